@@ -1,0 +1,99 @@
+"""Every error that Flin raises on purpose, grouped by who has to act.
+
+Operator: the disk or its files need attention. Caller: the program that called Flin must change what
+it asks for. Client: a peer on the network sent something that gets one error reply.
+"""
+
+from __future__ import annotations
+
+
+class FlinError(Exception):
+    """The root: `except FlinError` catches whatever Flin raises on purpose."""
+
+
+# Operator: the disk, its files or another process.
+
+
+class CorruptionError(FlinError):
+    """Bytes on disk are not what Flin wrote there."""
+
+    def __init__(self, path: str, offset: int, reason: str) -> None:
+        super().__init__(f"{path}: corrupt at offset {offset}: {reason}")
+        self.path = path
+        self.offset = offset
+        self.reason = reason
+
+
+class StorageError(FlinError):
+    """The operating system refused an operation on a file."""
+
+    def __init__(self, operation: str, path: str, cause: BaseException | str) -> None:
+        super().__init__(f"cannot {operation} {path}: {cause}")
+        self.operation = operation
+        self.path = path
+        self.errno: int | None = getattr(cause, "errno", None)
+
+
+class FormatVersionError(FlinError):
+    """A file was written by a newer Flin, or needs something that is not installed."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class LockedError(FlinError):
+    """Another engine has the directory open."""
+
+    def __init__(self, path: str, pid: int | None, started_at: str | None) -> None:
+        holder = "another process" if pid is None else f"process {pid}"
+        since = "" if started_at is None else f" since {started_at}"
+        super().__init__(f"{path} is open in {holder}{since}; close it there first")
+        self.path = path
+        self.pid = pid
+        self.started_at = started_at
+
+
+class ReadOnlyError(FlinError):
+    """Writes are refused; the reason says since when and why. Reads go on."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the engine is read-only: {reason}")
+        self.reason = reason
+
+
+# Caller: the program that uses Flin.
+
+
+class ClosedError(FlinError):
+    """The engine, snapshot or batch was closed, or belongs to the parent of a forked process."""
+
+
+class ConflictError(FlinError):
+    """A value is not what the operation needs (an increment of text, for one)."""
+
+
+class StallTimeout(FlinError):
+    """A write waited longer than allowed for flushes and compactions to catch up."""
+
+
+class LimitError(FlinError):
+    """Something is larger than Flin takes."""
+
+    def __init__(self, what: str, size: int, maximum: int) -> None:
+        super().__init__(f"{what} is {size}, the maximum is {maximum}")
+        self.what = what
+        self.size = size
+        self.maximum = maximum
+
+
+# Client: a peer of the server.
+
+
+class ProtocolError(FlinError):
+    """Bytes that are no request: replied to once, then the connection closes."""
+
+
+class CommandError(FlinError):
+    """A command that gets an error reply; the connection lives. The text begins with its RESP prefix (`ERR …`)."""

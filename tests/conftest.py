@@ -1,0 +1,70 @@
+"""What all tests share: hypothesis profiles, tools that must be there in CI, the engine that is verified after use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from tests.tool import in_ci, missing_tool
+from tests.tool import needs_tool as find_tool
+
+# No deadline: no test asserts a time. In CI the same examples every time, so that a red run can be repeated.
+hypothesis.settings.register_profile("flin", deadline=None, print_blob=True, derandomize=in_ci())
+hypothesis.settings.load_profile("flin")
+
+
+@pytest.fixture(scope="session")
+def needs_tool() -> Callable[[str], str]:
+    """`needs_tool("redis-server")` gives its path or skips the test; under CI=true a missing tool is a failure."""
+    return find_tool
+
+
+@pytest.fixture
+def open_engine(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens engines under tmp_path, `open_engine(name="db", **options)`; each is verified and closed after the test."""
+    import flin.engine
+
+    opened: list[Any] = []
+
+    def open_one(name: str = "db", **options: Any) -> Any:
+        engine = flin.engine.open(str(tmp_path / name), **{"runner": "inline", **options})
+        opened.append(engine)
+        return engine
+
+    yield open_one
+    for engine in reversed(opened):
+        if not engine.store.closed:
+            problems = list(engine.verify())
+            engine.close()
+            assert problems == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_missing_tool(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_missing_tool(report)
+    return report
+
+
+def _refuse_missing_tool(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """In CI a skip for want of a tool would hide what the tool was there to show."""
+    if not (report.skipped and in_ci() and isinstance(report.longrepr, tuple)) or hasattr(report, "wasxfail"):
+        return
+    path, line, reason = report.longrepr
+    tool = missing_tool(str(reason))
+    if tool:
+        report.outcome = "failed"
+        report.longrepr = f"{path}:{line}: {tool} is missing, and CI has to have it ({reason})"

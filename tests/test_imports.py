@@ -1,0 +1,121 @@
+"""The import directions of the house, and the one seam to the disk: read from the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.source import ROOT, imports_of, module_name, python_files, tree_of
+
+# Imports point down only: a module may import what stands on its own floor or below. The longest prefix counts.
+FLOORS = {
+    "flin": 0,  # the package itself: a version, nothing else
+    "flin.errors": 0,
+    "flin.engine.fs": 1,
+    **dict.fromkeys(
+        (
+            f"flin.engine.{name}"
+            for name in (
+                *("entry", "key", "slot", "version", "file_name", "memtable", "stored_block", "block", "filter"),
+                *("index_block", "range_block", "expiry_block", "table_footer", "table_check"),
+            )
+        ),
+        2,
+    ),
+    **dict.fromkeys((f"flin.engine.{name}" for name in ("sstable", "wal", "manifest")), 3),
+    "flin.engine": 4,
+    "flin.testing": 5,  # for tests, of Flin and of what is built on it
+    "flin.net": 5,
+    "flin.bench": 6,
+    "flin.cli": 7,
+    "flin.__main__": 8,
+}
+
+# What the engine must not know (style.md); its asyncio face will be flin/engine/aio.py.
+FOREIGN_TO_ENGINE = {"asyncio", "socket", "selectors", "ssl", "hiredis", "redis", "uvloop", "http"}
+
+# Beyond flin/engine/fs.py the engine reaches neither disk nor clock nor chance: that is what lets tests crash it
+# at every step and replay a seed. Modules that are banned whole, and the few names that are not, with the reason.
+BANNED = {"os", "io", "mmap", "fcntl", "shutil", "tempfile", "pathlib", "glob", "subprocess", "builtins"}
+BANNED |= {"time", "datetime", "random", "secrets", "uuid"}
+ANYWHERE = {
+    "os.PathLike": "a type of the public API",
+    "time.monotonic": "waits and pacing of threads; no state on disk depends on it",
+    "time.perf_counter": "durations for stats()",
+    "time.thread_time": "CPU time for stats()",
+    "time.process_time": "CPU time for stats()",
+}
+PROCESSES = {
+    "flin.engine.runner": "starts and ends the helper process, talks to it through pipes; opens no file",
+    "flin.engine.helper": "is that process: reads its pipe, ends by os._exit when its parent is gone",
+}
+ALSO = {
+    ("flin.engine.options", "time.time_ns"): "the default of the clock_ms argument",
+    ("flin.engine.lock", "datetime.datetime"): "writes a moment that it was given as text",
+    ("flin.engine.lock", "datetime.UTC"): "the same",
+    ("flin.engine.helper", "time.sleep"): "a watchdog's pace",
+    ("flin.engine.options", "secrets.token_bytes"): "the default of the random_bytes argument",
+}
+
+FLIN = python_files("flin")
+ENGINE = [path for path in python_files("flin/engine") if path.name != "fs.py"]
+
+
+def floor_of(module: str) -> int:
+    while module not in FLOORS:
+        module = module.rpartition(".")[0]
+    return FLOORS[module]
+
+
+@pytest.mark.parametrize("path", FLIN, ids=module_name)
+def test_imports_point_down(path: Path) -> None:
+    own = module_name(path)
+    for line, name in imports_of(path):
+        if name.split(".")[0] == "flin":
+            assert floor_of(name) <= floor_of(own), f"{own}:{line} imports {name}, which stands above it"
+        assert not name.startswith(("tests", "fuzz")), f"{own}:{line} imports {name}"
+
+
+@pytest.mark.parametrize("path", python_files("flin/engine"), ids=module_name)
+def test_engine_knows_no_network(path: Path) -> None:
+    if path.name != "aio.py":
+        for line, name in imports_of(path):
+            assert name.split(".")[0] not in FOREIGN_TO_ENGINE, f"{path}:{line}: {name}"
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=module_name)
+def test_engine_has_one_seam(path: Path) -> None:
+    own = module_name(path)
+    reached = [(line, name) for line, name in _system_names(path) if not _allowed(own, name)]
+    assert not reached, f"{path.relative_to(ROOT)} goes round flin/engine/fs.py: {reached}"
+
+
+def test_every_exception_is_used() -> None:
+    """An exception to the rule that nothing needs any more is a hole."""
+    used = {(module_name(path), name) for path in ENGINE for _, name in _system_names(path)}
+    assert not [key for key in ALSO if key not in used and (ROOT / f"{key[0].replace('.', '/')}.py").exists()]
+
+
+def _allowed(module: str, name: str) -> bool:
+    processes = module in PROCESSES and name.split(".")[0] in ("os", "subprocess", "io")
+    return name in ANYWHERE or (module, name) in ALSO or processes
+
+
+def _system_names(path: Path) -> list[tuple[int, str]]:
+    """Every use of a banned module, as module.name, and every call of the builtin open."""
+    found = []
+    aliases: dict[str, str] = {}
+    nodes = list(ast.walk(tree_of(path)))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            aliases |= {alias.asname or alias.name: alias.name for alias in node.names if alias.name in BANNED}
+        elif isinstance(node, ast.ImportFrom) and node.module in BANNED:
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
+            found.append((node.lineno, f"{aliases[node.value.id]}.{node.attr}"))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("open", "__import__"):
+            found.append((node.lineno, node.func.id))
+    return found

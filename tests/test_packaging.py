@@ -1,0 +1,84 @@
+"""What a user who installs Flin gets: its metadata, its types, its command, and nothing that is not Flin."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flin
+from tests.source import ROOT, imports_of, python_files
+
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TEST_COMMAND = "python3 -m venv .venv-test && .venv-test/bin/pip install '.[dev]' && .venv-test/bin/pytest"
+
+# Distributions whose import name is their own, by who needs them.
+ENGINE_NEEDS = {"sortedcontainers", "mmh3", "zstandard"}
+ALLOWED_IMPORTS = {
+    "flin/engine": ENGINE_NEEDS,
+    "flin/testing": ENGINE_NEEDS,
+    "flin/net": ENGINE_NEEDS | {"uvloop", "hiredis"},
+    "flin/cli": ENGINE_NEEDS | {"uvloop", "hiredis"},
+}
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", flin.__version__)
+    assert "version" in PROJECT["dynamic"]
+
+
+def test_dependencies() -> None:
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[\s\[<>=!~;]", requirement)[0] for requirement in requirements}
+
+    assert names(PROJECT["dependencies"]) == ENGINE_NEEDS
+    assert PROJECT["requires-python"] == ">=3.11"
+    extras = PROJECT["optional-dependencies"]
+    assert names(extras["server"]) == {"uvloop", "hiredis"}
+    assert {"pytest", "hypothesis", "mypy", "ruff", "redis"} <= names(extras["dev"])
+    assert {"rocksdict", "plyvel"} <= names(extras["bench"])
+
+
+@pytest.mark.parametrize("folder", ALLOWED_IMPORTS)
+def test_imports_are_declared(folder: str) -> None:
+    allowed = ALLOWED_IMPORTS[folder] | {"flin"} | sys.stdlib_module_names
+    for path in python_files(folder):
+        for line, name in imports_of(path):
+            assert name.split(".")[0] in allowed, f"{path}:{line} imports {name}, which is not declared"
+
+
+def test_one_test_command() -> None:
+    """README and CI run the same line, so that what the README promises is what CI proves."""
+    assert TEST_COMMAND in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert TEST_COMMAND in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_wheel(tmp_path: Path) -> None:
+    """A wheel built from this tree holds the package, its types and its licence, and no test."""
+    source = tmp_path / "source"  # a copy: building in the tree would leave (and pick up) build/lib
+    shutil.copytree(ROOT / "flin", source / "flin", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-cache-dir", "-w", str(tmp_path), str(source)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("flin-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = archive.read(f"flin-{flin.__version__}.dist-info/METADATA").decode()
+        points = archive.read(f"flin-{flin.__version__}.dist-info/entry_points.txt").decode()
+    assert "flin/py.typed" in names
+    assert {path.relative_to(ROOT).as_posix() for path in python_files("flin")} <= names
+    assert {name.split("/")[0] for name in names} == {"flin", f"flin-{flin.__version__}.dist-info"}
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert f"Version: {flin.__version__}\n" in metadata
+    assert "License-Expression: MIT\n" in metadata
+    assert "flin = flin.cli.main:main" in points

@@ -1,0 +1,85 @@
+"""The house style, as far as a program can see it: ruff, mypy strict, sizes, names and words."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.source import ROOT, module_name, python_files, tree_of
+
+FOLDERS = [folder for folder in ("flin", "tests", "fuzz", "examples") if (ROOT / folder).is_dir()]
+TYPED = [folder for folder in ("flin", "tests", "fuzz") if python_files(folder)]
+
+MOST_LINES = 600  # of a file in flin/: beyond it holds two nouns
+MOST_FUNCTION_LINES = 70  # style.md: nine of ten fit in 20-40; hot loops may be longer and say why
+BANNED_NAMES = {"utils", "util", "helpers", "common", "base", "types", "misc"}
+
+# "log" is WAL, logger or something else that has a name; a write-ahead log, a log-structured tree and math.log are
+# what they are.
+BARE_LOG = re.compile(r"(?<!write-ahead )(?<![.\w/-])logs?(?![\w-])(?!\()", re.IGNORECASE)
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|work|workspace|build|mnt)/[\w.-]+")
+
+
+def test_ruff_lint() -> None:
+    _passes("ruff", "check", "--no-cache", *FOLDERS)
+
+
+def test_ruff_format() -> None:
+    _passes("ruff", "format", "--check", "--no-cache", *FOLDERS)
+
+
+def test_mypy() -> None:
+    _passes("mypy", *TYPED)
+
+
+@pytest.mark.parametrize("path", python_files("flin"), ids=module_name)
+def test_module(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert path.stem not in BANNED_NAMES, "a file is named for the one noun it defines"
+    assert text.count("\n") <= MOST_LINES
+    assert ast.get_docstring(tree_of(path)) or not text.strip(), "a module says what it is"
+    bare = [f"{number}: {line}" for number, line in enumerate(text.splitlines(), 1) if BARE_LOG.search(line)]
+    assert not bare, "the bare word log is not used: WAL, frame, logger …"
+
+
+@pytest.mark.parametrize("path", python_files("flin"), ids=module_name)
+def test_long_functions_say_why(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+            size = node.end_lineno - node.lineno + 1
+            said = (ast.get_docstring(node) or "") + "".join(
+                line.partition("#")[2] for line in lines[max(0, node.lineno - 4) : node.end_lineno]
+            )
+            assert size <= MOST_FUNCTION_LINES or re.search(r"\blong\b", said, re.IGNORECASE), (
+                f"{node.name} has {size} lines and does not say why it is long"
+            )
+
+
+def test_documents_hold_no_machine_paths() -> None:
+    found = []
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *python_files(*FOLDERS)]:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if MACHINE_PATH.search(line) and "MACHINE_PATH" not in line:
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert not found
+
+
+def test_the_rules_bite() -> None:
+    """The patterns above match what they are there to find."""
+    assert BARE_LOG.search("write the log first")
+    assert not BARE_LOG.search("a log-structured tree, logger.info, math.log(x), log2, catalog, login")
+    assert MACHINE_PATH.search("see /" + "home/someone/flin")
+    assert not MACHINE_PATH.search("flin/engine/fs.py, /var/lib/flin, docs/home/x")
+
+
+def _passes(*command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"

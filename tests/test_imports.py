@@ -10,21 +10,17 @@ import pytest
 from tests.source import ROOT, imports_of, module_name, python_files, tree_of
 
 # Imports point down only: a module may import what stands on its own floor or below. The longest prefix counts.
+VALUES = ("entry", "key", "slot", "version", "file_name", "memtable")
+FORMATS = (
+    *("wal", "manifest", "block", "cached_block", "stored_block", "filter", "index_block", "expiry_block"),
+    *("range_block", "sstable", "table_footer", "table_writer", "table_scan", "table_check", "table_state"),
+)
 FLOORS = {
     "flin": 0,  # the package itself: a version, nothing else
     "flin.errors": 0,
     "flin.engine.fs": 1,
-    **dict.fromkeys(
-        (
-            f"flin.engine.{name}"
-            for name in (
-                *("entry", "key", "slot", "version", "file_name", "memtable", "stored_block", "block", "filter"),
-                *("index_block", "range_block", "expiry_block", "table_footer", "table_check"),
-            )
-        ),
-        2,
-    ),
-    **dict.fromkeys((f"flin.engine.{name}" for name in ("sstable", "wal", "manifest")), 3),
+    **dict.fromkeys((f"flin.engine.{name}" for name in VALUES), 2),
+    **dict.fromkeys((f"flin.engine.{name}" for name in FORMATS), 3),
     "flin.engine": 4,
     "flin.testing": 5,  # for tests, of Flin and of what is built on it
     "flin.net": 5,
@@ -90,6 +86,11 @@ def test_engine_has_one_seam(path: Path) -> None:
     own = module_name(path)
     reached = [(line, name) for line, name in _system_names(path) if not _allowed(own, name)]
     assert not reached, f"{path.relative_to(ROOT)} goes round flin/engine/fs.py: {reached}"
+
+
+def test_every_floor_has_its_module() -> None:
+    missing = [name for name in FLOORS if not (ROOT / name.replace(".", "/")).is_dir()]
+    assert not [name for name in missing if not (ROOT / f"{name.replace('.', '/')}.py").exists()]
 
 
 def test_every_exception_is_used() -> None:

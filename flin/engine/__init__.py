@@ -1,0 +1,15 @@
+"""The embedded engine.
+
+import flin.engine
+
+with flin.engine.open("path") as db:
+    db.put(b"key", b"value")
+    assert db.get(b"key") == b"value"
+"""
+
+from flin.engine.batch import WriteBatch
+from flin.engine.engine import Engine, open  # the name that dbm and shelve use too
+from flin.engine.options import Options
+from flin.engine.snapshot import Snapshot
+
+__all__ = ["Engine", "Options", "Snapshot", "WriteBatch", "open"]

@@ -1,0 +1,114 @@
+"""A write batch: writes that become one atomic commit, over all shards, and can be read before that.
+
+It is a part (memtable.py) that nobody else sees yet: the same rules hold for its range deletes, which are older than
+its points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from flin.engine.entry import DELETED, Live, Page, make_entry
+from flin.engine.memtable import Part
+from flin.engine.merge import Source, merge_pages
+from flin.engine.view import BytesLike, View, as_bytes, as_stored, scan_bounds
+from flin.errors import ClosedError
+
+if TYPE_CHECKING:
+    from flin.engine.engine import Engine
+
+
+class WriteBatch(View):
+    """Made by `Engine.write_batch()`. Leaving the `with` block commits it; an exception inside discards it.
+
+    Reads see the batch's own writes over what the engine holds. One thread at a time.
+    """
+
+    def __init__(self, engine: Engine, sync: bool | None) -> None:
+        self._engine = engine
+        self._sync = sync
+        self._part = Part()
+        self._ended = False
+
+    def put(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None) -> None:
+        self._check_open()
+        expires_at_ms = 0 if ttl is None else self._engine.expires_at_ms(ttl)
+        self._part.entries[as_stored(key)] = make_entry(as_bytes("a value", value), expires_at_ms)
+
+    __setitem__ = put
+
+    def put_many(
+        self, pairs: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]], *, ttl: float | None = None
+    ) -> None:
+        for key, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
+            self.put(key, value, ttl=ttl)
+
+    def delete(self, key: BytesLike) -> None:
+        self._check_open()
+        self._part.entries[as_stored(key)] = DELETED
+
+    def delete_many(self, keys: Iterable[BytesLike]) -> None:
+        for key in keys:
+            self.delete(key)
+
+    def delete_range(self, start: BytesLike, stop: BytesLike) -> None:
+        """Delete the keys from start (inclusive) to stop (exclusive)."""
+        self._delete_bounds(*scan_bounds(None, start, stop, True, False))
+
+    def delete_prefix(self, prefix: BytesLike) -> None:
+        self._delete_bounds(*scan_bounds(prefix, None, None, True, False))
+
+    def __len__(self) -> int:
+        """The number of writes in the batch."""
+        return len(self._part.entries) + len(self._part.ranges)
+
+    def commit(self) -> None:
+        """Commit now; the batch is done with."""
+        self._check_open()
+        self._ended = True
+        if self._part:
+            self._engine.commit_part(self._part, self._sync)
+
+    def discard(self) -> None:
+        """Forget the writes; the batch is done with."""
+        self._ended = True
+
+    def __enter__(self) -> WriteBatch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ended:
+            return
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
+
+    def _delete_bounds(self, start: bytes, stop: bytes) -> None:
+        self._check_open()
+        if start < stop:
+            self._part.delete_range(start, stop)
+
+    def _read(self, stored: bytes) -> Live | None:
+        self._check_open()
+        entry = self._part.get(stored)
+        if entry is None:
+            return self._engine.read_entry(stored)
+        return None if entry is DELETED else entry
+
+    def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
+        self._check_open()
+        frozen = Part(dict(self._part.entries), self._part.ranges)  # later writes to the batch are not for this scan
+        mine = Source(frozen.pages(start, stop, reverse=reverse), frozen.ranges)
+        return merge_pages([mine, Source(self._engine.read_pages(start, stop, reverse))], reverse=reverse)
+
+    def _now_ms(self) -> int:
+        return self._engine.now_ms()
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise ClosedError("the write batch was committed or discarded")

@@ -1,0 +1,310 @@
+"""The background: threads that pick jobs, hand them to the runner and commit what comes back.
+
+A flush thread and a compaction thread, so that a long merge keeps no generation waiting; a third one syncs the WAL once
+per interval, sweeps expired keys and removes obsolete files. With the inline runner there is no thread at
+all: the writer that made work due does it, which is what deterministic tests want.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Condition, Event, Lock, Thread, current_thread
+from typing import Final
+
+from flin.engine.compaction import Compaction, CompactionOptions, install, pick_compaction, pick_full_compaction
+from flin.engine.job import CompactionJob, FlushJob, JobCancelled, JobResult, remove_outputs
+from flin.engine.runner import JobHandle, Runner
+from flin.engine.sstable import TableOptions
+from flin.engine.state import ReadState
+from flin.engine.store import Store
+from flin.engine.sweep import Sweeper
+from flin.errors import ClosedError, FlinError
+
+logger = logging.getLogger("flin.engine")
+
+RETRY_SECONDS: Final = 1.0
+"""After a job failed (a full disk, most often): soon enough to resume by itself, seldom enough to do no harm."""
+
+SWEEP_SECONDS: Final = 0.25
+"""An expired key counts until its sweep: DBSIZE is right again a quarter of a second later."""
+
+TARGET_TABLE_SHARE: Final = 8
+"""A table is at most this part of the memory limit: its index and filter are held while it is written."""
+
+
+@dataclass(slots=True)
+class BackgroundStatistics:
+    """Sums over the jobs of this open engine."""
+
+    flushes: int = 0
+    compactions: int = 0
+    trivial_moves: int = 0
+    failures: int = 0
+    last_failure: str = ""
+    flush_seconds: float = 0.0
+    compaction_seconds: float = 0.0
+    flushed_entries: int = 0
+    flushed_bytes: int = 0
+    compacted_entries: int = 0
+    compacted_bytes: int = 0
+    wal_bytes_flushed: int = 0
+    swept: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)  # of compactions
+
+
+class Compactor:
+    """Runs flushes and compactions of one store until it is closed."""
+
+    def __init__(self, store: Store, runner: Runner, *, threads: bool) -> None:
+        self._store = store
+        self._runner = runner
+        self._threads_wanted = threads
+        self.statistics = BackgroundStatistics()
+        self.sweeper = Sweeper(store)
+        limit = store.options.memory_limit_bytes
+        target = min(32 << 20, max(1 << 18, limit // TARGET_TABLE_SHARE))
+        self._options = CompactionOptions(target_table_bytes=target)
+        block_size = store.options.block_size_bytes
+        self._flush_options = TableOptions(block_size_bytes=block_size, codec="none")
+        self._table_options = TableOptions(block_size_bytes=block_size, codec=store.options.compression)
+        self._flush_lock = Lock()  # one flush at a time: they commit oldest first
+        self._busy: list[Compaction] = []
+        self._busy_lock = Lock()
+        self._compaction_ended = Condition(self._busy_lock)
+        self._stopping = False
+        self._compaction: JobHandle | None = None  # the one under way, or the last one
+        self._flush_wanted = Event()
+        self._compaction_wanted = Event()
+        self._maintenance_wanted = Event()
+        self._threads: list[Thread] = []
+        store.on_sealed = self.wake
+        if not threads:
+            store.on_stopped = self.run_pending
+
+    def start(self) -> None:
+        """Begin, with what recovery left to do."""
+        if self._threads_wanted:
+            for name, work in (
+                ("flush", self._flush_loop),
+                ("compaction", self._compaction_loop),
+                ("maintenance", self._maintenance_loop),
+            ):
+                thread = Thread(target=work, name=f"flin-{name}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        if self._threads_wanted:
+            self._flush_wanted.set()
+            return
+        try:
+            self.run_pending()
+        except FlinError as error:  # the write that made it due is done; a later one that must wait gets the error
+            self._note_failure(error)
+
+    def run_pending(self) -> None:
+        """Everything that is due, in this thread."""
+        while self.flush_once():
+            pass
+        while self.compact_once():
+            pass
+        self._store.tables.remove_obsolete()
+
+    def flush_once(self) -> bool:
+        """Flush the oldest sealed generation; False if there is none."""
+        store = self._store
+        with self._flush_lock:
+            state = store.state  # held until the job is done: so its input files stay
+            if not state.sealed:
+                return False
+            generation = state.sealed[-1]
+            store.sync(generation.end_position)
+            job = FlushJob(
+                store.directory,
+                store.next_job(),
+                store.manifest.epoch,
+                len(state.active),
+                generation.segments,
+                state.version.shards,
+                self._flush_options,
+                store.now_ms(),
+            )
+            result = self._run(job)
+            self._install(job, lambda: store.install_flush(generation, result.tables, result.counts, job.now_ms))
+            done = self.statistics
+            done.flushes += 1
+            done.flush_seconds += result.statistics.cpu_seconds
+            done.flushed_entries += result.statistics.entries_out
+            done.flushed_bytes += result.statistics.bytes_out
+            done.wal_bytes_flushed += result.statistics.bytes_in
+        if self._threads_wanted:
+            self._compaction_wanted.set()
+        return True
+
+    def compact_once(self) -> bool:
+        """The most useful compaction, if one is worth doing."""
+        return self._compact(lambda state: pick_compaction(state.version, self._options, self._busy))
+
+    def compact_fully(self) -> None:
+        """All runs of every shard into one, without tombstones."""
+        for shard in range(self._store.manifest.shards):
+
+            def pick(state: ReadState, shard: int = shard) -> Compaction | None:
+                return pick_full_compaction(state.version, shard, self._options, self._busy)
+
+            while self._compact(pick) or self._wait_for_compaction(shard):
+                pass
+
+    def _wait_for_compaction(self, shard: int) -> bool:
+        """Wait until some compaction ends, if one of the shard is under way: it may stand in another's way."""
+        with self._busy_lock:
+            waits = any(compaction.shard == shard for compaction in self._busy)
+            if waits:
+                self._compaction_ended.wait()
+            return waits
+
+    def _compact(self, pick: Callable[[ReadState], Compaction | None]) -> bool:
+        store = self._store
+        with self._busy_lock:
+            state = store.state
+            compaction = pick(state)
+            if compaction is None:
+                return False
+            self._busy.append(compaction)
+        try:
+            self._carry_out(compaction)
+        finally:
+            with self._busy_lock:
+                self._busy.remove(compaction)
+                self._compaction_ended.notify_all()
+        del state
+        self.sweeper.let_go()
+        store.tables.remove_obsolete()
+        return True
+
+    def _carry_out(self, compaction: Compaction) -> None:
+        store, done = self._store, self.statistics
+        now_ms = store.now_ms()
+        if compaction.trivial:
+            store.install_compaction(compaction.shard, lambda runs: install(runs, compaction, ()), now_ms)
+            done.trivial_moves += 1
+            return
+        state = store.state  # held: so the input files stay
+        job = CompactionJob(
+            store.directory,
+            store.next_job(),
+            store.manifest.epoch,
+            compaction.shard,
+            compaction.rewrite,
+            compaction.bottom,
+            self._table_options,
+            now_ms,
+            self._options.target_table_bytes,
+            store.budget.compaction_slice,
+            compaction.cuts,
+        )
+        result = self._run(job)
+        outputs = result.tables.get(compaction.shard, ())
+        self._install(
+            job,
+            lambda: store.install_compaction(compaction.shard, lambda runs: install(runs, compaction, outputs), now_ms),
+        )
+        del state
+        done.compactions += 1
+        done.compaction_seconds += result.statistics.cpu_seconds
+        done.compacted_entries += result.statistics.entries_in
+        done.compacted_bytes += result.statistics.bytes_out
+        done.reasons[compaction.reason] = done.reasons.get(compaction.reason, 0) + 1
+
+    def _run(self, job: FlushJob | CompactionJob) -> JobResult:
+        handle = self._runner.submit(job)
+        if isinstance(job, CompactionJob):
+            self._compaction = handle
+        return handle.result()
+
+    def _install(self, job: FlushJob | CompactionJob, edit: Callable[[], None]) -> None:
+        """Commit the edit. What the job wrote is removed if that failed, unless the new manifest may be on the disk."""
+        try:
+            edit()
+        except BaseException:
+            if self._store.read_only_reason is None:
+                remove_outputs(self._store.options.fs, job)
+            raise
+
+    # The threads.
+
+    def _flush_loop(self) -> None:
+        self._loop(self._flush_wanted, self.flush_once)
+
+    def _compaction_loop(self) -> None:
+        self._compaction_wanted.set()
+        self._loop(self._compaction_wanted, self.compact_once)
+
+    def _loop(self, wanted: Event, work: Callable[[], bool]) -> None:
+        while not self._stopping:
+            wanted.wait()
+            wanted.clear()
+            try:
+                while not self._stopping and self._store.read_only_reason is None and work():
+                    pass
+            except (ClosedError, JobCancelled):
+                return
+            except Exception as error:
+                self._note_failure(error)
+                self._maintenance_wanted.wait(RETRY_SECONDS)  # nobody sets it before the end: a sleep that ends early
+                wanted.set()
+
+    def _maintenance_loop(self) -> None:
+        store = self._store
+        options = store.options
+        interval = options.sync_interval_ms / 1000 if options.sync == "interval" else SWEEP_SECONDS
+        step = min(interval, SWEEP_SECONDS)
+        waited = 0.0
+        while not self._maintenance_wanted.wait(step):
+            waited += step
+            try:
+                if options.sync == "interval" and waited >= interval:
+                    waited = 0.0
+                    if store.read_only_reason is None:
+                        store.sync()
+                self.sweep()
+                store.fit_block_cache()
+                store.tables.remove_obsolete()
+            except ClosedError:
+                return
+            except Exception as error:
+                self._note_failure(error)
+
+    def sweep(self) -> int:
+        """Delete what has expired; how many keys."""
+        if not self.sweeping or self._store.read_only_reason is not None:
+            return 0
+        swept = self.sweeper.sweep(self._store.now_ms())
+        self.statistics.swept += swept
+        return swept
+
+    sweeping = True
+    """The server sweeps by itself, through its own commits, and turns this off."""
+
+    def _note_failure(self, error: Exception) -> None:
+        self.statistics.failures += 1
+        self.statistics.last_failure = f"{type(error).__name__}: {error}"
+        if isinstance(error, FlinError):
+            logger.warning("background work failed and will be tried again: %s", error)
+        else:
+            logger.exception("background work failed and will be tried again")
+
+    def stop(self) -> None:
+        """End the threads after the job that each is at; the runner stays usable."""
+        self._stopping = True
+        for wanted in (self._flush_wanted, self._compaction_wanted, self._maintenance_wanted):
+            wanted.set()
+        if self._compaction is not None:
+            self._compaction.cancel()  # a flush is let finish: the next open would only do it again
+        for thread in self._threads:
+            if thread is not current_thread():
+                thread.join()

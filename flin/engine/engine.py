@@ -1,0 +1,461 @@
+"""The embedded engine: the public face of the store, for keys and values that are bytes.
+
+`flin.engine.open(path)` gives an Engine. Threads may share it. It is a `MutableMapping[bytes, bytes]` in key order,
+with what a mapping lacks: time to live, batches, snapshots, ranges, atomic updates.
+
+This module turns user keys into stored keys and seconds into expiries, and waits for the disk where the sync mode
+asks for it; store.py does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from math import ceil, isfinite
+from operator import index
+from types import TracebackType
+from typing import Any, Final, TypeVar, overload
+
+from flin.engine.batch import WriteBatch
+from flin.engine.compactor import Compactor
+from flin.engine.entry import DELETED, Entry, Live, Page, make_entry, value_at
+from flin.engine.fs import absolute
+from flin.engine.key import USER_END
+from flin.engine.memtable import Part
+from flin.engine.options import Options
+from flin.engine.runner import HelperRunner, InlineRunner, Runner, ThreadRunner
+from flin.engine.snapshot import Snapshot
+from flin.engine.statistics import engine_statistics
+from flin.engine.store import Store
+from flin.engine.verify import verify_store
+from flin.engine.view import BytesLike, View, as_bytes, as_stored, scan_bounds
+from flin.errors import ConflictError, FlinError
+
+MAX_INTEGER: Final = 2**63 - 1
+"""Counters are signed 64-bit numbers, as Redis keeps them, so that both faces of a database agree."""
+
+MAX_EXPIRY_MS: Final = 2**63 - 1
+"""As Redis' expiries; and the files have 64 bits for them."""
+
+Default = TypeVar("Default")
+
+
+class Engine(View, MutableMapping[bytes, bytes]):
+    """One open database. Close it, or use it as a context manager.
+
+    Writes raise StorageError (the disk refused; nothing happened), ReadOnlyError (after a failed sync, for good),
+    StallTimeout, LimitError and ClosedError; reads CorruptionError and ClosedError.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._sync_always = store.options.sync == "always"
+        runner = _runner_of(store.options)
+        self._runner = runner
+        self._compactor = Compactor(store, runner, threads=store.options.runner != "inline")
+        self._compactor.start()
+
+    # One key.
+
+    @overload
+    def get(self, key: BytesLike) -> bytes | None: ...
+    @overload
+    def get(self, key: BytesLike, default: Default) -> bytes | Default: ...
+    def get(self, key: BytesLike, default: object = None) -> object:
+        """The value of the key, or the default."""
+        if type(key) is not bytes or key >= b"\xff":
+            key = as_stored(key)
+        store = self._store
+        state = store.state
+        get_active = state.get_active
+        # The way of nearly every get: one dict look-up, then what is older.
+        entry: Entry | None
+        if get_active is None:
+            entry = store.read(key)
+        else:
+            entry = get_active(key)
+            if entry is None:
+                entry = store.read_older(state, key)
+        if type(entry) is bytes:
+            return entry
+        if entry is None:
+            return default
+        value = value_at(entry, store.now_ms())
+        return default if value is None else value
+
+    def put(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None, sync: bool | None = None) -> None:
+        """Set the key. `ttl`: seconds until it expires. `sync`: wait for the disk (None: as the sync mode says)."""
+        if type(key) is not bytes or key >= b"\xff":
+            key = as_stored(key)
+        if type(value) is not bytes:
+            value = as_bytes("a value", value)
+        if ttl is None:
+            position = self._store.put(key, value)
+        else:
+            position = self._store.commit({key: make_entry(value, self.expires_at_ms(ttl))})
+        if sync or (sync is None and self._sync_always):
+            self._store.sync(position)
+
+    def delete(self, key: BytesLike, *, sync: bool | None = None) -> None:
+        """Delete the key, if it is there."""
+        self._answer(self._store.commit({as_stored(key): DELETED}), sync)
+
+    def incr(self, key: BytesLike, delta: int = 1) -> int:
+        """Add to the number that the key holds as decimal text (0 if absent); the sum. Its expiry stays.
+
+        ConflictError if the value is no 64-bit integer, or the sum would not be one."""
+        now_ms = self._store.now_ms()
+        delta = index(delta)
+        total = 0
+
+        def add(entry: Live | None) -> Entry:
+            nonlocal total
+            value = value_at(entry, now_ms)
+            total = (0 if value is None else _integer(value)) + delta
+            if not -MAX_INTEGER - 1 <= total <= MAX_INTEGER:
+                raise ConflictError(f"the sum {total} does not fit 64 bits")
+            expires_at_ms = entry[1] if value is not None and isinstance(entry, tuple) else 0
+            return make_entry(b"%d" % total, expires_at_ms)
+
+        self._update(key, add)
+        return total
+
+    def put_if_absent(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None) -> bool:
+        """Set the key unless it is there; whether it was set."""
+        return self.compare_and_set(key, None, value, ttl=ttl)
+
+    def compare_and_set(
+        self, key: BytesLike, expected: BytesLike | None, new: BytesLike | None, *, ttl: float | None = None
+    ) -> bool:
+        """Set the key to `new` (None: delete it) if it holds `expected` (None: is absent); whether that was so."""
+        now_ms = self._store.now_ms()
+        wanted = None if expected is None else as_bytes("a value", expected)
+        expires_at_ms = 0 if ttl is None else self.expires_at_ms(ttl)
+        entry_then: Entry = DELETED if new is None else make_entry(as_bytes("a value", new), expires_at_ms)
+        held = False
+
+        def swap(entry: Live | None) -> Entry | None:
+            nonlocal held
+            held = value_at(entry, now_ms) == wanted
+            return entry_then if held else None
+
+        self._update(key, swap)
+        return held
+
+    def expire(self, key: BytesLike, ttl: float) -> bool:
+        """Let the key expire in ttl seconds; False if it is absent."""
+        return self._set_expiry(key, self.expires_at_ms(ttl))
+
+    def persist(self, key: BytesLike) -> bool:
+        """Take the key's expiry away; False if it is absent or has none."""
+        return self._set_expiry(key, 0)
+
+    # Many keys.
+
+    def put_many(
+        self,
+        pairs: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]],
+        *,
+        ttl: float | None = None,
+        sync: bool | None = None,
+    ) -> None:
+        """Set all the keys in one atomic commit. Of a key that comes twice the last value counts."""
+        points = _points_of(pairs)
+        if not points:
+            return
+        # Plain bytes below FF are stored as they are: four passes in C instead of a loop.
+        plain = set(map(type, points)) == {bytes} and max(points) < b"\xff"
+        if not plain or set(map(type, points.values())) != {bytes}:
+            points = {as_stored(key): as_bytes("a value", value) for key, value in points.items()}
+        if ttl is not None:
+            expires_at_ms = self.expires_at_ms(ttl)
+            points = {key: make_entry(value, expires_at_ms) for key, value in points.items()}
+        self._answer(self._store.commit(points), sync)
+
+    def delete_many(self, keys: Iterable[BytesLike], *, sync: bool | None = None) -> None:
+        """Delete the keys that are there, in one atomic commit."""
+        self._answer(self._store.commit(dict.fromkeys(map(as_stored, keys), DELETED)), sync)
+
+    def write_batch(self, *, sync: bool | None = None) -> WriteBatch:
+        """`with db.write_batch() as batch`: its writes become one atomic commit; an exception discards them."""
+        return WriteBatch(self, sync)
+
+    def delete_range(self, start: BytesLike, stop: BytesLike, *, sync: bool | None = None) -> None:
+        """Delete the keys from start (inclusive) to stop (exclusive); cheap however many there are."""
+        self._delete_bounds(*scan_bounds(None, start, stop, True, False), sync)
+
+    def delete_prefix(self, prefix: BytesLike, *, sync: bool | None = None) -> None:
+        """Delete the keys that begin with the prefix; cheap however many there are."""
+        self._delete_bounds(*scan_bounds(prefix, None, None, True, False), sync)
+
+    def snapshot(self) -> Snapshot:
+        """`with db.snapshot() as view`: the read calls, as of now."""
+        return Snapshot(self._store)
+
+    # The mapping protocol: what it would inherit is slow, or not atomic.
+
+    def __setitem__(self, key: BytesLike, value: BytesLike) -> None:
+        self.put(key, value)
+
+    def __delitem__(self, key: BytesLike) -> None:
+        self.pop(key)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.scan_keys()
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return self.scan_keys(reverse=True)
+
+    def __len__(self) -> int:
+        """The number of keys. Exact; what was written since the last flush is looked up once."""
+        while self._compactor.sweep():
+            pass
+        count = self._store.count()
+        assert count is not None  # without a budget it counts to the end
+        return count
+
+    def __bool__(self) -> bool:
+        return self.first() is not None
+
+    def items(self) -> ItemsView[bytes, bytes]:
+        return _Items(self)
+
+    def values(self) -> ValuesView[bytes]:
+        return _Values(self)
+
+    def clear(self) -> None:
+        """Delete every key."""
+        self._delete_bounds(b"", USER_END, None)
+
+    def update(self, other: Any = (), /, **named: Any) -> None:
+        """`put_many`; a keyword cannot name a key, since keys are bytes."""
+        if named:
+            raise TypeError("keys must be bytes: pass a mapping or pairs")
+        self.put_many({key: other[key] for key in other.keys()} if hasattr(other, "keys") else other)  # noqa: SIM118
+
+    def setdefault(self, key: BytesLike, default: BytesLike = b"") -> bytes:
+        """The value of the key, which is set to the default first if it is absent."""
+        now_ms = self._store.now_ms()
+        result = b""
+
+        def set_if_absent(entry: Live | None) -> Entry | None:
+            nonlocal result
+            value = value_at(entry, now_ms)
+            result = as_bytes("a value", default) if value is None else value
+            return result if value is None else None
+
+        self._update(key, set_if_absent)
+        return result
+
+    def pop(self, key: BytesLike, *default: Any) -> Any:
+        """Delete the key and return its value; the default, or KeyError without one, if it is absent."""
+        if len(default) > 1:
+            raise TypeError(f"pop takes a key and a default, not {1 + len(default)} arguments")
+        now_ms = self._store.now_ms()
+        taken: bytes | None = None
+
+        def take(entry: Live | None) -> Entry | None:
+            nonlocal taken
+            taken = value_at(entry, now_ms)
+            return None if taken is None else DELETED
+
+        self._update(key, take)
+        if taken is not None:
+            return taken
+        if default:
+            return default[0]
+        raise KeyError(key)
+
+    def popitem(self) -> tuple[bytes, bytes]:
+        """Delete the smallest key; it and its value. KeyError if there is none."""
+        while (key := self.first()) is not None:
+            value = self.pop(key, None)
+            if value is not None:  # else somebody else took it in between
+                return key, value
+        raise KeyError("the database is empty")
+
+    # Maintenance.
+
+    def flush(self) -> None:
+        """Write everything that is in memory to tables, now."""
+        self._store.seal()
+        while self._compactor.flush_once():
+            pass
+        if self._store.options.runner == "inline":
+            self._compactor.run_pending()
+
+    def compact(self) -> None:
+        """Flush, delete what has expired, and merge everything into one run per shard without tombstones."""
+        while self._compactor.sweep():
+            pass
+        self.flush()
+        self._compactor.compact_fully()
+
+    def sync(self) -> None:
+        """Make everything written so far durable."""
+        self._store.check_open()
+        self._store.sync()
+
+    def verify(self) -> list[FlinError]:
+        """Read and check everything on disk, counts included; what is wrong, nothing if all is well."""
+        return verify_store(self._store)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures of this open engine: keys of the result are told in docs/stats.md."""
+        return engine_statistics(self._store, self._compactor, self._runner)
+
+    def close(self, *, flush: bool = True) -> None:
+        """Flush (or only sync, which leaves the WAL to be replayed by the next open) and close. Idempotent."""
+        store = self._store
+        if not store.begin_close():
+            return
+        try:
+            self._compactor.stop()
+            if flush and store.read_only_reason is None:
+                store.seal()
+                while self._compactor.flush_once():
+                    pass
+        finally:
+            self._runner.close()
+            store.end_close()
+
+    @property
+    def store(self) -> Store:
+        """The layer below, for the server."""
+        return self._store
+
+    @property
+    def compactor(self) -> Compactor:
+        """The background, for the server."""
+        return self._compactor
+
+    @property
+    def path(self) -> str:
+        return self._store.directory
+
+    @property
+    def closed(self) -> bool:
+        return self._store.closed
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<flin.engine.Engine {self._store.directory!r}{' closed' if self._store.closed else ''}>"
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__  # two engines are never compared key by key
+
+    # What batches need.
+
+    def expires_at_ms(self, ttl: float) -> int:
+        """The expiry of a ttl in seconds, rounded up to the millisecond. ValueError unless it is above 0."""
+        if not isfinite(ttl) or ttl <= 0:
+            raise ValueError(f"ttl must be a number of seconds above 0, not {ttl!r}")
+        expires_at_ms = self._store.now_ms() + ceil(ttl * 1000)
+        if expires_at_ms > MAX_EXPIRY_MS:
+            raise ValueError(f"ttl {ttl!r} is too far in the future")
+        return expires_at_ms
+
+    def now_ms(self) -> int:
+        return self._store.now_ms()
+
+    def read_entry(self, stored: bytes) -> Live | None:
+        return self._store.read(stored)
+
+    def read_pages(self, start: bytes, stop: bytes, reverse: bool) -> Iterator[Page]:
+        return self._store.scan(start, stop, reverse=reverse)
+
+    def commit_part(self, part: Part, sync: bool | None) -> None:
+        self._answer(self._store.commit(part.entries, part.ranges), sync)
+
+    _read = read_entry
+    _now_ms = now_ms
+
+    def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
+        return self._store.scan(start, stop, reverse=reverse, limit=limit)
+
+    def _answer(self, position: int, sync: bool | None) -> None:
+        """Wait for the disk if this write asks for it."""
+        if sync or (sync is None and self._sync_always):
+            self._store.sync(position)
+
+    def _update(self, key: BytesLike, decide: Any) -> None:
+        position = self._store.update(as_stored(key), decide)
+        if position is not None:
+            self._answer(position, None)
+
+    def _set_expiry(self, key: BytesLike, expires_at_ms: int) -> bool:
+        now_ms = self._store.now_ms()
+        done = False
+
+        def change(entry: Live | None) -> Entry | None:
+            nonlocal done
+            value = value_at(entry, now_ms)
+            before = entry[1] if isinstance(entry, tuple) else 0
+            done = value is not None and bool(expires_at_ms or before)
+            return make_entry(value, expires_at_ms) if done and value is not None else None
+
+        self._update(key, change)
+        return done
+
+    def _delete_bounds(self, start: bytes, stop: bytes, sync: bool | None) -> None:
+        if start < stop:
+            self._answer(self._store.commit({}, [(start, stop)]), sync)
+
+
+class _Items(ItemsView[bytes, bytes]):
+    """Pairs by one scan, not by a look-up for each key."""
+
+    _mapping: Engine
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return self._mapping.scan()
+
+
+class _Values(ValuesView[bytes]):
+    _mapping: Engine
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (value for _, value in self._mapping.scan())
+
+
+def open(path: Any, **options: Any) -> Engine:  # `flin.engine.open`, as `dbm.open` and `shelve.open`
+    """Open the database in a directory, creating both if needed. The options are those of `flin.engine.Options`.
+
+    LockedError if it is open elsewhere; CorruptionError, FormatVersionError and StorageError for what is on the
+    disk; ValueError for an option that is wrong."""
+    return Engine(Store(absolute(path), Options(**options)))
+
+
+def _runner_of(options: Options) -> Runner:
+    if options.runner == "inline":
+        return InlineRunner(options.fs)
+    if options.runner == "thread":
+        return ThreadRunner(options.fs)
+    return HelperRunner(options.fs)
+
+
+def _points_of(pairs: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> dict[bytes, Any]:
+    """The pairs as a dict: the last of equal keys wins."""
+    if isinstance(pairs, Mapping):
+        return dict(pairs)
+    pairs = list(pairs)
+    try:
+        return dict(pairs)
+    except TypeError:  # a key that is a bytearray cannot be hashed
+        return {as_bytes("a key", key): value for key, value in pairs}
+
+
+def _integer(value: bytes) -> int:
+    """Decimal text as Redis reads it: an optional minus, digits without a leading zero or blank. ConflictError else."""
+    digits = value[1:] if value[:1] == b"-" else value
+    canonical = digits.isdigit() and (digits[:1] != b"0" or value == b"0") and len(digits) <= 19
+    number = int(value) if canonical else None
+    if number is None or not -MAX_INTEGER - 1 <= number <= MAX_INTEGER:
+        raise ConflictError(f"{value[:40]!r} is not a 64-bit integer")
+    return number

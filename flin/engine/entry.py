@@ -1,0 +1,64 @@
+"""What a key maps to inside the engine: an entry.
+
+An entry has one of three shapes, told apart by `type(entry) is bytes` and `entry is DELETED`:
+
+- `bytes`: a plain value, tag 0, no expiry. The ordinary case, so it pays for no wrapper.
+- `(value, expires_at_ms, tag)`: a value with an expiry (0: none) or a tag (0: plain bytes), or both.
+- `DELETED`: a tombstone; it hides whatever older runs hold for the key.
+
+A range delete hides the keys from start (inclusive) to stop (exclusive) in everything *older* than the
+part, generation or table that holds it, never a point beside it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+
+class _Tombstone(Enum):
+    DELETED = 0
+
+
+DELETED: Final = _Tombstone.DELETED
+
+Expiring: TypeAlias = tuple[bytes, int, int]
+"""(value, expires_at_ms or 0, tag)."""
+
+Live: TypeAlias = bytes | Expiring
+Entry: TypeAlias = bytes | Expiring | Literal[_Tombstone.DELETED]
+Range: TypeAlias = tuple[bytes, bytes]
+"""(start, stop): start inclusive, stop exclusive, start < stop."""
+
+Page: TypeAlias = tuple[list[bytes], list[Entry]]
+"""Keys in strictly rising (or, in a reverse scan, strictly falling) order and their entries, of equal length."""
+
+# Kinds as files hold them. Zero is invalid everywhere, so that zeroed bytes never pass for an entry.
+KIND_PUT: Final = 1
+KIND_DELETE: Final = 2
+KIND_RANGE_DELETE: Final = 3
+KIND_MERGE: Final = 4  # reserved: a merge operand
+KIND_POINTER: Final = 5  # reserved: the value lives in a value file
+
+
+def value_at(entry: Entry | None, now_ms: int) -> bytes | None:
+    """The value of an untagged entry that is alive at now_ms, else None."""
+    if type(entry) is bytes:
+        return entry
+    if entry is None or entry is DELETED:
+        return None
+    assert type(entry) is tuple
+    value, expires_at_ms, tag = entry
+    if tag or (expires_at_ms and expires_at_ms <= now_ms):
+        return None
+    return value
+
+
+def make_entry(value: bytes, expires_at_ms: int = 0, tag: int = 0) -> Live:
+    """The smallest entry that says all this."""
+    return (value, expires_at_ms, tag) if expires_at_ms or tag else value
+
+
+def covers(ranges: tuple[Range, ...] | list[Range], key: bytes) -> bool:
+    """Whether one of the ranges holds the key."""
+    return any(start <= key < stop for start, stop in ranges)

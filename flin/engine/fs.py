@@ -1,0 +1,286 @@
+"""The seam to the disk: every file-system call of the engine goes through a FileSystem.
+
+Tests put a simulated disk in its place (`flin.testing`). The methods raise OSError as the operating system does;
+callers turn it into StorageError where they know what it means. Paths are plain strings.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import mmap
+import os
+import sys
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
+
+Mapped: TypeAlias = bytes | mmap.mmap
+"""A file's bytes, read-only; slices of both are bytes."""
+
+Buffer: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
+
+
+class AppendFile(Protocol):
+    """A new file, written from its beginning to its end and never changed afterwards."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def append(self) -> Callable[[Buffer], int]:
+        """One write at the end; the number of bytes taken, which may be fewer than were given."""
+
+    def sync(self) -> None:
+        """Make the data durable (not the name: see FileSystem.sync_directory)."""
+
+    def close(self) -> None: ...
+
+
+class ReadableFile(Protocol):
+    """A finished file, or one that another process or thread appends to."""
+
+    @property
+    def path(self) -> str: ...
+
+    def size(self) -> int: ...
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Up to size bytes; fewer only at the end of the file."""
+
+    def pread_nowait(self, size: int, offset: int) -> bytes | None:
+        """The same where no disk read is needed, else None."""
+
+    def map(self) -> Mapped:
+        """The whole file, read-only, without reading it yet. An empty file gives empty bytes."""
+
+    def close(self) -> None:
+        """Mappings that were handed out stay valid."""
+
+
+class DirectoryLock(Protocol):
+    def release(self) -> None: ...
+
+
+class FileSystem(Protocol):
+    """What the engine asks of the disk."""
+
+    def create(self, path: str) -> AppendFile:
+        """A new, empty file; FileExistsError if the name is taken."""
+
+    def open(self, path: str) -> ReadableFile: ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Replaces new if it exists; atomic, durable after sync_directory."""
+
+    def remove(self, path: str) -> None: ...
+
+    def names(self, directory: str) -> list[str]:
+        """Sorted."""
+
+    def is_file(self, path: str) -> bool:
+        """True for a regular file only: not for a link, a directory, a pipe."""
+
+    def sync_file(self, path: str) -> None:
+        """Make a finished file's data durable by name (recovery does not hold it open)."""
+
+    def sync_directory(self, directory: str) -> None: ...
+
+    def make_directory(self, path: str) -> None:
+        """With its parents; no error if it is there. Durable on return."""
+
+    def free_bytes(self, directory: str) -> int: ...
+
+    def lock(self, path: str, holder: bytes) -> DirectoryLock | bytes:
+        """Hold the lock file until released or until this process ends; else what its holder wrote into it."""
+
+
+class OsAppendFile:
+    _fd = -1  # for __del__, where opening fails
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        # A partial of a C function: a WAL write pays for no Python frame in between (60 ns of 600).
+        self.append: Callable[[Buffer], int] = functools.partial(os.write, self._fd)
+
+    def sync(self) -> None:
+        _sync_data(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self.append = _closed_append
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class OsReadableFile:
+    _fd = -1  # for __del__, where opening fails
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def pread(self, size: int, offset: int) -> bytes:
+        data = os.pread(self._fd, size, offset)
+        if len(data) == size or not data:
+            return data
+        parts = [data]
+        got = len(data)
+        while got < size:  # Linux reads at most 2 GiB at once, and a signal may cut a read short
+            data = os.pread(self._fd, size - got, offset + got)
+            if not data:
+                break
+            parts.append(data)
+            got += len(data)
+        return b"".join(parts)
+
+    def pread_nowait(self, size: int, offset: int) -> bytes | None:
+        if _RWF_NOWAIT is None:
+            return None
+        buffer = bytearray(size)
+        try:
+            got = os.preadv(self._fd, [buffer], offset, _RWF_NOWAIT)
+        except OSError as error:
+            # EAGAIN: it would wait. EOPNOTSUPP: this file system never answers without waiting.
+            if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+                return None
+            raise
+        return bytes(buffer) if got == size else None
+
+    def map(self) -> Mapped:
+        size = self.size()
+        return mmap.mmap(self._fd, size, access=mmap.ACCESS_READ) if size else b""
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class OsFileSystem:
+    """The real disk."""
+
+    def create(self, path: str) -> OsAppendFile:
+        return OsAppendFile(path)
+
+    def open(self, path: str) -> OsReadableFile:
+        return OsReadableFile(path)
+
+    def rename(self, old: str, new: str) -> None:
+        os.replace(old, new)
+
+    def remove(self, path: str) -> None:
+        os.unlink(path)
+
+    def names(self, directory: str) -> list[str]:
+        return sorted(os.listdir(directory))
+
+    def is_file(self, path: str) -> bool:
+        return os.path.isfile(path) and not os.path.islink(path)
+
+    def sync_file(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _sync_data(fd)
+        finally:
+            os.close(fd)
+
+    def sync_directory(self, directory: str) -> None:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def make_directory(self, path: str) -> None:
+        path = os.path.abspath(path)
+        missing = []
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for directory in reversed(missing):
+            os.mkdir(directory)
+            self.sync_directory(os.path.dirname(directory))
+
+    def free_bytes(self, directory: str) -> int:
+        status = os.statvfs(directory)
+        return status.f_bavail * status.f_frsize
+
+    def lock(self, path: str, holder: bytes) -> OsDirectoryLock | bytes:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(fd, 4096, 0)
+            os.close(fd)
+            return text
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, holder, 0)
+        return OsDirectoryLock(fd)
+
+
+class OsDirectoryLock:
+    """A flock belongs to the open file, not to the process: a forked child must drop its copy by itself."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+
+def append_all(file: AppendFile, data: Buffer) -> None:
+    """Append everything, or raise OSError; what a failed call left behind is for the caller to judge."""
+    taken = file.append(data)
+    if taken != len(data):
+        rest = memoryview(data)[taken:]
+        while rest:
+            taken = file.append(rest)
+            if not taken:
+                raise OSError(errno.ENOSPC, "the file takes no more bytes", file.path)
+            rest = rest[taken:]
+
+
+def after_fork_in_child(action: Callable[[], None]) -> None:
+    """Run the action in every child that this process forks."""
+    os.register_at_fork(after_in_child=action)
+
+
+def process_id() -> int:
+    return os.getpid()
+
+
+def join(directory: str, name: str) -> str:
+    return os.path.join(directory, name)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    return os.path.abspath(os.fspath(path))
+
+
+def _closed_append(data: Buffer) -> int:
+    raise OSError(errno.EBADF, "the file is closed")
+
+
+# macOS: fsync leaves data in the drive's own cache; only F_FULLFSYNC empties that.
+_FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None) if sys.platform == "darwin" else None
+_RWF_NOWAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
+
+
+def _sync_data(fd: int) -> None:
+    if _FULL_SYNC is not None:
+        fcntl.fcntl(fd, _FULL_SYNC)
+    else:
+        os.fdatasync(fd)

@@ -1,0 +1,70 @@
+"""A generation: the memtables of all shards together with exactly the WAL segments that fed them.
+
+The open generation lives in the store, piece by piece: active parts, frozen parts, the current segment. What is here is
+what becomes of it when it is sealed, and what turns one part into several or several into one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from flin.engine.entry import Page
+from flin.engine.memtable import Part, join_parts
+from flin.engine.slot import shard_of_stored
+from flin.engine.wal import SegmentSlice
+
+Parts: TypeAlias = tuple[Part, ...]
+Bounded: TypeAlias = tuple[Page, bytes, bytes]
+"""A copy of an active part's entries in [start, stop), and that start and stop."""
+
+
+@dataclass(slots=True)
+class SealedGeneration:
+    """A generation that waits for its flush: nothing in it changes any more."""
+
+    parts: tuple[Parts, ...]  # by shard, newest first
+    segments: tuple[SegmentSlice, ...]  # all that fed it
+    end_position: int  # where the WAL goes on behind it
+    next_sequence: int  # the same
+    next_segment: int  # no segment of this generation has this number or a higher one
+    due: list[tuple[int, bytes]] = field(default_factory=list)  # a heap of (expires_at_ms, key)
+
+
+def empty_parts(shards: int) -> Parts:
+    return tuple(Part() for _ in range(shards))
+
+
+def split_part(part: Part, shards: int) -> Parts:
+    """A part's points by shard; its range deletes concern every shard."""
+    if shards == 1:
+        return (part,)
+    parts = tuple(Part(None, part.ranges) for _ in range(shards))
+    for key, entry in part.entries.items():
+        parts[shard_of_stored(key, shards)].entries[key] = entry
+    return parts
+
+
+def due_of(part: Part) -> list[tuple[int, bytes]]:
+    due = [(entry[1], key) for key, entry in part.entries.items() if type(entry) is tuple and entry[1]]
+    heapq.heapify(due)
+    return due
+
+
+def join_neighbours(parts: Parts) -> Parts:
+    """Join the newest parts while they are of similar size: so there are at most about log2(n) of them."""
+    while len(parts) > 1 and 2 * len(parts[0].entries) >= len(parts[1].entries):
+        parts = (join_parts(parts[0], parts[1]), *parts[2:])
+    return parts
+
+
+def copy_bounded(part: Part, start: bytes, stop: bytes, reverse: bool, size: int, limit: int | None) -> Bounded | None:
+    """A copy of what a scan needs of an active part, and the bounds within which it is whole. None: freeze instead."""
+    page = part.page(start, stop, reverse=reverse, limit=size)
+    keys, entries = page
+    if len(keys) < size:
+        return page, start, stop
+    if limit is None or sum(type(entry) is bytes for entry in entries) < limit:
+        return None
+    return (page, keys[-1], stop) if reverse else (page, start, keys[-1] + b"\0")

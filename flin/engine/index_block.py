@@ -1,0 +1,72 @@
+"""The index block: which data block a key would be in. Two parallel arrays and a bisect.
+
+A block is listed by its separator, the shortest beginning of its first key that is greater than the last key before
+it: long keys need not be kept whole, and most comparisons end after a few bytes. A key's block is the last one
+whose separator is not greater than the key.
+
+    count         u32
+    key size      u32, of all separators
+    starts        (count + 1) x u64, where each data block begins in the section; the last one: where they end
+    bounds        (count + 1) x u32, separator i is [bounds[i], bounds[i + 1])
+    separators
+    checksum      u32, zlib.crc32 over all before it
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Final
+from zlib import crc32
+
+from flin.errors import CorruptionError
+
+_HEADER: Final = struct.Struct("<II")
+
+_SEPARATOR_COST: Final = 56
+"""Bytes of a short separator over its data: 33 of object header, 8 in the list, the allocator's rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    separators: list[bytes]
+    starts: array[int]  # one more than there are separators
+
+    def memory_bytes(self) -> int:
+        return _SEPARATOR_COST * len(self.separators) + sum(map(len, self.separators)) + 8 * len(self.starts)
+
+
+def encode(separators: Sequence[bytes], starts: Sequence[int]) -> bytes:
+    count = len(separators)
+    bounds = list(accumulate(map(len, separators), initial=0))
+    data = b"".join(
+        [
+            _HEADER.pack(count, bounds[-1]),
+            struct.pack(f"<{count + 1}Q", *starts),
+            struct.pack(f"<{count + 1}I", *bounds),
+            *separators,
+        ]
+    )
+    return data + struct.pack("<I", crc32(data))
+
+
+def decode(data: bytes, data_size: int, path: str, offset: int) -> Index:
+    """Raises CorruptionError at `offset` of the file. `data_size`: where the data blocks end in their section."""
+    size = len(data) - 4
+    if size < _HEADER.size or crc32(data[:size]) != int.from_bytes(data[size:], "little"):
+        raise CorruptionError(path, offset, "the checksum of an index block is wrong")
+    count, key_size = _HEADER.unpack_from(data)
+    if size != _HEADER.size + 12 * (count + 1) + key_size:
+        raise CorruptionError(path, offset, "an index block has not the size that it says")
+    starts = array("Q", struct.unpack_from(f"<{count + 1}Q", data, _HEADER.size))
+    bounds = struct.unpack_from(f"<{count + 1}I", data, _HEADER.size + 8 * (count + 1))
+    column = data[size - key_size : size]
+    separators = [column[start:stop] for start, stop in pairwise(bounds)]
+    if starts[0] or starts[-1] != data_size or any(stop <= start for start, stop in pairwise(starts)):
+        raise CorruptionError(path, offset, "the data blocks that an index names are not in order")
+    if any(stop <= start for start, stop in pairwise(separators)):
+        raise CorruptionError(path, offset, "the separators of an index are not in order")
+    return Index(separators, starts)

@@ -1,0 +1,48 @@
+"""How a user's key is stored, and the order that follows.
+
+A user's key that begins with byte FF is stored with a 00 behind that FF; everything internal begins with FF 01.
+So every user key sorts before every internal key, the order of user keys is kept, and each key that does not
+begin with FF is stored as it is.
+
+Internal keys are `FF 01 namespace(u16, big-endian) rest`. A namespace is a group that is counted on its own:
+another database of the server, or the parts of larger types. Namespace 0 is the user's keys themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+USER_END: Final = b"\xff\x01"
+"""Every stored user key is below; every embedded range ends here."""
+
+KEYS_END: Final = b"\xff\x02"
+"""Above every stored key, internal ones included."""
+
+MAX_KEY_BYTES: Final = 0xFFFF_FFFF // 4
+"""1 GiB less one: twice what a Redis client may send (512 MB), and lengths fit 32 bits with room for flags."""
+
+
+def stored_key(key: bytes) -> bytes:
+    """The stored form of a user's key. Hot paths test `key >= b"\\xff"` first and call this only then."""
+    return b"\xff\x00" + key[1:] if key[:1] == b"\xff" else key
+
+
+def user_key(stored: bytes) -> bytes:
+    """The user's key of its stored form (below USER_END)."""
+    return b"\xff" + stored[2:] if stored[:1] == b"\xff" else stored
+
+
+def namespace_prefix(namespace: int) -> bytes:
+    """What every stored key of an internal namespace (1 to 65535) begins with."""
+    return USER_END + namespace.to_bytes(2, "big")
+
+
+def namespace_of(stored: bytes) -> int:
+    """The namespace that a stored key counts in: 0 for the user's own."""
+    return int.from_bytes(stored[2:4], "big") if stored >= USER_END else 0
+
+
+def prefix_stop(prefix: bytes) -> bytes | None:
+    """The smallest key above every key that begins with the prefix; None if there is none (all FF, or empty)."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else None

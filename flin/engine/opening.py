@@ -1,0 +1,146 @@
+"""Opening a database: from a directory to everything the store needs to go on. Nothing is changed before all is read.
+
+The order: lock the directory, read the manifest (or create the database), replay the WAL, check that the tables are
+there; then, durably, raise the epoch; then sync what was accepted and remove what nobody names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from errno import ENOSPC
+from typing import Final
+
+from flin.engine import manifest as manifest_format
+from flin.engine.file_name import MANIFEST, maybe_parse, wal_name
+from flin.engine.fs import FileSystem, append_all, join
+from flin.engine.lock import HeldLock, lock_directory
+from flin.engine.manifest import Manifest, ManifestWriter
+from flin.engine.options import MemoryBudget, Options
+from flin.engine.recovery import Recovery, recover
+from flin.engine.tables import missing_bytes
+from flin.engine.version import Version
+from flin.errors import CorruptionError, StorageError
+
+COPY_BYTES: Final = 1 << 20
+"""At once: large enough for the disk, nothing beside the memory limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    lock: HeldLock
+    manifest: Manifest
+    manifest_writer: ManifestWriter
+    recovery: Recovery
+
+
+def open_directory(directory: str, options: Options, budget: MemoryBudget) -> Opened:
+    """LockedError, CorruptionError, FormatVersionError, StorageError; ValueError for options that do not fit it."""
+    fs = options.fs
+    try:
+        if options.create:
+            fs.make_directory(directory)
+        lock = lock_directory(fs, directory, options.clock_ms())
+    except OSError as error:
+        raise StorageError("create", directory, error) from error
+    try:
+        return _open_locked(directory, options, budget, lock)
+    except OSError as error:
+        lock.release()
+        raise StorageError("open", directory, error) from error
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _open_locked(directory: str, options: Options, budget: MemoryBudget, lock: HeldLock) -> Opened:
+    fs = options.fs
+    manifest = manifest_format.read(fs, directory) or _new_manifest(directory, options)
+    if options.shards is not None and options.shards != manifest.shards:
+        raise ValueError(
+            f"{directory} has {manifest.shards} shards, which is fixed; it was opened with {options.shards}"
+        )
+    recovery = recover(fs, directory, manifest, budget.generation)
+    metas = [table for runs in manifest.version.shards for run in runs for table in run]
+    missing_bytes(fs, directory, metas)
+    writer = ManifestWriter(fs, directory)
+    manifest = replace(manifest, epoch=manifest.epoch + 1)
+    writer.write(manifest)
+    _make_durable(fs, directory, manifest.epoch, recovery)
+    segments = [piece.file for generation in recovery.generations for piece in generation.segments]
+    _remove_unnamed(fs, directory, {*segments, *manifest.version.files()})
+    fs.sync_directory(directory)
+    return Opened(lock, manifest, writer, recovery)
+
+
+def _new_manifest(directory: str, options: Options) -> Manifest:
+    """The first manifest of a database. Refused where files of a database are without one."""
+    fs = options.fs
+    for name in fs.names(directory):
+        parsed = maybe_parse(name)
+        if parsed is not None and parsed.role != "temporary":
+            raise CorruptionError(join(directory, MANIFEST), 0, f"missing, but {name} is there")
+    if not options.create:
+        raise StorageError("open", directory, "it holds no database, and create is off")
+    shards = options.shards or 1
+    return Manifest(
+        database_id=options.random_bytes(16),
+        epoch=0,
+        shards=shards,
+        next_job=1,
+        wal_floor=1,
+        wal_position=0,
+        next_sequence=1,
+        clock_ms=0,
+        version=Version(((),) * shards),
+    )
+
+
+def _make_durable(fs: FileSystem, directory: str, epoch: int, recovery: Recovery) -> None:
+    """Sync every accepted segment before anything new is promised on top of it.
+
+    One that was not known to be synced is copied, and the copy synced: after a failed fsync the kernel may hold pages
+    as clean that never reached the disk, and another fsync of the same file would report a success that is none."""
+    copied = False
+    for generation in recovery.generations:
+        for index, piece in enumerate(generation.segments):
+            old = join(directory, piece.file)
+            if recovery.clean or recovery.end_positions[piece.file] <= recovery.synced:
+                fs.sync_file(old)
+                continue
+            parsed = maybe_parse(piece.file)
+            assert parsed is not None
+            name = wal_name(parsed.number, epoch)
+            try:
+                _copy(fs, old, join(directory, name), piece.end)
+            except OSError as error:
+                if error.errno != ENOSPC:
+                    raise
+                # A full disk must not keep the database closed: then a sync of the original has to do.
+                fs.sync_file(old)
+                continue
+            generation.segments[index] = replace(piece, file=name)
+            copied = True
+    if copied:
+        fs.sync_directory(directory)  # before the originals go
+
+
+def _copy(fs: FileSystem, old: str, new: str, size: int) -> None:
+    source = fs.open(old)
+    try:
+        target = fs.create(new)
+        try:
+            for offset in range(0, size, COPY_BYTES):
+                append_all(target, source.pread(min(COPY_BYTES, size - offset), offset))
+            target.sync()
+        finally:
+            target.close()
+    finally:
+        source.close()
+
+
+def _remove_unnamed(fs: FileSystem, directory: str, named: Iterable[str]) -> None:
+    """Remove Flin's files that neither the manifest nor recovery names; what is not Flin's is left alone."""
+    for name in fs.names(directory):
+        if maybe_parse(name) is not None and name not in named and fs.is_file(join(directory, name)):
+            fs.remove(join(directory, name))

@@ -1,0 +1,126 @@
+"""What an engine is opened with, checked once, and how its one memory limit is shared out."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from flin.engine.fs import FileSystem, OsFileSystem
+from flin.engine.manifest import MAX_SHARDS
+from flin.errors import LimitError
+
+SyncMode: TypeAlias = Literal["always", "interval", "never"]
+RunnerKind: TypeAlias = Literal["auto", "helper", "thread", "inline"]
+Compression: TypeAlias = Literal["zstd", "none"]
+
+MIN_MEMORY_LIMIT_BYTES: Final = 1 << 20
+"""Below this a generation holds a few hundred entries and everything is flushing."""
+
+_UNITS: Final = {"": 1, "b": 1, "k": 1000, "kb": 1 << 10, "m": 1000**2, "mb": 1 << 20, "g": 1000**3, "gb": 1 << 30}
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since the epoch: what expiries are compared with."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of `flin.engine.open`. ValueError or LimitError says which one is wrong."""
+
+    sync: SyncMode = "interval"
+    """When a write is made durable against a power cut: before it is answered, once per interval, or whenever the
+    kernel writes. A killed process loses nothing in any mode."""
+    sync_interval_ms: int = 1000
+    """As long as Redis' `everysec`."""
+    memory_limit: int | str = 256 << 20
+    """Bytes, or text like "256mb", for memtables, caches and the helper process together."""
+    shards: int | None = None
+    """A power of two, fixed when the database is created (1 if not given); later opens may leave it out."""
+    create: bool = True
+    """Create the database if the directory holds none."""
+    runner: RunnerKind = "auto"
+    """Where flushes and compactions run: a helper process (auto: the thread where that cannot start), a thread, or
+    inline in the thread whose write made them due."""
+    compression: Compression = "zstd"
+    """Of compacted tables; flushed ones are written raw, since they are rewritten soon."""
+    block_size_bytes: int = 8192
+    """Of a data block before compression: what one cold look-up reads and decodes. At 4096 compression costs twice as
+    much per entry, and scans are slower."""
+    stall_timeout_ms: int = 60_000
+    """How long a write may wait for flushes and compactions before StallTimeout."""
+    stall_writers: bool = True
+    """Let writes wait while the background is behind; the server turns it off, since it stops reading from those
+    who write instead of stopping itself."""
+    value_cache: bool = True
+    """Keep hot values read from tables; the server turns it off, since it keeps ready replies instead."""
+    fs: FileSystem = field(default_factory=OsFileSystem)
+    clock_ms: Callable[[], int] = wall_clock_ms
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes
+
+    def __post_init__(self) -> None:
+        _check_choice("sync", self.sync, ("always", "interval", "never"))
+        _check_choice("runner", self.runner, ("auto", "helper", "thread", "inline"))
+        _check_choice("compression", self.compression, ("zstd", "none"))
+        shards = self.shards
+        if shards is not None and (not 1 <= shards <= MAX_SHARDS or shards & (shards - 1)):
+            raise ValueError(f"shards must be a power of two from 1 to {MAX_SHARDS}, not {shards}")
+        if not 512 <= self.block_size_bytes <= 1 << 20:
+            raise ValueError(f"block_size_bytes must be from 512 to 1048576, not {self.block_size_bytes}")
+        if self.sync_interval_ms < 1 or self.stall_timeout_ms < 0:
+            raise ValueError("sync_interval_ms must be at least 1 and stall_timeout_ms at least 0")
+        if self.memory_limit_bytes < MIN_MEMORY_LIMIT_BYTES:
+            raise ValueError(f"memory_limit must be at least {MIN_MEMORY_LIMIT_BYTES} bytes, not {self.memory_limit!r}")
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        return parse_bytes(self.memory_limit)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBudget:
+    """How the memory limit is shared out, in bytes."""
+
+    generation: int
+    """One eighth for a generation: with the two that may be waiting for their flush, three eighths."""
+    flush: int
+    """A flush job holds one generation again, and the table it writes: three sixteenths."""
+    compaction_slice: int
+    """What a compaction job holds at once: a sixteenth."""
+    block_cache: int
+    """A quarter: decoded blocks cost about twice what they hold."""
+    value_cache: int
+    """An eighth for hot values (or, in the server, ready replies)."""
+
+    @classmethod
+    def of(cls, memory_limit_bytes: int) -> MemoryBudget:
+        sixteenth = memory_limit_bytes // 16
+        return cls(2 * sixteenth, 3 * sixteenth, sixteenth, 4 * sixteenth, 2 * sixteenth)
+
+
+MAX_SEALED_GENERATIONS: Final = 2
+"""Generations that may wait for their flush before writers do: one being flushed, one behind it."""
+
+
+def parse_bytes(size: int | str) -> int:
+    """1048576 of 1048576, "1mb" or "1MB"; as in Redis, "1m" is a million. ValueError if it is no size."""
+    if isinstance(size, int):
+        return size
+    match = re.fullmatch(r"\s*([0-9]+)\s*([a-z]*)\s*", size.lower()) if isinstance(size, str) else None
+    if match is None or match[2] not in _UNITS:
+        raise ValueError(f"{size!r} is not a size: write bytes, or a number with kb, mb or gb")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def check_size(what: str, size: int, maximum: int) -> None:
+    if size > maximum:
+        raise LimitError(what, size, maximum)
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")

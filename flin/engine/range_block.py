@@ -1,0 +1,49 @@
+"""The range block: the range deletes of a table, older than every point in it.
+
+Layout (little-endian):
+
+    count         u32
+    ranges        of each: start size u32, stop size u32, start, stop
+    checksum      u32, zlib.crc32 over all before it
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+from zlib import crc32
+
+from flin.engine.entry import Range
+from flin.errors import CorruptionError
+
+_SIZES: Final = struct.Struct("<II")
+
+
+def encode(ranges: Sequence[Range]) -> bytes:
+    parts = [struct.pack("<I", len(ranges))]
+    for start, stop in ranges:
+        parts += (_SIZES.pack(len(start), len(stop)), start, stop)
+    data = b"".join(parts)
+    return data + struct.pack("<I", crc32(data))
+
+
+def decode(data: bytes, path: str, offset: int) -> tuple[Range, ...]:
+    """Raises CorruptionError at `offset` of the file."""
+    size = len(data) - 4
+    if size < 4 or crc32(data[:size]) != int.from_bytes(data[size:], "little"):
+        raise CorruptionError(path, offset, "the checksum of a range block is wrong")
+    ranges = []
+    at = 4
+    for _ in range(int.from_bytes(data[:4], "little")):
+        if at + _SIZES.size > size:
+            raise CorruptionError(path, offset, "a range block ends early")
+        start_size, stop_size = _SIZES.unpack_from(data, at)
+        at += _SIZES.size + start_size + stop_size
+        start, stop = data[at - start_size - stop_size : at - stop_size], data[at - stop_size : at]
+        if at > size or start >= stop:
+            raise CorruptionError(path, offset, "a range block holds no valid range")
+        ranges.append((start, stop))
+    if at != size:
+        raise CorruptionError(path, offset, "a range block has not the size that it says")
+    return tuple(ranges)

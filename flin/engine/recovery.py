@@ -1,0 +1,193 @@
+"""What the WAL holds that no table holds: read at open, changing nothing.
+
+The rules (docs/formats.md tells them with their reasons):
+
+1. Segments form a chain: each header names its predecessor and that one's valid end. Bytes behind that end are what a
+   failed write left, and are ignored.
+2. A bad frame ends the replay. If a good frame or header anywhere vouches that the WAL was synced beyond it, something
+   that was promised is damaged: CorruptionError. Otherwise it is a torn tail: recovery ends there, and later segments,
+   none of which was ever synced, are discarded whole. So the recovered state is a prefix of what was accepted.
+3. A file that is not even a segment with a good header was begun and never synced, or it is damage: decided by rule 2
+   and by whether a later header names it.
+
+Segments become generations again as they were: those that fit together into one generation's memory are joined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flin.engine.file_name import maybe_parse
+from flin.engine.fs import FileSystem, Mapped, join
+from flin.engine.manifest import Manifest
+from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, Part
+from flin.engine.wal import (
+    HEADER_BYTES,
+    SegmentHeader,
+    SegmentSlice,
+    decode_header,
+    highest_vouched,
+    maybe_header_of_frames,
+    replay,
+)
+from flin.errors import CorruptionError
+
+
+@dataclass(slots=True)
+class RecoveredGeneration:
+    """Segments and the memtable that they replay to, not yet split by shard."""
+
+    part: Part = field(default_factory=Part)
+    segments: list[SegmentSlice] = field(default_factory=list)
+    bytes: int = 0
+    end_position: int = 0
+    next_sequence: int = 0
+    next_segment: int = 0
+
+
+@dataclass(slots=True)
+class Recovery:
+    """The state of the WAL, and where writing goes on."""
+
+    generations: list[RecoveredGeneration]  # oldest first
+    position: int
+    next_sequence: int
+    last_segment: int  # the accepted one with the highest number, 0 if there is none
+    last_end: int  # its valid end
+    next_number: int  # above every number in the directory
+    synced: int = 0  # the highest position that was known to be synced
+    end_positions: dict[str, int] = field(default_factory=dict)  # of each accepted segment, by file name
+    operations: int = 0
+    torn: str = ""  # what was cut off, "" if nothing was
+    clean: bool = True  # the last run closed the WAL, or never began it
+
+
+@dataclass(slots=True)
+class _Segment:
+    number: int
+    name: str
+    path: str
+    data: Mapped
+    header: SegmentHeader | None  # None if it is bad
+    problem: str
+
+
+def recover(fs: FileSystem, directory: str, manifest: Manifest, generation_bytes: int) -> Recovery:
+    """Replay every live segment. CorruptionError where something that was synced is damaged or missing."""
+    segments = _live_segments(fs, directory, manifest)
+    highest = max((segment.number for segment in segments), default=manifest.wal_floor - 1)
+    result = Recovery([], manifest.wal_position, manifest.next_sequence, 0, 0, highest + 1)
+    good = [segment for segment in segments if segment.header is not None]
+    bad = [segment for segment in segments if segment.header is None]
+    problem = ""
+    damaged, at = (segments[0].path, 0) if segments else (directory, 0)
+    for index, segment in enumerate(good):
+        reason = _broken_link(segment, result)
+        if not reason:
+            follower = good[index + 1] if index + 1 < len(good) else None
+            reached = _replay_segment(segment, follower, result, generation_bytes)
+            reason, damaged, at = reached.problem, segment.path, reached.end
+            result.clean = reached.closed
+        if reason:
+            problem = f"{segment.name}: {reason}"
+            break
+    if bad and not problem:
+        problem, damaged, at = f"{bad[-1].name}: {bad[-1].problem}", bad[-1].path, 0
+    if problem:
+        if max(map(_vouched_by, segments)) > result.position:
+            raise CorruptionError(damaged, at, f"{problem}, before a position that was synced")
+        result.torn, result.clean = problem, False
+    return result
+
+
+def _broken_link(segment: _Segment, result: Recovery) -> str:
+    """Why the segment does not follow what was replayed so far; "" if it does."""
+    header = segment.header
+    assert header is not None
+    if result.last_segment and header.predecessor != result.last_segment:
+        return f"it follows segment {header.predecessor}, which is missing or damaged"
+    if header.base != result.position or header.first_sequence != result.next_sequence:
+        return (
+            f"it begins at position {header.base}, sequence {header.first_sequence}; what is before it ends at"
+            f" {result.position}, {result.next_sequence}"
+        )
+    return ""
+
+
+@dataclass(slots=True)
+class _Reached:
+    end: int
+    problem: str
+    closed: bool
+
+
+def _replay_segment(segment: _Segment, follower: _Segment | None, result: Recovery, generation_bytes: int) -> _Reached:
+    """Apply one segment to the last generation, or to a new one where that is full."""
+    header = segment.header
+    assert header is not None
+    limit = len(segment.data)
+    if follower is not None and follower.header is not None and follower.header.predecessor == segment.number:
+        limit = follower.header.predecessor_end
+    if not result.generations or result.generations[-1].bytes >= generation_bytes:
+        result.generations.append(RecoveredGeneration())
+    generation = result.generations[-1]
+    part = generation.part
+    before = len(part.entries)
+    done = replay(segment.data, header, segment.path, part, end=min(limit, len(segment.data)))
+    if not done.problem and limit > len(segment.data):
+        done.problem = f"the segment ends at {len(segment.data)}, its successor says {limit}"
+    generation.segments.append(SegmentSlice(segment.name, HEADER_BYTES, done.end))
+    generation.bytes += done.end + (len(part.entries) - before) * ENTRY_OVERHEAD_BYTES
+    result.operations += done.operations
+    result.synced = max(result.synced, done.synced)
+    result.position = header.base + done.end
+    result.end_positions[segment.name] = result.position
+    result.next_sequence = done.next_sequence
+    result.last_segment, result.last_end = segment.number, done.end
+    generation.end_position, generation.next_sequence = result.position, done.next_sequence
+    generation.next_segment = segment.number + 1
+    return _Reached(done.end, done.problem, done.closed)
+
+
+def _live_segments(fs: FileSystem, directory: str, manifest: Manifest) -> list[_Segment]:
+    segments: dict[int, _Segment] = {}
+    parsed_names = [(parsed, name) for name in fs.names(directory) if (parsed := maybe_parse(name)) is not None]
+    for parsed, name in sorted(parsed_names, key=lambda pair: pair[0].epoch):
+        if parsed.role != "wal" or parsed.number < manifest.wal_floor:
+            continue
+        if parsed.number in segments:
+            continue  # the copy that an open began (opening.py) and did not finish: the original is still there
+        path = join(directory, name)
+        if not fs.is_file(path):
+            raise CorruptionError(path, 0, "not a regular file")
+        file = fs.open(path)
+        try:
+            data = file.map()
+        finally:
+            file.close()
+        segments[parsed.number] = _read_header(parsed.number, name, path, data, manifest)
+    return [segments[number] for number in sorted(segments)]
+
+
+def _read_header(number: int, name: str, path: str, data: Mapped, manifest: Manifest) -> _Segment:
+    try:
+        header = decode_header(data, path)
+    except CorruptionError as error:
+        return _Segment(number, name, path, data, None, error.reason)
+    if header.database_id != manifest.database_id:
+        raise CorruptionError(path, 12, "the segment belongs to another database")
+    if header.number != number:
+        # A power cut may leave an older segment's bytes in the blocks of a new one.
+        return _Segment(number, name, path, data, None, f"the segment says it is number {header.number}")
+    return _Segment(number, name, path, data, header, "")
+
+
+def _vouched_by(segment: _Segment) -> int:
+    """The highest position that anything good in the segment says was synced."""
+    header = segment.header
+    if header is None:
+        # Its first frame tells the salt and the base, if it is good: then the header was damaged, not torn.
+        header = maybe_header_of_frames(segment.data)
+        if header is None:
+            return 0
+    return max(header.synced, highest_vouched(segment.data, header, HEADER_BYTES))

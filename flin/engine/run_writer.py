@@ -1,0 +1,87 @@
+"""The run writer: rising pages and range deletes in, a run of tables out."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from flin.engine.entry import Entry, Range
+from flin.engine.job_files import Outputs
+from flin.engine.key import KEYS_END
+from flin.engine.memtable import join_ranges
+from flin.engine.sstable import TableOptions, TableWriter
+from flin.engine.version import Run, TableMeta
+
+
+class RunWriter:
+    """Writes rising pages as tables of about the target size that share no key, range deletes included.
+
+    Where a table ends because it is full, its part of the range deletes ends at its last key, which needs no cover
+    (a point hides what is older by itself), and the next table's begins just behind that key."""
+
+    def __init__(
+        self,
+        outputs: Outputs,
+        options: TableOptions,
+        sequences: tuple[int, int],
+        ranges: Sequence[Range],
+        *,
+        target_table_bytes: int,
+        cuts: Sequence[bytes],
+    ) -> None:
+        self._outputs = outputs
+        self._options = options
+        self._sequences = sequences  # smallest and largest of all tables
+        self._target = target_table_bytes
+        self._cuts = sorted(cuts, reverse=True)  # the next one last; no table spans one
+        self._ranges = join_ranges(ranges)
+        self._ranges_from = b""  # ranges below are written
+        self._writer: TableWriter | None = None
+        self._last_key = b""
+        self._tables: list[TableMeta] = []
+
+    def add(self, keys: list[bytes], entries: list[Entry]) -> None:
+        while self._cuts and self._cuts[-1] <= keys[-1]:
+            cut = self._cuts.pop()
+            at = bisect_left(keys, cut)
+            if at:
+                self._write(keys[:at], entries[:at])
+                keys, entries = keys[at:], entries[at:]
+            self._end_table(cut, cut)
+        self._write(keys, entries)
+
+    def finish(self) -> Run:
+        while self._cuts:
+            cut = self._cuts.pop()
+            self._end_table(cut, cut)
+        self._end_table(KEYS_END, KEYS_END)
+        return tuple(self._tables)
+
+    def _write(self, keys: list[bytes], entries: list[Entry]) -> None:
+        writer = self._writer or self._begin_table()
+        writer.add(keys, entries)
+        if writer.size_bytes >= self._target:
+            self._end_table(keys[-1], keys[-1] + b"\0")
+
+    def _begin_table(self) -> TableWriter:
+        file = self._outputs.begin()
+        self._writer = TableWriter(file.append, self._options, *self._sequences, file=file.name)
+        return self._writer
+
+    def _end_table(self, ranges_stop: bytes, next_ranges: bytes) -> None:
+        """End the open table with the range deletes up to ranges_stop; begin one if there are only those."""
+        pieces = [
+            (max(start, self._ranges_from), min(stop, ranges_stop))
+            for start, stop in self._ranges
+            if start < ranges_stop and stop > self._ranges_from
+        ]
+        pieces = [piece for piece in pieces if piece[0] < piece[1]]
+        self._ranges_from = next_ranges
+        if self._writer is None and not pieces:
+            return
+        writer = self._writer or self._begin_table()
+        if pieces:
+            writer.add_ranges(pieces)
+        self._tables.append(writer.finish())
+        self._outputs.end_current()
+        self._writer = None

@@ -1,0 +1,485 @@
+"""Runners: where jobs run. Inline (tests, deterministic), in a thread, or in a helper process.
+
+All three run the same `run_job`. The helper process is the default wherever load can come: a thread that computes
+beside a busy server takes the interpreter's lock from it for 5 ms at a time (measured: 98,000 requests/s become
+6,600), another process only a share of the cores.
+
+The helper (helper.py) is started at the first job, so that a small use never has one, as a fresh interpreter that
+imports nothing of the host program, with the host's `sys.path` so that it finds the same Flin. It may be killed at any
+moment: its jobs then fail with HelperDiedError, what they wrote is removed, and the next job starts another. It ends
+when its input pipe does, however this process ends. A forked child of this process closes its copies of the pipes,
+or it would keep the helper alive. Where no helper can start, jobs run in threads and `fallback_reason` says why.
+
+Flushes come first, then small compactions (JobGate).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Condition, Event, Lock, Thread
+from typing import Any, Final, Protocol, TypeAlias
+
+from flin.engine import job_wire
+from flin.engine.fs import FileSystem, after_fork_in_child
+from flin.engine.job import FlushJob, Job, JobCancelled, JobResult, check_result, remove_outputs, run_job
+from flin.engine.job_wire import JobFailedError, Message, WireError
+from flin.errors import ClosedError, FlinError
+
+START_SECONDS: Final = 30.0
+"""A fresh interpreter says hello within 0.1 s; a machine that swaps is given longer before threads take over."""
+
+CLOSE_SECONDS: Final = 5.0
+"""The helper ends within milliseconds of the end of its input; one that hangs in the kernel is killed."""
+
+_BOOT: Final = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flin.engine.helper import main; main()"
+)
+
+
+class HelperDiedError(FlinError):
+    """The helper process ended in the middle of a job. Its files are removed; the job may be run again."""
+
+
+@dataclass(slots=True)
+class RunnerStatistics:
+    jobs: int = 0  # ended well
+    failures: int = 0  # ended otherwise, cancelled ones included
+    cpu_seconds: float = 0.0  # of the jobs that ended well
+    starts: int = 0  # of helper processes
+    deaths: int = 0  # of those, the ones nobody asked for
+    fallback_reason: str = ""  # why jobs run in threads though a helper was asked for
+
+
+class JobHandle:
+    """A submitted job. Threads may share it."""
+
+    def __init__(self, job: Job, on_cancel: Callable[[], None] | None = None) -> None:
+        self.job = job
+        self.cancelled = Event()
+        self._on_cancel = on_cancel
+        self._ended = Event()
+        self._result: JobResult | None = None
+        self._error: BaseException | None = None
+
+    def result(self, timeout_seconds: float | None = None) -> JobResult:
+        """Wait for the end; the result, or what the job raised. TimeoutError if it takes longer."""
+        if not self._ended.wait(timeout_seconds):
+            raise TimeoutError(f"job {self.job.number} still runs")
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+    def cancel(self) -> None:
+        """Ask for the end at the next checkpoint; the result is then JobCancelled, unless the job was faster."""
+        self.cancelled.set()
+        if self._on_cancel is not None:
+            self._on_cancel()
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.is_set()
+
+    def succeed(self, result: JobResult) -> None:
+        self._result = result
+        self._ended.set()
+
+    def fail(self, error: BaseException) -> None:
+        self._error = error
+        self._ended.set()
+
+
+class Runner(Protocol):
+    statistics: RunnerStatistics
+
+    @property
+    def pid(self) -> int | None:
+        """Of the helper process, if there is one."""
+
+    def submit(self, job: Job) -> JobHandle:
+        """Begin a job. ClosedError after close."""
+
+    def run(self, job: Job) -> JobResult:
+        """Submit and wait. StorageError, CorruptionError, FormatVersionError of the job, HelperDiedError, JobCancelled,
+        or JobFailedError for anything else that it raised, with its traceback."""
+
+    def close(self) -> None:
+        """Cancel what runs and wait for its end. Twice is fine."""
+
+
+class JobGate:
+    """Lets the job with the least work go first; the others wait at their checkpoints.
+
+    Flushes never wait, since writers wait for them. Among compactions the smaller one goes first: while a merge of
+    everything takes minutes, the young runs above it still have to be merged among themselves."""
+
+    def __init__(self) -> None:
+        self._changed = Condition(Lock())
+        self._running: list[_Rank] = []
+        self._first: _Rank = (0, 0)  # of those that run
+        self._entered = 0
+
+    def run(self, fs: FileSystem, handle: JobHandle) -> JobResult:
+        """The handle's job in this thread."""
+        work = _work_of(handle.job)
+        with self._changed:
+            self._entered += 1
+            rank = work, self._entered
+            self._running.append(rank)
+            self._first = min(self._running)
+        try:
+            return run_job(fs, handle.job, lambda: self._pass(rank, handle.cancelled))
+        finally:
+            with self._changed:
+                self._running.remove(rank)
+                self._first = min(self._running, default=(0, 0))
+                self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Have those who wait look at their cancelled flag."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _pass(self, rank: _Rank, cancelled: Event) -> None:
+        if rank[0] and self._first < rank:
+            with self._changed:
+                self._changed.wait_for(lambda: self._first >= rank or cancelled.is_set())
+        _stop_if(cancelled)
+
+
+_Rank: TypeAlias = tuple[int, int]
+"""Work and order of arrival."""
+
+
+def _work_of(job: Job) -> int:
+    """Bytes to be rewritten; 0 for a flush."""
+    return 0 if isinstance(job, FlushJob) else 1 + sum(table.length for run in job.inputs for table in run)
+
+
+class InlineRunner:
+    """Runs each job at once, in the thread that asks."""
+
+    pid: int | None = None
+
+    def __init__(self, fs: FileSystem) -> None:
+        self.statistics = RunnerStatistics()
+        self._fs = fs
+        self._lock = Lock()
+        self._closed = Event()
+
+    def submit(self, job: Job) -> JobHandle:
+        if self._closed.is_set():
+            raise ClosedError("the runner is closed")
+        handle = JobHandle(job)
+        try:
+            result = run_job(self._fs, job, lambda: _stop_if(self._closed))
+        except (FlinError, JobCancelled) as error:
+            handle.fail(error)
+        else:
+            handle.succeed(result)
+        _count(self.statistics, self._lock, handle)
+        return handle
+
+    def run(self, job: Job) -> JobResult:
+        return self.submit(job).result()
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+class ThreadRunner:
+    """Runs each job in a thread of its own."""
+
+    pid: int | None = None
+
+    def __init__(self, fs: FileSystem) -> None:
+        self.statistics = RunnerStatistics()
+        self._fs = fs
+        self._lock = Lock()
+        self._gate = JobGate()
+        self._running: dict[JobHandle, Thread] = {}
+        self._closed = False
+
+    def submit(self, job: Job) -> JobHandle:
+        handle = JobHandle(job, self._gate.wake)
+        # A daemon: an interpreter that ends without close() does not wait for it, and its files are nobody's.
+        thread = Thread(target=self._work, args=(handle,), name=f"flin job {job.number}", daemon=True)
+        with self._lock:
+            if self._closed:
+                raise ClosedError("the runner is closed")
+            self._running[handle] = thread
+            thread.start()
+        return handle
+
+    def run(self, job: Job) -> JobResult:
+        return self.submit(job).result()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            running = list(self._running.items())
+        for handle, _ in running:
+            handle.cancel()
+        for _, thread in running:
+            thread.join()
+
+    def _work(self, handle: JobHandle) -> None:
+        try:
+            result = self._gate.run(self._fs, handle)
+        except (FlinError, JobCancelled) as error:
+            handle.fail(error)
+        except Exception:  # the outermost frame of a worker: whoever waits gets the traceback
+            handle.fail(JobFailedError(traceback.format_exc()))
+        else:
+            handle.succeed(result)
+        _count(self.statistics, self._lock, handle)
+        with self._lock:
+            del self._running[handle]
+
+
+class HelperRunner:
+    """Runs jobs in a helper process; in threads where none can start."""
+
+    def __init__(
+        self, fs: FileSystem, *, command: list[str] | None = None, start_seconds: float = START_SECONDS
+    ) -> None:
+        self.statistics = RunnerStatistics()
+        self._fs = fs
+        self._command = command  # None: this interpreter
+        self._start_seconds = start_seconds
+        self._lock = Lock()  # guards the fields below and the starting
+        self._helper: _Helper | None = None
+        self._threads: ThreadRunner | None = None  # once no helper can start
+        self._next_id = 1
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        helper = self._helper
+        return helper.pid if helper is not None and helper.alive else None
+
+    def submit(self, job: Job) -> JobHandle:
+        with self._lock:
+            if self._closed:
+                raise ClosedError("the runner is closed")
+            helper = self._ready_helper()
+            threads = self._threads
+            job_id = self._next_id
+            self._next_id += 1
+        if helper is not None:
+            return helper.submit(job_id, job)
+        assert threads is not None
+        return threads.submit(job)
+
+    def run(self, job: Job) -> JobResult:
+        return self.submit(job).result()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            helper, threads = self._helper, self._threads
+        if helper is not None:
+            helper.close()
+        if threads is not None:
+            threads.close()
+
+    def _ready_helper(self) -> _Helper | None:
+        """The running helper, a new one, or None where none can start. Called under the lock."""
+        if self._threads is not None:
+            return None
+        if self._helper is None or not self._helper.alive:
+            try:
+                self._helper = _Helper(self._fs, self._command or own_command(), self._start_seconds, self.statistics)
+            except (OSError, WireError) as error:
+                self._helper = None
+                self.statistics.fallback_reason = f"no helper process: {error}"
+                self._threads = ThreadRunner(self._fs)
+                self._threads.statistics = self.statistics
+        return self._helper
+
+
+class _Helper:
+    """One helper process, from its start to its end, and the thread that reads what it says."""
+
+    def __init__(self, fs: FileSystem, command: list[str], start_seconds: float, statistics: RunnerStatistics) -> None:
+        self.alive = True
+        self._fs = fs
+        self._statistics = statistics
+        self._lock = Lock()  # guards `_pending`, `_closing` and the statistics
+        self._send_lock = Lock()
+        self._pending: dict[int, JobHandle] = {}
+        self._closing = False
+        self._greeted = Event()
+        self._problem = ""  # what ended it, if that was on this side
+        # A process group of its own: what a terminal sends to the group of this process does not reach it. Only
+        # the pipes and stderr are passed on.
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, close_fds=True, process_group=0
+        )
+        _helpers.add(self)
+        statistics.starts += 1
+        self.pid = self._process.pid
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input: Any = self._process.stdin
+        self._output: Any = self._process.stdout
+        self._reader = Thread(target=self._read_all, name="flin helper reader", daemon=True)
+        self._reader.start()
+        if not self._greeted.wait(start_seconds):
+            self._problem = "it did not say hello in time"
+            self._process.kill()
+        if self._problem or not self.alive:
+            self.close()
+            raise WireError(self._problem)
+
+    def submit(self, job_id: int, job: Job) -> JobHandle:
+        handle = JobHandle(job, lambda: self._send({"type": "cancel", "id": job_id}))
+        message = {"type": "job", "id": job_id, **job_wire.encode_job(job)}
+        with self._lock:
+            dead = not self.alive
+            if not dead:
+                self._pending[job_id] = handle
+        if dead:
+            handle.fail(self._end_error())
+        else:
+            self._send(message)
+        return handle
+
+    def close(self) -> None:
+        """End the helper: its input ends, and it with that. What it was doing is cancelled."""
+        with self._lock:
+            self._closing = True
+        with self._send_lock:
+            self._input.close()
+        self._reader.join(CLOSE_SECONDS)
+        if self._reader.is_alive():
+            self._process.kill()
+            self._reader.join()
+
+    def forget_in_child(self) -> None:
+        """In a forked child: the helper is not its own. No lock is taken: its holder may not exist here."""
+        self.alive = False
+        self._process.returncode = 0  # or its finalizer would wait for a process that is not its child
+        self._input.close()
+        self._output.close()
+
+    def _send(self, message: Message) -> None:
+        """A helper that is gone does not hear it: the reader finds out and fails what is pending."""
+        data = memoryview(job_wire.encode_message(message))
+        try:
+            with self._send_lock:
+                while data:
+                    data = data[self._input.write(data) :]
+        except (BrokenPipeError, ValueError):  # ValueError: closed on this side
+            return
+
+    def _read_all(self) -> None:
+        try:
+            while (message := job_wire.read_message(self._output.read)) is not None:
+                self._take(message)
+        except (WireError, OSError) as error:
+            self._problem = str(error)
+        except Exception:  # the outermost frame of a worker: nobody may wait for ever
+            self._problem = traceback.format_exc()
+        self._end()
+
+    def _take(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "hello":
+            if message.get("protocol") != job_wire.PROTOCOL:
+                raise WireError(f"it speaks protocol {message.get('protocol')}, not {job_wire.PROTOCOL}")
+            self._greeted.set()
+            return
+        with self._lock:
+            handle = self._pending.pop(message.get("id", 0), None)
+        if handle is None:
+            raise WireError(f"{kind} of a job that does not run")
+        try:
+            if kind == "result":
+                result = job_wire.decode_result(message.get("result"))
+                check_result(self._fs, handle.job, result)
+                handle.succeed(result)
+            elif kind == "error":
+                handle.fail(job_wire.decode_error(message.get("error")))
+            else:
+                raise WireError(f"a message of type {kind!r}")
+        except FlinError as error:  # of check_result
+            self._fail(handle, error)
+        except WireError as error:
+            self._fail(handle, JobFailedError(str(error)))
+            raise
+        finally:
+            _count(self._statistics, self._lock, handle)
+
+    def _end(self) -> None:
+        """The helper's output ended, or cannot be understood: end it, clear up behind it, tell those who wait."""
+        self._process.kill()
+        self._process.wait()
+        with self._lock:
+            self.alive = False
+            closing = self._closing
+            pending = list(self._pending.values())
+            self._pending.clear()
+            self._statistics.deaths += not closing
+        with self._send_lock:
+            self._input.close()
+        self._output.close()
+        self._problem = self._problem or f"it ended with status {self._process.returncode}"
+        self._greeted.set()
+        for handle in pending:
+            self._fail(handle, JobCancelled() if closing else self._end_error())
+            _count(self._statistics, self._lock, handle)
+
+    def _fail(self, handle: JobHandle, error: Exception) -> None:
+        try:
+            remove_outputs(self._fs, handle.job)
+        except FlinError as refused:
+            error.add_note(f"and its files are still there: {refused}")
+        handle.fail(error)
+
+    def _end_error(self) -> HelperDiedError:
+        return HelperDiedError(f"the helper process {self.pid} is gone: {self._problem}")
+
+
+def own_command() -> list[str]:
+    """How to start a helper with this interpreter. OSError where it is none that can be started."""
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise OSError("this program is no Python interpreter that could be started again")
+    flags = ["-P"]  # nothing is imported from the working directory
+    flags += ["-E"] if sys.flags.ignore_environment else []
+    flags += ["-s"] if sys.flags.no_user_site else []
+    return [sys.executable, *flags, "-c", _BOOT, json.dumps([os.path.abspath(entry) for entry in sys.path])]
+
+
+def _stop_if(cancelled: Event) -> None:
+    if cancelled.is_set():
+        raise JobCancelled
+
+
+def _count(statistics: RunnerStatistics, lock: Lock, handle: JobHandle) -> None:
+    with lock:
+        try:
+            statistics.cpu_seconds += handle.result(0).statistics.cpu_seconds
+            statistics.jobs += 1
+        except Exception:  # whatever ended it goes to whoever waits for the handle
+            statistics.failures += 1
+
+
+_helpers: weakref.WeakSet[_Helper] = weakref.WeakSet()
+
+
+def _forget_helpers() -> None:
+    for helper in list(_helpers):
+        helper.forget_in_child()
+    _helpers.clear()
+
+
+after_fork_in_child(_forget_helpers)

@@ -1,0 +1,227 @@
+"""The SSTable reader: look-ups, ordered pages and expiries of one table.
+
+Theory. Opening costs nothing: the first use reads footer, filter and index and holds them (table_state.py). A look-up
+asks the filter, bisects the index and then takes the cheapest way to the block: a cached one with its keys (a dict),
+a cached payload (one search in it), or, where the block is stored raw, the file's mapping itself, in place.
+A raw block enters the cache when it is touched more often than its table's average, a compressed one at once.
+Checksums are compared when a block is first read.
+
+A page fault in a mapping holds the GIL, so `get_nowait`, for event loops, reads without mapping and raises ColdRead
+where it would wait; compaction reads with large preads past all caches.
+
+Layouts: table_footer.py (the whole), block.py, stored_block.py, filter.py, index_block.py, expiry_block.py,
+range_block.py. The writer is table_writer.py.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+from flin.engine import block, expiry_block, filter, table_check, table_footer
+from flin.engine.cached_block import CachedBlock
+from flin.engine.entry import Entry, Page, Range
+from flin.engine.filter import MASK_INDEX, MASKS, hash_key
+from flin.engine.fs import ReadableFile
+from flin.engine.key import KEYS_END
+from flin.engine.table_footer import read_meta, read_metas
+from flin.engine.table_scan import scan
+from flin.engine.table_state import HOT, PACKED, BlockCache, TableState
+from flin.engine.table_writer import TableOptions, TableWriter
+from flin.engine.version import TableMeta
+from flin.errors import CorruptionError, StorageError
+
+__all__ = [
+    "BlockCache",
+    "ColdRead",
+    "Table",
+    "TableOptions",
+    "TableWriter",
+    "hash_key",
+    "read_meta",
+    "read_metas",
+]
+
+
+class ColdRead(Exception):
+    """Raised by `get_nowait`: call `load()` where waiting is allowed, then ask again."""
+
+    def __init__(self, load: Callable[[], None]) -> None:
+        super().__init__("the answer needs a read that may wait")
+        self.load = load
+
+
+class Table:
+    """One table, for any number of threads. `number` is unique in the process: it names the blocks in the cache."""
+
+    def __init__(self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None, *, number: int) -> None:
+        self.meta: Final = meta
+        self._file: Final = file
+        self._cache: Final = cache
+        self._number: Final = number
+        self._state: TableState | None = None
+        self._loading: Final = threading.Lock()
+
+    # Look-ups.
+
+    def get(self, key: bytes, hashed: int | None = None) -> Entry | None:
+        """The key's entry (a tombstone is one), None if the table has none. `hashed`: hash_key(key), if known.
+
+        Range deletes are the caller's to consider. Raises CorruptionError, FormatVersionError, StorageError.
+        """
+        state = self._state
+        if state is None:
+            state = self._load()
+        if hashed is None:
+            hashed = hash_key(key)
+        words = state.words
+        mask = MASKS[hashed & 4095]  # filter.contains, without the call
+        if words[hashed % len(words)] & mask != mask:
+            return None
+        number = bisect_right(state.separators, key) - 1
+        if number < 0:
+            return None
+        cache = self._cache
+        if cache is not None:
+            cached: CachedBlock | None = cache.get((self._number, number))
+            if cached is not None:
+                keys = cached.keys
+                if keys is None:
+                    return self._find_unexpanded(cached, number, key)
+                index = keys.get(key)  # CachedBlock.find, without the call
+                if index is None:
+                    return None
+                size = cached.plain_size
+                if size < 0:
+                    return cached.entry(index)
+                at = cached.keys_stop + index * size
+                return cached.payload[at : at + size]
+        return _find_cold(state, number, key)
+
+    def get_nowait(self, key: bytes, hashed: int | None = None) -> Entry | None:
+        """The same, but raises ColdRead instead of waiting for the disk. Without a cache it may wait."""
+        cache = self._cache
+        if cache is None:
+            return self.get(key, hashed)
+        state = self._state
+        if state is None:
+            raise ColdRead(self.load)
+        if not filter.contains(state.words, hash_key(key) if hashed is None else hashed):
+            return None
+        number = bisect_right(state.separators, key) - 1
+        if number < 0:
+            return None
+        cached: CachedBlock | None = cache.get((self._number, number))
+        if cached is not None:
+            return self._find_unexpanded(cached, number, key) if cached.keys is None else cached.find(key)
+        if state.landed:
+            landed = state.landed.pop(number, None)
+            if landed is not None:
+                return landed.find(key)
+        start, stop = state.starts[number], state.starts[number + 1]
+        try:
+            stored = self._file.pread_nowait(stop - start, start)
+        except OSError as error:
+            raise StorageError("read", self._file.path, error) from error
+        if stored is None:
+            raise ColdRead(partial(state.fill, number))
+        return state.admit_stored(number, stored).find(key)
+
+    def may_contain(self, key: bytes, hashed: int | None = None) -> bool:
+        """False: the table has no entry for the key. About 1 % of the keys that it lacks are let through."""
+        state = self._state or self._load()
+        return filter.contains(state.words, hash_key(key) if hashed is None else hashed)
+
+    def _find_unexpanded(self, cached: CachedBlock, number: int, key: bytes) -> Entry | None:
+        """A look-up in a cached payload; the second one gives it its keys."""
+        if not cached.touched:
+            cached.touched = True
+        else:
+            cached.expand()
+            assert self._cache is not None
+            self._cache.put((self._number, number), cached, cached.charge_bytes())
+        return cached.find(key)
+
+    # What a table holds in memory.
+
+    def load(self) -> None:
+        """Read the filter and the index now rather than at the first look-up."""
+        if self._state is None:
+            self._load()
+
+    @property
+    def memory_bytes(self) -> int:
+        """What filter and index cost in memory; 0 before the first use."""
+        state = self._state
+        return 0 if state is None else state.memory_bytes
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """The range deletes: older than every point of this table, younger than older tables."""
+        if not self.meta.range_deletes:
+            return ()
+        return (self._state or self._load()).ranges
+
+    def evict(self) -> None:
+        """Drop the cached blocks of a table that is obsolete."""
+        state = self._state
+        if self._cache is not None and state is not None:
+            for number in range(len(state.separators)):
+                self._cache.discard((self._number, number))
+
+    def _load(self) -> TableState:
+        with self._loading:
+            if self._state is None:
+                self._state = TableState(self._file, self.meta, self._cache, self._number)
+            return self._state
+
+    # Ordered reads.
+
+    def pages(
+        self, start: bytes = b"", stop: bytes = KEYS_END, *, reverse: bool = False, cached: bool = True
+    ) -> Iterator[Page]:
+        """The entries from start (inclusive) to stop (exclusive), tombstones included, in non-empty pages.
+
+        `cached=False`: with preads past all caches, for those who read a table once. The caller owns the lists.
+        """
+        return scan(self._state or self._load(), block.decode, start, stop, reverse, cached)
+
+    def key_pages(
+        self, start: bytes = b"", stop: bytes = KEYS_END, *, reverse: bool = False, cached: bool = True
+    ) -> Iterator[tuple[list[bytes], Sequence[int]]]:
+        """The same without the values: keys and kinds (entry.py's KIND_*)."""
+        return scan(self._state or self._load(), block.decode_kinds, start, stop, reverse, cached)
+
+    def expiries(self) -> Iterator[tuple[int, bytes]]:
+        """(expires_at_ms, key) of every entry that expires, the earliest first; read as far as it is asked for."""
+        if not self.meta.expiring:
+            return iter(())
+        state = self._state or self._load()
+        start, stop = state.base + state.footer.expiry, state.base + state.footer.filter
+        return expiry_block.decode(partial(table_footer.read_part, self._file), start, stop, state.path)
+
+    def verify(self) -> list[CorruptionError]:
+        """Read and compare everything, past all caches; what was found wrong. Raises FormatVersionError."""
+        return table_check.check_table(self._file, self.meta)
+
+
+def _find_cold(state: TableState, number: int, key: bytes) -> Entry | None:
+    """A look-up in a block that is not cached."""
+    marks = state.marks
+    mark = marks[number] or state.verify(number)
+    if mark > HOT:
+        if mark != PACKED:
+            marks[number] = 1
+        return state.admit(number, state.unpack(number)).find(key)
+    if state.cache is not None:
+        marks[number] = mark + 1
+        state.cold_reads += 1
+        if state.cold_reads > len(marks):
+            state.cool()
+    return block.find(state.data, state.starts[number], key)
+
+
+assert MASK_INDEX == 4095  # written out in Table.get, where a global would cost 5 ns

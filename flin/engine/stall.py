@@ -1,0 +1,47 @@
+"""Whether writers must wait for the background, and how long: a pure function of what is waiting.
+
+Writers are slowed before they are stopped, so that the background catches up while everybody still makes progress.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from flin.engine.options import MAX_SEALED_GENERATIONS
+
+SLOW_RUNS: Final = 24
+"""Runs of a shard from which writers are slowed: twice what compaction keeps, so it is clearly behind."""
+
+STOP_RUNS: Final = 48
+"""Runs from which writers are stopped: a look-up would ask 48 filters, about 15 µs."""
+
+SLOWEST_DELAY_SECONDS: Final = 0.01
+"""The longest delay of one commit while slowed: 100 commits a second is still progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """What a writer must do: nothing, wait `delay_seconds` once, or wait until it is no longer stopped."""
+
+    delay_seconds: float = 0.0
+    stopped: bool = False
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return self.stopped or self.delay_seconds > 0
+
+
+NO_STALL: Final = Stall()
+
+
+def stall_of(sealed_generations: int, runs: int) -> Stall:
+    """`runs`: of the shard that has the most."""
+    if sealed_generations > MAX_SEALED_GENERATIONS:
+        return Stall(stopped=True, reason=f"{sealed_generations} generations wait for their flush")
+    if runs >= STOP_RUNS:
+        return Stall(stopped=True, reason=f"{runs} runs wait for compaction")
+    if runs >= SLOW_RUNS:
+        share = (runs - SLOW_RUNS + 1) / (STOP_RUNS - SLOW_RUNS)
+        return Stall(delay_seconds=SLOWEST_DELAY_SECONDS * share, reason=f"{runs} runs wait for compaction")
+    return NO_STALL

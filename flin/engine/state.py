@@ -1,0 +1,179 @@
+"""What a reader sees: one immutable ReadState, replaced by one assignment; a reader loads it once.
+
+Newest first, a shard's entries are in: the active part (which writers still change), the frozen parts of the open
+generation, the parts of sealed generations, and the runs of the version. The first that says anything about a
+key is right. No lock is taken: what a state names never changes, but for the active parts, where a dict's own
+operations are atomic.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from threading import Lock
+from typing import Any, Final
+
+from flin.engine.entry import DELETED, Entry, Page, Range, covers
+from flin.engine.filter import hash_key
+from flin.engine.generation import Bounded, Parts, SealedGeneration
+from flin.engine.key import KEYS_END
+from flin.engine.lru import LruCache
+from flin.engine.memtable import Part
+from flin.engine.merge import Source, merge_pages
+from flin.engine.slot import shard_of_stored
+from flin.engine.sstable import Table
+from flin.engine.version import Version
+
+_TOMBSTONE_TYPE: Final = type(DELETED)
+
+
+class TableRun:
+    """One run: the open tables of a shard's age, in key order."""
+
+    __slots__ = ("has_ranges", "largest", "tables")
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self.tables = tuple(tables)
+        self.largest = [table.meta.largest for table in tables]
+        self.has_ranges = any(table.meta.range_deletes for table in tables)
+
+    def candidates(self, key: bytes) -> Iterator[Table]:
+        """The tables whose key range holds the key: one, or two where one ends with a range delete up to the other."""
+        for index in range(bisect_left(self.largest, key), len(self.tables)):
+            table = self.tables[index]
+            if table.meta.smallest > key:
+                return
+            yield table
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        return tuple(chain.from_iterable(t.ranges for t in self.tables)) if self.has_ranges else ()
+
+    def pages(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
+        tables = self.tables[bisect_left(self.largest, start) :]
+        for table in reversed(tables) if reverse else tables:
+            if table.meta.smallest < stop and table.meta.largest >= start:
+                yield from table.pages(start, stop, reverse=reverse)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadState:
+    """Everything there is, as of one moment but for the active parts."""
+
+    active: Parts  # by shard
+    frozen: tuple[Parts, ...]  # by shard: of the open generation, newest first
+    sealed: tuple[SealedGeneration, ...]  # newest first
+    runs: tuple[tuple[TableRun, ...], ...]  # by shard, newest first
+    version: Version
+    flushes: int  # rises with every flush edit: a value read from tables is worth caching only if this is unchanged
+    older: tuple[Parts, ...] = field(init=False)  # by shard: frozen and sealed parts, newest first
+    get_active: Callable[[bytes], Entry | None] | None = field(init=False)  # of a single shard's dict
+
+    def __post_init__(self) -> None:
+        shards = len(self.active)
+        older = tuple(
+            self.frozen[shard] + tuple(part for generation in self.sealed for part in generation.parts[shard])
+            for shard in range(shards)
+        )
+        object.__setattr__(self, "older", older)
+        object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
+
+    def shard_of(self, key: bytes) -> int:
+        return shard_of_stored(key, len(self.active)) if len(self.active) > 1 else 0
+
+    def find_in_memory(self, shard: int, key: bytes) -> Entry | None:
+        """What the memtables say of a stored key: None if nothing."""
+        entry = self.active[shard].get(key)
+        if entry is not None:
+            return entry
+        for part in self.older[shard]:
+            entry = part.entries.get(key)
+            if entry is not None:
+                return entry
+            if part.ranges and covers(part.ranges, key):
+                return DELETED
+        return None
+
+    def find_in_tables(self, shard: int, key: bytes, *, nowait: bool = False) -> Entry | None:
+        """What the tables say. With nowait, ColdRead where a block would have to be waited for."""
+        hashed = hash_key(key)
+        for run in self.runs[shard]:
+            for table in run.candidates(key):
+                entry = table.get_nowait(key, hashed) if nowait else table.get(key, hashed)
+                if entry is not None:
+                    return entry
+                if table.meta.range_deletes and covers(table.ranges, key):
+                    return DELETED
+        return None
+
+    def sources(self, shard: int, start: bytes, stop: bytes, *, reverse: bool, first: Page | None) -> list[Source]:
+        """The shard's runs between start and stop, newest first. `first` stands for the active part's entries where
+        those were copied; otherwise the active part must be empty."""
+        sources = [Source([first] if first is not None else [], self.active[shard].ranges)]
+        older: tuple[Part | TableRun, ...] = (*self.older[shard], *self.runs[shard])
+        return sources + [Source(run.pages(start, stop, reverse=reverse), run.ranges) for run in older]
+
+    def pages(self, start: bytes = b"", stop: bytes = KEYS_END, *, reverse: bool = False) -> Iterator[Page]:
+        """All entries of a frozen state in order, tombstones included."""
+        return self.bounded_pages([(None, start, stop)] * len(self.active), reverse=reverse)
+
+    def bounded_pages(
+        self, bounds: Sequence[Bounded | tuple[None, bytes, bytes]], *, reverse: bool = False
+    ) -> Iterator[Page]:
+        """The same with bounds, and a copy of the active part's entries within them, for each shard."""
+        merged = [
+            merge_pages(self.sources(shard, start, stop, reverse=reverse, first=first), reverse=reverse)
+            for shard, (first, start, stop) in enumerate(bounds)
+        ]
+        return merged[0] if len(merged) == 1 else merge_pages([Source(pages) for pages in merged], reverse=reverse)
+
+
+def live_pages(pages: Iterator[Page]) -> Iterator[Page]:
+    """Without tombstones; never an empty page."""
+    for keys, entries in pages:
+        if _TOMBSTONE_TYPE not in set(map(type, entries)):  # 15 ns an entry; `DELETED in entries` compares, 60 ns
+            yield keys, entries
+            continue
+        kept = [index for index, entry in enumerate(entries) if entry is not DELETED]
+        if kept:
+            yield [keys[index] for index in kept], [entries[index] for index in kept]
+
+
+class ValueCache:
+    """Hot entries read from tables, below the memtables: a put never touches it.
+
+    A flush changes what tables say: it evicts what it covers before its version is installed, and from then on a
+    fill by somebody who read an older state is refused. Snapshots, which may see older tables, bypass it.
+    """
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.lru = LruCache(capacity_bytes)
+        self.flushes = 0
+        self._lock = Lock()  # no fill from before a flush comes behind that flush's evictions
+
+    def fill(self, key: bytes, entry: Entry, flushes: int) -> None:
+        if entry is DELETED:
+            return
+        size = len(entry[0]) + 80 if isinstance(entry, tuple) else len(entry)
+        with self._lock:
+            if flushes == self.flushes:
+                self.lru.put(key, entry, len(key) + size + _CACHED_OVERHEAD_BYTES)
+
+    def begin_flush(self, flushes: int, parts: Sequence[Part]) -> None:
+        """Refuse fills from before, then evict what the parts cover."""
+        with self._lock:
+            self.flushes = flushes
+        for part in parts:
+            if len(part.entries) > len(self.lru):
+                self.lru.discard_many([key for key in self.lru.keys() if key in part.entries])  # noqa: SIM118
+            else:
+                self.lru.discard_many(part.entries)
+            if part.ranges:
+                keys: list[Any] = self.lru.keys()
+                self.lru.discard_many([key for key in keys if covers(part.ranges, key)])
+
+
+_CACHED_OVERHEAD_BYTES = 290
+"""Two bytes objects, a tuple, an int and a slot of an OrderedDict (its linked list included)."""

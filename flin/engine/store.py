@@ -1,0 +1,597 @@
+"""The store: the LSM tree under one commit lock. It knows stored keys and entries; engine.py and the server are above.
+
+WAL first, then memory, then the answer: under the commit lock a commit becomes a frame, goes into the active parts,
+and only then can anybody read it. A failed WAL write leaves no trace in memory. Readers take no lock: they load one
+ReadState.
+
+Three locks, taken in this order: the edit lock (one version edit at a time: manifest, then state), the commit lock
+(WAL appends, active parts, replacing the state), and the WAL's own. Nothing waits for the disk under the commit lock
+but the WAL's write and, in reads of `update` and `sweep`, a block that is not cached.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from threading import Condition, Lock
+from typing import Any, Final
+
+from flin.engine import closed_state, opening
+from flin.engine import fs as seam
+from flin.engine.closed_state import CLOSED_STATE, CLOSED_TEXT
+from flin.engine.count import settling
+from flin.engine.entry import DELETED, Entry, Live, Page, Range, covers
+from flin.engine.file_name import maybe_parse
+from flin.engine.generation import (
+    Parts,
+    SealedGeneration,
+    copy_bounded,
+    due_of,
+    empty_parts,
+    join_neighbours,
+    split_part,
+)
+from flin.engine.key import KEYS_END
+from flin.engine.lru import LruCache
+from flin.engine.manifest import Manifest
+from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, PAGE_ENTRIES, Part
+from flin.engine.options import MemoryBudget, Options
+from flin.engine.recovery import RecoveredGeneration
+from flin.engine.slot import shard_of_stored
+from flin.engine.stall import NO_STALL, Stall, stall_of
+from flin.engine.state import ReadState, ValueCache, live_pages
+from flin.engine.tables import OpenTables
+from flin.engine.version import Run, ShardRuns, with_flush, with_shard
+from flin.engine.wal import SegmentSlice
+from flin.engine.wal_writer import WalWriter
+from flin.errors import ClosedError, ReadOnlyError, StallTimeout, StorageError
+
+SEAL_CHECK_BYTES: Final = 1 << 16
+"""The least number of WAL bytes between two looks at the generation's size: 400 puts of 100 B, so the look is free."""
+
+
+class Store:
+    """The database of one directory, open for reading and writing. Threads may share it."""
+
+    def __init__(self, directory: str, options: Options) -> None:
+        self.directory = directory
+        self.options = options
+        self.budget = MemoryBudget.of(options.memory_limit_bytes)
+        opened = opening.open_directory(directory, options, self.budget)
+        self.recovery = opened.recovery
+        self.read_only_reason: str | None = None
+        self.on_sealed: Callable[[], None] = _do_nothing  # told, outside all locks, that there is something to flush
+        self.on_stopped: Callable[[], None] = _do_nothing  # called by a writer that is stopped, outside all locks
+        self.sealed_count = 0
+        self.stall_seconds = 0.0
+        self.stall_waits = 0
+        self._lock = opened.lock
+        self._commit_lock = Lock()
+        self._writable = Condition(self._commit_lock)
+        self._edit_lock = Lock()
+        self._count_lock = Lock()
+        self._settling: tuple[Part, Generator[int, None, Any]] | None = None
+        self._closed = False
+        self._blocked = False  # writers must look: closed, read-only or stalled
+        self._stall = NO_STALL
+        self._manifest = opened.manifest
+        self._manifest_writer = opened.manifest_writer
+        self._next_job = opened.manifest.next_job
+        self._clock_floor = opened.manifest.clock_ms
+        self.block_cache = LruCache(self.budget.block_cache)
+        self.value_cache = ValueCache(self.budget.value_cache if options.value_cache else 0)
+        self.tables = OpenTables(options.fs, directory, self.block_cache)
+        try:
+            self._wal = self._begin_wal()
+            self.state = self._recovered_state(opened.recovery.generations)
+        except BaseException:
+            opened.lock.release()
+            raise
+        closed_state.close_in_forked_child(self)
+
+    # Opening.
+
+    def _begin_wal(self) -> WalWriter:
+        recovery = self.recovery
+        return WalWriter(
+            self.options.fs,
+            self.directory,
+            self._manifest.database_id,
+            self._manifest.epoch,
+            self.options.random_bytes,
+            next_number=recovery.next_number,
+            position=recovery.position,
+            sequence=recovery.next_sequence,
+            predecessor=recovery.last_segment,
+            predecessor_end=recovery.last_end,
+        )
+
+    def _recovered_state(self, recovered: list[RecoveredGeneration]) -> ReadState:
+        """The replayed generations: the newest becomes the open one again, the others wait for their flush."""
+        shards = self._manifest.shards
+        self._recovered_segments: tuple[SegmentSlice, ...] = ()
+        self._due: list[tuple[int, bytes]] = []  # of the open generation: a heap of (expires_at_ms, key)
+        self._generation_start = self._wal.position
+        self._generation_bytes = 0  # of the open generation, but for what its active parts hold
+        self._seal_check = self._wal.position + SEAL_CHECK_BYTES
+        active = empty_parts(shards)
+        if recovered:
+            newest = recovered.pop()
+            active = split_part(newest.part, shards)
+            self._recovered_segments = tuple(newest.segments)
+            self._generation_bytes = newest.bytes
+            self._due = due_of(newest.part)
+        sealed = [
+            SealedGeneration(
+                tuple((part,) for part in split_part(generation.part, shards)),
+                tuple(generation.segments),
+                generation.end_position,
+                generation.next_sequence,
+                generation.next_segment,
+                due_of(generation.part),
+            )
+            for generation in reversed(recovered)
+        ]
+        version = self._manifest.version
+        return ReadState(active, ((),) * shards, tuple(sealed), self.tables.runs_of(version), version, 0)
+
+    # Reading.
+
+    def read(self, key: bytes) -> Live | None:
+        """The newest entry of a stored key, never a tombstone; whether it has expired is for the caller to judge."""
+        state = self.state
+        shard = state.shard_of(key)
+        entry = state.find_in_memory(shard, key)
+        if entry is None and state.runs[shard]:
+            entry = self._read_tables(state, shard, key)
+        return None if entry is DELETED else entry
+
+    def read_nowait(self, key: bytes) -> Live | None:
+        """The same; ColdRead where a block would have to be waited for."""
+        state = self.state
+        shard = state.shard_of(key)
+        entry = state.find_in_memory(shard, key)
+        if entry is None and state.runs[shard]:
+            entry = state.find_in_tables(shard, key, nowait=True)
+        return None if entry is DELETED else entry
+
+    def read_older(self, state: ReadState, key: bytes) -> Live | None:
+        """What a single shard holds for a key that its active dict does not know: the rest of `read`."""
+        active = state.active[0]
+        if active.ranges and covers(active.ranges, key):
+            return None
+        entry: Entry | None = None
+        for part in state.older[0]:
+            entry = part.get(key)
+            if entry is not None:
+                break
+        else:
+            if state.runs[0]:
+                entry = self._read_tables(state, 0, key)
+        return None if entry is DELETED else entry
+
+    def _read_tables(self, state: ReadState, shard: int, key: bytes) -> Entry | None:
+        cache = self.value_cache
+        entry: Entry | None = cache.lru.get(key)
+        if entry is None:
+            entry = state.find_in_tables(shard, key)
+            if entry is not None:
+                cache.fill(key, entry, state.flushes)
+        return entry
+
+    def freeze(self) -> ReadState:
+        """A state that no write changes any more: everything as of now."""
+        with self._commit_lock:
+            self.check_open()
+            return self._freeze()
+
+    def pages(
+        self, state: ReadState, start: bytes = b"", stop: bytes = KEYS_END, reverse: bool = False
+    ) -> Iterator[Page]:
+        """The live and the expired entries of a frozen state, page by page."""
+        return live_pages(state.pages(start, stop, reverse=reverse))
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None) -> Iterator[Page]:
+        """All entries as of now, tombstones included.
+
+        Short scans copy what they need of the active parts instead of freezing them.
+
+        With a limit, pages may end once that many plain values came."""
+        size = PAGE_ENTRIES if limit is None else min(2 * limit + 16, PAGE_ENTRIES)
+        with self._commit_lock:
+            self.check_open()
+            state = self.state
+            bounds = [copy_bounded(part, start, stop, reverse, size, limit) for part in state.active]
+            if None in bounds:
+                return self._freeze().pages(start, stop, reverse=reverse)
+            return state.bounded_pages([bound for bound in bounds if bound], reverse=reverse)
+
+    def count(self, namespace: int = 0, budget: int | None = None, state: ReadState | None = None) -> int | None:
+        """How many keys the namespace has, exactly, expired ones included until their sweep.
+
+        What the memtables add is settled against what is older, once per part. With a budget of look-ups that may stop
+        half way: None, and the next call goes on."""
+        with self._count_lock:
+            state = state or self.freeze()
+            total = state.version.counts.get(namespace, 0)
+            for shard, parts in enumerate(state.older):
+                for index in range(len(parts) - 1, -1, -1):
+                    part = parts[index]
+                    if part.contribution is None:
+                        layers = [*parts[index + 1 :], *(run.tables for run in state.runs[shard])]
+                        budget = self._settle(part, layers, budget)
+                        if part.contribution is None:
+                            return None
+                    total += part.contribution.get(namespace, 0)
+            return total
+
+    def _settle(self, part: Part, layers: Sequence[Any], budget: int | None) -> int | None:
+        """Settle the part as far as the budget reaches; what is left of that."""
+        if self._settling is None or self._settling[0] is not part:
+            self._settling = (part, settling(part, part.sorted_keys(), part.ranges, layers))
+        work = self._settling[1]
+        while budget is None or budget > 0:
+            try:
+                cost = next(work)
+            except StopIteration as end:
+                part.contribution = end.value.change
+                self._settling = None
+                break
+            if budget is not None:
+                budget -= cost
+        return budget
+
+    # Writing.
+
+    @property
+    def position(self) -> int:
+        """Of the WAL: everything committed so far is below it."""
+        return self._wal.position
+
+    @property
+    def synced_position(self) -> int:
+        """Everything below it is durable."""
+        return self._wal.synced
+
+    def put(self, key: bytes, value: bytes) -> int:
+        """One plain put of a stored key; the WAL position behind it. The errors are those of `commit`."""
+        with self._commit_lock:
+            if self._blocked:
+                self._wait_until_writable()
+            position = self._wal.put(key, value)
+            state = self.state
+            active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
+            active.entries[key] = value
+        if position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
+        """Range deletes, then points, as one atomic commit; the WAL position behind it. Not synced yet.
+
+        ReadOnlyError, StorageError (nothing happened), LimitError (over 4 GiB), StallTimeout, ClosedError."""
+        with self._commit_lock:
+            if self._blocked:
+                self._wait_until_writable()
+            position = self._commit(points, ranges)
+        if position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    def update(self, key: bytes, decide: Callable[[Live | None], Entry | None]) -> int | None:
+        """Read a key, decide on its new entry and commit that, with no write in between. `decide` returns None to
+        change nothing; what it raises is passed on. The WAL position, or None if nothing changed."""
+        with self._commit_lock:
+            if self._blocked:
+                self._wait_until_writable()
+            entry = decide(self.read(key))
+            if entry is None:
+                return None
+            position = self._commit({key: entry}, ())
+        if position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    def clear(self) -> None:
+        """Delete every key of every namespace."""
+        self.commit({}, [(b"", KEYS_END)])
+
+    def sync(self, position: int | None = None) -> None:
+        """Make everything before the position (all that is committed) durable. StorageError, and then the engine is
+        read-only for good: what a failed fsync left unwritten can not be known."""
+        try:
+            self._wal.sync(self._wal.position if position is None else position)
+        except StorageError as error:
+            self.fail(f"a sync failed: {error}")
+            raise
+
+    def stall(self) -> Stall:
+        return self._stall
+
+    def fail(self, reason: str) -> None:
+        """Refuse writes from now on; the first reason stays."""
+        with self._commit_lock:
+            if self.read_only_reason is None:
+                self.read_only_reason = reason
+            self._blocked = True
+            self._writable.notify_all()
+
+    def _commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> int:
+        if not points and not ranges:
+            return self._wal.position
+        position = self._wal.commit(points, ranges)
+        if ranges and sum(len(part.entries) for part in self.state.active) > PAGE_ENTRIES:
+            self._freeze()  # a range delete looks at every key of the active parts
+        active = self.state.active
+        if len(active) == 1:
+            active[0].apply(ranges, points)
+        else:
+            self._apply_by_shard(active, points, ranges)
+        for key, entry in points.items():
+            if type(entry) is tuple and entry[1]:
+                heapq.heappush(self._due, (entry[1], key))
+        return position
+
+    def _apply_by_shard(self, active: Parts, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
+        if ranges:
+            for part in active:
+                part.apply(ranges, ())
+        shards = len(active)
+        for key, entry in points.items():
+            active[shard_of_stored(key, shards)].entries[key] = entry
+
+    def _wait_until_writable(self) -> None:
+        """Under the commit lock, which is released while waiting."""
+        now = self.options.clock_ms
+        began = now()
+        deadline = began + self.options.stall_timeout_ms
+        while True:
+            self.check_open()
+            if self.read_only_reason is not None:
+                raise ReadOnlyError(self.read_only_reason)
+            stall = self._stall
+            if not stall or not self.options.stall_writers:
+                return
+            self.stall_waits += 1
+            if not stall.stopped:
+                self._writable.wait(stall.delay_seconds)
+                self.stall_seconds += stall.delay_seconds
+                return
+            if now() >= deadline:
+                raise StallTimeout(f"waited {self.options.stall_timeout_ms} ms: {stall.reason}")
+            self._help_background()
+            if self._stall.stopped:
+                self._writable.wait(STALL_LOOK_SECONDS)
+            self.stall_seconds += (now() - began) / 1000
+            began = now()
+
+    def _help_background(self) -> None:
+        """Without threads the stopped writer itself must do what is due; what fails there is its answer."""
+        self._commit_lock.release()
+        try:
+            self.on_stopped()
+        finally:
+            self._commit_lock.acquire()
+
+    # Freezing and sealing, under the commit lock.
+
+    def _freeze(self) -> ReadState:
+        """Freeze what the active parts hold; a state that stays as it is. Free if nothing was written since."""
+        state = self.state
+        if any(state.active):
+            frozen = tuple(
+                join_neighbours((part, *older)) if part else older
+                for part, older in zip(state.active, state.frozen, strict=True)
+            )
+            self._generation_bytes += sum(len(part.entries) for part in state.active) * ENTRY_OVERHEAD_BYTES
+            state = replace(state, active=empty_parts(len(frozen)), frozen=frozen)
+            self.state = state
+        # The installed state's active parts will be written to: the caller's own stay empty.
+        return replace(state, active=empty_parts(len(state.active)))
+
+    def _maybe_seal(self) -> None:
+        """Seal the open generation if it is full, else say when to look again."""
+        with self._commit_lock:
+            if self._wal.position <= self._seal_check or self._closed:
+                return
+            room = self.budget.generation - self.open_bytes()
+            if room > 0:
+                # An entry's overhead is not in the position: half of the room is never too late.
+                self._seal_check = self._wal.position + max(room // 4, SEAL_CHECK_BYTES // 16)
+                return
+            self._seal()
+        self.on_sealed()
+
+    def seal(self) -> bool:
+        """Seal the open generation now, whatever its size; False if it is empty."""
+        with self._commit_lock:
+            return self._seal()
+
+    def _seal(self) -> bool:
+        state = self.state
+        segments = (*self._recovered_segments, *self._wal.take_segments())
+        if not segments:
+            return False
+        parts = tuple(
+            tuple(part for part in (active, *frozen) if part)
+            for active, frozen in zip(state.active, state.frozen, strict=True)
+        )
+        wal = self._wal
+        generation = SealedGeneration(parts, segments, wal.position, wal.sequence, wal.next_number, self._due)
+        self._recovered_segments, self._due = (), []
+        self._generation_start, self._generation_bytes = wal.position, 0
+        self._seal_check = wal.position + SEAL_CHECK_BYTES
+        self.sealed_count += 1
+        shards = len(parts)
+        sealed = (generation, *state.sealed)
+        self._install(replace(state, active=empty_parts(shards), frozen=((),) * shards, sealed=sealed))
+        return True
+
+    def open_bytes(self) -> int:
+        """About what the open generation costs in memory."""
+        entries = sum(len(part.entries) for part in self.state.active)
+        return self._generation_bytes + self._wal.position - self._generation_start + entries * ENTRY_OVERHEAD_BYTES
+
+    def _install(self, state: ReadState) -> None:
+        self.state = state
+        self._stall = stall_of(len(state.sealed), max(map(len, state.runs)))
+        stalled = bool(self._stall) and self.options.stall_writers
+        self._blocked = self._closed or self.read_only_reason is not None or stalled
+        if not self._blocked:
+            self._writable.notify_all()
+
+    # Edits: what the background commits.
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    def next_job(self) -> int:
+        """A number that no other job of this epoch has."""
+        with self._edit_lock:
+            self._next_job += 1
+            return self._next_job - 1
+
+    def now_ms(self) -> int:
+        """The clock, which never goes back behind what a job was told."""
+        return max(self.options.clock_ms(), self._clock_floor)
+
+    def install_flush(
+        self, generation: SealedGeneration, tables: dict[int, Run], counts: dict[int, int], now_ms: int
+    ) -> None:
+        """Commit the flush of the oldest sealed generation, then remove its segments."""
+        self.sync(generation.end_position)  # the prefix holds across files: no table is ahead of the durable WAL
+        with self._edit_lock:
+            assert self.state.sealed[-1] is generation, "flushes commit oldest first"
+            manifest = replace(
+                self._manifest,
+                version=with_flush(self._manifest.version, tables, counts),
+                wal_floor=generation.next_segment,
+                wal_position=generation.end_position,
+                next_sequence=generation.next_sequence,
+            )
+            self._edit(manifest, now_ms, generation)
+        self._remove_segments(generation.next_segment)
+
+    def install_compaction(self, shard: int, change: Callable[[ShardRuns], ShardRuns], now_ms: int) -> None:
+        """Commit a compaction: `change` maps the shard's present runs to those that it leaves."""
+        with self._edit_lock:
+            version = self._manifest.version
+            version = with_shard(version, shard, change(version.shards[shard]))
+            self._edit(replace(self._manifest, version=version), now_ms, None)
+
+    def _edit(self, manifest: Manifest, now_ms: int, flushed: SealedGeneration | None) -> None:
+        if self.read_only_reason is not None:
+            raise ReadOnlyError(self.read_only_reason)
+        clock_ms = max(self._manifest.clock_ms, now_ms)
+        manifest = replace(manifest, next_job=self._next_job, clock_ms=clock_ms)
+        runs = self.tables.runs_of(manifest.version)
+        try:
+            self._manifest_writer.write(manifest)
+        except OSError as error:
+            self.tables.runs_of(self._manifest.version)
+            failure = StorageError("write the manifest of", self.directory, error)
+            if self._manifest_writer.uncertain:
+                self.fail(f"nobody knows which manifest is on the disk: {failure}")
+            raise failure from error
+        self._manifest = manifest
+        self._clock_floor = clock_ms
+        flushes = self.state.flushes
+        if flushed is not None:
+            flushes += 1
+            self.value_cache.begin_flush(flushes, [part for parts in flushed.parts for part in parts])
+        with self._commit_lock:
+            state = self.state
+            sealed = state.sealed if flushed is None else state.sealed[:-1]
+            self._install(replace(state, runs=runs, version=manifest.version, sealed=sealed, flushes=flushes))
+
+    def _remove_segments(self, floor: int) -> None:
+        """Remove the segments below the floor. One that stays is removed by the next flush or open."""
+        fs = self.options.fs
+        with suppress(OSError):
+            for name in fs.names(self.directory):
+                parsed = maybe_parse(name)
+                if parsed is not None and parsed.role == "wal" and parsed.number < floor:
+                    fs.remove(seam.join(self.directory, name))
+
+    def fit_block_cache(self) -> None:
+        """Filters and indexes stay in memory once read: the block cache makes room for them, but for a quarter."""
+        room = self.budget.block_cache - self.tables.memory_bytes()
+        room = max(room, self.budget.block_cache // 4)
+        if room != self.block_cache.capacity_bytes:
+            self.block_cache.resize(room)
+
+    # Expiry.
+
+    def take_due(self, now_ms: int, limit: int) -> list[bytes]:
+        """Keys of the memtables whose expiry has passed, each once; they may have been written since."""
+        taken: list[bytes] = []
+        with self._commit_lock:
+            for heap in (self._due, *(generation.due for generation in self.state.sealed)):
+                while heap and heap[0][0] <= now_ms and len(taken) < limit:
+                    taken.append(heapq.heappop(heap)[1])
+        return taken
+
+    def delete_expired(self, keys: Sequence[bytes], now_ms: int) -> int:
+        """Commit tombstones for those of the keys that have expired; how many had."""
+
+        with self._commit_lock:
+            if self._blocked:
+                self._wait_until_writable()
+            entries = {key: self.read(key) for key in keys}
+            expired: dict[bytes, Entry] = {
+                key: DELETED for key, entry in entries.items() if type(entry) is tuple and 0 < entry[1] <= now_ms
+            }
+            position = self._commit(expired, ())
+        if position > self._seal_check:
+            self._maybe_seal()
+        return len(expired)
+
+    # Closing.
+
+    def begin_close(self) -> bool:
+        """Refuse writes; False if somebody has closed the store already."""
+        with self._commit_lock:
+            if self._closed:
+                return False
+            self._closed = self._blocked = True
+            self._writable.notify_all()
+            return True
+
+    def end_close(self) -> None:
+        """End the WAL and let go of everything. Readers under way keep the state that they have."""
+        try:
+            if self.read_only_reason is None:
+                self._wal.close_cleanly()
+        finally:
+            self._wal.close()
+            self.state = CLOSED_STATE
+            self.tables.close()
+            self.tables.remove_obsolete()
+            self._lock.release()
+
+    def forked(self) -> None:
+        """In a forked child: this store belongs to the parent. Its locks may be held by threads that are not here."""
+        self._commit_lock = Lock()
+        self._writable = Condition(self._commit_lock)
+        self._closed = self._blocked = True
+        self.state = CLOSED_STATE
+        self._lock.release()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(CLOSED_TEXT)
+
+
+STALL_LOOK_SECONDS: Final = 0.1
+"""A stopped writer is woken when the stall ends; this is only how soon it sees that its time is up."""
+
+
+def _do_nothing() -> None:
+    pass

@@ -1,0 +1,95 @@
+"""The stored block: a data block's payload as it lies in a table, compressed or not, with its checksum.
+
+    raw          the payload (block.py; its first byte is below 0x80), crc u32
+    compressed   0x80, payload size u32, the codec's bytes, crc u32
+
+The checksum is zlib.crc32 over all before it, begun with the block's offset in its section: a block that a disk
+returns from the wrong place is found too. A payload is compressed only where that saves an eighth: one that is
+stored raw is read where the file is mapped, without any copy of the rest.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable
+from typing import Final, cast
+from zlib import crc32
+
+from flin.engine import block
+from flin.errors import CorruptionError, FormatVersionError
+
+CODECS: Final = ("none", "zstd")
+CHECKSUM_SIZE: Final = 4
+
+_SAVES: Final = 8
+_COMPRESSED_HEADER: Final = struct.Struct("<BI")
+_pack_checksum: Final = struct.Struct("<I").pack
+_read_checksum: Final = struct.Struct("<I").unpack_from
+_local: Final = threading.local()  # zstandard's objects may not be shared by threads that use them at once
+
+
+def compressor(codec: str, level: int) -> Callable[[bytes], bytes] | None:
+    """What compresses for one writer; None for the codec that stores everything raw."""
+    if codec == "none":
+        return None
+    if codec != "zstd":
+        raise ValueError(f"unknown codec {codec!r}, known are {CODECS}")
+    import zstandard
+
+    compress = zstandard.ZstdCompressor(level=level, write_content_size=False).compress
+    return cast("Callable[[bytes], bytes]", compress)
+
+
+def require_codec(codec: str, path: str) -> None:
+    """Raise FormatVersionError unless blocks of this codec can be read here."""
+    if codec not in CODECS:
+        raise FormatVersionError(path, f"its blocks need the codec {codec!r}, which this version does not know")
+    if codec == "zstd":
+        try:
+            import zstandard  # noqa: F401
+        except ImportError:
+            raise FormatVersionError(path, "its blocks need the package zstandard, which is not installed") from None
+
+
+def store(payload: bytes, offset: int, compress: Callable[[bytes], bytes] | None) -> tuple[bytes, bytes]:
+    """The stored block at an offset of its section, in two pieces (a large payload is not copied again)."""
+    if compress is not None:
+        packed = compress(payload)
+        if (len(packed) + _COMPRESSED_HEADER.size) * _SAVES <= len(payload) * (_SAVES - 1):
+            payload = _COMPRESSED_HEADER.pack(block.COMPRESSED, len(payload)) + packed
+    return payload, _pack_checksum(crc32(payload, offset & 0xFFFF_FFFF))
+
+
+def verify(stored: bytes | memoryview, offset: int, path: str, base_offset: int) -> None:
+    """Check the checksum of a whole stored block; `offset` is in its section, which begins at base_offset."""
+    size = len(stored) - CHECKSUM_SIZE
+    if size <= 0 or crc32(stored[:size], offset & 0xFFFF_FFFF) != _read_checksum(stored, size)[0]:
+        raise CorruptionError(path, base_offset + offset, "the checksum of a data block is wrong")
+
+
+def unpack(stored: bytes, path: str, offset: int) -> bytes:
+    """The payload of a stored block whose checksum is right; `offset` is the block's in the file."""
+    is_raw = stored[0] < block.COMPRESSED
+    payload = stored[:-CHECKSUM_SIZE] if is_raw else _decompress(stored, path, offset)
+    block.check(payload, 0, len(payload), path, offset)
+    return payload
+
+
+def _decompress(stored: bytes, path: str, offset: int) -> bytes:
+    if stored[0] != block.COMPRESSED or len(stored) < _COMPRESSED_HEADER.size + CHECKSUM_SIZE:
+        raise CorruptionError(path, offset, "a compressed block has no valid header")
+    _, size = _COMPRESSED_HEADER.unpack_from(stored)
+    import zstandard
+
+    try:
+        decompress = _local.decompress
+    except AttributeError:
+        decompress = _local.decompress = zstandard.ZstdDecompressor().decompress
+    try:
+        payload = decompress(memoryview(stored)[_COMPRESSED_HEADER.size : -CHECKSUM_SIZE], max_output_size=size)
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise CorruptionError(path, offset, f"a block cannot be decompressed: {error}") from error
+    if len(payload) != size:
+        raise CorruptionError(path, offset, "a block decompresses to another size than it says")
+    return cast("bytes", payload)

@@ -1,0 +1,115 @@
+"""The tables that are open, and the removal of files that nobody needs any more.
+
+A file is removed when the last state that names one of its tables is gone: the file object that all its tables share
+then goes too, and what it leaves behind is its name in a queue. `remove_obsolete` empties the queue, outside any lock.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Iterable
+
+from flin.engine.fs import FileSystem, ReadableFile, join
+from flin.engine.lru import LruCache
+from flin.engine.sstable import Table
+from flin.engine.state import TableRun
+from flin.engine.version import TableMeta, Version
+from flin.errors import CorruptionError, StorageError
+
+
+class OpenTables:
+    """Opens the tables of versions as they come, each once. Called under the edit lock."""
+
+    def __init__(self, fs: FileSystem, directory: str, cache: LruCache) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._cache = cache
+        self._tables: dict[tuple[str, int], Table] = {}
+        self._files: weakref.WeakValueDictionary[str, ReadableFile] = weakref.WeakValueDictionary()
+        self._number = 0
+        self._wanted: set[str] = set()  # files of the newest version
+        self._gone: deque[str] = deque()  # names of files that no state holds any more
+
+    def runs_of(self, version: Version) -> tuple[tuple[TableRun, ...], ...]:
+        """The version's runs, opened. Tables of earlier versions that are not in it are let go.
+
+        CorruptionError if a file is missing or is not as long as the version says."""
+        before, self._tables = self._tables, {}
+        try:
+            runs = tuple(
+                tuple(TableRun([self._open(table, before) for table in run]) for run in shard)
+                for shard in version.shards
+            )
+        except BaseException:
+            self._tables = before
+            raise
+        self._wanted = version.files()
+        return runs
+
+    def remove_obsolete(self) -> list[str]:
+        """Remove the files that were let go; the names of those that could not be removed (the next open tries)."""
+        failed = []
+        while self._gone:
+            name = self._gone.popleft()
+            if name in self._wanted:
+                continue
+            try:
+                self._fs.remove(join(self._directory, name))
+            except FileNotFoundError:
+                continue
+            except OSError:
+                failed.append(name)
+        return failed
+
+    def memory_bytes(self) -> int:
+        """What the filters and indexes that were read so far cost."""
+        return sum(table.memory_bytes for table in list(self._tables.values()))
+
+    def tables(self) -> list[Table]:
+        return list(self._tables.values())
+
+    def close(self) -> None:
+        """Let every table go; readers that still hold a state keep theirs."""
+        self._tables = {}
+
+    def _open(self, meta: TableMeta, before: dict[tuple[str, int], Table]) -> Table:
+        key = (meta.file, meta.offset)
+        table = before.get(key)
+        if table is None:
+            self._number += 1
+            table = Table(self._file(meta.file), meta, self._cache, number=self._number)
+        self._tables[key] = table
+        return table
+
+    def _file(self, name: str) -> ReadableFile:
+        file = self._files.get(name)
+        if file is None:
+            path = join(self._directory, name)
+            try:
+                if not self._fs.is_file(path):
+                    raise CorruptionError(path, 0, "the manifest names this table, and there is no such regular file")
+                file = self._fs.open(path)
+            except OSError as error:
+                raise StorageError("open", path, error) from error
+            weakref.finalize(file, self._gone.append, name).atexit = False
+            self._files[name] = file
+        return file
+
+
+def missing_bytes(fs: FileSystem, directory: str, metas: Iterable[TableMeta]) -> None:
+    """CorruptionError if a file is shorter than its tables: a mapping beyond its end would kill the interpreter."""
+    ends: dict[str, int] = {}
+    for meta in metas:
+        ends[meta.file] = max(ends.get(meta.file, 0), meta.offset + meta.length)
+    for name, end in ends.items():
+        path = join(directory, name)
+        if not fs.is_file(path):
+            raise CorruptionError(path, 0, "the manifest names this table, and there is no such regular file")
+        file = fs.open(path)
+        try:
+            size = file.size()
+        finally:
+            file.close()
+        if size < end:
+            raise CorruptionError(path, size, f"the table is {size} bytes long, the manifest says {end}")

@@ -1,0 +1,66 @@
+"""Reading and checking everything that an open store has on disk. Nothing is changed."""
+
+from __future__ import annotations
+
+from flin.engine.entry import DELETED
+from flin.engine.fs import join
+from flin.engine.key import namespace_of
+from flin.engine.manifest import read as read_manifest
+from flin.engine.memtable import Part
+from flin.engine.state import ReadState
+from flin.engine.store import Store
+from flin.engine.wal import load_segment
+from flin.errors import CorruptionError, FlinError
+
+
+def verify_store(store: Store) -> list[FlinError]:
+    """Every problem found: tables, their order, the live keys' counts, the WAL of sealed generations, the manifest."""
+    state = store.freeze()
+    problems: list[FlinError] = []
+    problems += _verify_manifest(store)
+    for runs in state.runs:
+        for run in runs:
+            for table in run.tables:
+                problems += table.verify()
+            for left, right in zip(run.tables, run.tables[1:], strict=False):
+                if left.meta.largest >= right.meta.smallest:
+                    path = join(store.directory, right.meta.file)
+                    problems.append(CorruptionError(path, right.meta.offset, "it overlaps its neighbour in the run"))
+    if not problems:
+        problems += _verify_counts(store, state)
+    for generation in state.sealed:
+        for piece in generation.segments:
+            try:
+                load_segment(store.options.fs, store.directory, piece, Part())
+            except FileNotFoundError:
+                continue  # flushed and removed since the state was taken
+            except FlinError as error:
+                problems.append(error)
+    return problems
+
+
+def _verify_manifest(store: Store) -> list[FlinError]:
+    try:
+        found = read_manifest(store.options.fs, store.directory)
+    except FlinError as error:
+        return [error]
+    if found is None or found.database_id != store.manifest.database_id:
+        return [CorruptionError(join(store.directory, "MANIFEST"), 0, "the manifest of this database is gone")]
+    return []
+
+
+def _verify_counts(store: Store, state: ReadState) -> list[FlinError]:
+    """Count every live key by reading it, and compare with what the engine says without reading."""
+    counted: dict[int, int] = {}
+    for keys, entries in state.pages():
+        for key, entry in zip(keys, entries, strict=True):
+            if entry is not DELETED:
+                namespace = namespace_of(key)
+                counted[namespace] = counted.get(namespace, 0) + 1
+    problems: list[FlinError] = []
+    for namespace in counted.keys() | state.version.counts.keys() | {0}:
+        said = store.count(namespace, None, state)
+        if said != counted.get(namespace, 0):
+            reason = f"namespace {namespace} is said to have {said} keys and has {counted.get(namespace, 0)}"
+            problems.append(CorruptionError(store.directory, 0, reason))
+    return problems

@@ -1,0 +1,191 @@
+"""The read calls, alike for an engine, a snapshot and a write batch.
+
+Each of these says how one entry is read and how pages of entries are; everything else is here, once: user keys to
+stored keys and back, bounds, expiry, and what a tagged entry is to an embedded user (absent).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import TypeAlias, TypeVar, overload
+
+from flin.engine.entry import Live, Page, value_at
+from flin.engine.key import MAX_KEY_BYTES, USER_END, prefix_stop, stored_key, user_key
+from flin.engine.options import check_size
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+Default = TypeVar("Default")
+
+
+def as_bytes(what: str, value: object) -> bytes:
+    """bytes of any buffer; TypeError for what is none."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        raise TypeError(f"{what} must be bytes, not str: use .encode()")
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    try:
+        return bytes(memoryview(value))  # type: ignore[arg-type]  # whatever has a buffer
+    except TypeError:
+        raise TypeError(f"{what} must be bytes, not {type(value).__name__}") from None
+
+
+def as_stored(key: object) -> bytes:
+    """The stored form of a user's key, which may be any buffer."""
+    data = as_bytes("a key", key)
+    check_size("a key", len(data), MAX_KEY_BYTES)
+    return stored_key(data)
+
+
+class View(ABC):
+    """Ordered reads over keys and values that are bytes."""
+
+    @abstractmethod
+    def _read(self, stored: bytes) -> Live | None:
+        """The newest entry of a stored key, or None; it may have expired."""
+
+    @abstractmethod
+    def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
+        """Entries of [start, stop) in order, tombstones included, consistent as of the call."""
+
+    @abstractmethod
+    def _now_ms(self) -> int:
+        """What expiries are compared with."""
+
+    @overload
+    def get(self, key: BytesLike) -> bytes | None: ...
+    @overload
+    def get(self, key: BytesLike, default: Default) -> bytes | Default: ...
+    def get(self, key: BytesLike, default: object = None) -> object:
+        """The value of the key, or the default."""
+        if type(key) is not bytes or key >= b"\xff":
+            key = as_stored(key)
+        entry = self._read(key)
+        if type(entry) is bytes:
+            return entry
+        if entry is None:
+            return default
+        value = value_at(entry, self._now_ms())
+        return default if value is None else value
+
+    def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
+        """The values of the keys in their order, None for each that is absent."""
+        get = self.get
+        return [get(key) for key in keys]
+
+    def __getitem__(self, key: BytesLike) -> bytes:
+        value = self.get(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        return value_at(self._read(as_stored(key)), self._now_ms()) is not None
+
+    def ttl(self, key: BytesLike) -> float | None:
+        """The seconds that remain until the key expires; None if it does not, or is absent."""
+        now_ms = self._now_ms()
+        entry = self._read(as_stored(key))
+        if not isinstance(entry, tuple) or value_at(entry, now_ms) is None or not entry[1]:
+            return None
+        return (entry[1] - now_ms) / 1000
+
+    def scan(
+        self,
+        *,
+        prefix: BytesLike | None = None,
+        start: BytesLike | None = None,
+        stop: BytesLike | None = None,
+        include_start: bool = True,
+        include_stop: bool = False,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """(key, value) pairs in key order, or falling with `reverse`, as of the call, whatever is written meanwhile.
+
+        `start` and `stop` are the lower and the upper bound also in reverse; a prefix narrows them further."""
+        bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
+        pages = self._visible(*bounds, reverse, limit)
+        pairs = chain.from_iterable(zip(keys, values, strict=True) for keys, values in pages)
+        return pairs if limit is None else islice(pairs, limit)
+
+    def scan_keys(
+        self,
+        *,
+        prefix: BytesLike | None = None,
+        start: BytesLike | None = None,
+        stop: BytesLike | None = None,
+        include_start: bool = True,
+        include_stop: bool = False,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[bytes]:
+        """The keys of such a scan."""
+        bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
+        keys = chain.from_iterable(keys for keys, _ in self._visible(*bounds, reverse, limit))
+        return keys if limit is None else islice(keys, limit)
+
+    def first(self) -> bytes | None:
+        """The smallest key, None if there is none."""
+        return next(self.scan_keys(limit=1), None)
+
+    def last(self) -> bytes | None:
+        """The largest key, None if there is none."""
+        return next(self.scan_keys(reverse=True, limit=1), None)
+
+    def next_key(self, key: BytesLike) -> bytes | None:
+        """The smallest key above this one, which need not exist."""
+        return next(self.scan_keys(start=key, include_start=False, limit=1), None)
+
+    def prev_key(self, key: BytesLike) -> bytes | None:
+        """The largest key below this one, which need not exist."""
+        return next(self.scan_keys(stop=key, reverse=True, limit=1), None)
+
+    def _visible(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None
+    ) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """User keys and values that are alive, page by page. Reads what must be consistent before it returns."""
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit must not be negative, but is {limit}")
+        if start >= stop or limit == 0:
+            return iter(())
+        return visible_pages(self._pages(start, stop, reverse, limit), self._now_ms())
+
+
+def visible_pages(pages: Iterator[Page], now_ms: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """What an embedded user sees of stored entries below USER_END."""
+    for keys, entries in pages:
+        values: list[bytes] = entries  # type: ignore[assignment]  # if all are bytes, as the next line finds out
+        if set(map(type, entries)) != {bytes}:
+            alive = [
+                (key, value)
+                for key, entry in zip(keys, entries, strict=True)
+                if (value := value_at(entry, now_ms)) is not None
+            ]
+            if not alive:
+                continue
+            keys, values = [key for key, _ in alive], [value for _, value in alive]
+        if keys[0] >= b"\xff" or keys[-1] >= b"\xff":
+            keys = [user_key(key) for key in keys]
+        yield keys, values
+
+
+def scan_bounds(
+    prefix: object, start: object, stop: object, include_start: bool, include_stop: bool
+) -> tuple[bytes, bytes]:
+    """The stored bounds [low, high) of a scan of user keys; nothing to scan if low >= high."""
+    low, high = b"", USER_END
+    if start is not None:
+        low = as_stored(start) + (b"" if include_start else b"\0")
+    if stop is not None:
+        high = min(high, as_stored(stop) + (b"\0" if include_stop else b""))
+    if prefix is not None:
+        begins = as_bytes("a prefix", prefix)
+        low = max(low, stored_key(begins))
+        above = prefix_stop(begins)
+        if above is not None:
+            high = min(high, stored_key(above))
+    return low, high

@@ -1,0 +1,389 @@
+"""The format of the write-ahead log: segments of frames. Pure functions over bytes; wal_writer.py does the writing.
+
+A segment (integers little-endian):
+
+    offset  size
+         0     8  magic "FlinWAL\\0"
+         8     4  format version, 1
+        12    16  identity of the database
+        28     8  number of the segment
+        36     8  salt, random: marks this segment's frames
+        44     8  base: the WAL position of the segment's first byte
+        52     8  first sequence
+        60     8  number of the predecessor, 0 for none
+        68     8  valid end of the predecessor, an offset in its file
+        76     8  position up to which the WAL was known to be synced
+        84     4  CRC-32 of all before it
+        88        frames, one behind the other
+
+A frame, one commit:
+
+         0     4  CRC-32 of all behind it
+         4     4  length of the payload, never 0
+         8     8  salt of the segment
+        16     8  position of the frame: base + offset in the file
+        24     8  first sequence
+        32     8  position up to which the WAL was known to be synced when the frame was made
+        40     4  count of operations, each of which has a sequence
+        44     1  kind
+        45        payload
+
+Payloads by kind:
+
+    1  put:         key length (u32), key, value: the rest
+    2  puts:        count key lengths (u32 each), count value lengths, the keys, the values
+    3  operations:  count kinds (u8, entry.py), count tags (u8), count expiries (u64, ms, 0: none), count key lengths,
+                    count value lengths, the keys, the values; of a range delete the key is its start, the value its
+                    stop. Range deletes come first: they are older than the points of their commit.
+    4  end:         the position of this frame again (u64); a clean close wrote it, count is 0
+
+A position is a byte of the whole WAL, counted over all segments; it never goes back. Kind 0 and length 0 do not occur,
+so zeroed bytes never pass for a frame (the CRC-32 of nothing is 0).
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from sys import byteorder
+from typing import Final, Literal
+from zlib import crc32
+
+from flin.engine.entry import (
+    DELETED,
+    KIND_DELETE,
+    KIND_PUT,
+    KIND_RANGE_DELETE,
+    Entry,
+    Range,
+    make_entry,
+)
+from flin.engine.fs import FileSystem, Mapped, join
+from flin.engine.memtable import Part
+from flin.errors import CorruptionError, FormatVersionError, LimitError
+
+MAGIC: Final = b"FlinWAL\0"
+FORMAT_VERSION: Final = 1
+FRAME_PUT: Final = 1
+FRAME_PUTS: Final = 2
+FRAME_OPERATIONS: Final = 3
+FRAME_END: Final = 4
+
+_HEADER: Final = struct.Struct("<8sI16sQ8sQQQQQ")
+_CRC: Final = struct.Struct("<I")
+HEADER_BYTES: Final = _HEADER.size + _CRC.size
+_FRAME: Final = struct.Struct("<II8sQQQIB")
+_FRAME_REST: Final = struct.Struct("<I8sQQQIB")
+_PUT_REST: Final = struct.Struct("<I8sQQQIBI")  # with the key's length, the first field of a put's payload
+FRAME_BYTES: Final = _FRAME.size
+_SALT_OFFSET: Final = 8
+_POSITION: Final = struct.Struct("<Q")
+
+MAX_PAYLOAD_BYTES: Final = 0xFFFF_FFFF - 64
+"""A payload's length has 32 bits; a little less, so that a frame's end has 32 bits too."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    database_id: bytes  # 16 bytes
+    number: int
+    salt: bytes  # 8 bytes
+    base: int
+    first_sequence: int
+    predecessor: int
+    predecessor_end: int
+    synced: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSlice:
+    """The valid frames of a segment: offsets in its file."""
+
+    file: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame, decoded. Range deletes are older than the points."""
+
+    offset: int
+    end: int
+    kind: int
+    first_sequence: int
+    count: int
+    synced: int
+    ranges: list[Range]
+    points: list[tuple[bytes, Entry]]
+
+
+@dataclass(slots=True)
+class Replay:
+    """How far a segment could be replayed."""
+
+    end: int  # offset behind the last good frame
+    next_sequence: int
+    synced: int  # the highest synced position that a good frame named
+    frames: int = 0
+    operations: int = 0
+    closed: bool = False  # an end frame came last
+    problem: str = ""  # why it ended before the limit; "" if it did not
+
+
+def encode_header(header: SegmentHeader) -> bytes:
+    fields = _HEADER.pack(
+        MAGIC,
+        FORMAT_VERSION,
+        header.database_id,
+        header.number,
+        header.salt,
+        header.base,
+        header.first_sequence,
+        header.predecessor,
+        header.predecessor_end,
+        header.synced,
+    )
+    return fields + _CRC.pack(crc32(fields))
+
+
+def decode_header(data: Mapped, path: str) -> SegmentHeader:
+    """Raises CorruptionError, or FormatVersionError where a newer Flin wrote the segment."""
+    if len(data) < HEADER_BYTES:
+        raise CorruptionError(path, len(data), "the segment is shorter than its header")
+    magic, version, *fields = _HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise CorruptionError(path, 0, "not a WAL segment")
+    if version > FORMAT_VERSION:  # before the checksum, which may be elsewhere then: never taken for a torn header
+        raise FormatVersionError(path, f"WAL format {version}; this Flin reads up to {FORMAT_VERSION}")
+    if version != FORMAT_VERSION or _CRC.unpack_from(data, _HEADER.size)[0] != crc32(data[: _HEADER.size]):
+        raise CorruptionError(path, _HEADER.size, "the header's checksum does not match")
+    return SegmentHeader(*fields)
+
+
+def encode_put(salt: bytes, position: int, sequence: int, synced: int, key: bytes, value: bytes) -> bytes:
+    """A frame with one plain put: the hot path, so the key and value are copied once, by the join."""
+    rest = _PUT_REST.pack(4 + len(key) + len(value), salt, position, sequence, synced, 1, FRAME_PUT, len(key))
+    return b"".join((_CRC.pack(crc32(value, crc32(key, crc32(rest)))), rest, key, value))
+
+
+def encode_commit(
+    salt: bytes, position: int, sequence: int, synced: int, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()
+) -> bytes:
+    """A frame with a whole commit, never an empty one. LimitError if it passes 4 GiB."""
+    if not ranges and set(map(type, points.values())) == {bytes}:
+        kind, payload = FRAME_PUTS, _encode_puts(points)
+    else:
+        kind, payload = FRAME_OPERATIONS, _encode_operations(points, ranges)
+    size = sum(map(len, payload))
+    if size > MAX_PAYLOAD_BYTES:
+        raise LimitError("a commit's bytes", size, MAX_PAYLOAD_BYTES)
+    body = b"".join(payload)
+    rest = _FRAME_REST.pack(size, salt, position, sequence, synced, len(points) + len(ranges), kind)
+    return b"".join((_CRC.pack(crc32(body, crc32(rest))), rest, body))
+
+
+def encode_end(salt: bytes, position: int, sequence: int, synced: int) -> bytes:
+    """The frame that a clean close writes."""
+    rest = _FRAME_REST.pack(_POSITION.size, salt, position, sequence, synced, 0, FRAME_END) + _POSITION.pack(position)
+    return _CRC.pack(crc32(rest)) + rest
+
+
+def replay(
+    data: Mapped, header: SegmentHeader, path: str, part: Part, *, start: int = HEADER_BYTES, end: int
+) -> Replay:
+    """Apply the good frames of data[start:end] to the part, up to the first that is not good.
+
+    A frame is good if its CRC, salt, position and sequence are right and its payload fits its count. The sequence
+    of a replay that begins at the header is the header's first; one that begins later takes the first frame's.
+    FormatVersionError for a kind that only a newer Flin knows.
+    """
+    view = memoryview(data)
+    done = Replay(start, header.first_sequence, header.synced)
+    entries = part.entries
+    base, salt = header.base, header.salt
+    sequence = header.first_sequence if start == HEADER_BYTES else -1
+    offset = start
+    while offset < end:
+        if offset + FRAME_BYTES > end:
+            done.problem = "a frame's header is cut off"
+            break
+        crc, length, frame_salt, position, first, synced, count, kind = _FRAME.unpack_from(data, offset)
+        frame_end = offset + FRAME_BYTES + length
+        if frame_salt != salt or position != base + offset or not length or frame_end > end:
+            done.problem = "not a frame of this segment" if frame_salt != salt else "a frame's header is wrong"
+            break
+        if crc != crc32(view[offset + 4 : frame_end]):
+            done.problem = "a frame's checksum does not match"
+            break
+        if first != sequence and sequence >= 0:
+            done.problem = f"sequence {first} follows where {sequence} should"
+            break
+        if kind == FRAME_PUT:
+            # Every put of the hot path comes by here: decoded in place.
+            body = offset + FRAME_BYTES + 4
+            value_start = body + int.from_bytes(data[body - 4 : body], "little")
+            if value_start > frame_end or count != 1:
+                raise CorruptionError(path, offset, "a put's key is longer than its frame")
+            entries[data[body:value_start]] = data[value_start:frame_end]
+        elif kind == FRAME_END:
+            done.closed = frame_end == end
+        else:
+            ranges, points = _decode_payload(kind, data[offset + FRAME_BYTES : frame_end], count, path, offset)
+            part.apply(ranges, points)
+        sequence = first + count
+        done.synced = max(done.synced, synced)
+        done.frames += 1
+        done.operations += count
+        offset = frame_end
+    done.end = offset
+    done.next_sequence = max(sequence, header.first_sequence)
+    return done
+
+
+def highest_vouched(data: Mapped, header: SegmentHeader, start: int) -> int:
+    """The highest synced position that good frames behind `start` name, though what leads to them is damaged."""
+    salt, highest = header.salt, 0
+    view = memoryview(data)
+    found = data.find(salt, start)
+    while found >= 0:
+        offset = found - _SALT_OFFSET
+        if offset >= start and offset + FRAME_BYTES <= len(data):
+            crc, length, _, position, _, synced, _, kind = _FRAME.unpack_from(data, offset)
+            end = offset + FRAME_BYTES + length
+            if position == header.base + offset and kind and length and end <= len(data):  # noqa: SIM102
+                if crc == crc32(view[offset + 4 : end]):
+                    highest = max(highest, synced)
+        found = data.find(salt, found + 1)
+    return highest
+
+
+def maybe_header_of_frames(data: Mapped) -> SegmentHeader | None:
+    """As much of a damaged header as a good first frame tells (salt, base, sequence, synced); None without one."""
+    if len(data) < HEADER_BYTES + FRAME_BYTES:
+        return None
+    crc, length, salt, position, first, synced, _, kind = _FRAME.unpack_from(data, HEADER_BYTES)
+    end = HEADER_BYTES + FRAME_BYTES + length
+    if not kind or not length or end > len(data) or crc != crc32(data[HEADER_BYTES + 4 : end]):
+        return None
+    return SegmentHeader(b"", 0, salt, position - HEADER_BYTES, first, 0, 0, synced)
+
+
+def load_segment(fs: FileSystem, directory: str, piece: SegmentSlice, part: Part) -> Replay:
+    """Apply the whole slice of a segment, in a file of the directory, to the part. CorruptionError on damage."""
+    path = join(directory, piece.file)
+    file = fs.open(path)
+    try:
+        data = file.map()
+    finally:
+        file.close()
+    if len(data) < piece.end:
+        raise CorruptionError(path, len(data), f"the segment is shorter than its {piece.end} valid bytes")
+    done = replay(data, decode_header(data, path), path, part, start=piece.start, end=piece.end)
+    if done.problem:
+        raise CorruptionError(path, done.end, done.problem)
+    return done
+
+
+def read_frames(data: Mapped, header: SegmentHeader, path: str, *, end: int) -> Iterator[Frame]:
+    """Every frame up to `end`, decoded one by one (for reading by people: replay is the fast way).
+
+    CorruptionError at the first that is not good.
+    """
+    offset = HEADER_BYTES
+    while offset < end:
+        part = Part()
+        if offset + FRAME_BYTES > end:
+            raise CorruptionError(path, offset, "a frame's header is cut off")
+        _, length, _, _, first, synced, count, kind = _FRAME.unpack_from(data, offset)
+        frame_end = offset + FRAME_BYTES + length
+        single = replay(data, header, path, part, start=offset, end=min(frame_end, end))
+        if single.problem:
+            raise CorruptionError(path, offset, single.problem)
+        points = list(part.entries.items())
+        yield Frame(offset, frame_end, kind, first, count, synced, list(part.ranges), points)
+        offset = frame_end
+
+
+def _encode_puts(points: Mapping[bytes, Entry]) -> list[bytes]:
+    values: list[bytes] = list(points.values())  # type: ignore[arg-type]  # all are bytes: tested by the caller
+    return [_lengths(map(len, points)), _lengths(map(len, values)), b"".join(points), b"".join(values)]
+
+
+def _encode_operations(points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> list[bytes]:
+    kinds, tags, expiries = bytearray(), bytearray(), array("Q")
+    keys = [start for start, _ in ranges]
+    values = [stop for _, stop in ranges]
+    kinds.extend(bytes((KIND_RANGE_DELETE,)) * len(ranges))
+    tags.extend(bytes(len(ranges)))
+    expiries.extend([0] * len(ranges))
+    keys.extend(points)
+    for entry in points.values():
+        if type(entry) is bytes:
+            value, expires_at_ms, tag, kind = entry, 0, 0, KIND_PUT
+        elif entry is DELETED:
+            value, expires_at_ms, tag, kind = b"", 0, 0, KIND_DELETE
+        else:
+            assert type(entry) is tuple
+            (value, expires_at_ms, tag), kind = entry, KIND_PUT
+        kinds.append(kind)
+        tags.append(tag)
+        expiries.append(expires_at_ms)
+        values.append(value)
+    columns = [bytes(kinds), bytes(tags), _little(expiries), _lengths(map(len, keys)), _lengths(map(len, values))]
+    return [*columns, b"".join(keys), b"".join(values)]
+
+
+def _decode_payload(
+    kind: int, payload: bytes, count: int, path: str, offset: int
+) -> tuple[list[Range], list[tuple[bytes, Entry]]]:
+    if kind == FRAME_PUTS:
+        keys, values = _decode_columns(payload, 0, count, path, offset)
+        return [], list(zip(keys, values, strict=True))
+    if kind != FRAME_OPERATIONS:
+        raise FormatVersionError(path, f"the frame at offset {offset} is of kind {kind}; a newer Flin wrote it")
+    if len(payload) < 10 * count:
+        raise CorruptionError(path, offset, "a commit is shorter than its count")
+    keys, values = _decode_columns(payload, 10 * count, count, path, offset)
+    kinds, tags = payload[:count], payload[count : 2 * count]
+    expiries = struct.unpack_from(f"<{count}Q", payload, 2 * count)
+    ranges: list[Range] = []
+    points: list[tuple[bytes, Entry]] = []
+    for operation, tag, expires_at_ms, key, value in zip(kinds, tags, expiries, keys, values, strict=True):
+        if operation == KIND_PUT:
+            points.append((key, make_entry(value, expires_at_ms, tag)))
+        elif operation == KIND_DELETE:
+            points.append((key, DELETED))
+        elif operation == KIND_RANGE_DELETE:
+            ranges.append((key, value))
+        else:
+            raise FormatVersionError(path, f"an operation at offset {offset} is of kind {operation}: from a newer Flin")
+    return ranges, points
+
+
+def _decode_columns(payload: bytes, start: int, count: int, path: str, offset: int) -> tuple[list[bytes], list[bytes]]:
+    """The keys and values behind their lengths, which begin at `start`."""
+    blobs = start + 8 * count
+    if not count or len(payload) < blobs:
+        raise CorruptionError(path, offset, "a commit is shorter than its count")
+    lengths = struct.unpack_from(f"<{2 * count}I", payload, start)
+    if blobs + sum(lengths) != len(payload):
+        raise CorruptionError(path, offset, "a commit's lengths do not add up")
+    at = blobs
+    pieces = [payload[at : (at := at + length)] for length in lengths]
+    return pieces[:count], pieces[count:]
+
+
+_U32: Final[Literal["I", "L"]] = "I" if array("I").itemsize == 4 else "L"
+
+
+def _lengths(lengths: Iterator[int]) -> bytes:
+    return _little(array(_U32, lengths))
+
+
+def _little(numbers: array[int]) -> bytes:
+    if byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()

@@ -1,0 +1,208 @@
+"""Writing the WAL: appending frames to the current segment, beginning segments, syncing them in groups.
+
+Appending is called under the commit lock, by one thread at a time. Syncing is called by anybody, without that lock:
+whoever comes while a sync is under way waits for it, and then the first of those who waited syncs for all of them
+(group commit). What a sync reports is a position: everything before it is durable.
+
+After a failed or short write the segment is closed at its last good frame and a new one begins with the next commit;
+what the failed write left behind is beyond the end that the new segment's header names. After a failed fsync
+nothing is tried again: the kernel may have dropped the pages, so a second fsync would report a success that is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from threading import Lock
+
+from flin.engine import wal
+from flin.engine.entry import Entry, Range
+from flin.engine.file_name import wal_name
+from flin.engine.fs import AppendFile, FileSystem, append_all, join
+from flin.engine.wal import HEADER_BYTES, SegmentHeader, SegmentSlice
+from flin.errors import StorageError
+
+
+class WalWriter:
+    """The writing end of the WAL of one open engine."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        directory: str,
+        database_id: bytes,
+        epoch: int,
+        random_bytes: Callable[[int], bytes],
+        *,
+        next_number: int,
+        position: int,
+        sequence: int,
+        predecessor: int,
+        predecessor_end: int,
+    ) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._database_id = database_id
+        self._epoch = epoch
+        self._random_bytes = random_bytes
+        self.next_number = next_number  # of the next segment
+        self._predecessor = predecessor
+        self._predecessor_end = predecessor_end
+        self.position = position  # behind the last frame
+        self.sequence = sequence  # of the next operation
+        self.synced = position  # everything that recovery accepted was synced by it
+        self.syncs = 0
+        self._file: AppendFile | None = None  # the current segment
+        self._name = ""
+        self._salt = b""
+        self._base = 0
+        self._unsynced: list[AppendFile] = []  # ended segments, oldest first, still open
+        self._new_names = False  # the directory holds names that were not synced
+        self._files_lock = Lock()  # guards the three above against a rotation during a sync
+        self._ended: list[SegmentSlice] = []  # since the last take_segments
+        self._sync_lock = Lock()
+        self._failed: StorageError | None = None  # a sync failed: for good
+
+    def put(self, key: bytes, value: bytes) -> int:
+        """Append a frame with one plain put; the position behind it. StorageError leaves the WAL as it was."""
+        file = self._file
+        if file is None:
+            file = self._begin()
+        position = self.position
+        frame = wal.encode_put(self._salt, position, self.sequence, self.synced, key, value)
+        try:
+            taken = file.append(frame)
+        except OSError as error:
+            raise self._abandon(error) from error
+        if taken != len(frame):
+            raise self._abandon(f"only {taken} of {len(frame)} bytes were written")
+        self.sequence += 1
+        self.position = position = position + taken
+        return position
+
+    def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
+        """Append a frame with a whole commit, never an empty one; the position behind it."""
+        file = self._file or self._begin()
+        frame = wal.encode_commit(self._salt, self.position, self.sequence, self.synced, points, ranges)
+        self._append(file, frame)
+        self.sequence += len(points) + len(ranges)
+        return self.position
+
+    def take_segments(self) -> list[SegmentSlice]:
+        """End the current segment; every segment that ended since the last call. The next commit begins a new one."""
+        self._end_segment()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _end_segment(self) -> None:
+        if self._file is None:
+            return
+        end = self.position - self._base
+        self._ended.append(SegmentSlice(self._name, HEADER_BYTES, end))
+        self._predecessor, self._predecessor_end = self.next_number - 1, end
+        with self._files_lock:
+            self._unsynced.append(self._file)
+            self._file = None
+
+    def close_cleanly(self) -> None:
+        """Sync everything, write the end frame, which vouches for that, and close the files."""
+        self.sync(self.position)
+        if self._file is not None:
+            end = wal.encode_end(self._salt, self.position, self.sequence, self.synced)
+            self._append(self._file, end)
+            self.sync(self.position)
+        self.close()
+
+    def close(self) -> None:
+        """Close the files without writing or syncing anything more."""
+        with self._files_lock:
+            files, self._unsynced = self._unsynced, []
+            if self._file is not None:
+                files.append(self._file)
+                self._file = None
+        for file in files:
+            file.close()
+
+    def sync(self, position: int) -> None:
+        """Return once everything before the position is durable. StorageError if that failed, which is final."""
+        if self.synced >= position:
+            return
+        with self._sync_lock:
+            if self.synced >= position:
+                return
+            if self._failed is not None:
+                raise self._failed
+            with self._files_lock:
+                # In this order: a frame that is in by now is in one of these files.
+                reached = self.position
+                ended, current = list(self._unsynced), self._file
+                new_names, self._new_names = self._new_names, False
+            for file in ended:
+                self._sync(file)
+            if current is not None:
+                self._sync(current)
+            if new_names:
+                try:
+                    self._fs.sync_directory(self._directory)
+                except OSError as error:
+                    self._failed = StorageError("sync the directory", self._directory, error)
+                    raise self._failed from error
+            self.synced = reached
+            self.syncs += 1
+            with self._files_lock:
+                self._unsynced = self._unsynced[len(ended) :]
+        for file in ended:
+            file.close()
+
+    def _sync(self, file: AppendFile) -> None:
+        try:
+            file.sync()
+        except OSError as error:
+            self._failed = StorageError("sync", file.path, error)
+            raise self._failed from error
+
+    def _begin(self) -> AppendFile:
+        """Create the next segment. On failure the writer stays without one and the next commit tries again."""
+        number = self.next_number
+        name = wal_name(number, self._epoch)
+        path = join(self._directory, name)
+        header = SegmentHeader(
+            self._database_id,
+            number,
+            self._random_bytes(8),
+            self.position,
+            self.sequence,
+            self._predecessor,
+            self._predecessor_end,
+            self.synced,
+        )
+        self.next_number += 1  # a name is never tried twice
+        try:
+            file = self._fs.create(path)
+        except OSError as error:
+            raise StorageError("create", path, error) from error
+        try:
+            append_all(file, wal.encode_header(header))
+        except OSError as error:
+            file.close()
+            with suppress(OSError):  # if it stays: nothing names it, and the next open removes it
+                self._fs.remove(path)
+            raise StorageError("write", path, error) from error
+        self._salt, self._base, self._name = header.salt, header.base, name
+        with self._files_lock:  # together: a sync must not report a header that it has not synced
+            self.position = header.base + HEADER_BYTES
+            self._file, self._new_names = file, True
+        return file
+
+    def _append(self, file: AppendFile, frame: bytes) -> None:
+        try:
+            append_all(file, frame)
+        except OSError as error:
+            raise self._abandon(error) from error
+        self.position += len(frame)
+
+    def _abandon(self, cause: OSError | str) -> StorageError:
+        """Close the current segment at its last good frame."""
+        path = join(self._directory, self._name)
+        self._end_segment()
+        return StorageError("write", path, cause)

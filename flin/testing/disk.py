@@ -1,0 +1,455 @@
+"""A file system in memory that knows what a power cut would leave of it, and that fails when it is told to.
+
+Theory. Three things are kept apart: what programs see now (the page cache), what is durable, and what is pending
+between the two. Per file a prefix is durable, as files are only appended to; per directory a mapping of names is.
+`AppendFile.sync` and `sync_file` make a file's data durable but not its name; `sync_directory` makes the names
+durable but no data. Every pending change has an order number, so that a crash (crash.py) can keep any choice of them,
+in order or not.
+
+A failed sync behaves as Linux does: the data that was pending stays readable but is clean in the kernel's eyes, so it
+never reaches the disk, and a later sync of the same file succeeds without it.
+
+Directories are made, never renamed or removed. Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any, Final, NoReturn
+
+from flin.engine.fs import Buffer
+
+STALE_FILES: Final = 8
+"""Contents of removed files that are kept: an unwritten sector may show what its place on the disk held before."""
+
+CAPACITY_BYTES: Final = 1 << 40
+"""Of a disk that nobody bounded: never full."""
+
+CHANGES: Final = frozenset(
+    ("create", "append", "sync", "rename", "remove", "sync_file", "sync_directory", "make_directory", "lock")
+)
+"""The operations after which a crash may find something else than before."""
+
+
+@dataclass(slots=True)
+class Fault:
+    """Makes calls fail. `SimulatedDisk.faults` holds those that are armed.
+
+    The call that fails is the n-th from now among those whose operation is named (all that can fail, if none is).
+    """
+
+    after: int
+    """Calls that still succeed before it."""
+    code: int = errno.EIO
+    operations: frozenset[str] = frozenset()
+    sticky: bool = False
+    """Every such call fails from then on, not just one."""
+    late: bool = False
+    """The call takes effect and fails all the same, as over a network disk."""
+    taken: int | None = None
+    """Of an append: it takes so many bytes and says so; the next append then fails with the code, unless that is 0."""
+    fired: int = 0
+    """How often it struck."""
+
+    def strikes(self, operation: str) -> bool:
+        if (self.operations and operation not in self.operations) or (self.fired and not self.sticky):
+            return False
+        if self.after > 0:
+            self.after -= 1
+            return False
+        self.fired += 1
+        return True
+
+
+class SimulatedFile:
+    """What a name points to: bytes, and how many of them the disk is known to hold."""
+
+    __slots__ = ("content", "lost", "synced", "writes")
+
+    def __init__(self, content: bytes = b"") -> None:
+        self.content = bytearray(content)
+        self.synced = len(content)
+        self.lost: list[tuple[int, int]] = []  # (start, stop) below synced that a failed sync dropped
+        self.writes: list[tuple[int, int]] = []  # (order, stop) of each pending append
+
+    def durable(self) -> bytes:
+        """What survives any power cut. What a failed sync lost at the very end is not there at all."""
+        size = self.synced
+        for start, stop in reversed(self.lost):
+            size = start if stop >= size else size
+        return bytes(self.image(size))
+
+    def image(self, stop: int) -> bytearray:
+        """The first bytes as they reach the disk: zeros where a failed sync lost some."""
+        image = self.content[:stop]
+        for start, end in self.lost:
+            if start < stop:
+                image[start:end] = bytes(min(end, stop) - start)
+        return image
+
+    def settle(self) -> None:
+        self.synced = len(self.content)
+        self.writes.clear()
+
+    def lose_pending(self) -> None:
+        """A sync failed: the kernel marks the pages clean without having written them."""
+        if self.synced < len(self.content):
+            self.lost.append((self.synced, len(self.content)))
+        self.settle()
+
+
+@dataclass(frozen=True, slots=True)
+class NameChange:
+    """A pending change of one name; those of one rename have one order number."""
+
+    order: int
+    name: str
+    file: SimulatedFile | None  # None: the name goes
+
+
+@dataclass(slots=True)
+class SimulatedDirectory:
+    names: dict[str, SimulatedFile] = field(default_factory=dict)
+    durable: dict[str, SimulatedFile] = field(default_factory=dict)
+    pending: list[NameChange] = field(default_factory=list)
+    directories: set[str] = field(default_factory=set)  # names of those in it, durable since they were made
+
+
+class SimulatedDisk:
+    """A `flin.engine.fs.FileSystem` in memory. Equal calls give equal disks: nothing in it is random."""
+
+    def __init__(self, capacity_bytes: int = CAPACITY_BYTES) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.calls: Counter[str] = Counter()
+        """Calls by operation, failed ones included."""
+        self.faults: list[Fault] = []
+        self.on_change: Callable[[str], None] | None = None
+        """Called with the operation after each call that changed something: the place to crash (crash.py)."""
+        self.resident = True
+        """Whether `pread_nowait` finds everything in the page cache."""
+        self.committed = 0
+        """Order of the last change that a journal would have had to commit for a sync (crash.py, JOURNALLED)."""
+        self.stale: deque[bytes] = deque(maxlen=STALE_FILES)
+        self.directories: dict[str, SimulatedDirectory] = {"/": SimulatedDirectory()}
+        self._order = 0
+        self._used = 0
+        self._locks: dict[str, bytes] = {}
+        self._mutex = RLock()
+
+    # The FileSystem protocol.
+
+    def create(self, path: str) -> SimulatedAppendFile:
+        with self._call("create", path):
+            directory, name = self._parent(path)
+            if name in directory.names or name in directory.directories:
+                _refuse(errno.EEXIST, path)
+            file = SimulatedFile()
+            directory.pending.append(NameChange(self._next(), name, file))
+            directory.names[name] = file
+        return SimulatedAppendFile(self, path, file)
+
+    def open(self, path: str) -> SimulatedReadableFile:
+        with self._call("open", path):
+            return SimulatedReadableFile(self, path, self._file(path))
+
+    def rename(self, old: str, new: str) -> None:
+        with self._call("rename", old):
+            source, old_name = self._parent(old)
+            target, new_name = self._parent(new)
+            file = self._file(old)
+            if new_name in target.directories:
+                _refuse(errno.EISDIR, new)
+            replaced = target.names.get(new_name)
+            if replaced is file:
+                return
+            order = self._next()
+            target.pending.append(NameChange(order, new_name, file))
+            source.pending.append(NameChange(order, old_name, None))
+            target.names[new_name] = source.names.pop(old_name)
+            self._discard(replaced)
+
+    def remove(self, path: str) -> None:
+        with self._call("remove", path):
+            directory, name = self._parent(path)
+            file = self._file(path)
+            directory.pending.append(NameChange(self._next(), name, None))
+            del directory.names[name]
+            self._discard(file)
+
+    def names(self, directory: str) -> list[str]:
+        with self._call("names", directory):
+            found = self._directory(directory)
+            return sorted([*found.names, *found.directories])
+
+    def is_file(self, path: str) -> bool:
+        with self._call("is_file", path):
+            return self._maybe_file(path) is not None
+
+    def sync_file(self, path: str) -> None:
+        with self._mutex:
+            try:
+                with self._call("sync_file", path):
+                    self._settle(self._file(path))
+            except OSError:
+                found = self._maybe_file(path)
+                if found is not None:
+                    found.lose_pending()
+                raise
+
+    def sync_directory(self, directory: str) -> None:
+        with self._call("sync_directory", directory):
+            found = self._directory(directory)
+            found.durable = dict(found.names)
+            found.pending.clear()
+            self.committed = self._order
+
+    def make_directory(self, path: str) -> None:
+        with self._call("make_directory", path):
+            path = _normal(path)
+            missing: list[str] = []
+            while path not in self.directories:
+                parent, name = posixpath.split(path)
+                if parent in self.directories and name in self.directories[parent].names:
+                    _refuse(errno.EEXIST, path)
+                missing.append(path)
+                path = parent
+            for path in reversed(missing):
+                parent, name = posixpath.split(path)
+                self.directories[path] = SimulatedDirectory()
+                self.directories[parent].directories.add(name)
+
+    def free_bytes(self, directory: str) -> int:
+        with self._call("free_bytes", directory):
+            self._directory(directory)
+            return max(0, self.capacity_bytes - self._used)
+
+    def lock(self, path: str, holder: bytes) -> SimulatedLock | bytes:
+        path = _normal(path)
+        with self._call("lock", path):
+            if path in self._locks:
+                return self._locks[path]
+            directory, name = self._parent(path)
+            file = directory.names.get(name)
+            if file is None:
+                file = directory.names[name] = SimulatedFile()
+                directory.pending.append(NameChange(self._next(), name, file))
+            # The one content that is written over. What a crash leaves of it matters to nobody: all of it is pending.
+            file.content[:] = holder
+            file.synced, file.lost, file.writes = 0, [], [(self._next(), len(holder))]
+            self._locks[path] = holder
+            return SimulatedLock(self, path)
+
+    # For tests.
+
+    def standing_still(self) -> AbstractContextManager[Any]:
+        """While it lasts, calls of other threads wait."""
+        return self._mutex
+
+    def total_calls(self) -> int:
+        return sum(self.calls.values())
+
+    def read(self, path: str) -> bytes:
+        """What programs see in the file now; no call is counted and no fault strikes."""
+        return bytes(self._file(path).content)
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replace a file behind every program's back, durably: damage, or a fixture. No call is counted."""
+        directory, name = self._parent(path)
+        directory.names[name] = directory.durable[name] = SimulatedFile(content)
+        directory.pending = [change for change in directory.pending if change.name != name]
+
+    def lose(self, path: str) -> None:
+        """The file is gone, durably: damage. No call is counted."""
+        directory, name = self._parent(path)
+        directory.names.pop(name)
+        directory.durable.pop(name, None)
+        directory.pending = [change for change in directory.pending if change.name != name]
+
+    def flip(self, path: str, bit: int) -> None:
+        """Turn one bit of a file over, where it lies: damage."""
+        self._file(path).content[bit // 8] ^= 1 << bit % 8
+
+    def files(self) -> dict[str, bytes]:
+        """Every path and what it holds: two disks are equal if these are."""
+        return {
+            posixpath.join(path, name): bytes(file.content)
+            for path, directory in sorted(self.directories.items())
+            for name, file in sorted(directory.names.items())
+        }
+
+    def open_locks(self) -> list[str]:
+        return sorted(self._locks)
+
+    # For the file objects.
+
+    def _append(self, file: SimulatedFile, path: str, data: Buffer) -> int:
+        size = len(data)
+        with self._mutex:
+            taken = min(size, max(0, self.capacity_bytes - self._used))
+            for fault in self.faults:
+                if fault.operations <= {"append"} and fault.taken is not None and fault.strikes("append"):
+                    # A device that took part of a write says so; the error comes with the next call.
+                    taken = min(taken, fault.taken)
+                    if fault.code:  # after 1: this very call is still to come below
+                        self.faults.append(Fault(1, fault.code, frozenset(["append"]), sticky=fault.sticky))
+                    fault.sticky = False
+                    break
+            with self._call("append", path):
+                if taken < size and not taken:
+                    _refuse(errno.ENOSPC, path)
+                file.content += memoryview(data)[:taken]
+                file.writes.append((self._next(), len(file.content)))
+                self._used += taken
+        return taken
+
+    def _sync(self, file: SimulatedFile, path: str) -> None:
+        with self._mutex:
+            try:
+                with self._call("sync", path):
+                    self._settle(file)
+            except OSError:
+                file.lose_pending()
+                raise
+
+    @contextmanager
+    def _call(self, operation: str, path: str) -> Iterator[None]:
+        with self._mutex:
+            self.calls[operation] += 1
+            late = 0
+            for fault in self.faults:
+                if fault.taken is None and fault.strikes(operation):
+                    if not fault.late:
+                        _refuse(fault.code, path)
+                    late = fault.code
+            yield
+            if self.on_change is not None and operation in CHANGES:
+                self.on_change(operation)
+            if late:
+                _refuse(late, path)
+
+    def _settle(self, file: SimulatedFile) -> None:
+        if file.writes:  # else there is nothing that a journal would have to commit
+            self.committed = self._order
+        file.settle()
+
+    def _discard(self, file: SimulatedFile | None) -> None:
+        if file is not None:
+            self.stale.append(bytes(file.content))
+            self._used -= len(file.content)
+
+    def _next(self) -> int:
+        self._order += 1
+        return self._order
+
+    def _directory(self, path: str) -> SimulatedDirectory:
+        path = _normal(path)
+        found = self.directories.get(path)
+        if found is None:
+            parent, name = self._parent(path)
+            _refuse(errno.ENOTDIR if name in parent.names else errno.ENOENT, path)
+        return found
+
+    def _parent(self, path: str) -> tuple[SimulatedDirectory, str]:
+        parent, name = posixpath.split(_normal(path))
+        if parent == _normal(path):
+            _refuse(errno.EISDIR, path)
+        return self._directory(parent), name
+
+    def _file(self, path: str) -> SimulatedFile:
+        directory, name = self._parent(path)
+        found = directory.names.get(name)
+        if found is None:
+            _refuse(errno.EISDIR if name in directory.directories else errno.ENOENT, path)
+        return found
+
+    def _maybe_file(self, path: str) -> SimulatedFile | None:
+        parent, name = posixpath.split(_normal(path))
+        directory = self.directories.get(parent)
+        return None if directory is None else directory.names.get(name)
+
+    def _release(self, path: str) -> None:
+        with self._mutex:
+            self._locks.pop(path, None)
+
+
+class SimulatedAppendFile:
+    """A `flin.engine.fs.AppendFile`."""
+
+    def __init__(self, disk: SimulatedDisk, path: str, file: SimulatedFile) -> None:
+        self.path = path
+        self._disk = disk
+        self._file: SimulatedFile | None = file
+
+    def append(self, data: Buffer) -> int:
+        return self._disk._append(self._opened(), self.path, data)
+
+    def sync(self) -> None:
+        self._disk._sync(self._opened(), self.path)
+
+    def close(self) -> None:
+        self._file = None
+
+    def _opened(self) -> SimulatedFile:
+        if self._file is None:
+            _refuse(errno.EBADF, self.path)
+        return self._file
+
+
+class SimulatedReadableFile:
+    """A `flin.engine.fs.ReadableFile`; it sees appends that come later, and outlives its name."""
+
+    def __init__(self, disk: SimulatedDisk, path: str, file: SimulatedFile) -> None:
+        self.path = path
+        self._disk = disk
+        self._file: SimulatedFile | None = file
+
+    def size(self) -> int:
+        with self._disk._call("size", self.path):
+            return len(self._opened().content)
+
+    def pread(self, size: int, offset: int) -> bytes:
+        with self._disk._call("pread", self.path):
+            return bytes(self._opened().content[offset : offset + size])
+
+    def pread_nowait(self, size: int, offset: int) -> bytes | None:
+        with self._disk._call("pread_nowait", self.path):
+            data = bytes(self._opened().content[offset : offset + size])
+            return data if self._disk.resident and len(data) == size else None
+
+    def map(self) -> bytes:
+        with self._disk._call("map", self.path):
+            return bytes(self._opened().content)
+
+    def close(self) -> None:
+        self._file = None
+
+    def _opened(self) -> SimulatedFile:
+        if self._file is None:
+            _refuse(errno.EBADF, self.path)
+        return self._file
+
+
+class SimulatedLock:
+    """Held until released; a crash releases it, as the end of a process does."""
+
+    def __init__(self, disk: SimulatedDisk, path: str) -> None:
+        self._disk = disk
+        self._path = path
+
+    def release(self) -> None:
+        self._disk._release(self._path)
+
+
+def _normal(path: str) -> str:
+    return posixpath.normpath(posixpath.join("/", path))
+
+
+def _refuse(code: int, path: str) -> NoReturn:
+    raise OSError(code, os.strerror(code), path)

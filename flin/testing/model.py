@@ -1,0 +1,126 @@
+"""The oracle: what a database may hold after a crash, given what it was asked to do and what it answered.
+
+Theory. The accepted commits are a sequence; after a crash the database must hold the state after some *prefix* of it:
+at least all that was promised, at most all that was ever begun. A commit that was begun and neither answered nor
+refused may be in or out, whole. So may a commit that was refused, whose frame may have reached the disk before the
+error did: but only at the end of the prefix that it followed, never with anything that was accepted later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    key: bytes
+    value: bytes
+    expires_at_ms: int = 0  # 0: never
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRange:
+    start: bytes  # inclusive
+    stop: bytes | None  # exclusive; None: no end
+
+
+Step: TypeAlias = Put | Delete | DeleteRange
+State: TypeAlias = dict[bytes, tuple[bytes, int]]
+"""Key → (value, expires_at_ms or 0)."""
+
+
+def apply(state: State, steps: Iterable[Step]) -> State:
+    """The state after the steps of one commit, in their order; the old one is left as it is."""
+    after = dict(state)
+    for step in steps:
+        if isinstance(step, Put):
+            after[step.key] = (step.value, step.expires_at_ms)
+        elif isinstance(step, Delete):
+            after.pop(step.key, None)
+        else:
+            for key in [key for key in after if step.start <= key and (step.stop is None or key < step.stop)]:
+                del after[key]
+    return after
+
+
+def view(state: State, now_ms: int) -> dict[bytes, bytes]:
+    """What a reader sees of a state at a moment: nothing expired."""
+    return {key: value for key, (value, expires) in state.items() if not expires or expires > now_ms}
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What may be found after a crash at one moment."""
+
+    states: tuple[State, ...]  # by the number of commits applied: all that returned
+    unanswered: tuple[tuple[int, State], ...]  # after so many and one more, which was refused or is under way
+    promised: int  # commits that were promised durable: there after a power cut
+
+    def allowed(self, *, power_cut: bool) -> list[State]:
+        """What may be found, the most likely first. The death of the process alone loses nothing that was answered."""
+        lowest = self.promised if power_cut else len(self.states) - 1
+        surfaced = [state for base, state in self.unanswered if base >= lowest]
+        return [*self.states[: lowest - 1 if lowest else None : -1], *surfaced]
+
+    def match(self, found: Mapping[bytes, bytes], now_ms: int, *, power_cut: bool) -> State:
+        """The state that was found; AssertionError says what is wrong if none of the allowed ones was."""
+        for state in self.allowed(power_cut=power_cut):
+            if len(found) <= len(state) and view(state, now_ms) == found:
+                return state
+        lowest = self.promised if power_cut else len(self.states) - 1
+        raise AssertionError(self._explain(dict(found), now_ms, lowest))
+
+    def _explain(self, found: dict[bytes, bytes], now_ms: int, lowest: int) -> str:
+        views = [view(state, now_ms) for state in self.states]
+        if found in views:
+            return f"only {views.index(found)} commits are there, {lowest} were promised"
+        wrong = {key: (found.get(key), views[-1].get(key)) for key in {*found, *views[-1]}}
+        different = {key: pair for key, pair in sorted(wrong.items()) if pair[0] != pair[1]}
+        return (
+            f"no prefix of the {len(views) - 1} commits gives this state ({lowest} were promised); "
+            f"beside the last one, found and expected: {different}"
+        )
+
+
+class Model:
+    """Follows one engine: `begin` before a commit, `answer` if it returned; `promise` when all so far is durable."""
+
+    def __init__(self, state: State | None = None) -> None:
+        self._states: list[State] = [dict(state or {})]
+        self._unanswered: list[tuple[int, State]] = []
+        self._promised = 0
+
+    @property
+    def state(self) -> State:
+        """After everything that was answered."""
+        return self._states[-1]
+
+    def view(self, now_ms: int) -> dict[bytes, bytes]:
+        return view(self.state, now_ms)
+
+    def begin(self, steps: Iterable[Step]) -> None:
+        self._unanswered.append((len(self._states) - 1, apply(self.state, steps)))
+
+    def answer(self) -> None:
+        self._states.append(self._unanswered.pop()[1])
+
+    def reopened(self, found: Mapping[bytes, bytes], now_ms: int) -> None:
+        """The engine was opened again without a power cut: from here on, what it holds counts."""
+        state = self.expectation().match(found, now_ms, power_cut=False)
+        self._unanswered.clear()
+        self._states.append(state)
+
+    def promise(self) -> None:
+        """Every answered commit is durable from here on."""
+        self._promised = len(self._states) - 1
+
+    def expectation(self) -> Expectation:
+        """What a crash at this moment may leave."""
+        return Expectation(tuple(self._states), tuple(self._unanswered), self._promised)

@@ -1,0 +1,169 @@
+"""A part against a dict: points, range deletes, ordered pages in both directions, joining; and many readers at once."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flin.engine.entry import DELETED, Entry, Range, covers
+from flin.engine.memtable import PAGE_ENTRIES, Part, add_counts, cut_page, join_parts, join_ranges
+
+keys = st.one_of(st.binary(max_size=2), st.integers(0, 40).map(lambda number: b"k%02d" % number))
+entries: st.SearchStrategy[Any] = st.one_of(st.binary(max_size=3), st.just(DELETED), st.just((b"v", 99, 1)))
+ranges = st.tuples(keys, keys).filter(lambda pair: pair[0] < pair[1])
+commits = st.tuples(st.lists(ranges, max_size=2), st.dictionaries(keys, entries, max_size=6))
+
+
+class PlainPart:
+    """What a part must be, said plainly: points, and the keys below which everything older is hidden."""
+
+    def __init__(self) -> None:
+        self.points: dict[bytes, Entry] = {}
+        self.ranges: list[Range] = []
+
+    def apply(self, ranges: Iterable[Range], points: dict[bytes, Entry]) -> None:
+        for start, stop in ranges:
+            self.points = {key: entry for key, entry in self.points.items() if not start <= key < stop}
+            self.ranges.append((start, stop))
+        self.points |= points
+
+    def get(self, key: bytes) -> Entry | None:
+        return self.points.get(key, DELETED if covers(self.ranges, key) else None)
+
+
+def all_pages(part: Part, start: bytes, stop: bytes, *, reverse: bool) -> list[tuple[bytes, Entry]]:
+    return [pair for page in part.pages(start, stop, reverse=reverse) for pair in zip(*page, strict=True)]
+
+
+def model_items(model: PlainPart, start: bytes, stop: bytes, *, reverse: bool) -> list[tuple[bytes, Entry]]:
+    found = [key for key in model.points if start <= key < stop]
+    return [(key, model.points[key]) for key in sorted(found, reverse=reverse)]
+
+
+@given(st.lists(st.tuples(commits, st.booleans()), max_size=8), keys, keys, st.booleans())
+def test_a_part_is_a_dict_with_order(script: list[Any], start: bytes, stop: bytes, reverse: bool) -> None:
+    part, model = Part(), PlainPart()
+    assert not part
+    for (deleted, points), scans in script:
+        part.apply(deleted, points)
+        model.apply(deleted, points)
+        if scans:  # so that the ordered view is extended, and made again, at different moments
+            assert all_pages(part, start, stop, reverse=reverse) == model_items(model, start, stop, reverse=reverse)
+    assert part.entries == model.points
+    assert bool(part) == bool(model.points or model.ranges)
+    assert list(part.sorted_keys()) == sorted(model.points)
+    for key in [*model.points, start, stop, b"k20", b""]:
+        assert part.get(key) == model.get(key)
+    assert all_pages(part, start, stop, reverse=reverse) == model_items(model, start, stop, reverse=reverse)
+
+
+def test_points_may_be_pairs() -> None:
+    part = Part()
+    part.apply([], [(b"a", b"1"), (b"a", b"2")])
+    assert part.entries == {b"a": b"2"}
+
+
+@pytest.mark.parametrize("count", [0, 1, PAGE_ENTRIES - 1, PAGE_ENTRIES, PAGE_ENTRIES + 1, 2 * PAGE_ENTRIES])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_pages_at_their_edges(count: int, reverse: bool) -> None:
+    part = Part({b"%05d" % number: b"%d" % number for number in range(count)})
+    pages = list(part.pages(b"", b"\xff", reverse=reverse))
+    assert all(pages)
+    assert all(0 < len(page[0]) <= PAGE_ENTRIES for page in pages)
+    assert [key for page in pages for key in page[0]] == sorted(part.entries, reverse=reverse)
+
+
+def test_a_page_has_a_limit_and_says_when_there_is_no_more() -> None:
+    part = Part({bytes([number]): b"" for number in range(10)})
+    assert part.page(b"", b"\xff", limit=3)[0] == [b"\0", b"\1", b"\2"]
+    assert part.page(b"", b"\xff", reverse=True, limit=2)[0] == [b"\t", b"\x08"]
+    assert part.page(b"\7", b"\xff", limit=9)[0] == [b"\7", b"\x08", b"\t"]
+    assert part.page(b"\7", b"\7")[0] == part.page(b"\x08", b"\7")[0] == []
+
+
+def test_a_range_delete_is_older_than_every_point() -> None:
+    part = Part()
+    part.apply([], {b"a": b"1", b"b": b"1", b"c": b"1"})
+    part.apply([(b"a", b"c")], {b"b": b"2"})
+    assert part.entries == {b"b": b"2", b"c": b"1"}
+    assert (part.get(b"a"), part.get(b"b"), part.get(b"c"), part.get(b"d")) == (DELETED, b"2", b"1", None)
+
+
+def test_order_after_a_range_delete_and_as_many_new_keys() -> None:
+    """The number of keys is the same as when the view was made: it must not be taken for unchanged."""
+    part = Part({b"a": b"", b"b": b"", b"c": b""})
+    assert list(part.sorted_keys()) == [b"a", b"b", b"c"]
+    part.apply([(b"a", b"c")], {b"x": b"", b"y": b""})
+    assert list(part.sorted_keys()) == [b"c", b"x", b"y"]
+
+
+@given(commits, commits, commits)
+def test_join_parts(oldest: Any, middle: Any, newest: Any) -> None:
+    parts = []
+    model = PlainPart()
+    for deleted, points in (oldest, middle, newest):
+        parts.append(Part())
+        parts[-1].apply(deleted, points)
+        model.apply(deleted, points)
+    before = [(dict(part.entries), part.ranges) for part in parts]
+    joined = join_parts(join_parts(parts[2], parts[1]), parts[0])
+    assert joined.entries == model.points
+    assert joined.ranges == join_ranges(model.ranges)
+    assert [(part.entries, part.ranges) for part in parts] == before
+
+
+def test_contributions_add_up_where_both_are_known() -> None:
+    newer, older = Part({b"a": b""}), Part({b"b": b""})
+    newer.contribution = {0: 1, 3: 2}
+    assert join_parts(newer, older).contribution is None
+    older.contribution = {0: -1, 4: 5}
+    assert join_parts(newer, older).contribution == {3: 2, 4: 5}
+    assert add_counts({}, {1: 0}) == {}
+
+
+@given(st.lists(ranges, max_size=8), keys)
+def test_join_ranges(given_ranges: list[Range], key: bytes) -> None:
+    joined = join_ranges(given_ranges)
+    assert covers(joined, key) == covers(given_ranges, key)
+    flat = [bound for pair in joined for bound in pair]
+    assert flat == sorted(set(flat)), "rising, and neighbours are joined"
+
+
+@given(st.dictionaries(keys, entries), st.lists(ranges, max_size=4))
+def test_cut_page(points: dict[bytes, Entry], hidden: list[Range]) -> None:
+    page = sorted(points), [points[key] for key in sorted(points)]
+    left = [(key, points[key]) for key in sorted(points) if not covers(hidden, key)]
+    assert list(zip(*cut_page(page, hidden), strict=True)) == left
+    assert page[0] == sorted(points), "the page itself is not changed"
+
+
+def test_many_readers_order_a_frozen_part_at_once() -> None:
+    """It was scanned while it was active, then grew and was frozen: every reader finds an order to be extended."""
+    threads, switch = 4, sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(60):
+            part = Part({b"%05d" % number: b"" for number in range(0, 400, 2)})
+            part.sorted_keys()
+            part.apply((), {b"%05d" % number: b"" for number in range(1, 400, 2)})
+            seen: list[list[bytes]] = []
+            start = threading.Barrier(threads)
+
+            def read(part: Part = part, seen: list[list[bytes]] = seen, start: threading.Barrier = start) -> None:
+                start.wait(60)
+                seen.append([key for page in part.pages(b"", b"\xff") for key in page[0]])
+
+            readers = [threading.Thread(target=read) for _ in range(threads)]
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join(60)
+            assert seen == [sorted(part.entries)] * threads
+    finally:
+        sys.setswitchinterval(switch)

@@ -1,0 +1,423 @@
+"""The engine against a dict, over its whole public API, with reopen, flush and compact in between; 1 to 64 shards."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from flin.engine.key import prefix_stop
+from flin.errors import ConflictError
+from flin.testing import ManualClock, SimulatedDisk
+from tests.engine.workload import Scene
+
+# Few short keys, so that they meet; some of every kind that the engine treats apart.
+KEYS = [b"", b"\0", b"a", b"a\0", b"aa", b"ab", b"abc", b"b", b"{a}1", b"{a}2", b"c{x}", b"n1", b"n2", b"\xfe", b"\xff",
+        b"\xff\0", b"\xff\x01", b"\xff\xff", b"z" * 300]  # fmt: skip
+keys = st.one_of(st.sampled_from(KEYS), st.integers(0, 60).map(lambda number: b"k%02d" % number), st.binary(max_size=3))
+values = st.one_of(
+    st.binary(max_size=12),
+    st.sampled_from([b"0", b"7", b"-3", b"9223372036854775807", b" 1", b"x" * 5000]),
+)
+bounds = st.one_of(st.none(), keys)
+ttls = st.sampled_from([None, None, 0.5, 1.0, 100.0])
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """Every rule does the same to the engine and to a dict, and compares what they answer."""
+
+    shards = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disk = SimulatedDisk()
+        self.clock = ManualClock()
+        self.model: dict[bytes, tuple[bytes, int]] = {}  # value, expires_at_ms or 0
+        self.views: list[tuple[Any, dict[bytes, bytes]]] = []
+        self.opened = 0
+        self.engine: Any = None
+
+    @initialize()
+    def open(self) -> None:
+        self.opened += 1
+        self.engine = Scene("interval", self.shards).open(self.disk, self.clock, self.opened)
+
+    def live(self) -> dict[bytes, bytes]:
+        now_ms = self.clock.now_ms
+        return {key: value for key, (value, at) in sorted(self.model.items()) if not at or at > now_ms}
+
+    def expires(self, ttl: float | None) -> int:
+        return 0 if ttl is None else self.clock.now_ms + round(ttl * 1000)
+
+    def kept_expiry(self, key: bytes) -> int:
+        return self.model[key][1] if key in self.live() else 0
+
+    # One key.
+
+    @rule(key=keys, default=st.sampled_from([None, b"default"]))
+    def get(self, key: bytes, default: bytes | None) -> None:
+        live = self.live()
+        assert self.engine.get(key, default) == live.get(key, default)
+        assert (key in self.engine) == (key in live)
+        if key in live:
+            assert self.engine[key] == live[key]
+        else:
+            with pytest.raises(KeyError):
+                self.engine[key]
+
+    @rule(key=keys, value=values, ttl=ttls, sync=st.sampled_from([None, None, True, False]))
+    def put(self, key: bytes, value: bytes, ttl: float | None, sync: bool | None) -> None:
+        self.engine.put(key, value, ttl=ttl, sync=sync)
+        self.model[key] = (value, self.expires(ttl))
+
+    @rule(key=keys, value=values)
+    def set_item(self, key: bytes, value: bytes) -> None:
+        self.engine[key] = bytearray(value)
+        self.model[key] = (value, 0)
+
+    @rule(key=keys)
+    def delete(self, key: bytes) -> None:
+        self.engine.delete(key)
+        self.model.pop(key, None)
+
+    @rule(key=keys)
+    def delete_item(self, key: bytes) -> None:
+        if key in self.live():
+            del self.engine[key]
+        else:
+            with pytest.raises(KeyError):
+                del self.engine[key]
+        self.model.pop(key, None)
+
+    @rule(key=keys, default=st.sampled_from([None, b"default"]))
+    def pop(self, key: bytes, default: bytes | None) -> None:
+        assert self.engine.pop(key, default) == self.live().get(key, default)
+        self.model.pop(key, None)
+
+    @rule(key=keys, value=values)
+    def set_default(self, key: bytes, value: bytes) -> None:
+        live = self.live()
+        assert self.engine.setdefault(key, value) == live.get(key, value)
+        if key not in live:
+            self.model[key] = (value, 0)
+
+    # Many keys.
+
+    @rule(wanted=st.lists(keys, max_size=6))
+    def get_many(self, wanted: list[bytes]) -> None:
+        live = self.live()
+        assert self.engine.get_many(wanted) == [live.get(key) for key in wanted]
+
+    @rule(pairs=st.lists(st.tuples(keys, values), max_size=8), ttl=ttls)
+    def put_many(self, pairs: list[tuple[bytes, bytes]], ttl: float | None) -> None:
+        self.engine.put_many(pairs, ttl=ttl)
+        self.model |= {key: (value, self.expires(ttl)) for key, value in pairs}
+
+    @rule(number=st.integers(0, 99), size=st.integers(20, 300))
+    def put_block(self, number: int, size: int) -> None:
+        """Enough keys at once that pages, blocks and merges come to have an end."""
+        pairs = {b"m%02d%03d" % (number, index): b"v%d" % index * (index % 7) for index in range(size)}
+        self.engine.put_many(pairs.items())
+        self.model |= {key: (value, 0) for key, value in pairs.items()}
+
+    @rule(gone=st.lists(keys, max_size=6))
+    def delete_many(self, gone: list[bytes]) -> None:
+        self.engine.delete_many(gone)
+        for key in gone:
+            self.model.pop(key, None)
+
+    @rule(pairs=st.dictionaries(keys, values, max_size=4))
+    def update(self, pairs: dict[bytes, bytes]) -> None:
+        self.engine.update(pairs)
+        self.model |= {key: (value, 0) for key, value in pairs.items()}
+
+    @rule(start=keys, stop=keys)
+    def delete_range(self, start: bytes, stop: bytes) -> None:
+        self.engine.delete_range(start, stop)
+        self.model = {key: entry for key, entry in self.model.items() if not start <= key < stop}
+
+    @rule(prefix=st.one_of(keys, st.sampled_from([b"k", b"m", b"k1"])))
+    def delete_prefix(self, prefix: bytes) -> None:
+        self.engine.delete_prefix(prefix)
+        self.model = {key: entry for key, entry in self.model.items() if not key.startswith(prefix)}
+
+    @precondition(lambda self: len(self.model) > 20)
+    @rule()
+    def clear(self) -> None:
+        self.engine.clear()
+        self.model.clear()
+
+    @rule(
+        steps=st.lists(
+            st.one_of(
+                st.tuples(st.just("put"), keys, values),
+                st.tuples(st.just("delete"), keys),
+                st.tuples(st.just("delete_range"), keys, keys),
+            ),
+            max_size=6,
+        ),
+        fails=st.booleans(),
+        read=keys,
+    )
+    def write_batch(self, steps: list[tuple[Any, ...]], fails: bool, read: bytes) -> None:
+        before, live = dict(self.model), self.live()
+        try:
+            with self.engine.write_batch() as batch:
+                for name, *arguments in steps:
+                    getattr(batch, name)(*arguments)
+                    if name == "put":
+                        live[arguments[0]] = arguments[1]
+                        self.model[arguments[0]] = (arguments[1], 0)
+                    else:
+                        self._forget(live, name, arguments)
+                        self._forget(self.model, name, arguments)
+                    assert batch.get(read) == live.get(read)
+                assert self.engine.get(read) == {
+                    key: value for key, (value, at) in before.items() if not at or at > self.clock.now_ms
+                }.get(read)
+                if fails:
+                    raise _Abandoned
+        except _Abandoned:
+            self.model = before
+
+    @staticmethod
+    def _forget(entries: dict[bytes, Any], name: str, arguments: list[bytes]) -> None:
+        gone = [arguments[0]] if name == "delete" else [k for k in entries if arguments[0] <= k < arguments[1]]
+        for key in gone:
+            entries.pop(key, None)
+
+    # Read, then write, as one.
+
+    @rule(key=keys, delta=st.integers(-10, 10))
+    def incr(self, key: bytes, delta: int) -> None:
+        old = self.live().get(key, b"0")
+        try:
+            number = int(old)
+            good = b"%d" % number == old and -(2**63) <= number + delta < 2**63
+        except ValueError:
+            good = False
+        if good:
+            expiry = self.kept_expiry(key)
+            assert self.engine.incr(key, delta) == number + delta
+            self.model[key] = (b"%d" % (number + delta), expiry)
+        else:
+            with pytest.raises(ConflictError):
+                self.engine.incr(key, delta)
+
+    @rule(key=keys, value=values)
+    def put_if_absent(self, key: bytes, value: bytes) -> None:
+        absent = key not in self.live()
+        assert self.engine.put_if_absent(key, value) is absent
+        if absent:
+            self.model[key] = (value, 0)
+
+    @rule(key=keys, expected=st.one_of(st.none(), values), new=st.one_of(st.none(), values), right=st.booleans())
+    def compare_and_set(self, key: bytes, expected: bytes | None, new: bytes | None, right: bool) -> None:
+        old = self.live().get(key)
+        expected = old if right else expected
+        new = b"new" if new is None else new
+        assert self.engine.compare_and_set(key, expected, new) is (old == expected)
+        if old == expected:
+            self.model[key] = (new, 0)
+
+    # Time.
+
+    @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, 60.0]))
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule(key=keys)
+    def ttl(self, key: bytes) -> None:
+        found = self.engine.ttl(key)
+        expiry = self.kept_expiry(key)
+        if expiry:
+            assert math.isclose(found, (expiry - self.clock.now_ms) / 1000)
+        else:
+            assert found is None
+
+    @rule(key=keys, ttl=st.sampled_from([0.5, 5.0]))
+    def expire(self, key: bytes, ttl: float) -> None:
+        live = self.live()
+        assert self.engine.expire(key, ttl) is (key in live)
+        if key in live:
+            self.model[key] = (live[key], self.expires(ttl))
+
+    @rule(key=keys)
+    def persist(self, key: bytes) -> None:
+        had = bool(self.kept_expiry(key))
+        assert self.engine.persist(key) is had
+        if had:
+            self.model[key] = (self.model[key][0], 0)
+
+    # Order.
+
+    @rule(
+        prefix=st.one_of(st.none(), keys, st.sampled_from([b"k", b"m", b"k1"])),
+        start=bounds,
+        stop=bounds,
+        include_start=st.booleans(),
+        include_stop=st.booleans(),
+        reverse=st.booleans(),
+        limit=st.sampled_from([None, None, 0, 1, 3, 50]),
+    )
+    def scan(self, prefix: Any, start: Any, stop: Any, limit: Any, **how: bool) -> None:
+        found = _select(self.live(), prefix, start, stop, limit, **how)
+        arguments = {"prefix": prefix, "start": start, "stop": stop, "limit": limit}
+        given = {name: value for name, value in arguments.items() if value is not None} | how
+        assert list(self.engine.scan(**given)) == found
+        assert list(self.engine.scan_keys(**given)) == [key for key, _ in found]
+
+    @rule(key=keys)
+    def nearest(self, key: bytes) -> None:
+        ordered = list(self.live())
+        above, below = bisect_right(ordered, key), bisect_left(ordered, key)
+        assert self.engine.next_key(key) == (ordered[above] if above < len(ordered) else None)
+        assert self.engine.prev_key(key) == (ordered[below - 1] if below else None)
+
+    @rule()
+    def ends(self) -> None:
+        ordered = list(self.live())
+        assert self.engine.first() == (ordered[0] if ordered else None)
+        assert self.engine.last() == (ordered[-1] if ordered else None)
+
+    @rule()
+    def mapping(self) -> None:
+        live = self.live()
+        assert list(self.engine) == list(self.engine.keys()) == list(live)
+        assert list(self.engine.items()) == list(live.items())
+        assert list(self.engine.values()) == list(live.values())
+
+    @rule(step=st.integers(1, 5), count=st.integers(0, 5))
+    def write_during_a_scan(self, step: int, count: int) -> None:
+        """A scan shows the state as of its call, whatever is written while it runs."""
+        expected = list(self.live().items())
+        found = []
+        for number, item in enumerate(self.engine.scan()):
+            found.append(item)
+            if number % step == 0 and number // step < count:
+                key = b"k%02d" % (number % 60)
+                self.engine.put(key, b"meanwhile")
+                self.model[key] = (b"meanwhile", 0)
+                if number // step == 1:
+                    self.engine.flush()
+        assert found == expected
+
+    # Snapshots and maintenance.
+
+    @precondition(lambda self: len(self.views) < 3)
+    @rule()
+    def snapshot(self) -> None:
+        self.views.append((self.engine.snapshot(), self.live()))
+
+    @precondition(lambda self: bool(self.views))
+    @rule(key=keys, close=st.booleans(), reverse=st.booleans())
+    def read_snapshot(self, key: bytes, close: bool, reverse: bool) -> None:
+        view, expected = self.views[0]
+        assert view.get(key) == expected.get(key)
+        assert (key in view) == (key in expected)
+        assert list(view.scan(reverse=reverse)) == sorted(expected.items(), reverse=reverse)
+        assert len(view) >= len(expected), "expired keys count until they are swept"
+        if close:
+            self.views.pop(0)[0].close()
+
+    @rule()
+    def flush(self) -> None:
+        self.engine.flush()
+
+    @rule()
+    def compact(self) -> None:
+        self.engine.compact()
+
+    @rule()
+    def verify(self) -> None:
+        assert list(self.engine.verify()) == []
+
+    @rule()
+    def reopen(self) -> None:
+        self._close_views()
+        self.engine.close()
+        self.engine.close()  # idempotent
+        self.open()
+
+    @rule()
+    def count(self) -> None:
+        assert len(self.engine) == len(self.live()), "counting sweeps what has expired first"
+
+    @invariant()
+    def sometimes_all(self) -> None:
+        if self.engine is not None and len(self.model) < 10:
+            assert dict(self.engine.scan()) == self.live()
+
+    def _close_views(self) -> None:
+        while self.views:
+            self.views.pop()[0].close()
+
+    def teardown(self) -> None:
+        if self.engine is not None:
+            self._close_views()
+            assert list(self.engine.scan()) == list(self.live().items())
+            assert list(self.engine.verify()) == []
+            self.engine.close()
+            assert self.disk.open_locks() == []
+
+
+class _Abandoned(Exception):
+    """What a program may raise inside a write batch."""
+
+
+def _select(
+    live: dict[bytes, bytes],
+    prefix: bytes | None,
+    start: bytes | None,
+    stop: bytes | None,
+    limit: int | None,
+    *,
+    include_start: bool,
+    include_stop: bool,
+    reverse: bool,
+) -> list[tuple[bytes, bytes]]:
+    """What a scan must give, said plainly."""
+
+    def wanted(key: bytes) -> bool:
+        above = start is None or key > start or (include_start and key == start)
+        below = stop is None or key < stop or (include_stop and key == stop)
+        return above and below and (prefix is None or key.startswith(prefix))
+
+    found = sorted(((key, value) for key, value in live.items() if wanted(key)), reverse=reverse)
+    return found if limit is None else found[:limit]
+
+
+def _machine(shards: int) -> type[EngineMachine]:
+    return type(f"EngineMachine{shards}", (EngineMachine,), {"shards": shards})
+
+
+@pytest.mark.parametrize("shards", [1, 4, 16, 64])
+def test_engine_is_a_dict(shards: int) -> None:
+    few = settings(max_examples=25 if shards == 1 else 10, stateful_step_count=40)
+    run_state_machine_as_test(_machine(shards), settings=few)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [1, 4, 16, 64])
+def test_engine_is_a_dict_for_long(shards: int) -> None:
+    run_state_machine_as_test(_machine(shards), settings=settings(max_examples=300, stateful_step_count=80))
+
+
+def test_prefix_stop_is_what_the_model_needs() -> None:
+    """The model deletes by startswith, the engine by a range: the two mean the same."""
+    for prefix in KEYS:
+        stop = prefix_stop(prefix)
+        for key in KEYS:
+            assert key.startswith(prefix) == (key >= prefix and (stop is None or key < stop))

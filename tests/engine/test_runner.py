@@ -1,0 +1,514 @@
+"""Runners: the same jobs inline, in threads and in a helper process, and what happens when that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from flin.engine import runner as runner_module
+from flin.engine.compaction import Compaction
+from flin.engine.entry import DELETED
+from flin.engine.fs import OsFileSystem
+from flin.engine.job import CompactionJob, FlushJob, JobCancelled, check_result
+from flin.engine.runner import (
+    HelperDiedError,
+    HelperRunner,
+    InlineRunner,
+    JobHandle,
+    Runner,
+    ThreadRunner,
+)
+from flin.engine.sstable import TableOptions
+from flin.errors import ClosedError, CorruptionError, StorageError
+from tests.engine.shard_tree import Tree
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
+
+PROMPTLY = 30.0
+"""Seconds until a test gives up on something that takes milliseconds: never reached but on failure."""
+
+ENTRIES = 20_000
+
+
+@pytest.fixture(params=["inline", "thread", "helper"])
+def runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
+    made: Runner
+    if request.param == "inline":
+        made = InlineRunner(OsFileSystem())
+    elif request.param == "thread":
+        made = ThreadRunner(OsFileSystem())
+    else:
+        made = HelperRunner(OsFileSystem())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def helper() -> Iterator[HelperRunner]:
+    made = HelperRunner(OsFileSystem())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """Two runs of many keys: a compaction of them takes some tens of milliseconds."""
+    made = Tree(str(tmp_path), options=TableOptions(block_size_bytes=512, codec="zstd"))
+    for value in (b"1", b"2"):
+        made.flush([((), {b"%08d" % number: value * 50 for number in range(ENTRIES)})])
+    return made
+
+
+def compaction_of(tree: Tree, target_table_bytes: int = 50_000) -> CompactionJob:
+    runs = tree.runs[0]
+    plan = Compaction(0, tuple(range(len(runs))), runs, runs, (), (), True, "test")
+    return tree.compaction_job(plan, target_table_bytes, slice_bytes=10_000)
+
+
+def outputs_of(job: CompactionJob | FlushJob) -> list[str]:
+    return [name for name in os.listdir(job.directory) if name.startswith(f"{job.number:08d}-")]
+
+
+def has_outputs(job: CompactionJob | FlushJob, count: int) -> bool:
+    return len(outputs_of(job)) >= count
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PROMPTLY
+    while not is_true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.002)
+
+
+def is_running(pid: int) -> bool:
+    """Not gone, and no zombie either."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_all_runners_do_the_same(runner: Runner, tmp_path: Path) -> None:
+    tree = Tree(str(tmp_path), shards=4, run_job=runner.run)
+    tree.flush([((), {b"%d" % number: b"\x00\xff" for number in range(100)})])
+    tree.flush([((), {b"%d" % number: DELETED for number in range(50)}), (((b"6", b"7"),), {})])
+    for shard in range(4):
+        tree.compact_runs(0, 2, shard=shard)
+    assert tree.counts == {0: 100 - 50 - 11 + 1}
+    assert tree.read() == {b"%d" % number: b"\x00\xff" for number in range(50, 100) if not 60 <= number < 70}
+    assert runner.statistics.jobs == 6
+    assert runner.statistics.failures == 0
+    assert runner.statistics.cpu_seconds > 0
+
+
+def test_errors_of_jobs_arrive(runner: Runner, tree: Tree) -> None:
+    job = compaction_of(tree)
+    path = Path(tree.directory) / tree.runs[0][1][0].file
+    data = path.read_bytes()
+    path.write_bytes(data[:3000] + bytes(10) + data[3010:])
+    with pytest.raises(CorruptionError) as corrupt:
+        runner.run(job)
+    assert corrupt.value.path == str(path)
+    path.unlink()
+    with pytest.raises(StorageError) as missing:
+        runner.run(job)
+    assert missing.value.errno == 2
+    assert outputs_of(job) == []
+    assert (runner.statistics.jobs, runner.statistics.failures) == (0, 2)
+
+
+def test_many_jobs_at_once(runner: Runner, tree: Tree) -> None:
+    jobs = [compaction_of(tree) for _ in range(4)]
+    handles = [runner.submit(job) for job in jobs]
+    for job, handle in zip(jobs, handles, strict=True):
+        check_result(tree.fs, job, handle.result(PROMPTLY))
+        assert handle.ended
+
+
+def test_closed_runners_refuse(runner: Runner, tree: Tree) -> None:
+    runner.close()
+    runner.close()
+    with pytest.raises(ClosedError):
+        runner.submit(compaction_of(tree))
+    assert runner.pid is None
+
+
+@pytest.mark.parametrize("kind", [ThreadRunner, HelperRunner])
+def test_cancelled_jobs_leave_nothing(kind: type[ThreadRunner | HelperRunner], tree: Tree) -> None:
+    runner = kind(OsFileSystem())
+    job = compaction_of(tree)
+    handle = runner.submit(job)
+    wait_until(lambda: len(outputs_of(job)) > 0 or handle.ended)
+    handle.cancel()
+    with pytest.raises(JobCancelled):
+        handle.result(PROMPTLY)
+    assert outputs_of(job) == []
+    second = runner.submit(job)
+    wait_until(lambda: len(outputs_of(job)) > 0)
+    runner.close()
+    with pytest.raises(JobCancelled):
+        second.result(PROMPTLY)
+    assert outputs_of(job) == []
+
+
+def test_a_result_is_waited_for_no_longer_than_asked() -> None:
+    with pytest.raises(TimeoutError):
+        JobHandle(FlushJob("", 1, 1, 1, (), (), TableOptions(), 0)).result(0.0)
+
+
+class Held(OsFileSystem):
+    """Holds a job at its last step."""
+
+    def __init__(self) -> None:
+        self.holding, self.go_on = threading.Event(), threading.Event()
+
+    def sync_directory(self, directory: str) -> None:
+        self.holding.set()
+        assert self.go_on.wait(PROMPTLY)
+        super().sync_directory(directory)
+
+
+def test_compactions_wait_for_flushes_and_for_smaller_compactions(tree: Tree) -> None:
+    """Each is held at its end in turn; the others must then stop at their checkpoints, and go on afterwards."""
+    gate = runner_module.JobGate()
+    flush = tree.flush_job([((), {b"%08d" % number: b"3" for number in range(ENTRIES)})])
+    large = compaction_of(tree)
+    small = replace(large, number=large.number + 1, inputs=large.inputs[:1])
+    done: list[str] = []
+
+    def run(job: CompactionJob | FlushJob, fs: OsFileSystem, name: str) -> None:
+        gate.run(fs, JobHandle(job, gate.wake))
+        done.append(name)
+
+    def start(job: CompactionJob | FlushJob, fs: OsFileSystem, name: str) -> threading.Thread:
+        thread = threading.Thread(target=run, args=(job, fs, name))
+        thread.start()
+        return thread
+
+    first, second = Held(), Held()
+    threads = [start(flush, first, "flush")]
+    assert first.holding.wait(PROMPTLY)
+    threads += [start(large, OsFileSystem(), "large"), start(small, second, "small")]
+    threads[1].join(0.1)
+    assert not second.holding.is_set()
+    first.go_on.set()
+    assert second.holding.wait(PROMPTLY)
+    threads[1].join(0.1)
+    assert done == ["flush"]
+    second.go_on.set()
+    for thread in threads:
+        thread.join(PROMPTLY)
+    assert done == ["flush", "small", "large"]
+
+
+def test_a_waiting_compaction_can_be_cancelled(tree: Tree) -> None:
+    gate = runner_module.JobGate()
+    held = Held()
+    flush = JobHandle(tree.flush_job([((), {b"x": b"3"})]))
+    flushing = threading.Thread(target=gate.run, args=(held, flush))
+    flushing.start()
+    assert held.holding.wait(PROMPTLY)
+    handle = JobHandle(compaction_of(tree), gate.wake)
+    cancelling = threading.Timer(0.02, handle.cancel)
+    cancelling.start()
+    with pytest.raises(JobCancelled):
+        gate.run(OsFileSystem(), handle)
+    held.go_on.set()
+    cancelling.join()
+    flushing.join()
+
+
+# The helper process.
+
+
+def test_no_helper_before_the_first_job(helper: HelperRunner, tree: Tree) -> None:
+    assert helper.pid is None
+    helper.run(compaction_of(tree))
+    pid = helper.pid
+    assert pid is not None
+    helper.run(compaction_of(tree))
+    assert helper.pid == pid
+    assert helper.statistics.starts == 1
+    helper.close()
+    assert not exists(pid)  # and no zombie
+    assert (helper.statistics.deaths, helper.statistics.fallback_reason) == (0, "")
+
+
+def test_a_killed_helper_costs_its_jobs_and_nothing_else(helper: HelperRunner, tree: Tree) -> None:
+    before = sorted(os.listdir(tree.directory))
+    for round_ in range(3):
+        job = compaction_of(tree)
+        handle = helper.submit(job)
+        wait_until(partial(has_outputs, job, round_ + 1))
+        pid = helper.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(HelperDiedError):
+            handle.result(PROMPTLY)
+        assert sorted(os.listdir(tree.directory)) == before
+        assert not exists(pid)
+        assert helper.pid is None
+    check_result(tree.fs, job, helper.run(job))
+    assert (helper.statistics.starts, helper.statistics.deaths) == (4, 3)
+
+
+def test_a_helper_killed_at_rest_is_replaced(helper: HelperRunner, tree: Tree) -> None:
+    helper.run(compaction_of(tree))
+    first = helper.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: helper.pid is None)
+    helper.run(compaction_of(tree))
+    assert helper.pid not in (None, first)
+
+
+def test_signals_to_the_group_do_not_reach_the_helper(helper: HelperRunner, tree: Tree) -> None:
+    helper.run(compaction_of(tree))
+    pid = helper.pid
+    assert pid is not None
+    assert os.getpgid(pid) != os.getpgid(0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(pid, number)
+    helper.run(compaction_of(tree))
+    assert helper.pid == pid
+
+
+def test_jobs_have_low_priority(helper: HelperRunner, tree: Tree) -> None:
+    handle = helper.submit(compaction_of(tree))
+    pid = helper.pid
+    assert pid is not None
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    priorities: set[int] = set()
+
+    def seen() -> bool:
+        priorities.update(os.getpriority(os.PRIO_PROCESS, int(task)) for task in os.listdir(f"/proc/{pid}/task"))
+        return own + 5 in priorities or handle.ended
+
+    wait_until(seen)
+    handle.result(PROMPTLY)
+    assert own in priorities  # the thread that listens to the parent
+
+
+def test_wrong_results_are_refused(tree: Tree, helper: HelperRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent looks at the files before it believes the helper."""
+    job = compaction_of(tree)
+
+    def refuse(*_: object) -> None:
+        raise CorruptionError("x", 0, "not what was reported")
+
+    monkeypatch.setattr(runner_module, "check_result", refuse)
+    with pytest.raises(CorruptionError):
+        helper.run(job)
+    assert outputs_of(job) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (["/nonexistent/python"], "No such file"),
+        ([sys.executable, "-c", "raise SystemExit(3)"], "status 3"),
+        ([sys.executable, "-c", "import time; time.sleep(60)"], "hello"),
+        ([sys.executable, "-c", "print('x' * 100, flush=True); import time; time.sleep(60)"], "bytes"),
+        (
+            [
+                sys.executable,
+                "-c",
+                'import sys, time; m = b\'{"type":"hello","protocol":99}\'; '
+                "sys.stdout.buffer.write(len(m).to_bytes(4, 'big') + m); sys.stdout.flush(); time.sleep(60)",
+            ],
+            "protocol 99",
+        ),
+    ],
+)
+def test_threads_take_over_where_no_helper_starts(tree: Tree, command: list[str], reason: str) -> None:
+    runner = HelperRunner(OsFileSystem(), command=command, start_seconds=1.0 if reason == "hello" else PROMPTLY)
+    job = compaction_of(tree)
+    check_result(tree.fs, job, runner.run(job))
+    assert reason in runner.statistics.fallback_reason
+    assert runner.pid is None
+    runner.run(compaction_of(tree))
+    assert runner.statistics.jobs == 2
+    runner.close()
+
+
+def test_programs_that_are_no_interpreter_use_threads(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+    runner = HelperRunner(OsFileSystem())
+    runner.run(compaction_of(tree))
+    assert "no Python interpreter" in runner.statistics.fallback_reason
+    runner.close()
+
+
+def test_a_forked_child_holds_no_end_of_the_pipes(helper: HelperRunner, tree: Tree) -> None:
+    """The helper ends with its parent though a child of that lives on; the child leaves the helper alone."""
+    helper.run(compaction_of(tree))
+    inodes = pipes_of(os.getpid()) & pipes_of(helper.pid or 0)
+    assert len(inodes) == 2
+    report, tell = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: that is what is tested
+        child = os.fork()
+    if child == 0:  # no assertion here: what it finds out goes through the pipe
+        os.write(tell, b"%d %d" % (len(inodes & pipes_of(os.getpid())), helper.pid is None))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(report, 100) == b"0 1"
+    os.close(report)
+    os.close(tell)
+    helper.run(compaction_of(tree))
+    assert helper.statistics.starts == 1
+
+
+def pipes_of(pid: int) -> set[str]:
+    folder = f"/proc/{pid}/fd"
+    links = set()
+    for name in os.listdir(folder):
+        try:
+            links.add(os.readlink(f"{folder}/{name}"))
+        except FileNotFoundError:
+            continue
+    return {link for link in links if link.startswith("pipe:")}
+
+
+def test_the_helper_inherits_nothing_but_its_pipes(helper: HelperRunner, tree: Tree) -> None:
+    secret = os.open(tree.directory, os.O_RDONLY)
+    os.set_inheritable(secret, True)
+    helper.run(compaction_of(tree))
+    names = [os.readlink(f"/proc/{helper.pid}/fd/{name}") for name in os.listdir(f"/proc/{helper.pid}/fd")]
+    os.close(secret)
+    assert tree.directory not in names
+    assert len([name for name in names if name.startswith("pipe:")]) >= 2
+    assert len(names) <= 4  # input, output, error, and what an end of stderr may add
+
+
+# Programs that use the helper and end in every way.
+
+PARENT = """
+import os, sys, time
+from flin.engine.fs import OsFileSystem
+from flin.engine.runner import HelperRunner
+from tests.engine.shard_tree import Tree
+from tests.engine.test_runner import compaction_of
+from flin.engine.sstable import TableOptions
+tree = Tree(sys.argv[1], options=TableOptions(block_size_bytes=512, codec="zstd"))
+for value in (b"1", b"2"):
+    tree.flush([((), {b"%08d" % number: value * 50 for number in range(20000)})])
+runner = HelperRunner(OsFileSystem())
+job = compaction_of(tree)
+handle = runner.submit(job)
+while not any(name.startswith(f"{job.number:08d}-") for name in os.listdir(sys.argv[1])):
+    time.sleep(0.001)
+"""
+SAY_PID = "print(runner.pid, flush=True)\n"
+
+
+@contextmanager
+def started_parent(tmp_path: Path, ending: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A program in the middle of a job, and its helper's pid."""
+    root = Path(runner_module.__file__).parents[2]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT + ending, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        cwd=root,
+        start_new_session=True,
+    )
+    try:
+        assert parent.stdout is not None
+        yield parent, int(parent.stdout.readline())
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+@pytest.mark.parametrize(
+    ("ending", "number", "status"),
+    [
+        ("time.sleep(60)", signal.SIGKILL, -signal.SIGKILL),
+        ("time.sleep(60)", signal.SIGTERM, -signal.SIGTERM),
+        ("os._exit(5)", None, 5),
+        ("", None, 0),  # without closing anything
+        ("runner.close()", None, 0),
+        ("raise SystemExit(4)", None, 4),
+    ],
+)
+def test_the_helper_ends_with_its_parent(
+    tmp_path: Path, ending: str, number: signal.Signals | None, status: int
+) -> None:
+    with started_parent(tmp_path, SAY_PID + ending) as (parent, pid):
+        if number is not None:
+            os.kill(parent.pid, number)
+        assert parent.wait(PROMPTLY) == status
+        wait_until(lambda: not is_running(pid))
+
+
+def test_the_helper_ends_though_a_child_outlives_its_parent(tmp_path: Path) -> None:
+    """A child that was forked past our hook, as C code may do, keeps the pipe: the change of parent is seen."""
+    ending = """
+import ctypes
+if ctypes.CDLL(None).fork() == 0:
+    os.close(1)
+    time.sleep(60)
+    os._exit(0)
+print("forked", flush=True)
+time.sleep(60)
+"""
+    with started_parent(tmp_path, SAY_PID + ending) as (parent, pid):
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"forked\n"
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait(PROMPTLY)
+        wait_until(lambda: not is_running(pid))
+        os.killpg(parent.pid, signal.SIGKILL)  # the session that this test began: the child that sleeps
+
+
+def test_an_interrupt_at_the_terminal_leaves_the_helper_to_its_parent(tmp_path: Path) -> None:
+    ending = f"""
+try:
+    {SAY_PID}
+    time.sleep(60)
+except KeyboardInterrupt:
+    print(handle.result(30).statistics.entries_out, flush=True)
+    runner.close()
+"""
+    with started_parent(tmp_path, ending) as (parent, pid):
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.stdout is not None
+        assert int(parent.stdout.readline()) == ENTRIES
+        assert parent.wait(PROMPTLY) == 0
+        assert not is_running(pid)
+
+
+def test_a_program_without_main_guard_is_not_run_again(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    (tmp_path / "data").mkdir()
+    program.write_text(
+        f"open({str(tmp_path / 'runs')!r}, 'a').write('x')\n{PARENT}\nhandle.result(30)\nrunner.close()\n"
+    )
+    root = Path(runner_module.__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path / "data")],
+        env=environment,
+        capture_output=True,
+        timeout=PROMPTLY,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "runs").read_text() == "x"

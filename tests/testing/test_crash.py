@@ -1,0 +1,177 @@
+"""What each personality may leave of a disk, on small scenes whose every outcome can be written down."""
+
+from __future__ import annotations
+
+import errno
+from random import Random
+
+import pytest
+
+from flin.testing import Fault, Personality, SimulatedDisk, crash, every_crash
+from flin.testing.crash import POWER_CUTS
+
+ALL = list(Personality)
+
+
+def outcomes(disk: SimulatedDisk, personality: Personality, limit: int = 10_000) -> list[dict[str, bytes]]:
+    found = [clone.files() for clone in every_crash(disk, personality, limit)]
+    assert all(found.count(one) == 1 for one in found)
+    return sorted(found, key=lambda files: sorted(files.items()))
+
+
+def one_file(*, synced: bytes, pending: list[bytes], name_synced: bool = True) -> SimulatedDisk:
+    disk = SimulatedDisk()
+    file = disk.create("/a")
+    file.append(synced)
+    file.sync()
+    if name_synced:
+        disk.sync_directory("/")
+    for part in pending:
+        file.append(part)
+    return disk
+
+
+@pytest.mark.parametrize("personality", ALL)
+def test_what_is_durable_survives(personality: Personality) -> None:
+    disk = one_file(synced=b"durable", pending=[])
+    disk.make_directory("/d/e")
+    assert outcomes(disk, personality) == [{"/a": b"durable"}]
+    clone = crash(disk, personality, Random(1).randrange)
+    assert clone.names("/d") == ["e"]
+
+
+@pytest.mark.parametrize("personality", POWER_CUTS)
+def test_a_name_is_not_durable_by_its_data(personality: Personality) -> None:
+    disk = one_file(synced=b"x", pending=[], name_synced=False)
+    expected = [{"/a": b"x"}] if personality is Personality.JOURNALLED else [{}, {"/a": b"x"}]
+    assert outcomes(disk, personality) == expected
+
+
+@pytest.mark.parametrize("personality", POWER_CUTS)
+def test_data_are_not_durable_by_their_name(personality: Personality) -> None:
+    disk = SimulatedDisk()
+    disk.create("/a").append(b"xy")
+    disk.sync_directory("/")
+    lengths = {len(files["/a"]) for files in outcomes(disk, personality)}
+    assert lengths == ({0, 2} if personality is Personality.JOURNALLED else {0, 1, 2})
+
+
+def test_pending_appends_are_cut_anywhere() -> None:
+    disk = one_file(synced=b"ab", pending=[b"cd", b"e"])
+    prefixes = [{"/a": b"abcde"[:size]} for size in range(2, 6)]
+    assert outcomes(disk, Personality.IN_ORDER) == prefixes
+    assert outcomes(disk, Personality.PREFIXES) == prefixes
+    assert outcomes(disk, Personality.JOURNALLED) == [prefixes[0], prefixes[-1]]
+    torn = {files["/a"] for files in outcomes(disk, Personality.TORN)}
+    assert torn == {b"ab", b"abc", b"abcd", b"abcde", b"ab\0", b"ab\0\0", b"ab\0\0\0"}
+
+
+def test_in_order_over_two_files() -> None:
+    disk = one_file(synced=b"", pending=[])
+    first = disk.create("/b")
+    disk.sync_directory("/")
+    disk.open("/a")
+    second = disk.create("/c")
+    first.append(b"1")
+    second.append(b"2")
+    first.append(b"3")
+    found = outcomes(disk, Personality.IN_ORDER)
+    assert {"/a": b"", "/b": b"1", "/c": b"2"} in found
+    assert {"/a": b"", "/b": b"13", "/c": b""} not in found
+    assert {"/a": b"", "/b": b"13", "/c": b""} in outcomes(disk, Personality.PREFIXES)
+
+
+def test_rename_is_old_or_new() -> None:
+    disk = SimulatedDisk()
+    disk.write("/m", b"old")
+    file = disk.create("/m.new")
+    file.append(b"new")
+    file.sync()
+    disk.sync_directory("/")
+    disk.rename("/m.new", "/m")
+    old, new = {"/m": b"old", "/m.new": b"new"}, {"/m": b"new"}
+    for personality in POWER_CUTS:
+        if personality is not Personality.TORN:
+            assert outcomes(disk, personality) == sorted([old, new], key=lambda files: sorted(files.items()))
+    torn = outcomes(disk, Personality.TORN)
+    assert len(torn) == 4
+    assert {"/m": b"old"} in torn
+    assert all("/m" in files for files in torn)
+
+
+def test_removal_is_pending_until_the_directory_is_synced() -> None:
+    disk = one_file(synced=b"x", pending=[])
+    disk.remove("/a")
+    for personality in POWER_CUTS:
+        assert outcomes(disk, personality) == [{}, {"/a": b"x"}]
+    disk.sync_directory("/")
+    for personality in POWER_CUTS:
+        assert outcomes(disk, personality) == [{}]
+
+
+def test_torn_sectors_keep_what_was_synced_and_show_stale_bytes() -> None:
+    disk = SimulatedDisk()
+    gone = disk.create("/gone")
+    gone.append(b"g" * 2000)
+    disk.remove("/gone")
+    file = disk.create("/a")
+    disk.sync_directory("/")
+    file.append(b"s" * 700)
+    file.sync()
+    file.append(b"p" * 800)
+    seen = {crash(disk, Personality.TORN, Random(seed).randrange).read("/a") for seed in range(300)}
+    assert all(image.startswith(b"s" * 700) for image in seen)
+    assert any(b"g" in image[700:1024] and b"p" in image[1024:] for image in seen)
+    assert any(b"\0" in image and b"p" in image for image in seen)
+    assert {len(image) for image in seen} >= {700, 1500}
+
+
+def test_torn_large_file() -> None:
+    disk = one_file(synced=b"", pending=[b"x" * 100_000])
+    seen = {crash(disk, Personality.TORN, Random(seed).randrange).read("/a") for seed in range(40)}
+    assert len(seen) > 10
+
+
+def test_kill_keeps_everything_and_a_power_cut_may_follow() -> None:
+    disk = one_file(synced=b"ab", pending=[b"cd"], name_synced=False)
+    assert not isinstance(disk.lock("/LOCK", b"1"), bytes)
+    killed = crash(disk, Personality.KILLED, Random(0).randrange)
+    assert killed.read("/a") == b"abcd"
+    assert not isinstance(killed.lock("/LOCK", b"2"), bytes)
+    assert {"/a": b"ab"} in outcomes(killed, Personality.PREFIXES)
+    killed.sync_file("/a")
+    killed.sync_directory("/")
+    assert {files["/a"] for files in outcomes(killed, Personality.TORN)} == {b"abcd"}
+    assert disk.read("/LOCK") == b"1", "the clone is apart from its origin"
+
+
+@pytest.mark.parametrize("personality", POWER_CUTS)
+def test_failed_sync_loses_the_data_for_good(personality: Personality) -> None:
+    disk = SimulatedDisk()
+    file = disk.create("/a")
+    disk.sync_directory("/")
+    file.append(b"ab")
+    file.sync()
+    file.append(b"cd")
+    disk.faults.append(Fault(0, errno.EIO, frozenset(["sync"])))
+    with pytest.raises(OSError, match="Input/output"):
+        file.sync()
+    file.sync()  # "succeeds", as on Linux
+    assert disk.read("/a") == b"abcd"
+    assert outcomes(disk, personality) == [{"/a": b"ab"}]
+    file.append(b"ef")
+    file.sync()
+    assert outcomes(disk, personality) == [{"/a": b"ab\0\0ef"}]
+
+
+def test_seed_replays() -> None:
+    disk = one_file(synced=b"ab", pending=[b"c" * 2000, b"d" * 3000])
+    for personality in ALL:
+        first, second = (crash(disk, personality, Random(5).randrange).files() for _ in range(2))
+        assert first == second
+
+
+def test_many_choices_are_sampled() -> None:
+    disk = one_file(synced=b"", pending=[b"x" * 5000])
+    assert 20 < len(outcomes(disk, Personality.TORN, limit=60)) <= 60
+    assert len(outcomes(disk, Personality.KILLED)) == 1

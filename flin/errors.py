@@ -63,6 +63,14 @@ class ReadOnlyError(FlinError):
         self.reason = reason
 
 
+class HelperDiedError(FlinError):
+    """The helper process ended in the middle of a job. What it wrote is removed; the job is run again."""
+
+
+class JobFailedError(FlinError):
+    """A background job met an unexpected exception; the text is its traceback. A bug, or memory ran out."""
+
+
 # Caller: the program that uses Flin.
 
 

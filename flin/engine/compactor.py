@@ -27,6 +27,10 @@ logger = logging.getLogger("flin.engine")
 RETRY_SECONDS: Final = 1.0
 """After a job failed (a full disk, most often): soon enough to resume by itself, seldom enough to do no harm."""
 
+COMPACTION_THREADS: Final = 2
+"""One for a long merge, which may take minutes, and one for the small merges that flushes make due meanwhile. Each
+costs a slice of memory in the helper, which runs the smaller one first."""
+
 SWEEP_SECONDS: Final = 0.25
 """An expired key counts until its sweep: DBSIZE is right again a quarter of a second later."""
 
@@ -74,7 +78,7 @@ class Compactor:
         self._busy_lock = Lock()
         self._compaction_ended = Condition(self._busy_lock)
         self._stopping = False
-        self._compaction: JobHandle | None = None  # the one under way, or the last one
+        self._handles: set[JobHandle] = set()  # of the compactions under way; guarded by `_busy_lock`
         self._flush_wanted = Event()
         self._compaction_wanted = Event()
         self._maintenance_wanted = Event()
@@ -88,7 +92,7 @@ class Compactor:
         if self._threads_wanted:
             for name, work in (
                 ("flush", self._flush_loop),
-                ("compaction", self._compaction_loop),
+                *[("compaction", self._compaction_loop)] * COMPACTION_THREADS,
                 ("maintenance", self._maintenance_loop),
             ):
                 thread = Thread(target=work, name=f"flin-{name}", daemon=True)
@@ -214,17 +218,26 @@ class Compactor:
             lambda: store.install_compaction(compaction.shard, lambda runs: install(runs, compaction, outputs), now_ms),
         )
         del state
-        done.compactions += 1
-        done.compaction_seconds += result.statistics.cpu_seconds
-        done.compacted_entries += result.statistics.entries_in
-        done.compacted_bytes += result.statistics.bytes_out
-        done.reasons[compaction.reason] = done.reasons.get(compaction.reason, 0) + 1
+        with self._busy_lock:
+            done.compactions += 1
+            done.compaction_seconds += result.statistics.cpu_seconds
+            done.compacted_entries += result.statistics.entries_in
+            done.compacted_bytes += result.statistics.bytes_out
+            done.reasons[compaction.reason] = done.reasons.get(compaction.reason, 0) + 1
 
     def _run(self, job: FlushJob | CompactionJob) -> JobResult:
         handle = self._runner.submit(job)
-        if isinstance(job, CompactionJob):
-            self._compaction = handle
-        return handle.result()
+        if isinstance(job, FlushJob):
+            return handle.result()
+        with self._busy_lock:
+            self._handles.add(handle)
+            if self._stopping:
+                handle.cancel()
+        try:
+            return handle.result()
+        finally:
+            with self._busy_lock:
+                self._handles.discard(handle)
 
     def _install(self, job: FlushJob | CompactionJob, edit: Callable[[], None]) -> None:
         """Commit the edit. What the job wrote is removed if that failed, unless the new manifest may be on the disk."""
@@ -247,7 +260,8 @@ class Compactor:
     def _loop(self, wanted: Event, work: Callable[[], bool]) -> None:
         while not self._stopping:
             wanted.wait()
-            wanted.clear()
+            if not self._stopping:
+                wanted.clear()  # the end must wake every thread that waits
             try:
                 while not self._stopping and self._store.read_only_reason is None and work():
                     pass
@@ -300,11 +314,13 @@ class Compactor:
 
     def stop(self) -> None:
         """End the threads after the job that each is at; the runner stays usable."""
-        self._stopping = True
-        for wanted in (self._flush_wanted, self._compaction_wanted, self._maintenance_wanted):
-            wanted.set()
-        if self._compaction is not None:
-            self._compaction.cancel()  # a flush is let finish: the next open would only do it again
+        with self._busy_lock:
+            self._stopping = True
+            for handle in self._handles:
+                handle.cancel()  # a flush is let finish: the next open would only do it again
+        self._maintenance_wanted.set()
+        self._flush_wanted.set()
+        self._compaction_wanted.set()
         for thread in self._threads:
             if thread is not current_thread():
                 thread.join()

@@ -10,6 +10,7 @@ asks for it; store.py does the rest.
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from contextlib import suppress
 from math import ceil, isfinite
 from operator import index
 from types import TracebackType
@@ -28,7 +29,7 @@ from flin.engine.statistics import engine_statistics
 from flin.engine.store import Store
 from flin.engine.verify import verify_store
 from flin.engine.view import BytesLike, View, as_bytes, as_stored, scan_bounds
-from flin.errors import ConflictError, FlinError
+from flin.errors import ConflictError, FlinError, ReadOnlyError, StallTimeout, StorageError
 
 MAX_INTEGER: Final = 2**63 - 1
 """Counters are signed 64-bit numbers, as Redis keeps them, so that both faces of a database agree."""
@@ -206,9 +207,12 @@ class Engine(View, MutableMapping[bytes, bytes]):
         return self.scan_keys(reverse=True)
 
     def __len__(self) -> int:
-        """The number of keys. Exact; what was written since the last flush is looked up once."""
-        while self._compactor.sweep():
-            pass
+        """The number of keys. Exact; what was written since the last flush is looked up once.
+
+        Expired keys are deleted first; while the disk takes no writes they count, since reads go on then."""
+        with suppress(StorageError, ReadOnlyError, StallTimeout):
+            while self._compactor.sweep():
+                pass
         count = self._store.count()
         assert count is not None  # without a budget it counts to the end
         return count

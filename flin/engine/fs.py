@@ -219,13 +219,17 @@ class OsFileSystem:
     def lock(self, path: str, holder: bytes) -> OsDirectoryLock | bytes:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = os.pread(fd, 4096, 0)
-            os.close(fd)
-            return text
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, holder, 0)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = os.pread(fd, 4096, 0)
+                os.close(fd)
+                return text
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, holder, 0)
+        except BaseException:
+            os.close(fd)  # and with it the lock
+            raise
         return OsDirectoryLock(fd)
 
 

@@ -27,7 +27,7 @@ from flin.engine.job import CompactionJob, FlushJob, Job, JobCancelled, JobResul
 from flin.engine.sstable import TableOptions
 from flin.engine.version import Run, ShardRuns, TableMeta
 from flin.engine.wal import SegmentSlice
-from flin.errors import CorruptionError, FlinError, FormatVersionError, StorageError
+from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 
 PROTOCOL: Final = 1
 
@@ -43,10 +43,6 @@ _Made = TypeVar("_Made")
 
 class WireError(Exception):
     """Bytes that are no message of this protocol."""
-
-
-class JobFailedError(FlinError):
-    """A job ended with an exception that is not one of Flin's; the text is its traceback."""
 
 
 def encode_message(message: Message) -> bytes:

@@ -196,6 +196,11 @@ def _decode_body(body: bytes, path: str) -> Manifest:
         tables.append(table)
     if offset != len(body) or sum(size for _, size in layout) != table_number:
         raise CorruptionError(path, _PREFIX.size + offset, "the manifest's counts do not match its tables")
+    order = [shard for shard, _ in layout]
+    if order != sorted(order) or list(counts) != sorted(counts) or len(counts) != count_number:
+        raise CorruptionError(path, _PREFIX.size, "the manifest's runs or counts are not in order")
+    if not all(size for _, size in layout):
+        raise CorruptionError(path, _PREFIX.size, "the manifest has a run without tables")
     runs_of: list[list[Run]] = [[] for _ in range(shards)]
     position = 0
     for shard, size in layout:

@@ -90,7 +90,7 @@ class MemoryBudget:
     flush: int
     """A flush job holds one generation again, and the table it writes: three sixteenths."""
     compaction_slice: int
-    """What a compaction job holds at once: a sixteenth."""
+    """What a compaction job holds at once: a thirty-second, and two may run."""
     block_cache: int
     """A quarter: decoded blocks cost about twice what they hold."""
     value_cache: int
@@ -99,7 +99,7 @@ class MemoryBudget:
     @classmethod
     def of(cls, memory_limit_bytes: int) -> MemoryBudget:
         sixteenth = memory_limit_bytes // 16
-        return cls(2 * sixteenth, 3 * sixteenth, sixteenth, 4 * sixteenth, 2 * sixteenth)
+        return cls(2 * sixteenth, 3 * sixteenth, sixteenth // 2, 4 * sixteenth, 2 * sixteenth)
 
 
 MAX_SEALED_GENERATIONS: Final = 2

@@ -16,6 +16,7 @@ Segments become generations again as they were: those that fit together into one
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, Mapped, join
@@ -31,6 +32,11 @@ from flin.engine.wal import (
     replay,
 )
 from flin.errors import CorruptionError
+
+EPOCH_SHIFT: Final = 20
+"""Segments of an epoch are numbered from epoch << 20 on, so that no number is used twice, not even that of a segment
+whose very name a power cut took: its stale bytes in the blocks of a new segment never pass for the new one's. A
+million segments of an epoch, each of megabytes, are more than any open writes; if not, the numbers just go on."""
 
 
 @dataclass(slots=True)
@@ -76,7 +82,8 @@ def recover(fs: FileSystem, directory: str, manifest: Manifest, generation_bytes
     """Replay every live segment. CorruptionError where something that was synced is damaged or missing."""
     segments = _live_segments(fs, directory, manifest)
     highest = max((segment.number for segment in segments), default=manifest.wal_floor - 1)
-    result = Recovery([], manifest.wal_position, manifest.next_sequence, 0, 0, highest + 1)
+    next_number = max(highest + 1, (manifest.epoch + 1) << EPOCH_SHIFT)
+    result = Recovery([], manifest.wal_position, manifest.next_sequence, 0, 0, next_number)
     good = [segment for segment in segments if segment.header is not None]
     bad = [segment for segment in segments if segment.header is None]
     problem = ""

@@ -16,6 +16,7 @@ Flushes come first, then small compactions (JobGate).
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -29,8 +30,10 @@ from typing import Any, Final, Protocol, TypeAlias
 from flin.engine import job_wire
 from flin.engine.fs import FileSystem, after_fork_in_child
 from flin.engine.job import FlushJob, Job, JobCancelled, JobResult, check_result, remove_outputs, run_job
-from flin.engine.job_wire import JobFailedError, Message, WireError
-from flin.errors import ClosedError, FlinError
+from flin.engine.job_wire import Message, WireError
+from flin.errors import ClosedError, FlinError, HelperDiedError, JobFailedError
+
+logger = logging.getLogger("flin.engine")
 
 START_SECONDS: Final = 30.0
 """A fresh interpreter says hello within 0.1 s; a machine that swaps is given longer before threads take over."""
@@ -42,10 +45,6 @@ _BOOT: Final = (
     "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flin.engine.helper import main; main()"
 )
-
-
-class HelperDiedError(FlinError):
-    """The helper process ended in the middle of a job. Its files are removed; the job may be run again."""
 
 
 @dataclass(slots=True)
@@ -67,7 +66,7 @@ class JobHandle:
         self._on_cancel = on_cancel
         self._ended = Event()
         self._result: JobResult | None = None
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
 
     def result(self, timeout_seconds: float | None = None) -> JobResult:
         """Wait for the end; the result, or what the job raised. TimeoutError if it takes longer."""
@@ -88,12 +87,12 @@ class JobHandle:
     def ended(self) -> bool:
         return self._ended.is_set()
 
-    def succeed(self, result: JobResult) -> None:
-        self._result = result
-        self._ended.set()
-
-    def fail(self, error: BaseException) -> None:
-        self._error = error
+    def end(self, outcome: JobResult | Exception) -> None:
+        """Wake those who wait."""
+        if isinstance(outcome, JobResult):
+            self._result = outcome
+        else:
+            self._error = outcome
         self._ended.set()
 
 
@@ -179,13 +178,12 @@ class InlineRunner:
         if self._closed.is_set():
             raise ClosedError("the runner is closed")
         handle = JobHandle(job)
+        outcome: JobResult | Exception
         try:
-            result = run_job(self._fs, job, lambda: _stop_if(self._closed))
+            outcome = run_job(self._fs, job, lambda: _stop_if(self._closed))
         except (FlinError, JobCancelled) as error:
-            handle.fail(error)
-        else:
-            handle.succeed(result)
-        _count(self.statistics, self._lock, handle)
+            outcome = error
+        _end(handle, outcome, self.statistics, self._lock)
         return handle
 
     def run(self, job: Job) -> JobResult:
@@ -232,15 +230,14 @@ class ThreadRunner:
             thread.join()
 
     def _work(self, handle: JobHandle) -> None:
+        outcome: JobResult | Exception
         try:
-            result = self._gate.run(self._fs, handle)
+            outcome = self._gate.run(self._fs, handle)
         except (FlinError, JobCancelled) as error:
-            handle.fail(error)
+            outcome = error
         except Exception:  # the outermost frame of a worker: whoever waits gets the traceback
-            handle.fail(JobFailedError(traceback.format_exc()))
-        else:
-            handle.succeed(result)
-        _count(self.statistics, self._lock, handle)
+            outcome = JobFailedError(traceback.format_exc())
+        _end(handle, outcome, self.statistics, self._lock)
         with self._lock:
             del self._running[handle]
 
@@ -303,6 +300,7 @@ class HelperRunner:
                 self.statistics.fallback_reason = f"no helper process: {error}"
                 self._threads = ThreadRunner(self._fs)
                 self._threads.statistics = self.statistics
+                logger.warning("flushes and compactions run in threads of this process: %s", error)
         return self._helper
 
 
@@ -348,7 +346,7 @@ class _Helper:
             if not dead:
                 self._pending[job_id] = handle
         if dead:
-            handle.fail(self._end_error())
+            handle.end(self._end_error())
         else:
             self._send(message)
         return handle
@@ -406,9 +404,9 @@ class _Helper:
             if kind == "result":
                 result = job_wire.decode_result(message.get("result"))
                 check_result(self._fs, handle.job, result)
-                handle.succeed(result)
+                _end(handle, result, self._statistics, self._lock)
             elif kind == "error":
-                handle.fail(job_wire.decode_error(message.get("error")))
+                _end(handle, job_wire.decode_error(message.get("error")), self._statistics, self._lock)
             else:
                 raise WireError(f"a message of type {kind!r}")
         except FlinError as error:  # of check_result
@@ -416,8 +414,6 @@ class _Helper:
         except WireError as error:
             self._fail(handle, JobFailedError(str(error)))
             raise
-        finally:
-            _count(self._statistics, self._lock, handle)
 
     def _end(self) -> None:
         """The helper's output ended, or cannot be understood: end it, clear up behind it, tell those who wait."""
@@ -436,14 +432,13 @@ class _Helper:
         self._greeted.set()
         for handle in pending:
             self._fail(handle, JobCancelled() if closing else self._end_error())
-            _count(self._statistics, self._lock, handle)
 
     def _fail(self, handle: JobHandle, error: Exception) -> None:
         try:
             remove_outputs(self._fs, handle.job)
         except FlinError as refused:
             error.add_note(f"and its files are still there: {refused}")
-        handle.fail(error)
+        _end(handle, error, self._statistics, self._lock)
 
     def _end_error(self) -> HelperDiedError:
         return HelperDiedError(f"the helper process {self.pid} is gone: {self._problem}")
@@ -464,13 +459,14 @@ def _stop_if(cancelled: Event) -> None:
         raise JobCancelled
 
 
-def _count(statistics: RunnerStatistics, lock: Lock, handle: JobHandle) -> None:
+def _end(handle: JobHandle, outcome: JobResult | Exception, statistics: RunnerStatistics, lock: Lock) -> None:
     with lock:
-        try:
-            statistics.cpu_seconds += handle.result(0).statistics.cpu_seconds
+        if isinstance(outcome, JobResult):
             statistics.jobs += 1
-        except Exception:  # whatever ended it goes to whoever waits for the handle
+            statistics.cpu_seconds += outcome.statistics.cpu_seconds
+        else:
             statistics.failures += 1
+    handle.end(outcome)
 
 
 _helpers: weakref.WeakSet[_Helper] = weakref.WeakSet()

@@ -27,12 +27,14 @@ class Sweeper:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._places: dict[int, _Place] = {}
+        self._owed: list[bytes] = []  # due already, but not deleted
         self._lock = Lock()
 
     def due(self, now_ms: int, limit: int) -> list[bytes]:
         """Up to limit keys that have expired by now, unless they were written since. Each is named once per table."""
-        keys = self._store.take_due(now_ms, limit)
         with self._lock:
+            keys, self._owed = self._owed[:limit], self._owed[limit:]
+            keys += self._store.take_due(now_ms, limit - len(keys))
             tables = {id(table): table for table in self._store.tables.tables() if table.meta.expiring}
             self._places = {number: self._places.get(number) or _Place(table) for number, table in tables.items()}
             for place in self._places.values():
@@ -50,10 +52,19 @@ class Sweeper:
     def sweep(self, now_ms: int) -> int:
         """Delete what has expired by now, up to a bound; how many keys."""
         keys = self.due(now_ms, SWEEP_KEYS)
-        return sum(
-            self._store.delete_expired(keys[at : at + SWEEP_COMMIT_KEYS], now_ms)
-            for at in range(0, len(keys), SWEEP_COMMIT_KEYS)
-        )
+        deleted = at = 0
+        try:
+            while at < len(keys):
+                deleted += self._store.delete_expired(keys[at : at + SWEEP_COMMIT_KEYS], now_ms)
+                at += SWEEP_COMMIT_KEYS
+        finally:
+            self.give_back(keys[at:])
+        return deleted
+
+    def give_back(self, keys: list[bytes]) -> None:
+        """Name these keys again: they were due, and could not be deleted (the disk was full, for one)."""
+        with self._lock:
+            self._owed += keys
 
 
 class _Place:

@@ -20,6 +20,8 @@ from flin.engine.table_state import PACKED, TableState
 
 _FIRST_ENTRIES: Final = 16
 _PAGE_ENTRIES: Final = 256
+_PAGE_SIZE: Final = 256 << 10
+"""Stored bytes from which a page is not joined further: 256 large values would be hundreds of megabytes."""
 
 _SPAN_SIZE: Final = 256 << 10
 """Bytes per pread past the caches: the system call is then 2 % of the decoding."""
@@ -53,6 +55,8 @@ def scan(
             yield _cut(decode, source, at, head, tail, reverse)
     if first == last:
         return
+    starts = state.starts
+    size = 0
     wanted = _FIRST_ENTRIES  # each page is twice as large as the one before: most scans end soon
     keys: list[bytes] = []
     items: Any = []
@@ -68,10 +72,11 @@ def scan(
             items += more_items
         else:
             keys, items = more_keys, more_items
-        if len(keys) >= wanted:
+        size += starts[number + 1] - starts[number]
+        if len(keys) >= wanted or size >= _PAGE_SIZE:
             wanted = min(2 * len(keys), _PAGE_ENTRIES)
             yield keys, items
-            keys, items = [], []
+            keys, items, size = [], [], 0
     if keys:
         yield keys, items
 

@@ -6,7 +6,7 @@ Public, for tests of Flin and of programs that keep their data in it:
     with flin.engine.open("/db", fs=disk, clock_ms=ManualClock(), runner="inline") as db:
         db.put(b"key", b"value", sync=True)
         clone = crash(disk, Personality.TORN, choose=random.Random(7).randrange)
-    with flin.engine.open("/db", fs=clone) as db:  # the machine after the power cut
+    with flin.engine.open("/db", fs=clone, runner="inline") as db:  # the machine after the power cut
         assert db[b"key"] == b"value"
 
 disk.py is the disk and its faults, crash.py what is left of it when the power goes, model.py what a database may hold

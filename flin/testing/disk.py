@@ -332,6 +332,7 @@ class SimulatedDisk:
             if self.on_change is not None and operation in CHANGES:
                 self.on_change(operation)
             if late:
+                self._locks.pop(path, None)  # who is told that it failed holds no lock
                 _refuse(late, path)
 
     def _settle(self, file: SimulatedFile) -> None:

@@ -44,15 +44,23 @@ class FaultyRun(Run):
 
     def run_on(self, workload: list[Operation]) -> None:
         for self.operation, operation in enumerate([("open",), *workload]):
-            if operation == ("reopen",) and self.data_lost():
-                return
             try:
                 self._do(operation)
             except (StorageError, ReadOnlyError):
                 self.failures += 1
-                if self.engine is None or self.engine.store.closed:
+                if (self.engine is None or self.engine.store.closed) and not self._opens_again():
                     return
                 self._reads_tell_the_truth()
+
+    def _opens_again(self) -> bool:
+        """The program is started once more; the kernel may show it what the disk will never have."""
+        try:
+            self.open()
+        except StorageError:
+            self.engine = None
+            return False
+        self.model.reopened(dict(self.engine.scan()), self.clock.now_ms)
+        return True
 
     def _do(self, operation: Operation) -> None:
         if operation == ("open",):
@@ -62,11 +70,6 @@ class FaultyRun(Run):
         self.step(operation)
         if operation == ("reopen",) and refused_before:
             self.model.reopened(dict(self.engine.scan()), self.clock.now_ms)
-
-    def data_lost(self) -> bool:
-        """A sync failed: the kernel shows data that the disk will never have, and no later sync would say so."""
-        files = [file for directory in self.disk.directories.values() for file in directory.names.values()]
-        return any(file.lost for file in files)
 
     def _reads_tell_the_truth(self) -> None:
         """What was answered is there; the refused commit is not, or (a failed sync) wholly."""
@@ -152,6 +155,31 @@ def test_room_again_after_a_full_disk() -> None:
     assert dict(run.engine.scan()) == {b"a": b"1", b"c": b"3"}
     moment = Moment(crash(disk, Personality.KILLED, _never), run.model.expectation(), 0, "append", run.clock.now_ms)
     Judge(run.scene, limit=20).judge(moment, "after room came back")
+    run.abandon()
+
+
+def test_a_disk_that_fills_up() -> None:
+    """Until nothing fits any more, flushes included; then with room again. What was answered is there at every step."""
+    disk = SimulatedDisk(capacity_bytes=700_000)
+    run = Run(Scene("never"), disk, record=False)
+    run.open()
+    refused = 0
+    for number in range(6000):
+        try:
+            run.step(("put", b"key %04d" % (number % 900), b"%d " % number * 80))
+        except StorageError:
+            refused += 1
+            if refused == 50:
+                break
+    assert refused == 50
+    assert dict(run.engine.scan()) == run.model.view(run.clock.now_ms)
+    disk.capacity_bytes <<= 4
+    run.step(("fill", 0, 300))
+    run.step(("compact",))
+    assert dict(run.engine.scan()) == run.model.view(run.clock.now_ms)
+    assert list(run.engine.verify()) == []
+    moment = Moment(crash(disk, Personality.KILLED, _never), run.model.expectation(), 0, "append", run.clock.now_ms)
+    Judge(run.scene, limit=2).judge(moment, "after the disk was full")
     run.abandon()
 
 

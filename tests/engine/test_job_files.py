@@ -12,7 +12,6 @@ from flin.engine.job import run_job
 from flin.engine.job_files import LazyFile, Outputs
 from tests.engine.shard_tree import Tree
 
-
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files through /proc")
 
 

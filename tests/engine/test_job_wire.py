@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from flin.engine import job_wire
 from flin.engine.job import CompactionJob, FlushJob, Job, JobCancelled, JobResult, JobStatistics
 from flin.engine.job_wire import (
-    JobFailedError,
     WireError,
     decode_error,
     decode_job,
@@ -28,7 +27,7 @@ from flin.engine.job_wire import (
 from flin.engine.sstable import TableOptions
 from flin.engine.version import TableMeta
 from flin.engine.wal import SegmentSlice
-from flin.errors import CorruptionError, FormatVersionError, StorageError
+from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 
 number = st.integers(0, 2**63)
 name = st.text(max_size=20)

@@ -105,4 +105,4 @@ def test_kill_under_load(tmp_path: Path, sync: str) -> None:
 @pytest.mark.parametrize("shards", [1, 16])
 @pytest.mark.parametrize("sync", MODES)
 def test_kill_under_load_for_long(tmp_path: Path, sync: str, shards: int) -> None:
-    _kill_cycles(tmp_path / "db", sync, shards, cycles=20, commits=4000 if sync == "always" else 20000)
+    _kill_cycles(tmp_path / "db", sync, shards, cycles=7, commits=4000 if sync == "always" else 20000)

@@ -39,6 +39,7 @@ class EngineMachine(RuleBasedStateMachine):
     """Every rule does the same to the engine and to a dict, and compares what they answer."""
 
     shards = 1
+    runner = "inline"
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +53,7 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.opened += 1
-        self.engine = Scene("interval", self.shards).open(self.disk, self.clock, self.opened)
+        self.engine = Scene("interval", self.shards, runner=self.runner).open(self.disk, self.clock, self.opened)
 
     def live(self) -> dict[bytes, bytes]:
         now_ms = self.clock.now_ms
@@ -399,14 +400,20 @@ def _select(
     return found if limit is None else found[:limit]
 
 
-def _machine(shards: int) -> type[EngineMachine]:
-    return type(f"EngineMachine{shards}", (EngineMachine,), {"shards": shards})
+def _machine(shards: int, runner: str = "inline") -> type[EngineMachine]:
+    return type(f"EngineMachine{shards}", (EngineMachine,), {"shards": shards, "runner": runner})
 
 
 @pytest.mark.parametrize("shards", [1, 4, 16, 64])
 def test_engine_is_a_dict(shards: int) -> None:
     few = settings(max_examples=25 if shards == 1 else 10, stateful_step_count=40)
     run_state_machine_as_test(_machine(shards), settings=few)
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_engine_is_a_dict_while_threads_flush_and_merge(shards: int) -> None:
+    few = settings(max_examples=10, stateful_step_count=40)
+    run_state_machine_as_test(_machine(shards, "thread"), settings=few)
 
 
 @pytest.mark.slow

@@ -21,13 +21,14 @@ from flin.engine.manifest import Manifest
 from flin.engine.options import MIN_MEMORY_LIMIT_BYTES
 from flin.engine.recovery import Recovery, recover
 from flin.engine.version import Version
-from flin.engine.wal import HEADER_BYTES, SegmentHeader
+from flin.engine.wal import HEADER_BYTES
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 from flin.testing import Fault, ManualClock, SimulatedDisk
 from tests.engine.wal_segment import DATABASE_ID, HEADER, Segment
 
 DB = "/db"
 MANIFEST = Manifest(DATABASE_ID, 1, 1, 1, 1, 0, 1, 0, Version(((),)))
+NEXT = 2 << 20  # the first number of the epoch that recovery is for
 
 
 class Wal:
@@ -109,9 +110,16 @@ def keys(*numbers: int, puts: int = 2) -> set[bytes]:
 # Nothing wrong.
 
 
+def test_numbers_of_an_epoch_are_its_own() -> None:
+    """Not even that of a segment whose name a power cut took is used again."""
+    assert Wal(manifest=replace(MANIFEST, epoch=6)).recover().next_number == 7 << 20
+    used_up = Wal(manifest=replace(MANIFEST, wal_floor=(7 << 20) + 5, epoch=6)).recover()
+    assert used_up.next_number == (7 << 20) + 5
+
+
 def test_no_segments() -> None:
     result = Wal(manifest=replace(MANIFEST, wal_floor=9, wal_position=500, next_sequence=40)).recover()
-    assert (result.generations, result.position, result.next_sequence, result.next_number) == ([], 500, 40, 9)
+    assert (result.generations, result.position, result.next_sequence, result.next_number) == ([], 500, 40, NEXT)
     assert (result.last_segment, result.torn, result.clean) == (0, "", True)
 
 
@@ -121,7 +129,7 @@ def test_a_chain() -> None:
     result = Wal(*segments).recover()
     assert set(entries(result)) == keys(1, 2, 3)
     assert (result.position, result.next_sequence) == (segments[-1].position, segments[-1].sequence)
-    assert (result.last_segment, result.last_end, result.next_number) == (3, len(segments[-1].data), 4)
+    assert (result.last_segment, result.last_end, result.next_number) == (3, len(segments[-1].data), NEXT)
     assert (result.torn, result.clean, result.operations) == ("", True, 6)
 
 
@@ -132,9 +140,7 @@ def test_without_an_end_frame_it_was_not_closed() -> None:
 def test_segments_below_the_floor_are_in_tables() -> None:
     segments = chain(3)
     floor = segments[1]
-    flushed = replace(
-        MANIFEST, wal_floor=2, wal_position=floor.header.base, next_sequence=floor.header.first_sequence
-    )
+    flushed = replace(MANIFEST, wal_floor=2, wal_position=floor.header.base, next_sequence=floor.header.first_sequence)
     scene = Wal(*segments, manifest=flushed)
     scene.damage(1, 100)
     assert set(entries(scene.recover())) == keys(2, 3)
@@ -200,7 +206,7 @@ def test_writing_goes_on_in_a_new_segment_that_names_the_end() -> None:
     assert scene.disk.read(scene.path(1, 2)) == bytes(segment.data)[:good], "it is never appended to"
     result = scene.recover()
     assert (set(entries(result)), result.torn) == ({b"a", b"b"}, "")
-    assert [piece.end for piece in result.generations[0].segments][0] == good
+    assert result.generations[0].segments[0].end == good
     engine.close(flush=False)
 
 
@@ -227,7 +233,7 @@ def test_torn_in_the_middle_discards_what_follows_whole() -> None:
     result = scene.recover()
     assert set(entries(result)) == keys(1) | {b"2.0"}
     assert result.torn.startswith("00000002.1.wal: ")
-    assert (result.last_segment, result.next_number) == (2, 5), "the discarded numbers are not used again"
+    assert (result.last_segment, result.next_number) == (2, NEXT), "the discarded numbers are not used again"
 
 
 def test_discarded_segments_are_gone_before_anything_is_written() -> None:
@@ -242,7 +248,7 @@ def test_discarded_segments_are_gone_before_anything_is_written() -> None:
     removed = max(index for index, call in enumerate(calls) if call == "remove")
     assert "sync_directory" in calls[removed:], "and durably so"
     engine.put(b"new", b"1")
-    assert scene.numbers() == [1, 2, 5]
+    assert scene.numbers() == [1, 2, NEXT]
     assert set(engine.scan_keys()) == keys(1) | {b"2.0", b"new"}
     engine.close()
 
@@ -364,7 +370,7 @@ def test_the_last_segment_has_no_header_yet() -> None:
         scene.write(3, bytes(segments[-1].successor().data)[:size])
         result = scene.recover()
         assert set(entries(result)) == keys(1, 2)
-        assert (result.last_segment, result.next_number) == (2, 4)
+        assert (result.last_segment, result.next_number) == (2, NEXT)
         engine = scene.open()
         assert scene.numbers() == [1, 2], "what was begun and never synced is removed"
         engine.close()
@@ -411,9 +417,7 @@ def test_a_bad_header_over_synced_frames_is_corruption() -> None:
 def test_an_old_segments_bytes_in_the_place_of_a_new_one() -> None:
     """Blocks that were never written may show what was on their place: it is no header of this segment."""
     segments = chain(2)
-    flushed = replace(
-        MANIFEST, wal_floor=2, wal_position=segments[0].position, next_sequence=segments[0].sequence
-    )
+    flushed = replace(MANIFEST, wal_floor=2, wal_position=segments[0].position, next_sequence=segments[0].sequence)
     scene = Wal(segments[1], manifest=flushed)
     scene.write(3, bytes(segments[0].data))
     result = scene.recover()
@@ -590,5 +594,3 @@ def test_shards_and_expiries_come_back() -> None:
     assert len(engine) == 50, "the heap of what is due was made again"
     assert engine.verify() == []
     engine.close()
-
-

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,6 @@ from flin.engine.entry import DELETED
 from flin.engine.fs import OsFileSystem
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, check_result
 from flin.engine.runner import (
-    HelperDiedError,
     HelperRunner,
     InlineRunner,
     JobHandle,
@@ -31,7 +30,7 @@ from flin.engine.runner import (
     ThreadRunner,
 )
 from flin.engine.sstable import TableOptions
-from flin.errors import ClosedError, CorruptionError, StorageError
+from flin.errors import ClosedError, CorruptionError, HelperDiedError, StorageError
 from tests.engine.shard_tree import Tree
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
@@ -71,7 +70,7 @@ def tree(tmp_path: Path) -> Tree:
     return made
 
 
-def compaction_of(tree: Tree, target_table_bytes: int = 50_000) -> CompactionJob:
+def compaction_of(tree: Tree, target_table_bytes: int = 5_000) -> CompactionJob:
     runs = tree.runs[0]
     plan = Compaction(0, tuple(range(len(runs))), runs, runs, (), (), True, "test")
     return tree.compaction_job(plan, target_table_bytes, slice_bytes=10_000)
@@ -297,7 +296,9 @@ def test_jobs_have_low_priority(helper: HelperRunner, tree: Tree) -> None:
     priorities: set[int] = set()
 
     def seen() -> bool:
-        priorities.update(os.getpriority(os.PRIO_PROCESS, int(task)) for task in os.listdir(f"/proc/{pid}/task"))
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with suppress(ProcessLookupError):  # a thread that has just ended
+                priorities.add(os.getpriority(os.PRIO_PROCESS, int(task)))
         return own + 5 in priorities or handle.ended
 
     wait_until(seen)

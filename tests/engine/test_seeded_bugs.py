@@ -80,7 +80,7 @@ def segment_name_not_synced(patch: Patch) -> None:
 
 
 def accepted_segments_not_synced(patch: Patch) -> None:
-    patch.setattr(SimulatedDisk, "sync_file", lambda *_: None)
+    patch.setattr(opening, "_make_durable", lambda *_: None)
 
 
 def sync_reports_too_early(patch: Patch) -> None:

@@ -104,7 +104,7 @@ entries: st.SearchStrategy[Any] = st.one_of(
     st.tuples(st.binary(max_size=9), st.just(0), st.integers(1, 255)),
 )
 ranges = st.tuples(keys, keys).filter(lambda pair: pair[0] < pair[1])
-commits = st.one_of(
+commits: st.SearchStrategy[Any] = st.one_of(
     st.tuples(st.just("put"), keys, st.binary(max_size=20)),
     st.tuples(st.just("commit"), st.dictionaries(keys, st.binary(max_size=9), min_size=1, max_size=5), st.just([])),
     st.tuples(st.just("commit"), st.dictionaries(keys, entries, max_size=5), st.lists(ranges, max_size=3)).filter(

@@ -176,7 +176,7 @@ def test_a_segment_that_cannot_begin_is_tried_again(scene: Scene, operation: str
     assert scene.disk.files() == {}, "what was begun is removed"
     scene.disk.faults = []
     writer.put(b"a", b"1")
-    (header, _), = scene.segments().values()
+    ((header, _),) = scene.segments().values()
     assert (header.predecessor, header.predecessor_end, header.base) == (4, 600, 1000)
     assert header.number == 8, "no name is tried twice"
 
@@ -221,7 +221,12 @@ def test_who_waits_is_synced_together(scene: Scene, monkeypatch: pytest.MonkeyPa
     writer, disk = scene.writer, scene.disk
     slow: list[SlowFile] = []
     create = disk.create
-    monkeypatch.setattr(disk, "create", lambda path: slow.append(SlowFile(create(path))) or slow[-1])
+
+    def create_slow(path: str) -> SlowFile:
+        slow.append(SlowFile(create(path)))
+        return slow[-1]
+
+    monkeypatch.setattr(disk, "create", create_slow)
     threads = [threading.Thread(target=writer.sync, args=(writer.put(b"a", b"1"),))]
     threads[0].start()
     assert slow[0].under_way.wait(60)

@@ -43,6 +43,7 @@ class Scene:
     sync: str = "always"
     shards: int = 1
     memory_limit: int = 1 << 20
+    runner: str = "inline"
 
     def open(self, disk: SimulatedDisk, clock: ManualClock, seed: object) -> Any:
         # A seed of its own for every opening: two engines that draw equal salts would prove nothing.
@@ -51,7 +52,7 @@ class Scene:
             fs=disk,
             clock_ms=clock,
             random_bytes=Random(repr(seed)).randbytes,
-            runner="inline",
+            runner=self.runner,
             sync=self.sync,
             shards=self.shards,
             memory_limit=self.memory_limit,
@@ -77,8 +78,8 @@ class Run:
     disk: SimulatedDisk = field(default_factory=SimulatedDisk)
     record: bool = True
     every: int = 1
-    """Of so many appends one is remembered; every other change of the disk is."""
-    appends: int = 0
+    """Of so many appends and syncs of files one is remembered; every other change of the disk is."""
+    frequent: int = 0
     clock: ManualClock = field(default_factory=ManualClock)
     model: Model = field(default_factory=Model)
     moments: list[Moment] = field(default_factory=list)
@@ -181,9 +182,10 @@ class Run:
             getattr(self.engine, name)(*arguments)
 
     def _remember(self, call: str) -> None:
-        self.appends += call == "append"
-        if call == "append" and self.appends % self.every:
-            return
+        if call in ("append", "sync"):
+            self.frequent += 1
+            if self.frequent % self.every:
+                return
         copy = crash(self.disk, Personality.KILLED, _no_choice)
         self.moments.append(Moment(copy, self.model.expectation(), self.operation, call, self.clock.now_ms))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 from random import Random
 
 import pytest
 
 from flin.testing import Fault, Personality, SimulatedDisk, crash, every_crash
 from flin.testing.crash import POWER_CUTS
+from tests.source import ROOT
 
 ALL = list(Personality)
 
@@ -175,3 +177,10 @@ def test_many_choices_are_sampled() -> None:
     disk = one_file(synced=b"", pending=[b"x" * 5000])
     assert 20 < len(outcomes(disk, Personality.TORN, limit=60)) <= 60
     assert len(outcomes(disk, Personality.KILLED)) == 1
+
+
+def test_the_documented_example() -> None:
+    """docs/testing.md shows this; it has to run."""
+    text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(example, "docs/testing.md", "exec"), {})

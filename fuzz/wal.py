@@ -1,0 +1,139 @@
+"""The WAL under arbitrary bytes.
+
+Invariant: any bytes as segments of a database's directory are recovered to a prefix of their good frames or refused
+with CorruptionError or FormatVersionError; nothing else escapes, recovery changes nothing, and reading frame by frame
+gives what the replay gives. Where good segments were changed afterwards, what is recovered is a state that the writer
+once had.
+
+The first byte of an input chooses what the rest is: bytes as they are, payloads behind right checksums (so that the
+decoders of payloads are reached), or changes to a chain of good segments.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+from zlib import crc32
+
+from flin.engine import manifest, wal
+from flin.engine.entry import DELETED, Entry
+from flin.engine.file_name import wal_name
+from flin.engine.memtable import Part
+from flin.engine.recovery import recover
+from flin.engine.version import Version
+from flin.engine.wal import HEADER_BYTES, SegmentHeader
+from flin.errors import CorruptionError, FormatVersionError
+from flin.testing import SimulatedDisk
+
+ALLOWED: Final = (CorruptionError, FormatVersionError)
+ID: Final = bytes(16)
+MANIFEST: Final = manifest.Manifest(ID, 1, 1, 1, 1, 0, 1, 0, Version(((),)))
+HEADER: Final = SegmentHeader(ID, 1, b"saltsalt", 0, 1, 0, 0, 0)
+
+
+def one_input(data: bytes) -> None:
+    kind, rest = data[:1], data[1:]
+    if kind < b"\x40":
+        _read_everything(rest)
+        _recover([rest])
+        _recover([wal.encode_header(HEADER) + rest])
+    elif kind < b"\x80":
+        framed = wal.encode_header(HEADER) + b"".join(_frames(rest))
+        _read_everything(framed)
+        _recover([framed])
+    else:
+        _change_good_segments(rest)
+
+
+def _read_everything(data: bytes) -> None:
+    """Replay and the reading of single frames agree."""
+    wal.maybe_header_of_frames(data)
+    try:
+        header = wal.decode_header(data, "w")
+    except ALLOWED:
+        return
+    wal.highest_vouched(data, header, HEADER_BYTES)
+    part = Part()
+    try:
+        done = wal.replay(data, header, "w", part, end=len(data))
+    except ALLOWED:
+        return
+    again, frames = Part(), 0
+    with suppress(*ALLOWED):  # at the frame where the replay ended
+        for frame in wal.read_frames(data, header, "w", end=len(data)):
+            if frame.offset >= done.end:
+                break  # a frame that is good by itself, but in the wrong order
+            again.apply(frame.ranges, frame.points)
+            frames += 1
+    assert (again.entries, again.ranges, frames) == (part.entries, part.ranges, done.frames)
+
+
+def _recover(segments: list[bytes]) -> dict[bytes, Entry] | None:
+    """What recovery makes of the segments; None if it refuses them."""
+    disk = SimulatedDisk()
+    disk.make_directory("/db")
+    for number, segment in enumerate(segments, 1):
+        disk.write(f"/db/{wal_name(number, 1)}", segment)
+    before = disk.files()
+    try:
+        result = recover(disk, "/db", MANIFEST, 1 << 20)
+    except ALLOWED:
+        return None
+    finally:
+        assert disk.files() == before
+    entries: dict[bytes, Entry] = {}
+    for generation in result.generations:
+        entries |= generation.part.entries
+    return entries
+
+
+def _frames(data: bytes) -> Iterator[bytes]:
+    """Frames with right checksums: kind, count and length of each from the data, the payload too."""
+    position, sequence = HEADER_BYTES, 1
+    while len(data) > 3:
+        kind, count, length = data[0] % 7, data[1] % 9, data[2]
+        payload, data = data[3 : 3 + length], data[3 + length :]
+        rest = struct.pack("<I8sQQQIB", len(payload), HEADER.salt, position, sequence, 0, count, kind) + payload
+        yield struct.pack("<I", crc32(rest)) + rest
+        position += 4 + len(rest)
+        sequence += count
+
+
+def _good_segments(synced: bool) -> tuple[list[bytes], list[dict[bytes, Entry]]]:
+    """Three segments, and every state that their writer had."""
+    segments: list[bytes] = []
+    states: list[dict[bytes, Entry]] = [{}]
+    position, sequence, vouched, end = 0, 1, 0, 0
+    for number in range(1, 4):
+        salt = b"salt %03d" % number
+        data = wal.encode_header(SegmentHeader(ID, number, salt, position, sequence, number - 1, end, vouched))
+        for index in range(3):
+            if synced:
+                vouched = position + len(data)
+            points: dict[bytes, Entry] = {b"%d" % index: DELETED, b"%d.%d" % (number, index): b"v"}
+            data += wal.encode_commit(salt, position + len(data), sequence, vouched, points)
+            states.append(states[-1] | points)
+            sequence += 2
+        segments.append(data)
+        position, end = position + len(data), len(data)
+    return segments, states
+
+
+def _change_good_segments(data: bytes) -> None:
+    """Flip, cut or overwrite at places that the data names; the result is a state that there was."""
+    synced = bool(data[:1] and data[0] & 1)
+    segments, states = _good_segments(synced)
+    for at in range(1, len(data) - 4, 5):
+        which, how, place, value = data[at] % 3, data[at + 1] % 4, int.from_bytes(data[at + 2 : at + 4]), data[at + 4]
+        segment = segments[which]
+        place %= len(segment) + 1
+        segments[which] = {
+            0: segment[:place],
+            1: segment[:place] + bytes([value]) + segment[place + 1 :],
+            2: segment[:place] + bytes(value) + segment[place + value :],
+            3: segment + bytes([value]) * (place % 64),
+        }[how]
+    found = _recover(segments)
+    assert found is None or found in states

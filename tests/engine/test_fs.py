@@ -1,0 +1,240 @@
+"""The real disk behind the seam, and the rules that every file system must keep: the simulated one as well."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flin.engine import fs as seam
+from flin.engine.fs import OsFileSystem, append_all, join
+from flin.testing import SimulatedDisk
+
+Place = tuple[Any, str]
+
+
+@pytest.fixture(params=["real", "simulated"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A file system and an empty directory in it."""
+    if request.param == "real":
+        return OsFileSystem(), str(tmp_path)
+    disk = SimulatedDisk()
+    disk.make_directory("/d")
+    return disk, "/d"
+
+
+def _write(fs: Any, path: str, data: bytes) -> None:
+    file = fs.create(path)
+    append_all(file, data)
+    file.close()
+
+
+def test_create_and_read(place: Place) -> None:
+    fs, directory = place
+    path = join(directory, "f")
+    file = fs.create(path)
+    assert file.path == path
+    assert file.append(b"abc") == 3
+    reader = fs.open(path)
+    append_all(file, memoryview(b"defgh"))
+    assert (reader.path, reader.size()) == (path, 8)
+    assert reader.pread(3, 2) == b"cde"
+    assert reader.pread(100, 6) == b"gh"
+    assert reader.pread(5, 8) == reader.pread(5, 99) == b""
+    assert reader.pread_nowait(2, 1) in (b"bc", None)
+    assert reader.pread_nowait(100, 0) is None, "what is not there cannot be had without waiting"
+    mapped = reader.map()
+    assert mapped[2:5] == b"cde"
+    file.sync()
+    file.close()
+    file.close()
+    reader.close()
+    reader.close()
+    assert mapped[:] == b"abcdefgh", "mappings outlive their file object"
+    with pytest.raises(OSError, match=r"closed|descriptor"):
+        file.append(b"more")
+
+
+def test_an_empty_file(place: Place) -> None:
+    fs, directory = place
+    _write(fs, join(directory, "empty"), b"")
+    file = fs.open(join(directory, "empty"))
+    assert (file.size(), file.map(), file.pread(5, 0)) == (0, b"", b"")
+    file.close()
+
+
+def test_names_are_created_once(place: Place) -> None:
+    fs, directory = place
+    path = join(directory, "f")
+    fs.create(path).close()
+    with pytest.raises(FileExistsError):
+        fs.create(path)
+    absent = join(directory, "absent")
+    for call in (fs.open, fs.remove, fs.sync_file, fs.names):
+        with pytest.raises(FileNotFoundError):
+            call(absent)
+
+
+def test_rename_replaces(place: Place) -> None:
+    fs, directory = place
+    old, new = join(directory, "old"), join(directory, "new")
+    _write(fs, old, b"1")
+    _write(fs, new, b"2")
+    reader = fs.open(new)
+    fs.rename(old, new)
+    fs.sync_directory(directory)
+    assert fs.names(directory) == ["new"]
+    assert reader.pread(9, 0) == b"2", "who had it open still has it"
+    reader.close()
+    again = fs.open(new)
+    assert again.pread(9, 0) == b"1"
+    again.close()
+
+
+def test_a_removed_file_stays_readable(place: Place) -> None:
+    fs, directory = place
+    path = join(directory, "f")
+    _write(fs, path, b"data")
+    reader = fs.open(path)
+    mapped = reader.map()
+    fs.remove(path)
+    assert fs.names(directory) == []
+    assert reader.pread(4, 0) == mapped[:] == b"data"
+    reader.close()
+
+
+def test_directories(place: Place) -> None:
+    fs, directory = place
+    deep = join(join(directory, "a"), "b")
+    fs.make_directory(deep)
+    fs.make_directory(deep)
+    _write(fs, join(deep, "f"), b"x")
+    assert fs.names(deep) == ["f"]
+    assert not fs.is_file(deep)
+    assert fs.is_file(join(deep, "f"))
+    assert not fs.is_file(join(deep, "absent"))
+    fs.sync_file(join(deep, "f"))
+    assert fs.free_bytes(directory) > 0
+    with pytest.raises((FileExistsError, NotADirectoryError)):
+        fs.make_directory(join(deep, "f"))
+
+
+def test_lock(place: Place) -> None:
+    fs, directory = place
+    path = join(directory, "LOCK")
+    held = fs.lock(path, b"the first holder, at length")
+    assert fs.lock(path, b"x") == b"the first holder, at length"
+    held.release()
+    held.release()
+    again = fs.lock(path, b"second")
+    assert not isinstance(again, bytes)
+    assert fs.lock(path, b"x") == b"second"
+    again.release()
+
+
+# The real one alone.
+
+
+def test_links_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "f")
+    os.mkfifo(tmp_path / "pipe")
+    fs = OsFileSystem()
+    assert [fs.is_file(str(tmp_path / name)) for name in ("f", "link", "pipe")] == [True, False, False]
+
+
+def test_files_are_not_inherited(tmp_path: Path) -> None:
+    fs = OsFileSystem()
+    file = fs.create(str(tmp_path / "f"))
+    reader = fs.open(str(tmp_path / "f"))
+    lock = fs.lock(str(tmp_path / "LOCK"), b"me")
+    script = "import os; print([os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if int(n) > 2])"
+    if sys.platform == "linux":
+        done = subprocess.run(
+            [sys.executable, "-c", script.replace("for n", "for n", 1)],
+            close_fds=False, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert str(tmp_path) not in done.stdout
+    lock.release()  # type: ignore[union-attr]
+    reader.close()
+    file.close()
+
+
+class Stingy:
+    """An append file that takes a few bytes at a time, and then none."""
+
+    path = "f"
+
+    def __init__(self, *takes: int) -> None:
+        self.takes = list(takes)
+        self.data = b""
+
+    def append(self, data: Any) -> int:
+        taken = min(len(data), self.takes.pop(0))
+        self.data += bytes(data[:taken])
+        return taken
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("takes", [(10,), (3, 3, 3, 3), (1,) * 10, (9, 1)])
+def test_append_all_goes_on_after_a_short_write(takes: tuple[int, ...]) -> None:
+    file = Stingy(*takes)
+    append_all(file, b"0123456789")
+    assert file.data == b"0123456789"
+
+
+@pytest.mark.parametrize("takes", [(0, 0), (5, 0)])
+def test_append_all_gives_up_where_nothing_is_taken(takes: tuple[int, ...]) -> None:
+    with pytest.raises(OSError, match="takes no more bytes"):
+        append_all(Stingy(*takes), b"0123456789")
+
+
+def test_a_read_that_the_system_cuts_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "f").write_bytes(bytes(range(100)))
+    reader = OsFileSystem().open(str(tmp_path / "f"))
+    whole: Callable[[int, int, int], bytes] = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, offset: whole(fd, min(size, 7), offset))
+    assert reader.pread(50, 10) == bytes(range(10, 60))
+    assert reader.pread(500, 90) == bytes(range(90, 100))
+    reader.close()
+
+
+def test_a_disk_without_reads_that_do_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "f").write_bytes(b"data")
+    reader = OsFileSystem().open(str(tmp_path / "f"))
+    monkeypatch.setattr(seam, "_RWF_NOWAIT", None)
+    assert reader.pread_nowait(4, 0) is None
+    reader.close()
+
+
+def test_opening_that_fails_leaves_nothing_to_clean_up(tmp_path: Path) -> None:
+    """Warnings are errors here: a half-made object must not complain when it goes."""
+    with pytest.raises(FileNotFoundError):
+        OsFileSystem().open(str(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError):
+        OsFileSystem().create(str(tmp_path / "absent" / "f"))
+
+
+def test_a_lock_that_cannot_say_who_holds_it_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else this process would hold it, by a descriptor that nobody knows, until its end."""
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    path = str(tmp_path / "LOCK")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="no space left"):
+            OsFileSystem().lock(path, b"me")
+    lock = OsFileSystem().lock(path, b"me")
+    assert not isinstance(lock, bytes)
+    lock.release()

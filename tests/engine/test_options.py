@@ -1,0 +1,112 @@
+"""Options: sizes as text, what is refused, and how the memory limit is shared out; stalls, which follow from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flin.engine.options import MIN_MEMORY_LIMIT_BYTES, MemoryBudget, Options, check_size, parse_bytes
+from flin.engine.stall import NO_STALL, SLOW_RUNS, SLOWEST_DELAY_SECONDS, STOP_RUNS, stall_of
+from flin.errors import LimitError
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (1048576, 1048576),
+        ("1048576", 1048576),
+        ("1048576b", 1048576),
+        ("1mb", 1 << 20),
+        ("1MB", 1 << 20),
+        (" 256 Mb ", 256 << 20),
+        ("1m", 1_000_000),
+        ("4k", 4000),
+        ("4kb", 4096),
+        ("2gb", 2 << 30),
+        ("2g", 2_000_000_000),
+        ("0", 0),
+    ],
+)
+def test_parse_bytes(text: int | str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "mb", "1.5gb", "-1mb", "1 m b", "1tb", "1mib", "one", "1e6", "\u0661mb", 1.5, None, b"1"]
+)
+def test_what_is_no_size(text: Any) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sync": "sometimes"}, "sync must be one of always, interval, never"),
+        ({"runner": "process"}, "runner must be one of"),
+        ({"compression": "gzip"}, "compression must be one of"),
+        ({"shards": 0}, "power of two"),
+        ({"shards": 3}, "power of two"),
+        ({"shards": 2048}, "power of two"),
+        ({"shards": -1}, "power of two"),
+        ({"block_size_bytes": 100}, "block_size_bytes"),
+        ({"block_size_bytes": 1 << 21}, "block_size_bytes"),
+        ({"sync_interval_ms": 0}, "sync_interval_ms"),
+        ({"stall_timeout_ms": -1}, "stall_timeout_ms"),
+        ({"memory_limit": "1kb"}, f"at least {MIN_MEMORY_LIMIT_BYTES} bytes, not '1kb'"),
+        ({"memory_limit": -5}, "at least"),
+        ({"memory_limit": "lots"}, "'lots' is not a size"),
+    ],
+)
+def test_what_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Options(**options)
+
+
+def test_an_option_that_does_not_exist() -> None:
+    with pytest.raises(TypeError, match="memory"):
+        Options(memory=5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("limit", [MIN_MEMORY_LIMIT_BYTES, 10_000_001, 256 << 20, 1 << 40])
+def test_the_budget_fits_in_the_limit(limit: int) -> None:
+    budget = MemoryBudget.of(limit)
+    waiting = 3 * budget.generation  # the open one, one that waits, one that is being flushed
+    assert waiting + budget.flush + budget.compaction_slice + budget.block_cache + budget.value_cache <= limit * 17 / 16
+    assert min(budget.generation, budget.flush, budget.compaction_slice, budget.block_cache, budget.value_cache) > 0
+
+
+def test_check_size() -> None:
+    check_size("it", 5, 5)
+    with pytest.raises(LimitError, match="it is 6, the maximum is 5") as raised:
+        check_size("it", 6, 5)
+    assert (raised.value.what, raised.value.size, raised.value.maximum) == ("it", 6, 5)
+
+
+# Stalls.
+
+
+@pytest.mark.parametrize("sealed", [0, 1, 2])
+@pytest.mark.parametrize("runs", [0, 1, SLOW_RUNS - 1])
+def test_nothing_to_wait_for(sealed: int, runs: int) -> None:
+    assert stall_of(sealed, runs) is NO_STALL
+    assert not NO_STALL
+
+
+def test_writers_are_slowed_before_they_are_stopped() -> None:
+    delays = [stall_of(0, runs).delay_seconds for runs in range(SLOW_RUNS, STOP_RUNS)]
+    assert delays == sorted(delays)
+    assert 0 < delays[0] < delays[-1] <= SLOWEST_DELAY_SECONDS
+    assert not any(stall_of(2, runs).stopped for runs in range(STOP_RUNS))
+
+
+@pytest.mark.parametrize(
+    ("sealed", "runs", "reason"),
+    [(3, 0, "3 generations wait for their flush"), (0, STOP_RUNS, "48 runs wait for compaction"), (9, 99, "9 gen")],
+)
+def test_writers_are_stopped(sealed: int, runs: int, reason: str) -> None:
+    stall = stall_of(sealed, runs)
+    assert stall
+    assert stall.stopped
+    assert stall.reason.startswith(reason)

@@ -1,0 +1,206 @@
+"""The engine and processes: a second open, a forked child, and kill -9 in each sync mode. All with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flin.engine
+from flin.errors import LockedError
+from tests.source import ROOT
+
+OpenEngine = Callable[..., Any]
+
+
+def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def started(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs the script, killed at the end if it still runs."""
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_open_in_this_process(open_engine: OpenEngine, tmp_path: Path) -> None:
+    db = open_engine()
+    with pytest.raises(
+        LockedError, match=f"is open in process {os.getpid()} since 20.*; close it there first"
+    ) as raised:
+        open_engine()
+    assert raised.value.pid == os.getpid()
+    db.put(b"still", b"mine")
+    db.close()
+    assert dict(open_engine().scan()) == {b"still": b"mine"}
+
+
+def test_a_second_open_in_another_process(open_engine: OpenEngine, tmp_path: Path) -> None:
+    db = open_engine()
+    script = """
+        import sys, flin.engine, flin.errors
+        try:
+            flin.engine.open(sys.argv[1])
+        except flin.errors.LockedError as error:
+            print(error.pid, error.started_at)
+    """
+    done = run_script(script, db.path)
+    assert done.stderr == ""
+    pid, started_at = done.stdout.split()
+    assert int(pid) == os.getpid()
+    assert started_at.startswith("20")
+
+
+def test_the_holder_is_named_from_outside(tmp_path: Path) -> None:
+    script = """
+        import sys, flin.engine
+        db = flin.engine.open(sys.argv[1])
+        print("open", flush=True)
+        sys.stdin.read()
+        db.close()
+    """
+    with started(script, str(tmp_path)) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "open\n"
+        with pytest.raises(LockedError) as raised:
+            flin.engine.open(tmp_path)
+        assert raised.value.pid == process.pid
+        process.stdin.close()
+        assert process.wait(60) == 0
+    flin.engine.open(tmp_path).close()
+
+
+def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
+    script = "import sys, flin.engine; db = flin.engine.open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    with started(script, str(tmp_path)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        process.kill()
+        process.wait(60)
+    flin.engine.open(tmp_path).close()
+
+
+FORK = """
+    import os, sys, flin.engine
+    from flin.errors import ClosedError, LockedError
+
+    def refused(call):
+        try:
+            call()
+        except ClosedError:
+            return True
+        return False
+
+    db = flin.engine.open(sys.argv[1], runner=sys.argv[2])
+    db.put(b"before", b"1")
+    view, scan, batch = db.snapshot(), db.scan(), db.write_batch()
+    child = os.fork()
+    if child == 0:
+        calls = [lambda: db.get(b"before"), lambda: db.put(b"k", b"v"), lambda: db.delete(b"k"), lambda: list(db),
+                 lambda: len(db), db.snapshot, db.flush, db.compact, db.stats, db.verify, db.sync, batch.scan,
+                 lambda: db.incr(b"n"), lambda: batch.get(b"k")]
+        wrong = [number for number, call in enumerate(calls) if not refused(call)]
+        db.close()
+        try:
+            flin.engine.open(sys.argv[1])
+        except LockedError as error:
+            if error.pid != os.getppid():
+                wrong.append("pid")
+        else:
+            wrong.append("lock")
+        with flin.engine.open(sys.argv[1] + "-of-the-child", runner=sys.argv[2]) as own:
+            own.put(b"child", b"1")
+            own.flush()
+        print("wrong:", wrong, flush=True)
+        sys.exit(0)
+    _, status = os.waitpid(child, 0)
+    db.put(b"after", b"2")
+    db.flush()
+    print(status, dict(db.scan()), view[b"before"], dict(scan), db.verify())
+    db.close()
+"""
+
+
+@pytest.mark.parametrize("runner", ["inline", "thread", "helper"])
+def test_a_forked_child_finds_everything_closed(tmp_path: Path, runner: str) -> None:
+    """It can do nothing to its parent's database, not even by closing it; a database of its own it can open."""
+    done = run_script(FORK, str(tmp_path / "db"), runner)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "wrong: []",
+        "0 {b'after': b'2', b'before': b'1'} b'1' {b'before': b'1'} []",
+    ]
+    with flin.engine.open(tmp_path / "db") as db:
+        assert dict(db.scan()) == {b"after": b"2", b"before": b"1"}
+
+
+WRITER = """
+    import sys, flin.engine
+    db = flin.engine.open(sys.argv[1], sync=sys.argv[2], runner=sys.argv[3], memory_limit="1mb", shards=4)
+    start = int(db.get(b"last", b"-1")) + 1
+    for number in range(start, start + 10**9):
+        with db.write_batch() as batch:
+            batch.put(b"%08d" % number, b"x" * 200)
+            batch.put(b"last", b"%d" % number)
+        sys.stdout.write(f"{number}\\n")
+        sys.stdout.flush()
+"""
+
+
+@pytest.mark.parametrize(
+    ("sync", "runner", "most"), [("always", "helper", 300), ("interval", "thread", 2500), ("never", "helper", 2500)]
+)
+def test_kill_9_loses_nothing_that_was_answered(tmp_path: Path, sync: str, runner: str, most: int) -> None:
+    """In every sync mode, again and again, with flushes under way: every printed number is there, batches are whole."""
+    last = -1
+    for writes in (50, most):
+        with started(WRITER, str(tmp_path), sync, runner) as process:
+            assert process.stdout is not None
+            for _ in range(writes):
+                last = int(process.stdout.readline())
+            os.kill(process.pid, signal.SIGKILL)
+            last = max([last, *map(int, process.stdout.read().splitlines(keepends=False)[:-1])])
+        with flin.engine.open(tmp_path, runner="inline") as db:
+            found = int(db[b"last"])
+            assert found >= last
+            assert list(db.scan_keys(stop=b"l")) == [b"%08d" % number for number in range(found + 1)]
+            assert len(db) == found + 2
+            assert db.verify() == []
+            last = found
+    assert not [name for name in os.listdir(tmp_path) if name.endswith((".wal", ".tmp"))]
+
+
+def test_the_interpreters_end_without_a_close(tmp_path: Path) -> None:
+    """Forgotten engines do not keep a program from ending, say nothing, and lose nothing."""
+    for runner in ("inline", "thread", "helper"):
+        script = """
+            import sys, flin.engine
+            db = flin.engine.open(sys.argv[1], runner=sys.argv[2])
+            db.put(b"k", b"v")
+            db.flush()
+            db.put(b"l", b"w")
+        """
+        path = str(tmp_path / runner)
+        done = run_script(script, path, runner)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        with flin.engine.open(path) as db:
+            assert dict(db.scan()) == {b"k": b"v", b"l": b"w"}

@@ -1,0 +1,157 @@
+"""Expiry: what is due is found without reading the data, deleted by ordinary commits, and counted exactly."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flin.engine.sweep import SWEEP_COMMIT_KEYS, SWEEP_KEYS
+from flin.errors import StorageError
+from flin.testing import Fault, ManualClock, SimulatedDisk
+
+OpenEngine = Callable[..., Any]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=[1, 4, 16, 64], ids="{} shards".format)
+def db(request: pytest.FixtureRequest, open_engine: OpenEngine, clock: ManualClock) -> Any:
+    return open_engine(fs=SimulatedDisk(), shards=request.param, clock_ms=clock)
+
+
+def _keys(count: int, prefix: bytes = b"k") -> list[bytes]:
+    return [prefix + b"%04d" % number for number in range(count)]
+
+
+@pytest.mark.parametrize("where", ["memory", "frozen", "sealed", "tables", "compacted", "reopened"])
+def test_a_key_counts_until_its_sweep(open_engine: OpenEngine, clock: ManualClock, where: str) -> None:
+    disk = SimulatedDisk()
+    db = open_engine(fs=disk, clock_ms=clock)
+    db.put_many(dict.fromkeys(_keys(100), b"v"), ttl=5)
+    db.put_many(dict.fromkeys(_keys(50, b"stays"), b"v"))
+    if where == "frozen":
+        db.snapshot().close()
+    elif where == "sealed":
+        db.store.seal()
+    elif where == "tables":
+        db.flush()
+    elif where == "compacted":
+        db.compact()
+    elif where == "reopened":
+        db.close(flush=False)
+        db = open_engine(fs=disk, clock_ms=clock)
+    clock.advance(5)
+    assert db.store.count() == 150, "nobody swept yet"
+    assert len(db) == 50, "len sweeps first"
+    assert db.stats()["background"]["swept_keys"] == 100
+    assert db.store.count() == 50
+    db.compact()
+    assert db.stats()["tables"]["entries"] == 50, "nothing is left of them"
+
+
+def test_what_was_written_since_is_not_swept(db: Any, clock: ManualClock) -> None:
+    db.put_many(dict.fromkeys(_keys(6), b"v"), ttl=5)
+    db.flush()
+    db.put(b"k0000", b"new")
+    db.persist(b"k0001")
+    db.expire(b"k0002", 50)
+    db.delete(b"k0003")
+    clock.advance(5)
+    assert len(db) == 3
+    assert list(db) == [b"k0000", b"k0001", b"k0002"]
+    clock.advance(50)
+    assert len(db) == 2
+
+
+def test_an_expired_put_hides_what_is_older_for_ever(db: Any, clock: ManualClock) -> None:
+    """Through flushes and compactions, swept or not: the old value never comes back."""
+    db.put_many(dict.fromkeys(_keys(10), b"old"))
+    db.compact()
+    db.put_many(dict.fromkeys(_keys(10), b"brief"), ttl=1)
+    clock.advance(1)
+    for step in (db.flush, db.compact, db.compact, lambda: len(db), db.flush, db.compact):
+        step()
+        assert list(db) == []
+        assert db.get(b"k0003") is None
+    assert len(db) == 0
+
+
+def test_a_sweep_is_bounded(open_engine: OpenEngine, clock: ManualClock) -> None:
+    db = open_engine(fs=SimulatedDisk(), clock_ms=clock)
+    many = SWEEP_KEYS + SWEEP_COMMIT_KEYS + 1
+    db.put_many(dict.fromkeys(_keys(many), b""), ttl=1)
+    clock.advance(1)
+    position = db.store._wal.sequence
+    assert db.compactor.sweep() == SWEEP_KEYS
+    assert db.store._wal.sequence == position + SWEEP_KEYS
+    assert db.compactor.sweep() == SWEEP_COMMIT_KEYS + 1
+    assert db.compactor.sweep() == 0
+    assert len(db) == 0
+
+
+def test_each_time_has_its_turn(open_engine: OpenEngine, clock: ManualClock) -> None:
+    db = open_engine(fs=SimulatedDisk(), clock_ms=clock)
+    for number in range(20):
+        db.put(b"%02d" % number, b"v", ttl=1 + number)
+        if number % 5 == 4:
+            db.flush()
+    for number in range(20):
+        clock.advance(1)
+        assert len(db) == 19 - number
+        if number == 9:
+            db.compact()
+
+
+def test_a_sweep_that_failed_is_done_again(clock: ManualClock) -> None:
+    """The disk is full for a while: the keys stay due, none is forgotten."""
+    import flin.engine
+
+    disk = SimulatedDisk()
+    db = flin.engine.open("/db", fs=disk, runner="inline", clock_ms=clock)
+    db.put_many(dict.fromkeys(_keys(200), b"v"), ttl=1)
+    db.flush()
+    db.put_many(dict.fromkeys(_keys(100, b"m"), b"v"), ttl=1)
+    clock.advance(1)
+    disk.faults.append(Fault(2, errno.ENOSPC, frozenset({"append", "create"}), sticky=True))
+    with pytest.raises(StorageError):
+        db.compactor.sweep()
+    assert list(db) == []
+    disk.faults.clear()
+    assert len(db) == 0
+    assert db.verify() == []
+    db.close()
+
+
+def test_the_clock_never_goes_behind_what_a_job_was_told(open_engine: OpenEngine, clock: ManualClock) -> None:
+    """A job may have dropped what was expired by then: a clock that is set back must not show the rest alive."""
+    disk = SimulatedDisk()
+    db = open_engine(fs=disk, clock_ms=clock)
+    db.put(b"k", b"v", ttl=10)
+    clock.advance(20)
+    db.compact()
+    clock.advance(-60)
+    assert db.get(b"k") is None
+    db.close()
+    db = open_engine(fs=disk, clock_ms=clock)
+    assert db.get(b"k") is None
+    assert db.store.now_ms() == clock.now_ms + 60_000
+
+
+def test_threads_sweep_by_themselves(open_engine: OpenEngine, clock: ManualClock) -> None:
+    db = open_engine(runner="thread", clock_ms=clock)
+    db.put_many(dict.fromkeys(_keys(100), b"v"), ttl=1)
+    db.flush()
+    clock.advance(2)
+    for _ in range(1200):
+        if db.store.count() == 0:
+            break
+        time.sleep(0.05)
+    assert db.store.count() == 0
+    assert db.stats()["background"]["swept_keys"] == 100

@@ -1,0 +1,100 @@
+"""What the documents say in figures and bytes, compared with what the code does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import flin.engine
+from flin.engine import manifest as manifest_format
+from flin.engine import wal
+from flin.engine.entry import DELETED
+from flin.engine.file_name import maybe_parse
+from flin.engine.manifest import Manifest
+from flin.engine.memtable import Part
+from flin.engine.version import TableMeta, Version
+from flin.engine.wal import HEADER_BYTES, SegmentHeader
+from flin.testing import SimulatedDisk
+from tests.engine.wal_segment import Segment
+from tests.source import ROOT
+
+DATABASE_ID = bytes(range(16))
+
+
+def _bytes_of(heading: str) -> bytes:
+    """The annotated bytes that follow a heading of docs/formats.md: offset, up to 16 bytes, what they are."""
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    block = text.partition(f"# {heading}\n")[2].partition("```\n")[2].partition("```")[0]
+    data = bytearray()
+    for line in block.splitlines():
+        offset, row = re.match(r"([0-9a-f]{4})  ((?:[0-9a-f]{2} ?)+)(?:  |$)", line).groups()  # type: ignore[union-attr]
+        assert int(offset, 16) == len(data), line
+        data += bytes.fromhex(row)
+    assert data, heading
+    return bytes(data)
+
+
+def test_the_segment_of_the_document() -> None:
+    header = SegmentHeader(DATABASE_ID, 2, b"\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8", 300, 5, 1, 300, 300)
+    segment = Segment(header).put(b"key", b"value").commit({b"a": b"1", b"bc": b"23"})
+    segment.commit({b"k": DELETED, b"s": (b"v", 1_700_000_000_000, 0)}, [(b"a", b"c")]).sync().end()
+    data = _bytes_of("A segment, byte by byte")
+    assert data == bytes(segment.data)
+    assert wal.decode_header(data, "w") == header
+    part = Part()
+    done = wal.replay(data, header, "w", part, start=HEADER_BYTES, end=len(data))
+    assert (done.problem, done.closed, done.operations) == ("", True, 6)
+    assert part.entries == {b"key": b"value", b"k": DELETED, b"s": (b"v", 1_700_000_000_000, 0)}
+
+
+def test_the_manifest_of_the_document() -> None:
+    table = TableMeta("00000003-0000.2.sst", 0, 391, 2, 0, 0, 1, b"ab", b"ac", 5, 9, 6)
+    version = Version((((table,),),), {0: 2})
+    expected = Manifest(DATABASE_ID, 2, 1, 4, 3, 700, 10, 1_700_000_000_000, version)
+    data = _bytes_of("A manifest, byte by byte")
+    assert data == manifest_format.encode(expected)
+    assert manifest_format.decode(data, "m") == expected
+    assert len(_bytes_of("A table, byte by byte")) == table.length, "it is the table of the manifest"
+
+
+def test_the_file_names_of_the_document() -> None:
+    """Every file in a database's directory is one of the five that the document tells of."""
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `([A-Z<][^`]*)` \|", text.partition("## Files\n")[2].partition("\n## ")[0], re.MULTILINE)
+    assert len(told) == 5
+    patterns = [re.sub(r"<\w+>", r"[0-9]+", re.escape(name).replace(r"\<", "<").replace(r"\>", ">")) for name in told]
+    disk = SimulatedDisk()
+    db = flin.engine.open("/db", fs=disk, runner="inline")
+    db.put(b"k", b"v")
+    db.flush()
+    db.put(b"k", b"v")
+    for name in [*disk.names("/db"), "MANIFEST.7.tmp"]:
+        assert maybe_parse(name) or name in ("LOCK", "MANIFEST")
+        assert any(re.fullmatch(pattern, name) for pattern in patterns), name
+    db.close()
+
+
+# docs/stats.md
+
+OPEN_ENDED = {"compaction.reasons", "tables.live_keys"}  # dictionaries whose keys are data
+
+
+def _flat(stats: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in stats.items():
+        name = prefix + key
+        if isinstance(value, dict) and name not in OPEN_ENDED:
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name
+
+
+@pytest.mark.parametrize("runner", ["inline", "thread", "helper"])
+def test_every_key_of_stats_is_told(open_engine: Callable[..., Any], runner: str) -> None:
+    text = (ROOT / "docs" / "stats.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    told = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    assert len(told) == len(set(told))
+    assert set(told) == set(_flat(open_engine(runner=runner).stats()))

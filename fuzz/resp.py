@@ -22,7 +22,21 @@ from flin.net.resp_python import PythonParser
 CORPUS = Path(__file__).parent / "corpus" / "resp"
 
 _BYTES = (b"*", b"$", b"+", b"-", b":", b"_", b"#", b",", b"(", b"=", b"~", b"%", b">", b"|", b"!", b"0", b"1", b"9")
-_TEXTS = (b"\r\n", b"\r", b"\n", b"PING", b'"', b"'", b" ", b"\0", b"\x16", b"txt:", b"SET k v\r\n", b"-1\r\n", b"t\r\n")
+_TEXTS = (
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"PING",
+    b'"',
+    b"'",
+    b" ",
+    b"\0",
+    b"\x16",
+    b"txt:",
+    b"SET k v\r\n",
+    b"-1\r\n",
+    b"t\r\n",
+)
 
 
 class Failure(Exception):

@@ -1,0 +1,467 @@
+"""Commands about the connection itself: handshake, authentication, names, the list of clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from flin.errors import CommandError
+from flin.net.arguments import parse_int32
+from flin.net.commands.help import declare_help
+from flin.net.commands.table import Flag, command, container
+from flin.net.context import Context
+from flin.net.numbers import maybe_int64, parse_int64
+from flin.net.replies import OK, PONG, Reply, Value, Verbatim, shown, syntax_error, wrong_arity
+from flin.net.session import RESP2, RESP3, Session
+
+REDIS_VERSION: Final = b"7.0.15"
+"""The Redis whose commands and texts these are."""
+
+_ALWAYS: Final = Flag.NOSCRIPT | Flag.LOADING | Flag.STALE
+_HANDSHAKE: Final = _ALWAYS | Flag.FAST | Flag.NO_AUTH | Flag.ALLOW_BUSY | Flag.SKIP_SLOWLOG
+_WRONG_PASSWORD: Final = "WRONGPASS invalid username-password pair or user is disabled."
+_NO_PASSWORD: Final = (
+    "ERR AUTH <password> called without any password configured for the default user. "
+    "Are you sure your configuration is correct?"
+)
+_HELLO_NEEDS_AUTH: Final = (
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
+    "option can be used to authenticate the client and select the RESP protocol version at the same time"
+)
+_BAD_NAME: Final = "ERR Client names cannot contain spaces, newlines or special characters."
+_CLIENT_TYPES: Final = (b"normal", b"master", b"replica", b"slave", b"pubsub")
+_RESET: Final = Reply(b"+RESET\r\n")
+
+
+@command(
+    "ping",
+    arity=-1,
+    flags=Flag.FAST,
+    group="connection",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Returns the server's liveliness response.",
+)
+def ping(context: Context, args: list[bytes]) -> Value:
+    if len(args) == 1:
+        return PONG
+    if len(args) > 2:
+        raise wrong_arity("ping")
+    return args[1]
+
+
+@command(
+    "echo",
+    arity=2,
+    flags=Flag.LOADING | Flag.STALE | Flag.FAST,
+    group="connection",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Returns the given string.",
+)
+def echo(context: Context, args: list[bytes]) -> Value:
+    return args[1]
+
+
+@command(
+    "quit",
+    arity=-1,
+    flags=_HANDSHAKE | Flag.UNQUEUED,
+    group="connection",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Closes the connection.",
+)
+def quit_(context: Context, args: list[bytes]) -> Value:
+    context.session.close_after_reply = True
+    return OK
+
+
+@command(
+    "reset",
+    arity=1,
+    flags=_HANDSHAKE | Flag.UNQUEUED,
+    group="connection",
+    since="6.2.0",
+    complexity="O(1)",
+    summary="Resets the connection.",
+)
+def reset(context: Context, args: list[bytes]) -> Value:
+    session = context.session
+    context.end_transaction()
+    context.select(0)
+    session.speak(RESP2)
+    session.name = b""
+    session.is_no_evict = session.is_no_touch = False
+    services = context.services
+    session.set_authenticated(not services.config.requires_password, server_is_open=services.is_open)
+    return _RESET
+
+
+@command(
+    "select",
+    arity=2,
+    flags=Flag.LOADING | Flag.STALE | Flag.FAST,
+    group="connection",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Changes the selected database.",
+)
+def select(context: Context, args: list[bytes]) -> Value:
+    database = parse_int32(args[1])
+    if not 0 <= database < context.services.config.databases:
+        raise CommandError("ERR DB index is out of range")
+    context.select(database)
+    return OK
+
+
+@command(
+    "auth",
+    arity=-2,
+    flags=_HANDSHAKE,
+    group="connection",
+    since="1.0.0",
+    complexity="O(N) where N is the number of passwords defined for the user",
+    summary="Authenticates the connection.",
+)
+def auth(context: Context, args: list[bytes]) -> Value:
+    if len(args) > 3:
+        raise syntax_error()
+    if len(args) == 2:
+        if not context.services.config.requires_password:
+            raise CommandError(_NO_PASSWORD)
+        _authenticate(context, b"default", args[1])
+    else:
+        _authenticate(context, args[1], args[2])
+    return OK
+
+
+@command(
+    "hello",
+    arity=-1,
+    flags=_HANDSHAKE,
+    group="connection",
+    since="6.0.0",
+    complexity="O(1)",
+    summary="Handshakes with the server: protocol, authentication, name.",
+)
+def hello(context: Context, args: list[bytes]) -> Value:
+    session = context.session
+    protocol = session.protocol
+    if len(args) > 1:
+        protocol = parse_int64(args[1], "ERR Protocol version is not an integer or out of range")
+        if protocol not in (RESP2, RESP3):
+            raise CommandError("NOPROTO unsupported protocol version")
+    credentials, name = _hello_options(args)
+    if credentials is not None:
+        _authenticate(context, *credentials)
+    if not session.is_authenticated:
+        raise CommandError(_HELLO_NEEDS_AUTH)
+    if name is not None:
+        session.name = name
+    session.speak(protocol)
+    return {
+        b"server": b"redis",
+        b"version": REDIS_VERSION,
+        b"proto": protocol,
+        b"id": session.id,
+        b"mode": b"standalone",
+        b"role": b"master",
+        b"modules": [],
+    }
+
+
+def _hello_options(args: list[bytes]) -> tuple[tuple[bytes, bytes] | None, bytes | None]:
+    credentials: tuple[bytes, bytes] | None = None
+    name: bytes | None = None
+    position = 2
+    while position < len(args):
+        option = args[position].lower()
+        following = len(args) - position - 1
+        if option == b"auth" and following >= 2:
+            credentials = (args[position + 1], args[position + 2])
+            position += 3
+        elif option == b"setname" and following >= 1:
+            name = _checked_name(args[position + 1])
+            position += 2
+        else:
+            raise CommandError(f"ERR Syntax error in HELLO option '{shown(args[position])}'")
+    return credentials, name
+
+
+def _authenticate(context: Context, user: bytes, password: bytes) -> None:
+    services = context.services
+    config = services.config
+    # Without a password the default user takes any, as Redis's nopass user does.
+    if user != b"default" or (config.requires_password and not config.is_password(password)):
+        raise CommandError(_WRONG_PASSWORD)
+    context.session.set_authenticated(True, server_is_open=services.is_open)
+
+
+def _checked_name(name: bytes) -> bytes:
+    if any(not 0x21 <= byte <= 0x7E for byte in name):
+        raise CommandError(_BAD_NAME)
+    return name
+
+
+container("client", group="connection", since="2.4.0", summary="Commands about client connections.")
+
+
+@command(
+    "client|id",
+    arity=2,
+    flags=_ALWAYS,
+    group="connection",
+    since="5.0.0",
+    complexity="O(1)",
+    summary="Returns the connection's unique number.",
+)
+def client_id(context: Context, args: list[bytes]) -> Value:
+    return context.session.id
+
+
+@command(
+    "client|getname",
+    arity=2,
+    flags=_ALWAYS,
+    group="connection",
+    since="2.6.9",
+    complexity="O(1)",
+    summary="Returns the name of the connection.",
+)
+def client_getname(context: Context, args: list[bytes]) -> Value:
+    return context.session.name or None
+
+
+@command(
+    "client|setname",
+    arity=3,
+    flags=_ALWAYS,
+    group="connection",
+    since="2.6.9",
+    complexity="O(1)",
+    summary="Names the connection.",
+)
+def client_setname(context: Context, args: list[bytes]) -> Value:
+    context.session.name = _checked_name(args[2])
+    return OK
+
+
+@command(
+    "client|setinfo",
+    arity=4,
+    flags=_ALWAYS,
+    group="connection",
+    since="7.2.0",
+    complexity="O(1)",
+    summary="Tells the client library's name or version.",
+)
+def client_setinfo(context: Context, args: list[bytes]) -> Value:
+    option = args[2].lower()
+    text = args[3]
+    if option not in (b"lib-name", b"lib-ver"):
+        raise CommandError(f"ERR Unrecognized option '{shown(args[2])}'")
+    if any(not 0x21 <= byte <= 0x7E for byte in text):
+        raise CommandError(f"ERR {option.decode()} cannot contain spaces, newlines or special characters.")
+    if option == b"lib-name":
+        context.session.library_name = text
+    else:
+        context.session.library_version = text
+    return OK
+
+
+@command(
+    "client|no-evict",
+    arity=3,
+    flags=_ALWAYS | Flag.ADMIN,
+    group="connection",
+    since="7.0.0",
+    complexity="O(1)",
+    summary="Whether the connection is spared when buffers must go.",
+)
+def client_no_evict(context: Context, args: list[bytes]) -> Value:
+    context.session.is_no_evict = _on_or_off(args[2])
+    return OK
+
+
+@command(
+    "client|no-touch",
+    arity=3,
+    flags=_ALWAYS,
+    group="connection",
+    since="7.2.0",
+    complexity="O(1)",
+    summary="Whether the connection's reads leave the keys' age alone (Flin keeps none).",
+)
+def client_no_touch(context: Context, args: list[bytes]) -> Value:
+    context.session.is_no_touch = _on_or_off(args[2])
+    return OK
+
+
+def _on_or_off(text: bytes) -> bool:
+    lowered = text.lower()
+    if lowered not in (b"on", b"off"):
+        raise syntax_error()
+    return lowered == b"on"
+
+
+@command(
+    "client|info",
+    arity=2,
+    flags=_ALWAYS,
+    group="connection",
+    since="6.2.0",
+    complexity="O(1)",
+    summary="Describes the connection.",
+)
+def client_info(context: Context, args: list[bytes]) -> Value:
+    return Verbatim(describe(context.session, context.now_ms) + b"\n")
+
+
+@command(
+    "client|list",
+    arity=-2,
+    flags=_ALWAYS | Flag.ADMIN,
+    group="connection",
+    since="2.4.0",
+    complexity="O(N) where N is the number of client connections",
+    summary="Lists the open connections.",
+)
+def client_list(context: Context, args: list[bytes]) -> Value:
+    sessions = context.services.sessions
+    chosen = list(sessions.values())
+    if len(args) > 2:
+        option = args[2].lower()
+        if option == b"type" and len(args) == 4:
+            if _client_type(args[3]) != b"normal":
+                chosen = []
+        elif option == b"id" and len(args) > 3:
+            numbers = [_listed_id(text) for text in args[3:]]
+            chosen = [sessions[number] for number in dict.fromkeys(numbers) if number in sessions]
+        else:
+            raise syntax_error()
+    return Verbatim(b"".join(describe(session, context.now_ms) + b"\n" for session in chosen))
+
+
+def _listed_id(text: bytes) -> int:
+    number = maybe_int64(text)
+    if number is None:
+        raise CommandError("ERR Invalid client ID")
+    return number
+
+
+def _client_type(text: bytes) -> bytes:
+    lowered = text.lower()
+    if lowered not in _CLIENT_TYPES:
+        raise CommandError(f"ERR Unknown client type '{shown(text)}'")
+    return lowered
+
+
+@command(
+    "client|kill",
+    arity=-3,
+    flags=_ALWAYS | Flag.ADMIN,
+    group="connection",
+    since="2.4.0",
+    complexity="O(N) where N is the number of client connections",
+    summary="Closes connections.",
+)
+def client_kill(context: Context, args: list[bytes]) -> Value:
+    sessions = list(context.services.sessions.values())
+    if len(args) == 3:
+        wanted = args[2].decode("latin-1")
+        for session in sessions:
+            if session.address == wanted:
+                _kill(context, session)
+                return OK
+        raise CommandError("ERR No such client")
+    accepts, skip_me = _kill_filters(args)
+    chosen = [session for session in sessions if accepts(session) and not (skip_me and session is context.session)]
+    for session in chosen:
+        _kill(context, session)
+    return len(chosen)
+
+
+def _kill(context: Context, session: Session) -> None:
+    if session is context.session:
+        session.close_after_reply = True
+    else:
+        session.close()
+
+
+def _kill_filters(args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
+    if len(args) % 2:
+        raise syntax_error()
+    tests: list[Callable[[Session], bool]] = []
+    skip_me = True
+    for option, text in zip(args[2::2], args[3::2], strict=True):
+        name = option.lower()
+        value = text.decode("latin-1")
+        if name == b"id":
+            number = maybe_int64(text)
+            if number is None or number < 1:
+                raise CommandError("ERR client-id should be greater than 0")
+            tests.append(lambda session, number=number: session.id == number)  # type: ignore[misc]
+        elif name == b"type":
+            normal = _client_type(text) == b"normal"
+            tests.append(lambda session, normal=normal: normal)  # type: ignore[misc]
+        elif name == b"addr":
+            tests.append(lambda session, value=value: session.address == value)  # type: ignore[misc]
+        elif name == b"laddr":
+            tests.append(lambda session, value=value: session.local_address == value)  # type: ignore[misc]
+        elif name == b"user":
+            if text != b"default":
+                raise CommandError(f"ERR No such user '{shown(text)}'")
+        elif name == b"skipme" and text.lower() in (b"yes", b"no"):
+            skip_me = text.lower() == b"yes"
+        else:
+            raise syntax_error()
+    return lambda session: all(test(session) for test in tests), skip_me
+
+
+def describe(session: Session, now_ms: int) -> bytes:
+    """A line of CLIENT LIST, with Redis's fields in Redis's order."""
+    flags = ("x" if session.queue is not None else "") + ("d" if session.is_dirty else "")
+    flags += "e" if session.is_no_evict else ""
+    output_bytes = session.output_bytes()
+    input_bytes = session.input_bytes()
+    fields = {
+        "id": session.id,
+        "addr": session.address,
+        "laddr": session.local_address,
+        "fd": session.descriptor,
+        "name": session.name.decode(),
+        "age": (now_ms - session.created_ms) // 1000,
+        "idle": max(0, now_ms - session.last_ms) // 1000,
+        "flags": flags or "N",
+        "db": session.database,
+        "sub": 0,
+        "psub": 0,
+        "ssub": 0,
+        "multi": -1 if session.queue is None else len(session.queue),
+        "qbuf": input_bytes,
+        "qbuf-free": 0,
+        "argv-mem": 0,
+        "multi-mem": session.queue_bytes,
+        "rbs": 0,
+        "rbp": 0,
+        "obl": 0,
+        "oll": 0,
+        "omem": output_bytes,
+        "tot-mem": SESSION_BYTES + input_bytes + output_bytes,
+        "events": "rw" if output_bytes else "r",
+        "cmd": shown(session.last_name.lower()),
+        "user": session.user.decode(),
+        "redir": -1,
+        "resp": session.protocol,
+        "lib-name": session.library_name.decode(),
+        "lib-ver": session.library_version.decode(),
+    }
+    return " ".join(f"{name}={value}" for name, value in fields.items()).encode("latin-1", "replace")
+
+
+SESSION_BYTES: Final = 24 * 1024
+"""Of an idle connection: session, parser (hiredis keeps 16 KiB), transport. Measured, rounded up."""
+
+
+declare_help("client", group="connection", since="5.0.0")

@@ -1,0 +1,182 @@
+"""When keys expire: EXPIRE and its kin, TTL and its kin, PERSIST.
+
+A time that has passed deletes the key at once, as in Redis. Seconds are rounded half up when they are read back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flin.engine.entry import make_entry
+from flin.net.arguments import EX, EXAT, PX, PXAT, ExpiryUnit, any_expiry, expire_options
+from flin.net.commands.table import FIRST_KEY, Flag, command
+from flin.net.replies import ONE, ZERO, Value
+
+if TYPE_CHECKING:
+    from flin.net.context import Context
+
+_NO_KEY: Final = -2
+_NO_EXPIRY: Final = -1
+_MS_PER_SECOND: Final = 1000
+
+
+@command(
+    "expire",
+    arity=-3,
+    flags=Flag.WRITE | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Lets a key expire after some seconds.",
+)
+def expire(context: Context, args: list[bytes]) -> Value:
+    return _expire(context, args, EX, "expire")
+
+
+@command(
+    "pexpire",
+    arity=-3,
+    flags=Flag.WRITE | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="2.6.0",
+    complexity="O(1)",
+    summary="Lets a key expire after some milliseconds.",
+)
+def pexpire(context: Context, args: list[bytes]) -> Value:
+    return _expire(context, args, PX, "pexpire")
+
+
+@command(
+    "expireat",
+    arity=-3,
+    flags=Flag.WRITE | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="1.2.0",
+    complexity="O(1)",
+    summary="Lets a key expire at a time in seconds since 1970.",
+)
+def expireat(context: Context, args: list[bytes]) -> Value:
+    return _expire(context, args, EXAT, "expireat")
+
+
+@command(
+    "pexpireat",
+    arity=-3,
+    flags=Flag.WRITE | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="2.6.0",
+    complexity="O(1)",
+    summary="Lets a key expire at a time in milliseconds since 1970.",
+)
+def pexpireat(context: Context, args: list[bytes]) -> Value:
+    return _expire(context, args, PXAT, "pexpireat")
+
+
+def _expire(context: Context, args: list[bytes], unit: ExpiryUnit, name: str) -> Value:
+    keyspace, key, now_ms = context.keyspace, args[1], context.now_ms
+    options = expire_options(args, 3)
+    expires_at_ms = any_expiry(args[2], unit, now_ms, name)
+    entry = keyspace.entry(key)
+    if entry is None:
+        return ZERO
+    value, current_ms, tag = (entry, 0, 0) if isinstance(entry, bytes) else entry
+    if not options.allow(current_ms, expires_at_ms):
+        return ZERO
+    if expires_at_ms <= now_ms:
+        keyspace.delete(key)
+    else:
+        keyspace.put(key, make_entry(value, expires_at_ms, tag))
+    return ONE
+
+
+@command(
+    "persist",
+    arity=2,
+    flags=Flag.WRITE | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="2.2.0",
+    complexity="O(1)",
+    summary="Removes a key's expiry.",
+)
+def persist(context: Context, args: list[bytes]) -> Value:
+    entry = context.keyspace.entry(args[1])
+    if entry is None or isinstance(entry, bytes) or not entry[1]:
+        return ZERO
+    value, _, tag = entry
+    context.keyspace.put(args[1], make_entry(value, 0, tag))
+    return ONE
+
+
+@command(
+    "ttl",
+    arity=2,
+    flags=Flag.READONLY | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Returns the seconds until a key expires; -1 without expiry, -2 without key.",
+)
+def ttl(context: Context, args: list[bytes]) -> Value:
+    return _in_seconds(_remaining_ms(context, args[1]))
+
+
+@command(
+    "pttl",
+    arity=2,
+    flags=Flag.READONLY | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="2.6.0",
+    complexity="O(1)",
+    summary="Returns the milliseconds until a key expires; -1 without expiry, -2 without key.",
+)
+def pttl(context: Context, args: list[bytes]) -> Value:
+    return _remaining_ms(context, args[1])
+
+
+@command(
+    "expiretime",
+    arity=2,
+    flags=Flag.READONLY | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="7.0.0",
+    complexity="O(1)",
+    summary="Returns when a key expires, in seconds since 1970; -1 without expiry, -2 without key.",
+)
+def expiretime(context: Context, args: list[bytes]) -> Value:
+    return _in_seconds(_expires_at_ms(context, args[1]))
+
+
+@command(
+    "pexpiretime",
+    arity=2,
+    flags=Flag.READONLY | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="7.0.0",
+    complexity="O(1)",
+    summary="Returns when a key expires, in milliseconds since 1970; -1 without expiry, -2 without key.",
+)
+def pexpiretime(context: Context, args: list[bytes]) -> Value:
+    return _expires_at_ms(context, args[1])
+
+
+def _expires_at_ms(context: Context, key: bytes) -> int:
+    expires_at_ms = context.keyspace.expires_at_ms(key)
+    return _NO_KEY if expires_at_ms is None else expires_at_ms or _NO_EXPIRY
+
+
+def _remaining_ms(context: Context, key: bytes) -> int:
+    expires_at_ms = _expires_at_ms(context, key)
+    return expires_at_ms - context.now_ms if expires_at_ms > 0 else expires_at_ms
+
+
+def _in_seconds(ms: int) -> int:
+    return ms if ms < 0 else (ms + _MS_PER_SECOND // 2) // _MS_PER_SECOND

@@ -1,0 +1,42 @@
+"""The HELP subcommand of a container: its lines come from the declarations."""
+
+from __future__ import annotations
+
+from flin.errors import CommandError
+from flin.net.commands.table import Command, Flag, command, find_by_path
+from flin.net.context import Context
+from flin.net.replies import Value, shown
+
+
+def declare_help(name: str, *, group: str, since: str) -> None:
+    """Declare `name|help`. Call it after the container's other subcommands."""
+    found = find_by_path(name)
+    assert found is not None
+    container = found
+
+    @command(
+        f"{name}|help",
+        arity=2,
+        flags=Flag.LOADING | Flag.STALE,
+        group=group,
+        since=since,
+        complexity="O(1)",
+        summary="Shows the subcommands.",
+    )
+    def show_help(context: Context, args: list[bytes]) -> Value:
+        return help_lines(container)
+
+
+def unknown_or_wrong_arity(args: list[bytes]) -> CommandError:
+    """What Redis says where a subcommand itself counts its arguments."""
+    name, sub = args[0].upper().decode("latin-1"), shown(args[1])
+    return CommandError(f"ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {name} HELP.")
+
+
+def help_lines(container: Command) -> list[str]:
+    """Simple strings, laid out as Redis does."""
+    assert container.subcommands is not None
+    lines = [f"{container.name.upper()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
+    for sub, found in sorted(container.subcommands.items()):
+        lines += [sub.decode().upper(), f"    {found.summary}"]
+    return lines

@@ -1,0 +1,237 @@
+"""COMMAND: what the table of commands says, in Redis's shapes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flin.errors import CommandError
+from flin.net.commands.help import declare_help
+from flin.net.commands.table import (
+    Command,
+    Flag,
+    all_commands,
+    command,
+    container,
+    find,
+    find_by_path,
+    with_subcommands,
+)
+from flin.net.context import Context
+from flin.net.glob import compile_glob
+from flin.net.replies import Value, syntax_error
+
+_ANYTIME: Final = Flag.LOADING | Flag.STALE
+
+_SHOWN_FLAGS: Final = tuple(
+    (flag, (flag.name or "").lower())
+    for flag in (
+        Flag.WRITE,
+        Flag.READONLY,
+        Flag.DENYOOM,
+        Flag.ADMIN,
+        Flag.PUBSUB,
+        Flag.NOSCRIPT,
+        Flag.BLOCKING,
+        Flag.LOADING,
+        Flag.STALE,
+        Flag.FAST,
+        Flag.NO_AUTH,
+        Flag.NO_MULTI,
+        Flag.MOVABLEKEYS,
+        Flag.ALLOW_BUSY,
+    )
+)
+_GROUP_CATEGORIES: Final = {
+    "string": "string",
+    "generic": "keyspace",
+    "connection": "connection",
+    "transactions": "transaction",
+    "scripting": "scripting",
+}
+
+
+def command_(context: Context, args: list[bytes]) -> Value:
+    """COMMAND without a subcommand."""
+    return [describe(found) for found in all_commands()]
+
+
+container(
+    "command",
+    arity=-1,
+    flags=_ANYTIME,
+    group="server",
+    since="2.8.13",
+    summary="Describes all commands; its subcommands, some of them.",
+    alone=command_,
+)
+
+
+@command(
+    "command|count",
+    arity=2,
+    flags=_ANYTIME,
+    group="server",
+    since="2.8.13",
+    complexity="O(1)",
+    summary="Returns the number of commands.",
+)
+def command_count(context: Context, args: list[bytes]) -> Value:
+    return sum(1 for _ in all_commands())
+
+
+@command(
+    "command|info",
+    arity=-2,
+    flags=_ANYTIME,
+    group="server",
+    since="2.8.13",
+    complexity="O(N) where N is the number of commands to look up",
+    summary="Describes commands: arity, flags, keys.",
+)
+def command_info(context: Context, args: list[bytes]) -> Value:
+    if len(args) == 2:
+        return command_(context, args)
+    return [None if found is None else describe(found) for found in map(_by_path, args[2:])]
+
+
+@command(
+    "command|docs",
+    arity=-2,
+    flags=_ANYTIME,
+    group="server",
+    since="7.0.0",
+    complexity="O(N) where N is the number of commands to look up",
+    summary="Returns the commands' documentation.",
+)
+def command_docs(context: Context, args: list[bytes]) -> Value:
+    chosen = all_commands() if len(args) == 2 else map(_by_path, args[2:])
+    return {found.name.encode(): document(found) for found in chosen if found is not None}
+
+
+@command(
+    "command|list",
+    arity=-2,
+    flags=_ANYTIME,
+    group="server",
+    since="7.0.0",
+    complexity="O(N) where N is the total number of commands",
+    summary="Returns the commands' names.",
+)
+def command_list(context: Context, args: list[bytes]) -> Value:
+    if len(args) == 2:
+        return [found.name.encode() for found in all_commands()]
+    if len(args) != 5 or args[2].lower() != b"filterby":
+        raise syntax_error()
+    kind = args[3].lower()
+    if kind == b"module":
+        return []
+    if kind == b"aclcat":
+        wanted = args[4].lower().decode("latin-1")
+        return [found.name.encode() for found in _everything() if wanted in categories(found)]
+    if kind == b"pattern":
+        glob = compile_glob(args[4].lower())
+        return [found.name.encode() for found in _everything() if glob.matches(found.name.encode())]
+    raise syntax_error()
+
+
+@command(
+    "command|getkeys",
+    arity=-4,
+    flags=_ANYTIME,
+    group="server",
+    since="2.8.13",
+    complexity="O(N) where N is the number of arguments to the command",
+    summary="Returns the keys of a request.",
+)
+def command_getkeys(context: Context, args: list[bytes]) -> Value:
+    request = args[2:]
+    found = find(request[0])
+    if found is not None and found.subcommands is not None and len(request) > 1:
+        found = found.subcommands.get(request[1].lower())
+    if found is None:
+        raise CommandError("ERR Invalid command specified")
+    if not found.keys.first and found.keys.find is None:
+        raise CommandError("ERR The command has no key arguments")
+    if not found.minimum <= len(request) <= found.maximum:
+        raise CommandError("ERR Invalid number of arguments specified for command")
+    positions = found.keys.positions(request)
+    if not positions:
+        raise CommandError("ERR Invalid arguments specified for command")
+    return [request[position] for position in positions]
+
+
+def _everything() -> list[Command]:
+    """Containers' subcommands included, as COMMAND LIST FILTERBY shows them."""
+    return sorted({*all_commands(), *with_subcommands()}, key=lambda found: found.name)
+
+
+def _by_path(name: bytes) -> Command | None:
+    return find_by_path(name.decode("latin-1").lower())
+
+
+def categories(found: Command) -> list[str]:
+    """The ACL categories, as Redis derives them from flags and group."""
+    flags = found.flags
+    names: list[str] = []
+    if flags & Flag.WRITE:
+        names.append("write")
+    if flags & Flag.READONLY:
+        names.append("read")
+    if flags & Flag.ADMIN:
+        names += ["admin", "dangerous"]
+    if flags & Flag.PUBSUB:
+        names.append("pubsub")
+    names.append("fast" if flags & Flag.FAST else "slow")
+    if flags & Flag.BLOCKING:
+        names.append("blocking")
+    if found.group in _GROUP_CATEGORIES and found.subcommands is None:
+        names.append(_GROUP_CATEGORIES[found.group])
+    return list(dict.fromkeys([*names, *found.categories]))
+
+
+def describe(found: Command) -> list[Any]:
+    """An element of COMMAND: name, arity, flags, first, last, step, categories, tips, key specs, subcommands."""
+    keys = found.keys
+    return [
+        found.name.encode(),
+        found.arity,
+        [name for flag, name in _SHOWN_FLAGS if found.flags & flag],
+        keys.first,
+        keys.last,
+        keys.step,
+        ["@" + name for name in categories(found)],
+        [],
+        _key_specifications(found),
+        [] if found.subcommands is None else [describe(sub) for _, sub in sorted(found.subcommands.items())],
+    ]
+
+
+def _key_specifications(found: Command) -> list[Any]:
+    keys = found.keys
+    if not keys.first:
+        return []
+    last = keys.last - keys.first if keys.last > 0 else keys.last
+    access = ["RW", "access", "update"] if found.is_write else ["RO", "access"]
+    return [
+        {
+            b"flags": access,
+            b"begin_search": {b"type": b"index", b"spec": {b"index": keys.first}},
+            b"find_keys": {b"type": b"range", b"spec": {b"lastkey": last, b"keystep": keys.step, b"limit": 0}},
+        }
+    ]
+
+
+def document(found: Command) -> dict[bytes, Any]:
+    """A value of COMMAND DOCS."""
+    shown: dict[bytes, Any] = {
+        b"summary": found.summary.encode(),
+        b"since": found.since.encode(),
+        b"group": found.group.encode(),
+        b"complexity": found.complexity.encode(),
+    }
+    if found.subcommands is not None:
+        shown[b"subcommands"] = {sub.name.encode(): document(sub) for _, sub in sorted(found.subcommands.items())}
+    return shown
+
+
+declare_help("command", group="server", since="5.0.0")

@@ -1,0 +1,305 @@
+"""Commands over keys of any type: DEL, EXISTS, TYPE, COPY, RENAME, OBJECT and their kin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flin.engine.entry import Live
+from flin.errors import CommandError
+from flin.net.arguments import option_name, parse_int32
+from flin.net.commands.table import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Flag, Keys, command, container
+from flin.net.numbers import maybe_int64
+from flin.net.replies import NO_SUCH_KEY, OK, ONE, ZERO, Value, simple, syntax_error
+
+if TYPE_CHECKING:
+    from flin.net.context import Context
+    from flin.net.keyspace import Keyspace
+
+_TYPE_NAMES: Final = {0: b"string"}
+_NO_TYPE: Final = simple(b"none")
+_UNKNOWN_TYPE: Final = b"unknown"
+
+
+def type_name(entry: Live) -> bytes:
+    """What TYPE and SCAN's TYPE option call the entry. A tag that a newer Flin wrote is unknown, not an error."""
+    return _TYPE_NAMES.get(0 if isinstance(entry, bytes) else entry[2], _UNKNOWN_TYPE)
+
+
+@command(
+    "del",
+    arity=-2,
+    flags=Flag.WRITE,
+    keys=ALL_KEYS,
+    group="generic",
+    since="1.0.0",
+    complexity="O(N) for N keys",
+    summary="Deletes keys and returns how many there were.",
+)
+def delete(context: Context, args: list[bytes]) -> Value:
+    keyspace = context.keyspace
+    found = [key for key in dict.fromkeys(args[1:]) if keyspace.exists(key)]
+    for key in found:
+        keyspace.delete(key)
+    return len(found)
+
+
+@command(
+    "unlink",
+    arity=-2,
+    flags=Flag.WRITE | Flag.FAST,
+    keys=ALL_KEYS,
+    group="generic",
+    since="4.0.0",
+    complexity="O(N) for N keys",
+    summary="The same as DEL: deleting never waits here.",
+)
+def unlink(context: Context, args: list[bytes]) -> Value:
+    return delete(context, args)
+
+
+@command(
+    "exists",
+    arity=-2,
+    flags=Flag.READONLY | Flag.FAST,
+    keys=ALL_KEYS,
+    group="generic",
+    since="1.0.0",
+    complexity="O(N) for N keys",
+    summary="Counts how many of the keys exist; a key named twice counts twice.",
+)
+def exists(context: Context, args: list[bytes]) -> Value:
+    return sum([context.keyspace.exists(key) for key in args[1:]])
+
+
+@command(
+    "touch",
+    arity=-2,
+    flags=Flag.READONLY | Flag.FAST,
+    keys=ALL_KEYS,
+    group="generic",
+    since="3.2.1",
+    complexity="O(N) for N keys",
+    summary="Counts how many of the keys exist. No time of access is kept.",
+)
+def touch(context: Context, args: list[bytes]) -> Value:
+    return exists(context, args)
+
+
+@command(
+    "type",
+    arity=2,
+    flags=Flag.READONLY | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Returns the type of what a key holds, or none.",
+)
+def type_(context: Context, args: list[bytes]) -> Value:
+    entry = context.keyspace.entry(args[1])
+    return _NO_TYPE if entry is None else simple(type_name(entry))
+
+
+@command(
+    "copy",
+    arity=-3,
+    flags=Flag.WRITE | Flag.DENYOOM,
+    keys=FIRST_TWO_KEYS,
+    group="generic",
+    since="6.2.0",
+    complexity="O(1)",
+    summary="Copies a key's value and expiry to another key, also in another database.",
+)
+def copy(context: Context, args: list[bytes]) -> Value:
+    source, destination = args[1], args[2]
+    target, replace = _copy_options(context, args)
+    if target is context.keyspace and source == destination:
+        raise CommandError("ERR source and destination objects are the same")
+    entry = context.keyspace.entry(source)
+    if entry is None or (target.exists(destination) and not replace):
+        return ZERO
+    target.put(destination, entry)
+    return ONE
+
+
+def _copy_options(context: Context, args: list[bytes]) -> tuple[Keyspace, bool]:
+    """Where to, and whether a key there is replaced: DB index, REPLACE, in any order."""
+    target, replace = context.keyspace, False
+    position = 3
+    while position < len(args):
+        name = option_name(args[position])
+        if name == b"REPLACE":
+            replace = True
+        elif name == b"DB" and position + 1 < len(args):
+            target = _database(context, args[position + 1])
+            position += 1
+        else:
+            raise syntax_error()
+        position += 1
+    return target, replace
+
+
+def _database(context: Context, text: bytes) -> Keyspace:
+    index = parse_int32(text)
+    if not 0 <= index < context.services.config.databases:
+        raise CommandError("ERR DB index is out of range")
+    return context.services.keyspaces[index]
+
+
+@command(
+    "rename",
+    arity=3,
+    flags=Flag.WRITE,
+    keys=FIRST_TWO_KEYS,
+    group="generic",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Renames a key, over whatever the new name held.",
+)
+def rename(context: Context, args: list[bytes]) -> Value:
+    entry = _existing(context, args[1])
+    if args[1] != args[2]:
+        _move(context.keyspace, args, entry)
+    return OK
+
+
+@command(
+    "renamenx",
+    arity=3,
+    flags=Flag.WRITE | Flag.FAST,
+    keys=FIRST_TWO_KEYS,
+    group="generic",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Renames a key if nothing has the new name.",
+)
+def renamenx(context: Context, args: list[bytes]) -> Value:
+    entry = _existing(context, args[1])
+    if context.keyspace.exists(args[2]):
+        return ZERO
+    _move(context.keyspace, args, entry)
+    return ONE
+
+
+def _existing(context: Context, key: bytes) -> Live:
+    entry = context.keyspace.entry(key)
+    if entry is None:
+        raise CommandError(NO_SUCH_KEY)
+    return entry
+
+
+def _move(keyspace: Keyspace, args: list[bytes], entry: Live) -> None:
+    keyspace.put(args[2], entry)
+    keyspace.delete(args[1])
+
+
+# OBJECT. Redis tells how it keeps a value in memory; here the answers follow from the value alone, as Redis would
+# give them for one that was just set.
+
+_OBJECT_KEY: Final = Keys(2, 2, 1)
+_LONGEST_EMBEDDED: Final = 44  # bytes of a string that Redis keeps in one allocation with its header
+_SHARED_INTEGERS: Final = 10_000  # Redis shares one object for each of 0 to 9999 …
+_SHARED_COUNT: Final = (1 << 31) - 1  # … and says so by this number of references
+
+_OBJECT_HELP: Final = (
+    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ENCODING <key>",
+    "    Return the kind of internal representation used in order to store the value",
+    "    associated with a <key>.",
+    "FREQ <key>",
+    "    Return the access frequency index of the <key>. The returned integer is",
+    "    proportional to the logarithm of the recent access frequency of the key.",
+    "IDLETIME <key>",
+    "    Return the idle time of the <key>, that is the approximated number of",
+    "    seconds elapsed since the last access to the key.",
+    "REFCOUNT <key>",
+    "    Return the number of references of the value associated with the specified",
+    "    <key>.",
+    "HELP",
+    "    Prints this help.",
+)
+
+container("object", group="generic", since="2.2.3", summary="Tells about the value of a key.")
+
+
+@command(
+    "object|encoding",
+    arity=3,
+    flags=Flag.READONLY,
+    keys=_OBJECT_KEY,
+    group="generic",
+    since="2.2.3",
+    complexity="O(1)",
+    summary="Returns how Redis would keep the value in memory.",
+)
+def object_encoding(context: Context, args: list[bytes]) -> Value:
+    value = context.keyspace.value(args[2])
+    if value is None:
+        return None
+    if maybe_int64(value) is not None:
+        return b"int"
+    return b"embstr" if len(value) <= _LONGEST_EMBEDDED else b"raw"
+
+
+@command(
+    "object|refcount",
+    arity=3,
+    flags=Flag.READONLY,
+    keys=_OBJECT_KEY,
+    group="generic",
+    since="2.2.3",
+    complexity="O(1)",
+    summary="Returns the number of references Redis would count.",
+)
+def object_refcount(context: Context, args: list[bytes]) -> Value:
+    value = context.keyspace.value(args[2])
+    if value is None:
+        return None
+    number = maybe_int64(value)
+    return _SHARED_COUNT if number is not None and 0 <= number < _SHARED_INTEGERS else 1
+
+
+@command(
+    "object|idletime",
+    arity=3,
+    flags=Flag.READONLY,
+    keys=_OBJECT_KEY,
+    group="generic",
+    since="2.2.3",
+    complexity="O(1)",
+    summary="Returns 0 for a key that exists: no time of access is kept.",
+)
+def object_idletime(context: Context, args: list[bytes]) -> Value:
+    return ZERO if context.keyspace.exists(args[2]) else None
+
+
+@command(
+    "object|freq",
+    arity=3,
+    flags=Flag.READONLY,
+    keys=_OBJECT_KEY,
+    group="generic",
+    since="4.0.0",
+    complexity="O(1)",
+    summary="Refused for a key that exists: no frequency of access is kept.",
+)
+def object_freq(context: Context, args: list[bytes]) -> Value:
+    if not context.keyspace.exists(args[2]):
+        return None
+    raise CommandError(
+        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
+        "between policies at runtime LRU and LFU data will take some time to adjust."
+    )
+
+
+@command(
+    "object|help",
+    arity=2,
+    flags=Flag.LOADING | Flag.STALE,
+    group="generic",
+    since="6.2.0",
+    complexity="O(1)",
+    summary="Lists the subcommands.",
+)
+def object_help(context: Context, args: list[bytes]) -> Value:
+    return list(_OBJECT_HELP)

@@ -1,0 +1,81 @@
+"""The command reference, `docs/commands.md`, made from the declarations: `python -m flin.net.commands.reference`.
+
+A test fails while the document differs from what this makes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Final
+
+import flin.net.commands.every  # declares every command
+from flin.net.commands.table import MANY, Command, Flag, all_commands
+
+_HEAD = """# Commands
+
+Every command that the server knows, made from the declarations in `flin/net/commands/` by
+`python -m flin.net.commands.reference > docs/commands.md`. Arguments are counted without the command's name.
+What differs from Redis 7.0 is listed in [redis-differences.md](redis-differences.md).
+"""
+
+_INTERNAL: Final = Flag.BRIEF | Flag.UNQUEUED  # for dispatch alone; Redis has no such flags
+
+_TITLES: Final = {
+    "string": "Strings",
+    "generic": "Keys",
+    "transactions": "Transactions",
+    "connection": "Connections",
+    "server": "Server",
+    "scripting": "Scripting",
+    "pubsub": "Publish and subscribe",
+}
+
+
+def render() -> str:
+    """The whole document."""
+    return "\n".join([_HEAD, *_groups()])
+
+
+def _groups() -> Iterator[str]:
+    order = list(_TITLES)
+    known = sorted(_declared(), key=lambda command: (order.index(command.group), command.name))
+    for group, commands in groupby(known, key=lambda command: command.group):
+        yield f"## {_TITLES[group]}\n"
+        yield "| command | arguments | what it does | flags | time | since Redis |"
+        yield "|---|---|---|---|---|---|"
+        yield from map(_row, commands)
+        yield ""
+
+
+def _declared() -> Iterator[Command]:
+    """Commands with subcommands are shown by these."""
+    for command in all_commands():
+        if command.subcommands is None:
+            yield command
+        else:
+            yield from command.subcommands.values()
+
+
+def _row(command: Command) -> str:
+    name = command.name.upper().replace("|", " ")
+    flags = ", ".join(str(flag.name).lower() for flag in Flag if flag & command.flags & ~_INTERNAL)
+    return (
+        f"| `{name}` | {_arguments(command)} | {command.summary} | {flags} | {command.complexity} | {command.since} |"
+    )
+
+
+def _arguments(command: Command) -> str:
+    """How many follow the name (a subcommand's has two words)."""
+    words = 1 + command.name.count("|")
+    least = command.minimum - words
+    if command.maximum == MANY:
+        return f"{least} or more"
+    most = command.maximum - words
+    return str(least) if least == most else f"{least} to {most}"
+
+
+if __name__ == "__main__":
+    assert flin.net.commands
+    sys.stdout.write(render())

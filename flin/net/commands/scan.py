@@ -1,0 +1,180 @@
+"""Walks over all keys: KEYS, SCAN, RANDOMKEY. Each works a page of keys at a time and lets others run in between.
+
+Keys come in order, so a pattern that begins with literal bytes is answered from the keys with that prefix alone.
+SCAN's guarantee is Redis's: a key that is there during the whole scan is returned at least once.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from flin.engine.entry import Live
+from flin.engine.key import prefix_stop
+from flin.errors import CommandError
+from flin.net.arguments import option_name
+from flin.net.commands.keys import type_name
+from flin.net.commands.table import Flag, command
+from flin.net.glob import Glob, compile_glob
+from flin.net.numbers import parse_int64
+from flin.net.replies import Slices, syntax_error
+
+if TYPE_CHECKING:
+    from flin.net.context import Context
+    from flin.net.keyspace import Keyspace
+
+_SLICE_STEPS: Final = 1 << 20  # of a pattern's search, 5 ms at worst: the limit for one key in glob.py too
+_DEFAULT_COUNT: Final = 10  # Redis's own
+_EVERYTHING: Final = compile_glob(b"*")
+_END: Final = b"0"  # the cursor of a scan that is done, and of one that begins
+# As C's strtoul reads it; more than 20 digits after the zeros cannot fit 64 bits.
+_CURSOR: Final = re.compile(rb"(?:([+-]?)0*([0-9]{1,20}))?")
+_CURSOR_END: Final = 1 << 64
+
+
+@command(
+    "keys",
+    arity=2,
+    flags=Flag.READONLY,
+    group="generic",
+    since="1.0.0",
+    complexity="O(N) for N keys with the pattern's literal prefix",
+    summary="Returns all keys that match a pattern, in order.",
+    categories=("dangerous",),
+)
+def keys(context: Context, args: list[bytes]) -> Slices:
+    glob = compile_glob(args[1])
+    found: list[bytes] = []
+    for names, _ in _walk(context.keyspace, glob, None):
+        found.extend(filter(glob.matches, names))
+        yield
+    return found
+
+
+@command(
+    "randomkey",
+    arity=1,
+    flags=Flag.READONLY,
+    group="generic",
+    since="1.0.0",
+    complexity="O(N) for N keys",
+    summary="Returns one of the keys; each is equally likely.",
+)
+def randomkey(context: Context, args: list[bytes]) -> Slices:
+    keyspace = context.keyspace
+    number = yield from keyspace.count()
+    while number:
+        target = random.randrange(number)
+        number = 0
+        for names, _ in keyspace.pages():
+            if target < number + len(names):
+                return names[target - number]
+            number += len(names)
+            yield
+        # The count includes expired keys that are not swept yet. Now their number is known: once more.
+    return None
+
+
+@command(
+    "scan",
+    arity=-2,
+    flags=Flag.READONLY,
+    group="generic",
+    since="2.8.0",
+    complexity="O(1) per call, O(N) for a whole scan of N keys",
+    summary="Returns some keys and the cursor to go on with; 0 at the end.",
+)
+def scan(context: Context, args: list[bytes]) -> Slices:
+    cursors, database = context.services.cursors, context.session.database
+    cursor, options = _parse_cursor(args[1]), _scan_options(args)
+    last = cursors.find(cursor, database) if cursor else None
+    found: list[bytes] = []
+    left = options.count
+    for names, entries in _walk(context.keyspace, options.glob, last):
+        taken = names[:left]
+        found.extend(name for name, entry in zip(taken, entries, strict=False) if options.accept(name, entry))
+        if taken:
+            last = taken[-1]
+        if len(taken) < len(names):
+            assert last is not None
+            return [b"%d" % cursors.save(database, last, cursor), found]
+        left -= len(taken)
+        yield
+    return [_END, found]
+
+
+@dataclass(slots=True)
+class _ScanOptions:
+    count: int = _DEFAULT_COUNT
+    glob: Glob = _EVERYTHING
+    type: bytes | None = None
+
+    def accept(self, key: bytes, entry: Live) -> bool:
+        return self.glob.matches(key) and (self.type is None or type_name(entry) == self.type)
+
+
+def _scan_options(args: list[bytes]) -> _ScanOptions:
+    """COUNT number, MATCH pattern, TYPE name, in any order."""
+    options = _ScanOptions()
+    for position in range(2, len(args), 2):
+        name = option_name(args[position])
+        if position + 1 == len(args):
+            raise syntax_error()
+        argument = args[position + 1]
+        if name == b"COUNT":
+            options.count = parse_int64(argument)
+            if options.count < 1:
+                raise syntax_error()
+        elif name == b"MATCH":
+            options.glob = compile_glob(argument)
+        elif name == b"TYPE":
+            options.type = argument.lower()
+        else:
+            raise syntax_error()
+    return options
+
+
+def _parse_cursor(text: bytes) -> int:
+    found = _CURSOR.fullmatch(text)
+    cursor = int(found[2] or b"0") if found else _CURSOR_END
+    if cursor >= _CURSOR_END:
+        raise CommandError("ERR invalid cursor")
+    # A negative one is some large number in Redis: no cursor that anybody was given, here neither.
+    return -cursor if found and found[1] == b"-" else cursor
+
+
+def _walk(keyspace: Keyspace, glob: Glob, after: bytes | None) -> Iterator[tuple[list[bytes], list[Live]]]:
+    """Pages of the keys above `after` that may match, in order."""
+    only = glob.literal
+    if only is not None:
+        entry = keyspace.entry(only) if after is None or after < only else None
+        return iter([] if entry is None else [([only], [entry])])
+    prefix = glob.prefix
+    if not prefix or (after is not None and after >= prefix):
+        pages = keyspace.pages(after, stop=prefix_stop(prefix))
+    else:
+        pages = _from_prefix(keyspace, prefix)
+    return _portions(pages, glob.searched) if glob.searched else pages
+
+
+def _portions(
+    pages: Iterator[tuple[list[bytes], list[Live]]], searched: int
+) -> Iterator[tuple[list[bytes], list[Live]]]:
+    """The same in smaller pages, so that a slice with a costly pattern is no longer than others."""
+    for names, entries in pages:
+        longest = max(map(len, names), default=0) + 1
+        size = max(1, _SLICE_STEPS // (longest * searched))
+        for start in range(0, len(names), size):
+            yield names[start : start + size], entries[start : start + size]
+
+
+def _from_prefix(keyspace: Keyspace, prefix: bytes) -> Iterator[tuple[list[bytes], list[Live]]]:
+    """The key that is the prefix itself, then those above it."""
+    entry = keyspace.entry(prefix)
+    pages = keyspace.pages(prefix, stop=prefix_stop(prefix))
+    if entry is not None:
+        yield [prefix], [entry]
+    yield from pages

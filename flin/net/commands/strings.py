@@ -1,0 +1,355 @@
+"""Commands over strings: GET, SET and their kin. A string is a key's whole value, up to 512 MB.
+
+A command that changes part of a value (APPEND, SETRANGE) keeps the key's expiry; one that replaces the value drops it
+unless KEEPTTL says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flin.engine.entry import Live, make_entry
+from flin.errors import CommandError
+from flin.net.arguments import EX, PX, ExpiryUnit, getex_options, positive_expiry, set_options
+from flin.net.commands.table import ALL_KEYS, FIRST_KEY, KEYS_AND_VALUES, Flag, command
+from flin.net.numbers import parse_int64
+from flin.net.replies import EMPTY_BULK, OK, ONE, WRONG_TYPE, ZERO, Value, wrong_arity
+
+if TYPE_CHECKING:
+    from flin.net.context import Context
+    from flin.net.keyspace import Keyspace
+
+MAX_STRING_BYTES: Final = 512 * 1024 * 1024
+"""Redis's default proto-max-bulk-len: no command may make a longer string."""
+
+
+def string_at(keyspace: Keyspace, key: bytes) -> tuple[bytes | None, int]:
+    """The string at the key (None: absent) and when it expires in ms (0: never). WRONGTYPE for another type."""
+    entry = keyspace.entry(key)
+    if entry is None or isinstance(entry, bytes):
+        return entry, 0
+    value, expires_at_ms, tag = entry
+    if tag:
+        raise CommandError(WRONG_TYPE)
+    return value, expires_at_ms
+
+
+@command(
+    "get",
+    arity=2,
+    flags=Flag.READONLY | Flag.FAST,
+    keys=FIRST_KEY,
+    group="string",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Returns the string at a key.",
+)
+def get(context: Context, args: list[bytes]) -> Value:
+    return context.keyspace.bulk(args[1])
+
+
+@command(
+    "set",
+    arity=-3,
+    flags=Flag.WRITE | Flag.DENYOOM | Flag.BRIEF,
+    keys=FIRST_KEY,
+    group="string",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Sets a key to a string, whatever it held; on conditions and with an expiry if wanted.",
+)
+def set_(context: Context, args: list[bytes]) -> Value:
+    if len(args) == 3:
+        context.keyspace.put_value(args[1], args[2])
+        return OK
+    return _set_with_options(context, args)
+
+
+def _set_with_options(context: Context, args: list[bytes]) -> Value:
+    keyspace, key, value = context.keyspace, args[1], args[2]
+    options = set_options(args, 3)
+    expires_at_ms = 0
+    if options.expiry is not None:
+        expires_at_ms = positive_expiry(options.expiry, options.unit, context.now_ms, "set")
+    old = keyspace.value(key) if options.get else None
+    if options.if_absent or options.if_present or options.keep_ttl:
+        current_ms = keyspace.expires_at_ms(key)
+        if (options.if_absent and current_ms is not None) or (options.if_present and current_ms is None):
+            return old
+        if options.keep_ttl:
+            expires_at_ms = current_ms or 0
+    keyspace.put(key, make_entry(value, expires_at_ms))
+    return old if options.get else OK
+
+
+@command(
+    "setex",
+    arity=4,
+    flags=Flag.WRITE | Flag.DENYOOM | Flag.BRIEF,
+    keys=FIRST_KEY,
+    group="string",
+    since="2.0.0",
+    complexity="O(1)",
+    summary="Sets a key to a string that expires after some seconds.",
+)
+def setex(context: Context, args: list[bytes]) -> Value:
+    return _set_expiring(context, args, EX, "setex")
+
+
+@command(
+    "psetex",
+    arity=4,
+    flags=Flag.WRITE | Flag.DENYOOM | Flag.BRIEF,
+    keys=FIRST_KEY,
+    group="string",
+    since="2.6.0",
+    complexity="O(1)",
+    summary="Sets a key to a string that expires after some milliseconds.",
+)
+def psetex(context: Context, args: list[bytes]) -> Value:
+    return _set_expiring(context, args, PX, "psetex")
+
+
+def _set_expiring(context: Context, args: list[bytes], unit: ExpiryUnit, name: str) -> Value:
+    expires_at_ms = positive_expiry(args[2], unit, context.now_ms, name)
+    context.keyspace.put(args[1], make_entry(args[3], expires_at_ms))
+    return OK
+
+
+@command(
+    "setnx",
+    arity=3,
+    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
+    keys=FIRST_KEY,
+    group="string",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Sets a key to a string if the key does not exist.",
+)
+def setnx(context: Context, args: list[bytes]) -> Value:
+    if context.keyspace.exists(args[1]):
+        return ZERO
+    context.keyspace.put_value(args[1], args[2])
+    return ONE
+
+
+@command(
+    "getset",
+    arity=3,
+    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
+    keys=FIRST_KEY,
+    group="string",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Sets a key to a string and returns the one it held.",
+)
+def getset(context: Context, args: list[bytes]) -> Value:
+    old = context.keyspace.value(args[1])
+    context.keyspace.put_value(args[1], args[2])
+    return old
+
+
+@command(
+    "getdel",
+    arity=2,
+    flags=Flag.WRITE | Flag.FAST,
+    keys=FIRST_KEY,
+    group="string",
+    since="6.2.0",
+    complexity="O(1)",
+    summary="Returns the string at a key and deletes the key.",
+)
+def getdel(context: Context, args: list[bytes]) -> Value:
+    value = context.keyspace.value(args[1])
+    if value is not None:
+        context.keyspace.delete(args[1])
+    return value
+
+
+@command(
+    "getex",
+    arity=-2,
+    flags=Flag.WRITE | Flag.FAST,
+    keys=FIRST_KEY,
+    group="string",
+    since="6.2.0",
+    complexity="O(1)",
+    summary="Returns the string at a key and sets or removes the key's expiry.",
+)
+def getex(context: Context, args: list[bytes]) -> Value:
+    keyspace, key = context.keyspace, args[1]
+    options = getex_options(args, 2)
+    value, current_ms = string_at(keyspace, key)
+    if value is None:
+        return None
+    if options.expiry is not None:
+        expires_at_ms = positive_expiry(options.expiry, options.unit, context.now_ms, "getex")
+        if expires_at_ms <= context.now_ms:
+            keyspace.delete(key)
+        else:
+            keyspace.put(key, make_entry(value, expires_at_ms))
+    elif options.persist and current_ms:
+        keyspace.put(key, value)
+    return value
+
+
+@command(
+    "mget",
+    arity=-2,
+    flags=Flag.READONLY | Flag.FAST,
+    keys=ALL_KEYS,
+    group="string",
+    since="1.0.0",
+    complexity="O(N) for N keys",
+    summary="Returns the strings at several keys; null for a key that is absent or holds no string.",
+)
+def mget(context: Context, args: list[bytes]) -> Value:
+    entry = context.keyspace.entry
+    return [_string_or_none(entry(key)) for key in args[1:]]
+
+
+def _string_or_none(entry: Live | None) -> bytes | None:
+    if entry is None or isinstance(entry, bytes):
+        return entry
+    return None if entry[2] else entry[0]
+
+
+@command(
+    "mset",
+    arity=-3,
+    flags=Flag.WRITE | Flag.DENYOOM,
+    keys=KEYS_AND_VALUES,
+    group="string",
+    since="1.0.1",
+    complexity="O(N) for N keys",
+    summary="Sets several keys to strings, all at once.",
+)
+def mset(context: Context, args: list[bytes]) -> Value:
+    if len(args) % 2 == 0:
+        raise wrong_arity("mset")
+    _put_all(context.keyspace, args)
+    return OK
+
+
+@command(
+    "msetnx",
+    arity=-3,
+    flags=Flag.WRITE | Flag.DENYOOM,
+    keys=KEYS_AND_VALUES,
+    group="string",
+    since="1.0.1",
+    complexity="O(N) for N keys",
+    summary="Sets several keys to strings, all at once, if none of them exists.",
+)
+def msetnx(context: Context, args: list[bytes]) -> Value:
+    if len(args) % 2 == 0:
+        raise wrong_arity("msetnx")
+    exists = context.keyspace.exists
+    if any(exists(key) for key in args[1::2]):
+        return ZERO
+    _put_all(context.keyspace, args)
+    return ONE
+
+
+def _put_all(keyspace: Keyspace, args: list[bytes]) -> None:
+    put_value = keyspace.put_value
+    for key, value in zip(args[1::2], args[2::2], strict=True):
+        put_value(key, value)
+
+
+@command(
+    "append",
+    arity=3,
+    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
+    keys=FIRST_KEY,
+    group="string",
+    since="2.0.0",
+    complexity="O(N) for a string of N bytes",
+    summary="Appends to the string at a key, or sets it.",
+)
+def append(context: Context, args: list[bytes]) -> Value:
+    value, expires_at_ms = string_at(context.keyspace, args[1])
+    _check_length(len(value or b""), len(args[2]))
+    value = args[2] if value is None else value + args[2]
+    context.keyspace.put(args[1], make_entry(value, expires_at_ms))
+    return len(value)
+
+
+@command(
+    "strlen",
+    arity=2,
+    flags=Flag.READONLY | Flag.FAST,
+    keys=FIRST_KEY,
+    group="string",
+    since="2.2.0",
+    complexity="O(1)",
+    summary="Returns the length of the string at a key.",
+)
+def strlen(context: Context, args: list[bytes]) -> Value:
+    return len(context.keyspace.value(args[1]) or b"")
+
+
+@command(
+    "getrange",
+    arity=4,
+    flags=Flag.READONLY,
+    keys=FIRST_KEY,
+    group="string",
+    since="2.4.0",
+    complexity="O(N) for N bytes returned",
+    summary="Returns part of the string at a key; both ends are included, negative ones count from the string's end.",
+)
+def getrange(context: Context, args: list[bytes]) -> Value:
+    start, stop = parse_int64(args[2]), parse_int64(args[3])
+    value = context.keyspace.value(args[1])
+    if not value or (start < 0 and stop < 0 and start > stop):
+        return EMPTY_BULK
+    length = len(value)
+    # An end before the string's beginning means its first byte, in Redis and so here.
+    first = max(start + length, 0) if start < 0 else start
+    last = max(stop + length, 0) if stop < 0 else stop
+    return value[first : last + 1]
+
+
+@command(
+    "substr",
+    arity=4,
+    flags=Flag.READONLY,
+    keys=FIRST_KEY,
+    group="string",
+    since="1.0.0",
+    complexity="O(N) for N bytes returned",
+    summary="The old name of GETRANGE.",
+)
+def substr(context: Context, args: list[bytes]) -> Value:
+    return getrange(context, args)
+
+
+@command(
+    "setrange",
+    arity=4,
+    flags=Flag.WRITE | Flag.DENYOOM,
+    keys=FIRST_KEY,
+    group="string",
+    since="2.2.0",
+    complexity="O(N) for a string of N bytes",
+    summary="Overwrites part of the string at a key from an offset on; zero bytes fill a gap before it.",
+)
+def setrange(context: Context, args: list[bytes]) -> Value:
+    offset = parse_int64(args[2])
+    if offset < 0:
+        raise CommandError("ERR offset is out of range")
+    key, part = args[1], args[3]
+    value, expires_at_ms = string_at(context.keyspace, key)
+    value = value or b""
+    if not part:
+        return len(value)
+    _check_length(offset, len(part))
+    value = value[:offset].ljust(offset, b"\0") + part + value[offset + len(part) :]
+    context.keyspace.put(key, make_entry(value, expires_at_ms))
+    return len(value)
+
+
+def _check_length(length: int, added: int) -> None:
+    if length + added > MAX_STRING_BYTES:
+        raise CommandError("ERR string exceeds maximum allowed size (proto-max-bulk-len)")

@@ -1,0 +1,260 @@
+"""The table of commands: one declaration per command, and everything that is known about it.
+
+Arity checks, the gates of dispatch, COMMAND, COMMAND DOCS, the keys to prefetch and `docs/commands.md` all read these
+declarations, so nothing about a command is said twice. A declaration is a decorator over the handler:
+
+    @command("get", arity=2, flags=Flag.READONLY | Flag.FAST, keys=FIRST_KEY, group="string", since="1.0.0",
+             complexity="O(1)", summary="Returns the string value of a key.")
+    def get(context: Context, args: list[bytes]) -> Value: ...
+
+A subcommand is declared with a bar, `"client|id"`, after its container (`container("client", …)`); its arity counts
+the container's name. This module knows no handler: `commands/__init__.py` imports them all.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from flin.net.replies import Value
+
+if TYPE_CHECKING:
+    from flin.net.context import Context
+
+Handler: TypeAlias = Callable[["Context", list[bytes]], Value]
+"""Takes the session's context and the request, name first; returns a value to encode, or raises CommandError."""
+
+FindKeys: TypeAlias = Callable[[list[bytes]], list[int]]
+"""The positions of the keys in a request whose keys no triple can name."""
+
+
+class Flag(IntFlag):
+    """What the gates of dispatch and COMMAND INFO know of a command; the names are Redis's, in lower case."""
+
+    NONE = 0
+    WRITE = 1
+    READONLY = 2
+    DENYOOM = 4
+    ADMIN = 8
+    NOSCRIPT = 16
+    BLOCKING = 32
+    LOADING = 64
+    STALE = 128
+    FAST = 256
+    NO_AUTH = 512  # may be sent before authentication
+    NO_MULTI = 1024  # refused inside MULTI
+    MOVABLEKEYS = 2048
+    ALLOW_BUSY = 4096
+    UNQUEUED = 8192  # runs at once inside MULTI (EXEC, DISCARD, MULTI, WATCH, QUIT, RESET). Not a flag of Redis
+    SKIP_SLOWLOG = 16384
+    PUBSUB = 32768
+    BRIEF = 65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Which arguments are keys: first, last (negative: from the end) and step, as COMMAND INFO shows them."""
+
+    first: int = 0
+    last: int = 0
+    step: int = 0
+    find: FindKeys | None = None
+
+    def positions(self, args: list[bytes]) -> list[int]:
+        """The positions of the keys in this request; those beyond its end are left out."""
+        if self.find is not None:
+            return self.find(args)
+        if not self.first:
+            return []
+        last = self.last if self.last >= 0 else len(args) + self.last
+        return list(range(self.first, min(last, len(args) - 1) + 1, self.step))
+
+
+NO_KEYS: Final = Keys()
+FIRST_KEY: Final = Keys(1, 1, 1)
+FIRST_TWO_KEYS: Final = Keys(1, 2, 1)
+ALL_KEYS: Final = Keys(1, -1, 1)
+KEYS_AND_VALUES: Final = Keys(1, -1, 2)
+
+MANY: Final = 1 << 30
+"""The maximum of a command that takes any number of arguments; the parser stops long before."""
+
+
+class Command:
+    """A declared command. `minimum` and `maximum` bound the number of arguments, the name included."""
+
+    __slots__ = (
+        "arity",
+        "calls",
+        "categories",
+        "complexity",
+        "container",
+        "failed_calls",
+        "flags",
+        "group",
+        "handler",
+        "is_brief",
+        "is_unqueued",
+        "is_write",
+        "keys",
+        "maximum",
+        "microseconds",
+        "minimum",
+        "name",
+        "rejected_calls",
+        "since",
+        "subcommands",
+        "summary",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        handler: Handler,
+        *,
+        arity: int,
+        flags: Flag,
+        keys: Keys,
+        group: str,
+        since: str,
+        complexity: str,
+        summary: str,
+        categories: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name  # lower case; "container|subcommand" for a subcommand
+        self.handler = handler
+        self.arity = arity
+        self.minimum = abs(arity)
+        self.maximum = arity if arity > 0 else MANY
+        self.flags = flags
+        self.is_write = bool(flags & Flag.WRITE)
+        self.is_brief = bool(flags & (Flag.FAST | Flag.BRIEF)) and not flags & (Flag.UNQUEUED | Flag.NO_AUTH)
+        self.is_brief = self.is_brief and not inspect.isgeneratorfunction(handler)
+        self.is_unqueued = bool(flags & Flag.UNQUEUED)
+        self.keys = keys
+        self.group = group
+        self.since = since
+        self.complexity = complexity
+        self.summary = summary
+        self.categories = categories  # of ACL, beyond those that flags and group imply
+        self.subcommands: dict[bytes, Command] | None = None  # by lower-case name, for a container
+        self.calls = 0
+        self.failed_calls = 0
+        self.rejected_calls = 0
+        self.microseconds = 0
+
+    def __repr__(self) -> str:
+        return f"<Command {self.name}>"
+
+
+_commands: Final[dict[str, Command]] = {}
+
+BY_NAME: Final[dict[bytes, Command]] = {}
+"""Each name in lower and in upper case, exactly as clients send them."""
+
+BRIEF: Final[dict[bytes, Command]] = {}
+"""Those of them that dispatch runs without a clock: fast or brief, no container, never in slices."""
+
+
+def command(
+    name: str,
+    *,
+    arity: int,
+    flags: Flag,
+    group: str,
+    since: str,
+    complexity: str,
+    summary: str,
+    keys: Keys = NO_KEYS,
+    categories: tuple[str, ...] = (),
+) -> Callable[[Handler], Handler]:
+    """Declare the handler below as this command. arity counts the name; negative: at least so many."""
+
+    def declare(handler: Handler) -> Handler:
+        _add(
+            Command(
+                name,
+                handler,
+                arity=arity,
+                flags=flags,
+                keys=keys,
+                group=group,
+                since=since,
+                complexity=complexity,
+                summary=summary,
+                categories=categories,
+            )
+        )
+        return handler
+
+    return declare
+
+
+def container(
+    name: str,
+    *,
+    group: str,
+    since: str,
+    summary: str,
+    arity: int = -2,
+    flags: Flag = Flag.NONE,
+    alone: Handler | None = None,
+) -> None:
+    """Declare a command that has subcommands: dispatch goes straight to them. `alone` runs where none is given."""
+    found = Command(
+        name,
+        alone or _never_called,
+        arity=arity,
+        flags=flags,
+        keys=NO_KEYS,
+        group=group,
+        since=since,
+        complexity="Depends on subcommand.",
+        summary=summary,
+    )
+    found.subcommands = {}
+    _add(found)
+
+
+def find(name: bytes) -> Command | None:
+    """The command of this name in any mixture of cases."""
+    return BY_NAME.get(name) or BY_NAME.get(name.lower())
+
+
+def find_by_path(name: str) -> Command | None:
+    """The command or subcommand ("client|id") of this lower-case name."""
+    return _commands.get(name)
+
+
+def all_commands() -> Iterator[Command]:
+    """Every command without subcommands' own entries, in order of name."""
+    return (found for name, found in sorted(_commands.items()) if "|" not in name)
+
+
+def with_subcommands() -> Iterator[Command]:
+    """Every command that can run, subcommands in place of their containers' own, in order of name."""
+    return (found for _, found in sorted(_commands.items()) if found.subcommands is None)
+
+
+def _add(added: Command) -> None:
+    if added.name in _commands:
+        raise ValueError(f"the command {added.name} is declared twice")
+    _commands[added.name] = added
+    parent, bar, sub = added.name.partition("|")
+    if bar:
+        siblings = _commands[parent].subcommands
+        if siblings is None:
+            raise ValueError(f"{parent} is no container")
+        siblings[sub.encode()] = added
+        return
+    for name in (added.name.encode(), added.name.upper().encode()):
+        BY_NAME[name] = added
+        if added.is_brief:
+            BRIEF[name] = added
+
+
+def _never_called(context: Context, args: list[bytes]) -> Value:
+    raise AssertionError("dispatch resolves the subcommand of a container")

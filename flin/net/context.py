@@ -1,0 +1,60 @@
+"""What a handler sees: its session, the keyspace it selected, the tick's clock and the server's services.
+
+One context lives as long as its session, so a command allocates none. A handler never sees a socket, and it reads all
+that it needs before it changes anything: a read may raise ColdRead, and then the whole handler runs again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flin.net.keyspace import Keyspace
+    from flin.net.replies import Value
+    from flin.net.services import Services
+    from flin.net.session import Session
+
+
+class Context:
+    """`context.keyspace` is the selected database; `context.services` is the rest of the server."""
+
+    __slots__ = ("keyspace", "services", "session")
+
+    def __init__(self, services: Services, session: Session) -> None:
+        self.services = services
+        self.session = session
+        self.keyspace: Keyspace = services.keyspaces[session.database]
+
+    @property
+    def now_ms(self) -> int:
+        """The tick's clock, milliseconds since 1970: one value for a whole command or transaction."""
+        return self.services.tick.now_ms
+
+    def select(self, database: int) -> None:
+        """Make another database the session's own. The caller has checked the number."""
+        self.session.database = database
+        self.keyspace = self.services.keyspaces[database]
+
+    def begin_transaction(self) -> None:
+        """MULTI: from now on dispatch queues what is not flagged UNQUEUED."""
+        self.session.begin_queue()
+
+    def end_transaction(self) -> None:
+        """DISCARD: the queue and every WATCH are gone."""
+        self.session.end_queue(server_is_open=self.services.is_open)
+
+    def run_transaction(self) -> Value:
+        """EXEC: NULL_ARRAY if a watched key was touched, else the values of the queued commands, run whole.
+
+        Raises CommandError (EXECABORT) where a command was refused while queueing, and ColdRead before anything ran.
+        """
+        return self.services.run_transaction(self)
+
+    def watch(self, keys: list[bytes]) -> None:
+        """WATCH: EXEC fails if one of the keys is written, flushed or expires from now on."""
+        for key in keys:
+            self.keyspace.watch(self.session, key)
+
+    def unwatch(self) -> None:
+        """UNWATCH."""
+        self.session.unwatch()

@@ -1,0 +1,266 @@
+"""INFO: figures about the server in Redis's sections and names, and a section of Flin's own.
+
+Clients read a few of them: ioredis waits for `loading:0`, tools read `redis_version`, `used_memory`, the keyspace.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import flin
+from flin.net.commands.connection import REDIS_VERSION
+from flin.net.commands.table import with_subcommands
+from flin.net.replies import Slices, Verbatim
+
+if TYPE_CHECKING:
+    from flin.net.services import Services
+
+Figures = dict[str, Any]
+
+COUNT_SLICES: Final = 20
+"""INFO shows exact numbers of keys where so many slices suffice to settle them, else the last ones known: clients that
+wait for INFO when they connect must not wait for a count of millions."""
+
+
+def render_info(services: Services, asked: list[str]) -> Slices:
+    """The sections asked for; without any the default ones. In slices: the keys are counted first."""
+    names = _chosen(asked)
+    if "keyspace" in names:
+        yield from _count_keys(services)
+    sections = [_section(title, make(services)) for title, make in _SECTIONS.items() if title.lower() in names]
+    return Verbatim("\r\n".join(sections).encode("utf-8", "replace"))
+
+
+def _count_keys(services: Services) -> Slices:
+    for keyspace in services.keyspaces:
+        counting = keyspace.count()
+        for _ in range(COUNT_SLICES):
+            try:
+                next(counting)
+            except StopIteration:
+                break
+            yield
+
+
+def _chosen(asked: list[str]) -> set[str]:
+    everything = {title.lower() for title in _SECTIONS}
+    default = everything - {"commandstats"}
+    if not asked:
+        return default
+    chosen: set[str] = set()
+    for name in asked:
+        if name == "default":
+            chosen |= default
+        elif name in ("all", "everything"):
+            chosen |= everything
+        else:
+            chosen.add(name)
+    return chosen
+
+
+def _section(title: str, figures: Mapping[str, Any]) -> str:
+    return f"# {title}\r\n" + "".join(f"{name}:{value}\r\n" for name, value in figures.items())
+
+
+def _server(services: Services) -> Figures:
+    uptime = (services.store.now_ms() - services.started_ms) // 1000
+    return {
+        "redis_version": REDIS_VERSION.decode(),
+        "flin_version": flin.__version__,
+        "redis_mode": "standalone",
+        "mode": "standalone",
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "arch_bits": 64 if sys.maxsize > 1 << 32 else 32,
+        "python_version": platform.python_version(),
+        "multiplexing_api": services.event_loop,
+        "process_id": os.getpid(),
+        "run_id": services.run_id,
+        "tcp_port": services.port,
+        "server_time_usec": services.store.now_ms() * 1000,
+        "uptime_in_seconds": uptime,
+        "uptime_in_days": uptime // 86_400,
+        "executable": sys.executable,
+    }
+
+
+def _clients(services: Services) -> Figures:
+    sessions = services.sessions.values()
+    return {
+        "connected_clients": len(services.connections),
+        "cluster_connections": 0,
+        "maxclients": services.config.maxclients,
+        "client_recent_max_input_buffer": max((session.input_bytes() for session in sessions), default=0),
+        "client_recent_max_output_buffer": max((session.output_bytes() for session in sessions), default=0),
+        "blocked_clients": 0,
+        "tracking_clients": 0,
+    }
+
+
+def _memory(services: Services) -> Figures:
+    used = _resident_bytes()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    limit = services.config.options.memory_limit
+    return {
+        "used_memory": used,
+        "used_memory_human": human_size(used),
+        "used_memory_rss": used,
+        "used_memory_rss_human": human_size(used),
+        "used_memory_peak": peak,
+        "used_memory_peak_human": human_size(peak),
+        "maxmemory": 0,
+        "maxmemory_human": "0B",
+        "maxmemory_policy": "noeviction",
+        "memory_limit": limit,
+        "memory_limit_human": human_size(limit),
+        "mem_clients_normal": services.buffered_bytes(),
+        "mem_fragmentation_ratio": "1.00",
+        "mem_allocator": "python",
+    }
+
+
+def _persistence(services: Services) -> Figures:
+    store = services.store
+    return {
+        "loading": 0,
+        "async_loading": 0,
+        "rdb_changes_since_last_save": 0,
+        "rdb_bgsave_in_progress": 0,
+        "rdb_last_bgsave_status": "ok",
+        "aof_enabled": 1,
+        "aof_rewrite_in_progress": 0,
+        "aof_last_write_status": "ok" if store.read_only_reason is None else "err",
+        "wal_position": store.position,
+        "wal_synced_position": store.synced_position,
+        "sync": services.config.options.sync,
+        "read_only_reason": store.read_only_reason or "",
+    }
+
+
+def _stats(services: Services) -> Figures:
+    counters = services.counters
+    return {
+        "total_connections_received": counters.connections,
+        "total_commands_processed": counters.commands,
+        "instantaneous_ops_per_sec": services.commands_per_second,
+        "total_net_input_bytes": counters.input_bytes,
+        "total_net_output_bytes": counters.output_bytes,
+        "rejected_connections": counters.rejected_connections,
+        "expired_keys": services.engine_statistics().get("background", {}).get("swept_keys", 0),
+        "evicted_keys": 0,
+        "keyspace_hits": sum(keyspace.hits for keyspace in services.keyspaces),
+        "keyspace_misses": sum(keyspace.misses for keyspace in services.keyspaces),
+        "pubsub_channels": 0,
+        "pubsub_patterns": 0,
+        "unexpected_error_replies": counters.internal_errors,
+        "total_error_replies": sum(counters.errors.values()),
+        "client_output_buffer_limit_disconnections": counters.clients_closed_for_output,
+    }
+
+
+def _replication(services: Services) -> Figures:
+    return {"role": "master", "connected_slaves": 0, "master_repl_offset": 0}
+
+
+def _cpu(services: Services) -> Figures:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "used_cpu_sys": f"{own.ru_stime:.6f}",
+        "used_cpu_user": f"{own.ru_utime:.6f}",
+        "used_cpu_sys_children": f"{children.ru_stime:.6f}",
+        "used_cpu_user_children": f"{children.ru_utime:.6f}",
+    }
+
+
+def _command_statistics(services: Services) -> Figures:
+    return {
+        f"cmdstat_{found.name}": (
+            f"calls={found.calls},usec={found.microseconds},usec_per_call={found.microseconds / found.calls:.2f},"
+            f"rejected_calls={found.rejected_calls},failed_calls={found.failed_calls}"
+        )
+        for found in with_subcommands()
+        if found.calls
+    }
+
+
+def _error_statistics(services: Services) -> Figures:
+    return {f"errorstat_{prefix}": f"count={count}" for prefix, count in sorted(services.counters.errors.items())}
+
+
+def _cluster(services: Services) -> Figures:
+    return {"cluster_enabled": 0}
+
+
+def _keyspace(services: Services) -> Figures:
+    figures: Figures = {}
+    for keyspace in services.keyspaces:
+        if keyspace.last_count:
+            figures[f"db{keyspace.database}"] = f"keys={keyspace.last_count},expires=0,avg_ttl=0"
+    return figures
+
+
+def _flin(services: Services) -> Figures:
+    """What only Flin has: hot keys, cold reads, batches, and the engine's own figures."""
+    hot = [keyspace.hot for keyspace in services.keyspaces]
+    stall = services.store.stall()
+    figures: Figures = {
+        "hot_keys": sum(cache.size() for cache in hot),
+        "hot_keys_misses": sum(cache.misses for cache in hot),
+        "hot_keys_evictions": sum(cache.evictions for cache in hot),
+        "cold_reads": services.counters.cold_reads,
+        "write_batches": services.tick.batches,
+        "write_batches_failed": services.tick.failures,
+        "protocol_errors": services.counters.protocol_errors,
+        "stall_delay_seconds": stall.delay_seconds,
+        "stall_stopped": int(stall.stopped),
+        "stall_reason": stall.reason or "",
+    }
+    return figures | _flattened("engine", services.engine_statistics())
+
+
+def _flattened(name: str, value: Any) -> Figures:
+    """Nested figures by their joined names: engine_compaction_jobs."""
+    if isinstance(value, Mapping):
+        return {key: figure for part in value for key, figure in _flattened(f"{name}_{part}", value[part]).items()}
+    return {name: value} if isinstance(value, bool | int | float | str) else {}
+
+
+def human_size(size: int) -> str:
+    """`1.44M`, as Redis writes sizes for people."""
+    if size < 1024:
+        return f"{size}B"
+    amount = float(size)
+    for unit in "KMGT":
+        amount /= 1024
+        if amount < 1024 or unit == "T":
+            return f"{amount:.2f}{unit}"
+    raise AssertionError("the loop returns at T")
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:  # not Linux: the peak is the nearest that the standard library knows
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+_SECTIONS: Final[dict[str, Callable[[Any], Figures]]] = {
+    "Server": _server,
+    "Clients": _clients,
+    "Memory": _memory,
+    "Persistence": _persistence,
+    "Stats": _stats,
+    "Replication": _replication,
+    "CPU": _cpu,
+    "Commandstats": _command_statistics,
+    "Errorstats": _error_statistics,
+    "Cluster": _cluster,
+    "Keyspace": _keyspace,
+    "Flin": _flin,
+}

@@ -1,0 +1,274 @@
+"""One database: its reads see the tick's pending batch first, its writes go into it.
+
+Keys here are users' keys; the pending batch and the store hold stored keys (engine/key.py). Database 0 is namespace 0,
+the keys that an embedded user sees; database n is internal namespace n. Reads judge expiry by the tick's clock, so an
+expired key is absent on every path. A write discards the key's ready reply and touches those who watch it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from flin.engine.entry import DELETED, Entry, Live, Page, covers
+from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
+from flin.errors import CommandError
+from flin.net.replies import WRONG_TYPE, Reply, Slices
+
+if TYPE_CHECKING:
+    from flin.net.hot_keys import HotKeys
+    from flin.net.session import Session
+    from flin.net.store import Store
+    from flin.net.tick import Tick
+
+SHORT_BYTES: Final = 1024
+"""Values up to here are not summed by the tick: it counts them, and 1,024 of them are its bound of 1 MiB."""
+
+COUNT_BUDGET: Final = 1000
+"""Look-ups of one slice of a count: at 2 microseconds each a neighbour waits 2 ms at most."""
+
+
+class Keyspace:
+    """One database of the server."""
+
+    __slots__ = (
+        "_end",
+        "_pending",
+        "_pending_get",
+        "_prefix",
+        "_ranges",
+        "_store",
+        "_tick",
+        "database",
+        "hits",
+        "hot",
+        "last_count",
+        "misses",
+        "read",
+        "watched",
+    )
+
+    def __init__(self, database: int, store: Store, tick: Tick, hot: HotKeys) -> None:
+        self.database = database
+        self.hot = hot
+        self.watched: dict[bytes, set[Session]] = {}
+        self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
+        self.last_count = 0  # the newest result of `count`
+        self.hits = 0
+        self.misses = 0
+        self._prefix = namespace_prefix(database) if database else b""
+        self._end = namespace_prefix(database + 1) if database else USER_END
+        self._store = store
+        self._tick = tick
+        self._pending = tick.pending  # one dict and one list for the life of the server, emptied by each commit
+        self._ranges = tick.ranges
+        self._pending_get: Callable[[bytes], Entry | None] = tick.pending.get
+
+    def stored(self, key: bytes) -> bytes:
+        """The stored form of a user's key in this database."""
+        return self._prefix + key if self._prefix else stored_key(key)
+
+    # Reads. Each may raise ColdRead: a handler reads everything before its first write.
+
+    def entry(self, key: bytes) -> Live | None:
+        """The live entry: bytes, or (value, expires_at_ms or 0, tag); None if absent or expired."""
+        stored = key if key < b"\xff" and not self._prefix else self.stored(key)
+        found = self._pending_get(stored)
+        if found is None and not (self._ranges and covers(self._ranges, stored)):
+            found = self.read(stored)
+        if type(found) is bytes:
+            self.hits += 1
+            return found
+        if type(found) is tuple and not (found[1] and found[1] <= self._tick.now_ms):
+            self.hits += 1
+            return found
+        self.misses += 1
+        return None
+
+    def value(self, key: bytes) -> bytes | None:
+        """The string at the key; None if absent. Raises CommandError WRONGTYPE for another type."""
+        found = self.entry(key)
+        if found is None or type(found) is bytes:
+            return found
+        assert type(found) is tuple
+        if found[2]:
+            raise CommandError(WRONG_TYPE)
+        return found[0]
+
+    def bulk(self, key: bytes) -> Reply | bytes | None:
+        """What GET answers: the ready reply of a hot key, else its value. WRONGTYPE as `value`."""
+        reply = self.hot.young.get(key)
+        if reply is not None:
+            self.hits += 1
+            return reply
+        return self._bulk_not_young(key)
+
+    def exists(self, key: bytes) -> bool:
+        return self.entry(key) is not None
+
+    def expires_at_ms(self, key: bytes) -> int | None:
+        """None: no such key; 0: it has no expiry."""
+        found = self.entry(key)
+        if found is None:
+            return None
+        return found[1] if type(found) is tuple else 0
+
+    def count(self) -> Slices:
+        """The exact number of keys, expired ones that are not swept yet included, in slices."""
+        if self._tick.in_transaction:
+            return self._count_with_pending()
+        self._tick.commit()
+        while (number := self._store.count(self.database, COUNT_BUDGET)) is None:
+            yield
+        self.last_count = number
+        return number
+
+    def pages(
+        self, after: bytes | None = None, *, stop: bytes | None = None
+    ) -> Iterator[tuple[list[bytes], list[Live]]]:
+        """Live keys above `after` and below `stop` with their entries, in order, a page at a time, as of this call.
+
+        What expires before a page is reached is left out, so a page may be empty. The pending batch is committed
+        first, so that one frozen state is walked; in a transaction, whose writes stay together, it is laid over.
+        """
+        # The smallest key above k is k with a zero byte behind it.
+        begin = self._prefix if after is None else self.stored(after) + b"\x00"
+        end = self._end if stop is None else self.stored(stop)
+        if not self._tick.in_transaction:
+            self._tick.commit()
+        pages = self._store.pages(self._store.freeze(), begin, end)
+        if self._pending or self._ranges:
+            pages = self._with_pending(pages, begin, end)
+        return self._live_pages(pages)
+
+    # Writes.
+
+    def put(self, key: bytes, entry: Live) -> None:
+        """Set the key to an entry (bytes, or make_entry(value, expires_at_ms, tag)); what was there is replaced."""
+        if type(entry) is tuple:
+            self._write(key, entry, len(entry[0]))
+        else:
+            assert type(entry) is bytes
+            self.put_value(key, entry)
+
+    def put_value(self, key: bytes, value: bytes) -> None:
+        """Set the key to a string without expiry: the whole work of an ordinary SET."""
+        if self._prefix or key >= b"\xff" or len(value) > SHORT_BYTES or self.watched:
+            self._write(key, value, len(value))
+            return
+        self._pending[key] = value
+        hot = self.hot
+        if key in hot.young or key in hot.old:
+            hot.discard(key)
+
+    def delete(self, key: bytes) -> None:
+        """Delete the key. The caller knows that it is there."""
+        self._write(key, DELETED, 0)
+
+    def clear(self) -> None:
+        """Delete every key of this database: one range delete."""
+        self.touch_all()
+        self._tick.delete_range(self._prefix, self._end)
+        self.hot.clear()
+
+    # Watching.
+
+    def watch(self, session: Session, key: bytes) -> None:
+        if session in self.watched.get(key, ()):
+            return
+        was_there = self.exists(key)
+        self.watched.setdefault(key, set()).add(session)
+        session.watched.append((self, key, was_there))
+
+    def unwatch(self, session: Session, key: bytes) -> None:
+        """Forget one watch; the session drops its own side."""
+        sessions = self.watched.get(key)
+        if sessions is not None:
+            sessions.discard(session)
+            if not sessions:
+                del self.watched[key]
+
+    def touch_all(self) -> None:
+        """Fail the EXEC of everyone who watches a key that is there now (FLUSHDB, FLUSHALL)."""
+        for key in self.watched:
+            stored = self.stored(key)
+            found = self._pending_get(stored)
+            if found is None and not covers(self._ranges, stored):
+                found = self._store.read(stored)
+            if found is not None and found is not DELETED:
+                self._touch(key)
+
+    # Modes.
+
+    def block_reads(self, *, blocking: bool) -> None:
+        """Read without ColdRead: for a transaction that has begun to write and can no longer run again."""
+        self.read = self._store.read if blocking else self._store.read_nowait
+
+    def _bulk_not_young(self, key: bytes) -> Reply | bytes | None:
+        reply = self.hot.find_old(key)
+        if reply is not None:
+            self.hits += 1
+            return reply
+        found = self.entry(key)
+        if type(found) is bytes:
+            if self.stored(key) not in self._pending:
+                self.hot.fill(key, found)
+            return found
+        if found is None:
+            return None
+        assert type(found) is tuple
+        if found[2]:
+            raise CommandError(WRONG_TYPE)
+        return found[0]
+
+    def _write(self, key: bytes, entry: Entry, size_bytes: int) -> None:
+        self._pending[self.stored(key)] = entry
+        self.hot.discard(key)
+        if self.watched:
+            self._touch(key)
+        if size_bytes > SHORT_BYTES:
+            self._tick.large_bytes += size_bytes
+
+    def _touch(self, key: bytes) -> None:
+        for session in self.watched.get(key, ()):
+            session.is_dirty = True
+
+    def _count_with_pending(self) -> int:
+        """Inside a transaction: what the pending batch changes is looked up, key by key."""
+        first, end = self._prefix, self._end
+        cleared = any(start <= first and end <= stop for start, stop in self._ranges)
+        number = 0 if cleared else self._store.count(self.database) or 0
+        for stored, entry in self._pending.items():
+            if first <= stored < end:
+                was_there = not cleared and self._store.read(stored) is not None
+                number += (entry is not DELETED) - was_there
+        return number
+
+    def _with_pending(self, pages: Iterator[Page], begin: bytes, end: bytes) -> Iterator[Page]:
+        """The pending batch laid over a frozen state."""
+        pending = sorted(
+            ((key, entry) for key, entry in self._pending.items() if begin <= key < end), key=lambda item: item[0]
+        )
+        ranges = list(self._ranges)
+        taken = 0
+        for keys, entries in pages:
+            found = {key: entry for key, entry in zip(keys, entries, strict=True) if not covers(ranges, key)}
+            while taken < len(pending) and pending[taken][0] <= keys[-1]:
+                found[pending[taken][0]] = pending[taken][1]
+                taken += 1
+            ordered = sorted(found)
+            yield ordered, [found[key] for key in ordered]
+        yield [key for key, _ in pending[taken:]], [entry for _, entry in pending[taken:]]
+
+    def _live_pages(self, pages: Iterator[Page]) -> Iterator[tuple[list[bytes], list[Live]]]:
+        cut = len(self._prefix)
+        for stored_keys, entries in pages:
+            now_ms = self._tick.now_ms
+            keys: list[bytes] = []
+            live: list[Live] = []
+            for stored, entry in zip(stored_keys, entries, strict=True):
+                if entry is DELETED or (type(entry) is tuple and entry[1] and entry[1] <= now_ms):
+                    continue
+                keys.append(stored[cut:] if cut else user_key(stored))
+                live.append(entry)
+            yield keys, live

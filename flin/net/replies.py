@@ -1,0 +1,91 @@
+"""What a handler may return, and the few finished replies that need no encoding.
+
+A handler returns plain Python values; `resp.py` turns them into bytes for the session's protocol. A `Reply` holds
+bytes that are finished already and alike in RESP2 and RESP3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Final, TypeAlias
+
+from flin.errors import CommandError
+
+
+class Reply:
+    """Finished bytes, alike in both protocols. A wrapper, because plain bytes returned by a handler are a bulk."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"Reply({self.data!r})"
+
+
+class Verbatim:
+    """Text for people (INFO, LATENCY DOCTOR): a verbatim string in RESP3, a bulk in RESP2."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+
+class NullArray:
+    """`*-1` in RESP2, `_` in RESP3: what EXEC answers when a watched key was touched."""
+
+    __slots__ = ()
+
+
+Value: TypeAlias = Any
+"""One of: Reply, bytes (bulk), int, None (null bulk), bool (RESP2: 1 or 0), float (RESP2: bulk), list or tuple
+(array), dict (map; RESP2: flat array), set or frozenset (RESP2: array), Verbatim, NULL_ARRAY, CommandError (as an
+element of an array: an error in place), str (simple string; must hold neither CR nor LF), or Slices."""
+
+Slices: TypeAlias = Generator[None, None, Any]
+"""A handler may be a generator: it yields between slices of long work and returns its value at the end. Other
+connections are served between two slices; later commands of its own connection wait. Inside EXEC it runs whole."""
+
+OK: Final = Reply(b"+OK\r\n")
+PONG: Final = Reply(b"+PONG\r\n")
+QUEUED: Final = Reply(b"+QUEUED\r\n")
+ZERO: Final = Reply(b":0\r\n")
+ONE: Final = Reply(b":1\r\n")
+NOTHING: Final = Reply(b"")  # SHUTDOWN: the end of the connection is the answer
+EMPTY_ARRAY: Final = Reply(b"*0\r\n")
+EMPTY_BULK: Final = Reply(b"$0\r\n\r\n")
+NULL_ARRAY: Final = NullArray()
+
+WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
+SYNTAX: Final = "ERR syntax error"
+NOT_AN_INTEGER: Final = "ERR value is not an integer or out of range"
+NOT_A_FLOAT: Final = "ERR value is not a valid float"
+NO_SUCH_KEY: Final = "ERR no such key"
+
+SHOWN_BYTES: Final = 128
+"""Of a client's own bytes inside an error reply, as Redis cuts them."""
+
+
+def simple(text: bytes) -> Reply:
+    """A simple string (`+text`). The text is the server's own: it holds neither CR nor LF."""
+    return Reply(b"+" + text + b"\r\n")
+
+
+def bulk(value: bytes) -> Reply:
+    """A bulk string, finished."""
+    return Reply(b"$%d\r\n%b\r\n" % (len(value), value))
+
+
+def shown(text: bytes) -> str:
+    """A client's bytes as they may stand inside an error: cut at 128 and at NUL, without CR, LF, in latin-1."""
+    return text[:SHOWN_BYTES].partition(b"\0")[0].replace(b"\r", b" ").replace(b"\n", b" ").decode("latin-1")
+
+
+def syntax_error() -> CommandError:
+    return CommandError(SYNTAX)
+
+
+def wrong_arity(name: str) -> CommandError:
+    return CommandError(f"ERR wrong number of arguments for '{name}' command")

@@ -1,0 +1,242 @@
+"""The request parser in pure Python: inline commands, the fall-back for hiredis, and the oracle of the tests.
+
+Layout of a request:  `*N CRLF` then N times `$L CRLF <L bytes> CRLF`; anything that does not begin with `*` is an
+inline command: words on one line that ends with LF or CRLF, quoted as in redis-cli.
+
+It gives the same requests for any cutting of the same bytes. As in Redis 7.0 the two bytes behind a bulk are not
+checked, and a count below one is skipped. Every error is final: after it nothing is parsed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from flin.errors import ProtocolError
+from flin.net.numbers import maybe_int64
+
+LINE_BYTES: Final = 64 * 1024
+"""The longest inline command and the longest line that announces a count (Redis: PROTO_INLINE_MAX_SIZE)."""
+
+TLS_HELLO: Final = 0x16
+"""The first byte of a TLS handshake record; no inline command begins with a control character."""
+
+CROSS_PROTOCOL_WORDS: Final = (b"post", b"host:")
+"""First words of lines of HTTP: a browser was made to talk to this port."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    arguments: int = 1024 * 1024
+    bulk_bytes: int = 512 * 1024 * 1024
+
+
+TRUSTED: Final = RequestLimits()
+UNTRUSTED: Final = RequestLimits(arguments=10, bulk_bytes=16 * 1024)
+"""Before authentication, as in Redis."""
+
+
+class CrossProtocolError(ProtocolError):
+    """Another protocol's first words: the connection closes without an answer."""
+
+
+class PythonParser:
+    """Feed bytes, take requests. `error` is set once and for all, after the requests before it were given."""
+
+    __slots__ = ("_arguments", "_buffer", "_bulk", "_missing", "_position", "error", "limits")
+
+    def __init__(self, limits: RequestLimits = TRUSTED) -> None:
+        self.limits = limits
+        self.error: ProtocolError | None = None
+        self._buffer = bytearray()
+        self._position = 0  # of the first byte not yet parsed
+        self._arguments: list[bytes] = []  # of the request that is being parsed
+        self._missing = 0  # arguments of it that are still to come; 0: between two requests
+        self._bulk = -1  # length of the announced bulk, -1: none announced
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Held for a request that is not complete."""
+        return len(self._buffer) - self._position + sum(map(len, self._arguments))
+
+    @property
+    def is_empty(self) -> bool:
+        return self._position == len(self._buffer) and not self._missing
+
+    def feed(self, data: bytes, most: int = 1 << 30) -> list[list[bytes]]:
+        """The requests that are complete now, at most so many; call again with b"" for the rest."""
+        self._buffer += data
+        requests: list[list[bytes]] = []
+        try:
+            while self.error is None and len(requests) < most:
+                request = self._maybe_request()
+                if request is None:
+                    break
+                if request:
+                    requests.append(request)
+        except ProtocolError as error:
+            self.error = error
+        if self.error is not None:
+            self._buffer.clear()
+            self._position = 0
+        elif self._position:
+            del self._buffer[: self._position]
+            self._position = 0
+        return requests
+
+    def _maybe_request(self) -> list[bytes] | None:
+        """The next request (empty: to be skipped), or None until more bytes arrive."""
+        if not self._missing:
+            if self._position == len(self._buffer):
+                return None
+            first = self._buffer[self._position]
+            if first != 0x2A:  # *
+                return self._maybe_inline(first)
+            line = self._maybe_line("too big mbulk count string")
+            if line is None:
+                return None
+            count = maybe_int64(line[1:])
+            if count is None or count > TRUSTED.arguments:
+                raise ProtocolError("Protocol error: invalid multibulk length")
+            if count > self.limits.arguments:
+                raise ProtocolError("Protocol error: unauthenticated multibulk length")
+            if count <= 0:
+                return []
+            self._missing = count
+        return self._maybe_arguments()
+
+    def _maybe_arguments(self) -> list[bytes] | None:
+        buffer = self._buffer
+        while self._missing:
+            if self._bulk < 0:
+                line = self._maybe_line("too big bulk count string")
+                if line is None:
+                    return None
+                self._bulk = self._bulk_length(line)
+            start = self._position
+            stop = start + self._bulk
+            if len(buffer) < stop + 2:
+                return None
+            self._arguments.append(bytes(buffer[start:stop]))
+            self._position = stop + 2
+            self._bulk = -1
+            self._missing -= 1
+        arguments = self._arguments
+        self._arguments = []
+        return arguments
+
+    def _bulk_length(self, line: bytes) -> int:
+        if line[:1] != b"$":
+            raise ProtocolError(f"Protocol error: expected '$', got '{_character(line)}'")
+        length = maybe_int64(line[1:])
+        if length is None or not 0 <= length <= TRUSTED.bulk_bytes:
+            raise ProtocolError("Protocol error: invalid bulk length")
+        if length > self.limits.bulk_bytes:
+            raise ProtocolError("Protocol error: unauthenticated bulk length")
+        return length
+
+    def _maybe_line(self, too_long: str) -> bytes | None:
+        """The line up to CRLF, consumed with it."""
+        end = self._buffer.find(b"\r\n", self._position, self._position + LINE_BYTES + 2)
+        if end < 0:
+            # A CR at the very end of the window may still become a line of exactly LINE_BYTES.
+            if len(self._buffer) - self._position >= LINE_BYTES + 2:
+                raise ProtocolError(f"Protocol error: {too_long}")
+            return None
+        line = bytes(self._buffer[self._position : end])
+        self._position = end + 2
+        return line
+
+    def _maybe_inline(self, first: int) -> list[bytes] | None:
+        if first == TLS_HELLO:
+            raise CrossProtocolError("a TLS handshake")
+        end = self._buffer.find(b"\n", self._position, self._position + LINE_BYTES + 1)
+        if end < 0:
+            if len(self._buffer) - self._position > LINE_BYTES:
+                raise ProtocolError("Protocol error: too big inline request")
+            return None
+        line = bytes(self._buffer[self._position : end])
+        self._position = end + 1
+        words = split_words(line.removesuffix(b"\r"))
+        if words is None:
+            raise ProtocolError("Protocol error: unbalanced quotes in request")
+        if words and words[0].lower() in CROSS_PROTOCOL_WORDS:
+            raise CrossProtocolError("HTTP")
+        if len(words) > self.limits.arguments:
+            raise ProtocolError("Protocol error: unauthenticated multibulk length")
+        return words
+
+
+_SPACES = b" \t\n\v\f\r"  # may stand between words
+_WORD_ENDS = b" \t\n\r"  # end a word that is not quoted: Redis's splitter knows fewer here
+_UNUSUAL = frozenset(b"\"'\v\f")
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+_ESCAPES = {ord("n"): b"\n", ord("r"): b"\r", ord("t"): b"\t", ord("b"): b"\b", ord("a"): b"\a"}
+
+
+def split_words(line: bytes) -> list[bytes] | None:
+    """The words of an inline command; "…" with C escapes and '…' quote. None if a quote is left open."""
+    line = line.partition(b"\0")[0]  # Redis hands the line on as a C string
+    if _UNUSUAL.isdisjoint(line):
+        return line.split()
+    words: list[bytes] = []
+    position = 0
+    while True:
+        while position < len(line) and line[position] in _SPACES:
+            position += 1
+        if position == len(line):
+            return words
+        taken = _take_word(line, position)
+        if taken is None:
+            return None
+        word, position = taken
+        words.append(word)
+
+
+def _take_word(line: bytes, position: int) -> tuple[bytes, int] | None:
+    """A word that begins here, and where it ends."""
+    word = bytearray()
+    while position < len(line) and line[position] not in _WORD_ENDS:
+        character = line[position]
+        if character in b"\"'":
+            end = _take_quoted(line, position, word)
+            # A closing quote must be followed by a space or the end.
+            if end is None or (end < len(line) and line[end] not in _SPACES):
+                return None
+            return bytes(word), end
+        word.append(character)
+        position += 1
+    return bytes(word), position
+
+
+def _take_quoted(line: bytes, position: int, word: bytearray) -> int | None:
+    """Append what stands between the quote here and its end to the word; the position behind the closing quote."""
+    quote = line[position]
+    position += 1
+    while position < len(line):
+        character = line[position]
+        if character == quote:
+            return position + 1
+        if character == 0x5C and position + 1 < len(line):  # a backslash
+            following = line[position + 1]
+            if quote == 0x27:  # inside '…' only \' is an escape
+                if following == quote:
+                    word.append(quote)
+                    position += 2
+                    continue
+            elif following == 0x78 and len(line) > position + 3 and _HEX.issuperset(line[position + 2 : position + 4]):
+                word.append(int(line[position + 2 : position + 4], 16))
+                position += 4
+                continue
+            else:
+                word += _ESCAPES.get(following, bytes((following,)))
+                position += 2
+                continue
+        word.append(character)
+        position += 1
+    return None
+
+
+def _character(line: bytes) -> str:
+    """The first byte as it may stand in an error."""
+    return line[:1].replace(b"\r", b" ").replace(b"\n", b" ").decode("latin-1")

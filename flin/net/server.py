@@ -1,0 +1,267 @@
+"""The server: opens the engine, listens, and ends cleanly.
+
+`serve` is the whole life of `flin serve`. `Server` is the part that runs on an event loop over an open store: tests
+start it on a free port over the store they want.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import logging.handlers
+import queue
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import flin
+import flin.net.commands.every  # declares them
+from flin.net.cold import ColdReads
+from flin.net.config import Config, ConfigError, ServerOptions
+from flin.net.connection import Connection
+from flin.net.cursors import keep_cursors, recall_cursors
+from flin.net.guard import STEP_SECONDS, Guard
+from flin.net.services import Services
+from flin.net.tick import Tick
+
+uvloop: Any
+try:
+    import uvloop
+except ImportError:  # asyncio's own loop serves as well, more slowly
+    uvloop = None
+
+if TYPE_CHECKING:
+    from flin.net.store import Store
+
+logger = logging.getLogger(__name__)
+
+FINISH_SECONDS: Final = 2.0
+"""At the end: for what was read to be answered and sent. The rest of the five seconds is the engine's."""
+
+OTHER_FILES: Final = 1024
+"""Left for the engine's tables, segments and pipes when connections share the process's limit of open files."""
+
+FINISH_POLL_SECONDS: Final = 0.01
+
+COLLECT_EVERY: Final = 50_000
+"""Allocations between two collections of young objects. A request is a list, freed by its last reference, so the
+collector finds nothing; at its default of 700 it looks every 15 pipelined requests (measured: 4 % of a GET)."""
+
+
+class Server:
+    """Answers clients from an open store until `stop`. All methods belong to the loop it was started on."""
+
+    def __init__(self, options: ServerOptions, store: Store) -> None:
+        self.options = options.check()
+        self.store = store
+        self.services: Services
+        self.port = 0
+        self._listeners: list[asyncio.Server] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = asyncio.Event()
+        self._is_stopped = False
+
+    async def start(self, engine_statistics: Callable[[], Mapping[str, Any]] = dict) -> None:
+        """Listen. Raises ConfigError where an address cannot be had."""
+        loop = self._loop = asyncio.get_running_loop()
+        self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="flin-sync")
+        self._cold = ColdReads(loop.call_soon_threadsafe)
+        self._fit_file_limit()
+        tick = Tick(
+            self.store,
+            loop.call_soon,
+            is_always=self.options.sync == "always",
+            executor=self._sync_thread,
+            wake=loop.call_soon_threadsafe,
+        )
+        services = self.services = Services(self.store, tick, Config(self.options))
+        recall_cursors(services.cursors, self.store)
+        services.stop = self.request_stop
+        services.engine_statistics = engine_statistics
+        services.event_loop = "uvloop" if uvloop is not None and isinstance(loop, uvloop.Loop) else "asyncio"
+        self._guard = Guard(services)
+        await self._listen()
+        services.port = self.port
+        self._timer = loop.call_later(STEP_SECONDS, self._step)
+
+    def _fit_file_limit(self) -> None:
+        """maxclients within what the operating system lets this process open."""
+        wanted = self.options.maxclients + OTHER_FILES
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        unlimited = resource.RLIM_INFINITY
+        if soft != unlimited and soft < wanted:
+            soft = wanted if hard == unlimited else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft != unlimited and soft < wanted:
+            fitting = max(1, soft - OTHER_FILES)
+            logger.warning("maxclients is %d: the operating system lets this process open %d files", fitting, soft)
+            self.options = replace(self.options, maxclients=fitting)
+
+    async def _listen(self) -> None:
+        self.port = self.options.port
+        for host in self.options.bind:
+            try:
+                listener = await self._loop.create_server(
+                    self._connection, host, self.port, backlog=self.options.tcp_backlog
+                )
+            except OSError as error:
+                await self._close_listeners()
+                raise ConfigError(f"cannot listen on {host} port {self.port}: {error.strerror or error}") from error
+            self._listeners.append(listener)
+            # Port 0 asked for any free one: further addresses get the same.
+            self.port = listener.sockets[0].getsockname()[1]
+            for listening in listener.sockets:
+                # Accepted sockets inherit both options.
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _keep_alive(listening, self.options.tcp_keepalive)
+
+    def _connection(self) -> Connection:
+        return Connection(self.services, self._cold, self._loop)
+
+    def _step(self) -> None:
+        self._timer = self._loop.call_later(STEP_SECONDS, self._step)
+        self._guard.step()
+
+    def request_stop(self) -> None:
+        """Begin the end: SIGTERM, SIGINT, SHUTDOWN."""
+        self._stopping.set()
+
+    async def wait(self) -> None:
+        """Until the end is asked for."""
+        await self._stopping.wait()
+
+    async def stop(self) -> None:
+        """Stop accepting, answer what was read, send it, make everything durable, close. Idempotent."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        self._stopping.set()
+        await self._close_listeners()
+        await self._finish_connections()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.services.tick.end()
+        if self.store.read_only_reason is None:
+            keep_cursors(self.services.cursors, self.store)
+            await self._loop.run_in_executor(self._sync_thread, self.store.sync)
+        connections = list(self.services.connections.values())
+        for connection in connections:
+            connection.close()
+        await asyncio.sleep(0)  # transports close in the loop's next round
+        for connection in connections:
+            connection.abort()
+        await asyncio.sleep(0)
+        await self._loop.run_in_executor(None, self._cold.close)
+        self._sync_thread.shutdown()
+
+    async def _finish_connections(self) -> None:
+        deadline = self._loop.time() + FINISH_SECONDS
+        while self._loop.time() < deadline:
+            if all([connection.finish() for connection in self.services.connections.values()]):  # noqa: C419 - each
+                return
+            await asyncio.sleep(FINISH_POLL_SECONDS)
+        logger.warning("some clients did not take their replies in %g s", FINISH_SECONDS)
+
+    async def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+
+def _keep_alive(listening: socket.socket, idle_seconds: int) -> None:
+    """Find dead peers as Redis does: after so long idle, three probes, a third of that time apart."""
+    if idle_seconds <= 0:
+        return
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, min(idle_seconds, 32_767))
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, min(max(1, idle_seconds // 3), 32_767))
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def serve(options: ServerOptions) -> int:
+    """Open the engine and answer clients until SIGTERM, SIGINT or SHUTDOWN. The exit code: 0 after a clean end.
+
+    Raises ConfigError, and what opening the engine raises.
+    """
+    options.check()
+    with _Diagnostics():
+        if uvloop is not None:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_serve(options))
+        return asyncio.run(_serve(options))
+
+
+async def _serve(options: ServerOptions) -> int:
+    began = time.monotonic()
+    engine = _open_engine(options)
+    try:
+        server = Server(options, engine.store)
+        await server.start(engine.stats)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.request_stop)
+        print(_start_line(options, server, engine, time.monotonic() - began), flush=True)
+        _tune_collector()
+        await server.wait()
+        logger.info("stopping")
+        await server.stop()
+    finally:
+        # In a thread: signals go on being taken, and a second one changes nothing.
+        await asyncio.get_running_loop().run_in_executor(None, engine.close)
+    return 0
+
+
+def _open_engine(options: ServerOptions) -> Any:
+    import flin.engine
+
+    # The server keeps ready replies of hot keys instead of the engine's values.
+    return flin.engine.open(
+        options.dir,
+        sync=options.sync,
+        memory_limit=options.memory_limit,
+        shards=options.shards,
+        value_cache=False,
+        # It holds writers back itself, by their connections; a commit must not wait on the loop.
+        stall_writers=False,
+    )
+
+
+def _start_line(options: ServerOptions, server: Server, engine: Any, seconds: float) -> str:
+    recovered = engine.stats()["wal"]["replayed_operations"]
+    return (
+        f"flin {flin.__version__} is ready on {' '.join(options.bind)} port {server.port}: directory {options.dir}, "
+        f"sync {options.sync}, {recovered} records recovered, {seconds:.2f} s"
+    )
+
+
+def _tune_collector() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, 20, 100)
+
+
+class _Diagnostics:
+    """Records go to stderr through a queue and a thread: a full pipe there never blocks the loop."""
+
+    def __enter__(self) -> None:
+        records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._handler = logging.handlers.QueueHandler(records)
+        self._listener = logging.handlers.QueueListener(records, handler)
+        root = logging.getLogger("flin")
+        root.addHandler(self._handler)
+        root.setLevel(logging.INFO)
+        self._listener.start()
+
+    def __exit__(self, *exception: object) -> None:
+        logging.getLogger("flin").removeHandler(self._handler)
+        self._listener.stop()

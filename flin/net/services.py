@@ -1,0 +1,181 @@
+"""The server's parts as handlers and dispatch reach them: one object, shared by every session.
+
+It names no transport. `server.py` builds it; tests build one around a fake store.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from flin.engine.key import KEYS_END
+from flin.net.commands.table import with_subcommands
+from flin.net.cursors import Cursors
+from flin.net.dispatch import run_transaction
+from flin.net.hot_keys import HotKeys
+from flin.net.keyspace import Keyspace
+from flin.net.session import Session
+from flin.net.slowlog import Slowlog
+
+if TYPE_CHECKING:
+    from flin.net.config import Config
+    from flin.net.connection import Connection
+    from flin.net.context import Context
+    from flin.net.replies import Value
+    from flin.net.store import Store
+    from flin.net.tick import Tick
+
+PROTECTED = (
+    "DENIED Flin is running in protected mode because no password is set. In this mode connections are only accepted "
+    "from the loopback interface. To connect from another computer set a password (requirepass), or turn protected "
+    "mode off (protected-mode no) if you are sure that nobody else can reach this port."
+)
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the start or CONFIG RESETSTAT."""
+
+    connections: int = 0
+    rejected_connections: int = 0
+    commands: int = 0
+    errors: dict[str, int] = field(default_factory=dict)  # by prefix
+    internal_errors: int = 0
+    input_bytes: int = 0
+    output_bytes: int = 0
+    cold_reads: int = 0
+    clients_closed_for_output: int = 0
+    protocol_errors: int = 0
+
+    def reset(self) -> None:
+        """In place: connections hold a reference."""
+        for field_ in fields(self):
+            setattr(self, field_.name, {} if field_.name == "errors" else 0)
+
+    def count_error(self, text: str) -> None:
+        prefix = text.partition(" ")[0]
+        # A handler's own prefixes are few; a flood of made-up ones must not grow this without bound.
+        if prefix in self.errors or len(self.errors) < 128:
+            self.errors[prefix] = self.errors.get(prefix, 0) + 1
+
+
+class Services:
+    """`is_open` joins what all sessions' gates have in common; `refresh` computes it and tells every session."""
+
+    def __init__(self, store: Store, tick: Tick, config: Config) -> None:
+        self.store = store
+        self.tick = tick
+        self.config = config
+        self.keyspaces = make_keyspaces(store, tick, config)
+        self.counters = Counters()
+        self.slowlog = Slowlog()
+        self.started_ms = store.now_ms()
+        self.cursors = Cursors(self.started_ms)
+        self.sessions: dict[int, Session] = {}
+        self.connections: dict[int, Connection] = {}  # those that were admitted, by session id
+        self.is_open = True
+        self.stop: Callable[[], None] = _nothing  # SHUTDOWN
+        self.engine_statistics: Callable[[], Mapping[str, Any]] = dict
+        self._next_session_id = 1
+        self.port = 0
+        self.event_loop = "asyncio"
+        self.run_id = secrets.token_hex(20)
+        self.commands_per_second = 0
+        self.refresh()
+        tick.after_commit = self.maybe_refresh
+
+    def refresh(self) -> None:
+        """After a change of the stall, of read-only, of CONFIG: which gates every session has to look at."""
+        self.is_open = self._gates_are_open()
+        for session in self.sessions.values():
+            session.refresh(server_is_open=self.is_open)
+
+    def maybe_refresh(self) -> None:
+        """After each batch and by the clock: tell the sessions only if something changed."""
+        if self._gates_are_open() != self.is_open:
+            self.refresh()
+
+    def _gates_are_open(self) -> bool:
+        stall = self.store.stall()
+        return not (
+            stall.stopped
+            or stall.delay_seconds
+            or self.store.read_only_reason is not None
+            or self.config.times_every_command
+        )
+
+    def buffered_bytes(self) -> int:
+        """What all clients' buffers hold."""
+        return sum(connection.output_bytes() + connection.input_bytes() for connection in self.connections.values())
+
+    def open_session(self, address: str, local_address: str) -> Session:
+        """A new client's session. Without a password everybody is authenticated."""
+        session = Session(
+            self._next_session_id,
+            address,
+            local_address,
+            self.tick.now_ms,
+            authenticated=not self.config.requires_password,
+        )
+        self._next_session_id += 1
+        session.refresh(server_is_open=self.is_open)
+        self.sessions[session.id] = session
+        return session
+
+    def close_session(self, session: Session) -> None:
+        session.unwatch()
+        self.sessions.pop(session.id, None)
+        self.connections.pop(session.id, None)
+
+    def refusal_of(self, session: Session) -> str | None:
+        """Why a new connection is turned away, or None."""
+        if self.config.protected_mode and not self.config.requires_password and not is_loopback(session.address):
+            return PROTECTED
+        if len(self.connections) >= self.config.maxclients:
+            return "ERR max number of clients reached"
+        return None
+
+    def run_transaction(self, context: Context) -> Value:
+        """EXEC, which is dispatch's work: contexts cannot name dispatch, which runs on them."""
+        return run_transaction(context)
+
+    def block_reads(self, *, blocking: bool) -> None:
+        """See Keyspace.block_reads; for every database, since a command may touch two."""
+        for keyspace in self.keyspaces:
+            keyspace.block_reads(blocking=blocking)
+
+    def reset_counters(self) -> None:
+        self.counters.reset()
+        for keyspace in self.keyspaces:
+            keyspace.hits = keyspace.misses = 0
+        for command in with_subcommands():
+            command.calls = command.failed_calls = command.rejected_calls = command.microseconds = 0
+
+    def clear_all(self) -> None:
+        """FLUSHALL."""
+        for keyspace in self.keyspaces:
+            keyspace.touch_all()
+        self.tick.delete_range(b"", KEYS_END)
+        for keyspace in self.keyspaces:
+            keyspace.hot.clear()
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a peer's address, as `host:port`, is this machine's own; a Unix socket's is."""
+    host = address.rpartition(":")[0].strip("[]")
+    return not host or host == "::1" or host.startswith(("127.", "::ffff:127.")) or host == "?"
+
+
+def make_keyspaces(store: Store, tick: Tick, config: Config) -> list[Keyspace]:
+    """Database 0 gets three quarters of the hot keys' memory: it is the one that nearly everybody uses."""
+    count = config.databases
+    capacity = config.hot_keys_bytes
+    first = capacity if count == 1 else capacity * 3 // 4
+    rest = 0 if count == 1 else (capacity - first) // (count - 1)
+    return [Keyspace(database, store, tick, HotKeys(rest if database else first)) for database in range(count)]
+
+
+def _nothing() -> None:
+    pass

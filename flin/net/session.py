@@ -1,0 +1,137 @@
+"""A session: what is remembered of a client between two requests. Its transport is connection.py's.
+
+`is_open` joins the gates of dispatch that are usually open; it is computed again (`refresh`) whenever one of its causes
+changes, so that an ordinary request tests one boolean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from flin.net.replies import Value
+from flin.net.resp import encode2, encode3
+
+if TYPE_CHECKING:
+    from flin.net.commands.table import Command
+    from flin.net.keyspace import Keyspace
+
+RESP2: Final = 2
+RESP3: Final = 3
+
+
+class Session:
+    """One client's state. The callables at the end are given by its connection; tests may leave them."""
+
+    __slots__ = (
+        "address",
+        "close",
+        "close_after_reply",
+        "created_ms",
+        "database",
+        "descriptor",
+        "encode",
+        "id",
+        "input_bytes",
+        "is_authenticated",
+        "is_dirty",
+        "is_no_evict",
+        "is_no_touch",
+        "is_open",
+        "last_ms",
+        "last_name",
+        "library_name",
+        "library_version",
+        "local_address",
+        "name",
+        "on_trust",
+        "output_bytes",
+        "protocol",
+        "queue",
+        "queue_bytes",
+        "queue_failed",
+        "requests",
+        "user",
+        "watched",
+    )
+
+    def __init__(self, session_id: int, address: str, local_address: str, now_ms: int, *, authenticated: bool) -> None:
+        self.id = session_id
+        self.address = address
+        self.local_address = local_address
+        self.descriptor = -1  # of its socket, for CLIENT LIST
+        self.created_ms = now_ms
+        self.last_ms = now_ms
+        self.is_authenticated = authenticated
+        self.user = b"default"
+        self.protocol = RESP2
+        self.encode: Callable[[Value], bytes] = encode2
+        self.database = 0
+        self.name = b""
+        self.library_name = b""
+        self.library_version = b""
+        self.last_name = b"NULL"  # of the newest command, as sent, or its path
+        self.is_no_evict = False
+        self.is_no_touch = False
+        self.requests = 0
+        # A transaction: None outside MULTI, else the queued commands with their requests.
+        self.queue: list[tuple[Command, list[bytes]]] | None = None
+        self.queue_bytes = 0
+        self.queue_failed = False  # a command was refused while queueing: EXEC answers EXECABORT
+        self.watched: list[tuple[Keyspace, bytes, bool]] = []  # keyspace, key, whether it was there
+        self.is_dirty = False  # a watched key was touched: EXEC answers null
+        self.is_open = False
+        self.close_after_reply = False
+        self.close: Callable[[], None] = _nothing
+        self.output_bytes: Callable[[], int] = _zero
+        self.input_bytes: Callable[[], int] = _zero
+        self.on_trust: Callable[[bool], None] = _nothing_about
+
+    def speak(self, protocol: int) -> None:
+        """RESP2 or RESP3 from the next reply on."""
+        self.protocol = protocol
+        self.encode = encode3 if protocol == RESP3 else encode2
+
+    def set_authenticated(self, authenticated: bool, *, server_is_open: bool) -> None:
+        """AUTH, HELLO … AUTH, RESET. The parser's limits follow."""
+        if self.is_authenticated != authenticated:
+            self.is_authenticated = authenticated
+            self.on_trust(authenticated)
+        self.refresh(server_is_open=server_is_open)
+
+    def refresh(self, *, server_is_open: bool) -> None:
+        """Compute the boolean of the usually open gates. Call it after authentication, MULTI, EXEC, DISCARD, RESET."""
+        self.is_open = server_is_open and self.is_authenticated and self.queue is None
+
+    def begin_queue(self) -> None:
+        """MULTI."""
+        self.queue = []
+        self.queue_failed = False
+        self.is_open = False
+
+    def end_queue(self, *, server_is_open: bool) -> None:
+        """EXEC and DISCARD: no transaction and no watched keys any more."""
+        self.queue = None
+        self.queue_bytes = 0
+        self.queue_failed = False
+        self.unwatch()
+        self.refresh(server_is_open=server_is_open)
+
+    def unwatch(self) -> None:
+        self.is_dirty = False
+        if self.watched:
+            for keyspace, key, _ in self.watched:
+                keyspace.unwatch(self, key)
+            self.watched.clear()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _nothing_about(trusted: bool) -> None:
+    pass
+
+
+def _zero() -> int:
+    return 0

@@ -1,0 +1,67 @@
+"""What the server asks of the engine, as a protocol: the engine's store has this shape, and so has the tests' fake.
+
+Keys and pages here are stored keys (engine/key.py). Expiry is judged by the caller, except where a method says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from flin.engine.entry import Entry, Page, Range
+
+
+class Stall(Protocol):
+    """Whether writers must wait for flushes and compactions: not at all, for a moment each, or until it is over."""
+
+    @property
+    def delay_seconds(self) -> float: ...
+
+    @property
+    def stopped(self) -> bool: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+class Store(Protocol):
+    @property
+    def position(self) -> int:
+        """Of the WAL: everything committed so far lies below it."""
+
+    @property
+    def synced_position(self) -> int: ...
+
+    @property
+    def read_only_reason(self) -> str | None: ...
+
+    def read(self, key: bytes) -> Entry | None:
+        """The newest entry, live or expired, never DELETED. May wait for the disk."""
+
+    def read_nowait(self, key: bytes) -> Entry | None:
+        """The same; raises ColdRead where it would wait."""
+
+    def commit(self, batch: dict[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
+        """One WAL frame, then applied; the ranges are older than the entries. Keeps no reference to the batch.
+
+        Returns the WAL position behind the frame; raises StorageError or ReadOnlyError, and then nothing happened.
+        """
+
+    def sync(self) -> None:
+        """Make everything committed durable. Blocks; any thread; StorageError."""
+
+    def freeze(self) -> Any:
+        """The present state, for `pages`."""
+
+    def pages(self, state: Any, start: bytes, stop: bytes, reverse: bool = False) -> Iterator[Page]:
+        """Pages of live and expired entries from start (inclusive) to stop (exclusive), without tombstones."""
+
+    def count(self, namespace: int = 0, budget: int | None = None) -> int | None:
+        """Exact number of keys; None when the budget of look-ups did not suffice: call again."""
+
+    def clear(self) -> None:
+        """Delete everything, in every namespace."""
+
+    def stall(self) -> Stall: ...
+
+    def now_ms(self) -> int: ...

@@ -1,0 +1,224 @@
+"""A tick: one round of the event loop, with the batch of its writes and the replies that wait for it.
+
+Theory. Commands of all connections that arrive in one round write into one pending batch and append their replies to
+their connections' output. At the end of the round (`call_soon`), or when the batch holds 1 MiB, the batch becomes one
+WAL frame. Only then may replies leave: at once in the sync modes `interval` and `never`, in `always` when the WAL is
+synced up to the position that they are tagged with. Replies of a tick without writes carry a tag too: they may have
+shown a write of an earlier tick that is not synced yet.
+
+If the WAL write fails, the batch is dropped and every connection with output from this tick is told MISCONF once and
+closed: nobody has seen, and memory does not hold, what is not logged.
+
+This module knows no transport: an `Outlet` is what a connection shows of itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Final, Protocol
+
+from flin.engine.entry import Entry, Range
+from flin.errors import FlinError
+
+if TYPE_CHECKING:
+    from flin.net.store import Store
+
+logger = logging.getLogger(__name__)
+
+BATCH_ENTRIES: Final = 1024
+"""With values of at most 1 KiB (longer ones are summed in `large_bytes`) this bounds a batch to about 1 MiB."""
+
+BATCH_BYTES: Final = 1 << 20
+"""A longer frame makes every waiting reply wait longer and gains nothing: the WAL write is one copy either way."""
+
+MISCONF: Final = (
+    "MISCONF Errors writing to the write-ahead log, so this write was not accepted. "
+    "Commands that may modify the data set are disabled while it lasts. See the server's diagnostics."
+)
+
+
+class TickFailed(Exception):
+    """The WAL refused the batch; every connection of this tick was told and closed. Unwinds the running command."""
+
+
+class Outlet(Protocol):
+    """A connection, as far as the tick knows it."""
+
+    def release(self) -> None:
+        """Send what was said in this tick."""
+
+    def hold(self, position: int) -> None:
+        """Keep what was said in this tick until the WAL is synced up to the position."""
+
+    def release_held(self, synced_position: int) -> bool:
+        """Send what was held for a position up to this one; whether something is still held."""
+
+    def fail(self, error: str) -> None:
+        """Drop what was said in this tick, send this error instead and close."""
+
+
+class Tick:
+    """The present round. `pending` is one dict for ever; `now_ms` is the clock of the commands that run."""
+
+    __slots__ = (
+        "_call_soon",
+        "_executor",
+        "_holding",
+        "_is_always",
+        "_is_scheduled",
+        "_is_syncing",
+        "_outlets",
+        "_store",
+        "_wake",
+        "after_commit",
+        "batches",
+        "clock",
+        "failures",
+        "in_transaction",
+        "large_bytes",
+        "now_ms",
+        "pending",
+        "ranges",
+    )
+
+    def __init__(
+        self,
+        store: Store,
+        call_soon: Callable[[Callable[[], None]], object],
+        *,
+        is_always: bool = False,
+        executor: Executor | None = None,
+        wake: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        """executor runs `store.sync` (one thread), wake is the loop's call_soon_threadsafe: both only for `always`."""
+        self.pending: dict[bytes, Entry] = {}
+        self.ranges: list[Range] = []  # deletes of the pending batch, older than its entries
+        self.in_transaction = False  # EXEC runs: its writes stay in one frame, so nothing may commit in between
+        self.now_ms = store.now_ms()
+        self.large_bytes = 0
+        self.batches = 0
+        self.failures = 0
+        self.after_commit: Callable[[], None] = _nothing  # told after each batch, and after a failed one
+        self._store = store
+        self.clock = store.now_ms
+        self._call_soon = call_soon
+        self._is_scheduled = False
+        self._outlets: list[Outlet] = []
+        self._is_always = is_always
+        self._executor = executor
+        self._wake = wake
+        self._is_syncing = False
+        self._holding: deque[Outlet] = deque()
+
+    def enter(self, outlet: Outlet) -> None:
+        """A connection begins to say something in this tick. Once per connection and tick."""
+        self._outlets.append(outlet)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._call_soon(self.end)
+
+    def refresh_clock(self) -> None:
+        self.now_ms = self.clock()
+
+    @property
+    def is_full(self) -> bool:
+        """Time to commit, between two commands: a command's writes stay in one frame."""
+        return len(self.pending) >= BATCH_ENTRIES or self.large_bytes >= BATCH_BYTES
+
+    def commit(self) -> None:
+        """Make the pending batch a frame now. Raises TickFailed."""
+        if self.pending or self.ranges:
+            self._commit()
+
+    def maybe_commit(self) -> bool:
+        """The same for callers with nothing to unwind: False if the tick failed."""
+        try:
+            self.commit()
+        except TickFailed:
+            return False
+        return True
+
+    def delete_range(self, start: bytes, stop: bytes) -> None:
+        """Delete what is stored from start to stop, as part of the pending batch."""
+        pending = self.pending
+        for key in [key for key in pending if start <= key < stop]:
+            del pending[key]
+        self.ranges.append((start, stop))
+
+    def end(self) -> None:
+        """The end of the round: the WAL write, then the replies."""
+        self._is_scheduled = False
+        try:
+            self.commit()
+        except TickFailed:
+            return
+        outlets = self._outlets
+        self._outlets = []
+        if self._is_always and self._store.synced_position < self._store.position:
+            position = self._store.position
+            for outlet in outlets:
+                outlet.hold(position)
+            self._holding.extend(outlets)
+            self._begin_sync()
+        else:
+            for outlet in outlets:
+                outlet.release()
+
+    def _commit(self) -> None:
+        try:
+            self._store.commit(self.pending, tuple(self.ranges))
+        except FlinError as error:
+            self._fail(error)
+        self.pending.clear()
+        self.ranges.clear()
+        self.large_bytes = 0
+        self.batches += 1
+        self.after_commit()
+
+    def _fail(self, error: FlinError) -> None:
+        logger.error("a batch of %d writes was refused: %s", len(self.pending), error)
+        self.failures += 1
+        self.pending.clear()
+        self.ranges.clear()
+        self.large_bytes = 0
+        outlets = self._outlets
+        self._outlets = []
+        for outlet in outlets:
+            outlet.fail(MISCONF)
+        self.after_commit()
+        raise TickFailed from error
+
+    # Sync waits (`always`). One sync at a time; the next covers every frame since.
+
+    def _begin_sync(self) -> None:
+        if not self._is_syncing:
+            assert self._executor is not None
+            assert self._wake is not None
+            self._is_syncing = True
+            wake = self._wake
+            self._executor.submit(self._store.sync).add_done_callback(
+                lambda future: wake(lambda: self._end_sync(future)) and None
+            )
+
+    def _end_sync(self, future: Future[None]) -> None:
+        self._is_syncing = False
+        holding = self._holding
+        self._holding = deque()
+        error = future.exception()
+        if error is not None:
+            logger.error("the WAL could not be synced: %s", error)
+            self.failures += 1
+            for outlet in holding:
+                outlet.fail(MISCONF)
+            return
+        synced = self._store.synced_position
+        self._holding.extend(outlet for outlet in dict.fromkeys(holding) if outlet.release_held(synced))
+        if self._holding:
+            self._begin_sync()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,86 @@
+"""Handlers alone: a context over a store in memory and a clock that stands still until it is moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import GeneratorType
+from typing import Any, cast
+
+from flin.engine.entry import Live
+from flin.engine.key import stored_key
+from flin.errors import CommandError
+from flin.net.commands import counters, expiry, keys, scan, strings, transactions
+from flin.net.commands.table import Command, find
+from flin.net.config import Config, ServerOptions
+from flin.net.context import Context
+from flin.net.replies import Reply
+from flin.net.services import Services
+from flin.net.session import Session
+from flin.net.tick import Tick
+from tests.net.fake_store import FakeStore
+
+DECLARING = (counters, expiry, keys, scan, strings, transactions)
+
+START_MS = 1_800_000_000_000
+LIST_TAG = 7
+"""The tag of some type that this version does not know."""
+
+
+class Handling:
+    """`call` runs one request's handler; `talk` a dialogue."""
+
+    def __init__(self) -> None:
+        self.now_ms = START_MS
+        self.store = FakeStore(clock=lambda: self.now_ms)
+        self.tick = Tick(self.store, _ignore)
+        self.services = Services(self.store, self.tick, Config(ServerOptions()))
+        self.session = Session(1, "127.0.0.1:1", "127.0.0.1:2", START_MS, authenticated=True)
+        self.context = Context(self.services, self.session)
+
+    def pass_time(self, ms: int) -> None:
+        self.now_ms += ms
+        self.tick.refresh_clock()
+
+    def put(self, key: bytes, entry: Live) -> None:
+        """Behind the server's back: what is in the store already."""
+        self.store.entries[stored_key(key)] = entry
+
+    def call(self, *words: bytes) -> Any:
+        """What the handler returns: a finished reply as its bytes, an error as its text."""
+        request = list(words)
+        try:
+            value = _command(request).handler(self.context, request)
+            return _plain(_exhausted(value) if isinstance(value, GeneratorType) else value)
+        except CommandError as error:
+            return f"-{error}"
+
+    def talk(self, dialogue: Iterable[tuple[str, Any]]) -> None:
+        """Requests, split at spaces ('' is an empty word), and what each must answer."""
+        for line, expected in dialogue:
+            words = [b"" if word == "''" else word.encode("latin-1") for word in line.split(" ")]
+            assert self.call(*words) == expected, line
+
+
+def _command(request: list[bytes]) -> Command:
+    found = find(request[0])
+    assert found is not None, request
+    if found.subcommands is not None:
+        found = found.subcommands[request[1].lower()]
+    assert found.minimum <= len(request) <= found.maximum, request
+    return found
+
+
+def _exhausted(slices: GeneratorType[None, None, Any]) -> Any:
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            return end.value
+
+
+def _plain(value: Any) -> Any:
+    return cast(object, value.data) if isinstance(value, Reply) else value
+
+
+def _ignore(call: Callable[[], None]) -> None:
+    pass

@@ -1,0 +1,125 @@
+"""COMMAND, and that every declaration is whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from flin.net.commands.introspection import categories, describe
+from flin.net.commands.table import (
+    BRIEF,
+    BY_NAME,
+    Flag,
+    Keys,
+    all_commands,
+    command,
+    container,
+    find,
+    find_by_path,
+    with_subcommands,
+)
+from tests.net.serving import HandlerClient
+
+GROUPS = {"string", "generic", "transactions", "connection", "server", "scripting"}
+
+
+@pytest.fixture
+def client() -> HandlerClient:
+    return HandlerClient()
+
+
+def ask(client: HandlerClient, line: str) -> str:
+    return client.call(*line.encode().split(b" ")).decode().replace("\r\n", "|")
+
+
+def test_every_declaration_is_whole() -> None:
+    for found in with_subcommands():
+        assert found.group in GROUPS, found
+        assert found.summary.endswith("."), found
+        assert found.complexity, found
+        assert found.since.count(".") == 2, found
+        assert found.minimum >= 1 + found.name.count("|"), found
+        assert found.name == found.name.lower(), found
+        if found.keys.first:
+            assert found.flags & (Flag.WRITE | Flag.READONLY) or found.group == "transactions", found
+
+
+def test_lookup_in_any_case() -> None:
+    assert find(b"get") is find(b"GET") is find(b"gEt") is not None
+    assert find(b"nothing") is None
+    assert find_by_path("client|id") is not None
+    assert BRIEF[b"GET"] is BY_NAME[b"get"]
+    for name in (b"DBSIZE", b"EXEC", b"MULTI", b"CLIENT", b"AUTH", b"QUIT"):
+        assert name not in BRIEF, "these need the gates or a clock"
+
+
+@pytest.mark.parametrize(
+    ("keys", "request_", "positions"),
+    [
+        (Keys(), "PING", []),
+        (Keys(1, 1, 1), "GET a", [1]),
+        (Keys(1, 1, 1), "GET", []),
+        (Keys(1, -1, 1), "DEL a b c", [1, 2, 3]),
+        (Keys(1, -1, 2), "MSET a 1 b 2", [1, 3]),
+        (Keys(1, -2, 1), "X a b 5", [1, 2]),
+        (Keys(0, 0, 0, lambda args: [2]), "X 1 a", [2]),
+    ],
+)
+def test_key_positions(keys: Keys, request_: str, positions: list[int]) -> None:
+    assert keys.positions([word.encode() for word in request_.split()]) == positions
+
+
+def test_a_name_is_declared_once() -> None:
+    declare = command("get", arity=2, flags=Flag.NONE, group="string", since="1.0.0", complexity="", summary="")
+    with pytest.raises(ValueError, match="declared twice"):
+        declare(lambda context, args: None)
+    with pytest.raises(ValueError, match="declared twice"):
+        container("client", group="connection", since="1.0.0", summary="")
+
+
+def test_describe_as_redis_does() -> None:
+    get = find(b"get")
+    assert get is not None
+    described = describe(get)
+    assert described[:7] == [b"get", 2, ["readonly", "fast"], 1, 1, 1, ["@read", "@fast", "@string"]]
+    assert described[8][0][b"begin_search"] == {b"type": b"index", b"spec": {b"index": 1}}
+    assert described[9] == []
+    client = find(b"client")
+    assert client is not None
+    assert describe(client)[:6] == [b"client", -2, [], 0, 0, 0]
+    assert {sub[0] for sub in describe(client)[9]} >= {b"client|id", b"client|list", b"client|help"}
+    flushall = find(b"flushall")
+    assert flushall is not None
+    assert set(categories(flushall)) == {"write", "slow", "keyspace", "dangerous"}
+
+
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        ("COMMAND COUNT", f":{len(list(all_commands()))}|"),
+        ("COMMAND INFO nothing", "*1|$-1|"),
+        ("COMMAND DOCS nothing", "*0|"),
+        ("COMMAND GETKEYS MSET a 1 b 2", "*2|$1|a|$1|b|"),
+        ("COMMAND GETKEYS MEMORY USAGE a", "*1|$1|a|"),
+        ("COMMAND GETKEYS nothing a", "-ERR Invalid command specified|"),
+        ("COMMAND GETKEYS PING a", "-ERR The command has no key arguments|"),
+        ("COMMAND GETKEYS SET a", "-ERR Invalid number of arguments specified for command|"),
+        ("COMMAND GETKEYS", "-ERR wrong number of arguments for 'command|getkeys' command|"),
+        ("COMMAND LIST FILTERBY MODULE x", "*0|"),
+        ("COMMAND LIST FILTERBY PATTERN getr*", "*1|$8|getrange|"),
+        ("COMMAND LIST FILTERBY foo x", "-ERR syntax error|"),
+        ("COMMAND LIST x", "-ERR syntax error|"),
+    ],
+)
+def test_replies(client: HandlerClient, line: str, reply: str) -> None:
+    assert ask(client, line) == reply
+
+
+def test_all_of_them(client: HandlerClient) -> None:
+    count = len(list(all_commands()))
+    for line in ("COMMAND", "COMMAND INFO", "COMMAND LIST"):
+        assert ask(client, line).startswith(f"*{count}|"), line
+    assert ask(client, "COMMAND DOCS").startswith(f"*{2 * count}|")
+    ask(client, "HELLO 3")
+    assert ask(client, "COMMAND DOCS").startswith(f"%{count}|")
+    assert "subcommands" in ask(client, "COMMAND DOCS client")
+    assert ask(client, "COMMAND LIST FILTERBY ACLCAT transaction").count("$") == 5

@@ -1,0 +1,140 @@
+"""The same requests to two servers, their raw replies side by side.
+
+A run has two connections to each server. Neighbouring requests of one connection go as one pipeline, so that pipelines
+of all lengths happen; the other connection speaks only when all replies are there, so that the order is certain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from tests.net.generator import OPTIONS, PLAIN, QUEUEABLE, TRANSACTIONS, Burst, Comparison, Generator, Kind, Request
+from tests.net.raw_client import Raw, RawClient
+
+LEAST_OF_EACH = 50
+"""Requests per command and kind that a run must hold."""
+
+_SCHEDULED = LEAST_OF_EACH + 10
+_NEAR = 600_000
+"""How far remaining times may be apart, in seconds or milliseconds: ten minutes in ms. Delays begin at a day."""
+
+_LONGEST_PIPELINE = 64
+_RARE = ("flushall", "flushdb", "select")
+"""Not drawn beyond their share: they empty or change the database too often for the others."""
+
+
+def schedule(seed: int, total: int, protocol: int = 2) -> Iterator[Request]:
+    """At least `total` requests, each command of each kind often enough, in random order."""
+    source = Generator(seed, protocol)
+    jobs: list[tuple[str, Kind]] = [(name, "plain") for name in PLAIN for _ in range(_SCHEDULED)]
+    jobs += [(name, "options") for name in OPTIONS for _ in range(_SCHEDULED)]
+    jobs += [(name, "wrong") for name in (*PLAIN, *TRANSACTIONS) for _ in range(_SCHEDULED)]
+    jobs += [("", "plain")] * (_SCHEDULED * 8)  # transactions: one in seven ends with DISCARD
+    source.random.shuffle(jobs)
+    common = [name for name in PLAIN if name not in _RARE]
+    made = 0
+    for name, kind in jobs:
+        burst = _burst(source, name, kind)
+        made += len(burst)
+        yield from burst
+    while made < total:
+        burst = _burst(source, source.pick(common), source.pick(_KINDS))
+        made += len(burst)
+        yield from burst
+
+
+_KINDS: list[Kind] = ["plain", "options", "wrong"]
+
+
+def _burst(source: Generator, name: str, kind: Kind) -> Burst:
+    if not name:
+        return source.transaction(QUEUEABLE)
+    return source.wrong(name) if kind == "wrong" else source.burst(name, kind)
+
+
+def counts(requests: Iterable[Request]) -> Counter[tuple[str, Kind]]:
+    return Counter((request.name, request.kind) for request in requests)
+
+
+class Pair:
+    """Two connections each to Flin and to Redis."""
+
+    def __init__(self, flin_port: int, redis_port: int, protocol: int) -> None:
+        self._flin = [RawClient(flin_port) for _ in range(2)]
+        self._redis = [RawClient(redis_port) for _ in range(2)]
+        self._protocol = protocol
+        self.ends: Counter[str] = Counter()
+        """How the transactions ended: run, touched (a watched key was), aborted."""
+
+    def __enter__(self) -> Pair:
+        for client in [*self._flin, *self._redis]:
+            hello = client.call(b"HELLO", b"%d" % self._protocol)
+            assert not hello.is_error, hello.data
+        for clients in (self._flin, self._redis):
+            assert clients[0].call(b"FLUSHALL").data == b"+OK\r\n"
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for client in [*self._flin, *self._redis]:
+            client.close()
+
+    def differences(self, requests: Iterable[Request]) -> Iterator[str]:
+        """What differs, request by request, with those just before it."""
+        for connection, group in groupby(requests, key=lambda request: request.connection):
+            whole = list(group)
+            for start in range(0, len(whole), _LONGEST_PIPELINE):
+                yield from self._compare(connection, whole[start : start + _LONGEST_PIPELINE])
+
+    def _compare(self, connection: int, pipeline: list[Request]) -> Iterator[str]:
+        words = [request.words for request in pipeline]
+        flin, redis = self._flin[connection], self._redis[connection]
+        flin.send(words)
+        redis.send(words)
+        before: list[str] = []
+        for request in pipeline:
+            ours, theirs = flin.read(), redis.read()
+            if request.name == "exec" and request.kind == "plain":
+                self.ends["touched" if theirs.is_null else "aborted" if theirs.is_error else "run"] += 1
+            before = [*before[-6:], f"{shortened(b' '.join(request.words))} -> {shortened(theirs.data)}"]
+            if not agree(request, ours, theirs):
+                context = "\n    ".join(before)
+                yield f"{request.name} ({request.compare}): Flin {shortened(ours.data)}\n    {context}"
+
+
+def agree(request: Request, ours: Raw, theirs: Raw) -> bool:
+    if request.compare == "transaction" and len(ours.items) == len(theirs.items) == len(request.elements):
+        triples = zip(request.elements, ours.items, theirs.items, strict=True)
+        return all(_alike(compare, one, other) for compare, one, other in triples)
+    return _alike(request.compare, ours, theirs)
+
+
+def _alike(compare: Comparison, ours: Raw, theirs: Raw) -> bool:
+    if ours.data == theirs.data:
+        return True
+    if compare == "unordered":
+        return _canonical(ours) == _canonical(theirs)
+    if compare == "near" and ours.kind == theirs.kind == b":":
+        one, other = int(ours.payload), int(theirs.payload)
+        return one >= 0 and other >= 0 and abs(one - other) <= _NEAR
+    if compare == "numbers":
+        return _without_numbers(ours) == _without_numbers(theirs)
+    return compare == "shape" and (ours.kind, ours.is_null) == (theirs.kind, theirs.is_null)
+
+
+def _canonical(reply: Raw) -> tuple[bytes, list[object]] | bytes:
+    if not reply.items:
+        return reply.data
+    return reply.kind, sorted((_canonical(item) for item in reply.items), key=repr)
+
+
+def _without_numbers(reply: Raw) -> list[bytes]:
+    """The same tree in one list, integers blanked."""
+    own = reply.kind if reply.kind == b":" or reply.items else reply.data
+    return [own, *(part for item in reply.items for part in _without_numbers(item))]
+
+
+def shortened(data: bytes) -> str:
+    text = repr(data)[2:-1]
+    return text if len(text) <= 160 else f"{text[:100]}…{text[-50:]}"

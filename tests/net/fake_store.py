@@ -1,0 +1,107 @@
+"""A store in memory with the shape of the engine's: for tests of the net layer and for timing it alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flin.engine.entry import DELETED, Entry, Page, Range, covers
+from flin.engine.key import namespace_of
+from flin.engine.sstable import ColdRead
+
+PAGE_ENTRIES = 32
+
+
+@dataclass
+class FakeStall:
+    delay_seconds: float = 0.0
+    stopped: bool = False
+    reason: str = ""
+
+
+class FakeStore:
+    """A dict. `cold` holds keys whose first read_nowait raises ColdRead; `failure` is raised by the next commits."""
+
+    def __init__(self, clock: Callable[[], int] | None = None) -> None:
+        self.entries: dict[bytes, Entry] = {}
+        self.cold: set[bytes] = set()
+        self.cold_delay_seconds = 0.0
+        self.failure: Exception | None = None
+        self.sync_failure: Exception | None = None
+        self.position = 0
+        self.synced_position = 0
+        self.commits: list[int] = []
+        self.syncs = 0
+        self.read_only_reason: str | None = None
+        self.stall_state = FakeStall()
+        self._clock = clock
+
+    def now_ms(self) -> int:
+        return self._clock() if self._clock is not None else time.time_ns() // 1_000_000
+
+    def make_cold(self, *keys: bytes) -> None:
+        """From now on these keys need a thread to be read, once."""
+        self.cold.update(keys)
+
+    def read(self, key: bytes) -> Entry | None:
+        return self.entries.get(key)
+
+    def read_nowait(self, key: bytes) -> Entry | None:
+        if key in self.cold:
+            raise ColdRead(lambda: self._warm(key))
+        return self.entries.get(key)
+
+    def _warm(self, key: bytes) -> None:
+        time.sleep(self.cold_delay_seconds)
+        self.cold.discard(key)
+
+    def commit(self, batch: dict[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
+        if self.failure is not None:
+            raise self.failure
+        if ranges:
+            for key in [key for key in self.entries if covers(list(ranges), key)]:
+                del self.entries[key]
+        if DELETED in batch.values():
+            for key, entry in batch.items():
+                if entry is DELETED:
+                    self.entries.pop(key, None)
+                else:
+                    self.entries[key] = entry
+        else:
+            self.entries.update(batch)
+        self.position += 1 + len(batch)
+        self.commits.append(len(batch))
+        return self.position
+
+    def sync(self) -> None:
+        position = self.position
+        if self.sync_failure is not None:
+            raise self.sync_failure
+        self.syncs += 1
+        self.synced_position = max(self.synced_position, position)
+
+    def freeze(self) -> dict[bytes, Entry]:
+        return dict(self.entries)
+
+    def pages(self, state: Any, start: bytes, stop: bytes, reverse: bool = False) -> Iterator[Page]:
+        keys = sorted((key for key in state if start <= key < stop), reverse=reverse)
+        for first in range(0, len(keys), PAGE_ENTRIES):
+            page = keys[first : first + PAGE_ENTRIES]
+            yield page, [state[key] for key in page]
+
+    def count(self, namespace: int = 0, budget: int | None = None) -> int | None:
+        return sum(1 for key in self.entries if namespace_of(key) == namespace)
+
+    def clear(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.entries.clear()
+        self.position += 1
+
+    def stall(self) -> FakeStall:
+        return self.stall_state
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,101 @@
+"""A client that keeps replies as the bytes they were: what a differential test compares.
+
+Its reader is its own on purpose: the server's parser and encoder must not judge themselves.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import NamedTuple
+
+_TIMEOUT_SECONDS = 60.0  # far beyond any reply's time; a missing reply fails the test instead of hanging it
+
+_LINES = b"+-:,#(_"
+_BLOBS = b"$=!"
+_SEQUENCES = b"*~>"
+_MAPS = b"%|"
+
+
+class Raw(NamedTuple):
+    """One reply: its type byte, all its bytes, and the elements of an aggregate."""
+
+    kind: bytes
+    data: bytes
+    items: tuple[Raw, ...] = ()
+
+    @property
+    def is_error(self) -> bool:
+        return self.kind in b"-!"
+
+    @property
+    def is_null(self) -> bool:
+        return self.data in (b"$-1\r\n", b"*-1\r\n", b"_\r\n")
+
+    @property
+    def payload(self) -> bytes:
+        """What stands behind the type byte, or the body of a blob."""
+        head, _, rest = self.data.partition(b"\r\n")
+        return rest[:-2] if self.kind in _BLOBS and rest else head[1:]
+
+
+class RawClient:
+    """One connection."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_SECONDS)
+        self._file = self._socket.makefile("rb")
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def send_raw(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def send(self, requests: Iterable[list[bytes]]) -> None:
+        self.send_raw(b"".join(map(encode_request, requests)))
+
+    def call(self, *request: bytes) -> Raw:
+        """One request, one reply."""
+        self.send([list(request)])
+        return self.read()
+
+    def pipeline(self, requests: list[list[bytes]]) -> list[Raw]:
+        """All requests at once, then as many replies."""
+        self.send(requests)
+        return [self.read() for _ in requests]
+
+    def at_end(self) -> bool:
+        """Whether the server has closed and sent nothing more."""
+        return self._file.read(1) == b""
+
+    def read(self) -> Raw:
+        line = self._file.readline()
+        if not line.endswith(b"\r\n"):
+            raise EOFError(f"the server closed the connection after {line!r}")
+        kind, number = line[:1], line[1:-2]
+        if kind in _LINES:
+            return Raw(kind, line)
+        size = int(number)
+        if size < 0:
+            return Raw(kind, line)
+        if kind in _BLOBS:
+            body = self._file.read(size + 2)
+            if len(body) != size + 2 or not body.endswith(b"\r\n"):
+                raise ValueError(f"a blob of {size} bytes ends in {body[-2:]!r}")
+            return Raw(kind, line + body)
+        if kind in _SEQUENCES or kind in _MAPS:
+            items = tuple(self.read() for _ in range(size * 2 if kind in _MAPS else size))
+            return Raw(kind, line + b"".join(item.data for item in items), items)
+        raise ValueError(f"no reply begins with {line!r}")
+
+
+def encode_request(request: list[bytes]) -> bytes:
+    return b"*%d\r\n" % len(request) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in request)

@@ -1,0 +1,123 @@
+"""A server over a fake or a real store, in a thread of its own, and handlers without any socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import flin.net.commands.every  # noqa: F401 - declares them
+from flin.net.config import Config, ServerOptions
+from flin.net.context import Context
+from flin.net.dispatch import WaitForSlices, resume, run_gated
+from flin.net.server import Server
+from flin.net.services import Services
+from flin.net.tick import Tick
+from tests.net.fake_store import FakeStore
+
+
+class ServerThread:
+    """`with ServerThread() as server:` answers on `server.port` until the block ends."""
+
+    def __init__(self, store: Any = None, *, uvloop: bool = True, **options: Any) -> None:
+        self.store = FakeStore() if store is None else store
+        self.options = ServerOptions(**{"port": 0, **options})
+        self._uvloop = uvloop
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._failure: BaseException | None = None
+        self.server: Server
+        self.loop: asyncio.AbstractEventLoop
+        self.port = 0
+
+    def __enter__(self) -> ServerThread:
+        self._thread.start()
+        self._ready.wait(10)
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the server was told to stop before
+            self.loop.call_soon_threadsafe(self.server.request_stop)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the server did not stop"
+        if self._failure is not None:
+            raise self._failure
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Run a function on the server's loop."""
+        done: list[Any] = []
+        finished = threading.Event()
+
+        def run() -> None:
+            done.append(function())
+            finished.set()
+
+        self.loop.call_soon_threadsafe(run)
+        assert finished.wait(10)
+        return done[0]
+
+    def _run(self) -> None:
+        factory = asyncio.new_event_loop
+        if self._uvloop:
+            import uvloop
+
+            factory = uvloop.new_event_loop
+        try:
+            with asyncio.Runner(loop_factory=factory) as runner:
+                runner.run(self._serve())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.server = Server(self.options, self.store)
+        await self.server.start()
+        self.port = self.server.port
+        self._ready.set()
+        await self.server.wait()
+        await self.server.stop()
+
+
+class HandlerClient:
+    """One session without a socket: `client.call(b"SET", b"k", b"v")` gives the reply's bytes."""
+
+    def __init__(self, store: Any = None, services: Services | None = None, **options: Any) -> None:
+        if services is None:
+            self.store = FakeStore() if store is None else store
+            self.tick = Tick(self.store, lambda callback: None)
+            services = Services(self.store, self.tick, Config(ServerOptions(**options)))
+        else:
+            self.store = services.store
+            self.tick = services.tick
+        self.services = services
+        self.context = Context(services, services.open_session("127.0.0.1:1", "127.0.0.1:2"))
+        self.out: list[bytes] = []
+        self.append = self.out.append
+
+    def another(self) -> HandlerClient:
+        """A second session of the same server."""
+        return HandlerClient(services=self.services)
+
+    def call(self, *request: bytes, commit: bool = True) -> bytes:
+        """Run one command to its end, slices included, and commit what it wrote."""
+        self.tick.refresh_clock()
+        self.out.clear()
+        wait = run_gated(self, list(request))
+        while isinstance(wait, WaitForSlices):
+            wait = resume(self, wait)
+        if commit:
+            self.tick.commit()
+        return b"".join(self.out)

@@ -1,0 +1,309 @@
+"""Flin beside a real Redis: byte-equal replies to random requests, and the table of differences that is kept true."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import flin.engine
+from flin.engine.entry import Entry
+from flin.engine.sstable import ColdRead
+from flin.net.commands.table import all_commands
+from tests.net.differential import LEAST_OF_EACH, Pair, agree, counts, schedule, shortened
+from tests.net.fake_store import FakeStore
+from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
+from tests.net.raw_client import Raw, RawClient
+from tests.net.redis_server import running_redis
+from tests.net.serving import ServerThread
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-differences.md"
+
+REQUESTS = 25_000  # of each run
+SEED = 20_261_120  # any: a run can be repeated, and the slow runs take others
+
+NOT_GENERATED = {
+    "quit": "it closes the connection: test_quit",
+    "shutdown": "it ends the server: its errors are in test_errors_of_shutdown",
+    "client|setinfo": "Redis 7.0 does not know it: see the table of differences",
+    "client|no-touch": "Redis 7.0 does not know it: see the table of differences",
+}
+"""Commands that the generator leaves out, and why."""
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as port:
+        yield port
+
+
+class OftenColdStore(FakeStore):
+    """Every third read would wait for the disk: a handler that had written before it read would write twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reads = 0
+
+    def read_nowait(self, key: bytes) -> Entry | None:
+        self._reads += 1
+        if self._reads % 3 == 0:
+            raise ColdRead(lambda: None)
+        return self.read(key)
+
+
+@pytest.fixture(scope="module", params=["memory", "cold", "engine"])
+def flin_port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A server over a dict, one over a dict that seems to lie on a disk, and one over the engine."""
+    if request.param != "engine":
+        with ServerThread(OftenColdStore() if request.param == "cold" else FakeStore()) as server:
+            yield server.port
+        return
+    with (
+        flin.engine.open(str(tmp_path_factory.mktemp("flin") / "db"), runner="inline") as engine,
+        ServerThread(engine.store) as server,
+    ):
+        yield server.port
+
+
+def test_every_command_is_generated() -> None:
+    declared = set()
+    for command in all_commands():
+        if command.subcommands is None:
+            declared.add(command.name)
+        else:
+            declared.update(sub.name for sub in command.subcommands.values())
+    made = {*PLAIN, *TRANSACTIONS}
+    assert declared == made | NOT_GENERATED.keys()
+    assert not made & NOT_GENERATED.keys()
+
+
+def test_every_command_is_generated_often_enough() -> None:
+    made = counts(schedule(SEED, REQUESTS))
+    for name in PLAIN:
+        assert made[name, "plain"] >= LEAST_OF_EACH, name
+        assert made[name, "wrong"] >= LEAST_OF_EACH, name
+    for name in OPTIONS:
+        assert made[name, "options"] >= LEAST_OF_EACH, name
+    for name in TRANSACTIONS:
+        assert made[name, "plain"] >= LEAST_OF_EACH, name
+        assert made[name, "wrong"] >= LEAST_OF_EACH, name
+    assert made.total() >= REQUESTS
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_random_requests(flin_port: int, redis_port: int, protocol: int) -> None:
+    _compare(flin_port, redis_port, protocol, SEED + protocol)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("seed", range(8))
+def test_more_random_requests(flin_port: int, redis_port: int, protocol: int, seed: int) -> None:
+    _compare(flin_port, redis_port, protocol, seed)
+
+
+def _compare(flin_port: int, redis_port: int, protocol: int, seed: int) -> None:
+    with Pair(flin_port, redis_port, protocol) as pair:
+        found = list(pair.differences(schedule(seed, REQUESTS, protocol)))
+        assert min(pair.ends[end] for end in ("run", "touched", "aborted")) >= LEAST_OF_EACH // 2, pair.ends
+    assert not found, f"{len(found)} of {REQUESTS} replies differ, seed {seed}:\n" + "\n".join(found[:10])
+
+
+@pytest.fixture(params=[2, 3])
+def clients(request: pytest.FixtureRequest, flin_port: int, redis_port: int) -> Iterator[tuple[RawClient, RawClient]]:
+    """One connection each to Flin and Redis, both empty."""
+    with RawClient(flin_port) as flin, RawClient(redis_port) as redis:
+        for client in (flin, redis):
+            client.call(b"HELLO", b"%d" % request.param)
+            client.call(b"FLUSHALL")
+        yield flin, redis
+
+
+def test_expiry_as_time_passes(clients: tuple[RawClient, RawClient]) -> None:
+    """Half of the keys have surely expired when they are read, the others surely not."""
+    short, long = b"50", b"100000000"
+    sets = [[b"SET", b"k%d" % number, b"v", b"PX", short if number % 2 else long] for number in range(40)]
+    names = [b"GET", b"EXISTS", b"TYPE", b"STRLEN", b"PERSIST", b"INCR", b"APPEND", b"GETDEL", b"SETNX", b"COPY"]
+    more = {b"APPEND": [b"x"], b"SETNX": [b"x"], b"COPY": [b"copied"]}
+    reads = [[names[number // 4], b"k%d" % number, *more.get(names[number // 4], [])] for number in range(40)]
+    for client in clients:
+        assert all(reply.data == b"+OK\r\n" for reply in client.pipeline(sets))
+    time.sleep(0.3)
+    ours, theirs = (client.pipeline(reads) for client in clients)
+    assert [reply.data for reply in ours] == [reply.data for reply in theirs]
+
+
+def test_a_watched_key_that_expires(clients: tuple[RawClient, RawClient]) -> None:
+    before = [[b"SET", b"k", b"v", b"PX", b"50"], [b"WATCH", b"k", b"other"]]
+    after = [[b"MULTI"], [b"SET", b"k", b"w"], [b"EXEC"], [b"GET", b"k"]]
+    for client in clients:
+        client.pipeline(before)
+    time.sleep(0.3)
+    ours, theirs = (client.pipeline(after) for client in clients)
+    assert [reply.data for reply in ours] == [reply.data for reply in theirs]
+    assert ours[-2].is_null
+
+
+def test_whole_scans(clients: tuple[RawClient, RawClient]) -> None:
+    """Cursors and order differ; the keys that a whole scan finds do not."""
+    source = random.Random(SEED)
+    keys = [b"%s:%d" % (source.choice([b"a", b"b", b"c"]), number) for number in range(1000)]
+    for client in clients:
+        client.pipeline([[b"SET", key, b"v"] for key in keys])
+    for options in (
+        [],
+        [b"COUNT", b"7"],
+        [b"MATCH", b"a:*"],
+        [b"MATCH", b"*9", b"COUNT", b"100"],
+        [b"TYPE", b"string"],
+    ):
+        ours, theirs = (_whole_scan(client, options) for client in clients)
+        assert ours == theirs
+        assert ours
+
+
+def _whole_scan(client: RawClient, options: list[bytes]) -> set[bytes]:
+    found: set[bytes] = set()
+    cursor = b"0"
+    while True:
+        reply = client.call(b"SCAN", cursor, *options)
+        cursor = reply.items[0].payload
+        found.update(item.data for item in reply.items[1].items)
+        if cursor == b"0":
+            return found
+
+
+def test_random_patterns(clients: tuple[RawClient, RawClient]) -> None:
+    source = random.Random(SEED)
+    letters = [b"a", b"b", b"c", b"\x00", b"\x80", b"\xff", b"-", b"]", b"^", b"[", b"\\"]
+    keys = {
+        b"".join(source.choices(letters, [9, 9, 5, 1, 1, 1, 1, 1, 1, 1, 1], k=source.randrange(7))) for _ in range(300)
+    }
+    parts = [*letters, b"*", b"**", b"?", b"[a-c]", b"[^a]", b"[^", b"[ab]", b"*a", b"\\a"]
+    patterns = [b"".join(source.choices(parts, k=source.randrange(7))) for _ in range(2000)]
+    for client in clients:
+        client.pipeline([[b"SET", key, b"v"] for key in sorted(keys)])
+    ours, theirs = (client.pipeline([[b"KEYS", pattern] for pattern in patterns]) for client in clients)
+    for pattern, one, other in zip(patterns, ours, theirs, strict=True):
+        assert sorted(one.items) == sorted(other.items), pattern
+
+
+def test_random_floats(clients: tuple[RawClient, RawClient]) -> None:
+    source = random.Random(SEED)
+    requests = []
+    for _ in range(3000):
+        requests += [[b"SET", b"k", _number(source)], [b"INCRBYFLOAT", b"k", _number(source)]]
+    ours, theirs = (client.pipeline(requests) for client in clients)
+    for index in range(1, len(requests), 2):
+        words = requests[index - 1][2], requests[index][2]
+        assert ours[index].data == theirs[index].data, (words, shortened(ours[index].data))
+
+
+def _number(source: random.Random) -> bytes:
+    def digits(most: int) -> bytes:
+        return b"%d" % source.randrange(10 ** source.randint(1, most))
+
+    sign = source.choice([b"", b"", b"-", b"+"])
+    form = source.randrange(6)
+    if form == 0:
+        return sign + digits(22)
+    if form == 1:
+        return sign + digits(20) + b"." + digits(25)
+    if form == 2:
+        return sign + b"." + b"0" * source.randrange(8) + digits(8)
+    if form == 3:
+        return sign + digits(20) + b"e%d" % source.randint(-60, 60)
+    if form == 4:
+        return sign + digits(3) + b"." + digits(5) + b"E%d" % source.randint(-5000, 5000)
+    return sign + b"0x%x.%xp%d" % (source.getrandbits(80), source.getrandbits(30), source.randint(-200, 200))
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("words", [[b"QUIT"], [b"quit", b"a"]])
+def test_quit(flin_port: int, redis_port: int, protocol: int, words: list[bytes]) -> None:
+    """Inside a transaction and outside; nothing behind it runs."""
+    for number in range(LEAST_OF_EACH):
+        replies = []
+        for port in (flin_port, redis_port):
+            with RawClient(port) as client:
+                client.call(b"HELLO", b"%d" % protocol)
+                before = [[b"MULTI"]] * (number % 2)
+                client.send([*before, words, [b"PING"]])
+                replies.append([client.read().data for _ in [*before, words]])
+                assert client.at_end()
+        assert replies[0] == replies[1]
+
+
+def test_errors_of_shutdown(clients: tuple[RawClient, RawClient]) -> None:
+    """Only errors: a plain one would end the server."""
+    wrong = [[b"FOO"], [b"SAVE", b"NOSAVE"], [b"nosave", b"save"], [b"ABORT", b"NOW"], [b"ABORT"], [b""]]
+    requests = [[b"SHUTDOWN", *words] for words in wrong] * 10
+    ours, theirs = (client.pipeline(requests) for client in clients)
+    assert [reply.data for reply in ours] == [reply.data for reply in theirs]
+    assert all(reply.is_error for reply in ours)
+
+
+def test_inline_requests(clients: tuple[RawClient, RawClient]) -> None:
+    lines = [
+        b"PING",
+        b"  set  k  v ",
+        b'SET k "a b\\x41\\n"',
+        b"GET k",
+        b"GET 'k'",
+        b"EXISTS k k",
+        b"ECHO",
+        b"NOSUCH a",
+    ]
+    for client in clients:
+        client.send_raw(b"".join(line + b"\r\n" for line in [b"", *lines]))
+    ours, theirs = ([client.read().data for _ in lines] for client in clients)
+    assert ours == theirs
+
+
+# The table of differences. A request that shows each one: the last reply differs, and only because of it.
+
+PROBES: dict[str, list[list[bytes]]] = {
+    "key-order": [[b"SET", b"%d" % number, b"v"] for number in range(50)] + [[b"KEYS", b"*"]],
+    "scan-cursor": [[b"SET", b"%d" % number, b"v"] for number in range(50)] + [[b"SCAN", b"0"]],
+    "object-history": [[b"SET", b"k", b"a"], [b"APPEND", b"k", b"b"], [b"OBJECT", b"ENCODING", b"k"]],
+    # One transaction, so that no sweep comes in between.
+    "expired-count": [[b"MULTI"], [b"SET", b"k", b"v", b"PXAT", b"1"], [b"GET", b"k"], [b"DBSIZE"], [b"EXEC"]],
+    "option-nul": [[b"SET", b"k", b"v", b"NX\x00abc"]],
+    "long-option": [[b"EXPIRE", b"k", b"1", b"x" * 200]],
+    "exec-arity": [[b"EXEC", b"a"]],
+    "help-text": [[b"CONFIG", b"HELP"]],
+    "client-setinfo": [[b"CLIENT", b"SETINFO", b"LIB-NAME", b"x"]],
+    "client-no-touch": [[b"CLIENT", b"NO-TOUCH", b"on"]],
+    "command-docs": [[b"COMMAND", b"DOCS", b"get"]],
+    "config-names": [[b"CONFIG", b"GET", b"*"]],
+    "glob-budget": [[b"KEYS", b"[ab]" * 300]],
+}
+
+NOT_PROBED = {"object-idletime": "it would have to wait for whole seconds"}
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_differences_are_still_there(clients: tuple[RawClient, RawClient], name: str) -> None:
+    ours, theirs = (client.pipeline(PROBES[name])[-1] for client in clients)
+    assert ours.data != theirs.data
+
+
+def test_the_document_lists_the_differences() -> None:
+    heading, *rows = re.findall(r"^\| ([a-z-]+) \|", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert heading == "difference"
+    assert sorted(rows) == sorted([*PROBES, *NOT_PROBED])
+
+
+def test_a_reply_is_compared_by_its_bytes() -> None:
+    """The comparison itself: `+OK` and a bulk `OK` are not the same."""
+    same = Request("get", [b"GET", b"k"])
+    assert agree(same, Raw(b"+", b"+OK\r\n"), Raw(b"+", b"+OK\r\n"))
+    assert not agree(same, Raw(b"+", b"+OK\r\n"), Raw(b"$", b"$2\r\nOK\r\n"))
+    near = Request("ttl", [b"TTL", b"k"], "near")
+    assert agree(near, Raw(b":", b":100000\r\n"), Raw(b":", b":99999\r\n"))
+    assert not agree(near, Raw(b":", b":-1\r\n"), Raw(b":", b":99999\r\n"))
+    assert not agree(near, Raw(b":", b":-1\r\n"), Raw(b":", b":-2\r\n"))

@@ -1,0 +1,168 @@
+"""The latency of reads while compactions run: `flin bench compaction`.
+
+A server is filled, its peak of GETs found, and GETs then come at half of that rate: first alone, then while a writer
+forces compactions, which the server's own INFO counts. Both latencies count from when a request was due
+(generator.py), so a pause hurts as it would hurt an application.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, Final
+
+from flin.bench import generator, served
+from flin.bench.generator import Outcome, Task
+from flin.bench.progress import Progress
+from flin.bench.report import aligned
+from flin.bench.server_process import ServerProcess
+
+COMPACTIONS: Final = 3
+"""A run that saw fewer says nothing about compactions."""
+
+COMPACTIONS_FIGURE: Final = "engine_compaction_jobs"
+FLUSHES_FIGURE: Final = "engine_flush_jobs"
+"""Of INFO."""
+
+PEAK_SECONDS: Final = 5.0
+PEAK_REQUESTS: Final = 300_000
+SETTLE_SECONDS: Final = 3.0
+"""Nothing has finished for so long: longer than a job over what the filling wrote."""
+
+SETTLE_MAXIMUM_SECONDS: Final = 60.0
+
+GENERATOR_SHARE: Final = 0.75
+"""Of the rate that the generator reaches with nothing to wait for: beyond it, its own lateness shows in the tail."""
+
+WRITER_SLACK_SECONDS: Final = 5.0
+"""The writer runs this much longer than the reader, so that no read goes without it."""
+
+STEPS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    count: int = 50_000
+    value_bytes: int = 1024
+    memory_bytes: int = 128 << 20  # a generation of 16 MiB: full every three seconds at this rate of writes
+    connections: int = 50
+    write_rate: float = 5000.0
+    quiet_seconds: float = 20.0
+    busy_seconds: float = 60.0
+    rate: float | None = None  # of GETs; half of the peak if None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    peak_rate: float
+    peak_by: str
+    rate: float
+    quiet: Outcome
+    busy: Outcome
+    writer: Outcome
+    compactions: int
+    flushes: int
+
+    @property
+    def p99_ratio(self) -> float:
+        return self.busy.latencies["p99"] / self.quiet.latencies["p99"]
+
+    @property
+    def enough(self) -> bool:
+        return self.compactions >= COMPACTIONS and not self.busy.unanswered and not self.quiet.unanswered
+
+
+def run(settings: Settings, scratch: str, progress: Progress) -> Result:
+    with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
+        options = ("--memory-limit", str(settings.memory_bytes))
+        with ServerProcess("flin", str(Path(parent) / "data"), *options) as server:
+            return _measure(settings, server.port, progress)
+
+
+def _measure(settings: Settings, port: int, progress: Progress) -> Result:
+    generator.fill(port, settings.count, settings.value_bytes)
+    _settle(port)
+    progress.step(f"filled with {settings.count:,} keys of {settings.value_bytes} B")
+    own = generator.run(_task(settings, port, "closed", PEAK_SECONDS)).rate
+    peak, by = (
+        (_peak_of_redis_benchmark(settings, port), served.PROGRAM) if served.is_available() else (own, "generator")
+    )
+    rate = settings.rate or min(peak / 2, own * GENERATOR_SHARE)
+    progress.step(f"peak {peak:,.0f} GET/s ({by}); the generator alone reaches {own:,.0f}; now {rate:,.0f}/s")
+    quiet = generator.run(_task(settings, port, "open", settings.quiet_seconds, rate))
+    progress.step(f"quiet: p99 {quiet.latencies['p99']:.2f} ms")
+    before = _jobs(port)
+    task = _task(settings, port, "write", settings.busy_seconds + WRITER_SLACK_SECONDS, settings.write_rate)
+    writer = generator.start(task)
+    try:
+        busy = generator.run(_task(settings, port, "open", settings.busy_seconds, rate))
+        after = _jobs(port)
+        progress.step(f"beside the writer: p99 {busy.latencies['p99']:.2f} ms")
+        written = generator.finish(writer, settings.busy_seconds + 10 * WRITER_SLACK_SECONDS)
+    finally:
+        if writer.poll() is None:
+            writer.kill()
+            writer.communicate()
+    compactions, flushes = (after[name] - before[name] for name in (COMPACTIONS_FIGURE, FLUSHES_FIGURE))
+    progress.step(f"{compactions} compactions, {flushes} flushes")
+    return Result(peak, by, rate, quiet, busy, written, compactions, flushes)
+
+
+def _settle(port: int) -> None:
+    """Wait until the jobs that the filling left behind are done: they would disturb the quiet figures."""
+    ends = monotonic() + SETTLE_MAXIMUM_SECONDS
+    before: dict[str, int] = {}
+    now = _jobs(port)
+    while now != before and monotonic() < ends:
+        sleep(SETTLE_SECONDS)
+        before, now = now, _jobs(port)
+
+
+def _jobs(port: int) -> dict[str, int]:
+    figures = counters(port)
+    return {name: figures[name] for name in (COMPACTIONS_FIGURE, FLUSHES_FIGURE)}
+
+
+def _task(settings: Settings, port: int, mode: str, seconds: float, rate: float = 0.0) -> Task:
+    return Task(mode, port, seconds, settings.count, settings.value_bytes, settings.connections, rate)
+
+
+def _peak_of_redis_benchmark(settings: Settings, port: int) -> float:
+    """__rand_int__ has twelve digits; the keys have sixteen."""
+    options = ["-p", str(port), "-n", str(PEAK_REQUESTS), "-c", str(settings.connections), "-r", str(settings.count)]
+    command = [served.PROGRAM, *options, "GET", "0000__rand_int__"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=served.PROGRAM_TIMEOUT_SECONDS, check=True)
+    return served.parse(done.stdout).rate
+
+
+def counters(port: int) -> dict[str, int]:
+    """The whole numbers that INFO reports."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"*2\r\n$4\r\nINFO\r\n$10\r\neverything\r\n")
+        reader = connection.makefile("rb")
+        size = int(reader.readline()[1:])
+        text = reader.read(size).decode()
+    return {name: int(number) for name, number in re.findall(r"^(\w+):(\d+)\r?$", text, re.MULTILINE)}
+
+
+def table(result: Result) -> str:
+    lines = [["GET latency from when it was due", "requests/s", "p50", "p99", "p99.9", "max", "generator late p99"]]
+    for name, outcome in (("quiet", result.quiet), (f"during {result.compactions} compactions", result.busy)):
+        latencies = [f"{outcome.latencies[key]:.2f} ms" for key in ("p50", "p99", "p99.9", "max")]
+        lines.append([name, f"{outcome.rate:,.0f}", *latencies, f"{outcome.late['p99']:.2f} ms"])
+    return "\n".join(
+        [
+            aligned(lines),
+            f"peak {result.peak_rate:,.0f} GET/s ({result.peak_by}); {result.writer.rate:,.0f} SET/s beside the reads; "
+            f"{result.flushes} flushes; p99 is {result.p99_ratio:.2f} of the quiet one",
+        ]
+    )
+
+
+def to_json(result: Result) -> dict[str, Any]:
+    return {**asdict(result), "p99_ratio": result.p99_ratio}

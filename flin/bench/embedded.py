@@ -1,0 +1,137 @@
+"""Engines inside a Python process, side by side.
+
+Each measurement is a child process with a directory of its own: empty, or a copy of one that was loaded once per
+store and value size. The stores take turns within a round (A B C, A B C …), so that a slow minute of the machine
+hits all of them. Percentiles come from one more round, in which every call is timed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import TimeoutExpired
+from typing import Final
+
+from flin.bench.child import ChildError, Outcome, Task, run_in_child
+from flin.bench.comparison import Comparison
+from flin.bench.progress import Progress
+from flin.bench.row import LOAD, ROWS, Row
+
+CHILD_TIMEOUT_SECONDS: Final = 1800.0
+"""Far above what any row takes; a store that hangs must not hang the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    stores: tuple[str, ...] = ("flin", "rocksdict", "plyvel")
+    rows: tuple[str, ...] = tuple(ROWS)
+    value_sizes: tuple[int, ...] = (100, 1024)
+    count: int = 200_000
+    rounds: int = 3
+    memory_bytes: int = 256 << 20
+    latencies: bool = True
+    tuned: bool = True  # the peers: as a careful user would set them up, else as they come
+
+    def steps(self) -> int:
+        rows = [ROWS[name] for name in self.rows]
+        measurements = sum(self.rounds + (self.latencies and row.per_call) for row in rows)
+        loads = any(row.loaded for row in rows)
+        return len(self.value_sizes) * len(self.stores) * (measurements + loads)
+
+
+def compare(settings: Settings, scratch: str, progress: Progress) -> list[Comparison]:
+    """Run every row for every value size; a store that fails in a row is named there and the run goes on."""
+    return [
+        comparison
+        for value_bytes in settings.value_sizes
+        for comparison in _Size(settings, scratch, progress, value_bytes).compare()
+    ]
+
+
+class _Size:
+    """The rows of one value size."""
+
+    def __init__(self, settings: Settings, scratch: str, progress: Progress, value_bytes: int) -> None:
+        self._settings = settings
+        self._scratch = scratch
+        self._progress = progress
+        self._value_bytes = value_bytes
+        self._loaded: dict[str, Path] = {}
+
+    def compare(self) -> Iterator[Comparison]:
+        with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=self._scratch) as base:
+            if any(ROWS[name].loaded for name in self._settings.rows):
+                self._load(Path(base))
+            for name in self._settings.rows:
+                yield self._compare_row(ROWS[name])
+
+    def _load(self, base: Path) -> None:
+        for store in self._settings.stores:
+            directory = base / store
+            self._loaded[store] = directory
+            note = Comparison(LOAD.name, "µs")
+            self._attempt(note, store, LOAD, directory, latencies=False)
+            if note.failures:
+                del self._loaded[store]
+
+    def _compare_row(self, row: Row) -> Comparison:
+        comparison = Comparison(f"{row.name} {size_text(self._value_bytes)}", "µs")
+        for _ in range(self._settings.rounds):
+            for store in self._settings.stores:
+                outcome = self._measure(comparison, store, row, latencies=False)
+                if outcome is not None:
+                    comparison.operations = outcome.operations
+                    comparison.add(store, outcome.rate)
+        if self._settings.latencies and row.per_call:
+            for store in self._settings.stores:
+                outcome = self._measure(comparison, store, row, latencies=True)
+                if outcome is not None and outcome.latencies is not None:
+                    comparison.latencies[store] = outcome.latencies
+        return comparison
+
+    def _measure(self, comparison: Comparison, store: str, row: Row, *, latencies: bool) -> Outcome | None:
+        if row.loaded and store not in self._loaded:
+            self._progress.step(f"{comparison.name} {store}: was not loaded")
+            return None
+        with self._directory(store, row) as directory:
+            return self._attempt(comparison, store, row, directory, latencies=latencies)
+
+    @contextmanager
+    def _directory(self, store: str, row: Row) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=self._scratch) as parent:
+            directory = Path(parent) / "data"
+            if row.loaded:
+                shutil.copytree(self._loaded[store], directory)
+            yield directory
+
+    def _attempt(
+        self, comparison: Comparison, store: str, row: Row, directory: Path, *, latencies: bool
+    ) -> Outcome | None:
+        settings = self._settings
+        task = Task(
+            store,
+            str(directory),
+            row.name,
+            settings.count,
+            self._value_bytes,
+            settings.memory_bytes,
+            latencies,
+            settings.tuned,
+        )
+        try:
+            outcome = run_in_child(task, CHILD_TIMEOUT_SECONDS)
+        except (ChildError, TimeoutExpired) as error:
+            comparison.failures.append(f"{store}: {error}")
+            self._progress.step(f"{comparison.name} {store}: failed: {error}")
+            return None
+        figure = f"{outcome.rate:,.0f}/s" if outcome.latencies is None else f"p99 {outcome.latencies['p99']:.1f} µs"
+        self._progress.step(f"{comparison.name} {store}: {figure}")
+        return outcome
+
+
+def size_text(size: int) -> str:
+    return f"{size // 1024} KiB" if size >= 1024 and size % 1024 == 0 else f"{size} B"

@@ -1,0 +1,275 @@
+"""A load generator in a process of its own: `python -m flin.bench.generator TASK`, TASK and outcome in JSON.
+
+`open`: GETs at a fixed rate. Every request has a moment at which it is due, and its latency counts from then, however
+late it was sent: a server that stands still for a second gets a second's worth of bad latencies, not one
+(no coordinated omission). How late the generator itself was is reported beside it. It naps by time.sleep, which
+wakes within 0.1 ms; a poll's timeout would be rounded to 1 ms.
+`closed`: GETs as fast as the answers come, one outstanding per connection: the peak.
+`write`: SETs of random keys at a fixed rate, in pipelines.
+
+It knows the protocol only as far as it needs: fixed-size values, so replies are counted by bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import select
+import socket
+import subprocess
+import sys
+from collections import deque
+from dataclasses import asdict, dataclass
+from time import perf_counter_ns, sleep
+from typing import Any, Final
+
+from flin.bench.figures import percentiles
+from flin.bench.workload import compressible, key_of
+
+RECEIVE_BYTES: Final = 1 << 18
+WRITE_PIPELINE: Final = 20
+"""SETs per send: 20 KiB of 1 KiB values, what a busy client's pipeline holds."""
+
+DRAIN_SECONDS: Final = 10.0
+"""How long to wait for the last replies."""
+
+NAP_SECONDS: Final = 0.00005
+"""When nothing is due and nothing has come: the sleep itself adds about as much again."""
+
+SEND_BURST: Final = 8
+"""Requests sent between two looks at what has come: about 0.05 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    mode: str
+    port: int
+    seconds: float
+    count: int  # keys
+    value_bytes: int
+    connections: int = 50
+    rate: float = 0.0  # requests per second
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    requests: int
+    seconds: float
+    unanswered: int
+    latencies: dict[str, float]  # milliseconds, from when a request was due
+    late: dict[str, float]  # milliseconds from due to sent: the generator's own share
+
+    @property
+    def rate(self) -> float:
+        return self.requests / self.seconds
+
+
+class UnexpectedReplyError(Exception):
+    """A reply was not the value that was asked for."""
+
+
+class Connection:
+    """A socket, and when the requests that wait for a reply were due."""
+
+    def __init__(self, port: int, value_bytes: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.waiting: deque[int] = deque()
+        self._header = b"$%d\r\n" % value_bytes
+        self._reply_bytes = len(self._header) + value_bytes + 2
+        self._received = 0  # bytes of the reply that has begun
+
+    def receive(self) -> int:
+        """Read what is there; the number of replies that it completed."""
+        data = self.socket.recv(RECEIVE_BYTES)
+        if not self._received and not data.startswith(self._header[: len(data)]):
+            raise UnexpectedReplyError(f"expected {self._header!r}, got {data[:60]!r}")
+        replies, self._received = divmod(self._received + len(data), self._reply_bytes)
+        return replies
+
+
+class Requests:
+    """Ready GET requests for random keys, made beforehand so that the hot loops only index."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        generator = random.Random(seed)
+        self.ready = [get_request(key_of(generator.randrange(count))) for _ in range(1 << 16)]
+
+    def __getitem__(self, index: int) -> bytes:
+        return self.ready[index & 0xFFFF]
+
+
+def get_request(key: bytes) -> bytes:
+    return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
+
+
+def set_request(key: bytes, value: bytes) -> bytes:
+    return b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value)
+
+
+class OpenLoop:
+    """GETs at a fixed rate."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._total = int(task.rate * task.seconds)
+        self._requests = Requests(task.count, task.seed)
+        self._connections = [Connection(task.port, task.value_bytes) for _ in range(task.connections)]
+        self._by_descriptor = {connection.socket.fileno(): connection for connection in self._connections}
+        self._poll = select.epoll()
+        for descriptor in self._by_descriptor:
+            self._poll.register(descriptor, select.EPOLLIN)
+        self._latencies: list[int] = []
+        self._late: list[int] = []
+
+    def run(self) -> Outcome:
+        started = last_seen = perf_counter_ns()
+        while len(self._latencies) < self._total:
+            sent = self._send_due(started)
+            now = perf_counter_ns()
+            if self._receive_ready():
+                last_seen = now
+            elif not sent:
+                if now - last_seen > DRAIN_SECONDS * 1e9:
+                    break  # what is missing is reported as unanswered
+                sleep(NAP_SECONDS)
+        seconds = (perf_counter_ns() - started) / 1e9
+        answered = len(self._latencies)
+        latencies, late = percentiles(self._latencies, 1e-6), percentiles(self._late, 1e-6)
+        return Outcome(answered, seconds, self._total - answered, latencies, late)
+
+    def _send_due(self, started: int) -> int:
+        """Send what is due, a few at most, so that replies are seen in time."""
+        interval = 1e9 / self._task.rate
+        first = sent = len(self._late)
+        now = perf_counter_ns()
+        limit = min(self._total, first + SEND_BURST, int((now - started) / interval) + 1)
+        while sent < limit:
+            due = started + int(sent * interval)
+            connection = self._connections[sent % len(self._connections)]
+            connection.waiting.append(due)
+            connection.socket.sendall(self._requests[sent])
+            self._late.append(perf_counter_ns() - due)
+            sent += 1
+        return sent - first
+
+    def _receive_ready(self) -> int:
+        ready = self._poll.poll(0)
+        record = self._latencies.append
+        for descriptor, _events in ready:
+            connection = self._by_descriptor[descriptor]
+            replies = connection.receive()
+            now = perf_counter_ns()
+            for _ in range(replies):
+                record(now - connection.waiting.popleft())
+        return len(ready)
+
+
+def run_closed(task: Task) -> Outcome:
+    """One outstanding GET per connection."""
+    requests = Requests(task.count, task.seed)
+    poll = select.epoll()
+    by_descriptor = {}
+    started = perf_counter_ns()
+    for index in range(task.connections):
+        connection = Connection(task.port, task.value_bytes)
+        by_descriptor[connection.socket.fileno()] = connection
+        poll.register(connection.socket.fileno(), select.EPOLLIN)
+        connection.waiting.append(perf_counter_ns())
+        connection.socket.sendall(requests[index])
+    latencies: list[int] = []
+    ends = started + int(task.seconds * 1e9)
+    now = started
+    while now < ends:
+        for descriptor, _events in poll.poll(DRAIN_SECONDS):
+            connection = by_descriptor[descriptor]
+            if connection.receive():
+                now = perf_counter_ns()
+                latencies.append(now - connection.waiting.popleft())
+                connection.waiting.append(now)
+                connection.socket.sendall(requests[len(latencies)])
+    return Outcome(len(latencies), (now - started) / 1e9, 0, percentiles(latencies, 1e-6), {})
+
+
+def run_write(task: Task) -> Outcome:
+    """SETs at a fixed rate, each pipeline answered before the next; a server that stalls writers slows it down."""
+    generator = random.Random(task.seed)
+    values = [compressible(generator, task.value_bytes) for _ in range(1024)]
+    connection = socket.create_connection(("127.0.0.1", task.port))
+    expected = b"+OK\r\n" * WRITE_PIPELINE
+    latencies: list[int] = []
+    written = 0
+    started = now = perf_counter_ns()
+    ends = started + int(task.seconds * 1e9)
+    while now < ends:
+        due = started + int(written / task.rate * 1e9)
+        if now < due:
+            sleep((due - now) / 1e9)
+        keys = (key_of(generator.randrange(task.count)) for _ in range(WRITE_PIPELINE))
+        connection.sendall(b"".join(set_request(key, generator.choice(values)) for key in keys))
+        _expect(connection, expected)
+        now = perf_counter_ns()
+        latencies.append(now - due)
+        written += WRITE_PIPELINE
+    return Outcome(written, (now - started) / 1e9, 0, percentiles(latencies, 1e-6), {})
+
+
+def fill(port: int, count: int, value_bytes: int) -> None:
+    """Write every key once, so that no GET misses."""
+    generator = random.Random(0)
+    values = [compressible(generator, value_bytes) for _ in range(1024)]
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        for start in range(0, count, WRITE_PIPELINE):
+            keys = [key_of(number) for number in range(start, min(count, start + WRITE_PIPELINE))]
+            connection.sendall(b"".join(set_request(key, generator.choice(values)) for key in keys))
+            _expect(connection, b"+OK\r\n" * len(keys))
+
+
+def _expect(connection: socket.socket, expected: bytes) -> None:
+    received = b""
+    while len(received) < len(expected):
+        data = connection.recv(RECEIVE_BYTES)
+        if not data:
+            raise UnexpectedReplyError("the server closed the connection")
+        received += data
+    if received != expected:
+        raise UnexpectedReplyError(f"a SET was answered {received[:60]!r}")
+
+
+def start(task: Task) -> subprocess.Popen[str]:
+    """The task in a fresh interpreter."""
+    command = [sys.executable, "-m", "flin.bench.generator", json.dumps(asdict(task))]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str], timeout: float) -> Outcome:
+    """Wait for it and read what it found."""
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    if process.returncode:
+        raise UnexpectedReplyError((errors.strip().splitlines() or ["it printed nothing"])[-1])
+    document: dict[str, Any] = json.loads(output)
+    return Outcome(**document)
+
+
+def run(task: Task) -> Outcome:
+    return finish(start(task), task.seconds + DRAIN_SECONDS * 3)
+
+
+def main() -> int:
+    task = Task(**json.loads(sys.argv[1]))
+    if task.mode == "open":
+        outcome = OpenLoop(task).run()
+    else:
+        outcome = {"closed": run_closed, "write": run_write}[task.mode](task)
+    print(json.dumps(asdict(outcome)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The process that `flin bench load` measures: `python -m flin.bench.loader TASK`; lines of JSON on stdout.
+
+It keeps nothing of what it writes, so that its memory is the store's: keys come from a permutation, values from a pool.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any, Final
+
+from flin.bench.store import import_library, open_store
+from flin.bench.workload import Workload, key_of
+
+REPORTS: Final = 100
+"""Lines of progress of one writing."""
+
+SAMPLE: Final = 2_000
+"""Keys that are read back after a reopen."""
+
+STRIDE: Final = 2_654_435_761
+"""A prime near 2^32 divided by the golden ratio: multiples of it modulo the count spread evenly and never repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    action: str  # load: write all and close; rewrite: write all again, with other values; reopen: open and read back
+    store: str
+    directory: str
+    count: int
+    value_bytes: int
+    memory_bytes: int
+    written_again: int = 0  # reopen: how many keys a rewrite was known to have written
+
+
+class WrongValueError(Exception):
+    """A key did not hold what was written last."""
+
+
+def key_at(position: int, count: int) -> bytes:
+    """The key that is written at this position of the order."""
+    return key_of(position * STRIDE % count)
+
+
+def load(task: Task, *, shift: int, close: bool) -> None:
+    """Write every key; the value of a position is its pool index shifted."""
+    values = Workload(task.count, task.value_bytes).values
+    pool, count = len(values), task.count
+    store = open_store(task.store, task.directory, task.memory_bytes)
+    put = store.put
+    report_every = max(1, count // REPORTS)
+    started = perf_counter()
+    for position in range(count):
+        put(key_at(position, count), values[(position + shift) % pool])
+        if position % report_every == 0:
+            say(written=position + 1)
+    seconds = perf_counter() - started
+    say(written=count)
+    if close:
+        store.close()
+    say(seconds=seconds, close_seconds=perf_counter() - started - seconds)
+
+
+def reopen(task: Task) -> None:
+    """Open, answer one get, then read a sample back."""
+    values = Workload(task.count, task.value_bytes).values
+    import_library(task.store)
+    started = perf_counter()
+    store = open_store(task.store, task.directory, task.memory_bytes)
+    first = store.get(key_at(0, task.count))
+    seconds = perf_counter() - started
+    if first is None:
+        raise WrongValueError("the first key is missing")
+    generator = random.Random(task.written_again)
+    for _ in range(SAMPLE):
+        _check(store.get, task, values, generator.randrange(task.count))
+    for position in range(max(0, task.written_again - SAMPLE), task.written_again):
+        _check(store.get, task, values, position)
+    store.close()
+    say(seconds=seconds)
+
+
+def _check(get: Any, task: Task, values: list[bytes], position: int) -> None:
+    """A key below written_again holds the second value; one above may hold either (it was under way when killed)."""
+    old, new = values[position % len(values)], values[(position + 1) % len(values)]
+    value = get(key_at(position, task.count))
+    wanted = (new,) if position < task.written_again else (old, new) if task.written_again else (old,)
+    if value not in wanted:
+        raise WrongValueError(f"key {position} holds {value!r}")
+
+
+def say(**figures: float) -> None:
+    print(json.dumps(figures), flush=True)
+
+
+def command_of(task: Task) -> list[str]:
+    return [sys.executable, "-m", "flin.bench.loader", json.dumps(asdict(task))]
+
+
+def main() -> int:
+    task = Task(**json.loads(sys.argv[1]))
+    if task.action == "load":
+        load(task, shift=0, close=True)
+    elif task.action == "rewrite":
+        load(task, shift=1, close=False)
+    else:
+        reopen(task)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The private memory of a process and its descendants, sampled in a thread (Linux: /proc/PID/smaps_rollup).
+
+Private means what would be freed if the processes ended: pages of mapped files and shared libraries do not count.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+SAMPLES_PER_SECOND: Final = 10
+
+
+def is_supported() -> bool:
+    return Path("/proc/self/smaps_rollup").exists()
+
+
+def descendants(pid: int) -> list[int]:
+    """The process and everything it started that still runs."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            found.extend(int(child) for child in _read(children).split())
+    return found
+
+
+def private_bytes(pid: int) -> int:
+    """0 for a process that has ended."""
+    lines = _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it ended between the listing and the reading
+        return ""
+
+
+class MemorySampler:
+    """Samples from entry to exit."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak_bytes = 0
+        self.samples = 0
+        self.most_processes = 0
+        self._pid = pid
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="memory-sampler", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        due = time.monotonic()
+        while not self._ended.is_set():
+            pids = descendants(self._pid)
+            self.peak_bytes = max(self.peak_bytes, sum(map(private_bytes, pids)))
+            self.most_processes = max(self.most_processes, len(pids))
+            self.samples += 1
+            due = max(due + 1 / SAMPLES_PER_SECOND, time.monotonic())
+            self._ended.wait(due - time.monotonic())

@@ -1,0 +1,151 @@
+"""Servers side by side: `flin serve` and `redis-server` with its append-only file on, driven by redis-benchmark.
+
+A scene is one way of asking (connections, pipeline, value size). Each scene runs in a fresh server with a fresh
+directory, the servers taking turns; its tests run one after another, so that GET finds what SET wrote. The
+latencies are redis-benchmark's own, of every single request (of a pipeline, from sending to its last reply).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from flin.bench.comparison import Comparison
+from flin.bench.embedded import size_text
+from flin.bench.progress import Progress
+from flin.bench.server_process import ServerError, ServerProcess
+
+PROGRAM: Final = "redis-benchmark"
+PROGRAM_TIMEOUT_SECONDS: Final = 600.0
+
+REQUESTS_PER_KEY: Final = 10
+"""redis-benchmark picks keys at random: after ten times as many SETs as keys, 0.005 % of the keys are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    connections: int
+    pipeline: int
+    value_bytes: int
+    tests: tuple[str, ...]
+    requests: int
+
+    def row_name(self, test: str) -> str:
+        pipeline = f" pipeline {self.pipeline}" if self.pipeline > 1 else ""
+        one = "" if self.connections == 1 else "s"
+        return f"{test.upper()} {self.connections} connection{one}{pipeline} {size_text(self.value_bytes)}"
+
+
+SCENES: Final = (
+    Scene(256, 1, 1024, ("set", "get"), 300_000),
+    Scene(64, 16, 100, ("set", "get", "incr"), 1_000_000),
+    Scene(1, 1, 100, ("set", "get"), 30_000),
+    Scene(256, 1, 100, ("mset",), 100_000),
+)
+"""The rows of the full run, with requests for some seconds each."""
+
+QUICK_SCENES: Final = (
+    Scene(256, 1, 1024, ("set", "get"), 60_000),
+    Scene(64, 16, 100, ("set", "get"), 300_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    servers: tuple[str, ...] = ("flin", "redis-server")
+    scenes: tuple[Scene, ...] = SCENES
+    rounds: int = 3
+
+    def steps(self) -> int:
+        return sum(len(scene.tests) for scene in self.scenes) * self.rounds * len(self.servers)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    rate: float
+    latencies: dict[str, float]  # milliseconds
+
+
+def is_available() -> bool:
+    return shutil.which(PROGRAM) is not None
+
+
+def compare(settings: Settings, scratch: str, progress: Progress) -> list[Comparison]:
+    return [
+        comparison for scene in settings.scenes for comparison in _compare_scene(scene, settings, scratch, progress)
+    ]
+
+
+def _compare_scene(scene: Scene, settings: Settings, scratch: str, progress: Progress) -> list[Comparison]:
+    rows = {test: Comparison(scene.row_name(test), "ms", scene.requests) for test in scene.tests}
+    results: dict[tuple[str, str], list[Result]] = {}
+    for _ in range(settings.rounds):
+        for server in settings.servers:
+            for test, result in _run_scene(scene, server, scratch, rows, progress).items():
+                rows[test].add(server, result.rate)
+                results.setdefault((test, server), []).append(result)
+    for (test, server), rounds in results.items():
+        rows[test].latencies[server] = {
+            name: median(result.latencies[name] for result in rounds) for name in rounds[0].latencies
+        }
+    return list(rows.values())
+
+
+def _run_scene(
+    scene: Scene, server: str, scratch: str, rows: dict[str, Comparison], progress: Progress
+) -> dict[str, Result]:
+    """One server's turn; a failure is noted in every row that got no result."""
+    results: dict[str, Result] = {}
+    with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
+        try:
+            with ServerProcess(server, str(Path(parent) / "data")) as process:
+                for test in scene.tests:
+                    results[test] = measure(scene, test, process.port)
+                    progress.step(f"{scene.row_name(test)} {server}: {results[test].rate:,.0f}/s")
+        except (ServerError, subprocess.SubprocessError) as error:
+            for test in scene.tests:
+                if test not in results:
+                    rows[test].failures.append(f"{server}: {error}")
+                    progress.step(f"{scene.row_name(test)} {server}: failed: {error}")
+    return results
+
+
+def measure(scene: Scene, test: str, port: int) -> Result:
+    """One run of redis-benchmark."""
+    options = {
+        "-p": port,
+        "-t": test,
+        "-n": scene.requests,
+        "-r": max(1, scene.requests // REQUESTS_PER_KEY),
+        "-c": scene.connections,
+        "-P": scene.pipeline,
+        "-d": scene.value_bytes,
+    }
+    command = [PROGRAM, *(str(part) for option in options.items() for part in option)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_SECONDS, check=False)
+    if done.returncode:
+        raise ServerError(f"{PROGRAM} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-200:]}")
+    return parse(done.stdout)
+
+
+_RATE: Final = re.compile(r"throughput summary: ([\d.]+) requests per second")
+_STEP: Final = re.compile(r"^([\d.]+)% <= ([\d.]+) milliseconds \(cumulative count \d+\)$", re.MULTILINE)
+_SUMMARY: Final = re.compile(r"latency summary \(msec\):\s+avg\s+min\s+p50\s+p95\s+p99\s+max\s+([\d. ]+)")
+
+
+def parse(output: str) -> Result:
+    """What redis-benchmark 7.0 prints. p99.9 is the first step of its distribution at or above 99.9 %."""
+    rate, summary = _RATE.search(output), _SUMMARY.search(output)
+    if rate is None or summary is None:
+        raise ServerError(f"{PROGRAM} printed no summary: {output.strip()[-200:]}")
+    _average, _least, p50, _p95, p99, largest = map(float, summary[1].split())
+    distribution = output.partition("Latency by percentile distribution")[2].partition("Cumulative")[0]
+    beyond = [float(step[2]) for step in _STEP.finditer(distribution) if float(step[1]) >= 99.9]
+    latencies = {"p50": p50, "p99": p99, "p99.9": beyond[0] if beyond else largest, "max": largest}
+    return Result(float(rate[1]), latencies)

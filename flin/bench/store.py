@@ -1,0 +1,170 @@
+"""One face for the engines that are compared: Flin, RocksDB (rocksdict) and LevelDB (plyvel).
+
+The calls of a hot loop (`put`, `get`, `delete`) are the libraries' own bound methods, so that no adapter's frame is
+measured. The peers run as a careful user would set them up (`tuned`): the same memory, a quarter of it for a memtable
+and half for the block cache, and a Bloom filter of 10 bits per key; or as they come, with neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, Final, Protocol
+
+Pair = tuple[bytes, bytes]
+
+FILTER_BITS_PER_KEY: Final = 10
+"""About 1 % of false positives: what both libraries' manuals advise."""
+
+
+class Store(Protocol):
+    """What the rows call. `get` gives None for a key that is not there."""
+
+    @property
+    def put(self) -> Callable[[bytes, bytes], object]: ...
+
+    @property
+    def get(self) -> Callable[[bytes], bytes | None]: ...
+
+    @property
+    def delete(self) -> Callable[[bytes], object]: ...
+
+    def put_synced(self, key: bytes, value: bytes) -> object:
+        """Returns when the write is on the disk."""
+
+    def put_batch(self, pairs: list[Pair]) -> object:
+        """One atomic commit."""
+
+    def scan(self, *, reverse: bool) -> Iterator[Pair]: ...
+
+    def seek(self, start: bytes, count: int) -> list[Pair]:
+        """The first pairs from start on, as of now (a new iterator for each call)."""
+
+    def close(self) -> None: ...
+
+
+class FlinStore:
+    def __init__(self, path: str, memory_bytes: int, tuned: bool) -> None:
+        import flin.engine
+
+        self._engine = engine = flin.engine.open(path, memory_limit=memory_bytes)
+        self.put = engine.put
+        self.get = engine.get
+        self.delete = engine.delete
+
+    def put_synced(self, key: bytes, value: bytes) -> None:
+        self._engine.put(key, value, sync=True)
+
+    def put_batch(self, pairs: list[Pair]) -> None:
+        self._engine.put_many(pairs)
+
+    def scan(self, *, reverse: bool) -> Iterator[Pair]:
+        return iter(self._engine.scan(reverse=reverse))
+
+    def seek(self, start: bytes, count: int) -> list[Pair]:
+        return list(self._engine.scan(start=start, limit=count))
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+class RocksStore:
+    def __init__(self, path: str, memory_bytes: int, tuned: bool) -> None:
+        import rocksdict
+
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        if tuned:
+            table = rocksdict.BlockBasedOptions()
+            table.set_bloom_filter(FILTER_BITS_PER_KEY, False)
+            table.set_block_cache(rocksdict.Cache(memory_bytes // 2))
+            options.set_block_based_table_factory(table)
+            options.set_write_buffer_size(memory_bytes // 4)
+        self._library = rocksdict
+        self._database = _untyped(rocksdict.Rdict(path, options))
+        self._synced = rocksdict.WriteOptions()
+        self._synced.sync = True
+        self.put = self._database.put
+        self.get = self._database.get
+        self.delete = self._database.delete
+
+    def put_synced(self, key: bytes, value: bytes) -> None:
+        self._database.put(key, value, self._synced)
+
+    def put_batch(self, pairs: list[Pair]) -> None:
+        batch = self._library.WriteBatch(raw_mode=True)
+        put = batch.put
+        for key, value in pairs:
+            put(key, value)
+        self._database.write(batch)
+
+    def scan(self, *, reverse: bool) -> Iterator[Pair]:
+        return iter(self._database.items(backwards=reverse))
+
+    def seek(self, start: bytes, count: int) -> list[Pair]:
+        return list(islice(self._database.items(from_key=start), count))
+
+    def close(self) -> None:
+        self._database.close()
+
+
+class LevelStore:
+    def __init__(self, path: str, memory_bytes: int, tuned: bool) -> None:
+        import plyvel
+
+        options: dict[str, int] = {}
+        if tuned:
+            options["bloom_filter_bits"] = FILTER_BITS_PER_KEY
+            options["lru_cache_size"] = memory_bytes // 2
+            options["write_buffer_size"] = memory_bytes // 4
+        self._database = _untyped(plyvel.DB(path, create_if_missing=True, **options))
+        self.put = self._database.put
+        self.get = self._database.get
+        self.delete = self._database.delete
+
+    def put_synced(self, key: bytes, value: bytes) -> None:
+        self._database.put(key, value, sync=True)
+
+    def put_batch(self, pairs: list[Pair]) -> None:
+        with self._database.write_batch() as batch:
+            put = batch.put
+            for key, value in pairs:
+                put(key, value)
+
+    def scan(self, *, reverse: bool) -> Iterator[Pair]:
+        return iter(self._database.iterator(reverse=reverse))
+
+    def seek(self, start: bytes, count: int) -> list[Pair]:
+        return list(islice(self._database.iterator(start=start), count))
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _untyped(database: object) -> Any:
+    """Their methods take more than the rows give; whether they have types depends on what is installed."""
+    return database
+
+
+# name → (the module that must be importable, the adapter)
+STORES: Final[dict[str, tuple[str, Callable[[str, int, bool], Store]]]] = {
+    "flin": ("flin.engine", FlinStore),
+    "rocksdict": ("rocksdict", RocksStore),
+    "plyvel": ("plyvel", LevelStore),
+}
+
+
+def is_installed(name: str) -> bool:
+    return importlib.util.find_spec(STORES[name][0]) is not None
+
+
+def import_library(name: str) -> None:
+    """Before a clock starts: opening a store is timed, importing its library is not."""
+    importlib.import_module(STORES[name][0])
+
+
+def open_store(name: str, path: str, memory_bytes: int, *, tuned: bool = True) -> Store:
+    """`tuned` is for the peers alone: Flin runs as it comes."""
+    return STORES[name][1](path, memory_bytes, tuned)

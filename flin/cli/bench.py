@@ -1,0 +1,247 @@
+"""`flin bench`: measure Flin beside its peers (flin/bench/ does the work)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flin.cli import exit_code
+from flin.cli.parsing import Commands, UsageError, add_command, positive, size
+
+if TYPE_CHECKING:
+    from flin.bench.comparison import Comparison
+
+SUMMARY = "measure Flin beside its peers, in the same run, in turn"
+DETAILS = """\
+Without a further word: engines inside a Python process (Flin, and rocksdict and plyvel where they are installed) and
+servers (flin serve, and redis-server with its append-only file on, where it and redis-benchmark are installed).
+Each measurement has a fresh process and directory; the figure that counts is the median over the rounds of Flin's
+rate over the faster peer's. All have a WAL and no sync per write, unless the row says so; rocksdict and plyvel get
+the same memory and a Bloom filter. Percentiles are of single operations. The table goes to stdout, progress to stderr.
+
+  flin bench compaction   the latency of GETs while compactions run
+  flin bench load         memory, time and files of millions of keys; time to reopen, after kill -9 too"""
+EXAMPLES = """\
+  flin bench --quick
+  flin bench --only embedded --rows fillrandom,readrandom --keys 1000000 --rounds 5
+  flin bench --json bench.json --svg bench.svg
+  flin bench compaction
+  flin bench load --millions 5 --memory-limit 256mb"""
+
+QUICK_KEYS = 50_000
+QUICK_ROUNDS = 2
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "bench", run, SUMMARY, DETAILS, EXAMPLES)
+    _add_common(parser)
+    parser.add_argument("--quick", action="store_true", help="fewer keys, sizes and rounds: under two minutes")
+    parser.add_argument("--only", choices=("embedded", "served"), help="one of the two parts")
+    parser.add_argument("--rows", metavar="ROW,…", help="embedded rows (default: all)")
+    parser.add_argument("--keys", type=positive, metavar="N", help="keys of the embedded rows (default 200000)")
+    parser.add_argument("--value-bytes", metavar="N,…", help="value sizes of the embedded rows (default 100,1024)")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="rounds (default 3)")
+    parser.add_argument("--no-latencies", action="store_true", help="leave out the extra round that times every call")
+    parser.add_argument("--peers-as-they-come", action="store_true", help="rocksdict and plyvel with their defaults")
+    parser.add_argument("--svg", metavar="FILE", help="draw the ratios")
+    # Not required: without a further word the rows of the table run.
+    more = parser.add_subparsers(title="further measurements", metavar="WHAT")
+    _add_compaction(more)
+    _add_load(more)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", help="write everything that was measured as JSON")
+    parser.add_argument(
+        "--scratch", metavar="DIR", help="where the databases are made (default: the temporary directory)"
+    )
+    parser.add_argument(
+        "--memory-limit", type=size, metavar="SIZE", help="of each engine (default 256mb; compaction 128mb)"
+    )
+    parser.add_argument("--without", default="", metavar="PEER,…", help="peers to leave out")
+
+
+def _add_compaction(more: Commands) -> None:
+    details = """\
+Finds the peak of GETs with 50 connections, sends GETs at half of it (at a fixed rate, latencies counted from when
+each request was due) for a while, and again while a writer forces at least three compactions."""
+    examples = "  flin bench compaction --seconds 60 --write-rate 5000"
+    parser = add_command(
+        more, "compaction", run_compaction, "the latency of GETs while compactions run", details, examples
+    )
+    _add_common(parser)
+    parser.add_argument("--keys", type=positive, metavar="N", help="keys of 1 KiB (default 50000)")
+    parser.add_argument("--seconds", type=positive, metavar="N", help="beside the writer (default 60)")
+    parser.add_argument("--write-rate", type=positive, metavar="N", help="SETs per second (default 5000)")
+    parser.add_argument("--rate", type=positive, metavar="N", help="GETs per second (default: half of the peak)")
+
+
+def _add_load(more: Commands) -> None:
+    details = """\
+Loads keys of 100 bytes one put at a time, samples the private memory of all processes ten times a second, counts files
+and bytes, and times a reopen after a clean close and one after kill -9 in the middle of writing."""
+    examples = "  flin bench load --millions 1 --stores flin,rocksdict"
+    parser = add_command(more, "load", run_load, "memory, time and files of millions of keys", details, examples)
+    _add_common(parser)
+    parser.add_argument("--millions", type=float, default=5.0, metavar="N", help="of keys (default 5)")
+    parser.add_argument("--stores", default="flin", metavar="STORE,…", help="flin (default), rocksdict, plyvel")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from flin.bench import report
+
+    parts: list[list[Comparison]] = []
+    settings: dict[str, Any] = {}
+    with _scratch(arguments) as scratch:
+        if arguments.only != "served":
+            parts.append(_run_embedded(arguments, scratch, settings))
+        if arguments.only != "embedded":
+            parts.append(_run_served(arguments, scratch, settings))
+    print("\n\n".join(report.table(part) for part in parts if part))
+    comparisons = [comparison for part in parts for comparison in part]
+    _write_json(arguments, report.document("rows", settings, [comparison.to_json() for comparison in comparisons]))
+    if arguments.svg:
+        from flin.bench import picture
+
+        Path(arguments.svg).write_text(picture.svg(comparisons))
+    failures = [failure for comparison in comparisons for failure in comparison.failures]
+    for failure in failures:
+        _say(failure)
+    return exit_code.PROBLEMS if failures else exit_code.OK
+
+
+def _run_embedded(arguments: argparse.Namespace, scratch: str, settings: dict[str, Any]) -> list[Comparison]:
+    from flin.bench import embedded, store
+    from flin.bench.progress import Progress
+    from flin.bench.row import ROWS
+
+    defaults = embedded.Settings()
+    names = [name for name in store.STORES if name not in _names(arguments.without)]
+    quick = arguments.quick
+    chosen = embedded.Settings(
+        stores=_installed(names, store.is_installed),
+        rows=_known(_names(arguments.rows), tuple(ROWS), "row"),
+        value_sizes=_sizes(arguments.value_bytes) or ((100,) if quick else (100, 1024)),
+        count=arguments.keys or (QUICK_KEYS if quick else defaults.count),
+        rounds=arguments.rounds or (QUICK_ROUNDS if quick else defaults.rounds),
+        memory_bytes=arguments.memory_limit or defaults.memory_bytes,
+        latencies=not arguments.no_latencies,
+        tuned=not arguments.peers_as_they_come,
+    )
+    settings["embedded"] = asdict(chosen)
+    return embedded.compare(chosen, scratch, Progress(chosen.steps()))
+
+
+def _run_served(arguments: argparse.Namespace, scratch: str, settings: dict[str, Any]) -> list[Comparison]:
+    from flin.bench import served, server_process
+    from flin.bench.progress import Progress
+
+    if not served.is_available():
+        _say(f"{served.PROGRAM} is not installed (Debian: apt install redis-tools): the served rows are left out")
+        return []
+    defaults = served.Settings()
+    names = [name for name in server_process.SERVERS if name not in _names(arguments.without)]
+    quick = arguments.quick
+    chosen = served.Settings(
+        servers=_installed(names, server_process.is_installed),
+        scenes=served.QUICK_SCENES if quick else served.SCENES,
+        rounds=arguments.rounds or (QUICK_ROUNDS if quick else defaults.rounds),
+    )
+    settings["served"] = asdict(chosen)
+    return served.compare(chosen, scratch, Progress(chosen.steps()))
+
+
+def run_compaction(arguments: argparse.Namespace) -> int:
+    from flin.bench import compaction, report
+    from flin.bench.progress import Progress
+
+    defaults = compaction.Settings()
+    settings = compaction.Settings(
+        count=arguments.keys or defaults.count,
+        memory_bytes=arguments.memory_limit or defaults.memory_bytes,
+        write_rate=arguments.write_rate or defaults.write_rate,
+        busy_seconds=arguments.seconds or defaults.busy_seconds,
+        rate=arguments.rate,
+    )
+    with _scratch(arguments) as scratch:
+        result = compaction.run(settings, scratch, Progress(compaction.STEPS))
+    print(compaction.table(result))
+    _write_json(arguments, report.document("compaction", asdict(settings), compaction.to_json(result)))
+    if not result.enough:
+        _say(f"fewer than {compaction.COMPACTIONS} compactions, or requests without an answer: raise --seconds")
+        return exit_code.PROBLEMS
+    return exit_code.OK
+
+
+def run_load(arguments: argparse.Namespace) -> int:
+    from flin.bench import load, report, store
+    from flin.bench.progress import Progress
+
+    wanted = _known(_names(arguments.stores), tuple(store.STORES), "store")
+    names = _installed(wanted, store.is_installed)
+    defaults = load.Settings()
+    settings = [
+        load.Settings(
+            store=name,
+            count=max(1, int(arguments.millions * 1_000_000)),
+            memory_bytes=arguments.memory_limit or defaults.memory_bytes,
+        )
+        for name in names
+    ]
+    progress = Progress(load.steps(len(settings)))
+    with _scratch(arguments) as scratch:
+        results = [load.run(one, scratch, progress) for one in settings]
+    print(load.table(results))
+    _write_json(
+        arguments, report.document("load", {"stores": [asdict(one) for one in settings]}, [asdict(r) for r in results])
+    )
+    return exit_code.OK
+
+
+def _scratch(arguments: argparse.Namespace) -> tempfile.TemporaryDirectory[str]:
+    if arguments.scratch is not None and not Path(arguments.scratch).is_dir():
+        raise UsageError(f"{arguments.scratch} is not a directory")
+    return tempfile.TemporaryDirectory(prefix="flin-bench-", dir=arguments.scratch)
+
+
+def _installed(names: Iterable[str], is_installed: Callable[[str], bool]) -> tuple[str, ...]:
+    """The names that are there; one line for each that is not."""
+    there = tuple(name for name in names if is_installed(name))
+    for name in names:
+        if name not in there:
+            _say(f"{name} is not installed: left out")
+    return there
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _known(names: list[str], known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The names; all that are known if there are none."""
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no {what} {name!r}; there are {', '.join(known)}")
+    return tuple(names) or known
+
+
+def _sizes(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(positive(size) for size in _names(text))
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"--value-bytes: {error}") from None
+
+
+def _write_json(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _say(text: str) -> None:
+    print(f"flin bench: {text}", file=sys.stderr)

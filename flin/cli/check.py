@@ -1,0 +1,118 @@
+"""`flin check`: read and verify everything, name every problem, change nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+
+from flin.cli import exit_code
+from flin.cli.overlay import OverlayFileSystem, open_unchanged
+from flin.cli.parsing import Commands, add_command, database_directory
+from flin.cli.ticker import Ticker
+from flin.engine import manifest as manifest_format
+from flin.engine import table_footer, wal
+from flin.engine.file_name import MANIFEST, maybe_parse
+from flin.engine.fs import FileSystem
+from flin.engine.manifest import Manifest
+from flin.engine.sstable import Table
+from flin.engine.version import TableMeta
+from flin.errors import CorruptionError, FlinError, LockedError
+
+SUMMARY = "read and verify a whole database, changing nothing"
+DETAILS = """\
+Replays the WAL, reads every block of every table, and compares checksums, order, filters, counts and what the manifest
+says. Each problem is one line on stdout with its file. Where the database cannot be opened at all, each file
+is verified by itself, so that all damage is named and not only the first. The directory must not be open elsewhere."""
+EXAMPLES = """\
+  flin check data
+  flin check data && cp -a data backup"""
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "check", run, SUMMARY, DETAILS, EXAMPLES)
+    parser.add_argument("directory", metavar="DIR", help="the database's directory")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    directory = os.path.abspath(database_directory(arguments.directory))
+    with Ticker("checking"):
+        problems, summary = check(directory)
+    for problem in problems:
+        print(problem)
+    print(summary if not problems else f"{len(problems)} problem{'s'[: len(problems) != 1]} in {directory}")
+    return exit_code.PROBLEMS if problems else exit_code.OK
+
+
+def check(directory: str) -> tuple[list[str], str]:
+    """What is wrong, and what was read if nothing is. LockedError if an engine has the directory open."""
+    try:
+        with open_unchanged(directory) as database:
+            problems = [str(problem) for problem in database.verify()]
+            summary = f"{directory}: {len(database):,} keys, all well"
+    except LockedError:
+        raise
+    except FlinError as error:
+        # Each file by itself, beside what the engine said of the whole.
+        found = [str(problem) for problem in survey(OverlayFileSystem(), directory)]
+        return list(dict.fromkeys([str(error), *found])), ""
+    return problems, summary
+
+
+def survey(fs: FileSystem, directory: str) -> Iterator[FlinError]:
+    """The problems of each file by itself."""
+    manifest: Manifest | None = None
+    try:
+        manifest = manifest_format.read(fs, directory)
+        if manifest is None:
+            yield CorruptionError(os.path.join(directory, MANIFEST), 0, "there is no manifest")
+    except FlinError as error:
+        yield error
+    yield from _survey_tables(fs, directory, manifest)
+    for name in fs.names(directory):
+        parsed = maybe_parse(name)
+        if parsed is not None and parsed.role == "wal" and (manifest is None or parsed.number >= manifest.wal_floor):
+            yield from _survey_segment(fs, os.path.join(directory, name))
+
+
+def _survey_tables(fs: FileSystem, directory: str, manifest: Manifest | None) -> Iterator[FlinError]:
+    metas: dict[str, list[TableMeta]] = {}
+    if manifest is not None:
+        for runs in manifest.version.shards:
+            for run in runs:
+                for table in run:
+                    metas.setdefault(table.file, []).append(table)
+    else:
+        tables = [name for name in fs.names(directory) if (parsed := maybe_parse(name)) and parsed.role == "table"]
+        metas = {name: [] for name in tables}
+    for name, tables_of_file in metas.items():
+        yield from _survey_table(fs, os.path.join(directory, name), tables_of_file)
+
+
+def _survey_table(fs: FileSystem, path: str, metas: list[TableMeta]) -> Iterator[FlinError]:
+    """Without what the manifest says of it, a file is read as it describes itself."""
+    if not fs.is_file(path):
+        yield CorruptionError(path, 0, "the manifest names this table, and there is no such regular file")
+        return
+    file = fs.open(path)
+    try:
+        for number, meta in enumerate(metas or table_footer.read_metas(file)):
+            yield from Table(file, meta, None, number=number).verify()
+    except FlinError as error:
+        yield error
+    finally:
+        file.close()
+
+
+def _survey_segment(fs: FileSystem, path: str) -> Iterator[FlinError]:
+    """A torn tail shows here too: whether it was promised, only the whole WAL can tell."""
+    file = fs.open(path)
+    try:
+        data = file.map()
+        header = wal.decode_header(data, path)
+        for _ in wal.read_frames(data, header, path, end=len(data)):
+            pass
+    except FlinError as error:
+        yield error
+    finally:
+        file.close()

@@ -1,0 +1,56 @@
+"""`flin compact`: rewrite a database to its smallest form."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from flin import engine
+from flin.cli import exit_code
+from flin.cli.parsing import Commands, UsageError, add_command, database_directory, size
+from flin.cli.ticker import Ticker
+
+SUMMARY = "rewrite a database to its smallest form"
+DETAILS = """\
+Flushes what is in the WAL and merges every run of every shard into one, which drops overwritten values and
+tombstones. Needs free space for a second copy of the data while it runs. Interrupting it harms nothing."""
+EXAMPLES = """\
+  flin compact data
+  flin compact data --memory-limit 1gb"""
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "compact", run, SUMMARY, DETAILS, EXAMPLES)
+    parser.add_argument("directory", metavar="DIR", help="the database's directory")
+    parser.add_argument("--memory-limit", type=size, default="256mb", metavar="SIZE", help="bytes, or 256mb (default)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    directory = database_directory(arguments.directory)
+    before = disk_use(directory)
+    try:
+        database = engine.open(directory, create=False, memory_limit=arguments.memory_limit)
+    except ValueError as error:
+        raise UsageError(error) from error
+    with Ticker("compacting", lambda: _text(disk_use(directory))), database:
+        database.compact()
+        keys = len(database)
+    print(f"{keys:,} keys; before: {_text(before)}; now: {_text(disk_use(directory))}")
+    return exit_code.OK
+
+
+def disk_use(directory: str) -> tuple[int, int]:
+    """Files and bytes. A file may go while they are counted."""
+    files = total = 0
+    for path in Path(directory).iterdir():
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+        files += 1
+    return files, total
+
+
+def _text(use: tuple[int, int]) -> str:
+    files, total = use
+    return f"{files:,} files, {total:,} bytes"

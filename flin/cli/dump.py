@@ -1,0 +1,183 @@
+"""`flin dump`: what stands in one file. The kind is told by the file's magic, never by its name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from flin.cli import exit_code
+from flin.cli.parsing import Commands, UsageError, add_command, positive
+from flin.engine import manifest, table_footer, wal
+from flin.engine.entry import DELETED, Entry
+from flin.engine.fs import OsFileSystem, ReadableFile
+from flin.engine.key import USER_END, namespace_of, user_key
+from flin.engine.sstable import Table
+from flin.errors import CorruptionError
+
+if TYPE_CHECKING:
+    from flin.engine.version import TableMeta
+
+CUT_BYTES: Final = 64
+"""Bytes of a key or value that are shown without --full: what fits a line."""
+
+SUMMARY = "show what stands in a WAL segment, an SSTable or a manifest"
+DETAILS = """\
+Prints one line per frame's operation, per entry, or per table. Bytes that are not printable ASCII are shown as \\xNN;
+keys and values over 64 bytes are cut unless --full is given. A damaged file is shown up to the damage, which is
+then named on the last line (exit code 1)."""
+EXAMPLES = """\
+  flin dump data/MANIFEST
+  flin dump data/00000003.2.wal --limit 20
+  flin dump data/00000002-0000.2.sst --full | grep user:42"""
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "dump", run, SUMMARY, DETAILS, EXAMPLES)
+    parser.add_argument("file", metavar="FILE", help="the file to show")
+    parser.add_argument("--limit", type=positive, metavar="N", help="show at most N entries or frames")
+    parser.add_argument("--full", action="store_true", help="show keys and values whole")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    path = Path(arguments.file)
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file")
+    file = OsFileSystem().open(str(path))
+    try:
+        for line in _Dump(file, arguments.full).lines(arguments.limit):
+            print(line)
+    except CorruptionError as error:
+        print(f"damaged at offset {error.offset}: {error.reason}")
+        return exit_code.PROBLEMS
+    finally:
+        file.close()
+    return exit_code.OK
+
+
+class _Dump:
+    """The lines of one file."""
+
+    def __init__(self, file: ReadableFile, full: bool) -> None:
+        self._file = file
+        self._full = full
+
+    def lines(self, limit: int | None) -> Iterator[str]:
+        head = self._file.pread(8, 0)
+        size = self._file.size()
+        tail = self._file.pread(8, max(0, size - 8))
+        if head == wal.MAGIC:
+            return self._wal(limit)
+        if head == manifest.MAGIC:
+            return self._manifest()
+        if tail == table_footer.MAGIC:
+            return self._sstable(limit)
+        raise UsageError(f"{self._file.path} ({size} bytes) is not a WAL segment, an SSTable or a manifest of Flin's")
+
+    def _wal(self, limit: int | None) -> Iterator[str]:
+        data = self._file.map()
+        header = wal.decode_header(data, self._file.path)
+        yield f"WAL segment {header.number}, format {wal.FORMAT_VERSION}, {len(data):,} bytes"
+        yield f"  database {header.database_id.hex()}, salt {header.salt.hex()}"
+        yield f"  base {header.base}, first sequence {header.first_sequence}, synced to {header.synced}"
+        if header.predecessor:
+            yield f"  follows segment {header.predecessor}, valid to offset {header.predecessor_end}"
+        for frame in islice(wal.read_frames(data, header, self._file.path, end=len(data)), limit):
+            yield f"{frame.offset:>10}  {_FRAME_KINDS.get(frame.kind, str(frame.kind))}" + (
+                f", sequence {frame.first_sequence}, {frame.count} operation{'s'[: frame.count != 1]}"
+                if frame.count
+                else ""
+            )
+            for start, stop in frame.ranges:
+                yield f"            delete range {self._key(start)} to {self._key(stop)}"
+            for key, entry in frame.points:
+                yield f"            {self._entry(key, entry)}"
+
+    def _sstable(self, limit: int | None) -> Iterator[str]:
+        metas = table_footer.read_metas(self._file)
+        size, sections = f"{self._file.size():,} bytes", _many(len(metas), "section")
+        yield f"SSTable, format {table_footer.FORMAT_VERSION}, {size}, {sections}"
+        for number, meta in enumerate(metas):
+            yield f"section {number}: {self._describe(meta)}"
+            table = Table(self._file, meta, None, number=number)
+            for start, stop in table.ranges:
+                yield f"  delete range {self._key(start)} to {self._key(stop)}"
+            entries = ((key, entry) for page in table.pages(cached=False) for key, entry in zip(*page, strict=True))
+            for key, entry in islice(entries, limit):
+                yield f"  {self._entry(key, entry)}"
+
+    def _manifest(self) -> Iterator[str]:
+        found = manifest.decode(self._file.pread(self._file.size(), 0), self._file.path)
+        yield f"manifest, format {manifest.FORMAT_VERSION}, {self._file.size():,} bytes"
+        yield f"  database {found.database_id.hex()}, epoch {found.epoch}, {_many(found.shards, 'shard')}"
+        yield f"  next job {found.next_job}, clock {_time(found.clock_ms)}"
+        yield f"  WAL from segment {found.wal_floor}, position {found.wal_position}, sequence {found.next_sequence}"
+        for namespace, count in sorted(found.version.counts.items()):
+            yield f"  namespace {namespace}: {count:,} keys in tables"
+        for shard, runs in enumerate(found.version.shards):
+            for age, tables in enumerate(runs):
+                yield f"shard {shard}, run {age} (0 is the newest): {_many(len(tables), 'table')}"
+                for meta in tables:
+                    yield f"  {meta.file} at {meta.offset}: {self._describe(meta)}"
+
+    def _describe(self, meta: TableMeta) -> str:
+        parts = [f"{meta.length:,} bytes", _many(meta.entries, "entry", "entries")]
+        if meta.tombstones:
+            parts.append(_many(meta.tombstones, "tombstone"))
+        if meta.range_deletes:
+            parts.append(_many(meta.range_deletes, "range delete"))
+        if meta.expiring:
+            parts.append(f"{meta.expiring:,} with an expiry")
+        parts.append(f"keys {self._key(meta.smallest)} to {self._key(meta.largest)}")
+        parts.append(f"sequences {meta.smallest_sequence} to {meta.largest_sequence}")
+        parts.append(f"{meta.raw_bytes:,} bytes raw")
+        return ", ".join(parts)
+
+    def _entry(self, key: bytes, entry: Entry) -> str:
+        if entry is DELETED:
+            return f"delete {self._key(key)}"
+        if type(entry) is bytes:
+            return f"put {self._key(key)} = {self._bytes(entry)}"
+        assert type(entry) is tuple
+        value, expires_at_ms, tag = entry
+        expiry = f", expires {_time(expires_at_ms)}" if expires_at_ms else ""
+        kind = f", tag {tag}" if tag else ""
+        return f"put {self._key(key)} = {self._bytes(value)}{expiry}{kind}"
+
+    def _key(self, stored: bytes) -> str:
+        """A user's key as the user wrote it; an internal one with its namespace."""
+        if stored < USER_END:
+            return self._bytes(user_key(stored))
+        return f"[namespace {namespace_of(stored)}] {self._bytes(stored[4:])}"
+
+    def _bytes(self, data: bytes) -> str:
+        if self._full or len(data) <= CUT_BYTES:
+            return printable(data)
+        return f"{printable(data[:CUT_BYTES])} … ({len(data):,} bytes)"
+
+
+_FRAME_KINDS: Final = {
+    wal.FRAME_PUT: "put",
+    wal.FRAME_PUTS: "puts",
+    wal.FRAME_OPERATIONS: "operations",
+    wal.FRAME_END: "end: closed cleanly",
+}
+
+
+def printable(data: bytes) -> str:
+    r"""In double quotes, as a Python literal would be: "a\x00b"."""
+    return '"' + ascii(data)[2:-1].replace('"', '\\"').replace("\\'", "'") + '"'
+
+
+def _many(count: int, one: str, more: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def _time(time_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):  # an expiry may lie beyond the year 9999
+        return f"{time_ms} ms"

@@ -1,0 +1,23 @@
+"""What the exit codes of `flin` mean; every `--help` shows the table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+OK: Final = 0
+PROBLEMS: Final = 1
+USAGE: Final = 2
+LOCKED: Final = 3
+INTERRUPTED: Final = 130
+"""128 and the number of SIGINT, as shells report it."""
+BROKEN_PIPE: Final = 141
+"""128 and the number of SIGPIPE: the reader of the output went away."""
+
+TABLE: Final = """\
+exit codes:
+  0    done, nothing wrong
+  1    problems were found, or the operation failed; stderr or the output names them
+  2    wrong usage: an unknown option, no such file or directory, a package that is missing
+  3    another process has the directory open; its pid is named
+  130  interrupted (Ctrl-C)
+  141  the reader of the output went away"""

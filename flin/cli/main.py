@@ -1,0 +1,74 @@
+"""The entry of the command line: choose the subcommand and run it; errors become a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import flin
+from flin.cli import bench, check, compact, dump, exit_code, serve, stats
+from flin.cli.parsing import UsageError
+from flin.errors import FlinError, LockedError
+
+DESCRIPTION = """\
+Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
+
+  flin serve            answer Redis clients
+  flin check DIR        read and verify a whole database, changing nothing
+  flin dump FILE        show a WAL segment, an SSTable or a manifest
+  flin stats DIR        the figures of a database, changing nothing
+  flin compact DIR      rewrite a database to its smallest form
+  flin bench            measure Flin beside its peers"""
+
+EPILOG = f"""\
+examples:
+  flin serve --dir data --port 6380
+  flin check data
+  flin COMMAND --help
+
+{exit_code.TABLE}"""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="flin", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"flin {flin.__version__}")
+    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for module in (serve, check, dump, stats, compact, bench):
+        module.add_parser(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit as exit_request:  # argparse has printed the help, the version or what is wrong
+        return exit_request.code if isinstance(exit_request.code, int) else exit_code.USAGE
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except UsageError as error:
+        return _fail(error, exit_code.USAGE)
+    except LockedError as error:
+        return _fail(error, exit_code.LOCKED)
+    except (FlinError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            return _abandon_output()
+        return _fail(error, exit_code.PROBLEMS)
+    except KeyboardInterrupt:
+        return _fail("interrupted", exit_code.INTERRUPTED)
+
+
+def _fail(reason: object, code: int) -> int:
+    print(f"flin: {reason}", file=sys.stderr)
+    return code
+
+
+def _abandon_output() -> int:
+    """Whoever read the output (`flin dump … | head`) has seen enough; what is buffered must not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exit_code.BROKEN_PIPE

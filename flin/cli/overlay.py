@@ -1,0 +1,140 @@
+"""A view of a database's directory that an engine can open and that changes nothing: what it writes stays in memory.
+
+`flin check` and `flin stats` go through it. It locks the directory as a reader does, without writing into the lock
+file, so that no engine opens the directory meanwhile, while several such views may.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from flin.engine import Engine
+from flin.engine import open as open_engine
+from flin.engine.fs import AppendFile, Buffer, DirectoryLock, Mapped, OsFileSystem, ReadableFile
+
+
+class MemoryFile:
+    """Both faces of a file in memory: what was appended can be read at once."""
+
+    def __init__(self, path: str, data: bytearray) -> None:
+        self.path = path
+        self._data = data
+        self.append: Callable[[Buffer], int] = self._append
+
+    def _append(self, data: Buffer) -> int:
+        self._data += data
+        return len(data)
+
+    def sync(self) -> None:
+        """There is no disk below."""
+
+    def size(self) -> int:
+        return len(self._data)
+
+    def pread(self, size: int, offset: int) -> bytes:
+        return bytes(self._data[offset : offset + size])
+
+    def pread_nowait(self, size: int, offset: int) -> bytes | None:
+        return self.pread(size, offset)
+
+    def map(self) -> Mapped:
+        return bytes(self._data)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class SharedLock:
+    """flock, shared, on a descriptor that cannot write; or none where no engine was ever open."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    def release(self) -> None:
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
+
+class OverlayFileSystem:
+    """A FileSystem: reads fall through to the disk, changes do not."""
+
+    def __init__(self) -> None:
+        self._disk = OsFileSystem()
+        self._written: dict[str, bytearray] = {}
+        self._removed: set[str] = set()
+
+    def create(self, path: str) -> AppendFile:
+        if path in self._written or self._on_disk(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        self._written[path] = bytearray()
+        return MemoryFile(path, self._written[path])
+
+    def open(self, path: str) -> ReadableFile:
+        if path in self._written:
+            return MemoryFile(path, self._written[path])
+        if path in self._removed:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return self._disk.open(path)
+
+    def rename(self, old: str, new: str) -> None:
+        """Only of files that were written here, which is all an engine renames."""
+        self._written[new] = self._written.pop(old)
+
+    def remove(self, path: str) -> None:
+        written = self._written.pop(path, None)
+        if self._on_disk(path):
+            self._removed.add(path)
+        elif written is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def names(self, directory: str) -> list[str]:
+        on_disk = {name for name in self._disk.names(directory) if os.path.join(directory, name) not in self._removed}
+        written = {os.path.basename(path) for path in self._written if os.path.dirname(path) == directory}
+        return sorted(on_disk | written)
+
+    def is_file(self, path: str) -> bool:
+        return path in self._written or (path not in self._removed and self._disk.is_file(path))
+
+    def sync_file(self, path: str) -> None:
+        """Nothing was written that could be lost."""
+
+    def sync_directory(self, directory: str) -> None:
+        """Nothing was written that could be lost."""
+
+    def make_directory(self, path: str) -> None:
+        if not os.path.isdir(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def free_bytes(self, directory: str) -> int:
+        return self._disk.free_bytes(directory)
+
+    def lock(self, path: str, holder: bytes) -> DirectoryLock | bytes:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return SharedLock(None)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(fd, 4096, 0)
+            os.close(fd)
+            return text
+        return SharedLock(fd)
+
+    def _on_disk(self, path: str) -> bool:
+        return path not in self._removed and os.path.lexists(path)
+
+
+@contextmanager
+def open_unchanged(directory: str) -> Iterator[Engine]:
+    """An engine over the directory as it is, which leaves every file as it was. What `flin.engine.open` raises."""
+    engine = open_engine(directory, create=False, runner="inline", sync="never", fs=OverlayFileSystem())
+    try:
+        yield engine
+    finally:
+        engine.close(flush=False)

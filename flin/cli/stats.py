@@ -1,0 +1,62 @@
+"""`flin stats`: the figures of a database at rest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flin.cli import exit_code
+from flin.cli.compact import disk_use
+from flin.cli.overlay import open_unchanged
+from flin.cli.parsing import Commands, add_command, database_directory
+from flin.cli.ticker import Ticker
+from flin.engine import Engine
+
+SUMMARY = "print the figures of a database, changing nothing"
+DETAILS = """\
+Keys, files and bytes, tables and runs, and what recovery found in the WAL. Opens the directory as an engine would,
+replays its WAL into memory, and leaves every file as it was. Of a running server, ask the server: its INFO command
+has the same figures and more."""
+EXAMPLES = """\
+  flin stats data
+  flin stats data --json | jq .keys"""
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "stats", run, SUMMARY, DETAILS, EXAMPLES)
+    parser.add_argument("directory", metavar="DIR", help="the database's directory")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    directory = database_directory(arguments.directory)
+    with Ticker("reading"), open_unchanged(directory) as database:
+        figures = figures_of(database)
+    if arguments.json:
+        print(json.dumps(figures, indent=2, default=str))
+    else:
+        for line in lines_of(figures):
+            print(line)
+    return exit_code.OK
+
+
+def figures_of(database: Engine) -> dict[str, Any]:
+    """What the directory says; caches and jobs are of a running engine, and this one does not run."""
+    files, disk_bytes = disk_use(database.path)
+    figures = database.stats()
+    at_rest = {name: figures[name] for name in ("path", "shards", "wal", "memtables", "tables")}
+    return {"keys": len(database), "files": files, "disk_bytes": disk_bytes, **at_rest}
+
+
+def lines_of(figures: Mapping[str, Any], indent: int = 0) -> Iterator[str]:
+    """A line per figure, what is nested below its name."""
+    width = max((len(str(name)) for name in figures), default=0)
+    for name, figure in figures.items():
+        if isinstance(figure, Mapping) and figure:
+            yield f"{' ' * indent}{name}"
+            yield from lines_of(figure, indent + 2)
+        else:
+            text = f"{figure:,}" if isinstance(figure, int) and not isinstance(figure, bool) else str(figure)
+            yield f"{' ' * indent}{name!s:{width}}  {text}"

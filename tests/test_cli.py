@@ -1,0 +1,500 @@
+"""The command line: every subcommand on whole, damaged, locked and missing databases, and what its exit code says."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flin
+import flin.engine
+from flin.cli import serve
+from flin.cli.check import survey
+from flin.cli.dump import printable
+from flin.cli.main import main, parser
+from flin.cli.overlay import OverlayFileSystem, open_unchanged
+from flin.cli.stats import lines_of
+from flin.cli.ticker import Ticker
+from flin.errors import LockedError
+
+Capture = pytest.CaptureFixture[str]
+
+
+def run(capsys: Capture, *arguments: object) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Tables of two flushes, with tombstones, a range delete and expiries, and a WAL that is not flushed."""
+    path = tmp_path / "db"
+    engine = flin.engine.open(str(path), runner="inline")
+    engine.put_many({b"key:%04d" % number: b"value %d" % number for number in range(500)})
+    engine.flush()
+    engine.delete(b"key:0001")
+    engine.delete_range(b"key:0100", b"key:0200")
+    engine.put(b"lives", b"for an hour", ttl=3600)
+    engine.flush()
+    engine.put(b'\xff binary "key"', b"\x00\x01" * 100)
+    engine.put_many([(b"in the", b"WAL"), (b"only", b"")])
+    engine.sync()
+    engine.delete_prefix(b"key:03")
+    engine.close(flush=False)
+    return path
+
+
+def fingerprint(directory: Path) -> dict[str, tuple[str, int]]:
+    """Every file's content and time of change."""
+    return {
+        path.name: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in directory.iterdir()
+    }
+
+
+def only(directory: Path, pattern: str) -> Path:
+    """The first in the order of names."""
+    return sorted(directory.glob(pattern))[0]
+
+
+def flip(path: Path, offset: int) -> None:
+    """Damage one byte."""
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0xFF
+    path.write_bytes(data)
+
+
+# Help, versions, usage.
+
+
+def test_every_command_has_help_with_examples_and_exit_codes(capsys: Capture) -> None:
+    code, text, _ = run(capsys, "--help")
+    assert code == 0
+    for command in ("serve", "check", "dump", "stats", "compact", "bench"):
+        assert f"flin {command}" in text
+    for words in (["serve"], ["check"], ["dump"], ["stats"], ["compact"], ["bench"], ["bench", "load"]):
+        code, text, _ = run(capsys, *words, "--help")
+        assert code == 0
+        assert "examples:\n  flin " in text
+        assert "exit codes:\n  0 " in text
+
+
+def test_version(capsys: Capture) -> None:
+    assert run(capsys, "--version") == (0, f"flin {flin.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["check"],
+        ["check", "--fast", "."],
+        ["dump", "f", "--limit", "0"],
+        ["compact", "d", "--memory-limit", "x"],
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str], capsys: Capture) -> None:
+    code, output, errors = run(capsys, *arguments)
+    assert (code, output) == (2, "")
+    assert "flin" in errors
+
+
+@pytest.mark.parametrize("command", ["check", "stats", "compact"])
+def test_a_directory_without_a_database_is_2(command: str, tmp_path: Path, capsys: Capture) -> None:
+    for path, reason in ((tmp_path / "no", "is not a directory"), (tmp_path, "holds no Flin database")):
+        assert run(capsys, command, path) == (2, "", f"flin: {path} {reason}\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["check", "stats", "compact"])
+def test_a_database_in_use_is_3(command: str, database: Path, capsys: Capture) -> None:
+    with flin.engine.open(str(database), runner="inline"):
+        before = fingerprint(database)
+        code, output, errors = run(capsys, command, database)
+        assert fingerprint(database) == before
+    assert (code, output) == (3, "")
+    assert f"is open in process {os.getpid()} since " in errors
+
+
+def test_an_interrupt_is_130(database: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(directory: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flin.cli.check.check", interrupt)
+    assert run(capsys, "check", database) == (130, "", "flin: interrupted\n")
+
+
+def test_a_reader_that_goes_away_is_141(database: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "flin", "dump", str(only(database, "*.sst"))],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_python_m_flin() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flin", "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == f"flin {flin.__version__}\n"
+
+
+# check
+
+
+def test_check_of_a_whole_database(database: Path, capsys: Capture) -> None:
+    before = fingerprint(database)
+    code, output, errors = run(capsys, "check", database)
+    assert (code, output, errors) == (0, f"{database}: 303 keys, all well\n", "")
+    assert fingerprint(database) == before
+
+
+def test_check_names_every_damaged_table(database: Path, capsys: Capture) -> None:
+    tables = sorted(database.glob("*.sst"))
+    assert len(tables) == 2
+    for table in tables:
+        flip(table, 40)
+    before = fingerprint(database)
+    code, output, _ = run(capsys, "check", database)
+    assert code == 1
+    for table in tables:
+        assert f"{table}: corrupt at offset " in output
+    assert output.endswith(f"problems in {database}\n")
+    assert fingerprint(database) == before
+
+
+def test_check_names_all_where_the_database_cannot_be_opened(database: Path, capsys: Capture) -> None:
+    table, other = sorted(database.glob("*.sst"))
+    flip(table, 40)
+    other.unlink()
+    code, output, _ = run(capsys, "check", database)
+    assert code == 1
+    assert f"{table}: corrupt" in output
+    assert f"{other}: corrupt at offset 0: the manifest names this table" in output
+
+
+def test_check_of_a_damaged_manifest(database: Path, capsys: Capture) -> None:
+    flip(database / "MANIFEST", 60)
+    flip(only(database, "*.sst"), 40)
+    code, output, _ = run(capsys, "check", database)
+    assert code == 1
+    assert f"{database / 'MANIFEST'}: corrupt at offset 8" in output
+    assert f"{only(database, '*.sst')}: corrupt" in output
+
+
+def test_check_of_a_missing_manifest(database: Path, capsys: Capture) -> None:
+    (database / "MANIFEST").unlink()
+    code, output, _ = run(capsys, "check", database)
+    assert code == 1
+    assert "MANIFEST" in output
+    assert not (database / "MANIFEST").exists()
+
+
+def test_check_of_a_damaged_wal(database: Path, capsys: Capture) -> None:
+    segment = only(database, "*.wal")
+    flip(segment, 100)  # in the first frame, which later ones vouch for
+    code, output, _ = run(capsys, "check", database)
+    assert code == 1
+    assert f"{segment}: corrupt at offset " in output
+
+
+def test_a_torn_tail_is_no_problem(database: Path, capsys: Capture) -> None:
+    """A frame whose writing a kill cut short was never answered."""
+    engine = flin.engine.open(str(database), runner="inline")
+    engine.put(b"one more", b"x")
+    newest = sorted(database.glob("*.wal"))[-1]
+    torn = newest.read_bytes() + b"\x07" * 30
+    engine.close(flush=False)
+    newest.write_bytes(torn)
+    code, output, _ = run(capsys, "check", database)
+    assert (code, output) == (0, f"{database}: 304 keys, all well\n")
+
+
+def test_a_survey_finds_nothing_in_a_whole_database(database: Path) -> None:
+    assert list(survey(OverlayFileSystem(), str(database))) == []
+
+
+# stats
+
+
+def test_stats(database: Path, capsys: Capture) -> None:
+    before = fingerprint(database)
+    code, output, errors = run(capsys, "stats", database)
+    assert (code, errors) == (0, "")
+    assert "keys        303\n" in output
+    assert "\ntables\n  files " in output
+    code, output, _ = run(capsys, "stats", database, "--json")
+    assert json.loads(output)["wal"]["torn"] == ""
+    assert fingerprint(database) == before
+
+
+def test_stats_of_a_damaged_database_is_1(database: Path, capsys: Capture) -> None:
+    flip(database / "MANIFEST", 60)
+    code, output, errors = run(capsys, "stats", database)
+    assert (code, output) == (1, "")
+    assert errors.startswith(f"flin: {database / 'MANIFEST'}: corrupt")
+
+
+def test_lines_of_nested_figures() -> None:
+    figures = {"a": 1_000_000, "long": {"x": 0.5, "yes": True}, "none": {}}
+    assert list(lines_of(figures)) == ["a     1,000,000", "long", "  x    0.5", "  yes  True", "none  {}"]
+
+
+# compact
+
+
+def test_compact_with_too_little_memory_is_2(database: Path, capsys: Capture) -> None:
+    code, output, errors = run(capsys, "compact", database, "--memory-limit", "5")
+    assert (code, output) == (2, "")
+    assert "memory_limit" in errors
+
+
+def test_compact(database: Path, capsys: Capture) -> None:
+    code, output, _ = run(capsys, "compact", database)
+    assert code == 0
+    assert output.startswith("303 keys; before: ")
+    assert len(list(database.glob("*.sst"))) == 1
+    assert run(capsys, "check", database)[0] == 0
+    with flin.engine.open(str(database), runner="inline") as engine:
+        assert engine.get(b"key:0001") is None
+        assert engine.get(b"key:0499") == b"value 499"
+        assert (engine.ttl(b"lives") or 0) > 3000
+
+
+# dump
+
+
+def test_dump_of_a_manifest(database: Path, capsys: Capture) -> None:
+    code, output, _ = run(capsys, "dump", database / "MANIFEST")
+    assert code == 0
+    assert output.startswith("manifest, format 1, ")
+    assert "shard 0, run 0 (0 is the newest): 1 table\n" in output
+    for table in database.glob("*.sst"):
+        assert f"  {table.name} at 0: " in output
+
+
+def test_dump_of_a_table(database: Path, capsys: Capture, tmp_path: Path) -> None:
+    older, newer = sorted(database.glob("*.sst"))
+    code, output, _ = run(capsys, "dump", older)
+    assert code == 0
+    assert "section 0: " in output
+    assert '  put "key:0499" = "value 499"\n' in output
+    assert output.count("\n  put ") == 500
+    _, output, _ = run(capsys, "dump", newer)
+    assert '  delete range "key:0100" to "key:0200"\n' in output
+    assert '  delete "key:0001"\n' in output
+    assert '  put "lives" = "for an hour", expires 20' in output
+    # By its magic, not by its name; and no more than asked for.
+    other = tmp_path / "renamed"
+    other.write_bytes(older.read_bytes())
+    code, output, _ = run(capsys, "dump", other, "--limit", 3)
+    assert code == 0
+    assert output.count("\n  put ") == 3
+
+
+def test_dump_of_a_segment(database: Path, capsys: Capture) -> None:
+    segment = only(database, "*.wal")
+    code, output, _ = run(capsys, "dump", segment)
+    assert code == 0
+    assert output.startswith("WAL segment ")
+    assert 'put "\\xff binary \\"key\\"" = "\\x00\\x01' in output
+    assert "… (200 bytes)" in output
+    assert '  put "only" = ""\n' in output
+    assert '  delete range "key:03" to "key:04"\n' in output
+    assert "  end: closed cleanly" in output
+    assert "…" not in run(capsys, "dump", segment, "--full")[1]
+    assert run(capsys, "dump", segment, "--limit", 1)[1].count("sequence ") == 2  # the header's and one frame's
+
+
+def test_dump_shows_what_is_before_the_damage(database: Path, capsys: Capture) -> None:
+    segment = only(database, "*.wal")
+    data = segment.read_bytes()
+    segment.write_bytes(data[: data.index(b"only") + 2])
+    code, output, _ = run(capsys, "dump", segment)
+    assert code == 1
+    assert "binary" in output
+    assert output.splitlines()[-1].startswith("damaged at offset ")
+    table = only(database, "*.sst")
+    flip(table, 40)
+    code, output, _ = run(capsys, "dump", table)
+    assert code == 1
+    assert output.splitlines()[-1].startswith("damaged at offset ")
+
+
+def test_dump_of_something_else_is_2(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "00000001.1.wal"
+    for content in (b"", b"hello", b"x" * 1000):
+        path.write_bytes(content)
+        code, output, errors = run(capsys, "dump", path)
+        assert (code, output) == (2, "")
+        assert "is not a WAL segment, an SSTable or a manifest" in errors
+    assert run(capsys, "dump", tmp_path)[0] == 2
+
+
+def test_printable() -> None:
+    assert printable(b'it\'s "so"\n\xff') == r'''"it's \"so\"\n\xff"'''
+
+
+# The view that changes nothing.
+
+
+def test_an_engine_on_the_overlay_changes_only_the_overlay(database: Path) -> None:
+    before = fingerprint(database)
+    with open_unchanged(str(database)) as engine:
+        engine.put_many({b"new %d" % number: b"x" for number in range(1000)})
+        engine.delete_prefix(b"key:")
+        engine.compact()
+        assert len(engine) == 1004
+        assert engine.verify() == []
+    assert fingerprint(database) == before
+    with open_unchanged(str(database)) as engine:
+        assert len(engine) == 303
+
+
+def test_overlays_share_and_keep_engines_out(database: Path) -> None:
+    with open_unchanged(str(database)), pytest.raises(LockedError):
+        flin.engine.open(str(database), runner="inline")
+
+
+def test_the_overlay_is_a_file_system(tmp_path: Path) -> None:
+    fs = OverlayFileSystem()
+    real = tmp_path / "real"
+    real.write_bytes(b"on disk")
+    new = str(tmp_path / "new")
+    with pytest.raises(FileExistsError):
+        fs.create(str(real))
+    file = fs.create(new)
+    assert file.append(b"in ") + file.append(b"memory") == 9
+    assert fs.open(new).map() == b"in memory"
+    assert fs.open(new).pread(100, 3) == b"memory"
+    assert fs.names(str(tmp_path)) == ["new", "real"]
+    fs.rename(new, str(real))
+    assert fs.open(str(real)).pread_nowait(2, 0) == b"in"
+    fs.remove(str(real))
+    assert fs.names(str(tmp_path)) == []
+    assert not fs.is_file(str(real))
+    for call in (fs.open, fs.remove, fs.make_directory):
+        with pytest.raises(FileNotFoundError):
+            call(new)
+    assert real.read_bytes() == b"on disk"
+
+
+def test_a_ticker_is_silent_for_what_is_quick(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Ticker("quick"):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("flin.cli.ticker.EVERY_SECONDS", 0.001)
+    said = io.StringIO()
+    with Ticker("slow", lambda: "a detail", stream=said):
+        while not said.getvalue():
+            time.sleep(0.001)
+    assert said.getvalue().startswith("slow: ")
+    assert "a detail" in said.getvalue()
+
+
+# serve
+
+
+def options(*arguments: str) -> Any:
+    return serve.options_of(parser().parse_args(["serve", *arguments]))
+
+
+def test_serve_takes_defaults_then_the_file_then_the_command_line(tmp_path: Path) -> None:
+    config = tmp_path / "flin.toml"
+    config.write_text('[server]\nport = 7000\nmemory_limit = "64mb"\nrequirepass = "secret"\n')
+    assert options().port == 6380
+    found = options(
+        "--config", str(config), "--port", "7001", "--bind", "127.0.0.1", "--bind", "::1", "--sync", "always"
+    )
+    assert (found.port, found.memory_limit, found.requirepass) == (7001, 64 << 20, "secret")
+    assert (found.bind, found.sync) == (("127.0.0.1", "::1"), "always")
+    assert options("--protected-mode", "no").protected_mode is False
+    assert options("--slowlog-log-slower-than", "-1").slowlog_log_slower_than == -1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--port", "70000"),
+        ("--memory-limit", "much"),
+        ("--config", "nowhere.toml"),
+        ("--maxclients", "0"),
+        ("--shards", "3"),
+    ],
+)
+def test_serve_refuses_what_makes_no_sense(arguments: tuple[str, ...], capsys: Capture) -> None:
+    code, _, errors = run(capsys, "serve", *arguments)
+    assert code == 2
+    assert errors.startswith("flin: ")
+    assert "Traceback" not in errors
+
+
+def test_serve_refuses_other_shards_than_the_directory_has(database: Path, capsys: Capture) -> None:
+    code, _, errors = run(capsys, "serve", "--dir", database, "--port", 0, "--shards", 4)
+    assert (code, errors) == (2, f"flin: {database} has 1 shards, which is fixed; leave --shards out\n")
+
+
+def test_serve_without_its_extra_says_what_to_install(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("flin.net.server.serve", lambda options: 0)
+    assert run(capsys, "serve", "--dir", tmp_path / "db", "--port", 0) == (
+        0,
+        "",
+        "flin: without uvloop and hiredis the server is slow: pip install 'flin[server]'\n",
+    )
+
+
+def test_serve_until_sigterm(tmp_path: Path) -> None:
+    from flin.bench.server_process import ServerProcess
+
+    with ServerProcess("flin", str(tmp_path / "db")) as server:
+        assert server.printed() != "it printed nothing"
+        os.kill(server.pid, signal.SIGTERM)
+        assert server.stop() == 0
+
+
+def test_serve_on_a_directory_in_use_is_3(database: Path, capsys: Capture) -> None:
+    with flin.engine.open(str(database), runner="inline"):
+        code, _, errors = run(capsys, "serve", "--dir", database, "--port", 0)
+    assert code == 3
+    assert f"process {os.getpid()}" in errors
+
+
+def test_serve_on_a_port_in_use_is_1(tmp_path: Path, capsys: Capture) -> None:
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        code, _, errors = run(capsys, "serve", "--dir", tmp_path / "db", "--port", port)
+    assert code == 1
+    assert str(port) in errors
+
+
+def test_serve_on_a_damaged_database_is_1(database: Path, capsys: Capture) -> None:
+    flip(database / "MANIFEST", 60)
+    code, _, errors = run(capsys, "serve", "--dir", database, "--port", 0)
+    assert code == 1
+    assert "MANIFEST: corrupt" in errors

@@ -1,0 +1,82 @@
+"""Every example runs as its first lines say, and the one with real data finds every record again after kill -9."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.source import ROOT
+
+EXAMPLES = ROOT / "examples"
+NEED_A_CLIENT = {"stdlib_sources.py", "cache.py"}
+NOT_RUN = {"flin_server.py"}  # what the examples with a server share
+
+
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    if name in NEED_A_CLIENT:
+        pytest.importorskip("redis")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::ResourceWarning"}
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        check=False,
+    )
+
+
+def test_every_example_is_run() -> None:
+    names = {path.name for path in EXAMPLES.glob("*.py")} - NOT_RUN
+    assert names == {"embedded.py", "cache.py", "stdlib_sources.py"}
+    for path in EXAMPLES.glob("*.py"):
+        assert path.read_text().startswith('"""')
+
+
+def test_embedded(tmp_path: Path) -> None:
+    done = run("embedded.py", str(tmp_path / "db"))
+    assert done.returncode == 0, done.stderr
+    assert "one key:      Ada\n" in done.stdout
+    assert "in order:     ['Ada', 'Grace', 'Barbara']\n" in done.stdout
+    assert "the last two: ['user:3', 'user:2']\n" in done.stdout
+    assert "counter:      [1, 2, 3]\n" in done.stdout
+    assert "users now:    0 and then: 3\n" in done.stdout
+    assert "after reopening: {b'session:1': b'token', b'visits': b'3'}\n" in done.stdout
+
+
+def test_cache() -> None:
+    done = run("cache.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("slow_square(12) = 144") == 3
+    assert "2 calls in all" in done.stdout
+
+
+def test_standard_library_sources_survive_kill_9(tmp_path: Path) -> None:
+    done = run("stdlib_sources.py", "--dir", str(tmp_path / "db"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("everything is there\n")
+    found = re.search(r"([\d,]+) functions and classes in ([\d,]+) files", done.stdout)
+    assert found is not None
+    definitions, files = (int(number.replace(",", "")) for number in found.groups())
+    assert definitions > 10_000  # about 20,000 in a full installation
+    assert files > 400
+    assert "killed with -9; flin serve answers again after" in done.stdout
+    assert done.stdout.count("many at once: MGET of every record") == 2
+    assert done.stdout.count("embedded: by ") == 2
+
+
+def test_a_difference_is_exit_code_1(tmp_path: Path) -> None:
+    """A directory that already holds something else."""
+    pytest.importorskip("redis")
+    import flin.engine
+
+    with flin.engine.open(str(tmp_path / "db")) as db:
+        db.put(b"def:json.stranger:f", b"not from the library")
+    done = run("stdlib_sources.py", "--dir", str(tmp_path / "db"))
+    assert done.returncode == 1
+    assert "DIFFERENT: SCAN MATCH: found " in done.stdout

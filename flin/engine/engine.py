@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar, overload
 from flin.engine.batch import WriteBatch
 from flin.engine.compactor import Compactor
 from flin.engine.entry import DELETED, Entry, Live, Page, make_entry, value_at
-from flin.engine.fs import absolute
+from flin.engine.fs import OsFileSystem, absolute
 from flin.engine.key import USER_END
 from flin.engine.memtable import Part
 from flin.engine.options import Options
@@ -439,8 +439,8 @@ def open(path: Any, **options: Any) -> Engine:  # `flin.engine.open`, as `dbm.op
 def _runner_of(options: Options) -> Runner:
     if options.runner == "inline":
         return InlineRunner(options.fs)
-    if options.runner == "thread":
-        return ThreadRunner(options.fs)
+    if options.runner == "thread" or not isinstance(options.fs, OsFileSystem):
+        return ThreadRunner(options.fs)  # another process would not see what only this one calls a disk
     return HelperRunner(options.fs)
 
 

@@ -66,6 +66,8 @@ class Options:
         _check_choice("sync", self.sync, ("always", "interval", "never"))
         _check_choice("runner", self.runner, ("auto", "helper", "thread", "inline"))
         _check_choice("compression", self.compression, ("zstd", "none"))
+        if self.runner == "helper" and not isinstance(self.fs, OsFileSystem):
+            raise ValueError("runner 'helper' is another process, which needs the real file system: use 'thread'")
         shards = self.shards
         if shards is not None and (not 1 <= shards <= MAX_SHARDS or shards & (shards - 1)):
             raise ValueError(f"shards must be a power of two from 1 to {MAX_SHARDS}, not {shards}")

@@ -64,7 +64,7 @@ def test_every_short_workload(sync: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sync", SYNC_MODES)
 def test_every_workload_of_three(sync: str) -> None:
-    judge = Judge(Scene(sync), limit=12, second_crashes=2)
+    judge = Judge(Scene(sync), limit=8)
     crash_every_workload(judge, every_workload(ALPHABET, 3))
     assert judge.states > 5_000
 
@@ -117,10 +117,10 @@ def test_generations(sync: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shards", [1, 16])
+@pytest.mark.parametrize("shards", [1, 4])
 @pytest.mark.parametrize("sync", SYNC_MODES)
 def test_many_generations(sync: str, shards: int) -> None:
-    assert sum(_crash_generations(Scene(sync, shards), seed, every=31, limit=2) for seed in range(5)) > 1000
+    assert sum(_crash_generations(Scene(sync, shards), seed, every=31, limit=2) for seed in range(3)) > 200
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])

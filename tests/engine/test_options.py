@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+import flin.engine
 from flin.engine.options import MIN_MEMORY_LIMIT_BYTES, MemoryBudget, Options, check_size, parse_bytes
 from flin.engine.stall import NO_STALL, SLOW_RUNS, SLOWEST_DELAY_SECONDS, STOP_RUNS, stall_of
 from flin.errors import LimitError
+from flin.testing import SimulatedDisk
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,7 @@ def test_what_is_no_size(text: Any) -> None:
     [
         ({"sync": "sometimes"}, "sync must be one of always, interval, never"),
         ({"runner": "process"}, "runner must be one of"),
+        ({"runner": "helper", "fs": SimulatedDisk()}, "needs the real file system"),
         ({"compression": "gzip"}, "compression must be one of"),
         ({"shards": 0}, "power of two"),
         ({"shards": 3}, "power of two"),
@@ -110,3 +113,11 @@ def test_writers_are_stopped(sealed: int, runs: int, reason: str) -> None:
     assert stall
     assert stall.stopped
     assert stall.reason.startswith(reason)
+
+
+def test_auto_stays_in_the_process_on_another_disk() -> None:
+    with flin.engine.open("/db", fs=SimulatedDisk(), runner="auto") as db:
+        db.put(b"key", b"value")
+        db.flush()
+        assert db.stats()["background"]["helper_pid"] is None
+        assert db.get(b"key") == b"value"

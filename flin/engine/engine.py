@@ -98,7 +98,9 @@ class Engine(View, MutableMapping[bytes, bytes]):
 
     def delete(self, key: BytesLike, *, sync: bool | None = None) -> None:
         """Delete the key, if it is there."""
-        self._answer(self._store.commit({as_stored(key): DELETED}), sync)
+        if type(key) is not bytes or key >= b"\xff":
+            key = as_stored(key)
+        self._answer(self._store.delete(key), sync)
 
     def incr(self, key: BytesLike, delta: int = 1) -> int:
         """Add to the number that the key holds as decimal text (0 if absent); the sum. Its expiry stays.

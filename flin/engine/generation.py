@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from flin.engine.entry import Page
 from flin.engine.memtable import Part, join_parts
+from flin.engine.recovery import RecoveredGeneration
 from flin.engine.slot import shard_of_stored
 from flin.engine.wal import SegmentSlice
 
@@ -30,6 +31,18 @@ class SealedGeneration:
     next_sequence: int  # the same
     next_segment: int  # no segment of this generation has this number or a higher one
     due: list[tuple[int, bytes]] = field(default_factory=list)  # a heap of (expires_at_ms, key)
+
+
+def recovered_generation(recovered: RecoveredGeneration, shards: int) -> SealedGeneration:
+    """What the WAL was replayed to, waiting for its flush again."""
+    return SealedGeneration(
+        tuple((part,) for part in split_part(recovered.part, shards)),
+        tuple(recovered.segments),
+        recovered.end_position,
+        recovered.next_sequence,
+        recovered.next_segment,
+        due_of(recovered.part),
+    )
 
 
 def empty_parts(shards: int) -> Parts:

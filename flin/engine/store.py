@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from threading import Condition, Lock
 from typing import Any, Final
 
 from flin.engine import closed_state, opening
-from flin.engine import fs as seam
 from flin.engine.closed_state import CLOSED_STATE, CLOSED_TEXT
 from flin.engine.count import settling
 from flin.engine.entry import DELETED, Entry, Live, Page, Range, covers
-from flin.engine.file_name import maybe_parse
 from flin.engine.generation import (
     Parts,
     SealedGeneration,
@@ -31,6 +28,7 @@ from flin.engine.generation import (
     due_of,
     empty_parts,
     join_neighbours,
+    recovered_generation,
     split_part,
 )
 from flin.engine.key import KEYS_END
@@ -41,8 +39,9 @@ from flin.engine.options import MemoryBudget, Options
 from flin.engine.recovery import RecoveredGeneration
 from flin.engine.slot import shard_of_stored
 from flin.engine.stall import NO_STALL, Stall, stall_of
-from flin.engine.state import ReadState, ValueCache, live_pages
-from flin.engine.tables import OpenTables
+from flin.engine.state import ReadState, live_pages
+from flin.engine.tables import OpenTables, remove_segments
+from flin.engine.value_cache import ValueCache
 from flin.engine.version import Run, ShardRuns, with_flush, with_shard
 from flin.engine.wal import SegmentSlice
 from flin.engine.wal_writer import WalWriter
@@ -123,17 +122,7 @@ class Store:
             self._recovered_segments = tuple(newest.segments)
             self._generation_bytes = newest.bytes
             self._due = due_of(newest.part)
-        sealed = [
-            SealedGeneration(
-                tuple((part,) for part in split_part(generation.part, shards)),
-                tuple(generation.segments),
-                generation.end_position,
-                generation.next_sequence,
-                generation.next_segment,
-                due_of(generation.part),
-            )
-            for generation in reversed(recovered)
-        ]
+        sealed = [recovered_generation(generation, shards) for generation in reversed(recovered)]
         version = self._manifest.version
         return ReadState(active, ((),) * shards, tuple(sealed), self.tables.runs_of(version), version, 0)
 
@@ -264,6 +253,18 @@ class Store:
             state = self.state
             active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
             active.entries[key] = value
+        if position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    def delete(self, key: bytes) -> int:
+        """One tombstone for a stored key, likewise."""
+        with self._commit_lock:
+            if self._blocked:
+                self._wait_until_writable()
+            position = self._wal.delete(key)
+            state = self.state
+            state.active[state.shard_of(key)].entries[key] = DELETED
         if position > self._seal_check:
             self._maybe_seal()
         return position
@@ -473,7 +474,7 @@ class Store:
                 next_sequence=generation.next_sequence,
             )
             self._edit(manifest, now_ms, generation)
-        self._remove_segments(generation.next_segment)
+        remove_segments(self.options.fs, self.directory, generation.next_segment)
 
     def install_compaction(self, shard: int, change: Callable[[ShardRuns], ShardRuns], now_ms: int) -> None:
         """Commit a compaction: `change` maps the shard's present runs to those that it leaves."""
@@ -506,15 +507,6 @@ class Store:
             state = self.state
             sealed = state.sealed if flushed is None else state.sealed[:-1]
             self._install(replace(state, runs=runs, version=manifest.version, sealed=sealed, flushes=flushes))
-
-    def _remove_segments(self, floor: int) -> None:
-        """Remove the segments below the floor. One that stays is removed by the next flush or open."""
-        fs = self.options.fs
-        with suppress(OSError):
-            for name in fs.names(self.directory):
-                parsed = maybe_parse(name)
-                if parsed is not None and parsed.role == "wal" and parsed.number < floor:
-                    fs.remove(seam.join(self.directory, name))
 
     def fit_block_cache(self) -> None:
         """Filters and indexes stay in memory once read: the block cache makes room for them, but for a quarter."""

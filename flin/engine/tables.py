@@ -9,7 +9,9 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 
+from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, ReadableFile, join
 from flin.engine.lru import LruCache
 from flin.engine.sstable import Table
@@ -113,3 +115,12 @@ def missing_bytes(fs: FileSystem, directory: str, metas: Iterable[TableMeta]) ->
             file.close()
         if size < end:
             raise CorruptionError(path, size, f"the table is {size} bytes long, the manifest says {end}")
+
+
+def remove_segments(fs: FileSystem, directory: str, floor: int) -> None:
+    """Remove the WAL segments below the floor. One that stays is removed by the next flush or open."""
+    with suppress(OSError):
+        for name in fs.names(directory):
+            parsed = maybe_parse(name)
+            if parsed is not None and parsed.role == "wal" and parsed.number < floor:
+                fs.remove(join(directory, name))

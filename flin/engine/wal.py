@@ -76,6 +76,8 @@ _CRC: Final = struct.Struct("<I")
 HEADER_BYTES: Final = _HEADER.size + _CRC.size
 _FRAME: Final = struct.Struct("<II8sQQQIB")
 _FRAME_REST: Final = struct.Struct("<I8sQQQIB")
+_DELETE_REST: Final = struct.Struct("<I8sQQQIBBBQII")  # with the columns of one tombstone, its value's length 0
+_DELETE_BYTES: Final = _DELETE_REST.size - _FRAME_REST.size  # those columns
 _PUT_REST: Final = struct.Struct("<I8sQQQIBI")  # with the key's length, the first field of a put's payload
 FRAME_BYTES: Final = _FRAME.size
 _SALT_OFFSET: Final = 8
@@ -169,6 +171,14 @@ def encode_put(salt: bytes, position: int, sequence: int, synced: int, key: byte
     return b"".join((_CRC.pack(crc32(value, crc32(key, crc32(rest)))), rest, key, value))
 
 
+def encode_delete(salt: bytes, position: int, sequence: int, synced: int, key: bytes) -> bytes:
+    """A frame of kind operations with one tombstone, as `encode_commit` would make it, in a third of its time."""
+    size = _DELETE_BYTES + len(key)
+    fields = (size, salt, position, sequence, synced, 1, FRAME_OPERATIONS, KIND_DELETE, 0, 0, len(key), 0)
+    rest = _DELETE_REST.pack(*fields)
+    return b"".join((_CRC.pack(crc32(key, crc32(rest))), rest, key))
+
+
 def encode_commit(
     salt: bytes, position: int, sequence: int, synced: int, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()
 ) -> bytes:
@@ -228,6 +238,12 @@ def replay(
             if value_start > frame_end or count != 1:
                 raise CorruptionError(path, offset, "a put's key is longer than its frame")
             entries[data[body:value_start]] = data[value_start:frame_end]
+        elif kind == FRAME_OPERATIONS and count == 1 and data[offset + FRAME_BYTES] == KIND_DELETE:
+            # So does every delete. Its key is what lies behind the columns, as its length must say.
+            body = offset + FRAME_BYTES + _DELETE_BYTES
+            if int.from_bytes(data[body - 8 : body], "little") != frame_end - body:
+                raise CorruptionError(path, offset, "a commit's lengths do not add up")
+            entries[data[body:frame_end]] = DELETED
         elif kind == FRAME_END:
             done.closed = frame_end == end
         else:

@@ -80,6 +80,13 @@ class WalWriter:
         self.position = position = position + taken
         return position
 
+    def delete(self, key: bytes) -> int:
+        """Append a frame with one tombstone; the position behind it."""
+        file = self._file or self._begin()
+        self._append(file, wal.encode_delete(self._salt, self.position, self.sequence, self.synced, key))
+        self.sequence += 1
+        return self.position
+
     def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
         """Append a frame with a whole commit, never an empty one; the position behind it."""
         file = self._file or self._begin()

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine.entry import DELETED, Entry
+from flin.engine.filter import hash_key
 from flin.engine.generation import SealedGeneration, copy_bounded, due_of, empty_parts, join_neighbours, split_part
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Part
 from flin.engine.slot import shard_of_stored
-from flin.engine.state import ReadState, TableRun, ValueCache, live_pages
+from flin.engine.state import ReadState, TableRun, live_pages
+from flin.engine.value_cache import REMEMBERED_READS, ValueCache
 from flin.engine.version import Version
 from tests.engine.table_file import open_table, write_table
 
@@ -123,15 +125,24 @@ def test_range_deletes_hide_what_is_older_wherever_they_are() -> None:
         assert found == sorted([b"b", b"c"], reverse=reverse)
 
 
-def test_candidates_of_a_run() -> None:
-    """Usually one; two where a range delete ends one table at the first key of the next."""
-    first, second, third = _run({b"a": b"", b"c": b""}, {b"e": b"", b"g": b""}, {b"i": b""}).tables
-    run = TableRun([first, second, third])
-    assert list(run.candidates(b"f")) == [second]
-    assert list(run.candidates(b"a")) == [first]
-    assert list(run.candidates(b"d")) == list(run.candidates(b"z")) == list(run.candidates(b"")) == []
-    ended = _run({b"a": b""}, ranges=[(b"b", b"e")]).tables[0]
-    assert list(TableRun([ended, second]).candidates(b"e")) == [ended, second]
+def _find(run: TableRun, key: bytes) -> Entry | None:
+    return run.find(key, hash_key(key), False)
+
+
+def test_a_run_asks_the_table_whose_range_holds_the_key() -> None:
+    run = _run({b"a": b"1", b"c": b"3"}, {b"e": b"5", b"g": b"7"}, {b"i": b"9"})
+    assert run.plain_table is None
+    assert [_find(run, key) for key in (b"a", b"c", b"g", b"i")] == [b"1", b"3", b"7", b"9"]
+    assert [_find(run, key) for key in (b"", b"b", b"d", b"f", b"z")] == [None] * 5
+
+
+def test_a_range_delete_may_end_where_the_next_table_begins() -> None:
+    first = _run({b"a": b"1"}, ranges=[(b"b", b"e")]).tables[0]
+    second = _run({b"e": b"5", b"g": b"7"}).tables[0]
+    run = TableRun([first, second])
+    assert [_find(run, key) for key in (b"a", b"b", b"d", b"e", b"f")] == [b"1", DELETED, DELETED, b"5", None]
+    assert TableRun([first]).plain_table is None
+    assert TableRun([second]).plain_table is second
 
 
 @pytest.mark.parametrize(("start", "stop"), [(b"", KEYS_END), (b"b", b"f"), (b"c", b"c"), (b"h", b"i"), (b"g", b"j")])
@@ -156,15 +167,37 @@ def test_empty_parts_are_all_different() -> None:
 # The cache of hot values.
 
 
+def _fill(cache: ValueCache, key: bytes, entry: Entry, flushes: int) -> None:
+    """As by two reads: the second one admits."""
+    for _ in range(2):
+        cache.fill(key, entry, flushes)
+
+
+def test_a_second_read_admits() -> None:
+    cache = ValueCache(1 << 20)
+    cache.fill(b"a", b"1", 0)
+    assert cache.lru.get(b"a") is None
+    cache.fill(b"a", b"1", 0)
+    assert cache.lru.get(b"a") == b"1"
+
+
+def test_reads_spread_over_much_data_admit_nothing() -> None:
+    cache = ValueCache(1 << 20)
+    for _ in range(2):
+        for number in range(REMEMBERED_READS + 1):
+            cache.fill(b"%d" % number, b"", 0)
+    assert len(cache.lru) == 0
+
+
 def test_a_flush_evicts_what_it_covers() -> None:
     cache = ValueCache(1 << 20)
     for key in (b"a", b"b", b"m", b"z"):
-        cache.fill(key, b"old", 0)
+        _fill(cache, key, b"old", 0)
     cache.begin_flush(1, [Part({b"a": b"new"}), Part({}, [(b"l", b"n")])])
     assert sorted(cache.lru.keys()) == [b"b", b"z"]  # type: ignore[type-var]
-    cache.fill(b"a", b"old", 0)
+    _fill(cache, b"a", b"old", 0)
     assert cache.lru.get(b"a") is None, "read from a state before the flush"
-    cache.fill(b"a", b"new", 1)
+    _fill(cache, b"a", b"new", 1)
     assert cache.lru.get(b"a") == b"new"
     points: dict[bytes, Entry] = {b"%d" % number: b"" for number in range(50)}
     cache.begin_flush(2, [Part({**points, b"a": b""})])
@@ -173,6 +206,6 @@ def test_a_flush_evicts_what_it_covers() -> None:
 
 def test_tombstones_are_not_cached() -> None:
     cache = ValueCache(1 << 20)
-    cache.fill(b"a", DELETED, 0)
-    cache.fill(b"b", (b"v", 5, 0), 0)
+    _fill(cache, b"a", DELETED, 0)
+    _fill(cache, b"b", (b"v", 5, 0), 0)
     assert cache.lru.keys() == [b"b"]

@@ -36,6 +36,12 @@ def frame_bytes(payload: bytes, *, kind: int, count: int, position: int = HEADER
 # Layout, field by field.
 
 
+@given(st.binary(max_size=40), st.integers(0, 2**60), st.integers(1, 2**60))
+def test_the_frame_of_a_delete_is_that_of_its_commit(key: bytes, position: int, sequence: int) -> None:
+    fast = wal.encode_delete(HEADER.salt, position, sequence, 7, key)
+    assert fast == wal.encode_commit(HEADER.salt, position, sequence, 7, {key: DELETED})
+
+
 def test_header_layout() -> None:
     fields = hexadecimal(
         "466c696e57414c00 01000000 000102030405060708090a0b0c0d0e0f 0300000000000000 SALT e803000000000000"

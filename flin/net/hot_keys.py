@@ -28,7 +28,7 @@ FREED_PER_FILL: Final = 2
 class HotKeys:
     """The ready replies of one database. `young` may be read directly: a plain dict from user key to Reply."""
 
-    __slots__ = ("_evicted", "_half_bytes", "_young_bytes", "evictions", "misses", "old", "young")
+    __slots__ = ("_evicted", "_half_bytes", "_young_bytes", "evictions", "hits", "misses", "old", "young")
 
     def __init__(self, capacity_bytes: int) -> None:
         self.young: dict[bytes, Reply] = {}
@@ -36,6 +36,7 @@ class HotKeys:
         self._evicted: dict[bytes, Reply] = {}  # no longer found, not yet freed
         self._half_bytes = capacity_bytes // 2
         self._young_bytes = 0
+        self.hits = 0  # counted by whoever reads `young`
         self.misses = 0
         self.evictions = 0
 

@@ -152,7 +152,7 @@ def _stats(services: Services) -> Figures:
         "rejected_connections": counters.rejected_connections,
         "expired_keys": services.engine_statistics().get("background", {}).get("swept_keys", 0),
         "evicted_keys": 0,
-        "keyspace_hits": sum(keyspace.hits for keyspace in services.keyspaces),
+        "keyspace_hits": sum(keyspace.hits + keyspace.hot.hits for keyspace in services.keyspaces),
         "keyspace_misses": sum(keyspace.misses for keyspace in services.keyspaces),
         "pubsub_channels": 0,
         "pubsub_patterns": 0,
@@ -210,6 +210,7 @@ def _flin(services: Services) -> Figures:
     stall = services.store.stall()
     figures: Figures = {
         "hot_keys": sum(cache.size() for cache in hot),
+        "hot_keys_hits": sum(cache.hits for cache in hot),
         "hot_keys_misses": sum(cache.misses for cache in hot),
         "hot_keys_evictions": sum(cache.evictions for cache in hot),
         "cold_reads": services.counters.cold_reads,

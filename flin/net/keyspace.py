@@ -54,7 +54,7 @@ class Keyspace:
         self.watched: dict[bytes, set[Session]] = {}
         self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
         self.last_count = 0  # the newest result of `count`
-        self.hits = 0
+        self.hits = 0  # but for those that `hot` counts
         self.misses = 0
         self._prefix = namespace_prefix(database) if database else b""
         self._end = namespace_prefix(database + 1) if database else USER_END
@@ -97,9 +97,10 @@ class Keyspace:
 
     def bulk(self, key: bytes) -> Reply | bytes | None:
         """What GET answers: the ready reply of a hot key, else its value. WRONGTYPE as `value`."""
-        reply = self.hot.young.get(key)
+        hot = self.hot
+        reply = hot.young.get(key)
         if reply is not None:
-            self.hits += 1
+            hot.hits += 1
             return reply
         return self._bulk_not_young(key)
 
@@ -207,7 +208,7 @@ class Keyspace:
     def _bulk_not_young(self, key: bytes) -> Reply | bytes | None:
         reply = self.hot.find_old(key)
         if reply is not None:
-            self.hits += 1
+            self.hot.hits += 1
             return reply
         found = self.entry(key)
         if type(found) is bytes:

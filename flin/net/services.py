@@ -150,6 +150,7 @@ class Services:
         self.counters.reset()
         for keyspace in self.keyspaces:
             keyspace.hits = keyspace.misses = 0
+            keyspace.hot.hits = keyspace.hot.misses = keyspace.hot.evictions = 0
         for command in with_subcommands():
             command.calls = command.failed_calls = command.rejected_calls = command.microseconds = 0
 

@@ -144,6 +144,7 @@ def test_info(client: HandlerClient) -> None:
         "used_memory",
         "total_commands_processed",
         "hot_keys",
+        "hot_keys_hits",
         "uptime_in_seconds",
     ):
         assert name in figures, name

@@ -38,6 +38,11 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "generation_limit_bytes": store.budget.generation,
         },
         "tables": _table_statistics(state.version) | {"memory_bytes": store.tables.memory_bytes()},
+        "disk": {
+            "free_bytes": store.options.fs.free_bytes(store.directory),
+            "wal_bytes": store.position - store.manifest.wal_position,
+            "obsolete_files": store.tables.obsolete_files,
+        },
         "flush": {"jobs": done.flushes, "cpu_seconds": done.flush_seconds, "bytes_written": done.flushed_bytes},
         "compaction": {
             "jobs": done.compactions,

@@ -68,6 +68,11 @@ class OpenTables:
         """What the filters and indexes that were read so far cost."""
         return sum(table.memory_bytes for table in list(self._tables.values()))
 
+    @property
+    def obsolete_files(self) -> int:
+        """Files that were let go and are not removed yet."""
+        return len(self._gone)
+
     def tables(self) -> list[Table]:
         return list(self._tables.values())
 

@@ -9,6 +9,7 @@ from flin.engine.compactor import Compactor
 from flin.engine.runner import Runner
 from flin.engine.store import Store
 from flin.engine.version import Version
+from flin.errors import StorageError
 
 
 def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
         },
         "tables": _table_statistics(state.version) | {"memory_bytes": store.tables.memory_bytes()},
         "disk": {
-            "free_bytes": store.options.fs.free_bytes(store.directory),
+            "free_bytes": _free_bytes(store),
             "wal_bytes": store.position - store.manifest.wal_position,
             "obsolete_files": store.tables.obsolete_files,
         },
@@ -73,6 +74,13 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
         "block_cache": store.block_cache.statistics(),
         "value_cache": store.value_cache.lru.statistics(),
     }
+
+
+def _free_bytes(store: Store) -> int:
+    try:
+        return store.options.fs.free_bytes(store.directory)
+    except OSError as error:
+        raise StorageError("ask for the free space of", store.directory, error) from error
 
 
 def _table_statistics(version: Version) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from threading import Lock
+from threading import Condition, Lock
 
 from flin.engine import wal
 from flin.engine.entry import Entry, Range
@@ -60,7 +60,8 @@ class WalWriter:
         self._new_names = False  # the directory holds names that were not synced
         self._files_lock = Lock()  # guards the three above against a rotation during a sync
         self._ended: list[SegmentSlice] = []  # since the last take_segments
-        self._sync_lock = Lock()
+        self._sync_ended = Condition()
+        self._is_syncing = False  # guarded by it
         self._failed: StorageError | None = None  # a sync failed: for good
 
     def put(self, key: bytes, value: bytes) -> int:
@@ -134,30 +135,46 @@ class WalWriter:
         """Return once everything before the position is durable. StorageError if that failed, which is final."""
         if self.synced >= position:
             return
-        with self._sync_lock:
+        with self._sync_ended:
+            # All who are waiting are woken at once, not one by one as by a lock: those who are served go and write
+            # again while the first of the others syncs for all of them (16 threads: 7,900 puts/s before).
+            while self._is_syncing:
+                self._sync_ended.wait()
+                if self.synced >= position:
+                    return
             if self.synced >= position:
                 return
             if self._failed is not None:
                 raise self._failed
-            with self._files_lock:
-                # In this order: a frame that is in by now is in one of these files.
-                reached = self.position
-                ended, current = list(self._unsynced), self._file
-                new_names, self._new_names = self._new_names, False
-            for file in ended:
-                self._sync(file)
-            if current is not None:
-                self._sync(current)
-            if new_names:
-                try:
-                    self._fs.sync_directory(self._directory)
-                except OSError as error:
-                    self._failed = StorageError("sync the directory", self._directory, error)
-                    raise self._failed from error
-            self.synced = reached
-            self.syncs += 1
-            with self._files_lock:
-                self._unsynced = self._unsynced[len(ended) :]
+            self._is_syncing = True
+        try:
+            self._sync_all()
+        finally:
+            with self._sync_ended:
+                self._is_syncing = False
+                self._sync_ended.notify_all()
+
+    def _sync_all(self) -> None:
+        """Sync whatever was written so far. One thread at a time."""
+        with self._files_lock:
+            # In this order: a frame that is in by now is in one of these files.
+            reached = self.position
+            ended, current = list(self._unsynced), self._file
+            new_names, self._new_names = self._new_names, False
+        for file in ended:
+            self._sync(file)
+        if current is not None:
+            self._sync(current)
+        if new_names:
+            try:
+                self._fs.sync_directory(self._directory)
+            except OSError as error:
+                self._failed = StorageError("sync the directory", self._directory, error)
+                raise self._failed from error
+        self.synced = reached
+        self.syncs += 1
+        with self._files_lock:
+            self._unsynced = self._unsynced[len(ended) :]
         for file in ended:
             file.close()
 

@@ -45,7 +45,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import byteorder
 from typing import Final, Literal
@@ -61,6 +61,7 @@ from flin.engine.entry import (
     make_entry,
 )
 from flin.engine.fs import FileSystem, Mapped, join
+from flin.engine.key import MAX_KEY_BYTES
 from flin.engine.memtable import Part
 from flin.errors import CorruptionError, FormatVersionError, LimitError
 
@@ -169,7 +170,10 @@ def encode_put(salt: bytes, position: int, sequence: int, synced: int, key: byte
     """A frame with one plain put: the hot path.
 
     One checksum over the joined body costs 120 ns, three over its pieces 330; the second copy costs 40."""
-    rest = _PUT_REST.pack(4 + len(key) + len(value), salt, position, sequence, synced, 1, FRAME_PUT, len(key))
+    size = 4 + len(key) + len(value)
+    if size > MAX_KEY_BYTES:  # whatever is smaller cannot hold too long a key either: one test in the ordinary case
+        _check_sizes((key,), size)
+    rest = _PUT_REST.pack(size, salt, position, sequence, synced, 1, FRAME_PUT, len(key))
     body = b"".join((rest, key, value))
     return _CRC.pack(crc32(body)) + body
 
@@ -177,6 +181,8 @@ def encode_put(salt: bytes, position: int, sequence: int, synced: int, key: byte
 def encode_delete(salt: bytes, position: int, sequence: int, synced: int, key: bytes) -> bytes:
     """A frame of kind operations with one tombstone, as `encode_commit` would make it, in a third of its time."""
     size = _DELETE_BYTES + len(key)
+    if size > MAX_KEY_BYTES:
+        _check_sizes((key,), size)
     fields = (size, salt, position, sequence, synced, 1, FRAME_OPERATIONS, KIND_DELETE, 0, 0, len(key), 0)
     rest = _DELETE_REST.pack(*fields)
     body = rest + key
@@ -192,8 +198,8 @@ def encode_commit(
     else:
         kind, payload = FRAME_OPERATIONS, _encode_operations(points, ranges)
     size = sum(map(len, payload))
-    if size > MAX_PAYLOAD_BYTES:
-        raise LimitError("a commit's bytes", size, MAX_PAYLOAD_BYTES)
+    if size > MAX_KEY_BYTES:
+        _check_sizes(points, size)
     body = b"".join(payload)
     rest = _FRAME_REST.pack(size, salt, position, sequence, synced, len(points) + len(ranges), kind)
     return b"".join((_CRC.pack(crc32(body, crc32(rest))), rest, body))
@@ -325,6 +331,15 @@ def read_frames(data: Mapped, header: SegmentHeader, path: str, *, end: int) -> 
         points = list(part.entries.items())
         yield Frame(offset, frame_end, kind, first, count, synced, list(part.ranges), points)
         offset = frame_end
+
+
+def _check_sizes(keys: Iterable[bytes], size: int) -> None:
+    """LimitError if a key is longer than keys may be, or a payload longer than its frame can say."""
+    for key in keys:
+        if len(key) > MAX_KEY_BYTES:
+            raise LimitError("a key", len(key), MAX_KEY_BYTES)
+    if size > MAX_PAYLOAD_BYTES:
+        raise LimitError("a commit's bytes", size, MAX_PAYLOAD_BYTES)
 
 
 def _encode_puts(points: Mapping[bytes, Entry]) -> list[bytes]:

@@ -252,10 +252,24 @@ def test_as_bytes() -> None:
 
 def test_keys_have_a_limit(monkeypatch: pytest.MonkeyPatch, open_engine: OpenEngine) -> None:
     monkeypatch.setattr("flin.engine.view.MAX_KEY_BYTES", 10)
+    monkeypatch.setattr("flin.engine.wal.MAX_KEY_BYTES", 10)
     db = open_engine(fs=SimulatedDisk())
-    with pytest.raises(LimitError, match="a key is 11, the maximum is 10"):
-        db.delete(b"x" * 11)
-    db.delete(b"x" * 10)
+    long, longest = b"x" * 11, b"x" * 10
+    writes: list[Callable[[bytes], Any]] = [
+        db.delete,
+        lambda key: db.put(key, b""),
+        lambda key: db.put(key, b"", ttl=60),
+        lambda key: db.put(bytearray(key), b""),
+        lambda key: db.put_many({b"a": b"", key: b""}),
+        lambda key: db.delete_many([key]),
+        db.incr,
+    ]
+    for write in writes:
+        with pytest.raises(LimitError, match="a key is 11, the maximum is 10"):
+            write(long)
+        db.delete(longest)
+        write(longest)
+    assert list(db) == [b"a", longest]
 
 
 def test_visible_pages() -> None:

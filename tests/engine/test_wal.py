@@ -378,6 +378,7 @@ def test_read_frames_stops_at_damage() -> None:
 
 def test_a_commit_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wal, "MAX_PAYLOAD_BYTES", 100)
+    monkeypatch.setattr(wal, "MAX_KEY_BYTES", 100)  # from here on sizes are looked at
     points: Mapping[bytes, Entry] = {b"k": bytes(100)}
     with pytest.raises(LimitError, match="a commit's bytes is 109, the maximum is 100"):
         wal.encode_commit(HEADER.salt, 88, 1, 0, points)

@@ -246,8 +246,12 @@ def test_a_client_that_does_not_read_waits_with_its_requests() -> None:
 
 
 def test_unread_replies_before_authentication() -> None:
-    with ServerThread(requirepass="secret") as server, server.connect() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with ServerThread(requirepass="secret") as server, socket.socket() as sock:
+        # Before connecting: a window that shrinks later lets the kernel drop what it promised to take, and both ends
+        # wait for each other's retransmissions for seconds.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
+        sock.settimeout(PATIENCE_SECONDS)
+        sock.connect(("127.0.0.1", server.port))
         sender = threading.Thread(target=send_until_closed, args=(sock, b"GET a\r\n" * 1000))
         sender.start()
         sender.join(PATIENCE_SECONDS)

@@ -480,7 +480,10 @@ time.sleep(60)
 
 
 def test_an_interrupt_at_the_terminal_leaves_the_helper_to_its_parent(tmp_path: Path) -> None:
+    # A program started in the background of a shell inherits that interrupts are ignored: not what this is about.
     ending = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     {SAY_PID}
     time.sleep(60)

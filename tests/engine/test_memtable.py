@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flin.engine import memtable
 from flin.engine.entry import DELETED, Entry, Range, covers
 from flin.engine.memtable import PAGE_ENTRIES, Part, add_counts, cut_page, join_parts, join_ranges
 
@@ -46,8 +47,18 @@ def model_items(model: PlainPart, start: bytes, stop: bytes, *, reverse: bool) -
     return [(key, model.points[key]) for key in sorted(found, reverse=reverse)]
 
 
+@pytest.mark.parametrize("ordered_from", [0, 3, memtable.ORDERED_DELETE_ENTRIES])
 @given(st.lists(st.tuples(commits, st.booleans()), max_size=8), keys, keys, st.booleans())
-def test_a_part_is_a_dict_with_order(script: list[Any], start: bytes, stop: bytes, reverse: bool) -> None:
+def test_a_part_is_a_dict_with_order(
+    ordered_from: int, script: list[Any], start: bytes, stop: bytes, reverse: bool
+) -> None:
+    """Range deletes of small parts, and those that go through the ordered view, against a plain model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memtable, "ORDERED_DELETE_ENTRIES", ordered_from)
+        _compare_with_the_model(script, start, stop, reverse)
+
+
+def _compare_with_the_model(script: list[Any], start: bytes, stop: bytes, reverse: bool) -> None:
     part, model = Part(), PlainPart()
     assert not part
     for (deleted, points), scans in script:

@@ -437,3 +437,14 @@ def test_the_documents_table_is_what_is_written() -> None:
     data, meta = write_table(entries, PLAIN)
     assert documented == data
     assert items_of(open_table(bytes(documented), meta)) == sorted(entries.items())
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("reverse", [True, False])
+def test_pages_of_large_values_are_small(cached: bool, reverse: bool) -> None:
+    """A scan or a merge holds a page: 256 values of a megabyte would be a quarter of a gigabyte."""
+    entries: dict[bytes, Entry] = {b"%03d" % number: bytes(100_000) for number in range(40)}
+    table = open_table(*write_table(entries))
+    pages = list(table.pages(reverse=reverse, cached=cached))
+    assert max(len(keys) for keys, _ in pages) <= 4
+    assert [key for keys, _ in pages for key in keys] == sorted(entries, reverse=reverse)

@@ -22,7 +22,11 @@ KEYS = [b"a", b"b", b"c", b"ab", b"", b"\xff", b"\xff\x01x", b"{a}1", b"f050", b
 def one_seed(seed: int) -> tuple[int, int]:
     """Crash one workload; the crash states and the crashes during a recovery. AssertionError names the case."""
     random = Random(seed)
-    scene = Scene(random.choice(["always", "interval", "never"]), random.choice([1, 1, 4, 16]))
+    scene = Scene(
+        random.choice(["always", "interval", "never"]),
+        random.choice([1, 1, 4, 16]),
+        window_bytes=random.choice([0, 512]),
+    )
     workload = [_operation(random) for _ in range(random.randrange(1, 25))]
     run = Run(scene, every=random.choice([1, 7, 41])).run(workload)
     judge = Judge(scene, limit=random.randrange(1, 5), second_crashes=random.randrange(1, 4))
@@ -39,7 +43,7 @@ def _operation(random: Random) -> Operation:
             ("put", key, value),
             ("put", key, value, random.choice([0.5, 5.0])),
             ("put_sync", key, value),
-            ("put_fails", key, value),
+            ("put_fails", key, b"f" * 600),
             ("put_many", tuple((each, value) for each in random.sample(KEYS, 3))),
             ("batch", (("delete_range", first, last), ("put", first, value), ("delete", key))),
             ("delete", key),

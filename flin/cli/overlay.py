@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from flin.engine import Engine
 from flin.engine import open as open_engine
-from flin.engine.fs import AppendFile, Buffer, DirectoryLock, Mapped, OsFileSystem, ReadableFile
+from flin.engine.fs import Buffer, DirectoryLock, Mapped, OsFileSystem, ReadableFile
 
 
 class MemoryFile:
@@ -28,6 +28,13 @@ class MemoryFile:
     def _append(self, data: Buffer) -> int:
         self._data += data
         return len(data)
+
+    def write(self, data: Buffer, offset: int) -> int:
+        self._data[offset : offset + len(data)] = data
+        return len(data)
+
+    def map_window(self, offset: int, size: int) -> None:
+        """Never: no kernel keeps this memory when the process ends."""
 
     def sync(self) -> None:
         """There is no disk below."""
@@ -68,11 +75,14 @@ class OverlayFileSystem:
         self._written: dict[str, bytearray] = {}
         self._removed: set[str] = set()
 
-    def create(self, path: str) -> AppendFile:
+    def create(self, path: str) -> MemoryFile:
         if path in self._written or self._on_disk(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         self._written[path] = bytearray()
         return MemoryFile(path, self._written[path])
+
+    def create_segment(self, path: str) -> MemoryFile:
+        return self.create(path)
 
     def open(self, path: str) -> ReadableFile:
         if path in self._written:

@@ -133,16 +133,17 @@ def _replay_segment(segment: _Segment, follower: _Segment | None, result: Recove
     header = segment.header
     assert header is not None
     limit = len(segment.data)
+    limit_is_named = False
     if follower is not None and follower.header is not None and follower.header.predecessor == segment.number:
-        limit = follower.header.predecessor_end
+        limit, limit_is_named = follower.header.predecessor_end, True
     if not result.generations or result.generations[-1].bytes >= generation_bytes:
         result.generations.append(RecoveredGeneration())
     generation = result.generations[-1]
     part = generation.part
     before = len(part.entries)
     done = replay(segment.data, header, segment.path, part, end=min(limit, len(segment.data)))
-    if not done.problem and limit > len(segment.data):
-        done.problem = f"the segment ends at {len(segment.data)}, its successor says {limit}"
+    if not done.problem and done.end < limit and limit_is_named:
+        done.problem = f"the segment ends at {done.end}, its successor says {limit}"
     generation.segments.append(SegmentSlice(segment.name, HEADER_BYTES, done.end))
     generation.bytes += done.end + (len(part.entries) - before) * ENTRY_OVERHEAD_BYTES
     result.operations += done.operations

@@ -37,6 +37,8 @@ Payloads by kind:
                     stop. Range deletes come first: they are older than the points of their commit.
     4  end:         the position of this frame again (u64); a clean close wrote it, count is 0
 
+Behind the last frame a segment may go on with zeros: those of a window that was mapped and not filled.
+
 A position is a byte of the whole WAL, counted over all segments; it never goes back. Kind 0 and length 0 do not occur,
 so zeroed bytes never pass for a frame (the CRC-32 of nothing is 0).
 """
@@ -133,7 +135,7 @@ class Replay:
     frames: int = 0
     operations: int = 0
     closed: bool = False  # an end frame came last
-    problem: str = ""  # why it ended before the limit; "" if it did not
+    problem: str = ""  # why it ended; "" at the limit, or where only zeros are left
 
 
 def encode_header(header: SegmentHeader) -> bytes:
@@ -216,7 +218,8 @@ def replay(
 ) -> Replay:
     """Apply the good frames of data[start:end] to the part, up to the first that is not good.
 
-    A frame is good if its CRC, salt, position and sequence are right and its payload fits its count. The sequence
+    A frame is good if its CRC, salt, position and sequence are right and its payload fits its count. Where only zeros
+    are left, nothing was written: no problem, but the end is before the limit. The sequence
     of a replay that begins at the header is the header's first; one that begins later takes the first frame's.
     FormatVersionError for a kind that only a newer Flin knows.
     """
@@ -225,7 +228,7 @@ def replay(
     entries = part.entries
     base, salt = header.base, header.salt
     sequence = header.first_sequence if start == HEADER_BYTES else -1
-    offset = start
+    offset, closed_at = start, -1
     while offset < end:
         if offset + FRAME_BYTES > end:
             done.problem = "a frame's header is cut off"
@@ -255,7 +258,7 @@ def replay(
                 raise CorruptionError(path, offset, "a commit's lengths do not add up")
             entries[data[body:frame_end]] = DELETED
         elif kind == FRAME_END:
-            done.closed = frame_end == end
+            closed_at = frame_end
         else:
             ranges, points = _decode_payload(kind, data[offset + FRAME_BYTES : frame_end], count, path, offset)
             part.apply(ranges, points)
@@ -264,6 +267,9 @@ def replay(
         done.frames += 1
         done.operations += count
         offset = frame_end
+    if done.problem and _is_blank(data, offset, end):
+        done.problem = ""
+    done.closed = offset == closed_at
     done.end = offset
     done.next_sequence = max(sequence, header.first_sequence)
     return done
@@ -308,8 +314,8 @@ def load_segment(fs: FileSystem, directory: str, piece: SegmentSlice, part: Part
     if len(data) < piece.end:
         raise CorruptionError(path, len(data), f"the segment is shorter than its {piece.end} valid bytes")
     done = replay(data, decode_header(data, path), path, part, start=piece.start, end=piece.end)
-    if done.problem:
-        raise CorruptionError(path, done.end, done.problem)
+    if done.problem or done.end != piece.end:
+        raise CorruptionError(path, done.end, done.problem or "the segment holds zeros where frames should be")
     return done
 
 
@@ -319,7 +325,7 @@ def read_frames(data: Mapped, header: SegmentHeader, path: str, *, end: int) -> 
     CorruptionError at the first that is not good.
     """
     offset = HEADER_BYTES
-    while offset < end:
+    while offset < end and not _is_blank(data, offset, end):
         part = Part()
         if offset + FRAME_BYTES > end:
             raise CorruptionError(path, offset, "a frame's header is cut off")
@@ -331,6 +337,11 @@ def read_frames(data: Mapped, header: SegmentHeader, path: str, *, end: int) -> 
         points = list(part.entries.items())
         yield Frame(offset, frame_end, kind, first, count, synced, list(part.ranges), points)
         offset = frame_end
+
+
+def _is_blank(data: Mapped, start: int, end: int) -> bool:
+    """Whether there are only zeros. The first bytes, a checksum and a length, settle nearly every case."""
+    return not any(data[start : min(start + 8, end)]) and data[start:end] == bytes(end - start)
 
 
 def _check_sizes(keys: Iterable[bytes], size: int) -> None:

@@ -7,8 +7,8 @@ A crash is a clone: all that is durable, plus a choice among what is pending. Th
 - PREFIXES: each file and each directory on its own kept a prefix of what was pending there.
 - JOURNALLED: like ext4 with delayed allocation. One journal holds all names; a sync of anything commits all before it,
   what follows is kept up to some point. Each file's data end at a page or where they end, often where they were synced.
-- TORN: any subset of 512-byte sectors, with zeros or what was on that place before in the holes, and any subset of
-  names: of a rename the old one may be gone and the new one not there.
+- TORN: any subset of 512-byte sectors, each as it was after any write to it, with zeros or what was on that place
+  before in the holes, and any subset of names: of a rename the old one may be gone and the new one not there.
 
 Every choice is made by calling `choose(n)`, which gives a number below n: `random.Random(seed).randrange` for one
 crash, `every_crash` for all of them while they are few. Equal choices give equal clones.
@@ -183,46 +183,94 @@ def _set_name(names: dict[str, SimulatedFile], name: str, file: SimulatedFile | 
 
 
 def _prefix_data(_: SimulatedDisk, file: SimulatedFile, choose: Choose) -> bytes:
-    return _cut(file, file.synced + choose(len(file.content) - file.synced + 1))
+    return _cut(file, choose(sum(write.size for write in file.writes) + 1))
 
 
 def _page_data(_: SimulatedDisk, file: SimulatedFile, choose: Choose) -> bytes:
-    first = file.synced // PAGE_BYTES + 1
-    stops = [file.synced, *range(first * PAGE_BYTES, len(file.content), PAGE_BYTES), len(file.content)]
-    if stops[0] == stops[-1]:
+    start, size = len(file.image(0)), len(file.content)
+    stops = [start, *range(start // PAGE_BYTES * PAGE_BYTES + PAGE_BYTES, size, PAGE_BYTES), size]
+    end = stops[choose(len(stops))] if start < size else size
+    if end == start and not _written_over(file, 0, end):
         return file.durable()
-    return _cut(file, stops[choose(len(stops))])
-
-
-def _torn_data(disk: SimulatedDisk, file: SimulatedFile, choose: Choose) -> bytes:
-    start, size = file.synced, len(file.content)
-    if start == size:
-        return file.durable()
-    # Sizes of interest are the two ends, and anything between.
-    end = (start, size, start + 1 + choose(size - start))[choose(3)]
-    image = file.image(end) if end > start else bytearray(file.durable())
-    for first, last in _torn_stretches(start, end, choose):
-        held = choose(2 + len(disk.stale))  # present, zeros, or what a removed file had on this place
-        if held:
-            old = disk.stale[held - 2][first:last] if held > 1 else b""
-            image[first:last] = old.ljust(last - first, b"\0")
+    image = bytearray(file.content[:end])
+    for page in _written_over(file, 0, end, PAGE_BYTES):
+        versions = _versions(file, page, min(end, page + PAGE_BYTES))
+        image[page : page + PAGE_BYTES] = versions[choose(len(versions))].ljust(min(end - page, PAGE_BYTES), b"\0")
+    file.without_lost(image)
     return bytes(image)
 
 
-def _torn_stretches(start: int, stop: int, choose: Choose) -> Iterator[tuple[int, int]]:
-    """Stretches between the two offsets that end at sectors: every sector, or a few longer ones if those are many."""
-    first, last = start // SECTOR_BYTES, -(-stop // SECTOR_BYTES)
-    if last - first <= MOST_SECTORS:
-        stretches = [(sector, sector + 1) for sector in range(first, last)]
+def _torn_data(disk: SimulatedDisk, file: SimulatedFile, choose: Choose) -> bytes:
+    start, size = len(file.image(0)), len(file.content)
+    if not file.writes:
+        return file.durable()
+    # Sizes of interest are the two ends, and anything between.
+    end = (start, size, start + 1 + choose(size - start))[choose(3)] if start < size else size
+    if end == start and not _written_over(file, 0, end):
+        return file.durable()
+    image = bytearray(file.content[:end])
+    dirty = {*_written_over(file, 0, start), *range(start - start % SECTOR_BYTES, end, SECTOR_BYTES)}
+    for first, last in _torn_stretches(sorted(dirty), end, choose):
+        versions = _versions(file, first, last)
+        # What was to be written, what was there before; and, where nothing was, zeros or a removed file's old bytes.
+        held = choose(len(versions) + (1 + len(disk.stale) if last > start else 0))
+        if held < len(versions):
+            image[first:last] = versions[held].ljust(last - first, b"\0")
+        else:
+            first = max(first, start)
+            old = disk.stale[held - len(versions) - 1][first:last] if held > len(versions) else b""
+            image[first:last] = old.ljust(last - first, b"\0")
+    file.without_lost(image)
+    return bytes(image)
+
+
+def _written_over(file: SimulatedFile, start: int, stop: int, unit: int = SECTOR_BYTES) -> list[int]:
+    """Offsets of the units between the two in which a pending write replaced something."""
+    found: set[int] = set()
+    for write in file.writes:
+        first, last = max(start, write.start), min(stop, write.start + len(write.before))
+        if first < last:
+            found.update(range(first - first % unit, last, unit))
+    return sorted(found)
+
+
+def _versions(file: SimulatedFile, first: int, last: int) -> list[bytes]:
+    """What a stretch of the file held after each pending write, newest first, and at last what the disk has."""
+    piece = bytearray(file.content[first:last])
+    versions = [bytes(piece)]
+    for write in reversed(file.writes):
+        start, stop = max(first, write.start), min(last, write.stop)
+        if start < stop:
+            piece[start - first : stop - first] = write.before[start - write.start : stop - write.start]
+            if piece:  # else nothing was there
+                versions.append(bytes(piece))
+    return list(dict.fromkeys(versions))
+
+
+def _torn_stretches(dirty: list[int], stop: int, choose: Choose) -> Iterator[tuple[int, int]]:
+    """Every one of the sectors, or a few longer stretches if those are many."""
+    if len(dirty) <= MOST_SECTORS:
+        stretches = [(sector, sector + SECTOR_BYTES) for sector in dirty]
     else:
-        begins = [first + choose(last - first) for _ in range(4)]
-        stretches = [(begin, begin + 1 + choose(last - begin)) for begin in begins]
+        begins = [choose(len(dirty)) for _ in range(4)]
+        stretches = [(dirty[begin], dirty[begin + choose(len(dirty) - begin)] + SECTOR_BYTES) for begin in begins]
     for begin, end in stretches:
-        yield max(start, begin * SECTOR_BYTES), min(stop, end * SECTOR_BYTES)
+        yield begin, min(stop, end)
 
 
-def _cut(file: SimulatedFile, stop: int) -> bytes:
-    return bytes(file.image(stop)) if stop > file.synced else file.durable()
+def _cut(file: SimulatedFile, amount: int) -> bytes:
+    """The pending writes in order up to so many bytes, the last of them in part."""
+    if not amount:
+        return file.durable()
+    kept = 0
+    while kept < len(file.writes) and amount >= file.writes[kept].size:
+        amount -= file.writes[kept].size
+        kept += 1
+    image = file.image(kept)
+    if amount:
+        start = file.writes[kept].start
+        image[start : start + amount] = file.image(kept + 1)[start : start + amount]
+    return bytes(image)
 
 
 _NAMES: Final = {
@@ -239,25 +287,21 @@ _DATA: Final = {
 
 def _in_order(disk: SimulatedDisk, choose: Choose) -> tuple[Names, dict[int, bytes]]:
     """Everything pending of the whole disk up to one point, which may lie within a write."""
-    steps: dict[int, tuple[SimulatedFile, int, int] | None] = {}  # order → (file, start, stop) of a write
-    for directory in disk.directories.values():
-        steps |= dict.fromkeys((change.order for change in directory.pending), None)
-    files = {id(file): file for file in _files(disk)}
-    for file in files.values():
-        start = file.synced
-        for order, stop in file.writes:
-            steps[order] = (file, start, stop)
-            start = stop
-    orders = sorted(steps)
+    torn: dict[int, tuple[int, int]] = {}  # order of a write → (id of its file, its size)
+    for file in _files(disk):
+        torn |= {write.order: (id(file), write.size) for write in file.writes}
+    changes = {change.order for directory in disk.directories.values() for change in directory.pending}
+    orders = sorted(changes | set(torn))
     kept = choose(len(orders) + 1)
     last = orders[kept - 1] if kept else 0
-    stops = {key: max([file.synced, *(s for o, s in file.writes if o <= last)]) for key, file in files.items()}
-    torn = steps[orders[kept]] if kept < len(orders) else None
-    if torn is not None:
-        file, start, stop = torn
-        stops[id(file)] = start + choose(stop - start) if stop > start else start
+    owner, size = torn.get(orders[kept], (0, 0)) if kept < len(orders) else (0, 0)
+    part = choose(size) if size else 0
     names = {path: _applied(directory, last) for path, directory in disk.directories.items()}
-    return names, {key: _cut(file, stops[key]) for key, file in files.items()}
+    amounts = {
+        id(file): sum(write.size for write in file.writes if write.order <= last) + part * (id(file) == owner)
+        for file in _files(disk)
+    }
+    return names, {id(file): _cut(file, amounts[id(file)]) for file in _files(disk)}
 
 
 def _files(disk: SimulatedDisk) -> Iterator[SimulatedFile]:
@@ -272,7 +316,7 @@ def _files(disk: SimulatedDisk) -> Iterator[SimulatedFile]:
 
 def _empty_copy(disk: SimulatedDisk) -> SimulatedDisk:
     """The directories alone."""
-    clone = SimulatedDisk(disk.capacity_bytes)
+    clone = SimulatedDisk(disk.capacity_bytes, disk.window_bytes)
     clone.stale.extend(disk.stale)
     for path, directory in disk.directories.items():
         clone.directories[path] = SimulatedDirectory(directories=set(directory.directories))

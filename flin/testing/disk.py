@@ -1,10 +1,12 @@
 """A file system in memory that knows what a power cut would leave of it, and that fails when it is told to.
 
 Theory. Three things are kept apart: what programs see now (the page cache), what is durable, and what is pending
-between the two. Per file a prefix is durable, as files are only appended to; per directory a mapping of names is.
-`AppendFile.sync` and `sync_file` make a file's data durable but not its name; `sync_directory` makes the names
-durable but no data. Every pending change has an order number, so that a crash (crash.py) can keep any choice of them,
-in order or not.
+between the two. A file is its present content and a list of pending writes, each with what it wrote over, so that any
+earlier content can be had by undoing; per directory a mapping of names is durable. `AppendFile.sync` and `sync_file`
+make a file's data durable but not its name; `sync_directory` makes the names durable but no data. Every pending change
+has an order number, so that a crash (crash.py) can keep any choice of them, in order or not.
+
+A WAL segment may be written through a mapped window: each copy into it is a pending write over the window's zeros.
 
 A failed sync behaves as Linux does: the data that was pending stays readable but is clean in the kernel's eyes, so it
 never reaches the disk, and a later sync of the same file succeeds without it.
@@ -24,7 +26,7 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any, Final, NoReturn
 
-from flin.engine.fs import Buffer
+from flin.engine.fs import Buffer, Window
 
 STALE_FILES: Final = 8
 """Contents of removed files that are kept: an unwritten sector may show what its place on the disk held before."""
@@ -33,7 +35,10 @@ CAPACITY_BYTES: Final = 1 << 40
 """Of a disk that nobody bounded: never full."""
 
 CHANGES: Final = frozenset(
-    ("create", "append", "sync", "rename", "remove", "sync_file", "sync_directory", "make_directory", "lock")
+    (
+        *("create", "append", "extend", "copy", "sync", "rename", "remove"),
+        *("sync_file", "sync_directory", "make_directory", "lock"),
+    )
 )
 """The operations after which a crash may find something else than before."""
 
@@ -68,6 +73,18 @@ class Fault:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class PendingWrite:
+    order: int
+    start: int
+    stop: int
+    before: bytes  # what it wrote over: shorter than itself where it made the file longer
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
 class SimulatedFile:
     """What a name points to: bytes, and how many of them the disk is known to hold."""
 
@@ -75,24 +92,37 @@ class SimulatedFile:
 
     def __init__(self, content: bytes = b"") -> None:
         self.content = bytearray(content)
-        self.synced = len(content)
-        self.lost: list[tuple[int, int]] = []  # (start, stop) below synced that a failed sync dropped
-        self.writes: list[tuple[int, int]] = []  # (order, stop) of each pending append
+        self.synced = len(content)  # of the bytes at the last sync
+        self.lost: list[tuple[int, int, bytes]] = []  # (start, stop, what the disk holds there) after a failed sync
+        self.writes: list[PendingWrite] = []
+
+    def write(self, order: int, data: bytes | memoryview, start: int) -> None:
+        """A pending write at or before the end of the file."""
+        stop = start + len(data)
+        self.writes.append(PendingWrite(order, start, stop, bytes(self.content[start:stop])))
+        self.content[start:stop] = data
+        self.lost = [piece for lost in self.lost for piece in _outside(lost, start, stop)]
 
     def durable(self) -> bytes:
         """What survives any power cut. What a failed sync lost at the very end is not there at all."""
-        size = self.synced
-        for start, stop in reversed(self.lost):
-            size = start if stop >= size else size
-        return bytes(self.image(size))
+        image = self.image(0)
+        size = len(image)
+        for start, stop, held in reversed(self.lost):
+            size = start + len(held) if stop >= size else size
+        return bytes(image[:size])
 
-    def image(self, stop: int) -> bytearray:
-        """The first bytes as they reach the disk: zeros where a failed sync lost some."""
-        image = self.content[:stop]
-        for start, end in self.lost:
-            if start < stop:
-                image[start:end] = bytes(min(end, stop) - start)
+    def image(self, kept: int) -> bytearray:
+        """What the disk holds with the first `kept` pending writes: zeros where a failed sync lost what was new."""
+        image = bytearray(self.content)
+        for write in reversed(self.writes[kept:]):
+            image[write.start : write.stop] = write.before
+        self.without_lost(image)
         return image
+
+    def without_lost(self, image: bytearray) -> None:
+        for start, stop, held in self.lost:
+            if start < len(image):
+                image[start:stop] = held.ljust(stop - start, b"\0")[: len(image) - start]
 
     def settle(self) -> None:
         self.synced = len(self.content)
@@ -100,9 +130,23 @@ class SimulatedFile:
 
     def lose_pending(self) -> None:
         """A sync failed: the kernel marks the pages clean without having written them."""
-        if self.synced < len(self.content):
-            self.lost.append((self.synced, len(self.content)))
+        durable = self.image(0)
+        for write in self.writes:
+            held = bytes(durable[write.start : write.stop])
+            self.lost = [piece for lost in self.lost for piece in _outside(lost, write.start, write.stop)]
+            self.lost.append((write.start, write.stop, held))
+        self.lost.sort()
         self.settle()
+
+
+def _outside(lost: tuple[int, int, bytes], start: int, stop: int) -> Iterator[tuple[int, int, bytes]]:
+    """What of a lost stretch lies outside the bounds."""
+    first, last, held = lost
+    if first < start:
+        yield first, min(last, start), held[: max(0, start - first)]
+    if last > stop:
+        begin = max(first, stop)
+        yield begin, last, held[begin - first :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +169,10 @@ class SimulatedDirectory:
 class SimulatedDisk:
     """A `flin.engine.fs.FileSystem` in memory. Equal calls give equal disks: nothing in it is random."""
 
-    def __init__(self, capacity_bytes: int = CAPACITY_BYTES) -> None:
+    def __init__(self, capacity_bytes: int = CAPACITY_BYTES, window_bytes: int = 0) -> None:
         self.capacity_bytes = capacity_bytes
+        self.window_bytes = window_bytes
+        """Of a WAL segment that is mapped at once; 0: segments are written, not mapped."""
         self.calls: Counter[str] = Counter()
         """Calls by operation, failed ones included."""
         self.faults: list[Fault] = []
@@ -154,6 +200,10 @@ class SimulatedDisk:
             directory.pending.append(NameChange(self._next(), name, file))
             directory.names[name] = file
         return SimulatedAppendFile(self, path, file)
+
+    def create_segment(self, path: str) -> SimulatedSegmentFile:
+        file = self.create(path)._opened()
+        return SimulatedSegmentFile(self, path, file)
 
     def open(self, path: str) -> SimulatedReadableFile:
         with self._call("open", path):
@@ -242,7 +292,7 @@ class SimulatedDisk:
                 directory.pending.append(NameChange(self._next(), name, file))
             # The one content that is written over. What a crash leaves of it matters to nobody: all of it is pending.
             file.content[:] = holder
-            file.synced, file.lost, file.writes = 0, [], [(self._next(), len(holder))]
+            file.synced, file.lost, file.writes = 0, [], [PendingWrite(self._next(), 0, len(holder), b"")]
             self._locks[path] = holder
             return SimulatedLock(self, path)
 
@@ -289,25 +339,37 @@ class SimulatedDisk:
 
     # For the file objects.
 
-    def _append(self, file: SimulatedFile, path: str, data: Buffer) -> int:
+    def _write(
+        self, file: SimulatedFile, path: str, data: Buffer, offset: int | None = None, operation: str = "append"
+    ) -> int:
+        """At the end of the file, or at an offset up to there."""
         size = len(data)
         with self._mutex:
-            taken = min(size, max(0, self.capacity_bytes - self._used))
+            start = len(file.content) if offset is None else offset
+            known = min(size, len(file.content) - start)  # needs no room
+            taken = min(size, known + max(0, self.capacity_bytes - self._used))
             for fault in self.faults:
-                if fault.operations <= {"append"} and fault.taken is not None and fault.strikes("append"):
+                if fault.operations <= {operation} and fault.taken is not None and fault.strikes(operation):
                     # A device that took part of a write says so; the error comes with the next call.
                     taken = min(taken, fault.taken)
                     if fault.code:  # after 1: this very call is still to come below
-                        self.faults.append(Fault(1, fault.code, frozenset(["append"]), sticky=fault.sticky))
+                        self.faults.append(Fault(1, fault.code, frozenset([operation]), sticky=fault.sticky))
                     fault.sticky = False
                     break
-            with self._call("append", path):
+            with self._call(operation, path):
                 if taken < size and not taken:
                     _refuse(errno.ENOSPC, path)
-                file.content += memoryview(data)[:taken]
-                file.writes.append((self._next(), len(file.content)))
-                self._used += taken
+                file.write(self._next(), memoryview(data)[:taken], start)
+                self._used += max(0, taken - known)
         return taken
+
+    def _copy(self, file: SimulatedFile, path: str, data: bytes, offset: int) -> None:
+        """Into a mapped window: no call of the operating system, so nothing to count and nothing that could fail."""
+        with self._mutex:
+            assert offset + len(data) <= len(file.content), "a copy beyond the file is SIGBUS"
+            file.write(self._next(), data, offset)
+            if self.on_change is not None:
+                self.on_change("copy")
 
     def _sync(self, file: SimulatedFile, path: str) -> None:
         with self._mutex:
@@ -389,7 +451,7 @@ class SimulatedAppendFile:
         self._file: SimulatedFile | None = file
 
     def append(self, data: Buffer) -> int:
-        return self._disk._append(self._opened(), self.path, data)
+        return self._disk._write(self._opened(), self.path, data)
 
     def sync(self) -> None:
         self._disk._sync(self._opened(), self.path)
@@ -401,6 +463,42 @@ class SimulatedAppendFile:
         if self._file is None:
             _refuse(errno.EBADF, self.path)
         return self._file
+
+
+class SimulatedSegmentFile(SimulatedAppendFile):
+    """A `flin.engine.fs.SegmentFile`."""
+
+    def write(self, data: Buffer, offset: int) -> int:
+        return self._disk._write(self._opened(), self.path, data, offset)
+
+    def map_window(self, offset: int, size: int) -> Window | None:
+        window_bytes = self._disk.window_bytes
+        if size > window_bytes // 4:  # as on the real disk
+            return None
+        file = self._opened()
+        start, stop = offset, offset + window_bytes
+        missing = stop - len(file.content)
+        if missing > 0 and self._disk._write(file, self.path, bytes(missing), operation="extend") < missing:
+            _refuse(errno.ENOSPC, self.path)
+        return Window(SimulatedView(self._disk, self.path, file, start), start, stop)
+
+
+class SimulatedView:
+    """What a window maps; closing it changes nothing on the disk."""
+
+    def __init__(self, disk: SimulatedDisk, path: str, file: SimulatedFile, start: int) -> None:
+        self._disk = disk
+        self._path = path
+        self._file: SimulatedFile | None = file
+        self._start = start
+
+    def __setitem__(self, where: slice, data: bytes) -> None:
+        assert self._file is not None, "the window is closed"
+        assert where.stop - where.start == len(data)
+        self._disk._copy(self._file, self._path, data, self._start + where.start)
+
+    def close(self) -> None:
+        self._file = None
 
 
 class SimulatedReadableFile:

@@ -27,7 +27,7 @@ ALPHABET: list[Operation] = [
     ("batch", (("put", b"a", b"3"), ("delete", b"b"), ("put", b"c", b"x" * 600))),
     ("delete", b"a"),
     ("delete_range", b"a", b"c"),
-    ("put_fails", b"c", b"4"),
+    ("put_fails", b"c", b"4" * 600),
     ("flush",),
     ("compact",),
     ("reopen",),
@@ -48,14 +48,16 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("delete_many"), st.lists(keys, max_size=3).map(tuple)),
     st.tuples(st.just("delete_prefix"), st.sampled_from([b"a", b"b", b"\xff"])),
     st.tuples(st.just("batch"), st.lists(writes, min_size=1, max_size=4).map(tuple)),
-    st.tuples(st.just("put_fails"), keys, values),
+    st.tuples(st.just("put_fails"), keys, st.just(b"4" * 600)),
     st.sampled_from([("flush",), ("compact",), ("reopen",), ("advance", 1.0)]),
 )
 
 
-@pytest.mark.parametrize("sync", SYNC_MODES)
-def test_every_short_workload(sync: str) -> None:
-    judge = Judge(Scene(sync), limit=6)
+@pytest.mark.parametrize(
+    ("sync", "window_bytes"), [("always", 512), ("interval", 512), ("never", 512), ("interval", 0)]
+)
+def test_every_short_workload(sync: str, window_bytes: int) -> None:
+    judge = Judge(Scene(sync, window_bytes=window_bytes), limit=6)
     crash_every_workload(judge, every_workload(ALPHABET, 2))
     assert judge.states > 500
     assert judge.during_recovery > judge.states
@@ -79,9 +81,14 @@ def _crash_a_workload(scene: Scene, workload: list[Operation], limit: int, momen
 
 
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(SYNC_MODES), st.sampled_from([1, 4]), st.lists(OPERATIONS, min_size=3, max_size=12))
-def test_longer_workloads(sync: str, shards: int, workload: list[Operation]) -> None:
-    _crash_a_workload(Scene(sync, shards), workload, limit=2, moments=12)
+@given(
+    st.sampled_from(SYNC_MODES),
+    st.sampled_from([1, 4]),
+    st.sampled_from([0, 512]),
+    st.lists(OPERATIONS, min_size=3, max_size=12),
+)
+def test_longer_workloads(sync: str, shards: int, window_bytes: int, workload: list[Operation]) -> None:
+    _crash_a_workload(Scene(sync, shards, window_bytes=window_bytes), workload, limit=2, moments=12)
 
 
 @pytest.mark.slow

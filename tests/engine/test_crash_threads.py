@@ -120,7 +120,7 @@ def _check(cut: Cut, disk: SimulatedDisk, lowest: Sequence[int], shards: int) ->
 
 
 def _crash_under_load(sync: str, shards: int, cuts: int) -> None:
-    disk = SimulatedDisk()
+    disk = SimulatedDisk(window_bytes=0 if sync == "interval" else 4096)
     engine = flin.engine.open(PATH, fs=disk, runner="thread", sync=sync, shards=shards, memory_limit=1 << 20)
     crew = Crew(engine, sync)
     try:

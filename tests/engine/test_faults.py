@@ -29,8 +29,8 @@ KINDS = {
     "io": Fault(0, errno.EIO),
     "io sticky": Fault(0, errno.EIO, sticky=True),
     "io late": Fault(0, errno.EIO, late=True),
-    "full": Fault(0, errno.ENOSPC, frozenset({"append", "create", "make_directory"})),
-    "full sticky": Fault(0, errno.ENOSPC, frozenset({"append", "create", "make_directory"}), sticky=True),
+    "full": Fault(0, errno.ENOSPC, frozenset({"append", "extend", "create", "make_directory"})),
+    "full sticky": Fault(0, errno.ENOSPC, frozenset({"append", "extend", "create", "make_directory"}), sticky=True),
     "short": Fault(0, 0, taken=10),
     "short, then full": Fault(0, errno.ENOSPC, taken=10),
     "sync": Fault(0, errno.EIO, frozenset({"sync", "sync_file", "sync_directory"})),
@@ -142,7 +142,7 @@ def test_failed_sync_makes_the_engine_read_only() -> None:
 def test_room_again_after_a_full_disk() -> None:
     """Writers get the error while the disk is full, and go on once there is room: nothing needs a restart."""
     disk = SimulatedDisk()
-    run = Run(Scene("interval"), disk, record=False)
+    run = Run(Scene("interval", window_bytes=0), disk, record=False)
     run.open()
     run.step(("put", b"a", b"1"))
     disk.faults.append(Fault(0, errno.ENOSPC, frozenset({"append", "create"}), sticky=True))

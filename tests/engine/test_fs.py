@@ -238,3 +238,72 @@ def test_a_lock_that_cannot_say_who_holds_it_is_not_held(tmp_path: Path, monkeyp
     lock = OsFileSystem().lock(path, b"me")
     assert not isinstance(lock, bytes)
     lock.release()
+
+
+def _segment_place(kind: str, tmp_path: Path) -> Place:
+    if kind == "real":
+        return OsFileSystem(), str(tmp_path)
+    disk = SimulatedDisk(window_bytes=seam.WINDOW_BYTES)
+    disk.make_directory("/d")
+    return disk, "/d"
+
+
+@pytest.mark.parametrize("kind", ["real", "simulated"])
+def test_segment_file(kind: str, tmp_path: Path) -> None:
+    fs, directory = _segment_place(kind, tmp_path)
+    path = join(directory, "w")
+    file = fs.create_segment(path)
+    with pytest.raises(FileExistsError):
+        fs.create_segment(path)
+    assert file.write(b"header", 0) == 6
+    window = file.map_window(6, 100)
+    if window is None:
+        assert not seam.maps_safely(directory)
+        pytest.skip("this directory's file system does not write over what it wrote: nothing is mapped there")
+    assert window.start <= 6
+    assert window.stop >= 6 + 100
+    window.bytes[6 - window.start : 11 - window.start] = b"first"
+    reader = fs.open(path)
+    assert reader.size() == window.stop
+    assert reader.pread(12, 0) == b"headerfirst\0"
+    assert file.map_window(11, seam.WINDOW_BYTES) is None, "so much is better written"
+    assert file.write(b"long" * 10, window.stop - 3) == 40, "over zeros and beyond"
+    again = file.map_window(window.stop + 37, 3)
+    assert again is not None
+    again.bytes[window.stop + 37 - again.start : window.stop + 40 - again.start] = b"end"
+    assert reader.pread(50, window.stop - 3) == b"long" * 10 + b"end" + bytes(7)
+    file.sync()
+    for each in (window.bytes, again.bytes, file, file, reader):
+        each.close()
+
+
+def test_copies_into_a_window_survive_kill(tmp_path: Path) -> None:
+    if not seam.maps_safely(str(tmp_path)):
+        pytest.skip("this directory's file system does not write over what it wrote: nothing is mapped there")
+    program = """
+import os, signal, sys
+from flin.engine.fs import OsFileSystem
+file = OsFileSystem().create_segment(sys.argv[1])
+window = file.map_window(0, 4)
+window.bytes[0:4] = b"kept"
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    path = str(tmp_path / "w")
+    assert subprocess.run([sys.executable, "-c", program, path], check=False).returncode == -9
+    assert Path(path).read_bytes()[:6] == b"kept\0\0"
+
+
+def test_nothing_is_mapped_where_blocks_move(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On a file system that copies on write, or one that nothing is known of, segments are written."""
+    device = os.stat(tmp_path).st_dev
+    name = f"{os.major(device)}:{os.minor(device)}"
+    for number, (kinds, maps) in enumerate([({name: "ext4"}, True), ({name: "btrfs"}, False), ({}, False)]):
+        seam.maps_safely.cache_clear()
+        monkeypatch.setattr(seam, "_mounted", lambda kinds=kinds: kinds)
+        file = OsFileSystem().create_segment(str(tmp_path / f"w{number}"))
+        window = file.map_window(0, 4)
+        assert (window is not None) == (maps and sys.platform.startswith("linux"))
+        if window is not None:
+            window.bytes.close()
+        file.close()
+    seam.maps_safely.cache_clear()

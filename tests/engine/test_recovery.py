@@ -190,7 +190,8 @@ def test_a_torn_tail_ends_the_replay(damage: str) -> None:
     result = scene.recover()
     assert set(entries(result)) == {b"a", b"b"}
     assert (result.last_end, result.position, result.next_sequence) == (good, good, 3)
-    assert result.torn.startswith("00000001.1.wal: ")
+    # Zeros are what a mapped window holds where nothing was written.
+    assert result.torn.startswith("00000001.1.wal: ") == (damage != "zeros")
     assert not result.clean
 
 

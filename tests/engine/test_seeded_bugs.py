@@ -31,7 +31,7 @@ LAYERED: list[tuple[Operation, ...]] = [
     (("put", b"a", b"1"), ("flush",), ("put", b"a", b"2"), ("flush",), ("compact",)),
 ]
 ROTATED: list[tuple[Operation, ...]] = [
-    (("put", b"a", b"1"), ("put_fails", b"b", b"2"), ("put", b"c", b"3")),
+    (("put", b"a", b"1"), ("put_fails", b"b", b"2" * 600), ("put", b"c", b"3")),
 ]
 LONG_WRITES: list[tuple[Operation, ...]] = [
     (("put", b"a", b"x" * 3000), ("put", b"b", b"y" * 3000)),

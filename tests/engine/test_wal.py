@@ -203,11 +203,23 @@ def test_every_truncation_leaves_whole_frames() -> None:
 
 @pytest.mark.parametrize("size", [1, 44, FRAME_BYTES, FRAME_BYTES + 1, 5000])
 def test_zeros_never_pass(size: int) -> None:
+    """They are no frames, and no damage either: a window that was not filled. Anything behind them is."""
     segment = Segment().put(b"a", b"1")
-    done, part = replayed(bytes(segment.data) + bytes(size))
-    assert done.end == len(segment.data)
-    assert done.problem
-    assert part.entries == {b"a": b"1"}
+    for tail, problem in ((b"", False), (b"\1", True)):
+        done, part = replayed(bytes(segment.data) + bytes(size) + tail)
+        assert (done.end, done.frames, bool(done.problem)) == (len(segment.data), 1, problem)
+        assert part.entries == {b"a": b"1"}
+        assert not done.closed
+
+
+@pytest.mark.parametrize("tail", [b"", bytes(1), bytes(500)])
+def test_a_closed_segment_may_end_in_zeros(tail: bytes) -> None:
+    segment = sample_segment()
+    done, _ = replayed(bytes(segment.data) + tail)
+    assert done.closed
+    assert (done.problem, done.end) == ("", len(segment.data))
+    frames = list(wal.read_frames(bytes(segment.data) + tail, HEADER, "w", end=len(segment.data) + len(tail)))
+    assert len(frames) == len(segment.ends) - 1
 
 
 def _second_put(**changes: Any) -> bytes:

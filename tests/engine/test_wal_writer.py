@@ -23,8 +23,8 @@ FULL = frozenset({"append", "create"})
 class Scene:
     """A writer on an empty simulated disk."""
 
-    def __init__(self) -> None:
-        self.disk = SimulatedDisk()
+    def __init__(self, window_bytes: int = 0) -> None:
+        self.disk = SimulatedDisk(window_bytes=window_bytes)
         self.disk.make_directory("/db")
         self.salts = 0
         self.writer = WalWriter(
@@ -52,7 +52,77 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Scene:
+    """Every frame a write."""
     return Scene()
+
+
+@pytest.fixture
+def mapped() -> Scene:
+    """Frames of up to 128 bytes are copied into windows of 512."""
+    return Scene(window_bytes=512)
+
+
+def test_copied_frames_are_the_written_ones(scene: Scene, mapped: Scene) -> None:
+    """The mapped segment holds the same bytes, and zeros behind them."""
+    for writer in (scene.writer, mapped.writer):
+        for number in range(30):
+            writer.put(b"key %d" % number, b"v" * number)
+            writer.delete(b"key %d" % number)
+            writer.commit({b"a": b"1", b"b": DELETED}, [(b"x", b"y" * number)])
+            writer.commit({b"large": b"v" * 1000})
+    _, written = scene.segments()[5]
+    _, data = mapped.segments()[5]
+    assert data[: len(written)] == written
+    assert not data[len(written) :].strip(b"\0")
+    assert mapped.writer.position == scene.writer.position == 1000 + len(written)
+    assert mapped.disk.calls["append"] < scene.disk.calls["append"] / 2, "not copied"
+    assert mapped.frames(5) == scene.frames(5)
+
+
+def test_copies_are_synced_like_writes(mapped: Scene) -> None:
+    position = mapped.writer.put(b"a", b"1")
+    (before,) = mapped.disk.files().values()
+    mapped.writer.sync(position)
+    (file,) = mapped.disk.directories["/db"].names.values()
+    assert file.durable() == before
+    mapped.writer.put(b"b", b"2")
+    assert file.durable() == before, "what was copied since is pending"
+    assert bytes(file.content) != before
+
+
+def test_a_frame_is_written_where_a_window_finds_no_room(mapped: Scene) -> None:
+    writer = mapped.writer
+    writer.put(b"a", b"1")
+    mapped.disk.capacity_bytes = len(mapped.disk.read("/db/00000005.3.wal")) + 70
+    for number in range(8):
+        writer.put(b"b", b"%d" % number * 10)
+    assert mapped.disk.calls["append"] > 1, "the header's alone"
+    refused = 0
+    for _ in range(8):
+        try:
+            writer.put(b"c", b"3")
+        except StorageError:
+            refused += 1
+            break
+    assert refused
+    mapped.disk.capacity_bytes <<= 1
+    writer.put(b"d", b"4")
+    header, _ = mapped.segments()[6]
+    assert len(mapped.frames(5, header.predecessor_end)) >= 9
+    assert [frame.points for frame in mapped.frames(6)] == [[(b"d", b"4")]]
+
+
+def test_a_window_is_closed_with_its_segment(mapped: Scene) -> None:
+    writer = mapped.writer
+    writer.put(b"a", b"1")
+    first = writer.take_segments()
+    end = writer.position
+    writer.put(b"b", b"2")
+    _, data = mapped.segments()[5]
+    assert data[first[0].end :] == bytes(len(data) - first[0].end), "the next frame went elsewhere"
+    assert mapped.segments()[6][0].base == end
+    writer.close_cleanly()
+    assert [frame.kind for frame in mapped.frames(6)] == [wal.FRAME_PUT, wal.FRAME_END]
 
 
 def test_nothing_is_created_before_the_first_commit(scene: Scene) -> None:
@@ -198,11 +268,12 @@ def test_a_failed_sync_is_final(scene: Scene, operation: str) -> None:
 
 
 class SlowFile:
-    """An append file whose first sync waits until it is told to go on."""
+    """A segment whose first sync waits until it is told to go on."""
 
     def __init__(self, file: Any) -> None:
         self.path = file.path
-        self.append = file.append
+        self.write = file.write
+        self.map_window = file.map_window
         self.close = file.close
         self._file = file
         self._waits = True
@@ -220,13 +291,13 @@ def test_who_waits_is_synced_together(scene: Scene, monkeypatch: pytest.MonkeyPa
     """Those who come during a sync need one more between them all."""
     writer, disk = scene.writer, scene.disk
     slow: list[SlowFile] = []
-    create = disk.create
+    create = disk.create_segment
 
     def create_slow(path: str) -> SlowFile:
         slow.append(SlowFile(create(path)))
         return slow[-1]
 
-    monkeypatch.setattr(disk, "create", create_slow)
+    monkeypatch.setattr(disk, "create_segment", create_slow)
     threads = [threading.Thread(target=writer.sync, args=(writer.put(b"a", b"1"),))]
     threads[0].start()
     assert slow[0].under_way.wait(60)

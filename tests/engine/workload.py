@@ -6,7 +6,8 @@ An operation is a tuple, its name first, so that a failing workload prints as wh
     ("delete", key)  ("delete_many", (key, …))  ("delete_range", start, stop)  ("delete_prefix", prefix)
     ("batch", (step, …))  ("incr", key)  ("flush",)  ("compact",)  ("reopen",)  ("advance", seconds)
     ("fill", first, count): so many puts of some 300 bytes each, every one a commit
-    ("put_fails", key, value): the disk takes ten bytes of the frame and refuses the rest
+    ("put_fails", key, value): the disk takes ten bytes of the frame and refuses the rest; the value is larger than a
+        window, into which a copy cannot fail
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Scene:
     shards: int = 1
     memory_limit: int = 1 << 20
     runner: str = "inline"
+    window_bytes: int = 512
+    """Of a WAL segment that is mapped at once: a sector, so that short workloads fill several. 0: none is mapped."""
 
     def open(self, disk: SimulatedDisk, clock: ManualClock, seed: object) -> Any:
         # A seed of its own for every opening: two engines that draw equal salts would prove nothing.
@@ -78,7 +81,7 @@ class Run:
     disk: SimulatedDisk = field(default_factory=SimulatedDisk)
     record: bool = True
     every: int = 1
-    """Of so many appends and syncs of files one is remembered; every other change of the disk is."""
+    """Of so many appends, copies and syncs of files one is remembered; every other change of the disk is."""
     frequent: int = 0
     clock: ManualClock = field(default_factory=ManualClock)
     model: Model = field(default_factory=Model)
@@ -86,6 +89,9 @@ class Run:
     engine: Any = None
     operation: int = -1
     opened: int = 0
+
+    def __post_init__(self) -> None:
+        self.disk.window_bytes = self.scene.window_bytes
 
     def run(self, workload: Workload) -> Run:
         if self.record:
@@ -182,7 +188,7 @@ class Run:
             getattr(self.engine, name)(*arguments)
 
     def _remember(self, call: str) -> None:
-        if call in ("append", "sync"):
+        if call in ("append", "copy", "sync"):
             self.frequent += 1
             if self.frequent % self.every:
                 return

@@ -65,7 +65,60 @@ def test_pending_appends_are_cut_anywhere() -> None:
     assert outcomes(disk, Personality.PREFIXES) == prefixes
     assert outcomes(disk, Personality.JOURNALLED) == [prefixes[0], prefixes[-1]]
     torn = {files["/a"] for files in outcomes(disk, Personality.TORN)}
-    assert torn == {b"ab", b"abc", b"abcd", b"abcde", b"ab\0", b"ab\0\0", b"ab\0\0\0"}
+    assert torn == {b"ab", b"abc", b"abcd", b"abcde", b"ab\0", b"ab\0\0", b"ab\0\0\0", b"abcd\0"}
+
+
+def one_segment(*, synced: list[bytes], pending: list[bytes]) -> SimulatedDisk:
+    """A mapped window of 2,048 bytes behind one byte of "h", written from its start; the sync came in between."""
+    disk = SimulatedDisk(window_bytes=2048)
+    file = disk.create_segment("/a")
+    file.write(b"h", 0)
+    window = file.map_window(1, 10)
+    assert window is not None
+    at = 0
+    for number, part in enumerate([*synced, *pending]):
+        if number == len(synced):
+            file.sync()
+        window.bytes[at : at + len(part)] = part
+        at += len(part)
+    disk.sync_directory("/")
+    return disk
+
+
+def test_pending_copies_show_what_they_replaced() -> None:
+    disk = one_segment(synced=[b"ab"], pending=[b"cd", b"e"])
+    blank = b"hab".ljust(2049, b"\0")
+    prefixes = [{"/a": b"hab" + (b"cde"[:kept]).ljust(2046, b"\0")} for kept in range(4)]
+    assert blank == prefixes[0]["/a"]
+    assert outcomes(disk, Personality.IN_ORDER) == prefixes
+    assert outcomes(disk, Personality.PREFIXES) == prefixes
+    assert {files["/a"][:6] for files in outcomes(disk, Personality.JOURNALLED)} == {
+        b"hab\0\0\0",
+        b"habcd\0",
+        b"habcde",
+    }
+    assert {files["/a"][:6] for files in outcomes(disk, Personality.TORN)} == {b"hab\0\0\0", b"habcd\0", b"habcde"}
+    assert outcomes(disk, Personality.KILLED) == [prefixes[-1]]
+
+
+def test_sectors_of_a_window_reach_the_disk_each_by_itself() -> None:
+    disk = one_segment(synced=[b"ab"], pending=[b"c" * 509, b"d" * 512])
+    torn = {
+        (files["/a"][3:512].strip(b"\0"), files["/a"][512:1024].strip(b"\0"))
+        for files in outcomes(disk, Personality.TORN)
+    }
+    assert torn == {(first, second) for first in (b"", b"c" * 509) for second in (b"", b"d" * 512)}
+
+
+def test_a_failed_sync_loses_copies_too() -> None:
+    disk = one_segment(synced=[b"ab"], pending=[b"cd"])
+    disk.faults.append(Fault(0, errno.EIO, frozenset(["sync_file"])))
+    with pytest.raises(OSError, match="Input"):
+        disk.sync_file("/a")
+    assert disk.read("/a")[:5] == b"habcd", "readable as long as the kernel has it"
+    for personality in POWER_CUTS:
+        (only,) = outcomes(disk, personality)
+        assert only["/a"] == b"hab".ljust(2049, b"\0")
 
 
 def test_in_order_over_two_files() -> None:

@@ -75,38 +75,39 @@ class Part:
             self._delete_ordered(start, stop)
             return
         covered = [key for key in entries if start <= key < stop]
-        for key in covered:
-            del entries[key]
         if covered:
             self._ordered = None
+        for key in covered:
+            del entries[key]
 
     def _delete_ordered(self, start: bytes, stop: bytes) -> None:
         """Remove the points in [start, stop) by way of the ordered view, which stays."""
         ordered: Any = self.sorted_keys()
+        self._ordered = None  # until all is done: an interrupt leaves no view rather than a wrong one
         covered = list(ordered.irange(start, stop, (True, False)))
         entries = self.entries
         if 2 * len(covered) > len(entries):  # what stays is less than what goes
             gone = set(covered)
-            kept = [key for key in ordered if key not in gone]
-            self._ordered = SortedList(kept)
+            ordered = SortedList([key for key in ordered if key not in gone])
         else:
             for key in covered:
                 ordered.remove(key)
         for key in covered:
             del entries[key]
-        self._ordered_count = len(entries)
+        self._ordered, self._ordered_count = ordered, len(entries)
 
     def sorted_keys(self) -> Sequence[bytes]:
         """All keys in rising order; a view that later changes of an active part may extend."""
         entries = self.entries
         with self._ordering:
-            if self._ordered is None:
-                self._ordered, self._ordered_count = SortedList(entries), len(entries)
+            ordered, self._ordered = self._ordered, None  # an interrupt leaves no view rather than a wrong one
+            if ordered is None:
+                ordered = SortedList(entries)
             elif len(entries) > self._ordered_count:
-                self._ordered.update(islice(reversed(entries), len(entries) - self._ordered_count))
-                self._ordered_count = len(entries)
-            ordered: Sequence[bytes] = self._ordered
-        return ordered
+                ordered.update(islice(reversed(entries), len(entries) - self._ordered_count))
+            self._ordered, self._ordered_count = ordered, len(entries)
+        keys: Sequence[bytes] = ordered
+        return keys
 
     def page(self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int = PAGE_ENTRIES) -> Page:
         """Up to limit entries of [start, stop) from its lower (reverse: upper) end. Fewer only if there are no more."""

@@ -249,10 +249,10 @@ class Store:
         with self._commit_lock:
             if self._blocked:
                 self._wait_until_writable()
-            position = self._wal.put(key, value)
             state = self.state
             active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
-            active.entries[key] = value
+            position = self._wal.put(key, value)
+            active.entries[key] = value  # with no call since the frame was in: nothing can interrupt between the two
         if position > self._seal_check:
             self._maybe_seal()
         return position
@@ -262,9 +262,10 @@ class Store:
         with self._commit_lock:
             if self._blocked:
                 self._wait_until_writable()
-            position = self._wal.delete(key)
             state = self.state
-            state.active[state.shard_of(key)].entries[key] = DELETED
+            active = state.active[state.shard_of(key)]
+            position = self._wal.delete(key)
+            active.entries[key] = DELETED
         if position > self._seal_check:
             self._maybe_seal()
         return position
@@ -323,6 +324,15 @@ class Store:
         if not points and not ranges:
             return self._wal.position
         position = self._wal.commit(points, ranges)
+        try:
+            self._apply(points, ranges)
+        except BaseException:  # an interrupt: what is in the WAL must be in memory, and whole
+            self._apply(points, ranges)
+            raise
+        return position
+
+    def _apply(self, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
+        """Into memory. To do it twice changes nothing more."""
         if ranges and sum(len(part.entries) for part in self.state.active) > PAGE_ENTRIES:
             self._freeze()  # a range delete looks at every key of the active parts
         active = self.state.active
@@ -333,7 +343,6 @@ class Store:
         for key, entry in points.items():
             if type(entry) is tuple and entry[1]:
                 heapq.heappush(self._due, (entry[1], key))
-        return position
 
     def _apply_by_shard(self, active: Parts, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
         if ranges:
@@ -411,23 +420,25 @@ class Store:
             return self._seal()
 
     def _seal(self) -> bool:
-        state = self.state
-        segments = (*self._recovered_segments, *self._wal.take_segments())
+        state, wal = self.state, self._wal
+        wal.end_segment()
+        segments = (*self._recovered_segments, *wal.ended)
         if not segments:
             return False
         parts = tuple(
             tuple(part for part in (active, *frozen) if part)
             for active, frozen in zip(state.active, state.frozen, strict=True)
         )
-        wal = self._wal
         generation = SealedGeneration(parts, segments, wal.position, wal.sequence, wal.next_number, self._due)
-        self._recovered_segments, self._due = (), []
+        sealed, none = (generation, *state.sealed), ((),) * len(parts)
+        state = replace(state, active=empty_parts(len(parts)), frozen=none, sealed=sealed)
+        # No call in between: an interrupt finds all of this done, or none. Segments are flushed once and by one job.
+        self.state, wal.ended, self._recovered_segments = state, (), ()
         self._generation_start, self._generation_bytes = wal.position, 0
         self._seal_check = wal.position + SEAL_CHECK_BYTES
+        self._due = []
         self.sealed_count += 1
-        shards = len(parts)
-        sealed = (generation, *state.sealed)
-        self._install(replace(state, active=empty_parts(shards), frozen=((),) * shards, sealed=sealed))
+        self._install(state)
         return True
 
     def open_bytes(self) -> int:

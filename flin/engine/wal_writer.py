@@ -4,6 +4,9 @@ Appending is called under the commit lock, by one thread at a time. Syncing is c
 whoever comes while a sync is under way waits for it, and then the first of those who waited syncs for all of them
 (group commit). What a sync reports is a position: everything before it is durable.
 
+A signal handler may raise between any two calls of the thread that writes (Ctrl-C in a shell whose user goes on). So
+what belongs together changes without a call in between, and after everything that may fail.
+
 A frame is copied into a mapped window of the segment where the disk allows it (0.2 µs, against 1 µs and more for a
 write(2) that also lets go of the interpreter); a large one, or one for which there is no window, is written.
 
@@ -64,10 +67,14 @@ class WalWriter:
         self._window_start = 0
         self._window_stop = 0
         self._unsynced: list[SegmentFile] = []  # ended segments, oldest first, still open
-        self._new_names = False  # the directory holds names that were not synced
-        self._files_lock = Lock()  # guards the three above against a rotation during a sync
-        self._ended: list[SegmentSlice] = []  # since the last take_segments
-        self._sync_ended = Condition()
+        self._segments = 0  # begun
+        self._named = 0  # of them, those whose names are durable
+        self._files_lock = Lock()  # guards the four above against a rotation during a sync
+        self.ended: tuple[SegmentSlice, ...] = ()  # segments of the open generation; the store empties it at a seal
+        self._sync_lock = (
+            Lock()
+        )  # taken by itself: `with` on a condition is Python, which an interrupt can leave half way
+        self._sync_ended = Condition(self._sync_lock)
         self._is_syncing = False  # guarded by it
         self._failed: StorageError | None = None  # a sync failed: for good
 
@@ -80,52 +87,43 @@ class WalWriter:
         frame = wal.encode_put(self._salt, position, self.sequence, self.synced, key, value)
         stop = position + len(frame)
         if stop > self._window_stop:
-            self._append(file, frame)
-        else:  # as _append would: the hot path
+            self._append(file, frame, 1)
+        else:  # as _append would, without its call: the hot path
             start = self._window_start
             self._window[position - start : stop - start] = frame  # type: ignore[index]  # there is one: it has a stop
+            self.sequence += 1
             self.position = stop
-        self.sequence += 1
         return stop
 
     def delete(self, key: bytes) -> int:
         """Append a frame with one tombstone; the position behind it."""
         file = self._file or self._begin()
-        self._append(file, wal.encode_delete(self._salt, self.position, self.sequence, self.synced, key))
-        self.sequence += 1
-        return self.position
+        return self._append(file, wal.encode_delete(self._salt, self.position, self.sequence, self.synced, key), 1)
 
     def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
         """Append a frame with a whole commit, never an empty one; the position behind it."""
         file = self._file or self._begin()
         frame = wal.encode_commit(self._salt, self.position, self.sequence, self.synced, points, ranges)
-        self._append(file, frame)
-        self.sequence += len(points) + len(ranges)
-        return self.position
+        return self._append(file, frame, len(points) + len(ranges))
 
-    def take_segments(self) -> list[SegmentSlice]:
-        """End the current segment; every segment that ended since the last call. The next commit begins a new one."""
-        self._end_segment()
-        ended, self._ended = self._ended, []
-        return ended
-
-    def _end_segment(self) -> None:
+    def end_segment(self) -> None:
+        """End the current segment, if there is one; the next commit begins another."""
         if self._file is None:
             return
         end = self.position - self._base
-        self._ended.append(SegmentSlice(self._name, HEADER_BYTES, end))
-        self._predecessor, self._predecessor_end = self.next_number - 1, end
         self._close_window()
+        ended = (*self.ended, SegmentSlice(self._name, HEADER_BYTES, end))
         with self._files_lock:
-            self._unsynced.append(self._file)
-            self._file = None
+            self._unsynced = [*self._unsynced, self._file]
+            self._predecessor, self._predecessor_end = self.next_number - 1, end
+            self.ended, self._file = ended, None
 
     def close_cleanly(self) -> None:
         """Sync everything, write the end frame, which vouches for that, and close the files."""
         self.sync(self.position)
         if self._file is not None:
             end = wal.encode_end(self._salt, self.position, self.sequence, self.synced)
-            self._append(self._file, end)
+            self._append(self._file, end, 0)
             self.sync(self.position)
         self.close()
 
@@ -144,24 +142,26 @@ class WalWriter:
         """Return once everything before the position is durable. StorageError if that failed, which is final."""
         if self.synced >= position:
             return
-        with self._sync_ended:
-            # All who are waiting are woken at once, not one by one as by a lock: those who are served go and write
-            # again while the first of the others syncs for all of them (16 threads: 7,900 puts/s before).
-            while self._is_syncing:
-                self._sync_ended.wait()
+        is_mine = False
+        try:
+            with self._sync_lock:
+                # All who are waiting are woken at once, not one by one as by a lock: those who are served go and write
+                # again while the first of the others syncs for all of them (16 threads: 7,900 puts/s before).
+                while self._is_syncing:
+                    self._sync_ended.wait()
+                    if self.synced >= position:
+                        return
                 if self.synced >= position:
                     return
-            if self.synced >= position:
-                return
-            if self._failed is not None:
-                raise self._failed
-            self._is_syncing = True
-        try:
+                if self._failed is not None:
+                    raise self._failed
+                self._is_syncing = is_mine = True
             self._sync_all()
         finally:
-            with self._sync_ended:
-                self._is_syncing = False
-                self._sync_ended.notify_all()
+            if is_mine:
+                with self._sync_lock:
+                    self._is_syncing = False
+                    self._sync_ended.notify_all()
 
     def _sync_all(self) -> None:
         """Sync whatever was written so far. One thread at a time."""
@@ -169,17 +169,18 @@ class WalWriter:
             # In this order: a frame that is in by now is in one of these files.
             reached = self.position
             ended, current = list(self._unsynced), self._file
-            new_names, self._new_names = self._new_names, False
+            segments = self._segments
         for file in ended:
             self._sync(file)
         if current is not None:
             self._sync(current)
-        if new_names:
+        if segments > self._named:
             try:
                 self._fs.sync_directory(self._directory)
             except OSError as error:
                 self._failed = StorageError("sync the directory", self._directory, error)
                 raise self._failed from error
+            self._named = segments
         self.synced = reached
         self.syncs += 1
         with self._files_lock:
@@ -210,25 +211,30 @@ class WalWriter:
             self.synced,
         )
         self.next_number += 1  # a name is never tried twice
+        file: SegmentFile | None = None
         try:
             file = self._fs.create_segment(path)
-        except OSError as error:
-            raise StorageError("create", path, error) from error
-        try:
             _write_all(file, wal.encode_header(header), 0)
-        except OSError as error:
-            file.close()
-            with suppress(OSError):  # if it stays: nothing names it, and the next open removes it
-                self._fs.remove(path)
-            raise StorageError("write", path, error) from error
+        except BaseException as error:  # an interrupt as well: the next segment would not follow this one
+            if file is not None:
+                file.close()
+            if not isinstance(error, FileExistsError):
+                with suppress(OSError):  # if it stays: nothing names it, and the next open removes it
+                    self._fs.remove(path)
+            if isinstance(error, OSError):
+                raise StorageError("create" if file is None else "write", path, error) from error
+            raise
         self._salt, self._base, self._name = header.salt, header.base, name
         with self._files_lock:  # together: a sync must not report a header that it has not synced
             self.position = header.base + HEADER_BYTES
-            self._file, self._new_names = file, True
+            self._file = file
+            self._segments += 1
         return file
 
-    def _append(self, file: SegmentFile, frame: bytes) -> None:
-        """Put a frame behind the last one. StorageError leaves the WAL as it was."""
+    def _append(self, file: SegmentFile, frame: bytes, operations: int) -> int:
+        """Put a frame of so many operations behind the last one; the position behind it. StorageError leaves the WAL as
+        it was, and so does what a signal handler raises (an interrupt): position and sequence change together, with no
+        call between them, and a frame that does not count is written over."""
         position = self.position
         stop = position + len(frame)
         if stop > self._window_stop and not self._move_window(file, len(frame)):
@@ -239,7 +245,9 @@ class WalWriter:
         else:
             assert self._window is not None
             self._window[position - self._window_start : stop - self._window_start] = frame
+        self.sequence += operations
         self.position = stop
+        return stop
 
     def _move_window(self, file: SegmentFile, size: int) -> bool:
         """Map what lies behind the last frame; False if the next one, of so many bytes, is to be written instead."""
@@ -255,14 +263,15 @@ class WalWriter:
         return True
 
     def _close_window(self) -> None:
-        if self._window is not None:
-            self._window.close()
-        self._window, self._window_stop = None, 0
+        window, self._window = self._window, None
+        self._window_stop = 0
+        if window is not None:
+            window.close()
 
     def _abandon(self, cause: OSError | str) -> StorageError:
         """Close the current segment at its last good frame."""
         path = join(self._directory, self._name)
-        self._end_segment()
+        self.end_segment()
         return StorageError("write", path, cause)
 
 

@@ -72,7 +72,7 @@ def no_directory_sync_behind_the_manifest(patch: Patch) -> None:
 def segment_name_not_synced(patch: Patch) -> None:
     def begin(self: Any) -> Any:
         file = original(self)
-        self._new_names = False
+        self._named = self._segments
         return file
 
     original = WalWriter._begin

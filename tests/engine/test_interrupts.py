@@ -1,0 +1,149 @@
+"""Ctrl-C in the middle of a write: what a signal handler raises may come between any two calls of the engine.
+
+The write that was interrupted happened or did not, whole; every other answered write is there, in memory and after a
+crash, and the engine goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import flin.engine
+from flin.testing import SimulatedDisk
+
+INTERRUPTS = 2500
+LONGEST_DELAY = 3.0  # in powers of ten of a microsecond: the slowest of these writes, which sync, take about as long
+
+
+class Interrupt(BaseException):
+    """As KeyboardInterrupt, which pytest would take for its own."""
+
+
+def _raise(_: int, __: FrameType | None) -> None:
+    raise Interrupt
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, _raise)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Writer:
+    """Random writes to an engine and to a dict; some of them are interrupted."""
+
+    def __init__(self, db: Any, random: Random) -> None:
+        self.db = db
+        self.random = random
+        self.model: dict[bytes, bytes] = {}
+        self.number = 0
+        self.happened: list[bool] = []  # of each interrupted write
+
+    def write(self, delay_seconds: float) -> None:
+        """One write, interrupted after the delay if it takes so long."""
+        before = dict(self.model)
+        self.number += 1
+        change, call = self._choose(b"%d" % self.random.randrange(50), b"%d" % self.number)
+        after = {key: value for key, value in {**before, **change}.items() if value is not None}
+        self.model = after
+        try:
+            signal.setitimer(signal.ITIMER_REAL, delay_seconds)
+            call()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Interrupt:
+            found = dict(self.db.scan())
+            assert found in (before, after), "neither whole nor absent"
+            self.model = found
+            if before != after:
+                self.happened.append(found == after)
+
+    def _choose(self, key: bytes, value: bytes) -> tuple[dict[bytes, bytes | None], Any]:
+        db = self.db
+        match self.random.randrange(6):
+            case 0 | 1:
+                return {key: value}, lambda: db.put(key, value)
+            case 2:
+                return {key: None}, lambda: db.delete(key)
+            case 3:
+                pairs = {b"%d" % number: value for number in range(50)}
+                return dict(pairs), lambda: db.put_many(pairs)
+            case 4:
+                return {key: value}, lambda: db.put(key, value, sync=True)
+            case _:
+                gone = [each for each in self.model if key <= each < b"7"]
+                return dict.fromkeys(gone), lambda: db.delete_range(key, b"7") if key < b"7" else None
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_interrupted_writes(tmp_path: Path, shards: int) -> None:
+    assert threading.current_thread() is threading.main_thread(), "signals are handled there"
+    db = flin.engine.open(tmp_path / "db", shards=shards, sync="never", runner="inline")
+    writer = Writer(db, Random(shards))
+    writer.write(0)
+    with interrupting():
+        while len(writer.happened) < INTERRUPTS:
+            writer.write(1e-6 * 10 ** writer.random.uniform(0, LONGEST_DELAY))
+    assert {True, False} <= set(writer.happened), "interrupted before and after"
+    assert list(db.verify()) == []
+    shutil.copytree(tmp_path / "db", tmp_path / "killed")
+    with flin.engine.open(tmp_path / "killed", runner="inline") as killed:
+        assert dict(killed.scan()) == writer.model
+    db.close()
+    with flin.engine.open(tmp_path / "db", runner="inline") as closed:
+        assert dict(closed.scan()) == writer.model
+
+
+def _write_seal_and_sync(db: Any, round_: int) -> None:
+    for number in range(20):
+        db.put(b"lost", b"%d" % round_ * 200 * (number % 2))  # every other one is too large for a window
+        db.sync()
+        if number == 10:
+            db.store.seal()
+
+
+@pytest.mark.parametrize("method", ["create_segment", "sync_directory", "_sync", "_copy", "_write"])
+def test_an_interrupt_in_each_call_of_the_disk(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """After the call took effect, which is where a signal that came meanwhile is handled."""
+    disk = SimulatedDisk(window_bytes=512)
+    db = flin.engine.open("/db", fs=disk, runner="inline", sync="never")
+    original = getattr(SimulatedDisk, method)
+    struck = []
+
+    def interrupted(self: SimulatedDisk, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        if not struck:
+            struck.append(True)
+            raise Interrupt
+        return result
+
+    model: dict[bytes, bytes] = {}
+    for round_ in range(6):
+        struck.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(SimulatedDisk, method, interrupted)
+            with pytest.raises(Interrupt):
+                _write_seal_and_sync(db, round_)
+        for number in range(5):
+            model[b"%d %d" % (round_, number)] = b"x" * 30
+            db.put(b"%d %d" % (round_, number), b"x" * 30)
+        db.sync()
+        assert disk.directories["/db"].pending == [], "a sync that was interrupted stands for no other"
+        found = {key: value for key, value in db.scan() if key != b"lost"}
+        assert found == model
+    db.close()
+    with flin.engine.open("/db", fs=disk, runner="inline") as again:
+        assert {key: value for key, value in again.scan() if key != b"lost"} == model

@@ -18,10 +18,11 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Final, Protocol, TypeAlias
 
+from flin.engine import filter
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry, Range
-from flin.engine.filter import hash_key
 from flin.engine.key import USER_END, namespace_of
 from flin.engine.memtable import Part, add_counts, join_ranges
 from flin.engine.merge import Source, merge_pages
@@ -34,10 +35,12 @@ SLICE: Final = 1024
 # (0.1-0.25 µs, measured). Values are not read but their checksums are compared, so their bytes cost too.
 BYTES_READ: Final = 200
 """Bytes of a table that cost one unit."""
-FILTER_COST: Final = 2.5
-"""Units to hash a key and ask the filter."""
+FILTER_COST: Final = 1
+"""Units to ask the filter for a key."""
 LOOK_UP_COST: Final = 12
-"""Units to look a key up that the filter lets pass."""
+"""Units to look a key up that the filter lets pass, its block at hand."""
+COLD_LOOK_UP_COST: Final = 24
+"""The same where the block must be read, checked and unpacked, as it must in a job (measured: 6-10 µs)."""
 
 
 class CountedTable(Protocol):
@@ -51,7 +54,8 @@ class CountedTable(Protocol):
 
     def get(self, key: bytes, hashed: int | None = None) -> Entry | None: ...
 
-    def may_contain(self, key: bytes, hashed: int | None = None) -> bool: ...
+    @property
+    def filter_words(self) -> Sequence[int]: ...
 
     def key_pages(self, start: bytes, stop: bytes) -> Iterator[tuple[list[bytes], Sequence[int]]]: ...
 
@@ -152,6 +156,8 @@ class _Question:
 
     def ask(self, keys: list[bytes], layers: Sequence[Layer]) -> Generator[int, None, None]:
         """Decide the rising keys. All keys of the layers that are in the dict must be among them."""
+        hashes: list[int] = []  # of the keys, and the masks of these: made once, however many filters are asked
+        masks: list[int] = []
         for layer in layers:
             if not keys:
                 return
@@ -159,14 +165,25 @@ class _Question:
             if isinstance(layer, Part):
                 yield from self._ask_part(layer, keys)
             else:
+                if not hashes:
+                    yield from self._hash(keys, hashes, masks)
                 for table in layer:
                     low = bisect_left(keys, table.meta.smallest)
-                    asked = keys[low : bisect_right(keys, table.meta.largest, low)]
-                    if asked:
-                        yield from self._ask_table(table, asked)
+                    high = bisect_right(keys, table.meta.largest, low)
+                    if low < high:
+                        yield from self._ask_table(table, keys[low:high], hashes[low:high], masks[low:high])
             if len(self.decided) > before:
                 decided = self.decided
-                keys = [key for key in keys if key not in decided]
+                kept = [key not in decided for key in keys]
+                keys = list(compress(keys, kept))
+                hashes, masks = list(compress(hashes, kept)), list(compress(masks, kept))
+
+    def _hash(self, keys: list[bytes], hashes: list[int], masks: list[int]) -> Generator[int, None, None]:
+        for at in range(0, len(keys), SLICE * LOOK_UP_COST):
+            more = list(map(filter.hash_key, keys[at : at + SLICE * LOOK_UP_COST]))
+            hashes += more
+            masks += filter.masks_of(more)
+            yield SLICE
 
     def _ask_part(self, part: Part, keys: list[bytes]) -> Generator[int, None, None]:
         entries = part.entries
@@ -177,19 +194,22 @@ class _Question:
             yield SLICE
         self._decide_covered(part.ranges, keys)
 
-    def _ask_table(self, table: CountedTable, keys: list[bytes]) -> Generator[int, None, None]:
+    def _ask_table(
+        self, table: CountedTable, keys: list[bytes], hashes: list[int], masks: list[int]
+    ) -> Generator[int, None, None]:
         """Decide those keys that the table holds, then those that its range deletes cover: they are older than it."""
         reading = table.meta.entries + table.meta.length / BYTES_READ
         if reading <= FILTER_COST * len(keys):
             yield from self._stream(table, keys[0], keys[-1])
         elif table.meta.entries:
+            words = table.filter_words
             candidates: list[tuple[bytes, int]] = []
-            for at in range(0, len(keys), SLICE):
-                piece = keys[at : at + SLICE]
-                hashed = zip(piece, map(hash_key, piece), strict=True)
-                candidates += [pair for pair in hashed if table.may_contain(*pair)]
-                yield max(1, int(len(piece) * FILTER_COST / LOOK_UP_COST))
-            if candidates and reading <= LOOK_UP_COST * len(candidates):
+            for at in range(0, len(keys), SLICE * LOOK_UP_COST):
+                stop = at + SLICE * LOOK_UP_COST
+                passed = filter.let_through(words, hashes[at:stop], masks[at:stop])
+                candidates += compress(zip(keys[at:stop], hashes[at:stop], strict=True), passed)
+                yield max(1, int(len(passed) * FILTER_COST / LOOK_UP_COST))
+            if candidates and reading <= COLD_LOOK_UP_COST * len(candidates):
                 yield from self._stream(table, candidates[0][0], candidates[-1][0])
             else:
                 yield from self._look_up(table, candidates)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 from zlib import crc32
 
@@ -69,6 +69,18 @@ def contains(words: array[int], hashed: int) -> bool:
     """False: no key of this hash was added."""
     mask = MASKS[hashed & MASK_INDEX]
     return words[hashed % len(words)] & mask == mask
+
+
+def masks_of(hashes: Iterable[int]) -> list[int]:
+    """The mask of each hash, for `let_through`."""
+    masks = MASKS
+    return [masks[hashed & 4095] for hashed in hashes]
+
+
+def let_through(words: Sequence[int], hashes: Sequence[int], masks: Sequence[int]) -> list[bool]:
+    """`contains` for many hashes, whose masks are known: for those who ask many filters about many keys (count.py)."""
+    count = len(words)
+    return [words[hashed % count] & mask == mask for hashed, mask in zip(hashes, masks, strict=True)]
 
 
 def encode(words: array[int]) -> bytes:

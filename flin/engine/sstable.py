@@ -135,6 +135,11 @@ class Table:
         state = self._state or self._load()
         return filter.contains(state.words, hash_key(key) if hashed is None else hashed)
 
+    @property
+    def filter_words(self) -> Sequence[int]:
+        """For those who ask about many keys (filter.let_through)."""
+        return (self._state or self._load()).words
+
     def _find_unexpanded(self, cached: CachedBlock, number: int, key: bytes) -> Entry | None:
         """A look-up in a cached payload; the second one gives it its keys."""
         if not cached.touched:

@@ -34,6 +34,14 @@ def test_few_false_yeses(bits: int, at_most: float) -> None:
     assert sum(filter.contains(words, hashed) for hashed in hashes[20_000:]) < at_most * 20_000
 
 
+def test_many_at_once_are_answered_as_one_by_one() -> None:
+    keys = [b"%d" % number for number in range(2000)]
+    hashes = list(map(filter.hash_key, keys))
+    words = filter.build(hashes[:1000], 1000, 10)
+    passed = filter.let_through(words, hashes, filter.masks_of(hashes))
+    assert passed == [filter.contains(words, hashed) for hashed in hashes]
+
+
 def test_the_masks_are_part_of_the_format() -> None:
     assert {mask.bit_count() for mask in filter.MASKS} == {6}
     assert [f"{mask:016x}" for mask in filter.MASKS[:2]] == ["0000940002002800", "3000000044400010"]

@@ -152,6 +152,39 @@ def test_replay_can_begin_at_any_frame() -> None:
         assert done.next_sequence == segment.sequence
 
 
+shapes = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3), st.integers(0, 5), st.booleans()), max_size=6)
+
+
+def segment_of_shapes(stretches: list[tuple[int, int, int, bool]]) -> Segment:
+    """Stretches of puts whose keys and values have one length each, deletes and syncs between some of them."""
+    segment = Segment(replace(HEADER, base=1000))
+    for number, key_size, value_size, syncs in stretches:
+        for index in range(number):
+            segment.put((b"%03d" % index)[:key_size], (b"%05d" % (number * index))[:value_size])
+        if syncs:
+            segment.sync().commit({b"x": DELETED})
+    return segment
+
+
+@given(shapes, st.data())
+def test_puts_of_one_shape_replay_as_one_by_one(
+    stretches: list[tuple[int, int, int, bool]], draw: st.DataObject
+) -> None:
+    segment = segment_of_shapes(stretches)
+    data = bytearray(segment.data)
+    for _ in range(draw.draw(st.integers(0, 2))):
+        if len(data) > HEADER_BYTES:
+            data[draw.draw(st.integers(HEADER_BYTES, len(data) - 1))] ^= 1 << draw.draw(st.integers(0, 7))
+    end = draw.draw(st.integers(HEADER_BYTES, len(data)))
+    answers = []
+    for few in (0, wal.FEW_FRAMES):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(wal, "FEW_FRAMES", few)
+            part = Part()
+            answers.append((wal.replay(bytes(data), segment.header, "w", part, end=end), list(part.entries.items())))
+    assert answers[0] == answers[1]
+
+
 def test_the_end_frame_counts_only_at_the_end() -> None:
     segment = Segment().put(b"a", b"1").end()
     assert replayed(bytes(segment.data))[0].closed

@@ -23,7 +23,7 @@ from flin.engine.fs import OsFileSystem, absolute
 from flin.engine.key import USER_END
 from flin.engine.memtable import Part
 from flin.engine.options import Options
-from flin.engine.runner import HelperRunner, InlineRunner, Runner, ThreadRunner
+from flin.engine.runner import InlineRunner, PairRunner, Runner, ThreadRunner
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.store import Store
@@ -443,7 +443,7 @@ def _runner_of(options: Options) -> Runner:
         return InlineRunner(options.fs)
     if options.runner == "thread" or not isinstance(options.fs, OsFileSystem):
         return ThreadRunner(options.fs)  # another process would not see what only this one calls a disk
-    return HelperRunner(options.fs)
+    return PairRunner(options.fs)
 
 
 def _points_of(pairs: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> dict[bytes, Any]:

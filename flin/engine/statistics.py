@@ -56,7 +56,7 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "failures": done.failures,
             "last_failure": done.last_failure,
             "swept_keys": done.swept,
-            "helper_pid": runner.pid,
+            "helper_pids": runner.pids,
             "runner": asdict(runner.statistics),
             "microseconds_per_key": (
                 1e6 * (done.flush_seconds + done.compaction_seconds) / keys_rewritten if keys_rewritten else 0.0

@@ -15,7 +15,7 @@ from typing import Final
 
 import flin.engine
 
-PROGRESS: Final = struct.Struct("<QQ")  # commits answered, process id of the helper (0: none yet)
+PROGRESS: Final = struct.Struct("<QQQ")  # commits answered, process ids of the helpers (0: not there yet)
 KEYS: Final = 997  # prime, so that commits of every kind meet on every key
 LAST: Final = b"~last"
 
@@ -57,8 +57,8 @@ def main() -> None:
         with engine.write_batch() as batch:
             batch.put_many(puts)
             batch.delete_many(deletes)
-        helper = engine.stats()["background"]["helper_pid"] if number % 64 == 0 else PROGRESS.unpack(page[:])[1]
-        page[:] = PROGRESS.pack(number, helper or 0)
+        helpers = engine.stats()["background"]["helper_pids"] if number % 64 == 0 else PROGRESS.unpack(page[:])[1:]
+        page[:] = PROGRESS.pack(number, *[*helpers, 0, 0][:2])
 
 
 if __name__ == "__main__":

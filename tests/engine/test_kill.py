@@ -36,9 +36,9 @@ def _writer(directory: Path, sync: str, shards: int, progress: Path) -> Iterator
         process.communicate()
 
 
-def _progress(path: Path) -> tuple[int, int]:
-    answered, helper = PROGRESS.unpack(path.read_bytes())
-    return answered, helper
+def _progress(path: Path) -> tuple[int, list[int]]:
+    answered, *helpers = PROGRESS.unpack(path.read_bytes())
+    return answered, [helper for helper in helpers if helper]
 
 
 def _wait_for(path: Path, commits: int, process: subprocess.Popen[bytes]) -> None:
@@ -70,16 +70,16 @@ def _is_alive(pid: int) -> bool:
 def _kill_cycles(directory: Path, sync: str, shards: int, cycles: int, commits: int) -> None:
     random = Random(f"{sync} {shards}")
     progress = directory.with_suffix(".progress")
-    progress.write_bytes(PROGRESS.pack(0, 0))
+    progress.write_bytes(PROGRESS.pack(0, 0, 0))
     recovered = 0
     for _ in range(cycles):
-        progress.write_bytes(PROGRESS.pack(recovered, 0))
+        progress.write_bytes(PROGRESS.pack(recovered, 0, 0))
         with _writer(directory, sync, shards, progress) as process:
             _wait_for(progress, recovered + random.randrange(commits // 4, commits), process)
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-        answered, helper = _progress(progress)
-        if helper:
+        answered, helpers = _progress(progress)
+        for helper in helpers:
             _wait_for_end(helper)
         recovered = _check(directory, answered)
 

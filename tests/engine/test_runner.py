@@ -26,6 +26,7 @@ from flin.engine.runner import (
     HelperRunner,
     InlineRunner,
     JobHandle,
+    PairRunner,
     Runner,
     ThreadRunner,
 )
@@ -145,7 +146,7 @@ def test_closed_runners_refuse(runner: Runner, tree: Tree) -> None:
     runner.close()
     with pytest.raises(ClosedError):
         runner.submit(compaction_of(tree))
-    assert runner.pid is None
+    assert runner.pids == []
 
 
 @pytest.mark.parametrize("kind", [ThreadRunner, HelperRunner])
@@ -249,6 +250,25 @@ def test_no_helper_before_the_first_job(helper: HelperRunner, tree: Tree) -> Non
     assert (helper.statistics.deaths, helper.statistics.fallback_reason) == (0, "")
 
 
+def test_flushes_and_compactions_have_a_process_each(tmp_path: Path) -> None:
+    pair = PairRunner(OsFileSystem())
+    tree = Tree(str(tmp_path), run_job=pair.run)
+    for value in (b"1", b"2"):
+        tree.flush([((), {b"%d" % number: value for number in range(100)})])
+    assert pair.pids == pair.flushes.pids
+    tree.compact_runs(0, 2)
+    flushes, compactions = pair.pids
+    assert flushes != compactions
+    assert tree.read() == {b"%d" % number: b"2" for number in range(100)}
+    assert (pair.statistics.jobs, pair.statistics.starts, pair.statistics.failures) == (3, 2, 0)
+    assert pair.statistics.cpu_seconds > 0
+    pair.close()
+    assert not exists(flushes)
+    assert not exists(compactions)
+    with pytest.raises(ClosedError):
+        tree.compact_runs(0, 1)
+
+
 def test_a_killed_helper_costs_its_jobs_and_nothing_else(helper: HelperRunner, tree: Tree) -> None:
     before = sorted(os.listdir(tree.directory))
     for round_ in range(3):
@@ -342,7 +362,7 @@ def test_threads_take_over_where_no_helper_starts(tree: Tree, command: list[str]
     job = compaction_of(tree)
     check_result(tree.fs, job, runner.run(job))
     assert reason in runner.statistics.fallback_reason
-    assert runner.pid is None
+    assert runner.pids == []
     runner.run(compaction_of(tree))
     assert runner.statistics.jobs == 2
     runner.close()

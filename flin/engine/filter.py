@@ -65,7 +65,7 @@ def build(hashes: Iterable[int], count: int, bits_per_key: int) -> array[int]:
     return array("Q", words)
 
 
-def contains(words: array[int], hashed: int) -> bool:
+def contains(words: Sequence[int], hashed: int) -> bool:
     """False: no key of this hash was added."""
     mask = MASKS[hashed & MASK_INDEX]
     return words[hashed % len(words)] & mask == mask

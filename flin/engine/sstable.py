@@ -130,11 +130,6 @@ class Table:
             raise ColdRead(partial(state.fill, number))
         return state.admit_stored(number, stored).find(key)
 
-    def may_contain(self, key: bytes, hashed: int | None = None) -> bool:
-        """False: the table has no entry for the key. About 1 % of the keys that it lacks are let through."""
-        state = self._state or self._load()
-        return filter.contains(state.words, hash_key(key) if hashed is None else hashed)
-
     @property
     def filter_words(self) -> Sequence[int]:
         """For those who ask about many keys (filter.let_through)."""

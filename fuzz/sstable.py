@@ -119,7 +119,7 @@ def _damaged(data: bytes) -> None:
     for at in range(1, len(data) - 3, 4):
         damaged[int.from_bytes(data[at : at + 3], "big") % len(damaged)] ^= data[at + 3]
     _read(bytes(damaged), meta)
-    reader = Table(_File(bytes(damaged)), meta, None, number=1)
+    reader = Table(_File(bytes(damaged)), meta, None)
     for key, entry in entries.items():
         with suppress(CorruptionError):
             assert reader.get(key) == entry
@@ -139,7 +139,7 @@ def _script(data: bytes) -> None:
     if not entries:
         return
     table, meta = _write(entries, data[0])
-    reader = Table(_File(table), meta, None, number=1)
+    reader = Table(_File(table), meta, None)
     assert [pair for page in reader.pages() for pair in zip(*page, strict=True)] == sorted(entries.items())
     for key, entry in entries.items():
         assert reader.get(key) == entry
@@ -174,7 +174,7 @@ def _write(entries: dict[bytes, Entry], shape: int) -> tuple[bytes, TableMeta]:
 
 
 def _read(data: bytes, meta: TableMeta) -> None:
-    table = Table(_File(data), meta, None, number=1)
+    table = Table(_File(data), meta, None)
     ways: list[Callable[[], object]] = [
         lambda: table.get(b"key 7"),
         lambda: list(table.pages()),

@@ -12,7 +12,17 @@ from tests.source import ROOT, imports_of, module_name, python_files, tree_of
 # Imports point down only: a module may import what stands on its own floor or below. The longest prefix counts.
 VALUES = ("entry", "key", "slot", "version", "file_name", "memtable")
 FORMATS = (
-    *("wal", "manifest", "block", "cached_block", "stored_block", "filter", "index_block", "expiry_block"),
+    *(
+        "wal",
+        "manifest",
+        "block",
+        "cached_block",
+        "block_cache",
+        "stored_block",
+        "filter",
+        "index_block",
+        "expiry_block",
+    ),
     *("range_block", "sstable", "table_footer", "table_writer", "table_scan", "table_check", "table_state"),
 )
 FLOORS = {

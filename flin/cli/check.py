@@ -96,8 +96,8 @@ def _survey_table(fs: FileSystem, path: str, metas: list[TableMeta]) -> Iterator
         return
     file = fs.open(path)
     try:
-        for number, meta in enumerate(metas or table_footer.read_metas(file)):
-            yield from Table(file, meta, None, number=number).verify()
+        for meta in metas or table_footer.read_metas(file):
+            yield from Table(file, meta, None).verify()
     except FlinError as error:
         yield error
     finally:

@@ -102,7 +102,7 @@ class _Dump:
         yield f"SSTable, format {table_footer.FORMAT_VERSION}, {size}, {sections}"
         for number, meta in enumerate(metas):
             yield f"section {number}: {self._describe(meta)}"
-            table = Table(self._file, meta, None, number=number)
+            table = Table(self._file, meta, None)
             for start, stop in table.ranges:
                 yield f"  delete range {self._key(start)} to {self._key(stop)}"
             entries = ((key, entry) for page in table.pages(cached=False) for key, entry in zip(*page, strict=True))

@@ -75,7 +75,7 @@ class Engine(View, MutableMapping[bytes, bytes]):
         else:
             entry = get_active(key)
             if entry is None:
-                entry = store.read_older(state, key)
+                entry = store.read_older(state, 0, key)
         if type(entry) is bytes:
             return entry
         if entry is None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, TypeVar, overload
 
+from flin.engine.block_cache import BlockCache
 from flin.engine.entry import Page, Range
 from flin.engine.file_name import table_name
 from flin.engine.fs import AppendFile, FileSystem, Mapped, ReadableFile, append_all, join
-from flin.engine.lru import LruCache
 from flin.engine.sstable import Table
 from flin.engine.version import Run, TableMeta
 
@@ -48,7 +48,7 @@ class Input:
         self._file.close()
 
     def _table(self) -> Table:
-        return Table(self._file, self.meta, None, number=0)
+        return Table(self._file, self.meta, None)
 
 
 class OlderRun(Sequence[Table]):
@@ -59,7 +59,7 @@ class OlderRun(Sequence[Table]):
         self._fs = fs
         self._directory = directory
         self._run = run
-        self._cache = LruCache(COUNT_CACHE_BYTES)
+        self._cache = BlockCache(COUNT_CACHE_BYTES)
 
     def __len__(self) -> int:
         return len(self._run)
@@ -74,7 +74,7 @@ class OlderRun(Sequence[Table]):
         if isinstance(index, slice):
             return OlderRun(self._fs, self._directory, self._run[index])
         meta = self._run[index]
-        return Table(LazyFile(self._fs, join(self._directory, meta.file)), meta, self._cache, number=index)
+        return Table(LazyFile(self._fs, join(self._directory, meta.file)), meta, self._cache)
 
 
 class LazyFile:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from flin.engine.entry import DELETED, Live, Page
+from flin.engine.filter import hash_key
 from flin.engine.state import ReadState
 from flin.engine.store import Store
 from flin.engine.view import View
@@ -45,7 +46,7 @@ class Snapshot(View):
         shard = state.shard_of(stored)
         entry = state.find_in_memory(shard, stored)
         if entry is None:
-            entry = state.find_in_tables(shard, stored)
+            entry = state.find_in_tables(shard, stored, hash_key(stored))
         return None if entry is DELETED else entry
 
     def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:

@@ -22,14 +22,14 @@ from functools import partial
 from typing import Final
 
 from flin.engine import block, expiry_block, filter, table_check, table_footer
-from flin.engine.cached_block import CachedBlock
+from flin.engine.block_cache import BlockCache
 from flin.engine.entry import Entry, Page, Range
-from flin.engine.filter import MASK_INDEX, MASKS, hash_key
+from flin.engine.filter import MASKS, hash_key
 from flin.engine.fs import ReadableFile
 from flin.engine.key import KEYS_END
 from flin.engine.table_footer import read_meta, read_metas
 from flin.engine.table_scan import scan
-from flin.engine.table_state import HOT, PACKED, BlockCache, TableState
+from flin.engine.table_state import TableState
 from flin.engine.table_writer import TableOptions, TableWriter
 from flin.engine.version import TableMeta
 from flin.errors import CorruptionError, StorageError
@@ -55,14 +55,13 @@ class ColdRead(Exception):
 
 
 class Table:
-    """One table, for any number of threads. `number` is unique in the process: it names the blocks in the cache."""
+    """One table, for any number of threads."""
 
-    def __init__(self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None, *, number: int) -> None:
+    def __init__(self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None) -> None:
         self.meta: Final = meta
         self._file: Final = file
         self._cache: Final = cache
-        self._number: Final = number
-        self._state: TableState | None = None
+        self.state: TableState | None = None  # from the first use on
         self._loading: Final = threading.Lock()
 
     # Look-ups.
@@ -72,41 +71,20 @@ class Table:
 
         Range deletes are the caller's to consider. Raises CorruptionError, FormatVersionError, StorageError.
         """
-        state = self._state
-        if state is None:
-            state = self._load()
+        state = self.state or self.loaded()
         if hashed is None:
             hashed = hash_key(key)
-        words = state.words
         mask = MASKS[hashed & 4095]  # filter.contains, without the call
-        if words[hashed % len(words)] & mask != mask:
+        if state.words[hashed % state.word_count] & mask != mask:
             return None
-        number = bisect_right(state.separators, key) - 1
-        if number < 0:
-            return None
-        cache = self._cache
-        if cache is not None:
-            cached: CachedBlock | None = cache.get((self._number, number))
-            if cached is not None:
-                keys = cached.keys
-                if keys is None:
-                    return self._find_unexpanded(cached, number, key)
-                index = keys.get(key)  # CachedBlock.find, without the call
-                if index is None:
-                    return None
-                size = cached.plain_size
-                if size < 0:
-                    return cached.entry(index)
-                at = cached.keys_stop + index * size
-                return cached.payload[at : at + size]
-        return _find_cold(state, number, key)
+        return state.find(key)
 
     def get_nowait(self, key: bytes, hashed: int | None = None) -> Entry | None:
         """The same, but raises ColdRead instead of waiting for the disk. Without a cache it may wait."""
         cache = self._cache
         if cache is None:
             return self.get(key, hashed)
-        state = self._state
+        state = self.state
         if state is None:
             raise ColdRead(self.load)
         if not filter.contains(state.words, hash_key(key) if hashed is None else hashed):
@@ -114,9 +92,9 @@ class Table:
         number = bisect_right(state.separators, key) - 1
         if number < 0:
             return None
-        cached: CachedBlock | None = cache.get((self._number, number))
-        if cached is not None:
-            return self._find_unexpanded(cached, number, key) if cached.keys is None else cached.find(key)
+        if state.blocks[number] is not None:
+            return state.find(key)
+        cache.misses += 1
         if state.landed:
             landed = state.landed.pop(number, None)
             if landed is not None:
@@ -133,29 +111,24 @@ class Table:
     @property
     def filter_words(self) -> Sequence[int]:
         """For those who ask about many keys (filter.let_through)."""
-        return (self._state or self._load()).words
-
-    def _find_unexpanded(self, cached: CachedBlock, number: int, key: bytes) -> Entry | None:
-        """A look-up in a cached payload; the second one gives it its keys."""
-        if not cached.touched:
-            cached.touched = True
-        else:
-            cached.expand()
-            assert self._cache is not None
-            self._cache.put((self._number, number), cached, cached.charge_bytes())
-        return cached.find(key)
+        return (self.state or self.loaded()).words
 
     # What a table holds in memory.
 
     def load(self) -> None:
         """Read the filter and the index now rather than at the first look-up."""
-        if self._state is None:
-            self._load()
+        self.loaded()
+
+    def loaded(self) -> TableState:
+        with self._loading:
+            if self.state is None:
+                self.state = TableState(self._file, self.meta, self._cache)
+            return self.state
 
     @property
     def memory_bytes(self) -> int:
         """What filter and index cost in memory; 0 before the first use."""
-        state = self._state
+        state = self.state
         return 0 if state is None else state.memory_bytes
 
     @property
@@ -163,20 +136,13 @@ class Table:
         """The range deletes: older than every point of this table, younger than older tables."""
         if not self.meta.range_deletes:
             return ()
-        return (self._state or self._load()).ranges
+        return (self.state or self.loaded()).ranges
 
     def evict(self) -> None:
         """Drop the cached blocks of a table that is obsolete."""
-        state = self._state
+        state = self.state
         if self._cache is not None and state is not None:
-            for number in range(len(state.separators)):
-                self._cache.discard((self._number, number))
-
-    def _load(self) -> TableState:
-        with self._loading:
-            if self._state is None:
-                self._state = TableState(self._file, self.meta, self._cache, self._number)
-            return self._state
+            self._cache.discard_all(state.blocks)
 
     # Ordered reads.
 
@@ -187,41 +153,22 @@ class Table:
 
         `cached=False`: with preads past all caches, for those who read a table once. The caller owns the lists.
         """
-        return scan(self._state or self._load(), block.decode, start, stop, reverse, cached)
+        return scan(self.state or self.loaded(), block.decode, start, stop, reverse, cached)
 
     def key_pages(
         self, start: bytes = b"", stop: bytes = KEYS_END, *, reverse: bool = False, cached: bool = True
     ) -> Iterator[tuple[list[bytes], Sequence[int]]]:
         """The same without the values: keys and kinds (entry.py's KIND_*)."""
-        return scan(self._state or self._load(), block.decode_kinds, start, stop, reverse, cached)
+        return scan(self.state or self.loaded(), block.decode_kinds, start, stop, reverse, cached)
 
     def expiries(self) -> Iterator[tuple[int, bytes]]:
         """(expires_at_ms, key) of every entry that expires, the earliest first; read as far as it is asked for."""
         if not self.meta.expiring:
             return iter(())
-        state = self._state or self._load()
+        state = self.state or self.loaded()
         start, stop = state.base + state.footer.expiry, state.base + state.footer.filter
         return expiry_block.decode(partial(table_footer.read_part, self._file), start, stop, state.path)
 
     def verify(self) -> list[CorruptionError]:
         """Read and compare everything, past all caches; what was found wrong. Raises FormatVersionError."""
         return table_check.check_table(self._file, self.meta)
-
-
-def _find_cold(state: TableState, number: int, key: bytes) -> Entry | None:
-    """A look-up in a block that is not cached."""
-    marks = state.marks
-    mark = marks[number] or state.verify(number)
-    if mark > HOT:
-        if mark != PACKED:
-            marks[number] = 1
-        return state.admit(number, state.unpack(number)).find(key)
-    if state.cache is not None:
-        marks[number] = mark + 1
-        state.cold_reads += 1
-        if state.cold_reads > len(marks):
-            state.cool()
-    return block.find(state.data, state.starts[number], key)
-
-
-assert MASK_INDEX == 4095  # written out in Table.get, where a global would cost 5 ns

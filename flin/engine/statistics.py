@@ -72,7 +72,7 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "seconds": store.stall_seconds,
         },
         "block_cache": store.block_cache.statistics(),
-        "value_cache": store.value_cache.lru.statistics(),
+        "value_cache": store.value_cache.statistics(),
     }
 
 

@@ -18,9 +18,11 @@ from threading import Condition, Lock
 from typing import Any, Final
 
 from flin.engine import closed_state, opening
+from flin.engine.block_cache import BlockCache
 from flin.engine.closed_state import CLOSED_STATE, CLOSED_TEXT
 from flin.engine.count import settling
 from flin.engine.entry import DELETED, Entry, Live, Page, Range, covers
+from flin.engine.filter import hash_key
 from flin.engine.generation import (
     Parts,
     SealedGeneration,
@@ -32,7 +34,6 @@ from flin.engine.generation import (
     split_part,
 )
 from flin.engine.key import KEYS_END
-from flin.engine.lru import LruCache
 from flin.engine.manifest import Manifest
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, PAGE_ENTRIES, Part
 from flin.engine.options import MemoryBudget, Options
@@ -79,7 +80,7 @@ class Store:
         self._manifest_writer = opened.manifest_writer
         self._next_job = opened.manifest.next_job
         self._clock_floor = opened.manifest.clock_ms
-        self.block_cache = LruCache(self.budget.block_cache)
+        self.block_cache = BlockCache(self.budget.block_cache)
         self.value_cache = ValueCache(self.budget.value_cache if options.value_cache else 0)
         self.tables = OpenTables(options.fs, directory, self.block_cache)
         try:
@@ -132,43 +133,44 @@ class Store:
         """The newest entry of a stored key, never a tombstone; whether it has expired is for the caller to judge."""
         state = self.state
         shard = state.shard_of(key)
-        entry = state.find_in_memory(shard, key)
-        if entry is None and state.runs[shard]:
-            entry = self._read_tables(state, shard, key)
+        entry = state.active[shard].entries.get(key)
+        if entry is None:
+            return self.read_older(state, shard, key)
+        return None if entry is DELETED else entry
+
+    def read_older(self, state: ReadState, shard: int, key: bytes) -> Live | None:
+        """What a state holds for a key that the active dict of its shard does not know: the rest of `read`."""
+        ranges = state.active[shard].ranges
+        if ranges and covers(ranges, key):
+            return None
+        entry: Entry | None
+        for part in state.older[shard]:
+            entry = part.get(key)
+            if entry is not None:
+                return None if entry is DELETED else entry
+        cache = self.value_cache
+        entry = cache.young.get(key)  # ValueCache.get, without the call
+        if entry is not None:
+            cache.hits += 1
+            return entry
+        if cache.old:
+            entry = cache.get(key)
+            if entry is not None:
+                return entry
+        hashed = hash_key(key)
+        entry = state.find_in_tables(shard, key, hashed)
+        if entry is not None:
+            cache.fill(key, entry, hashed, state.flushes)
         return None if entry is DELETED else entry
 
     def read_nowait(self, key: bytes) -> Live | None:
-        """The same; ColdRead where a block would have to be waited for."""
+        """The same as `read`; ColdRead where a block would have to be waited for."""
         state = self.state
         shard = state.shard_of(key)
         entry = state.find_in_memory(shard, key)
-        if entry is None and state.runs[shard]:
-            entry = state.find_in_tables(shard, key, nowait=True)
-        return None if entry is DELETED else entry
-
-    def read_older(self, state: ReadState, key: bytes) -> Live | None:
-        """What a single shard holds for a key that its active dict does not know: the rest of `read`."""
-        active = state.active[0]
-        if active.ranges and covers(active.ranges, key):
-            return None
-        entry: Entry | None = None
-        for part in state.older[0]:
-            entry = part.get(key)
-            if entry is not None:
-                break
-        else:
-            if state.runs[0]:
-                entry = self._read_tables(state, 0, key)
-        return None if entry is DELETED else entry
-
-    def _read_tables(self, state: ReadState, shard: int, key: bytes) -> Entry | None:
-        cache = self.value_cache
-        entry: Entry | None = cache.lru.get(key)
         if entry is None:
-            entry = state.find_in_tables(shard, key)
-            if entry is not None:
-                cache.fill(key, entry, state.flushes)
-        return entry
+            entry = state.find_nowait(shard, key)
+        return None if entry is DELETED else entry
 
     def freeze(self) -> ReadState:
         """A state that no write changes any more: everything as of now."""

@@ -20,7 +20,7 @@ from flin.errors import CorruptionError
 def check_table(file: ReadableFile, meta: TableMeta) -> list[CorruptionError]:
     """What is wrong with the table, in the order of its parts. Raises FormatVersionError, StorageError."""
     try:
-        state = TableState(file, meta, None, 0)
+        state = TableState(file, meta, None)
     except CorruptionError as error:
         return [error]
     check = _Check(state, meta)

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeAlias
 
 from flin.engine import block, stored_block, table_footer
 from flin.engine.block import COMPRESSED
-from flin.engine.cached_block import CachedBlock
 from flin.engine.stored_block import CHECKSUM_SIZE
 from flin.engine.table_state import PACKED, TableState
 
@@ -91,11 +90,11 @@ def seek(state: TableState, number: int, cached: bool) -> tuple[bytes, int]:
         return stored_block.unpack(stored, state.path, start), 0
     if (state.marks[number] or state.verify(number)) != PACKED:
         return state.data, start
-    cache = state.cache
-    found: CachedBlock | None = None if cache is None else cache.get((state.number, number))
+    found = state.blocks[number]
     if found is None:
         found = state.admit(number, state.unpack(number))
-    return found.payload, 0
+    payload = found.payload
+    return (state.unpack(number) if payload is None else payload), 0
 
 
 def _cut(decode: Decode, source: bytes, at: int, begin: int, end: int, reverse: bool) -> tuple[list[bytes], Any]:
@@ -120,13 +119,14 @@ def _trim(keys: list[bytes], items: Any, start: bytes, stop: bytes) -> tuple[lis
 
 def _locate(state: TableState, first: int, last: int, reverse: bool) -> _Located:
     """The blocks after first up to last, by way of mapping and cache."""
-    data, starts, marks, cache = state.data, state.starts, state.marks, state.cache
+    data, starts, marks = state.data, state.starts, state.marks
     for number in range(first - 1, last - 1, -1) if reverse else range(first + 1, last + 1):
         if (marks[number] or state.verify(number)) != PACKED:
             yield number, data, starts[number]
         else:
-            found: CachedBlock | None = None if cache is None else cache.get((state.number, number))
-            yield number, state.unpack(number) if found is None else found.payload, 0
+            found = state.blocks[number]
+            payload = None if found is None else found.payload
+            yield number, state.unpack(number) if payload is None else payload, 0
 
 
 def _read_spans(state: TableState, first: int, last: int, reverse: bool) -> _Located:

@@ -10,11 +10,14 @@ The file is mapped whole: `data` is `bytes` in all that is asked of it (an index
 from __future__ import annotations
 
 from array import array
-from typing import Any, Final, Protocol, cast
+from bisect import bisect_right
+from typing import Any, Final, cast
 
 from flin.engine import block, filter, index_block, range_block, stored_block, table_footer
 from flin.engine.block import COMPRESSED
+from flin.engine.block_cache import BlockCache, Slots
 from flin.engine.cached_block import CachedBlock
+from flin.engine.entry import Entry
 from flin.engine.fs import ReadableFile
 from flin.engine.stored_block import CHECKSUM_SIZE
 from flin.engine.version import TableMeta
@@ -24,6 +27,9 @@ HOT: Final = 3
 """Touches of a block, while its table has as many cold look-ups as blocks, that bring it into the cache: evenly
 spread look-ups have one on average, and fewer than a tenth of the blocks reach three."""
 
+WARM: Final = 1
+"""The same while the cache has room."""
+
 PACKED: Final = 255
 
 _MAX_LANDED: Final = 8
@@ -32,21 +38,12 @@ _MAX_LANDED: Final = 8
 _COOLED: Final = bytes((0,)) + bytes((1,)) * (PACKED - 1) + bytes((PACKED,))
 
 
-class BlockCache(Protocol):
-    """What a table asks of the cache; keys are (table number, block number)."""
-
-    def get(self, key: Any) -> Any | None: ...
-
-    def put(self, key: Any, value: Any, charge_bytes: int) -> None: ...
-
-    def discard(self, key: Any) -> None: ...
-
-
 class TableState:
     """Filter, index and mapping of a table, loaded by `load_state`."""
 
     __slots__ = (
         "base",
+        "blocks",
         "cache",
         "cold_reads",
         "data",
@@ -56,15 +53,15 @@ class TableState:
         "largest",
         "marks",
         "memory_bytes",
-        "number",
         "path",
         "ranges",
         "separators",
         "starts",
+        "word_count",
         "words",
     )
 
-    def __init__(self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None, number: int) -> None:
+    def __init__(self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None) -> None:
         path, base = file.path, meta.offset
         footer = table_footer.read_footer(file, base, meta.length)
         properties = table_footer.read_properties(file, footer, base, meta.file)
@@ -74,21 +71,22 @@ class TableState:
         self.path: Final = path
         self.base: Final = base
         self.cache: Final = cache
-        self.number: Final = number
         self.footer: Final = footer
         self.largest: Final = meta.largest
         self.words: Final = filter.decode(self.part(footer.filter, footer.index), path, base + footer.filter)
+        self.word_count: Final = len(self.words)
         index_part = self.part(footer.index, footer.ranges)
         index = index_block.decode(index_part, footer.expiry, path, base + footer.index)
         self.separators: Final = index.separators
         self.starts: Final = array("Q", [base + start for start in index.starts])  # in the file
         self.ranges: Final = range_block.decode(self.part(footer.ranges, footer.properties), path, base + footer.ranges)
         self.data: Final = _map(file)
+        self.blocks: Final[Slots] = [None] * len(index.separators)
         self.marks: Final = bytearray(len(index.separators))
         self.cold_reads = 0
         # Blocks that were read for someone who has to ask again, and that the cache did not keep.
         self.landed: Final[dict[int, CachedBlock]] = {}
-        self.memory_bytes: Final = index.memory_bytes() + 8 * len(self.words) + len(self.marks)
+        self.memory_bytes: Final = index.memory_bytes() + 8 * len(self.words) + 9 * len(self.marks)
 
     def part(self, start: int, stop: int) -> bytes:
         """Bytes of the section."""
@@ -114,6 +112,46 @@ class TableState:
         start = self.starts[number]
         return stored_block.unpack(self.data[start : self.starts[number + 1]], self.path, start)
 
+    def find(self, key: bytes) -> Entry | None:
+        """The key's entry, once the filter has let it through."""
+        number = bisect_right(self.separators, key) - 1
+        if number < 0:
+            return None
+        found = self.blocks[number]
+        if found is None:
+            return self.find_cold(number, key)
+        found.hits += 1
+        entries = found.entries  # CachedBlock.find, without the call
+        return entries.get(key) if entries is not None else self.find_unexpanded(found, key)
+
+    def find_cold(self, number: int, key: bytes) -> Entry | None:
+        """A look-up in a block that is not cached."""
+        marks, cache = self.marks, self.cache
+        mark = marks[number] or self.verify(number)
+        if cache is not None:
+            cache.misses += 1
+        if mark == PACKED:
+            return self.admit(number, self.unpack(number)).find(key)
+        if cache is not None:
+            if mark > (HOT if cache.is_full else WARM):
+                marks[number] = 1
+                start = self.starts[number]
+                found = CachedBlock.expanded(self.data, start, self.starts[number + 1] - start)
+                cache.put(self.blocks, number, found)
+                return found.find(key)
+            marks[number] = mark + 1
+            self.cold_reads += 1
+            if self.cold_reads > len(marks):
+                self.cool()
+        return block.find(self.data, self.starts[number], key)
+
+    def find_unexpanded(self, found: CachedBlock, key: bytes) -> Entry | None:
+        """A look-up in a cached payload; the second one decodes it."""
+        if found.hits > 1 and self.cache is not None:
+            found.expand()
+            self.cache.recharge(found)
+        return found.find(key)
+
     def cool(self) -> None:
         """Begin to count look-ups anew; what was verified stays so."""
         self.cold_reads = 0
@@ -123,7 +161,7 @@ class TableState:
         """A payload into the cache."""
         found = CachedBlock(payload)
         if self.cache is not None:
-            self.cache.put((self.number, number), found, found.charge_bytes())
+            self.cache.put(self.blocks, number, found)
         return found
 
     def admit_stored(self, number: int, stored: bytes) -> CachedBlock:
@@ -139,7 +177,7 @@ class TableState:
         """
         start, stop = self.starts[number], self.starts[number + 1]
         found = self.admit_stored(number, table_footer.read_part(self.file, start, stop - start))
-        if self.cache is None or self.cache.get((self.number, number)) is None:
+        if self.blocks[number] is None:
             landed = self.landed
             landed[number] = found
             for other in list(landed)[:-_MAX_LANDED]:  # whoever asked for them has gone

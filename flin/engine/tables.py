@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 
+from flin.engine.block_cache import BlockCache
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, ReadableFile, join
-from flin.engine.lru import LruCache
 from flin.engine.sstable import Table
 from flin.engine.state import TableRun
 from flin.engine.version import TableMeta, Version
@@ -23,13 +23,12 @@ from flin.errors import CorruptionError, StorageError
 class OpenTables:
     """Opens the tables of versions as they come, each once. Called under the edit lock."""
 
-    def __init__(self, fs: FileSystem, directory: str, cache: LruCache) -> None:
+    def __init__(self, fs: FileSystem, directory: str, cache: BlockCache) -> None:
         self._fs = fs
         self._directory = directory
         self._cache = cache
         self._tables: dict[tuple[str, int], Table] = {}
         self._files: weakref.WeakValueDictionary[str, ReadableFile] = weakref.WeakValueDictionary()
-        self._number = 0
         self._wanted: set[str] = set()  # files of the newest version
         self._gone: deque[str] = deque()  # names of files that no state holds any more
 
@@ -84,8 +83,7 @@ class OpenTables:
         key = (meta.file, meta.offset)
         table = before.get(key)
         if table is None:
-            self._number += 1
-            table = Table(self._file(meta.file), meta, self._cache, number=self._number)
+            table = Table(self._file(meta.file), meta, self._cache)
         self._tables[key] = table
         return table
 

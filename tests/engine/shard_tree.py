@@ -143,10 +143,7 @@ class Tree:
         return result
 
     def tables(self, run: Run) -> list[Table]:
-        return [
-            Table(self.fs.open(join(self.directory, meta.file)), meta, None, number=index)
-            for index, meta in enumerate(run)
-        ]
+        return [Table(self.fs.open(join(self.directory, meta.file)), meta, None) for meta in run]
 
     def entries(self, shard: int) -> Model:
         """Everything live of one shard, read through a merge of its runs."""

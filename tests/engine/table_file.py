@@ -7,9 +7,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from flin.engine.block_cache import BlockCache
 from flin.engine.entry import DELETED, Entry, Range
 from flin.engine.key import KEYS_END
-from flin.engine.sstable import BlockCache, Table, TableOptions, TableWriter
+from flin.engine.sstable import Table, TableOptions, TableWriter
 from flin.engine.version import TableMeta
 
 PLAIN = TableOptions(block_size_bytes=256, codec="none")
@@ -42,17 +43,6 @@ class MemoryFile:
         pass
 
 
-class DictCache(dict[Any, Any]):
-    """A BlockCache without a bound."""
-
-    def put(self, key: Any, value: Any, charge_bytes: int) -> None:
-        assert charge_bytes > 0
-        self[key] = value
-
-    def discard(self, key: Any) -> None:
-        self.pop(key, None)
-
-
 def write_table(
     entries: Mapping[bytes, Entry],
     options: TableOptions = PLAIN,
@@ -75,7 +65,7 @@ def write_table(
 
 
 def open_table(data: bytes, meta: TableMeta, cache: BlockCache | None = None) -> Table:
-    return Table(MemoryFile(data), meta, cache, number=1)
+    return Table(MemoryFile(data), meta, cache)
 
 
 def items_of(table: Table, *arguments: bytes, **keywords: Any) -> list[tuple[bytes, Entry]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from sys import getsizeof
 from typing import Any
 
 import pytest
@@ -72,8 +73,8 @@ def test_every_reader_agrees_with_the_plain_one(entries: dict[bytes, Any], other
     decoded_keys, kinds = block.decode_kinds(source, start)
     assert decoded_keys == keys
     assert list(kinds) == [KIND_DELETE if entry is DELETED else KIND_PUT for _, entry in pairs]
-    cached, expanded = CachedBlock(payload), CachedBlock(payload)
-    expanded.expand()
+    cached, expanded = CachedBlock(payload), CachedBlock.expanded(source, start, len(payload))
+    assert list(zip(*expanded.page(), strict=True)) == pairs
     for key in [*keys, *others, *[key + b"\0" for key in keys], *[key[:-1] for key in keys]]:
         assert block.find(source, start, key) == entries.get(key)
         assert cached.find(key) == expanded.find(key) == entries.get(key)
@@ -155,9 +156,15 @@ def test_a_prefix_is_left_out_only_where_that_pays() -> None:
     assert encode(large).count(b"user:") == 9
 
 
-def test_a_cached_block_charges_for_its_keys() -> None:
-    found = CachedBlock(encode({b"key %d" % index: bytes(20) for index in range(9)}))
-    before = found.charge_bytes()
-    assert before > len(found.payload)
+@pytest.mark.parametrize("value", [bytes(20), (bytes(20), 1 << 40, 3)])
+def test_a_cached_block_charges_what_it_costs(value: Any) -> None:
+    payload = encode({b"key %d" % index: value for index in range(9)})
+    found = CachedBlock(payload)
+    assert found.charge_bytes() > getsizeof(payload)
     found.expand()
-    assert found.charge_bytes() >= before + 9 * (33 + 5 + 8)
+    assert found.charge_bytes() > sum(map(getsizeof, [*found.page(), found.entries]))
+    keys, entries = found.page()
+    objects = [*keys, *entries, *(part for entry in entries if isinstance(entry, tuple) for part in entry)]
+    cost = sum(getsizeof(thing) for thing in objects if thing is not DELETED)
+    lists = getsizeof(found) + sum(map(getsizeof, [keys, entries, found.entries]))
+    assert cost + lists < found.charge_bytes() < 1.5 * (cost + lists)

@@ -28,7 +28,7 @@ def table_of(disk: SimulatedDisk, name: str, entries: dict[bytes, Entry], ranges
     keys = sorted(entries)
     writer.add(keys, [entries[key] for key in keys])
     writer.add_ranges(ranges)
-    return Table(disk.open(f"/{name}"), writer.finish(), None, number=0)
+    return Table(disk.open(f"/{name}"), writer.finish(), None)
 
 
 @pytest.fixture(params=["stream", "look up", "as measured"])

@@ -15,7 +15,6 @@ from flin.engine.key import KEYS_END
 from flin.engine.memtable import Part
 from flin.engine.slot import shard_of_stored
 from flin.engine.state import ReadState, TableRun, live_pages
-from flin.engine.value_cache import REMEMBERED_READS, ValueCache
 from flin.engine.version import Version
 from tests.engine.table_file import open_table, write_table
 
@@ -102,13 +101,13 @@ def test_the_first_that_says_anything_is_right() -> None:
         key = b"k%d" % number
         found = state.find_in_memory(0, key)
         if found is None:
-            found = state.find_in_tables(0, key)
+            found = state.find_in_tables(0, key, hash_key(key))
         assert found == b"active"
     state.active[0].entries.clear()
     assert state.find_in_memory(0, b"k0") is None
     assert state.find_in_memory(0, b"k1") == b"frozen1"
     assert state.find_in_memory(0, b"k9") is None
-    assert state.find_in_tables(0, b"k6") == b"run1"
+    assert state.find_in_tables(0, b"k6", hash_key(b"k6")) == b"run1"
     pairs = {key: entry for page in state.pages() for key, entry in zip(*page, strict=True)}
     assert pairs == {b"k%d" % number: b"frozen1" for number in range(1, 7)}
 
@@ -117,7 +116,12 @@ def test_range_deletes_hide_what_is_older_wherever_they_are() -> None:
     older: dict[bytes, Entry] = {b"a": b"1", b"b": b"1", b"c": b"1"}
     newer = _run({b"b": b"2"}, ranges=[(b"a", b"c")])
     state = ReadState((Part(),), ((),), (), ((newer, _run(older)),), Version(((),)), 0)
-    assert [state.find_in_tables(0, key) for key in (b"a", b"b", b"c", b"d")] == [DELETED, b"2", b"1", None]
+    assert [state.find_in_tables(0, key, hash_key(key)) for key in (b"a", b"b", b"c", b"d")] == [
+        DELETED,
+        b"2",
+        b"1",
+        None,
+    ]
     in_memory = ReadState((Part({b"b": b"2"}, [(b"a", b"c")]),), ((),), (), ((_run(older),),), Version(((),)), 0)
     assert [in_memory.find_in_memory(0, key) for key in (b"a", b"b", b"c")] == [DELETED, b"2", None]
     for reverse in (False, True):
@@ -162,50 +166,3 @@ def test_empty_parts_are_all_different() -> None:
     one, other = empty_parts(2)
     assert one is not other
     assert not one
-
-
-# The cache of hot values.
-
-
-def _fill(cache: ValueCache, key: bytes, entry: Entry, flushes: int) -> None:
-    """As by two reads: the second one admits."""
-    for _ in range(2):
-        cache.fill(key, entry, flushes)
-
-
-def test_a_second_read_admits() -> None:
-    cache = ValueCache(1 << 20)
-    cache.fill(b"a", b"1", 0)
-    assert cache.lru.get(b"a") is None
-    cache.fill(b"a", b"1", 0)
-    assert cache.lru.get(b"a") == b"1"
-
-
-def test_reads_spread_over_much_data_admit_nothing() -> None:
-    cache = ValueCache(1 << 20)
-    for _ in range(2):
-        for number in range(REMEMBERED_READS + 1):
-            cache.fill(b"%d" % number, b"", 0)
-    assert len(cache.lru) == 0
-
-
-def test_a_flush_evicts_what_it_covers() -> None:
-    cache = ValueCache(1 << 20)
-    for key in (b"a", b"b", b"m", b"z"):
-        _fill(cache, key, b"old", 0)
-    cache.begin_flush(1, [Part({b"a": b"new"}), Part({}, [(b"l", b"n")])])
-    assert sorted(cache.lru.keys()) == [b"b", b"z"]  # type: ignore[type-var]
-    _fill(cache, b"a", b"old", 0)
-    assert cache.lru.get(b"a") is None, "read from a state before the flush"
-    _fill(cache, b"a", b"new", 1)
-    assert cache.lru.get(b"a") == b"new"
-    points: dict[bytes, Entry] = {b"%d" % number: b"" for number in range(50)}
-    cache.begin_flush(2, [Part({**points, b"a": b""})])
-    assert cache.lru.get(b"a") is None
-
-
-def test_tombstones_are_not_cached() -> None:
-    cache = ValueCache(1 << 20)
-    _fill(cache, b"a", DELETED, 0)
-    _fill(cache, b"b", (b"v", 5, 0), 0)
-    assert cache.lru.keys() == [b"b"]

@@ -32,7 +32,7 @@ def write(
             writer.add(some, entries)
         run = writer.finish()
         outputs.keep()
-    tables = [Table(disk.open(f"/{meta.file}"), meta, None, number=index) for index, meta in enumerate(run)]
+    tables = [Table(disk.open(f"/{meta.file}"), meta, None) for meta in run]
     found = [[key for some, _ in table.pages(b"", KEYS_END) for key in some] for table in tables]
     return run, found, [table.ranges for table in tables]
 

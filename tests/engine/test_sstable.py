@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine import filter, index_block
+from flin.engine.block_cache import BlockCache
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry
-from flin.engine.lru import LruCache
 from flin.engine.sstable import ColdRead, Table, TableOptions, TableWriter, hash_key
 from flin.engine.version import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
@@ -26,7 +26,6 @@ from tests.engine.table_file import (
     PACKED,
     PLAIN,
     TABLES,
-    DictCache,
     MemoryFile,
     items_of,
     open_table,
@@ -49,7 +48,7 @@ def test_what_is_written_is_read(
     entries: dict[bytes, Any], options: TableOptions, page: int, others: list[bytes], base: int, is_cached: bool
 ) -> None:
     data, meta = write_table(entries, options, page=page, base_offset=base)
-    table = open_table(bytes(base) + data, meta, DictCache() if is_cached else None)
+    table = open_table(bytes(base) + data, meta, BlockCache(1 << 26) if is_cached else None)
     assert table.verify() == []
     pairs = sorted(entries.items())
     for cached in (True, False):
@@ -101,7 +100,7 @@ def test_key_pages(options: TableOptions, reverse: bool) -> None:
 @pytest.mark.parametrize("options", [TableOptions(codec="none"), TableOptions(codec="zstd")])
 def test_pages_grow_and_belong_to_the_caller(options: TableOptions) -> None:
     entries: dict[bytes, Entry] = {b"%06d" % index: b"v" * 90 for index in range(5000)}
-    table = open_table(*write_table(entries, options, page=333), DictCache())
+    table = open_table(*write_table(entries, options, page=333), BlockCache(1 << 26))
     sizes = []
     for keys, values in table.pages():
         sizes.append(len(keys))
@@ -119,7 +118,7 @@ def test_large_entries_lie_alone(codec: str) -> None:
     entries[b"b"] = bytes(range(256)) * 12_000
     entries[b"c" * 200_000] = b"x" * 3_000_000
     data, meta = write_table(entries, TableOptions(codec=codec))
-    table = open_table(data, meta, LruCache(1 << 20))
+    table = open_table(data, meta, BlockCache(1 << 20))
     for _ in range(3):
         for key, entry in entries.items():
             assert table.get(key) == table.get_nowait(key) == entry
@@ -176,7 +175,7 @@ def test_an_empty_table_is_nobodys() -> None:
 def test_opening_reads_nothing() -> None:
     data, meta = write_table({b"a": b"1"})
     file = MemoryFile(data)
-    table = Table(file, meta, None, number=1)
+    table = Table(file, meta, None)
     assert (table.ranges, list(table.expiries()), table.memory_bytes) == ((), [], 0)
     table.evict()
     assert file.reads == 0
@@ -189,31 +188,38 @@ def test_opening_reads_nothing() -> None:
 
 @pytest.mark.parametrize("options", [PLAIN, PACKED])
 def test_a_block_that_is_touched_again_is_cached(options: TableOptions) -> None:
-    cache = DictCache()
+    cache = BlockCache(1 << 26)
     table = open_table(*write_table(sample_entries(), options), cache)
     for _ in range(9):
         assert table.get(b"key:0") == sample_entries()[b"key:0"]
     assert len(cache) == 1
-    assert next(iter(cache.values())).keys is not None
+    state = table.loaded()
+    (found,) = [found for found in state.blocks if found is not None]
+    assert found.payload is None, "it was decoded"
+    cache._check()
     table.evict()
-    assert not cache
+    assert len(cache) == cache.used_bytes == 0
+    assert state.blocks == [None] * len(state.blocks)
 
 
-def test_even_look_ups_leave_raw_blocks_in_the_mapping() -> None:
+def test_even_look_ups_leave_raw_blocks_in_the_mapping_once_the_cache_is_full() -> None:
     entries: dict[bytes, Entry] = {b"%05d" % index: bytes(20) for index in range(2000)}
-    cache = DictCache()
-    table = open_table(*write_table(entries, PLAIN), cache)
-    for _ in range(20):
-        for key in sorted(entries)[::10]:  # a block holds ten
-            assert table.get(key) is not None
-    assert len(cache) < 20
+    for room, most in ((1 << 26, 200), (20_000, 20)):
+        cache = BlockCache(room)
+        table = open_table(*write_table(entries, PLAIN), cache)
+        for _ in range(20):
+            for key in sorted(entries)[::10]:  # a block holds ten
+                assert table.get(key) is not None
+        assert len(cache) <= most
+        assert cache.evictions < 200, "blocks that come and go at each look-up"
+        cache._check()
 
 
 def test_nowait_raises_where_it_would_wait() -> None:
     data, meta = write_table({b"a": b"1"}, PACKED)
     file = MemoryFile(data)
     file.is_warm = False
-    table = Table(file, meta, DictCache(), number=1)
+    table = Table(file, meta, BlockCache(1 << 26))
     with pytest.raises(ColdRead) as filters:
         table.get_nowait(b"a")
     filters.value.load()
@@ -228,7 +234,7 @@ def test_nowait_gets_an_answer_where_the_cache_keeps_nothing() -> None:
     entries: dict[bytes, Entry] = {b"%02d" % index: bytes(300) for index in range(20)}
     data, meta = write_table(entries)
     file = MemoryFile(data)
-    table = Table(file, meta, LruCache(0), number=1)
+    table = Table(file, meta, BlockCache(0))
     table.load()
     file.is_warm = False
     reads = []
@@ -241,8 +247,8 @@ def test_nowait_gets_an_answer_where_the_cache_keeps_nothing() -> None:
         assert table.get_nowait(key) == bytes(300)
     for read in reads:
         read.load()  # and nobody asks again: what waits aside stays bounded
-    assert table._state is not None
-    assert len(table._state.landed) <= 8
+    assert table.state is not None
+    assert len(table.state.landed) <= 8
 
 
 def test_threads_share_a_table() -> None:
@@ -251,7 +257,7 @@ def test_threads_share_a_table() -> None:
         b"%05d" % index: chance.randbytes(20) if index // 16 % 2 else b"%d" % index * 5 for index in range(3000)
     }
     for options in (PLAIN, PACKED):
-        table = open_table(*write_table(entries, options), LruCache(100_000))
+        table = open_table(*write_table(entries, options), BlockCache(100_000))
         wrong: list[object] = []
 
         def read(seed: int, table: Table = table, wrong: list[object] = wrong) -> None:
@@ -331,8 +337,8 @@ def test_exchanged_blocks_are_found() -> None:
     data, meta = write_table(entries, PLAIN)
     table = open_table(data, meta)
     table.load()
-    assert table._state is not None
-    first, second, third = table._state.starts[:3]
+    assert table.state is not None
+    first, second, third = table.state.starts[:3]
     assert second - first == third - second
     exchanged = open_table(data[second:third] + data[first:second] + data[third:], meta)
     with pytest.raises(CorruptionError):
@@ -409,9 +415,9 @@ class FailingFile(MemoryFile):
 def test_a_disk_that_fails_is_a_storage_error() -> None:
     data, meta = write_table({b"a": b"1"})
     with pytest.raises(StorageError, match="cannot read"):
-        Table(FailingFile(data), meta, None, number=1).get(b"a")
+        Table(FailingFile(data), meta, None).get(b"a")
     file = MemoryFile(data)
-    table = Table(file, meta, DictCache(), number=1)
+    table = Table(file, meta, BlockCache(1 << 26))
     table.load()
     file.__class__ = FailingFile
     with pytest.raises(StorageError):

@@ -19,12 +19,15 @@ from flin.engine.filter import MASK_INDEX, MASKS, hash_key
 from flin.engine.generation import Bounded, Parts, SealedGeneration
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Part
-from flin.engine.merge import Source, merge_pages
+from flin.engine.merge import Source, join_heads, merge_pages
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import Table
 from flin.engine.version import Version
 
 _TOMBSTONE_TYPE: Final = type(DELETED)
+
+HEAD_ENTRIES: Final = 64
+"""Up to this limit a scan is one page, at once; beyond it a run's pages cost little beside their entries."""
 
 
 class TableRun:
@@ -54,6 +57,21 @@ class TableRun:
             if table.meta.range_deletes and covers(table.ranges, key):
                 return DELETED
         return None
+
+    def head(self, start: bytes, stop: bytes, count: int) -> Page:
+        """The first entries of [start, stop), fewer than the count only if there are no more."""
+        keys: list[bytes] = []
+        entries: list[Entry] = []
+        for index in range(bisect_left(self.largest, start), len(self.tables)):
+            table = self.tables[index]
+            if table.meta.smallest >= stop:
+                break
+            more_keys, more_entries = (table.state or table.loaded()).head(start, stop, count - len(keys))
+            keys += more_keys
+            entries += more_entries
+            if len(keys) == count:
+                break
+        return keys, entries
 
     @property
     def ranges(self) -> tuple[Range, ...]:
@@ -128,6 +146,25 @@ class ReadState:
             if entry is not None:
                 return entry
         return None
+
+    def maybe_head(self, start: bytes, stop: bytes, limit: int, first: Page | None) -> Page | None:
+        """The first entries of [start, stop) in one page, `first` being those of the active part if it has any: with
+        at least that many plain values, or all. None where it takes more: shards, range deletes, many tombstones.
+
+        Without sources, generators and pages a seek and ten entries of two runs take 18 µs, with them 35."""
+        if len(self.active) > 1 or self.active[0].ranges:
+            return None
+        heads = [] if first is None else [first]
+        for part in self.older[0]:
+            if part.ranges:
+                return None
+            heads.append(part.page(start, stop, limit=limit))
+        for run in self.runs[0]:
+            if run.has_ranges:
+                return None
+            heads.append(run.head(start, stop, limit))
+        page = join_heads(heads, limit)
+        return page if len(page[0]) < limit or list(map(type, page[1])).count(bytes) >= limit else None
 
     def sources(self, shard: int, start: bytes, stop: bytes, *, reverse: bool, first: Page | None) -> list[Source]:
         """The shard's runs between start and stop, newest first. `first` stands for the active part's entries where

@@ -40,7 +40,7 @@ from flin.engine.options import MemoryBudget, Options
 from flin.engine.recovery import RecoveredGeneration
 from flin.engine.slot import shard_of_stored
 from flin.engine.stall import NO_STALL, Stall, stall_of
-from flin.engine.state import ReadState, live_pages
+from flin.engine.state import HEAD_ENTRIES, ReadState, live_pages
 from flin.engine.tables import OpenTables, remove_segments
 from flin.engine.value_cache import ValueCache
 from flin.engine.version import Run, ShardRuns, with_flush, with_shard
@@ -143,7 +143,6 @@ class Store:
         ranges = state.active[shard].ranges
         if ranges and covers(ranges, key):
             return None
-        entry: Entry | None
         for part in state.older[shard]:
             entry = part.get(key)
             if entry is not None:
@@ -153,10 +152,8 @@ class Store:
         if entry is not None:
             cache.hits += 1
             return entry
-        if cache.old:
-            entry = cache.get(key)
-            if entry is not None:
-                return entry
+        if cache.old and (entry := cache.get(key)) is not None:
+            return entry
         hashed = hash_key(key)
         entry = state.find_in_tables(shard, key, hashed)
         if entry is not None:
@@ -185,11 +182,13 @@ class Store:
         return live_pages(state.pages(start, stop, reverse=reverse))
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None) -> Iterator[Page]:
-        """All entries as of now, tombstones included.
+        """All entries as of now, tombstones included; with a limit, pages may end once that many plain values came.
 
-        Short scans copy what they need of the active parts instead of freezing them.
-
-        With a limit, pages may end once that many plain values came."""
+        Short scans copy what they need of the active parts instead of freezing them."""
+        if limit is not None and limit <= HEAD_ENTRIES and not reverse:
+            page = self._maybe_head(start, stop, limit)
+            if page is not None:
+                return iter((page,) if page[0] else ())
         size = PAGE_ENTRIES if limit is None else min(2 * limit + 16, PAGE_ENTRIES)
         with self._commit_lock:
             self.check_open()
@@ -198,6 +197,15 @@ class Store:
             if None in bounds:
                 return self._freeze().pages(start, stop, reverse=reverse)
             return state.bounded_pages([bound for bound in bounds if bound], reverse=reverse)
+
+    def _maybe_head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+        state, first = self.state, None
+        if any(state.active):  # else there is nothing to copy, so nothing to lock
+            with self._commit_lock:
+                self.check_open()
+                state = self.state
+                first = state.active[0].page(start, stop, limit=limit)
+        return state.maybe_head(start, stop, limit, first)
 
     def count(self, namespace: int = 0, budget: int | None = None, state: ReadState | None = None) -> int | None:
         """How many keys the namespace has, exactly, expired ones included until their sweep.

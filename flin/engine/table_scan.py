@@ -44,14 +44,8 @@ def scan(
     # The last block whose separator is below stop.
     high = max(bisect_left(separators, stop) - 1, low) if is_bounded else len(separators) - 1
     first, last = (high, low) if reverse else (low, high)
-    source, at = seek(state, first, cached)
-    begin = block.lower_bound(source, at, start) if first == low and start else 0
-    end = block.lower_bound(source, at, stop) if first == high and is_bounded else block.entry_count(source, at)
-    # Of the first block a few entries at once, the others later.
-    middle = max(end - _FIRST_ENTRIES, begin) if reverse else min(begin + _FIRST_ENTRIES, end)
-    for head, tail in ((middle, end), (begin, middle)) if reverse else ((begin, middle), (middle, end)):
-        if head < tail:
-            yield _cut(decode, source, at, head, tail, reverse)
+    lower, upper = start if first == low else b"", stop if first == high and is_bounded else None
+    yield from _begin(state, decode, first, lower, upper, reverse, cached)
     if first == last:
         return
     starts = state.starts
@@ -80,6 +74,30 @@ def scan(
         yield keys, items
 
 
+def _begin(
+    state: TableState, decode: Decode, number: int, start: bytes, stop: bytes | None, reverse: bool, cached: bool
+) -> Iterator[tuple[list[bytes], Any]]:
+    """The block that a scan begins in, between bounds: a few entries at once, the others later."""
+    found = state.blocks[number] if cached and decode is block.decode else None
+    page = found.page() if found is not None and found.entries is not None else None
+    source, at = seek(state, number, cached) if page is None else (b"", 0)
+    if page is None:
+        begin = block.lower_bound(source, at, start) if start else 0
+        end = block.entry_count(source, at) if stop is None else block.lower_bound(source, at, stop)
+    else:
+        begin = bisect_left(page[0], start)
+        end = len(page[0]) if stop is None else bisect_left(page[0], stop)
+    middle = max(end - _FIRST_ENTRIES, begin) if reverse else min(begin + _FIRST_ENTRIES, end)
+    for head, tail in ((middle, end), (begin, middle)) if reverse else ((begin, middle), (middle, end)):
+        if head >= tail:
+            continue
+        if page is None:
+            keys, items = _cut(decode, source, at, head, tail)
+        else:
+            keys, items = page[0][head:tail], page[1][head:tail]
+        yield (keys[::-1], items[::-1]) if reverse else (keys, items)
+
+
 def seek(state: TableState, number: int, cached: bool) -> tuple[bytes, int]:
     """The payload of the block that a scan begins in."""
     start = state.starts[number]
@@ -97,7 +115,7 @@ def seek(state: TableState, number: int, cached: bool) -> tuple[bytes, int]:
     return (state.unpack(number) if payload is None else payload), 0
 
 
-def _cut(decode: Decode, source: bytes, at: int, begin: int, end: int, reverse: bool) -> tuple[list[bytes], Any]:
+def _cut(decode: Decode, source: bytes, at: int, begin: int, end: int) -> tuple[list[bytes], Any]:
     """The entries from index begin to end of one block."""
     items: Any
     if decode is block.decode and end - begin <= _FIRST_ENTRIES:
@@ -105,9 +123,6 @@ def _cut(decode: Decode, source: bytes, at: int, begin: int, end: int, reverse: 
     else:
         keys, items = decode(source, at)
         keys, items = keys[begin:end], items[begin:end]
-    if reverse:
-        keys.reverse()
-        items = items[::-1]
     return keys, items
 
 

@@ -10,14 +10,14 @@ The file is mapped whole: `data` is `bytes` in all that is asked of it (an index
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import Any, Final, cast
 
 from flin.engine import block, filter, index_block, range_block, stored_block, table_footer
 from flin.engine.block import COMPRESSED
 from flin.engine.block_cache import BlockCache, Slots
 from flin.engine.cached_block import CachedBlock
-from flin.engine.entry import Entry
+from flin.engine.entry import Entry, Page
 from flin.engine.fs import ReadableFile
 from flin.engine.stored_block import CHECKSUM_SIZE
 from flin.engine.version import TableMeta
@@ -126,31 +126,71 @@ class TableState:
 
     def find_cold(self, number: int, key: bytes) -> Entry | None:
         """A look-up in a block that is not cached."""
+        found = self.touch(number)
+        return block.find(self.data, self.starts[number], key) if found is None else found.find(key)
+
+    def find_unexpanded(self, found: CachedBlock, key: bytes) -> Entry | None:
+        """A look-up in a cached payload; the second one decodes it."""
+        if found.hits > 1:
+            self.expand(found)
+        return found.find(key)
+
+    def touch(self, number: int) -> CachedBlock | None:
+        """A block that is not cached is asked for: None if it should be read in place, in the mapping."""
         marks, cache = self.marks, self.cache
         mark = marks[number] or self.verify(number)
         if cache is not None:
             cache.misses += 1
         if mark == PACKED:
-            return self.admit(number, self.unpack(number)).find(key)
-        if cache is not None:
-            if mark > (HOT if cache.is_full else WARM):
-                marks[number] = 1
-                start = self.starts[number]
-                found = CachedBlock.expanded(self.data, start, self.starts[number + 1] - start)
-                cache.put(self.blocks, number, found)
-                return found.find(key)
-            marks[number] = mark + 1
-            self.cold_reads += 1
-            if self.cold_reads > len(marks):
-                self.cool()
-        return block.find(self.data, self.starts[number], key)
+            return self.admit(number, self.unpack(number))
+        if cache is None:
+            return None
+        if mark > (HOT if cache.is_full else WARM):
+            marks[number] = 1
+            start = self.starts[number]
+            found = CachedBlock.expanded(self.data, start, self.starts[number + 1] - start)
+            cache.put(self.blocks, number, found)
+            return found
+        marks[number] = mark + 1
+        self.cold_reads += 1
+        if self.cold_reads > len(marks):
+            self.cool()
+        return None
 
-    def find_unexpanded(self, found: CachedBlock, key: bytes) -> Entry | None:
-        """A look-up in a cached payload; the second one decodes it."""
-        if found.hits > 1 and self.cache is not None:
-            found.expand()
+    def expand(self, found: CachedBlock) -> None:
+        """Decode a cached payload."""
+        found.expand()
+        if self.cache is not None:
             self.cache.recharge(found)
-        return found.find(key)
+
+    def head(self, start: bytes, stop: bytes, count: int) -> Page:
+        """The first entries of [start, stop), fewer than the count only if there are no more. The caller owns them."""
+        number = bisect_right(self.separators, start) - 1
+        keys, entries = self._slice(number, start, count) if number >= 0 else ([], [])
+        while len(keys) < count and number + 1 < len(self.separators):
+            number += 1
+            more_keys, more_entries = self._slice(number, b"", count - len(keys))
+            keys += more_keys
+            entries += more_entries
+        if keys and keys[-1] >= stop:
+            cut = bisect_left(keys, stop)
+            del keys[cut:], entries[cut:]
+        return keys, entries
+
+    def _slice(self, number: int, start: bytes, count: int) -> Page:
+        """Up to count entries of one block from start on."""
+        found = self.blocks[number] or self.touch(number)
+        if found is None:
+            data, at = self.data, self.starts[number]
+            begin = block.lower_bound(data, at, start) if start else 0
+            end = min(begin + count, block.entry_count(data, at))
+            return block.decode_slice(data, at, begin, end) if begin < end else ([], [])
+        found.hits += 1
+        if found.entries is None:
+            self.expand(found)
+        keys, entries = found.page()
+        begin = bisect_left(keys, start) if start else 0
+        return keys[begin : begin + count], entries[begin : begin + count]
 
     def cool(self) -> None:
         """Begin to count look-ups anew; what was verified stays so."""

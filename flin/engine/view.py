@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from typing import TypeAlias, TypeVar, overload
 
 from flin.engine.entry import Live, Page, value_at
@@ -109,7 +109,7 @@ class View(ABC):
         `start` and `stop` are the lower and the upper bound also in reverse; a prefix narrows them further."""
         bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
         pages = self._visible(*bounds, reverse, limit)
-        pairs = chain.from_iterable(zip(keys, values, strict=True) for keys, values in pages)
+        pairs: Iterator[tuple[bytes, bytes]] = chain.from_iterable(starmap(zip, pages))  # no frame of ours per pair
         return pairs if limit is None else islice(pairs, limit)
 
     def scan_keys(

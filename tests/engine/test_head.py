@@ -1,0 +1,120 @@
+"""The beginning of a scan in one page, against the sources and pages of a long one."""
+
+from __future__ import annotations
+
+import random
+from itertools import chain, pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flin.engine.block_cache import BlockCache
+from flin.engine.entry import DELETED, Entry
+from flin.engine.key import KEYS_END
+from flin.engine.memtable import Part
+from flin.engine.merge import join_heads
+from flin.engine.sstable import TableOptions
+from flin.engine.state import ReadState, TableRun
+from flin.engine.version import Version
+from tests.engine.table_file import open_table, write_table
+
+KEYS = st.one_of(st.binary(max_size=2), st.integers(0, 40).map(lambda number: b"%02d" % number))
+ENTRIES = st.one_of(st.binary(max_size=3), st.just(DELETED), st.tuples(st.binary(max_size=3), st.just(9), st.just(0)))
+POINTS = st.dictionaries(KEYS, ENTRIES, max_size=40)
+OPTIONS = st.builds(
+    TableOptions, block_size_bytes=st.sampled_from([1, 60, 4096]), codec=st.sampled_from(["none", "zstd"])
+)
+
+
+def _run(points: dict[bytes, Any], cuts: list[bytes], options: TableOptions, cache: BlockCache) -> TableRun:
+    tables = []
+    bounds = [b"", *sorted(set(cuts)), KEYS_END]
+    for low, high in pairwise(bounds):
+        inside = {key: entry for key, entry in points.items() if low <= key < high}
+        if inside:
+            tables.append(open_table(*write_table(inside, options), cache))
+    return TableRun(tables)
+
+
+def _state(active: Part, parts: list[Part], runs: list[TableRun]) -> ReadState:
+    return ReadState((active,), (tuple(parts),), (), (tuple(runs),), Version(((),)), 0)
+
+
+@given(
+    POINTS,
+    st.lists(POINTS, max_size=2),
+    st.lists(st.tuples(POINTS.filter(bool), st.lists(KEYS, max_size=2), OPTIONS), max_size=3),
+    st.lists(st.tuples(KEYS, KEYS, st.integers(1, 12)), min_size=1, max_size=6),
+    st.sampled_from([0, 3000, 1 << 20]),
+)
+def test_a_head_is_how_the_pages_begin(
+    active: dict[bytes, Any],
+    parts: list[dict[bytes, Any]],
+    runs: list[tuple[dict[bytes, Any], list[bytes], TableOptions]],
+    bounds: list[tuple[bytes, bytes, int]],
+    capacity: int,
+) -> None:
+    cache = BlockCache(capacity)
+    state = _state(Part(), [Part(active), *map(Part, parts)], [_run(*run, cache) for run in runs])
+    for start, stop, count in bounds * 4:  # cold, counted, cached
+        pairs = list(chain.from_iterable(zip(*page, strict=True) for page in state.pages(start, max(start, stop))))
+        head = state.maybe_head(start, max(start, stop), count, None)
+        if head is None:  # it met too many tombstones
+            assert sum(type(entry) is bytes for _, entry in pairs[:count]) < count
+            continue
+        keys, entries = head
+        assert list(zip(keys, entries, strict=True)) == pairs[: len(keys)]
+        assert len(keys) == len(pairs) or sum(type(entry) is bytes for entry in entries) >= count
+        keys.clear()  # the caller's own
+        entries.clear()
+        copied = _state(Part(), list(map(Part, parts)), list(state.runs[0]))
+        page = Part(active).page(start, max(start, stop), limit=count)
+        other = copied.maybe_head(start, max(start, stop), count, page if active else None)
+        assert other is not None, "the same again"
+        assert list(zip(*other, strict=True)) == pairs[: len(other[0])]
+        assert len(other[0]) == len(pairs) or sum(type(entry) is bytes for entry in other[1]) >= count
+    cache._check()
+
+
+def test_a_head_needs_one_shard_and_no_range_deletes() -> None:
+    part, deleting = Part({b"a": b"1"}), Part({b"a": b"1"}, [(b"b", b"c")])
+    assert _state(Part(), [part], []).maybe_head(b"", KEYS_END, 1, None) == ([b"a"], [b"1"])
+    assert _state(Part(), [part, deleting], []).maybe_head(b"", KEYS_END, 1, None) is None
+    run = TableRun([open_table(*write_table({b"a": b"1"}, ranges=[(b"b", b"c")]))])
+    assert _state(Part(), [], [run]).maybe_head(b"", KEYS_END, 1, None) is None
+    two = ReadState((Part(), Part()), ((), ()), (), ((), ()), Version(((), ())), 0)
+    assert two.maybe_head(b"", KEYS_END, 1, None) is None
+
+
+def test_join_heads_reaches_to_the_first_break() -> None:
+    newer: tuple[list[bytes], list[Entry]] = ([b"b", b"d"], [b"new", DELETED])
+    older: tuple[list[bytes], list[Entry]] = ([b"a", b"b", b"c"], [b"1", b"old", b"3"])
+    assert join_heads([newer, ([], []), older], 3) == ([b"a", b"b", b"c"], [b"1", b"new", b"3"])
+    assert join_heads([newer, older], 2) == ([b"a", b"b", b"c"], [b"1", b"new", b"3"])
+    assert join_heads([newer, older], 4) == ([b"a", b"b", b"c", b"d"], [b"1", b"new", b"3", DELETED])
+    assert join_heads([newer], 2) == newer
+    assert join_heads([], 2) == ([], [])
+
+
+@pytest.mark.parametrize("value_cache", [True, False])
+def test_short_scans_of_an_engine(open_engine: Any, value_cache: bool) -> None:
+    """Written, flushed, deleted, expired, in a range delete: limits give what a scan without one begins with."""
+    chance = random.Random(5)
+    db = open_engine(value_cache=value_cache, runner="inline")
+    for round_ in range(6):
+        for _ in range(120):
+            key = b"%03d" % chance.randrange(300)
+            chance.choice([db.put, db.put, lambda key, _: db.delete(key)])(key, b"%d" % round_)
+        if round_ == 4:
+            db.delete_range(b"100", b"150")
+        if round_ in (1, 3, 4):
+            db.flush()
+        everything = list(db.scan())
+        for start in range(0, 300, 7):
+            bound = b"%03d" % start
+            expected = [pair for pair in everything if pair[0] >= bound]
+            for limit in (1, 10, 64, 65):
+                assert list(db.scan(start=bound, limit=limit)) == expected[:limit]
+            assert db.next_key(bound) == next((key for key, _ in expected if key > bound), None)

@@ -23,6 +23,7 @@ from flin.net.resp import encode_error
 from flin.net.tick import BATCH_BYTES, TickFailed
 
 if TYPE_CHECKING:
+    from flin.net.alike import Row
     from flin.net.context import Context
     from flin.net.session import Session
 
@@ -167,6 +168,22 @@ def run(client: Client, requests: Iterator[list[bytes]]) -> Wait | None:
         if tick.large_bytes >= BATCH_BYTES and not tick.maybe_commit():
             return STOP
     return None
+
+
+def run_alike(client: Client, name: bytes, rows: list[Row]) -> int:
+    """Run one command's requests at once (alike.py), if it can; how many of the first are done: `run` does the rest."""
+    context = client.context
+    command = BRIEF.get(name)
+    if command is None or command.batch is None or len(rows[0]) + 1 != command.minimum or not context.session.is_open:
+        return 0
+    try:
+        replies = command.batch(context, *zip(*rows, strict=True))
+    except Exception:
+        _record_unexpected(context, command)
+        return 0
+    command.calls += len(replies)
+    client.append(b"".join(replies))
+    return len(replies)
 
 
 def resume(client: Client, wait: Wait) -> Wait | None:

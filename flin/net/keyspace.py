@@ -7,7 +7,7 @@ expired key is absent on every path. A write discards the key's ready reply and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import DELETED, Entry, Live, Page, covers
@@ -161,6 +161,18 @@ class Keyspace:
         hot = self.hot
         if key in hot.young or key in hot.old:
             hot.discard(key)
+
+    def put_values(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """`put_value` for each pair in turn: a pipeline of SETs, an MSET."""
+        if self._prefix or max(keys) >= b"\xff" or max(map(len, values)) > SHORT_BYTES or self.watched:
+            for key, value in zip(keys, values, strict=True):
+                self.put_value(key, value)
+            return
+        self._pending.update(zip(keys, values, strict=True))
+        hot = self.hot
+        if not (hot.young.keys().isdisjoint(keys) and hot.old.keys().isdisjoint(keys)):
+            for key in keys:
+                hot.discard(key)
 
     def delete(self, key: bytes) -> None:
         """Delete the key. The caller knows that it is there."""

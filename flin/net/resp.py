@@ -13,6 +13,9 @@ its requests runs, so at the first doubt the pure-Python parser takes the same b
 
 `fuzz/resp.py` holds the two parsers against each other.
 
+A chunk that is exactly one request of two or three arguments, as clients without a pipeline send, needs neither
+hiredis nor guards: it is split at its line ends, and every length it names is compared with what stands there.
+
 A request that is cut by the end of a chunk is carried once; at the second cut the pure-Python parser, which is
 incremental, takes over until it is empty. So is all that arrives before authentication, where tighter limits hold.
 
@@ -53,6 +56,16 @@ _PARENTHESIS: Final = ord("(")
 _flatten = chain.from_iterable
 
 
+class _Headers(dict[int, bytes]):
+    """What announces a bulk of so many bytes: a look-up costs 20 ns, formatting 100. Longer ones are not kept."""
+
+    def __missing__(self, length: int) -> bytes:
+        return b"$%d" % length
+
+
+_HEADERS: Final = _Headers({length: b"$%d" % length for length in range(4097)})
+
+
 class RequestParser:
     """Feed bytes, take requests: lists of bytes, never empty. `error` is final, as in PythonParser."""
 
@@ -83,6 +96,11 @@ class RequestParser:
         return len(self._carry) if self._python is None else self._python.buffered_bytes
 
     @property
+    def is_between(self) -> bool:
+        """Whether the next byte begins a request, and the guarded parser would read it."""
+        return self._python is None and not self._carry
+
+    @property
     def has_more(self) -> bool:
         """Whether feed(b"") may give more: before authentication a request is given at a time."""
         return self._python is not None and not self._python.is_empty and self.error is None
@@ -91,6 +109,10 @@ class RequestParser:
         """The requests that are complete now. After an error, those before it, then none."""
         if self._python is not None:
             return self._feed_python(data)
+        if not self._carry:
+            single = maybe_single(data)
+            if single is not None:
+                return [single]
         whole = self._carry + data if self._carry else data
         if not whole or whole[0] != _ASTERISK or _unusual_header(whole) is not None:
             return self._hand_over(whole)
@@ -156,6 +178,35 @@ class RequestParser:
         self._feed: Callable[[bytes], None] = reader.feed
         self._gets: Callable[[], Any] = reader.gets
         self._has_data: Callable[[], bool] = reader.has_data
+
+
+def maybe_single(data: bytes) -> list[bytes] | None:
+    """The request that these bytes are, if they are exactly one of two or three arguments that hold no line end, but
+    for the last. None says nothing: the parsers look.
+
+    Against hiredis and its guards, which count and search the whole chunk: a GET 1,420 ns before, 500 after,
+    a SET of 1 KiB 2,220 and 830."""
+    count = data[:4]
+    if count == b"*2\r\n":
+        parts = data.split(b"\r\n", 4)
+        if len(parts) == 5:
+            _, name_header, name, key_header, rest = parts
+            key = rest[:-2]
+            if key_header == _HEADERS[len(key)] and name_header == _HEADERS[len(name)] and rest[-2:] == b"\r\n":
+                return [name, key]
+    elif count == b"*3\r\n":
+        parts = data.split(b"\r\n", 6)
+        if len(parts) == 7:
+            _, name_header, name, key_header, key, value_header, rest = parts
+            value = rest[:-2]
+            if (
+                value_header == _HEADERS[len(value)]
+                and key_header == _HEADERS[len(key)]
+                and name_header == _HEADERS[len(name)]
+                and rest[-2:] == b"\r\n"
+            ):
+                return [name, key, value]
+    return None
 
 
 def _holds_other_type(wire: bytes, joined: bytes) -> bool:

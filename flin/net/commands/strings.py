@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import Live, make_entry
+from flin.engine.sstable import ColdRead
 from flin.errors import CommandError
 from flin.net.arguments import EX, PX, ExpiryUnit, getex_options, positive_expiry, set_options
 from flin.net.commands.table import ALL_KEYS, FIRST_KEY, KEYS_AND_VALUES, Flag, command
+from flin.net.hot_keys import LARGEST_VALUE_BYTES
 from flin.net.numbers import parse_int64
-from flin.net.replies import EMPTY_BULK, OK, ONE, WRONG_TYPE, ZERO, Value, wrong_arity
+from flin.net.replies import EMPTY_BULK, OK, ONE, WRONG_TYPE, ZERO, Reply, Value, wrong_arity
 
 if TYPE_CHECKING:
     from flin.net.context import Context
@@ -34,8 +36,33 @@ def string_at(keyspace: Keyspace, key: bytes) -> tuple[bytes | None, int]:
     return value, expires_at_ms
 
 
+def _get_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
+    """A pipeline of GETs, up to the first that waits for the disk, fails, or is long: `run` counts those."""
+    keyspace = context.keyspace
+    hot = keyspace.hot
+    ready = list(map(hot.young.get, keys))
+    if None not in ready:
+        hot.hits += len(ready)
+        return [reply.data for reply in ready if reply]
+    replies: list[bytes] = []
+    for key, reply in zip(keys, ready, strict=True):
+        if reply is not None:
+            hot.hits += 1
+            replies.append(reply.data)
+            continue
+        try:
+            value = keyspace.bulk(key)
+        except (ColdRead, CommandError):
+            break
+        if type(value) is bytes and len(value) > LARGEST_VALUE_BYTES:
+            break
+        replies.append(value.data if type(value) is Reply else context.session.encode(value))
+    return replies
+
+
 @command(
     "get",
+    batch=_get_many,
     arity=2,
     flags=Flag.READONLY | Flag.FAST,
     keys=FIRST_KEY,
@@ -48,8 +75,14 @@ def get(context: Context, args: list[bytes]) -> Value:
     return context.keyspace.bulk(args[1])
 
 
+def _set_many(context: Context, keys: tuple[bytes, ...], values: tuple[bytes, ...]) -> list[bytes]:
+    context.keyspace.put_values(keys, values)
+    return [OK.data] * len(keys)
+
+
 @command(
     "set",
+    batch=_set_many,
     arity=-3,
     flags=Flag.WRITE | Flag.DENYOOM | Flag.BRIEF,
     keys=FIRST_KEY,
@@ -252,9 +285,7 @@ def msetnx(context: Context, args: list[bytes]) -> Value:
 
 
 def _put_all(keyspace: Keyspace, args: list[bytes]) -> None:
-    put_value = keyspace.put_value
-    for key, value in zip(args[1::2], args[2::2], strict=True):
-        put_value(key, value)
+    keyspace.put_values(args[1::2], args[2::2])
 
 
 @command(

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 Handler: TypeAlias = Callable[["Context", list[bytes]], Value]
 """Takes the session's context and the request, name first; returns a value to encode, or raises CommandError."""
 
+Batch: TypeAlias = Callable[..., list[bytes]]
+"""Runs a pipeline of requests alike in name and length at once: takes the context and a column per argument, returns
+the finished replies of the first so many; the others are run one by one. What raises has changed nothing."""
+
 FindKeys: TypeAlias = Callable[[list[bytes]], list[int]]
 """The positions of the keys in a request whose keys no triple can name."""
 
@@ -88,6 +92,7 @@ class Command:
 
     __slots__ = (
         "arity",
+        "batch",
         "calls",
         "categories",
         "complexity",
@@ -123,11 +128,13 @@ class Command:
         complexity: str,
         summary: str,
         categories: tuple[str, ...] = (),
+        batch: Batch | None = None,
     ) -> None:
         self.name = name  # lower case; "container|subcommand" for a subcommand
         self.handler = handler
         self.arity = arity
         self.minimum = abs(arity)
+        self.batch = batch  # of requests with the minimum of arguments
         self.maximum = arity if arity > 0 else MANY
         self.flags = flags
         self.is_write = bool(flags & Flag.WRITE)
@@ -170,6 +177,7 @@ def command(
     summary: str,
     keys: Keys = NO_KEYS,
     categories: tuple[str, ...] = (),
+    batch: Batch | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare the handler below as this command. arity counts the name; negative: at least so many."""
 
@@ -186,6 +194,7 @@ def command(
                 complexity=complexity,
                 summary=summary,
                 categories=categories,
+                batch=batch,
             )
         )
         return handler

@@ -177,6 +177,23 @@ def test_always_answers_after_the_sync() -> None:
         assert read_to_end(writer) == b"+OK\r\n+OK\r\n"
 
 
+def test_one_sync_answers_everybody_who_wrote_meanwhile() -> None:
+    """Group commit: 256 clients write while the first sync is under way; a second one is enough for all of them."""
+    store = SlowSync()
+    with ServerThread(store, sync="always") as server, server.connect() as first:
+        first.sendall(b"SET first 1\r\n")
+        assert store.begun.wait(PATIENCE_SECONDS)
+        others = [server.connect() for _ in range(256)]
+        for number, sock in enumerate(others):
+            sock.sendall(b"SET k%d 1\r\n" % number)
+        eventually(lambda: server.call(lambda: server.server.services.counters.commands) == 257)
+        store.gate.set()
+        for sock in (first, *others):
+            assert read(sock, 5) == b"+OK\r\n"
+            sock.close()
+        assert store.syncs <= 3, "the first, one for all that came meanwhile, and one for a round that was just ending"
+
+
 def test_a_failed_sync_is_told() -> None:
     store = SlowSync()
     with ServerThread(store, sync="always") as server, server.connect() as writer:

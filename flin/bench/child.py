@@ -1,21 +1,32 @@
 """One measurement in a process of its own: `python -m flin.bench.child TASK`, TASK in JSON, the outcome in JSON.
 
-The harness's own objects (keys, values, batches) are frozen out of the garbage collector before the clock starts.
+Before the clock starts the row runs once over a few keys in a directory of its own, so that nobody pays for first
+imports, for a processor that was asleep and for bytecode that the interpreter has not specialised yet; and the
+harness's own objects (keys, values, batches) are frozen out of the garbage collector.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from time import perf_counter
+from typing import Any, Final
 
 from flin.bench.figures import percentiles
-from flin.bench.row import LOAD, ROWS, Nanoseconds
+from flin.bench.row import LOAD, Nanoseconds, Row
+from flin.bench.rows import ROWS
 from flin.bench.store import import_library, open_store
 from flin.bench.workload import Workload
+
+CHILD_TIMEOUT_SECONDS: Final = 1800.0
+"""Far above what any measurement takes; a store that hangs must not hang the run."""
+
+WARM_UP_KEYS: Final = 500
+"""Some hundred calls: the interpreter specialises a loop within tens."""
 
 
 class ChildError(Exception):
@@ -47,14 +58,22 @@ class Outcome:
         return self.operations / self.seconds
 
 
-def run_in_child(task: Task, timeout: float) -> Outcome:
-    """Run the task in a fresh interpreter."""
-    command = [sys.executable, "-m", "flin.bench.child", json.dumps(asdict(task))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+def call(module: str, task: Any, what: str, timeout: float = CHILD_TIMEOUT_SECONDS) -> dict[str, Any]:
+    """Run a module with a task (a dataclass) in a fresh interpreter; what it prints, read as JSON."""
+    command = [sys.executable, "-m", module, json.dumps(asdict(task))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ChildError(f"{what}: {error}") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise ChildError(f"{task.store} {task.row}: {lines[-1]}")
-    return Outcome(**json.loads(done.stdout))
+        raise ChildError(f"{what}: {lines[-1]}")
+    outcome: dict[str, Any] = json.loads(done.stdout)
+    return outcome
+
+
+def run_in_child(task: Task, timeout: float = CHILD_TIMEOUT_SECONDS) -> Outcome:
+    return Outcome(**call("flin.bench.child", task, f"{task.store} {task.row}", timeout))
 
 
 def perform(task: Task) -> Outcome:
@@ -62,6 +81,7 @@ def perform(task: Task) -> Outcome:
     row = LOAD if task.row == LOAD.name else ROWS[task.row]
     row.uses(workload)
     import_library(task.store)
+    _warm_up(task, row)
     gc.collect()
     gc.freeze()
     started = perf_counter()
@@ -74,6 +94,18 @@ def perform(task: Task) -> Outcome:
     closed = perf_counter()
     latencies = percentiles(spent, 1e-3) if spent else None
     return Outcome(operations, closing - opened, opened - started, closed - closing, latencies)
+
+
+def _warm_up(task: Task, row: Row) -> None:
+    workload = Workload(WARM_UP_KEYS, task.value_bytes)
+    row.uses(workload)
+    directory = f"{task.directory}.warm"
+    store = open_store(task.store, directory, task.memory_bytes, tuned=task.tuned)
+    if row.loaded:
+        LOAD.run(store, workload, None)
+    row.run(store, workload, [] if task.latencies else None)
+    store.close()
+    shutil.rmtree(directory)
 
 
 def main() -> int:

@@ -16,11 +16,12 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
 
-from flin.bench import generator, served
+from flin.bench import comparison, generator, served
+from flin.bench.comparison import OURS, Finding
 from flin.bench.generator import Outcome, Task
 from flin.bench.progress import Progress
 from flin.bench.report import aligned
-from flin.bench.server_process import ServerProcess
+from flin.bench.server_process import ServerError, ServerProcess
 
 COMPACTIONS: Final = 3
 """A run that saw fewer says nothing about compactions."""
@@ -44,6 +45,9 @@ WRITER_SLACK_SECONDS: Final = 5.0
 
 STEPS: Final = 5
 
+P99_RATIO: Final = 3.0
+"""The most that compactions may do to the quiet p99."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -55,6 +59,13 @@ class Settings:
     quiet_seconds: float = 20.0
     busy_seconds: float = 60.0
     rate: float | None = None  # of GETs; half of the peak if None
+
+    def steps(self) -> int:
+        return STEPS
+
+    def seconds(self) -> float:
+        """About: filling, settling and finding the peak first."""
+        return 25 + self.quiet_seconds + self.busy_seconds + WRITER_SLACK_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,7 @@ def run(settings: Settings, scratch: str, progress: Progress) -> Result:
 
 def _measure(settings: Settings, port: int, progress: Progress) -> Result:
     generator.fill(port, settings.count, settings.value_bytes)
-    _settle(port)
+    settle(port)
     progress.step(f"filled with {settings.count:,} keys of {settings.value_bytes} B")
     own = generator.run(_task(settings, port, "closed", PEAK_SECONDS)).rate
     peak, by = (
@@ -113,7 +124,7 @@ def _measure(settings: Settings, port: int, progress: Progress) -> Result:
     return Result(peak, by, rate, quiet, busy, written, compactions, flushes)
 
 
-def _settle(port: int) -> None:
+def settle(port: int) -> None:
     """Wait until the jobs that the filling left behind are done: they would disturb the quiet figures."""
     ends = monotonic() + SETTLE_MAXIMUM_SECONDS
     before: dict[str, int] = {}
@@ -162,6 +173,32 @@ def table(result: Result) -> str:
             f"{result.flushes} flushes; p99 is {result.p99_ratio:.2f} of the quiet one",
         ]
     )
+
+
+def compare(settings: Settings, scratch: str, progress: Progress) -> list[comparison.Result]:
+    """The same as a row of the whole run."""
+    finding = Finding(f"GET at {'half of its peak' if settings.rate is None else f'{settings.rate:,.0f}/s'}")
+    try:
+        result = run(settings, scratch, progress)
+    except (ServerError, generator.UnexpectedReplyError, subprocess.SubprocessError) as error:
+        finding.failures.append(f"{OURS}: {error}")
+        return [finding]
+    quiet, busy = result.quiet.latencies, result.busy.latencies
+    figures = {
+        "GET/s": result.rate,
+        "quiet p99, ms": quiet["p99"],
+        "quiet p99.9, ms": quiet["p99.9"],
+        "compactions beside it": result.compactions,
+        "p99 during compactions, ms": busy["p99"],
+        "p99.9 during compactions, ms": busy["p99.9"],
+        "p99 over the quiet one": result.p99_ratio,
+        "requests without an answer": result.quiet.unanswered + result.busy.unanswered,
+    }
+    finding.add(OURS, figures)
+    finding.at_most("p99 over the quiet one", P99_RATIO)
+    finding.at_least("compactions beside it", COMPACTIONS)
+    finding.at_most("requests without an answer", 0)
+    return [finding]
 
 
 def to_json(result: Result) -> dict[str, Any]:

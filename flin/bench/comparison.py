@@ -1,13 +1,17 @@
-"""The results of a run: rows with every store's rate in every round, and what follows from them."""
+"""The results of a run: rows with every store's rate in every round, and what follows from them.
+
+A `Comparison` is a row of rates; a `Finding` is what a measurement found that is no rate: seconds, bytes, factors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from flin.bench.figures import median_ratio
+from flin.bench.target import Target
 
 OURS: Final = "flin"
 
@@ -22,6 +26,8 @@ class Comparison:
     rates: dict[str, list[float]] = field(default_factory=dict)  # store → operations per second, round by round
     latencies: dict[str, dict[str, float]] = field(default_factory=dict)  # store → {"p50": …, "p99": …, "p99.9": …}
     failures: list[str] = field(default_factory=list)
+    target: Target | None = None
+    published: float | None = None  # a rate that others published for this workload, of unknown hardware
 
     def add(self, store: str, rate: float) -> None:
         self.rates.setdefault(store, []).append(rate)
@@ -37,6 +43,11 @@ class Comparison:
         peers = {name: rates for name, rates in self.rates.items() if name != OURS and len(rates) == len(ours)}
         return median_ratio(ours, peers)
 
+    @property
+    def is_reached(self) -> bool | None:
+        """Whether the target is; None where there is none, or nothing to compare."""
+        return None if self.target is None else self.target.is_reached(self.ratio, self.median_rate(OURS))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "row": self.name,
@@ -44,13 +55,61 @@ class Comparison:
             "operations_per_second": self.rates,
             "median": {store: self.median_rate(store) for store in self.rates},
             "ratio_to_faster_peer": self.ratio,
+            "target": None if self.target is None else str(self.target),
+            "target_is_reached": self.is_reached,
+            "published": self.published,
             "latency_unit": self.unit,
             "latency": self.latencies,
             "failures": self.failures,
         }
 
 
-def store_names(comparisons: Iterable[Comparison]) -> list[str]:
-    """Every store that has a rate, Flin first, then in order of appearance."""
-    seen = dict.fromkeys(name for comparison in comparisons for name in comparison.rates)
+@dataclass(slots=True)
+class Finding:
+    """What a measurement found: figures by name, the unit at its end ("peak MiB"), for every store."""
+
+    name: str
+    figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # figure → store → round by round
+    goals: dict[str, tuple[str, bool]] = field(default_factory=dict)  # figure → what it has to be, whether it is
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, store: str, figures: dict[str, float]) -> None:
+        for name, figure in figures.items():
+            self.figures.setdefault(name, {}).setdefault(store, []).append(figure)
+
+    def median(self, figure: str, store: str = OURS) -> float | None:
+        rounds = self.figures.get(figure, {}).get(store)
+        return median(rounds) if rounds else None
+
+    def at_most(self, figure: str, most: float) -> None:
+        """Set a goal for a figure of Flin's, if that was measured."""
+        found = self.median(figure)
+        if found is not None:
+            self.goals[figure] = (f"at most {most:g}", found <= most)
+
+    def at_least(self, figure: str, least: float) -> None:
+        found = self.median(figure)
+        if found is not None:
+            self.goals[figure] = (f"at least {least:g}", found >= least)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "row": self.name,
+            "figures": self.figures,
+            "goals": {name: {"goal": text, "is_reached": reached} for name, (text, reached) in self.goals.items()},
+            "failures": self.failures,
+        }
+
+
+Result: TypeAlias = Comparison | Finding
+
+
+def store_names(results: Iterable[Result]) -> list[str]:
+    """Every store that has a figure, Flin first, then in order of appearance."""
+    seen: dict[str, None] = {}
+    for result in results:
+        if isinstance(result, Comparison):
+            seen |= dict.fromkeys(result.rates)
+        else:
+            seen |= dict.fromkeys(name for stores in result.figures.values() for name in stores)
     return sorted(seen, key=lambda name: name != OURS)

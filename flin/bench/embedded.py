@@ -13,16 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import TimeoutExpired
-from typing import Final
 
 from flin.bench.child import ChildError, Outcome, Task, run_in_child
 from flin.bench.comparison import Comparison
 from flin.bench.progress import Progress
-from flin.bench.row import LOAD, ROWS, Row
-
-CHILD_TIMEOUT_SECONDS: Final = 1800.0
-"""Far above what any row takes; a store that hangs must not hang the run."""
+from flin.bench.row import LOAD, Row
+from flin.bench.rows import ROWS
+from flin.bench.target import of_embedded
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +33,33 @@ class Settings:
     latencies: bool = True
     tuned: bool = True  # the peers: as a careful user would set them up, else as they come
 
-    def steps(self) -> int:
+    def rows_of(self, value_bytes: int) -> list[Row]:
+        """The rows for one size of values; a row that is for one size only runs with no other."""
         rows = [ROWS[name] for name in self.rows]
-        measurements = sum(self.rounds + (self.latencies and row.per_call) for row in rows)
-        loads = any(row.loaded for row in rows)
-        return len(self.value_sizes) * len(self.stores) * (measurements + loads)
+        general = value_bytes in self.value_sizes
+        return [row for row in rows if row.value_bytes == value_bytes or (general and row.value_bytes is None)]
+
+    def sizes(self) -> list[int]:
+        own = [row.value_bytes for row in map(ROWS.__getitem__, self.rows) if row.value_bytes is not None]
+        return sorted(size for size in {*self.value_sizes, *own} if self.rows_of(size))
+
+    def steps(self) -> int:
+        steps = 0
+        for rows in map(self.rows_of, self.sizes()):
+            steps += sum(self.rounds + (self.latencies and row.per_call) for row in rows)
+            steps += any(row.loaded for row in rows)
+        return steps * len(self.stores)
+
+    def seconds(self) -> float:
+        """About: starting a process and making the keys, then some microseconds per key."""
+        return self.steps() * (0.2 + self.count * 5e-6)
 
 
 def compare(settings: Settings, scratch: str, progress: Progress) -> list[Comparison]:
     """Run every row for every value size; a store that fails in a row is named there and the run goes on."""
     return [
         comparison
-        for value_bytes in settings.value_sizes
+        for value_bytes in settings.sizes()
         for comparison in _Size(settings, scratch, progress, value_bytes).compare()
     ]
 
@@ -60,14 +72,15 @@ class _Size:
         self._scratch = scratch
         self._progress = progress
         self._value_bytes = value_bytes
+        self._rows = settings.rows_of(value_bytes)
         self._loaded: dict[str, Path] = {}
 
     def compare(self) -> Iterator[Comparison]:
         with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=self._scratch) as base:
-            if any(ROWS[name].loaded for name in self._settings.rows):
+            if any(row.loaded for row in self._rows):
                 self._load(Path(base))
-            for name in self._settings.rows:
-                yield self._compare_row(ROWS[name])
+            for row in self._rows:
+                yield self._compare_row(row)
 
     def _load(self, base: Path) -> None:
         for store in self._settings.stores:
@@ -79,7 +92,8 @@ class _Size:
                 del self._loaded[store]
 
     def _compare_row(self, row: Row) -> Comparison:
-        comparison = Comparison(f"{row.name} {size_text(self._value_bytes)}", "µs")
+        name = f"{row.name} {size_text(self._value_bytes)}"
+        comparison = Comparison(name, "µs", target=of_embedded(row.name))
         for _ in range(self._settings.rounds):
             for store in self._settings.stores:
                 outcome = self._measure(comparison, store, row, latencies=False)
@@ -123,8 +137,8 @@ class _Size:
             settings.tuned,
         )
         try:
-            outcome = run_in_child(task, CHILD_TIMEOUT_SECONDS)
-        except (ChildError, TimeoutExpired) as error:
+            outcome = run_in_child(task)
+        except ChildError as error:
             comparison.failures.append(f"{store}: {error}")
             self._progress.step(f"{comparison.name} {store}: failed: {error}")
             return None

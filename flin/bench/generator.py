@@ -4,7 +4,7 @@
 late it was sent: a server that stands still for a second gets a second's worth of bad latencies, not one
 (no coordinated omission). How late the generator itself was is reported beside it. It naps by time.sleep, which
 wakes within 0.1 ms; a poll's timeout would be rounded to 1 ms.
-`closed`: GETs as fast as the answers come, one outstanding per connection: the peak.
+`closed`: GETs as fast as the answers come, one pipeline outstanding per connection: the peak.
 `write`: SETs of random keys at a fixed rate, in pipelines.
 
 It knows the protocol only as far as it needs: fixed-size values, so replies are counted by bytes.
@@ -19,12 +19,13 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from time import perf_counter_ns, sleep
 from typing import Any, Final
 
 from flin.bench.figures import percentiles
-from flin.bench.workload import compressible, key_of
+from flin.bench.workload import KEY_FORMAT, compressible, key_of
+from flin.bench.zipfian import Zipfian, scattered
 
 RECEIVE_BYTES: Final = 1 << 18
 WRITE_PIPELINE: Final = 20
@@ -50,6 +51,8 @@ class Task:
     connections: int = 50
     rate: float = 0.0  # requests per second
     seed: int = 1
+    pipeline: int = 1  # closed: requests per send
+    zipfian: bool = False  # the keys' popularity falls with their rank, else all are alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Outcome:
     unanswered: int
     latencies: dict[str, float]  # milliseconds, from when a request was due
     late: dict[str, float]  # milliseconds from due to sent: the generator's own share
+    hot: dict[str, float] = field(default_factory=dict)  # open and zipfian: the latencies of the most popular keys
 
     @property
     def rate(self) -> float:
@@ -70,7 +74,7 @@ class UnexpectedReplyError(Exception):
 
 
 class Connection:
-    """A socket, and when the requests that wait for a reply were due."""
+    """A socket, and what waits for a reply there: the numbers of requests, or when they were sent."""
 
     def __init__(self, port: int, value_bytes: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -89,15 +93,32 @@ class Connection:
         return replies
 
 
+READY: Final = 1 << 16
+READY_ZIPFIAN: Final = 1 << 18
+"""Ready requests, round and round; more of them where it matters that the rare ones are many."""
+
+HOT_SHARE: Final = 100
+"""The most popular one in so many keys is hot: these get half of all requests."""
+
+
 class Requests:
     """Ready GET requests for random keys, made beforehand so that the hot loops only index."""
 
-    def __init__(self, count: int, seed: int) -> None:
-        generator = random.Random(seed)
-        self.ready = [get_request(key_of(generator.randrange(count))) for _ in range(1 << 16)]
-
-    def __getitem__(self, index: int) -> bytes:
-        return self.ready[index & 0xFFFF]
+    def __init__(self, task: Task) -> None:
+        count = task.count
+        if task.zipfian:
+            zipfian = Zipfian(count, task.seed)
+            ranks = [zipfian.next() for _ in range(READY_ZIPFIAN)]
+            self.hot = [rank * HOT_SHARE < count for rank in ranks]
+            numbers = [scattered(rank, count) for rank in ranks]
+        else:
+            generator = random.Random(task.seed)
+            numbers = [generator.randrange(count) for _ in range(READY)]
+            self.hot = [False] * READY
+        ready = [get_request(key_of(number)) for number in numbers]
+        size = task.pipeline
+        self.ready = [b"".join(ready[start : start + size]) for start in range(0, len(ready), size)]
+        self.size = len(self.ready)
 
 
 def get_request(key: bytes) -> bytes:
@@ -114,17 +135,20 @@ class OpenLoop:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._total = int(task.rate * task.seconds)
-        self._requests = Requests(task.count, task.seed)
+        self._requests = Requests(task)
         self._connections = [Connection(task.port, task.value_bytes) for _ in range(task.connections)]
         self._by_descriptor = {connection.socket.fileno(): connection for connection in self._connections}
         self._poll = select.epoll()
         for descriptor in self._by_descriptor:
             self._poll.register(descriptor, select.EPOLLIN)
         self._latencies: list[int] = []
+        self._hot: list[int] = []
         self._late: list[int] = []
+        self._interval = 1e9 / task.rate
+        self._started = 0
 
     def run(self) -> Outcome:
-        started = last_seen = perf_counter_ns()
+        self._started = started = last_seen = perf_counter_ns()
         while len(self._latencies) < self._total:
             sent = self._send_due(started)
             now = perf_counter_ns()
@@ -137,59 +161,69 @@ class OpenLoop:
         seconds = (perf_counter_ns() - started) / 1e9
         answered = len(self._latencies)
         latencies, late = percentiles(self._latencies, 1e-6), percentiles(self._late, 1e-6)
-        return Outcome(answered, seconds, self._total - answered, latencies, late)
+        hot = percentiles(self._hot, 1e-6) if self._hot else {}
+        return Outcome(answered, seconds, self._total - answered, latencies, late, hot)
 
     def _send_due(self, started: int) -> int:
         """Send what is due, a few at most, so that replies are seen in time."""
-        interval = 1e9 / self._task.rate
+        interval, requests = self._interval, self._requests
         first = sent = len(self._late)
         now = perf_counter_ns()
         limit = min(self._total, first + SEND_BURST, int((now - started) / interval) + 1)
         while sent < limit:
             due = started + int(sent * interval)
             connection = self._connections[sent % len(self._connections)]
-            connection.waiting.append(due)
-            connection.socket.sendall(self._requests[sent])
+            connection.waiting.append(sent)
+            connection.socket.sendall(requests.ready[sent % requests.size])
             self._late.append(perf_counter_ns() - due)
             sent += 1
         return sent - first
 
     def _receive_ready(self) -> int:
         ready = self._poll.poll(0)
-        record = self._latencies.append
+        record, hot = self._latencies.append, self._requests.hot
         for descriptor, _events in ready:
             connection = self._by_descriptor[descriptor]
             replies = connection.receive()
             now = perf_counter_ns()
             for _ in range(replies):
-                record(now - connection.waiting.popleft())
+                number = connection.waiting.popleft()
+                latency = now - self._started - int(number * self._interval)
+                record(latency)
+                if hot[number % len(hot)]:
+                    self._hot.append(latency)
         return len(ready)
 
 
 def run_closed(task: Task) -> Outcome:
-    """One outstanding GET per connection."""
-    requests = Requests(task.count, task.seed)
+    """One outstanding pipeline of GETs per connection; a pipeline's latency is that of its last reply."""
+    requests = Requests(task)
     poll = select.epoll()
     by_descriptor = {}
+    missing: dict[int, int] = {}
     started = perf_counter_ns()
     for index in range(task.connections):
         connection = Connection(task.port, task.value_bytes)
-        by_descriptor[connection.socket.fileno()] = connection
-        poll.register(connection.socket.fileno(), select.EPOLLIN)
+        descriptor = connection.socket.fileno()
+        by_descriptor[descriptor], missing[descriptor] = connection, task.pipeline
+        poll.register(descriptor, select.EPOLLIN)
         connection.waiting.append(perf_counter_ns())
-        connection.socket.sendall(requests[index])
+        connection.socket.sendall(requests.ready[index % requests.size])
     latencies: list[int] = []
     ends = started + int(task.seconds * 1e9)
     now = started
     while now < ends:
         for descriptor, _events in poll.poll(DRAIN_SECONDS):
             connection = by_descriptor[descriptor]
-            if connection.receive():
+            missing[descriptor] -= connection.receive()
+            if not missing[descriptor]:
+                missing[descriptor] = task.pipeline
                 now = perf_counter_ns()
                 latencies.append(now - connection.waiting.popleft())
                 connection.waiting.append(now)
-                connection.socket.sendall(requests[len(latencies)])
-    return Outcome(len(latencies), (now - started) / 1e9, 0, percentiles(latencies, 1e-6), {})
+                connection.socket.sendall(requests.ready[(len(latencies) + task.connections) % requests.size])
+    answered = len(latencies) * task.pipeline
+    return Outcome(answered, (now - started) / 1e9, 0, percentiles(latencies, 1e-6), {})
 
 
 def run_write(task: Task) -> Outcome:
@@ -215,13 +249,13 @@ def run_write(task: Task) -> Outcome:
     return Outcome(written, (now - started) / 1e9, 0, percentiles(latencies, 1e-6), {})
 
 
-def fill(port: int, count: int, value_bytes: int) -> None:
-    """Write every key once, so that no GET misses."""
+def fill(port: int, count: int, value_bytes: int, name: bytes = KEY_FORMAT) -> None:
+    """Write every key once, so that no GET misses; `name` makes the key of a number."""
     generator = random.Random(0)
     values = [compressible(generator, value_bytes) for _ in range(1024)]
     with socket.create_connection(("127.0.0.1", port)) as connection:
         for start in range(0, count, WRITE_PIPELINE):
-            keys = [key_of(number) for number in range(start, min(count, start + WRITE_PIPELINE))]
+            keys = [name % number for number in range(start, min(count, start + WRITE_PIPELINE))]
             connection.sendall(b"".join(set_request(key, generator.choice(values)) for key in keys))
             _expect(connection, b"+OK\r\n" * len(keys))
 

@@ -129,12 +129,12 @@ class _Load:
         """Show the progress of a writing process; its last line."""
         shown = 0
         last: dict[str, float] = {}
-        for last in _lines(process):
+        for last in lines_of(process):
             written = int(last.get("written", 0))
             if written - shown >= count // LOAD_STEPS:
                 shown += count // LOAD_STEPS
                 self._progress.step(f"{self._settings.store} {what}: {written:,} of {count:,} keys")
-        self._check(process)
+        check_ended(self._settings.store, process)
         return last
 
     def _rewrite_and_kill(self) -> int:
@@ -142,12 +142,12 @@ class _Load:
         count = self._settings.count
         process = self._start("rewrite")
         written = 0
-        for line in _lines(process):
+        for line in lines_of(process):
             written = int(line["written"])
             if written >= count * KILL_SHARE:
                 break
         else:
-            self._check(process)
+            check_ended(self._settings.store, process)
             raise LoadError(f"{self._settings.store}: it ended before it could be killed")
         process.kill()
         rest, _ = process.communicate()
@@ -159,19 +159,22 @@ class _Load:
         return written
 
     def _finish(self, process: subprocess.Popen[str]) -> dict[str, float]:
-        lines = list(_lines(process))
-        self._check(process)
+        lines = list(lines_of(process))
+        check_ended(self._settings.store, process)
         self._progress.step(f"{self._settings.store}: reopened in {lines[-1]['seconds']:.3f} s")
         return lines[-1]
 
-    def _check(self, process: subprocess.Popen[str]) -> None:
-        _, errors = process.communicate()
-        if process.returncode:
-            lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
-            raise LoadError(f"{self._settings.store}: {lines[-1]}")
+
+def check_ended(store: str, process: subprocess.Popen[str]) -> None:
+    """Wait for its end; LoadError unless it ended well."""
+    _, errors = process.communicate()
+    if process.returncode:
+        lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
+        raise LoadError(f"{store}: {lines[-1]}")
 
 
-def _lines(process: subprocess.Popen[str]) -> Iterator[dict[str, float]]:
+def lines_of(process: subprocess.Popen[str]) -> Iterator[dict[str, float]]:
+    """What a loader says, line by line."""
     assert process.stdout is not None
     for line in process.stdout:
         yield json.loads(line)

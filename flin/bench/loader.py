@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-from flin.bench.store import import_library, open_store
-from flin.bench.workload import Workload, key_of
+from flin.bench.store import FlinStore, import_library, open_store
+from flin.bench.workload import BATCH_SIZE, Workload, key_of
 
 REPORTS: Final = 100
 """Lines of progress of one writing."""
@@ -27,7 +29,7 @@ STRIDE: Final = 2_654_435_761
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    action: str  # load: write all and close; rewrite: write all again, with other values; reopen: open and read back
+    action: str  # a key of ACTIONS
     store: str
     directory: str
     count: int
@@ -64,6 +66,19 @@ def load(task: Task, *, shift: int, close: bool) -> None:
     say(seconds=seconds, close_seconds=perf_counter() - started - seconds)
 
 
+def fill(task: Task) -> None:
+    """`load` in atomic batches, for those who do not measure it."""
+    values = Workload(task.count, task.value_bytes).values
+    pool, count = len(values), task.count
+    store = open_store(task.store, task.directory, task.memory_bytes)
+    started = perf_counter()
+    for start in range(0, count, BATCH_SIZE):
+        positions = range(start, min(count, start + BATCH_SIZE))
+        store.put_batch([(key_at(position, count), values[position % pool]) for position in positions])
+    store.close()
+    say(seconds=perf_counter() - started)
+
+
 def reopen(task: Task) -> None:
     """Open, answer one get, then read a sample back."""
     values = Workload(task.count, task.value_bytes).values
@@ -79,8 +94,9 @@ def reopen(task: Task) -> None:
         _check(store.get, task, values, generator.randrange(task.count))
     for position in range(max(0, task.written_again - SAMPLE), task.written_again):
         _check(store.get, task, values, position)
+    replayed = store.statistics()["wal"]["replayed_operations"] if isinstance(store, FlinStore) else 0
     store.close()
-    say(seconds=seconds)
+    say(seconds=seconds, replayed=replayed)
 
 
 def _check(get: Any, task: Task, values: list[bytes], position: int) -> None:
@@ -100,14 +116,18 @@ def command_of(task: Task) -> list[str]:
     return [sys.executable, "-m", "flin.bench.loader", json.dumps(asdict(task))]
 
 
+ACTIONS: Final[dict[str, Callable[[Task], None]]] = {
+    "load": partial(load, shift=0, close=True),
+    "fill": fill,
+    "rewrite": partial(load, shift=1, close=False),
+    "reopen": reopen,
+}
+"""Write all and close; the same in batches; write all again, with other values; open and read back."""
+
+
 def main() -> int:
     task = Task(**json.loads(sys.argv[1]))
-    if task.action == "load":
-        load(task, shift=0, close=True)
-    elif task.action == "rewrite":
-        load(task, shift=1, close=False)
-    else:
-        reopen(task)
+    ACTIONS[task.action](task)
     return 0
 
 

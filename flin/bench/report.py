@@ -1,4 +1,4 @@
-"""What a run leaves behind: a table for people, JSON for programs. Pure functions over comparisons."""
+"""What a run leaves behind: tables for people, JSON for programs. Pure functions over results."""
 
 from __future__ import annotations
 
@@ -9,31 +9,71 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import flin
-from flin.bench.comparison import OURS, Comparison, store_names
+from flin.bench.comparison import OURS, Comparison, Finding, Result, store_names
 
 NOTHING: Final = "-"
+REACHED: Final = {True: "yes", False: "no", None: NOTHING}
+
+
+def tables(results: Sequence[Result]) -> str:
+    """The table of the rates, and behind it that of what is no rate."""
+    comparisons = [result for result in results if isinstance(result, Comparison)]
+    findings = [result for result in results if isinstance(result, Finding)]
+    parts = [table(comparisons)] if comparisons else []
+    return "\n\n".join([*parts, found(findings)] if findings else parts)
+
+
+def markdown(parts: Sequence[tuple[str, Sequence[Result]]]) -> str:
+    """A page: where it was measured, and a heading and the tables for each part."""
+    place = machine()
+    where = f"Flin {place['flin']}, CPython {place['python']}, {place['system']}, {place['cpus']} CPUs, {place['at']}."
+    sections = [f"## {name}\n\n{tables(results)}" for name, results in parts]
+    return "\n\n".join(["# Measured", where, *sections]) + "\n"
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
     """Markdown that lines up: rates per store, the ratio, Flin's percentiles and the peers' p99."""
     stores = store_names(comparisons)
-    header = ["operations/s", *stores, "ratio", "p50", "p99", "p99.9", *(f"{name} p99" for name in stores[1:])]
-    return aligned([header, *(_cells(comparison, stores) for comparison in comparisons)])
+    published = any(comparison.published for comparison in comparisons)
+    header = ["operations/s", *stores, *(["published"] if published else []), "ratio", "target", "reached"]
+    header += ["p50", "p99", "p99.9", *(f"{name} p99" for name in stores[1:])]
+    return aligned([header, *(_cells(comparison, stores, published) for comparison in comparisons)])
 
 
-def _cells(comparison: Comparison, stores: list[str]) -> list[str]:
+def _cells(comparison: Comparison, stores: list[str], published: bool) -> list[str]:
     ours = comparison.latencies.get(OURS, {})
     return [
         comparison.name,
         *(_rate(comparison.median_rate(store)) for store in stores),
+        *([_rate(comparison.published)] if published else []),
         NOTHING if comparison.ratio is None else f"{comparison.ratio:.2f}",
+        NOTHING if comparison.target is None else str(comparison.target),
+        REACHED[comparison.is_reached],
         *(_latency(ours.get(name), comparison.unit) for name in ("p50", "p99", "p99.9")),
         *(_latency(comparison.latencies.get(store, {}).get("p99"), comparison.unit) for store in stores[1:]),
     ]
 
 
+def found(findings: Sequence[Finding]) -> str:
+    """One line for each figure of each finding."""
+    stores = store_names(findings)
+    lines = [["found", *stores, "target", "reached"]]
+    for finding in findings:
+        for figure in finding.figures:
+            goal, reached = finding.goals.get(figure, (NOTHING, None))
+            cells = [_figure(finding.median(figure, store)) for store in stores]
+            lines.append([f"{finding.name}: {figure}", *cells, goal, REACHED[reached]])
+    return aligned(lines)
+
+
 def _rate(rate: float | None) -> str:
     return NOTHING if rate is None else f"{rate:,.0f}"
+
+
+def _figure(figure: float | None) -> str:
+    if figure is None:
+        return NOTHING
+    return f"{figure:,.0f}" if abs(figure) >= 1000 or figure == int(figure) else f"{figure:.3g}"
 
 
 def _latency(figure: float | None, unit: str) -> str:

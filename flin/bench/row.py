@@ -47,6 +47,7 @@ class Row:
     run: Callable[[Store, Workload, Nanoseconds | None], int]  # → operations
     per_call: bool  # one call per operation, so that percentiles mean something
     uses: Callable[[Workload], object]  # makes what of the workload the row uses, before its clock starts
+    value_bytes: int | None = None  # the only size of values it is for
 
 
 def _put_all(
@@ -218,7 +219,7 @@ _BATCHES = attrgetter("batches")
 LOAD: Final = Row("load", False, _fill_batch, False, _BATCHES)
 """Writes every key in batches, for the rows that begin with a loaded store. Not a row of the table."""
 
-ROWS: Final[dict[str, Row]] = {
+BASIC_ROWS: Final[dict[str, Row]] = {
     row.name: row
     for row in (
         Row("fillrandom", False, _fill_random, True, _KEYS),

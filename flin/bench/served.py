@@ -11,21 +11,33 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Final
 
+from flin.bench import generator
 from flin.bench.comparison import Comparison
 from flin.bench.embedded import size_text
 from flin.bench.progress import Progress
 from flin.bench.server_process import ServerError, ServerProcess
+from flin.bench.target import of_served
 
 PROGRAM: Final = "redis-benchmark"
 PROGRAM_TIMEOUT_SECONDS: Final = 600.0
 
 REQUESTS_PER_KEY: Final = 10
 """redis-benchmark picks keys at random: after ten times as many SETs as keys, 0.005 % of the keys are missing."""
+
+
+UNIQUE_KEYS: Final = 2_000_000_000
+"""redis-benchmark takes a 32-bit number: of 300,000 keys out of so many 0.01 % come twice."""
+
+KEYS_PER_CONNECTION: Final = 1000
+"""Of a scene with unique keys, that GET asks for."""
+
+WARM_UP_SHARE: Final = 20
+"""One request in so many goes before those that are measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +47,58 @@ class Scene:
     value_bytes: int
     tests: tuple[str, ...]
     requests: int
+    title: str = ""
+    unique: bool = False  # SETs of unique keys, and GETs of some that are there before
+    published: tuple[float, ...] = ()  # requests per second that others published, for each test
 
     def row_name(self, test: str) -> str:
+        if self.title:
+            return f"{self.title} {test.upper()}"
         pipeline = f" pipeline {self.pipeline}" if self.pipeline > 1 else ""
         one = "" if self.connections == 1 else "s"
         return f"{test.upper()} {self.connections} connection{one}{pipeline} {size_text(self.value_bytes)}"
 
 
-SCENES: Final = (
-    Scene(256, 1, 1024, ("set", "get"), 300_000),
-    Scene(64, 16, 100, ("set", "get", "incr"), 1_000_000),
-    Scene(1, 1, 100, ("set", "get"), 30_000),
-    Scene(256, 1, 100, ("mset",), 100_000),
-)
+SCENES: Final = {
+    "plain": Scene(256, 1, 1024, ("set", "get"), 300_000),
+    "pipelined": Scene(64, 16, 100, ("set", "get", "incr"), 1_000_000),
+    "single": Scene(1, 1, 100, ("set", "get"), 30_000),
+    "mset": Scene(256, 1, 100, ("mset",), 100_000),
+}
 """The rows of the full run, with requests for some seconds each."""
 
-QUICK_SCENES: Final = (
-    Scene(256, 1, 1024, ("set", "get"), 60_000),
-    Scene(64, 16, 100, ("set", "get"), 300_000),
+HEADLINE_SCENES: Final = (
+    Scene(256, 1, 1024, ("set", "get"), 300_000, "256 connections, 1,024 B", True, (143_700, 205_100)),
+    Scene(64, 1, 1024, ("set", "get"), 150_000, "64 connections, 1,024 B", True, (129_610, 283_510)),
+    Scene(256, 1, 100, ("mset",), 60_000, "batches of 10, 256 connections", published=(79_200,)),
 )
+"""The workloads whose figures another engine published: 792,000 keys in batches of 10 are 79,200 requests."""
+
+QUICK_SHARE: Final = 6
+"""Of the requests, for a quick run: half a second each."""
+
+
+def quick(scene: Scene) -> Scene:
+    return replace(scene, requests=scene.requests // QUICK_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     servers: tuple[str, ...] = ("flin", "redis-server")
-    scenes: tuple[Scene, ...] = SCENES
+    scenes: tuple[Scene, ...] = tuple(SCENES.values())
     rounds: int = 3
 
     def steps(self) -> int:
         return sum(len(scene.tests) for scene in self.scenes) * self.rounds * len(self.servers)
+
+    def seconds(self) -> float:
+        """About, at 60,000 requests per second, 600,000 with a pipeline and 10,000 of one connection."""
+        each = [
+            len(scene.tests)
+            * (0.7 + scene.requests / (600_000 if scene.pipeline > 1 else min(60_000, 10_000 * scene.connections)))
+            for scene in self.scenes
+        ]
+        return sum(each) * self.rounds * len(self.servers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +118,16 @@ def compare(settings: Settings, scratch: str, progress: Progress) -> list[Compar
 
 
 def _compare_scene(scene: Scene, settings: Settings, scratch: str, progress: Progress) -> list[Comparison]:
-    rows = {test: Comparison(scene.row_name(test), "ms", scene.requests) for test in scene.tests}
+    rows = {
+        test: Comparison(
+            scene.row_name(test),
+            "ms",
+            scene.requests,
+            target=None if scene.title else of_served(test, scene.connections, scene.pipeline),
+            published=scene.published[index] if scene.published else None,
+        )
+        for index, test in enumerate(scene.tests)
+    }
     results: dict[tuple[str, str], list[Result]] = {}
     for _ in range(settings.rounds):
         for server in settings.servers:
@@ -105,7 +149,11 @@ def _run_scene(
     with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
         try:
             with ServerProcess(server, str(Path(parent) / "data")) as process:
+                if scene.unique:
+                    keys = scene.connections * KEYS_PER_CONNECTION
+                    generator.fill(process.port, keys, scene.value_bytes, b"key:%012d")
                 for test in scene.tests:
+                    _run_program(scene, test, process.port, scene.requests // WARM_UP_SHARE)
                     results[test] = measure(scene, test, process.port)
                     progress.step(f"{scene.row_name(test)} {server}: {results[test].rate:,.0f}/s")
         except (ServerError, subprocess.SubprocessError) as error:
@@ -118,11 +166,18 @@ def _run_scene(
 
 def measure(scene: Scene, test: str, port: int) -> Result:
     """One run of redis-benchmark."""
+    return parse(_run_program(scene, test, port, scene.requests))
+
+
+def _run_program(scene: Scene, test: str, port: int, requests: int) -> str:
+    keys = max(1, scene.requests // REQUESTS_PER_KEY)
+    if scene.unique:
+        keys = scene.connections * KEYS_PER_CONNECTION if test == "get" else UNIQUE_KEYS
     options = {
         "-p": port,
         "-t": test,
-        "-n": scene.requests,
-        "-r": max(1, scene.requests // REQUESTS_PER_KEY),
+        "-n": max(1, requests),
+        "-r": keys,
         "-c": scene.connections,
         "-P": scene.pipeline,
         "-d": scene.value_bytes,
@@ -131,7 +186,7 @@ def measure(scene: Scene, test: str, port: int) -> Result:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_SECONDS, check=False)
     if done.returncode:
         raise ServerError(f"{PROGRAM} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-200:]}")
-    return parse(done.stdout)
+    return done.stdout
 
 
 _RATE: Final = re.compile(r"throughput summary: ([\d.]+) requests per second")

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -46,8 +47,16 @@ def free_port() -> int:
 class ServerProcess:
     """Started on entry, ended on exit. What it prints goes to a file beside its directory."""
 
-    def __init__(self, name: str, directory: str, *options: str, port: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: str,
+        *options: str,
+        port: int | None = None,
+        command: Callable[[str, int, str], list[str]] = command_of,
+    ) -> None:
         self.name = name
+        self._command = command
         self.directory = directory
         self.port = free_port() if port is None else port
         self.start_seconds = 0.0  # from the start of the process to its first answer
@@ -64,7 +73,7 @@ class ServerProcess:
         started = time.monotonic()
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                [*command_of(self.name, self.port, self.directory), *self._options],
+                [*self._command(self.name, self.port, self.directory), *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

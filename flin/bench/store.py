@@ -46,10 +46,10 @@ class Store(Protocol):
 
 
 class FlinStore:
-    def __init__(self, path: str, memory_bytes: int, tuned: bool) -> None:
+    def __init__(self, path: str, memory_bytes: int, tuned: bool, shards: int | None = None) -> None:
         import flin.engine
 
-        self._engine = engine = flin.engine.open(path, memory_limit=memory_bytes)
+        self._engine = engine = flin.engine.open(path, memory_limit=memory_bytes, shards=shards)
         self.put = engine.put
         self.get = engine.get
         self.delete = engine.delete
@@ -65,6 +65,9 @@ class FlinStore:
 
     def seek(self, start: bytes, count: int) -> list[Pair]:
         return list(self._engine.scan(start=start, limit=count))
+
+    def statistics(self) -> dict[str, Any]:
+        return self._engine.stats()
 
     def close(self) -> None:
         self._engine.close()

@@ -22,8 +22,11 @@ BATCH_SIZE: Final = 1000
 """Keys of one atomic batch."""
 
 
+KEY_FORMAT: Final = b"%016d"
+
+
 def key_of(number: int) -> bytes:
-    return b"%016d" % number
+    return KEY_FORMAT % number
 
 
 def compressible(generator: random.Random, size: int) -> bytes:

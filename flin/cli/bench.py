@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,13 @@ from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command, positive, size
 
 if TYPE_CHECKING:
-    from flin.bench.comparison import Comparison
+    from flin.bench import plan
 
 SUMMARY = "measure Flin beside its peers, in the same run, in turn"
 DETAILS = """\
 Without a further word: engines inside a Python process (Flin, and rocksdict and plyvel where they are installed) and
-servers (flin serve, and redis-server with its append-only file on, where it and redis-benchmark are installed).
+servers (flin serve, and redis-server with its append-only file on, where it and redis-benchmark are installed), in
+some 30 minutes; with --quick in under two.
 Each measurement has a fresh process and directory; the figure that counts is the median over the rounds of Flin's
 rate over the faster peer's. All have a WAL and no sync per write, unless the row says so; rocksdict and plyvel get
 the same memory and a Bloom filter. Percentiles are of single operations. The table goes to stdout, progress to stderr.
@@ -29,27 +30,27 @@ the same memory and a Bloom filter. Percentiles are of single operations. The ta
   flin bench load         memory, time and files of millions of keys; time to reopen, after kill -9 too"""
 EXAMPLES = """\
   flin bench --quick
-  flin bench --only embedded --rows fillrandom,readrandom --keys 1000000 --rounds 5
-  flin bench --json bench.json --svg bench.svg
+  flin bench --rows fillrandom,ycsb-a,sustained --rounds 5
+  flin bench --json bench.json --svg bench.svg --markdown bench.md
   flin bench compaction
   flin bench load --millions 5 --memory-limit 256mb"""
-
-QUICK_KEYS = 50_000
-QUICK_ROUNDS = 2
 
 
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "bench", run, SUMMARY, DETAILS, EXAMPLES)
     _add_common(parser)
-    parser.add_argument("--quick", action="store_true", help="fewer keys, sizes and rounds: under two minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer keys, sizes, rounds and rows: under two minutes")
     parser.add_argument("--only", choices=("embedded", "served"), help="one of the two parts")
-    parser.add_argument("--rows", metavar="ROW,…", help="embedded rows (default: all)")
-    parser.add_argument("--keys", type=positive, metavar="N", help="keys of the embedded rows (default 200000)")
+    parser.add_argument("--rows", metavar="ROW,…", help="rows to run; an unknown one lists them all (default: all)")
+    parser.add_argument(
+        "--keys", type=positive, metavar="N", help="keys of the embedded rows (default 200000) and of `open`"
+    )
     parser.add_argument("--value-bytes", metavar="N,…", help="value sizes of the embedded rows (default 100,1024)")
     parser.add_argument("--rounds", type=positive, metavar="N", help="rounds (default 3)")
     parser.add_argument("--no-latencies", action="store_true", help="leave out the extra round that times every call")
     parser.add_argument("--peers-as-they-come", action="store_true", help="rocksdict and plyvel with their defaults")
     parser.add_argument("--svg", metavar="FILE", help="draw the ratios")
+    parser.add_argument("--markdown", metavar="FILE", help="write the tables as a page that can be read")
     # Not required: without a further word the rows of the table run.
     more = parser.add_subparsers(title="further measurements", metavar="WHAT")
     _add_compaction(more)
@@ -94,67 +95,63 @@ and bytes, and times a reopen after a clean close and one after kill -9 in the m
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from flin.bench import report
+    from flin.bench import plan, report
+    from flin.bench.comparison import Comparison
+    from flin.bench.progress import Progress
 
-    parts: list[list[Comparison]] = []
-    settings: dict[str, Any] = {}
+    parts = plan.parts(_choice(arguments))
+    progress = Progress(seconds=sum(part.settings.seconds() for part in parts))
     with _scratch(arguments) as scratch:
-        if arguments.only != "served":
-            parts.append(_run_embedded(arguments, scratch, settings))
-        if arguments.only != "embedded":
-            parts.append(_run_served(arguments, scratch, settings))
-    print("\n\n".join(report.table(part) for part in parts if part))
-    comparisons = [comparison for part in parts for comparison in part]
-    _write_json(arguments, report.document("rows", settings, [comparison.to_json() for comparison in comparisons]))
+        progress.say(f"{sum(part.settings.steps() for part in parts)} measurements")
+        results = [(part, part.run(scratch, progress)) for part in parts]
+    print("\n\n".join(f"{part.name}\n\n{report.tables(found)}" for part, found in results))
+    everything = [result for _, found in results for result in found]
+    settings = {part.name: part.to_json() for part, _ in results}
+    _write_json(arguments, report.document("rows", settings, [result.to_json() for result in everything]))
     if arguments.svg:
         from flin.bench import picture
 
-        Path(arguments.svg).write_text(picture.svg(comparisons))
-    failures = [failure for comparison in comparisons for failure in comparison.failures]
+        Path(arguments.svg).write_text(picture.svg([result for result in everything if isinstance(result, Comparison)]))
+    if arguments.markdown:
+        Path(arguments.markdown).write_text(report.markdown([(part.name, found) for part, found in results]))
+    failures = [failure for result in everything for failure in result.failures]
     for failure in failures:
         _say(failure)
     return exit_code.PROBLEMS if failures else exit_code.OK
 
 
-def _run_embedded(arguments: argparse.Namespace, scratch: str, settings: dict[str, Any]) -> list[Comparison]:
-    from flin.bench import embedded, store
-    from flin.bench.progress import Progress
-    from flin.bench.row import ROWS
+def _choice(arguments: argparse.Namespace) -> plan.Choice:
+    from flin.bench import plan, served, server_process, store
 
-    defaults = embedded.Settings()
-    names = [name for name in store.STORES if name not in _names(arguments.without)]
-    quick = arguments.quick
-    chosen = embedded.Settings(
-        stores=_installed(names, store.is_installed),
-        rows=_known(_names(arguments.rows), tuple(ROWS), "row"),
-        value_sizes=_sizes(arguments.value_bytes) or ((100,) if quick else (100, 1024)),
-        count=arguments.keys or (QUICK_KEYS if quick else defaults.count),
-        rounds=arguments.rounds or (QUICK_ROUNDS if quick else defaults.rounds),
-        memory_bytes=arguments.memory_limit or defaults.memory_bytes,
+    without = _names(arguments.without)
+    choice = plan.Choice(
+        stores=tuple(name for name in store.STORES if name not in without),
+        servers=tuple(name for name in server_process.SERVERS if name not in without),
+        rows=_known(_names(arguments.rows), plan.ALL_ROWS, "row") if arguments.rows else (),
+        only=arguments.only,
+        quick=arguments.quick,
+        count=arguments.keys,
+        value_sizes=_sizes(arguments.value_bytes),
+        rounds=arguments.rounds,
+        memory_bytes=arguments.memory_limit,
         latencies=not arguments.no_latencies,
         tuned=not arguments.peers_as_they_come,
     )
-    settings["embedded"] = asdict(chosen)
-    return embedded.compare(chosen, scratch, Progress(chosen.steps()))
-
-
-def _run_served(arguments: argparse.Namespace, scratch: str, settings: dict[str, Any]) -> list[Comparison]:
-    from flin.bench import served, server_process
-    from flin.bench.progress import Progress
-
-    if not served.is_available():
-        _say(f"{served.PROGRAM} is not installed (Debian: apt install redis-tools): the served rows are left out")
-        return []
-    defaults = served.Settings()
-    names = [name for name in server_process.SERVERS if name not in _names(arguments.without)]
-    quick = arguments.quick
-    chosen = served.Settings(
-        servers=_installed(names, server_process.is_installed),
-        scenes=served.QUICK_SCENES if quick else served.SCENES,
-        rounds=arguments.rounds or (QUICK_ROUNDS if quick else defaults.rounds),
-    )
-    settings["served"] = asdict(chosen)
-    return served.compare(chosen, scratch, Progress(chosen.steps()))
+    rows = choice.chosen()
+    if not rows:
+        raise UsageError(f"there is no row {arguments.rows} among those of --only {arguments.only}")
+    if any(row in plan.EMBEDDED_ROWS for row in rows):
+        choice = replace(choice, stores=_installed(choice.stores, store.is_installed))
+    if any(row in plan.NEED_REDIS_BENCHMARK for row in rows):
+        if served.is_available():
+            return replace(choice, servers=_installed(choice.servers, server_process.is_installed))
+        left_out = [row for row in rows if row in plan.NEED_REDIS_BENCHMARK]
+        _say(f"{served.PROGRAM} is not installed (Debian: apt install redis-tools): left out: {', '.join(left_out)}")
+        rest = tuple(row for row in rows if row not in left_out)
+        if not rest:
+            raise UsageError("nothing is left to be measured")
+        choice = replace(choice, rows=rest)
+    return choice
 
 
 def run_compaction(arguments: argparse.Namespace) -> int:

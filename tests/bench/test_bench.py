@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,44 +20,13 @@ from flin.bench.child import ChildError, Task, perform, run_in_child
 from flin.bench.comparison import Comparison, store_names
 from flin.bench.figures import median_ratio, percentile, percentiles
 from flin.bench.progress import Progress
-from flin.bench.row import LOAD, ROWS, Row, WrongAnswerError
+from flin.bench.row import LOAD, Row, WrongAnswerError
+from flin.bench.rows import ROWS
 from flin.bench.server_process import SERVERS, ServerError, ServerProcess, command_of
+from flin.bench.target import Target
 from flin.bench.workload import Workload
 from flin.cli.main import main
-
-
-class DictStore:
-    """A store in memory; `lose` drops every so many-th put."""
-
-    def __init__(self, lose: int = 0) -> None:
-        self._data: dict[bytes, bytes] = {}
-        self._lose = lose
-        self._puts = 0
-        self.get = self._data.get
-
-    def put(self, key: bytes, value: bytes) -> None:
-        self._puts += 1
-        if not self._lose or self._puts % self._lose:
-            self._data[key] = value
-
-    put_synced = put
-
-    def delete(self, key: bytes) -> None:
-        self._data.pop(key, None)
-
-    def put_batch(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        for key, value in pairs:
-            self.put(key, value)
-
-    def scan(self, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted(self._data.items(), reverse=reverse))
-
-    def seek(self, start: bytes, count: int) -> list[tuple[bytes, bytes]]:
-        return sorted(item for item in self._data.items() if item[0] >= start)[:count]
-
-    def close(self) -> None:
-        self._data = {}
-
+from tests.bench.dict_store import DictStore
 
 # Figures.
 
@@ -195,7 +164,7 @@ def test_rows_are_compared_in_turn(tmp_path: Path) -> None:
 
 
 def test_a_store_that_fails_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(task: Task, timeout: float) -> None:
+    def fail(task: Task) -> None:
         raise ChildError(f"{task.store}: broken")
 
     monkeypatch.setattr(embedded, "run_in_child", fail)
@@ -211,7 +180,7 @@ def test_a_store_that_fails_does_not_end_the_run(tmp_path: Path, monkeypatch: py
 
 
 def comparisons() -> list[Comparison]:
-    row = Comparison("fillrandom 100 B", "µs", 1000)
+    row = Comparison("fillrandom 100 B", "µs", 1000, target=Target(2))
     row.add("rocksdict", 200_000.0)
     row.add("flin", 300_000.0)
     row.latencies["flin"] = {"p50": 1.234, "p99": 12.34, "p99.9": 1234.5, "max": 2000.0}
@@ -222,8 +191,10 @@ def test_the_table() -> None:
     assert store_names(comparisons()) == ["flin", "rocksdict"]
     text = report.table(comparisons())
     assert len({len(line) for line in text.splitlines()}) == 1
-    assert "| fillrandom 100 B | 300,000 |   200,000 |  1.50 | 1.23 µs | 12.3 µs | 1,234.5 µs |" in text
-    assert text.splitlines()[-1].count(" - ") == 7
+    cells = [cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]]
+    assert cells[:6] == ["fillrandom 100 B", "300,000", "200,000", "1.50", "2", "no"]
+    assert cells[6:] == ["1.23 µs", "12.3 µs", "1,234.5 µs", "-"]
+    assert text.splitlines()[-1].count(" - ") == 9
 
 
 def test_the_document_is_json() -> None:
@@ -421,7 +392,7 @@ def test_bench_names_what_is_missing(
 ) -> None:
     monkeypatch.setattr(store, "is_installed", lambda name: name == "flin")
     monkeypatch.setattr(served, "is_available", lambda: False)
-    assert main(["bench", "--rows", "fillseq", "--keys", "10", "--rounds", "1", "--value-bytes", "9"]) == 0
+    assert main(["bench", "--rows", "fillseq,plain", "--keys", "10", "--rounds", "1", "--value-bytes", "9"]) == 0
     errors = capsys.readouterr().err
     assert "flin bench: rocksdict is not installed: left out\n" in errors
     assert "flin bench: plyvel is not installed: left out\n" in errors

@@ -1,0 +1,147 @@
+"""The time to the first answer of a large database: after a clean close, and after kill -9 in the middle of writing.
+
+Each store loads once per size, in batches. Then, round by round and in turn, a fresh process opens it, answers one get
+and reads a sample back; and after that another one writes keys again, is killed, and a fresh one opens what is left.
+The operating system's cache is warm, for all alike: only the administrator may empty it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from flin.bench import loader
+from flin.bench.comparison import OURS, Finding, Result
+from flin.bench.load import LoadError, check_ended, lines_of
+from flin.bench.progress import Progress
+
+OPEN_SECONDS: Final = 0.1
+RECOVERY_SECONDS_PER_GB: Final = 5.0
+"""Of live WAL."""
+
+REWRITTEN_SHARE: Final = 10
+"""Before the kill one key in ten is written again, and no more than this:"""
+
+REWRITTEN_MAXIMUM: Final = 300_000
+
+SECONDS: Final = "seconds"
+PER_GB: Final = "seconds per GB of live WAL"
+
+_Attempt: TypeAlias = Callable[[str, str], str]
+"""Of a store and a directory; what came of it, for the progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    stores: tuple[str, ...] = ("flin", "rocksdict", "plyvel")
+    counts: tuple[int, ...] = (1_000_000, 10_000_000)
+    value_bytes: int = 100
+    memory_bytes: int = 256 << 20
+    rounds: int = 3
+
+    def steps(self) -> int:
+        return len(self.counts) * len(self.stores) * (1 + 2 * self.rounds)
+
+    def seconds(self) -> float:
+        """About: loading, then for each round two opens and the writing before a kill."""
+        again = [min(REWRITTEN_MAXIMUM, count // REWRITTEN_SHARE) for count in self.counts]
+        rounds = sum(self.rounds * (0.8 + count * 8e-6) for count in again)
+        return len(self.stores) * (0.5 + sum(self.counts) * 7e-6 + rounds)
+
+
+def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result]:
+    return [finding for count in settings.counts for finding in _Size(settings, count, progress).compare(scratch)]
+
+
+class _Size:
+    """One number of keys."""
+
+    def __init__(self, settings: Settings, count: int, progress: Progress) -> None:
+        self._settings = settings
+        self._count = count
+        self._progress = progress
+        self._clean = Finding(f"open {count:,} keys, closed")
+        self._killed = Finding(f"open {count:,} keys, killed")
+
+    def compare(self, scratch: str) -> list[Result]:
+        with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
+            loaded = [store for store in self._settings.stores if self._attempt(store, parent, self._load)]
+            for attempt in (self._reopen, self._kill):
+                for _ in range(self._settings.rounds):
+                    for store in loaded:
+                        self._attempt(store, parent, attempt)
+        self._clean.at_most(SECONDS, OPEN_SECONDS)
+        self._killed.at_most(PER_GB, RECOVERY_SECONDS_PER_GB)
+        return [self._clean, self._killed]
+
+    def _attempt(self, store: str, parent: str, attempt: _Attempt) -> bool:
+        try:
+            text = attempt(store, str(Path(parent) / store))
+        except LoadError as error:
+            self._killed.failures.append(str(error))
+            self._progress.step(f"{self._count:,} keys {store}: failed: {error}")
+            return False
+        self._progress.step(f"{self._count:,} keys {store}: {text}")
+        return True
+
+    def _load(self, store: str, directory: str) -> str:
+        with self._process("fill", store, directory) as process:
+            for line in lines_of(process):
+                seconds = line.get("seconds", 0.0)
+            check_ended(store, process)
+        return f"loaded in {seconds:.1f} s"
+
+    def _reopen(self, store: str, directory: str) -> str:
+        seconds, _ = self._opened(store, directory, 0)
+        self._clean.add(store, {SECONDS: seconds})
+        return f"open after {seconds:.3f} s"
+
+    def _kill(self, store: str, directory: str) -> str:
+        wanted = min(REWRITTEN_MAXIMUM, self._count // REWRITTEN_SHARE)
+        written = 0
+        with self._process("rewrite", store, directory) as process:
+            for line in lines_of(process):
+                written = int(line["written"])
+                if written >= wanted:
+                    break
+            else:
+                check_ended(store, process)
+                raise LoadError(f"{store}: it ended before it could be killed")
+        seconds, replayed = self._opened(store, directory, written)
+        figures = {SECONDS: seconds}
+        if store == OURS:
+            # Keys and values alone: segments may be longer than what is in them.
+            live_bytes = max(1, replayed) * (16 + self._settings.value_bytes)
+            figures |= {"live WAL, MiB": live_bytes / (1 << 20), PER_GB: seconds / (live_bytes / 1e9)}
+        self._killed.add(store, figures)
+        return f"killed after {written:,} keys, open after {seconds:.3f} s"
+
+    def _opened(self, store: str, directory: str, written_again: int) -> tuple[float, int]:
+        """Seconds to the first answer, and operations that were replayed."""
+        with self._process("reopen", store, directory, written_again) as process:
+            lines = list(lines_of(process))
+            check_ended(store, process)
+        return lines[-1]["seconds"], int(lines[-1]["replayed"])
+
+    @contextmanager
+    def _process(
+        self, action: str, store: str, directory: str, written_again: int = 0
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Killed at the end, if it has not ended by then."""
+        settings = self._settings
+        task = loader.Task(
+            action, store, directory, self._count, settings.value_bytes, settings.memory_bytes, written_again
+        )
+        command = loader.command_of(task)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()

@@ -1,0 +1,57 @@
+"""What processes use, as /proc shows it (Linux): CPU time, bytes written; and when a store's background is quiet."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final
+
+from flin.bench.memory import descendants
+
+LOOK_SECONDS: Final = 0.25
+QUIET_LOOKS: Final = 3
+"""Nothing ran for three looks in a row: between two jobs of a background there are some milliseconds."""
+
+QUIET_SHARE: Final = 0.04
+"""Of one core: threads that only wake up to look at a clock use less."""
+
+_TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of a process and everything it started that still runs."""
+    return sum(map(_own_cpu_seconds, descendants(pid)))
+
+
+def _own_cpu_seconds(pid: int) -> float:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return 0.0
+    # The name of the program, in parentheses, may hold spaces; user and system time are the 12th and 13th behind it.
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def written_bytes() -> int:
+    """Bytes that this process and its children that have ended gave to the disk, whatever became of them later."""
+    matched = re.search(r"^write_bytes: (\d+)$", Path("/proc/self/io").read_text(), re.MULTILINE)
+    return int(matched[1]) if matched else 0
+
+
+def wait_until_quiet(pid: int, seconds: float, idle: Callable[[], bool] = lambda: True) -> float:
+    """Wait until the processes have nothing to do and `idle` agrees; how long they had, at most so many seconds."""
+    began = quiet_since = monotonic()
+    looks, before = 0, cpu_seconds(pid)
+    while looks < QUIET_LOOKS and monotonic() - began < seconds:
+        sleep(LOOK_SECONDS)
+        now = cpu_seconds(pid)
+        if now - before > QUIET_SHARE * LOOK_SECONDS or not idle():
+            looks, quiet_since = 0, monotonic()
+        else:
+            looks += 1
+        before = now
+    return quiet_since - began

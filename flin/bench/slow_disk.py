@@ -1,0 +1,39 @@
+"""A Flin server whose every sync takes some milliseconds more: `python -m flin.bench.slow_disk MS DIRECTORY PORT`.
+
+The delay stands in for a disk. It is put around the operating system's calls in this process, so that the server runs
+as it is, through the very code that a user's runs through; what it does while it waits is what is measured. The helper
+process has its own, undelayed calls: nobody waits for what it syncs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flin.net.config import ServerOptions
+from flin.net.server import serve
+
+
+def delayed(sync: Callable[[Any], None], seconds: float) -> Callable[[Any], None]:
+    """Like a disk's, the wait is one without the interpreter's lock."""
+
+    def slow(descriptor: Any) -> None:
+        time.sleep(seconds)
+        sync(descriptor)
+
+    return slow
+
+
+def main() -> int:
+    milliseconds, directory, port = sys.argv[1:]
+    seconds = float(milliseconds) / 1000
+    for name in ("fsync", "fdatasync"):
+        setattr(os, name, delayed(getattr(os, name), seconds))
+    return serve(ServerOptions(port=int(port), dir=directory, sync="always"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

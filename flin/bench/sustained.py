@@ -1,0 +1,145 @@
+"""Writing that does not end: ten times what the memtables hold, until the background has nothing left to do.
+
+A short fill measures memory; here the flushes and merges that it owes count too. Each store writes in a fresh process
+(`python -m flin.bench.sustained TASK`) and directory, in turn. Bytes written are what the kernel counts for all of a
+store's processes, WAL included, so they compare; Flin's own figure counts tables alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from flin.bench.child import ChildError, call
+from flin.bench.comparison import Comparison, Finding, Result
+from flin.bench.load import disk_use
+from flin.bench.loader import key_at
+from flin.bench.memory import MemorySampler, is_supported
+from flin.bench.processes import wait_until_quiet, written_bytes
+from flin.bench.progress import Progress
+from flin.bench.store import FlinStore, Store, import_library, open_store
+from flin.bench.target import SUSTAINED
+from flin.bench.workload import Workload
+
+TIMES: Final = 10
+"""The memtables' size that is written."""
+
+MEMTABLE_SHARE: Final = 3 / 8
+"""Of the memory limit: Flin's three generations; a peer has two of a quarter."""
+
+QUIET_SECONDS: Final = 300.0
+"""How long to wait for the background at most."""
+
+WRITE_AMPLIFICATION: Final = 6.0
+"""The most that Flin may write to tables per byte that it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    stores: tuple[str, ...] = ("flin", "rocksdict", "plyvel")
+    memory_bytes: int = 64 << 20
+    value_bytes: int = 100
+    rounds: int = 3
+
+    @property
+    def count(self) -> int:
+        return max(1, int(TIMES * MEMTABLE_SHARE * self.memory_bytes) // (16 + self.value_bytes))
+
+    def steps(self) -> int:
+        return self.rounds * len(self.stores)
+
+    def seconds(self) -> float:
+        return self.steps() * (2 + self.count * 7e-6)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    store: str
+    directory: str
+    count: int
+    value_bytes: int
+    memory_bytes: int
+
+
+def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result]:
+    name = f"sustained {settings.count:,} keys of {settings.value_bytes} B, {settings.memory_bytes >> 20} MiB"
+    rates = Comparison(name, "µs", settings.count, target=SUSTAINED)
+    finding = Finding("sustained")
+    for _ in range(settings.rounds):
+        for store in settings.stores:
+            with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
+                task = Task(
+                    store, str(Path(parent) / "data"), settings.count, settings.value_bytes, settings.memory_bytes
+                )
+                try:
+                    figures = call("flin.bench.sustained", task, f"{store} sustained")
+                except ChildError as error:
+                    rates.failures.append(f"{store}: {error}")
+                    progress.step(f"sustained {store}: failed: {error}")
+                    continue
+            rates.add(store, figures.pop("rate"))
+            finding.add(store, figures)
+            progress.step(f"sustained {store}: {rates.rates[store][-1]:,.0f}/s")
+    finding.at_most("tables written per byte given", WRITE_AMPLIFICATION)
+    return [rates, finding]
+
+
+def perform(task: Task) -> dict[str, float]:
+    """Memory is sampled in this process: what it holds itself, a pool of values, is some hundred KiB."""
+    values = Workload(task.count, task.value_bytes).values
+    pool, count = len(values), task.count
+    import_library(task.store)
+    sampler = MemorySampler(os.getpid()) if is_supported() else None
+    written_before = written_bytes() if sampler else 0
+    with sampler or nullcontext():
+        store = open_store(task.store, task.directory, task.memory_bytes)
+        put = store.put
+        started = perf_counter()
+        for position in range(count):
+            put(key_at(position, count), values[position % pool])
+        filled = perf_counter()
+        waited = wait_until_quiet(os.getpid(), QUIET_SECONDS) if sampler else 0.0
+        _, disk_bytes = disk_use(task.directory)
+        own = _own_figures(store)
+        store.close()
+    given = count * (16 + task.value_bytes)
+    figures = {
+        "rate": count / (filled - started + waited),
+        "puts alone, thousand/s": count / (filled - started) / 1000,
+        "background, seconds after the last put": waited,
+        "on disk per byte given": disk_bytes / given,
+    }
+    if sampler:
+        # The helper has ended by now, so the kernel has added what it wrote to what this process wrote.
+        figures["written per byte given, WAL and all"] = (written_bytes() - written_before) / given
+        figures["peak memory of all processes, MiB"] = sampler.peak_bytes / (1 << 20)
+    return figures | own
+
+
+def _own_figures(store: Store) -> dict[str, float]:
+    """What only Flin tells of itself."""
+    if not isinstance(store, FlinStore):
+        return {}
+    statistics: dict[str, Any] = store.statistics()
+    background = statistics["background"]
+    return {
+        "background, µs per key and job": background["microseconds_per_key"],
+        "tables written per byte given": background["write_amplification"],
+        "writers held back, seconds": statistics["stall"]["seconds"],
+    }
+
+
+def main() -> int:
+    print(json.dumps(perform(Task(**json.loads(sys.argv[1])))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The parts of a whole run, each tiny: the form of the results, and that the answers were right."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+
+from flin.bench import beyond_memory, headline, memory, opening, processes, report, slow_sync, sustained
+from flin.bench.comparison import Comparison, Finding
+from flin.bench.progress import Progress
+from flin.bench.row import WrongAnswerError
+from flin.bench.slow_disk import delayed
+from tests.bench.dict_store import DictStore
+
+needs_proc = pytest.mark.skipif(not memory.is_supported(), reason="needs /proc")
+
+
+def quiet_progress(steps: int) -> Progress:
+    return Progress(steps, io.StringIO())
+
+
+def test_sustained(tmp_path: Path) -> None:
+    settings = sustained.Settings(("flin",), memory_bytes=1 << 20, value_bytes=50, rounds=1)
+    assert settings.count * 66 == pytest.approx(10 * (3 << 20) / 8, rel=0.01)
+    progress = quiet_progress(settings.steps())
+    rates, finding = sustained.compare(settings, str(tmp_path), progress)
+    assert isinstance(rates, Comparison)
+    assert isinstance(finding, Finding)
+    assert rates.failures == []
+    assert rates.rates["flin"][0] > 0
+    assert finding.median("tables written per byte given") is not None
+    if memory.is_supported():
+        assert 5 < (finding.median("peak memory of all processes, MiB") or 0) < 500
+        assert (finding.median("on disk per byte given") or 0) > 0.2
+    assert progress.done == settings.steps()
+    assert not list(tmp_path.iterdir())
+
+
+@needs_proc
+def test_quiet_is_when_nothing_runs() -> None:
+    asked = []
+
+    def idle() -> bool:
+        asked.append(True)
+        return len(asked) > 1
+
+    waited = processes.wait_until_quiet(os.getpid(), 30, idle)
+    assert 0 < waited < 30
+    assert processes.cpu_seconds(os.getpid()) > 0
+    assert processes.cpu_seconds(2**22 + 1) == 0
+    assert processes.written_bytes() >= 0
+
+
+def test_opening_after_a_close_and_a_kill(tmp_path: Path) -> None:
+    settings = opening.Settings(("flin",), counts=(20_000,), value_bytes=40, memory_bytes=16 << 20, rounds=2)
+    progress = quiet_progress(settings.steps())
+    clean, killed = opening.compare(settings, str(tmp_path), progress)
+    assert isinstance(clean, Finding)
+    assert isinstance(killed, Finding)
+    assert killed.failures == []
+    assert len(clean.figures[opening.SECONDS]["flin"]) == len(killed.figures[opening.SECONDS]["flin"]) == 2
+    assert (killed.median("live WAL, MiB") or 0) > 0.05
+    assert set(clean.goals) == {opening.SECONDS}
+    assert progress.done == settings.steps() == 5
+    assert not list(tmp_path.iterdir())
+
+
+def test_headline_workloads_with_threads(tmp_path: Path) -> None:
+    settings = headline.Settings(("flin",), seconds_each=0.05, loaded=200, value_bytes=20, rounds=1)
+    rows = headline.compare(settings, str(tmp_path), quiet_progress(settings.steps()))
+    for row, scene in zip(rows, headline.SCENES, strict=True):
+        assert isinstance(row, Comparison)
+        assert row.failures == []
+        assert row.published == scene.published
+        assert row.rates["flin"][0] > 0
+    assert "published" in report.tables(rows)
+
+
+@pytest.mark.parametrize("action", ["get", "mix"])
+def test_a_thread_that_finds_nothing_says_so(action: str) -> None:
+    task = headline.Task("flin", "", action, 1, 1, 1.0, 10, 10, 1 << 20)
+    with pytest.raises(WrongAnswerError):
+        headline.ACTIONS[action](DictStore(), task, 0, b"value", perf_counter() + 0.01)
+
+
+def test_deleting_ends_with_the_keys() -> None:
+    task = headline.Task("flin", "", "delete", 1, 1, 1.0, 150, 10, 1 << 20)
+    assert headline.ACTIONS["delete"](DictStore(), task, 0, b"", float("inf")) == 150
+
+
+def test_a_delayed_sync_waits_then_syncs() -> None:
+    synced: list[int] = []
+    delayed(synced.append, 0.0)(7)
+    assert synced == [7]
+
+
+def test_always_on_a_slow_disk(tmp_path: Path, needs_tool: Callable[[str], str]) -> None:
+    needs_tool("redis-benchmark")
+    settings = slow_sync.Settings(seconds_each=0.3, rounds=1)
+    progress = quiet_progress(settings.steps())
+    (finding,) = slow_sync.compare(settings, str(tmp_path), progress)
+    assert isinstance(finding, Finding)
+    assert finding.failures == []
+    assert (finding.median("SET p50, ms") or 0) >= slow_sync.SYNC_MS
+    assert (finding.median("SETs that share a sync") or 0) > 1
+    assert set(finding.goals) == {slow_sync.WRITES, "GET p99 beside them, ms"}
+    assert progress.done == settings.steps()
+
+
+def test_beyond_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flin.bench.compaction.SETTLE_SECONDS", 0.1)
+    settings = beyond_memory.Settings(memory_bytes=16 << 20, value_bytes=8192, seconds_each=0.2, rounds=1)
+    assert settings.count * 8192 == 3 * (16 << 20)
+    progress = quiet_progress(settings.steps())
+    (finding,) = beyond_memory.compare(settings, str(tmp_path), progress)
+    assert isinstance(finding, Finding)
+    assert finding.failures == []
+    assert (finding.median("GET rate over that in memory") or 0) > 0
+    assert len(finding.goals) == 2
+    assert progress.done == settings.steps()
+    document = json.loads(json.dumps(finding.to_json()))
+    assert document["goals"]["GET rate over that in memory"]["goal"] == "at least 0.25"

@@ -1,0 +1,70 @@
+"""What a run consists of, for what was asked and what is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flin.bench import plan, served
+from flin.bench.plan import Choice
+
+ALL = Choice(("flin", "rocksdict"), ("flin", "redis-server"))
+
+
+def names(choice: Choice) -> list[str]:
+    return [part.name for part in plan.parts(choice)]
+
+
+def test_a_full_run_has_every_part() -> None:
+    whole = names(ALL)
+    assert whole[0] == "embedded"
+    assert {"sustained", "open", "headline", "served", "headline-served", "compaction"} < set(whole)
+    assert {"beyond-memory", "slow-sync"} < set(whole)
+    assert len(set(whole)) == len(whole) == len(plan._PARTS)
+
+
+def test_a_quick_run_takes_minutes_not_hours() -> None:
+    quick, full = (sum(part.settings.seconds() for part in plan.parts(choice)) for choice in (_quick(), ALL))
+    assert quick < 120
+    assert quick * 5 < full < 3600
+    assert "compaction" not in names(_quick())
+
+
+@pytest.mark.parametrize(
+    ("rows", "parts"),
+    [
+        (("fillseq",), ["embedded"]),
+        (("ycsb-a", "open"), ["embedded", "open"]),
+        (("plain",), ["served"]),
+        (("compaction", "slow-sync"), ["compaction", "slow-sync"]),
+    ],
+)
+def test_rows_choose_parts(rows: tuple[str, ...], parts: list[str]) -> None:
+    assert names(replace(ALL, rows=rows)) == parts
+    assert names(replace(_quick(), rows=rows)) == parts
+
+
+def test_only_one_of_the_two_sides() -> None:
+    assert names(replace(ALL, only="embedded")) == ["embedded", "sustained", "open", "headline"]
+    assert names(replace(ALL, only="served", rows=("fillseq",))) == []
+
+
+def test_what_was_asked_for_counts() -> None:
+    asked = replace(ALL, count=500, rounds=2, memory_bytes=8 << 20, value_sizes=(7,), latencies=False)
+    by_name = {part.name: part.settings for part in plan.parts(asked)}
+    embedded = by_name["embedded"]
+    assert (embedded.count, embedded.rounds, embedded.memory_bytes) == (500, 2, 8 << 20)
+    assert embedded.sizes() == [7, 1024]  # YCSB has its own
+    assert [row.name for row in embedded.rows_of(1024)] == [f"ycsb-{letter}" for letter in "abcdef"]
+    assert by_name["open"].counts == (500,)
+    assert all(settings.rounds == 2 for name, settings in by_name.items() if name != "compaction")
+
+
+def test_quick_scenes_are_the_same_scenes() -> None:
+    scene = served.SCENES["plain"]
+    assert replace(served.quick(scene), requests=scene.requests) == scene
+
+
+def _quick() -> Choice:
+    return replace(ALL, stores=("flin", "rocksdict", "plyvel"), quick=True)

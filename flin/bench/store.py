@@ -66,6 +66,9 @@ class FlinStore:
     def seek(self, start: bytes, count: int) -> list[Pair]:
         return list(self._engine.scan(start=start, limit=count))
 
+    def flush(self) -> None:
+        self._engine.flush()
+
     def statistics(self) -> dict[str, Any]:
         return self._engine.stats()
 

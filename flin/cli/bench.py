@@ -27,6 +27,7 @@ rate over the faster peer's. All have a WAL and no sync per write, unless the ro
 the same memory and a Bloom filter. Percentiles are of single operations. The table goes to stdout, progress to stderr.
 
   flin bench compaction   the latency of GETs while compactions run
+  flin bench curves       what an operation costs as keys, shards, values, connections grow, as pictures
   flin bench load         memory, time and files of millions of keys; time to reopen, after kill -9 too"""
 EXAMPLES = """\
   flin bench --quick
@@ -54,6 +55,7 @@ def add_parser(commands: Commands) -> None:
     # Not required: without a further word the rows of the table run.
     more = parser.add_subparsers(title="further measurements", metavar="WHAT")
     _add_compaction(more)
+    _add_curves(more)
     _add_load(more)
 
 
@@ -81,6 +83,22 @@ each request was due) for a while, and again while a writer forces at least thre
     parser.add_argument("--seconds", type=positive, metavar="N", help="beside the writer (default 60)")
     parser.add_argument("--write-rate", type=positive, metavar="N", help="SETs per second (default 5000)")
     parser.add_argument("--rate", type=positive, metavar="N", help="GETs per second (default: half of the peak)")
+
+
+def _add_curves(more: Commands) -> None:
+    details = """\
+Four curves: one operation's cost over 100,000 to 30 million keys, over 1, 4, 16 and 64 shards, over values of 10 B to
+1 MB, and over 1 to 1,000 connections. An SVG each. Needs up to 8 GB of disk for some minutes and half an hour in all;
+no size of keys above --most-keys is measured, and none is begun after a quarter of an hour."""
+    examples = "  flin bench curves --quick\n  flin bench curves --curves keys --most-keys 3000000 --pictures ."
+    parser = add_command(
+        more, "curves", run_curves, "what an operation costs as the data and the load grow", details, examples
+    )
+    _add_common(parser)
+    parser.add_argument("--quick", action="store_true", help="few and small sizes: half a minute")
+    parser.add_argument("--curves", metavar="CURVE,…", help="some of keys, shards, values, connections")
+    parser.add_argument("--most-keys", type=positive, metavar="N", help="of the first curve (default 30000000)")
+    parser.add_argument("--pictures", metavar="DIR", help="write curve-keys.svg and so on there")
 
 
 def _add_load(more: Commands) -> None:
@@ -174,6 +192,37 @@ def run_compaction(arguments: argparse.Namespace) -> int:
         _say(f"fewer than {compaction.COMPACTIONS} compactions, or requests without an answer: raise --seconds")
         return exit_code.PROBLEMS
     return exit_code.OK
+
+
+def run_curves(arguments: argparse.Namespace) -> int:
+    from flin.bench import curve, curves, report, served, server_process
+    from flin.bench.progress import Progress
+
+    settings = curves.QUICK if arguments.quick else curves.Settings()
+    chosen = _known(_names(arguments.curves), curves.CURVES, "curve")
+    if "connections" in chosen and not served.is_available():
+        _say(f"{served.PROGRAM} is not installed (Debian: apt install redis-tools): left out: connections")
+        chosen = tuple(name for name in chosen if name != "connections")
+    names = [name for name in settings.servers if name not in _names(arguments.without)]
+    servers = _installed(names, server_process.is_installed) if "connections" in chosen else ()
+    most = arguments.most_keys or max(settings.counts)
+    counts = tuple(count for count in settings.counts if count <= most) or (most,)
+    memory_bytes = arguments.memory_limit or settings.memory_bytes
+    settings = replace(settings, curves=chosen, servers=servers, counts=counts, memory_bytes=memory_bytes)
+    if arguments.pictures and not Path(arguments.pictures).is_dir():
+        raise UsageError(f"{arguments.pictures} is not a directory")
+    with _scratch(arguments) as scratch:
+        drawn = curves.run(settings, scratch, Progress(settings.steps()))
+    print("\n\n".join(report.aligned(curve.table(one)) for one in drawn))
+    _write_json(arguments, report.document("curves", asdict(settings), [one.to_json() for one in drawn]))
+    if arguments.pictures:
+        for one in drawn:
+            if one.lines:
+                (Path(arguments.pictures) / f"curve-{one.name}.svg").write_text(curve.svg(one))
+    failures = [failure for one in drawn for failure in one.failures]
+    for failure in failures:
+        _say(failure)
+    return exit_code.PROBLEMS if failures else exit_code.OK
 
 
 def run_load(arguments: argparse.Namespace) -> int:

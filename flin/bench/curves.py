@@ -1,0 +1,173 @@
+"""Four curves, `flin bench curves`: what an operation costs over 100,000 to 30 million keys, over 1 to 64 shards, over
+values of 10 B to 1 MB, and over 1 to 1,000 connections. Default sizes are chosen from them.
+
+Embedded costs come from costs.py in a process of its own; those of connections from redis-benchmark, where one
+request's cost is one over the rate of all connections together.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from flin.bench import costs, served
+from flin.bench.curve import Curve
+from flin.bench.progress import Progress
+
+CURVES: Final = ("keys", "shards", "values", "connections")
+COUNT_PER_CONNECTION_RATE: Final = 12_000
+"""Requests per second and connection, for as long as connections add to the rate."""
+
+
+class CurveError(Exception):
+    """A point could not be measured; the text is the last line of its process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The database of 30 million keys takes about 3 GB, twice that while it is merged."""
+
+    curves: tuple[str, ...] = CURVES
+    counts: tuple[int, ...] = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000)
+    keys_value_bytes: int = 32
+    shards: tuple[int, ...] = (1, 4, 16, 64)
+    shards_count: int = 500_000
+    values: tuple[int, ...] = (10, 100, 1000, 10_000, 100_000, 1_000_000)
+    values_bytes: int = 200_000_000  # of one point, so that all are of one size
+    values_count: int = 200_000  # at most
+    connections: tuple[int, ...] = (1, 10, 30, 100, 300, 1000)
+    requests: int = 100_000
+    servers: tuple[str, ...] = ("flin", "redis-server")
+    rounds: int = 3  # of connections
+    memory_bytes: int = 256 << 20
+    seconds_of_keys: float = 900.0  # no larger size is begun after so many
+
+    def steps(self) -> int:
+        each = {
+            "keys": len(self.counts),
+            "shards": len(self.shards),
+            "values": len(self.values),
+            "connections": 2 * len(self.connections) * len(self.servers) * self.rounds,
+        }
+        return sum(each[name] for name in self.curves)
+
+
+QUICK: Final = Settings(
+    counts=(10_000, 30_000, 100_000),
+    shards=(1, 16),
+    shards_count=20_000,
+    values=(10, 1000, 100_000),
+    values_bytes=5_000_000,
+    values_count=20_000,
+    connections=(1, 10, 100),
+    requests=10_000,
+    rounds=1,
+)
+
+
+def run(settings: Settings, scratch: str, progress: Progress) -> list[Curve]:
+    make: dict[str, Callable[[Settings, str, Progress], Curve]] = {
+        "keys": _keys,
+        "shards": _shards,
+        "values": _values,
+        "connections": _connections,
+    }
+    return [make[name](settings, scratch, progress) for name in settings.curves]
+
+
+def _keys(settings: Settings, scratch: str, progress: Progress) -> Curve:
+    curve = Curve("keys", f"One operation, values of {settings.keys_value_bytes} B", "keys")
+    with _directory(scratch) as directory:
+        task = costs.Task(
+            directory,
+            settings.counts,
+            settings.keys_value_bytes,
+            settings.memory_bytes,
+            seconds=settings.seconds_of_keys,
+        )
+        _add(curve, task, "count", progress)
+    return curve
+
+
+def _shards(settings: Settings, scratch: str, progress: Progress) -> Curve:
+    curve = Curve("shards", f"One operation, {settings.shards_count:,} keys of 100 B", "shards")
+    for shards in settings.shards:
+        with _directory(scratch) as directory:
+            task = costs.Task(directory, (settings.shards_count,), 100, settings.memory_bytes, shards)
+            _add(curve, task, "shards", progress)
+    return curve
+
+
+def _values(settings: Settings, scratch: str, progress: Progress) -> Curve:
+    curve = Curve("values", "One operation", "bytes of a value")
+    for size in settings.values:
+        count = min(settings.values_count, settings.values_bytes // size)
+        with _directory(scratch) as directory:
+            task = costs.Task(directory, (count,), size, settings.memory_bytes)
+            _add(curve, task, "value_bytes", progress)
+    return curve
+
+
+def _connections(settings: Settings, scratch: str, progress: Progress) -> Curve:
+    """Where it is cheap, one over the rate is what the server takes for a request, not what a client waits."""
+    curve = Curve("connections", "One request of 100 B, no pipeline", "connections")
+    scenes = tuple(
+        served.Scene(
+            number, 1, 100, ("set", "get"), min(settings.requests, number * COUNT_PER_CONNECTION_RATE), str(number)
+        )
+        for number in settings.connections
+    )
+    rows = served.compare(served.Settings(settings.servers, scenes, settings.rounds), scratch, progress)
+    for row in rows:
+        number, test = row.name.split()
+        curve.failures += row.failures
+        for server in row.rates:
+            rate = row.median_rate(server)
+            if rate:
+                curve.add(f"{server} {test}", float(number), 1e6 / rate)
+    return curve
+
+
+def _add(curve: Curve, task: costs.Task, grows: str, progress: Progress) -> None:
+    """The task's sizes as points of the curve; what fails is noted there."""
+    try:
+        for line in _lines(task):
+            at = line.pop("count")
+            place = at if grows == "count" else float(getattr(task, grows))
+            for name, microseconds in line.items():
+                curve.add(name, place, microseconds)
+            progress.step(
+                f"{place:,.0f} {curve.grows}: " + ", ".join(f"{name} {cost:.2f} µs" for name, cost in line.items())
+            )
+    except CurveError as error:
+        curve.failures.append(str(error))
+        progress.say(str(error))
+
+
+def _lines(task: costs.Task) -> Iterator[dict[str, float]]:
+    command = [sys.executable, "-m", "flin.bench.costs", json.dumps(asdict(task))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield json.loads(line)
+        _, errors = process.communicate()
+        if process.returncode:
+            raise CurveError((errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1])
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+@contextmanager
+def _directory(scratch: str) -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
+        yield str(Path(parent) / "data")

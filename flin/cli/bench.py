@@ -28,6 +28,7 @@ the same memory and a Bloom filter. Percentiles are of single operations. The ta
 
   flin bench compaction   the latency of GETs while compactions run
   flin bench curves       what an operation costs as keys, shards, values, connections grow, as pictures
+  flin bench steps        where the time goes: single steps of each operation, in nanoseconds
   flin bench load         memory, time and files of millions of keys; time to reopen, after kill -9 too"""
 EXAMPLES = """\
   flin bench --quick
@@ -56,6 +57,7 @@ def add_parser(commands: Commands) -> None:
     more = parser.add_subparsers(title="further measurements", metavar="WHAT")
     _add_compaction(more)
     _add_curves(more)
+    _add_steps(more)
     _add_load(more)
 
 
@@ -99,6 +101,16 @@ no size of keys above --most-keys is measured, and none is begun after a quarter
     parser.add_argument("--curves", metavar="CURVE,…", help="some of keys, shards, values, connections")
     parser.add_argument("--most-keys", type=positive, metavar="N", help="of the first curve (default 30000000)")
     parser.add_argument("--pictures", metavar="DIR", help="write curve-keys.svg and so on there")
+
+
+def _add_steps(more: Commands) -> None:
+    details = """\
+Measures single steps of a put, a batch, a hot and a cold get, a scan, a served SET and GET, a flush and a merge, by
+calling the engine's own functions in this process; the best of some repeats each. Half a minute."""
+    examples = "  flin bench steps --operations put,'cold get'"
+    parser = add_command(more, "steps", run_steps, "where the time goes, in nanoseconds", details, examples)
+    _add_common(parser)
+    parser.add_argument("--operations", metavar="WORD,…", help="some of them; an unknown one lists them all")
 
 
 def _add_load(more: Commands) -> None:
@@ -223,6 +235,23 @@ def run_curves(arguments: argparse.Namespace) -> int:
     for failure in failures:
         _say(failure)
     return exit_code.PROBLEMS if failures else exit_code.OK
+
+
+def run_steps(arguments: argparse.Namespace) -> int:
+    from flin.bench import lab, report, steps
+    from flin.bench.progress import Progress
+
+    operations = _known(_names(arguments.operations), steps.OPERATIONS, "operation")
+    number = sum(step.operation in operations for step in steps.STEPS)
+    with _scratch(arguments) as scratch, lab.Lab(scratch) as made:
+        measured = steps.run(made, Progress(number), operations)
+    print(steps.table(measured))
+    settings = {"keys": lab.KEYS, "value_bytes": lab.VALUE_BYTES, "operations": operations}
+    _write_json(arguments, report.document("steps", settings, [asdict(one) for one in measured]))
+    problems = [one.problem for one in measured if one.problem]
+    for problem in problems:
+        _say(problem)
+    return exit_code.PROBLEMS if problems else exit_code.OK
 
 
 def run_load(arguments: argparse.Namespace) -> int:

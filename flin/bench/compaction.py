@@ -11,7 +11,7 @@ import re
 import socket
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
@@ -19,6 +19,7 @@ from typing import Any, Final
 from flin.bench import comparison, generator, served
 from flin.bench.comparison import OURS, Finding
 from flin.bench.generator import Outcome, Task
+from flin.bench.memory import MemorySampler, is_supported
 from flin.bench.progress import Progress
 from flin.bench.report import aligned
 from flin.bench.server_process import ServerError, ServerProcess
@@ -78,6 +79,7 @@ class Result:
     writer: Outcome
     compactions: int
     flushes: int
+    peak_memory_bytes: int  # of the server and its helper; 0 where it cannot be measured
 
     @property
     def p99_ratio(self) -> float:
@@ -92,7 +94,11 @@ def run(settings: Settings, scratch: str, progress: Progress) -> Result:
     with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
         options = ("--memory-limit", str(settings.memory_bytes))
         with ServerProcess("flin", str(Path(parent) / "data"), *options) as server:
-            return _measure(settings, server.port, progress)
+            if not is_supported():
+                return _measure(settings, server.port, progress)
+            with MemorySampler(server.pid) as sampler:
+                result = _measure(settings, server.port, progress)
+            return replace(result, peak_memory_bytes=sampler.peak_bytes)
 
 
 def _measure(settings: Settings, port: int, progress: Progress) -> Result:
@@ -121,7 +127,7 @@ def _measure(settings: Settings, port: int, progress: Progress) -> Result:
             writer.communicate()
     compactions, flushes = (after[name] - before[name] for name in (COMPACTIONS_FIGURE, FLUSHES_FIGURE))
     progress.step(f"{compactions} compactions, {flushes} flushes")
-    return Result(peak, by, rate, quiet, busy, written, compactions, flushes)
+    return Result(peak, by, rate, quiet, busy, written, compactions, flushes, 0)
 
 
 def settle(port: int) -> None:
@@ -170,7 +176,8 @@ def table(result: Result) -> str:
         [
             aligned(lines),
             f"peak {result.peak_rate:,.0f} GET/s ({result.peak_by}); {result.writer.rate:,.0f} SET/s beside the reads; "
-            f"{result.flushes} flushes; p99 is {result.p99_ratio:.2f} of the quiet one",
+            f"{result.flushes} flushes; p99 is {result.p99_ratio:.2f} of the quiet one; at most "
+            f"{result.peak_memory_bytes / (1 << 20):.0f} MiB of private memory",
         ]
     )
 
@@ -192,6 +199,7 @@ def compare(settings: Settings, scratch: str, progress: Progress) -> list[compar
         "p99 during compactions, ms": busy["p99"],
         "p99.9 during compactions, ms": busy["p99.9"],
         "p99 over the quiet one": result.p99_ratio,
+        "peak memory of all processes, MiB": result.peak_memory_bytes / (1 << 20),
         "requests without an answer": result.quiet.unanswered + result.busy.unanswered,
     }
     finding.add(OURS, figures)

@@ -131,10 +131,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     parts = plan.parts(_choice(arguments))
     progress = Progress(seconds=sum(part.settings.seconds() for part in parts))
+    results = []
     with _scratch(arguments) as scratch:
         progress.say(f"{sum(part.settings.steps() for part in parts)} measurements")
-        results = [(part, part.run(scratch, progress)) for part in parts]
-    print("\n\n".join(f"{part.name}\n\n{report.tables(found)}" for part, found in results))
+        for part in parts:
+            found = part.run(scratch, progress)
+            print(f"{part.name}\n\n{report.tables(found)}\n", flush=True)  # at once: what comes later may fail
+            results.append((part, found))
     everything = [result for _, found in results for result in found]
     settings = {part.name: part.to_json() for part, _ in results}
     _write_json(arguments, report.document("rows", settings, [result.to_json() for result in everything]))

@@ -11,7 +11,7 @@ from time import perf_counter
 
 import pytest
 
-from flin.bench import beyond_memory, headline, memory, opening, processes, report, slow_sync, sustained
+from flin.bench import beyond_memory, compaction, headline, memory, opening, processes, report, slow_sync, sustained
 from flin.bench.comparison import Comparison, Finding
 from flin.bench.progress import Progress
 from flin.bench.row import WrongAnswerError
@@ -126,3 +126,16 @@ def test_beyond_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert progress.done == settings.steps()
     document = json.loads(json.dumps(finding.to_json()))
     assert document["goals"]["GET rate over that in memory"]["goal"] == "at least 0.25"
+
+
+def test_the_latency_beside_compactions_as_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shortened = {"PEAK_SECONDS": 0.1, "PEAK_REQUESTS": 300, "SETTLE_SECONDS": 0.05, "WRITER_SLACK_SECONDS": 0.3}
+    for name, value in shortened.items():
+        monkeypatch.setattr(compaction, name, value)
+    settings = compaction.Settings(300, 64, 16 << 20, 4, write_rate=400, quiet_seconds=0.2, busy_seconds=0.2, rate=200)
+    (finding,) = compaction.compare(settings, str(tmp_path), quiet_progress(settings.steps()))
+    assert isinstance(finding, Finding)
+    assert finding.failures == []
+    assert finding.goals["compactions beside it"] == ("at least 3", False)
+    assert finding.goals["requests without an answer"] == ("at most 0", True)
+    assert "p99 over the quiet one" in finding.goals

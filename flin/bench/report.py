@@ -32,26 +32,34 @@ def markdown(parts: Sequence[tuple[str, Sequence[Result]]]) -> str:
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
-    """Markdown that lines up: rates per store, the ratio, Flin's percentiles and the peers' p99."""
+    """Markdown that lines up: rates per store, the ratio, Flin's percentiles and the peers' p99.
+
+    A column that no row would fill is left out, but for the rates and the ratio."""
     stores = store_names(comparisons)
-    published = any(comparison.published for comparison in comparisons)
-    header = ["operations/s", *stores, *(["published"] if published else []), "ratio", "target", "reached"]
-    header += ["p50", "p99", "p99.9", *(f"{name} p99" for name in stores[1:])]
-    return aligned([header, *(_cells(comparison, stores, published) for comparison in comparisons)])
+    has_published = any(comparison.published for comparison in comparisons)
+    has_target = any(comparison.target for comparison in comparisons)
+    has_latencies = any(comparison.latencies for comparison in comparisons)
+    lines = [["operations/s", *stores]]
+    lines += [[row.name, *(_rate(row.median_rate(store)) for store in stores)] for row in comparisons]
+    for line, row in zip(lines, [None, *comparisons], strict=True):
+        if has_published:
+            line.append("published" if row is None else _rate(row.published))
+        line += ["ratio"] if row is None else [NOTHING if row.ratio is None else f"{row.ratio:.2f}"]
+        if has_target:
+            line += ["target", "reached"] if row is None else [str(row.target or NOTHING), REACHED[row.is_reached]]
+        if has_latencies:
+            line += _latency_header(stores) if row is None else _latency_cells(row, stores)
+    return aligned(lines)
 
 
-def _cells(comparison: Comparison, stores: list[str], published: bool) -> list[str]:
-    ours = comparison.latencies.get(OURS, {})
-    return [
-        comparison.name,
-        *(_rate(comparison.median_rate(store)) for store in stores),
-        *([_rate(comparison.published)] if published else []),
-        NOTHING if comparison.ratio is None else f"{comparison.ratio:.2f}",
-        NOTHING if comparison.target is None else str(comparison.target),
-        REACHED[comparison.is_reached],
-        *(_latency(ours.get(name), comparison.unit) for name in ("p50", "p99", "p99.9")),
-        *(_latency(comparison.latencies.get(store, {}).get("p99"), comparison.unit) for store in stores[1:]),
-    ]
+def _latency_header(stores: list[str]) -> list[str]:
+    return ["p50", "p99", "p99.9", *(f"{name} p99" for name in stores[1:])]
+
+
+def _latency_cells(row: Comparison, stores: list[str]) -> list[str]:
+    ours = [row.latencies.get(OURS, {}).get(name) for name in ("p50", "p99", "p99.9")]
+    peers = [row.latencies.get(store, {}).get("p99") for store in stores[1:]]
+    return [_latency(figure, row.unit) for figure in (*ours, *peers)]
 
 
 def found(findings: Sequence[Finding]) -> str:

@@ -197,6 +197,14 @@ def test_the_table() -> None:
     assert text.splitlines()[-1].count(" - ") == 9
 
 
+def test_a_column_that_nothing_fills_is_left_out() -> None:
+    row = Comparison("64 threads SET", "µs", published=1000.0)
+    row.add("flin", 500.0)
+    header, _, cells = ([cell.strip() for cell in line.split("|")[1:-1]] for line in report.table([row]).splitlines())
+    assert header == ["operations/s", "flin", "published", "ratio"]
+    assert cells == ["64 threads SET", "500", "1,000", "-"]
+
+
 def test_the_document_is_json() -> None:
     rows = [comparison.to_json() for comparison in comparisons()]
     document = json.loads(json.dumps(report.document("rows", {"rounds": 1}, rows)))

@@ -12,15 +12,14 @@ but the WAL's write and, in reads of `update` and `sweep`, a block that is not c
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Condition, Lock
-from typing import Any, Final
+from typing import Final
 
 from flin.engine import closed_state, opening
 from flin.engine.block_cache import BlockCache
 from flin.engine.closed_state import CLOSED_STATE, CLOSED_TEXT
-from flin.engine.count import settling
 from flin.engine.entry import DELETED, Entry, Live, Page, Range, covers
 from flin.engine.filter import hash_key
 from flin.engine.generation import (
@@ -34,8 +33,9 @@ from flin.engine.generation import (
     split_part,
 )
 from flin.engine.key import KEYS_END
+from flin.engine.live_count import LiveCount
 from flin.engine.manifest import Manifest
-from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, PAGE_ENTRIES, Part
+from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, PAGE_ENTRIES
 from flin.engine.options import MemoryBudget, Options
 from flin.engine.recovery import RecoveredGeneration
 from flin.engine.slot import shard_of_stored
@@ -71,8 +71,7 @@ class Store:
         self._commit_lock = Lock()
         self._writable = Condition(self._commit_lock)
         self._edit_lock = Lock()
-        self._count_lock = Lock()
-        self._settling: tuple[Part, Generator[int, None, Any]] | None = None
+        self._live_count = LiveCount()
         self._closed = False
         self._blocked = False  # writers must look: closed, read-only or stalled
         self._stall = NO_STALL
@@ -212,35 +211,7 @@ class Store:
 
         What the memtables add is settled against what is older, once per part. With a budget of look-ups that may stop
         half way: None, and the next call goes on."""
-        with self._count_lock:
-            state = state or self.freeze()
-            total = state.version.counts.get(namespace, 0)
-            for shard, parts in enumerate(state.older):
-                for index in range(len(parts) - 1, -1, -1):
-                    part = parts[index]
-                    if part.contribution is None:
-                        layers = [*parts[index + 1 :], *(run.tables for run in state.runs[shard])]
-                        budget = self._settle(part, layers, budget)
-                        if part.contribution is None:
-                            return None
-                    total += part.contribution.get(namespace, 0)
-            return total
-
-    def _settle(self, part: Part, layers: Sequence[Any], budget: int | None) -> int | None:
-        """Settle the part as far as the budget reaches; what is left of that."""
-        if self._settling is None or self._settling[0] is not part:
-            self._settling = (part, settling(part, part.sorted_keys(), part.ranges, layers))
-        work = self._settling[1]
-        while budget is None or budget > 0:
-            try:
-                cost = next(work)
-            except StopIteration as end:
-                part.contribution = end.value.change
-                self._settling = None
-                break
-            if budget is not None:
-                budget -= cost
-        return budget
+        return self._live_count.of(state or self.freeze(), namespace, budget)
 
     # Writing.
 

@@ -121,7 +121,7 @@ def test_an_interrupt_in_each_call_of_the_disk(monkeypatch: pytest.MonkeyPatch, 
     disk = SimulatedDisk(window_bytes=512)
     db = flin.engine.open("/db", fs=disk, runner="inline", sync="never")
     original = getattr(SimulatedDisk, method)
-    struck = []
+    struck: list[bool] = []
 
     def interrupted(self: SimulatedDisk, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)

@@ -1,8 +1,8 @@
 """Writing the WAL: appending frames to the current segment, beginning segments, syncing them in groups.
 
 Appending is called under the commit lock, by one thread at a time. Syncing is called by anybody, without that lock:
-whoever comes while a sync is under way waits for it, and then the first of those who waited syncs for all of them
-(group commit). What a sync reports is a position: everything before it is durable.
+whoever comes while a sync is under way waits for the next one, which the first of them does for all (group commit).
+What a sync reports is a position: everything before it is durable.
 
 A signal handler may raise between any two calls of the thread that writes (Ctrl-C in a shell whose user goes on). So
 what belongs together changes without a call in between, and after everything that may fail.
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from errno import ENOSPC
-from threading import Condition, Lock
+from threading import Lock
 
 from flin.engine import wal
 from flin.engine.entry import Entry, Range
@@ -28,6 +28,22 @@ from flin.engine.file_name import wal_name
 from flin.engine.fs import FileSystem, MappedBytes, SegmentFile, join
 from flin.engine.wal import HEADER_BYTES, SegmentHeader, SegmentSlice
 from flin.errors import StorageError
+
+
+class _Round:
+    """One sync, for all who came during the one before. Who came first leads it; the others wait until it has ended.
+
+    So each waits once, on a bare lock that each hands on to the next: with a condition that wakes all of them, who then
+    meet at its lock, 16 threads came to 22,600 puts/s, now to 27,600; 32 threads from 16,500 to 28,700."""
+
+    __slots__ = ("ended", "following", "is_over", "turn")
+
+    def __init__(self) -> None:
+        self.following: _Round | None = None
+        self.is_over = False
+        self.turn, self.ended = Lock(), Lock()
+        self.turn.acquire()
+        self.ended.acquire()
 
 
 class WalWriter:
@@ -71,11 +87,9 @@ class WalWriter:
         self._named = 0  # of them, those whose names are durable
         self._files_lock = Lock()  # guards the four above against a rotation during a sync
         self.ended: tuple[SegmentSlice, ...] = ()  # segments of the open generation; the store empties it at a seal
-        self._sync_lock = (
-            Lock()
-        )  # taken by itself: `with` on a condition is Python, which an interrupt can leave half way
-        self._sync_ended = Condition(self._sync_lock)
-        self._is_syncing = False  # guarded by it
+        self._rounds_lock = Lock()  # guards the two below
+        self._running: _Round | None = None  # the sync that is under way
+        self._next: _Round | None = None  # the one behind it, if somebody waits for that
         self._failed: StorageError | None = None  # a sync failed: for good
 
     def put(self, key: bytes, value: bytes) -> int:
@@ -140,31 +154,53 @@ class WalWriter:
 
     def sync(self, position: int) -> None:
         """Return once everything before the position is durable. StorageError if that failed, which is final."""
-        if self.synced >= position:
-            return
-        is_mine = False
-        try:
-            with self._sync_lock:
-                # All who are waiting are woken at once, not one by one as by a lock: those who are served go and write
-                # again while the first of the others syncs for all of them (16 threads: 7,900 puts/s before).
-                while self._is_syncing:
-                    self._sync_ended.wait()
-                    if self.synced >= position:
-                        return
-                if self.synced >= position:
-                    return
-                if self._failed is not None:
-                    raise self._failed
-                self._is_syncing = is_mine = True
-            self._sync_all()
-        finally:
-            if is_mine:
-                with self._sync_lock:
-                    self._is_syncing = False
-                    self._sync_ended.notify_all()
+        while self.synced < position:
+            if self._failed is not None:
+                raise self._failed
+            own, is_first = _Round(), False
+            joined: _Round | None = None
+            try:
+                with self._rounds_lock:
+                    if self._running is None:
+                        self._running, joined, is_first = own, own, True
+                    elif self._next is None:
+                        self._next, joined = own, own
+                    else:
+                        joined = self._next
+                if joined is not own:
+                    with joined.ended:  # and let the next one through
+                        pass
+                    continue
+                if not is_first:
+                    own.turn.acquire()
+                self._sync_all()
+            finally:
+                if joined is own:
+                    try:
+                        self._end_round(own)
+                    except BaseException:  # an interrupt: then once more, or all others would wait for ever
+                        self._end_round(own)
+                        raise
+
+    def _end_round(self, ended: _Round) -> None:
+        """The next round's turn; or nobody's, of a round whose leader was interrupted before its own. To call it twice
+        changes nothing more."""
+        with self._rounds_lock:
+            if self._next is ended:
+                self._next = None
+            elif self._running is ended:
+                self._running, self._next, ended.following = self._next, None, self._next
+        following, ended.following = ended.following, None
+        if following is not None:
+            following.turn.release()
+        if not ended.is_over:
+            ended.is_over = True
+            ended.ended.release()
 
     def _sync_all(self) -> None:
-        """Sync whatever was written so far. One thread at a time."""
+        """Sync whatever was written so far. One thread at a time; none after a sync that failed."""
+        if self._failed is not None:
+            raise self._failed
         with self._files_lock:
             # In this order: a frame that is in by now is in one of these files.
             reached = self.position

@@ -29,6 +29,7 @@ from flin.net.dispatch import (
 from flin.net.resp import RequestParser, encode_error
 from flin.net.resp_python import CrossProtocolError
 from flin.net.session import Session
+from flin.net.unsynced import EVERYTHING, NOTHING
 
 if TYPE_CHECKING:
     from flin.net.cold import ColdReads
@@ -69,8 +70,10 @@ class Connection(asyncio.Protocol):
         "_out",
         "_parser",
         "_services",
+        "_shown",
         "_tick",
         "_transport",
+        "_unsynced",
         "_wait",
         "_waits_for_reader",
         "append",
@@ -91,6 +94,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []  # of this tick
         self.append: Callable[[bytes], None] = self._out.append
+        self._unsynced = self._tick.unsynced  # in `always`
+        self._shown = NOTHING  # in this tick: until the WAL is synced so far it may not leave
         self._held: deque[tuple[int, bytes]] = deque()  # until the WAL is synced so far
         self._held_bytes = 0
         self._in_tick = False
@@ -191,7 +196,10 @@ class Connection(asyncio.Protocol):
         if not self._in_tick:
             self._in_tick = True
             self._tick.enter(self)
-        return [[name, *row] for row in rows[done:]]
+        requests = [[name, *row] for row in rows[done:]]
+        if self._unsynced is not None:
+            self._note_shown([[name, *row] for row in rows[:done]])
+        return requests
 
     def _run(self, requests: list[list[bytes]]) -> None:
         """A turn: at most TURN_COMMANDS of them; the rest waits in the backlog."""
@@ -204,6 +212,8 @@ class Connection(asyncio.Protocol):
             self._counters.commands += len(requests)
             self.session.last_name = requests[-1][0]
         wait = run(self, iterator)
+        if self._unsynced is not None:
+            self._note_shown(requests)
         if wait is None:
             if self._tick.is_full and not self._tick.maybe_commit():
                 return
@@ -215,6 +225,11 @@ class Connection(asyncio.Protocol):
             wait = TURN_IS_OVER
         self._backlog = [*iterator, *rest]
         self._suspend(wait)
+
+    def _note_shown(self, requests: list[list[bytes]]) -> None:
+        """In `always`: these have just run, or their first so many have."""
+        assert self._unsynced is not None
+        self._shown = max(self._shown, self._unsynced.shown_by(self.context, requests))
 
     def _after_requests(self) -> None:
         """Everything parsed so far has run: is there an error, or more, or an end?"""
@@ -260,6 +275,10 @@ class Connection(asyncio.Protocol):
             self._in_tick = True
             self._tick.enter(self)
         again = resume(self, wait)
+        if type(wait) is WaitForDisk and self._unsynced is not None:
+            self._note_shown([wait.request])
+        elif wait is not TURN_IS_OVER:
+            self._shown = EVERYTHING
         if again is not None and again is not TURN_IS_OVER:
             self._suspend(again)
             return
@@ -276,6 +295,7 @@ class Connection(asyncio.Protocol):
 
     def release(self) -> None:
         self._in_tick = False
+        self._shown = NOTHING
         out = self._out
         if self._held:
             self._held.append((0, b"".join(out)))
@@ -288,15 +308,17 @@ class Connection(asyncio.Protocol):
         if self._is_ending and self._wait is None:
             self._end()
 
-    def hold(self, position: int) -> None:
+    def hold(self, position: int, synced_position: int) -> bool:
         self._in_tick = False
         if self._out:
             data = b"".join(self._out)
             self._out.clear()
-            self._held.append((position, data))
+            self._held.append((min(position, self._shown), data))
             self._held_bytes += len(data)
             if self._held_bytes > PAUSE_BYTES:
                 self._pause_reading()
+        self._shown = NOTHING
+        return self.release_held(synced_position)
 
     def release_held(self, synced_position: int) -> bool:
         held = self._held

@@ -3,8 +3,8 @@
 Theory. Commands of all connections that arrive in one round write into one pending batch and append their replies to
 their connections' output. At the end of the round (`call_soon`), or when the batch holds 1 MiB, the batch becomes one
 WAL frame. Only then may replies leave: at once in the sync modes `interval` and `never`, in `always` when the WAL is
-synced up to the position that they are tagged with. Replies of a tick without writes carry a tag too: they may have
-shown a write of an earlier tick that is not synced yet.
+synced up to the position that they are tagged with. Replies to reads carry a tag too: they may have shown a write that
+is not synced yet (unsynced.py judges that).
 
 If the WAL write fails, the batch is dropped and every connection with output from this tick is told MISCONF once and
 closed: nobody has seen, and memory does not hold, what is not logged.
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.engine.entry import Entry, Range
 from flin.errors import FlinError
+from flin.net.unsynced import Unsynced
 
 if TYPE_CHECKING:
     from flin.net.store import Store
@@ -50,8 +51,9 @@ class Outlet(Protocol):
     def release(self) -> None:
         """Send what was said in this tick."""
 
-    def hold(self, position: int) -> None:
-        """Keep what was said in this tick until the WAL is synced up to the position."""
+    def hold(self, position: int, synced_position: int) -> bool:
+        """Keep what was said in this tick until the WAL is synced up to the position, or up to what was shown if that
+        is less; whether something is still held now that it is synced up to the second position."""
 
     def release_held(self, synced_position: int) -> bool:
         """Send what was held for a position up to this one; whether something is still held."""
@@ -67,7 +69,6 @@ class Tick:
         "_call_soon",
         "_executor",
         "_holding",
-        "_is_always",
         "_is_scheduled",
         "_is_syncing",
         "_outlets",
@@ -82,6 +83,7 @@ class Tick:
         "now_ms",
         "pending",
         "ranges",
+        "unsynced",
     )
 
     def __init__(
@@ -107,7 +109,7 @@ class Tick:
         self._call_soon = call_soon
         self._is_scheduled = False
         self._outlets: list[Outlet] = []
-        self._is_always = is_always
+        self.unsynced = Unsynced(self.pending, self.ranges) if is_always else None
         self._executor = executor
         self._wake = wake
         self._is_syncing = False
@@ -157,21 +159,22 @@ class Tick:
             return
         outlets = self._outlets
         self._outlets = []
-        if self._is_always and self._store.synced_position < self._store.position:
-            position = self._store.position
-            for outlet in outlets:
-                outlet.hold(position)
-            self._holding.extend(outlets)
-            self._begin_sync()
+        if self.unsynced is not None and self._store.synced_position < self._store.position:
+            position, synced = self._store.position, self._store.synced_position
+            self._holding.extend([outlet for outlet in outlets if outlet.hold(position, synced)])
+            if self._holding:
+                self._begin_sync()
         else:
             for outlet in outlets:
                 outlet.release()
 
     def _commit(self) -> None:
         try:
-            self._store.commit(self.pending, tuple(self.ranges))
+            position = self._store.commit(self.pending, tuple(self.ranges))
         except FlinError as error:
             self._fail(error)
+        if self.unsynced is not None:
+            self.unsynced.note_commit(position)
         self.pending.clear()
         self.ranges.clear()
         self.large_bytes = 0
@@ -197,7 +200,9 @@ class Tick:
         if not self._is_syncing:
             assert self._executor is not None
             assert self._wake is not None
+            assert self.unsynced is not None
             self._is_syncing = True
+            self.unsynced.begin_sync()
             wake = self._wake
             self._executor.submit(self._store.sync).add_done_callback(
                 lambda future: wake(lambda: self._end_sync(future)) and None
@@ -215,6 +220,8 @@ class Tick:
                 outlet.fail(MISCONF)
             return
         synced = self._store.synced_position
+        assert self.unsynced is not None
+        self.unsynced.end_sync(synced)
         self._holding.extend(outlet for outlet in dict.fromkeys(holding) if outlet.release_held(synced))
         if self._holding:
             self._begin_sync()

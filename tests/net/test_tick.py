@@ -11,6 +11,7 @@ import pytest
 from flin.engine.entry import DELETED
 from flin.errors import StorageError
 from flin.net.tick import BATCH_BYTES, BATCH_ENTRIES, MISCONF, Tick, TickFailed
+from flin.net.unsynced import EVERYTHING, NOTHING
 from tests.net.fake_store import FakeStore
 
 
@@ -18,12 +19,14 @@ class FakeOutlet:
     def __init__(self) -> None:
         self.events: list[Any] = []
         self.held: list[int] = []
+        self.shown = EVERYTHING
 
     def release(self) -> None:
         self.events.append("released")
 
-    def hold(self, position: int) -> None:
-        self.held.append(position)
+    def hold(self, position: int, synced_position: int) -> bool:
+        self.held.append(min(position, self.shown))
+        return self.release_held(synced_position)
 
     def release_held(self, synced_position: int) -> bool:
         while self.held and self.held[0] <= synced_position:
@@ -145,9 +148,15 @@ def test_always_holds_replies_until_synced(store: FakeStore) -> None:
     tick.pending[b"a"] = b"1"
     tick.end()
     position = store.position
-    tick.enter(reader)  # it may have seen a, so it waits too
+    tick.enter(reader)  # it has seen a, so it waits too
+    reader.shown = position
     tick.end()
     assert writer.events == reader.events == []
+    other = FakeOutlet()
+    tick.enter(other)
+    other.shown = NOTHING
+    tick.end()
+    assert other.events == [("sent", NOTHING)], "who shows nothing unsynced does not wait"
     assert len(executor.work) == 1, "one sync at a time"
     executor.run()
     assert writer.events == [("sent", position)]

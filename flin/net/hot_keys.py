@@ -7,53 +7,65 @@ Eviction is by generations, an approximation of LRU that costs a hit nothing: re
 half of the capacity it becomes `old` and what was old goes, a few replies at each fill, since freeing 100,000 at once
 would hold the loop for milliseconds. A hit in old moves the reply back to young. What is not asked for during a whole
 generation is evicted, what is asked for stays.
+
+A key is admitted when it is missed a second time within a while. Reads spread evenly over more keys than there is room
+for would otherwise make, keep and free a reply at every read.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from flin.net.replies import Reply, bulk
+from flin.net.replies import bulk
 
-OVERHEAD_BYTES: Final = 240
-"""Of one reply beyond key and value: dict slot, Reply, two bytes objects (sys.getsizeof, CPython 3.11)."""
+OVERHEAD_BYTES: Final = 200
+"""Of one reply beyond key and value: dict slot and two bytes objects (sys.getsizeof, CPython 3.11)."""
 
 LARGEST_VALUE_BYTES: Final = 4096
 """Larger values gain little from a ready reply: copying them into the send buffer costs more than encoding."""
+
+SEEN_SLOTS: Final = 1 << 16
+"""One byte each, of the hash of the key that was last missed there: a second miss is known as one within some 65,000
+others, and one first miss in 256 is mistaken for a second."""
 
 FREED_PER_FILL: Final = 2
 """At least one per fill, or evicted replies would outlive the next turn; two leave half a generation of slack."""
 
 
 class HotKeys:
-    """The ready replies of one database. `young` may be read directly: a plain dict from user key to Reply."""
+    """The ready replies of one database. `young` may be read directly: a dict from user key to a finished bulk."""
 
-    __slots__ = ("_evicted", "_half_bytes", "_young_bytes", "evictions", "hits", "misses", "old", "young")
+    __slots__ = ("_evicted", "_half_bytes", "_seen", "_young_bytes", "evictions", "hits", "misses", "old", "young")
 
     def __init__(self, capacity_bytes: int) -> None:
-        self.young: dict[bytes, Reply] = {}
-        self.old: dict[bytes, Reply] = {}
-        self._evicted: dict[bytes, Reply] = {}  # no longer found, not yet freed
+        self.young: dict[bytes, bytes] = {}
+        self.old: dict[bytes, bytes] = {}
+        self._seen = bytearray(SEEN_SLOTS)
+        self._evicted: dict[bytes, bytes] = {}  # no longer found, not yet freed
         self._half_bytes = capacity_bytes // 2
         self._young_bytes = 0
         self.hits = 0  # counted by whoever reads `young`
         self.misses = 0
         self.evictions = 0
 
-    def find_old(self, key: bytes) -> Reply | None:
+    def find_old(self, key: bytes) -> bytes | None:
         """A reply that young does not hold; it becomes young again."""
         if self.old:
             reply = self.old.pop(key, None)
             if reply is not None:
-                self._insert(key, reply, len(reply.data))
+                self._insert(key, reply)
                 return reply
         self.misses += 1
         return None
 
     def fill(self, key: bytes, value: bytes) -> None:
-        """Keep the reply of a value that was read from the store (not from the pending batch)."""
-        if len(value) <= LARGEST_VALUE_BYTES and self._half_bytes:
-            self._insert(key, bulk(value), len(value))
+        """Offer a value that was read from the store (not from the pending batch), after a miss."""
+        hashed = hash(key)
+        slot, mark = hashed & 0xFFFF, hashed >> 16 & 0xFF
+        if self._seen[slot] != mark:
+            self._seen[slot] = mark
+        elif len(value) <= LARGEST_VALUE_BYTES and self._half_bytes:
+            self._insert(key, bulk(value).data)
 
     def discard(self, key: bytes) -> None:
         # The bytes go on counting until the generation turns: exact accounting would cost every write.
@@ -71,13 +83,13 @@ class HotKeys:
         return len(self.young) + len(self.old)
 
     def approximate_bytes(self) -> int:
-        return sum(len(key) + len(reply.data) + OVERHEAD_BYTES for key, reply in self.young.items()) + sum(
-            len(key) + len(reply.data) + OVERHEAD_BYTES for key, reply in self.old.items()
+        return sum(len(key) + len(reply) + OVERHEAD_BYTES for key, reply in self.young.items()) + sum(
+            len(key) + len(reply) + OVERHEAD_BYTES for key, reply in self.old.items()
         )
 
-    def _insert(self, key: bytes, reply: Reply, value_bytes: int) -> None:
+    def _insert(self, key: bytes, reply: bytes) -> None:
         self.young[key] = reply
-        self._young_bytes += len(key) + value_bytes + OVERHEAD_BYTES
+        self._young_bytes += len(key) + len(reply) + OVERHEAD_BYTES
         if self._evicted:
             for _ in range(min(FREED_PER_FILL, len(self._evicted))):
                 self._evicted.popitem()

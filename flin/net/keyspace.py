@@ -101,7 +101,7 @@ class Keyspace:
         reply = hot.young.get(key)
         if reply is not None:
             hot.hits += 1
-            return reply
+            return Reply(reply)
         return self._bulk_not_young(key)
 
     def exists(self, key: bytes) -> bool:
@@ -221,7 +221,7 @@ class Keyspace:
         reply = self.hot.find_old(key)
         if reply is not None:
             self.hot.hits += 1
-            return reply
+            return Reply(reply)
         found = self.entry(key)
         if type(found) is bytes:
             if self.stored(key) not in self._pending:

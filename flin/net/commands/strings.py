@@ -6,7 +6,7 @@ unless KEEPTTL says otherwise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from flin.engine.entry import Live, make_entry
 from flin.engine.sstable import ColdRead
@@ -41,14 +41,14 @@ def _get_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
     keyspace = context.keyspace
     hot = keyspace.hot
     ready = list(map(hot.young.get, keys))
-    if None not in ready:
+    if all(ready):
         hot.hits += len(ready)
-        return [reply.data for reply in ready if reply]
+        return cast("list[bytes]", ready)
     replies: list[bytes] = []
     for key, reply in zip(keys, ready, strict=True):
         if reply is not None:
             hot.hits += 1
-            replies.append(reply.data)
+            replies.append(reply)
             continue
         try:
             value = keyspace.bulk(key)

@@ -30,12 +30,12 @@ class CachedBlock:
     Threads share it: what replaces something is set before that goes, and always to the same.
     """
 
-    __slots__ = ("_data_bytes", "_page", "_tuples", "charge", "entries", "hits", "payload", "seen_hits")
+    __slots__ = ("_data_bytes", "_tuples", "charge", "entries", "hits", "ordered", "payload", "seen_hits")
 
     def __init__(self, payload: bytes) -> None:
         self.payload: bytes | None = payload
         self.entries: dict[bytes, Entry] | None = None
-        self._page: Page | None = None
+        self.ordered: Page | None = None  # once `page` was asked for
         self._data_bytes = len(payload)
         self._tuples = 0
         self.hits = 0  # counted by whoever reads `entries`
@@ -71,12 +71,12 @@ class CachedBlock:
 
     def page(self) -> Page:
         """All keys and entries in order. The lists are the block's own: not to be changed."""
-        page = self._page
+        page = self.ordered
         if page is None:
             self.expand()
             entries = self.entries
             assert entries is not None
-            page = self._page = list(entries), list(entries.values())
+            page = self.ordered = list(entries), list(entries.values())
         return page
 
     def charge_bytes(self) -> int:

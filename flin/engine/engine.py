@@ -382,6 +382,9 @@ class Engine(View, MutableMapping[bytes, bytes]):
     _read = read_entry
     _now_ms = now_ms
 
+    def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+        return self._store.head(start, stop, limit)
+
     def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
         return self._store.scan(start, stop, reverse=reverse, limit=limit)
 

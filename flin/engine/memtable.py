@@ -99,6 +99,9 @@ class Part:
     def sorted_keys(self) -> Sequence[bytes]:
         """All keys in rising order; a view that later changes of an active part may extend."""
         entries = self.entries
+        as_it_is: Sequence[bytes] | None = self._ordered
+        if as_it_is is not None and len(entries) == self._ordered_count:
+            return as_it_is
         with self._ordering:
             ordered, self._ordered = self._ordered, None  # an interrupt leaves no view rather than a wrong one
             if ordered is None:
@@ -113,6 +116,16 @@ class Part:
         """Up to limit entries of [start, stop) from its lower (reverse: upper) end. Fewer only if there are no more."""
         ordered: Any = self.sorted_keys()
         keys = list(islice(ordered.irange(start, stop, (True, False), reverse), limit))
+        return keys, list(map(self.entries.__getitem__, keys))
+
+    def head(self, start: bytes, stop: bytes, count: int) -> Page:
+        """The same forwards: one bound to find instead of two, and nothing for an empty part."""
+        if not self.entries:
+            return [], []
+        ordered: Any = self.sorted_keys()
+        keys = list(islice(ordered.irange(start), count))
+        if keys and keys[-1] >= stop:
+            del keys[bisect_left(keys, stop) :]
         return keys, list(map(self.entries.__getitem__, keys))
 
     def pages(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:

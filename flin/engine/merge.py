@@ -94,21 +94,15 @@ def merge_pages(sources: Sequence[Source], *, reverse: bool = False) -> Iterator
 
 
 def join_heads(heads: Sequence[Page], count: int) -> Page:
-    """The beginning of the merged run, of the first `count` entries (or all, if fewer) of runs ordered newest first.
-
-    It reaches to the first place where one of them breaks off: so it has at least the count, or all."""
-    heads = [head for head in heads if head[0]]
+    """The first `count` entries, or all if they are fewer, of runs ordered oldest first, of each of which the first
+    `count` are given. A head may lack what lies above `count` keys of another."""
     if len(heads) < 2:
         return heads[0] if heads else ([], [])
     merged: dict[bytes, Entry] = {}
-    broken = []
-    for keys, entries in reversed(heads):
+    for keys, entries in heads:
         merged.update(zip(keys, entries))  # noqa: B905  `strict` costs more than it is worth for ten pairs
-        if len(keys) >= count:
-            broken.append(keys[-1])
     ordered = sorted(merged)
-    if broken:
-        del ordered[bisect_right(ordered, min(broken)) :]
+    del ordered[count:]
     return ordered, list(map(merged.__getitem__, ordered))
 
 

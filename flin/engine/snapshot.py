@@ -7,7 +7,7 @@ from types import TracebackType
 
 from flin.engine.entry import DELETED, Live, Page
 from flin.engine.filter import hash_key
-from flin.engine.state import ReadState
+from flin.engine.state import HEAD_ENTRIES, ReadState
 from flin.engine.store import Store
 from flin.engine.view import View
 from flin.errors import ClosedError
@@ -48,6 +48,9 @@ class Snapshot(View):
         if entry is None:
             entry = state.find_in_tables(shard, stored, hash_key(stored))
         return None if entry is DELETED else entry
+
+    def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+        return self._open_state().plain_head(start, stop, limit) if limit <= HEAD_ENTRIES else None
 
     def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
         return self._open_state().pages(start, stop, reverse=reverse)

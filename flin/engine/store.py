@@ -183,11 +183,7 @@ class Store:
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None) -> Iterator[Page]:
         """All entries as of now, tombstones included; with a limit, pages may end once that many plain values came.
 
-        Short scans copy what they need of the active parts instead of freezing them."""
-        if limit is not None and limit <= HEAD_ENTRIES and not reverse:
-            page = self._maybe_head(start, stop, limit)
-            if page is not None:
-                return iter((page,) if page[0] else ())
+        A scan with a limit copies what it needs of the active parts instead of freezing them."""
         size = PAGE_ENTRIES if limit is None else min(2 * limit + 16, PAGE_ENTRIES)
         with self._commit_lock:
             self.check_open()
@@ -197,14 +193,12 @@ class Store:
                 return self._freeze().pages(start, stop, reverse=reverse)
             return state.bounded_pages([bound for bound in bounds if bound], reverse=reverse)
 
-    def _maybe_head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
-        state, first = self.state, None
-        if any(state.active):  # else there is nothing to copy, so nothing to lock
-            with self._commit_lock:
-                self.check_open()
-                state = self.state
-                first = state.active[0].page(start, stop, limit=limit)
-        return state.maybe_head(start, stop, limit, first)
+    def head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+        """How such a scan begins, in one page: with that many plain values, or all there is. None where it takes more:
+        a larger limit, range deletes, many tombstones."""
+        if limit > HEAD_ENTRIES:
+            return None
+        return self.state.plain_head(start, stop, limit, self._commit_lock)
 
     def count(self, namespace: int = 0, budget: int | None = None, state: ReadState | None = None) -> int | None:
         """How many keys the namespace has, exactly, expired ones included until their sweep.

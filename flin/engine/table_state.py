@@ -30,6 +30,10 @@ spread look-ups have one on average, and fewer than a tenth of the blocks reach 
 WARM: Final = 1
 """The same while the cache has room."""
 
+WORN: Final = 16
+"""Hits of a cached payload, while the cache is full, that bring its entries: those take three times its room, so that
+two other blocks go, and each costs as much to unpack again as 20 look-ups in a payload cost more."""
+
 PACKED: Final = 255
 
 _MAX_LANDED: Final = 8
@@ -130,10 +134,15 @@ class TableState:
         return block.find(self.data, self.starts[number], key) if found is None else found.find(key)
 
     def find_unexpanded(self, found: CachedBlock, key: bytes) -> Entry | None:
-        """A look-up in a cached payload; the second one decodes it."""
-        if found.hits > 1:
+        """A look-up in a cached payload, which decodes it once that pays."""
+        if self.is_worn(found):
             self.expand(found)
         return found.find(key)
+
+    def is_worn(self, found: CachedBlock) -> bool:
+        """Whether a cached payload was hit so often that its entries should take its place."""
+        cache = self.cache
+        return found.hits > (WORN if cache is not None and cache.is_full else 1)
 
     def touch(self, number: int) -> CachedBlock | None:
         """A block that is not cached is asked for: None if it should be read in place, in the mapping."""
@@ -165,9 +174,20 @@ class TableState:
 
     def head(self, start: bytes, stop: bytes, count: int) -> Page:
         """The first entries of [start, stop), fewer than the count only if there are no more. The caller owns them."""
-        number = bisect_right(self.separators, start) - 1
+        separators = self.separators
+        number = bisect_right(separators, start) - 1
+        found = self.blocks[number] if number >= 0 else None
+        if found is not None and found.ordered is not None:  # the loop below, where one cached block is enough
+            keys, entries = found.ordered
+            begin = bisect_left(keys, start)
+            end = begin + count
+            if keys[-1] >= stop:
+                end = min(bisect_left(keys, stop, begin), end)
+            if end <= len(keys):
+                found.hits += 1
+                return keys[begin:end], entries[begin:end]
         keys, entries = self._slice(number, start, count) if number >= 0 else ([], [])
-        while len(keys) < count and number + 1 < len(self.separators):
+        while len(keys) < count and number + 1 < len(separators) and separators[number + 1] < stop:
             number += 1
             more_keys, more_entries = self._slice(number, b"", count - len(keys))
             keys += more_keys
@@ -180,12 +200,16 @@ class TableState:
     def _slice(self, number: int, start: bytes, count: int) -> Page:
         """Up to count entries of one block from start on."""
         found = self.blocks[number] or self.touch(number)
+        source, at = self.data, self.starts[number]
+        if found is not None:
+            found.hits += 1
+            payload = found.payload
+            if payload is not None and not self.is_worn(found):
+                source, at, found = payload, 0, None
         if found is None:
-            data, at = self.data, self.starts[number]
-            begin = block.lower_bound(data, at, start) if start else 0
-            end = min(begin + count, block.entry_count(data, at))
-            return block.decode_slice(data, at, begin, end) if begin < end else ([], [])
-        found.hits += 1
+            begin = block.lower_bound(source, at, start) if start else 0
+            end = min(begin + count, block.entry_count(source, at))
+            return block.decode_slice(source, at, begin, end) if begin < end else ([], [])
         if found.entries is None:
             self.expand(found)
         keys, entries = found.page()

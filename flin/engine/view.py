@@ -9,13 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, starmap
-from typing import TypeAlias, TypeVar, overload
+from typing import Final, TypeAlias, TypeVar, overload
 
 from flin.engine.entry import Live, Page, value_at
 from flin.engine.key import MAX_KEY_BYTES, USER_END, prefix_stop, stored_key, user_key
 from flin.engine.options import check_size
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
+_PLAIN: Final = {bytes}
 Default = TypeVar("Default")
 
 
@@ -35,6 +36,8 @@ def as_bytes(what: str, value: object) -> bytes:
 
 def as_stored(key: object) -> bytes:
     """The stored form of a user's key, which may be any buffer."""
+    if type(key) is bytes and key < b"\xff" and len(key) <= MAX_KEY_BYTES:  # nearly all: 110 ns instead of 350
+        return key
     data = as_bytes("a key", key)
     check_size("a key", len(data), MAX_KEY_BYTES)
     return stored_key(data)
@@ -50,6 +53,11 @@ class View(ABC):
     @abstractmethod
     def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
         """Entries of [start, stop) in order, tombstones included, consistent as of the call."""
+
+    def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+        """How the pages of [start, stop) begin, with at least that many plain values, or all; None if only they tell.
+        The caller owns it."""
+        return None
 
     @abstractmethod
     def _now_ms(self) -> int:
@@ -146,20 +154,26 @@ class View(ABC):
 
     def _visible(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None
-    ) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    ) -> Iterable[tuple[list[bytes], list[bytes]]]:
         """User keys and values that are alive, page by page. Reads what must be consistent before it returns."""
         if limit is not None and limit < 0:
             raise ValueError(f"limit must not be negative, but is {limit}")
         if start >= stop or limit == 0:
-            return iter(())
-        return visible_pages(self._pages(start, stop, reverse, limit), self._now_ms())
+            return ()
+        head = None if limit is None or reverse else self._head(start, stop, limit)
+        if head is None:
+            return visible_pages(self._pages(start, stop, reverse, limit), self._now_ms())
+        keys, values = head
+        if not keys or (set(map(type, values)) == _PLAIN and keys[-1] < b"\xff"):
+            return (head,)  # type: ignore[return-value]  # as it is, without a generator
+        return visible_pages(iter((head,)), self._now_ms())
 
 
 def visible_pages(pages: Iterator[Page], now_ms: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """What an embedded user sees of stored entries below USER_END."""
     for keys, entries in pages:
         values: list[bytes] = entries  # type: ignore[assignment]  # if all are bytes, as the next line finds out
-        if set(map(type, entries)) != {bytes}:
+        if set(map(type, entries)) != _PLAIN:
             alive = [
                 (key, value)
                 for key, entry in zip(keys, entries, strict=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flin.engine.block_cache import BlockCache
 from flin.engine.entry import DELETED, Entry
+from flin.engine.filter import hash_key
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Part
 from flin.engine.merge import join_heads
@@ -77,6 +78,23 @@ def test_a_head_is_how_the_pages_begin(
         assert list(zip(*other, strict=True)) == pairs[: len(other[0])]
         assert len(other[0]) == len(pairs) or sum(type(entry) is bytes for entry in other[1]) >= count
     cache._check()
+
+
+@given(
+    st.lists(st.tuples(POINTS.filter(bool), st.lists(KEYS, max_size=3), OPTIONS), max_size=3),
+    st.lists(KEYS, min_size=1, max_size=20),
+)
+def test_look_ups_in_runs_of_many_tables(
+    runs: list[tuple[dict[bytes, Any], list[bytes], TableOptions]], keys: list[bytes]
+) -> None:
+    """What find_in_tables and find_nowait do without calls, against TableRun.find."""
+    state = _state(Part(), [], [_run(*run, BlockCache(1 << 20)) for run in runs])
+    for key in keys + [key for points, *_ in runs for key in points]:
+        hashed = hash_key(key)
+        says = [run.find(key, hashed, nowait=False) for run in state.runs[0]]
+        expected = next((entry for entry in says if entry is not None), None)
+        assert state.find_in_tables(0, key, hashed) == expected
+        assert state.find_nowait(0, key) == expected
 
 
 @given(st.lists(POINTS.filter(bool), min_size=2, max_size=6), KEYS, st.integers(1, 12))

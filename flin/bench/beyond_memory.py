@@ -44,7 +44,7 @@ BEYOND, WITHIN = "beyond memory", "in memory"
 class Settings:
     memory_bytes: int = 32 << 20
     value_bytes: int = 1024
-    seconds_each: float = 4.0
+    seconds_each: float = 3.0
     rounds: int = 3
 
     @property

@@ -72,14 +72,16 @@ QUICK: Final = Settings(
 )
 
 
-def run(settings: Settings, scratch: str, progress: Progress) -> list[Curve]:
+def run(settings: Settings, scratch: str, progress: Progress) -> Iterator[Curve]:
+    """Each curve as soon as it is measured."""
     make: dict[str, Callable[[Settings, str, Progress], Curve]] = {
         "keys": _keys,
         "shards": _shards,
         "values": _values,
         "connections": _connections,
     }
-    return [make[name](settings, scratch, progress) for name in settings.curves]
+    for name in settings.curves:
+        yield make[name](settings, scratch, progress)
 
 
 def _keys(settings: Settings, scratch: str, progress: Progress) -> Curve:

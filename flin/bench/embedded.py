@@ -43,10 +43,16 @@ class Settings:
         own = [row.value_bytes for row in map(ROWS.__getitem__, self.rows) if row.value_bytes is not None]
         return sorted(size for size in {*self.value_sizes, *own} if self.rows_of(size))
 
+    def is_timed(self, row: Row, value_bytes: int) -> bool:
+        """Whether there is a round that times every call: for the first of the value sizes, as the others' tails are
+        much the same, and for a row that has its own."""
+        return self.latencies and row.per_call and (row.value_bytes is not None or value_bytes == self.value_sizes[0])
+
     def steps(self) -> int:
         steps = 0
-        for rows in map(self.rows_of, self.sizes()):
-            steps += sum(self.rounds + (self.latencies and row.per_call) for row in rows)
+        for size in self.sizes():
+            rows = self.rows_of(size)
+            steps += sum(self.rounds + self.is_timed(row, size) for row in rows)
             steps += any(row.loaded for row in rows)
         return steps * len(self.stores)
 
@@ -100,7 +106,7 @@ class _Size:
                 if outcome is not None:
                     comparison.operations = outcome.operations
                     comparison.add(store, outcome.rate)
-        if self._settings.latencies and row.per_call:
+        if self._settings.is_timed(row, self._value_bytes):
             for store in self._settings.stores:
                 outcome = self._measure(comparison, store, row, latencies=True)
                 if outcome is not None and outcome.latencies is not None:

@@ -16,29 +16,29 @@ REACHED: Final = {True: "yes", False: "no", None: NOTHING}
 
 
 def tables(results: Sequence[Result]) -> str:
-    """The table of the rates, and behind it that of what is no rate."""
+    """Tables narrow enough for a page: of the rates, of their latencies, of what is no rate; those that have a line."""
     comparisons = [result for result in results if isinstance(result, Comparison)]
     findings = [result for result in results if isinstance(result, Finding)]
-    parts = [table(comparisons)] if comparisons else []
-    return "\n\n".join([*parts, found(findings)] if findings else parts)
+    timed = [comparison for comparison in comparisons if comparison.latencies]
+    made = [table(comparisons)] if comparisons else []
+    made += [latency_table(timed)] if timed else []
+    made += [found(findings)] if findings else []
+    return "\n\n".join(made)
 
 
 def markdown(parts: Sequence[tuple[str, Sequence[Result]]]) -> str:
-    """A page: where it was measured, and a heading and the tables for each part."""
+    """A section of a page: where it was measured, and a heading and the tables for each part."""
     place = machine()
     where = f"Flin {place['flin']}, CPython {place['python']}, {place['system']}, {place['cpus']} CPUs, {place['at']}."
-    sections = [f"## {name}\n\n{tables(results)}" for name, results in parts]
-    return "\n\n".join(["# Measured", where, *sections]) + "\n"
+    sections = [f"### {name}\n\n{tables(results)}" for name, results in parts]
+    return "\n\n".join(["## Measured", where, *sections]) + "\n"
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
-    """Markdown that lines up: rates per store, the ratio, Flin's percentiles and the peers' p99.
-
-    A column that no row would fill is left out, but for the rates and the ratio."""
+    """Markdown that lines up: rates per store, the ratio, and the published rate and the target where a row has one."""
     stores = store_names(comparisons)
     has_published = any(comparison.published for comparison in comparisons)
     has_target = any(comparison.target for comparison in comparisons)
-    has_latencies = any(comparison.latencies for comparison in comparisons)
     lines = [["operations/s", *stores]]
     lines += [[row.name, *(_rate(row.median_rate(store)) for store in stores)] for row in comparisons]
     for line, row in zip(lines, [None, *comparisons], strict=True):
@@ -47,19 +47,18 @@ def table(comparisons: Sequence[Comparison]) -> str:
         line += ["ratio"] if row is None else [NOTHING if row.ratio is None else f"{row.ratio:.2f}"]
         if has_target:
             line += ["target", "reached"] if row is None else [str(row.target or NOTHING), REACHED[row.is_reached]]
-        if has_latencies:
-            line += _latency_header(stores) if row is None else _latency_cells(row, stores)
     return aligned(lines)
 
 
-def _latency_header(stores: list[str]) -> list[str]:
-    return ["p50", "p99", "p99.9", *(f"{name} p99" for name in stores[1:])]
-
-
-def _latency_cells(row: Comparison, stores: list[str]) -> list[str]:
-    ours = [row.latencies.get(OURS, {}).get(name) for name in ("p50", "p99", "p99.9")]
-    peers = [row.latencies.get(store, {}).get("p99") for store in stores[1:]]
-    return [_latency(figure, row.unit) for figure in (*ours, *peers)]
+def latency_table(comparisons: Sequence[Comparison]) -> str:
+    """Flin's percentiles of single operations, and the peers' p99."""
+    peers = [name for name in store_names(comparisons) if name != OURS]
+    lines = [["latency", "p50", "p99", "p99.9", *(f"{name} p99" for name in peers)]]
+    for row in comparisons:
+        ours = [row.latencies.get(OURS, {}).get(name) for name in ("p50", "p99", "p99.9")]
+        theirs = [row.latencies.get(peer, {}).get("p99") for peer in peers]
+        lines.append([row.name, *(_latency(figure, row.unit) for figure in (*ours, *theirs))])
+    return aligned(lines)
 
 
 def found(findings: Sequence[Finding]) -> str:

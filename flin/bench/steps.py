@@ -8,6 +8,7 @@ such, and the others run.
 
 from __future__ import annotations
 
+import mmap
 import os
 import socket
 import threading
@@ -27,6 +28,7 @@ from flin.bench.row import SEEK_LENGTH
 from flin.bench.server_process import ServerError, ServerProcess
 from flin.bench.workload import BATCH_SIZE
 from flin.engine import block, filter, merge, stored_block, wal
+from flin.engine.fs import WINDOW_BYTES
 from flin.engine.memtable import Part
 from flin.engine.table_writer import TableOptions, TableWriter
 
@@ -122,6 +124,12 @@ def _append(lab: Lab, data: bytes, per: int = 1) -> float:
         lab.path("appended").unlink()
 
 
+def _copy_to_window(lab: Lab) -> float:
+    frame = _frame(lab)
+    with mmap.mmap(-1, WINDOW_BYTES) as window:
+        return lab.statement("window[4096:stop] = frame", {"window": window, "stop": 4096 + len(frame), "frame": frame})
+
+
 def _lock(lab: Lab) -> float:
     return lab.statement("with lock: pass", {"lock": threading.Lock()})
 
@@ -176,9 +184,9 @@ def _contains(lab: Lab) -> float:
     return lab.each(lambda hashed: filter.contains(words, hashed), hashes)
 
 
-def _unpack(lab: Lab) -> float:
+def _unpack(lab: Lab, per: int = 1) -> float:
     packed = b"".join(stored_block.store(_payload(lab), 0, stored_block.compressor("zstd", 1)))
-    return lab.call(stored_block.unpack, packed, "", 0)
+    return lab.call(stored_block.unpack, packed, "", 0, per=per)
 
 
 def _read_block(lab: Lab) -> float:
@@ -211,6 +219,10 @@ def _seek(engine: Callable[[Lab], Any]) -> Callable[[Lab], float]:
     return measure
 
 
+def _decode(lab: Lab) -> float:
+    return lab.call(block.decode, _payload(lab), 0, per=_count(lab))
+
+
 def _merge(lab: Lab) -> float:
     """Four runs that hold every fourth key each."""
     keys, values = lab.page
@@ -223,6 +235,34 @@ def _merge(lab: Lab) -> float:
 
 
 # The background.
+
+
+def _replay(lab: Lab) -> float:
+    """Of puts one by one; of a fresh part each time, as a flush has one."""
+    header = wal.SegmentHeader(bytes(16), 1, SALT, 0, 1, 0, 0, 0)
+    data = bytearray(wal.encode_header(header))
+    for number, (key, value) in enumerate(lab.workload.pairs, 1):
+        data += wal.encode_put(SALT, len(data), number, 0, key, value)
+    if wal.replay(bytes(data), header, "", Part(), end=len(data)).operations != lab.workload.count:
+        raise ValueError("the frames are no longer those of a segment")
+    return lab.call(
+        lambda segment: wal.replay(segment, header, "", Part(), end=len(segment)), bytes(data), per=lab.workload.count
+    )
+
+
+def _write_and_sync(lab: Lab) -> float:
+    """As many bytes as all keys and values have, as a table's are."""
+    data = b"".join(key + value for key, value in lab.workload.pairs)
+
+    def write() -> None:
+        with lab.path("synced").open("wb") as file:
+            file.write(data)
+            os.fsync(file.fileno())
+
+    try:
+        return lab.call(write, per=lab.workload.count)
+    finally:
+        lab.path("synced").unlink()
 
 
 def _write_table(codec: str) -> Callable[[Lab], float]:
@@ -389,6 +429,7 @@ STEPS: Final = (
     ),
     Step("put", "its WAL frame", INTERPRETER, _encode_put),
     Step("put", "of that: the checksum", LIBRARY, lambda lab: lab.call(crc32, _frame(lab))),
+    Step("put", "the frame copied to a mapped window", MEMORY, _copy_to_window),
     Step("put", "a write call of so many bytes, for comparison", KERNEL, lambda lab: _append(lab, _frame(lab))),
     Step("batch of 1,000", "the whole, a key", ALL, _batch),
     Step("batch of 1,000", "its pairs as a dict", MEMORY, _as_dict),
@@ -415,12 +456,7 @@ STEPS: Final = (
     Step("scan", "the whole, from the memtable, a pair", ALL, _scan(lambda lab: lab.in_memory)),
     Step("scan", "the whole, from a raw table, a pair", ALL, _scan(lambda lab: lab.flushed)),
     Step("scan", "the whole, from a compressed table, a pair", ALL, _scan(lambda lab: lab.compacted)),
-    Step(
-        "scan",
-        "a block decoded, a pair",
-        INTERPRETER,
-        lambda lab: lab.call(block.decode, _payload(lab), 0, per=_count(lab)),
-    ),
+    Step("scan", "a block decoded, a pair", INTERPRETER, _decode),
     Step("scan", "four runs merged, a pair", INTERPRETER, _merge),
     Step("scan", "a seek and ten pairs, from a raw table", ALL, _seek(lambda lab: lab.flushed)),
     Step("served SET", "the whole, processor time of server and helper, in a pipeline", ALL, _served("write", 1, 1)),
@@ -438,11 +474,16 @@ STEPS: Final = (
     Step("served GET", "sent and received alone", KERNEL, _socket(1)),
     Step("served GET", "sent and received in a pipeline", KERNEL, _socket(PIPELINE)),
     Step("flush", "the whole, an entry", ALL, _flush),
+    Step("flush", "the WAL's frames of single puts replayed", INTERPRETER, _replay),
     Step("flush", "sorted", INTERPRETER, _sort),
     Step("flush", "a table written, raw", ALL, _write_table("none")),
     Step("flush", "of that: hashed", LIBRARY, _hash_all),
     Step("flush", "of that: the filter built", INTERPRETER, _build_filter),
+    Step("flush", "its bytes written and synced, for comparison", KERNEL, _write_and_sync),
     Step("merge", "the whole, an entry that goes in", ALL, _compact),
+    Step("merge", "a block decompressed and checked, an entry", LIBRARY, lambda lab: _unpack(lab, _count(lab))),
+    Step("merge", "a block decoded, an entry", INTERPRETER, _decode),
+    Step("merge", "four runs merged, an entry", INTERPRETER, _merge),
     Step("merge", "a table written, compressed", ALL, _write_table("zstd")),
     Step("merge", "of that: compressed", LIBRARY, _compress),
 )

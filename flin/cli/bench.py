@@ -16,12 +16,13 @@ from flin.cli.parsing import Commands, UsageError, add_command, positive, size
 
 if TYPE_CHECKING:
     from flin.bench import plan
+    from flin.bench.comparison import Result
 
 SUMMARY = "measure Flin beside its peers, in the same run, in turn"
 DETAILS = """\
 Without a further word: engines inside a Python process (Flin, and rocksdict and plyvel where they are installed) and
 servers (flin serve, and redis-server with its append-only file on, where it and redis-benchmark are installed), in
-some 30 minutes; with --quick in under two.
+some 20 minutes; with --quick in under two.
 Each measurement has a fresh process and directory; the figure that counts is the median over the rounds of Flin's
 rate over the faster peer's. All have a WAL and no sync per write, unless the row says so; rocksdict and plyvel get
 the same memory and a Bloom filter. Percentiles are of single operations. The table goes to stdout, progress to stderr.
@@ -100,7 +101,7 @@ no size of keys above --most-keys is measured, and none is begun after a quarter
     parser.add_argument("--quick", action="store_true", help="few and small sizes: half a minute")
     parser.add_argument("--curves", metavar="CURVE,…", help="some of keys, shards, values, connections")
     parser.add_argument("--most-keys", type=positive, metavar="N", help="of the first curve (default 30000000)")
-    parser.add_argument("--pictures", metavar="DIR", help="write curve-keys.svg and so on there")
+    parser.add_argument("--pictures", metavar="DIR", help="write keys.svg and so on there")
 
 
 def _add_steps(more: Commands) -> None:
@@ -126,31 +127,35 @@ and bytes, and times a reopen after a clean close and one after kill -9 in the m
 
 def run(arguments: argparse.Namespace) -> int:
     from flin.bench import plan, report
-    from flin.bench.comparison import Comparison
     from flin.bench.progress import Progress
 
     parts = plan.parts(_choice(arguments))
     progress = Progress(seconds=sum(part.settings.seconds() for part in parts))
-    results = []
+    results: list[tuple[plan.Part, list[Result]]] = []
     with _scratch(arguments) as scratch:
         progress.say(f"{sum(part.settings.steps() for part in parts)} measurements")
         for part in parts:
             found = part.run(scratch, progress)
-            print(f"{part.name}\n\n{report.tables(found)}\n", flush=True)  # at once: what comes later may fail
+            print(f"{part.name}\n\n{report.tables(found)}\n", flush=True)
             results.append((part, found))
+            _write_rows(arguments, results)  # at once: an interrupted run leaves what it has
+    failures = [failure for _, found in results for result in found for failure in result.failures]
+    for failure in failures:
+        _say(failure)
+    return exit_code.PROBLEMS if failures else exit_code.OK
+
+
+def _write_rows(arguments: argparse.Namespace, results: list[tuple[plan.Part, list[Result]]]) -> None:
+    from flin.bench import picture, report
+    from flin.bench.comparison import Comparison
+
     everything = [result for _, found in results for result in found]
     settings = {part.name: part.to_json() for part, _ in results}
     _write_json(arguments, report.document("rows", settings, [result.to_json() for result in everything]))
     if arguments.svg:
-        from flin.bench import picture
-
         Path(arguments.svg).write_text(picture.svg([result for result in everything if isinstance(result, Comparison)]))
     if arguments.markdown:
         Path(arguments.markdown).write_text(report.markdown([(part.name, found) for part, found in results]))
-    failures = [failure for result in everything for failure in result.failures]
-    for failure in failures:
-        _say(failure)
-    return exit_code.PROBLEMS if failures else exit_code.OK
 
 
 def _choice(arguments: argparse.Namespace) -> plan.Choice:
@@ -226,14 +231,14 @@ def run_curves(arguments: argparse.Namespace) -> int:
     settings = replace(settings, curves=chosen, servers=servers, counts=counts, memory_bytes=memory_bytes)
     if arguments.pictures and not Path(arguments.pictures).is_dir():
         raise UsageError(f"{arguments.pictures} is not a directory")
+    drawn = []
     with _scratch(arguments) as scratch:
-        drawn = curves.run(settings, scratch, Progress(settings.steps()))
-    print("\n\n".join(report.aligned(curve.table(one)) for one in drawn))
-    _write_json(arguments, report.document("curves", asdict(settings), [one.to_json() for one in drawn]))
-    if arguments.pictures:
-        for one in drawn:
-            if one.lines:
-                (Path(arguments.pictures) / f"curve-{one.name}.svg").write_text(curve.svg(one))
+        for one in curves.run(settings, scratch, Progress(settings.steps())):
+            drawn.append(one)
+            print(f"{report.aligned(curve.table(one))}\n", flush=True)
+            _write_json(arguments, report.document("curves", asdict(settings), [each.to_json() for each in drawn]))
+            if arguments.pictures and one.lines:
+                (Path(arguments.pictures) / f"{one.name}.svg").write_text(curve.svg(one))
     failures = [failure for one in drawn for failure in one.failures]
     for failure in failures:
         _say(failure)

@@ -26,7 +26,7 @@ OPERATIONS = {"put in a batch", "put", "get", "scan, a pair", "seek and ten"}
 def test_the_curves_of_one_process(tmp_path: Path) -> None:
     settings = replace(SMALL, curves=("keys", "shards", "values"), values_count=500)
     progress = Progress(settings.steps(), io.StringIO())
-    drawn = curves.run(settings, str(tmp_path), progress)
+    drawn = list(curves.run(settings, str(tmp_path), progress))
     assert [one.failures for one in drawn] == [[], [], []]
     for one, places in zip(drawn, ((500, 1500), (1, 4), (10, 1000)), strict=True):
         assert set(one.lines) == OPERATIONS
@@ -89,7 +89,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     arguments = ["--quick", "--curves", "keys", "--most-keys", "1000", "--pictures", str(pictures)]
     assert main(["bench", "curves", *arguments, "--json", str(tmp_path / "out.json")]) == 0
     assert "| 1,000 " in capsys.readouterr().out
-    assert (pictures / "curve-keys.svg").read_text().startswith("<svg")
+    assert (pictures / "keys.svg").read_text().startswith("<svg")
     (result,) = json.loads((tmp_path / "out.json").read_text())["results"]
     assert result["curve"] == "keys"
     assert main(["bench", "curves", "--curves", "nothing"]) == 2

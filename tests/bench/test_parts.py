@@ -71,6 +71,12 @@ def test_opening_after_a_close_and_a_kill(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_the_peers_are_not_loaded_with_many_keys() -> None:
+    settings = opening.Settings(("flin", "plyvel"), counts=(1000, 10 * opening.PEERS_KEYS), rounds=1)
+    assert [settings.stores_of(count) for count in settings.counts] == [("flin", "plyvel"), ("flin",)]
+    assert settings.steps() == 9
+
+
 def test_headline_workloads_with_threads(tmp_path: Path) -> None:
     settings = headline.Settings(("flin",), seconds_each=0.05, loaded=200, value_bytes=20, rounds=1)
     rows = headline.compare(settings, str(tmp_path), quiet_progress(settings.steps()))

@@ -58,7 +58,7 @@ SCENES: Final = (
 @dataclass(frozen=True, slots=True)
 class Settings:
     stores: tuple[str, ...] = ("flin", "rocksdict", "plyvel")
-    seconds_each: float = 1.2
+    seconds_each: float = 2.0
     loaded: int = LOADED
     value_bytes: int = 1024
     memory_bytes: int = 256 << 20

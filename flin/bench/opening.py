@@ -19,6 +19,8 @@ from flin.bench import loader
 from flin.bench.comparison import OURS, Finding, Result
 from flin.bench.load import LoadError, check_ended, lines_of
 from flin.bench.progress import Progress
+from flin.bench.workload import key_of
+from flin.engine import wal
 
 OPEN_SECONDS: Final = 0.1
 RECOVERY_SECONDS_PER_GB: Final = 5.0
@@ -65,6 +67,11 @@ class Settings:
 def _rewritten(count: int) -> int:
     """Keys written before the kill."""
     return min(REWRITTEN_MAXIMUM, count // REWRITTEN_SHARE)
+
+
+def _frame_bytes(value_bytes: int) -> int:
+    """Of one put in the WAL. Frames are counted, since segments may be longer than what is in them."""
+    return len(wal.encode_put(bytes(8), 0, 0, 0, key_of(0), bytes(value_bytes)))
 
 
 def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result]:
@@ -129,8 +136,7 @@ class _Size:
         seconds, replayed = self._opened(store, directory, written)
         figures = {SECONDS: seconds}
         if store == OURS:
-            # Keys and values alone: segments may be longer than what is in them.
-            live_bytes = max(1, replayed) * (16 + self._settings.value_bytes)
+            live_bytes = max(1, replayed) * _frame_bytes(self._settings.value_bytes)
             figures |= {"live WAL, MiB": live_bytes / (1 << 20), PER_GB: seconds / (live_bytes / 1e9)}
         self._killed.add(store, figures)
         return f"killed after {written:,} keys, open after {seconds:.3f} s"

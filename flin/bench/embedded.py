@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from flin.bench.child import ChildError, Outcome, Task, run_in_child
 from flin.bench.comparison import Comparison
@@ -20,6 +21,9 @@ from flin.bench.progress import Progress
 from flin.bench.row import LOAD, Row
 from flin.bench.rows import ROWS
 from flin.bench.target import of_embedded
+
+FIRST_SIZE_ONLY: Final = ("fillsync", "fillsync16", "readmissing", "scanreverse")
+"""Rows that another size of values tells nothing new about: the disk's sync, the filter, or what `scan` tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,13 @@ class Settings:
         """The rows for one size of values; a row that is for one size only runs with no other."""
         rows = [ROWS[name] for name in self.rows]
         general = value_bytes in self.value_sizes
-        return [row for row in rows if row.value_bytes == value_bytes or (general and row.value_bytes is None)]
+        first = value_bytes == self.value_sizes[0]
+        return [
+            row
+            for row in rows
+            if row.value_bytes == value_bytes
+            or (general and row.value_bytes is None and (first or row.name not in FIRST_SIZE_ONLY))
+        ]
 
     def sizes(self) -> list[int]:
         own = [row.value_bytes for row in map(ROWS.__getitem__, self.rows) if row.value_bytes is not None]

@@ -33,7 +33,7 @@ def test_a_full_run_has_every_part() -> None:
 def test_a_quick_run_takes_minutes_not_hours() -> None:
     quick, full = (sum(part.settings.seconds() for part in plan.parts(choice)) for choice in (_quick(), ALL))
     assert quick < 120
-    assert quick * 5 < full < 1260
+    assert quick * 5 < full < 1230
     assert "compaction" not in names(_quick())
 
 
@@ -65,6 +65,15 @@ def test_what_was_asked_for_counts() -> None:
     assert [row.name for row in embedded.rows_of(1024)] == [f"ycsb-{letter}" for letter in "abcdef"]
     assert by_name["open"].counts == (500,)
     assert all(settings.rounds == 2 for name, settings in by_name.items() if name != "compaction")
+
+
+def test_some_rows_have_one_value_size() -> None:
+    embedded = next(part.settings for part in plan.parts(ALL) if part.name == "embedded")
+    small, large = ({row.name for row in embedded.rows_of(size)} for size in (100, 1024))
+    assert {"fillsync", "readmissing"} < small
+    assert {"fillrandom", "readrandom", "scan", "ycsb-a"} < large
+    assert "fillsync" not in large
+    assert not any(embedded.is_timed(row, 1024) for row in embedded.rows_of(1024) if row.name == "readrandom")
 
 
 def test_quick_scenes_are_the_same_scenes() -> None:

@@ -109,8 +109,8 @@ def test_a_head_of_shards(points: list[dict[bytes, Any]], start: bytes, count: i
     parts = tuple((Part(part),) for _, part, _ in layers)
     state = ReadState(tuple(Part(active) for *_, active in layers), parts, (), runs, Version(((),) * shards), 0)
     everything = {key: entry for each in layers for layer in each for key, entry in layer.items()}
-    expected = sorted(item for item in everything.items() if item[0] >= start)
-    head = state.head(start, b"\xff" * 3, count, Lock())
+    expected = sorted(item for item in everything.items() if start <= item[0] < KEYS_END)
+    head = state.head(start, KEYS_END, count, Lock())
     assert head is not None
     assert list(zip(*head, strict=True)) == expected[:count]
 

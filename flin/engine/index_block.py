@@ -18,7 +18,8 @@ import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
+from operator import le
 from typing import Final
 from zlib import crc32
 
@@ -65,8 +66,9 @@ def decode(data: bytes, data_size: int, path: str, offset: int) -> Index:
     bounds = struct.unpack_from(f"<{count + 1}I", data, _HEADER.size + 8 * (count + 1))
     column = data[size - key_size : size]
     separators = [column[start:stop] for start, stop in pairwise(bounds)]
-    if starts[0] or starts[-1] != data_size or any(stop <= start for start, stop in pairwise(starts)):
+    # Compared in C: by generators it was a third of settling a small flush, and it runs where reads are served, too.
+    if starts[0] or starts[-1] != data_size or any(map(le, islice(starts, 1, None), starts)):
         raise CorruptionError(path, offset, "the data blocks that an index names are not in order")
-    if any(stop <= start for start, stop in pairwise(separators)):
+    if any(map(le, islice(separators, 1, None), separators)):
         raise CorruptionError(path, offset, "the separators of an index are not in order")
     return Index(separators, starts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Event, Lock, Thread, current_thread
 from typing import Final
@@ -20,7 +21,7 @@ from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState
 from flin.engine.store import Store
 from flin.engine.sweep import Sweeper
-from flin.errors import ClosedError, FlinError
+from flin.errors import ClosedError, FlinError, StorageError
 
 logger = logging.getLogger("flin.engine")
 
@@ -126,7 +127,6 @@ class Compactor:
             if not state.sealed:
                 return False
             generation = state.sealed[-1]
-            store.sync(generation.end_position)
             job = FlushJob(
                 store.directory,
                 store.next_job(),
@@ -137,7 +137,9 @@ class Compactor:
                 self._flush_options,
                 store.now_ms(),
             )
-            result = self._run(job)
+            handle = self._runner.submit(job)
+            self._sync_beside(handle, generation.end_position)
+            result = handle.result()
             self._install(job, lambda: store.install_flush(generation, result.tables, result.counts, job.now_ms))
             done = self.statistics
             done.flushes += 1
@@ -225,10 +227,21 @@ class Compactor:
             done.compacted_bytes += result.statistics.bytes_out
             done.reasons[compaction.reason] = done.reasons.get(compaction.reason, 0) + 1
 
-    def _run(self, job: FlushJob | CompactionJob) -> JobResult:
+    def _sync_beside(self, handle: JobHandle, position: int) -> None:
+        """Sync the WAL while the flush runs, since its edit will want that; if that fails, its files are nobody's.
+
+        The sync of 32 MB takes 20-80 ms, for which writers would wait that are stopped until the flush is done."""
+        try:
+            self._store.sync(position)
+        except StorageError:
+            handle.cancel()
+            with suppress(FlinError, JobCancelled):  # the failed sync is what matters; what stays goes at the next open
+                handle.result()
+                remove_outputs(self._store.options.fs, handle.job)
+            raise
+
+    def _run(self, job: CompactionJob) -> JobResult:
         handle = self._runner.submit(job)
-        if isinstance(job, FlushJob):
-            return handle.result()
         with self._busy_lock:
             self._handles.add(handle)
             if self._stopping:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import flin.engine
 from flin.errors import FlinError, ReadOnlyError, StorageError
 from flin.testing import Fault, Model, Personality, SimulatedDisk, crash
 from flin.testing.model import view
@@ -137,6 +138,25 @@ def test_failed_sync_makes_the_engine_read_only() -> None:
     assert run.engine.get(b"c") is None
     run.abandon()
     assert view(run.model.state, run.clock.now_ms) == {b"a": b"1"}
+
+
+def test_a_sync_that_fails_beside_a_flush_leaves_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The WAL is synced while the job writes: the job may be done when that fails."""
+    disk = SimulatedDisk()
+    db = flin.engine.open("db", fs=disk, runner="inline")
+    db.put(b"key", b"value")
+
+    def fail(position: int) -> None:
+        assert any(name.endswith(".sst") for name in disk.names(db.path))
+        raise StorageError("sync", "db", OSError(errno.EIO, "no"))
+
+    monkeypatch.setattr(db._store._wal, "sync", fail)
+    with pytest.raises(StorageError):
+        db.flush()
+    assert [name for name in disk.names(db.path) if name.endswith(".sst")] == []
+    with pytest.raises(ReadOnlyError):
+        db.put(b"key", b"other")
+    assert db[b"key"] == b"value"
 
 
 def test_room_again_after_a_full_disk() -> None:

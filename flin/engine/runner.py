@@ -104,6 +104,9 @@ class Runner(Protocol):
     def pids(self) -> list[int]:
         """Of the helper processes that there are."""
 
+    def prepare(self) -> None:
+        """A first flush is near: start what it will need."""
+
     def submit(self, job: Job) -> JobHandle:
         """Begin a job. ClosedError after close."""
 
@@ -174,6 +177,9 @@ class InlineRunner:
         self._lock = Lock()
         self._closed = Event()
 
+    def prepare(self) -> None:
+        """Nothing is needed."""
+
     def submit(self, job: Job) -> JobHandle:
         if self._closed.is_set():
             raise ClosedError("the runner is closed")
@@ -204,6 +210,9 @@ class ThreadRunner:
         self._gate = JobGate()
         self._running: dict[JobHandle, Thread] = {}
         self._closed = False
+
+    def prepare(self) -> None:
+        """Nothing is needed."""
 
     def submit(self, job: Job) -> JobHandle:
         handle = JobHandle(job, self._gate.wake)
@@ -267,6 +276,11 @@ class HelperRunner:
         pid = self.pid
         return [] if pid is None else [pid]
 
+    def prepare(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._ready_helper()
+
     def submit(self, job: Job) -> JobHandle:
         with self._lock:
             if self._closed:
@@ -309,7 +323,7 @@ class HelperRunner:
 
 
 class PairRunner:
-    """Two helper processes, each started at its first job: one for flushes, one for compactions.
+    """Two helper processes, started when they are needed: one for flushes, one for compactions.
 
     In one process a flush and a compaction take turns, and while writers keep flushes coming, compactions starve, the
     runs pile up, and each flush has to ask more of them (count.py). Two processes share the cores as the kernel and
@@ -336,6 +350,9 @@ class PairRunner:
     @property
     def pids(self) -> list[int]:
         return [*self.flushes.pids, *self.compactions.pids]
+
+    def prepare(self) -> None:
+        self.flushes.prepare()
 
     def submit(self, job: Job) -> JobHandle:
         return (self.flushes if isinstance(job, FlushJob) else self.compactions).submit(job)

@@ -63,6 +63,7 @@ class Store:
         self.recovery = opened.recovery
         self.read_only_reason: str | None = None
         self.on_sealed: Callable[[], None] = _do_nothing  # told, outside all locks, that there is something to flush
+        self.on_filling: Callable[[], None] | None = None  # told once, likewise, that there will be before long
         self.on_stopped: Callable[[], None] = _do_nothing  # called by a writer that is stopped, outside all locks
         self.sealed_count = 0
         self.stall_seconds = 0.0
@@ -382,12 +383,16 @@ class Store:
             if self._wal.position <= self._seal_check or self._closed:
                 return
             room = self.budget.generation - self.open_bytes()
-            if room > 0:
+            tell = self.on_sealed
+            if room <= 0:
+                self._seal()
+            else:
                 # An entry's overhead is not in the position: half of the room is never too late.
                 self._seal_check = self._wal.position + max(room // 4, SEAL_CHECK_BYTES // 16)
-                return
-            self._seal()
-        self.on_sealed()
+                if self.on_filling is None or 4 * room > 3 * self.budget.generation:
+                    return
+                tell, self.on_filling = self.on_filling, None
+        tell()
 
     def seal(self) -> bool:
         """Seal the open generation now, whatever its size; False if it is empty."""

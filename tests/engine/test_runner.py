@@ -250,6 +250,19 @@ def test_no_helper_before_the_first_job(helper: HelperRunner, tree: Tree) -> Non
     assert (helper.statistics.deaths, helper.statistics.fallback_reason) == (0, "")
 
 
+def test_a_prepared_helper_runs_the_first_job(helper: HelperRunner, tree: Tree) -> None:
+    helper.prepare()
+    pid = helper.pid
+    assert pid is not None
+    helper.prepare()
+    helper.run(compaction_of(tree))
+    assert helper.pid == pid
+    assert helper.statistics.starts == 1
+    helper.close()
+    helper.prepare()
+    assert helper.pid is None, "nothing starts after close"
+
+
 def test_flushes_and_compactions_have_a_process_each(tmp_path: Path) -> None:
     pair = PairRunner(OsFileSystem())
     tree = Tree(str(tmp_path), run_job=pair.run)

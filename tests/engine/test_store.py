@@ -305,6 +305,30 @@ def test_the_interval_thread_syncs(open_engine: OpenEngine) -> None:
     assert db.store.synced_position == db.store.position
 
 
+def test_the_helper_starts_before_the_first_flush(open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner is told once, when a first generation is a quarter full: a start takes longer than a flush may."""
+    db = open_engine(runner="thread", memory_limit="4mb")
+    prepared = threading.Event()
+    told: list[int] = []
+
+    def prepare() -> None:
+        told.append(db.store.sealed_count)
+        prepared.set()
+
+    monkeypatch.setattr(db._runner, "prepare", prepare)
+    sizes: list[int] = []
+    while not db.store.sealed_count:
+        before = db.store.open_bytes()
+        db.put(b"%d" % len(sizes), b"v" * 1000)
+        sizes.append(before)
+        if before > db.store.budget.generation // 2:
+            assert prepared.wait(60), "told in time"
+    assert told == [0]
+    for number in range(len(sizes)):
+        db.put(b"%d" % number, b"v" * 1000)
+    assert told == [0], "once"
+
+
 def test_compactions_keep_up(open_engine: OpenEngine) -> None:
     """Inline: many small flushes, and never many runs."""
     db = open_engine(fs=SimulatedDisk(), memory_limit="1mb")

@@ -172,7 +172,7 @@ class Engine(View, MutableMapping[bytes, bytes]):
         if ttl is not None:
             expires_at_ms = self.expires_at_ms(ttl)
             points = {key: make_entry(value, expires_at_ms) for key, value in points.items()}
-        self._answer(self._store.commit(points), sync)
+        self._answer(self._store.commit(points, plain=ttl is None), sync)
 
     def delete_many(self, keys: Iterable[BytesLike], *, sync: bool | None = None) -> None:
         """Delete the keys that are there, in one atomic commit."""

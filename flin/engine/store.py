@@ -44,7 +44,7 @@ from flin.engine.state import HEAD_ENTRIES, ReadState, live_pages
 from flin.engine.tables import OpenTables, remove_segments
 from flin.engine.value_cache import ValueCache
 from flin.engine.version import Run, ShardRuns, with_flush, with_shard
-from flin.engine.wal import SegmentSlice
+from flin.engine.wal import SegmentSlice, are_plain
 from flin.engine.wal_writer import WalWriter
 from flin.errors import ClosedError, ReadOnlyError, StallTimeout, StorageError
 
@@ -246,14 +246,14 @@ class Store:
             self._maybe_seal()
         return position
 
-    def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
+    def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), *, plain: bool | None = None) -> int:
         """Range deletes, then points, as one atomic commit; the WAL position behind it. Not synced yet.
 
         ReadOnlyError, StorageError (nothing happened), LimitError (over 4 GiB), StallTimeout, ClosedError."""
         with self._commit_lock:
             if self._blocked:
                 self._wait_until_writable()
-            position = self._commit(points, ranges)
+            position = self._commit(points, ranges, plain)
         if position > self._seal_check:
             self._maybe_seal()
         return position
@@ -267,7 +267,7 @@ class Store:
             entry = decide(self.read(key))
             if entry is None:
                 return None
-            position = self._commit({key: entry}, ())
+            position = self._commit({key: entry})
         if position > self._seal_check:
             self._maybe_seal()
         return position
@@ -296,18 +296,19 @@ class Store:
             self._blocked = True
             self._writable.notify_all()
 
-    def _commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> int:
+    def _commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
         if not points and not ranges:
             return self._wal.position
-        position = self._wal.commit(points, ranges)
+        plain = are_plain(points) if plain is None else plain
+        position = self._wal.commit(points, ranges, plain)
         try:
-            self._apply(points, ranges)
+            self._apply(points, ranges, plain)
         except BaseException:  # an interrupt: what is in the WAL must be in memory, and whole
-            self._apply(points, ranges)
+            self._apply(points, ranges, plain)
             raise
         return position
 
-    def _apply(self, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
+    def _apply(self, points: Mapping[bytes, Entry], ranges: Sequence[Range], plain: bool) -> None:
         """Into memory. To do it twice changes nothing more."""
         if ranges and sum(len(part.entries) for part in self.state.active) > PAGE_ENTRIES:
             self._freeze()  # a range delete looks at every key of the active parts
@@ -316,6 +317,8 @@ class Store:
             active[0].apply(ranges, points)
         else:
             self._apply_by_shard(active, points, ranges)
+        if plain:
+            return
         for key, entry in points.items():
             if type(entry) is tuple and entry[1]:
                 heapq.heappush(self._due, (entry[1], key))
@@ -527,7 +530,7 @@ class Store:
             expired: dict[bytes, Entry] = {
                 key: DELETED for key, entry in entries.items() if type(entry) is tuple and 0 < entry[1] <= now_ms
             }
-            position = self._commit(expired, ())
+            position = self._commit(expired)
         if position > self._seal_check:
             self._maybe_seal()
         return len(expired)

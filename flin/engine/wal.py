@@ -211,10 +211,17 @@ def encode_delete(salt: bytes, position: int, sequence: int, synced: int, key: b
 
 
 def encode_commit(
-    salt: bytes, position: int, sequence: int, synced: int, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()
+    salt: bytes,
+    position: int,
+    sequence: int,
+    synced: int,
+    points: Mapping[bytes, Entry],
+    ranges: Sequence[Range] = (),
+    plain: bool | None = None,
 ) -> bytes:
-    """A frame with a whole commit, never an empty one. LimitError if it passes 4 GiB."""
-    if not ranges and set(map(type, points.values())) == {bytes}:
+    """A frame with a whole commit, never an empty one. LimitError if it passes 4 GiB. `plain`: are_plain(points), where
+    the caller has looked already."""
+    if not ranges and (are_plain(points) if plain is None else plain):
         kind, payload = FRAME_PUTS, _encode_puts(points)
     else:
         kind, payload = FRAME_OPERATIONS, _encode_operations(points, ranges)
@@ -224,6 +231,11 @@ def encode_commit(
     body = b"".join(payload)
     rest = _FRAME_REST.pack(size, salt, position, sequence, synced, len(points) + len(ranges), kind)
     return b"".join((_CRC.pack(crc32(body, crc32(rest))), rest, body))
+
+
+def are_plain(points: Mapping[bytes, Entry]) -> bool:
+    """Whether all entries are mere values, and there are some: 15 ns each."""
+    return set(map(type, points.values())) == {bytes}
 
 
 def encode_end(salt: bytes, position: int, sequence: int, synced: int) -> bytes:
@@ -414,9 +426,9 @@ def _is_blank(data: Mapped, start: int, end: int) -> bool:
 
 def _check_sizes(keys: Iterable[bytes], size: int) -> None:
     """LimitError if a key is longer than keys may be, or a payload longer than its frame can say."""
-    for key in keys:
-        if len(key) > MAX_KEY_BYTES:
-            raise LimitError("a key", len(key), MAX_KEY_BYTES)
+    longest = max(map(len, keys), default=0)
+    if longest > MAX_KEY_BYTES:
+        raise LimitError("a key", longest, MAX_KEY_BYTES)
     if size > MAX_PAYLOAD_BYTES:
         raise LimitError("a commit's bytes", size, MAX_PAYLOAD_BYTES)
 

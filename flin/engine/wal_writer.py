@@ -114,10 +114,10 @@ class WalWriter:
         file = self._file or self._begin()
         return self._append(file, wal.encode_delete(self._salt, self.position, self.sequence, self.synced, key), 1)
 
-    def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
-        """Append a frame with a whole commit, never an empty one; the position behind it."""
+    def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
+        """Append a frame with a whole commit, never an empty one (encode_commit); the position behind it."""
         file = self._file or self._begin()
-        frame = wal.encode_commit(self._salt, self.position, self.sequence, self.synced, points, ranges)
+        frame = wal.encode_commit(self._salt, self.position, self.sequence, self.synced, points, ranges, plain)
         return self._append(file, frame, len(points) + len(ranges))
 
     def end_segment(self) -> None:

@@ -148,33 +148,35 @@ class FileSystem(Protocol):
         """Hold the lock file until released or until this process ends; else what its holder wrote into it."""
 
 
-class OsAppendFile:
+class _Descriptor:
+    """What files of the real disk have in common: a descriptor that is closed once, at the latest with its owner."""
+
     _fd = -1  # for __del__, where opening fails
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        # A partial of a C function: a WAL write pays for no Python frame in between (60 ns of 600).
-        self.append: Callable[[Buffer], int] = functools.partial(os.write, self._fd)
-
-    def sync(self) -> None:
-        _sync_data(self._fd)
 
     def close(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            self.append = _closed_append
             os.close(fd)
 
     def __del__(self) -> None:
         self.close()
 
 
-class OsSegmentFile:
+class OsAppendFile(_Descriptor):
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def append(self, data: Buffer) -> int:
+        return os.write(self._fd, data)
+
+    def sync(self) -> None:
+        _sync_data(self._fd)
+
+
+class OsSegmentFile(_Descriptor):
     """Windows are made of zeros that were really written: where a mapping has a hole and the disk is full, or past the
     end of the file, a write is SIGBUS, which kills the interpreter."""
-
-    _fd = -1  # for __del__, where opening fails
 
     def __init__(self, path: str, maps: bool) -> None:
         self.path = path
@@ -203,18 +205,8 @@ class OsSegmentFile:
     def sync(self) -> None:
         _sync_data(self._fd)
 
-    def close(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
 
-    def __del__(self) -> None:
-        self.close()
-
-
-class OsReadableFile:
-    _fd = -1  # for __del__, where opening fails
-
+class OsReadableFile(_Descriptor):
     def __init__(self, path: str) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -252,14 +244,6 @@ class OsReadableFile:
     def map(self) -> Mapped:
         size = self.size()
         return mmap.mmap(self._fd, size, access=mmap.ACCESS_READ) if size else b""
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
 
 
 class OsFileSystem:
@@ -392,10 +376,6 @@ def join(directory: str, name: str) -> str:
 
 def absolute(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(os.fspath(path))
-
-
-def _closed_append(data: Buffer) -> int:
-    raise OSError(errno.EBADF, "the file is closed")
 
 
 # macOS: fsync leaves data in the drive's own cache; only F_FULLFSYNC empties that.

@@ -435,13 +435,10 @@ class _RecordingFile(OsAppendFile):
     def __init__(self, path: str, fs: Recording) -> None:
         super().__init__(path)
         self._fs = fs
-        taken = self.append
 
-        def append(data: Buffer) -> int:
-            fs.note("append")
-            return taken(data)
-
-        self.append = append
+    def append(self, data: Buffer) -> int:
+        self._fs.note("append")
+        return super().append(data)
 
     def sync(self) -> None:
         self._fs.note("sync")

@@ -56,6 +56,7 @@ class Compaction:
     cuts: tuple[bytes, ...]  # smallest keys of moved tables: no output spans one
     bottom: bool  # nothing older overlaps what is rewritten: tombstones and range deletes may go
     reason: str
+    urgent: bool = False  # somebody waits for it: a caller who asked, or look-ups that have runs above the cap to pass
 
     @property
     def trivial(self) -> bool:
@@ -242,7 +243,8 @@ def _plan(
     moves.sort(key=_smallest)
     rewrite = tuple(kept for run in chosen if (kept := tuple(table for table in run if table in rewritten)))
     cuts = tuple(table.smallest for table in moves) if rewrite else ()
-    return Compaction(shard, tuple(range(start, stop)), chosen, rewrite, tuple(moves), cuts, bottom, reason)
+    urgent = drop_all or len(runs) > options.maximum_runs
+    return Compaction(shard, tuple(range(start, stop)), chosen, rewrite, tuple(moves), cuts, bottom, reason, urgent)
 
 
 def _clusters(runs: Sequence[Run]) -> list[list[TableMeta]]:

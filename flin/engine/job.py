@@ -79,6 +79,7 @@ class CompactionJob:
     target_table_bytes: int
     slice_bytes: int
     cuts: tuple[bytes, ...] = ()  # an output ends before each of these keys (Compaction.cuts)
+    urgent: bool = False  # somebody waits for it, or will (Compaction.urgent); else it runs while processors idle
 
 
 Job: TypeAlias = FlushJob | CompactionJob

@@ -96,6 +96,7 @@ def encode_job(job: Job) -> Message:
         job.target_table_bytes,
         job.slice_bytes,
         [_text(cut) for cut in job.cuts],
+        job.urgent,
     ]
     return {"kind": "compaction", "job": body}
 
@@ -115,7 +116,8 @@ def decode_job(message: Message) -> Job:
                 now_ms,
             )
         if message["kind"] == "compaction":
-            directory, number, epoch, shard, inputs, bottom, options, now_ms, target, slice_bytes, cuts = message["job"]
+            directory, number, epoch, shard, inputs, bottom, options, now_ms, *limits = message["job"]
+            target, slice_bytes, cuts, urgent = limits
             return CompactionJob(
                 directory,
                 number,
@@ -128,6 +130,7 @@ def decode_job(message: Message) -> Job:
                 target,
                 slice_bytes,
                 tuple(map(_bytes, cuts)),
+                bool(urgent),
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WireError(f"not a job: {error!r}") from error

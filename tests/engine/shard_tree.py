@@ -115,6 +115,7 @@ class Tree:
             target_table_bytes,
             slice_bytes,
             compaction.cuts,
+            compaction.urgent,
         )
 
     def compact(

@@ -241,6 +241,17 @@ def test_full_compaction() -> None:
     assert moved.trivial
 
 
+def test_urgent_is_what_somebody_waits_for() -> None:
+    at_the_cap = tuple(whole(number) for number in range(OPTIONS.maximum_runs))
+    for runs, urgent in ((at_the_cap, False), ((whole(99), *at_the_cap), True)):
+        found = pick(*runs)
+        assert found is not None
+        assert found.urgent is urgent
+    asked_for = pick_full_compaction(Version((at_the_cap,)), 0, OPTIONS)
+    assert asked_for is not None
+    assert asked_for.urgent
+
+
 def test_install_refuses_what_breaks_the_order() -> None:
     runs: ShardRuns = tuple(whole(number) for number in range(4))
     found = pick(*runs)

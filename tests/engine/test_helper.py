@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread, get_native_id
 from typing import Any
 
 import pytest
 
 from flin.engine.compaction import Compaction
+from flin.engine.helper import NICE_COMPACTION, NICE_FLUSH, lower_priority
+from flin.engine.job import Job
 from flin.engine.job_wire import PROTOCOL, decode_result, encode_job, encode_message, read_message
 from flin.engine.runner import own_command
 from tests.engine.shard_tree import Tree
@@ -131,6 +137,28 @@ def test_it_ends_loudly_on_what_it_does_not_understand(helper: Spoken, message: 
     status, errors = helper.end()
     assert status == 1
     assert b"Error" in errors
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priorities")
+def test_only_compactions_that_nobody_waits_for_wait_for_an_idle_processor(tree: Tree) -> None:
+    def policy(job: Job) -> tuple[int, int]:
+        seen = []
+
+        def work() -> None:
+            lower_priority(job)
+            seen.append((os.sched_getscheduler(get_native_id()), os.getpriority(os.PRIO_PROCESS, get_native_id())))
+
+        thread = Thread(target=work)
+        thread.start()
+        thread.join()
+        return seen[0]
+
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    plan = Compaction(0, (0,), tree.runs[0], tree.runs[0], (), (), True, "test")
+    compaction = tree.compaction_job(plan, 20_000, 4096)
+    assert policy(tree.flush_job([((), {b"k": b"v"})])) == (os.SCHED_OTHER, min(19, own + NICE_FLUSH))
+    assert policy(compaction)[0] == os.SCHED_IDLE
+    assert policy(replace(compaction, urgent=True)) == (os.SCHED_OTHER, min(19, own + NICE_COMPACTION))
 
 
 def test_messages_are_found_behind_each_other() -> None:

@@ -145,8 +145,9 @@ def test_damaged_messages(stream: bytes) -> None:
         {"kind": "flush", "job": [1, 2]},
         {"kind": "flush", "job": ["d", 1, 1, 1, [["a"]], [], [], 0]},
         {"kind": "flush", "job": ["d", 1, 1, 1, [], [[[["too short"]]]], [], 0]},
-        {"kind": "compaction", "job": ["d", 1, 1, 0, [], True, [], 0, 1, 1, ["\u20ac"]]},
-        {"kind": "compaction", "job": ["d", 1, 1, 0, [], True, [], 0, 1, 1, [5]]},
+        {"kind": "compaction", "job": ["d", 1, 1, 0, [], True, [], 0, 1, 1, ["\u20ac"], False]},
+        {"kind": "compaction", "job": ["d", 1, 1, 0, [], True, [], 0, 1, 1, [5], False]},
+        {"kind": "compaction", "job": ["d", 1, 1, 0, [], True, [], 0, 1, 1, []]},
         {"kind": "compaction", "job": None},
     ],
 )

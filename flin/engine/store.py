@@ -169,6 +169,11 @@ class Store:
             entry = state.find_nowait(shard, key)
         return None if entry is DELETED else entry
 
+    def newest_entries(self) -> Mapping[bytes, Entry] | None:
+        """The points of the active memtable, if there is but one; of what it does not hold it says nothing."""
+        active = self.state.active
+        return active[0].entries if len(active) == 1 else None
+
     def freeze(self) -> ReadState:
         """A state that no write changes any more: everything as of now."""
         with self._commit_lock:

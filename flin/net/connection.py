@@ -148,6 +148,8 @@ class Connection(asyncio.Protocol):
                 tick.enter(self)
             if len(requests) >= LEAST_REQUESTS:
                 self._expects_alike = list(map(len, requests[0])) == list(map(len, requests[-1]))
+        elif not requests and not tick.is_full:
+            return  # all of them have run, and nothing is behind them
         self._run(requests)
 
     def eof_received(self) -> bool:

@@ -177,13 +177,14 @@ def run_alike(client: Client, name: bytes, rows: list[Row]) -> int:
     if command is None or command.batch is None or len(rows[0]) + 1 != command.minimum or not context.session.is_open:
         return 0
     try:
-        replies = command.batch(context, *zip(*rows, strict=True))
+        done, data = command.batch(context, *zip(*rows, strict=True))
     except Exception:
         _record_unexpected(context, command)
         return 0
-    command.calls += len(replies)
-    client.append(b"".join(replies))
-    return len(replies)
+    command.calls += done
+    if done:
+        client.append(data)
+    return done
 
 
 def resume(client: Client, wait: Wait) -> Wait | None:

@@ -8,8 +8,8 @@ half of the capacity it becomes `old` and what was old goes, a few replies at ea
 would hold the loop for milliseconds. A hit in old moves the reply back to young. What is not asked for during a whole
 generation is evicted, what is asked for stays.
 
-A key is admitted when it is missed a second time within a while. Reads spread evenly over more keys than there is room
-for would otherwise make, keep and free a reply at every read.
+A key is admitted when it is missed a second time within a while; as long as nothing had to go, at the first. Reads
+spread evenly over more keys than there is room for would otherwise make, keep and free a reply at every read.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class HotKeys:
         """Offer a value that was read from the store (not from the pending batch), after a miss."""
         hashed = hash(key)
         slot, mark = hashed & 0xFFFF, hashed >> 16 & 0xFF
-        if self._seen[slot] != mark:
+        if self._seen[slot] != mark and self.old:
             self._seen[slot] = mark
         elif len(value) <= LARGEST_VALUE_BYTES and self._half_bytes:
             self._insert(key, bulk(value).data)

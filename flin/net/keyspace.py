@@ -8,7 +8,7 @@ expired key is absent on every path. A write discards the key's ready reply and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from flin.engine.entry import DELETED, Entry, Live, Page, covers
 from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
@@ -103,6 +103,26 @@ class Keyspace:
             hot.hits += 1
             return Reply(reply)
         return self._bulk_not_young(key)
+
+    def in_memory(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        """What the pending batch, or else the newest memtable, holds at each key, as it stands there: perhaps expired,
+        perhaps DELETED. None where they hold nothing: `entry` knows. Two look-ups a key, without a step of bytecode."""
+        newest = self._store.newest_entries()
+        if newest is None or self._prefix or self._ranges or max(keys) >= b"\xff":
+            return [None] * len(keys)
+        return [*map(cast("Any", self._pending_get), keys, map(newest.get, keys))]
+
+    def bulk_of(self, key: bytes, value: bytes) -> Reply | bytes:
+        """What GET answers where `in_memory` found this value."""
+        hot = self.hot
+        reply = hot.find_old(key)
+        if reply is not None:
+            hot.hits += 1
+            return Reply(reply)
+        self.hits += 1
+        if key not in self._pending:
+            hot.fill(key, value)
+        return value
 
     def exists(self, key: bytes) -> bool:
         return self.entry(key) is not None

@@ -5,7 +5,7 @@ Keys and pages here are stored keys (engine/key.py). Expiry is judged by the cal
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from flin.engine.entry import Entry, Page, Range
@@ -40,6 +40,10 @@ class Store(Protocol):
 
     def read_nowait(self, key: bytes) -> Entry | None:
         """The same; raises ColdRead where it would wait."""
+
+    def newest_entries(self) -> Mapping[bytes, Entry] | None:
+        """The dict that the next commit goes to, for look-ups at once: what it does not hold is unknown. None: there
+        are several of them."""
 
     def commit(self, batch: dict[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
         """One WAL frame, then applied; the ranges are older than the entries. Keeps no reference to the batch.

@@ -53,6 +53,10 @@ class FakeStore:
             raise ColdRead(lambda: self._warm(key))
         return self.entries.get(key)
 
+    def newest_entries(self) -> dict[bytes, Entry] | None:
+        """All but the cold ones."""
+        return {key: entry for key, entry in self.entries.items() if key not in self.cold}
+
     def _warm(self, key: bytes) -> None:
         time.sleep(self.cold_delay_seconds)
         self.cold.discard(key)

@@ -9,11 +9,12 @@ from typing import Any, cast
 import pytest
 
 import flin.net.commands.every  # noqa: F401 - declares them
-from flin.engine.entry import Entry, make_entry
+from flin.engine.entry import DELETED, Entry, make_entry
 from flin.net import connection as connection_module
 from flin.net import resp
 from flin.net.alike import LEAST_REQUESTS, LONGEST_ARGUMENT, maybe_alike
 from flin.net.cold import ColdReads
+from flin.net.commands.counters import _incremented
 from flin.net.commands.table import with_subcommands
 from flin.net.config import Config, ServerOptions
 from flin.net.connection import TURN_COMMANDS, Connection
@@ -219,3 +220,19 @@ def test_a_single_request_and_what_is_nearly_one(request_: list[bytes]) -> None:
         assert maybe_single(wire[:end]) is None
     for spoilt in (wire + b"\r\n", wire + wire, wire[:-2] + b"xy", wire.replace(b"$", b"+", 1), b"*1" + wire[2:]):
         assert maybe_single(spoilt) is None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_numbers_increased_at_once(seed: int) -> None:
+    source = random.Random(seed)
+    kinds = [b"%d" % source.randrange(10 ** source.randrange(1, 19)) for _ in range(8)]
+    odd: list[Entry | None] = [b"", b"007", b"-1", b"+1", b"1_0", b" 1", b"1 2", b"1 ", b"x", b"9" * 19, None]
+    odd += [(b"1", NOW_MS, 0), DELETED]
+    entries: list[Entry | None] = [
+        source.choice([*kinds, b"0", b"10", b"9" * 18]) for _ in range(source.randrange(1, 20))
+    ]
+    assert _incremented(entries) == [b"%d" % (int(cast(bytes, entry)) + 1) for entry in entries]
+    for one in odd:
+        entries[source.randrange(len(entries))] = one
+        assert _incremented(entries) is None, one
+        entries = [entry if entry != one else b"5" for entry in entries]

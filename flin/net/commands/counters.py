@@ -5,9 +5,10 @@ Integers have 64 bits. INCRBYFLOAT computes as Redis does, with x86's 80-bit num
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, cast
 
-from flin.engine.entry import make_entry
+from flin.engine.entry import Entry, make_entry
 from flin.engine.sstable import ColdRead
 from flin.errors import CommandError
 from flin.net import long_double
@@ -18,18 +19,24 @@ from flin.net.replies import NOT_A_FLOAT, Value
 
 if TYPE_CHECKING:
     from flin.net.context import Context
+    from flin.net.keyspace import Keyspace
 
 SMALL_DIGITS: Final = 18
 """Nine times the largest such number still fits 64 bits."""
 
 ZERO: Final = ord("0")
+_one_more: Final = (1).__add__
+_text_of: Final = b"%d".__mod__
 
 
-def _incr_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
-    """A pipeline of INCRs, up to the first that waits for the disk, fails, or has an expiry or a sign.
-
-    Measured in pipelines of 16: 2,700 ns one by one, 2,180 at once."""
+def _incr_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
+    """A pipeline of INCRs, up to the first that waits for the disk, fails, or has an expiry or a sign."""
     keyspace = context.keyspace
+    if len(set(keys)) == len(keys):
+        increments = _incremented(_entries(keyspace, keys))
+        if increments is not None:
+            keyspace.put_values(keys, increments)
+            return len(keys), b":%b\r\n" % b"\r\n:".join(increments)
     texts: dict[bytes, bytes] = {}
     replies: list[bytes] = []
     for key in keys:
@@ -48,7 +55,36 @@ def _incr_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
         replies.append(b":%b\r\n" % text)
     if texts:
         keyspace.put_values(list(texts), list(texts.values()))
-    return replies
+    return len(replies), b"".join(replies)
+
+
+def _entries(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[Entry | None]:
+    """What is at the keys, absent ones as zeros; a None: read them one by one."""
+    entries = keyspace.in_memory(keys)
+    if None not in entries:
+        keyspace.hits += len(keys)
+        return entries
+    try:
+        found = [keyspace.entry(key) if entry is None else entry for key, entry in zip(keys, entries, strict=True)]
+    except ColdRead:
+        return entries
+    return [b"0" if entry is None else entry for entry in found]
+
+
+def _incremented(entries: Sequence[Entry | None]) -> list[bytes] | None:
+    """One more than each, if all are small numbers without a sign, in canonical form; None: look at them one by one.
+
+    Every step is a loop in C over all of them: in bytecode each number would cost as much as eight do now."""
+    if set(map(type, entries)) != {bytes}:
+        return None
+    texts = cast("Sequence[bytes]", entries)
+    lengths = list(map(len, texts))
+    if not min(lengths) or max(lengths) > SMALL_DIGITS or not b"".join(texts).isdigit():
+        return None
+    numbers = list(map(int, texts))
+    if b" 0" in b" " + b" ".join(texts) and list(map(_text_of, numbers)) != list(texts):
+        return None  # a leading zero, but for zero itself
+    return (b"%d " * len(lengths) % tuple(map(_one_more, numbers))).split()
 
 
 def _is_small(text: bytes) -> bool:

@@ -6,7 +6,7 @@ unless KEEPTTL says otherwise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import Live, make_entry
 from flin.engine.sstable import ColdRead
@@ -36,28 +36,32 @@ def string_at(keyspace: Keyspace, key: bytes) -> tuple[bytes | None, int]:
     return value, expires_at_ms
 
 
-def _get_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
+def _get_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
     """A pipeline of GETs, up to the first that waits for the disk, fails, or is long: `run` counts those."""
     keyspace = context.keyspace
     hot = keyspace.hot
-    ready = list(map(hot.young.get, keys))
-    if all(ready):
-        hot.hits += len(ready)
-        return cast("list[bytes]", ready)
+    try:
+        data = b"".join(map(hot.young.__getitem__, keys))
+    except KeyError:
+        pass
+    else:
+        hot.hits += len(keys)
+        return len(keys), data
     replies: list[bytes] = []
-    for key, reply in zip(keys, ready, strict=True):
+    for key, entry in zip(keys, keyspace.in_memory(keys), strict=True):
+        reply = hot.young.get(key)
         if reply is not None:
             hot.hits += 1
             replies.append(reply)
             continue
         try:
-            value = keyspace.bulk(key)
+            value = keyspace.bulk_of(key, entry) if type(entry) is bytes else keyspace.bulk(key)
         except (ColdRead, CommandError):
             break
         if type(value) is bytes and len(value) > LARGEST_VALUE_BYTES:
             break
         replies.append(value.data if type(value) is Reply else context.session.encode(value))
-    return replies
+    return len(replies), b"".join(replies)
 
 
 @command(
@@ -75,9 +79,9 @@ def get(context: Context, args: list[bytes]) -> Value:
     return context.keyspace.bulk(args[1])
 
 
-def _set_many(context: Context, keys: tuple[bytes, ...], values: tuple[bytes, ...]) -> list[bytes]:
+def _set_many(context: Context, keys: tuple[bytes, ...], values: tuple[bytes, ...]) -> tuple[int, bytes]:
     context.keyspace.put_values(keys, values)
-    return [OK.data] * len(keys)
+    return len(keys), OK.data * len(keys)
 
 
 @command(

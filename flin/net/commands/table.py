@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 Handler: TypeAlias = Callable[["Context", list[bytes]], Value]
 """Takes the session's context and the request, name first; returns a value to encode, or raises CommandError."""
 
-Batch: TypeAlias = Callable[..., list[bytes]]
+Batch: TypeAlias = Callable[..., tuple[int, bytes]]
 """Runs a pipeline of requests alike in name and length at once: takes the context and a column per argument, returns
-the finished replies of the first so many; the others are run one by one. What raises has changed nothing."""
+how many of the first have run, and their finished replies; the others are run one by one. What raises has changed
+nothing."""
 
 FindKeys: TypeAlias = Callable[[list[bytes]], list[int]]
 """The positions of the keys in a request whose keys no triple can name."""

@@ -9,9 +9,9 @@ parsed. Keys of fixed width (hashes, UUIDs, padded numbers) make such pipelines.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from functools import lru_cache
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Final, NamedTuple
 
 LEAST_REQUESTS: Final = 4
 """From so many on it pays to look."""
@@ -22,13 +22,59 @@ LONGEST_ARGUMENT: Final = 1024
 _COUNTS: Final = {b"*2\r\n": 2, b"*3\r\n": 3}
 _LENGTHS: Final = {b"$%d" % length: length for length in range(LONGEST_ARGUMENT + 1)}
 
-Row = tuple[bytes, ...]
-"""A request's arguments behind its name."""
+Column = tuple[bytes, ...]
+"""One argument of all requests."""
 
 
-def maybe_alike(data: bytes, most: int) -> tuple[bytes, list[Row]] | None:
-    """The command's name as sent, and the other arguments of each request, if these bytes are from LEAST_REQUESTS to
+class Layout(NamedTuple):
+    """How requests alike are laid out: all but the arguments behind the name."""
+
+    name: bytes
+    head: bytes  # what stands before the first argument
+    between: bytes  # and between the first and the second; empty: there is none
+    number: int  # of requests
+    cut: Callable[[bytes], Iterator[tuple[bytes, ...]]]
+
+
+KEPT_LAYOUTS: Final = 256
+
+_layouts: Final[dict[tuple[int, bytes], Layout]] = {}
+"""By a chunk's length and first bytes: a guess, which the comparison proves as it proves every layout."""
+
+
+def maybe_alike(data: bytes, most: int) -> tuple[bytes, list[Column]] | None:
+    """The command's name as sent, and the other arguments, a column each, if these bytes are from LEAST_REQUESTS to
     `most` whole requests alike, of two or three arguments each. None says nothing: the parsers look."""
+    clue = len(data), data[:17]  # as far as the length of the key, behind a name of three letters
+    layout = _layouts.get(clue)
+    columns = None if layout is None else _columns(layout, data)
+    if columns is None:
+        layout = _layout_of(data)
+        columns = None if layout is None else _columns(layout, data)
+        if layout is None or columns is None:
+            return None
+        if len(_layouts) >= KEPT_LAYOUTS:
+            _layouts.clear()
+        _layouts[clue] = layout
+    assert layout is not None
+    return (layout.name, columns) if layout.number <= most else None
+
+
+def _columns(layout: Layout, data: bytes) -> list[Column] | None:
+    """The arguments, if the bytes are laid out so."""
+    _, head, between, _, cut = layout
+    if between:
+        rows = list(cut(data))
+        columns = list(zip(*rows, strict=True))
+        bodies: Iterable[bytes] = map(between.join, rows)
+    else:
+        bodies = tuple(chain.from_iterable(cut(data)))
+        columns = [bodies]
+    return columns if head + (b"\r\n" + head).join(bodies) + b"\r\n" == data else None
+
+
+def _layout_of(data: bytes) -> Layout | None:
+    """The layout of the first request, if whole ones of its length fill the chunk."""
     count = _COUNTS.get(data[:4])
     if count is None:
         return None
@@ -40,17 +86,8 @@ def maybe_alike(data: bytes, most: int) -> tuple[bytes, list[Row]] | None:
     between = b"\r\n%b\r\n" % parts[5] if count == 3 else b""
     size = len(head) + sum(lengths[1:]) + len(between) + 2
     number, rest = divmod(len(data), size)
-    if rest or not LEAST_REQUESTS <= number <= most:
+    if rest or number < LEAST_REQUESTS:
         return None
-    rows = list(_cutter(len(head), lengths[1], len(between), lengths[-1] if count == 3 else 0)(data))
-    bodies = [between.join(row) for row in rows] if count == 3 else [key for (key,) in rows]
-    if head + (b"\r\n" + head).join(bodies) + b"\r\n" != data:
-        return None
-    return parts[2], rows
-
-
-@lru_cache(256)
-def _cutter(head: int, first: int, between: int, second: int) -> Callable[[bytes], Iterator[Row]]:
-    """Cuts requests of this layout into rows."""
-    rest = f"{between}x{second}s" if between else ""
-    return struct.Struct(f"{head}x{first}s{rest}2x").iter_unpack
+    second = f"{len(between)}x{lengths[2]}s" if between else ""
+    cutter = struct.Struct(f"{len(head)}x{lengths[1]}s{second}2x")
+    return Layout(parts[2], head, between, number, cutter.iter_unpack)

@@ -191,17 +191,19 @@ class Connection(asyncio.Protocol):
         if alike is None:
             self._expects_alike = False
             return None
-        name, rows = alike
-        done = run_alike(self, name, rows)
+        name, columns = alike
+        done = run_alike(self, name, columns)
         self._counters.commands += done
         self.session.last_name = name
         if not self._in_tick:
             self._in_tick = True
             self._tick.enter(self)
-        requests = [[name, *row] for row in rows[done:]]
+        if done == len(columns[0]) and self._unsynced is None:
+            return []
+        requests = [[name, *row] for row in zip(*columns, strict=True)]
         if self._unsynced is not None:
-            self._note_shown([[name, *row] for row in rows[:done]])
-        return requests
+            self._note_shown(requests[:done])
+        return requests[done:]
 
     def _run(self, requests: list[list[bytes]]) -> None:
         """A turn: at most TURN_COMMANDS of them; the rest waits in the backlog."""

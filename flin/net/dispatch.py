@@ -23,7 +23,7 @@ from flin.net.resp import encode_error
 from flin.net.tick import BATCH_BYTES, TickFailed
 
 if TYPE_CHECKING:
-    from flin.net.alike import Row
+    from flin.net.alike import Column
     from flin.net.context import Context
     from flin.net.session import Session
 
@@ -129,7 +129,7 @@ def run(client: Client, requests: Iterator[list[bytes]]) -> Wait | None:
     budget = OUTPUT_BUDGET_BYTES
     for request in requests:
         command = find_brief(request[0])
-        if command is None or not session.is_open or not command.minimum <= len(request) <= command.maximum:
+        if command is None or not session.is_open or not command.minimum <= len(request) <= command.brief_maximum:
             wait = run_gated(client, request)
             if wait is not None:
                 return wait
@@ -170,14 +170,14 @@ def run(client: Client, requests: Iterator[list[bytes]]) -> Wait | None:
     return None
 
 
-def run_alike(client: Client, name: bytes, rows: list[Row]) -> int:
+def run_alike(client: Client, name: bytes, columns: list[Column]) -> int:
     """Run one command's requests at once (alike.py), if it can; how many of the first are done: `run` does the rest."""
     context = client.context
     command = BRIEF.get(name)
-    if command is None or command.batch is None or len(rows[0]) + 1 != command.minimum or not context.session.is_open:
+    if command is None or command.batch is None or len(columns) + 1 != command.minimum or not context.session.is_open:
         return 0
     try:
-        done, data = command.batch(context, *zip(*rows, strict=True))
+        done, data = command.batch(context, *columns)
     except Exception:
         _record_unexpected(context, command)
         return 0

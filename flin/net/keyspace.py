@@ -189,6 +189,7 @@ class Keyspace:
                 self.put_value(key, value)
             return
         self._pending.update(zip(keys, values, strict=True))
+        self._tick.large_bytes += SHORT_BYTES * len(keys)  # one command: dispatch looks at nothing else behind it
         hot = self.hot
         if not (hot.young.keys().isdisjoint(keys) and hot.old.keys().isdisjoint(keys)):
             for key in keys:

@@ -10,12 +10,12 @@ import pytest
 
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.engine.entry import DELETED, Entry, make_entry
+from flin.net import alike, resp
 from flin.net import connection as connection_module
-from flin.net import resp
-from flin.net.alike import LEAST_REQUESTS, LONGEST_ARGUMENT, maybe_alike
+from flin.net.alike import KEPT_LAYOUTS, LEAST_REQUESTS, LONGEST_ARGUMENT, maybe_alike
 from flin.net.cold import ColdReads
 from flin.net.commands.counters import _incremented
-from flin.net.commands.table import with_subcommands
+from flin.net.commands.table import MANY_BRIEF, with_subcommands
 from flin.net.config import Config, ServerOptions
 from flin.net.connection import TURN_COMMANDS, Connection
 from flin.net.keyspace import SHORT_BYTES
@@ -186,13 +186,14 @@ def test_requests_alike_and_what_is_nearly_so(seed: int) -> None:
     elif found is None:  # only for a line end in what its first request begins with
         assert b"\r\n" in b"".join(rows[0][:1]) or b"\r" in rows[0][0]
     else:
-        assert found == (name, rows)
+        assert found == (name, list(zip(*rows, strict=True)))
     for _ in range(50):
         at = source.randrange(len(wire))
         spoilt = wire[:at] + bytes(source.choices(b"*$1\r\n", k=source.randrange(3))) + wire[at + 1 :]
         again = maybe_alike(spoilt, 6)
         if again is not None:
-            assert encode_requests([[again[0], *row] for row in again[1]]) == spoilt
+            assert encode_requests([[again[0], *row] for row in zip(*again[1], strict=True)]) == spoilt
+    assert len(alike._layouts) <= KEPT_LAYOUTS
 
 
 def test_long_arguments_are_not_alike() -> None:
@@ -236,3 +237,12 @@ def test_numbers_increased_at_once(seed: int) -> None:
         entries[source.randrange(len(entries))] = one
         assert _incremented(entries) is None, one
         entries = [entry if entry != one else b"5" for entry in entries]
+
+
+def test_a_pipeline_of_short_msets_is_several_frames() -> None:
+    scene = Scene(0)
+    request = [b"MSET", *(part for number in range(MANY_BRIEF // 2 - 1) for part in (b"%d" % number, b"v" * 1000))]
+    scene.connections[0].data_received(encode_requests([request] * TURN_COMMANDS))
+    scene.loop.run()
+    assert scene.transports[0].sent == b"+OK\r\n" * TURN_COMMANDS
+    assert len(scene.store.commits) >= TURN_COMMANDS * (MANY_BRIEF // 2 - 1) // BATCH_ENTRIES - 1

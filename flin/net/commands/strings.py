@@ -254,7 +254,7 @@ def _string_or_none(entry: Live | None) -> bytes | None:
 @command(
     "mset",
     arity=-3,
-    flags=Flag.WRITE | Flag.DENYOOM,
+    flags=Flag.WRITE | Flag.DENYOOM | Flag.BRIEF,
     keys=KEYS_AND_VALUES,
     group="string",
     since="1.0.1",

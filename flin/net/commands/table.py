@@ -88,12 +88,17 @@ MANY: Final = 1 << 30
 """The maximum of a command that takes any number of arguments; the parser stops long before."""
 
 
+MANY_BRIEF: Final = 64
+"""Of a brief command that takes any number of arguments: with more it is timed."""
+
+
 class Command:
     """A declared command. `minimum` and `maximum` bound the number of arguments, the name included."""
 
     __slots__ = (
         "arity",
         "batch",
+        "brief_maximum",
         "calls",
         "categories",
         "complexity",
@@ -137,6 +142,7 @@ class Command:
         self.minimum = abs(arity)
         self.batch = batch  # of requests with the minimum of arguments
         self.maximum = arity if arity > 0 else MANY
+        self.brief_maximum = min(self.maximum, MANY_BRIEF) if flags & Flag.BRIEF else self.maximum
         self.flags = flags
         self.is_write = bool(flags & Flag.WRITE)
         self.is_brief = bool(flags & (Flag.FAST | Flag.BRIEF)) and not flags & (Flag.UNQUEUED | Flag.NO_AUTH)

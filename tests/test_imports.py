@@ -24,6 +24,7 @@ FORMATS = (
         "expiry_block",
     ),
     *("range_block", "sstable", "table_footer", "table_writer", "table_scan", "table_check", "table_state"),
+    "key_part",
 )
 FLOORS = {
     "flin": 0,  # the package itself: a version, nothing else

@@ -93,12 +93,17 @@ def encode(
     key_sizes: Sizes,
     value_sizes: Sizes,
     annotations: Annotations | None = None,
+    *,
+    cut_prefix: bool = True,
 ) -> bytes:
-    """The payload of a block. Keys rise strictly; `annotations` is None where all are plain puts."""
+    """The payload of a block. Keys rise strictly; `annotations` is None where all are plain puts. `cut_prefix`: leave
+    out what the keys share, where that pays."""
     count = len(keys)
     key_size, fixed_keys = _uniform(key_sizes)
     value_size, fixed_values = _uniform(value_sizes)
-    prefix = _common_prefix(keys, key_size if fixed_keys else key_size // count, value_sizes)
+    prefix = b""
+    if cut_prefix:
+        prefix = _common_prefix(keys, key_size if fixed_keys else key_size // count, value_sizes)
     if prefix:
         cut = len(prefix)
         keys = [key[cut:] for key in keys]
@@ -138,9 +143,12 @@ def _common_prefix(keys: Sequence[bytes], key_size: int, value_sizes: Sizes) -> 
     if count == 1:
         return b""
     first = keys[0]
-    size = common_size(first, keys[-1])  # keys are sorted: what the outermost share, all share
     total = value_sizes * count if isinstance(value_sizes, int) else sum(value_sizes)
-    return first[:size] if size * count * PREFIX_PAYS >= total + key_size * count else b""
+    least = total + key_size * count
+    if len(first) * count * PREFIX_PAYS < least:  # large values: not even the whole key would pay
+        return b""
+    size = common_size(first, keys[-1])  # keys are sorted: what the outermost share, all share
+    return first[:size] if size * count * PREFIX_PAYS >= least else b""
 
 
 def common_size(one: bytes, other: bytes) -> int:

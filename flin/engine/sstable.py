@@ -9,8 +9,8 @@ Checksums are compared when a block is first read.
 A page fault in a mapping holds the GIL, so `get_nowait`, for event loops, reads without mapping and raises ColdRead
 where it would wait; compaction reads with large preads past all caches.
 
-Layouts: table_footer.py (the whole), block.py, stored_block.py, filter.py, index_block.py, expiry_block.py,
-range_block.py. The writer is table_writer.py.
+Layouts: table_footer.py (the whole), block.py, stored_block.py, key_part.py, filter.py, index_block.py,
+expiry_block.py, range_block.py. The writer is table_writer.py.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from flin.engine.entry import Entry, Page, Range
 from flin.engine.filter import MASKS, hash_key
 from flin.engine.fs import ReadableFile
 from flin.engine.key import KEYS_END
+from flin.engine.key_part import KeyPage
 from flin.engine.table_footer import read_meta, read_metas
 from flin.engine.table_scan import scan
 from flin.engine.table_state import TableState
@@ -157,9 +158,24 @@ class Table:
 
     def key_pages(
         self, start: bytes = b"", stop: bytes = KEYS_END, *, reverse: bool = False, cached: bool = True
-    ) -> Iterator[tuple[list[bytes], Sequence[int]]]:
+    ) -> Iterator[KeyPage]:
         """The same without the values: keys and kinds (entry.py's KIND_*)."""
-        return scan(self.state or self.loaded(), block.decode_kinds, start, stop, reverse, cached)
+        state = self.state or self.loaded()
+        part = None if reverse else state.key_part()
+        if part is not None:
+            return part.pages(start, stop)
+        return scan(state, block.decode_kinds, start, stop, reverse, cached)
+
+    @property
+    def has_key_part(self) -> bool:
+        """Whether `key_pages` costs nothing for values."""
+        return (self.state or self.loaded()).keys is not None
+
+    def key_pages_near(self, wanted: Sequence[bytes]) -> Iterator[KeyPage]:
+        """Of a table with a key part: those pages that hold the rising wanted keys, as far as the table has them."""
+        part = (self.state or self.loaded()).key_part()
+        assert part is not None
+        return part.pages_near(wanted)
 
     def expiries(self) -> Iterator[tuple[int, bytes]]:
         """(expires_at_ms, key) of every entry that expires, the earliest first; read as far as it is asked for."""

@@ -9,8 +9,9 @@ from functools import partial
 from itertools import pairwise
 
 from flin.engine import block, expiry_block, filter, table_footer
-from flin.engine.entry import DELETED, Entry
+from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry
 from flin.engine.fs import ReadableFile
+from flin.engine.key import KEYS_END
 from flin.engine.table_scan import seek
 from flin.engine.table_state import TableState
 from flin.engine.version import TableMeta
@@ -28,6 +29,7 @@ def check_table(file: ReadableFile, meta: TableMeta) -> list[CorruptionError]:
     if not check.errors:
         check.totals()
     check.expiries()
+    check.key_part()
     return check.errors
 
 
@@ -43,6 +45,8 @@ class _Check:
         self._smallest: bytes | None = None
         self._largest: bytes | None = None
         self._are_blocks_whole = True
+        self._keys: list[bytes] = []  # and their kinds, of a table with a key part
+        self._kinds = bytearray()
 
     def blocks(self) -> None:
         for number in range(len(self._state.separators)):
@@ -64,6 +68,9 @@ class _Check:
             self._wrong(number, "the keys of a data block are not in order")
         if not all(filter.contains(state.words, filter.hash_key(key)) for key in keys):
             self._wrong(number, "the filter lacks a key of a data block")
+        if state.keys is not None:
+            self._keys += keys
+            self._kinds += bytes([KIND_DELETE if entry is DELETED else KIND_PUT for entry in entries])
         self._smallest = keys[0] if self._smallest is None else self._smallest
         self._largest = keys[-1]
         self._entries += len(keys)
@@ -110,6 +117,24 @@ class _Check:
             return
         if self._are_blocks_whole and listed != sorted(self._expiries):
             self._at(state.footer.expiry, "the expiry block does not list what the data blocks hold")
+
+    def key_part(self) -> None:
+        state = self._state
+        if state.keys is None:
+            return
+        listed: list[bytes] = []
+        kinds = bytearray()
+        try:
+            part = state.key_part()
+            assert part is not None
+            for page in part.pages(b"", KEYS_END):
+                listed += page[0]
+                kinds += bytes(page[1])
+        except CorruptionError as error:
+            self.errors.append(error)
+            return
+        if self._are_blocks_whole and (listed != self._keys or kinds != self._kinds):
+            self._at(state.keys[0], "the key part does not list what the data blocks hold")
 
     def _wrong(self, number: int, reason: str) -> None:
         self.errors.append(CorruptionError(self._state.path, self._state.starts[number], reason))

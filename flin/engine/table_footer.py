@@ -1,7 +1,8 @@
 """The end of a table: where its parts lie, and what is known of it without reading them.
 
-A table (a section of a file) is: data blocks, expiry block, filter block, index block, range block, properties
-block, footer. Everything in it is relative to its own beginning, so several tables can follow each other in a file.
+A table (a section of a file) is: data blocks, key part (key_part.py; not in every table), expiry block, filter block,
+index block, range block, properties block, footer. Everything in it is relative to its own beginning, so several tables
+can follow each other in a file.
 
 Properties block (little-endian), for each property, in any order; one that is not known is passed over:
 
@@ -35,7 +36,9 @@ from flin.engine.stored_block import require_codec
 from flin.engine.version import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""Of tables with a key part; those without one are of version 1, as they always were."""
+
 MAGIC: Final = b"FlinSST\n"
 
 _FOOTER: Final = struct.Struct("<6QII")
@@ -71,11 +74,13 @@ class Properties:
     meta: TableMeta
     codec: str
     hash_name: str
+    keys: tuple[int, int] | None = None  # where key part and its index begin, if there is one
 
 
-def encode_footer(footer: Footer) -> bytes:
+def encode_footer(footer: Footer, *, has_keys: bool = False) -> bytes:
+    version = FORMAT_VERSION if has_keys else 1
     data = _FOOTER.pack(
-        footer.expiry, footer.filter, footer.index, footer.ranges, footer.properties, footer.size, 0, FORMAT_VERSION
+        footer.expiry, footer.filter, footer.index, footer.ranges, footer.properties, footer.size, 0, version
     )
     return data + _TAIL.pack(crc32(data), MAGIC)
 
@@ -90,18 +95,20 @@ def decode_footer(data: bytes, path: str, offset: int) -> Footer:
     if checksum != crc32(data[: _FOOTER.size]):
         raise CorruptionError(path, offset, "the checksum of a table's footer is wrong")
     *starts, reserved, version = _FOOTER.unpack_from(data)
-    if version != FORMAT_VERSION or reserved:
-        raise FormatVersionError(path, f"a table of format version {version}; this Flin reads {FORMAT_VERSION}")
+    if not 1 <= version <= FORMAT_VERSION or reserved:
+        raise FormatVersionError(path, f"a table of format version {version}; this Flin reads up to {FORMAT_VERSION}")
     footer = Footer(*starts)
     if sorted(starts) != starts or footer.size < footer.properties + FOOTER_SIZE:
         raise CorruptionError(path, offset, "the blocks that a table's footer names are not in order")
     return footer
 
 
-def encode_properties(meta: TableMeta, codec: str) -> bytes:
+def encode_properties(meta: TableMeta, codec: str, keys: tuple[int, int] | None = None) -> bytes:
     values = {name: str(getattr(meta, name)).encode() for name in _NUMBERS}
     values |= {"smallest": meta.smallest, "largest": meta.largest}
     values |= {"codec": codec.encode(), "hash": HASH_NAME.encode()}
+    if keys is not None:
+        values |= {"keys": str(keys[0]).encode(), "key_index": str(keys[1]).encode()}
     parts = []
     for name, value in values.items():
         parts.append(bytes((len(name),)) + name.encode() + struct.pack("<I", len(value)) + value)
@@ -123,7 +130,10 @@ def decode_properties(data: bytes, footer: Footer, file: str, base_offset: int, 
             largest=values["largest"],
             **numbers,
         )
-        return Properties(meta, values["codec"].decode("ascii"), values["hash"].decode("ascii"))
+        keys = (_number(values["keys"]), _number(values["key_index"])) if "keys" in values else None
+        if keys is not None and not keys[0] <= keys[1] <= footer.expiry:
+            raise CorruptionError(path, offset, "the key part that a properties block names is not in its place")
+        return Properties(meta, values["codec"].decode("ascii"), values["hash"].decode("ascii"), keys)
     except KeyError as error:
         raise CorruptionError(path, offset, f"a properties block lacks {error}") from None
     except ValueError as error:

@@ -13,7 +13,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from typing import Any, Final, cast
 
-from flin.engine import block, filter, index_block, range_block, stored_block, table_footer
+from flin.engine import block, filter, index_block, key_part, range_block, stored_block, table_footer
 from flin.engine.block import COMPRESSED
 from flin.engine.block_cache import BlockCache, Slots
 from flin.engine.cached_block import CachedBlock
@@ -53,6 +53,7 @@ class TableState:
         "data",
         "file",
         "footer",
+        "keys",
         "landed",
         "largest",
         "marks",
@@ -76,11 +77,13 @@ class TableState:
         self.base: Final = base
         self.cache: Final = cache
         self.footer: Final = footer
+        self.keys: Final = properties.keys
         self.largest: Final = meta.largest
         self.words: Final = filter.decode(self.part(footer.filter, footer.index), path, base + footer.filter)
         self.word_count: Final = len(self.words)
         index_part = self.part(footer.index, footer.ranges)
-        index = index_block.decode(index_part, footer.expiry, path, base + footer.index)
+        data_stop = footer.expiry if properties.keys is None else properties.keys[0]
+        index = index_block.decode(index_part, data_stop, path, base + footer.index)
         self.separators: Final = index.separators
         self.starts: Final = array("Q", [base + start for start in index.starts])  # in the file
         self.ranges: Final = range_block.decode(self.part(footer.ranges, footer.properties), path, base + footer.ranges)
@@ -95,6 +98,12 @@ class TableState:
     def part(self, start: int, stop: int) -> bytes:
         """Bytes of the section."""
         return table_footer.read_part(self.file, self.base + start, stop - start)
+
+    def key_part(self) -> key_part.KeyPart | None:
+        """Of a table that has one; its index is read each time, by the few who read many keys."""
+        if self.keys is None:
+            return None
+        return key_part.load(self.part, self.data, self.base, (*self.keys, self.footer.expiry), self.path)
 
     def verify(self, number: int) -> int:
         """Compare the checksum of a block in the mapping; its mark.

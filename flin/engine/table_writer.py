@@ -20,6 +20,7 @@ from typing import Any, Final
 from flin.engine import block, expiry_block, filter, index_block, range_block, stored_block, table_footer
 from flin.engine.block import MAX_ENTRIES, Annotations, Sizes
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry, Range
+from flin.engine.key_part import SMALLEST_SHARE, KeyPartWriter
 from flin.engine.version import TableMeta
 
 _WRITE_SIZE: Final = 256 << 10
@@ -71,6 +72,8 @@ class TableWriter:
         self._largest: bytes | None = None
         self._tombstones = 0
         self._raw_bytes = 0
+        self._key_bytes = 0
+        self._key_part: KeyPartWriter | None = KeyPartWriter()  # None where it would not pay
 
     @property
     def size_bytes(self) -> int:
@@ -109,7 +112,8 @@ class TableWriter:
         keys, entries = self._waiting
         self._waiting = ([], [])
         self._write_blocks(keys, entries, is_last=True)
-        data_size = self._size
+        key_part = self._write_key_part()
+        expiry_start = self._size
         self._expiries.sort()
         self._write(expiry_block.encode(self._expiries))
         filter_start = self._size
@@ -121,13 +125,23 @@ class TableWriter:
         self._write(range_block.encode(self._ranges))
         properties_start = self._size
         meta = self._meta(0)
-        properties = table_footer.encode_properties(meta, self._options.codec)
+        properties = table_footer.encode_properties(meta, self._options.codec, key_part)
         size = self._size + len(properties) + table_footer.FOOTER_SIZE
         self._write(properties)
-        footer = table_footer.Footer(data_size, filter_start, index_start, ranges_start, properties_start, size)
-        self._write(table_footer.encode_footer(footer))
+        footer = table_footer.Footer(expiry_start, filter_start, index_start, ranges_start, properties_start, size)
+        self._write(table_footer.encode_footer(footer, has_keys=key_part is not None))
         self._flush()
         return self._meta(size)
+
+    def _write_key_part(self) -> tuple[int, int] | None:
+        """Where the part and its index begin, if there is one."""
+        if self._key_part is None or not self._hashes:
+            return None
+        start = self._size
+        pieces, index_start = self._key_part.finish(start)
+        for piece in pieces:
+            self._write(piece)
+        return start, index_start
 
     def _meta(self, length: int) -> TableMeta:
         bounds = [bound for bounds in self._ranges for bound in bounds]
@@ -165,9 +179,16 @@ class TableWriter:
             done = stop
         if done:
             self._hashes.extend(map(filter.hash_key, keys[:done]))
-            self._raw_bytes += _total(key_sizes, done) + _total(value_sizes, done)
+            key_bytes = _total(key_sizes, done)
+            self._key_bytes += key_bytes
+            self._raw_bytes += key_bytes + _total(value_sizes, done)
             if annotations is not None:
-                self._note(keys[:done], _slice(annotations, 0, done))
+                annotations = _slice(annotations, 0, done)
+                self._note(keys[:done], annotations)
+            if self._key_bytes * (SMALLEST_SHARE + 1) > self._raw_bytes:
+                self._key_part = None
+            elif self._key_part is not None:
+                self._key_part.add(keys[:done], None if annotations is None else annotations[0])
         return done
 
     def _cuts(self, count: int, key_sizes: Sizes, value_sizes: Sizes, is_last: bool) -> Iterator[tuple[int, int]]:

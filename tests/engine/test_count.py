@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine import count
+from flin.engine import count, table_writer
 from flin.engine.count import Layer, count_by_namespace, live_keys, settle, settling, subtract_counts
 from flin.engine.entry import DELETED, Entry, Range
 from flin.engine.fs import append_all
@@ -31,11 +31,14 @@ def table_of(disk: SimulatedDisk, name: str, entries: dict[bytes, Entry], ranges
     return Table(disk.open(f"/{name}"), writer.finish(), None)
 
 
-@pytest.fixture(params=["stream", "look up", "as measured"])
+@pytest.fixture(params=["stream", "look up", "as measured", "key part", "stream of a key part"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How tables are asked: by reading all keys, one by one, or as their sizes say."""
     kind: str = request.param
-    if kind == "stream":
+    if "key part" in kind:
+        monkeypatch.setattr(table_writer, "SMALLEST_SHARE", 0)  # all tables have one
+        monkeypatch.setattr(count, "KEY_PART_COST", 0 if "stream" in kind else 10**9)
+    elif kind == "stream":
         monkeypatch.setattr(count, "FILTER_COST", 10**9)
     elif kind == "look up":
         monkeypatch.setattr(count, "BYTES_READ", 0.001)

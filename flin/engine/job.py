@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from flin.engine.count import has_tombstones, settling
 from flin.engine.entry import DELETED, Entry, Page, Range
@@ -343,5 +343,8 @@ def _purpose(job: Job) -> str:
 
 
 def _memory_of(keys: list[bytes], entries: list[Entry]) -> int:
+    cost = ENTRY_COST_BYTES * len(keys) + sum(map(len, keys))
+    if set(map(type, entries)) == {bytes}:
+        return cost + sum(map(len, cast("list[bytes]", entries)))
     values = [entry[0] if type(entry) is tuple else entry for entry in entries if entry is not DELETED]
-    return ENTRY_COST_BYTES * len(keys) + sum(map(len, keys)) + sum(map(len, values))
+    return cost + sum(map(len, values))

@@ -47,6 +47,7 @@ class MemorySampler:
         self.peak_bytes = 0
         self.samples = 0
         self.most_processes = 0
+        self.cpu_seconds = 0.0  # what the sampling itself has used
         self._pid = pid
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="memory-sampler", daemon=True)
@@ -68,5 +69,6 @@ class MemorySampler:
             self.peak_bytes = max(self.peak_bytes, sum(map(private_bytes, pids)))
             self.most_processes = max(self.most_processes, len(pids))
             self.samples += 1
+            self.cpu_seconds = time.thread_time()
             due = max(due + 1 / SAMPLES_PER_SECOND, time.monotonic())
             self._ended.wait(due - time.monotonic())

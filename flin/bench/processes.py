@@ -42,13 +42,18 @@ def written_bytes() -> int:
     return int(matched[1]) if matched else 0
 
 
-def wait_until_quiet(pid: int, seconds: float, idle: Callable[[], bool] = lambda: True) -> float:
-    """Wait until the processes have nothing to do and `idle` agrees; how long they had, at most so many seconds."""
+def wait_until_quiet(
+    pid: int, seconds: float, idle: Callable[[], bool] = lambda: True, aside: Callable[[], float] = lambda: 0.0
+) -> float:
+    """Wait until the processes have nothing to do and `idle` agrees; how long they had, at most so many seconds.
+
+    `aside`: CPU seconds of theirs that are the measurement's own. Sampling the memory of three processes alone takes
+    several percent of a core: what was to be quiet was waited for up to 70 s after it was."""
     began = quiet_since = monotonic()
-    looks, before = 0, cpu_seconds(pid)
+    looks, before = 0, cpu_seconds(pid) - aside()
     while looks < QUIET_LOOKS and monotonic() - began < seconds:
         sleep(LOOK_SECONDS)
-        now = cpu_seconds(pid)
+        now = cpu_seconds(pid) - aside()
         if now - before > QUIET_SHARE * LOOK_SECONDS or not idle():
             looks, quiet_since = 0, monotonic()
         else:

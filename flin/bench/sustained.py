@@ -105,7 +105,9 @@ def perform(task: Task) -> dict[str, float]:
         for position in range(count):
             put(key_at(position, count), values[position % pool])
         filled = perf_counter()
-        waited = wait_until_quiet(os.getpid(), QUIET_SECONDS) if sampler else 0.0
+        waited = 0.0
+        if sampler:
+            waited = wait_until_quiet(os.getpid(), QUIET_SECONDS, aside=lambda: sampler.cpu_seconds)
         _, disk_bytes = disk_use(task.directory)
         own = _own_figures(store)
         store.close()

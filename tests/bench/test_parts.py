@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 
 import pytest
 
@@ -55,6 +55,22 @@ def test_quiet_is_when_nothing_runs() -> None:
     assert processes.cpu_seconds(os.getpid()) > 0
     assert processes.cpu_seconds(2**22 + 1) == 0
     assert processes.written_bytes() >= 0
+
+
+@needs_proc
+def test_what_the_measurement_itself_uses_is_no_noise() -> None:
+    began = thread_time()
+
+    def busy() -> bool:
+        while thread_time() - began < 0.1 * (1 + len(looks)):
+            pass
+        looks.append(thread_time() - began)
+        return True
+
+    looks: list[float] = []
+    assert processes.wait_until_quiet(os.getpid(), 1, busy) > 0.7
+    looks, began = [], thread_time()
+    assert processes.wait_until_quiet(os.getpid(), 30, busy, aside=thread_time) < 5
 
 
 def test_opening_after_a_close_and_a_kill(tmp_path: Path) -> None:

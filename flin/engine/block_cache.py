@@ -1,4 +1,4 @@
-"""The block cache: data blocks of all tables, bounded in bytes.
+"""The block cache: data blocks of all tables and pages of joined runs, bounded in bytes.
 
 A cached block hangs in its table's own list, by its number: to find one is an index, and a hit counts itself in the
 block (together 40 ns; a dictionary of (table, block) and a move to its end took 300). What the cache itself keeps is
@@ -11,13 +11,25 @@ A hit takes no lock: a block that another thread evicts in between is still good
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from threading import Lock
-from typing import Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from flin.engine.cached_block import CachedBlock
 
 Slots: TypeAlias = list[CachedBlock | None]
 """The cached blocks of one table, by number."""
+
+
+class Charged(Protocol):
+    """What can be kept: a cached block, or a page of joined runs. The attributes are the cache's but for `hits`."""
+
+    charge: int  # what the cache counts it for; 0: not in the cache
+    hits: int  # counted by whoever reads it
+    seen_hits: int  # when the cache looked last
+
+    def charge_bytes(self) -> int: ...
+
 
 _CHANCES: Final = 64
 """Blocks in a row that are passed over: an eviction where all were hit must not take a millisecond."""
@@ -33,17 +45,22 @@ class BlockCache:
         self.evictions = 0
         self.is_full = capacity_bytes == 0
         self._evicted_hits = 0
-        self._ring: deque[tuple[Slots, int, CachedBlock]] = deque()
+        self._ring: deque[tuple[list[Any], int, Charged]] = deque()
+        self.gone: deque[list[Any]] = deque()
+        """Slots whose owner has gone without a lock; what they hold goes with the next that is put."""
         self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._ring)
 
-    def put(self, slots: Slots, number: int, block: CachedBlock) -> None:
+    def put(self, slots: list[Any], number: int, block: Charged) -> None:
         """Keep a block, unless another thread was faster. One larger than an eighth of the cache would empty it."""
         charge = block.charge_bytes()
         if charge * 8 > self.capacity_bytes:
             return
+        while self.gone:
+            with suppress(IndexError):  # another thread was faster
+                self.discard_all(self.gone.popleft())
         with self._lock:
             if slots[number] is None:
                 block.charge = charge
@@ -52,7 +69,7 @@ class BlockCache:
                 self.used_bytes += charge
                 self._evict()
 
-    def recharge(self, block: CachedBlock) -> None:
+    def recharge(self, block: Charged) -> None:
         """A block that grew."""
         charge = block.charge_bytes()
         with self._lock:
@@ -61,8 +78,8 @@ class BlockCache:
                 block.charge = charge
                 self._evict()
 
-    def discard_all(self, slots: Slots) -> None:
-        """Drop the blocks of a table that is obsolete."""
+    def discard_all(self, slots: list[Any]) -> None:
+        """Drop the blocks of a table, or the pages of runs, that are obsolete."""
         with self._lock:
             gone = [entry for entry in self._ring if entry[0] is slots]
             if gone:
@@ -105,7 +122,7 @@ class BlockCache:
             self._drop(*entry)
             self.evictions += 1
 
-    def _drop(self, slots: Slots, number: int, block: CachedBlock) -> None:
+    def _drop(self, slots: list[Any], number: int, block: Charged) -> None:
         slots[number] = None
         self.used_bytes -= block.charge
         self._evicted_hits += block.hits

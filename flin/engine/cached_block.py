@@ -8,11 +8,11 @@ from typing import Final
 from flin.engine import block
 from flin.engine.entry import Entry, Page
 
-_BYTES_COST: Final = 48
+BYTES_COST: Final = 48
 """What a small bytes object costs over its data: 33 bytes of header, rounded up to the allocator's 16."""
-_TUPLE_COST: Final = 104
+TUPLE_COST: Final = 104
 """What an entry that expires or has a tag costs over its value: a tuple and an int."""
-_LIST_COST: Final = 8 + 8
+LIST_COST: Final = 8 + 8
 """An entry's places in the two lists of `page`: charged from the first, since ordered reads make them unasked."""
 _BLOCK_COST: Final = 420
 """A CachedBlock (120), a payload's header (48), its tuple in the cache's ring and the slots that hold both (90), the
@@ -84,5 +84,5 @@ class CachedBlock:
         entries = self.entries
         cost = _BLOCK_COST + self._data_bytes
         if entries is not None:
-            cost += getsizeof(entries) + (2 * _BYTES_COST + _LIST_COST) * len(entries) + _TUPLE_COST * self._tuples
+            cost += getsizeof(entries) + (2 * BYTES_COST + LIST_COST) * len(entries) + TUPLE_COST * self._tuples
         return cost

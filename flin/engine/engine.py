@@ -382,6 +382,9 @@ class Engine(View, MutableMapping[bytes, bytes]):
     _read = read_entry
     _now_ms = now_ms
 
+    def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
+        return self._store.first(start, stop, count)
+
     def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
         return self._store.head(start, stop, limit)
 

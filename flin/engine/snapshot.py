@@ -46,8 +46,11 @@ class Snapshot(View):
         shard = state.shard_of(stored)
         entry = state.find_in_memory(shard, stored)
         if entry is None:
-            entry = state.find_in_tables(shard, stored, hash_key(stored))
+            entry = state.find_joined(shard, stored, hash_key(stored))
         return None if entry is DELETED else entry
+
+    def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
+        return self._open_state().head(start, stop, count)
 
     def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
         return self._open_state().plain_head(start, stop, limit) if limit <= HEAD_ENTRIES else None

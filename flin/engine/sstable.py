@@ -61,7 +61,7 @@ class Table:
     def __init__(self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None) -> None:
         self.meta: Final = meta
         self._file: Final = file
-        self._cache: Final = cache
+        self.cache: Final = cache
         self.state: TableState | None = None  # from the first use on
         self._loading: Final = threading.Lock()
 
@@ -82,7 +82,7 @@ class Table:
 
     def get_nowait(self, key: bytes, hashed: int | None = None) -> Entry | None:
         """The same, but raises ColdRead instead of waiting for the disk. Without a cache it may wait."""
-        cache = self._cache
+        cache = self.cache
         if cache is None:
             return self.get(key, hashed)
         state = self.state
@@ -123,7 +123,7 @@ class Table:
     def loaded(self) -> TableState:
         with self._loading:
             if self.state is None:
-                self.state = TableState(self._file, self.meta, self._cache)
+                self.state = TableState(self._file, self.meta, self.cache)
             return self.state
 
     @property
@@ -142,8 +142,8 @@ class Table:
     def evict(self) -> None:
         """Drop the cached blocks of a table that is obsolete."""
         state = self.state
-        if self._cache is not None and state is not None:
-            self._cache.discard_all(state.blocks)
+        if self.cache is not None and state is not None:
+            self.cache.discard_all(state.blocks)
 
     # Ordered reads.
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final
+from typing import Final, TypeAlias
 
 from flin.engine.entry import DELETED, Entry, Page, Range, covers
 from flin.engine.filter import MASK_INDEX, MASKS, hash_key
 from flin.engine.generation import Bounded, Parts, SealedGeneration
+from flin.engine.joined_runs import JoinedRuns, join_runs
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Part
 from flin.engine.merge import Source, join_heads, merge_pages
@@ -31,6 +32,9 @@ HEAD_ENTRIES: Final = 256
 """Up to this limit a scan is one page, at once; beyond it a run's pages cost little beside their entries."""
 
 _NO_LOCK: Final = nullcontext()
+
+_Head: TypeAlias = Callable[[bytes, bytes, int], Page]
+"""The first entries of [start, stop), up to a count."""
 
 
 class TableRun:
@@ -103,8 +107,10 @@ class ReadState:
     flushes: int  # rises with every flush edit: a value read from tables is worth caching only if this is unchanged
     older: tuple[Parts, ...] = field(init=False)  # by shard: frozen and sealed parts, newest first
     get_active: Callable[[bytes], Entry | None] | None = field(init=False)  # of a single shard's dict
-    # How each part and run that does not change gives its first entries, oldest first; None if one has range deletes.
-    heads: tuple[Callable[[bytes, bytes, int], Page], ...] | None = field(init=False)
+    # How each part and run that does not change gives its first entries, oldest first: by shard those of the runs, and
+    # those of all parts. None if one has range deletes.
+    heads: tuple[tuple[tuple[_Head, ...], ...], tuple[_Head, ...]] | None = field(init=False)
+    joined: tuple[JoinedRuns | None, ...] = ()  # by shard; kept by `replace` for as long as the runs are the same
 
     def __post_init__(self) -> None:
         shards = len(self.active)
@@ -113,12 +119,14 @@ class ReadState:
             for shard in range(shards)
         )
         object.__setattr__(self, "older", older)
-        runs: list[TableRun] = [run for of_shard in self.runs for run in reversed(of_shard)]
         parts: list[Part] = [part for of_shard in older for part in reversed(of_shard)]
-        plain = not any(run.has_ranges for run in runs) and not any(part.ranges for part in parts)
-        object.__setattr__(
-            self, "heads", (*[run.head for run in runs], *[part.head for part in parts]) if plain else None
-        )
+        plain = not any(run.has_ranges for of_shard in self.runs for run in of_shard)
+        heads = None
+        if plain and not any(part.ranges for part in parts):
+            of_runs = tuple(tuple(run.head for run in reversed(of_shard)) for of_shard in self.runs)
+            heads = of_runs, tuple(part.head for part in parts)
+        object.__setattr__(self, "heads", heads)
+        object.__setattr__(self, "joined", _joined(self.runs, self.joined))
         object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
 
     def shard_of(self, key: bytes) -> int:
@@ -158,6 +166,11 @@ class ReadState:
                 return entry
         return None
 
+    def find_joined(self, shard: int, key: bytes, hashed: int) -> Entry | None:
+        """The same, by the pages of joined runs where there are any."""
+        joined = self.joined[shard]
+        return self.find_in_tables(shard, key, hashed) if joined is None else joined.find(key, hashed)
+
     def find_nowait(self, shard: int, key: bytes) -> Entry | None:
         """The same; ColdRead where a block would have to be waited for."""
         hashed = hash_key(key)
@@ -178,22 +191,35 @@ class ReadState:
 
         Oldest first: that run is the largest, and what lies above its `count` keys need not be read from the others.
         Without sources, generators and pages, a seek and ten entries of two runs take 10 µs, with them 35."""
-        asked = self.heads
-        if asked is None:
+        if self.heads is None:
             return None
-        heads = []
-        for ask in asked:
+        of_runs, of_parts = self.heads
+        todo: tuple[_Head, ...] = of_parts
+        heads: list[Page] = []
+        for joined, of_shard in zip(self.joined, of_runs):  # noqa: B905  both by shard
+            head = None if joined is None else joined.head(start, stop, count)
+            if head is None:
+                todo = of_shard + todo
+            else:
+                heads.append(head)
+                if len(head[0]) == count:
+                    stop = head[0][-1] + b"\0"  # the next possible key
+        for ask in todo:
             head = ask(start, stop, count)
             if head[0]:
                 heads.append(head)
                 if len(head[0]) == count:
-                    stop = head[0][-1] + b"\0"  # the next possible key
-        if any(self.active):  # else there is nothing to copy, so nothing to lock
-            with lock:
-                for part in self.active:
-                    if part.ranges:
-                        return None
-                    heads.append(part.head(start, stop, count))
+                    stop = head[0][-1] + b"\0"
+        for part in self.active:
+            if part.entries or part.ranges:
+                break
+        else:  # there is nothing to copy, so nothing to lock
+            return heads[0] if len(heads) == 1 else join_heads(heads, count)
+        with lock:  # once for all shards: a batch is seen whole
+            for part in self.active:
+                if part.ranges:
+                    return None
+                heads.append(part.head(start, stop, count))
         return join_heads(heads, count)
 
     def plain_head(
@@ -226,6 +252,16 @@ class ReadState:
             for shard, (first, start, stop) in enumerate(bounds)
         ]
         return merged[0] if len(merged) == 1 else merge_pages([Source(pages) for pages in merged], reverse=reverse)
+
+
+def _joined(runs: Sequence[Sequence[TableRun]], before: Sequence[JoinedRuns | None]) -> tuple[JoinedRuns | None, ...]:
+    """Those of an earlier state where the runs hold the same tables."""
+    if len(before) != len(runs):
+        before = (None,) * len(runs)
+    return tuple(
+        old if old is not None and old.holds(of_shard) else join_runs(of_shard)
+        for of_shard, old in zip(runs, before, strict=True)
+    )
 
 
 def live_pages(pages: Iterator[Page]) -> Iterator[Page]:

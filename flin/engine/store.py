@@ -12,6 +12,7 @@ but the WAL's write and, in reads of `update` and `sweep`, a block that is not c
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Condition, Lock
@@ -154,8 +155,17 @@ class Store:
             return entry
         if cache.old and (entry := cache.get(key)) is not None:
             return entry
+        joined, number = state.joined[shard], 0
+        if joined is not None:
+            separators, pages, _ = joined.view  # JoinedRuns.find, without the call and, where there is a page, the hash
+            number = bisect_right(separators, key) - 1
+            page = pages[number]
+            if page is not None:
+                page.hits += 1
+                entry = page.get(key)
+                return None if entry is DELETED else entry
         hashed = hash_key(key)
-        entry = state.find_in_tables(shard, key, hashed)
+        entry = state.find_in_tables(shard, key, hashed) if joined is None else joined.find_cold(number, key, hashed)
         if entry is not None:
             cache.fill(key, entry, hashed, state.flushes)
         return None if entry is DELETED else entry
@@ -198,6 +208,10 @@ class Store:
             if None in bounds:
                 return self._freeze().pages(start, stop, reverse=reverse)
             return state.bounded_pages([bound for bound in bounds if bound], reverse=reverse)
+
+    def first(self, start: bytes, stop: bytes, count: int) -> Page | None:
+        """The first entries of [start, stop), tombstones included; None where there are range deletes."""
+        return self.state.head(start, stop, count, self._commit_lock)
 
     def head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
         """How such a scan begins, in one page: with that many plain values, or all there is. None where it takes more:

@@ -142,6 +142,50 @@ class TableState:
         found = self.touch(number)
         return block.find(self.data, self.starts[number], key) if found is None else found.find(key)
 
+    def peek(self, key: bytes) -> Entry | None:
+        """The same, but it leaves blocks as they are: those who come often make a page instead (joined_runs.py)."""
+        number = bisect_right(self.separators, key) - 1
+        if number < 0:
+            return None
+        found = self.blocks[number]
+        if found is None:
+            if self.cache is not None:
+                self.cache.misses += 1
+            if (self.marks[number] or self.verify(number)) != PACKED:
+                return block.find(self.data, self.starts[number], key)
+            found = self.admit(number, self.unpack(number))
+        found.hits += 1
+        return found.find(key)
+
+    def blocks_between(self, start: bytes, stop: bytes) -> tuple[int, int]:
+        """The numbers, from the first to behind the last, of the blocks that may hold keys of [start, stop)."""
+        first = max(bisect_right(self.separators, start) - 1, 0)
+        return first, bisect_left(self.separators, stop, first)
+
+    def cut(self, number: int, start: bytes, stop: bytes) -> tuple[list[bytes], list[Entry], int]:
+        """The keys and entries of one block that lie in [start, stop), and about how many bytes those are."""
+        separators = self.separators
+        found = self.blocks[number]
+        payload = None if found is None else found.payload
+        if payload is not None:
+            source, at, size = payload, 0, len(payload)
+        elif (self.marks[number] or self.verify(number)) == PACKED:
+            source, at = self.unpack(number), 0
+            size = len(source)
+        else:
+            source, at = self.data, self.starts[number]
+            size = self.starts[number + 1] - at
+        _, count, prefix_size, *_ = block.read_header(source, at)
+        begin = block.lower_bound(source, at, start) if separators[number] < start else 0
+        end = count
+        if number + 1 == len(separators) or separators[number + 1] > stop:
+            end = block.lower_bound(source, at, stop)
+        if begin >= end:
+            return [], [], 0
+        wanted = end - begin
+        keys, entries = block.decode(source, at) if wanted == count else block.decode_slice(source, at, begin, end)
+        return keys, entries, (size // count + prefix_size) * wanted
+
     def find_unexpanded(self, found: CachedBlock, key: bytes) -> Entry | None:
         """A look-up in a cached payload, which decodes it once that pays."""
         if self.is_worn(found):

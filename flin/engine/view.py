@@ -9,11 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, starmap
-from typing import Final, TypeAlias, TypeVar, overload
+from typing import Final, TypeAlias, TypeVar, cast, overload
 
 from flin.engine.entry import Live, Page, value_at
 from flin.engine.key import MAX_KEY_BYTES, USER_END, prefix_stop, stored_key, user_key
 from flin.engine.options import check_size
+from flin.engine.state import HEAD_ENTRIES
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 _PLAIN: Final = {bytes}
@@ -53,6 +54,11 @@ class View(ABC):
     @abstractmethod
     def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
         """Entries of [start, stop) in order, tombstones included, consistent as of the call."""
+
+    def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
+        """The first so many entries of [start, stop), or all there are; None if only the pages tell.
+        The caller owns it."""
+        return None
 
     def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
         """How the pages of [start, stop) begin, with at least that many plain values, or all; None if only they tell.
@@ -115,7 +121,15 @@ class View(ABC):
         """(key, value) pairs in key order, or falling with `reverse`, as of the call, whatever is written meanwhile.
 
         `start` and `stop` are the lower and the upper bound also in reverse; a prefix narrows them further."""
-        bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
+        if type(start) is bytes and stop is None and prefix is None and include_start and start < b"\xff":
+            bounds = start, USER_END  # as scan_bounds says
+        else:
+            bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
+        if limit is not None and not reverse and 0 < limit <= HEAD_ENTRIES and bounds[0] < bounds[1]:
+            first = self._first(*bounds, limit)
+            # Most short scans end here, without a generator: nothing that they meet is hidden.
+            if first is not None and first[0] and set(map(type, first[1])) == _PLAIN and first[0][-1] < b"\xff":
+                return zip(*cast("tuple[list[bytes], list[bytes]]", first))  # noqa: B905  of equal length
         pages = self._visible(*bounds, reverse, limit)
         pairs: Iterator[tuple[bytes, bytes]] = chain.from_iterable(starmap(zip, pages))  # no frame of ours per pair
         return pairs if limit is None else islice(pairs, limit)

@@ -34,6 +34,9 @@ WORN: Final = 16
 """Hits of a cached payload, while the cache is full, that bring its entries: those take three times its room, so that
 two other blocks go, and each costs as much to unpack again as 20 look-ups in a payload cost more."""
 
+FEW: Final = 12
+"""Entries of a block that are decoded whole where some are wanted: to find out which ones costs as much."""
+
 PACKED: Final = 255
 
 _MAX_LANDED: Final = 8
@@ -260,12 +263,18 @@ class TableState:
             if payload is not None and not self.is_worn(found):
                 source, at, found = payload, 0, None
         if found is None:
-            begin = block.lower_bound(source, at, start) if start else 0
-            end = min(begin + count, block.entry_count(source, at))
-            return block.decode_slice(source, at, begin, end) if begin < end else ([], [])
-        if found.entries is None:
-            self.expand(found)
-        keys, entries = found.page()
+            entry_count = block.entry_count(source, at)
+            if entry_count > FEW:
+                begin = block.lower_bound(source, at, start) if start else 0
+                end = min(begin + count, entry_count)
+                return block.decode_slice(source, at, begin, end) if begin < end else ([], [])
+            keys, entries = block.decode(source, at)
+            if not start and entry_count <= count:
+                return keys, entries
+        else:
+            if found.entries is None:
+                self.expand(found)
+            keys, entries = found.page()
         begin = bisect_left(keys, start) if start else 0
         return keys[begin : begin + count], entries[begin : begin + count]
 

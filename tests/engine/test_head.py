@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from flin.engine.block_cache import BlockCache
 from flin.engine.entry import DELETED, Entry
 from flin.engine.filter import hash_key
+from flin.engine.head import HeadOf, head_pages
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Part
 from flin.engine.merge import join_heads
@@ -122,6 +123,26 @@ def test_a_head_needs_that_there_are_no_range_deletes() -> None:
     run = TableRun([open_table(*write_table({b"a": b"1"}, ranges=[(b"b", b"c")]))])
     assert _state(Part(), [], [run]).plain_head(b"", KEYS_END, 1) is None
     assert _state(deleting, [part], []).plain_head(b"", KEYS_END, 1, Lock()) is None
+
+
+NUMBERS = st.integers(0, 400).map(lambda number: b"%03d" % number)
+
+
+@given(
+    st.lists(st.dictionaries(NUMBERS, ENTRIES, max_size=150), min_size=1, max_size=8),
+    NUMBERS,
+    NUMBERS,
+    st.integers(1, 90),
+)
+def test_heads_by_shares(layers: list[dict[bytes, Any]], start: bytes, stop: bytes, count: int) -> None:
+    """However uneven the layers are: what they give in shares is enough for the first entries of all."""
+    parts = [Part(layer) for layer in layers]
+    pages = head_pages([HeadOf(part.head, len(part.entries)) for part in parts], start, stop, count)
+    merged: dict[bytes, Any] = {}
+    for layer in layers:
+        merged.update(layer)
+    expected = sorted(item for item in merged.items() if start <= item[0] < stop)[:count]
+    assert list(zip(*join_heads(pages, count), strict=True)) == expected
 
 
 def test_join_heads() -> None:

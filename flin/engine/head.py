@@ -1,0 +1,63 @@
+"""The head of a scan: how the runs and parts beneath it begin, of each no more than the scan is likely to want.
+
+Theory. Of the first fifty entries of eight runs each has about six. Asked for fifty each, they would decode eight
+times what is wanted. So each is first asked for its share by its size, and some more; what they gave is complete up
+to the least of their last keys. While that is too little, whoever ends there goes on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from flin.engine.entry import Page
+
+_MARGIN: Final = 4
+"""Entries beyond a share: with 1.5 times the share, four of five scans are done after one round."""
+
+_MIN_COUNT: Final = 24
+"""Below, or with two runs, the shares would save less than it costs to make sure that they suffice."""
+
+
+class HeadOf(NamedTuple):
+    """A run or a frozen part: how it gives the first entries of [start, stop), up to a count, and its size."""
+
+    ask: Callable[[bytes, bytes, int], Page]
+    entries: int
+
+
+def head_pages(sources: Sequence[HeadOf], start: bytes, stop: bytes, count: int) -> list[Page]:
+    """Of sources ordered oldest first, the first entries in the same order: what `join_heads` needs for `count`."""
+    if len(sources) < 3 or count < _MIN_COUNT:
+        return _in_turn(sources, start, stop, count)
+    total = sum(source.entries for source in sources) or 1
+    shares = [min(count, 3 * count * source.entries // (2 * total) + _MARGIN) for source in sources]
+    pages = [source.ask(start, stop, share) for source, share in zip(sources, shares, strict=True)]
+    going = [len(page[0]) == share for page, share in zip(pages, shares, strict=True)]
+    more = max(_MARGIN, count // len(sources))
+    while any(going):
+        bound, slowest = min((page[0][-1], index) for index, page in enumerate(pages) if going[index])
+        complete = [page[0][: bisect_right(page[0], bound)] for page in pages]
+        if sum(map(len, complete)) >= count and len(set().union(*complete)) >= count:
+            for (keys, entries), kept in zip(pages, complete, strict=True):
+                del keys[len(kept) :], entries[len(kept) :]
+            break
+        keys, entries = pages[slowest]
+        more_keys, more_entries = sources[slowest].ask(bound + b"\0", stop, more)
+        keys += more_keys
+        entries += more_entries
+        going[slowest] = len(more_keys) == more
+    return [page for page in pages if page[0]]
+
+
+def _in_turn(sources: Sequence[HeadOf], start: bytes, stop: bytes, count: int) -> list[Page]:
+    """Oldest first: that is the largest, and what lies above its `count` keys need not be read from the others."""
+    pages = []
+    for ask, _ in sources:
+        page = ask(start, stop, count)
+        if page[0]:
+            pages.append(page)
+            if len(page[0]) == count:
+                stop = page[0][-1] + b"\0"  # the next possible key
+    return pages

@@ -57,9 +57,9 @@ _PLAIN_FIXED: Final = FIXED_KEYS | FIXED_VALUES
 MAX_ENTRIES: Final = 256
 """Bounds the cost of a look-up among tiny entries and the size of the precompiled structs."""
 
-PREFIX_PAYS: Final = 16
-"""A prefix is left out of the keys if that saves a 16th of the block: putting it back costs a scan 25 ns per key,
-more than reading the few bytes does."""
+PREFIX_PAYS: Final = 4
+"""A prefix is left out of the keys if that saves a quarter of the block: to put it back costs each read of a key 40
+ns, and a codec sees to what repeats (values of 100 B: raw tables 12 % larger, compressed ones 2 % smaller)."""
 
 _HEADER: Final = struct.Struct("<BxHIII")
 HEADER_SIZE: Final = _HEADER.size

@@ -54,6 +54,8 @@ class Run(Protocol):
     tables: tuple[Table, ...]
     largest: list[bytes]
     bounds: list[bytes]
+    entries: int
+    raw_bytes: int
     has_ranges: bool
     plain_table: Table | None
 
@@ -238,11 +240,10 @@ class JoinedRuns:
 
 def join_runs(runs: Sequence[Run]) -> JoinedRuns | None:
     """None where there is nothing to join, or it cannot be kept, or range deletes lie between the runs."""
-    tables = [table for run in runs for table in run.tables]
-    cache = tables[0].cache if tables else None
+    cache = runs[0].tables[0].cache if runs else None
     if cache is None or any(run.has_ranges for run in runs):
         return None
-    cost = sum(table.meta.raw_bytes + _EXPECTED_COST * table.meta.entries for table in tables)
+    cost = sum(run.raw_bytes + _EXPECTED_COST * run.entries for run in runs)  # not by table: each new state asks
     return JoinedRuns(runs, cache) if cost <= cache.capacity_bytes else None
 
 

@@ -38,11 +38,12 @@ _NO_LOCK: Final = nullcontext()
 class TableRun:
     """One run: the open tables of a shard's age, in key order."""
 
-    __slots__ = ("bounds", "entries", "has_ranges", "largest", "plain_table", "tables")
+    __slots__ = ("bounds", "entries", "has_ranges", "largest", "plain_table", "raw_bytes", "tables")
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self.tables = tuple(tables)
         self.entries = sum(table.meta.entries for table in tables)
+        self.raw_bytes = sum(table.meta.raw_bytes for table in tables)
         self.largest = [table.meta.largest for table in tables]
         self.bounds = self.largest[:-1]  # a key belongs to the table at its place among these, if to any
         self.has_ranges = any(table.meta.range_deletes for table in tables)

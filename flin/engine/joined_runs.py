@@ -130,7 +130,8 @@ class JoinedRuns:
                 # Keys that are not there end above, which costs less than a page: they are not counted.
                 if self._is_due(number):
                     return self.find(key, hashed)
-                entry = state.peek(key)
+                # Where there will be no page, the tables' own blocks are counted and decoded.
+                entry = state.find(key) if self.view[2][number] == _REFUSED else state.peek(key)
                 if entry is not None:
                     if not self._is_prepared:  # as long as nothing is found there is nothing to search before
                         self._prepare()

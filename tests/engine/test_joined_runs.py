@@ -135,6 +135,8 @@ def test_a_range_with_too_many_blocks_is_read_as_before(monkeypatch: pytest.Monk
         assert [joined.find(key, hash_key(key)) for key in keys] == [_plain_find(runs, key) for key in keys]
     assert not any(joined.view[1])
     assert joined.head(b"", KEYS_END, 3) is None
+    blocks = [block for run in runs for table in run.tables if table.state for block in table.state.blocks]
+    assert any(block and block.entries for block in blocks), "but in the tables' own blocks"
 
 
 def test_damage_is_told_to_those_who_ask_for_what_is_damaged() -> None:

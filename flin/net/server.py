@@ -7,6 +7,7 @@ start it on a free port over the store they want.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import logging.handlers
@@ -53,6 +54,19 @@ FINISH_POLL_SECONDS: Final = 0.01
 COLLECT_EVERY: Final = 50_000
 """Allocations between two collections of young objects. A request is a list, freed by its last reference, so the
 collector finds nothing; at its default of 700 it looks every 15 pipelined requests (measured: 4 % of a GET)."""
+
+
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
+"""Of glibc's mallopt."""
+
+KEPT_FREE_BYTES: Final = 64 << 20
+"""Freed memory that stays with the process. A tick's requests and its frame come and go with every round; by default
+glibc gives them back each time and the kernel fills the pages with zeros again. Measured on SETs of 1 KiB over 256
+connections: 43,000 page faults in 80,000 requests before, 2,000 after; 29 us of processor time per request, and 25."""
+
+LARGEST_KEPT_BYTES: Final = 4 << 20
+"""A longer block is mapped by itself and goes back when it is freed."""
 
 
 class Server:
@@ -192,6 +206,7 @@ def serve(options: ServerOptions) -> int:
     Raises ConfigError, and what opening the engine raises.
     """
     options.check()
+    _keep_freed_memory()
     with _Diagnostics():
         if uvloop is not None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -246,6 +261,16 @@ def _tune_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 20, 100)
+
+
+def _keep_freed_memory() -> None:
+    """Where the C library is not glibc, nothing."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    mallopt(M_TRIM_THRESHOLD, KEPT_FREE_BYTES)
+    mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
 
 
 class _Diagnostics:

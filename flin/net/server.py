@@ -206,7 +206,7 @@ def serve(options: ServerOptions) -> int:
     Raises ConfigError, and what opening the engine raises.
     """
     options.check()
-    _keep_freed_memory()
+    _keep_freed_memory(options.memory_limit)
     with _Diagnostics():
         if uvloop is not None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -263,14 +263,15 @@ def _tune_collector() -> None:
     gc.set_threshold(COLLECT_EVERY, 20, 100)
 
 
-def _keep_freed_memory() -> None:
-    """Where the C library is not glibc, nothing."""
+def _keep_freed_memory(memory_limit_bytes: int) -> None:
+    """At most a sixteenth of the limit. Where the C library is not glibc, nothing."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return
-    mallopt(M_TRIM_THRESHOLD, KEPT_FREE_BYTES)
-    mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
+    kept = min(KEPT_FREE_BYTES, memory_limit_bytes // 16)
+    mallopt(M_TRIM_THRESHOLD, kept)
+    mallopt(M_MMAP_THRESHOLD, min(LARGEST_KEPT_BYTES, kept))
 
 
 class _Diagnostics:

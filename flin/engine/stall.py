@@ -20,6 +20,10 @@ SLOWEST_DELAY_SECONDS: Final = 0.01
 """The longest delay of one commit while slowed: 100 commits a second is still progress."""
 
 
+LOOK_SECONDS: Final = 0.1
+"""A stopped writer is woken when the stall ends; this is only how soon it sees that its time is up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stall:
     """What a writer must do: nothing, wait `delay_seconds` once, or wait until it is no longer stopped."""

@@ -40,7 +40,7 @@ from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, PAGE_ENTRIES
 from flin.engine.options import MemoryBudget, Options
 from flin.engine.recovery import RecoveredGeneration
 from flin.engine.slot import shard_of_stored
-from flin.engine.stall import NO_STALL, Stall, stall_of
+from flin.engine.stall import LOOK_SECONDS, NO_STALL, Stall, stall_of
 from flin.engine.state import HEAD_ENTRIES, ReadState, live_pages
 from flin.engine.tables import OpenTables, remove_segments
 from flin.engine.value_cache import ValueCache
@@ -371,7 +371,7 @@ class Store:
                 raise StallTimeout(f"waited {self.options.stall_timeout_ms} ms: {stall.reason}")
             self._help_background()
             if self._stall.stopped:
-                self._writable.wait(STALL_LOOK_SECONDS)
+                self._writable.wait(LOOK_SECONDS)
             self.stall_seconds += (now() - began) / 1000
             began = now()
 
@@ -592,10 +592,6 @@ class Store:
     def check_open(self) -> None:
         if self._closed:
             raise ClosedError(CLOSED_TEXT)
-
-
-STALL_LOOK_SECONDS: Final = 0.1
-"""A stopped writer is woken when the stall ends; this is only how soon it sees that its time is up."""
 
 
 def _do_nothing() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter, thread_time
+from time import perf_counter
 
 import pytest
 
@@ -58,19 +59,20 @@ def test_quiet_is_when_nothing_runs() -> None:
 
 
 @needs_proc
-def test_what_the_measurement_itself_uses_is_no_noise() -> None:
-    began = thread_time()
+def test_what_the_measurement_itself_uses_is_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = itertools.count(0.0, 0.1)  # of the processor at each look: busy, were it not all the measurement's own
+    spent: list[float] = []
+    monkeypatch.setattr(processes, "cpu_seconds", lambda pid: spent.append(next(used)) or spent[-1])
+    asked: list[float] = []
 
-    def busy() -> bool:
-        while thread_time() - began < 0.1 * (1 + len(looks)):
-            pass
-        looks.append(thread_time() - began)
+    def idle() -> bool:
+        asked.append(0.0)
         return True
 
-    looks: list[float] = []
-    assert processes.wait_until_quiet(os.getpid(), 1, busy) > 0.7
-    looks, began = [], thread_time()
-    assert processes.wait_until_quiet(os.getpid(), 30, busy, aside=thread_time) < 5
+    assert processes.wait_until_quiet(0, 0.5, idle) > 0.3, "never quiet"
+    asked.clear()
+    assert processes.wait_until_quiet(0, 30, idle, aside=lambda: spent[-1]) == 0.0, "quiet from the first look on"
+    assert len(asked) == processes.QUIET_LOOKS
 
 
 def test_opening_after_a_close_and_a_kill(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class OverlayFileSystem:
 
     def lock(self, path: str, holder: bytes) -> DirectoryLock | bytes:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return SharedLock(None)
         try:

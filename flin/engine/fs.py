@@ -299,7 +299,8 @@ class OsFileSystem:
         return status.f_bavail * status.f_frsize
 
     def lock(self, path: str, holder: bytes) -> OsDirectoryLock | bytes:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # Whoever opens a link would write over what it leads to.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,7 @@ from threading import Lock
 from flin.engine import fs as seam
 from flin.engine.file_name import LOCK
 from flin.engine.fs import DirectoryLock, FileSystem
-from flin.errors import LockedError, StorageError
+from flin.errors import CorruptionError, LockedError, StorageError
 
 _held: dict[str, str] = {}  # directories open in this process → since when
 _held_guard = Lock()
@@ -32,11 +32,16 @@ class HeldLock:
 
 
 def lock_directory(fs: FileSystem, directory: str, now_ms: int) -> HeldLock:
-    """Take the directory for this engine. LockedError, with the holder's pid and start, if somebody has it."""
+    """Take the directory for this engine. LockedError, with the holder's pid and start, if somebody has it.
+
+    CorruptionError if its lock file is anything but a regular file: it is written over, so a link leads astray."""
     started_at = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
     pid = seam.process_id()
+    path = seam.join(directory, LOCK)
     try:
-        lock = fs.lock(seam.join(directory, LOCK), json.dumps({"pid": pid, "started_at": started_at}).encode())
+        if LOCK in fs.names(directory) and not fs.is_file(path):
+            raise CorruptionError(path, 0, "not a regular file")
+        lock = fs.lock(path, json.dumps({"pid": pid, "started_at": started_at}).encode())
     except OSError as error:
         raise StorageError("lock", directory, error) from error
     if isinstance(lock, bytes):

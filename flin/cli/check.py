@@ -17,7 +17,7 @@ from flin.engine.fs import FileSystem
 from flin.engine.manifest import Manifest
 from flin.engine.sstable import Table
 from flin.engine.version import TableMeta
-from flin.errors import CorruptionError, FlinError, LockedError
+from flin.errors import CorruptionError, FlinError, LockedError, StorageError
 
 SUMMARY = "read and verify a whole database, changing nothing"
 DETAILS = """\
@@ -68,6 +68,8 @@ def survey(fs: FileSystem, directory: str) -> Iterator[FlinError]:
             yield CorruptionError(os.path.join(directory, MANIFEST), 0, "there is no manifest")
     except FlinError as error:
         yield error
+    except OSError as error:
+        yield StorageError("read", os.path.join(directory, MANIFEST), error)
     yield from _survey_tables(fs, directory, manifest)
     for name in fs.names(directory):
         parsed = maybe_parse(name)
@@ -92,9 +94,17 @@ def _survey_tables(fs: FileSystem, directory: str, manifest: Manifest | None) ->
 def _survey_table(fs: FileSystem, path: str, metas: list[TableMeta]) -> Iterator[FlinError]:
     """Without what the manifest says of it, a file is read as it describes itself."""
     if not fs.is_file(path):
-        yield CorruptionError(path, 0, "the manifest names this table, and there is no such regular file")
+        yield CorruptionError(
+            path,
+            0,
+            "the manifest names this table, and there is no such regular file" if metas else "not a regular file",
+        )
         return
-    file = fs.open(path)
+    try:
+        file = fs.open(path)
+    except OSError as error:
+        yield StorageError("open", path, error)
+        return
     try:
         for meta in metas or table_footer.read_metas(file):
             yield from Table(file, meta, None).verify()
@@ -106,7 +116,14 @@ def _survey_table(fs: FileSystem, path: str, metas: list[TableMeta]) -> Iterator
 
 def _survey_segment(fs: FileSystem, path: str) -> Iterator[FlinError]:
     """A torn tail shows here too: whether it was promised, only the whole WAL can tell."""
-    file = fs.open(path)
+    if not fs.is_file(path):
+        yield CorruptionError(path, 0, "not a regular file")
+        return
+    try:
+        file = fs.open(path)
+    except OSError as error:
+        yield StorageError("open", path, error)
+        return
     try:
         data = file.map()
         header = wal.decode_header(data, path)

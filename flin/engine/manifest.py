@@ -33,6 +33,7 @@ MAGIC: Final = b"FlinMAN\0"
 FORMAT_VERSION: Final = 1
 
 _PREFIX: Final = struct.Struct("<8sIIQ")
+BODY_OFFSET: Final = _PREFIX.size
 _FIXED: Final = struct.Struct("<16sQIQQQQQIII")
 _COUNT: Final = struct.Struct("<Iq")
 _RUN: Final = struct.Struct("<II")

@@ -12,10 +12,10 @@ from errno import ENOSPC
 from typing import Final
 
 from flin.engine import manifest as manifest_format
-from flin.engine.file_name import MANIFEST, maybe_parse, wal_name
+from flin.engine.file_name import MANIFEST, maybe_parse, temporary_name, wal_name
 from flin.engine.fs import FileSystem, append_all, join
 from flin.engine.lock import HeldLock, lock_directory
-from flin.engine.manifest import Manifest, ManifestWriter
+from flin.engine.manifest import BODY_OFFSET, Manifest, ManifestWriter
 from flin.engine.options import MemoryBudget, Options
 from flin.engine.recovery import Recovery, recover
 from flin.engine.tables import missing_bytes
@@ -60,11 +60,13 @@ def _open_locked(directory: str, options: Options, budget: MemoryBudget, lock: H
         raise ValueError(
             f"{directory} has {manifest.shards} shards, which is fixed; it was opened with {options.shards}"
         )
+    _check_manifest(fs, directory, manifest)
     recovery = recover(fs, directory, manifest, budget.generation)
     metas = [table for runs in manifest.version.shards for run in runs for table in run]
     missing_bytes(fs, directory, metas)
     writer = ManifestWriter(fs, directory)
     manifest = replace(manifest, epoch=manifest.epoch + 1)
+    _check_place(fs, directory, temporary_name(manifest.epoch))
     writer.write(manifest)
     _make_durable(fs, directory, manifest.epoch, recovery)
     segments = [piece.file for generation in recovery.generations for piece in generation.segments]
@@ -94,6 +96,36 @@ def _new_manifest(directory: str, options: Options) -> Manifest:
         clock_ms=0,
         version=Version(((),) * shards),
     )
+
+
+MAX_NUMBER: Final = (1 << 63) - 1
+MAX_EPOCH: Final = (1 << 42) - 1
+"""Segments of an epoch are numbered from epoch << 20 on, and a file's number has 63 bits. No database gets there."""
+
+
+def _check_manifest(fs: FileSystem, directory: str, manifest: Manifest) -> None:
+    """Whether it can be this directory's. With numbers that none becomes the engine would come to ones that no file can
+    hold. And an epoch is durable before anything is written in it: a file of a later one knows of a later manifest,
+    so this one is an old copy or another database's, and what it does not name must not be removed."""
+    path = join(directory, MANIFEST)
+    numbers = (manifest.next_job, manifest.wal_floor, manifest.wal_position, manifest.next_sequence, manifest.clock_ms)
+    counts = manifest.version.counts.values()
+    if manifest.epoch > MAX_EPOCH or max(*numbers, sum(counts)) > MAX_NUMBER or min(counts, default=0) < 0:
+        raise CorruptionError(path, BODY_OFFSET, "the manifest has numbers that none can become")
+    for name in fs.names(directory):
+        parsed = maybe_parse(name)
+        if parsed is not None and parsed.role != "temporary" and parsed.epoch > manifest.epoch:
+            reason = (
+                f"it is of epoch {manifest.epoch}, and {name} of a later one: an old manifest, or another database's"
+            )
+            raise CorruptionError(path, BODY_OFFSET, reason)
+
+
+def _check_place(fs: FileSystem, directory: str, name: str) -> None:
+    """What lies where a file is going to be written must be a leftover of ours, which may go."""
+    path = join(directory, name)
+    if name in fs.names(directory) and not fs.is_file(path):
+        raise CorruptionError(path, 0, "not a regular file")
 
 
 def _make_durable(fs: FileSystem, directory: str, epoch: int, recovery: Recovery) -> None:

@@ -100,6 +100,8 @@ def recover(fs: FileSystem, directory: str, manifest: Manifest, generation_bytes
             break
     if bad and not problem:
         problem, damaged, at = f"{bad[-1].name}: {bad[-1].problem}", bad[-1].path, 0
+    if not problem and result.synced > result.position:
+        problem = "the WAL ends"
     if problem:
         if max(map(_vouched_by, segments)) > result.position:
             raise CorruptionError(damaged, at, f"{problem}, before a position that was synced")

@@ -21,7 +21,10 @@ def verify_store(store: Store) -> list[FlinError]:
     for runs in state.runs:
         for run in runs:
             for table in run.tables:
-                problems += table.verify()
+                try:
+                    problems += table.verify()
+                except FlinError as error:  # of a newer format, or not readable: the others still are looked at
+                    problems.append(error)
             for left, right in zip(run.tables, run.tables[1:], strict=False):
                 if left.meta.largest >= right.meta.smallest:
                     path = join(store.directory, right.meta.file)

@@ -18,6 +18,7 @@ from operator import itemgetter
 
 from flin.engine.entry import Entry, Page, Range
 from flin.engine.memtable import cut_page
+from flin.errors import CorruptionError
 
 
 class Source:
@@ -84,7 +85,10 @@ def merge_pages(sources: Sequence[Source], *, reverse: bool = False) -> Iterator
         else:
             bound = min([source.keys[-1] for source in live])
             slices = [source.take_through(bound) for source in live]
-        keys, entries = _join([piece for piece in slices if piece[0]])
+        taken = [piece for piece in slices if piece[0]]
+        if not taken:  # for ever: the page that sets the bound does not reach it
+            raise CorruptionError("a table", 0, "the keys of a data block are not in order; verify() names the file")
+        keys, entries = _join(taken)
         yield (keys[::-1], entries[::-1]) if reverse else (keys, entries)
         live = [source for source in live if source.keys or source.load(reverse)]
     if live:

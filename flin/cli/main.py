@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import flin
-from flin.cli import bench, check, compact, dump, exit_code, serve, stats
+from flin.cli import bench, check, compact, dump, exit_code, repair, serve, stats
 from flin.cli.parsing import UsageError
 from flin.errors import FlinError, LockedError
 
@@ -17,6 +17,7 @@ Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
 
   flin serve            answer Redis clients
   flin check DIR        read and verify a whole database, changing nothing
+  flin repair DIR       make a new database of what is left of a damaged one
   flin dump FILE        show a WAL segment, an SSTable or a manifest
   flin stats DIR        the figures of a database, changing nothing
   flin compact DIR      rewrite a database to its smallest form
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"flin {flin.__version__}")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for module in (serve, check, dump, stats, compact, bench):
+    for module in (serve, check, repair, dump, stats, compact, bench):
         module.add_parser(commands)
     return top
 

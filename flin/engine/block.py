@@ -203,18 +203,35 @@ def check(source: bytes, start: int, stop: int, path: str, offset: int) -> None:
         return
     if flags & COMPRESSED or source[start + 1] != 0:
         raise FormatVersionError(path, f"the data block at {offset} has flags that this version does not know")
-    fixed_keys, fixed_values = flags & FIXED_KEYS, flags & FIXED_VALUES
-    expected = HEADER_SIZE + prefix_size + value_size * (count if fixed_values else 1)
-    expected += key_size * (count if fixed_keys else 1)
-    expected += 0 if fixed_keys else (count + 1) * (4 if flags & WIDE_KEYS else 2)
-    expected += 0 if fixed_values else (count + 1) * (4 if flags & WIDE_VALUES else 2)
-    expected += count * ((1 if flags & HAS_KINDS else 0) + (1 if flags & HAS_TAGS else 0))
-    expected += count * (8 if flags & HAS_EXPIRIES else 0)
+    fixed_keys = flags & FIXED_KEYS
+    fixed_values = flags & FIXED_VALUES
+    expected = _size(flags, count, prefix_size, key_size, value_size)
     if expected != size or not 0 < count <= MAX_ENTRIES or (fixed_keys and not key_size):
         raise CorruptionError(path, offset, "the sizes in a data block's header do not add up")
     if flags & HAS_KINDS:
         at = stop - value_size * (count if fixed_values else 1) - _annotation_size(flags, count)
         _check_kinds(source[at : at + count], path, offset)
+
+
+def _size(flags: int, count: int, prefix_size: int, key_size: int, value_size: int) -> int:
+    """Of the payload that has such a header."""
+    fixed_keys, fixed_values = flags & FIXED_KEYS, flags & FIXED_VALUES
+    size = HEADER_SIZE + prefix_size + value_size * (count if fixed_values else 1)
+    size += key_size * (count if fixed_keys else 1)
+    size += 0 if fixed_keys else (count + 1) * (4 if flags & WIDE_KEYS else 2)
+    size += 0 if fixed_values else (count + 1) * (4 if flags & WIDE_VALUES else 2)
+    return size + _annotation_size(flags, count)
+
+
+def maybe_size(source: bytes, start: int) -> int | None:
+    """The size of the payload that may begin there; None if none does."""
+    if len(source) - start < HEADER_SIZE:
+        return None
+    flags, count, prefix_size, key_size, value_size = read_header(source, start)
+    if flags & COMPRESSED or source[start + 1] or not 0 < count <= MAX_ENTRIES:
+        return None
+    size = _size(flags, count, prefix_size, key_size, value_size)
+    return size if size <= len(source) - start else None
 
 
 def _check_kinds(kinds: bytes, path: str, offset: int) -> None:

@@ -47,3 +47,22 @@ def decode(data: bytes, path: str, offset: int) -> tuple[Range, ...]:
     if at != size:
         raise CorruptionError(path, offset, "a range block has not the size that it says")
     return tuple(ranges)
+
+
+def find(data: bytes, count: int) -> tuple[Range, ...] | None:
+    """The block of so many ranges (at least one), wherever it lies in a section whose footer is lost."""
+    head = struct.pack("<I", count)
+    at = data.find(head)
+    while at >= 0:
+        end = at + 4
+        for _ in range(count):
+            if end + _SIZES.size > len(data):
+                break
+            end += _SIZES.size + sum(_SIZES.unpack_from(data, end))
+        else:
+            try:
+                return decode(data[at : end + 4], "", at)
+            except CorruptionError:
+                pass
+        at = data.find(head, at + 1)
+    return None

@@ -358,32 +358,50 @@ def _replay_equal(
     return most
 
 
+@dataclass(frozen=True, slots=True)
+class FoundFrame:
+    """Where a good frame lies, and what its header says."""
+
+    offset: int
+    end: int
+    first_sequence: int
+    count: int
+    synced: int
+
+
+def find_frames(data: Mapped, header: SegmentHeader, start: int, stop: int) -> Iterator[FoundFrame]:
+    """The good frames from `start` to `stop`, also those behind damage: checksum, salt and position are right."""
+    salt = header.salt
+    view = memoryview(data)
+    found = data.find(salt, start + _SALT_OFFSET)
+    while found >= 0:
+        offset, following = found - _SALT_OFFSET, found + 1
+        if offset + FRAME_BYTES <= stop:
+            crc, length, _, position, first, synced, count, kind = _FRAME.unpack_from(data, offset)
+            end = offset + FRAME_BYTES + length
+            if position == header.base + offset and kind and length and end <= stop:  # noqa: SIM102
+                if crc == crc32(view[offset + 4 : end]):
+                    yield FoundFrame(offset, end, first, count, synced)
+                    following = end + _SALT_OFFSET
+        found = data.find(salt, following)
+
+
 def highest_vouched(data: Mapped, header: SegmentHeader, start: int) -> int:
     """The highest synced position that good frames behind `start` name, though what leads to them is damaged."""
-    salt, highest = header.salt, 0
-    view = memoryview(data)
-    found = data.find(salt, start)
-    while found >= 0:
-        offset = found - _SALT_OFFSET
-        if offset >= start and offset + FRAME_BYTES <= len(data):
-            crc, length, _, position, _, synced, _, kind = _FRAME.unpack_from(data, offset)
-            end = offset + FRAME_BYTES + length
-            if position == header.base + offset and kind and length and end <= len(data):  # noqa: SIM102
-                if crc == crc32(view[offset + 4 : end]):
-                    highest = max(highest, synced)
-        found = data.find(salt, found + 1)
-    return highest
+    return max((frame.synced for frame in find_frames(data, header, start, len(data))), default=0)
 
 
-def maybe_header_of_frames(data: Mapped) -> SegmentHeader | None:
-    """As much of a damaged header as a good first frame tells (salt, base, sequence, synced); None without one."""
-    if len(data) < HEADER_BYTES + FRAME_BYTES:
+def maybe_header_of_frames(data: Mapped, offset: int = HEADER_BYTES) -> SegmentHeader | None:
+    """As much of a damaged header as a good frame at the offset tells (salt, base, sequence, synced); None without."""
+    if len(data) < offset + FRAME_BYTES:
         return None
-    crc, length, salt, position, first, synced, _, kind = _FRAME.unpack_from(data, HEADER_BYTES)
-    end = HEADER_BYTES + FRAME_BYTES + length
-    if not kind or not length or end > len(data) or crc != crc32(data[HEADER_BYTES + 4 : end]):
+    crc, length, salt, position, first, synced, _, kind = _FRAME.unpack_from(data, offset)
+    end = offset + FRAME_BYTES + length
+    if not kind or not length or end > len(data) or position < offset:
         return None
-    return SegmentHeader(b"", 0, salt, position - HEADER_BYTES, first, 0, 0, synced)
+    if crc != crc32(data[offset + 4 : end]):
+        return None
+    return SegmentHeader(b"", 0, salt, position - offset, first, 0, 0, synced)
 
 
 def load_segment(fs: FileSystem, directory: str, piece: SegmentSlice, part: Part) -> Replay:

@@ -1,0 +1,105 @@
+"""`flin repair`: what is left of a damaged database, as a new one beside it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+
+from flin.cli import exit_code
+from flin.cli.check import check
+from flin.cli.overlay import OverlayFileSystem
+from flin.cli.parsing import Commands, UsageError, add_command, database_directory, positive
+from flin.cli.ticker import Ticker
+from flin.engine import Options
+from flin.engine.file_name import LOCK
+from flin.engine.repair import Repair, RepairOptions
+from flin.engine.repair_report import RepairReport
+
+SUMMARY = "make a new database of what is left of a damaged one"
+DETAILS = """\
+Reads every file, keeps each data block and each WAL frame whose checksum holds, newest wins, and writes the result to a
+new directory, which is then verified. The damaged directory is not changed: it is the evidence, and another
+repair may get more out of it. Try `flin check` first: a database that opens needs no repair, and after a power cut Flin
+recovers by itself.
+
+Each loss is one line: file, bytes, reason, and between which keys. Where a newer value or a deletion is lost,
+an older value may show; the warnings say so. Needs free space for a second copy of the data."""
+EXAMPLES = """\
+  flin repair data --dry-run
+  flin repair data --into data.repaired && mv data data.damaged && mv data.repaired data
+  flin repair data --json | jq '.files[].losses'"""
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "repair", run, SUMMARY, DETAILS, EXAMPLES)
+    parser.add_argument("directory", metavar="DIR", help="the damaged database's directory")
+    parser.add_argument("--into", metavar="NEW", help="the new directory (default: DIR.repaired); empty or not there")
+    parser.add_argument("--dry-run", action="store_true", help="only report; write nothing")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--without-manifest", action="store_true", help="for a manifest that is old or another's")
+    parser.add_argument("--shards", type=positive, metavar="N", help="how many there were, if the manifest is lost")
+    parser.add_argument("--force", action="store_true", help="take files of a newer format for damaged ones")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    directory = os.path.abspath(database_directory(arguments.directory))
+    target = None if arguments.dry_run else _new_directory(arguments.into or f"{directory}.repaired", directory)
+    options = RepairOptions(not arguments.without_manifest, arguments.force, arguments.shards)
+    try:
+        writing = Options(shards=arguments.shards)
+    except ValueError as error:
+        raise UsageError(error) from error
+    repair = Repair(OverlayFileSystem(), directory, options, None if target is None else writing, target)
+    try:
+        with Ticker("repairing", lambda: f"{repair.report.keys:,} keys"):
+            report = repair.run()
+    except ValueError as error:
+        raise UsageError(error) from error
+    except BaseException:
+        if target is not None:
+            _remove_empty(target)
+        raise
+    problems: list[str] = []
+    if target is not None:
+        with Ticker("verifying"):
+            problems, _ = check(target)
+    if arguments.json:
+        print(json.dumps({**report.as_dict(), "problems": problems}, indent=2))
+    else:
+        for line in (*lines_of(report), *problems):
+            print(line)
+    return exit_code.OK if report.lossless and not problems else exit_code.PROBLEMS
+
+
+def lines_of(report: RepairReport) -> Iterator[str]:
+    """A line per file, what it lost below it; then the warnings, and what came of it."""
+    for file in report.files:
+        yield f"{file.file}: {file.kept()}" + (f" ({file.note})" if file.note else "")
+        for loss in file.losses:
+            yield f"  lost: {loss}"
+    for warning in report.warnings:
+        yield f"warning: {warning}"
+    where = "dry run, nothing was written" if report.target is None else f"written to {report.target}"
+    shards = f"{report.shards:,} shard{'s'[: report.shards != 1]}"
+    verdict = "nothing was lost" if report.lossless else "see the losses above"
+    yield f"{report.keys:,} keys in {shards}; {verdict}; {where}"
+
+
+def _new_directory(text: str, source: str) -> str:
+    path = os.path.abspath(text)
+    if os.path.realpath(path) == os.path.realpath(source) or path.startswith(f"{source}{os.sep}"):
+        raise UsageError(f"the result must not lie in {source}, which stays as it is")
+    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
+        raise UsageError(f"{path} is there and not an empty directory; name another one with --into")
+    return path
+
+
+def _remove_empty(directory: str) -> None:
+    """What a repair that failed has left: its lock file, and the directory if there is nothing else in it."""
+    with suppress(OSError):
+        if os.listdir(directory) == [LOCK]:
+            os.unlink(os.path.join(directory, LOCK))
+        os.rmdir(directory)

@@ -1,0 +1,102 @@
+"""What a repair found: per file what was kept and what was lost, and what cannot be known any more."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flin.engine.key import USER_END, namespace_of, user_key
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Bytes of a file that nobody vouches for, and what was in them, as far as that is known."""
+
+    offset: int
+    bytes: int
+    reason: str
+    first: str | None = None
+    """The lost keys are this one and those above it …"""
+    last: str | None = None
+    """… up to this one, or below."""
+    operations: int | None = None
+    """Of the WAL: how many sequences are missing."""
+
+    def __str__(self) -> str:
+        text = f"{self.bytes:,} bytes at offset {self.offset}: {self.reason}"
+        if self.operations is not None:
+            text += f"; {self.operations:,} operations"
+        if self.first is not None:
+            text += f"; keys from {self.first}" + (f" to {self.last}" if self.last is not None else " on")
+        return text
+
+
+@dataclass(slots=True)
+class FileReport:
+    """One file. Entries are those of tables, operations of segments; blocks are data blocks or frames."""
+
+    file: str
+    role: str  # "manifest", "wal", "table"
+    kept_blocks: int = 0
+    kept_entries: int = 0
+    kept_bytes: int = 0
+    losses: list[Loss] = field(default_factory=list)
+    note: str = ""
+
+    def lose(self, loss: Loss) -> None:
+        """Once, however often the place is read."""
+        if loss not in self.losses:
+            self.losses.append(loss)
+
+    def add_note(self, text: str) -> None:
+        if text not in self.note:
+            self.note += f"; {text}" if self.note else text
+
+    def kept(self) -> str:
+        if self.role == "manifest":
+            return "read" if not self.losses else "not used"
+        unit, entry = ("frames", "operations") if self.role == "wal" else ("blocks", "entries")
+        return f"kept {self.kept_blocks:,} {unit} with {self.kept_entries:,} {entry}"
+
+
+@dataclass(slots=True)
+class RepairReport:
+    source: str
+    target: str | None  # None: nothing was written
+    shards: int = 1
+    keys: int = 0
+    """Live ones in the result, those of every namespace together."""
+    files: list[FileReport] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def lossless(self) -> bool:
+        return not self.warnings and not any(file.losses for file in self.files)
+
+    def file(self, name: str, role: str) -> FileReport:
+        report = FileReport(name, role)
+        self.files.append(report)
+        return report
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "lossless": self.lossless}
+
+
+def key_text(stored: bytes) -> str:
+    r"""A key for people, "a\x00b"; an internal one with its namespace."""
+    if stored < USER_END:
+        return _quoted(user_key(stored))
+    return f"[namespace {namespace_of(stored)}] {_quoted(stored[4:])}"
+
+
+_SHOWN_BYTES = 64
+
+
+def _quoted(data: bytes) -> str:
+    text = ascii(data[:_SHOWN_BYTES])[2:-1].replace('"', '\\"').replace("\\'", "'")
+    return f'"{text}"' + ("…" if len(data) > _SHOWN_BYTES else "")

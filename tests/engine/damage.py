@@ -1,0 +1,186 @@
+"""Small databases, what can happen to their files, and the judgement: detected or harmless, never a wrong answer.
+
+Harmless is what nobody reads, and what recovery may take for a torn tail: frames that were never synced. What a damaged
+database answers is right as far as it answers; it raises nothing but documented errors. Where it names a file,
+`flin check` names the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from flin.cli.check import check
+from flin.errors import CorruptionError, FlinError, FormatVersionError
+from flin.testing import ManualClock, Personality, SimulatedDisk, crash
+from flin.testing.model import Expectation, view
+from tests.engine.workload import PATH, Operation, Run, Scene
+
+DETECTED = (CorruptionError, FormatVersionError)
+
+BLOCK = tuple((b"m%03d" % number, b"value %d" % number * (number % 4)) for number in range(40))
+SCENES: dict[str, tuple[Scene, list[Operation]]] = {
+    "wal": (Scene("never"), [("put_sync", b"a", b"1"), ("put_many", BLOCK[:3]), ("put", b"b", b"2"), ("delete", b"a")]),
+    "tables": (
+        Scene("always"),
+        [("put_many", BLOCK), ("flush",), ("put", b"a", b"1", 100.0), ("delete_range", b"m010", b"m020"), ("flush",)],
+    ),
+    "shards": (Scene("always", shards=4), [("put_many", BLOCK), ("compact",), ("delete", b"m001"), ("flush",)]),
+    "compacted": (Scene("always"), [("put_many", BLOCK), ("flush",), ("put_many", BLOCK[::2]), ("compact",)]),
+}
+
+
+class Damage:
+    """One of the scenes: `image` is the disk of a killed process, of which each case damages a clone."""
+
+    def __init__(self, name: str, check_every: int = 64, seed: int = 0) -> None:
+        self.name = name
+        self.scene, workload = SCENES[name]
+        run = Run(self.scene, record=False, opened=seed)  # identity and salts come of it
+        run.open()
+        for operation in workload:
+            run.step(operation)
+        self.image = crash(run.disk, Personality.KILLED, never)
+        run.abandon()
+        self.expectation: Expectation = run.model.expectation()
+        self.outcomes: Counter[str] = Counter()
+        self._check_every = check_every
+        self._detected = 0
+
+    def paths(self) -> list[str]:
+        return [path for path in self.image.files() if path.startswith(PATH) and not path.endswith("LOCK")]
+
+    def case(self, what: str, change: Callable[[SimulatedDisk], None], *, any_prefix: bool = False) -> str:
+        """Damage a clone; what came of it. `any_prefix`: nothing is left that could tell what was promised."""
+        disk = crash(self.image, Personality.KILLED, never)
+        change(disk)
+        files = disk.files()
+        try:
+            outcome, errors = self._judge(disk, any_prefix)
+        except Exception as error:
+            raise AssertionError(f"{self.name}: {what}: {error!r}") from error
+        self.outcomes[outcome] += 1
+        if errors:
+            self._detected += 1
+            if self._detected % self._check_every == 1:
+                assert_check_agrees(files, errors, f"{self.name}: {what}")
+        return outcome
+
+    def _judge(self, disk: SimulatedDisk, any_prefix: bool) -> tuple[str, list[FlinError]]:
+        """What came of opening and reading the damaged disk; AssertionError for a wrong answer."""
+        clock = ManualClock()
+        try:
+            engine = self.scene.open(disk, clock, "damaged")
+        except DETECTED as error:
+            return "open", [error]
+        except ValueError as error:  # another database's manifest says other shards than were asked for
+            assert "shards, which is fixed" in str(error)
+            return "open", []
+        try:
+            states = [*self.expectation.states] if any_prefix else self.expectation.allowed(power_cut=True)
+            return _read_all(engine, [view(state, clock.now_ms) for state in states])
+        finally:
+            with suppress(FlinError):
+                engine.close()
+
+
+def _read_all(engine: Any, allowed: list[dict[bytes, bytes]]) -> tuple[str, list[FlinError]]:
+    assert any(_agrees(engine, state) for state in allowed), "a get gave what was never there"
+    try:
+        found = dict(engine.scan())
+        counted = len(engine)
+    except DETECTED as error:
+        return "scan", [error]
+    assert found in allowed
+    assert counted == len(found)
+    problems = list(engine.verify())
+    return ("verify", problems) if problems else ("harmless", [])
+
+
+def _agrees(engine: Any, state: dict[bytes, bytes]) -> bool:
+    """Whether every get that answers at all answers as this state would."""
+    for key in [*state, b"a", b"absent", b"m010"]:
+        try:
+            if engine.get(key) != state.get(key):
+                return False
+        except DETECTED:
+            continue
+    return True
+
+
+def assert_check_agrees(files: dict[str, bytes], errors: list[FlinError], what: str) -> None:
+    """`flin check` finds problems too, among them one in each file that the engine named, at the same place."""
+    directory = tempfile.mkdtemp(prefix="flin-damage-")
+    try:
+        for path, content in files.items():
+            if path.startswith(PATH):
+                Path(directory, os.path.basename(path)).write_bytes(content)
+        assert_told(directory, errors, what)
+    finally:
+        shutil.rmtree(directory)
+
+
+def assert_told(directory: str, errors: list[FlinError], what: str = "") -> None:
+    """The errors name a file and, where they can, an offset in it; check of the directory says the same."""
+    problems, summary = check(directory)
+    assert problems, f"{what}: check says {summary!r}, the engine {errors}"
+    text = "\n".join(problems)
+    for error in errors:
+        assert isinstance(error, (CorruptionError, FormatVersionError)), f"{what}: {error!r}"
+        name = os.path.basename(error.path)
+        assert name in text or os.path.basename(directory) == name or error.path == PATH, (
+            f"{what}: {error}, not in {text}"
+        )
+        if isinstance(error, CorruptionError):
+            assert error.offset >= 0, f"{what}: {error}"
+            path = os.path.join(directory, name)
+            if os.path.isfile(path):
+                assert error.offset <= os.path.getsize(path), f"{what}: {error}"
+
+
+def flip(name: str, step: int = 1, say: Callable[[str], None] | None = None) -> Counter[str]:
+    """Every step-th bit of every file, one at a time; how often each outcome came."""
+    damage = Damage(name)
+    for path in damage.paths():
+        for bit in range(Random(path).randrange(step), len(damage.image.read(path)) * 8, step):
+            damage.case(f"bit {bit} of {path}", lambda disk, path=path, bit=bit: disk.flip(path, bit))  # type: ignore[misc]
+        if say is not None:
+            say(f"{name}: {path}: {dict(damage.outcomes)}")
+    return damage.outcomes
+
+
+def cut(name: str, step: int = 1, say: Callable[[str], None] | None = None) -> Counter[str]:
+    """Every step-th length of every file, and some that are too long."""
+    damage = Damage(name)
+    for path in damage.paths():
+        content = damage.image.read(path)
+        # What ends a WAL too early looks like the crash before: only what follows could tell.
+        any_prefix = path.endswith(".wal")
+        lengths = {*range(Random(path).randrange(step), len(content), step), 0, len(content) - 1}
+        for length in sorted(lengths):
+            damage.case(f"{path} cut to {length}", writing(path, content[:length]), any_prefix=any_prefix)
+        for extra in (bytes(1), bytes(5000), b"x", Random(path).randbytes(5000), content):
+            damage.case(f"{path} and {len(extra)} bytes", writing(path, content + extra))
+        if say is not None:
+            say(f"{name}: {path}: {dict(damage.outcomes)}")
+    return damage.outcomes
+
+
+def writing(path: str, content: bytes) -> Callable[[SimulatedDisk], None]:
+    return lambda disk: disk.write(path, content)
+
+
+def subsets(paths: list[str]) -> Iterator[list[str]]:
+    for number in range(1, 1 << len(paths)):
+        yield [path for index, path in enumerate(paths) if number >> index & 1]
+
+
+def never(_: int) -> int:
+    raise AssertionError("a killed process leaves no choice")

@@ -1,0 +1,186 @@
+"""Numbers that lie under checksums that are right: whoever made them, no memory runs out, nothing hangs, and nothing
+but documented errors is raised. Answers may be wrong then: that is what the checksums are for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from random import Random
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+import flin.engine
+from flin.engine import manifest as manifest_format
+from flin.engine import wal
+from flin.engine.file_name import MANIFEST
+from flin.engine.fs import join
+from flin.engine.repair import Repair, RepairOptions
+from flin.engine.sstable import Table
+from flin.errors import CorruptionError, FlinError, FormatVersionError
+from flin.testing import ManualClock, Personality, SimulatedDisk, crash
+from tests.engine.damage import SCENES, Damage, never
+from tests.engine.workload import PATH
+
+SECONDS = 5.0
+"""Of one case on a slow machine; each is some milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A stretch of a file under one checksum."""
+
+    path: str
+    start: int
+    stop: int
+    crc_at: int
+    crc_start: int = 0  # what the checksum is begun with
+
+
+def sealed(disk: SimulatedDisk) -> Iterator[Sealed]:
+    """Every such stretch of a database."""
+    path = join(PATH, MANIFEST)
+    yield Sealed(path, 24, len(disk.read(path)), 12)
+    for path, data in disk.files().items():
+        if path.endswith(".wal"):
+            yield Sealed(path, 0, 84, 84)
+            header = wal.decode_header(data, path)
+            for frame in wal.find_frames(data, header, wal.HEADER_BYTES, len(data)):
+                yield Sealed(path, frame.offset + 4, frame.end, frame.offset)
+    manifest = manifest_format.read(disk, PATH)
+    assert manifest is not None
+    for meta in (table for runs in manifest.version.shards for run in runs for table in run):
+        path, base = join(PATH, meta.file), meta.offset
+        state = Table(disk.open(path), meta, None).loaded()
+        for start, stop in pairwise(state.starts):
+            yield Sealed(path, start, stop - 4, stop - 4, start - base)
+        footer = state.footer
+        bounds = [footer.filter, footer.index, footer.ranges, footer.properties, footer.size - 68]
+        if footer.expiry < footer.filter:
+            bounds.insert(0, footer.expiry)
+        for start, stop in pairwise(bounds):
+            yield Sealed(path, base + start, base + stop - 4, base + stop - 4)
+        yield Sealed(path, base + footer.size - 68, base + footer.size - 12, base + footer.size - 12)
+
+
+LIES = [
+    b"\xff" * 8,
+    b"\xff" * 7 + b"\x7f",
+    b"\0" * 8,
+    b"\xff" * 4,
+    b"\xff\xff\xff\x7f",
+    b"\0" * 4,
+    b"\x80",
+    b"\xff\x00",
+]
+"""Of all sizes that numbers have: the largest, the largest positive, none, and a little more or less."""
+
+
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", SCENES)
+def test_lies(name: str, step: int) -> None:
+    damage = Damage(name)
+    outcomes = {"detected": 0, "answered": 0}
+    for stretch in sealed(damage.image):
+        whole = damage.image.read(stretch.path)
+        for offset in range(stretch.start + Random(repr(stretch)).randrange(step), stretch.stop, step):
+            for lie in LIES if step == 1 else Random(offset).sample(LIES, 3):
+                data = bytearray(whole)
+                end = min(offset + len(lie), stretch.stop)
+                data[offset:end] = lie[: end - offset]
+                crc = crc32(data[stretch.start : stretch.stop], stretch.crc_start)
+                data[stretch.crc_at : stretch.crc_at + 4] = crc.to_bytes(4, "little")
+                disk = crash(damage.image, Personality.KILLED, never)
+                disk.write(stretch.path, bytes(data))
+                outcomes[_use(damage, disk, f"{lie!r} at {offset} of {stretch}")] += 1
+    assert outcomes["detected"] > 50
+
+
+def _use(damage: Damage, disk: SimulatedDisk, what: str) -> str:
+    """Everything that reads is tried, and repair."""
+    began = time.monotonic()
+    other = crash(disk, Personality.KILLED, never)
+    try:
+        outcome = _open_and_read(damage, disk)
+        with suppress(FormatVersionError, CorruptionError):
+            Repair(other, PATH, RepairOptions()).run()
+        Repair(other, PATH, RepairOptions(force=True)).run()
+    except Exception as error:
+        raise AssertionError(f"{damage.name}: {what}: {error!r}") from error
+    assert time.monotonic() - began < SECONDS, what
+    return outcome
+
+
+def _open_and_read(damage: Damage, disk: SimulatedDisk) -> str:
+    documented = (CorruptionError, FormatVersionError)
+    try:
+        engine: Any = damage.scene.open(disk, ManualClock(), "lies")
+    except documented:
+        return "detected"
+    outcome = "answered"
+    try:
+        for read in (
+            lambda: [engine.get(key) for key in (b"a", b"m001", b"m017", b"m039", b"absent")],
+            lambda: list(engine.scan()),
+            lambda: list(engine.scan(reverse=True, limit=3)),
+            lambda: len(engine),
+        ):
+            try:
+                read()
+            except documented:
+                outcome = "detected"
+        if list(engine.verify()):
+            outcome = "detected"
+        with suppress(FlinError):
+            engine.put(b"m002", b"new", sync=True)
+            engine.compact()
+    finally:
+        with suppress(FlinError):
+            engine.close()
+    return outcome
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": (1 << 64) - 1},
+        {"epoch": 1 << 42},
+        {"next_job": (1 << 64) - 1},
+        {"wal_floor": 1 << 63},
+        {"wal_position": (1 << 64) - 1},
+        {"next_sequence": (1 << 64) - 1},
+        {"clock_ms": 1 << 63},
+    ],
+    ids=str,
+)
+def test_a_manifest_with_numbers_that_none_becomes(change: dict[str, int]) -> None:
+    disk = SimulatedDisk()
+    with flin.engine.open(PATH, fs=disk, runner="inline") as engine:
+        engine[b"k"] = b"v"
+    found = manifest_format.read(disk, PATH)
+    assert found is not None
+    disk.write(join(PATH, MANIFEST), manifest_format.encode(replace(found, **change)))  # type: ignore[arg-type]
+    with pytest.raises(CorruptionError, match="numbers that none can become") as caught:
+        flin.engine.open(PATH, fs=disk, runner="inline")
+    assert (caught.value.path, caught.value.offset) == (join(PATH, MANIFEST), 24)
+
+
+def test_a_segment_that_says_more_was_synced_than_there_is() -> None:
+    """No honest frame knows of a sync beyond itself: what followed it is gone."""
+    disk = SimulatedDisk()
+    engine: Any = flin.engine.open(PATH, fs=disk, runner="inline")
+    engine.put(b"k", b"v", sync=True)
+    image = crash(disk, Personality.KILLED, never)
+    engine.close()
+    (path,) = [path for path in image.files() if path.endswith(".wal")]
+    data = image.read(path)
+    header = replace(wal.decode_header(data, path), synced=1 << 40)
+    image.write(path, wal.encode_header(header) + data[wal.HEADER_BYTES :])
+    with pytest.raises(CorruptionError, match="the WAL ends, before a position that was synced") as caught:
+        flin.engine.open(PATH, fs=image, runner="inline")
+    assert caught.value.path == path
+    assert caught.value.offset <= len(data)

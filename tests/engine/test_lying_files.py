@@ -80,7 +80,7 @@ LIES = [
 """Of all sizes that numbers have: the largest, the largest positive, none, and a little more or less."""
 
 
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [11, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SCENES)
 def test_lies(name: str, step: int) -> None:
     damage = Damage(name)
@@ -88,7 +88,7 @@ def test_lies(name: str, step: int) -> None:
     for stretch in sealed(damage.image):
         whole = damage.image.read(stretch.path)
         for offset in range(stretch.start + Random(repr(stretch)).randrange(step), stretch.stop, step):
-            for lie in LIES if step == 1 else Random(offset).sample(LIES, 3):
+            for lie in Random(offset).sample(LIES, 3):
                 data = bytearray(whole)
                 end = min(offset + len(lie), stretch.stop)
                 data[offset:end] = lie[: end - offset]

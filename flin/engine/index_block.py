@@ -54,8 +54,9 @@ def encode(separators: Sequence[bytes], starts: Sequence[int]) -> bytes:
     return data + struct.pack("<I", crc32(data))
 
 
-def decode(data: bytes, data_size: int, path: str, offset: int) -> Index:
-    """Raises CorruptionError at `offset` of the file. `data_size`: where the data blocks end in their section."""
+def decode(data: bytes, data_size: int | None, path: str, offset: int) -> Index:
+    """Raises CorruptionError at `offset` of the file. `data_size`: where the data blocks end in their section, if that
+    is known."""
     size = len(data) - 4
     if size < _HEADER.size or crc32(data[:size]) != int.from_bytes(data[size:], "little"):
         raise CorruptionError(path, offset, "the checksum of an index block is wrong")
@@ -67,7 +68,7 @@ def decode(data: bytes, data_size: int, path: str, offset: int) -> Index:
     column = data[size - key_size : size]
     separators = [column[start:stop] for start, stop in pairwise(bounds)]
     # Compared in C: by generators it was a third of settling a small flush, and it runs where reads are served, too.
-    if starts[0] or starts[-1] != data_size or any(map(le, islice(starts, 1, None), starts)):
+    if starts[0] or data_size not in (None, starts[-1]) or any(map(le, islice(starts, 1, None), starts)):
         raise CorruptionError(path, offset, "the data blocks that an index names are not in order")
     if any(map(le, islice(separators, 1, None), separators)):
         raise CorruptionError(path, offset, "the separators of an index are not in order")

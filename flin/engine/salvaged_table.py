@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 from flin.engine import block, index_block, range_block, stored_block, table_footer
-from flin.engine.entry import Page, Range
+from flin.engine.entry import DELETED, Entry, Page, Range
 from flin.engine.fs import ReadableFile
 from flin.engine.job_files import LazyFile
+from flin.engine.key_part import SMALLEST_SHARE
 from flin.engine.repair_report import FileReport, Loss, key_text
 from flin.engine.table_footer import Footer
 from flin.engine.version import TableMeta
@@ -41,7 +42,7 @@ class SalvagedTable:
         self._force = force
         self.meta = meta
         self._footer: Footer | None = self._maybe(lambda: table_footer.read_footer(file, offset, length))
-        self._read_properties()
+        self._data_stop = self._read_properties()
         self._separators: list[bytes] = []
         self._starts = self._read_index()
         self.ranges: tuple[Range, ...] = self._read_ranges()
@@ -117,17 +118,19 @@ class SalvagedTable:
 
     # The parts behind the data blocks.
 
-    def _read_properties(self) -> None:
+    def _read_properties(self) -> int | None:
+        """Where the data blocks end in the section, if that is known."""
         footer = self._footer
         if footer is None:
-            return
+            return None
         said = self._maybe(
             lambda: table_footer.read_properties(self._file, footer, self._offset, self._file.path.rpartition("/")[2])
         )
         if said is None:
-            return
+            return None
         if self.meta is None:
             self.meta = said.meta
+        return footer.expiry if said.keys is None else said.keys[0]
 
     def _read_index(self) -> list[tuple[int, int]]:
         """Where the data blocks begin and end, in the section."""
@@ -136,7 +139,7 @@ class SalvagedTable:
             offset = self._offset + footer.index
             index = self._maybe(
                 lambda: index_block.decode(
-                    self._part(footer.index, footer.ranges), footer.expiry, self._file.path, offset
+                    self._part(footer.index, footer.ranges), self._data_stop, self._file.path, offset
                 )
             )
             if index is not None:
@@ -145,8 +148,10 @@ class SalvagedTable:
         return self._search_blocks()
 
     def _search_blocks(self) -> list[tuple[int, int]]:
-        stop = self._length if self._footer is None else self._footer.expiry
+        stop = self._data_stop or (self._length if self._footer is None else self._footer.expiry)
         found = list(stored_block.find(self._readable(stop), self._file.path, self._offset))
+        if self._data_stop is None:
+            found = self._without_key_part(found)
         # Behind the last block lies what is none; how much of it was data, the number of entries tells.
         at = 0
         for start, end in found:
@@ -158,6 +163,16 @@ class SalvagedTable:
         elif self._footer is None and self._missing_entries(found):
             self._lose(at, self._length - at, "data blocks are missing, and the index is lost")
         return found
+
+    def _without_key_part(self, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """A key part repeats the keys with empty values, in blocks like any other, but only behind large values."""
+        pages = [(bounds, self._page(*bounds)) for bounds in found]
+        with_values = [(bounds, page) for bounds, page in pages if page is not None and any(map(_value_size, page[1]))]
+        keys = sum(len(key) for _, page in with_values for key in page[0])
+        values = sum(_value_size(entry) for _, page in with_values for entry in page[1])
+        if values < SMALLEST_SHARE * keys:
+            return found
+        return [bounds for bounds, _ in with_values]
 
     def _missing_entries(self, found: list[tuple[int, int]]) -> bool:
         """Whether the found blocks hold fewer entries than the table should; True if nobody says how many."""
@@ -209,6 +224,10 @@ class SalvagedTable:
         """A newer Flin's file is not damaged, unless the operator knows better."""
         if not self._force:
             raise error
+
+
+def _value_size(entry: Entry) -> int:
+    return 0 if entry is DELETED else len(entry[0] if isinstance(entry, tuple) else entry)
 
 
 def same_table(left: TableMeta, right: TableMeta) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import flin.engine
 from flin.errors import ConflictError
-from flin.testing import ManualClock, Personality, SimulatedDisk, crash
+from flin.testing import ManualClock, SimulatedDisk, killed
 
 KEYS: Final = [b"", b"a", b"a\0", b"ab", b"b", b"c", b"k1", b"k2", b"k3", b"n", b"{a}1", b"\xfe", b"\xff", b"\xff\x01",
                b"\xff\xff", b"z"]  # fmt: skip
@@ -184,7 +184,7 @@ class Session:
     def kill(self) -> None:
         """The process dies: all that was answered is in the kernel's hands."""
         self._close_views()
-        died, self.disk = self.db, crash(self.disk, Personality.KILLED, lambda _: 0)
+        died, self.disk = self.db, killed(self.disk)
         self.open()
         self.check()
         died.close(flush=False)

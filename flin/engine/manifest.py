@@ -63,11 +63,12 @@ class ManifestWriter:
     fs: FileSystem
     directory: str
     uncertain: bool = False
-    """A sync or the rename failed: nobody knows whether the old manifest or the new one is on the disk."""
+    """The new manifest may be on the disk, and nobody has said `settled` yet: a sync or the rename failed, or whoever
+    writes it was interrupted before it counted in memory."""
     _encoded: dict[tuple[str, int], bytes] = field(default_factory=dict)
 
     def write(self, manifest: Manifest) -> None:
-        """Durable on return. OSError if that failed: with the old manifest in place, or else `uncertain` is set."""
+        """Durable on return, and `uncertain` until `settled`. OSError: likewise, or with the old manifest in place."""
         temporary = join(self.directory, temporary_name(manifest.epoch))
         self._remove_leftover(temporary)
         file = self.fs.create(temporary)
@@ -79,6 +80,9 @@ class ManifestWriter:
             file.close()
         self.fs.rename(temporary, join(self.directory, MANIFEST))
         self.fs.sync_directory(self.directory)
+
+    def settled(self) -> None:
+        """The manifest that was written last counts."""
         self.uncertain = False
 
     def _remove_leftover(self, temporary: str) -> None:

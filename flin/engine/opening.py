@@ -68,6 +68,7 @@ def _open_locked(directory: str, options: Options, budget: MemoryBudget, lock: H
     manifest = replace(manifest, epoch=manifest.epoch + 1)
     _check_place(fs, directory, temporary_name(manifest.epoch))
     writer.write(manifest)
+    writer.settled()
     _make_durable(fs, directory, manifest.epoch, recovery)
     segments = [piece.file for generation in recovery.generations for piece in generation.segments]
     _remove_unnamed(fs, directory, {*segments, *manifest.version.files()})

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final
+from typing import Final, TypeAlias
 
 from flin.engine.entry import DELETED, Entry, Page, Range, covers
 from flin.engine.filter import MASK_INDEX, MASKS, hash_key
@@ -95,6 +95,10 @@ class TableRun:
                 yield from table.pages(start, stop, reverse=reverse)
 
 
+OpenRuns: TypeAlias = tuple[tuple[TableRun, ...], ...]
+"""By shard, newest first."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadState:
     """Everything there is, as of one moment but for the active parts."""
@@ -102,7 +106,7 @@ class ReadState:
     active: Parts  # by shard
     frozen: tuple[Parts, ...]  # by shard: of the open generation, newest first
     sealed: tuple[SealedGeneration, ...]  # newest first
-    runs: tuple[tuple[TableRun, ...], ...]  # by shard, newest first
+    runs: OpenRuns
     version: Version
     flushes: int  # rises with every flush edit: a value read from tables is worth caching only if this is unchanged
     older: tuple[Parts, ...] = field(init=False)  # by shard: frozen and sealed parts, newest first

@@ -41,7 +41,7 @@ from flin.engine.options import MemoryBudget, Options
 from flin.engine.recovery import RecoveredGeneration
 from flin.engine.slot import shard_of_stored
 from flin.engine.stall import LOOK_SECONDS, NO_STALL, Stall, stall_of
-from flin.engine.state import HEAD_ENTRIES, ReadState, live_pages
+from flin.engine.state import HEAD_ENTRIES, OpenRuns, ReadState, live_pages
 from flin.engine.tables import OpenTables, remove_segments
 from flin.engine.value_cache import ValueCache
 from flin.engine.version import Run, ShardRuns, with_flush, with_shard
@@ -63,9 +63,9 @@ class Store:
         opened = opening.open_directory(directory, options, self.budget)
         self.recovery = opened.recovery
         self.read_only_reason: str | None = None
-        self.on_sealed: Callable[[], None] = _do_nothing  # told, outside all locks, that there is something to flush
+        self.on_sealed: Callable[[], None] = lambda: None  # told, outside all locks, that there is something to flush
         self.on_filling: Callable[[], None] | None = None  # told once, likewise, that there will be before long
-        self.on_stopped: Callable[[], None] = _do_nothing  # called by a writer that is stopped, outside all locks
+        self.on_stopped: Callable[[], None] = lambda: None  # called by a writer that is stopped, outside all locks
         self.sealed_count = 0
         self.stall_seconds = 0.0
         self.stall_waits = 0
@@ -504,14 +504,19 @@ class Store:
         runs = self.tables.runs_of(manifest.version)
         try:
             self._manifest_writer.write(manifest)
-        except OSError as error:
+            self._install_edit(manifest, runs, flushed)
+            self._manifest_writer.settled()
+        except BaseException as error:  # an interrupt as well: what the new manifest names must stay
             self.tables.runs_of(self._manifest.version)
-            failure = StorageError("write the manifest of", self.directory, error)
             if self._manifest_writer.uncertain:
-                self.fail(f"nobody knows which manifest is on the disk: {failure}")
-            raise failure from error
+                self.fail(f"nobody knows which manifest is on the disk: {error!r}")
+            if isinstance(error, OSError):
+                raise StorageError("write the manifest of", self.directory, error) from error
+            raise
+
+    def _install_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
         self._manifest = manifest
-        self._clock_floor = clock_ms
+        self._clock_floor = manifest.clock_ms
         flushes = self.state.flushes
         if flushed is not None:
             flushes += 1
@@ -592,7 +597,3 @@ class Store:
     def check_open(self) -> None:
         if self._closed:
             raise ClosedError(CLOSED_TEXT)
-
-
-def _do_nothing() -> None:
-    pass

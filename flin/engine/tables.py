@@ -15,7 +15,7 @@ from flin.engine.block_cache import BlockCache
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, ReadableFile, join
 from flin.engine.sstable import Table
-from flin.engine.state import TableRun
+from flin.engine.state import OpenRuns, TableRun
 from flin.engine.version import TableMeta, Version
 from flin.errors import CorruptionError, StorageError
 
@@ -32,7 +32,7 @@ class OpenTables:
         self._wanted: set[str] = set()  # files of the newest version
         self._gone: deque[str] = deque()  # names of files that no state holds any more
 
-    def runs_of(self, version: Version) -> tuple[tuple[TableRun, ...], ...]:
+    def runs_of(self, version: Version) -> OpenRuns:
         """The version's runs, opened. Tables of earlier versions that are not in it are let go.
 
         CorruptionError if a file is missing or is not as long as the version says."""

@@ -1,343 +1,237 @@
-"""What is left of a simulated disk after a crash.
+"""The long run: random workloads from seeds, crashed and made to fail, until the time is over.
 
-A crash is a clone: all that is durable, plus a choice among what is pending. The personalities, from kind to cruel:
+    python -m flin.testing.crash --seconds 1800 --seed 7
 
-- KILLED: only the process died. The kernel keeps everything; what was pending still is (a power cut may follow).
-- IN_ORDER: the disk did things in the order it was told to, and stopped somewhere, in the middle of a write too.
-- PREFIXES: each file and each directory on its own kept a prefix of what was pending there.
-- JOURNALLED: like ext4 with delayed allocation. One journal holds all names; a sync of anything commits all before it,
-  what follows is kept up to some point. Each file's data end at a page or where they end, often where they were synced.
-- TORN: any subset of 512-byte sectors, each as it was after any write to it, with zeros or what was on that place
-  before in the holes, and any subset of names: of a rename the old one may be gone and the new one not there.
-
-Every choice is made by calling `choose(n)`, which gives a number below n: `random.Random(seed).randrange` for one
-crash, `every_crash` for all of them while they are few. Equal choices give equal clones.
+Each seed is one workload in one scene. Most are crashed at chosen moments in every way (judge.py); of every eighth the
+n-th call fails, for n after n (faulty.py). A violation ends the run with the command that replays it and the workload,
+shortened, as Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from enum import Enum
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final, TextIO
 
-from flin.testing.disk import NameChange, SimulatedDirectory, SimulatedDisk, SimulatedFile
+from flin.testing.faulty import KINDS, every_failure, judge_failed
+from flin.testing.judge import Judge
+from flin.testing.operation import Crash, Draw, Refused
+from flin.testing.run import Operation, Run, Scene, Workload, described
 
-Choose: TypeAlias = Callable[[int], int]
-Names: TypeAlias = dict[str, dict[str, SimulatedFile]]
-"""Directory path → name → file of the disk that crashed."""
+OPERATIONS: Final = 24
+"""At most, of a workload: enough for several generations, flushes and merges."""
 
-SECTOR_BYTES: Final = 512  # what a disk writes whole or not at all
-PAGE_BYTES: Final = 4096  # what a kernel writes back at once
-MOST_SECTORS: Final = 32
-"""With more of them pending, a few stretches are chosen instead of each sector: big files, few calls of choose."""
+MOMENTS: Final = 40
+"""Of a workload, chosen by chance: a different workload finds more than another moment of the same."""
 
+SECOND_EVERY: Final = 10
+"""One crash state of so many is written to, and crashed during its recovery."""
 
-class Personality(Enum):
-    """How the disk treats what was not synced. See the module's docstring."""
+FAULTS_EVERY: Final = 8
+FAULT_RUNS: Final = 60
+"""Every so many seeds calls fail, in at most so many runs."""
 
-    KILLED = "killed"
-    IN_ORDER = "in order"
-    PREFIXES = "prefixes"
-    JOURNALLED = "journalled"
-    TORN = "torn"
+PROGRESS_SECONDS: Final = 5.0
+SHORTEN_SECONDS: Final = 60.0
 
-
-POWER_CUTS: Final = (Personality.IN_ORDER, Personality.PREFIXES, Personality.JOURNALLED, Personality.TORN)
-
-
-def crash(disk: SimulatedDisk, personality: Personality, choose: Choose) -> SimulatedDisk:
-    """A new disk that holds what this one, left as it is, would show after the crash. Nothing holds a lock there.
-
-    Threads may go on calling the disk meanwhile: the clone is of one moment."""
-    with disk.standing_still():
-        return _crash(disk, personality, choose)
+_SEEN: Final[set[int]] = set()
+"""Crash states that this process has judged."""
 
 
-def _crash(disk: SimulatedDisk, personality: Personality, choose: Choose) -> SimulatedDisk:
-    if personality is Personality.KILLED:
-        return _copy(disk)
-    contents: dict[int, bytes] = {}  # id of the old file → what is left of it
-    if personality is Personality.IN_ORDER:
-        names, contents = _in_order(disk, choose)
-    else:
-        names = _NAMES[personality](disk, choose)
-    keep = _DATA.get(personality)
-    clone = _empty_copy(disk)
-    copies: dict[int, SimulatedFile] = {}
-    for path, entries in names.items():
-        directory = clone.directories[path]
-        for name, file in sorted(entries.items()):
-            if id(file) not in copies:
-                image = keep(disk, file, choose) if keep else contents.get(id(file), file.durable())
-                copies[id(file)] = SimulatedFile(image)
-                clone._used += len(image)
-            directory.names[name] = directory.durable[name] = copies[id(file)]
-    return clone
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a seed stands for."""
+
+    seed: int
+    scene: Scene
+    workload: Workload
+    every: int
+    limit: int
+
+    @property
+    def is_faulty(self) -> bool:
+        return self.seed % FAULTS_EVERY == FAULTS_EVERY - 1
 
 
-def every_crash(disk: SimulatedDisk, personality: Personality, limit: int, seed: int = 0) -> Iterator[SimulatedDisk]:
-    """Every different clone while there are at most `limit` choices; else half as many in order, half by chance."""
-    seen = set()
-    odometer = _Odometer()
+@dataclass(slots=True)
+class Tally:
+    """What came of one seed; of all of them if added up."""
+
+    workloads: int = 0
+    states: list[int] = field(default_factory=list)  # digests of those not seen before in this process
+    recoveries: int = 0
+    faults: int = 0
+    violation: str = ""
+
+
+def case_of(seed: int) -> Case:
     random = Random(seed)
-    for number in range(limit):
-        in_order = number < limit // 2 or odometer.is_few(limit)
-        if in_order and not odometer.turn():
-            return
-        clone = crash(disk, personality, odometer.choose if in_order else random.randrange)
-        image = hash(tuple(clone.files().items()))
-        if image not in seen:
-            seen.add(image)
-            yield clone
+    scene = Scene(
+        random.choice(("always", "interval", "never")),
+        random.choice((1, 1, 4, 16)),
+        window_bytes=random.choice((0, 512, 4096)),
+    )
+    workload = Draw(random).workload(random.randrange(1, OPERATIONS + 1))
+    return Case(seed, scene, workload, every=random.choice((1, 7, 41)), limit=random.randrange(1, 5))
 
 
-class _Odometer:
-    """Answers `choose` with every sequence of choices, one after the other, least first."""
+def run_seed(seed: int) -> Tally:
+    """One case. A violation is told, not raised."""
+    case = case_of(seed)
+    tally = Tally(workloads=1)
+    try:
+        (_fail if case.is_faulty else _crash)(case, tally)
+    except Exception as error:  # whatever it is, it must not get lost between processes
+        tally.violation = f"seed {seed}: {type(error).__name__}: {error}"
+    return tally
 
-    def __init__(self) -> None:
-        self._digits: list[tuple[int, int]] = []  # (value, base)
-        self._position = 0
-        self._turns = 0
-        self._most = 1
 
-    def choose(self, n: int) -> int:
-        if self._position == len(self._digits):
-            self._digits.append((0, n))
-        value = self._digits[self._position][0]
-        self._position += 1
-        return value
+def _crash(case: Case, tally: Tally) -> None:
+    random = Random(~case.seed)
+    run = Run(case.scene, every=case.every).run(case.workload)
+    judge = Judge(case.scene, case.limit, second_every=SECOND_EVERY, seen=_SEEN)
+    for moment in random.sample(run.moments, min(len(run.moments), MOMENTS)):
+        judge.judge(moment, f"{case.scene} {described(case.workload)}")
+    tally.states = judge.found
+    tally.recoveries = judge.during_recovery
 
-    def turn(self) -> bool:
-        """Go to the next sequence; False when all have been."""
-        if self._turns:
-            combinations = 1
-            for _, base in self._digits:
-                combinations *= base
-            self._most = max(self._most, combinations)
-            while self._digits and self._digits[-1][0] + 1 == self._digits[-1][1]:
-                self._digits.pop()
-            if not self._digits:
-                return False
-            value, base = self._digits[-1]
-            self._digits[-1] = (value + 1, base)
-        self._turns += 1
-        self._position = 0
+
+def _fail(case: Case, tally: Tally) -> None:
+    random = Random(~case.seed)
+    name = random.choice(list(KINDS))
+    workload = [operation for operation in case.workload if not isinstance(operation, (Crash, Refused))]
+    judge = Judge(case.scene, limit=1, second_crashes=0, second_every=SECOND_EVERY, seen=_SEEN)
+    step = random.choice((1, 3, 11))
+    for n, run in enumerate(every_failure(case.scene, workload, KINDS[name], random.randrange(step), step)):
+        if n == FAULT_RUNS:
+            break
+        judge_failed(run, judge, f"{name}: {case.scene} {described(workload)}")
+        tally.faults += 1
+    tally.states = judge.found
+
+
+# A violation, shortened.
+
+
+def shortened(case: Case, seconds: float = SHORTEN_SECONDS) -> Workload:
+    """The workload without what the violation does not need, as far as the time goes."""
+    workload = list(case.workload)
+    deadline = time.monotonic() + seconds
+    size = len(workload) // 2
+    while size:
+        start = 0
+        while start < len(workload) and time.monotonic() < deadline:
+            without = workload[:start] + workload[start + size :]
+            if _still_fails(case, without):
+                workload = without
+            else:
+                start += size
+        size //= 2
+    return workload
+
+
+def _still_fails(case: Case, workload: Sequence[Operation]) -> bool:
+    trial = Case(case.seed, case.scene, workload, case.every, case.limit)
+    _SEEN.clear()
+    try:
+        (_fail if case.is_faulty else _crash)(trial, Tally())
+    except Exception:  # any violation at all
         return True
-
-    def is_few(self, limit: int) -> bool:
-        """Whether all sequences, as far as they have been seen, fit in the limit."""
-        return self._most <= limit
+    return False
 
 
-# Names: which file stands under which name.
+# The command.
 
 
-def _prefix_names(disk: SimulatedDisk, choose: Choose) -> Names:
-    names = {}
-    for path, directory in disk.directories.items():
-        orders = sorted({change.order for change in directory.pending})
-        kept = choose(len(orders) + 1)
-        last = orders[kept - 1] if kept else 0
-        names[path] = _applied(directory, last)
-    return names
+def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
+    options = _parser().parse_args(arguments)
+    _SEEN.clear()  # what another run in this process has seen does not count
+    started = time.monotonic()
+    total = Tally()
+    states: set[int] = set()
+    told = started
+    for seed, tally in _tallies(options):
+        states.update(tally.states)
+        total.workloads += 1
+        total.recoveries += tally.recoveries
+        total.faults += tally.faults
+        now = time.monotonic()
+        if tally.violation:
+            _tell_violation(seed, tally.violation, out)
+            return 1
+        if now - told >= PROGRESS_SECONDS:
+            told = now
+            print(_line(total, len(states), now - started), file=out, flush=True)
+    seconds = time.monotonic() - started
+    print(f"{_line(total, len(states), seconds)}: no violation", file=out)
+    if options.json:
+        report = {
+            "seed": options.seed, "seconds": round(seconds, 1), "jobs": options.jobs, "workloads": total.workloads,
+            "crash_states": len(states), "crashes_during_recovery": total.recoveries, "failed_calls": total.faults,
+        }  # fmt: skip
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(report, file, indent=2)
+    return 0
 
 
-def _journalled_names(disk: SimulatedDisk, choose: Choose) -> Names:
-    pending = {change.order for directory in disk.directories.values() for change in directory.pending}
-    open_orders = sorted(order for order in pending if order > disk.committed)
-    kept = choose(len(open_orders) + 1)
-    last = open_orders[kept - 1] if kept else disk.committed
-    return {path: _applied(directory, last) for path, directory in disk.directories.items()}
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flin.testing.crash",
+        description="Crash random workloads on a simulated disk and check what comes up.",
+        epilog="Exit code: 0 no violation, 1 a violation (with the command that replays it), 2 wrong usage.",
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to go on (default 60)")
+    parser.add_argument("--seed", type=int, default=0, help="the first workload's (default 0)")
+    parser.add_argument("--workloads", type=int, help="end after so many, whatever the time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    return parser
 
 
-def _torn_names(disk: SimulatedDisk, choose: Choose) -> Names:
-    names: Names = {}
-    for path, directory in disk.directories.items():
-        states: dict[str, list[SimulatedFile | None]] = {}
-        for change in directory.pending:
-            states.setdefault(change.name, [directory.durable.get(change.name)]).append(change.file)
-        names[path] = dict(directory.durable)
-        for name, files in sorted(states.items()):
-            _set_name(names[path], name, files[choose(len(files))])
-    return names
+def _tallies(options: argparse.Namespace) -> Iterator[tuple[int, Tally]]:
+    """Seed after seed, in parallel, until the time is over."""
+    deadline = time.monotonic() + options.seconds
+    seeds = range(options.seed, options.seed + (options.workloads or sys.maxsize - options.seed))
+    if options.jobs == 1 or len(seeds) == 1:
+        for seed in seeds:
+            yield seed, run_seed(seed)
+            if time.monotonic() > deadline and not options.workloads:
+                return
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(options.jobs) as pool:
+        waiting = []
+        for seed in seeds:
+            waiting.append((seed, pool.apply_async(run_seed, (seed,))))
+            if len(waiting) >= 4 * options.jobs:
+                first, result = waiting.pop(0)
+                yield first, result.get()
+            if time.monotonic() > deadline and not options.workloads:
+                break
+        for seed, result in waiting:
+            yield seed, result.get()
 
 
-def _applied(directory: SimulatedDirectory, last: int) -> dict[str, SimulatedFile]:
-    """The durable names with every change up to the order number."""
-    names = dict(directory.durable)
-    for change in directory.pending:
-        if change.order <= last:
-            _set_name(names, change.name, change.file)
-    return names
+def _line(total: Tally, states: int, seconds: float) -> str:
+    return (
+        f"{seconds:,.0f} s: {total.workloads:,} workloads, {states:,} crash states ({states / seconds:,.0f}/s), "
+        f"{total.recoveries:,} crashes during or after a recovery, {total.faults:,} runs with a failed call"
+    )
 
 
-def _set_name(names: dict[str, SimulatedFile], name: str, file: SimulatedFile | None) -> None:
-    if file is None:
-        names.pop(name, None)
-    else:
-        names[name] = file
+def _tell_violation(seed: int, violation: str, out: TextIO) -> None:
+    print(f"VIOLATION\n{violation}\n", file=out)
+    print(f"replay it:  python -m flin.testing.crash --workloads 1 --seed {seed}", file=out, flush=True)
+    case = case_of(seed)
+    print(f"shortened:  {case.scene!r}\n            {described(shortened(case))}", file=out)
 
 
-# Data: how much of a file there is.
-
-
-def _prefix_data(_: SimulatedDisk, file: SimulatedFile, choose: Choose) -> bytes:
-    return _cut(file, choose(sum(write.size for write in file.writes) + 1))
-
-
-def _page_data(_: SimulatedDisk, file: SimulatedFile, choose: Choose) -> bytes:
-    start, size = len(file.image(0)), len(file.content)
-    stops = [start, *range(start // PAGE_BYTES * PAGE_BYTES + PAGE_BYTES, size, PAGE_BYTES), size]
-    end = stops[choose(len(stops))] if start < size else size
-    if end == start and not _written_over(file, 0, end):
-        return file.durable()
-    image = bytearray(file.content[:end])
-    for page in _written_over(file, 0, end, PAGE_BYTES):
-        versions = _versions(file, page, min(end, page + PAGE_BYTES))
-        image[page : page + PAGE_BYTES] = versions[choose(len(versions))].ljust(min(end - page, PAGE_BYTES), b"\0")
-    file.without_lost(image)
-    return bytes(image)
-
-
-def _torn_data(disk: SimulatedDisk, file: SimulatedFile, choose: Choose) -> bytes:
-    start, size = len(file.image(0)), len(file.content)
-    if not file.writes:
-        return file.durable()
-    # Sizes of interest are the two ends, and anything between.
-    end = (start, size, start + 1 + choose(size - start))[choose(3)] if start < size else size
-    if end == start and not _written_over(file, 0, end):
-        return file.durable()
-    image = bytearray(file.content[:end])
-    dirty = {*_written_over(file, 0, start), *range(start - start % SECTOR_BYTES, end, SECTOR_BYTES)}
-    for first, last in _torn_stretches(sorted(dirty), end, choose):
-        versions = _versions(file, first, last)
-        # What was to be written, what was there before; and, where nothing was, zeros or a removed file's old bytes.
-        held = choose(len(versions) + (1 + len(disk.stale) if last > start else 0))
-        if held < len(versions):
-            image[first:last] = versions[held].ljust(last - first, b"\0")
-        else:
-            first = max(first, start)
-            old = disk.stale[held - len(versions) - 1][first:last] if held > len(versions) else b""
-            image[first:last] = old.ljust(last - first, b"\0")
-    file.without_lost(image)
-    return bytes(image)
-
-
-def _written_over(file: SimulatedFile, start: int, stop: int, unit: int = SECTOR_BYTES) -> list[int]:
-    """Offsets of the units between the two in which a pending write replaced something."""
-    found: set[int] = set()
-    for write in file.writes:
-        first, last = max(start, write.start), min(stop, write.start + len(write.before))
-        if first < last:
-            found.update(range(first - first % unit, last, unit))
-    return sorted(found)
-
-
-def _versions(file: SimulatedFile, first: int, last: int) -> list[bytes]:
-    """What a stretch of the file held after each pending write, newest first, and at last what the disk has."""
-    piece = bytearray(file.content[first:last])
-    versions = [bytes(piece)]
-    for write in reversed(file.writes):
-        start, stop = max(first, write.start), min(last, write.stop)
-        if start < stop:
-            piece[start - first : stop - first] = write.before[start - write.start : stop - write.start]
-            if piece:  # else nothing was there
-                versions.append(bytes(piece))
-    return list(dict.fromkeys(versions))
-
-
-def _torn_stretches(dirty: list[int], stop: int, choose: Choose) -> Iterator[tuple[int, int]]:
-    """Every one of the sectors, or a few longer stretches if those are many."""
-    if len(dirty) <= MOST_SECTORS:
-        stretches = [(sector, sector + SECTOR_BYTES) for sector in dirty]
-    else:
-        begins = [choose(len(dirty)) for _ in range(4)]
-        stretches = [(dirty[begin], dirty[begin + choose(len(dirty) - begin)] + SECTOR_BYTES) for begin in begins]
-    for begin, end in stretches:
-        yield begin, min(stop, end)
-
-
-def _cut(file: SimulatedFile, amount: int) -> bytes:
-    """The pending writes in order up to so many bytes, the last of them in part."""
-    if not amount:
-        return file.durable()
-    kept = 0
-    while kept < len(file.writes) and amount >= file.writes[kept].size:
-        amount -= file.writes[kept].size
-        kept += 1
-    image = file.image(kept)
-    if amount:
-        start = file.writes[kept].start
-        image[start : start + amount] = file.image(kept + 1)[start : start + amount]
-    return bytes(image)
-
-
-_NAMES: Final = {
-    Personality.PREFIXES: _prefix_names,
-    Personality.JOURNALLED: _journalled_names,
-    Personality.TORN: _torn_names,
-}
-_DATA: Final = {
-    Personality.PREFIXES: _prefix_data,
-    Personality.JOURNALLED: _page_data,
-    Personality.TORN: _torn_data,
-}
-
-
-def _in_order(disk: SimulatedDisk, choose: Choose) -> tuple[Names, dict[int, bytes]]:
-    """Everything pending of the whole disk up to one point, which may lie within a write."""
-    torn: dict[int, tuple[int, int]] = {}  # order of a write → (id of its file, its size)
-    for file in _files(disk):
-        torn |= {write.order: (id(file), write.size) for write in file.writes}
-    changes = {change.order for directory in disk.directories.values() for change in directory.pending}
-    orders = sorted(changes | set(torn))
-    kept = choose(len(orders) + 1)
-    last = orders[kept - 1] if kept else 0
-    owner, size = torn.get(orders[kept], (0, 0)) if kept < len(orders) else (0, 0)
-    part = choose(size) if size else 0
-    names = {path: _applied(directory, last) for path, directory in disk.directories.items()}
-    amounts = {
-        id(file): sum(write.size for write in file.writes if write.order <= last) + part * (id(file) == owner)
-        for file in _files(disk)
-    }
-    return names, {id(file): _cut(file, amounts[id(file)]) for file in _files(disk)}
-
-
-def _files(disk: SimulatedDisk) -> Iterator[SimulatedFile]:
-    """Every file that some name has or may have after a crash."""
-    for directory in disk.directories.values():
-        yield from directory.names.values()
-        yield from directory.durable.values()
-        for change in directory.pending:
-            if change.file is not None:
-                yield change.file
-
-
-def _empty_copy(disk: SimulatedDisk) -> SimulatedDisk:
-    """The directories alone."""
-    clone = SimulatedDisk(disk.capacity_bytes, disk.window_bytes)
-    clone.stale.extend(disk.stale)
-    for path, directory in disk.directories.items():
-        clone.directories[path] = SimulatedDirectory(directories=set(directory.directories))
-    return clone
-
-
-def _copy(disk: SimulatedDisk) -> SimulatedDisk:
-    """All of it, what is pending included."""
-    clone = _empty_copy(disk)
-    copies: dict[int, SimulatedFile] = {}
-    for file in _files(disk):
-        if id(file) not in copies:
-            copy = copies[id(file)] = SimulatedFile(bytes(file.content))
-            copy.synced, copy.lost, copy.writes = file.synced, list(file.lost), list(file.writes)
-    for path, directory in disk.directories.items():
-        own = clone.directories[path]
-        own.names = {name: copies[id(file)] for name, file in directory.names.items()}
-        own.durable = {name: copies[id(file)] for name, file in directory.durable.items()}
-        own.pending = [
-            NameChange(change.order, change.name, None if change.file is None else copies[id(change.file)])
-            for change in directory.pending
-        ]
-    clone._order, clone._used, clone.committed = disk._order, disk._used, disk.committed
-    return clone
+if __name__ == "__main__":
+    sys.exit(main())

@@ -23,6 +23,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from threading import RLock
 from typing import Any, Final, NoReturn
 
@@ -60,6 +61,8 @@ class Fault:
     """The call takes effect and fails all the same, as over a network disk."""
     taken: int | None = None
     """Of an append: it takes so many bytes and says so; the next append then fails with the code, unless that is 0."""
+    error: type[BaseException] | None = None
+    """Raised instead of an OSError: what is no fault of the disk, like MemoryError or an interrupt."""
     fired: int = 0
     """How often it struck."""
 
@@ -384,18 +387,18 @@ class SimulatedDisk:
     def _call(self, operation: str, path: str) -> Iterator[None]:
         with self._mutex:
             self.calls[operation] += 1
-            late = 0
+            late: Fault | None = None
             for fault in self.faults:
                 if fault.taken is None and fault.strikes(operation):
                     if not fault.late:
-                        _refuse(fault.code, path)
-                    late = fault.code
+                        _fail(fault, path)
+                    late = fault
             yield
             if self.on_change is not None and operation in CHANGES:
                 self.on_change(operation)
-            if late:
+            if late is not None:
                 self._locks.pop(path, None)  # who is told that it failed holds no lock
-                _refuse(late, path)
+                _fail(late, path)
 
     def _settle(self, file: SimulatedFile) -> None:
         if file.writes:  # else there is nothing that a journal would have to commit
@@ -546,8 +549,15 @@ class SimulatedLock:
         self._disk._release(self._path)
 
 
+@lru_cache(maxsize=1024)  # a fifth of a crash test's time otherwise
 def _normal(path: str) -> str:
     return posixpath.normpath(posixpath.join("/", path))
+
+
+def _fail(fault: Fault, path: str) -> NoReturn:
+    if fault.error is not None:
+        raise fault.error(path)
+    _refuse(fault.code, path)
 
 
 def _refuse(code: int, path: str) -> NoReturn:

@@ -62,7 +62,12 @@ def test_quiet_is_when_nothing_runs() -> None:
 def test_what_the_measurement_itself_uses_is_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     used = itertools.count(0.0, 0.1)  # of the processor at each look: busy, were it not all the measurement's own
     spent: list[float] = []
-    monkeypatch.setattr(processes, "cpu_seconds", lambda pid: spent.append(next(used)) or spent[-1])
+
+    def cpu_seconds(pid: int) -> float:
+        spent.append(next(used))
+        return spent[-1]
+
+    monkeypatch.setattr(processes, "cpu_seconds", cpu_seconds)
     asked: list[float] = []
 
     def idle() -> bool:

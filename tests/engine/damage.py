@@ -19,21 +19,24 @@ from typing import Any
 
 from flin.cli.check import check
 from flin.errors import CorruptionError, FlinError, FormatVersionError
-from flin.testing import ManualClock, Personality, SimulatedDisk, crash
+from flin.testing import ManualClock, SimulatedDisk, killed
 from flin.testing.model import Expectation, view
-from tests.engine.workload import PATH, Operation, Run, Scene
+from flin.testing.operation import Delete, DeleteRange, Maintenance, Put, PutMany
+from flin.testing.run import PATH, Run, Scene, Workload
 
 DETECTED = (CorruptionError, FormatVersionError)
 
 BLOCK = tuple((b"m%03d" % number, b"value %d" % number * (number % 4)) for number in range(40))
-SCENES: dict[str, tuple[Scene, list[Operation]]] = {
-    "wal": (Scene("never"), [("put_sync", b"a", b"1"), ("put_many", BLOCK[:3]), ("put", b"b", b"2"), ("delete", b"a")]),
+FLUSH = Maintenance("flush")
+SCENES: dict[str, tuple[Scene, Workload]] = {
+    "wal": (Scene("never"), [Put(b"a", b"1", sync=True), PutMany(BLOCK[:3]), Put(b"b", b"2"), Delete(b"a")]),
     "tables": (
         Scene("always"),
-        [("put_many", BLOCK), ("flush",), ("put", b"a", b"1", 100.0), ("delete_range", b"m010", b"m020"), ("flush",)],
+        [PutMany(BLOCK), FLUSH, Put(b"a", b"1", ttl=100.0), DeleteRange(b"m010", b"m020"), FLUSH],
     ),
-    "shards": (Scene("always", shards=4), [("put_many", BLOCK), ("compact",), ("delete", b"m001"), ("flush",)]),
-    "compacted": (Scene("always"), [("put_many", BLOCK), ("flush",), ("put_many", BLOCK[::2]), ("compact",)]),
+    "shards": (Scene("always", shards=4), [PutMany(BLOCK), Maintenance("compact"), Delete(b"m001"), FLUSH]),
+    "compacted": (Scene("always"), [PutMany(BLOCK), FLUSH, PutMany(BLOCK[::2]), Maintenance("compact")]),
+    "large values": (Scene("always"), [PutMany(tuple((key, value * 40) for key, value in BLOCK[:9])), FLUSH]),
 }
 
 
@@ -46,8 +49,8 @@ class Damage:
         run = Run(self.scene, record=False, opened=seed)  # identity and salts come of it
         run.open()
         for operation in workload:
-            run.step(operation)
-        self.image = crash(run.disk, Personality.KILLED, never)
+            operation.do(run)
+        self.image = killed(run.disk)
         run.abandon()
         self.expectation: Expectation = run.model.expectation()
         self.outcomes: Counter[str] = Counter()
@@ -59,7 +62,7 @@ class Damage:
 
     def case(self, what: str, change: Callable[[SimulatedDisk], None], *, any_prefix: bool = False) -> str:
         """Damage a clone; what came of it. `any_prefix`: nothing is left that could tell what was promised."""
-        disk = crash(self.image, Personality.KILLED, never)
+        disk = killed(self.image)
         change(disk)
         files = disk.files()
         try:
@@ -180,7 +183,3 @@ def writing(path: str, content: bytes) -> Callable[[SimulatedDisk], None]:
 def subsets(paths: list[str]) -> Iterator[list[str]]:
     for number in range(1, 1 << len(paths)):
         yield [path for index, path in enumerate(paths) if number >> index & 1]
-
-
-def never(_: int) -> int:
-    raise AssertionError("a killed process leaves no choice")

@@ -15,42 +15,35 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flin.testing import Personality
-from fuzz import crashes
-from tests.engine.workload import Judge, Operation, Run, Scene, crash_every_workload, every_workload
+from flin.testing.judge import Judge, crash_every_workload, every_workload
+from flin.testing.operation import (
+    Batch,
+    Delete,
+    DeletePrefix,
+    DeleteRange,
+    Draw,
+    Fill,
+    Maintenance,
+    Put,
+    Refused,
+    Reopen,
+)
+from flin.testing.run import Operation, Run, Scene, Workload
 
 SYNC_MODES = ["always", "interval", "never"]
 
 # One operation of each kind that leaves something else on the disk; they meet in the keys a, b and c.
 ALPHABET: list[Operation] = [
-    ("put", b"a", b"1"),
-    ("put_sync", b"b", b"2"),
-    ("batch", (("put", b"a", b"3"), ("delete", b"b"), ("put", b"c", b"x" * 600))),
-    ("delete", b"a"),
-    ("delete_range", b"a", b"c"),
-    ("put_fails", b"c", b"4" * 600),
-    ("flush",),
-    ("compact",),
-    ("reopen",),
+    Put(b"a", b"1"),
+    Put(b"b", b"2", sync=True),
+    Batch((Put(b"a", b"3"), Delete(b"b"), Put(b"c", b"x" * 600))),
+    Delete(b"a"),
+    DeleteRange(b"a", b"c"),
+    Refused(Put(b"c", b"4" * 600)),
+    Maintenance("flush"),
+    Maintenance("compact"),
+    Reopen(),
 ]
-
-keys = st.sampled_from([b"a", b"b", b"c", b"ab", b"", b"\xff", b"\xff\x01x", b"{a}1"])
-values = st.one_of(st.binary(max_size=8), st.integers(1, 4).map(lambda size: b"v" * 512 * size))
-writes = st.one_of(
-    st.tuples(st.just("put"), keys, values),
-    st.tuples(st.just("delete"), keys),
-    st.tuples(st.just("delete_range"), keys, keys).filter(lambda operation: operation[1] < operation[2]),
-)
-OPERATIONS = st.one_of(
-    writes,
-    st.tuples(st.just("put_sync"), keys, values),
-    st.tuples(st.just("put"), keys, values, st.sampled_from([0.5, 2.0])),
-    st.tuples(st.just("put_many"), st.lists(st.tuples(keys, values), max_size=4).map(tuple)),
-    st.tuples(st.just("delete_many"), st.lists(keys, max_size=3).map(tuple)),
-    st.tuples(st.just("delete_prefix"), st.sampled_from([b"a", b"b", b"\xff"])),
-    st.tuples(st.just("batch"), st.lists(writes, min_size=1, max_size=4).map(tuple)),
-    st.tuples(st.just("put_fails"), keys, st.just(b"4" * 600)),
-    st.sampled_from([("flush",), ("compact",), ("reopen",), ("advance", 1.0)]),
-)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +64,7 @@ def test_every_workload_of_three(sync: str) -> None:
     assert judge.states > 5_000
 
 
-def _crash_a_workload(scene: Scene, workload: list[Operation], limit: int, moments: int) -> None:
+def _crash_a_workload(scene: Scene, workload: Workload, limit: int, moments: int) -> None:
     run = Run(scene).run(workload)
     judge = Judge(scene, limit)
     # The first moments are those of an empty database's creation, which the short workloads cover.
@@ -84,20 +77,22 @@ def _crash_a_workload(scene: Scene, workload: list[Operation], limit: int, momen
 @given(
     st.sampled_from(SYNC_MODES),
     st.sampled_from([1, 4]),
-    st.sampled_from([0, 512]),
-    st.lists(OPERATIONS, min_size=3, max_size=12),
+    st.sampled_from([0, 512, 4096]),
+    st.randoms(use_true_random=False),
+    st.integers(3, 12),
 )
-def test_longer_workloads(sync: str, shards: int, window_bytes: int, workload: list[Operation]) -> None:
-    _crash_a_workload(Scene(sync, shards, window_bytes=window_bytes), workload, limit=2, moments=12)
+def test_longer_workloads(sync: str, shards: int, window_bytes: int, random: Random, length: int) -> None:
+    scene = Scene(sync, shards, window_bytes=window_bytes)
+    _crash_a_workload(scene, Draw(random).workload(length), limit=2, moments=12)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 4, 16])
 @pytest.mark.parametrize("sync", SYNC_MODES)
 @settings(max_examples=30, suppress_health_check=list(HealthCheck))
-@given(workload=st.lists(OPERATIONS, min_size=3, max_size=30))
-def test_long_workloads(sync: str, shards: int, workload: list[Operation]) -> None:
-    _crash_a_workload(Scene(sync, shards), workload, limit=4, moments=30)
+@given(random=st.randoms(use_true_random=False), length=st.integers(3, 30))
+def test_long_workloads(sync: str, shards: int, random: Random, length: int) -> None:
+    _crash_a_workload(Scene(sync, shards), Draw(random).workload(length), limit=4, moments=30)
 
 
 def _crash_generations(scene: Scene, seed: int, every: int, limit: int) -> int:
@@ -105,10 +100,10 @@ def _crash_generations(scene: Scene, seed: int, every: int, limit: int) -> int:
     random = Random(seed)
     workload: list[Operation] = []
     for number in range(8):
-        workload.append(("fill", number * 150, random.randrange(50, 250)))
+        workload.append(Fill(number * 150, random.randrange(50, 250)))
         start = b"f%03d" % random.randrange(200)
         workload.append(
-            random.choice([("delete_range", start, start + b"\xff"), ("delete_prefix", b"f1"), ("compact",)])
+            random.choice([DeleteRange(start, start + b"\xff"), DeletePrefix(b"f1"), Maintenance("compact")])
         )
     run = Run(scene, every=every).run(workload)
     judge = Judge(scene, limit)
@@ -130,17 +125,10 @@ def test_many_generations(sync: str, shards: int) -> None:
     assert sum(_crash_generations(Scene(sync, shards), seed, every=31, limit=2) for seed in range(3)) > 200
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_seeds(seed: int) -> None:
-    """The long run's own workloads, so that it stays fit to run."""
-    for each in range(seed * 20, seed * 20 + (20 if seed else 2)):
-        crashes.one_seed(each)
-
-
 def test_kill_and_then_power_cut_between_operations() -> None:
     """A process dies, the next one recovers what the kernel still held, and then the power goes: nothing is lost."""
     scene = Scene("never")
-    run = Run(scene).run([("put", b"a", b"1"), ("put", b"b", b"2"), ("delete", b"a")])
+    run = Run(scene).run([Put(b"a", b"1"), Put(b"b", b"2"), Delete(b"a")])
     judge = Judge(scene, limit=1, second_crashes=30)
     for moment in run.moments:
         judge.judge(moment, str(scene), [Personality.KILLED])

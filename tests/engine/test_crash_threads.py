@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.testing import ManualClock, Personality, SimulatedDisk, crash
-from tests.engine.workload import PATH, assert_no_orphans
+from flin.testing import ManualClock, Personality, SimulatedDisk, after_crash, killed
+from flin.testing.judge import assert_no_orphans
+from flin.testing.run import PATH
 
 WRITERS = 3
 KEYS = 50  # of each writer, so that every generation overwrites and deletes what older ones hold
@@ -96,7 +97,7 @@ def _cuts(disk: SimulatedDisk, crew: Crew, count: int) -> list[Cut]:
             continue
         # Answered first, then the copy: what was answered by then is in it.
         answered, promised = tuple(crew.answered), tuple(crew.promised)
-        cuts.append(Cut(crash(disk, Personality.KILLED, _never), answered, promised))
+        cuts.append(Cut(killed(disk), answered, promised))
         before = sum(answered)
     return cuts
 
@@ -131,11 +132,11 @@ def _crash_under_load(sync: str, shards: int, cuts: int) -> None:
     assert crew.errors == []
     random = Random(cuts)
     for cut in taken:
-        _check(cut, crash(cut.disk, Personality.KILLED, _never), cut.answered, shards)
+        _check(cut, killed(cut.disk), cut.answered, shards)
         personality = random.choice(
             [Personality.IN_ORDER, Personality.PREFIXES, Personality.JOURNALLED, Personality.TORN]
         )
-        _check(cut, crash(cut.disk, personality, random.randrange), cut.promised, shards)
+        _check(cut, after_crash(cut.disk, personality, random.randrange), cut.promised, shards)
 
 
 @pytest.mark.parametrize("sync", ["always", "interval", "never"])

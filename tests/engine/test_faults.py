@@ -7,111 +7,26 @@ and, if it was promised, a power cut. On a disk that is well again the database 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 
 import pytest
 
 import flin.engine
-from flin.errors import FlinError, ReadOnlyError, StorageError
-from flin.testing import Fault, Model, Personality, SimulatedDisk, crash
+from flin.errors import ReadOnlyError, StorageError
+from flin.testing import Fault, Model, SimulatedDisk, killed
+from flin.testing.faulty import KINDS, every_failure, judge_failed
+from flin.testing.judge import Judge
 from flin.testing.model import view
-from tests.engine.workload import Judge, Moment, Operation, Run, Scene
+from flin.testing.operation import Delete, DeleteRange, Fill, Maintenance, Put, PutMany, Reopen
+from flin.testing.run import Moment, Run, Scene, Workload
 
-WORKLOADS: dict[str, list[Operation]] = {
-    "writes": [("put", b"a", b"1"), ("put_sync", b"b", b"2"), ("put_many", ((b"c", b"3"), (b"a", b"4"))),
-               ("delete", b"b")],
-    "flush": [("put", b"a", b"1"), ("flush",), ("put", b"b", b"2"), ("flush",), ("put", b"c", b"3")],
-    "compact": [("put", b"a", b"1"), ("flush",), ("delete_range", b"a", b"b"), ("put", b"c", b"2"), ("compact",),
-                ("put", b"b", b"3")],
-    "reopen": [("put", b"a", b"1"), ("reopen",), ("put", b"b", b"2"), ("reopen",), ("put", b"c", b"3")],
+FLUSH = Maintenance("flush")
+WORKLOADS: dict[str, Workload] = {
+    "writes": [Put(b"a", b"1"), Put(b"b", b"2", sync=True), PutMany(((b"c", b"3"), (b"a", b"4"))), Delete(b"b")],
+    "flush": [Put(b"a", b"1"), FLUSH, Put(b"b", b"2"), FLUSH, Put(b"c", b"3")],
+    "compact": [Put(b"a", b"1"), FLUSH, DeleteRange(b"a", b"b"), Put(b"c", b"2"), Maintenance("compact"),
+                Put(b"b", b"3")],
+    "reopen": [Put(b"a", b"1"), Reopen(), Put(b"b", b"2"), Reopen(), Put(b"c", b"3")],
 }  # fmt: skip
-
-KINDS = {
-    "io": Fault(0, errno.EIO),
-    "io sticky": Fault(0, errno.EIO, sticky=True),
-    "io late": Fault(0, errno.EIO, late=True),
-    "full": Fault(0, errno.ENOSPC, frozenset({"append", "extend", "create", "make_directory"})),
-    "full sticky": Fault(0, errno.ENOSPC, frozenset({"append", "extend", "create", "make_directory"}), sticky=True),
-    "short": Fault(0, 0, taken=10),
-    "short, then full": Fault(0, errno.ENOSPC, taken=10),
-    "sync": Fault(0, errno.EIO, frozenset({"sync", "sync_file", "sync_directory"})),
-}
-
-
-class FaultyRun(Run):
-    """Goes on after each operation that fails, as a program would; the disk fails as it was told."""
-
-    failures: int = 0
-
-    def run_on(self, workload: list[Operation]) -> None:
-        for self.operation, operation in enumerate([("open",), *workload]):
-            try:
-                self._do(operation)
-            except (StorageError, ReadOnlyError):
-                self.failures += 1
-                if (self.engine is None or self.engine.store.closed) and not self._opens_again():
-                    return
-                self._reads_tell_the_truth()
-
-    def _opens_again(self) -> bool:
-        """The program is started once more; the kernel may show it what the disk will never have."""
-        try:
-            self.open()
-        except StorageError:
-            self.engine = None
-            return False
-        self.model.reopened(dict(self.engine.scan()), self.clock.now_ms)
-        return True
-
-    def _do(self, operation: Operation) -> None:
-        if operation == ("open",):
-            self.open()
-            return
-        refused_before = self.failures
-        self.step(operation)
-        if operation == ("reopen",) and refused_before:
-            self.model.reopened(dict(self.engine.scan()), self.clock.now_ms)
-
-    def _reads_tell_the_truth(self) -> None:
-        """What was answered is there; the refused commit is not, or (a failed sync) wholly."""
-        if any(fault.sticky for fault in self.disk.faults):
-            return  # reads from tables may fail as well
-        expectation = self.model.expectation()
-        expectation.match(dict(self.engine.scan()), self.clock.now_ms, power_cut=False)
-
-
-def _run(scene: Scene, workload: list[Operation], fault: Fault) -> FaultyRun:
-    run = FaultyRun(scene, record=False)
-    run.disk.faults.append(fault)
-    try:
-        run.run_on(workload)
-    finally:
-        run.disk.faults.clear()
-    return run
-
-
-def _cases(workload: list[Operation], scene: Scene, kind: Fault) -> Iterator[FaultyRun]:
-    """One run for every n, until the fault does not strike any more."""
-    for n in range(10_000):
-        fault = Fault(n, kind.code, kind.operations, kind.sticky, kind.late, kind.taken)
-        run = _run(scene, workload, fault)
-        if not fault.fired:
-            assert run.failures == 0
-            return
-        yield run
-
-
-def _judge(run: FaultyRun, judge: Judge, where: str) -> None:
-    """Crash the disk as the failure left it, then open and check it in good health."""
-    moment = Moment(
-        crash(run.disk, Personality.KILLED, _never), run.model.expectation(), run.operation, where, run.clock.now_ms
-    )
-    judge.judge(moment, where)
-    if run.engine is not None:
-        try:
-            run.engine.close()
-        except FlinError:
-            assert run.failures
 
 
 @pytest.mark.parametrize("sync", ["always", "interval"])
@@ -120,20 +35,20 @@ def _judge(run: FaultyRun, judge: Judge, where: str) -> None:
 def test_nth_call_fails(name: str, kind: str, sync: str) -> None:
     scene = Scene(sync)
     judge = Judge(scene, limit=2, second_crashes=0)
-    for number, run in enumerate(_cases(WORKLOADS[name], scene, KINDS[kind])):
-        _judge(run, judge, f"{name}, {kind}, call {number}")
+    for number, run in enumerate(every_failure(scene, WORKLOADS[name], KINDS[kind])):
+        judge_failed(run, judge, f"{name}, {kind}, call {number}")
     assert judge.states
 
 
 def test_failed_sync_makes_the_engine_read_only() -> None:
     run = Run(Scene("always"), record=False)
     run.open()
-    run.step(("put", b"a", b"1"))
+    Put(b"a", b"1").do(run)
     run.disk.faults.append(Fault(0, errno.EIO, frozenset({"sync"})))
     with pytest.raises(StorageError):
-        run.step(("put", b"b", b"2"))
+        Put(b"b", b"2").do(run)
     with pytest.raises(ReadOnlyError):
-        run.step(("put", b"c", b"3"))
+        Put(b"c", b"3").do(run)
     assert run.engine[b"a"] == b"1"
     assert run.engine.get(b"c") is None
     run.abandon()
@@ -164,16 +79,16 @@ def test_room_again_after_a_full_disk() -> None:
     disk = SimulatedDisk()
     run = Run(Scene("interval", window_bytes=0), disk, record=False)
     run.open()
-    run.step(("put", b"a", b"1"))
+    Put(b"a", b"1").do(run)
     disk.faults.append(Fault(0, errno.ENOSPC, frozenset({"append", "create"}), sticky=True))
     for _ in range(3):
         with pytest.raises(StorageError):
-            run.step(("put", b"b", b"2"))
+            Put(b"b", b"2").do(run)
     assert dict(run.engine.scan()) == {b"a": b"1"}
     disk.faults.clear()
-    run.step(("put", b"c", b"3"))
+    Put(b"c", b"3").do(run)
     assert dict(run.engine.scan()) == {b"a": b"1", b"c": b"3"}
-    moment = Moment(crash(disk, Personality.KILLED, _never), run.model.expectation(), 0, "append", run.clock.now_ms)
+    moment = Moment(killed(disk), run.model.expectation(), 0, "append", run.clock.now_ms)
     Judge(run.scene, limit=20).judge(moment, "after room came back")
     run.abandon()
 
@@ -186,7 +101,7 @@ def test_a_disk_that_fills_up() -> None:
     refused = 0
     for number in range(6000):
         try:
-            run.step(("put", b"key %04d" % (number % 900), b"%d " % number * 80))
+            Put(b"key %04d" % (number % 900), b"%d " % number * 80).do(run)
         except StorageError:
             refused += 1
             if refused == 50:
@@ -194,11 +109,11 @@ def test_a_disk_that_fills_up() -> None:
     assert refused == 50
     assert dict(run.engine.scan()) == run.model.view(run.clock.now_ms)
     disk.capacity_bytes <<= 4
-    run.step(("fill", 0, 300))
-    run.step(("compact",))
+    Fill(0, 300).do(run)
+    Maintenance("compact").do(run)
     assert dict(run.engine.scan()) == run.model.view(run.clock.now_ms)
     assert list(run.engine.verify()) == []
-    moment = Moment(crash(disk, Personality.KILLED, _never), run.model.expectation(), 0, "append", run.clock.now_ms)
+    moment = Moment(killed(disk), run.model.expectation(), 0, "append", run.clock.now_ms)
     Judge(run.scene, limit=2).judge(moment, "after the disk was full")
     run.abandon()
 
@@ -208,11 +123,11 @@ def test_failed_open_can_be_repeated() -> None:
     scene = Scene("always")
     prepared = Run(scene, record=False)
     prepared.open()
-    prepared.step(("put", b"a", b"1"))
-    image = crash(prepared.disk, Personality.KILLED, _never)
+    Put(b"a", b"1").do(prepared)
+    image = killed(prepared.disk)
     prepared.abandon()
     for n in range(1000):
-        disk = crash(image, Personality.KILLED, _never)
+        disk = killed(image)
         fault = Fault(n)
         disk.faults.append(fault)
         run = Run(scene, disk, record=False, model=Model({b"a": (b"1", 0)}))
@@ -225,7 +140,3 @@ def test_failed_open_can_be_repeated() -> None:
         run.abandon()
         if not fault.fired:
             return
-
-
-def _never(_: int) -> int:
-    raise AssertionError("a killed process leaves no choice")

@@ -19,7 +19,11 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.testing import SimulatedDisk
+from flin.testing import Fault, SimulatedDisk
+from flin.testing.faulty import FaultyRun, judge_failed
+from flin.testing.judge import Judge
+from flin.testing.operation import Delete, Maintenance, Put
+from flin.testing.run import Run, Scene
 
 INTERRUPTS = 2500
 LONGEST_DELAY = 3.0  # in powers of ten of a microsecond: the slowest of these writes, which sync, take about as long
@@ -147,3 +151,34 @@ def test_an_interrupt_in_each_call_of_the_disk(monkeypatch: pytest.MonkeyPatch, 
     db.close()
     with flin.engine.open("/db", fs=disk, runner="inline") as again:
         assert {key: value for key, value in again.scan() if key != b"lost"} == model
+
+
+def _write_flush_and_compact(run: Run) -> None:
+    for number in range(3):
+        Put(b"a", b"%d" % number).do(run)
+        Put(b"k%d" % number, b"x" * 600).do(run)
+        Maintenance("flush").do(run)
+    Delete(b"k1").do(run)
+    Maintenance("compact").do(run)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_interrupt_in_each_call_of_a_flush_and_a_compaction(late: bool) -> None:
+    """What the new manifest names must not be removed, whether or not the edit came to count in memory."""
+    judge = Judge(Scene("never"), limit=1)
+    n, fault = 0, Fault(0)
+    while n == 0 or fault.fired:
+        run = FaultyRun(Scene("never"), record=False)
+        run.open()
+        fault = Fault(n, error=Interrupt, late=late)
+        run.disk.faults.append(fault)
+        try:
+            _write_flush_and_compact(run)
+        except Interrupt:
+            run.failures += 1
+        run.disk.faults.clear()
+        assert dict(run.engine.scan()) == run.view()
+        judge_failed(run, judge, f"call {n}")
+        n += 1
+    assert n > 50
+    assert judge.states > n

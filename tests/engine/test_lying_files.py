@@ -22,9 +22,9 @@ from flin.engine.fs import join
 from flin.engine.repair import Repair, RepairOptions
 from flin.engine.sstable import Table
 from flin.errors import CorruptionError, FlinError, FormatVersionError
-from flin.testing import ManualClock, Personality, SimulatedDisk, crash
-from tests.engine.damage import SCENES, Damage, never
-from tests.engine.workload import PATH
+from flin.testing import ManualClock, SimulatedDisk, killed
+from flin.testing.run import PATH
+from tests.engine.damage import SCENES, Damage
 
 SECONDS = 5.0
 """Of one case on a slow machine; each is some milliseconds."""
@@ -59,6 +59,9 @@ def sealed(disk: SimulatedDisk) -> Iterator[Sealed]:
         for start, stop in pairwise(state.starts):
             yield Sealed(path, start, stop - 4, stop - 4, start - base)
         footer = state.footer
+        if state.keys is not None:
+            index, stop = state.keys[1], footer.expiry
+            yield Sealed(path, base + index, base + stop - 4, base + stop - 4)
         bounds = [footer.filter, footer.index, footer.ranges, footer.properties, footer.size - 68]
         if footer.expiry < footer.filter:
             bounds.insert(0, footer.expiry)
@@ -94,7 +97,7 @@ def test_lies(name: str, step: int) -> None:
                 data[offset:end] = lie[: end - offset]
                 crc = crc32(data[stretch.start : stretch.stop], stretch.crc_start)
                 data[stretch.crc_at : stretch.crc_at + 4] = crc.to_bytes(4, "little")
-                disk = crash(damage.image, Personality.KILLED, never)
+                disk = killed(damage.image)
                 disk.write(stretch.path, bytes(data))
                 outcomes[_use(damage, disk, f"{lie!r} at {offset} of {stretch}")] += 1
     assert outcomes["detected"] > 50
@@ -103,7 +106,7 @@ def test_lies(name: str, step: int) -> None:
 def _use(damage: Damage, disk: SimulatedDisk, what: str) -> str:
     """Everything that reads is tried, and repair."""
     began = time.monotonic()
-    other = crash(disk, Personality.KILLED, never)
+    other = killed(disk)
     try:
         outcome = _open_and_read(damage, disk)
         with suppress(FormatVersionError, CorruptionError):
@@ -174,7 +177,7 @@ def test_a_segment_that_says_more_was_synced_than_there_is() -> None:
     disk = SimulatedDisk()
     engine: Any = flin.engine.open(PATH, fs=disk, runner="inline")
     engine.put(b"k", b"v", sync=True)
-    image = crash(disk, Personality.KILLED, never)
+    image = killed(disk)
     engine.close()
     (path,) = [path for path in image.files() if path.endswith(".wal")]
     data = image.read(path)

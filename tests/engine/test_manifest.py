@@ -20,7 +20,7 @@ from flin.engine.fs import OsFileSystem
 from flin.engine.manifest import MAX_SHARDS, Manifest, ManifestWriter
 from flin.engine.version import TableMeta, Version
 from flin.errors import CorruptionError, FormatVersionError
-from flin.testing import Fault, Personality, SimulatedDisk, crash
+from flin.testing import Fault, Personality, SimulatedDisk, after_crash, killed
 
 ID = bytes(range(16))
 
@@ -256,13 +256,14 @@ def test_after_any_failure_there_is_the_old_manifest_or_the_new_one() -> None:
             disk.faults.append(fault)
             with suppress(OSError):
                 writer.write(NEW)
+                writer.settled()
             disk.faults.clear()
             assert manifest_format.read(disk, "/db") in (OLD, NEW)
             if not fault.fired:
                 assert manifest_format.read(disk, "/db") == NEW
                 break
             if not writer.uncertain:
-                cut = crash(disk, Personality.IN_ORDER, lambda n: 0)
+                cut = after_crash(disk, Personality.IN_ORDER, lambda n: 0)
                 assert manifest_format.read(cut, "/db") == manifest_format.read(disk, "/db")
                 writer.write(NEW)
                 assert manifest_format.read(disk, "/db") == NEW
@@ -274,13 +275,13 @@ def test_after_any_failure_there_is_the_old_manifest_or_the_new_one() -> None:
 def test_a_power_cut_at_any_call_leaves_one_of_the_two() -> None:
     disk, writer = _disk_with_old()
     moments: list[SimulatedDisk] = []
-    disk.on_change = lambda _: moments.append(crash(disk, Personality.KILLED, lambda n: 0))
+    disk.on_change = lambda _: moments.append(killed(disk))
     writer.write(NEW)
     assert [len(moments), disk.on_change is None] == [5, False]  # create, append, sync, rename, sync_directory
     for moment in moments:
         for personality in Personality:
             for choice in (0, -1):
-                cut = crash(moment, personality, lambda n, choice=choice: choice % n)  # type: ignore[misc]
+                cut = after_crash(moment, personality, lambda n, choice=choice: choice % n)  # type: ignore[misc]
                 found = manifest_format.read(cut, "/db")
                 assert found in (OLD, NEW)
                 assert found == NEW or moment is not moments[-1]

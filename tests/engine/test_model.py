@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from flin.engine.key import prefix_stop
 from flin.errors import ConflictError
 from flin.testing import ManualClock, SimulatedDisk
-from tests.engine.workload import Scene
+from flin.testing.run import Scene
 
 # Few short keys, so that they meet; some of every kind that the engine treats apart.
 KEYS = [b"", b"\0", b"a", b"a\0", b"aa", b"ab", b"abc", b"b", b"{a}1", b"{a}2", b"c{x}", b"n1", b"n2", b"\xfe", b"\xff",

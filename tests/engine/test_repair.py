@@ -26,29 +26,28 @@ from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import Table
 from flin.engine.version import Version
 from flin.errors import CorruptionError, FormatVersionError, LockedError, StorageError
-from flin.testing import Fault, ManualClock, Personality, SimulatedDisk, crash
-from flin.testing.model import Put
-from tests.engine.test_crash import OPERATIONS
-from tests.engine.workload import PATH, Operation, Run, Scene
+from flin.testing import Fault, ManualClock, SimulatedDisk, killed
+from flin.testing.operation import Crash, Delete, DeleteRange, Draw, Maintenance, Put, PutMany
+from flin.testing.run import PATH, Run, Scene, Workload
 
 NEW = "/data/new"
 Written = dict[bytes, set[bytes]]
 
 
-def prepare(scene: Scene, workload: list[Operation]) -> tuple[SimulatedDisk, dict[bytes, bytes], Written, int]:
+def prepare(scene: Scene, workload: Workload) -> tuple[SimulatedDisk, dict[bytes, bytes], Written, int]:
     """The disk of a killed process, what a reader saw last, and every value that each key ever had."""
     run = Run(scene, record=False)
     run.open()
-    written: Written = {}
     for operation in workload:
-        if operation[0] not in ("flush", "compact", "reopen", "advance", "fill"):
-            for step in run._steps(operation):
-                if isinstance(step, Put):
-                    written.setdefault(step.key, set()).add(step.value)
-        run.step(operation)
-    image = crash(run.disk, Personality.KILLED, _never)
+        operation.do(run)
+    image = killed(run.disk)
     run.abandon()
-    return image, run.model.view(run.clock.now_ms), written, run.clock.now_ms
+    written: Written = {}
+    expectation = run.model.expectation()
+    for state in (*expectation.states, *(state for _, state in expectation.unanswered)):
+        for key, (value, _) in state.items():
+            written.setdefault(key, set()).add(value)
+    return image, run.view(), written, run.clock.now_ms
 
 
 def repair(disk: SimulatedDisk, now_ms: int = 0, **options: Any) -> RepairReport:
@@ -103,18 +102,18 @@ def newest_files(disk: SimulatedDisk, keys: set[bytes]) -> dict[bytes, str]:
     return newest
 
 
-def _never(_: int) -> int:
-    raise AssertionError("a killed process leaves no choice")
-
-
 # Properties.
 
 SCENES = st.builds(Scene, st.sampled_from(["always", "never"]), st.sampled_from([1, 4]), window_bytes=st.just(0))
-WORKLOADS = st.lists(OPERATIONS, min_size=3, max_size=14)
+WORKLOADS = st.builds(
+    lambda random, length: Draw(random, without=(Crash,)).workload(length),
+    st.randoms(use_true_random=False),
+    st.integers(3, 14),
+)
 
 
 @given(SCENES, WORKLOADS)
-def test_an_undamaged_database_is_repaired_to_itself(scene: Scene, workload: list[Operation]) -> None:
+def test_an_undamaged_database_is_repaired_to_itself(scene: Scene, workload: Workload) -> None:
     disk, expected, _, now_ms = prepare(scene, workload)
     before = source_files(disk)
     report = repair(disk, now_ms)
@@ -125,7 +124,7 @@ def test_an_undamaged_database_is_repaired_to_itself(scene: Scene, workload: lis
 
 
 @given(SCENES, WORKLOADS)
-def test_without_its_manifest_too(scene: Scene, workload: list[Operation]) -> None:
+def test_without_its_manifest_too(scene: Scene, workload: Workload) -> None:
     disk, expected, _, now_ms = prepare(scene, workload)
     disk.lose(join(PATH, MANIFEST))
     report = repair(disk, now_ms, shards=scene.shards)
@@ -136,7 +135,7 @@ def test_without_its_manifest_too(scene: Scene, workload: list[Operation]) -> No
 @given(
     SCENES, WORKLOADS, st.lists(st.tuples(st.integers(0), st.integers(0), st.integers(0, 3)), min_size=1, max_size=4)
 )
-def test_damaged_anywhere(scene: Scene, workload: list[Operation], damages: list[tuple[int, int, int]]) -> None:
+def test_damaged_anywhere(scene: Scene, workload: Workload, damages: list[tuple[int, int, int]]) -> None:
     disk, expected, written, now_ms = prepare(scene, workload)
     paths = sorted(source_files(disk))
     newest = newest_files(disk, {*expected, *written})
@@ -171,22 +170,22 @@ def damage(disk: SimulatedDisk, path: str, where: int, how: int) -> str:
 
 # One thing at a time.
 
-MANY: list[Operation] = [("put_many", tuple((b"m%04d" % number, b"%d" % number * 9) for number in range(2000)))]
-LATER: list[Operation] = [
-    ("put_many", tuple((b"m%04d" % number, b"later") for number in range(0, 2000, 9))),
-    ("delete_range", b"m0100", b"m0200"),
-    ("delete", b"m0500"),
-    ("flush",),
-    ("put_many", ((b"m0007", b"in the WAL"), (b"n", b""))),
-    ("put", b"o", b"1"),
-    ("put", b"p", b"2"),
+MANY: Workload = [PutMany(tuple((b"m%04d" % number, b"%d" % number * 9) for number in range(2000)))]
+LATER: Workload = [
+    PutMany(tuple((b"m%04d" % number, b"later") for number in range(0, 2000, 9))),
+    DeleteRange(b"m0100", b"m0200"),
+    Delete(b"m0500"),
+    Maintenance("flush"),
+    PutMany(((b"m0007", b"in the WAL"), (b"n", b""))),
+    Put(b"o", b"1"),
+    Put(b"p", b"2"),
 ]
 
 
 @pytest.fixture(scope="module")
 def database() -> Callable[[], tuple[SimulatedDisk, dict[bytes, bytes]]]:
-    disk, expected, _, _ = prepare(Scene("always", window_bytes=0), [*MANY, ("compact",), *LATER])
-    return lambda: (crash(disk, Personality.KILLED, _never), expected)
+    disk, expected, _, _ = prepare(Scene("always", window_bytes=0), [*MANY, Maintenance("compact"), *LATER])
+    return lambda: (killed(disk), expected)
 
 
 Database = Callable[[], tuple[SimulatedDisk, dict[bytes, bytes]]]
@@ -238,7 +237,7 @@ def test_blocks_are_found_without(part: str, compression: str) -> None:
         )
         footer = Table(disk.open(path), meta, None).loaded().footer
         at = footer.size - 40 if part == "footer" else getattr(footer, part) + 5
-        damaged = crash(disk, Personality.KILLED, _never)
+        damaged = killed(disk)
         damaged.flip(path, at * 8)
         report = repair(damaged)
         if part == "ranges" and meta.range_deletes:
@@ -278,7 +277,7 @@ def test_a_lost_header_and_first_frame(database: Database) -> None:
     disk, expected = database()
     (path,) = [path for path in source_files(disk) if path.endswith(".wal")]
     disk.flip(path, 40 * 8)
-    whole = crash(disk, Personality.KILLED, _never)
+    whole = killed(disk)
     assert not repair(whole).lossless  # nothing proves whose segment it is
     assert contents(whole) == expected
     disk.flip(path, (wal.HEADER_BYTES + 60) * 8)
@@ -313,7 +312,7 @@ def test_a_manifest_of_another_database_is_not_believed(database: Database) -> N
 
 
 def test_an_old_manifest_is_left_out_on_demand(database: Database) -> None:
-    disk, _, _, _ = prepare(Scene("always"), [*MANY, ("flush",)])
+    disk, _, _, _ = prepare(Scene("always"), [*MANY, Maintenance("flush")])
     old = disk.read(join(PATH, MANIFEST))
     disk, expected = database()
     disk.write(join(PATH, MANIFEST), old)

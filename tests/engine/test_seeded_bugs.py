@@ -19,22 +19,25 @@ from flin.engine.store import Store
 from flin.engine.wal_writer import WalWriter
 from flin.testing import SimulatedDisk
 from flin.testing.disk import SimulatedAppendFile
+from flin.testing.judge import Judge, crash_every_workload, every_workload
+from flin.testing.operation import Delete, DeleteRange, Maintenance, Put, Refused
+from flin.testing.run import Scene, Workload
 from tests.engine.test_crash import ALPHABET
-from tests.engine.workload import Judge, Operation, Scene, crash_every_workload, every_workload
 
 Patch = pytest.MonkeyPatch
 Bug = Callable[[Patch], None]
 
-LAYERED: list[tuple[Operation, ...]] = [
-    (("put", b"a", b"1"), ("flush",), ("delete", b"a"), ("flush",)),
-    (("put", b"a", b"1"), ("flush",), ("delete_range", b"a", b"b"), ("flush",)),
-    (("put", b"a", b"1"), ("flush",), ("put", b"a", b"2"), ("flush",), ("compact",)),
+FLUSH = Maintenance("flush")
+LAYERED: list[Workload] = [
+    (Put(b"a", b"1"), FLUSH, Delete(b"a"), FLUSH),
+    (Put(b"a", b"1"), FLUSH, DeleteRange(b"a", b"b"), FLUSH),
+    (Put(b"a", b"1"), FLUSH, Put(b"a", b"2"), FLUSH, Maintenance("compact")),
 ]
-ROTATED: list[tuple[Operation, ...]] = [
-    (("put", b"a", b"1"), ("put_fails", b"b", b"2" * 600), ("put", b"c", b"3")),
+ROTATED: list[Workload] = [
+    (Put(b"a", b"1"), Refused(Put(b"b", b"2" * 600)), Put(b"c", b"3")),
 ]
-LONG_WRITES: list[tuple[Operation, ...]] = [
-    (("put", b"a", b"x" * 3000), ("put", b"b", b"y" * 3000)),
+LONG_WRITES: list[Workload] = [
+    (Put(b"a", b"x" * 3000), Put(b"b", b"y" * 3000)),
 ]
 
 
@@ -169,7 +172,7 @@ def tables_not_flushed_in_full(patch: Patch) -> None:
     patch.setattr(job, "_split", lambda part, shards: [keys[:1] for keys in original(part, shards)])
 
 
-BUGS: dict[Bug, list[tuple[Operation, ...]]] = {
+BUGS: dict[Bug, list[Workload]] = {
     wal_not_synced: [],
     tables_not_synced: [],
     manifest_not_synced: [],
@@ -196,7 +199,7 @@ BUGS: dict[Bug, list[tuple[Operation, ...]]] = {
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_seeded_bug_is_caught(bug: Bug, monkeypatch: Patch) -> None:
-    workloads: Iterator[tuple[Operation, ...]] = iter([*BUGS[bug], *every_workload(ALPHABET, 2)])
+    workloads: Iterator[Workload] = iter([*BUGS[bug], *every_workload(ALPHABET, 2)])
     bug(monkeypatch)
     # Two segments that are not synced have many more outcomes than one.
     judge = Judge(Scene("interval"), limit=60) if BUGS[bug] is ROTATED else Judge(Scene("always"), limit=6)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.testing import ManualClock, Personality, SimulatedDisk, crash
-from tests.engine.workload import PATH
+from flin.testing import ManualClock, Personality, SimulatedDisk, after_crash
+from flin.testing.run import PATH
 
 PATIENCE_S = 60.0  # for what takes 20 ms on an idle machine
 
@@ -21,7 +21,7 @@ def _open(disk: SimulatedDisk, **options: Any) -> Any:
 
 def _after_power_cut(disk: SimulatedDisk) -> dict[bytes, bytes]:
     """What is there if the power goes now and nothing pending was kept."""
-    with _open(crash(disk, Personality.PREFIXES, lambda _: 0)) as engine:
+    with _open(after_crash(disk, Personality.PREFIXES, lambda _: 0)) as engine:
         return dict(engine.scan())
 
 

@@ -1,0 +1,134 @@
+"""Runs on a disk of which one call, or every call from some moment on, fails.
+
+Whatever fails, only documented errors come out, reads go on and tell the truth, and what was answered survives a kill
+and, if it was promised, a power cut. On a disk that is well again the database opens and goes on.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from flin.errors import FlinError, ReadOnlyError, StorageError
+from flin.testing.disk import Fault
+from flin.testing.judge import Judge
+from flin.testing.model import view
+from flin.testing.operation import Reopen
+from flin.testing.personality import killed
+from flin.testing.run import Moment, Operation, Run, Scene, Workload
+
+_GROWING: Final = frozenset({"append", "extend", "create", "make_directory"})
+
+KINDS: Final[Mapping[str, Fault]] = {
+    "io": Fault(0, errno.EIO),
+    "io sticky": Fault(0, errno.EIO, sticky=True),
+    "io late": Fault(0, errno.EIO, late=True),
+    "full": Fault(0, errno.ENOSPC, _GROWING),
+    "full sticky": Fault(0, errno.ENOSPC, _GROWING, sticky=True),
+    "short": Fault(0, 0, taken=10),
+    "short, then full": Fault(0, errno.ENOSPC, taken=10),
+    "sync": Fault(0, errno.EIO, frozenset({"sync", "sync_file", "sync_directory"})),
+    "rename": Fault(0, errno.EIO, frozenset({"rename", "remove"})),
+    "memory": Fault(0, error=MemoryError),
+    "memory late": Fault(0, error=MemoryError, late=True),
+    "too many files": Fault(0, errno.EMFILE, frozenset({"create", "open", "lock", "names"})),
+}
+"""What can go wrong with a disk, by name."""
+
+
+REFUSALS: Final = (StorageError, ReadOnlyError, MemoryError)
+"""What a program must expect of a call on such a disk."""
+
+
+@dataclass(slots=True)
+class FaultyRun(Run):
+    """Goes on after each operation that fails, as a program would; the disk fails as it was told."""
+
+    failures: int = 0
+
+    def run_on(self, workload: Workload) -> None:
+        for self.operation, operation in enumerate([_Open(), *workload]):
+            try:
+                self._do(operation)
+            except REFUSALS:
+                self.failures += 1
+                if not self.is_open and not self._opens_again():
+                    return
+                self._reads_tell_the_truth()
+
+    def view(self) -> dict[bytes, bytes]:
+        """A commit whose sync failed is refused, and may be seen all the same."""
+        if not self.failures:
+            return Run.view(self)  # super() does not work in a class with slots
+        now_ms = self.clock.now_ms
+        return view(self.model.expectation().match(dict(self.engine.scan()), now_ms, power_cut=False), now_ms)
+
+    def _opens_again(self) -> bool:
+        """The program is started once more; the kernel may show it what the disk will never have."""
+        self.snapshots.clear()
+        try:
+            self.open()
+        except REFUSALS:
+            self._engine = None
+            return False
+        self._count_what_is_there()
+        return True
+
+    def _do(self, operation: Operation) -> None:
+        refused_before = self.failures
+        operation.do(self)
+        if isinstance(operation, Reopen) and refused_before:
+            self._count_what_is_there()
+
+    def _count_what_is_there(self) -> None:
+        self.model.reopened(dict(self.engine.scan()), self.clock.now_ms)
+
+    def _reads_tell_the_truth(self) -> None:
+        """What was answered is there; the refused commit is not, or (a failed sync) wholly."""
+        if any(fault.sticky for fault in self.disk.faults):
+            return  # reads from tables may fail as well
+        self.model.expectation().match(dict(self.engine.scan()), self.clock.now_ms, power_cut=False)
+
+
+class _Open(Operation):
+    """The first operation of a run whose opening may fail as well."""
+
+    def do(self, run: Run) -> None:
+        run.open()
+
+
+def run_with(scene: Scene, workload: Workload, fault: Fault) -> FaultyRun:
+    """To the end of the workload, whatever fails; the disk is well again then."""
+    run = FaultyRun(scene, record=False)
+    run.disk.faults.append(fault)
+    try:
+        run.run_on(workload)
+    finally:
+        run.disk.faults.clear()
+    return run
+
+
+def every_failure(scene: Scene, workload: Workload, kind: Fault, first: int = 0, step: int = 1) -> Iterator[FaultyRun]:
+    """One run for every n, or every step-th from the first on, until the fault does not strike any more."""
+    n = first
+    while True:
+        fault = replace(kind, after=n, fired=0)
+        run = run_with(scene, workload, fault)
+        if not fault.fired:
+            assert run.failures == 0, "something failed without a fault"
+            return
+        yield run
+        n += step
+
+
+def judge_failed(run: FaultyRun, judge: Judge, where: str) -> None:
+    """Crash the disk as the failure left it, then open and check it in good health."""
+    moment = Moment(killed(run.disk), run.model.expectation(), run.operation, "the failure", run.clock.now_ms)
+    judge.judge(moment, where)
+    if run.is_open:
+        try:
+            run.engine.close()
+        except (FlinError, MemoryError):
+            assert run.failures, "a close failed on a disk that is well"

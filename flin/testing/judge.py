@@ -1,0 +1,193 @@
+"""The judge: crashes a moment in every way, opens what is left, and holds it to the promise.
+
+After each crash: the database opens without help; it holds a prefix of the accepted commits with all that was promised,
+batches whole, nothing deleted or expired; scans both ways, gets and the count agree; verify() finds nothing; no file
+is left that nobody names. Of a share of them also: every kind of write works, and what is synced then outlives the next
+power cut; a crash during the recovery, and one just behind it, leave what was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from random import Random
+from typing import Final
+
+from flin.engine import manifest
+from flin.engine.engine import Engine
+from flin.engine.file_name import LOCK, MANIFEST, maybe_parse
+from flin.testing.clock import ManualClock
+from flin.testing.disk import SimulatedDisk
+from flin.testing.model import Expectation, State
+from flin.testing.operation import COUNTER, KEYS
+from flin.testing.personality import POWER_CUTS, Personality, after_crash, every_crash, killed
+from flin.testing.run import PATH, Moment, Operation, Run, Scene, described, what_is_there
+
+PROBES: Final = (*KEYS, COUNTER, b"aa", b"zz", b"\xff\x01")
+"""Keys that workloads use, and some beside them: each is asked for after a crash."""
+
+
+@dataclass(slots=True)
+class Judge:
+    """Of one scene. It counts the distinct crash states that it has seen."""
+
+    scene: Scene
+    limit: int
+    """Crash states per moment and personality."""
+    second_crashes: int = 1
+    """Crashes during each recovery that is crashed."""
+    second_every: int = 1
+    """Of so many crash states one is written to and crashed again."""
+    seen: set[int] = field(default_factory=set)
+    """Digests of crash states that need not be judged again; judges may share it."""
+    found: list[int] = field(default_factory=list)
+    """Digests of those that this judge was the first to see."""
+    during_recovery: int = 0
+
+    @property
+    def states(self) -> int:
+        return len(self.found)
+
+    def judge(self, moment: Moment, where: str, personalities: Sequence[Personality] = tuple(Personality)) -> None:
+        """AssertionError, with what replays the case, if anything is wrong after any crash at this moment."""
+        for personality in personalities:
+            power_cut = personality is not Personality.KILLED
+            for number, clone in enumerate(every_crash(moment.disk, personality, self.limit)):
+                digest = self._digest(clone, moment.expectation, power_cut)
+                if digest in self.seen:
+                    continue
+                self.seen.add(digest)
+                self.found.append(digest)
+                case = f"{where}, after {moment.call} in operation {moment.operation}, {personality.value} #{number}"
+                try:
+                    self._check(clone, moment, power_cut, digest)
+                except Exception as error:
+                    raise AssertionError(f"{case}: {error!r}") from error
+
+    def _digest(self, disk: SimulatedDisk, expectation: Expectation, power_cut: bool) -> int:
+        # Equal files have an equal history: what may be found depends on nothing else but how far that was promised.
+        far = (len(expectation.states), len(expectation.unanswered), expectation.promised)
+        digest = blake2b(f"{self.scene} {power_cut} {far}".encode(), digest_size=8)  # equal in every process
+        for path, content in disk.files().items():
+            digest.update(b"%b %d " % (path.encode(), len(content)))
+            digest.update(content)
+        return int.from_bytes(digest.digest(), "little")
+
+    def _check(self, disk: SimulatedDisk, moment: Moment, power_cut: bool, seed: int) -> None:
+        again = seed % self.second_every == 0
+        clock = ManualClock(moment.now_ms)
+        recoveries: list[SimulatedDisk] = []
+        if again and self.second_crashes:
+            disk.on_change = lambda _: recoveries.append(killed(disk))
+        engine = self.scene.open(disk, clock, ("first", seed))
+        disk.on_change = None
+        try:
+            state = moment.expectation.match(dict(engine.scan()), clock.now_ms, power_cut=power_cut)
+            if again:
+                after_open = killed(disk)
+            check_whole(engine, state, clock.now_ms)
+            assert_no_orphans(disk)
+            if again:
+                written = check_writable(engine, what_is_there(state, clock.now_ms))
+                least = after_crash(disk, Personality.PREFIXES, lambda _: 0)  # a power cut that leaves nothing pending
+        finally:
+            engine.close()
+        if not again:
+            return
+        assert_no_orphans(disk)
+        self._is_there(least, written, clock)
+        if self.second_crashes:
+            random = Random(seed)
+            for disk in random.sample(recoveries, min(len(recoveries), self.second_crashes)):
+                self._crash_again(disk, moment.expectation, moment.now_ms, random)
+            # What a reader may have seen once the database was open must not go back.
+            self._crash_again(after_open, Expectation((state,), (), 0), moment.now_ms, random)
+
+    def _is_there(self, disk: SimulatedDisk, expected: dict[bytes, bytes], clock: ManualClock) -> None:
+        """What was written and synced after the recovery outlives the next power cut."""
+        engine = self.scene.open(disk, clock, "after")
+        try:
+            assert dict(engine.scan()) == expected, "what was synced after the recovery is not there"
+        finally:
+            engine.close()
+
+    def _crash_again(self, disk: SimulatedDisk, expectation: Expectation, now_ms: int, random: Random) -> None:
+        """The power goes during the recovery, or when it has just ended."""
+        clone = after_crash(disk, random.choice(POWER_CUTS), random.randrange)
+        clock = ManualClock(now_ms)
+        engine = self.scene.open(clone, clock, ("second", random.random()))
+        try:
+            state = expectation.match(dict(engine.scan()), now_ms, power_cut=True)
+            check_whole(engine, state, now_ms)
+        finally:
+            engine.close()
+        assert_no_orphans(clone)
+        self.during_recovery += 1
+
+
+def check_whole(engine: Engine, state: State, now_ms: int) -> None:
+    """Scans, gets and the count agree with the state, and verify() finds nothing."""
+    expected = what_is_there(state, now_ms)
+    _equal("scan", list(engine.scan()), list(expected.items()))
+    _equal("reverse scan", list(engine.scan(reverse=True)), list(expected.items())[::-1])
+    _equal("scan of keys", list(engine.scan_keys()), list(expected))
+    for key in {*PROBES, *expected, *state}:
+        _equal(f"get({key!r})", engine.get(key), expected.get(key))
+    _equal("count", len(engine), len(expected))
+    _equal("verify", engine.verify(), [])
+
+
+def check_writable(engine: Engine, expected: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Every kind of write still works, and a flush of it; what is there then, all of it synced."""
+    engine.put(b"after", b"1", sync=True)
+    engine.delete_range(b"b", b"c")
+    engine.put_many([(b"bb", b"2"), (b"n", b"3")])
+    expected = {key: value for key, value in expected.items() if not b"b" <= key < b"c"}
+    expected |= {b"after": b"1", b"bb": b"2", b"n": b"3"}
+    _equal("scan after writes", dict(engine.scan()), expected)
+    engine.flush()
+    engine.put(b"behind", b"4", sync=True)
+    expected[b"behind"] = b"4"
+    _equal("scan after a flush", list(engine.scan()), sorted(expected.items()))
+    _equal("verify after a flush", engine.verify(), [])
+    return expected
+
+
+def assert_no_orphans(disk: SimulatedDisk) -> None:
+    """Every file is one that the manifest names, a live WAL segment, the manifest itself or the lock."""
+    found = manifest.read(disk, PATH)
+    assert found is not None, "there is no manifest"
+    tables = found.version.files()
+    for name in disk.names(PATH):
+        parsed = maybe_parse(name)
+        live = parsed is not None and parsed.role == "wal" and parsed.number >= found.wal_floor
+        assert name in (LOCK, MANIFEST) or name in tables or live, f"nobody names the file {name}"
+    missing = tables - set(disk.names(PATH))
+    assert not missing, f"the manifest names {missing}"
+
+
+def every_workload(alphabet: Sequence[Operation], length: int) -> Iterator[tuple[Operation, ...]]:
+    """All sequences of up to so many operations, short ones first."""
+    layer: list[tuple[Operation, ...]] = [()]
+    for _ in range(length + 1):
+        yield from layer
+        layer = [(*workload, operation) for workload in layer for operation in alphabet]
+
+
+def crash_every_workload(
+    judge: Judge, workloads: Iterable[Sequence[Operation]], say: Callable[[str], None] = lambda _: None
+) -> None:
+    """Each workload, crashed at every call of its last operation: what came before is a shorter workload's."""
+    for workload in workloads:
+        run = Run(judge.scene).run(workload)
+        for moment in run.moments:
+            if moment.operation == len(workload) - 1:
+                judge.judge(moment, f"{judge.scene} {described(workload)}")
+        say(f"{described(workload)}: {judge.states} states")
+
+
+def _equal(what: str, found: object, expected: object) -> None:
+    """As assert, which python -O would leave out, with both sides in the message."""
+    if found != expected:
+        raise AssertionError(f"{what}: {found!r}, expected {expected!r}")

@@ -1,0 +1,504 @@
+"""What workloads consist of: one small class for each call of the API that leaves something on the disk.
+
+A class says what its call means to the model, makes the call, and draws itself at random. A new feature of the engine
+joins every crash test by such a class and its place in RULES.
+"""
+
+from __future__ import annotations
+
+import errno
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar, Final
+
+from flin.engine.engine import Engine
+from flin.engine.key import prefix_stop
+from flin.errors import StorageError
+from flin.testing.disk import Fault
+from flin.testing.model import Delete as DeleteStep
+from flin.testing.model import DeleteRange as RangeStep
+from flin.testing.model import Put as PutStep
+from flin.testing.model import State, Step, view
+from flin.testing.personality import Personality
+from flin.testing.run import Operation, Run
+
+KEYS: Final = (b"a", b"b", b"c", b"ab", b"", b"\xff", b"\xff\x01x", b"{a}1", b"f050", b"f150")
+"""What random workloads write: few, so that they meet; the empty one, those beside the engine's own bytes, and two that
+Fill writes as well."""
+
+COUNTER: Final = b"n"
+"""The key of Incr alone, which always holds a number."""
+
+
+class Draw:
+    """Arguments by chance."""
+
+    def __init__(self, random: Random, without: tuple[type[Rule], ...] = ()) -> None:
+        self.random = random
+        self._rules = [rule for rule in RULES if rule not in without]
+
+    def key(self) -> bytes:
+        return self.random.choice(KEYS)
+
+    def keys(self, most: int) -> tuple[bytes, ...]:
+        return tuple(self.random.sample(KEYS, self.random.randrange(most + 1)))
+
+    def bounds(self) -> tuple[bytes, bytes]:
+        first, last = sorted(self.random.sample(KEYS, 2))
+        return first, last
+
+    def value(self) -> bytes:
+        return b"%02d" % self.random.randrange(100) * self.random.choice((0, 1, 5, 300))
+
+    def ttl(self) -> float | None:
+        return self.random.choice((None, None, None, 0.5, 5.0))
+
+    def sync(self) -> bool | None:
+        return self.random.choice((None, None, None, True, False))
+
+    def operation(self) -> Operation:
+        """Any, by weight."""
+        rule = self.random.choices(self._rules, [rule.weight for rule in self._rules])[0]
+        return rule.drawn(self)
+
+    def workload(self, length: int) -> list[Operation]:
+        return [self.operation() for _ in range(length)]
+
+
+class Rule(Operation):
+    """An operation that random workloads choose."""
+
+    weight: ClassVar[int] = 2
+
+    @classmethod
+    @abstractmethod
+    def drawn(cls, draw: Draw) -> Rule: ...
+
+
+class Write(Rule):
+    """One commit."""
+
+    @abstractmethod
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        """What it does to the state."""
+
+    @abstractmethod
+    def call(self, engine: Engine) -> object: ...
+
+    def answer(self, state: State, now_ms: int) -> object:
+        """What the call returns, from what was there before."""
+        return None
+
+    def do(self, run: Run) -> None:
+        state, now_ms = run.model.state, run.clock.now_ms
+        sync = getattr(self, "sync", None)
+        run.commit(self.steps(state, now_ms), self.call, self.answer(state, now_ms), sync=sync)
+
+
+def _expiry(ttl: float | None, now_ms: int) -> int:
+    return 0 if ttl is None else now_ms + round(ttl * 1000)
+
+
+# One key.
+
+
+@dataclass(frozen=True)
+class Put(Write):
+    key: bytes
+    value: bytes
+    ttl: float | None = None
+    sync: bool | None = None
+    weight: ClassVar[int] = 6
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        return [PutStep(self.key, self.value, _expiry(self.ttl, now_ms))]
+
+    def call(self, engine: Engine) -> None:
+        engine.put(self.key, self.value, ttl=self.ttl, sync=self.sync)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Put:
+        return cls(draw.key(), draw.value(), draw.ttl(), draw.sync())
+
+
+@dataclass(frozen=True)
+class Delete(Write):
+    key: bytes
+    sync: bool | None = None
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        return [DeleteStep(self.key)]
+
+    def call(self, engine: Engine) -> None:
+        engine.delete(self.key, sync=self.sync)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Delete:
+        return cls(draw.key(), draw.sync())
+
+
+@dataclass(frozen=True)
+class Incr(Write):
+    delta: int
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        expires_at_ms = state[COUNTER][1] if COUNTER in view(state, now_ms) else 0
+        return [PutStep(COUNTER, b"%d" % self._sum(state, now_ms), expires_at_ms)]
+
+    def answer(self, state: State, now_ms: int) -> object:
+        return self._sum(state, now_ms)
+
+    def call(self, engine: Engine) -> object:
+        return engine.incr(COUNTER, self.delta)
+
+    def _sum(self, state: State, now_ms: int) -> int:
+        return int(view(state, now_ms).get(COUNTER, b"0")) + self.delta
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Incr:
+        return cls(draw.random.randrange(-9, 99))
+
+
+@dataclass(frozen=True)
+class CompareAndSet(Write):
+    """With None for `expected` it is put_if_absent, with None for `new` a delete on condition."""
+
+    key: bytes
+    expected: bytes | None
+    new: bytes | None
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        if not self.answer(state, now_ms):
+            return []
+        return [DeleteStep(self.key) if self.new is None else PutStep(self.key, self.new)]
+
+    def answer(self, state: State, now_ms: int) -> object:
+        return view(state, now_ms).get(self.key) == self.expected
+
+    def call(self, engine: Engine) -> object:
+        return engine.compare_and_set(self.key, self.expected, self.new)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> CompareAndSet:
+        return cls(draw.key(), draw.random.choice((None, b"", b"swapped")), draw.random.choice((None, b"swapped")))
+
+
+@dataclass(frozen=True)
+class Expire(Write):
+    """None takes the expiry away (persist)."""
+
+    key: bytes
+    ttl: float | None
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        if not self.answer(state, now_ms):
+            return []
+        return [PutStep(self.key, state[self.key][0], _expiry(self.ttl, now_ms))]
+
+    def answer(self, state: State, now_ms: int) -> object:
+        is_there = self.key in view(state, now_ms)
+        return is_there and (self.ttl is not None or bool(state[self.key][1]))
+
+    def call(self, engine: Engine) -> object:
+        return engine.persist(self.key) if self.ttl is None else engine.expire(self.key, self.ttl)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Expire:
+        return cls(draw.random.choice((*KEYS, COUNTER)), draw.ttl())
+
+
+@dataclass(frozen=True)
+class Pop(Write):
+    key: bytes
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        return [DeleteStep(self.key)] if self.key in view(state, now_ms) else []
+
+    def answer(self, state: State, now_ms: int) -> object:
+        return view(state, now_ms).get(self.key)
+
+    def call(self, engine: Engine) -> object:
+        return engine.pop(self.key, None)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Pop:
+        return cls(draw.key())
+
+
+# Many keys.
+
+
+@dataclass(frozen=True)
+class PutMany(Write):
+    pairs: tuple[tuple[bytes, bytes], ...]
+    ttl: float | None = None
+    sync: bool | None = None
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        return [PutStep(key, value, _expiry(self.ttl, now_ms)) for key, value in self.pairs]
+
+    def call(self, engine: Engine) -> None:
+        engine.put_many(self.pairs, ttl=self.ttl, sync=self.sync)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> PutMany:
+        return cls(tuple((key, draw.value()) for key in draw.keys(4)), draw.ttl(), draw.sync())
+
+
+@dataclass(frozen=True)
+class DeleteMany(Write):
+    keys: tuple[bytes, ...]
+    sync: bool | None = None
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        return [DeleteStep(key) for key in self.keys]
+
+    def call(self, engine: Engine) -> None:
+        engine.delete_many(self.keys, sync=self.sync)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> DeleteMany:
+        return cls(draw.keys(3), draw.sync())
+
+
+@dataclass(frozen=True)
+class DeleteRange(Write):
+    start: bytes
+    stop: bytes
+    sync: bool | None = None
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        return [RangeStep(self.start, self.stop)]
+
+    def call(self, engine: Engine) -> None:
+        engine.delete_range(self.start, self.stop, sync=self.sync)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> DeleteRange:
+        return cls(*draw.bounds(), draw.sync())
+
+
+@dataclass(frozen=True)
+class DeletePrefix(Write):
+    prefix: bytes
+    sync: bool | None = None
+    weight: ClassVar[int] = 1
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        return [RangeStep(self.prefix, prefix_stop(self.prefix))]
+
+    def call(self, engine: Engine) -> None:
+        engine.delete_prefix(self.prefix, sync=self.sync)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> DeletePrefix:
+        return cls(draw.key()[:1], draw.sync())
+
+
+@dataclass(frozen=True)
+class Clear(Write):
+    weight: ClassVar[int] = 1
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        return [RangeStep(b"", None)]
+
+    def call(self, engine: Engine) -> None:
+        engine.clear()
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Clear:
+        return cls()
+
+
+@dataclass(frozen=True)
+class Batch(Write):
+    """Of puts and deletes, of one key or of a range; whole or not at all."""
+
+    parts: tuple[Put | Delete | DeleteRange, ...]
+    sync: bool | None = None
+    weight: ClassVar[int] = 4
+
+    def steps(self, state: State, now_ms: int) -> Sequence[Step]:
+        return [step for part in self.parts for step in part.steps(state, now_ms)]
+
+    def call(self, engine: Engine) -> object:
+        with engine.write_batch(sync=self.sync) as batch:
+            for part in self.parts:
+                if isinstance(part, Put):
+                    batch.put(part.key, part.value, ttl=part.ttl)
+                elif isinstance(part, Delete):
+                    batch.delete(part.key)
+                else:
+                    batch.delete_range(part.start, part.stop)
+        return None
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Batch:
+        kinds: tuple[type[Put | Delete | DeleteRange], ...] = (Put, Put, Delete, DeleteRange)
+        count = draw.random.randrange(5)
+        return cls(tuple(draw.random.choice(kinds).drawn(draw) for _ in range(count)), draw.sync())
+
+
+@dataclass(frozen=True)
+class Fill(Rule):
+    """So many puts of some 300 bytes each, every one a commit: some four hundred seal the smallest generation."""
+
+    first: int
+    count: int
+
+    def do(self, run: Run) -> None:
+        for number in range(self.first, self.first + self.count):
+            Put(b"f%03d" % (number * 37 % 200), b"%d " % number * 60).do(run)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Fill:
+        return cls(draw.random.randrange(1000), draw.random.choice((3, 30, 200)))
+
+
+# What moves data, or time.
+
+
+@dataclass(frozen=True)
+class Maintenance(Rule):
+    """flush, compact or sync: everything before it is durable when it returns."""
+
+    name: str
+    weight: ClassVar[int] = 5
+
+    def do(self, run: Run) -> None:
+        getattr(run.engine, self.name)()
+        run.model.promise()
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Maintenance:
+        return cls(draw.random.choice(("flush", "flush", "compact", "sync")))
+
+
+@dataclass(frozen=True)
+class Reopen(Rule):
+    def do(self, run: Run) -> None:
+        run.reopen()
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Reopen:
+        return cls()
+
+
+@dataclass(frozen=True)
+class Advance(Rule):
+    """Time passes."""
+
+    seconds: float
+
+    def do(self, run: Run) -> None:
+        run.clock.advance(self.seconds)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Advance:
+        return cls(1.0)
+
+
+@dataclass(frozen=True)
+class Sweep(Rule):
+    """What has expired is deleted, which the model does not see."""
+
+    weight: ClassVar[int] = 1
+
+    def do(self, run: Run) -> None:
+        assert len(run.engine) == len(run.view()), "the count is wrong"
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Sweep:
+        return cls()
+
+
+@dataclass(frozen=True)
+class Read(Rule):
+    """Everything, twice: what is read again goes into caches, where it must not outlive the next write."""
+
+    def do(self, run: Run) -> None:
+        expected = run.view()
+        for _ in range(2):
+            for key in {*KEYS, *expected}:
+                assert run.engine.get(key) == expected.get(key), f"get({key!r}) is wrong"
+            assert dict(run.engine.scan()) == expected, "a scan is wrong"
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Read:
+        return cls()
+
+
+@dataclass(frozen=True)
+class TakeSnapshot(Rule):
+    """At most three are open: the oldest one goes, after it was read again."""
+
+    def do(self, run: Run) -> None:
+        run.take_snapshot()
+        run.release_snapshots(max(0, len(run.snapshots) - 3))
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> TakeSnapshot:
+        return cls()
+
+
+@dataclass(frozen=True)
+class ReleaseSnapshot(Rule):
+    weight: ClassVar[int] = 1
+
+    def do(self, run: Run) -> None:
+        run.release_snapshots(1)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> ReleaseSnapshot:
+        return cls()
+
+
+# What goes wrong.
+
+
+@dataclass(frozen=True)
+class Refused(Rule):
+    """The disk takes ten bytes of a write and refuses the rest; it is well again behind it.
+
+    A commit of a kilobyte is too large for a copy into a window, which cannot fail."""
+
+    operation: Write
+
+    def do(self, run: Run) -> None:
+        fault = Fault(0, errno.ENOSPC, frozenset({"append"}), taken=10)
+        run.disk.faults.append(fault)
+        try:
+            self.operation.do(run)
+        except StorageError:
+            assert fault.fired, "refused without a reason"
+        finally:
+            run.disk.faults.clear()
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Refused:
+        return cls(Put(draw.key(), b"no" * 500))
+
+
+@dataclass(frozen=True)
+class Crash(Rule):
+    """In the middle of a workload, which goes on with what is left."""
+
+    personality: Personality
+    seed: int
+
+    def do(self, run: Run) -> None:
+        run.crash(self.personality, self.seed)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Crash:
+        return cls(draw.random.choice(tuple(Personality)), draw.random.randrange(1 << 16))
+
+
+RULES: Final[tuple[type[Rule], ...]] = (
+    *(Put, Delete, Incr, CompareAndSet, Expire, Pop),
+    *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Fill),
+    *(Maintenance, Reopen, Advance, Sweep, Read, TakeSnapshot, ReleaseSnapshot),
+    *(Refused, Crash),
+)

@@ -1,0 +1,221 @@
+"""A workload on an engine, its model beside it; every moment at which it could crash is remembered.
+
+A workload is a list of operations (operation.py). Their repr is what replays them: a failing case prints it.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, TypeAlias
+
+import flin.engine
+from flin.engine.engine import Engine
+from flin.engine.snapshot import Snapshot
+from flin.testing.clock import ManualClock
+from flin.testing.disk import SimulatedDisk
+from flin.testing.model import Expectation, Model, State, Step, view
+from flin.testing.personality import Personality, after_crash, killed
+
+PATH: Final = "/data/db"
+
+UNCHECKED: Final = object()
+"""For an answer about which the model says nothing."""
+
+
+class Operation(ABC):
+    """What a program does, once. operation.py has one class for each."""
+
+    @abstractmethod
+    def do(self, run: Run) -> None: ...
+
+
+Workload: TypeAlias = Sequence[Operation]
+
+
+def described(workload: Workload) -> str:
+    """As Python, long values of one repeated piece as a product."""
+    return re.sub(r"b'(\w{1,3}?)\1{9,}'", _as_product, repr(list(workload)))
+
+
+def _as_product(found: re.Match[str]) -> str:
+    return f"b'{found[1]}' * {(len(found[0]) - 3) // len(found[1])}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """How the engine of a workload is opened."""
+
+    sync: str = "always"
+    shards: int = 1
+    memory_limit: int = 1 << 20  # the least there is: generations fill soon
+    runner: str = "inline"
+    window_bytes: int = 512
+    """Of a WAL segment that is mapped at once: a sector, so that short workloads fill several. 0: none is mapped."""
+
+    def open(self, disk: SimulatedDisk, clock: ManualClock, seed: object) -> Engine:
+        # A seed of its own for every opening: two engines that draw equal salts would prove nothing.
+        return flin.engine.open(
+            PATH,
+            fs=disk,
+            clock_ms=clock,
+            random_bytes=Random(repr(seed)).randbytes,
+            runner=self.runner,
+            sync=self.sync,
+            shards=self.shards,
+            memory_limit=self.memory_limit,
+        )
+
+
+@dataclass(slots=True)
+class Moment:
+    """The disk just after a call, with what it held pending, and what may be found if the power goes now."""
+
+    disk: SimulatedDisk
+    expectation: Expectation
+    operation: int  # index of the operation that was under way, -1 while the engine opened first
+    call: str
+    now_ms: int
+
+
+@dataclass(slots=True)
+class Run:
+    """One engine that follows a workload beside its model."""
+
+    scene: Scene = field(default_factory=Scene)
+    disk: SimulatedDisk = field(default_factory=SimulatedDisk)
+    record: bool = True
+    every: int = 1
+    """Of so many appends, copies and syncs of files one is remembered; every other change of the disk is."""
+    clock: ManualClock = field(default_factory=ManualClock)
+    model: Model = field(default_factory=Model)
+    moments: list[Moment] = field(default_factory=list)
+    operation: int = -1
+    snapshots: list[tuple[Snapshot, dict[bytes, bytes]]] = field(default_factory=list)
+    """Open ones, oldest first, with what each must show."""
+    opened: int = 0
+    """How often; identity and salts come of it."""
+    _engine: Engine | None = None
+    _frequent: int = 0
+
+    def __post_init__(self) -> None:
+        self.disk.window_bytes = self.scene.window_bytes
+
+    @property
+    def engine(self) -> Engine:
+        assert self._engine is not None, "the run has no engine open"
+        return self._engine
+
+    @property
+    def is_open(self) -> bool:
+        return self._engine is not None and not self._engine.closed
+
+    def run(self, workload: Workload) -> Run:
+        """Open, do everything, let go. AssertionError if an answer is not the model's."""
+        self.watch(self.record)
+        try:
+            self.open()
+            for self.operation, operation in enumerate(workload):
+                operation.do(self)
+            self.release_snapshots()
+        finally:
+            self.watch(False)
+            self.abandon()
+        return self
+
+    def open(self) -> None:
+        self.opened += 1
+        self._engine = self.scene.open(self.disk, self.clock, ("run", self.opened))
+
+    def abandon(self) -> None:
+        """Let go of the engine without a clean end on the disk that counts: the moments are copies."""
+        engine, self._engine = self._engine, None
+        self.snapshots.clear()
+        if engine is not None:
+            self.disk.faults.clear()
+            engine.close()
+
+    # For operations.
+
+    def commit(
+        self,
+        steps: Sequence[Step],
+        call: Callable[[Engine], object],
+        answer: object = UNCHECKED,
+        *,
+        sync: bool | None = None,
+    ) -> None:
+        """One commit: `steps` say what it means (none: no commit), `call` makes it and must return `answer`."""
+        if steps:
+            self.model.begin(steps)
+        given = call(self.engine)
+        if steps:
+            self.model.answer()
+            if sync or (sync is None and self.scene.sync == "always"):
+                self.model.promise()
+        assert answer is UNCHECKED or given == answer, f"answered {given!r}, the model says {answer!r}"
+
+    def view(self) -> dict[bytes, bytes]:
+        """What a reader must see now."""
+        return view(self.model.state, self.clock.now_ms)
+
+    def reopen(self) -> None:
+        """Close in order, and open again."""
+        self.release_snapshots()
+        self.engine.close()
+        self.model.promise()
+        self.open()
+
+    def crash(self, personality: Personality, seed: int) -> None:
+        """Crash in earnest, and go on with what is left."""
+        watched = self.disk.on_change is not None
+        self.watch(False)
+        clone = after_crash(self.disk, personality, Random(seed).randrange)
+        expectation = self.model.expectation()
+        self.abandon()
+        self.disk = clone
+        self.open()
+        power_cut = personality is not Personality.KILLED
+        state = expectation.match(dict(self.engine.scan()), self.clock.now_ms, power_cut=power_cut)
+        self.model = Model(state)  # recovery has made durable what it accepted
+        self.watch(watched)
+
+    def take_snapshot(self) -> None:
+        self.snapshots.append((self.engine.snapshot(), self.view()))
+
+    def release_snapshots(self, most: int | None = None) -> None:
+        """Read the oldest ones again and close them."""
+        for snapshot, expected in self.snapshots[:most]:
+            check_snapshot(snapshot, expected)
+            snapshot.close()
+        del self.snapshots[:most]
+
+    # Moments.
+
+    def watch(self, wanted: bool = True) -> None:
+        """Remember moments from here on, or no longer."""
+        self.disk.on_change = self._remember if wanted else None
+
+    def _remember(self, call: str) -> None:
+        if call in ("append", "copy", "sync"):
+            self._frequent += 1
+            if self._frequent % self.every:
+                return
+        moment = Moment(killed(self.disk), self.model.expectation(), self.operation, call, self.clock.now_ms)
+        self.moments.append(moment)
+
+
+def check_snapshot(snapshot: Snapshot, expected: dict[bytes, bytes]) -> None:
+    """It still shows what was there when it was taken."""
+    assert dict(snapshot.scan()) == expected, "a snapshot changed"
+    assert list(snapshot.scan_keys(reverse=True)) == sorted(expected, reverse=True)
+    for key, value in expected.items():
+        assert snapshot.get(key) == value, f"a snapshot's get({key!r})"
+
+
+def what_is_there(state: State, now_ms: int) -> dict[bytes, bytes]:
+    """Sorted, as scans give it."""
+    return dict(sorted(view(state, now_ms).items()))

@@ -1,0 +1,55 @@
+"""Workloads that failed once, as the long run printed them: what they found stays found.
+
+A new one is what `python -m flin.testing.crash` prints as "shortened", with a line that says what was wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from flin.testing.operation import Fill, Incr, Put, PutMany, Read, Refused, Reopen, Sweep
+from flin.testing.run import Scene, Workload
+
+
+@dataclass(frozen=True)
+class Past:
+    name: str
+    """What was wrong, and where."""
+    scene: Scene
+    workload: Workload
+    fault: str = ""
+    """Of faulty.KINDS, if the n-th call must fail; every n is tried."""
+
+
+CORPUS: Final = (
+    Past(
+        "oracle: a commit of nothing was counted as answered behind a commit whose sync had failed",
+        Scene("always"),
+        [Fill(447, 30), PutMany((), ttl=0.5)],
+        fault="io sticky",
+    ),
+    Past(
+        "oracle: a commit whose sync failed is refused, and may be seen all the same",
+        Scene("never", shards=16, window_bytes=4096),
+        [PutMany(((b"a", b"59"),), sync=True), Put(b"ab", b"37", sync=True), Fill(394, 200), Read()],
+        fault="io sticky",
+    ),
+    Past(
+        "WAL: what a refused commit left in its segment must not count once others follow",
+        Scene("interval"),
+        [Put(b"a", b"1"), Refused(Put(b"b", b"2" * 600)), Put(b"c", b"3"), Refused(Put(b"b", b"4" * 600)), Incr(1)],
+    ),
+    Past(
+        "recovery: a segment whose sync failed was trusted after a reopen, and is copied now",
+        Scene("never"),
+        [Put(b"a", b"1", sync=True), Put(b"b", b"2"), Reopen(), Put(b"a", b"3", sync=True)],
+        fault="sync",
+    ),
+    Past(
+        "sweep: keys that had expired were forgotten when their tombstones were refused",
+        Scene("always"),
+        [Put(b"a", b"1", ttl=0.001), Put(b"b", b"2", ttl=0.001), Sweep(), Put(b"c", b"3")],
+        fault="full",
+    ),
+)

@@ -1,0 +1,22 @@
+"""The corpus of past failures: each is crashed at every moment, or has every call fail, and nothing is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from flin.testing.faulty import KINDS, every_failure, judge_failed
+from flin.testing.judge import Judge
+from flin.testing.run import Run
+from tests.engine.crash_corpus import CORPUS, Past
+
+
+@pytest.mark.parametrize("past", CORPUS, ids=lambda past: past.name)
+def test_past_failure(past: Past) -> None:
+    judge = Judge(past.scene, limit=3)
+    if past.fault:
+        for run in every_failure(past.scene, past.workload, KINDS[past.fault]):
+            judge_failed(run, judge, past.name)
+    else:
+        for moment in Run(past.scene).run(past.workload).moments:
+            judge.judge(moment, past.name)
+    assert judge.states > 10

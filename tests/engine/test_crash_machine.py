@@ -1,0 +1,93 @@
+"""The whole API as a state machine of hypothesis: any operation after any other, crashes in earnest among them.
+
+After every step the engine shows what the model shows; after some, all moments of the step are crashed and judged.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from flin.testing.judge import Judge
+from flin.testing.operation import RULES, Draw, Rule
+from flin.testing.run import Run, Scene
+
+scenes = st.builds(
+    Scene,
+    sync=st.sampled_from(["always", "interval", "never"]),
+    shards=st.sampled_from([1, 4]),
+    window_bytes=st.sampled_from([0, 512, 4096]),
+)
+
+
+class CrashMachine(RuleBasedStateMachine):
+    @initialize(scene=scenes)
+    def begin(self, scene: Scene) -> None:
+        self.run = Run(scene, every=7)
+        self.judge = Judge(scene, limit=2)
+        self.run.watch()
+        self.run.open()
+
+    def follow(self, operation: Rule) -> None:
+        self.run.operation += 1
+        self.run.moments.clear()
+        operation.do(self.run)
+
+    @precondition(lambda self: len(self.run.moments) < 50)
+    @rule()
+    def crash_the_last_operation(self) -> None:
+        for moment in self.run.moments:
+            self.judge.judge(moment, str(self.run.scene))
+        self.run.moments.clear()
+
+    @invariant()
+    def it_shows_what_the_model_shows(self) -> None:
+        if hasattr(self, "run"):
+            assert dict(self.run.engine.scan()) == self.run.view()
+
+    def teardown(self) -> None:
+        if hasattr(self, "run"):
+            self.run.release_snapshots()
+            self.run.abandon()
+
+
+def _rule_of(kind: type[Rule]) -> Any:
+    def follow(self: CrashMachine, random: Random) -> None:
+        self.follow(kind.drawn(Draw(random)))
+
+    follow.__name__ = kind.__name__.lower()
+    return rule(random=st.randoms(use_true_random=False))(follow)
+
+
+for _kind in RULES:
+    setattr(CrashMachine, _kind.__name__.lower(), _rule_of(_kind))
+
+
+def _run(examples: int, steps: int) -> None:
+    found = settings(max_examples=examples, stateful_step_count=steps, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(CrashMachine, settings=found)
+
+
+def test_few_steps() -> None:
+    _run(20, 20)
+
+
+@pytest.mark.slow
+def test_many_steps() -> None:
+    _run(150, 60)
+
+
+def test_every_rule_is_in_the_machine() -> None:
+    assert {kind.__name__.lower() for kind in RULES} <= {each.function.__name__ for each in CrashMachine().rules}

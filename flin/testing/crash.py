@@ -97,9 +97,9 @@ def _crash(case: Case, tally: Tally) -> None:
     random = Random(~case.seed)
     run = Run(case.scene, every=case.every).run(case.workload)
     judge = Judge(case.scene, case.limit, second_every=SECOND_EVERY, seen=_SEEN)
+    tally.states = judge.found
     for moment in random.sample(run.moments, min(len(run.moments), MOMENTS)):
         judge.judge(moment, f"{case.scene} {described(case.workload)}")
-    tally.states = judge.found
     tally.recoveries = judge.during_recovery
 
 
@@ -108,13 +108,13 @@ def _fail(case: Case, tally: Tally) -> None:
     name = random.choice(list(KINDS))
     workload = [operation for operation in case.workload if not isinstance(operation, (Crash, Refused))]
     judge = Judge(case.scene, limit=1, second_crashes=0, second_every=SECOND_EVERY, seen=_SEEN)
+    tally.states = judge.found
     step = random.choice((1, 3, 11))
     for n, run in enumerate(every_failure(case.scene, workload, KINDS[name], random.randrange(step), step)):
         if n == FAULT_RUNS:
             break
         judge_failed(run, judge, f"{name}: {case.scene} {described(workload)}")
         tally.faults += 1
-    tally.states = judge.found
 
 
 # A violation, shortened.

@@ -378,12 +378,16 @@ class Maintenance(Rule):
 
 @dataclass(frozen=True)
 class Reopen(Rule):
+    """Without a flush the WAL ends with an end frame, and the next open replays it."""
+
+    flush: bool = True
+
     def do(self, run: Run) -> None:
-        run.reopen()
+        run.reopen(flush=self.flush)
 
     @classmethod
     def drawn(cls, draw: Draw) -> Reopen:
-        return cls()
+        return cls(draw.random.choice((True, False)))
 
 
 @dataclass(frozen=True)

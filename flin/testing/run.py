@@ -162,10 +162,10 @@ class Run:
         """What a reader must see now."""
         return view(self.model.state, self.clock.now_ms)
 
-    def reopen(self) -> None:
+    def reopen(self, *, flush: bool = True) -> None:
         """Close in order, and open again."""
         self.release_snapshots()
-        self.engine.close()
+        self.engine.close(flush=flush)
         self.model.promise()
         self.open()
 

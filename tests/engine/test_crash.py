@@ -43,6 +43,7 @@ ALPHABET: list[Operation] = [
     Maintenance("flush"),
     Maintenance("compact"),
     Reopen(),
+    Reopen(flush=False),
 ]
 
 

@@ -1,0 +1,131 @@
+"""The manifest, and the files that it names."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from flin.engine import manifest, opening, store
+from flin.engine.file_name import MANIFEST
+from flin.engine.fs import append_all, join
+from flin.engine.manifest import ManifestWriter
+from flin.engine.store import Store
+from flin.engine.tables import OpenTables
+from tests.engine.hunts import failing_calls, short_workloads, turned_bits
+from tests.engine.mutants.mutant import Patch, caught_by
+
+
+@caught_by(short_workloads)
+def manifest_written_in_place(patch: Patch) -> None:
+    """there is a whole manifest at every moment"""
+
+    def write(self: Any, manifest: Any) -> None:
+        path = join(self.directory, MANIFEST)
+        self._remove_leftover(path)
+        file = self.fs.create(path)
+        append_all(file, self._encode(manifest))
+        file.sync()
+        self.fs.sync_directory(self.directory)
+
+    patch.setattr(ManifestWriter, "write", write)
+
+
+@caught_by(failing_calls)
+def uncertain_manifest_is_passed_over(patch: Patch) -> None:
+    """while nobody knows which manifest is on the disk, no file of either goes"""
+
+    def write(self: Any, manifest: Any) -> None:
+        try:
+            original(self, manifest)
+        finally:
+            self.uncertain = False
+
+    original = ManifestWriter.write
+    patch.setattr(ManifestWriter, "write", write)
+
+
+@caught_by(turned_bits)
+def manifest_checksum_not_compared(patch: Patch) -> None:
+    """a damaged manifest is detected"""
+    patch.setattr(manifest, "crc32", lambda *_: 7)
+
+
+@caught_by(short_workloads)
+def wal_removed_before_the_manifest(patch: Patch) -> None:
+    """a segment goes only when the manifest no longer needs it"""
+
+    def install(self: Any, generation: Any, *rest: Any) -> None:
+        store.remove_segments(self.options.fs, self.directory, generation.next_segment)
+        original(self, generation, *rest)
+
+    original = Store.install_flush
+    patch.setattr(Store, "install_flush", install)
+
+
+@caught_by(failing_calls)
+def inputs_removed_before_the_manifest(patch: Patch) -> None:
+    """a table goes only when no manifest names it"""
+
+    def runs_of(self: Any, version: Any) -> Any:
+        before = self._wanted
+        runs = original(self, version)
+        for name in before - self._wanted:
+            with suppress(OSError):
+                self._fs.remove(join(self._directory, name))
+        return runs
+
+    original = OpenTables.runs_of
+    patch.setattr(OpenTables, "runs_of", runs_of)
+
+
+@caught_by(short_workloads)
+def floor_raised_too_far(patch: Patch) -> None:
+    """the manifest's floor is the first segment that is not in tables"""
+
+    def edit(self: Any, manifest: Any, *rest: Any) -> None:
+        original(self, replace(manifest, wal_floor=manifest.wal_floor + 1), *rest)
+
+    original = Store._edit
+    patch.setattr(Store, "_edit", edit)
+
+
+@caught_by(short_workloads)
+def position_not_moved_by_a_flush(patch: Patch) -> None:
+    """the manifest says at which position the WAL goes on"""
+
+    def edit(self: Any, manifest: Any, *rest: Any) -> None:
+        original(self, replace(manifest, wal_position=self._manifest.wal_position), *rest)
+
+    original = Store._edit
+    patch.setattr(Store, "_edit", edit)
+
+
+@caught_by(short_workloads)
+def counts_not_in_the_manifest(patch: Patch) -> None:
+    """the number of keys outlives a crash"""
+
+    def encode(manifest: Any, tables: Any = None) -> bytes:
+        return original(replace(manifest, version=replace(manifest.version, counts={})), tables)
+
+    original = manifest.encode
+    patch.setattr(manifest, "encode", encode)
+
+
+@caught_by(short_workloads)
+def job_numbers_used_twice(patch: Patch) -> None:
+    """no two jobs write under one name"""
+    patch.setattr(Store, "next_job", lambda self: self._next_job)
+
+
+@caught_by(short_workloads)
+def orphans_stay(patch: Patch) -> None:
+    """what nobody names is removed at open"""
+    patch.setattr(opening, "_remove_unnamed", lambda *_: None)
+
+
+@caught_by(short_workloads)
+def named_files_are_removed(patch: Patch) -> None:
+    """what the manifest or recovery names stays"""
+    original = opening._remove_unnamed
+    patch.setattr(opening, "_remove_unnamed", lambda fs, path, named: original(fs, path, sorted(named)[:-1]))

@@ -1,0 +1,150 @@
+"""Flushes and merges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from flin.engine import compaction, compactor, count, job, merge, store
+from flin.engine.entry import DELETED
+from flin.engine.store import Store
+from tests.engine.hunts import layered_workloads, random_workloads, running_workloads, short_workloads
+from tests.engine.mutants.mutant import Patch, caught_by
+
+
+@caught_by(short_workloads)
+def seal_forgets_recovered_segments(patch: Patch) -> None:
+    """a flush takes everything that the floor passes"""
+
+    def seal(self: Any) -> bool:
+        self._recovered_segments = ()
+        return original(self)
+
+    original = Store._seal
+    patch.setattr(Store, "_seal", seal)
+
+
+@caught_by(random_workloads)
+def flush_misses_its_last_segment(patch: Patch) -> None:
+    """a flush takes all of its generation's segments"""
+    _change_segments(patch, lambda segments: segments[:-1] or segments)
+
+
+@caught_by(random_workloads)
+def segments_flushed_in_the_wrong_order(patch: Patch) -> None:
+    """of two commits the later one counts, in tables too"""
+    _change_segments(patch, lambda segments: segments[::-1])
+
+
+def _change_segments(patch: Patch, change: Callable[[Any], Any]) -> None:
+    def flush_job(directory: str, number: int, epoch: int, shards: int, segments: Any, *rest: Any) -> Any:
+        return job.FlushJob(directory, number, epoch, shards, change(segments), *rest)
+
+    patch.setattr(compactor, "FlushJob", flush_job)
+
+
+@caught_by(short_workloads)
+def flush_leaves_keys_out(patch: Patch) -> None:
+    """a flush writes every key of its generation"""
+    original = job._split
+    patch.setattr(job, "_split", lambda part, shards: [keys[:1] for keys in original(part, shards)])
+
+
+@caught_by(running_workloads)
+def flush_goes_below_older_runs(patch: Patch) -> None:
+    """newer runs hide older ones"""
+
+    def with_flush(version: Any, tables: Any, counts: Any) -> Any:
+        flushed = original(version, tables, counts)
+        shards = [runs[1:] + runs[:1] if tables.get(shard) else runs for shard, runs in enumerate(flushed.shards)]
+        return replace(flushed, shards=tuple(shards))
+
+    original = store.with_flush
+    patch.setattr(store, "with_flush", with_flush)
+
+
+@caught_by(running_workloads)
+def tombstone_dropped_by_a_flush(patch: Patch) -> None:
+    """a tombstone stays while it hides something older"""
+
+    def drop(entries: Any, keys: list[bytes], *_: Any) -> list[bytes]:
+        return [key for key in keys if entries[key] is not DELETED]
+
+    patch.setattr(job, "_without_needless", drop)
+
+
+@caught_by(layered_workloads)
+def tombstone_dropped_by_a_partial_merge(patch: Patch) -> None:
+    """only a merge with nothing below it drops tombstones"""
+    original = compaction._plan
+    patch.setattr(compaction, "_plan", lambda *rest, **named: replace(original(*rest, **named), bottom=True))
+
+
+@caught_by(running_workloads)
+def range_delete_dropped_by_a_flush(patch: Patch) -> None:
+    """a range delete stays while it hides something older"""
+
+    def settling(*arguments: Any) -> Any:
+        settlement = yield from original(*arguments)
+        return replace(settlement, ranges=())
+
+    original = count.settling
+    patch.setattr(job, "settling", settling)
+
+
+@caught_by(layered_workloads)
+def range_delete_dropped_by_a_partial_merge(patch: Patch) -> None:
+    """the same of a merge"""
+    original = job.RunWriter
+
+    def run_writer(outputs: Any, options: Any, sequences: Any, _: Any, **rest: Any) -> Any:
+        return original(outputs, options, sequences, (), **rest)
+
+    patch.setattr(job, "RunWriter", run_writer)
+
+
+@caught_by(running_workloads)
+def expired_entry_dropped_by_a_flush(patch: Patch) -> None:
+    """an expired entry hides what is older until its sweep"""
+
+    now_ms = 0
+
+    def flush(fs: Any, job: Any, *rest: Any) -> Any:
+        nonlocal now_ms
+        now_ms = job.now_ms
+        return original(fs, job, *rest)
+
+    def drop(entries: Any, keys: list[bytes], *rest: Any) -> list[bytes]:
+        kept = without_needless(entries, keys, *rest)
+        return [key for key in kept if type(entries[key]) is not tuple or not 0 < entries[key][1] <= now_ms]
+
+    original, without_needless = job._flush, job._without_needless
+    patch.setattr(job, "_flush", flush)
+    patch.setattr(job, "_without_needless", drop)
+
+
+@caught_by(running_workloads)
+def expiry_lost_by_a_flush(patch: Patch) -> None:
+    """what expired does not come back"""
+
+    def settled(page: Any, *rest: Any, **named: Any) -> Any:
+        keys, entries = page
+        plain = [entry[0] if type(entry) is tuple else entry for entry in entries]
+        return original((keys, plain), *rest, **named)
+
+    original = job._settled
+    patch.setattr(job, "_settled", settled)
+
+
+@caught_by(running_workloads)
+def older_entry_wins_a_merge(patch: Patch) -> None:
+    """of several entries of a key the newest counts"""
+    original = merge._join
+    patch.setattr(merge, "_join", lambda slices: original(slices[::-1]))
+
+
+@caught_by(short_workloads)
+def counts_not_settled_by_a_flush(patch: Patch) -> None:
+    """the number of keys is exact"""
+    patch.setattr(job, "add_counts", lambda left, _: left)

@@ -1,0 +1,93 @@
+"""Reads of tables and of memory, and what must be the same for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from flin.engine import filter, generation, memtable, range_block, store, stored_block
+from flin.engine.entry import DELETED
+from flin.engine.generation import empty_parts
+from flin.engine.memtable import Part
+from flin.engine.store import Store
+from flin.engine.value_cache import ValueCache
+from tests.engine.hunts import layered_workloads, running_workloads, turned_bits
+from tests.engine.mutants.mutant import Patch, caught_by
+
+
+@caught_by(turned_bits)
+def block_checksum_not_compared(patch: Patch) -> None:
+    """a damaged data block is detected"""
+    patch.setattr(stored_block, "verify", lambda *_: None)
+
+
+@caught_by(turned_bits)
+def filter_checksum_not_compared(patch: Patch) -> None:
+    """a damaged filter is detected"""
+    patch.setattr(filter, "crc32", lambda *_: 7)
+
+
+@caught_by(turned_bits)
+def range_checksum_not_compared(patch: Patch) -> None:
+    """a damaged range delete is detected"""
+    patch.setattr(range_block, "crc32", lambda *_: 7)
+
+
+@caught_by(layered_workloads)
+def value_cache_not_told_of_a_flush(patch: Patch) -> None:
+    """no cache says what a later commit has replaced"""
+    patch.setattr(ValueCache, "begin_flush", lambda self, flushes, _: setattr(self, "flushes", flushes))
+
+
+@caught_by(running_workloads)
+def snapshot_shares_the_memtable(patch: Patch) -> None:
+    """a snapshot stays as it is"""
+
+    def freeze(self: Any) -> Any:
+        state = self.state
+        frozen = tuple((part, *older) for part, older in zip(state.active, state.frozen, strict=True))
+        return replace(state, active=empty_parts(len(frozen)), frozen=frozen)
+
+    patch.setattr(Store, "_freeze", freeze)
+
+
+@caught_by(running_workloads)
+def range_delete_behind_its_points(patch: Patch) -> None:
+    """in a commit range deletes come before points"""
+
+    def apply(self: Part, ranges: Any, points: Any) -> None:
+        self.entries.update(points)
+        for start, stop in ranges:
+            self.delete_range(start, stop)
+
+    patch.setattr(memtable.Part, "apply", apply)
+
+
+@caught_by(running_workloads)
+def range_delete_in_one_shard(patch: Patch) -> None:
+    """a range delete reaches every shard"""
+
+    def apply(self: Any, active: Any, points: Any, ranges: Any) -> None:
+        original(self, active[:1], {}, ranges)
+        original(self, active, points, ())
+
+    original = Store._apply_by_shard
+    patch.setattr(Store, "_apply_by_shard", apply)
+
+
+@caught_by(layered_workloads)
+def sweep_does_not_look_again(patch: Patch) -> None:
+    """a sweep deletes only what is expired still"""
+
+    def delete(self: Any, keys: list[bytes], _: int) -> int:
+        self.commit(dict.fromkeys(keys, DELETED))
+        return len(keys)
+
+    patch.setattr(Store, "delete_expired", delete)
+
+
+@caught_by(layered_workloads)
+def expiries_forgotten_by_recovery(patch: Patch) -> None:
+    """what expires after a crash is swept as well"""
+    patch.setattr(store, "due_of", lambda _: [])
+    patch.setattr(generation, "due_of", lambda _: [])

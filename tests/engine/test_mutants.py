@@ -1,0 +1,75 @@
+"""The tests are tested: the crash suite catches every mutant (tests/engine/mutants), one fifth of them on each day.
+
+What the hunts find must be the mutant's doing: the engine as it is passes all of them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from typing import Final
+
+import pytest
+
+from tests.engine.hunts import HUNTS, Hunt, Tally, hunt_down, layered_workloads, running_workloads
+from tests.engine.mutants import MUTANTS, Mutant
+from tests.source import ROOT
+
+FIFTHS: Final = 5
+FIFTH: Final = "FLIN_MUTANTS"
+"""In the environment: 0 to 4, for another fifth than today's."""
+
+OWN_MISTAKE: Final = re.compile(r"\b(TypeError|AttributeError|NameError|UnboundLocalError|ImportError)\b")
+"""What a patch that no longer fits the engine raises: that is not a violation."""
+
+
+def _todays_fifth() -> int:
+    """Each of five days in turn, the same for everybody on one day (UTC)."""
+    today = datetime.datetime.now(datetime.UTC).date().toordinal()
+    fifth = int(os.environ.get(FIFTH, today % FIFTHS))
+    assert 0 <= fifth < FIFTHS, f"{FIFTH} is a number from 0 to {FIFTHS - 1}"
+    return fifth
+
+
+def _check(mutant: Mutant, repeat: str) -> None:
+    tally = Tally()
+    found = mutant.hunted(tally)
+    assert found, f"{mutant.name} passed {mutant.hunt.__name__} ({tally}); once more: {repeat}"
+    assert not OWN_MISTAKE.search(found), f"{mutant.name} no longer fits the engine: {found}"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS[_todays_fifth() :: FIFTHS], ids=lambda mutant: mutant.name)
+def test_mutant_of_today_is_caught(mutant: Mutant) -> None:
+    _check(mutant, f"{FIFTH}={MUTANTS.index(mutant) % FIFTHS} pytest tests/engine/test_mutants.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_mutant_is_caught(mutant: Mutant) -> None:
+    _check(mutant, f"pytest -m slow tests/engine/test_mutants.py -k {mutant.name}")
+
+
+# The other hunts are, on the engine as it is, tests that the ordinary suite has elsewhere.
+@pytest.mark.parametrize("hunt", [running_workloads, layered_workloads], ids=lambda hunt: hunt.__name__)
+def test_the_engine_itself_is_not_caught(hunt: Hunt) -> None:
+    assert hunt_down(hunt, Tally()) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hunt", HUNTS, ids=lambda hunt: hunt.__name__)
+def test_the_engine_is_not_caught_by_any(hunt: Hunt) -> None:
+    assert hunt_down(hunt, Tally()) == ""
+
+
+def test_names_and_number() -> None:
+    names = [mutant.name for mutant in MUTANTS]
+    assert len(names) == len(set(names)) >= 45
+    assert {mutant.hunt for mutant in MUTANTS} == set(HUNTS)
+
+
+def test_the_page_lists_them() -> None:
+    page = (ROOT / "docs" / "crash-safety.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", page.partition("## Seeded bugs")[2], re.MULTILINE)
+    expected = [(each.name, each.invariant, each.hunt.__name__.replace("_", " ")) for each in MUTANTS]
+    assert rows == expected, "python -m tests.engine.mutants prints the table"

@@ -19,8 +19,8 @@ from flin.testing.faulty import KINDS, every_failure, judge_failed
 from flin.testing.judge import Judge, crash_every_workload, every_workload
 from flin.testing.operation import Advance, Delete, DeleteRange, Fill, Maintenance, Put, Read, Refused, Reopen, Sweep
 from flin.testing.run import Run, Scene, Workload
+from tests.engine.damage import SCENES
 from tests.engine.test_crash import ALPHABET
-from tests.engine.test_damage import SCENES, _flip
 from tests.engine.test_faults import SCENES as FAULTY_SCENES
 from tests.engine.test_faults import WORKLOADS
 
@@ -139,7 +139,7 @@ def turned_bits(tally: Tally) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SimulatedDisk, "flip", count_and_flip)
         for name in SCENES:
-            _flip(name, 32)
+            flip(name, 32)
 
 
 LAYERED_WORKLOADS: Final[Sequence[Workload]] = (

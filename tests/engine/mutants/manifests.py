@@ -6,12 +6,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import manifest, opening, store
+from flin.engine import manifest, opening
 from flin.engine.file_name import MANIFEST
 from flin.engine.fs import append_all, join
 from flin.engine.manifest import ManifestWriter
 from flin.engine.store import Store
-from flin.engine.tables import OpenTables
+from flin.engine.tables import OpenTables, remove_segments
 from tests.engine.hunts import failing_calls, short_workloads, turned_bits
 from tests.engine.mutants.mutant import Patch, caught_by
 
@@ -56,7 +56,7 @@ def wal_removed_before_the_manifest(patch: Patch) -> None:
     """a segment goes only when the manifest no longer needs it"""
 
     def install(self: Any, generation: Any, *rest: Any) -> None:
-        store.remove_segments(self.options.fs, self.directory, generation.next_segment)
+        remove_segments(self.options.fs, self.directory, generation.next_segment)
         original(self, generation, *rest)
 
     original = Store.install_flush

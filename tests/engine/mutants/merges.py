@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import compaction, compactor, count, job, merge, store
+from flin.engine import compaction, compactor, count, job, merge, store, version
 from flin.engine.entry import DELETED
+from flin.engine.run_writer import RunWriter
 from flin.engine.store import Store
 from tests.engine.hunts import layered_workloads, random_workloads, running_workloads, short_workloads
 from tests.engine.mutants.mutant import Patch, caught_by
@@ -60,7 +61,7 @@ def flush_goes_below_older_runs(patch: Patch) -> None:
         shards = [runs[1:] + runs[:1] if tables.get(shard) else runs for shard, runs in enumerate(flushed.shards)]
         return replace(flushed, shards=tuple(shards))
 
-    original = store.with_flush
+    original = version.with_flush
     patch.setattr(store, "with_flush", with_flush)
 
 
@@ -96,7 +97,7 @@ def range_delete_dropped_by_a_flush(patch: Patch) -> None:
 @caught_by(layered_workloads)
 def range_delete_dropped_by_a_partial_merge(patch: Patch) -> None:
     """the same of a merge"""
-    original = job.RunWriter
+    original = RunWriter
 
     def run_writer(outputs: Any, options: Any, sequences: Any, _: Any, **rest: Any) -> Any:
         return original(outputs, options, sequences, (), **rest)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flin.engine import opening, wal
+from flin.engine import opening, recovery, wal
 from flin.engine.job_files import Outputs
 from flin.engine.manifest import ManifestWriter
 from flin.engine.store import Store
@@ -119,7 +119,7 @@ def recovery_trusts_the_page_cache(patch: Patch) -> None:
         result.clean = True
         return result
 
-    original = opening.recover
+    original = recovery.recover
     patch.setattr(opening, "recover", recover)
 
 

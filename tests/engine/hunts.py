@@ -19,7 +19,6 @@ from flin.testing.faulty import KINDS, every_failure, judge_failed
 from flin.testing.judge import Judge, crash_every_workload, every_workload
 from flin.testing.operation import Advance, Delete, DeleteRange, Fill, Maintenance, Put, Read, Refused, Reopen, Sweep
 from flin.testing.run import Run, Scene, Workload
-from tests.engine.damage import SCENES
 from tests.engine.test_crash import ALPHABET
 from tests.engine.test_faults import SCENES as FAULTY_SCENES
 from tests.engine.test_faults import WORKLOADS
@@ -138,8 +137,8 @@ def turned_bits(tally: Tally) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SimulatedDisk, "flip", count_and_flip)
-        for name in SCENES:
-            flip(name, 32)
+        for name in damage.SCENES:
+            damage.flip(name, 32)
 
 
 LAYERED_WORKLOADS: Final[Sequence[Workload]] = (

@@ -19,6 +19,7 @@ from flin.testing.faulty import KINDS, every_failure, judge_failed
 from flin.testing.judge import Judge, crash_every_workload, every_workload
 from flin.testing.operation import Advance, Delete, DeleteRange, Fill, Maintenance, Put, Read, Refused, Reopen, Sweep
 from flin.testing.run import Run, Scene, Workload
+from tests.engine import damage
 from tests.engine.test_crash import ALPHABET
 from tests.engine.test_faults import SCENES as FAULTY_SCENES
 from tests.engine.test_faults import WORKLOADS

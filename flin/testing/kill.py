@@ -1,0 +1,305 @@
+"""kill -9 of real processes under load, again and again: nothing that was answered may be lost.
+
+    python -m flin.testing.kill --cycles 1000 --seed 7 --json kill.json
+
+An episode is one directory. It begins with kills in the first milliseconds of its creation; then come cycles: perhaps
+kills in the first milliseconds of an opening, then a process under load, killed (the process, its helpers, or both;
+half of the time while a helper has a job), then the judge (survivor.py) over a copy of what is left. A cycle whose load
+was below 1,000 writes/s proves nothing: it is void, and tried again with more clients. `--sync`, `--mode` and
+`--victim` take turns unless they are given. A violation ends the run and keeps the directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any, Final, TextIO
+
+from flin.testing.lane import Lanes, Violation
+from flin.testing.load import EmbeddedLoad, Load, ServedLoad, is_supported
+from flin.testing.process import HangError, is_alive, is_working, kill, wait_until
+from flin.testing.survivor import judge_copy
+
+SYNCS: Final = ("always", "interval", "never")
+MODES: Final = ("embedded", "served")
+VICTIMS: Final = ("parent", "helper", "both")
+LEAST_WRITES_PER_SECOND: Final = 1000
+VOID_RUNS: Final = 5
+"""In a row, each with twice the clients: then this machine cannot do it."""
+
+EPISODE_CYCLES: Final = 5
+CREATION_KILLS: Final = 3
+OPENING_SECONDS: Final = 0.03
+"""Within which openings are killed; one takes 10 to 50 ms once the lock is taken."""
+
+LOAD_SECONDS: Final = 0.6
+"""The longest load before a kill, but for the wait for a job."""
+
+JOB_SECONDS: Final = 5.0
+COMMITS_AFTER: Final = 200
+"""Answered after a helper was killed: the writers go on."""
+
+PROGRESS_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    sync: str
+    mode: str
+    victim: str
+
+    def __str__(self) -> str:
+        return f"{self.mode}, sync {self.sync}, victim {self.victim}"
+
+
+@dataclass(slots=True)
+class Tally:
+    cycles: int = 0  # under load, judged
+    void: int = 0
+    rates: list[float] = field(default_factory=list)  # writes/s of the cycles that count
+    answered: int = 0  # commits
+    creations: int = 0  # interrupted
+    openings: int = 0  # interrupted
+    jobs: int = 0  # cycles in which something was killed while a helper had a job
+    helpers: int = 0  # killed
+    scenes: Counter[str] = field(default_factory=Counter)
+
+    def line(self, seconds: float) -> str:
+        rate = f"{min(self.rates):,.0f} to {max(self.rates):,.0f} writes/s" if self.rates else "none counted"
+        return (
+            f"{seconds:,.0f} s: {self.cycles:,} cycles ({rate}), {self.void} void, {self.answered:,} commits answered, "
+            f"{self.creations} creations and {self.openings} openings interrupted, {self.jobs} kills during a job, "
+            f"{self.helpers} helpers killed"
+        )
+
+    def report(self) -> dict[str, Any]:
+        rates = self.rates or [0.0]
+        per_second = {"least": round(min(rates)), "median": round(median(rates)), "most": round(max(rates))}
+        return {
+            "cycles": self.cycles, "void": self.void, "lost": 0, "commits_answered": self.answered,
+            "writes_per_second": per_second,
+            "creations_interrupted": self.creations, "openings_interrupted": self.openings,
+            "kills_during_a_job": self.jobs, "helpers_killed": self.helpers, "cycles_by_scene": dict(self.scenes),
+        }  # fmt: skip
+
+
+class Episode:
+    """One directory, killed again and again."""
+
+    def __init__(self, scene: Scene, seed: int, base: Path, tally: Tally) -> None:
+        self._scene = scene
+        self._random = Random(f"{scene} {seed}")
+        self._base = base
+        self._tally = tally
+        self._lanes = Lanes()
+        self._is_clean = False
+        self._load = self._new_load(8 if scene.sync == "always" else 3)
+
+    def run(self, cycles: int, deadline: float) -> None:
+        """So many that count, or fewer when the time is over. Violation if anything was lost."""
+        try:
+            for _ in range(CREATION_KILLS):
+                self._tally.creations += self._kill_early()
+            self._judge()
+            counted = void = 0
+            while counted < cycles and time.monotonic() < deadline:
+                if self._cycle():
+                    counted += 1
+                    void = 0
+                else:
+                    void += 1
+                    self._tally.void += 1
+                    if void == VOID_RUNS:
+                        raise Violation(f"no load of {LEAST_WRITES_PER_SECOND} writes/s with {self._load.lanes} lanes")
+                    self._load = self._new_load(2 * self._load.lanes)
+        finally:
+            with suppress(Violation):  # the first one counts
+                self._load.stop()
+
+    def _new_load(self, lanes: int) -> Load:
+        kind = EmbeddedLoad if self._scene.mode == "embedded" else ServedLoad
+        # A directory keeps the number of shards that it was created with.
+        self._shards = getattr(self, "_shards", None) or self._random.choice((1, 4, 16))
+        load = kind(self._base / "db", self._scene.sync, self._shards, lanes)
+        load.settle(self._lanes.recovered(lanes))
+        return load
+
+    def _kill_early(self) -> bool:
+        """Kill a process as it opens, or creates, the directory; whether it had not opened yet."""
+        load = self._load
+        load.start()
+        load.wait_until_locked()
+        time.sleep(self._random.uniform(0, OPENING_SECONDS))
+        was_opening = not load.is_open()
+        load.victim.kill()
+        load.reap()
+        return was_opening
+
+    def _cycle(self) -> bool:
+        """Load, kill, judge; whether it counts."""
+        load, tally, random = self._load, self._tally, self._random
+        for _ in range(random.choice((0, 0, 1, 2))):
+            tally.openings += self._kill_early()
+        load.start()
+        load.wait_until_open()
+        load.wait_for_commits(COMMITS_AFTER)
+        time.sleep(random.uniform(0, LOAD_SECONDS))
+        is_working = random.random() < 0.5 and self._wait_for_job()
+        rate = load.writes_per_second()
+        self._kill()
+        answered = sum(load.floor)
+        self._judge()
+        if rate < LEAST_WRITES_PER_SECOND:
+            return False
+        tally.cycles += 1
+        tally.jobs += is_working
+        tally.rates.append(rate)
+        tally.answered += max(0, answered - self._settled)
+        self._settled = answered
+        tally.scenes[str(self._scene)] += 1
+        return True
+
+    _settled = 0
+
+    def _wait_for_job(self) -> bool:
+        with suppress(HangError):
+            wait_until(lambda: any(map(is_working, self._load.helpers)), "a job begins", JOB_SECONDS)
+            return True
+        return False
+
+    def _kill(self) -> None:
+        load = self._load
+        self._is_clean = False
+        helpers = load.helpers
+        if self._scene.victim == "parent":
+            load.victim.kill()
+        elif self._scene.victim == "both":
+            pids = self._random.sample([load.victim.pid, *helpers], 1 + len(helpers))
+            for pid in pids:
+                kill(pid)
+            self._tally.helpers += len(helpers)
+        else:
+            self._kill_helpers()
+            helpers = load.helpers
+            self._is_clean = self._random.random() < 0.5
+            if not self._is_clean:
+                load.victim.kill()
+        if self._is_clean:
+            load.end_cleanly()
+        else:
+            load.reap()
+        wait_until(lambda: not any(map(is_alive, helpers)), f"the helpers {helpers} end after their parent")
+
+    def _kill_helpers(self) -> None:
+        """The writers go on, and other helpers come."""
+        load = self._load
+        for _ in range(self._random.choice((1, 1, 2))):
+            wait_until(lambda: load.helpers, "a helper starts")
+            if self._random.random() < 0.5:
+                self._wait_for_job()
+            killed = load.helpers
+            for helper in killed:
+                kill(helper)
+            self._tally.helpers += len(killed)
+            load.wait_for_commits(COMMITS_AFTER)
+            self._wait_for_another(killed)
+
+    def _wait_for_another(self, killed: list[int]) -> None:
+        wait_until(lambda: set(self._load.helpers) - set(killed), "another helper starts")
+
+    def _judge(self) -> None:
+        load = self._load
+        least, most = load.bounds()
+        judge_copy(load.directory, self._lanes, least, least if self._is_clean else most)
+        load.settle(self._lanes.recovered(load.lanes))
+
+
+# The command.
+
+
+def scenes_of(options: argparse.Namespace) -> list[Scene]:
+    chosen = [
+        all_of if given == "all" else (given,)
+        for given, all_of in ((options.victim, VICTIMS), (options.sync, SYNCS), (options.mode, MODES))
+    ]
+    return [Scene(sync, mode, victim) for victim, sync, mode in itertools.product(*chosen)]
+
+
+def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not is_supported():
+        parser.error("it needs /proc, so Linux")
+    tally = Tally()
+    scenes = scenes_of(options)
+    started = told = time.monotonic()
+    deadline = started + options.seconds
+    for seed in itertools.count(options.seed):
+        left = options.cycles - tally.cycles
+        if left <= 0 or time.monotonic() > deadline:
+            break
+        base = Path(tempfile.mkdtemp(prefix="flin-kill-", dir=options.directory))
+        scene = scenes[seed % len(scenes)]
+        try:
+            Episode(scene, seed, base, tally).run(min(left, options.episode), deadline)
+        except (Violation, HangError) as error:
+            _tell_violation(options, scene, seed, base, error, out)
+            return 1
+        shutil.rmtree(base)
+        if time.monotonic() - told >= PROGRESS_SECONDS:
+            told = time.monotonic()
+            print(tally.line(told - started), file=out, flush=True)
+    seconds = time.monotonic() - started
+    print(f"{tally.line(seconds)}: nothing was lost", file=out)
+    if options.json:
+        report = {"seed": options.seed, "seconds": round(seconds, 1), **tally.report()}
+        Path(options.json).write_text(json.dumps(report, indent=2), encoding="utf-8")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flin.testing.kill",
+        description="Kill processes under load with kill -9 and check that nothing that was answered is lost.",
+        epilog="Exit code: 0 nothing was lost, 1 a violation (its directory is kept), 2 wrong usage.",
+    )
+    add = parser.add_argument
+    add("--cycles", type=int, default=100, help="kills under load to make (default 100)")
+    add("--seconds", type=float, default=float("inf"), help="end after so long, whatever the cycles")
+    add("--seed", type=int, default=0, help="the first episode's (default 0)")
+    add("--episode", type=int, default=EPISODE_CYCLES, help=f"cycles in one directory (default {EPISODE_CYCLES})")
+    add("--sync", choices=(*SYNCS, "all"), default="all")
+    add("--mode", choices=(*MODES, "all"), default="all", help="the engine in its own process, or `flin serve`")
+    add("--victim", choices=(*VICTIMS, "all"), default="all")
+    add("--directory", metavar="DIR", help="where the databases are made (default: the system's temporary directory)")
+    add("--json", metavar="FILE", help="write the figures there")
+    return parser
+
+
+def _tell_violation(
+    options: argparse.Namespace, scene: Scene, seed: int, base: Path, error: Exception, out: TextIO
+) -> None:
+    print(f"VIOLATION ({scene}, seed {seed})\n{error}\n\nkept: {base}", file=out)
+    given = f"--sync {options.sync} --mode {options.mode} --victim {options.victim}"
+    print(
+        f"again: python -m flin.testing.kill {given} --cycles {options.episode} --episode {options.episode} "
+        f"--seed {seed}",
+        file=out,
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

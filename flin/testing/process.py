@@ -1,0 +1,69 @@
+"""Real processes, as /proc shows them (Linux): who is whose child, who lives, who works."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final
+
+PATIENCE_SECONDS: Final = 60.0
+"""For what takes milliseconds on an idle machine: beyond it something hangs."""
+
+POLL_SECONDS: Final = 0.002
+
+IDLE_HELPER_THREADS: Final = 2
+"""The one that reads its input and the one that watches the parent; each job has one more."""
+
+
+class HangError(AssertionError):
+    """Something that must happen by itself did not."""
+
+
+def wait_until(happened: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    deadline = monotonic() + seconds
+    while not happened():
+        if monotonic() > deadline:
+            raise HangError(f"not within {seconds:g} s: {what}")
+        sleep(POLL_SECONDS)
+
+
+def state_of(pid: int) -> str:
+    """The letter of /proc/PID/stat: R, S, D, T (stopped), Z (zombie), or nothing where there is no such process."""
+    return fields[0] if (fields := _fields(pid)) else ""
+
+
+def is_alive(pid: int) -> bool:
+    """An orphan that nobody has collected yet is a zombie: it has ended."""
+    return state_of(pid) not in ("", "Z", "X")
+
+
+def children(pid: int) -> list[int]:
+    """Of this process, zombies left out."""
+    numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [number for number in numbers if (of := _fields(number)) and int(of[1]) == pid and of[0] != "Z"]
+
+
+def is_working(helper: int) -> bool:
+    """Whether a helper process has a job under way."""
+    try:
+        return len(os.listdir(f"/proc/{helper}/task")) > IDLE_HELPER_THREADS
+    except FileNotFoundError:
+        return False
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """A process that this one has started, or a child of one; it may have ended by itself."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _fields(pid: int) -> list[str]:
+    try:
+        # The name of the program, in parentheses, may hold spaces.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Event, Lock, Thread, current_thread
-from typing import Final
+from typing import Final, TypeVar
 
 from flin.engine.compaction import Compaction, CompactionOptions, install, pick_compaction, pick_full_compaction
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, JobResult, remove_outputs
@@ -21,7 +21,7 @@ from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState
 from flin.engine.store import Store
 from flin.engine.sweep import Sweeper
-from flin.errors import ClosedError, FlinError, StorageError
+from flin.errors import ClosedError, FlinError, HelperDiedError, StorageError
 
 logger = logging.getLogger("flin.engine")
 
@@ -57,6 +57,16 @@ class BackgroundStatistics:
     wal_bytes_flushed: int = 0
     swept: int = 0
     reasons: dict[str, int] = field(default_factory=dict)  # of compactions
+
+
+_AnyJob = TypeVar("_AnyJob", FlushJob, CompactionJob)
+
+
+def _told_again(job: _AnyJob, error: HelperDiedError) -> _AnyJob:
+    """Once at once, in a new helper, since whoever waits (a flush, a close) did nothing wrong; if that dies too, it may
+    be the job's doing (memory), and the background tries again more slowly."""
+    logger.warning("job %d runs again: %s", job.number, error)
+    return job
 
 
 class Compactor:
@@ -147,7 +157,10 @@ class Compactor:
             )
             handle = self._runner.submit(job)
             self._sync_beside(handle, generation.end_position)
-            result = handle.result()
+            try:
+                result = handle.result()
+            except HelperDiedError as error:
+                result = self._runner.run(_told_again(job, error))
             self._install(job, lambda: store.install_flush(generation, result.tables, result.counts, job.now_ms))
             done = self.statistics
             done.flushes += 1
@@ -155,6 +168,7 @@ class Compactor:
             done.flushed_entries += result.statistics.entries_out
             done.flushed_bytes += result.statistics.bytes_out
             done.wal_bytes_flushed += result.statistics.bytes_in
+        self._note_success()
         if self._threads_wanted:
             self._compaction_wanted.set()
         return True
@@ -235,6 +249,7 @@ class Compactor:
             done.compacted_entries += result.statistics.entries_in
             done.compacted_bytes += result.statistics.bytes_out
             done.reasons[compaction.reason] = done.reasons.get(compaction.reason, 0) + 1
+        self._note_success()
 
     def _sync_beside(self, handle: JobHandle, position: int) -> None:
         """Sync the WAL while the flush runs, since its edit will want that; if that fails, its files are nobody's.
@@ -250,6 +265,12 @@ class Compactor:
             raise
 
     def _run(self, job: CompactionJob) -> JobResult:
+        try:
+            return self._run_once(job)
+        except HelperDiedError as error:
+            return self._run_once(_told_again(job, error))
+
+    def _run_once(self, job: CompactionJob) -> JobResult:
         handle = self._runner.submit(job)
         with self._busy_lock:
             self._handles.add(handle)
@@ -332,9 +353,16 @@ class Compactor:
     sweeping = True
     """The server sweeps by itself, through its own commits, and turns this off."""
 
+    def _note_success(self) -> None:
+        if self._store.obstacle is not None:
+            self._store.note_obstacle(None)
+
     def _note_failure(self, error: Exception) -> None:
         self.statistics.failures += 1
         self.statistics.last_failure = f"{type(error).__name__}: {error}"
+        # A helper that died is replaced; without threads a stopped writer tries by itself.
+        if self._threads_wanted and not isinstance(error, HelperDiedError):
+            self._store.note_obstacle(error)
         if isinstance(error, FlinError):
             logger.warning("background work failed and will be tried again: %s", error)
         else:

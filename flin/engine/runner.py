@@ -8,7 +8,8 @@ The helper (helper.py) is started at the first job, so that a small use never ha
 imports nothing of the host program, with the host's `sys.path` so that it finds the same Flin. It may be killed at any
 moment: its jobs then fail with HelperDiedError, what they wrote is removed, and the next job starts another. It ends
 when its input pipe does, however this process ends. A forked child of this process closes its copies of the pipes,
-or it would keep the helper alive. Where no helper can start, jobs run in threads and `fallback_reason` says why.
+or it would keep the helper alive. Where no helper can start, jobs run in threads, `fallback_reason` says why, and later
+jobs try again.
 
 Flushes come first, then small compactions (JobGate).
 """
@@ -25,6 +26,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition, Event, Lock, Thread
+from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
 from flin.engine import job_wire
@@ -37,6 +39,11 @@ logger = logging.getLogger("flin.engine")
 
 START_SECONDS: Final = 30.0
 """A fresh interpreter says hello within 0.1 s; a machine that swaps is given longer before threads take over."""
+
+RETRY_SECONDS: Final = 1.0
+LONGEST_RETRY_SECONDS: Final = 300.0
+"""Where no helper could start, the next job tries again after the first, then after twice as long, up to the second:
+a helper killed as it started, or a moment without memory or files, must not leave jobs in threads for good."""
 
 CLOSE_SECONDS: Final = 5.0
 """The helper ends within milliseconds of the end of its input; one that hangs in the kernel is killed."""
@@ -221,8 +228,8 @@ class ThreadRunner:
         with self._lock:
             if self._closed:
                 raise ClosedError("the runner is closed")
+            thread.start()  # RuntimeError where the operating system has no room for one more
             self._running[handle] = thread
-            thread.start()
         return handle
 
     def run(self, job: Job) -> JobResult:
@@ -262,7 +269,9 @@ class HelperRunner:
         self._start_seconds = start_seconds
         self._lock = Lock()  # guards the fields below and the starting
         self._helper: _Helper | None = None
-        self._threads: ThreadRunner | None = None  # once no helper can start
+        self._threads: ThreadRunner | None = None  # once no helper could start
+        self._retry_seconds = RETRY_SECONDS
+        self._retry_at = 0.0
         self._next_id = 1
         self._closed = False
 
@@ -308,17 +317,23 @@ class HelperRunner:
 
     def _ready_helper(self) -> _Helper | None:
         """The running helper, a new one, or None where none can start. Called under the lock."""
-        if self._threads is not None:
+        if self._helper is not None and self._helper.alive:
+            return self._helper
+        if self.statistics.fallback_reason and monotonic() < self._retry_at:
             return None
-        if self._helper is None or not self._helper.alive:
-            try:
-                self._helper = _Helper(self._fs, self._command or own_command(), self._start_seconds, self.statistics)
-            except (OSError, WireError) as error:
-                self._helper = None
-                self.statistics.fallback_reason = f"no helper process: {error}"
+        try:
+            self._helper = _Helper(self._fs, self._command or own_command(), self._start_seconds, self.statistics)
+            self.statistics.fallback_reason = ""
+            self._retry_seconds = RETRY_SECONDS
+        except (OSError, RuntimeError, WireError) as error:  # RuntimeError: no thread could be started
+            self._helper = None
+            self.statistics.fallback_reason = f"no helper process: {error}"
+            self._retry_at = monotonic() + self._retry_seconds
+            self._retry_seconds = min(2 * self._retry_seconds, LONGEST_RETRY_SECONDS)
+            if self._threads is None:
                 self._threads = ThreadRunner(self._fs)
                 self._threads.statistics = self.statistics
-                logger.warning("flushes and compactions run in threads of this process: %s", error)
+            logger.warning("flushes and compactions run in threads of this process: %s", error)
         return self._helper
 
 
@@ -391,7 +406,12 @@ class _Helper:
         self._input: Any = self._process.stdin
         self._output: Any = self._process.stdout
         self._reader = Thread(target=self._read_all, name="flin helper reader", daemon=True)
-        self._reader.start()
+        try:
+            self._reader.start()
+        except RuntimeError:  # no room for one more thread
+            self._process.kill()
+            self._process.wait()
+            raise
         if not self._greeted.wait(start_seconds):
             self._problem = "it did not say hello in time"
             self._process.kill()

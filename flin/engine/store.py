@@ -63,6 +63,7 @@ class Store:
         opened = opening.open_directory(directory, options, self.budget)
         self.recovery = opened.recovery
         self.read_only_reason: str | None = None
+        self.obstacle: Exception | None = None  # why the background does not get on: a full disk, most often
         self.on_sealed: Callable[[], None] = lambda: None  # told, outside all locks, that there is something to flush
         self.on_filling: Callable[[], None] | None = None  # told once, likewise, that there will be before long
         self.on_stopped: Callable[[], None] = lambda: None  # called by a writer that is stopped, outside all locks
@@ -315,6 +316,13 @@ class Store:
             self._blocked = True
             self._writable.notify_all()
 
+    def note_obstacle(self, error: Exception | None) -> None:
+        """What the background's last job failed with; None: it gets on. Writers that it has stopped are told, instead
+        of waiting for what does not come."""
+        with self._commit_lock:
+            self.obstacle = error
+            self._writable.notify_all()
+
     def _commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
         if not points and not ranges:
             return self._wal.position
@@ -367,6 +375,8 @@ class Store:
                 self._writable.wait(stall.delay_seconds)
                 self.stall_seconds += stall.delay_seconds
                 return
+            if self.obstacle is not None:
+                raise StorageError("write more into", self.directory, self.obstacle) from self.obstacle
             if now() >= deadline:
                 raise StallTimeout(f"waited {self.options.stall_timeout_ms} ms: {stall.reason}")
             self._help_background()

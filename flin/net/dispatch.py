@@ -394,12 +394,12 @@ def _check_gates(context: Context, command: Command, *, has_waited: bool) -> Non
 def _check_writes(context: Context, *, has_waited: bool) -> None:
     """Whether the engine takes writes now."""
     store = context.services.store
-    reason = store.read_only_reason
+    stall = store.stall()
+    reason = store.read_only_reason or (store.obstacle if stall.stopped else None)
     if reason is not None:
         raise CommandError(
             f"MISCONF Flin cannot write to disk, so commands that modify the data set are refused: {reason}"
         )
-    stall = store.stall()
     if stall.stopped:
         raise StalledError(STALL_POLL_SECONDS)
     if stall.delay_seconds and not has_waited:

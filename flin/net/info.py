@@ -133,7 +133,7 @@ def _persistence(services: Services) -> Figures:
         "rdb_last_bgsave_status": "ok",
         "aof_enabled": 1,
         "aof_rewrite_in_progress": 0,
-        "aof_last_write_status": "ok" if store.read_only_reason is None else "err",
+        "aof_last_write_status": "ok" if store.read_only_reason is None and store.obstacle is None else "err",
         "wal_position": store.position,
         "wal_synced_position": store.synced_position,
         "sync": services.config.options.sync,

@@ -35,6 +35,10 @@ class Store(Protocol):
     @property
     def read_only_reason(self) -> str | None: ...
 
+    @property
+    def obstacle(self) -> Exception | None:
+        """Why flushes and compactions fail, while they do: then a stall does not end by itself."""
+
     def read(self, key: bytes) -> Entry | None:
         """The newest entry, live or expired, never DELETED. May wait for the disk."""
 

@@ -29,6 +29,7 @@ from flin.engine.runner import (
     PairRunner,
     Runner,
     ThreadRunner,
+    own_command,
 )
 from flin.engine.sstable import TableOptions
 from flin.errors import ClosedError, CorruptionError, HelperDiedError, StorageError
@@ -378,6 +379,26 @@ def test_threads_take_over_where_no_helper_starts(tree: Tree, command: list[str]
     assert runner.pids == []
     runner.run(compaction_of(tree))
     assert runner.statistics.jobs == 2
+    runner.close()
+
+
+def test_a_helper_is_tried_again_after_a_start_that_failed(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was killed as it started, for example: jobs do not stay in threads for good."""
+    marker = tmp_path / "has been here"
+    *front, boot, paths = own_command()
+    once = f"import os, sys\nif not os.path.exists({str(marker)!r}): open({str(marker)!r}, 'w'); sys.exit(9)\n"
+    runner = HelperRunner(OsFileSystem(), command=[*front, once + boot, paths])
+    runner.run(compaction_of(tree))
+    assert runner.statistics.fallback_reason == "no helper process: it ended with status 9"
+    runner.run(compaction_of(tree))
+    assert runner.pids == [], "not at once"
+    monkeypatch.setattr(runner, "_retry_at", 0.0)
+    runner.run(compaction_of(tree))
+    assert len(runner.pids) == 1
+    assert runner.statistics.fallback_reason == ""
+    assert runner.statistics.jobs == 3
     runner.close()
 
 

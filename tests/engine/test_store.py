@@ -13,10 +13,11 @@ import pytest
 
 import flin.engine
 from flin.engine.entry import DELETED
+from flin.engine.fs import OsAppendFile, OsFileSystem
 from flin.engine.key import KEYS_END, namespace_prefix, stored_key
 from flin.engine.sstable import ColdRead
 from flin.engine.stall import NO_STALL, Stall
-from flin.errors import ReadOnlyError, StallTimeout
+from flin.errors import ReadOnlyError, StallTimeout, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
 
 OpenEngine = Callable[..., Any]
@@ -126,6 +127,41 @@ def test_a_stopped_writer_times_out(open_engine: OpenEngine) -> None:
             write()
     assert db[b"k"] == b"v", "reads go on"
     _stall(db.store, NO_STALL)
+
+
+class RoomForWalOnly(OsFileSystem):
+    """A disk on which no table fits, for a while."""
+
+    is_full = True
+
+    def create(self, path: str) -> OsAppendFile:
+        if self.is_full and path.endswith(".sst"):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        return super().create(path)
+
+
+def test_writers_are_told_why_the_background_does_not_get_on(open_engine: OpenEngine) -> None:
+    """Stopped writers get the error at once, not after `stall_timeout_ms`, and can go on once there is room."""
+    fs = RoomForWalOnly()
+    db = open_engine(fs=fs, runner="thread", memory_limit="1mb", stall_timeout_ms=3_600_000)
+
+    def write_until_refused() -> None:
+        for number in range(100_000):
+            db[b"%06d" % number] = b"x" * 500
+
+    with pytest.raises(StorageError, match=r"cannot write more into .*No space left on device") as raised:
+        write_until_refused()
+    assert raised.value.errno == errno.ENOSPC
+    assert db[b"000000"] == b"x" * 500
+    fs.is_full = False
+    for _ in range(6000):
+        try:
+            db[b"again"] = b"1"
+            break
+        except StorageError:
+            time.sleep(0.01)
+    assert db[b"again"] == b"1"
+    assert db.store.obstacle is None
 
 
 def test_a_stopped_writer_goes_on_when_the_background_has_caught_up(open_engine: OpenEngine) -> None:

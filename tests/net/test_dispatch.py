@@ -268,6 +268,20 @@ def test_read_only(client: HandlerClient) -> None:
     assert replies.endswith(b"-EXECABORT Transaction discarded because of previous errors.\r\n$-1\r\n")
 
 
+def test_a_stall_that_does_not_end_by_itself(client: HandlerClient) -> None:
+    """A full disk: clients are told instead of kept waiting; before writers are stopped, nobody needs to know."""
+    client.store.obstacle = StorageError("flush", "db", "No space left on device")
+    assert send(client, "SET a 1")[0] == b"+OK\r\n"
+    client.store.stall_state = FakeStall(stopped=True)
+    client.services.maybe_refresh()
+    replies, wait, _ = send(client, "SET a 2", "GET a")
+    assert replies.startswith(b"-MISCONF Flin cannot write to disk")
+    assert replies.endswith(b"No space left on device\r\n$1\r\n1\r\n")
+    assert wait is None
+    client.store.obstacle = None
+    assert isinstance(send(client, "SET a 2")[1], WaitForWriters)
+
+
 def test_a_transaction_that_meets_a_read_only_engine(client: HandlerClient) -> None:
     send(client, "MULTI", "SET a 1")
     client.store.read_only_reason = "the disk is full"

@@ -249,6 +249,9 @@ class OsReadableFile(_Descriptor):
 class OsFileSystem:
     """The real disk."""
 
+    def __init__(self) -> None:
+        self._locked: dict[str, int] = {}  # directories that this object holds the lock of, open
+
     def create(self, path: str) -> OsAppendFile:
         return OsAppendFile(path)
 
@@ -278,7 +281,12 @@ class OsFileSystem:
             os.close(fd)
 
     def sync_directory(self, directory: str) -> None:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """Of a locked directory, without opening it: a process that has just run out of files must be able to."""
+        fd = self._locked.get(directory)
+        if fd is not None:
+            os.fsync(fd)
+            return
+        fd = _open_directory(directory)
         try:
             os.fsync(fd)
         finally:
@@ -310,22 +318,30 @@ class OsFileSystem:
                 return text
             os.ftruncate(fd, 0)
             os.pwrite(fd, holder, 0)
+            directory = os.path.dirname(path)
+            self._locked[directory] = _open_directory(directory)
         except BaseException:
             os.close(fd)  # and with it the lock
             raise
-        return OsDirectoryLock(fd)
+        return OsDirectoryLock(fd, lambda: self._locked.pop(directory))
 
 
 class OsDirectoryLock:
     """A flock belongs to the open file, not to the process: a forked child must drop its copy by itself."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, forget_directory: Callable[[], int]) -> None:
         self._fd = fd
+        self._forget_directory = forget_directory
 
     def release(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
+            os.close(self._forget_directory())
             os.close(fd)
+
+
+def _open_directory(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 @functools.lru_cache(maxsize=64)  # a directory does not change its file system under an open database

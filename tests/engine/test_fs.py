@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -222,6 +223,22 @@ def test_opening_that_fails_leaves_nothing_to_clean_up(tmp_path: Path) -> None:
         OsFileSystem().open(str(tmp_path / "absent"))
     with pytest.raises(FileNotFoundError):
         OsFileSystem().create(str(tmp_path / "absent" / "f"))
+
+
+def test_a_locked_directory_is_synced_without_another_file(tmp_path: Path) -> None:
+    """A process that has run out of files for a moment must not take that for a failed sync, which is final."""
+    fs = OsFileSystem()
+    lock = fs.lock(str(tmp_path / "LOCK"), b"me")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        fs.sync_directory(str(tmp_path))
+        with pytest.raises(OSError, match="Too many open files"):
+            fs.sync_directory(str(tmp_path.parent))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    lock.release()  # type: ignore[union-attr]
+    fs.sync_directory(str(tmp_path))
 
 
 def test_a_lock_that_cannot_say_who_holds_it_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Condition, Event, Lock, Thread, current_thread
-from typing import Final, TypeVar
+from threading import Condition, Event, Lock, Thread, current_thread, get_ident
+from typing import Final
 
 from flin.engine.compaction import Compaction, CompactionOptions, install, pick_compaction, pick_full_compaction
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, JobResult, remove_outputs
@@ -59,14 +59,11 @@ class BackgroundStatistics:
     reasons: dict[str, int] = field(default_factory=dict)  # of compactions
 
 
-_AnyJob = TypeVar("_AnyJob", FlushJob, CompactionJob)
-
-
-def _told_again(job: _AnyJob, error: HelperDiedError) -> _AnyJob:
-    """Once at once, in a new helper, since whoever waits (a flush, a close) did nothing wrong; if that dies too, it may
-    be the job's doing (memory), and the background tries again more slowly."""
-    logger.warning("job %d runs again: %s", job.number, error)
-    return job
+def _tell_again(job: FlushJob | CompactionJob, error: HelperDiedError) -> None:
+    """A job runs once more at once, in a new helper: whoever waits (a flush, a close) did nothing wrong. If that dies
+    too, it may be the job's doing (memory), and the background tries again more slowly."""
+    # As text: whoever keeps the record would keep the error's frames, and with them the files of the state they hold.
+    logger.warning("job %d runs again: %s", job.number, str(error))
 
 
 class Compactor:
@@ -88,6 +85,7 @@ class Compactor:
         self._busy: list[Compaction] = []
         self._busy_lock = Lock()
         self._compaction_ended = Condition(self._busy_lock)
+        self._obstacles: dict[int, Exception] = {}  # by the thread that met it; guarded by `_busy_lock`
         self._stopping = False
         self._handles: set[JobHandle] = set()  # of the compactions under way; guarded by `_busy_lock`
         self._flush_wanted = Event()
@@ -160,7 +158,8 @@ class Compactor:
             try:
                 result = handle.result()
             except HelperDiedError as error:
-                result = self._runner.run(_told_again(job, error))
+                _tell_again(job, error)
+                result = self._runner.run(job)
             self._install(job, lambda: store.install_flush(generation, result.tables, result.counts, job.now_ms))
             done = self.statistics
             done.flushes += 1
@@ -168,7 +167,6 @@ class Compactor:
             done.flushed_entries += result.statistics.entries_out
             done.flushed_bytes += result.statistics.bytes_out
             done.wal_bytes_flushed += result.statistics.bytes_in
-        self._note_success()
         if self._threads_wanted:
             self._compaction_wanted.set()
         return True
@@ -249,7 +247,6 @@ class Compactor:
             done.compacted_entries += result.statistics.entries_in
             done.compacted_bytes += result.statistics.bytes_out
             done.reasons[compaction.reason] = done.reasons.get(compaction.reason, 0) + 1
-        self._note_success()
 
     def _sync_beside(self, handle: JobHandle, position: int) -> None:
         """Sync the WAL while the flush runs, since its edit will want that; if that fails, its files are nobody's.
@@ -268,7 +265,8 @@ class Compactor:
         try:
             return self._run_once(job)
         except HelperDiedError as error:
-            return self._run_once(_told_again(job, error))
+            _tell_again(job, error)
+            return self._run_once(job)
 
     def _run_once(self, job: CompactionJob) -> JobResult:
         handle = self._runner.submit(job)
@@ -313,11 +311,14 @@ class Compactor:
                 wanted.clear()  # the end must wake every thread that waits
             try:
                 while not self._stopping and self._store.read_only_reason is None and work():
-                    pass
+                    self._note_obstacle(None)
+                self._note_obstacle(None)
             except (ClosedError, JobCancelled):
                 return
             except Exception as error:
                 self._note_failure(error)
+                if not isinstance(error, HelperDiedError):  # that one is replaced
+                    self._note_obstacle(error)
                 self._maintenance_wanted.wait(RETRY_SECONDS)  # nobody sets it before the end: a sleep that ends early
                 wanted.set()
 
@@ -353,16 +354,20 @@ class Compactor:
     sweeping = True
     """The server sweeps by itself, through its own commits, and turns this off."""
 
-    def _note_success(self) -> None:
-        if self._store.obstacle is not None:
-            self._store.note_obstacle(None)
+    def _note_obstacle(self, error: Exception | None) -> None:
+        """What this thread's last job failed with; None once one ended well, or none is due any more."""
+        with self._busy_lock:
+            if error is not None:
+                # It is kept, and its frames would keep the state that they hold, and so files on a full disk.
+                error.__traceback__ = error.__cause__ = error.__context__ = None
+                self._obstacles[get_ident()] = error
+            elif self._obstacles.pop(get_ident(), None) is None:
+                return
+            self._store.note_obstacle(next(iter(self._obstacles.values()), None))
 
     def _note_failure(self, error: Exception) -> None:
         self.statistics.failures += 1
         self.statistics.last_failure = f"{type(error).__name__}: {error}"
-        # A helper that died is replaced; without threads a stopped writer tries by itself.
-        if self._threads_wanted and not isinstance(error, HelperDiedError):
-            self._store.note_obstacle(error)
         if isinstance(error, FlinError):
             logger.warning("background work failed and will be tried again: %s", error)
         else:

@@ -414,6 +414,7 @@ class Recording(OsFileSystem):
     """Notes what is made durable, and fails the n-th call if asked to."""
 
     def __init__(self, fail_at: int = 0) -> None:
+        super().__init__()
         self.calls: list[str] = []
         self.fail_at = fail_at
 

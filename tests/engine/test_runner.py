@@ -177,6 +177,7 @@ class Held(OsFileSystem):
     """Holds a job at its last step."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.holding, self.go_on = threading.Event(), threading.Event()
 
     def sync_directory(self, directory: str) -> None:

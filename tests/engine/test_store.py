@@ -161,6 +161,10 @@ def test_writers_are_told_why_the_background_does_not_get_on(open_engine: OpenEn
         except StorageError:
             time.sleep(0.01)
     assert db[b"again"] == b"1"
+    for _ in range(6000):
+        if db.store.obstacle is None:
+            break
+        time.sleep(0.01)
     assert db.store.obstacle is None
 
 

@@ -18,8 +18,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Sequence
+import traceback
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +78,12 @@ class Tally:
     helpers: int = 0  # killed
     scenes: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: Tally) -> None:
+        for name in ("cycles", "void", "answered", "creations", "openings", "jobs", "helpers"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.rates += other.rates
+        self.scenes += other.scenes
+
     def line(self, seconds: float) -> str:
         rate = f"{min(self.rates):,.0f} to {max(self.rates):,.0f} writes/s" if self.rates else "none counted"
         return (
@@ -105,6 +113,7 @@ class Episode:
         self._tally = tally
         self._lanes = Lanes()
         self._is_clean = False
+        self._shards = self._random.choice((1, 4, 16))
         self._load = self._new_load(8 if scene.sync == "always" else 3)
 
     def run(self, cycles: int, deadline: float) -> None:
@@ -130,8 +139,6 @@ class Episode:
 
     def _new_load(self, lanes: int) -> Load:
         kind = EmbeddedLoad if self._scene.mode == "embedded" else ServedLoad
-        # A directory keeps the number of shards that it was created with.
-        self._shards = getattr(self, "_shards", None) or self._random.choice((1, 4, 16))
         load = kind(self._base / "db", self._scene.sync, self._shards, lanes)
         load.settle(self._lanes.recovered(lanes))
         return load
@@ -242,31 +249,63 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
     options = parser.parse_args(arguments)
     if not is_supported():
         parser.error("it needs /proc, so Linux")
-    tally = Tally()
-    scenes = scenes_of(options)
+    total = Tally()
     started = told = time.monotonic()
-    deadline = started + options.seconds
-    for seed in itertools.count(options.seed):
-        left = options.cycles - tally.cycles
-        if left <= 0 or time.monotonic() > deadline:
-            break
-        base = Path(tempfile.mkdtemp(prefix="flin-kill-", dir=options.directory))
-        scene = scenes[seed % len(scenes)]
-        try:
-            Episode(scene, seed, base, tally).run(min(left, options.episode), deadline)
-        except (Violation, HangError) as error:
-            _tell_violation(options, scene, seed, base, error, out)
-            return 1
-        shutil.rmtree(base)
-        if time.monotonic() - told >= PROGRESS_SECONDS:
-            told = time.monotonic()
-            print(tally.line(told - started), file=out, flush=True)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for ended in _episodes(options, pool, started + options.seconds):
+            total.add(ended.tally)
+            if ended.violation:
+                _tell_violation(options, ended, out)
+                return 1
+            now = time.monotonic()
+            if now - told >= PROGRESS_SECONDS:
+                told = now
+                print(total.line(now - started), file=out, flush=True)
     seconds = time.monotonic() - started
-    print(f"{tally.line(seconds)}: nothing was lost", file=out)
+    print(f"{total.line(seconds)}: nothing was lost", file=out)
     if options.json:
-        report = {"seed": options.seed, "seconds": round(seconds, 1), **tally.report()}
+        report = {"seed": options.seed, "seconds": round(seconds, 1), **total.report()}
         Path(options.json).write_text(json.dumps(report, indent=2), encoding="utf-8")
     return 0
+
+
+@dataclass(slots=True)
+class Ended:
+    """An episode that is over."""
+
+    scene: Scene
+    seed: int
+    tally: Tally
+    violation: str = ""
+    kept: str = ""
+
+
+def _episodes(options: argparse.Namespace, pool: Executor, deadline: float) -> Iterator[Ended]:
+    """Episode after episode, so many at once, in the order of their seeds, until there were enough cycles."""
+    scenes = scenes_of(options)
+    waiting: deque[Future[Ended]] = deque()
+    seeds = itertools.count(options.seed)
+    left = options.cycles
+    while waiting or (left > 0 and time.monotonic() < deadline):
+        while left > 0 and len(waiting) < options.jobs and time.monotonic() < deadline:
+            seed, cycles = next(seeds), min(left, options.episode)
+            scene = scenes[seed % len(scenes)]
+            waiting.append(pool.submit(_run_episode, scene, seed, cycles, deadline, options.directory))
+            left -= cycles
+        yield waiting.popleft().result()
+
+
+def _run_episode(scene: Scene, seed: int, cycles: int, deadline: float, directory: str | None) -> Ended:
+    base = Path(tempfile.mkdtemp(prefix="flin-kill-", dir=directory))
+    ended = Ended(scene, seed, Tally())
+    try:
+        Episode(scene, seed, base, ended.tally).run(cycles, deadline)
+    except Exception as error:  # whatever it is, it must not get lost in a thread
+        ended.violation = "".join(traceback.format_exception(error))
+        ended.kept = str(base)
+    else:
+        shutil.rmtree(base)
+    return ended
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -280,6 +319,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=float("inf"), help="end after so long, whatever the cycles")
     add("--seed", type=int, default=0, help="the first episode's (default 0)")
     add("--episode", type=int, default=EPISODE_CYCLES, help=f"cycles in one directory (default {EPISODE_CYCLES})")
+    add("--jobs", type=int, default=1, help="episodes at once (default 1)")
     add("--sync", choices=(*SYNCS, "all"), default="all")
     add("--mode", choices=(*MODES, "all"), default="all", help="the engine in its own process, or `flin serve`")
     add("--victim", choices=(*VICTIMS, "all"), default="all")
@@ -288,17 +328,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _tell_violation(
-    options: argparse.Namespace, scene: Scene, seed: int, base: Path, error: Exception, out: TextIO
-) -> None:
-    print(f"VIOLATION ({scene}, seed {seed})\n{error}\n\nkept: {base}", file=out)
-    given = f"--sync {options.sync} --mode {options.mode} --victim {options.victim}"
-    print(
-        f"again: python -m flin.testing.kill {given} --cycles {options.episode} --episode {options.episode} "
-        f"--seed {seed}",
-        file=out,
-        flush=True,
-    )
+def _tell_violation(options: argparse.Namespace, ended: Ended, out: TextIO) -> None:
+    print(f"VIOLATION ({ended.scene}, seed {ended.seed})\n{ended.violation}\nkept: {ended.kept}", file=out)
+    given = f"--sync {options.sync} --mode {options.mode} --victim {options.victim} --episode {options.episode}"
+    print(f"again: python -m flin.testing.kill {given} --cycles {options.episode} --seed {ended.seed}", file=out)
+    out.flush()
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Load(ABC):
         """A new process, which opens the directory."""
         self.starts += 1
         self._prepare()
-        output = self._output.open("ab")
+        output = self.output.open("ab")
         with output:
             self._victim = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
@@ -124,11 +124,12 @@ class Load(ABC):
         self.starts = 0
 
     def printed(self) -> str:
-        text = self._output.read_text(errors="replace") if self._output.exists() else ""
+        text = self.output.read_text(errors="replace") if self.output.exists() else ""
         return text[-2000:]
 
     @property
-    def _output(self) -> Path:
+    def output(self) -> Path:
+        """What the processes printed."""
         return self.directory.with_name(f"{self.directory.name}.out")
 
     def _is_gone(self) -> bool:
@@ -226,7 +227,7 @@ class ServedLoad(Load):
     @property
     def port(self) -> int:
         """0 while it opens."""
-        with self._output.open("rb") as file:
+        with self.output.open("rb") as file:
             file.seek(self._printed_before)
             found = re.search(rb"is ready on \S+ port (\d+)", file.read())
         return int(found[1]) if found else 0
@@ -238,7 +239,7 @@ class ServedLoad(Load):
     def _prepare(self) -> None:
         self._answered = list(self.floor)
         self._is_ending = False
-        self._printed_before = self._output.stat().st_size if self._output.exists() else 0
+        self._printed_before = self.output.stat().st_size if self.output.exists() else 0
 
     def is_open(self) -> bool:
         return self.port != 0

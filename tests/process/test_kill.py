@@ -122,8 +122,9 @@ def test_a_violation_is_told_with_the_command_and_the_directory(
     arguments = ["--directory", str(tmp_path), "--sync", "never", "--mode", "embedded", "--seed", "5"]
     assert kill.main(arguments, out) == 1
     told = out.getvalue()
-    assert "VIOLATION (embedded, sync never, victim both, seed 5)\nlost" in told
-    assert "--sync never --mode embedded --victim all --cycles 5 --episode 5 --seed 5" in told
+    assert "VIOLATION (embedded, sync never, victim both, seed 5)\n" in told
+    assert "Violation: lost\n" in told
+    assert "--sync never --mode embedded --victim all --episode 5 --cycles 5 --seed 5" in told
     (kept,) = tmp_path.iterdir()
     assert f"kept: {kept}" in told
     shutil.rmtree(kept)

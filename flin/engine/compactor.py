@@ -62,8 +62,14 @@ class BackgroundStatistics:
 def _tell_again(job: FlushJob | CompactionJob, error: HelperDiedError) -> None:
     """A job runs once more at once, in a new helper: whoever waits (a flush, a close) did nothing wrong. If that dies
     too, it may be the job's doing (memory), and the background tries again more slowly."""
-    # As text: whoever keeps the record would keep the error's frames, and with them the files of the state they hold.
     logger.warning("job %d runs again: %s", job.number, str(error))
+    _let_frames_go(error)
+
+
+def _let_frames_go(error: Exception) -> None:
+    """A handle keeps its job's error, whose frames keep the handle, and the state that they hold: its obsolete files
+    would stay until the collector comes by."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 class Compactor:
@@ -358,8 +364,6 @@ class Compactor:
         """What this thread's last job failed with; None once one ended well, or none is due any more."""
         with self._busy_lock:
             if error is not None:
-                # It is kept, and its frames would keep the state that they hold, and so files on a full disk.
-                error.__traceback__ = error.__cause__ = error.__context__ = None
                 self._obstacles[get_ident()] = error
             elif self._obstacles.pop(get_ident(), None) is None:
                 return
@@ -372,6 +376,7 @@ class Compactor:
             logger.warning("background work failed and will be tried again: %s", error)
         else:
             logger.exception("background work failed and will be tried again")
+        _let_frames_go(error)
 
     def stop(self) -> None:
         """End the threads after the job that each is at; the runner stays usable."""

@@ -15,7 +15,7 @@ from threading import Condition, Event, Lock, Thread, current_thread, get_ident
 from typing import Final
 
 from flin.engine.compaction import Compaction, CompactionOptions, install, pick_compaction, pick_full_compaction
-from flin.engine.job import CompactionJob, FlushJob, JobCancelled, JobResult, remove_outputs
+from flin.engine.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named, remove_outputs
 from flin.engine.runner import JobHandle, Runner
 from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState
@@ -287,12 +287,14 @@ class Compactor:
                 self._handles.discard(handle)
 
     def _install(self, job: FlushJob | CompactionJob, edit: Callable[[], None]) -> None:
-        """Commit the edit. What the job wrote is removed if that failed, unless the new manifest may be on the disk."""
+        """Commit the edit. What the job wrote is removed if that failed, unless the new manifest may be on the disk; an
+        interrupt may also come when the edit counts already."""
+        store = self._store
         try:
             edit()
         except BaseException:
-            if self._store.read_only_reason is None:
-                remove_outputs(self._store.options.fs, job)
+            if store.read_only_reason is None and not is_output_named(store.manifest.version, job):
+                remove_outputs(store.options.fs, job)
             raise
 
     # The threads.

@@ -7,10 +7,11 @@ what becomes of it when it is sealed, and what turns one part into several or se
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from flin.engine.entry import Page
+from flin.engine.entry import Entry, Page, Range
 from flin.engine.memtable import Part, join_parts
 from flin.engine.recovery import RecoveredGeneration
 from flin.engine.slot import shard_of_stored
@@ -47,6 +48,16 @@ def recovered_generation(recovered: RecoveredGeneration, shards: int) -> SealedG
 
 def empty_parts(shards: int) -> Parts:
     return tuple(Part() for _ in range(shards))
+
+
+def apply_by_shard(active: Parts, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
+    """One commit, range deletes first, into the active parts of several shards."""
+    if ranges:
+        for part in active:
+            part.apply(ranges, ())
+    shards = len(active)
+    for key, entry in points.items():
+        active[shard_of_stored(key, shards)].entries[key] = entry
 
 
 def split_part(part: Part, shards: int) -> Parts:

@@ -35,7 +35,7 @@ from flin.engine.merge import Source, merge_pages
 from flin.engine.run_writer import RunWriter
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions, TableWriter, read_meta
-from flin.engine.version import Run, ShardRuns, TableMeta
+from flin.engine.version import Run, ShardRuns, TableMeta, Version
 from flin.engine.wal import SegmentSlice, load_segment
 from flin.errors import CorruptionError, StorageError
 
@@ -149,6 +149,12 @@ def check_result(fs: FileSystem, job: Job, result: JobResult) -> None:
         for left, right in pairwise(run):
             if left.largest >= right.smallest:
                 raise CorruptionError(join(job.directory, right.file), right.offset, "tables of one run overlap")
+
+
+def is_output_named(version: Version, job: Job) -> bool:
+    """Whether the version names a file that the job has written."""
+    names = map(maybe_parse, version.files())
+    return any(name is not None and (name.number, name.epoch) == (job.number, job.epoch) for name in names)
 
 
 def remove_outputs(fs: FileSystem, job: Job) -> list[str]:
@@ -293,7 +299,11 @@ def _compact(
         checkpoint()
         keys, entries = _settled(page, job.bottom, job.now_ms)
         if keys:
-            writer.add(keys, entries)
+            try:
+                writer.add(keys, entries)
+            except ValueError as error:  # the pages of one input are not in order, under checksums that are right
+                path = join(job.directory, metas[0].file)
+                raise CorruptionError(path, metas[0].offset, f"merged with its neighbours: {error}") from error
     run = writer.finish()
     return {job.shard: run} if run else {}
 

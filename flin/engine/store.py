@@ -24,8 +24,8 @@ from flin.engine.closed_state import CLOSED_STATE, CLOSED_TEXT
 from flin.engine.entry import DELETED, Entry, Live, Page, Range, covers
 from flin.engine.filter import hash_key
 from flin.engine.generation import (
-    Parts,
     SealedGeneration,
+    apply_by_shard,
     copy_bounded,
     due_of,
     empty_parts,
@@ -39,7 +39,6 @@ from flin.engine.manifest import Manifest
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, PAGE_ENTRIES
 from flin.engine.options import MemoryBudget, Options
 from flin.engine.recovery import RecoveredGeneration
-from flin.engine.slot import shard_of_stored
 from flin.engine.stall import LOOK_SECONDS, NO_STALL, Stall, stall_of
 from flin.engine.state import HEAD_ENTRIES, OpenRuns, ReadState, live_pages
 from flin.engine.tables import OpenTables, remove_segments
@@ -343,20 +342,12 @@ class Store:
         if len(active) == 1:
             active[0].apply(ranges, points)
         else:
-            self._apply_by_shard(active, points, ranges)
+            apply_by_shard(active, points, ranges)
         if plain:
             return
         for key, entry in points.items():
             if type(entry) is tuple and entry[1]:
                 heapq.heappush(self._due, (entry[1], key))
-
-    def _apply_by_shard(self, active: Parts, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
-        if ranges:
-            for part in active:
-                part.apply(ranges, ())
-        shards = len(active)
-        for key, entry in points.items():
-            active[shard_of_stored(key, shards)].entries[key] = entry
 
     def _wait_until_writable(self) -> None:
         """Under the commit lock, which is released while waiting."""

@@ -49,7 +49,7 @@ def disk() -> SimulatedDisk:
 
 def test_what_nobody_names_is_removed(disk: SimulatedDisk) -> None:
     before = set(disk.names(DB))
-    strays = ["00000099-0000.1.sst", "00000098-0003.7.sst", "MANIFEST.1.tmp", "MANIFEST.77.tmp"]
+    strays = ["00000099-0000.1.sst", "00000098-0003.1.sst", "MANIFEST.1.tmp", "MANIFEST.77.tmp"]
     for name in strays:
         disk.write(f"{DB}/{name}", b"left by somebody who was killed")
     others = ["notes.txt", "LOCK.old", "00000099-0000.1.sst.bak", "manifest"]

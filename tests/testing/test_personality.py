@@ -232,8 +232,10 @@ def test_many_choices_are_sampled() -> None:
     assert len(outcomes(disk, Personality.KILLED)) == 1
 
 
-def test_the_documented_example() -> None:
-    """docs/testing.md shows this; it has to run."""
+def test_the_documented_examples() -> None:
+    """docs/testing.md shows them; they have to run."""
     text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(compile(example, "docs/testing.md", "exec"), {})
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(compile(example, "docs/testing.md", "exec"), {})

@@ -7,7 +7,7 @@ from typing import Any
 
 from flin.engine import filter, generation, memtable, range_block, store, stored_block
 from flin.engine.entry import DELETED
-from flin.engine.generation import empty_parts
+from flin.engine.generation import apply_by_shard, empty_parts
 from flin.engine.memtable import Part
 from flin.engine.store import Store
 from flin.engine.value_cache import ValueCache
@@ -67,12 +67,12 @@ def range_delete_behind_its_points(patch: Patch) -> None:
 def range_delete_in_one_shard(patch: Patch) -> None:
     """a range delete reaches every shard"""
 
-    def apply(self: Any, active: Any, points: Any, ranges: Any) -> None:
-        original(self, active[:1], {}, ranges)
-        original(self, active, points, ())
+    def apply(active: Any, points: Any, ranges: Any) -> None:
+        original(active[:1], {}, ranges)
+        original(active, points, ())
 
-    original = Store._apply_by_shard
-    patch.setattr(Store, "_apply_by_shard", apply)
+    original = apply_by_shard
+    patch.setattr(store, "apply_by_shard", apply)
 
 
 @caught_by(layered_workloads)

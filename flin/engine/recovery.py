@@ -23,6 +23,7 @@ from flin.engine.fs import FileSystem, Mapped, join
 from flin.engine.manifest import Manifest
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, Part
 from flin.engine.wal import (
+    END_BYTES,
     HEADER_BYTES,
     SegmentHeader,
     SegmentSlice,
@@ -146,17 +147,22 @@ def _replay_segment(segment: _Segment, follower: _Segment | None, result: Recove
     done = replay(segment.data, header, segment.path, part, end=min(limit, len(segment.data)))
     if not done.problem and done.end < limit and limit_is_named:
         done.problem = f"the segment ends at {done.end}, its successor says {limit}"
-    generation.segments.append(SegmentSlice(segment.name, HEADER_BYTES, done.end))
-    generation.bytes += done.end + (len(part.entries) - before) * ENTRY_OVERHEAD_BYTES
+    end = done.end
+    if done.closed and not limit_is_named:
+        # The sync behind the end frame may have failed, and the kernel show a frame that is not on the disk: what comes
+        # next is built on the end before it, which that frame vouches for.
+        end -= END_BYTES
+    generation.segments.append(SegmentSlice(segment.name, HEADER_BYTES, end))
+    generation.bytes += end + (len(part.entries) - before) * ENTRY_OVERHEAD_BYTES
     result.operations += done.operations
     result.synced = max(result.synced, done.synced)
-    result.position = header.base + done.end
+    result.position = header.base + end
     result.end_positions[segment.name] = result.position
     result.next_sequence = done.next_sequence
-    result.last_segment, result.last_end = segment.number, done.end
+    result.last_segment, result.last_end = segment.number, end
     generation.end_position, generation.next_sequence = result.position, done.next_sequence
     generation.next_segment = segment.number + 1
-    return _Reached(done.end, done.problem, done.closed)
+    return _Reached(end, done.problem, done.closed)
 
 
 def _live_segments(fs: FileSystem, directory: str, manifest: Manifest) -> list[_Segment]:

@@ -316,8 +316,7 @@ class Store:
             self._writable.notify_all()
 
     def note_obstacle(self, error: Exception | None) -> None:
-        """What the background's last job failed with; None: it gets on. Writers that it has stopped are told, instead
-        of waiting for what does not come."""
+        """What the background's last job failed with (None: it gets on). Writers that it has stopped are told."""
         with self._commit_lock:
             self.obstacle = error
             self._writable.notify_all()
@@ -500,17 +499,18 @@ class Store:
     def _edit(self, manifest: Manifest, now_ms: int, flushed: SealedGeneration | None) -> None:
         if self.read_only_reason is not None:
             raise ReadOnlyError(self.read_only_reason)
-        clock_ms = max(self._manifest.clock_ms, now_ms)
-        manifest = replace(manifest, next_job=self._next_job, clock_ms=clock_ms)
+        manifest = replace(manifest, next_job=self._next_job, clock_ms=max(self._manifest.clock_ms, now_ms))
         runs = self.tables.runs_of(manifest.version)
         try:
             self._manifest_writer.write(manifest)
             self._install_edit(manifest, runs, flushed)
             self._manifest_writer.settled()
         except BaseException as error:  # an interrupt as well: what the new manifest names must stay
-            self.tables.runs_of(self._manifest.version)
             if self._manifest_writer.uncertain:
+                self.tables.keep_files()
                 self.fail(f"nobody knows which manifest is on the disk: {error!r}")
+            else:
+                self.tables.runs_of(self._manifest.version)
             if isinstance(error, OSError):
                 raise StorageError("write the manifest of", self.directory, error) from error
             raise

@@ -31,6 +31,7 @@ class OpenTables:
         self._files: weakref.WeakValueDictionary[str, ReadableFile] = weakref.WeakValueDictionary()
         self._wanted: set[str] = set()  # files of the newest version
         self._gone: deque[str] = deque()  # names of files that no state holds any more
+        self._keeps_files = False
 
     def runs_of(self, version: Version) -> OpenRuns:
         """The version's runs, opened. Tables of earlier versions that are not in it are let go.
@@ -48,10 +49,14 @@ class OpenTables:
         self._wanted = version.files()
         return runs
 
+    def keep_files(self) -> None:
+        """Nobody knows which version counts: no file is removed from here on; the next open does it."""
+        self._keeps_files = True
+
     def remove_obsolete(self) -> list[str]:
         """Remove the files that were let go; the names of those that could not be removed (the next open tries)."""
         failed = []
-        while self._gone:
+        while self._gone and not self._keeps_files:
             name = self._gone.popleft()
             if name in self._wanted:
                 continue

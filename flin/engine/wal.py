@@ -84,6 +84,7 @@ _DELETE_REST: Final = struct.Struct("<I8sQQQIBBBQII")  # with the columns of one
 _DELETE_BYTES: Final = _DELETE_REST.size - _FRAME_REST.size  # those columns
 _PUT_REST: Final = struct.Struct("<I8sQQQIBI")  # with the key's length, the first field of a put's payload
 FRAME_BYTES: Final = _FRAME.size
+END_BYTES: Final = FRAME_BYTES + 8  # of the frame that a clean close writes: its payload is its position
 _SALT_OFFSET: Final = 8
 _POSITION: Final = struct.Struct("<Q")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from flin.testing.operation import Fill, Incr, Put, PutMany, Read, Refused, Reopen, Sweep
+from flin.testing.operation import Fill, Incr, Maintenance, Put, PutMany, Read, Refused, Reopen, Sweep
 from flin.testing.run import Scene, Workload
 
 
@@ -45,6 +45,18 @@ CORPUS: Final = (
         Scene("never"),
         [Put(b"a", b"1", sync=True), Put(b"b", b"2"), Reopen(), Put(b"a", b"3", sync=True)],
         fault="sync",
+    ),
+    Past(
+        "recovery: an end frame whose sync had failed counted as the end of its segment, which a power cut then took",
+        Scene("always"),
+        [Put(b"a", b"1"), Reopen(flush=False), Put(b"b", b"2", sync=True)],
+        fault="sync",
+    ),
+    Past(
+        "compactor: what the new manifest names was removed when memory ran out just behind the edit",
+        Scene("never"),
+        [Incr(68), Maintenance("flush"), Put(b"ab", b"1"), Maintenance("compact"), Reopen()],
+        fault="memory",
     ),
     Past(
         "sweep: keys that had expired were forgotten when their tombstones were refused",

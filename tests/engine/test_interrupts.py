@@ -181,4 +181,4 @@ def test_an_interrupt_in_each_call_of_a_flush_and_a_compaction(late: bool) -> No
         judge_failed(run, judge, f"call {n}")
         n += 1
     assert n > 50
-    assert judge.states > n
+    assert judge.states > 50

@@ -125,11 +125,13 @@ def test_no_segments() -> None:
 
 def test_a_chain() -> None:
     segments = chain(3)
+    position, end = segments[-1].position, len(segments[-1].data)
     segments[-1].end()
     result = Wal(*segments).recover()
     assert set(entries(result)) == keys(1, 2, 3)
-    assert (result.position, result.next_sequence) == (segments[-1].position, segments[-1].sequence)
-    assert (result.last_segment, result.last_end, result.next_number) == (3, len(segments[-1].data), NEXT)
+    # The end frame itself may be in the page cache alone: what comes next is built on what it vouches for.
+    assert (result.position, result.next_sequence) == (position, segments[-1].sequence)
+    assert (result.last_segment, result.last_end, result.next_number) == (3, end, NEXT)
     assert (result.torn, result.clean, result.operations) == ("", True, 6)
 
 

@@ -69,9 +69,12 @@ def _open_locked(directory: str, options: Options, budget: MemoryBudget, lock: H
     _check_place(fs, directory, temporary_name(manifest.epoch))
     writer.write(manifest)
     writer.settled()
+    # A copy that an earlier open left unfinished must be gone for good before its original goes: of two segments with
+    # one number the older file counts.
+    if _remove_unnamed(fs, directory, _named(manifest, recovery)):
+        fs.sync_directory(directory)
     _make_durable(fs, directory, manifest.epoch, recovery)
-    segments = [piece.file for generation in recovery.generations for piece in generation.segments]
-    _remove_unnamed(fs, directory, {*segments, *manifest.version.files()})
+    _remove_unnamed(fs, directory, _named(manifest, recovery))
     fs.sync_directory(directory)
     return Opened(lock, manifest, writer, recovery)
 
@@ -172,8 +175,18 @@ def _copy(fs: FileSystem, old: str, new: str, size: int) -> None:
         source.close()
 
 
-def _remove_unnamed(fs: FileSystem, directory: str, named: Iterable[str]) -> None:
-    """Remove Flin's files that neither the manifest nor recovery names; what is not Flin's is left alone."""
+def _named(manifest: Manifest, recovery: Recovery) -> set[str]:
+    """The files of the database: tables that the manifest names, and the segments that recovery accepted."""
+    segments = [piece.file for generation in recovery.generations for piece in generation.segments]
+    return {*segments, *manifest.version.files()}
+
+
+def _remove_unnamed(fs: FileSystem, directory: str, named: Iterable[str]) -> bool:
+    """Remove Flin's files that neither the manifest nor recovery names, and say whether there were any; what is not
+    Flin's is left alone."""
+    removed = False
     for name in fs.names(directory):
         if maybe_parse(name) is not None and name not in named and fs.is_file(join(directory, name)):
             fs.remove(join(directory, name))
+            removed = True
+    return removed

@@ -59,6 +59,11 @@ CORPUS: Final = (
         fault="memory",
     ),
     Past(
+        "opening: of two unfinished copies of a segment the empty one was taken, after a crash during a recovery",
+        Scene("always"),
+        [Put(b"a", b"1"), Refused(Put(b"c", b"4" * 600)), Reopen(flush=False)],
+    ),
+    Past(
         "sweep: keys that had expired were forgotten when their tombstones were refused",
         Scene("always"),
         [Put(b"a", b"1", ttl=0.001), Put(b"b", b"2", ttl=0.001), Sweep(), Put(b"c", b"3")],

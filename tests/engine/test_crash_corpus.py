@@ -12,7 +12,7 @@ from tests.engine.crash_corpus import CORPUS, Past
 
 @pytest.mark.parametrize("past", CORPUS, ids=lambda past: past.name)
 def test_past_failure(past: Past) -> None:
-    judge = Judge(past.scene, limit=3)
+    judge = Judge(past.scene, limit=8)
     if past.fault:
         for run in every_failure(past.scene, past.workload, KINDS[past.fault]):
             judge_failed(run, judge, past.name)

@@ -60,14 +60,14 @@ def test_every_short_workload(sync: str, window_bytes: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sync", SYNC_MODES)
 def test_every_workload_of_three(sync: str) -> None:
-    judge = Judge(Scene(sync), limit=8)
+    judge = Judge(Scene(sync), limit=8, second_every=2)
     crash_every_workload(judge, every_workload(ALPHABET, 3))
     assert judge.states > 5_000
 
 
 def _crash_a_workload(scene: Scene, workload: Workload, limit: int, moments: int) -> None:
     run = Run(scene).run(workload)
-    judge = Judge(scene, limit)
+    judge = Judge(scene, limit, second_every=4)
     # The first moments are those of an empty database's creation, which the short workloads cover.
     chosen = [moment for moment in run.moments if moment.operation >= 0][::-1]
     for moment in chosen[:: max(1, len(chosen) // moments)]:
@@ -107,7 +107,7 @@ def _crash_generations(scene: Scene, seed: int, every: int, limit: int) -> int:
             random.choice([DeleteRange(start, start + b"\xff"), DeletePrefix(b"f1"), Maintenance("compact")])
         )
     run = Run(scene, every=every).run(workload)
-    judge = Judge(scene, limit)
+    judge = Judge(scene, limit, second_every=4)
     for moment in run.moments:
         judge.judge(moment, f"{scene} seed {seed} every {every}")
     return judge.states

@@ -30,11 +30,11 @@ def test_seeds_find_no_violation() -> None:
 def test_many_seeds_find_no_violation(tmp_path: Path) -> None:
     out = io.StringIO()
     report = tmp_path / "report.json"
-    assert main(["--workloads", "1200", "--seed", "5000", "--json", str(report)], out) == 0, out.getvalue()
+    assert main(["--workloads", "600", "--seed", "5000", "--json", str(report)], out) == 0, out.getvalue()
     figures = json.loads(report.read_text())
-    assert figures["crash_states"] > 60_000
-    assert figures["crashes_during_recovery"] > 6_000
-    assert figures["failed_calls"] > 3_000
+    assert figures["crash_states"] > 30_000
+    assert figures["crashes_during_recovery"] > 3_000
+    assert figures["failed_calls"] > 1_500
 
 
 def test_equal_seeds_are_equal_cases() -> None:

@@ -23,7 +23,7 @@ def test_seeds_find_no_violation() -> None:
     out = io.StringIO()
     assert main(["--workloads", "110", "--seed", "1000"], out) == 0, out.getvalue()
     assert _figure(r"([\d,]+) crash states", out) > 7_000
-    assert _figure(r"([\d,]+) runs with a failed call", out) > 250
+    assert _figure(r"([\d,]+) runs with a failed call", out) > 150
 
 
 @pytest.mark.slow
@@ -34,7 +34,7 @@ def test_many_seeds_find_no_violation(tmp_path: Path) -> None:
     figures = json.loads(report.read_text())
     assert figures["crash_states"] > 30_000
     assert figures["crashes_during_recovery"] > 3_000
-    assert figures["failed_calls"] > 1_500
+    assert figures["failed_calls"] > 800
 
 
 def test_equal_seeds_are_equal_cases() -> None:

@@ -189,6 +189,8 @@ class Episode:
     def _kill(self) -> None:
         load = self._load
         self._is_clean = False
+        if self._scene.victim == "both":
+            wait_until(lambda: load.helpers, "a helper starts")
         helpers = load.helpers
         if self._scene.victim == "parent":
             load.victim.kill()

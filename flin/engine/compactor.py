@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Event, Lock, Thread, current_thread, get_ident
+from time import sleep
 from typing import Final
 
 from flin.engine.compaction import Compaction, CompactionOptions, install, pick_compaction, pick_full_compaction
@@ -314,21 +315,28 @@ class Compactor:
 
     def _loop(self, wanted: Event, work: Callable[[], bool]) -> None:
         while not self._stopping:
-            wanted.wait()
-            if not self._stopping:
-                wanted.clear()  # the end must wake every thread that waits
             try:
+                wanted.wait()
+                if not self._stopping:
+                    wanted.clear()  # the end must wake every thread that waits
                 while not self._stopping and self._store.read_only_reason is None and work():
                     self._note_obstacle(None)
                 self._note_obstacle(None)
             except (ClosedError, JobCancelled):
                 return
             except Exception as error:
-                self._note_failure(error)
-                if not isinstance(error, HelperDiedError):  # that one is replaced
-                    self._note_obstacle(error)
-                self._maintenance_wanted.wait(RETRY_SECONDS)  # nobody sets it before the end: a sleep that ends early
+                self._pause(error)
                 wanted.set()
+
+    def _pause(self, error: Exception) -> None:
+        """Until the work that failed is tried again."""
+        try:
+            self._note_failure(error)
+            if not isinstance(error, HelperDiedError):  # that one is replaced
+                self._note_obstacle(error)
+            self._maintenance_wanted.wait(RETRY_SECONDS)  # nobody sets it before the end: a sleep that ends early
+        except MemoryError:  # to say so and to wait takes some, too; the thread must not end for that
+            sleep(RETRY_SECONDS)
 
     def _maintenance_loop(self) -> None:
         store = self._store
@@ -336,9 +344,11 @@ class Compactor:
         interval = options.sync_interval_ms / 1000 if options.sync == "interval" else SWEEP_SECONDS
         step = min(interval, SWEEP_SECONDS)
         waited = 0.0
-        while not self._maintenance_wanted.wait(step):
-            waited += step
+        while True:
             try:
+                if self._maintenance_wanted.wait(step):
+                    return
+                waited += step
                 if options.sync == "interval" and waited >= interval:
                     waited = 0.0
                     if store.read_only_reason is None:
@@ -348,6 +358,8 @@ class Compactor:
                 store.tables.remove_obsolete()
             except ClosedError:
                 return
+            except MemoryError:
+                sleep(step)  # what the thread does must not end for want of memory; it is tried again
             except Exception as error:
                 self._note_failure(error)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
 from time import sleep
@@ -99,12 +99,13 @@ def _write(engine: Engine, page: Page, lane: int) -> None:
         os._exit(1)  # one lane that fails ends the process: the others would hide it
 
 
-def main() -> None:
+def main(write: Callable[[Engine, Page, int], None] = _write) -> None:
+    """`write` is what each lane does until it is told to stop."""
     directory, sync, shards, lanes, path = sys.argv[1:]
     page = Page(Path(path), int(lanes))
     with flin.engine.open(directory, sync=sync, shards=int(shards), memory_limit=MEMORY_LIMIT) as engine:
         page.set_open(True)
-        threads = [Thread(target=_write, args=(engine, page, lane), daemon=True) for lane in range(page.lanes)]
+        threads = [Thread(target=write, args=(engine, page, lane), daemon=True) for lane in range(page.lanes)]
         for thread in threads:
             thread.start()
         while not page.is_stop_wanted:

@@ -9,16 +9,12 @@ and what was under way is done or not done: then it ends with 3.
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import suppress
-from pathlib import Path
-from threading import Thread
 from time import sleep
 
-import flin.engine
 from flin.engine.engine import Engine
 from flin.errors import FlinError
-from flin.testing.killed_writer import MEMORY_LIMIT, Page, commit
+from flin.testing.killed_writer import Page, commit, main
 from flin.testing.lane import counter_key, parse_counter
 
 NO_MEMORY = 3
@@ -52,19 +48,5 @@ def _write(engine: Engine, page: Page, lane: int) -> None:
                 break
 
 
-def main() -> None:
-    directory, sync, shards, lanes, path = sys.argv[1:]
-    page = Page(Path(path), int(lanes))
-    with flin.engine.open(directory, sync=sync, shards=int(shards), memory_limit=MEMORY_LIMIT) as engine:
-        page.set_open(True)
-        threads = [Thread(target=_write, args=(engine, page, lane), daemon=True) for lane in range(page.lanes)]
-        for thread in threads:
-            thread.start()
-        while not page.is_stop_wanted:
-            sleep(0.005)
-        for thread in threads:
-            thread.join()
-
-
 if __name__ == "__main__":
-    main()
+    main(_write)

@@ -30,6 +30,10 @@ Entry: TypeAlias = bytes | Expiring | Literal[_Tombstone.DELETED]
 Range: TypeAlias = tuple[bytes, bytes]
 """(start, stop): start inclusive, stop exclusive, start < stop."""
 
+EXPIRED_MS: Final = 1
+"""An expiry that has passed whatever the clock says: of an entry whose value is gone, so that a clock that is set back
+cannot show it."""
+
 Page: TypeAlias = tuple[list[bytes], list[Entry]]
 """Keys in strictly rising (or, in a reverse scan, strictly falling) order and their entries, of equal length."""
 

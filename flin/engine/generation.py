@@ -20,6 +20,8 @@ from flin.engine.wal import SegmentSlice
 Parts: TypeAlias = tuple[Part, ...]
 Bounded: TypeAlias = tuple[Page, bytes, bytes]
 """A copy of an active part's entries in [start, stop), and that start and stop."""
+DueHeap: TypeAlias = list[tuple[int, bytes]]
+"""(moment in milliseconds, key): from then on the key may be expired."""
 
 
 @dataclass(slots=True)
@@ -31,7 +33,7 @@ class SealedGeneration:
     end_position: int  # where the WAL goes on behind it
     next_sequence: int  # the same
     next_segment: int  # no segment of this generation has this number or a higher one
-    due: list[tuple[int, bytes]] = field(default_factory=list)  # a heap of (expires_at_ms, key)
+    due: DueHeap = field(default_factory=list)
 
 
 def recovered_generation(recovered: RecoveredGeneration, shards: int) -> SealedGeneration:
@@ -70,10 +72,18 @@ def split_part(part: Part, shards: int) -> Parts:
     return parts
 
 
-def due_of(part: Part) -> list[tuple[int, bytes]]:
+def due_of(part: Part) -> DueHeap:
     due = [(entry[1], key) for key, entry in part.entries.items() if type(entry) is tuple and entry[1]]
     heapq.heapify(due)
     return due
+
+
+def pop_due(due: DueHeap, now_ms: int, limit: int) -> list[bytes]:
+    """Up to limit keys whose moment has come."""
+    keys: list[bytes] = []
+    while due and due[0][0] <= now_ms and len(keys) < limit:
+        keys.append(heapq.heappop(due)[1])
+    return keys
 
 
 def join_neighbours(parts: Parts) -> Parts:

@@ -26,7 +26,7 @@ from itertools import pairwise
 from typing import Final, TypeAlias, cast
 
 from flin.engine.count import has_tombstones, settling
-from flin.engine.entry import DELETED, Entry, Page, Range
+from flin.engine.entry import DELETED, EXPIRED_MS, Entry, Page, Range
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, join
 from flin.engine.job_files import Input, LazyFile, OlderRun, Outputs
@@ -332,7 +332,8 @@ def _gathered(inputs: Sequence[Input], most_bytes: int) -> Iterator[Page]:
 def _settled(page: Page, bottom: bool, now_ms: int) -> Page:
     """The page without tombstones where nothing is beneath, and with expired values emptied.
 
-    An expired put keeps its key and expiry, since it counts and hides what is older until its sweep deletes it."""
+    An expired put keeps its key, since it counts and hides what is older until its sweep deletes it; it is expired for
+    ever then, however the clock is set."""
     keys, entries = page
     types = set(map(type, entries))
     if types == {bytes}:
@@ -343,7 +344,8 @@ def _settled(page: Page, bottom: bool, now_ms: int) -> Page:
         entries = [entry for entry in entries if entry is not DELETED]
     if tuple in types:
         entries = [
-            (b"", entry[1], entry[2]) if type(entry) is tuple and 0 < entry[1] <= now_ms else entry for entry in entries
+            (b"", EXPIRED_MS, entry[2]) if type(entry) is tuple and 0 < entry[1] <= now_ms else entry
+            for entry in entries
         ]
     return keys, entries
 

@@ -52,7 +52,7 @@ class Manifest:
     wal_floor: int  # number of the first segment that may hold what no table holds
     wal_position: int  # where the WAL goes on if no segment is left
     next_sequence: int  # the same
-    clock_ms: int  # the latest "now" of a job; later ones never go back behind it
+    clock_ms: int  # the latest "now" of a job
     version: Version
 
 

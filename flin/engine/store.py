@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Condition, Lock
+from time import monotonic
 from typing import Final
 
 from flin.engine import closed_state, opening
@@ -24,12 +25,14 @@ from flin.engine.closed_state import CLOSED_STATE, CLOSED_TEXT
 from flin.engine.entry import DELETED, Entry, Live, Page, Range, covers
 from flin.engine.filter import hash_key
 from flin.engine.generation import (
+    DueHeap,
     SealedGeneration,
     apply_by_shard,
     copy_bounded,
     due_of,
     empty_parts,
     join_neighbours,
+    pop_due,
     recovered_generation,
     split_part,
 )
@@ -80,7 +83,6 @@ class Store:
         self._manifest = opened.manifest
         self._manifest_writer = opened.manifest_writer
         self._next_job = opened.manifest.next_job
-        self._clock_floor = opened.manifest.clock_ms
         self.block_cache = BlockCache(self.budget.block_cache)
         self.value_cache = ValueCache(self.budget.value_cache if options.value_cache else 0)
         self.tables = OpenTables(options.fs, directory, self.block_cache)
@@ -113,7 +115,7 @@ class Store:
         """The replayed generations: the newest becomes the open one again, the others wait for their flush."""
         shards = self._manifest.shards
         self._recovered_segments: tuple[SegmentSlice, ...] = ()
-        self._due: list[tuple[int, bytes]] = []  # of the open generation: a heap of (expires_at_ms, key)
+        self._due: DueHeap = []  # of the open generation
         self._generation_start = self._wal.position
         self._generation_bytes = 0  # of the open generation, but for what its active parts hold
         self._seal_check = self._wal.position + SEAL_CHECK_BYTES
@@ -350,9 +352,8 @@ class Store:
 
     def _wait_until_writable(self) -> None:
         """Under the commit lock, which is released while waiting."""
-        now = self.options.clock_ms
-        began = now()
-        deadline = began + self.options.stall_timeout_ms
+        began = monotonic()  # the wall clock may jump
+        deadline = began + self.options.stall_timeout_ms / 1000
         while True:
             self.check_open()
             if self.read_only_reason is not None:
@@ -367,13 +368,14 @@ class Store:
                 return
             if self.obstacle is not None:
                 raise StorageError("write more into", self.directory, self.obstacle) from self.obstacle
-            if now() >= deadline:
+            if monotonic() >= deadline:
                 raise StallTimeout(f"waited {self.options.stall_timeout_ms} ms: {stall.reason}")
             self._help_background()
             if self._stall.stopped:
                 self._writable.wait(LOOK_SECONDS)
-            self.stall_seconds += (now() - began) / 1000
-            began = now()
+            now = monotonic()
+            self.stall_seconds += now - began
+            began = now
 
     def _help_background(self) -> None:
         """Without threads the stopped writer itself must do what is due; what fails there is its answer."""
@@ -469,8 +471,8 @@ class Store:
             return self._next_job - 1
 
     def now_ms(self) -> int:
-        """The clock, which never goes back behind what a job was told."""
-        return max(self.options.clock_ms(), self._clock_floor)
+        """What expiries are compared with. It may jump, either way."""
+        return self.options.clock_ms()
 
     def install_flush(
         self, generation: SealedGeneration, tables: dict[int, Run], counts: dict[int, int], now_ms: int
@@ -517,7 +519,6 @@ class Store:
 
     def _install_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
         self._manifest = manifest
-        self._clock_floor = manifest.clock_ms
         flushes = self.state.flushes
         if flushed is not None:
             flushes += 1
@@ -541,13 +542,11 @@ class Store:
         taken: list[bytes] = []
         with self._commit_lock:
             for heap in (self._due, *(generation.due for generation in self.state.sealed)):
-                while heap and heap[0][0] <= now_ms and len(taken) < limit:
-                    taken.append(heapq.heappop(heap)[1])
+                taken += pop_due(heap, now_ms, limit - len(taken))
         return taken
 
     def delete_expired(self, keys: Sequence[bytes], now_ms: int) -> int:
         """Commit tombstones for those of the keys that have expired; how many had."""
-
         with self._commit_lock:
             if self._blocked:
                 self._wait_until_writable()

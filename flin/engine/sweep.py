@@ -7,10 +7,12 @@ until then, so that the number of keys is exact at every moment.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from threading import Lock
 from typing import Final
 
+from flin.engine.generation import DueHeap, pop_due
 from flin.engine.sstable import Table
 from flin.engine.store import Store
 
@@ -27,13 +29,13 @@ class Sweeper:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._places: dict[int, _Place] = {}
-        self._owed: list[bytes] = []  # due already, but not deleted
+        self._owed: DueHeap = []  # due when a sweep failed to delete them
         self._lock = Lock()
 
     def due(self, now_ms: int, limit: int) -> list[bytes]:
         """Up to limit keys that have expired by now, unless they were written since. Each is named once per table."""
         with self._lock:
-            keys, self._owed = self._owed[:limit], self._owed[limit:]
+            keys = pop_due(self._owed, now_ms, limit)
             keys += self._store.take_due(now_ms, limit - len(keys))
             tables = {id(table): table for table in self._store.tables.tables() if table.meta.expiring}
             self._places = {number: self._places.get(number) or _Place(table) for number, table in tables.items()}
@@ -58,13 +60,16 @@ class Sweeper:
                 deleted += self._store.delete_expired(keys[at : at + SWEEP_COMMIT_KEYS], now_ms)
                 at += SWEEP_COMMIT_KEYS
         finally:
-            self.give_back(keys[at:])
+            self.give_back(keys[at:], now_ms)
         return deleted
 
-    def give_back(self, keys: list[bytes]) -> None:
-        """Name these keys again: they were due, and could not be deleted (the disk was full, for one)."""
+    def give_back(self, keys: list[bytes], now_ms: int) -> None:
+        """Name these keys again: they were due at now_ms, and could not be deleted (the disk was full, for one).
+
+        If the clock is set back meanwhile they may be alive again, and are due once more when it comes there."""
         with self._lock:
-            self._owed += keys
+            for key in keys:
+                heapq.heappush(self._owed, (now_ms, key))
 
 
 class _Place:

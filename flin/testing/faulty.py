@@ -17,7 +17,7 @@ from flin.testing.judge import Judge
 from flin.testing.model import view
 from flin.testing.operation import Reopen
 from flin.testing.personality import killed
-from flin.testing.run import Moment, Operation, Run, Scene, Workload
+from flin.testing.run import Moment, Operation, Run, Scene, Workload, held
 
 _GROWING: Final = frozenset({"append", "extend", "create", "make_directory"})
 
@@ -65,7 +65,7 @@ class FaultyRun(Run):
         if not self.failures:
             return Run.view(self)  # super() does not work in a class with slots
         now_ms = self.clock.now_ms
-        return view(self.model.expectation().match(dict(self.engine.scan()), now_ms, power_cut=False), now_ms)
+        return view(self.model.expectation().match(held(self.engine, now_ms), now_ms, power_cut=False), now_ms)
 
     def _opens_again(self) -> bool:
         """The program is started once more; the kernel may show it what the disk will never have."""
@@ -85,13 +85,15 @@ class FaultyRun(Run):
             self._count_what_is_there()
 
     def _count_what_is_there(self) -> None:
-        self.model.reopened(dict(self.engine.scan()), self.clock.now_ms)
+        now_ms = self.clock.now_ms
+        self.model.reopened(held(self.engine, now_ms), now_ms)
 
     def _reads_tell_the_truth(self) -> None:
         """What was answered is there; the refused commit is not, or (a failed sync) wholly."""
         if any(fault.sticky for fault in self.disk.faults):
             return  # reads from tables may fail as well
-        self.model.expectation().match(dict(self.engine.scan()), self.clock.now_ms, power_cut=False)
+        now_ms = self.clock.now_ms
+        self.model.expectation().match(held(self.engine, now_ms), now_ms, power_cut=False)
 
 
 class _Open(Operation):

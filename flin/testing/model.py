@@ -4,11 +4,14 @@ Theory. The accepted commits are a sequence; after a crash the database must hol
 at least all that was promised, at most all that was ever begun. A commit that was begun and neither answered nor
 refused may be in or out, whole. So may a commit that was refused, whose frame may have reached the disk before the
 error did: but only at the end of the prefix that it followed, never with anything that was accepted later.
+
+What has expired may be swept, which is no commit of the program. So where the clock was set back, each key that had
+expired by the latest moment that the clock has said is either gone or, if the clock now says so, alive again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -50,6 +53,11 @@ def apply(state: State, steps: Iterable[Step]) -> State:
     return after
 
 
+def alive(state: State, now_ms: int) -> State:
+    """What of a state has not expired."""
+    return {key: entry for key, entry in state.items() if not entry[1] or entry[1] > now_ms}
+
+
 def view(state: State, now_ms: int) -> dict[bytes, bytes]:
     """What a reader sees of a state at a moment: nothing expired."""
     return {key: value for key, (value, expires) in state.items() if not expires or expires > now_ms}
@@ -62,6 +70,7 @@ class Expectation:
     states: tuple[State, ...]  # by the number of commits applied: all that returned
     unanswered: tuple[tuple[int, State], ...]  # after so many and one more, which was refused or is under way
     promised: int  # commits that were promised durable: there after a power cut
+    latest_ms: int = 0  # what had expired by then may be gone, whatever the clock says now
 
     def allowed(self, *, power_cut: bool) -> list[State]:
         """What may be found, the most likely first. The death of the process alone loses nothing that was answered."""
@@ -69,16 +78,21 @@ class Expectation:
         surfaced = [state for base, state in self.unanswered if base >= lowest]
         return [*self.states[: lowest - 1 if lowest else None : -1], *surfaced]
 
-    def match(self, found: Mapping[bytes, bytes], now_ms: int, *, power_cut: bool) -> State:
-        """The state that was found; AssertionError says what is wrong if none of the allowed ones was."""
+    def match(self, found: State, now_ms: int, *, power_cut: bool) -> State:
+        """The state that was found alive; AssertionError says what is wrong if none of the allowed ones was."""
         for state in self.allowed(power_cut=power_cut):
-            if len(found) <= len(state) and view(state, now_ms) == found:
+            if len(found) > len(state):
+                continue
+            most = alive(state, now_ms)
+            if most == found:
                 return state
+            if self.latest_ms > now_ms and alive(state, self.latest_ms).items() <= found.items() <= most.items():
+                return {key: entry for key, entry in state.items() if key in found or key not in most}
         lowest = self.promised if power_cut else len(self.states) - 1
-        raise AssertionError(self._explain(dict(found), now_ms, lowest))
+        raise AssertionError(self._explain(found, now_ms, lowest))
 
-    def _explain(self, found: dict[bytes, bytes], now_ms: int, lowest: int) -> str:
-        views = [view(state, now_ms) for state in self.states]
+    def _explain(self, found: State, now_ms: int, lowest: int) -> str:
+        views = [alive(state, now_ms) for state in self.states]
         if found in views:
             return f"only {views.index(found)} commits are there, {lowest} were promised"
         wrong = {key: (found.get(key), views[-1].get(key)) for key in {*found, *views[-1]}}
@@ -92,7 +106,9 @@ class Expectation:
 class Model:
     """Follows one engine: `begin` before a commit, `answer` if it returned; `promise` when all so far is durable."""
 
-    def __init__(self, state: State | None = None) -> None:
+    def __init__(self, state: State | None = None, latest_ms: int = 0) -> None:
+        self.latest_ms = latest_ms
+        """The latest that the clock has said."""
         self._states: list[State] = [dict(state or {})]
         self._unanswered: list[tuple[int, State]] = []
         self._promised = 0
@@ -111,7 +127,13 @@ class Model:
     def answer(self) -> None:
         self._states.append(self._unanswered.pop()[1])
 
-    def reopened(self, found: Mapping[bytes, bytes], now_ms: int) -> None:
+    def set_back(self, found: State, now_ms: int) -> None:
+        """The clock was set back: from here on, what is there of what had expired counts."""
+        state = self.expectation().match(found, now_ms, power_cut=False)
+        if state is not self.state:
+            self._states.append(state)
+
+    def reopened(self, found: State, now_ms: int) -> None:
         """The engine was opened again without a power cut: from here on, what it holds counts."""
         state = self.expectation().match(found, now_ms, power_cut=False)
         self._unanswered.clear()
@@ -123,4 +145,4 @@ class Model:
 
     def expectation(self) -> Expectation:
         """What a crash at this moment may leave."""
-        return Expectation(tuple(self._states), tuple(self._unanswered), self._promised)
+        return Expectation(tuple(self._states), tuple(self._unanswered), self._promised, self.latest_ms)

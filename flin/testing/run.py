@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import flin.engine
 from flin.engine.engine import Engine
 from flin.engine.snapshot import Snapshot
+from flin.errors import FlinError
 from flin.testing.clock import ManualClock
 from flin.testing.disk import SimulatedDisk
 from flin.testing.model import Expectation, Model, State, Step, view
@@ -103,6 +104,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.disk.window_bytes = self.scene.window_bytes
+        self.model.latest_ms = self.clock.now_ms
 
     @property
     def engine(self) -> Engine:
@@ -179,9 +181,22 @@ class Run:
         self.disk = clone
         self.open()
         power_cut = personality is not Personality.KILLED
-        state = expectation.match(dict(self.engine.scan()), self.clock.now_ms, power_cut=power_cut)
-        self.model = Model(state)  # recovery has made durable what it accepted
+        state = expectation.match(held(self.engine, self.clock.now_ms), self.clock.now_ms, power_cut=power_cut)
+        self.model = Model(state, expectation.latest_ms)  # recovery has made durable what it accepted
         self.watch(watched)
+
+    def advance(self, seconds: float) -> None:
+        """Time passes; or, below 0, the clock is set back."""
+        self.clock.advance(seconds)
+        now_ms = self.clock.now_ms
+        if seconds >= 0:
+            self.model.latest_ms = max(self.model.latest_ms, now_ms)
+            return
+        try:
+            self.model.set_back(held(self.engine, now_ms), now_ms)
+        except FlinError:  # nobody can say what is there
+            self.clock.advance(-seconds)
+            raise
 
     def take_snapshot(self) -> None:
         self.snapshots.append((self.engine.snapshot(), self.view()))
@@ -214,6 +229,15 @@ def check_snapshot(snapshot: Snapshot, expected: dict[bytes, bytes]) -> None:
     assert list(snapshot.scan_keys(reverse=True)) == sorted(expected, reverse=True)
     for key, value in expected.items():
         assert snapshot.get(key) == value, f"a snapshot's get({key!r})"
+
+
+def held(engine: Engine, now_ms: int) -> State:
+    """What the engine says that it holds."""
+    found: State = {}
+    for key, value in engine.scan():
+        ttl = engine.ttl(key)
+        found[key] = (value, 0 if ttl is None else now_ms + round(ttl * 1000))
+    return found
 
 
 def what_is_there(state: State, now_ms: int) -> dict[bytes, bytes]:

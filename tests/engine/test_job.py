@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flin.engine.compaction import Compaction, pick_compaction, pick_full_compaction
-from flin.engine.entry import DELETED, Entry
+from flin.engine.entry import DELETED, EXPIRED_MS, Entry
 from flin.engine.file_name import table_name
 from flin.engine.fs import AppendFile, Buffer, OsAppendFile, OsFileSystem
 from flin.engine.job import CompactionJob, JobCancelled, check_result, remove_outputs, run_job
@@ -180,7 +180,7 @@ def test_compaction_empties_expired_values_and_keeps_the_key(tree: Tree) -> None
     tree.flush([((), {b"a": (b"long", NOW, 7), b"b": (b"long", NOW + 1, 0), b"c": (b"long", 0, 7)})])
     tree.now_ms = NOW
     tree.compact_runs(0, 2)
-    assert tree.read() == {b"a": (b"", NOW, 7), b"b": (b"long", NOW + 1, 0), b"c": (b"long", 0, 7)}
+    assert tree.read() == {b"a": (b"", EXPIRED_MS, 7), b"b": (b"long", NOW + 1, 0), b"c": (b"long", 0, 7)}
 
 
 def test_range_deletes_stay_older_than_the_points_beside_them(tree: Tree) -> None:
@@ -278,7 +278,7 @@ def commits_of(operations: Sequence[tuple[str, bytes, object]]) -> list[Commit]:
 
 def without_expired(model: Model) -> Model:
     return {
-        key: (b"", *entry[1:]) if type(entry) is tuple and 0 < entry[1] <= NOW else entry
+        key: (b"", EXPIRED_MS, entry[2]) if type(entry) is tuple and 0 < entry[1] <= NOW else entry
         for key, entry in model.items()
     }
 
@@ -466,7 +466,7 @@ def test_data_is_synced_before_names_and_every_failure_is_cleared_up(filled: Tre
 def test_expired_values_are_emptied_by_the_flush_already(tree: Tree) -> None:
     tree.now_ms = NOW
     tree.flush([((), {b"a": (b"long", NOW, 7), b"b": (b"long", NOW + 1, 0)})])
-    assert tree.read() == {b"a": (b"", NOW, 7), b"b": (b"long", NOW + 1, 0)}
+    assert tree.read() == {b"a": (b"", EXPIRED_MS, 7), b"b": (b"long", NOW + 1, 0)}
 
 
 def test_a_compaction_holds_its_slice_and_no_more(tree: Tree) -> None:

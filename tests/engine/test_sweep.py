@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import flin.engine
 from flin.engine.sweep import SWEEP_COMMIT_KEYS, SWEEP_KEYS
 from flin.errors import StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
@@ -111,8 +112,6 @@ def test_each_time_has_its_turn(open_engine: OpenEngine, clock: ManualClock) -> 
 
 def test_a_sweep_that_failed_is_done_again(clock: ManualClock) -> None:
     """The disk is full for a while: the keys stay due, none is forgotten."""
-    import flin.engine
-
     disk = SimulatedDisk()
     db = flin.engine.open("/db", fs=disk, runner="inline", clock_ms=clock)
     db.put_many(dict.fromkeys(_keys(200), b"v"), ttl=1)
@@ -129,19 +128,51 @@ def test_a_sweep_that_failed_is_done_again(clock: ManualClock) -> None:
     db.close()
 
 
-def test_the_clock_never_goes_behind_what_a_job_was_told(open_engine: OpenEngine, clock: ManualClock) -> None:
-    """A job may have dropped what was expired by then: a clock that is set back must not show the rest alive."""
+def test_what_a_job_emptied_is_expired_for_ever(open_engine: OpenEngine, clock: ManualClock) -> None:
+    """Its value is gone: a clock that is set back must not show it alive, here or after a reopen."""
     disk = SimulatedDisk()
     db = open_engine(fs=disk, clock_ms=clock)
-    db.put(b"k", b"v", ttl=10)
+    db.put_many({b"k": b"v", b"l": b"v"}, ttl=10)
+    db.put(b"later", b"v", ttl=30)
     clock.advance(20)
-    db.compact()
+    db.flush()
     clock.advance(-60)
-    assert db.get(b"k") is None
+    assert list(db) == [b"later"]
+    assert (db.get(b"k"), db.ttl(b"k"), db.ttl(b"later")) == (None, None, 70)
     db.close()
     db = open_engine(fs=disk, clock_ms=clock)
-    assert db.get(b"k") is None
-    assert db.store.now_ms() == clock.now_ms + 60_000
+    assert dict(db) == {b"later": b"v"}
+    assert len(db) == 1
+
+
+def test_the_clock_jumps_forward_and_back(db: Any, clock: ManualClock) -> None:
+    """What was not swept meanwhile lives on, and expires at its own time; what is new does not wait for anything."""
+    db.put(b"old", b"v", ttl=60)
+    clock.advance(3600 * 24)
+    assert db.get(b"old") is None
+    clock.advance(-3600 * 24)
+    assert db.get(b"old") == b"v"
+    db.put(b"new", b"v", ttl=10)
+    clock.advance(10)
+    assert list(db) == [b"old"]
+    clock.advance(50)
+    assert len(db) == 0
+
+
+def test_what_a_sweep_owes_waits_for_a_clock_that_was_set_back(clock: ManualClock) -> None:
+    """Found due, not deleted (the disk was full), alive again by the clock: deleted when it has expired again."""
+    disk = SimulatedDisk()
+    with flin.engine.open("/db", fs=disk, runner="inline", clock_ms=clock) as db:
+        db.put_many(dict.fromkeys(_keys(200), b"v"), ttl=10)
+        clock.advance(10)
+        disk.faults.append(Fault(0, errno.ENOSPC, frozenset({"append", "create", "extend"}), sticky=True))
+        with pytest.raises(StorageError):
+            db.compactor.sweep()
+        disk.faults.clear()
+        clock.advance(-5)
+        assert len(db) == 200
+        clock.advance(5)
+        assert len(db) == 0
 
 
 def test_threads_sweep_by_themselves(open_engine: OpenEngine, clock: ManualClock) -> None:

@@ -51,5 +51,12 @@ class Ballast:
             for _ in range(0, size, _PIECE_BYTES):
                 file.write(bytes(_PIECE_BYTES))
 
+    def fill(self) -> bool:
+        """Nothing is left, what has come free since included."""
+        with suppress(OSError), self._path.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(_PIECE_BYTES))
+        return True
+
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)

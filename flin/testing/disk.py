@@ -21,7 +21,7 @@ import os
 import posixpath
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from threading import RLock
@@ -383,22 +383,8 @@ class SimulatedDisk:
                 file.lose_pending()
                 raise
 
-    @contextmanager
-    def _call(self, operation: str, path: str) -> Iterator[None]:
-        with self._mutex:
-            self.calls[operation] += 1
-            late: Fault | None = None
-            for fault in self.faults:
-                if fault.taken is None and fault.strikes(operation):
-                    if not fault.late:
-                        _fail(fault, path)
-                    late = fault
-            yield
-            if self.on_change is not None and operation in CHANGES:
-                self.on_change(operation)
-            if late is not None:
-                self._locks.pop(path, None)  # who is told that it failed holds no lock
-                _fail(late, path)
+    def _call(self, operation: str, path: str) -> _Call:
+        return _Call(self, operation, path)
 
     def _settle(self, file: SimulatedFile) -> None:
         if file.writes:  # else there is nothing that a journal would have to commit
@@ -443,6 +429,45 @@ class SimulatedDisk:
     def _release(self, path: str) -> None:
         with self._mutex:
             self._locks.pop(path, None)
+
+
+class _Call:
+    """The frame of every call that is counted, may fail and may be crashed after. A class: `contextmanager` costs as
+    much as the call."""
+
+    __slots__ = ("_disk", "_late", "_operation", "_path")
+
+    def __init__(self, disk: SimulatedDisk, operation: str, path: str) -> None:
+        self._disk = disk
+        self._operation = operation
+        self._path = path
+        self._late: Fault | None = None
+
+    def __enter__(self) -> None:
+        disk = self._disk
+        disk._mutex.acquire()
+        try:
+            disk.calls[self._operation] += 1
+            for fault in disk.faults:
+                if fault.taken is None and fault.strikes(self._operation):
+                    if not fault.late:
+                        _fail(fault, self._path)
+                    self._late = fault
+        except BaseException:
+            disk._mutex.release()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        disk = self._disk
+        try:
+            if kind is None:
+                if disk.on_change is not None and self._operation in CHANGES:
+                    disk.on_change(self._operation)
+                if self._late is not None:
+                    disk._locks.pop(self._path, None)  # who is told that it failed holds no lock
+                    _fail(self._late, self._path)
+        finally:
+            disk._mutex.release()
 
 
 class SimulatedAppendFile:

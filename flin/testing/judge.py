@@ -95,7 +95,7 @@ class Judge:
                 written = check_writable(engine, what_is_there(state, clock.now_ms))
                 least = after_crash(disk, Personality.PREFIXES, lambda _: 0)  # a power cut that leaves nothing pending
         finally:
-            engine.close()
+            engine.close(flush=again)
         if not again:
             return
         assert_no_orphans(disk)

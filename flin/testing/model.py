@@ -80,14 +80,13 @@ class Expectation:
 
     def match(self, found: State, now_ms: int, *, power_cut: bool) -> State:
         """The state that was found alive; AssertionError says what is wrong if none of the allowed ones was."""
+        assert alive(found, now_ms) == found, "something is shown that has expired"
+        latest_ms = max(now_ms, self.latest_ms)
         for state in self.allowed(power_cut=power_cut):
-            if len(found) > len(state):
-                continue
-            most = alive(state, now_ms)
-            if most == found:
-                return state
-            if self.latest_ms > now_ms and alive(state, self.latest_ms).items() <= found.items() <= most.items():
-                return {key: entry for key, entry in state.items() if key in found or key not in most}
+            if found.items() <= state.items():
+                gone = state.keys() - found.keys()
+                if all(0 < state[key][1] <= latest_ms for key in gone):
+                    return {key: entry for key, entry in state.items() if key not in gone or entry[1] <= now_ms}
         lowest = self.promised if power_cut else len(self.states) - 1
         raise AssertionError(self._explain(found, now_ms, lowest))
 
@@ -130,7 +129,7 @@ class Model:
     def set_back(self, found: State, now_ms: int) -> None:
         """The clock was set back: from here on, what is there of what had expired counts."""
         state = self.expectation().match(found, now_ms, power_cut=False)
-        if state is not self.state:
+        if state != self.state:
             self._states.append(state)
 
     def reopened(self, found: State, now_ms: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.figures import Figures
 from tests.tool import in_ci, missing_tool
 from tests.tool import needs_tool as find_tool
 
@@ -21,6 +22,43 @@ hypothesis.settings.load_profile("flin")
 def needs_tool() -> Callable[[str], str]:
     """`needs_tool("redis-server")` gives its path or skips the test; under CI=true a missing tool is a failure."""
     return find_tool
+
+
+_FIGURES = pytest.StashKey[Figures]()
+_SUITES = {"not slow": "ordinary", "slow": "slow"}  # by what `-m` says; pyproject.toml's own is the first
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_FIGURES] = Figures()
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Figures:
+    """Where crash tests count what they tried."""
+    return pytestconfig.stash[_FIGURES]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    suite = _whole_suite(config)
+    if suite:
+        terminalreporter.section(f"crash safety: what was tried by the {suite} suite")
+        for line in config.stash[_FIGURES].lines(suite):
+            terminalreporter.write_line(line)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI, where nothing is skipped: too little was tried, which is a failure of tests that all passed."""
+    suite = _whole_suite(session.config)
+    if in_ci() and exitstatus == pytest.ExitCode.OK and suite and session.config.stash[_FIGURES].short(suite):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _whole_suite(config: pytest.Config) -> str:
+    """Its name, if nothing was left out: no file was named and no keyword given."""
+    named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    if named or config.option.keyword or config.option.deselect or config.option.collectonly:
+        return ""
+    return _SUITES.get(config.option.markexpr, "")
 
 
 @pytest.fixture

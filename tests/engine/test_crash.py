@@ -29,6 +29,7 @@ from flin.testing.operation import (
     Reopen,
 )
 from flin.testing.run import Operation, Run, Scene, Workload
+from tests.figures import Figures
 
 SYNC_MODES = ["always", "interval", "never"]
 
@@ -50,28 +51,31 @@ ALPHABET: list[Operation] = [
 @pytest.mark.parametrize(
     ("sync", "window_bytes"), [("always", 512), ("interval", 512), ("never", 512), ("interval", 0)]
 )
-def test_every_short_workload(sync: str, window_bytes: int) -> None:
+def test_every_short_workload(sync: str, window_bytes: int, figures: Figures) -> None:
     judge = Judge(Scene(sync, window_bytes=window_bytes), limit=6, second_every=3)
     crash_every_workload(judge, every_workload(ALPHABET, 2))
+    figures.judged(judge)
     assert judge.states > 500
     assert judge.during_recovery > judge.states // 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sync", SYNC_MODES)
-def test_every_workload_of_three(sync: str) -> None:
+def test_every_workload_of_three(sync: str, figures: Figures) -> None:
     judge = Judge(Scene(sync), limit=8, second_every=2)
     crash_every_workload(judge, every_workload(ALPHABET, 3))
+    figures.judged(judge)
     assert judge.states > 5_000
 
 
-def _crash_a_workload(scene: Scene, workload: Workload, limit: int, moments: int) -> None:
+def _crash_a_workload(figures: Figures, scene: Scene, workload: Workload, limit: int, moments: int) -> None:
     run = Run(scene).run(workload)
     judge = Judge(scene, limit, second_every=4)
     # The first moments are those of an empty database's creation, which the short workloads cover.
     chosen = [moment for moment in run.moments if moment.operation >= 0][::-1]
     for moment in chosen[:: max(1, len(chosen) // moments)]:
         judge.judge(moment, f"{scene} {workload!r}")
+    figures.judged(judge)
 
 
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
@@ -82,9 +86,11 @@ def _crash_a_workload(scene: Scene, workload: Workload, limit: int, moments: int
     st.randoms(use_true_random=False),
     st.integers(3, 12),
 )
-def test_longer_workloads(sync: str, shards: int, window_bytes: int, random: Random, length: int) -> None:
+def test_longer_workloads(
+    figures: Figures, sync: str, shards: int, window_bytes: int, random: Random, length: int
+) -> None:
     scene = Scene(sync, shards, window_bytes=window_bytes)
-    _crash_a_workload(scene, Draw(random).workload(length), limit=2, moments=12)
+    _crash_a_workload(figures, scene, Draw(random).workload(length), limit=2, moments=12)
 
 
 @pytest.mark.slow
@@ -92,11 +98,11 @@ def test_longer_workloads(sync: str, shards: int, window_bytes: int, random: Ran
 @pytest.mark.parametrize("sync", SYNC_MODES)
 @settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(random=st.randoms(use_true_random=False), length=st.integers(3, 30))
-def test_long_workloads(sync: str, shards: int, random: Random, length: int) -> None:
-    _crash_a_workload(Scene(sync, shards), Draw(random).workload(length), limit=4, moments=30)
+def test_long_workloads(figures: Figures, sync: str, shards: int, random: Random, length: int) -> None:
+    _crash_a_workload(figures, Scene(sync, shards), Draw(random).workload(length), limit=4, moments=30)
 
 
-def _crash_generations(scene: Scene, seed: int, every: int, limit: int) -> int:
+def _crash_generations(figures: Figures, scene: Scene, seed: int, every: int, limit: int) -> int:
     """Enough writes that generations are sealed, flushed and merged by themselves; crashes in between."""
     random = Random(seed)
     workload: list[Operation] = []
@@ -110,27 +116,30 @@ def _crash_generations(scene: Scene, seed: int, every: int, limit: int) -> int:
     judge = Judge(scene, limit, second_every=4)
     for moment in run.moments:
         judge.judge(moment, f"{scene} seed {seed} every {every}")
+    figures.judged(judge)
     return judge.states
 
 
 @pytest.mark.parametrize("sync", SYNC_MODES)
-def test_generations(sync: str) -> None:
+def test_generations(sync: str, figures: Figures) -> None:
     scene = Scene(sync, shards=4 if sync == "never" else 1)
-    assert _crash_generations(scene, seed=1, every=97, limit=1) > 60
+    assert _crash_generations(figures, scene, seed=1, every=97, limit=1) > 60
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 4])
 @pytest.mark.parametrize("sync", SYNC_MODES)
-def test_many_generations(sync: str, shards: int) -> None:
-    assert sum(_crash_generations(Scene(sync, shards), seed, every=31, limit=2) for seed in range(3)) > 200
+def test_many_generations(sync: str, shards: int, figures: Figures) -> None:
+    scene = Scene(sync, shards)
+    assert sum(_crash_generations(figures, scene, seed, every=31, limit=2) for seed in range(3)) > 200
 
 
-def test_kill_and_then_power_cut_between_operations() -> None:
+def test_kill_and_then_power_cut_between_operations(figures: Figures) -> None:
     """A process dies, the next one recovers what the kernel still held, and then the power goes: nothing is lost."""
     scene = Scene("never")
     run = Run(scene).run([Put(b"a", b"1"), Put(b"b", b"2"), Delete(b"a")])
     judge = Judge(scene, limit=1, second_crashes=30)
     for moment in run.moments:
         judge.judge(moment, str(scene), [Personality.KILLED])
+    figures.judged(judge)
     assert judge.during_recovery > 20

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from flin.testing.judge import Judge
 from flin.testing.operation import RULES, Draw, Rule
 from flin.testing.run import Run, Scene
+from tests.figures import Figures
 
 scenes = st.builds(
     Scene,
@@ -33,6 +34,8 @@ scenes = st.builds(
 
 
 class CrashMachine(RuleBasedStateMachine):
+    figures = Figures()
+
     @initialize(scene=scenes)
     def begin(self, scene: Scene) -> None:
         self.run = Run(scene, every=7)
@@ -59,6 +62,7 @@ class CrashMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "run"):
+            self.figures.judged(self.judge)
             self.run.release_snapshots()
             self.run.abandon()
 
@@ -75,18 +79,19 @@ for _kind in RULES:
     setattr(CrashMachine, _kind.__name__.lower(), _rule_of(_kind))
 
 
-def _run(examples: int, steps: int) -> None:
+def _run(examples: int, steps: int, figures: Figures) -> None:
+    CrashMachine.figures = figures  # hypothesis makes the machines
     found = settings(max_examples=examples, stateful_step_count=steps, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(CrashMachine, settings=found)
 
 
-def test_few_steps() -> None:
-    _run(20, 20)
+def test_few_steps(figures: Figures) -> None:
+    _run(20, 20, figures)
 
 
 @pytest.mark.slow
-def test_many_steps() -> None:
-    _run(150, 60)
+def test_many_steps(figures: Figures) -> None:
+    _run(150, 60, figures)
 
 
 def test_every_rule_is_in_the_machine() -> None:

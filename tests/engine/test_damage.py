@@ -8,17 +8,22 @@ import pytest
 
 from flin.testing import SimulatedDisk
 from tests.engine.damage import SCENES, Damage, cut, flip, subsets, writing
+from tests.figures import BITS, Figures
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_flipped_bits(name: str) -> None:
-    assert flip(name, 32)["open"] > 10
+def test_flipped_bits(name: str, figures: Figures) -> None:
+    outcomes = flip(name, 32)
+    figures.add(BITS, outcomes.total())
+    assert outcomes["open"] > 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCENES)
-def test_more_flipped_bits(name: str) -> None:
-    assert flip(name, 8)["open"] > 100
+def test_more_flipped_bits(name: str, figures: Figures) -> None:
+    outcomes = flip(name, 8)
+    figures.add(BITS, outcomes.total())
+    assert outcomes["open"] > 100
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -18,6 +18,7 @@ from flin.testing.judge import Judge
 from flin.testing.model import view
 from flin.testing.operation import Delete, DeleteRange, Fill, Maintenance, Put, PutMany, Reopen
 from flin.testing.run import Moment, Run, Scene, Workload
+from tests.figures import FAILED_CALLS, Figures
 
 FLUSH = Maintenance("flush")
 WORKLOADS: dict[str, Workload] = {
@@ -37,10 +38,12 @@ SCENES = [Scene("always"), Scene("interval", window_bytes=0), Scene("interval")]
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: f"{scene.sync}-{scene.window_bytes}")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_nth_call_fails(name: str, kind: str, scene: Scene) -> None:
+def test_nth_call_fails(name: str, kind: str, scene: Scene, figures: Figures) -> None:
     judge = Judge(scene, limit=2, second_crashes=0)
     for number, run in enumerate(every_failure(scene, WORKLOADS[name], KINDS[kind])):
         judge_failed(run, judge, f"{name}, {kind}, call {number}")
+        figures.add(FAILED_CALLS, 1)
+    figures.judged(judge)
     assert judge.states
 
 

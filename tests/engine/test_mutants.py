@@ -14,6 +14,7 @@ import pytest
 
 from tests.engine.hunts import HUNTS, Hunt, Tally, hunt_down, layered_workloads, running_workloads
 from tests.engine.mutants import MUTANTS, Mutant
+from tests.figures import CAUGHT, Figures
 from tests.source import ROOT
 
 FIFTHS: Final = 5
@@ -32,22 +33,23 @@ def _todays_fifth() -> int:
     return fifth
 
 
-def _check(mutant: Mutant, repeat: str) -> None:
+def _check(mutant: Mutant, repeat: str, figures: Figures) -> None:
     tally = Tally()
     found = mutant.hunted(tally)
     assert found, f"{mutant.name} passed {mutant.hunt.__name__} ({tally}); once more: {repeat}"
     assert not OWN_MISTAKE.search(found), f"{mutant.name} no longer fits the engine: {found}"
+    figures.add(CAUGHT, 1)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS[_todays_fifth() :: FIFTHS], ids=lambda mutant: mutant.name)
-def test_mutant_of_today_is_caught(mutant: Mutant) -> None:
-    _check(mutant, f"{FIFTH}={MUTANTS.index(mutant) % FIFTHS} pytest tests/engine/test_mutants.py")
+def test_mutant_of_today_is_caught(mutant: Mutant, figures: Figures) -> None:
+    _check(mutant, f"{FIFTH}={MUTANTS.index(mutant) % FIFTHS} pytest tests/engine/test_mutants.py", figures)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_mutant_is_caught(mutant: Mutant) -> None:
-    _check(mutant, f"pytest -m slow tests/engine/test_mutants.py -k {mutant.name}")
+def test_mutant_is_caught(mutant: Mutant, figures: Figures) -> None:
+    _check(mutant, f"pytest -m slow tests/engine/test_mutants.py -k {mutant.name}", figures)
 
 
 # The other hunts are, on the engine as it is, tests that the ordinary suite has elsewhere.

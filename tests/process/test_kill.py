@@ -13,6 +13,7 @@ import pytest
 import flin.engine
 from flin.testing import kill, survivor
 from flin.testing.lane import Lanes, Violation, commit_of, counter_key, counter_value, writes_between
+from tests.figures import KILLS, Figures
 
 ROTATED = [
     ("always", "embedded", "parent"), ("interval", "served", "parent"), ("never", "embedded", "both"),
@@ -30,9 +31,10 @@ def _run(tmp_path: Path, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("sync", "mode", "victim"), ROTATED)
-def test_nothing_answered_is_lost(tmp_path: Path, sync: str, mode: str, victim: str) -> None:
+def test_nothing_answered_is_lost(tmp_path: Path, sync: str, mode: str, victim: str, figures: Figures) -> None:
     report = _run(tmp_path, "--cycles", "1", "--sync", sync, "--mode", mode, "--victim", victim)
     assert report["cycles"] == 1
+    figures.add(KILLS, report["cycles"])
     assert report["writes_per_second"]["least"] >= kill.LEAST_WRITES_PER_SECOND
     assert report["cycles_by_scene"] == {f"{mode}, sync {sync}, victim {victim}": 1}
     assert (report["helpers_killed"] > 0) == (victim != "parent")
@@ -41,9 +43,10 @@ def test_nothing_answered_is_lost(tmp_path: Path, sync: str, mode: str, victim: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", kill.MODES)
-def test_nothing_answered_is_lost_for_long(tmp_path: Path, mode: str) -> None:
+def test_nothing_answered_is_lost_for_long(tmp_path: Path, mode: str, figures: Figures) -> None:
     report = _run(tmp_path, "--cycles", "18", "--episode", "2", "--mode", mode, "--seed", "1000")
     assert report["cycles"] == 18
+    figures.add(KILLS, report["cycles"])
     assert len(report["cycles_by_scene"]) == 9
     assert report["openings_interrupted"] > 0
     assert report["kills_during_a_job"] > 0

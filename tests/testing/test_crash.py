@@ -11,30 +11,46 @@ from typing import Any
 import pytest
 
 from flin.engine.wal_writer import WalWriter
-from flin.testing.crash import Case, case_of, main, run_seed, shortened
+from flin.testing.crash import FAULTS_EVERY, Case, case_of, main, run_seed, shortened
 from flin.testing.disk import CHANGES
 from flin.testing.faulty import KINDS
 from flin.testing.operation import RULES, Advance, Maintenance, Put, Sweep
 from flin.testing.run import Operation, Run, Scene
+from tests.figures import FAILED_CALLS, RECOVERIES, STATES, Figures
 
 
-def test_seeds_find_no_violation() -> None:
+def _search(tmp_path: Path, figures: Figures, workloads: int, seed: int) -> dict[str, Any]:
+    out, report = io.StringIO(), tmp_path / "report.json"
+    assert main(["--workloads", str(workloads), "--seed", str(seed), "--json", str(report)], out) == 0, out.getvalue()
+    found: dict[str, Any] = json.loads(report.read_text())
+    figures.add(STATES, found["crash_states"])
+    figures.add(RECOVERIES, found["crashes_during_recovery"])
+    figures.add(FAILED_CALLS, found["failed_calls"])
+    return found
+
+
+def test_seeds_find_no_violation(tmp_path: Path, figures: Figures) -> None:
     """The ordinary suite's part of the long run."""
-    out = io.StringIO()
-    assert main(["--workloads", "110", "--seed", "1000"], out) == 0, out.getvalue()
-    assert _figure(r"([\d,]+) crash states", out) > 7_000
-    assert _figure(r"([\d,]+) runs with a failed call", out) > 150
+    found = _search(tmp_path, figures, workloads=150, seed=1000)
+    assert found["crash_states"] > 9_000
+    assert found["failed_calls"] > 150
 
 
 @pytest.mark.slow
-def test_many_seeds_find_no_violation(tmp_path: Path) -> None:
-    out = io.StringIO()
-    report = tmp_path / "report.json"
-    assert main(["--workloads", "600", "--seed", "5000", "--json", str(report)], out) == 0, out.getvalue()
-    figures = json.loads(report.read_text())
-    assert figures["crash_states"] > 30_000
-    assert figures["crashes_during_recovery"] > 3_000
-    assert figures["failed_calls"] > 800
+def test_many_seeds_find_no_violation(tmp_path: Path, figures: Figures) -> None:
+    found = _search(tmp_path, figures, workloads=600, seed=5000)
+    assert found["crash_states"] > 30_000
+    assert found["crashes_during_recovery"] > 3_000
+    assert found["failed_calls"] > 800
+
+
+@pytest.mark.slow
+def test_calls_fail_in_many_workloads(figures: Figures) -> None:
+    for case in range(340):
+        tally = run_seed(20_000 + case * FAULTS_EVERY + FAULTS_EVERY - 1)
+        assert tally.violation == ""
+        figures.add(FAILED_CALLS, tally.faults)
+        figures.add(STATES, len(tally.states))
 
 
 def test_equal_seeds_are_equal_cases() -> None:

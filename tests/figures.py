@@ -1,0 +1,51 @@
+"""How much one run of the suite has tried, beside what it must reach (docs/crash-safety.md, "Figures").
+
+Tests count through the fixture `figures`. The sums are printed at the end; a run of the whole suite that falls short of
+its column fails in CI, so that nothing gets lost when a test is made smaller.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from flin.testing.judge import Judge
+
+STATES: Final = "distinct crash states"
+RECOVERIES: Final = "crashes during or after a recovery"
+FAILED_CALLS: Final = "runs with a failed call"
+KILLS: Final = "kill -9 cycles under load"
+CAUGHT: Final = "seeded bugs caught"
+BITS: Final = "bits turned over"
+
+LEAST: Final = {
+    "ordinary": {STATES: 20_000, RECOVERIES: 2_000, FAILED_CALLS: 1_000, KILLS: 5, CAUGHT: 8, BITS: 2_500},
+    "slow": {STATES: 100_000, RECOVERIES: 10_000, FAILED_CALLS: 5_000, KILLS: 20, CAUGHT: 40, BITS: 10_000},
+}
+"""By suite. Bits: every 32nd and every 8th of the files of tests/engine/damage.py, which have some 87,000."""
+
+
+class Figures:
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._states: set[int] = set()
+
+    def add(self, what: str, number: int) -> None:
+        self._counts[what] += number
+
+    def judged(self, judge: Judge) -> None:
+        """What one judge has seen; a state that two of them saw counts once."""
+        self._states.update(judge.found)
+        self.add(RECOVERIES, judge.during_recovery)
+
+    def of(self, what: str) -> int:
+        return self._counts[what] + (len(self._states) if what == STATES else 0)
+
+    def lines(self, suite: str) -> Iterator[str]:
+        for what, least in LEAST[suite].items():
+            yield f"{self.of(what):>9,} {what} (at least {least:,} in the whole {suite} suite)"
+
+    def short(self, suite: str) -> list[str]:
+        """What the whole suite has not reached."""
+        return [what for what, least in LEAST[suite].items() if self.of(what) < least]

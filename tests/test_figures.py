@@ -1,0 +1,30 @@
+"""What a run has tried is added up right, and too little is told."""
+
+from __future__ import annotations
+
+from flin.testing.judge import Judge
+from flin.testing.operation import Put
+from flin.testing.run import Run, Scene
+from tests.figures import CAUGHT, LEAST, RECOVERIES, STATES, Figures
+
+
+def test_a_state_that_two_judges_saw_counts_once() -> None:
+    figures = Figures()
+    moment = Run(Scene("never")).run([Put(b"a", b"1")]).moments[-1]
+    judges = [Judge(Scene("never"), limit=3) for _ in range(2)]
+    for judge in judges:
+        judge.judge(moment, "twice")
+        figures.judged(judge)
+    assert figures.of(STATES) == judges[0].states == judges[1].states > 0
+    assert figures.of(RECOVERIES) == judges[0].during_recovery + judges[1].during_recovery > 0
+
+
+def test_what_falls_short_is_named() -> None:
+    figures = Figures()
+    assert figures.short("slow") == list(LEAST["slow"])
+    for what, least in LEAST["slow"].items():
+        figures.add(what, least)
+    assert figures.short("slow") == []
+    figures.add(CAUGHT, -1)
+    assert figures.short("slow") == [CAUGHT]
+    assert len(list(figures.lines("ordinary"))) == len(LEAST["ordinary"])

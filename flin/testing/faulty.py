@@ -13,7 +13,7 @@ from typing import Final
 
 from flin.errors import FlinError, ReadOnlyError, StorageError
 from flin.testing.disk import Fault
-from flin.testing.judge import Judge
+from flin.testing.judge import Judge, assert_no_orphans
 from flin.testing.model import view
 from flin.testing.operation import Reopen
 from flin.testing.personality import killed
@@ -37,6 +37,9 @@ KINDS: Final[Mapping[str, Fault]] = {
 }
 """What can go wrong with a disk, by name."""
 
+LEAVE_NOTHING: Final = frozenset({"full", "short", "short, then full", "too many files"})
+"""Of those, the ones behind which a job that failed leaves no file. Where a removal fails, or a creation that took
+effect, one stays until the next open."""
 
 REFUSALS: Final = (StorageError, ReadOnlyError, MemoryError)
 """What a program must expect of a call on such a disk."""
@@ -50,15 +53,23 @@ class FaultyRun(Run):
 
     def run_on(self, workload: Workload) -> None:
         for self.operation, operation in enumerate([_Open(), *workload]):
+            is_well = self._is_well()
             try:
                 self._do(operation)
             except REFUSALS as error:
+                assert not is_well, f"{operation} was refused by an engine and a disk that were well: {error!r}"
                 self.failures += 1
                 if not self.is_open and not self._opens_again():
                     return
                 self._reads_tell_the_truth()
                 if isinstance(error, MemoryError) and dict(self.engine.scan()) != Run.view(self):
                     self._count_what_is_there()  # of a commit only the sync ended early: it counts, whole
+
+    def _is_well(self) -> bool:
+        """Whether there is no reason, any more, why anything should fail."""
+        if not self.is_open or self.engine.store.read_only_reason is not None:
+            return False
+        return all(fault.fired and not fault.sticky for fault in self.disk.faults)
 
     def view(self) -> dict[bytes, bytes]:
         """A commit whose sync failed is refused, and may be seen all the same."""
@@ -127,8 +138,8 @@ def every_failure(scene: Scene, workload: Workload, kind: Fault, first: int = 0,
         n += step
 
 
-def judge_failed(run: FaultyRun, judge: Judge, where: str) -> None:
-    """Crash the disk as the failure left it, then open and check it in good health."""
+def judge_failed(run: FaultyRun, judge: Judge, where: str, kind: str = "") -> None:
+    """Crash the disk as the failure left it, then open and check it in good health. `kind`: of KINDS, what failed."""
     moment = Moment(killed(run.disk), run.model.expectation(), run.operation, "the failure", run.clock.now_ms)
     judge.judge(moment, where)
     if run.is_open:
@@ -136,3 +147,8 @@ def judge_failed(run: FaultyRun, judge: Judge, where: str) -> None:
             run.engine.close()
         except (FlinError, MemoryError):
             assert run.failures, "a close failed on a disk that is well"
+        if kind in LEAVE_NOTHING and run.engine.store.read_only_reason is None:
+            try:
+                assert_no_orphans(run.disk)
+            except AssertionError as error:
+                raise AssertionError(f"{where}: {error}") from error

@@ -79,6 +79,9 @@ def _crash(disk: SimulatedDisk, personality: Personality, choose: Choose) -> Sim
                 copies[id(file)] = SimulatedFile(image)
                 clone._used += len(image)
             directory.names[name] = directory.durable[name] = copies[id(file)]
+    # What lost its name may have been written all the same: a file that comes to lie there shows it in its holes.
+    there = (file for directory in disk.directories.values() for _, file in sorted(directory.names.items()))
+    clone.stale.extend(bytes(file.content) for file in there if id(file) not in copies)
     return clone
 
 

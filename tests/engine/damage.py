@@ -13,15 +13,18 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import permutations, product
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from flin.cli.check import check
+from flin.engine.file_name import MANIFEST
+from flin.engine.fs import join
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 from flin.testing import ManualClock, SimulatedDisk, killed
 from flin.testing.model import Expectation, view
-from flin.testing.operation import Delete, DeleteRange, Maintenance, Put, PutMany
+from flin.testing.operation import Delete, DeleteRange, Maintenance, Put, PutMany, Reopen
 from flin.testing.run import PATH, Run, Scene, Workload
 
 DETECTED = (CorruptionError, FormatVersionError)
@@ -36,6 +39,17 @@ SCENES: dict[str, tuple[Scene, Workload]] = {
     ),
     "shards": (Scene("always", shards=4), [PutMany(BLOCK), Maintenance("compact"), Delete(b"m001"), FLUSH]),
     "compacted": (Scene("always"), [PutMany(BLOCK), FLUSH, PutMany(BLOCK[::2]), Maintenance("compact")]),
+    "reopened": (
+        Scene("never"),
+        [
+            PutMany(BLOCK[:9]),
+            FLUSH,
+            Put(b"a", b"1"),
+            Reopen(flush=False),
+            Put(b"b", b"2" * 99, sync=True),
+            Delete(b"a"),
+        ],
+    ),
     "large values": (Scene("always"), [PutMany(tuple((key, value * 40) for key, value in BLOCK[:9])), FLUSH]),
 }
 
@@ -48,8 +62,11 @@ class Damage:
         self.scene, workload = SCENES[name]
         run = Run(self.scene, record=False, opened=seed)  # identity and salts come of it
         run.open()
+        manifests = {}
         for operation in workload:
             operation.do(run)
+            manifests[run.engine.store.manifest.epoch] = run.disk.read(join(PATH, MANIFEST))
+        self.older_manifests = list(manifests.values())[:-1]  # the last of each earlier open
         self.image = killed(run.disk)
         run.abandon()
         self.expectation: Expectation = run.model.expectation()
@@ -174,6 +191,67 @@ def cut(name: str, step: int = 1, say: Callable[[str], None] | None = None) -> C
         if say is not None:
             say(f"{name}: {path}: {dict(damage.outcomes)}")
     return damage.outcomes
+
+
+def lose(name: str) -> None:
+    """Whichever files are gone: detected, as long as any other is left that knows of them.
+
+    Segments that nothing names yet may be missing unnoticed: a directory can hold none of them after a crash."""
+    damage = Damage(name, check_every=1)
+    paths = damage.paths()
+    for lost in subsets(paths):
+        if len(lost) == len(paths):
+            continue  # nothing is left to know it by: an empty directory
+
+        def lose(disk: SimulatedDisk, lost: list[str] = lost) -> None:
+            for path in lost:
+                disk.lose(path)
+
+        only_wal = all(path.endswith(".wal") for path in lost)
+        outcome = damage.case(f"{lost} are gone", lose, any_prefix=only_wal)
+        assert outcome == "open" or only_wal, f"{lost} are gone and nobody noticed: {outcome}"
+
+
+def exchange(name: str) -> None:
+    """Each file's bytes under each other's name, and the same bytes under both."""
+    damage = Damage(name, check_every=1)
+    for one, other in permutations(damage.paths(), 2):
+        first, second = damage.image.read(one), damage.image.read(other)
+
+        def exchange(disk: SimulatedDisk, one: str = one, other: str = other) -> None:
+            disk.write(one, damage.image.read(other))
+            disk.write(other, damage.image.read(one))
+
+        any_prefix = one.endswith(".wal") or other.endswith(".wal")
+        if first != second:
+            damage.case(f"{one} and {other} exchanged", exchange, any_prefix=any_prefix)
+            damage.case(f"{one} is {other}", writing(one, second), any_prefix=one.endswith(".wal"))
+
+
+def put_in_place(name: str) -> None:
+    """Files of databases with another identity under this one's names: what decodes is still not this one's."""
+    damage = Damage(name, check_every=1)
+    has_segments = any(path.endswith(".wal") for path in damage.paths())
+    for other in SCENES:
+        foreign = Damage(other, seed=1000)
+        has_tables = any(".sst" in each for each in foreign.paths())
+        for path, strange in product(damage.paths(), foreign.paths()):
+            content = foreign.image.read(strange)
+            if path.rpartition(".")[2] != strange.rpartition(".")[2] or content == damage.image.read(path):
+                continue
+            if path.endswith("MANIFEST") and not has_segments and not has_tables:
+                continue  # without tables and segments nothing tells one database from another
+            is_wal = path.endswith(".wal")
+            outcome = damage.case(f"{path} is {strange} of {other}", writing(path, content), any_prefix=is_wal)
+            assert outcome == "open" or not is_wal, f"{path} is another database's, and nobody noticed"
+
+
+def go_back(name: str) -> None:
+    """The manifest of an earlier open: what it does not name must not be removed."""
+    damage = Damage(name, check_every=1)
+    for content in damage.older_manifests:
+        outcome = damage.case("an older manifest", writing(join(PATH, MANIFEST), content))
+        assert outcome == "open", f"an older manifest, and nobody noticed: {outcome}"
 
 
 def writing(path: str, content: bytes) -> Callable[[SimulatedDisk], None]:

@@ -6,6 +6,7 @@ random workloads of flin.testing.crash, the calls that fail, the bits that are t
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -13,13 +14,29 @@ from typing import Final, TypeAlias
 
 import pytest
 
+from flin.engine.view import as_stored
+from flin.engine.wal import FRAME_BYTES, HEADER_BYTES
 from flin.errors import FlinError
-from flin.testing import SimulatedDisk, crash
+from flin.testing import Fault, SimulatedDisk, crash
 from flin.testing.faulty import KINDS, every_failure, judge_failed
 from flin.testing.judge import Judge, crash_every_workload, every_workload
-from flin.testing.operation import Advance, Delete, DeleteRange, Fill, Maintenance, Put, Read, Refused, Reopen, Sweep
-from flin.testing.run import Run, Scene, Workload
+from flin.testing.operation import (
+    Advance,
+    Crash,
+    Delete,
+    DeleteRange,
+    Fill,
+    Maintenance,
+    Put,
+    Read,
+    Refused,
+    Reopen,
+    Sweep,
+)
+from flin.testing.personality import SECTOR_BYTES, Personality
+from flin.testing.run import Operation, Run, Scene, Workload
 from tests.engine import damage
+from tests.engine.crash_corpus import CORPUS
 from tests.engine.test_crash import ALPHABET
 from tests.engine.test_faults import SCENES as FAULTY_SCENES
 from tests.engine.test_faults import WORKLOADS
@@ -31,6 +48,9 @@ RUNS: Final = 400
 """Random workloads that only run, with a few crashes among their operations: a hundredth of the time each."""
 
 FLUSH: Final = Maintenance("flush")
+
+LONG: Final = SECTOR_BYTES - HEADER_BYTES - FRAME_BYTES - 4 - len(as_stored(b"a"))
+"""Of a value with which the first frame of a segment ends with a sector."""
 
 
 @dataclass(slots=True)
@@ -93,6 +113,87 @@ def long_writes(tally: Tally) -> None:
     _crash_each(tally, Judge(Scene("interval"), limit=60), LONG_WRITES)
 
 
+LOST_SEGMENTS: Final[Sequence[Workload]] = tuple(
+    (Put(b"a", b"1" * size), Put(b"b", b"2" * 300), Crash(Personality.PREFIXES, seed), Put(b"a", b"3" * size),
+     Put(b"c", b"4" * 300))
+    for size in (1, LONG)
+    for seed in (0, 2)
+)  # fmt: skip
+"""Unsynced, so that a power cut takes the segment's very name; the next one lies on its place, sector by sector. With
+the longer value the second frame begins with a sector."""
+
+
+def lost_segments(tally: Tally) -> None:
+    """A few, made for it: the first segment is lost, and its bytes show in what is not written of the next."""
+    _crash_each(tally, Judge(Scene("never", window_bytes=0), limit=300, second_every=50), LOST_SEGMENTS)
+
+
+TWO_PUTS: Final = (Put(b"b", b"2"), Put(b"c", b"3"))
+
+REOPENED_WORKLOADS: Final[Sequence[Workload]] = (
+    (Put(b"a", b"1"), Reopen(flush=False), *TWO_PUTS),
+    (Put(b"a", b"1"), Crash(Personality.KILLED, 0), *TWO_PUTS),
+    (Put(b"a", b"1"), FLUSH, Reopen(), *TWO_PUTS),
+)
+"""What is written after a recovery follows what was recovered, or the manifest's end of it."""
+
+
+def reopened_workloads(tally: Tally) -> None:
+    """Three, made for it, which write after a recovery."""
+    _crash_each(tally, Judge(Scene("always"), limit=6), REOPENED_WORKLOADS)
+
+
+@dataclass(frozen=True)
+class WriteBeside(Operation):
+    """A flush or a sync, and an unsynced write of another thread just after one of its calls."""
+
+    name: str
+    call: int
+
+    def do(self, run: Run) -> None:
+        watching, left = run.disk.on_change, self.call
+
+        def write(call: str) -> None:
+            nonlocal left
+            if watching is not None:
+                watching(call)
+            left -= 1
+            if left == -1:
+                Put(b"b", b"beside" * 90, sync=False).do(run)
+
+        run.disk.on_change = write
+        try:
+            getattr(run.engine, self.name)()
+        finally:
+            run.disk.on_change = watching
+
+
+def writes_beside(tally: Tally) -> None:
+    """Two, made for it: a write comes between any two calls of a sync or a flush; two more come behind it."""
+    for name, calls, limit in (("sync", 2, 60), ("flush", 9, 2)):
+        start = (Put(b"a", b"1"), Put(b"c", b"2", sync=False))
+        for call in range(calls):
+            begun = (*start, WriteBeside(name, call))
+            workloads = [begun, (*begun, TWO_PUTS[1]), (*begun, TWO_PUTS[1], Delete(b"a"))]
+            _crash_each(tally, Judge(Scene("always"), limit, second_every=8), workloads)
+
+
+def past_failures(tally: Tally) -> None:
+    """What was found once (crash_corpus.py), but for mistakes of the oracle: crashed, or with calls that fail."""
+    for past in CORPUS:
+        if past.name.startswith("oracle"):
+            continue
+        judge = Judge(past.scene, limit=8)
+        try:
+            if not past.fault:
+                crash_every_workload(judge, [past.workload])
+                continue
+            for run in every_failure(past.scene, past.workload, KINDS[past.fault]):
+                judge_failed(run, judge, past.name)
+        finally:
+            tally.count += judge.states
+
+
 def crashed_recoveries(tally: Tally) -> None:
     """Of two writes, the first of which is promised: every recovery is crashed after each of its calls."""
     _crash_each(tally, Judge(Scene("always"), limit=3, second_crashes=30), every_workload(ALPHABET[:4], 2))
@@ -124,7 +225,7 @@ def failing_calls(tally: Tally) -> None:
         for (name, workload), (kind, fault) in product(WORKLOADS.items(), KINDS.items()):
             for number, run in enumerate(every_failure(scene, workload, fault)):
                 tally.count += 1
-                judge_failed(run, judge, f"{name}, {kind}, call {number}")
+                judge_failed(run, judge, f"{name}, {kind}, call {number}", kind)
 
 
 def turned_bits(tally: Tally) -> None:
@@ -142,6 +243,49 @@ def turned_bits(tally: Tally) -> None:
             damage.flip(name, 32)
 
 
+def moved_files(tally: Tally) -> None:
+    """Every 32nd length of every file of some databases; files that are gone, exchanged, of another database."""
+    tally.unit = "damaged databases"
+    case = damage.Damage.case
+
+    def count_and_judge(
+        self: damage.Damage, what: str, change: Callable[[SimulatedDisk], None], *, any_prefix: bool = False
+    ) -> str:
+        tally.count += 1
+        return case(self, what, change, any_prefix=any_prefix)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(damage.Damage, "case", count_and_judge)
+        for name in damage.SCENES:
+            damage.lose(name)
+            damage.exchange(name)
+            damage.put_in_place(name)
+            damage.go_back(name)
+            damage.cut(name, 32)
+
+
+@dataclass(frozen=True)
+class FillUnflushed(Fill):
+    """The same, unsynced, while every flush fails: generations wait for theirs."""
+
+    def do(self, run: Run) -> None:
+        for number in range(self.first, self.first + self.count):
+            run.disk.faults[:] = [Fault(0, errno.EIO, frozenset({"sync_directory"}))]  # the next is that of a job
+            Fill(number, 1).do(run)
+        run.disk.faults.clear()
+
+
+class RefusedSweep(Operation):
+    """The disk has no room for the tombstones of what has expired."""
+
+    def do(self, run: Run) -> None:
+        fault = Fault(0, errno.ENOSPC, frozenset({"append"}))
+        run.disk.faults.append(fault)
+        len(run.engine)
+        run.disk.faults.clear()
+        assert fault.fired, "nothing was swept"
+
+
 LAYERED_WORKLOADS: Final[Sequence[Workload]] = (
     (Put(b"a", b"1"), FLUSH, Read(), Put(b"a", b"2"), FLUSH, Read()),
     (Put(b"a", b"1", ttl=0.5), Put(b"a", b"2"), Advance(1.0), Sweep(), Read()),
@@ -151,20 +295,25 @@ LAYERED_WORKLOADS: Final[Sequence[Workload]] = (
         *(Delete(b"f000"), FLUSH, DeleteRange(b"f001", b"f002"), FLUSH),
         *(Put(b"f100", b"1"), FLUSH, Put(b"f150", b"2"), FLUSH, Read()),
     ),
+    (Put(b"a", b"1", ttl=0.5), Advance(1.0), FLUSH, Advance(-3600.0), Read()),
+    (Put(b"a", b"1", ttl=0.5), Advance(1.0), RefusedSweep(), Sweep()),
+    (FillUnflushed(0, 900), Crash(Personality.KILLED, 0), Read()),
 )
 """A value that is read, flushed and read again; one that expired, but for a later put; one that expires after a
-recovery; four small runs above a large one, which are merged among themselves. Few random workloads come so far."""
+recovery; four small runs above a large one, which are merged among themselves; one that a flush meets expired before
+the clock is set back; a sweep that is refused; generations that are recovered. Few random workloads come so far."""
 
 
 def layered_workloads(tally: Tally) -> None:
-    """Four, made for it, which read and sweep what flushes, merges and recoveries have moved."""
+    """A few, made for it, which read and sweep what flushes, merges and recoveries have moved."""
     tally.unit = "workloads"
     for workload in LAYERED_WORKLOADS:
         tally.count += 1
-        Run(Scene("always"), record=False).run(workload)
+        Run(Scene("never", window_bytes=0), record=False).run(workload)
 
 
 HUNTS: Final[tuple[Hunt, ...]] = (
     *(short_workloads, unsynced_workloads, long_writes, crashed_recoveries, random_workloads),
-    *(running_workloads, layered_workloads, failing_calls, turned_bits),
+    *(reopened_workloads, lost_segments, writes_beside, past_failures, running_workloads, layered_workloads),
+    *(failing_calls, turned_bits, moved_files),
 )

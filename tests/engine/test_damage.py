@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from collections.abc import Callable
 
 import pytest
 
-from flin.testing import SimulatedDisk
-from tests.engine.damage import SCENES, Damage, cut, flip, subsets, writing
+from tests.engine.damage import SCENES, Damage, cut, exchange, flip, go_back, lose, put_in_place, writing
 from tests.figures import BITS, Figures
 
 
@@ -39,64 +38,11 @@ def test_every_length(name: str) -> None:
     assert cut(name)["open"] > 100
 
 
+@pytest.mark.parametrize("change", [lose, exchange, put_in_place, go_back], ids=lambda change: change.__name__)
 @pytest.mark.parametrize("name", SCENES)
-def test_missing_files(name: str) -> None:
-    """Whichever files are gone: detected, as long as any other is left that knows of them.
-
-    Segments that nothing names yet may be missing unnoticed: a directory can hold none of them after a crash."""
-    damage = Damage(name, check_every=1)
-    paths = damage.paths()
-    for lost in subsets(paths):
-        if len(lost) == len(paths):
-            continue  # nothing is left to know it by: an empty directory
-
-        def lose(disk: SimulatedDisk, lost: list[str] = lost) -> None:
-            for path in lost:
-                disk.lose(path)
-
-        only_wal = all(path.endswith(".wal") for path in lost)
-        outcome = damage.case(f"{lost} are gone", lose, any_prefix=only_wal)
-        assert outcome == "open" or only_wal, f"{lost} are gone and nobody noticed: {outcome}"
-
-
-@pytest.mark.parametrize("name", SCENES)
-def test_exchanged_files(name: str) -> None:
-    """Each file's bytes under each other's name, and the same bytes under both."""
-    damage = Damage(name, check_every=1)
-    for one, other in permutations(damage.paths(), 2):
-        first, second = damage.image.read(one), damage.image.read(other)
-
-        def exchange(disk: SimulatedDisk, one: str = one, other: str = other) -> None:
-            disk.write(one, damage.image.read(other))
-            disk.write(other, damage.image.read(one))
-
-        any_prefix = one.endswith(".wal") and other.endswith(".wal")
-        if first != second:
-            damage.case(f"{one} and {other} exchanged", exchange, any_prefix=any_prefix)
-            damage.case(f"{one} is {other}", writing(one, second), any_prefix=one.endswith(".wal"))
-
-
-@pytest.mark.parametrize("name", SCENES)
-def test_files_of_other_databases(name: str) -> None:
-    """Files of databases with another identity under this one's names: what decodes is still not this one's."""
-    damage = Damage(name, check_every=1)
-    has_segments = any(path.endswith(".wal") for path in damage.paths())
-    for other in SCENES:
-        foreign = Damage(other, seed=1000)
-        for path in damage.paths():
-            for strange in foreign.paths():
-                content = foreign.image.read(strange)
-                is_same_kind = path.rpartition(".")[2] == strange.rpartition(".")[2]
-                if (
-                    path.endswith("MANIFEST")
-                    and not has_segments
-                    and not any(".sst" in each for each in foreign.paths())
-                ):
-                    continue  # without tables and segments nothing tells one database from another
-                if is_same_kind and content != damage.image.read(path):
-                    damage.case(
-                        f"{path} is {strange} of {other}", writing(path, content), any_prefix=path.endswith(".wal")
-                    )
+def test_moved_files(name: str, change: Callable[[str], None]) -> None:
+    """Files that are gone, exchanged, of another database, of an earlier open."""
+    change(name)
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -41,7 +41,7 @@ SCENES = [Scene("always"), Scene("interval", window_bytes=0), Scene("interval")]
 def test_nth_call_fails(name: str, kind: str, scene: Scene, figures: Figures) -> None:
     judge = Judge(scene, limit=2, second_crashes=0)
     for number, run in enumerate(every_failure(scene, WORKLOADS[name], KINDS[kind])):
-        judge_failed(run, judge, f"{name}, {kind}, call {number}")
+        judge_failed(run, judge, f"{name}, {kind}, call {number}", kind)
         figures.add(FAILED_CALLS, 1)
     figures.judged(judge)
     assert judge.states

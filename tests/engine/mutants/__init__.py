@@ -7,7 +7,7 @@ prints the table of docs/crash-safety.md; with names behind it, only those, each
 
 from __future__ import annotations
 
-from tests.engine.mutants import manifests, merges, reads, syncs, write_ahead
+from tests.engine.mutants import manifests, merges, openings, reads, syncs, write_ahead
 from tests.engine.mutants.mutant import MUTANTS, Mutant
 
-__all__ = ["MUTANTS", "Mutant", "manifests", "merges", "reads", "syncs", "write_ahead"]
+__all__ = ["MUTANTS", "Mutant", "manifests", "merges", "openings", "reads", "syncs", "write_ahead"]

@@ -6,13 +6,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import manifest, opening
+from flin.engine import compactor, manifest, opening, store, version
 from flin.engine.file_name import MANIFEST
 from flin.engine.fs import append_all, join
+from flin.engine.job_files import Outputs
 from flin.engine.manifest import ManifestWriter
 from flin.engine.store import Store
 from flin.engine.tables import OpenTables, remove_segments
-from tests.engine.hunts import failing_calls, short_workloads, turned_bits
+from tests.engine.hunts import failing_calls, reopened_workloads, short_workloads, turned_bits, writes_beside
 from tests.engine.mutants.mutant import Patch, caught_by
 
 
@@ -43,6 +44,12 @@ def uncertain_manifest_is_passed_over(patch: Patch) -> None:
 
     original = ManifestWriter.write
     patch.setattr(ManifestWriter, "write", write)
+
+
+@caught_by(failing_calls)
+def leftover_of_a_manifest_stays(patch: Patch) -> None:
+    """a manifest that could not be written stands in no later one's way"""
+    patch.setattr(ManifestWriter, "_remove_leftover", lambda *_: None)
 
 
 @caught_by(turned_bits)
@@ -99,6 +106,71 @@ def position_not_moved_by_a_flush(patch: Patch) -> None:
 
     original = Store._edit
     patch.setattr(Store, "_edit", edit)
+
+
+@caught_by(reopened_workloads)
+def sequence_not_moved_by_a_flush(patch: Patch) -> None:
+    """and with which sequence"""
+
+    def edit(self: Any, manifest: Any, *rest: Any) -> None:
+        original(self, replace(manifest, next_sequence=self._manifest.next_sequence), *rest)
+
+    original = Store._edit
+    patch.setattr(Store, "_edit", edit)
+
+
+@caught_by(writes_beside)
+def flush_takes_what_came_later(patch: Patch) -> None:
+    """a flush passes over what was sealed, and no more"""
+
+    def install(self: Any, generation: Any, *rest: Any) -> None:
+        generation.next_segment = self._wal.next_number
+        original(self, generation, *rest)
+
+    original = Store.install_flush
+    patch.setattr(Store, "install_flush", install)
+
+
+@caught_by(writes_beside)
+def segment_at_the_floor_is_removed(patch: Patch) -> None:
+    """the segment at the floor stays"""
+    patch.setattr(store, "remove_segments", lambda fs, path, floor: remove_segments(fs, path, floor + 1))
+
+
+@caught_by(failing_calls)
+def refused_edit_leaves_its_counts(patch: Patch) -> None:
+    """a flush that is tried again settles its counts once"""
+
+    def with_flush(version: Any, tables: Any, counts: Any) -> Any:
+        flushed = original(version, tables, counts)
+        version.counts.update(flushed.counts)
+        return flushed
+
+    original = version.with_flush
+    patch.setattr(store, "with_flush", with_flush)
+
+
+@caught_by(failing_calls)
+def outputs_that_are_named_are_removed(patch: Patch) -> None:
+    """what the new manifest names stays, whatever fails behind it"""
+    patch.setattr(compactor, "is_output_named", lambda *_: False)
+
+
+@caught_by(failing_calls)
+def outputs_of_a_refused_edit_stay(patch: Patch) -> None:
+    """what a job wrote goes if its edit is refused"""
+    patch.setattr(compactor, "remove_outputs", lambda *_: None)
+
+
+@caught_by(failing_calls)
+def outputs_of_a_failed_job_stay(patch: Patch) -> None:
+    """a job that fails leaves no file"""
+
+    def leave(self: Any, *_: Any) -> None:
+        if self.current is not None:
+            self.current.close()
+
+    patch.setattr(Outputs, "__exit__", leave)
 
 
 @caught_by(short_workloads)

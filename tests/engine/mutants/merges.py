@@ -138,6 +138,44 @@ def expiry_lost_by_a_flush(patch: Patch) -> None:
     patch.setattr(job, "_settled", settled)
 
 
+@caught_by(layered_workloads)
+def merge_goes_below_older_runs(patch: Patch) -> None:
+    """what was merged stays above what is older"""
+
+    def install(runs: Any, done: Any, outputs: Any) -> Any:
+        installed = original(runs, done, outputs)
+        start = runs.index(done.runs[0])
+        return installed[:start] + installed[start + 1 :] + installed[start : start + 1] if outputs else installed
+
+    original = compaction.install
+    patch.setattr(compactor, "install", install)
+
+
+@caught_by(running_workloads)
+def value_emptied_before_it_expires(patch: Patch) -> None:
+    """a table forgets only values that have expired"""
+    original = job._settled
+    patch.setattr(job, "_settled", lambda page, bottom, now_ms: original(page, bottom, now_ms + 3_600_000))
+
+
+@caught_by(layered_workloads)
+def emptied_entry_keeps_its_expiry(patch: Patch) -> None:
+    """what a job has emptied is expired whatever the clock says"""
+
+    def settled(page: Any, bottom: bool, now_ms: int) -> Any:
+        keys, entries = original(page, bottom, now_ms)
+        before = dict(zip(*page, strict=True))
+        kept = [_with_expiry_of(before[key], entry) for key, entry in zip(keys, entries, strict=True)]
+        return keys, kept
+
+    original = job._settled
+    patch.setattr(job, "_settled", settled)
+
+
+def _with_expiry_of(before: Any, entry: Any) -> Any:
+    return (entry[0], before[1], entry[2]) if type(entry) is tuple else entry
+
+
 @caught_by(running_workloads)
 def older_entry_wins_a_merge(patch: Patch) -> None:
     """of several entries of a key the newest counts"""

@@ -10,6 +10,7 @@ from flin.engine.entry import DELETED
 from flin.engine.generation import apply_by_shard, empty_parts
 from flin.engine.memtable import Part
 from flin.engine.store import Store
+from flin.engine.sweep import Sweeper
 from flin.engine.value_cache import ValueCache
 from tests.engine.hunts import layered_workloads, running_workloads, turned_bits
 from tests.engine.mutants.mutant import Patch, caught_by
@@ -84,6 +85,12 @@ def sweep_does_not_look_again(patch: Patch) -> None:
         return len(keys)
 
     patch.setattr(Store, "delete_expired", delete)
+
+
+@caught_by(layered_workloads)
+def refused_sweep_forgets_its_keys(patch: Patch) -> None:
+    """what a sweep could not delete stays due"""
+    patch.setattr(Sweeper, "give_back", lambda *_: None)
 
 
 @caught_by(layered_workloads)

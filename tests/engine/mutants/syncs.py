@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -15,7 +15,14 @@ from flin.engine.store import Store
 from flin.engine.wal_writer import WalWriter
 from flin.testing import SimulatedDisk
 from flin.testing.disk import SimulatedAppendFile
-from tests.engine.hunts import crashed_recoveries, failing_calls, long_writes, short_workloads, unsynced_workloads
+from tests.engine.hunts import (
+    crashed_recoveries,
+    failing_calls,
+    long_writes,
+    short_workloads,
+    unsynced_workloads,
+    writes_beside,
+)
 from tests.engine.mutants.mutant import Patch, caught_by
 
 
@@ -48,7 +55,7 @@ def rename_not_synced(patch: Patch) -> None:
     """a manifest's rename is durable before WAL segments and inputs go"""
 
     def write(self: ManifestWriter, manifest: Any) -> None:
-        with _without(self.fs, "sync_directory"):
+        with without(self.fs, "sync_directory"):
             original(self, manifest)
 
     original = ManifestWriter.write
@@ -73,7 +80,7 @@ def table_name_not_synced(patch: Patch) -> None:
     """a table's name is durable before the manifest names it"""
 
     def keep(self: Any) -> None:
-        with _without(self._fs, "sync_directory"):
+        with without(self._fs, "sync_directory"):
             original(self)
 
     original = Outputs.keep
@@ -91,7 +98,7 @@ def copied_segment_not_synced(patch: Patch) -> None:
     """recovery's copy of a segment is durable before the original goes"""
 
     def copy(fs: Any, old: str, new: str, size: int) -> None:
-        with _without(SimulatedAppendFile, "sync"):
+        with without(SimulatedAppendFile, "sync"):
             original(fs, old, new, size)
 
     original = opening._copy
@@ -103,7 +110,7 @@ def copied_segment_not_named(patch: Patch) -> None:
     """so is the copy's name"""
 
     def make_durable(fs: Any, *rest: Any) -> None:
-        with _without(fs, "sync_directory"):
+        with without(fs, "sync_directory"):
             original(fs, *rest)
 
     original = opening._make_durable
@@ -133,6 +140,18 @@ def sync_reported_before_it_is_made(patch: Patch) -> None:
     patch.setattr(WalWriter, "sync", sync)
 
 
+@caught_by(writes_beside)
+def sync_covers_what_came_later(patch: Patch) -> None:
+    """a sync covers what was written before it began"""
+
+    def sync_all(self: Any) -> None:
+        original(self)
+        self.synced = self.position
+
+    original = WalWriter._sync_all
+    patch.setattr(WalWriter, "_sync_all", sync_all)
+
+
 @caught_by(failing_calls)
 def ended_segments_not_synced(patch: Patch) -> None:
     """a sync covers the segments that ended since the last one"""
@@ -158,6 +177,45 @@ def failed_sync_tried_again(patch: Patch) -> None:
     patch.setattr(Store, "sync", sync)
 
 
+@caught_by(failing_calls)
+def failed_wal_sync_is_passed_over(patch: Patch) -> None:
+    """a commit whose sync failed is not promised"""
+    _pass_over_failed_syncs(patch, ".wal")
+
+
+@caught_by(failing_calls)
+def failed_table_sync_is_passed_over(patch: Patch) -> None:
+    """no manifest names a table whose sync failed"""
+    _pass_over_failed_syncs(patch, ".sst")
+
+
+@caught_by(failing_calls)
+def failed_manifest_sync_is_passed_over(patch: Patch) -> None:
+    """a manifest whose sync failed does not take the old one's place"""
+    _pass_over_failed_syncs(patch, "MANIFEST")
+
+
+@caught_by(failing_calls)
+def failed_directory_sync_is_passed_over(patch: Patch) -> None:
+    """nothing relies on a name whose sync failed"""
+
+    def sync_directory(self: Any, directory: str) -> None:
+        with suppress(OSError):
+            original(self, directory)
+
+    original = SimulatedDisk.sync_directory
+    patch.setattr(SimulatedDisk, "sync_directory", sync_directory)
+
+
+def _pass_over_failed_syncs(patch: Patch, where: str) -> None:
+    def sync(self: Any) -> None:
+        with suppress(OSError) if where in self.path else nullcontext():
+            original(self)
+
+    original = SimulatedAppendFile.sync
+    patch.setattr(SimulatedAppendFile, "sync", sync)
+
+
 @caught_by(long_writes)
 def end_frame_before_the_sync(patch: Patch) -> None:
     """an end frame vouches only for what is synced"""
@@ -177,7 +235,7 @@ def _forget_sync(patch: Patch, where: str) -> None:
 
 
 @contextmanager
-def _without(owner: Any, name: str) -> Iterator[None]:
+def without(owner: Any, name: str) -> Iterator[None]:
     """Calls of this name do nothing meanwhile."""
     with pytest.MonkeyPatch.context() as inner:
         inner.setattr(owner, name, lambda *_: None)

@@ -11,9 +11,11 @@ from flin.engine.file_name import maybe_parse
 from flin.engine.store import Store
 from flin.engine.wal_writer import WalWriter
 from flin.errors import StorageError
+from flin.testing import SimulatedDisk
 from tests.engine.hunts import (
     failing_calls,
     long_writes,
+    past_failures,
     random_workloads,
     running_workloads,
     short_workloads,
@@ -21,6 +23,7 @@ from tests.engine.hunts import (
     unsynced_workloads,
 )
 from tests.engine.mutants.mutant import Patch, caught_by
+from tests.engine.mutants.syncs import without
 
 
 @caught_by(random_workloads)
@@ -107,6 +110,31 @@ def goes_on_behind_a_torn_write(patch: Patch) -> None:
         return StorageError("write", self._name, cause)
 
     patch.setattr(WalWriter, "_abandon", abandon)
+
+
+@caught_by(failing_calls)
+def segment_that_failed_to_begin_stays(patch: Patch) -> None:
+    """a segment that could not be begun stands in no other's way"""
+
+    def begin(self: Any) -> Any:
+        with without(SimulatedDisk, "remove"):
+            return original(self)
+
+    original = WalWriter._begin
+    patch.setattr(WalWriter, "_begin", begin)
+
+
+@caught_by(past_failures)
+def refused_commit_takes_a_sequence(patch: Patch) -> None:
+    """a commit that the WAL refused takes no sequence"""
+
+    def append(self: Any, file: Any, frame: bytes, operations: int) -> int:
+        self.sequence += operations
+        position: int = original(self, file, frame, 0)
+        return position
+
+    original = WalWriter._append
+    patch.setattr(WalWriter, "_append", append)
 
 
 @caught_by(running_workloads)

@@ -1,0 +1,211 @@
+"""What an open believes, copies and removes, and where it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from flin.engine import opening, recovery, wal
+from flin.engine.file_name import maybe_parse
+from flin.engine.store import Store
+from flin.engine.wal_writer import WalWriter
+from flin.testing import SimulatedDisk
+from tests.engine.hunts import (
+    crashed_recoveries,
+    failing_calls,
+    layered_workloads,
+    lost_segments,
+    moved_files,
+    past_failures,
+    reopened_workloads,
+    short_workloads,
+    turned_bits,
+)
+from tests.engine.mutants.mutant import Patch, caught_by
+
+
+@caught_by(lost_segments)
+def one_salt_for_all_segments(patch: Patch) -> None:
+    """what a lost segment left on the disk never passes for a new one's frames"""
+    original = WalWriter.__init__
+
+    def begin(self: Any, fs: Any, directory: str, identity: bytes, epoch: int, _: Any, **rest: Any) -> None:
+        original(self, fs, directory, identity, epoch, bytes, **rest)
+
+    patch.setattr(WalWriter, "__init__", begin)
+
+
+@caught_by(lost_segments)
+def segment_numbers_used_twice(patch: Patch) -> None:
+    """no number is used again, not even one whose segment a power cut took"""
+
+    def recover(*arguments: Any) -> Any:
+        result = original(*arguments)
+        result.next_number = max(result.last_segment, arguments[2].wal_floor - 1) + 1
+        return result
+
+    original = recovery.recover
+    patch.setattr(opening, "recover", recover)
+
+
+@caught_by(lost_segments)
+def segment_number_not_compared(patch: Patch) -> None:
+    """a segment is the one that its name says"""
+
+    def read_header(number: int, name: str, path: str, data: Any, manifest: Any) -> Any:
+        written = int.from_bytes(data[28:36], "little") if len(data) >= wal.HEADER_BYTES else number
+        return replace(original(written, name, path, data, manifest), number=number)
+
+    original = recovery._read_header
+    patch.setattr(recovery, "_read_header", read_header)
+
+
+@caught_by(moved_files)
+def identity_not_compared(patch: Patch) -> None:
+    """another database's segments are not replayed"""
+
+    def read_header(number: int, name: str, path: str, data: Any, manifest: Any) -> Any:
+        return original(number, name, path, data, replace(manifest, database_id=bytes(data[12:28])))
+
+    original = recovery._read_header
+    patch.setattr(recovery, "_read_header", read_header)
+
+
+@caught_by(moved_files)
+def older_manifest_is_believed(patch: Patch) -> None:
+    """a manifest that is older than the files beside it is damage"""
+    patch.setattr(opening, "_check_manifest", lambda *_: None)
+
+
+@caught_by(turned_bits)
+def damaged_header_vouches_for_nothing(patch: Patch) -> None:
+    """where only a header is damaged, its frames still say what was synced"""
+    patch.setattr(recovery, "maybe_header_of_frames", lambda *_: None)
+
+
+@caught_by(turned_bits)
+def damaged_headers_are_passed_over(patch: Patch) -> None:
+    """a segment without a good header is damage, or an end"""
+
+    def live_segments(*arguments: Any) -> Any:
+        return [segment for segment in original(*arguments) if segment.header is not None]
+
+    original = recovery._live_segments
+    patch.setattr(recovery, "_live_segments", live_segments)
+
+
+@caught_by(past_failures)
+def end_frame_is_built_on(patch: Patch) -> None:
+    """an end frame, whose sync may have failed, is not what the next segment follows"""
+    patch.setattr(recovery, "END_BYTES", 0)
+
+
+@caught_by(failing_calls)
+def bytes_behind_the_end_are_replayed(patch: Patch) -> None:
+    """what a failed write left behind the end that the next segment names does not count"""
+
+    def replay(data: Any, *rest: Any, end: int) -> Any:
+        return original(data, *rest, end=len(data))
+
+    original = wal.replay
+    patch.setattr(recovery, "replay", replay)
+
+
+@caught_by(reopened_workloads)
+def sequences_begin_again(patch: Patch) -> None:
+    """sequences go on after a recovery"""
+    _begin_wal(patch, lambda state: {**state, "sequence": 1})
+
+
+@caught_by(reopened_workloads)
+def positions_begin_again(patch: Patch) -> None:
+    """so do positions"""
+    _begin_wal(patch, lambda state: {**state, "position": 0})
+
+
+@caught_by(reopened_workloads)
+def predecessor_forgotten(patch: Patch) -> None:
+    """the first segment of an open follows the last one that was recovered"""
+    _begin_wal(patch, lambda state: {**state, "predecessor": 0, "predecessor_end": 0})
+
+
+def _begin_wal(patch: Patch, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def begin(self: Any, *arguments: Any, **state: Any) -> None:
+        original(self, *arguments, **change(state))
+
+    original = WalWriter.__init__
+    patch.setattr(WalWriter, "__init__", begin)
+
+
+@caught_by(crashed_recoveries)
+def unfinished_copies_count(patch: Patch) -> None:
+    """of two files of one segment the original counts: the copy may not be whole"""
+
+    def parse(name: str) -> Any:
+        parsed = maybe_parse(name)
+        return parsed and replace(parsed, epoch=-parsed.epoch)
+
+    patch.setattr(recovery, "maybe_parse", parse)
+
+
+@caught_by(past_failures)
+def unfinished_copies_stay(patch: Patch) -> None:
+    """a copy that an open left unfinished is gone before its original is"""
+
+    calls = 0
+
+    def remove(*arguments: Any) -> bool:
+        nonlocal calls
+        calls += 1
+        return calls % 2 == 0 and original(*arguments)
+
+    original = opening._remove_unnamed
+    patch.setattr(opening, "_remove_unnamed", remove)
+
+
+@caught_by(crashed_recoveries)
+def copies_before_their_epoch(patch: Patch) -> None:
+    """an epoch is durable before anything is written in it"""
+
+    def recover(fs: Any, directory: str, manifest: Any, *rest: Any) -> Any:
+        result = original(fs, directory, manifest, *rest)
+        make_durable(fs, directory, manifest.epoch + 1, result)
+        return result
+
+    original, make_durable = recovery.recover, opening._make_durable
+    patch.setattr(opening, "recover", recover)
+    patch.setattr(opening, "_make_durable", lambda *_: None)
+
+
+@caught_by(short_workloads)
+def removals_not_synced(patch: Patch) -> None:
+    """what an open removes is gone before the database is there"""
+
+    forgets = False
+
+    def make_durable(*arguments: Any) -> None:
+        nonlocal forgets
+        original(*arguments)
+        forgets = True
+
+    def sync_directory(self: Any, directory: str) -> None:
+        nonlocal forgets
+        if not forgets:
+            sync(self, directory)
+        forgets = False
+
+    original, sync = opening._make_durable, SimulatedDisk.sync_directory
+    patch.setattr(opening, "_make_durable", make_durable)
+    patch.setattr(SimulatedDisk, "sync_directory", sync_directory)
+
+
+@caught_by(layered_workloads)
+def recovered_generations_in_the_wrong_order(patch: Patch) -> None:
+    """of two commits the later one counts, after a recovery too"""
+
+    def recovered_state(self: Any, recovered: Any) -> Any:
+        return original(self, recovered[::-1])
+
+    original = Store._recovered_state
+    patch.setattr(Store, "_recovered_state", recovered_state)

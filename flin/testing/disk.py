@@ -291,11 +291,11 @@ class SimulatedDisk:
             directory, name = self._parent(path)
             file = directory.names.get(name)
             if file is None:
-                file = directory.names[name] = SimulatedFile()
-                directory.pending.append(NameChange(self._next(), name, file))
-            # The one content that is written over. What a crash leaves of it matters to nobody: all of it is pending.
+                file = directory.names[name] = directory.durable[name] = SimulatedFile()
+            # Durable at once, and written over: what a crash leaves of it matters to nobody, and it names this process,
+            # on whose number no choice of a crash may depend.
             file.content[:] = holder
-            file.synced, file.lost, file.writes = 0, [], [PendingWrite(self._next(), 0, len(holder), b"")]
+            file.synced, file.lost, file.writes = len(holder), [], []
             self._locks[path] = holder
             return SimulatedLock(self, path)
 

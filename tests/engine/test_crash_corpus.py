@@ -22,4 +22,4 @@ def test_past_failure(past: Past, figures: Figures) -> None:
         for moment in Run(past.scene).run(past.workload).moments:
             judge.judge(moment, past.name)
     figures.judged(judge)
-    assert judge.states > 10
+    assert judge.states > 5

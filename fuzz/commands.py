@@ -1,38 +1,103 @@
-"""Fuzzing the commands.
+"""The commands, beside a real redis-server.
 
-Invariant: whatever words follow a command's name, the server sends exactly one well-formed reply, never `internal
-error`, and goes on answering on the same connection.
+Invariant: whatever commands the bytes spell, Flin sends exactly one well-formed reply to each of them, the one that
+Redis 7.0 sends (docs/redis-differences.md apart); and whatever words follow a command's name, the reply is never
+`internal error`, and the connection goes on answering.
 
-`python -m fuzz.commands [seconds] [seed]` runs against a server in memory. A failing pipeline is written to
-`fuzz/corpus/commands/` as the bytes that were sent, and pytest replays that directory for ever
-(`tests/net/test_fuzz_commands.py`).
+The first byte of an input chooses the protocol, whether Flin's store is often cold, and whether there is a redis-server
+to compare with or the words are any (some of which would do it harm). The rest are the draws of
+`tests.net.generator.Generator`: mostly well-formed commands, a few keys that meet, transactions over two connections;
+and commands with free words, which it lacks.
+
+Servers and connections are started once, used by all inputs of a process, and ended with it or by `close`.
+`fuzz/corpus/pipelines` holds requests as they were sent; pytest sends them to Flin alone.
 """
 
 from __future__ import annotations
 
-import hashlib
-import random
-import sys
-import time
+import atexit
+from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
 
-from tests.net.generator import JUNK, KEYS, OPTIONS, PLAIN, TEXTS, Generator
+from fuzz.byte_source import ByteSource
+from tests.net.differential import INTERNAL_ERROR, Pair
+from tests.net.fake_store import FakeStore, OftenColdStore
+from tests.net.generator import COMPARISONS, JUNK, KEYS, OPTIONS, PLAIN, QUEUEABLE, TEXTS, Burst, Generator, Request
 from tests.net.raw_client import RawClient, encode_request
+from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
 
-CORPUS = Path(__file__).parent / "corpus" / "commands"
+TOOLS: Final = ("redis-server",)
 
-# After every request, to see that there was one reply to it and no more.
+MOST_REQUESTS: Final = 150
+"""Of one input: some 20 ms for both servers."""
+
+FREE: Final = {
+    "get": 1, "set": 2, "setnx": 2, "getset": 2, "getdel": 1, "getex": 1, "mget": 3, "mset": 4, "msetnx": 4,
+    "append": 2, "strlen": 1, "getrange": 3, "substr": 3, "incr": 1, "incrby": 2, "decrby": 2, "incrbyfloat": 2,
+    "del": 2, "exists": 3, "touch": 2, "type": 1, "copy": 2, "rename": 2, "renamenx": 2, "keys": 1, "persist": 1,
+    "ping": 1, "echo": 1, "ttl": 1, "watch": 2, "nosuchcommand": 2,
+}  # fmt: skip
+"""Commands that may get any words, and how many: none of them takes a time or harms a server."""
+
+NUMERALS: Final = b"0123456789.-+eExXpPinfaINFAN _"
+HARMFUL: Final = ("client|kill", "config|set")
+"""Free words would end the fuzzer's own connection, or change what Flin's next inputs meet."""
+
+# After a request, to see that there was one reply to it and no more.
 _MARK = b"the mark of the fuzzer"
-_PIPELINE = 50  # requests; a failure is looked for within one pipeline
 
 
 class Failure(Exception):
-    """The invariant does not hold for these bytes."""
+    """The invariant does not hold."""
 
-    def __init__(self, reason: str, data: bytes) -> None:
-        super().__init__(reason)
-        self.data = data
+
+def one_input(data: bytes) -> None:
+    head = data[0] if data else 0
+    protocol, is_cold, is_alone = 2 + (head & 1), bool(head & 2), head % 32 >= 24
+    draws = ByteSource(data[1:])
+    source = Generator(draws, protocol)
+    requests: Burst = []
+    while not draws.is_empty and len(requests) < MOST_REQUESTS:
+        requests += any_words(source) if is_alone else compared(source)
+    try:
+        if is_alone:
+            count_replies(_client(is_cold), [request.words for request in requests])
+        else:
+            _compare(_pair(is_cold, protocol), requests)
+    except BaseException:
+        close()  # nobody knows where replies stand: the next input meets new servers
+        raise
+
+
+def _compare(pair: Pair, requests: Burst) -> None:
+    pair.begin_again()
+    marks = [Request("echo", [b"ECHO", _MARK], connection=connection) for connection in (0, 1)]
+    reset = [Request("reset", [b"RESET"])]  # an open transaction would queue the mark
+    differences = list(pair.differences([*requests, *reset, *marks]))
+    if differences:
+        raise Failure("\n".join(differences[:3]))
+
+
+def count_replies(client: RawClient, requests: list[list[bytes]]) -> None:
+    """With one mark behind each request: as many replies as requests, in their order."""
+    marks = [[b"ECHO", b"%s %d" % (_MARK, number)] for number in range(len(requests))]
+    pairs = list(zip(requests, marks, strict=True))
+    try:
+        client.pipeline([[b"RESET"], [b"FLUSHALL"]])
+        client.send([words for pair in pairs for words in pair])
+        for request, mark in pairs:
+            reply, marked = client.read(), client.read()
+            if reply.data.startswith(INTERNAL_ERROR):
+                raise Failure(f"an internal error from {request}")
+            # Between MULTI and EXEC the mark is queued and shows up later.
+            if marked.payload not in (mark[1], b"QUEUED"):
+                raise Failure(f"more or less than one reply to {request}")
+    except (EOFError, ValueError, OSError) as error:
+        raise Failure(f"no well-formed reply: {error!r}") from error
 
 
 def check(port: int, data: bytes) -> None:
@@ -41,52 +106,56 @@ def check(port: int, data: bytes) -> None:
         client.send_raw(data + encode_request([b"RESET"]) + encode_request([b"ECHO", _MARK]))
         try:
             while (reply := client.read()).payload != _MARK:
-                if reply.data.startswith(b"-ERR internal error"):
-                    raise Failure("an internal error", data)
+                if reply.data.startswith(INTERNAL_ERROR):
+                    raise Failure("an internal error")
         except (EOFError, ValueError, OSError) as error:
-            raise Failure(f"no well-formed reply: {error}", data) from error
+            raise Failure(f"no well-formed reply: {error!r}") from error
 
 
-def count_replies(port: int, requests: list[list[bytes]]) -> None:
-    """The same, with one mark behind each request: as many replies as requests, in their order."""
-    marks = [[b"ECHO", b"%s %d" % (_MARK, number)] for number in range(len(requests))]
-    data = b"".join(
-        encode_request(request) + encode_request(mark) for request, mark in zip(requests, marks, strict=True)
-    )
-    with RawClient(port) as client:
-        client.send_raw(data)
-        for request, mark in zip(requests, marks, strict=True):
-            try:
-                reply, marked = client.read(), client.read()
-            except (EOFError, ValueError, OSError) as error:
-                raise Failure(f"no well-formed reply to {request}: {error}", data) from error
-            if reply.data.startswith(b"-ERR internal error"):
-                raise Failure(f"an internal error from {request}", data)
-            # Between MULTI and EXEC the mark is queued and shows up later.
-            if marked.payload not in (mark[1], b"QUEUED"):
-                raise Failure(f"more or less than one reply to {request}", data)
+# What the bytes spell.
 
 
-def random_requests(source: Generator, many: int) -> list[list[bytes]]:
+def compared(source: Generator) -> Burst:
+    """A few requests that belong together and that both servers answer alike."""
+    form = source.random.randrange(8)
+    if form == 0:
+        return source.transaction(QUEUEABLE)
+    if form < 4:
+        name = source.pick(list(FREE))
+        words = [_free_word(source) for _ in range(FREE[name])]
+        return [Request(name, [source.spelled(name), *words], COMPARISONS.get(name, "same"))]
+    if form == 4:
+        return source.burst(source.pick(list(OPTIONS)), "options")
+    name = source.pick(list(PLAIN))
+    return source.wrong(name) if form == 5 else source.burst(name, "plain")
+
+
+def _free_word(source: Generator) -> bytes:
+    form = source.random.randrange(8)
+    if form < 4:
+        return source.key()
+    if form == 4:
+        return source.value()
+    size = source.random.randrange(24)
+    if form == 5:
+        return bytes(NUMERALS[byte % len(NUMERALS)] for byte in source.random.randbytes(size))
+    return source.random.randbytes(size)
+
+
+def any_words(source: Generator) -> Burst:
     """Well-formed requests, changed ones, and names with words that have nothing to do with them."""
-    names = [*PLAIN, "multi", "exec", "discard", "watch"]
-    requests: list[list[bytes]] = []
-    while len(requests) < many:
-        name = source.pick(names)
-        form = source.random.randrange(4)
-        if form == 0 and name in PLAIN:
-            requests += [request.words for request in source.burst(name, "plain")]
-        elif form == 1 and name in OPTIONS:
-            requests += [request.words for request in source.burst(name, "options")]
-        elif form == 2 and name in PLAIN:
-            requests += [request.words for request in source.wrong(name)]
-        else:
-            words = [_word(source) for _ in range(source.random.randrange(6))]
-            requests.append([*(source.spelled(part) for part in name.split("|")), *words])
-    return requests
+    name = source.pick([*PLAIN, "multi", "exec", "discard", "watch"])
+    form = source.random.randrange(4)
+    if form == 0 and name in PLAIN:
+        return source.burst(name, "plain")
+    if form == 1 and name in OPTIONS:
+        return source.burst(name, "options")
+    if (form == 2 and name in PLAIN) or name in HARMFUL:
+        return source.wrong(name)
+    return [source.request(name, *(_any_word(source) for _ in range(source.random.randrange(6))))]
 
 
-def _word(source: Generator) -> bytes:
+def _any_word(source: Generator) -> bytes:
     form = source.random.randrange(4)
     if form == 0:
         return source.pick(JUNK)
@@ -95,29 +164,42 @@ def _word(source: Generator) -> bytes:
     return source.pick(TEXTS) if form == 2 else source.random.randbytes(source.random.randrange(12))
 
 
-def main(seconds: float, seed: int) -> int:
-    """0 when nothing was found."""
-    source = Generator(seed)
-    deadline = time.monotonic() + seconds
-    ran = 0
-    with ServerThread() as server:
-        while time.monotonic() < deadline:
-            requests = random_requests(source, _PIPELINE)
-            try:
-                count_replies(server.port, requests)
-            except Failure as failure:
-                CORPUS.mkdir(parents=True, exist_ok=True)
-                name = hashlib.sha256(failure.data).hexdigest()[:16]
-                (CORPUS / name).write_bytes(failure.data)
-                print(f"seed {seed}, after {ran} requests: {failure}\nkept as {CORPUS / name}")
-                return 1
-            ran += len(requests)
-    print(f"{ran} requests, seed {seed}: nothing found")
-    return 0
+# One of each in a process.
+
+_started = ExitStack()
 
 
-if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    chosen_seconds = float(arguments[0]) if arguments else 60.0
-    chosen_seed = int(arguments[1]) if len(arguments) > 1 else random.SystemRandom().randrange(1 << 32)
-    sys.exit(main(chosen_seconds, chosen_seed))
+def close() -> None:
+    """End what inputs have started."""
+    _started.close()
+    for one in (_flin_port, _redis_port, _client, _pair):
+        one.cache_clear()
+
+
+def _close_at_exit() -> None:
+    with suppress(RuntimeError):  # so late Flin's last sync finds no thread; all else ends
+        close()
+
+
+atexit.register(_close_at_exit)
+
+
+@cache
+def _flin_port(is_cold: bool) -> int:
+    return _started.enter_context(ServerThread(OftenColdStore() if is_cold else FakeStore())).port
+
+
+@cache
+def _redis_port() -> int:
+    directory = _started.enter_context(TemporaryDirectory(prefix="flin-fuzz-"))
+    return _started.enter_context(running_redis(Path(directory)))
+
+
+@cache
+def _client(is_cold: bool) -> RawClient:
+    return _started.enter_context(RawClient(_flin_port(is_cold)))
+
+
+@cache
+def _pair(is_cold: bool, protocol: int) -> Pair:
+    return _started.enter_context(Pair(_flin_port(is_cold), _redis_port(), protocol))

@@ -110,3 +110,17 @@ class FakeStore:
 
     def close(self) -> None:
         pass
+
+
+class OftenColdStore(FakeStore):
+    """Every third read would wait for the disk: a handler that had written before it read would write twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reads = 0
+
+    def read_nowait(self, key: bytes) -> Entry | None:
+        self._reads += 1
+        if self._reads % 3 == 0:
+            raise ColdRead(lambda: None)
+        return self.read(key)

@@ -140,9 +140,9 @@ LIST_FILTERS: Final = [
 class Generator:
     """A source of bursts, the same ones for the same seed."""
 
-    def __init__(self, seed: int, protocol: int = 2) -> None:
+    def __init__(self, seed: int | random.Random, protocol: int = 2) -> None:
         self.protocol = b"%d" % protocol
-        self.random = random.Random(seed)
+        self.random = seed if isinstance(seed, random.Random) else random.Random(seed)
         self._delays = 0
         self.pick = self.random.choice
 

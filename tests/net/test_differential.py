@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 import flin.engine
-from flin.engine.entry import Entry
-from flin.engine.sstable import ColdRead
 from flin.net.commands.table import all_commands
 from tests.net.differential import LEAST_OF_EACH, Pair, agree, counts, schedule, shortened
-from tests.net.fake_store import FakeStore
+from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
 from tests.net.raw_client import Raw, RawClient
 from tests.net.redis_server import running_redis
@@ -39,20 +37,6 @@ NOT_GENERATED = {
 def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with running_redis(tmp_path_factory.mktemp("redis")) as port:
         yield port
-
-
-class OftenColdStore(FakeStore):
-    """Every third read would wait for the disk: a handler that had written before it read would write twice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._reads = 0
-
-    def read_nowait(self, key: bytes) -> Entry | None:
-        self._reads += 1
-        if self._reads % 3 == 0:
-            raise ColdRead(lambda: None)
-        return self.read(key)
 
 
 @pytest.fixture(scope="module", params=["memory", "cold", "engine"])

@@ -1,17 +1,21 @@
-"""The fuzzer of the commands: its corpus for ever, and a short run that is the same every time."""
+"""The fuzzer of the commands against Flin alone: the pipelines that were kept, and what its checks find."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from fuzz.commands import CORPUS, Failure, check, count_replies, random_requests
-from tests.net.generator import Generator
-from tests.net.raw_client import encode_request
+from fuzz.commands import FREE, HARMFUL, Failure, any_words, check, compared, count_replies
+from fuzz.surface import files_in
+from tests.net.generator import PLAIN, Generator
+from tests.net.raw_client import RawClient, encode_request
 from tests.net.serving import ServerThread
+from tests.source import ROOT
 
-PIPELINES = 60  # of 50 requests each
+PIPELINES = files_in(ROOT / "fuzz" / "corpus" / "pipelines")
+MANY = 60
 SEED = 7
 
 
@@ -21,17 +25,27 @@ def port() -> Iterator[int]:
         yield server.port
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in CORPUS.iterdir()))
-def test_corpus(port: int, name: str) -> None:
-    check(port, (CORPUS / name).read_bytes())
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.name)
+def test_corpus(port: int, path: Path) -> None:
+    check(port, path.read_bytes())
 
 
-def test_random_requests(port: int) -> None:
+def test_any_words(port: int) -> None:
     source = Generator(SEED)
-    for _ in range(PIPELINES):
-        count_replies(port, random_requests(source, 50))
+    with RawClient(port) as client:
+        for _ in range(MANY):
+            count_replies(client, [request.words for _ in range(50) for request in any_words(source)])
 
 
-def test_the_check_finds_a_closed_connection(port: int) -> None:
+def test_the_checks_find_a_closed_connection(port: int) -> None:
     with pytest.raises(Failure):
         check(port, encode_request([b"QUIT"]))
+    with pytest.raises(Failure), RawClient(port) as client:
+        count_replies(client, [[b"GET", b"k"], [b"QUIT"]])
+
+
+def test_what_is_made_is_known() -> None:
+    assert FREE.keys() - {"nosuchcommand", "watch"} <= PLAIN.keys()
+    assert set(HARMFUL) <= PLAIN.keys()
+    source = Generator(SEED)
+    assert {request.name for _ in range(5000) for request in compared(source)} >= PLAIN.keys() | FREE.keys()

@@ -2,14 +2,11 @@
 nothing else is raised, and what was not damaged is read as it was written.
 
 The first byte chooses what the rest is taken for. Where a checksum would stop the search it is made right first, so
-that the decoders behind it are reached. `python fuzz/sstable.py [seconds]` makes inputs at random.
+that the decoders behind it are reached.
 """
 
 from __future__ import annotations
 
-import random
-import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -205,30 +202,3 @@ _TARGETS: list[Callable[[bytes], Any]] = [
     _damaged,
     _script,
 ]
-
-
-def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
-    seed = random.SystemRandom().getrandbits(32)
-    chance = random.Random(seed)
-    stop = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < stop:
-        size = chance.choice((4, 20, 60, 200))
-        data = bytes((chance.randrange(256),)) + _some_bytes(chance, size)
-        try:
-            one_input(data)
-        except BaseException:
-            print(f"seed {seed}, input {count}: {data.hex()}")
-            raise
-        count += 1
-    print(f"{count} inputs, seed {seed}")
-
-
-def _some_bytes(chance: random.Random, size: int) -> bytes:
-    """Small numbers are the likely ones: sizes that add up come from them."""
-    return bytes(chance.randrange(256) if chance.random() < 0.3 else chance.randrange(4) for _ in range(size))
-
-
-if __name__ == "__main__":
-    main()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +15,8 @@ from hypothesis import strategies as st
 
 from fuzz import commands
 from fuzz.byte_source import ByteSource
-from fuzz.surface import OneInput, shortened, surfaces
+from fuzz.surface import OneInput, shortened, surfaces, write_input
+from tests.source import ROOT
 from tests.tool import needs_tool
 
 SURFACES = surfaces()
@@ -57,6 +61,11 @@ def test_a_fuzzer_says_what_it_holds(name: str) -> None:
     assert "Invariant: " in (importlib.import_module(f"fuzz.{name}").__doc__ or "")
 
 
+def test_the_document_tells_of_every_surface() -> None:
+    text = (ROOT / "docs" / "fuzzing.md").read_text(encoding="utf-8")
+    assert [name for name in SURFACES if f"| `{name}` |" not in text] == []
+
+
 def _search(name: str, inputs: int) -> None:
     one_input = _one_input(name)
 
@@ -92,3 +101,84 @@ def test_a_finding_is_shortened() -> None:
             raise KeyError
 
     assert shortened(one_input, b"x" * 50 + b"a" + b"y" * 50 + b"b" + b"z", ValueError) == b"ab"
+
+
+# The runner, with a surface of its own.
+
+SURFACE = """
+from flin.net.numbers import maybe_int64
+
+class Bug(Exception):
+    pass
+
+def one_input(data: bytes) -> None:
+    if len(data) > 2 and data[0] == 200 and data[1] > 100:
+        raise Bug(f"the bug was met by {len(data)} bytes")
+    maybe_int64(data)
+    if data == b"missing":
+        print("the corpus was read")
+"""
+ENGINES = ["hypothesis", pytest.param("atheris", marks=pytest.mark.slow)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Holds a surface `sample` beside those of Flin: the package has no __init__, so that folders add up."""
+    (tmp_path / "fuzz").mkdir()
+    (tmp_path / "fuzz" / "sample.py").write_text(SURFACE, encoding="utf-8")
+    return tmp_path
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
+    command = [sys.executable, "-m", "fuzz", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_finding_is_kept_and_told(folder: Path, engine: str) -> None:
+    if engine == "atheris":
+        pytest.importorskip("atheris")
+    done = _run(folder, "sample", "--engine", engine, "--seed", "1", "--inputs", "200000", "--seconds", "60")
+    assert done.returncode == 1, done.stdout + done.stderr
+    (kept,) = (folder / "fuzz" / "corpus" / "sample").iterdir()
+    data = kept.read_bytes()
+    assert len(data) == 3
+    assert "the bug was met by" in done.stdout
+    assert f"FOUND in sample: Bug\nkept as {kept}\n" in done.stdout
+    command = f"python -m fuzz sample {kept.relative_to(folder)}"
+    assert f"replay it:  {command}\n" in done.stdout
+
+    again = _run(folder, *command.split()[3:])
+    assert again.returncode == 1
+    assert "Bug: the bug was met by 3 bytes" in again.stdout
+    assert "sample: 1 inputs, 1 fail" in again.stdout
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_is_found_from_a_corpus(folder: Path, engine: str) -> None:
+    if engine == "atheris":
+        pytest.importorskip("atheris")
+    write_input(folder / "fuzz" / "corpus" / "sample", b"missing")
+    done = _run(folder, "sample", "--engine", engine, "--seed", "1", "--inputs", "300", "--seconds", "60")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the corpus was read" in done.stdout
+    assert "sample     300 inputs" in done.stdout
+
+
+def test_what_reaches_more_is_merged(folder: Path) -> None:
+    for data in (b"17", b"18", b"xy", b"x"):
+        write_input(folder / ".fuzz" / "sample", data)
+    write_input(folder / "fuzz" / "corpus" / "sample", b"19")
+    done = _run(folder, "sample", "--merge", "9")
+    assert done.returncode == 0, done.stdout + done.stderr
+    merged = {path.read_bytes() for path in (folder / "fuzz" / "corpus" / "sample").iterdir()}
+    assert merged == {b"19", b"x"}  # a number, and the shorter one of those that are none
+    assert "sample: 1 inputs taken" in done.stdout
+
+
+def test_wrong_usage(folder: Path) -> None:
+    assert _run(folder, "nosuch").returncode == 2
+    assert _run(folder, "all", "file").returncode == 2

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fuzz import commands
 from fuzz.commands import FREE, HARMFUL, Failure, any_words, check, compared, count_replies
 from fuzz.surface import files_in
+from tests.net.fake_store import FakeStore
 from tests.net.generator import PLAIN, Generator
 from tests.net.raw_client import RawClient, encode_request
 from tests.net.serving import ServerThread
 from tests.source import ROOT
+from tests.tool import needs_tool
 
 PIPELINES = files_in(ROOT / "fuzz" / "corpus" / "pipelines")
 MANY = 60
@@ -42,6 +46,19 @@ def test_the_checks_find_a_closed_connection(port: int) -> None:
         check(port, encode_request([b"QUIT"]))
     with pytest.raises(Failure), RawClient(port) as client:
         count_replies(client, [[b"GET", b"k"], [b"QUIT"]])
+
+
+def test_a_difference_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_tool("redis-server")
+    commands.close()
+    monkeypatch.setattr(FakeStore, "commit", lambda store, batch, ranges=(): store.position)
+    chance = random.Random(SEED)
+    some = [b"\0" + chance.randbytes(200) for _ in range(100)]
+    with pytest.raises(Failure, match="Flin"):
+        any(map(commands.one_input, some))
+    monkeypatch.undo()
+    commands.one_input(some[0])
+    commands.close()
 
 
 def test_what_is_made_is_known() -> None:

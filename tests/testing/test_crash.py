@@ -33,7 +33,7 @@ def _search(tmp_path: Path, figures: Figures, workloads: int, seed: int) -> dict
 
 def test_seeds_find_no_violation(tmp_path: Path, figures: Figures) -> None:
     """The ordinary suite's part of the long run."""
-    found = _search(tmp_path, figures, workloads=260, seed=1000)
+    found = _search(tmp_path, figures, workloads=300, seed=1000)
     assert found["crash_states"] > 9_000
     assert found["failed_calls"] > 150
 

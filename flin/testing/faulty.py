@@ -17,7 +17,7 @@ from flin.testing.judge import Judge, assert_no_orphans
 from flin.testing.model import view
 from flin.testing.operation import Reopen
 from flin.testing.personality import killed
-from flin.testing.run import Moment, Operation, Run, Scene, Workload, held
+from flin.testing.run import Moment, Operation, Run, Scene, Workload, held, matched
 
 _GROWING: Final = frozenset({"append", "extend", "create", "make_directory"})
 
@@ -76,7 +76,7 @@ class FaultyRun(Run):
         if not self.failures:
             return Run.view(self)  # super() does not work in a class with slots
         now_ms = self.clock.now_ms
-        return view(self.model.expectation().match(held(self.engine, now_ms), now_ms, power_cut=False), now_ms)
+        return view(matched(self.model.expectation(), self.engine, now_ms, power_cut=False), now_ms)
 
     def _opens_again(self) -> bool:
         """The program is started once more; the kernel may show it what the disk will never have."""
@@ -97,14 +97,13 @@ class FaultyRun(Run):
 
     def _count_what_is_there(self) -> None:
         now_ms = self.clock.now_ms
-        self.model.reopened(held(self.engine, now_ms), now_ms)
+        self.model.reopened(held(self.engine, now_ms, self.model.expectation().expiring), now_ms)
 
     def _reads_tell_the_truth(self) -> None:
         """What was answered is there; the refused commit is not, or (a failed sync) wholly."""
         if any(fault.sticky for fault in self.disk.faults):
             return  # reads from tables may fail as well
-        now_ms = self.clock.now_ms
-        self.model.expectation().match(held(self.engine, now_ms), now_ms, power_cut=False)
+        matched(self.model.expectation(), self.engine, self.clock.now_ms, power_cut=False)
 
 
 class _Open(Operation):

@@ -9,7 +9,7 @@ power cut; a crash during the recovery, and one just behind it, leave what was t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
 from typing import Final
@@ -22,7 +22,7 @@ from flin.testing.disk import SimulatedDisk
 from flin.testing.model import Expectation, State
 from flin.testing.operation import COUNTER, KEYS
 from flin.testing.personality import POWER_CUTS, Personality, after_crash, every_crash, killed
-from flin.testing.run import PATH, Moment, Operation, Run, Scene, described, held, what_is_there
+from flin.testing.run import PATH, Moment, Operation, Run, Scene, described, matched, what_is_there
 
 PROBES: Final = (*KEYS, COUNTER, b"aa", b"zz", b"\xff\x01")
 """Keys that workloads use, and some beside them: each is asked for after a crash."""
@@ -88,7 +88,7 @@ class Judge:
         engine = self.scene.open(disk, clock, ("first", seed))
         disk.on_change = None
         try:
-            state = moment.expectation.match(held(engine, clock.now_ms), clock.now_ms, power_cut=power_cut)
+            state = matched(moment.expectation, engine, clock.now_ms, power_cut=power_cut)
             if again:
                 after_open = killed(disk)
             check_whole(engine, state, clock.now_ms)
@@ -107,7 +107,8 @@ class Judge:
             for disk in random.sample(recoveries, min(len(recoveries), self.second_crashes)):
                 self._crash_again(disk, moment.expectation, clock.now_ms, random)
             # What a reader may have seen once the database was open must not go back.
-            self._crash_again(after_open, Expectation((state,), (), 0), clock.now_ms, random)
+            after = replace(moment.expectation, states=(state,), unanswered=(), promised=0)
+            self._crash_again(after_open, after, clock.now_ms, random)
 
     def _is_there(self, disk: SimulatedDisk, expected: dict[bytes, bytes], clock: ManualClock) -> None:
         """What was written and synced after the recovery outlives the next power cut."""
@@ -123,7 +124,7 @@ class Judge:
         clock = ManualClock(now_ms)
         engine = self.scene.open(clone, clock, ("second", random.random()))
         try:
-            state = expectation.match(held(engine, now_ms), now_ms, power_cut=True)
+            state = matched(expectation, engine, now_ms, power_cut=True)
             check_whole(engine, state, now_ms)
         finally:
             engine.close()

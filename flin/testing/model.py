@@ -11,7 +11,7 @@ expired by the latest moment that the clock has said is either gone or, if the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -53,11 +53,6 @@ def apply(state: State, steps: Iterable[Step]) -> State:
     return after
 
 
-def alive(state: State, now_ms: int) -> State:
-    """What of a state has not expired."""
-    return {key: entry for key, entry in state.items() if not entry[1] or entry[1] > now_ms}
-
-
 def view(state: State, now_ms: int) -> dict[bytes, bytes]:
     """What a reader sees of a state at a moment: nothing expired."""
     return {key: value for key, (value, expires) in state.items() if not expires or expires > now_ms}
@@ -71,6 +66,7 @@ class Expectation:
     unanswered: tuple[tuple[int, State], ...]  # after so many and one more, which was refused or is under way
     promised: int  # commits that were promised durable: there after a power cut
     latest_ms: int = 0  # what had expired by then may be gone, whatever the clock says now
+    expiring: Set[bytes] = frozenset()  # keys that ever had an expiry: they may be there and not be shown
 
     def allowed(self, *, power_cut: bool) -> list[State]:
         """What may be found, the most likely first. The death of the process alone loses nothing that was answered."""
@@ -79,25 +75,26 @@ class Expectation:
         return [*self.states[: lowest - 1 if lowest else None : -1], *surfaced]
 
     def match(self, found: State, now_ms: int, *, power_cut: bool) -> State:
-        """The state that was found alive; AssertionError says what is wrong if none of the allowed ones was."""
-        assert alive(found, now_ms) == found, "something is shown that has expired"
+        """What was found, if it is an allowed state but for what was swept; else AssertionError says what is wrong.
+
+        What has expired and was not swept is part of it, since two states may differ in that alone."""
         latest_ms = max(now_ms, self.latest_ms)
         for state in self.allowed(power_cut=power_cut):
             if found.items() <= state.items():
                 gone = state.keys() - found.keys()
                 if all(0 < state[key][1] <= latest_ms for key in gone):
-                    return {key: entry for key, entry in state.items() if key not in gone or entry[1] <= now_ms}
+                    return found
         lowest = self.promised if power_cut else len(self.states) - 1
-        raise AssertionError(self._explain(found, now_ms, lowest))
+        raise AssertionError(self._explain(found, lowest))
 
-    def _explain(self, found: State, now_ms: int, lowest: int) -> str:
-        views = [alive(state, now_ms) for state in self.states]
-        if found in views:
-            return f"only {views.index(found)} commits are there, {lowest} were promised"
-        wrong = {key: (found.get(key), views[-1].get(key)) for key in {*found, *views[-1]}}
+    def _explain(self, found: State, lowest: int) -> str:
+        if found in self.states:
+            return f"only {self.states.index(found)} commits are there, {lowest} were promised"
+        last = self.states[-1]
+        wrong = {key: (found.get(key), last.get(key)) for key in {*found, *last}}
         different = {key: pair for key, pair in sorted(wrong.items()) if pair[0] != pair[1]}
         return (
-            f"no prefix of the {len(views) - 1} commits gives this state ({lowest} were promised); "
+            f"no prefix of the {len(self.states) - 1} commits gives this state ({lowest} were promised); "
             f"beside the last one, found and expected: {different}"
         )
 
@@ -109,6 +106,7 @@ class Model:
         self.latest_ms = latest_ms
         """The latest that the clock has said."""
         self._states: list[State] = [dict(state or {})]
+        self._expiring = {key for key, entry in self.state.items() if entry[1]}
         self._unanswered: list[tuple[int, State]] = []
         self._promised = 0
 
@@ -121,7 +119,9 @@ class Model:
         return view(self.state, now_ms)
 
     def begin(self, steps: Iterable[Step]) -> None:
-        self._unanswered.append((len(self._states) - 1, apply(self.state, steps)))
+        after = apply(self.state, steps)
+        self._unanswered.append((len(self._states) - 1, after))
+        self._expiring.update(key for key, entry in after.items() if entry[1])
 
     def answer(self) -> None:
         self._states.append(self._unanswered.pop()[1])
@@ -144,4 +144,5 @@ class Model:
 
     def expectation(self) -> Expectation:
         """What a crash at this moment may leave."""
-        return Expectation(tuple(self._states), tuple(self._unanswered), self._promised, self.latest_ms)
+        states, unanswered = tuple(self._states), tuple(self._unanswered)
+        return Expectation(states, unanswered, self._promised, self.latest_ms, frozenset(self._expiring))

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeAlias
 
 import flin.engine
 from flin.engine.engine import Engine
+from flin.engine.entry import EXPIRED_MS
 from flin.engine.snapshot import Snapshot
+from flin.engine.view import as_stored
 from flin.errors import FlinError
 from flin.testing.clock import ManualClock
 from flin.testing.disk import SimulatedDisk
@@ -181,7 +183,7 @@ class Run:
         self.disk = clone
         self.open()
         power_cut = personality is not Personality.KILLED
-        state = expectation.match(held(self.engine, self.clock.now_ms), self.clock.now_ms, power_cut=power_cut)
+        state = matched(expectation, self.engine, self.clock.now_ms, power_cut=power_cut)
         self.model = Model(state, expectation.latest_ms)  # recovery has made durable what it accepted
         self.watch(watched)
 
@@ -193,7 +195,7 @@ class Run:
             self.model.latest_ms = max(self.model.latest_ms, now_ms)
             return
         try:
-            self.model.set_back(held(self.engine, now_ms), now_ms)
+            self.model.set_back(held(self.engine, now_ms, self.model.expectation().expiring), now_ms)
         except FlinError:  # nobody can say what is there
             self.clock.advance(-seconds)
             raise
@@ -231,13 +233,23 @@ def check_snapshot(snapshot: Snapshot, expected: dict[bytes, bytes]) -> None:
         assert snapshot.get(key) == value, f"a snapshot's get({key!r})"
 
 
-def held(engine: Engine, now_ms: int) -> State:
-    """What the engine says that it holds."""
+def held(engine: Engine, now_ms: int, expiring: Iterable[bytes]) -> State:
+    """What the engine shows, and what of the given keys it still holds expired, value and all."""
     found: State = {}
     for key, value in engine.scan():
         ttl = engine.ttl(key)
         found[key] = (value, 0 if ttl is None else now_ms + round(ttl * 1000))
+    for key in expiring:
+        if key not in found:
+            entry = engine.store.read(as_stored(key))
+            if type(entry) is tuple and entry[1] != EXPIRED_MS:
+                found[key] = entry[:2]
     return found
+
+
+def matched(expectation: Expectation, engine: Engine, now_ms: int, *, power_cut: bool) -> State:
+    """The state that an engine came up with; AssertionError if it is none that was allowed."""
+    return expectation.match(held(engine, now_ms, expectation.expiring), now_ms, power_cut=power_cut)
 
 
 def what_is_there(state: State, now_ms: int) -> dict[bytes, bytes]:

@@ -8,7 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from flin.testing.operation import Fill, Incr, Maintenance, Put, PutMany, Read, Refused, Reopen, Sweep
+from flin.testing.operation import (
+    Advance,
+    Batch,
+    Crash,
+    Delete,
+    DeleteRange,
+    Fill,
+    Incr,
+    Maintenance,
+    Put,
+    PutMany,
+    Read,
+    Refused,
+    Reopen,
+    Sweep,
+)
+from flin.testing.personality import Personality
 from flin.testing.run import Scene, Workload
 
 
@@ -68,5 +84,18 @@ CORPUS: Final = (
         Scene("always"),
         [Put(b"a", b"1", ttl=0.001), Put(b"b", b"2", ttl=0.001), Sweep(), Put(b"c", b"3")],
         fault="full",
+    ),
+    Past(
+        "oracle: of two states that show the same, the one that still held what had expired was taken for the other",
+        Scene("never", shards=16, window_bytes=4096),
+        [
+            PutMany(((b"", b"53"), (b"c", b"42"), (b"{a}1", b"08" * 5)), ttl=5.0),
+            Advance(3600.0),
+            Put(b"f150", b"53" * 300),
+            Put(b"f050", b"23" * 300, sync=True),
+            Batch((DeleteRange(b"b", b"f050"), Delete(b"a", sync=False))),
+            Crash(Personality.PREFIXES, 44107),
+            Put(b"{a}1", b"", ttl=0.5),
+        ],
     ),
 )

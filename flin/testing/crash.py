@@ -31,7 +31,7 @@ OPERATIONS: Final = 24
 MOMENTS: Final = 40
 """Of a workload, chosen by chance: a different workload finds more than another moment of the same."""
 
-SECOND_EVERY: Final = 10
+SECOND_EVERY: Final = 16
 """One crash state of so many is written to, and crashed during its recovery."""
 
 FAULTS_EVERY: Final = 8

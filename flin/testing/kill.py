@@ -39,7 +39,10 @@ MODES: Final = ("embedded", "served")
 VICTIMS: Final = ("parent", "helper", "both")
 LEAST_WRITES_PER_SECOND: Final = 1000
 VOID_RUNS: Final = 5
-"""In a row, each with twice the clients: then this machine cannot do it."""
+"""In a row, each with twice the clients: then the machine is too slow or too busy, and the episode ends."""
+
+SLOW_EPISODES: Final = 3
+"""In a row: then the run ends, since it proves nothing."""
 
 EPISODE_CYCLES: Final = 5
 CREATION_KILLS: Final = 3
@@ -54,6 +57,10 @@ COMMITS_AFTER: Final = 200
 """Answered after a helper was killed: the writers go on."""
 
 PROGRESS_SECONDS: Final = 5.0
+
+
+class TooSlowError(Exception):
+    """The machine cannot make the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ class Episode:
         self._load = self._new_load(8 if scene.sync == "always" else 3)
 
     def run(self, cycles: int, deadline: float) -> None:
-        """So many that count, or fewer when the time is over. Violation if anything was lost."""
+        """So many that count, or fewer when the time is over. Violation if anything was lost, or TooSlowError."""
         try:
             for _ in range(CREATION_KILLS):
                 self._tally.creations += self._kill_early()
@@ -131,7 +138,9 @@ class Episode:
                     void += 1
                     self._tally.void += 1
                     if void == VOID_RUNS:
-                        raise Violation(f"no load of {LEAST_WRITES_PER_SECOND} writes/s with {self._load.lanes} lanes")
+                        raise TooSlowError(
+                            f"no load of {LEAST_WRITES_PER_SECOND} writes/s with {self._load.lanes} lanes"
+                        )
                     self._load = self._new_load(2 * self._load.lanes)
         finally:
             with suppress(Violation):  # the first one counts
@@ -252,6 +261,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
     if not is_supported():
         parser.error("it needs /proc, so Linux")
     total = Tally()
+    slow = 0
     started = told = time.monotonic()
     with ThreadPoolExecutor(options.jobs) as pool:
         for ended in _episodes(options, pool, started + options.seconds):
@@ -259,6 +269,10 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
             if ended.violation:
                 _tell_violation(options, ended, out)
                 return 1
+            slow = slow + 1 if ended.too_slow else 0
+            if slow == SLOW_EPISODES:
+                print(f"TOO SLOW ({ended.scene}): {ended.too_slow}", file=out)
+                return 3
             now = time.monotonic()
             if now - told >= PROGRESS_SECONDS:
                 told = now
@@ -280,21 +294,25 @@ class Ended:
     tally: Tally
     violation: str = ""
     kept: str = ""
+    too_slow: str = ""
 
 
 def _episodes(options: argparse.Namespace, pool: Executor, deadline: float) -> Iterator[Ended]:
     """Episode after episode, so many at once, in the order of their seeds, until there were enough cycles."""
     scenes = scenes_of(options)
-    waiting: deque[Future[Ended]] = deque()
+    waiting: deque[tuple[Future[Ended], int]] = deque()
     seeds = itertools.count(options.seed)
     left = options.cycles
     while waiting or (left > 0 and time.monotonic() < deadline):
         while left > 0 and len(waiting) < options.jobs and time.monotonic() < deadline:
             seed, cycles = next(seeds), min(left, options.episode)
             scene = scenes[seed % len(scenes)]
-            waiting.append(pool.submit(_run_episode, scene, seed, cycles, deadline, options.directory))
+            waiting.append((pool.submit(_run_episode, scene, seed, cycles, deadline, options.directory), cycles))
             left -= cycles
-        yield waiting.popleft().result()
+        future, cycles = waiting.popleft()
+        ended = future.result()
+        left += cycles - ended.tally.cycles
+        yield ended
 
 
 def _run_episode(scene: Scene, seed: int, cycles: int, deadline: float, directory: str | None) -> Ended:
@@ -302,6 +320,9 @@ def _run_episode(scene: Scene, seed: int, cycles: int, deadline: float, director
     ended = Ended(scene, seed, Tally())
     try:
         Episode(scene, seed, base, ended.tally).run(cycles, deadline)
+    except TooSlowError as error:
+        ended.too_slow = str(error)
+        shutil.rmtree(base)
     except Exception as error:  # whatever it is, it must not get lost in a thread
         ended.violation = "".join(traceback.format_exception(error))
         ended.kept = str(base)
@@ -314,7 +335,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flin.testing.kill",
         description="Kill processes under load with kill -9 and check that nothing that was answered is lost.",
-        epilog="Exit code: 0 nothing was lost, 1 a violation (its directory is kept), 2 wrong usage.",
+        epilog="Exit code: 0 nothing was lost, 1 a violation (its directory is kept), 2 wrong usage, "
+        "3 the machine is too slow or too busy.",
     )
     add = parser.add_argument
     add("--cycles", type=int, default=100, help="kills under load to make (default 100)")

@@ -136,11 +136,13 @@ def test_a_violation_is_told_with_the_command_and_the_directory(
 def test_a_slow_load_is_void(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kill, "LEAST_WRITES_PER_SECOND", 10**9)
     monkeypatch.setattr(kill, "VOID_RUNS", 2)
+    monkeypatch.setattr(kill, "SLOW_EPISODES", 1)
     monkeypatch.setattr(kill, "CREATION_KILLS", 0)
     out = io.StringIO()
     arguments = ["--directory", str(tmp_path), "--sync", "never", "--mode", "embedded", "--victim", "parent"]
-    assert kill.main(arguments, out) == 1
+    assert kill.main(arguments, out) == 3
     assert "no load of 1000000000 writes/s with 6 lanes" in out.getvalue()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_writes_are_keys() -> None:

@@ -218,7 +218,8 @@ class SimulatedDisk:
             target, new_name = self._parent(new)
             file = self._file(old)
             if new_name in target.directories:
-                _refuse(errno.EISDIR, new)
+                holds_it = _normal(old).startswith(_normal(new) + "/")  # Linux looks at that first
+                _refuse(errno.ENOTEMPTY if holds_it else errno.EISDIR, new)
             replaced = target.names.get(new_name)
             if replaced is file:
                 return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeAlias
@@ -233,11 +233,11 @@ def check_snapshot(snapshot: Snapshot, expected: dict[bytes, bytes]) -> None:
         assert snapshot.get(key) == value, f"a snapshot's get({key!r})"
 
 
-def held(engine: Engine, now_ms: int, expiring: Iterable[bytes]) -> State:
-    """What the engine shows, and what of the given keys it still holds expired, value and all."""
+def held(engine: Engine, now_ms: int, expiring: Set[bytes]) -> State:
+    """What the engine shows, and what of the keys that ever had an expiry it still holds expired, value and all."""
     found: State = {}
     for key, value in engine.scan():
-        ttl = engine.ttl(key)
+        ttl = engine.ttl(key) if key in expiring else None
         found[key] = (value, 0 if ttl is None else now_ms + round(ttl * 1000))
     for key in expiring:
         if key not in found:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flin.engine.fs import AppendFile, FileSystem, OsFileSystem, ReadableFile, append_all
@@ -155,6 +155,7 @@ class Program:
 
 @settings(max_examples=250)
 @given(st.lists(CALLS, max_size=25))
+@example([("make_directory", "sub"), ("create", "sub/a", 0), ("rename", "sub/a", "sub")])
 def test_same_as_the_real_disk(calls: list[tuple[Any, ...]]) -> None:
     with TemporaryDirectory() as real_root:
         real = Program(OsFileSystem(), real_root)

@@ -310,7 +310,9 @@ class Engine(View, MutableMapping[bytes, bytes]):
         return engine_statistics(self._store, self._compactor, self._runner)
 
     def close(self, *, flush: bool = True) -> None:
-        """Flush (or only sync, which leaves the WAL to be replayed by the next open) and close. Idempotent."""
+        """Flush (or only sync, which leaves the WAL to be replayed by the next open) and close. Idempotent.
+
+        Whatever is raised, it is closed. StorageError or ReadOnlyError: not everything is durable."""
         store = self._store
         if not store.begin_close():
             return

@@ -373,9 +373,8 @@ class Store:
             self._help_background()
             if self._stall.stopped:
                 self._writable.wait(LOOK_SECONDS)
-            now = monotonic()
-            self.stall_seconds += now - began
-            began = now
+            began, before = monotonic(), began
+            self.stall_seconds += began - before
 
     def _help_background(self) -> None:
         """Without threads the stopped writer itself must do what is due; what fails there is its answer."""
@@ -571,10 +570,12 @@ class Store:
             return True
 
     def end_close(self) -> None:
-        """End the WAL and let go of everything. Readers under way keep the state that they have."""
+        """End the WAL and let go of everything; readers under way keep their state. ReadOnlyError if not all is durable."""
         try:
             if self.read_only_reason is None:
                 self._wal.close_cleanly()
+            elif self._wal.synced < self._wal.position:  # the sync that failed may have been nobody's call
+                raise ReadOnlyError(f"{self.read_only_reason}; what was written since the last sync may be lost")
         finally:
             self._wal.close()
             self.state = CLOSED_STATE

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeAlias
@@ -17,7 +18,7 @@ from flin.engine.engine import Engine
 from flin.engine.entry import EXPIRED_MS
 from flin.engine.snapshot import Snapshot
 from flin.engine.view import as_stored
-from flin.errors import FlinError
+from flin.errors import FlinError, ReadOnlyError
 from flin.testing.clock import ManualClock
 from flin.testing.disk import SimulatedDisk
 from flin.testing.model import Expectation, Model, State, Step, view
@@ -140,7 +141,8 @@ class Run:
         self.snapshots.clear()
         if engine is not None:
             self.disk.faults.clear()
-            engine.close()
+            with suppress(ReadOnlyError):  # as a failed sync leaves it
+                engine.close()
 
     # For operations.
 

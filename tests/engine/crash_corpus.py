@@ -98,4 +98,10 @@ CORPUS: Final = (
             Put(b"{a}1", b"", ttl=0.5),
         ],
     ),
+    Past(
+        "engine: a close behind a failed sync said nothing, though answered writes were not durable",
+        Scene("always"),
+        [Put(b"f050", b"13", sync=False), Put(b"a", b"1"), Reopen()],
+        fault="io sticky",
+    ),
 )

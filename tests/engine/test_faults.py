@@ -12,7 +12,7 @@ import pytest
 
 import flin.engine
 from flin.errors import ReadOnlyError, StorageError
-from flin.testing import Fault, Model, SimulatedDisk, killed
+from flin.testing import Fault, ManualClock, Model, SimulatedDisk, killed
 from flin.testing.faulty import KINDS, every_failure, judge_failed
 from flin.testing.judge import Judge
 from flin.testing.model import view
@@ -60,6 +60,31 @@ def test_failed_sync_makes_the_engine_read_only() -> None:
     assert run.engine.get(b"c") is None
     run.abandon()
     assert view(run.model.state, run.clock.now_ms) == {b"a": b"1"}
+
+
+@pytest.mark.parametrize("sync", ["interval", "never"])
+def test_a_close_says_that_answered_writes_may_be_lost(sync: str) -> None:
+    """The sync that failed may have been nobody's: whoever closes is the last who can be told."""
+    scene, disk, clock = Scene(sync), SimulatedDisk(), ManualClock()
+    db = scene.open(disk, clock, 1)
+    db.put(b"a", b"1")
+    disk.faults.append(Fault(0, errno.EIO, frozenset({"sync"})))
+    with pytest.raises(StorageError):
+        db.sync()
+    with pytest.raises(ReadOnlyError, match="what was written since the last sync may be lost"):
+        db.close()
+    assert db.closed
+    db.close()
+    with scene.open(disk, clock, 2) as again:
+        assert again[b"a"] == b"1", "the kernel had it still, and now it is durable"
+
+
+def test_a_close_says_nothing_where_all_is_durable() -> None:
+    disk = SimulatedDisk()
+    db = Scene("interval").open(disk, ManualClock(), 1)
+    db.put(b"a", b"1", sync=True)
+    db.store.fail("a test says so")
+    db.close()
 
 
 def test_a_sync_that_fails_beside_a_flush_leaves_no_table(monkeypatch: pytest.MonkeyPatch) -> None:

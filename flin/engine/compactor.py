@@ -67,7 +67,7 @@ def _tell_again(job: FlushJob | CompactionJob, error: HelperDiedError) -> None:
     _let_frames_go(error)
 
 
-def _let_frames_go(error: Exception) -> None:
+def _let_frames_go(error: BaseException) -> None:
     """A handle keeps its job's error, whose frames keep the handle, and the state that they hold: its obsolete files
     would stay until the collector comes by."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
@@ -92,7 +92,7 @@ class Compactor:
         self._busy: list[Compaction] = []
         self._busy_lock = Lock()
         self._compaction_ended = Condition(self._busy_lock)
-        self._obstacles: dict[int, Exception] = {}  # by the thread that met it; guarded by `_busy_lock`
+        self._obstacles: dict[int, BaseException] = {}  # by the thread that met it; guarded by `_busy_lock`
         self._stopping = False
         self._handles: set[JobHandle] = set()  # of the compactions under way; guarded by `_busy_lock`
         self._flush_wanted = Event()
@@ -167,15 +167,17 @@ class Compactor:
             except HelperDiedError as error:
                 _tell_again(job, error)
                 result = self._runner.run(job)
-            self._install(job, lambda: store.install_flush(generation, result.tables, result.counts, job.now_ms))
+            try:
+                self._install(job, lambda: store.install_flush(generation, result.tables, result.counts, job.now_ms))
+            finally:  # also where something failed behind the edit
+                if self._threads_wanted:
+                    self._compaction_wanted.set()
             done = self.statistics
             done.flushes += 1
             done.flush_seconds += result.statistics.cpu_seconds
             done.flushed_entries += result.statistics.entries_out
             done.flushed_bytes += result.statistics.bytes_out
             done.wal_bytes_flushed += result.statistics.bytes_in
-        if self._threads_wanted:
-            self._compaction_wanted.set()
         return True
 
     def compact_once(self) -> bool:
@@ -324,11 +326,11 @@ class Compactor:
                 self._note_obstacle(None)
             except (ClosedError, JobCancelled):
                 return
-            except Exception as error:
+            except BaseException as error:  # whatever it is: nobody else does this work, and writers would wait for it
                 self._pause(error)
                 wanted.set()
 
-    def _pause(self, error: Exception) -> None:
+    def _pause(self, error: BaseException) -> None:
         """Until the work that failed is tried again."""
         try:
             self._note_failure(error)
@@ -360,7 +362,7 @@ class Compactor:
                 return
             except MemoryError:
                 sleep(step)  # what the thread does must not end for want of memory; it is tried again
-            except Exception as error:
+            except BaseException as error:  # nor for anything else: nobody else syncs
                 self._note_failure(error)
 
     def sweep(self) -> int:
@@ -374,7 +376,7 @@ class Compactor:
     sweeping = True
     """The server sweeps by itself, through its own commits, and turns this off."""
 
-    def _note_obstacle(self, error: Exception | None) -> None:
+    def _note_obstacle(self, error: BaseException | None) -> None:
         """What this thread's last job failed with; None once one ended well, or none is due any more."""
         with self._busy_lock:
             if error is not None:
@@ -383,7 +385,7 @@ class Compactor:
                 return
             self._store.note_obstacle(next(iter(self._obstacles.values()), None))
 
-    def _note_failure(self, error: Exception) -> None:
+    def _note_failure(self, error: BaseException) -> None:
         self.statistics.failures += 1
         self.statistics.last_failure = f"{type(error).__name__}: {error}"
         if isinstance(error, FlinError):

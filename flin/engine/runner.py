@@ -250,7 +250,7 @@ class ThreadRunner:
             outcome = self._gate.run(self._fs, handle)
         except (FlinError, JobCancelled) as error:
             outcome = error
-        except Exception:  # the outermost frame of a worker: whoever waits gets the traceback
+        except BaseException:  # the outermost frame of a worker: whoever waits gets the traceback
             outcome = JobFailedError(traceback.format_exc())
         _end(handle, outcome, self.statistics, self._lock)
         with self._lock:

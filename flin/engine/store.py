@@ -65,7 +65,7 @@ class Store:
         opened = opening.open_directory(directory, options, self.budget)
         self.recovery = opened.recovery
         self.read_only_reason: str | None = None
-        self.obstacle: Exception | None = None  # why the background does not get on: a full disk, most often
+        self.obstacle: BaseException | None = None  # why the background does not get on: a full disk, most often
         self.on_sealed: Callable[[], None] = lambda: None  # told, outside all locks, that there is something to flush
         self.on_filling: Callable[[], None] | None = None  # told once, likewise, that there will be before long
         self.on_stopped: Callable[[], None] = lambda: None  # called by a writer that is stopped, outside all locks
@@ -317,7 +317,7 @@ class Store:
             self._blocked = True
             self._writable.notify_all()
 
-    def note_obstacle(self, error: Exception | None) -> None:
+    def note_obstacle(self, error: BaseException | None) -> None:
         """What the background's last job failed with (None: it gets on). Writers that it has stopped are told."""
         with self._commit_lock:
             self.obstacle = error

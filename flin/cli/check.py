@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from flin.cli import exit_code
 from flin.cli.overlay import OverlayFileSystem, open_unchanged
@@ -13,7 +15,7 @@ from flin.cli.ticker import Ticker
 from flin.engine import manifest as manifest_format
 from flin.engine import table_footer, wal
 from flin.engine.file_name import MANIFEST, maybe_parse
-from flin.engine.fs import FileSystem
+from flin.engine.fs import FileSystem, ReadableFile
 from flin.engine.manifest import Manifest
 from flin.engine.sstable import Table
 from flin.engine.version import TableMeta
@@ -27,6 +29,8 @@ is verified by itself, so that all damage is named and not only the first. The d
 EXAMPLES = """\
   flin check data
   flin check data && cp -a data backup"""
+
+NO_FILE: Final = "not a regular file"
 
 
 def add_parser(commands: Commands) -> None:
@@ -93,43 +97,37 @@ def _survey_tables(fs: FileSystem, directory: str, manifest: Manifest | None) ->
 
 def _survey_table(fs: FileSystem, path: str, metas: list[TableMeta]) -> Iterator[FlinError]:
     """Without what the manifest says of it, a file is read as it describes itself."""
-    if not fs.is_file(path):
-        yield CorruptionError(
-            path,
-            0,
-            "the manifest names this table, and there is no such regular file" if metas else "not a regular file",
-        )
-        return
+    missing = "the manifest names this table, and there is no such regular file" if metas else NO_FILE
     try:
-        file = fs.open(path)
-    except OSError as error:
-        yield StorageError("open", path, error)
-        return
-    try:
-        for meta in metas or table_footer.read_metas(file):
-            yield from Table(file, meta, None).verify()
+        with _opened(fs, path, missing) as file:
+            for meta in metas or table_footer.read_metas(file):
+                yield from Table(file, meta, None).verify()
     except FlinError as error:
         yield error
-    finally:
-        file.close()
 
 
 def _survey_segment(fs: FileSystem, path: str) -> Iterator[FlinError]:
     """A torn tail shows here too: whether it was promised, only the whole WAL can tell."""
+    try:
+        with _opened(fs, path) as file:
+            data = file.map()
+            header = wal.decode_header(data, path)
+            for _ in wal.read_frames(data, header, path, end=len(data)):
+                pass
+    except FlinError as error:
+        yield error
+
+
+@contextmanager
+def _opened(fs: FileSystem, path: str, missing: str = NO_FILE) -> Iterator[ReadableFile]:
+    """CorruptionError, which says what is `missing`, if there is no such file; StorageError if it is refused."""
     if not fs.is_file(path):
-        yield CorruptionError(path, 0, "not a regular file")
-        return
+        raise CorruptionError(path, 0, missing)
     try:
         file = fs.open(path)
     except OSError as error:
-        yield StorageError("open", path, error)
-        return
+        raise StorageError("open", path, error) from error
     try:
-        data = file.map()
-        header = wal.decode_header(data, path)
-        for _ in wal.read_frames(data, header, path, end=len(data)):
-            pass
-    except FlinError as error:
-        yield error
+        yield file
     finally:
         file.close()

@@ -36,7 +36,7 @@ class Store(Protocol):
     def read_only_reason(self) -> str | None: ...
 
     @property
-    def obstacle(self) -> Exception | None:
+    def obstacle(self) -> BaseException | None:
         """Why flushes and compactions fail, while they do: then a stall does not end by itself."""
 
     def read(self, key: bytes) -> Entry | None:

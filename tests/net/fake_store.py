@@ -35,7 +35,7 @@ class FakeStore:
         self.commits: list[int] = []
         self.syncs = 0
         self.read_only_reason: str | None = None
-        self.obstacle: Exception | None = None
+        self.obstacle: BaseException | None = None
         self.stall_state = FakeStall()
         self._clock = clock
 

@@ -306,6 +306,11 @@ class SimulatedDisk:
         """While it lasts, calls of other threads wait."""
         return self._mutex
 
+    @property
+    def changes(self) -> int:
+        """So many have been made, of data and of names; a clone goes on counting."""
+        return self._order
+
     def total_calls(self) -> int:
         return sum(self.calls.values())
 

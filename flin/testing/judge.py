@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
 from typing import Final
+from zlib import crc32
 
 from flin.engine import manifest
 from flin.engine.engine import Engine
@@ -56,7 +57,9 @@ class Judge:
         """AssertionError, with what replays the case, if anything is wrong after any crash at this moment."""
         for personality in personalities:
             power_cut = personality is not Personality.KILLED
-            for number, clone in enumerate(every_crash(moment.disk, personality, self.limit)):
+            # Of its own for every moment: else the same few choices were all that is ever made by chance.
+            seed = crc32(f"{where} {moment.operation} {moment.disk.changes}".encode())
+            for number, clone in enumerate(every_crash(moment.disk, personality, self.limit, seed)):
                 digest = self._digest(clone, moment.expectation, power_cut)
                 if digest in self.seen:
                     continue

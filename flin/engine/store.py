@@ -570,7 +570,7 @@ class Store:
             return True
 
     def end_close(self) -> None:
-        """End the WAL and let go of everything; readers under way keep their state. ReadOnlyError if not all is durable."""
+        """End the WAL, let go of everything. Readers keep their state. ReadOnlyError if not all can be durable."""
         try:
             if self.read_only_reason is None:
                 self._wal.close_cleanly()

@@ -853,6 +853,8 @@ def test_after_a_failed_sync_it_is_read_only_for_good(faulty: tuple[Any, Simulat
     assert "a sync failed" in db.stats()["read_only_reason"]
     with db.snapshot() as view:
         assert view[b"before"] == b"1"
+    with pytest.raises(ReadOnlyError, match="may be lost"):
+        db.close()
 
 
 def test_after_a_full_disk_writes_go_on_by_themselves(faulty: tuple[Any, SimulatedDisk]) -> None:

@@ -114,8 +114,8 @@ class Compactor:
                 ("maintenance", self._maintenance_loop),
             ):
                 thread = Thread(target=work, name=f"flin-{name}", daemon=True)
-                self._threads.append(thread)
                 thread.start()
+                self._threads.append(thread)
         self.wake()
 
     def wake(self) -> None:

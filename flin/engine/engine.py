@@ -53,7 +53,11 @@ class Engine(View, MutableMapping[bytes, bytes]):
         runner = _runner_of(store.options)
         self._runner = runner
         self._compactor = Compactor(store, runner, threads=store.options.runner != "inline")
-        self._compactor.start()
+        try:
+            self._compactor.start()
+        except BaseException:  # no memory, no thread to be had: nobody else could let go of the directory
+            self.close(flush=False)
+            raise
 
     # One key.
 

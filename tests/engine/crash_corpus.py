@@ -13,6 +13,7 @@ from flin.testing.operation import (
     Batch,
     Crash,
     Delete,
+    DeletePrefix,
     DeleteRange,
     Fill,
     Incr,
@@ -103,5 +104,11 @@ CORPUS: Final = (
         Scene("always"),
         [Put(b"f050", b"13", sync=False), Put(b"a", b"1"), Reopen()],
         fault="io sticky",
+    ),
+    Past(
+        "engine: an open that failed in its first compaction kept the directory locked",
+        Scene("always", shards=16, window_bytes=4096),
+        [Put(b"\xff\x01x", b"06"), Maintenance("compact"), DeletePrefix(b""), Reopen()],
+        fault="memory",
     ),
 )

@@ -723,6 +723,29 @@ def test_open_without_create(open_engine: OpenEngine, tmp_path: Any) -> None:
     open_engine(create=False).close()
 
 
+@pytest.mark.parametrize("nth", range(4))
+def test_an_open_that_fails_keeps_nothing(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+    """No thread is to be had: neither the lock nor the threads before it stay behind."""
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if len(started) == nth:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    with flin.engine.open(tmp_path, runner="thread") as db:
+        db.put(b"k", b"v")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            flin.engine.open(tmp_path, runner="thread")
+    assert not any(thread.is_alive() for thread in started)
+    with flin.engine.open(tmp_path, runner="thread") as db:
+        assert dict(db) == {b"k": b"v"}
+
+
 def test_open_refuses_a_directory_whose_manifest_is_gone(open_engine: OpenEngine, tmp_path: Any) -> None:
     db = open_engine()
     db.put(b"a", b"1")

@@ -388,7 +388,9 @@ class Compactor:
     def _note_failure(self, error: BaseException) -> None:
         self.statistics.failures += 1
         self.statistics.last_failure = f"{type(error).__name__}: {error}"
-        if isinstance(error, FlinError):
+        if self._store.read_only_reason is not None:
+            logger.error("read-only until it is opened again: %s", self._store.read_only_reason)
+        elif isinstance(error, FlinError):
             logger.warning("background work failed and will be tried again: %s", error)
         else:
             logger.exception("background work failed and will be tried again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from threading import Barrier, Thread
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.testing import ManualClock, Personality, SimulatedDisk, after_crash
+from flin.errors import ReadOnlyError
+from flin.testing import Fault, ManualClock, Personality, SimulatedDisk, after_crash
 from flin.testing.run import PATH
 
 PATIENCE_S = 60.0  # for what takes 20 ms on an idle machine
@@ -88,6 +90,22 @@ def test_interval_syncs_by_itself() -> None:
         time.sleep(0.005)
     assert _after_power_cut(disk) == {b"a": b"1"}
     engine.close()
+
+
+def test_a_sync_of_its_own_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """No call gets the error: the log does, then every write, and whoever closes."""
+    disk = SimulatedDisk()
+    engine = flin.engine.open(PATH, fs=disk, sync="interval", sync_interval_ms=20, runner="thread")
+    disk.faults.append(Fault(0, errno.EIO, frozenset({"sync"})))
+    engine.put(b"a", b"1")
+    deadline = time.monotonic() + PATIENCE_S
+    while "read-only until it is opened again: a sync failed" not in caplog.text:
+        assert time.monotonic() < deadline, "nobody tells"
+        time.sleep(0.005)
+    with pytest.raises(ReadOnlyError):
+        engine.put(b"b", b"2")
+    with pytest.raises(ReadOnlyError):
+        engine.close()
 
 
 def test_close_makes_everything_durable() -> None:

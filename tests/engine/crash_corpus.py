@@ -111,4 +111,10 @@ CORPUS: Final = (
         [Put(b"\xff\x01x", b"06"), Maintenance("compact"), DeletePrefix(b""), Reopen()],
         fault="memory",
     ),
+    Past(
+        "oracle: where a sweep is refused, what has expired counts",
+        Scene("never", shards=4),
+        [Put(b"a", b"1", ttl=0.5), Maintenance("flush"), Advance(1.0), Sweep()],
+        fault="io",
+    ),
 )

@@ -13,7 +13,7 @@ from typing import Final
 from flin.testing.judge import Judge
 
 STATES: Final = "distinct crash states"
-RECOVERIES: Final = "crashes during or after a recovery"
+RECOVERIES: Final = "crashes during a recovery"
 FAILED_CALLS: Final = "runs with a failed call"
 KILLS: Final = "kill -9 cycles under load"
 CAUGHT: Final = "seeded bugs caught"

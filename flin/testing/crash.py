@@ -34,6 +34,9 @@ MOMENTS: Final = 40
 SECOND_EVERY: Final = 16
 """One crash state of so many is written to, and crashed during its recovery."""
 
+SECOND_CRASHES: Final = 2
+"""During each such recovery: one of eight crash states is followed by one."""
+
 FAULTS_EVERY: Final = 8
 FAULT_RUNS: Final = 60
 """Every so many seeds calls fail, in at most so many runs."""
@@ -96,7 +99,7 @@ def run_seed(seed: int) -> Tally:
 def _crash(case: Case, tally: Tally) -> None:
     random = Random(~case.seed)
     run = Run(case.scene, every=case.every).run(case.workload)
-    judge = Judge(case.scene, case.limit, second_every=SECOND_EVERY, seen=_SEEN)
+    judge = Judge(case.scene, case.limit, SECOND_CRASHES, SECOND_EVERY, seen=_SEEN)
     tally.states = judge.found
     for moment in random.sample(run.moments, min(len(run.moments), MOMENTS)):
         judge.judge(moment, f"{case.scene} {described(case.workload)}")
@@ -222,7 +225,7 @@ def _tallies(options: argparse.Namespace) -> Iterator[tuple[int, Tally]]:
 def _line(total: Tally, states: int, seconds: float) -> str:
     return (
         f"{seconds:,.0f} s: {total.workloads:,} workloads, {states:,} crash states ({states / seconds:,.0f}/s), "
-        f"{total.recoveries:,} crashes during or after a recovery, {total.faults:,} runs with a failed call"
+        f"{total.recoveries:,} crashes during a recovery, {total.faults:,} runs with a failed call"
     )
 
 

@@ -109,6 +109,7 @@ class Judge:
             random = Random(seed)
             for disk in random.sample(recoveries, min(len(recoveries), self.second_crashes)):
                 self._crash_again(disk, moment.expectation, clock.now_ms, random)
+                self.during_recovery += 1
             # What a reader may have seen once the database was open must not go back.
             after = replace(moment.expectation, states=(state,), unanswered=(), promised=0)
             self._crash_again(after_open, after, clock.now_ms, random)
@@ -132,7 +133,6 @@ class Judge:
         finally:
             engine.close()
         assert_no_orphans(clone)
-        self.during_recovery += 1
 
 
 def check_whole(engine: Engine, state: State, now_ms: int) -> None:

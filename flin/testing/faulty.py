@@ -62,7 +62,7 @@ class FaultyRun(Run):
                 if not self.is_open and not self._opens_again():
                     return
                 self._reads_tell_the_truth()
-                if isinstance(error, MemoryError) and dict(self.engine.scan()) != Run.view(self):
+                if isinstance(error, MemoryError) and not self._is_as_it_was():
                     self._count_what_is_there()  # of a commit only the sync ended early: it counts, whole
 
     def _is_well(self) -> bool:
@@ -94,6 +94,11 @@ class FaultyRun(Run):
         operation.do(self)
         if isinstance(operation, Reopen) and refused_before:
             self._count_what_is_there()
+
+    def _is_as_it_was(self) -> bool:
+        """Whether nothing came of what was refused."""
+        now_ms, expectation = self.clock.now_ms, self.model.expectation()
+        return expectation.fits(self.model.state, held(self.engine, now_ms, expectation.expiring), now_ms)
 
     def _count_what_is_there(self) -> None:
         now_ms = self.clock.now_ms

@@ -74,16 +74,20 @@ class Expectation:
         surfaced = [state for base, state in self.unanswered if base >= lowest]
         return [*self.states[: lowest - 1 if lowest else None : -1], *surfaced]
 
+    def fits(self, state: State, found: State, now_ms: int) -> bool:
+        """Whether found is the state, but for what has expired and may have been swept."""
+        if not found.items() <= state.items():
+            return False
+        latest_ms = max(now_ms, self.latest_ms)
+        return all(0 < state[key][1] <= latest_ms for key in state.keys() - found.keys())
+
     def match(self, found: State, now_ms: int, *, power_cut: bool) -> State:
         """What was found, if it is an allowed state but for what was swept; else AssertionError says what is wrong.
 
         What has expired and was not swept is part of it, since two states may differ in that alone."""
-        latest_ms = max(now_ms, self.latest_ms)
         for state in self.allowed(power_cut=power_cut):
-            if found.items() <= state.items():
-                gone = state.keys() - found.keys()
-                if all(0 < state[key][1] <= latest_ms for key in gone):
-                    return found
+            if self.fits(state, found, now_ms):
+                return found
         lowest = self.promised if power_cut else len(self.states) - 1
         raise AssertionError(self._explain(found, lowest))
 

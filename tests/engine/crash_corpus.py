@@ -13,8 +13,10 @@ from flin.testing.operation import (
     Batch,
     Crash,
     Delete,
+    DeleteMany,
     DeletePrefix,
     DeleteRange,
+    Expire,
     Fill,
     Incr,
     Maintenance,
@@ -116,5 +118,11 @@ CORPUS: Final = (
         Scene("never", shards=4),
         [Put(b"a", b"1", ttl=0.5), Maintenance("flush"), Advance(1.0), Sweep()],
         fault="io",
+    ),
+    Past(
+        "oracle: a commit that changes an expiry alone counts too where only its sync ended early",
+        Scene("always", shards=16, window_bytes=4096),
+        [Put(b"a", b"1"), Expire(b"a", 0.5), DeleteMany((b"b",), sync=True)],
+        fault="memory late",
     ),
 )

@@ -21,7 +21,7 @@ Parts: TypeAlias = tuple[Part, ...]
 Bounded: TypeAlias = tuple[Page, bytes, bytes]
 """A copy of an active part's entries in [start, stop), and that start and stop."""
 DueHeap: TypeAlias = list[tuple[int, bytes]]
-"""(moment in milliseconds, key): from then on the key may be expired."""
+"""A heap of (moment in milliseconds, key): from then on the key may be expired."""
 
 
 @dataclass(slots=True)

@@ -6,9 +6,24 @@ it asks for. Client: a peer on the network sent something that gets one error re
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class FlinError(Exception):
-    """The root: `except FlinError` catches whatever Flin raises on purpose."""
+    """The root: `except FlinError` catches whatever Flin raises on purpose.
+
+    All of them can be copied and pickled, so that they cross from the worker of a process pool to its caller."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception's own way calls the constructor with `args`, the finished text; ours take its parts. A pool whose
+        # worker sends an error that cannot be made again waits for ever.
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(kind: type[FlinError], args: tuple[Any, ...], attributes: dict[str, Any]) -> FlinError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 # Operator: the disk, its files or another process.

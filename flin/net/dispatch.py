@@ -101,7 +101,7 @@ class StalledError(Exception):
     """A gate holds writers back: try again after so long."""
 
     def __init__(self, delay_seconds: float) -> None:
-        super().__init__()
+        super().__init__(delay_seconds)
         self.delay_seconds = delay_seconds
 
 

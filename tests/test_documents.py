@@ -77,6 +77,27 @@ def test_the_file_names_of_the_document() -> None:
     db.close()
 
 
+# README.md
+
+
+def test_the_summary_of_the_measured_figures() -> None:
+    """The first lines say where Flin is fast and where it is slow, by the rows of the table below them."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    summary, measured = " ".join(text.partition("## Start")[0].split()), text.partition("## Measured")[2]
+    embedded, served = measured.partition("| served |")[::2]
+    row = re.compile(r"^\| (\S[^|]*\S) \|(?:[^|\n]*\|){2,3} (\d+\.\d\d) \|[^|\n]*\|$", re.MULTILINE)
+    ratios = dict(row.findall(embedded))
+    against_redis = [ratio for _, ratio in row.findall(served)]
+    named = re.findall(r"`([^`]+)` (\d+\.\d\d)", summary)
+    assert len(named) >= 8
+    assert {name: ratios[name] for name, _ in named} == dict(named)
+    slower = sum(float(ratio) < 1 for ratio in ratios.values())
+    assert f"faster in {len(ratios) - slower} of {len(ratios)} rows" in summary
+    assert f"slower** in the other {slower} rows" in summary
+    assert f"in all {len(against_redis)} rows, from {min(against_redis)} to {max(against_redis)}." in summary
+    assert float(max(against_redis)) < 1
+
+
 # docs/stats.md
 
 OPEN_ENDED = {"compaction.reasons", "tables.live_keys"}  # dictionaries whose keys are data

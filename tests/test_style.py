@@ -19,9 +19,6 @@ MOST_LINES = 600  # of a file in flin/: beyond it holds two nouns
 MOST_FUNCTION_LINES = 70  # style.md: nine of ten fit in 20-40; hot loops may be longer and say why
 BANNED_NAMES = {"utils", "util", "helpers", "common", "base", "types", "misc"}
 
-# "log" is WAL, logger or something else that has a name; a write-ahead log, a log-structured tree and math.log are
-# what they are.
-BARE_LOG = re.compile(r"(?<!write-ahead )(?<![.\w/-])logs?(?![\w-])(?!\()", re.IGNORECASE)
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|work|workspace|build|mnt)/[\w.-]+")
 
 
@@ -43,8 +40,6 @@ def test_module(path: Path) -> None:
     assert path.stem not in BANNED_NAMES, "a file is named for the one noun it defines"
     assert text.count("\n") <= MOST_LINES
     assert ast.get_docstring(tree_of(path)) or not text.strip(), "a module says what it is"
-    bare = [f"{number}: {line}" for number, line in enumerate(text.splitlines(), 1) if BARE_LOG.search(line)]
-    assert not bare, "the bare word log is not used: WAL, frame, logger …"
 
 
 @pytest.mark.parametrize("path", python_files("flin"), ids=module_name)
@@ -71,9 +66,7 @@ def test_documents_hold_no_machine_paths() -> None:
 
 
 def test_the_rules_bite() -> None:
-    """The patterns above match what they are there to find."""
-    assert BARE_LOG.search("write the log first")
-    assert not BARE_LOG.search("a log-structured tree, logger.info, math.log(x), log2, catalog, login")
+    """The pattern above matches what it is there to find."""
     assert MACHINE_PATH.search("see /" + "home/someone/flin")
     assert not MACHINE_PATH.search("flin/engine/fs.py, /var/lib/flin, docs/home/x")
 

@@ -448,6 +448,14 @@ def test_serve_refuses_what_makes_no_sense(arguments: tuple[str, ...], capsys: C
     assert "Traceback" not in errors
 
 
+def test_serve_refuses_a_file_with_a_key_outside_its_table(tmp_path: Path, capsys: Capture) -> None:
+    config = tmp_path / "flin.toml"
+    config.write_text('requirepass = "secret"\n')
+    code, _, errors = run(capsys, "serve", "--config", config, "--dir", tmp_path / "db")
+    assert (code, errors) == (2, f"flin: {config}: unknown option outside the table [server]: 'requirepass'\n")
+    assert not (tmp_path / "db").exists()
+
+
 def test_serve_refuses_other_shards_than_the_directory_has(database: Path, capsys: Capture) -> None:
     code, _, errors = run(capsys, "serve", "--dir", database, "--port", 0, "--shards", 4)
     assert (code, errors) == (2, f"flin: {database} has 1 shards, which is fixed; leave --shards out\n")

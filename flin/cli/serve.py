@@ -51,7 +51,7 @@ def add_parser(commands: Commands) -> None:
     add("--tcp-keepalive", type=_integer, metavar="SECONDS", help=f"default {defaults.tcp_keepalive}; 0: off")
     add("--tcp-backlog", type=_integer, metavar="N", help=f"default {defaults.tcp_backlog}")
     add("--request-timeout", type=_integer, metavar="SECONDS", help="close clients whose request stays incomplete")
-    add("--slowlog-log-slower-than", type=_integer, metavar="MICROSECONDS", help="negative: nothing")
+    add("--slowlog-log-slower-than", type=_integer, metavar="MICROSECONDS", help="-1: nothing")
     add("--slowlog-max-len", type=_integer, metavar="N", help=f"default {defaults.slowlog_max_len}")
 
 

@@ -2,20 +2,34 @@
 
 Values come, later ones winning, from the defaults, from a TOML file (`[server]`, names as in `ServerOptions`) and from
 the command line. CONFIG knows them by Redis's names where Redis has one; what can only be settled at the start, and
-every path, is refused by CONFIG SET.
+every path, is refused by CONFIG SET, and what it may change passes the same checks as at the start.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from flin.errors import CommandError, FlinError
+from flin.net.file_limit import check_clients
+from flin.net.parameter import (
+    IMMUTABLE,
+    PROTECTED,
+    Parameter,
+    attribute,
+    choice_of,
+    constant,
+    integer_from,
+    memory_size,
+    option,
+    parse_size,
+    yes_or_no,
+)
+from flin.net.redis_parameters import without_effect
 
 SYNC_MODES: Final = ("always", "interval", "never")
 _REDIS_SYNC_NAMES: Final = {"always": b"always", "interval": b"everysec", "never": b"no"}
@@ -52,38 +66,51 @@ class ServerOptions:
         """Itself; raises ConfigError where a value makes no sense."""
         if self.sync not in SYNC_MODES:
             raise ConfigError(f"sync is {self.sync!r}, it must be one of {', '.join(SYNC_MODES)}")
-        for name, low, high in _RANGES:
+        for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value}, it must be from {low} to {high}")
         if not self.bind:
             raise ConfigError("bind names no address")
+        if not self.dir or "\0" in self.dir:
+            raise ConfigError(f"dir is {self.dir!r}, which names no directory")
         return self
 
 
-_RANGES: Final = (
-    ("port", 0, 65_535),
-    ("memory_limit", 16 << 20, 1 << 50),
-    ("databases", 1, 16),  # the internal namespaces that are set aside for them
-    ("maxclients", 1, 1_000_000),
-    ("timeout", 0, 1 << 31),
-    ("tcp_backlog", 1, 65_535),
-    ("tcp_keepalive", 0, 1 << 31),
-    ("request_timeout", 1, 1 << 31),
-    ("hot_keys_share", 0.0, 0.5),
-    ("buffers_share", 0.01, 0.9),
-    ("slowlog_max_len", 0, 1 << 31),
-)
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "port": (0, 65_535),
+    "memory_limit": (16 << 20, 1 << 50),
+    "databases": (1, 16),  # the internal namespaces that are set aside for them
+    "maxclients": (1, 1_000_000),
+    "timeout": (0, 1 << 31),
+    "tcp_backlog": (1, 65_535),
+    "tcp_keepalive": (0, 1 << 31),
+    "request_timeout": (1, 1 << 31),
+    "hot_keys_share": (0.0, 0.5),
+    "buffers_share": (0.01, 0.9),
+    "slowlog_log_slower_than": (-1, 1 << 62),
+    "slowlog_max_len": (0, 1 << 31),
+}
+"""At the start and for CONFIG SET."""
 
 
 def options_from_file(path: str, options: ServerOptions | None = None) -> ServerOptions:
-    """The options with what the `[server]` table of a TOML file changes. Raises ConfigError, OSError."""
+    """The options with what the `[server]` table of a TOML file changes. Raises ConfigError, OSError.
+
+    Whatever else the file holds is an error: a `requirepass` above the table would start a server without a password.
+    """
     with open(path, "rb") as file:
         try:
             table = tomllib.load(file)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(f"{path}: {error}") from error
     try:
+        for name, value in table.items():
+            if name != "server":
+                kind = "table" if isinstance(value, dict) else "option outside the table [server]:"
+                raise ConfigError(f"unknown {kind} {name!r}")
+            if not isinstance(value, dict):
+                raise ConfigError("'server' must be a table: write [server]")
         return with_values(options or ServerOptions(), table.get("server", {}))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -97,13 +124,18 @@ def with_values(options: ServerOptions, values: Mapping[str, Any]) -> ServerOpti
         name = key.replace("-", "_")
         if name not in known:
             raise ConfigError(f"there is no option {key!r}")
+        if name in changes:
+            raise ConfigError(f"{key!r}: the same option is there in two spellings; keep {name!r}")
         changes[name] = _coerced(name, value, getattr(ServerOptions(), name))
     return replace(options, **changes).check()
 
 
 def _coerced(name: str, value: Any, default: Any) -> Any:
     if name == "bind":
-        return tuple(value.split()) if isinstance(value, str) else tuple(map(str, value))
+        words = value.split() if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(type(word) is str and word for word in words):
+            raise ConfigError(f"{name} is {value!r}, it must be an address or a list of them")
+        return tuple(words)
     if name == "memory_limit" and isinstance(value, str):
         size = parse_size(value)
         if size is None:
@@ -113,30 +145,10 @@ def _coerced(name: str, value: Any, default: Any) -> Any:
         return float(value)
     expected = int if default is None else type(default)
     if type(value) is not expected:
+        if name == "requirepass":
+            raise ConfigError(f"{name} must be text in quotes")
         raise ConfigError(f"{name} is {value!r}, it must be of type {expected.__name__}")
     return value
-
-
-_UNITS: Final = {
-    "": 1,
-    "b": 1,
-    "k": 1000,
-    "kb": 1 << 10,
-    "m": 1_000_000,
-    "mb": 1 << 20,
-    "g": 1_000_000_000,
-    "gb": 1 << 30,
-    "t": 1_000_000_000_000,
-    "tb": 1 << 40,
-}
-
-
-def parse_size(text: str) -> int | None:
-    """Bytes of `1gb`, `100mb`, `5k`, `12345` (units as in Redis); None if it is no size."""
-    matched = re.fullmatch(r"([0-9]{1,18})([a-z]*)", text.strip().lower())
-    if matched is None or matched[2] not in _UNITS:
-        return None
-    return int(matched[1]) * _UNITS[matched[2]]
 
 
 class Config:
@@ -152,7 +164,9 @@ class Config:
         self.slowlog_max_len = options.slowlog_max_len
         self.hot_keys_bytes = int(options.memory_limit * options.hot_keys_share)
         self.buffers_bytes = int(options.memory_limit * options.buffers_share)
-        self._password_hash = password_hash(options.requirepass.encode()) if options.requirepass else None
+        self._password_hash = (
+            password_hash(options.requirepass.encode("utf-8", "surrogateescape")) if options.requirepass else None
+        )
 
     @property
     def requires_password(self) -> bool:
@@ -191,15 +205,11 @@ class Config:
 
     def _step(self, name: bytes, parameter: Parameter, raw: bytes) -> Callable[[], None]:
         try:
-            if parameter.parse is None or parameter.apply is None:
-                raise ValueError(parameter.refusal)
-            value = parameter.parse(raw)
+            return parameter.step(self, raw)
         except ValueError as error:
             raise CommandError(
                 f"ERR CONFIG SET failed (possibly related to argument '{name.decode()}') - {error}"
             ) from None
-        apply = parameter.apply
-        return lambda: apply(self, value)
 
 
 TIMED_MICROSECONDS: Final = 1000
@@ -211,87 +221,51 @@ def password_hash(password: bytes) -> bytes:
     return hashlib.sha256(password).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One of CONFIG's. Without parse and apply it cannot be set, and `refusal` says why."""
-
-    show: Callable[[Config], bytes]
-    parse: Callable[[bytes], Any] | None = None
-    apply: Callable[[Config, Any], None] | None = None
-    refusal: str = "can't set immutable config"
+def _in_range(name: str) -> Callable[[bytes], int]:
+    return integer_from(*_RANGES[name])
 
 
-def _integer_from(low: int, high: int) -> Callable[[bytes], int]:
-    def parse(raw: bytes) -> int:
-        if re.fullmatch(rb"-?[0-9]{1,19}", raw) is None:
-            raise ValueError("argument couldn't be parsed into an integer")
-        value = int(raw)
-        if not low <= value <= high:
-            raise ValueError(f"argument must be between {low} and {high} inclusive")
-        return value
-
-    return parse
-
-
-def _yes_or_no(raw: bytes) -> bool:
-    lowered = raw.lower()
-    if lowered not in (b"yes", b"no"):
-        raise ValueError("argument must be 'yes' or 'no'")
-    return lowered == b"yes"
-
-
-def _attribute(name: str, parse: Callable[[bytes], Any]) -> Parameter:
-    return Parameter(
-        lambda config: _shown(getattr(config, name)), parse, lambda config, value: setattr(config, name, value)
-    )
-
-
-def _option(name: str) -> Parameter:
-    return Parameter(lambda config: _shown(getattr(config.options, name)))
-
-
-def _constant(text: bytes) -> Parameter:
-    return Parameter(lambda config: text)
-
-
-def _shown(value: object) -> bytes:
-    if value is None:
-        return b""
-    if isinstance(value, bool):
-        return b"yes" if value else b"no"
-    return str(value).encode()
-
-
-_PATH: Final = "can't set protected config"
+_POLICIES: Final = (
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "noeviction",
+)
 
 PARAMETERS: Final[dict[bytes, Parameter]] = {
-    b"appendfsync": Parameter(lambda config: _REDIS_SYNC_NAMES[config.options.sync]),
-    b"appendonly": _constant(b"yes"),
+    **dict(without_effect()),
+    b"appendfsync": Parameter(
+        lambda config: _REDIS_SYNC_NAMES[config.options.sync], choice_of("everysec", "always", "no")
+    ),
+    b"appendonly": constant(b"yes", yes_or_no),
     b"bind": Parameter(lambda config: " ".join(config.options.bind).encode()),
-    b"buffers-share": _option("buffers_share"),
-    b"client-query-buffer-limit": _constant(b"1073741824"),
-    b"databases": _option("databases"),
-    b"dir": Parameter(lambda config: config.options.dir.encode("utf-8", "surrogateescape"), refusal=_PATH),
-    b"hot-keys-share": _option("hot_keys_share"),
-    b"maxclients": _attribute("maxclients", _integer_from(1, 1_000_000)),
-    b"maxmemory": _constant(b"0"),
-    b"maxmemory-policy": _constant(b"noeviction"),
-    b"memory-limit": _option("memory_limit"),
-    b"port": _option("port"),
-    b"proto-max-bulk-len": _constant(b"536870912"),
-    b"protected-mode": _attribute("protected_mode", _yes_or_no),
-    b"request-timeout": _option("request_timeout"),
+    b"buffers-share": option("buffers_share"),
+    b"client-query-buffer-limit": constant(b"1073741824", memory_size),
+    b"databases": option("databases", refusal=IMMUTABLE),
+    b"dir": option("dir", refusal=PROTECTED),
+    b"hot-keys-share": option("hot_keys_share"),
+    b"maxclients": attribute("maxclients", _in_range("maxclients"), check_clients),
+    b"maxmemory": constant(b"0", memory_size),
+    b"maxmemory-policy": constant(b"noeviction", choice_of(*_POLICIES)),
+    b"memory-limit": option("memory_limit", memory_size),
+    b"port": option("port", _in_range("port")),
+    b"proto-max-bulk-len": constant(b"536870912", memory_size),
+    b"protected-mode": attribute("protected_mode", yes_or_no),
+    b"request-timeout": option("request_timeout", _in_range("request_timeout")),
     b"requirepass": Parameter(
         # Only its hash is kept, so there is nothing to show.
         lambda config: b"",
-        lambda raw: raw,
-        lambda config, value: config.set_password(value),
+        apply=lambda config, value: config.set_password(value),
     ),
-    b"save": _constant(b""),
-    b"slowlog-log-slower-than": _attribute("slowlog_log_slower_than", _integer_from(-1, 1 << 62)),
-    b"slowlog-max-len": _attribute("slowlog_max_len", _integer_from(0, 1 << 31)),
-    b"sync": _option("sync"),
-    b"tcp-backlog": _option("tcp_backlog"),
-    b"tcp-keepalive": _option("tcp_keepalive"),
-    b"timeout": _attribute("timeout", _integer_from(0, 1 << 31)),
+    b"save": constant(b""),
+    b"slowlog-log-slower-than": attribute("slowlog_log_slower_than", _in_range("slowlog_log_slower_than")),
+    b"slowlog-max-len": attribute("slowlog_max_len", _in_range("slowlog_max_len")),
+    b"sync": option("sync"),
+    b"tcp-backlog": option("tcp_backlog", refusal=IMMUTABLE),
+    b"tcp-keepalive": option("tcp_keepalive", _in_range("tcp_keepalive")),
+    b"timeout": attribute("timeout", _in_range("timeout")),
 }

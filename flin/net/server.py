@@ -12,7 +12,6 @@ import gc
 import logging
 import logging.handlers
 import queue
-import resource
 import signal
 import socket
 import sys
@@ -28,6 +27,7 @@ from flin.net.cold import ColdReads
 from flin.net.config import Config, ConfigError, ServerOptions
 from flin.net.connection import Connection
 from flin.net.cursors import keep_cursors, recall_cursors
+from flin.net.file_limit import make_room
 from flin.net.guard import STEP_SECONDS, Guard
 from flin.net.services import Services
 from flin.net.tick import Tick
@@ -45,9 +45,6 @@ logger = logging.getLogger(__name__)
 
 FINISH_SECONDS: Final = 2.0
 """At the end: for what was read to be answered and sent. The rest of the five seconds is the engine's."""
-
-OTHER_FILES: Final = 1024
-"""Left for the engine's tables, segments and pipes when connections share the process's limit of open files."""
 
 FINISH_POLL_SECONDS: Final = 0.01
 
@@ -108,15 +105,9 @@ class Server:
 
     def _fit_file_limit(self) -> None:
         """maxclients within what the operating system lets this process open."""
-        wanted = self.options.maxclients + OTHER_FILES
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        unlimited = resource.RLIM_INFINITY
-        if soft != unlimited and soft < wanted:
-            soft = wanted if hard == unlimited else min(wanted, hard)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        if soft != unlimited and soft < wanted:
-            fitting = max(1, soft - OTHER_FILES)
-            logger.warning("maxclients is %d: the operating system lets this process open %d files", fitting, soft)
+        fitting = make_room(self.options.maxclients)
+        if fitting < self.options.maxclients:
+            logger.warning("maxclients is %d: the operating system lets this process open no more files", fitting)
             self.options = replace(self.options, maxclients=fitting)
 
     async def _listen(self) -> None:

@@ -130,6 +130,18 @@ KILL_FILTERS: Final = [
     [b"id", b"999999999", b"type", b"normal", b"SKIPME", b"no"],
     [b"USER", b"default", b"ID", b"999999999"],
 ]
+SET_PARAMETERS: Final = [
+    [b"slowlog-max-len", b"128"],
+    [b"SLOWLOG-MAX-LEN", b"128"],
+    [b"maxmemory", b"0"],
+    [b"maxmemory-policy", b"NoEviction"],
+    [b"appendfsync", b"everysec", b"save", b""],
+    [b"daemonize", b"no"],
+    [b"hash-max-listpack-entries", b"512"],
+    [b"hash-max-listpack-entries", b"512", b"databases", b"16"],
+    [b"maxmemory", b"x"],
+    [b"appendfsync", b"x"],
+]
 LIST_FILTERS: Final = [
     [b"FILTERBY", b"ACLCAT", b"string"],
     [b"FILTERBY", b"PATTERN", b"get*"],
@@ -560,7 +572,7 @@ PLAIN: Final[dict[str, Maker]] = {
     "info": _one("info", compare="shape"),
     "time": _one("time", compare="shape"),
     "config|get": _one("config|get", _from([b"databases", b"DataBases", b"nosuch", b"no*such"])),
-    "config|set": _one("config|set", _from([b"slowlog-max-len", b"SLOWLOG-MAX-LEN"]), lambda source: b"128"),
+    "config|set": _one("config|set", lambda source: source.pick(SET_PARAMETERS)),
     "config|resetstat": _one("config|resetstat"),
     "config|help": _one("config|help", compare="shape"),
     "command|count": _one("command|count", compare="shape"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flin.errors import CommandError
-from flin.net.config import PARAMETERS, Config, ConfigError, ServerOptions, options_from_file, parse_size, with_values
+from flin.net.config import PARAMETERS, Config, ConfigError, ServerOptions, options_from_file, with_values
+from flin.net.file_limit import clients_within, files_for
+from flin.net.parameter import parse_size
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,13 @@ def test_a_file_and_its_values(tmp_path: Path) -> None:
         {"databases": 17},
         {"bind": ()},
         {"maxclients": True},
+        {"bind": 5},
+        {"bind": [1, 2]},
+        {"requirepass": 12345},
+        {"dir": ""},
+        {"slowlog_log_slower_than": -2},
+        {"buffers_share": float("nan")},
+        {"memory_limit": 64.5},
     ],
 )
 def test_wrong_values(values: dict[str, Any]) -> None:
@@ -48,10 +58,41 @@ def test_wrong_values(values: dict[str, Any]) -> None:
 
 def test_a_broken_file(tmp_path: Path) -> None:
     path = tmp_path / "flin.toml"
-    for text in ("[server\n", "[server]\nport = 'x'\n"):
-        path.write_text(text)
+    for text in (b"[server\n", b"[server]\nport = 'x'\n", b"[server]\ndir = '\xff'\n", b"a = " + b"[" * 10_000):
+        path.write_bytes(text)
         with pytest.raises(ConfigError, match=r"flin\.toml"):
             options_from_file(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('requirepass = "secret"\n', "requirepass"),
+        ('requirepass = "secret"\n[server]\nport = 0\n', "requirepass"),
+        ('[srever]\nrequirepass = "secret"\n', "srever"),
+        ("[server]\nport = 0\n[client]\n", "client"),
+        ("[server]\n[server.tls]\nport = 1\n", "tls"),
+        ('[[server]]\nrequirepass = "secret"\n', "server"),
+        ('server = "flin"\n', "server"),
+        ('[server]\nrequire_pass = "secret"\n', "require_pass"),
+        ('[server]\nmemory_limit = "64mb"\nmemory-limit = "64mb"\n', "memory-limit"),
+        ("[server]\nrequirepass = 12345\n", "requirepass"),
+        ("[server]\nbind = 5\n", "bind"),
+        ('[server]\nprotected_mode = "yes"\n', "protected_mode"),
+        ("[server]\ntimeout = 1979-05-27\n", "timeout"),
+    ],
+)
+def test_whatever_a_file_holds_is_known_or_an_error(tmp_path: Path, text: str, name: str) -> None:
+    path = tmp_path / "flin.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=name):
+        options_from_file(str(path))
+
+
+def test_a_password_of_a_wrong_type_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as raised:
+        with_values(ServerOptions(), {"requirepass": 12345})
+    assert "12345" not in str(raised.value)
 
 
 def test_every_parameter_is_shown() -> None:
@@ -82,6 +123,16 @@ def test_set_changes_all_or_nothing() -> None:
         (b"maxclients", b"0", "argument must be between 1 and 1000000 inclusive"),
         (b"maxclients", b"1_0", "argument couldn't be parsed into an integer"),
         (b"protected-mode", b"maybe", "argument must be 'yes' or 'no'"),
+        (b"slowlog-log-slower-than", b"-2", "argument must be between -1 and 4611686018427387904 inclusive"),
+        (b"databases", b"16", "can't set immutable config"),
+        (b"daemonize", b"no", "can't set immutable config"),
+        (b"dbfilename", b"dump.rdb", "can't set protected config"),
+        (b"maxmemory", b"1gb", "can't set immutable config"),
+        (b"maxmemory", b"much", "argument must be a memory value"),
+        (b"appendfsync", b"always", "can't set immutable config"),
+        (b"appendfsync", b"often", "argument(s) must be one of the following: everysec, always, no"),
+        (b"hash-max-listpack-entries", b"5", "can't set immutable config"),
+        (b"save", b"900 1", "can't set immutable config"),
     ],
 )
 def test_refusals(name: bytes, value: bytes, error: str) -> None:
@@ -98,3 +149,36 @@ def test_passwords() -> None:
     config.set({b"requirepass": b""})
     assert not config.requires_password
     assert not config.is_password(b"")
+
+
+def test_the_value_that_a_parameter_has_may_be_set() -> None:
+    config = Config(ServerOptions(memory_limit=64 << 20, port=7000))
+    before = config.get(lambda name: True)
+    for name, value in before.items():
+        if PARAMETERS[name].refusal is None:
+            config.set({name: value})
+    config.set({b"appendfsync": b"EVERYSEC", b"maxmemory": b"0mb", b"memory-limit": b"64mb", b"appendonly": b"Yes"})
+    assert config.get(lambda name: True) == before
+
+
+def test_clients_leave_files_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [1024, 1500]  # soft, hard
+    monkeypatch.setattr(resource, "getrlimit", lambda which: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, new: limits.__setitem__(slice(None), new))
+    config = Config(ServerOptions(maxclients=500))
+    with pytest.raises(CommandError, match="number of clients, try with 997"):
+        config.set({b"timeout": b"5", b"maxclients": b"50000"})
+    assert (config.maxclients, config.timeout) == (500, 0)
+    assert limits == [1500, 1500]
+    config.set({b"maxclients": b"997"})
+    assert config.maxclients == 997
+    limits[:] = [1024, resource.RLIM_INFINITY]
+    config.set({b"maxclients": b"50000"})
+    assert limits[0] == files_for(50_000)
+
+
+@pytest.mark.parametrize("clients", [1, 2, 3, 100, 997, 10_000, 1_000_000])
+def test_files_for_so_many_clients(clients: int) -> None:
+    files = files_for(clients)
+    assert clients_within(files) >= clients
+    assert clients == 1 or clients_within(files - 1) < clients

@@ -12,6 +12,9 @@ import pytest
 
 import flin.engine
 from flin.net.commands.table import all_commands
+from flin.net.config import Config, ServerOptions
+from flin.net.parameter import same_text
+from flin.net.redis_parameters import without_effect
 from tests.net.differential import LEAST_OF_EACH, Pair, agree, counts, schedule, shortened
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
@@ -206,6 +209,24 @@ def _number(source: random.Random) -> bytes:
     return sign + b"0x%x.%xp%d" % (source.getrandbits(80), source.getrandbits(30), source.randint(-200, 200))
 
 
+def test_parameters_without_effect(clients: tuple[RawClient, RawClient]) -> None:
+    """Their values are Redis's defaults, and setting these answers what Redis answers."""
+    parameters = dict(without_effect())
+    requests = [[b"CONFIG", b"GET", name] for name in parameters]
+    requests += [[b"CONFIG", b"SET", name, parameter.show(_CONFIG)] for name, parameter in parameters.items()]
+    requests += [
+        [b"CONFIG", b"SET", name, b"bogus"]
+        for name, parameter in parameters.items()
+        if parameter.parse is not same_text
+    ]
+    ours, theirs = (client.pipeline(requests) for client in clients)
+    for words, one, other in zip(requests, ours, theirs, strict=True):
+        assert one.data == other.data, words
+
+
+_CONFIG = Config(ServerOptions())
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("words", [[b"QUIT"], [b"quit", b"a"]])
 def test_quit(flin_port: int, redis_port: int, protocol: int, words: list[bytes]) -> None:
@@ -263,7 +284,7 @@ PROBES: dict[str, list[list[bytes]]] = {
     "client-setinfo": [[b"CLIENT", b"SETINFO", b"LIB-NAME", b"x"]],
     "client-no-touch": [[b"CLIENT", b"NO-TOUCH", b"on"]],
     "command-docs": [[b"COMMAND", b"DOCS", b"get"]],
-    "config-names": [[b"CONFIG", b"GET", b"*"]],
+    "config-names": [[b"CONFIG", b"SET", b"tcp-keepalive", b"301"]],
     "glob-budget": [[b"KEYS", b"[ab]" * 300]],
 }
 

@@ -1,0 +1,143 @@
+"""One parameter of CONFIG: how it is shown, read and changed, and how Redis words what is wrong with a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from flin.net.config import Config
+
+IMMUTABLE: Final = "can't set immutable config"
+PROTECTED: Final = "can't set protected config"
+"""Paths: who reaches the port must not be able to write elsewhere."""
+
+Parse = Callable[[bytes], Any]
+
+
+def same_text(raw: bytes) -> bytes:
+    return raw
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """`parse` raises ValueError as Redis words it. Without `apply` only the present value may be set."""
+
+    show: Callable[[Config], bytes]
+    parse: Parse = same_text
+    apply: Callable[[Config, Any], None] | None = None
+    check: Callable[[Any], None] | None = None
+    """What else is asked of a value at the start: raises ValueError."""
+    refusal: str | None = None
+    """Redis refuses even the present value of some, with this text."""
+
+    def step(self, config: Config, raw: bytes) -> Callable[[], None]:
+        """What is left to do once every parameter of a CONFIG SET is known to be fine. Raises ValueError."""
+        if self.refusal is not None:
+            raise ValueError(self.refusal)
+        value = self.parse(raw)
+        apply = self.apply
+        if apply is None:
+            if value != self.parse(self.show(config)):
+                raise ValueError(IMMUTABLE)
+            return _nothing
+        if self.check is not None:
+            self.check(value)
+        return lambda: apply(config, value)
+
+
+def constant(text: bytes, parse: Parse = same_text, refusal: str | None = None) -> Parameter:
+    return Parameter(lambda config: text, parse, refusal=refusal)
+
+
+def option(name: str, parse: Parse = same_text, refusal: str | None = None) -> Parameter:
+    """What the server was started with."""
+    return Parameter(lambda config: shown(getattr(config.options, name)), parse, refusal=refusal)
+
+
+def attribute(name: str, parse: Parse, check: Callable[[Any], None] | None = None) -> Parameter:
+    """What may be changed while the server runs."""
+
+    def apply(config: Config, value: Any) -> None:
+        setattr(config, name, value)
+
+    return Parameter(lambda config: shown(getattr(config, name)), parse, apply, check)
+
+
+def shown(value: object) -> bytes:
+    if value is None:
+        return b""
+    if isinstance(value, bool):
+        return b"yes" if value else b"no"
+    return str(value).encode("utf-8", "surrogateescape")
+
+
+# How values are read.
+
+
+def any_integer(raw: bytes) -> int:
+    if re.fullmatch(rb"-?[0-9]{1,19}", raw) is None:
+        raise ValueError("argument couldn't be parsed into an integer")
+    return int(raw)
+
+
+def integer_from(low: float, high: float) -> Parse:
+    def parse(raw: bytes) -> int:
+        value = any_integer(raw)
+        if not low <= value <= high:
+            raise ValueError(f"argument must be between {low} and {high} inclusive")
+        return value
+
+    return parse
+
+
+def yes_or_no(raw: bytes) -> bool:
+    lowered = raw.lower()
+    if lowered not in (b"yes", b"no"):
+        raise ValueError("argument must be 'yes' or 'no'")
+    return lowered == b"yes"
+
+
+def choice_of(*choices: str) -> Parse:
+    def parse(raw: bytes) -> bytes:
+        lowered = raw.lower()
+        if lowered not in [choice.encode() for choice in choices]:
+            raise ValueError(f"argument(s) must be one of the following: {', '.join(choices)}")
+        return lowered
+
+    return parse
+
+
+def memory_size(raw: bytes) -> int:
+    size = parse_size(raw.decode("latin-1"))
+    if size is None:
+        raise ValueError("argument must be a memory value")
+    return size
+
+
+_UNITS: Final = {
+    "": 1,
+    "b": 1,
+    "k": 1000,
+    "kb": 1 << 10,
+    "m": 1_000_000,
+    "mb": 1 << 20,
+    "g": 1_000_000_000,
+    "gb": 1 << 30,
+    "t": 1_000_000_000_000,
+    "tb": 1 << 40,
+}
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes of `1gb`, `100mb`, `5k`, `12345` (units as in Redis); None if it is no size."""
+    matched = re.fullmatch(r"([0-9]{1,18})([a-z]*)", text.strip().lower())
+    if matched is None or matched[2] not in _UNITS:
+        return None
+    return int(matched[1]) * _UNITS[matched[2]]
+
+
+def _nothing() -> None:
+    pass

@@ -30,7 +30,7 @@ SERVED_SECONDS: Final = 3.0
 """Of load on a server: processor time is counted in hundredths of a second."""
 
 COLD_MEMORY: Final = 4 << 20
-"""A quarter is the block cache: a fifteenth of the data, so that nearly every look-up in random order is a cold one."""
+"""A quarter is the block cache: a fifteenth of the data, so that nearly every lookup in random order is a cold one."""
 
 WARM_MEMORY: Final = 512 << 20
 

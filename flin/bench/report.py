@@ -64,7 +64,7 @@ def latency_table(comparisons: Sequence[Comparison]) -> str:
 def found(findings: Sequence[Finding]) -> str:
     """One line for each figure of each finding."""
     stores = store_names(findings)
-    lines = [["found", *stores, "target", "reached"]]
+    lines = [["figure", *stores, "target", "reached"]]
     for finding in findings:
         for figure in finding.figures:
             goal, reached = finding.goals.get(figure, (NOTHING, None))

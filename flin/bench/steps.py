@@ -420,7 +420,7 @@ def _nothing() -> None:
 
 STEPS: Final = (
     Step("Python", "a call of a function that does nothing", INTERPRETER, lambda lab: lab.call(_nothing)),
-    Step("Python", "a look-up in a dict", MEMORY, lambda lab: lab.each(dict(lab.workload.pairs).get, _random(lab))),
+    Step("Python", "a lookup in a dict", MEMORY, lambda lab: lab.each(dict(lab.workload.pairs).get, _random(lab))),
     Step("Python", "a key of a pair set in a dict", MEMORY, _store_in_dict),
     Step("Python", "a lock taken and released", INTERPRETER, _lock),
     Step("put", "the whole", ALL, lambda lab: lab.each(lab.engine.put, lab.workload.keys, lab.value)),
@@ -447,7 +447,7 @@ STEPS: Final = (
     Step("cold get", "the whole, from a raw table", ALL, _get_from(lambda lab: lab.flushed, _random)),
     Step("cold get", "the whole, from a compressed table", ALL, _get_from(lambda lab: lab.compacted, _random)),
     Step("cold get", "the whole, of a key that is not there", ALL, _get_from(lambda lab: lab.flushed, _missing)),
-    Step("cold get", "a look-up in one raw table", ALL, lambda lab: lab.each(lab.table(lab.flushed).get, _random(lab))),
+    Step("cold get", "a lookup in one raw table", ALL, lambda lab: lab.each(lab.table(lab.flushed).get, _random(lab))),
     Step("cold get", "a key's hash", LIBRARY, lambda lab: lab.each(filter.hash_key, _random(lab))),
     Step("cold get", "a filter asked", INTERPRETER, _contains),
     Step("cold get", "a key found in a raw block", INTERPRETER, _find),

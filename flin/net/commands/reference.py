@@ -15,9 +15,9 @@ from flin.net.commands.table import MANY, Command, Flag, all_commands
 
 _HEAD = """# Commands
 
-Every command that the server knows, made from the declarations in `flin/net/commands/` by
-`python -m flin.net.commands.reference > docs/commands.md`. Arguments are counted without the command's name.
-What differs from Redis 7.0 is listed in [redis-differences.md](redis-differences.md).
+This page lists every command of the server. It is generated from the declarations in `flin/net/commands/`:
+`python -m flin.net.commands.reference > docs/commands.md`. The number of arguments does not include the command's name.
+[redis-differences.md](redis-differences.md) lists what differs from Redis 7.0.
 """
 
 _INTERNAL: Final = Flag.BRIEF | Flag.UNQUEUED  # for dispatch alone; Redis has no such flags

@@ -1,4 +1,8 @@
-"""What all tests share: hypothesis profiles, tools that must be there in CI, the engine that is verified after use."""
+"""What all tests share: hypothesis profiles, tools that must be there in CI, the engine that is verified after use.
+
+The tests run in several processes (pytest-xdist): one that collects nothing and reports, and its workers, each of which
+collects all tests and runs its share.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.fifth import choose_fifth
 from tests.figures import Figures
 from tests.tool import in_ci, missing_tool
 from tests.tool import needs_tool as find_tool
@@ -30,6 +35,7 @@ _SUITES = {"not slow": "ordinary", "slow": "slow"}  # by what `-m` says; pyproje
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = Figures()
+    choose_fifth()
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +52,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(line)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended. One that crashed has no output, and the test that it ran has failed."""
+    packed = getattr(node, "workeroutput", {}).get("figures")
+    if packed:
+        node.config.stash[_FIGURES].add_packed(packed)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """In CI, where nothing is skipped: too little was tried, which is a failure of tests that all passed."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:  # this is a worker, which knows of its own share only
+        output["figures"] = session.config.stash[_FIGURES].packed()
+        return
     suite = _whole_suite(session.config)
     if in_ci() and exitstatus == pytest.ExitCode.OK and suite and session.config.stash[_FIGURES].short(suite):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

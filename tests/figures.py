@@ -1,11 +1,12 @@
 """How much one run of the suite has tried, beside what it must reach (docs/crash-safety.md, "Figures").
 
-Tests count through the fixture `figures`. The sums are printed at the end; a run of the whole suite that falls short of
-its column fails in CI, so that nothing gets lost when a test is made smaller.
+Tests count through the fixture `figures`, in each worker of pytest-xdist. The sums are printed at the end; a run of the
+whole suite that falls short of its column fails in CI, so that nothing gets lost when a test is made smaller.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -41,6 +42,16 @@ class Figures:
 
     def of(self, what: str) -> int:
         return self._counts[what] + (len(self._states) if what == STATES else 0)
+
+    def packed(self) -> tuple[dict[str, int], bytes]:
+        """For another process, in types that pytest-xdist can send."""
+        return dict(self._counts), array("Q", self._states).tobytes()
+
+    def add_packed(self, packed: tuple[dict[str, int], bytes]) -> None:
+        """What another process has tried; a state that both saw counts once, as its digest is the same in both."""
+        counts, states = packed
+        self._counts.update(counts)
+        self._states.update(array("Q", states))
 
     def lines(self, suite: str) -> Iterator[str]:
         for what, least in LEAST[suite].items():

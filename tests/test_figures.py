@@ -5,7 +5,7 @@ from __future__ import annotations
 from flin.testing.judge import Judge
 from flin.testing.operation import Put
 from flin.testing.run import Run, Scene
-from tests.figures import CAUGHT, LEAST, RECOVERIES, STATES, Figures
+from tests.figures import CAUGHT, KILLS, LEAST, RECOVERIES, STATES, Figures
 
 
 def test_a_state_that_two_judges_saw_counts_once() -> None:
@@ -28,3 +28,17 @@ def test_what_falls_short_is_named() -> None:
     figures.add(CAUGHT, -1)
     assert figures.short("slow") == [CAUGHT]
     assert len(list(figures.lines("ordinary"))) == len(LEAST["ordinary"])
+
+
+def test_what_workers_tried_is_added_up() -> None:
+    moment = Run(Scene("never")).run([Put(b"a", b"1")]).moments[-1]
+    whole = Figures()
+    for number in (1, 2):
+        worker, judge = Figures(), Judge(Scene("never"), limit=3)
+        judge.judge(moment, "twice")
+        worker.judged(judge)
+        worker.add(KILLS, number)
+        whole.add_packed(worker.packed())
+    assert whole.of(KILLS) == 3
+    assert whole.of(STATES) == judge.states, "both saw the same states"
+    assert whole.of(RECOVERIES) == 2 * judge.during_recovery

@@ -42,8 +42,15 @@ def test_dependencies() -> None:
     assert PROJECT["requires-python"] == ">=3.11"
     extras = PROJECT["optional-dependencies"]
     assert names(extras["server"]) == {"uvloop", "hiredis"}
-    assert {"pytest", "hypothesis", "mypy", "ruff", "redis"} <= names(extras["dev"])
+    assert {"pytest", "pytest-xdist", "hypothesis", "mypy", "ruff", "redis"} <= names(extras["dev"])
     assert {"rocksdict", "plyvel"} <= names(extras["bench"])
+
+
+def test_pythons() -> None:
+    """.ci/run reads them here, and tests the oldest and the newest that is to be had."""
+    prefix = "Programming Language :: Python :: 3."
+    minors = [int(each.removeprefix(prefix)) for each in PROJECT["classifiers"] if each.startswith(prefix)]
+    assert minors == [11, 12, 13, 14]
 
 
 @pytest.mark.parametrize("folder", ALLOWED_IMPORTS)

@@ -93,6 +93,11 @@ KEYS = st.one_of(
     st.text(alphabet="ab", max_size=8).map(str.encode),
     st.builds(lambda number: b"user:%06d" % number, st.integers(0, 300)),
 ).filter(lambda key: key < KEYS_END)
+SHORT_KEYS = st.one_of(st.binary(max_size=2), st.integers(0, 40).map(lambda number: b"%02d" % number)).filter(
+    lambda key: key < KEYS_END
+)
+"""So few of them that layers often hold the same ones."""
+
 VALUES = st.one_of(st.binary(max_size=20), st.integers(0, 400).map(bytes))
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     VALUES,

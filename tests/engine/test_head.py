@@ -22,11 +22,10 @@ from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState, TableRun
 from flin.engine.version import Version
-from tests.engine.table_file import open_table, write_table
+from tests.engine.table_file import SHORT_KEYS, open_table, write_table
 
-KEYS = st.one_of(st.binary(max_size=2), st.integers(0, 40).map(lambda number: b"%02d" % number))
 ENTRIES = st.one_of(st.binary(max_size=3), st.just(DELETED), st.tuples(st.binary(max_size=3), st.just(9), st.just(0)))
-POINTS = st.dictionaries(KEYS, ENTRIES, max_size=40)
+POINTS = st.dictionaries(SHORT_KEYS, ENTRIES, max_size=40)
 OPTIONS = st.builds(
     TableOptions, block_size_bytes=st.sampled_from([1, 60, 4096]), codec=st.sampled_from(["none", "zstd"])
 )
@@ -49,8 +48,8 @@ def _state(active: Part, parts: list[Part], runs: list[TableRun]) -> ReadState:
 @given(
     POINTS,
     st.lists(POINTS, max_size=2),
-    st.lists(st.tuples(POINTS.filter(bool), st.lists(KEYS, max_size=2), OPTIONS), max_size=3),
-    st.lists(st.tuples(KEYS, KEYS, st.integers(1, 12)), min_size=1, max_size=6),
+    st.lists(st.tuples(POINTS.filter(bool), st.lists(SHORT_KEYS, max_size=2), OPTIONS), max_size=3),
+    st.lists(st.tuples(SHORT_KEYS, SHORT_KEYS, st.integers(1, 12)), min_size=1, max_size=6),
     st.sampled_from([0, 3000, 1 << 20]),
 )
 def test_a_head_is_how_the_pages_begin(
@@ -82,8 +81,8 @@ def test_a_head_is_how_the_pages_begin(
 
 
 @given(
-    st.lists(st.tuples(POINTS.filter(bool), st.lists(KEYS, max_size=3), OPTIONS), max_size=3),
-    st.lists(KEYS, min_size=1, max_size=20),
+    st.lists(st.tuples(POINTS.filter(bool), st.lists(SHORT_KEYS, max_size=3), OPTIONS), max_size=3),
+    st.lists(SHORT_KEYS, min_size=1, max_size=20),
 )
 def test_look_ups_in_runs_of_many_tables(
     runs: list[tuple[dict[bytes, Any], list[bytes], TableOptions]], keys: list[bytes]
@@ -98,7 +97,7 @@ def test_look_ups_in_runs_of_many_tables(
         assert state.find_nowait(0, key) == expected
 
 
-@given(st.lists(POINTS.filter(bool), min_size=2, max_size=6), KEYS, st.integers(1, 12))
+@given(st.lists(POINTS.filter(bool), min_size=2, max_size=6), SHORT_KEYS, st.integers(1, 12))
 def test_a_head_of_shards(points: list[dict[bytes, Any]], start: bytes, count: int) -> None:
     """Each shard has a run, a sealed part and an active one."""
     shards = 4

@@ -22,17 +22,14 @@ from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState, TableRun
 from flin.engine.version import Version
 from flin.errors import CorruptionError
-from tests.engine.table_file import open_table, write_table
+from tests.engine.table_file import SHORT_KEYS, open_table, write_table
 
-KEYS = st.one_of(
-    st.binary(max_size=2).filter(lambda key: key < KEYS_END), st.integers(0, 40).map(lambda number: b"%02d" % number)
-)
 ENTRIES = st.one_of(st.binary(max_size=3), st.just(DELETED), st.tuples(st.binary(max_size=3), st.just(9), st.just(0)))
-POINTS = st.dictionaries(KEYS, ENTRIES, min_size=1, max_size=40)
+POINTS = st.dictionaries(SHORT_KEYS, ENTRIES, min_size=1, max_size=40)
 OPTIONS = st.builds(
     TableOptions, block_size_bytes=st.sampled_from([1, 60, 4096]), codec=st.sampled_from(["none", "zstd"])
 )
-RUNS = st.lists(st.tuples(POINTS, st.lists(KEYS, max_size=2), OPTIONS), min_size=1, max_size=4)
+RUNS = st.lists(st.tuples(POINTS, st.lists(SHORT_KEYS, max_size=2), OPTIONS), min_size=1, max_size=4)
 
 
 def _run(points: dict[bytes, Any], cuts: list[bytes], options: TableOptions, cache: BlockCache) -> TableRun:
@@ -50,7 +47,7 @@ def _state(runs: list[TableRun]) -> ReadState:
     return ReadState((Part(),), ((),), (), (tuple(runs),), Version(((),)), 0)
 
 
-@given(RUNS, st.lists(KEYS, min_size=1, max_size=10), st.sampled_from([300, 3000, 1 << 20]), st.integers(1, 12))
+@given(RUNS, st.lists(SHORT_KEYS, min_size=1, max_size=10), st.sampled_from([300, 3000, 1 << 20]), st.integers(1, 12))
 def test_joined_runs_say_what_the_runs_say(
     runs: list[tuple[dict[bytes, Any], list[bytes], TableOptions]], keys: list[bytes], capacity: int, count: int
 ) -> None:

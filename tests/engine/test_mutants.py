@@ -5,8 +5,6 @@ What the hunts find must be the mutant's doing: the engine as it is passes all o
 
 from __future__ import annotations
 
-import datetime
-import os
 import re
 from typing import Final
 
@@ -14,23 +12,12 @@ import pytest
 
 from tests.engine.hunts import HUNTS, Hunt, Tally, hunt_down, layered_workloads, running_workloads
 from tests.engine.mutants import MUTANTS, Mutant
+from tests.fifth import FIFTH, FIFTHS, chosen_fifth
 from tests.figures import CAUGHT, Figures
 from tests.source import ROOT
 
-FIFTHS: Final = 5
-FIFTH: Final = "FLIN_MUTANTS"
-"""In the environment: 0 to 4, for another fifth than today's."""
-
 OWN_MISTAKE: Final = re.compile(r"\b(TypeError|AttributeError|NameError|UnboundLocalError|ImportError)\b")
 """What a patch that no longer fits the engine raises: that is not a violation."""
-
-
-def _todays_fifth() -> int:
-    """Each of five days in turn, the same for everybody on one day (UTC)."""
-    today = datetime.datetime.now(datetime.UTC).date().toordinal()
-    fifth = int(os.environ.get(FIFTH, today % FIFTHS))
-    assert 0 <= fifth < FIFTHS, f"{FIFTH} is a number from 0 to {FIFTHS - 1}"
-    return fifth
 
 
 def _check(mutant: Mutant, repeat: str, figures: Figures) -> None:
@@ -41,7 +28,7 @@ def _check(mutant: Mutant, repeat: str, figures: Figures) -> None:
     figures.add(CAUGHT, 1)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS[_todays_fifth() :: FIFTHS], ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", MUTANTS[chosen_fifth() :: FIFTHS], ids=lambda mutant: mutant.name)
 def test_mutant_of_today_is_caught(mutant: Mutant, figures: Figures) -> None:
     _check(mutant, f"{FIFTH}={MUTANTS.index(mutant) % FIFTHS} pytest tests/engine/test_mutants.py", figures)
 

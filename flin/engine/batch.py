@@ -6,13 +6,14 @@ its points.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from flin.engine.entry import DELETED, Live, Page, make_entry
 from flin.engine.memtable import Part
 from flin.engine.merge import Source, merge_pages
+from flin.engine.pairs import Pairs, points_of
 from flin.engine.view import BytesLike, View, as_bytes, as_stored, scan_bounds
 from flin.errors import ClosedError
 
@@ -39,11 +40,14 @@ class WriteBatch(View):
 
     __setitem__ = put
 
-    def put_many(
-        self, pairs: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]], *, ttl: float | None = None
-    ) -> None:
-        for key, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
-            self.put(key, value, ttl=ttl)
+    def put_many(self, pairs: Pairs, *, ttl: float | None = None) -> None:
+        self._check_open()
+        points = points_of(pairs)
+        if ttl is None:
+            self._part.entries.update(points)
+        else:
+            expires_at_ms = self._engine.expires_at_ms(ttl)
+            self._part.entries.update((key, (value, expires_at_ms, 0)) for key, value in points.items())
 
     def delete(self, key: BytesLike) -> None:
         self._check_open()

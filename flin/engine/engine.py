@@ -23,6 +23,7 @@ from flin.engine.fs import OsFileSystem, absolute
 from flin.engine.key import USER_END
 from flin.engine.memtable import Part
 from flin.engine.options import Options
+from flin.engine.pairs import Pairs, points_of
 from flin.engine.runner import InlineRunner, PairRunner, Runner, ThreadRunner
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
@@ -160,22 +161,19 @@ class Engine(View, MutableMapping[bytes, bytes]):
 
     def put_many(
         self,
-        pairs: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]],
+        pairs: Pairs,
         *,
         ttl: float | None = None,
         sync: bool | None = None,
     ) -> None:
         """Set all the keys in one atomic commit. Of a key that comes twice the last value counts."""
-        points = _points_of(pairs)
-        if not points:
+        values = points_of(pairs)
+        if not values:
             return
-        # Plain bytes below FF are stored as they are: four passes in C instead of a loop.
-        plain = set(map(type, points)) == {bytes} and max(points) < b"\xff"
-        if not plain or set(map(type, points.values())) != {bytes}:
-            points = {as_stored(key): as_bytes("a value", value) for key, value in points.items()}
+        points: Mapping[bytes, Entry] = values
         if ttl is not None:
             expires_at_ms = self.expires_at_ms(ttl)
-            points = {key: make_entry(value, expires_at_ms) for key, value in points.items()}
+            points = {key: (value, expires_at_ms, 0) for key, value in values.items()}
         self._answer(self._store.commit(points, plain=ttl is None), sync)
 
     def delete_many(self, keys: Iterable[BytesLike], *, sync: bool | None = None) -> None:
@@ -240,18 +238,18 @@ class Engine(View, MutableMapping[bytes, bytes]):
         """`put_many`; a keyword cannot name a key, since keys are bytes."""
         if named:
             raise TypeError("keys must be bytes: pass a mapping or pairs")
-        self.put_many({key: other[key] for key in other.keys()} if hasattr(other, "keys") else other)  # noqa: SIM118
+        self.put_many(other)
 
     def setdefault(self, key: BytesLike, default: BytesLike = b"") -> bytes:
         """The value of the key, which is set to the default first if it is absent."""
         now_ms = self._store.now_ms()
-        result = b""
+        result = wanted = as_bytes("a value", default)
 
         def set_if_absent(entry: Live | None) -> Entry | None:
             nonlocal result
             value = value_at(entry, now_ms)
-            result = as_bytes("a value", default) if value is None else value
-            return result if value is None else None
+            result = wanted if value is None else value
+            return wanted if value is None else None
 
         self._update(key, set_if_absent)
         return result
@@ -456,17 +454,6 @@ def _runner_of(options: Options) -> Runner:
     if options.runner == "thread" or not isinstance(options.fs, OsFileSystem):
         return ThreadRunner(options.fs)  # another process would not see what only this one calls a disk
     return PairRunner(options.fs)
-
-
-def _points_of(pairs: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> dict[bytes, Any]:
-    """The pairs as a dict: the last of equal keys wins."""
-    if isinstance(pairs, Mapping):
-        return dict(pairs)
-    pairs = list(pairs)
-    try:
-        return dict(pairs)
-    except TypeError:  # a key that is a bytearray cannot be hashed
-        return {as_bytes("a key", key): value for key, value in pairs}
 
 
 def _integer(value: bytes) -> int:

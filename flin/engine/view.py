@@ -18,21 +18,25 @@ from flin.engine.state import HEAD_ENTRIES
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 _PLAIN: Final = {bytes}
+_ALL: Final = slice(None)
 Default = TypeVar("Default")
 
 
 def as_bytes(what: str, value: object) -> bytes:
-    """bytes of any buffer; TypeError for what is none."""
-    if isinstance(value, bytes):
+    """Exactly bytes of any buffer; TypeError for what is none."""
+    if type(value) is bytes:
         return value
+    if isinstance(value, bytes):  # a class below bytes, which may hash and compare as it likes: its bytes alone
+        return bytes.__getitem__(value, _ALL)
     if isinstance(value, str):
         raise TypeError(f"{what} must be bytes, not str: use .encode()")
-    if isinstance(value, (bytearray, memoryview)):
-        return bytes(value)
     try:
-        return bytes(memoryview(value))  # type: ignore[arg-type]  # whatever has a buffer
+        view = memoryview(value)  # type: ignore[arg-type]  # whatever has a buffer
     except TypeError:
         raise TypeError(f"{what} must be bytes, not {type(value).__name__}") from None
+    if view.format.endswith("O"):  # an array of objects holds addresses, not what they mean
+        raise TypeError(f"{what} must be bytes, not {type(value).__name__} of objects")
+    return bytes(view)
 
 
 def as_stored(key: object) -> bytes:

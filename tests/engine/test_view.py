@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -248,6 +249,12 @@ def test_as_bytes() -> None:
     for wrong in ("text", 7, None, [1], 1.5, object()):
         with pytest.raises(TypeError, match="it must be bytes, not"):
             as_bytes("it", wrong)
+
+
+def test_addresses_are_no_bytes() -> None:
+    """An array of objects has a buffer, of pointers."""
+    with pytest.raises(TypeError, match="it must be bytes, not py_object_Array_1 of objects"):
+        as_bytes("it", (ctypes.py_object * 1)())
 
 
 def test_keys_have_a_limit(monkeypatch: pytest.MonkeyPatch, open_engine: OpenEngine) -> None:

@@ -1,4 +1,4 @@
-"""`flin bench`: measure Flin beside its peers (flin/bench/ does the work)."""
+"""`flin bench`: compares the speed of Flin with its peers (flin/bench/ does the work)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ if TYPE_CHECKING:
     from flin.bench import plan
     from flin.bench.comparison import Result
 
-SUMMARY = "measure Flin beside its peers, in the same run, in turn"
+SUMMARY = "compare the speed of Flin with its peers, in turn in one run"
 DETAILS = """\
-Without a further word: engines inside a Python process (Flin, and rocksdict and plyvel where they are installed) and
-servers (flin serve, and redis-server with its append-only file on, where it and redis-benchmark are installed), in
-some 20 minutes; with --quick in under two.
-Each measurement has a fresh process and directory; the figure that counts is the median over the rounds of Flin's
-rate over the faster peer's. All have a WAL and no sync per write, unless the row says so; rocksdict and plyvel get
-the same memory and a Bloom filter. Percentiles are of single operations. The table goes to stdout, progress to stderr.
+Without WHAT it measures engines inside a Python process (Flin, rocksdict, plyvel) and servers (flin serve, and
+redis-server with its append-only file on). Peers that are not installed are left out; redis-server needs
+redis-benchmark. A run takes some 20 minutes, with --quick under two.
+
+Each measurement has a fresh process and directory. The ratio is Flin's rate divided by the faster peer's, the
+median of the rounds. All engines have a WAL and do not sync each write, unless the row says so. rocksdict and
+plyvel get the same memory as Flin, and a Bloom filter. Percentiles are those of single operations. The tables go to
+stdout, progress to stderr.
 
   flin bench compaction   the latency of GETs while compactions run
-  flin bench curves       what an operation costs as keys, shards, values, connections grow, as pictures
-  flin bench steps        where the time goes: single steps of each operation, in nanoseconds
-  flin bench load         memory, time and files of millions of keys; time to reopen, after kill -9 too"""
+  flin bench curves       how costs grow with keys, shards, value sizes and connections, as pictures
+  flin bench steps        where the time goes: the steps of each operation, in nanoseconds
+  flin bench load         memory, time and files for millions of keys; time to reopen, also after kill -9"""
 EXAMPLES = """\
   flin bench --quick
   flin bench --rows fillrandom,ycsb-a,sustained --rounds 5
@@ -43,18 +45,20 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "bench", run, SUMMARY, DETAILS, EXAMPLES)
     _add_common(parser)
     parser.add_argument("--quick", action="store_true", help="fewer keys, sizes, rounds and rows: under two minutes")
-    parser.add_argument("--only", choices=("embedded", "served"), help="one of the two parts")
-    parser.add_argument("--rows", metavar="ROW,…", help="rows to run; an unknown one lists them all (default: all)")
+    parser.add_argument("--only", choices=("embedded", "served"), help="measure only this part")
+    parser.add_argument("--rows", metavar="ROW,…", help="rows to measure (default: all); an unknown row lists them all")
     parser.add_argument(
-        "--keys", type=positive, metavar="N", help="keys of the embedded rows (default 200000) and of `open`"
+        "--keys", type=positive, metavar="N", help="number of keys of the embedded rows (default 200000) and of `open`"
     )
     parser.add_argument("--value-bytes", metavar="N,…", help="value sizes of the embedded rows (default 100,1024)")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="rounds (default 3)")
-    parser.add_argument("--no-latencies", action="store_true", help="leave out the extra round that times every call")
-    parser.add_argument("--peers-as-they-come", action="store_true", help="rocksdict and plyvel with their defaults")
-    parser.add_argument("--svg", metavar="FILE", help="draw the ratios")
-    parser.add_argument("--markdown", metavar="FILE", help="write the tables as a page that can be read")
-    # Not required: without a further word the rows of the table run.
+    parser.add_argument("--rounds", type=positive, metavar="N", help="number of rounds (default 3)")
+    parser.add_argument("--no-latencies", action="store_true", help="skip the extra round that times every call")
+    parser.add_argument(
+        "--peers-as-they-come", action="store_true", help="run rocksdict and plyvel with their own defaults"
+    )
+    parser.add_argument("--svg", metavar="FILE", help="write a picture of the ratios")
+    parser.add_argument("--markdown", metavar="FILE", help="write the tables as a Markdown page")
+    # Not required: without WHAT the rows of the table run.
     more = parser.add_subparsers(title="further measurements", metavar="WHAT")
     _add_compaction(more)
     _add_curves(more)
@@ -63,66 +67,72 @@ def add_parser(commands: Commands) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", metavar="FILE", help="write everything that was measured as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write all measurements as JSON")
     parser.add_argument(
-        "--scratch", metavar="DIR", help="where the databases are made (default: the temporary directory)"
+        "--scratch", metavar="DIR", help="directory for the databases (default: the temporary directory)"
     )
     parser.add_argument(
-        "--memory-limit", type=size, metavar="SIZE", help="of each engine (default 256mb; compaction 128mb)"
+        "--memory-limit", type=size, metavar="SIZE", help="memory of each engine (default 256mb; compaction 128mb)"
     )
     parser.add_argument("--without", default="", metavar="PEER,…", help="peers to leave out")
 
 
 def _add_compaction(more: Commands) -> None:
     details = """\
-Finds the peak of GETs with 50 connections, sends GETs at half of it (at a fixed rate, latencies counted from when
-each request was due) for a while, and again while a writer forces at least three compactions."""
+Finds the peak rate of GETs with 50 connections. Then it sends GETs at half of that rate, first alone and then while
+a writer forces at least three compactions. The latency of a request counts from the time at which it was due."""
     examples = "  flin bench compaction --seconds 60 --write-rate 5000"
     parser = add_command(
         more, "compaction", run_compaction, "the latency of GETs while compactions run", details, examples
     )
     _add_common(parser)
-    parser.add_argument("--keys", type=positive, metavar="N", help="keys of 1 KiB (default 50000)")
-    parser.add_argument("--seconds", type=positive, metavar="N", help="beside the writer (default 60)")
+    parser.add_argument(
+        "--keys", type=positive, metavar="N", help="number of keys, with values of 1 KiB (default 50000)"
+    )
+    parser.add_argument("--seconds", type=positive, metavar="N", help="seconds with the writer (default 60)")
     parser.add_argument("--write-rate", type=positive, metavar="N", help="SETs per second (default 5000)")
     parser.add_argument("--rate", type=positive, metavar="N", help="GETs per second (default: half of the peak)")
 
 
 def _add_curves(more: Commands) -> None:
     details = """\
-Four curves: one operation's cost over 100,000 to 30 million keys, over 1, 4, 16 and 64 shards, over values of 10 B to
-1 MB, and over 1 to 1,000 connections. An SVG each. Needs up to 8 GB of disk for some minutes and half an hour in all;
-no size of keys above --most-keys is measured, and none is begun after a quarter of an hour."""
+Measures four curves: the cost of one operation with 100,000 to 30 million keys, with 1 to 64 shards, with values of
+10 B to 1 MB, and with 1 to 1,000 connections. Each becomes an SVG. It takes half an hour and up to 8 GB of disk.
+The first curve stops at --most-keys, and begins no new size after a quarter of an hour."""
     examples = "  flin bench curves --quick\n  flin bench curves --curves keys --most-keys 3000000 --pictures ."
     parser = add_command(
-        more, "curves", run_curves, "what an operation costs as the data and the load grow", details, examples
+        more, "curves", run_curves, "how the cost of an operation grows with the data and the load", details, examples
     )
     _add_common(parser)
-    parser.add_argument("--quick", action="store_true", help="few and small sizes: half a minute")
-    parser.add_argument("--curves", metavar="CURVE,…", help="some of keys, shards, values, connections")
-    parser.add_argument("--most-keys", type=positive, metavar="N", help="of the first curve (default 30000000)")
-    parser.add_argument("--pictures", metavar="DIR", help="write keys.svg and so on there")
+    parser.add_argument("--quick", action="store_true", help="only a few small sizes: half a minute")
+    parser.add_argument("--curves", metavar="CURVE,…", help="any of keys, shards, values, connections (default: all)")
+    parser.add_argument("--most-keys", type=positive, metavar="N", help="largest number of keys (default 30000000)")
+    parser.add_argument("--pictures", metavar="DIR", help="directory for keys.svg and the other pictures")
 
 
 def _add_steps(more: Commands) -> None:
     details = """\
 Measures single steps of a put, a batch, a hot and a cold get, a scan, a served SET and GET, a flush and a merge, by
-calling the engine's own functions in this process; the best of some repeats each. Half a minute."""
+calling the engine's own functions in this process. Each figure is the best of some repeats. Takes half a minute."""
     examples = "  flin bench steps --operations put,'cold get'"
     parser = add_command(more, "steps", run_steps, "where the time goes, in nanoseconds", details, examples)
     _add_common(parser)
-    parser.add_argument("--operations", metavar="WORD,…", help="some of them; an unknown one lists them all")
+    parser.add_argument(
+        "--operations", metavar="WORD,…", help="operations to measure (default: all); an unknown one lists them all"
+    )
 
 
 def _add_load(more: Commands) -> None:
     details = """\
-Loads keys of 100 bytes one put at a time, samples the private memory of all processes ten times a second, counts files
-and bytes, and times a reopen after a clean close and one after kill -9 in the middle of writing."""
+Writes keys of 100 bytes, one put at a time. Samples the private memory of all processes ten times a second, counts
+files and bytes, and times a reopen after a clean close and another one after kill -9 in the middle of writing."""
     examples = "  flin bench load --millions 1 --stores flin,rocksdict"
     parser = add_command(more, "load", run_load, "memory, time and files of millions of keys", details, examples)
     _add_common(parser)
-    parser.add_argument("--millions", type=float, default=5.0, metavar="N", help="of keys (default 5)")
-    parser.add_argument("--stores", default="flin", metavar="STORE,…", help="flin (default), rocksdict, plyvel")
+    parser.add_argument(
+        "--millions", type=float, default=5.0, metavar="N", help="number of keys, in millions (default 5)"
+    )
+    parser.add_argument("--stores", default="flin", metavar="STORE,…", help="any of flin (default), rocksdict, plyvel")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -294,7 +304,7 @@ def _scratch(arguments: argparse.Namespace) -> tempfile.TemporaryDirectory[str]:
 
 
 def _installed(names: Iterable[str], is_installed: Callable[[str], bool]) -> tuple[str, ...]:
-    """The names that are there; one line for each that is not."""
+    """The names of installed ones. Prints one line for each other."""
     there = tuple(name for name in names if is_installed(name))
     for name in names:
         if name not in there:

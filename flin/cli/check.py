@@ -1,4 +1,4 @@
-"""`flin check`: read and verify everything, name every problem, change nothing."""
+"""`flin check`: reads and verifies everything, names every problem, changes nothing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from flin.errors import CorruptionError, FlinError, LockedError, StorageError
 
 SUMMARY = "read and verify a whole database, changing nothing"
 DETAILS = """\
-Replays the WAL, reads every block of every table, and compares checksums, order, filters, counts and what the manifest
-says. Each problem is one line on stdout with its file. Where the database cannot be opened at all, each file
-is verified by itself, so that all damage is named and not only the first. The directory must not be open elsewhere."""
+Replays the WAL, reads every block of every table, and checks checksums, order, filters, counts and the manifest.
+Each problem is one line on stdout that names the file. If the database cannot be opened, each file is verified by
+itself, so that you see all damage and not only the first. No other process may have the directory open."""
 EXAMPLES = """\
   flin check data
   flin check data && cp -a data backup"""
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(directory: str) -> tuple[list[str], str]:
-    """What is wrong, and what was read if nothing is. LockedError if an engine has the directory open."""
+    """The problems, or a summary if there are none. LockedError if an engine has the directory open."""
     try:
         with open_unchanged(directory) as database:
             problems = [str(problem) for problem in database.verify()]

@@ -1,4 +1,4 @@
-"""`flin compact`: rewrite a database to its smallest form."""
+"""`flin compact`: makes a database as small as possible."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command, database_directory, size
 from flin.cli.ticker import Ticker
 
-SUMMARY = "rewrite a database to its smallest form"
+SUMMARY = "make a database as small as possible"
 DETAILS = """\
-Flushes what is in the WAL and merges every run of every shard into one, which drops overwritten values and
-tombstones. Needs free space for a second copy of the data while it runs. Interrupting it harms nothing."""
+Flushes the WAL and merges all runs of each shard into one, which drops overwritten values and tombstones. While it
+runs it needs free space for a second copy of the data. You can interrupt it safely."""
 EXAMPLES = """\
   flin compact data
   flin compact data --memory-limit 1gb"""
@@ -22,7 +22,9 @@ EXAMPLES = """\
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "compact", run, SUMMARY, DETAILS, EXAMPLES)
     parser.add_argument("directory", metavar="DIR", help="the database's directory")
-    parser.add_argument("--memory-limit", type=size, default="256mb", metavar="SIZE", help="bytes, or 256mb (default)")
+    parser.add_argument(
+        "--memory-limit", type=size, default="256mb", metavar="SIZE", help="bytes, or a size such as 256mb (default)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

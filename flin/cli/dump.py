@@ -1,4 +1,4 @@
-"""`flin dump`: what stands in one file. The kind is told by the file's magic, never by its name."""
+"""`flin dump`: shows the contents of one file. The file's magic says of which kind it is, never its name."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 CUT_BYTES: Final = 64
 """Bytes of a key or value that are shown without --full: what fits a line."""
 
-SUMMARY = "show what stands in a WAL segment, an SSTable or a manifest"
+SUMMARY = "show the contents of a WAL segment, an SSTable or a manifest"
 DETAILS = """\
-Prints one line per frame's operation, per entry, or per table. Bytes that are not printable ASCII are shown as \\xNN;
-keys and values over 64 bytes are cut unless --full is given. A damaged file is shown up to the damage, which is
-then named on the last line (exit code 1)."""
+Prints one line for each operation of a WAL segment, each entry of an SSTable, or each table of a manifest. Bytes
+that are not printable ASCII are shown as \\xNN. Keys and values over 64 bytes are cut; --full shows all of them. A
+damaged file is shown up to the damage; the last line then names it (exit code 1)."""
 EXAMPLES = """\
   flin dump data/MANIFEST
   flin dump data/00000003.2.wal --limit 20
@@ -39,7 +39,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "dump", run, SUMMARY, DETAILS, EXAMPLES)
     parser.add_argument("file", metavar="FILE", help="the file to show")
     parser.add_argument("--limit", type=positive, metavar="N", help="show at most N entries or frames")
-    parser.add_argument("--full", action="store_true", help="show keys and values whole")
+    parser.add_argument("--full", action="store_true", help="show whole keys and values")
 
 
 def run(arguments: argparse.Namespace) -> int:

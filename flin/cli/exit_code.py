@@ -11,13 +11,13 @@ LOCKED: Final = 3
 INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as shells report it."""
 BROKEN_PIPE: Final = 141
-"""128 and the number of SIGPIPE: the reader of the output went away."""
+"""128 and the number of SIGPIPE: the reader of the output has gone."""
 
 TABLE: Final = """\
 exit codes:
-  0    done, nothing wrong
+  0    done, no problem
   1    problems were found, or the operation failed; stderr or the output names them
-  2    wrong usage: an unknown option, no such file or directory, a package that is missing
-  3    another process has the directory open; its pid is named
+  2    wrong usage: an unknown option, no such file or directory, a missing package
+  3    another process has the directory open; the message names its pid
   130  interrupted (Ctrl-C)
-  141  the reader of the output went away"""
+  141  the reader of the output has gone"""

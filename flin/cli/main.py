@@ -1,4 +1,4 @@
-"""The entry of the command line: choose the subcommand and run it; errors become a line on stderr and an exit code."""
+"""The command line: runs the subcommand; an error becomes one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from flin.errors import FlinError, LockedError
 DESCRIPTION = """\
 Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
 
-  flin serve            answer Redis clients
+  flin serve            serve a database to Redis clients
   flin check DIR        read and verify a whole database, changing nothing
-  flin repair DIR       make a new database of what is left of a damaged one
+  flin repair DIR       save what is left of a damaged database into a new one
   flin dump FILE        show a WAL segment, an SSTable or a manifest
-  flin stats DIR        the figures of a database, changing nothing
-  flin compact DIR      rewrite a database to its smallest form
-  flin bench            measure Flin beside its peers"""
+  flin stats DIR        print the figures of a database, changing nothing
+  flin compact DIR      make a database as small as possible
+  flin bench            compare the speed of Flin with its peers"""
 
 EPILOG = f"""\
 examples:
@@ -70,6 +70,6 @@ def _fail(reason: object, code: int) -> int:
 
 
 def _abandon_output() -> int:
-    """Whoever read the output (`flin dump … | head`) has seen enough; what is buffered must not fail again at exit."""
+    """The reader of the output has gone (`flin dump … | head`): the buffered rest must not fail again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return exit_code.BROKEN_PIPE

@@ -22,7 +22,7 @@ class UsageError(Exception):
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int], summary: str, details: str, examples: str
 ) -> argparse.ArgumentParser:
-    """A subcommand whose help tells what it does, examples, and the exit codes."""
+    """A subcommand whose help says what it does, with examples and the exit codes."""
     parser = commands.add_parser(
         name,
         help=summary,

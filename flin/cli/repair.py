@@ -1,4 +1,4 @@
-"""`flin repair`: what is left of a damaged database, as a new one beside it."""
+"""`flin repair`: saves what is left of a damaged database into a new one."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from flin.engine.file_name import LOCK
 from flin.engine.repair import Repair, RepairOptions
 from flin.engine.repair_report import RepairReport
 
-SUMMARY = "make a new database of what is left of a damaged one"
+SUMMARY = "save what is left of a damaged database into a new one"
 DETAILS = """\
-Reads every file, keeps each data block and each WAL frame whose checksum holds, newest wins, and writes the result to a
-new directory, which is then verified. The damaged directory is not changed: it is the evidence, and another
-repair may get more out of it. Try `flin check` first: a database that opens needs no repair, and after a power cut Flin
-recovers by itself.
+Reads every file, keeps each data block and each WAL frame whose checksum is right (the newest version of a key
+wins), writes the result to a new directory, and verifies it. The damaged directory is not changed, so you can try
+again with other options. Run `flin check` first: a database that opens needs no repair, and Flin recovers from a
+power cut by itself.
 
-Each loss is one line: file, bytes, reason, and between which keys. Where a newer value or a deletion is lost,
-an older value may show; the warnings say so. Needs free space for a second copy of the data."""
+Each loss is one line: file, bytes, reason, and between which keys. If a newer value or a deletion is lost, an older
+value may reappear; the warnings say so. Needs free space for a second copy of the data."""
 EXAMPLES = """\
   flin repair data --dry-run
   flin repair data --into data.repaired && mv data data.damaged && mv data.repaired data
@@ -36,12 +36,14 @@ EXAMPLES = """\
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "repair", run, SUMMARY, DETAILS, EXAMPLES)
     parser.add_argument("directory", metavar="DIR", help="the damaged database's directory")
-    parser.add_argument("--into", metavar="NEW", help="the new directory (default: DIR.repaired); empty or not there")
+    parser.add_argument("--into", metavar="NEW", help="the new directory, empty or absent (default: DIR.repaired)")
     parser.add_argument("--dry-run", action="store_true", help="only report; write nothing")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--without-manifest", action="store_true", help="for a manifest that is old or another's")
-    parser.add_argument("--shards", type=positive, metavar="N", help="how many there were, if the manifest is lost")
-    parser.add_argument("--force", action="store_true", help="take files of a newer format for damaged ones")
+    parser.add_argument(
+        "--without-manifest", action="store_true", help="ignore a manifest that is old or another database's"
+    )
+    parser.add_argument("--shards", type=positive, metavar="N", help="the number of shards, if the manifest is lost")
+    parser.add_argument("--force", action="store_true", help="treat files of a newer format as damaged")
 
 
 def run(arguments: argparse.Namespace) -> int:

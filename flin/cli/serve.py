@@ -1,4 +1,4 @@
-"""`flin serve`: answer the Redis protocol from a database directory, until SIGTERM or SIGINT."""
+"""`flin serve`: serves a database to Redis clients until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from flin.engine.fs import OsFileSystem
 from flin.engine.manifest import read as read_manifest
 from flin.net.config import SYNC_MODES, ConfigError, ServerOptions, options_from_file, with_values
 
-SUMMARY = "answer Redis clients from a database directory"
+SUMMARY = "serve a database to Redis clients"
 DETAILS = """\
-Opens the directory (creating it if needed) and answers every Redis client on the port. What was answered survives
-kill -9 in every sync mode; --sync says what a power cut may take: nothing (always), at most a second (interval),
-or what the kernel had not written yet (never). SIGTERM or Ctrl-C ends it cleanly.
+Opens the directory (and creates it if needed) and serves it to Redis clients on the port. Answered writes survive
+kill -9 in every sync mode. --sync says which writes a power cut may lose: none (always), those of about the last
+second (interval), or those that the kernel had not written yet (never). SIGTERM or Ctrl-C ends the server cleanly.
 
-Later ones win: defaults, the file of --config (a [server] table with these names), the command line. A password on
-the command line can be seen by every user of the machine: put it into the file."""
+Options come from the defaults, then from the --config file (a [server] table with the names below, such as
+memory_limit = "4gb"), then from the command line; the last one wins. Every user of the machine can see a password
+on the command line: put it into the file."""
 EXAMPLES = """\
   flin serve
   flin serve --dir data --port 6380 --sync always --memory-limit 4gb
@@ -41,18 +42,55 @@ def add_parser(commands: Commands) -> None:
     add("--bind", action="append", metavar="ADDRESS", help="address to listen on, may be repeated (default 127.0.0.1)")
     add("--dir", metavar="DIR", help=f"the database's directory (default {defaults.dir})")
     add("--sync", choices=SYNC_MODES, help=f"when writes are made durable (default {defaults.sync})")
-    add("--memory-limit", metavar="SIZE", help="for memtables, caches and helper together (default 1gb)")
-    add("--shards", type=_integer, metavar="N", help="a power of two, fixed when the directory is created (default 1)")
-    add("--requirepass", metavar="PASSWORD", help="clients must AUTH with it")
-    add("--protected-mode", type=_yes_or_no, metavar="yes|no", help="refuse other machines without a password (yes)")
-    add("--databases", type=_integer, metavar="N", help=f"for SELECT (default {defaults.databases})")
-    add("--maxclients", type=_integer, metavar="N", help=f"connections at once (default {defaults.maxclients})")
-    add("--timeout", type=_integer, metavar="SECONDS", help="close clients idle for so long (default 0: never)")
-    add("--tcp-keepalive", type=_integer, metavar="SECONDS", help=f"default {defaults.tcp_keepalive}; 0: off")
-    add("--tcp-backlog", type=_integer, metavar="N", help=f"default {defaults.tcp_backlog}")
-    add("--request-timeout", type=_integer, metavar="SECONDS", help="close clients whose request stays incomplete")
-    add("--slowlog-log-slower-than", type=_integer, metavar="MICROSECONDS", help="-1: nothing")
-    add("--slowlog-max-len", type=_integer, metavar="N", help=f"default {defaults.slowlog_max_len}")
+    add("--memory-limit", metavar="SIZE", help="memory for memtables, caches and helpers together (default 1gb)")
+    add("--shards", type=_integer, metavar="N", help="a power of two; fixed when the database is created (default 1)")
+    add("--requirepass", metavar="PASSWORD", help="clients must send it with AUTH")
+    add(
+        "--protected-mode",
+        type=_yes_or_no,
+        metavar="yes|no",
+        help="without a password, refuse clients on other machines (default yes)",
+    )
+    add(
+        "--databases", type=_integer, metavar="N", help=f"number of databases for SELECT (default {defaults.databases})"
+    )
+    add(
+        "--maxclients",
+        type=_integer,
+        metavar="N",
+        help=f"maximum number of connections (default {defaults.maxclients})",
+    )
+    add("--timeout", type=_integer, metavar="SECONDS", help="close clients that are idle this long (default 0: never)")
+    add(
+        "--tcp-keepalive",
+        type=_integer,
+        metavar="SECONDS",
+        help=f"interval of keepalive probes (default {defaults.tcp_keepalive}; 0: off)",
+    )
+    add(
+        "--tcp-backlog",
+        type=_integer,
+        metavar="N",
+        help=f"connections that may wait to be accepted (default {defaults.tcp_backlog})",
+    )
+    add(
+        "--request-timeout",
+        type=_integer,
+        metavar="SECONDS",
+        help="close clients whose request stays incomplete this long",
+    )
+    add(
+        "--slowlog-log-slower-than",
+        type=_integer,
+        metavar="MICROSECONDS",
+        help="put slower commands into the slow log (-1: none)",
+    )
+    add(
+        "--slowlog-max-len",
+        type=_integer,
+        metavar="N",
+        help=f"entries of the slow log (default {defaults.slowlog_max_len})",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check_engine_options(options: ServerOptions) -> None:
-    """What the engine would refuse as it opens, told as wrong usage: the shards are fixed when a directory is made."""
+    """UsageError for options that the engine would refuse when it opens, such as another number of shards."""
     try:
         Options(memory_limit=options.memory_limit, shards=options.shards)
     except ValueError as error:
@@ -78,12 +116,12 @@ def check_engine_options(options: ServerOptions) -> None:
 
 
 def missing_of_extra() -> list[str]:
-    """The server has a plain Python way round each, at about half the speed."""
+    """The packages that are not installed. The server works without them, at about half the speed."""
     return [name for name in EXTRA if importlib.util.find_spec(name) is None]
 
 
 def options_of(arguments: argparse.Namespace) -> ServerOptions:
-    """The defaults, then the file, then the command line; UsageError for what makes no sense."""
+    """The defaults, then the file, then the command line. UsageError if a value makes no sense."""
     given: dict[str, Any] = {
         name: value
         for name, value in vars(arguments).items()
@@ -99,7 +137,7 @@ def options_of(arguments: argparse.Namespace) -> ServerOptions:
 
 
 def _integer(text: str) -> int:
-    """Digits and a sign: int() would take 1_0 and blanks too."""
+    """Digits and a sign only; int() would also accept 1_0 and blanks."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")

@@ -1,4 +1,4 @@
-"""`flin stats`: the figures of a database at rest."""
+"""`flin stats`: prints the figures of a database that no process has open."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from flin.engine import Engine
 
 SUMMARY = "print the figures of a database, changing nothing"
 DETAILS = """\
-Keys, files and bytes, tables and runs, and what recovery found in the WAL. Opens the directory as an engine would,
-replays its WAL into memory, and leaves every file as it was. Of a running server, ask the server: its INFO command
-has the same figures and more."""
+Prints keys, files and bytes, tables and runs, and what recovery found in the WAL. It opens the directory as an
+engine would and replays its WAL into memory, but changes no file. For a database that a server has open, ask the
+server: its INFO command has the same figures and more."""
 EXAMPLES = """\
   flin stats data
   flin stats data --json | jq .keys"""

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
+from flin.errors import CorruptionError
+
 logger = logging.getLogger(__name__)
 
 READERS: Final = 4
@@ -27,11 +29,12 @@ class ColdReads:
         self._is_closed = False
 
     def submit(self, load: Callable[[], None], then: Callable[[], None]) -> None:
-        """Run load in a reader thread, then `then` on the loop. A load's failure shows when the command runs again."""
+        """Run load in a reader thread, then `then` on the loop. A load's failure shows when the command runs again,
+        which tells of damage."""
 
         def finished(future: Future[None]) -> None:
             error = future.exception()
-            if error is not None:
+            if error is not None and not isinstance(error, CorruptionError):
                 logger.error("a cold read failed: %s", error)
             if not self._is_closed:
                 self._wake(then)

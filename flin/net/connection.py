@@ -260,7 +260,7 @@ class Connection(asyncio.Protocol):
             self._end()
             return
         self._wait = wait
-        if type(wait) is WaitForDisk:
+        if wait.load is not None:
             self._cold.submit(wait.load, self._continue)
         elif type(wait) is WaitForWriters:
             self._loop.call_later(wait.delay_seconds, self._continue)

@@ -180,11 +180,12 @@ def _cpu(services: Services) -> Figures:
 def _command_statistics(services: Services) -> Figures:
     return {
         f"cmdstat_{found.name}": (
-            f"calls={found.calls},usec={found.microseconds},usec_per_call={found.microseconds / found.calls:.2f},"
+            f"calls={found.calls},usec={found.microseconds()},"
+            f"usec_per_call={found.microseconds() / max(1, found.calls):.2f},"
             f"rejected_calls={found.rejected_calls},failed_calls={found.failed_calls}"
         )
         for found in with_subcommands()
-        if found.calls
+        if found.calls or found.rejected_calls or found.failed_calls
     }
 
 
@@ -220,6 +221,8 @@ def _flin(services: Services) -> Figures:
         "stall_delay_seconds": stall.delay_seconds,
         "stall_stopped": int(stall.stopped),
         "stall_reason": stall.reason or "",
+        "corruption_errors": services.damage.errors,
+        "corruption_last": services.damage.last,
     }
     return figures | _flattened("engine", services.engine_statistics())
 

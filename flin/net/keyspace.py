@@ -8,11 +8,13 @@ expired key is absent on every path. A write discards the key's ready reply and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from flin.engine.entry import DELETED, Entry, Live, Page, covers
 from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
 from flin.errors import CommandError
+from flin.net.journal import Journal
 from flin.net.replies import WRONG_TYPE, Reply, Slices
 
 if TYPE_CHECKING:
@@ -77,17 +79,25 @@ class Keyspace:
         if found is None and not (self._ranges and covers(self._ranges, stored)):
             found = self.read(stored)
         if type(found) is bytes:
-            self.hits += 1
             return found
         if type(found) is tuple and not (found[1] and found[1] <= self._tick.now_ms):
-            self.hits += 1
             return found
-        self.misses += 1
         return None
 
-    def value(self, key: bytes) -> bytes | None:
-        """The string at the key; None if absent. Raises CommandError WRONGTYPE for another type."""
+    def look_up(self, key: bytes) -> Live | None:
+        """`entry` for a command that shows the key: INFO counts whether it was there. Writes that only need to know
+        what they replace count nothing, as in Redis."""
         found = self.entry(key)
+        self.count_look_ups(found is not None, 1)
+        return found
+
+    def count_look_ups(self, hits: int, total: int) -> None:
+        self.hits += hits
+        self.misses += total - hits
+
+    def value(self, key: bytes) -> bytes | None:
+        """The string at the key; None if absent: a look-up. Raises CommandError WRONGTYPE for another type."""
+        found = self.look_up(key)
         if found is None or type(found) is bytes:
             return found
         assert type(found) is tuple
@@ -162,6 +172,44 @@ class Keyspace:
             pages = self._with_pending(pages, begin, end)
         return self._live_pages(pages)
 
+    # Reads in slices: see many_keys.py.
+
+    @property
+    def is_in_transaction(self) -> bool:
+        return self._tick.in_transaction
+
+    @property
+    def now_ms(self) -> int:
+        return self._tick.now_ms
+
+    @contextmanager
+    def journal(self) -> Iterator[Journal]:
+        """While the block runs it notes what is committed."""
+        journal = Journal()
+        self._tick.journals.append(journal)
+        try:
+            yield journal
+        finally:
+            self._tick.journals.remove(journal)
+
+    def changed(self, journal: Journal, keys: Sequence[bytes]) -> list[int]:
+        """The positions of those keys that were written since the journal was last asked, up to this moment."""
+        journal.note(self._pending, self._ranges)
+        return journal.take(keys, self.stored)
+
+    def entry_waiting(self, key: bytes) -> Live | None:
+        """`entry`, waiting for the disk."""
+        read, self.read = self.read, self._store.read
+        try:
+            return self.entry(key)
+        finally:
+            self.read = read
+
+    def load(self, keys: Sequence[bytes]) -> None:
+        """In a reader thread: read the keys, so that they lie in the cache."""
+        for key in keys:
+            self._store.read(self.stored(key))
+
     # Writes.
 
     def put(self, key: bytes, entry: Live) -> None:
@@ -185,19 +233,19 @@ class Keyspace:
     def put_values(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """`put_value` for each pair in turn: a pipeline of SETs, an MSET."""
         if self._prefix or max(keys) >= b"\xff" or max(map(len, values)) > SHORT_BYTES or self.watched:
-            for key, value in zip(keys, values, strict=True):
-                self.put_value(key, value)
+            self._write_all(keys, values, sum(size for size in map(len, values) if size > SHORT_BYTES))
             return
         self._pending.update(zip(keys, values, strict=True))
         self._tick.large_bytes += SHORT_BYTES * len(keys)  # one command: dispatch looks at nothing else behind it
-        hot = self.hot
-        if not (hot.young.keys().isdisjoint(keys) and hot.old.keys().isdisjoint(keys)):
-            for key in keys:
-                hot.discard(key)
+        self._discard_hot(keys)
 
     def delete(self, key: bytes) -> None:
         """Delete the key. The caller knows that it is there."""
         self._write(key, DELETED, 0)
+
+    def delete_all(self, keys: Sequence[bytes]) -> None:
+        """`delete` for each of them."""
+        self._write_all(keys, [DELETED] * len(keys), 0)
 
     def clear(self) -> None:
         """Delete every key of this database: one range delete."""
@@ -245,11 +293,14 @@ class Keyspace:
             return Reply(reply)
         found = self.entry(key)
         if type(found) is bytes:
+            self.hits += 1
             if self.stored(key) not in self._pending:
                 self.hot.fill(key, found)
             return found
         if found is None:
+            self.misses += 1
             return None
+        self.hits += 1
         assert type(found) is tuple
         if found[2]:
             raise CommandError(WRONG_TYPE)
@@ -262,6 +313,21 @@ class Keyspace:
             self._touch(key)
         if size_bytes > SHORT_BYTES:
             self._tick.large_bytes += size_bytes
+
+    def _write_all(self, keys: Sequence[bytes], entries: Sequence[Entry], large_bytes: int) -> None:
+        """`_write` for each of many keys, in loops of C."""
+        self._pending.update(zip(map(self.stored, keys), entries, strict=True))
+        self._tick.large_bytes += large_bytes + SHORT_BYTES * len(keys)
+        self._discard_hot(keys)
+        if self.watched:
+            for key in self.watched.keys() & set(keys):
+                self._touch(key)
+
+    def _discard_hot(self, keys: Sequence[bytes]) -> None:
+        hot = self.hot
+        if not (hot.young.keys().isdisjoint(keys) and hot.old.keys().isdisjoint(keys)):
+            for key in keys:
+                hot.discard(key)
 
     def _touch(self, key: bytes) -> None:
         for session in self.watched.get(key, ()):

@@ -44,9 +44,10 @@ Value: TypeAlias = Any
 (array), dict (map; RESP2: flat array), set or frozenset (RESP2: array), Verbatim, NULL_ARRAY, CommandError (as an
 element of an array: an error in place), str (simple string; must hold neither CR nor LF), or Slices."""
 
-Slices: TypeAlias = Generator[None, None, Any]
+Slices: TypeAlias = Generator[Any, None, Any]
 """A handler may be a generator: it yields between slices of long work and returns its value at the end. Other
-connections are served between two slices; later commands of its own connection wait. Inside EXEC it runs whole."""
+connections are served between two slices; later commands of its own connection wait. Inside EXEC it runs whole. What
+it yields is None, or what a reader thread is to run before the next slice."""
 
 OK: Final = Reply(b"+OK\r\n")
 PONG: Final = Reply(b"+PONG\r\n")

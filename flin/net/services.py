@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flin.engine.key import KEYS_END
 from flin.net.commands.table import with_subcommands
 from flin.net.cursors import Cursors
+from flin.net.damage import Damage
 from flin.net.dispatch import run_transaction
 from flin.net.hot_keys import HotKeys
 from flin.net.keyspace import Keyspace
@@ -71,6 +72,7 @@ class Services:
         self.keyspaces = make_keyspaces(store, tick, config)
         self.counters = Counters()
         self.slowlog = Slowlog()
+        self.damage = Damage(config.options.dir)
         self.started_ms = store.now_ms()
         self.cursors = Cursors(self.started_ms)
         self.sessions: dict[int, Session] = {}
@@ -148,11 +150,12 @@ class Services:
 
     def reset_counters(self) -> None:
         self.counters.reset()
+        self.damage.errors = 0
         for keyspace in self.keyspaces:
             keyspace.hits = keyspace.misses = 0
             keyspace.hot.hits = keyspace.hot.misses = keyspace.hot.evictions = 0
         for command in with_subcommands():
-            command.calls = command.failed_calls = command.rejected_calls = command.microseconds = 0
+            command.reset_counters()
 
     def clear_all(self) -> None:
         """FLUSHALL."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 RESP2: Final = 2
 RESP3: Final = 3
 
+NO_NAME: Final = b"NULL"
+"""What CLIENT LIST shows where no command has run yet, or an unknown one was asked for."""
+
 
 class Session:
     """One client's state. The callables at the end are given by its connection; tests may leave them."""
@@ -70,7 +73,7 @@ class Session:
         self.name = b""
         self.library_name = b""
         self.library_version = b""
-        self.last_name = b"NULL"  # of the newest command, as sent, or its path
+        self.last_name = NO_NAME  # of the newest command, as sent, or its path; CLIENT LIST looks it up
         self.is_no_evict = False
         self.is_no_touch = False
         self.requests = 0

@@ -25,6 +25,7 @@ from flin.errors import FlinError
 from flin.net.unsynced import Unsynced
 
 if TYPE_CHECKING:
+    from flin.net.journal import Journal
     from flin.net.store import Store
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Tick:
         "clock",
         "failures",
         "in_transaction",
+        "journals",
         "large_bytes",
         "now_ms",
         "pending",
@@ -99,6 +101,7 @@ class Tick:
         self.pending: dict[bytes, Entry] = {}
         self.ranges: list[Range] = []  # deletes of the pending batch, older than its entries
         self.in_transaction = False  # EXEC runs: its writes stay in one frame, so nothing may commit in between
+        self.journals: list[Journal] = []  # of commands that read in slices
         self.now_ms = store.now_ms()
         self.large_bytes = 0
         self.batches = 0
@@ -169,6 +172,8 @@ class Tick:
                 outlet.release()
 
     def _commit(self) -> None:
+        for journal in self.journals:
+            journal.note(self.pending, self.ranges)
         try:
             position = self._store.commit(self.pending, tuple(self.ranges))
         except FlinError as error:

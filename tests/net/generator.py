@@ -620,7 +620,7 @@ OPTIONS: Final[dict[str, Maker]] = {
 # Wrong requests by hand for commands that a random change could make do real harm, such as CLIENT KILL.
 WRONG: Final[dict[str, list[list[bytes]]]] = {
     "multi": [[b"a"]],
-    "exec": [[]],
+    "exec": [[], [b"a"], [b"a", b"b"]],
     "discard": [[b"a"], []],
     "watch": [[]],
     "reset": [[b"a"]],

@@ -94,9 +94,15 @@ class ServerThread:
 class HandlerClient:
     """One session without a socket: `client.call(b"SET", b"k", b"v")` gives the reply's bytes."""
 
-    def __init__(self, store: Any = None, services: Services | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        store: Any = None,
+        services: Services | None = None,
+        clock: Callable[[], int] | None = None,
+        **options: Any,
+    ) -> None:
         if services is None:
-            self.store = FakeStore() if store is None else store
+            self.store = FakeStore(clock) if store is None else store
             self.tick = Tick(self.store, lambda callback: None)
             services = Services(self.store, self.tick, Config(ServerOptions(**options)))
         else:

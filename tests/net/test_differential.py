@@ -279,7 +279,6 @@ PROBES: dict[str, list[list[bytes]]] = {
     "expired-count": [[b"MULTI"], [b"SET", b"k", b"v", b"PXAT", b"1"], [b"GET", b"k"], [b"DBSIZE"], [b"EXEC"]],
     "option-nul": [[b"SET", b"k", b"v", b"NX\x00abc"]],
     "long-option": [[b"EXPIRE", b"k", b"1", b"x" * 200]],
-    "exec-arity": [[b"EXEC", b"a"]],
     "help-text": [[b"CONFIG", b"HELP"]],
     "client-setinfo": [[b"CLIENT", b"SETINFO", b"LIB-NAME", b"x"]],
     "client-no-touch": [[b"CLIENT", b"NO-TOUCH", b"on"]],

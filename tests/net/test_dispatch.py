@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from flin.errors import CommandError, StorageError
+from flin.errors import CommandError, CorruptionError, StorageError
 from flin.net import dispatch
-from flin.net.commands.table import BRIEF, BY_NAME, Command, Flag, Handler, Keys
+from flin.net.commands.table import BRIEF, BY_NAME, Command, Flag, Handler, Keys, with_subcommands
 from flin.net.context import Context
 from flin.net.dispatch import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters, resume, run
 from flin.net.replies import OK, Slices, Value
@@ -365,3 +365,87 @@ def test_slow_commands_are_noted(client: HandlerClient, extra: Extra) -> None:
     send(client, "CONFIG SET slowlog-log-slower-than 0", "SLOW b", "GET c", "AUTH x")
     noted = [entry.args for entry in client.services.slowlog.entries]
     assert noted == [[b"GET", b"c"], [b"SLOW", b"b"], [b"CONFIG", b"SET", b"slowlog-log-slower-than", b"0"]]
+
+
+def test_what_exec_consists_of_is_counted_and_timed(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    get, keys = BY_NAME[b"GET"], BY_NAME[b"KEYS"]
+    send(client, "CONFIG RESETSTAT", "CONFIG SET slowlog-log-slower-than 1000", "SLOWLOG RESET")
+    ticks = iter(range(0, 10**12, 2_000_000))
+    monkeypatch.setattr("flin.net.dispatch.time.perf_counter_ns", lambda: next(ticks))
+    send(client, "MULTI", "GET a", "KEYS *", "KEYS *", "EXEC")
+    assert [entry.args[0] for entry in client.services.slowlog.entries] == [b"KEYS", b"KEYS", b"GET", b"MULTI"]
+    assert (get.calls, get.microseconds(), keys.calls, keys.microseconds()) == (1, 2000, 2, 4000)
+
+
+def test_brief_commands_are_timed_now_and_then(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    get = BY_NAME[b"GET"]
+    send(client, "CONFIG RESETSTAT")
+    ticks = iter(range(1000, 10**12, 2000))
+    monkeypatch.setattr("flin.net.dispatch.time.perf_counter_ns", lambda: next(ticks))
+    for turn in range(10 * dispatch.SAMPLED_TURNS):
+        client.services.counters.commands = turn
+        send(client, "GET a")
+    assert (get.calls, get.timed_calls) == (10 * dispatch.SAMPLED_TURNS, 10)
+    assert get.microseconds() == 2 * get.calls
+    client.services.counters.commands = 1
+    dispatch.run_alike(client, b"GET", [(b"a", b"b", b"c", b"d")])
+    assert get.timed_calls == 14
+
+
+def test_refused_calls_are_counted(client: HandlerClient) -> None:
+    send(client, "CONFIG RESETSTAT", "GET", "GET a b", "CONFIG GET", "MULTI", "SHUTDOWN", "GET", "EXEC", "INCR a")
+    client.store.read_only_reason = "the disk is full"
+    client.services.maybe_refresh()
+    send(client, "INCR a")
+    refused = {found.name: found.rejected_calls for found in with_subcommands() if found.rejected_calls}
+    assert refused == {"get": 3, "config|get": 1, "shutdown": 1, "incr": 1}
+
+
+@pytest.mark.parametrize("lines", [["EXEC a"], ["MULTI", "GET a", "EXEC a"]])
+def test_exec_that_is_refused_ends_the_transaction(client: HandlerClient, lines: list[str]) -> None:
+    """As in Redis; without its password too."""
+    abort = b"-EXECABORT Transaction discarded because of: "
+    replies, _, _ = send(client, *lines, "EXEC")
+    assert replies.endswith(abort + b"wrong number of arguments for 'exec' command\r\n-ERR EXEC without MULTI\r\n")
+    stranger = HandlerClient(requirepass="secret")
+    assert send(stranger, "EXEC")[0] == abort + b"NOAUTH Authentication required.\r\n"
+
+
+def test_damage_is_named(client: HandlerClient, extra: Extra, caplog: pytest.LogCaptureFixture) -> None:
+    """One line for each place, a reply that says so, a figure; the connection goes on."""
+
+    def damaged(context: Context, args: list[bytes]) -> Value:
+        raise CorruptionError("db/000012.sst", len(args), "the checksum of a data block is wrong")
+
+    def damaged_later(context: Context, args: list[bytes]) -> Slices:
+        yield
+        return damaged(context, args)
+
+    extra.add("DAMAGED", damaged, Flag.FAST)
+    extra.add("LATER", damaged_later, Flag.READONLY)
+    reason = b"the checksum of a data block is wrong"
+    told = b"-ERR corruption: 000012.sst is damaged at offset 1 (%b); run flin check\r\n" % reason
+    assert send(client, "DAMAGED", "DAMAGED", "PING")[0] == told * 2 + b"+PONG\r\n"
+    assert send(client, "MULTI", "DAMAGED", "EXEC")[0].endswith(b"*1\r\n" + told)
+    _, wait, _ = send(client, "LATER")
+    assert isinstance(wait, WaitForSlices)
+    assert resume(client, wait) is None
+    assert client.out == [told]
+    send(client, "DAMAGED b")
+    [first, second] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert first.getMessage() == (
+        "db/000012.sst: corrupt at offset 1: the checksum of a data block is wrong; run: flin check flin-data"
+    )
+    assert "offset 2" in second.getMessage()
+    assert first.exc_info is None
+    info = client.call(b"INFO", b"flin")
+    assert b"\r\ncorruption_errors:5\r\ncorruption_last:db/000012.sst at offset 2\r\n" in info
+    assert client.services.counters.internal_errors == 0
+
+
+def test_a_disk_that_cannot_be_read_is_no_internal_error(client: HandlerClient, extra: Extra) -> None:
+    def failing(context: Context, args: list[bytes]) -> Value:
+        raise StorageError("read", "db/000012.sst", "Input/output error")
+
+    extra.add("FAILING", failing, Flag.FAST)
+    assert send(client, "FAILING")[0] == b"-ERR cannot read db/000012.sst: Input/output error\r\n"

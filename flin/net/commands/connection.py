@@ -8,10 +8,11 @@ from typing import Final
 from flin.errors import CommandError
 from flin.net.arguments import parse_int32
 from flin.net.commands.help import declare_help
-from flin.net.commands.table import Flag, command, container
+from flin.net.commands.table import Flag, command, container, find_by_path
 from flin.net.context import Context
 from flin.net.numbers import maybe_int64, parse_int64
 from flin.net.replies import OK, PONG, Reply, Value, Verbatim, shown, syntax_error, wrong_arity
+from flin.net.resp import encode_requests
 from flin.net.session import RESP2, RESP3, Session
 
 REDIS_VERSION: Final = b"7.0.15"
@@ -315,7 +316,7 @@ def _on_or_off(text: bytes) -> bool:
     summary="Describes the connection.",
 )
 def client_info(context: Context, args: list[bytes]) -> Value:
-    return Verbatim(describe(context.session, context.now_ms) + b"\n")
+    return Verbatim(describe(context.session, context.now_ms, args) + b"\n")
 
 
 @command(
@@ -340,7 +341,9 @@ def client_list(context: Context, args: list[bytes]) -> Value:
             chosen = [sessions[number] for number in dict.fromkeys(numbers) if number in sessions]
         else:
             raise syntax_error()
-    return Verbatim(b"".join(describe(session, context.now_ms) + b"\n" for session in chosen))
+    own, now_ms = context.session, context.now_ms
+    lines = [describe(session, now_ms, args if session is own else None) for session in chosen]
+    return Verbatim(b"".join(line + b"\n" for line in lines))
 
 
 def _listed_id(text: bytes) -> int:
@@ -419,12 +422,15 @@ def _kill_filters(args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
     return lambda session: all(test(session) for test in tests), skip_me
 
 
-def describe(session: Session, now_ms: int) -> bytes:
-    """A line of CLIENT LIST, with Redis's fields in Redis's order."""
+def describe(session: Session, now_ms: int, request: list[bytes] | None = None) -> bytes:
+    """A line of CLIENT LIST, with Redis's fields in Redis's order; the request is the one that it runs just now."""
     flags = ("x" if session.queue is not None else "") + ("d" if session.is_dirty else "")
     flags += "e" if session.is_no_evict else ""
     output_bytes = session.output_bytes()
-    input_bytes = session.input_bytes()
+    # Redis's buffer still holds the request that runs: here it is a list already.
+    input_bytes = session.input_bytes() + (0 if request is None else len(encode_requests([request])))
+    # By the table: a client's own words could hold spaces, and look like other fields.
+    command = find_by_path(session.last_name.decode("latin-1").lower())
     fields = {
         "id": session.id,
         "addr": session.address,
@@ -450,7 +456,7 @@ def describe(session: Session, now_ms: int) -> bytes:
         "omem": output_bytes,
         "tot-mem": SESSION_BYTES + input_bytes + output_bytes,
         "events": "rw" if output_bytes else "r",
-        "cmd": shown(session.last_name.lower()),
+        "cmd": "NULL" if command is None else command.name,
         "user": session.user.decode(),
         "redir": -1,
         "resp": session.protocol,

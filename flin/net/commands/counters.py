@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from flin.engine.entry import Entry, make_entry
 from flin.engine.sstable import ColdRead
-from flin.errors import CommandError
+from flin.errors import CommandError, CorruptionError
 from flin.net import long_double
 from flin.net.commands.strings import string_at
 from flin.net.commands.table import FIRST_KEY, Flag, command
@@ -44,7 +44,7 @@ def _incr_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
         if text is None:
             try:
                 entry = keyspace.entry(key)
-            except ColdRead:
+            except (ColdRead, CorruptionError):
                 break
             if entry is None:
                 entry = b"0"
@@ -62,11 +62,10 @@ def _entries(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[Entry | None]:
     """What is at the keys, absent ones as zeros; a None: read them one by one."""
     entries = keyspace.in_memory(keys)
     if None not in entries:
-        keyspace.hits += len(keys)
         return entries
     try:
         found = [keyspace.entry(key) if entry is None else entry for key, entry in zip(keys, entries, strict=True)]
-    except ColdRead:
+    except (ColdRead, CorruptionError):
         return entries
     return [b"0" if entry is None else entry for entry in found]
 

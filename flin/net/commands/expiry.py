@@ -169,8 +169,10 @@ def pexpiretime(context: Context, args: list[bytes]) -> Value:
 
 
 def _expires_at_ms(context: Context, key: bytes) -> int:
-    expires_at_ms = context.keyspace.expires_at_ms(key)
-    return _NO_KEY if expires_at_ms is None else expires_at_ms or _NO_EXPIRY
+    entry = context.keyspace.look_up(key)
+    if entry is None:
+        return _NO_KEY
+    return (entry[1] if type(entry) is tuple else 0) or _NO_EXPIRY
 
 
 def _remaining_ms(context: Context, key: bytes) -> int:

@@ -119,7 +119,7 @@ def command_docs(context: Context, args: list[bytes]) -> Value:
 )
 def command_list(context: Context, args: list[bytes]) -> Value:
     if len(args) == 2:
-        return [found.name.encode() for found in all_commands()]
+        return [found.name.encode() for found in _everything()]
     if len(args) != 5 or args[2].lower() != b"filterby":
         raise syntax_error()
     kind = args[3].lower()
@@ -161,7 +161,7 @@ def command_getkeys(context: Context, args: list[bytes]) -> Value:
 
 
 def _everything() -> list[Command]:
-    """Containers' subcommands included, as COMMAND LIST FILTERBY shows them."""
+    """Containers' subcommands included, as COMMAND LIST shows them."""
     return sorted({*all_commands(), *with_subcommands()}, key=lambda found: found.name)
 
 

@@ -8,8 +8,9 @@ from flin.engine.entry import Live
 from flin.errors import CommandError
 from flin.net.arguments import option_name, parse_int32
 from flin.net.commands.table import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Flag, Keys, command, container
+from flin.net.many_keys import FEW_KEYS, read_many
 from flin.net.numbers import maybe_int64
-from flin.net.replies import NO_SUCH_KEY, OK, ONE, ZERO, Value, simple, syntax_error
+from flin.net.replies import NO_SUCH_KEY, OK, ONE, ZERO, Slices, Value, simple, syntax_error
 
 if TYPE_CHECKING:
     from flin.net.context import Context
@@ -37,9 +38,20 @@ def type_name(entry: Live) -> bytes:
 )
 def delete(context: Context, args: list[bytes]) -> Value:
     keyspace = context.keyspace
+    if len(args) > FEW_KEYS:
+        return _delete_many(keyspace, args)
     found = [key for key in dict.fromkeys(args[1:]) if keyspace.exists(key)]
     for key in found:
         keyspace.delete(key)
+    return len(found)
+
+
+def _delete_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
+    keys = list(dict.fromkeys(args[1:]))
+    entries = yield from read_many(keyspace, keys)
+    found = [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
+    if found:
+        keyspace.delete_all(found)
     return len(found)
 
 
@@ -68,7 +80,19 @@ def unlink(context: Context, args: list[bytes]) -> Value:
     summary="Counts how many of the keys exist; a key named twice counts twice.",
 )
 def exists(context: Context, args: list[bytes]) -> Value:
-    return sum([context.keyspace.exists(key) for key in args[1:]])
+    keyspace = context.keyspace
+    if len(args) > FEW_KEYS:
+        return _count_many(keyspace, args)
+    found = sum([keyspace.exists(key) for key in args[1:]])
+    keyspace.count_look_ups(found, len(args) - 1)
+    return found
+
+
+def _count_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
+    entries = yield from read_many(keyspace, args[1:])
+    found = len(entries) - entries.count(None)
+    keyspace.count_look_ups(found, len(entries))
+    return found
 
 
 @command(
@@ -96,7 +120,7 @@ def touch(context: Context, args: list[bytes]) -> Value:
     summary="Returns the type of what a key holds, or none.",
 )
 def type_(context: Context, args: list[bytes]) -> Value:
-    entry = context.keyspace.entry(args[1])
+    entry = context.keyspace.look_up(args[1])
     return _NO_TYPE if entry is None else simple(type_name(entry))
 
 
@@ -115,7 +139,7 @@ def copy(context: Context, args: list[bytes]) -> Value:
     target, replace = _copy_options(context, args)
     if target is context.keyspace and source == destination:
         raise CommandError("ERR source and destination objects are the same")
-    entry = context.keyspace.entry(source)
+    entry = context.keyspace.look_up(source)
     if entry is None or (target.exists(destination) and not replace):
         return ZERO
     target.put(destination, entry)
@@ -270,7 +294,7 @@ def object_refcount(context: Context, args: list[bytes]) -> Value:
     summary="Returns 0 for a key that exists: no time of access is kept.",
 )
 def object_idletime(context: Context, args: list[bytes]) -> Value:
-    return ZERO if context.keyspace.exists(args[2]) else None
+    return None if context.keyspace.look_up(args[2]) is None else ZERO
 
 
 @command(
@@ -284,7 +308,7 @@ def object_idletime(context: Context, args: list[bytes]) -> Value:
     summary="Refused for a key that exists: no frequency of access is kept.",
 )
 def object_freq(context: Context, args: list[bytes]) -> Value:
-    if not context.keyspace.exists(args[2]):
+    if context.keyspace.look_up(args[2]) is None:
         return None
     raise CommandError(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "

@@ -20,7 +20,9 @@ This page lists every command of the server. It is generated from the declaratio
 [redis-differences.md](redis-differences.md) lists what differs from Redis 7.0.
 """
 
-_INTERNAL: Final = Flag.BRIEF | Flag.UNQUEUED  # for dispatch alone; Redis has no such flags
+_INTERNAL: Final = (
+    Flag.BRIEF | Flag.UNQUEUED | Flag.ENDS_QUEUE | Flag.TIMED
+)  # for dispatch alone; Redis has no such flags
 
 _TITLES: Final = {
     "string": "Strings",

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import Live, make_entry
 from flin.engine.sstable import ColdRead
-from flin.errors import CommandError
+from flin.errors import CommandError, CorruptionError
 from flin.net.arguments import EX, PX, ExpiryUnit, getex_options, positive_expiry, set_options
 from flin.net.commands.table import ALL_KEYS, FIRST_KEY, KEYS_AND_VALUES, Flag, command
 from flin.net.hot_keys import LARGEST_VALUE_BYTES
+from flin.net.many_keys import FEW_KEYS, read_many
 from flin.net.numbers import parse_int64
-from flin.net.replies import EMPTY_BULK, OK, ONE, WRONG_TYPE, ZERO, Reply, Value, wrong_arity
+from flin.net.replies import EMPTY_BULK, OK, ONE, WRONG_TYPE, ZERO, Reply, Slices, Value, wrong_arity
 
 if TYPE_CHECKING:
     from flin.net.context import Context
@@ -56,7 +57,7 @@ def _get_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
             continue
         try:
             value = keyspace.bulk_of(key, entry) if type(entry) is bytes else keyspace.bulk(key)
-        except (ColdRead, CommandError):
+        except (ColdRead, CommandError, CorruptionError):
             break
         if type(value) is bytes and len(value) > LARGEST_VALUE_BYTES:
             break
@@ -217,6 +218,7 @@ def getex(context: Context, args: list[bytes]) -> Value:
     keyspace, key = context.keyspace, args[1]
     options = getex_options(args, 2)
     value, current_ms = string_at(keyspace, key)
+    keyspace.count_look_ups(value is not None, 1)
     if value is None:
         return None
     if options.expiry is not None:
@@ -241,8 +243,18 @@ def getex(context: Context, args: list[bytes]) -> Value:
     summary="Returns the strings at several keys; null for a key that is absent or holds no string.",
 )
 def mget(context: Context, args: list[bytes]) -> Value:
-    entry = context.keyspace.entry
-    return [_string_or_none(entry(key)) for key in args[1:]]
+    keyspace = context.keyspace
+    if len(args) > FEW_KEYS:
+        return _get_all(keyspace, args)
+    entries = [keyspace.entry(key) for key in args[1:]]
+    keyspace.count_look_ups(len(entries) - entries.count(None), len(entries))
+    return [_string_or_none(entry) for entry in entries]
+
+
+def _get_all(keyspace: Keyspace, args: list[bytes]) -> Slices:
+    entries = yield from read_many(keyspace, args[1:])
+    keyspace.count_look_ups(len(entries) - entries.count(None), len(entries))
+    return [_string_or_none(entry) for entry in entries]
 
 
 def _string_or_none(entry: Live | None) -> bytes | None:
@@ -281,10 +293,20 @@ def mset(context: Context, args: list[bytes]) -> Value:
 def msetnx(context: Context, args: list[bytes]) -> Value:
     if len(args) % 2 == 0:
         raise wrong_arity("msetnx")
-    exists = context.keyspace.exists
-    if any(exists(key) for key in args[1::2]):
+    keyspace = context.keyspace
+    if len(args) > FEW_KEYS:
+        return _put_all_new(keyspace, args)
+    if any(keyspace.exists(key) for key in args[1::2]):
         return ZERO
-    _put_all(context.keyspace, args)
+    _put_all(keyspace, args)
+    return ONE
+
+
+def _put_all_new(keyspace: Keyspace, args: list[bytes]) -> Slices:
+    entries = yield from read_many(keyspace, args[1::2])
+    if entries.count(None) < len(entries):
+        return ZERO
+    _put_all(keyspace, args)
     return ONE
 
 
@@ -295,7 +317,7 @@ def _put_all(keyspace: Keyspace, args: list[bytes]) -> None:
 @command(
     "append",
     arity=3,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
+    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST | Flag.TIMED,
     keys=FIRST_KEY,
     group="string",
     since="2.0.0",

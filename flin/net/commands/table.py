@@ -56,6 +56,8 @@ class Flag(IntFlag):
     UNQUEUED = 8192  # runs at once inside MULTI (EXEC, DISCARD, MULTI, WATCH, QUIT, RESET). Not a flag of Redis
     SKIP_SLOWLOG = 16384
     PUBSUB = 32768
+    ENDS_QUEUE = 131072  # EXEC: refused in itself it ends the transaction. Not a flag of Redis
+    TIMED = 262144  # never brief: its work grows with the value, though Redis says "fast". Not a flag of Redis
     BRIEF = 65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
 
 
@@ -92,6 +94,9 @@ MANY_BRIEF: Final = 64
 """Of a brief command that takes any number of arguments: with more it is timed."""
 
 
+_NEVER_BRIEF: Final = Flag.UNQUEUED | Flag.NO_AUTH | Flag.TIMED
+
+
 class Command:
     """A declared command. `minimum` and `maximum` bound the number of arguments, the name included."""
 
@@ -112,13 +117,14 @@ class Command:
         "is_write",
         "keys",
         "maximum",
-        "microseconds",
         "minimum",
         "name",
+        "nanoseconds",
         "rejected_calls",
         "since",
         "subcommands",
         "summary",
+        "timed_calls",
     )
 
     def __init__(
@@ -142,10 +148,10 @@ class Command:
         self.minimum = abs(arity)
         self.batch = batch  # of requests with the minimum of arguments
         self.maximum = arity if arity > 0 else MANY
-        self.brief_maximum = min(self.maximum, MANY_BRIEF) if flags & Flag.BRIEF else self.maximum
+        self.brief_maximum = min(self.maximum, MANY_BRIEF)
         self.flags = flags
         self.is_write = bool(flags & Flag.WRITE)
-        self.is_brief = bool(flags & (Flag.FAST | Flag.BRIEF)) and not flags & (Flag.UNQUEUED | Flag.NO_AUTH)
+        self.is_brief = bool(flags & (Flag.FAST | Flag.BRIEF)) and not flags & _NEVER_BRIEF
         self.is_brief = self.is_brief and not inspect.isgeneratorfunction(handler)
         self.is_unqueued = bool(flags & Flag.UNQUEUED)
         self.keys = keys
@@ -158,7 +164,20 @@ class Command:
         self.calls = 0
         self.failed_calls = 0
         self.rejected_calls = 0
-        self.microseconds = 0
+        self.timed_calls = 0
+        self.nanoseconds = 0  # of those
+
+    def note_time(self, nanoseconds: int, calls: int) -> None:
+        self.nanoseconds += nanoseconds
+        self.timed_calls += calls
+
+    def microseconds(self) -> int:
+        """Of all calls: brief commands are timed now and then, and the rest is taken to be like those."""
+        return self.nanoseconds * self.calls // (self.timed_calls * 1000) if self.timed_calls else 0
+
+    def reset_counters(self) -> None:
+        self.calls = self.failed_calls = self.rejected_calls = 0
+        self.timed_calls = self.nanoseconds = 0
 
     def __repr__(self) -> str:
         return f"<Command {self.name}>"

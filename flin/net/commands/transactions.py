@@ -36,7 +36,7 @@ def multi(context: Context, args: list[bytes]) -> Value:
 @command(
     "exec",
     arity=1,
-    flags=_AT_ANY_TIME | Flag.SKIP_SLOWLOG | Flag.UNQUEUED,
+    flags=_AT_ANY_TIME | Flag.SKIP_SLOWLOG | Flag.UNQUEUED | Flag.ENDS_QUEUE,
     group="transactions",
     since="1.2.0",
     complexity="Depends on the queued commands",

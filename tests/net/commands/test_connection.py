@@ -130,3 +130,27 @@ def test_help_comes_from_the_declarations(client: HandlerClient) -> None:
     assert "+CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:|" in shown
     assert "+SETNAME|+    Names the connection.|" in shown
     assert "+HELP|+    Shows the subcommands.|" in shown
+
+
+@pytest.mark.parametrize("name", [b"GET foo", b"x user=root", b"a=b\r\n", b"client|list", b"\xff", b"", b"client"])
+def test_a_client_shows_only_names_of_commands(client: HandlerClient, name: bytes) -> None:
+    other = client.another()
+    other.context.session.last_name = name  # as the connection notes it
+    other.call(name, b"bar")
+    [line] = [
+        line
+        for line in client.call(b"CLIENT", b"LIST").split(b"\n")
+        if b"cmd=client|list" not in line and b"cmd" in line
+    ]
+    assert b" cmd=NULL " in line
+    assert all(b"=" in field for field in line.split(b" "))
+    assert line.count(b"user=") == 1
+
+
+def test_a_client_shows_its_own_request(client: HandlerClient) -> None:
+    other = client.another()
+    other.call(b"PING")
+    own, others = sorted(client.call(b"CLIENT", b"LIST").split(b"\r\n", 1)[1].splitlines()[:2])
+    assert b" qbuf=26 " in own
+    assert b" qbuf=0 " in others
+    assert b" qbuf=26 " in client.call(b"CLIENT", b"INFO")

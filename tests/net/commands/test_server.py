@@ -173,3 +173,26 @@ def test_info_is_verbatim_in_resp3(client: HandlerClient) -> None:
 def test_config_get_is_a_map_in_resp3(client: HandlerClient) -> None:
     ask(client, "HELLO 3")
     assert ask(client, "CONFIG GET timeout") == "%1|$7|timeout|$1|0|"
+
+
+@pytest.mark.parametrize(
+    ("lines", "hits", "misses"),
+    [
+        (["INCR n", "INCR n", "APPEND n 1", "SETRANGE n 0 1", "SETNX n 1", "SETNX new 1"], 0, 0),
+        (["DEL nothing", "SET p 1", "SET p 1 NX", "EXPIRE p 100", "PERSIST p", "RENAME p q", "MSETNX a 1 b 2"], 0, 0),
+        (["GET a", "GET a", "GET b", "STRLEN a", "GETRANGE b 0 1", "MGET a b c"], 4, 4),
+        (["EXISTS a b", "TOUCH a b", "TYPE b", "TTL b", "PTTL a", "OBJECT ENCODING a", "OBJECT FREQ b"], 4, 5),
+        (["GETSET a 2", "SET a 3 GET", "GETEX a PERSIST", "GETDEL a", "COPY b c"], 4, 1),
+        (["MULTI", "GET a", "GET b", "MGET a b", "EXEC"], 2, 2),
+        (["WATCH a", "MEMORY USAGE a", "KEYS *", "SCAN 0"], 0, 0),
+    ],
+)
+def test_hits_and_misses_are_of_reads_once_each(
+    client: HandlerClient, lines: list[str], hits: int, misses: int
+) -> None:
+    ask(client, "SET a 1")
+    ask(client, "CONFIG RESETSTAT")
+    for line in lines:
+        ask(client, line)
+    figures = info(client, "stats")
+    assert (figures["keyspace_hits"], figures["keyspace_misses"]) == (str(hits), str(misses))

@@ -1,6 +1,6 @@
-"""What crash tests are made of: a simulated disk, a clock that stands still, and a model that knows what was promised.
+"""Tools for crash tests: a simulated disk, a clock that tests move, and a model that knows what was promised.
 
-Public, for tests of Flin and of programs that keep their data in it:
+Public, for tests of Flin and of programs that keep their data in it. Example:
 
     disk = SimulatedDisk()
     with flin.engine.open("/db", fs=disk, clock_ms=ManualClock(), runner="inline") as db:
@@ -9,10 +9,16 @@ Public, for tests of Flin and of programs that keep their data in it:
     with flin.engine.open("/db", fs=clone, runner="inline") as db:  # the machine after the power cut
         assert db[b"key"] == b"value"
 
-From the bottom: disk.py is the disk and its faults, personality.py what is left of it when the power goes, model.py
-what a database may hold afterwards. run.py follows a workload on an engine and its model and remembers every moment,
-operation.py is what a workload consists of (one small class for each call of the API), judge.py crashes the moments
-and checks what comes up, faulty.py has calls fail. crash.py is the long run: `python -m flin.testing.crash --help`.
+The files, from the bottom up:
+
+- disk.py: the disk and its faults
+- personality.py: what is left of the disk after a power cut
+- model.py: what a database may hold after a crash
+- run.py: does a workload on an engine and on the model, and remembers every moment
+- operation.py: the operations of workloads, one small class for each call of the API
+- judge.py: crashes the disk at these moments and checks the recovered database
+- faulty.py: makes calls fail
+- crash.py: the long run, `python -m flin.testing.crash --help`
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ START_MS: Final = 1_700_000_000_000
 
 
 class ManualClock:
-    """For the engine's `clock_ms`: call it for the milliseconds since 1970."""
+    """A clock for the engine's `clock_ms`; calling it returns the milliseconds since 1970."""
 
     def __init__(self, now_ms: int = START_MS) -> None:
         self.now_ms = now_ms

@@ -1,10 +1,10 @@
-"""The long run: random workloads from seeds, crashed and made to fail, until the time is over.
+"""The long run: random workloads with crashes and failing calls, until the time is over.
 
     python -m flin.testing.crash --seconds 1800 --seed 7
 
-Each seed is one workload in one scene. Most are crashed at chosen moments in every way (judge.py); of every eighth the
-n-th call fails, for n after n (faulty.py). A violation ends the run with the command that replays it and the workload,
-shortened, as Python.
+Each seed is one workload in one scene. Most workloads are crashed at chosen moments in every way (judge.py). In every
+eighth one the n-th call fails, for one n after the other (faulty.py). A violation ends the run. It prints the command
+that replays it, and the shortened workload as Python.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _SEEN: Final[set[int]] = set()
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a seed stands for."""
+    """The workload and the scene of a seed."""
 
     seed: int
     scene: Scene
@@ -65,7 +65,7 @@ class Case:
 
 @dataclass(slots=True)
 class Tally:
-    """What came of one seed; of all of them if added up."""
+    """The counts of one seed; they can be added up."""
 
     workloads: int = 0
     states: list[int] = field(default_factory=list)  # digests of those not seen before in this process
@@ -86,7 +86,7 @@ def case_of(seed: int) -> Case:
 
 
 def run_seed(seed: int) -> Tally:
-    """One case. A violation is told, not raised."""
+    """Run one case. A violation is returned, not raised."""
     case = case_of(seed)
     tally = Tally(workloads=1)
     try:
@@ -124,7 +124,7 @@ def _fail(case: Case, tally: Tally) -> None:
 
 
 def shortened(case: Case, seconds: float = SHORTEN_SECONDS) -> Workload:
-    """The workload without what the violation does not need, as far as the time goes."""
+    """The workload without operations that the violation does not need, as far as the time allows."""
     workload = list(case.workload)
     deadline = time.monotonic() + seconds
     size = len(workload) // 2
@@ -187,14 +187,14 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flin.testing.crash",
-        description="Crash random workloads on a simulated disk and check what comes up.",
+        description="Crash random workloads on a simulated disk and check the recovered databases.",
         epilog="Exit code: 0 no violation, 1 a violation (with the command that replays it), 2 wrong usage.",
     )
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long to go on (default 60)")
-    parser.add_argument("--seed", type=int, default=0, help="the first workload's (default 0)")
-    parser.add_argument("--workloads", type=int, help="end after so many, whatever the time")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to run (default 60)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first workload (default 0)")
+    parser.add_argument("--workloads", type=int, help="run this number of workloads, however long it takes")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to this file")
     return parser
 
 

@@ -1,15 +1,16 @@
-"""A file system in memory that knows what a power cut would leave of it, and that fails when it is told to.
+"""A file system in memory that knows what a power cut would leave of it, and that can be made to fail.
 
-Theory. Three things are kept apart: what programs see now (the page cache), what is durable, and what is pending
-between the two. A file is its present content and a list of pending writes, each with what it wrote over, so that any
-earlier content can be had by undoing; per directory a mapping of names is durable. `AppendFile.sync` and `sync_file`
-make a file's data durable but not its name; `sync_directory` makes the names durable but no data. Every pending change
-has an order number, so that a crash (crash.py) can keep any choice of them, in order or not.
+Theory. The disk keeps three things apart: what programs see now (the page cache), what is durable, and what is pending
+between the two. A file is its present content and a list of pending writes. Each write keeps the bytes that it
+overwrote, so undoing writes gives any earlier content. For each directory a mapping of names is durable.
+`AppendFile.sync` and `sync_file` make a file's data durable but not its name; `sync_directory` makes the names durable
+but no data. Every pending change has an order number, so that a crash (personality.py) can keep any choice of them, in
+order or not.
 
 A WAL segment may be written through a mapped window: each copy into it is a pending write over the window's zeros.
 
-A failed sync behaves as Linux does: the data that was pending stays readable but is clean in the kernel's eyes, so it
-never reaches the disk, and a later sync of the same file succeeds without it.
+A failed sync behaves as on Linux: the pending data stays readable, but the kernel takes it for clean. So it never
+reaches the disk, and a later sync of the same file succeeds without it.
 
 Directories are made, never renamed or removed. Every method may be called from any thread.
 """
@@ -46,7 +47,7 @@ CHANGES: Final = frozenset(
 
 @dataclass(slots=True)
 class Fault:
-    """Makes calls fail. `SimulatedDisk.faults` holds those that are armed.
+    """A fault that makes calls fail. Append it to `SimulatedDisk.faults` to arm it.
 
     The call that fails is the n-th from now among those whose operation is named (all that can fail, if none is).
     """
@@ -89,7 +90,7 @@ class PendingWrite:
 
 
 class SimulatedFile:
-    """What a name points to: bytes, and how many of them the disk is known to hold."""
+    """The file that a name points to: its bytes, and how many of them are known to be on the disk."""
 
     __slots__ = ("content", "lost", "synced", "writes")
 
@@ -107,7 +108,7 @@ class SimulatedFile:
         self.lost = [piece for lost in self.lost for piece in _outside(lost, start, stop)]
 
     def durable(self) -> bytes:
-        """What survives any power cut. What a failed sync lost at the very end is not there at all."""
+        """The bytes that survive any power cut, without what a failed sync lost at the very end."""
         image = self.image(0)
         size = len(image)
         for start, stop, held in reversed(self.lost):
@@ -303,40 +304,40 @@ class SimulatedDisk:
     # For tests.
 
     def standing_still(self) -> AbstractContextManager[Any]:
-        """While it lasts, calls of other threads wait."""
+        """Calls of other threads wait during this context."""
         return self._mutex
 
     @property
     def changes(self) -> int:
-        """So many have been made, of data and of names; a clone goes on counting."""
+        """The number of changes so far, of data and of names; a clone continues to count."""
         return self._order
 
     def total_calls(self) -> int:
         return sum(self.calls.values())
 
     def read(self, path: str) -> bytes:
-        """What programs see in the file now; no call is counted and no fault strikes."""
+        """The content that programs see now. This is not counted as a call, and no fault applies."""
         return bytes(self._file(path).content)
 
     def write(self, path: str, content: bytes) -> None:
-        """Replace a file behind every program's back, durably: damage, or a fixture. No call is counted."""
+        """Replace a file durably, unseen by its users: damage, or a fixture. This is not counted as a call."""
         directory, name = self._parent(path)
         directory.names[name] = directory.durable[name] = SimulatedFile(content)
         directory.pending = [change for change in directory.pending if change.name != name]
 
     def lose(self, path: str) -> None:
-        """The file is gone, durably: damage. No call is counted."""
+        """Remove the file durably: damage. This is not counted as a call."""
         directory, name = self._parent(path)
         directory.names.pop(name)
         directory.durable.pop(name, None)
         directory.pending = [change for change in directory.pending if change.name != name]
 
     def flip(self, path: str, bit: int) -> None:
-        """Turn one bit of a file over, where it lies: damage."""
+        """Flip one bit of a file in place: damage."""
         self._file(path).content[bit // 8] ^= 1 << bit % 8
 
     def files(self) -> dict[str, bytes]:
-        """Every path and what it holds: two disks are equal if these are."""
+        """Every path and its content: two disks are equal if these are."""
         return {
             posixpath.join(path, name): bytes(file.content)
             for path, directory in sorted(self.directories.items())
@@ -570,7 +571,7 @@ class SimulatedReadableFile:
 
 
 class SimulatedLock:
-    """Held until released; a crash releases it, as the end of a process does."""
+    """A lock that is held until released; a crash releases it, as the end of a process does."""
 
     def __init__(self, disk: SimulatedDisk, path: str) -> None:
         self._disk = disk

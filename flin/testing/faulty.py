@@ -1,7 +1,7 @@
-"""Runs on a disk of which one call, or every call from some moment on, fails.
+"""Runs on a disk where one call fails, or every call from some moment on.
 
-Whatever fails, only documented errors come out, reads go on and tell the truth, and what was answered survives a kill
-and, if it was promised, a power cut. On a disk that is well again the database opens and goes on.
+Whatever fails, only documented errors may come out, reads must continue and be right, and answered writes must survive
+a kill and, if that was promised, a power cut. When the disk works again, the database must open and accept writes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ REFUSALS: Final = (StorageError, ReadOnlyError, MemoryError)
 
 @dataclass(slots=True)
 class FaultyRun(Run):
-    """Goes on after each operation that fails, as a program would; the disk fails as it was told."""
+    """A run that continues after each operation that fails, as a program would."""
 
     failures: int = 0
 
@@ -119,7 +119,7 @@ class _Open(Operation):
 
 
 def run_with(scene: Scene, workload: Workload, fault: Fault) -> FaultyRun:
-    """To the end of the workload, whatever fails; the disk is well again then."""
+    """Run the workload to its end, whatever fails; then the disk works again."""
     run = FaultyRun(scene, record=False)
     run.disk.faults.append(fault)
     try:

@@ -1,9 +1,15 @@
-"""The judge: crashes a moment in every way, opens what is left, and holds it to the promise.
+"""The judge: crashes a moment in every way, opens what is left, and checks the promise.
 
-After each crash: the database opens without help; it holds a prefix of the accepted commits with all that was promised,
-batches whole, nothing deleted or expired; scans both ways, gets and the count agree; verify() finds nothing; no file
-is left that nobody names. Of a share of them also: every kind of write works, and what is synced then outlives the next
-power cut; a crash during the recovery, and one just behind it, leave what was there.
+After each crash these must hold:
+
+- The database opens by itself. It holds a prefix of the accepted commits, at least the promised ones.
+- Batches are there completely or not at all. Nothing deleted or expired comes back.
+- Scans in both directions, gets and the count agree; verify() finds nothing; no unknown file is left.
+
+In a share of the crash states also:
+
+- Every kind of write works, and what is synced then survives the next power cut.
+- A crash during the recovery, and one directly after it, change nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ CLOCK_JUMPS: Final = (0, 0, 0, 0, -2, -3600, 2, 3600)
 
 @dataclass(slots=True)
 class Judge:
-    """Of one scene. It counts the distinct crash states that it has seen."""
+    """A judge for one scene. It counts the distinct crash states that it has seen."""
 
     scene: Scene
     limit: int
@@ -54,7 +60,7 @@ class Judge:
         return len(self.found)
 
     def judge(self, moment: Moment, where: str, personalities: Sequence[Personality] = tuple(Personality)) -> None:
-        """AssertionError, with what replays the case, if anything is wrong after any crash at this moment."""
+        """Crash the disk at this moment in every way. AssertionError, with how to replay it, if anything is wrong."""
         for personality in personalities:
             power_cut = personality is not Personality.KILLED
             # Of its own for every moment: else the same few choices were all that is ever made by chance.
@@ -177,7 +183,7 @@ def assert_no_orphans(disk: SimulatedDisk) -> None:
 
 
 def every_workload(alphabet: Sequence[Operation], length: int) -> Iterator[tuple[Operation, ...]]:
-    """All sequences of up to so many operations, short ones first."""
+    """All sequences up to a number of operations, short ones first."""
     layer: list[tuple[Operation, ...]] = [()]
     for _ in range(length + 1):
         yield from layer

@@ -1,12 +1,12 @@
-"""kill -9 of real processes under load, again and again: nothing that was answered may be lost.
+"""Kill real processes under load with kill -9, again and again: no answered write may be lost.
 
     python -m flin.testing.kill --cycles 1000 --seed 7 --json kill.json
 
-An episode is one directory. It begins with kills in the first milliseconds of its creation; then come cycles: perhaps
-kills in the first milliseconds of an opening, then a process under load, killed (the process, its helpers, or both;
-half of the time while a helper has a job), then the judge (survivor.py) over a copy of what is left. A cycle whose load
-was below 1,000 writes/s proves nothing: it is void, and tried again with more clients. `--sync`, `--mode` and
-`--victim` take turns unless they are given. A violation ends the run and keeps the directory.
+An episode is one directory. It begins with kills in the first milliseconds of its creation. Then come cycles. In a
+cycle the process may be killed in the first milliseconds of an opening; then it runs under load and is killed (the
+process, its helpers, or both; half of the time while a helper has a job); then the judge (survivor.py) checks a copy of
+the directory. A cycle with less than 1,000 writes/s proves nothing: it is void, and is tried again with more clients.
+`--sync`, `--mode` and `--victim` take turns unless they are given. A violation ends the run and keeps the directory.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ PROGRESS_SECONDS: Final = 5.0
 
 
 class TooSlowError(Exception):
-    """The machine cannot make the load."""
+    """The machine is too slow for the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,21 +334,21 @@ def _run_episode(scene: Scene, seed: int, cycles: int, deadline: float, director
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flin.testing.kill",
-        description="Kill processes under load with kill -9 and check that nothing that was answered is lost.",
+        description="Kill processes under load with kill -9 and check that no answered write is lost.",
         epilog="Exit code: 0 nothing was lost, 1 a violation (its directory is kept), 2 wrong usage, "
         "3 the machine is too slow or too busy.",
     )
     add = parser.add_argument
-    add("--cycles", type=int, default=100, help="kills under load to make (default 100)")
-    add("--seconds", type=float, default=float("inf"), help="end after so long, whatever the cycles")
-    add("--seed", type=int, default=0, help="the first episode's (default 0)")
+    add("--cycles", type=int, default=100, help="number of kills under load (default 100)")
+    add("--seconds", type=float, default=float("inf"), help="stop after this time, even with fewer cycles")
+    add("--seed", type=int, default=0, help="seed of the first episode (default 0)")
     add("--episode", type=int, default=EPISODE_CYCLES, help=f"cycles in one directory (default {EPISODE_CYCLES})")
-    add("--jobs", type=int, default=1, help="episodes at once (default 1)")
-    add("--sync", choices=(*SYNCS, "all"), default="all")
+    add("--jobs", type=int, default=1, help="episodes that run at once (default 1)")
+    add("--sync", choices=(*SYNCS, "all"), default="all", help="sync mode (default: all in turn)")
     add("--mode", choices=(*MODES, "all"), default="all", help="the engine in its own process, or `flin serve`")
-    add("--victim", choices=(*VICTIMS, "all"), default="all")
-    add("--directory", metavar="DIR", help="where the databases are made (default: the system's temporary directory)")
-    add("--json", metavar="FILE", help="write the figures there")
+    add("--victim", choices=(*VICTIMS, "all"), default="all", help="which process is killed (default: all in turn)")
+    add("--directory", metavar="DIR", help="directory for the databases (default: the system's temporary directory)")
+    add("--json", metavar="FILE", help="write the figures to this file")
     return parser
 
 

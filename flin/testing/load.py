@@ -1,4 +1,4 @@
-"""A process with a database under load, embedded or served, and a record of what it answered that outlives it.
+"""A process with a database under load, embedded or served, and a record of its answers that survives it.
 
     load = ServedLoad(Path("db"), "interval", shards=1, lanes=4)
     load.start()                 # again and again on one directory

@@ -1,12 +1,13 @@
-"""The oracle: what a database may hold after a crash, given what it was asked to do and what it answered.
+"""The model: what a database may hold after a crash, given the calls that were made and their answers.
 
-Theory. The accepted commits are a sequence; after a crash the database must hold the state after some *prefix* of it:
-at least all that was promised, at most all that was ever begun. A commit that was begun and neither answered nor
-refused may be in or out, whole. So may a commit that was refused, whose frame may have reached the disk before the
-error did: but only at the end of the prefix that it followed, never with anything that was accepted later.
+Theory. The accepted commits are a sequence. After a crash the database must hold the state after some *prefix* of it:
+at least all promised commits, at most all that were begun. A commit that was begun and neither answered nor refused may
+be there or not, but only as a whole. The same is true of a refused commit, since its frame may have reached the disk
+before the error. But it may be there only at the end of the prefix that it followed, never with a commit that was
+accepted later.
 
-What has expired may be swept, which is no commit of the program. So where the clock was set back, each key that had
-expired by the latest moment that the clock has said is either gone or, if the clock now says so, alive again.
+An expired key may have been swept; a sweep is not a commit of the program. So after the clock was set back, each key
+that had expired at the latest time of the clock is either gone or, if the clock now says so, there again.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def view(state: State, now_ms: int) -> dict[bytes, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What may be found after a crash at one moment."""
+    """The states that may be found after a crash at one moment."""
 
     states: tuple[State, ...]  # by the number of commits applied: all that returned
     unanswered: tuple[tuple[int, State], ...]  # after so many and one more, which was refused or is under way
@@ -69,7 +70,7 @@ class Expectation:
     expiring: Set[bytes] = frozenset()  # keys that ever had an expiry: they may be there and not be shown
 
     def allowed(self, *, power_cut: bool) -> list[State]:
-        """What may be found, the most likely first. The death of the process alone loses nothing that was answered."""
+        """The allowed states, the most likely first. If only the process dies, no answered write is lost."""
         lowest = self.promised if power_cut else len(self.states) - 1
         surfaced = [state for base, state in self.unanswered if base >= lowest]
         return [*self.states[: lowest - 1 if lowest else None : -1], *surfaced]
@@ -147,6 +148,6 @@ class Model:
         self._promised = len(self._states) - 1
 
     def expectation(self) -> Expectation:
-        """What a crash at this moment may leave."""
+        """The states that a crash at this moment may leave."""
         states, unanswered = tuple(self._states), tuple(self._unanswered)
         return Expectation(states, unanswered, self._promised, self.latest_ms, frozenset(self._expiring))

@@ -1,7 +1,7 @@
-"""What workloads consist of: one small class for each call of the API that leaves something on the disk.
+"""The operations of workloads: one small class for each call of the API that changes the disk.
 
-A class says what its call means to the model, makes the call, and draws itself at random. A new feature of the engine
-joins every crash test by such a class and its place in RULES.
+A class says what its call means for the model, makes the call, and generates itself at random. If you add a feature to
+the engine, add such a class and list it in RULES: every crash test then uses it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COUNTER: Final = b"n"
 
 
 class Draw:
-    """Arguments by chance."""
+    """Random arguments."""
 
     def __init__(self, random: Random, without: tuple[type[Rule], ...] = ()) -> None:
         self.random = random
@@ -163,7 +163,7 @@ class Incr(Write):
 
 @dataclass(frozen=True)
 class CompareAndSet(Write):
-    """With None for `expected` it is put_if_absent, with None for `new` a delete on condition."""
+    """compare_and_set. With None for `expected` it is put_if_absent, with None for `new` a conditional delete."""
 
     key: bytes
     expected: bytes | None
@@ -187,7 +187,7 @@ class CompareAndSet(Write):
 
 @dataclass(frozen=True)
 class Expire(Write):
-    """None takes the expiry away (persist)."""
+    """expire; None removes the expiry (persist)."""
 
     key: bytes
     ttl: float | None
@@ -314,7 +314,7 @@ class Clear(Write):
 
 @dataclass(frozen=True)
 class Batch(Write):
-    """Of puts and deletes, of one key or of a range; whole or not at all."""
+    """An atomic batch of puts and deletes, of one key or of a range."""
 
     parts: tuple[Put | Delete | DeleteRange, ...]
     sync: bool | None = None
@@ -343,7 +343,7 @@ class Batch(Write):
 
 @dataclass(frozen=True)
 class Fill(Rule):
-    """So many puts of some 300 bytes each, every one a commit: some four hundred seal the smallest generation."""
+    """`count` puts of some 300 bytes, each a commit: some four hundred seal the smallest generation."""
 
     first: int
     count: int
@@ -378,7 +378,7 @@ class Maintenance(Rule):
 
 @dataclass(frozen=True)
 class Reopen(Rule):
-    """Without a flush the WAL ends with an end frame, and the next open replays it."""
+    """Close and open again. Without a flush the WAL ends with an end frame, and the next open replays it."""
 
     flush: bool = True
 
@@ -406,7 +406,7 @@ class Advance(Rule):
 
 @dataclass(frozen=True)
 class Sweep(Rule):
-    """What has expired is deleted, which the model does not see. Where the disk takes no writes it may count."""
+    """Delete expired keys, which the model does not see. If the disk refuses writes, they may still count."""
 
     weight: ClassVar[int] = 1
 
@@ -423,7 +423,7 @@ class Sweep(Rule):
 
 @dataclass(frozen=True)
 class Read(Rule):
-    """Everything, twice: what is read again goes into caches, where it must not outlive the next write."""
+    """Read everything twice: what is read again enters caches, and must not stay there after the next write."""
 
     def do(self, run: Run) -> None:
         expected = run.view()
@@ -467,7 +467,7 @@ class ReleaseSnapshot(Rule):
 
 @dataclass(frozen=True)
 class Refused(Rule):
-    """The disk takes ten bytes of a write and refuses the rest; it is well again behind it.
+    """A write of which the disk takes ten bytes and refuses the rest; then the disk works again.
 
     A commit of a kilobyte is too large for a copy into a window, which cannot fail."""
 
@@ -490,7 +490,7 @@ class Refused(Rule):
 
 @dataclass(frozen=True)
 class Crash(Rule):
-    """In the middle of a workload, which goes on with what is left."""
+    """A crash in the middle of a workload, which continues with what is left."""
 
     personality: Personality
     seed: int

@@ -1,17 +1,18 @@
 """What is left of a simulated disk after a crash.
 
-A crash is a clone: all that is durable, plus a choice among what is pending. The personalities, from kind to cruel:
+A crash makes a clone: everything that is durable, plus some of what is pending. The personalities, from mild to cruel:
 
-- KILLED: only the process died. The kernel keeps everything; what was pending still is (a power cut may follow).
-- IN_ORDER: the disk did things in the order it was told to, and stopped somewhere, in the middle of a write too.
-- PREFIXES: each file and each directory on its own kept a prefix of what was pending there.
-- JOURNALLED: like ext4 with delayed allocation. One journal holds all names; a sync of anything commits all before it,
-  what follows is kept up to some point. Each file's data end at a page or where they end, often where they were synced.
-- TORN: any subset of 512-byte sectors, each as it was after any write to it, with zeros or what was on that place
-  before in the holes, and any subset of names: of a rename the old one may be gone and the new one not there.
+- KILLED: only the process died. The kernel keeps everything; what was pending stays pending (a power cut may follow).
+- IN_ORDER: the disk did everything in order and stopped at some moment, perhaps in the middle of a write.
+- PREFIXES: each file and each directory kept a prefix of its own pending changes.
+- JOURNALLED: like ext4 with delayed allocation. One journal holds all names. A sync of any file commits all names
+  before it; later names are kept up to some moment. Each file's data end at a page or at their end, often where they
+  were synced.
+- TORN: any subset of 512-byte sectors, each as it was after any write to it. Holes show zeros or older content of the
+  disk. Any subset of names: after a rename the old name may be gone and the new one not yet there.
 
-Every choice is made by calling `choose(n)`, which gives a number below n: `random.Random(seed).randrange` for one
-crash, `every_crash` for all of them while they are few. Equal choices give equal clones.
+Every choice calls `choose(n)`, which returns a number below n. Use `random.Random(seed).randrange` for one crash, and
+`every_crash` for all of them if there are few. Equal choices give equal clones.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MOST_SECTORS: Final = 32
 
 
 class Personality(Enum):
-    """How the disk treats what was not synced. See the module's docstring."""
+    """How the disk treats changes that were not synced. See the module's docstring."""
 
     KILLED = "killed"
     IN_ORDER = "in order"
@@ -47,15 +48,15 @@ POWER_CUTS: Final = (Personality.IN_ORDER, Personality.PREFIXES, Personality.JOU
 
 
 def after_crash(disk: SimulatedDisk, personality: Personality, choose: Choose) -> SimulatedDisk:
-    """A new disk that holds what this one, left as it is, would show after the crash. Nothing holds a lock there.
+    """A new disk, as this one would be after a crash. This one does not change. The new one holds no locks.
 
-    Threads may go on calling the disk meanwhile: the clone is of one moment."""
+    Other threads may call the disk meanwhile: the clone shows one moment."""
     with disk.standing_still():
         return _crash(disk, personality, choose)
 
 
 def killed(disk: SimulatedDisk) -> SimulatedDisk:
-    """The disk after kill -9 of its process: a copy, what is pending included."""
+    """The disk after kill -9 of its process: a copy, including everything pending."""
     with disk.standing_still():
         return _copy(disk)
 

@@ -20,7 +20,7 @@ IDLE_HELPER_THREADS: Final = 2
 
 
 class HangError(AssertionError):
-    """Something that must happen by itself did not."""
+    """Something that must happen by itself did not happen."""
 
 
 def wait_until(happened: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:

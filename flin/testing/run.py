@@ -1,6 +1,6 @@
-"""A workload on an engine, its model beside it; every moment at which it could crash is remembered.
+"""Runs a workload on an engine and on the model, and remembers every moment at which it could crash.
 
-A workload is a list of operations (operation.py). Their repr is what replays them: a failing case prints it.
+A workload is a list of operations (operation.py). A failing case prints their repr, which can be run again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UNCHECKED: Final = object()
 
 
 class Operation(ABC):
-    """What a program does, once. operation.py has one class for each."""
+    """One step of a workload. operation.py has the classes."""
 
     @abstractmethod
     def do(self, run: Run) -> None: ...
@@ -41,7 +41,7 @@ Workload: TypeAlias = Sequence[Operation]
 
 
 def described(workload: Workload) -> str:
-    """As Python, long values of one repeated piece as a product."""
+    """The operations as Python, long repeated values as a product."""
     return re.sub(r"b'(\w{1,3}?)\1{9,}'", _as_product, repr(list(workload)))
 
 
@@ -76,7 +76,7 @@ class Scene:
 
 @dataclass(slots=True)
 class Moment:
-    """The disk just after a call, with what it held pending, and what may be found if the power goes now."""
+    """The disk directly after a call, with its pending changes, and what may be found if the power fails now."""
 
     disk: SimulatedDisk
     expectation: Expectation
@@ -87,7 +87,7 @@ class Moment:
 
 @dataclass(slots=True)
 class Run:
-    """One engine that follows a workload beside its model."""
+    """One engine and its model, doing the same workload."""
 
     scene: Scene = field(default_factory=Scene)
     disk: SimulatedDisk = field(default_factory=SimulatedDisk)
@@ -119,7 +119,7 @@ class Run:
         return self._engine is not None and not self._engine.closed
 
     def run(self, workload: Workload) -> Run:
-        """Open, do everything, let go. AssertionError if an answer is not the model's."""
+        """Open, do all operations, release. AssertionError if an answer differs from the model's."""
         self.watch(self.record)
         try:
             self.open()
@@ -176,7 +176,7 @@ class Run:
         self.open()
 
     def crash(self, personality: Personality, seed: int) -> None:
-        """Crash in earnest, and go on with what is left."""
+        """Crash, and continue with what is left."""
         watched = self.disk.on_change is not None
         self.watch(False)
         clone = after_crash(self.disk, personality, Random(seed).randrange)
@@ -190,7 +190,7 @@ class Run:
         self.watch(watched)
 
     def advance(self, seconds: float) -> None:
-        """Time passes; or, below 0, the clock is set back."""
+        """Move the clock forward or, below 0, back."""
         self.clock.advance(seconds)
         now_ms = self.clock.now_ms
         if seconds >= 0:
@@ -215,7 +215,7 @@ class Run:
     # Moments.
 
     def watch(self, wanted: bool = True) -> None:
-        """Remember moments from here on, or no longer."""
+        """Switch remembering of moments on or off."""
         self.disk.on_change = self._remember if wanted else None
 
     def _remember(self, call: str) -> None:
@@ -228,7 +228,7 @@ class Run:
 
 
 def check_snapshot(snapshot: Snapshot, expected: dict[bytes, bytes]) -> None:
-    """It still shows what was there when it was taken."""
+    """Check that a snapshot still shows what was there when it was taken."""
     assert dict(snapshot.scan()) == expected, "a snapshot changed"
     assert list(snapshot.scan_keys(reverse=True)) == sorted(expected, reverse=True)
     for key, value in expected.items():

@@ -1,4 +1,4 @@
-"""What a killed process has left: opened without help, and held to the promise."""
+"""Opens the database that a killed process has left, and checks the promise."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A cache with a time to live: results that are slow to make, kept in Flin through redis-py.
+"""A cache with a time to live: slow results are kept in Flin, through redis-py.
 
     python examples/cache.py            starts `flin serve` in a temporary directory
     python examples/cache.py --port N   uses the server on that port
 
-Unlike a cache in memory it outlives its process: a restart does not begin cold.
+Unlike a cache in memory it survives a restart of the process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flin_server import FlinServer
 
 
 def cached(client: redis.Redis, ttl_ms: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Keep what a function returns for a while, by its name and arguments. What JSON can hold."""
+    """Keep the results of a function for a while, by its name and arguments. JSON must be able to hold them."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -62,7 +62,7 @@ def show(client: redis.Redis) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, help="of a running server")
+    parser.add_argument("--port", type=int, help="port of a running server")
     port = parser.parse_args().port
     if port:
         with redis.Redis(port=port) as client:

@@ -20,7 +20,7 @@ def free_port() -> int:
 
 
 class FlinServer:
-    """Started and ended by hand, as often as needed, on the same directory."""
+    """A server that can be started and stopped again and again on the same directory."""
 
     def __init__(self, directory: str, port: int | None = None) -> None:
         self.directory = directory
@@ -28,7 +28,7 @@ class FlinServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
-        """Seconds until it answered."""
+        """Start the server. Returns the seconds until it answered."""
         command = [sys.executable, "-m", "flin", "serve", "--port", str(self.port), "--dir", self.directory]
         started = time.perf_counter()
         self._process = subprocess.Popen(command)
@@ -47,14 +47,14 @@ class FlinServer:
         return redis.Redis(port=self.port)
 
     def kill(self) -> None:
-        """kill -9: it gets no chance to do anything."""
+        """kill -9: the server cannot do anything before it ends."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """SIGTERM. Returns the exit code."""
         assert self._process is not None
         self._process.terminate()
         code = self._process.wait(timeout=START_SECONDS)

@@ -38,7 +38,7 @@ Records = dict[bytes, bytes]
 
 
 class DifferenceError(Exception):
-    """What came back is not what was stored."""
+    """A value that was read differs from the one that was stored."""
 
 
 def expect(what: str, found: object, wanted: object) -> None:

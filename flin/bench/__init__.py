@@ -1,4 +1,4 @@
-"""Benchmarks: Flin beside its peers, in the same run, in turn, each measurement in a fresh process and directory.
+"""Benchmarks: Flin compared with its peers, in turn in one run, each measurement in a fresh process and directory.
 
 Machines are noisy, so the figure that counts is a ratio: of each round Flin's rate over the faster peer's, of all
 rounds the median. Durability is alike for all: a WAL, and no sync per write unless the row says so.

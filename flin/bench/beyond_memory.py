@@ -1,4 +1,4 @@
-"""A data set three times `memory_limit`, read by popularity, beside the same data set in memory.
+"""Reads of data three times as large as `memory_limit`, popular keys more often, compared with the same in memory.
 
 Two servers hold the same keys, one with a third of the data's size for memory, one with several times it. Round by
 round and in turn both answer pipelined GETs as fast as they can, then GETs at half of the slower one's rate, of which

@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: `python -m flin.bench.child TASK`, TASK in JSON, the outcome in JSON.
+"""Runs one measurement in its own process: `python -m flin.bench.child TASK`, TASK and the outcome in JSON.
 
 Before the clock starts the row runs once over a few keys in a directory of its own, so that nobody pays for first
 imports, for a processor that was asleep and for bytecode that the interpreter has not specialised yet; and the
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def call(module: str, task: Any, what: str, timeout: float = CHILD_TIMEOUT_SECONDS) -> dict[str, Any]:
-    """Run a module with a task (a dataclass) in a fresh interpreter; what it prints, read as JSON."""
+    """Run a module with a task (a dataclass) in a fresh interpreter, and return what it prints, read as JSON."""
     command = [sys.executable, "-m", module, json.dumps(asdict(task))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)

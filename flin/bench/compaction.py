@@ -29,17 +29,17 @@ COMPACTIONS: Final = 3
 
 COMPACTIONS_FIGURE: Final = "engine_compaction_jobs"
 FLUSHES_FIGURE: Final = "engine_flush_jobs"
-"""Of INFO."""
+"""Fields of INFO."""
 
 PEAK_SECONDS: Final = 5.0
 PEAK_REQUESTS: Final = 300_000
 SETTLE_SECONDS: Final = 3.0
-"""Nothing has finished for so long: longer than a job over what the filling wrote."""
+"""The background is quiet if no job ended in this time, which is longer than a job over the filled data takes."""
 
 SETTLE_MAXIMUM_SECONDS: Final = 60.0
 
 GENERATOR_SHARE: Final = 0.75
-"""Of the rate that the generator reaches with nothing to wait for: beyond it, its own lateness shows in the tail."""
+"""A share of the generator's own peak rate: above it, the generator's own lateness shows in the tail."""
 
 WRITER_SLACK_SECONDS: Final = 5.0
 """The writer runs this much longer than the reader, so that no read goes without it."""
@@ -65,7 +65,7 @@ class Settings:
         return STEPS
 
     def seconds(self) -> float:
-        """About: filling, settling and finding the peak first."""
+        """The expected time: filling, waiting for jobs and finding the peak come first."""
         return 25 + self.quiet_seconds + self.busy_seconds + WRITER_SLACK_SECONDS
 
 
@@ -131,7 +131,7 @@ def _measure(settings: Settings, port: int, progress: Progress) -> Result:
 
 
 def settle(port: int) -> None:
-    """Wait until the jobs that the filling left behind are done: they would disturb the quiet figures."""
+    """Wait until the jobs that filling has caused are done: they would disturb the quiet figures."""
     ends = monotonic() + SETTLE_MAXIMUM_SECONDS
     before: dict[str, int] = {}
     now = _jobs(port)
@@ -183,7 +183,7 @@ def table(result: Result) -> str:
 
 
 def compare(settings: Settings, scratch: str, progress: Progress) -> list[comparison.Result]:
-    """The same as a row of the whole run."""
+    """Measure it as a row of the whole run."""
     finding = Finding(f"GET at {'half of its peak' if settings.rate is None else f'{settings.rate:,.0f}/s'}")
     try:
         result = run(settings, scratch, progress)

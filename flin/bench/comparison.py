@@ -38,14 +38,14 @@ class Comparison:
 
     @property
     def ratio(self) -> float | None:
-        """Flin over the faster peer, the median over the rounds; None where either is missing or a round failed."""
+        """Flin's rate divided by the faster peer's, the median of the rounds; None if one is missing or failed."""
         ours = self.rates.get(OURS, [])
         peers = {name: rates for name, rates in self.rates.items() if name != OURS and len(rates) == len(ours)}
         return median_ratio(ours, peers)
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the target is; None where there is none, or nothing to compare."""
+        """Whether the target is reached; None if there is no target, or nothing to compare."""
         return None if self.target is None else self.target.is_reached(self.ratio, self.median_rate(OURS))
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Finding:
         return median(rounds) if rounds else None
 
     def at_most(self, figure: str, most: float) -> None:
-        """Set a goal for a figure of Flin's, if that was measured."""
+        """Set a goal for one of Flin's figures, if it was measured."""
         found = self.median(figure)
         if found is not None:
             self.goals[figure] = (f"at most {most:g}", found <= most)

@@ -1,5 +1,5 @@
-"""What single operations cost in one database, for the curves: `python -m flin.bench.costs TASK`, a line of JSON for
-each size. The database grows from size to size; at each one it is left to settle, then asked.
+"""The cost of single operations in one database, for the curves: `python -m flin.bench.costs TASK`, a line of JSON for
+each size. The database grows from size to size; at each one jobs finish first, then reads are measured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A curve: what an operation costs as something grows; and its picture, an SVG with logarithmic axes."""
+"""A curve: how the cost of an operation grows; and its picture, an SVG with logarithmic axes."""
 
 from __future__ import annotations
 

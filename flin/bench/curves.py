@@ -1,5 +1,5 @@
-"""Four curves, `flin bench curves`: what an operation costs over 100,000 to 30 million keys, over 1 to 64 shards, over
-values of 10 B to 1 MB, and over 1 to 1,000 connections. Default sizes are chosen from them.
+"""Four curves, `flin bench curves`: the cost of an operation with 100,000 to 30 million keys, with 1 to 64 shards, with
+values of 10 B to 1 MB, and with 1 to 1,000 connections. Default sizes are chosen from them.
 
 Embedded costs come from costs.py in a process of its own; those of connections from redis-benchmark, where one
 request's cost is one over the rate of all connections together.
@@ -73,7 +73,7 @@ QUICK: Final = Settings(
 
 
 def run(settings: Settings, scratch: str, progress: Progress) -> Iterator[Curve]:
-    """Each curve as soon as it is measured."""
+    """Yield each curve as soon as it is measured."""
     make: dict[str, Callable[[Settings, str, Progress], Curve]] = {
         "keys": _keys,
         "shards": _shards,

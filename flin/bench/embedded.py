@@ -1,4 +1,4 @@
-"""Engines inside a Python process, side by side.
+"""Compares engines inside a Python process.
 
 Each measurement is a child process with a directory of its own: empty, or a copy of one that was loaded once per
 store and value size. The stores take turns within a round (A B C, A B C …), so that a slow minute of the machine
@@ -38,7 +38,7 @@ class Settings:
     tuned: bool = True  # the peers: as a careful user would set them up, else as they come
 
     def rows_of(self, value_bytes: int) -> list[Row]:
-        """The rows for one size of values; a row that is for one size only runs with no other."""
+        """The rows for one size of values. Some rows run with one size only."""
         rows = [ROWS[name] for name in self.rows]
         general = value_bytes in self.value_sizes
         first = value_bytes == self.value_sizes[0]
@@ -67,7 +67,7 @@ class Settings:
         return steps * len(self.stores)
 
     def seconds(self) -> float:
-        """About: starting a process and making the keys, then some microseconds per key."""
+        """The expected time: starting a process and making the keys, then some microseconds per key."""
         return self.steps() * (0.2 + self.count * 5e-6)
 
 

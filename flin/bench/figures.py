@@ -1,4 +1,4 @@
-"""Figures out of measurements: percentiles, medians, ratios. Pure functions."""
+"""Figures from measurements: percentiles, medians, ratios. Pure functions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def percentiles(samples: Sequence[float], scale: float = 1.0) -> dict[str, float
 
 
 def median_ratio(ours: Sequence[float], peers: Mapping[str, Sequence[float]]) -> float | None:
-    """Of each round ours over the fastest peer's, then the median; None without a peer.
+    """The median over the rounds of our rate divided by the fastest peer's; None without a peer.
 
     Rounds are compared with themselves, since a noisy machine slows all who run beside each other.
     """

@@ -1,4 +1,4 @@
-"""A load generator in a process of its own: `python -m flin.bench.generator TASK`, TASK and outcome in JSON.
+"""A load generator in its own process: `python -m flin.bench.generator TASK`, TASK and outcome in JSON.
 
 `open`: GETs at a fixed rate. Every request has a moment at which it is due, and its latency counts from then, however
 late it was sent: a server that stands still for a second gets a second's worth of bad latencies, not one
@@ -85,7 +85,7 @@ class Connection:
         self._received = 0  # bytes of the reply that has begun
 
     def receive(self) -> int:
-        """Read what is there; the number of replies that it completed."""
+        """Read what has arrived, and return the number of replies that it completes."""
         data = self.socket.recv(RECEIVE_BYTES)
         if not self._received and not data.startswith(self._header[: len(data)]):
             raise UnexpectedReplyError(f"expected {self._header!r}, got {data[:60]!r}")
@@ -272,7 +272,7 @@ def _expect(connection: socket.socket, expected: bytes) -> None:
 
 
 def start(task: Task) -> subprocess.Popen[str]:
-    """The task in a fresh interpreter."""
+    """Start the task in a fresh interpreter."""
     command = [sys.executable, "-m", "flin.bench.generator", json.dumps(asdict(task))]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

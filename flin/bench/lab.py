@@ -64,12 +64,12 @@ class Lab:
     # The stop-watch.
 
     def call(self, function: Callable[..., object], *arguments: object, per: int = 1) -> float:
-        """Nanoseconds of one call, divided among so many."""
+        """Nanoseconds of one call, divided by `per`."""
         names = {f"a{index}": argument for index, argument in enumerate(arguments)}
         return self.statement(f"function({', '.join(names)})", {"function": function, **names}, per=per)
 
     def each(self, function: Callable[..., object], items: list[Any], *arguments: object) -> float:
-        """The same with another first argument each time, round and round."""
+        """Nanoseconds of one call, with another first argument each time, in turn."""
         names = {f"a{index}": argument for index, argument in enumerate(arguments)}
         text = f"function({', '.join(['next(items)', *names])})"
         return self.statement(text, {"function": function, "items": cycle(items), **names}, without="next(items)")
@@ -116,7 +116,7 @@ class Lab:
 
     @cached_property
     def compacted(self) -> Any:
-        """The same as a compaction writes it: compressed."""
+        """All keys in one table as a compaction writes it: compressed."""
         engine = self._filled(self.open("compacted", runner="inline"))
         engine.compact()
         engine.close()
@@ -169,7 +169,7 @@ class Client:
         self._run = run
 
     def requests(self, requests: list[list[bytes]]) -> None:
-        """Run them; what was said is dropped."""
+        """Run the requests and drop the replies."""
         todo: Iterator[list[bytes]] = iter(requests)
         if self._run(self, todo) is not None:
             raise RuntimeError("the requests did not run to their end")

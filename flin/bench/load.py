@@ -174,7 +174,7 @@ def check_ended(store: str, process: subprocess.Popen[str]) -> None:
 
 
 def lines_of(process: subprocess.Popen[str]) -> Iterator[dict[str, float]]:
-    """What a loader says, line by line."""
+    """The lines that a loader prints."""
     assert process.stdout is not None
     for line in process.stdout:
         yield json.loads(line)

@@ -67,7 +67,7 @@ def load(task: Task, *, shift: int, close: bool) -> None:
 
 
 def fill(task: Task) -> None:
-    """`load` in atomic batches, for those who do not measure it."""
+    """Write every key in atomic batches, for measurements that do not time the writes."""
     values = Workload(task.count, task.value_bytes).values
     pool, count = len(values), task.count
     store = open_store(task.store, task.directory, task.memory_bytes)

@@ -24,7 +24,7 @@ from flin.engine import wal
 
 OPEN_SECONDS: Final = 0.1
 RECOVERY_SECONDS_PER_GB: Final = 5.0
-"""Of live WAL."""
+"""Seconds per GB of live WAL."""
 
 REWRITTEN_SHARE: Final = 10
 """Before the kill one key in ten is written again, and no more than this:"""
@@ -38,7 +38,7 @@ SECONDS: Final = "seconds"
 PER_GB: Final = "seconds per GB of live WAL"
 
 _Attempt: TypeAlias = Callable[[str, str], str]
-"""Of a store and a directory; what came of it, for the progress."""
+"""Takes a store and a directory; returns the result, for the progress line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,14 @@ class Settings:
     rounds: int = 3
 
     def stores_of(self, count: int) -> tuple[str, ...]:
-        """Flin alone for many keys: what it has to reach are seconds, and loading the peers takes minutes."""
+        """Only Flin for many keys: its target is in seconds, and loading the peers takes minutes."""
         return tuple(store for store in self.stores if store == OURS or count <= PEERS_KEYS)
 
     def steps(self) -> int:
         return sum(len(self.stores_of(count)) for count in self.counts) * (1 + 2 * self.rounds)
 
     def seconds(self) -> float:
-        """About: loading, then for each round two opens and the writing before a kill."""
+        """The expected time: loading, then for each round two opens and the writing before a kill."""
         return sum(
             len(self.stores_of(count)) * (0.5 + count * 7e-6 + self.rounds * (0.8 + _rewritten(count) * 8e-6))
             for count in self.counts
@@ -70,7 +70,7 @@ def _rewritten(count: int) -> int:
 
 
 def _frame_bytes(value_bytes: int) -> int:
-    """Of one put in the WAL. Frames are counted, since segments may be longer than what is in them."""
+    """Bytes of one put in the WAL. Frames are counted, since segments may be longer than their content."""
     return len(wal.encode_put(bytes(8), 0, 0, 0, key_of(0), bytes(value_bytes)))
 
 

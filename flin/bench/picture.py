@@ -1,4 +1,4 @@
-"""A picture of a run: Flin's rate over the faster peer's, one bar per row, as SVG. No library needed."""
+"""A picture of a run as SVG: one bar per row for Flin's rate divided by the faster peer's. Needs no library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of `flin bench` consists of: its parts with their settings, out of what was asked for and what is there.
+"""The parts of a run of `flin bench` with their settings, chosen by the options and by what is installed.
 
 Pure: it starts nothing. The parts are the modules of this package that have `Settings` and `compare`.
 """
@@ -31,7 +31,7 @@ QUICK_MEMORY: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was asked for. None: as the run, quick or full, has it."""
+    """The options that were given. None: the default of the run, quick or full."""
 
     stores: tuple[str, ...]
     servers: tuple[str, ...]

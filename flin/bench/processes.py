@@ -1,4 +1,4 @@
-"""What processes use, as /proc shows it (Linux): CPU time, bytes written; and when a store's background is quiet."""
+"""What processes use, as /proc shows it (Linux): CPU time, bytes written; and when background work is done."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ QUIET_LOOKS: Final = 3
 """Nothing ran for three looks in a row: between two jobs of a background there are some milliseconds."""
 
 QUIET_SHARE: Final = 0.04
-"""Of one core: threads that only wake up to look at a clock use less."""
+"""A share of one core: threads that only wake up to look at a clock use less."""
 
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of a process and everything it started that still runs."""
+    """CPU time of a process and of its running descendants."""
     return sum(map(_own_cpu_seconds, descendants(pid)))
 
 
@@ -37,7 +37,7 @@ def _own_cpu_seconds(pid: int) -> float:
 
 
 def written_bytes() -> int:
-    """Bytes that this process and its children that have ended gave to the disk, whatever became of them later."""
+    """Bytes that this process and its ended children have written to the disk, also bytes deleted later."""
     matched = re.search(r"^write_bytes: (\d+)$", Path("/proc/self/io").read_text(), re.MULTILINE)
     return int(matched[1]) if matched else 0
 
@@ -45,7 +45,7 @@ def written_bytes() -> int:
 def wait_until_quiet(
     pid: int, seconds: float, idle: Callable[[], bool] = lambda: True, aside: Callable[[], float] = lambda: 0.0
 ) -> float:
-    """Wait until the processes have nothing to do and `idle` agrees; how long they had, at most so many seconds.
+    """Wait until the processes have nothing to do and `idle` agrees. Returns how long, at most `seconds`.
 
     `aside`: CPU seconds of theirs that are the measurement's own. Sampling the memory of three processes alone takes
     several percent of a core: what was to be quiet was waited for up to 70 s after it was."""

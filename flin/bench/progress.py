@@ -1,4 +1,4 @@
-"""Progress of a long run on stderr: one line per step, so that it reads well in a file too.
+"""The progress of a long run on stderr: one line per step, so that it also reads well in a file.
 
 The parts of a run differ in the length of their steps, so each part says about how many seconds it takes on a common
 machine; what is left is judged by how the present machine has kept to that so far.
@@ -34,7 +34,7 @@ class Progress:
         self.say(f"{name}:")
 
     def step(self, text: str) -> None:
-        """One more step is done; the text says what came of it."""
+        """One more step is done; the text is its result."""
         self.done += 1
         self._passed = min(self._passed + self._per_step, self._after_part)
         elapsed = monotonic() - self._started

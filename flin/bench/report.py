@@ -1,4 +1,4 @@
-"""What a run leaves behind: tables for people, JSON for programs. Pure functions over results."""
+"""The results of a run: tables for people, JSON for programs. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REACHED: Final = {True: "yes", False: "no", None: NOTHING}
 
 
 def tables(results: Sequence[Result]) -> str:
-    """Tables narrow enough for a page: of the rates, of their latencies, of what is no rate; those that have a line."""
+    """Tables that fit a page: rates, latencies, other figures. Empty tables are left out."""
     comparisons = [result for result in results if isinstance(result, Comparison)]
     findings = [result for result in results if isinstance(result, Finding)]
     timed = [comparison for comparison in comparisons if comparison.latencies]
@@ -35,7 +35,7 @@ def markdown(parts: Sequence[tuple[str, Sequence[Result]]]) -> str:
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
-    """Markdown that lines up: rates per store, the ratio, and the published rate and the target where a row has one."""
+    """An aligned Markdown table: rates per store, the ratio, and the published rate and target, if a row has one."""
     stores = store_names(comparisons)
     has_published = any(comparison.published for comparison in comparisons)
     has_target = any(comparison.target for comparison in comparisons)
@@ -98,7 +98,7 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what a run was made."""
+    """The machine and the versions of a run."""
     return {
         "flin": flin.__version__,
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""Servers side by side: `flin serve` and `redis-server` with its append-only file on, driven by redis-benchmark.
+"""Compares servers: `flin serve` and `redis-server` with its append-only file on, driven by redis-benchmark.
 
 A scene is one way of asking (connections, pipeline, value size). Each scene runs in a fresh server with a fresh
 directory, the servers taking turns; its tests run one after another, so that GET finds what SET wrote. The
@@ -92,7 +92,7 @@ class Settings:
         return sum(len(scene.tests) for scene in self.scenes) * self.rounds * len(self.servers)
 
     def seconds(self) -> float:
-        """About, at 60,000 requests per second, 600,000 with a pipeline and 10,000 of one connection."""
+        """The expected time, at 60,000 requests per second, 600,000 with a pipeline and 10,000 of one connection."""
         each = [
             len(scene.tests)
             * (0.7 + scene.requests / (600_000 if scene.pipeline > 1 else min(60_000, 10_000 * scene.connections)))
@@ -195,7 +195,7 @@ _SUMMARY: Final = re.compile(r"latency summary \(msec\):\s+avg\s+min\s+p50\s+p95
 
 
 def parse(output: str) -> Result:
-    """What redis-benchmark 7.0 prints. p99.9 is the first step of its distribution at or above 99.9 %."""
+    """Parse the output of redis-benchmark 7.0. p99.9 is the first step of its distribution at or above 99.9 %."""
     rate, summary = _RATE.search(output), _SUMMARY.search(output)
     if rate is None or summary is None:
         raise ServerError(f"{PROGRAM} printed no summary: {output.strip()[-200:]}")

@@ -1,4 +1,4 @@
-"""A Flin server whose every sync takes some milliseconds more: `python -m flin.bench.slow_disk MS DIRECTORY PORT`.
+"""A Flin server where each sync takes some milliseconds longer: `python -m flin.bench.slow_disk MS DIRECTORY PORT`.
 
 The delay stands in for a disk. It is put around the operating system's calls in this process, so that the server runs
 as it is, through the very code that a user's runs through; what it does while it waits is what is measured. The helper
@@ -18,7 +18,7 @@ from flin.net.server import serve
 
 
 def delayed(sync: Callable[[Any], None], seconds: float) -> Callable[[Any], None]:
-    """Like a disk's, the wait is one without the interpreter's lock."""
+    """A sync with a delay. As with a real disk, the interpreter's lock is free during the wait."""
 
     def slow(descriptor: Any) -> None:
         time.sleep(seconds)

@@ -1,5 +1,5 @@
-"""Group commit in `always` mode, on a disk whose every sync takes 20 ms (slow_disk.py): how many writes share a sync,
-and whether reads wait that need not.
+"""Group commit in `always` mode on a disk where each sync takes 20 ms (slow_disk.py): how many writes share a sync, and
+whether reads wait that need not.
 
 256 connections send SETs, each waiting for its reply, while others send GETs of other keys at a fixed rate. A SET that
 comes while a sync runs has to wait for the next one, so two syncs are the most that one SET has to wait for.

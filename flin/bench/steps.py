@@ -1,5 +1,5 @@
-"""Where the time goes, `flin bench steps`: what single steps of a put, a batch, a get, a scan, a served SET and GET,
-a flush and a merge cost in this process, in nanoseconds; docs/performance.md is made of its output.
+"""Where the time goes, `flin bench steps`: the cost of single steps of a put, a batch, a get, a scan, a served SET and
+GET, a flush and a merge in this process, in nanoseconds. docs/performance.md shows its output.
 
 Steps call the engine's own functions. Of each operation the whole comes first, then what it consists of: the sum of
 the parts and the calls between them is the whole, more or less. A step whose function is no longer there is named as
@@ -238,7 +238,7 @@ def _merge(lab: Lab) -> float:
 
 
 def _replay(lab: Lab) -> float:
-    """Of puts one by one; of a fresh part each time, as a flush has one."""
+    """Replay of single puts, into a fresh part each time, as in a flush."""
     header = wal.SegmentHeader(bytes(16), 1, SALT, 0, 1, 0, 0, 0)
     data = bytearray(wal.encode_header(header))
     for number, (key, value) in enumerate(lab.workload.pairs, 1):

@@ -1,4 +1,4 @@
-"""One face for the engines that are compared: Flin, RocksDB (rocksdict) and LevelDB (plyvel).
+"""One interface for the engines that are compared: Flin, RocksDB (rocksdict) and LevelDB (plyvel).
 
 The calls of a hot loop (`put`, `get`, `delete`) are the libraries' own bound methods, so that no adapter's frame is
 measured. The peers run as a careful user would set them up (`tuned`): the same memory, a quarter of it for a memtable
@@ -20,7 +20,7 @@ FILTER_BITS_PER_KEY: Final = 10
 
 
 class Store(Protocol):
-    """What the rows call. `get` gives None for a key that is not there."""
+    """The calls that rows make. `get` returns None for an absent key."""
 
     @property
     def put(self) -> Callable[[bytes, bytes], object]: ...
@@ -167,10 +167,10 @@ def is_installed(name: str) -> bool:
 
 
 def import_library(name: str) -> None:
-    """Before a clock starts: opening a store is timed, importing its library is not."""
+    """Import a store's library before the clock starts: the time to open a store does not include the import."""
     importlib.import_module(STORES[name][0])
 
 
 def open_store(name: str, path: str, memory_bytes: int, *, tuned: bool = True) -> Store:
-    """`tuned` is for the peers alone: Flin runs as it comes."""
+    """Open a store. `tuned` applies only to the peers: Flin runs with its defaults."""
     return STORES[name][1](path, memory_bytes, tuned)

@@ -1,4 +1,4 @@
-"""Writing that does not end: ten times what the memtables hold, until the background has nothing left to do.
+"""Sustained writes: ten times what the memtables hold, until flushes and merges are done.
 
 A short fill measures memory; here the flushes and merges that it owes count too. Each store writes in a fresh process
 (`python -m flin.bench.sustained TASK`) and directory, in turn. Bytes written are what the kernel counts for all of a

@@ -1,4 +1,4 @@
-"""What each row has to reach: the figures that Flin is built for, by the name of the row."""
+"""The target of each row: the figures that Flin is built for."""
 
 from __future__ import annotations
 

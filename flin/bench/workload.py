@@ -1,4 +1,4 @@
-"""What the embedded rows write and read: 16-byte keys and values that compress to about half.
+"""The data of the embedded rows: 16-byte keys and values that compress to about half.
 
 Keys are even numbers of 16 decimal digits, so that the odd ones are missing keys inside the range. Everything
 follows from the seed: every store is given the same bytes in the same order.

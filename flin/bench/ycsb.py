@@ -38,7 +38,7 @@ SEED: Final = 7
 
 
 class Mix(NamedTuple):
-    """What a workload does, besides reads."""
+    """The operations of a workload, in addition to reads."""
 
     other: str
     share: float

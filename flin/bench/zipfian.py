@@ -1,4 +1,4 @@
-"""Popularity that falls with the rank, as in caches and shops: the choice of keys of YCSB and of the beyond-memory row.
+"""Popularity that falls with the rank, as in caches: how YCSB and the beyond-memory row choose keys.
 
 The algorithm is that of Gray, Sundaresan, Englert, Baclawski and Weinberger, "Quickly generating billion-record
 synthetic databases" (SIGMOD 1994): the inverse of the distribution's sum, approximated in closed form, exact for the
@@ -19,7 +19,7 @@ _FNV_PRIME: Final = 0x100000001B3
 
 
 class Zipfian:
-    """Ranks from 0, the most popular one, to count - 1. `grow` adds a rank without beginning anew."""
+    """Ranks from 0, the most popular one, to count - 1. `grow` adds a rank without computing everything again."""
 
     def __init__(self, count: int, seed: int, theta: float = THETA) -> None:
         if count < 1:

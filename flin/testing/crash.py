@@ -29,7 +29,7 @@ OPERATIONS: Final = 24
 """At most, of a workload: enough for several generations, flushes and merges."""
 
 MOMENTS: Final = 40
-"""Of a workload, chosen by chance: a different workload finds more than another moment of the same."""
+"""Random moments of each workload: another workload finds more than another moment of the same one."""
 
 SECOND_EVERY: Final = 16
 """One crash state of so many is written to, and crashed during its recovery."""

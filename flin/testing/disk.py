@@ -34,7 +34,7 @@ STALE_FILES: Final = 8
 """Contents of removed files that are kept: an unwritten sector may show what its place on the disk held before."""
 
 CAPACITY_BYTES: Final = 1 << 40
-"""Of a disk that nobody bounded: never full."""
+"""The size of a disk without a limit: never full."""
 
 CHANGES: Final = frozenset(
     (
@@ -61,7 +61,7 @@ class Fault:
     late: bool = False
     """The call takes effect and fails all the same, as over a network disk."""
     taken: int | None = None
-    """Of an append: it takes so many bytes and says so; the next append then fails with the code, unless that is 0."""
+    """An append takes this many bytes and returns the number; the next append fails with the code, unless that is 0."""
     error: type[BaseException] | None = None
     """Raised instead of an OSError: what is no fault of the disk, like MemoryError or an interrupt."""
     fired: int = 0
@@ -176,7 +176,7 @@ class SimulatedDisk:
     def __init__(self, capacity_bytes: int = CAPACITY_BYTES, window_bytes: int = 0) -> None:
         self.capacity_bytes = capacity_bytes
         self.window_bytes = window_bytes
-        """Of a WAL segment that is mapped at once; 0: segments are written, not mapped."""
+        """Bytes of a WAL segment that are mapped at once; 0: segments are written, not mapped."""
         self.calls: Counter[str] = Counter()
         """Calls by operation, failed ones included."""
         self.faults: list[Fault] = []

@@ -48,7 +48,7 @@ class Judge:
     second_crashes: int = 1
     """Crashes during each recovery that is crashed."""
     second_every: int = 1
-    """Of so many crash states one is written to and crashed again."""
+    """In every n-th crash state new data is written and the disk crashes again."""
     seen: set[int] = field(default_factory=set)
     """Digests of crash states that need not be judged again; judges may share it."""
     found: list[int] = field(default_factory=list)

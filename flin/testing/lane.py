@@ -101,8 +101,9 @@ class Lanes:
         return [state.number for state in self._states]
 
     def settle(self, found: Mapping[bytes, bytes], least: Sequence[int], most: Sequence[int]) -> dict[bytes, bytes]:
-        """Of each lane at least and at most so many commits are there. The whole state, the counters included, as it
-        must be; Violation if what was found is no prefix, or not long enough."""
+        """The whole state as it must be, with counters, if each lane has from `least` to `most` commits.
+
+        Violation if what was found is not a prefix, or too short."""
         self._grow(len(least))
         counters = [parse_counter(found.get(counter_key(state.lane))) for state in self._states]
         numbers = [counter[0] for counter in counters]

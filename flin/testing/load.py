@@ -115,7 +115,7 @@ class Load(ABC):
             self.reap()
 
     def bounds(self) -> tuple[list[int], list[int]]:
-        """Of each lane: commits that must be there, and that may be."""
+        """For each lane: the commits that must be there, and those that may be."""
         return self.floor, [number + self.in_flight * self.starts for number in self.floor]
 
     def settle(self, recovered: Sequence[int]) -> None:

@@ -42,7 +42,7 @@ def is_alive(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """Of this process, zombies left out."""
+    """The children of a process, without zombies."""
     numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     return [number for number in numbers if (of := _fields(number)) and int(of[1]) == pid and of[0] != "Z"]
 

@@ -58,7 +58,7 @@ class Scene:
     memory_limit: int = 1 << 20  # the least there is: generations fill soon
     runner: str = "inline"
     window_bytes: int = 512
-    """Of a WAL segment that is mapped at once: a sector, so that short workloads fill several. 0: none is mapped."""
+    """Bytes of a WAL segment that are mapped at once: a sector, so that short workloads fill several. 0: no mapping."""
 
     def open(self, disk: SimulatedDisk, clock: ManualClock, seed: object) -> Engine:
         # A seed of its own for every opening: two engines that draw equal salts would prove nothing.
@@ -93,7 +93,7 @@ class Run:
     disk: SimulatedDisk = field(default_factory=SimulatedDisk)
     record: bool = True
     every: int = 1
-    """Of so many appends, copies and syncs of files one is remembered; every other change of the disk is."""
+    """Every n-th append, copy and sync of a file is remembered, and every other change of the disk."""
     clock: ManualClock = field(default_factory=ManualClock)
     model: Model = field(default_factory=Model)
     moments: list[Moment] = field(default_factory=list)

@@ -17,7 +17,7 @@ import pytest
 import flin
 import flin.engine
 import flin.errors
-from flin.errors import CorruptionError, FlinError, LockedError, StorageError
+from flin.errors import CommandError, CorruptionError, FlinError, LockedError, ProtocolError, StorageError
 
 CAUSE = OSError(28, "No space left on device")
 SAMPLES: dict[str, Any] = {
@@ -74,6 +74,14 @@ def test_all_of_them_are_found() -> None:
     names = {kind.__name__ for kind in EXCEPTIONS}
     assert {name for name in vars(flin.errors) if name.endswith("Error")} <= names
     assert {"ColdRead", "JobCancelled", "StalledError", "UsageError"} <= names
+
+
+def test_what_the_engine_raises_can_be_caught_by_its_name() -> None:
+    """`except flin.engine.LockedError`: all errors but those that answer a client of the server."""
+    kinds = {kind for kind in EXCEPTIONS if kind.__module__ == "flin.errors"}
+    for kind in kinds - {ProtocolError, CommandError}:
+        assert getattr(flin.engine, kind.__name__) is kind
+        assert kind.__name__ in flin.engine.__all__
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)

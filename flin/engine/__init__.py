@@ -11,5 +11,37 @@ from flin.engine.batch import WriteBatch
 from flin.engine.engine import Engine, open  # the name that dbm and shelve use too
 from flin.engine.options import Options
 from flin.engine.snapshot import Snapshot
+from flin.errors import (
+    ClosedError,
+    ConflictError,
+    CorruptionError,
+    FlinError,
+    FormatVersionError,
+    HelperDiedError,
+    JobFailedError,
+    LimitError,
+    LockedError,
+    ReadOnlyError,
+    StallTimeout,
+    StorageError,
+)
 
-__all__ = ["Engine", "Options", "Snapshot", "WriteBatch", "open"]
+__all__ = [
+    "ClosedError",
+    "ConflictError",
+    "CorruptionError",
+    "Engine",
+    "FlinError",
+    "FormatVersionError",
+    "HelperDiedError",
+    "JobFailedError",
+    "LimitError",
+    "LockedError",
+    "Options",
+    "ReadOnlyError",
+    "Snapshot",
+    "StallTimeout",
+    "StorageError",
+    "WriteBatch",
+    "open",
+]

@@ -8,23 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from flin.engine.entry import DELETED, Live, Page, make_entry
+from flin.engine.key import USER_END
 from flin.engine.memtable import Part
 from flin.engine.merge import Source, merge_pages
 from flin.engine.pairs import Pairs, points_of
-from flin.engine.view import BytesLike, View, as_bytes, as_stored, scan_bounds
+from flin.engine.view import BytesLike, as_bytes, as_stored, scan_bounds
+from flin.engine.writable_view import NO_DEFAULT, WritableView
 from flin.errors import ClosedError
 
 if TYPE_CHECKING:
     from flin.engine.engine import Engine
 
 
-class WriteBatch(View):
+Default = TypeVar("Default")
+
+
+class WriteBatch(WritableView):
     """Made by `Engine.write_batch()`. Leaving the `with` block commits it; an exception inside discards it.
 
-    Reads see the batch's own writes over what the engine holds. One thread at a time.
+    Reads see the batch's own writes over what the engine holds. What a write looks at before it (`pop`, `del`,
+    `setdefault`) may have been changed by others when the batch commits. One thread at a time.
     """
 
     def __init__(self, engine: Engine, sync: bool | None) -> None:
@@ -37,8 +43,6 @@ class WriteBatch(View):
         self._check_open()
         expires_at_ms = 0 if ttl is None else self._engine.expires_at_ms(ttl)
         self._part.entries[as_stored(key)] = make_entry(as_bytes("a value", value), expires_at_ms)
-
-    __setitem__ = put
 
     def put_many(self, pairs: Pairs, *, ttl: float | None = None) -> None:
         self._check_open()
@@ -54,8 +58,8 @@ class WriteBatch(View):
         self._part.entries[as_stored(key)] = DELETED
 
     def delete_many(self, keys: Iterable[BytesLike]) -> None:
-        for key in keys:
-            self.delete(key)
+        self._check_open()
+        self._part.entries.update(dict.fromkeys(map(as_stored, keys), DELETED))
 
     def delete_range(self, start: BytesLike, stop: BytesLike) -> None:
         """Delete the keys from start (inclusive) to stop (exclusive)."""
@@ -64,16 +68,54 @@ class WriteBatch(View):
     def delete_prefix(self, prefix: BytesLike) -> None:
         self._delete_bounds(*scan_bounds(prefix, None, None, True, False))
 
-    def __len__(self) -> int:
-        """The number of writes in the batch."""
+    @property
+    def writes(self) -> int:
+        """How many writes a commit would hold: of each key that was written one, and the range deletes."""
         return len(self._part.entries) + len(self._part.ranges)
+
+    # The mapping protocol.
+
+    @overload
+    def pop(self, key: BytesLike) -> bytes: ...
+    @overload
+    def pop(self, key: BytesLike, default: Default) -> bytes | Default: ...
+    def pop(self, key: BytesLike, default: object = NO_DEFAULT) -> object:
+        """Delete the key and return its value; the default, or KeyError without one, if it is absent."""
+        value = self.get(key)
+        if value is not None:
+            self.delete(key)
+            return value
+        if default is NO_DEFAULT:
+            raise KeyError(key)
+        return default
+
+    def popitem(self) -> tuple[bytes, bytes]:
+        """Delete the smallest key; it and its value. KeyError if there is none."""
+        for key, value in self.scan(limit=1):
+            self.delete(key)
+            return key, value
+        raise KeyError("the database is empty")
+
+    def setdefault(self, key: BytesLike, default: BytesLike = b"") -> bytes:
+        """The value of the key, which is set to the default first if it is absent."""
+        wanted = as_bytes("a value", default)
+        value = self.get(key)
+        if value is not None:
+            return value
+        self.put(key, wanted)
+        return wanted
+
+    def clear(self) -> None:
+        """Delete every key."""
+        self._delete_bounds(b"", USER_END)
+
+    # Its end.
 
     def commit(self) -> None:
         """Commit now; the batch is done with."""
         self._check_open()
         self._ended = True
-        if self._part:
-            self._engine.commit_part(self._part, self._sync)
+        self._engine.commit_part(self._part, self._sync)
 
     def discard(self) -> None:
         """Forget the writes; the batch is done with."""

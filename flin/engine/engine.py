@@ -9,27 +9,29 @@ asks for it; store.py does the rest.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from math import ceil, isfinite
+from math import ceil
 from operator import index
 from types import TracebackType
 from typing import Any, Final, TypeVar, overload
 
 from flin.engine.batch import WriteBatch
 from flin.engine.compactor import Compactor
-from flin.engine.entry import DELETED, Entry, Live, Page, make_entry, value_at
-from flin.engine.fs import OsFileSystem, absolute
+from flin.engine.entry import DELETED, Entry, Live, Page, Range, make_entry, value_at
+from flin.engine.fs import FileSystem, OsFileSystem, absolute
 from flin.engine.key import USER_END
 from flin.engine.memtable import Part
-from flin.engine.options import Options
+from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.runner import InlineRunner, PairRunner, Runner, ThreadRunner
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.store import Store
 from flin.engine.verify import verify_store
-from flin.engine.view import BytesLike, View, as_bytes, as_stored, scan_bounds
+from flin.engine.view import BytesLike, as_bytes, as_stored, scan_bounds
+from flin.engine.writable_view import NO_DEFAULT, WritableView
 from flin.errors import ConflictError, FlinError, ReadOnlyError, StallTimeout, StorageError
 
 MAX_INTEGER: Final = 2**63 - 1
@@ -41,7 +43,7 @@ MAX_EXPIRY_MS: Final = 2**63 - 1
 Default = TypeVar("Default")
 
 
-class Engine(View, MutableMapping[bytes, bytes]):
+class Engine(WritableView):
     """One open database. Close it, or use it as a context manager.
 
     Writes raise StorageError (the disk refused; nothing happened), ReadOnlyError (after a failed sync, for good),
@@ -94,25 +96,34 @@ class Engine(View, MutableMapping[bytes, bytes]):
             key = as_stored(key)
         if type(value) is not bytes:
             value = as_bytes("a value", value)
-        if ttl is None:
-            position = self._store.put(key, value)
-        else:
-            position = self._store.commit({key: make_entry(value, self.expires_at_ms(ttl))})
-        if sync or (sync is None and self._sync_always):
+        if ttl is not None or sync is not None:
+            entry = value if ttl is None else make_entry(value, self.expires_at_ms(ttl))
+            self._commit({key: entry}, (), sync)
+            return
+        position = self._store.put(key, value)
+        if self._sync_always:
             self._store.sync(position)
 
     def delete(self, key: BytesLike, *, sync: bool | None = None) -> None:
         """Delete the key, if it is there."""
         if type(key) is not bytes or key >= b"\xff":
             key = as_stored(key)
-        self._answer(self._store.delete(key), sync)
+        if sync is not None:
+            self._commit({key: DELETED}, (), sync)
+            return
+        position = self._store.delete(key)
+        if self._sync_always:
+            self._store.sync(position)
 
     def incr(self, key: BytesLike, delta: int = 1) -> int:
         """Add to the number that the key holds as decimal text (0 if absent); the sum. Its expiry stays.
 
         ConflictError if the value is no 64-bit integer, or the sum would not be one."""
         now_ms = self._store.now_ms()
-        delta = index(delta)
+        try:
+            delta = index(delta)
+        except TypeError:
+            raise TypeError(f"delta must be a whole number, not {delta!r}") from None
         total = 0
 
         def add(entry: Live | None) -> Entry:
@@ -168,20 +179,20 @@ class Engine(View, MutableMapping[bytes, bytes]):
     ) -> None:
         """Set all the keys in one atomic commit. Of a key that comes twice the last value counts."""
         values = points_of(pairs)
-        if not values:
-            return
         points: Mapping[bytes, Entry] = values
         if ttl is not None:
             expires_at_ms = self.expires_at_ms(ttl)
             points = {key: (value, expires_at_ms, 0) for key, value in values.items()}
-        self._answer(self._store.commit(points, plain=ttl is None), sync)
+        self._commit(points, (), sync, plain=ttl is None)
 
     def delete_many(self, keys: Iterable[BytesLike], *, sync: bool | None = None) -> None:
         """Delete the keys that are there, in one atomic commit."""
-        self._answer(self._store.commit(dict.fromkeys(map(as_stored, keys), DELETED)), sync)
+        self._commit(dict.fromkeys(map(as_stored, keys), DELETED), (), sync)
 
     def write_batch(self, *, sync: bool | None = None) -> WriteBatch:
         """`with db.write_batch() as batch`: its writes become one atomic commit; an exception discards them."""
+        _check_sync(sync)
+        self._check_open()
         return WriteBatch(self, sync)
 
     def delete_range(self, start: BytesLike, stop: BytesLike, *, sync: bool | None = None) -> None:
@@ -198,18 +209,6 @@ class Engine(View, MutableMapping[bytes, bytes]):
 
     # The mapping protocol: what it would inherit is slow, or not atomic.
 
-    def __setitem__(self, key: BytesLike, value: BytesLike) -> None:
-        self.put(key, value)
-
-    def __delitem__(self, key: BytesLike) -> None:
-        self.pop(key)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self.scan_keys()
-
-    def __reversed__(self) -> Iterator[bytes]:
-        return self.scan_keys(reverse=True)
-
     def __len__(self) -> int:
         """The number of keys. Exact; what was written since the last flush is looked up once.
 
@@ -221,24 +220,9 @@ class Engine(View, MutableMapping[bytes, bytes]):
         assert count is not None  # without a budget it counts to the end
         return count
 
-    def __bool__(self) -> bool:
-        return self.first() is not None
-
-    def items(self) -> ItemsView[bytes, bytes]:
-        return _Items(self)
-
-    def values(self) -> ValuesView[bytes]:
-        return _Values(self)
-
     def clear(self) -> None:
         """Delete every key."""
         self._delete_bounds(b"", USER_END, None)
-
-    def update(self, other: Any = (), /, **named: Any) -> None:
-        """`put_many`; a keyword cannot name a key, since keys are bytes."""
-        if named:
-            raise TypeError("keys must be bytes: pass a mapping or pairs")
-        self.put_many(other)
 
     def setdefault(self, key: BytesLike, default: BytesLike = b"") -> bytes:
         """The value of the key, which is set to the default first if it is absent."""
@@ -254,10 +238,12 @@ class Engine(View, MutableMapping[bytes, bytes]):
         self._update(key, set_if_absent)
         return result
 
-    def pop(self, key: BytesLike, *default: Any) -> Any:
+    @overload
+    def pop(self, key: BytesLike) -> bytes: ...
+    @overload
+    def pop(self, key: BytesLike, default: Default) -> bytes | Default: ...
+    def pop(self, key: BytesLike, default: object = NO_DEFAULT) -> object:
         """Delete the key and return its value; the default, or KeyError without one, if it is absent."""
-        if len(default) > 1:
-            raise TypeError(f"pop takes a key and a default, not {1 + len(default)} arguments")
         now_ms = self._store.now_ms()
         taken: bytes | None = None
 
@@ -269,9 +255,9 @@ class Engine(View, MutableMapping[bytes, bytes]):
         self._update(key, take)
         if taken is not None:
             return taken
-        if default:
-            return default[0]
-        raise KeyError(key)
+        if default is NO_DEFAULT:
+            raise KeyError(key)
+        return default
 
     def popitem(self) -> tuple[bytes, bytes]:
         """Delete the smallest key; it and its value. KeyError if there is none."""
@@ -357,16 +343,19 @@ class Engine(View, MutableMapping[bytes, bytes]):
     def __repr__(self) -> str:
         return f"<flin.engine.Engine {self._store.directory!r}{' closed' if self._store.closed else ''}>"
 
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__  # two engines are never compared key by key
-
     # What batches need.
 
     def expires_at_ms(self, ttl: float) -> int:
         """The expiry of a ttl in seconds, rounded up to the millisecond. ValueError unless it is above 0."""
-        if not isfinite(ttl) or ttl <= 0:
+        try:
+            ttl_ms = ceil(ttl * 1000)
+        except TypeError:
+            raise TypeError(f"ttl must be a number of seconds, not {ttl!r}") from None
+        except (ValueError, OverflowError):  # not a number, or infinite
+            ttl_ms = 0
+        if ttl_ms <= 0:
             raise ValueError(f"ttl must be a number of seconds above 0, not {ttl!r}")
-        expires_at_ms = self._store.now_ms() + ceil(ttl * 1000)
+        expires_at_ms = self._store.now_ms() + ttl_ms
         if expires_at_ms > MAX_EXPIRY_MS:
             raise ValueError(f"ttl {ttl!r} is too far in the future")
         return expires_at_ms
@@ -381,10 +370,13 @@ class Engine(View, MutableMapping[bytes, bytes]):
         return self._store.scan(start, stop, reverse=reverse)
 
     def commit_part(self, part: Part, sync: bool | None) -> None:
-        self._answer(self._store.commit(part.entries, part.ranges), sync)
+        self._commit(part.entries, part.ranges, sync)
 
     _read = read_entry
     _now_ms = now_ms
+
+    def _check_open(self) -> None:
+        self._store.check_open()
 
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
         return self._store.first(start, stop, count)
@@ -395,15 +387,22 @@ class Engine(View, MutableMapping[bytes, bytes]):
     def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
         return self._store.scan(start, stop, reverse=reverse, limit=limit)
 
-    def _answer(self, position: int, sync: bool | None) -> None:
-        """Wait for the disk if this write asks for it."""
-        if sync or (sync is None and self._sync_always):
+    def _commit(
+        self, points: Mapping[bytes, Entry], ranges: Sequence[Range], sync: bool | None, *, plain: bool | None = None
+    ) -> None:
+        """Commit, and wait for the disk if this write asks for it."""
+        _check_sync(sync)
+        if not points and not ranges:
+            self._check_open()
+            return
+        position = self._store.commit(points, ranges, plain=plain)
+        if self._sync_always if sync is None else sync:
             self._store.sync(position)
 
-    def _update(self, key: BytesLike, decide: Any) -> None:
+    def _update(self, key: BytesLike, decide: Callable[[Live | None], Entry | None]) -> None:
         position = self._store.update(as_stored(key), decide)
-        if position is not None:
-            self._answer(position, None)
+        if position is not None and self._sync_always:
+            self._store.sync(position)
 
     def _set_expiry(self, key: BytesLike, expires_at_ms: int) -> bool:
         now_ms = self._store.now_ms()
@@ -420,32 +419,48 @@ class Engine(View, MutableMapping[bytes, bytes]):
         return done
 
     def _delete_bounds(self, start: bytes, stop: bytes, sync: bool | None) -> None:
-        if start < stop:
-            self._answer(self._store.commit({}, [(start, stop)]), sync)
+        self._commit({}, [(start, stop)] if start < stop else (), sync)
 
 
-class _Items(ItemsView[bytes, bytes]):
-    """Pairs by one scan, not by a look-up for each key."""
-
-    _mapping: Engine
-
-    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        return self._mapping.scan()
-
-
-class _Values(ValuesView[bytes]):
-    _mapping: Engine
-
-    def __iter__(self) -> Iterator[bytes]:
-        return (value for _, value in self._mapping.scan())
-
-
-def open(path: Any, **options: Any) -> Engine:  # `flin.engine.open`, as `dbm.open` and `shelve.open`
-    """Open the database in a directory, creating both if needed. The options are those of `flin.engine.Options`.
+def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    *,
+    sync: SyncMode = "interval",
+    sync_interval_ms: int = 1000,
+    memory_limit: int | str = 256 << 20,
+    shards: int | None = None,
+    create: bool = True,
+    runner: RunnerKind = "auto",
+    compression: Compression = "zstd",
+    block_size_bytes: int = 8192,
+    stall_timeout_ms: int = 60_000,
+    stall_writers: bool = True,
+    value_cache: bool = True,
+    fs: FileSystem | None = None,
+    clock_ms: Callable[[], int] = wall_clock_ms,
+    random_bytes: Callable[[int], bytes] = system_random_bytes,
+) -> Engine:
+    """Open the database in a directory, creating both if needed. `flin.engine.Options` tells what the options mean.
 
     LockedError if it is open elsewhere; CorruptionError, FormatVersionError and StorageError for what is on the
-    disk; ValueError for an option that is wrong."""
-    return Engine(Store(absolute(path), Options(**options)))
+    disk; TypeError or ValueError for an option that is wrong."""
+    options = Options(
+        sync=sync,
+        sync_interval_ms=sync_interval_ms,
+        memory_limit=memory_limit,
+        shards=shards,
+        create=create,
+        runner=runner,
+        compression=compression,
+        block_size_bytes=block_size_bytes,
+        stall_timeout_ms=stall_timeout_ms,
+        stall_writers=stall_writers,
+        value_cache=value_cache,
+        fs=OsFileSystem() if fs is None else fs,
+        clock_ms=clock_ms,
+        random_bytes=random_bytes,
+    )
+    return Engine(Store(absolute(path), options))
 
 
 def _runner_of(options: Options) -> Runner:
@@ -454,6 +469,11 @@ def _runner_of(options: Options) -> Runner:
     if options.runner == "thread" or not isinstance(options.fs, OsFileSystem):
         return ThreadRunner(options.fs)  # another process would not see what only this one calls a disk
     return PairRunner(options.fs)
+
+
+def _check_sync(sync: object) -> None:
+    if sync is not None and sync is not True and sync is not False:
+        raise TypeError(f"sync must be True, False or None, not {sync!r}; a sync mode is for open()")
 
 
 def _integer(value: bytes) -> int:

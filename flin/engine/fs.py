@@ -391,8 +391,12 @@ def join(directory: str, name: str) -> str:
     return os.path.join(directory, name)
 
 
-def absolute(path: str | os.PathLike[str]) -> str:
-    return os.path.abspath(os.fspath(path))
+def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    """TypeError for what is no path; ValueError for an empty one, which would be the working directory."""
+    name = os.fsdecode(path)
+    if not name:
+        raise ValueError("the path of a database is empty")
+    return os.path.abspath(name)
 
 
 # macOS: fsync leaves data in the drive's own cache; only F_FULLFSYNC empties that.

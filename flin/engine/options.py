@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from flin.engine.fs import FileSystem, OsFileSystem
 from flin.engine.manifest import MAX_SHARDS
@@ -20,7 +20,10 @@ Compression: TypeAlias = Literal["zstd", "none"]
 MIN_MEMORY_LIMIT_BYTES: Final = 1 << 20
 """Below this a generation holds a few hundred entries and everything is flushing."""
 
-_UNITS: Final = {"": 1, "b": 1, "k": 1000, "kb": 1 << 10, "m": 1000**2, "mb": 1 << 20, "g": 1000**3, "gb": 1 << 30}
+_UNITS: Final = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4} | {
+    power + suffix: 1 << 10 * number for number, power in enumerate("kmgt", 1) for suffix in ("b", "ib")
+}
+"""As in Redis' configuration, "1m" is a million and "1mb" is 1,048,576; so is "1mib", which says so."""
 
 
 def wall_clock_ms() -> int:
@@ -28,9 +31,14 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def system_random_bytes(size: int) -> bytes:
+    """For ids and salts."""
+    return secrets.token_bytes(size)
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of `flin.engine.open`. ValueError or LimitError says which one is wrong."""
+    """Options of `flin.engine.open`. TypeError or ValueError says which one is wrong."""
 
     sync: SyncMode = "interval"
     """When a write is made durable against a power cut: before it is answered, once per interval, or whenever the
@@ -60,12 +68,13 @@ class Options:
     """Keep hot values read from tables; the server turns it off, since it keeps ready replies instead."""
     fs: FileSystem = field(default_factory=OsFileSystem)
     clock_ms: Callable[[], int] = wall_clock_ms
-    random_bytes: Callable[[int], bytes] = secrets.token_bytes
+    random_bytes: Callable[[int], bytes] = system_random_bytes
 
     def __post_init__(self) -> None:
-        _check_choice("sync", self.sync, ("always", "interval", "never"))
-        _check_choice("runner", self.runner, ("auto", "helper", "thread", "inline"))
-        _check_choice("compression", self.compression, ("zstd", "none"))
+        _check_choice("sync", self.sync, get_args(SyncMode))
+        _check_choice("runner", self.runner, get_args(RunnerKind))
+        _check_choice("compression", self.compression, get_args(Compression))
+        self._check_types()
         if self.runner == "helper" and not isinstance(self.fs, OsFileSystem):
             raise ValueError("runner 'helper' is another process, which needs the real file system: use 'thread'")
         shards = self.shards
@@ -77,6 +86,24 @@ class Options:
             raise ValueError("sync_interval_ms must be at least 1 and stall_timeout_ms at least 0")
         if self.memory_limit_bytes < MIN_MEMORY_LIMIT_BYTES:
             raise ValueError(f"memory_limit must be at least {MIN_MEMORY_LIMIT_BYTES} bytes, not {self.memory_limit!r}")
+
+    def _check_types(self) -> None:
+        """Before anything is compared or called: a wrong type would fail somewhere deep, or pass for another value."""
+        for name in ("sync_interval_ms", "shards", "block_size_bytes", "stall_timeout_ms"):
+            value = getattr(self, name)
+            if type(value) is not int and not (name == "shards" and value is None):
+                raise TypeError(f"{name} must be an int, not {value!r}")
+        for name in ("create", "stall_writers", "value_cache"):
+            if type(getattr(self, name)) is not bool:
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        if type(self.memory_limit) not in (int, str):
+            raise TypeError(f'memory_limit must be bytes or text like "256mb", not {self.memory_limit!r}')
+        for name in ("clock_ms", "random_bytes"):
+            if not callable(getattr(self, name)):
+                raise TypeError(f"{name} must be a function, not {getattr(self, name)!r}")
+        now_ms = self.clock_ms()
+        if type(now_ms) is not int:
+            raise TypeError(f"clock_ms must return whole milliseconds (time.time_ns() // 1_000_000), not {now_ms!r}")
 
     @property
     def memory_limit_bytes(self) -> int:
@@ -109,12 +136,12 @@ MAX_SEALED_GENERATIONS: Final = 2
 
 
 def parse_bytes(size: int | str) -> int:
-    """1048576 of 1048576, "1mb" or "1MB"; as in Redis, "1m" is a million. ValueError if it is no size."""
+    """1048576 of 1048576, "1mb", "1MB" or "1MiB"; as in Redis, "1m" is a million. ValueError if it is no size."""
     if isinstance(size, int):
         return size
     match = re.fullmatch(r"\s*([0-9]+)\s*([a-z]*)\s*", size.lower()) if isinstance(size, str) else None
     if match is None or match[2] not in _UNITS:
-        raise ValueError(f"{size!r} is not a size: write bytes, or a number with kb, mb or gb")
+        raise ValueError(f"{size!r} is not a size: write whole bytes, or a whole number with kb, mb, gb or tb (256mb)")
     return int(match[1]) * _UNITS[match[2]]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from types import TracebackType
 
-from flin.engine.entry import DELETED, Live, Page
+from flin.engine.entry import DELETED, Entry, Live, Page
 from flin.engine.filter import hash_key
+from flin.engine.key import USER_END
 from flin.engine.state import HEAD_ENTRIES, ReadState
 from flin.engine.store import Store
 from flin.engine.view import View
@@ -33,13 +35,24 @@ class Snapshot(View):
         self.close()
 
     def __len__(self) -> int:
-        """The number of keys, those included that had expired but were not yet swept."""
-        count = self._store.count(0, None, self._open_state())
+        """The number of keys. Exact; what was written since the last flush is looked up once."""
+        state = self._open_state()
+        count = self._store.count(0, None, state)
         assert count is not None  # without a budget it counts to the end
-        return count
+        return count - self._expired(state)
 
-    def __iter__(self) -> Iterator[bytes]:
-        return self.scan_keys()
+    def _expired(self, state: ReadState) -> int:
+        """How many keys count until their sweep, but had expired when the snapshot was made."""
+        now_ms = self._made_at_ms
+        found: set[bytes] = set()
+        for parts in state.older:
+            for part in parts:
+                found.update(key for key, entry in part.entries.items() if _has_expired(entry, now_ms))
+        for runs in state.runs:
+            for run in runs:
+                for table in run.tables:
+                    found.update(key for _, key in takewhile(lambda due: due[0] <= now_ms, table.expiries()))
+        return sum(key < USER_END and _has_expired(self._read(key), now_ms) for key in found)
 
     def _read(self, stored: bytes) -> Live | None:
         state = self._open_state()
@@ -61,8 +74,15 @@ class Snapshot(View):
     def _now_ms(self) -> int:
         return self._made_at_ms
 
+    def _check_open(self) -> None:
+        self._open_state()
+
     def _open_state(self) -> ReadState:
         state = self._state
         if state is None:
             raise ClosedError("the snapshot is closed")
         return state
+
+
+def _has_expired(entry: Entry | None, now_ms: int) -> bool:
+    return type(entry) is tuple and 0 < entry[1] <= now_ms

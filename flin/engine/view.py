@@ -6,14 +6,18 @@ stored keys and back, bounds, expiry, and what a tagged entry is to an embedded 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice, starmap
-from typing import Final, TypeAlias, TypeVar, cast, overload
+import sys
+from abc import abstractmethod
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from itertools import starmap
+from operator import index
+from typing import Final, NoReturn, TypeAlias, TypeVar, cast, overload
 
 from flin.engine.entry import Live, Page, value_at
 from flin.engine.key import MAX_KEY_BYTES, USER_END, prefix_stop, stored_key, user_key
+from flin.engine.mapping_views import Items, Keys, Values
 from flin.engine.options import check_size
+from flin.engine.scan_iterator import Limited, Paged, Paired
 from flin.engine.state import HEAD_ENTRIES
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
@@ -48,8 +52,13 @@ def as_stored(key: object) -> bytes:
     return stored_key(data)
 
 
-class View(ABC):
-    """Ordered reads over keys and values that are bytes."""
+class View(Mapping[bytes, bytes]):
+    """Ordered reads over keys and values that are bytes: a mapping in key order.
+
+    Python makes `dict(db)` and `{**db}` in two steps: all keys, then one look-up for each. A key that expires or is
+    deleted in between is a KeyError. `dict(db.items())` is one scan, as of one moment, and faster.
+
+    Two of them are never compared key by key: `==` says whether they are the same object."""
 
     @abstractmethod
     def _read(self, stored: bytes) -> Live | None:
@@ -73,6 +82,10 @@ class View(ABC):
     def _now_ms(self) -> int:
         """What expiries are compared with."""
 
+    @abstractmethod
+    def _check_open(self) -> None:
+        """ClosedError if nothing can be read any more: said also where nothing has to be read."""
+
     @overload
     def get(self, key: BytesLike) -> bytes | None: ...
     @overload
@@ -91,6 +104,7 @@ class View(ABC):
 
     def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
         """The values of the keys in their order, None for each that is absent."""
+        self._check_open()
         get = self.get
         return [get(key) for key in keys]
 
@@ -129,14 +143,16 @@ class View(ABC):
             bounds = start, USER_END  # as scan_bounds says
         else:
             bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
+        if limit is not None and (type(limit) is not int or not 0 <= limit <= sys.maxsize):
+            limit = _checked_limit(limit)
         if limit is not None and not reverse and 0 < limit <= HEAD_ENTRIES and bounds[0] < bounds[1]:
             first = self._first(*bounds, limit)
             # Most short scans end here, without a generator: nothing that they meet is hidden.
             if first is not None and first[0] and set(map(type, first[1])) == _PLAIN and first[0][-1] < b"\xff":
-                return zip(*cast("tuple[list[bytes], list[bytes]]", first))  # noqa: B905  of equal length
+                return Paired(*cast("tuple[list[bytes], list[bytes]]", first))
         pages = self._visible(*bounds, reverse, limit)
-        pairs: Iterator[tuple[bytes, bytes]] = chain.from_iterable(starmap(zip, pages))  # no frame of ours per pair
-        return pairs if limit is None else islice(pairs, limit)
+        pairs: Iterator[tuple[bytes, bytes]] = Paged.from_iterable(starmap(zip, pages))
+        return pairs if limit is None else Limited(pairs, limit)
 
     def scan_keys(
         self,
@@ -150,9 +166,11 @@ class View(ABC):
         limit: int | None = None,
     ) -> Iterator[bytes]:
         """The keys of such a scan."""
+        if limit is not None and (type(limit) is not int or not 0 <= limit <= sys.maxsize):
+            limit = _checked_limit(limit)
         bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
-        keys = chain.from_iterable(keys for keys, _ in self._visible(*bounds, reverse, limit))
-        return keys if limit is None else islice(keys, limit)
+        keys: Iterator[bytes] = Paged.from_iterable(keys for keys, _ in self._visible(*bounds, reverse, limit))
+        return keys if limit is None else Limited(keys, limit)
 
     def first(self) -> bytes | None:
         """The smallest key, None if there is none."""
@@ -170,13 +188,45 @@ class View(ABC):
         """The largest key below this one, which need not exist."""
         return next(self.scan_keys(stop=key, reverse=True, limit=1), None)
 
+    # The rest of a mapping.
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.scan_keys()
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return self.scan_keys(reverse=True)
+
+    def __len__(self) -> int:
+        """The number of keys. Reads them all."""
+        return sum(len(keys) for keys, _ in self._visible(b"", USER_END, False, None))
+
+    def __bool__(self) -> bool:
+        return self.first() is not None
+
+    def keys(self) -> KeysView[bytes]:
+        return Keys(self)
+
+    def items(self) -> ItemsView[bytes, bytes]:
+        return Items(self)
+
+    def values(self) -> ValuesView[bytes]:
+        return Values(self)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be copied or pickled: one process has the database open. "
+            "Let the others ask `flin serve`, or pass them what they need: dict(view.scan(…))"
+        )
+
     def _visible(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None
     ) -> Iterable[tuple[list[bytes], list[bytes]]]:
         """User keys and values that are alive, page by page. Reads what must be consistent before it returns."""
-        if limit is not None and limit < 0:
-            raise ValueError(f"limit must not be negative, but is {limit}")
         if start >= stop or limit == 0:
+            self._check_open()
             return ()
         head = None if limit is None or reverse else self._head(start, stop, limit)
         if head is None:
@@ -185,6 +235,16 @@ class View(ABC):
         if not keys or (set(map(type, values)) == _PLAIN and keys[-1] < b"\xff"):
             return (head,)  # type: ignore[return-value]  # as it is, without a generator
         return visible_pages(iter((head,)), self._now_ms())
+
+
+def _checked_limit(limit: int) -> int:
+    try:
+        limit = index(limit)
+    except TypeError:
+        raise TypeError(f"limit must be a whole number or None, not {limit!r}") from None
+    if limit < 0:
+        raise ValueError(f"limit must not be negative, but is {limit}")
+    return min(limit, sys.maxsize)
 
 
 def visible_pages(pages: Iterator[Page], now_ms: int) -> Iterator[tuple[list[bytes], list[bytes]]]:

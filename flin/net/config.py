@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from flin.engine.options import SyncMode
 from flin.errors import CommandError, FlinError
 from flin.net.file_limit import check_clients
 from flin.net.parameter import (
@@ -46,7 +47,7 @@ class ServerOptions:
     port: int = 6380
     bind: tuple[str, ...] = ("127.0.0.1",)
     dir: str = "flin-data"
-    sync: str = "interval"
+    sync: SyncMode = "interval"
     memory_limit: int = 1 << 30  # bytes, for memtables, caches and helper together
     shards: int | None = None  # None: what the directory has, or the engine's default
     requirepass: str = ""

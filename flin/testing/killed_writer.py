@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
 from time import sleep
-from typing import Final
+from typing import Any, Final
 
 import flin.engine
 from flin.engine.engine import Engine
@@ -101,6 +101,7 @@ def _write(engine: Engine, page: Page, lane: int) -> None:
 
 def main(write: Callable[[Engine, Page, int], None] = _write) -> None:
     """`write` is what each lane does until it is told to stop."""
+    sync: Any
     directory, sync, shards, lanes, path = sys.argv[1:]
     page = Page(Path(path), int(lanes))
     with flin.engine.open(directory, sync=sync, shards=int(shards), memory_limit=MEMORY_LIMIT) as engine:

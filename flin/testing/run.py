@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import flin.engine
 from flin.engine.engine import Engine
 from flin.engine.entry import EXPIRED_MS
+from flin.engine.options import RunnerKind, SyncMode
 from flin.engine.snapshot import Snapshot
 from flin.engine.view import as_stored
 from flin.errors import FlinError, ReadOnlyError
@@ -67,8 +68,8 @@ class Scene:
             fs=disk,
             clock_ms=clock,
             random_bytes=Random(repr(seed)).randbytes,
-            runner=self.runner,
-            sync=self.sync,
+            runner=cast("RunnerKind", self.runner),
+            sync=cast("SyncMode", self.sync),
             shards=self.shards,
             memory_limit=self.memory_limit,
         )

@@ -29,7 +29,7 @@ def test_it_is_one_commit(db: Any) -> None:
             batch.put(b"%d" % number, b"v")
         assert db.store.position == position
         assert len(db) == 0
-        assert len(batch) == 100
+        assert len(batch) == batch.writes == 100
     assert len(db) == 100
     db.close(flush=False)
 
@@ -214,3 +214,30 @@ def test_batches_are_a_dict(script: list[Any], shards: int) -> None:
     assert len(db) == len(model)
     assert db.verify() == []
     db.close()
+
+
+@pytest.mark.parametrize("end", ["commit", "discard"])
+def test_an_ended_batch_says_so(open_engine: OpenEngine, end: str) -> None:
+    """Whatever is asked of it, also where there is nothing to do."""
+    batch = open_engine(fs=SimulatedDisk()).write_batch()
+    getattr(batch, end)()
+    calls: list[Callable[[], object]] = [
+        lambda: batch.put(b"k", b"v"),
+        lambda: batch.put_many([]),
+        lambda: batch.update({}),
+        lambda: batch.delete(b"k"),
+        lambda: batch.delete_many([]),
+        lambda: batch.delete_range(b"b", b"a"),
+        lambda: batch.clear(),
+        lambda: batch.get(b"k"),
+        lambda: batch.get_many([]),
+        lambda: batch.pop(b"k", None),
+        lambda: batch.scan(limit=0),
+        lambda: batch.scan(start=b"b", stop=b"a"),
+        lambda: len(batch),
+        lambda: bool(batch),
+        batch.commit,
+    ]
+    for call in calls:
+        with pytest.raises(ClosedError, match="the write batch was committed or discarded"):
+            call()

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import flin.engine
+from flin.engine.options import SyncMode
 from flin.testing import ManualClock, Personality, SimulatedDisk, after_crash, killed
 from flin.testing.judge import assert_no_orphans
 from flin.testing.run import PATH
@@ -120,7 +121,7 @@ def _check(cut: Cut, disk: SimulatedDisk, lowest: Sequence[int], shards: int) ->
         engine.close()
 
 
-def _crash_under_load(sync: str, shards: int, cuts: int) -> None:
+def _crash_under_load(sync: SyncMode, shards: int, cuts: int) -> None:
     disk = SimulatedDisk(window_bytes=0 if sync == "interval" else 4096)
     engine = flin.engine.open(PATH, fs=disk, runner="thread", sync=sync, shards=shards, memory_limit=1 << 20)
     crew = Crew(engine, sync)
@@ -140,14 +141,14 @@ def _crash_under_load(sync: str, shards: int, cuts: int) -> None:
 
 
 @pytest.mark.parametrize("sync", ["always", "interval", "never"])
-def test_crash_under_load(sync: str) -> None:
+def test_crash_under_load(sync: SyncMode) -> None:
     _crash_under_load(sync, shards=1 if sync == "always" else 4, cuts=25)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 4, 16])
 @pytest.mark.parametrize("sync", ["always", "interval", "never"])
-def test_crash_under_load_for_long(sync: str, shards: int) -> None:
+def test_crash_under_load_for_long(sync: SyncMode, shards: int) -> None:
     _crash_under_load(sync, shards, cuts=300)
 
 

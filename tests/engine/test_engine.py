@@ -8,6 +8,10 @@ import errno
 import threading
 from array import array
 from collections.abc import Callable, Iterator, MutableMapping
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -213,6 +217,72 @@ def test_none_is_no_value(one: Any) -> None:
         one.put(b"k", None)
     with pytest.raises(TypeError, match="a prefix must be bytes, not str"):
         one.delete_prefix("text")
+
+
+WRONG: dict[str, tuple[type[Exception], str, Callable[[Any], object]]] = {
+    "ttl as text": (TypeError, "ttl must be a number of seconds, not '5'", lambda db: db.put(b"k", b"v", ttl="5")),
+    "ttl as a duration": (
+        TypeError,
+        "ttl must be a number of seconds",
+        lambda db: db.expire(b"k", timedelta(seconds=5)),
+    ),
+    "ttl of many": (TypeError, "ttl must be a number of seconds", lambda db: db.put_many({b"k": b"v"}, ttl=[5])),
+    "ttl in a batch": (
+        TypeError,
+        "ttl must be a number of seconds",
+        lambda db: db.write_batch().put(b"k", b"v", ttl="1"),
+    ),
+    "no ttl": (TypeError, "ttl must be a number of seconds, not None", lambda db: db.expire(b"k", None)),
+    "ttl 0": (ValueError, "ttl must be a number of seconds above 0, not 0", lambda db: db.put(b"k", b"v", ttl=0)),
+    "ttl below 0": (ValueError, "ttl must be a number of seconds above 0", lambda db: db.expire(b"k", -0.5)),
+    "ttl nan": (ValueError, "ttl must be a number of seconds above 0", lambda db: db.put(b"k", b"v", ttl=nan)),
+    "ttl inf": (ValueError, "ttl must be a number of seconds above 0", lambda db: db.put(b"k", b"v", ttl=inf)),
+    "endless ttl": (ValueError, "is too far in the future", lambda db: db.put(b"k", b"v", ttl=10**400)),
+    "sync mode": (
+        TypeError,
+        "sync must be True, False or None, not 'never'",
+        lambda db: db.put(b"k", b"v", sync="never"),
+    ),
+    "sync of a delete": (TypeError, "sync must be True, False or None", lambda db: db.delete(b"k", sync=1)),
+    "sync of many": (TypeError, "sync must be True", lambda db: db.put_many({b"k": b"v"}, sync="always")),
+    "sync of a batch": (TypeError, "sync must be True, False or None", lambda db: db.write_batch(sync="always")),
+    "sync of a range": (TypeError, "sync must be True, False or None", lambda db: db.delete_range(b"a", b"z", sync=0)),
+    "limit as text": (TypeError, "limit must be a whole number or None, not '5'", lambda db: db.scan(limit="5")),
+    "limit as float": (TypeError, "limit must be a whole number or None, not 5.0", lambda db: db.scan_keys(limit=5.0)),
+    "limit below 0": (ValueError, "limit must not be negative, but is -1", lambda db: db.scan(limit=-1)),
+    "delta as text": (TypeError, "delta must be a whole number, not '1'", lambda db: db.incr(b"k", "1")),
+    "delta as float": (TypeError, "delta must be a whole number, not 1.0", lambda db: db.incr(b"k", 1.0)),
+    "a number for pairs": (TypeError, "pass a mapping or pairs of a key and a value", lambda db: db.put_many(5)),
+    "keys for pairs": (TypeError, "is no such pair", lambda db: db.update([5])),
+    "one key for keys": (TypeError, "a key must be bytes, not int", lambda db: db.get_many(b"key")),
+    "text for keys": (TypeError, "a key must be bytes, not str", lambda db: db.delete_many("key")),
+    "a prefix by place": (TypeError, "positional", lambda db: db.scan(b"prefix")),
+    "start of another type": (TypeError, "a key must be bytes, not int", lambda db: db.scan(start=1, stop=9)),
+    "prefix of another type": (TypeError, "a prefix must be bytes, not str", lambda db: db.scan(prefix="p")),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_before_anything_is_written(one: Any, name: str) -> None:
+    kind, reason, call = WRONG[name]
+    one.put(b"k", b"old")
+    before = one.store.position
+    with pytest.raises(kind, match=reason):
+        call(one)
+    assert one.store.position == before
+
+
+def test_numbers_of_many_kinds(one: Any) -> None:
+    """Whatever is a number is taken as one."""
+    for ttl in (2, 2.0, True, Decimal(2), Fraction(4, 2)):
+        one.put(b"k", b"v", ttl=ttl)
+        assert one.ttl(b"k") == ttl
+    one.put(b"k", b"v", ttl=1e-9)
+    assert one.ttl(b"k") == 0.001, "rounded up to the millisecond"
+    assert one.incr(b"n", True) == 1
+    one.put_many([(b"%d" % number, b"") for number in range(5)])
+    assert len(list(one.scan(limit=2**100))) == len(one) == 7
+    assert len(list(one.scan_keys(limit=True))) == 1
 
 
 # Sync modes.
@@ -564,9 +634,10 @@ def test_what_is_absent(one: Any) -> None:
     for call in calls:
         with pytest.raises(KeyError):
             call()
-    with pytest.raises(TypeError, match="pop takes a key and a default"):
+    assert (one.pop(b"k", None), one.pop(b"k", default=7)) == (None, 7)
+    with pytest.raises(TypeError, match="takes from 2 to 3 positional arguments"):
         one.pop(b"k", 1, 2)
-    with pytest.raises(TypeError, match="keys must be bytes"):
+    with pytest.raises(TypeError, match="a key must be bytes, not the name k: pass a mapping or pairs"):
         one.update(k=b"v")
 
 
@@ -665,6 +736,19 @@ AFTER_CLOSE: dict[str, Callable[[Any], object]] = {
     "sync": lambda db: db.sync(),
     "verify": lambda db: db.verify(),
     "stats": lambda db: db.stats(),
+    "update": lambda db: db.update({b"k": b"v"}),
+    "popitem": lambda db: db.popitem(),
+    "write_batch": lambda db: db.write_batch(),
+    "dict": lambda db: dict(db),
+    # What has nothing to do says so too.
+    "get_many of nothing": lambda db: db.get_many([]),
+    "put_many of nothing": lambda db: db.put_many([]),
+    "update of nothing": lambda db: db.update({}),
+    "delete_many of nothing": lambda db: db.delete_many([]),
+    "delete_range of nothing": lambda db: db.delete_range(b"b", b"a"),
+    "scan of nothing": lambda db: db.scan(start=b"b", stop=b"a"),
+    "scan of none": lambda db: db.scan_keys(limit=0),
+    "first of nothing": lambda db: next(db.items().__iter__(), None),
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import time
 from typing import Any
 
 import pytest
@@ -26,6 +29,8 @@ from flin.testing import SimulatedDisk
         ("4k", 4000),
         ("4kb", 4096),
         ("2gb", 2 << 30),
+        ("64MiB", 64 << 20),
+        ("1 tib", 1 << 40),
         ("2g", 2_000_000_000),
         ("0", 0),
     ],
@@ -35,7 +40,7 @@ def test_parse_bytes(text: int | str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "mb", "1.5gb", "-1mb", "1 m b", "1tb", "1mib", "one", "1e6", "\u0661mb", 1.5, None, b"1"]
+    "text", ["", "mb", "1.5gb", "-1mb", "1 m b", "1pb", "1mi", "one", "1e6", "\u0661mb", 1.5, None, b"1"]
 )
 def test_what_is_no_size(text: Any) -> None:
     with pytest.raises(ValueError, match="is not a size"):
@@ -65,6 +70,44 @@ def test_what_is_no_size(text: Any) -> None:
 def test_what_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Options(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shards": "4"}, "shards must be an int, not '4'"),
+        ({"shards": 4.0}, "shards must be an int, not 4.0"),
+        ({"shards": True}, "shards must be an int, not True"),
+        ({"block_size_bytes": "8kb"}, "block_size_bytes must be an int"),
+        ({"sync_interval_ms": 0.5}, "sync_interval_ms must be an int, not 0.5"),
+        ({"stall_timeout_ms": None}, "stall_timeout_ms must be an int"),
+        ({"memory_limit": 1.5e9}, 'memory_limit must be bytes or text like "256mb", not 1500000000.0'),
+        ({"memory_limit": None}, "memory_limit must be bytes or text"),
+        ({"memory_limit": True}, "memory_limit must be bytes or text"),
+        ({"create": "no"}, "create must be True or False, not 'no'"),
+        ({"value_cache": 0}, "value_cache must be True or False, not 0"),
+        ({"stall_writers": None}, "stall_writers must be True or False"),
+        ({"clock_ms": 5}, "clock_ms must be a function, not 5"),
+        ({"clock_ms": time.time}, r"clock_ms must return whole milliseconds \(time.time_ns\(\) // 1_000_000\), not 1"),
+        ({"random_bytes": b"0123"}, "random_bytes must be a function"),
+    ],
+)
+def test_what_is_of_another_type(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Options(**options)
+
+
+def test_open_takes_every_option() -> None:
+    """By name, with the type and the default that Options has, so that editors complete and type checkers check."""
+    parameters = dict(inspect.signature(flin.engine.open).parameters)
+    assert parameters.pop("path").kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    fields = {field.name: field for field in dataclasses.fields(Options)}
+    assert list(parameters) == list(fields)
+    fs = parameters.pop("fs")
+    assert (fs.annotation, fs.default) == ("FileSystem | None", None), "made anew for each engine"
+    for name, parameter in parameters.items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert (parameter.annotation, parameter.default) == (fields[name].type, fields[name].default)
 
 
 def test_an_option_that_does_not_exist() -> None:

@@ -19,7 +19,7 @@ from flin.engine.file_name import MANIFEST, maybe_parse
 from flin.engine.fs import join
 from flin.engine.key import stored_key
 from flin.engine.memtable import Part
-from flin.engine.options import Options
+from flin.engine.options import Compression, Options
 from flin.engine.repair import Repair, RepairOptions
 from flin.engine.repair_report import RepairReport
 from flin.engine.slot import shard_of_stored
@@ -218,7 +218,7 @@ def test_each_block_is_lost_alone(database: Database) -> None:
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 @pytest.mark.parametrize("part", ["footer", "index", "properties", "ranges"])
-def test_blocks_are_found_without(part: str, compression: str) -> None:
+def test_blocks_are_found_without(part: str, compression: Compression) -> None:
     """Footer, index or properties: nothing is lost, for the manifest says the rest; of range deletes that is not so."""
     disk = SimulatedDisk()
     with flin.engine.open(PATH, fs=disk, runner="inline", compression=compression) as engine:

@@ -21,9 +21,8 @@ DB = "/db"
 
 
 def opened(disk: SimulatedDisk, **options: Any) -> Any:
-    return flin.engine.open(
-        DB, fs=disk, **{"runner": "inline", "clock_ms": ManualClock(), "memory_limit": "1mb"} | options
-    )
+    defaults: dict[str, Any] = {"runner": "inline", "clock_ms": ManualClock(), "memory_limit": "1mb"}
+    return flin.engine.open(DB, fs=disk, **defaults | options)
 
 
 def tables(disk: SimulatedDisk) -> list[str]:

@@ -13,6 +13,7 @@ import redis
 
 import flin.engine
 from flin.engine.engine import Engine
+from flin.engine.options import SyncMode
 from flin.errors import StorageError
 from flin.testing.lane import Lanes
 from flin.testing.load import ServedLoad
@@ -87,7 +88,7 @@ def _write_again(db: Engine, answered: dict[bytes, bytes], random: Random) -> No
 
 
 @pytest.mark.parametrize("sync", ["never", pytest.param("always", marks=pytest.mark.slow)])
-def test_embedded(small: Path, ballast: Ballast, sync: str) -> None:
+def test_embedded(small: Path, ballast: Ballast, sync: SyncMode) -> None:
     random = Random(sync)
     answered: dict[bytes, bytes] = {}
     ballast.leave(1 << 20)

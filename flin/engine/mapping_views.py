@@ -1,0 +1,41 @@
+"""What `keys()`, `items()` and `values()` give: views as a dict has them, in key order, each read by one scan.
+
+They are sets as the standard library's are: `db.keys() & wanted`, `db.items() - other.items()` make plain sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flin.engine.view import View
+
+
+class Keys(KeysView[bytes]):
+    _mapping: View
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return reversed(self._mapping)
+
+
+class Items(ItemsView[bytes, bytes]):
+    """Pairs by one scan, not by a look-up for each key."""
+
+    _mapping: View
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return self._mapping.scan()
+
+    def __reversed__(self) -> Iterator[tuple[bytes, bytes]]:
+        return self._mapping.scan(reverse=True)
+
+
+class Values(ValuesView[bytes]):
+    _mapping: View
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (value for _, value in self._mapping.scan())
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return (value for _, value in self._mapping.scan(reverse=True))

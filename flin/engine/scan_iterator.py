@@ -1,0 +1,34 @@
+"""The iterators that scans return: the standard library's own, so that no frame of ours runs per pair.
+
+They cannot be copied or pickled. A copy would share its place with the original, and skip what that has taken.
+"""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from typing import NoReturn
+
+
+class _Unique:
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a scan cannot be copied or pickled: begin another one, or make a list of it")
+
+
+class Paged(_Unique, chain):  # type: ignore[type-arg]  # of keys or pairs
+    """What the pages hold, one after the other."""
+
+    __slots__ = ()
+
+
+class Paired(_Unique, zip):  # type: ignore[type-arg]  # of keys and values
+    """The pairs of one page."""
+
+    __slots__ = ()
+
+
+class Limited(_Unique, islice):  # type: ignore[type-arg]
+    """The first so many of another one."""
+
+    __slots__ = ()

@@ -1,0 +1,73 @@
+"""What a type checker says to somebody who uses Flin: wrong options are refused, results have their types."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.source import ROOT
+
+# Each line that mypy must refuse ends in what it must say; the others must pass under --strict.
+USE = """
+import os
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+import flin.engine
+from flin.engine import LockedError, Snapshot, WriteBatch
+
+flin.engine.open("x", sync="bad")  # error: Argument "sync" to "open" has incompatible type "Literal['bad']"
+flin.engine.open("x", runner="process")  # error: Argument "runner" to "open" has incompatible type
+flin.engine.open("x", compression="gzip")  # error: Argument "compression" to "open" has incompatible type
+flin.engine.open("x", memory="1gb")  # error: Unexpected keyword argument "memory" for "open"
+flin.engine.open("x", "always")  # error: Too many positional arguments for "open"
+flin.engine.open(5)  # error: Argument 1 to "open" has incompatible type "int"
+flin.engine.open("x", memory_limit="1gb", sync="always", shards=4, clock_ms=lambda: 5)
+for path in ("x", b"x", Path("x"), os.fsencode("x")):
+    flin.engine.open(path)
+
+db = flin.engine.open("x")
+db.put("k", b"v")  # error: Argument 1 to "put" of "Engine" has incompatible type "str"
+db[b"k"] = "v"  # error: Incompatible types in assignment
+db.put_many([(bytearray(b"k"), b"v")], ttl=0.5)
+db.update({b"k": b"v"})
+db |= {b"k": b"v"}
+writable: MutableMapping[bytes, bytes] = db
+found: bytes | None = db.get(b"k")
+certain: bytes = db.get(b"k")  # error: Incompatible types in assignment
+either: bytes | int = db.get(b"k", 5)
+popped: bytes | None = db.pop(b"k", default=None)
+pairs: dict[bytes, bytes] = dict(db) | dict(db.items())
+
+
+def reads(view: Mapping[bytes, bytes], snapshot: Snapshot, batch: WriteBatch) -> list[bytes]:
+    snapshot[b"k"] = b"v"  # error: Unsupported target for indexed assignment
+    batch[b"k"] = b"v"
+    del batch[b"k"]
+    return [*view, *snapshot.keys(), *reversed(batch), *(value for _, value in snapshot.scan(limit=5))]
+
+
+try:
+    with db.snapshot() as view, db.write_batch() as batch:
+        reads(db, view, batch)
+except flin.engine.StorageError as error:
+    number: int | None = error.errno
+except LockedError as locked:
+    holder: int | None = locked.pid
+"""
+
+
+def test_mypy_checks_what_users_write(tmp_path: Path) -> None:
+    path = tmp_path / "use.py"
+    path.write_text(USE)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-pretty", "--hide-error-context", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    said = {int(line): text for line, text in re.findall(r"use\.py:(\d+): error: (.*)", done.stdout)}
+    wanted = {
+        number: line.partition("# error: ")[2] for number, line in enumerate(USE.splitlines(), 1) if "# error: " in line
+    }
+    assert set(said) == set(wanted), done.stdout + done.stderr
+    for number, text in wanted.items():
+        assert said[number].startswith(text)

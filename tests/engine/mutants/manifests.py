@@ -19,7 +19,7 @@ from tests.engine.mutants.mutant import Patch, caught_by
 
 @caught_by(short_workloads)
 def manifest_written_in_place(patch: Patch) -> None:
-    """there is a whole manifest at every moment"""
+    """at every moment there is a complete manifest"""
 
     def write(self: Any, manifest: Any) -> None:
         path = join(self.directory, MANIFEST)
@@ -34,7 +34,7 @@ def manifest_written_in_place(patch: Patch) -> None:
 
 @caught_by(failing_calls)
 def uncertain_manifest_is_passed_over(patch: Patch) -> None:
-    """while nobody knows which manifest is on the disk, no file of either goes"""
+    """while it is unknown which manifest is on the disk, no file of either is removed"""
 
     def write(self: Any, manifest: Any) -> None:
         try:
@@ -48,7 +48,7 @@ def uncertain_manifest_is_passed_over(patch: Patch) -> None:
 
 @caught_by(failing_calls)
 def leftover_of_a_manifest_stays(patch: Patch) -> None:
-    """a manifest that could not be written stands in no later one's way"""
+    """a manifest that could not be written does not block a later one"""
     patch.setattr(ManifestWriter, "_remove_leftover", lambda *_: None)
 
 
@@ -60,7 +60,7 @@ def manifest_checksum_not_compared(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def wal_removed_before_the_manifest(patch: Patch) -> None:
-    """a segment goes only when the manifest no longer needs it"""
+    """a segment is removed only when the manifest no longer needs it"""
 
     def install(self: Any, generation: Any, *rest: Any) -> None:
         remove_segments(self.options.fs, self.directory, generation.next_segment)
@@ -72,7 +72,7 @@ def wal_removed_before_the_manifest(patch: Patch) -> None:
 
 @caught_by(failing_calls)
 def inputs_removed_before_the_manifest(patch: Patch) -> None:
-    """a table goes only when no manifest names it"""
+    """a table is removed only when no manifest names it"""
 
     def runs_of(self: Any, version: Any) -> Any:
         before = self._wanted
@@ -88,7 +88,7 @@ def inputs_removed_before_the_manifest(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def floor_raised_too_far(patch: Patch) -> None:
-    """the manifest's floor is the first segment that is not in tables"""
+    """the manifest's floor is the first segment whose commits are not all in tables"""
 
     def edit(self: Any, manifest: Any, *rest: Any) -> None:
         original(self, replace(manifest, wal_floor=manifest.wal_floor + 1), *rest)
@@ -99,7 +99,7 @@ def floor_raised_too_far(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def position_not_moved_by_a_flush(patch: Patch) -> None:
-    """the manifest says at which position the WAL goes on"""
+    """the manifest says at which position the WAL continues"""
 
     def edit(self: Any, manifest: Any, *rest: Any) -> None:
         original(self, replace(manifest, wal_position=self._manifest.wal_position), *rest)
@@ -110,7 +110,7 @@ def position_not_moved_by_a_flush(patch: Patch) -> None:
 
 @caught_by(reopened_workloads)
 def sequence_not_moved_by_a_flush(patch: Patch) -> None:
-    """and with which sequence"""
+    """the manifest says with which sequence the WAL continues"""
 
     def edit(self: Any, manifest: Any, *rest: Any) -> None:
         original(self, replace(manifest, next_sequence=self._manifest.next_sequence), *rest)
@@ -121,7 +121,7 @@ def sequence_not_moved_by_a_flush(patch: Patch) -> None:
 
 @caught_by(writes_beside)
 def flush_takes_what_came_later(patch: Patch) -> None:
-    """a flush passes over what was sealed, and no more"""
+    """a flush frees the segments of its generation, and no more"""
 
     def install(self: Any, generation: Any, *rest: Any) -> None:
         generation.next_segment = self._wal.next_number
@@ -139,7 +139,7 @@ def segment_at_the_floor_is_removed(patch: Patch) -> None:
 
 @caught_by(failing_calls)
 def refused_edit_leaves_its_counts(patch: Patch) -> None:
-    """a flush that is tried again settles its counts once"""
+    """a flush that is tried again computes its counts once"""
 
     def with_flush(version: Any, tables: Any, counts: Any) -> Any:
         flushed = original(version, tables, counts)
@@ -152,13 +152,13 @@ def refused_edit_leaves_its_counts(patch: Patch) -> None:
 
 @caught_by(failing_calls)
 def outputs_that_are_named_are_removed(patch: Patch) -> None:
-    """what the new manifest names stays, whatever fails behind it"""
+    """files that the new manifest names stay, whatever fails after it"""
     patch.setattr(compactor, "is_output_named", lambda *_: False)
 
 
 @caught_by(failing_calls)
 def outputs_of_a_refused_edit_stay(patch: Patch) -> None:
-    """what a job wrote goes if its edit is refused"""
+    """the files that a job wrote are removed if its edit is refused"""
     patch.setattr(compactor, "remove_outputs", lambda *_: None)
 
 
@@ -175,7 +175,7 @@ def outputs_of_a_failed_job_stay(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def counts_not_in_the_manifest(patch: Patch) -> None:
-    """the number of keys outlives a crash"""
+    """the number of keys survives a crash"""
 
     def encode(manifest: Any, tables: Any = None) -> bytes:
         return original(replace(manifest, version=replace(manifest.version, counts={})), tables)
@@ -186,18 +186,18 @@ def counts_not_in_the_manifest(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def job_numbers_used_twice(patch: Patch) -> None:
-    """no two jobs write under one name"""
+    """no two jobs write files with the same name"""
     patch.setattr(Store, "next_job", lambda self: self._next_job)
 
 
 @caught_by(short_workloads)
 def orphans_stay(patch: Patch) -> None:
-    """what nobody names is removed at open"""
+    """files that nothing names are removed at open"""
     patch.setattr(opening, "_remove_unnamed", lambda *_: None)
 
 
 @caught_by(short_workloads)
 def named_files_are_removed(patch: Patch) -> None:
-    """what the manifest or recovery names stays"""
+    """files that the manifest or recovery names stay"""
     original = opening._remove_unnamed
     patch.setattr(opening, "_remove_unnamed", lambda fs, path, named: original(fs, path, sorted(named)[:-1]))

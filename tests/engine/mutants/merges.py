@@ -16,7 +16,7 @@ from tests.engine.mutants.mutant import Patch, caught_by
 
 @caught_by(short_workloads)
 def seal_forgets_recovered_segments(patch: Patch) -> None:
-    """a flush takes everything that the floor passes"""
+    """a flush holds all commits of the segments that it frees"""
 
     def seal(self: Any) -> bool:
         self._recovered_segments = ()
@@ -28,13 +28,13 @@ def seal_forgets_recovered_segments(patch: Patch) -> None:
 
 @caught_by(random_workloads)
 def flush_misses_its_last_segment(patch: Patch) -> None:
-    """a flush takes all of its generation's segments"""
+    """a flush holds all of its generation's segments"""
     _change_segments(patch, lambda segments: segments[:-1] or segments)
 
 
 @caught_by(random_workloads)
 def segments_flushed_in_the_wrong_order(patch: Patch) -> None:
-    """of two commits the later one counts, in tables too"""
+    """the later of two commits wins, also in tables"""
     _change_segments(patch, lambda segments: segments[::-1])
 
 
@@ -96,7 +96,7 @@ def range_delete_dropped_by_a_flush(patch: Patch) -> None:
 
 @caught_by(layered_workloads)
 def range_delete_dropped_by_a_partial_merge(patch: Patch) -> None:
-    """the same of a merge"""
+    """only a merge with nothing below it drops range deletes"""
     original = RunWriter
 
     def run_writer(outputs: Any, options: Any, sequences: Any, _: Any, **rest: Any) -> Any:
@@ -127,7 +127,7 @@ def expired_entry_dropped_by_a_flush(patch: Patch) -> None:
 
 @caught_by(running_workloads)
 def expiry_lost_by_a_flush(patch: Patch) -> None:
-    """what expired does not come back"""
+    """expired keys do not come back"""
 
     def settled(page: Any, *rest: Any, **named: Any) -> Any:
         keys, entries = page
@@ -140,7 +140,7 @@ def expiry_lost_by_a_flush(patch: Patch) -> None:
 
 @caught_by(layered_workloads)
 def merge_goes_below_older_runs(patch: Patch) -> None:
-    """what was merged stays above what is older"""
+    """the result of a merge stays above older runs"""
 
     def install(runs: Any, done: Any, outputs: Any) -> Any:
         installed = original(runs, done, outputs)
@@ -153,14 +153,14 @@ def merge_goes_below_older_runs(patch: Patch) -> None:
 
 @caught_by(running_workloads)
 def value_emptied_before_it_expires(patch: Patch) -> None:
-    """a table forgets only values that have expired"""
+    """a job drops only values that have expired"""
     original = job._settled
     patch.setattr(job, "_settled", lambda page, bottom, now_ms: original(page, bottom, now_ms + 3_600_000))
 
 
 @caught_by(layered_workloads)
 def emptied_entry_keeps_its_expiry(patch: Patch) -> None:
-    """what a job has emptied is expired whatever the clock says"""
+    """an entry whose value a job dropped is expired, whatever the clock says"""
 
     def settled(page: Any, bottom: bool, now_ms: int) -> Any:
         keys, entries = original(page, bottom, now_ms)
@@ -178,7 +178,7 @@ def _with_expiry_of(before: Any, entry: Any) -> Any:
 
 @caught_by(running_workloads)
 def older_entry_wins_a_merge(patch: Patch) -> None:
-    """of several entries of a key the newest counts"""
+    """the newest of several entries of a key wins"""
     original = merge._join
     patch.setattr(merge, "_join", lambda slices: original(slices[::-1]))
 

@@ -27,7 +27,7 @@ from tests.engine.mutants.mutant import Patch, caught_by
 
 @caught_by(lost_segments)
 def one_salt_for_all_segments(patch: Patch) -> None:
-    """what a lost segment left on the disk never passes for a new one's frames"""
+    """frames that a lost segment left on the disk are never taken for a new segment's"""
     original = WalWriter.__init__
 
     def begin(self: Any, fs: Any, directory: str, identity: bytes, epoch: int, _: Any, **rest: Any) -> None:
@@ -38,7 +38,7 @@ def one_salt_for_all_segments(patch: Patch) -> None:
 
 @caught_by(lost_segments)
 def segment_numbers_used_twice(patch: Patch) -> None:
-    """no number is used again, not even one whose segment a power cut took"""
+    """no number is used again, even if a power cut removed its segment"""
 
     def recover(*arguments: Any) -> Any:
         result = original(*arguments)
@@ -51,7 +51,7 @@ def segment_numbers_used_twice(patch: Patch) -> None:
 
 @caught_by(lost_segments)
 def segment_number_not_compared(patch: Patch) -> None:
-    """a segment is the one that its name says"""
+    """a segment has the number that its name says"""
 
     def read_header(number: int, name: str, path: str, data: Any, manifest: Any) -> Any:
         written = int.from_bytes(data[28:36], "little") if len(data) >= wal.HEADER_BYTES else number
@@ -74,19 +74,19 @@ def identity_not_compared(patch: Patch) -> None:
 
 @caught_by(moved_files)
 def older_manifest_is_believed(patch: Patch) -> None:
-    """a manifest that is older than the files beside it is damage"""
+    """a manifest that is older than the other files is damage"""
     patch.setattr(opening, "_check_manifest", lambda *_: None)
 
 
 @caught_by(turned_bits)
 def damaged_header_vouches_for_nothing(patch: Patch) -> None:
-    """where only a header is damaged, its frames still say what was synced"""
+    """if only a header is damaged, its frames still say what was synced"""
     patch.setattr(recovery, "maybe_header_of_frames", lambda *_: None)
 
 
 @caught_by(turned_bits)
 def damaged_headers_are_passed_over(patch: Patch) -> None:
-    """a segment without a good header is damage, or an end"""
+    """a segment without a good header is damage, or the end of the WAL"""
 
     def live_segments(*arguments: Any) -> Any:
         return [segment for segment in original(*arguments) if segment.header is not None]
@@ -97,13 +97,13 @@ def damaged_headers_are_passed_over(patch: Patch) -> None:
 
 @caught_by(past_failures)
 def end_frame_is_built_on(patch: Patch) -> None:
-    """an end frame, whose sync may have failed, is not what the next segment follows"""
+    """the next segment does not follow an end frame, whose sync may have failed"""
     patch.setattr(recovery, "END_BYTES", 0)
 
 
 @caught_by(failing_calls)
 def bytes_behind_the_end_are_replayed(patch: Patch) -> None:
-    """what a failed write left behind the end that the next segment names does not count"""
+    """bytes of a failed write after the end that the next segment names are ignored"""
 
     def replay(data: Any, *rest: Any, end: int) -> Any:
         return original(data, *rest, end=len(data))
@@ -114,13 +114,13 @@ def bytes_behind_the_end_are_replayed(patch: Patch) -> None:
 
 @caught_by(reopened_workloads)
 def sequences_begin_again(patch: Patch) -> None:
-    """sequences go on after a recovery"""
+    """sequences continue after a recovery"""
     _begin_wal(patch, lambda state: {**state, "sequence": 1})
 
 
 @caught_by(reopened_workloads)
 def positions_begin_again(patch: Patch) -> None:
-    """so do positions"""
+    """positions continue after a recovery"""
     _begin_wal(patch, lambda state: {**state, "position": 0})
 
 
@@ -140,7 +140,7 @@ def _begin_wal(patch: Patch, change: Callable[[dict[str, Any]], dict[str, Any]])
 
 @caught_by(crashed_recoveries)
 def unfinished_copies_count(patch: Patch) -> None:
-    """of two files of one segment the original counts: the copy may not be whole"""
+    """of two files of one segment the original counts: the copy may be incomplete"""
 
     def parse(name: str) -> Any:
         parsed = maybe_parse(name)
@@ -151,7 +151,7 @@ def unfinished_copies_count(patch: Patch) -> None:
 
 @caught_by(past_failures)
 def unfinished_copies_stay(patch: Patch) -> None:
-    """a copy that an open left unfinished is gone before its original is"""
+    """an unfinished copy is removed before its original"""
 
     calls = 0
 
@@ -180,7 +180,7 @@ def copies_before_their_epoch(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def removals_not_synced(patch: Patch) -> None:
-    """what an open removes is gone before the database is there"""
+    """removals of an open are durable before the database is ready"""
 
     forgets = False
 
@@ -202,7 +202,7 @@ def removals_not_synced(patch: Patch) -> None:
 
 @caught_by(layered_workloads)
 def recovered_generations_in_the_wrong_order(patch: Patch) -> None:
-    """of two commits the later one counts, after a recovery too"""
+    """the later of two commits wins, also after a recovery"""
 
     def recovered_state(self: Any, recovered: Any) -> Any:
         return original(self, recovered[::-1])

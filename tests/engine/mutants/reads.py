@@ -36,13 +36,13 @@ def range_checksum_not_compared(patch: Patch) -> None:
 
 @caught_by(layered_workloads)
 def value_cache_not_told_of_a_flush(patch: Patch) -> None:
-    """no cache says what a later commit has replaced"""
+    """no cache returns a value that a later commit has replaced"""
     patch.setattr(ValueCache, "begin_flush", lambda self, flushes, _: setattr(self, "flushes", flushes))
 
 
 @caught_by(running_workloads)
 def snapshot_shares_the_memtable(patch: Patch) -> None:
-    """a snapshot stays as it is"""
+    """a snapshot does not change"""
 
     def freeze(self: Any) -> Any:
         state = self.state
@@ -78,7 +78,7 @@ def range_delete_in_one_shard(patch: Patch) -> None:
 
 @caught_by(layered_workloads)
 def sweep_does_not_look_again(patch: Patch) -> None:
-    """a sweep deletes only what is expired still"""
+    """a sweep deletes only keys that are still expired"""
 
     def delete(self: Any, keys: list[bytes], _: int) -> int:
         self.commit(dict.fromkeys(keys, DELETED))
@@ -89,12 +89,12 @@ def sweep_does_not_look_again(patch: Patch) -> None:
 
 @caught_by(layered_workloads)
 def refused_sweep_forgets_its_keys(patch: Patch) -> None:
-    """what a sweep could not delete stays due"""
+    """keys that a sweep could not delete are tried again"""
     patch.setattr(Sweeper, "give_back", lambda *_: None)
 
 
 @caught_by(layered_workloads)
 def expiries_forgotten_by_recovery(patch: Patch) -> None:
-    """what expires after a crash is swept as well"""
+    """keys that expire after a crash are swept, too"""
     patch.setattr(store, "due_of", lambda _: [])
     patch.setattr(generation, "due_of", lambda _: [])

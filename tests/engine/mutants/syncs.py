@@ -46,13 +46,13 @@ def manifest_not_synced(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def no_directory_sync(patch: Patch) -> None:
-    """a file's name is durable before anything relies on it"""
+    """a file's name is durable before anything depends on it"""
     patch.setattr(SimulatedDisk, "sync_directory", lambda *_: None)
 
 
 @caught_by(short_workloads)
 def rename_not_synced(patch: Patch) -> None:
-    """a manifest's rename is durable before WAL segments and inputs go"""
+    """a manifest's rename is durable before WAL segments and inputs are removed"""
 
     def write(self: ManifestWriter, manifest: Any) -> None:
         with without(self.fs, "sync_directory"):
@@ -89,13 +89,13 @@ def table_name_not_synced(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def accepted_segments_not_synced(patch: Patch) -> None:
-    """what recovery accepted is durable before anything new is promised"""
+    """recovered commits are durable before anything new is promised"""
     patch.setattr(opening, "_make_durable", lambda *_: None)
 
 
 @caught_by(unsynced_workloads)
 def copied_segment_not_synced(patch: Patch) -> None:
-    """recovery's copy of a segment is durable before the original goes"""
+    """recovery's copy of a segment is durable before the original is removed"""
 
     def copy(fs: Any, old: str, new: str, size: int) -> None:
         with without(SimulatedAppendFile, "sync"):
@@ -107,7 +107,7 @@ def copied_segment_not_synced(patch: Patch) -> None:
 
 @caught_by(crashed_recoveries)
 def copied_segment_not_named(patch: Patch) -> None:
-    """so is the copy's name"""
+    """the copy's name is durable before the original is removed"""
 
     def make_durable(fs: Any, *rest: Any) -> None:
         with without(fs, "sync_directory"):
@@ -119,7 +119,7 @@ def copied_segment_not_named(patch: Patch) -> None:
 
 @caught_by(failing_calls)
 def recovery_trusts_the_page_cache(patch: Patch) -> None:
-    """after an unclean end segments are copied: a sync may have failed"""
+    """after an unclean end segments are copied, because a sync may have failed"""
 
     def recover(*arguments: Any) -> Any:
         result = original(*arguments)
@@ -197,7 +197,7 @@ def failed_manifest_sync_is_passed_over(patch: Patch) -> None:
 
 @caught_by(failing_calls)
 def failed_directory_sync_is_passed_over(patch: Patch) -> None:
-    """nothing relies on a name whose sync failed"""
+    """nothing depends on a name whose sync failed"""
 
     def sync_directory(self: Any, directory: str) -> None:
         with suppress(OSError):
@@ -218,7 +218,7 @@ def _pass_over_failed_syncs(patch: Patch, where: str) -> None:
 
 @caught_by(long_writes)
 def end_frame_before_the_sync(patch: Patch) -> None:
-    """an end frame vouches only for what is synced"""
+    """an end frame is written only when everything before it is synced"""
 
     def close_cleanly(self: Any) -> None:
         if self._file is not None:

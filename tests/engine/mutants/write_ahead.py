@@ -28,7 +28,7 @@ from tests.engine.mutants.syncs import without
 
 @caught_by(random_workloads)
 def window_begins_late(patch: Patch) -> None:
-    """a frame lies where its position says"""
+    """a frame is at the place that its position says"""
 
     def move_window(self: Any, file: Any, size: int) -> bool:
         moved = original(self, file, size)
@@ -41,7 +41,7 @@ def window_begins_late(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def batch_in_two_frames(patch: Patch) -> None:
-    """a commit is one frame: whole or absent"""
+    """a commit is one frame: after a crash it is complete or absent"""
 
     def commit(self: Any, points: Any, ranges: Any = (), plain: Any = None) -> int:
         position: int = self.position
@@ -61,7 +61,7 @@ def frame_checksum_not_compared(patch: Patch) -> None:
 
 @caught_by(long_writes)
 def frames_vouch_for_themselves(patch: Patch) -> None:
-    """a frame vouches only for what was synced before it"""
+    """a frame's synced position covers only what was synced before it"""
 
     def shifted(encode: Callable[..., bytes]) -> Callable[..., bytes]:
         return lambda salt, position, sequence, _, *rest: encode(salt, position, sequence, position, *rest)
@@ -72,13 +72,13 @@ def frames_vouch_for_themselves(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def torn_tail_is_an_error(patch: Patch) -> None:
-    """what was never synced may be torn: the database opens"""
+    """unsynced writes may be torn; the database opens"""
     patch.setattr(recovery, "_vouched_by", lambda _: 1 << 60)
 
 
 @caught_by(turned_bits)
 def damage_is_a_torn_tail(patch: Patch) -> None:
-    """damage to what was synced is an error, not an end"""
+    """damage to synced data is an error, not the end of the WAL"""
     patch.setattr(recovery, "_vouched_by", lambda _: 0)
 
 
@@ -114,7 +114,7 @@ def goes_on_behind_a_torn_write(patch: Patch) -> None:
 
 @caught_by(failing_calls)
 def segment_that_failed_to_begin_stays(patch: Patch) -> None:
-    """a segment that could not be begun stands in no other's way"""
+    """a segment that could not be begun does not block another one"""
 
     def begin(self: Any) -> Any:
         with without(SimulatedDisk, "remove"):
@@ -155,7 +155,7 @@ def refused_commit_is_applied(patch: Patch) -> None:
 
 @caught_by(unsynced_workloads)
 def epoch_not_raised(patch: Patch) -> None:
-    """every open writes under names of its own"""
+    """every open writes files with new names"""
 
     def without_epoch(value: Any, **changes: Any) -> Any:
         changes.pop("epoch", None)
@@ -166,7 +166,7 @@ def epoch_not_raised(patch: Patch) -> None:
 
 @caught_by(random_workloads)
 def discarded_segments_stay(patch: Patch) -> None:
-    """what recovery discarded never comes back"""
+    """discarded segments never come back"""
 
     def remove(fs: Any, directory: str, named: Any) -> None:
         parsed = [(name, maybe_parse(name)) for name in fs.names(directory)]
@@ -178,7 +178,7 @@ def discarded_segments_stay(patch: Patch) -> None:
 
 @caught_by(failing_calls)
 def replay_begins_below_the_floor(patch: Patch) -> None:
-    """segments below the manifest's floor are in tables already"""
+    """segments below the manifest's floor are not replayed"""
     original = recovery._live_segments
     patch.setattr(
         recovery, "_live_segments", lambda fs, path, manifest: original(fs, path, replace(manifest, wal_floor=0))

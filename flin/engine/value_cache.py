@@ -1,15 +1,15 @@
 """The cache of hot values, for embedded use: entries read from tables, bounded in bytes.
 
-It lies below the memtables: a put never touches it. A flush changes what tables say: it evicts what it covers before
-its version is installed, and from then on a fill by somebody who read an older state is refused. Snapshots, which may
-see older tables, bypass it.
+It lies below the memtables: a put never touches it. A flush changes what tables say: before its version is installed
+it evicts the keys that it covers, and from then on fills by readers of an older state are refused. Snapshots, which
+may see older tables, do not use the cache.
 
-Eviction is by two generations, an approximation of LRU that costs a hit nothing (70 ns; moving it to the end of an
-OrderedDict took 150 more): entries come into `young`; when that holds half of the bytes it becomes `old`, and what
-was old goes. A hit in old brings the entry back.
+Entries are evicted by two generations, an approximation of LRU that costs a hit nothing (70 ns; moving it to the end
+of an OrderedDict took 150 more). New entries enter `young`. When young holds half of the bytes, it becomes `old`, and
+the previous old generation is dropped. A hit in old moves the entry back to young.
 
-A key is admitted when it is read a second time within a while. Reads spread evenly over much data would otherwise
-fill and evict on every read: half of the cost of a look-up.
+A key is admitted when it is read a second time within a short time. Otherwise reads that are spread evenly over much
+data would fill and evict on every read: half of the cost of a lookup.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Ready replies of hot keys: finished bulks of strings without expiry, bounded in bytes.
+"""Ready replies of hot keys: finished bulk replies of strings without expiry, bounded in bytes.
 
-Filled by GET from what the store holds, never by SET; discarded when the key enters the pending batch. So a hit needs
-no look into the pending batch, no judgement of expiry and no encoding: it is the whole GET.
+GET adds a reply from what the store holds; SET never does. A reply is discarded when its key enters the pending batch.
+So a hit needs no lookup in the pending batch, no check of expiry and no encoding: it is the whole GET.
 
-Eviction is by generations, an approximation of LRU that costs a hit nothing: replies enter `young`; when young holds
-half of the capacity it becomes `old` and what was old goes, a few replies at each fill, since freeing 100,000 at once
-would hold the loop for milliseconds. A hit in old moves the reply back to young. What is not asked for during a whole
-generation is evicted, what is asked for stays.
+Replies are evicted by generations, an approximation of LRU that costs a hit nothing. There are two: new replies enter
+`young`. When young holds half of the capacity, it becomes `old`, and the replies of the previous old generation are
+freed, a few at each fill, since freeing 100,000 at once would stop the event loop for milliseconds. A hit in old moves
+the reply back to young. So a reply that is not asked for during a whole generation is evicted, and others stay.
 
-A key is admitted when it is missed a second time within a while; as long as nothing had to go, at the first. Reads
-spread evenly over more keys than there is room for would otherwise make, keep and free a reply at every read.
+A key is admitted at its second miss within a short time; as long as nothing was evicted, at the first. Otherwise reads
+that are spread evenly over more keys than fit would make, keep and free a reply at every read.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Final
 from flin.net.replies import bulk
 
 OVERHEAD_BYTES: Final = 200
-"""Of one reply beyond key and value: dict slot and two bytes objects (sys.getsizeof, CPython 3.11)."""
+"""Bytes of one reply in addition to key and value: dict slot and two bytes objects (sys.getsizeof, CPython 3.11)."""
 
 LARGEST_VALUE_BYTES: Final = 4096
 """Larger values gain little from a ready reply: copying them into the send buffer costs more than encoding."""
 
 SEEN_SLOTS: Final = 1 << 16
-"""One byte each, of the hash of the key that was last missed there: a second miss is known as one within some 65,000
-others, and one first miss in 256 is mistaken for a second."""
+"""Each slot is one byte of the hash of the key that was last missed there. A second miss is recognised within some
+65,000 others; one first miss in 256 is mistaken for a second."""
 
 FREED_PER_FILL: Final = 2
 """At least one per fill, or evicted replies would outlive the next turn; two leave half a generation of slack."""
 
 
 class HotKeys:
-    """The ready replies of one database. `young` may be read directly: a dict from user key to a finished bulk."""
+    """The ready replies of one database. `young` may be read directly: a dict from user key to finished reply."""
 
     __slots__ = ("_evicted", "_half_bytes", "_seen", "_young_bytes", "evictions", "hits", "misses", "old", "young")
 
@@ -49,7 +49,7 @@ class HotKeys:
         self.evictions = 0
 
     def find_old(self, key: bytes) -> bytes | None:
-        """A reply that young does not hold; it becomes young again."""
+        """The reply in the old generation, for a key that young does not hold; it moves back to young."""
         if self.old:
             reply = self.old.pop(key, None)
             if reply is not None:

@@ -101,9 +101,9 @@ class Keyspace:
         if found is None or type(found) is bytes:
             return found
         assert type(found) is tuple
-        if found[2]:
+        if found[2]:  # the tag, which is 0 for a string
             raise CommandError(WRONG_TYPE)
-        return found[0]
+        return found[0]  # the value
 
     def bulk(self, key: bytes) -> Reply | bytes | None:
         """What GET answers: the ready reply of a hot key, else its value. WRONGTYPE as `value`."""
@@ -112,7 +112,7 @@ class Keyspace:
         if reply is not None:
             hot.hits += 1
             return Reply(reply)
-        return self._bulk_not_young(key)
+        return self._bulk_after_young_miss(key)
 
     def in_memory(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """What the pending batch, or else the newest memtable, holds at each key, as it stands there: perhaps expired,
@@ -286,7 +286,8 @@ class Keyspace:
         """Read without ColdRead: for a transaction that has begun to write and can no longer run again."""
         self.read = self._store.read if blocking else self._store.read_nowait
 
-    def _bulk_not_young(self, key: bytes) -> Reply | bytes | None:
+    def _bulk_after_young_miss(self, key: bytes) -> Reply | bytes | None:
+        """`bulk` for a key without a reply in the young generation of `hot`: from the old one, else from the store."""
         reply = self.hot.find_old(key)
         if reply is not None:
             self.hot.hits += 1
@@ -302,9 +303,9 @@ class Keyspace:
             return None
         self.hits += 1
         assert type(found) is tuple
-        if found[2]:
+        if found[2]:  # the tag, which is 0 for a string
             raise CommandError(WRONG_TYPE)
-        return found[0]
+        return found[0]  # the value
 
     def _write(self, key: bytes, entry: Entry, size_bytes: int) -> None:
         self._pending[self.stored(key)] = entry

@@ -10,8 +10,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
 
-PATIENCE_SECONDS: Final = 60.0
-"""For what takes milliseconds on an idle machine: beyond it something hangs."""
+PATIENCE_SECONDS: Final = 180.0
+"""For what takes milliseconds on an idle machine, and seconds beside ten other busy processes: beyond it it hangs."""
 
 POLL_SECONDS: Final = 0.002
 

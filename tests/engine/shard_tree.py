@@ -102,6 +102,7 @@ class Tree:
     def compaction_job(
         self, compaction: Compaction, target_table_bytes: int, slice_bytes: int = 1 << 20
     ) -> CompactionJob:
+        """Urgent, since the test waits for it: other compactions run only while a processor is idle."""
         self.number += 1
         return CompactionJob(
             self.directory,
@@ -115,7 +116,7 @@ class Tree:
             target_table_bytes,
             slice_bytes,
             compaction.cuts,
-            compaction.urgent,
+            urgent=True,
         )
 
     def compact(
@@ -173,3 +174,22 @@ class Tree:
 
 def small_options(target_table_bytes: int) -> CompactionOptions:
     return replace(CompactionOptions(), target_table_bytes=target_table_bytes)
+
+
+MANY_ENTRIES = 20_000
+"""Of each of two runs: their compaction has hundreds of outputs, and a test can act meanwhile."""
+
+
+def two_runs(directory: str, entries: int) -> Tree:
+    """Of the same keys, as many in each."""
+    made = Tree(directory, options=TableOptions(block_size_bytes=512, codec="zstd"))
+    for value in (b"1", b"2"):
+        made.flush([((), {b"%08d" % number: value * 50 for number in range(entries)})])
+    return made
+
+
+def compaction_of(tree: Tree) -> CompactionJob:
+    """Of all its runs, into small tables."""
+    runs = tree.runs[0]
+    plan = Compaction(0, tuple(range(len(runs))), runs, runs, (), (), True, "test")
+    return tree.compaction_job(plan, target_table_bytes=5000, slice_bytes=10_000)

@@ -18,9 +18,8 @@ from flin.engine.engine import Engine
 from flin.errors import FlinError, ReadOnlyError
 from flin.testing import Fault, SimulatedDisk
 from flin.testing.judge import assert_no_orphans
+from flin.testing.process import PATIENCE_SECONDS
 from flin.testing.run import PATH
-
-PATIENCE_S = 60.0  # for what takes milliseconds on an idle machine
 
 
 def test_a_thread_outlives_that_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +45,7 @@ def test_a_thread_outlives_that_memory_runs_out(monkeypatch: pytest.MonkeyPatch)
     with flin.engine.open("/db", fs=SimulatedDisk(), runner="thread", memory_limit=1 << 20) as db:
         for number in range(2000):
             db.put(b"%d" % number, b"x" * 300)
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not db.compactor.statistics.flushes:
             assert time.monotonic() < deadline, "nothing is flushed any more"
             time.sleep(0.01)
@@ -94,7 +93,7 @@ def _is_read_only(db: Engine) -> bool:
 
 
 def _wait(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"{what} does not come any more"
         time.sleep(0.0005)
@@ -124,7 +123,7 @@ def _with_a_death(fault: BackgroundFault) -> bool:
     finally:
         closing = Thread(target=_close, args=(db,))
         closing.start()
-        closing.join(PATIENCE_S)
+        closing.join(PATIENCE_SECONDS)
         assert not closing.is_alive(), "a close waits for ever"
     with flin.engine.open(PATH, fs=disk, runner="inline", memory_limit=1 << 20) as db:
         assert dict(db.scan()) == answered

@@ -16,6 +16,7 @@ import pytest
 
 import flin.engine
 from flin.errors import LockedError
+from flin.testing.process import PATIENCE_SECONDS
 from tests.source import ROOT
 
 OpenEngine = Callable[..., Any]
@@ -24,7 +25,7 @@ OpenEngine = Callable[..., Any]
 def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
     )  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def test_the_holder_is_named_from_outside(tmp_path: Path) -> None:
             flin.engine.open(tmp_path)
         assert raised.value.pid == process.pid
         process.stdin.close()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     flin.engine.open(tmp_path).close()
 
 
@@ -95,13 +96,16 @@ def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
         process.kill()
-        process.wait(60)
+        process.wait(PATIENCE_SECONDS)
     flin.engine.open(tmp_path).close()
 
 
 FORK = """
-    import os, sys, flin.engine
+    import os, sys, warnings, flin.engine
     from flin.errors import ClosedError, LockedError
+
+    # From 3.12 on Python says so of every fork among threads. What that may break are locks: this is about them.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded, use of fork", DeprecationWarning)
 
     def refused(call):
         try:

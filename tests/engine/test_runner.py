@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -18,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from flin.engine import runner as runner_module
-from flin.engine.compaction import Compaction
 from flin.engine.entry import DELETED
 from flin.engine.fs import OsFileSystem
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, check_result
@@ -33,14 +31,10 @@ from flin.engine.runner import (
 )
 from flin.engine.sstable import TableOptions
 from flin.errors import ClosedError, CorruptionError, HelperDiedError, StorageError
-from tests.engine.shard_tree import Tree
+from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
+from tests.engine.shard_tree import MANY_ENTRIES, Tree, compaction_of, two_runs
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
-
-PROMPTLY = 30.0
-"""Seconds until a test gives up on something that takes milliseconds: never reached but on failure."""
-
-ENTRIES = 20_000
 
 
 @pytest.fixture(params=["inline", "thread", "helper"])
@@ -65,17 +59,12 @@ def helper() -> Iterator[HelperRunner]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    """Two runs of many keys: a compaction of them takes some tens of milliseconds."""
-    made = Tree(str(tmp_path), options=TableOptions(block_size_bytes=512, codec="zstd"))
-    for value in (b"1", b"2"):
-        made.flush([((), {b"%08d" % number: value * 50 for number in range(ENTRIES)})])
-    return made
+    return two_runs(str(tmp_path), 2000)
 
 
-def compaction_of(tree: Tree, target_table_bytes: int = 5_000) -> CompactionJob:
-    runs = tree.runs[0]
-    plan = Compaction(0, tuple(range(len(runs))), runs, runs, (), (), True, "test")
-    return tree.compaction_job(plan, target_table_bytes, slice_bytes=10_000)
+@pytest.fixture
+def long_tree(tmp_path: Path) -> Tree:
+    return two_runs(str(tmp_path), MANY_ENTRIES)
 
 
 def outputs_of(job: CompactionJob | FlushJob) -> list[str]:
@@ -84,21 +73,6 @@ def outputs_of(job: CompactionJob | FlushJob) -> list[str]:
 
 def has_outputs(job: CompactionJob | FlushJob, count: int) -> bool:
     return len(outputs_of(job)) >= count
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    end = time.monotonic() + PROMPTLY
-    while not is_true():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.002)
-
-
-def is_running(pid: int) -> bool:
-    """Not gone, and no zombie either."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def exists(pid: int) -> bool:
@@ -138,7 +112,7 @@ def test_many_jobs_at_once(runner: Runner, tree: Tree) -> None:
     jobs = [compaction_of(tree) for _ in range(4)]
     handles = [runner.submit(job) for job in jobs]
     for job, handle in zip(jobs, handles, strict=True):
-        check_result(tree.fs, job, handle.result(PROMPTLY))
+        check_result(tree.fs, job, handle.result(PATIENCE_SECONDS))
         assert handle.ended
 
 
@@ -151,20 +125,20 @@ def test_closed_runners_refuse(runner: Runner, tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("kind", [ThreadRunner, HelperRunner])
-def test_cancelled_jobs_leave_nothing(kind: type[ThreadRunner | HelperRunner], tree: Tree) -> None:
+def test_cancelled_jobs_leave_nothing(kind: type[ThreadRunner | HelperRunner], long_tree: Tree) -> None:
     runner = kind(OsFileSystem())
-    job = compaction_of(tree)
+    job = compaction_of(long_tree)
     handle = runner.submit(job)
-    wait_until(lambda: len(outputs_of(job)) > 0 or handle.ended)
+    wait_until(lambda: has_outputs(job, 1) or handle.ended, "it has an output")
     handle.cancel()
     with pytest.raises(JobCancelled):
-        handle.result(PROMPTLY)
+        handle.result(PATIENCE_SECONDS)
     assert outputs_of(job) == []
     second = runner.submit(job)
-    wait_until(lambda: len(outputs_of(job)) > 0)
+    wait_until(lambda: has_outputs(job, 1), "it has an output")
     runner.close()
     with pytest.raises(JobCancelled):
-        second.result(PROMPTLY)
+        second.result(PATIENCE_SECONDS)
     assert outputs_of(job) == []
 
 
@@ -182,15 +156,15 @@ class Held(OsFileSystem):
 
     def sync_directory(self, directory: str) -> None:
         self.holding.set()
-        assert self.go_on.wait(PROMPTLY)
+        assert self.go_on.wait(PATIENCE_SECONDS)
         super().sync_directory(directory)
 
 
-def test_compactions_wait_for_flushes_and_for_smaller_compactions(tree: Tree) -> None:
+def test_compactions_wait_for_flushes_and_for_smaller_compactions(long_tree: Tree) -> None:
     """Each is held at its end in turn; the others must then stop at their checkpoints, and go on afterwards."""
     gate = runner_module.JobGate()
-    flush = tree.flush_job([((), {b"%08d" % number: b"3" for number in range(ENTRIES)})])
-    large = compaction_of(tree)
+    flush = long_tree.flush_job([((), {b"%08d" % number: b"3" for number in range(MANY_ENTRIES)})])
+    large = compaction_of(long_tree)
     small = replace(large, number=large.number + 1, inputs=large.inputs[:1])
     done: list[str] = []
 
@@ -205,17 +179,17 @@ def test_compactions_wait_for_flushes_and_for_smaller_compactions(tree: Tree) ->
 
     first, second = Held(), Held()
     threads = [start(flush, first, "flush")]
-    assert first.holding.wait(PROMPTLY)
+    assert first.holding.wait(PATIENCE_SECONDS)
     threads += [start(large, OsFileSystem(), "large"), start(small, second, "small")]
     threads[1].join(0.1)
     assert not second.holding.is_set()
     first.go_on.set()
-    assert second.holding.wait(PROMPTLY)
+    assert second.holding.wait(PATIENCE_SECONDS)
     threads[1].join(0.1)
     assert done == ["flush"]
     second.go_on.set()
     for thread in threads:
-        thread.join(PROMPTLY)
+        thread.join(PATIENCE_SECONDS)
     assert done == ["flush", "small", "large"]
 
 
@@ -225,7 +199,7 @@ def test_a_waiting_compaction_can_be_cancelled(tree: Tree) -> None:
     flush = JobHandle(tree.flush_job([((), {b"x": b"3"})]))
     flushing = threading.Thread(target=gate.run, args=(held, flush))
     flushing.start()
-    assert held.holding.wait(PROMPTLY)
+    assert held.holding.wait(PATIENCE_SECONDS)
     handle = JobHandle(compaction_of(tree), gate.wake)
     cancelling = threading.Timer(0.02, handle.cancel)
     cancelling.start()
@@ -284,21 +258,21 @@ def test_flushes_and_compactions_have_a_process_each(tmp_path: Path) -> None:
         tree.compact_runs(0, 1)
 
 
-def test_a_killed_helper_costs_its_jobs_and_nothing_else(helper: HelperRunner, tree: Tree) -> None:
-    before = sorted(os.listdir(tree.directory))
+def test_a_killed_helper_costs_its_jobs_and_nothing_else(helper: HelperRunner, long_tree: Tree) -> None:
+    before = sorted(os.listdir(long_tree.directory))
     for round_ in range(3):
-        job = compaction_of(tree)
+        job = compaction_of(long_tree)
         handle = helper.submit(job)
-        wait_until(partial(has_outputs, job, round_ + 1))
+        wait_until(partial(has_outputs, job, round_ + 1), "it has outputs")
         pid = helper.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(HelperDiedError):
-            handle.result(PROMPTLY)
-        assert sorted(os.listdir(tree.directory)) == before
+            handle.result(PATIENCE_SECONDS)
+        assert sorted(os.listdir(long_tree.directory)) == before
         assert not exists(pid)
         assert helper.pid is None
-    check_result(tree.fs, job, helper.run(job))
+    check_result(long_tree.fs, job, helper.run(job))
     assert (helper.statistics.starts, helper.statistics.deaths) == (4, 3)
 
 
@@ -307,7 +281,7 @@ def test_a_helper_killed_at_rest_is_replaced(helper: HelperRunner, tree: Tree) -
     first = helper.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: helper.pid is None)
+    wait_until(lambda: helper.pid is None, "its death is seen")
     helper.run(compaction_of(tree))
     assert helper.pid not in (None, first)
 
@@ -323,8 +297,8 @@ def test_signals_to_the_group_do_not_reach_the_helper(helper: HelperRunner, tree
     assert helper.pid == pid
 
 
-def test_jobs_have_low_priority(helper: HelperRunner, tree: Tree) -> None:
-    handle = helper.submit(compaction_of(tree))
+def test_jobs_have_low_priority(helper: HelperRunner, long_tree: Tree) -> None:
+    handle = helper.submit(compaction_of(long_tree))
     pid = helper.pid
     assert pid is not None
     own = os.getpriority(os.PRIO_PROCESS, 0)
@@ -336,8 +310,8 @@ def test_jobs_have_low_priority(helper: HelperRunner, tree: Tree) -> None:
                 priorities.add(os.getpriority(os.PRIO_PROCESS, int(task)))
         return own + 5 in priorities or handle.ended
 
-    wait_until(seen)
-    handle.result(PROMPTLY)
+    wait_until(seen, "a thread with a lower priority")
+    handle.result(PATIENCE_SECONDS)
     assert own in priorities  # the thread that listens to the parent
 
 
@@ -373,7 +347,7 @@ def test_wrong_results_are_refused(tree: Tree, helper: HelperRunner, monkeypatch
     ],
 )
 def test_threads_take_over_where_no_helper_starts(tree: Tree, command: list[str], reason: str) -> None:
-    runner = HelperRunner(OsFileSystem(), command=command, start_seconds=1.0 if reason == "hello" else PROMPTLY)
+    runner = HelperRunner(OsFileSystem(), command=command, start_seconds=1.0 if reason == "hello" else PATIENCE_SECONDS)
     job = compaction_of(tree)
     check_result(tree.fs, job, runner.run(job))
     assert reason in runner.statistics.fallback_reason
@@ -387,10 +361,11 @@ def test_a_helper_is_tried_again_after_a_start_that_failed(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that was killed as it started, for example: jobs do not stay in threads for good."""
+    monkeypatch.setattr(runner_module, "RETRY_SECONDS", 3600.0)
     marker = tmp_path / "has been here"
     *front, boot, paths = own_command()
     once = f"import os, sys\nif not os.path.exists({str(marker)!r}): open({str(marker)!r}, 'w'); sys.exit(9)\n"
-    runner = HelperRunner(OsFileSystem(), command=[*front, once + boot, paths])
+    runner = HelperRunner(OsFileSystem(), command=[*front, once + boot, paths], start_seconds=PATIENCE_SECONDS)
     runner.run(compaction_of(tree))
     assert runner.statistics.fallback_reason == "no helper process: it ended with status 9"
     runner.run(compaction_of(tree))
@@ -459,12 +434,8 @@ PARENT = """
 import os, sys, time
 from flin.engine.fs import OsFileSystem
 from flin.engine.runner import HelperRunner
-from tests.engine.shard_tree import Tree
-from tests.engine.test_runner import compaction_of
-from flin.engine.sstable import TableOptions
-tree = Tree(sys.argv[1], options=TableOptions(block_size_bytes=512, codec="zstd"))
-for value in (b"1", b"2"):
-    tree.flush([((), {b"%08d" % number: value * 50 for number in range(20000)})])
+from tests.engine.shard_tree import MANY_ENTRIES, compaction_of, two_runs
+tree = two_runs(sys.argv[1], MANY_ENTRIES)
 runner = HelperRunner(OsFileSystem())
 job = compaction_of(tree)
 handle = runner.submit(job)
@@ -510,8 +481,8 @@ def test_the_helper_ends_with_its_parent(
     with started_parent(tmp_path, SAY_PID + ending) as (parent, pid):
         if number is not None:
             os.kill(parent.pid, number)
-        assert parent.wait(PROMPTLY) == status
-        wait_until(lambda: not is_running(pid))
+        assert parent.wait(PATIENCE_SECONDS) == status
+        wait_until(lambda: not is_alive(pid), "the helper ends")
 
 
 def test_the_helper_ends_though_a_child_outlives_its_parent(tmp_path: Path) -> None:
@@ -529,8 +500,8 @@ time.sleep(60)
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"forked\n"
         os.kill(parent.pid, signal.SIGKILL)
-        parent.wait(PROMPTLY)
-        wait_until(lambda: not is_running(pid))
+        parent.wait(PATIENCE_SECONDS)
+        wait_until(lambda: not is_alive(pid), "the helper ends")
         os.killpg(parent.pid, signal.SIGKILL)  # the session that this test began: the child that sleeps
 
 
@@ -543,22 +514,22 @@ try:
     {SAY_PID}
     time.sleep(60)
 except KeyboardInterrupt:
-    print(handle.result(30).statistics.entries_out, flush=True)
+    print(handle.result(180).statistics.entries_out, flush=True)
     runner.close()
 """
     with started_parent(tmp_path, ending) as (parent, pid):
         os.killpg(parent.pid, signal.SIGINT)
         assert parent.stdout is not None
-        assert int(parent.stdout.readline()) == ENTRIES
-        assert parent.wait(PROMPTLY) == 0
-        assert not is_running(pid)
+        assert int(parent.stdout.readline()) == MANY_ENTRIES
+        assert parent.wait(PATIENCE_SECONDS) == 0
+        assert not is_alive(pid)
 
 
 def test_a_program_without_main_guard_is_not_run_again(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     (tmp_path / "data").mkdir()
     program.write_text(
-        f"open({str(tmp_path / 'runs')!r}, 'a').write('x')\n{PARENT}\nhandle.result(30)\nrunner.close()\n"
+        f"open({str(tmp_path / 'runs')!r}, 'a').write('x')\n{PARENT}\nhandle.result(180)\nrunner.close()\n"
     )
     root = Path(runner_module.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
@@ -566,7 +537,7 @@ def test_a_program_without_main_guard_is_not_run_again(tmp_path: Path) -> None:
         [sys.executable, str(program), str(tmp_path / "data")],
         env=environment,
         capture_output=True,
-        timeout=PROMPTLY,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterable
 from typing import NamedTuple
 
-_TIMEOUT_SECONDS = 60.0  # far beyond any reply's time; a missing reply fails the test instead of hanging it
+from flin.testing.process import PATIENCE_SECONDS
 
 _LINES = b"+-:,#(_"
 _BLOBS = b"$=!"
@@ -43,7 +43,7 @@ class RawClient:
     """One connection."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_SECONDS)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
         self._file = self._socket.makefile("rb")
 
     def __enter__(self) -> RawClient:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.tool import needs_tool
+
+ATTEMPTS = 5
+"""With another port each: the tests of another worker may have taken the one that was free."""
 
 EXPECTED_SERIES = "7.0."
 """Differences and error texts are those of Redis 7.0 (Debian 12 has 7.0.15); other series differ in details."""
-
-_START_SECONDS = 20.0  # generous: the machine may be busy, and a server that starts is never waited for so long
 
 
 @contextmanager
@@ -26,17 +28,17 @@ def running_redis(directory: Path) -> Iterator[int]:
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     if f"v={EXPECTED_SERIES}" not in version:
         pytest.skip(f"redis-server is not {EXPECTED_SERIES}x: {version.strip()}")
-    port = _free_port()
-    options = {"port": port, "bind": "127.0.0.1", "dir": directory, "save": "", "appendonly": "no", "databases": 16}
-    arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    with (directory / "redis.out").open("wb") as output:
-        process = subprocess.Popen([program, *arguments], stdout=output, stderr=subprocess.STDOUT)
-    try:
-        _wait_until_ready(process, port)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
+    for _ in range(ATTEMPTS):
+        port = _free_port()
+        process = _start(program, directory, port)
+        try:
+            if _is_ready(process, port):
+                yield port
+                return
+        finally:
+            process.terminate()
+            process.wait()
+    raise RuntimeError(f"redis-server did not start: {(directory / 'redis.out').read_text()}")
 
 
 def _free_port() -> int:
@@ -45,14 +47,25 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port)) as connection:
-                connection.sendall(b"PING\r\n")
-                if connection.recv(7) == b"+PONG\r\n":
-                    return
-        except OSError:
-            time.sleep(0.02)
-    raise RuntimeError(f"redis-server did not start on port {port}")
+def _start(program: str, directory: Path, port: int) -> subprocess.Popen[bytes]:
+    options = {"port": port, "bind": "127.0.0.1", "dir": directory, "save": "", "appendonly": "no", "databases": 16}
+    arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    with (directory / "redis.out").open("wb") as output:
+        return subprocess.Popen([program, *arguments], stdout=output, stderr=subprocess.STDOUT)
+
+
+def _is_ready(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Whether it answers; not if it has ended, or another server answers in its place."""
+    wait_until(lambda: process.poll() is not None or _answering_pid(port), "redis-server answers or ends")
+    return process.poll() is None and _answering_pid(port) == process.pid
+
+
+def _answering_pid(port: int) -> int:
+    """Of the Redis that listens there; 0 if there is none."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as connection:
+            connection.sendall(b"INFO server\r\nQUIT\r\n")
+            found = re.search(rb"process_id:(\d+)", b"".join(iter(lambda: connection.recv(1 << 16), b"")))
+            return int(found[1]) if found else 0
+    except OSError:
+        return 0

@@ -17,6 +17,7 @@ from flin.net.dispatch import WaitForSlices, resume, run_gated
 from flin.net.server import Server
 from flin.net.services import Services
 from flin.net.tick import Tick
+from flin.testing.process import PATIENCE_SECONDS
 from tests.net.fake_store import FakeStore
 
 
@@ -52,7 +53,7 @@ class ServerThread:
             raise self._failure
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS)
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run a function on the server's loop."""

@@ -15,10 +15,9 @@ from flin.errors import StorageError
 from flin.net.connection import TURN_COMMANDS, Connection
 from flin.net.dispatch import run
 from flin.net.tick import MISCONF
+from flin.testing.process import PATIENCE_SECONDS
 from tests.net.fake_store import FakeStall, FakeStore
 from tests.net.serving import ServerThread
-
-PATIENCE_SECONDS = 10.0  # far beyond what anything here takes; a failure waits so long
 
 
 @pytest.fixture(params=[True, False], ids=["uvloop", "asyncio"])

@@ -57,7 +57,7 @@ def decode(read: Callable[[int, int], bytes], start: int, stop: int, path: str) 
         count, key_size = _HEADER.unpack(read(start, _HEADER.size))
         size = _HEADER.size + 12 * count + 4 + key_size + 4
         if not 0 < count <= _CHUNK_ENTRIES or size > stop - start:
-            raise CorruptionError(path, start, "an expiry block has not the size that it says")
+            raise CorruptionError(path, start, "an expiry block does not have the size that its header says")
         yield from _decode_chunk(read(start, size), count, path, start)
         start += size
 

@@ -93,7 +93,7 @@ def decode(data: bytes, path: str, offset: int) -> array[int]:
     if len(data) < 16 or crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise CorruptionError(path, offset, "the checksum of a filter block is wrong")
     if len(data) != 8 + 8 * int.from_bytes(data[:4], "little"):
-        raise CorruptionError(path, offset, "a filter block has not the size that it says")
+        raise CorruptionError(path, offset, "a filter block does not have the size that its header says")
     words = array("Q", data[4:-4])
     return _little_endian(words)
 

@@ -62,7 +62,7 @@ def decode(data: bytes, data_size: int | None, path: str, offset: int) -> Index:
         raise CorruptionError(path, offset, "the checksum of an index block is wrong")
     count, key_size = _HEADER.unpack_from(data)
     if size != _HEADER.size + 12 * (count + 1) + key_size:
-        raise CorruptionError(path, offset, "an index block has not the size that it says")
+        raise CorruptionError(path, offset, "an index block does not have the size that its header says")
     starts = array("Q", struct.unpack_from(f"<{count + 1}Q", data, _HEADER.size))
     bounds = struct.unpack_from(f"<{count + 1}I", data, _HEADER.size + 8 * (count + 1))
     column = data[size - key_size : size]

@@ -115,7 +115,7 @@ def _check_manifest(fs: FileSystem, directory: str, manifest: Manifest) -> None:
     numbers = (manifest.next_job, manifest.wal_floor, manifest.wal_position, manifest.next_sequence, manifest.clock_ms)
     counts = manifest.version.counts.values()
     if manifest.epoch > MAX_EPOCH or max(*numbers, sum(counts)) > MAX_NUMBER or min(counts, default=0) < 0:
-        raise CorruptionError(path, BODY_OFFSET, "the manifest has numbers that none can become")
+        raise CorruptionError(path, BODY_OFFSET, "the manifest has impossible numbers")
     for name in fs.names(directory):
         parsed = maybe_parse(name)
         if parsed is not None and parsed.role != "temporary" and parsed.epoch > manifest.epoch:

@@ -45,7 +45,7 @@ def decode(data: bytes, path: str, offset: int) -> tuple[Range, ...]:
             raise CorruptionError(path, offset, "a range block holds no valid range")
         ranges.append((start, stop))
     if at != size:
-        raise CorruptionError(path, offset, "a range block has not the size that it says")
+        raise CorruptionError(path, offset, "a range block does not have the size that its header says")
     return tuple(ranges)
 
 

@@ -47,7 +47,7 @@ def compressor(codec: str, level: int) -> Callable[[bytes], bytes] | None:
 def require_codec(codec: str, path: str) -> None:
     """Raise FormatVersionError unless blocks of this codec can be read here."""
     if codec not in CODECS:
-        raise FormatVersionError(path, f"its blocks need the codec {codec!r}, which this version does not know")
+        raise FormatVersionError(path, f"its blocks are compressed with {codec!r}, which this version does not know")
     if codec == "zstd":
         try:
             import zstandard  # noqa: F401
@@ -94,7 +94,7 @@ def _decompress(stored: bytes, path: str, offset: int) -> bytes:
     except (zstandard.ZstdError, MemoryError) as error:
         raise CorruptionError(path, offset, f"a block cannot be decompressed: {error}") from error
     if len(payload) != size:
-        raise CorruptionError(path, offset, "a block decompresses to another size than it says")
+        raise CorruptionError(path, offset, "a block decompresses to another size than its header says")
     return cast("bytes", payload)
 
 

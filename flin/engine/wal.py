@@ -493,7 +493,7 @@ def _decode_payload(
     if kind != FRAME_OPERATIONS:
         raise FormatVersionError(path, f"the frame at offset {offset} is of kind {kind}; a newer Flin wrote it")
     if len(payload) < 10 * count:
-        raise CorruptionError(path, offset, "a commit is shorter than its count")
+        raise CorruptionError(path, offset, "a commit is shorter than its count of operations needs")
     keys, values = _decode_columns(payload, 10 * count, count, path, offset)
     kinds, tags = payload[:count], payload[count : 2 * count]
     expiries = struct.unpack_from(f"<{count}Q", payload, 2 * count)
@@ -515,7 +515,7 @@ def _decode_columns(payload: bytes, start: int, count: int, path: str, offset: i
     """The keys and values behind their lengths, which begin at `start`."""
     blobs = start + 8 * count
     if not count or len(payload) < blobs:
-        raise CorruptionError(path, offset, "a commit is shorter than its count")
+        raise CorruptionError(path, offset, "a commit is shorter than its count of operations needs")
     lengths = struct.unpack_from(f"<{2 * count}I", payload, start)
     if blobs + sum(lengths) != len(payload):
         raise CorruptionError(path, offset, "a commit's lengths do not add up")

@@ -120,7 +120,7 @@ def keep_cursors(cursors: Cursors, store: Store) -> None:
         elif store.read(STORED_KEY) is not None:
             store.commit({STORED_KEY: DELETED})
     except FlinError as error:
-        logger.warning("the cursors of running SCANs were not kept: %s", error)
+        logger.warning("the cursors of running SCANs were not saved: %s", error)
 
 
 def recall_cursors(cursors: Cursors, store: Store) -> None:

@@ -107,7 +107,7 @@ class Server:
         """maxclients within what the operating system lets this process open."""
         fitting = make_room(self.options.maxclients)
         if fitting < self.options.maxclients:
-            logger.warning("maxclients is %d: the operating system lets this process open no more files", fitting)
+            logger.warning("maxclients is %d: the operating system does not let this process open more files", fitting)
             self.options = replace(self.options, maxclients=fitting)
 
     async def _listen(self) -> None:
@@ -173,7 +173,7 @@ class Server:
             if all([connection.finish() for connection in self.services.connections.values()]):  # noqa: C419 - each
                 return
             await asyncio.sleep(FINISH_POLL_SECONDS)
-        logger.warning("some clients did not take their replies in %g s", FINISH_SECONDS)
+        logger.warning("some clients did not read their replies within %g s", FINISH_SECONDS)
 
     async def _close_listeners(self) -> None:
         for listener in self._listeners:

@@ -40,7 +40,9 @@ FREE: Final = {
     "append": 2, "strlen": 1, "getrange": 3, "substr": 3, "incr": 1, "incrby": 2, "decrby": 2, "incrbyfloat": 2,
     "del": 2, "exists": 3, "touch": 2, "type": 1, "copy": 2, "rename": 2, "renamenx": 2, "keys": 1, "persist": 1,
     "ping": 1, "echo": 1, "ttl": 1, "watch": 2, "select": 1, "hello": 1, "auth": 1, "client|setname": 1,
-    "client|no-evict": 1, "function|flush": 1, "script|flush": 1, "flushdb": 1, "time": 1, "nosuchcommand": 2,
+    "getbit": 2, "bitcount": 4, "bitpos": 5, "bitop": 4, "bitfield": 5, "bitfield_ro": 4, "lcs": 3,
+    "move": 2, "client|no-evict": 1, "function|flush": 1, "script|flush": 1, "flushdb": 1, "time": 1,
+    "nosuchcommand": 2,
 }  # fmt: skip
 """Commands that may get any words, and how many: none of them takes a time or harms a server."""
 

@@ -11,18 +11,18 @@ from typing import Final
 
 from flin.errors import CommandError
 from flin.net.numbers import INT64_MAX, INT64_MIN, parse_int64
-from flin.net.replies import shown, syntax_error
+from flin.net.replies import NOT_AN_INTEGER, shown, syntax_error
 
 _INT32_MIN: Final = -(1 << 31)
 _INT32_MAX: Final = (1 << 31) - 1
 _MS_PER_SECOND: Final = 1000
 
 
-def parse_int32(text: bytes) -> int:
-    """A 32-bit integer argument; larger ones get an error of their own in Redis."""
-    number = parse_int64(text)
+def parse_int32(text: bytes, error: str | None = None) -> int:
+    """A 32-bit integer argument; larger ones get an error of their own in Redis, unless the command has one for all."""
+    number = parse_int64(text, error or NOT_AN_INTEGER)
     if not _INT32_MIN <= number <= _INT32_MAX:
-        raise CommandError(f"ERR value is out of range, value must between {_INT32_MIN} and {_INT32_MAX}")
+        raise CommandError(error or f"ERR value is out of range, value must between {_INT32_MIN} and {_INT32_MAX}")
     return number
 
 
@@ -174,4 +174,38 @@ def expire_options(arguments: list[bytes], start: int) -> ExpireOptions:
         raise CommandError("ERR NX and XX, GT or LT options at the same time are not compatible")
     if options.if_later and options.if_earlier:
         raise CommandError("ERR GT and LT options at the same time are not compatible")
+    return options
+
+
+# Options of LCS.
+
+
+@dataclass(slots=True)
+class LcsOptions:
+    length: bool = False  # LEN
+    indices: bool = False  # IDX
+    with_lengths: bool = False  # WITHMATCHLEN
+    least: int = 0  # MINMATCHLEN
+
+
+def lcs_options(arguments: list[bytes], start: int) -> LcsOptions:
+    """LEN, IDX, WITHMATCHLEN, MINMATCHLEN number, in any order."""
+    options = LcsOptions()
+    position = start
+    while position < len(arguments):
+        name = option_name(arguments[position])
+        if name == b"LEN":
+            options.length = True
+        elif name == b"IDX":
+            options.indices = True
+        elif name == b"WITHMATCHLEN":
+            options.with_lengths = True
+        elif name == b"MINMATCHLEN" and position + 1 < len(arguments):
+            position += 1
+            options.least = parse_int64(arguments[position])
+        else:
+            raise syntax_error()
+        position += 1
+    if options.indices and options.length:
+        raise CommandError("ERR If you want both the length and indexes, please just use IDX.")
     return options

@@ -46,20 +46,21 @@ class Keyspace:
         "hot",
         "last_count",
         "misses",
+        "namespace",
         "read",
         "watched",
     )
 
     def __init__(self, database: int, store: Store, tick: Tick, hot: HotKeys) -> None:
         self.database = database
+        self.namespace = database  # of its stored keys; SWAPDB exchanges two
         self.hot = hot
         self.watched: dict[bytes, set[Session]] = {}
         self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
         self.last_count = 0  # the newest result of `count`
         self.hits = 0  # but for those that `hot` counts
         self.misses = 0
-        self._prefix = namespace_prefix(database) if database else b""
-        self._end = namespace_prefix(database + 1) if database else USER_END
+        self._prefix, self._end = bounds_of(database)
         self._store = store
         self._tick = tick
         self._pending = tick.pending  # one dict and one list for the life of the server, emptied by each commit
@@ -149,7 +150,7 @@ class Keyspace:
         if self._tick.in_transaction:
             return self._count_with_pending()
         self._tick.commit()
-        while (number := self._store.count(self.database, COUNT_BUDGET)) is None:
+        while (number := self._store.count(self.namespace, COUNT_BUDGET)) is None:
             yield
         self.last_count = number
         return number
@@ -273,12 +274,30 @@ class Keyspace:
     def touch_all(self) -> None:
         """Fail the EXEC of everyone who watches a key that is there now (FLUSHDB, FLUSHALL)."""
         for key in self.watched:
-            stored = self.stored(key)
-            found = self._pending_get(stored)
-            if found is None and not covers(self._ranges, stored):
-                found = self._store.read(stored)
-            if found is not None and found is not DELETED:
+            if self._is_there(key):
                 self._touch(key)
+
+    # SWAPDB.
+
+    def exchange(self, other: Keyspace) -> None:
+        """From now on each holds the other's keys. Whoever watches a key that either has is touched, as in Redis."""
+        for key in {*self.watched, *other.watched}:
+            if self._is_there(key) or other._is_there(key):
+                self._touch(key)
+                other._touch(key)
+        everything = [(keyspace._prefix, keyspace._end) for keyspace in (self, other)]
+        for journal in self._tick.journals:
+            journal.note({}, everything)
+        self.hot, other.hot = other.hot, self.hot
+        self.last_count, other.last_count = other.last_count, self.last_count
+        mine = self.namespace
+        self.hold(other.namespace)
+        other.hold(mine)
+
+    def hold(self, namespace: int) -> None:
+        """Mean another namespace's keys."""
+        self.namespace = namespace
+        self._prefix, self._end = bounds_of(namespace)
 
     # Modes.
 
@@ -315,6 +334,14 @@ class Keyspace:
         if size_bytes > SHORT_BYTES:
             self._tick.large_bytes += size_bytes
 
+    def _is_there(self, key: bytes) -> bool:
+        """Expired or not."""
+        stored = self.stored(key)
+        found = self._pending_get(stored)
+        if found is None and not covers(self._ranges, stored):
+            found = self._store.read(stored)
+        return found is not None and found is not DELETED
+
     def _write_all(self, keys: Sequence[bytes], entries: Sequence[Entry], large_bytes: int) -> None:
         """`_write` for each of many keys, in loops of C."""
         self._pending.update(zip(map(self.stored, keys), entries, strict=True))
@@ -338,7 +365,7 @@ class Keyspace:
         """Inside a transaction: what the pending batch changes is looked up, key by key."""
         first, end = self._prefix, self._end
         cleared = any(start <= first and end <= stop for start, stop in self._ranges)
-        number = 0 if cleared else self._store.count(self.database) or 0
+        number = 0 if cleared else self._store.count(self.namespace) or 0
         for stored, entry in self._pending.items():
             if first <= stored < end:
                 was_there = not cleared and self._store.read(stored) is not None
@@ -373,3 +400,8 @@ class Keyspace:
                 keys.append(stored[cut:] if cut else user_key(stored))
                 live.append(entry)
             yield keys, live
+
+
+def bounds_of(namespace: int) -> tuple[bytes, bytes]:
+    """What the stored keys begin with, and the first key behind them."""
+    return (namespace_prefix(namespace), namespace_prefix(namespace + 1)) if namespace else (b"", USER_END)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from flin.engine.key import KEYS_END
+from flin.engine.key import namespace_prefix
 from flin.net.commands.table import with_subcommands
 from flin.net.cursors import Cursors
 from flin.net.damage import Damage
+from flin.net.databases import STORED_KEY, encode, recall
 from flin.net.dispatch import run_transaction
 from flin.net.hot_keys import HotKeys
 from flin.net.keyspace import Keyspace
@@ -70,6 +71,8 @@ class Services:
         self.tick = tick
         self.config = config
         self.keyspaces = make_keyspaces(store, tick, config)
+        self._is_swapped = False  # by the pending batch
+        self._recall_databases()
         self.counters = Counters()
         self.slowlog = Slowlog()
         self.damage = Damage(config.options.dir)
@@ -96,6 +99,8 @@ class Services:
 
     def maybe_refresh(self) -> None:
         """After each batch and by the clock: tell the sessions only if something changed."""
+        if self._is_swapped:
+            self._recall_databases()
         if self._gates_are_open() != self.is_open:
             self.refresh()
 
@@ -157,11 +162,29 @@ class Services:
         for command in with_subcommands():
             command.reset_counters()
 
+    def swap_databases(self, first: int, second: int) -> None:
+        """SWAPDB. The numbers are checked, and neither is 0."""
+        self.keyspaces[first].exchange(self.keyspaces[second])
+        self._namespaces[first], self._namespaces[second] = self._namespaces[second], self._namespaces[first]
+        self.tick.pending[STORED_KEY] = encode(self._namespaces)
+        self._is_swapped = True
+
+    def _recall_databases(self) -> None:
+        """At the start, and once a batch with a SWAPDB is committed, or has failed: then nothing was exchanged."""
+        if self._is_swapped and STORED_KEY in self.tick.pending:
+            return
+        self._is_swapped = False
+        self._namespaces = recall(self.store)
+        for keyspace, namespace in zip(self.keyspaces, self._namespaces, strict=False):
+            if keyspace.namespace != namespace:
+                keyspace.hold(namespace)
+                keyspace.hot.clear()
+
     def clear_all(self) -> None:
         """FLUSHALL."""
         for keyspace in self.keyspaces:
             keyspace.touch_all()
-        self.tick.delete_range(b"", KEYS_END)
+        self.tick.delete_range(b"", namespace_prefix(0xFFFF))  # what lies there is about databases, in none
         for keyspace in self.keyspaces:
             keyspace.hot.clear()
 

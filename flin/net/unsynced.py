@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import Entry, Range
 from flin.net.commands.table import Flag, find
+from flin.net.databases import STORED_KEY
 
 if TYPE_CHECKING:
     from flin.net.context import Context
@@ -40,7 +41,9 @@ class Unsynced:
         self._syncing_position = NOTHING
         self._late: set[bytes] = set()  # and those of later commits
         self._late_position = NOTHING
-        self._cleared = NOTHING  # behind the newest range delete: before it is durable, an absence may be its doing
+        self._cleared = (
+            NOTHING  # behind the newest range delete or SWAPDB: before it is durable, any reply may be its doing
+        )
 
     # The tick's calls.
 
@@ -48,7 +51,7 @@ class Unsynced:
         """The pending batch is committed, up to the position, and about to be emptied."""
         self._late.update(self._pending)
         self._late_position = position
-        if self._ranges:
+        if self._ranges or STORED_KEY in self._pending:
             self._cleared = position
 
     def begin_sync(self) -> None:
@@ -71,7 +74,7 @@ class Unsynced:
     def shown_by(self, context: Context, requests: Iterable[list[bytes]]) -> int:
         """The position up to which the WAL must be synced before the replies of these requests, which have just run,
         may leave."""
-        if self._ranges or context.session.queue is not None:
+        if self._ranges or context.session.queue is not None or STORED_KEY in self._pending:
             return EVERYTHING
         stored: set[bytes] = set()
         for request in requests:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
+
+from tests.net.bit_generator import BIT_OPTIONS, PLAIN_BITS, WRONG_SWAPS
 
 Comparison = Literal["same", "unordered", "near", "shape", "numbers", "transaction"]
 """same: every byte. unordered: an array's elements in any order. near: integers that tell a remaining time.
@@ -31,6 +33,7 @@ class Request:
 
 
 Burst = list[Request]
+Choice = TypeVar("Choice")
 
 KEYS: Final = [
     *(b"key:%d" % number for number in range(8)),
@@ -156,7 +159,9 @@ class Generator:
         self.protocol = b"%d" % protocol
         self.random = seed if isinstance(seed, random.Random) else random.Random(seed)
         self._delays = 0
-        self.pick = self.random.choice
+
+    def pick(self, choices: Sequence[Choice]) -> Choice:
+        return self.random.choice(choices)
 
     # Words.
 
@@ -285,6 +290,13 @@ _CHANGES: Final = [
     ("setnx", "KEY", "y"),
     ("set", "KEY", "y", "XX"),
     ("append", "KEY", "x"),
+    ("setbit", "KEY", "3", "1"),
+    ("setbit", "KEY", "3", "0"),
+    ("bitop", "NOT", "KEY", "key:1"),
+    ("bitfield", "KEY", "SET", "u8", "0", "255"),
+    ("bitfield", "KEY", "GET", "u8", "0"),
+    ("move", "KEY", "1"),
+    ("swapdb", "1", "2"),
     ("append", "KEY", ""),
     ("setrange", "KEY", "0", "x"),
     ("setrange", "KEY", "0", ""),
@@ -505,6 +517,7 @@ def _scan_plain(source: Generator) -> Burst:
 
 
 PLAIN: Final[dict[str, Maker]] = {
+    **PLAIN_BITS,
     "get": _one("get", _key),
     "set": _one("set", _key, _value),
     "setex": _one("setex", _key, _from([*DELAY_SECONDS, *WRONG_TIMES[:4], *NO_INTEGERS]), _value),
@@ -593,6 +606,7 @@ PLAIN: Final[dict[str, Maker]] = {
 """Every command without its options; the fuzzer and transactions draw from here."""
 
 OPTIONS: Final[dict[str, Maker]] = {
+    **BIT_OPTIONS,
     "set": _set_options,
     "getex": _getex_options,
     "copy": _copy_options,
@@ -619,6 +633,7 @@ OPTIONS: Final[dict[str, Maker]] = {
 
 # Wrong requests by hand for commands that a random change could make do real harm, such as CLIENT KILL.
 WRONG: Final[dict[str, list[list[bytes]]]] = {
+    "swapdb": WRONG_SWAPS,
     "multi": [[b"a"]],
     "exec": [[], [b"a"], [b"a", b"b"]],
     "discard": [[b"a"], []],
@@ -677,6 +692,17 @@ COMPARISONS: Final[dict[str, Comparison]] = {
     "pttl": "near",
 }
 
-_UNQUEUED: Final = ("select", "flushall", "flushdb", "unwatch", "reset", "hello", "auth", "object|refcount", *WRONG)
+_UNQUEUED: Final = (
+    "select",
+    "move",
+    "flushall",
+    "flushdb",
+    "unwatch",
+    "reset",
+    "hello",
+    "auth",
+    "object|refcount",
+    *WRONG,
+)
 QUEUEABLE: Final = [name for name in PLAIN if name not in _UNQUEUED]
 """What transactions are made of."""

@@ -285,6 +285,7 @@ PROBES: dict[str, list[list[bytes]]] = {
     "client-no-touch": [[b"CLIENT", b"NO-TOUCH", b"on"]],
     "command-docs": [[b"COMMAND", b"DOCS", b"get"]],
     "config-names": [[b"CONFIG", b"SET", b"tcp-keepalive", b"301"]],
+    "swapdb-zero": [[b"SWAPDB", b"0", b"1"]],
     "glob-budget": [[b"KEYS", b"[ab]" * 300]],
 }
 

@@ -43,6 +43,7 @@ _SHOWN_FLAGS: Final = tuple(
 )
 _GROUP_CATEGORIES: Final = {
     "string": "string",
+    "bitmap": "bitmap",
     "generic": "keyspace",
     "connection": "connection",
     "transactions": "transaction",

@@ -171,6 +171,28 @@ def _database(context: Context, text: bytes) -> Keyspace:
 
 
 @command(
+    "move",
+    arity=3,
+    flags=Flag.WRITE | Flag.FAST,
+    keys=FIRST_KEY,
+    group="generic",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Moves a key to another database, unless it exists there.",
+)
+def move(context: Context, args: list[bytes]) -> Value:
+    key, target = args[1], _database(context, args[2])
+    if target is context.keyspace:
+        raise CommandError("ERR source and destination objects are the same")
+    entry = context.keyspace.entry(key)
+    if entry is None or target.exists(key):
+        return ZERO
+    target.put(key, entry)
+    context.keyspace.delete(key)
+    return ONE
+
+
+@command(
     "rename",
     arity=3,
     flags=Flag.WRITE,

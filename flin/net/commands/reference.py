@@ -26,6 +26,7 @@ _INTERNAL: Final = (
 
 _TITLES: Final = {
     "string": "Strings",
+    "bitmap": "Bits of strings",
     "generic": "Keys",
     "transactions": "Transactions",
     "connection": "Connections",

@@ -88,7 +88,7 @@ def randomkey(context: Context, args: list[bytes]) -> Slices:
     summary="Returns some keys and the cursor to go on with; 0 at the end.",
 )
 def scan(context: Context, args: list[bytes]) -> Slices:
-    cursors, database = context.services.cursors, context.session.database
+    cursors, database = context.services.cursors, context.keyspace.namespace
     cursor, options = _parse_cursor(args[1]), _scan_options(args)
     last = cursors.find(cursor, database) if cursor else None
     found: list[bytes] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from flin.errors import CommandError
+from flin.net.arguments import parse_int32
 from flin.net.commands.help import declare_help, unknown_or_wrong_arity
 from flin.net.commands.table import Flag, Keys, command, container
 from flin.net.context import Context
@@ -87,6 +88,30 @@ def flushdb(context: Context, args: list[bytes]) -> Value:
 def flushall(context: Context, args: list[bytes]) -> Value:
     _flush_mode(args)
     context.services.clear_all()
+    return OK
+
+
+@command(
+    "swapdb",
+    arity=3,
+    flags=Flag.WRITE | Flag.FAST,
+    group="server",
+    since="4.0.0",
+    complexity="O(N) for N watched keys of both",
+    summary="Exchanges the keys of two databases, at once for all clients.",
+    categories=_DANGEROUS,
+)
+def swapdb(context: Context, args: list[bytes]) -> Value:
+    first = parse_int32(args[1], "ERR invalid first DB index")
+    second = parse_int32(args[2], "ERR invalid second DB index")
+    services = context.services
+    if not (0 <= first < services.config.databases and 0 <= second < services.config.databases):
+        raise CommandError("ERR DB index is out of range")
+    if first == second:
+        return OK
+    if not first or not second:
+        raise CommandError("ERR database 0 cannot be swapped: its keys are those of flin.engine.open")
+    services.swap_databases(first, second)
     return OK
 
 

@@ -19,7 +19,7 @@ from flin.net.commands.table import (
 )
 from tests.net.serving import HandlerClient
 
-GROUPS = {"string", "generic", "transactions", "connection", "server", "scripting"}
+GROUPS = {"bitmap", "string", "generic", "transactions", "connection", "server", "scripting"}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ Layout of the payload (little-endian; what surrounds it on disk is in stored_blo
     value bounds the same for the values (WIDE_VALUES); absent if FIXED_VALUES
     kinds        count x u8, entry.py's KIND_*; absent if all are puts (no HAS_KINDS)
     tags         count x u8; absent if all are 0 (no HAS_TAGS)
-    expiries     count x u64, milliseconds or 0; absent if all are 0 (no HAS_EXPIRIES)
+    expiries     count x i64, milliseconds or 0; absent if all are 0 (no HAS_EXPIRIES)
     values
 
 Keys rise strictly. A tombstone has an empty value. The readers take a source (bytes, or a mapped file that gives
@@ -184,7 +184,7 @@ def _append_annotations(parts: list[bytes], count: int, annotations: Annotations
         parts.append(bytes(tags))
     if any(expiries):
         flags |= HAS_EXPIRIES
-        parts.append(_numbers(count, "Q").pack(*expiries))
+        parts.append(_numbers(count, "q").pack(*expiries))
     return flags
 
 
@@ -376,7 +376,7 @@ def entry_at(source: bytes, at: int, flags: int, count: int, value_size: int, in
         tag = source[at + index]
         at += count
     if flags & HAS_EXPIRIES:
-        expires_at_ms = int.from_bytes(source[at + 8 * index : at + 8 * index + 8], "little")
+        expires_at_ms = int.from_bytes(source[at + 8 * index : at + 8 * index + 8], "little", signed=True)
         at += 8 * count
     value = source[at + start : at + stop]
     return (value, expires_at_ms, tag) if tag or expires_at_ms else value
@@ -491,7 +491,7 @@ def _annotations(source: bytes, at: int, flags: int, count: int) -> Annotations:
         tags = source[at : at + count]
         at += count
     if flags & HAS_EXPIRIES:
-        expiries = _numbers(count, "Q").unpack_from(source, at)
+        expiries = _numbers(count, "q").unpack_from(source, at)
     return kinds, tags, expiries
 
 

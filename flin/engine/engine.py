@@ -355,7 +355,7 @@ class Engine(WritableView):
             ttl_ms = 0
         if ttl_ms <= 0:
             raise ValueError(f"ttl must be a number of seconds above 0, not {ttl!r}")
-        expires_at_ms = self._store.now_ms() + ttl_ms
+        expires_at_ms = self._store.now_ms() + ttl_ms or 1  # 0 says that there is none
         if expires_at_ms > MAX_EXPIRY_MS:
             raise ValueError(f"ttl {ttl!r} is too far in the future")
         return expires_at_ms

@@ -23,14 +23,14 @@ class _Tombstone(Enum):
 DELETED: Final = _Tombstone.DELETED
 
 Expiring: TypeAlias = tuple[bytes, int, int]
-"""(value, expires_at_ms or 0, tag)."""
+"""(value, expires_at_ms or 0, tag). The expiry is below 0 where the clock stands before 1970."""
 
 Live: TypeAlias = bytes | Expiring
 Entry: TypeAlias = bytes | Expiring | Literal[_Tombstone.DELETED]
 Range: TypeAlias = tuple[bytes, bytes]
 """(start, stop): start inclusive, stop exclusive, start < stop."""
 
-EXPIRED_MS: Final = 1
+EXPIRED_MS: Final = -(2**63)
 """An expiry that has passed whatever the clock says: of an entry whose value is gone, so that a clock that is set back
 cannot show it."""
 

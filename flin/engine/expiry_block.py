@@ -4,7 +4,7 @@ Chunks one after the other, the earliest expiry first; a sweep reads as many as 
 
     count         u32, at most 1,024
     key size      u32, of all keys
-    times         count x u64, milliseconds, rising
+    times         count x i64, milliseconds, rising
     bounds        (count + 1) x u32, key i is [bounds[i], bounds[i + 1])
     keys          in order of (time, key)
     checksum      u32, zlib.crc32 over all before it
@@ -41,7 +41,7 @@ def _encode_chunk(expiries: Sequence[Expiry]) -> bytes:
     data = b"".join(
         [
             _HEADER.pack(count, bounds[-1]),
-            struct.pack(f"<{count}Q", *[time for time, _ in expiries]),
+            struct.pack(f"<{count}q", *[time for time, _ in expiries]),
             struct.pack(f"<{count + 1}I", *bounds),
             *keys,
         ]
@@ -66,7 +66,7 @@ def _decode_chunk(data: bytes, count: int, path: str, offset: int) -> list[Expir
     size = len(data) - 4
     if crc32(data[:size]) != int.from_bytes(data[size:], "little"):
         raise CorruptionError(path, offset, "the checksum of an expiry block is wrong")
-    times = struct.unpack_from(f"<{count}Q", data, _HEADER.size)
+    times = struct.unpack_from(f"<{count}q", data, _HEADER.size)
     bounds = struct.unpack_from(f"<{count + 1}I", data, _HEADER.size + 8 * count)
     column = data[_HEADER.size + 12 * count + 4 : size]
     return [(time, column[start:stop]) for time, (start, stop) in zip(times, pairwise(bounds), strict=True)]

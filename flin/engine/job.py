@@ -344,7 +344,7 @@ def _settled(page: Page, bottom: bool, now_ms: int) -> Page:
         entries = [entry for entry in entries if entry is not DELETED]
     if tuple in types:
         entries = [
-            (b"", EXPIRED_MS, entry[2]) if type(entry) is tuple and 0 < entry[1] <= now_ms else entry
+            (b"", EXPIRED_MS, entry[2]) if type(entry) is tuple and 0 != entry[1] <= now_ms else entry
             for entry in entries
         ]
     return keys, entries

@@ -85,4 +85,4 @@ class Snapshot(View):
 
 
 def _has_expired(entry: Entry | None, now_ms: int) -> bool:
-    return type(entry) is tuple and 0 < entry[1] <= now_ms
+    return type(entry) is tuple and 0 != entry[1] <= now_ms

@@ -551,7 +551,7 @@ class Store:
                 self._wait_until_writable()
             entries = {key: self.read(key) for key in keys}
             expired: dict[bytes, Entry] = {
-                key: DELETED for key, entry in entries.items() if type(entry) is tuple and 0 < entry[1] <= now_ms
+                key: DELETED for key, entry in entries.items() if type(entry) is tuple and 0 != entry[1] <= now_ms
             }
             position = self._commit(expired)
         if position > self._seal_check:

@@ -32,7 +32,7 @@ Payloads by kind:
 
     1  put:         key length (u32), key, value: the rest
     2  puts:        count key lengths (u32 each), count value lengths, the keys, the values
-    3  operations:  count kinds (u8, entry.py), count tags (u8), count expiries (u64, ms, 0: none), count key lengths,
+    3  operations:  count kinds (u8, entry.py), count tags (u8), count expiries (i64, ms, 0: none), count key lengths,
                     count value lengths, the keys, the values; of a range delete the key is its start, the value its
                     stop. Range deletes come first: they are older than the points of their commit.
     4  end:         the position of this frame again (u64); a clean close wrote it, count is 0
@@ -461,7 +461,7 @@ def _encode_puts(points: Mapping[bytes, Entry]) -> list[bytes]:
 
 
 def _encode_operations(points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> list[bytes]:
-    kinds, tags, expiries = bytearray(), bytearray(), array("Q")
+    kinds, tags, expiries = bytearray(), bytearray(), array("q")
     keys = [start for start, _ in ranges]
     values = [stop for _, stop in ranges]
     kinds.extend(bytes((KIND_RANGE_DELETE,)) * len(ranges))
@@ -496,7 +496,7 @@ def _decode_payload(
         raise CorruptionError(path, offset, "a commit is shorter than its count of operations needs")
     keys, values = _decode_columns(payload, 10 * count, count, path, offset)
     kinds, tags = payload[:count], payload[count : 2 * count]
-    expiries = struct.unpack_from(f"<{count}Q", payload, 2 * count)
+    expiries = struct.unpack_from(f"<{count}q", payload, 2 * count)
     ranges: list[Range] = []
     points: list[tuple[bytes, Entry]] = []
     for operation, tag, expires_at_ms, key, value in zip(kinds, tags, expiries, keys, values, strict=True):

@@ -46,7 +46,7 @@ def read_many(keyspace: Keyspace, keys: Sequence[bytes]) -> Loads:
         for position in wanted:
             entries[position] = keyspace.entry_waiting(keys[position])
     now_ms = keyspace.now_ms
-    return [None if type(entry) is tuple and 0 < entry[1] <= now_ms else entry for entry in entries]
+    return [None if type(entry) is tuple and 0 != entry[1] <= now_ms else entry for entry in entries]
 
 
 def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -39,7 +39,7 @@ def plain_decode(payload: bytes) -> list[tuple[bytes, Entry]]:
     value_sizes = column(flags & 2, flags & 8, count, value_size)
     kinds = [number(1) if flags & 0x10 else 1 for _ in range(count)]
     tags = [number(1) if flags & 0x20 else 0 for _ in range(count)]
-    expiries = [number(8) if flags & 0x40 else 0 for _ in range(count)]
+    expiries = [(number(8) + 2**63) % 2**64 - 2**63 if flags & 0x40 else 0 for _ in range(count)]  # signed
     pairs: list[tuple[bytes, Entry]] = []
     for key, size, kind, tag, expires_at_ms in zip(keys, value_sizes, kinds, tags, expiries, strict=True):
         value = piece(size)

@@ -105,7 +105,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(
         lambda value, time, tag: (value, time, tag or (not time)),
         VALUES,
-        st.integers(0, 2**64 - 1),
+        st.integers(-(2**63), 2**63 - 1),
         st.integers(0, 255),
     ),
 ).map(lambda entry: (entry[0], entry[1], int(entry[2])) if isinstance(entry, tuple) else entry)

@@ -74,7 +74,7 @@ def test_what_a_table_says_of_itself(entries: dict[bytes, Any], options: TableOp
     values = [entry[0] if isinstance(entry, tuple) else entry for entry in entries.values() if entry is not DELETED]
     assert meta.entries == len(entries)
     assert meta.tombstones == sum(entry is DELETED for entry in entries.values())
-    assert meta.expiring == sum(isinstance(entry, tuple) and entry[1] > 0 for entry in entries.values())
+    assert meta.expiring == sum(isinstance(entry, tuple) and entry[1] != 0 for entry in entries.values())
     assert meta.raw_bytes == sum(map(len, entries)) + sum(map(len, values))
     assert (meta.smallest, meta.largest) == (min(entries), max(entries))
     assert (meta.smallest_sequence, meta.largest_sequence) == (5, 9)

@@ -186,3 +186,41 @@ def test_threads_sweep_by_themselves(open_engine: OpenEngine, clock: ManualClock
         time.sleep(0.05)
     assert db.store.count() == 0
     assert db.stats()["background"]["swept_keys"] == 100
+
+
+@pytest.mark.parametrize(
+    "start", [-86_400_000 * 365, -5000, -4999, -1000, -1, 0, 1, 4_102_444_800_000, 253_402_300_000_000]
+)
+@pytest.mark.parametrize("settle", ["memory", "tables", "compacted", "replayed"])
+def test_a_time_to_live_is_the_same_whatever_the_clock_says(open_engine: OpenEngine, start: int, settle: str) -> None:
+    """Before 1970 (a machine without a battery, a test that freezes time) and far in the future."""
+    disk, clock = SimulatedDisk(), ManualClock(start)
+
+    def settled(db: Any) -> Any:
+        if settle == "tables":
+            db.flush()
+        elif settle == "compacted":
+            db.compact()
+        elif settle == "replayed":
+            db.close(flush=False)
+            return open_engine(fs=disk, clock_ms=clock)
+        return db
+
+    db = open_engine(fs=disk, clock_ms=clock)
+    db.put(b"k", b"v", ttl=5)
+    db.put_many({b"m": b"v", b"long": b"v"}, ttl=5)
+    db.expire(b"long", 1000)
+    db.put(b"stays", b"v")
+    db = settled(db)
+    late = 0.001 if start == -5000 else 0  # an expiry of 0 would say that there is none
+    assert (db[b"k"], db.ttl(b"k"), db.ttl(b"m"), db.ttl(b"stays")) == (b"v", 5 + late, 5 + late, None)
+    clock.advance(4)
+    db = settled(db)
+    assert (db[b"k"], db.ttl(b"k"), len(db)) == (b"v", 1 + late, 4)
+    clock.advance(2)
+    db = settled(db)
+    assert (db.get(b"k"), b"m" in db, db.ttl(b"k")) == (None, False, None)
+    with db.snapshot() as view:
+        assert dict(view) == dict(db.items()) == {b"long": b"v", b"stays": b"v"}
+        assert len(view) == len(db) == 2
+    assert db.ttl(b"long") == 994

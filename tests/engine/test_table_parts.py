@@ -18,7 +18,7 @@ from tests.engine.table_file import MemoryFile, sample_entries, write_table
 META = TableMeta("t.sst", 0, 0, 3, 1, 0, 1, b"a", b"\xff\x01z", 7, 9, 55)
 PAYLOAD = block.encode([b"k%d" % index for index in range(9)], [b"v" * 60] * 9, 2, 60)
 
-EXPIRIES: list[Expiry] = [(5, b""), (5, b"a"), (2**64 - 1, b"long" * 30)]
+EXPIRIES: list[Expiry] = [(-(2**63), b""), (-1, b"b"), (5, b""), (5, b"a"), (2**63 - 1, b"long" * 30)]
 RANGES = [(b"", b"a"), (b"b", b"\xff\x02")]
 
 
@@ -84,7 +84,7 @@ def test_each_flipped_bit_and_each_cut_is_found(
         decode(data + b"\0")
 
 
-@given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.binary(max_size=9))).map(sorted))
+@given(st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.binary(max_size=9))).map(sorted))
 def test_expiries_come_back(expiries: list[Expiry]) -> None:
     assert decode_expiries(expiry_block.encode(expiries)) == expiries
 

@@ -106,7 +106,7 @@ keys = st.binary(max_size=6)
 entries: st.SearchStrategy[Any] = st.one_of(
     st.binary(max_size=20),
     st.just(DELETED),
-    st.tuples(st.binary(max_size=9), st.integers(1, 2**63 - 1), st.integers(0, 255)),
+    st.tuples(st.binary(max_size=9), st.integers(-(2**63), 2**63 - 1).filter(bool), st.integers(0, 255)),
     st.tuples(st.binary(max_size=9), st.just(0), st.integers(1, 255)),
 )
 ranges = st.tuples(keys, keys).filter(lambda pair: pair[0] < pair[1])

@@ -61,13 +61,17 @@ class FormatVersionError(FlinError):
 class LockedError(FlinError):
     """Another engine has the directory open."""
 
-    def __init__(self, path: str, pid: int | None, started_at: str | None) -> None:
+    def __init__(self, path: str, pid: int | None, started_at: str | None, in_this_process: bool = False) -> None:
         holder = "another process" if pid is None else f"process {pid}"
         since = "" if started_at is None else f" since {started_at}"
-        super().__init__(f"{path} is open in {holder}{since}; close it there first")
+        where, what = f"open in {holder}{since}", "close it there first"
+        if in_this_process:
+            where, what = f"already open in this process{since}", "share that handle, or close it first"
+        super().__init__(f"{path} is {where}; {what}")
         self.path = path
         self.pid = pid
         self.started_at = started_at
+        self.in_this_process = in_this_process
 
 
 class ReadOnlyError(FlinError):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from flin.engine import Engine
 from flin.engine import open as open_engine
-from flin.engine.fs import Buffer, DirectoryLock, Mapped, OsFileSystem, ReadableFile
+from flin.engine.fs import Buffer, DirectoryLock, Mapped, OsFileSystem, ReadableFile, above_standard
 
 
 class MemoryFile:
@@ -60,6 +60,7 @@ class SharedLock:
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
+        self.on_lost: Callable[[], None] = lambda: None  # never called: nothing is written
 
     def release(self) -> None:
         if self._fd is not None:
@@ -110,11 +111,21 @@ class OverlayFileSystem:
     def is_file(self, path: str) -> bool:
         return path in self._written or (path not in self._removed and self._disk.is_file(path))
 
+    def file_size(self, path: str) -> int:
+        if path in self._written:
+            return len(self._written[path])
+        if path in self._removed:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return self._disk.file_size(path)
+
     def sync_file(self, path: str) -> None:
         """Nothing was written that could be lost."""
 
     def sync_directory(self, directory: str) -> None:
         """Nothing was written that could be lost."""
+
+    def check_directory(self, directory: str) -> None:
+        """Nothing is written into it."""
 
     def make_directory(self, path: str) -> None:
         if not os.path.isdir(path):
@@ -125,7 +136,7 @@ class OverlayFileSystem:
 
     def lock(self, path: str, holder: bytes) -> DirectoryLock | bytes:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = above_standard(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
         except FileNotFoundError:
             return SharedLock(None)
         try:

@@ -351,12 +351,14 @@ class Compactor:
                 if self._maintenance_wanted.wait(step):
                     return
                 waited += step
+                if store.read_only_reason is None:
+                    store.lock.check()
                 if options.sync == "interval" and waited >= interval:
                     waited = 0.0
                     if store.read_only_reason is None:
                         store.sync()
                 self.sweep()
-                store.fit_block_cache()
+                store.tables.fit_cache(store.budget.block_cache)
                 store.tables.remove_obsolete()
             except ClosedError:
                 return

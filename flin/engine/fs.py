@@ -2,6 +2,14 @@
 
 Tests put a simulated disk in its place (`flin.testing`). The methods raise OSError as the operating system does;
 callers turn it into StorageError where they know what it means. Paths are plain strings.
+
+Two rules hold for the real disk:
+
+- No file of a database is descriptor 0, 1 or 2. A program may be started without its standard streams, and whatever
+  a library prints goes to these numbers all the same: into the WAL, if that has one of them.
+- A locked directory is a directory, not a path. Files in it are named relative to the descriptor that the lock holds,
+  and each call looks first whether the lock file is still there. Somebody may remove the directory and make it anew
+  while the database is open: what is at the path then is another database, and nothing of it is touched.
 """
 
 from __future__ import annotations
@@ -11,11 +19,12 @@ import fcntl
 import functools
 import mmap
 import os
+import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 Mapped: TypeAlias = bytes | mmap.mmap
 """A file's bytes, read-only; slices of both are bytes."""
@@ -26,6 +35,9 @@ with 64 KiB 520, with 1 MiB 535, through write(2) 1,250. A window costs 0.1 ms, 
 
 LARGE_BYTES: Final = WINDOW_BYTES // 4
 """More at once are written: the zeros of their window would cost as much as the call. Fits behind any page's start."""
+
+STANDARD_ERROR: Final = 2
+"""The highest number of a standard stream."""
 
 OVERWRITING: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 """File systems that write a block again where it is. One that copies (btrfs, ZFS, f2fs) may need room for that, and
@@ -109,11 +121,20 @@ class ReadableFile(Protocol):
 
 
 class DirectoryLock(Protocol):
+    on_lost: Callable[[], None]
+    """Called by any thread, with any locks, when a call finds the directory, or its lock file, removed or replaced."""
+
     def release(self) -> None: ...
 
 
+DIRECTORY_LOST: Final = "the directory was removed or replaced while the database was open"
+
+
 class FileSystem(Protocol):
-    """What the engine asks of the disk."""
+    """What the engine asks of the disk.
+
+    In a directory that it holds the lock of every call raises OSError with ESTALE once the directory is not the one
+    that was locked any more, and touches nothing."""
 
     def create(self, path: str) -> AppendFile:
         """A new, empty file; FileExistsError if the name is taken."""
@@ -134,13 +155,20 @@ class FileSystem(Protocol):
     def is_file(self, path: str) -> bool:
         """True for a regular file only: not for a link, a directory, a pipe."""
 
+    def file_size(self, path: str) -> int:
+        """Of a regular file, in bytes, without opening it. FileNotFoundError if there is none."""
+
     def sync_file(self, path: str) -> None:
         """Make a finished file's data durable by name (recovery does not hold it open)."""
 
     def sync_directory(self, directory: str) -> None: ...
 
+    def check_directory(self, directory: str) -> None:
+        """Nothing but the look that every other call takes first: is a locked directory still the one at its path?"""
+
     def make_directory(self, path: str) -> None:
-        """With its parents; no error if it is there. Durable on return."""
+        """With its parents; no error if it is there, or if somebody else makes it at the same time. Durable on
+        return."""
 
     def free_bytes(self, directory: str) -> int: ...
 
@@ -163,9 +191,9 @@ class _Descriptor:
 
 
 class OsAppendFile(_Descriptor):
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, name: str = "", at: int | None = None) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._fd = _open_file(name or path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, at)
 
     def append(self, data: Buffer) -> int:
         return os.write(self._fd, data)
@@ -178,9 +206,9 @@ class OsSegmentFile(_Descriptor):
     """Windows are made of zeros that were really written: where a mapping has a hole and the disk is full, or past the
     end of the file, a write is SIGBUS, which kills the interpreter."""
 
-    def __init__(self, path: str, maps: bool) -> None:
+    def __init__(self, path: str, maps: bool, name: str = "", at: int | None = None) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._fd = _open_file(name or path, os.O_RDWR | os.O_CREAT | os.O_EXCL, at)
         self._maps = maps
         self._size = 0
 
@@ -197,7 +225,9 @@ class OsSegmentFile(_Descriptor):
         while self._size < stop:
             if not self.write(_ZEROS[: stop - self._size], self._size):
                 raise OSError(errno.ENOSPC, "the file takes no more bytes", self.path)
-        view = mmap.mmap(self._fd, WINDOW_BYTES, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=start)
+        _leave_standard_numbers()
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        view = mmap.mmap(self._fd, WINDOW_BYTES, mmap.MAP_SHARED, protection, offset=start, **_UNTRACKED)
         with suppress(OSError):  # a kernel before 5.14 does not know it: the pages come one by one then
             view.madvise(_MADV_POPULATE_WRITE)
         return Window(view, start, stop)
@@ -207,9 +237,9 @@ class OsSegmentFile(_Descriptor):
 
 
 class OsReadableFile(_Descriptor):
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, name: str = "", at: int | None = None) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = _open_file(name or path, os.O_RDONLY, at)
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
@@ -243,38 +273,84 @@ class OsReadableFile(_Descriptor):
 
     def map(self) -> Mapped:
         size = self.size()
-        return mmap.mmap(self._fd, size, access=mmap.ACCESS_READ) if size else b""
+        if not size:
+            return b""
+        _leave_standard_numbers()
+        return mmap.mmap(self._fd, size, access=mmap.ACCESS_READ, **_UNTRACKED)
+
+
+@dataclass(slots=True)
+class HeldDirectory:
+    """A directory by its descriptor, not by its path, and what its lock file was when the lock was taken."""
+
+    fd: int
+    lock_name: str
+    lock_device: int
+    lock_number: int  # of the file on its device
+    on_lost: Callable[[], None] = lambda: None
+
+    def check(self, directory: str) -> None:
+        """OSError with ESTALE unless the lock file is still in the directory, and the same: 2 µs."""
+        try:
+            found = os.stat(self.lock_name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            found = None  # with the directory, or alone
+        if found is None or _identity(found) != (self.lock_device, self.lock_number):
+            self.on_lost()
+            raise OSError(errno.ESTALE, DIRECTORY_LOST, directory)
 
 
 class OsFileSystem:
     """The real disk."""
 
     def __init__(self) -> None:
-        self._locked: dict[str, int] = {}  # directories that this object holds the lock of, open
+        self._held: dict[str, HeldDirectory] = {}
 
     def create(self, path: str) -> OsAppendFile:
-        return OsAppendFile(path)
+        return OsAppendFile(path, *self._at(path))
 
     def create_segment(self, path: str) -> OsSegmentFile:
-        return OsSegmentFile(path, maps_safely(os.path.dirname(path)))
+        name, at = self._at(path)
+        return OsSegmentFile(path, maps_safely(os.path.dirname(path)), name, at)
 
     def open(self, path: str) -> OsReadableFile:
-        return OsReadableFile(path)
+        return OsReadableFile(path, *self._at(path))
 
     def rename(self, old: str, new: str) -> None:
-        os.replace(old, new)
+        (old, source), (new, target) = self._at(old), self._at(new)
+        os.replace(old, new, src_dir_fd=source, dst_dir_fd=target)
 
     def remove(self, path: str) -> None:
-        os.unlink(path)
+        name, at = self._at(path)
+        os.unlink(name, dir_fd=at)
 
     def names(self, directory: str) -> list[str]:
-        return sorted(os.listdir(directory))
+        held = self._of(directory)
+        if held is None:
+            return sorted(os.listdir(directory))
+        fd = _open_directory(".", held.fd)  # one of its own: a descriptor has one place where the listing goes on
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
 
     def is_file(self, path: str) -> bool:
-        return os.path.isfile(path) and not os.path.islink(path)
+        try:
+            self.file_size(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def file_size(self, path: str) -> int:
+        name, at = self._at(path)
+        found = os.stat(name, dir_fd=at, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+        return found.st_size
 
     def sync_file(self, path: str) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        name, at = self._at(path)
+        fd = _open_file(name, os.O_RDONLY, at)
         try:
             _sync_data(fd)
         finally:
@@ -282,15 +358,18 @@ class OsFileSystem:
 
     def sync_directory(self, directory: str) -> None:
         """Of a locked directory, without opening it: a process that has just run out of files must be able to."""
-        fd = self._locked.get(directory)
-        if fd is not None:
-            os.fsync(fd)
+        held = self._of(directory)
+        if held is not None:
+            os.fsync(held.fd)
             return
         fd = _open_directory(directory)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def check_directory(self, directory: str) -> None:
+        self._of(directory)
 
     def make_directory(self, path: str) -> None:
         path = os.path.abspath(path)
@@ -299,49 +378,143 @@ class OsFileSystem:
             missing.append(path)
             path = os.path.dirname(path)
         for directory in reversed(missing):
-            os.mkdir(directory)
+            try:
+                os.mkdir(directory)
+            except FileExistsError:
+                if not os.path.isdir(directory):
+                    raise
+            # Whoever was faster may not have synced it yet, and this process promises it, too.
             self.sync_directory(os.path.dirname(directory))
 
     def free_bytes(self, directory: str) -> int:
-        status = os.statvfs(directory)
+        held = self._held.get(directory)
+        status = os.statvfs(directory if held is None else held.fd)
         return status.f_bavail * status.f_frsize
 
     def lock(self, path: str, holder: bytes) -> OsDirectoryLock | bytes:
-        # Whoever opens a link would write over what it leads to.
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        try:
+        directory, name = os.path.split(path)
+        while True:
+            at = _open_directory(directory)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = os.pread(fd, 4096, 0)
-                os.close(fd)
-                return text
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, holder, 0)
-            directory = os.path.dirname(path)
-            self._locked[directory] = _open_directory(directory)
-        except BaseException:
-            os.close(fd)  # and with it the lock
-            raise
-        return OsDirectoryLock(fd, lambda: self._locked.pop(directory))
+                # Whoever opens a link would write over what it leads to.
+                fd = _open_file(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, at)
+                try:
+                    if (text := _try_lock(fd)) is not None:
+                        return text
+                    if _is_at(directory, at) and _is_at(name, fd, at):
+                        os.ftruncate(fd, 0)
+                        os.pwrite(fd, holder, 0)
+                        self._held[directory] = HeldDirectory(at, name, *_identity(os.fstat(fd)))
+                        lock = OsDirectoryLock(fd, self._held, directory)
+                        at = fd = -1  # the lock's
+                        return lock
+                    # Else somebody has just removed what was opened. What is there now is to be locked.
+                finally:
+                    _close(fd)
+            finally:
+                _close(at)
+
+    def held_directories(self) -> dict[str, HeldDirectory]:
+        """What this object holds the locks of."""
+        return dict(self._held)
+
+    def work_in(self, held: dict[str, HeldDirectory]) -> None:
+        """In a helper process, which has the descriptors from the holder of the locks and works for that."""
+        self._held.update(held)
+
+    def _of(self, directory: str) -> HeldDirectory | None:
+        held = self._held.get(directory)
+        if held is not None:
+            held.check(directory)
+        return held
+
+    def _at(self, path: str) -> tuple[str, int | None]:
+        """What to call the file, and relative to which descriptor (None: to nothing)."""
+        directory, name = os.path.split(path)
+        held = self._of(directory)
+        return (path, None) if held is None else (name, held.fd)
 
 
 class OsDirectoryLock:
     """A flock belongs to the open file, not to the process: a forked child must drop its copy by itself."""
 
-    def __init__(self, fd: int, forget_directory: Callable[[], int]) -> None:
+    def __init__(self, fd: int, held: dict[str, HeldDirectory], directory: str) -> None:
         self._fd = fd
-        self._forget_directory = forget_directory
+        self._all_held = held
+        self._directory = directory
+        self._held = held[directory]
+
+    @property
+    def on_lost(self) -> Callable[[], None]:
+        return self._held.on_lost
+
+    @on_lost.setter
+    def on_lost(self, tell: Callable[[], None]) -> None:
+        self._held.on_lost = tell
 
     def release(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            os.close(self._forget_directory())
+            if self._all_held.get(self._directory) is self._held:
+                del self._all_held[self._directory]
+            os.close(self._held.fd)
             os.close(fd)
 
 
-def _open_directory(path: str) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _try_lock(fd: int) -> bytes | None:
+    """None if the lock is held now; else what its holder wrote."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(fd, 4096, 0)
+    return None
+
+
+def _is_at(name: str, fd: int, at: int | None = None) -> bool:
+    """Whether the name leads to what the descriptor has open."""
+    try:
+        return _identity(os.stat(name, dir_fd=at)) == _identity(os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)
+
+
+def _open_file(name: str, flags: int, at: int | None = None) -> int:
+    return above_standard(os.open(name, flags | os.O_CLOEXEC, 0o644, dir_fd=at))
+
+
+def _open_directory(path: str, at: int | None = None) -> int:
+    return _open_file(path, os.O_RDONLY | os.O_DIRECTORY, at)
+
+
+def above_standard(fd: int) -> int:
+    """The descriptor, or another of the same open file in its place: never 0, 1 or 2."""
+    if fd > STANDARD_ERROR:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STANDARD_ERROR + 1)
+    finally:
+        os.close(fd)
+
+
+def _leave_standard_numbers() -> None:
+    """Before a mapping is made, which may copy its descriptor to the lowest number that is free, and nobody can move
+    that: a standard stream that is closed becomes /dev/null. Programs that are started now do not inherit it."""
+    for number in range(STANDARD_ERROR + 1):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            if null > STANDARD_ERROR:  # another thread was faster
+                os.close(null)
 
 
 @functools.lru_cache(maxsize=64)  # a directory does not change its file system under an open database
@@ -378,6 +551,12 @@ def append_all(file: AppendFile, data: Buffer) -> None:
             rest = rest[taken:]
 
 
+def pipe() -> tuple[int, int]:
+    """Where to read and where to write; none of them a standard stream's number."""
+    reading, writing = os.pipe()
+    return above_standard(reading), above_standard(writing)
+
+
 def after_fork_in_child(action: Callable[[], None]) -> None:
     """Run the action in every child that this process forks."""
     os.register_at_fork(after_in_child=action)
@@ -385,6 +564,10 @@ def after_fork_in_child(action: Callable[[], None]) -> None:
 
 def process_id() -> int:
     return os.getpid()
+
+
+def host_name() -> str:
+    return os.uname().nodename
 
 
 def join(directory: str, name: str) -> str:
@@ -397,6 +580,10 @@ def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     if not name:
         raise ValueError("the path of a database is empty")
     return os.path.abspath(name)
+
+
+# From CPython 3.13 on a mapping need not keep a copy of its file's descriptor.
+_UNTRACKED: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 # macOS: fsync leaves data in the drive's own cache; only F_FULLFSYNC empties that.

@@ -31,7 +31,7 @@ from time import monotonic, sleep
 from typing import Final, NoReturn
 
 from flin.engine import job_wire
-from flin.engine.fs import FileSystem, OsFileSystem
+from flin.engine.fs import STANDARD_ERROR, OsFileSystem, above_standard
 from flin.engine.job import CompactionJob, FlushJob, Job
 from flin.engine.job_wire import Message
 from flin.engine.runner import JobGate, JobHandle
@@ -44,15 +44,17 @@ WATCH_SECONDS: Final = 1.0
 
 READ_BYTES: Final = 1 << 20
 
-_INPUT_FD: Final = 0
-_OUTPUT_FD: Final = 1
+STANDARD_INPUT: Final = 0
+STANDARD_OUTPUT: Final = 1
 
 
 class Helper:
     """The jobs under way and the pipe to the parent."""
 
-    def __init__(self, fs: FileSystem) -> None:
+    def __init__(self, fs: OsFileSystem, input_fd: int, output_fd: int) -> None:
         self._fs = fs
+        self._input_fd = input_fd
+        self._output_fd = output_fd
         self._gate = JobGate()
         self._lock = Lock()
         self._running: dict[int, JobHandle] = {}
@@ -61,8 +63,10 @@ class Helper:
     def serve(self) -> None:
         """Until the input ends. WireError if it is not understood."""
         self._send({"type": "hello", "protocol": job_wire.PROTOCOL, "pid": os.getpid()})
-        while (message := job_wire.read_message(_read)) is not None:
-            if message["type"] == "job":
+        while (message := job_wire.read_message(self._read)) is not None:
+            if message["type"] == "held":
+                self._fs.work_in(job_wire.decode_held(message))
+            elif message["type"] == "job":
                 self._begin(message)
             elif message["type"] == "cancel":
                 self._cancel(message["id"])
@@ -102,26 +106,41 @@ class Helper:
         with self._send_lock:
             try:
                 while data:
-                    data = data[os.write(_OUTPUT_FD, data) :]
+                    data = data[os.write(self._output_fd, data) :]
             except BrokenPipeError:
                 os._exit(0)  # the parent is gone
+
+    def _read(self, size: int) -> bytes:
+        return os.read(self._input_fd, min(size, READ_BYTES))
 
 
 def main() -> NoReturn:
     """The program of the helper process; never returns."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    input_fd, output_fd = _take_streams()
     sys.stdout = sys.stderr  # a stray print is no message
     # Jobs make lists of bytes, no cycles: the collector would only walk through them, again and again.
     gc.disable()
     Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     try:
-        Helper(OsFileSystem()).serve()
+        Helper(OsFileSystem(), input_fd, output_fd).serve()
     except BaseException:
         # Whatever it was, the process must end here, without waiting for its threads.
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
+
+
+def _take_streams() -> tuple[int, int]:
+    """The pipes' descriptors, moved away from the standard streams: what a library prints there is no message, and goes
+    to standard error. Nor does a file of the database get one of these numbers, whatever was closed."""
+    input_fd, output_fd = above_standard(os.dup(STANDARD_INPUT)), above_standard(os.dup(STANDARD_OUTPUT))
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, STANDARD_INPUT)
+    os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)  # which the parent has seen to
+    os.close(null)
+    return input_fd, output_fd
 
 
 def _watch_parent(parent: int) -> None:
@@ -130,10 +149,6 @@ def _watch_parent(parent: int) -> None:
         due += WATCH_SECONDS
         sleep(max(0.0, due - monotonic()))
     os._exit(0)
-
-
-def _read(size: int) -> bytes:
-    return os.read(_INPUT_FD, min(size, READ_BYTES))
 
 
 def lower_priority(job: Job) -> None:

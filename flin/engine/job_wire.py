@@ -3,9 +3,9 @@
 A message is a u32 length (big-endian) and that many bytes of JSON, an object with a `type`:
 
     to the helper                               from the helper
-    {"type": "job", "id", "kind", "job"}        {"type": "hello", "protocol", "pid"}
-    {"type": "cancel", "id"}                    {"type": "result", "id", "result"}
-                                                {"type": "error", "id", "error"}
+    {"type": "held", "directories"}             {"type": "hello", "protocol", "pid"}
+    {"type": "job", "id", "kind", "job"}        {"type": "result", "id", "result"}
+    {"type": "cancel", "id"}                    {"type": "error", "id", "error"}
 
 JSON because it is in the standard library, in C, and can do nothing when it is read; never pickle. Bytes are written
 as the text that latin-1 makes of them: one character per byte, and back without loss. Dataclasses are lists of their
@@ -19,17 +19,18 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, fields
 from typing import Any, Final, TypeVar
 
+from flin.engine.fs import HeldDirectory
 from flin.engine.job import CompactionJob, FlushJob, Job, JobCancelled, JobResult, JobStatistics
 from flin.engine.sstable import TableOptions
 from flin.engine.version import Run, ShardRuns, TableMeta
 from flin.engine.wal import SegmentSlice
 from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 
 MAX_MESSAGE_BYTES: Final = 1 << 30
 """A job names every table that it may look into: some 300 bytes each, so this is millions. More is no message."""
@@ -68,6 +69,19 @@ def read_message(read: Callable[[int], bytes | None]) -> Message | None:
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise WireError("a message without a type")
     return message
+
+
+def encode_held(held: Mapping[str, HeldDirectory]) -> Message:
+    """The directories that the sender holds the locks of: the receiver has their descriptors, by the same numbers."""
+    plain = {path: [each.fd, each.lock_name, each.lock_device, each.lock_number] for path, each in held.items()}
+    return {"type": "held", "directories": plain}
+
+
+def decode_held(message: Message) -> dict[str, HeldDirectory]:
+    try:
+        return {path: HeldDirectory(*each) for path, each in message["directories"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise WireError(f"not directories: {error!r}") from error
 
 
 def encode_job(job: Job) -> Message:

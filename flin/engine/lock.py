@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Lock
 
@@ -11,23 +12,37 @@ from flin.engine.file_name import LOCK
 from flin.engine.fs import DirectoryLock, FileSystem
 from flin.errors import CorruptionError, LockedError, StorageError
 
-_held: dict[str, str] = {}  # directories open in this process → since when
+_held: set[bytes] = set()  # what this process wrote into the lock files that it holds
 _held_guard = Lock()
 
 
 class HeldLock:
     """The lock of an open directory. Release is idempotent."""
 
-    def __init__(self, directory: str, lock: DirectoryLock) -> None:
+    def __init__(self, fs: FileSystem, directory: str, text: bytes, lock: DirectoryLock) -> None:
+        self._fs = fs
         self._directory = directory
+        self._text = text
         self._lock = lock
         self._released = False
+
+    def tell_if_lost(self, tell: Callable[[], None]) -> None:
+        """Call it once the directory is found removed or replaced: what is at its path then is somebody else's. It may
+        be called by any thread, with any locks."""
+        self._lock.on_lost = tell
+
+    def check(self) -> None:
+        """StorageError if the directory was removed or replaced."""
+        try:
+            self._fs.check_directory(self._directory)
+        except OSError as error:
+            raise StorageError("write into", self._directory, error) from error
 
     def release(self) -> None:
         if not self._released:
             self._released = True
             with _held_guard:
-                _held.pop(self._directory, None)
+                _held.discard(self._text)
             self._lock.release()
 
 
@@ -35,20 +50,34 @@ def lock_directory(fs: FileSystem, directory: str, now_ms: int) -> HeldLock:
     """Take the directory for this engine. LockedError, with the holder's pid and start, if somebody has it.
 
     CorruptionError if its lock file is anything but a regular file: it is written over, so a link leads astray."""
-    started_at = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
-    pid = seam.process_id()
     path = seam.join(directory, LOCK)
+    # The name of the machine and the path tell apart what two containers write, whose processes have equal numbers.
+    holder = {
+        "pid": seam.process_id(),
+        "started_at": _timestamp(now_ms),
+        "host": seam.host_name(),
+        "directory": directory,
+    }
+    text = json.dumps(holder).encode()
     try:
         if LOCK in fs.names(directory) and not fs.is_file(path):
             raise CorruptionError(path, 0, "not a regular file")
-        lock = fs.lock(path, json.dumps({"pid": pid, "started_at": started_at}).encode())
+        lock = fs.lock(path, text)
     except OSError as error:
         raise StorageError("lock", directory, error) from error
     if isinstance(lock, bytes):
-        raise LockedError(directory, *_holder(lock))
+        pid, started_at = _holder(lock)
+        with _held_guard:
+            is_own = lock in _held and pid == seam.process_id()  # a forked child is told of its parent
+        raise LockedError(directory, pid, started_at, in_this_process=is_own)
     with _held_guard:
-        _held[directory] = started_at
-    return HeldLock(directory, lock)
+        _held.add(text)
+    return HeldLock(fs, directory, text, lock)
+
+
+def is_lock_text(text: bytes) -> bool:
+    """Whether a lock file is one of Flin's: it says who held it, or nothing yet."""
+    return not text or _holder(text) != (None, None)
 
 
 def _holder(text: bytes) -> tuple[int | None, str | None]:
@@ -58,3 +87,11 @@ def _holder(text: bytes) -> tuple[int | None, str | None]:
         return int(found["pid"]), str(found["started_at"])
     except (ValueError, TypeError, KeyError):
         return None, None
+
+
+def _timestamp(now_ms: int) -> str:
+    """For people. A clock may say anything: a year that no calendar has is told in milliseconds."""
+    try:
+        return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{now_ms} ms"

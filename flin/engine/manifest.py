@@ -162,6 +162,18 @@ def read(fs: FileSystem, directory: str) -> Manifest | None:
         file.close()
 
 
+def is_manifest(fs: FileSystem, directory: str) -> bool:
+    """Whether the directory's manifest begins as one, whatever is behind that. CorruptionError for a link or a pipe."""
+    path = join(directory, MANIFEST)
+    if not fs.is_file(path):
+        raise CorruptionError(path, 0, "not a regular file")
+    file = fs.open(path)
+    try:
+        return file.pread(len(MAGIC), 0) == MAGIC
+    finally:
+        file.close()
+
+
 def _encode_table(table: TableMeta) -> bytes:
     name = table.file.encode()
     fixed = _TABLE.pack(

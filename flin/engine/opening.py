@@ -1,7 +1,8 @@
 """Opening a database: from a directory to everything the store needs to go on. Nothing is changed before all is read.
 
-The order: lock the directory, read the manifest (or create the database), replay the WAL, check that the tables are
-there; then, durably, raise the epoch; then sync what was accepted and remove what nobody names.
+The order: refuse what is another program's, lock the directory, read the manifest (or create the database), replay the
+WAL, check that the tables are there; then, durably, raise the epoch; then sync what was accepted and remove what nobody
+names.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from errno import ENOSPC
 from typing import Final
 
 from flin.engine import manifest as manifest_format
-from flin.engine.file_name import MANIFEST, maybe_parse, temporary_name, wal_name
+from flin.engine.file_name import LOCK, MANIFEST, maybe_parse, temporary_name, wal_name
+from flin.engine.foreign import maybe_foreign
 from flin.engine.fs import FileSystem, append_all, join
-from flin.engine.lock import HeldLock, lock_directory
+from flin.engine.lock import HeldLock, is_lock_text, lock_directory
 from flin.engine.manifest import BODY_OFFSET, Manifest, ManifestWriter
 from flin.engine.options import MemoryBudget, Options
 from flin.engine.recovery import Recovery, recover
@@ -24,6 +26,9 @@ from flin.errors import CorruptionError, StorageError
 
 COPY_BYTES: Final = 1 << 20
 """At once: large enough for the disk, nothing beside the memory limit."""
+
+LOCK_BYTES: Final = 1 << 16
+"""More than any holder writes into its lock file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,14 @@ def open_directory(directory: str, options: Options, budget: MemoryBudget) -> Op
     try:
         if options.create:
             fs.make_directory(directory)
-        lock = lock_directory(fs, directory, options.clock_ms())
+        _refuse_foreign(fs, directory, options.create)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError("open", directory, "it is no directory, or below a file") from error
     except OSError as error:
-        raise StorageError("create", directory, error) from error
+        absent = isinstance(error, FileNotFoundError) and not options.create
+        cause = "there is no such directory, and create is off" if absent else error
+        raise StorageError("create" if options.create else "open", directory, cause) from error
+    lock = lock_directory(fs, directory, options.clock_ms())
     try:
         return _open_locked(directory, options, budget, lock)
     except OSError as error:
@@ -51,6 +61,34 @@ def open_directory(directory: str, options: Options, budget: MemoryBudget) -> Op
     except BaseException:
         lock.release()
         raise
+
+
+def _refuse_foreign(fs: FileSystem, directory: str, create: bool) -> None:
+    """Before the lock file is made or written over: CorruptionError for a MANIFEST that is none, StorageError where
+    there is no database, and none is to be made or another program's is in the way."""
+    names = fs.names(directory)
+    if MANIFEST in names and manifest_format.is_manifest(fs, directory):
+        return
+    if any(parsed.role != "temporary" for name in names if (parsed := maybe_parse(name)) is not None):
+        return  # a database with a damaged manifest, or without one: told once it is locked
+    found = maybe_foreign(names)
+    if found is not None:
+        raise StorageError("open", directory, f"it holds {found}")
+    if MANIFEST in names:
+        raise CorruptionError(join(directory, MANIFEST), 0, "not a manifest")
+    if not create:
+        raise StorageError("open", directory, "it holds no database, and create is off")
+    path = join(directory, LOCK)
+    if LOCK in names and fs.is_file(path) and not is_lock_text(_read(fs, path, LOCK_BYTES)):
+        raise StorageError("open", directory, f"its {LOCK} is another program's")
+
+
+def _read(fs: FileSystem, path: str, size: int) -> bytes:
+    file = fs.open(path)
+    try:
+        return file.pread(size, 0)
+    finally:
+        file.close()
 
 
 def _open_locked(directory: str, options: Options, budget: MemoryBudget, lock: HeldLock) -> Opened:
@@ -86,8 +124,6 @@ def _new_manifest(directory: str, options: Options) -> Manifest:
         parsed = maybe_parse(name)
         if parsed is not None and parsed.role != "temporary":
             raise CorruptionError(join(directory, MANIFEST), 0, f"missing, but {name} is there")
-    if not options.create:
-        raise StorageError("open", directory, "it holds no database, and create is off")
     shards = options.shards or 1
     return Manifest(
         database_id=options.random_bytes(16),

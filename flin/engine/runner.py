@@ -30,7 +30,7 @@ from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
 from flin.engine import job_wire
-from flin.engine.fs import FileSystem, after_fork_in_child
+from flin.engine.fs import STANDARD_ERROR, FileSystem, HeldDirectory, OsFileSystem, after_fork_in_child, pipe
 from flin.engine.job import FlushJob, Job, JobCancelled, JobResult, check_result, remove_outputs, run_job
 from flin.engine.job_wire import Message, WireError
 from flin.errors import ClosedError, FlinError, HelperDiedError, JobFailedError
@@ -395,16 +395,11 @@ class _Helper:
         self._problem = ""  # what ended it, if that was on this side
         # A process group of its own: what a terminal sends to the group of this process does not reach it. Only
         # the pipes and stderr are passed on.
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, close_fds=True, process_group=0
-        )
+        held = fs.held_directories() if isinstance(fs, OsFileSystem) else {}
+        self._process, self._input, self._output = _started(command, held)
         _helpers.add(self)
         statistics.starts += 1
         self.pid = self._process.pid
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._input: Any = self._process.stdin
-        self._output: Any = self._process.stdout
         self._reader = Thread(target=self._read_all, name="flin helper reader", daemon=True)
         try:
             self._reader.start()
@@ -418,6 +413,7 @@ class _Helper:
         if self._problem or not self.alive:
             self.close()
             raise WireError(self._problem)
+        self._send(job_wire.encode_held(held))
 
     def submit(self, job_id: int, job: Job) -> JobHandle:
         handle = JobHandle(job, lambda: self._send({"type": "cancel", "id": job_id}))
@@ -533,6 +529,38 @@ def own_command() -> list[str]:
     flags += ["-E"] if sys.flags.ignore_environment else []
     flags += ["-s"] if sys.flags.no_user_site else []
     return [sys.executable, *flags, "-c", _BOOT, json.dumps([os.path.abspath(entry) for entry in sys.path])]
+
+
+def _started(command: list[str], held: dict[str, HeldDirectory]) -> tuple[subprocess.Popen[bytes], Any, Any]:
+    """The helper process, with the descriptors of the directories that it is to work in; its input and its output."""
+    child_input, parent_input = pipe()
+    parent_output, child_output = pipe()
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=child_input,
+            stdout=child_output,
+            stderr=None if _is_open(STANDARD_ERROR) else subprocess.DEVNULL,
+            bufsize=0,
+            pass_fds=[each.fd for each in held.values()],
+            process_group=0,
+        )
+    except BaseException:
+        os.close(parent_input)
+        os.close(parent_output)
+        raise
+    finally:
+        os.close(child_input)
+        os.close(child_output)
+    return process, os.fdopen(parent_input, "wb", buffering=0), os.fdopen(parent_output, "rb", buffering=0)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _stop_if(cancelled: Event) -> None:

@@ -24,6 +24,7 @@ from flin.engine.block_cache import BlockCache
 from flin.engine.closed_state import CLOSED_STATE, CLOSED_TEXT
 from flin.engine.entry import DELETED, Entry, Live, Page, Range, covers
 from flin.engine.filter import hash_key
+from flin.engine.fs import DIRECTORY_LOST
 from flin.engine.generation import (
     DueHeap,
     SealedGeneration,
@@ -72,7 +73,7 @@ class Store:
         self.sealed_count = 0
         self.stall_seconds = 0.0
         self.stall_waits = 0
-        self._lock = opened.lock
+        self.lock = opened.lock
         self._commit_lock = Lock()
         self._writable = Condition(self._commit_lock)
         self._edit_lock = Lock()
@@ -92,6 +93,7 @@ class Store:
         except BaseException:
             opened.lock.release()
             raise
+        opened.lock.tell_if_lost(self._lose_directory)
         closed_state.close_in_forked_child(self)
 
     # Opening.
@@ -293,10 +295,6 @@ class Store:
             self._maybe_seal()
         return position
 
-    def clear(self) -> None:
-        """Delete every key of every namespace."""
-        self.commit({}, [(b"", KEYS_END)])
-
     def sync(self, position: int | None = None) -> None:
         """Make everything before the position (all that is committed) durable. StorageError, and then the engine is
         read-only for good: what a failed fsync left unwritten can not be known."""
@@ -316,6 +314,11 @@ class Store:
                 self.read_only_reason = reason
             self._blocked = True
             self._writable.notify_all()
+
+    def _lose_directory(self) -> None:
+        """As `fail`, but without the lock: whoever found out may hold it. Those who wait look by themselves."""
+        self.read_only_reason = self.read_only_reason or DIRECTORY_LOST
+        self._blocked = True
 
     def note_obstacle(self, error: BaseException | None) -> None:
         """What the background's last job failed with (None: it gets on). Writers that it has stopped are told."""
@@ -453,7 +456,9 @@ class Store:
         self.state = state
         self._stall = stall_of(len(state.sealed), max(map(len, state.runs)))
         stalled = bool(self._stall) and self.options.stall_writers
-        self._blocked = self._closed or self.read_only_reason is not None or stalled
+        self._blocked = self._closed or stalled
+        if self.read_only_reason is not None:  # asked afterwards: `_lose_directory` takes no lock
+            self._blocked = True
         if not self._blocked:
             self._writable.notify_all()
 
@@ -527,13 +532,6 @@ class Store:
             sealed = state.sealed if flushed is None else state.sealed[:-1]
             self._install(replace(state, runs=runs, version=manifest.version, sealed=sealed, flushes=flushes))
 
-    def fit_block_cache(self) -> None:
-        """Filters and indexes stay in memory once read: the block cache makes room for them, but for a quarter."""
-        room = self.budget.block_cache - self.tables.memory_bytes()
-        room = max(room, self.budget.block_cache // 4)
-        if room != self.block_cache.capacity_bytes:
-            self.block_cache.resize(room)
-
     # Expiry.
 
     def take_due(self, now_ms: int, limit: int) -> list[bytes]:
@@ -572,6 +570,7 @@ class Store:
     def end_close(self) -> None:
         """End the WAL, let go of everything. Readers keep their state. ReadOnlyError if not all can be durable."""
         try:
+            self.lock.check()
             if self.read_only_reason is None:
                 self._wal.close_cleanly()
             elif self._wal.synced < self._wal.position:  # the sync that failed may have been nobody's call
@@ -581,7 +580,7 @@ class Store:
             self.state = CLOSED_STATE
             self.tables.close()
             self.tables.remove_obsolete()
-            self._lock.release()
+            self.lock.release()
 
     def forked(self) -> None:
         """In a forked child: this store belongs to the parent. Its locks may be held by threads that are not here."""
@@ -589,7 +588,7 @@ class Store:
         self._writable = Condition(self._commit_lock)
         self._closed = self._blocked = True
         self.state = CLOSED_STATE
-        self._lock.release()
+        self.lock.release()
 
     @property
     def closed(self) -> bool:

@@ -68,6 +68,12 @@ class OpenTables:
                 failed.append(name)
         return failed
 
+    def fit_cache(self, budget_bytes: int) -> None:
+        """Filters and indexes stay in memory once read: the block cache makes room for them, but for a quarter."""
+        room = max(budget_bytes - self.memory_bytes(), budget_bytes // 4)
+        if room != self._cache.capacity_bytes:
+            self._cache.resize(room)
+
     def memory_bytes(self) -> int:
         """What the filters and indexes that were read so far cost."""
         return sum(table.memory_bytes for table in list(self._tables.values()))

@@ -10,7 +10,7 @@ from flin.engine.memtable import Part
 from flin.engine.state import ReadState
 from flin.engine.store import Store
 from flin.engine.wal import load_segment
-from flin.errors import CorruptionError, FlinError
+from flin.errors import CorruptionError, FlinError, StorageError
 
 
 def verify_store(store: Store) -> list[FlinError]:
@@ -39,6 +39,8 @@ def verify_store(store: Store) -> list[FlinError]:
                 continue  # flushed and removed since the state was taken
             except FlinError as error:
                 problems.append(error)
+            except OSError as error:
+                problems.append(StorageError("read", join(store.directory, piece.file), error))
     return problems
 
 
@@ -47,6 +49,8 @@ def _verify_manifest(store: Store) -> list[FlinError]:
         found = read_manifest(store.options.fs, store.directory)
     except FlinError as error:
         return [error]
+    except OSError as error:
+        return [StorageError("read the manifest of", store.directory, error)]
     if found is None or found.database_id != store.manifest.database_id:
         return [CorruptionError(join(store.directory, "MANIFEST"), 0, "the manifest of this database is gone")]
     return []

@@ -217,6 +217,11 @@ class WalWriter:
                 self._failed = StorageError("sync the directory", self._directory, error)
                 raise self._failed from error
             self._named = segments
+        try:
+            self._fs.check_directory(self._directory)  # nobody will ever find what is in a directory that is gone
+        except OSError as error:
+            self._failed = StorageError("sync", self._directory, error)
+            raise self._failed from error
         self.synced = reached
         self.syncs += 1
         with self._files_lock:

@@ -22,7 +22,7 @@ from typing import Final, TextIO
 
 from flin.testing.faulty import KINDS, every_failure, judge_failed
 from flin.testing.judge import Judge
-from flin.testing.operation import Crash, Draw, Refused
+from flin.testing.operation import Crash, Draw, Refused, Replace
 from flin.testing.run import Operation, Run, Scene, Workload, described
 
 OPERATIONS: Final = 24
@@ -109,7 +109,7 @@ def _crash(case: Case, tally: Tally) -> None:
 def _fail(case: Case, tally: Tally) -> None:
     random = Random(~case.seed)
     name = random.choice(list(KINDS))
-    workload = [operation for operation in case.workload if not isinstance(operation, (Crash, Refused))]
+    workload = [operation for operation in case.workload if not isinstance(operation, (Crash, Refused, Replace))]
     judge = Judge(case.scene, limit=1, second_crashes=0, second_every=SECOND_EVERY, seen=_SEEN)
     tally.states = judge.found
     step = random.choice((1, 3, 11))

@@ -1,8 +1,8 @@
 """A file system in memory that knows what a power cut would leave of it, and that can be made to fail.
 
 Theory. The disk keeps three things apart: what programs see now (the page cache), what is durable, and what is pending
-between the two. A file is its present content and a list of pending writes. Each write keeps the bytes that it
-overwrote, so undoing writes gives any earlier content. For each directory a mapping of names is durable.
+between the two. A file (file.py) is its present content and a list of pending writes. Each write keeps the bytes that
+it overwrote, so undoing writes gives any earlier content. For each directory a mapping of names is durable.
 `AppendFile.sync` and `sync_file` make a file's data durable but not its name; `sync_directory` makes the names durable
 but no data. Every pending change has an order number, so that a crash (personality.py) can keep any choice of them, in
 order or not.
@@ -12,7 +12,9 @@ A WAL segment may be written through a mapped window: each copy into it is a pen
 A failed sync behaves as on Linux: the pending data stays readable, but the kernel takes it for clean. So it never
 reaches the disk, and a later sync of the same file succeeds without it.
 
-Directories are made, never renamed or removed. Every method may be called from any thread.
+Directories are made, never renamed. A test may remove one behind a program's back (`remove_directory`), and somebody
+else make it anew: whoever held its lock gets ESTALE from then on, as from the real disk. A disk stands for one program;
+`for_another_program` gives the same files to a second one. Every method may be called from any thread.
 """
 
 from __future__ import annotations
@@ -21,14 +23,16 @@ import errno
 import os
 import posixpath
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from threading import RLock
 from typing import Any, Final, NoReturn
+from weakref import WeakSet
 
-from flin.engine.fs import Buffer, Window
+from flin.engine.fs import DIRECTORY_LOST, Buffer, Window
+from flin.testing.file import SimulatedFile
 
 STALE_FILES: Final = 8
 """Contents of removed files that are kept: an unwritten sector may show what its place on the disk held before."""
@@ -78,82 +82,6 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class PendingWrite:
-    order: int
-    start: int
-    stop: int
-    before: bytes  # what it wrote over: shorter than itself where it made the file longer
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-
-class SimulatedFile:
-    """The file that a name points to: its bytes, and how many of them are known to be on the disk."""
-
-    __slots__ = ("content", "lost", "synced", "writes")
-
-    def __init__(self, content: bytes = b"") -> None:
-        self.content = bytearray(content)
-        self.synced = len(content)  # of the bytes at the last sync
-        self.lost: list[tuple[int, int, bytes]] = []  # (start, stop, what the disk holds there) after a failed sync
-        self.writes: list[PendingWrite] = []
-
-    def write(self, order: int, data: bytes | memoryview, start: int) -> None:
-        """A pending write at or before the end of the file."""
-        stop = start + len(data)
-        self.writes.append(PendingWrite(order, start, stop, bytes(self.content[start:stop])))
-        self.content[start:stop] = data
-        self.lost = [piece for lost in self.lost for piece in _outside(lost, start, stop)]
-
-    def durable(self) -> bytes:
-        """The bytes that survive any power cut, without what a failed sync lost at the very end."""
-        image = self.image(0)
-        size = len(image)
-        for start, stop, held in reversed(self.lost):
-            size = start + len(held) if stop >= size else size
-        return bytes(image[:size])
-
-    def image(self, kept: int) -> bytearray:
-        """What the disk holds with the first `kept` pending writes: zeros where a failed sync lost what was new."""
-        image = bytearray(self.content)
-        for write in reversed(self.writes[kept:]):
-            image[write.start : write.stop] = write.before
-        self.without_lost(image)
-        return image
-
-    def without_lost(self, image: bytearray) -> None:
-        for start, stop, held in self.lost:
-            if start < len(image):
-                image[start:stop] = held.ljust(stop - start, b"\0")[: len(image) - start]
-
-    def settle(self) -> None:
-        self.synced = len(self.content)
-        self.writes.clear()
-
-    def lose_pending(self) -> None:
-        """A sync failed: the kernel marks the pages clean without having written them."""
-        durable = self.image(0)
-        for write in self.writes:
-            held = bytes(durable[write.start : write.stop])
-            self.lost = [piece for lost in self.lost for piece in _outside(lost, write.start, write.stop)]
-            self.lost.append((write.start, write.stop, held))
-        self.lost.sort()
-        self.settle()
-
-
-def _outside(lost: tuple[int, int, bytes], start: int, stop: int) -> Iterator[tuple[int, int, bytes]]:
-    """What of a lost stretch lies outside the bounds."""
-    first, last, held = lost
-    if first < start:
-        yield first, min(last, start), held[: max(0, start - first)]
-    if last > stop:
-        begin = max(first, stop)
-        yield begin, last, held[begin - first :]
-
-
-@dataclass(frozen=True, slots=True)
 class NameChange:
     """A pending change of one name; those of one rename have one order number."""
 
@@ -190,13 +118,18 @@ class SimulatedDisk:
         self.directories: dict[str, SimulatedDirectory] = {"/": SimulatedDirectory()}
         self._order = 0
         self._used = 0
-        self._locks: dict[str, bytes] = {}
+        self.most_files: int | None = None
+        """How many files may be open at once; None: any number."""
+        self.open_files: WeakSet[SimulatedAppendFile | SimulatedReadableFile] = WeakSet()
+        self._locks: dict[SimulatedFile, tuple[str, bytes]] = {}
+        self._held: dict[str, SimulatedLock] = {}  # by this program: directory → its lock
         self._mutex = RLock()
 
     # The FileSystem protocol.
 
     def create(self, path: str) -> SimulatedAppendFile:
         with self._call("create", path):
+            self._need_descriptor(path)
             directory, name = self._parent(path)
             if name in directory.names or name in directory.directories:
                 _refuse(errno.EEXIST, path)
@@ -206,11 +139,14 @@ class SimulatedDisk:
         return SimulatedAppendFile(self, path, file)
 
     def create_segment(self, path: str) -> SimulatedSegmentFile:
-        file = self.create(path)._opened()
+        created = self.create(path)
+        file = created._opened()
+        created.close()
         return SimulatedSegmentFile(self, path, file)
 
     def open(self, path: str) -> SimulatedReadableFile:
         with self._call("open", path):
+            self._need_descriptor(path)
             return SimulatedReadableFile(self, path, self._file(path))
 
     def rename(self, old: str, new: str) -> None:
@@ -247,6 +183,10 @@ class SimulatedDisk:
         with self._call("is_file", path):
             return self._maybe_file(path) is not None
 
+    def file_size(self, path: str) -> int:
+        with self._call("file_size", path):
+            return len(self._file(path).content)
+
     def sync_file(self, path: str) -> None:
         with self._mutex:
             try:
@@ -264,6 +204,10 @@ class SimulatedDisk:
             found.durable = dict(found.names)
             found.pending.clear()
             self.committed = self._order
+
+    def check_directory(self, directory: str) -> None:
+        with self._call("check_directory", directory):
+            self._check_held(_normal(directory))
 
     def make_directory(self, path: str) -> None:
         with self._call("make_directory", path):
@@ -287,19 +231,24 @@ class SimulatedDisk:
 
     def lock(self, path: str, holder: bytes) -> SimulatedLock | bytes:
         path = _normal(path)
+        parent, name = posixpath.split(path)
         with self._call("lock", path):
-            if path in self._locks:
-                return self._locks[path]
-            directory, name = self._parent(path)
+            self._need_descriptor(path)
+            directory = self.directories.get(parent)  # whatever it was that this program held there before
+            if directory is None:
+                _refuse(errno.ENOENT, path)
             file = directory.names.get(name)
+            if file in self._locks:
+                return self._locks[file][1]
             if file is None:
                 file = directory.names[name] = directory.durable[name] = SimulatedFile()
             # Durable at once, and written over: what a crash leaves of it matters to nobody, and it names this process,
             # on whose number no choice of a crash may depend.
             file.content[:] = holder
             file.synced, file.lost, file.writes = len(holder), [], []
-            self._locks[path] = holder
-            return SimulatedLock(self, path)
+            self._locks[file] = path, holder
+            self._held[parent] = lock = SimulatedLock(self, directory, name)
+            return lock
 
     # For tests.
 
@@ -336,6 +285,21 @@ class SimulatedDisk:
         """Flip one bit of a file in place: damage."""
         self._file(path).content[bit // 8] ^= 1 << bit % 8
 
+    def remove_directory(self, path: str) -> None:
+        """With all that is in it, durably, behind every program's back: who has files open still has them. No holes of
+        later files show its bytes: to recovery, a segment that is another database's from its header on is a mix-up."""
+        with self._mutex:
+            path = _normal(path)
+            for inner in [found for found in self.directories if found == path or found.startswith(path + "/")]:
+                self._used -= sum(len(file.content) for file in self.directories.pop(inner).names.values())
+            self.stale.clear()
+            parent, name = posixpath.split(path)
+            self.directories[parent].directories.discard(name)
+
+    def for_another_program(self) -> SimulatedDisk:
+        """The same disk, as a second program sees it: that one holds other locks."""
+        return _OtherProgram(self)
+
     def files(self) -> dict[str, bytes]:
         """Every path and its content: two disks are equal if these are."""
         return {
@@ -345,7 +309,7 @@ class SimulatedDisk:
         }
 
     def open_locks(self) -> list[str]:
-        return sorted(self._locks)
+        return sorted(path for path, _ in self._locks.values())
 
     # For the file objects.
 
@@ -407,8 +371,19 @@ class SimulatedDisk:
         self._order += 1
         return self._order
 
+    def _need_descriptor(self, path: str) -> None:
+        if self.most_files is not None and len(self.open_files) + len(self._held) >= self.most_files:
+            _refuse(errno.EMFILE, path)
+
+    def _check_held(self, path: str) -> None:
+        held = self._held.get(path)
+        if held is not None and not held.is_in_place(self.directories.get(path)):
+            held.on_lost()
+            raise OSError(errno.ESTALE, DIRECTORY_LOST, path)
+
     def _directory(self, path: str) -> SimulatedDirectory:
         path = _normal(path)
+        self._check_held(path)
         found = self.directories.get(path)
         if found is None:
             parent, name = self._parent(path)
@@ -430,12 +405,28 @@ class SimulatedDisk:
 
     def _maybe_file(self, path: str) -> SimulatedFile | None:
         parent, name = posixpath.split(_normal(path))
+        self._check_held(parent)
         directory = self.directories.get(parent)
         return None if directory is None else directory.names.get(name)
 
-    def _release(self, path: str) -> None:
+    def _release(self, lock: SimulatedLock) -> None:
         with self._mutex:
-            self._locks.pop(path, None)
+            self._locks.pop(lock.file, None)
+            for path in [path for path, held in self._held.items() if held is lock]:
+                del self._held[path]
+
+
+class _OtherProgram(SimulatedDisk):
+    """Everything but the locks that it holds is the first program's."""
+
+    def __init__(self, disk: SimulatedDisk) -> None:
+        vars(self).update(_of=disk, _held={})
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_of"], name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(vars(self)["_of"], name, value)
 
 
 class _Call:
@@ -471,7 +462,8 @@ class _Call:
                 if disk.on_change is not None and self._operation in CHANGES:
                     disk.on_change(self._operation)
                 if self._late is not None:
-                    disk._locks.pop(self._path, None)  # who is told that it failed holds no lock
+                    if self._operation == "lock":  # who is told that it failed holds none
+                        disk._release(disk._held[posixpath.dirname(self._path)])
                     _fail(self._late, self._path)
         finally:
             disk._mutex.release()
@@ -484,6 +476,7 @@ class SimulatedAppendFile:
         self.path = path
         self._disk = disk
         self._file: SimulatedFile | None = file
+        disk.open_files.add(self)
 
     def append(self, data: Buffer) -> int:
         return self._disk._write(self._opened(), self.path, data)
@@ -493,6 +486,7 @@ class SimulatedAppendFile:
 
     def close(self) -> None:
         self._file = None
+        self._disk.open_files.discard(self)
 
     def _opened(self) -> SimulatedFile:
         if self._file is None:
@@ -543,6 +537,7 @@ class SimulatedReadableFile:
         self.path = path
         self._disk = disk
         self._file: SimulatedFile | None = file
+        disk.open_files.add(self)
 
     def size(self) -> int:
         with self._disk._call("size", self.path):
@@ -563,6 +558,7 @@ class SimulatedReadableFile:
 
     def close(self) -> None:
         self._file = None
+        self._disk.open_files.discard(self)
 
     def _opened(self) -> SimulatedFile:
         if self._file is None:
@@ -573,12 +569,19 @@ class SimulatedReadableFile:
 class SimulatedLock:
     """A lock that is held until released; a crash releases it, as the end of a process does."""
 
-    def __init__(self, disk: SimulatedDisk, path: str) -> None:
+    def __init__(self, disk: SimulatedDisk, directory: SimulatedDirectory, name: str) -> None:
+        self.file = directory.names[name]
+        self.on_lost: Callable[[], None] = lambda: None
         self._disk = disk
-        self._path = path
+        self._directory = directory
+        self._name = name
+
+    def is_in_place(self, found: SimulatedDirectory | None) -> bool:
+        """Whether the directory that is at its path now is the one that was locked, with the same lock file."""
+        return found is self._directory and found.names.get(self._name) is self.file
 
     def release(self) -> None:
-        self._disk._release(self._path)
+        self._disk._release(self)
 
 
 @lru_cache(maxsize=1024)  # a fifth of a crash test's time otherwise

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, Final
 
 from flin.engine.engine import Engine
 from flin.engine.key import prefix_stop
-from flin.errors import StorageError
+from flin.errors import ReadOnlyError, StorageError
 from flin.testing.disk import Fault
 from flin.testing.model import Delete as DeleteStep
 from flin.testing.model import DeleteRange as RangeStep
@@ -503,9 +504,38 @@ class Crash(Rule):
         return cls(draw.random.choice(tuple(Personality)), draw.random.randrange(1 << 16))
 
 
+@dataclass(frozen=True)
+class Replace(Rule):
+    """Somebody removes the directory and opens a database of his own at its path, while this engine goes on there."""
+
+    weight: ClassVar[int] = 1
+
+    def do(self, run: Run) -> None:
+        run.replace_directory(self.trespass)
+
+    @staticmethod
+    def trespass(engine: Engine) -> None:
+        """Everything that writes, on the handle whose directory is gone."""
+        for call in (
+            engine.flush,
+            engine.compact,
+            lambda: engine.put(b"a", b"nowhere", sync=True),
+            lambda: engine.put(b"b", b"nowhere" * 500),
+            engine.sync,
+            engine.close,
+        ):
+            with suppress(StorageError, ReadOnlyError):
+                call()
+                assert call in (engine.flush, engine.compact, engine.sync), "a write into a directory that is gone"
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Replace:
+        return cls()
+
+
 RULES: Final[tuple[type[Rule], ...]] = (
     *(Put, Delete, Incr, CompareAndSet, Expire, Pop),
     *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Fill),
     *(Maintenance, Reopen, Advance, Sweep, Read, TakeSnapshot, ReleaseSnapshot),
-    *(Refused, Crash),
+    *(Refused, Crash, Replace),
 )

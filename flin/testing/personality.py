@@ -22,7 +22,8 @@ from enum import Enum
 from random import Random
 from typing import Final, TypeAlias
 
-from flin.testing.disk import NameChange, SimulatedDirectory, SimulatedDisk, SimulatedFile
+from flin.testing.disk import NameChange, SimulatedDirectory, SimulatedDisk
+from flin.testing.file import SimulatedFile
 
 Choose: TypeAlias = Callable[[int], int]
 Names: TypeAlias = dict[str, dict[str, SimulatedFile]]

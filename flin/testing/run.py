@@ -22,7 +22,7 @@ from flin.engine.view import as_stored
 from flin.errors import FlinError, ReadOnlyError
 from flin.testing.clock import ManualClock
 from flin.testing.disk import SimulatedDisk
-from flin.testing.model import Expectation, Model, State, Step, view
+from flin.testing.model import Expectation, Model, Put, State, Step, view
 from flin.testing.personality import Personality, after_crash, killed
 
 PATH: Final = "/data/db"
@@ -189,6 +189,20 @@ class Run:
         state = matched(expectation, self.engine, self.clock.now_ms, power_cut=power_cut)
         self.model = Model(state, expectation.latest_ms)  # recovery has made durable what it accepted
         self.watch(watched)
+
+    def replace_directory(self, trespass: Callable[[Engine], object]) -> None:
+        """Remove the directory behind the engine, which goes on; make a new database there, and go on with that."""
+        self.release_snapshots()
+        old = self.engine
+        self.disk.remove_directory(PATH)
+        self.model = Model({}, self.model.latest_ms)
+        self.opened += 1
+        self._engine = self.scene.open(self.disk.for_another_program(), self.clock, ("run", self.opened))
+        self.commit([Put(b"new", b"1")], lambda engine: engine.put(b"new", b"1", sync=True), sync=True)
+        trespass(old)
+        assert old.closed
+        assert dict(self.engine.scan()) == {b"new": b"1"}, "the old handle wrote into the new database"
+        assert not self.engine.verify()
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward or, below 0, back."""

@@ -27,6 +27,7 @@ from flin.testing.operation import (
     Put,
     Refused,
     Reopen,
+    Replace,
 )
 from flin.testing.run import Operation, Run, Scene, Workload
 from tests.figures import Figures
@@ -45,6 +46,7 @@ ALPHABET: list[Operation] = [
     Maintenance("compact"),
     Reopen(),
     Reopen(flush=False),
+    Replace(),
 ]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,7 +141,160 @@ def test_lock(place: Place) -> None:
     again.release()
 
 
+def test_sizes_without_opening(place: Place) -> None:
+    fs, directory = place
+    _write(fs, join(directory, "f"), b"four")
+    assert fs.file_size(join(directory, "f")) == 4
+    fs.make_directory(join(directory, "inner"))
+    for name in ("absent", "inner"):
+        with pytest.raises(OSError, match=r"absent|inner") as raised:
+            fs.file_size(join(directory, name))
+        assert raised.value.errno in (errno.ENOENT, errno.EISDIR)
+
+
+def _another(fs: Any) -> Any:
+    return fs.for_another_program() if isinstance(fs, SimulatedDisk) else OsFileSystem()
+
+
+@pytest.mark.parametrize("how", ["gone", "remade", "lock file gone", "lock file remade"])
+def test_a_locked_directory_is_no_path(place: Place, how: str) -> None:
+    """Whoever holds the lock of a directory never touches another that is made at its path."""
+    fs, parent = place
+    directory = join(parent, "db")
+    fs.make_directory(directory)
+    for name in ("old", "other"):
+        _write(fs, join(directory, name), b"first")
+    told: list[int] = []
+    lock = fs.lock(join(directory, "LOCK"), b"first")
+    lock.on_lost = lambda: told.append(1)
+    fs.check_directory(directory)
+    reader = fs.open(join(directory, "old"))
+    assert not told
+    other = _another(fs)
+    if how.startswith("lock"):
+        other.remove(join(directory, "LOCK"))
+    elif isinstance(fs, SimulatedDisk):
+        fs.remove_directory(directory)
+    else:
+        shutil.rmtree(directory)
+    if how == "remade":
+        other.make_directory(directory)
+        for name in ("old", "other"):
+            _write(other, join(directory, name), b"second")
+    second = other.lock(join(directory, "LOCK"), b"second") if how.endswith("remade") else None
+    assert not isinstance(second, bytes), "it is free again"
+    before = {name: other.file_size(join(directory, name)) for name in other.names(directory)} if second else {}
+    path = join(directory, "old")
+    calls: list[Callable[[], object]] = [
+        lambda: fs.create(join(directory, "new")),
+        lambda: fs.create_segment(join(directory, "new")),
+        lambda: fs.open(path),
+        lambda: fs.rename(path, join(directory, "other")),
+        lambda: fs.remove(path),
+        lambda: fs.names(directory),
+        lambda: fs.is_file(path),
+        lambda: fs.file_size(path),
+        lambda: fs.sync_file(path),
+        lambda: fs.sync_directory(directory),
+        lambda: fs.check_directory(directory),
+    ]
+    for call in calls:
+        with pytest.raises(OSError, match="removed or replaced") as raised:
+            call()
+        assert raised.value.errno == errno.ESTALE
+    assert len(told) >= len(calls)
+    assert reader.pread(9, 0) == b"first", "what is open stays readable"
+    reader.close()
+    lock.release()
+    if second:
+        after = {name: other.file_size(join(directory, name)) for name in other.names(directory)}
+        assert after == before
+        second.release()
+        again = fs.lock(join(directory, "LOCK"), b"third")
+        fs.check_directory(directory)
+        again.release()
+
+
 # The real one alone.
+
+
+def test_a_locked_directory_may_be_renamed(tmp_path: Path) -> None:
+    """Its files are found relative to it, wherever it is."""
+    fs = OsFileSystem()
+    directory = str(tmp_path / "db")
+    fs.make_directory(directory)
+    lock = fs.lock(join(directory, "LOCK"), b"me")
+    os.rename(directory, tmp_path / "elsewhere")
+    _write(fs, join(directory, "f"), b"data")
+    assert fs.names(directory) == ["LOCK", "f"]
+    assert sorted(os.listdir(tmp_path / "elsewhere")) == ["LOCK", "f"]
+    lock.release()  # type: ignore[union-attr]
+
+
+def test_directories_made_by_several_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that start together open databases below one new directory."""
+    made: Callable[..., None] = os.mkdir
+
+    def beaten(path: str) -> None:
+        made(path)
+        raise FileExistsError(errno.EEXIST, "somebody was faster", path)
+
+    monkeypatch.setattr(os, "mkdir", beaten)
+    OsFileSystem().make_directory(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/a/b", "/a/b"), (b"/a/b", "/a/b"), (Path("/a/b"), "/a/b"), ("/a/../b/", "/b"), (b"/\xff", "/\udcff")],
+)
+def test_paths(path: Any, name: str) -> None:
+    assert seam.absolute(path) == name
+
+
+def test_what_is_no_path() -> None:
+    for empty in ("", b""):
+        with pytest.raises(ValueError, match="empty"):
+            seam.absolute(empty)
+    for wrong in (None, 5, ["a"]):
+        with pytest.raises(TypeError):
+            seam.absolute(wrong)  # type: ignore[arg-type]
+
+
+WITHOUT_STREAMS = """
+import mmap, os, sys
+from flin.engine.fs import OsFileSystem, pipe
+directory, report = sys.argv[1:]
+fs = OsFileSystem()
+lock = fs.lock(directory + "/LOCK", b"me")
+file = fs.create(directory + "/f")
+file.append(b"data")
+segment = fs.create_segment(directory + "/w")
+if later := sys.argv[2].endswith("later"):
+    for number in range(3):
+        os.close(number)
+window = segment.map_window(0, 4)
+reader = fs.open(directory + "/f")
+mapped = reader.map()
+pipes = pipe()
+held = {os.path.realpath(f"/proc/self/fd/{number}") for number in range(3) if os.path.exists(f"/proc/self/fd/{number}")}
+with open(report, "w") as file:
+    file.write(repr((sorted(held), mapped[:], pipes[0] > 2 and pipes[1] > 2)))
+"""
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-", "0<&- 2>&-", ""])
+def test_no_file_is_a_standard_stream(tmp_path: Path, closed: str) -> None:
+    """Whether the streams were closed at the start (a daemon, cron), or are closed later on."""
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("this system has no /proc to ask for descriptors")
+    report = tmp_path / ("report" if closed else "report later")
+    (tmp_path / "db").mkdir()
+    command = f'exec "$0" -c "$1" "$2" "$3" {closed}'
+    subprocess.run(["sh", "-c", command, sys.executable, WITHOUT_STREAMS, tmp_path / "db", report], check=False)
+    streams, mapped, pipes_are_above = ast.literal_eval(report.read_text())
+    assert not [path for path in streams if str(tmp_path / "db") in path or "pipe" in path]
+    assert (mapped, pipes_are_above) == (b"data", True)
 
 
 def test_links_are_no_files(tmp_path: Path) -> None:

@@ -20,10 +20,32 @@ def test_the_holder_is_named(tmp_path: Path) -> None:
     with pytest.raises(LockedError) as raised:
         lock_directory(OsFileSystem(), str(tmp_path), 0)
     assert (raised.value.pid, raised.value.started_at) == (os.getpid(), "2023-11-14T22:13:20+00:00")
-    assert str(raised.value).startswith(f"{tmp_path} is open in process {os.getpid()} since 2023-11-14T22:13:20+00:00")
+    assert str(raised.value).startswith(f"{tmp_path} is already open in this process since 2023-11-14T22:13:20+00:00")
+    assert raised.value.in_this_process
     lock.release()
     lock.release()
     lock_directory(OsFileSystem(), str(tmp_path), 0).release()
+
+
+def test_an_equal_number_in_another_container_is_another_process() -> None:
+    """Each container begins its own numbers with 1; the machine's name tells them apart."""
+    disk = SimulatedDisk()
+    disk.make_directory("/db")
+    there = {"pid": os.getpid(), "started_at": "2023-11-14T22:13:20+00:00", "host": "another", "directory": "/db"}
+    disk.lock("/db/LOCK", json.dumps(there).encode())
+    with pytest.raises(LockedError, match=f"/db is open in process {os.getpid()} since .*; close it there") as raised:
+        lock_directory(disk, "/db", 0)
+    assert not raised.value.in_this_process
+
+
+@pytest.mark.parametrize("now_ms", [-(10**16), -1, 0, 253_402_300_800_000, 10**18])
+def test_whatever_the_clock_says(now_ms: int) -> None:
+    disk = SimulatedDisk()
+    disk.make_directory("/db")
+    lock_directory(disk, "/db", now_ms)
+    with pytest.raises(LockedError) as raised:
+        lock_directory(disk, "/db", now_ms)
+    assert raised.value.started_at
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b'{"pid": "x", "started_at": ""}', b"\xff\xfe", b"null",

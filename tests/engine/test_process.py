@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -44,14 +45,56 @@ def started(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_second_open_in_this_process(open_engine: OpenEngine, tmp_path: Path) -> None:
     db = open_engine()
-    with pytest.raises(
-        LockedError, match=f"is open in process {os.getpid()} since 20.*; close it there first"
-    ) as raised:
+    with pytest.raises(LockedError, match=r"is already open in this process since 20.*; share that handle") as raised:
         open_engine()
     assert raised.value.pid == os.getpid()
+    assert raised.value.in_this_process
     db.put(b"still", b"mine")
     db.close()
     assert dict(open_engine().scan()) == {b"still": b"mine"}
+
+
+WITHOUT_STREAMS = """
+import os, sys, flin.engine
+def streams(pid):
+    links = [f"/proc/{pid}/fd/{number}" for number in range(3)]
+    return [os.readlink(link) if os.path.lexists(link) else "closed" for link in links]
+db = flin.engine.open(sys.argv[1], runner="helper", memory_limit="1mb")
+for number in range(20000):
+    db.put(b"%05d" % number, b"v" * 50, sync=number % 1000 == 0)
+db.flush()
+db.get(b"00000")
+for number in 1, 2:
+    try:
+        os.write(number, b"libpng warning: iCCP: known incorrect sRGB profile\\n" * 3)
+    except OSError:
+        pass
+db.put(b"last", b"1")
+pids = list(db._runner.pids)
+with open(sys.argv[2], "w") as report:
+    report.write(repr({pid: streams(pid) for pid in [os.getpid(), *pids]}))
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("closed", ["0<&- 1>&- 2>&-", "1>&-", "2>&-"])
+def test_a_program_without_its_standard_streams(tmp_path: Path, closed: str) -> None:
+    """A daemon, a job of cron: what a library prints goes nowhere, here and in the helper; never into the database."""
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("this system has no /proc to ask for descriptors")
+    path, report = tmp_path / "db", tmp_path / "report"
+    shell = f'exec "$0" -c "$1" "$2" "$3" {closed}'
+    subprocess.run(["sh", "-c", shell, sys.executable, WITHOUT_STREAMS, path, report], cwd=ROOT, timeout=60, check=True)
+    own, *helpers = ast.literal_eval(report.read_text()).values()
+    assert helpers, "no helper was there"
+    assert {own[int(each[0])] for each in closed.split()} <= {"closed", "/dev/null"}
+    for streams in helpers:
+        assert streams[0] == "/dev/null"
+        assert streams[1] == streams[2], "what is printed is no message"
+        assert not [name for name in streams if str(tmp_path) in name]
+    with flin.engine.open(path, runner="inline") as db:
+        assert len(db) == 20001
+        assert not db.verify()
 
 
 def test_a_second_open_in_another_process(open_engine: OpenEngine, tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_namespaces_are_counted_apart(db: Any) -> None:
         assert [db.store.count(namespace) for namespace in range(4)] == [1, 2, 1, 0]
     db.store.commit({first + b"k": DELETED}, [(second, second + b"\xff")])
     assert [db.store.count(namespace) for namespace in range(3)] == [1, 1, 0]
-    db.store.clear()
+    db.store.commit({}, [(b"", KEYS_END)])
     assert [db.store.count(namespace) for namespace in range(3)] == [0, 0, 0]
     db.flush()
     assert [db.store.count(namespace) for namespace in range(3)] == [0, 0, 0]

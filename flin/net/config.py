@@ -78,6 +78,12 @@ class ServerOptions:
         return self
 
 
+MAX_BULK_BYTES: Final = 512 << 20
+"""Redis's default of proto-max-bulk-len, the longest argument and the longest string."""
+
+MIN_BULK_BYTES: Final = 512 << 10
+"""What every server takes, however little memory it may use."""
+
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "port": (0, 65_535),
     "memory_limit": (16 << 20, 1 << 50),
@@ -165,6 +171,10 @@ class Config:
         self.slowlog_max_len = options.slowlog_max_len
         self.hot_keys_bytes = int(options.memory_limit * options.hot_keys_share)
         self.buffers_bytes = int(options.memory_limit * options.buffers_share)
+        # One client alone stops being read before the share is used up, which would close it.
+        self.client_bytes = self.buffers_bytes - self.buffers_bytes // 16
+        # A value is in the buffers as it arrives, and as a reply that is not read yet: so twice of it must fit.
+        self.longest_bulk_bytes = min(MAX_BULK_BYTES, max(MIN_BULK_BYTES, self.buffers_bytes // 2))
         self._password_hash = (
             password_hash(options.requirepass.encode("utf-8", "surrogateescape")) if options.requirepass else None
         )
@@ -254,7 +264,7 @@ PARAMETERS: Final[dict[bytes, Parameter]] = {
     b"maxmemory-policy": constant(b"noeviction", choice_of(*_POLICIES)),
     b"memory-limit": option("memory_limit", memory_size),
     b"port": option("port", _in_range("port")),
-    b"proto-max-bulk-len": constant(b"536870912", memory_size),
+    b"proto-max-bulk-len": Parameter(lambda config: b"%d" % config.longest_bulk_bytes, memory_size),
     b"protected-mode": attribute("protected_mode", yes_or_no),
     b"request-timeout": option("request_timeout", _in_range("request_timeout")),
     b"requirepass": Parameter(

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 class Context:
     """`context.keyspace` is the selected database; `context.services` is the rest of the server."""
 
-    __slots__ = ("keyspace", "services", "session")
+    __slots__ = ("has_waited", "keyspace", "services", "session")
 
     def __init__(self, services: Services, session: Session) -> None:
         self.services = services
         self.session = session
+        self.has_waited = False  # the present command has waited for stalled writers, so it need not wait again
         self.keyspace: Keyspace = services.keyspaces[session.database]
 
     @property

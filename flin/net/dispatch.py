@@ -64,14 +64,15 @@ class Wait:
 class WaitForDisk(Wait):
     """A cold read: run `load` in a reader thread, then the same request again."""
 
-    __slots__ = ("attempt", "request")
+    __slots__ = ("attempt", "has_waited", "request")
 
     load: Callable[[], None]
 
-    def __init__(self, request: list[bytes], load: Callable[[], None], attempt: int) -> None:
+    def __init__(self, request: list[bytes], load: Callable[[], None], attempt: int, has_waited: bool) -> None:
         super().__init__(load)
         self.request = request
         self.attempt = attempt
+        self.has_waited = has_waited  # for the writers' sake, as below: it need not wait again
 
 
 class WaitForSlices(Wait):
@@ -90,12 +91,13 @@ class WaitForSlices(Wait):
 class WaitForWriters(Wait):
     """The engine stalls writers: run the same request again after so long."""
 
-    __slots__ = ("delay_seconds", "request")
+    __slots__ = ("attempt", "delay_seconds", "request")
 
-    def __init__(self, request: list[bytes], delay_seconds: float) -> None:
+    def __init__(self, request: list[bytes], delay_seconds: float, attempt: int) -> None:
         super().__init__()
         self.request = request
         self.delay_seconds = delay_seconds
+        self.attempt = attempt  # so many cold reads came before
 
 
 TURN_IS_OVER: Final = Wait()
@@ -219,9 +221,9 @@ def resume(client: Client, wait: Wait) -> Wait | None:
     if type(wait) is WaitForSlices:
         return _advance(client, wait)
     if type(wait) is WaitForDisk:
-        return run_gated(client, wait.request, attempt=wait.attempt + 1)
+        return run_gated(client, wait.request, attempt=wait.attempt + 1, has_waited=wait.has_waited)
     if type(wait) is WaitForWriters:
-        return run_gated(client, wait.request, has_waited=True)
+        return run_gated(client, wait.request, attempt=wait.attempt, has_waited=True)
     return None
 
 
@@ -229,6 +231,7 @@ def run_gated(client: Client, request: list[bytes], *, attempt: int = 0, has_wai
     """One request through all gates, timed, its reply appended."""
     context = client.context
     session = context.session
+    context.has_waited = has_waited
     command = None
     try:
         command = resolve(request)
@@ -238,7 +241,7 @@ def run_gated(client: Client, request: list[bytes], *, attempt: int = 0, has_wai
         _refuse(client, command, error)
         return None
     except StalledError as stalled:
-        return WaitForWriters(request, stalled.delay_seconds)
+        return WaitForWriters(request, stalled.delay_seconds, attempt)
     session.last_name = command.name.encode()
     if session.queue is not None and not command.is_unqueued:
         session.queue.append((command, request))
@@ -280,7 +283,7 @@ def run_transaction(context: Context) -> Value:
         return NULL_ARRAY
     if any(command.is_write for command, _ in queue):
         try:
-            _check_writes(context, has_waited=False)
+            _check_writes(context, has_waited=context.has_waited)
         except CommandError as error:
             context.end_transaction()
             raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
@@ -328,7 +331,7 @@ def _run_timed(client: Client, command: Command, request: list[bytes], attempt: 
         if type(value) is GeneratorType:
             return _advance(client, WaitForSlices(command, request, value))
     except Exception as error:
-        return _handle(client, command, request, error, attempt)
+        return _handle(client, command, request, error, attempt, context.has_waited)
     finally:
         if attempt > RERUNS:
             context.services.block_reads(blocking=False)
@@ -373,16 +376,24 @@ def _drain(slices: Slices) -> Value:
             return finished.value
 
 
-def _handle(client: Client, command: Command, request: list[bytes], error: Exception, attempt: int = 0) -> Wait | None:
+def _handle(
+    client: Client,
+    command: Command,
+    request: list[bytes],
+    error: Exception,
+    attempt: int = 0,
+    has_waited: bool = False,
+) -> Wait | None:
     """What a handler raised."""
     if isinstance(error, ColdRead):
         command.calls -= 1  # it runs again
         client.context.services.counters.cold_reads += 1
-        return WaitForDisk(request, _load_all(client.context, command, request, error), attempt)
+        load = _load_all(client.context, command, request, error.load)
+        return WaitForDisk(request, load, attempt, has_waited)
     if isinstance(error, TickFailed):
         return STOP
     if isinstance(error, StalledError):
-        return WaitForWriters(request, error.delay_seconds)
+        return WaitForWriters(request, error.delay_seconds, attempt)
     text = _text_of(client.context, command, error)
     client.context.services.counters.count_error(text)
     client.append(encode_error(text))
@@ -403,16 +414,20 @@ def _text_of(context: Context, command: Command, error: Exception) -> str:
     return INTERNAL_ERROR
 
 
-def _load_all(context: Context, command: Command, request: list[bytes], cold: ColdRead) -> Callable[[], None]:
-    """A command of several keys warms them all in one visit to the thread, or it would run again for each."""
+def _load_all(
+    context: Context, command: Command, request: list[bytes], first: Callable[[], None]
+) -> Callable[[], None]:
+    """A command of several keys warms them all in one visit to the thread, or it would run again for each.
+
+    It is given what ColdRead asks for, not the exception: that keeps its frames, and these the state they read."""
     positions = command.keys.positions(request)
     if len(positions) < 2:
-        return cold.load
+        return first
     read = context.services.store.read
     stored = [context.keyspace.stored(request[position]) for position in positions]
 
     def load() -> None:
-        cold.load()
+        first()
         for key in stored:
             read(key)
 

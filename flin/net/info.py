@@ -68,7 +68,7 @@ def _section(title: str, figures: Mapping[str, Any]) -> str:
 
 
 def _server(services: Services) -> Figures:
-    uptime = (services.store.now_ms() - services.started_ms) // 1000
+    uptime = services.uptime_seconds
     return {
         "redis_version": REDIS_VERSION.decode(),
         "flin_version": flin.__version__,

@@ -32,7 +32,7 @@ from typing import Any, Final
 
 from flin.errors import CommandError, ProtocolError
 from flin.net.replies import NullArray, Reply, Value, Verbatim
-from flin.net.resp_python import TRUSTED, UNTRUSTED, PythonParser
+from flin.net.resp_python import TRUSTED, UNTRUSTED, PythonParser, RequestLimits
 
 hiredis: Any
 try:
@@ -69,15 +69,17 @@ _HEADERS: Final = _Headers({length: b"$%d" % length for length in range(4097)})
 class RequestParser:
     """Feed bytes, take requests: lists of bytes, never empty. `error` is final, as in PythonParser."""
 
-    __slots__ = ("_carry", "_feed", "_gets", "_has_data", "_python", "error", "is_trusted")
+    __slots__ = ("_carry", "_feed", "_gets", "_has_data", "_limits", "_python", "error", "is_trusted")
 
-    def __init__(self, *, is_trusted: bool = True) -> None:
+    def __init__(self, *, is_trusted: bool = True, limits: RequestLimits = TRUSTED) -> None:
+        """limits: once the client is trusted. A bulk that comes whole in one chunk may be as long as the chunk."""
         self.error: ProtocolError | None = None
+        self._limits = limits
         self.is_trusted = is_trusted
         self._carry = b""  # the beginning of an incomplete request; hiredis holds the same bytes
         self._python: PythonParser | None = None
         if hiredis is None or not is_trusted:
-            self._python = PythonParser(TRUSTED if is_trusted else UNTRUSTED)
+            self._python = PythonParser(limits if is_trusted else UNTRUSTED, limits)
         else:
             self._use_hiredis()
 
@@ -85,11 +87,11 @@ class RequestParser:
         """Authentication succeeded: the ordinary limits from now on. Or it was taken back (RESET)."""
         self.is_trusted = trusted
         if self._python is None and not trusted:
-            self._python = PythonParser()
+            self._python = PythonParser(self._limits, self._limits)
             self._python.feed(self._carry, 0)
             self._carry = b""
         if self._python is not None:
-            self._python.limits = TRUSTED if trusted else UNTRUSTED
+            self._python.limits = self._limits if trusted else UNTRUSTED
 
     @property
     def buffered_bytes(self) -> int:
@@ -150,7 +152,7 @@ class RequestParser:
             return self._hand_over(whole)
         if _holds_other_type(whole[:last], joined):
             return self._hand_over(whole)
-        parser = PythonParser()
+        parser = PythonParser(self._limits, self._limits)
         if parser.feed(rest) or parser.is_empty or parser.error is not None:
             return self._hand_over(whole)
         self._carry = rest
@@ -159,7 +161,7 @@ class RequestParser:
     def _hand_over(self, whole: bytes) -> list[list[bytes]]:
         """None of these bytes has had an effect yet: the pure-Python parser begins with them."""
         self._carry = b""
-        self._python = PythonParser()
+        self._python = PythonParser(self._limits, self._limits)
         return self._feed_python(whole)
 
     def _feed_python(self, data: bytes) -> list[list[bytes]]:

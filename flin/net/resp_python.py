@@ -25,9 +25,15 @@ CROSS_PROTOCOL_WORDS: Final = (b"post", b"host:")
 """First words of lines of HTTP: a browser was made to talk to this port."""
 
 
+ARGUMENT_OVERHEAD_BYTES: Final = 48
+"""Of an argument that waits for the rest of its request: the object and its place in the list."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    arguments: int = 1024 * 1024
+    """Of the arguments there may be as many as Redis can count: it is their bytes that are bounded, as they arrive."""
+
+    arguments: int = (1 << 31) - 1
     bulk_bytes: int = 512 * 1024 * 1024
 
 
@@ -43,21 +49,33 @@ class CrossProtocolError(ProtocolError):
 class PythonParser:
     """Feed bytes, take requests. `error` is set once and for all, after the requests before it were given."""
 
-    __slots__ = ("_arguments", "_buffer", "_bulk", "_missing", "_position", "error", "limits")
+    __slots__ = (
+        "_argument_bytes",
+        "_arguments",
+        "_buffer",
+        "_bulk",
+        "_missing",
+        "_position",
+        "error",
+        "limits",
+        "trusted_limits",
+    )
 
-    def __init__(self, limits: RequestLimits = TRUSTED) -> None:
+    def __init__(self, limits: RequestLimits = TRUSTED, trusted_limits: RequestLimits = TRUSTED) -> None:
         self.limits = limits
+        self.trusted_limits = trusted_limits  # what passes these is wrong for whomever; what passes `limits`, for now
         self.error: ProtocolError | None = None
         self._buffer = bytearray()
         self._position = 0  # of the first byte not yet parsed
         self._arguments: list[bytes] = []  # of the request that is being parsed
+        self._argument_bytes = 0  # what these cost
         self._missing = 0  # arguments of it that are still to come; 0: between two requests
         self._bulk = -1  # length of the announced bulk, -1: none announced
 
     @property
     def buffered_bytes(self) -> int:
         """Held for a request that is not complete."""
-        return len(self._buffer) - self._position + sum(map(len, self._arguments))
+        return len(self._buffer) - self._position + self._argument_bytes
 
     @property
     def is_empty(self) -> bool:
@@ -96,7 +114,7 @@ class PythonParser:
             if line is None:
                 return None
             count = maybe_int64(line[1:])
-            if count is None or count > TRUSTED.arguments:
+            if count is None or count > self.trusted_limits.arguments:
                 raise ProtocolError("Protocol error: invalid multibulk length")
             if count > self.limits.arguments:
                 raise ProtocolError("Protocol error: unauthenticated multibulk length")
@@ -117,19 +135,22 @@ class PythonParser:
             stop = start + self._bulk
             if len(buffer) < stop + 2:
                 return None
-            self._arguments.append(bytes(buffer[start:stop]))
+            with memoryview(buffer) as view:  # or a value would be copied twice
+                self._arguments.append(bytes(view[start:stop]))
+            self._argument_bytes += self._bulk + ARGUMENT_OVERHEAD_BYTES
             self._position = stop + 2
             self._bulk = -1
             self._missing -= 1
         arguments = self._arguments
         self._arguments = []
+        self._argument_bytes = 0
         return arguments
 
     def _bulk_length(self, line: bytes) -> int:
         if line[:1] != b"$":
             raise ProtocolError(f"Protocol error: expected '$', got '{_character(line)}'")
         length = maybe_int64(line[1:])
-        if length is None or not 0 <= length <= TRUSTED.bulk_bytes:
+        if length is None or not 0 <= length <= self.trusted_limits.bulk_bytes:
             raise ProtocolError("Protocol error: invalid bulk length")
         if length > self.limits.bulk_bytes:
             raise ProtocolError("Protocol error: unauthenticated bulk length")

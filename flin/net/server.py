@@ -198,6 +198,8 @@ def serve(options: ServerOptions) -> int:
     Raises ConfigError, and what opening the engine raises.
     """
     options.check()
+    # The terminal of `flin serve &` closes: as redis-server, it stays. Before the helpers start, so that they stay too.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _keep_freed_memory(options.memory_limit)
     with _Diagnostics():
         if uvloop is not None:

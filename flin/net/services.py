@@ -18,6 +18,7 @@ from flin.net.databases import STORED_KEY, encode, recall
 from flin.net.dispatch import run_transaction
 from flin.net.hot_keys import HotKeys
 from flin.net.keyspace import Keyspace
+from flin.net.resp_python import RequestLimits
 from flin.net.session import Session
 from flin.net.slowlog import Slowlog
 
@@ -76,12 +77,15 @@ class Services:
         self.counters = Counters()
         self.slowlog = Slowlog()
         self.damage = Damage(config.options.dir)
-        self.started_ms = store.now_ms()
-        self.cursors = Cursors(self.started_ms)
+        self.started_steady_ms = tick.steady_ms
+        self.cursors = Cursors(store.now_ms())
         self.sessions: dict[int, Session] = {}
         self.connections: dict[int, Connection] = {}  # those that were admitted, by session id
         self.is_open = True
         self.stop: Callable[[], None] = _nothing  # SHUTDOWN
+        self.request_limits = RequestLimits(bulk_bytes=config.longest_bulk_bytes)
+        self.bound_buffers: Callable[[], None] = _nothing  # the guard's
+        self._unbounded_bytes = 0  # that came since the buffers were last looked at
         self.engine_statistics: Callable[[], Mapping[str, Any]] = dict
         self._next_session_id = 1
         self.port = 0
@@ -92,9 +96,10 @@ class Services:
         tick.after_commit = self.maybe_refresh
 
     def refresh(self) -> None:
-        """After a change of the stall, of read-only, of CONFIG: which gates every session has to look at."""
+        """After a change of the stall, of read-only, of CONFIG: who is in, and which gates every session looks at."""
         self.is_open = self._gates_are_open()
         for session in self.sessions.values():
+            session.let_in(needs_password=self.config.requires_password)
             session.refresh(server_is_open=self.is_open)
 
     def maybe_refresh(self) -> None:
@@ -117,13 +122,25 @@ class Services:
         """What all clients' buffers hold."""
         return sum(connection.output_bytes() + connection.input_bytes() for connection in self.connections.values())
 
+    def note_input(self, size_bytes: int) -> None:
+        """So much has arrived at once: the buffers' bound is looked at again after every sixteenth of it, since a
+        second, the guard's round, is long enough to fill the memory."""
+        self._unbounded_bytes += size_bytes
+        if self._unbounded_bytes > self.config.buffers_bytes // 16:
+            self._unbounded_bytes = 0
+            self.bound_buffers()
+
+    @property
+    def uptime_seconds(self) -> int:
+        return (self.tick.steady_ms - self.started_steady_ms) // 1000
+
     def open_session(self, address: str, local_address: str) -> Session:
         """A new client's session. Without a password everybody is authenticated."""
         session = Session(
             self._next_session_id,
             address,
             local_address,
-            self.tick.now_ms,
+            self.tick.steady_ms,
             authenticated=not self.config.requires_password,
         )
         self._next_session_id += 1

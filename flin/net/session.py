@@ -28,12 +28,12 @@ class Session:
 
     __slots__ = (
         "address",
-        "close",
         "close_after_reply",
         "created_ms",
         "database",
         "descriptor",
         "encode",
+        "has_authenticated",
         "id",
         "input_bytes",
         "is_authenticated",
@@ -41,6 +41,7 @@ class Session:
         "is_no_evict",
         "is_no_touch",
         "is_open",
+        "kill",
         "last_ms",
         "last_name",
         "library_name",
@@ -58,14 +59,17 @@ class Session:
         "watched",
     )
 
-    def __init__(self, session_id: int, address: str, local_address: str, now_ms: int, *, authenticated: bool) -> None:
+    def __init__(
+        self, session_id: int, address: str, local_address: str, steady_ms: int, *, authenticated: bool
+    ) -> None:
         self.id = session_id
         self.address = address
         self.local_address = local_address
         self.descriptor = -1  # of its socket, for CLIENT LIST
-        self.created_ms = now_ms
-        self.last_ms = now_ms
-        self.is_authenticated = authenticated
+        self.created_ms = steady_ms
+        self.last_ms = steady_ms
+        self.has_authenticated = authenticated  # by a password, or by coming while none was needed
+        self.is_authenticated = authenticated  # or none is needed now
         self.user = b"default"
         self.protocol = RESP2
         self.encode: Callable[[Value], bytes] = encode2
@@ -85,7 +89,7 @@ class Session:
         self.is_dirty = False  # a watched key was touched: EXEC answers null
         self.is_open = False
         self.close_after_reply = False
-        self.close: Callable[[], None] = _nothing
+        self.kill: Callable[[], None] = _nothing
         self.output_bytes: Callable[[], int] = _zero
         self.input_bytes: Callable[[], int] = _zero
         self.on_trust: Callable[[bool], None] = _nothing_about
@@ -96,11 +100,18 @@ class Session:
         self.encode = encode3 if protocol == RESP3 else encode2
 
     def set_authenticated(self, authenticated: bool, *, server_is_open: bool) -> None:
-        """AUTH, HELLO … AUTH, RESET. The parser's limits follow."""
+        """AUTH, HELLO … AUTH, RESET."""
+        self.has_authenticated = authenticated
+        self.let_in(needs_password=True)
+        self.refresh(server_is_open=server_is_open)
+
+    def let_in(self, *, needs_password: bool) -> None:
+        """Whether it may run commands, as in Redis: one that came without a password stays when one is set; one that
+        has not given its own may do everything for as long as there is none. The parser's limits follow."""
+        authenticated = self.has_authenticated or not needs_password
         if self.is_authenticated != authenticated:
             self.is_authenticated = authenticated
             self.on_trust(authenticated)
-        self.refresh(server_is_open=server_is_open)
 
     def refresh(self, *, server_is_open: bool) -> None:
         """Compute the boolean of the usually open gates. Call it after authentication, MULTI, EXEC, DISCARD, RESET."""

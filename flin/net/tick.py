@@ -15,6 +15,7 @@ This module knows no transport: an `Outlet` is what a connection shows of itself
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -42,6 +43,11 @@ MISCONF: Final = (
 )
 
 
+def steady_ms() -> int:
+    """Milliseconds since some moment, whatever happens to the wall clock."""
+    return time.monotonic_ns() // 1_000_000
+
+
 class TickFailed(Exception):
     """The WAL refused the batch; every connection of this tick was told and closed. Unwinds the running command."""
 
@@ -64,7 +70,10 @@ class Outlet(Protocol):
 
 
 class Tick:
-    """The present round. `pending` is one dict for ever; `now_ms` is the clock of the commands that run."""
+    """The present round. `pending` is one dict for ever; `now_ms` is the clock of the commands that run.
+
+    Two clocks: expiries are moments, so they go by the engine's clock, which may be set; ages, time-outs and the uptime
+    are durations, so they go by the monotonic one."""
 
     __slots__ = (
         "_call_soon",
@@ -85,6 +94,8 @@ class Tick:
         "now_ms",
         "pending",
         "ranges",
+        "steady_clock",
+        "steady_ms",
         "unsynced",
     )
 
@@ -96,6 +107,7 @@ class Tick:
         is_always: bool = False,
         executor: Executor | None = None,
         wake: Callable[[Callable[[], None]], object] | None = None,
+        steady_clock: Callable[[], int] = steady_ms,
     ) -> None:
         """executor runs `store.sync` (one thread), wake is the loop's call_soon_threadsafe: both only for `always`."""
         self.pending: dict[bytes, Entry] = {}
@@ -103,6 +115,8 @@ class Tick:
         self.in_transaction = False  # EXEC runs: its writes stay in one frame, so nothing may commit in between
         self.journals: list[Journal] = []  # of commands that read in slices
         self.now_ms = store.now_ms()
+        self.steady_clock = steady_clock
+        self.steady_ms = steady_clock()  # read ten times a second: what durations are counted with
         self.large_bytes = 0
         self.batches = 0
         self.failures = 0
@@ -127,6 +141,9 @@ class Tick:
 
     def refresh_clock(self) -> None:
         self.now_ms = self.clock()
+
+    def refresh_steady_clock(self) -> None:
+        self.steady_ms = self.steady_clock()
 
     @property
     def is_full(self) -> bool:

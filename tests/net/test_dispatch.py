@@ -318,6 +318,39 @@ def test_exec_waits_for_a_stalled_engine(client: HandlerClient) -> None:
     assert client.out[-1] == b"*1\r\n+OK\r\n"
 
 
+def test_exec_waits_once_for_slowed_writers(client: HandlerClient) -> None:
+    client.store.entries.update({b"a": b"1", b"b": b"2"})
+    client.store.stall_state = FakeStall(delay_seconds=0.005)
+    client.services.maybe_refresh()
+    for lines in (("SET c 1", "INCR a"), ("INCR a",)):
+        send(client, "MULTI", *lines)
+        client.store.make_cold(b"a")
+        _, wait, _ = send(client, "EXEC")
+        assert isinstance(wait, WaitForWriters)
+        wait = resume(client, wait)
+        assert isinstance(wait, WaitForDisk)
+        wait.load()
+        assert resume(client, wait) is None, "it has waited for the writers' sake, and then for the disk"
+        client.tick.commit()
+    assert client.out[-1] == b"*1\r\n:3\r\n"
+    _, wait, _ = send(client, "INCR b")
+    assert isinstance(wait, WaitForWriters), "the next command waits for itself"
+
+
+def test_a_write_that_is_cold_waits_once_for_slowed_writers(client: HandlerClient) -> None:
+    client.store.entries[b"a"] = b"1"
+    client.store.make_cold(b"a")
+    client.store.stall_state = FakeStall(delay_seconds=0.005)
+    client.services.maybe_refresh()
+    _, wait, _ = send(client, "INCR a")
+    assert isinstance(wait, WaitForWriters)
+    wait = resume(client, wait)
+    assert isinstance(wait, WaitForDisk)
+    wait.load()
+    assert resume(client, wait) is None
+    assert client.out[-1] == b":2\r\n"
+
+
 def test_large_output_ends_a_turn(client: HandlerClient) -> None:
     client.store.entries[b"a"] = b"x" * 300_000
     replies, wait, rest = send(client, *["GET a"] * 10)

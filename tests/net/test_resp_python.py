@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.net.resp_python import LINE_BYTES, UNTRUSTED, CrossProtocolError, PythonParser, split_words
+from flin.net.resp_python import (
+    ARGUMENT_OVERHEAD_BYTES,
+    LINE_BYTES,
+    UNTRUSTED,
+    CrossProtocolError,
+    PythonParser,
+    split_words,
+)
 
 INLINE = [
     (b"PING\r\n", [[b"PING"]]),
@@ -31,7 +38,7 @@ ERRORS = [
     (b"*1x\r\n", "invalid multibulk length"),
     (b"*+1\r\n", "invalid multibulk length"),
     (b"*01\r\n", "invalid multibulk length"),
-    (b"*1048577\r\n", "invalid multibulk length"),
+    (b"*2147483648\r\n", "invalid multibulk length"),
     (b"*3333333333\r\n", "invalid multibulk length"),
     (b"*1\r\n:5\r\n", "expected '$', got ':'"),
     (b"*1\r\n+OK\r\n", "expected '$', got '+'"),
@@ -101,10 +108,20 @@ def test_one_request_at_a_time() -> None:
     assert parser.is_empty
 
 
+def test_many_arguments_are_taken() -> None:
+    """What is bounded is their bytes, not their number: Redis takes these too."""
+    count = (1 << 20) + 1
+    parser = PythonParser()
+    assert parser.feed(b"*%d\r\n" % count + b"$1\r\nx\r\n" * (count - 1)) == []
+    assert parser.buffered_bytes > ARGUMENT_OVERHEAD_BYTES * (count - 1)
+    assert [len(request) for request in parser.feed(b"$1\r\nx\r\n")] == [count]
+    assert parser.buffered_bytes == 0
+
+
 def test_buffered_bytes_counts_what_is_incomplete() -> None:
     parser = PythonParser()
     parser.feed(b"*2\r\n$3\r\nSET\r\n$10\r\nabc")
-    assert parser.buffered_bytes == 3 + 3
+    assert parser.buffered_bytes == 3 + ARGUMENT_OVERHEAD_BYTES + 3
 
 
 @given(st.lists(st.lists(st.binary(max_size=20), min_size=1, max_size=4), max_size=5), st.data())

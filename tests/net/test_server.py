@@ -184,6 +184,16 @@ def test_a_signal_ends_it_cleanly(serve: Callable[..., Served], number: int) -> 
     assert again.end(signal.SIGTERM) == 0
 
 
+def test_a_terminal_that_closes_does_not_end_it(serve: Callable[..., Served]) -> None:
+    """As redis-server; so `flin serve &` needs no nohup."""
+    served = serve()
+    for number in (signal.SIGHUP, signal.SIGPIPE):
+        served.process.send_signal(number)
+    with redis.Redis(port=served.port) as client:
+        assert client.set("a", "1")
+    assert served.end(signal.SIGTERM)[0] == 0
+
+
 @pytest.mark.parametrize("sync", ["always", "interval", "never"])
 def test_kill_loses_no_answered_write(serve: Callable[..., Served], sync: str) -> None:
     served = serve("--sync", sync)

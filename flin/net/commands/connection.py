@@ -316,7 +316,7 @@ def _on_or_off(text: bytes) -> bool:
     summary="Describes the connection.",
 )
 def client_info(context: Context, args: list[bytes]) -> Value:
-    return Verbatim(describe(context.session, context.now_ms, args) + b"\n")
+    return Verbatim(describe(context.session, context.services.tick.steady_ms, args) + b"\n")
 
 
 @command(
@@ -341,8 +341,8 @@ def client_list(context: Context, args: list[bytes]) -> Value:
             chosen = [sessions[number] for number in dict.fromkeys(numbers) if number in sessions]
         else:
             raise syntax_error()
-    own, now_ms = context.session, context.now_ms
-    lines = [describe(session, now_ms, args if session is own else None) for session in chosen]
+    own, steady_ms = context.session, context.services.tick.steady_ms
+    lines = [describe(session, steady_ms, args if session is own else None) for session in chosen]
     return Verbatim(b"".join(line + b"\n" for line in lines))
 
 
@@ -389,7 +389,7 @@ def _kill(context: Context, session: Session) -> None:
     if session is context.session:
         session.close_after_reply = True
     else:
-        session.close()
+        session.kill()  # what it has not read is lost, as in Redis: it may never read
 
 
 def _kill_filters(args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
@@ -422,7 +422,7 @@ def _kill_filters(args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
     return lambda session: all(test(session) for test in tests), skip_me
 
 
-def describe(session: Session, now_ms: int, request: list[bytes] | None = None) -> bytes:
+def describe(session: Session, steady_ms: int, request: list[bytes] | None = None) -> bytes:
     """A line of CLIENT LIST, with Redis's fields in Redis's order; the request is the one that it runs just now."""
     flags = ("x" if session.queue is not None else "") + ("d" if session.is_dirty else "")
     flags += "e" if session.is_no_evict else ""
@@ -437,8 +437,8 @@ def describe(session: Session, now_ms: int, request: list[bytes] | None = None) 
         "laddr": session.local_address,
         "fd": session.descriptor,
         "name": session.name.decode(),
-        "age": (now_ms - session.created_ms) // 1000,
-        "idle": max(0, now_ms - session.last_ms) // 1000,
+        "age": (steady_ms - session.created_ms) // 1000,
+        "idle": (steady_ms - session.last_ms) // 1000,
         "flags": flags or "N",
         "db": session.database,
         "sub": 0,

@@ -1,4 +1,4 @@
-"""Commands over strings: GET, SET and their kin. A string is a key's whole value, up to 512 MB.
+"""Commands over strings: GET, SET and their kin. A string is a key's whole value, up to proto-max-bulk-len.
 
 A command that changes part of a value (APPEND, SETRANGE) keeps the key's expiry; one that replaces the value drops it
 unless KEEPTTL says otherwise.
@@ -6,7 +6,7 @@ unless KEEPTTL says otherwise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from flin.engine.entry import Live, make_entry
 from flin.engine.sstable import ColdRead
@@ -22,9 +22,6 @@ from flin.net.replies import EMPTY_BULK, OK, ONE, WRONG_TYPE, ZERO, Reply, Slice
 if TYPE_CHECKING:
     from flin.net.context import Context
     from flin.net.keyspace import Keyspace
-
-MAX_STRING_BYTES: Final = 512 * 1024 * 1024
-"""Redis's default proto-max-bulk-len: no command may make a longer string."""
 
 
 def string_at(keyspace: Keyspace, key: bytes) -> tuple[bytes | None, int]:
@@ -327,7 +324,7 @@ def _put_all(keyspace: Keyspace, args: list[bytes]) -> None:
 )
 def append(context: Context, args: list[bytes]) -> Value:
     value, expires_at_ms = string_at(context.keyspace, args[1])
-    _check_length(len(value or b""), len(args[2]))
+    _check_length(context, len(value or b"") + len(args[2]))
     value = args[2] if value is None else value + args[2]
     context.keyspace.put(args[1], make_entry(value, expires_at_ms))
     return len(value)
@@ -402,14 +399,15 @@ def setrange(context: Context, args: list[bytes]) -> Value:
     value = value or b""
     if not part:
         return len(value)
-    _check_length(offset, len(part))
+    _check_length(context, offset + len(part))
     value = value[:offset].ljust(offset, b"\0") + part + value[offset + len(part) :]
     context.keyspace.put(key, make_entry(value, expires_at_ms))
     return len(value)
 
 
-def _check_length(length: int, added: int) -> None:
-    if length + added > MAX_STRING_BYTES:
+def _check_length(context: Context, length: int) -> None:
+    """No command may make a longer string than a request may hold."""
+    if length > context.services.config.longest_bulk_bytes:
         raise CommandError("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 
 

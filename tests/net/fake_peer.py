@@ -1,0 +1,185 @@
+"""A client without a socket: its transport holds what it has not read yet, as a kernel with small buffers would.
+
+`Clients` is a whole server around them: a fake store, a loop that runs when it is told, a clock that is set by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import flin.net.commands.every  # noqa: F401 - declares them
+from flin.net.cold import ColdReads
+from flin.net.config import Config, ServerOptions
+from flin.net.connection import Connection
+from flin.net.guard import STEPS_PER_ROUND, Guard
+from flin.net.resp import encode_requests
+from flin.net.services import Services
+from flin.net.tick import Tick
+from tests.net.fake_store import FakeStore
+
+CHUNK_BYTES = 1 << 16
+
+
+class FakeTransport:
+    """Buffers like asyncio's: above the high mark it pauses the protocol, below a quarter of it it resumes."""
+
+    def __init__(self) -> None:
+        self.connection: Connection
+        self.unread = bytearray()
+        self.is_reading = True
+        self.is_closed = False
+        self._closing = False
+        self._high = 1 << 16
+        self._is_paused = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.is_closed
+        self.unread += data
+        if len(self.unread) > self._high and not self._is_paused:
+            self._is_paused = True
+            self.connection.pause_writing()
+
+    def read(self, size: int) -> bytes:
+        """The client reads so many bytes, or what there is."""
+        data = bytes(self.unread[:size])
+        del self.unread[:size]
+        if self._is_paused and len(self.unread) <= self._high // 4:
+            self._is_paused = False
+            self.connection.resume_writing()
+        self._maybe_lose()
+        return data
+
+    def get_extra_info(self, name: str) -> Any:
+        return None if name == "socket" else ("127.0.0.1", 1)
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.unread)
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        self._high = high
+
+    def pause_reading(self) -> None:
+        assert self.is_reading
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.is_reading
+        self.is_reading = True
+
+    def close(self) -> None:
+        self._closing = True
+        self._maybe_lose()
+
+    def abort(self) -> None:
+        self._closing = True
+        self.unread.clear()
+        self._maybe_lose()
+
+    def _maybe_lose(self) -> None:
+        if self._closing and not self.unread and not self.is_closed:
+            self.is_closed = True
+            self.connection.connection_lost(None)
+
+
+class FakeLoop:
+    """Runs what is due when it is told to; reader threads are done at once."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        self.soon.append(function)
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        self.later.append((seconds, function))
+
+    def submit(self, load: Callable[[], None], then: Callable[[], None]) -> None:
+        load()
+        self.soon.append(then)
+
+    def run(self) -> None:
+        while self.soon:
+            self.soon.pop(0)()
+
+    def run_later(self) -> None:
+        """The delays are over."""
+        later, self.later = self.later, []
+        self.soon += [function for _, function in later]
+        self.run()
+
+
+class Peer:
+    """One client and its connection."""
+
+    def __init__(self, services: Services, loop: FakeLoop) -> None:
+        self._loop = loop
+        self._unsent = bytearray()
+        self.transport = FakeTransport()
+        self.connection = Connection(services, cast(ColdReads, loop), cast(Any, loop))
+        self.transport.connection = self.connection
+        self.connection.connection_made(cast(Any, self.transport))
+
+    @property
+    def is_closed(self) -> bool:
+        return self.transport.is_closed
+
+    def send(self, *requests: bytes) -> None:
+        """Words separated by spaces."""
+        self.send_raw(encode_requests([request.split() for request in requests]))
+
+    def send_raw(self, data: bytes, chunk_bytes: int = CHUNK_BYTES) -> int:
+        """Send as far as the server reads, a round for each chunk; how many bytes are still unsent."""
+        self._unsent += data
+        while self._unsent and self.transport.is_reading and not self.is_closed:
+            chunk = bytes(self._unsent[:chunk_bytes])
+            del self._unsent[:chunk_bytes]
+            self.connection.data_received(chunk)
+            self._loop.run()
+        return len(self._unsent)
+
+    def read(self, size: int = 1 << 60) -> bytes:
+        """Read what there is, and let the server go on."""
+        data = self.transport.read(size)
+        self._loop.run()
+        self.send_raw(b"")
+        return data
+
+    def read_all(self) -> bytes:
+        """Read until nothing more comes."""
+        parts = []
+        while part := self.read(1 << 18):
+            parts.append(part)
+        return b"".join(parts)
+
+    def ask(self, *requests: bytes) -> bytes:
+        self.send(*requests)
+        return self.read_all()
+
+
+class Clients:
+    """A server that answers peers, a round at a time."""
+
+    def __init__(self, **options: Any) -> None:
+        self.wall_ms = 1_800_000_000_000
+        self.store = FakeStore(clock=lambda: self.wall_ms)
+        self.loop = FakeLoop()
+        self.steady_ms = 10**9
+        self.tick = Tick(self.store, self.loop.call_soon, steady_clock=lambda: self.steady_ms)
+        self.services = Services(self.store, self.tick, Config(ServerOptions(**options)))
+        self.guard = Guard(self.services)
+
+    def connect(self) -> Peer:
+        return Peer(self.services, self.loop)
+
+    def pass_seconds(self, seconds: int) -> None:
+        """So long passes, and every second of it the guard looks at everybody."""
+        for _ in range(seconds):
+            for _ in range(STEPS_PER_ROUND):
+                self.steady_ms += 1000 // STEPS_PER_ROUND
+                self.guard.step()
+            self.loop.run()

@@ -1,0 +1,288 @@
+"""Clients that send before they read, read slowly, or never: what waits where, and who is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import threading
+
+import pytest
+import redis
+import redis.asyncio
+
+from flin.net.connection import PAUSE_BYTES
+from flin.net.guard import LARGE_OUTPUT_MS, STUCK_MS
+from flin.net.resp import encode_requests
+from tests.net.fake_peer import Clients, Peer
+from tests.net.fake_store import FakeStore
+from tests.net.serving import ServerThread
+from tests.net.test_connection import eventually
+
+VALUE = b"v" * 1000
+REPLY = b"$1000\r\n" + VALUE + b"\r\n"
+GET = encode_requests([[b"GET", b"k"]])
+
+
+def clients_with_a_value(**options: int) -> Clients:
+    clients = Clients(**options)
+    clients.store.entries[b"k"] = VALUE
+    return clients
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+# Who sends everything before it reads anything.
+
+
+def test_all_is_read_while_nothing_is_taken() -> None:
+    clients = clients_with_a_value()
+    peer = clients.connect()
+    count = 20_000
+    assert peer.send_raw(GET * count) == 0, "a client that sends everything first is never stopped"
+    unread = peer.connection.output_bytes()
+    assert PAUSE_BYTES < unread < 2 * PAUSE_BYTES + (1 << 18), "and what is said is bounded"
+    waiting = peer.connection.input_bytes()
+    assert waiting > len(GET) * (count - unread // len(REPLY)) - (1 << 18)
+    assert waiting < 1.2 * len(GET) * count, "what waits takes the memory of its bytes"
+    assert clients.services.buffered_bytes() == unread + waiting
+    assert peer.read_all() == REPLY * count
+    assert peer.connection.input_bytes() == 0
+    assert peer.transport.is_reading
+    assert peer.ask(b"PING") == b"+PONG\r\n"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_order_and_number_for_any_cutting(seed: int) -> None:
+    """Requests of many sizes, cut at random, by a client that reads now and then."""
+    source = random.Random(seed)
+    clients = clients_with_a_value()
+    peer = clients.connect()
+    expected, wire, said = [], [], []
+    large = b"L" * source.choice((10_000, 100_000))
+    for number in range(500):
+        kind = source.random()
+        if kind < 0.5:
+            wire.append([b"GET", b"k"])
+            expected.append(REPLY)
+        elif kind < 0.9:
+            wire.append([b"ECHO", b"%d" % number])
+            expected.append(b"$%d\r\n%d\r\n" % (len(str(number)), number))
+        else:
+            wire.append([b"ECHO", large])
+            expected.append(b"$%d\r\n%b\r\n" % (len(large), large))
+    data = encode_requests(wire)
+    while data:
+        cut = source.randrange(1, source.choice((2000, 50_000, 1_000_000)))
+        assert peer.send_raw(data[:cut], source.choice((1000, 65_536, 250_000))) == 0
+        data = data[cut:]
+        if source.random() < 0.2:
+            said.append(peer.read(source.randrange(500_000)))
+    assert b"".join(said) + peer.read_all() == b"".join(expected)
+
+
+def test_the_input_ends_while_requests_wait() -> None:
+    """Half closed: what was sent before is answered first."""
+    clients = clients_with_a_value()
+    peer = clients.connect()
+    peer.send_raw(GET * 5000)
+    peer.connection.eof_received()
+    assert peer.read_all() == REPLY * 5000
+    assert peer.is_closed
+
+
+@pytest.mark.parametrize("last", [b"QUIT", b"*1\r\n:5\r\n"])
+def test_nothing_runs_behind_an_end(last: bytes) -> None:
+    clients = clients_with_a_value()
+    peer = clients.connect()
+    end = b"QUIT\r\n" if last == b"QUIT" else last
+    peer.send_raw(GET * 3000 + end + b"SET k changed\r\n" * 10)
+    answer = b"+OK\r\n" if last == b"QUIT" else b"-ERR Protocol error: expected '$', got ':'\r\n"
+    assert peer.read_all() == REPLY * 3000 + answer
+    assert peer.is_closed
+    assert clients.store.entries == {b"k": VALUE}
+
+
+# What exceeds the share.
+
+
+def test_beyond_its_share_it_is_no_longer_read_and_goes_on_when_it_reads() -> None:
+    """It pushes back on who reads more slowly than it sends."""
+    clients = clients_with_a_value(memory_limit=16 << 20)
+    peer = clients.connect()
+    count = (6 << 20) // len(GET)
+    unsent = peer.send_raw(GET * count)
+    assert unsent > 0
+    buffered = clients.services.buffered_bytes()
+    assert buffered <= clients.services.config.buffers_bytes
+    assert buffered > 0.8 * clients.services.config.buffers_bytes
+    clients.pass_seconds(STUCK_MS // 1000 - 2)
+    assert peer.read(1000)
+    clients.pass_seconds(STUCK_MS // 1000 - 2)
+    assert not peer.is_closed, "its time begins anew with what it takes"
+    received = 1000 + len(peer.read_all())
+    assert received == len(REPLY) * count
+
+
+def test_who_sends_beyond_its_share_and_takes_nothing_is_closed_with_a_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clients = clients_with_a_value(memory_limit=16 << 20)
+    peer, other = clients.connect(), clients.connect()
+    assert peer.send_raw(GET * ((6 << 20) // len(GET))) > 0
+    clients.pass_seconds(STUCK_MS // 1000 - 1)
+    assert not peer.is_closed
+    clients.pass_seconds(3)
+    assert peer.is_closed
+    assert any("bytes of requests wait behind replies that it does not read" in text for text in warnings(caplog))
+    assert clients.services.counters.clients_closed_for_output == 1
+    assert clients.services.buffered_bytes() == 0
+    assert other.ask(b"PING") == b"+PONG\r\n"
+
+
+def test_the_share_is_held_while_bytes_arrive(caplog: pytest.LogCaptureFixture) -> None:
+    """Without the clock: many clients that each stay within their own bound."""
+    clients = clients_with_a_value(memory_limit=64 << 20)
+    share = clients.services.config.buffers_bytes
+    peers = [clients.connect() for _ in range(8)]
+    for _ in range(40):
+        for peer in peers:
+            if not peer.is_closed:
+                peer.send_raw(GET * 3000)
+            assert clients.services.buffered_bytes() < share + share // 8
+    closed = [peer for peer in peers if peer.is_closed]
+    assert closed
+    assert len(closed) < len(peers)
+    assert all("exceed their share" in text for text in warnings(caplog))
+    assert len(warnings(caplog)) == len(closed)
+
+
+# Slow readers.
+
+
+def test_a_steady_slow_reader_is_never_closed() -> None:
+    clients = Clients()
+    clients.store.entries[b"large"] = b"x" * (90 << 20)
+    peer = clients.connect()
+    peer.send(b"GET large")
+    for _ in range(85):
+        clients.pass_seconds(1)
+        assert peer.read(1 << 20)
+    assert not peer.is_closed
+
+
+def test_who_stops_reading_a_large_reply_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    clients = Clients()
+    clients.store.entries[b"large"] = b"x" * (90 << 20)
+    peer = clients.connect()
+    peer.send(b"GET large")
+    clients.pass_seconds(30)
+    peer.read(1)
+    clients.pass_seconds(LARGE_OUTPUT_MS // 1000 - 1)
+    assert not peer.is_closed
+    clients.pass_seconds(3)
+    assert peer.is_closed
+    assert any("bytes of replies unread for 60 s" in text for text in warnings(caplog))
+
+
+def test_a_connection_that_ends_waits_for_its_reader_but_not_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    clients = clients_with_a_value()
+    reader, sleeper = clients.connect(), clients.connect()
+    for peer in (reader, sleeper):
+        peer.send_raw(GET * 3000)
+        peer.connection.eof_received()
+    for _ in range(60):
+        clients.pass_seconds(1)
+        reader.read(1000)
+    assert sleeper.is_closed
+    assert not reader.is_closed
+    assert any("it does not take its last replies" in text for text in warnings(caplog))
+    reader.read_all()
+    assert reader.is_closed
+
+
+# Over real sockets, as the libraries do it.
+
+
+def store_of_thousand() -> FakeStore:
+    store = FakeStore()
+    store.entries.update({b"k%d" % number: b"%d" % number * 100 for number in range(1000)})
+    return store
+
+
+COUNT = 40_000  # replies of some 12 MB: beyond all that kernels buffer for one connection
+
+
+@pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
+def test_redis_py(uvloop: bool) -> None:
+    with ServerThread(store_of_thousand(), uvloop=uvloop) as server:
+        client = redis.Redis(port=server.port, socket_timeout=60)
+        pipeline = client.pipeline(transaction=False)
+        for number in range(COUNT):
+            pipeline.get(f"k{number % 1000}")
+        assert pipeline.execute() == [b"%d" % (number % 1000) * 100 for number in range(COUNT)]
+        client.close()
+
+
+def test_redis_py_asyncio() -> None:
+    async def run(port: int) -> list[bytes]:
+        async with redis.asyncio.Redis(port=port, socket_timeout=60) as client:
+            pipeline = client.pipeline(transaction=False)
+            for number in range(COUNT):
+                pipeline.get(f"k{number % 1000}")
+            return await pipeline.execute()
+
+    with ServerThread(store_of_thousand()) as server:
+        assert asyncio.run(run(server.port)) == [b"%d" % (number % 1000) * 100 for number in range(COUNT)]
+
+
+def test_values_that_come_and_go_in_one_pipeline() -> None:
+    """As long a way in as out."""
+    with ServerThread() as server:
+        client = redis.Redis(port=server.port, socket_timeout=60)
+        pipeline = client.pipeline(transaction=False)
+        values = [b"%d" % number * 2500 for number in range(3000)]
+        for value in values:
+            pipeline.set("k", value, get=True)
+        assert pipeline.execute() == [None, *values[:-1]]
+        client.close()
+
+
+def test_who_never_reads_harms_nobody() -> None:
+    """Beyond the kernels' buffers: the others are answered, and its end frees what it held."""
+    with ServerThread(store_of_thousand()) as server, server.connect() as sleeper, server.connect() as other:
+        sender = threading.Thread(target=send_quietly, args=(sleeper, encode_requests([[b"GET", b"k999"]]) * 200_000))
+        sender.start()
+        sender.join(60)
+        assert not sender.is_alive(), "it is read, whatever it does not read"
+        other.sendall(b"PING\r\n")
+        assert other.recv(7) == b"+PONG\r\n"
+        services = server.server.services
+        eventually(lambda: server.call(services.buffered_bytes) > 1 << 20)
+        sleeper.close()
+        eventually(lambda: server.call(services.buffered_bytes) < 1 << 16)
+        other.sendall(b"PING\r\n")
+        assert other.recv(7) == b"+PONG\r\n"
+
+
+def send_quietly(sock: socket.socket, data: bytes) -> None:
+    sock.settimeout(60)
+    sock.sendall(data)
+
+
+def test_clients_are_judged_one_by_one() -> None:
+    """A peer that reads all goes on while its neighbour is stuck."""
+    clients = clients_with_a_value()
+    stuck, lively = clients.connect(), clients.connect()
+    stuck.send_raw(GET * 5000)
+    for _ in range(20):
+        assert ask_many(lively, 500) == REPLY * 500
+    assert stuck.read_all() == REPLY * 5000
+
+
+def ask_many(peer: Peer, count: int) -> bytes:
+    peer.send_raw(GET * count)
+    return peer.read_all()

@@ -65,6 +65,8 @@ def test_over_a_socket() -> None:
             client.set("k", value)
             assert client.get("k") == value
         # Closed while it still sends, a client may see the end before it sees the reason.
-        with pytest.raises((redis.ConnectionError, redis.ResponseError), match=r"invalid bulk length|reset|closed|pipe"):
+        with pytest.raises(
+            (redis.ConnectionError, redis.ResponseError), match=r"invalid bulk length|reset|closed|pipe"
+        ):
             client.set("k", value + b"x")
         assert client.get("k") == value

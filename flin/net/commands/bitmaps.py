@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from flin.engine.entry import make_entry
 from flin.errors import CommandError
 from flin.net.bit_field import Overflow, ValueType, parse_type
-from flin.net.commands.strings import MAX_STRING_BYTES, string_at
+from flin.net.commands.strings import string_at
 from flin.net.commands.table import FIRST_KEY, Flag, Keys, command
 from flin.net.numbers import maybe_int64, parse_int64
 from flin.net.replies import ZERO, Value, syntax_error
@@ -32,7 +32,7 @@ def _offset(context: Context, text: bytes, bits: int = 0) -> int:
     number = maybe_int64(text[1:] if counted else text)
     if number is not None and counted:
         number *= bits
-    if number is None or number < 0 or number >> 3 >= MAX_STRING_BYTES:
+    if number is None or number < 0 or number >> 3 >= context.services.config.longest_bulk_bytes:
         raise CommandError(_WRONG_OFFSET)
     return number
 

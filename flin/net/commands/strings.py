@@ -428,7 +428,7 @@ def lcs(context: Context, args: list[bytes]) -> Value:
     options = lcs_options(args, 3)
     first, second = (_string_or_none(entry) or b"" for entry in entries)
     # Redis's table has 32-bit cells; its limit is kept, though the table here takes a thirty-second of it.
-    if (len(first) + 1) * (len(second) + 1) * 4 > MAX_STRING_BYTES:
+    if (len(first) + 1) * (len(second) + 1) * 4 > context.services.config.longest_bulk_bytes:
         raise CommandError("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
     return _lcs(first, second, options)
 

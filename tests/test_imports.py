@@ -10,7 +10,7 @@ import pytest
 from tests.source import ROOT, imports_of, module_name, python_files, tree_of
 
 # Imports point down only: a module may import what stands on its own floor or below. The longest prefix counts.
-VALUES = ("entry", "key", "slot", "version", "file_name", "memtable")
+VALUES = ("boundaries", "entry", "key", "slot", "version", "file_name", "memtable")
 FORMATS = (
     *(
         "wal",

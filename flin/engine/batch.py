@@ -71,7 +71,7 @@ class WriteBatch(WritableView):
     @property
     def writes(self) -> int:
         """How many writes a commit would hold: of each key that was written one, and the range deletes."""
-        return len(self._part.entries) + len(self._part.ranges)
+        return self._part.size
 
     # The mapping protocol.
 
@@ -148,8 +148,8 @@ class WriteBatch(WritableView):
 
     def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
         self._check_open()
-        frozen = Part(dict(self._part.entries), self._part.ranges)  # later writes to the batch are not for this scan
-        mine = Source(frozen.pages(start, stop, reverse=reverse), frozen.ranges)
+        frozen = Part(dict(self._part.entries), self._part.deleted)  # later writes to the batch are not for this scan
+        mine = Source(frozen.pages(start, stop, reverse=reverse), frozen.deleted)
         return merge_pages([mine, Source(self._engine.read_pages(start, stop, reverse))], reverse=reverse)
 
     def _now_ms(self) -> int:

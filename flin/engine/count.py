@@ -18,14 +18,16 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from functools import partial
+from itertools import chain, compress
 from typing import Any, Final, Protocol, TypeAlias
 
 from flin.engine import filter
+from flin.engine.boundaries import Boundaries, boundaries_of, covered_slices, ranges_of
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry, Range
-from flin.engine.key import USER_END, namespace_of
+from flin.engine.key import KEYS_END, USER_END, namespace_of
 from flin.engine.key_part import KeyPage
-from flin.engine.memtable import Part, add_counts, join_ranges
+from flin.engine.memtable import Part, add_counts
 from flin.engine.merge import Source, merge_pages
 from flin.engine.version import TableMeta
 
@@ -53,7 +55,7 @@ class CountedTable(Protocol):
     def meta(self) -> TableMeta: ...
 
     @property
-    def ranges(self) -> Sequence[Range]: ...
+    def deleted(self) -> Boundaries: ...
 
     def get(self, key: bytes, hashed: int | None = None) -> Entry | None: ...
 
@@ -109,22 +111,45 @@ def settling(
         change = subtract_counts(change, count_by_namespace([key for key in keys if entries[key] is DELETED]))
     all_are_users = bool(keys) and keys[-1] < USER_END
     change = subtract_counts(change, {0: len(replaced)} if all_are_users else count_by_namespace(sorted(replaced)))
-    hiding: list[Range] = []
-    for start, stop in join_ranges(ranges):
-        hides = False
-        for live in live_keys(older, start, stop):
-            hides = hides or bool(live)
+    boundaries = boundaries_of(ranges)
+    hiding: dict[Range, None] = {}
+    for hidden in hidden_keys(boundaries, older):
+        for begin, end in covered_slices(hidden, boundaries):
+            at = bisect_right(boundaries, hidden[begin])
+            hiding[boundaries[at - 1], boundaries[at]] = None
+            live = hidden[begin:end]
             gone = live if entries.keys().isdisjoint(live) else [key for key in live if key not in entries]
             change = subtract_counts(change, count_by_namespace(gone))
-            yield max(1, len(live) // LOOK_UP_COST)
-        if hides:
-            hiding.append((start, stop))
+        yield max(1, len(hidden) // LOOK_UP_COST)
     return Settlement(change, replaced, tuple(hiding))
+
+
+def hidden_keys(boundaries: Boundaries, layers: Sequence[Layer]) -> Iterator[list[bytes]]:
+    """Pages of live keys of the layers, newest first, in which is each that the boundaries cover.
+
+    A page that has none of them tells how far there is none: the next one begins behind that, at a boundary. So range
+    deletes of nothing cost no more than the keys that lie between them."""
+    at = 0
+    while at < len(boundaries):
+        for live in live_keys(layers, boundaries[at], KEYS_END):
+            yield live
+            if not live:
+                continue
+            at = bisect_right(boundaries, live[-1])
+            if at == len(boundaries):
+                return
+            if not at & 1 and next(covered_slices(live, boundaries), None) is None:
+                break
+        else:
+            return
 
 
 def live_keys(layers: Sequence[Layer], start: bytes, stop: bytes) -> Iterator[list[bytes]]:
     """The live keys of [start, stop) as of the layers, newest first, in rising pages (a page may be empty)."""
-    sources = [Source(_kind_pages(layer, start, stop), _layer_ranges(layer, start, stop)) for layer in layers]
+    sources = [
+        Source(_kind_pages(layer, stop, start), _layer_deleted(layer, start, stop), partial(_kind_pages, layer, stop))
+        for layer in layers
+    ]
     for keys, kinds in merge_pages(sources):
         if KIND_DELETE in kinds:  # type: ignore[comparison-overlap]  # the merge does not look into entries
             yield [key for key, kind in zip(keys, kinds, strict=True) if kind != KIND_DELETE]  # type: ignore[comparison-overlap]
@@ -201,7 +226,7 @@ class _Question:
             self.decided.update(found)
             self.live.update(key for key in found if entries[key] is not DELETED)
             yield SLICE
-        self._decide_covered(part.ranges, keys)
+        self._decide_covered(part.deleted, keys)
 
     def _ask_table(
         self, table: CountedTable, keys: list[bytes], hashes: list[int], masks: list[int]
@@ -230,7 +255,7 @@ class _Question:
             else:
                 yield from self._look_up(table, candidates, their_hashes)
         if table.meta.range_deletes:
-            self._decide_covered(table.ranges, keys)
+            self._decide_covered(table.deleted, keys)
 
     def _look_up(self, table: CountedTable, keys: list[bytes], hashes: list[int]) -> Generator[int, None, None]:
         for at in range(0, len(keys), SLICE):
@@ -263,15 +288,15 @@ class _Question:
                 read = 0
         yield max(1, read // LOOK_UP_COST)
 
-    def _decide_covered(self, ranges: Sequence[Range], keys: list[bytes]) -> None:
-        for start, stop in ranges:
-            self.decided.update(keys[bisect_left(keys, start) : bisect_left(keys, stop)])
+    def _decide_covered(self, deleted: Boundaries, keys: list[bytes]) -> None:
+        for begin, end in covered_slices(keys, deleted):
+            self.decided.update(keys[begin:end])
 
 
 # Layers as sources of a merge whose entries are kinds: the merge does not look into entries.
 
 
-def _kind_pages(layer: Layer, start: bytes, stop: bytes) -> Iterator[tuple[list[bytes], Any]]:
+def _kind_pages(layer: Layer, stop: bytes, start: bytes) -> Iterator[tuple[list[bytes], Any]]:
     if isinstance(layer, Part):
         for keys, entries in layer.pages(start, stop):
             yield keys, [KIND_DELETE if entry is DELETED else KIND_PUT for entry in entries]
@@ -281,11 +306,12 @@ def _kind_pages(layer: Layer, start: bytes, stop: bytes) -> Iterator[tuple[list[
             yield keys, list(kinds)
 
 
-def _layer_ranges(layer: Layer, start: bytes, stop: bytes) -> Sequence[Range]:
+def _layer_deleted(layer: Layer, start: bytes, stop: bytes) -> Boundaries:
     if isinstance(layer, Part):
-        return layer.ranges
+        return layer.deleted
     tables = (layer[index] for index in _indices_in(layer, start, stop))
-    return [piece for table in tables if table.meta.range_deletes for piece in table.ranges]
+    pieces = [table.deleted for table in tables if table.meta.range_deletes]
+    return pieces[0] if len(pieces) == 1 else boundaries_of(chain.from_iterable(map(ranges_of, pieces)))
 
 
 def _indices_in(run: Sequence[CountedTable], start: bytes, stop: bytes) -> range:

@@ -61,8 +61,3 @@ def value_at(entry: Entry | None, now_ms: int) -> bytes | None:
 def make_entry(value: bytes, expires_at_ms: int = 0, tag: int = 0) -> Live:
     """The smallest entry that says all this."""
     return (value, expires_at_ms, tag) if expires_at_ms or tag else value
-
-
-def covers(ranges: tuple[Range, ...] | list[Range], key: bytes) -> bool:
-    """Whether one of the ranges holds the key."""
-    return any(start <= key < stop for start, stop in ranges)

@@ -52,23 +52,31 @@ def empty_parts(shards: int) -> Parts:
     return tuple(Part() for _ in range(shards))
 
 
-def apply_by_shard(active: Parts, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
-    """One commit, range deletes first, into the active parts of several shards."""
-    if ranges:
-        for part in active:
-            part.apply(ranges, ())
-    shards = len(active)
+def apply_points(parts: Parts, points: Mapping[bytes, Entry]) -> None:
+    """Each point into the part of its shard."""
+    shards = len(parts)
+    if shards == 1:
+        parts[0].entries.update(points)
+        return
     for key, entry in points.items():
-        active[shard_of_stored(key, shards)].entries[key] = entry
+        parts[shard_of_stored(key, shards)].entries[key] = entry
+
+
+def with_commit(active: Parts, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> Parts:
+    """Active parts that hold one commit more, range deletes first; those that readers see are left as they are."""
+    parts = tuple(Part(dict(part.entries), part.deleted) for part in active)
+    for part in parts:
+        part.apply(ranges, ())
+    apply_points(parts, points)
+    return parts
 
 
 def split_part(part: Part, shards: int) -> Parts:
     """A part's points by shard; its range deletes concern every shard."""
     if shards == 1:
         return (part,)
-    parts = tuple(Part(None, part.ranges) for _ in range(shards))
-    for key, entry in part.entries.items():
-        parts[shard_of_stored(key, shards)].entries[key] = entry
+    parts = tuple(Part(None, part.deleted) for _ in range(shards))
+    apply_points(parts, part.entries)
     return parts
 
 
@@ -88,7 +96,7 @@ def pop_due(due: DueHeap, now_ms: int, limit: int) -> list[bytes]:
 
 def join_neighbours(parts: Parts) -> Parts:
     """Join the newest parts while they are of similar size: so there are at most about log2(n) of them."""
-    while len(parts) > 1 and 2 * len(parts[0].entries) >= len(parts[1].entries):
+    while len(parts) > 1 and 2 * parts[0].size >= parts[1].size:
         parts = (join_parts(parts[0], parts[1]), *parts[2:])
     return parts
 

@@ -3,21 +3,61 @@
 Theory. Of the first fifty entries of eight runs each has about six. Asked for fifty each, they would decode eight
 times what is wanted. So each is first asked for its share by its size, and some more; what they gave is complete up
 to the least of their last keys. While that is too little, whoever ends there goes on.
+
+What a newer run's range deletes hide is left out before it counts, and what is hidden in one stretch is leapt over.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
-from flin.engine.entry import Page
+from flin.engine.boundaries import Boundaries, cut_page, skip
+from flin.engine.entry import Entry, Page
 
 _MARGIN: Final = 4
 """Entries beyond a share: with 1.5 times the share, four of five scans are done after one round."""
 
 _MIN_COUNT: Final = 24
 """Below, or with two runs, the shares would save less than it costs to make sure that they suffice."""
+
+
+_ROUNDS: Final = 5
+"""Of asking for what is not hidden, each for twice as many entries, from 16 on: 500 before the scan takes its pages."""
+
+_Head = TypeVar("_Head", Page, Page | None)
+
+
+class TooMuchHidden(Exception):  # not an error: only the pages tell how the scan begins
+    """Raised by `visible_head`."""
+
+
+def visible_head(
+    ask: Callable[[bytes, bytes, int], _Head], hidden: Sequence[Boundaries], start: bytes, stop: bytes, count: int
+) -> _Head:
+    """What `ask` would answer without what is hidden; None where it answers so. Raises TooMuchHidden."""
+    keys: list[bytes] = []
+    entries: list[Entry] = []
+    wanted = count
+    for _ in range(_ROUNDS):
+        start = skip(hidden, start)
+        if start >= stop:
+            return keys, entries
+        page = ask(start, stop, wanted)
+        if page is None:
+            return page
+        kept: Page = page
+        for boundaries in hidden:
+            kept = cut_page(kept, boundaries)
+        missing = count - len(keys)
+        keys += kept[0][:missing]
+        entries += kept[1][:missing]
+        if len(keys) == count or len(page[0]) < wanted:
+            return keys, entries
+        start = page[0][-1] + b"\0"  # the next possible key
+        wanted = max(2 * wanted, 16)
+    raise TooMuchHidden
 
 
 class HeadOf(NamedTuple):

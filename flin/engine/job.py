@@ -18,19 +18,19 @@ newer than the range deletes of its own source and of all older ones.
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final, TypeAlias, cast
 
+from flin.engine.boundaries import Boundaries, boundaries_of, covers, covers_all, joined, ranges_of
 from flin.engine.count import has_tombstones, settling
 from flin.engine.entry import DELETED, EXPIRED_MS, Entry, Page, Range
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, join
 from flin.engine.job_files import Input, LazyFile, OlderRun, Outputs
-from flin.engine.memtable import Part, add_counts, join_ranges
+from flin.engine.memtable import Part, add_counts
 from flin.engine.merge import Source, merge_pages
 from flin.engine.run_writer import RunWriter
 from flin.engine.slot import shard_of_stored
@@ -194,7 +194,7 @@ def _flush(
     counts: dict[int, int] = {}
     bounds = (min(sequences), max(sequences)) if sequences else (0, 0)
     for shard, keys in enumerate(_split(part, job.shards)):
-        if not keys and not part.ranges:
+        if not keys and not part.deleted:
             continue
         older = [OlderRun(fs, job.directory, run) for run in job.older[shard]]
         work = settling(part, keys, part.ranges, older)
@@ -229,15 +229,8 @@ def _without_needless(
     """The keys without the tombstones that hide nothing, or nothing that a range delete beside them does not hide."""
     if not has_tombstones(entries, keys):
         return keys
-    starts = [start for start, _ in ranges]  # disjoint and rising
-    kept = []
-    for key in keys:
-        if entries[key] is DELETED:
-            before = bisect_left(starts, key + b"\0") - 1
-            if key not in replaced or (before >= 0 and key < ranges[before][1]):
-                continue
-        kept.append(key)
-    return kept
+    deleted = boundaries_of(ranges)
+    return [key for key in keys if entries[key] is not DELETED or (key in replaced and not covers(deleted, key))]
 
 
 def _write_section(
@@ -279,19 +272,20 @@ def _compact(
     statistics.bytes_in = sum(table.length for table in metas)
     each = max(1, job.slice_bytes // len(job.inputs))
     sources: list[Source] = []
-    ranges: list[Range] = []
+    deleted: Boundaries = ()
     for run in job.inputs:
         tables = [inputs.enter_context(closing(Input(fs, job.directory, table))) for table in run]
-        readable = [table for table in tables if not _is_covered(table.meta, ranges)]
-        own = [piece for table in tables for piece in table.ranges()]
+        readable = [table for table in tables if not covers_all(deleted, table.meta.smallest, table.meta.largest)]
+        pieces = [table.deleted() for table in tables if table.meta.range_deletes]
+        own = boundaries_of(chain.from_iterable(map(ranges_of, pieces)))
         sources.append(Source(_gathered(readable, each), own))
-        ranges = list(join_ranges((*ranges, *own)))
+        deleted = joined(deleted, own) if own else deleted
     sequences = (min(table.smallest_sequence for table in metas), max(table.largest_sequence for table in metas))
     writer = RunWriter(
         outputs,
         job.options,
         sequences,
-        () if job.bottom else ranges,
+        () if job.bottom else deleted,
         target_table_bytes=job.target_table_bytes,
         cuts=job.cuts,
     )
@@ -306,10 +300,6 @@ def _compact(
                 raise CorruptionError(path, metas[0].offset, f"merged with its neighbours: {error}") from error
     run = writer.finish()
     return {job.shard: run} if run else {}
-
-
-def _is_covered(table: TableMeta, ranges: Iterable[Range]) -> bool:
-    return any(start <= table.smallest and table.largest < stop for start, stop in ranges)
 
 
 def _gathered(inputs: Sequence[Input], most_bytes: int) -> Iterator[Page]:

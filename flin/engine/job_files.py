@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Final, TypeVar, overload
 
 from flin.engine.block_cache import BlockCache
-from flin.engine.entry import Page, Range
+from flin.engine.boundaries import Boundaries
+from flin.engine.entry import Page
 from flin.engine.file_name import table_name
 from flin.engine.fs import AppendFile, FileSystem, Mapped, ReadableFile, append_all, join
 from flin.engine.sstable import Table
@@ -31,11 +32,10 @@ class Input:
         self.meta = meta
         self._file = LazyFile(fs, join(directory, meta.file))
 
-    def ranges(self) -> tuple[Range, ...]:
-        if not self.meta.range_deletes:
-            return ()
+    def deleted(self) -> Boundaries:
+        """Of its range deletes."""
         try:
-            return self._table().ranges
+            return self._table().deleted
         finally:
             self.close()
 
@@ -52,14 +52,16 @@ class Input:
 
 
 class OlderRun(Sequence[Table]):
-    """A run that keys are counted against. Its tables are made as they are taken and forgotten after: the filters and
-    indexes of a large database together are no part of a flush's memory."""
+    """A run that keys are counted against. Its tables are made as they are taken and forgotten after, but for the last
+    that was read: the filters and indexes of a large database together are no part of a flush's memory."""
 
     def __init__(self, fs: FileSystem, directory: str, run: Run) -> None:
         self._fs = fs
         self._directory = directory
         self._run = run
         self._cache = BlockCache(COUNT_CACHE_BYTES)
+        self._taken: tuple[int, Table] | None = None
+        self._loaded: tuple[int, Table] | None = None  # range deletes ask for one table again and again
 
     def __len__(self) -> int:
         return len(self._run)
@@ -73,8 +75,14 @@ class OlderRun(Sequence[Table]):
     def __getitem__(self, index: int | slice) -> Table | Sequence[Table]:
         if isinstance(index, slice):
             return OlderRun(self._fs, self._directory, self._run[index])
+        if self._taken is not None and self._taken[1].state is not None:
+            self._loaded = self._taken
+        if self._loaded is not None and self._loaded[0] == index:
+            return self._loaded[1]
         meta = self._run[index]
-        return Table(LazyFile(self._fs, join(self._directory, meta.file)), meta, self._cache)
+        table = Table(LazyFile(self._fs, join(self._directory, meta.file)), meta, self._cache)
+        self._taken = index, table
+        return table
 
 
 class LazyFile:

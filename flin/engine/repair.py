@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flin.engine import manifest as manifest_format
-from flin.engine.entry import DELETED, Entry, Page, Range
+from flin.engine.entry import DELETED, Entry, Page
 from flin.engine.file_name import MANIFEST, maybe_parse
 from flin.engine.fs import FileSystem
 from flin.engine.job_files import Outputs
@@ -248,7 +248,7 @@ def _split(part: Part, shards: int) -> list[Part]:
     split: list[dict[bytes, Entry]] = [{} for _ in range(shards)]
     for key, entry in part.entries.items():
         split[shard_of_stored(key, shards)][key] = entry
-    return [Part(entries, part.ranges) for entries in split]
+    return [Part(entries, part.deleted) for entries in split]
 
 
 def _by_age(
@@ -259,11 +259,10 @@ def _by_age(
     for each in aged:
         while waiting and (not by_sequence or waiting[-1][0].last_sequence > each.largest_sequence):
             yield _source(waiting.pop()[1])
-        ranges: list[Range] = each.ranges()
-        yield Source(each.pages(), ranges)
+        yield Source(each.pages(), each.deleted())
     while waiting:
         yield _source(waiting.pop()[1])
 
 
 def _source(part: Part) -> Source:
-    return Source(part.pages(b"", KEYS_END), part.ranges)
+    return Source(part.pages(b"", KEYS_END), part.deleted)

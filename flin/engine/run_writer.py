@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from flin.engine.entry import Entry, Range
+from flin.engine.boundaries import Boundaries, cut_boundaries, ranges_of
+from flin.engine.entry import Entry
 from flin.engine.job_files import Outputs
 from flin.engine.key import KEYS_END
-from flin.engine.memtable import join_ranges
 from flin.engine.sstable import TableOptions, TableWriter
 from flin.engine.version import Run, TableMeta
 
@@ -24,7 +24,7 @@ class RunWriter:
         outputs: Outputs,
         options: TableOptions,
         sequences: tuple[int, int],
-        ranges: Sequence[Range],
+        deleted: Boundaries,
         *,
         target_table_bytes: int,
         cuts: Sequence[bytes],
@@ -34,7 +34,7 @@ class RunWriter:
         self._sequences = sequences  # smallest and largest of all tables
         self._target = target_table_bytes
         self._cuts = sorted(cuts, reverse=True)  # the next one last; no table spans one
-        self._ranges = join_ranges(ranges)
+        self._deleted = deleted
         self._ranges_from = b""  # ranges below are written
         self._writer: TableWriter | None = None
         self._last_key = b""
@@ -70,12 +70,7 @@ class RunWriter:
 
     def _end_table(self, ranges_stop: bytes, next_ranges: bytes) -> None:
         """End the open table with the range deletes up to ranges_stop; begin one if there are only those."""
-        pieces = [
-            (max(start, self._ranges_from), min(stop, ranges_stop))
-            for start, stop in self._ranges
-            if start < ranges_stop and stop > self._ranges_from
-        ]
-        pieces = [piece for piece in pieces if piece[0] < piece[1]]
+        pieces = ranges_of(cut_boundaries(self._deleted, self._ranges_from, ranges_stop))
         self._ranges_from = next_ranges
         if self._writer is None and not pieces:
             return

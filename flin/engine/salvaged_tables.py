@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from flin.engine.boundaries import Boundaries, boundaries_of, cut_page
 from flin.engine.entry import Page, Range
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, join
 from flin.engine.job_files import LazyFile
 from flin.engine.manifest import MAX_SHARDS, Manifest
-from flin.engine.memtable import cut_page
 from flin.engine.repair_report import FileReport, Loss, RepairReport, key_text
 from flin.engine.salvaged_table import SalvagedTable, read_through, same_table
 from flin.engine.slot import shard_of_stored
@@ -36,14 +36,16 @@ class Aged:
     hidden: list[Range] = field(default_factory=list)  # what tables that were made of this one cover
 
     def pages(self) -> Iterator[Page]:
+        hidden = boundaries_of(self.hidden)
         for table in self.tables:
             for page in table.pages():
-                cut = cut_page(page, self.hidden)
+                cut = cut_page(page, hidden)
                 if cut[0]:
                     yield cut
 
-    def ranges(self) -> list[Range]:
-        return [piece for table in self.tables for piece in table.ranges]
+    def deleted(self) -> Boundaries:
+        """Of all their range deletes."""
+        return boundaries_of(piece for table in self.tables for piece in table.ranges)
 
 
 class SalvagedTables:

@@ -23,6 +23,7 @@ from typing import Final
 
 from flin.engine import block, expiry_block, filter, table_check, table_footer
 from flin.engine.block_cache import BlockCache
+from flin.engine.boundaries import Boundaries, ranges_of
 from flin.engine.entry import Entry, Page, Range
 from flin.engine.filter import MASKS, hash_key
 from flin.engine.fs import ReadableFile
@@ -133,11 +134,16 @@ class Table:
         return 0 if state is None else state.memory_bytes
 
     @property
-    def ranges(self) -> tuple[Range, ...]:
-        """The range deletes: older than every point of this table, younger than older tables."""
+    def deleted(self) -> Boundaries:
+        """Boundaries of the range deletes: older than every point of this table, younger than older tables."""
         if not self.meta.range_deletes:
             return ()
-        return (self.state or self.loaded()).ranges
+        return (self.state or self.loaded()).deleted
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """The same as pairs."""
+        return ranges_of(self.deleted)
 
     def evict(self) -> None:
         """Drop the cached blocks of a table that is obsolete."""

@@ -11,18 +11,20 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from itertools import chain
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from flin.engine.entry import DELETED, Entry, Page, Range, covers
+from flin.engine.boundaries import Boundaries, boundaries_of, covers, ranges_of, skip
+from flin.engine.entry import DELETED, Entry, Page
 from flin.engine.filter import MASK_INDEX, MASKS, hash_key
 from flin.engine.generation import Bounded, Parts, SealedGeneration
-from flin.engine.head import HeadOf, head_pages
+from flin.engine.head import HeadOf, TooMuchHidden, head_pages, visible_head
 from flin.engine.joined_runs import JoinedRuns, join_runs
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Part
-from flin.engine.merge import Source, join_heads, merge_pages
+from flin.engine.merge import Passed, Source, join_heads, merge_pages
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import Table
 from flin.engine.version import Version
@@ -38,7 +40,7 @@ _NO_LOCK: Final = nullcontext()
 class TableRun:
     """One run: the open tables of a shard's age, in key order."""
 
-    __slots__ = ("bounds", "entries", "has_ranges", "largest", "plain_table", "raw_bytes", "tables")
+    __slots__ = ("_deleted", "bounds", "entries", "has_ranges", "largest", "plain_table", "raw_bytes", "tables")
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self.tables = tuple(tables)
@@ -49,6 +51,7 @@ class TableRun:
         self.has_ranges = any(table.meta.range_deletes for table in tables)
         # The only table of a run without range deletes: its filter refuses what it does not hold, bounds or not.
         self.plain_table = self.tables[0] if len(tables) == 1 and not self.has_ranges else None
+        self._deleted: Boundaries | None = None if self.has_ranges else ()  # once somebody asks
 
     def find(self, key: bytes, hashed: int, nowait: bool) -> Entry | None:
         """What the run says of a key: DELETED where a range delete covers it, None if nothing."""
@@ -62,7 +65,7 @@ class TableRun:
             if not self.has_ranges:
                 return None
             # A table may end with a range delete up to the key that the next one begins with: so that one is asked too.
-            if table.meta.range_deletes and covers(table.ranges, key):
+            if table.meta.range_deletes and covers(table.deleted, key):
                 return DELETED
         return None
 
@@ -85,8 +88,14 @@ class TableRun:
         return keys, entries
 
     @property
-    def ranges(self) -> tuple[Range, ...]:
-        return tuple(chain.from_iterable(t.ranges for t in self.tables)) if self.has_ranges else ()
+    def deleted(self) -> Boundaries:
+        """Of the range deletes of all tables."""
+        deleted = self._deleted
+        if deleted is None:
+            pieces = [table.deleted for table in self.tables if table.meta.range_deletes]
+            one = pieces[0] if len(pieces) == 1 else boundaries_of(chain.from_iterable(map(ranges_of, pieces)))
+            deleted = self._deleted = one
+        return deleted
 
     def pages(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
         tables = self.tables[bisect_left(self.largest, start) :]
@@ -97,6 +106,9 @@ class TableRun:
 
 OpenRuns: TypeAlias = tuple[tuple[TableRun, ...], ...]
 """By shard, newest first."""
+
+_Below: TypeAlias = Part | TableRun
+"""What lies below the active part and does not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +124,11 @@ class ReadState:
     older: tuple[Parts, ...] = field(init=False)  # by shard: frozen and sealed parts, newest first
     get_active: Callable[[bytes], Entry | None] | None = field(init=False)  # of a single shard's dict
     # How each part and run that does not change gives its first entries, oldest first: by shard those of the runs, and
-    # those of all parts. None if one has range deletes.
-    heads: tuple[tuple[tuple[HeadOf, ...], ...], tuple[HeadOf, ...]] | None = field(init=False)
+    # those of all parts.
+    heads: tuple[tuple[tuple[HeadOf, ...], ...], tuple[HeadOf, ...]] = field(init=False)
+    deleting: tuple[tuple[Part, ...], ...] = field(init=False)  # by shard: the older parts that have range deletes
     joined: tuple[JoinedRuns | None, ...] = ()  # by shard; kept by `replace` for as long as the runs are the same
+    dead: Boundaries = ()  # where nothing lives, of a frozen state (dead_stretches.py)
 
     def __post_init__(self) -> None:
         shards = len(self.active)
@@ -123,17 +137,27 @@ class ReadState:
             for shard in range(shards)
         )
         object.__setattr__(self, "older", older)
-        parts: list[Part] = [part for of_shard in older for part in reversed(of_shard)]
-        plain = not any(run.has_ranges for of_shard in self.runs for run in of_shard)
-        heads = None
-        if plain and not any(part.ranges for part in parts):
-            of_runs = tuple(
-                tuple(HeadOf(run.head, run.entries) for run in reversed(of_shard)) for of_shard in self.runs
-            )
-            heads = of_runs, tuple(HeadOf(part.head, len(part.entries)) for part in parts)
-        object.__setattr__(self, "heads", heads)
+        deleting = tuple(tuple(part for part in of_shard if part.deleted) for of_shard in older)
+        of_runs, of_parts = [], []
+        for shard in range(shards):
+            sources: list[_Below] = [*older[shard], *self.runs[shard]]
+            heads = _heads(sources, [*deleting[shard], *(run for run in self.runs[shard] if run.has_ranges)])
+            of_parts += heads[len(self.runs[shard]) :]
+            of_runs.append(tuple(heads[: len(self.runs[shard])]))
+        object.__setattr__(self, "heads", (tuple(of_runs), tuple(of_parts)))
+        object.__setattr__(self, "deleting", deleting)
         object.__setattr__(self, "joined", _joined(self.runs, self.joined))
         object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
+
+    def with_active(self, active: Parts, dead: Boundaries = ()) -> ReadState:
+        """The same over other active parts: what `replace` would make anew for each range delete and snapshot."""
+        state = object.__new__(ReadState)
+        for name in _FIELDS:
+            object.__setattr__(state, name, getattr(self, name))
+        object.__setattr__(state, "active", active)
+        object.__setattr__(state, "dead", dead)
+        object.__setattr__(state, "get_active", active[0].entries.get if len(active) == 1 else None)
+        return state
 
     def shard_of(self, key: bytes) -> int:
         return shard_of_stored(key, len(self.active)) if len(self.active) > 1 else 0
@@ -147,7 +171,7 @@ class ReadState:
             entry = part.entries.get(key)
             if entry is not None:
                 return entry
-            if part.ranges and covers(part.ranges, key):
+            if part.deleted and covers(part.deleted, key):
                 return DELETED
         return None
 
@@ -190,19 +214,59 @@ class ReadState:
         return None
 
     def head(
-        self, start: bytes, stop: bytes, count: int, lock: AbstractContextManager[object] = _NO_LOCK
+        self,
+        start: bytes,
+        stop: bytes,
+        count: int,
+        lock: AbstractContextManager[object] = _NO_LOCK,
+        dead: Boundaries = (),
     ) -> Page | None:
-        """The first entries of [start, stop), fewer than the count only if there are no more; None where there are
-        range deletes. The caller owns them. `lock`: the commit lock, unless the state is frozen.
+        """The first entries of [start, stop), fewer than the count only if there are no more; None where it meets much
+        that is hidden. The caller owns them. `lock`: the commit lock, unless the state is frozen. `dead`: where nothing
+        lives, as far as the caller knows; what lies there is left out.
 
         Without sources, generators and pages, a seek and ten entries of two runs take 10 µs, with them 35."""
-        if self.heads is None:
+        active = self.active
+        deleted = active[0].deleted  # the same in all shards
+        dead = dead or self.dead
+        if dead:
+            start = skip((dead,), start)
+            if start >= stop:
+                return [], []
+        try:
+            heads = self._older_heads(start, stop, count, [each for each in (deleted, dead) if each])
+        except TooMuchHidden:
             return None
+        for part in active:
+            if part.entries or (part.deleted and part.deleted is not deleted):
+                break
+        else:  # there is nothing to copy, so nothing to lock
+            return heads[0] if len(heads) == 1 else join_heads(heads, count)
+        with lock:  # once for all shards: a batch is seen whole
+            for part in active:
+                if part.deleted is not deleted and part.deleted != deleted:  # since what is older was read
+                    return None
+                if dead:
+                    try:
+                        heads.append(visible_head(part.head, (dead,), start, stop, count))
+                    except TooMuchHidden:
+                        return None
+                else:
+                    heads.append(part.head(start, stop, count))
+        return join_heads(heads, count)
+
+    def _older_heads(self, start: bytes, stop: bytes, count: int, hidden: list[Boundaries]) -> list[Page]:
+        """What `head` needs of everything below the active parts, in which `hidden` is hidden. Raises TooMuchHidden."""
         of_runs, of_parts = self.heads
         todo = of_parts
         heads: list[Page] = []
-        for joined, of_shard in zip(self.joined, of_runs):  # noqa: B905  both by shard
-            head = None if joined is None else joined.head(start, stop, count)
+        for joined, of_shard, deleting in zip(self.joined, of_runs, self.deleting):  # noqa: B905  all by shard
+            if joined is None:
+                head = None
+            elif hidden or deleting:
+                head = visible_head(joined.head, [*hidden, *(part.deleted for part in deleting)], start, stop, count)
+            else:
+                head = joined.head(start, stop, count)
             if head is None:
                 todo = of_shard + todo
             else:
@@ -210,49 +274,95 @@ class ReadState:
                 if len(head[0]) == count:
                     stop = head[0][-1] + b"\0"  # the next possible key
         if todo:
+            if hidden:
+                todo = tuple([HeadOf(partial(visible_head, ask, hidden), entries) for ask, entries in todo])
             heads += head_pages(todo, start, stop, count)
-        for part in self.active:
-            if part.entries or part.ranges:
-                break
-        else:  # there is nothing to copy, so nothing to lock
-            return heads[0] if len(heads) == 1 else join_heads(heads, count)
-        with lock:  # once for all shards: a batch is seen whole
-            for part in self.active:
-                if part.ranges:
-                    return None
-                heads.append(part.head(start, stop, count))
-        return join_heads(heads, count)
+        return heads
 
     def plain_head(
-        self, start: bytes, stop: bytes, limit: int, lock: AbstractContextManager[object] = _NO_LOCK
+        self,
+        start: bytes,
+        stop: bytes,
+        limit: int,
+        lock: AbstractContextManager[object] = _NO_LOCK,
+        dead: Boundaries = (),
     ) -> Page | None:
         """The same with at least `limit` plain values, or all; None also where many tombstones come before those."""
         for count in (limit, 4 * limit):
-            page = self.head(start, stop, count, lock)
+            page = self.head(start, stop, count, lock, dead)
             if page is None or len(page[0]) < count or list(map(type, page[1])).count(bytes) >= limit:
                 return page
         return None
 
-    def sources(self, shard: int, start: bytes, stop: bytes, *, reverse: bool, first: Page | None) -> list[Source]:
+    def sources(
+        self,
+        shard: int,
+        start: bytes,
+        stop: bytes,
+        *,
+        reverse: bool,
+        first: Page | None,
+        passed: Passed | None = None,
+    ) -> list[Source]:
         """The shard's runs between start and stop, newest first. `first` stands for the active part's entries where
         those were copied; otherwise the active part must be empty."""
-        sources = [Source([first] if first is not None else [], self.active[shard].ranges)]
-        older: tuple[Part | TableRun, ...] = (*self.older[shard], *self.runs[shard])
-        return sources + [Source(run.pages(start, stop, reverse=reverse), run.ranges) for run in older]
+        sources = [Source([first] if first is not None else [], self.active[shard].deleted)]
+        older: tuple[_Below, ...] = (*self.older[shard], *self.runs[shard])
+        for run in older:
+            begin_at = partial(_pages_below, run, start) if reverse else partial(_pages_from, run, stop)
+            sources.append(Source(run.pages(start, stop, reverse=reverse), run.deleted, begin_at, passed))
+        return sources
 
-    def pages(self, start: bytes = b"", stop: bytes = KEYS_END, *, reverse: bool = False) -> Iterator[Page]:
+    def pages(
+        self, start: bytes = b"", stop: bytes = KEYS_END, *, reverse: bool = False, passed: Passed | None = None
+    ) -> Iterator[Page]:
         """All entries of a frozen state in order, tombstones included."""
-        return self.bounded_pages([(None, start, stop)] * len(self.active), reverse=reverse)
+        return self.bounded_pages([(None, start, stop)] * len(self.active), reverse=reverse, passed=passed)
 
     def bounded_pages(
-        self, bounds: Sequence[Bounded | tuple[None, bytes, bytes]], *, reverse: bool = False
+        self,
+        bounds: Sequence[Bounded | tuple[None, bytes, bytes]],
+        *,
+        reverse: bool = False,
+        dead: Boundaries = (),
+        passed: Passed | None = None,
     ) -> Iterator[Page]:
-        """The same with bounds, and a copy of the active part's entries within them, for each shard."""
-        merged = [
-            merge_pages(self.sources(shard, start, stop, reverse=reverse, first=first), reverse=reverse)
-            for shard, (first, start, stop) in enumerate(bounds)
-        ]
+        """The same with bounds, and a copy of the active part's entries within them, for each shard. `dead` is that of
+        `head`; `passed` is told how many keys were hidden."""
+        dead = dead or self.dead
+        merged = []
+        for shard, (first, start, stop) in enumerate(bounds):
+            sources = self.sources(shard, start, stop, reverse=reverse, first=first, passed=passed)
+            merged.append(merge_pages(sources, reverse=reverse, dead=dead))
         return merged[0] if len(merged) == 1 else merge_pages([Source(pages) for pages in merged], reverse=reverse)
+
+
+_FIELDS: Final = tuple(each.name for each in fields(ReadState))
+
+
+def _heads(newest_first: Sequence[_Below], deleting: Sequence[_Below]) -> list[HeadOf]:
+    """How the parts and runs of a shard give their heads, oldest first; `deleting`: those that have range deletes."""
+    heads: list[HeadOf] = []
+    above: list[_Below] = []  # those that delete in what comes next
+    for each in newest_first:
+        ask: Any = partial(_head_below, each, tuple(above)) if above else each.head
+        heads.append(HeadOf(ask, len(each.entries) if isinstance(each, Part) else each.entries))
+        if deleting and each in deleting:
+            above.append(each)
+    return heads[::-1]
+
+
+def _head_below(below: _Below, above: Sequence[_Below], start: bytes, stop: bytes, count: int) -> Page:
+    """The head of what lies below others' range deletes, which runs read when they are first asked for them."""
+    return visible_head(below.head, [each.deleted for each in above], start, stop, count)
+
+
+def _pages_from(run: _Below, stop: bytes, start: bytes) -> Iterator[Page]:
+    return run.pages(start, stop)
+
+
+def _pages_below(run: _Below, start: bytes, stop: bytes) -> Iterator[Page]:
+    return run.pages(start, stop, reverse=True)
 
 
 def _joined(runs: Sequence[Sequence[TableRun]], before: Sequence[JoinedRuns | None]) -> tuple[JoinedRuns | None, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from threading import Condition, Lock
 from time import monotonic
@@ -21,30 +21,32 @@ from typing import Final
 
 from flin.engine import closed_state, opening
 from flin.engine.block_cache import BlockCache
+from flin.engine.boundaries import added
 from flin.engine.closed_state import CLOSED_STATE, CLOSED_TEXT
-from flin.engine.entry import DELETED, Entry, Live, Page, Range, covers
+from flin.engine.dead_stretches import DeadStretches
+from flin.engine.entry import DELETED, Entry, Live, Range
 from flin.engine.filter import hash_key
 from flin.engine.fs import DIRECTORY_LOST
 from flin.engine.generation import (
     DueHeap,
     SealedGeneration,
-    apply_by_shard,
-    copy_bounded,
+    apply_points,
     due_of,
     empty_parts,
     join_neighbours,
     pop_due,
     recovered_generation,
     split_part,
+    with_commit,
 )
-from flin.engine.key import KEYS_END
 from flin.engine.live_count import LiveCount
 from flin.engine.manifest import Manifest
-from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, PAGE_ENTRIES
+from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
 from flin.engine.options import MemoryBudget, Options
+from flin.engine.ordered_reads import OrderedReads
 from flin.engine.recovery import RecoveredGeneration
 from flin.engine.stall import LOOK_SECONDS, NO_STALL, Stall, stall_of
-from flin.engine.state import HEAD_ENTRIES, OpenRuns, ReadState, live_pages
+from flin.engine.state import OpenRuns, ReadState
 from flin.engine.tables import OpenTables, remove_segments
 from flin.engine.value_cache import ValueCache
 from flin.engine.version import Run, ShardRuns, with_flush, with_shard
@@ -52,11 +54,14 @@ from flin.engine.wal import SegmentSlice, are_plain
 from flin.engine.wal_writer import WalWriter
 from flin.errors import ClosedError, ReadOnlyError, StallTimeout, StorageError
 
+COPIED_ENTRIES: Final = 128
+"""Entries and range deletes that a commit with range deletes copies (5 µs at most); more are frozen first."""
+
 SEAL_CHECK_BYTES: Final = 1 << 16
 """The least number of WAL bytes between two looks at the generation's size: 400 puts of 100 B, so the look is free."""
 
 
-class Store:
+class Store(OrderedReads):
     """The database of one directory, open for reading and writing. Threads may share it."""
 
     def __init__(self, directory: str, options: Options) -> None:
@@ -80,6 +85,8 @@ class Store:
         self._live_count = LiveCount()
         self._closed = False
         self._blocked = False  # writers must look: closed, read-only or stalled
+        self._dead = DeadStretches()
+        self._heeds_puts = False  # puts must tell them
         self._stall = NO_STALL
         self._manifest = opened.manifest
         self._manifest_writer = opened.manifest_writer
@@ -145,8 +152,8 @@ class Store:
 
     def read_older(self, state: ReadState, shard: int, key: bytes) -> Live | None:
         """What a state holds for a key that the active dict of its shard does not know: the rest of `read`."""
-        ranges = state.active[shard].ranges
-        if ranges and covers(ranges, key):
+        deleted = state.active[shard].deleted
+        if deleted and bisect_right(deleted, key) & 1:  # boundaries.covers
             return None
         for part in state.older[shard]:
             entry = part.get(key)
@@ -188,42 +195,6 @@ class Store:
         active = self.state.active
         return active[0].entries if len(active) == 1 else None
 
-    def freeze(self) -> ReadState:
-        """A state that no write changes any more: everything as of now."""
-        with self._commit_lock:
-            self.check_open()
-            return self._freeze()
-
-    def pages(
-        self, state: ReadState, start: bytes = b"", stop: bytes = KEYS_END, reverse: bool = False
-    ) -> Iterator[Page]:
-        """The live and the expired entries of a frozen state, page by page."""
-        return live_pages(state.pages(start, stop, reverse=reverse))
-
-    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None) -> Iterator[Page]:
-        """All entries as of now, tombstones included; with a limit, pages may end once that many plain values came.
-
-        A scan with a limit copies what it needs of the active parts instead of freezing them."""
-        size = PAGE_ENTRIES if limit is None else min(2 * limit + 16, PAGE_ENTRIES)
-        with self._commit_lock:
-            self.check_open()
-            state = self.state
-            bounds = [copy_bounded(part, start, stop, reverse, size, limit) for part in state.active]
-            if None in bounds:
-                return self._freeze().pages(start, stop, reverse=reverse)
-            return state.bounded_pages([bound for bound in bounds if bound], reverse=reverse)
-
-    def first(self, start: bytes, stop: bytes, count: int) -> Page | None:
-        """The first entries of [start, stop), tombstones included; None where there are range deletes."""
-        return self.state.head(start, stop, count, self._commit_lock)
-
-    def head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
-        """How such a scan begins, in one page: with that many plain values, or all there is. None where it takes more:
-        a larger limit, range deletes, many tombstones."""
-        if limit > HEAD_ENTRIES:
-            return None
-        return self.state.plain_head(start, stop, limit, self._commit_lock)
-
     def count(self, namespace: int = 0, budget: int | None = None, state: ReadState | None = None) -> int | None:
         """How many keys the namespace has, exactly, expired ones included until their sweep.
 
@@ -248,6 +219,8 @@ class Store:
         with self._commit_lock:
             if self._blocked:
                 self._wait_until_writable()
+            if self._heeds_puts:
+                self._dead.put(key)
             state = self.state
             active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
             position = self._wal.put(key, value)
@@ -330,6 +303,8 @@ class Store:
         if not points and not ranges:
             return self._wal.position
         plain = are_plain(points) if plain is None else plain
+        if self._heeds_puts:
+            self._dead.commit(points)
         position = self._wal.commit(points, ranges, plain)
         try:
             self._apply(points, ranges, plain)
@@ -340,18 +315,26 @@ class Store:
 
     def _apply(self, points: Mapping[bytes, Entry], ranges: Sequence[Range], plain: bool) -> None:
         """Into memory. To do it twice changes nothing more."""
-        if ranges and sum(len(part.entries) for part in self.state.active) > PAGE_ENTRIES:
-            self._freeze()  # a range delete looks at every key of the active parts
-        active = self.state.active
-        if len(active) == 1:
-            active[0].apply(ranges, points)
+        if ranges:
+            self._apply_ranges(points, ranges)
         else:
-            apply_by_shard(active, points, ranges)
+            apply_points(self.state.active, points)
         if plain:
             return
         for key, entry in points.items():
             if type(entry) is tuple and entry[1]:
                 heapq.heappush(self._due, (entry[1], key))
+
+    def _apply_ranges(self, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
+        """One assignment shows all of it: no reader finds the range deletes without the points beside them."""
+        if sum(part.size for part in self.state.active) > COPIED_ENTRIES:
+            self._freeze()
+        state = self.state
+        first = state.active[0]
+        if not points and len(state.active) == 1 and not first.holds_any(ranges):
+            first.deleted = added(first.deleted, ranges)
+        else:
+            self.state = state.with_active(with_commit(state.active, points, ranges))
 
     def _wait_until_writable(self) -> None:
         """Under the commit lock, which is released while waiting."""
@@ -397,11 +380,11 @@ class Store:
                 join_neighbours((part, *older)) if part else older
                 for part, older in zip(state.active, state.frozen, strict=True)
             )
-            self._generation_bytes += sum(len(part.entries) for part in state.active) * ENTRY_OVERHEAD_BYTES
+            self._generation_bytes += sum(part.size for part in state.active) * ENTRY_OVERHEAD_BYTES
             state = replace(state, active=empty_parts(len(frozen)), frozen=frozen)
             self.state = state
         # The installed state's active parts will be written to: the caller's own stay empty.
-        return replace(state, active=empty_parts(len(state.active)))
+        return state.with_active(empty_parts(len(state.active)), self._dead.known)
 
     def _maybe_seal(self) -> None:
         """Seal the open generation if it is full, else say when to look again."""
@@ -449,7 +432,7 @@ class Store:
 
     def open_bytes(self) -> int:
         """About what the open generation costs in memory."""
-        entries = sum(len(part.entries) for part in self.state.active)
+        entries = sum(part.size for part in self.state.active)
         return self._generation_bytes + self._wal.position - self._generation_start + entries * ENTRY_OVERHEAD_BYTES
 
     def _install(self, state: ReadState) -> None:
@@ -528,6 +511,9 @@ class Store:
             flushes += 1
             self.value_cache.begin_flush(flushes, [part for parts in flushed.parts for part in parts])
         with self._commit_lock:
+            if flushed is None:
+                self._dead.forget()
+                self._heeds_puts = self._dead.heed_puts
             state = self.state
             sealed = state.sealed if flushed is None else state.sealed[:-1]
             self._install(replace(state, runs=runs, version=manifest.version, sealed=sealed, flushes=flushes))

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 from itertools import pairwise
 
-from flin.engine import block, expiry_block, filter, table_footer
-from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry
+from flin.engine import block, expiry_block, filter, range_block, table_footer
+from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry, Range
 from flin.engine.fs import ReadableFile
 from flin.engine.key import KEYS_END
 from flin.engine.table_scan import seek
@@ -89,12 +89,13 @@ class _Check:
     def totals(self) -> None:
         """Of a table whose blocks are whole: the properties say what was found."""
         meta, state = self._meta, self._state
-        bounds = [bound for bounds in state.ranges for bound in bounds]
+        ranges = self._ranges()
+        bounds = [bound for bounds in ranges for bound in bounds]
         bounds += [bound for bound in (self._smallest, self._largest) if bound is not None]
         found = {
             "entries": self._entries,
             "tombstones": self._tombstones,
-            "range_deletes": len(state.ranges),
+            "range_deletes": len(ranges),
             "expiring": len(self._expiries),
             "raw_bytes": self._raw_bytes,
             "smallest": min(bounds, default=None),
@@ -105,6 +106,10 @@ class _Check:
                 self._at(state.footer.properties, f"the property {name} is not what the table holds")
         if meta.smallest_sequence > meta.largest_sequence:
             self._at(state.footer.properties, "the smallest sequence is above the largest")
+
+    def _ranges(self) -> tuple[Range, ...]:
+        state, footer = self._state, self._state.footer
+        return range_block.decode(state.part(footer.ranges, footer.properties), state.path, state.base + footer.ranges)
 
     def expiries(self) -> None:
         state = self._state

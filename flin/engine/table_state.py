@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 from flin.engine import block, filter, index_block, key_part, range_block, stored_block, table_footer
 from flin.engine.block import COMPRESSED
 from flin.engine.block_cache import BlockCache, Slots
+from flin.engine.boundaries import boundaries_of
 from flin.engine.cached_block import CachedBlock
 from flin.engine.entry import Entry, Page
 from flin.engine.fs import ReadableFile
@@ -54,6 +55,7 @@ class TableState:
         "cache",
         "cold_reads",
         "data",
+        "deleted",
         "file",
         "footer",
         "keys",
@@ -62,7 +64,6 @@ class TableState:
         "marks",
         "memory_bytes",
         "path",
-        "ranges",
         "separators",
         "starts",
         "word_count",
@@ -89,7 +90,8 @@ class TableState:
         index = index_block.decode(index_part, data_stop, path, base + footer.index)
         self.separators: Final = index.separators
         self.starts: Final = array("Q", [base + start for start in index.starts])  # in the file
-        self.ranges: Final = range_block.decode(self.part(footer.ranges, footer.properties), path, base + footer.ranges)
+        ranges = range_block.decode(self.part(footer.ranges, footer.properties), path, base + footer.ranges)
+        self.deleted: Final = boundaries_of(ranges)
         self.data: Final = _map(file)
         self.blocks: Final[Slots] = [None] * len(index.separators)
         self.marks: Final = bytearray(len(index.separators))

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Final
 
-from flin.engine.entry import DELETED, Entry, Live, covers
+from flin.engine.boundaries import covers
+from flin.engine.entry import DELETED, Entry, Live
 from flin.engine.memtable import Part
 
 SEEN_SLOTS: Final = 1 << 16
@@ -76,8 +77,8 @@ class ValueCache:
                 for generation in (self.young, self.old):
                     for key in generation.keys() & part.entries.keys():
                         self._discard(key)
-                    if part.ranges:
-                        for key in [key for key in generation if covers(part.ranges, key)]:
+                    if part.deleted:
+                        for key in [key for key in generation if covers(part.deleted, key)]:
                             self._discard(key)
 
     def statistics(self) -> dict[str, int]:

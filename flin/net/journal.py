@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from flin.engine.entry import Entry, Range, covers
+from flin.engine.boundaries import Boundaries, covers, joined
+from flin.engine.entry import Entry
 
 
 class Journal:
     """Of one running command."""
 
-    __slots__ = ("_changed", "_ranges")
+    __slots__ = ("_changed", "_deleted")
 
     def __init__(self) -> None:
         self._changed: set[bytes] = set()  # stored keys
-        self._ranges: list[Range] = []
+        self._deleted: Boundaries = ()
 
-    def note(self, pending: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
+    def note(self, pending: Mapping[bytes, Entry], deleted: Boundaries) -> None:
         """A batch that is about to be committed, or to fail: whoever read from it reads again."""
         self._changed.update(pending)
-        self._ranges += ranges
+        if deleted:
+            self._deleted = joined(self._deleted, deleted)
 
     def take(self, keys: Sequence[bytes], stored: Callable[[bytes], bytes]) -> list[int]:
         """The positions of the keys that were changed since the last call, or since the journal began."""
-        changed, ranges = self._changed, self._ranges
-        self._changed, self._ranges = set(), []
-        if not changed and not ranges:
+        changed, deleted = self._changed, self._deleted
+        self._changed, self._deleted = set(), ()
+        if not changed and not deleted:
             return []
-        return [position for position, key in enumerate(map(stored, keys)) if key in changed or covers(ranges, key)]
+        return [position for position, key in enumerate(map(stored, keys)) if key in changed or covers(deleted, key)]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from flin.engine.entry import DELETED, Entry, Live, Page, covers
+from flin.engine.boundaries import boundaries_of, covers, ranges_of
+from flin.engine.entry import DELETED, Entry, Live, Page
 from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
 from flin.errors import CommandError
 from flin.net.journal import Journal
@@ -285,7 +286,7 @@ class Keyspace:
             if self._is_there(key) or other._is_there(key):
                 self._touch(key)
                 other._touch(key)
-        everything = [(keyspace._prefix, keyspace._end) for keyspace in (self, other)]
+        everything = boundaries_of((keyspace._prefix, keyspace._end) for keyspace in (self, other))
         for journal in self._tick.journals:
             journal.note({}, everything)
         self.hot, other.hot = other.hot, self.hot
@@ -364,7 +365,7 @@ class Keyspace:
     def _count_with_pending(self) -> int:
         """Inside a transaction: what the pending batch changes is looked up, key by key."""
         first, end = self._prefix, self._end
-        cleared = any(start <= first and end <= stop for start, stop in self._ranges)
+        cleared = any(start <= first and end <= stop for start, stop in ranges_of(self._ranges))
         number = 0 if cleared else self._store.count(self.namespace) or 0
         for stored, entry in self._pending.items():
             if first <= stored < end:

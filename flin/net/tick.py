@@ -21,7 +21,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Final, Protocol
 
-from flin.engine.entry import Entry, Range
+from flin.engine.boundaries import add, ranges_of
+from flin.engine.entry import Entry
 from flin.errors import FlinError
 from flin.net.unsynced import Unsynced
 
@@ -111,7 +112,7 @@ class Tick:
     ) -> None:
         """executor runs `store.sync` (one thread), wake is the loop's call_soon_threadsafe: both only for `always`."""
         self.pending: dict[bytes, Entry] = {}
-        self.ranges: list[Range] = []  # deletes of the pending batch, older than its entries
+        self.ranges: list[bytes] = []  # boundaries of what the pending batch deletes, older than its entries
         self.in_transaction = False  # EXEC runs: its writes stay in one frame, so nothing may commit in between
         self.journals: list[Journal] = []  # of commands that read in slices
         self.now_ms = store.now_ms()
@@ -168,7 +169,7 @@ class Tick:
         pending = self.pending
         for key in [key for key in pending if start <= key < stop]:
             del pending[key]
-        self.ranges.append((start, stop))
+        add(self.ranges, start, stop)
 
     def end(self) -> None:
         """The end of the round: the WAL write, then the replies."""
@@ -192,7 +193,7 @@ class Tick:
         for journal in self.journals:
             journal.note(self.pending, self.ranges)
         try:
-            position = self._store.commit(self.pending, tuple(self.ranges))
+            position = self._store.commit(self.pending, ranges_of(self.ranges))
         except FlinError as error:
             self._fail(error)
         if self.unsynced is not None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from flin.engine.entry import Entry, Range
+from flin.engine.entry import Entry
 from flin.net.commands.table import Flag, find
 from flin.net.databases import STORED_KEY
 
@@ -34,7 +34,7 @@ class Unsynced:
 
     __slots__ = ("_cleared", "_late", "_late_position", "_pending", "_ranges", "_syncing", "_syncing_position")
 
-    def __init__(self, pending: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
+    def __init__(self, pending: Mapping[bytes, Entry], ranges: Sequence[bytes]) -> None:
         self._pending = pending
         self._ranges = ranges
         self._syncing: set[bytes] = set()  # stored keys whose commits the running sync covers

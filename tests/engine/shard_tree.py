@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from flin.engine.boundaries import boundaries_of
 from flin.engine.compaction import Compaction, CompactionOptions, install
 from flin.engine.entry import DELETED, Entry, Range
 from flin.engine.file_name import wal_name
@@ -153,7 +154,9 @@ class Tree:
         for run in self.runs[shard]:
             tables = self.tables(run)
             ranges = [piece for table in tables for piece in table.ranges]
-            sources.append(Source([page for table in tables for page in table.pages(b"", KEYS_END)], ranges))
+            sources.append(
+                Source([page for table in tables for page in table.pages(b"", KEYS_END)], boundaries_of(ranges))
+            )
         return {
             key: entry
             for keys, entries in merge_pages(sources)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine import count, table_writer
+from flin.engine.boundaries import boundaries_of
 from flin.engine.count import Layer, count_by_namespace, live_keys, settle, settling, subtract_counts
 from flin.engine.entry import DELETED, Entry, Range
 from flin.engine.fs import append_all
@@ -74,7 +75,7 @@ def settle_all(contents: list[tuple[dict[bytes, Entry], list[Range], bool]]) -> 
     total: dict[int, int] = {}
     for number, (entries, ranges, as_table) in enumerate(contents):
         before = dict(model)
-        part = Part(dict(entries), ranges)
+        part = Part(dict(entries), boundaries_of(ranges))
         done = settle(part, sorted(entries), ranges, layers)
         apply_layer(model, entries, ranges)
         total = add_counts(total, done.change)
@@ -119,7 +120,7 @@ def test_large_tables_are_settled_in_slices(way: str) -> None:
         table_of(disk, "b", dict.fromkeys(keys[half:], b"v")),
     ]
     asked = [b"%08d" % number for number in range(0, 40_000, 7)]
-    part = Part(dict.fromkeys(asked, b"new"), [(b"00001000", b"00035000")])
+    part = Part(dict.fromkeys(asked, b"new"), [b"00001000", b"00035000"])
     work = settling(part, asked, part.ranges, [run])
     costs = []
     while True:

@@ -23,7 +23,7 @@ keys = st.one_of(st.binary(max_size=3), st.binary(max_size=3).map(lambda rest: b
 
 @given(st.dictionaries(keys, st.binary(max_size=2)), st.sampled_from([1, 2, 16, 64]))
 def test_split_part(points: dict[bytes, Any], shards: int) -> None:
-    part = Part(dict(points), [(b"a", b"c")])
+    part = Part(dict(points), [b"a", b"c"])
     parts = split_part(part, shards)
     assert len(parts) == shards
     for shard, piece in enumerate(parts):
@@ -122,7 +122,7 @@ def test_range_deletes_hide_what_is_older_wherever_they_are() -> None:
         b"1",
         None,
     ]
-    in_memory = ReadState((Part({b"b": b"2"}, [(b"a", b"c")]),), ((),), (), ((_run(older),),), Version(((),)), 0)
+    in_memory = ReadState((Part({b"b": b"2"}, [b"a", b"c"]),), ((),), (), ((_run(older),),), Version(((),)), 0)
     assert [in_memory.find_in_memory(0, key) for key in (b"a", b"b", b"c")] == [DELETED, b"2", None]
     for reverse in (False, True):
         found = [key for page in live_pages(state.pages(reverse=reverse)) for key in page[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from itertools import chain, pairwise
 from threading import Lock
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine.block_cache import BlockCache
-from flin.engine.entry import DELETED, Entry
+from flin.engine.boundaries import boundaries_of, cut_boundaries, ranges_of
+from flin.engine.entry import DELETED, Entry, Range
 from flin.engine.filter import hash_key
 from flin.engine.head import HeadOf, head_pages
 from flin.engine.key import KEYS_END
@@ -22,23 +24,33 @@ from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState, TableRun
 from flin.engine.version import Version
+from tests.engine.plain_ranges import covers
 from tests.engine.table_file import SHORT_KEYS, open_table, write_table
 
 ENTRIES = st.one_of(st.binary(max_size=3), st.just(DELETED), st.tuples(st.binary(max_size=3), st.just(9), st.just(0)))
 POINTS = st.dictionaries(SHORT_KEYS, ENTRIES, max_size=40)
+RANGES = st.lists(st.tuples(SHORT_KEYS, SHORT_KEYS).filter(lambda pair: pair[0] < pair[1]), max_size=2)
+LAYERS = st.tuples(POINTS, RANGES)
 OPTIONS = st.builds(
     TableOptions, block_size_bytes=st.sampled_from([1, 60, 4096]), codec=st.sampled_from(["none", "zstd"])
 )
 
 
-def _run(points: dict[bytes, Any], cuts: list[bytes], options: TableOptions, cache: BlockCache) -> TableRun:
+def _run(
+    points: dict[bytes, Any], cuts: list[bytes], options: TableOptions, cache: BlockCache, ranges: Sequence[Range] = ()
+) -> TableRun:
     tables = []
     bounds = [b"", *sorted(set(cuts)), KEYS_END]
     for low, high in pairwise(bounds):
         inside = {key: entry for key, entry in points.items() if low <= key < high}
-        if inside:
-            tables.append(open_table(*write_table(inside, options), cache))
+        pieces = ranges_of(cut_boundaries(boundaries_of(ranges), low, high))
+        if inside or pieces:
+            tables.append(open_table(*write_table(inside, options, ranges=pieces), cache))
     return TableRun(tables)
+
+
+def _part(layer: tuple[dict[bytes, Any], list[Range]]) -> Part:
+    return Part(dict(layer[0]), boundaries_of(layer[1]))
 
 
 def _state(active: Part, parts: list[Part], runs: list[TableRun]) -> ReadState:
@@ -46,23 +58,32 @@ def _state(active: Part, parts: list[Part], runs: list[TableRun]) -> ReadState:
 
 
 @given(
-    POINTS,
-    st.lists(POINTS, max_size=2),
-    st.lists(st.tuples(POINTS.filter(bool), st.lists(SHORT_KEYS, max_size=2), OPTIONS), max_size=3),
+    LAYERS,
+    st.lists(LAYERS, max_size=2),
+    st.lists(st.tuples(LAYERS.filter(any), st.lists(SHORT_KEYS, max_size=2), OPTIONS), max_size=3),
+    RANGES,
     st.lists(st.tuples(SHORT_KEYS, SHORT_KEYS, st.integers(1, 12)), min_size=1, max_size=6),
     st.sampled_from([0, 3000, 1 << 20]),
 )
 def test_a_head_is_how_the_pages_begin(
-    active: dict[bytes, Any],
-    parts: list[dict[bytes, Any]],
-    runs: list[tuple[dict[bytes, Any], list[bytes], TableOptions]],
+    active: tuple[dict[bytes, Any], list[Range]],
+    parts: list[tuple[dict[bytes, Any], list[Range]]],
+    runs: list[tuple[tuple[dict[bytes, Any], list[Range]], list[bytes], TableOptions]],
+    dead: list[Range],
     bounds: list[tuple[bytes, bytes, int]],
     capacity: int,
 ) -> None:
+    """Whatever range deletes there are, in every layer; and with stretches that the caller knows to be dead."""
     cache = BlockCache(capacity)
-    state = _state(Part(), [Part(active), *map(Part, parts)], [_run(*run, cache) for run in runs])
+    tables = [_run(points, cuts, options, cache, ranges) for (points, ranges), cuts, options in runs]
+    state = _state(Part(), [_part(active), *map(_part, parts)], tables)
+    written = _state(_part(active), list(map(_part, parts)), list(state.runs[0]))
     for start, stop, count in bounds * 4:  # cold, counted, cached
         pairs = list(chain.from_iterable(zip(*page, strict=True) for page in state.pages(start, max(start, stop))))
+        expected = [pair for pair in pairs if not covers(dead, pair[0])][:count]
+        found = written.head(start, max(start, stop), count, Lock(), boundaries_of(dead))
+        assert found is not None
+        assert list(zip(*found, strict=True)) == expected
         head = state.plain_head(start, max(start, stop), count)
         if head is None:  # it met too many tombstones
             assert sum(type(entry) is bytes for _, entry in pairs[: 4 * count]) < count
@@ -72,7 +93,6 @@ def test_a_head_is_how_the_pages_begin(
         assert len(keys) == len(pairs) or sum(type(entry) is bytes for entry in entries) >= count
         keys.clear()  # the caller's own
         entries.clear()
-        written = _state(Part(dict(active)), list(map(Part, parts)), list(state.runs[0]))
         other = written.plain_head(start, max(start, stop), count, Lock())
         assert other is not None, "the same again"
         assert list(zip(*other, strict=True)) == pairs[: len(other[0])]
@@ -115,13 +135,31 @@ def test_a_head_of_shards(points: list[dict[bytes, Any]], start: bytes, count: i
     assert list(zip(*head, strict=True)) == expected[:count]
 
 
-def test_a_head_needs_that_there_are_no_range_deletes() -> None:
-    part, deleting = Part({b"a": b"1"}), Part({b"a": b"1"}, [(b"b", b"c")])
-    assert _state(Part(), [part], []).plain_head(b"", KEYS_END, 1) == ([b"a"], [b"1"])
-    assert _state(Part(), [part, deleting], []).plain_head(b"", KEYS_END, 1) is None
-    run = TableRun([open_table(*write_table({b"a": b"1"}, ranges=[(b"b", b"c")]))])
-    assert _state(Part(), [], [run]).plain_head(b"", KEYS_END, 1) is None
-    assert _state(deleting, [part], []).plain_head(b"", KEYS_END, 1, Lock()) is None
+def test_a_head_leaps_over_what_is_hidden_in_one_stretch_only() -> None:
+    old = Part({b"%04d" % number: b"old" for number in range(2000)})
+    of_all, of_each = (
+        [b"0", b"1999"],
+        [bound for number in range(1999) for bound in (b"%04d" % number, b"%04d\1" % number)],
+    )
+    for deleting, expected in ((of_all, ([b"1999"], [b"old"])), (of_each, None)):
+        assert _state(Part(), [Part({}, deleting), old], []).head(b"", KEYS_END, 1) == expected
+        assert _state(Part({}, deleting), [old], []).head(b"", KEYS_END, 1, Lock()) == expected
+
+
+def test_a_range_delete_that_comes_while_a_head_is_read() -> None:
+    """What is older was read without it: then the pages must tell."""
+
+    class Meanwhile:
+        def __enter__(self) -> None:
+            active.deleted = [b"a", b"c"]
+            active.entries[b"b"] = b"new"
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    active, old = Part({b"z": b""}), Part({b"a": b"old", b"b": b"old"})
+    assert _state(active, [old], []).head(b"", KEYS_END, 9, Meanwhile()) is None
+    assert _state(active, [old], []).head(b"", KEYS_END, 9, Lock()) == ([b"b", b"z"], [b"new", b""])
 
 
 NUMBERS = st.integers(0, 400).map(lambda number: b"%03d" % number)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine.entry import DELETED, Entry, covers, make_entry, value_at
+from flin.engine.entry import DELETED, Entry, make_entry, value_at
 from flin.engine.key import (
     KEYS_END,
     USER_END,
@@ -128,10 +128,3 @@ def test_make_entry_is_as_small_as_it_can_be() -> None:
     assert make_entry(b"v") == b"v"
     assert make_entry(b"v", 5) == (b"v", 5, 0)
     assert make_entry(b"v", 0, 7) == (b"v", 0, 7)
-
-
-def test_covers() -> None:
-    ranges = [(b"a", b"c"), (b"x", b"y")]
-    assert [covers(ranges, key) for key in (b"", b"a", b"b\xff", b"c", b"x", b"y")] == [
-        False, True, True, False, True, False,
-    ]  # fmt: skip

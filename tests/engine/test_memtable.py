@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine import memtable
-from flin.engine.entry import DELETED, Entry, Range, covers
-from flin.engine.memtable import PAGE_ENTRIES, Part, add_counts, cut_page, join_parts, join_ranges
+from flin.engine.boundaries import boundaries_of, ranges_of
+from flin.engine.entry import DELETED, Entry, Range
+from flin.engine.memtable import PAGE_ENTRIES, Part, add_counts, join_parts
+from tests.engine.plain_ranges import covers
 
 keys = st.one_of(st.binary(max_size=2), st.integers(0, 40).map(lambda number: b"k%02d" % number))
 entries: st.SearchStrategy[Any] = st.one_of(st.binary(max_size=3), st.just(DELETED), st.just((b"v", 99, 1)))
@@ -125,7 +127,7 @@ def test_join_parts(oldest: Any, middle: Any, newest: Any) -> None:
     before = [(dict(part.entries), part.ranges) for part in parts]
     joined = join_parts(join_parts(parts[2], parts[1]), parts[0])
     assert joined.entries == model.points
-    assert joined.ranges == join_ranges(model.ranges)
+    assert joined.ranges == ranges_of(boundaries_of(model.ranges))
     assert [(part.entries, part.ranges) for part in parts] == before
 
 
@@ -136,22 +138,6 @@ def test_contributions_add_up_where_both_are_known() -> None:
     older.contribution = {0: -1, 4: 5}
     assert join_parts(newer, older).contribution == {3: 2, 4: 5}
     assert add_counts({}, {1: 0}) == {}
-
-
-@given(st.lists(ranges, max_size=8), keys)
-def test_join_ranges(given_ranges: list[Range], key: bytes) -> None:
-    joined = join_ranges(given_ranges)
-    assert covers(joined, key) == covers(given_ranges, key)
-    flat = [bound for pair in joined for bound in pair]
-    assert flat == sorted(set(flat)), "rising, and neighbours are joined"
-
-
-@given(st.dictionaries(keys, entries), st.lists(ranges, max_size=4))
-def test_cut_page(points: dict[bytes, Entry], hidden: list[Range]) -> None:
-    page = sorted(points), [points[key] for key in sorted(points)]
-    left = [(key, points[key]) for key in sorted(points) if not covers(hidden, key)]
-    assert list(zip(*cut_page(page, hidden), strict=True)) == left
-    assert page[0] == sorted(points), "the page itself is not changed"
 
 
 def test_many_readers_order_a_frozen_part_at_once() -> None:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine.entry import DELETED, Entry, Page, Range, covers
+from flin.engine.boundaries import boundaries_of
+from flin.engine.entry import DELETED, Entry, Page, Range
 from flin.engine.merge import Source, merge_pages
+from tests.engine.plain_ranges import covers
 
 Layer = tuple[dict[bytes, Entry], list[Range], list[int]]  # points, range deletes, sizes of pages
 
@@ -38,7 +40,7 @@ def pages(layer: Layer, *, reverse: bool) -> Iterator[Page]:
 
 
 def merged(newest_first: list[Layer], *, reverse: bool) -> list[tuple[bytes, Entry]]:
-    sources = [Source(pages(layer, reverse=reverse), layer[1]) for layer in newest_first]
+    sources = [Source(pages(layer, reverse=reverse), boundaries_of(layer[1])) for layer in newest_first]
     found = list(merge_pages(sources, reverse=reverse))
     assert all(page[0] for page in found), "pages are never empty"
     return [pair for page in found for pair in zip(*page, strict=True)]

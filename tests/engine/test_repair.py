@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 import flin.engine
 from flin.engine import manifest as manifest_format
 from flin.engine import wal
-from flin.engine.entry import covers
 from flin.engine.file_name import MANIFEST, maybe_parse
 from flin.engine.fs import join
 from flin.engine.key import stored_key
@@ -29,6 +28,7 @@ from flin.errors import CorruptionError, FormatVersionError, LockedError, Storag
 from flin.testing import Fault, ManualClock, SimulatedDisk, killed
 from flin.testing.operation import Crash, Delete, DeleteRange, Draw, Maintenance, Put, PutMany
 from flin.testing.run import PATH, Run, Scene, Workload
+from tests.engine.plain_ranges import covers
 
 NEW = "/data/new"
 Written = dict[bytes, set[bytes]]

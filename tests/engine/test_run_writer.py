@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flin.engine.boundaries import boundaries_of
 from flin.engine.entry import Entry, Range
 from flin.engine.job_files import Outputs
 from flin.engine.key import KEYS_END
@@ -25,7 +26,7 @@ def write(
     """The run of these keys; each table's keys and its range deletes."""
     disk = SimulatedDisk()
     with Outputs(disk, "/", 1, 1) as outputs:
-        writer = RunWriter(outputs, OPTIONS, (1, 2), ranges, target_table_bytes=target, cuts=cuts)
+        writer = RunWriter(outputs, OPTIONS, (1, 2), boundaries_of(ranges), target_table_bytes=target, cuts=cuts)
         for at in range(0, len(keys), page):
             some = keys[at : at + page]
             entries: list[Entry] = [b"x" * 20] * len(some)

@@ -49,7 +49,7 @@ def test_a_flush_evicts_what_it_covers() -> None:
     cache = ValueCache(1 << 20)
     for key in (b"a", b"b", b"m", b"z"):
         _fill(cache, key, b"old", 0)
-    cache.begin_flush(1, [Part({b"a": b"new"}), Part({}, [(b"l", b"n")])])
+    cache.begin_flush(1, [Part({b"a": b"new"}), Part({}, [b"l", b"n"])])
     assert _keys(cache) == [b"b", b"z"]
     _fill(cache, b"a", b"old", 0)
     assert cache.get(b"a") is None, "read from a state before the flush"
@@ -119,7 +119,7 @@ def test_what_it_holds_is_what_the_tables_say(script: list[tuple[Any, ...]], cap
                 tables.update(step[1])
             else:
                 low, high = sorted(step[1:])
-                cache.begin_flush(flushes, [Part({}, [(low, high)] if low < high else [])])
+                cache.begin_flush(flushes, [Part({}, [low, high] if low < high else [])])
                 tables = {key: value for key, value in tables.items() if not low <= key < high}
         cache._check()
 

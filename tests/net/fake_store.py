@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flin.engine.entry import DELETED, Entry, Page, Range, covers
+from flin.engine.entry import DELETED, Entry, Page, Range
 from flin.engine.key import namespace_of
 from flin.engine.sstable import ColdRead
+from tests.engine.plain_ranges import covers
 
 PAGE_ENTRIES = 32
 
@@ -66,7 +67,7 @@ class FakeStore:
         if self.failure is not None:
             raise self.failure
         if ranges:
-            for key in [key for key in self.entries if covers(list(ranges), key)]:
+            for key in [key for key in self.entries if covers(ranges, key)]:
                 del self.entries[key]
         if DELETED in batch.values():
             for key, entry in batch.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 from flin.engine import filter, generation, memtable, range_block, store, stored_block
 from flin.engine.entry import DELETED
-from flin.engine.generation import apply_by_shard, empty_parts
+from flin.engine.generation import empty_parts, with_commit
 from flin.engine.memtable import Part
 from flin.engine.store import Store
 from flin.engine.sweep import Sweeper
@@ -68,12 +68,11 @@ def range_delete_behind_its_points(patch: Patch) -> None:
 def range_delete_in_one_shard(patch: Patch) -> None:
     """a range delete reaches every shard"""
 
-    def apply(active: Any, points: Any, ranges: Any) -> None:
-        original(active[:1], {}, ranges)
-        original(active, points, ())
+    def one(active: Any, points: Any, ranges: Any) -> Any:
+        return original((*original(active[:1], {}, ranges), *active[1:]), points, ())
 
-    original = apply_by_shard
-    patch.setattr(store, "apply_by_shard", apply)
+    original = with_commit
+    patch.setattr(store, "with_commit", one)
 
 
 @caught_by(layered_workloads)

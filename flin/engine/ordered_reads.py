@@ -1,0 +1,143 @@
+"""The ordered reads of a store: scans, and how they begin. Nothing here is written; a scan may freeze what it reads.
+
+A scan gets its state under the commit lock. How a short one begins is read without it, but for a copy of what the
+active parts hold. Where a scan passes many tombstones before it finds anything, that is kept (dead_stretches.py).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import chain
+from threading import Lock
+from typing import Final
+
+from flin.engine.boundaries import skip, skip_back
+from flin.engine.dead_stretches import DeadStretches, Search
+from flin.engine.entry import DELETED, Page
+from flin.engine.generation import copy_bounded
+from flin.engine.key import KEYS_END
+from flin.engine.memtable import PAGE_ENTRIES
+from flin.engine.merge import Passed
+from flin.engine.state import HEAD_ENTRIES, ReadState, live_pages
+
+MOST_TOMBSTONES: Final = 64
+"""Tombstones that the head of a scan passes. Where more come first, the pages of the scan find out how far they
+reach. In both cases that is kept: a take from a queue costs the same then, however many were taken before it."""
+
+
+class OrderedReads(ABC):
+    """What the store says in the order of keys."""
+
+    state: ReadState
+    _commit_lock: Lock
+    _dead: DeadStretches
+    _heeds_puts: bool  # puts must tell them
+
+    @abstractmethod
+    def check_open(self) -> None:
+        """Raises ClosedError."""
+
+    @abstractmethod
+    def _freeze(self) -> ReadState:
+        """A state that stays as it is, under the commit lock."""
+
+    def freeze(self) -> ReadState:
+        """A state that no write changes any more: everything as of now."""
+        with self._commit_lock:
+            self.check_open()
+            return self._freeze()
+
+    def pages(
+        self, state: ReadState, start: bytes = b"", stop: bytes = KEYS_END, reverse: bool = False
+    ) -> Iterator[Page]:
+        """The live and the expired entries of a frozen state, page by page."""
+        return live_pages(state.pages(start, stop, reverse=reverse))
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None) -> Iterator[Page]:
+        """All entries as of now, tombstones behind the first live one included; with a limit, pages may end once that
+        many plain values came.
+
+        A scan with a limit copies what it needs of the active parts instead of freezing them."""
+        size = PAGE_ENTRIES if limit is None else min(2 * limit + 16, PAGE_ENTRIES)
+        passed = Passed()
+        with self._commit_lock:
+            self.check_open()
+            dead = self._dead.known
+            start, stop = (start, skip_back((dead,), stop)) if reverse else (skip((dead,), start), stop)
+            if start >= stop:
+                return iter(())
+            state = self.state
+            bounds = [copy_bounded(part, start, stop, reverse, size, limit) for part in state.active]
+            if None in bounds:
+                pages = self._freeze().pages(start, stop, reverse=reverse, passed=passed)
+            else:
+                whole = [bound for bound in bounds if bound]
+                pages = state.bounded_pages(whole, reverse=reverse, dead=dead, passed=passed)
+            search = self._dead.begin(start, stop)
+            self._heeds_puts = True
+        return self._first_live(pages, search, passed, reverse)
+
+    def _first_live(self, pages: Iterator[Page], search: Search, passed: Passed, reverse: bool) -> Iterator[Page]:
+        """The pages from the first that has an entry which is no tombstone. If many come before it, that is kept."""
+        start, stop = search.start, search.stop
+        found: list[Page] = []
+        try:
+            for page in pages:
+                at = next((number for number, entry in enumerate(page[1]) if entry is not DELETED), None)
+                passed.keys += len(page[0]) if at is None else at
+                if at is not None:
+                    found.append(page)
+                    start, stop = (page[0][at] + b"\0", stop) if reverse else (start, page[0][at])
+                    break
+            if passed.keys <= MOST_TOMBSTONES:
+                start = stop
+        except BaseException:
+            start = stop
+            raise
+        finally:
+            with self._commit_lock:
+                self._dead.end(search, start, stop)
+                self._heeds_puts = self._dead.heed_puts
+        return chain(found, pages)
+
+    def first(self, start: bytes, stop: bytes, count: int) -> Page | None:
+        """The first entries of [start, stop), tombstones included; None where much is hidden."""
+        dead = self._dead
+        parted = dead.parted
+        page = self.state.head(start, stop, count, self._commit_lock, dead.known)
+        return page if dead.parted == parted else None
+
+    def head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+        """How such a scan begins, in one page: with that many plain values, or all there is. None where it takes more:
+        a larger limit, much that is hidden, many tombstones."""
+        if limit > HEAD_ENTRIES:
+            return None
+        dead = self._dead
+        parted = dead.parted
+        page = self.state.plain_head(start, stop, limit, self._commit_lock, dead.known)
+        if page is None:
+            page = self._long_head(start, stop, limit)
+        return page if dead.parted == parted else None
+
+    def _long_head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+        """The same behind some more tombstones; how far they reach is kept."""
+        count = limit + MOST_TOMBSTONES
+        with self._commit_lock:
+            search = self._dead.begin(start, stop)
+            self._heeds_puts = True
+        dead_stop = b""
+        try:
+            page = self.state.head(start, stop, count, self._commit_lock, self._dead.known)
+            if page is not None:
+                at = next((number for number, entry in enumerate(page[1]) if entry is not DELETED), None)
+                if at is not None:
+                    dead_stop = page[0][at]
+                elif len(page[0]) < count:
+                    dead_stop = stop
+        finally:
+            with self._commit_lock:
+                self._dead.end(search, start, dead_stop)
+                self._heeds_puts = self._dead.heed_puts
+        whole = page is not None and len(page[0]) < count
+        return page if whole or (page and list(map(type, page[1])).count(bytes) >= limit) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -112,9 +113,81 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: Capture) -> None:
 
 @pytest.mark.parametrize("command", ["check", "stats", "compact"])
 def test_a_directory_without_a_database_is_2(command: str, tmp_path: Path, capsys: Capture) -> None:
-    for path, reason in ((tmp_path / "no", "is not a directory"), (tmp_path, "holds no Flin database")):
-        assert run(capsys, command, path) == (2, "", f"flin: {path} {reason}\n")
-    assert not list(tmp_path.iterdir())
+    missing, empty, other, above, file = (tmp_path / name for name in ("missing", "empty", "other", "above", "file"))
+    for path in (empty, other, above):
+        path.mkdir()
+    (other / "notes.txt").touch()
+    flin.engine.open(above / "db", runner="inline").close()
+    file.touch()
+    before = sorted(tmp_path.rglob("*"))
+    for path, reason in {
+        missing: f"there is no directory '{missing}': name that of a database",
+        file: f"{file} is a file: name the directory of the database (flin dump shows a single file)",
+        empty: f"{empty} holds no Flin database: it is empty (flin serve and flin.engine.open make databases)",
+        other: f"{other} holds no Flin database",
+        above: f"{above} holds no Flin database, but {above / 'db'} does",
+    }.items():
+        assert run(capsys, command, path) == (2, "", f"flin: {reason}\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_directory_that_cannot_be_read_is_2(database: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """Root may read everything: what the kernel says to others comes from the call that asks it."""
+
+    def refuse(path: Path) -> list[str]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("flin.cli.parsing.os.listdir", refuse)
+    reason = f"{database} cannot be read: Permission denied; run flin as its owner, {database.owner()}"
+    assert run(capsys, "check", database) == (2, "", f"flin: {reason}\n")
+
+
+UNKNOWN = {
+    "serve --unixsocket /run/x": "flin serve: there is no option --unixsocket: Flin listens on TCP only",
+    "serve --tls-port 1": "flin serve: there is no option --tls-port: Flin does not speak TLS",
+    "serve --appendfsync always": "flin serve: there is no option --appendfsync: it is called --sync",
+    "serve --maxmemory-policy x": "--memory-limit bounds memory",
+    "serve -p 6379": "flin serve: there is no option -p: it is called --port",
+    "serve --memory_limit=1gb": "flin serve: there is no option --memory_limit: it is spelled --memory-limit",
+    "serve --prot 7812": "flin serve: there is no option --prot: --protected-mode is meant, perhaps",
+    "serve --tcp 5": "--tcp-keepalive or --tcp-backlog is meant, perhaps",
+    "serve --bogus": "flin serve: there is no option --bogus. See flin serve --help",
+    "serve redis.conf": "flin serve does not take 'redis.conf': a configuration file is named by --config",
+    "check db other": "flin check does not take 'other' behind DIR",
+    "check --jsno db": "flin check: there is no option --jsno. See flin check --help",
+    "repair db --dry": "flin repair: there is no option --dry: --dry-run is meant, perhaps",
+    "dump f --ful": "flin dump: there is no option --ful: --full is meant, perhaps",
+    "stats db --unixsocket": "flin stats: there is no option --unixsocket. See flin stats --help",
+    "bench --qick": "flin bench: there is no option --qick: --quick is meant, perhaps",
+    "bench load --million 4": "flin bench load: there is no option --million: --millions is meant, perhaps",
+    "bench curves more": "flin bench curves does not take 'more'. See flin bench curves --help",
+}
+
+
+@pytest.mark.parametrize("words", UNKNOWN)
+def test_what_is_not_known_is_named(words: str, capsys: Capture) -> None:
+    """Never taken for something longer; Redis' names say what there is instead."""
+    code, output, errors = run(capsys, *words.split())
+    assert (code, output) == (2, "")
+    assert UNKNOWN[words] in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_directory_is_no_file_to_dump(database: Path, capsys: Capture) -> None:
+    reason = f"{database} is a directory: name one of its files, such as {database}/MANIFEST"
+    assert run(capsys, "dump", database) == (2, "", f"flin: {reason}\n")
+    assert run(capsys, "dump", database / "no") == (2, "", f"flin: there is no file '{database}/no'\n")
+
+
+def test_sizes_with_binary_units(database: Path, capsys: Capture) -> None:
+    assert run(capsys, "compact", database, "--memory-limit", "64MiB")[0] == 0
+    arguments = parser().parse_args(["serve", "--dir", str(database), "--memory-limit", "64MiB"])
+    assert serve.options_of(arguments).memory_limit == 64 << 20
+    code, _, errors = run(capsys, "serve", "--memory-limit", "64x")
+    assert (code, errors) == (
+        2,
+        "flin: memory_limit: '64x' is not a size: write whole bytes, or a whole number with kb, mb, gb or tb (256mb)\n",
+    )
 
 
 @pytest.mark.parametrize("command", ["check", "stats", "compact"])
@@ -133,6 +206,42 @@ def test_an_interrupt_is_130(database: Path, capsys: Capture, monkeypatch: pytes
 
     monkeypatch.setattr("flin.cli.check.check", interrupt)
     assert run(capsys, "check", database) == (130, "", "flin: interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_as_an_interrupt_does(
+    database: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """What was begun is cleaned up, and whoever set a handler before has it again."""
+    ended = []
+
+    def take_long(directory: str) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        finally:
+            ended.append(directory)
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr("flin.cli.check.check", take_long)
+    assert run(capsys, "check", database) == (128 + number, "", f"flin: ended by {number.name}\n")
+    assert ended == [str(database)]
+    assert signal.getsignal(number) == before
+
+
+def test_an_ignored_signal_stays_ignored(database: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def check(directory: str) -> tuple[list[str], str]:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return [], "well"
+
+    monkeypatch.setattr("flin.cli.check.check", check)
+    try:
+        assert run(capsys, "check", database) == (0, "well\n", "")
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_reader_that_goes_away_is_141(database: Path) -> None:

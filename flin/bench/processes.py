@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
@@ -12,6 +14,9 @@ from typing import Final
 from flin.bench.memory import descendants
 
 LOOK_SECONDS: Final = 0.25
+KILL_SECONDS: Final = 10.0
+"""The kernel ends a killed process within milliseconds, unless its disk hangs."""
+KILL_LOOK_SECONDS: Final = 0.01
 QUIET_LOOKS: Final = 3
 """Nothing ran for three looks in a row: between two jobs of a background there are some milliseconds."""
 
@@ -34,6 +39,26 @@ def _own_cpu_seconds(pid: int) -> float:
     # The name of the program, in parentheses, may hold spaces; user and system time are the 12th and 13th behind it.
     fields = text.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def end_children() -> None:
+    """Kill every process that this one has started, directly or not, and wait until none of them runs."""
+    own = os.getpid()
+    for pid in descendants(own):
+        if pid != own:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    deadline = monotonic() + KILL_SECONDS
+    while monotonic() < deadline and any(_runs(pid) for pid in descendants(own) if pid != own):
+        sleep(KILL_LOOK_SECONDS)
+
+
+def _runs(pid: int) -> bool:
+    """A zombie has ended: its parent will collect it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def written_bytes() -> int:

@@ -6,13 +6,14 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flin.cli import exit_code
-from flin.cli.parsing import Commands, UsageError, add_command, positive, size
+from flin.cli.parsing import Commands, Parser, UsageError, add_command, positive, size
 
 if TYPE_CHECKING:
     from flin.bench import plan
@@ -66,7 +67,7 @@ def add_parser(commands: Commands) -> None:
     _add_load(more)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: Parser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write all measurements as JSON")
     parser.add_argument(
         "--scratch", metavar="DIR", help="directory for the databases (default: the temporary directory)"
@@ -297,10 +298,19 @@ def run_load(arguments: argparse.Namespace) -> int:
     return exit_code.OK
 
 
-def _scratch(arguments: argparse.Namespace) -> tempfile.TemporaryDirectory[str]:
+@contextmanager
+def _scratch(arguments: argparse.Namespace) -> Iterator[str]:
+    """A directory that is removed in the end, however that comes; what still writes into it is killed first."""
+    from flin.bench import processes
+
     if arguments.scratch is not None and not Path(arguments.scratch).is_dir():
-        raise UsageError(f"{arguments.scratch} is not a directory")
-    return tempfile.TemporaryDirectory(prefix="flin-bench-", dir=arguments.scratch)
+        raise UsageError(f"--scratch: {arguments.scratch} is not a directory")
+    with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=arguments.scratch) as scratch:
+        try:
+            yield scratch
+        except BaseException:
+            processes.end_children()
+            raise
 
 
 def _installed(names: Iterable[str], is_installed: Callable[[str], bool]) -> tuple[str, ...]:

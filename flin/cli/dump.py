@@ -13,6 +13,7 @@ from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command, positive
 from flin.engine import manifest, table_footer, wal
 from flin.engine.entry import DELETED, Entry
+from flin.engine.file_name import MANIFEST
 from flin.engine.fs import OsFileSystem, ReadableFile
 from flin.engine.key import USER_END, namespace_of, user_key
 from flin.engine.sstable import Table
@@ -44,8 +45,10 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory: name one of its files, such as {path / MANIFEST}")
     if not path.is_file():
-        raise UsageError(f"{path} is not a file")
+        raise UsageError(f"there is no file {arguments.file!r}")
     file = OsFileSystem().open(str(path))
     try:
         for line in _Dump(file, arguments.full).lines(arguments.limit):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import flin
 from flin.cli import bench, check, compact, dump, exit_code, repair, serve, stats
-from flin.cli.parsing import UsageError
+from flin.cli.parsing import Parser, UsageError
+from flin.cli.termination import Terminated, terminable
+from flin.cli.unknown import unknown_text
 from flin.errors import FlinError, LockedError
 
 DESCRIPTION = """\
@@ -32,10 +35,8 @@ examples:
 {exit_code.TABLE}"""
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="flin", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser() -> Parser:
+    top = Parser(prog="flin", description=DESCRIPTION, epilog=EPILOG)
     top.add_argument("--version", action="version", version=f"flin {flin.__version__}")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for module in (serve, check, repair, dump, stats, compact, bench):
@@ -45,12 +46,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     try:
-        arguments = parser().parse_args(argv)
+        arguments, unknown = parser().parse_known_args(argv)
     except SystemExit as exit_request:  # argparse has printed the help, the version or what is wrong
         return exit_request.code if isinstance(exit_request.code, int) else exit_code.USAGE
+    if unknown:
+        print(unknown_text(arguments.parser, unknown), file=sys.stderr)
+        return exit_code.USAGE
     try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        # The server has handlers of its own.
+        with nullcontext() if arguments.command == "serve" else terminable():
+            code: int = arguments.run(arguments)
+            sys.stdout.flush()
         return code
     except UsageError as error:
         return _fail(error, exit_code.USAGE)
@@ -59,9 +65,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (FlinError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             return _abandon_output()
-        return _fail(error, exit_code.PROBLEMS)
+        return _fail(_text_of(error), exit_code.PROBLEMS)
     except KeyboardInterrupt:
         return _fail("interrupted", exit_code.INTERRUPTED)
+    except Terminated as error:
+        return _fail(f"ended by {signal.Signals(error.number).name}", exit_code.SIGNALLED + error.number)
+
+
+def _text_of(error: Exception) -> str:
+    """Of an OSError the file and what is wrong with it, without its number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 def _fail(reason: object, code: int) -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from flin.cli import exit_code
-from flin.engine.file_name import MANIFEST
+from flin.engine.file_name import MANIFEST, maybe_parse
 from flin.engine.options import parse_bytes
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """What `add_subparsers` returns; argparse gives it no public name."""
 
 
@@ -19,18 +20,27 @@ class UsageError(Exception):
     """The command cannot be carried out as it was given."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Without abbreviations, which change their meaning when an option is added. What is wrong is one line."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(exit_code.USAGE, f"{self.prog}: {message}. See {self.prog} --help\n")
+
+
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int], summary: str, details: str, examples: str
-) -> argparse.ArgumentParser:
+) -> Parser:
     """A subcommand whose help says what it does, with examples and the exit codes."""
     parser = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}",
         epilog=f"examples:\n{examples}\n\n{exit_code.TABLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -52,8 +62,36 @@ def positive(text: str) -> int:
 def database_directory(text: str) -> str:
     """The directory of a database that exists; UsageError otherwise."""
     path = Path(text)
+    if not text or not path.exists():
+        raise UsageError(f"there is no directory {text!r}: name that of a database")
     if not path.is_dir():
-        raise UsageError(f"{text} is not a directory")
-    if not (path / MANIFEST).exists() and not any(path.glob("*.wal")) and not any(path.glob("*.sst")):
-        raise UsageError(f"{text} holds no Flin database")
+        raise UsageError(f"{text} is a file: name the directory of the database (flin dump shows a single file)")
+    try:
+        names = os.listdir(path)
+    except PermissionError as error:
+        raise UsageError(f"{text} cannot be read: {error.strerror}; run flin as its owner, {_owner(path)}") from error
+    if not _is_database(names):
+        raise UsageError(f"{text} holds no Flin database{_instead(path, names)}")
     return text
+
+
+def _is_database(names: list[str]) -> bool:
+    return MANIFEST in names or any(maybe_parse(name) for name in names)
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:  # a number without a name
+        return f"user {path.stat().st_uid}"
+
+
+def _instead(path: Path, names: list[str]) -> str:
+    """What there is in its place."""
+    if not names:
+        return ": it is empty (flin serve and flin.engine.open make databases)"
+    for name in sorted(names):
+        below = path / name
+        if below.is_dir() and os.access(below, os.R_OK) and _is_database(os.listdir(below)):
+            return f", but {below} does"
+    return ""

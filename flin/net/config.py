@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from flin.engine.options import SyncMode
+from flin.engine.options import SyncMode, parse_bytes
 from flin.errors import CommandError, FlinError
 from flin.net.file_limit import check_clients
 from flin.net.parameter import (
@@ -27,7 +27,6 @@ from flin.net.parameter import (
     integer_from,
     memory_size,
     option,
-    parse_size,
     yes_or_no,
 )
 from flin.net.redis_parameters import without_effect
@@ -144,10 +143,10 @@ def _coerced(name: str, value: Any, default: Any) -> Any:
             raise ConfigError(f"{name} is {value!r}, it must be an address or a list of them")
         return tuple(words)
     if name == "memory_limit" and isinstance(value, str):
-        size = parse_size(value)
-        if size is None:
-            raise ConfigError(f"{name} is {value!r}, which is no size such as 512mb or 1gb")
-        return size
+        try:
+            return parse_bytes(value)  # as the engine reads it
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from error
     if isinstance(default, float) and type(value) is int:
         return float(value)
     expected = int if default is None else type(default)

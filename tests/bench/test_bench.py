@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from flin.bench.server_process import SERVERS, ServerError, ServerProcess, comma
 from flin.bench.target import Target
 from flin.bench.workload import Workload
 from flin.cli.main import main
+from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
 from tests.bench.dict_store import DictStore
 
 # Figures.
@@ -437,3 +439,30 @@ def test_bench_names_what_is_missing(
 )
 def test_bench_refuses_what_it_does_not_know(arguments: list[str]) -> None:
     assert main(["bench", *arguments]) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are found in /proc")
+@pytest.mark.parametrize(
+    "words", ["--rows fillrandom", "--rows headline-served", "load --millions 1", "curves --curves values"]
+)
+def test_a_bench_that_is_ended_leaves_nothing(tmp_path: Path, words: str) -> None:
+    """Neither its scratch nor a process."""
+    if "served" in words and not served.is_available():
+        pytest.skip("redis-benchmark is not installed")
+    command = [sys.executable, "-m", "flin", "bench", *words.split(), "--scratch", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until(lambda: any(tmp_path.rglob("data*")) and processes_of(process.pid), "a measurement")
+            started = processes_of(process.pid)
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            process.kill()
+    assert process.returncode == 143, errors
+    assert errors.endswith("flin: ended by SIGTERM\n")
+    assert list(tmp_path.iterdir()) == []
+    assert not any(map(is_alive, started))
+
+
+def processes_of(pid: int) -> list[int]:
+    return [found for found in memory.descendants(pid) if found != pid]

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Final
 from zlib import crc32
 
-from flin.engine import manifest, wal
+from flin.engine import lost_header, manifest, wal
 from flin.engine.entry import DELETED, Entry
 from flin.engine.file_name import wal_name
 from flin.engine.memtable import Part
@@ -49,7 +49,7 @@ def one_input(data: bytes) -> None:
 
 def _read_everything(data: bytes) -> None:
     """Replay and the reading of single frames agree."""
-    wal.maybe_header_of_frames(data)
+    lost_header.maybe_lost_header(data)
     try:
         header = wal.decode_header(data, "w")
     except ALLOWED:

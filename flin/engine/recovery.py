@@ -7,19 +7,21 @@ The rules (docs/formats.md tells them with their reasons):
 2. A bad frame ends the replay. If a good frame or header anywhere vouches that the WAL was synced beyond it, something
    that was promised is damaged: CorruptionError. Otherwise it is a torn tail: recovery ends there, and later segments,
    none of which was ever synced, are discarded whole. So the recovered state is a prefix of what was accepted.
-3. A file that is not even a segment with a good header was begun and never synced, or it is damage: decided by rule 2
-   and by whether a later header names it.
+3. A file that is not even a segment with a good header was begun and never synced, or it is damage: decided by rule 2.
+   Frames vouch also behind a header that is gone, as long as a damaged stretch may be (lost_header.py).
 
 Segments become generations again as they were: those that fit together into one generation's memory are joined.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, Mapped, join
+from flin.engine.lost_header import lost_headers, vouched_without_header
 from flin.engine.manifest import Manifest
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, Part
 from flin.engine.wal import (
@@ -29,7 +31,6 @@ from flin.engine.wal import (
     SegmentSlice,
     decode_header,
     highest_vouched,
-    maybe_header_of_frames,
     replay,
 )
 from flin.errors import CorruptionError
@@ -98,13 +99,16 @@ def recover(fs: FileSystem, directory: str, manifest: Manifest, generation_bytes
             result.clean = reached.closed
         if reason:
             problem = f"{segment.name}: {reason}"
+            lost = [each for each in bad if result.last_segment < each.number < segment.number]
+            if lost and segment.number != result.last_segment:  # that is why it does not follow
+                damaged, at = lost[0].path, 0
             break
     if bad and not problem:
         problem, damaged, at = f"{bad[-1].name}: {bad[-1].problem}", bad[-1].path, 0
     if not problem and result.synced > result.position:
         problem = "the WAL ends"
     if problem:
-        if max(map(_vouched_by, segments)) > result.position:
+        if _vouched_by(segments, result.position) > result.position:
             raise CorruptionError(damaged, at, f"{problem}, before a position that was synced")
         result.torn, result.clean = problem, False
     return result
@@ -191,19 +195,30 @@ def _read_header(number: int, name: str, path: str, data: Mapped, manifest: Mani
     except CorruptionError as error:
         return _Segment(number, name, path, data, None, error.reason)
     if header.database_id != manifest.database_id:
-        raise CorruptionError(path, 12, "the segment belongs to another database")
+        if all(found.salt == header.salt for found in lost_headers(data, lambda base: base >= manifest.wal_position)):
+            raise CorruptionError(path, 12, "the segment belongs to another database")
+        # A power cut left another database's bytes in the place of the header: there are frames that are not of it.
+        return _Segment(number, name, path, data, None, "another database's bytes are in the place of its header")
     if header.number != number:
         # A power cut may leave an older segment's bytes in the blocks of a new one.
         return _Segment(number, name, path, data, None, f"the segment says it is number {header.number}")
     return _Segment(number, name, path, data, header, "")
 
 
-def _vouched_by(segment: _Segment) -> int:
-    """The highest position that anything good in the segment says was synced."""
-    header = segment.header
-    if header is None:
-        # Its first frame tells the salt and the base, if it is good: then the header was damaged, not torn.
-        header = maybe_header_of_frames(segment.data)
+def _vouched_by(segments: Sequence[_Segment], position: int) -> int:
+    """The highest position that anything good in the segments says was synced. `position`: behind what was replayed."""
+    highest = 0
+    last_base = position + sum(len(segment.data) for segment in segments)
+
+    def can_be_base(base: int) -> bool:
+        """Of a segment that was not replayed. What its blocks held before it lies below."""
+        return position <= base <= last_base
+
+    for segment in segments:
+        header = segment.header
         if header is None:
-            return 0
-    return max(header.synced, highest_vouched(segment.data, header, HEADER_BYTES))
+            # Its header may be damaged, or was never on the disk: frames that say that it was synced tell.
+            highest = max(highest, vouched_without_header(segment.data, can_be_base))
+        else:
+            highest = max(highest, header.synced, highest_vouched(segment.data, header, HEADER_BYTES))
+    return highest

@@ -16,6 +16,7 @@ from typing import Final
 
 from flin.engine.file_name import FileName
 from flin.engine.fs import FileSystem, join
+from flin.engine.lost_header import maybe_lost_header
 from flin.engine.memtable import Part
 from flin.engine.repair_report import FileReport, Loss, RepairReport
 from flin.engine.salvaged_table import read_through
@@ -25,7 +26,6 @@ from flin.engine.wal import (
     SegmentHeader,
     decode_header,
     find_frames,
-    maybe_header_of_frames,
     replay,
 )
 from flin.errors import CorruptionError, FormatVersionError
@@ -119,7 +119,7 @@ class SalvagedWal:
         except CorruptionError as error:
             report.add_note(f"header: {error.reason}")
         if header is None:
-            header, has_header = _search_header(data), False
+            header, has_header = maybe_lost_header(data), False
             if header is None and len(data) > HEADER_BYTES and any(data[HEADER_BYTES:]):
                 report.lose(Loss(0, len(data), "no good frame is in it"))
         return _File(number, parsed.epoch, path, data, header, has_header, report)
@@ -225,12 +225,3 @@ def _vouched(file: _File) -> int:
 def _first_sequence(file: _File) -> int:
     assert file.header is not None
     return file.header.first_sequence
-
-
-def _search_header(data: bytes) -> SegmentHeader | None:
-    """What the first good frame anywhere in it tells, where header and first frame are damaged."""
-    for offset in range(HEADER_BYTES, len(data)):
-        header = maybe_header_of_frames(data, offset)
-        if header is not None:
-            return header
-    return None

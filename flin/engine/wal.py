@@ -47,7 +47,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from sys import byteorder
@@ -85,7 +85,9 @@ _DELETE_BYTES: Final = _DELETE_REST.size - _FRAME_REST.size  # those columns
 _PUT_REST: Final = struct.Struct("<I8sQQQIBI")  # with the key's length, the first field of a put's payload
 FRAME_BYTES: Final = _FRAME.size
 END_BYTES: Final = FRAME_BYTES + 8  # of the frame that a clean close writes: its payload is its position
-_SALT_OFFSET: Final = 8
+SALT: Final = slice(8, 16)
+"""Where in a frame its segment's salt is."""
+
 _POSITION: Final = struct.Struct("<Q")
 
 _ONE: Final = b"\1\0\0\0"
@@ -374,16 +376,16 @@ def find_frames(data: Mapped, header: SegmentHeader, start: int, stop: int) -> I
     """The good frames from `start` to `stop`, also those behind damage: checksum, salt and position are right."""
     salt = header.salt
     view = memoryview(data)
-    found = data.find(salt, start + _SALT_OFFSET)
+    found = data.find(salt, start + SALT.start)
     while found >= 0:
-        offset, following = found - _SALT_OFFSET, found + 1
+        offset, following = found - SALT.start, found + 1
         if offset + FRAME_BYTES <= stop:
             crc, length, _, position, first, synced, count, kind = _FRAME.unpack_from(data, offset)
             end = offset + FRAME_BYTES + length
             if position == header.base + offset and kind and length and end <= stop:  # noqa: SIM102
                 if crc == crc32(view[offset + 4 : end]):
                     yield FoundFrame(offset, end, first, count, synced)
-                    following = end + _SALT_OFFSET
+                    following = end + SALT.start
         found = data.find(salt, following)
 
 
@@ -392,15 +394,15 @@ def highest_vouched(data: Mapped, header: SegmentHeader, start: int) -> int:
     return max((frame.synced for frame in find_frames(data, header, start, len(data))), default=0)
 
 
-def maybe_header_of_frames(data: Mapped, offset: int = HEADER_BYTES) -> SegmentHeader | None:
+def maybe_header_of_frame(data: Mapped, offset: int, can_be_base: Callable[[int], bool]) -> SegmentHeader | None:
     """As much of a damaged header as a good frame at the offset tells (salt, base, sequence, synced); None without."""
     if len(data) < offset + FRAME_BYTES:
         return None
     crc, length, salt, position, first, synced, _, kind = _FRAME.unpack_from(data, offset)
     end = offset + FRAME_BYTES + length
-    if not kind or not length or end > len(data) or position < offset:
+    if not kind or not length or end > len(data) or synced > position or position < offset:
         return None
-    if crc != crc32(data[offset + 4 : end]):
+    if not can_be_base(position - offset) or crc != crc32(memoryview(data)[offset + 4 : end]):
         return None
     return SegmentHeader(b"", 0, salt, position - offset, first, 0, 0, synced)
 

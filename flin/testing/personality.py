@@ -45,6 +45,15 @@ class Personality(Enum):
     TORN = "torn"
 
 
+class Filling(Enum):
+    """What a damaged stretch of a file holds: all of them were seen behind bad sectors and lying disks."""
+
+    ZEROS = "zeros"
+    ONES = "ones"
+    RANDOM = "random"
+    STALE = "stale"
+
+
 POWER_CUTS: Final = (Personality.IN_ORDER, Personality.PREFIXES, Personality.JOURNALLED, Personality.TORN)
 
 
@@ -60,6 +69,21 @@ def killed(disk: SimulatedDisk) -> SimulatedDisk:
     """The disk after kill -9 of its process: a copy, including everything pending."""
     with disk.standing_still():
         return _copy(disk)
+
+
+def overwrite(disk: SimulatedDisk, path: str, start: int, stop: int, filling: Filling, random: Random) -> bool:
+    """Damage a stretch of a file where it lies: nothing of it can be expected any more but that it is noticed. False if
+    it holds what it held. STALE: what a removed file has at that place, or another one that is there."""
+    content = disk._file(path).content
+    stop = min(stop, len(content))
+    size = stop - start
+    filled = {Filling.ZEROS: bytes(size), Filling.ONES: b"\xff" * size, Filling.RANDOM: random.randbytes(size)}
+    if filling is Filling.STALE:
+        others = [*disk.stale, *(other for name, other in disk.files().items() if name != path)]
+        filled[filling] = random.choice(others)[start:stop].ljust(size, b"\0") if others else bytes(size)
+    before = bytes(content[start:stop])
+    content[start:stop] = filled[filling]
+    return before != filled[filling]
 
 
 def _crash(disk: SimulatedDisk, personality: Personality, choose: Choose) -> SimulatedDisk:

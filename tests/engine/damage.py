@@ -11,20 +11,22 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import permutations, product
+from itertools import cycle, permutations, product
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from flin.cli.check import check
-from flin.engine.file_name import MANIFEST
+from flin.engine import wal
+from flin.engine.file_name import LOCK, MANIFEST
 from flin.engine.fs import join
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 from flin.testing import ManualClock, SimulatedDisk, killed
 from flin.testing.model import Expectation, view
 from flin.testing.operation import Delete, DeleteRange, Maintenance, Put, PutMany, Reopen
+from flin.testing.personality import Filling, overwrite
 from flin.testing.run import PATH, Run, Scene, Workload
 
 DETECTED = (CorruptionError, FormatVersionError)
@@ -54,12 +56,25 @@ SCENES: dict[str, tuple[Scene, Workload]] = {
 }
 
 
+LONG_SCENES: dict[str, tuple[Scene, Workload]] = {
+    "synced puts": (
+        Scene("always", window_bytes=4096),
+        [Put(b"k%03d" % number, b"%03d" % number * 12) for number in range(150)],
+    ),
+    "segments": (
+        Scene("always"),
+        [*[Put(b"k%03d" % number, b"%03d" % number * 50) for number in range(30)], Reopen(flush=False)] * 3,
+    ),
+}
+"""Longer than a sector, or a page: what a stretch takes away leaves something that vouches."""
+
+
 class Damage:
     """One of the scenes: `image` is the disk of a killed process, of which each case damages a clone."""
 
     def __init__(self, name: str, check_every: int = 64, seed: int = 0) -> None:
         self.name = name
-        self.scene, workload = SCENES[name]
+        self.scene, workload = (SCENES | LONG_SCENES)[name]
         run = Run(self.scene, record=False, opened=seed)  # identity and salts come of it
         run.open()
         manifests = {}
@@ -174,6 +189,59 @@ def flip(name: str, step: int = 1, say: Callable[[str], None] | None = None) -> 
         if say is not None:
             say(f"{name}: {path}: {dict(damage.outcomes)}")
     return damage.outcomes
+
+
+LENGTHS = (1, 8, 45, 100, 512, 4096)
+"""Of damaged stretches: within a number, a frame's header, a segment's header and more, a sector, a page."""
+
+
+def stretch(name: str, step: int, fillings: Sequence[Filling] = ()) -> Counter[str]:
+    """Stretches of many lengths, from every step-th byte of every file on, and of the whole file. `fillings`: all of
+    these at each place, or else they take turns."""
+    damage = Damage(name)
+    turns = cycle(Filling)
+    for path in [*damage.paths(), join(PATH, LOCK)]:
+        size = len(damage.image.read(path))
+        places = {(start, start + length) for length in LENGTHS for start in range(0, size, step)}
+        places |= {(max(0, size - length), size) for length in (*LENGTHS, size)}
+        for start, stop in sorted(places):
+            for filling in fillings or (next(turns),):
+                _overwrite(damage, path, start, stop, filling)
+    return damage.outcomes
+
+
+def _overwrite(damage: Damage, path: str, start: int, stop: int, filling: Filling) -> None:
+    random = Random(f"{path} {start} {stop} {filling}")
+    is_lost = path.endswith(".wal") and not still_vouched(damage.image, path, start, stop)
+
+    def change(disk: SimulatedDisk) -> None:
+        overwrite(disk, path, start, stop, filling, random)
+
+    what = f"{filling.value} from {start} to {stop} of {path}"
+    outcome = damage.case(what, change, any_prefix=is_lost)
+    if path.endswith(LOCK):
+        assert outcome == "harmless", what
+
+
+def still_vouched(disk: SimulatedDisk, path: str, start: int, stop: int) -> bool:
+    """Whether anything in the segments that lies outside the stretch says that what the stretch takes was synced: told
+    from the undamaged files, frame by frame."""
+    vouched = 0
+    taken = []
+    for name, data in disk.files().items():
+        if not name.endswith(".wal"):
+            continue
+        header = wal.decode_header(data, name)
+        pieces = [(0, wal.HEADER_BYTES, header.synced)]
+        pieces += [
+            (frame.offset, frame.end, frame.synced) for frame in wal.read_frames(data, header, name, end=len(data))
+        ]
+        for first, last, synced in pieces:
+            if name == path and first < stop and start < last:
+                taken.append(header.base + first)
+            else:
+                vouched = max(vouched, synced)
+    return not taken or vouched > min(taken)
 
 
 def cut(name: str, step: int = 1, say: Callable[[str], None] | None = None) -> Counter[str]:

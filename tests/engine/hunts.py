@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pytest
 
@@ -243,6 +243,21 @@ def turned_bits(tally: Tally) -> None:
             damage.flip(name, 32)
 
 
+def damaged_stretches(tally: Tally) -> None:
+    """Stretches of many lengths of every file of a database, and of the segment of a longer one."""
+    tally.unit = "stretches"
+    judge = damage.Damage.case
+
+    def count_and_judge(*arguments: Any, **options: Any) -> str:
+        tally.count += 1
+        return judge(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(damage.Damage, "case", count_and_judge)
+        for name in ("wal", "synced puts"):
+            damage.stretch(name, 512)
+
+
 def moved_files(tally: Tally) -> None:
     """Every 32nd length of every file of some databases; files that are gone, exchanged, of another database."""
     tally.unit = "damaged databases"
@@ -298,10 +313,12 @@ LAYERED_WORKLOADS: Final[Sequence[Workload]] = (
     (Put(b"a", b"1", ttl=0.5), Advance(1.0), FLUSH, Advance(-3600.0), Read()),
     (Put(b"a", b"1", ttl=0.5), Advance(1.0), RefusedSweep(), Sweep()),
     (FillUnflushed(0, 900), Crash(Personality.KILLED, 0), Read()),
+    (Put(b"a", b"1"), FLUSH, Put(b"a", b"2", ttl=0.5), Advance(1.0), FLUSH, Read()),
 )
 """A value that is read, flushed and read again; one that expired, but for a later put; one that expires after a
 recovery; four small runs above a large one, which are merged among themselves; one that a flush meets expired before
-the clock is set back; a sweep that is refused; generations that are recovered. Few random workloads come so far."""
+the clock is set back; a sweep that is refused; generations that are recovered; one that a flush meets expired above an
+older one. Few random workloads come so far."""
 
 
 def layered_workloads(tally: Tally) -> None:
@@ -315,5 +332,5 @@ def layered_workloads(tally: Tally) -> None:
 HUNTS: Final[tuple[Hunt, ...]] = (
     *(short_workloads, unsynced_workloads, long_writes, crashed_recoveries, random_workloads),
     *(reopened_workloads, lost_segments, writes_beside, past_failures, running_workloads, layered_workloads),
-    *(failing_calls, turned_bits, moved_files),
+    *(failing_calls, turned_bits, damaged_stretches, moved_files),
 )

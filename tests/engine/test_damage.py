@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import pytest
 
-from tests.engine.damage import SCENES, Damage, cut, exchange, flip, go_back, lose, put_in_place, writing
+import flin.engine
+from flin.engine import wal
+from flin.engine.options import Options
+from flin.engine.repair import Repair, RepairOptions
+from flin.testing import ManualClock, SimulatedDisk, killed
+from flin.testing.personality import Filling, overwrite
+from flin.testing.run import PATH
+from tests.engine.damage import (
+    LONG_SCENES,
+    SCENES,
+    Damage,
+    cut,
+    exchange,
+    flip,
+    go_back,
+    lose,
+    put_in_place,
+    stretch,
+    writing,
+)
 from tests.figures import BITS, Figures
 
 
@@ -23,6 +43,43 @@ def test_more_flipped_bits(name: str, figures: Figures) -> None:
     outcomes = flip(name, 8)
     figures.add(BITS, outcomes.total())
     assert outcomes["open"] > 100
+
+
+@pytest.mark.parametrize("name", [*SCENES, *LONG_SCENES])
+def test_stretches(name: str) -> None:
+    """Of every length and place: whatever is left and vouches for what was synced is believed."""
+    outcomes = stretch(name, 512 if name in LONG_SCENES else 96)
+    assert outcomes["open"] > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SCENES, *LONG_SCENES])
+def test_more_stretches(name: str) -> None:
+    outcomes = stretch(name, 80 if name in LONG_SCENES else 24, tuple(Filling))
+    assert outcomes["open"] > 100
+
+
+@pytest.mark.parametrize("filling", Filling)
+@pytest.mark.parametrize("size", [100, 512, 4096])
+def test_the_head_of_a_segment(size: int, filling: Filling) -> None:
+    """A bad sector takes the header and the first frames of hundreds of synced writes: nothing vanishes in silence, and
+    a repair keeps all that is behind it."""
+    damage = Damage("synced puts", check_every=1)
+    (path,) = [path for path in damage.paths() if path.endswith(".wal")]
+    damaged = killed(damage.image)
+    assert overwrite(damaged, path, 0, size, filling, Random(size))
+    assert damage.case("head", lambda disk: disk.write(path, damaged.read(path))) == "open"
+    target = Options(fs=SimulatedDisk(), clock_ms=ManualClock())
+    report = Repair(damaged, PATH, RepairOptions(), target, "/repaired").run()
+    with flin.engine.open("/repaired", fs=target.fs, clock_ms=target.clock_ms, runner="inline") as repaired:
+        found = dict(repaired)
+    expected = damage.expectation.states[-1]
+    whole = [key for key in expected if key in found]
+    assert found == {key: expected[key][0] for key in whole}
+    frame = len(wal.encode_put(bytes(8), 0, 0, 0, b"k000", b"000" * 12))
+    assert len(expected) - len(found) <= 1 + (size - wal.HEADER_BYTES) // frame + 1
+    assert report.keys == len(found)
+    assert not report.lossless
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
+from random import Random
 from typing import Any
 from zlib import crc32
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine import wal
+from flin.engine import lost_header, wal
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_MERGE, Entry, Range
 from flin.engine.memtable import Part
 from flin.engine.wal import FRAME_BYTES, HEADER_BYTES, SegmentSlice
@@ -373,12 +374,34 @@ def test_header_of_frames() -> None:
     segment = Segment(wal.SegmentHeader(HEADER.database_id, 2, HEADER.salt, 500, 9, 1, 200, 400)).put(b"a", b"1")
     data = bytes(segment.data)
     damaged = bytes(HEADER_BYTES) + data[HEADER_BYTES:]
-    found = wal.maybe_header_of_frames(damaged)
+    found = lost_header.maybe_lost_header(damaged)
     assert found is not None
     assert (found.salt, found.base, found.first_sequence, found.synced) == (HEADER.salt, 500, 9, 400)
-    assert wal.maybe_header_of_frames(damaged[:-1]) is None
-    assert wal.maybe_header_of_frames(b"") is None
-    assert wal.maybe_header_of_frames(bytes(500)) is None
+    assert lost_header.vouched_without_header(damaged, lambda base: base == 500) == 400
+    assert lost_header.vouched_without_header(damaged, lambda base: base < 500) == 0
+    for nothing in (damaged[:-1], b"", bytes(500), data[:HEADER_BYTES]):
+        assert lost_header.maybe_lost_header(nothing) is None
+
+
+@given(st.integers(0, 400), st.integers(0, 2), st.randoms(use_true_random=False))
+def test_frames_behind_a_damaged_head(size: int, filling: int, random: Random) -> None:
+    """As long as one whole frame is left, it tells what was lost, wherever it begins."""
+    header = wal.SegmentHeader(HEADER.database_id, 2, HEADER.salt, 7000, 9, 1, 200, 6000)
+    segment = Segment(header)
+    ends = [HEADER_BYTES]
+    for number in range(8):
+        segment.put(b"%d" % number, b"v" * random.randrange(60)).sync()
+        ends.append(len(segment.data))
+    damage = (bytes(size), b"\xff" * size, random.randbytes(size))[filling]
+    damaged = damage + bytes(segment.data[size:])
+    left = [number for number, end in enumerate(ends[:-1]) if end >= size]
+    found = lost_header.maybe_lost_header(damaged)
+    if not left:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.salt, found.base, found.first_sequence) == (HEADER.salt, 7000, 9 + left[0])
+    assert lost_header.vouched_without_header(damaged, lambda base: base == 7000) == 7000 + ends[7]
 
 
 # Files.

@@ -105,7 +105,7 @@ def range_delete_dropped_by_a_partial_merge(patch: Patch) -> None:
     patch.setattr(job, "RunWriter", run_writer)
 
 
-@caught_by(running_workloads)
+@caught_by(layered_workloads)
 def expired_entry_dropped_by_a_flush(patch: Patch) -> None:
     """an expired entry hides what is older until its sweep"""
 

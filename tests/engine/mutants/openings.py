@@ -13,6 +13,7 @@ from flin.engine.wal_writer import WalWriter
 from flin.testing import SimulatedDisk
 from tests.engine.hunts import (
     crashed_recoveries,
+    damaged_stretches,
     failing_calls,
     layered_workloads,
     lost_segments,
@@ -81,7 +82,30 @@ def older_manifest_is_believed(patch: Patch) -> None:
 @caught_by(turned_bits)
 def damaged_header_vouches_for_nothing(patch: Patch) -> None:
     """if only a header is damaged, its frames still say what was synced"""
-    patch.setattr(recovery, "maybe_header_of_frames", lambda *_: None)
+    patch.setattr(recovery, "vouched_without_header", lambda *_: 0)
+
+
+@caught_by(damaged_stretches)
+def only_the_first_frame_vouches(patch: Patch) -> None:
+    """if a header and the frames behind it are damaged, the frames behind those still say what was synced"""
+
+    def first_frame(data: Any, can_be_base: Any) -> int:
+        found = wal.maybe_header_of_frame(data, wal.HEADER_BYTES, can_be_base)
+        return 0 if found is None else wal.highest_vouched(data, found, wal.HEADER_BYTES)
+
+    patch.setattr(recovery, "vouched_without_header", first_frame)
+
+
+@caught_by(short_workloads)
+def sync_into_a_removed_directory(patch: Patch) -> None:
+    """a sync in a directory that was removed is no sync"""
+    patch.setattr(SimulatedDisk, "check_directory", lambda *_: None)
+
+
+@caught_by(short_workloads)
+def directories_go_by_path(patch: Patch) -> None:
+    """the handle of a directory that was removed and made anew touches nothing in the new one"""
+    patch.setattr(SimulatedDisk, "_check_held", lambda *_: None)
 
 
 @caught_by(turned_bits)

@@ -51,6 +51,25 @@ def _encode_chunk(expiries: Sequence[Expiry]) -> bytes:
 
 def decode(read: Callable[[int, int], bytes], start: int, stop: int, path: str) -> Iterator[Expiry]:
     """The expiries between two offsets of a file, of which read(offset, size) gives bytes. Raises CorruptionError."""
+    for at, size, count in _chunks(read, start, stop, path):
+        yield from _decode_chunk(read(at, size), count, path, at)
+
+
+def sample(read: Callable[[int, int], bytes], start: int, stop: int, path: str, wanted: list[int]) -> list[Expiry]:
+    """The expiries at these rising positions in the order of their times; reads the chunks that hold them alone."""
+    found: list[Expiry] = []
+    first = 0
+    for at, size, count in _chunks(read, start, stop, path):
+        here = [position - first for position in wanted if first <= position < first + count]
+        if here:
+            chunk = _decode_chunk(read(at, size), count, path, at)
+            found += [chunk[position] for position in here]
+        first += count
+    return found
+
+
+def _chunks(read: Callable[[int, int], bytes], start: int, stop: int, path: str) -> Iterator[tuple[int, int, int]]:
+    """Where each chunk begins, its size and its number of entries."""
     while start < stop:
         if stop - start < _HEADER.size:
             raise CorruptionError(path, start, "an expiry block ends inside of a header")
@@ -58,7 +77,7 @@ def decode(read: Callable[[int, int], bytes], start: int, stop: int, path: str) 
         size = _HEADER.size + 12 * count + 4 + key_size + 4
         if not 0 < count <= _CHUNK_ENTRIES or size > stop - start:
             raise CorruptionError(path, start, "an expiry block does not have the size that its header says")
-        yield from _decode_chunk(read(start, size), count, path, start)
+        yield start, size, count
         start += size
 
 

@@ -187,9 +187,20 @@ class Table:
         """(expires_at_ms, key) of every entry that expires, the earliest first; read as far as it is asked for."""
         if not self.meta.expiring:
             return iter(())
+        return expiry_block.decode(*self._expiry_block())
+
+    def sampled_expiries(self, number: int) -> list[tuple[int, bytes]]:
+        """So many of them at most, evenly over the order of their times."""
+        total = self.meta.expiring
+        if not total:
+            return []
+        wanted = sorted({(2 * place + 1) * total // (2 * number) for place in range(number)})
+        return expiry_block.sample(*self._expiry_block(), wanted)
+
+    def _expiry_block(self) -> tuple[Callable[[int, int], bytes], int, int, str]:
         state = self.state or self.loaded()
         start, stop = state.base + state.footer.expiry, state.base + state.footer.filter
-        return expiry_block.decode(partial(table_footer.read_part, self._file), start, stop, state.path)
+        return partial(table_footer.read_part, self._file), start, stop, state.path
 
     def verify(self) -> list[CorruptionError]:
         """Read and compare everything, past all caches; what was found wrong. Raises FormatVersionError."""

@@ -518,8 +518,6 @@ class Store(OrderedReads):
             sealed = state.sealed if flushed is None else state.sealed[:-1]
             self._install(replace(state, runs=runs, version=manifest.version, sealed=sealed, flushes=flushes))
 
-    # Expiry.
-
     def take_due(self, now_ms: int, limit: int) -> list[bytes]:
         """Keys of the memtables whose expiry has passed, each once; they may have been written since."""
         taken: list[bytes] = []
@@ -527,6 +525,10 @@ class Store(OrderedReads):
             for heap in (self._due, *(generation.due for generation in self.state.sealed)):
                 taken += pop_due(heap, now_ms, limit - len(taken))
         return taken
+
+    def due_heaps(self) -> list[DueHeap]:
+        """Copies of what will expire in each memtable, for `expiring`."""
+        return [self._due[:], *(generation.due[:] for generation in self.state.sealed)]
 
     def delete_expired(self, keys: Sequence[bytes], now_ms: int) -> int:
         """Commit tombstones for those of the keys that have expired; how many had."""
@@ -541,8 +543,6 @@ class Store(OrderedReads):
         if position > self._seal_check:
             self._maybe_seal()
         return len(expired)
-
-    # Closing.
 
     def begin_close(self) -> bool:
         """Refuse writes; False if somebody has closed the store already."""

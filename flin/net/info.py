@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import flin
 from flin.net.commands.connection import REDIS_VERSION
 from flin.net.commands.table import with_subcommands
+from flin.net.info_constants import CONSTANTS
 from flin.net.replies import Slices, Verbatim
 
 if TYPE_CHECKING:
@@ -27,12 +28,21 @@ COUNT_SLICES: Final = 20
 wait for INFO when they connect must not wait for a count of millions."""
 
 
+EXPIRING_SLICES: Final = 50
+"""Enough for a million entries with an expiry in the memtables."""
+
+
 def render_info(services: Services, asked: list[str]) -> Slices:
     """The sections asked for; without any the default ones. In slices: the keys are counted first."""
     names = _chosen(asked)
     if "keyspace" in names:
         yield from _count_keys(services)
-    sections = [_section(title, make(services)) for title, make in _SECTIONS.items() if title.lower() in names]
+        yield from _count_expiring(services)
+    sections = [
+        _section(title, CONSTANTS.get(title, {}) | make(services))
+        for title, make in _SECTIONS.items()
+        if title.lower() in names
+    ]
     return Verbatim("\r\n".join(sections).encode("utf-8", "replace"))
 
 
@@ -45,6 +55,18 @@ def _count_keys(services: Services) -> Slices:
             except StopIteration:
                 break
             yield
+
+
+def _count_expiring(services: Services) -> Slices:
+    """As far as so many slices suffice; else the figures that are known stay."""
+    counting = services.expiring()
+    for _ in range(EXPIRING_SLICES):
+        try:
+            next(counting)
+        except StopIteration as end:
+            services.expiries = end.value
+            return
+        yield
 
 
 def _chosen(asked: list[str]) -> set[str]:
@@ -92,18 +114,20 @@ def _clients(services: Services) -> Figures:
     sessions = services.sessions.values()
     return {
         "connected_clients": len(services.connections),
-        "cluster_connections": 0,
         "maxclients": services.config.maxclients,
         "client_recent_max_input_buffer": max((session.input_bytes() for session in sessions), default=0),
         "client_recent_max_output_buffer": max((session.output_bytes() for session in sessions), default=0),
-        "blocked_clients": 0,
-        "tracking_clients": 0,
     }
 
 
 def _memory(services: Services) -> Figures:
-    used = _resident_bytes()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    used = resident_bytes()
+    # The kernel sums what its threads have counted now and then, so its peak may lag behind.
+    peak = services.peak_memory_bytes = max(
+        used, services.peak_memory_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    data = max(0, used - services.startup_memory_bytes)
+    system = os.sysconf("SC_PAGESIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = services.config.options.memory_limit
     return {
         "used_memory": used,
@@ -112,28 +136,28 @@ def _memory(services: Services) -> Figures:
         "used_memory_rss_human": human_size(used),
         "used_memory_peak": peak,
         "used_memory_peak_human": human_size(peak),
-        "maxmemory": 0,
-        "maxmemory_human": "0B",
-        "maxmemory_policy": "noeviction",
+        "used_memory_peak_perc": f"{100 * used / peak:.2f}%",
+        "used_memory_startup": services.startup_memory_bytes,
+        "used_memory_overhead": used - data,
+        "used_memory_dataset": data,
+        "used_memory_dataset_perc": f"{100 * data / used:.2f}%",
+        "allocator_allocated": used,
+        "allocator_active": used,
+        "allocator_resident": used,
+        "total_system_memory": system,
+        "total_system_memory_human": human_size(system),
         "memory_limit": limit,
         "memory_limit_human": human_size(limit),
         "mem_clients_normal": services.buffered_bytes(),
-        "mem_fragmentation_ratio": "1.00",
-        "mem_allocator": "python",
     }
 
 
 def _persistence(services: Services) -> Figures:
     store = services.store
     return {
-        "loading": 0,
-        "async_loading": 0,
-        "rdb_changes_since_last_save": 0,
-        "rdb_bgsave_in_progress": 0,
-        "rdb_last_bgsave_status": "ok",
-        "aof_enabled": 1,
-        "aof_rewrite_in_progress": 0,
         "aof_last_write_status": "ok" if store.read_only_reason is None and store.obstacle is None else "err",
+        "rdb_last_save_time": services.started_at_seconds,
+        "aof_current_size": services.engine_statistics().get("disk", {}).get("wal_bytes", 0),
         "wal_position": store.position,
         "wal_synced_position": store.synced_position,
         "sync": services.config.options.sync,
@@ -151,11 +175,8 @@ def _stats(services: Services) -> Figures:
         "total_net_output_bytes": counters.output_bytes,
         "rejected_connections": counters.rejected_connections,
         "expired_keys": services.engine_statistics().get("background", {}).get("swept_keys", 0),
-        "evicted_keys": 0,
         "keyspace_hits": sum(keyspace.hits + keyspace.hot.hits for keyspace in services.keyspaces),
         "keyspace_misses": sum(keyspace.misses for keyspace in services.keyspaces),
-        "pubsub_channels": 0,
-        "pubsub_patterns": 0,
         "unexpected_error_replies": counters.internal_errors,
         "total_error_replies": sum(counters.errors.values()),
         "client_output_buffer_limit_disconnections": counters.clients_closed_for_output,
@@ -163,7 +184,7 @@ def _stats(services: Services) -> Figures:
 
 
 def _replication(services: Services) -> Figures:
-    return {"role": "master", "connected_slaves": 0, "master_repl_offset": 0}
+    return {"master_replid": services.run_id}
 
 
 def _cpu(services: Services) -> Figures:
@@ -174,6 +195,18 @@ def _cpu(services: Services) -> Figures:
         "used_cpu_user": f"{own.ru_utime:.6f}",
         "used_cpu_sys_children": f"{children.ru_stime:.6f}",
         "used_cpu_user_children": f"{children.ru_utime:.6f}",
+        **_thread_times(),
+    }
+
+
+def _thread_times() -> Figures:
+    """Of the event loop's thread, in which this runs; only Linux tells."""
+    if not hasattr(resource, "RUSAGE_THREAD"):
+        return {}
+    own = resource.getrusage(resource.RUSAGE_THREAD)
+    return {
+        "used_cpu_sys_main_thread": f"{own.ru_stime:.6f}",
+        "used_cpu_user_main_thread": f"{own.ru_utime:.6f}",
     }
 
 
@@ -194,14 +227,18 @@ def _error_statistics(services: Services) -> Figures:
 
 
 def _cluster(services: Services) -> Figures:
-    return {"cluster_enabled": 0}
+    return {}
 
 
 def _keyspace(services: Services) -> Figures:
     figures: Figures = {}
     for keyspace in services.keyspaces:
         if keyspace.last_count:
-            figures[f"db{keyspace.database}"] = f"keys={keyspace.last_count},expires=0,avg_ttl=0"
+            keys = keyspace.last_count
+            expiries = services.expiries.get(keyspace.namespace)
+            expires = min(keys, expiries.entries) if expiries is not None else 0
+            average = expiries.average_ttl_ms(services.tick.now_ms) if expiries is not None else 0
+            figures[f"db{keyspace.database}"] = f"keys={keys},expires={expires},avg_ttl={average}"
     return figures
 
 
@@ -246,7 +283,7 @@ def human_size(size: int) -> str:
     raise AssertionError("the loop returns at T")
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import flin
 import flin.net.commands.every  # declares them
+from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.net.cold import ColdReads
 from flin.net.config import Config, ConfigError, ServerOptions
 from flin.net.connection import Connection
 from flin.net.cursors import keep_cursors, recall_cursors
 from flin.net.file_limit import make_room
 from flin.net.guard import STEP_SECONDS, Guard
+from flin.net.info import resident_bytes
 from flin.net.services import Services
 from flin.net.tick import Tick
 
@@ -80,7 +82,11 @@ class Server:
         self._stopping = asyncio.Event()
         self._is_stopped = False
 
-    async def start(self, engine_statistics: Callable[[], Mapping[str, Any]] = dict) -> None:
+    async def start(
+        self,
+        engine_statistics: Callable[[], Mapping[str, Any]] = dict,
+        expiring: Callable[[], ExpiringSteps] | None = None,
+    ) -> None:
         """Listen. Raises ConfigError where an address cannot be had."""
         loop = self._loop = asyncio.get_running_loop()
         self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="flin-sync")
@@ -97,6 +103,9 @@ class Server:
         recall_cursors(services.cursors, self.store)
         services.stop = self.request_stop
         services.engine_statistics = engine_statistics
+        if expiring is not None:
+            services.expiring = expiring
+        services.startup_memory_bytes = resident_bytes()
         services.event_loop = "uvloop" if uvloop is not None and isinstance(loop, uvloop.Loop) else "asyncio"
         self._guard = Guard(services)
         await self._listen()
@@ -213,7 +222,7 @@ async def _serve(options: ServerOptions) -> int:
     engine = _open_engine(options)
     try:
         server = Server(options, engine.store)
-        await server.start(engine.stats)
+        await server.start(engine.stats, Expiring(engine.store).steps)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.request_stop)

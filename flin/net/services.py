@@ -23,6 +23,7 @@ from flin.net.session import Session
 from flin.net.slowlog import Slowlog
 
 if TYPE_CHECKING:
+    from flin.engine.expiring import Expiries, ExpiringSteps
     from flin.net.config import Config
     from flin.net.connection import Connection
     from flin.net.context import Context
@@ -87,6 +88,11 @@ class Services:
         self.bound_buffers: Callable[[], None] = _nothing  # the guard's
         self._unbounded_bytes = 0  # that came since the buffers were last looked at
         self.engine_statistics: Callable[[], Mapping[str, Any]] = dict
+        self.expiries: dict[int, Expiries] = {}  # the newest figures of `expiring`, for INFO
+        self.startup_memory_bytes = 0
+        self.peak_memory_bytes = 0
+        self.started_at_seconds = store.now_ms() // 1000
+        self.expiring: Callable[[], ExpiringSteps] = _no_expiries
         self._next_session_id = 1
         self.port = 0
         self.event_loop = "asyncio"
@@ -219,6 +225,12 @@ def make_keyspaces(store: Store, tick: Tick, config: Config) -> list[Keyspace]:
     first = capacity if count == 1 else capacity * 3 // 4
     rest = 0 if count == 1 else (capacity - first) // (count - 1)
     return [Keyspace(database, store, tick, HotKeys(rest if database else first)) for database in range(count)]
+
+
+def _no_expiries() -> ExpiringSteps:
+    """Of a store that knows none."""
+    yield
+    return {}
 
 
 def _nothing() -> None:

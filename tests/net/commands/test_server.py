@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.net.serving import HandlerClient
@@ -196,3 +198,43 @@ def test_hits_and_misses_are_of_reads_once_each(
         ask(client, line)
     figures = info(client, "stats")
     assert (figures["keyspace_hits"], figures["keyspace_misses"]) == (str(hits), str(misses))
+
+
+EXPORTED = re.findall(
+    r"\w+",
+    """
+uptime_in_seconds process_id connected_clients blocked_clients tracking_clients
+client_recent_max_output_buffer client_recent_max_input_buffer allocator_active allocator_allocated
+allocator_resident allocator_frag_ratio allocator_frag_bytes allocator_rss_ratio allocator_rss_bytes
+used_memory used_memory_rss used_memory_peak used_memory_lua used_memory_overhead used_memory_startup
+used_memory_dataset used_memory_scripts maxmemory mem_fragmentation_ratio mem_fragmentation_bytes
+mem_clients_slaves mem_clients_normal expired_stale_perc mem_not_counted_for_evict lazyfree_pending_objects
+active_defrag_running migrate_cached_sockets active_defrag_hits active_defrag_misses active_defrag_key_hits
+active_defrag_key_misses expired_time_cap_reached_count loading rdb_changes_since_last_save
+rdb_bgsave_in_progress rdb_last_save_time rdb_last_bgsave_status rdb_last_bgsave_time_sec
+rdb_current_bgsave_time_sec rdb_last_cow_size aof_enabled aof_rewrite_in_progress aof_rewrite_scheduled
+aof_last_rewrite_time_sec aof_current_rewrite_time_sec aof_last_cow_size aof_current_size aof_base_size
+aof_pending_rewrite aof_buffer_length aof_rewrite_buffer_length aof_pending_bio_fsync aof_delayed_fsync
+aof_last_bgrewrite_status aof_last_write_status module_fork_in_progress module_fork_last_cow_size
+pubsub_channels pubsub_patterns latest_fork_usec connected_slaves repl_backlog_size repl_backlog_active
+repl_backlog_first_byte_offset repl_backlog_histlen master_repl_offset second_repl_offset
+slave_expires_tracked_keys sync_full sync_partial_ok sync_partial_err total_system_memory
+total_connections_received total_commands_processed rejected_connections total_net_input_bytes
+total_net_output_bytes expired_keys evicted_keys keyspace_hits keyspace_misses used_cpu_sys used_cpu_user
+used_cpu_sys_children used_cpu_user_children used_cpu_sys_main_thread used_cpu_user_main_thread redis_build_id
+redis_git_sha1 redis_git_dirty redis_mode os tcp_port run_id role cluster_enabled
+    """,
+)
+"""What redis_exporter reads of a server with this role."""
+
+
+def test_info_has_what_monitoring_reads(client: HandlerClient) -> None:
+    missing = set(EXPORTED) - info(client, "everything").keys()
+    assert not missing
+
+
+def test_memory_has_a_peak(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([1 << 40, 1 << 30])
+    monkeypatch.setattr("flin.net.info.resident_bytes", lambda: next(sizes))
+    for _ in range(2):
+        assert info(client, "memory")["used_memory_peak"] == str(1 << 40), "not below what was used at any time"

@@ -43,7 +43,7 @@ def test_losses_are_named_and_the_code_is_1(database: Path, tmp_path: Path, caps
     assert f"{table.name}: kept " in output
     assert "  lost: " in output
     assert 'the checksum of a data block is wrong; keys from "key:0' in output
-    assert "an older value may show" in output
+    assert "an older value may reappear" in output
     assert fingerprint(database) == before
     assert run(capsys, "check", tmp_path / "new")[0] == 0
     code, output, _ = run(capsys, "repair", database, "--into", tmp_path / "other", "--json")

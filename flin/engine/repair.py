@@ -1,12 +1,12 @@
-"""Repair: what checksums vouch for in a damaged directory becomes a new database in another one.
+"""Repair: everything in a damaged directory whose checksum is right becomes a new database in another directory.
 
-The damaged directory is read and never written to: what one repair cannot use, a better one may. The result is written
-tables first, its manifest last, so that one which was interrupted does not open.
+The damaged directory is read and never written to: what one repair cannot use, a better one may. Of the result the
+tables are written first and the manifest last, so that an interrupted repair leaves a directory that does not open.
 
-Newest wins, as in a merge: the WAL over the tables, and these by the order of ages that the manifest says, or else they
-themselves (salvaged_tables.py). Each shard becomes one run, in which tombstones and range deletes have done their
-work. Where a newer value or a deletion was lost, an older value may show: the report names the keys between which
-that can be.
+The newest version of a key wins, as in a merge: the WAL before the tables, and the tables by the order of ages in the
+manifest, or without one by what they say themselves (salvaged_tables.py). Each shard becomes one run, in which
+tombstones and range deletes have been applied. If a newer value or a deletion was lost, an older value may reappear:
+the report names the keys between which that can be.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Repair:
     def _manifest(self) -> Manifest | None:
         report = self.report.file(MANIFEST, "manifest")
         if not self._options.use_manifest:
-            report.add_note("left out as asked for")
+            report.add_note("not used, as requested")
             self.report.warn(_AGES)
             return None
         try:
@@ -131,7 +131,7 @@ class Repair:
         identities = wal.identities()
         if not identities or manifest.database_id in identities:
             return True
-        self.report.files[0].lose(Loss(24, 16, "the manifest belongs to another database than all segments"))
+        self.report.files[0].lose(Loss(24, 16, "the manifest and the segments belong to different databases"))
         self.report.warn(_AGES)
         return False
 
@@ -236,10 +236,10 @@ class Repair:
 
     def _warn_of_losses(self) -> None:
         if any(file.losses for file in self.report.files if file.role != "manifest"):
-            self.report.warn("where a newer value or a deletion was lost, an older value may show")
+            self.report.warn("if a newer value or a deletion was lost, an older value may reappear")
 
 
-_AGES: Final = "the order of the tables is told by themselves, not by the manifest"
+_AGES: Final = "the order of the tables comes from their own sequence numbers, not from the manifest"
 
 
 def _split(part: Part, shards: int) -> list[Part]:

@@ -1,4 +1,4 @@
-"""What a repair found: per file what was kept and what was lost, and what cannot be known any more."""
+"""The result of a repair: for each file what was kept and what was lost, and warnings about what cannot be known."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from flin.engine.key import USER_END, namespace_of, user_key
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Bytes of a file that nobody vouches for, and what was in them, as far as that is known."""
+    """Bytes of a file whose content is not proven by a checksum, and what they held, as far as that is known."""
 
     offset: int
     bytes: int
     reason: str
     first: str | None = None
-    """The lost keys are this one and those above it …"""
+    """The lost keys are between this one (included) …"""
     last: str | None = None
-    """… up to this one, or below."""
+    """… and this one, or a smaller one."""
     operations: int | None = None
-    """Of the WAL: how many sequences are missing."""
+    """For the WAL: the number of missing sequences."""
 
     def __str__(self) -> str:
         text = f"{self.bytes:,} bytes at offset {self.offset}: {self.reason}"
@@ -44,7 +44,7 @@ class FileReport:
     note: str = ""
 
     def lose(self, loss: Loss) -> None:
-        """Once, however often the place is read."""
+        """Add a loss once, however often the place is read."""
         if loss not in self.losses:
             self.losses.append(loss)
 
@@ -55,8 +55,10 @@ class FileReport:
     def kept(self) -> str:
         if self.role == "manifest":
             return "read" if not self.losses else "not used"
-        unit, entry = ("frames", "operations") if self.role == "wal" else ("blocks", "entries")
-        return f"kept {self.kept_blocks:,} {unit} with {self.kept_entries:,} {entry}"
+        unit = ("frame" if self.role == "wal" else "block") + "s"[: self.kept_blocks != 1]
+        single, many = ("operation", "operations") if self.role == "wal" else ("entry", "entries")
+        entries = single if self.kept_entries == 1 else many
+        return f"kept {self.kept_blocks:,} {unit} with {self.kept_entries:,} {entries}"
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class RepairReport:
     target: str | None  # None: nothing was written
     shards: int = 1
     keys: int = 0
-    """Live ones in the result, those of every namespace together."""
+    """Live keys in the result, of all namespaces together."""
     files: list[FileReport] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

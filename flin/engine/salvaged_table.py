@@ -52,7 +52,7 @@ class SalvagedTable:
 
     @property
     def is_whole(self) -> bool:
-        """Read everything; whether nothing is lost."""
+        """Read everything. True if nothing is lost."""
         for _ in self.pages():
             pass
         return not self._report.losses
@@ -196,7 +196,7 @@ class SalvagedTable:
                 return found
         if self.meta is None or self.meta.range_deletes:
             start, stop = (0, self._length) if footer is None else (footer.ranges, footer.properties)
-            reason = "the range deletes are lost: what they deleted may come back"
+            reason = "the range deletes are lost: the keys that they deleted may reappear"
             texts = (None, None) if self.meta is None else (key_text(self.meta.smallest), key_text(self.meta.largest))
             self._report.lose(Loss(self._offset + start, stop - start, reason, *texts))
         return ()

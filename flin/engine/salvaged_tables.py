@@ -83,7 +83,7 @@ class SalvagedTables:
             shards.append(aged)
         for name in self.names:
             if name not in self._reports:
-                self._file(name).add_note("the manifest does not name it: left out")
+                self._file(name).add_note("not used: the manifest does not name it")
         return shards
 
     def _named(self, meta: TableMeta) -> SalvagedTable | None:
@@ -109,7 +109,7 @@ class SalvagedTables:
         bounds = key_text(meta.smallest), key_text(meta.largest)
         self._file(meta.file).lose(Loss(meta.offset, meta.length, reason, *bounds))
         self._report.warn(
-            "tables are not those that the manifest names: if it is an old one or another database's, repair without it"
+            "tables are not those that the manifest names: if it is old or another database's, use --without-manifest"
         )
         return None
 
@@ -186,7 +186,7 @@ class SalvagedTables:
             if each.largest_sequence < 0:
                 known = [other.largest_sequence for other in aged if other.number <= each.number]
                 each.largest_sequence = max(known, default=0)
-                self._report.warn("of some tables nothing tells how old they are: older values may have won")
+                self._report.warn("the age of some tables is unknown: older values may have replaced newer ones")
 
     def _hide_inputs(self, aged: list[Aged]) -> None:
         """Aged are sorted, newest first: what one was made of comes behind it."""
@@ -202,8 +202,8 @@ class SalvagedTables:
                 overlaps = input_meta.smallest <= meta.largest and meta.smallest <= input_meta.largest
                 if is_input and overlaps:
                     self._report.warn(
-                        f"{input_meta.file} was merged into {meta.file}, or was about to be: what was deleted between"
-                        " may come back"
+                        f"{input_meta.file} was merged into {meta.file}, or was about to be: keys that were deleted"
+                        " in between may reappear"
                     )
                     if made.tables[0].is_whole:
                         old.hidden.append((meta.smallest, meta.largest + b"\0"))

@@ -121,7 +121,7 @@ class SalvagedWal:
         if header is None:
             header, has_header = maybe_lost_header(data), False
             if header is None and len(data) > HEADER_BYTES and any(data[HEADER_BYTES:]):
-                report.lose(Loss(0, len(data), "no good frame is in it"))
+                report.lose(Loss(0, len(data), "it holds no good frame"))
         return _File(number, parsed.epoch, path, data, header, has_header, report)
 
     def _ours(self, database_id: bytes | None) -> Iterator[_File]:
@@ -211,7 +211,7 @@ class SalvagedWal:
         if is_promised and (is_last or rest.strip(b"\0")):
             self._lose(file, position, len(rest), None)
         elif rest.strip(b"\0"):
-            file.report.add_note(f"a torn tail of {len(rest):,} bytes, never synced")
+            file.report.add_note(f"its last {len(rest):,} bytes are torn and were never synced")
 
     def _lose(self, file: _File, offset: int, size: int, operations: int | None) -> None:
         file.report.lose(Loss(offset, size, "no good frame", None, None, operations))

@@ -9,7 +9,7 @@ cannot say what it holds is taken to be as new as its job's number allows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from flin.engine.boundaries import Boundaries, boundaries_of, cut_page
@@ -149,18 +149,25 @@ class SalvagedTables:
                 self._all.append((self._file(name), table))
                 aged.append(Aged([table], -1 if table.meta is None else table.meta.largest_sequence, parsed.number))
         self._guess_ages(aged)
-        aged.sort(key=lambda each: (each.largest_sequence, each.number), reverse=True)
-        self._hide_inputs(aged)
         count = shards or _shards_of(together)
-        sorted_out: list[list[Aged]] = [[] for _ in range(count)]
+        shardless: list[Aged] = []  # range deletes alone: no key says of which shard
+        by_shard: list[list[Aged]] = [[] for _ in range(count)]
         for each in aged:
             key = each.tables[0].first_key()
-            if key is not None:
-                sorted_out[shard_of_stored(key, count) if count > 1 else 0].append(each)
-            else:  # range deletes alone: a range is deleted in all shards
-                for one in sorted_out:
-                    one.append(each)
-        return sorted_out
+            if count == 1:
+                by_shard[0].append(each)
+            elif key is None:
+                shardless.append(each)
+            else:
+                by_shard[shard_of_stored(key, count)].append(each)
+        for own in by_shard:  # only tables of one shard are made of each other
+            own.sort(key=_age, reverse=True)
+            self._hide_inputs(own)
+            # In its own shard all older tables end before its first commit. The others have the same range deletes in
+            # tables of their own: there it must hide nothing that may be newer.
+            own += [replace(each, largest_sequence=_first_sequence(each)) for each in shardless]
+            own.sort(key=_age_and_keys, reverse=True)
+        return by_shard
 
     def _sections(self, name: str) -> Iterator[SalvagedTable]:
         """The tables of a file: found from its end, those without a footer between the others."""
@@ -189,7 +196,7 @@ class SalvagedTables:
                 self._report.warn("the age of some tables is unknown: older values may have replaced newer ones")
 
     def _hide_inputs(self, aged: list[Aged]) -> None:
-        """Aged are sorted, newest first: what one was made of comes behind it."""
+        """Tables of one shard, newest first: what one was made of comes after it."""
         for index, made in enumerate(aged):
             meta = made.tables[0].meta
             if meta is None:
@@ -216,6 +223,20 @@ class SalvagedTables:
         if name not in self._reports:
             self._reports[name] = self._report.file(name, "table")
         return self._reports[name]
+
+
+def _age(each: Aged) -> tuple[int, int]:
+    return each.largest_sequence, each.number
+
+
+def _age_and_keys(each: Aged) -> tuple[int, int, bool]:
+    """The age; of one job a table without keys is the older one, as range deletes are older than points."""
+    return *_age(each), each.tables[0].first_key() is not None
+
+
+def _first_sequence(each: Aged) -> int:
+    meta = each.tables[0].meta
+    return each.largest_sequence if meta is None else meta.smallest_sequence
 
 
 def _search_sections(file: LazyFile) -> list[tuple[int, int]]:

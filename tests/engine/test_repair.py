@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import flin.engine
@@ -26,7 +26,7 @@ from flin.engine.sstable import Table
 from flin.engine.version import Version
 from flin.errors import CorruptionError, FormatVersionError, LockedError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk, killed
-from flin.testing.operation import Crash, Delete, DeleteRange, Draw, Maintenance, Put, PutMany
+from flin.testing.operation import Clear, Crash, Delete, DeleteRange, Draw, Incr, Maintenance, Put, PutMany
 from flin.testing.run import PATH, Run, Scene, Workload
 from tests.engine.plain_ranges import covers
 
@@ -123,7 +123,20 @@ def test_an_undamaged_database_is_repaired_to_itself(scene: Scene, workload: Wor
     assert contents(disk, now_ms) == expected
 
 
+RANGE_DELETE_ALONE: Workload = [
+    Incr(delta=0),
+    Maintenance("flush"),
+    Put(b"a", b""),
+    Clear(),
+    Put(b"a", b""),
+    Put(b"a", b""),
+    Maintenance("flush"),
+]
+"""Of its last flush one shard holds a range delete and no key, and another one a point that is newer."""
+
+
 @given(SCENES, WORKLOADS)
+@example(Scene("always", 4, window_bytes=0), RANGE_DELETE_ALONE)
 def test_without_its_manifest_too(scene: Scene, workload: Workload) -> None:
     disk, expected, _, now_ms = prepare(scene, workload)
     disk.lose(join(PATH, MANIFEST))
@@ -166,6 +179,23 @@ def damage(disk: SimulatedDisk, path: str, where: int, how: int) -> str:
     else:
         disk.lose(path)
     return path
+
+
+def test_without_its_manifest_only_tables_of_one_shard_are_made_of_each_other() -> None:
+    """One shard was merged again and again, the other one is as the first flush left it."""
+    disk = SimulatedDisk()
+    expected: dict[bytes, bytes] = {}
+    keys = [b"k%03d" % number for number in range(400)]
+    hot = [key for key in keys if shard_of_stored(key, 2) == 0]
+    with flin.engine.open(PATH, fs=disk, clock_ms=ManualClock(), runner="inline", shards=2) as engine:
+        for turn in range(17):
+            written = dict.fromkeys(hot if turn else keys, b"%d" % turn)
+            engine.put_many(written)
+            expected |= written
+            engine.flush()
+    disk.lose(join(PATH, MANIFEST))
+    repair(disk, 0, shards=2)
+    assert contents(disk, 0) == expected
 
 
 # One thing at a time.

@@ -13,6 +13,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests import costs
 from tests.fifth import choose_fifth
 from tests.figures import Figures
 from tests.tool import in_ci, missing_tool
@@ -30,12 +31,20 @@ def needs_tool() -> Callable[[str], str]:
 
 
 _FIGURES = pytest.StashKey[Figures]()
+_COSTS = pytest.StashKey[costs.Costs]()
 _SUITES = {"not slow": "ordinary", "slow": "slow"}  # by what `-m` says; pyproject.toml's own is the first
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = Figures()
+    config.stash[_COSTS] = costs.Costs()
+    config.pluginmanager.register(config.stash[_COSTS])
     choose_fifth()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long ones first, so that the workers end together."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +58,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if suite:
         terminalreporter.section(f"crash safety: what was tried by the {suite} suite")
         for line in config.stash[_FIGURES].lines(suite):
+            terminalreporter.write_line(line)
+        terminalreporter.section("processor time of the dearest tests")
+        for line in config.stash[_COSTS].lines():
             terminalreporter.write_line(line)
 
 
@@ -99,8 +111,18 @@ def open_engine(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             assert problems == []
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    costs.begin(item)
+    return (yield)
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.when == "teardown":
+        costs.end(item)
     report = yield
     _refuse_missing_tool(report)
     return report

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from flin.testing.judge import Judge
@@ -37,8 +37,12 @@ class Figures:
 
     def judged(self, judge: Judge) -> None:
         """What one judge has seen; a state that two of them saw counts once."""
-        self._states.update(judge.found)
+        self.saw(judge.found)
         self.add(RECOVERIES, judge.during_recovery)
+
+    def saw(self, states: Iterable[int]) -> None:
+        """Digests of crash states that were judged."""
+        self._states.update(states)
 
     def of(self, what: str) -> int:
         return self._counts[what] + (len(self._states) if what == STATES else 0)

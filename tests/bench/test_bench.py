@@ -375,6 +375,7 @@ def test_private_memory_counts_children() -> None:
     assert memory.private_bytes(process.pid) == 0  # it has been waited for
 
 
+@pytest.mark.slow
 def test_a_load_is_killed_and_verified(tmp_path: Path) -> None:
     settings = load.Settings("flin", 50_000, 40, 16 << 20)
     progress = Progress(load.steps(1), io.StringIO())

@@ -26,6 +26,7 @@ def quiet_progress(steps: int) -> Progress:
     return Progress(steps, io.StringIO())
 
 
+@pytest.mark.slow
 def test_sustained(tmp_path: Path) -> None:
     settings = sustained.Settings(("flin",), memory_bytes=1 << 20, value_bytes=50, rounds=1)
     assert settings.count * 66 == pytest.approx(10 * (3 << 20) / 8, rel=0.01)
@@ -80,6 +81,7 @@ def test_what_the_measurement_itself_uses_is_no_noise(monkeypatch: pytest.Monkey
     assert len(asked) == processes.QUIET_LOOKS
 
 
+@pytest.mark.slow
 def test_opening_after_a_close_and_a_kill(tmp_path: Path) -> None:
     settings = opening.Settings(("flin",), counts=(20_000,), value_bytes=40, memory_bytes=16 << 20, rounds=2)
     progress = quiet_progress(settings.steps())
@@ -100,6 +102,7 @@ def test_the_peers_are_not_loaded_with_many_keys() -> None:
     assert settings.steps() == 9
 
 
+@pytest.mark.slow
 def test_headline_workloads_with_threads(tmp_path: Path) -> None:
     settings = headline.Settings(("flin",), seconds_each=0.05, loaded=200, value_bytes=20, rounds=1)
     rows = headline.compare(settings, str(tmp_path), quiet_progress(settings.steps()))
@@ -142,6 +145,7 @@ def test_always_on_a_slow_disk(tmp_path: Path, needs_tool: Callable[[str], str])
     assert progress.done == settings.steps()
 
 
+@pytest.mark.slow
 def test_beyond_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flin.bench.compaction.SETTLE_SECONDS", 0.1)
     settings = beyond_memory.Settings(memory_bytes=16 << 20, value_bytes=8192, seconds_each=0.2, rounds=1)

@@ -19,6 +19,7 @@ def small(directory: Path) -> Lab:
     return Lab(str(directory), keys=1500, repeat_seconds=0.0002, served_seconds=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not memory.is_supported(), reason="needs /proc")
 def test_every_operation_has_its_figures(tmp_path: Path) -> None:
     """Of parts, whose functions may move, that they are measured or named."""

@@ -39,6 +39,8 @@ class Past:
     workload: Workload
     fault: str = ""
     """Of faulty.KINDS, if the n-th call must fail; every n is tried."""
+    is_slow: bool = False
+    """Too many calls for the ordinary suite."""
 
 
 CORPUS: Final = (
@@ -53,6 +55,7 @@ CORPUS: Final = (
         Scene("never", shards=16, window_bytes=4096),
         [PutMany(((b"a", b"59"),), sync=True), Put(b"ab", b"37", sync=True), Fill(394, 200), Read()],
         fault="io sticky",
+        is_slow=True,
     ),
     Past(
         "WAL: what a refused commit left in its segment must not count once others follow",

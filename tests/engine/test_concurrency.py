@@ -114,8 +114,14 @@ def delete_ranges(db: Engine, crew: Crew) -> None:
         assert db.get(b"range:020") is None
 
 
-@pytest.mark.parametrize("shards", [1, 4])
-@pytest.mark.parametrize("runner", ["thread", "helper"])
+@pytest.mark.parametrize(
+    ("runner", "shards"),
+    [
+        ("thread", 1),
+        ("helper", 4),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("thread", 4), ("helper", 1))),
+    ],
+)
 def test_everything_at_once(open_engine: Callable[..., Engine], eager_threads: None, runner: str, shards: int) -> None:
     db = open_engine(runner=runner, shards=shards, memory_limit="1mb", sync="never")
     crew = Crew()

@@ -54,11 +54,11 @@ ALPHABET: list[Operation] = [
     ("sync", "window_bytes"), [("always", 512), ("interval", 512), ("never", 512), ("interval", 0)]
 )
 def test_every_short_workload(sync: str, window_bytes: int, figures: Figures) -> None:
-    judge = Judge(Scene(sync, window_bytes=window_bytes), limit=6, second_every=3)
+    judge = Judge(Scene(sync, window_bytes=window_bytes), limit=20, second_every=8)
     crash_every_workload(judge, every_workload(ALPHABET, 2))
     figures.judged(judge)
-    assert judge.states > 500
-    assert judge.during_recovery > judge.states // 4
+    assert judge.states > 2000
+    assert judge.during_recovery > judge.states // 12
 
 
 @pytest.mark.slow

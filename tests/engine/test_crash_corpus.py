@@ -11,7 +11,9 @@ from tests.engine.crash_corpus import CORPUS, Past
 from tests.figures import FAILED_CALLS, Figures
 
 
-@pytest.mark.parametrize("past", CORPUS, ids=lambda past: past.name)
+@pytest.mark.parametrize(
+    "past", [pytest.param(past, id=past.name, marks=[pytest.mark.slow] * past.is_slow) for past in CORPUS]
+)
 def test_past_failure(past: Past, figures: Figures) -> None:
     judge = Judge(past.scene, limit=8)
     if past.fault:

@@ -7,8 +7,11 @@ and, if it was promised, a power cut. On a disk that is well again the database 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from itertools import product
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 import flin.engine
 from flin.errors import ReadOnlyError, StorageError
@@ -35,9 +38,14 @@ WORKLOADS: dict[str, Workload] = {
 SCENES = [Scene("always"), Scene("interval", window_bytes=0), Scene("interval")]
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: f"{scene.sync}-{scene.window_bytes}")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", WORKLOADS)
+def _cases() -> Iterator[ParameterSet]:
+    """Every workload, kind and scene; the ordinary suite takes each workload and kind in one scene, in turn."""
+    for (at, name), (of, kind), (which, scene) in product(enumerate(WORKLOADS), enumerate(KINDS), enumerate(SCENES)):
+        marks = [] if (at + of) % len(SCENES) == which else [pytest.mark.slow]
+        yield pytest.param(name, kind, scene, id=f"{name}-{kind}-{scene.sync}-{scene.window_bytes}", marks=marks)
+
+
+@pytest.mark.parametrize(("name", "kind", "scene"), list(_cases()))
 def test_nth_call_fails(name: str, kind: str, scene: Scene, figures: Figures) -> None:
     judge = Judge(scene, limit=2, second_crashes=0)
     for number, run in enumerate(every_failure(scene, WORKLOADS[name], KINDS[kind])):

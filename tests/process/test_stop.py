@@ -72,8 +72,8 @@ def test_stopped_and_continued(begin: Begin, mode: str, who: str) -> None:
     try:
         for pid in pids:
             kill(pid, signal.SIGSTOP)
+        wait_until(lambda: all(state_of(pid) == "T" for pid in pids), "they are stopped")
         time.sleep(STOPPED_SECONDS)
-        assert all(state_of(pid) == "T" for pid in pids)
     finally:
         for pid in pids:
             kill(pid, signal.SIGCONT)

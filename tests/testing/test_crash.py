@@ -13,29 +13,57 @@ from typing import Any
 import pytest
 
 from flin.engine.wal_writer import WalWriter
+from flin.testing import crash
 from flin.testing.crash import FAULTS_EVERY, Case, case_of, main, run_seed, shortened
 from flin.testing.disk import CHANGES
 from flin.testing.faulty import KINDS
 from flin.testing.operation import RULES, Advance, Maintenance, Put, Sweep
 from flin.testing.run import Operation, Run, Scene
-from tests.figures import FAILED_CALLS, RECOVERIES, STATES, Figures
+from tests.figures import FAILED_CALLS, RECOVERIES, Figures
+
+PART = 25
+"""Seeds of one test: a worker of pytest-xdist takes one part after the other."""
 
 
-def _search(tmp_path: Path, figures: Figures, workloads: int, seed: int) -> dict[str, Any]:
-    out, report = io.StringIO(), tmp_path / "report.json"
-    assert main(["--workloads", str(workloads), "--seed", str(seed), "--json", str(report)], out) == 0, out.getvalue()
-    found: dict[str, Any] = json.loads(report.read_text())
-    figures.add(STATES, found["crash_states"])
-    figures.add(RECOVERIES, found["crashes_during_recovery"])
-    figures.add(FAILED_CALLS, found["failed_calls"])
-    return found
+def _search(seeds: range, figures: Figures) -> None:
+    for seed in seeds:
+        tally = run_seed(seed)
+        assert tally.violation == "", f"replay it: python -m flin.testing.crash --workloads 1 --seed {seed}"
+        figures.saw(tally.states)
+        figures.add(RECOVERIES, tally.recoveries)
+        figures.add(FAILED_CALLS, tally.faults)
 
 
-def test_seeds_find_no_violation(tmp_path: Path, figures: Figures) -> None:
+@pytest.mark.parametrize("seed", range(1000, 1250, PART))
+def test_seeds_find_no_violation(seed: int, figures: Figures) -> None:
     """The ordinary suite's part of the long run."""
-    found = _search(tmp_path, figures, workloads=300, seed=1000)
-    assert found["crash_states"] > 9_000
-    assert found["failed_calls"] > 150
+    _search(range(seed, seed + PART), figures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5000, 5900, PART))
+def test_many_seeds_find_no_violation(seed: int, figures: Figures) -> None:
+    _search(range(seed, seed + PART), figures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(8))
+def test_calls_fail_in_many_workloads(part: int, figures: Figures) -> None:
+    first = 20_000 + FAULTS_EVERY * PART * part + FAULTS_EVERY - 1
+    _search(range(first, first + FAULTS_EVERY * PART, FAULTS_EVERY), figures)
+
+
+def test_the_command_adds_up(tmp_path: Path) -> None:
+    """In two processes."""
+    out, report = io.StringIO(), tmp_path / "report.json"
+    arguments = ["--workloads", "16", "--seed", "1000", "--jobs", "2", "--json", str(report)]
+    assert main(arguments, out) == 0, out.getvalue()
+    found: dict[str, Any] = json.loads(report.read_text())
+    crash._SEEN.clear()
+    tallies = [run_seed(seed) for seed in range(1000, 1016)]
+    assert found["crash_states"] == len({state for tally in tallies for state in tally.states})
+    assert found["failed_calls"] == sum(tally.faults for tally in tallies) > 0
+    assert found["crashes_during_recovery"] >= sum(tally.recoveries for tally in tallies) > 0
 
 
 def test_a_seed_finds_the_same_in_every_process() -> None:
@@ -44,23 +72,6 @@ def test_a_seed_finds_the_same_in_every_process() -> None:
     found = [subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout for _ in range(2)]
     assert found[0] == found[1]
     assert len(found[0]) > 100
-
-
-@pytest.mark.slow
-def test_many_seeds_find_no_violation(tmp_path: Path, figures: Figures) -> None:
-    found = _search(tmp_path, figures, workloads=900, seed=5000)
-    assert found["crash_states"] > 30_000
-    assert found["crashes_during_recovery"] > 3_000
-    assert found["failed_calls"] > 800
-
-
-@pytest.mark.slow
-def test_calls_fail_in_many_workloads(figures: Figures) -> None:
-    for case in range(340):
-        tally = run_seed(20_000 + case * FAULTS_EVERY + FAULTS_EVERY - 1)
-        assert tally.violation == ""
-        figures.add(FAILED_CALLS, tally.faults)
-        figures.add(STATES, len(tally.states))
 
 
 def test_equal_seeds_are_equal_cases() -> None:
@@ -112,8 +123,3 @@ def test_a_violation_is_shortened() -> None:
 def test_every_kind_of_fault_names_operations_of_the_disk() -> None:
     reads = {"open", "names", "is_file", "pread", "map", "size", "free_bytes", "pread_nowait"}
     assert all(fault.operations <= CHANGES | reads for fault in KINDS.values())
-
-
-def _figure(pattern: str, out: io.StringIO) -> int:
-    found = re.findall(pattern, out.getvalue())
-    return int(found[-1].replace(",", ""))

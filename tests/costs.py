@@ -1,0 +1,50 @@
+"""Processor time of tests, with that of the processes that they started: what a test costs on any machine, busy or not.
+
+A worker of pytest-xdist measures and sends it with its last report of a test; whoever shows the reports adds it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from typing import Final
+
+import pytest
+
+_PROPERTY: Final = "processor seconds"
+_BEGAN: Final = pytest.StashKey[float]()
+
+DEAREST: Final = 15
+"""Tests that are shown."""
+
+
+def _now() -> float:
+    """User and system time of this process and of its children that have been waited for."""
+    return sum(used.ru_utime + used.ru_stime for used in map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN)))
+
+
+def begin(item: pytest.Item) -> None:
+    item.stash[_BEGAN] = _now()
+
+
+def end(item: pytest.Item) -> None:
+    """Before the report that has to carry it is made."""
+    item.user_properties.append((_PROPERTY, _now() - item.stash[_BEGAN]))
+
+
+class Costs:
+    """A plugin of pytest, which sees every report."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, value in report.user_properties:
+            if name == _PROPERTY:
+                assert isinstance(value, float)
+                self._seconds[report.nodeid] = value
+
+    def lines(self) -> Iterator[str]:
+        yield f"{sum(self._seconds.values()):>9.1f} s in all"
+        for test in sorted(self._seconds, key=lambda test: -self._seconds[test])[:DEAREST]:
+            yield f"{self._seconds[test]:>9.1f} s {test}"

@@ -17,6 +17,9 @@ from tests.source import ROOT
 EXAMPLES = ROOT / "examples"
 NEED_A_CLIENT = {"stdlib_sources.py", "cache.py"}
 NOT_RUN = {"flin_server.py"}  # what the examples with a server share
+# Of docs/recipes.md: test_recipes.py runs them.
+RECIPES = {"wsgi_embedded.py", "wsgi_served.py", "asgi_embedded.py", "asgi_served.py"}
+RECIPES |= {"pool.py", "pytest_fixtures.py", "notebook.py"}
 
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +42,7 @@ def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_example_is_run() -> None:
-    names = {path.name for path in EXAMPLES.glob("*.py")} - NOT_RUN
+    names = {path.name for path in EXAMPLES.glob("*.py")} - NOT_RUN - RECIPES
     assert names == {"embedded.py", "cache.py", "stdlib_sources.py"}
     for path in EXAMPLES.glob("*.py"):
         assert path.read_text().startswith('"""')

@@ -1,0 +1,212 @@
+"""The recipes of docs/recipes.md, run as they are written: with the real gunicorn, uvicorn, pytest, freezegun."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import flin.engine
+from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
+from tests.source import ROOT
+
+EXAMPLES = ROOT / "examples"
+GUNICORN = ["-m", "gunicorn", "--chdir", str(EXAMPLES), "--bind", "127.0.0.1:0"]
+UVICORN = ["-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0"]
+RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+
+
+class Program:
+    """A program in a directory of its own, whose output can be waited for."""
+
+    def __init__(self, folder: Path, command: list[str], **environment: str) -> None:
+        self.output = folder / f"{command[1]}.out"
+        everything = {**os.environ, "HOME": str(folder), "PYTHONPATH": str(ROOT), **environment}
+        with self.output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, *command], cwd=folder, env=everything, stdout=output, stderr=subprocess.STDOUT
+            )
+        self.pid = self._process.pid
+
+    def printed(self) -> str:
+        return self.output.read_text()
+
+    def found(self, pattern: str) -> str:
+        """Wait until it has printed this; the first group."""
+        wait_until(lambda: re.search(pattern, self.printed()) or self._process.poll() is not None, pattern)
+        matched = re.search(pattern, self.printed())
+        assert matched is not None, self.printed()
+        return matched[1]
+
+    def end(self) -> int:
+        self._process.terminate()
+        try:
+            return self._process.wait(PATIENCE_SECONDS)
+        finally:
+            self._process.kill()
+
+
+@contextmanager
+def running(folder: Path, command: list[str], **environment: str) -> Iterator[Program]:
+    program = Program(folder, command, **environment)
+    try:
+        yield program
+    finally:
+        assert program.end() in (0, -signal.SIGTERM), program.printed()
+
+
+def ask(address: str, path: str = "/a") -> tuple[int, int]:
+    """How many visits there were, and the process that counted."""
+    with urllib.request.urlopen(address + path, timeout=PATIENCE_SECONDS) as reply:
+        visits, _, pid = reply.read().decode().split()
+    return int(visits), int(pid)
+
+
+def told(command: str) -> None:
+    """The commands that are run here are those of the document."""
+    assert command in RECIPES
+
+
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["plain", "preload"])
+def test_gunicorn_with_the_engine_in_its_worker(tmp_path: Path, preload: list[str]) -> None:
+    pytest.importorskip("gunicorn")
+    told("gunicorn --chdir examples --workers 1 --threads 8 wsgi_embedded:application")
+    words = ["--workers", "1", "--threads", "8", *preload, "wsgi_embedded:application"]
+    with running(tmp_path, [*GUNICORN, *words], VISITS=str(tmp_path / "visits")) as program:
+        address = program.found(r"Listening at: (http://[\d.:]+)")
+        assert [ask(address)[0] for _ in range(3)] == [1, 2, 3]
+        _, first = ask(address)
+        # A reload: the new worker starts while the old one still has the database.
+        os.kill(program.pid, signal.SIGHUP)
+        wait_until(lambda: not is_alive(first), "the end of the old worker")
+        visits, second = ask(address)
+        assert visits == 5
+        assert second != first
+    with flin.engine.open(tmp_path / "visits", create=False, runner="inline") as db:
+        assert dict(db) == {b"visits:/a": b"5"}
+        assert db.stats()["wal"]["replayed_operations"] == 0, "the worker closed it"
+
+
+def test_uvicorn_with_the_engine_in_its_process(tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    told("uvicorn --app-dir examples asgi_embedded:application")
+    with running(tmp_path, [*UVICORN, "asgi_embedded:application"], VISITS=str(tmp_path / "visits")) as program:
+        address = program.found(r"running on (http://[\d.:]+)")
+        assert [ask(address)[0] for _ in range(3)] == [1, 2, 3]
+        with urllib.request.urlopen(f"{address}/all", timeout=PATIENCE_SECONDS) as reply:
+            assert reply.read() == b"visits:/a 3\n"
+        (tmp_path / "second").mkdir()
+        second = Program(tmp_path / "second", [*UVICORN, "asgi_embedded:application"], VISITS=str(tmp_path / "visits"))
+        assert second.found(r"is open in process (\d+)") == str(program.pid)
+        assert second.end() != 0, "it could not start"
+    with flin.engine.open(tmp_path / "visits", create=False, runner="inline") as db:
+        assert db.stats()["wal"]["replayed_operations"] == 0, "the lifespan closed it"
+
+
+def test_many_workers_ask_a_server(tmp_path: Path) -> None:
+    """gunicorn with --preload and uvicorn at once."""
+    for package in ("gunicorn", "uvicorn", "redis"):
+        pytest.importorskip(package)
+    told("gunicorn --chdir examples --workers 4 --preload wsgi_served:application")
+    told("uvicorn --app-dir examples --workers 4 asgi_served:application")
+    with running(tmp_path, ["-m", "flin", "serve", "--dir", "visits", "--port", "0"]) as server:
+        port = server.found(r"is ready on [\d.]+ port (\d+)")
+        gunicorn = [*GUNICORN, "--workers", "2", "--preload", "wsgi_served:application"]
+        uvicorn = [*UVICORN, "--workers", "2", "asgi_served:application"]
+        with running(tmp_path, gunicorn, FLIN_PORT=port) as wsgi, running(tmp_path, uvicorn, FLIN_PORT=port) as asgi:
+            addresses = [wsgi.found(r"Listening at: (http://[\d.:]+)"), asgi.found(r"running on (http://[\d.:]+)")]
+            asgi.found("(startup complete)")  # the address is printed before a worker listens
+            answers = [ask(address) for _ in range(10) for address in addresses]
+    assert [visits for visits, _ in answers] == list(range(1, 21))
+
+
+def run(*words: str, folder: Path) -> str:
+    command = [sys.executable, *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::ResourceWarning"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_pool_computes_and_one_process_writes(tmp_path: Path) -> None:
+    assert run(str(EXAMPLES / "pool.py"), str(tmp_path / "db"), folder=tmp_path) == (
+        "10,000 digests; the first: 5feceb66ffc86f38\n"
+    )
+
+
+def test_the_fixtures(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / "pytest_fixtures.py", tmp_path)  # away from Flin's own configuration
+    assert "5 passed" in run("-m", "pytest", "-q", "-W", "error", "pytest_fixtures.py", folder=tmp_path)
+
+
+def test_cells_may_be_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any order; also where the cell that closes the database was never run."""
+    monkeypatch.chdir(tmp_path)
+    _, opening, working, closing = (EXAMPLES / "notebook.py").read_text(encoding="utf-8").split("# %%")
+    cells = {"o": f"#{opening}", "w": f"#{working}", "c": f"#{closing}"}
+    kernel: dict[str, object] = {}
+    for cell in "owwoowcowc":
+        exec(cells[cell], kernel)
+    with flin.engine.open(tmp_path / "notebook-data", create=False, runner="inline") as db:
+        assert db[b"runs"] == b"4"
+
+
+def test_the_document_shows_what_the_examples_hold() -> None:
+    """Each piece of Python on the page stands in an example, but for those of the last section."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py"))
+    plain = {re.sub(r"  #.*", "", line).strip() for line in sources.splitlines()}
+    text = RECIPES.partition("## Copies")[0]
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 5
+    for line in "".join(blocks).splitlines():
+        assert re.sub(r"  #.*", "", line).strip() in plain, line
+
+
+# Frozen time.
+
+YEAR_2020 = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+
+
+def test_time_machine_moves_the_engines_clock(tmp_path: Path) -> None:
+    time_machine = pytest.importorskip("time_machine")
+    with time_machine.travel(YEAR_2020, tick=False) as frozen, flin.engine.open(tmp_path / "db") as db:
+        db.put_many({b"%d" % number: b"v" for number in range(1000)}, ttl=60)
+        db.flush()
+        assert (db.ttl(b"1"), len(db)) == (60, 1000)
+        frozen.shift(60)
+        assert (b"1" in db, len(db)) == (False, 0)
+        db.compact()
+        assert db.verify() == []
+
+
+def test_freezegun_moves_the_clock_of_an_engine_without_threads(tmp_path: Path) -> None:
+    freezegun = pytest.importorskip("freezegun")
+    with freezegun.freeze_time(YEAR_2020) as frozen, flin.engine.open(tmp_path / "db", runner="inline") as db:
+        db.put(b"k", b"v", ttl=60)
+        db.flush()
+        assert (db.ttl(b"k"), len(db)) == (60, 1)
+        frozen.tick(60)
+        assert (b"k" in db, len(db)) == (False, 0)
+        assert db.verify() == []
+
+
+def test_freezegun_can_be_told_to_leave_the_engine_alone(tmp_path: Path) -> None:
+    freezegun = pytest.importorskip("freezegun")
+    with freezegun.freeze_time(YEAR_2020, ignore=["flin"]) as frozen, flin.engine.open(tmp_path / "db") as db:
+        db.put(b"k", b"v", ttl=3600)
+        frozen.tick(7200)
+        db.flush()
+        assert b"k" in db
+        assert 3000 < (db.ttl(b"k") or 0) <= 3600

@@ -16,13 +16,14 @@ from time import sleep
 from typing import Final
 
 from flin.engine.compaction import Compaction, CompactionOptions, install, pick_compaction, pick_full_compaction
+from flin.engine.damaged_work import DamagedWork
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named, remove_outputs
 from flin.engine.runner import JobHandle, Runner
 from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState
 from flin.engine.store import Store
 from flin.engine.sweep import Sweeper
-from flin.errors import ClosedError, FlinError, HelperDiedError, StorageError
+from flin.errors import ClosedError, CorruptionError, FlinError, HelperDiedError, StorageError
 
 logger = logging.getLogger("flin.engine")
 
@@ -90,6 +91,7 @@ class Compactor:
         self._table_options = TableOptions(block_size_bytes=block_size, codec=store.options.compression)
         self._flush_lock = Lock()  # one flush at a time: they commit oldest first
         self._busy: list[Compaction] = []
+        self._damaged = DamagedWork(store.directory)
         self._busy_lock = Lock()
         self._compaction_ended = Condition(self._busy_lock)
         self._obstacles: dict[int, BaseException] = {}  # by the thread that met it; guarded by `_busy_lock`
@@ -182,17 +184,24 @@ class Compactor:
 
     def compact_once(self) -> bool:
         """The most useful compaction, if one is worth doing."""
-        return self._compact(lambda state: pick_compaction(state.version, self._options, self._busy))
+        return self._compact(lambda state: pick_compaction(state.version, self._options, self._taken()))
 
     def compact_fully(self) -> None:
         """All runs of every shard into one, without tombstones."""
         for shard in range(self._store.manifest.shards):
 
             def pick(state: ReadState, shard: int = shard) -> Compaction | None:
-                return pick_full_compaction(state.version, shard, self._options, self._busy)
+                return pick_full_compaction(state.version, shard, self._options, self._taken())
 
             while self._compact(pick) or self._wait_for_compaction(shard):
                 pass
+            damage = self._damaged.error_in(shard)
+            if damage is not None:
+                raise damage
+
+    def _taken(self) -> list[Compaction]:
+        """Whose runs no other compaction may touch."""
+        return [*self._busy, *self._damaged.compactions()]
 
     def _wait_for_compaction(self, shard: int) -> bool:
         """Wait until some compaction ends, if one of the shard is under way: it may stand in another's way."""
@@ -212,6 +221,10 @@ class Compactor:
             self._busy.append(compaction)
         try:
             self._carry_out(compaction)
+        except CorruptionError as error:
+            with self._busy_lock:
+                self._damaged.set_aside(compaction, error)
+            raise
         finally:
             with self._busy_lock:
                 self._busy.remove(compaction)
@@ -328,7 +341,8 @@ class Compactor:
                 return
             except BaseException as error:  # whatever it is: nobody else does this work, and writers would wait for it
                 self._pause(error)
-                wanted.set()
+                if not (isinstance(error, CorruptionError) and work == self._prepare_or_flush):
+                    wanted.set()
 
     def _pause(self, error: BaseException) -> None:
         """Until the work that failed is tried again."""
@@ -369,9 +383,13 @@ class Compactor:
 
     def sweep(self) -> int:
         """Delete what has expired; how many keys."""
-        if not self.sweeping or self._store.read_only_reason is not None:
+        if not self.sweeping or self._store.read_only_reason is not None or self._damaged.sweep_is_paused():
             return 0
-        swept = self.sweeper.sweep(self._store.now_ms())
+        try:
+            swept = self.sweeper.sweep(self._store.now_ms())
+        except CorruptionError:
+            self._damaged.pause_sweep()
+            raise
         self.statistics.swept += swept
         return swept
 
@@ -385,13 +403,15 @@ class Compactor:
                 self._obstacles[get_ident()] = error
             elif self._obstacles.pop(get_ident(), None) is None:
                 return
-            self._store.note_obstacle(next(iter(self._obstacles.values()), None))
+            self._store.note_obstacle(next(iter(self._obstacles.values()), self._damaged.first))
 
     def _note_failure(self, error: BaseException) -> None:
         self.statistics.failures += 1
         self.statistics.last_failure = f"{type(error).__name__}: {error}"
         if self._store.read_only_reason is not None:
             logger.error("read-only until it is opened again: %s", self._store.read_only_reason)
+        elif isinstance(error, CorruptionError):
+            self._damaged.tell(error)
         elif isinstance(error, FlinError):
             logger.warning("background work failed and will be tried again: %s", error)
         else:

@@ -58,9 +58,11 @@ class SalvagedTable:
         return not self._report.losses
 
     def first_key(self) -> bytes | None:
-        for keys, _ in self.pages():
-            return keys[0]
-        return None
+        return next(iter(self.first_keys()), None)
+
+    def first_keys(self) -> list[bytes]:
+        """The keys of the first good block; none if there is no such block."""
+        return next((keys for keys, _ in self.pages()), [])
 
     def pages(self) -> Iterator[Page]:
         """The entries of the good blocks, rising."""

@@ -1,9 +1,9 @@
-"""Which tables there are, of which shard, and which of them are newer: by the manifest, or without one by themselves.
+"""Which tables there are, their shards, and which are newer: by the manifest, or without one by what they say.
 
-Without a manifest. A table says in its properties which commits it holds, first and last, and jobs merge only what lies
-side by side: so of two tables that share keys one is newer as a whole, or the one is made of the other and was
-not yet removed. The younger job's table then counts for all keys between its bounds, if it is whole. A table that
-cannot say what it holds is taken to be as new as its job's number allows.
+Without a manifest. A table's properties say which commits it holds, first and last, and jobs merge only neighbouring
+runs. So of two tables of one shard that share keys, one is newer as a whole, or one was made of the other, which was
+not yet removed. The later job's table then replaces the other one between its own bounds, if it is undamaged. A table
+whose properties are lost is taken to be as new as its job's number allows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Final
 
 from flin.engine.boundaries import Boundaries, boundaries_of, cut_page
 from flin.engine.entry import Page, Range
@@ -24,6 +25,10 @@ from flin.engine.slot import shard_of_stored
 from flin.engine.table_footer import FOOTER_SIZE, MAGIC, decode_footer, read_meta, read_metas
 from flin.engine.version import TableMeta
 from flin.errors import CorruptionError, FlinError, FormatVersionError
+
+TELLING_KEYS: Final = 24
+"""Keys that tell the number of shards, the first of each table not counted. If a table's keys are of one shard of n,
+each further key is of one shard of 2n by chance in half of the cases: 24 keys are by chance once in 2^24."""
 
 
 @dataclass(slots=True)
@@ -264,11 +269,20 @@ def _search_sections(file: LazyFile) -> list[tuple[int, int]]:
 
 
 def _shards_of(files: list[list[SalvagedTable]]) -> int:
-    """The smallest number of shards that explains why the sections of a file are several."""
+    """How many shards there were. A file's sections are of different shards, and a table's keys are of one shard: the
+    smallest number that explains the first, or the largest that explains both if there are keys enough to tell."""
+    several = [[keys for table in tables if (keys := table.first_keys())] for tables in files]
     shards = 1
-    several = [[key for table in tables if (key := table.first_key()) is not None] for tables in files]
-    while shards < MAX_SHARDS and any(
-        len({shard_of_stored(key, shards) if shards > 1 else 0 for key in keys}) < len(keys) for keys in several
-    ):
+    while shards < MAX_SHARDS and any(len({_shard(keys[0], shards) for keys in file}) < len(file) for file in several):
         shards *= 2
-    return shards
+    tables = [{_shard(key, MAX_SHARDS) for key in keys} for file in several for keys in file]
+    if sum(len(table) - 1 for table in tables) < TELLING_KEYS:
+        return shards
+    most = MAX_SHARDS
+    while most > shards and any(len({one * most // MAX_SHARDS for one in table}) > 1 for table in tables):
+        most //= 2
+    return most
+
+
+def _shard(stored: bytes, shards: int) -> int:
+    return shard_of_stored(stored, shards) if shards > 1 else 0

@@ -198,6 +198,22 @@ def test_without_its_manifest_only_tables_of_one_shard_are_made_of_each_other() 
     assert contents(disk, 0) == expected
 
 
+def test_without_its_manifest_the_number_of_shards_follows_from_the_keys() -> None:
+    """No file has sections of two shards any more, after merges of one shard at a time."""
+    disk = SimulatedDisk()
+    expected: dict[bytes, bytes] = {}
+    keys = [b"k%03d" % number for number in range(400)]
+    with flin.engine.open(PATH, fs=disk, clock_ms=ManualClock(), runner="inline", shards=2) as engine:
+        for turn in range(4 * 17):
+            written = {key: b"%d" % turn for key in keys if shard_of_stored(key, 2) == turn // 17 % 2}
+            engine.put_many(written)
+            expected |= written
+            engine.flush()
+    disk.lose(join(PATH, MANIFEST))
+    assert repair(disk, 0).shards == 2
+    assert contents(disk, 0) == expected
+
+
 # One thing at a time.
 
 MANY: Workload = [PutMany(tuple((b"m%04d" % number, b"%d" % number * 9) for number in range(2000)))]

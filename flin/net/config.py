@@ -80,6 +80,9 @@ class ServerOptions:
 MAX_BULK_BYTES: Final = 512 << 20
 """Redis's default of proto-max-bulk-len, the longest argument and the longest string."""
 
+MAX_COMMIT_BYTES: Final = 4_000_000_000
+"""A little below what a frame of the WAL can say of its length, for what it holds beside keys and values."""
+
 MIN_BULK_BYTES: Final = 512 << 10
 """What every server takes, however little memory it may use."""
 
@@ -172,6 +175,8 @@ class Config:
         self.buffers_bytes = int(options.memory_limit * options.buffers_share)
         # One client alone stops being read before the share is used up, which would close it.
         self.client_bytes = self.buffers_bytes - self.buffers_bytes // 16
+        # A transaction's writes are in memory three times while they are written: as they are, and in one frame twice.
+        self.largest_commit_bytes = min(MAX_COMMIT_BYTES, options.memory_limit)
         # A value is in the buffers as it arrives, and as a reply that is not read yet: so twice of it must fit.
         self.longest_bulk_bytes = min(MAX_BULK_BYTES, max(MIN_BULK_BYTES, self.buffers_bytes // 2))
         self._password_hash = (

@@ -30,9 +30,11 @@ from flin.net.dispatch import (
     run,
     run_alike,
 )
+from flin.net.refusal import Refusal, judge_unsynced
 from flin.net.resp import RequestParser, encode_error
 from flin.net.resp_python import CrossProtocolError
 from flin.net.session import Session
+from flin.net.transcript import Alike, Transcript
 from flin.net.unsynced import EVERYTHING, NOTHING
 
 if TYPE_CHECKING:
@@ -85,7 +87,9 @@ class Connection(asyncio.Protocol):
         "_services",
         "_shown",
         "_tick",
+        "_transcript",
         "_transport",
+        "_turns",
         "_unsynced",
         "_wait",
         "_waiting",
@@ -113,9 +117,12 @@ class Connection(asyncio.Protocol):
         self.append: Callable[[bytes], None] = self._out.append
         self._unsynced = self._tick.unsynced  # in `always`
         self._shown = NOTHING  # in this tick: until the WAL is synced so far it may not leave
-        self._held: deque[tuple[int, bytes]] = deque()  # until the WAL is synced so far
+        # Until the WAL is synced so far; with what it answers, should that fail.
+        self._held: deque[tuple[int, bytes, Transcript]] = deque()
         self._held_bytes = 0
         self._in_tick = False
+        self._transcript = Transcript()  # of this tick
+        self._turns = self._transcript.turns
         self._expects_alike = False  # the newest chunk looked like a pipeline of requests alike
         self._backlog: list[list[bytes]] = []
         self._wait: Wait | None = None
@@ -142,6 +149,7 @@ class Connection(asyncio.Protocol):
         session = self.session = services.open_session(_address(transport, "peername"), _address(transport, "sockname"))
         session.descriptor = _descriptor(transport)
         session.kill = self.abort
+        session.remarks = self._transcript.remarks
         session.output_bytes = self.output_bytes
         self.context = Context(services, session)
         self._parser = RequestParser(is_trusted=session.is_authenticated, limits=services.request_limits)
@@ -195,6 +203,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._out.clear()
         self._held.clear()
+        self._transcript.clear()
         self._drop_requests()
         wait = self._wait
         self._wait = None
@@ -224,12 +233,16 @@ class Connection(asyncio.Protocol):
             self._expects_alike = False
             return None
         name, columns = alike
+        tick = self._tick
+        tick.speaker = self
         done = run_alike(self, name, columns)
+        if done:
+            self._turns.append((tick.batches, Alike(name, columns, done)))
         self._counters.commands += done
         self.session.last_name = name
         if not self._in_tick:
             self._in_tick = True
-            self._tick.enter(self)
+            tick.enter(self)
         if done == len(columns[0]) and self._unsynced is None:
             return []
         requests = [[name, *row] for row in zip(*columns, strict=True)]
@@ -247,18 +260,25 @@ class Connection(asyncio.Protocol):
         if requests:
             self._counters.commands += len(requests)
             self.session.last_name = requests[-1][0]
+        tick = self._tick
+        tick.speaker = self
+        self._turns.append((tick.batches, requests))
         wait = run(self, iterator)
         if self._unsynced is not None:
             self._note_shown(requests)
         if wait is None:
-            if self._tick.is_full and not self._tick.maybe_commit():
-                return
+            if tick.is_full:
+                tick.commit()
             if not rest:
                 if self._parser.error is not None or self._parser.has_more or self._waiting or self._is_ending:
                     self._after_requests()
                 return
             wait = TURN_IS_OVER
-        self._backlog = [*iterator, *rest]
+        left = [*iterator]
+        # What it waits with has no reply yet; a turn that is over, or the last of all, has replied.
+        waiting = 0 if wait is TURN_IS_OVER or wait is STOP else 1
+        self._transcript.cut_last_turn(len(requests) - len(left) - waiting)
+        self._backlog = left + rest
         self._suspend(wait)
 
     def _note_shown(self, requests: list[list[bytes]]) -> None:
@@ -329,7 +349,12 @@ class Connection(asyncio.Protocol):
         if not self._in_tick:
             self._in_tick = True
             self._tick.enter(self)
+        self._tick.speaker = self
+        if type(wait) is not Wait:
+            self._turns.append((self._tick.batches, [wait.request]))  # type: ignore[attr-defined]
         again = resume(self, wait)
+        if again is not None and again is not TURN_IS_OVER and again is not STOP:
+            self._transcript.cut_last_turn(0)
         if type(wait) is WaitForDisk and self._unsynced is not None:
             self._note_shown([wait.request])
         elif wait is not TURN_IS_OVER:
@@ -351,9 +376,12 @@ class Connection(asyncio.Protocol):
     def release(self) -> None:
         self._in_tick = False
         self._shown = NOTHING
+        self._turns.clear()
+        if self.session.remarks:
+            self._transcript.clear()
         out = self._out
         if self._held:
-            self._held.append((0, b"".join(out)))
+            self._held.append((0, b"".join(out), Transcript()))
             out.clear()
             self.release_held(1 << 62)
         elif out:
@@ -368,10 +396,15 @@ class Connection(asyncio.Protocol):
         if self._out:
             data = b"".join(self._out)
             self._out.clear()
-            self._held.append((min(position, self._shown), data))
+            self._held.append((min(position, self._shown), data, self._transcript))
+            self._transcript = Transcript()
+            self._turns = self._transcript.turns
+            self.session.remarks = self._transcript.remarks
             self._held_bytes += len(data)
             if self._held_bytes > PAUSE_BYTES:
                 self._pause_reading()
+        else:
+            self._transcript.clear()
         self._shown = NOTHING
         return self.release_held(synced_position)
 
@@ -382,21 +415,36 @@ class Connection(asyncio.Protocol):
             parts.append(held.popleft()[1])
         if parts:
             data = b"".join(parts)
-            self._held_bytes = sum(len(data) for _, data in held)
+            self._held_bytes = sum(len(data) for _, data, _ in held)
             self._write(data)
             self._maybe_go_on()
         if not held and self._is_ending and self._wait is None and not self._waiting:
             self._end()
         return bool(held)
 
-    def fail(self, error: str) -> None:
-        self._in_tick = False
-        self._out.clear()
-        self._held.clear()
-        self._wait = None
-        self._is_ending = True
-        self._write(encode_error(error))
-        self.close()
+    def mark(self, batch: int) -> None:
+        self._transcript.mark(batch, len(self._out))
+
+    def refuse(self, batch: int, refusal: Refusal) -> None:
+        if self._is_closed:
+            return
+        context = self.context
+        self._out[:] = self._transcript.judged(self._out, refusal.judge(context, self._transcript), batch)
+        for keyspace, key, _ in self.session.watched:
+            if refusal.holds(keyspace, key):  # watched in this tick, perhaps as it is not now
+                self.session.is_dirty = True
+        wait = self._wait
+        is_running = self._tick.speaker is self
+        if type(wait) is WaitForSlices and not is_running and refusal.may_have_shown(context, wait.request):
+            wait.slices.close()
+            self._wait = WaitForWriters(wait.request, 0.0, 0)  # from its beginning
+
+    def refuse_held(self, synced_position: int) -> None:
+        for number, (position, data, transcript) in enumerate(self._held):
+            if position > synced_position:
+                judge = judge_unsynced(self.context, transcript, synced_position)
+                self._held[number] = 0, b"".join(transcript.judged([data], judge)), transcript
+        self.release_held(synced_position)
 
     # Closing and limits.
 

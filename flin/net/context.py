@@ -34,6 +34,7 @@ class Context:
     def select(self, database: int) -> None:
         """Make another database the session's own. The caller has checked the number."""
         self.session.database = database
+        self.session.remarks.append(None)
         self.keyspace = self.services.keyspaces[database]
 
     def begin_transaction(self) -> None:
@@ -44,12 +45,12 @@ class Context:
         """DISCARD: the queue and every WATCH are gone."""
         self.session.end_queue(server_is_open=self.services.is_open)
 
-    def run_transaction(self) -> Value:
+    def run_transaction(self, request: list[bytes]) -> Value:
         """EXEC: NULL_ARRAY if a watched key was touched, else the values of the queued commands, run whole.
 
         Raises CommandError (EXECABORT) where a command was refused while queueing, and ColdRead before anything ran.
         """
-        return self.services.run_transaction(self)
+        return self.services.run_transaction(self, request)
 
     def watch(self, keys: list[bytes]) -> None:
         """WATCH: EXEC fails if one of the keys is written, flushed or expires from now on."""

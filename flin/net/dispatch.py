@@ -16,12 +16,12 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.engine.sstable import ColdRead
-from flin.errors import CommandError, CorruptionError, FlinError
+from flin.errors import CommandError, CorruptionError, FlinError, LimitError
 from flin.net.commands.table import BRIEF, Command, Flag, find
-from flin.net.replies import NULL_ARRAY, QUEUED, SHOWN_BYTES, Reply, Slices, Value, shown, wrong_arity
+from flin.net.replies import NULL_ARRAY, QUEUED, SHOWN_BYTES, Reply, Slices, Value, last_of, shown, wrong_arity
 from flin.net.resp import encode_error
 from flin.net.session import NO_NAME
-from flin.net.tick import BATCH_BYTES, TickFailed
+from flin.net.tick import BATCH_BYTES
 
 if TYPE_CHECKING:
     from flin.net.alike import Column
@@ -104,7 +104,7 @@ TURN_IS_OVER: Final = Wait()
 """The budget is used up: continue after the other connections."""
 
 STOP: Final = Wait()
-"""Nothing more is run on this connection: QUIT, SHUTDOWN, or its tick failed."""
+"""Nothing more is run on this connection: QUIT, SHUTDOWN."""
 
 
 STALL_POLL_SECONDS: Final = 0.01
@@ -182,8 +182,8 @@ def run(client: Client, requests: Iterator[list[bytes]]) -> Wait | None:
             budget -= len(data)
             if budget < 0:
                 return TURN_IS_OVER
-        if tick.large_bytes >= BATCH_BYTES and not tick.maybe_commit():
-            return STOP
+        if tick.large_bytes >= BATCH_BYTES:
+            tick.commit()
     return None
 
 
@@ -270,7 +270,7 @@ def check_arity(command: Command, request: list[bytes]) -> None:
         raise wrong_arity(command.name)
 
 
-def run_transaction(context: Context) -> Value:
+def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
     """EXEC: see Context.run_transaction. Cold reads happen before the first command; then reads block."""
     session = context.session
     queue = session.queue
@@ -292,14 +292,23 @@ def run_transaction(context: Context) -> Value:
             context.keyspace.entry(request[position])
     session.queue = None  # handlers see that they run
     session.unwatch()
+    session.remarks.append((request_of_exec, queue))
     services = context.services
+    tick = services.tick
+    savepoint = tick.savepoint()
     services.block_reads(blocking=True)
-    services.tick.in_transaction = True
+    tick.in_transaction = True
     try:
-        return [_run_queued(context, command, request) for command, request in queue]
+        values = [_run_queued(context, command, request) for command, request in queue]
+        tick.check_size(services.config.largest_commit_bytes)
+        return values
+    except LimitError as error:
+        tick.roll_back(savepoint)
+        services.maybe_refresh()
+        raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
     finally:
         services.block_reads(blocking=False)
-        services.tick.in_transaction = False
+        tick.in_transaction = False
         context.end_transaction()
 
 
@@ -310,9 +319,7 @@ def _run_queued(context: Context, command: Command, request: list[bytes]) -> Val
     try:
         value = command.handler(context, request)
         if type(value) is GeneratorType:
-            value = _drain(value)
-    except TickFailed:
-        raise
+            value = last_of(value)
     except Exception as error:
         value = CommandError(_text_of(context, command, error))
         context.services.counters.count_error(str(value))
@@ -348,8 +355,8 @@ def _answer(client: Client, value: Value) -> Wait | None:
     if session.close_after_reply:
         return STOP
     tick = context.services.tick
-    if tick.is_full and not tick.maybe_commit():
-        return STOP
+    if tick.is_full:
+        tick.commit()
     return TURN_IS_OVER if len(data) > OUTPUT_BUDGET_BYTES // 4 else None
 
 
@@ -368,14 +375,6 @@ def _advance(client: Client, wait: WaitForSlices) -> Wait | None:
     return wait
 
 
-def _drain(slices: Slices) -> Value:
-    while True:
-        try:
-            next(slices)
-        except StopIteration as finished:
-            return finished.value
-
-
 def _handle(
     client: Client,
     command: Command,
@@ -390,8 +389,6 @@ def _handle(
         client.context.services.counters.cold_reads += 1
         load = _load_all(client.context, command, request, error.load)
         return WaitForDisk(request, load, attempt, has_waited)
-    if isinstance(error, TickFailed):
-        return STOP
     if isinstance(error, StalledError):
         return WaitForWriters(request, error.delay_seconds, attempt)
     text = _text_of(client.context, command, error)

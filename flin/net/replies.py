@@ -49,6 +49,16 @@ Slices: TypeAlias = Generator[Any, None, Any]
 connections are served between two slices; later commands of its own connection wait. Inside EXEC it runs whole. What
 it yields is None, or what a reader thread is to run before the next slice."""
 
+
+def last_of(slices: Slices) -> Value:
+    """The value of a handler in slices, without letting anybody else run."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as finished:
+            return finished.value
+
+
 OK: Final = Reply(b"+OK\r\n")
 PONG: Final = Reply(b"+PONG\r\n")
 QUEUED: Final = Reply(b"+QUEUED\r\n")

@@ -237,6 +237,28 @@ def encode_requests(requests: list[list[bytes]]) -> bytes:
 # Replies.
 
 
+def split_replies(data: bytes) -> list[bytes]:
+    """Whole replies, one after the other, in RESP2 or RESP3, taken apart."""
+    replies: list[bytes] = []
+    start = 0
+    while start < len(data):
+        position, missing = start, 1
+        while missing:
+            missing -= 1
+            line_end = data.index(b"\r\n", position)
+            kind = data[position]
+            if kind in b"$=!*~>%|":
+                length = max(-1, int(data[position + 1 : line_end]))
+                if kind in b"$=!":
+                    line_end += length + 2 if length >= 0 else 0
+                else:
+                    missing += max(0, length) * (2 if kind in b"%|" else 1)
+            position = line_end + 2
+        replies.append(data[start:position])
+        start = position
+    return replies
+
+
 def encode2(value: Value) -> bytes:
     """A value for RESP2."""
     parts: list[bytes] = []

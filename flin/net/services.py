@@ -167,9 +167,9 @@ class Services:
             return "ERR max number of clients reached"
         return None
 
-    def run_transaction(self, context: Context) -> Value:
+    def run_transaction(self, context: Context, request: list[bytes]) -> Value:
         """EXEC, which is dispatch's work: contexts cannot name dispatch, which runs on them."""
-        return run_transaction(context)
+        return run_transaction(context, request)
 
     def block_reads(self, *, blocking: bool) -> None:
         """See Keyspace.block_reads; for every database, since a command may touch two."""

@@ -7,7 +7,7 @@ changes, so that an ordinary request tests one boolean.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flin.net.replies import Value
 from flin.net.resp import encode2, encode3
@@ -15,6 +15,10 @@ from flin.net.resp import encode2, encode3
 if TYPE_CHECKING:
     from flin.net.commands.table import Command
     from flin.net.keyspace import Keyspace
+
+Remark: TypeAlias = "tuple[list[bytes], list[tuple[Command, list[bytes]]]] | None"
+"""What is to be known of a tick beside its requests: an EXEC and the requests that it ran; None: the session reads
+another database from here on, or speaks another protocol."""
 
 RESP2: Final = 2
 RESP3: Final = 3
@@ -54,6 +58,7 @@ class Session:
         "queue",
         "queue_bytes",
         "queue_failed",
+        "remarks",
         "requests",
         "user",
         "watched",
@@ -83,6 +88,7 @@ class Session:
         self.requests = 0
         # A transaction: None outside MULTI, else the queued commands with their requests.
         self.queue: list[tuple[Command, list[bytes]]] | None = None
+        self.remarks: list[Remark] = []  # its transcript's
         self.queue_bytes = 0
         self.queue_failed = False  # a command was refused while queueing: EXEC answers EXECABORT
         self.watched: list[tuple[Keyspace, bytes, bool]] = []  # keyspace, key, whether it was there
@@ -97,6 +103,7 @@ class Session:
     def speak(self, protocol: int) -> None:
         """RESP2 or RESP3 from the next reply on."""
         self.protocol = protocol
+        self.remarks.append(None)
         self.encode = encode3 if protocol == RESP3 else encode2
 
     def set_authenticated(self, authenticated: bool, *, server_is_open: bool) -> None:

@@ -6,8 +6,9 @@ WAL frame. Only then may replies leave: at once in the sync modes `interval` and
 synced up to the position that they are tagged with. Replies to reads carry a tag too: they may have shown a write that
 is not synced yet (unsynced.py judges that).
 
-If the WAL write fails, the batch is dropped and every connection with output from this tick is told MISCONF once and
-closed: nobody has seen, and memory does not hold, what is not logged.
+If the WAL write fails, the batch is dropped: memory does not hold what is not written. Then those replies of the tick
+that wrote, or were shown what was dropped, are replaced (refusal.py); everybody else gets what was said, and nobody is
+closed.
 
 This module knows no transport: an `Outlet` is what a connection shows of itself.
 """
@@ -19,11 +20,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from flin.engine.boundaries import add, ranges_of
 from flin.engine.entry import Entry
-from flin.errors import FlinError
+from flin.errors import FlinError, LimitError
+from flin.net.refusal import Refusal
 from flin.net.unsynced import Unsynced
 
 if TYPE_CHECKING:
@@ -38,19 +40,15 @@ BATCH_ENTRIES: Final = 1024
 BATCH_BYTES: Final = 1 << 20
 """A longer frame makes every waiting reply wait longer and gains nothing: the WAL write is one copy either way."""
 
-MISCONF: Final = (
-    "MISCONF Errors writing to the write-ahead log, so this write was not accepted. "
-    "Commands that may modify the data set are disabled while it lasts. See the server's diagnostics."
-)
+SHORT_ENTRY_BYTES: Final = 1 << 16
+"""Far above key and short value of nearly every entry: so many of them cannot pass a limit unseen."""
+
+Savepoint: TypeAlias = tuple[dict[bytes, Entry], list[bytes], int]
 
 
 def steady_ms() -> int:
     """Milliseconds since some moment, whatever happens to the wall clock."""
     return time.monotonic_ns() // 1_000_000
-
-
-class TickFailed(Exception):
-    """The WAL refused the batch; every connection of this tick was told and closed. Unwinds the running command."""
 
 
 class Outlet(Protocol):
@@ -66,8 +64,14 @@ class Outlet(Protocol):
     def release_held(self, synced_position: int) -> bool:
         """Send what was held for a position up to this one; whether something is still held."""
 
-    def fail(self, error: str) -> None:
-        """Drop what was said in this tick, send this error instead and close."""
+    def mark(self, batch: int) -> None:
+        """In the middle of what it says a batch was committed; what it says next belongs to this one."""
+
+    def refuse(self, batch: int, refusal: Refusal) -> None:
+        """The batch was refused: replace what was said of it."""
+
+    def refuse_held(self, synced_position: int) -> None:
+        """What is held for a position behind this one will never be durable: replace it, and send everything held."""
 
 
 class Tick:
@@ -95,6 +99,7 @@ class Tick:
         "now_ms",
         "pending",
         "ranges",
+        "speaker",
         "steady_clock",
         "steady_ms",
         "unsynced",
@@ -122,6 +127,7 @@ class Tick:
         self.batches = 0
         self.failures = 0
         self.after_commit: Callable[[], None] = _nothing  # told after each batch, and after a failed one
+        self.speaker: Outlet | None = None  # whose requests run just now
         self._store = store
         self.clock = store.now_ms
         self._call_soon = call_soon
@@ -152,17 +158,9 @@ class Tick:
         return len(self.pending) >= BATCH_ENTRIES or self.large_bytes >= BATCH_BYTES
 
     def commit(self) -> None:
-        """Make the pending batch a frame now. Raises TickFailed."""
+        """Make the pending batch a frame now, or have it refused: then it is as if nobody had written it."""
         if self.pending or self.ranges:
             self._commit()
-
-    def maybe_commit(self) -> bool:
-        """The same for callers with nothing to unwind: False if the tick failed."""
-        try:
-            self.commit()
-        except TickFailed:
-            return False
-        return True
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
         """Delete what is stored from start to stop, as part of the pending batch."""
@@ -174,10 +172,8 @@ class Tick:
     def end(self) -> None:
         """The end of the round: the WAL write, then the replies."""
         self._is_scheduled = False
-        try:
-            self.commit()
-        except TickFailed:
-            return
+        self.speaker = None
+        self.commit()
         outlets = self._outlets
         self._outlets = []
         if self.unsynced is not None and self._store.synced_position < self._store.position:
@@ -194,28 +190,50 @@ class Tick:
             journal.note(self.pending, self.ranges)
         try:
             position = self._store.commit(self.pending, ranges_of(self.ranges))
-        except FlinError as error:
-            self._fail(error)
+        except Exception as error:  # whatever it is, the replies of this tick are still owed
+            self._refuse(error)
+            return
         if self.unsynced is not None:
             self.unsynced.note_commit(position)
         self.pending.clear()
         self.ranges.clear()
         self.large_bytes = 0
         self.batches += 1
+        if self.speaker is not None:
+            self.speaker.mark(self.batches)
         self.after_commit()
 
-    def _fail(self, error: FlinError) -> None:
-        logger.error("a batch of %d writes was refused: %s", len(self.pending), error)
+    def _refuse(self, error: Exception) -> None:
+        unexpected = None if isinstance(error, FlinError) else error
+        logger.error("a batch of %d writes was refused: %s", len(self.pending), error, exc_info=unexpected)
         self.failures += 1
+        refusal = Refusal(set(self.pending), tuple(self.ranges), error)
         self.pending.clear()
         self.ranges.clear()
         self.large_bytes = 0
-        outlets = self._outlets
-        self._outlets = []
-        for outlet in outlets:
-            outlet.fail(MISCONF)
         self.after_commit()
-        raise TickFailed from error
+        for outlet in self._outlets:
+            outlet.refuse(self.batches, refusal)
+
+    # A transaction's writes are one frame, or nothing.
+
+    def savepoint(self) -> Savepoint:
+        """What is pending now."""
+        return dict(self.pending), list(self.ranges), self.large_bytes
+
+    def roll_back(self, savepoint: Savepoint) -> None:
+        """To what was pending then."""
+        pending, ranges, self.large_bytes = savepoint
+        self.pending.clear()
+        self.pending.update(pending)
+        self.ranges[:] = ranges
+
+    def check_size(self, maximum: int) -> None:
+        """LimitError if what is pending has more bytes than this."""
+        if self.large_bytes + SHORT_ENTRY_BYTES * len(self.pending) > maximum:  # or it may not be looked at
+            size = sum(map(len, self.pending)) + sum(map(_size_of, self.pending.values()))
+            if size > maximum:
+                raise LimitError("the size of its writes in bytes", size, maximum)
 
     # Sync waits (`always`). One sync at a time; the next covers every frame since.
 
@@ -239,8 +257,8 @@ class Tick:
         if error is not None:
             logger.error("the WAL could not be synced: %s", error)
             self.failures += 1
-            for outlet in holding:
-                outlet.fail(MISCONF)
+            for outlet in dict.fromkeys(holding):
+                outlet.refuse_held(self._store.synced_position)
             return
         synced = self._store.synced_position
         assert self.unsynced is not None
@@ -248,6 +266,12 @@ class Tick:
         self._holding.extend(outlet for outlet in dict.fromkeys(holding) if outlet.release_held(synced))
         if self._holding:
             self._begin_sync()
+
+
+def _size_of(entry: Entry) -> int:
+    if type(entry) is bytes:
+        return len(entry)
+    return len(entry[0]) if type(entry) is tuple else 0
 
 
 def _nothing() -> None:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from typing import Any, cast
 
 import flin.net.commands.every  # noqa: F401 - declares them
+from flin.errors import FlinError
 from flin.net.cold import ColdReads
 from flin.net.config import Config, ServerOptions
 from flin.net.connection import Connection
@@ -113,6 +115,18 @@ class FakeLoop:
         self.run()
 
 
+class PromptExecutor(Executor):
+    """Does at once what it is given."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except FlinError as error:
+            future.set_exception(error)
+        return future
+
+
 class Peer:
     """One client and its connection."""
 
@@ -142,6 +156,11 @@ class Peer:
             self._loop.run()
         return len(self._unsent)
 
+    def say(self, *requests: bytes | list[bytes]) -> None:
+        """Send without ending the round: the others may speak in it too."""
+        words = [request if isinstance(request, list) else request.split() for request in requests]
+        self.connection.data_received(encode_requests(words))
+
     def read(self, size: int = 1 << 60) -> bytes:
         """Read what there is, and let the server go on."""
         data = self.transport.read(size)
@@ -169,7 +188,14 @@ class Clients:
         self.store = FakeStore(clock=lambda: self.wall_ms)
         self.loop = FakeLoop()
         self.steady_ms = 10**9
-        self.tick = Tick(self.store, self.loop.call_soon, steady_clock=lambda: self.steady_ms)
+        self.tick = Tick(
+            self.store,
+            self.loop.call_soon,
+            is_always=options.get("sync") == "always",
+            executor=PromptExecutor(),
+            wake=self.loop.call_soon,
+            steady_clock=lambda: self.steady_ms,
+        )
         self.services = Services(self.store, self.tick, Config(ServerOptions(**options)))
         self.guard = Guard(self.services)
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from flin.engine.entry import DELETED
-from flin.errors import StorageError
-from flin.net.tick import BATCH_BYTES, BATCH_ENTRIES, MISCONF, Tick, TickFailed
+from flin.errors import LimitError, StorageError
+from flin.net.refusal import MISCONF, Refusal
+from flin.net.tick import BATCH_BYTES, BATCH_ENTRIES, Tick
 from flin.net.unsynced import EVERYTHING, NOTHING
 from tests.net.fake_store import FakeStore
 
@@ -33,8 +34,15 @@ class FakeOutlet:
             self.events.append(("sent", self.held.pop(0)))
         return bool(self.held)
 
-    def fail(self, error: str) -> None:
-        self.events.append(error)
+    def mark(self, batch: int) -> None:
+        self.events.append(("mark", batch))
+
+    def refuse(self, batch: int, refusal: Refusal) -> None:
+        self.events.append((batch, refusal))
+
+    def refuse_held(self, synced_position: int) -> None:
+        self.events.append(("refused", [position for position in self.held if position > synced_position]))
+        self.held.clear()
 
 
 class LaterExecutor(Executor):
@@ -93,31 +101,71 @@ def test_a_round_without_writes_commits_nothing(store: FakeStore) -> None:
     assert outlet.events == ["released"]
 
 
-def test_a_failed_write_drops_the_batch_and_fails_everybody(store: FakeStore) -> None:
+def test_a_failed_write_drops_the_batch_and_tells_everybody_of_the_tick(store: FakeStore) -> None:
     tick = Tick(store, lambda callback: None)
     outlets = [FakeOutlet(), FakeOutlet()]
     for outlet in outlets:
         tick.enter(outlet)
     pending = tick.pending
     pending[b"a"] = DELETED
+    tick.delete_range(b"x", b"y")
     store.failure = StorageError("write", "wal", "no space")
     tick.end()
-    assert [outlet.events for outlet in outlets] == [[MISCONF], [MISCONF]]
+    for outlet in outlets:
+        (batch, refusal), released = outlet.events
+        assert batch == tick.batches == 0
+        assert released == "released", "and then what is left of its replies leaves"
+        assert (refusal.keys, refusal.ranges, refusal.text) == ({b"a"}, (b"x", b"y"), MISCONF)
     assert tick.pending is pending
     assert pending == {}
+    assert not tick.ranges
     assert tick.failures == 1
     store.failure = None
     tick.end()
     assert store.entries == {}
 
 
-def test_a_failure_in_mid_round_unwinds_the_command(store: FakeStore) -> None:
+def test_a_failure_in_mid_round(store: FakeStore) -> None:
+    """The command that runs goes on, over what was committed before."""
     tick = Tick(store, lambda callback: None)
-    store.failure = StorageError("write", "wal", "no space")
+    outlet = FakeOutlet()
+    tick.enter(outlet)
+    tick.speaker = outlet
     tick.pending[b"a"] = b"1"
-    with pytest.raises(TickFailed):
-        tick.commit()
-    assert tick.maybe_commit(), "there is nothing left to commit"
+    tick.commit()
+    store.failure = StorageError("write", "wal", "no space")
+    tick.pending[b"b"] = b"1"
+    tick.commit()
+    assert not tick.pending
+    store.failure = None
+    tick.pending[b"c"] = b"1"
+    tick.end()
+    assert store.entries == {b"a": b"1", b"c": b"1"}
+    marked, refused, released = outlet.events
+    assert marked == ("mark", 1)
+    assert refused[0] == 1
+    assert released == "released"
+
+
+def test_whatever_a_commit_raises_the_replies_are_owed(store: FakeStore) -> None:
+    tick = Tick(store, lambda callback: None)
+    outlet = FakeOutlet()
+    tick.enter(outlet)
+    tick.pending[b"a"] = b"1"
+    store.failure = MemoryError()
+    tick.end()
+    assert outlet.events[0][1].text == MISCONF
+    assert outlet.events[1] == "released"
+
+
+def test_too_large_a_commit_says_nothing_of_the_disk(store: FakeStore) -> None:
+    tick = Tick(store, lambda callback: None)
+    outlet = FakeOutlet()
+    tick.enter(outlet)
+    tick.pending[b"a"] = b"1"
+    store.failure = LimitError("a commit's bytes", 5, 4)
+    tick.end()
+    assert outlet.events[0][1].text == "ERR a commit's bytes is 5, the maximum is 4"
 
 
 def test_full_by_number_or_by_size(store: FakeStore) -> None:
@@ -201,4 +249,4 @@ def test_a_failed_sync_fails_who_waited(store: FakeStore) -> None:
     tick.end()
     store.sync_failure = StorageError("sync", "wal", "input/output error")
     executor.run()
-    assert outlet.events == [MISCONF]
+    assert outlet.events == [("refused", [store.position])]

@@ -45,7 +45,7 @@ def multi(context: Context, args: list[bytes]) -> Value:
 def exec_(context: Context, args: list[bytes]) -> Value:
     if context.session.queue is None:
         raise CommandError("ERR EXEC without MULTI")
-    return context.run_transaction()
+    return context.run_transaction(args)
 
 
 @command(

@@ -216,7 +216,8 @@ def test_too_large_a_transaction_is_its_own_error(clients: Clients) -> None:
         (other, [b"SET c 4", b"GET a", b"EXISTS long"]),
     )
     assert said[1][-3:] == [
-        b"-EXECABORT Transaction discarded because of: the size of its writes in bytes is 400025, the maximum is 300000\r\n",
+        b"-EXECABORT Transaction discarded because of: the size of its writes in bytes is 400025, "
+        b"the maximum is 300000\r\n",
         b"$1\r\n2\r\n",
         b"$-1\r\n",
     ]

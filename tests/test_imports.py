@@ -63,6 +63,7 @@ ALSO = {
     ("flin.engine.lock", "datetime.datetime"): "writes a moment that it was given as text",
     ("flin.engine.lock", "datetime.UTC"): "the same",
     ("flin.engine.helper", "time.sleep"): "a watchdog's pace",
+    ("flin.engine.sweep", "time.sleep"): "of no time: lets other threads in",
     ("flin.engine.compactor", "time.sleep"): "a pause of threads that have no memory to wait in another way",
     ("flin.engine.options", "secrets.token_bytes"): "the default of the random_bytes argument",
 }

@@ -1,8 +1,9 @@
-"""Four curves, `flin bench curves`: the cost of an operation with 100,000 to 30 million keys, with 1 to 64 shards, with
-values of 10 B to 1 MB, and with 1 to 1,000 connections. Default sizes are chosen from them.
+"""Five curves, `flin bench curves`: the cost of an operation with 100,000 to 30 million keys, with 1 to 64 shards, with
+values of 10 B to 1 MB, with 1 to 1,000 connections, and after 1,000 to 64,000 range deletes and takes from a queue.
+Default sizes are chosen from the first four; the last one must be flat.
 
-Embedded costs come from costs.py in a process of its own; those of connections from redis-benchmark, where one
-request's cost is one over the rate of all connections together.
+Embedded costs come from costs.py and history.py, each in a process of its own; those of connections from
+redis-benchmark, where one request's cost is one over the rate of all connections together.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from flin.bench import costs, served
+from flin.bench import costs, history, served
 from flin.bench.curve import Curve
 from flin.bench.progress import Progress
 
-CURVES: Final = ("keys", "shards", "values", "connections")
+CURVES: Final = ("keys", "shards", "values", "connections", "history")
 COUNT_PER_CONNECTION_RATE: Final = 12_000
 """Requests per second and connection, for as long as connections add to the rate."""
 
@@ -43,6 +44,7 @@ class Settings:
     values_bytes: int = 200_000_000  # of one point, so that all are of one size
     values_count: int = 200_000  # at most
     connections: tuple[int, ...] = (1, 10, 30, 100, 300, 1000)
+    lengths: tuple[int, ...] = (1000, 2000, 4000, 8000, 16_000, 32_000, 64_000)  # of histories
     requests: int = 100_000
     servers: tuple[str, ...] = ("flin", "redis-server")
     rounds: int = 3  # of connections
@@ -55,6 +57,7 @@ class Settings:
             "shards": len(self.shards),
             "values": len(self.values),
             "connections": 2 * len(self.connections) * len(self.servers) * self.rounds,
+            "history": len(self.lengths),
         }
         return sum(each[name] for name in self.curves)
 
@@ -67,6 +70,7 @@ QUICK: Final = Settings(
     values_bytes=5_000_000,
     values_count=20_000,
     connections=(1, 10, 100),
+    lengths=(500, 2000),
     requests=10_000,
     rounds=1,
 )
@@ -79,6 +83,7 @@ def run(settings: Settings, scratch: str, progress: Progress) -> Iterator[Curve]
         "shards": _shards,
         "values": _values,
         "connections": _connections,
+        "history": _history,
     }
     for name in settings.curves:
         yield make[name](settings, scratch, progress)
@@ -137,7 +142,14 @@ def _connections(settings: Settings, scratch: str, progress: Progress) -> Curve:
     return curve
 
 
-def _add(curve: Curve, task: costs.Task, grows: str, progress: Progress) -> None:
+def _history(settings: Settings, scratch: str, progress: Progress) -> Curve:
+    curve = Curve("history", "One operation after so many range deletes or takes", "range deletes or takes")
+    with _directory(scratch) as directory:
+        _add(curve, history.Task(directory, settings.lengths, settings.memory_bytes), "count", progress)
+    return curve
+
+
+def _add(curve: Curve, task: costs.Task | history.Task, grows: str, progress: Progress) -> None:
     """The task's sizes as points of the curve; what fails is noted there."""
     try:
         for line in _lines(task):
@@ -153,8 +165,8 @@ def _add(curve: Curve, task: costs.Task, grows: str, progress: Progress) -> None
         progress.say(str(error))
 
 
-def _lines(task: costs.Task) -> Iterator[dict[str, float]]:
-    command = [sys.executable, "-m", "flin.bench.costs", json.dumps(asdict(task))]
+def _lines(task: costs.Task | history.Task) -> Iterator[dict[str, float]]:
+    command = [sys.executable, "-m", type(task).__module__, json.dumps(asdict(task))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -31,7 +31,7 @@ plyvel get the same memory as Flin, and a Bloom filter. Percentiles are those of
 stdout, progress to stderr.
 
   flin bench compaction   the latency of GETs while compactions run
-  flin bench curves       how costs grow with keys, shards, value sizes and connections, as pictures
+  flin bench curves       how costs grow with keys, shards, value sizes, connections and history, as pictures
   flin bench steps        where the time goes: the steps of each operation, in nanoseconds
   flin bench load         memory, time and files for millions of keys; time to reopen, also after kill -9"""
 EXAMPLES = """\
@@ -97,8 +97,9 @@ a writer forces at least three compactions. The latency of a request counts from
 
 def _add_curves(more: Commands) -> None:
     details = """\
-Measures four curves: the cost of one operation with 100,000 to 30 million keys, with 1 to 64 shards, with values of
-10 B to 1 MB, and with 1 to 1,000 connections. Each becomes an SVG. It takes half an hour and up to 8 GB of disk.
+Measures five curves: the cost of one operation with 100,000 to 30 million keys, with 1 to 64 shards, with values of
+10 B to 1 MB, with 1 to 1,000 connections, and after 1,000 to 64,000 range deletes and takes from a queue. Each becomes
+an SVG. It takes half an hour and up to 8 GB of disk.
 The first curve stops at --most-keys, and begins no new size after a quarter of an hour."""
     examples = "  flin bench curves --quick\n  flin bench curves --curves keys --most-keys 3000000 --pictures ."
     parser = add_command(
@@ -106,7 +107,9 @@ The first curve stops at --most-keys, and begins no new size after a quarter of 
     )
     _add_common(parser)
     parser.add_argument("--quick", action="store_true", help="only a few small sizes: half a minute")
-    parser.add_argument("--curves", metavar="CURVE,…", help="any of keys, shards, values, connections (default: all)")
+    parser.add_argument(
+        "--curves", metavar="CURVE,…", help="any of keys, shards, values, connections, history (default: all)"
+    )
     parser.add_argument("--most-keys", type=positive, metavar="N", help="largest number of keys (default 30000000)")
     parser.add_argument("--pictures", metavar="DIR", help="directory for keys.svg and the other pictures")
 

@@ -11,13 +11,15 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from threading import Condition, Event, Lock, Thread, current_thread, get_ident
-from time import sleep
+from time import monotonic, sleep
 from typing import Final
 
 from flin.engine.compaction import Compaction, CompactionOptions, install, pick_compaction, pick_full_compaction
 from flin.engine.damaged_work import DamagedWork
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named, remove_outputs
+from flin.engine.pace import Pace
 from flin.engine.runner import JobHandle, Runner
 from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState
@@ -33,9 +35,6 @@ RETRY_SECONDS: Final = 1.0
 COMPACTION_THREADS: Final = 2
 """One for a long merge, which may take minutes, and one for the small merges that flushes make due meanwhile. Each
 costs a slice of memory in the helper, which runs the smaller one first."""
-
-SWEEP_SECONDS: Final = 0.25
-"""An expired key counts until its sweep: DBSIZE is right again a quarter of a second later."""
 
 TARGET_TABLE_SHARE: Final = 8
 """A table is at most this part of the memory limit: its index and filter are held while it is written."""
@@ -357,44 +356,43 @@ class Compactor:
     def _maintenance_loop(self) -> None:
         store = self._store
         options = store.options
-        interval = options.sync_interval_ms / 1000 if options.sync == "interval" else SWEEP_SECONDS
-        step = min(interval, SWEEP_SECONDS)
-        waited = 0.0
+        pace = Pace(options.sync_interval_ms / 1000 if options.sync == "interval" else None, monotonic())
         while True:
             try:
-                if self._maintenance_wanted.wait(step):
+                if self._maintenance_wanted.wait(pace.wait_seconds(monotonic())):
                     return
-                waited += step
+                pace.begin_round(monotonic())
                 if store.read_only_reason is None:
                     store.lock.check()
-                if options.sync == "interval" and waited >= interval:
-                    waited = 0.0
-                    if store.read_only_reason is None:
-                        store.sync()
-                self.sweep()
+                if pace.is_sync_due(monotonic()) and store.read_only_reason is None:
+                    store.sync()
+                pace.end_sweep(all_done=self._sweep_some(pace.sweep_seconds, pace.sweep_until))
                 store.tables.fit_cache(store.budget.block_cache)
                 store.tables.remove_obsolete()
             except ClosedError:
                 return
             except MemoryError:
-                sleep(step)  # what the thread does must not end for want of memory; it is tried again
+                sleep(pace.round)  # what the thread does must not end for want of memory; it is tried again
             except BaseException as error:  # nor for anything else: nobody else syncs
                 self._note_failure(error)
 
     def sweep(self) -> int:
         """Delete what has expired; how many keys."""
-        if not self.sweeping or self._store.read_only_reason is not None or self._damaged.sweep_is_paused():
-            return 0
+        before = self.sweeper.deleted
+        self._sweep_some(inf, inf)
+        return self.sweeper.deleted - before
+
+    def _sweep_some(self, seconds: float, until: float) -> bool:
+        """The same for so many seconds of processor time, or until that moment; whether all is done."""
+        if self._store.read_only_reason is not None or self._damaged.sweep_is_paused():
+            return True
         try:
-            swept = self.sweeper.sweep(self._store.now_ms())
+            return self.sweeper.sweep(self._store.now_ms(), seconds, until)
         except CorruptionError:
             self._damaged.pause_sweep()
             raise
-        self.statistics.swept += swept
-        return swept
-
-    sweeping = True
-    """The server sweeps by itself, through its own commits, and turns this off."""
+        finally:
+            self.statistics.swept = self.sweeper.deleted
 
     def _note_obstacle(self, error: BaseException | None) -> None:
         """What this thread's last job failed with; None once one ended well, or none is due any more."""

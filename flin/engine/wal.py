@@ -50,6 +50,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from sys import byteorder
 from typing import Final, Literal
 from zlib import crc32
@@ -463,6 +464,10 @@ def _encode_puts(points: Mapping[bytes, Entry]) -> list[bytes]:
 
 
 def _encode_operations(points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> list[bytes]:
+    if not ranges and set(map(type, points.values())) == {type(DELETED)}:  # a sweep's: column by column
+        count = len(points)
+        columns = [bytes((KIND_DELETE,)) * count, bytes(count), bytes(8 * count), _lengths(map(len, points))]
+        return [*columns, _lengths(repeat(0, count)), b"".join(points)]
     kinds, tags, expiries = bytearray(), bytearray(), array("q")
     keys = [start for start, _ in ranges]
     values = [stop for _, stop in ranges]

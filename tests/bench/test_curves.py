@@ -38,6 +38,17 @@ def test_the_curves_of_one_process(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_history(tmp_path: Path) -> None:
+    settings = replace(SMALL, curves=("history",), lengths=(20, 60))
+    (drawn,) = curves.run(settings, str(tmp_path), Progress(settings.steps(), io.StringIO()))
+    assert drawn.failures == []
+    places = {name: [at for at, _ in points] for name, points in drawn.lines.items()}
+    names = ["delete_range", "get beside them", "seek and ten", "open, a range delete", "flush, a range delete"]
+    names += ["put and popitem", "last and delete"]
+    assert places == {name: [20, 60] for name in names}
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_size_is_begun_when_the_time_is_over(tmp_path: Path) -> None:
     task = costs.Task(str(tmp_path / "data"), (100, 200, 300), 10, 16 << 20, seconds=0)
     assert [line["count"] for line in costs.measure(task)] == [100]

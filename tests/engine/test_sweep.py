@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.engine.sweep import SWEEP_COMMIT_KEYS, SWEEP_KEYS
+from flin.engine import sweep
+from flin.engine.sweep import DUE_KEYS, SWEEP_COMMIT_KEYS
 from flin.errors import StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
 
@@ -84,16 +87,49 @@ def test_an_expired_put_hides_what_is_older_for_ever(db: Any, clock: ManualClock
     assert len(db) == 0
 
 
-def test_a_sweep_is_bounded(open_engine: OpenEngine, clock: ManualClock) -> None:
+def test_a_sweep_is_bounded_by_time(
+    open_engine: OpenEngine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many keys are due; what it has no time for is due still."""
     db = open_engine(fs=SimulatedDisk(), clock_ms=clock)
-    many = SWEEP_KEYS + SWEEP_COMMIT_KEYS + 1
+    sweeper = db.compactor.sweeper
+    many = 10 * DUE_KEYS + SWEEP_COMMIT_KEYS + 1
     db.put_many(dict.fromkeys(_keys(many), b""), ttl=1)
     clock.advance(1)
     position = db.store._wal.sequence
-    assert db.compactor.sweep() == SWEEP_KEYS
-    assert db.store._wal.sequence == position + SWEEP_KEYS
-    assert db.compactor.sweep() == SWEEP_COMMIT_KEYS + 1
+    assert not sweeper.sweep(clock(), 0)
+    assert sweeper.deleted == db.store._wal.sequence - position == SWEEP_COMMIT_KEYS
+    seconds = itertools.count()
+    with monkeypatch.context() as patch:
+        for timer in ("thread_time", "monotonic"):  # each commit takes a second
+            patch.setattr(sweep, timer, lambda: next(seconds))
+            patch.setattr(sweep, {"thread_time": "monotonic", "monotonic": "thread_time"}[timer], lambda: 0)
+            before = sweeper.deleted
+            began = next(seconds) + 1
+            assert not sweeper.sweep(clock(), *((12,) if timer == "thread_time" else (math.inf, began + 11)))
+            assert sweeper.deleted - before == 12 * SWEEP_COMMIT_KEYS
+    assert db.compactor.sweep() == many - 25 * SWEEP_COMMIT_KEYS
     assert db.compactor.sweep() == 0
+    assert len(db) == 0
+
+
+def test_a_table_that_cannot_be_read_takes_no_keys_with_it(
+    open_engine: OpenEngine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was named before stays due."""
+    db = open_engine(fs=SimulatedDisk(), clock_ms=clock)
+    db.put_many(dict.fromkeys(_keys(9), b""), ttl=1)
+    db.flush()
+    db.put_many(dict.fromkeys(_keys(9, b"m"), b""), ttl=1)
+    clock.advance(1)
+
+    def refuse(*_: object) -> list[bytes]:
+        raise StorageError("read", "/db", OSError(errno.EIO, "refused"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep._Place, "take", refuse)
+        with pytest.raises(StorageError):
+            db.compactor.sweep()
     assert len(db) == 0
 
 

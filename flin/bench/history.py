@@ -1,0 +1,120 @@
+"""What the past costs, for the curve of that name: `python -m flin.bench.history TASK`, a line of JSON for each length.
+
+Two histories: so many range deletes, each of a session that has no keys, beside a thousand keys of users; and so many
+takes, from the front of a queue and from the end of a stack, each with a put. A length has databases of its own.
+Microseconds of processor time, of jobs too: they run in threads of the same process.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import process_time
+from typing import Final
+
+import flin.engine
+from flin.bench.loader import say
+from flin.bench.row import SEEK_LENGTH, WrongAnswerError
+from flin.engine.engine import Engine
+
+USERS: Final = 1000
+WAITING: Final = 1000
+"""Jobs in the queue, all the time."""
+
+TIMED: Final = 500
+"""Operations that are timed behind the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    directory: str
+    lengths: tuple[int, ...]  # rising
+    memory_bytes: int
+
+
+def measure(task: Task) -> Iterator[dict[str, float]]:
+    for length in task.lengths:
+        yield {"count": length, **_range_deletes(task, length), **_takes(task, length)}
+
+
+def _range_deletes(task: Task, length: int) -> dict[str, float]:
+    path = Path(task.directory) / f"ranges-{length}"
+    costs = {}
+    with _open(task, path) as db:
+        for number in range(USERS):
+            db.put(_user(number), b"x" * 100)
+        db.flush()
+        costs["delete_range"] = _timed(lambda number: db.delete_prefix(b"session:%08d:" % number), length)
+        costs["get beside them"] = _timed(lambda number: db.get(_user(number)), TIMED)
+        costs["seek and ten"] = _timed(
+            lambda number: list(db.scan(start=_user(number % 900), limit=SEEK_LENGTH)), TIMED
+        )
+        if len(list(db)) != USERS:
+            raise WrongAnswerError("a range delete took keys of others")
+        db.close(flush=False)
+    began = process_time()
+    with _open(task, path) as db:
+        costs["open, a range delete"] = 1e6 * (process_time() - began) / length
+        began = process_time()
+        db.flush()
+        costs["flush, a range delete"] = 1e6 * (process_time() - began) / length
+    return costs
+
+
+def _takes(task: Task, length: int) -> dict[str, float]:
+    costs = {}
+    with _open(task, Path(task.directory) / f"queue-{length}") as db:
+        db.put_many({b"%010d" % number: b"x" * 20 for number in range(WAITING)})
+        tail = WAITING
+
+        def put_and_take(_: int) -> None:
+            nonlocal tail
+            db.put(b"%010d" % tail, b"x" * 20)
+            tail += 1
+            if db.popitem()[0] != b"%010d" % (tail - WAITING - 1):
+                raise WrongAnswerError("the queue is out of order")
+
+        _timed(put_and_take, length)
+        costs["put and popitem"] = _timed(put_and_take, TIMED)
+    with _open(task, Path(task.directory) / f"stack-{length}") as db:
+        db.put_many({b"%010d" % number: b"x" * 20 for number in range(length + TIMED + 1)})
+
+        def take_last(_: int) -> None:
+            last = db.last()
+            if last is None:
+                raise WrongAnswerError("the stack is empty")
+            db.delete(last)
+
+        _timed(take_last, length)
+        costs["last and delete"] = _timed(take_last, TIMED)
+    return costs
+
+
+def _timed(operation: Callable[[int], object], count: int) -> float:
+    """Microseconds of one."""
+    began = process_time()
+    for number in range(count):
+        operation(number)
+    return 1e6 * (process_time() - began) / count
+
+
+def _open(task: Task, path: Path) -> Engine:
+    return flin.engine.open(str(path), memory_limit=task.memory_bytes, runner="thread", sync="never")
+
+
+def _user(number: int) -> bytes:
+    return b"user:%06d" % (number % USERS)
+
+
+def main() -> int:
+    document = json.loads(sys.argv[1])
+    for costs in measure(Task(**{**document, "lengths": tuple(document["lengths"])})):
+        say(**costs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -345,7 +345,8 @@ class Keyspace:
 
     def _write_all(self, keys: Sequence[bytes], entries: Sequence[Entry], large_bytes: int) -> None:
         """`_write` for each of many keys, in loops of C."""
-        self._pending.update(zip(map(self.stored, keys), entries, strict=True))
+        stored = map(self.stored, keys) if self._prefix or max(keys) >= b"\xff" else keys
+        self._pending.update(zip(stored, entries, strict=True))
         self._tick.large_bytes += large_bytes + SHORT_BYTES * len(keys)
         self._discard_hot(keys)
         if self.watched:

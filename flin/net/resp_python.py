@@ -21,6 +21,16 @@ LINE_BYTES: Final = 64 * 1024
 TLS_HELLO: Final = 0x16
 """The first byte of a TLS handshake record; no inline command begins with a control character."""
 
+MANY_ARGUMENTS: Final = 64
+"""From so many on it pays to look at a window of them."""
+
+WINDOW_BYTES: Final = 1 << 16
+
+ONE_BY_ONE: Final = 256
+"""Arguments that are taken singly after a window that held few: it costs as much as some hundred of them."""
+
+_HEADERS: Final = {length: b"$%d" % length for length in range(4097)}
+
 CROSS_PROTOCOL_WORDS: Final = (b"post", b"host:")
 """First words of lines of HTTP: a browser was made to talk to this port."""
 
@@ -125,7 +135,13 @@ class PythonParser:
 
     def _maybe_arguments(self) -> list[bytes] | None:
         buffer = self._buffer
+        one_by_one = 0
         while self._missing:
+            if self._missing >= MANY_ARGUMENTS and self._bulk < 0 and not one_by_one:
+                if self._take_many() >= MANY_ARGUMENTS:
+                    continue
+                one_by_one = ONE_BY_ONE
+            one_by_one = max(0, one_by_one - 1)
             if self._bulk < 0:
                 line = self._maybe_line("too big bulk count string")
                 if line is None:
@@ -145,6 +161,29 @@ class PythonParser:
         self._arguments = []
         self._argument_bytes = 0
         return arguments
+
+    def _take_many(self) -> int:
+        """Take a window's arguments at once, up to the first that is long or holds a line end; how many.
+
+        Split at the line ends, headers and arguments take turns as long as no argument holds one, and each header must
+        be what its argument's length asks for. 300,000 arguments of 8 bytes: 0.6 s one by one, 0.1 s so."""
+        with memoryview(self._buffer) as view:
+            window = bytes(view[self._position : self._position + WINDOW_BYTES])
+        parts = window.split(b"\r\n", 2 * self._missing)
+        del parts[-1]  # what is behind the last line end is not whole, or the next request
+        values = parts[1::2]
+        headers = parts[: 2 * len(values) : 2]
+        expected = list(map(_HEADERS.get, map(len, values)))
+        number = len(values)
+        if headers != expected:
+            number = next(place for place in range(number) if headers[place] != expected[place])
+            del values[number:], headers[number:]
+        size = sum(map(len, values))
+        self._arguments += values
+        self._argument_bytes += size + number * ARGUMENT_OVERHEAD_BYTES
+        self._position += size + sum(map(len, headers)) + 4 * number
+        self._missing -= number
+        return number
 
     def _bulk_length(self, line: bytes) -> int:
         if line[:1] != b"$":

@@ -9,7 +9,8 @@ import pytest
 from flin.errors import StorageError
 from flin.net.dispatch import Wait, WaitForSlices, resume, run_gated
 from flin.net.many_keys import FEW_KEYS, ROUNDS, SLICE_KEYS
-from tests.net.serving import HandlerClient
+from tests.net.raw_client import RawClient
+from tests.net.serving import HandlerClient, ServerThread
 
 NUMBER = SLICE_KEYS * 3 + 1
 KEYS = [b"k%05d" % number for number in range(NUMBER)]
@@ -162,3 +163,13 @@ def test_in_a_transaction_it_is_one_step(client: HandlerClient) -> None:
 
 def test_few_keys_need_no_slices(client: HandlerClient) -> None:
     assert run_with(client, [b"DEL", *KEYS[: FEW_KEYS - 1]], nothing) == (b":%d\r\n" % (FEW_KEYS - 1), 0)
+
+
+def test_a_request_may_have_more_than_a_million_arguments() -> None:
+    """Their bytes are bounded, not their number."""
+    with ServerThread() as server, RawClient(server.port) as connection:
+        connection.send_raw(b"*1100001\r\n$3\r\nDEL\r\n" + b"$1\r\nk\r\n" * 1_100_000)
+        assert connection.read().data == b":0\r\n"
+        connection.send_raw(b"*1100001\r\n$4\r\nMSET\r\n" + b"$1\r\nk\r\n$1\r\nv\r\n" * 550_000)
+        assert connection.read().data == b"+OK\r\n"
+        assert connection.call(b"GET", b"k").payload == b"v"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flin.net.resp import encode_requests
 from flin.net.resp_python import (
     ARGUMENT_OVERHEAD_BYTES,
     LINE_BYTES,
@@ -145,3 +148,31 @@ def test_words_survive_quoting(words: list[bytes]) -> None:
 def encode(request: list[bytes]) -> bytes:
     """A request as clients send it."""
     return b"*%d\r\n" % len(request) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in request)
+
+
+@pytest.mark.parametrize("odd", [b"", b"a\r\nb", b"\r\n", b"$1\r\nx\r\n", b"y" * 5000])
+def test_many_arguments_are_taken_at_once(odd: bytes) -> None:
+    """As one by one, wherever the chunks are cut, and whatever some of the arguments hold."""
+    chance = random.Random(len(odd))
+    words = [chance.choice([b"key:%d" % place, b"v", b"", odd if place % 700 < 3 else b"z"]) for place in range(5000)]
+    wire = encode_requests([words, [b"PING"], words[:70]])
+    for _ in range(20):
+        parser = PythonParser()
+        requests: list[list[bytes]] = []
+        at = 0
+        while at < len(wire):
+            size = chance.choice([1, 10, 3000, 70_000])
+            requests += parser.feed(wire[at : at + size])
+            at += size
+        assert requests == [words, [b"PING"], words[:70]]
+        assert (parser.buffered_bytes, parser.is_empty, parser.error) == (0, True, None)
+
+
+def test_a_wrong_header_among_many_arguments() -> None:
+    wire = encode_requests([[b"word"] * 300]).replace(b"$4", b"$5", 1)
+    many = PythonParser()
+    assert many.feed(b"*300\r\n" + b"$4\r\nword\r\n" * 100 + b"#4\r\nword\r\n") == []
+    assert "expected '$', got '#'" in str(many.error)
+    shifted = PythonParser()
+    shifted.feed(wire)
+    assert shifted.error is not None, "the two bytes behind a bulk are not looked at, the next header is"

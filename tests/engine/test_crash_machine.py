@@ -5,6 +5,7 @@ After every step the engine shows what the model shows; after some, all moments 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -35,9 +36,12 @@ scenes = st.builds(
 
 class CrashMachine(RuleBasedStateMachine):
     figures = Figures()
+    sync = ""
+    """Another one than that of the scene that is drawn, if given."""
 
     @initialize(scene=scenes)
     def begin(self, scene: Scene) -> None:
+        scene = replace(scene, sync=self.sync or scene.sync)
         self.run = Run(scene, every=7)
         self.judge = Judge(scene, limit=2)
         self.run.watch()
@@ -79,8 +83,8 @@ for _kind in RULES:
     setattr(CrashMachine, _kind.__name__.lower(), _rule_of(_kind))
 
 
-def _run(examples: int, steps: int, figures: Figures) -> None:
-    CrashMachine.figures = figures  # hypothesis makes the machines
+def _run(examples: int, steps: int, figures: Figures, sync: str = "") -> None:
+    CrashMachine.figures, CrashMachine.sync = figures, sync  # hypothesis makes the machines
     found = settings(max_examples=examples, stateful_step_count=steps, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(CrashMachine, settings=found)
 
@@ -90,8 +94,10 @@ def test_few_steps(figures: Figures) -> None:
 
 
 @pytest.mark.slow
-def test_many_steps(figures: Figures) -> None:
-    _run(150, 60, figures)
+@pytest.mark.long
+@pytest.mark.parametrize("sync", ["always", "interval", "never"])
+def test_many_steps(sync: str, figures: Figures) -> None:
+    _run(50, 60, figures, sync)
 
 
 def test_every_rule_is_in_the_machine() -> None:

@@ -149,7 +149,7 @@ def test_crash_under_load(sync: SyncMode) -> None:
 @pytest.mark.parametrize("shards", [1, 4, 16])
 @pytest.mark.parametrize("sync", ["always", "interval", "never"])
 def test_crash_under_load_for_long(sync: SyncMode, shards: int) -> None:
-    _crash_under_load(sync, shards, cuts=300)
+    _crash_under_load(sync, shards, cuts=100)
 
 
 def _never(_: int) -> int:

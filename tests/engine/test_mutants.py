@@ -10,7 +10,20 @@ from typing import Final
 
 import pytest
 
-from tests.engine.hunts import HUNTS, Hunt, Tally, hunt_down, layered_workloads, running_workloads
+from tests.engine.hunts import (
+    HUNTS,
+    Hunt,
+    Tally,
+    failing_calls,
+    hunt_down,
+    layered_workloads,
+    moved_files,
+    past_failures,
+    running_workloads,
+    short_workloads,
+    turned_bits,
+    unsynced_workloads,
+)
 from tests.engine.mutants import MUTANTS, Mutant
 from tests.fifth import FIFTH, FIFTHS, chosen_fifth
 from tests.figures import CAUGHT, Figures
@@ -39,15 +52,23 @@ def test_mutant_is_caught(mutant: Mutant, figures: Figures) -> None:
     _check(mutant, f"pytest -m slow tests/engine/test_mutants.py -k {mutant.name}", figures)
 
 
-# The other hunts are, on the engine as it is, tests that the ordinary suite has elsewhere.
-@pytest.mark.parametrize("hunt", [running_workloads, layered_workloads], ids=lambda hunt: hunt.__name__)
+ELSEWHERE: Final[frozenset[Hunt]] = frozenset(
+    (short_workloads, unsynced_workloads, past_failures, failing_calls, turned_bits, moved_files)
+)
+"""On the engine as it is they are tests of their own: of test_crash, test_crash_corpus, test_faults and test_damage."""
+
+ALWAYS: Final[frozenset[Hunt]] = frozenset((running_workloads, layered_workloads))
+
+
+@pytest.mark.parametrize(
+    "hunt",
+    [
+        pytest.param(hunt, id=hunt.__name__, marks=[] if hunt in ALWAYS else [pytest.mark.slow])
+        for hunt in HUNTS
+        if hunt not in ELSEWHERE
+    ],
+)
 def test_the_engine_itself_is_not_caught(hunt: Hunt) -> None:
-    assert hunt_down(hunt, Tally()) == ""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("hunt", HUNTS, ids=lambda hunt: hunt.__name__)
-def test_the_engine_is_not_caught_by_any(hunt: Hunt) -> None:
     assert hunt_down(hunt, Tally()) == ""
 
 

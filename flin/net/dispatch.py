@@ -12,11 +12,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.engine.sstable import ColdRead
-from flin.errors import CommandError, CorruptionError, FlinError, LimitError
+from flin.errors import CommandError, CorruptionError, FlinError, LimitError, StorageError
 from flin.net.commands.table import BRIEF, Command, Flag, find
 from flin.net.replies import NULL_ARRAY, QUEUED, SHOWN_BYTES, Reply, Slices, Value, last_of, shown, wrong_arity
 from flin.net.resp import encode_error
@@ -289,7 +290,9 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
             raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
     for command, request in queue:
         for position in command.keys.positions(request):
-            context.keyspace.entry(request[position])
+            # Damage is the reply of the command that meets it, as any error is; the others run.
+            with suppress(CorruptionError, StorageError):
+                context.keyspace.entry(request[position])
     session.queue = None  # handlers see that they run
     session.unwatch()
     session.remarks.append((request_of_exec, queue))

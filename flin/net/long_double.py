@@ -32,11 +32,16 @@ _LONGEST_INT: Final = 1 << 13_000  # 3,914 digits
 
 _ORDINARY: Final = re.compile(rb"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
 
-_DECIMAL: Final = re.compile(rb"([+-]?)(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?")
-_HEXADECIMAL: Final = re.compile(
-    rb"([+-]?)0[xX](?:([0-9a-fA-F]+)(?:\.([0-9a-fA-F]*))?|\.([0-9a-fA-F]+))(?:[pP]([+-]?[0-9]+))?"
+_DECIMAL: Final = re.compile(
+    rb"(?P<sign>[+-]?)(?:(?P<whole>[0-9]+)(?:\.(?P<fraction>[0-9]*))?|\.(?P<only_fraction>[0-9]+))"
+    rb"(?:[eE](?P<exponent>[+-]?[0-9]+))?"
 )
-_INFINITE: Final = re.compile(rb"([+-]?)(?:inf|infinity)", re.IGNORECASE)
+_HEXADECIMAL: Final = re.compile(
+    rb"(?P<sign>[+-]?)0[xX]"
+    rb"(?:(?P<whole>[0-9a-fA-F]+)(?:\.(?P<fraction>[0-9a-fA-F]*))?|\.(?P<only_fraction>[0-9a-fA-F]+))"
+    rb"(?:[pP](?P<exponent>[+-]?[0-9]+))?"
+)
+_INFINITE: Final = re.compile(rb"(?P<sign>[+-]?)(?:inf|infinity)", re.IGNORECASE)
 
 
 def add_texts(one: bytes, other: bytes) -> bytes:
@@ -63,7 +68,7 @@ def parse(text: bytes, unit: int = _FINEST) -> int | None:
         size = _infinity(unit)
     else:
         return None
-    return -size if size is not None and found[1] == b"-" else size
+    return -size if size is not None and found["sign"] == b"-" else size
 
 
 def add(one: int, other: int, unit: int = _FINEST) -> int | None:
@@ -127,8 +132,8 @@ def _hexadecimal_units(found: re.Match[bytes], unit: int) -> int | None:
 
 
 def _parts(found: re.Match[bytes]) -> tuple[bytes, bytes, bytes]:
-    """The digits before and behind the point, and the exponent's text."""
-    return found[2] or b"", found[3] or found[4] or b"", found[5] or b"0"
+    """The digits before and after the point, and the exponent's text."""
+    return found["whole"] or b"", found["fraction"] or found["only_fraction"] or b"", found["exponent"] or b"0"
 
 
 def _bounded(exponent: bytes) -> int:

@@ -22,8 +22,9 @@ _UNKNOWN_TYPE: Final = b"unknown"
 
 
 def type_name(entry: Live) -> bytes:
-    """What TYPE and SCAN's TYPE option call the entry. A tag that a newer Flin wrote is unknown, not an error."""
-    return _TYPE_NAMES.get(0 if isinstance(entry, bytes) else entry[2], _UNKNOWN_TYPE)
+    """What TYPE and SCAN's TYPE option call the entry. A tag of a newer Flin is unknown, not an error."""
+    tag = 0 if isinstance(entry, bytes) else entry[2]
+    return _TYPE_NAMES.get(tag, _UNKNOWN_TYPE)
 
 
 @command(

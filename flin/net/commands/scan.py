@@ -31,7 +31,7 @@ _DEFAULT_COUNT: Final = 10  # Redis's own
 _EVERYTHING: Final = compile_glob(b"*")
 _END: Final = b"0"  # the cursor of a scan that is done, and of one that begins
 # As C's strtoul reads it; more than 20 digits after the zeros cannot fit 64 bits.
-_CURSOR: Final = re.compile(rb"(?:([+-]?)0*([0-9]{1,20}))?")
+_CURSOR: Final = re.compile(rb"(?:(?P<sign>[+-]?)0*(?P<digits>[0-9]{1,20}))?")
 _CURSOR_END: Final = 1 << 64
 
 
@@ -139,11 +139,11 @@ def _scan_options(args: list[bytes]) -> _ScanOptions:
 
 def _parse_cursor(text: bytes) -> int:
     found = _CURSOR.fullmatch(text)
-    cursor = int(found[2] or b"0") if found else _CURSOR_END
+    cursor = int(found["digits"] or b"0") if found else _CURSOR_END
     if cursor >= _CURSOR_END:
         raise CommandError("ERR invalid cursor")
-    # A negative one is some large number in Redis: no cursor that anybody was given, here neither.
-    return -cursor if found and found[1] == b"-" else cursor
+    # A negative cursor is a large number in Redis, which no client was given. Here it is unknown, too.
+    return -cursor if found and found["sign"] == b"-" else cursor
 
 
 def _walk(keyspace: Keyspace, glob: Glob, after: bytes | None) -> Iterator[tuple[list[bytes], list[Live]]]:

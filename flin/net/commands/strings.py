@@ -258,7 +258,8 @@ def _get_all(keyspace: Keyspace, args: list[bytes]) -> Slices:
 def _string_or_none(entry: Live | None) -> bytes | None:
     if entry is None or isinstance(entry, bytes):
         return entry
-    return None if entry[2] else entry[0]
+    value, _, tag = entry
+    return None if tag else value
 
 
 @command(

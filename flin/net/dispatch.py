@@ -48,10 +48,6 @@ QUEUED_OVERHEAD_BYTES: Final = 200
 
 INTERNAL_ERROR: Final = "ERR internal error"
 
-SAMPLED_TURNS: Final = 61
-"""Of so many turns one is timed, request by request: INFO commandstats estimates the time of brief commands from it.
-Odd, so that of commands in turn every one is met; two looks at the clock cost a GET 2 %, one in 61 nothing visible."""
-
 
 class Wait:
     """Why a connection cannot go on; its later requests wait behind it. `load` runs in a reader thread first."""
@@ -138,10 +134,9 @@ def run(client: Client, requests: Iterator[list[bytes]]) -> Wait | None:
     """
     context = client.context
     session = context.session
-    services = context.services
-    if services.counters.commands % SAMPLED_TURNS == 1:
+    tick = context.services.tick
+    if tick.is_sampled:
         return _run_sampled(client, requests)
-    tick = services.tick
     append = client.append
     find_brief = BRIEF.get
     budget = OUTPUT_BUDGET_BYTES
@@ -194,7 +189,7 @@ def run_alike(client: Client, name: bytes, columns: list[Column]) -> int:
     command = BRIEF.get(name)
     if command is None or command.batch is None or len(columns) + 1 != command.minimum or not context.session.is_open:
         return 0
-    begin_ns = time.perf_counter_ns() if context.services.counters.commands % SAMPLED_TURNS == 1 else 0
+    begin_ns = time.perf_counter_ns() if context.services.tick.is_sampled else 0
     try:
         done, data = command.batch(context, *columns)
     except Exception:

@@ -12,6 +12,7 @@ from flin.net.commands.table import BRIEF, BY_NAME, Command, Flag, Handler, Keys
 from flin.net.context import Context
 from flin.net.dispatch import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters, resume, run
 from flin.net.replies import OK, Slices, Value
+from flin.net.tick import SAMPLED_TICKS
 from tests.net.fake_store import FakeStall
 from tests.net.serving import HandlerClient
 
@@ -416,12 +417,12 @@ def test_brief_commands_are_timed_now_and_then(client: HandlerClient, monkeypatc
     send(client, "CONFIG RESETSTAT")
     ticks = iter(range(1000, 10**12, 2000))
     monkeypatch.setattr("flin.net.dispatch.time.perf_counter_ns", lambda: next(ticks))
-    for turn in range(10 * dispatch.SAMPLED_TURNS):
-        client.services.counters.commands = turn
+    for _ in range(10 * SAMPLED_TICKS + 1):
         send(client, "GET a")
-    assert (get.calls, get.timed_calls) == (10 * dispatch.SAMPLED_TURNS, 10)
+        client.tick.end()
+    assert (get.calls, get.timed_calls) == (10 * SAMPLED_TICKS + 1, 10)
     assert get.microseconds() == 2 * get.calls
-    client.services.counters.commands = 1
+    client.tick.is_sampled = True
     dispatch.run_alike(client, b"GET", [(b"a", b"b", b"c", b"d")])
     assert get.timed_calls == 14
 

@@ -154,6 +154,20 @@ def test_many_keys_as_few(database: bytes) -> None:
     assert client.call(b"DBSIZE") == b":0\r\n"
 
 
+def test_watch_in_slices(client: HandlerClient) -> None:
+    other = client.another()
+    reply, slices = run_with(client, [b"WATCH", *KEYS], nothing)
+    assert (reply, slices) == (b"+OK\r\n", 4)
+    assert len(client.context.session.watched) == NUMBER
+    other.call(b"SET", KEYS[-1], b"x")
+    assert client.context.session.is_dirty
+    client.call(b"UNWATCH")
+    run_with(client, [b"WATCH", *KEYS], lambda slices: slices == 3 and other.call(b"DEL", KEYS[0]))
+    client.call(b"MULTI")
+    assert client.call(b"EXEC") == b"*-1\r\n"
+    assert not client.context.keyspace.watched
+
+
 def test_in_a_transaction_it_is_one_step(client: HandlerClient) -> None:
     client.call(b"MULTI")
     client.call(b"DEL", *KEYS)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
 from flin.net.commands.table import ALL_KEYS, Flag, command
-from flin.net.replies import OK, Value
+from flin.net.many_keys import FEW_KEYS, SLICE_KEYS
+from flin.net.replies import OK, Slices, Value
 
 if TYPE_CHECKING:
     from flin.net.context import Context
@@ -77,7 +78,17 @@ def discard(context: Context, args: list[bytes]) -> Value:
 def watch(context: Context, args: list[bytes]) -> Value:
     if context.session.queue is not None:
         raise CommandError("ERR WATCH inside MULTI is not allowed")
+    if len(args) > FEW_KEYS:
+        return _watch_many(context, args)
     context.watch(args[1:])
+    return OK
+
+
+def _watch_many(context: Context, args: list[bytes]) -> Slices:
+    """In slices: a key that changes in between fails the EXEC, as if it had changed just behind the WATCH."""
+    for start in range(1, len(args), SLICE_KEYS):
+        context.watch(args[start : start + SLICE_KEYS])
+        yield
     return OK
 
 

@@ -1,7 +1,7 @@
 """Every error that Flin raises on purpose, grouped by who has to act.
 
-Operator: the disk or its files need attention. Caller: the program that called Flin must change what
-it asks for. Client: a peer on the network sent something that gets one error reply.
+Operator: the disk or its files need attention. Caller: the program that called Flin must change its call. Client: a
+client of the server sent something that gets an error reply.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class FlinError(Exception):
-    """The root: `except FlinError` catches whatever Flin raises on purpose.
+    """The base class: `except FlinError` catches everything that Flin raises on purpose.
 
     All of them can be copied and pickled, so that they cross from the worker of a process pool to its caller."""
 
@@ -30,7 +30,7 @@ def _made_again(kind: type[FlinError], args: tuple[Any, ...], attributes: dict[s
 
 
 class CorruptionError(FlinError):
-    """Bytes on disk are not what Flin wrote there."""
+    """Bytes on disk are not those that Flin wrote there."""
 
     def __init__(self, path: str, offset: int, reason: str) -> None:
         super().__init__(f"{path}: corrupt at offset {offset}: {reason}")
@@ -50,7 +50,7 @@ class StorageError(FlinError):
 
 
 class FormatVersionError(FlinError):
-    """A file was written by a newer Flin, or needs something that is not installed."""
+    """A file was written by a newer Flin, or needs a package that is not installed."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -75,7 +75,7 @@ class LockedError(FlinError):
 
 
 class ReadOnlyError(FlinError):
-    """Writes are refused; the reason says since when and why. Reads go on."""
+    """Writes are refused; the reason says why. Reads continue."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the engine is read-only: {reason}")
@@ -87,7 +87,7 @@ class HelperDiedError(FlinError):
 
 
 class JobFailedError(FlinError):
-    """A background job met an unexpected exception; the text is its traceback. A bug, or memory ran out."""
+    """A background job raised an unexpected exception; the text is its traceback. It is a bug, or memory ran out."""
 
 
 # Caller: the program that uses Flin.
@@ -98,15 +98,15 @@ class ClosedError(FlinError):
 
 
 class ConflictError(FlinError):
-    """A value is not what the operation needs (an increment of text, for one)."""
+    """A value is not what the operation needs. Example: an increment of text."""
 
 
 class StallTimeout(FlinError):
-    """A write waited longer than allowed for flushes and compactions to catch up."""
+    """A write waited longer than `stall_timeout_ms` for flushes and compactions to catch up."""
 
 
 class LimitError(FlinError):
-    """Something is larger than Flin takes."""
+    """Something is larger than Flin allows."""
 
     def __init__(self, what: str, size: int, maximum: int) -> None:
         super().__init__(f"{what} is {size}, the maximum is {maximum}")
@@ -119,8 +119,8 @@ class LimitError(FlinError):
 
 
 class ProtocolError(FlinError):
-    """Bytes that are no request: replied to once, then the connection closes."""
+    """The bytes are not a request: the client gets one error reply, then the connection is closed."""
 
 
 class CommandError(FlinError):
-    """A command that gets an error reply; the connection lives. The text begins with its RESP prefix (`ERR …`)."""
+    """A command gets an error reply; the connection stays open. The text begins with its RESP prefix (`ERR …`)."""

@@ -1,6 +1,6 @@
-"""A write batch: writes that become one atomic commit, over all shards, and can be read before that.
+"""A write batch: writes that become one atomic commit, over all shards. They can be read before the commit.
 
-It is a part (memtable.py) that nobody else sees yet: the same rules hold for its range deletes, which are older than
+A batch is a part (memtable.py) that nobody else sees yet, with the same rule for range deletes: they are older than
 its points.
 """
 
@@ -27,10 +27,11 @@ Default = TypeVar("Default")
 
 
 class WriteBatch(WritableView):
-    """Made by `Engine.write_batch()`. Leaving the `with` block commits it; an exception inside discards it.
+    """A batch made by `Engine.write_batch()`. Leaving the `with` block commits it; an exception inside discards it.
 
-    Reads see the batch's own writes over what the engine holds. What a write looks at before it (`pop`, `del`,
-    `setdefault`) may have been changed by others when the batch commits. One thread at a time.
+    Reads through the batch see its own writes, and below them the engine's data. Calls that read before they write
+    (`pop`, `del`, `setdefault`) see the data of that moment; others may change it before the batch commits. Use a batch
+    in one thread at a time.
     """
 
     def __init__(self, engine: Engine, sync: bool | None) -> None:
@@ -70,7 +71,7 @@ class WriteBatch(WritableView):
 
     @property
     def writes(self) -> int:
-        """How many writes a commit would hold: of each key that was written one, and the range deletes."""
+        """The number of writes of a commit: one for each key that was written, and the range deletes."""
         return self._part.size
 
     # The mapping protocol.
@@ -80,7 +81,7 @@ class WriteBatch(WritableView):
     @overload
     def pop(self, key: BytesLike, default: Default) -> bytes | Default: ...
     def pop(self, key: BytesLike, default: object = NO_DEFAULT) -> object:
-        """Delete the key and return its value; the default, or KeyError without one, if it is absent."""
+        """Delete the key and return its value. If it is absent: the default, or KeyError if there is no default."""
         value = self.get(key)
         if value is not None:
             self.delete(key)
@@ -90,14 +91,14 @@ class WriteBatch(WritableView):
         return default
 
     def popitem(self) -> tuple[bytes, bytes]:
-        """Delete the smallest key; it and its value. KeyError if there is none."""
+        """Delete the smallest key and return it with its value. KeyError if there is none."""
         for key, value in self.scan(limit=1):
             self.delete(key)
             return key, value
         raise KeyError("the database is empty")
 
     def setdefault(self, key: BytesLike, default: BytesLike = b"") -> bytes:
-        """The value of the key, which is set to the default first if it is absent."""
+        """Return the value of the key. If it is absent, set it to the default first."""
         wanted = as_bytes("a value", default)
         value = self.get(key)
         if value is not None:
@@ -112,13 +113,13 @@ class WriteBatch(WritableView):
     # Its end.
 
     def commit(self) -> None:
-        """Commit now; the batch is done with."""
+        """Commit now. The batch cannot be used any more."""
         self._check_open()
         self._ended = True
         self._engine.commit_part(self._part, self._sync)
 
     def discard(self) -> None:
-        """Forget the writes; the batch is done with."""
+        """Discard the writes. The batch cannot be used any more."""
         self._ended = True
 
     def __enter__(self) -> WriteBatch:

@@ -1,10 +1,10 @@
-"""The embedded engine: the public face of the store, for keys and values that are bytes.
+"""The embedded engine: the public API of the store, for keys and values that are bytes.
 
-`flin.engine.open(path)` gives an Engine. Threads may share it. It is a `MutableMapping[bytes, bytes]` in key order,
-with what a mapping lacks: time to live, batches, snapshots, ranges, atomic updates.
+`flin.engine.open(path)` returns an Engine, which threads may share. It is a `MutableMapping[bytes, bytes]` in key
+order. In addition to a mapping it has time to live, batches, snapshots, ranges and atomic updates.
 
-This module turns user keys into stored keys and seconds into expiries, and waits for the disk where the sync mode
-asks for it; store.py does the rest.
+This module turns user keys into stored keys and seconds into expiries, and waits for the disk if the sync mode says
+so. store.py does the rest.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ Default = TypeVar("Default")
 class Engine(WritableView):
     """One open database. Close it, or use it as a context manager.
 
-    Writes raise StorageError (the disk refused; nothing happened), ReadOnlyError (after a failed sync, for good),
-    StallTimeout, LimitError and ClosedError; reads CorruptionError and ClosedError.
+    Writes raise StorageError (the disk refused, nothing was written), ReadOnlyError (a sync has failed; writes fail
+    until the database is opened again), StallTimeout, LimitError or ClosedError. Reads raise CorruptionError or
+    ClosedError.
     """
 
     def __init__(self, store: Store) -> None:
@@ -91,7 +92,10 @@ class Engine(WritableView):
         return default if value is None else value
 
     def put(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None, sync: bool | None = None) -> None:
-        """Set the key. `ttl`: seconds until it expires. `sync`: wait for the disk (None: as the sync mode says)."""
+        """Set the key. `ttl`: seconds until it expires. `sync`: wait for the disk (None: as the sync mode says).
+
+        Example: `db.put(b"session:9", b"token", ttl=3600)` expires in an hour.
+        """
         if type(key) is not bytes or key >= b"\xff":
             key = as_stored(key)
         if type(value) is not bytes:
@@ -116,9 +120,10 @@ class Engine(WritableView):
             self._store.sync(position)
 
     def incr(self, key: BytesLike, delta: int = 1) -> int:
-        """Add to the number that the key holds as decimal text (0 if absent); the sum. Its expiry stays.
+        """Add to the number that the key holds as decimal text (0 if absent), and return the sum. The expiry stays.
 
-        ConflictError if the value is no 64-bit integer, or the sum would not be one."""
+        ConflictError if the value is not a 64-bit integer, or the sum would not be one.
+        """
         now_ms = self._store.now_ms()
         try:
             delta = index(delta)
@@ -139,13 +144,13 @@ class Engine(WritableView):
         return total
 
     def put_if_absent(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None) -> bool:
-        """Set the key unless it is there; whether it was set."""
+        """Set the key if it is absent. True if it was set."""
         return self.compare_and_set(key, None, value, ttl=ttl)
 
     def compare_and_set(
         self, key: BytesLike, expected: BytesLike | None, new: BytesLike | None, *, ttl: float | None = None
     ) -> bool:
-        """Set the key to `new` (None: delete it) if it holds `expected` (None: is absent); whether that was so."""
+        """If the key holds `expected` (None: if it is absent), set it to `new` (None: delete it). True if it was so."""
         now_ms = self._store.now_ms()
         wanted = None if expected is None else as_bytes("a value", expected)
         expires_at_ms = 0 if ttl is None else self.expires_at_ms(ttl)
@@ -161,11 +166,11 @@ class Engine(WritableView):
         return held
 
     def expire(self, key: BytesLike, ttl: float) -> bool:
-        """Let the key expire in ttl seconds; False if it is absent."""
+        """Let the key expire in ttl seconds. False if it is absent."""
         return self._set_expiry(key, self.expires_at_ms(ttl))
 
     def persist(self, key: BytesLike) -> bool:
-        """Take the key's expiry away; False if it is absent or has none."""
+        """Remove the expiry of the key. False if it is absent or has none."""
         return self._set_expiry(key, 0)
 
     # Many keys.
@@ -177,7 +182,7 @@ class Engine(WritableView):
         ttl: float | None = None,
         sync: bool | None = None,
     ) -> None:
-        """Set all the keys in one atomic commit. Of a key that comes twice the last value counts."""
+        """Set all the keys in one atomic commit. If a key comes twice, its last value counts."""
         values = points_of(pairs)
         points: Mapping[bytes, Entry] = values
         if ttl is not None:
@@ -186,33 +191,34 @@ class Engine(WritableView):
         self._commit(points, (), sync, plain=ttl is None)
 
     def delete_many(self, keys: Iterable[BytesLike], *, sync: bool | None = None) -> None:
-        """Delete the keys that are there, in one atomic commit."""
+        """Delete those of the keys that are there, in one atomic commit."""
         self._commit(dict.fromkeys(map(as_stored, keys), DELETED), (), sync)
 
     def write_batch(self, *, sync: bool | None = None) -> WriteBatch:
-        """`with db.write_batch() as batch`: its writes become one atomic commit; an exception discards them."""
+        """`with db.write_batch() as batch`: its writes become one atomic commit. An exception discards them."""
         _check_sync(sync)
         self._check_open()
         return WriteBatch(self, sync)
 
     def delete_range(self, start: BytesLike, stop: BytesLike, *, sync: bool | None = None) -> None:
-        """Delete the keys from start (inclusive) to stop (exclusive); cheap however many there are."""
+        """Delete the keys from start (inclusive) to stop (exclusive): one small write, however many keys there are."""
         self._delete_bounds(*scan_bounds(None, start, stop, True, False), sync)
 
     def delete_prefix(self, prefix: BytesLike, *, sync: bool | None = None) -> None:
-        """Delete the keys that begin with the prefix; cheap however many there are."""
+        """Delete the keys that begin with the prefix: one small write, however many keys there are."""
         self._delete_bounds(*scan_bounds(prefix, None, None, True, False), sync)
 
     def snapshot(self) -> Snapshot:
-        """`with db.snapshot() as view`: the read calls, as of now."""
+        """`with db.snapshot() as view`: all read calls, on the data as it is now."""
         return Snapshot(self._store)
 
     # The mapping protocol: what it would inherit is slow, or not atomic.
 
     def __len__(self) -> int:
-        """The number of keys. Exact; what was written since the last flush is looked up once.
+        """The number of keys, exactly. Keys that were written since the last flush are looked up once.
 
-        Expired keys are deleted first; while the disk takes no writes they count, since reads go on then."""
+        Expired keys are deleted first. If the disk refuses writes, they still count, since reads continue then.
+        """
         with suppress(StorageError, ReadOnlyError, StallTimeout):
             while self._compactor.sweep():
                 pass
@@ -225,7 +231,7 @@ class Engine(WritableView):
         self._delete_bounds(b"", USER_END, None)
 
     def setdefault(self, key: BytesLike, default: BytesLike = b"") -> bytes:
-        """The value of the key, which is set to the default first if it is absent."""
+        """Return the value of the key. If it is absent, set it to the default first."""
         now_ms = self._store.now_ms()
         result = wanted = as_bytes("a value", default)
 
@@ -243,7 +249,7 @@ class Engine(WritableView):
     @overload
     def pop(self, key: BytesLike, default: Default) -> bytes | Default: ...
     def pop(self, key: BytesLike, default: object = NO_DEFAULT) -> object:
-        """Delete the key and return its value; the default, or KeyError without one, if it is absent."""
+        """Delete the key and return its value. If it is absent: the default, or KeyError if there is no default."""
         now_ms = self._store.now_ms()
         taken: bytes | None = None
 
@@ -260,7 +266,7 @@ class Engine(WritableView):
         return default
 
     def popitem(self) -> tuple[bytes, bytes]:
-        """Delete the smallest key; it and its value. KeyError if there is none."""
+        """Delete the smallest key and return it with its value. KeyError if there is none."""
         while (key := self.first()) is not None:
             value = self.pop(key, None)
             if value is not None:  # else somebody else took it in between
@@ -278,7 +284,7 @@ class Engine(WritableView):
             self._compactor.run_pending()
 
     def compact(self) -> None:
-        """Flush, delete what has expired, and merge everything into one run per shard without tombstones."""
+        """Flush, delete expired keys, and merge everything into one run per shard, without tombstones."""
         while self._compactor.sweep():
             pass
         self.flush()
@@ -290,11 +296,11 @@ class Engine(WritableView):
         self._store.sync()
 
     def verify(self) -> list[FlinError]:
-        """Read and check everything on disk, counts included; what is wrong, nothing if all is well."""
+        """Read and check everything on disk, including the counts. Returns all problems; none if all is well."""
         return verify_store(self._store)
 
     def stats(self) -> dict[str, Any]:
-        """Figures of this open engine: keys of the result are told in docs/stats.md."""
+        """Figures of this open engine. docs/stats.md explains each key."""
         return engine_statistics(self._store, self._compactor, self._runner)
 
     def close(self, *, flush: bool = True) -> None:
@@ -321,7 +327,7 @@ class Engine(WritableView):
 
     @property
     def compactor(self) -> Compactor:
-        """The background, for the server."""
+        """The background work, for the server."""
         return self._compactor
 
     @property
@@ -346,7 +352,7 @@ class Engine(WritableView):
     # What batches need.
 
     def expires_at_ms(self, ttl: float) -> int:
-        """The expiry of a ttl in seconds, rounded up to the millisecond. ValueError unless it is above 0."""
+        """The expiry for a ttl in seconds, rounded up to the millisecond. ValueError if it is not above 0."""
         try:
             ttl_ms = ceil(ttl * 1000)
         except TypeError:
@@ -440,10 +446,13 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
     clock_ms: Callable[[], int] = wall_clock_ms,
     random_bytes: Callable[[int], bytes] = system_random_bytes,
 ) -> Engine:
-    """Open the database in a directory, creating both if needed. `flin.engine.Options` tells what the options mean.
+    """Open the database in a directory. Creates both if needed. `flin.engine.Options` explains the options.
 
-    LockedError if it is open elsewhere; CorruptionError, FormatVersionError and StorageError for what is on the
-    disk; TypeError or ValueError for an option that is wrong."""
+    LockedError: another process or engine has it open. CorruptionError, FormatVersionError, StorageError: the files
+    cannot be used. TypeError, ValueError: an option is wrong.
+
+    Example: `with flin.engine.open("data", sync="always") as db: db.put(b"key", b"value")`
+    """
     options = Options(
         sync=sync,
         sync_interval_ms=sync_interval_ms,
@@ -477,7 +486,7 @@ def _check_sync(sync: object) -> None:
 
 
 def _integer(value: bytes) -> int:
-    """Decimal text as Redis reads it: an optional minus, digits without a leading zero or blank. ConflictError else."""
+    """Parse decimal text as Redis does: an optional minus, digits, no leading zero, no blank; else ConflictError."""
     digits = value[1:] if value[:1] == b"-" else value
     canonical = digits.isdigit() and (digits[:1] != b"0" or value == b"0") and len(digits) <= 19
     number = int(value) if canonical else None

@@ -1,4 +1,4 @@
-"""What an engine is opened with, checked once, and how its one memory limit is shared out."""
+"""The options of an engine, checked when it opens, and how the memory limit is divided."""
 
 from __future__ import annotations
 
@@ -27,45 +27,45 @@ _UNITS: Final = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000
 
 
 def wall_clock_ms() -> int:
-    """Milliseconds since the epoch: what expiries are compared with."""
+    """Milliseconds since 1970: the time that expiries are compared with."""
     return time.time_ns() // 1_000_000
 
 
 def system_random_bytes(size: int) -> bytes:
-    """For ids and salts."""
+    """Random bytes for ids and salts."""
     return secrets.token_bytes(size)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of `flin.engine.open`. TypeError or ValueError says which one is wrong."""
+    """The options of `flin.engine.open`. TypeError or ValueError names the wrong one."""
 
     sync: SyncMode = "interval"
-    """When a write is made durable against a power cut: before it is answered, once per interval, or whenever the
-    kernel writes. A killed process loses nothing in any mode."""
+    """When a write becomes durable against a power cut: before it is answered (always), once per interval, or when the
+    kernel writes it (never). If only the process is killed, no mode loses an answered write."""
     sync_interval_ms: int = 1000
-    """As long as Redis' `everysec`."""
+    """The interval of the mode "interval"; the default is that of Redis' `everysec`."""
     memory_limit: int | str = 256 << 20
-    """Bytes, or text like "256mb", for memtables, caches and the helper process together."""
+    """Bytes, or text like "256mb": the memory of memtables, caches and helper processes together."""
     shards: int | None = None
-    """A power of two, fixed when the database is created (1 if not given); later opens may leave it out."""
+    """A power of two (default 1), fixed when the database is created. Later opens may leave it out."""
     create: bool = True
     """Create the database if the directory holds none."""
     runner: RunnerKind = "auto"
-    """Where flushes and compactions run: a helper process (auto: the thread where that cannot start), a thread, or
-    inline in the thread whose write made them due."""
+    """Where flushes and compactions run: in helper processes (auto: in a thread if these cannot start), in a thread,
+    or inline, in the thread whose write made them necessary."""
     compression: Compression = "zstd"
-    """Of compacted tables; flushed ones are written raw, since they are rewritten soon."""
+    """The compression of compacted tables. Flushed tables are not compressed, since they are rewritten soon."""
     block_size_bytes: int = 8192
-    """Of a data block before compression: what one cold look-up reads and decodes. At 4096 compression costs twice as
-    much per entry, and scans are slower."""
+    """The size of a data block before compression: what one cold lookup reads and decodes. With 4096 compression costs
+    twice as much per entry, and scans are slower."""
     stall_timeout_ms: int = 60_000
     """How long a write may wait for flushes and compactions before StallTimeout."""
     stall_writers: bool = True
-    """Let writes wait while the background is behind; the server turns it off, since it stops reading from those
-    who write instead of stopping itself."""
+    """Let writes wait if flushes and compactions fall behind. The server turns it off: instead of waiting itself, it
+    stops reading from the clients that write."""
     value_cache: bool = True
-    """Keep hot values read from tables; the server turns it off, since it keeps ready replies instead."""
+    """Cache values that are often read from tables. The server turns it off, since it caches ready replies instead."""
     fs: FileSystem = field(default_factory=OsFileSystem)
     clock_ms: Callable[[], int] = wall_clock_ms
     random_bytes: Callable[[int], bytes] = system_random_bytes
@@ -88,7 +88,7 @@ class Options:
             raise ValueError(f"memory_limit must be at least {MIN_MEMORY_LIMIT_BYTES} bytes, not {self.memory_limit!r}")
 
     def _check_types(self) -> None:
-        """Before anything is compared or called: a wrong type would fail somewhere deep, or pass for another value."""
+        """Check types first: a wrong type would fail somewhere deep, or be taken for another value."""
         for name in ("sync_interval_ms", "shards", "block_size_bytes", "stall_timeout_ms"):
             value = getattr(self, name)
             if type(value) is not int and not (name == "shards" and value is None):
@@ -112,14 +112,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class MemoryBudget:
-    """How the memory limit is shared out, in bytes."""
+    """How the memory limit is divided, in bytes."""
 
     generation: int
-    """One eighth for a generation: with the two that may be waiting for their flush, three eighths."""
+    """One eighth for the open generation: with the two that may wait for their flush, three eighths."""
     flush: int
-    """A flush job holds one generation again, and the table it writes: three sixteenths."""
+    """Three sixteenths: a flush job holds one generation again, and the table that it writes."""
     compaction_slice: int
-    """What a compaction job holds at once: a thirty-second, and two may run."""
+    """A thirty-second: what a compaction job holds at once; two may run."""
     block_cache: int
     """A quarter: decoded blocks cost about twice what they hold."""
     value_cache: int
@@ -132,11 +132,11 @@ class MemoryBudget:
 
 
 MAX_SEALED_GENERATIONS: Final = 2
-"""Generations that may wait for their flush before writers do: one being flushed, one behind it."""
+"""Generations that may wait for their flush before writers have to wait: one being flushed, and the next one."""
 
 
 def parse_bytes(size: int | str) -> int:
-    """1048576 of 1048576, "1mb", "1MB" or "1MiB"; as in Redis, "1m" is a million. ValueError if it is no size."""
+    """1048576 for 1048576, "1mb", "1MB" or "1MiB"; as in Redis, "1m" is a million. ValueError if it is not a size."""
     if isinstance(size, int):
         return size
     match = re.fullmatch(r"\s*([0-9]+)\s*([a-z]*)\s*", size.lower()) if isinstance(size, str) else None

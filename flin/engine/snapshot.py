@@ -1,4 +1,4 @@
-"""A snapshot: the read calls as of one moment, its clock included, whatever is written, flushed or merged since."""
+"""A snapshot: all read calls on the data and the clock of one moment, whatever is written, flushed or merged later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flin.errors import ClosedError
 
 
 class Snapshot(View):
-    """Made by `Engine.snapshot()`. It holds the files that it reads until it is closed. Threads may share it."""
+    """A snapshot of `Engine.snapshot()`. It keeps the files that it reads until it is closed. Threads may share it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -35,14 +35,14 @@ class Snapshot(View):
         self.close()
 
     def __len__(self) -> int:
-        """The number of keys. Exact; what was written since the last flush is looked up once."""
+        """The number of keys, exactly. Keys that were written since the last flush are looked up once."""
         state = self._open_state()
         count = self._store.count(0, None, state)
         assert count is not None  # without a budget it counts to the end
         return count - self._expired(state)
 
     def _expired(self, state: ReadState) -> int:
-        """How many keys count until their sweep, but had expired when the snapshot was made."""
+        """The number of keys that still count (no sweep has deleted them), but had expired at the snapshot."""
         now_ms = self._made_at_ms
         found: set[bytes] = set()
         for parts in state.older:

@@ -1,4 +1,4 @@
-"""What `Engine.stats()` shows: figures of one open engine, gathered without a lock, so about right under load."""
+"""The figures of `Engine.stats()`. They are collected without a lock, so they are only approximate under load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flin.errors import StorageError
 
 
 def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dict[str, Any]:
-    """Nested by subject; sizes in bytes, times in seconds. docs/stats.md tells each."""
+    """The figures, nested by subject; sizes in bytes, times in seconds. docs/stats.md explains each."""
     state = store.state
     done = compactor.statistics
     stall = store.stall()

@@ -1,4 +1,4 @@
-"""Reading and checking everything that an open store has on disk. Nothing is changed."""
+"""Reads and checks everything that an open store has on disk. It changes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flin.errors import CorruptionError, FlinError, StorageError
 
 
 def verify_store(store: Store) -> list[FlinError]:
-    """Every problem found: tables, their order, the live keys' counts, the WAL of sealed generations, the manifest."""
+    """All problems: in tables, their order, the counts of live keys, the WAL of sealed generations, the manifest."""
     state = store.freeze()
     problems: list[FlinError] = []
     problems += _verify_manifest(store)

@@ -1,7 +1,7 @@
-"""The read calls, alike for an engine, a snapshot and a write batch.
+"""The read calls, which an engine, a snapshot and a write batch share.
 
-Each of these says how one entry is read and how pages of entries are; everything else is here, once: user keys to
-stored keys and back, bounds, expiry, and what a tagged entry is to an embedded user (absent).
+Each of these says how to read one entry and how to read pages of entries. Everything else is here: converting user
+keys to stored keys and back, bounds, expiry. Tagged entries (types of the server) are absent for embedded users.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Default = TypeVar("Default")
 
 
 def as_bytes(what: str, value: object) -> bytes:
-    """Exactly bytes of any buffer; TypeError for what is none."""
+    """Exactly bytes, from any buffer. TypeError if it is not a buffer."""
     if type(value) is bytes:
         return value
     if isinstance(value, bytes):  # a class below bytes, which may hash and compare as it likes: its bytes alone
@@ -55,10 +55,11 @@ def as_stored(key: object) -> bytes:
 class View(Mapping[bytes, bytes]):
     """Ordered reads over keys and values that are bytes: a mapping in key order.
 
-    Python makes `dict(db)` and `{**db}` in two steps: all keys, then one look-up for each. A key that expires or is
-    deleted in between is a KeyError. `dict(db.items())` is one scan, as of one moment, and faster.
+    Python makes `dict(db)` and `{**db}` in two steps: all keys, then one lookup for each. If a key expires or is
+    deleted in between, that raises KeyError. `dict(db.items())` is one scan of the data at one moment, and faster.
 
-    Two of them are never compared key by key: `==` says whether they are the same object."""
+    `==` compares identity: it says whether both are the same object, and never reads the data.
+    """
 
     @abstractmethod
     def _read(self, stored: bytes) -> Live | None:
@@ -69,8 +70,9 @@ class View(Mapping[bytes, bytes]):
         """Entries of [start, stop) in order, tombstones included, consistent as of the call."""
 
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
-        """The first so many entries of [start, stop), or all there are; None if only the pages tell.
-        The caller owns it."""
+        """The first `count` entries of [start, stop), or all if there are fewer; None if only the pages can tell.
+        The caller owns the page.
+        """
         return None
 
     def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
@@ -80,11 +82,11 @@ class View(Mapping[bytes, bytes]):
 
     @abstractmethod
     def _now_ms(self) -> int:
-        """What expiries are compared with."""
+        """The time that expiries are compared with."""
 
     @abstractmethod
     def _check_open(self) -> None:
-        """ClosedError if nothing can be read any more: said also where nothing has to be read."""
+        """Raise ClosedError if nothing can be read any more, also if a call has nothing to read."""
 
     @overload
     def get(self, key: BytesLike) -> bytes | None: ...
@@ -103,7 +105,7 @@ class View(Mapping[bytes, bytes]):
         return default if value is None else value
 
     def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
-        """The values of the keys in their order, None for each that is absent."""
+        """The values of the keys, in the order of the keys; None for each absent key."""
         self._check_open()
         get = self.get
         return [get(key) for key in keys]
@@ -118,7 +120,7 @@ class View(Mapping[bytes, bytes]):
         return value_at(self._read(as_stored(key)), self._now_ms()) is not None
 
     def ttl(self, key: BytesLike) -> float | None:
-        """The seconds that remain until the key expires; None if it does not, or is absent."""
+        """The seconds until the key expires; None if it does not expire, or is absent."""
         now_ms = self._now_ms()
         entry = self._read(as_stored(key))
         if not isinstance(entry, tuple) or value_at(entry, now_ms) is None or not entry[1]:
@@ -136,9 +138,13 @@ class View(Mapping[bytes, bytes]):
         reverse: bool = False,
         limit: int | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
-        """(key, value) pairs in key order, or falling with `reverse`, as of the call, whatever is written meanwhile.
+        """(key, value) pairs in key order, or in descending order with `reverse`.
 
-        `start` and `stop` are the lower and the upper bound also in reverse; a prefix narrows them further."""
+        The scan shows the data as it was at the call, whatever is written meanwhile.
+
+        `start` is the lower and `stop` the upper bound, also with `reverse`. A prefix narrows them further.
+        Example: `scan(prefix=b"user:", reverse=True, limit=2)` gives the last two users, the last one first.
+        """
         if type(start) is bytes and stop is None and prefix is None and include_start and start < b"\xff":
             bounds = start, USER_END  # as scan_bounds says
         else:
@@ -165,7 +171,7 @@ class View(Mapping[bytes, bytes]):
         reverse: bool = False,
         limit: int | None = None,
     ) -> Iterator[bytes]:
-        """The keys of such a scan."""
+        """The keys of such a scan, without values."""
         if limit is not None and (type(limit) is not int or not 0 <= limit <= sys.maxsize):
             limit = _checked_limit(limit)
         bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
@@ -173,19 +179,19 @@ class View(Mapping[bytes, bytes]):
         return keys if limit is None else Limited(keys, limit)
 
     def first(self) -> bytes | None:
-        """The smallest key, None if there is none."""
+        """The smallest key, or None if there is none."""
         return next(self.scan_keys(limit=1), None)
 
     def last(self) -> bytes | None:
-        """The largest key, None if there is none."""
+        """The largest key, or None if there is none."""
         return next(self.scan_keys(reverse=True, limit=1), None)
 
     def next_key(self, key: BytesLike) -> bytes | None:
-        """The smallest key above this one, which need not exist."""
+        """The smallest key above this one; this key need not exist."""
         return next(self.scan_keys(start=key, include_start=False, limit=1), None)
 
     def prev_key(self, key: BytesLike) -> bytes | None:
-        """The largest key below this one, which need not exist."""
+        """The largest key below this one; this key need not exist."""
         return next(self.scan_keys(stop=key, reverse=True, limit=1), None)
 
     # The rest of a mapping.
@@ -197,7 +203,7 @@ class View(Mapping[bytes, bytes]):
         return self.scan_keys(reverse=True)
 
     def __len__(self) -> int:
-        """The number of keys. Reads them all."""
+        """The number of keys. It reads them all."""
         return sum(len(keys) for keys, _ in self._visible(b"", USER_END, False, None))
 
     def __bool__(self) -> bool:
@@ -248,7 +254,7 @@ def _checked_limit(limit: int) -> int:
 
 
 def visible_pages(pages: Iterator[Page], now_ms: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """What an embedded user sees of stored entries below USER_END."""
+    """The pages of an embedded user, from pages of stored entries below USER_END."""
     for keys, entries in pages:
         values: list[bytes] = entries  # type: ignore[assignment]  # if all are bytes, as the next line finds out
         if set(map(type, entries)) != _PLAIN:
@@ -268,7 +274,7 @@ def visible_pages(pages: Iterator[Page], now_ms: int) -> Iterator[tuple[list[byt
 def scan_bounds(
     prefix: object, start: object, stop: object, include_start: bool, include_stop: bool
 ) -> tuple[bytes, bytes]:
-    """The stored bounds [low, high) of a scan of user keys; nothing to scan if low >= high."""
+    """The stored bounds [low, high) of a scan of user keys. If low >= high, there is nothing to scan."""
     low, high = b"", USER_END
     if start is not None:
         low = as_stored(start) + (b"" if include_start else b"\0")

@@ -1,4 +1,4 @@
-"""The writing half of a mapping, alike for an engine and a write batch."""
+"""The write calls of a mapping, which an engine and a write batch share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Default = TypeVar("Default")
 class WritableView(View, MutableMapping[bytes, bytes]):
     """`db[key] = value`, `del db[key]`, `db |= other`.
 
-    There is no `db | other`, which would read everything into memory: write `dict(db) | other` where that is meant."""
+    There is no `db | other`, which would read everything into memory. If you want that, write `dict(db) | other`.
+    """
 
     @abstractmethod
     def put(self, key: BytesLike, value: BytesLike) -> None: ...
@@ -32,7 +33,7 @@ class WritableView(View, MutableMapping[bytes, bytes]):
     def pop(self, key: BytesLike, default: Default) -> bytes | Default: ...
     @abstractmethod
     def pop(self, key: BytesLike, default: object = NO_DEFAULT) -> object:
-        """Delete the key and return its value; the default, or KeyError without one, if it is absent."""
+        """Delete the key and return its value. If it is absent: the default, or KeyError if there is no default."""
 
     def __setitem__(self, key: BytesLike, value: BytesLike) -> None:
         self.put(key, value)
@@ -41,12 +42,12 @@ class WritableView(View, MutableMapping[bytes, bytes]):
         self.pop(key)
 
     def update(self, other: Any = (), /, **named: Any) -> None:
-        """`put_many`; a keyword cannot name a key, since keys are bytes."""
+        """The same as `put_many`. A keyword cannot name a key, since keys are bytes."""
         if named:
             raise TypeError(f"a key must be bytes, not the name {next(iter(named))}: pass a mapping or pairs")
         self.put_many(other)
 
     def __ior__(self, other: Pairs) -> Self:
-        """`db |= other` is `db.update(other)`."""
+        """`db |= other` does the same as `db.update(other)`."""
         self.put_many(other)
         return self

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Final
 
 from flin.errors import CommandError
-from flin.net.numbers import maybe_int64
+from flin.net.numbers import INT64_MAX, maybe_int64
 
 _WRONG_TYPE: Final = "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is."
 
@@ -45,14 +45,16 @@ class ValueType:
         whole = int.from_bytes(value[begin:end], "big") & ~(mask << shift)
         value[begin:end] = (whole | (number & mask) << shift).to_bytes(end - begin, "big")
 
-    def fit(self, number: int, overflow: Overflow) -> int | None:
-        """The number as it is kept; None: it does not fit, and fails."""
+    def fit(self, number: int, overflow: Overflow, *, is_sum: bool = True) -> int | None:
+        """The number as it is kept; None: it does not fit, and fails. A sum of two numbers, or one that was given."""
         if self.minimum <= number <= self.maximum:
             return number
         if overflow is Overflow.FAIL:
             return None
         if overflow is Overflow.SAT:
-            return self.maximum if number > self.maximum else self.minimum
+            # Redis takes the smallest numbers that are given for too large: their distance to the maximum has 65 bits.
+            wraps = not is_sum and self.is_signed and self.bits < 64 and self.maximum - number > INT64_MAX
+            return self.maximum if number > self.maximum or wraps else self.minimum
         number &= (1 << self.bits) - 1
         return number - (1 << self.bits) if number > self.maximum else number
 

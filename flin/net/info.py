@@ -86,7 +86,9 @@ def _chosen(asked: list[str]) -> set[str]:
 
 
 def _section(title: str, figures: Mapping[str, Any]) -> str:
-    return f"# {title}\r\n" + "".join(f"{name}:{value}\r\n" for name, value in figures.items())
+    """One line each, whatever a path or a reason holds."""
+    lines = [f"{name}:{value}".replace("\r", " ").replace("\n", " ") for name, value in figures.items()]
+    return "\r\n".join([f"# {title}", *lines, ""])
 
 
 def _server(services: Services) -> Figures:

@@ -256,6 +256,33 @@ def test_errors_of_shutdown(clients: tuple[RawClient, RawClient]) -> None:
     assert all(reply.is_error for reply in ours)
 
 
+def test_corners_of_bits(clients: tuple[RawClient, RawClient]) -> None:
+    """Limits of numbers, types and ranges, each with each."""
+    numbers = [b"0", b"-1", b"255", b"9223372036854775807", b"-9223372036854775808", b"-9223372036854775000"]
+    requests = []
+    for type_ in (b"u1", b"u8", b"u63", b"i1", b"i8", b"i32", b"i63", b"i64"):
+        for overflow in (b"WRAP", b"SAT", b"FAIL"):
+            for number in numbers:
+                requests += [
+                    [b"DEL", b"k"],
+                    [b"BITFIELD", b"k", b"OVERFLOW", overflow, b"SET", type_, b"#1", number],
+                    [b"BITFIELD", b"k", b"OVERFLOW", overflow, b"INCRBY", type_, b"#1", number, b"GET", type_, b"#1"],
+                    [b"GET", b"k"],
+                ]
+    edges = [b"-17", b"-16", b"-9", b"-8", b"-1", b"0", b"7", b"8", b"15", b"16", b"17"]
+    for value in (b"", b"\x00", b"\xff", b"\x0f\xf0", b"\xff\xff", b"\x00\x01"):
+        requests += [[b"SET", b"k", value], [b"BITPOS", b"k", b"0"], [b"BITPOS", b"k", b"1"], [b"BITCOUNT", b"k"]]
+        for first in edges:
+            requests += [[b"BITPOS", b"k", bit, first] for bit in (b"0", b"1")]
+            for last in edges:
+                for unit in ([], [b"BIT"], [b"byte"]):
+                    requests.append([b"BITCOUNT", b"k", first, last, *unit])
+                    requests += [[b"BITPOS", b"k", bit, first, last, *unit] for bit in (b"0", b"1")]
+    ours, theirs = (client.pipeline(requests) for client in clients)
+    for words, one, other in zip(requests, ours, theirs, strict=True):
+        assert one.data == other.data, words
+
+
 def test_inline_requests(clients: tuple[RawClient, RawClient]) -> None:
     lines = [
         b"PING",

@@ -326,7 +326,7 @@ def _run_step(fields: bytearray, step: _Step) -> int | None:
         wanted = old + step.number
     else:  # Redis takes a negative number for an unsigned field as 64 bits without a sign
         wanted = step.number if step.type.is_signed else step.number & UINT64_MAX
-    new = step.type.fit(wanted, step.overflow)
+    new = step.type.fit(wanted, step.overflow, is_sum=step.name == b"incrby")
     if new is None:
         return None
     step.type.write(fields, step.offset, new)

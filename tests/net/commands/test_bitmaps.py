@@ -108,4 +108,7 @@ def test_fields(type_: ValueType, offset: int, number: int, value: bytes) -> Non
     assert before[offset + type_.bits :] == after[offset + type_.bits :]
     nearest = min(max(number, type_.minimum), type_.maximum)
     assert type_.fit(number, Overflow.SAT) == nearest
+    if -(1 << 63) <= number < type_.maximum - (1 << 63) + 1 and type_.is_signed and type_.bits < 64:
+        nearest = type_.maximum  # as in Redis, whose arithmetic wraps there
+    assert type_.fit(number, Overflow.SAT, is_sum=False) == nearest or not -(1 << 63) <= number < 1 << 63
     assert type_.fit(number, Overflow.FAIL) == (number if nearest == number else None)

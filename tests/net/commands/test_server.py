@@ -164,6 +164,11 @@ def test_info_sections(client: HandlerClient) -> None:
     assert info(client, "errorstats") == {}
 
 
+def test_info_has_a_line_for_each_figure(client: HandlerClient) -> None:
+    client.store.read_only_reason = "cannot sync db\r\nrole:slave"
+    assert info(client, "persistence")["read_only_reason"] == "cannot sync db  role:slave"
+
+
 def test_info_is_verbatim_in_resp3(client: HandlerClient) -> None:
     ask(client, "HELLO 3")
     reply = client.call(b"INFO", b"cluster")

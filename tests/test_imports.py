@@ -30,6 +30,7 @@ FLOORS = {
     "flin": 0,  # the package itself: a version, nothing else
     "flin.errors": 0,
     "flin.engine.fs": 1,
+    "flin.engine.open_files": 2,
     **dict.fromkeys((f"flin.engine.{name}" for name in VALUES), 2),
     **dict.fromkeys((f"flin.engine.{name}" for name in FORMATS), 3),
     "flin.engine": 4,

@@ -307,9 +307,12 @@ class Compactor:
         store = self._store
         try:
             edit()
-        except BaseException:
+        except BaseException as error:
             if store.read_only_reason is None and not is_output_named(store.manifest.version, job):
-                remove_outputs(store.options.fs, job)
+                try:
+                    remove_outputs(store.options.fs, job)
+                except FlinError as refused:  # what failed first is the cause; the next open removes what stays
+                    error.add_note(f"and its files are still there: {refused}")
             raise
 
     # The threads.

@@ -19,6 +19,7 @@ import fcntl
 import functools
 import mmap
 import os
+import resource
 import stat
 import sys
 from collections.abc import Callable
@@ -304,7 +305,7 @@ class OsFileSystem:
     """The real disk."""
 
     def __init__(self) -> None:
-        self._held: dict[str, HeldDirectory] = {}
+        self.held: dict[str, HeldDirectory] = {}  # locked here; or, in a helper process, by whom it works for
 
     def create(self, path: str) -> OsAppendFile:
         return OsAppendFile(path, *self._at(path))
@@ -387,7 +388,7 @@ class OsFileSystem:
             self.sync_directory(os.path.dirname(directory))
 
     def free_bytes(self, directory: str) -> int:
-        held = self._held.get(directory)
+        held = self.held.get(directory)
         status = os.statvfs(directory if held is None else held.fd)
         return status.f_bavail * status.f_frsize
 
@@ -404,8 +405,8 @@ class OsFileSystem:
                     if _is_at(directory, at) and _is_at(name, fd, at):
                         os.ftruncate(fd, 0)
                         os.pwrite(fd, holder, 0)
-                        self._held[directory] = HeldDirectory(at, name, *_identity(os.fstat(fd)))
-                        lock = OsDirectoryLock(fd, self._held, directory)
+                        self.held[directory] = HeldDirectory(at, name, *_identity(os.fstat(fd)))
+                        lock = OsDirectoryLock(fd, self.held, directory)
                         at = fd = -1  # the lock's
                         return lock
                     # Else somebody has just removed what was opened. What is there now is to be locked.
@@ -414,16 +415,8 @@ class OsFileSystem:
             finally:
                 _close(at)
 
-    def held_directories(self) -> dict[str, HeldDirectory]:
-        """What this object holds the locks of."""
-        return dict(self._held)
-
-    def work_in(self, held: dict[str, HeldDirectory]) -> None:
-        """In a helper process, which has the descriptors from the holder of the locks and works for that."""
-        self._held.update(held)
-
     def _of(self, directory: str) -> HeldDirectory | None:
-        held = self._held.get(directory)
+        held = self.held.get(directory)
         if held is not None:
             held.check(directory)
         return held
@@ -560,6 +553,12 @@ def pipe() -> tuple[int, int]:
 def after_fork_in_child(action: Callable[[], None]) -> None:
     """Run the action in every child that this process forks."""
     os.register_at_fork(after_in_child=action)
+
+
+def descriptor_limit() -> int:
+    """How many files this process may have open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 def process_id() -> int:

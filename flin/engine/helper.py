@@ -65,7 +65,7 @@ class Helper:
         self._send({"type": "hello", "protocol": job_wire.PROTOCOL, "pid": os.getpid()})
         while (message := job_wire.read_message(self._read)) is not None:
             if message["type"] == "held":
-                self._fs.work_in(job_wire.decode_held(message))
+                self._fs.held.update(job_wire.decode_held(message))
             elif message["type"] == "job":
                 self._begin(message)
             elif message["type"] == "cancel":

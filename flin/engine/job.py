@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from typing import Final, TypeAlias, cast
@@ -29,9 +29,10 @@ from flin.engine.count import has_tombstones, settling
 from flin.engine.entry import DELETED, EXPIRED_MS, Entry, Page, Range
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, join
-from flin.engine.job_files import Input, LazyFile, OlderRun, Outputs
+from flin.engine.job_files import Input, OlderRun, Outputs
 from flin.engine.memtable import Part, add_counts
 from flin.engine.merge import Source, merge_pages
+from flin.engine.open_files import TableFile
 from flin.engine.run_writer import RunWriter
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions, TableWriter, read_meta
@@ -137,7 +138,7 @@ def check_result(fs: FileSystem, job: Job, result: JobResult) -> None:
             path = join(job.directory, table.file)
             if name is None or (name.role, name.number, name.epoch) != ("table", job.number, job.epoch):
                 raise CorruptionError(path, 0, f"not an output of job {job.number}")
-            file = LazyFile(fs, path)
+            file = TableFile(fs, path)
             try:
                 found = read_meta(file, table.offset, table.length)
             except OSError as error:
@@ -164,8 +165,9 @@ def remove_outputs(fs: FileSystem, job: Job) -> list[str]:
         for name in fs.names(job.directory):
             parsed = maybe_parse(name)
             if parsed and (parsed.role, parsed.number, parsed.epoch) == ("table", job.number, job.epoch):
-                fs.remove(join(job.directory, name))
-                removed.append(name)
+                with suppress(FileNotFoundError):  # the background was faster: its tables were let go meanwhile
+                    fs.remove(join(job.directory, name))
+                    removed.append(name)
     except OSError as error:
         raise StorageError("remove the files of a dead job in", job.directory, error) from error
     return removed

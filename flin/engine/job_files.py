@@ -6,22 +6,21 @@ open, or than should be held in memory with their filters and indexes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Final, TypeVar, overload
+from typing import Final, overload
 
 from flin.engine.block_cache import BlockCache
 from flin.engine.boundaries import Boundaries
 from flin.engine.entry import Page
 from flin.engine.file_name import table_name
-from flin.engine.fs import AppendFile, FileSystem, Mapped, ReadableFile, append_all, join
+from flin.engine.fs import AppendFile, FileSystem, append_all, join
+from flin.engine.open_files import OPEN_FILES, TableFile
 from flin.engine.sstable import Table
 from flin.engine.version import Run, TableMeta
 
 COUNT_CACHE_BYTES: Final = 256 << 10
 """Keys are asked for in their order, so a few decoded blocks of each run are all that is used again."""
-
-_Answer = TypeVar("_Answer")
 
 
 class Input:
@@ -30,7 +29,7 @@ class Input:
 
     def __init__(self, fs: FileSystem, directory: str, meta: TableMeta) -> None:
         self.meta = meta
-        self._file = LazyFile(fs, join(directory, meta.file))
+        self._file = TableFile(fs, join(directory, meta.file), maps=False)
 
     def deleted(self) -> Boundaries:
         """Of its range deletes."""
@@ -80,48 +79,9 @@ class OlderRun(Sequence[Table]):
         if self._loaded is not None and self._loaded[0] == index:
             return self._loaded[1]
         meta = self._run[index]
-        table = Table(LazyFile(self._fs, join(self._directory, meta.file)), meta, self._cache)
+        table = Table(TableFile(self._fs, join(self._directory, meta.file)), meta, self._cache, OPEN_FILES)
         self._taken = index, table
         return table
-
-
-class LazyFile:
-    """Opened when it is first read, for a mapping only as long as it takes: a job may name more tables than the
-    process may hold open files."""
-
-    def __init__(self, fs: FileSystem, path: str) -> None:
-        self.path = path
-        self._fs = fs
-        self._file: ReadableFile | None = None
-
-    def size(self) -> int:
-        return self._once(lambda file: file.size())
-
-    def pread(self, size: int, offset: int) -> bytes:
-        return self._opened().pread(size, offset)
-
-    def pread_nowait(self, size: int, offset: int) -> bytes | None:
-        return self._opened().pread_nowait(size, offset)
-
-    def map(self) -> Mapped:
-        return self._once(lambda file: file.map())
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _opened(self) -> ReadableFile:
-        if self._file is None:
-            self._file = self._fs.open(self.path)
-        return self._file
-
-    def _once(self, ask: Callable[[ReadableFile], _Answer]) -> _Answer:
-        was_open = self._file is not None
-        answer = ask(self._opened())
-        if not was_open:
-            self.close()
-        return answer
 
 
 class OutputFile:

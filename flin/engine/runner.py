@@ -395,7 +395,7 @@ class _Helper:
         self._problem = ""  # what ended it, if that was on this side
         # A process group of its own: what a terminal sends to the group of this process does not reach it. Only
         # the pipes and stderr are passed on.
-        held = fs.held_directories() if isinstance(fs, OsFileSystem) else {}
+        held = dict(fs.held) if isinstance(fs, OsFileSystem) else {}
         self._process, self._input, self._output = _started(command, held)
         _helpers.add(self)
         statistics.starts += 1

@@ -16,8 +16,8 @@ from typing import Final, TypeVar
 from flin.engine import block, index_block, range_block, stored_block, table_footer
 from flin.engine.entry import DELETED, Entry, Page, Range
 from flin.engine.fs import ReadableFile
-from flin.engine.job_files import LazyFile
 from flin.engine.key_part import SMALLEST_SHARE
+from flin.engine.open_files import TableFile
 from flin.engine.repair_report import FileReport, Loss, key_text
 from flin.engine.table_footer import Footer
 from flin.engine.version import TableMeta
@@ -33,7 +33,7 @@ class SalvagedTable:
     """One section of a file. `meta` is what the manifest says of it, or else itself; None if neither can."""
 
     def __init__(
-        self, file: LazyFile, offset: int, length: int, meta: TableMeta | None, report: FileReport, force: bool
+        self, file: TableFile, offset: int, length: int, meta: TableMeta | None, report: FileReport, force: bool
     ) -> None:
         self._file = file
         self._offset = offset

@@ -17,8 +17,8 @@ from flin.engine.boundaries import Boundaries, boundaries_of, cut_page
 from flin.engine.entry import Page, Range
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, join
-from flin.engine.job_files import LazyFile
 from flin.engine.manifest import MAX_SHARDS, Manifest
+from flin.engine.open_files import TableFile
 from flin.engine.repair_report import FileReport, Loss, RepairReport, key_text
 from flin.engine.salvaged_table import SalvagedTable, read_through, same_table
 from flin.engine.slot import shard_of_stored
@@ -121,7 +121,7 @@ class SalvagedTables:
     def _is_proven(self, meta: TableMeta) -> bool:
         """Whether the section itself says that it is the one that the manifest names."""
         try:
-            said = read_meta(LazyFile(self._fs, join(self._directory, meta.file)), meta.offset, meta.length)
+            said = read_meta(TableFile(self._fs, join(self._directory, meta.file)), meta.offset, meta.length)
         except (FlinError, OSError):
             return False
         return same_table(said, meta)
@@ -134,7 +134,7 @@ class SalvagedTables:
                 path = join(self._directory, name)
                 if self._fs.is_file(path):
                     try:
-                        self._elsewhere += read_metas(LazyFile(self._fs, path))
+                        self._elsewhere += read_metas(TableFile(self._fs, path))
                     except (FlinError, OSError):
                         continue
         return self._elsewhere
@@ -180,7 +180,7 @@ class SalvagedTables:
         if not self._fs.is_file(path):
             report.lose(Loss(0, 0, "not a regular file"))
             return
-        file = LazyFile(self._fs, path)
+        file = TableFile(self._fs, path)
         try:
             bounds = [(meta.offset, meta.length) for meta in read_metas(file)]
         except FormatVersionError:
@@ -221,7 +221,7 @@ class SalvagedTables:
                         old.hidden.append((meta.smallest, meta.largest + b"\0"))
 
     def _table(self, name: str, offset: int, length: int, meta: TableMeta | None) -> SalvagedTable:
-        file = LazyFile(self._fs, join(self._directory, name))  # closed between its blocks
+        file = TableFile(self._fs, join(self._directory, name))  # closed between its blocks
         return SalvagedTable(file, offset, length, meta, self._file(name), self._force)
 
     def _file(self, name: str) -> FileReport:
@@ -244,7 +244,7 @@ def _first_sequence(each: Aged) -> int:
     return each.largest_sequence if meta is None else meta.smallest_sequence
 
 
-def _search_sections(file: LazyFile) -> list[tuple[int, int]]:
+def _search_sections(file: TableFile) -> list[tuple[int, int]]:
     """Where sections begin and how long they are: each that has a footer, and what lies between."""
     data = read_through(file, 0, file.size())
     bounds: list[tuple[int, int]] = []

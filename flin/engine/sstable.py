@@ -1,6 +1,7 @@
 """The SSTable reader: look-ups, ordered pages and expiries of one table.
 
-Theory. Opening costs nothing: the first use reads footer, filter and index and holds them (table_state.py). A look-up
+Theory. Opening costs nothing: the first use reads footer, filter and index and holds them (table_state.py), until more
+tables are in use than may be open (open_files.py). A look-up
 asks the filter, bisects the index and then takes the cheapest way to the block: a cached one with its keys (a dict),
 a cached payload (one search in it), or, where the block is stored raw, the file's mapping itself, in place.
 A raw block enters the cache when it is touched more often than its table's average, a compressed one at once.
@@ -19,6 +20,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from time import monotonic
 from typing import Final
 
 from flin.engine import block, expiry_block, filter, table_check, table_footer
@@ -29,6 +31,7 @@ from flin.engine.filter import MASKS, hash_key
 from flin.engine.fs import ReadableFile
 from flin.engine.key import KEYS_END
 from flin.engine.key_part import KeyPage
+from flin.engine.open_files import OpenFiles
 from flin.engine.table_footer import read_meta, read_metas
 from flin.engine.table_scan import scan
 from flin.engine.table_state import TableState
@@ -48,6 +51,11 @@ __all__ = [
 ]
 
 
+AWAITED_SECONDS: Final = 10.0
+"""For so long after it was loaded for a look-up that did not wait, a table whose place others have taken is loaded
+again at once: where more runs are asked than may be open, to ask again and again would never come to an end."""
+
+
 class ColdRead(Exception):
     """Raised by `get_nowait`: call `load()` where waiting is allowed, then ask again."""
 
@@ -59,12 +67,18 @@ class ColdRead(Exception):
 class Table:
     """One table, for any number of threads."""
 
-    def __init__(self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None) -> None:
+    def __init__(
+        self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None, files: OpenFiles | None = None
+    ) -> None:
+        """`files`: where it counts as open from its first use on, until others take its place."""
         self.meta: Final = meta
         self._file: Final = file
         self.cache: Final = cache
-        self.state: TableState | None = None  # from the first use on
-        self._loading: Final = threading.Lock()
+        self.state: TableState | None = None  # while it is open
+        self._files: Final = files
+        self._awaited_at = -AWAITED_SECONDS  # when `load` was called last
+        self._reads = 0  # of its state, when `was_used` looked last
+        self._loading: Final = threading.RLock()  # a signal handler may read, in the thread that is loading
 
     # Look-ups.
 
@@ -88,7 +102,9 @@ class Table:
             return self.get(key, hashed)
         state = self.state
         if state is None:
-            raise ColdRead(self.load)
+            if monotonic() - self._awaited_at > AWAITED_SECONDS:
+                raise ColdRead(self.load)
+            state = self.loaded()
         if not filter.contains(state.words, hash_key(key) if hashed is None else hashed):
             return None
         number = bisect_right(state.separators, key) - 1
@@ -119,17 +135,33 @@ class Table:
 
     def load(self) -> None:
         """Read the filter and the index now rather than at the first look-up."""
+        self._awaited_at = monotonic()
         self.loaded()
 
     def loaded(self) -> TableState:
         with self._loading:
-            if self.state is None:
-                self.state = TableState(self._file, self.meta, self.cache)
-            return self.state
+            state = self.state
+            if state is None:
+                state = self.state = TableState(self._file, self.meta, self.cache)
+                self._reads = state.reads()
+                if self._files is not None:
+                    self._files.add(self)
+            return state
+
+    def was_used(self) -> bool:
+        """For OpenFiles: whether blocks were read since this was asked last."""
+        state = self.state
+        reads = 0 if state is None else state.reads()
+        before, self._reads = self._reads, reads
+        return reads != before
+
+    def let_go(self) -> None:
+        """Forget filter, index and mapping until the next use. Whoever is reading keeps them until then."""
+        self.state = None
 
     @property
     def memory_bytes(self) -> int:
-        """What filter and index cost in memory; 0 before the first use."""
+        """What filter and index cost in memory; 0 while it is not open."""
         state = self.state
         return 0 if state is None else state.memory_bytes
 

@@ -93,6 +93,8 @@ class TableState:
         ranges = range_block.decode(self.part(footer.ranges, footer.properties), path, base + footer.ranges)
         self.deleted: Final = boundaries_of(ranges)
         self.data: Final = _map(file)
+        if self.data and len(self.data) < base + meta.length:  # it has become shorter since the database was opened
+            raise CorruptionError(path, len(self.data), "the file ends within a table")
         self.blocks: Final[Slots] = [None] * len(index.separators)
         self.marks: Final = bytearray(len(index.separators))
         self.cold_reads = 0
@@ -103,6 +105,10 @@ class TableState:
     def part(self, start: int, stop: int) -> bytes:
         """Bytes of the section."""
         return table_footer.read_part(self.file, self.base + start, stop - start)
+
+    def reads(self) -> int:
+        """Of blocks, about: another number than before tells that there were some."""
+        return self.cold_reads + len(self.landed) + sum(1 + block.hits for block in self.blocks if block is not None)
 
     def key_part(self) -> key_part.KeyPart | None:
         """Of a table that has one; its index is read each time, by the few who read many keys."""

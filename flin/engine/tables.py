@@ -1,4 +1,4 @@
-"""The tables that are open, and the removal of files that nobody needs any more.
+"""The tables of the versions that are in use, and the removal of files that nobody needs any more.
 
 A file is removed when the last state that names one of its tables is gone: the file object that all its tables share
 then goes too, and what it leaves behind is its name in a queue. `remove_obsolete` empties the queue, outside any lock.
@@ -13,7 +13,8 @@ from contextlib import suppress
 
 from flin.engine.block_cache import BlockCache
 from flin.engine.file_name import maybe_parse
-from flin.engine.fs import FileSystem, ReadableFile, join
+from flin.engine.fs import FileSystem, join
+from flin.engine.open_files import OPEN_FILES, OpenFiles, TableFile
 from flin.engine.sstable import Table
 from flin.engine.state import OpenRuns, TableRun
 from flin.engine.version import TableMeta, Version
@@ -21,22 +22,24 @@ from flin.errors import CorruptionError, StorageError
 
 
 class OpenTables:
-    """Opens the tables of versions as they come, each once. Called under the edit lock."""
+    """Makes the tables of versions as they come, each once; they are opened when they are first read. Called under the
+    edit lock."""
 
-    def __init__(self, fs: FileSystem, directory: str, cache: BlockCache) -> None:
+    def __init__(self, fs: FileSystem, directory: str, cache: BlockCache, files: OpenFiles = OPEN_FILES) -> None:
         self._fs = fs
+        self._open_files = files
         self._directory = directory
         self._cache = cache
         self._tables: dict[tuple[str, int], Table] = {}
-        self._files: weakref.WeakValueDictionary[str, ReadableFile] = weakref.WeakValueDictionary()
+        self._files: weakref.WeakValueDictionary[str, TableFile] = weakref.WeakValueDictionary()
         self._wanted: set[str] = set()  # files of the newest version
         self._gone: deque[str] = deque()  # names of files that no state holds any more
         self._keeps_files = False
 
     def runs_of(self, version: Version) -> OpenRuns:
-        """The version's runs, opened. Tables of earlier versions that are not in it are let go.
+        """The version's runs. Tables of earlier versions that are not in it are let go.
 
-        CorruptionError if a file is missing or is not as long as the version says."""
+        CorruptionError if a file is missing."""
         before, self._tables = self._tables, {}
         try:
             runs = tuple(
@@ -94,20 +97,20 @@ class OpenTables:
         key = (meta.file, meta.offset)
         table = before.get(key)
         if table is None:
-            table = Table(self._file(meta.file), meta, self._cache)
+            table = Table(self._file(meta.file), meta, self._cache, self._open_files)
         self._tables[key] = table
         return table
 
-    def _file(self, name: str) -> ReadableFile:
+    def _file(self, name: str) -> TableFile:
         file = self._files.get(name)
         if file is None:
             path = join(self._directory, name)
             try:
                 if not self._fs.is_file(path):
                     raise CorruptionError(path, 0, "the manifest names this table, and there is no such regular file")
-                file = self._fs.open(path)
             except OSError as error:
-                raise StorageError("open", path, error) from error
+                raise StorageError("look for", path, error) from error
+            file = TableFile(self._fs, path, self._open_files)
             weakref.finalize(file, self._gone.append, name).atexit = False
             self._files[name] = file
         return file
@@ -120,13 +123,11 @@ def missing_bytes(fs: FileSystem, directory: str, metas: Iterable[TableMeta]) ->
         ends[meta.file] = max(ends.get(meta.file, 0), meta.offset + meta.length)
     for name, end in ends.items():
         path = join(directory, name)
-        if not fs.is_file(path):
-            raise CorruptionError(path, 0, "the manifest names this table, and there is no such regular file")
-        file = fs.open(path)
         try:
-            size = file.size()
-        finally:
-            file.close()
+            size = fs.file_size(path)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            text = "the manifest names this table, and there is no such regular file"
+            raise CorruptionError(path, 0, text) from error
         if size < end:
             raise CorruptionError(path, size, f"the table is {size} bytes long, the manifest says {end}")
 

@@ -9,7 +9,8 @@ import pytest
 
 from flin.engine.fs import OsFileSystem
 from flin.engine.job import run_job
-from flin.engine.job_files import LazyFile, Outputs
+from flin.engine.job_files import Outputs
+from flin.engine.open_files import TableFile
 from tests.engine.shard_tree import Tree
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files through /proc")
@@ -22,7 +23,7 @@ def open_files() -> int:
 def test_a_lazy_file_is_open_only_while_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x"
     before = open_files()
-    file = LazyFile(OsFileSystem(), str(path))
+    file = TableFile(OsFileSystem(), str(path))
     with pytest.raises(FileNotFoundError):
         file.size()
     path.write_bytes(b"abcdef")

@@ -1,0 +1,169 @@
+"""Which tables are open: a bounded number in the whole process, however many there are in its databases.
+
+A table takes one descriptor while it is open: that of its mapping (before CPython 3.13 a mapping keeps a copy), and
+one more only where blocks are read past the mapping (`get_nowait`, expiries). Tables are opened at first use. The bound
+is a quarter of what the operating system allows the process, so that the WAL, sockets and the program's own files
+always find room.
+
+Theory. Second chance: whoever was opened first goes first, unless it was read since the last time that it came up. What
+is let go is only forgotten: readers that still use it keep it, and it is opened again when it is asked for next.
+"""
+
+from __future__ import annotations
+
+import errno
+import weakref
+from collections import deque
+from collections.abc import Callable
+from threading import RLock
+from typing import Final, Protocol
+
+from flin.engine.fs import FileSystem, Mapped, ReadableFile, after_fork_in_child, descriptor_limit
+
+SHARE: Final = 4
+"""Tables get one descriptor of so many."""
+
+MOST_FILES: Final = 4096
+"""More would only cost memory: 128 GB in tables of 32 MB, and what is read often is a part of that."""
+
+_CHANCES: Final = 8
+"""Of those that were read lately so many in a row are passed over: to look at one costs up to 0.2 ms."""
+
+
+class Opened(Protocol):
+    """What holds a descriptor."""
+
+    def was_used(self) -> bool:
+        """Whether it was read since this was asked last."""
+
+    def let_go(self) -> None:
+        """Forget it, until it is asked for again."""
+
+
+def most_open_files() -> int:
+    """The operating system is asked each time, since a program may raise its limit: 1 µs."""
+    return max(1, min(MOST_FILES, descriptor_limit() // SHARE))
+
+
+class OpenFiles:
+    """The bound on what all databases of the process have open. Threads may share it."""
+
+    def __init__(self, most: Callable[[], int] = most_open_files) -> None:
+        self.most = most
+        self._ring: deque[weakref.ref[Opened]] = deque()
+        self._lock = RLock()  # a signal handler may read, in the thread that is opening a table
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(1 for _ in filter(None, (reference() for reference in self._ring)))
+
+    def add(self, opened: Opened) -> None:
+        """It holds a descriptor now; others are let go if there are too many."""
+        with self._lock:
+            most = self.most()
+            if len(self._ring) >= most:
+                self._shrink(most - 1)
+            self._ring.append(weakref.ref(opened))
+
+    def discard(self, opened: Opened) -> None:
+        """It has let go by itself."""
+        with self._lock:
+            for index, reference in enumerate(reversed(self._ring), 1):  # mostly one of the last
+                if reference() is opened:
+                    del self._ring[-index]
+                    return
+
+    def shed(self) -> bool:
+        """The process has no descriptor left: let half of them go. False if there was none."""
+        with self._lock:
+            before = len(self._ring)
+            self._shrink(before // 2)
+            return before > 0
+
+    def forget(self) -> None:
+        """In a forked child: whatever the parent had open is not this process's to read."""
+        self._lock = RLock()
+        self._ring.clear()
+
+    def _shrink(self, most: int) -> None:
+        self._ring = deque(reference for reference in self._ring if reference() is not None)
+        chances = _CHANCES
+        while len(self._ring) > most:
+            reference = self._ring.popleft()
+            opened = reference()
+            if opened is None:
+                continue
+            if chances and opened.was_used():
+                chances -= 1
+                self._ring.append(reference)
+                continue
+            opened.let_go()
+
+
+OPEN_FILES: Final = OpenFiles()
+after_fork_in_child(OPEN_FILES.forget)
+
+
+class TableFile:
+    """A `ReadableFile` that has a descriptor only while it is read past its mapping. For any number of threads.
+
+    A file that is let go is not closed under a thread that reads it: the last one that does closes it. `maps=False`:
+    for those who read all of it by `pread`; the mapping is empty then, and takes no second descriptor."""
+
+    def __init__(self, fs: FileSystem, path: str, files: OpenFiles = OPEN_FILES, *, maps: bool = True) -> None:
+        self.path: Final = path
+        self._fs: Final = fs
+        self._files: Final = files
+        self._maps: Final = maps
+        self._file: ReadableFile | None = None
+        self._used = False
+        self._lock = RLock()
+
+    def size(self) -> int:
+        return self._fs.file_size(self.path)
+
+    def pread(self, size: int, offset: int) -> bytes:
+        return self._opened().pread(size, offset)
+
+    def pread_nowait(self, size: int, offset: int) -> bytes | None:
+        return self._opened().pread_nowait(size, offset)
+
+    def map(self) -> Mapped:
+        """The mapping is what stays open then."""
+        if not self._maps:
+            return b""
+        mapped = self._opened().map()
+        self.close()
+        return mapped
+
+    def close(self) -> None:
+        """Until it is read again."""
+        if self._file is not None:
+            self._files.discard(self)
+        self.let_go()
+
+    def was_used(self) -> bool:
+        used, self._used = self._used, False
+        return used
+
+    def let_go(self) -> None:
+        self._file = None
+
+    def _opened(self) -> ReadableFile:
+        self._used = True
+        file = self._file
+        if file is None:
+            with self._lock:
+                file = self._file
+                if file is None:
+                    file = self._file = self._open()
+                    self._files.add(self)
+        return file
+
+    def _open(self) -> ReadableFile:
+        try:
+            return self._fs.open(self.path)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._files.shed():
+                raise
+        return self._fs.open(self.path)

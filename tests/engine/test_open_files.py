@@ -1,0 +1,247 @@
+"""The bound on open tables: what it lets go, that nothing is missed by it, and the limit of a real process."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+import flin.engine
+from flin.engine import open_files
+from flin.engine.fs import OsFileSystem
+from flin.engine.open_files import OPEN_FILES, OpenFiles, TableFile
+from flin.engine.sstable import ColdRead
+from flin.errors import StorageError
+from flin.testing import Fault, ManualClock, SimulatedDisk
+from flin.testing.judge import Judge
+from flin.testing.operation import Fill, Maintenance, Put, Read, Reopen
+from flin.testing.run import Run, Scene
+from tests.figures import Figures
+from tests.source import ROOT
+
+
+class Held:
+    """Something that is open."""
+
+    def __init__(self) -> None:
+        self.used = False
+        self.is_open = True
+
+    def was_used(self) -> bool:
+        used, self.used = self.used, False
+        return used
+
+    def let_go(self) -> None:
+        self.is_open = False
+
+
+def still_open(all_held: list[Held]) -> list[int]:
+    return [number for number, held in enumerate(all_held) if held.is_open]
+
+
+def test_the_oldest_goes_first() -> None:
+    files = OpenFiles(lambda: 3)
+    held = [Held() for _ in range(5)]
+    for each in held:
+        files.add(each)
+    assert still_open(held) == [2, 3, 4]
+    assert len(files) == 3
+
+
+def test_whoever_was_read_has_a_second_chance() -> None:
+    files = OpenFiles(lambda: 3)
+    held = [Held() for _ in range(4)]
+    for each in held[:3]:
+        files.add(each)
+    held[0].used = True
+    files.add(held[3])
+    assert still_open(held) == [0, 2, 3]
+    held.append(Held())
+    files.add(held[4])
+    assert still_open(held) == [0, 3, 4], "once for each read"
+
+
+def test_the_youngest_stays_even_if_all_were_read() -> None:
+    files = OpenFiles(lambda: 2)
+    held = [Held() for _ in range(40)]
+    for each in held:
+        each.used = True
+        files.add(each)
+        assert each.is_open
+        assert len(files) <= 2
+
+
+def test_what_is_gone_or_closed_takes_no_place() -> None:
+    files = OpenFiles(lambda: 2)
+    kept = Held()
+    files.add(kept)
+    for _ in range(10):
+        files.add(Held())
+        gc.collect()
+    closed = Held()
+    files.add(closed)
+    files.discard(closed)
+    files.discard(closed)
+    files.add(Held())
+    assert kept.is_open
+    assert len(files) == 1
+    assert files.shed()
+    files.forget()
+    assert not files.shed()
+
+
+def test_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, most in ((1024, 256), (64, 16), (2, 1), (1 << 20, 4096), (sys.maxsize, 4096)):
+        monkeypatch.setattr(open_files, "descriptor_limit", lambda limit=limit: limit)
+        assert open_files.most_open_files() == most
+
+
+# Tables.
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tables may be open."""
+    monkeypatch.setattr(OPEN_FILES, "most", lambda: 2)
+
+
+def opened(disk: SimulatedDisk, **options: Any) -> Any:
+    defaults: dict[str, Any] = {"runner": "inline", "clock_ms": ManualClock(), "memory_limit": "1mb"}
+    return flin.engine.open("/db", fs=disk, **defaults | options)
+
+
+def filled(disk: SimulatedDisk, tables: int, **options: Any) -> dict[bytes, bytes]:
+    """At least so many tables: of each shard one, some with more."""
+    expected: dict[bytes, bytes] = {}
+    with opened(disk, shards=tables, **options) as db:
+        for number in range(3):
+            pairs = {b"%02d-%03d" % (number, index): b"%d" % number * 30 for index in range(80)}
+            db.put_many(pairs)
+            db.flush()
+            expected |= pairs
+    return expected
+
+
+@pytest.mark.usefixtures("few")
+def test_all_is_read_with_few_open_files() -> None:
+    disk = SimulatedDisk()
+    expected = filled(disk, 8)
+    with opened(disk) as db:
+        tables = db.store.tables.tables()
+        assert len(tables) >= 8
+        assert not any(table.state for table in tables), "none is opened before it is read"
+        random = Random(1)
+        for key in random.sample(sorted(expected), 200):
+            assert db.get(key) == expected[key]
+            assert sum(table.state is not None for table in tables) <= 2
+        with db.snapshot() as view:
+            assert dict(view.scan()) == dict(db.scan()) == expected
+            assert dict(db.scan(reverse=True)) == expected
+            db.compact()
+            assert dict(view.scan()) == expected, "what is obsolete is still read, though it was let go"
+        assert not db.verify()
+        assert len(db) == len(expected)
+        assert len(disk.open_files) <= 3  # and the WAL
+
+
+@pytest.mark.usefixtures("few")
+def test_reads_that_do_not_wait() -> None:
+    disk = SimulatedDisk()
+    expected = filled(disk, 4)
+    with opened(disk) as db:
+        for key, value in expected.items():
+            for _ in range(5):
+                try:
+                    entry = db.store.read_nowait(key)
+                    break
+                except ColdRead as cold:
+                    cold.load()
+            assert entry == value
+        assert len(disk.open_files) <= 3
+
+
+def test_a_descriptor_that_is_not_to_be_had_is_taken_from_others() -> None:
+    """The program itself may have used them up."""
+    disk = SimulatedDisk()
+    expected = filled(disk, 4)
+    with opened(disk) as db:
+        assert dict(db.scan()) == expected
+        for table in db.store.tables.tables():
+            table.let_go()
+        disk.faults.append(Fault(1, errno.EMFILE, frozenset({"open"})))
+        assert dict(db.scan()) == expected
+        for table in db.store.tables.tables():
+            table.let_go()
+        disk.faults[:] = [Fault(0, errno.EMFILE, frozenset({"open"}), sticky=True)]
+        with pytest.raises(StorageError, match="Too many open files"):
+            db.get(next(iter(expected)))
+        disk.faults.clear()
+        assert dict(db.scan()) == expected, "and it is well again"
+
+
+def test_a_file_that_is_let_go_is_not_closed_under_its_reader(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"data")
+    file = TableFile(OsFileSystem(), str(tmp_path / "f"), OpenFiles(lambda: 1))
+    reader = file._opened()
+    file.let_go()
+    assert reader.pread(4, 0) == file.pread(4, 0) == b"data"
+    assert file.map()[:] == b"data"
+    assert file._file is None, "the mapping is enough"
+    file.close()
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("sync", ["always", "never"])
+def test_crashes_with_few_open_files(sync: str, figures: Figures) -> None:
+    scene = Scene(sync, shards=4)
+    fill = [piece for number in range(3) for piece in (Fill(number * 40, 60), Maintenance("flush"), Read())]
+    run = Run(scene, every=29).run([*fill, Put(b"a", b"1"), Maintenance("compact"), Reopen(), Read()])
+    judge = Judge(scene, limit=1, second_every=4)
+    for moment in run.moments[::3]:
+        judge.judge(moment, f"{scene}")
+    figures.judged(judge)
+    assert judge.states > 20
+
+
+# Real processes.
+
+MANY_TABLES = """
+import os, random, resource, sys, flin.engine
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+chance = random.Random(1)
+pairs, most = {}, 0
+db = flin.engine.open(sys.argv[1], memory_limit="1mb", compression="none", runner=sys.argv[3])
+for _ in range(100):
+    new = {chance.randbytes(12): chance.randbytes(800) for _ in range(500)}
+    db.put_many(new)
+    pairs |= new
+    most = max(most, len(db.store.manifest.version.files()))
+for key in chance.sample(sorted(pairs), 300):
+    assert db.get(key) == pairs[key]
+assert sum(1 for _ in db.scan_keys()) == len(pairs)
+descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+assert descriptors < limit // 2 + 16, descriptors
+assert db.compactor.statistics.failures == 0, db.compactor.statistics.last_failure
+db.close()
+with flin.engine.open(sys.argv[1], memory_limit="1mb") as db:
+    assert len(db) == len(pairs)
+print(most)
+"""
+
+
+@pytest.mark.parametrize("runner", ["helper", "thread"])
+def test_more_tables_than_descriptors(tmp_path: Path, runner: str) -> None:
+    """With a limit of 64 files: writes, merges, reads, a close and an open of more tables than that."""
+    command = [sys.executable, "-c", MANY_TABLES, str(tmp_path / "db"), "64", runner]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 64
+    assert os.listdir(tmp_path / "db")

@@ -1,8 +1,8 @@
-"""The server's configuration: what it is started with, and what CONFIG shows and changes.
+"""The server's configuration: the options at the start, and the parameters that CONFIG shows and changes.
 
-Values come, later ones winning, from the defaults, from a TOML file (`[server]`, names as in `ServerOptions`) and from
-the command line. CONFIG knows them by Redis's names where Redis has one; what can only be settled at the start, and
-every path, is refused by CONFIG SET, and what it may change passes the same checks as at the start.
+Values come from the defaults, then from a TOML file (`[server]`, names as in `ServerOptions`), then from the command
+line; the last one wins. CONFIG uses Redis's names if Redis has one. CONFIG SET refuses all paths and whatever can only
+be set at the start. It checks every other value as the start does.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _REDIS_SYNC_NAMES: Final = {"always": b"always", "interval": b"everysec", "never
 
 
 class ConfigError(FlinError):
-    """A value of the configuration that cannot be used."""
+    """A value of the configuration is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What a server is started with."""
+    """The options of a server at its start."""
 
     port: int = 6380
     bind: tuple[str, ...] = ("127.0.0.1",)
@@ -63,7 +63,7 @@ class ServerOptions:
     slowlog_max_len: int = 128
 
     def check(self) -> ServerOptions:
-        """Itself; raises ConfigError where a value makes no sense."""
+        """Return the options. ConfigError if a value makes no sense."""
         if self.sync not in SYNC_MODES:
             raise ConfigError(f"sync is {self.sync!r}, it must be one of {', '.join(SYNC_MODES)}")
         for name, (low, high) in _RANGES.items():
@@ -81,10 +81,10 @@ MAX_BULK_BYTES: Final = 512 << 20
 """Redis's default of proto-max-bulk-len, the longest argument and the longest string."""
 
 MAX_COMMIT_BYTES: Final = 4_000_000_000
-"""A little below what a frame of the WAL can say of its length, for what it holds beside keys and values."""
+"""A little below the longest frame of the WAL, which holds more than keys and values."""
 
 MIN_BULK_BYTES: Final = 512 << 10
-"""What every server takes, however little memory it may use."""
+"""The longest argument that every server takes, however small its memory limit."""
 
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "port": (0, 65_535),
@@ -100,13 +100,13 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "slowlog_log_slower_than": (-1, 1 << 62),
     "slowlog_max_len": (0, 1 << 31),
 }
-"""At the start and for CONFIG SET."""
+"""The allowed values, at the start and for CONFIG SET."""
 
 
 def options_from_file(path: str, options: ServerOptions | None = None) -> ServerOptions:
-    """The options with what the `[server]` table of a TOML file changes. Raises ConfigError, OSError.
+    """The options, changed by the `[server]` table of a TOML file. Raises ConfigError, OSError.
 
-    Whatever else the file holds is an error: a `requirepass` above the table would start a server without a password.
+    Anything outside this table is an error: a `requirepass` above it would start a server without a password.
     """
     with open(path, "rb") as file:
         try:

@@ -153,7 +153,7 @@ UNKNOWN = {
     "serve --tcp 5": "--tcp-keepalive or --tcp-backlog is meant, perhaps",
     "serve --bogus": "flin serve: there is no option --bogus. See flin serve --help",
     "serve redis.conf": "flin serve does not take 'redis.conf': a configuration file is named by --config",
-    "check db other": "flin check does not take 'other' behind DIR",
+    "check db other": "flin check does not take 'other' after DIR",
     "check --jsno db": "flin check: there is no option --jsno. See flin check --help",
     "repair db --dry": "flin repair: there is no option --dry: --dry-run is meant, perhaps",
     "dump f --ful": "flin dump: there is no option --ful: --full is meant, perhaps",

@@ -42,7 +42,7 @@ SPREAD: Final = 1 << 40
 @dataclass(frozen=True, slots=True)
 class Task:
     directory: str
-    counts: tuple[int, ...]  # sizes, rising
+    counts: tuple[int, ...]  # sizes, ascending
     value_bytes: int
     memory_bytes: int
     shards: int = 1

@@ -25,13 +25,13 @@ WAITING: Final = 1000
 """Jobs in the queue, all the time."""
 
 TIMED: Final = 500
-"""Operations that are timed behind the history."""
+"""Operations that are timed after the history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     directory: str
-    lengths: tuple[int, ...]  # rising
+    lengths: tuple[int, ...]  # ascending
     memory_bytes: int
 
 

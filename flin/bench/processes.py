@@ -36,7 +36,7 @@ def _own_cpu_seconds(pid: int) -> float:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):  # it has ended
         return 0.0
-    # The name of the program, in parentheses, may hold spaces; user and system time are the 12th and 13th behind it.
+    # The name of the program, in parentheses, may hold spaces; user and system time are the 12th and 13th after it.
     fields = text.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 

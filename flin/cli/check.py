@@ -57,7 +57,7 @@ def check(directory: str) -> tuple[list[str], str]:
     except LockedError:
         raise
     except FlinError as error:
-        # Each file by itself, beside what the engine said of the whole.
+        # Each file by itself, and what the engine said of the whole.
         found = [str(problem) for problem in survey(OverlayFileSystem(), directory)]
         return list(dict.fromkeys([str(error), *found])), ""
     return problems, summary

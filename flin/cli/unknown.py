@@ -66,7 +66,7 @@ def _places(parser: argparse.ArgumentParser) -> str:
     """What may stand there without a dash."""
     places = [str(action.metavar or action.dest) for action in parser._actions if not action.option_strings]
     if places:
-        return f" behind {' '.join(places)}"
+        return f" after {' '.join(places)}"
     options = {option for action in parser._actions for option in action.option_strings}
     return ": a configuration file is named by --config, a directory by --dir" if "--dir" in options else ""
 

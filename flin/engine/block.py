@@ -55,7 +55,7 @@ ANNOTATED: Final = HAS_KINDS | HAS_TAGS | HAS_EXPIRIES
 _PLAIN_FIXED: Final = FIXED_KEYS | FIXED_VALUES
 
 MAX_ENTRIES: Final = 256
-"""Bounds the cost of a look-up among tiny entries and the size of the precompiled structs."""
+"""Bounds the cost of a lookup among tiny entries and the size of the precompiled structs."""
 
 PREFIX_PAYS: Final = 4
 """A prefix is left out of the keys if that saves a quarter of the block: to put it back costs each read of a key 40
@@ -86,7 +86,7 @@ def _numbers(count: int, code: str) -> struct.Struct:
 
 @lru_cache(maxsize=1024)
 def _tails(count: int, cut: int, size: int) -> struct.Struct:
-    """Of each of count strings what is behind its first `cut` bytes."""
+    """Of each of count strings what is after its first `cut` bytes."""
     return struct.Struct(f"{cut}x{size}s" * count)
 
 
@@ -245,7 +245,7 @@ def _check_kinds(kinds: bytes, path: str, offset: int) -> None:
 def find(source: bytes, start: int, key: bytes) -> Entry | None:
     """The key's entry, without decoding the block.
 
-    Long for speed: this is the whole of a look-up in a block that is not cached.
+    Long for speed: this is the whole of a lookup in a block that is not cached.
     """
     flags, count, prefix_size, key_size, value_size = read_header(source, start)
     at = start + HEADER_SIZE

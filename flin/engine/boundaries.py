@@ -1,8 +1,8 @@
-"""Range deletes as boundaries: one flat list of start, stop, start, stop, …, rising, of ranges that share no key.
+"""Range deletes as boundaries: one flat list of start, stop, start, stop, …, ascending, of ranges that share no key.
 
 Theory. A key is covered if an odd number of boundaries lies at or below it, so one `bisect` answers (measured with
 8,000 ranges: 0.3 µs; a loop over pairs takes 1.1 ms), and a range is added by one slice (1.9 µs; 1.8 ms). What works
-on rising keys leaps: from a key to the next boundary, from there to the next key. So it costs no more than the fewer
+on ascending keys leaps: from a key to the next boundary, from there to the next key. So it costs no more than the fewer
 of both, however many ranges there are elsewhere.
 
 A list that a reader may see is never changed: `added` and `joined` make new ones. `add` is for those who own theirs.
@@ -20,7 +20,7 @@ Boundaries: TypeAlias = Sequence[bytes]
 
 _FEW: Final = 16
 """How many times as many boundaries the longer list has from which on the shorter is added to it range by range: each
-moves what lies behind it (5 ns a boundary), where a sort of both costs 100 ns for each."""
+moves what lies after it (5 ns a boundary), where a sort of both costs 100 ns for each."""
 
 
 def covers(boundaries: Boundaries, key: bytes) -> bool:
@@ -95,7 +95,7 @@ def without(boundaries: Boundaries, key: bytes) -> list[bytes]:
 
 
 def covered_slices(keys: Sequence[bytes], boundaries: Boundaries) -> Iterator[tuple[int, int]]:
-    """Which of the rising keys are covered, as slices (begin, end)."""
+    """Which of the ascending keys are covered, as slices (begin, end)."""
     at, count = 0, len(keys)
     while at < count:
         number = bisect_right(boundaries, keys[at])
@@ -108,7 +108,7 @@ def covered_slices(keys: Sequence[bytes], boundaries: Boundaries) -> Iterator[tu
 
 
 def cut_page(page: Page, boundaries: Boundaries) -> Page:
-    """A rising page without the keys that are covered; the page itself where there are none."""
+    """An ascending page without the keys that are covered; the page itself where there are none."""
     keys, entries = page
     slices = list(covered_slices(keys, boundaries))
     if not slices:

@@ -22,9 +22,9 @@ lists and the tuple of `page` (160)."""
 class CachedBlock:
     """Its payload or, once it was touched again, its entries: a dict from key to entry.
 
-    A dict, not sorted lists: a look-up touches two places in memory instead of eight, 20 to 30 % less of its time
+    A dict, not sorted lists: a lookup touches two places in memory instead of eight, 20 to 30 % less of its time
     where they are not in the processor's cache, and the key's hash is often there from a memtable. The entries are
-    objects, not slices that wait in the payload: a hit then copies nothing (measured: 691 ns a look-up against 1,013),
+    objects, not slices that wait in the payload: a hit then copies nothing (measured: 691 ns a lookup against 1,013),
     and in memory they take what the payload took, and 48 bytes each. Ordered reads have the same in lists.
 
     Threads share it: what replaces something is set before that goes, and always to the same.
@@ -50,7 +50,7 @@ class CachedBlock:
         return found
 
     def expand(self) -> None:
-        """Decode it: later look-ups ask a dict."""
+        """Decode it: later lookups ask a dict."""
         payload = self.payload
         if payload is not None:
             self._decode(payload, 0, len(payload))

@@ -4,7 +4,7 @@ Theory (lazy leveling). In Python the scarce thing is CPU per rewritten key, so 
 runs above one sorted run that holds most of its data, the bottom. Merging everything into the bottom waits until
 the runs above weigh a set share of it, which bounds both the space that shadowed entries take and the rewriting of
 the bottom; the runs above are merged among themselves once enough neighbours are of similar size, so that an entry
-is rewritten about once per level of sizes. A cap on the number of runs bounds what a look-up may cost.
+is rewritten about once per level of sizes. A cap on the number of runs bounds what a lookup may cost.
 
 Only what must be rewritten is: the chosen runs' tables are put into clusters of overlapping key ranges, and a
 large enough table that overlaps nothing moves into the result as it is (a trivial move). Small neighbours are
@@ -37,7 +37,7 @@ class CompactionOptions:
     """The share of the bottom that the runs above may reach. It bounds space amplification to about 1.6 where
     everything is overwritten; 0.4 costs half a rewrite more, 1.0 saves a third of one (same simulation)."""
     maximum_runs: int = 12
-    """A look-up asks the filter of each run (0.2-0.3 µs each): so about 3 µs at most before the first data block."""
+    """A lookup asks the filter of each run (0.2-0.3 µs each): so about 3 µs at most before the first data block."""
     tombstone_ratio: float = 0.25
     """Tombstones per entry from which a merge pays for itself by what it frees."""
     smallest_move_share: float = 0.25
@@ -56,7 +56,7 @@ class Compaction:
     cuts: tuple[bytes, ...]  # smallest keys of moved tables: no output spans one
     bottom: bool  # nothing older overlaps what is rewritten: tombstones and range deletes may go
     reason: str
-    urgent: bool = False  # somebody waits for it: a caller who asked, or look-ups that have runs above the cap to pass
+    urgent: bool = False  # somebody waits for it: a caller who asked, or lookups that have runs above the cap to pass
 
     @property
     def trivial(self) -> bool:

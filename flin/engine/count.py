@@ -9,7 +9,7 @@ So the changes add up: the sum over all parts and tables is the number of live k
 since, because neither changes what a reader sees.
 
 The work can take seconds on a large database, so it is a generator that yields after each slice what it has cost, in
-look-ups or their worth: jobs pause between slices, and a count on demand stops when its budget is used up.
+lookups or their worth: jobs pause between slices, and a count on demand stops when its budget is used up.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def settle(part: Part, keys: Sequence[bytes], ranges: Sequence[Range], older: Se
 def settling(
     part: Part, keys: Sequence[bytes], ranges: Sequence[Range], older: Sequence[Layer]
 ) -> Generator[int, None, Settlement]:
-    """Settle the part's keys (all of them, or one shard's; rising) and ranges against that shard's older layers,
+    """Settle the part's keys (all of them, or one shard's; ascending) and ranges against that shard's older layers,
     newest first.
 
     Yields what the last slice cost; returns the settlement."""
@@ -127,7 +127,7 @@ def settling(
 def hidden_keys(boundaries: Boundaries, layers: Sequence[Layer]) -> Iterator[list[bytes]]:
     """Pages of live keys of the layers, newest first, in which is each that the boundaries cover.
 
-    A page that has none of them tells how far there is none: the next one begins behind that, at a boundary. So range
+    A page that has none of them tells how far there is none: the next one begins after that, at a boundary. So range
     deletes of nothing cost no more than the keys that lie between them."""
     at = 0
     while at < len(boundaries):
@@ -145,7 +145,7 @@ def hidden_keys(boundaries: Boundaries, layers: Sequence[Layer]) -> Iterator[lis
 
 
 def live_keys(layers: Sequence[Layer], start: bytes, stop: bytes) -> Iterator[list[bytes]]:
-    """The live keys of [start, stop) as of the layers, newest first, in rising pages (a page may be empty)."""
+    """The live keys of [start, stop) as of the layers, newest first, in ascending pages (a page may be empty)."""
     sources = [
         Source(_kind_pages(layer, stop, start), _layer_deleted(layer, start, stop), partial(_kind_pages, layer, stop))
         for layer in layers
@@ -165,7 +165,7 @@ def has_tombstones(entries: Mapping[bytes, Entry], keys: Sequence[bytes]) -> boo
 
 
 def count_by_namespace(keys: Sequence[bytes]) -> dict[int, int]:
-    """How many of the rising keys each namespace has."""
+    """How many of the ascending keys each namespace has."""
     users = bisect_left(keys, USER_END)
     counts = dict(Counter(map(namespace_of, keys[users:]))) if users < len(keys) else {}
     if users:
@@ -189,7 +189,7 @@ class _Question:
         self.decided: set[bytes] = set()
 
     def ask(self, keys: list[bytes], layers: Sequence[Layer]) -> Generator[int, None, None]:
-        """Decide the rising keys. All keys of the layers that are in the dict must be among them."""
+        """Decide the ascending keys. All keys of the layers that are in the dict must be among them."""
         hashes: list[int] = []  # of the keys, and the masks of these: made once, however many filters are asked
         masks: list[int] = []
         for layer in layers:
@@ -269,7 +269,7 @@ class _Question:
             yield len(piece)
 
     def _read(self, pages: Iterator[KeyPage], wanted: list[bytes]) -> Generator[int, None, None]:
-        """Decide which of the rising wanted keys are on the pages of a table.
+        """Decide which of the ascending wanted keys are on the pages of a table.
 
         Each page is compared with those that it may hold, which the processor's cache has, not with all keys."""
         read = high = 0

@@ -70,7 +70,7 @@ class DeadStretches:
     def commit(self, points: Mapping[bytes, Entry]) -> None:
         """These are about to be written."""
         known = self.known
-        # Mostly all of them are behind the last stretch, or between two: two passes in C.
+        # Mostly all of them are after the last stretch, or between two: two passes in C.
         if points and not self._searches and known:
             at = bisect_right(known, min(points))
             if not at & 1 and at == bisect_right(known, max(points)):

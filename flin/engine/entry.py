@@ -7,7 +7,7 @@ An entry has one of three shapes, told apart by `type(entry) is bytes` and `entr
 - `DELETED`: a tombstone; it hides whatever older runs hold for the key.
 
 A range delete hides the keys from start (inclusive) to stop (exclusive) in everything *older* than the
-part, generation or table that holds it, never a point beside it.
+part, generation or table that holds it, never a point in the same one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EXPIRED_MS: Final = -(2**63)
 cannot show it."""
 
 Page: TypeAlias = tuple[list[bytes], list[Entry]]
-"""Keys in strictly rising (or, in a reverse scan, strictly falling) order and their entries, of equal length."""
+"""Keys in strictly ascending (or, in a reverse scan, strictly descending) order and their entries, of equal length."""
 
 # Kinds as files hold them. Zero is invalid everywhere, so that zeroed bytes never pass for an entry.
 KIND_PUT: Final = 1

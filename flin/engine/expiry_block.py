@@ -4,7 +4,7 @@ Chunks one after the other, the earliest expiry first; a sweep reads as many as 
 
     count         u32, at most 1,024
     key size      u32, of all keys
-    times         count x i64, milliseconds, rising
+    times         count x i64, milliseconds, ascending
     bounds        (count + 1) x u32, key i is [bounds[i], bounds[i + 1])
     keys          in order of (time, key)
     checksum      u32, zlib.crc32 over all before it
@@ -56,7 +56,7 @@ def decode(read: Callable[[int, int], bytes], start: int, stop: int, path: str) 
 
 
 def sample(read: Callable[[int, int], bytes], start: int, stop: int, path: str, wanted: list[int]) -> list[Expiry]:
-    """The expiries at these rising positions in the order of their times; reads the chunks that hold them alone."""
+    """The expiries at these ascending positions in the order of their times; reads the chunks that hold them alone."""
     found: list[Expiry] = []
     first = 0
     for at, size, count in _chunks(read, start, stop, path):

@@ -6,14 +6,14 @@ a table of 4,096 masks of six bits each, chosen by the low 12 bits of the hash; 
 one does not decide the other. One hash serves all tables.
 
 Measured at 12 bits per key: 1.1 % false positives. The classic layout, seven probes over the whole filter, needs 10
-bits for as few, but a look-up in it takes four times as long in Python.
+bits for as few, but a lookup in it takes four times as long in Python.
 
     word count   u32, odd
     words        word count x u64
     checksum     u32, zlib.crc32 over all before it
 
 The hash is MurmurHash3_x86_32 with seed 0. 32 bits suffice: two keys of one hash are a false positive, 0.1 % of the
-look-ups in a table of 4 million keys, and numbers of two digits (CPython's are of 30 bits) are the fastest to reduce.
+lookups in a table of 4 million keys, and numbers of two digits (CPython's are of 30 bits) are the fastest to reduce.
 """
 
 from __future__ import annotations

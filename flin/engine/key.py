@@ -1,6 +1,6 @@
 """How a user's key is stored, and the order that follows.
 
-A user's key that begins with byte FF is stored with a 00 behind that FF; everything internal begins with FF 01.
+A user's key that begins with byte FF is stored with a 00 after that FF; everything internal begins with FF 01.
 So every user key sorts before every internal key, the order of user keys is kept, and each key that does not
 begin with FF is stored as it is.
 

@@ -105,7 +105,7 @@ class KeyPart:
                 yield keys, kinds
 
     def pages_near(self, wanted: Sequence[bytes]) -> Iterator[KeyPage]:
-        """Those pages, whole, that hold the rising wanted keys as far as the table has them."""
+        """Those pages, whole, that hold the ascending wanted keys as far as the table has them."""
         separators = self._separators
         at = 0
         while at < len(wanted):

@@ -1,6 +1,6 @@
 """What the frames of a segment tell where its header is damaged: its salt, its base, and what was synced.
 
-A bad sector takes the header and the first frames with it, and then nobody knows the salt. But each frame behind it can
+A bad sector takes the header and the first frames with it, and then nobody knows the salt. But each frame after it can
 be checked by itself: its checksum is right, its numbers fit each other, and its base (its position less its offset) is
 one that the segment can have. What lay in those blocks before, and was never written over, has another base.
 

@@ -163,7 +163,7 @@ def read(fs: FileSystem, directory: str) -> Manifest | None:
 
 
 def is_manifest(fs: FileSystem, directory: str) -> bool:
-    """Whether the directory's manifest begins as one, whatever is behind that. CorruptionError for a link or a pipe."""
+    """Whether the directory's manifest begins as one, whatever is after that. CorruptionError for a link or a pipe."""
     path = join(directory, MANIFEST)
     if not fs.is_file(path):
         raise CorruptionError(path, 0, "not a regular file")

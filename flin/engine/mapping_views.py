@@ -20,7 +20,7 @@ class Keys(KeysView[bytes]):
 
 
 class Items(ItemsView[bytes, bytes]):
-    """Pairs by one scan, not by a look-up for each key."""
+    """Pairs by one scan, not by a lookup for each key."""
 
     _mapping: View
 

@@ -2,10 +2,10 @@
 
 A slice reaches to the smallest of the last keys of the pages at hand, so that no later page can hold a key of it.
 Where only one source has keys in a slice they pass as they are; else the slices go into one dict, oldest
-first, and one `sorted` (timsort finds the rising pieces: 65-94 ns a key, against 100-280 in `heapq.merge`).
+first, and one `sorted` (timsort finds the ascending pieces: 65-94 ns a key, against 100-280 in `heapq.merge`).
 
 Range deletes of a source hide what is in older sources. Each page is cut by the lists of all newer sources, of which
-only the boundaries between its keys are looked at; where a page is hidden whole, its source begins anew behind what
+only the boundaries between its keys are looked at; where a page is hidden whole, its source begins anew after what
 hides it. Tombstones come out like other entries: the caller knows whether something older remains that they must hide.
 
 Where merge operands (a reserved kind) will have to be combined, `_join` is the place: it sees all sources' entries.
@@ -50,7 +50,7 @@ class Source:
         self.begin_at = begin_at
         self.hidden: Sequence[Boundaries] = ()  # what newer sources delete in this one
         self.passed = passed
-        self.keys: list[bytes] = []  # the page at hand, always rising
+        self.keys: list[bytes] = []  # the page at hand, always ascending
         self.entries: list[Entry] = []
 
     def load(self, reverse: bool) -> bool:
@@ -65,7 +65,7 @@ class Source:
         return True
 
     def _visible(self, page: Page, reverse: bool) -> Page:
-        """What of a rising page is not hidden. After a page that is, the next one begins behind what hides it."""
+        """What of an ascending page is not hidden. After a page that is, the next one begins after what hides it."""
         kept = page
         for boundaries in self.hidden:
             kept = cut_page(kept, boundaries)
@@ -122,7 +122,7 @@ def merge_pages(sources: Sequence[Source], *, reverse: bool = False, dead: Bound
             bound = min([source.keys[-1] for source in live])
             slices = [source.take_through(bound) for source in live]
         taken = [piece for piece in slices if piece[0]]
-        if not taken:  # for ever: the page that sets the bound does not reach it
+        if not taken:  # forever: the page that sets the bound does not reach it
             raise CorruptionError("a table", 0, "the keys of a data block are not in order; verify() names the file")
         keys, entries = _join(taken)
         yield (keys[::-1], entries[::-1]) if reverse else (keys, entries)
@@ -148,7 +148,7 @@ def join_heads(heads: Sequence[Page], count: int) -> Page:
 
 
 def _join(slices: list[Page]) -> Page:
-    """One rising page of slices ordered newest first."""
+    """One ascending page of slices ordered newest first."""
     if len(slices) == 1:
         return slices[0]
     merged: dict[bytes, Entry] = {}

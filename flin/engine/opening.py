@@ -25,7 +25,7 @@ from flin.engine.version import Version
 from flin.errors import CorruptionError, StorageError
 
 COPY_BYTES: Final = 1 << 20
-"""At once: large enough for the disk, nothing beside the memory limit."""
+"""Bytes at once: large enough for the disk, and little compared with the memory limit."""
 
 LOCK_BYTES: Final = 1 << 16
 """More than any holder writes into its lock file."""

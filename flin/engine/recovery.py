@@ -2,13 +2,13 @@
 
 The rules (docs/formats.md tells them with their reasons):
 
-1. Segments form a chain: each header names its predecessor and that one's valid end. Bytes behind that end are what a
+1. Segments form a chain: each header names its predecessor and that one's valid end. Bytes after that end are what a
    failed write left, and are ignored.
 2. A bad frame ends the replay. If a good frame or header anywhere vouches that the WAL was synced beyond it, something
    that was promised is damaged: CorruptionError. Otherwise it is a torn tail: recovery ends there, and later segments,
    none of which was ever synced, are discarded whole. So the recovered state is a prefix of what was accepted.
 3. A file that is not even a segment with a good header was begun and never synced, or it is damage: decided by rule 2.
-   Frames vouch also behind a header that is gone, as long as a damaged stretch may be (lost_header.py).
+   Frames vouch also after a header that is gone, as long as a damaged stretch may be (lost_header.py).
 
 Segments become generations again as they were: those that fit together into one generation's memory are joined.
 """
@@ -153,7 +153,7 @@ def _replay_segment(segment: _Segment, follower: _Segment | None, result: Recove
         done.problem = f"the segment ends at {done.end}, its successor says {limit}"
     end = done.end
     if done.closed and not limit_is_named:
-        # The sync behind the end frame may have failed, and the kernel show a frame that is not on the disk: what comes
+        # The sync after the end frame may have failed, and the kernel show a frame that is not on the disk: what comes
         # next is built on the end before it, which that frame vouches for.
         end -= END_BYTES
     generation.segments.append(SegmentSlice(segment.name, HEADER_BYTES, end))
@@ -206,7 +206,7 @@ def _read_header(number: int, name: str, path: str, data: Mapped, manifest: Mani
 
 
 def _vouched_by(segments: Sequence[_Segment], position: int) -> int:
-    """The highest position that anything good in the segments says was synced. `position`: behind what was replayed."""
+    """The highest position that anything good in the segments says was synced. `position`: after what was replayed."""
     highest = 0
     last_base = position + sum(len(segment.data) for segment in segments)
 

@@ -1,4 +1,4 @@
-"""The run writer: rising pages and range deletes in, a run of tables out."""
+"""The run writer: ascending pages and range deletes in, a run of tables out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from flin.engine.version import Run, TableMeta
 
 
 class RunWriter:
-    """Writes rising pages as tables of about the target size that share no key, range deletes included.
+    """Writes ascending pages as tables of about the target size that share no key, range deletes included.
 
     Where a table ends because it is full, its part of the range deletes ends at its last key, which needs no cover
-    (a point hides what is older by itself), and the next table's begins just behind that key."""
+    (a point hides what is older by itself), and the next table's begins just after that key."""
 
     def __init__(
         self,

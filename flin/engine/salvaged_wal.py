@@ -1,8 +1,8 @@
-"""The WAL as far as its checksums vouch for it: every good frame, also those behind damage, in the order of sequences.
+"""The WAL as far as its checksums vouch for it: every good frame, also those after damage, in the order of sequences.
 
 Recovery (recovery.py) ends at the first bad frame, so that its state is a prefix of what was accepted, and refuses
 where more was promised. Here no such promise can be kept any more: what is good is taken, and each hole is told. Where
-nothing is damaged both come to the same: bytes behind the end that a successor names are ignored in both.
+nothing is damaged both come to the same: bytes after the end that a successor names are ignored in both.
 
 A segment whose header is damaged is known by its frames; one that lies under another's name, by its header.
 """
@@ -149,7 +149,7 @@ class SalvagedWal:
     def _replay(
         self, files: list[_File], expected: int | None, below: int
     ) -> tuple[SalvagedSegment | None, int, int | None]:
-        """The frames of the files that share a number (a copy may fill the holes of its original); the offset behind
+        """The frames of the files that share a number (a copy may fill the holes of its original); the offset after
         the last one, and the sequence that should follow."""
         source: dict[int, _File] = {}
         frames: dict[int, FoundFrame] = {}
@@ -203,7 +203,7 @@ class SalvagedWal:
         return True
 
     def _tail(self, files: list[_File], position: int, is_last: bool, vouched: int) -> None:
-        """What is behind the last good frame: nothing, zeros, a torn tail that nobody was promised, or a loss."""
+        """What is after the last good frame: nothing, zeros, a torn tail that nobody was promised, or a loss."""
         file = max(files, key=lambda file: len(file.data))
         rest = file.data[position:]
         assert file.header is not None

@@ -14,7 +14,7 @@ SLOW_RUNS: Final = 24
 """Runs of a shard from which writers are slowed: twice what compaction keeps, so it is clearly behind."""
 
 STOP_RUNS: Final = 48
-"""Runs from which writers are stopped: a look-up would ask 48 filters, about 15 µs."""
+"""Runs from which writers are stopped: a lookup would ask 48 filters, about 15 µs."""
 
 SLOWEST_DELAY_SECONDS: Final = 0.01
 """The longest delay of one commit while slowed: 100 commits a second is still progress."""

@@ -102,7 +102,7 @@ def _decompress(stored: bytes, path: str, offset: int) -> bytes:
 
 
 def find(data: bytes, path: str, base_offset: int) -> Iterator[tuple[int, int]]:
-    """Where whole blocks begin and end in a section whose index is lost, those behind damage included.
+    """Where whole blocks begin and end in a section whose index is lost, those after damage included.
 
     A block that is damaged is found to be none; the next one is searched for byte by byte, about 2 s per 10 MB."""
     at = 0

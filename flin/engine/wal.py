@@ -14,11 +14,11 @@ A segment (integers little-endian):
         68     8  valid end of the predecessor, an offset in its file
         76     8  position up to which the WAL was known to be synced
         84     4  CRC-32 of all before it
-        88        frames, one behind the other
+        88        frames, one after the other
 
 A frame, one commit:
 
-         0     4  CRC-32 of all behind it
+         0     4  CRC-32 of all after it
          4     4  length of the payload, never 0
          8     8  salt of the segment
         16     8  position of the frame: base + offset in the file
@@ -154,7 +154,7 @@ class Frame:
 class Replay:
     """How far a segment could be replayed."""
 
-    end: int  # offset behind the last good frame
+    end: int  # offset after the last good frame
     next_sequence: int
     synced: int  # the highest synced position that a good frame named
     frames: int = 0
@@ -299,7 +299,7 @@ def replay(
                 raise CorruptionError(path, offset, "a put's key is longer than its frame")
             entries[data[body:value_start]] = data[value_start:frame_end]
         elif kind == FRAME_OPERATIONS and count == 1 and data[offset + FRAME_BYTES] == KIND_DELETE:
-            # So does every delete. Its key is what lies behind the columns, as its length must say.
+            # So does every delete. Its key is what lies after the columns, as its length must say.
             body = offset + FRAME_BYTES + _DELETE_BYTES
             if int.from_bytes(data[body - 8 : body], "little") != frame_end - body:
                 raise CorruptionError(path, offset, "a commit's lengths do not add up")
@@ -374,7 +374,7 @@ class FoundFrame:
 
 
 def find_frames(data: Mapped, header: SegmentHeader, start: int, stop: int) -> Iterator[FoundFrame]:
-    """The good frames from `start` to `stop`, also those behind damage: checksum, salt and position are right."""
+    """The good frames from `start` to `stop`, also those after damage: checksum, salt and position are right."""
     salt = header.salt
     view = memoryview(data)
     found = data.find(salt, start + SALT.start)
@@ -391,7 +391,7 @@ def find_frames(data: Mapped, header: SegmentHeader, start: int, stop: int) -> I
 
 
 def highest_vouched(data: Mapped, header: SegmentHeader, start: int) -> int:
-    """The highest synced position that good frames behind `start` name, though what leads to them is damaged."""
+    """The highest synced position that good frames after `start` name, though what leads to them is damaged."""
     return max((frame.synced for frame in find_frames(data, header, start, len(data))), default=0)
 
 
@@ -519,7 +519,7 @@ def _decode_payload(
 
 
 def _decode_columns(payload: bytes, start: int, count: int, path: str, offset: int) -> tuple[list[bytes], list[bytes]]:
-    """The keys and values behind their lengths, which begin at `start`."""
+    """The keys and values after their lengths, which begin at `start`."""
     blobs = start + 8 * count
     if not count or len(payload) < blobs:
         raise CorruptionError(path, offset, "a commit is shorter than its count of operations needs")

@@ -27,7 +27,7 @@ Column = tuple[bytes, ...]
 
 
 class Layout(NamedTuple):
-    """How requests alike are laid out: all but the arguments behind the name."""
+    """How requests alike are laid out: all but the arguments after the name."""
 
     name: bytes
     head: bytes  # what stands before the first argument
@@ -45,7 +45,7 @@ _layouts: Final[dict[tuple[int, bytes], Layout]] = {}
 def maybe_alike(data: bytes, most: int) -> tuple[bytes, list[Column]] | None:
     """The command's name as sent, and the other arguments, a column each, if these bytes are from LEAST_REQUESTS to
     `most` whole requests alike, of two or three arguments each. None says nothing: the parsers look."""
-    clue = len(data), data[:17]  # as far as the length of the key, behind a name of three letters
+    clue = len(data), data[:17]  # as far as the length of the key, after a name of three letters
     layout = _layouts.get(clue)
     columns = None if layout is None else _columns(layout, data)
     if columns is None:

@@ -77,7 +77,7 @@ def any_expiry(text: bytes, unit: ExpiryUnit, now_ms: int, command: str) -> int:
 
 @dataclass(slots=True)
 class StringOptions:
-    """What stood behind SET's value or GETEX's key."""
+    """What stood after SET's value or GETEX's key."""
 
     if_absent: bool = False
     if_present: bool = False

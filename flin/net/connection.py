@@ -5,7 +5,7 @@ says when that may leave. While a request waits (for the disk, for its next slic
 turn) reading is paused, so what arrives meanwhile stays in the kernel.
 
 A client that does not read its replies is read on, but not run: most libraries send a whole pipeline before they read
-anything, and would wait for ever for a server that waits for them. What they send waits unparsed (a GET takes 40 bytes,
+anything, and would wait forever for a server that waits for them. What they send waits unparsed (a GET takes 40 bytes,
 its reply a thousand), up to `own_bytes`; beyond it reading stops, and guard.py closes who takes nothing then.
 """
 
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
             if len(requests) >= LEAST_REQUESTS:
                 self._expects_alike = list(map(len, requests[0])) == list(map(len, requests[-1]))
         elif not requests and not tick.is_full:
-            return  # all of them have run, and nothing is behind them
+            return  # all of them have run, and nothing is after them
         self._run(requests)
 
     def eof_received(self) -> bool:

@@ -41,7 +41,7 @@ RERUNS: Final = 3
 """After so many cold reads a command reads on the loop: the cache is too small to hold its keys together."""
 
 HEADERS: Final = tuple(b"$%d\r\n" % length for length in range(LARGE_REPLY_BYTES + 1))
-"""Of bulks: a look-up costs 20 ns, formatting 100."""
+"""Of bulks: a lookup costs 20 ns, formatting 100."""
 
 QUEUED_OVERHEAD_BYTES: Final = 200
 """Of one queued request: its list, its tuple and the objects of its arguments."""
@@ -204,7 +204,7 @@ def run_alike(client: Client, name: bytes, columns: list[Column]) -> int:
 
 
 def _run_sampled(client: Client, requests: Iterator[list[bytes]]) -> Wait | None:
-    """`run`, with a look at the clock before and behind every request."""
+    """`run`, with a look at the clock before and after every request."""
     for request in requests:
         wait = run_gated(client, request)
         if wait is not None:

@@ -15,7 +15,7 @@ OTHER_FILES: Final = 128
 
 
 def clients_within(files: int) -> int:
-    """How many clients fit beside the engine, at least one."""
+    """How many clients fit alongside the engine, at least one."""
     return max(1, files - files // 4 - OTHER_FILES)
 
 

@@ -178,7 +178,7 @@ def _segments(pattern: bytes) -> list[_Segment]:
 
 
 def _read_special(pattern: bytes, position: int) -> tuple[int, _Element | None]:
-    """The position behind the special byte's element, and the element (None: a star)."""
+    """The position after the special byte's element, and the element (None: a star)."""
     special = pattern[position]
     position += 1
     if special == _STAR:

@@ -34,7 +34,7 @@ LARGE_OUTPUT_MS: Final = 60_000
 
 STUCK_MS: Final = 10_000
 """A client that takes nothing for so long is closed where nobody else can help: all that it may send waits, so both
-sides would wait for ever; or it is to be closed as soon as it has taken its last replies."""
+sides would wait forever; or it is to be closed as soon as it has taken its last replies."""
 
 
 class Guard:

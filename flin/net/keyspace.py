@@ -98,7 +98,7 @@ class Keyspace:
         self.misses += total - hits
 
     def value(self, key: bytes) -> bytes | None:
-        """The string at the key; None if absent: a look-up. Raises CommandError WRONGTYPE for another type."""
+        """The string at the key; None if absent: a lookup. Raises CommandError WRONGTYPE for another type."""
         found = self.look_up(key)
         if found is None or type(found) is bytes:
             return found
@@ -118,7 +118,7 @@ class Keyspace:
 
     def in_memory(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """What the pending batch, or else the newest memtable, holds at each key, as it stands there: perhaps expired,
-        perhaps DELETED. None where they hold nothing: `entry` knows. Two look-ups a key, without a step of bytecode."""
+        perhaps DELETED. None where they hold nothing: `entry` knows. Two lookups a key, without a step of bytecode."""
         newest = self._store.newest_entries()
         if newest is None or self._prefix or self._ranges or max(keys) >= b"\xff":
             return [None] * len(keys)
@@ -164,7 +164,7 @@ class Keyspace:
         What expires before a page is reached is left out, so a page may be empty. The pending batch is committed
         first, so that one frozen state is walked; in a transaction, whose writes stay together, it is laid over.
         """
-        # The smallest key above k is k with a zero byte behind it.
+        # The smallest key above k is k with a zero byte after it.
         begin = self._prefix if after is None else self.stored(after) + b"\x00"
         end = self._end if stop is None else self.stored(stop)
         if not self._tick.in_transaction:
@@ -238,7 +238,7 @@ class Keyspace:
             self._write_all(keys, values, sum(size for size in map(len, values) if size > SHORT_BYTES))
             return
         self._pending.update(zip(keys, values, strict=True))
-        self._tick.large_bytes += SHORT_BYTES * len(keys)  # one command: dispatch looks at nothing else behind it
+        self._tick.large_bytes += SHORT_BYTES * len(keys)  # one command: dispatch looks at nothing else after it
         self._discard_hot(keys)
 
     def delete(self, key: bytes) -> None:
@@ -405,5 +405,5 @@ class Keyspace:
 
 
 def bounds_of(namespace: int) -> tuple[bytes, bytes]:
-    """What the stored keys begin with, and the first key behind them."""
+    """What the stored keys begin with, and the first key after them."""
     return (namespace_prefix(namespace), namespace_prefix(namespace + 1)) if namespace else (b"", USER_END)

@@ -21,7 +21,7 @@ _FINEST: Final = 16445  # unit 2**-16445: the smallest exponent (-16382) with th
 _COARSE: Final = 256  # unit 2**-256: 64 bits of the smallest _ORDINARY number (1e-20, about 2**-67) lie far above it
 _INFINITE_BITS: Final = 16384  # 2**16384 is the first power of two that does not fit
 _TEXT_LIMIT: Final = 5 * 1024  # Redis refuses texts from this length on (MAX_LONG_DOUBLE_CHARS)
-_DECIMALS: Final = 17  # Redis writes at most this many digits behind the point
+_DECIMALS: Final = 17  # Redis writes at most this many digits after the point
 _SCALE: Final = 10**_DECIMALS
 # Beyond these powers of ten nothing is finite or different from zero; it keeps `1e999999999` from being computed.
 _LARGEST_POWER: Final = 4933
@@ -84,7 +84,7 @@ def add(one: int, other: int, unit: int = _FINEST) -> int | None:
 
 
 def to_text(number: int, unit: int = _FINEST) -> bytes:
-    """As Redis stores and answers it: at most 17 digits behind the point, no trailing zeros, never `-0`."""
+    """As Redis stores and answers it: at most 17 digits after the point, no trailing zeros, never `-0`."""
     scaled = abs(number) * _SCALE
     size, rest = scaled >> unit, scaled & ((1 << unit) - 1)
     half = 1 << (unit - 1)

@@ -72,7 +72,7 @@ class LongestCommon:
         a, b, rows, width = self._a, self._b, self._rows, self._width
         i, j = len(a), len(b)
         common = bytearray()
-        a_end = b_end = -1  # behind the match that is being read; -1: none is
+        a_end = b_end = -1  # after the match that is being read; -1: none is
         steps = 0
         while i and j:
             steps += 1

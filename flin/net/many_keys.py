@@ -1,6 +1,6 @@
 """Commands over many keys (DEL, MGET, MSET …) in slices that others run between, and yet at one moment.
 
-Looking 300,000 keys up takes a second or more, deleting them a quarter. So the look-ups go in slices; a *journal* notes
+Looking 300,000 keys up takes a second or more, deleting them a quarter. So the lookups go in slices; a *journal* notes
 which keys others write meanwhile, and those are read again at the end, in the step that answers and writes. What the
 command shows and changes is the state of that step: no client sees half of it, and it is one frame of the WAL. Inside
 EXEC everything is one step anyway.

@@ -57,7 +57,7 @@ _flatten = chain.from_iterable
 
 
 class _Headers(dict[int, bytes]):
-    """What announces a bulk of so many bytes: a look-up costs 20 ns, formatting 100. Longer ones are not kept."""
+    """What announces a bulk of so many bytes: a lookup costs 20 ns, formatting 100. Longer ones are not kept."""
 
     def __missing__(self, length: int) -> bytes:
         return b"$%d" % length

@@ -3,7 +3,7 @@
 Layout of a request:  `*N CRLF` then N times `$L CRLF <L bytes> CRLF`; anything that does not begin with `*` is an
 inline command: words on one line that ends with LF or CRLF, quoted as in redis-cli.
 
-It gives the same requests for any cutting of the same bytes. As in Redis 7.0 the two bytes behind a bulk are not
+It gives the same requests for any cutting of the same bytes. As in Redis 7.0 the two bytes after a bulk are not
 checked, and a count below one is skipped. Every error is final: after it nothing is parsed.
 """
 
@@ -170,7 +170,7 @@ class PythonParser:
         with memoryview(self._buffer) as view:
             window = bytes(view[self._position : self._position + WINDOW_BYTES])
         parts = window.split(b"\r\n", 2 * self._missing)
-        del parts[-1]  # what is behind the last line end is not whole, or the next request
+        del parts[-1]  # what is after the last line end is not whole, or the next request
         values = parts[1::2]
         headers = parts[: 2 * len(values) : 2]
         expected = list(map(_HEADERS.get, map(len, values)))
@@ -270,7 +270,7 @@ def _take_word(line: bytes, position: int) -> tuple[bytes, int] | None:
 
 
 def _take_quoted(line: bytes, position: int, word: bytearray) -> int | None:
-    """Append what stands between the quote here and its end to the word; the position behind the closing quote."""
+    """Append what stands between the quote here and its end to the word; the position after the closing quote."""
     quote = line[position]
     position += 1
     while position < len(line):

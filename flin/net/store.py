@@ -46,13 +46,13 @@ class Store(Protocol):
         """The same; raises ColdRead where it would wait."""
 
     def newest_entries(self) -> Mapping[bytes, Entry] | None:
-        """The dict that the next commit goes to, for look-ups at once: what it does not hold is unknown. None: there
+        """The dict that the next commit goes to, for lookups at once: what it does not hold is unknown. None: there
         are several of them."""
 
     def commit(self, batch: dict[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
         """One WAL frame, then applied; the ranges are older than the entries. Keeps no reference to the batch.
 
-        Returns the WAL position behind the frame; raises StorageError or ReadOnlyError, and then nothing happened.
+        Returns the WAL position after the frame; raises StorageError or ReadOnlyError, and then nothing happened.
         """
 
     def sync(self) -> None:
@@ -65,7 +65,7 @@ class Store(Protocol):
         """Pages of live and expired entries from start (inclusive) to stop (exclusive), without tombstones."""
 
     def count(self, namespace: int = 0, budget: int | None = None) -> int | None:
-        """Exact number of keys; None when the budget of look-ups did not suffice: call again."""
+        """Exact number of keys; None when the budget of lookups did not suffice: call again."""
 
     def clear(self) -> None:
         """Delete everything, in every namespace."""

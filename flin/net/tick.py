@@ -75,11 +75,11 @@ class Outlet(Protocol):
         """The batch was refused: replace what was said of it."""
 
     def refuse_held(self, synced_position: int) -> None:
-        """What is held for a position behind this one will never be durable: replace it, and send everything held."""
+        """What is held for a position after this one will never be durable: replace it, and send everything held."""
 
 
 class Tick:
-    """The present round. `pending` is one dict for ever; `now_ms` is the clock of the commands that run.
+    """The present round. `pending` is one dict forever; `now_ms` is the clock of the commands that run.
 
     Two clocks: expiries are moments, so they go by the engine's clock, which may be set; ages, time-outs and the uptime
     are durations, so they go by the monotonic one."""

@@ -30,7 +30,7 @@ EVERYTHING: Final = 1 << 62
 
 
 class Unsynced:
-    """Fed by the tick with its pending batch (`points`, `ranges`: one dict and one list for ever) as it commits."""
+    """Fed by the tick with its pending batch (`points`, `ranges`: one dict and one list forever) as it commits."""
 
     __slots__ = ("_cleared", "_late", "_late_position", "_pending", "_ranges", "_syncing", "_syncing_position")
 
@@ -42,7 +42,7 @@ class Unsynced:
         self._late: set[bytes] = set()  # and those of later commits
         self._late_position = NOTHING
         self._cleared = (
-            NOTHING  # behind the newest range delete or SWAPDB: before it is durable, any reply may be its doing
+            NOTHING  # after the newest range delete or SWAPDB: before it is durable, any reply may be its doing
         )
 
     # The tick's calls.

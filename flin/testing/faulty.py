@@ -38,7 +38,7 @@ KINDS: Final[Mapping[str, Fault]] = {
 """What can go wrong with a disk, by name."""
 
 LEAVE_NOTHING: Final = frozenset({"full", "short", "short, then full", "too many files"})
-"""Of those, the ones behind which a job that failed leaves no file. Where a removal fails, or a creation that took
+"""Of those, the ones after which a job that failed leaves no file. Where a removal fails, or a creation that took
 effect, one stays until the next open."""
 
 REFUSALS: Final = (StorageError, ReadOnlyError, MemoryError)

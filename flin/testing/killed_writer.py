@@ -21,7 +21,7 @@ from flin.engine.engine import Engine
 from flin.testing.lane import commit_of, counter_key, counter_value, parse_counter
 
 SYNC_EVERY: Final = 1000
-"""Commits of the first lane between two calls of sync(): what was answered before is promised behind it."""
+"""Commits of the first lane between two calls of sync(): what was answered before is promised after it."""
 
 MEMORY_LIMIT: Final = 1 << 20
 """The least there is: a flush every few hundred commits, so that kills meet flushes and compactions under way."""

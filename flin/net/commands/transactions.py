@@ -85,7 +85,7 @@ def watch(context: Context, args: list[bytes]) -> Value:
 
 
 def _watch_many(context: Context, args: list[bytes]) -> Slices:
-    """In slices: a key that changes in between fails the EXEC, as if it had changed just behind the WATCH."""
+    """In slices: a key that changes in between fails the EXEC, as if it had changed just after the WATCH."""
     for start in range(1, len(args), SLICE_KEYS):
         context.watch(args[start : start + SLICE_KEYS])
         yield

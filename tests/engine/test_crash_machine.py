@@ -97,7 +97,7 @@ def test_few_steps(figures: Figures) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("sync", ["always", "interval", "never"])
 def test_many_steps(sync: str, figures: Figures) -> None:
-    _run(50, 60, figures, sync)
+    _run(30, 50, figures, sync)
 
 
 def test_every_rule_is_in_the_machine() -> None:

@@ -19,6 +19,7 @@ from sys import getsizeof
 from typing import Final, Protocol
 
 from flin.engine.block_cache import BlockCache
+from flin.engine.boundaries import Boundaries, covers, cut_boundaries
 from flin.engine.cached_block import BYTES_COST, LIST_COST
 from flin.engine.entry import Entry, Page
 from flin.engine.filter import MASK_INDEX, MASKS
@@ -59,6 +60,11 @@ class Run(Protocol):
     has_ranges: bool
     plain_table: Table | None
 
+    @property
+    def deleted(self) -> Boundaries: ...
+
+    def find(self, key: bytes, hashed: int, nowait: bool) -> Entry | None: ...
+
 
 class JoinedPage(dict[bytes, Entry]):
     """From key to newest entry, tombstones included, of a range of keys. Not changed once it can be seen."""
@@ -76,6 +82,11 @@ class JoinedPage(dict[bytes, Entry]):
         """The entries of a younger run."""
         self.update(zip(keys, entries, strict=True))
         self._data_bytes += data_bytes
+
+    def remove(self, deleted: Boundaries) -> None:
+        """What a younger run's range deletes cover goes; it stays in what the page is charged for."""
+        for key in [key for key in self if covers(deleted, key)]:
+            del self[key]
 
     def page(self) -> Page:
         """All keys and entries in order. The lists are the page's own: not to be changed."""
@@ -124,6 +135,15 @@ class JoinedRuns:
         """The same where the key's range had no page. Its number is to count with, no more: the view may be new."""
         mask = MASKS[hashed & 4095]
         for run in self.runs:
+            if run.has_ranges:
+                entry = run.find(key, hashed, nowait=False)
+                if entry is not None:
+                    if self._is_due(number):
+                        return self.find(key, hashed)
+                    if not self._is_prepared:
+                        self._prepare()
+                    return entry
+                continue
             table = run.plain_table or run.tables[bisect_left(run.bounds, key)]
             state = table.state or table.loaded()
             if state.words[hashed % state.word_count] & mask == mask:
@@ -219,6 +239,8 @@ class JoinedRuns:
         try:
             for run in reversed(self.runs):
                 tables = run.tables
+                if run.has_ranges:
+                    page.remove(cut_boundaries(run.deleted, start, stop))
                 for index in range(bisect_left(run.largest, start), len(tables)):
                     table = tables[index]
                     if table.meta.smallest >= stop:
@@ -240,9 +262,9 @@ class JoinedRuns:
 
 
 def join_runs(runs: Sequence[Run]) -> JoinedRuns | None:
-    """None where there is nothing to join, or it cannot be kept, or range deletes lie between the runs."""
+    """None where there is nothing to join, or it cannot be kept."""
     cache = runs[0].tables[0].cache if runs else None
-    if cache is None or any(run.has_ranges for run in runs):
+    if cache is None:
         return None
     cost = sum(run.raw_bytes + _EXPECTED_COST * run.entries for run in runs)  # not by table: each new state asks
     return JoinedRuns(runs, cache) if cost <= cache.capacity_bytes else None

@@ -103,6 +103,8 @@ class OrderedReads(ABC):
 
     def first(self, start: bytes, stop: bytes, count: int) -> Page | None:
         """The first entries of [start, stop), tombstones included; None where much is hidden."""
+        if not self._heeds_puts:  # no dead stretch is known
+            return self.state.head(start, stop, count, self._commit_lock)
         dead = self._dead
         parted = dead.parted
         page = self.state.head(start, stop, count, self._commit_lock, dead.known)

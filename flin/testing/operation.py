@@ -358,6 +358,45 @@ class Fill(Rule):
         return cls(draw.random.randrange(1000), draw.random.choice((3, 30, 200)))
 
 
+@dataclass(frozen=True)
+class Take(Rule):
+    """Takes from the front, as from a queue, or from the end, as from a stack; every one a commit."""
+
+    count: int
+    from_end: bool = False
+
+    def do(self, run: Run) -> None:
+        end, there = (run.engine.last, max) if self.from_end else (run.engine.first, min)
+        for _ in range(self.count):
+            key = end()
+            assert key == there(run.view(), default=None), "the first or last key is wrong"
+            if key is None:
+                return
+            Pop(key).do(run)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Take:
+        return cls(draw.random.choice((1, 8, 120)), draw.random.choice((False, False, True)))
+
+
+@dataclass(frozen=True)
+class DeleteEach(Rule):
+    """Range deletes of one key each, of every other one that Fill writes; every one a commit."""
+
+    first: int
+    count: int
+    weight: ClassVar[int] = 1
+
+    def do(self, run: Run) -> None:
+        for number in range(self.first, self.first + self.count):
+            key = b"f%03d" % (number * 2 % 200)
+            DeleteRange(key, key + b"\0").do(run)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> DeleteEach:
+        return cls(draw.random.randrange(100), draw.random.choice((2, 10, 90)))
+
+
 # What moves data, or time.
 
 
@@ -535,7 +574,7 @@ class Replace(Rule):
 
 RULES: Final[tuple[type[Rule], ...]] = (
     *(Put, Delete, Incr, CompareAndSet, Expire, Pop),
-    *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Fill),
+    *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Fill, Take, DeleteEach),
     *(Maintenance, Reopen, Advance, Sweep, Read, TakeSnapshot, ReleaseSnapshot),
     *(Refused, Crash, Replace),
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from flin.engine import filter, generation, memtable, range_block, store, stored_block
+from flin.engine.dead_stretches import DeadStretches
 from flin.engine.entry import DELETED
 from flin.engine.generation import empty_parts, with_commit
 from flin.engine.memtable import Part
@@ -73,6 +74,23 @@ def range_delete_in_one_shard(patch: Patch) -> None:
 
     original = with_commit
     patch.setattr(store, "with_commit", one)
+
+
+@caught_by(running_workloads)
+def puts_do_not_part_a_dead_stretch(patch: Patch) -> None:
+    """a scan finds what was put where nothing lived before"""
+    patch.setattr(DeadStretches, "put", lambda *_: None)
+
+
+@caught_by(running_workloads)
+def dead_stretch_includes_its_end(patch: Patch) -> None:
+    """a dead stretch ends before the first live key"""
+    original = DeadStretches.end
+    patch.setattr(
+        DeadStretches,
+        "end",
+        lambda self, search, start=b"", stop=b"": original(self, search, start, stop + b"\0" if stop else b""),
+    )
 
 
 @caught_by(layered_workloads)

@@ -13,7 +13,7 @@ from typing import Any
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.net.config import Config, ServerOptions
 from flin.net.context import Context
-from flin.net.dispatch import WaitForSlices, resume, run_gated
+from flin.net.dispatch import WaitForDisk, WaitForSlices, resume, run_gated
 from flin.net.server import Server
 from flin.net.services import Services
 from flin.net.tick import Tick
@@ -119,11 +119,13 @@ class HandlerClient:
         return HandlerClient(services=self.services)
 
     def call(self, *request: bytes, commit: bool = True) -> bytes:
-        """Run one command to its end, slices included, and commit what it wrote."""
+        """Run one command to its end, slices and reads of the disk included, and commit what it wrote."""
         self.tick.refresh_clock()
         self.out.clear()
         wait = run_gated(self, list(request))
-        while isinstance(wait, WaitForSlices):
+        while isinstance(wait, WaitForSlices | WaitForDisk):
+            if wait.load is not None:
+                wait.load()
             wait = resume(self, wait)
         if commit:
             self.tick.commit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import flin.engine
 from flin.engine.key import namespace_prefix
 from flin.errors import FormatVersionError, StorageError
 from flin.net.databases import MOST_DATABASES, STORED_KEY, encode, recall
+from flin.testing import Personality, SimulatedDisk, after_crash
 from tests.net.fake_store import FakeStore
 from tests.net.serving import HandlerClient
 
@@ -172,3 +174,42 @@ def test_a_killed_server_finds_either_order_whole(tmp_path: Path) -> None:
     for number, reply in enumerate(expected):
         with flin.engine.open(str(tmp_path / f"copy{number}"), runner="inline") as engine:
             assert in_database(HandlerClient(engine.store), 1, "MGET a b") == reply
+
+
+NUMBERS = (1, 2, 3)
+
+
+def contents(client: HandlerClient) -> list[str]:
+    """What each database shows."""
+    return [in_database(client, number, "KEYS *") + in_database(client, number, "MGET a b c") for number in NUMBERS]
+
+
+@pytest.mark.parametrize("personality", Personality)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_power_cut_finds_the_databases_of_one_moment(personality: Personality, seed: int) -> None:
+    """Whole frames only: an exchange with the writes of its tick, or neither; nothing before a sync is lost."""
+    chance = random.Random(seed)
+    disk = SimulatedDisk()
+    with flin.engine.open("/db", fs=disk, runner="inline", sync="never") as engine:
+        client = HandlerClient(engine.store)
+        shown = [contents(client)]
+        synced = 0
+        for _ in range(40):
+            for _ in range(chance.randrange(1, 4)):  # commands of one tick
+                number, key, other = chance.choice(NUMBERS), chance.choice("abc"), chance.choice(NUMBERS)
+                ask(client, f"SELECT {number}", commit=False)
+                line = chance.choice(
+                    [f"SET {key} {chance.random()}", f"DEL {key}", f"MOVE {key} {other}"] * 2
+                    + [f"SWAPDB {number} {other}", f"SWAPDB 1 {other}", "FLUSHDB", "FLUSHALL"]
+                )
+                ask(client, line, commit=False)
+            client.tick.commit()
+            shown.append(contents(client))
+            if chance.random() < 0.2:
+                engine.sync()
+                synced = len(shown) - 1
+            if chance.random() < 0.1:
+                engine.flush()
+            cut = after_crash(disk, personality, chance.randrange)
+            with flin.engine.open("/db", fs=cut, runner="inline") as recovered:
+                assert contents(HandlerClient(recovered.store)) in shown[synced:]

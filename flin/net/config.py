@@ -112,7 +112,7 @@ def options_from_file(path: str, options: ServerOptions | None = None) -> Server
         try:
             table = tomllib.load(file)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ConfigError(f"{path}: {error}") from error
+            raise ConfigError(f"{path} is no TOML file with a [server] table: {error}") from error
     try:
         for name, value in table.items():
             if name != "server":

@@ -64,6 +64,13 @@ def test_a_broken_file(tmp_path: Path) -> None:
             options_from_file(str(path))
 
 
+def test_a_redis_conf_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "redis.conf"
+    path.write_text("port 6379\nappendonly yes\n")
+    with pytest.raises(ConfigError, match=r"redis\.conf is no TOML file with a \[server\] table: Expected '='"):
+        options_from_file(str(path))
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

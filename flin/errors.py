@@ -97,6 +97,18 @@ class ClosedError(FlinError):
     """The engine, snapshot or batch was closed, or belongs to the parent of a forked process."""
 
 
+class ReentrantCallError(FlinError):
+    """A signal handler, `__del__` or weakref callback made a call inside another call of the database in its own
+    thread, which it would have to wait for. Nothing was changed: make the call when that one has ended."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(
+            f"{call} was asked for inside another call of the database in the same thread (by a signal handler, "
+            f"__del__ or a weakref callback), and cannot wait for that one: ask when it has ended"
+        )
+        self.call = call
+
+
 class ConflictError(FlinError):
     """A value is not what the operation needs. Example: an increment of text."""
 

@@ -10,7 +10,7 @@ import pytest
 from tests.source import ROOT, imports_of, module_name, python_files, tree_of
 
 # Imports point down only: a module may import what stands on its own floor or below. The longest prefix counts.
-VALUES = ("boundaries", "entry", "key", "slot", "version", "file_name", "memtable")
+VALUES = ("boundaries", "entry", "key", "slot", "version", "file_name", "memtable", "reentry")
 FORMATS = (
     *(
         "wal",
@@ -56,7 +56,7 @@ ANYWHERE = {
     "time.process_time": "CPU time for stats()",
 }
 PROCESSES = {
-    "flin.engine.runner": "starts and ends the helper process, talks to it through pipes; opens no file",
+    "flin.engine.helper_process": "starts and ends the helper process, talks to it through pipes; opens no file",
     "flin.engine.helper": "is that process: reads its pipe, ends by os._exit when its parent is gone",
 }
 ALSO = {

@@ -11,11 +11,13 @@ A hit takes no lock: a block that another thread evicts in between is still good
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
+from threading import RLock
 from typing import Any, Final, Protocol, TypeAlias
 
 from flin.engine.cached_block import CachedBlock
+from flin.engine.reentry import holds_lock
 
 Slots: TypeAlias = list[CachedBlock | None]
 """The cached blocks of one table, by number."""
@@ -48,7 +50,8 @@ class BlockCache:
         self._ring: deque[tuple[list[Any], int, Charged]] = deque()
         self.gone: deque[list[Any]] = deque()
         """Slots whose owner has gone without a lock; what they hold goes with the next that is put."""
-        self._lock = Lock()
+        self._lock = RLock()
+        self._is_changing = False  # under the lock; a call that re-enters then leaves the cache as it is
 
     def __len__(self) -> int:
         return len(self._ring)
@@ -58,60 +61,88 @@ class BlockCache:
         charge = block.charge_bytes()
         if charge * 8 > self.capacity_bytes:
             return
-        while self.gone:
+        while self.gone and not self._is_changing:
             with suppress(IndexError):  # another thread was faster
                 self.discard_all(self.gone.popleft())
-        with self._lock:
-            if slots[number] is None:
-                block.charge = charge
-                slots[number] = block
-                self._ring.append((slots, number, block))
-                self.used_bytes += charge
-                self._evict()
+        self._change(lambda: self._put(slots, number, block, charge))
 
     def recharge(self, block: Charged) -> None:
         """A block that grew."""
         charge = block.charge_bytes()
-        with self._lock:
-            if block.charge:  # else it was evicted
-                self.used_bytes += charge - block.charge
-                block.charge = charge
-                self._evict()
+        self._change(lambda: self._recharge(block, charge))
 
     def discard_all(self, slots: list[Any]) -> None:
         """Drop the blocks of a table, or the pages of runs, that are obsolete."""
-        with self._lock:
-            gone = [entry for entry in self._ring if entry[0] is slots]
-            if gone:
-                self._ring = deque(entry for entry in self._ring if entry[0] is not slots)
-                for entry in gone:
-                    self._drop(*entry)
-                self.is_full = False
+        if not self._change(lambda: self._discard_all(slots)):
+            self.gone.append(slots)
 
     def resize(self, capacity_bytes: int) -> None:
         """Another bound; what no longer fits goes now."""
-        with self._lock:
-            self.is_full = capacity_bytes == 0
-            self.capacity_bytes = capacity_bytes
-            self._evict()
+        self._change(lambda: self._resize(capacity_bytes))
 
+    @holds_lock
     def statistics(self) -> dict[str, int]:
         with self._lock:
-            return {
-                "entries": len(self._ring),
-                "used_bytes": self.used_bytes,
-                "capacity_bytes": self.capacity_bytes,
-                "hits": self._evicted_hits + sum(block.hits for _, _, block in self._ring),
-                "misses": self.misses,
-                "evictions": self.evictions,
-            }
+            ring = list(self._ring)
+        return {
+            "entries": len(ring),
+            "used_bytes": self.used_bytes,
+            "capacity_bytes": self.capacity_bytes,
+            "hits": self._evicted_hits + sum(block.hits for _, _, block in ring),
+            "misses": self.misses,
+            "evictions": self.evictions,
+        }
+
+    @holds_lock
+    def _change(self, change: Callable[[], None]) -> bool:
+        """Under the lock; False, and nothing is done, if it came in while its own thread is at a change."""
+        with self._lock:
+            if self._is_changing:
+                return False
+            self._is_changing = True
+            try:
+                change()
+            finally:
+                self._is_changing = False
+            return True
+
+    # Under the lock.
+
+    def _put(self, slots: list[Any], number: int, block: Charged, charge: int) -> None:
+        if slots[number] is None:
+            block.charge = charge
+            slots[number] = block
+            self._ring.append((slots, number, block))
+            self.used_bytes += charge
+            self._evict()
+
+    def _recharge(self, block: Charged, charge: int) -> None:
+        if block.charge:  # else it was evicted
+            self.used_bytes += charge - block.charge
+            block.charge = charge
+            self._evict()
+
+    def _discard_all(self, slots: list[Any]) -> None:
+        gone = [entry for entry in self._ring if entry[0] is slots]
+        if gone:
+            self._ring = deque(entry for entry in self._ring if entry[0] is not slots)
+            for entry in gone:
+                self._drop(*entry)
+            self.is_full = False
+
+    def _resize(self, capacity_bytes: int) -> None:
+        self.is_full = capacity_bytes == 0
+        self.capacity_bytes = capacity_bytes
+        self._evict()
 
     def _evict(self) -> None:
-        """Under the lock."""
         ring = self._ring
         chances = _CHANCES
         while self.used_bytes > self.capacity_bytes:
             self.is_full = True
+            if not ring:  # an interrupt came between a block and its charge
+                self.used_bytes = 0
+                break
             entry = ring.popleft()
             block = entry[2]
             if chances and block.hits != block.seen_hits:

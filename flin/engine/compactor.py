@@ -11,16 +11,20 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from threading import Condition, Event, Lock, Thread, current_thread, get_ident
 from time import monotonic, sleep
 from typing import Final
 
+from flin.engine.bell import Bell
 from flin.engine.compaction import Compaction, CompactionOptions, install, pick_compaction, pick_full_compaction
 from flin.engine.damaged_work import DamagedWork
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named, remove_outputs
+from flin.engine.job_handle import JobHandle
 from flin.engine.pace import Pace
-from flin.engine.runner import JobHandle, Runner
+from flin.engine.reentry import holds_lock, is_reentered
+from flin.engine.runner import Runner
 from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState
 from flin.engine.store import Store
@@ -96,9 +100,9 @@ class Compactor:
         self._obstacles: dict[int, BaseException] = {}  # by the thread that met it; guarded by `_busy_lock`
         self._stopping = False
         self._handles: set[JobHandle] = set()  # of the compactions under way; guarded by `_busy_lock`
-        self._flush_wanted = Event()
-        self._compaction_wanted = Event()
-        self._maintenance_wanted = Event()
+        self._flush_wanted = Bell()
+        self._compaction_wanted = [Bell() for _ in range(COMPACTION_THREADS)]
+        self._maintenance_ended = Event()
         self._threads: list[Thread] = []
         self._prepare_wanted = False
         store.on_sealed = self.wake
@@ -109,11 +113,10 @@ class Compactor:
     def start(self) -> None:
         """Begin, with what recovery left to do."""
         if self._threads_wanted:
-            for name, work in (
-                ("flush", self._flush_loop),
-                *[("compaction", self._compaction_loop)] * COMPACTION_THREADS,
-                ("maintenance", self._maintenance_loop),
-            ):
+            loops: list[tuple[str, Callable[[], None]]] = [("flush", self._flush_loop)]
+            loops += [("compaction", partial(self._compaction_loop, wanted)) for wanted in self._compaction_wanted]
+            loops += [("maintenance", self._maintenance_loop)]
+            for name, work in loops:
                 thread = Thread(target=work, name=f"flin-{name}", daemon=True)
                 thread.start()
                 self._threads.append(thread)
@@ -122,7 +125,9 @@ class Compactor:
     def wake(self) -> None:
         """There may be something to do."""
         if self._threads_wanted:
-            self._flush_wanted.set()
+            self._flush_wanted.ring()
+            return
+        if is_reentered(levels=3):  # this, Store._maybe_seal and the write; the outer call may be what is due
             return
         try:
             self.run_pending()
@@ -133,7 +138,7 @@ class Compactor:
         """A first generation fills: a helper that starts with its flush makes writers wait (0.2 s of stalls)."""
         self._prepare_wanted = True
         if self._threads_wanted:
-            self._flush_wanted.set()
+            self._flush_wanted.ring()
 
     def run_pending(self) -> None:
         """Everything that is due, in this thread."""
@@ -143,6 +148,11 @@ class Compactor:
             pass
         self._store.tables.remove_obsolete()
 
+    def _want_compaction(self) -> None:
+        for bell in self._compaction_wanted:
+            bell.ring()
+
+    @holds_lock
     def flush_once(self) -> bool:
         """Flush the oldest sealed generation; False if there is none."""
         store = self._store
@@ -171,8 +181,7 @@ class Compactor:
             try:
                 self._install(job, lambda: store.install_flush(generation, result.tables, result.counts, job.now_ms))
             finally:  # also where something failed behind the edit
-                if self._threads_wanted:
-                    self._compaction_wanted.set()
+                self._want_compaction()
             done = self.statistics
             done.flushes += 1
             done.flush_seconds += result.statistics.cpu_seconds
@@ -202,6 +211,7 @@ class Compactor:
         """Whose runs no other compaction may touch."""
         return [*self._busy, *self._damaged.compactions()]
 
+    @holds_lock
     def _wait_for_compaction(self, shard: int) -> bool:
         """Wait until some compaction ends, if one of the shard is under way: it may stand in another's way."""
         with self._busy_lock:
@@ -210,6 +220,7 @@ class Compactor:
                 self._compaction_ended.wait()
             return waits
 
+    @holds_lock
     def _compact(self, pick: Callable[[ReadState], Compaction | None]) -> bool:
         store = self._store
         with self._busy_lock:
@@ -233,6 +244,7 @@ class Compactor:
         store.tables.remove_obsolete()
         return True
 
+    @holds_lock
     def _carry_out(self, compaction: Compaction) -> None:
         store, done = self._store, self.statistics
         now_ms = store.now_ms()
@@ -289,6 +301,7 @@ class Compactor:
             _tell_again(job, error)
             return self._run_once(job)
 
+    @holds_lock
     def _run_once(self, job: CompactionJob) -> JobResult:
         handle = self._runner.submit(job)
         with self._busy_lock:
@@ -326,16 +339,14 @@ class Compactor:
             self._runner.prepare()
         return self.flush_once()
 
-    def _compaction_loop(self) -> None:
-        self._compaction_wanted.set()
-        self._loop(self._compaction_wanted, self.compact_once)
+    def _compaction_loop(self, wanted: Bell) -> None:
+        wanted.ring()
+        self._loop(wanted, self.compact_once)
 
-    def _loop(self, wanted: Event, work: Callable[[], bool]) -> None:
+    def _loop(self, wanted: Bell, work: Callable[[], bool]) -> None:
         while not self._stopping:
             try:
                 wanted.wait()
-                if not self._stopping:
-                    wanted.clear()  # the end must wake every thread that waits
                 while not self._stopping and self._store.read_only_reason is None and work():
                     self._note_obstacle(None)
                 self._note_obstacle(None)
@@ -344,7 +355,7 @@ class Compactor:
             except BaseException as error:  # whatever it is: nobody else does this work, and writers would wait for it
                 self._pause(error)
                 if not (isinstance(error, CorruptionError) and work == self._prepare_or_flush):
-                    wanted.set()
+                    wanted.ring()
 
     def _pause(self, error: BaseException) -> None:
         """Until the work that failed is tried again."""
@@ -352,7 +363,7 @@ class Compactor:
             self._note_failure(error)
             if not isinstance(error, HelperDiedError):  # that one is replaced
                 self._note_obstacle(error)
-            self._maintenance_wanted.wait(RETRY_SECONDS)  # nobody sets it before the end: a sleep that ends early
+            self._maintenance_ended.wait(RETRY_SECONDS)  # nobody sets it before the end: a sleep that ends early
         except MemoryError:  # to say so and to wait takes some, too; the thread must not end for that
             sleep(RETRY_SECONDS)
 
@@ -362,7 +373,7 @@ class Compactor:
         pace = Pace(options.sync_interval_ms / 1000 if options.sync == "interval" else None, monotonic())
         while True:
             try:
-                if self._maintenance_wanted.wait(pace.wait_seconds(monotonic())):
+                if self._maintenance_ended.wait(pace.wait_seconds(monotonic())):
                     return
                 pace.begin_round(monotonic())
                 if store.read_only_reason is None:
@@ -397,6 +408,7 @@ class Compactor:
         finally:
             self.statistics.swept = self.sweeper.deleted
 
+    @holds_lock
     def _note_obstacle(self, error: BaseException | None) -> None:
         """What this thread's last job failed with; None once one ended well, or none is due any more."""
         with self._busy_lock:
@@ -419,15 +431,16 @@ class Compactor:
             logger.exception("background work failed and will be tried again")
         _let_frames_go(error)
 
+    @holds_lock
     def stop(self) -> None:
         """End the threads after the job that each is at; the runner stays usable."""
         with self._busy_lock:
             self._stopping = True
             for handle in self._handles:
                 handle.cancel()  # a flush is let finish: the next open would only do it again
-        self._maintenance_wanted.set()
-        self._flush_wanted.set()
-        self._compaction_wanted.set()
-        for thread in self._threads:
+        self._maintenance_ended.set()
+        self._flush_wanted.ring()
+        self._want_compaction()
+        for thread in list(self._threads):
             if thread is not current_thread():
                 thread.join()

@@ -11,20 +11,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from math import ceil
 from operator import index
+from sys import is_finalizing
 from types import TracebackType
 from typing import Any, Final, TypeVar, overload
+from warnings import warn
 
 from flin.engine.batch import WriteBatch
+from flin.engine.closed_state import CLOSED_TEXT
+from flin.engine.closing import Closing
 from flin.engine.compactor import Compactor
 from flin.engine.entry import DELETED, Entry, Live, Page, Range, make_entry, value_at
 from flin.engine.fs import FileSystem, OsFileSystem, absolute
+from flin.engine.job import JobCancelled
 from flin.engine.key import USER_END
 from flin.engine.memtable import Part
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
+from flin.engine.reentry import is_reentered, refuse_reentry
 from flin.engine.runner import InlineRunner, PairRunner, Runner, ThreadRunner
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
@@ -32,7 +38,7 @@ from flin.engine.store import Store
 from flin.engine.verify import verify_store
 from flin.engine.view import BytesLike, as_bytes, as_stored, scan_bounds
 from flin.engine.writable_view import NO_DEFAULT, WritableView
-from flin.errors import ConflictError, FlinError, ReadOnlyError, StallTimeout, StorageError
+from flin.errors import ClosedError, ConflictError, FlinError, ReadOnlyError, StallTimeout, StorageError
 
 MAX_INTEGER: Final = 2**63 - 1
 """Counters are signed 64-bit numbers, as Redis keeps them, so that both faces of a database agree."""
@@ -46,6 +52,11 @@ Default = TypeVar("Default")
 class Engine(WritableView):
     """One open database. Close it, or use it as a context manager.
 
+    Signal handlers, `__del__` and weakref callbacks may use it in the middle of another call of the same thread. Reads
+    answer; put, delete and batches are committed, and close() is carried out, as soon as the outer call has ended.
+    Calls that need an answer first (incr, a write that waits for the disk, flush) raise ReentrantCallError if they
+    would have to wait for the outer call.
+
     Writes raise StorageError (the disk refused, nothing was written), ReadOnlyError (a sync has failed; writes fail
     until the database is opened again), StallTimeout, LimitError or ClosedError. Reads raise CorruptionError or
     ClosedError.
@@ -57,6 +68,7 @@ class Engine(WritableView):
         runner = _runner_of(store.options)
         self._runner = runner
         self._compactor = Compactor(store, runner, threads=store.options.runner != "inline")
+        self._closing = Closing(store, self._compactor, runner)
         try:
             self._compactor.start()
         except BaseException:  # no memory, no thread to be had: nobody else could let go of the directory
@@ -103,10 +115,11 @@ class Engine(WritableView):
         if ttl is not None or sync is not None:
             entry = value if ttl is None else make_entry(value, self.expires_at_ms(ttl))
             self._commit({key: entry}, (), sync)
-            return
-        position = self._store.put(key, value)
-        if self._sync_always:
-            self._store.sync(position)
+        elif self._sync_always:
+            self._store.check_sync()
+            self._store.sync(self._store.put(key, value))
+        else:
+            self._store.put(key, value)
 
     def delete(self, key: BytesLike, *, sync: bool | None = None) -> None:
         """Delete the key, if it is there."""
@@ -114,10 +127,11 @@ class Engine(WritableView):
             key = as_stored(key)
         if sync is not None:
             self._commit({key: DELETED}, (), sync)
-            return
-        position = self._store.delete(key)
-        if self._sync_always:
-            self._store.sync(position)
+        elif self._sync_always:
+            self._store.check_sync()
+            self._store.sync(self._store.delete(key))
+        else:
+            self._store.delete(key)
 
     def incr(self, key: BytesLike, delta: int = 1) -> int:
         """Add to the number that the key holds as decimal text (0 if absent), and return the sum. The expiry stays.
@@ -219,9 +233,10 @@ class Engine(WritableView):
 
         Expired keys are deleted first. If the disk refuses writes, they still count, since reads continue then.
         """
-        with suppress(StorageError, ReadOnlyError, StallTimeout):
-            while self._compactor.sweep():
-                pass
+        if not is_reentered():
+            with suppress(StorageError, ReadOnlyError, StallTimeout):
+                while self._compactor.sweep():
+                    pass
         count = self._store.count()
         assert count is not None  # without a budget it counts to the end
         return count
@@ -277,18 +292,34 @@ class Engine(WritableView):
 
     def flush(self) -> None:
         """Write everything that is in memory to tables, now."""
+        refuse_reentry("flush()")
+        with self._unless_closed():
+            self._flush()
+
+    def compact(self) -> None:
+        """Flush, delete what has expired, and merge everything into one run per shard without tombstones."""
+        refuse_reentry("compact()")
+        with self._unless_closed():
+            while self._compactor.sweep():
+                pass
+            self._flush()
+            self._compactor.compact_fully()
+
+    def _flush(self) -> None:
         self._store.seal()
         while self._compactor.flush_once():
             pass
         if self._store.options.runner == "inline":
             self._compactor.run_pending()
 
-    def compact(self) -> None:
-        """Flush, delete expired keys, and merge everything into one run per shard, without tombstones."""
-        while self._compactor.sweep():
-            pass
-        self.flush()
-        self._compactor.compact_fully()
+    @contextmanager
+    def _unless_closed(self) -> Iterator[None]:
+        """ClosedError if it is closed, or is being closed before the end: the background's jobs are cancelled then."""
+        self._store.check_open()
+        try:
+            yield
+        except JobCancelled:
+            raise ClosedError(CLOSED_TEXT) from None
 
     def sync(self) -> None:
         """Make everything written so far durable."""
@@ -307,18 +338,18 @@ class Engine(WritableView):
         """Flush (or only sync, which leaves the WAL to be replayed by the next open) and close. Idempotent.
 
         Whatever is raised, it is closed. StorageError or ReadOnlyError: not everything is durable."""
-        store = self._store
-        if not store.begin_close():
-            return
+        self._closing.close(flush)
+
+    def __del__(self) -> None:
+        closing: Closing | None = self.__dict__.get("_closing")  # an interrupt may have ended its making
+        if closing is None or self._store.has_ended or is_finalizing():
+            return  # at the interpreter's end threads stand still; the kernel lets go of the directory
+        if not isinstance(self._store.options.fs, OsFileSystem):
+            return  # a disk of a test: nothing of the system is held, and no call may come that the test does not count
         try:
-            self._compactor.stop()
-            if flush and store.read_only_reason is None:
-                store.seal()
-                while self._compactor.flush_once():
-                    pass
+            warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
         finally:
-            self._runner.close()
-            store.end_close()
+            closing.drop()
 
     @property
     def store(self) -> Store:
@@ -401,11 +432,16 @@ class Engine(WritableView):
         if not points and not ranges:
             self._check_open()
             return
+        waits = self._sync_always if sync is None else sync
+        if waits:
+            self._store.check_sync()
         position = self._store.commit(points, ranges, plain=plain)
-        if self._sync_always if sync is None else sync:
+        if waits:
             self._store.sync(position)
 
     def _update(self, key: BytesLike, decide: Callable[[Live | None], Entry | None]) -> None:
+        if self._sync_always:
+            self._store.check_sync()
         position = self._store.update(as_stored(key), decide)
         if position is not None and self._sync_always:
             self._store.sync(position)

@@ -7,6 +7,7 @@ what becomes of it when it is sealed, and what turns one part into several or se
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -58,8 +59,9 @@ def apply_points(parts: Parts, points: Mapping[bytes, Entry]) -> None:
     if shards == 1:
         parts[0].entries.update(points)
         return
-    for key, entry in points.items():
-        parts[shard_of_stored(key, shards)].entries[key] = entry
+    dicts = [parts[shard_of_stored(key, shards)].entries for key in points]
+    # In C: a signal handler that reads comes before all of it, or after.
+    deque(map(dict.__setitem__, dicts, points.keys(), points.values()), maxlen=0)
 
 
 def with_commit(active: Parts, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> Parts:

@@ -33,8 +33,9 @@ from typing import Final, NoReturn
 from flin.engine import job_wire
 from flin.engine.fs import STANDARD_ERROR, OsFileSystem, above_standard
 from flin.engine.job import CompactionJob, FlushJob, Job
+from flin.engine.job_handle import JobHandle
 from flin.engine.job_wire import Message
-from flin.engine.runner import JobGate, JobHandle
+from flin.engine.runner import JobGate
 
 NICE_FLUSH: Final = 2
 NICE_COMPACTION: Final = 5

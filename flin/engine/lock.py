@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from threading import Lock
 
 from flin.engine import fs as seam
 from flin.engine.file_name import LOCK
 from flin.engine.fs import DirectoryLock, FileSystem
 from flin.errors import CorruptionError, LockedError, StorageError
 
-_held: set[bytes] = set()  # what this process wrote into the lock files that it holds
-_held_guard = Lock()
+_held: set[bytes] = set()  # what this process wrote into the lock files that it holds; a set's calls are atomic
 
 
 class HeldLock:
@@ -41,8 +39,7 @@ class HeldLock:
     def release(self) -> None:
         if not self._released:
             self._released = True
-            with _held_guard:
-                _held.discard(self._text)
+            _held.discard(self._text)
             self._lock.release()
 
 
@@ -67,11 +64,9 @@ def lock_directory(fs: FileSystem, directory: str, now_ms: int) -> HeldLock:
         raise StorageError("lock", directory, error) from error
     if isinstance(lock, bytes):
         pid, started_at = _holder(lock)
-        with _held_guard:
-            is_own = lock in _held and pid == seam.process_id()  # a forked child is told of its parent
+        is_own = lock in _held and pid == seam.process_id()  # a forked child is told of its parent
         raise LockedError(directory, pid, started_at, in_this_process=is_own)
-    with _held_guard:
-        _held.add(text)
+    _held.add(text)
     return HeldLock(fs, directory, text, lock)
 
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from threading import Lock
+from threading import RLock
 from typing import Any, Final
 
 from sortedcontainers import SortedList
 
 from flin.engine.boundaries import Boundaries, add, covers, joined, ranges_of
 from flin.engine.entry import DELETED, Entry, Page, Range
+from flin.engine.reentry import holds_lock
 
 ENTRY_OVERHEAD_BYTES: Final = 180
 """What Python adds to the bytes of a key and a value in a dict: two bytes objects (33 each, rounded up to 16), the
@@ -55,7 +56,7 @@ class Part:
         """What a frozen part adds to the count of live keys, by namespace, once it was settled (count.py)."""
         self._ordered: Any = None
         self._ordered_count = 0
-        self._ordering = Lock()  # readers of a frozen part take no other lock
+        self._ordering = RLock()  # readers of a frozen part take no other lock
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.deleted)
@@ -128,8 +129,11 @@ class Part:
             del entries[key]
         self._ordered, self._ordered_count = ordered, len(entries)
 
+    @holds_lock
     def sorted_keys(self) -> Sequence[bytes]:
-        """All keys in rising order; a view that later changes of an active part may extend."""
+        """All keys in rising order; a view that later changes of an active part may extend.
+
+        Whoever re-enters while a view is made finds none, and makes one of its own."""
         entries = self.entries
         as_it_is: Sequence[bytes] | None = self._ordered
         if as_it_is is not None and len(entries) == self._ordered_count:

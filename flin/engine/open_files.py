@@ -19,6 +19,7 @@ from threading import RLock
 from typing import Final, Protocol
 
 from flin.engine.fs import FileSystem, Mapped, ReadableFile, after_fork_in_child, descriptor_limit
+from flin.engine.reentry import holds_lock
 
 SHARE: Final = 4
 """Tables get one descriptor of so many."""
@@ -53,10 +54,12 @@ class OpenFiles:
         self._ring: deque[weakref.ref[Opened]] = deque()
         self._lock = RLock()  # a signal handler may read, in the thread that is opening a table
 
+    @holds_lock
     def __len__(self) -> int:
         with self._lock:
             return sum(1 for _ in filter(None, (reference() for reference in self._ring)))
 
+    @holds_lock
     def add(self, opened: Opened) -> None:
         """It holds a descriptor now; others are let go if there are too many."""
         with self._lock:
@@ -65,6 +68,7 @@ class OpenFiles:
                 self._shrink(most - 1)
             self._ring.append(weakref.ref(opened))
 
+    @holds_lock
     def discard(self, opened: Opened) -> None:
         """It has let go by itself."""
         with self._lock:
@@ -73,6 +77,7 @@ class OpenFiles:
                     del self._ring[-index]
                     return
 
+    @holds_lock
     def shed(self) -> bool:
         """The process has no descriptor left: let half of them go. False if there was none."""
         with self._lock:
@@ -149,6 +154,7 @@ class TableFile:
     def let_go(self) -> None:
         self._file = None
 
+    @holds_lock
     def _opened(self) -> ReadableFile:
         self._used = True
         file = self._file

@@ -6,47 +6,32 @@ active parts hold. Where a scan passes many tombstones before it finds anything,
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import chain
-from threading import Lock
 from typing import Final
 
-from flin.engine.boundaries import skip, skip_back
-from flin.engine.dead_stretches import DeadStretches, Search
+from flin.engine.boundaries import Boundaries, skip, skip_back
+from flin.engine.commits import Commits
+from flin.engine.dead_stretches import Search
 from flin.engine.entry import DELETED, Page
-from flin.engine.generation import copy_bounded
+from flin.engine.generation import Parts, copy_bounded
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import PAGE_ENTRIES
 from flin.engine.merge import Passed
-from flin.engine.state import HEAD_ENTRIES, ReadState, live_pages
+from flin.engine.reentry import holds_lock
+from flin.engine.state import HEAD_ENTRIES, ReadState, heads_of, live_pages
 
 MOST_TOMBSTONES: Final = 64
 """Tombstones that the head of a scan passes. Where more come first, the pages of the scan find out how far they
 reach. In both cases that is kept: a take from a queue costs the same then, however many were taken before it."""
 
 
-class OrderedReads(ABC):
+class OrderedReads(Commits):
     """What the store says in the order of keys."""
-
-    state: ReadState
-    _commit_lock: Lock
-    _dead: DeadStretches
-    _heeds_puts: bool  # puts must tell them
-
-    @abstractmethod
-    def check_open(self) -> None:
-        """Raises ClosedError."""
-
-    @abstractmethod
-    def _freeze(self) -> ReadState:
-        """A state that stays as it is, under the commit lock."""
 
     def freeze(self) -> ReadState:
         """A state that no write changes any more: everything as of now."""
-        with self._commit_lock:
-            self.check_open()
-            return self._freeze()
+        return self._exclusively(self._freeze_open)
 
     def pages(
         self, state: ReadState, start: bytes = b"", stop: bytes = KEYS_END, reverse: bool = False
@@ -59,24 +44,29 @@ class OrderedReads(ABC):
         many plain values came.
 
         A scan with a limit copies what it needs of the active parts instead of freezing them."""
-        size = PAGE_ENTRIES if limit is None else min(2 * limit + 16, PAGE_ENTRIES)
         passed = Passed()
-        with self._commit_lock:
-            self.check_open()
-            dead = self._dead.known
-            start, stop = (start, skip_back((dead,), stop)) if reverse else (skip((dead,), start), stop)
-            if start >= stop:
-                return iter(())
-            state = self.state
-            bounds = [copy_bounded(part, start, stop, reverse, size, limit) for part in state.active]
-            if None in bounds:
-                pages = self._freeze().pages(start, stop, reverse=reverse, passed=passed)
-            else:
-                whole = [bound for bound in bounds if bound]
-                pages = state.bounded_pages(whole, reverse=reverse, dead=dead, passed=passed)
-            search = self._dead.begin(start, stop)
-            self._heeds_puts = True
-        return self._first_live(pages, search, passed, reverse)
+        pages, search = self._exclusively(lambda: self._begin_scan(start, stop, reverse, limit, passed))
+        return pages if search is None else self._first_live(pages, search, passed, reverse)
+
+    def _begin_scan(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, passed: Passed
+    ) -> tuple[Iterator[Page], Search | None]:
+        size = PAGE_ENTRIES if limit is None else min(2 * limit + 16, PAGE_ENTRIES)
+        self.check_open()
+        dead = self._dead.known
+        start, stop = (start, skip_back((dead,), stop)) if reverse else (skip((dead,), start), stop)
+        if start >= stop:
+            return iter(()), None
+        state = self.state
+        if self._times_held() > 1:  # in the middle of a commit, which may have told the stretches of its keys already
+            return state.with_copies(dead).pages(start, stop, reverse=reverse), None
+        bounds = [copy_bounded(part, start, stop, reverse, size, limit) for part in state.active]
+        if None in bounds:
+            pages = self._freeze().pages(start, stop, reverse=reverse, passed=passed)
+        else:
+            whole = [bound for bound in bounds if bound]
+            pages = state.bounded_pages(whole, reverse=reverse, dead=dead, passed=passed)
+        return pages, self._begin_search(start, stop)
 
     def _first_live(self, pages: Iterator[Page], search: Search, passed: Passed, reverse: bool) -> Iterator[Page]:
         """The pages from the first that has an entry which is no tombstone. If many come before it, that is kept."""
@@ -96,18 +86,40 @@ class OrderedReads(ABC):
             start = stop
             raise
         finally:
-            with self._commit_lock:
-                self._dead.end(search, start, stop)
-                self._heeds_puts = self._dead.heed_puts
+            self._exclusively(lambda: self._end_search(search, start, stop))
         return chain(found, pages)
+
+    def _begin_search(self, start: bytes, stop: bytes) -> Search:
+        search = self._dead.begin(start, stop)
+        self._heeds_puts = True
+        return search
+
+    def _end_search(self, search: Search, start: bytes, stop: bytes) -> None:
+        self._dead.end(search, start, stop)
+        self._heeds_puts = self._dead.heed_puts
+
+    @holds_lock
+    def _active_heads(
+        self, active: Parts, deleted: Boundaries, dead: Boundaries, start: bytes, stop: bytes, count: int
+    ) -> list[Page] | None:
+        """heads_of, out of reach of writers; once for all shards: a batch is seen whole."""
+        with self._commit_lock:
+            before, self._blocked = self._blocked, True
+            try:
+                heads = heads_of(active, deleted, dead, start, stop, count)
+            finally:
+                self._blocked = before or self._must_wait
+        if self._put_off:
+            self._commit_put_off()
+        return heads
 
     def first(self, start: bytes, stop: bytes, count: int) -> Page | None:
         """The first entries of [start, stop), tombstones included; None where much is hidden."""
         if not self._heeds_puts:  # no dead stretch is known
-            return self.state.head(start, stop, count, self._commit_lock)
+            return self.state.head(start, stop, count, self._active_heads)
         dead = self._dead
         parted = dead.parted
-        page = self.state.head(start, stop, count, self._commit_lock, dead.known)
+        page = self.state.head(start, stop, count, self._active_heads, dead.known)
         return page if dead.parted == parted else None
 
     def head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
@@ -117,7 +129,7 @@ class OrderedReads(ABC):
             return None
         dead = self._dead
         parted = dead.parted
-        page = self.state.plain_head(start, stop, limit, self._commit_lock, dead.known)
+        page = self.state.plain_head(start, stop, limit, self._active_heads, dead.known)
         if page is None:
             page = self._long_head(start, stop, limit)
         return page if dead.parted == parted else None
@@ -125,12 +137,12 @@ class OrderedReads(ABC):
     def _long_head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
         """The same behind some more tombstones; how far they reach is kept."""
         count = limit + MOST_TOMBSTONES
-        with self._commit_lock:
-            search = self._dead.begin(start, stop)
-            self._heeds_puts = True
+        if self._times_held():  # as in `_begin_scan`
+            return None
+        search = self._exclusively(lambda: self._begin_search(start, stop))
         dead_stop = b""
         try:
-            page = self.state.head(start, stop, count, self._commit_lock, self._dead.known)
+            page = self.state.head(start, stop, count, self._active_heads, self._dead.known)
             if page is not None:
                 at = next((number for number, entry in enumerate(page[1]) if entry is not DELETED), None)
                 if at is not None:
@@ -138,8 +150,6 @@ class OrderedReads(ABC):
                 elif len(page[0]) < count:
                     dead_stop = stop
         finally:
-            with self._commit_lock:
-                self._dead.end(search, start, dead_stop)
-                self._heeds_puts = self._dead.heed_puts
+            self._exclusively(lambda: self._end_search(search, start, dead_stop))
         whole = page is not None and len(page[0]) < count
         return page if whole or (page and list(map(type, page[1])).count(bytes) >= limit) else None

@@ -32,6 +32,7 @@ from flin.engine.fs import ReadableFile
 from flin.engine.key import KEYS_END
 from flin.engine.key_part import KeyPage
 from flin.engine.open_files import OpenFiles
+from flin.engine.reentry import holds_lock
 from flin.engine.table_footer import read_meta, read_metas
 from flin.engine.table_scan import scan
 from flin.engine.table_state import TableState
@@ -78,7 +79,7 @@ class Table:
         self._files: Final = files
         self._awaited_at = -AWAITED_SECONDS  # when `load` was called last
         self._reads = 0  # of its state, when `was_used` looked last
-        self._loading: Final = threading.RLock()  # a signal handler may read, in the thread that is loading
+        self._loading: Final = threading.RLock()
 
     # Look-ups.
 
@@ -138,11 +139,15 @@ class Table:
         self._awaited_at = monotonic()
         self.loaded()
 
+    @holds_lock
     def loaded(self) -> TableState:
         with self._loading:
             state = self.state
             if state is None:
-                state = self.state = TableState(self._file, self.meta, self.cache)
+                state = TableState(self._file, self.meta, self.cache)
+                if self.state is not None:  # a call that re-entered was faster
+                    return self.state
+                self.state = state
                 self._reads = state.reads()
                 if self._files is not None:
                     self._files.add(self)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import chain
 from typing import Any, Final, TypeAlias
@@ -34,7 +33,28 @@ _TOMBSTONE_TYPE: Final = type(DELETED)
 HEAD_ENTRIES: Final = 256
 """Up to this limit a scan is one page, at once; beyond it a run's pages cost little beside their entries."""
 
-_NO_LOCK: Final = nullcontext()
+
+def heads_of(
+    active: Parts, deleted: Boundaries, dead: Boundaries, start: bytes, stop: bytes, count: int
+) -> list[Page] | None:
+    """The first entries of [start, stop) of each active part, without what lies where nothing lives (`dead`). None
+    where much of them does, or where `deleted`, with which older entries were read, is not what they delete now."""
+    heads = []
+    for part in active:
+        if part.deleted is not deleted and (part.deleted or deleted) and part.deleted != deleted:
+            return None
+        if dead:
+            try:
+                heads.append(visible_head(part.head, (dead,), start, stop, count))
+            except TooMuchHidden:
+                return None
+        else:
+            heads.append(part.head(start, stop, count))
+    return heads
+
+
+ActiveHeads: TypeAlias = Callable[[Parts, Boundaries, Boundaries, bytes, bytes, int], list[Page] | None]
+"""heads_of, or the same under the commit lock."""
 
 
 class TableRun:
@@ -162,6 +182,12 @@ class ReadState:
         object.__setattr__(state, "get_active", active[0].entries.get if len(active) == 1 else None)
         return state
 
+    def with_copies(self, dead: Boundaries) -> ReadState:
+        """A state that no write changes, as `Store.freeze` gives one, made without replacing this one."""
+        copies = [Part(dict(part.entries), part.deleted) for part in self.active]
+        frozen = tuple((copy, *older) if copy else older for copy, older in zip(copies, self.frozen, strict=True))
+        return replace(self, active=tuple(Part() for _ in copies), frozen=frozen, dead=dead)
+
     def shard_of(self, key: bytes) -> int:
         return shard_of_stored(key, len(self.active)) if len(self.active) > 1 else 0
 
@@ -221,17 +247,17 @@ class ReadState:
         start: bytes,
         stop: bytes,
         count: int,
-        lock: AbstractContextManager[object] = _NO_LOCK,
+        active_heads: ActiveHeads = heads_of,
         dead: Boundaries = (),
     ) -> Page | None:
         """The first entries of [start, stop), fewer than the count only if there are no more; None where it meets much
-        that is hidden. The caller owns them. `lock`: the commit lock, unless the state is frozen. `dead`: where nothing
+        that is hidden. The caller owns them. `active_heads` locks, unless the state is frozen. `dead`: where nothing
         lives, as far as the caller knows; what lies there is left out.
 
         Without sources, generators and pages, a seek and ten entries of two runs take 10 µs, with them 35."""
         active = self.active
         if active[0].deleted or dead or self.is_cut:
-            return self._cut_head(start, stop, count, lock, dead or self.dead)
+            return self._cut_head(start, stop, count, active_heads, dead or self.dead)
         of_runs, of_parts = self.heads
         todo = of_parts
         heads: list[Page] = []
@@ -253,15 +279,11 @@ class ReadState:
                 break
         else:  # there is nothing to copy, so nothing to lock
             return heads[0] if len(heads) == 1 else join_heads(heads, count)
-        with lock:  # once for all shards: a batch is seen whole
-            for part in active:
-                if part.deleted:  # since what is older was read
-                    return None
-                heads.append(part.head(start, stop, count))
-        return join_heads(heads, count)
+        of_active = active_heads(active, (), (), start, stop, count)
+        return None if of_active is None else join_heads(heads + of_active, count)
 
     def _cut_head(
-        self, start: bytes, stop: bytes, count: int, lock: AbstractContextManager[object], dead: Boundaries
+        self, start: bytes, stop: bytes, count: int, active_heads: ActiveHeads, dead: Boundaries
     ) -> Page | None:
         """The same where range deletes or dead stretches hide something."""
         active = self.active
@@ -272,20 +294,15 @@ class ReadState:
                 return [], []
         try:
             heads = self._older_heads(start, stop, count, [each for each in (deleted, dead) if each])
-            for part in active:
-                if part.entries or (part.deleted and part.deleted is not deleted):
-                    break
-            else:
-                return heads[0] if len(heads) == 1 else join_heads(heads, count)
-            with lock:
-                for part in active:
-                    if part.deleted is not deleted and part.deleted != deleted:
-                        return None
-                    ask = partial(visible_head, part.head, (dead,)) if dead else part.head
-                    heads.append(ask(start, stop, count))
         except TooMuchHidden:
             return None
-        return join_heads(heads, count)
+        for part in active:
+            if part.entries or (part.deleted and part.deleted is not deleted):
+                break
+        else:  # there is nothing to copy, so nothing to lock
+            return heads[0] if len(heads) == 1 else join_heads(heads, count)
+        of_active = active_heads(active, deleted, dead, start, stop, count)
+        return None if of_active is None else join_heads(heads + of_active, count)
 
     def _older_heads(self, start: bytes, stop: bytes, count: int, hidden: list[Boundaries]) -> list[Page]:
         """What `head` needs of everything below the active parts, in which `hidden` is hidden. Raises TooMuchHidden."""
@@ -316,12 +333,12 @@ class ReadState:
         start: bytes,
         stop: bytes,
         limit: int,
-        lock: AbstractContextManager[object] = _NO_LOCK,
+        active_heads: ActiveHeads = heads_of,
         dead: Boundaries = (),
     ) -> Page | None:
         """The same with at least `limit` plain values, or all; None also where many tombstones come before those."""
         for count in (limit, 4 * limit):
-            page = self.head(start, stop, count, lock, dead)
+            page = self.head(start, stop, count, active_heads, dead)
             if page is None or len(page[0]) < count or list(map(type, page[1])).count(bytes) >= limit:
                 return page
         return None

@@ -15,6 +15,7 @@ from time import monotonic, sleep, thread_time
 from typing import Final
 
 from flin.engine.generation import DueHeap, pop_due
+from flin.engine.reentry import holds_lock
 from flin.engine.sstable import Table
 from flin.engine.store import Store
 
@@ -35,6 +36,7 @@ class Sweeper:
         self._owed: DueHeap = []  # due when a sweep failed to delete them, or had no time
         self._lock = Lock()
 
+    @holds_lock
     def due(self, now_ms: int, limit: int) -> list[bytes]:
         """Up to limit keys that have expired by now, unless they were written since. Each is named once per table."""
         keys: list[bytes] = []
@@ -45,6 +47,7 @@ class Sweeper:
             raise
         return keys
 
+    @holds_lock
     def _take_due(self, keys: list[bytes], now_ms: int, limit: int) -> None:
         with self._lock:
             keys += pop_due(self._owed, now_ms, limit)
@@ -56,6 +59,7 @@ class Sweeper:
                     break
                 keys += place.take(now_ms, limit - len(keys))
 
+    @holds_lock
     def let_go(self) -> None:
         """Hold no table that the store has let go, or its file would stay."""
         with self._lock:
@@ -79,6 +83,7 @@ class Sweeper:
                 self.give_back(keys[at:], now_ms)
         return True
 
+    @holds_lock
     def give_back(self, keys: list[bytes], now_ms: int) -> None:
         """Name these keys again: they were due at now_ms, and could not be deleted (the disk was full, for one).
 

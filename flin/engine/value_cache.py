@@ -14,13 +14,14 @@ data would fill and evict on every read: half of the cost of a lookup.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from threading import Lock
+from collections.abc import Callable, Sequence
+from threading import RLock
 from typing import Final
 
 from flin.engine.boundaries import covers
 from flin.engine.entry import DELETED, Entry, Live
 from flin.engine.memtable import Part
+from flin.engine.reentry import holds_lock
 
 SEEN_SLOTS: Final = 1 << 16
 """One byte each, of the hash of the key that was last read there: a second read is known as one within some 65,000
@@ -44,15 +45,18 @@ class ValueCache:
         self._young_bytes = 0
         self._old_bytes = 0
         self._seen = bytearray(SEEN_SLOTS)
-        self._lock = Lock()  # no fill from before a flush comes behind that flush's evictions
+        self._lock = RLock()  # no fill from before a flush comes behind that flush's evictions
+        self._is_changing = False  # under the lock; a call that re-enters then leaves the cache as it is
 
     def __len__(self) -> int:
         return len(self.young) + len(self.old)
 
     def get(self, key: bytes) -> Live | None:
         entry = self.young.get(key)
-        if entry is None and key in self.old:
-            entry = self._renew(key)
+        if entry is None:
+            entry = self.old.get(key)
+            if entry is not None:
+                self._change(lambda: self._renew(key))
         if entry is not None:
             self.hits += 1
         return entry
@@ -65,21 +69,11 @@ class ValueCache:
         if seen[slot] != hashed >> 24:
             seen[slot] = hashed >> 24
         elif entry is not DELETED and _charge(key, entry) * 8 <= self.capacity_bytes:
-            with self._lock:
-                if flushes == self.flushes and key not in self.young and key not in self.old:
-                    self._insert(key, entry)
+            self._change(lambda: self._fill(key, entry, flushes))
 
     def begin_flush(self, flushes: int, parts: Sequence[Part]) -> None:
         """Refuse fills from before, then evict what the parts cover."""
-        with self._lock:
-            self.flushes = flushes
-            for part in parts:
-                for generation in (self.young, self.old):
-                    for key in generation.keys() & part.entries.keys():
-                        self._discard(key)
-                    if part.deleted:
-                        for key in [key for key in generation if covers(part.deleted, key)]:
-                            self._discard(key)
+        self._change(lambda: self._begin_flush(flushes, parts))
 
     def statistics(self) -> dict[str, int]:
         return {
@@ -91,15 +85,39 @@ class ValueCache:
             "evictions": self.evictions,
         }
 
+    @holds_lock
+    def _change(self, change: Callable[[], None]) -> None:
+        """Under the lock; nothing is done if it came in while its own thread is at a change."""
+        with self._lock:
+            if self._is_changing:
+                return
+            self._is_changing = True
+            try:
+                change()
+            finally:
+                self._is_changing = False
+
     # Under the lock.
 
-    def _renew(self, key: bytes) -> Live | None:
-        with self._lock:
-            entry = self.old.pop(key, None)
-            if entry is not None:
-                self._old_bytes -= _charge(key, entry)
-                self._insert(key, entry)
-            return entry
+    def _fill(self, key: bytes, entry: Live, flushes: int) -> None:
+        if flushes == self.flushes and key not in self.young and key not in self.old:
+            self._insert(key, entry)
+
+    def _begin_flush(self, flushes: int, parts: Sequence[Part]) -> None:
+        self.flushes = flushes
+        for part in parts:
+            for generation in (self.young, self.old):
+                for key in generation.keys() & part.entries.keys():
+                    self._discard(key)
+                if part.deleted:
+                    for key in [key for key in generation if covers(part.deleted, key)]:
+                        self._discard(key)
+
+    def _renew(self, key: bytes) -> None:
+        entry = self.old.pop(key, None)
+        if entry is not None:
+            self._old_bytes -= _charge(key, entry)
+            self._insert(key, entry)
 
     def _insert(self, key: bytes, entry: Live) -> None:
         self.young[key] = entry

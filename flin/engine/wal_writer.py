@@ -20,14 +20,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from errno import ENOSPC
-from threading import Lock
+from threading import Lock, RLock
+from typing import NamedTuple
 
 from flin.engine import wal
 from flin.engine.entry import Entry, Range
 from flin.engine.file_name import wal_name
 from flin.engine.fs import FileSystem, MappedBytes, SegmentFile, join
+from flin.engine.reentry import holds_lock, is_inside
 from flin.engine.wal import HEADER_BYTES, SegmentHeader, SegmentSlice
-from flin.errors import StorageError
+from flin.errors import ReentrantCallError, StorageError
 
 
 class _Round:
@@ -44,6 +46,15 @@ class _Round:
         self.turn, self.ended = Lock(), Lock()
         self.turn.acquire()
         self.ended.acquire()
+
+
+class _Files(NamedTuple):
+    """The files that a sync must reach. Replaced under the commit lock, as one; a sync takes no lock to look at it."""
+
+    current: SegmentFile | None = None
+    ended: tuple[SegmentFile, ...] = ()  # oldest first; those that were synced go when the next one ends
+    ended_before: int = 0  # how many ended before these
+    begun: int = 0  # all segments, these included
 
 
 class WalWriter:
@@ -82,12 +93,11 @@ class WalWriter:
         self._window: MappedBytes | None = None  # of the current segment, between these two positions
         self._window_start = 0
         self._window_stop = 0
-        self._unsynced: list[SegmentFile] = []  # ended segments, oldest first, still open
-        self._segments = 0  # begun
-        self._named = 0  # of them, those whose names are durable
-        self._files_lock = Lock()  # guards the four above against a rotation during a sync
+        self._files = _Files()
+        self._synced_files = 0  # of the ended segments, by the order of their ends: they are closed
+        self._named = 0  # of the segments, by the order of their beginnings: their names are durable
         self.ended: tuple[SegmentSlice, ...] = ()  # segments of the open generation; the store empties it at a seal
-        self._rounds_lock = Lock()  # guards the two below
+        self._rounds_lock = RLock()  # guards the two below
         self._running: _Round | None = None  # the sync that is under way
         self._next: _Round | None = None  # the one behind it, if somebody waits for that
         self._failed: StorageError | None = None  # a sync failed: for good
@@ -127,10 +137,13 @@ class WalWriter:
         end = self.position - self._base
         self._close_window()
         ended = (*self.ended, SegmentSlice(self._name, HEADER_BYTES, end))
-        with self._files_lock:
-            self._unsynced = [*self._unsynced, self._file]
-            self._predecessor, self._predecessor_end = self.next_number - 1, end
-            self.ended, self._file = ended, None
+        before = self._files
+        gone = min(self._synced_files - before.ended_before, len(before.ended))
+        files = _Files(None, (*before.ended[gone:], self._file), before.ended_before + gone, before.begun)
+        number = self.next_number - 1
+        # No call in between: an interrupt finds all of this done, or none.
+        self._predecessor, self._predecessor_end = number, end
+        self.ended, self._files, self._file = ended, files, None
 
     def close_cleanly(self) -> None:
         """Sync everything, write the end frame, which vouches for that, and close the files."""
@@ -144,16 +157,23 @@ class WalWriter:
     def close(self) -> None:
         """Close the files without writing or syncing anything more."""
         self._close_window()
-        with self._files_lock:
-            files, self._unsynced = self._unsynced, []
-            if self._file is not None:
-                files.append(self._file)
-                self._file = None
-        for file in files:
+        files, self._files, self._file = self._files, _Files(), None
+        for file in files.ended:
             file.close()
+        if files.current is not None:
+            files.current.close()
 
+    @staticmethod
+    def is_syncing_here() -> bool:
+        """Whether this thread is in `sync`: a call that re-enters there cannot wait for that."""
+        return is_inside(WalWriter.sync)
+
+    @holds_lock
     def sync(self, position: int) -> None:
-        """Return once everything before the position is durable. StorageError if that failed, which is final."""
+        """Return once everything before the position is durable. StorageError if that failed, which is final;
+        ReentrantCallError in a call that re-entered this one."""
+        if self.synced < position and is_inside(WalWriter.sync):
+            raise ReentrantCallError("a wait for the disk")
         while self.synced < position:
             if self._failed is not None:
                 raise self._failed
@@ -182,6 +202,7 @@ class WalWriter:
                         self._end_round(own)
                         raise
 
+    @holds_lock
     def _end_round(self, ended: _Round) -> None:
         """The next round's turn; or nobody's, of a round whose leader was interrupted before its own. To call it twice
         changes nothing more."""
@@ -201,22 +222,21 @@ class WalWriter:
         """Sync whatever was written so far. One thread at a time; none after a sync that failed."""
         if self._failed is not None:
             raise self._failed
-        with self._files_lock:
-            # In this order: a frame that is in by now is in one of these files.
-            reached = self.position
-            ended, current = list(self._unsynced), self._file
-            segments = self._segments
+        # In this order: a frame that is in by now is in one of these files.
+        reached = self.position
+        files = self._files
+        ended = files.ended[max(self._synced_files - files.ended_before, 0) :]
         for file in ended:
             self._sync(file)
-        if current is not None:
-            self._sync(current)
-        if segments > self._named:
+        if files.current is not None:
+            self._sync(files.current)
+        if files.begun > self._named:
             try:
                 self._fs.sync_directory(self._directory)
             except OSError as error:
                 self._failed = StorageError("sync the directory", self._directory, error)
                 raise self._failed from error
-            self._named = segments
+            self._named = files.begun
         try:
             self._fs.check_directory(self._directory)  # nobody will ever find what is in a directory that is gone
         except OSError as error:
@@ -224,8 +244,7 @@ class WalWriter:
             raise self._failed from error
         self.synced = reached
         self.syncs += 1
-        with self._files_lock:
-            self._unsynced = self._unsynced[len(ended) :]
+        self._synced_files = files.ended_before + len(files.ended)
         for file in ended:
             file.close()
 
@@ -256,6 +275,8 @@ class WalWriter:
         try:
             file = self._fs.create_segment(path)
             _write_all(file, wal.encode_header(header), 0)
+            before = self._files
+            files = _Files(file, before.ended, before.ended_before, before.begun + 1)
         except BaseException as error:  # an interrupt as well: the next segment would not follow this one
             if file is not None:
                 file.close()
@@ -265,11 +286,10 @@ class WalWriter:
             if isinstance(error, OSError):
                 raise StorageError("create" if file is None else "write", path, error) from error
             raise
+        # No call in between, and the files first: a sync must not report a header that it has not synced.
         self._salt, self._base, self._name = header.salt, header.base, name
-        with self._files_lock:  # together: a sync must not report a header that it has not synced
-            self.position = header.base + HEADER_BYTES
-            self._file = file
-            self._segments += 1
+        self._files, self._file = files, file
+        self.position = header.base + HEADER_BYTES
         return file
 
     def _append(self, file: SegmentFile, frame: bytes, operations: int) -> int:

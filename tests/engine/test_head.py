@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import chain, pairwise
-from threading import Lock
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from flin.engine.memtable import Part
 from flin.engine.merge import join_heads
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions
-from flin.engine.state import ReadState, TableRun
+from flin.engine.state import ReadState, TableRun, heads_of
 from flin.engine.version import Version
 from tests.engine.plain_ranges import covers
 from tests.engine.table_file import SHORT_KEYS, open_table, write_table
@@ -81,7 +80,7 @@ def test_a_head_is_how_the_pages_begin(
     for start, stop, count in bounds * 4:  # cold, counted, cached
         pairs = list(chain.from_iterable(zip(*page, strict=True) for page in state.pages(start, max(start, stop))))
         expected = [pair for pair in pairs if not covers(dead, pair[0])][:count]
-        found = written.head(start, max(start, stop), count, Lock(), boundaries_of(dead))
+        found = written.head(start, max(start, stop), count, dead=boundaries_of(dead))
         assert found is not None
         assert list(zip(*found, strict=True)) == expected
         head = state.plain_head(start, max(start, stop), count)
@@ -93,7 +92,7 @@ def test_a_head_is_how_the_pages_begin(
         assert len(keys) == len(pairs) or sum(type(entry) is bytes for entry in entries) >= count
         keys.clear()  # the caller's own
         entries.clear()
-        other = written.plain_head(start, max(start, stop), count, Lock())
+        other = written.plain_head(start, max(start, stop), count)
         assert other is not None, "the same again"
         assert list(zip(*other, strict=True)) == pairs[: len(other[0])]
         assert len(other[0]) == len(pairs) or sum(type(entry) is bytes for entry in other[1]) >= count
@@ -130,7 +129,7 @@ def test_a_head_of_shards(points: list[dict[bytes, Any]], start: bytes, count: i
     state = ReadState(tuple(Part(active) for *_, active in layers), parts, (), runs, Version(((),) * shards), 0)
     everything = {key: entry for each in layers for layer in each for key, entry in layer.items()}
     expected = sorted(item for item in everything.items() if start <= item[0] < KEYS_END)
-    head = state.head(start, KEYS_END, count, Lock())
+    head = state.head(start, KEYS_END, count)
     assert head is not None
     assert list(zip(*head, strict=True)) == expected[:count]
 
@@ -143,23 +142,20 @@ def test_a_head_leaps_over_what_is_hidden_in_one_stretch_only() -> None:
     )
     for deleting, expected in ((of_all, ([b"1999"], [b"old"])), (of_each, None)):
         assert _state(Part(), [Part({}, deleting), old], []).head(b"", KEYS_END, 1) == expected
-        assert _state(Part({}, deleting), [old], []).head(b"", KEYS_END, 1, Lock()) == expected
+        assert _state(Part({}, deleting), [old], []).head(b"", KEYS_END, 1) == expected
 
 
 def test_a_range_delete_that_comes_while_a_head_is_read() -> None:
     """What is older was read without it: then the pages must tell."""
 
-    class Meanwhile:
-        def __enter__(self) -> None:
-            active.deleted = [b"a", b"c"]
-            active.entries[b"b"] = b"new"
-
-        def __exit__(self, *_: object) -> None:
-            pass
+    def meanwhile(*args: Any) -> list[Any] | None:
+        active.deleted = [b"a", b"c"]
+        active.entries[b"b"] = b"new"
+        return heads_of(*args)
 
     active, old = Part({b"z": b""}), Part({b"a": b"old", b"b": b"old"})
-    assert _state(active, [old], []).head(b"", KEYS_END, 9, Meanwhile()) is None
-    assert _state(active, [old], []).head(b"", KEYS_END, 9, Lock()) == ([b"b", b"z"], [b"new", b""])
+    assert _state(active, [old], []).head(b"", KEYS_END, 9, meanwhile) is None
+    assert _state(active, [old], []).head(b"", KEYS_END, 9) == ([b"b", b"z"], [b"new", b""])
 
 
 NUMBERS = st.integers(0, 400).map(lambda number: b"%03d" % number)

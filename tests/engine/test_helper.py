@@ -16,9 +16,9 @@ import pytest
 
 from flin.engine.compaction import Compaction
 from flin.engine.helper import NICE_COMPACTION, NICE_FLUSH, lower_priority
+from flin.engine.helper_process import own_command
 from flin.engine.job import Job
 from flin.engine.job_wire import PROTOCOL, decode_result, encode_job, encode_message, read_message
-from flin.engine.runner import own_command
 from flin.testing.process import PATIENCE_SECONDS
 from tests.engine.shard_tree import Tree
 

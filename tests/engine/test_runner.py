@@ -16,18 +16,19 @@ from pathlib import Path
 
 import pytest
 
+from flin.engine import helper_process
 from flin.engine import runner as runner_module
 from flin.engine.entry import DELETED
 from flin.engine.fs import OsFileSystem
+from flin.engine.helper_process import own_command
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, check_result
+from flin.engine.job_handle import JobHandle
 from flin.engine.runner import (
     HelperRunner,
     InlineRunner,
-    JobHandle,
     PairRunner,
     Runner,
     ThreadRunner,
-    own_command,
 )
 from flin.engine.sstable import TableOptions
 from flin.errors import ClosedError, CorruptionError, HelperDiedError, StorageError
@@ -322,7 +323,7 @@ def test_wrong_results_are_refused(tree: Tree, helper: HelperRunner, monkeypatch
     def refuse(*_: object) -> None:
         raise CorruptionError("x", 0, "not what was reported")
 
-    monkeypatch.setattr(runner_module, "check_result", refuse)
+    monkeypatch.setattr(helper_process, "check_result", refuse)
     with pytest.raises(CorruptionError):
         helper.run(job)
     assert outputs_of(job) == []

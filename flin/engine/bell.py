@@ -1,0 +1,27 @@
+"""A bell: wakes the thread that waits for it."""
+
+from __future__ import annotations
+
+from queue import Empty, SimpleQueue
+
+
+class Bell:
+    """Rung before the wait, it ends the wait at once; rung twice, it may end one wait or two.
+
+    A `threading.Event` takes a lock that does not let its owner in again: a signal handler whose write rings, in the
+    middle of a ring, would wait for ever. A SimpleQueue is made for that."""
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        if self._rings.empty():
+            self._rings.put(None)
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """False if nobody rang for so long."""
+        try:
+            self._rings.get(timeout=timeout_seconds)
+        except Empty:
+            return False
+        return True

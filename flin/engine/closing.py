@@ -1,0 +1,118 @@
+"""Closing an engine: once, whoever asks, and as far as an interrupt lets it.
+
+    begin      writes are refused
+    stop       the background ends, after the flush that it is at
+    flush      what is in memory, unless it is to stay in the WAL
+    end        the runner, the WAL's end, the directory's lock
+
+Each step changes nothing where it was done before. So a close that an interrupt has ended is gone on with by the
+next, and one that comes while another is under way waits for it.
+
+A call that re-enters (reentry.py) cannot close: what it interrupted may hold any lock. A thread does it, once that call
+has ended. It is no `threading.Thread`: the start of one waits for a lock of that module, which the call that was
+interrupted may hold. The interpreter waits for it at its exit.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import logging
+from threading import Lock, RLock
+
+from flin.engine.compactor import Compactor
+from flin.engine.reentry import holds_lock, is_reentered
+from flin.engine.runner import Runner
+from flin.engine.store import Store
+from flin.errors import FlinError, ReentrantCallError
+
+logger = logging.getLogger("flin.engine")
+
+_under_way: dict[int, Lock] = {}  # held by closing threads, until they end
+
+
+class Closing:
+    """The end of one engine. It outlives an engine that is dropped."""
+
+    def __init__(self, store: Store, compactor: Compactor, runner: Runner) -> None:
+        self._store = store
+        self._compactor = compactor
+        self._runner = runner
+        self._turn = RLock()
+        self._is_under_way = False  # in the thread that has the turn
+        self._has_flushed = False
+        self._failure: Exception | None = None  # of a thread, for the next who asks
+
+    def close(self, flush: bool) -> None:
+        """Return once it is closed; in a call that re-enters, once a thread has begun to wait for the outer one."""
+        if self._store.has_ended and self._failure is None:
+            return
+        if is_reentered():
+            self._close_later(flush)
+        else:
+            self._close_now(flush)
+
+    def drop(self) -> None:
+        """Of an engine that nobody has any more: without a flush, and with nobody to tell but the diagnostics."""
+        try:
+            self.close(flush=False)
+        except FlinError:
+            logger.exception("%s was not closed, and could not be closed well", self._store.directory)
+
+    @holds_lock
+    def _close_now(self, flush: bool) -> None:
+        with self._turn:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+            if self._store.has_ended or self._is_under_way:
+                return
+            self._is_under_way = True
+            try:
+                self._close(flush)
+            finally:
+                self._is_under_way = False
+
+    def _close(self, flush: bool) -> None:
+        store = self._store
+        store.begin_close()
+        try:
+            self._compactor.stop()
+            if flush and not self._has_flushed and store.read_only_reason is None:
+                self._has_flushed = True  # or was interrupted: then the WAL keeps what is not in a table
+                store.seal()
+                while self._compactor.flush_once():
+                    pass
+        finally:
+            self._runner.close()
+            self._compactor.stop()  # should the first have been interrupted: nobody works on after the end
+            store.end_close()
+
+    def _close_later(self, flush: bool) -> None:
+        self._store.begin_close()
+        ended = Lock()
+        ended.acquire()
+        _under_way[id(ended)] = ended
+        try:
+            _thread.start_new_thread(self._close_in_thread, (flush, ended))
+        except RuntimeError as error:  # none is to be had: too many, or the interpreter is ending
+            del _under_way[id(ended)]
+            raise ReentrantCallError("close()") from error
+
+    def _close_in_thread(self, flush: bool, ended: Lock) -> None:
+        try:
+            self._close_now(flush)
+        except Exception as error:  # the outermost frame of a thread: the next close() raises it, if there is one
+            logger.exception("%s could not be closed well", self._store.directory)
+            self._failure = error
+        finally:
+            del _under_way[id(ended)]
+            ended.release()
+
+
+def _wait_for_threads() -> None:
+    for ended in list(_under_way.values()):
+        ended.acquire()
+
+
+atexit.register(_wait_for_threads)

@@ -1,0 +1,494 @@
+"""Commits: what is under the commit lock. WAL first, then memory, then the answer.
+
+A commit becomes a frame, goes into the active parts, and only then can anybody read it. A failed WAL write leaves no
+trace in memory. Nothing waits for the disk under the lock but the WAL's write, and nothing waits for another lock.
+
+The lock lets its owner in again: a signal handler or finalizer that writes in the middle of a commit must not wait
+for it. What is under way is marked by `_blocked`, at which every write looks anyway; a write that finds itself there
+is put off, and the outer call commits it as it ends (reentry.py). A mark that an interrupt has left behind costs the
+next write a second look, nothing else.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from threading import Condition, RLock
+from time import monotonic
+from typing import Final, TypeAlias, TypeVar
+
+from flin.engine.boundaries import added
+from flin.engine.closed_state import CLOSED_TEXT
+from flin.engine.dead_stretches import DeadStretches
+from flin.engine.entry import DELETED, Entry, Live, Range
+from flin.engine.filter import hash_key
+from flin.engine.fs import DIRECTORY_LOST
+from flin.engine.generation import DueHeap, SealedGeneration, apply_points, empty_parts, join_neighbours, with_commit
+from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
+from flin.engine.options import MemoryBudget, Options
+from flin.engine.reentry import holds_lock, is_reentered
+from flin.engine.stall import LOOK_SECONDS, NO_STALL, Stall, stall_of
+from flin.engine.state import OpenRuns, ReadState
+from flin.engine.value_cache import ValueCache
+from flin.engine.wal import SegmentSlice, are_plain
+from flin.engine.wal_writer import WalWriter
+from flin.errors import ClosedError, FlinError, ReadOnlyError, ReentrantCallError, StallTimeout, StorageError
+
+COPIED_ENTRIES: Final = 128
+"""Entries and range deletes that a commit with range deletes copies (5 µs at most); more are frozen first."""
+
+SEAL_CHECK_BYTES: Final = 1 << 16
+"""The least number of WAL bytes between two looks at the generation's size: 400 puts of 100 B, so the look is free."""
+
+Result = TypeVar("Result")
+_Commit: TypeAlias = tuple[Mapping[bytes, Entry], Sequence[Range], bool | None]
+"""What `commit` is given."""
+
+
+class Commits:
+    """The writing half of a store, and the open generation."""
+
+    state: ReadState
+    value_cache: ValueCache
+    _wal: WalWriter
+    _due: DueHeap  # of the open generation
+    _recovered_segments: tuple[SegmentSlice, ...]
+    _generation_start: int
+    _generation_bytes: int  # of the open generation, but for what its active parts hold
+    _seal_check: int
+
+    def __init__(self, directory: str, options: Options) -> None:
+        self.directory = directory
+        self.options = options
+        self.budget = MemoryBudget.of(options.memory_limit_bytes)
+        self.read_only_reason: str | None = None
+        self.obstacle: BaseException | None = None  # why the background does not get on: a full disk, most often
+        self.on_sealed: Callable[[], None] = lambda: None  # told, outside all locks, that there is something to flush
+        self.on_filling: Callable[[], None] | None = None  # told once, likewise, that there will be before long
+        self.on_stopped: Callable[[], None] = lambda: None  # called by a writer that is stopped, outside all locks
+        self.sealed_count = 0
+        self.stall_seconds = 0.0
+        self.stall_waits = 0
+        self._closed = False
+        self._stall = NO_STALL
+        self._must_wait = False  # writers are to look: closed, read-only or stalled
+        self._blocked = False  # the same, or this is the middle of something under the commit lock
+        self._put_off: deque[_Commit] = deque()  # by calls that re-entered
+        self._dead = DeadStretches()
+        self._heeds_puts = False  # puts must tell them
+        self._make_commit_lock()
+
+    # Writing.
+
+    @property
+    def position(self) -> int:
+        """Of the WAL: everything committed so far is below it."""
+        return self._wal.position
+
+    def check_sync(self) -> None:
+        """Before a write that is to wait for the disk: ReentrantCallError where it could not."""
+        if self._times_held() or self._wal.is_syncing_here():
+            raise ReentrantCallError("a write that waits for the disk")
+
+    @holds_lock
+    def put(self, key: bytes, value: bytes) -> int:
+        """One plain put of a stored key; the WAL position behind it. The errors are those of `commit`."""
+        try:
+            with self._commit_lock:
+                if self._blocked and not self._may_write():
+                    return self._do_later({key: value}, (), True)
+                self._blocked = True  # until all is done: a call that re-enters must not write in between
+                if self._heeds_puts:
+                    self._dead.put(key)
+                state = self.state
+                active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
+                position = self._wal.put(key, value)
+                active.entries[key] = (
+                    value  # with no call since the frame was in: nothing can interrupt between the two
+                )
+                self._blocked = self._must_wait
+        except BaseException as error:
+            self._commit_put_off(error)
+            raise
+        if position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    @holds_lock
+    def delete(self, key: bytes) -> int:
+        """One tombstone for a stored key, likewise."""
+        try:
+            with self._commit_lock:
+                if self._blocked and not self._may_write():
+                    return self._do_later({key: DELETED}, (), False)
+                self._blocked = True
+                state = self.state
+                active = state.active[state.shard_of(key)]
+                position = self._wal.delete(key)
+                active.entries[key] = DELETED
+                self._blocked = self._must_wait
+        except BaseException as error:
+            self._commit_put_off(error)
+            raise
+        if position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    @holds_lock
+    def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), *, plain: bool | None = None) -> int:
+        """Range deletes, then points, as one atomic commit; the WAL position behind it. Not synced yet.
+
+        ReadOnlyError, StorageError (nothing happened), LimitError (over 4 GiB), StallTimeout, ClosedError. In a call
+        that re-entered it is put off until the outer one has ended."""
+        try:
+            with self._commit_lock:
+                if self._blocked and not self._may_write():
+                    return self._do_later(points, ranges, plain)
+                self._blocked = True
+                position = self._commit(points, ranges, plain)
+                self._blocked = self._must_wait
+        except BaseException as error:
+            self._commit_put_off(error)
+            raise
+        if position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    def update(self, key: bytes, decide: Callable[[Live | None], Entry | None]) -> int | None:
+        """Read a key, decide on its new entry and commit that, with no write in between. `decide` returns None to
+        change nothing; what it raises is passed on. The WAL position, or None if nothing changed."""
+
+        def decide_one(entries: dict[bytes, Entry | None]) -> dict[bytes, Entry]:
+            entry = entries[key]
+            decided = decide(None if entry is DELETED else entry)
+            return {} if decided is None else {key: decided}
+
+        return self._update([key], decide_one)
+
+    @holds_lock
+    def _update(
+        self, keys: Sequence[bytes], decide: Callable[[dict[bytes, Entry | None]], dict[bytes, Entry]]
+    ) -> int | None:
+        """Tables are read before the commit lock is taken, so that nobody waits for anything under it; what they say
+        is right for as long as the same runs are installed."""
+        runs: OpenRuns | None = None
+        found: dict[bytes, Entry | None] = {}
+        position: int | None = None
+        while True:
+            try:
+                with self._commit_lock:
+                    if self._blocked and not self._may_write():
+                        raise ReentrantCallError("a write that needs the value before it")
+                    self._blocked = True
+                    state = self.state
+                    entries = {key: state.find_in_memory(state.shard_of(key), key) for key in keys}
+                    unknown = [key for key, entry in entries.items() if entry is None]
+                    if runs is state.runs:
+                        entries.update({key: found[key] for key in unknown if key in found})
+                        unknown = [key for key in unknown if key not in found]
+                    if not unknown or not any(state.runs):
+                        points = decide(entries)
+                        if points:
+                            position = self._commit(points)
+                        unknown = []
+                    self._blocked = self._must_wait
+            except BaseException as error:
+                self._commit_put_off(error)
+                raise
+            if not unknown:
+                break
+            runs, found = state.runs, {key: self._read_tables(state, state.shard_of(key), key) for key in unknown}
+        if self._wal.position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    def _read_tables(self, state: ReadState, shard: int, key: bytes) -> Entry | None:
+        """What is older than the memtables of a state."""
+        entry: Entry | None = self.value_cache.get(key)
+        if entry is None:
+            hashed = hash_key(key)
+            entry = state.find_joined(shard, key, hashed)
+            if entry is not None:
+                self.value_cache.fill(key, entry, hashed, state.flushes)
+        return entry
+
+    # Under the commit lock, and taking it.
+
+    def _make_commit_lock(self) -> None:
+        self._commit_lock = RLock()  # it knows its owner: a call that re-enters finds out that it does
+        self._writable = Condition(self._commit_lock)
+        self._times_held: Callable[[], int] = self._commit_lock._recursion_count  # type: ignore[attr-defined]
+
+    @holds_lock
+    def _exclusively(self, act: Callable[[], Result]) -> Result:
+        """Act under the commit lock, out of reach of writes that re-enter."""
+        try:
+            with self._commit_lock:
+                before, self._blocked = self._blocked, True
+                try:
+                    return act()
+                finally:
+                    self._blocked = before or self._must_wait
+        finally:
+            if self._put_off:
+                self._commit_put_off()
+
+    def _may_write(self) -> bool:
+        """Where writers must look: they wait while they must. False for one that came in while its own thread is in
+        the middle of something."""
+        if self._times_held() > 1:
+            self._check_writable()
+            return False
+        self._blocked = True
+        self._drain()
+        self._look_again()
+        if self._must_wait:
+            self._wait_until_writable()
+        return True
+
+    def _look_again(self) -> None:
+        """Whether writers must wait."""
+        self._must_wait = self._closed or (bool(self._stall) and self.options.stall_writers)
+        if self.read_only_reason is not None:  # asked afterwards: `_lose_directory` takes no lock
+            self._must_wait = True
+
+    def _do_later(self, points: Mapping[bytes, Entry], ranges: Sequence[Range], plain: bool | None) -> int:
+        """Once the outer call has ended. That finds out as every write looks whether to seal; and should another write
+        come before, it finds out as every write looks whether to wait."""
+        self._put_off.append((points, ranges, plain))
+        self._must_wait = True
+        self._seal_check = -1
+        return self._wal.position
+
+    @holds_lock
+    def _commit_put_off(self, raised: BaseException | None = None) -> None:
+        """As a call ends: commit what those that re-entered it have left. What is refused is raised, or noted on what
+        the call itself raises."""
+        with self._commit_lock:
+            if self._times_held() > 1:
+                return  # a call further out will
+            self._blocked = True
+            try:
+                self._drain()
+            except FlinError as refused:
+                if raised is None:
+                    raise
+                raised.add_note(f"and a write that was put off until now failed: {refused}")
+            finally:
+                self._look_again()
+                self._blocked = self._must_wait
+
+    def _drain(self) -> None:
+        refused: FlinError | None = None
+        while self._put_off:
+            position = self._wal.position
+            try:
+                if self.read_only_reason is not None:
+                    raise ReadOnlyError(self.read_only_reason)
+                self._commit(*self._put_off[0])
+            except FlinError as error:
+                refused = refused or error
+            except BaseException:  # an interrupt: what is not in yet stays
+                if self._wal.position != position:
+                    del self._put_off[0]
+                raise
+            del self._put_off[0]
+        if refused is not None:
+            refused.add_note("a signal handler or finalizer wrote this; it was put off until the outer call had ended")
+            raise refused
+
+    def _commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
+        if not points and not ranges:
+            return self._wal.position
+        plain = are_plain(points) if plain is None else plain
+        if self._heeds_puts:
+            self._dead.commit(points)
+        position = self._wal.commit(points, ranges, plain)
+        try:
+            self._apply(points, ranges, plain)
+        except BaseException:  # an interrupt: what is in the WAL must be in memory, and whole
+            self._apply(points, ranges, plain)
+            raise
+        return position
+
+    def _apply(self, points: Mapping[bytes, Entry], ranges: Sequence[Range], plain: bool) -> None:
+        """Into memory. To do it twice changes nothing more."""
+        if ranges:
+            self._apply_ranges(points, ranges)
+        else:
+            apply_points(self.state.active, points)
+        if plain:
+            return
+        for key, entry in points.items():
+            if type(entry) is tuple and entry[1]:
+                heapq.heappush(self._due, (entry[1], key))
+
+    def _apply_ranges(self, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
+        """One assignment shows all of it: no reader finds the range deletes without the points beside them."""
+        if sum(part.size for part in self.state.active) > COPIED_ENTRIES:
+            self._freeze()
+        state = self.state
+        first = state.active[0]
+        if not points and len(state.active) == 1 and not first.holds_any(ranges):
+            first.deleted = added(first.deleted, ranges)
+        else:
+            self.state = state.with_active(with_commit(state.active, points, ranges))
+
+    # Waiting.
+
+    def stall(self) -> Stall:
+        return self._stall
+
+    def fail(self, reason: str) -> None:
+        """Refuse writes from now on; the first reason stays."""
+        self._exclusively(lambda: self._fail(reason))
+
+    def _fail(self, reason: str) -> None:
+        if self.read_only_reason is None:
+            self.read_only_reason = reason
+        self._must_wait = True
+        self._writable.notify_all()
+
+    def _lose_directory(self) -> None:
+        """As `fail`, but without the lock: whoever found out may hold another. Those who wait look by themselves."""
+        self.read_only_reason = self.read_only_reason or DIRECTORY_LOST
+        self._must_wait = self._blocked = True
+
+    def note_obstacle(self, error: BaseException | None) -> None:
+        """What the background's last job failed with (None: it gets on). Writers that it has stopped are told."""
+        self.obstacle = error
+        self._exclusively(self._writable.notify_all)
+
+    def _check_writable(self) -> None:
+        self.check_open()
+        if self.read_only_reason is not None:
+            raise ReadOnlyError(self.read_only_reason)
+
+    def _wait_until_writable(self) -> None:
+        """Under the commit lock, which is released while waiting. After a wait everything is asked anew."""
+        began = monotonic()  # the wall clock may jump
+        deadline = began + self.options.stall_timeout_ms / 1000
+        # The outer call of one that re-enters may be what all wait for.
+        waits = self.options.stall_writers and not is_reentered(levels=3)
+        was_delayed = False
+        while True:
+            self._check_writable()
+            stall = self._stall
+            if not waits or not stall or (was_delayed and not stall.stopped):
+                return
+            self.stall_waits += 1
+            if not stall.stopped:
+                was_delayed = True
+                self._writable.wait(stall.delay_seconds)
+                self.stall_seconds += stall.delay_seconds
+                continue
+            if self.obstacle is not None:
+                raise StorageError("write more into", self.directory, self.obstacle) from self.obstacle
+            if monotonic() >= deadline:
+                raise StallTimeout(f"waited {self.options.stall_timeout_ms} ms: {stall.reason}")
+            self._help_background()
+            if self._stall.stopped:
+                self._writable.wait(LOOK_SECONDS)
+            began, before = monotonic(), began
+            self.stall_seconds += began - before
+
+    def _help_background(self) -> None:
+        """Without threads the stopped writer itself must do what is due; what fails there is its answer."""
+        self._commit_lock.release()
+        try:
+            self.on_stopped()
+        finally:
+            self._commit_lock.acquire()
+
+    # Freezing and sealing, under the commit lock.
+
+    def _freeze_open(self) -> ReadState:
+        """The same where the state is not to be replaced, by a copy: in the middle of something that has it in hand."""
+        self.check_open()
+        return self._freeze() if self._times_held() == 1 else self.state.with_copies(self._dead.known)
+
+    def _freeze(self) -> ReadState:
+        """Freeze what the active parts hold; a state that stays as it is. Free if nothing was written since."""
+        state = self.state
+        if any(state.active):
+            frozen = tuple(
+                join_neighbours((part, *older)) if part else older
+                for part, older in zip(state.active, state.frozen, strict=True)
+            )
+            self._generation_bytes += sum(part.size for part in state.active) * ENTRY_OVERHEAD_BYTES
+            state = replace(state, active=empty_parts(len(frozen)), frozen=frozen)
+            self.state = state
+        # The installed state's active parts will be written to: the caller's own stay empty.
+        return state.with_active(empty_parts(len(state.active)), self._dead.known)
+
+    def _maybe_seal(self) -> None:
+        """Commit what was put off; seal the open generation if it is full, else say when to look again."""
+        if self._put_off:
+            self._commit_put_off()
+        tell = self._exclusively(self._look_at_size)
+        if tell is not None:
+            tell()
+
+    def _look_at_size(self) -> Callable[[], None] | None:
+        if self._wal.position <= self._seal_check or self._closed:
+            return None
+        room = self.budget.generation - self.open_bytes()
+        if room <= 0:
+            self._seal()
+            return self.on_sealed
+        # An entry's overhead is not in the position: half of the room is never too late.
+        self._seal_check = self._wal.position + max(room // 4, SEAL_CHECK_BYTES // 16)
+        if self.on_filling is None or 4 * room > 3 * self.budget.generation:
+            return None
+        tell, self.on_filling = self.on_filling, None
+        return tell
+
+    def seal(self) -> bool:
+        """Seal the open generation now, whatever its size; False if it is empty."""
+        return self._exclusively(self._seal)
+
+    def _seal(self) -> bool:
+        state, wal = self.state, self._wal
+        wal.end_segment()
+        segments = (*self._recovered_segments, *wal.ended)
+        if not segments:
+            return False
+        parts = tuple(
+            tuple(part for part in (active, *frozen) if part)
+            for active, frozen in zip(state.active, state.frozen, strict=True)
+        )
+        generation = SealedGeneration(parts, segments, wal.position, wal.sequence, wal.next_number, self._due)
+        sealed, none = (generation, *state.sealed), ((),) * len(parts)
+        state = replace(state, active=empty_parts(len(parts)), frozen=none, sealed=sealed)
+        # No call in between: an interrupt finds all of this done, or none. Segments are flushed once and by one job.
+        self.state, wal.ended, self._recovered_segments = state, (), ()
+        self._generation_start, self._generation_bytes = wal.position, 0
+        self._seal_check = wal.position + SEAL_CHECK_BYTES
+        self._due = []
+        self.sealed_count += 1
+        self._install(state)
+        return True
+
+    def open_bytes(self) -> int:
+        """About what the open generation costs in memory."""
+        entries = sum(part.size for part in self.state.active)
+        return self._generation_bytes + self._wal.position - self._generation_start + entries * ENTRY_OVERHEAD_BYTES
+
+    def _install(self, state: ReadState) -> None:
+        self.state = state
+        self._stall = stall_of(len(state.sealed), max(map(len, state.runs)))
+        self._look_again()
+        if not self._must_wait:
+            self._writable.notify_all()
+
+    # Closing.
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(CLOSED_TEXT)

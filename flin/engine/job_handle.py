@@ -1,0 +1,70 @@
+"""A job under way: its handle, and the figures of the runner that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event, Lock
+
+from flin.engine.job import Job, JobResult
+from flin.engine.reentry import holds_lock
+
+
+@dataclass(slots=True)
+class RunnerStatistics:
+    jobs: int = 0  # ended well
+    failures: int = 0  # ended otherwise, cancelled ones included
+    cpu_seconds: float = 0.0  # of the jobs that ended well
+    starts: int = 0  # of helper processes
+    deaths: int = 0  # of those, the ones nobody asked for
+    fallback_reason: str = ""  # why jobs run in threads though a helper was asked for
+
+
+class JobHandle:
+    """A submitted job. Threads may share it."""
+
+    def __init__(self, job: Job, on_cancel: Callable[[], None] | None = None) -> None:
+        self.job = job
+        self.cancelled = Event()
+        self._on_cancel = on_cancel
+        self._ended = Event()
+        self._result: JobResult | None = None
+        self._error: Exception | None = None
+
+    def result(self, timeout_seconds: float | None = None) -> JobResult:
+        """Wait for the end; the result, or what the job raised. TimeoutError if it takes longer."""
+        if not self._ended.wait(timeout_seconds):
+            raise TimeoutError(f"job {self.job.number} still runs")
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+    def cancel(self) -> None:
+        """Ask for the end at the next checkpoint; the result is then JobCancelled, unless the job was faster."""
+        self.cancelled.set()
+        if self._on_cancel is not None:
+            self._on_cancel()
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.is_set()
+
+    def end(self, outcome: JobResult | Exception) -> None:
+        """Wake those who wait."""
+        if isinstance(outcome, JobResult):
+            self._result = outcome
+        else:
+            self._error = outcome
+        self._ended.set()
+
+
+@holds_lock
+def end_job(handle: JobHandle, outcome: JobResult | Exception, statistics: RunnerStatistics, lock: Lock) -> None:
+    with lock:
+        if isinstance(outcome, JobResult):
+            statistics.jobs += 1
+            statistics.cpu_seconds += outcome.statistics.cpu_seconds
+        else:
+            statistics.failures += 1
+    handle.end(outcome)

@@ -1,0 +1,68 @@
+"""Re-entry: a call of the database inside another one of the same thread.
+
+A signal handler, a `__del__` or a weakref callback runs between any two steps of whatever its thread is at. If that is
+a call of the database which holds a lock, the handler must neither wait for the lock (its owner cannot go on) nor
+change what the outer call has half changed. So:
+
+- Reads answer, from what is complete.
+- A write that needs no result is put off: the outer call commits it as it ends (store.py). One that needs a result
+  (a counter, a wait for the disk) raises ReentrantCallError, and nothing is changed.
+- What waits for other threads (a flush, a compaction) raises ReentrantCallError too; `close()` is carried out by a
+  thread of its own, which waits for the outer call.
+
+Nobody pays for that but the call that re-enters. The functions that hold a lock are marked, which costs them nothing,
+and a call that has reason to ask looks for one of them among its thread's frames.
+
+Two kinds of locks make that safe. Small ones (of a cache, of a part's order, the commit lock) let their owner in again,
+and what they guard says by itself whether somebody is at it; their holders wait for no lock, so that others wait for
+them for a moment only, even where the call that re-enters waits for another small one. The others (flushes, edits,
+the runner) are never waited for by a call that re-enters.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any, TypeVar
+
+from flin.errors import ReentrantCallError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_holders: set[CodeType] = set()
+
+
+def holds_lock(function: Function) -> Function:
+    """Mark a function that holds a lock of the engine, or waits for somebody who needs one."""
+    _holders.add(function.__code__)
+    return function
+
+
+def is_reentered(levels: int = 1) -> bool:
+    """Whether the call that asks runs inside another one of this thread that may hold a lock.
+
+    `levels`: how many frames, from that of the function that asks on, belong to the call itself."""
+    frame: FrameType | None = sys._getframe(levels + 1)
+    while frame is not None:
+        if frame.f_code in _holders:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def is_inside(function: Callable[..., Any]) -> bool:
+    """Whether this thread is in a call of the function, below the function that asks."""
+    code: CodeType = function.__code__
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code is code:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def refuse_reentry(call: str, levels: int = 2) -> None:
+    """ReentrantCallError if the function that asks, a call of that name, runs inside another one of this thread."""
+    if is_reentered(levels):
+        raise ReentrantCallError(call)

@@ -20,6 +20,12 @@ class FlinError(Exception):
         return _made_again, (type(self), self.args, self.__dict__)
 
 
+def drop_traceback(error: BaseException) -> None:
+    """For an error that is kept. Its frames hold the states, tables and connections that they worked with, and often
+    who keeps the error, so that all of it would stay until a full run of the garbage collector."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+
+
 def _made_again(kind: type[FlinError], args: tuple[Any, ...], attributes: dict[str, Any]) -> FlinError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(attributes)

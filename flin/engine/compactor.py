@@ -29,7 +29,7 @@ from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState
 from flin.engine.store import Store
 from flin.engine.sweep import Sweeper
-from flin.errors import ClosedError, CorruptionError, FlinError, HelperDiedError, StorageError
+from flin.errors import ClosedError, CorruptionError, FlinError, HelperDiedError, StorageError, drop_traceback
 
 logger = logging.getLogger("flin.engine")
 
@@ -68,13 +68,7 @@ def _tell_again(job: FlushJob | CompactionJob, error: HelperDiedError) -> None:
     """A job runs once more at once, in a new helper: whoever waits (a flush, a close) did nothing wrong. If that dies
     too, it may be the job's doing (memory), and the background tries again more slowly."""
     logger.warning("job %d runs again: %s", job.number, str(error))
-    _let_frames_go(error)
-
-
-def _let_frames_go(error: BaseException) -> None:
-    """A handle keeps its job's error, whose frames keep the handle, and the state that they hold: its obsolete files
-    would stay until the collector comes by."""
-    error.__traceback__ = error.__cause__ = error.__context__ = None
+    drop_traceback(error)
 
 
 class Compactor:
@@ -429,7 +423,7 @@ class Compactor:
             logger.warning("background work failed and will be tried again: %s", error)
         else:
             logger.exception("background work failed and will be tried again")
-        _let_frames_go(error)
+        drop_traceback(error)
 
     @holds_lock
     def stop(self) -> None:

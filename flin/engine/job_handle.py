@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from threading import Event, Lock
 
 from flin.engine.job import Job, JobResult
 from flin.engine.reentry import holds_lock
+from flin.errors import drop_traceback
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class JobHandle:
         if not self._ended.wait(timeout_seconds):
             raise TimeoutError(f"job {self.job.number} still runs")
         if self._error is not None:
-            raise self._error
+            raise copy(self._error)  # whose frames go with whoever catches it
         assert self._result is not None
         return self._result
 
@@ -55,6 +57,7 @@ class JobHandle:
         if isinstance(outcome, JobResult):
             self._result = outcome
         else:
+            drop_traceback(outcome)
             self._error = outcome
         self._ended.set()
 

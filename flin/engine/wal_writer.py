@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from errno import ENOSPC
 from threading import Lock, RLock
 from typing import NamedTuple
@@ -176,7 +177,7 @@ class WalWriter:
             raise ReentrantCallError("a wait for the disk")
         while self.synced < position:
             if self._failed is not None:
-                raise self._failed
+                raise copy(self._failed)
             own, is_first = _Round(), False
             joined: _Round | None = None
             try:
@@ -221,7 +222,7 @@ class WalWriter:
     def _sync_all(self) -> None:
         """Sync whatever was written so far. One thread at a time; none after a sync that failed."""
         if self._failed is not None:
-            raise self._failed
+            raise copy(self._failed)
         # In this order: a frame that is in by now is in one of these files.
         reached = self.position
         files = self._files
@@ -234,14 +235,12 @@ class WalWriter:
             try:
                 self._fs.sync_directory(self._directory)
             except OSError as error:
-                self._failed = StorageError("sync the directory", self._directory, error)
-                raise self._failed from error
+                raise self._fail("sync the directory", self._directory, error) from error
             self._named = files.begun
         try:
             self._fs.check_directory(self._directory)  # nobody will ever find what is in a directory that is gone
         except OSError as error:
-            self._failed = StorageError("sync", self._directory, error)
-            raise self._failed from error
+            raise self._fail("sync", self._directory, error) from error
         self.synced = reached
         self.syncs += 1
         self._synced_files = files.ended_before + len(files.ended)
@@ -252,8 +251,12 @@ class WalWriter:
         try:
             file.sync()
         except OSError as error:
-            self._failed = StorageError("sync", file.path, error)
-            raise self._failed from error
+            raise self._fail("sync", file.path, error) from error
+
+    def _fail(self, operation: str, path: str, cause: OSError) -> StorageError:
+        """What is raised now, and a copy of it whenever it is asked for again: the one that is kept has no frames."""
+        self._failed = StorageError(operation, path, cause)
+        return copy(self._failed)
 
     def _begin(self) -> SegmentFile:
         """Create the next segment. On failure the writer stays without one and the next commit tries again."""

@@ -283,11 +283,17 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
         except CommandError as error:
             context.end_transaction()
             raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
-    for command, request in queue:
-        for position in command.keys.positions(request):
-            # Damage is the reply of the command that meets it, as any error is; the others run.
-            with suppress(CorruptionError, StorageError):
-                context.keyspace.entry(request[position])
+    try:
+        for command, request in queue:
+            for position in command.keys.positions(request):
+                # Damage is the reply of the command that meets it, as any error is; the others run.
+                with suppress(CorruptionError, StorageError):
+                    context.keyspace.entry(request[position])
+    except ColdRead:
+        raise  # and EXEC runs again
+    except Exception:
+        context.end_transaction()
+        raise
     session.queue = None  # handlers see that they run
     session.unwatch()
     session.remarks.append((request_of_exec, queue))

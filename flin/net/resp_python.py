@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from flin.errors import ProtocolError
+from flin.errors import ProtocolError, drop_traceback
 from flin.net.numbers import maybe_int64
 
 LINE_BYTES: Final = 64 * 1024
@@ -103,6 +103,7 @@ class PythonParser:
                 if request:
                     requests.append(request)
         except ProtocolError as error:
+            drop_traceback(error)
             self.error = error
         if self.error is not None:
             self._buffer.clear()

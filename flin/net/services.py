@@ -155,7 +155,7 @@ class Services:
         return session
 
     def close_session(self, session: Session) -> None:
-        session.unwatch()
+        session.leave()
         self.sessions.pop(session.id, None)
         self.connections.pop(session.id, None)
 

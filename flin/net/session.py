@@ -138,6 +138,15 @@ class Session:
         self.unwatch()
         self.refresh(server_is_open=server_is_open)
 
+    def leave(self) -> None:
+        """Its connection is closed: neither keeps the other, so both go with their last reference."""
+        self.unwatch()
+        self.kill = _nothing
+        self.output_bytes = self.input_bytes = _zero
+        self.on_trust = _nothing_about
+        self.queue = None
+        self.remarks = []
+
     def unwatch(self) -> None:
         self.is_dirty = False
         if self.watched:

@@ -84,7 +84,9 @@ class FakeTransport:
     def _maybe_lose(self) -> None:
         if self._closing and not self.unread and not self.is_closed:
             self.is_closed = True
-            self.connection.connection_lost(None)
+            connection = self.connection
+            del self.connection
+            connection.connection_lost(None)
 
 
 class FakeLoop:
@@ -123,7 +125,7 @@ class PromptExecutor(Executor):
         try:
             future.set_result(function(*args, **kwargs))
         except FlinError as error:
-            future.set_exception(error)
+            future.set_exception(error.with_traceback(None))  # its frames hold the future
         return future
 
 

@@ -34,7 +34,7 @@ from flin.net.refusal import Refusal, judge_unsynced
 from flin.net.resp import RequestParser, encode_error
 from flin.net.resp_python import CrossProtocolError
 from flin.net.session import Session
-from flin.net.transcript import Alike, Transcript
+from flin.net.transcript import Transcript
 from flin.net.unsynced import EVERYTHING, NOTHING
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Connection(asyncio.Protocol):
         tick.speaker = self
         done = run_alike(self, name, columns)
         if done:
-            self._turns.append((tick.batches, Alike(name, columns, done)))
+            self._turns.append((tick.batches, (name, columns, done)))
         self._counters.commands += done
         self.session.last_name = name
         if not self._in_tick:

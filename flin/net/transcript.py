@@ -14,7 +14,7 @@ batch, everything; of the turn that was under way, what stood before the mark. E
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 from flin.net.resp import split_replies
 
@@ -27,16 +27,9 @@ Judge = Callable[[list[bytes], bytes], bytes]
 """A request that was answered, and its reply: the reply that may leave."""
 
 
-class Alike(NamedTuple):
-    """The first so many requests of a pipeline of requests alike."""
-
-    name: bytes
-    columns: list[Column]
-    number: int
-
-    def requests(self) -> Iterator[list[bytes]]:
-        for row in zip(*[column[: self.number] for column in self.columns], strict=True):
-            yield [self.name, *row]
+Alike: TypeAlias = "tuple[bytes, list[Column], int]"
+"""The first so many requests of a pipeline of requests alike (alike.py): their name and the other arguments. A bare
+tuple, since it is made for every such pipeline: a named one takes 300 ns."""
 
 
 class Transcript:
@@ -54,7 +47,11 @@ class Transcript:
         for batch, turn in self.turns:
             if isinstance(turn, int):
                 continue
-            for request in turn.requests() if isinstance(turn, Alike) else turn:
+            if isinstance(turn, tuple):
+                name, columns, number = turn
+                rows = zip(*[column[:number] for column in columns], strict=True)
+                turn = [[name, *row] for row in rows]
+            for request in turn:
                 yield batch, request
 
     def cut_last_turn(self, number: int) -> None:

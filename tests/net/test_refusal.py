@@ -12,7 +12,7 @@ from flin.errors import LimitError, StorageError
 from flin.net.refusal import MISCONF
 from flin.net.resp import split_replies
 from flin.net.tick import BATCH_BYTES, BATCH_ENTRIES
-from flin.net.transcript import Alike, Transcript
+from flin.net.transcript import Transcript
 from tests.net.fake_peer import Clients, Peer
 
 REFUSED = f"-{MISCONF}\r\n".encode()
@@ -320,7 +320,7 @@ def test_replies_are_taken_apart(replies: list[bytes]) -> None:
 def test_a_transcript() -> None:
     transcript = Transcript()
     transcript.turns.append((1, [[b"A"], [b"B"]]))
-    transcript.turns.append((2, Alike(b"GET", [(b"x", b"y", b"z")], 2)))
+    transcript.turns.append((2, (b"GET", [(b"x", b"y", b"z")], 2)))
     transcript.turns.append((2, [[b"C"], [b"D"], [b"E"]]))
     transcript.mark(3, 5)
     transcript.cut_last_turn(2)

@@ -199,7 +199,7 @@ class Tick:
         for journal in self.journals:
             journal.note(self.pending, self.ranges)
         try:
-            position = self._store.commit(self.pending, ranges_of(self.ranges))
+            position = self._store.commit(self.pending, ranges_of(self.ranges) if self.ranges else ())
         except Exception as error:  # whatever it is, the replies of this tick are still owed
             self._refuse(error)
             return

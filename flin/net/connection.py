@@ -84,6 +84,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_out",
         "_parser",
+        "_remarks",
         "_services",
         "_shown",
         "_tick",
@@ -123,6 +124,7 @@ class Connection(asyncio.Protocol):
         self._in_tick = False
         self._transcript = Transcript()  # of this tick
         self._turns = self._transcript.turns
+        self._remarks = self._transcript.remarks
         self._expects_alike = False  # the newest chunk looked like a pipeline of requests alike
         self._backlog: list[list[bytes]] = []
         self._wait: Wait | None = None
@@ -149,7 +151,7 @@ class Connection(asyncio.Protocol):
         session = self.session = services.open_session(_address(transport, "peername"), _address(transport, "sockname"))
         session.descriptor = _descriptor(transport)
         session.kill = self.abort
-        session.remarks = self._transcript.remarks
+        session.remarks = self._remarks
         session.output_bytes = self.output_bytes
         self.context = Context(services, session)
         self._parser = RequestParser(is_trusted=session.is_authenticated, limits=services.request_limits)
@@ -234,8 +236,7 @@ class Connection(asyncio.Protocol):
             return None
         name, columns = alike
         tick = self._tick
-        tick.speaker = self
-        done = run_alike(self, name, columns)
+        done = run_alike(self, name, columns)  # it commits nothing, so nobody asks who speaks
         if done:
             self._turns.append((tick.batches, (name, columns, done)))
         self._counters.commands += done
@@ -377,8 +378,8 @@ class Connection(asyncio.Protocol):
         self._in_tick = False
         self._shown = NOTHING
         self._turns.clear()
-        if self.session.remarks:
-            self._transcript.clear()
+        if self._remarks:
+            self._remarks.clear()
         out = self._out
         if self._held:
             self._held.append((0, b"".join(out), Transcript()))
@@ -399,7 +400,7 @@ class Connection(asyncio.Protocol):
             self._held.append((min(position, self._shown), data, self._transcript))
             self._transcript = Transcript()
             self._turns = self._transcript.turns
-            self.session.remarks = self._transcript.remarks
+            self.session.remarks = self._remarks = self._transcript.remarks
             self._held_bytes += len(data)
             if self._held_bytes > PAUSE_BYTES:
                 self._pause_reading()

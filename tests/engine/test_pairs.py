@@ -97,7 +97,7 @@ def test_what_is_no_pairs(pairs: Any, reason: str) -> None:
 
 @pytest.mark.parametrize("parts", [(b"a",), (b"a", b"b", b"c")])
 def test_less_or_more_than_two_parts(parts: Any) -> None:
-    with pytest.raises(ValueError, match="2 is required"):
+    with pytest.raises(TypeError, match="is no such pair"):
         points_of([parts])
 
 

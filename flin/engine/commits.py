@@ -28,7 +28,7 @@ from flin.engine.fs import DIRECTORY_LOST
 from flin.engine.generation import DueHeap, SealedGeneration, apply_points, empty_parts, join_neighbours, with_commit
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
 from flin.engine.options import MemoryBudget, Options
-from flin.engine.reentry import holds_lock, is_reentered
+from flin.engine.reentry import holds_lock, is_reentered, times_held
 from flin.engine.stall import LOOK_SECONDS, NO_STALL, Stall, stall_of
 from flin.engine.state import OpenRuns, ReadState
 from flin.engine.value_cache import ValueCache
@@ -219,7 +219,7 @@ class Commits:
     def _make_commit_lock(self) -> None:
         self._commit_lock = RLock()  # it knows its owner: a call that re-enters finds out that it does
         self._writable = Condition(self._commit_lock)
-        self._times_held: Callable[[], int] = self._commit_lock._recursion_count  # type: ignore[attr-defined]
+        self._times_held = times_held(self._commit_lock)
 
     @holds_lock
     def _exclusively(self, act: Callable[[], Result]) -> Result:

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 import flin.engine
+from flin.engine.reentry import times_held
 from flin.engine.sstable import Table
 from flin.engine.stall import Stall
 from flin.errors import ClosedError, ReentrantCallError, StorageError
@@ -537,3 +538,30 @@ def test_a_service_that_is_terminated(tmp_path: Path, runner: str, work: str) ->
         assert db.stats()["wal"]["replayed_operations"] == 0, "closed, not killed"
         assert int(db[b"~stopped"]) == done
         assert len(db) - 1 in (done, done + 1)
+
+
+class _OldLock:
+    """As CPython 3.11.2 has it, without a call that counts."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return repr(self.lock)
+
+    def _is_owned(self) -> bool:
+        return self.lock._is_owned()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_lock_says_how_often_it_is_held_in_every_python() -> None:
+    lock, old = threading.RLock(), _OldLock()
+    counts = [times_held(lock), times_held(old)]
+    assert [count() for count in counts] == [0, 0]
+    with lock, lock, old.lock, old.lock:
+        assert [count() for count in counts] == [2, 2]
+        elsewhere: list[int] = []
+        thread = threading.Thread(target=lambda: elsewhere.extend(count() for count in counts))
+        thread.start()
+        thread.join()
+        assert elsewhere == [0, 0]
+    assert [count() for count in counts] == [0, 0]

@@ -87,7 +87,7 @@ def damaged_header_vouches_for_nothing(patch: Patch) -> None:
 
 @caught_by(damaged_stretches)
 def only_the_first_frame_vouches(patch: Patch) -> None:
-    """if a header and the frames behind it are damaged, the frames behind those still say what was synced"""
+    """if a header and the frames after it are damaged, later frames still say what was synced"""
 
     def first_frame(data: Any, can_be_base: Any) -> int:
         found = wal.maybe_header_of_frame(data, wal.HEADER_BYTES, can_be_base)
@@ -98,13 +98,13 @@ def only_the_first_frame_vouches(patch: Patch) -> None:
 
 @caught_by(short_workloads)
 def sync_into_a_removed_directory(patch: Patch) -> None:
-    """a sync in a directory that was removed is no sync"""
+    """a sync in a removed directory makes nothing durable"""
     patch.setattr(SimulatedDisk, "check_directory", lambda *_: None)
 
 
 @caught_by(short_workloads)
 def directories_go_by_path(patch: Patch) -> None:
-    """the handle of a directory that was removed and made anew touches nothing in the new one"""
+    """the handle of a removed directory touches nothing in a new one of the same name"""
     patch.setattr(SimulatedDisk, "_check_held", lambda *_: None)
 
 

@@ -13,6 +13,7 @@ from flin.cli import bench, check, compact, dump, exit_code, repair, serve, stat
 from flin.cli.parsing import Parser, UsageError
 from flin.cli.termination import Terminated, terminable
 from flin.cli.unknown import unknown_text
+from flin.engine.fs import leave_standard_numbers
 from flin.errors import FlinError, LockedError
 
 DESCRIPTION = """\
@@ -45,6 +46,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    leave_standard_numbers()  # a server started without them: no client's socket gets one either
     try:
         arguments, unknown = parser().parse_known_args(argv)
     except SystemExit as exit_request:  # argparse has printed the help, the version or what is wrong

@@ -37,8 +37,9 @@ with 64 KiB 520, with 1 MiB 535, through write(2) 1,250. A window costs 0.1 ms, 
 LARGE_BYTES: Final = WINDOW_BYTES // 4
 """More at once are written: the zeros of their window would cost as much as the call. Fits behind any page's start."""
 
-STANDARD_ERROR: Final = 2
-"""The highest number of a standard stream."""
+STANDARD_ERROR: Final = 2  # the highest number of a standard stream
+
+LOCK_ATTEMPTS: Final = 100  # where a directory is removed and made anew again and again
 
 OVERWRITING: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 """File systems that write a block again where it is. One that copies (btrfs, ZFS, f2fs) may need room for that, and
@@ -226,7 +227,7 @@ class OsSegmentFile(_Descriptor):
         while self._size < stop:
             if not self.write(_ZEROS[: stop - self._size], self._size):
                 raise OSError(errno.ENOSPC, "the file takes no more bytes", self.path)
-        _leave_standard_numbers()
+        leave_standard_numbers()
         protection = mmap.PROT_READ | mmap.PROT_WRITE
         view = mmap.mmap(self._fd, WINDOW_BYTES, mmap.MAP_SHARED, protection, offset=start, **_UNTRACKED)
         with suppress(OSError):  # a kernel before 5.14 does not know it: the pages come one by one then
@@ -276,7 +277,7 @@ class OsReadableFile(_Descriptor):
         size = self.size()
         if not size:
             return b""
-        _leave_standard_numbers()
+        leave_standard_numbers()
         return mmap.mmap(self._fd, size, access=mmap.ACCESS_READ, **_UNTRACKED)
 
 
@@ -336,11 +337,10 @@ class OsFileSystem:
             os.close(fd)
 
     def is_file(self, path: str) -> bool:
-        try:
+        with suppress(FileNotFoundError, NotADirectoryError):
             self.file_size(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
+            return True
+        return False
 
     def file_size(self, path: str) -> int:
         name, at = self._at(path)
@@ -394,7 +394,7 @@ class OsFileSystem:
 
     def lock(self, path: str, holder: bytes) -> OsDirectoryLock | bytes:
         directory, name = os.path.split(path)
-        while True:
+        for _ in range(LOCK_ATTEMPTS):
             at = _open_directory(directory)
             try:
                 # Whoever opens a link would write over what it leads to.
@@ -414,6 +414,7 @@ class OsFileSystem:
                     _close(fd)
             finally:
                 _close(at)
+        raise OSError(errno.ESTALE, DIRECTORY_LOST, path)
 
     def _of(self, directory: str) -> HeldDirectory | None:
         held = self.held.get(directory)
@@ -498,7 +499,7 @@ def above_standard(fd: int) -> int:
         os.close(fd)
 
 
-def _leave_standard_numbers() -> None:
+def leave_standard_numbers() -> None:
     """Before a mapping is made, which may copy its descriptor to the lowest number that is free, and nobody can move
     that: a standard stream that is closed becomes /dev/null. Programs that are started now do not inherit it."""
     for number in range(STANDARD_ERROR + 1):

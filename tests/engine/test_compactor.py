@@ -15,7 +15,7 @@ import flin.engine
 from flin.engine import compactor
 from flin.engine.compactor import Compactor
 from flin.engine.engine import Engine
-from flin.errors import FlinError, ReadOnlyError
+from flin.errors import FlinError, ReadOnlyError, StorageError
 from flin.testing import Fault, SimulatedDisk
 from flin.testing.judge import assert_no_orphans
 from flin.testing.process import PATIENCE_SECONDS
@@ -70,6 +70,29 @@ class BackgroundFault(Fault):
 
 BACKGROUND: Final = ("flin job", "flin-flush", "flin-compaction")
 ROUNDS: Final = 5  # so many runs are merged
+
+
+def test_what_failed_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that the outputs cannot be removed: the next open does that."""
+    disk = SimulatedDisk()
+    db = flin.engine.open("/db", fs=disk, runner="inline")
+    db.put(b"a", b"1")
+
+    def no_room(*_: object) -> None:
+        raise StorageError("write the manifest of", "/db", "the first cause")
+
+    def refuse(*_: object) -> None:
+        raise StorageError("remove the files of a dead job in", "/db", "the second")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(db.store, "install_flush", no_room)
+        patch.setattr(compactor, "remove_outputs", refuse)
+        with pytest.raises(StorageError, match="the first cause") as raised:
+            db.flush()
+    assert "the second" in raised.value.__notes__[0]
+    db.flush()
+    assert db[b"a"] == b"1"
+    db.close()
 
 
 def _write_rounds(db: Engine) -> dict[bytes, bytes]:

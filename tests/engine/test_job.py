@@ -410,6 +410,16 @@ def test_outputs_of_a_dead_job_are_removed_by_name(filled: Tree) -> None:
     assert names(filled) == sorted([*before, *kept])
 
 
+def test_outputs_that_somebody_else_removes(filled: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The background removes what is let go, at the same time: that hides no error."""
+    job = compaction_of(filled)
+    gone, there = table_name(job.number, 0, 1), table_name(job.number, 1, 1)
+    (Path(filled.directory) / there).write_bytes(b"")
+    listed = filled.fs.names
+    monkeypatch.setattr(filled.fs, "names", lambda directory: sorted([*listed(directory), gone]))
+    assert remove_outputs(filled.fs, job) == [there]
+
+
 class Recording(OsFileSystem):
     """Notes what is made durable, and fails the n-th call if asked to."""
 

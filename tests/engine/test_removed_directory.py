@@ -72,6 +72,7 @@ def test_in_one_process(tmp_path: Path, runner: str, how: str) -> None:
     fill(old, b"a")
     old.flush()
     fill(old, b"b")
+    assert (old.get(b"a0001"), len(old)) == (VALUE, 200)  # a table is opened when it is first read
     if how == "emptied":
         for inner in sorted(path.iterdir(), key=lambda inner: inner.name != "LOCK"):
             inner.unlink()

@@ -101,8 +101,8 @@ class Compactor:
         self._prepare_wanted = False
         store.on_sealed = self.wake
         store.on_filling = self._prepare
-        if not threads:
-            store.on_stopped = self.run_pending
+        # With threads too: a flush that somebody asked for and was interrupted in has left what nobody was told of.
+        store.on_stopped = self.wake if threads else self.run_pending
 
     def start(self) -> None:
         """Begin, with what recovery left to do."""

@@ -31,7 +31,7 @@ from flin.engine.memtable import Part
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.reentry import is_reentered, refuse_reentry
-from flin.engine.runner import InlineRunner, PairRunner, Runner, ThreadRunner
+from flin.engine.runner import SMALL_JOB_BYTES, InlineRunner, PairRunner, Runner, ThreadRunner
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.store import Store
@@ -513,7 +513,8 @@ def _runner_of(options: Options) -> Runner:
         return InlineRunner(options.fs)
     if options.runner == "thread" or not isinstance(options.fs, OsFileSystem):
         return ThreadRunner(options.fs)  # another process would not see what only this one calls a disk
-    return PairRunner(options.fs)
+    # Who asks for the helper by name gets it for every job.
+    return PairRunner(options.fs, small_bytes=SMALL_JOB_BYTES if options.runner == "auto" else 0)
 
 
 def _check_sync(sync: object) -> None:

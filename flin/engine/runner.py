@@ -34,6 +34,9 @@ logger = logging.getLogger("flin.engine")
 START_SECONDS: Final = 30.0
 """A fresh interpreter says hello within 0.1 s; a machine that swaps is given longer before threads take over."""
 
+SMALL_JOB_BYTES: Final = 1 << 20
+"""What reads less is done in the thread that asks for it (10 ms): to start a helper costs 200 ms of processor time."""
+
 RETRY_SECONDS: Final = 1.0
 LONGEST_RETRY_SECONDS: Final = 300.0
 """Where no helper could start, the next job tries again after the first, then after twice as long, up to the second:
@@ -109,6 +112,13 @@ _Rank: TypeAlias = tuple[int, int]
 """Work and order of arrival."""
 
 
+def bytes_of(job: Job) -> int:
+    """How much a job has to read: of the WAL, or of tables."""
+    if isinstance(job, FlushJob):
+        return sum(segment.end - segment.start for segment in job.segments)
+    return sum(table.length for run in job.inputs for table in run)
+
+
 def _work_of(job: Job) -> int:
     """Bytes to be rewritten; 0 for a flush."""
     return 0 if isinstance(job, FlushJob) else 1 + sum(table.length for run in job.inputs for table in run)
@@ -169,8 +179,12 @@ class ThreadRunner:
         with self._lock:
             if self._closed:
                 raise ClosedError("the runner is closed")
-            thread.start()  # RuntimeError where the operating system has no room for one more
             self._running[handle] = thread
+            try:
+                thread.start()  # RuntimeError where the operating system has no room for one more
+            except BaseException:
+                self._running.pop(handle, None)
+                raise
         return handle
 
     def run(self, job: Job) -> JobResult:
@@ -197,7 +211,7 @@ class ThreadRunner:
             outcome = JobFailedError(traceback.format_exc())
         end_job(handle, outcome, self.statistics, self._lock)
         with self._lock:
-            del self._running[handle]
+            self._running.pop(handle, None)  # an interrupt may have come before it was known to run
 
 
 class HelperRunner:
@@ -291,18 +305,20 @@ class PairRunner:
     their priorities say: a million puts of 100 B in random order, until compaction was quiet, on two cores: 64,000/s
     with one, 104,000/s with two, which cost 20 MB more."""
 
-    def __init__(self, fs: FileSystem) -> None:
+    def __init__(self, fs: FileSystem, *, small_bytes: int = 0) -> None:
         self.flushes: Final = HelperRunner(fs)
         self.compactions: Final = HelperRunner(fs)
+        self._small_bytes = small_bytes
+        self._small: Final = InlineRunner(fs)
 
     @property
     def statistics(self) -> RunnerStatistics:
-        """Of both."""
-        one, other = self.flushes.statistics, self.compactions.statistics
+        """Of both, and of what was done here."""
+        one, other, small = self.flushes.statistics, self.compactions.statistics, self._small.statistics
         return RunnerStatistics(
-            one.jobs + other.jobs,
-            one.failures + other.failures,
-            one.cpu_seconds + other.cpu_seconds,
+            one.jobs + other.jobs + small.jobs,
+            one.failures + other.failures + small.failures,
+            one.cpu_seconds + other.cpu_seconds + small.cpu_seconds,
             one.starts + other.starts,
             one.deaths + other.deaths,
             one.fallback_reason or other.fallback_reason,
@@ -316,12 +332,15 @@ class PairRunner:
         self.flushes.prepare()
 
     def submit(self, job: Job) -> JobHandle:
+        if bytes_of(job) < self._small_bytes:
+            return self._small.submit(job)
         return (self.flushes if isinstance(job, FlushJob) else self.compactions).submit(job)
 
     def run(self, job: Job) -> JobResult:
         return self.submit(job).result()
 
     def close(self) -> None:
+        self._small.close()
         self.flushes.close()
         self.compactions.close()
 

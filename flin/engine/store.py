@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
 
@@ -239,14 +240,25 @@ class Store(OrderedReads):
             self._install_edit(manifest, runs, flushed)
             self._manifest_writer.settled()
         except BaseException as error:  # an interrupt as well: what the new manifest names must stay
+            if self._manifest_writer.uncertain and not isinstance(error, OSError):
+                self._finish_edit(manifest, runs, flushed)
             if self._manifest_writer.uncertain:
                 self.tables.keep_files()
                 self.fail(f"nobody knows which manifest is on the disk: {error!r}")
-            else:
+            elif self._manifest is not manifest:
                 self.tables.runs_of(self._manifest.version)
             if isinstance(error, OSError):
                 raise StorageError("write the manifest of", self.directory, error) from error
             raise
+
+    def _finish_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
+        """After an interrupt (a signal handler that raised, no memory) in the middle: the disk refused nothing, so the
+        edit is made anew and whole. It stays uncertain where that fails as well."""
+        with suppress(Exception):
+            self._manifest_writer.write(manifest)
+            if self.state.version is not manifest.version:
+                self._install_edit(manifest, runs, flushed)
+            self._manifest_writer.settled()
 
     def _install_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
         self._manifest = manifest

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import flin.engine
 from flin.engine import helper_process
 from flin.engine import runner as runner_module
 from flin.engine.entry import DELETED
@@ -314,6 +315,20 @@ def test_jobs_have_low_priority(helper: HelperRunner, long_tree: Tree) -> None:
     wait_until(seen, "a thread with a lower priority")
     handle.result(PATIENCE_SECONDS)
     assert own in priorities  # the thread that listens to the parent
+
+
+def test_a_small_use_starts_no_helper(tmp_path: Path) -> None:
+    for _ in range(12):  # more than a compaction waits for
+        with flin.engine.open(tmp_path / "db") as db:
+            db.put_many({b"%d" % number: b"v" * 50 for number in range(1000)})
+            db.flush()
+            runner = db.stats()["background"]["runner"]
+            assert (runner["starts"], runner["failures"]) == (0, 0)
+            assert runner["jobs"] >= 1
+    with flin.engine.open(tmp_path / "db", runner="helper") as db:
+        db.put(b"a", b"1")
+        db.flush()
+        assert db.stats()["background"]["runner"]["starts"] >= 1
 
 
 def test_wrong_results_are_refused(tree: Tree, helper: HelperRunner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import sys
 import traceback
 import weakref
 from threading import Event, Lock, Thread
+from time import monotonic
 from typing import Any, Final
 
 from flin.engine import job_wire
@@ -34,8 +35,11 @@ _BOOT: Final = (
 class HelperProcess:
     """One helper process, from its start to its end, and the thread that reads what it says."""
 
-    def __init__(self, fs: FileSystem, command: list[str], start_seconds: float, statistics: RunnerStatistics) -> None:
+    def __init__(self, fs: FileSystem, command: list[str], statistics: RunnerStatistics) -> None:
+        """Start it, without waiting for its hello. OSError or RuntimeError where that is not possible."""
         self.alive = True
+        self.is_ready = False  # for jobs: it has said hello and knows its directories
+        self.started_at = monotonic()
         self._fs = fs
         self._statistics = statistics
         self._lock = Lock()  # guards `_pending`, `_closing` and the statistics
@@ -46,8 +50,8 @@ class HelperProcess:
         self._problem = ""  # what ended it, if that was on this side
         # A process group of its own: what a terminal sends to the group of this process does not reach it. Only
         # the pipes and stderr are passed on.
-        held = dict(fs.held) if isinstance(fs, OsFileSystem) else {}
-        self._process, self._input, self._output = _started(command, held)
+        self._held = dict(fs.held) if isinstance(fs, OsFileSystem) else {}
+        self._process, self._input, self._output = _started(command, self._held)
         _helpers.add(self)
         statistics.starts += 1
         self.pid = self._process.pid
@@ -55,16 +59,23 @@ class HelperProcess:
         try:
             self._reader.start()
         except RuntimeError:  # no room for one more thread
+            self.alive = False
             self._process.kill()
             self._process.wait()
+            self._input.close()
+            self._output.close()
             raise
-        if not self._greeted.wait(start_seconds):
-            self._problem = "it did not say hello in time"
-            self._process.kill()
+
+    def wait_for_hello(self, seconds: float) -> bool:
+        """Whether it takes jobs now. WireError where it ended instead, or said something else. One thread at a time."""
+        if not self._greeted.wait(seconds):
+            return False
         if self._problem or not self.alive:
             self.close()
             raise WireError(self._problem)
-        self._send(job_wire.encode_held(held))
+        self._send(job_wire.encode_held(self._held))
+        self.is_ready = True
+        return True
 
     @holds_lock
     def submit(self, job_id: int, job: Job) -> JobHandle:
@@ -85,6 +96,8 @@ class HelperProcess:
         """End the helper: its input ends, and it with that. What it was doing is cancelled."""
         with self._lock:
             self._closing = True
+        if not self._greeted.is_set():  # it may be no helper at all, and does nothing for anybody yet
+            self._process.kill()
         with self._send_lock:
             self._input.close()
         self._reader.join(CLOSE_SECONDS)
@@ -196,7 +209,7 @@ def _started(command: list[str], held: dict[str, HeldDirectory]) -> tuple[subpro
             command,
             stdin=child_input,
             stdout=child_output,
-            stderr=None if _is_open(STANDARD_ERROR) else subprocess.DEVNULL,
+            stderr=None if _is_inherited(STANDARD_ERROR) else subprocess.DEVNULL,
             bufsize=0,
             pass_fds=[each.fd for each in held.values()],
             process_group=0,
@@ -211,12 +224,12 @@ def _started(command: list[str], held: dict[str, HeldDirectory]) -> tuple[subpro
     return process, os.fdopen(parent_input, "wb", buffering=0), os.fdopen(parent_output, "rb", buffering=0)
 
 
-def _is_open(fd: int) -> bool:
+def _is_inherited(fd: int) -> bool:
+    """Not so where it is closed, or was closed until a file was put there (fs.leave_standard_numbers)."""
     try:
-        os.fstat(fd)
+        return os.get_inheritable(fd)
     except OSError:
         return False
-    return True
 
 
 _helpers: weakref.WeakSet[HelperProcess] = weakref.WeakSet()

@@ -42,6 +42,10 @@ class JobHandle:
         assert self._result is not None
         return self._result
 
+    def wait(self) -> None:
+        """Until it has ended, however."""
+        self._ended.wait()
+
     def cancel(self) -> None:
         """Ask for the end at the next checkpoint; the result is then JobCancelled, unless the job was faster."""
         self.cancelled.set()

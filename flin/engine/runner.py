@@ -31,8 +31,12 @@ from flin.errors import ClosedError, FlinError, JobFailedError
 
 logger = logging.getLogger("flin.engine")
 
+HELLO_SECONDS: Final = 1.0
+"""A fresh interpreter says hello within 0.1 s. After ten times as long threads take over; the helper is used from the
+job on that finds it ready, so that a machine that swaps loses little."""
+
 START_SECONDS: Final = 30.0
-"""A fresh interpreter says hello within 0.1 s; a machine that swaps is given longer before threads take over."""
+"""What has said nothing by then never will: it is ended, and another one is tried later."""
 
 SMALL_JOB_BYTES: Final = 1 << 20
 """What reads less is done in the thread that asks for it (10 ms): to start a helper costs 200 ms of processor time."""
@@ -49,7 +53,7 @@ class Runner(Protocol):
 
     @property
     def pids(self) -> list[int]:
-        """Of the helper processes that there are."""
+        """Of the helper processes that take jobs."""
 
     def prepare(self) -> None:
         """A first flush is near: start what it will need."""
@@ -157,7 +161,7 @@ class InlineRunner:
 
 
 class ThreadRunner:
-    """Runs each job in a thread of its own."""
+    """Runs each job in a thread of its own; in the caller's where none can start, as at the interpreter's end."""
 
     def __init__(self, fs: FileSystem) -> None:
         self.statistics = RunnerStatistics()
@@ -165,7 +169,7 @@ class ThreadRunner:
         self._fs = fs
         self._lock = Lock()
         self._gate = JobGate()
-        self._running: dict[JobHandle, Thread] = {}
+        self._running: dict[JobHandle, Thread | None] = {}  # None: in the caller's
         self._closed = False
 
     def prepare(self) -> None:
@@ -176,15 +180,20 @@ class ThreadRunner:
         handle = JobHandle(job, self._gate.wake)
         # A daemon: an interpreter that ends without close() does not wait for it, and its files are nobody's.
         thread = Thread(target=self._work, args=(handle,), name=f"flin job {job.number}", daemon=True)
+        has_thread = True
         with self._lock:
             if self._closed:
                 raise ClosedError("the runner is closed")
             self._running[handle] = thread
             try:
-                thread.start()  # RuntimeError where the operating system has no room for one more
+                thread.start()
+            except RuntimeError:  # no room for one more, or the interpreter is ending
+                self._running[handle], has_thread = None, False
             except BaseException:
                 self._running.pop(handle, None)
                 raise
+        if not has_thread:
+            self._work_here(handle)
         return handle
 
     def run(self, job: Job) -> JobResult:
@@ -197,18 +206,36 @@ class ThreadRunner:
             running = list(self._running.items())
         for handle, _ in running:
             handle.cancel()
-        for _, thread in running:
-            thread.join()
+        for handle, thread in running:
+            if thread is None:
+                handle.wait()
+            else:
+                thread.join()
 
     @holds_lock
     def _work(self, handle: JobHandle) -> None:
+        try:
+            self._run_gated(handle)
+        except BaseException:  # the outermost frame of a worker: whoever waits gets the traceback
+            self._end(handle, JobFailedError(traceback.format_exc()))
+
+    @holds_lock
+    def _work_here(self, handle: JobHandle) -> None:
+        try:
+            self._run_gated(handle)
+        except BaseException:  # an interrupt, which is the caller's
+            self._end(handle, JobCancelled())
+            raise
+
+    def _run_gated(self, handle: JobHandle) -> None:
         outcome: JobResult | Exception
         try:
             outcome = self._gate.run(self._fs, handle)
         except (FlinError, JobCancelled) as error:
             outcome = error
-        except BaseException:  # the outermost frame of a worker: whoever waits gets the traceback
-            outcome = JobFailedError(traceback.format_exc())
+        self._end(handle, outcome)
+
+    def _end(self, handle: JobHandle, outcome: JobResult | Exception) -> None:
         end_job(handle, outcome, self.statistics, self._lock)
         with self._lock:
             self._running.pop(handle, None)  # an interrupt may have come before it was known to run
@@ -217,16 +244,13 @@ class ThreadRunner:
 class HelperRunner:
     """Runs jobs in a helper process; in threads where none can start."""
 
-    def __init__(
-        self, fs: FileSystem, *, command: list[str] | None = None, start_seconds: float = START_SECONDS
-    ) -> None:
+    def __init__(self, fs: FileSystem, *, command: list[str] | None = None) -> None:
         self.statistics = RunnerStatistics()
         self._fs = fs
         self._command = command  # None: this interpreter
-        self._start_seconds = start_seconds
         self._lock = Lock()  # guards the fields below and the starting
         self._helper: HelperProcess | None = None
-        self._threads: ThreadRunner | None = None  # once no helper could start
+        self._threads: ThreadRunner | None = None  # once a job could not wait for a helper
         self._retry_seconds = RETRY_SECONDS
         self._retry_at = 0.0
         self._next_id = 1
@@ -235,7 +259,7 @@ class HelperRunner:
     @property
     def pid(self) -> int | None:
         helper = self._helper
-        return helper.pid if helper is not None and helper.alive else None
+        return helper.pid if helper is not None and helper.is_ready and helper.alive else None
 
     @property
     def pids(self) -> list[int]:
@@ -276,25 +300,40 @@ class HelperRunner:
             threads.close()
 
     def _ready_helper(self) -> HelperProcess | None:
-        """The running helper, a new one, or None where none can start. Called under the lock."""
-        if self._helper is not None and self._helper.alive:
-            return self._helper
-        if self.statistics.fallback_reason and monotonic() < self._retry_at:
-            return None
+        """The running helper, or None while it has not said hello, or where none can start. Called under the lock."""
+        helper = self._helper
+        if helper is not None and helper.is_ready:
+            if helper.alive:
+                return helper
+            helper = self._helper = None
         try:
-            self._helper = HelperProcess(self._fs, self._command or own_command(), self._start_seconds, self.statistics)
-            self.statistics.fallback_reason = ""
-            self._retry_seconds = RETRY_SECONDS
+            if helper is None:
+                if self.statistics.fallback_reason and monotonic() < self._retry_at:
+                    return None
+                helper = self._helper = HelperProcess(self._fs, self._command or own_command(), self.statistics)
+            waited = monotonic() - helper.started_at
+            if helper.wait_for_hello(max(0.0, HELLO_SECONDS - waited)):
+                self.statistics.fallback_reason = ""
+                self._retry_seconds = RETRY_SECONDS
+                return helper
+            if waited > START_SECONDS:
+                helper.close()
+                raise WireError("it did not say hello in time")
+            if not self.statistics.fallback_reason:
+                self._use_threads(f"it has not said hello in {HELLO_SECONDS:g} s, and is used once it has")
         except (OSError, RuntimeError, WireError) as error:  # RuntimeError: no thread could be started
             self._helper = None
-            self.statistics.fallback_reason = f"no helper process: {error}"
             self._retry_at = monotonic() + self._retry_seconds
             self._retry_seconds = min(2 * self._retry_seconds, LONGEST_RETRY_SECONDS)
-            if self._threads is None:
-                self._threads = ThreadRunner(self._fs)
-                self._threads.statistics = self.statistics
-            logger.warning("flushes and compactions run in threads of this process: %s", error)
-        return self._helper
+            self._use_threads(str(error))
+        return None
+
+    def _use_threads(self, reason: str) -> None:
+        self.statistics.fallback_reason = f"no helper process: {reason}"
+        if self._threads is None:
+            self._threads = ThreadRunner(self._fs)
+            self._threads.statistics = self.statistics
+        logger.warning("flushes and compactions run in threads of this process: %s", reason)
 
 
 class PairRunner:

@@ -25,6 +25,7 @@ from flin.engine.helper_process import own_command
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, check_result
 from flin.engine.job_handle import JobHandle
 from flin.engine.runner import (
+    HELLO_SECONDS,
     HelperRunner,
     InlineRunner,
     PairRunner,
@@ -37,6 +38,12 @@ from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
 from tests.engine.shard_tree import MANY_ENTRIES, Tree, compaction_of, two_runs
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here is the helper, however slow the machine is."""
+    monkeypatch.setattr(runner_module, "HELLO_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture(params=["inline", "thread", "helper"])
@@ -349,7 +356,6 @@ def test_wrong_results_are_refused(tree: Tree, helper: HelperRunner, monkeypatch
     [
         (["/nonexistent/python"], "No such file"),
         ([sys.executable, "-c", "raise SystemExit(3)"], "status 3"),
-        ([sys.executable, "-c", "import time; time.sleep(60)"], "hello"),
         ([sys.executable, "-c", "print('x' * 100, flush=True); import time; time.sleep(60)"], "bytes"),
         (
             [
@@ -363,7 +369,7 @@ def test_wrong_results_are_refused(tree: Tree, helper: HelperRunner, monkeypatch
     ],
 )
 def test_threads_take_over_where_no_helper_starts(tree: Tree, command: list[str], reason: str) -> None:
-    runner = HelperRunner(OsFileSystem(), command=command, start_seconds=1.0 if reason == "hello" else PATIENCE_SECONDS)
+    runner = HelperRunner(OsFileSystem(), command=command)
     job = compaction_of(tree)
     check_result(tree.fs, job, runner.run(job))
     assert reason in runner.statistics.fallback_reason
@@ -371,6 +377,164 @@ def test_threads_take_over_where_no_helper_starts(tree: Tree, command: list[str]
     runner.run(compaction_of(tree))
     assert runner.statistics.jobs == 2
     runner.close()
+
+
+def fake_interpreter(tmp_path: Path, text: str) -> str:
+    """A program that calls itself Python, as a host that embeds an interpreter does."""
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_what_starts_and_says_nothing_holds_nobody_up(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its hello is waited for once, a second at most; then jobs run in threads, which is told once."""
+    assert HELLO_SECONDS <= 1.0
+    monkeypatch.setattr(runner_module, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(sys, "executable", fake_interpreter(tmp_path, "exec sleep 600"))
+    runner = HelperRunner(OsFileSystem())
+    waits: list[float] = []
+    pids: set[int] = set()
+    wait_for_hello = helper_process.HelperProcess.wait_for_hello
+
+    def noted(helper: helper_process.HelperProcess, seconds: float) -> bool:
+        waits.append(seconds)
+        pids.add(helper.pid)
+        return wait_for_hello(helper, seconds)
+
+    monkeypatch.setattr(helper_process.HelperProcess, "wait_for_hello", noted)
+    for _ in range(3):
+        runner.run(compaction_of(tree))
+    assert waits[0] <= 0.01
+    assert waits[1:] == [0.0, 0.0], "nobody waits again"
+    assert "no helper process: it has not said hello" in runner.statistics.fallback_reason
+    assert len(caplog.records) == 1
+    [pid] = pids
+    assert is_alive(pid)
+    assert runner.pids == []
+    monkeypatch.setattr(runner_module, "START_SECONDS", 0.0)
+    runner.run(compaction_of(tree))
+    assert not exists(pid), "it never will"
+    assert runner.statistics.fallback_reason == "no helper process: it did not say hello in time"
+    assert (runner.statistics.jobs, runner.statistics.starts, runner.pids) == (4, 1, [])
+    runner.close()
+
+
+def test_a_runner_closes_at_once_where_no_helper_answers(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(helper_process, "CLOSE_SECONDS", None)  # it would be waited for without an end
+    pid = tmp_path / "pid"
+    runner = HelperRunner(OsFileSystem(), command=[fake_interpreter(tmp_path, f"echo $$ > {pid}; exec sleep 600")])
+    runner.run(compaction_of(tree))
+    wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"), "it starts")
+    runner.close()
+    assert not exists(int(pid.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("exit 7", "status 7"), ("echo 'uWSGI: unrecognized option -P'; exec sleep 600", "bytes"), ("exec cat", "hello")],
+)
+def test_programs_that_only_call_themselves_python_use_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    """Through the whole engine: a flush, a close and an open."""
+    monkeypatch.setattr(runner_module, "HELLO_SECONDS", 0.01 if reason == "hello" else PATIENCE_SECONDS)
+    monkeypatch.setattr(sys, "executable", fake_interpreter(tmp_path, text))
+    with flin.engine.open(tmp_path / "db", runner="helper") as db:
+        db.put(b"a", b"1")
+        db.flush()
+        background = db.stats()["background"]
+        assert reason in background["runner"]["fallback_reason"]
+        assert background["runner"]["jobs"] == 1
+        db.put(b"b", b"2")
+    with flin.engine.open(tmp_path / "db", runner="inline") as db:
+        assert dict(db) == {b"a": b"1", b"b": b"2"}
+
+
+def test_a_helper_that_is_only_slow_is_used_once_it_answers(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "HELLO_SECONDS", 0.0)
+    marker = tmp_path / "it may go on"
+    *front, boot, paths = own_command()
+    slow = f"import os, time\nwhile not os.path.exists({str(marker)!r}): time.sleep(0.001)\n"
+    runner = HelperRunner(OsFileSystem(), command=[*front, slow + boot, paths])
+    runner.run(compaction_of(tree))
+    assert "hello" in runner.statistics.fallback_reason
+    marker.touch()
+
+    def is_used() -> bool:
+        runner.prepare()
+        return not runner.statistics.fallback_reason
+
+    wait_until(is_used, "the helper answers")
+    thread_jobs = threading.Event()
+    monkeypatch.setattr(ThreadRunner, "submit", lambda *_: thread_jobs.set())
+    runner.run(compaction_of(tree))
+    assert not thread_jobs.is_set()
+    assert (len(runner.pids), runner.statistics.starts, runner.statistics.jobs) == (1, 1, 2)
+    runner.close()
+
+
+@pytest.mark.parametrize("kind", [ThreadRunner, HelperRunner])
+def test_where_no_thread_starts_the_caller_works(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, kind: type[ThreadRunner | HelperRunner]
+) -> None:
+    """At the interpreter's end Python refuses threads, and a last flush is still to be done."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    runner = kind(OsFileSystem())
+    job = compaction_of(tree)
+    check_result(tree.fs, job, runner.run(job))
+    assert runner.statistics.jobs == 1
+    assert runner.pids == []
+    runner.close()
+
+
+def test_an_interrupt_of_the_caller_that_works_is_its_own(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    runner = ThreadRunner(OsFileSystem())
+    with monkeypatch.context() as patch:
+        patch.setattr(runner_module, "run_job", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(compaction_of(tree))
+    runner.run(compaction_of(tree))
+    runner.close()
+    assert (runner.statistics.jobs, runner.statistics.failures) == (1, 1)
+
+
+AT_EXIT = """
+import atexit, sys, flin.engine
+db = flin.engine.open(sys.argv[1], runner=sys.argv[2])
+atexit.register(db.close)
+db.put_many({b"%05d" % number: b"v" * 100 for number in range(int(sys.argv[3]))})
+"""
+
+
+@pytest.mark.parametrize(("runner", "keys"), [("auto", 20_000), ("helper", 100), ("thread", 100)])
+def test_a_close_at_the_interpreters_end(tmp_path: Path, runner: str, keys: int) -> None:
+    """Python 3.12 and later refuse new threads and processes there."""
+    command = [sys.executable, "-c", AT_EXIT, str(tmp_path / "db"), runner, str(keys)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Traceback" not in done.stderr
+    with flin.engine.open(tmp_path / "db", runner="inline") as db:
+        assert len(db) == keys
+        assert db.stats()["memtables"]["open_entries"] == 0, "it was flushed"
 
 
 def test_a_helper_is_tried_again_after_a_start_that_failed(
@@ -381,7 +545,7 @@ def test_a_helper_is_tried_again_after_a_start_that_failed(
     marker = tmp_path / "has been here"
     *front, boot, paths = own_command()
     once = f"import os, sys\nif not os.path.exists({str(marker)!r}): open({str(marker)!r}, 'w'); sys.exit(9)\n"
-    runner = HelperRunner(OsFileSystem(), command=[*front, once + boot, paths], start_seconds=PATIENCE_SECONDS)
+    runner = HelperRunner(OsFileSystem(), command=[*front, once + boot, paths])
     runner.run(compaction_of(tree))
     assert runner.statistics.fallback_reason == "no helper process: it ended with status 9"
     runner.run(compaction_of(tree))
@@ -449,8 +613,10 @@ def test_the_helper_inherits_nothing_but_its_pipes(helper: HelperRunner, tree: T
 PARENT = """
 import os, sys, time
 from flin.engine.fs import OsFileSystem
+from flin.engine import runner as runner_module
 from flin.engine.runner import HelperRunner
 from tests.engine.shard_tree import MANY_ENTRIES, compaction_of, two_runs
+runner_module.HELLO_SECONDS = 180.0
 tree = two_runs(sys.argv[1], MANY_ENTRIES)
 runner = HelperRunner(OsFileSystem())
 job = compaction_of(tree)

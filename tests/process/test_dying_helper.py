@@ -16,11 +16,17 @@ from flin.engine.fs import OsFileSystem
 from flin.engine.job import FlushJob, Job, JobResult, run_job
 from flin.engine.runner import HelperRunner
 from flin.errors import HelperDiedError
-from flin.testing.process import is_alive, wait_until
+from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
 from tests.engine.shard_tree import Tree, no_checkpoint
 from tests.process.dying_helper import DIE_AT, DIED, command
 
 MOST_CALLS = 500
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is: what a thread does cannot die."""
+    monkeypatch.setattr(runner_module, "HELLO_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from flin.errors import (
     LimitError,
     LockedError,
     ReadOnlyError,
+    ReentrantCallError,
     StallTimeout,
     StorageError,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "LockedError",
     "Options",
     "ReadOnlyError",
+    "ReentrantCallError",
     "Snapshot",
     "StallTimeout",
     "StorageError",

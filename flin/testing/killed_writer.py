@@ -101,10 +101,11 @@ def _write(engine: Engine, page: Page, lane: int) -> None:
 
 def main(write: Callable[[Engine, Page, int], None] = _write) -> None:
     """`write` is what each lane does until it is told to stop."""
-    sync: Any
     directory, sync, shards, lanes, path = sys.argv[1:]
     page = Page(Path(path), int(lanes))
-    with flin.engine.open(directory, sync=sync, shards=int(shards), memory_limit=MEMORY_LIMIT) as engine:
+    # With so little memory every job is small, and "auto" would run it here: no helper would be there to be killed.
+    options: Any = {"sync": sync, "shards": int(shards), "memory_limit": MEMORY_LIMIT, "runner": "helper"}
+    with flin.engine.open(directory, **options) as engine:
         page.set_open(True)
         threads = [Thread(target=write, args=(engine, page, lane), daemon=True) for lane in range(page.lanes)]
         for thread in threads:

@@ -193,7 +193,7 @@ class _Descriptor:
 
 
 class OsAppendFile(_Descriptor):
-    def __init__(self, path: str, name: str = "", at: int | None = None) -> None:
+    def __init__(self, path: str, name: str = "", at: HeldDirectory | None = None) -> None:
         self.path = path
         self._fd = _open_file(name or path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, at)
 
@@ -208,7 +208,7 @@ class OsSegmentFile(_Descriptor):
     """Windows are made of zeros that were really written: where a mapping has a hole and the disk is full, or past the
     end of the file, a write is SIGBUS, which kills the interpreter."""
 
-    def __init__(self, path: str, maps: bool, name: str = "", at: int | None = None) -> None:
+    def __init__(self, path: str, maps: bool, name: str = "", at: HeldDirectory | None = None) -> None:
         self.path = path
         self._fd = _open_file(name or path, os.O_RDWR | os.O_CREAT | os.O_EXCL, at)
         self._maps = maps
@@ -239,7 +239,7 @@ class OsSegmentFile(_Descriptor):
 
 
 class OsReadableFile(_Descriptor):
-    def __init__(self, path: str, name: str = "", at: int | None = None) -> None:
+    def __init__(self, path: str, name: str = "", at: HeldDirectory | None = None) -> None:
         self.path = path
         self._fd = _open_file(name or path, os.O_RDONLY, at)
 
@@ -281,15 +281,20 @@ class OsReadableFile(_Descriptor):
         return mmap.mmap(self._fd, size, access=mmap.ACCESS_READ, **_UNTRACKED)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class HeldDirectory:
-    """A directory by its descriptor, not by its path, and what its lock file was when the lock was taken."""
+    """A directory by its descriptor, not by its path, and what its lock file was when the lock was taken. It is open as
+    long as anybody has it, so keep it, not its number: that may be another directory's after a release meanwhile."""
 
-    fd: int
-    lock_name: str
-    lock_device: int
-    lock_number: int  # of the file on its device
+    fd: int = -1  # a default is also what `__del__` finds where nothing was opened
+    lock_name: str = ""
+    lock_device: int = -1
+    lock_number: int = -1  # of the file on its device
     on_lost: Callable[[], None] = lambda: None
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
 
     def check(self, directory: str) -> None:
         """OSError with ESTALE unless the lock file is still in the directory, and the same: 2 µs."""
@@ -320,17 +325,17 @@ class OsFileSystem:
 
     def rename(self, old: str, new: str) -> None:
         (old, source), (new, target) = self._at(old), self._at(new)
-        os.replace(old, new, src_dir_fd=source, dst_dir_fd=target)
+        os.replace(old, new, src_dir_fd=_number(source), dst_dir_fd=_number(target))
 
     def remove(self, path: str) -> None:
         name, at = self._at(path)
-        os.unlink(name, dir_fd=at)
+        os.unlink(name, dir_fd=_number(at))
 
     def names(self, directory: str) -> list[str]:
         held = self._of(directory)
         if held is None:
             return sorted(os.listdir(directory))
-        fd = _open_directory(".", held.fd)  # one of its own: a descriptor has one place where the listing goes on
+        fd = _open_directory(".", held)  # one of its own: a descriptor has one place where the listing goes on
         try:
             return sorted(os.listdir(fd))
         finally:
@@ -344,7 +349,7 @@ class OsFileSystem:
 
     def file_size(self, path: str) -> int:
         name, at = self._at(path)
-        found = os.stat(name, dir_fd=at, follow_symlinks=False)
+        found = os.stat(name, dir_fd=_number(at), follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
             raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
         return found.st_size
@@ -359,15 +364,8 @@ class OsFileSystem:
 
     def sync_directory(self, directory: str) -> None:
         """Of a locked directory, without opening it: a process that has just run out of files must be able to."""
-        held = self._of(directory)
-        if held is not None:
-            os.fsync(held.fd)
-            return
-        fd = _open_directory(directory)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        held = self._of(directory) or HeldDirectory(_open_directory(directory))
+        os.fsync(held.fd)
 
     def check_directory(self, directory: str) -> None:
         self._of(directory)
@@ -395,25 +393,24 @@ class OsFileSystem:
     def lock(self, path: str, holder: bytes) -> OsDirectoryLock | bytes:
         directory, name = os.path.split(path)
         for _ in range(LOCK_ATTEMPTS):
-            at = _open_directory(directory)
+            held = HeldDirectory(_open_directory(directory), name)
+            # Whoever opens a link would write over what it leads to.
+            fd = _open_file(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, held)
             try:
-                # Whoever opens a link would write over what it leads to.
-                fd = _open_file(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, at)
-                try:
-                    if (text := _try_lock(fd)) is not None:
-                        return text
-                    if _is_at(directory, at) and _is_at(name, fd, at):
-                        os.ftruncate(fd, 0)
-                        os.pwrite(fd, holder, 0)
-                        self.held[directory] = HeldDirectory(at, name, *_identity(os.fstat(fd)))
-                        lock = OsDirectoryLock(fd, self.held, directory)
-                        at = fd = -1  # the lock's
-                        return lock
-                    # Else somebody has just removed what was opened. What is there now is to be locked.
-                finally:
-                    _close(fd)
+                if (text := _try_lock(fd)) is not None:
+                    return text
+                if _is_at(directory, held.fd) and _is_at(name, fd, held):
+                    os.ftruncate(fd, 0)
+                    os.pwrite(fd, holder, 0)
+                    held.lock_device, held.lock_number = _identity(os.fstat(fd))
+                    self.held[directory] = held
+                    lock = OsDirectoryLock(fd, self.held, directory)
+                    fd = -1  # the lock's
+                    return lock
+                # Else somebody has just removed what was opened. What is there now is to be locked.
             finally:
-                _close(at)
+                if fd >= 0:
+                    os.close(fd)
         raise OSError(errno.ESTALE, DIRECTORY_LOST, path)
 
     def _of(self, directory: str) -> HeldDirectory | None:
@@ -422,11 +419,11 @@ class OsFileSystem:
             held.check(directory)
         return held
 
-    def _at(self, path: str) -> tuple[str, int | None]:
-        """What to call the file, and relative to which descriptor (None: to nothing)."""
+    def _at(self, path: str) -> tuple[str, HeldDirectory | None]:
+        """What to call the file, and relative to which directory (None: to nothing). To be kept for the call."""
         directory, name = os.path.split(path)
         held = self._of(directory)
-        return (path, None) if held is None else (name, held.fd)
+        return (path, None) if held is None else (name, held)
 
 
 class OsDirectoryLock:
@@ -449,9 +446,9 @@ class OsDirectoryLock:
     def release(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            if self._all_held.get(self._directory) is self._held:
+            held, self._held = self._held, HeldDirectory()  # calls that are under way keep the other
+            if self._all_held.get(self._directory) is held:
                 del self._all_held[self._directory]
-            os.close(self._held.fd)
             os.close(fd)
 
 
@@ -464,10 +461,10 @@ def _try_lock(fd: int) -> bytes | None:
     return None
 
 
-def _is_at(name: str, fd: int, at: int | None = None) -> bool:
+def _is_at(name: str, fd: int, at: HeldDirectory | None = None) -> bool:
     """Whether the name leads to what the descriptor has open."""
     try:
-        return _identity(os.stat(name, dir_fd=at)) == _identity(os.fstat(fd))
+        return _identity(os.stat(name, dir_fd=_number(at))) == _identity(os.fstat(fd))
     except FileNotFoundError:
         return False
 
@@ -476,16 +473,15 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _close(fd: int) -> None:
-    if fd >= 0:
-        os.close(fd)
+def _number(at: HeldDirectory | None) -> int | None:
+    return None if at is None else at.fd
 
 
-def _open_file(name: str, flags: int, at: int | None = None) -> int:
-    return above_standard(os.open(name, flags | os.O_CLOEXEC, 0o644, dir_fd=at))
+def _open_file(name: str, flags: int, at: HeldDirectory | None = None) -> int:
+    return above_standard(os.open(name, flags | os.O_CLOEXEC, 0o644, dir_fd=_number(at)))
 
 
-def _open_directory(path: str, at: int | None = None) -> int:
+def _open_directory(path: str, at: HeldDirectory | None = None) -> int:
     return _open_file(path, os.O_RDONLY | os.O_DIRECTORY, at)
 
 

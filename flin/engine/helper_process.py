@@ -50,8 +50,9 @@ class HelperProcess:
         self._problem = ""  # what ended it, if that was on this side
         # A process group of its own: what a terminal sends to the group of this process does not reach it. Only
         # the pipes and stderr are passed on.
-        self._held = dict(fs.held) if isinstance(fs, OsFileSystem) else {}
-        self._process, self._input, self._output = _started(command, self._held)
+        held = dict(fs.held) if isinstance(fs, OsFileSystem) else {}
+        self._directories = job_wire.encode_held(held)  # by the numbers that the helper has them by
+        self._process, self._input, self._output = _started(command, held)
         _helpers.add(self)
         statistics.starts += 1
         self.pid = self._process.pid
@@ -73,7 +74,7 @@ class HelperProcess:
         if self._problem or not self.alive:
             self.close()
             raise WireError(self._problem)
-        self._send(job_wire.encode_held(self._held))
+        self._send(self._directories)
         self.is_ready = True
         return True
 

@@ -231,6 +231,60 @@ def test_a_locked_directory_may_be_renamed(tmp_path: Path) -> None:
     lock.release()  # type: ignore[union-attr]
 
 
+CALLS: dict[str, Callable[[OsFileSystem, str], object]] = {
+    "create": lambda fs, d: append_all(fs.create(join(d, "new")), b"new"),
+    "create_segment": lambda fs, d: fs.create_segment(join(d, "new")).write(b"new", 0),
+    "open": lambda fs, d: fs.open(join(d, "f")).pread(9, 0),
+    "rename": lambda fs, d: fs.rename(join(d, "f"), join(d, "new")),
+    "remove": lambda fs, d: fs.remove(join(d, "f")),
+    "names": lambda fs, d: fs.names(d),
+    "is_file": lambda fs, d: fs.is_file(join(d, "f")),
+    "file_size": lambda fs, d: fs.file_size(join(d, "f")),
+    "sync_file": lambda fs, d: fs.sync_file(join(d, "f")),
+    "sync_directory": lambda fs, d: fs.sync_directory(d),
+    "check_directory": lambda fs, d: fs.check_directory(d),
+}
+
+
+@pytest.mark.parametrize("moment", ["before the look", "after it"])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_release_leaves_calls_that_are_under_way_in_their_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, moment: str
+) -> None:
+    """The number of its descriptor may be another directory's at once: with files of the same names, even."""
+    fs, alone = OsFileSystem(), OsFileSystem()
+    places = {place: str(tmp_path / place) for place in ("db", "expected", "other")}
+    for place, directory in places.items():
+        fs.make_directory(directory)
+        _write(fs, join(directory, "f"), b"another's" if place == "other" else b"own")
+    locks = [alone.lock(join(places["expected"], "LOCK"), b"me"), fs.lock(join(places["db"], "LOCK"), b"me")]
+    expected = CALLS[name](alone, places["expected"])
+    look, number = seam.HeldDirectory.check, fs.held[places["db"]].fd
+    reused: list[int] = []
+
+    def check(held: seam.HeldDirectory, directory: str) -> None:
+        if moment == "after it":
+            look(held, directory)
+        locks[1].release()  # type: ignore[union-attr]  # as another thread does that closes the database
+        while number not in reused[-1:] and len(reused) < 9:
+            reused.append(os.open(places["other"], os.O_RDONLY | os.O_DIRECTORY))
+        if moment == "before the look":
+            look(held, directory)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seam.HeldDirectory, "check", check)
+        found = CALLS[name](fs, places["db"])
+    for descriptor in reused:
+        os.close(descriptor)
+    assert found == expected
+    contents = [{each.name: each.read_bytes() for each in (tmp_path / place).iterdir()} for place in places]
+    assert contents[0] == contents[1]
+    assert contents[2] == {"f": b"another's"}
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+    locks[0].release()  # type: ignore[union-attr]
+
+
 def test_directories_made_by_several_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that start together open databases below one new directory."""
     made: Callable[..., None] = os.mkdir

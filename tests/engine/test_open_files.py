@@ -7,15 +7,17 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from threading import Thread, get_ident
 from typing import Any
 
 import pytest
 
 import flin.engine
-from flin.engine import open_files
-from flin.engine.fs import OsFileSystem
+from flin.engine import Engine, open_files
+from flin.engine.fs import HeldDirectory, OsFileSystem
 from flin.engine.open_files import OPEN_FILES, OpenFiles, TableFile
 from flin.engine.sstable import ColdRead
 from flin.errors import StorageError
@@ -195,6 +197,77 @@ def test_a_file_that_is_let_go_is_not_closed_under_its_reader(tmp_path: Path) ->
     assert file.map()[:] == b"data"
     assert file._file is None, "the mapping is enough"
     file.close()
+
+
+READS: dict[str, tuple[str, Callable[[TableFile], object]]] = {
+    "pread": ("pread", lambda file: file.pread(4, 0)),
+    "pread_nowait": ("preadv", lambda file: file.pread_nowait(4, 0)),
+    "map": ("fstat", lambda file: file.map()[:]),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_an_eviction_in_the_middle_of_a_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """By another thread, between the look at the number and the kernel's call: the number is not reused."""
+    (tmp_path / "f").write_bytes(b"data")
+    (tmp_path / "other").write_bytes(b"others")
+    files = OpenFiles(lambda: 1)
+    file, other = (TableFile(OsFileSystem(), str(tmp_path / name), files) for name in ("f", "other"))
+    call, read = READS[name]
+    really = getattr(os, call)
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(os, call, really)
+        in_thread(lambda: other.pread(6, 0))
+        assert file._file is None, "it was evicted"
+        return really(*arguments)
+
+    assert file.pread(4, 0) == b"data"
+    monkeypatch.setattr(os, call, late)
+    assert read(file) in (b"data", None if name == "pread_nowait" else b"data")  # which may say that it would wait
+    assert getattr(os, call) is really
+    assert other.pread(6, 0) == b"others"
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+CLOSED_BESIDE: dict[str, Callable[[Engine], object]] = {
+    "get": lambda db: db.get(b"a"),
+    "scan": lambda db: dict(db.scan())[b"a"],
+    "load": lambda db: db.store.tables.tables()[0].loaded().data and b"1",
+    "pread": lambda db: (db.store.tables.tables()[0]._file.pread(1, 0), b"1")[1],
+    "pread_nowait": lambda db: (db.store.tables.tables()[0]._file.pread_nowait(1, 0), b"1")[1],
+}
+
+
+@pytest.mark.parametrize("moment", range(4))
+@pytest.mark.parametrize("name", CLOSED_BESIDE)
+def test_a_table_is_opened_while_its_engine_is_closed(
+    open_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch, name: str, moment: int
+) -> None:
+    """At each look at the directory that the reader takes: it ends as if it had been faster."""
+    with open_engine() as db:
+        db.put(b"a", b"1")
+    db = open_engine()
+    looks, look, reader = 0, HeldDirectory.check, get_ident()
+
+    def check(held: HeldDirectory, directory: str) -> None:
+        nonlocal looks
+        look(held, directory)
+        if get_ident() == reader:
+            looks += 1
+            if looks > moment:
+                in_thread(db.close)
+
+    monkeypatch.setattr(HeldDirectory, "check", check)
+    assert CLOSED_BESIDE[name](db) == b"1"
+    assert looks, "it took at least one"
+    assert db.closed == (looks > moment)
+    monkeypatch.undo()
 
 
 @pytest.mark.usefixtures("few")

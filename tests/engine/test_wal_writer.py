@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flin.engine import wal
+from flin.engine import fs, wal
 from flin.engine.entry import DELETED
 from flin.engine.file_name import maybe_parse
+from flin.engine.fs import OsFileSystem
 from flin.engine.wal import HEADER_BYTES, SegmentSlice
 from flin.engine.wal_writer import WalWriter
 from flin.errors import StorageError
@@ -348,3 +352,33 @@ def test_writers_and_syncs_at_once(scene: Scene) -> None:
         thread.join(60)
     assert wrong == []
     writer.close_cleanly()
+
+
+def test_a_close_beside_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor that another thread syncs is closed: the number may be another file's at once."""
+    writer = WalWriter(
+        OsFileSystem(), str(tmp_path), DATABASE_ID, 3, os.urandom, next_number=5, position=1000, sequence=7,
+        predecessor=4, predecessor_end=600,
+    )  # fmt: skip
+    writer.put(b"a", b"1")
+    writer.end_segment()
+    writer.put(b"b", b"2")
+    synced: list[int] = []
+
+    def sync(fd: int) -> None:
+        writer.close()
+        synced.append(os.fstat(fd).st_ino)
+
+    monkeypatch.setattr(fs, "_sync_data", sync)
+    writer.sync(writer.position)
+    assert synced == [each.stat().st_ino for each in sorted(tmp_path.iterdir())]
+    assert not [link for link in open_paths() if link.startswith(str(tmp_path))], "all are closed by now"
+
+
+def open_paths() -> list[str]:
+    """What this process has open, where /proc tells."""
+    found = []
+    for link in Path("/proc/self/fd").glob("*"):
+        with suppress(OSError):  # the listing's own
+            found.append(str(link.readlink()))
+    return found

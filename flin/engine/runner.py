@@ -235,6 +235,7 @@ class ThreadRunner:
             outcome = error
         self._end(handle, outcome)
 
+    @holds_lock
     def _end(self, handle: JobHandle, outcome: JobResult | Exception) -> None:
         end_job(handle, outcome, self.statistics, self._lock)
         with self._lock:
@@ -319,8 +320,10 @@ class HelperRunner:
             if waited > START_SECONDS:
                 helper.close()
                 raise WireError("it did not say hello in time")
-            if not self.statistics.fallback_reason:
-                self._use_threads(f"it has not said hello in {HELLO_SECONDS:g} s, and is used once it has")
+            if not self.statistics.fallback_reason:  # no warning yet: most likely the machine is slow
+                self._use_threads(
+                    f"it has not said hello in {HELLO_SECONDS:g} s, and is used once it has", logging.INFO
+                )
         except (OSError, RuntimeError, WireError) as error:  # RuntimeError: no thread could be started
             self._helper = None
             self._retry_at = monotonic() + self._retry_seconds
@@ -328,12 +331,12 @@ class HelperRunner:
             self._use_threads(str(error))
         return None
 
-    def _use_threads(self, reason: str) -> None:
+    def _use_threads(self, reason: str, level: int = logging.WARNING) -> None:
         self.statistics.fallback_reason = f"no helper process: {reason}"
         if self._threads is None:
             self._threads = ThreadRunner(self._fs)
             self._threads.statistics = self.statistics
-        logger.warning("flushes and compactions run in threads of this process: %s", reason)
+        logger.log(level, "flushes and compactions run in threads of this process: %s", reason)
 
 
 class PairRunner:

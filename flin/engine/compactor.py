@@ -29,7 +29,7 @@ from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState
 from flin.engine.store import Store
 from flin.engine.sweep import Sweeper
-from flin.errors import ClosedError, CorruptionError, FlinError, HelperDiedError, StorageError, drop_traceback
+from flin.errors import ClosedError, CorruptionError, FlinError, HelperDiedError, drop_traceback
 
 logger = logging.getLogger("flin.engine")
 
@@ -281,7 +281,7 @@ class Compactor:
         The sync of 32 MB takes 20-80 ms, for which writers would wait that are stopped until the flush is done."""
         try:
             self._store.sync(position)
-        except StorageError:
+        except BaseException:  # no memory and an interrupt as well: the flush is tried again, under another number
             handle.cancel()
             with suppress(FlinError, JobCancelled):  # the failed sync is what matters; what stays goes at the next open
                 handle.result()

@@ -11,7 +11,7 @@ Public, for tests of Flin and of programs that keep their data in it. Example:
 
 The files, from the bottom up:
 
-- disk.py: the disk and its faults
+- disk.py: the disk; fault.py: what makes its calls fail
 - personality.py: what is left of the disk after a power cut
 - model.py: what a database may hold after a crash
 - run.py: does a workload on an engine and on the model, and remembers every moment
@@ -24,7 +24,8 @@ The files, from the bottom up:
 from __future__ import annotations
 
 from flin.testing.clock import ManualClock
-from flin.testing.disk import Fault, SimulatedDisk
+from flin.testing.disk import SimulatedDisk
+from flin.testing.fault import Fault
 from flin.testing.model import Model
 from flin.testing.personality import Personality, after_crash, every_crash, killed
 

@@ -32,6 +32,7 @@ from typing import Any, Final, NoReturn
 from weakref import WeakSet
 
 from flin.engine.fs import DIRECTORY_LOST, Buffer, Window
+from flin.testing.fault import Fault
 from flin.testing.file import SimulatedFile
 
 STALE_FILES: Final = 8
@@ -47,38 +48,6 @@ CHANGES: Final = frozenset(
     )
 )
 """The operations after which a crash may find something else than before."""
-
-
-@dataclass(slots=True)
-class Fault:
-    """A fault that makes calls fail. Append it to `SimulatedDisk.faults` to arm it.
-
-    The call that fails is the n-th from now among those whose operation is named (all that can fail, if none is).
-    """
-
-    after: int
-    """Calls that still succeed before it."""
-    code: int = errno.EIO
-    operations: frozenset[str] = frozenset()
-    sticky: bool = False
-    """Every such call fails from then on, not just one."""
-    late: bool = False
-    """The call takes effect and fails all the same, as over a network disk."""
-    taken: int | None = None
-    """An append takes this many bytes and returns the number; the next append fails with the code, unless that is 0."""
-    error: type[BaseException] | None = None
-    """Raised instead of an OSError: what is no fault of the disk, like MemoryError or an interrupt."""
-    fired: int = 0
-    """How often it struck."""
-
-    def strikes(self, operation: str) -> bool:
-        if (self.operations and operation not in self.operations) or (self.fired and not self.sticky):
-            return False
-        if self.after > 0:
-            self.after -= 1
-            return False
-        self.fired += 1
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,7 +395,10 @@ class _OtherProgram(SimulatedDisk):
         return getattr(vars(self)["_of"], name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        setattr(vars(self)["_of"], name, value)
+        if hasattr(SimulatedDisk, name):  # a method that a test replaces, and puts back, is this program's alone
+            super().__setattr__(name, value)
+        else:
+            setattr(vars(self)["_of"], name, value)
 
 
 class _Call:

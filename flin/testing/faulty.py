@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from flin.errors import FlinError, ReadOnlyError, StorageError
-from flin.testing.disk import Fault
+from flin.testing.fault import Fault
 from flin.testing.judge import Judge, assert_no_orphans
 from flin.testing.model import view
 from flin.testing.operation import Reopen
@@ -37,10 +37,6 @@ KINDS: Final[Mapping[str, Fault]] = {
 }
 """What can go wrong with a disk, by name."""
 
-LEAVE_NOTHING: Final = frozenset({"full", "short", "short, then full", "too many files"})
-"""Of those, the ones after which a job that failed leaves no file. Where a removal fails, or a creation that took
-effect, one stays until the next open."""
-
 REFUSALS: Final = (StorageError, ReadOnlyError, MemoryError)
 """What a program must expect of a call on such a disk."""
 
@@ -50,6 +46,7 @@ class FaultyRun(Run):
     """A run that continues after each operation that fails, as a program would."""
 
     failures: int = 0
+    fault: Fault | None = None
 
     def run_on(self, workload: Workload) -> None:
         for self.operation, operation in enumerate([_Open(), *workload]):
@@ -120,7 +117,7 @@ class _Open(Operation):
 
 def run_with(scene: Scene, workload: Workload, fault: Fault) -> FaultyRun:
     """Run the workload to its end, whatever fails; then the disk works again."""
-    run = FaultyRun(scene, record=False)
+    run = FaultyRun(scene, record=False, fault=fault)
     run.disk.faults.append(fault)
     try:
         run.run_on(workload)
@@ -133,7 +130,7 @@ def every_failure(scene: Scene, workload: Workload, kind: Fault, first: int = 0,
     """One run for every n, or every step-th from the first on, until the fault does not strike any more."""
     n = first
     while True:
-        fault = replace(kind, after=n, fired=0)
+        fault = replace(kind, after=n, fired=0, struck="")
         run = run_with(scene, workload, fault)
         if not fault.fired:
             assert run.failures == 0, "something failed without a fault"
@@ -142,8 +139,8 @@ def every_failure(scene: Scene, workload: Workload, kind: Fault, first: int = 0,
         n += step
 
 
-def judge_failed(run: FaultyRun, judge: Judge, where: str, kind: str = "") -> None:
-    """Crash the disk as the failure left it, then open and check it in good health. `kind`: of KINDS, what failed."""
+def judge_failed(run: FaultyRun, judge: Judge, where: str) -> None:
+    """Crash the disk as the failure left it, then open and check it in good health."""
     moment = Moment(killed(run.disk), run.model.expectation(), run.operation, "the failure", run.clock.now_ms)
     judge.judge(moment, where)
     if run.is_open:
@@ -151,8 +148,13 @@ def judge_failed(run: FaultyRun, judge: Judge, where: str, kind: str = "") -> No
             run.engine.close()
         except (FlinError, MemoryError):
             assert run.failures, "a close failed on a disk that is well"
-        if kind in LEAVE_NOTHING and run.engine.store.read_only_reason is None:
+        if run.engine.store.read_only_reason is None and not _may_leave_a_file(run.fault):
             try:
                 assert_no_orphans(run.disk)
             except AssertionError as error:
                 raise AssertionError(f"{where}: {error}") from error
+
+
+def _may_leave_a_file(fault: Fault | None) -> bool:
+    """Where a removal fails, or a creation that took effect, a file stays until the next open; nowhere else."""
+    return fault is not None and (fault.sticky or fault.struck == "remove" or (fault.late and fault.struck == "create"))

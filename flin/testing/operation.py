@@ -17,7 +17,7 @@ from typing import ClassVar, Final
 from flin.engine.engine import Engine
 from flin.engine.key import prefix_stop
 from flin.errors import ReadOnlyError, StorageError
-from flin.testing.disk import Fault
+from flin.testing.fault import Fault
 from flin.testing.model import Delete as DeleteStep
 from flin.testing.model import DeleteRange as RangeStep
 from flin.testing.model import Put as PutStep

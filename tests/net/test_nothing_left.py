@@ -28,7 +28,8 @@ from flin.net.connection import Connection
 from flin.net.context import Context
 from flin.net.resp import RequestParser, encode_requests
 from flin.net.session import Session
-from flin.testing.disk import Fault, SimulatedDisk
+from flin.testing.disk import SimulatedDisk
+from flin.testing.fault import Fault
 from tests.net.fake_peer import Clients
 from tests.net.raw_client import RawClient
 from tests.net.serving import ServerThread

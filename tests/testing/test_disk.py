@@ -256,6 +256,19 @@ def test_lock_ends_with_its_release() -> None:
     assert disk.read("/LOCK") == b"third"
 
 
+def test_another_program_shares_all_but_locks_and_replaced_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SimulatedDisk()
+    other = disk.for_another_program()
+    with monkeypatch.context() as patch:
+        patch.setattr(other, "names", lambda _: ["replaced"])
+        assert (other.names("/"), disk.names("/")) == (["replaced"], [])
+    disk.create("/file").append(b"1")
+    assert other.names("/") == disk.names("/") == ["file"]
+    other.most_files = 7
+    other.create("/second")
+    assert (disk.most_files, disk.names("/")) == (7, ["file", "second"])
+
+
 def test_damage() -> None:
     disk = SimulatedDisk()
     disk.write("/a", b"\x00\x00")

@@ -5,6 +5,7 @@ What the hunts find must be the mutant's doing: the engine as it is passes all o
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import Final
 
@@ -76,6 +77,16 @@ def test_names_and_number() -> None:
     names = [mutant.name for mutant in MUTANTS]
     assert len(names) == len(set(names)) >= 90
     assert {mutant.hunt for mutant in MUTANTS} == set(HUNTS)
+
+
+def test_they_touch_what_the_engine_has() -> None:
+    """A patch that sets an attribute of old would change nothing, and say so to nobody."""
+    known = {word for path in (ROOT / "flin").rglob("*.py") for word in re.findall(r"\w+", path.read_text("utf-8"))}
+    for path in (ROOT / "tests" / "engine" / "mutants").glob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        touched = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        gone = {name for name in touched if name.startswith("_") and name not in known}
+        assert not gone, f"{path.name}: the engine has no {gone} any more"
 
 
 def test_the_page_lists_them() -> None:

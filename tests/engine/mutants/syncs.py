@@ -68,7 +68,7 @@ def segment_name_not_synced(patch: Patch) -> None:
 
     def begin(self: Any) -> Any:
         file = original(self)
-        self._named = self._segments
+        self._named = self._files.begun
         return file
 
     original = WalWriter._begin
@@ -157,7 +157,7 @@ def ended_segments_not_synced(patch: Patch) -> None:
     """a sync covers the segments that ended since the last one"""
 
     def sync_all(self: Any) -> None:
-        self._unsynced = []
+        self._synced_files = self._files.ended_before + len(self._files.ended)
         original(self)
 
     original = WalWriter._sync_all

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import filter, generation, memtable, range_block, store, stored_block
+from flin.engine import commits, filter, generation, memtable, range_block, store, stored_block
 from flin.engine.dead_stretches import DeadStretches
 from flin.engine.entry import DELETED
 from flin.engine.generation import empty_parts, with_commit
@@ -73,7 +73,7 @@ def range_delete_in_one_shard(patch: Patch) -> None:
         return original((*original(active[:1], {}, ranges), *active[1:]), points, ())
 
     original = with_commit
-    patch.setattr(store, "with_commit", one)
+    patch.setattr(commits, "with_commit", one)
 
 
 @caught_by(running_workloads)

@@ -73,13 +73,13 @@ def frames_vouch_for_themselves(patch: Patch) -> None:
 @caught_by(short_workloads)
 def torn_tail_is_an_error(patch: Patch) -> None:
     """unsynced writes may be torn; the database opens"""
-    patch.setattr(recovery, "_vouched_by", lambda _: 1 << 60)
+    patch.setattr(recovery, "_vouched_by", lambda *_: 1 << 60)
 
 
 @caught_by(turned_bits)
 def damage_is_a_torn_tail(patch: Patch) -> None:
     """damage to synced data is an error, not the end of the WAL"""
-    patch.setattr(recovery, "_vouched_by", lambda _: 0)
+    patch.setattr(recovery, "_vouched_by", lambda *_: 0)
 
 
 @caught_by(long_writes)

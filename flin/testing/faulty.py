@@ -144,6 +144,7 @@ def judge_failed(run: FaultyRun, judge: Judge, where: str) -> None:
     moment = Moment(killed(run.disk), run.model.expectation(), run.operation, "the failure", run.clock.now_ms)
     judge.judge(moment, where)
     if run.is_open:
+        run.snapshots.clear()  # they would keep files that a compaction has let go
         try:
             run.engine.close()
         except (FlinError, MemoryError):

@@ -476,6 +476,10 @@ class Commits:
         entries = sum(part.size for part in self.state.active)
         return self._generation_bytes + self._wal.position - self._generation_start + entries * ENTRY_OVERHEAD_BYTES
 
+    def full_wal_bytes(self) -> int:
+        """About what the open generation will have in the WAL once it is full, if it goes on as it began."""
+        return self.budget.generation * (self._wal.position - self._generation_start) // max(self.open_bytes(), 1)
+
     def _install(self, state: ReadState) -> None:
         self.state = state
         self._stall = stall_of(len(state.sealed), max(map(len, state.runs)))

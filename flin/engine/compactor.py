@@ -330,7 +330,7 @@ class Compactor:
     def _prepare_or_flush(self) -> bool:
         if self._prepare_wanted:
             self._prepare_wanted = False
-            self._runner.prepare()
+            self._runner.prepare(self._store.full_wal_bytes())
         return self.flush_once()
 
     def _compaction_loop(self, wanted: Bell) -> None:

@@ -55,8 +55,8 @@ class Runner(Protocol):
     def pids(self) -> list[int]:
         """Of the helper processes that take jobs."""
 
-    def prepare(self) -> None:
-        """A first flush is near: start what it will need."""
+    def prepare(self, flush_bytes: int) -> None:
+        """A first flush is near, which will have to read about so much: start what it will need."""
 
     def submit(self, job: Job) -> JobHandle:
         """Begin a job. ClosedError after close."""
@@ -138,7 +138,7 @@ class InlineRunner:
         self._lock = Lock()
         self._closed = Event()
 
-    def prepare(self) -> None:
+    def prepare(self, flush_bytes: int) -> None:
         """Nothing is needed."""
 
     def submit(self, job: Job) -> JobHandle:
@@ -172,7 +172,7 @@ class ThreadRunner:
         self._running: dict[JobHandle, Thread | None] = {}  # None: in the caller's
         self._closed = False
 
-    def prepare(self) -> None:
+    def prepare(self, flush_bytes: int) -> None:
         """Nothing is needed."""
 
     @holds_lock
@@ -268,7 +268,7 @@ class HelperRunner:
         return [] if pid is None else [pid]
 
     @holds_lock
-    def prepare(self) -> None:
+    def prepare(self, flush_bytes: int) -> None:
         with self._lock:
             if not self._closed:
                 self._ready_helper()
@@ -370,8 +370,9 @@ class PairRunner:
     def pids(self) -> list[int]:
         return [*self.flushes.pids, *self.compactions.pids]
 
-    def prepare(self) -> None:
-        self.flushes.prepare()
+    def prepare(self, flush_bytes: int) -> None:
+        if flush_bytes >= self._small_bytes:
+            self.flushes.prepare(flush_bytes)
 
     def submit(self, job: Job) -> JobHandle:
         if bytes_of(job) < self._small_bytes:

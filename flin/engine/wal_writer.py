@@ -324,8 +324,8 @@ class WalWriter:
         return True
 
     def _close_window(self) -> None:
+        self._window_stop = 0  # first: an interrupt may come behind any line, and what ends here is not written into
         window, self._window = self._window, None
-        self._window_stop = 0
         if window is not None:
             window.close()
 

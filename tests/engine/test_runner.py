@@ -237,15 +237,15 @@ def test_no_helper_before_the_first_job(helper: HelperRunner, tree: Tree) -> Non
 
 
 def test_a_prepared_helper_runs_the_first_job(helper: HelperRunner, tree: Tree) -> None:
-    helper.prepare()
+    helper.prepare(0)
     pid = helper.pid
     assert pid is not None
-    helper.prepare()
+    helper.prepare(0)
     helper.run(compaction_of(tree))
     assert helper.pid == pid
     assert helper.statistics.starts == 1
     helper.close()
-    helper.prepare()
+    helper.prepare(0)
     assert helper.pid is None, "nothing starts after close"
 
 
@@ -337,6 +337,17 @@ def test_a_small_use_starts_no_helper(tmp_path: Path) -> None:
         db.put(b"a", b"1")
         db.flush()
         assert db.stats()["background"]["runner"]["starts"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("small_bytes", "flush_bytes", "starts"), [(1 << 20, 1000, 0), (1 << 20, 1 << 20, 1), (0, 1000, 1)]
+)
+def test_a_helper_is_prepared_only_for_what_it_will_do(small_bytes: int, flush_bytes: int, starts: int) -> None:
+    """A small flush runs in the process."""
+    pair = PairRunner(OsFileSystem(), small_bytes=small_bytes)
+    pair.prepare(flush_bytes)
+    assert pair.statistics.starts == starts
+    pair.close()
 
 
 def test_wrong_results_are_refused(tree: Tree, helper: HelperRunner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,7 +483,7 @@ def test_a_helper_that_is_only_slow_is_used_once_it_answers(
     marker.touch()
 
     def is_used() -> bool:
-        runner.prepare()
+        runner.prepare(0)
         return not runner.statistics.fallback_reason
 
     wait_until(is_used, "the helper answers")

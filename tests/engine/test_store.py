@@ -18,7 +18,7 @@ from flin.engine.fs import OsAppendFile, OsFileSystem
 from flin.engine.key import KEYS_END, namespace_prefix, stored_key
 from flin.engine.sstable import ColdRead
 from flin.engine.stall import NO_STALL, Stall
-from flin.errors import ReadOnlyError, StallTimeout, StorageError
+from flin.errors import ClosedError, ReadOnlyError, StallTimeout, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
 
 OpenEngine = Callable[..., Any]
@@ -106,6 +106,45 @@ def test_a_slowed_writer_waits_once(db: Any) -> None:
     assert stats["reason"] == "25 runs wait for compaction"
     assert stats["seconds"] == pytest.approx(0.002)
     _stall(db.store, NO_STALL)
+
+
+@pytest.mark.parametrize("is_closing", [False, True])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda db: db.put(b"k", b"w"),
+        lambda db: db.delete(b"k"),
+        lambda db: db.put_many({b"k": b"w", b"l": b"w"}),
+        lambda db: db.delete_range(b"a", b"z"),
+        lambda db: db.incr(b"n"),
+        lambda db: db.setdefault(b"l", b"w"),
+    ],
+    ids=["put", "delete", "put_many", "delete_range", "incr", "setdefault"],
+)
+def test_a_delayed_writer_looks_again(
+    open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch, write: Callable[[Any], object], is_closing: bool
+) -> None:
+    """During its delay a sync fails, or a close begins: nothing is written any more."""
+    db = open_engine(fs=SimulatedDisk())
+    db.put(b"k", b"v", sync=True)
+    store = db.store
+    _stall(store, Stall(delay_seconds=3600.0, reason="25 runs wait for compaction"))
+    position = store.position
+    delays: list[float] = []
+
+    def wait(seconds: float) -> None:
+        delays.append(seconds)
+        if is_closing:
+            store.begin_close()
+        else:
+            store.fail("a sync failed")
+
+    monkeypatch.setattr(store._writable, "wait", wait)
+    with pytest.raises(ClosedError if is_closing else ReadOnlyError):
+        write(db)
+    assert delays == [3600.0]
+    assert store.position == position
+    assert store.read(b"k") == b"v"
 
 
 def test_a_stopped_writer_times_out(open_engine: OpenEngine) -> None:
@@ -354,7 +393,7 @@ def test_the_helper_starts_before_the_first_flush(open_engine: OpenEngine, monke
     prepared = threading.Event()
     told: list[int] = []
 
-    def prepare() -> None:
+    def prepare(_: int) -> None:
         told.append(db.store.sealed_count)
         prepared.set()
 

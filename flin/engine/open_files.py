@@ -15,6 +15,7 @@ import errno
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from threading import RLock
 from typing import Final, Protocol
 
@@ -71,11 +72,10 @@ class OpenFiles:
     @holds_lock
     def discard(self, opened: Opened) -> None:
         """It has let go by itself."""
-        with self._lock:
-            for index, reference in enumerate(reversed(self._ring), 1):  # mostly one of the last
-                if reference() is opened:
-                    del self._ring[-index]
-                    return
+        with self._lock, suppress(ValueError):  # it was let go meanwhile
+            # One call: in a loop a call that re-enters could change what is looped over. There is one weak reference to
+            # each, which is found by identity.
+            self._ring.remove(weakref.ref(opened))
 
     @holds_lock
     def shed(self) -> bool:

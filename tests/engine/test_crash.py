@@ -65,7 +65,7 @@ def test_every_short_workload(sync: str, window_bytes: int, figures: Figures) ->
 @pytest.mark.long
 @pytest.mark.parametrize("sync", SYNC_MODES)
 def test_every_workload_of_three(sync: str, figures: Figures) -> None:
-    judge = Judge(Scene(sync), limit=12, second_every=10)
+    judge = Judge(Scene(sync), limit=24, second_every=10)
     crash_every_workload(judge, every_workload(ALPHABET, 3))
     figures.judged(judge)
     assert judge.states > 25_000

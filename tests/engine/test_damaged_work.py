@@ -106,12 +106,13 @@ def test_a_flush_is_not_tried_again_by_itself(tmp_path: Path, monkeypatch: pytes
         background = engine.compactor
         with monkeypatch.context() as patch:
             patch.setattr(compactor.Compactor, "flush_once", flush_once)
-            for number in range(1, 4):
+            for _ in range(3):
+                before = len(tries)
                 background.wake()
-                soon(lambda: len(tries) == number)  # noqa: B023 - it is called at once
+                soon(lambda: len(tries) > before)  # noqa: B023 - it is called at once
                 soon(lambda: isinstance(engine.store.obstacle, CorruptionError))
-            time.sleep(0.05)  # longer than RETRY_SECONDS: a thread that tries again would have
-            assert len(tries) == 3
+            time.sleep(0.05)  # longer than RETRY_SECONDS: a thread that tries again would have, many times
+            assert len(tries) <= 4  # opening woke it once as well
 
 
 def soon(holds: Callable[[], bool]) -> None:

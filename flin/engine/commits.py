@@ -22,9 +22,9 @@ from typing import Final, TypeAlias, TypeVar
 from flin.engine.boundaries import added
 from flin.engine.closed_state import CLOSED_TEXT
 from flin.engine.dead_stretches import DeadStretches
+from flin.engine.directory_lock import DIRECTORY_LOST
 from flin.engine.entry import DELETED, Entry, Live, Range
 from flin.engine.filter import hash_key
-from flin.engine.fs import DIRECTORY_LOST
 from flin.engine.generation import DueHeap, SealedGeneration, apply_points, empty_parts, join_neighbours, with_commit
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
 from flin.engine.options import MemoryBudget, Options

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from threading import Condition, Event, Lock, Thread, current_thread, get_ident
+from threading import Condition, Event, RLock, Thread, current_thread, get_ident
 from time import monotonic, sleep
 from typing import Final
 
@@ -86,10 +86,11 @@ class Compactor:
         block_size = store.options.block_size_bytes
         self._flush_options = TableOptions(block_size_bytes=block_size, codec="none")
         self._table_options = TableOptions(block_size_bytes=block_size, codec=store.options.compression)
-        self._flush_lock = Lock()  # one flush at a time: they commit oldest first
+        # RLocks: a debugger may raise between the end of a `with` and its exit, and its thread must be able to close.
+        self._flush_lock = RLock()  # one flush at a time: they commit oldest first
         self._busy: list[Compaction] = []
         self._damaged = DamagedWork(store.directory)
-        self._busy_lock = Lock()
+        self._busy_lock = RLock()
         self._compaction_ended = Condition(self._busy_lock)
         self._obstacles: dict[int, BaseException] = {}  # by the thread that met it; guarded by `_busy_lock`
         self._stopping = False

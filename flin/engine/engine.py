@@ -65,14 +65,17 @@ class Engine(WritableView):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._sync_always = store.options.sync == "always"
-        runner = _runner_of(store.options)
-        self._runner = runner
-        self._compactor = Compactor(store, runner, threads=store.options.runner != "inline")
-        self._closing = Closing(store, self._compactor, runner)
         try:
+            runner = _runner_of(store.options)
+            self._runner = runner
+            self._compactor = Compactor(store, runner, threads=store.options.runner != "inline")
+            self._closing = Closing(store, self._compactor, runner)
             self._compactor.start()
-        except BaseException:  # no memory, no thread to be had: nobody else could let go of the directory
-            self.close(flush=False)
+        except BaseException:  # an interrupt, no thread to be had: nobody else could let go of the directory
+            if "_closing" in self.__dict__:
+                self.close(flush=False)
+            else:
+                store.end_close()
             raise
 
     # One key.

@@ -27,6 +27,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
+from flin.engine.descriptor import STANDARD_ERROR, above_standard, open_directory, open_file
+from flin.engine.directory_lock import DIRECTORY_LOST, LOCK_ATTEMPTS, HeldDirectory, OsDirectoryLock
+
 Mapped: TypeAlias = bytes | mmap.mmap
 """A file's bytes, read-only; slices of both are bytes."""
 
@@ -36,10 +39,6 @@ with 64 KiB 520, with 1 MiB 535, through write(2) 1,250. A window costs 0.1 ms, 
 
 LARGE_BYTES: Final = WINDOW_BYTES // 4
 """More at once are written: the zeros of their window would cost as much as the call. Fits behind any page's start."""
-
-STANDARD_ERROR: Final = 2  # the highest number of a standard stream
-
-LOCK_ATTEMPTS: Final = 100  # where a directory is removed and made anew again and again
 
 OVERWRITING: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 """File systems that write a block again where it is. One that copies (btrfs, ZFS, f2fs) may need room for that, and
@@ -129,9 +128,6 @@ class DirectoryLock(Protocol):
     def release(self) -> None: ...
 
 
-DIRECTORY_LOST: Final = "the directory was removed or replaced while the database was open"
-
-
 class FileSystem(Protocol):
     """What the engine asks of the disk.
 
@@ -195,7 +191,7 @@ class _Descriptor:
 class OsAppendFile(_Descriptor):
     def __init__(self, path: str, name: str = "", at: HeldDirectory | None = None) -> None:
         self.path = path
-        self._fd = _open_file(name or path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, at)
+        self._fd = open_file(name or path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, _number(at))
 
     def append(self, data: Buffer) -> int:
         return os.write(self._fd, data)
@@ -210,7 +206,7 @@ class OsSegmentFile(_Descriptor):
 
     def __init__(self, path: str, maps: bool, name: str = "", at: HeldDirectory | None = None) -> None:
         self.path = path
-        self._fd = _open_file(name or path, os.O_RDWR | os.O_CREAT | os.O_EXCL, at)
+        self._fd = open_file(name or path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _number(at))
         self._maps = maps
         self._size = 0
 
@@ -241,7 +237,7 @@ class OsSegmentFile(_Descriptor):
 class OsReadableFile(_Descriptor):
     def __init__(self, path: str, name: str = "", at: HeldDirectory | None = None) -> None:
         self.path = path
-        self._fd = _open_file(name or path, os.O_RDONLY, at)
+        self._fd = open_file(name or path, os.O_RDONLY, _number(at))
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
@@ -281,32 +277,6 @@ class OsReadableFile(_Descriptor):
         return mmap.mmap(self._fd, size, access=mmap.ACCESS_READ, **_UNTRACKED)
 
 
-@dataclass(eq=False)
-class HeldDirectory:
-    """A directory by its descriptor, not by its path, and what its lock file was when the lock was taken. It is open as
-    long as anybody has it, so keep it, not its number: that may be another directory's after a release meanwhile."""
-
-    fd: int = -1  # a default is also what `__del__` finds where nothing was opened
-    lock_name: str = ""
-    lock_device: int = -1
-    lock_number: int = -1  # of the file on its device
-    on_lost: Callable[[], None] = lambda: None
-
-    def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-
-    def check(self, directory: str) -> None:
-        """OSError with ESTALE unless the lock file is still in the directory, and the same: 2 µs."""
-        try:
-            found = os.stat(self.lock_name, dir_fd=self.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            found = None  # with the directory, or alone
-        if found is None or _identity(found) != (self.lock_device, self.lock_number):
-            self.on_lost()
-            raise OSError(errno.ESTALE, DIRECTORY_LOST, directory)
-
-
 class OsFileSystem:
     """The real disk."""
 
@@ -335,7 +305,7 @@ class OsFileSystem:
         held = self._of(directory)
         if held is None:
             return sorted(os.listdir(directory))
-        fd = _open_directory(".", held)  # one of its own: a descriptor has one place where the listing goes on
+        fd = open_directory(".", held.fd)  # one of its own: a descriptor has one place where the listing goes on
         try:
             return sorted(os.listdir(fd))
         finally:
@@ -356,7 +326,7 @@ class OsFileSystem:
 
     def sync_file(self, path: str) -> None:
         name, at = self._at(path)
-        fd = _open_file(name, os.O_RDONLY, at)
+        fd = open_file(name, os.O_RDONLY, _number(at))
         try:
             _sync_data(fd)
         finally:
@@ -364,7 +334,7 @@ class OsFileSystem:
 
     def sync_directory(self, directory: str) -> None:
         """Of a locked directory, without opening it: a process that has just run out of files must be able to."""
-        held = self._of(directory) or HeldDirectory(_open_directory(directory))
+        held = self._of(directory) or HeldDirectory(open_directory(directory))
         os.fsync(held.fd)
 
     def check_directory(self, directory: str) -> None:
@@ -393,24 +363,17 @@ class OsFileSystem:
     def lock(self, path: str, holder: bytes) -> OsDirectoryLock | bytes:
         directory, name = os.path.split(path)
         for _ in range(LOCK_ATTEMPTS):
-            held = HeldDirectory(_open_directory(directory), name)
-            # Whoever opens a link would write over what it leads to.
-            fd = _open_file(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, held)
+            lock = OsDirectoryLock(self.held, directory)
             try:
-                if (text := _try_lock(fd)) is not None:
-                    return text
-                if _is_at(directory, held.fd) and _is_at(name, fd, held):
-                    os.ftruncate(fd, 0)
-                    os.pwrite(fd, holder, 0)
-                    held.lock_device, held.lock_number = _identity(os.fstat(fd))
-                    self.held[directory] = held
-                    lock = OsDirectoryLock(fd, self.held, directory)
-                    fd = -1  # the lock's
-                    return lock
-                # Else somebody has just removed what was opened. What is there now is to be locked.
-            finally:
-                if fd >= 0:
-                    os.close(fd)
+                taken = lock.take(name, holder)
+            except BaseException:
+                lock.release()
+                raise
+            if taken is True:
+                return lock
+            lock.release()
+            if taken is not False:
+                return taken
         raise OSError(errno.ESTALE, DIRECTORY_LOST, path)
 
     def _of(self, directory: str) -> HeldDirectory | None:
@@ -426,73 +389,8 @@ class OsFileSystem:
         return (path, None) if held is None else (name, held)
 
 
-class OsDirectoryLock:
-    """A flock belongs to the open file, not to the process: a forked child must drop its copy by itself."""
-
-    def __init__(self, fd: int, held: dict[str, HeldDirectory], directory: str) -> None:
-        self._fd = fd
-        self._all_held = held
-        self._directory = directory
-        self._held = held[directory]
-
-    @property
-    def on_lost(self) -> Callable[[], None]:
-        return self._held.on_lost
-
-    @on_lost.setter
-    def on_lost(self, tell: Callable[[], None]) -> None:
-        self._held.on_lost = tell
-
-    def release(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            held, self._held = self._held, HeldDirectory()  # calls that are under way keep the other
-            if self._all_held.get(self._directory) is held:
-                del self._all_held[self._directory]
-            os.close(fd)
-
-
-def _try_lock(fd: int) -> bytes | None:
-    """None if the lock is held now; else what its holder wrote."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.pread(fd, 4096, 0)
-    return None
-
-
-def _is_at(name: str, fd: int, at: HeldDirectory | None = None) -> bool:
-    """Whether the name leads to what the descriptor has open."""
-    try:
-        return _identity(os.stat(name, dir_fd=_number(at))) == _identity(os.fstat(fd))
-    except FileNotFoundError:
-        return False
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
-
-
 def _number(at: HeldDirectory | None) -> int | None:
     return None if at is None else at.fd
-
-
-def _open_file(name: str, flags: int, at: HeldDirectory | None = None) -> int:
-    return above_standard(os.open(name, flags | os.O_CLOEXEC, 0o644, dir_fd=_number(at)))
-
-
-def _open_directory(path: str, at: HeldDirectory | None = None) -> int:
-    return _open_file(path, os.O_RDONLY | os.O_DIRECTORY, at)
-
-
-def above_standard(fd: int) -> int:
-    """The descriptor, or another of the same open file in its place: never 0, 1 or 2."""
-    if fd > STANDARD_ERROR:
-        return fd
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STANDARD_ERROR + 1)
-    finally:
-        os.close(fd)
 
 
 def leave_standard_numbers() -> None:

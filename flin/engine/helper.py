@@ -31,7 +31,8 @@ from time import monotonic, sleep
 from typing import Final, NoReturn
 
 from flin.engine import job_wire
-from flin.engine.fs import STANDARD_ERROR, OsFileSystem, above_standard
+from flin.engine.descriptor import STANDARD_ERROR, above_standard
+from flin.engine.fs import OsFileSystem
 from flin.engine.job import CompactionJob, FlushJob, Job
 from flin.engine.job_handle import JobHandle
 from flin.engine.job_wire import Message

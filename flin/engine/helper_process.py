@@ -16,7 +16,9 @@ from time import monotonic
 from typing import Any, Final
 
 from flin.engine import job_wire
-from flin.engine.fs import STANDARD_ERROR, FileSystem, HeldDirectory, OsFileSystem, after_fork_in_child, pipe
+from flin.engine.descriptor import STANDARD_ERROR
+from flin.engine.directory_lock import HeldDirectory
+from flin.engine.fs import FileSystem, OsFileSystem, after_fork_in_child, pipe
 from flin.engine.job import Job, JobCancelled, check_result, remove_outputs
 from flin.engine.job_handle import JobHandle, RunnerStatistics, end_job
 from flin.engine.job_wire import Message, WireError

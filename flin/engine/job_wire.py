@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import astuple, fields
 from typing import Any, Final, TypeVar
 
-from flin.engine.fs import HeldDirectory
+from flin.engine.directory_lock import HeldDirectory
 from flin.engine.job import CompactionJob, FlushJob, Job, JobCancelled, JobResult, JobStatistics
 from flin.engine.sstable import TableOptions
 from flin.engine.version import Run, ShardRuns, TableMeta

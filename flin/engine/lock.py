@@ -22,7 +22,6 @@ class HeldLock:
         self._directory = directory
         self._text = text
         self._lock = lock
-        self._released = False
 
     def tell_if_lost(self, tell: Callable[[], None]) -> None:
         """Call it once the directory is found removed or replaced: what is at its path then is somebody else's. It may
@@ -37,10 +36,8 @@ class HeldLock:
             raise StorageError("write into", self._directory, error) from error
 
     def release(self) -> None:
-        if not self._released:
-            self._released = True
-            _held.discard(self._text)
-            self._lock.release()
+        _held.discard(self._text)
+        self._lock.release()
 
 
 def lock_directory(fs: FileSystem, directory: str, now_ms: int) -> HeldLock:

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from threading import Lock
+from threading import RLock
 
 from flin.engine import closed_state, opening
 from flin.engine.block_cache import BlockCache
@@ -50,27 +50,31 @@ class Store(OrderedReads):
     def __init__(self, directory: str, options: Options) -> None:
         super().__init__(directory, options)
         opened = opening.open_directory(directory, options, self.budget)
+        try:
+            self._begin(opened)
+        except BaseException:
+            opened.lock.release()
+            raise
+        closed_state.close_in_forked_child(self)
+
+    # Opening.
+
+    def _begin(self, opened: opening.Opened) -> None:
+        options = self.options
         self.recovery = opened.recovery
         self.has_ended = False  # nothing is left to close
         self.lock = opened.lock
-        self._edit_lock = Lock()
+        self._edit_lock = RLock()
         self._live_count = LiveCount()
         self._manifest = opened.manifest
         self._manifest_writer = opened.manifest_writer
         self._next_job = opened.manifest.next_job
         self.block_cache = BlockCache(self.budget.block_cache)
         self.value_cache = ValueCache(self.budget.value_cache if options.value_cache else 0)
-        self.tables = OpenTables(options.fs, directory, self.block_cache)
-        try:
-            self._wal = self._begin_wal()
-            self.state = self._recovered_state(opened.recovery.generations)
-        except BaseException:
-            opened.lock.release()
-            raise
+        self.tables = OpenTables(options.fs, self.directory, self.block_cache)
+        self._wal = self._begin_wal()
+        self.state = self._recovered_state(opened.recovery.generations)
         opened.lock.tell_if_lost(self._lose_directory)
-        closed_state.close_in_forked_child(self)
-
-    # Opening.
 
     def _begin_wal(self) -> WalWriter:
         recovery = self.recovery

@@ -31,7 +31,8 @@ from threading import RLock
 from typing import Any, Final, NoReturn
 from weakref import WeakSet
 
-from flin.engine.fs import DIRECTORY_LOST, Buffer, Window
+from flin.engine.directory_lock import DIRECTORY_LOST
+from flin.engine.fs import Buffer, Window
 from flin.testing.fault import Fault
 from flin.testing.file import SimulatedFile
 

@@ -6,10 +6,12 @@ crash, and the engine goes on.
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -182,3 +184,65 @@ def test_an_interrupt_in_each_call_of_a_flush_and_a_compaction(late: bool) -> No
         n += 1
     assert n > 50
     assert judge.states > 50
+
+
+def _interrupted_at(line: int, call: Callable[[], object]) -> int:
+    """Run the call, and raise Interrupt at that line of the engine's code; how many lines it came to."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if "/flin/engine/" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == line:
+                sys.settrace(None)
+                raise Interrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except Interrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def _open_and_close(path: Path, line: int, when: str) -> int:
+    """With an interrupt at that line of one of them; afterwards the directory is free, and what was answered there."""
+    opened: list[flin.engine.Engine] = []
+
+    def begin() -> None:
+        opened.append(flin.engine.open(path, runner="inline"))
+
+    with flin.engine.open(path, runner="inline") as db:
+        db.put(b"a", b"%d" % line)
+    if when == "open":
+        lines = _interrupted_at(line, begin)
+    else:
+        begin()
+        opened[0].put(b"b", b"%d" % line)
+        lines = _interrupted_at(line, opened[0].close)
+    for db in opened:
+        db.close()
+    opened.clear()
+    gc.collect()  # what an interrupt in the making of an object leaves behind
+    with flin.engine.open(path, runner="inline") as db:
+        assert db.get(b"a") == b"%d" % line
+        assert when == "open" or db.get(b"b") == b"%d" % line
+    return lines
+
+
+@pytest.mark.parametrize("when", ["open", "close"])
+@pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt in a __del__ is only told
+def test_an_interrupt_at_a_line_of_open_or_close_leaves_no_lock(tmp_path: Path, when: str, step: int) -> None:
+    """As Ctrl-C in a notebook, which goes on afterwards: the same process opens the directory again."""
+    lines = _open_and_close(tmp_path, 0, when)
+    assert lines > 500
+    for line in range(1, lines + 1, step):
+        _open_and_close(tmp_path, line, when)

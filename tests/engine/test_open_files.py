@@ -17,7 +17,8 @@ import pytest
 
 import flin.engine
 from flin.engine import Engine, open_files
-from flin.engine.fs import HeldDirectory, OsFileSystem
+from flin.engine.directory_lock import HeldDirectory
+from flin.engine.fs import OsFileSystem
 from flin.engine.open_files import OPEN_FILES, OpenFiles, TableFile
 from flin.engine.sstable import ColdRead
 from flin.errors import StorageError

@@ -252,3 +252,59 @@ def test_the_interpreters_end_without_a_close(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         with flin.engine.open(path) as db:
             assert dict(db.scan()) == {b"k": b"v", b"l": b"w"}
+
+
+FORK_IN_OPEN = """
+import os, sys, threading, time, warnings
+import flin.engine
+from flin.engine import directory_lock
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork among threads, which is what this is about
+children = []
+begun = threading.Event()
+
+def fork():
+    begun.set()
+    pid = os.fork()
+    if pid == 0:
+        os.close(1)
+        time.sleep(600)
+        os._exit(0)
+    children.append(pid)
+
+forker = threading.Thread(target=fork)
+
+def beside(function):
+    def call(*arguments):
+        result = function(*arguments) if sys.argv[2] == "opened" else None
+        if not begun.is_set():
+            forker.start()
+            begun.wait()
+            if sys.argv[2] == "locking":
+                forker.join()
+        return result if sys.argv[2] == "opened" else function(*arguments)
+    return call
+
+if sys.argv[2] == "opened":
+    directory_lock.open_file = beside(directory_lock.open_file)
+else:
+    directory_lock.fcntl.flock = beside(directory_lock.fcntl.flock)
+db = flin.engine.open(sys.argv[1], runner="inline")
+forker.join()
+db.put(b"a", b"1")
+print(children[0], flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("moment", ["opened", "locking"])
+def test_a_child_forked_during_an_open_holds_no_lock(tmp_path: Path, moment: str) -> None:
+    """By another thread, when the lock file is open, and before it is locked. The child outlives its parent."""
+    command = [sys.executable, "-c", FORK_IN_OPEN, str(tmp_path / "db"), moment]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, check=True)
+    child = int(done.stdout)
+    try:
+        os.kill(child, 0)
+        with flin.engine.open(tmp_path / "db", runner="inline") as db:
+            assert db.get(b"a") == b"1"
+    finally:
+        os.kill(child, signal.SIGKILL)

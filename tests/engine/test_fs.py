@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from flin.engine import fs as seam
+from flin.engine.directory_lock import HeldDirectory
 from flin.engine.fs import OsFileSystem, append_all, join
 from flin.testing import SimulatedDisk
 
@@ -259,10 +260,10 @@ def test_a_release_leaves_calls_that_are_under_way_in_their_directory(
         _write(fs, join(directory, "f"), b"another's" if place == "other" else b"own")
     locks = [alone.lock(join(places["expected"], "LOCK"), b"me"), fs.lock(join(places["db"], "LOCK"), b"me")]
     expected = CALLS[name](alone, places["expected"])
-    look, number = seam.HeldDirectory.check, fs.held[places["db"]].fd
+    look, number = HeldDirectory.check, fs.held[places["db"]].fd
     reused: list[int] = []
 
-    def check(held: seam.HeldDirectory, directory: str) -> None:
+    def check(held: HeldDirectory, directory: str) -> None:
         if moment == "after it":
             look(held, directory)
         locks[1].release()  # type: ignore[union-attr]  # as another thread does that closes the database
@@ -272,7 +273,7 @@ def test_a_release_leaves_calls_that_are_under_way_in_their_directory(
             look(held, directory)
 
     with monkeypatch.context() as patch:
-        patch.setattr(seam.HeldDirectory, "check", check)
+        patch.setattr(HeldDirectory, "check", check)
         found = CALLS[name](fs, places["db"])
     for descriptor in reused:
         os.close(descriptor)

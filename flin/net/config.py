@@ -179,6 +179,8 @@ class Config:
         self.largest_commit_bytes = min(MAX_COMMIT_BYTES, options.memory_limit)
         # A value is in the buffers as it arrives, and as a reply that is not read yet: so twice of it must fit.
         self.longest_bulk_bytes = min(MAX_BULK_BYTES, max(MIN_BULK_BYTES, self.buffers_bytes // 2))
+        # Of one reply. Together with what else was said in its tick and what is read meanwhile it stays in the share.
+        self.largest_reply_bytes = max(self.buffers_bytes * 3 // 4, self.longest_bulk_bytes)
         self._password_hash = (
             password_hash(options.requirepass.encode("utf-8", "surrogateescape")) if options.requirepass else None
         )

@@ -69,7 +69,6 @@ class Connection(asyncio.Protocol):
     """One client's transport. Its session outlives no connection; `session` is None before connection_made."""
 
     __slots__ = (
-        "_append",
         "_backlog",
         "_cold",
         "_counters",
@@ -276,6 +275,7 @@ class Connection(asyncio.Protocol):
                 return
             wait = TURN_IS_OVER
         left = [*iterator]
+        self._counters.commands -= len(left)
         # What it waits with has no reply yet; a turn that is over, or the last of all, has replied.
         waiting = 0 if wait is TURN_IS_OVER or wait is STOP else 1
         self._transcript.cut_last_turn(len(requests) - len(left) - waiting)
@@ -301,6 +301,7 @@ class Connection(asyncio.Protocol):
             self._counters.protocol_errors += 1
             if not isinstance(parser.error, CrossProtocolError):
                 self.append(encode_error(f"ERR {parser.error}"))
+            self._drop_requests()
             self._end()
         elif self._is_ending:
             self._end()
@@ -327,6 +328,7 @@ class Connection(asyncio.Protocol):
         """Stop reading until what is waited for has come."""
         self._pause_reading()
         if wait is STOP:
+            self._wait = None
             self._drop_requests()
             self._end()
             return
@@ -469,9 +471,12 @@ class Connection(asyncio.Protocol):
         return written + self._held_bytes
 
     def input_bytes(self) -> int:
-        """Read and not yet run."""
+        """Read and not answered yet."""
         backlog = sum(len(part) for request in self._backlog for part in request)
-        return self._parser.buffered_bytes + self.session.queue_bytes + backlog + self._waiting_bytes
+        wait = self._wait
+        request = [] if wait is None or type(wait) is Wait else wait.request  # type: ignore[attr-defined]
+        running = sum(map(len, request))
+        return self._parser.buffered_bytes + self.session.queue_bytes + running + backlog + self._waiting_bytes
 
     @property
     def is_full(self) -> bool:
@@ -507,6 +512,11 @@ class Connection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
+            return
+        if len(data) > self.own_bytes:  # a value that was stored when the memory limit was larger
+            self._counters.clients_closed_for_output += 1
+            logger.warning("closing %s: a reply of %d bytes exceeds its share", self.session.address, len(data))
+            self.abort()
             return
         self._counters.output_bytes += len(data)
         if self._is_writing_paused or not self.session.is_authenticated:

@@ -52,10 +52,10 @@ class Context:
         """
         return self.services.run_transaction(self, request)
 
-    def watch(self, keys: list[bytes]) -> None:
-        """WATCH: EXEC fails if one of the keys is written, flushed or expires from now on."""
-        for key in keys:
-            self.keyspace.watch(self.session, key)
+    def watch(self, keys: list[bytes], found: list[bool]) -> None:
+        """WATCH: EXEC fails if one of the keys is written, flushed or expires from now on. found: which are there."""
+        for key, is_there in zip(keys, found, strict=True):
+            self.keyspace.watch(self.session, key, is_there)
 
     def unwatch(self) -> None:
         """UNWATCH."""

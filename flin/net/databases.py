@@ -16,6 +16,7 @@ from flin.engine.key import namespace_prefix
 from flin.errors import FormatVersionError
 
 if TYPE_CHECKING:
+    from flin.engine.entry import Entry
     from flin.net.store import Store
 
 MOST_DATABASES: Final = 16
@@ -32,13 +33,15 @@ def encode(namespaces: list[int]) -> bytes:
 
 
 def recall(store: Store) -> list[int]:
-    """The namespace of each database. FormatVersionError for an entry that a newer Flin wrote."""
+    """The namespace of each database, as stored. FormatVersionError for an entry that a newer Flin wrote."""
     kept = store.read(STORED_KEY)
-    itself = list(range(MOST_DATABASES))
-    if kept is None:
-        return itself
+    return list(range(MOST_DATABASES)) if kept is None else decode(kept)
+
+
+def decode(kept: Entry) -> list[int]:
+    """Of `encode`'s entry, or FormatVersionError."""
     if isinstance(kept, bytes) and len(kept) == _LAYOUT.size and kept[0] == _FORMAT:
         _, *namespaces = _LAYOUT.unpack(kept)
-        if sorted(namespaces) == itself and namespaces[0] == 0:
+        if sorted(namespaces) == list(range(MOST_DATABASES)) and namespaces[0] == 0:
             return namespaces
     raise FormatVersionError("the database", "its entry of SWAPDB has a format that this Flin does not know")

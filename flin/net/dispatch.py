@@ -19,7 +19,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 from flin.engine.sstable import ColdRead
 from flin.errors import CommandError, CorruptionError, FlinError, LimitError, StorageError
 from flin.net.commands.table import BRIEF, Command, Flag, find
-from flin.net.replies import NULL_ARRAY, QUEUED, SHOWN_BYTES, Reply, Slices, Value, last_of, shown, wrong_arity
+from flin.net.replies import (
+    NULL_ARRAY,
+    QUEUED,
+    SHOWN_BYTES,
+    Reply,
+    Slices,
+    Value,
+    last_of,
+    shown,
+    too_large_reply,
+    wrong_arity,
+)
 from flin.net.resp import encode_error
 from flin.net.session import NO_NAME
 from flin.net.tick import BATCH_BYTES
@@ -75,14 +86,15 @@ class WaitForDisk(Wait):
 class WaitForSlices(Wait):
     """A command in slices: advance the generator between other connections' turns."""
 
-    __slots__ = ("command", "nanoseconds", "request", "slices")
+    __slots__ = ("attempt", "command", "nanoseconds", "request", "slices")
 
-    def __init__(self, command: Command, request: list[bytes], slices: Slices) -> None:
+    def __init__(self, command: Command, request: list[bytes], slices: Slices, attempt: int) -> None:
         super().__init__()
         self.command = command
         self.request = request
         self.slices = slices
         self.nanoseconds = 0
+        self.attempt = attempt  # so many cold reads came before
 
 
 class WaitForWriters(Wait):
@@ -303,17 +315,33 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
     services.block_reads(blocking=True)
     tick.in_transaction = True
     try:
-        values = [_run_queued(context, command, request) for command, request in queue]
+        replies = _run_queue(context, queue)
         tick.check_size(services.config.largest_commit_bytes)
-        return values
+        return replies
     except LimitError as error:
         tick.roll_back(savepoint)
         services.maybe_refresh()
+        logger.error("exec failed: %s", error)
         raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
     finally:
         services.block_reads(blocking=False)
         tick.in_transaction = False
         context.end_transaction()
+
+
+def _run_queue(context: Context, queue: list[tuple[Command, list[bytes]]]) -> list[Reply]:
+    """LimitError as soon as the replies are too much for one: nothing larger is ever held."""
+    most_bytes = context.services.config.largest_reply_bytes
+    replies: list[Reply] = []
+    size = 0
+    for command, request in queue:
+        value = _run_queued(context, command, request)
+        data = context.session.encode(value)  # by now: HELLO may be among them
+        size += len(data)
+        if size > most_bytes:
+            raise too_large_reply(size, most_bytes)
+        replies.append(Reply(data))
+    return replies
 
 
 def _run_queued(context: Context, command: Command, request: list[bytes]) -> Value:
@@ -339,22 +367,29 @@ def _run_timed(client: Client, command: Command, request: list[bytes], attempt: 
         context.services.block_reads(blocking=True)
     try:
         value = command.handler(context, request)
-        if type(value) is GeneratorType:
-            return _advance(client, WaitForSlices(command, request, value))
     except Exception as error:
-        return _handle(client, command, request, error, attempt, context.has_waited)
+        wait = _handle(client, command, request, error, attempt, context.has_waited)
+        if wait is None:
+            _note_time(context, command, request, time.perf_counter_ns() - begin_ns)
+        return wait
     finally:
         if attempt > RERUNS:
             context.services.block_reads(blocking=False)
+    if type(value) is GeneratorType:
+        return _advance(client, WaitForSlices(command, request, value, attempt))
     _note_time(context, command, request, time.perf_counter_ns() - begin_ns)
-    return _answer(client, value)
+    return _answer(client, command, value)
 
 
-def _answer(client: Client, value: Value) -> Wait | None:
+def _answer(client: Client, command: Command, value: Value) -> Wait | None:
     """Append a reply and look at what a command may have changed."""
     context = client.context
     session = context.session
     data = session.encode(value)
+    most_bytes = context.services.config.largest_reply_bytes
+    if len(data) > most_bytes:
+        _fail(client, command, too_large_reply(len(data), most_bytes))
+        return None
     client.append(data)
     if session.close_after_reply:
         return STOP
@@ -366,17 +401,26 @@ def _answer(client: Client, value: Value) -> Wait | None:
 
 def _advance(client: Client, wait: WaitForSlices) -> Wait | None:
     """One slice."""
+    context = client.context
     begin_ns = time.perf_counter_ns()
+    if wait.attempt > RERUNS:
+        context.services.block_reads(blocking=True)
     try:
         wait.load = next(wait.slices)
+        return wait
     except StopIteration as finished:
-        wait.nanoseconds += time.perf_counter_ns() - begin_ns
-        _note_time(client.context, wait.command, wait.request, wait.nanoseconds)
-        return _answer(client, finished.value)
+        value = finished.value
     except Exception as error:
-        return _handle(client, wait.command, wait.request, error)
-    wait.nanoseconds += time.perf_counter_ns() - begin_ns
-    return wait
+        again = _handle(client, wait.command, wait.request, error, wait.attempt, context.has_waited)
+        if again is None:
+            _note_time(context, wait.command, wait.request, wait.nanoseconds + time.perf_counter_ns() - begin_ns)
+        return again
+    finally:
+        wait.nanoseconds += time.perf_counter_ns() - begin_ns
+        if wait.attempt > RERUNS:
+            context.services.block_reads(blocking=False)
+    _note_time(context, wait.command, wait.request, wait.nanoseconds)
+    return _answer(client, wait.command, value)
 
 
 def _handle(
@@ -388,21 +432,27 @@ def _handle(
     has_waited: bool = False,
 ) -> Wait | None:
     """What a handler raised."""
-    if isinstance(error, ColdRead):
+    if isinstance(error, ColdRead | StalledError):
         command.calls -= 1  # it runs again
+    if isinstance(error, ColdRead):
         client.context.services.counters.cold_reads += 1
         load = _load_all(client.context, command, request, error.load)
         return WaitForDisk(request, load, attempt, has_waited)
     if isinstance(error, StalledError):
         return WaitForWriters(request, error.delay_seconds, attempt)
-    text = _text_of(client.context, command, error)
-    client.context.services.counters.count_error(text)
-    client.append(encode_error(text))
+    _fail(client, command, error)
     return None
 
 
+def _fail(client: Client, command: Command, error: Exception) -> None:
+    """The reply is an error."""
+    text = _text_of(client.context, command, error)
+    client.context.services.counters.count_error(text)
+    client.append(encode_error(text))
+
+
 def _text_of(context: Context, command: Command, error: Exception) -> str:
-    """The error reply for what a handler raised. Called while the exception is handled."""
+    """The error reply for what a handler raised. Called while an exception that is unexpected is handled."""
     command.failed_calls += 1
     if isinstance(error, CommandError):
         return str(error)
@@ -418,14 +468,15 @@ def _text_of(context: Context, command: Command, error: Exception) -> str:
 def _load_all(
     context: Context, command: Command, request: list[bytes], first: Callable[[], None]
 ) -> Callable[[], None]:
-    """A command of several keys warms them all in one visit to the thread, or it would run again for each.
+    """A command of several keys, or an EXEC, warms them all in one visit to the thread, or it would run again for each.
 
     It is given what ColdRead asks for, not the exception: that keeps its frames, and these the state they read."""
-    positions = command.keys.positions(request)
-    if len(positions) < 2:
+    queue = context.session.queue if command.flags & Flag.ENDS_QUEUE else None
+    requests = [(command, request)] if queue is None else queue
+    stored = [context.keyspace.stored(of[position]) for each, of in requests for position in each.keys.positions(of)]
+    if len(stored) < 2:
         return first
     read = context.services.store.read
-    stored = [context.keyspace.stored(request[position]) for position in positions]
 
     def load() -> None:
         first()

@@ -257,12 +257,11 @@ class Keyspace:
 
     # Watching.
 
-    def watch(self, session: Session, key: bytes) -> None:
-        if session in self.watched.get(key, ()):
-            return
-        was_there = self.exists(key)
-        self.watched.setdefault(key, set()).add(session)
-        session.watched.append((self, key, was_there))
+    def watch(self, session: Session, key: bytes, is_there: bool) -> None:
+        sessions = self.watched.setdefault(key, set())
+        if session not in sessions:
+            sessions.add(session)
+            session.watched.append((self, key, is_there))
 
     def unwatch(self, session: Session, key: bytes) -> None:
         """Forget one watch; the session drops its own side."""

@@ -4,6 +4,9 @@ Looking 300,000 keys up takes a second or more, deleting them a quarter. So the 
 which keys others write meanwhile, and those are read again at the end, in the step that answers and writes. What the
 command shows and changes is the state of that step: no client sees half of it, and it is one frame of the WAL. Inside
 EXEC everything is one step anyway.
+
+Most of these commands ask only whether a key is there. They keep no values: those of 300,000 keys may be larger than
+the memory. MGET keeps them, up to the size of the largest reply.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flin.engine.entry import Live
 from flin.engine.sstable import ColdRead
+from flin.net.replies import too_large_reply
 
 if TYPE_CHECKING:
     from flin.net.keyspace import Keyspace
@@ -29,24 +33,56 @@ ROUNDS: Final = 4
 Loads = Generator[Any, None, list[Live | None]]
 
 
-def read_many(keyspace: Keyspace, keys: Sequence[bytes]) -> Loads:
-    """The live entries (None: absent) of the moment at which this ends: what follows without a yield belongs to it."""
+class _Found:
+    """The entries that were read so far: whole ones, or without their values."""
+
+    def __init__(self, number: int, most_bytes: int | None) -> None:
+        """most_bytes: of all values together; None: no values are kept."""
+        self.entries: list[Live | None] = [None] * number
+        self._most_bytes = most_bytes
+        self._bytes = 0
+
+    def put(self, position: int, entry: Live | None) -> None:
+        """In place of what was read there before. LimitError if the values are too much for one reply."""
+        if self._most_bytes is None:
+            entry = _without_value(entry)
+        else:
+            self._bytes += _size_of(entry) - _size_of(self.entries[position])
+            if self._bytes > self._most_bytes:
+                raise too_large_reply(self._bytes, self._most_bytes)
+        self.entries[position] = entry
+
+
+def find_many(keyspace: Keyspace, keys: Sequence[bytes]) -> Loads:
+    """As `read_many`, but with an empty value in each entry: which keys are there."""
+    return _gather(keyspace, keys, _Found(len(keys), None))
+
+
+def read_many(keyspace: Keyspace, keys: Sequence[bytes], most_bytes: int) -> Loads:
+    """The live entries (None: absent) of the moment at which this ends: what follows without a yield belongs to it.
+
+    LimitError if their values have more bytes than may be."""
+    return _gather(keyspace, keys, _Found(len(keys), most_bytes))
+
+
+def _gather(keyspace: Keyspace, keys: Sequence[bytes], found: _Found) -> Loads:
     if len(keys) <= SLICE_KEYS or keyspace.is_in_transaction:
-        return [keyspace.entry(key) for key in keys]
-    entries: list[Live | None] = [None] * len(keys)
+        for position, key in enumerate(keys):
+            found.put(position, keyspace.entry(key))
+        return found.entries
     wanted: Sequence[int] = range(len(keys))
     with keyspace.journal() as journal:
         for _ in range(ROUNDS):
             for part in _slices(wanted):
-                yield from _read(keyspace, keys, part, entries)
+                yield from _read(keyspace, keys, part, found)
                 yield
             wanted = keyspace.changed(journal, keys)
             if len(wanted) <= SLICE_KEYS:
                 break
         for position in wanted:
-            entries[position] = keyspace.entry_waiting(keys[position])
+            found.put(position, keyspace.entry_waiting(keys[position]))
     now_ms = keyspace.now_ms
-    return [None if type(entry) is tuple and 0 != entry[1] <= now_ms else entry for entry in entries]
+    return [None if type(entry) is tuple and 0 != entry[1] <= now_ms else entry for entry in found.entries]
 
 
 def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -54,16 +90,26 @@ def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
         yield positions[start : start + SLICE_KEYS]
 
 
-def _read(
-    keyspace: Keyspace, keys: Sequence[bytes], part: Sequence[int], entries: list[Live | None]
-) -> Generator[Any, None, None]:
+def _read(keyspace: Keyspace, keys: Sequence[bytes], part: Sequence[int], found: _Found) -> Generator[Any, None, None]:
     """A slice; what is cold is read by a thread first, the rest of the slice with it."""
     for at, position in enumerate(part):
         try:
-            entries[position] = keyspace.entry(keys[position])
+            found.put(position, keyspace.entry(keys[position]))
         except ColdRead:
             rest = [keys[position] for position in part[at:]]
             yield lambda: keyspace.load(rest)  # noqa: B023 - it runs before the loop goes on
             for position in part[at:]:  # the cache may be too small for a slice
-                entries[position] = keyspace.entry_waiting(keys[position])
+                found.put(position, keyspace.entry_waiting(keys[position]))
             return
+
+
+def _without_value(entry: Live | None) -> Live | None:
+    if type(entry) is bytes:
+        return b""
+    return (b"", entry[1], entry[2]) if type(entry) is tuple else None
+
+
+def _size_of(entry: Live | None) -> int:
+    if type(entry) is bytes:
+        return len(entry)
+    return len(entry[0]) if type(entry) is tuple else 0

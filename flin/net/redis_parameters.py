@@ -11,6 +11,7 @@ from typing import Final
 
 from flin.net.parameter import (
     IMMUTABLE,
+    OUTPUT_LIMITS,
     PROTECTED,
     Parameter,
     Parse,
@@ -18,6 +19,7 @@ from flin.net.parameter import (
     choice_of,
     constant,
     memory_size,
+    output_limits,
     same_text,
     yes_or_no,
 )
@@ -104,6 +106,7 @@ def without_effect() -> Iterator[tuple[bytes, Parameter]]:
         (_SIZES, memory_size, None),
         (_FLAGS, yes_or_no, None),
         (_TEXTS, same_text, None),
+        (f"client-output-buffer-limit {OUTPUT_LIMITS}", output_limits, None),
     ]
     for table, parse, refusal in kinds:
         for pair in table.split(";"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Final, TypeAlias
 
-from flin.errors import CommandError
+from flin.errors import CommandError, LimitError
 
 
 class Reply:
@@ -48,6 +48,11 @@ Slices: TypeAlias = Generator[Any, None, Any]
 """A handler may be a generator: it yields between slices of long work and returns its value at the end. Other
 connections are served between two slices; later commands of its own connection wait. Inside EXEC it runs whole. What
 it yields is None, or what a reader thread is to run before the next slice."""
+
+
+def too_large_reply(size_bytes: int, most_bytes: int) -> LimitError:
+    """What a command raises in place of a reply that would not fit into the clients' share of the memory."""
+    return LimitError("the size of the reply in bytes", size_bytes, most_bytes)
 
 
 def last_of(slices: Slices) -> Value:

@@ -14,7 +14,7 @@ from flin.engine.key import namespace_prefix
 from flin.net.commands.table import with_subcommands
 from flin.net.cursors import Cursors
 from flin.net.damage import Damage
-from flin.net.databases import STORED_KEY, encode, recall
+from flin.net.databases import STORED_KEY, decode, encode, recall
 from flin.net.dispatch import run_transaction
 from flin.net.hot_keys import HotKeys
 from flin.net.keyspace import Keyspace
@@ -193,11 +193,10 @@ class Services:
         self._is_swapped = True
 
     def _recall_databases(self) -> None:
-        """At the start, and once a batch with a SWAPDB is committed, or has failed: then nothing was exchanged."""
-        if self._is_swapped and STORED_KEY in self.tick.pending:
-            return
-        self._is_swapped = False
-        self._namespaces = recall(self.store)
+        """At the start, and once a batch with a SWAPDB is committed, has failed, or was rolled back in part."""
+        pending = self.tick.pending.get(STORED_KEY)
+        self._is_swapped = pending is not None
+        self._namespaces = recall(self.store) if pending is None else decode(pending)
         for keyspace, namespace in zip(self.keyspaces, self._namespaces, strict=False):
             if keyspace.namespace != namespace:
                 keyspace.hold(namespace)

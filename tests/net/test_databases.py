@@ -126,6 +126,22 @@ def test_a_failed_commit_exchanges_nothing(client: HandlerClient) -> None:
     assert in_database(client, 1, "GET a") == "$3|one|"
 
 
+def test_what_a_transaction_takes_back_exchanges_nothing() -> None:
+    """It is too large; an exchange of the same tick that came before it stays."""
+    client = HandlerClient(memory_limit=16 << 20)
+    for line in ("SELECT 1", "SET a one", "SELECT 2", "SET a two"):
+        ask(client, line)
+    for line in ("SWAPDB 1 2", "MULTI", "SWAPDB 1 2"):
+        ask(client, line, commit=False)
+    for number in range(40):
+        client.call(b"SET", b"k%d" % number, bytes(500_000), commit=False)
+    assert ask(client, "EXEC", commit=False).startswith("-EXECABORT ")
+    for commit in (False, True, True):
+        assert ask(client, "SELECT 1", commit=False) == "+OK|"
+        assert ask(client, "GET a", commit=commit) == "$3|two|"
+    assert recall(client.store)[1:3] == [2, 1]
+
+
 def test_a_restart_and_flushall_keep_the_numbers(client: HandlerClient) -> None:
     ask(client, "SWAPDB 1 2")
     ask(client, "SWAPDB 2 15")

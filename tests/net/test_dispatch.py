@@ -193,6 +193,21 @@ def test_several_cold_keys_take_one_visit(client: HandlerClient) -> None:
     assert client.out == [b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n"]
 
 
+def test_the_cold_keys_of_a_transaction_take_one_visit(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [b"a", b"b", b"c", b"d", b"e", b"f"]
+    client.store.entries.update(dict.fromkeys(keys, b"v"))
+    client.store.make_cold(*keys)
+    monkeypatch.setattr(client.store, "read", client.store.cold.discard)
+    send(client, "MULTI", "GET a", "MGET b c d", "COPY e g", "GET f")
+    _, wait, _ = send(client, "EXEC")
+    assert isinstance(wait, WaitForDisk)
+    wait.load()
+    monkeypatch.undo()
+    assert not client.store.cold
+    assert resume(client, wait) is None
+    assert client.out == [b"*4\r\n$1\r\nv\r\n*3\r\n" + b"$1\r\nv\r\n" * 3 + b":1\r\n$1\r\nv\r\n"]
+
+
 def test_a_key_that_stays_cold_is_read_on_the_loop(client: HandlerClient) -> None:
     client.store.entries[b"a"] = b"1"
     client.store.make_cold(b"a")
@@ -312,11 +327,13 @@ def test_stalled_writers_wait_and_readers_do_not(client: HandlerClient) -> None:
 def test_exec_waits_for_a_stalled_engine(client: HandlerClient) -> None:
     send(client, "MULTI", "SET a 1")
     client.store.stall_state = FakeStall(stopped=True)
+    calls = BY_NAME[b"EXEC"].calls
     _, wait, _ = send(client, "EXEC")
     assert isinstance(wait, WaitForWriters)
     client.store.stall_state = FakeStall()
     assert resume(client, wait) is None
     assert client.out[-1] == b"*1\r\n+OK\r\n"
+    assert BY_NAME[b"EXEC"].calls == calls + 1
 
 
 def test_exec_waits_once_for_slowed_writers(client: HandlerClient) -> None:
@@ -400,6 +417,10 @@ def test_slow_commands_are_noted(client: HandlerClient, extra: Extra) -> None:
     send(client, "CONFIG SET slowlog-log-slower-than 0", "SLOW b", "GET c", "AUTH x")
     noted = [entry.args for entry in client.services.slowlog.entries]
     assert noted == [[b"GET", b"c"], [b"SLOW", b"b"], [b"CONFIG", b"SET", b"slowlog-log-slower-than", b"0"]]
+    client.store.entries[b"text"] = b"x"
+    send(client, "INCR text", "SCAN x", "GET")
+    noted = [entry.args for entry in client.services.slowlog.entries]
+    assert noted[:2] == [[b"SCAN", b"x"], [b"INCR", b"text"]], "what fails has run, what is refused has not"
 
 
 def test_what_exec_consists_of_is_counted_and_timed(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,8 +118,8 @@ def test_watches_are_touched_by_every_write(world: World) -> None:
         keyspace = world.first
         keyspace.put(b"a", b"0")
         session = world.services.open_session("a:1", "b:2")
-        keyspace.watch(session, b"a")
-        keyspace.watch(session, b"a")
+        keyspace.watch(session, b"a", is_there=True)
+        keyspace.watch(session, b"a", is_there=True)
         writes: dict[str, Callable[[], None]] = {
             "put": lambda: keyspace.put(b"a", b"1"),
             "put_value": lambda: keyspace.put_value(b"a", b"1"),

@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from flin.engine.entry import Entry
+from flin.engine.sstable import ColdRead
 from flin.errors import StorageError
 from flin.net.dispatch import Wait, WaitForSlices, resume, run_gated
 from flin.net.many_keys import FEW_KEYS, ROUNDS, SLICE_KEYS
+from tests.net.fake_store import FakeStore
 from tests.net.raw_client import RawClient
 from tests.net.serving import HandlerClient, ServerThread
 
@@ -164,8 +167,81 @@ def test_watch_in_slices(client: HandlerClient) -> None:
     client.call(b"UNWATCH")
     run_with(client, [b"WATCH", *KEYS], lambda slices: slices == 3 and other.call(b"DEL", KEYS[0]))
     client.call(b"MULTI")
-    assert client.call(b"EXEC") == b"*-1\r\n"
+    assert client.call(b"EXEC") == b"*0\r\n", "it watches what is there when it ends"
     assert not client.context.keyspace.watched
+
+
+class ForgetfulStore(FakeStore):
+    """Only the last ten keys that were read are in memory: less than a command of many keys reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recent: list[bytes] = []
+        self.reads = 0
+
+    def read(self, key: bytes) -> Entry | None:
+        self.reads += 1
+        assert self.reads < 20 * NUMBER, "it begins again and again"
+        self.recent = [*self.recent[-9:], key]
+        return super().read(key)
+
+    def read_nowait(self, key: bytes) -> Entry | None:
+        if key not in self.recent:
+            raise ColdRead(lambda: self.recent.append(key))
+        return super().read_nowait(key)
+
+
+@pytest.mark.parametrize("number", [FEW_KEYS - 1, FEW_KEYS + 1, SLICE_KEYS, NUMBER])
+@pytest.mark.parametrize("name", [b"MGET", b"EXISTS", b"DEL", b"WATCH"])
+def test_a_cache_that_is_too_small_for_the_keys(name: bytes, number: int) -> None:
+    """After a few attempts it reads where it is, or it would never end."""
+    keys = KEYS[:number]
+    client = HandlerClient(ForgetfulStore())
+    client.store.entries.update(dict.fromkeys(keys, b"v"))
+    expected = {b"MGET": b"*%d\r\n" % number + b"$1\r\nv\r\n" * number, b"WATCH": b"+OK\r\n"}
+    assert client.call(name, *keys) == expected.get(name, b":%d\r\n" % number)
+
+
+@pytest.mark.parametrize("name", [b"DEL", b"EXISTS", b"WATCH", b"MSETNX"])
+def test_values_are_not_kept_where_none_is_shown(client: HandlerClient, name: bytes) -> None:
+    """Those of many keys together may be larger than the memory."""
+    freed: list[int] = []
+
+    class Value(bytes):
+        def __del__(self) -> None:
+            freed.append(1)
+
+    kept: list[int] = []
+    read: list[bytes] = []
+
+    def read_nowait(key: bytes) -> Entry:
+        read.append(key)
+        return (Value(b"v"), 0, 0)
+
+    client.services.keyspaces[0].read = read_nowait
+    words = [word for key in KEYS for word in (key, b"x")] if name == b"MSETNX" else KEYS
+    run_with(client, [name, *words], lambda slices: kept.append(len(read) - len(freed)))
+    assert len(read) >= NUMBER
+    assert max(kept) <= 1
+
+
+@pytest.mark.parametrize("number", [FEW_KEYS - 1, NUMBER])
+def test_a_reply_may_be_as_large_as_the_share_allows(number: int) -> None:
+    """Larger ones are refused before they are in memory, whether or not the client would have read fast enough."""
+    client = HandlerClient(memory_limit=64 << 20)
+    most_bytes = client.services.config.largest_reply_bytes
+    reads: list[bytes] = []
+    size = most_bytes // number + 1
+
+    def read_nowait(key: bytes) -> bytes:
+        reads.append(key)
+        return bytes(size)
+
+    client.services.keyspaces[0].read = read_nowait
+    reply = client.call(b"MGET", *KEYS[:number])
+    assert reply == b"-ERR the size of the reply in bytes is %d, the maximum is %d\r\n" % (size * number, most_bytes)
+    size = most_bytes // number - 20
+    assert client.call(b"MGET", *KEYS[:number]).startswith(b"*%d\r\n$%d\r\n" % (number, size))
 
 
 def test_in_a_transaction_it_is_one_step(client: HandlerClient) -> None:

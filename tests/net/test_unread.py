@@ -16,7 +16,7 @@ from flin.net.connection import PAUSE_BYTES
 from flin.net.guard import LARGE_OUTPUT_MS, STUCK_MS
 from flin.net.resp import encode_requests
 from tests.net.fake_peer import Clients, Peer
-from tests.net.fake_store import FakeStore
+from tests.net.fake_store import FakeStall, FakeStore
 from tests.net.serving import ServerThread
 from tests.net.test_connection import eventually
 
@@ -106,6 +106,26 @@ def test_nothing_runs_behind_an_end(last: bytes) -> None:
     assert clients.store.entries == {b"k": VALUE}
 
 
+def test_a_protocol_error_ends_the_connection_whatever_waits_behind_it() -> None:
+    """In chunks of their own, which are not parsed any more."""
+    clients = clients_with_a_value()
+    peer = clients.connect()
+    for data in (GET * 3000, b"*1\r\n:5\r\n", GET * 30):
+        peer.send_raw(data)
+    assert peer.read_all() == REPLY * 3000 + b"-ERR Protocol error: expected '$', got ':'\r\n"
+    assert peer.is_closed
+    assert clients.services.buffered_bytes() == 0
+
+
+def test_requests_are_counted_once_however_many_turns_they_take() -> None:
+    clients = clients_with_a_value()
+    clients.store.entries[b"large"] = b"x" * 1_000_000
+    peer = clients.connect()
+    peer.send(*[b"GET large"] * 100)
+    assert len(peer.read_all()) == 100 * 1_000_012
+    assert clients.services.counters.commands == 100
+
+
 # What exceeds the share.
 
 
@@ -158,6 +178,82 @@ def test_the_share_is_held_while_bytes_arrive(caplog: pytest.LogCaptureFixture) 
     assert len(closed) < len(peers)
     assert all("exceed their share" in text for text in warnings(caplog))
     assert len(warnings(caplog)) == len(closed)
+
+
+def test_requests_that_wait_for_the_engine_count_in_the_share(caplog: pytest.LogCaptureFixture) -> None:
+    """Writers are stopped, and many clients have sent a large value."""
+    clients = Clients(memory_limit=64 << 20)
+    clients.store.stall_state = FakeStall(stopped=True)
+    clients.services.refresh()
+    peers = [clients.connect() for _ in range(10)]
+    for peer in peers:
+        peer.send_raw(encode_requests([[b"SET", b"k", bytes(7 << 20)]]))
+    assert peers[-1].connection.input_bytes() > 7 << 20
+    clients.pass_seconds(1)
+    assert clients.services.buffered_bytes() <= clients.services.config.buffers_bytes
+    assert 0 < len([peer for peer in peers if not peer.is_closed]) < 10
+    assert any("exceed their share" in text for text in warnings(caplog))
+
+
+def large_replies(clients: Clients) -> dict[bytes, bytes]:
+    """Requests whose replies are larger than may be, and the errors that they get."""
+    most_bytes = clients.services.config.largest_reply_bytes
+    size = 7 << 20
+    clients.store.entries[b"v"] = bytes(size)
+    clients.store.entries.update({b"%d" % number * (1 << 19): b"" for number in range(30)})
+    length = len(b"$%d\r\n" % size) + size + 2
+    too_large = b"the size of the reply in bytes is %d, the maximum is %d\r\n"
+    return {
+        b"MGET v v v": b"-ERR " + too_large % (2 * size, most_bytes),
+        b"KEYS *": b"-ERR " + too_large % (len(b"*31\r\n") + 7 + sum(
+            len(b"$%d\r\n" % len(key)) + len(key) + 2 for key in clients.store.entries if key != b"v"
+        ), most_bytes),
+        b"MULTI SET a 1 GET v GET v EXEC": b"-EXECABORT Transaction discarded because of: "
+        + too_large % (len(b"+OK\r\n") + 2 * length, most_bytes),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("request_", [b"MGET v v v", b"KEYS *", b"MULTI SET a 1 GET v GET v EXEC"])
+def test_a_reply_beyond_the_share_is_refused_however_fast_the_client_reads(
+    caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    clients = Clients(memory_limit=64 << 20)
+    expected = large_replies(clients)[request_]
+    peer = clients.connect()
+    if request_.startswith(b"MULTI"):
+        peer.ask(b"MULTI", b"SET a 1", b"GET v", b"GET v")
+        assert peer.ask(b"EXEC") == expected
+        assert b"a" not in clients.store.entries, "nothing of it has happened"
+    else:
+        assert peer.ask(request_) == expected
+    assert any(b"the size of the reply" in record.getMessage().encode() for record in caplog.records)
+    clients.pass_seconds(1)
+    assert peer.ask(b"PING") == b"+PONG\r\n"
+
+
+def test_a_reply_within_the_share_always_passes() -> None:
+    """However long the client takes, and whatever stands in the pipeline beside it."""
+    clients = Clients(memory_limit=64 << 20)
+    most_bytes = clients.services.config.largest_reply_bytes
+    clients.store.entries[b"v"] = value = bytes(most_bytes // 2 - 100)
+    clients.store.entries[b"k"] = b"x" * 4000
+    peer = clients.connect()
+    peer.send(*[b"GET k"] * 250, b"MGET v v", *[b"GET k"] * 250)
+    for _ in range(10):
+        clients.pass_seconds(1)
+        assert peer.read(1 << 18)
+    rest = peer.read_all()
+    assert rest.endswith(value + b"\r\n" + b"$4000\r\n%b\r\n" % (b"x" * 4000) * 250)
+    assert not peer.is_closed
+
+
+def test_a_value_from_a_time_of_more_memory_closes_who_asks_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    clients = Clients(memory_limit=16 << 20)
+    clients.store.entries[b"huge"] = bytes(100 << 20)
+    peer = clients.connect()
+    assert peer.ask(b"GET huge") == b""
+    assert peer.is_closed
+    assert any("exceeds its share" in text for text in warnings(caplog))
 
 
 # Slow readers.

@@ -8,7 +8,7 @@ from flin.engine.entry import Live
 from flin.errors import CommandError
 from flin.net.arguments import option_name, parse_int32
 from flin.net.commands.table import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Flag, Keys, command, container
-from flin.net.many_keys import FEW_KEYS, read_many
+from flin.net.many_keys import FEW_KEYS, find_many
 from flin.net.numbers import maybe_int64
 from flin.net.replies import NO_SUCH_KEY, OK, ONE, ZERO, Slices, Value, simple, syntax_error
 
@@ -49,7 +49,7 @@ def delete(context: Context, args: list[bytes]) -> Value:
 
 def _delete_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
     keys = list(dict.fromkeys(args[1:]))
-    entries = yield from read_many(keyspace, keys)
+    entries = yield from find_many(keyspace, keys)
     found = [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
     if found:
         keyspace.delete_all(found)
@@ -90,7 +90,7 @@ def exists(context: Context, args: list[bytes]) -> Value:
 
 
 def _count_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
-    entries = yield from read_many(keyspace, args[1:])
+    entries = yield from find_many(keyspace, args[1:])
     found = len(entries) - entries.count(None)
     keyspace.count_look_ups(found, len(entries))
     return found

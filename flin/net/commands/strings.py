@@ -15,9 +15,20 @@ from flin.net.arguments import EX, PX, ExpiryUnit, LcsOptions, getex_options, lc
 from flin.net.commands.table import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES, Flag, command
 from flin.net.hot_keys import LARGEST_VALUE_BYTES
 from flin.net.longest_common import LongestCommon
-from flin.net.many_keys import FEW_KEYS, read_many
+from flin.net.many_keys import FEW_KEYS, find_many, read_many
 from flin.net.numbers import parse_int64
-from flin.net.replies import EMPTY_BULK, OK, ONE, WRONG_TYPE, ZERO, Reply, Slices, Value, wrong_arity
+from flin.net.replies import (
+    EMPTY_BULK,
+    OK,
+    ONE,
+    WRONG_TYPE,
+    ZERO,
+    Reply,
+    Slices,
+    Value,
+    too_large_reply,
+    wrong_arity,
+)
 
 if TYPE_CHECKING:
     from flin.net.context import Context
@@ -241,16 +252,31 @@ def getex(context: Context, args: list[bytes]) -> Value:
     summary="Returns the strings at several keys; null for a key that is absent or holds no string.",
 )
 def mget(context: Context, args: list[bytes]) -> Value:
-    keyspace = context.keyspace
     if len(args) > FEW_KEYS:
-        return _get_all(keyspace, args)
-    entries = [keyspace.entry(key) for key in args[1:]]
-    keyspace.count_look_ups(len(entries) - entries.count(None), len(entries))
-    return [_string_or_none(entry) for entry in entries]
+        return _get_all(context, args)
+    keyspace = context.keyspace
+    most_bytes = context.services.config.largest_reply_bytes
+    values: list[bytes | None] = []
+    hits = size = 0
+    for key in args[1:]:
+        entry = keyspace.entry(key)
+        if entry is not None:
+            hits += 1
+            value = entry if type(entry) is bytes else _string_or_none(entry)
+            if value is not None:
+                size += len(value)
+                if size > most_bytes:
+                    raise too_large_reply(size, most_bytes)
+            values.append(value)
+        else:
+            values.append(None)
+    keyspace.count_look_ups(hits, len(values))
+    return values
 
 
-def _get_all(keyspace: Keyspace, args: list[bytes]) -> Slices:
-    entries = yield from read_many(keyspace, args[1:])
+def _get_all(context: Context, args: list[bytes]) -> Slices:
+    keyspace = context.keyspace
+    entries = yield from read_many(keyspace, args[1:], context.services.config.largest_reply_bytes)
     keyspace.count_look_ups(len(entries) - entries.count(None), len(entries))
     return [_string_or_none(entry) for entry in entries]
 
@@ -302,7 +328,7 @@ def msetnx(context: Context, args: list[bytes]) -> Value:
 
 
 def _put_all_new(keyspace: Keyspace, args: list[bytes]) -> Slices:
-    entries = yield from read_many(keyspace, args[1::2])
+    entries = yield from find_many(keyspace, args[1::2])
     if entries.count(None) < len(entries):
         return ZERO
     _put_all(keyspace, args)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
 from flin.net.commands.table import ALL_KEYS, Flag, command
-from flin.net.many_keys import FEW_KEYS, SLICE_KEYS
+from flin.net.many_keys import FEW_KEYS, find_many
 from flin.net.replies import OK, Slices, Value
 
 if TYPE_CHECKING:
@@ -79,16 +79,15 @@ def watch(context: Context, args: list[bytes]) -> Value:
     if context.session.queue is not None:
         raise CommandError("ERR WATCH inside MULTI is not allowed")
     if len(args) > FEW_KEYS:
-        return _watch_many(context, args)
-    context.watch(args[1:])
+        return _watch_many(context, args[1:])
+    found = [context.keyspace.exists(key) for key in args[1:]]
+    context.watch(args[1:], found)
     return OK
 
 
-def _watch_many(context: Context, args: list[bytes]) -> Slices:
-    """In slices: a key that changes in between fails the EXEC, as if it had changed just after the WATCH."""
-    for start in range(1, len(args), SLICE_KEYS):
-        context.watch(args[start : start + SLICE_KEYS])
-        yield
+def _watch_many(context: Context, keys: list[bytes]) -> Slices:
+    entries = yield from find_many(context.keyspace, keys)
+    context.watch(keys, [entry is not None for entry in entries])
     return OK
 
 

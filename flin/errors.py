@@ -6,7 +6,7 @@ client of the server sent something that gets an error reply.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 
 class FlinError(Exception):
@@ -97,6 +97,9 @@ class JobFailedError(FlinError):
 
 
 # Caller: the program that uses Flin.
+
+
+CLOSED_TEXT: Final = "the engine is closed (or belongs to the parent of this forked process)"
 
 
 class ClosedError(FlinError):

@@ -6,9 +6,7 @@ import weakref
 from typing import Any, Final, NoReturn, Protocol
 
 from flin.engine.fs import after_fork_in_child
-from flin.errors import ClosedError
-
-CLOSED_TEXT: Final = "the engine is closed (or belongs to the parent of this forked process)"
+from flin.errors import CLOSED_TEXT, ClosedError
 
 
 class ClosedState:

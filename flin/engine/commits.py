@@ -20,7 +20,6 @@ from time import monotonic
 from typing import Final, TypeAlias, TypeVar
 
 from flin.engine.boundaries import added
-from flin.engine.closed_state import CLOSED_TEXT
 from flin.engine.dead_stretches import DeadStretches
 from flin.engine.directory_lock import DIRECTORY_LOST
 from flin.engine.entry import DELETED, Entry, Live, Range
@@ -34,7 +33,15 @@ from flin.engine.state import OpenRuns, ReadState
 from flin.engine.value_cache import ValueCache
 from flin.engine.wal import SegmentSlice, are_plain
 from flin.engine.wal_writer import WalWriter
-from flin.errors import ClosedError, FlinError, ReadOnlyError, ReentrantCallError, StallTimeout, StorageError
+from flin.errors import (
+    CLOSED_TEXT,
+    ClosedError,
+    FlinError,
+    ReadOnlyError,
+    ReentrantCallError,
+    StallTimeout,
+    StorageError,
+)
 
 COPIED_ENTRIES: Final = 128
 """Entries and range deletes that a commit with range deletes copies (5 µs at most); more are frozen first."""
@@ -105,9 +112,7 @@ class Commits:
                 state = self.state
                 active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
                 position = self._wal.put(key, value)
-                active.entries[key] = (
-                    value  # with no call since the frame was in: nothing can interrupt between the two
-                )
+                active.entries[key] = value  # no call since the frame was in: nothing can interrupt between the two
                 self._blocked = self._must_wait
         except BaseException as error:
             self._commit_put_off(error)

@@ -20,7 +20,6 @@ from typing import Any, Final, TypeVar, overload
 from warnings import warn
 
 from flin.engine.batch import WriteBatch
-from flin.engine.closed_state import CLOSED_TEXT
 from flin.engine.closing import Closing
 from flin.engine.compactor import Compactor
 from flin.engine.entry import DELETED, Entry, Live, Page, Range, make_entry, value_at
@@ -38,7 +37,7 @@ from flin.engine.store import Store
 from flin.engine.verify import verify_store
 from flin.engine.view import BytesLike, as_bytes, as_stored, scan_bounds
 from flin.engine.writable_view import NO_DEFAULT, WritableView
-from flin.errors import ClosedError, ConflictError, FlinError, ReadOnlyError, StallTimeout, StorageError
+from flin.errors import CLOSED_TEXT, ClosedError, ConflictError, FlinError, ReadOnlyError, StallTimeout, StorageError
 
 MAX_INTEGER: Final = 2**63 - 1
 """Counters are signed 64-bit numbers, as Redis keeps them, so that both faces of a database agree."""
@@ -294,7 +293,10 @@ class Engine(WritableView):
     # Maintenance.
 
     def flush(self) -> None:
-        """Write everything that is in memory to tables, now."""
+        """Write everything that is in memory to tables, now.
+
+        No write needs it to be safe: `sync()` makes writes durable. It frees memory, and the next open is faster.
+        Raises StorageError, ReadOnlyError or ClosedError."""
         refuse_reentry("flush()")
         with self._unless_closed():
             self._flush()
@@ -338,9 +340,13 @@ class Engine(WritableView):
         return engine_statistics(self._store, self._compactor, self._runner)
 
     def close(self, *, flush: bool = True) -> None:
-        """Flush (or only sync, which leaves the WAL to be replayed by the next open) and close. Idempotent.
+        """Make everything durable, and close. A second call does nothing.
 
-        Whatever is raised, it is closed. StorageError or ReadOnlyError: not everything is durable."""
+        With `flush=False` the close is faster and the next open slower: what is in memory is not written to tables, and
+        the next open replays it from the write-ahead log. Nothing is lost by that.
+
+        StorageError or ReadOnlyError says that not everything is durable; the database is closed all the same. A scan
+        or snapshot that is still in use raises ClosedError once it needs a table that is not open yet."""
         self._closing.close(flush)
 
     def __del__(self) -> None:

@@ -27,7 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
-from flin.engine.descriptor import STANDARD_ERROR, above_standard, open_directory, open_file
+from flin.engine.descriptor import STANDARD_ERROR, above_standard, in_room, open_directory, open_file
 from flin.engine.directory_lock import DIRECTORY_LOST, LOCK_ATTEMPTS, HeldDirectory, OsDirectoryLock
 
 Mapped: TypeAlias = bytes | mmap.mmap
@@ -225,7 +225,9 @@ class OsSegmentFile(_Descriptor):
                 raise OSError(errno.ENOSPC, "the file takes no more bytes", self.path)
         leave_standard_numbers()
         protection = mmap.PROT_READ | mmap.PROT_WRITE
-        view = mmap.mmap(self._fd, WINDOW_BYTES, mmap.MAP_SHARED, protection, offset=start, **_UNTRACKED)
+        view = in_room(
+            lambda: mmap.mmap(self._fd, WINDOW_BYTES, mmap.MAP_SHARED, protection, offset=start, **_UNTRACKED)
+        )
         with suppress(OSError):  # a kernel before 5.14 does not know it: the pages come one by one then
             view.madvise(_MADV_POPULATE_WRITE)
         return Window(view, start, stop)
@@ -274,7 +276,7 @@ class OsReadableFile(_Descriptor):
         if not size:
             return b""
         leave_standard_numbers()
-        return mmap.mmap(self._fd, size, access=mmap.ACCESS_READ, **_UNTRACKED)
+        return in_room(lambda: mmap.mmap(self._fd, size, access=mmap.ACCESS_READ, **_UNTRACKED))
 
 
 class OsFileSystem:
@@ -441,7 +443,7 @@ def append_all(file: AppendFile, data: Buffer) -> None:
 
 def pipe() -> tuple[int, int]:
     """Where to read and where to write; none of them a standard stream's number."""
-    reading, writing = os.pipe()
+    reading, writing = in_room(os.pipe)
     return above_standard(reading), above_standard(writing)
 
 

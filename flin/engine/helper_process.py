@@ -11,6 +11,7 @@ import subprocess
 import sys
 import traceback
 import weakref
+from contextlib import ExitStack
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Any, Final
@@ -205,9 +206,13 @@ def own_command() -> list[str]:
 
 def _started(command: list[str], held: dict[str, HeldDirectory]) -> tuple[subprocess.Popen[bytes], Any, Any]:
     """The helper process, with the descriptors of the directories that it is to work in; its input and its output."""
-    child_input, parent_input = pipe()
-    parent_output, child_output = pipe()
-    try:
+    with ExitStack() as of_child, ExitStack() as ours:
+        child_input, parent_input = pipe()
+        of_child.callback(os.close, child_input)
+        ours.callback(os.close, parent_input)
+        parent_output, child_output = pipe()
+        of_child.callback(os.close, child_output)
+        ours.callback(os.close, parent_output)
         process = subprocess.Popen(
             command,
             stdin=child_input,
@@ -217,13 +222,7 @@ def _started(command: list[str], held: dict[str, HeldDirectory]) -> tuple[subpro
             pass_fds=[each.fd for each in held.values()],
             process_group=0,
         )
-    except BaseException:
-        os.close(parent_input)
-        os.close(parent_output)
-        raise
-    finally:
-        os.close(child_input)
-        os.close(child_output)
+        ours.pop_all()
     return process, os.fdopen(parent_input, "wb", buffering=0), os.fdopen(parent_output, "rb", buffering=0)
 
 

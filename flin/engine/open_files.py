@@ -11,16 +11,17 @@ is let go is only forgotten: readers that still use it keep it, and it is opened
 
 from __future__ import annotations
 
-import errno
 import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
+from flin.engine.descriptor import givers
 from flin.engine.fs import FileSystem, Mapped, ReadableFile, after_fork_in_child, descriptor_limit
 from flin.engine.reentry import holds_lock
+from flin.errors import CLOSED_TEXT, ClosedError
 
 SHARE: Final = 4
 """Tables get one descriptor of so many."""
@@ -30,6 +31,9 @@ MOST_FILES: Final = 4096
 
 _CHANCES: Final = 8
 """Of those that were read lately so many in a row are passed over: to look at one costs up to 0.2 ms."""
+
+
+Result = TypeVar("Result")
 
 
 class Opened(Protocol):
@@ -58,7 +62,7 @@ class OpenFiles:
     @holds_lock
     def __len__(self) -> int:
         with self._lock:
-            return sum(1 for _ in filter(None, (reference() for reference in self._ring)))
+            return sum(reference() is not None for reference in self._ring.copy())
 
     @holds_lock
     def add(self, opened: Opened) -> None:
@@ -91,12 +95,15 @@ class OpenFiles:
         self._ring.clear()
 
     def _shrink(self, most: int) -> None:
-        self._ring = deque(reference for reference in self._ring if reference() is not None)
+        for _ in range(len(self._ring)):  # who is gone takes no place
+            reference = self._maybe_oldest()
+            if reference is not None and reference() is not None:
+                self._ring.append(reference)
         chances = _CHANCES
         while len(self._ring) > most:
-            reference = self._ring.popleft()
-            opened = reference()
-            if opened is None:
+            reference = self._maybe_oldest()
+            opened = None if reference is None else reference()
+            if reference is None or opened is None:
                 continue
             if chances and opened.was_used():
                 chances -= 1
@@ -104,9 +111,16 @@ class OpenFiles:
                 continue
             opened.let_go()
 
+    def _maybe_oldest(self) -> weakref.ref[Opened] | None:
+        """Taken out by one call: one that re-enters may have emptied the ring since its length was asked."""
+        with suppress(IndexError):
+            return self._ring.popleft()
+        return None
+
 
 OPEN_FILES: Final = OpenFiles()
 after_fork_in_child(OPEN_FILES.forget)
+givers.append(OPEN_FILES.shed)
 
 
 class TableFile:
@@ -122,10 +136,11 @@ class TableFile:
         self._maps: Final = maps
         self._file: ReadableFile | None = None
         self._used = False
+        self._has_ended = False
         self._lock = RLock()
 
     def size(self) -> int:
-        return self._fs.file_size(self.path)
+        return self._by_path(self._fs.file_size)
 
     def pread(self, size: int, offset: int) -> bytes:
         return self._opened().pread(size, offset)
@@ -147,6 +162,11 @@ class TableFile:
             self._files.discard(self)
         self.let_go()
 
+    def end(self) -> None:
+        """Before its directory is given back: another database may be there afterwards. From now on ClosedError, where
+        the file is not open. No lock is taken: in a forked child its holder may not exist."""
+        self._has_ended = True
+
     def was_used(self) -> bool:
         used, self._used = self._used, False
         return used
@@ -162,14 +182,18 @@ class TableFile:
             with self._lock:
                 file = self._file
                 if file is None:
-                    file = self._file = self._open()
+                    file = self._file = self._by_path(self._fs.open)
                     self._files.add(self)
         return file
 
-    def _open(self) -> ReadableFile:
+    def _by_path(self, call: Callable[[str], Result]) -> Result:
+        """ClosedError if the directory may have been another by then."""
         try:
-            return self._fs.open(self.path)
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._files.shed():
-                raise
-        return self._fs.open(self.path)
+            result = call(self.path)
+        except OSError:
+            if self._has_ended:
+                raise ClosedError(CLOSED_TEXT) from None
+            raise
+        if self._has_ended:
+            raise ClosedError(CLOSED_TEXT)
+        return result

@@ -16,7 +16,9 @@ from flin.errors import ClosedError
 
 
 class Snapshot(View):
-    """A snapshot of `Engine.snapshot()`. It keeps the files that it reads until it is closed. Threads may share it."""
+    """A snapshot of `Engine.snapshot()`. It keeps the files that it reads until it is closed. Threads may share it.
+
+    Close it before the engine: afterwards it raises ClosedError once it needs a table that is not open yet."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

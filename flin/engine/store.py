@@ -16,7 +16,7 @@ from threading import RLock
 
 from flin.engine import closed_state, opening
 from flin.engine.block_cache import BlockCache
-from flin.engine.closed_state import CLOSED_STATE, CLOSED_TEXT
+from flin.engine.closed_state import CLOSED_STATE
 from flin.engine.commits import SEAL_CHECK_BYTES
 from flin.engine.entry import DELETED, Entry, Live
 from flin.engine.filter import hash_key
@@ -41,7 +41,7 @@ from flin.engine.value_cache import ValueCache
 from flin.engine.version import Run, ShardRuns, with_flush, with_shard
 from flin.engine.wal import SegmentSlice
 from flin.engine.wal_writer import WalWriter
-from flin.errors import ClosedError, ReadOnlyError, StorageError
+from flin.errors import CLOSED_TEXT, ClosedError, ReadOnlyError, StorageError
 
 
 class Store(OrderedReads):
@@ -339,5 +339,6 @@ class Store(OrderedReads):
         self._make_commit_lock()
         self._closed = self._must_wait = self._blocked = True
         self.state = CLOSED_STATE
+        self.tables.close()
         self.lock.release()
         self.has_ended = True

@@ -90,8 +90,11 @@ class OpenTables:
         return list(self._tables.values())
 
     def close(self) -> None:
-        """Let every table go; readers that still hold a state keep theirs."""
+        """Let every table go, before the directory is given back. Readers that still hold a state go on with the tables
+        that are open; the others raise ClosedError."""
         self._tables = {}
+        for file in list(self._files.values()):
+            file.end()
 
     def _open(self, meta: TableMeta, before: dict[tuple[str, int], Table]) -> Table:
         key = (meta.file, meta.offset)

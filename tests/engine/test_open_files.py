@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import gc
+import mmap
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from threading import Thread, get_ident
@@ -19,13 +22,16 @@ import flin.engine
 from flin.engine import Engine, open_files
 from flin.engine.directory_lock import HeldDirectory
 from flin.engine.fs import OsFileSystem
+from flin.engine.helper_process import HelperProcess
+from flin.engine.job_handle import RunnerStatistics
 from flin.engine.open_files import OPEN_FILES, OpenFiles, TableFile
 from flin.engine.sstable import ColdRead
-from flin.errors import StorageError
-from flin.testing import Fault, ManualClock, SimulatedDisk
+from flin.errors import ClosedError, StorageError
+from flin.testing import ManualClock, SimulatedDisk
 from flin.testing.judge import Judge
 from flin.testing.operation import Fill, Maintenance, Put, Read, Reopen
 from flin.testing.run import Run, Scene
+from tests.engine.intruder import intruding
 from tests.figures import Figures
 from tests.source import ROOT
 
@@ -100,6 +106,45 @@ def test_what_is_gone_or_closed_takes_no_place() -> None:
     assert not files.shed()
 
 
+HANDLERS: dict[str, Callable[[OpenFiles, list[Held]], None]] = {
+    "opens another": lambda files, held: files.add(held[-1]),
+    "has none left": lambda files, held: [files.shed() for _ in held].clear(),
+    "closes them": lambda files, held: [files.discard(each) for each in held].clear(),
+}
+
+
+@pytest.mark.parametrize("most", [1, 4])
+@pytest.mark.parametrize("name", HANDLERS)
+def test_calls_at_every_line_of_a_call(name: str, most: int) -> None:
+    """A handler opens tables, or lets them go, in the middle of whatever is at it."""
+    at = lines = 0
+    while at <= lines:
+        at += 1
+        files = OpenFiles(lambda: most)
+        held = [Held() for _ in range(6)]
+        last = Held()
+        calls: list[Callable[[], object]] = [
+            *(partial(files.add, each) for each in held[:-1]),
+            partial(files.discard, held[0]),
+            files.__len__,
+            files.shed,
+        ]
+
+        def handle(number: int, place: str, files: OpenFiles = files, held: list[Held] = held, at: int = at) -> None:
+            if number == at:
+                HANDLERS[name](files, held)
+
+        with intruding(handle) as count:
+            for call in calls:
+                held[1].used = True
+                call()
+        lines = count[0]
+        files.add(last)
+        assert last.is_open
+        assert len(files) <= most, "and what a handler has opened in between is over the bound for that long"
+    assert lines > 40
+
+
 def test_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, most in ((1024, 256), (64, 16), (2, 1), (1 << 20, 4096), (sys.maxsize, 4096)):
         monkeypatch.setattr(open_files, "descriptor_limit", lambda limit=limit: limit)
@@ -170,23 +215,58 @@ def test_reads_that_do_not_wait() -> None:
         assert len(disk.open_files) <= 3
 
 
-def test_a_descriptor_that_is_not_to_be_had_is_taken_from_others() -> None:
+@pytest.mark.parametrize("call", ["open", "mmap"])
+def test_a_descriptor_that_is_not_to_be_had_is_taken_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
     """The program itself may have used them up."""
-    disk = SimulatedDisk()
-    expected = filled(disk, 4)
-    with opened(disk) as db:
-        assert dict(db.scan()) == expected
-        for table in db.store.tables.tables():
-            table.let_go()
-        disk.faults.append(Fault(1, errno.EMFILE, frozenset({"open"})))
-        assert dict(db.scan()) == expected
-        for table in db.store.tables.tables():
-            table.let_go()
-        disk.faults[:] = [Fault(0, errno.EMFILE, frozenset({"open"}), sticky=True)]
-        with pytest.raises(StorageError, match="Too many open files"):
-            db.get(next(iter(expected)))
-        disk.faults.clear()
-        assert dict(db.scan()) == expected, "and it is well again"
+    module: Any = os if call == "open" else mmap
+    really = getattr(module, call)
+    left = 0
+
+    def limited(*arguments: Any, **options: Any) -> Any:
+        if sum(table.state is not None for table in tables) > left:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really(*arguments, **options)
+
+    expected = {b"%d" % number: b"v" for number in range(100)}
+    with flin.engine.open(tmp_path / "db", runner="inline", shards=4) as db:
+        db.put_many(expected)
+    with flin.engine.open(tmp_path / "db", runner="inline") as db:
+        tables = db.store.tables.tables()
+        assert len(tables) == 4
+        monkeypatch.setattr(module, call, limited)
+        assert {key: db.get(key) for key in expected} == expected
+        assert sum(table.state is not None for table in tables) == 1, "each took the place of the one before"
+        monkeypatch.undo()
+    with flin.engine.open(tmp_path / "db", runner="inline") as db:
+        tables, left = db.store.tables.tables(), -1
+        monkeypatch.setattr(module, call, limited)
+        for read in (lambda: db.get(b"7"), lambda: list(db.scan())):
+            with pytest.raises(StorageError, match="Too many open files"):
+                read()
+        monkeypatch.undo()
+        assert dict(db.items()) == expected, "and it is well again"
+
+
+def test_a_helper_that_finds_no_descriptors_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For its second pipe, or at its start."""
+    really, before = os.pipe, len(os.listdir("/proc/self/fd"))
+    for most in (0, 1, 2):
+        pipes: list[tuple[int, int]] = []
+
+        def limited(pipes: list[tuple[int, int]] = pipes, most: int = most) -> tuple[int, int]:
+            if len(pipes) >= most:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            pipes.append(really())
+            return pipes[-1]
+
+        monkeypatch.setattr(os, "pipe", limited)
+        with pytest.raises(OSError, match="Too many open files"):
+            HelperProcess(OsFileSystem(), [sys.executable, "-c", ""], RunnerStatistics())
+        monkeypatch.undo()
+        assert len(pipes) == most
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_file_that_is_let_go_is_not_closed_under_its_reader(tmp_path: Path) -> None:
@@ -250,7 +330,7 @@ CLOSED_BESIDE: dict[str, Callable[[Engine], object]] = {
 def test_a_table_is_opened_while_its_engine_is_closed(
     open_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch, name: str, moment: int
 ) -> None:
-    """At each look at the directory that the reader takes: it ends as if it had been faster."""
+    """At each look at the directory that the reader takes: it ends as if it had been faster, or finds it closed."""
     with open_engine() as db:
         db.put(b"a", b"1")
     db = open_engine()
@@ -265,10 +345,86 @@ def test_a_table_is_opened_while_its_engine_is_closed(
                 in_thread(db.close)
 
     monkeypatch.setattr(HeldDirectory, "check", check)
-    assert CLOSED_BESIDE[name](db) == b"1"
+    try:
+        assert CLOSED_BESIDE[name](db) == b"1"
+        assert not db.closed
+    except ClosedError:
+        assert db.closed
     assert looks, "it took at least one"
     assert db.closed == (looks > moment)
     monkeypatch.undo()
+
+
+def fill(path: Path, value: bytes) -> None:
+    with flin.engine.open(path, runner="inline") as db:
+        db.put_many({b"%03d" % number: value for number in range(100)})
+
+
+def remake(path: Path) -> None:
+    shutil.rmtree(path)
+    fill(path, b"others")
+
+
+def empty_and_remake(path: Path) -> None:
+    for inner in path.iterdir():
+        inner.unlink()
+    fill(path, b"others")
+
+
+def merge(path: Path) -> None:
+    with flin.engine.open(path, runner="inline") as db:
+        db.put(b"x", b"")
+        db.compact()
+
+
+REPLACED: dict[str, Callable[[Path], None]] = {
+    "as it was": lambda path: None,
+    "removed": shutil.rmtree,
+    "another": remake,
+    "emptied": empty_and_remake,
+    "merged": merge,
+}
+
+
+@pytest.mark.parametrize("replaced", REPLACED)
+def test_what_outlives_a_close(tmp_path: Path, replaced: str) -> None:
+    """A table that was opened is read on; one that was not is ClosedError, never another database's."""
+    path = tmp_path / "db"
+    fill(path, b"origin")
+    db = flin.engine.open(path, runner="inline")
+    view = db.snapshot()
+    db.close()
+    REPLACED[replaced](path)
+    for read in (lambda: view[b"007"], lambda: next(view.scan()), lambda: list(view.scan_keys(reverse=True))):
+        with pytest.raises(ClosedError):
+            read()
+    if not path.exists():
+        return
+    with flin.engine.open(path, runner="inline") as db:
+        expected = dict(db.items())
+        view = db.snapshot()
+        assert dict(view.items()) == expected
+    REPLACED[replaced](path)
+    assert dict(view.items()) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_opens_no_table(tmp_path: Path) -> None:
+    """Its parent's directory may be anybody's by the time that it reads."""
+    with flin.engine.open(tmp_path / "db", runner="inline") as db:
+        db.put(b"k", b"v")
+    with flin.engine.open(tmp_path / "db", runner="inline") as db:
+        view = db.snapshot()
+        child = os.fork()
+        if not child:
+            try:
+                view[b"k"]
+            except ClosedError:
+                os._exit(7)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert view[b"k"] == b"v"
 
 
 @pytest.mark.usefixtures("few")

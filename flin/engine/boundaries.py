@@ -11,7 +11,7 @@ A list that a reader may see is never changed: `added` and `joined` make new one
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from flin.engine.entry import Page, Range
@@ -123,25 +123,22 @@ def cut_page(page: Page, boundaries: Boundaries) -> Page:
 
 def skip(hidden: Iterable[Boundaries], start: bytes) -> bytes:
     """The first possible key from start on that none of them covers."""
-    lists = list(hidden)
-    moved = True
-    while moved:
-        moved = False
-        for boundaries in lists:
-            at = bisect_right(boundaries, start)
-            if at & 1:
-                start, moved = boundaries[at], True
-    return start
+    return _beyond(hidden, start, bisect_right, 0)
 
 
 def skip_back(hidden: Iterable[Boundaries], stop: bytes) -> bytes:
     """The lowest bound below which an uncovered key may lie, of all up to stop (exclusive)."""
+    return _beyond(hidden, stop, bisect_left, -1)  # out of the range that holds, or ends with, what is just below
+
+
+def _beyond(hidden: Iterable[Boundaries], bound: bytes, bisect: Callable[[Boundaries, bytes], int], end: int) -> bytes:
+    """Out of the range of one list into that of another, until the bound lies in none."""
     lists = list(hidden)
     moved = True
     while moved:
         moved = False
         for boundaries in lists:
-            at = bisect_left(boundaries, stop)
-            if at & 1:  # the range that holds, or ends with, what is just below
-                stop, moved = boundaries[at - 1], True
-    return stop
+            at = bisect(boundaries, bound)
+            if at & 1:
+                bound, moved = boundaries[at + end], True
+    return bound

@@ -147,7 +147,6 @@ class ReadState:
     # those of all parts.
     heads: tuple[tuple[tuple[HeadOf, ...], ...], tuple[HeadOf, ...]] = field(init=False)
     deleting: tuple[tuple[Part, ...], ...] = field(init=False)  # by shard: the older parts that have range deletes
-    is_cut: bool = field(init=False)  # whether an older part hides what is older still, or anything is dead
     joined: tuple[JoinedRuns | None, ...] = ()  # by shard; kept by `replace` for as long as the runs are the same
     dead: Boundaries = ()  # where nothing lives, of a frozen state (dead_stretches.py)
 
@@ -167,7 +166,6 @@ class ReadState:
             of_runs.append(tuple(heads[: len(self.runs[shard])]))
         object.__setattr__(self, "heads", (tuple(of_runs), tuple(of_parts)))
         object.__setattr__(self, "deleting", deleting)
-        object.__setattr__(self, "is_cut", any(deleting) or bool(self.dead))
         object.__setattr__(self, "joined", _joined(self.runs, self.joined))
         object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
 
@@ -178,7 +176,6 @@ class ReadState:
             object.__setattr__(state, name, getattr(self, name))
         object.__setattr__(state, "active", active)
         object.__setattr__(state, "dead", dead)
-        object.__setattr__(state, "is_cut", self.is_cut or bool(dead))
         object.__setattr__(state, "get_active", active[0].entries.get if len(active) == 1 else None)
         return state
 
@@ -256,44 +253,15 @@ class ReadState:
 
         Without sources, generators and pages, a seek and ten entries of two runs take 10 µs, with them 35."""
         active = self.active
-        if active[0].deleted or dead or self.is_cut:
-            return self._cut_head(start, stop, count, active_heads, dead or self.dead)
-        of_runs, of_parts = self.heads
-        todo = of_parts
-        heads: list[Page] = []
-        for joined, of_shard in zip(self.joined, of_runs):  # noqa: B905  both by shard
-            head = None if joined is None else joined.head(start, stop, count)
-            if head is None:
-                todo = of_shard + todo
-            else:
-                heads.append(head)
-                if len(head[0]) == count:
-                    stop = head[0][-1] + b"\0"  # the next possible key
-        if todo:
-            try:
-                heads += head_pages(todo, start, stop, count)
-            except TooMuchHidden:  # by the range deletes of a run
-                return None
-        for part in active:
-            if part.entries or part.deleted:
-                break
-        else:  # there is nothing to copy, so nothing to lock
-            return heads[0] if len(heads) == 1 else join_heads(heads, count)
-        of_active = active_heads(active, (), (), start, stop, count)
-        return None if of_active is None else join_heads(heads + of_active, count)
-
-    def _cut_head(
-        self, start: bytes, stop: bytes, count: int, active_heads: ActiveHeads, dead: Boundaries
-    ) -> Page | None:
-        """The same where range deletes or dead stretches hide something."""
-        active = self.active
         deleted = active[0].deleted  # the same in all shards
+        dead = dead or self.dead
+        hidden = [each for each in (deleted, dead) if each] if deleted or dead else []
         if dead:
             start = skip((dead,), start)
             if start >= stop:
                 return [], []
         try:
-            heads = self._older_heads(start, stop, count, [each for each in (deleted, dead) if each])
+            heads = self._older_heads(start, stop, count, hidden)
         except TooMuchHidden:
             return None
         for part in active:

@@ -88,8 +88,6 @@ class SimulatedDisk:
         self.directories: dict[str, SimulatedDirectory] = {"/": SimulatedDirectory()}
         self._order = 0
         self._used = 0
-        self.most_files: int | None = None
-        """How many files may be open at once; None: any number."""
         self.open_files: WeakSet[SimulatedAppendFile | SimulatedReadableFile] = WeakSet()
         self._locks: dict[SimulatedFile, tuple[str, bytes]] = {}
         self._held: dict[str, SimulatedLock] = {}  # by this program: directory → its lock
@@ -99,7 +97,6 @@ class SimulatedDisk:
 
     def create(self, path: str) -> SimulatedAppendFile:
         with self._call("create", path):
-            self._need_descriptor(path)
             directory, name = self._parent(path)
             if name in directory.names or name in directory.directories:
                 _refuse(errno.EEXIST, path)
@@ -116,7 +113,6 @@ class SimulatedDisk:
 
     def open(self, path: str) -> SimulatedReadableFile:
         with self._call("open", path):
-            self._need_descriptor(path)
             return SimulatedReadableFile(self, path, self._file(path))
 
     def rename(self, old: str, new: str) -> None:
@@ -203,7 +199,6 @@ class SimulatedDisk:
         path = _normal(path)
         parent, name = posixpath.split(path)
         with self._call("lock", path):
-            self._need_descriptor(path)
             directory = self.directories.get(parent)  # whatever it was that this program held there before
             if directory is None:
                 _refuse(errno.ENOENT, path)
@@ -340,10 +335,6 @@ class SimulatedDisk:
     def _next(self) -> int:
         self._order += 1
         return self._order
-
-    def _need_descriptor(self, path: str) -> None:
-        if self.most_files is not None and len(self.open_files) + len(self._held) >= self.most_files:
-            _refuse(errno.EMFILE, path)
 
     def _check_held(self, path: str) -> None:
         held = self._held.get(path)

@@ -470,14 +470,18 @@ def test_programs_that_only_call_themselves_python_use_threads(
         assert dict(db) == {b"a": b"1", b"b": b"2"}
 
 
+def with_prelude(program: str) -> HelperRunner:
+    """Whose helpers run some lines of a program before they begin."""
+    *front, boot, paths = own_command()
+    return HelperRunner(OsFileSystem(), command=[*front, program + boot, paths])
+
+
 def test_a_helper_that_is_only_slow_is_used_once_it_answers(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner_module, "HELLO_SECONDS", 0.0)
     marker = tmp_path / "it may go on"
-    *front, boot, paths = own_command()
-    slow = f"import os, time\nwhile not os.path.exists({str(marker)!r}): time.sleep(0.001)\n"
-    runner = HelperRunner(OsFileSystem(), command=[*front, slow + boot, paths])
+    runner = with_prelude(f"import os, time\nwhile not os.path.exists({str(marker)!r}): time.sleep(0.001)\n")
     runner.run(compaction_of(tree))
     assert "hello" in runner.statistics.fallback_reason
     marker.touch()
@@ -557,9 +561,9 @@ def test_a_helper_is_tried_again_after_a_start_that_failed(
     """One that was killed as it started, for example: jobs do not stay in threads for good."""
     monkeypatch.setattr(runner_module, "RETRY_SECONDS", 3600.0)
     marker = tmp_path / "has been here"
-    *front, boot, paths = own_command()
-    once = f"import os, sys\nif not os.path.exists({str(marker)!r}): open({str(marker)!r}, 'w'); sys.exit(9)\n"
-    runner = HelperRunner(OsFileSystem(), command=[*front, once + boot, paths])
+    runner = with_prelude(
+        f"import os, sys\nif not os.path.exists({str(marker)!r}): open({str(marker)!r}, 'w'); sys.exit(9)\n"
+    )
     runner.run(compaction_of(tree))
     assert runner.statistics.fallback_reason == "no helper process: it ended with status 9"
     runner.run(compaction_of(tree))

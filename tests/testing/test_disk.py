@@ -264,9 +264,9 @@ def test_another_program_shares_all_but_locks_and_replaced_methods(monkeypatch: 
         assert (other.names("/"), disk.names("/")) == (["replaced"], [])
     disk.create("/file").append(b"1")
     assert other.names("/") == disk.names("/") == ["file"]
-    other.most_files = 7
+    other.window_bytes = 7
     other.create("/second")
-    assert (disk.most_files, disk.names("/")) == (7, ["file", "second"])
+    assert (disk.window_bytes, disk.names("/")) == (7, ["file", "second"])
 
 
 def test_damage() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-TOOLS: Final = ("redis-server", "redis-cli", "redis-benchmark", "node", "npm", "atheris")
+TOOLS: Final = ("redis-server", "redis-cli", "redis-benchmark", "node", "npm", "mkfs.ext4", "atheris")
 """What .ci/run installs. Python packages of the bench extra are not among them: those tests may be skipped anywhere."""
 
 _NAMED: Final = re.compile(r"(?<![\w-])(" + "|".join(TOOLS) + r")(?![\w-])")

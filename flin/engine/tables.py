@@ -58,9 +58,12 @@ class OpenTables:
 
     def remove_obsolete(self) -> list[str]:
         """Remove the files that were let go; the names of those that could not be removed (the next open tries)."""
-        failed = []
-        while self._gone and not self._keeps_files:
-            name = self._gone.popleft()
+        failed: list[str] = []
+        while not self._keeps_files:
+            try:
+                name = self._gone.popleft()
+            except IndexError:  # only the taking tells: another thread may be faster
+                break
             if name in self._wanted:
                 continue
             try:

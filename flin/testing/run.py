@@ -19,7 +19,7 @@ from flin.engine.entry import EXPIRED_MS
 from flin.engine.options import RunnerKind, SyncMode
 from flin.engine.snapshot import Snapshot
 from flin.engine.view import as_stored
-from flin.errors import FlinError, ReadOnlyError
+from flin.errors import ClosedError, FlinError, ReadOnlyError
 from flin.testing.clock import ManualClock
 from flin.testing.disk import SimulatedDisk
 from flin.testing.model import Expectation, Model, Put, State, Step, view
@@ -171,10 +171,11 @@ class Run:
 
     def reopen(self, *, flush: bool = True) -> None:
         """Close in order, and open again."""
-        self.release_snapshots()
+        self.release_snapshots(max(0, len(self.snapshots) - 1))
         self.engine.close(flush=flush)
         self.model.promise()
         self.open()
+        self._release_outlived()
 
     def crash(self, personality: Personality, seed: int) -> None:
         """Crash, and continue with what is left."""
@@ -192,7 +193,6 @@ class Run:
 
     def replace_directory(self, trespass: Callable[[Engine], object]) -> None:
         """Remove the directory behind the engine, which goes on; make a new database there, and go on with that."""
-        self.release_snapshots()
         old = self.engine
         self.disk.remove_directory(PATH)
         self.model = Model({}, self.model.latest_ms)
@@ -201,6 +201,7 @@ class Run:
         self.commit([Put(b"new", b"1")], lambda engine: engine.put(b"new", b"1", sync=True), sync=True)
         trespass(old)
         assert old.closed
+        self._release_outlived()
         assert dict(self.engine.scan()) == {b"new": b"1"}, "the old handle wrote into the new database"
         assert not self.engine.verify()
 
@@ -226,6 +227,13 @@ class Run:
             check_snapshot(snapshot, expected)
             snapshot.close()
         del self.snapshots[:most]
+
+    def _release_outlived(self) -> None:
+        """Snapshots of an engine that is closed: they show what they showed, or that they are closed."""
+        for snapshot, expected in self.snapshots:
+            with suppress(ClosedError):
+                check_snapshot(snapshot, expected)
+        self.snapshots.clear()
 
     # Moments.
 

@@ -25,7 +25,9 @@ from flin.testing.operation import (
     Read,
     Refused,
     Reopen,
+    Replace,
     Sweep,
+    TakeSnapshot,
 )
 from flin.testing.personality import Personality
 from flin.testing.run import Scene, Workload
@@ -127,5 +129,15 @@ CORPUS: Final = (
         Scene("always", shards=16, window_bytes=4096),
         [Put(b"a", b"1"), Expire(b"a", 0.5), DeleteMany((b"b",), sync=True)],
         fault="memory late",
+    ),
+    Past(
+        "engine: a snapshot that outlived a close opened its tables by path, in whatever database was there by then",
+        Scene("always"),
+        [Put(b"new", b"0"), Maintenance("flush"), Reopen(), TakeSnapshot(), Replace()],
+    ),
+    Past(
+        "engine: and where the next engine had merged them, told of a missing file",
+        Scene("always"),
+        [Fill(0, 60), Reopen(), TakeSnapshot(), Maintenance("compact"), Reopen()],
     ),
 )

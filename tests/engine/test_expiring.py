@@ -95,3 +95,23 @@ def test_a_sample_reads_the_chunks_that_hold_it(engine: Engine) -> None:
     every = list(table.expiries())
     assert table.sampled_expiries(20) == every[125::250]
     assert table.sampled_expiries(10_000) == every
+
+
+def test_two_at_once_while_tables_come_and_go(engine: Engine) -> None:
+    """Two clients ask; between two steps of the one, a merge replaces the tables and the other has its answer."""
+    expiring = Expiring(engine.store)
+    for first in (0, 50):
+        write(engine, b"", first, first + 50, 10_000)
+        engine.flush()
+    steps = expiring.steps()
+    next(steps)
+    next(steps)
+    engine.compact()
+    assert numbers(expiring) == {0: 100}
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            assert {namespace: found.entries for namespace, found in end.value.items()} == {0: 100}
+            break
+    assert numbers(expiring) == {0: 100}

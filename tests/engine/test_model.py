@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import settings
@@ -22,6 +23,9 @@ from flin.engine.key import prefix_stop
 from flin.errors import ConflictError
 from flin.testing import ManualClock, SimulatedDisk
 from flin.testing.run import Scene
+from tests.engine.test_pairs import KINDS
+
+Form: TypeAlias = Callable[[bytes], Any]
 
 # Few short keys, so that they meet; some of every kind that the engine treats apart.
 KEYS = [b"", b"\0", b"a", b"a\0", b"aa", b"ab", b"abc", b"b", b"{a}1", b"{a}2", b"c{x}", b"n1", b"n2", b"\xfe", b"\xff",
@@ -33,6 +37,7 @@ values = st.one_of(
 )
 bounds = st.one_of(st.none(), keys)
 ttls = st.sampled_from([None, None, 0.5, 1.0, 100.0])
+forms = st.sampled_from([bytes, *KINDS])  # what a program may pass for bytes
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -83,14 +88,14 @@ class EngineMachine(RuleBasedStateMachine):
         self.engine.put(key, value, ttl=ttl, sync=sync)
         self.model[key] = (value, self.expires(ttl))
 
-    @rule(key=keys, value=values)
-    def set_item(self, key: bytes, value: bytes) -> None:
-        self.engine[key] = bytearray(value)
+    @rule(key=keys, value=values, form=forms)
+    def set_item(self, key: bytes, value: bytes, form: Form) -> None:
+        self.engine[form(key)] = form(value)
         self.model[key] = (value, 0)
 
-    @rule(key=keys)
-    def delete(self, key: bytes) -> None:
-        self.engine.delete(key)
+    @rule(key=keys, form=forms)
+    def delete(self, key: bytes, form: Form) -> None:
+        self.engine.delete(form(key))
         self.model.pop(key, None)
 
     @rule(key=keys)
@@ -104,13 +109,21 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(key=keys, default=st.sampled_from([None, b"default"]))
     def pop(self, key: bytes, default: bytes | None) -> None:
-        assert self.engine.pop(key, default) == self.live().get(key, default)
+        assert self.engine.pop(key, default=default) == self.live().get(key, default)
         self.model.pop(key, None)
 
-    @rule(key=keys, value=values)
-    def set_default(self, key: bytes, value: bytes) -> None:
+    @rule(count=st.sampled_from([1, 3, 80]))
+    def pop_items(self, count: int) -> None:
+        """As from a queue: where many tombstones come first, their stretch is kept."""
+        for key, value in list(self.live().items())[:count]:
+            assert self.engine.popitem() == (key, value)
+            self.model.pop(key)
+
+    @rule(key=keys, value=values, form=forms)
+    def set_default(self, key: bytes, value: bytes, form: Form) -> None:
         live = self.live()
-        assert self.engine.setdefault(key, value) == live.get(key, value)
+        found = self.engine.setdefault(form(key), form(value))
+        assert (type(found), found) == (bytes, live.get(key, value))
         if key not in live:
             self.model[key] = (value, 0)
 
@@ -139,14 +152,15 @@ class EngineMachine(RuleBasedStateMachine):
         for key in gone:
             self.model.pop(key, None)
 
-    @rule(pairs=st.dictionaries(keys, values, max_size=4))
-    def update(self, pairs: dict[bytes, bytes]) -> None:
-        self.engine.update(pairs)
+    @rule(pairs=st.dictionaries(keys, values, max_size=4), form=forms)
+    def update(self, pairs: dict[bytes, bytes], form: Form) -> None:
+        self.engine.update((form(key), form(value)) for key, value in pairs.items())
+        self.engine |= pairs
         self.model |= {key: (value, 0) for key, value in pairs.items()}
 
-    @rule(start=keys, stop=keys)
-    def delete_range(self, start: bytes, stop: bytes) -> None:
-        self.engine.delete_range(start, stop)
+    @rule(start=keys, stop=keys, form=forms)
+    def delete_range(self, start: bytes, stop: bytes, form: Form) -> None:
+        self.engine.delete_range(form(start), form(stop))
         self.model = {key: entry for key, entry in self.model.items() if not start <= key < stop}
 
     @rule(prefix=st.one_of(keys, st.sampled_from([b"k", b"m", b"k1"])))
@@ -171,20 +185,24 @@ class EngineMachine(RuleBasedStateMachine):
         ),
         fails=st.booleans(),
         read=keys,
+        form=forms,
     )
-    def write_batch(self, steps: list[tuple[Any, ...]], fails: bool, read: bytes) -> None:
+    def write_batch(self, steps: list[tuple[Any, ...]], fails: bool, read: bytes, form: Form) -> None:
         before, live = dict(self.model), self.live()
         try:
             with self.engine.write_batch() as batch:
                 for name, *arguments in steps:
-                    getattr(batch, name)(*arguments)
+                    getattr(batch, name)(*map(form, arguments))
                     if name == "put":
                         live[arguments[0]] = arguments[1]
                         self.model[arguments[0]] = (arguments[1], 0)
                     else:
                         self._forget(live, name, arguments)
                         self._forget(self.model, name, arguments)
-                    assert batch.get(read) == live.get(read)
+                    assert batch.get(form(read)) == live.get(read)
+                assert dict(batch) == live, "a batch is a mapping, too"
+                assert list(reversed(batch.keys())) == sorted(live, reverse=True)
+                assert len(batch) == len(live)
                 assert self.engine.get(read) == {
                     key: value for key, (value, at) in before.items() if not at or at > self.clock.now_ms
                 }.get(read)
@@ -224,14 +242,21 @@ class EngineMachine(RuleBasedStateMachine):
         if absent:
             self.model[key] = (value, 0)
 
-    @rule(key=keys, expected=st.one_of(st.none(), values), new=st.one_of(st.none(), values), right=st.booleans())
-    def compare_and_set(self, key: bytes, expected: bytes | None, new: bytes | None, right: bool) -> None:
+    @rule(
+        key=keys,
+        expected=st.one_of(st.none(), values),
+        new=st.one_of(st.none(), values),
+        right=st.booleans(),
+        form=forms,
+    )
+    def compare_and_set(self, key: bytes, expected: bytes | None, new: bytes | None, right: bool, form: Form) -> None:
         old = self.live().get(key)
         expected = old if right else expected
-        new = b"new" if new is None else new
-        assert self.engine.compare_and_set(key, expected, new) is (old == expected)
+        given = [None if value is None else form(value) for value in (expected, new)]
+        assert self.engine.compare_and_set(form(key), *given) is (old == expected)
         if old == expected:
-            self.model[key] = (new, 0)
+            self.model.pop(key, None)
+            self.model |= {} if new is None else {key: (new, 0)}
 
     # Time.
 
@@ -299,6 +324,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert list(self.engine) == list(self.engine.keys()) == list(live)
         assert list(self.engine.items()) == list(live.items())
         assert list(self.engine.values()) == list(live.values())
+        assert list(reversed(self.engine.items())) == list(reversed(live.items()))
 
     @rule(step=st.integers(1, 5), count=st.integers(0, 5))
     def write_during_a_scan(self, step: int, count: int) -> None:
@@ -329,7 +355,8 @@ class EngineMachine(RuleBasedStateMachine):
         assert view.get(key) == expected.get(key)
         assert (key in view) == (key in expected)
         assert list(view.scan(reverse=reverse)) == sorted(expected.items(), reverse=reverse)
-        assert len(view) >= len(expected), "expired keys count until they are swept"
+        assert dict(view) == expected
+        assert len(view) == len(expected), "an expired key does not count, swept or not"
         if close:
             self.views.pop(0)[0].close()
 

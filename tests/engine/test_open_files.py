@@ -249,6 +249,7 @@ def test_a_descriptor_that_is_not_to_be_had_is_taken_from_others(
         assert dict(db.items()) == expected, "and it is well again"
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this system has no /proc to ask for descriptors")
 def test_a_helper_that_finds_no_descriptors_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """For its second pipe, or at its start."""
     really, before = os.pipe, len(os.listdir("/proc/self/fd"))
@@ -408,7 +409,6 @@ def test_what_outlives_a_close(tmp_path: Path, replaced: str) -> None:
     assert dict(view.items()) == expected
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_opens_no_table(tmp_path: Path) -> None:
     """Its parent's directory may be anybody's by the time that it reads."""

@@ -11,10 +11,13 @@ import pytest
 
 import flin.engine
 from flin.engine import manifest as manifest_format
+from flin.engine.block_cache import BlockCache
 from flin.engine.file_name import maybe_parse
 from flin.engine.manifest import Manifest
+from flin.engine.tables import OpenTables
 from flin.errors import CorruptionError, FlinError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
+from tests.engine.intruder import intruding
 
 OpenEngine = Callable[..., Any]
 DB = "/db"
@@ -211,3 +214,25 @@ def test_verify_reads_the_wal_of_sealed_generations(disk: SimulatedDisk) -> None
     name = [name for name in disk.names(DB) if name.endswith(".wal")][-1]
     disk.flip(f"{DB}/{name}", 8 * 140)
     assert any(isinstance(problem, CorruptionError) and problem.path.endswith(name) for problem in db.verify())
+
+
+def test_two_remove_obsolete_files_at_once(disk: SimulatedDisk) -> None:
+    """Whoever is at it finds at any line that the other was faster."""
+    open_tables = OpenTables(disk, DB, BlockCache(1 << 20))
+    at = lines = 0
+    while at <= lines:
+        at += 1
+        open_tables._gone.extend(tables(disk))
+
+        def intrude(number: int, place: str, at: int = at) -> None:
+            if number == at:
+                open_tables.remove_obsolete()
+
+        with intruding(intrude) as count:
+            assert open_tables.remove_obsolete() == []
+        lines = count[0]
+        assert open_tables.obsolete_files == 0
+        assert tables(disk) == []
+        for name in ("1.sst", "2.sst"):
+            disk.write(f"{DB}/{name}", b"")
+    assert lines > 10

@@ -34,7 +34,7 @@ class CuttableDisk:
         """Why it cannot be had here; nothing if it is mounted."""
         missing = [tool for tool in ("mkfs.ext4", "mount", "umount") if _tool(tool) is None]
         if missing:
-            return f"no {missing[0]}"
+            return f"missing tool: {missing[0]}"
         self.path.mkdir()
         with self._image.open("wb") as file:
             file.truncate(_IMAGE_BYTES)

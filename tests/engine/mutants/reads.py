@@ -10,10 +10,11 @@ from flin.engine.dead_stretches import DeadStretches
 from flin.engine.entry import DELETED
 from flin.engine.generation import empty_parts, with_commit
 from flin.engine.memtable import Part
+from flin.engine.open_files import TableFile
 from flin.engine.store import Store
 from flin.engine.sweep import Sweeper
 from flin.engine.value_cache import ValueCache
-from tests.engine.hunts import layered_workloads, running_workloads, turned_bits
+from tests.engine.hunts import layered_workloads, past_failures, running_workloads, turned_bits
 from tests.engine.mutants.mutant import Patch, caught_by
 
 
@@ -33,6 +34,12 @@ def filter_checksum_not_compared(patch: Patch) -> None:
 def range_checksum_not_compared(patch: Patch) -> None:
     """a damaged range delete is detected"""
     patch.setattr(range_block, "crc32", lambda *_: 7)
+
+
+@caught_by(past_failures)
+def tables_are_opened_after_close(patch: Patch) -> None:
+    """a snapshot that outlives a close never shows what another database has at its path"""
+    patch.setattr(TableFile, "end", lambda _: None)
 
 
 @caught_by(layered_workloads)

@@ -5,8 +5,8 @@
     flush      what is in memory, unless it is to stay in the WAL
     end        the runner, the WAL's end, the directory's lock
 
-Each step changes nothing where it was done before. So a close that an interrupt has ended is gone on with by the
-next, and one that comes while another is under way waits for it.
+A step that was done before changes nothing when it is done again. So if an interrupt ends a close, the next one
+continues it. A close that comes while another is under way waits for that.
 
 A call that re-enters (reentry.py) cannot close: what it interrupted may hold any lock. A thread does it, once that call
 has ended. It is no `threading.Thread`: the start of one waits for a lock of that module, which the call that was

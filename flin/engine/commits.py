@@ -410,7 +410,8 @@ class Commits:
     # Freezing and sealing, under the commit lock.
 
     def _freeze_open(self) -> ReadState:
-        """The same where the state is not to be replaced, by a copy: in the middle of something that has it in hand."""
+        """A state that stays as it is: in a call that re-entered, a copy, since the outer call may have the installed
+        state in hand, which is not to be replaced then."""
         self.check_open()
         return self._freeze() if self._times_held() == 1 else self.state.with_copies(self._dead.known)
 

@@ -122,7 +122,7 @@ class Compactor:
         if self._threads_wanted:
             self._flush_wanted.ring()
             return
-        if is_reentered(levels=3):  # this, Store._maybe_seal and the write; the outer call may be what is due
+        if is_reentered(levels=3):  # this, _maybe_seal and the write; the outer call may be what is due
             return
         try:
             self.run_pending()
@@ -373,8 +373,10 @@ class Compactor:
                 pace.begin_round(monotonic())
                 if store.read_only_reason is None:
                     store.lock.check()
-                if pace.is_sync_due(monotonic()) and store.read_only_reason is None:
-                    store.sync()
+                if pace.is_sync_due(now := monotonic()):
+                    pace.begin_sync(now)
+                    if store.read_only_reason is None:
+                        store.sync()
                 pace.end_sweep(all_done=self._sweep_some(pace.sweep_seconds, pace.sweep_until))
                 store.tables.fit_cache(store.budget.block_cache)
                 store.tables.remove_obsolete()

@@ -39,11 +39,12 @@ class Pace:
         self._next_round = now + self.round
 
     def is_sync_due(self, now: float) -> bool:
-        """And when it is, the next one is due an interval from now."""
-        if self._sync_interval is None or self._next_sync is None or now < self._next_sync:
-            return False
-        self._next_sync = now + self._sync_interval
-        return True
+        return self._next_sync is not None and now >= self._next_sync
+
+    def begin_sync(self, now: float) -> None:
+        """The next one is due an interval from now."""
+        if self._sync_interval is not None:
+            self._next_sync = now + self._sync_interval
 
     @property
     def sweep_seconds(self) -> float:

@@ -14,7 +14,9 @@ from flin.errors import CorruptionError, FlinError, StorageError
 
 
 def verify_store(store: Store) -> list[FlinError]:
-    """All problems: in tables, their order, the counts of live keys, the WAL of sealed generations, the manifest."""
+    """All problems: in tables, their order, the counts of live keys, the WAL of sealed generations, the manifest.
+
+    ClosedError if the store is closed before the end: its directory may be another database's by then."""
     state = store.freeze()
     problems: list[FlinError] = []
     problems += _verify_manifest(store)
@@ -41,6 +43,7 @@ def verify_store(store: Store) -> list[FlinError]:
                 problems.append(error)
             except OSError as error:
                 problems.append(StorageError("read", join(store.directory, piece.file), error))
+    store.check_open()
     return problems
 
 

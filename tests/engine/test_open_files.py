@@ -410,6 +410,22 @@ def test_what_outlives_a_close(tmp_path: Path, replaced: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_check_beside_a_close_finds_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "db", b"v")
+    db = flin.engine.open(tmp_path / "db", runner="inline")
+    table = db.store.tables.tables()[0]
+    verify = table.verify
+
+    def late() -> Any:
+        in_thread(db.close)
+        shutil.rmtree(tmp_path / "db")
+        return verify()
+
+    monkeypatch.setattr(table, "verify", late)
+    with pytest.raises(ClosedError):
+        db.verify()
+
+
 def test_a_forked_child_opens_no_table(tmp_path: Path) -> None:
     """Its parent's directory may be anybody's by the time that it reads."""
     with flin.engine.open(tmp_path / "db", runner="inline") as db:

@@ -113,8 +113,8 @@ class Compactor:
             loops += [("maintenance", self._maintenance_loop)]
             for name, work in loops:
                 thread = Thread(target=work, name=f"flin-{name}", daemon=True)
+                self._threads.append(thread)  # first: an interrupt may come behind the start
                 thread.start()
-                self._threads.append(thread)
         self.wake()
 
     def wake(self) -> None:
@@ -439,5 +439,5 @@ class Compactor:
         self._flush_wanted.ring()
         self._want_compaction()
         for thread in list(self._threads):
-            if thread is not current_thread():
+            if thread.ident is not None and thread is not current_thread():  # None: it could not be started
                 thread.join()

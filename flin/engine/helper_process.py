@@ -62,7 +62,7 @@ class HelperProcess:
         self._reader = Thread(target=self._read_all, name="flin helper reader", daemon=True)
         try:
             self._reader.start()
-        except RuntimeError:  # no room for one more thread
+        except BaseException:  # no room for one more thread; or an interrupt, behind the start perhaps
             self.alive = False
             self._process.kill()
             self._process.wait()

@@ -189,8 +189,10 @@ class ThreadRunner:
                 thread.start()
             except RuntimeError:  # no room for one more, or the interpreter is ending
                 self._running[handle], has_thread = None, False
-            except BaseException:
-                self._running.pop(handle, None)
+            except BaseException:  # an interrupt, behind the start perhaps: nobody will have the handle
+                handle.cancel()
+                if thread.ident is None:
+                    self._running.pop(handle, None)
                 raise
         if not has_thread:
             self._work_here(handle)

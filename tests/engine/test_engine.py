@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from array import array
 from collections.abc import Callable, Iterator, MutableMapping
 from datetime import timedelta
@@ -17,9 +18,11 @@ from typing import Any
 import pytest
 
 import flin.engine
+from flin.engine.compactor import Compactor
 from flin.engine.file_name import maybe_parse
 from flin.errors import ClosedError, ConflictError, CorruptionError, ReadOnlyError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
+from flin.testing.process import wait_until
 
 OpenEngine = Callable[..., Any]
 
@@ -828,6 +831,33 @@ def test_an_open_that_fails_keeps_nothing(tmp_path: Any, monkeypatch: pytest.Mon
     assert not any(thread.is_alive() for thread in started)
     with flin.engine.open(tmp_path, runner="thread") as db:
         assert dict(db) == {b"k": b"v"}
+
+
+def test_an_open_that_is_interrupted_waits_for_its_threads(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for the one that it was about to note: without the lock it would work in anybody's directory."""
+    start, entered = threading.Thread.start, threading.Event()
+    found: list[bool] = []
+
+    def work(compactor: Compactor, _: object) -> None:
+        entered.set()
+        wait_until(lambda: compactor._stopping, "it is stopped")
+        deadline = time.monotonic() + 0.2  # time for a close that does not wait
+        while not compactor._store.has_ended and time.monotonic() < deadline:
+            time.sleep(0.001)
+        found.append(compactor._store.has_ended)
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "flin-compaction":
+            entered.wait()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Compactor, "_compaction_loop", work)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        flin.engine.open(tmp_path, runner="thread")
+    wait_until(lambda: bool(found), "the thread ends")
+    assert found == [False]
 
 
 def test_open_refuses_a_directory_whose_manifest_is_gone(open_engine: OpenEngine, tmp_path: Any) -> None:

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -468,6 +470,59 @@ def test_programs_that_only_call_themselves_python_use_threads(
         db.put(b"b", b"2")
     with flin.engine.open(tmp_path / "db", runner="inline") as db:
         assert dict(db) == {b"a": b"1", b"b": b"2"}
+
+
+def test_a_job_whose_start_is_interrupted_ends(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has its handle, and it must not write into a directory that was closed meanwhile."""
+    start, entered = threading.Thread.start, threading.Event()
+    threads: list[threading.Thread] = []
+
+    def run_job(fs: object, job: object, checkpoint: Callable[[], None]) -> NoReturn:
+        entered.set()
+        while True:
+            checkpoint()
+            time.sleep(0.001)
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        threads.append(thread)
+        entered.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner_module, "run_job", run_job)
+    runner = ThreadRunner(OsFileSystem())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            runner.submit(compaction_of(tree))
+    runner.close()
+    assert not threads[0].is_alive()
+
+
+def test_a_helper_whose_start_is_interrupted_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    readers: list[threading.Thread] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        readers.append(thread)
+        raise KeyboardInterrupt
+
+    started: list[subprocess.Popen[bytes]] = []
+    really = subprocess.Popen
+
+    def popen(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(really(*arguments, **options))
+        return started[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", popen)
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            HelperRunner(OsFileSystem()).prepare(0)
+    assert started[0].returncode is not None
+    readers[0].join(PATIENCE_SECONDS)
+    assert not readers[0].is_alive()
 
 
 def with_prelude(program: str) -> HelperRunner:

@@ -153,8 +153,8 @@ class Engine(WritableView):
             total = (0 if value is None else _integer(value)) + delta
             if not -MAX_INTEGER - 1 <= total <= MAX_INTEGER:
                 raise ConflictError(f"the sum {total} does not fit 64 bits")
-            expires_at_ms = entry[1] if value is not None and isinstance(entry, tuple) else 0
-            return make_entry(b"%d" % total, expires_at_ms)
+            text = b"%d" % total
+            return make_entry(text, entry[1]) if value is not None and isinstance(entry, tuple) else text
 
         self._update(key, add)
         return total

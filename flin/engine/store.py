@@ -305,7 +305,7 @@ class Store(OrderedReads):
             )
             return expired
 
-        self._update(keys, choose)
+        self.update_many(keys, choose)
         return len(expired)
 
     def begin_close(self) -> None:

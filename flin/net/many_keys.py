@@ -11,7 +11,8 @@ the memory. MGET keeps them, up to the size of the largest reply.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from flin.engine.entry import Live
@@ -39,18 +40,33 @@ class _Found:
     def __init__(self, number: int, most_bytes: int | None) -> None:
         """most_bytes: of all values together; None: no values are kept."""
         self.entries: list[Live | None] = [None] * number
+        self.done = 0
         self._most_bytes = most_bytes
         self._bytes = 0
 
-    def put(self, position: int, entry: Live | None) -> None:
-        """In place of what was read there before. LimitError if the values are too much for one reply."""
-        if self._most_bytes is None:
-            entry = _without_value(entry)
-        else:
-            self._bytes += _size_of(entry) - _size_of(self.entries[position])
-            if self._bytes > self._most_bytes:
-                raise too_large_reply(self._bytes, self._most_bytes)
-        self.entries[position] = entry
+    def read(self, read: Callable[[bytes], Live | None], keys: Sequence[bytes], positions: Sequence[int]) -> None:
+        """Read the keys at these positions. After a ColdRead `done` says how many have been read.
+
+        In one loop: a call for each key would cost a third of an MGET. LimitError if the values are too much for one
+        reply."""
+        entries, most_bytes, size = self.entries, self._most_bytes, self._bytes
+        done = 0
+        try:
+            for done, position in enumerate(positions):  # noqa: B007
+                entry = read(keys[position])
+                if most_bytes is None:
+                    entry = b"" if type(entry) is bytes else (b"", entry[1], entry[2]) if type(entry) is tuple else None
+                else:
+                    if entry is not None:
+                        size += len(entry) if type(entry) is bytes else len(entry[0])  # type: ignore[arg-type]
+                    old = entries[position]
+                    if old is not None:  # it has changed since
+                        size -= len(old) if type(old) is bytes else len(old[0])  # type: ignore[arg-type]
+                    if size > most_bytes:
+                        raise too_large_reply(size, most_bytes)
+                entries[position] = entry
+        finally:
+            self._bytes, self.done = size, done
 
 
 def find_many(keyspace: Keyspace, keys: Sequence[bytes]) -> Loads:
@@ -66,11 +82,10 @@ def read_many(keyspace: Keyspace, keys: Sequence[bytes], most_bytes: int) -> Loa
 
 
 def _gather(keyspace: Keyspace, keys: Sequence[bytes], found: _Found) -> Loads:
-    if len(keys) <= SLICE_KEYS or keyspace.is_in_transaction:
-        for position, key in enumerate(keys):
-            found.put(position, keyspace.entry(key))
-        return found.entries
     wanted: Sequence[int] = range(len(keys))
+    if len(keys) <= SLICE_KEYS or keyspace.is_in_transaction:
+        found.read(keyspace.entry, keys, wanted)
+        return found.entries
     with keyspace.journal() as journal:
         for _ in range(ROUNDS):
             for part in _slices(wanted):
@@ -79,8 +94,7 @@ def _gather(keyspace: Keyspace, keys: Sequence[bytes], found: _Found) -> Loads:
             wanted = keyspace.changed(journal, keys)
             if len(wanted) <= SLICE_KEYS:
                 break
-        for position in wanted:
-            found.put(position, keyspace.entry_waiting(keys[position]))
+        found.read(keyspace.entry_waiting, keys, wanted)
     now_ms = keyspace.now_ms
     return [None if type(entry) is tuple and 0 != entry[1] <= now_ms else entry for entry in found.entries]
 
@@ -92,24 +106,10 @@ def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
 
 def _read(keyspace: Keyspace, keys: Sequence[bytes], part: Sequence[int], found: _Found) -> Generator[Any, None, None]:
     """A slice; what is cold is read by a thread first, the rest of the slice with it."""
-    for at, position in enumerate(part):
-        try:
-            found.put(position, keyspace.entry(keys[position]))
-        except ColdRead:
-            rest = [keys[position] for position in part[at:]]
-            yield lambda: keyspace.load(rest)  # noqa: B023 - it runs before the loop goes on
-            for position in part[at:]:  # the cache may be too small for a slice
-                found.put(position, keyspace.entry_waiting(keys[position]))
-            return
-
-
-def _without_value(entry: Live | None) -> Live | None:
-    if type(entry) is bytes:
-        return b""
-    return (b"", entry[1], entry[2]) if type(entry) is tuple else None
-
-
-def _size_of(entry: Live | None) -> int:
-    if type(entry) is bytes:
-        return len(entry)
-    return len(entry[0]) if type(entry) is tuple else 0
+    try:
+        found.read(keyspace.entry, keys, part)
+        return
+    except ColdRead:
+        rest = part[found.done :]
+    yield partial(keyspace.load, [keys[position] for position in rest])
+    found.read(keyspace.entry_waiting, keys, rest)  # the cache may be too small for a slice

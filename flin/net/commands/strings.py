@@ -278,7 +278,7 @@ def _get_all(context: Context, args: list[bytes]) -> Slices:
     keyspace = context.keyspace
     entries = yield from read_many(keyspace, args[1:], context.services.config.largest_reply_bytes)
     keyspace.count_look_ups(len(entries) - entries.count(None), len(entries))
-    return [_string_or_none(entry) for entry in entries]
+    return [entry if type(entry) is bytes else _string_or_none(entry) for entry in entries]
 
 
 def _string_or_none(entry: Live | None) -> bytes | None:

@@ -20,6 +20,7 @@ import atexit
 import logging
 from threading import Lock, RLock
 
+from flin.engine.closed_state import CLOSED_STATE
 from flin.engine.compactor import Compactor
 from flin.engine.reentry import holds_lock, is_reentered
 from flin.engine.runner import Runner
@@ -78,7 +79,8 @@ class Closing:
         store.begin_close()
         try:
             self._compactor.stop()
-            if flush and not self._has_flushed and store.read_only_reason is None:
+            may_flush = store.read_only_reason is None and store.state is not CLOSED_STATE
+            if flush and may_flush and not self._has_flushed:
                 self._has_flushed = True  # or was interrupted: then the WAL keeps what is not in a table
                 store.seal()
                 while self._compactor.flush_once():

@@ -159,6 +159,8 @@ class WalWriter:
         """Let the files go without writing or syncing anything more. They close themselves, at once but for those that
         another thread's sync is at: a number that is closed under a call may be another file's by then."""
         self._close_window()
+        if self.synced < self.position and self._failed is None:  # a later sync would find no file, and call that well
+            self._failed = StorageError("sync", self._directory, "the WAL was let go before it was synced")
         self._files, self._file = _Files(), None
 
     @staticmethod

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 import flin.engine
 from flin.engine import runner as runner_module
+from flin.engine.compactor import Compactor
 from flin.engine.engine import Engine
 from flin.engine.fs import FileSystem
 from flin.engine.job import CompactionJob, FlushJob, Job, JobResult, run_job
-from flin.errors import ClosedError, LockedError
+from flin.errors import ClosedError, LockedError, StorageError
 from flin.testing import SimulatedDisk
 from flin.testing.process import PATIENCE_SECONDS
 from flin.testing.run import PATH
@@ -63,6 +65,33 @@ def test_a_close_goes_on_where_an_interrupt_ended_the_last_one(
         db.put(b"b", b"2")
     with flin.engine.open(PATH, fs=disk, runner="inline") as again:
         assert dict(again) == {b"a": b"1"}
+
+
+@pytest.mark.parametrize("is_synced", [False, True])
+def test_a_close_that_was_interrupted_twice_does_not_call_unsynced_writes_durable(
+    monkeypatch: pytest.MonkeyPatch, is_synced: bool
+) -> None:
+    """In its sync, and behind the moment at which it let the WAL's files go."""
+    disk = SimulatedDisk()
+    db = flin.engine.open(PATH, fs=disk, runner="inline", sync="never")
+    db.put(b"a", b"1", sync=is_synced)
+
+    def interrupt(*_: Any) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(db.store.tables, "close", interrupt_again)
+        raise Interrupt
+
+    def interrupt_again() -> None:
+        monkeypatch.undo()
+        raise Interrupt
+
+    monkeypatch.setattr(db.store._wal, "close_cleanly", interrupt)
+    with pytest.raises(Interrupt):
+        db.close(flush=False)
+    with nullcontext() if is_synced else pytest.raises(StorageError, match="let go before it was synced"):
+        db.close()
+    db.close()
+    flin.engine.open(PATH, fs=disk, runner="inline").close()
 
 
 def test_a_second_close_waits_for_one_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +172,8 @@ def test_work_that_a_close_cancels_says_that_it_is_closed(
             db.flush()
     held = Held(FlushJob if what == "flush" else CompactionJob)
     monkeypatch.setattr(runner_module, "run_job", held)
+    # A close waits for the background's flush, and that for the one that is held here: it must not begin one.
+    monkeypatch.setattr(Compactor, "_flush_loop", lambda _: None)
     db = flin.engine.open(PATH, fs=disk, runner="thread")
     db.put(b"b", b"3")
     worker, outcomes = _beside(getattr(db, what))

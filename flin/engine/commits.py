@@ -85,6 +85,7 @@ class Commits:
         self._put_off: deque[_Commit] = deque()  # by calls that re-entered
         self._dead = DeadStretches()
         self._heeds_puts = False  # puts must tell them
+        self._learns = False  # scans look how far tombstones reach: from the first on that has passed many
         self._make_commit_lock()
 
     # Writing.

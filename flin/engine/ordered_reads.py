@@ -46,7 +46,7 @@ class OrderedReads(Commits):
         A scan with a limit copies what it needs of the active parts instead of freezing them."""
         passed = Passed()
         pages, search = self._exclusively(lambda: self._begin_scan(start, stop, reverse, limit, passed))
-        return pages if search is None else self._first_live(pages, search, passed, reverse)
+        return self._first_live(pages, search, passed, reverse) if search else self._noticed(pages, passed)
 
     def _begin_scan(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None, passed: Passed
@@ -66,7 +66,16 @@ class OrderedReads(Commits):
         else:
             whole = [bound for bound in bounds if bound]
             pages = state.bounded_pages(whole, reverse=reverse, dead=dead, passed=passed)
-        return pages, self._begin_search(start, stop)
+        return pages, self._begin_search(start, stop) if self._learns else None
+
+    def _noticed(self, pages: Iterator[Page], passed: Passed) -> Iterator[Page]:
+        """The same pages. If their first shows that scans pass many tombstones, later ones keep how far they reach."""
+        for page in pages:
+            live = _first_live_at(page)
+            if live is None or passed.keys + live > MOST_TOMBSTONES:
+                self._learns = True
+            return chain((page,), pages)
+        return iter(())
 
     def _first_live(self, pages: Iterator[Page], search: Search, passed: Passed, reverse: bool) -> Iterator[Page]:
         """The pages from the first that has an entry which is no tombstone. If many come before it, that is kept."""
@@ -74,7 +83,7 @@ class OrderedReads(Commits):
         found: list[Page] = []
         try:
             for page in pages:
-                at = next((number for number, entry in enumerate(page[1]) if entry is not DELETED), None)
+                at = _first_live_at(page)
                 passed.keys += len(page[0]) if at is None else at
                 if at is not None:
                     found.append(page)
@@ -143,8 +152,10 @@ class OrderedReads(Commits):
         dead_stop = b""
         try:
             page = self.state.head(start, stop, count, self._active_heads, self._dead.known)
+            at = _first_live_at(page) if page is not None else None
+            if at != 0:
+                self._learns = True
             if page is not None:
-                at = next((number for number, entry in enumerate(page[1]) if entry is not DELETED), None)
                 if at is not None:
                     dead_stop = page[0][at]
                 elif len(page[0]) < count:
@@ -153,3 +164,8 @@ class OrderedReads(Commits):
             self._exclusively(lambda: self._end_search(search, start, dead_stop))
         whole = page is not None and len(page[0]) < count
         return page if whole or (page and list(map(type, page[1])).count(bytes) >= limit) else None
+
+
+def _first_live_at(page: Page) -> int | None:
+    """The place of the first entry that is no tombstone."""
+    return next((number for number, entry in enumerate(page[1]) if entry is not DELETED), None)

@@ -35,8 +35,8 @@ from tests.source import ROOT, python_files, tree_of
 
 PROMPTLY = 60.0
 
-INTRUSIONS = 500
-"""About so many in one call; four times as many in the slow part, in calls that come to so many lines."""
+INTRUSIONS = 300
+"""About so many in one call; six times as many in the slow part, in calls that come to so many lines."""
 
 VERIFY_EVERY = 20
 """To verify reads the whole WAL, which each intrusion lengthens."""
@@ -227,7 +227,7 @@ def test_calls_at_every_line_of_a_call(name: str, shards: int, thorough: bool) -
     db = filled(shards=shards)
     before = dict(db.scan())
     handler = Handler(db, before, change(before), thorough=thorough)
-    step = max(1, lines // (INTRUSIONS if not thorough else 4 * INTRUSIONS))
+    step = max(1, lines // (INTRUSIONS if not thorough else 6 * INTRUSIONS))
     last = lines + INTRUSIONS  # what it leaves to be done takes lines, too, and each could be a place for more
 
     def intrude(number: int, place: str) -> None:

@@ -256,6 +256,16 @@ def test_a_value_from_a_time_of_more_memory_closes_who_asks_for_it(caplog: pytes
     assert any("exceeds its share" in text for text in warnings(caplog))
 
 
+@pytest.mark.parametrize("line", [b"GETDEL huge", b"GETSET huge x", b"SET huge x GET", b"GETEX huge PERSIST"])
+def test_a_value_that_cannot_be_shown_is_not_replaced(line: bytes) -> None:
+    clients = Clients(memory_limit=16 << 20)
+    clients.store.entries[b"huge"] = before = (bytes(8 << 20), 1_900_000_000_000, 0)
+    peer = clients.connect()
+    assert peer.ask(line, b"PING").startswith(b"-ERR the size of the reply in bytes is 8388608, the maximum is 3145728")
+    assert clients.store.entries[b"huge"] is before
+    assert peer.ask(b"PING") == b"+PONG\r\n"
+
+
 # Slow readers.
 
 

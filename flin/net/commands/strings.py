@@ -46,6 +46,14 @@ def string_at(keyspace: Keyspace, key: bytes) -> tuple[bytes | None, int]:
     return value, expires_at_ms
 
 
+def _check_reply(context: Context, value: bytes | None) -> None:
+    """Before a command changes the key whose value it shows: LimitError if that is too large for a reply, as one put by
+    `flin.engine` may be. The error must not take the place of the only copy."""
+    most_bytes = context.services.config.largest_reply_bytes
+    if value is not None and len(value) > most_bytes:
+        raise too_large_reply(len(value), most_bytes)
+
+
 def _get_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
     """A pipeline of GETs, up to the first that waits for the disk, fails, or is long: `run` counts those."""
     keyspace = context.keyspace
@@ -119,6 +127,7 @@ def _set_with_options(context: Context, args: list[bytes]) -> Value:
     if options.expiry is not None:
         expires_at_ms = positive_expiry(options.expiry, options.unit, context.now_ms, "set")
     old = keyspace.value(key) if options.get else None
+    _check_reply(context, old)
     if options.if_absent or options.if_present or options.keep_ttl:
         current_ms = keyspace.expires_at_ms(key)
         if (options.if_absent and current_ms is not None) or (options.if_present and current_ms is None):
@@ -192,6 +201,7 @@ def setnx(context: Context, args: list[bytes]) -> Value:
 )
 def getset(context: Context, args: list[bytes]) -> Value:
     old = context.keyspace.value(args[1])
+    _check_reply(context, old)
     context.keyspace.put_value(args[1], args[2])
     return old
 
@@ -208,6 +218,7 @@ def getset(context: Context, args: list[bytes]) -> Value:
 )
 def getdel(context: Context, args: list[bytes]) -> Value:
     value = context.keyspace.value(args[1])
+    _check_reply(context, value)
     if value is not None:
         context.keyspace.delete(args[1])
     return value
@@ -227,6 +238,7 @@ def getex(context: Context, args: list[bytes]) -> Value:
     keyspace, key = context.keyspace, args[1]
     options = getex_options(args, 2)
     value, current_ms = string_at(keyspace, key)
+    _check_reply(context, value)
     keyspace.count_look_ups(value is not None, 1)
     if value is None:
         return None

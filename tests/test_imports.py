@@ -1,4 +1,4 @@
-"""The import directions of the house, and the one seam to the disk: read from the syntax trees."""
+"""The import directions of the house (floors.py), and the one seam to the disk: read from the syntax trees."""
 
 from __future__ import annotations
 
@@ -7,41 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.floors import CIRCLES, FLOORS, UPWARD, floor_of
 from tests.source import ROOT, imports_of, module_name, python_files, tree_of
-
-# Imports point down only: a module may import what stands on its own floor or below. The longest prefix counts.
-VALUES = ("boundaries", "entry", "key", "slot", "version", "file_name", "memtable", "reentry")
-FORMATS = (
-    *(
-        "wal",
-        "manifest",
-        "block",
-        "cached_block",
-        "block_cache",
-        "stored_block",
-        "filter",
-        "index_block",
-        "expiry_block",
-    ),
-    *("range_block", "sstable", "table_footer", "table_writer", "table_scan", "table_check", "table_state"),
-    "key_part",
-)
-FLOORS = {
-    "flin": 0,  # the package itself: a version, nothing else
-    "flin.errors": 0,
-    "flin.engine.descriptor": 1,
-    "flin.engine.directory_lock": 1,
-    "flin.engine.fs": 1,
-    "flin.engine.open_files": 2,
-    **dict.fromkeys((f"flin.engine.{name}" for name in VALUES), 2),
-    **dict.fromkeys((f"flin.engine.{name}" for name in FORMATS), 3),
-    "flin.engine": 4,
-    "flin.testing": 5,  # for tests, of Flin and of what is built on it
-    "flin.net": 5,
-    "flin.bench": 6,
-    "flin.cli": 7,
-    "flin.__main__": 8,
-}
 
 # What the engine must not know (style.md); its asyncio face will be flin/engine/aio.py.
 FOREIGN_TO_ENGINE = {"asyncio", "socket", "selectors", "ssl", "hiredis", "redis", "uvloop", "http"}
@@ -77,19 +44,61 @@ FLIN = python_files("flin")
 ENGINE = [path for path in python_files("flin/engine") if path.name not in SEAM]
 
 
-def floor_of(module: str) -> int:
-    while module not in FLOORS:
-        module = module.rpartition(".")[0]
-    return FLOORS[module]
+MODULES = {module_name(path): path for path in FLIN}
+
+
+def imported_by(module: str) -> set[str]:
+    """The modules of Flin that it names, types included; the package itself is only its version."""
+    found = set()
+    for _, name in imports_of(MODULES[module]):
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]
+        found.add(name)
+    return found - {"", "flin", module}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str) -> None:
+    up = {name for name in imported_by(module) if floor_of(name) > floor_of(module)}
+    assert up == UPWARD.get(module, set()), f"{module} imports what stands above it, or does no longer"
+
+
+def test_nothing_imports_in_circles() -> None:
+    circles = strong_components({module: imported_by(module) for module in MODULES})
+    assert sorted(map(sorted, circles)) == sorted(map(sorted, CIRCLES))
+
+
+def test_strong_components() -> None:
+    assert strong_components({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == [{"b", "c"}]
+    assert strong_components({"a": {"b"}, "b": {"a"}, "c": {"a", "d"}, "d": {"c"}}) == [{"a", "b"}, {"c", "d"}]
+    assert strong_components({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def strong_components(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The sets of nodes that reach each other, of at least two: whoever is reached and reaches back."""
+
+    def reached_from(start: str) -> set[str]:
+        reached: set[str] = set()
+        todo = [start]
+        while todo:
+            new = graph[todo.pop()] - reached
+            reached |= new
+            todo += new
+        return reached
+
+    reached = {node: reached_from(node) for node in graph}
+    components: list[set[str]] = []
+    for node in graph:
+        component = {other for other in reached[node] if node in reached[other]}
+        if len(component) > 1 and component not in components:
+            components.append(component)
+    return components
 
 
 @pytest.mark.parametrize("path", FLIN, ids=module_name)
-def test_imports_point_down(path: Path) -> None:
-    own = module_name(path)
+def test_nothing_imports_the_tests(path: Path) -> None:
     for line, name in imports_of(path):
-        if name.split(".")[0] == "flin":
-            assert floor_of(name) <= floor_of(own), f"{own}:{line} imports {name}, which stands above it"
-        assert not name.startswith(("tests", "fuzz")), f"{own}:{line} imports {name}"
+        assert not name.startswith(("tests", "fuzz")), f"{path}:{line} imports {name}"
 
 
 @pytest.mark.parametrize("path", python_files("flin/engine"), ids=module_name)
@@ -106,9 +115,12 @@ def test_engine_has_one_seam(path: Path) -> None:
     assert not reached, f"{path.relative_to(ROOT)} goes round flin/engine/fs.py: {reached}"
 
 
-def test_every_floor_has_its_module() -> None:
-    missing = [name for name in FLOORS if not (ROOT / name.replace(".", "/")).is_dir()]
-    assert not [name for name in missing if not (ROOT / f"{name.replace('.', '/')}.py").exists()]
+def test_every_floor_has_its_module_and_every_module_its_floor() -> None:
+    named = [module for floor in FLOORS for module in floor]
+    assert len(named) == len(set(named))
+    assert [module for module in named if module not in MODULES] == []
+    placed = ("flin.engine.", "flin.net.")
+    assert [module for module in MODULES if module.startswith(placed) and module not in named] == []
 
 
 def test_every_exception_is_used() -> None:

@@ -1,0 +1,91 @@
+"""The floors of the house, bottom first: a module imports what stands on its own floor or below.
+
+Types count: what is imported for annotations alone ties two files together in a reader's head as well.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ENGINE: Final = {
+    "base": "reentry",
+    "disk": "descriptor directory_lock fs file_name lock open_files",
+    "words": "options entry key slot boundaries",
+    "table": "block stored_block index_block range_block expiry_block key_part filter block_cache cached_block "
+    "table_footer table_writer table_state table_scan table_check",
+    "single": "sstable memtable wal wal_writer lost_header",
+    "catalog": "version manifest generation recovery",
+    "read": "state merge joined_runs head value_cache count live_count",
+    "tree": "store commits ordered_reads dead_stretches tables opening stall closed_state foreign",
+    "background": "compaction job job_files job_wire run_writer helper helper_process job_handle sweep runner "
+    "compactor pace damaged_work bell",
+    "repair": "repair repair_report salvaged_wal salvaged_table salvaged_tables",
+    "face": "engine view batch snapshot statistics verify pairs mapping_views writable_view scan_iterator closing "
+    "expiring",
+}
+"""Of flin.engine, by wing."""
+
+NET: Final = {
+    "wire": "alike resp resp_python replies numbers long_double glob bit_field longest_common info_constants",
+    "settings": "parameter redis_parameters config file_limit",
+    "command": "commands.table arguments commands.reference",
+    "batch": "store tick unsynced journal",
+    "data": "keyspace hot_keys cursors databases many_keys",
+    "client": "session transcript refusal damage slowlog",
+    "run": "context services",
+    "commands": "commands.bitmaps commands.connection commands.counters commands.every commands.expiry commands.help "
+    "commands.introspection commands.keys commands.scan commands.server commands.strings commands.transactions info",
+    "serve": "dispatch connection cold guard",
+    "top": "server",
+}
+"""Of flin.net."""
+
+FLOORS: Final = [
+    ["flin", "flin.errors"],
+    *([f"flin.engine.{name}" for name in names.split()] for names in ENGINE.values()),
+    ["flin.engine"],
+    ["flin.testing", "flin.net", "flin.net.commands"],  # `testing` is for tests, of Flin and of what is built on it
+    *([f"flin.net.{name}" for name in names.split()] for names in NET.values()),
+    ["flin.bench"],
+    ["flin.cli"],
+    ["flin.__main__"],
+]
+
+UPWARD: Final = {
+    "flin.engine.options": {"flin.engine.manifest"},
+    "flin.engine.sstable": {"flin.engine.version"},
+    "flin.engine.table_check": {"flin.engine.version"},
+    "flin.engine.table_footer": {"flin.engine.version"},
+    "flin.engine.table_state": {"flin.engine.version"},
+    "flin.engine.table_writer": {"flin.engine.version"},
+    "flin.net.commands.reference": {"flin.net.commands.every"},
+    "flin.net.commands.table": {"flin.net.context"},
+    "flin.net.keyspace": {"flin.net.session"},
+    "flin.net.refusal": {"flin.net.context"},
+    "flin.net.services": {"flin.net.connection", "flin.net.dispatch"},
+    "flin.net.tick": {"flin.net.refusal"},
+    "flin.net.unsynced": {"flin.net.context", "flin.net.databases"},
+}
+"""What still points up. This list only shrinks."""
+
+CIRCLES: Final = [
+    {"flin.engine.mapping_views", "flin.engine.view"},
+    {"flin.engine.batch", "flin.engine.engine"},
+    {"flin.net.config", "flin.net.parameter", "flin.net.redis_parameters"},
+    {
+        "flin.net.commands.table",
+        *(f"flin.net.{name}" for name in ("connection", "context", "dispatch", "keyspace", "refusal", "services")),
+        *(f"flin.net.{name}" for name in ("session", "tick", "transcript", "unsynced")),
+    },
+]
+"""Modules that still import each other in circles. This list only shrinks."""
+
+
+def floor_of(module: str) -> int:
+    """The longest prefix counts: `flin.testing.disk` stands where `flin.testing` does."""
+    while module not in _NUMBERS:
+        module = module.rpartition(".")[0]
+    return _NUMBERS[module]
+
+
+_NUMBERS: Final = {module: number for number, floor in enumerate(FLOORS) for module in floor}

@@ -15,7 +15,8 @@ from zlib import crc32
 import flin.engine
 from flin.engine import manifest
 from flin.engine.file_name import table_name
-from flin.engine.version import TableMeta, Version
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Version
 from flin.errors import CorruptionError, FormatVersionError
 from flin.testing import ManualClock, SimulatedDisk
 

@@ -16,7 +16,7 @@ from flin.engine import block, expiry_block, filter, index_block, range_block, s
 from flin.engine.cached_block import CachedBlock
 from flin.engine.entry import DELETED, Entry
 from flin.engine.sstable import Table, TableOptions, TableWriter, read_metas
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError
 
 _ALLOWED = (CorruptionError, FormatVersionError)

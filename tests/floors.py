@@ -11,8 +11,8 @@ ENGINE: Final = {
     "base": "reentry",
     "disk": "descriptor directory_lock fs file_name lock open_files",
     "words": "options entry key slot boundaries",
-    "table": "block stored_block index_block range_block expiry_block key_part filter block_cache cached_block "
-    "table_footer table_writer table_state table_scan table_check",
+    "table": "table_meta block stored_block index_block range_block expiry_block key_part filter block_cache "
+    "cached_block table_footer table_writer table_state table_scan table_check",
     "single": "sstable memtable wal wal_writer lost_header",
     "catalog": "version manifest generation recovery",
     "read": "state merge joined_runs head value_cache count live_count",
@@ -52,12 +52,6 @@ FLOORS: Final = [
 ]
 
 UPWARD: Final = {
-    "flin.engine.options": {"flin.engine.manifest"},
-    "flin.engine.sstable": {"flin.engine.version"},
-    "flin.engine.table_check": {"flin.engine.version"},
-    "flin.engine.table_footer": {"flin.engine.version"},
-    "flin.engine.table_state": {"flin.engine.version"},
-    "flin.engine.table_writer": {"flin.engine.version"},
     "flin.net.commands.reference": {"flin.net.commands.every"},
     "flin.net.commands.table": {"flin.net.context"},
     "flin.net.keyspace": {"flin.net.session"},
@@ -69,7 +63,6 @@ UPWARD: Final = {
 """What still points up. This list only shrinks."""
 
 CIRCLES: Final = [
-    {"flin.engine.mapping_views", "flin.engine.view"},
     {"flin.engine.batch", "flin.engine.engine"},
     {"flin.net.config", "flin.net.parameter", "flin.net.redis_parameters"},
     {

@@ -15,7 +15,8 @@ from flin.engine.entry import DELETED
 from flin.engine.file_name import maybe_parse
 from flin.engine.manifest import Manifest
 from flin.engine.memtable import Part
-from flin.engine.version import TableMeta, Version
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Version
 from flin.engine.wal import HEADER_BYTES, SegmentHeader
 from flin.testing import SimulatedDisk
 from tests.engine.wal_segment import Segment

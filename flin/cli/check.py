@@ -18,7 +18,7 @@ from flin.engine.file_name import MANIFEST, maybe_parse
 from flin.engine.fs import FileSystem, ReadableFile
 from flin.engine.manifest import Manifest
 from flin.engine.sstable import Table
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, FlinError, LockedError, StorageError
 
 SUMMARY = "read and verify a whole database, changing nothing"

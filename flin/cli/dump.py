@@ -20,7 +20,7 @@ from flin.engine.sstable import Table
 from flin.errors import CorruptionError
 
 if TYPE_CHECKING:
-    from flin.engine.version import TableMeta
+    from flin.engine.table_meta import TableMeta
 
 CUT_BYTES: Final = 64
 """Bytes of a key or value that are shown without --full: what fits a line."""

@@ -21,7 +21,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from flin.engine.version import Run, ShardRuns, TableMeta, Version
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Run, ShardRuns, Version
 
 
 @dataclass(frozen=True, slots=True)

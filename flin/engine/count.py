@@ -29,7 +29,7 @@ from flin.engine.key import KEYS_END, USER_END, namespace_of
 from flin.engine.key_part import KeyPage
 from flin.engine.memtable import Part, add_counts
 from flin.engine.merge import Source, merge_pages
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 
 SLICE: Final = 1024
 """Look-ups between two yields: about 1-3 ms, what a server may be late by."""

@@ -18,7 +18,7 @@ from flin.engine.key import namespace_of
 if TYPE_CHECKING:
     from flin.engine.sstable import Table
     from flin.engine.store import Store
-    from flin.engine.version import TableMeta
+    from flin.engine.table_meta import TableMeta
 
 SAMPLED: Final = 20
 """Of each namespace in a table and in the memtables, as Redis samples."""

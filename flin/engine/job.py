@@ -36,7 +36,8 @@ from flin.engine.open_files import TableFile
 from flin.engine.run_writer import RunWriter
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions, TableWriter, read_meta
-from flin.engine.version import Run, ShardRuns, TableMeta, Version
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Run, ShardRuns, Version
 from flin.engine.wal import SegmentSlice, load_segment
 from flin.errors import CorruptionError, StorageError
 

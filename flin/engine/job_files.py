@@ -17,7 +17,8 @@ from flin.engine.file_name import table_name
 from flin.engine.fs import AppendFile, FileSystem, append_all, join
 from flin.engine.open_files import OPEN_FILES, TableFile
 from flin.engine.sstable import Table
-from flin.engine.version import Run, TableMeta
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Run
 
 COUNT_CACHE_BYTES: Final = 256 << 10
 """Keys are asked for in their order, so a few decoded blocks of each run are all that is used again."""

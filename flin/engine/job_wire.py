@@ -26,7 +26,8 @@ from typing import Any, Final, TypeVar
 from flin.engine.directory_lock import HeldDirectory
 from flin.engine.job import CompactionJob, FlushJob, Job, JobCancelled, JobResult, JobStatistics
 from flin.engine.sstable import TableOptions
-from flin.engine.version import Run, ShardRuns, TableMeta
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Run, ShardRuns
 from flin.engine.wal import SegmentSlice
 from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 

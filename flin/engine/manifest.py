@@ -26,7 +26,9 @@ from zlib import crc32
 
 from flin.engine.file_name import MANIFEST, maybe_parse, temporary_name
 from flin.engine.fs import FileSystem, append_all, join
-from flin.engine.version import Run, TableMeta, Version
+from flin.engine.slot import MAX_SHARDS
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Run, Version
 from flin.errors import CorruptionError, FormatVersionError
 
 MAGIC: Final = b"FlinMAN\0"
@@ -38,9 +40,6 @@ _FIXED: Final = struct.Struct("<16sQIQQQQQIII")
 _COUNT: Final = struct.Struct("<Iq")
 _RUN: Final = struct.Struct("<II")
 _TABLE: Final = struct.Struct("<QQQQQQQQQHII")
-
-MAX_SHARDS: Final = 1024
-"""Sixteen slots a shard: more would only cost memory. A manifest that says more is damaged."""
 
 
 @dataclass(frozen=True, slots=True)

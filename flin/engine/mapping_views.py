@@ -6,14 +6,19 @@ They are sets as the standard library's are: `db.keys() & wanted`, `db.items() -
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from flin.engine.view import View
+
+class Scanned(Protocol):
+    """What is asked of a mapping in key order (view.View)."""
+
+    def scan(self, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]: ...
+
+    def __reversed__(self) -> Iterator[bytes]: ...
 
 
 class Keys(KeysView[bytes]):
-    _mapping: View
+    _mapping: Scanned
 
     def __reversed__(self) -> Iterator[bytes]:
         return reversed(self._mapping)
@@ -22,7 +27,7 @@ class Keys(KeysView[bytes]):
 class Items(ItemsView[bytes, bytes]):
     """Pairs by one scan, not by a lookup for each key."""
 
-    _mapping: View
+    _mapping: Scanned
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         return self._mapping.scan()
@@ -32,7 +37,7 @@ class Items(ItemsView[bytes, bytes]):
 
 
 class Values(ValuesView[bytes]):
-    _mapping: View
+    _mapping: Scanned
 
     def __iter__(self) -> Iterator[bytes]:
         return (value for _, value in self._mapping.scan())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
 from flin.engine.fs import FileSystem, OsFileSystem
-from flin.engine.manifest import MAX_SHARDS
+from flin.engine.slot import MAX_SHARDS
 from flin.errors import LimitError
 
 SyncMode: TypeAlias = Literal["always", "interval", "never"]

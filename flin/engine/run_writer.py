@@ -10,7 +10,8 @@ from flin.engine.entry import Entry
 from flin.engine.job_files import Outputs
 from flin.engine.key import KEYS_END
 from flin.engine.sstable import TableOptions, TableWriter
-from flin.engine.version import Run, TableMeta
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Run
 
 
 class RunWriter:

@@ -20,7 +20,7 @@ from flin.engine.key_part import SMALLEST_SHARE
 from flin.engine.open_files import TableFile
 from flin.engine.repair_report import FileReport, Loss, key_text
 from flin.engine.table_footer import Footer
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 
 READ_PIECE_BYTES: Final = 4096

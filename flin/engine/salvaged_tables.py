@@ -17,13 +17,13 @@ from flin.engine.boundaries import Boundaries, boundaries_of, cut_page
 from flin.engine.entry import Page, Range
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import FileSystem, join
-from flin.engine.manifest import MAX_SHARDS, Manifest
+from flin.engine.manifest import Manifest
 from flin.engine.open_files import TableFile
 from flin.engine.repair_report import FileReport, Loss, RepairReport, key_text
 from flin.engine.salvaged_table import SalvagedTable, read_through, same_table
-from flin.engine.slot import shard_of_stored
+from flin.engine.slot import MAX_SHARDS, shard_of_stored
 from flin.engine.table_footer import FOOTER_SIZE, MAGIC, decode_footer, read_meta, read_metas
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 
 TELLING_KEYS: Final = 24

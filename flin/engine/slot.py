@@ -10,6 +10,9 @@ from typing import Final
 
 SLOTS: Final = 16384
 
+MAX_SHARDS: Final = 1024
+"""Sixteen slots a shard: more would only cost memory. A manifest that says more is damaged."""
+
 
 def hash_tag(key: bytes) -> bytes:
     """The part of the key that is hashed: between the first { and the next }, if that is not empty."""

@@ -34,10 +34,10 @@ from flin.engine.key_part import KeyPage
 from flin.engine.open_files import OpenFiles
 from flin.engine.reentry import holds_lock
 from flin.engine.table_footer import read_meta, read_metas
+from flin.engine.table_meta import TableMeta
 from flin.engine.table_scan import scan
 from flin.engine.table_state import TableState
 from flin.engine.table_writer import TableOptions, TableWriter
-from flin.engine.version import TableMeta
 from flin.errors import CorruptionError, StorageError
 
 __all__ = [

@@ -12,9 +12,9 @@ from flin.engine import block, expiry_block, filter, range_block, table_footer
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry, Range
 from flin.engine.fs import ReadableFile
 from flin.engine.key import KEYS_END
+from flin.engine.table_meta import TableMeta
 from flin.engine.table_scan import seek
 from flin.engine.table_state import TableState
-from flin.engine.version import TableMeta
 from flin.errors import CorruptionError
 
 

@@ -33,7 +33,7 @@ from zlib import crc32
 from flin.engine.filter import HASH_NAME
 from flin.engine.fs import ReadableFile
 from flin.engine.stored_block import require_codec
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 
 FORMAT_VERSION: Final = 2

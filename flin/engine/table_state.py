@@ -21,7 +21,7 @@ from flin.engine.cached_block import CachedBlock
 from flin.engine.entry import Entry, Page
 from flin.engine.fs import ReadableFile
 from flin.engine.stored_block import CHECKSUM_SIZE
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, StorageError
 
 HOT: Final = 3

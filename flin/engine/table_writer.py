@@ -21,7 +21,7 @@ from flin.engine import block, expiry_block, filter, index_block, range_block, s
 from flin.engine.block import MAX_ENTRIES, Annotations, Sizes
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry, Range
 from flin.engine.key_part import SMALLEST_SHARE, KeyPartWriter
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 
 _WRITE_SIZE: Final = 256 << 10
 """Bytes per append: a write(2) costs a microsecond, a block 30."""

@@ -17,7 +17,8 @@ from flin.engine.fs import FileSystem, join
 from flin.engine.open_files import OPEN_FILES, OpenFiles, TableFile
 from flin.engine.sstable import Table
 from flin.engine.state import OpenRuns, TableRun
-from flin.engine.version import TableMeta, Version
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Version
 from flin.errors import CorruptionError, StorageError
 
 

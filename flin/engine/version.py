@@ -2,7 +2,7 @@
 
 Theory. Each shard is a list of runs, newest first. A run is a list of tables whose key ranges do not overlap,
 in key order. Age is the order of the runs and the only order between versions of a key: newer runs hide older ones.
-A version edit says what a finished job changes; `apply` is pure and refuses what would break the order of ages.
+What a finished job changes is an edit: `with_flush` and `with_shard` give another version.
 
 This module knows names and numbers only: it reads no file.
 """
@@ -12,24 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-
-@dataclass(frozen=True, slots=True)
-class TableMeta:
-    """One table: a section of a file (a whole file below level 0). Ranges deleted count in smallest and largest."""
-
-    file: str  # a bare file name: role, number and epoch (file_name.py)
-    offset: int  # of the section in its file, bytes
-    length: int
-    entries: int  # points, tombstones included
-    tombstones: int
-    range_deletes: int
-    expiring: int  # entries with an expiry
-    smallest: bytes  # stored keys
-    largest: bytes
-    smallest_sequence: int
-    largest_sequence: int
-    raw_bytes: int  # keys and values before compression
-
+from flin.engine.table_meta import TableMeta
 
 Run: TypeAlias = tuple[TableMeta, ...]
 """Tables in key order, key ranges disjoint."""

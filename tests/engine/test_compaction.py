@@ -16,7 +16,8 @@ from flin.engine.compaction import (
     pick_compaction,
     pick_full_compaction,
 )
-from flin.engine.version import Run, ShardRuns, TableMeta, Version
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Run, ShardRuns, Version
 
 OPTIONS = CompactionOptions(target_table_bytes=100)
 

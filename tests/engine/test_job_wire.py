@@ -25,7 +25,7 @@ from flin.engine.job_wire import (
     read_message,
 )
 from flin.engine.sstable import TableOptions
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 from flin.engine.wal import SegmentSlice
 from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 

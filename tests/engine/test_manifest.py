@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from flin.engine import manifest as manifest_format
 from flin.engine.file_name import table_name
 from flin.engine.fs import OsFileSystem
-from flin.engine.manifest import MAX_SHARDS, Manifest, ManifestWriter
-from flin.engine.version import TableMeta, Version
+from flin.engine.manifest import Manifest, ManifestWriter
+from flin.engine.slot import MAX_SHARDS
+from flin.engine.table_meta import TableMeta
+from flin.engine.version import Version
 from flin.errors import CorruptionError, FormatVersionError
 from flin.testing import Fault, Personality, SimulatedDisk, after_crash, killed
 

@@ -19,7 +19,7 @@ from flin.engine import filter, index_block
 from flin.engine.block_cache import BlockCache
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry
 from flin.engine.sstable import ColdRead, Table, TableOptions, TableWriter, hash_key
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 from tests.engine.table_file import (
     KEYS,

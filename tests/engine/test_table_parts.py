@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flin.engine import block, expiry_block, index_block, range_block, stored_block, table_footer
 from flin.engine.expiry_block import Expiry
-from flin.engine.version import TableMeta
+from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError
 from tests.engine.table_file import MemoryFile, sample_entries, write_table
 

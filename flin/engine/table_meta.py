@@ -1,0 +1,23 @@
+"""What the manifest says of a table, and the table of itself: where it lies, what it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TableMeta:
+    """One table: a section of a file (a whole file below level 0). Ranges deleted count in smallest and largest."""
+
+    file: str  # a bare file name: role, number and epoch (file_name.py)
+    offset: int  # of the section in its file, bytes
+    length: int
+    entries: int  # points, tombstones included
+    tombstones: int
+    range_deletes: int
+    expiring: int  # entries with an expiry
+    smallest: bytes  # stored keys
+    largest: bytes
+    smallest_sequence: int
+    largest_sequence: int
+    raw_bytes: int  # keys and values before compression

@@ -105,7 +105,7 @@ def open_engine(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     yield open_one
     for engine in reversed(opened):
-        if not engine.store.closed:
+        if not engine._store.closed:
             problems = list(engine.verify())
             engine.close()
             assert problems == []

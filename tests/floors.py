@@ -63,7 +63,6 @@ UPWARD: Final = {
 """What still points up. This list only shrinks."""
 
 CIRCLES: Final = [
-    {"flin.engine.batch", "flin.engine.engine"},
     {"flin.net.config", "flin.net.parameter", "flin.net.redis_parameters"},
     {
         "flin.net.commands.table",

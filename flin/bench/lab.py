@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from flin.bench.workload import BATCH_SIZE, Workload, compressible
+from flin.engine.engine import store_of
 from flin.engine.sstable import Table
 
 KEYS: Final = 100_000
@@ -134,7 +135,7 @@ class Lab:
 
     def table(self, engine: Any) -> Table:
         """The only table of an engine."""
-        (run,) = engine.store.state.runs[0]
+        (run,) = store_of(engine).state.runs[0]
         table: Table = run.tables[0]
         table.load()
         return table
@@ -161,8 +162,8 @@ class Client:
         from flin.net.services import Services
         from flin.net.tick import Tick
 
-        self.tick = Tick(engine.store, lambda callback: None)
-        services = Services(engine.store, self.tick, Config(ServerOptions()))
+        self.tick = Tick(store_of(engine), lambda callback: None)
+        services = Services(store_of(engine), self.tick, Config(ServerOptions()))
         self.context = Context(services, services.open_session("127.0.0.1:1", "127.0.0.1:2"))
         self.out: list[bytes] = []
         self.append = self.out.append

@@ -28,6 +28,7 @@ from flin.bench.row import SEEK_LENGTH
 from flin.bench.server_process import ServerError, ServerProcess
 from flin.bench.workload import BATCH_SIZE
 from flin.engine import block, filter, merge, stored_block, wal
+from flin.engine.engine import store_of
 from flin.engine.fs import WINDOW_BYTES
 from flin.engine.memtable import Part
 from flin.engine.table_writer import TableOptions, TableWriter
@@ -425,7 +426,10 @@ STEPS: Final = (
     Step("Python", "a lock taken and released", INTERPRETER, _lock),
     Step("put", "the whole", ALL, lambda lab: lab.each(lab.engine.put, lab.workload.keys, lab.value)),
     Step(
-        "put", "commit of a stored key", ALL, lambda lab: lab.each(lab.engine.store.put, lab.workload.keys, lab.value)
+        "put",
+        "commit of a stored key",
+        ALL,
+        lambda lab: lab.each(store_of(lab.engine).put, lab.workload.keys, lab.value),
     ),
     Step("put", "its WAL frame", INTERPRETER, _encode_put),
     Step("put", "of that: the checksum", LIBRARY, lambda lab: lab.call(crc32, _frame(lab))),

@@ -6,22 +6,18 @@ its points.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TypeVar, overload
 
 from flin.engine.entry import DELETED, Live, Page, make_entry
 from flin.engine.key import USER_END
 from flin.engine.memtable import Part
 from flin.engine.merge import Source, merge_pages
 from flin.engine.pairs import Pairs, points_of
-from flin.engine.view import BytesLike, as_bytes, as_stored, scan_bounds
+from flin.engine.view import BytesLike, View, as_bytes, as_stored, scan_bounds
 from flin.engine.writable_view import NO_DEFAULT, WritableView
 from flin.errors import ClosedError
-
-if TYPE_CHECKING:
-    from flin.engine.engine import Engine
-
 
 Default = TypeVar("Default")
 
@@ -34,15 +30,16 @@ class WriteBatch(WritableView):
     in one thread at a time.
     """
 
-    def __init__(self, engine: Engine, sync: bool | None) -> None:
-        self._engine = engine
-        self._sync = sync
+    def __init__(self, below: View, commit: Callable[[Part], None]) -> None:
+        """`below`: what is read where the batch says nothing. `commit` is given the part at the end."""
+        self._below = below
+        self._commit = commit
         self._part = Part()
         self._ended = False
 
     def put(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None) -> None:
         self._check_open()
-        expires_at_ms = 0 if ttl is None else self._engine.expires_at_ms(ttl)
+        expires_at_ms = 0 if ttl is None else self._expires_at_ms(ttl)
         self._part.entries[as_stored(key)] = make_entry(as_bytes("a value", value), expires_at_ms)
 
     def put_many(self, pairs: Pairs, *, ttl: float | None = None) -> None:
@@ -51,7 +48,7 @@ class WriteBatch(WritableView):
         if ttl is None:
             self._part.entries.update(points)
         else:
-            expires_at_ms = self._engine.expires_at_ms(ttl)
+            expires_at_ms = self._expires_at_ms(ttl)
             self._part.entries.update((key, (value, expires_at_ms, 0)) for key, value in points.items())
 
     def delete(self, key: BytesLike) -> None:
@@ -116,7 +113,7 @@ class WriteBatch(WritableView):
         """Commit now. The batch cannot be used any more."""
         self._check_open()
         self._ended = True
-        self._engine.commit_part(self._part, self._sync)
+        self._commit(self._part)
 
     def discard(self) -> None:
         """Discard the writes. The batch cannot be used any more."""
@@ -144,17 +141,17 @@ class WriteBatch(WritableView):
         self._check_open()
         entry = self._part.get(stored)
         if entry is None:
-            return self._engine.read_entry(stored)
+            return self._below._read(stored)
         return None if entry is DELETED else entry
 
     def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
         self._check_open()
         frozen = Part(dict(self._part.entries), self._part.deleted)  # later writes to the batch are not for this scan
         mine = Source(frozen.pages(start, stop, reverse=reverse), frozen.deleted)
-        return merge_pages([mine, Source(self._engine.read_pages(start, stop, reverse))], reverse=reverse)
+        return merge_pages([mine, Source(self._below._pages(start, stop, reverse, None))], reverse=reverse)
 
     def _now_ms(self) -> int:
-        return self._engine.now_ms()
+        return self._below._now_ms()
 
     def _check_open(self) -> None:
         if self._ended:

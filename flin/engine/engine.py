@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from math import ceil
 from operator import index
 from sys import is_finalizing
 from types import TracebackType
@@ -26,7 +25,6 @@ from flin.engine.entry import DELETED, Entry, Live, Page, Range, make_entry, val
 from flin.engine.fs import FileSystem, OsFileSystem, absolute
 from flin.engine.job import JobCancelled
 from flin.engine.key import USER_END
-from flin.engine.memtable import Part
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.reentry import is_reentered, refuse_reentry
@@ -41,9 +39,6 @@ from flin.errors import CLOSED_TEXT, ClosedError, ConflictError, FlinError, Read
 
 MAX_INTEGER: Final = 2**63 - 1
 """Counters are signed 64-bit numbers, as Redis keeps them, so that both faces of a database agree."""
-
-MAX_EXPIRY_MS: Final = 2**63 - 1
-"""As Redis' expiries; and the files have 64 bits for them."""
 
 Default = TypeVar("Default")
 
@@ -115,7 +110,7 @@ class Engine(WritableView):
         if type(value) is not bytes:
             value = as_bytes("a value", value)
         if ttl is not None or sync is not None:
-            entry = value if ttl is None else make_entry(value, self.expires_at_ms(ttl))
+            entry = value if ttl is None else make_entry(value, self._expires_at_ms(ttl))
             self._commit({key: entry}, (), sync)
         elif self._sync_always:
             self._store.check_sync()
@@ -169,7 +164,7 @@ class Engine(WritableView):
         """If the key holds `expected` (None: if it is absent), set it to `new` (None: delete it). True if it was so."""
         now_ms = self._store.now_ms()
         wanted = None if expected is None else as_bytes("a value", expected)
-        expires_at_ms = 0 if ttl is None else self.expires_at_ms(ttl)
+        expires_at_ms = 0 if ttl is None else self._expires_at_ms(ttl)
         entry_then: Entry = DELETED if new is None else make_entry(as_bytes("a value", new), expires_at_ms)
         held = False
 
@@ -183,7 +178,7 @@ class Engine(WritableView):
 
     def expire(self, key: BytesLike, ttl: float) -> bool:
         """Let the key expire in ttl seconds. False if it is absent."""
-        return self._set_expiry(key, self.expires_at_ms(ttl))
+        return self._set_expiry(key, self._expires_at_ms(ttl))
 
     def persist(self, key: BytesLike) -> bool:
         """Remove the expiry of the key. False if it is absent or has none."""
@@ -202,7 +197,7 @@ class Engine(WritableView):
         values = points_of(pairs)
         points: Mapping[bytes, Entry] = values
         if ttl is not None:
-            expires_at_ms = self.expires_at_ms(ttl)
+            expires_at_ms = self._expires_at_ms(ttl)
             points = {key: (value, expires_at_ms, 0) for key, value in values.items()}
         self._commit(points, (), sync, plain=ttl is None)
 
@@ -214,7 +209,7 @@ class Engine(WritableView):
         """`with db.write_batch() as batch`: its writes become one atomic commit. An exception discards them."""
         _check_sync(sync)
         self._check_open()
-        return WriteBatch(self, sync)
+        return WriteBatch(self, lambda part: self._commit(part.entries, part.ranges, sync))
 
     def delete_range(self, start: BytesLike, stop: BytesLike, *, sync: bool | None = None) -> None:
         """Delete the keys from start (inclusive) to stop (exclusive): one small write, however many keys there are."""
@@ -361,16 +356,6 @@ class Engine(WritableView):
             closing.drop()
 
     @property
-    def store(self) -> Store:
-        """The layer below, for the server."""
-        return self._store
-
-    @property
-    def compactor(self) -> Compactor:
-        """The background work, for the server."""
-        return self._compactor
-
-    @property
     def path(self) -> str:
         return self._store.directory
 
@@ -389,37 +374,13 @@ class Engine(WritableView):
     def __repr__(self) -> str:
         return f"<flin.engine.Engine {self._store.directory!r}{' closed' if self._store.closed else ''}>"
 
-    # What batches need.
+    # What the read calls are made of (view.py).
 
-    def expires_at_ms(self, ttl: float) -> int:
-        """The expiry for a ttl in seconds, rounded up to the millisecond. ValueError if it is not above 0."""
-        try:
-            ttl_ms = ceil(ttl * 1000)
-        except TypeError:
-            raise TypeError(f"ttl must be a number of seconds, not {ttl!r}") from None
-        except (ValueError, OverflowError):  # not a number, or infinite
-            ttl_ms = 0
-        if ttl_ms <= 0:
-            raise ValueError(f"ttl must be a number of seconds above 0, not {ttl!r}")
-        expires_at_ms = self._store.now_ms() + ttl_ms or 1  # 0 says that there is none
-        if expires_at_ms > MAX_EXPIRY_MS:
-            raise ValueError(f"ttl {ttl!r} is too far in the future")
-        return expires_at_ms
-
-    def now_ms(self) -> int:
-        return self._store.now_ms()
-
-    def read_entry(self, stored: bytes) -> Live | None:
+    def _read(self, stored: bytes) -> Live | None:
         return self._store.read(stored)
 
-    def read_pages(self, start: bytes, stop: bytes, reverse: bool) -> Iterator[Page]:
-        return self._store.scan(start, stop, reverse=reverse)
-
-    def commit_part(self, part: Part, sync: bool | None) -> None:
-        self._commit(part.entries, part.ranges, sync)
-
-    _read = read_entry
-    _now_ms = now_ms
+    def _now_ms(self) -> int:
+        return self._store.now_ms()
 
     def _check_open(self) -> None:
         self._store.check_open()
@@ -471,6 +432,11 @@ class Engine(WritableView):
 
     def _delete_bounds(self, start: bytes, stop: bytes, sync: bool | None) -> None:
         self._commit({}, [(start, stop)] if start < stop else (), sync)
+
+
+def store_of(engine: Engine) -> Store:
+    """The layer below, for the server and the tools: stored keys and entries."""
+    return engine._store
 
 
 def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`

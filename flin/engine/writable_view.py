@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import MutableMapping
+from math import ceil
 from typing import Any, Final, Self, TypeVar, overload
 
 from flin.engine.pairs import Pairs
 from flin.engine.view import BytesLike, View
 
 NO_DEFAULT: Final = object()
+
+MAX_EXPIRY_MS: Final = 2**63 - 1
+"""As Redis' expiries; and the files have 64 bits for them."""
+
 Default = TypeVar("Default")
 
 
@@ -51,3 +56,18 @@ class WritableView(View, MutableMapping[bytes, bytes]):
         """`db |= other` does the same as `db.update(other)`."""
         self.put_many(other)
         return self
+
+    def _expires_at_ms(self, ttl: float) -> int:
+        """The expiry for a ttl in seconds, rounded up to the millisecond. ValueError if it is not above 0."""
+        try:
+            ttl_ms = ceil(ttl * 1000)
+        except TypeError:
+            raise TypeError(f"ttl must be a number of seconds, not {ttl!r}") from None
+        except (ValueError, OverflowError):  # not a number, or infinite
+            ttl_ms = 0
+        if ttl_ms <= 0:
+            raise ValueError(f"ttl must be a number of seconds above 0, not {ttl!r}")
+        expires_at_ms = self._now_ms() + ttl_ms or 1  # 0 says that there is none
+        if expires_at_ms > MAX_EXPIRY_MS:
+            raise ValueError(f"ttl {ttl!r} is too far in the future")
+        return expires_at_ms

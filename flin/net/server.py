@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import flin
 import flin.net.commands.every  # declares them
+from flin.engine.engine import store_of
 from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.net.cold import ColdReads
 from flin.net.config import Config, ConfigError, ServerOptions
@@ -221,8 +222,8 @@ async def _serve(options: ServerOptions) -> int:
     began = time.monotonic()
     engine = _open_engine(options)
     try:
-        server = Server(options, engine.store)
-        await server.start(engine.stats, Expiring(engine.store).steps)
+        server = Server(options, store_of(engine))
+        await server.start(engine.stats, Expiring(store_of(engine)).steps)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.request_stop)

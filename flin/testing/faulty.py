@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from flin.engine.engine import store_of
 from flin.errors import FlinError, ReadOnlyError, StorageError
 from flin.testing.fault import Fault
 from flin.testing.judge import Judge, assert_no_orphans
@@ -64,7 +65,7 @@ class FaultyRun(Run):
 
     def _is_well(self) -> bool:
         """Whether there is no reason, any more, why anything should fail."""
-        if not self.is_open or self.engine.store.read_only_reason is not None:
+        if not self.is_open or store_of(self.engine).read_only_reason is not None:
             return False
         return all(fault.fired and not fault.sticky for fault in self.disk.faults)
 
@@ -152,7 +153,7 @@ def judge_failed(run: FaultyRun, judge: Judge, where: str, *, no_files: bool = F
             run.engine.close()
         except (FlinError, MemoryError):
             assert run.failures, "a close failed on a disk that is well"
-        if no_files and run.engine.store.read_only_reason is None and not _may_leave_a_file(run.fault):
+        if no_files and store_of(run.engine).read_only_reason is None and not _may_leave_a_file(run.fault):
             try:
                 assert_no_orphans(run.disk)
             except AssertionError as error:

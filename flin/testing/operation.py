@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, Final
 
-from flin.engine.engine import Engine
+from flin.engine.engine import Engine, store_of
 from flin.engine.key import prefix_stop
 from flin.errors import ReadOnlyError, StorageError
 from flin.testing.fault import Fault
@@ -452,7 +452,7 @@ class Sweep(Rule):
 
     def do(self, run: Run) -> None:
         alive = run.view()
-        refuses = run.engine.store.read_only_reason is not None or run.disk.faults
+        refuses = store_of(run.engine).read_only_reason is not None or run.disk.faults
         expired = run.model.expectation().expiring - alive.keys() if refuses else ()
         assert len(alive) <= len(run.engine) <= len(alive) + len(expired), "the count is wrong"
 

@@ -14,7 +14,7 @@ from random import Random
 from typing import Final, TypeAlias, cast
 
 import flin.engine
-from flin.engine.engine import Engine
+from flin.engine.engine import Engine, store_of
 from flin.engine.entry import EXPIRED_MS
 from flin.engine.options import RunnerKind, SyncMode
 from flin.engine.snapshot import Snapshot
@@ -266,7 +266,7 @@ def held(engine: Engine, now_ms: int, expiring: Set[bytes]) -> State:
         found[key] = (value, 0 if ttl is None else now_ms + round(ttl * 1000))
     for key in expiring:
         if key not in found:
-            entry = engine.store.read(as_stored(key))
+            entry = store_of(engine).read(as_stored(key))
             if type(entry) is tuple and entry[1] != EXPIRED_MS:
                 found[key] = entry[:2]
     return found

@@ -80,7 +80,7 @@ class Damage:
         manifests = {}
         for operation in workload:
             operation.do(run)
-            manifests[run.engine.store.manifest.epoch] = run.disk.read(join(PATH, MANIFEST))
+            manifests[run.engine._store.manifest.epoch] = run.disk.read(join(PATH, MANIFEST))
         self.older_manifests = list(manifests.values())[:-1]  # the last of each earlier open
         self.image = killed(run.disk)
         run.abandon()

@@ -64,7 +64,7 @@ def write(db: Engine, version: bytes) -> None:
 
 PLACES: dict[str, Callable[[Engine], object]] = {
     "active": lambda db: None,
-    "frozen": lambda db: db.store.freeze(),
+    "frozen": lambda db: db._store.freeze(),
     "large": lambda db: db.put_many({b"%04d" % number: b"" for number in range(1000)}),
     "tables": lambda db: db.flush(),
 }

@@ -23,11 +23,11 @@ def db(request: pytest.FixtureRequest, open_engine: OpenEngine) -> Any:
 
 
 def test_it_is_one_commit(db: Any) -> None:
-    position = db.store.position
+    position = db._store.position
     with db.write_batch() as batch:
         for number in range(100):
             batch.put(b"%d" % number, b"v")
-        assert db.store.position == position
+        assert db._store.position == position
         assert len(db) == 0
         assert len(batch) == batch.writes == 100
     assert len(db) == 100
@@ -36,7 +36,7 @@ def test_it_is_one_commit(db: Any) -> None:
 
 def test_an_exception_discards_it(db: Any) -> None:
     db.put(b"k", b"old")
-    position = db.store.position
+    position = db._store.position
     batch = db.write_batch()
 
     def fail() -> None:
@@ -48,7 +48,7 @@ def test_an_exception_discards_it(db: Any) -> None:
     with pytest.raises(RuntimeError, match="the caller's"):
         fail()
     assert dict(db.scan()) == {b"k": b"old"}
-    assert db.store.position == position
+    assert db._store.position == position
     with pytest.raises(ClosedError):
         batch.get(b"k")
 
@@ -143,12 +143,12 @@ def test_commit_and_discard_by_hand(db: Any) -> None:
 
 
 def test_an_empty_batch_writes_nothing(db: Any) -> None:
-    position = db.store.position
+    position = db._store.position
     with db.write_batch():
         pass
     with db.write_batch() as batch:
         batch.delete_range(b"b", b"a")
-    assert db.store.position == position
+    assert db._store.position == position
 
 
 def test_a_commit_that_fails_leaves_nothing() -> None:

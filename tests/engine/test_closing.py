@@ -30,12 +30,12 @@ class Interrupt(BaseException):
 @pytest.mark.parametrize(
     "step",
     [
-        lambda db: (db.store, "begin_close"),
+        lambda db: (db._store, "begin_close"),
         lambda db: (db._compactor, "stop"),
         lambda db: (db._compactor, "flush_once"),
         lambda db: (db._runner, "close"),
-        lambda db: (db.store, "end_close"),
-        lambda db: (db.store.lock, "release"),
+        lambda db: (db._store, "end_close"),
+        lambda db: (db._store.lock, "release"),
     ],
     ids=["begin_close", "stop", "flush", "runner", "end_close", "lock"],
 )
@@ -78,14 +78,14 @@ def test_a_close_that_was_interrupted_twice_does_not_call_unsynced_writes_durabl
 
     def interrupt(*_: Any) -> None:
         monkeypatch.undo()
-        monkeypatch.setattr(db.store.tables, "close", interrupt_again)
+        monkeypatch.setattr(db._store.tables, "close", interrupt_again)
         raise Interrupt
 
     def interrupt_again() -> None:
         monkeypatch.undo()
         raise Interrupt
 
-    monkeypatch.setattr(db.store._wal, "close_cleanly", interrupt)
+    monkeypatch.setattr(db._store._wal, "close_cleanly", interrupt)
     with pytest.raises(Interrupt):
         db.close(flush=False)
     with nullcontext() if is_synced else pytest.raises(StorageError, match="let go before it was synced"):
@@ -116,7 +116,7 @@ def test_a_second_close_waits_for_one_that_is_under_way(monkeypatch: pytest.Monk
 
     def close_again() -> None:
         db.close()
-        found.append(db.store.has_ended)
+        found.append(db._store.has_ended)
 
     second = threading.Thread(target=close_again)
     second.start()

@@ -46,7 +46,7 @@ def test_a_thread_outlives_that_memory_runs_out(monkeypatch: pytest.MonkeyPatch)
         for number in range(2000):
             db.put(b"%d" % number, b"x" * 300)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not db.compactor.statistics.flushes:
+        while not db._compactor.statistics.flushes:
             assert time.monotonic() < deadline, "nothing is flushed any more"
             time.sleep(0.01)
     assert refused == ["flush", "note", "flush", "note"]
@@ -85,7 +85,7 @@ def test_what_failed_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise StorageError("remove the files of a dead job in", "/db", "the second")
 
     with monkeypatch.context() as patch:
-        patch.setattr(db.store, "install_flush", no_room)
+        patch.setattr(db._store, "install_flush", no_room)
         patch.setattr(compactor, "remove_outputs", refuse)
         with pytest.raises(StorageError, match="the first cause") as raised:
             db.flush()
@@ -105,14 +105,14 @@ def _write_rounds(db: Engine) -> dict[bytes, bytes]:
         except ReadOnlyError:
             return answered
         answered.update(pairs)
-        db.store.seal()
-        db.compactor.wake()
-        _wait(lambda: not db.store.state.sealed or _is_read_only(db), "a flush")
+        db._store.seal()
+        db._compactor.wake()
+        _wait(lambda: not db._store.state.sealed or _is_read_only(db), "a flush")
     return answered
 
 
 def _is_read_only(db: Engine) -> bool:
-    return db.store.read_only_reason is not None
+    return db._store.read_only_reason is not None
 
 
 def _wait(condition: Callable[[], bool], what: str) -> None:
@@ -134,14 +134,14 @@ def _with_a_death(fault: BackgroundFault) -> bool:
     db = flin.engine.open(PATH, fs=disk, runner="thread", memory_limit=1 << 20, sync="interval")
     try:
         answered = _write_rounds(db)
-        _wait(lambda: len(db.store.state.runs[0]) < ROUNDS or _is_read_only(db), "a compaction")
+        _wait(lambda: len(db._store.state.runs[0]) < ROUNDS or _is_read_only(db), "a compaction")
         assert dict(db.scan()) == answered
         if not _is_read_only(db):
             db.put(b"after", b"1", sync=True)
             answered[b"after"] = b"1"
             assert db.verify() == []
         else:
-            assert "manifest" in str(db.store.read_only_reason)
+            assert "manifest" in str(db._store.read_only_reason)
             assert fault.fired
     finally:
         closing = Thread(target=_close, args=(db,))
@@ -186,5 +186,5 @@ def test_the_interval_outlives_what_ends_a_thread() -> None:
         fault = Fault(0, error=Ended, operations=frozenset({"sync"}))
         disk.faults.append(fault)
         db.put(b"key", b"value")
-        _wait(lambda: db.store.synced_position == db.store.position, "a sync")
+        _wait(lambda: db._store.synced_position == db._store.position, "a sync")
         assert fault.fired

@@ -28,7 +28,7 @@ def damaged_run(engine: Engine, tmp_path: Path, *, ttl_ms: int = 0) -> None:
     """A run whose data block has a bit turned."""
     before = set(tmp_path.glob("db/*.sst"))
     entry = (b"v" * 50, NOW_MS + ttl_ms, 0) if ttl_ms else b"v" * 50
-    engine.store.commit({b"k%04d" % number: entry for number in range(200)})
+    engine._store.commit({b"k%04d" % number: entry for number in range(200)})
     engine.flush()
     [table] = set(tmp_path.glob("db/*.sst")) - before
     data = bytearray(table.read_bytes())
@@ -47,19 +47,19 @@ def test_a_compaction_is_set_aside(
     engine.put(b"other", b"v")
     engine.flush()
     jobs: list[object] = []
-    run = engine.compactor._run
+    run = engine._compactor._run
 
     def counted(job: CompactionJob) -> JobResult:
         jobs.append(job)
         return run(job)
 
-    monkeypatch.setattr(engine.compactor, "_run", counted)
+    monkeypatch.setattr(engine._compactor, "_run", counted)
     for _ in range(3):
         with pytest.raises(CorruptionError):
             engine.compact()
     assert len(jobs) == 1
     for _ in range(3):
-        assert not engine.compactor.compact_once()
+        assert not engine._compactor.compact_once()
     assert engine.get(b"other") == b"v"
     engine.put(b"more", b"v")
     engine.flush()
@@ -70,12 +70,12 @@ def test_it_is_told_once_and_stays_an_obstacle(
     engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     error = CorruptionError(str(tmp_path / "db" / "1.sst"), 5, "the checksum of a data block is wrong")
-    background = engine.compactor
+    background = engine._compactor
     for _ in range(3):
         background._note_failure(error)
         background._note_obstacle(error)
     background._note_obstacle(None)
-    assert str(engine.store.obstacle) == str(error)
+    assert str(engine._store.obstacle) == str(error)
     [line] = told(caplog)
     assert "1.sst: corrupt at offset 5: the checksum of a data block is wrong; run: flin check" in line
     assert caplog.records[0].levelno == logging.ERROR
@@ -87,11 +87,11 @@ def test_a_sweep_pauses(engine: Engine, tmp_path: Path, monkeypatch: pytest.Monk
     now = [0.0]
     monkeypatch.setattr("flin.engine.damaged_work.monotonic", lambda: now[0])
     with pytest.raises(CorruptionError):
-        engine.compactor.sweep()
-    assert engine.compactor.sweep() == 0
+        engine._compactor.sweep()
+    assert engine._compactor.sweep() == 0
     now[0] += 61
     with pytest.raises(CorruptionError):
-        engine.compactor.sweep()
+        engine._compactor.sweep()
 
 
 def test_a_flush_is_not_tried_again_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,14 +103,14 @@ def test_a_flush_is_not_tried_again_by_itself(tmp_path: Path, monkeypatch: pytes
         raise CorruptionError("1.wal", 5, "a frame")
 
     with flin.engine.open(str(tmp_path / "db"), runner="thread") as engine:
-        background = engine.compactor
+        background = engine._compactor
         with monkeypatch.context() as patch:
             patch.setattr(compactor.Compactor, "flush_once", flush_once)
             for _ in range(3):
                 before = len(tries)
                 background.wake()
                 soon(lambda: len(tries) > before)  # noqa: B023 - it is called at once
-                soon(lambda: isinstance(engine.store.obstacle, CorruptionError))
+                soon(lambda: isinstance(engine._store.obstacle, CorruptionError))
             time.sleep(0.05)  # longer than RETRY_SECONDS: a thread that tries again would have, many times
             assert len(tries) <= 4  # opening woke it once as well
 

@@ -197,7 +197,7 @@ def test_random_work_at_both_ends(open_engine: Any, shards: int, seed: int) -> N
 
     def move_clock() -> None:
         now[0] += chance.choice((100, 1000, 100_000, -800))
-        db.compactor.sweep()
+        db._compactor.sweep()
         for name in [name for name, (_, expires) in model.items() if 0 < expires <= now[0]]:
             del model[name]
 
@@ -239,8 +239,8 @@ def test_a_put_while_a_scan_looks_for_its_first_key(open_engine: Any, monkeypatc
     db: Engine = open_engine(runner="inline")
     db.put_many({b"%04d" % number: b"" for number in range(200)})
     db.delete_many([b"%04d" % number for number in range(150)])
-    db.store.freeze()
-    db.store._learns = True  # as if a scan had passed many tombstones before
+    db._store.freeze()
+    db._store._learns = True  # as if a scan had passed many tombstones before
     original = memtable.Part.pages
 
     def put_first(part: memtable.Part, *arguments: Any, **named: Any) -> Any:
@@ -251,7 +251,7 @@ def test_a_put_while_a_scan_looks_for_its_first_key(open_engine: Any, monkeypatc
 
     monkeypatch.setattr(memtable.Part, "pages", put_first)
     assert next(iter(db)) == b"0150", "it was put after the scan had begun"
-    assert db.store._dead.known == [b"", b"0100", b"0100\0", b"0150"]
+    assert db._store._dead.known == [b"", b"0100", b"0100\0", b"0150"]
     assert db.first() == b"0100"
     db.delete(b"0100")
     assert db.first() == b"0150"
@@ -263,8 +263,8 @@ def test_a_put_into_a_stretch_while_a_head_is_read(open_engine: Any, monkeypatch
     db.put_many({b"%04d" % number: b"" for number in range(200)})
     db.delete_many([b"%04d" % number for number in range(150)])
     assert db.first() == b"0150"
-    assert db.store._dead.known == [b"", b"0150"]
-    state_type = type(db.store.state)
+    assert db._store._dead.known == [b"", b"0150"]
+    state_type = type(db._store.state)
     original = state_type.head
 
     def put_first(*arguments: Any, **named: Any) -> Any:

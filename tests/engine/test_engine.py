@@ -5,6 +5,7 @@ scans test_view.py, batches test_batch.py, snapshots test_snapshot.py, expiry te
 from __future__ import annotations
 
 import errno
+import re
 import threading
 import time
 from array import array
@@ -23,6 +24,7 @@ from flin.engine.file_name import maybe_parse
 from flin.errors import ClosedError, ConflictError, CorruptionError, ReadOnlyError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
 from flin.testing.process import wait_until
+from tests.source import ROOT
 
 OpenEngine = Callable[..., Any]
 
@@ -269,10 +271,10 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[Any], object]]] = {
 def test_what_is_wrong_is_said_before_anything_is_written(one: Any, name: str) -> None:
     kind, reason, call = WRONG[name]
     one.put(b"k", b"old")
-    before = one.store.position
+    before = one._store.position
     with pytest.raises(kind, match=reason):
         call(one)
-    assert one.store.position == before
+    assert one._store.position == before
 
 
 def test_numbers_of_many_kinds(one: Any) -> None:
@@ -306,13 +308,13 @@ def test_sync(open_engine: OpenEngine, mode: str, sync: bool | None) -> None:
         lambda: _batch(db, sync),
     ]
     for call in calls:
-        before = db.store.position
+        before = db._store.position
         call()
-        assert db.store.position > before
-        synced = db.store.synced_position == db.store.position
+        assert db._store.position > before
+        synced = db._store.synced_position == db._store.position
         assert synced == (sync if sync is not None else mode == "always")
     db.sync()
-    assert db.store.synced_position == db.store.position
+    assert db._store.synced_position == db._store.position
 
 
 def _batch(db: Any, sync: bool | None) -> None:
@@ -335,9 +337,9 @@ def _batch(db: Any, sync: bool | None) -> None:
 def test_what_takes_no_sync_follows_the_mode(open_engine: OpenEngine, call: Callable[[Any], object]) -> None:
     db = open_engine(sync="always")
     db.put(b"k", b"v")
-    before = db.store.position
+    before = db._store.position
     call(db)
-    assert db.store.synced_position == db.store.position > before
+    assert db._store.synced_position == db._store.position > before
 
 
 # Many keys.
@@ -350,18 +352,18 @@ def test_put_many(db: Any) -> None:
     db.put_many([])
     db.put_many({})
     assert dict(db.scan()) == {b"a": b"1", b"b": b"last", b"g0": b"", b"g1": b"", b"g2": b"", b"\xff": b"2"}
-    before = db.store.position
+    before = db._store.position
     db.put_many({})
     db.delete_many([])
-    assert db.store.position == before
+    assert db._store.position == before
 
 
 def test_put_many_is_one_commit(db: Any) -> None:
-    frames = db.store._wal.sequence
-    position = db.store.position
+    frames = db._store._wal.sequence
+    position = db._store.position
     db.put_many({b"%d" % number: b"" for number in range(100)})
-    assert db.store._wal.sequence == frames + 100
-    assert 0 < db.store.position - position < 100 * 20, "one frame, not a hundred headers of 45 bytes"
+    assert db._store._wal.sequence == frames + 100
+    assert 0 < db._store.position - position < 100 * 20, "one frame, not a hundred headers of 45 bytes"
 
 
 def test_many_with_ttl(one: Any, clock: ManualClock) -> None:
@@ -583,17 +585,30 @@ def test_delete_prefix(db: Any, prefix: bytes, settle: Callable[[Any], None]) ->
 def test_ranges_end_at_the_users_keys(one: Any) -> None:
     """What is internal (other databases of a server) is beyond every embedded range, count and clear."""
     inner = b"\xff\x01\0\1key"
-    one.store.commit({inner: b"inner"})
+    one._store.commit({inner: b"inner"})
     one.put(b"\xff\xff\xff", b"mine")
     assert list(one) == [b"\xff\xff\xff"]
     assert len(one) == 1
     one.delete_prefix(b"\xff")
     one.delete_prefix(b"")
     one.clear()
-    assert (len(one), one.store.read(inner), one.store.count(1)) == (0, b"inner", 1)
+    assert (len(one), one._store.read(inner), one._store.count(1)) == (0, b"inner", 1)
     assert one.get(b"\xff\x01\0\1key") is None
     assert one.first() is None
     assert one.last() is None
+
+
+# What a shell that completes names offers.
+
+
+@pytest.mark.parametrize("face", [flin.engine.Engine, flin.engine.Snapshot, flin.engine.WriteBatch])
+def test_its_names_are_those_of_the_page(face: type) -> None:
+    offered = {name for name in dir(face) if not name.startswith("_")}
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = page.partition("## The embedded API")[2].partition("\n\nAn engine")[0]
+    described = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]+)`", table))))
+    assert offered - set(dir(dict)) <= described
+    assert not {"store", "compactor", "read_entry"} & described, "what is inside"
 
 
 # The mapping protocol.
@@ -690,7 +705,7 @@ def test_close_without_flush_is_replayed(open_engine: OpenEngine) -> None:
     again = open_engine()
     assert again.stats()["wal"]["replayed_operations"] == 2
     assert again.stats()["wal"]["torn"] == ""
-    assert again.store.recovery.clean
+    assert again._store.recovery.clean
     assert dict(again.scan()) == {b"a": b"1"}
 
 

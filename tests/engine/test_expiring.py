@@ -41,11 +41,11 @@ def write(engine: Engine, prefix: bytes, first: int, stop: int, ttl_ms: int) -> 
     batch: dict[bytes, Entry] = {
         prefix + b"k%05d" % number: (b"v", NOW_MS + ttl_ms, 0) for number in range(first, stop)
     }
-    engine.store.commit(batch)
+    engine._store.commit(batch)
 
 
 def test_in_memtables_and_tables(engine: Engine) -> None:
-    expiring = Expiring(engine.store)
+    expiring = Expiring(engine._store)
     assert numbers(expiring) == {}
     engine.put(b"plain", b"v")
     write(engine, b"", 0, 50, 10_000)
@@ -63,20 +63,20 @@ def test_in_memtables_and_tables(engine: Engine) -> None:
 
 
 def test_what_is_written_again_counts_once(engine: Engine) -> None:
-    expiring = Expiring(engine.store)
+    expiring = Expiring(engine._store)
     for ttl_ms in (1000, 2000, 3000):
         write(engine, b"", 0, 10, ttl_ms)
     assert numbers(expiring) == {0: 10}
     assert figures(expiring)[0].average_ttl_ms(NOW_MS) == 3000
-    engine.store.commit({b"k00000": DELETED, b"k00001": b"plain"})
+    engine._store.commit({b"k00000": DELETED, b"k00001": b"plain"})
     assert numbers(expiring) == {0: 8}
 
 
 def test_what_is_hidden_counts_until_a_merge(engine: Engine) -> None:
-    expiring = Expiring(engine.store)
+    expiring = Expiring(engine._store)
     write(engine, b"", 0, 10, 1000)
     engine.flush()
-    engine.store.commit({b"k00000": DELETED})
+    engine._store.commit({b"k00000": DELETED})
     assert numbers(expiring) == {0: 10}
     engine.compact()
     assert numbers(expiring) == {0: 9}
@@ -91,7 +91,7 @@ def test_the_average_leaves_out_what_has_passed() -> None:
 def test_a_sample_reads_the_chunks_that_hold_it(engine: Engine) -> None:
     write(engine, b"", 0, 5000, 10_000)
     engine.flush()
-    [table] = [table for table in engine.store.tables.tables() if table.meta.expiring]
+    [table] = [table for table in engine._store.tables.tables() if table.meta.expiring]
     every = list(table.expiries())
     assert table.sampled_expiries(20) == every[125::250]
     assert table.sampled_expiries(10_000) == every
@@ -99,7 +99,7 @@ def test_a_sample_reads_the_chunks_that_hold_it(engine: Engine) -> None:
 
 def test_two_at_once_while_tables_come_and_go(engine: Engine) -> None:
     """Two clients ask; between two steps of the one, a merge replaces the tables and the other has its answer."""
-    expiring = Expiring(engine.store)
+    expiring = Expiring(engine._store)
     for first in (0, 50):
         write(engine, b"", first, first + 50, 10_000)
         engine.flush()

@@ -91,7 +91,7 @@ def test_a_close_says_nothing_where_all_is_durable() -> None:
     disk = SimulatedDisk()
     db = Scene("interval").open(disk, ManualClock(), 1)
     db.put(b"a", b"1", sync=True)
-    db.store.fail("a test says so")
+    db._store.fail("a test says so")
     db.close()
 
 

@@ -118,7 +118,7 @@ def _write_seal_and_sync(db: Any, round_: int) -> None:
         db.put(b"lost", b"%d" % round_ * 200 * (number % 2))  # every other one is too large for a window
         db.sync()
         if number == 10:
-            db.store.seal()
+            db._store.seal()
 
 
 @pytest.mark.parametrize("method", ["create_segment", "sync_directory", "_sync", "_copy", "_write"])

@@ -182,7 +182,7 @@ def test_all_is_read_with_few_open_files() -> None:
     disk = SimulatedDisk()
     expected = filled(disk, 8)
     with opened(disk) as db:
-        tables = db.store.tables.tables()
+        tables = db._store.tables.tables()
         assert len(tables) >= 8
         assert not any(table.state for table in tables), "none is opened before it is read"
         random = Random(1)
@@ -207,7 +207,7 @@ def test_reads_that_do_not_wait() -> None:
         for key, value in expected.items():
             for _ in range(5):
                 try:
-                    entry = db.store.read_nowait(key)
+                    entry = db._store.read_nowait(key)
                     break
                 except ColdRead as cold:
                     cold.load()
@@ -233,14 +233,14 @@ def test_a_descriptor_that_is_not_to_be_had_is_taken_from_others(
     with flin.engine.open(tmp_path / "db", runner="inline", shards=4) as db:
         db.put_many(expected)
     with flin.engine.open(tmp_path / "db", runner="inline") as db:
-        tables = db.store.tables.tables()
+        tables = db._store.tables.tables()
         assert len(tables) == 4
         monkeypatch.setattr(module, call, limited)
         assert {key: db.get(key) for key in expected} == expected
         assert sum(table.state is not None for table in tables) == 1, "each took the place of the one before"
         monkeypatch.undo()
     with flin.engine.open(tmp_path / "db", runner="inline") as db:
-        tables, left = db.store.tables.tables(), -1
+        tables, left = db._store.tables.tables(), -1
         monkeypatch.setattr(module, call, limited)
         for read in (lambda: db.get(b"7"), lambda: list(db.scan())):
             with pytest.raises(StorageError, match="Too many open files"):
@@ -320,9 +320,9 @@ def in_thread(work: Callable[[], object]) -> None:
 CLOSED_BESIDE: dict[str, Callable[[Engine], object]] = {
     "get": lambda db: db.get(b"a"),
     "scan": lambda db: dict(db.scan())[b"a"],
-    "load": lambda db: db.store.tables.tables()[0].loaded().data and b"1",
-    "pread": lambda db: (db.store.tables.tables()[0]._file.pread(1, 0), b"1")[1],
-    "pread_nowait": lambda db: (db.store.tables.tables()[0]._file.pread_nowait(1, 0), b"1")[1],
+    "load": lambda db: db._store.tables.tables()[0].loaded().data and b"1",
+    "pread": lambda db: (db._store.tables.tables()[0]._file.pread(1, 0), b"1")[1],
+    "pread_nowait": lambda db: (db._store.tables.tables()[0]._file.pread_nowait(1, 0), b"1")[1],
 }
 
 
@@ -413,7 +413,7 @@ def test_what_outlives_a_close(tmp_path: Path, replaced: str) -> None:
 def test_a_check_beside_a_close_finds_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "db", b"v")
     db = flin.engine.open(tmp_path / "db", runner="inline")
-    table = db.store.tables.tables()[0]
+    table = db._store.tables.tables()[0]
     verify = table.verify
 
     def late() -> Any:
@@ -469,13 +469,13 @@ for _ in range(100):
     new = {chance.randbytes(12): chance.randbytes(800) for _ in range(500)}
     db.put_many(new)
     pairs |= new
-    most = max(most, len(db.store.manifest.version.files()))
+    most = max(most, len(db._store.manifest.version.files()))
 for key in chance.sample(sorted(pairs), 300):
     assert db.get(key) == pairs[key]
 assert sum(1 for _ in db.scan_keys()) == len(pairs)
 descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 assert descriptors < limit // 2 + 16, descriptors
-assert db.compactor.statistics.failures == 0, db.compactor.statistics.last_failure
+assert db._compactor.statistics.failures == 0, db._compactor.statistics.last_failure
 db.close()
 with flin.engine.open(sys.argv[1], memory_limit="1mb") as db:
     assert len(db) == len(pairs)

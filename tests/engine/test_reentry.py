@@ -169,8 +169,8 @@ def _count(db: Any) -> None:
 
 def _write_and_seal(db: Any) -> None:
     db.put(b"o-new", b"n")
-    db.store.seal()
-    db.store.on_sealed()
+    db._store.seal()
+    db._store.on_sealed()
 
 
 OUTER: dict[str, tuple[Callable[[Any], Any], Callable[[State], State]]] = {
@@ -238,7 +238,7 @@ def test_calls_at_every_line_of_a_call(name: str, shards: int, thorough: bool) -
         act(db)
     assert lines > 5
     handler.check()
-    disk = killed(db.store.options.fs)
+    disk = killed(db._store.options.fs)
     with flin.engine.open("/db", fs=disk, runner="inline") as again:
         assert dict(again.scan()) == dict(db.scan()), "in the WAL as in memory"
     db.close()
@@ -255,7 +255,7 @@ def test_close_at_every_line_of_a_call(name: str, thorough: bool) -> None:
     step = max(1, lines // (400 if thorough else 25))
     for at in range(1, lines + 1, step):
         db = filled()
-        disk, before = db.store.options.fs, dict(db.scan())
+        disk, before = db._store.options.fs, dict(db.scan())
 
         places: list[str] = []
 
@@ -448,8 +448,8 @@ def test_a_stalled_write_of_a_handler_does_not_wait(open_engine: Callable[..., A
 
     def write(number: int, place: str) -> None:
         if place.endswith("flush_once"):
-            db.store._stall = Stall(stopped=True, reason="a test")
-            db.store._blocked = True
+            db._store._stall = Stall(stopped=True, reason="a test")
+            db._store._blocked = True
             db.put(b"h%d" % number, b"1")
             places.append(place)
 

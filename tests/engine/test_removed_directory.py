@@ -117,7 +117,7 @@ def test_nobody_need_write_to_find_out(tmp_path: Path) -> None:
     db = opened(tmp_path / "db", sync="never")
     shutil.rmtree(tmp_path / "db")
     deadline = time.monotonic() + 30
-    while db.store.read_only_reason is None and time.monotonic() < deadline:
+    while db._store.read_only_reason is None and time.monotonic() < deadline:
         time.sleep(0.01)
     with pytest.raises(ReadOnlyError, match="removed or replaced"):
         db.put(b"k", b"v")

@@ -36,7 +36,7 @@ def test_a_full_generation_is_sealed_and_flushed(db: Any) -> None:
     limit = db.stats()["memtables"]["generation_limit_bytes"]
     for number in range(3000):
         db.put(b"%05d" % number, b"x" * 200)
-        assert db.store.open_bytes() < 2 * limit
+        assert db._store.open_bytes() < 2 * limit
     stats = db.stats()
     assert stats["flush"]["jobs"] >= 3
     assert stats["memtables"]["sealed_generations"] == 0
@@ -48,22 +48,22 @@ def test_one_large_commit_is_one_generation(db: Any) -> None:
         for number in range(3000):
             batch.put(b"%05d" % number, b"x" * 200)
     assert db.stats()["flush"]["jobs"] == 1
-    assert db.store.open_bytes() == 0
+    assert db._store.open_bytes() == 0
     assert len(db) == 3000
 
 
 def test_sealing_nothing(db: Any) -> None:
-    assert not db.store.seal()
+    assert not db._store.seal()
     db.flush()
     assert db.stats()["flush"]["jobs"] == 0
     db.put(b"k", b"v")
-    assert db.store.seal()
-    assert not db.store.seal()
+    assert db._store.seal()
+    assert not db._store.seal()
 
 
 def test_a_generation_that_came_to_nothing(db: Any) -> None:
     """A put and its delete: the flush writes no table, but frees the WAL."""
-    disk = db.store.options.fs
+    disk = db._store.options.fs
     db.put(b"k", b"v")
     db.delete(b"k")
     db.flush()
@@ -77,8 +77,8 @@ def test_recovered_generations_are_flushed_in_their_order(open_engine: OpenEngin
     db = open_engine(fs=disk, memory_limit="1mb")
     for number in range(3):
         db.put_many({b"k%04d" % index: b"%d" % number * 100 for index in range(800)})
-        db.store.on_sealed = lambda: None  # nobody flushes: the generations pile up
-        db.store.seal()
+        db._store.on_sealed = lambda: None  # nobody flushes: the generations pile up
+        db._store.seal()
     db.put(b"k0000", b"last")
     db.close(flush=False)
     again = open_engine(fs=disk, memory_limit="1mb")
@@ -98,14 +98,14 @@ def _stall(store: Any, stall: Stall) -> None:
 
 
 def test_a_slowed_writer_waits_once(db: Any) -> None:
-    _stall(db.store, Stall(delay_seconds=0.001, reason="25 runs wait for compaction"))
+    _stall(db._store, Stall(delay_seconds=0.001, reason="25 runs wait for compaction"))
     db.put(b"k", b"v")
     db.put_many({b"l": b"v"})
     stats = db.stats()["stall"]
     assert (stats["waits"], stats["delay_seconds"], stats["stopped"]) == (2, 0.001, False)
     assert stats["reason"] == "25 runs wait for compaction"
     assert stats["seconds"] == pytest.approx(0.002)
-    _stall(db.store, NO_STALL)
+    _stall(db._store, NO_STALL)
 
 
 @pytest.mark.parametrize("is_closing", [False, True])
@@ -127,7 +127,7 @@ def test_a_delayed_writer_looks_again(
     """During its delay a sync fails, or a close begins: nothing is written any more."""
     db = open_engine(fs=SimulatedDisk())
     db.put(b"k", b"v", sync=True)
-    store = db.store
+    store = db._store
     _stall(store, Stall(delay_seconds=3600.0, reason="25 runs wait for compaction"))
     position = store.position
     delays: list[float] = []
@@ -158,7 +158,7 @@ def test_a_stopped_writer_times_out(open_engine: OpenEngine) -> None:
 
     db = open_engine(fs=SimulatedDisk(), clock_ms=jumping, stall_timeout_ms=30)
     db.put(b"k", b"v")
-    _stall(db.store, Stall(stopped=True, reason="3 generations wait for their flush"))
+    _stall(db._store, Stall(stopped=True, reason="3 generations wait for their flush"))
     writes: list[Callable[[], object]] = [
         lambda: db.put(b"k", b"w"),
         lambda: db.incr(b"n"),
@@ -168,7 +168,7 @@ def test_a_stopped_writer_times_out(open_engine: OpenEngine) -> None:
         with pytest.raises(StallTimeout, match="waited 30 ms: 3 generations wait"):
             write()
     assert db[b"k"] == b"v", "reads go on"
-    _stall(db.store, NO_STALL)
+    _stall(db._store, NO_STALL)
 
 
 class RoomForWalOnly(OsFileSystem):
@@ -204,19 +204,19 @@ def test_writers_are_told_why_the_background_does_not_get_on(open_engine: OpenEn
             time.sleep(0.01)
     assert db[b"again"] == b"1"
     for _ in range(6000):
-        if db.store.obstacle is None:
+        if db._store.obstacle is None:
             break
         time.sleep(0.01)
-    assert db.store.obstacle is None
+    assert db._store.obstacle is None
 
 
 def test_a_stopped_writer_goes_on_when_the_background_has_caught_up(open_engine: OpenEngine) -> None:
     db = open_engine(fs=SimulatedDisk())
     db.put(b"a", b"1")
-    _stall(db.store, Stall(stopped=True, reason="for a while"))
+    _stall(db._store, Stall(stopped=True, reason="for a while"))
     writer = threading.Thread(target=db.put, args=(b"b", b"2"))
     writer.start()
-    while not db.store.stall_waits:
+    while not db._store.stall_waits:
         time.sleep(0.001)
     db.flush()  # installs a new state, and with it what the stall is now
     writer.join(60)
@@ -225,7 +225,7 @@ def test_a_stopped_writer_goes_on_when_the_background_has_caught_up(open_engine:
 
 def test_a_stopped_writer_learns_that_the_engine_is_read_only(open_engine: OpenEngine) -> None:
     db = open_engine(fs=SimulatedDisk())
-    _stall(db.store, Stall(stopped=True, reason="for ever"))
+    _stall(db._store, Stall(stopped=True, reason="for ever"))
     answers: list[BaseException] = []
 
     def write() -> None:
@@ -236,10 +236,10 @@ def test_a_stopped_writer_learns_that_the_engine_is_read_only(open_engine: OpenE
 
     writer = threading.Thread(target=write)
     writer.start()
-    while not db.store.stall_waits:
+    while not db._store.stall_waits:
         time.sleep(0.001)
-    db.store.fail("the disk is gone")
-    db.store.fail("another reason")
+    db._store.fail("the disk is gone")
+    db._store.fail("another reason")
     writer.join(60)
     assert [str(error) for error in answers] == ["the engine is read-only: the disk is gone"]
 
@@ -254,25 +254,25 @@ def test_a_count_in_slices(open_engine: OpenEngine) -> None:
     db.put_many({b"%06d" % number: b"w" for number in range(2500, 9000)})
     db.delete_many([b"%06d" % number for number in range(100)])
     calls = 1
-    while (count := db.store.count(budget=1)) is None:
+    while (count := db._store.count(budget=1)) is None:
         calls += 1
     assert count == 8900
     assert calls > 1
-    assert db.store.count(budget=1) == 8900, "what was settled stays so"
+    assert db._store.count(budget=1) == 8900, "what was settled stays so"
 
 
 def test_namespaces_are_counted_apart(db: Any) -> None:
     first, second = namespace_prefix(1), namespace_prefix(2)
-    db.store.commit({b"k": b"0", first + b"k": b"1", first + b"l": b"1", second + b"k": b"2"})
+    db._store.commit({b"k": b"0", first + b"k": b"1", first + b"l": b"1", second + b"k": b"2"})
     for step in (lambda: None, db.flush, db.compact):
         step()
-        assert [db.store.count(namespace) for namespace in range(4)] == [1, 2, 1, 0]
-    db.store.commit({first + b"k": DELETED}, [(second, second + b"\xff")])
-    assert [db.store.count(namespace) for namespace in range(3)] == [1, 1, 0]
-    db.store.commit({}, [(b"", KEYS_END)])
-    assert [db.store.count(namespace) for namespace in range(3)] == [0, 0, 0]
+        assert [db._store.count(namespace) for namespace in range(4)] == [1, 2, 1, 0]
+    db._store.commit({first + b"k": DELETED}, [(second, second + b"\xff")])
+    assert [db._store.count(namespace) for namespace in range(3)] == [1, 1, 0]
+    db._store.commit({}, [(b"", KEYS_END)])
+    assert [db._store.count(namespace) for namespace in range(3)] == [0, 0, 0]
     db.flush()
-    assert [db.store.count(namespace) for namespace in range(3)] == [0, 0, 0]
+    assert [db._store.count(namespace) for namespace in range(3)] == [0, 0, 0]
 
 
 # Reading.
@@ -288,10 +288,10 @@ def test_reads_that_do_not_wait(open_engine: OpenEngine) -> None:
     db = open_engine(fs=disk, value_cache=False)
     db.put(b"memory", b"3")
     disk.resident = False
-    assert db.store.read_nowait(b"memory") == b"3"
+    assert db._store.read_nowait(b"memory") == b"3"
     for _ in range(20):
         try:
-            assert db.store.read_nowait(b"cold") == b"1"
+            assert db._store.read_nowait(b"cold") == b"1"
             break
         except ColdRead as cold:
             cold.load()
@@ -303,21 +303,21 @@ def test_pages_of_a_frozen_state(db: Any) -> None:
     db.put_many({b"a": b"1", b"b": b"2"})
     db.put(b"c", b"3", ttl=5)
     db.delete(b"a")
-    state = db.store.freeze()
+    state = db._store.freeze()
     db.clear()
-    found = [pair for page in db.store.pages(state, b"", KEYS_END) for pair in zip(*page, strict=True)]
+    found = [pair for page in db._store.pages(state, b"", KEYS_END) for pair in zip(*page, strict=True)]
     assert [key for key, _ in found] == [b"b", b"c"]
     assert found[1][1][0] == b"3"
 
 
 def test_update_is_atomic_with_its_read(db: Any) -> None:
     key = stored_key(b"k")
-    assert db.store.update(key, lambda entry: None) is None
-    position = db.store.position
-    assert db.store.update(key, lambda entry: b"new" if entry is None else None) > position
+    assert db._store.update(key, lambda entry: None) is None
+    position = db._store.position
+    assert db._store.update(key, lambda entry: b"new" if entry is None else None) > position
     with pytest.raises(RuntimeError, match="changed its mind"):
-        db.store.update(key, _raise)
-    assert db.store.read(key) == b"new"
+        db._store.update(key, _raise)
+    assert db._store.read(key) == b"new"
 
 
 def _raise(entry: Any) -> Any:
@@ -336,14 +336,14 @@ def test_a_large_range_delete_freezes_first(db: Any) -> None:
 
 
 def test_flushes_commit_oldest_first(db: Any) -> None:
-    db.store.on_sealed = lambda: None
+    db._store.on_sealed = lambda: None
     for number in range(3):
         db.put(b"k", b"%d" % number)
-        db.store.seal()
-    newest, *_, oldest = db.store.state.sealed
+        db._store.seal()
+    newest, *_, oldest = db._store.state.sealed
     with pytest.raises(AssertionError, match="oldest first"):
-        db.store.install_flush(newest, {}, {}, 0)
-    assert oldest is db.store.state.sealed[-1]
+        db._store.install_flush(newest, {}, {}, 0)
+    assert oldest is db._store.state.sealed[-1]
     db.flush()
     assert db[b"k"] == b"2"
 
@@ -357,13 +357,13 @@ def test_a_background_failure_is_noted_and_tried_again(operation: str, monkeypat
     db.put_many({b"%05d" % number: b"v" * 50 for number in range(100)})
     db.sync()
     disk.faults.append(Fault(0, errno.ENOSPC, frozenset({operation})))
-    db.store.seal()
-    db.compactor.wake()
+    db._store.seal()
+    db._compactor.wake()
     deadline = time.monotonic() + 60
     while not db.stats()["background"]["failures"] and time.monotonic() < deadline:
         time.sleep(0.01)
     assert "StorageError" in db.stats()["background"]["last_failure"]
-    if db.store.read_only_reason is None:
+    if db._store.read_only_reason is None:
         while not db.stats()["flush"]["jobs"] and time.monotonic() < deadline:
             time.sleep(0.01)
         assert db.stats()["flush"]["jobs"] == 1
@@ -382,9 +382,9 @@ def test_the_interval_thread_syncs(open_engine: OpenEngine) -> None:
     db = open_engine(runner="thread", sync="interval", sync_interval_ms=20)
     db.put(b"k", b"v")
     deadline = time.monotonic() + 60
-    while db.store.synced_position < db.store.position and time.monotonic() < deadline:
+    while db._store.synced_position < db._store.position and time.monotonic() < deadline:
         time.sleep(0.005)
-    assert db.store.synced_position == db.store.position
+    assert db._store.synced_position == db._store.position
 
 
 def test_the_helper_starts_before_the_first_flush(open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,16 +394,16 @@ def test_the_helper_starts_before_the_first_flush(open_engine: OpenEngine, monke
     told: list[int] = []
 
     def prepare(_: int) -> None:
-        told.append(db.store.sealed_count)
+        told.append(db._store.sealed_count)
         prepared.set()
 
     monkeypatch.setattr(db._runner, "prepare", prepare)
     sizes: list[int] = []
-    while not db.store.sealed_count:
-        before = db.store.open_bytes()
+    while not db._store.sealed_count:
+        before = db._store.open_bytes()
         db.put(b"%d" % len(sizes), b"v" * 1000)
         sizes.append(before)
-        if before > db.store.budget.generation // 2:
+        if before > db._store.budget.generation // 2:
             assert prepared.wait(60), "told in time"
     assert told == [0]
     for number in range(len(sizes)):
@@ -427,9 +427,9 @@ def test_compactions_keep_up(open_engine: OpenEngine) -> None:
 
 def test_a_state_is_replaced_never_changed(db: Any) -> None:
     db.put(b"a", b"1")
-    state = db.store.freeze()
+    state = db._store.freeze()
     before = replace(state)
     db.put(b"b", b"2")
     db.flush()
     assert (state.frozen, state.sealed, state.runs) == (before.frozen, before.sealed, before.runs)
-    assert db.store.state is not state
+    assert db._store.state is not state

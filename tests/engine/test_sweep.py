@@ -43,7 +43,7 @@ def test_a_key_counts_until_its_sweep(open_engine: OpenEngine, clock: ManualCloc
     if where == "frozen":
         db.snapshot().close()
     elif where == "sealed":
-        db.store.seal()
+        db._store.seal()
     elif where == "tables":
         db.flush()
     elif where == "compacted":
@@ -52,10 +52,10 @@ def test_a_key_counts_until_its_sweep(open_engine: OpenEngine, clock: ManualCloc
         db.close(flush=False)
         db = open_engine(fs=disk, clock_ms=clock)
     clock.advance(5)
-    assert db.store.count() == 150, "nobody swept yet"
+    assert db._store.count() == 150, "nobody swept yet"
     assert len(db) == 50, "len sweeps first"
     assert db.stats()["background"]["swept_keys"] == 100
-    assert db.store.count() == 50
+    assert db._store.count() == 50
     db.compact()
     assert db.stats()["tables"]["entries"] == 50, "nothing is left of them"
 
@@ -92,13 +92,13 @@ def test_a_sweep_is_bounded_by_time(
 ) -> None:
     """However many keys are due; what it has no time for is due still."""
     db = open_engine(fs=SimulatedDisk(), clock_ms=clock)
-    sweeper = db.compactor.sweeper
+    sweeper = db._compactor.sweeper
     many = 10 * DUE_KEYS + SWEEP_COMMIT_KEYS + 1
     db.put_many(dict.fromkeys(_keys(many), b""), ttl=1)
     clock.advance(1)
-    position = db.store._wal.sequence
+    position = db._store._wal.sequence
     assert not sweeper.sweep(clock(), 0)
-    assert sweeper.deleted == db.store._wal.sequence - position == SWEEP_COMMIT_KEYS
+    assert sweeper.deleted == db._store._wal.sequence - position == SWEEP_COMMIT_KEYS
     seconds = itertools.count()
     with monkeypatch.context() as patch:
         for timer in ("thread_time", "monotonic"):  # each commit takes a second
@@ -108,8 +108,8 @@ def test_a_sweep_is_bounded_by_time(
             began = next(seconds) + 1
             assert not sweeper.sweep(clock(), *((12,) if timer == "thread_time" else (math.inf, began + 11)))
             assert sweeper.deleted - before == 12 * SWEEP_COMMIT_KEYS
-    assert db.compactor.sweep() == many - 25 * SWEEP_COMMIT_KEYS
-    assert db.compactor.sweep() == 0
+    assert db._compactor.sweep() == many - 25 * SWEEP_COMMIT_KEYS
+    assert db._compactor.sweep() == 0
     assert len(db) == 0
 
 
@@ -129,7 +129,7 @@ def test_a_table_that_cannot_be_read_takes_no_keys_with_it(
     with monkeypatch.context() as patch:
         patch.setattr(sweep._Place, "take", refuse)
         with pytest.raises(StorageError):
-            db.compactor.sweep()
+            db._compactor.sweep()
     assert len(db) == 0
 
 
@@ -156,7 +156,7 @@ def test_a_sweep_that_failed_is_done_again(clock: ManualClock) -> None:
     clock.advance(1)
     disk.faults.append(Fault(2, errno.ENOSPC, frozenset({"append", "create"}), sticky=True))
     with pytest.raises(StorageError):
-        db.compactor.sweep()
+        db._compactor.sweep()
     assert list(db) == []
     disk.faults.clear()
     assert len(db) == 0
@@ -203,7 +203,7 @@ def test_what_a_sweep_owes_waits_for_a_clock_that_was_set_back(clock: ManualCloc
         clock.advance(10)
         disk.faults.append(Fault(0, errno.ENOSPC, frozenset({"append", "create", "extend"}), sticky=True))
         with pytest.raises(StorageError):
-            db.compactor.sweep()
+            db._compactor.sweep()
         disk.faults.clear()
         clock.advance(-5)
         assert len(db) == 200
@@ -217,10 +217,10 @@ def test_threads_sweep_by_themselves(open_engine: OpenEngine, clock: ManualClock
     db.flush()
     clock.advance(2)
     for _ in range(1200):
-        if db.store.count() == 0:
+        if db._store.count() == 0:
             break
         time.sleep(0.05)
-    assert db.store.count() == 0
+    assert db._store.count() == 0
     assert db.stats()["background"]["swept_keys"] == 100
 
 

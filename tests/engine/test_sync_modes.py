@@ -82,9 +82,9 @@ def test_interval_syncs_by_itself() -> None:
     disk = SimulatedDisk()
     engine = flin.engine.open(PATH, fs=disk, sync="interval", sync_interval_ms=20, runner="thread")
     engine.put(b"a", b"1")
-    position = engine.store.position
+    position = engine._store.position
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while engine.store.synced_position < position:
+    while engine._store.synced_position < position:
         assert time.monotonic() < deadline, "nobody syncs"
         time.sleep(0.005)
     assert _after_power_cut(disk) == {b"a": b"1"}

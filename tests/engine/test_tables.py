@@ -135,7 +135,7 @@ def test_inputs_of_a_compaction_are_removed(disk: SimulatedDisk) -> None:
     assert old <= set(tables(disk)), "the scan reads from them"
     assert len(list(scan)) == 400
     del scan
-    db.compactor.run_pending()
+    db._compactor.run_pending()
     assert not old & set(tables(disk))
     db.close()
     again = opened(disk)
@@ -201,7 +201,7 @@ def test_verify_finds_a_lost_manifest(disk: SimulatedDisk) -> None:
 
 def test_verify_finds_a_wrong_count(disk: SimulatedDisk) -> None:
     db = opened(disk)
-    db.store.state.version.counts[0] += 1
+    db._store.state.version.counts[0] += 1
     (problem,) = db.verify()
     assert "said to have 402 keys and has 401" in str(problem)
 
@@ -209,7 +209,7 @@ def test_verify_finds_a_wrong_count(disk: SimulatedDisk) -> None:
 def test_verify_reads_the_wal_of_sealed_generations(disk: SimulatedDisk) -> None:
     db = opened(disk)
     db.put(b"k", b"v" * 100)
-    db.store.seal()
+    db._store.seal()
     assert db.verify() == []
     name = [name for name in disk.names(DB) if name.endswith(".wal")][-1]
     disk.flip(f"{DB}/{name}", 8 * 140)

@@ -211,7 +211,7 @@ def test_expired_entries_are_not_seen(open_engine: OpenEngine) -> None:
 def test_what_is_tagged_is_no_embedded_users_value(open_engine: OpenEngine) -> None:
     """A tag says that a value is of a type of the server's; here it is absent, and cannot be half read."""
     db = open_engine(fs=SimulatedDisk())
-    db.store.commit({b"tagged": (b"v", 0, 3), b"plain": b"v"})
+    db._store.commit({b"tagged": (b"v", 0, 3), b"plain": b"v"})
     assert list(db.scan()) == [(b"plain", b"v")]
     assert (db.get(b"tagged"), b"tagged" in db, db.ttl(b"tagged")) == (None, False, None)
 

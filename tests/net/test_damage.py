@@ -25,7 +25,7 @@ def test_reads_of_a_damaged_block(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     table.write_bytes(data)
     with (
         flin.engine.open(str(path), runner="inline") as engine,
-        ServerThread(engine.store) as server,
+        ServerThread(engine._store) as server,
         RawClient(server.port) as client,
     ):
         requests = [[b"GET", KEYS[0]], [b"MGET", *KEYS[:3]], [b"DEL", *KEYS], [b"INCR", KEYS[1]], [b"KEYS", b"*"]]

@@ -182,14 +182,14 @@ def test_a_killed_server_finds_either_order_whole(tmp_path: Path) -> None:
     """The directory as it stands after each commit: what a kill leaves."""
     path = tmp_path / "db"
     with flin.engine.open(str(path), runner="inline") as engine:
-        client = HandlerClient(engine.store)
+        client = HandlerClient(engine._store)
         for number, line in enumerate(["SELECT 1", "SET a one", "SWAPDB 1 2", "SET b two", "SWAPDB 1 2"]):
             ask(client, line)
             shutil.copytree(path, tmp_path / f"copy{number}")
     expected = ["*2|$-1|$-1|", "*2|$3|one|$-1|", "*2|$-1|$-1|", "*2|$-1|$3|two|", "*2|$3|one|$-1|"]
     for number, reply in enumerate(expected):
         with flin.engine.open(str(tmp_path / f"copy{number}"), runner="inline") as engine:
-            assert in_database(HandlerClient(engine.store), 1, "MGET a b") == reply
+            assert in_database(HandlerClient(engine._store), 1, "MGET a b") == reply
 
 
 NUMBERS = (1, 2, 3)
@@ -207,7 +207,7 @@ def test_a_power_cut_finds_the_databases_of_one_moment(personality: Personality,
     chance = random.Random(seed)
     disk = SimulatedDisk()
     with flin.engine.open("/db", fs=disk, runner="inline", sync="never") as engine:
-        client = HandlerClient(engine.store)
+        client = HandlerClient(engine._store)
         shown = [contents(client)]
         synced = 0
         for _ in range(40):
@@ -228,4 +228,4 @@ def test_a_power_cut_finds_the_databases_of_one_moment(personality: Personality,
                 engine.flush()
             cut = after_crash(disk, personality, chance.randrange)
             with flin.engine.open("/db", fs=cut, runner="inline") as recovered:
-                assert contents(HandlerClient(recovered.store)) in shown[synced:]
+                assert contents(HandlerClient(recovered._store)) in shown[synced:]

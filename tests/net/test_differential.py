@@ -51,7 +51,7 @@ def flin_port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return
     with (
         flin.engine.open(str(tmp_path_factory.mktemp("flin") / "db"), runner="inline") as engine,
-        ServerThread(engine.store) as server,
+        ServerThread(engine._store) as server,
     ):
         yield server.port
 

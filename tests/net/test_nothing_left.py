@@ -95,7 +95,7 @@ def test_cold_reads_and_closed_connections(tmp_path: Path, left: Left, monkeypat
         db.flush()
         states, connections = alive(ReadState), alive(*CONNECTION)
         files = len(os.listdir("/proc/self/fd"))
-        with ServerThread(db.store) as server:
+        with ServerThread(db._store) as server:
             services = server.server.services
             for _ in range(12):
                 with RawClient(server.port) as client:
@@ -214,7 +214,7 @@ def test_a_sync_that_failed_for_good(left: Left) -> None:
         with pytest.raises(FlinError):
             db.put(b"k", b"v")
         with pytest.raises(StorageError) as caught:
-            db.store.sync()
+            db._store.sync()
         assert caught.value.errno == errno.EIO
         del caught
     with pytest.raises(FlinError):

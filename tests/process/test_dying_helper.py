@@ -135,7 +135,7 @@ def test_an_engine_does_not_notice(tmp_path: Path, dies_at: Callable[[int], Path
         with flin.engine.open(path, runner="inline") as db:
             expected = {b"%03d" % key: b"2" * 50 for key in range(150) if key != 7}
             assert dict(db.scan()) == {**expected, b"last": b"1"}
-            named = {table.file for runs in db.store.state.version.shards for run in runs for table in run}
+            named = {table.file for runs in db._store.state.version.shards for run in runs for table in run}
             assert set(left) == named
         if not died.exists():
             return

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from threading import RLock
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -49,7 +48,8 @@ class BlockCache:
         self._evicted_hits = 0
         self._ring: deque[tuple[list[Any], int, Charged]] = deque()
         self.gone: deque[list[Any]] = deque()
-        """Slots whose owner has gone without a lock; what they hold goes with the next that is put."""
+        """Slots whose owner has gone: it could be anywhere and took no lock. What they hold goes with the next block
+        that is put, or as the background has merged or looks round (`drop_gone`), whichever comes first."""
         self._lock = RLock()
         self._is_changing = False  # under the lock; a call that re-enters then leaves the cache as it is
 
@@ -61,9 +61,8 @@ class BlockCache:
         charge = block.charge_bytes()
         if charge * 8 > self.capacity_bytes:
             return
-        while self.gone and not self._is_changing:
-            with suppress(IndexError):  # another thread was faster
-                self.discard_all(self.gone.popleft())
+        if self.gone:
+            self.drop_gone()
         self._change(lambda: self._put(slots, number, block, charge))
 
     def recharge(self, block: Charged) -> None:
@@ -71,10 +70,10 @@ class BlockCache:
         charge = block.charge_bytes()
         self._change(lambda: self._recharge(block, charge))
 
-    def discard_all(self, slots: list[Any]) -> None:
-        """Drop the blocks of a table, or the pages of runs, that are obsolete."""
-        if not self._change(lambda: self._discard_all(slots)):
-            self.gone.append(slots)
+    def drop_gone(self) -> None:
+        """Drop what owners that have gone still have here: blocks of obsolete tables, pages of obsolete runs."""
+        if self.gone:
+            self._change(self._drop_gone)
 
     def resize(self, capacity_bytes: int) -> None:
         """Another bound; what no longer fits goes now."""
@@ -122,13 +121,18 @@ class BlockCache:
             block.charge = charge
             self._evict()
 
-    def _discard_all(self, slots: list[Any]) -> None:
-        gone = [entry for entry in self._ring if entry[0] is slots]
-        if gone:
-            self._ring = deque(entry for entry in self._ring if entry[0] is not slots)
-            for entry in gone:
+    def _drop_gone(self) -> None:
+        """In one pass over the ring, however many have gone. They are forgotten last: an interrupt loses none."""
+        gone = [self.gone[place] for place in range(len(self.gone))]  # it may grow at any moment
+        dropped = {id(slots) for slots in gone if any(block is not None for block in slots)}
+        if dropped:
+            entries = [entry for entry in self._ring if id(entry[0]) in dropped]
+            self._ring = deque(entry for entry in self._ring if id(entry[0]) not in dropped)
+            for entry in entries:
                 self._drop(*entry)
-            self.is_full = False
+            self.is_full = self.capacity_bytes == 0
+        for _ in gone:
+            self.gone.popleft()
 
     def _resize(self, capacity_bytes: int) -> None:
         self.is_full = capacity_bytes == 0

@@ -182,12 +182,6 @@ class Table:
         """The same as pairs."""
         return ranges_of(self.deleted)
 
-    def evict(self) -> None:
-        """Drop the cached blocks of a table that is obsolete."""
-        state = self.state
-        if self.cache is not None and state is not None:
-            self.cache.discard_all(state.blocks)
-
     # Ordered reads.
 
     def pages(

@@ -102,6 +102,12 @@ class TableState:
         self.landed: Final[dict[int, CachedBlock]] = {}
         self.memory_bytes: Final = index.memory_bytes() + 8 * len(self.words) + 9 * len(self.marks)
 
+    def __del__(self) -> None:
+        """Nobody can reach its cached blocks any more: they must not keep living ones out of the cache."""
+        blocks = getattr(self, "blocks", None)  # None: it could not be loaded
+        if blocks is not None and self.cache is not None:
+            self.cache.gone.append(blocks)  # no lock: this may run anywhere
+
     def part(self, start: int, stop: int) -> bytes:
         """Bytes of the section."""
         return table_footer.read_part(self.file, self.base + start, stop - start)

@@ -58,7 +58,9 @@ class OpenTables:
         self._keeps_files = True
 
     def remove_obsolete(self) -> list[str]:
-        """Remove the files that were let go; the names of those that could not be removed (the next open tries)."""
+        """Remove the files that were let go, and their blocks from the cache; the names of the files that could not be
+        removed (the next open tries)."""
+        self._cache.drop_gone()
         failed: list[str] = []
         while not self._keeps_files:
             try:

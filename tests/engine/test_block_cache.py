@@ -71,7 +71,8 @@ def test_it_is_a_bounded_ring(capacity: int, script: list[tuple[str, int, int, i
                 found.hits += 1
                 plain.hit(table, rest[0])
         else:
-            cache.discard_all(tables[table])
+            cache.gone.extend((tables[table], tables[table]))
+            cache.drop_gone()
             plain.discard_all(table)
         cache._check()
     held = {(table, number) for table, slots in enumerate(tables) for number, found in enumerate(slots) if found}
@@ -138,6 +139,23 @@ def test_resize() -> None:
     assert cache.is_full
 
 
+def test_the_blocks_of_those_that_have_gone_go_with_the_next_that_is_put() -> None:
+    charge = _block(10).charge_bytes()
+    cache = BlockCache(8 * charge)
+    dead: list[Slots] = [[None] * 4 for _ in range(3)]
+    for slots in dead:
+        for number in range(4):
+            cache.put(slots, number, _block(10))
+    assert (len(cache), cache.is_full) == (8, True)
+    cache.gone.extend(dead)
+    assert len(cache) == 8, "whoever goes takes no lock"
+    living: Slots = [None]
+    cache.put(living, 0, _block(10))
+    assert (len(cache), cache.used_bytes, cache.is_full, len(cache.gone)) == (1, charge, False, 0)
+    assert living[0] is not None
+    cache._check()
+
+
 def test_what_is_hit_all_the_time_is_evicted_too() -> None:
     cache = BlockCache(400 * _block(10).charge_bytes())
     slots: Slots = [None] * 1000
@@ -166,7 +184,9 @@ def test_threads() -> None:
                 cache.recharge(found)
                 assert found.find(b"key") == bytes(number)
             if index % 50 == 0:
-                cache.discard_all(slots)
+                cache.gone.append(slots)
+            if index % 100 == 0:
+                cache.drop_gone()
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:

@@ -177,7 +177,7 @@ def test_opening_reads_nothing() -> None:
     file = MemoryFile(data)
     table = Table(file, meta, None)
     assert (table.ranges, list(table.expiries()), table.memory_bytes) == ((), [], 0)
-    table.evict()
+    table.let_go()
     assert file.reads == 0
     table.load()
     assert table.memory_bytes > 0
@@ -197,9 +197,14 @@ def test_a_block_that_is_touched_again_is_cached(options: TableOptions) -> None:
     (found,) = [found for found in state.blocks if found is not None]
     assert found.payload is None, "it was decoded"
     cache._check()
-    table.evict()
+    blocks = state.blocks
+    table.let_go()
+    cache.drop_gone()
+    assert len(cache) == 1, "somebody still reads from it"
+    del state
+    cache.drop_gone()
     assert len(cache) == cache.used_bytes == 0
-    assert state.blocks == [None] * len(state.blocks)
+    assert blocks == [None] * len(blocks)
 
 
 def test_even_look_ups_leave_raw_blocks_in_the_mapping_once_the_cache_is_full() -> None:

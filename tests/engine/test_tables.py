@@ -143,6 +143,49 @@ def test_inputs_of_a_compaction_are_removed(disk: SimulatedDisk) -> None:
     again.close()
 
 
+def cached_slots(db: Any) -> tuple[int, set[int]]:
+    """How many blocks and pages are cached, and whose slots those are that hold any."""
+    cache = db._store.block_cache
+    cache._check()
+    return len(cache), {id(slots) for slots, _, _ in cache._ring}
+
+
+def living_slots(db: Any) -> set[int]:
+    """Those of the tables and joined runs that the newest state reads from."""
+    state = db._store.state
+    found = {id(joined.view[1]) for joined in state.joined if joined is not None}
+    return found | {id(table.loaded().blocks) for run in state.runs[0] for table in run.tables}
+
+
+def test_blocks_of_obsolete_tables_leave_the_cache() -> None:
+    """They took all of it, and what was read afterwards was admitted late."""
+    db = opened(SimulatedDisk(), memory_limit="2mb")
+    keys = [b"%05d" % index for index in range(20_000)]
+    for part in range(3):
+        db.put_many(dict.fromkeys(keys[part::3], b"%0100d" % part))
+        db.flush()
+    cache = db._store.block_cache
+    for _ in range(3):
+        for key in keys:
+            assert db.get(key) is not None
+    before, owners = cached_slots(db)
+    assert cache.is_full
+    assert before > 20
+    assert owners <= living_slots(db)
+    with db.snapshot() as view:
+        db.compact()
+        assert cached_slots(db)[0] > 0, "the snapshot reads from them"
+        assert view[keys[0]] == b"%0100d" % 0
+    db._compactor.run_pending()
+    assert (len(cache), cache.used_bytes, cache.is_full) == (0, 0, False), "all was dead"
+    for _ in range(2):  # as many as it takes while there is room
+        for key in keys[:500]:
+            assert db.get(key) is not None
+    assert cached_slots(db)[1] <= living_slots(db)
+    assert 0 < len(cache) < before
+    db.close()
+
+
 def test_an_obsolete_file_that_cannot_be_removed_goes_at_the_next_open(disk: SimulatedDisk) -> None:
     db = opened(disk)
     old = set(tables(disk))

@@ -12,7 +12,7 @@ ENGINE: Final = {
     "disk": "descriptor directory_lock fs file_name lock open_files",
     "words": "options entry key slot boundaries",
     "table": "table_meta block stored_block index_block range_block expiry_block key_part filter block_cache "
-    "cached_block table_footer table_writer table_state table_scan table_check",
+    "cached_block heat table_footer table_writer table_state table_scan table_check",
     "single": "sstable memtable wal wal_writer lost_header",
     "catalog": "version manifest generation recovery",
     "read": "state merge joined_runs head value_cache count live_count",

@@ -1,8 +1,7 @@
 """What a table holds in memory from its first use on, and its way to a data block.
 
-Complete before a second thread can see it; then only the marks change. A mark is one byte per block: 0 until its
-checksum was compared; then, of a raw block, 1 and the look-ups in it since the last reset, and of a compressed one
-PACKED. Threads that count at once may lose one.
+Complete before a second thread can see it; then only the marks and what is counted (heat.py) change. A mark is one byte
+per block: 0 until its checksum was compared, then RAW or PACKED.
 
 The file is mapped whole: `data` is `bytes` in all that is asked of it (an index gives a number, a slice bytes).
 """
@@ -20,30 +19,19 @@ from flin.engine.boundaries import boundaries_of
 from flin.engine.cached_block import CachedBlock
 from flin.engine.entry import Entry, Page
 from flin.engine.fs import ReadableFile
+from flin.engine.heat import Heat, should_expand
 from flin.engine.stored_block import CHECKSUM_SIZE
 from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, StorageError
 
-HOT: Final = 3
-"""Touches of a block, while its table has as many cold look-ups as blocks, that bring it into the cache: evenly
-spread look-ups have one on average, and fewer than a tenth of the blocks reach three."""
-
-WARM: Final = 1
-"""The same while the cache has room."""
-
-WORN: Final = 16
-"""Hits of a cached payload, while the cache is full, that bring its entries: those take three times its room, so that
-two other blocks go, and each costs as much to unpack again as 20 look-ups in a payload cost more."""
-
 FEW: Final = 12
 """Entries of a block that are decoded whole where some are wanted: to find out which ones costs as much."""
 
-PACKED: Final = 255
+RAW: Final = 1
+PACKED: Final = 2
 
 _MAX_LANDED: Final = 8
 """Of a table at once; more than that many large cold values at a time only means that some are read twice."""
-
-_COOLED: Final = bytes((0,)) + bytes((1,)) * (PACKED - 1) + bytes((PACKED,))
 
 
 class TableState:
@@ -53,11 +41,11 @@ class TableState:
         "base",
         "blocks",
         "cache",
-        "cold_reads",
         "data",
         "deleted",
         "file",
         "footer",
+        "heat",
         "keys",
         "landed",
         "largest",
@@ -97,10 +85,10 @@ class TableState:
             raise CorruptionError(path, len(self.data), "the file ends within a table")
         self.blocks: Final[Slots] = [None] * len(index.separators)
         self.marks: Final = bytearray(len(index.separators))
-        self.cold_reads = 0
+        self.heat: Final = Heat(len(self.marks))
         # Blocks that were read for someone who has to ask again, and that the cache did not keep.
         self.landed: Final[dict[int, CachedBlock]] = {}
-        self.memory_bytes: Final = index.memory_bytes() + 8 * len(self.words) + 9 * len(self.marks)
+        self.memory_bytes: Final = index.memory_bytes() + 8 * len(self.words) + 10 * len(self.marks)
 
     def __del__(self) -> None:
         """Nobody can reach its cached blocks any more: they must not keep living ones out of the cache."""
@@ -114,7 +102,9 @@ class TableState:
 
     def reads(self) -> int:
         """Of blocks, about: another number than before tells that there were some."""
-        return self.cold_reads + len(self.landed) + sum(1 + block.hits for block in self.blocks if block is not None)
+        return (
+            self.heat.cold_reads + len(self.landed) + sum(1 + block.hits for block in self.blocks if block is not None)
+        )
 
     def key_part(self) -> key_part.KeyPart | None:
         """Of a table that has one; its index is read each time, by the few who read many keys."""
@@ -123,17 +113,14 @@ class TableState:
         return key_part.load(self.part, self.data, self.base, (*self.keys, self.footer.expiry), self.path)
 
     def verify(self, number: int) -> int:
-        """Compare the checksum of a block in the mapping; its mark.
-
-        Take the mark from here or from `marks` if it is not 0: `cool` may write an older 0 back, at most.
-        """
+        """Compare the checksum of a block in the mapping; its mark."""
         start, stop = self.starts[number], self.starts[number + 1]
         data, path = self.data, self.path
         stored_block.verify(memoryview(data)[start:stop], start - self.base, path, self.base)
         mark = PACKED
         if data[start] < COMPRESSED:
             block.check(data, start, stop - CHECKSUM_SIZE, path, start)
-            mark = 1
+            mark = RAW
         self.marks[number] = mark
         return mark
 
@@ -151,7 +138,7 @@ class TableState:
         if found is None:
             return self.find_cold(number, key)
         found.hits += 1
-        entries = found.entries  # CachedBlock.find, without the call
+        entries = found.entries  # Written out: cached_block.CachedBlock.find
         return entries.get(key) if entries is not None else self.find_unexpanded(found, key)
 
     def find_cold(self, number: int, key: bytes) -> Entry | None:
@@ -210,31 +197,24 @@ class TableState:
         return found.find(key)
 
     def is_worn(self, found: CachedBlock) -> bool:
-        """Whether a cached payload was hit so often that its entries should take its place."""
+        """Whether the entries of a cached payload should take its place."""
         cache = self.cache
-        return found.hits > (WORN if cache is not None and cache.is_full else 1)
+        return should_expand(found.hits, cache is not None and cache.is_full)
 
     def touch(self, number: int) -> CachedBlock | None:
         """A block that is not cached is asked for: None if it should be read in place, in the mapping."""
-        marks, cache = self.marks, self.cache
-        mark = marks[number] or self.verify(number)
+        cache = self.cache
+        mark = self.marks[number] or self.verify(number)
         if cache is not None:
             cache.misses += 1
         if mark == PACKED:
             return self.admit(number, self.unpack(number))
-        if cache is None:
+        if cache is None or not self.heat.on_miss(number, cache.is_full):
             return None
-        if mark > (HOT if cache.is_full else WARM):
-            marks[number] = 1
-            start = self.starts[number]
-            found = CachedBlock.expanded(self.data, start, self.starts[number + 1] - start)
-            cache.put(self.blocks, number, found)
-            return found
-        marks[number] = mark + 1
-        self.cold_reads += 1
-        if self.cold_reads > len(marks):
-            self.cool()
-        return None
+        start = self.starts[number]
+        found = CachedBlock.expanded(self.data, start, self.starts[number + 1] - start)
+        cache.put(self.blocks, number, found)
+        return found
 
     def expand(self, found: CachedBlock) -> None:
         """Decode a cached payload."""
@@ -291,11 +271,6 @@ class TableState:
             keys, entries = found.page()
         begin = bisect_left(keys, start) if start else 0
         return keys[begin : begin + count], entries[begin : begin + count]
-
-    def cool(self) -> None:
-        """Begin to count look-ups anew; what was verified stays so."""
-        self.cold_reads = 0
-        self.marks[:] = self.marks.translate(_COOLED)
 
     def admit(self, number: int, payload: bytes) -> CachedBlock:
         """A payload into the cache."""

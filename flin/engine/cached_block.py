@@ -63,6 +63,7 @@ class CachedBlock:
         self.payload = None
 
     def find(self, key: bytes) -> Entry | None:
+        """The key's entry. (Written out in TableState.find.)"""
         payload, entries = self.payload, self.entries  # in this order: one of them is there
         if entries is not None:
             return entries.get(key)

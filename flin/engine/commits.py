@@ -23,10 +23,10 @@ from flin.engine.boundaries import added
 from flin.engine.dead_stretches import DeadStretches
 from flin.engine.directory_lock import DIRECTORY_LOST
 from flin.engine.entry import DELETED, Entry, Live, Range
-from flin.engine.filter import hash_key
 from flin.engine.generation import DueHeap, SealedGeneration, apply_points, empty_parts, join_neighbours, with_commit
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
 from flin.engine.options import MemoryBudget, Options
+from flin.engine.read_path import below_memtables, from_memtables
 from flin.engine.reentry import holds_lock, is_reentered, times_held
 from flin.engine.stall import LOOK_SECONDS, NO_STALL, Stall, stall_of
 from flin.engine.state import OpenRuns, ReadState
@@ -102,7 +102,9 @@ class Commits:
 
     @holds_lock
     def put(self, key: bytes, value: bytes) -> int:
-        """One plain put of a stored key; the WAL position behind it. The errors are those of `commit`."""
+        """One plain put of a stored key; the WAL position behind it. The errors are those of `commit`.
+
+        Written out: commits.Commits.commit"""
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():
@@ -124,7 +126,9 @@ class Commits:
 
     @holds_lock
     def delete(self, key: bytes) -> int:
-        """One tombstone for a stored key, likewise. (A call for what both have in common would cost each 0.1 µs.)"""
+        """One tombstone for a stored key, likewise. (A call for what both have in common would cost each 0.1 µs.)
+
+        Written out: commits.Commits.commit"""
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():
@@ -147,7 +151,7 @@ class Commits:
         """Range deletes, then points, as one atomic commit; the WAL position behind it. Not synced yet.
 
         ReadOnlyError, StorageError (nothing happened), LimitError (over 4 GiB), StallTimeout, ClosedError. In a call
-        that re-entered it is put off until the outer one has ended."""
+        that re-entered it is put off until the outer one has ended. (Written out in `put` and `delete`.)"""
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():
@@ -179,7 +183,7 @@ class Commits:
                         raise ReentrantCallError("a write that needs the value before it")
                     self._blocked = True
                     state = self.state
-                    entry = state.find_in_memory(state.shard_of(key), key)
+                    entry = from_memtables(state, state.shard_of(key), key)
                     is_known = entry is not None or runs is state.runs or not any(state.runs)
                     if is_known:
                         if entry is None and runs is state.runs:
@@ -193,7 +197,7 @@ class Commits:
                 raise
             if is_known:
                 break
-            runs, found = state.runs, self._read_tables(state, state.shard_of(key), key)
+            runs, found = state.runs, self._read_below(state, key)
         if self._wal.position > self._seal_check:
             self._maybe_seal()
         return position
@@ -213,7 +217,7 @@ class Commits:
                         raise ReentrantCallError("a write that needs the value before it")
                     self._blocked = True
                     state = self.state
-                    entries = {key: state.find_in_memory(state.shard_of(key), key) for key in keys}
+                    entries = {key: from_memtables(state, state.shard_of(key), key) for key in keys}
                     unknown = [key for key, entry in entries.items() if entry is None]
                     if runs is state.runs:
                         entries.update({key: found[key] for key in unknown if key in found})
@@ -229,20 +233,17 @@ class Commits:
                 raise
             if not unknown:
                 break
-            runs, found = state.runs, {key: self._read_tables(state, state.shard_of(key), key) for key in unknown}
+            runs, found = (
+                state.runs,
+                {key: self._read_below(state, key) for key in unknown},
+            )
         if self._wal.position > self._seal_check:
             self._maybe_seal()
         return position
 
-    def _read_tables(self, state: ReadState, shard: int, key: bytes) -> Entry | None:
+    def _read_below(self, state: ReadState, key: bytes) -> Entry | None:
         """What is older than the memtables of a state."""
-        entry: Entry | None = self.value_cache.get(key)
-        if entry is None:
-            hashed = hash_key(key)
-            entry = state.find_joined(shard, key, hashed)
-            if entry is not None:
-                self.value_cache.fill(key, entry, hashed, state.flushes)
-        return entry
+        return below_memtables(state, state.shard_of(key), key, self.value_cache)
 
     # Under the commit lock, and taking it.
 
@@ -253,7 +254,7 @@ class Commits:
 
     @holds_lock
     def _exclusively(self, act: Callable[[], Result]) -> Result:
-        """Act under the commit lock, out of reach of writes that re-enter."""
+        """Act under the commit lock, out of reach of writes that re-enter. (Written out in `_active_heads`.)"""
         try:
             with self._commit_lock:
                 before, self._blocked = self._blocked, True

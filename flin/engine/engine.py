@@ -27,6 +27,7 @@ from flin.engine.job import JobCancelled
 from flin.engine.key import USER_END
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
+from flin.engine.read_path import read_older
 from flin.engine.reentry import is_reentered, refuse_reentry
 from flin.engine.runner import SMALL_JOB_BYTES, InlineRunner, PairRunner, Runner, ThreadRunner
 from flin.engine.snapshot import Snapshot
@@ -85,14 +86,14 @@ class Engine(WritableView):
         store = self._store
         state = store.state
         get_active = state.get_active
-        # The way of nearly every get: one dict look-up, then what is older.
+        # The way of nearly every get: one dict look-up, then what is older. Written out: view.View.get
         entry: Entry | None
         if get_active is None:
             entry = store.read(key)
         else:
             entry = get_active(key)
             if entry is None:
-                entry = store.read_older(state, 0, key)
+                entry = read_older(state, 0, key, store.value_cache)
         if type(entry) is bytes:
             return entry
         if entry is None:

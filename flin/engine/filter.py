@@ -66,7 +66,8 @@ def build(hashes: Iterable[int], count: int, bits_per_key: int) -> array[int]:
 
 
 def contains(words: Sequence[int], hashed: int) -> bool:
-    """False: no key of this hash was added."""
+    """False: no key of this hash was added. (Written out in Table.get, JoinedRuns.find_cold, read_path._from_runs and
+    `let_through`.)"""
     mask = MASKS[hashed & MASK_INDEX]
     return words[hashed % len(words)] & mask == mask
 
@@ -79,6 +80,7 @@ def masks_of(hashes: Iterable[int]) -> list[int]:
 
 def let_through(words: Sequence[int], hashes: Sequence[int], masks: Sequence[int]) -> list[bool]:
     """`contains` for many hashes, whose masks are known: for those who ask many filters about many keys (count.py)."""
+    # Written out: filter.contains
     count = len(words)
     return [words[hashed % count] & mask == mask for hashed, mask in zip(hashes, masks, strict=True)]
 

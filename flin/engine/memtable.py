@@ -72,7 +72,8 @@ class Part:
         return len(self.entries) + len(self.deleted) // 2
 
     def get(self, key: bytes) -> Entry | None:
-        """The entry that this part has for the key: DELETED where it hides older ones, None where it says nothing."""
+        """The entry that this part has for the key: DELETED where it hides older ones, None where it says nothing.
+        (Written out in read_path.from_memtables.)"""
         entry = self.entries.get(key)
         if entry is None and self.deleted and covers(self.deleted, key):
             return DELETED

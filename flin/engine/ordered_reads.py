@@ -111,7 +111,9 @@ class OrderedReads(Commits):
     def _active_heads(
         self, active: Parts, deleted: Boundaries, dead: Boundaries, start: bytes, stop: bytes, count: int
     ) -> list[Page] | None:
-        """heads_of, out of reach of writers; once for all shards: a batch is seen whole."""
+        """heads_of, out of reach of writers; once for all shards: a batch is seen whole.
+
+        Written out: commits.Commits._exclusively"""
         with self._commit_lock:
             before, self._blocked = self._blocked, True
             try:

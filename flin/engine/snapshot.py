@@ -7,8 +7,8 @@ from itertools import takewhile
 from types import TracebackType
 
 from flin.engine.entry import DELETED, Entry, Live, Page
-from flin.engine.filter import hash_key
 from flin.engine.key import USER_END
+from flin.engine.read_path import below_memtables, from_memtables
 from flin.engine.state import HEAD_ENTRIES, ReadState
 from flin.engine.store import Store
 from flin.engine.view import View
@@ -59,9 +59,9 @@ class Snapshot(View):
     def _read(self, stored: bytes) -> Live | None:
         state = self._open_state()
         shard = state.shard_of(stored)
-        entry = state.find_in_memory(shard, stored)
+        entry = from_memtables(state, shard, stored)
         if entry is None:
-            entry = state.find_joined(shard, stored, hash_key(stored))
+            entry = below_memtables(state, shard, stored, None)
         return None if entry is DELETED else entry
 
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:

@@ -26,6 +26,7 @@ from typing import Final
 from flin.engine import block, expiry_block, filter, table_check, table_footer
 from flin.engine.block_cache import BlockCache
 from flin.engine.boundaries import Boundaries, ranges_of
+from flin.engine.cold_read import ColdRead
 from flin.engine.entry import Entry, Page, Range
 from flin.engine.filter import MASKS, hash_key
 from flin.engine.fs import ReadableFile
@@ -57,14 +58,6 @@ AWAITED_SECONDS: Final = 10.0
 again at once: where more runs are asked than may be open, to ask again and again would never come to an end."""
 
 
-class ColdRead(Exception):
-    """Raised by `get_nowait`: call `load()` where waiting is allowed, then ask again."""
-
-    def __init__(self, load: Callable[[], None]) -> None:
-        super().__init__("the answer needs a read that may wait")
-        self.load = load
-
-
 class Table:
     """One table, for any number of threads."""
 
@@ -85,13 +78,14 @@ class Table:
 
     def get(self, key: bytes, hashed: int | None = None) -> Entry | None:
         """The key's entry (a tombstone is one), None if the table has none. `hashed`: hash_key(key), if known.
+        (Written out in read_path._from_runs.)
 
         Range deletes are the caller's to consider. Raises CorruptionError, FormatVersionError, StorageError.
         """
         state = self.state or self.loaded()
         if hashed is None:
             hashed = hash_key(key)
-        mask = MASKS[hashed & 4095]  # filter.contains, without the call
+        mask = MASKS[hashed & 4095]  # Written out: filter.contains
         if state.words[hashed % state.word_count] & mask != mask:
             return None
         return state.find(key)

@@ -17,7 +17,6 @@ from typing import Any, Final, TypeAlias
 
 from flin.engine.boundaries import Boundaries, boundaries_of, covers, ranges_of, skip
 from flin.engine.entry import DELETED, Entry, Page
-from flin.engine.filter import MASK_INDEX, MASKS, hash_key
 from flin.engine.generation import Bounded, Parts, SealedGeneration
 from flin.engine.head import HeadOf, TooMuchHidden, head_pages, visible_head
 from flin.engine.joined_runs import JoinedRuns, join_runs
@@ -74,7 +73,8 @@ class TableRun:
         self._deleted: Boundaries | None = None if self.has_ranges else ()  # once somebody asks
 
     def find(self, key: bytes, hashed: int, nowait: bool) -> Entry | None:
-        """What the run says of a key: DELETED where a range delete covers it, None if nothing."""
+        """What the run says of a key: DELETED where a range delete covers it, None if nothing. (Written out in
+        read_path._from_runs and JoinedRuns.find_cold.)"""
         for index in range(bisect_left(self.largest, key), len(self.tables)):
             table = self.tables[index]
             if table.meta.smallest > key:
@@ -187,57 +187,6 @@ class ReadState:
 
     def shard_of(self, key: bytes) -> int:
         return shard_of_stored(key, len(self.active)) if len(self.active) > 1 else 0
-
-    def find_in_memory(self, shard: int, key: bytes) -> Entry | None:
-        """What the memtables say of a stored key: None if nothing."""
-        entry = self.active[shard].get(key)
-        if entry is not None:
-            return entry
-        for part in self.older[shard]:
-            entry = part.entries.get(key)
-            if entry is not None:
-                return entry
-            if part.deleted and covers(part.deleted, key):
-                return DELETED
-        return None
-
-    def find_in_tables(self, shard: int, key: bytes, hashed: int) -> Entry | None:
-        """What the tables say. `hashed`: hash_key(key)."""
-        mask = MASKS[hashed & 4095]
-        for run in self.runs[shard]:
-            table = run.plain_table
-            if table is None:
-                if run.has_ranges:
-                    entry = run.find(key, hashed, nowait=False)
-                    if entry is not None:
-                        return entry
-                    continue
-                table = run.tables[bisect_left(run.bounds, key)]
-            # TableRun.find and Table.get, without the calls: a filter that says no costs 100 ns instead of 250.
-            state = table.state or table.loaded()
-            if state.words[hashed % state.word_count] & mask != mask:
-                continue
-            entry = state.find(key)
-            if entry is not None:
-                return entry
-        return None
-
-    def find_joined(self, shard: int, key: bytes, hashed: int) -> Entry | None:
-        """The same, by the pages of joined runs where there are any."""
-        joined = self.joined[shard]
-        return self.find_in_tables(shard, key, hashed) if joined is None else joined.find(key, hashed)
-
-    def find_nowait(self, shard: int, key: bytes) -> Entry | None:
-        """The same; ColdRead where a block would have to be waited for."""
-        hashed = hash_key(key)
-        for run in self.runs[shard]:
-            if run.has_ranges:
-                entry = run.find(key, hashed, nowait=True)
-            else:
-                entry = run.tables[bisect_left(run.bounds, key)].get_nowait(key, hashed)
-            if entry is not None:
-                return entry
-        return None
 
     def head(
         self,
@@ -401,6 +350,3 @@ def live_pages(pages: Iterator[Page]) -> Iterator[Page]:
         kept = [index for index, entry in enumerate(entries) if entry is not DELETED]
         if kept:
             yield [keys[index] for index in kept], [entries[index] for index in kept]
-
-
-assert MASK_INDEX == 4095  # written out in find_in_tables, where a global would cost 5 ns

@@ -8,7 +8,6 @@ Three locks, taken in this order: the edit lock (one version edit at a time: man
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -33,6 +32,7 @@ from flin.engine.live_count import LiveCount
 from flin.engine.manifest import Manifest
 from flin.engine.options import Options
 from flin.engine.ordered_reads import OrderedReads
+from flin.engine.read_path import from_memtables, from_tables, read_older
 from flin.engine.recovery import RecoveredGeneration
 from flin.engine.reentry import holds_lock
 from flin.engine.state import OpenRuns, ReadState
@@ -118,47 +118,16 @@ class Store(OrderedReads):
         shard = state.shard_of(key)
         entry = state.active[shard].entries.get(key)
         if entry is None:
-            return self.read_older(state, shard, key)
-        return None if entry is DELETED else entry
-
-    def read_older(self, state: ReadState, shard: int, key: bytes) -> Live | None:
-        """What a state holds for a key that the active dict of its shard does not know: the rest of `read`."""
-        deleted = state.active[shard].deleted
-        if deleted and bisect_right(deleted, key) & 1:  # boundaries.covers
-            return None
-        for part in state.older[shard]:
-            entry = part.get(key)
-            if entry is not None:
-                return None if entry is DELETED else entry
-        cache = self.value_cache
-        entry = cache.young.get(key)  # ValueCache.get, without the call
-        if entry is not None:
-            cache.hits += 1
-            return entry
-        if cache.old and (entry := cache.get(key)) is not None:
-            return entry
-        joined, number = state.joined[shard], 0
-        if joined is not None:
-            separators, pages, _ = joined.view  # JoinedRuns.find, without the call and, where there is a page, the hash
-            number = bisect_right(separators, key) - 1
-            page = pages[number]
-            if page is not None:
-                page.hits += 1
-                entry = page.get(key)
-                return None if entry is DELETED else entry
-        hashed = hash_key(key)
-        entry = state.find_in_tables(shard, key, hashed) if joined is None else joined.find_cold(number, key, hashed)
-        if entry is not None:
-            cache.fill(key, entry, hashed, state.flushes)
+            return read_older(state, shard, key, self.value_cache)
         return None if entry is DELETED else entry
 
     def read_nowait(self, key: bytes) -> Live | None:
         """The same as `read`; ColdRead where a block would have to be waited for."""
         state = self.state
         shard = state.shard_of(key)
-        entry = state.find_in_memory(shard, key)
+        entry = from_memtables(state, shard, key)
         if entry is None:
-            entry = state.find_nowait(shard, key)
+            entry = from_tables(state, shard, key, hash_key(key), wait=False)
         return None if entry is DELETED else entry
 
     def newest_entries(self) -> Mapping[bytes, Entry] | None:

@@ -52,6 +52,7 @@ class ValueCache:
         return len(self.young) + len(self.old)
 
     def get(self, key: bytes) -> Live | None:
+        """The entry, if it is kept. (Written out in read_path.read_older.)"""
         entry = self.young.get(key)
         if entry is None:
             entry = self.old.get(key)

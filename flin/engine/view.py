@@ -93,7 +93,7 @@ class View(Mapping[bytes, bytes]):
     @overload
     def get(self, key: BytesLike, default: Default) -> bytes | Default: ...
     def get(self, key: BytesLike, default: object = None) -> object:
-        """The value of the key, or the default."""
+        """The value of the key, or the default. (Written out in Engine.get.)"""
         if type(key) is not bytes or key >= b"\xff":
             key = as_stored(key)
         entry = self._read(key)
@@ -146,7 +146,7 @@ class View(Mapping[bytes, bytes]):
         Example: `scan(prefix=b"user:", reverse=True, limit=2)` gives the last two users, the last one first.
         """
         if type(start) is bytes and stop is None and prefix is None and include_start and start < b"\xff":
-            bounds = start, USER_END  # as scan_bounds says
+            bounds = start, USER_END  # Written out: view.scan_bounds
         else:
             bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
         if limit is not None and (type(limit) is not int or not 0 <= limit <= sys.maxsize):
@@ -274,7 +274,8 @@ def visible_pages(pages: Iterator[Page], now_ms: int) -> Iterator[tuple[list[byt
 def scan_bounds(
     prefix: object, start: object, stop: object, include_start: bool, include_stop: bool
 ) -> tuple[bytes, bytes]:
-    """The stored bounds [low, high) of a scan of user keys. If low >= high, there is nothing to scan."""
+    """The stored bounds [low, high) of a scan of user keys. If low >= high, there is nothing to scan. (Written out in
+    View.scan.)"""
     low, high = b"", USER_END
     if start is not None:
         low = as_stored(start) + (b"" if include_start else b"\0")

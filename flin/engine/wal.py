@@ -206,7 +206,7 @@ def encode_put(salt: bytes, position: int, sequence: int, synced: int, key: byte
 
 
 def encode_delete(salt: bytes, position: int, sequence: int, synced: int, key: bytes) -> bytes:
-    """A frame of kind operations with one tombstone, as `encode_commit` would make it, in a third of its time."""
+    """A frame of kind operations with one tombstone, in a third of the time. Written out: wal.encode_commit"""
     size = _DELETE_BYTES + len(key)
     if size > MAX_KEY_BYTES:
         _check_sizes((key,), size)
@@ -226,7 +226,7 @@ def encode_commit(
     plain: bool | None = None,
 ) -> bytes:
     """A frame with a whole commit, never an empty one. LimitError if it passes 4 GiB. `plain`: are_plain(points), where
-    the caller has looked already."""
+    the caller has looked already. (Written out in `encode_delete`.)"""
     if not ranges and (are_plain(points) if plain is None else plain):
         kind, payload = FRAME_PUTS, _encode_puts(points)
     else:

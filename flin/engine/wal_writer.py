@@ -113,7 +113,7 @@ class WalWriter:
         stop = position + len(frame)
         if stop > self._window_stop:
             self._append(file, frame, 1)
-        else:  # as _append would, without its call: the hot path
+        else:  # the hot path. Written out: wal_writer.WalWriter._append
             start = self._window_start
             self._window[position - start : stop - start] = frame  # type: ignore[index]  # there is one: it has a stop
             self.sequence += 1
@@ -297,7 +297,7 @@ class WalWriter:
     def _append(self, file: SegmentFile, frame: bytes, operations: int) -> int:
         """Put a frame of so many operations behind the last one; the position behind it. StorageError leaves the WAL as
         it was, and so does what a signal handler raises (an interrupt): position and sequence change together, with no
-        call between them, and a frame that does not count is written over."""
+        call between them, and a frame that does not count is written over. (Written out in `put`.)"""
         position = self.position
         stop = position + len(frame)
         if stop > self._window_stop and not self._move_window(file, len(frame)):

@@ -13,6 +13,7 @@ from flin.engine.filter import hash_key
 from flin.engine.generation import SealedGeneration, copy_bounded, due_of, empty_parts, join_neighbours, split_part
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Part
+from flin.engine.read_path import from_memtables, from_tables
 from flin.engine.slot import shard_of_stored
 from flin.engine.state import ReadState, TableRun, live_pages
 from flin.engine.version import Version
@@ -99,15 +100,15 @@ def test_the_first_that_says_anything_is_right() -> None:
     state = _state()
     for number in range(7):
         key = b"k%d" % number
-        found = state.find_in_memory(0, key)
+        found = from_memtables(state, 0, key)
         if found is None:
-            found = state.find_in_tables(0, key, hash_key(key))
+            found = from_tables(state, 0, key, hash_key(key))
         assert found == b"active"
     state.active[0].entries.clear()
-    assert state.find_in_memory(0, b"k0") is None
-    assert state.find_in_memory(0, b"k1") == b"frozen1"
-    assert state.find_in_memory(0, b"k9") is None
-    assert state.find_in_tables(0, b"k6", hash_key(b"k6")) == b"run1"
+    assert from_memtables(state, 0, b"k0") is None
+    assert from_memtables(state, 0, b"k1") == b"frozen1"
+    assert from_memtables(state, 0, b"k9") is None
+    assert from_tables(state, 0, b"k6", hash_key(b"k6")) == b"run1"
     pairs = {key: entry for page in state.pages() for key, entry in zip(*page, strict=True)}
     assert pairs == {b"k%d" % number: b"frozen1" for number in range(1, 7)}
 
@@ -116,14 +117,14 @@ def test_range_deletes_hide_what_is_older_wherever_they_are() -> None:
     older: dict[bytes, Entry] = {b"a": b"1", b"b": b"1", b"c": b"1"}
     newer = _run({b"b": b"2"}, ranges=[(b"a", b"c")])
     state = ReadState((Part(),), ((),), (), ((newer, _run(older)),), Version(((),)), 0)
-    assert [state.find_in_tables(0, key, hash_key(key)) for key in (b"a", b"b", b"c", b"d")] == [
+    assert [from_tables(state, 0, key, hash_key(key)) for key in (b"a", b"b", b"c", b"d")] == [
         DELETED,
         b"2",
         b"1",
         None,
     ]
     in_memory = ReadState((Part({b"b": b"2"}, [b"a", b"c"]),), ((),), (), ((_run(older),),), Version(((),)), 0)
-    assert [in_memory.find_in_memory(0, key) for key in (b"a", b"b", b"c")] == [DELETED, b"2", None]
+    assert [from_memtables(in_memory, 0, key) for key in (b"a", b"b", b"c")] == [DELETED, b"2", None]
     for reverse in (False, True):
         found = [key for page in live_pages(state.pages(reverse=reverse)) for key in page[0]]
         assert found == sorted([b"b", b"c"], reverse=reverse)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -12,48 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine.block_cache import BlockCache
-from flin.engine.boundaries import boundaries_of, cut_boundaries, ranges_of
+from flin.engine.boundaries import boundaries_of
 from flin.engine.entry import DELETED, Entry, Range
 from flin.engine.filter import hash_key
 from flin.engine.head import HeadOf, head_pages
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Part
 from flin.engine.merge import join_heads
+from flin.engine.read_path import from_tables
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions
-from flin.engine.state import ReadState, TableRun, heads_of
+from flin.engine.state import ReadState, heads_of
 from flin.engine.version import Version
+from tests.engine.layers import OPTIONS, part_of, run_of, state_of
 from tests.engine.plain_ranges import covers
-from tests.engine.table_file import SHORT_KEYS, open_table, write_table
+from tests.engine.table_file import SHORT_KEYS
 
 ENTRIES = st.one_of(st.binary(max_size=3), st.just(DELETED), st.tuples(st.binary(max_size=3), st.just(9), st.just(0)))
 POINTS = st.dictionaries(SHORT_KEYS, ENTRIES, max_size=40)
 RANGES = st.lists(st.tuples(SHORT_KEYS, SHORT_KEYS).filter(lambda pair: pair[0] < pair[1]), max_size=2)
 LAYERS = st.tuples(POINTS, RANGES)
-OPTIONS = st.builds(
-    TableOptions, block_size_bytes=st.sampled_from([1, 60, 4096]), codec=st.sampled_from(["none", "zstd"])
-)
-
-
-def _run(
-    points: dict[bytes, Any], cuts: list[bytes], options: TableOptions, cache: BlockCache, ranges: Sequence[Range] = ()
-) -> TableRun:
-    tables = []
-    bounds = [b"", *sorted(set(cuts)), KEYS_END]
-    for low, high in pairwise(bounds):
-        inside = {key: entry for key, entry in points.items() if low <= key < high}
-        pieces = ranges_of(cut_boundaries(boundaries_of(ranges), low, high))
-        if inside or pieces:
-            tables.append(open_table(*write_table(inside, options, ranges=pieces), cache))
-    return TableRun(tables)
-
-
-def _part(layer: tuple[dict[bytes, Any], list[Range]]) -> Part:
-    return Part(dict(layer[0]), boundaries_of(layer[1]))
-
-
-def _state(active: Part, parts: list[Part], runs: list[TableRun]) -> ReadState:
-    return ReadState((active,), (tuple(parts),), (), (tuple(runs),), Version(((),)), 0)
 
 
 @given(
@@ -74,9 +51,9 @@ def test_a_head_is_how_the_pages_begin(
 ) -> None:
     """Whatever range deletes there are, in every layer; and with stretches that the caller knows to be dead."""
     cache = BlockCache(capacity)
-    tables = [_run(points, cuts, options, cache, ranges) for (points, ranges), cuts, options in runs]
-    state = _state(Part(), [_part(active), *map(_part, parts)], tables)
-    written = _state(_part(active), list(map(_part, parts)), list(state.runs[0]))
+    tables = [run_of(points, cuts, options, cache, ranges) for (points, ranges), cuts, options in runs]
+    state = state_of(Part(), [part_of(active), *map(part_of, parts)], tables)
+    written = state_of(part_of(active), list(map(part_of, parts)), list(state.runs[0]))
     for start, stop, count in bounds * 4:  # cold, counted, cached
         pairs = list(chain.from_iterable(zip(*page, strict=True) for page in state.pages(start, max(start, stop))))
         expected = [pair for pair in pairs if not covers(dead, pair[0])][:count]
@@ -106,14 +83,14 @@ def test_a_head_is_how_the_pages_begin(
 def test_look_ups_in_runs_of_many_tables(
     runs: list[tuple[dict[bytes, Any], list[bytes], TableOptions]], keys: list[bytes]
 ) -> None:
-    """What find_in_tables and find_nowait do without calls, against TableRun.find."""
-    state = _state(Part(), [], [_run(*run, BlockCache(1 << 20)) for run in runs])
+    """What from_tables does without calls, against TableRun.find."""
+    state = state_of(Part(), [], [run_of(*run, BlockCache(1 << 20)) for run in runs])
     for key in keys + [key for points, *_ in runs for key in points]:
         hashed = hash_key(key)
         says = [run.find(key, hashed, nowait=False) for run in state.runs[0]]
         expected = next((entry for entry in says if entry is not None), None)
-        assert state.find_in_tables(0, key, hashed) == expected
-        assert state.find_nowait(0, key) == expected
+        assert from_tables(state, 0, key, hashed) == expected
+        assert from_tables(state, 0, key, hashed, wait=False) == expected
 
 
 @given(st.lists(POINTS.filter(bool), min_size=2, max_size=6), SHORT_KEYS, st.integers(1, 12))
@@ -124,7 +101,7 @@ def test_a_head_of_shards(points: list[dict[bytes, Any]], start: bytes, count: i
     for index, batch in enumerate(points):
         for key, entry in batch.items():
             layers[shard_of_stored(key, shards)][index % 3][key] = entry
-    runs = tuple((_run(run, [], TableOptions(), BlockCache(0)),) if run else () for run, _, _ in layers)
+    runs = tuple((run_of(run, [], TableOptions(), BlockCache(0)),) if run else () for run, _, _ in layers)
     parts = tuple((Part(part),) for _, part, _ in layers)
     state = ReadState(tuple(Part(active) for *_, active in layers), parts, (), runs, Version(((),) * shards), 0)
     everything = {key: entry for each in layers for layer in each for key, entry in layer.items()}
@@ -141,8 +118,8 @@ def test_a_head_leaps_over_what_is_hidden_in_one_stretch_only() -> None:
         [bound for number in range(1999) for bound in (b"%04d" % number, b"%04d\1" % number)],
     )
     for deleting, expected in ((of_all, ([b"1999"], [b"old"])), (of_each, None)):
-        assert _state(Part(), [Part({}, deleting), old], []).head(b"", KEYS_END, 1) == expected
-        assert _state(Part({}, deleting), [old], []).head(b"", KEYS_END, 1) == expected
+        assert state_of(Part(), [Part({}, deleting), old], []).head(b"", KEYS_END, 1) == expected
+        assert state_of(Part({}, deleting), [old], []).head(b"", KEYS_END, 1) == expected
 
 
 def test_a_range_delete_that_comes_while_a_head_is_read() -> None:
@@ -154,8 +131,8 @@ def test_a_range_delete_that_comes_while_a_head_is_read() -> None:
         return heads_of(*args)
 
     active, old = Part({b"z": b""}), Part({b"a": b"old", b"b": b"old"})
-    assert _state(active, [old], []).head(b"", KEYS_END, 9, meanwhile) is None
-    assert _state(active, [old], []).head(b"", KEYS_END, 9) == ([b"b", b"z"], [b"new", b""])
+    assert state_of(active, [old], []).head(b"", KEYS_END, 9, meanwhile) is None
+    assert state_of(active, [old], []).head(b"", KEYS_END, 9) == ([b"b", b"z"], [b"new", b""])
 
 
 NUMBERS = st.integers(0, 400).map(lambda number: b"%03d" % number)

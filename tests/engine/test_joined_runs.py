@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ from hypothesis import strategies as st
 
 from flin.engine import joined_runs
 from flin.engine.block_cache import BlockCache
-from flin.engine.boundaries import boundaries_of, cut_boundaries, ranges_of
 from flin.engine.entry import DELETED, Range
 from flin.engine.filter import hash_key
 from flin.engine.joined_runs import TOUCHES, JoinedRuns, join_runs
@@ -24,28 +21,14 @@ from flin.engine.sstable import TableOptions
 from flin.engine.state import ReadState, TableRun
 from flin.engine.version import Version
 from flin.errors import CorruptionError
+from tests.engine.layers import OPTIONS, run_of
 from tests.engine.plain_ranges import covers
 from tests.engine.table_file import SHORT_KEYS, open_table, write_table
 
 ENTRIES = st.one_of(st.binary(max_size=3), st.just(DELETED), st.tuples(st.binary(max_size=3), st.just(9), st.just(0)))
 POINTS = st.dictionaries(SHORT_KEYS, ENTRIES, min_size=1, max_size=40)
-OPTIONS = st.builds(
-    TableOptions, block_size_bytes=st.sampled_from([1, 60, 4096]), codec=st.sampled_from(["none", "zstd"])
-)
 RANGES = st.lists(st.tuples(SHORT_KEYS, SHORT_KEYS).filter(lambda pair: pair[0] < pair[1]), max_size=2)
 RUNS = st.lists(st.tuples(POINTS, st.lists(SHORT_KEYS, max_size=2), OPTIONS, RANGES), min_size=1, max_size=4)
-
-
-def _run(
-    points: dict[bytes, Any], cuts: list[bytes], options: TableOptions, cache: BlockCache, ranges: Sequence[Range] = ()
-) -> TableRun:
-    tables = []
-    for low, high in pairwise([b"", *sorted(set(cuts)), KEYS_END]):
-        inside = {key: entry for key, entry in points.items() if low <= key < high}
-        pieces = ranges_of(cut_boundaries(boundaries_of(ranges), low, high))
-        if inside or pieces:
-            tables.append(open_table(*write_table(inside, options, ranges=pieces), cache))
-    return TableRun(tables)
 
 
 def _plain_find(runs: list[TableRun], key: bytes) -> Any:
@@ -65,7 +48,7 @@ def test_joined_runs_say_what_the_runs_say(
     count: int,
 ) -> None:
     cache = BlockCache(capacity)
-    opened = [_run(points, cuts, options, cache, ranges) for points, cuts, options, ranges in runs]
+    opened = [run_of(points, cuts, options, cache, ranges) for points, cuts, options, ranges in runs]
     joined = JoinedRuns(opened, cache)  # also where join_runs would see that the pages cannot all be kept
     merged: dict[bytes, Any] = {}
     for points, _, _, ranges in reversed(runs):
@@ -92,8 +75,8 @@ def test_joined_runs_say_what_the_runs_say(
 def _two_runs(cache: BlockCache) -> tuple[list[TableRun], list[bytes]]:
     keys = [b"%04d" % number for number in range(400)]
     options = TableOptions(block_size_bytes=500, codec="none")
-    older = _run({key: b"old" + key for key in keys}, [], options, cache)
-    newer = _run({key: b"new" + key for key in keys[::3]}, [], options, cache)
+    older = run_of({key: b"old" + key for key in keys}, [], options, cache)
+    newer = run_of({key: b"new" + key for key in keys[::3]}, [], options, cache)
     return [newer, older], keys
 
 
@@ -158,7 +141,7 @@ def test_damage_is_told_to_those_who_ask_for_what_is_damaged() -> None:
     keys = [b"%04d" % number for number in range(100)]
     data, meta = write_table(dict.fromkeys(keys[::2], b"old" * 9), options)
     broken = open_table(data[:30] + bytes((data[30] ^ 1,)) + data[31:], meta, cache)
-    newer = _run(dict.fromkeys(keys[1::2], b"new"), [], options, cache)
+    newer = run_of(dict.fromkeys(keys[1::2], b"new"), [], options, cache)
     joined = JoinedRuns([newer, TableRun([broken])], cache)
     for _ in range(TOUCHES + 2):
         assert joined.find(keys[1], hash_key(keys[1])) == b"new"

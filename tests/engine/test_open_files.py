@@ -20,12 +20,12 @@ import pytest
 
 import flin.engine
 from flin.engine import Engine, open_files
+from flin.engine.cold_read import ColdRead
 from flin.engine.directory_lock import HeldDirectory
 from flin.engine.fs import OsFileSystem
 from flin.engine.helper_process import HelperProcess
 from flin.engine.job_handle import RunnerStatistics
 from flin.engine.open_files import OPEN_FILES, OpenFiles, TableFile
-from flin.engine.sstable import ColdRead
 from flin.errors import ClosedError, StorageError
 from flin.testing import ManualClock, SimulatedDisk
 from flin.testing.judge import Judge

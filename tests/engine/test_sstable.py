@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from flin.engine import filter, index_block
 from flin.engine.block_cache import BlockCache
+from flin.engine.cold_read import ColdRead
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry
-from flin.engine.sstable import ColdRead, Table, TableOptions, TableWriter, hash_key
+from flin.engine.sstable import Table, TableOptions, TableWriter, hash_key
 from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 from tests.engine.table_file import (

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import flin.engine
+from flin.engine.cold_read import ColdRead
 from flin.engine.entry import DELETED
 from flin.engine.fs import OsAppendFile, OsFileSystem
 from flin.engine.key import KEYS_END, namespace_prefix, stored_key
-from flin.engine.sstable import ColdRead
 from flin.engine.stall import NO_STALL, Stall
 from flin.errors import ClosedError, ReadOnlyError, StallTimeout, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk

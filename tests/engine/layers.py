@@ -1,0 +1,44 @@
+"""States made of layers: parts of memtables above runs of tables in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import strategies as st
+
+from flin.engine.block_cache import BlockCache
+from flin.engine.boundaries import boundaries_of, cut_boundaries, ranges_of
+from flin.engine.entry import Range
+from flin.engine.key import KEYS_END
+from flin.engine.memtable import Part
+from flin.engine.sstable import TableOptions
+from flin.engine.state import ReadState, TableRun
+from flin.engine.version import Version
+from tests.engine.table_file import open_table, write_table
+
+OPTIONS = st.builds(
+    TableOptions, block_size_bytes=st.sampled_from([1, 60, 4096]), codec=st.sampled_from(["none", "zstd"])
+)
+
+
+def run_of(
+    points: dict[bytes, Any], cuts: list[bytes], options: TableOptions, cache: BlockCache, ranges: Sequence[Range] = ()
+) -> TableRun:
+    tables = []
+    bounds = [b"", *sorted(set(cuts)), KEYS_END]
+    for low, high in pairwise(bounds):
+        inside = {key: entry for key, entry in points.items() if low <= key < high}
+        pieces = ranges_of(cut_boundaries(boundaries_of(ranges), low, high))
+        if inside or pieces:
+            tables.append(open_table(*write_table(inside, options, ranges=pieces), cache))
+    return TableRun(tables)
+
+
+def part_of(layer: tuple[dict[bytes, Any], list[Range]]) -> Part:
+    return Part(dict(layer[0]), boundaries_of(layer[1]))
+
+
+def state_of(active: Part, parts: list[Part], runs: list[TableRun]) -> ReadState:
+    return ReadState((active,), (tuple(parts),), (), (tuple(runs),), Version(((),)), 0)

@@ -1,0 +1,292 @@
+"""Where a callee is written out in its caller for speed, both say the same: all of them on the same random input.
+
+The copy says `Written out: module.original` in a comment or docstring, the original that it is written out somewhere.
+Whoever adds a copy finds here that its pair is missing.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+import re
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import cached_property, partial
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+import flin.engine
+from flin.engine import filter, view, wal
+from flin.engine.block_cache import BlockCache
+from flin.engine.boundaries import covers
+from flin.engine.entry import DELETED, Entry, Range
+from flin.engine.filter import hash_key
+from flin.engine.joined_runs import JoinedRuns
+from flin.engine.key import KEYS_END, user_key
+from flin.engine.memtable import Part
+from flin.engine.read_path import _from_runs, below_memtables, from_memtables, read_older
+from flin.engine.sstable import Table, TableOptions
+from flin.engine.state import ReadState, TableRun, heads_of
+from flin.engine.value_cache import ValueCache
+from flin.engine.view import BytesLike, View
+from flin.testing import SimulatedDisk
+from tests.engine.layers import part_of, run_of, state_of
+from tests.engine.test_wal_writer import Scene as WalScene
+from tests.source import ROOT
+
+Points = dict[bytes, Entry]
+
+MARK = re.compile(r"Written out: ([\w.]+(?:, [\w.]+)*)")
+
+
+class Input:
+    """Layers, keys and a script of writes, all made from one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.chance = chance = random.Random(seed)
+        self.keys = [bytes(chance.choices(b"ab\xfe", k=chance.randrange(1, 4))) for _ in range(40)]
+        self.keys += [b"", b"a", b"zz"]
+        codec, size = chance.choice(["none", "zstd"]), chance.choice([1, 60, 4096])
+        options = TableOptions(block_size_bytes=size, codec=codec)
+        cache = BlockCache(chance.choice([0, 3000, 1 << 20]))
+        layers = [self.layer() for _ in range(chance.randrange(1, 4))]
+        self.runs = [run_of(points, chance.sample(self.keys, 1), options, cache, ranges) for points, ranges in layers]
+        self.parts = [part_of(self.layer()) for _ in range(chance.randrange(3))]
+        self.active = part_of(self.layer())
+
+    def layer(self) -> tuple[Points, list[Range]]:
+        chance = self.chance
+        shapes: list[Callable[[], Entry]] = [lambda: chance.randbytes(3), lambda: (b"t", 9, 0), lambda: DELETED]
+        points = {key: chance.choice(shapes)() for key in chance.sample(self.keys, chance.randrange(1, 12))}
+        first, second = sorted(chance.sample(self.keys, 2))
+        return points, [(first, second)] if first < second and chance.random() < 0.4 else []
+
+    @cached_property
+    def state(self) -> ReadState:
+        return state_of(self.active, self.parts, self.runs)
+
+    @property
+    def tables(self) -> list[Table]:
+        return [table for run in self.runs for table in run.tables]
+
+    def puts_and_deletes(self) -> list[tuple[bytes, bytes | None]]:
+        chance = self.chance
+        return [(key, None if chance.random() < 0.3 else chance.randbytes(chance.randrange(9))) for key in self.keys]
+
+
+def first_run_that_says(runs: list[TableRun], key: bytes) -> Entry | None:
+    says = (run.find(key, hash_key(key), nowait=False) for run in runs)
+    return next((entry for entry in says if entry is not None), None)
+
+
+def look_ups_of_tables(given: Input) -> None:
+    for table in given.tables:
+        for key in given.keys:
+            hashed = hash_key(key)
+            state = table.loaded()
+            expected = state.find(key) if filter.contains(state.words, hashed) else None
+            assert table.get(key, hashed) == expected
+
+
+def look_ups_in_cached_blocks(given: Input) -> None:
+    for table in given.tables:
+        state = table.loaded()
+        for key in given.keys * 3:  # not cached yet, a payload, entries
+            number = bisect_right(state.separators, key) - 1
+            found = state.blocks[number] if number >= 0 else None
+            if found is not None:
+                assert found.find(key) == state.find(key) == found.find(key)
+            state.find(key)
+
+
+def filters_of_many(given: Input) -> None:
+    hashes = [hash_key(key) for key in given.keys]
+    for table in given.tables:
+        words = table.loaded().words
+        let = filter.let_through(words, hashes, filter.masks_of(hashes))
+        assert let == [filter.contains(words, hashed) for hashed in hashes]
+
+
+def runs_without_pages(given: Input) -> None:
+    for key in given.keys:
+        assert _from_runs(given.state, 0, key, hash_key(key)) == first_run_that_says(given.runs, key)
+
+
+def runs_with_pages(given: Input) -> None:
+    cache = given.tables[0].cache
+    assert cache is not None
+    joined = JoinedRuns(given.runs, cache)
+    for key in given.keys * 9:  # not counted yet, counted, with a page
+        number = 0 if joined.page_of(key) is None else -1
+        if number == 0:  # the number is to count with, no more
+            says = joined.find_cold(0, key, hash_key(key))
+            expected = first_run_that_says(given.runs, key)
+            assert says == expected or {says, expected} <= {None, DELETED}, "a page leaves out what is deleted"
+
+
+def memtables(given: Input) -> None:
+    for key in given.keys:
+        says = (part.get(key) for part in (given.active, *given.parts))
+        expected = next((entry for entry in says if entry is not None), None)
+        assert from_memtables(given.state, 0, key) == expected
+        assert covers(given.active.deleted, key) == any(start <= key < stop for start, stop in given.active.ranges)
+
+
+def older_than_the_active_dict(given: Input) -> None:
+    """With a twin: what one of them reads from tables counts towards pages and hot values."""
+    twin = Input(given.seed)
+    quick, plain = ValueCache(1 << 16), ValueCache(1 << 16)
+    for key in given.keys * 9:
+        if key in given.active.entries:
+            continue
+        expected = from_memtables(twin.state, 0, key)
+        if expected is None:
+            expected = below_memtables(twin.state, 0, key, plain)
+        assert read_older(given.state, 0, key, quick) == (None if expected is DELETED else expected)
+    assert (quick.young, quick.old) == (plain.young, plain.old)
+    assert quick.statistics() == plain.statistics()
+
+
+def frames_of_puts(given: Input) -> None:
+    for window in (0, 64, 4096):
+        quick, plain = WalScene(window), WalScene(window)
+        for number, (key, value) in enumerate(given.puts_and_deletes()):
+            quick.writer.put(key, value or b"")
+            writer = plain.writer
+            file = writer._file or writer._begin()
+            frame = wal.encode_put(writer._salt, writer.position, writer.sequence, writer.synced, key, value or b"")
+            writer._append(file, frame, 1)
+            assert (quick.writer.position, quick.writer.sequence) == (writer.position, writer.sequence)
+            if number == 20:
+                assert quick.writer.synced == writer.synced
+        quick.writer.close()
+        plain.writer.close()
+        assert quick.disk.files() == plain.disk.files()
+
+
+def frames_of_deletes(given: Input) -> None:
+    for number, key in enumerate(given.keys):
+        place = (b"8 bytes!", 1000 + number, number, 900)
+        assert wal.encode_delete(*place, key) == wal.encode_commit(*place, {key: DELETED})
+
+
+def gets_of_an_engine(given: Input) -> None:
+    for shards in (1, 4):
+        with flin.engine.open("/db", fs=SimulatedDisk(), runner="inline", shards=shards) as db:
+            for key, value in given.puts_and_deletes():
+                db.delete(key) if value is None else db.put(key, value)
+                if given.chance.random() < 0.1:
+                    db.flush()
+            asked: list[BytesLike] = [*given.keys, bytearray(b"a"), b"\xff\xff"]
+            for each in asked:
+                assert db.get(each) == View.get(db, each)
+                assert db.get(each, 7) == View.get(db, each, 7)
+
+
+def writes_of_a_store(given: Input) -> None:
+    """Each store is killed: what is in its memory and what its WAL gives back are the same."""
+    found = []
+    for one_by_one in (True, False):
+        disk = SimulatedDisk()
+        db = flin.engine.open("/db", fs=disk, runner="inline", shards=2)
+        store = db._store
+        script = random.Random(1)
+        for key, value in sorted(given.state.active[0].entries.items(), key=lambda item: script.random()):
+            if type(value) is bytes:
+                store.put(key, value) if one_by_one else store.commit({key: value})
+            elif value is DELETED:
+                store.delete(key) if one_by_one else store.commit({key: DELETED})
+        memory = [dict(part.entries) for part in store.state.active]
+        sequence = store._wal.sequence
+        db.close(flush=False)
+        with flin.engine.open("/db", fs=disk, runner="inline") as again:
+            assert [dict(part.entries) for part in again._store.state.active] == memory
+        found.append((memory, sequence))
+    assert found[0] == found[1]
+
+
+def bounds_of_scans(given: Input) -> None:
+    with flin.engine.open("/db", fs=SimulatedDisk(), runner="inline") as db:
+        db.put_many(dict.fromkeys(given.keys, b"v"))
+        for key in given.keys:
+            low, high = view.scan_bounds(None, key, None, True, False)
+            expected = [user_key(found) for page in db._pages(low, high, False, None) for found in page[0]]
+            assert [found for found, _ in db.scan(start=key)] == expected
+            assert [found for found, _ in db.scan(start=key, limit=3)] == expected[:3]
+
+
+def heads_under_the_lock(given: Input) -> None:
+    with flin.engine.open("/db", fs=SimulatedDisk(), runner="inline") as db:
+        db.put_many(dict.fromkeys(given.keys, b"v"))
+        store = db._store
+        active: tuple[Part, ...] = store.state.active
+        for key in given.keys:
+            asked = (active, active[0].deleted, (), key, KEYS_END, 5)
+            assert store._active_heads(*asked) == store._exclusively(partial(heads_of, *asked))
+
+
+PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
+    "sstable.Table.get": ({"filter.contains"}, look_ups_of_tables),
+    "table_state.TableState.find": ({"cached_block.CachedBlock.find"}, look_ups_in_cached_blocks),
+    "filter.let_through": ({"filter.contains"}, filters_of_many),
+    "read_path._from_runs": ({"state.TableRun.find", "sstable.Table.get", "filter.contains"}, runs_without_pages),
+    "joined_runs.JoinedRuns.find_cold": ({"state.TableRun.find", "filter.contains"}, runs_with_pages),
+    "read_path.from_memtables": ({"memtable.Part.get"}, memtables),
+    "read_path.read_older": (
+        {"boundaries.covers", "value_cache.ValueCache.get", "joined_runs.JoinedRuns.find"},
+        older_than_the_active_dict,
+    ),
+    "wal_writer.WalWriter.put": ({"wal_writer.WalWriter._append"}, frames_of_puts),
+    "wal.encode_delete": ({"wal.encode_commit"}, frames_of_deletes),
+    "engine.Engine.get": ({"view.View.get"}, gets_of_an_engine),
+    "commits.Commits.put": ({"commits.Commits.commit"}, writes_of_a_store),
+    "commits.Commits.delete": ({"commits.Commits.commit"}, writes_of_a_store),
+    "view.View.scan": ({"view.scan_bounds"}, bounds_of_scans),
+    "ordered_reads.OrderedReads._active_heads": ({"commits.Commits._exclusively"}, heads_under_the_lock),
+}
+"""By the copy: the originals that are written out in it, and what compares them."""
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_copy_says_what_its_original_says(seed: int) -> None:
+    for compare in {compare for _, compare in PAIRS.values()}:
+        compare(Input(seed))
+
+
+def test_every_copy_has_its_pair_and_every_original_knows() -> None:
+    marked = marks()
+    assert {copy: originals for copy, (originals, _) in PAIRS.items()} == marked
+    for original in set().union(*marked.values()):
+        module, _, name = original.partition(".")
+        found: Any = import_module(f"flin.engine.{module}")
+        for part in name.split("."):
+            found = getattr(found, part)
+        assert "ritten out in" in (found.__doc__ or ""), f"{original} does not say that it is written out elsewhere"
+
+
+def marks() -> dict[str, set[str]]:
+    """By the function that holds them."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "flin" / "engine").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        functions: list[tuple[int, int, str]] = []
+        collect(ast.parse(text), path.stem, functions)
+        for number, line in enumerate(lines, 1):
+            match = MARK.search(line)
+            if match is not None:
+                holders = [(start, name) for start, stop, name in functions if start <= number <= stop]
+                found.setdefault(max(holders)[1], set()).update(match[1].split(", "))
+    return found
+
+
+def collect(node: ast.AST, name: str, into: list[tuple[int, int, str]]) -> None:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.ClassDef):
+            own = f"{name}.{child.name}"
+            if isinstance(child, ast.FunctionDef):
+                into.append((child.lineno, child.end_lineno or child.lineno, own))
+            collect(child, own, into)

@@ -67,9 +67,6 @@ class Store(Protocol):
     def count(self, namespace: int = 0, budget: int | None = None) -> int | None:
         """Exact number of keys; None when the budget of lookups did not suffice: call again."""
 
-    def clear(self) -> None:
-        """Delete everything, in every namespace."""
-
     def stall(self) -> Stall: ...
 
     def now_ms(self) -> int: ...

@@ -28,13 +28,14 @@ ENGINE: Final = {
 NET: Final = {
     "wire": "alike resp resp_python replies numbers long_double glob bit_field longest_common info_constants",
     "settings": "parameter redis_parameters config file_limit",
-    "command": "commands.table arguments commands.reference",
+    "command": "command registry arguments",
     "batch": "store tick unsynced journal",
     "data": "keyspace hot_keys cursors databases many_keys",
     "client": "session transcript refusal damage slowlog",
     "run": "context services",
     "commands": "commands.bitmaps commands.connection commands.counters commands.every commands.expiry commands.help "
-    "commands.introspection commands.keys commands.scan commands.server commands.strings commands.transactions info",
+    "commands.introspection commands.keys commands.reference commands.scan commands.server commands.strings "
+    "commands.transactions info",
     "serve": "dispatch connection cold guard",
     "top": "server",
 }
@@ -52,8 +53,6 @@ FLOORS: Final = [
 ]
 
 UPWARD: Final = {
-    "flin.net.commands.reference": {"flin.net.commands.every"},
-    "flin.net.commands.table": {"flin.net.context"},
     "flin.net.keyspace": {"flin.net.session"},
     "flin.net.refusal": {"flin.net.context"},
     "flin.net.services": {"flin.net.connection", "flin.net.dispatch"},
@@ -63,9 +62,7 @@ UPWARD: Final = {
 """What still points up. This list only shrinks."""
 
 CIRCLES: Final = [
-    {"flin.net.config", "flin.net.parameter", "flin.net.redis_parameters"},
     {
-        "flin.net.commands.table",
         *(f"flin.net.{name}" for name in ("connection", "context", "dispatch", "keyspace", "refusal", "services")),
         *(f"flin.net.{name}" for name in ("session", "tick", "transcript", "unsynced")),
     },

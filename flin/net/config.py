@@ -220,7 +220,7 @@ class Config:
         for step in steps:
             step()
 
-    def _step(self, name: bytes, parameter: Parameter, raw: bytes) -> Callable[[], None]:
+    def _step(self, name: bytes, parameter: Parameter[Config], raw: bytes) -> Callable[[], None]:
         try:
             return parameter.step(self, raw)
         except ValueError as error:
@@ -253,7 +253,7 @@ _POLICIES: Final = (
     "noeviction",
 )
 
-PARAMETERS: Final[dict[bytes, Parameter]] = {
+PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     **dict(without_effect()),
     b"appendfsync": Parameter(
         lambda config: _REDIS_SYNC_NAMES[config.options.sync], choice_of("everysec", "always", "no")

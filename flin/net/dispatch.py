@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.engine.sstable import ColdRead
 from flin.errors import CommandError, CorruptionError, FlinError, LimitError, StorageError
-from flin.net.commands.table import BRIEF, Command, Flag, find
+from flin.net.command import Command, Flag
+from flin.net.registry import BRIEF, find
 from flin.net.replies import (
     NULL_ARRAY,
     QUEUED,

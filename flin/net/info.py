@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import flin
 from flin.net.commands.connection import REDIS_VERSION
-from flin.net.commands.table import with_subcommands
 from flin.net.info_constants import CONSTANTS
+from flin.net.registry import with_subcommands
 from flin.net.replies import Slices, Verbatim
 
 if TYPE_CHECKING:

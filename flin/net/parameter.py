@@ -1,14 +1,16 @@
-"""One parameter of CONFIG: how it is shown, read and changed, and how Redis words what is wrong with a value."""
+"""One parameter of CONFIG: how it is shown, read and changed, and how Redis words what is wrong with a value.
+
+Whose parameter it is (config.py, which stands above) is a type variable here.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Generic, TypeVar
 
-if TYPE_CHECKING:
-    from flin.net.config import Config
+Owner = TypeVar("Owner")
 
 IMMUTABLE: Final = "can't set immutable config"
 PROTECTED: Final = "can't set protected config"
@@ -22,18 +24,18 @@ def same_text(raw: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Generic[Owner]):
     """`parse` raises ValueError as Redis words it. Without `apply` only the present value may be set."""
 
-    show: Callable[[Config], bytes]
+    show: Callable[[Owner], bytes]
     parse: Parse = same_text
-    apply: Callable[[Config, Any], None] | None = None
+    apply: Callable[[Owner, Any], None] | None = None
     check: Callable[[Any], None] | None = None
     """What else is asked of a value at the start: raises ValueError."""
     refusal: str | None = None
     """Redis refuses even the present value of some, with this text."""
 
-    def step(self, config: Config, raw: bytes) -> Callable[[], None]:
+    def step(self, config: Owner, raw: bytes) -> Callable[[], None]:
         """What is left to do once every parameter of a CONFIG SET is known to be fine. Raises ValueError."""
         if self.refusal is not None:
             raise ValueError(self.refusal)
@@ -48,19 +50,19 @@ class Parameter:
         return lambda: apply(config, value)
 
 
-def constant(text: bytes, parse: Parse = same_text, refusal: str | None = None) -> Parameter:
+def constant(text: bytes, parse: Parse = same_text, refusal: str | None = None) -> Parameter[Any]:
     return Parameter(lambda config: text, parse, refusal=refusal)
 
 
-def option(name: str, parse: Parse = same_text, refusal: str | None = None) -> Parameter:
+def option(name: str, parse: Parse = same_text, refusal: str | None = None) -> Parameter[Any]:
     """What the server was started with."""
     return Parameter(lambda config: shown(getattr(config.options, name)), parse, refusal=refusal)
 
 
-def attribute(name: str, parse: Parse, check: Callable[[Any], None] | None = None) -> Parameter:
+def attribute(name: str, parse: Parse, check: Callable[[Any], None] | None = None) -> Parameter[Any]:
     """What may be changed while the server runs."""
 
-    def apply(config: Config, value: Any) -> None:
+    def apply(config: Any, value: Any) -> None:
         setattr(config, name, value)
 
     return Parameter(lambda config: shown(getattr(config, name)), parse, apply, check)

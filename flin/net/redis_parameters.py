@@ -7,7 +7,7 @@ it. The names are those of `CONFIG GET *` of Redis 7.0.15, without those to whic
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from flin.net.parameter import (
     IMMUTABLE,
@@ -97,7 +97,7 @@ _CHOICES: Final = {
 """The value, then all choices in Redis's order."""
 
 
-def without_effect() -> Iterator[tuple[bytes, Parameter]]:
+def without_effect() -> Iterator[tuple[bytes, Parameter[Any]]]:
     """Their names and how CONFIG answers for them."""
     kinds: list[tuple[str, Parse, str | None]] = [
         (_IMMUTABLE, same_text, IMMUTABLE),

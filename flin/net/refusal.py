@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.boundaries import Boundaries, covers
 from flin.errors import CommandError, FlinError, LimitError
-from flin.net.commands.table import Command, Flag, find
+from flin.net.command import Command, Flag
 from flin.net.databases import STORED_KEY
+from flin.net.registry import find
 from flin.net.replies import QUEUED, last_of
 from flin.net.resp import encode_error
 

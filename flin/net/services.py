@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from flin.engine.key import namespace_prefix
-from flin.net.commands.table import with_subcommands
 from flin.net.cursors import Cursors
 from flin.net.damage import Damage
 from flin.net.databases import STORED_KEY, decode, encode, recall
 from flin.net.dispatch import run_transaction
 from flin.net.hot_keys import HotKeys
 from flin.net.keyspace import Keyspace
+from flin.net.registry import with_subcommands
 from flin.net.resp_python import RequestLimits
 from flin.net.session import Session
 from flin.net.slowlog import Slowlog

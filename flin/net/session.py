@@ -13,7 +13,7 @@ from flin.net.replies import Value
 from flin.net.resp import encode2, encode3
 
 if TYPE_CHECKING:
-    from flin.net.commands.table import Command
+    from flin.net.command import Command
     from flin.net.keyspace import Keyspace
 
 Remark: TypeAlias = "tuple[list[bytes], list[tuple[Command, list[bytes]]]] | None"

@@ -20,7 +20,7 @@ from flin.net.resp import split_replies
 
 if TYPE_CHECKING:
     from flin.net.alike import Column
-    from flin.net.commands.table import Command
+    from flin.net.command import Command
     from flin.net.session import Remark
 
 Judge = Callable[[list[bytes], bytes], bytes]

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import Entry
-from flin.net.commands.table import Flag, find
+from flin.net.command import Flag
 from flin.net.databases import STORED_KEY
+from flin.net.registry import find
 
 if TYPE_CHECKING:
     from flin.net.context import Context

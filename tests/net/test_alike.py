@@ -14,11 +14,12 @@ from flin.net import alike, resp
 from flin.net import connection as connection_module
 from flin.net.alike import KEPT_LAYOUTS, LEAST_REQUESTS, LONGEST_ARGUMENT, maybe_alike
 from flin.net.cold import ColdReads
+from flin.net.command import MANY_BRIEF
 from flin.net.commands.counters import _incremented
-from flin.net.commands.table import MANY_BRIEF, with_subcommands
 from flin.net.config import Config, ServerOptions
 from flin.net.connection import TURN_COMMANDS, Connection
 from flin.net.keyspace import SHORT_BYTES
+from flin.net.registry import with_subcommands
 from flin.net.resp import encode_requests, maybe_single
 from flin.net.services import Services
 from flin.net.tick import BATCH_ENTRIES, Tick

@@ -8,9 +8,10 @@ import pytest
 
 from flin.errors import CommandError, CorruptionError, StorageError
 from flin.net import dispatch
-from flin.net.commands.table import BRIEF, BY_NAME, Command, Flag, Handler, Keys, with_subcommands
+from flin.net.command import Command, Flag, Handler, Keys
 from flin.net.context import Context
 from flin.net.dispatch import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters, resume, run
+from flin.net.registry import BRIEF, BY_NAME, with_subcommands
 from flin.net.replies import OK, Slices, Value
 from flin.net.tick import SAMPLED_TICKS
 from tests.net.fake_store import FakeStall

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 from flin.engine.entry import make_entry
 from flin.errors import CommandError
 from flin.net.bit_field import Overflow, ValueType, parse_type
+from flin.net.command import FIRST_KEY, Flag, Keys
 from flin.net.commands.strings import string_at
-from flin.net.commands.table import FIRST_KEY, Flag, Keys, command
 from flin.net.numbers import maybe_int64, parse_int64
+from flin.net.registry import command
 from flin.net.replies import ZERO, Value, syntax_error
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from flin.engine.entry import Entry, make_entry
 from flin.engine.sstable import ColdRead
 from flin.errors import CommandError, CorruptionError
 from flin.net import long_double
+from flin.net.command import FIRST_KEY, Flag
 from flin.net.commands.strings import string_at
-from flin.net.commands.table import FIRST_KEY, Flag, command
 from flin.net.numbers import INT64_MAX, INT64_MIN, parse_int64
+from flin.net.registry import command
 from flin.net.replies import NOT_A_FLOAT, Value
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import make_entry
 from flin.net.arguments import EX, EXAT, PX, PXAT, ExpiryUnit, any_expiry, expire_options
-from flin.net.commands.table import FIRST_KEY, Flag, command
+from flin.net.command import FIRST_KEY, Flag
+from flin.net.registry import command
 from flin.net.replies import ONE, ZERO, Value
 
 if TYPE_CHECKING:

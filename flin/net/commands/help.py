@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from flin.errors import CommandError
-from flin.net.commands.table import Command, Flag, command, find_by_path
+from flin.net.command import Command, Flag
 from flin.net.context import Context
+from flin.net.registry import command, find_by_path
 from flin.net.replies import Value, shown
 
 

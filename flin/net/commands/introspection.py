@@ -5,19 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from flin.errors import CommandError
+from flin.net.command import Command, Flag
 from flin.net.commands.help import declare_help
-from flin.net.commands.table import (
-    Command,
-    Flag,
-    all_commands,
-    command,
-    container,
-    find,
-    find_by_path,
-    with_subcommands,
-)
 from flin.net.context import Context
 from flin.net.glob import compile_glob
+from flin.net.registry import all_commands, command, container, find, find_by_path, with_subcommands
 from flin.net.replies import Value, syntax_error
 
 _ANYTIME: Final = Flag.LOADING | Flag.STALE

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 from flin.engine.entry import Live
 from flin.errors import CommandError
 from flin.net.arguments import option_name, parse_int32
-from flin.net.commands.table import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Flag, Keys, command, container
+from flin.net.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Flag, Keys
 from flin.net.many_keys import FEW_KEYS, find_many
 from flin.net.numbers import maybe_int64
+from flin.net.registry import command, container
 from flin.net.replies import NO_SUCH_KEY, OK, ONE, ZERO, Slices, Value, simple, syntax_error
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from itertools import groupby
 from typing import Final
 
 import flin.net.commands.every  # declares every command
-from flin.net.commands.table import MANY, Command, Flag, all_commands
+from flin.net.command import MANY, Command, Flag
+from flin.net.registry import all_commands
 
 _HEAD = """# Commands
 

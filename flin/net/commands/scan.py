@@ -16,10 +16,11 @@ from flin.engine.entry import Live
 from flin.engine.key import prefix_stop
 from flin.errors import CommandError
 from flin.net.arguments import option_name
+from flin.net.command import Flag
 from flin.net.commands.keys import type_name
-from flin.net.commands.table import Flag, command
 from flin.net.glob import Glob, compile_glob
 from flin.net.numbers import parse_int64
+from flin.net.registry import command
 from flin.net.replies import Slices, syntax_error
 
 if TYPE_CHECKING:

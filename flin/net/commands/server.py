@@ -6,12 +6,13 @@ from typing import Final
 
 from flin.errors import CommandError
 from flin.net.arguments import parse_int32
+from flin.net.command import Flag, Keys
 from flin.net.commands.help import declare_help, unknown_or_wrong_arity
-from flin.net.commands.table import Flag, Keys, command, container
 from flin.net.context import Context
 from flin.net.glob import compile_glob
 from flin.net.info import render_info
 from flin.net.numbers import maybe_int64, parse_int64
+from flin.net.registry import command, container
 from flin.net.replies import NOTHING, OK, Slices, Value, syntax_error
 
 _ADMIN: Final = Flag.ADMIN | Flag.NOSCRIPT | Flag.LOADING | Flag.STALE

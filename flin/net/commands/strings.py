@@ -12,11 +12,12 @@ from flin.engine.entry import Live, make_entry
 from flin.engine.sstable import ColdRead
 from flin.errors import CommandError, CorruptionError
 from flin.net.arguments import EX, PX, ExpiryUnit, LcsOptions, getex_options, lcs_options, positive_expiry, set_options
-from flin.net.commands.table import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES, Flag, command
+from flin.net.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES, Flag
 from flin.net.hot_keys import LARGEST_VALUE_BYTES
 from flin.net.longest_common import LongestCommon
 from flin.net.many_keys import FEW_KEYS, find_many, read_many
 from flin.net.numbers import parse_int64
+from flin.net.registry import command
 from flin.net.replies import (
     EMPTY_BULK,
     OK,

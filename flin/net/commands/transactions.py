@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
-from flin.net.commands.table import ALL_KEYS, Flag, command
+from flin.net.command import ALL_KEYS, Flag
 from flin.net.many_keys import FEW_KEYS, find_many
+from flin.net.registry import command
 from flin.net.replies import OK, Slices, Value
 
 if TYPE_CHECKING:

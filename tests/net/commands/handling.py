@@ -9,10 +9,11 @@ from typing import Any, cast
 from flin.engine.entry import Live
 from flin.engine.key import stored_key
 from flin.errors import CommandError
+from flin.net.command import Command
 from flin.net.commands import counters, expiry, keys, scan, strings, transactions
-from flin.net.commands.table import Command, find
 from flin.net.config import Config, ServerOptions
 from flin.net.context import Context
+from flin.net.registry import find
 from flin.net.replies import Reply
 from flin.net.services import Services
 from flin.net.session import Session

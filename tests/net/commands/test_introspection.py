@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from flin.net.command import Flag, Keys
 from flin.net.commands.introspection import categories, describe
-from flin.net.commands.table import (
-    BRIEF,
-    BY_NAME,
-    Flag,
-    Keys,
-    all_commands,
-    command,
-    container,
-    find,
-    find_by_path,
-    with_subcommands,
-)
+from flin.net.registry import BRIEF, BY_NAME, all_commands, command, container, find, find_by_path, with_subcommands
 from tests.net.serving import HandlerClient
 
 GROUPS = {"bitmap", "string", "generic", "transactions", "connection", "server", "scripting"}

@@ -1,31 +1,21 @@
-"""The table of commands: one declaration per command, and everything that is known about it.
+"""A command: what is known of it, and how often it ran.
 
-Arity checks, the gates of dispatch, COMMAND, COMMAND DOCS, the keys to prefetch and `docs/commands.md` all read these
-declarations, so nothing about a command is said twice. A declaration is a decorator over the handler:
-
-    @command("get", arity=2, flags=Flag.READONLY | Flag.FAST, keys=FIRST_KEY, group="string", since="1.0.0",
-             complexity="O(1)", summary="Returns the string value of a key.")
-    def get(context: Context, args: list[bytes]) -> Value: ...
-
-A subcommand is declared with a bar, `"client|id"`, after its container (`container("client", …)`); its arity counts
-the container's name. This module knows no handler: `commands/__init__.py` imports them all.
+This stands below everything that runs commands: of a handler it knows only that it can be called.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from flin.net.replies import Value
 
-if TYPE_CHECKING:
-    from flin.net.context import Context
-
-Handler: TypeAlias = Callable[["Context", list[bytes]], Value]
-"""Takes the session's context and the request, name first; returns a value to encode, or raises CommandError."""
+Handler: TypeAlias = Callable[[Any, list[bytes]], Value]
+"""Takes a Context (context.py, which stands above) and the request, name first; returns a value to encode, or raises
+CommandError."""
 
 Batch: TypeAlias = Callable[..., tuple[int, bytes]]
 """Runs a pipeline of requests alike in name and length at once: takes the context and a column per argument, returns
@@ -181,115 +171,3 @@ class Command:
 
     def __repr__(self) -> str:
         return f"<Command {self.name}>"
-
-
-_commands: Final[dict[str, Command]] = {}
-
-BY_NAME: Final[dict[bytes, Command]] = {}
-"""Each name in lower and in upper case, exactly as clients send them."""
-
-BRIEF: Final[dict[bytes, Command]] = {}
-"""Those of them that dispatch runs without a clock: fast or brief, no container, never in slices."""
-
-
-def command(
-    name: str,
-    *,
-    arity: int,
-    flags: Flag,
-    group: str,
-    since: str,
-    complexity: str,
-    summary: str,
-    keys: Keys = NO_KEYS,
-    categories: tuple[str, ...] = (),
-    batch: Batch | None = None,
-) -> Callable[[Handler], Handler]:
-    """Declare the handler below as this command. arity counts the name; negative: at least so many."""
-
-    def declare(handler: Handler) -> Handler:
-        _add(
-            Command(
-                name,
-                handler,
-                arity=arity,
-                flags=flags,
-                keys=keys,
-                group=group,
-                since=since,
-                complexity=complexity,
-                summary=summary,
-                categories=categories,
-                batch=batch,
-            )
-        )
-        return handler
-
-    return declare
-
-
-def container(
-    name: str,
-    *,
-    group: str,
-    since: str,
-    summary: str,
-    arity: int = -2,
-    flags: Flag = Flag.NONE,
-    alone: Handler | None = None,
-) -> None:
-    """Declare a command that has subcommands: dispatch goes straight to them. `alone` runs where none is given."""
-    found = Command(
-        name,
-        alone or _never_called,
-        arity=arity,
-        flags=flags,
-        keys=NO_KEYS,
-        group=group,
-        since=since,
-        complexity="Depends on subcommand.",
-        summary=summary,
-    )
-    found.subcommands = {}
-    _add(found)
-
-
-def find(name: bytes) -> Command | None:
-    """The command of this name in any mixture of cases."""
-    return BY_NAME.get(name) or BY_NAME.get(name.lower())
-
-
-def find_by_path(name: str) -> Command | None:
-    """The command or subcommand ("client|id") of this lower-case name."""
-    return _commands.get(name)
-
-
-def all_commands() -> Iterator[Command]:
-    """Every command without subcommands' own entries, in order of name."""
-    return (found for name, found in sorted(_commands.items()) if "|" not in name)
-
-
-def with_subcommands() -> Iterator[Command]:
-    """Every command that can run, subcommands in place of their containers' own, in order of name."""
-    return (found for _, found in sorted(_commands.items()) if found.subcommands is None)
-
-
-def _add(added: Command) -> None:
-    if added.name in _commands:
-        raise ValueError(f"the command {added.name} is declared twice")
-    _commands[added.name] = added
-    parent, bar, sub = added.name.partition("|")
-    if bar:
-        siblings = _commands[parent].subcommands
-        if siblings is None:
-            raise ValueError(f"{parent} is no container")
-        siblings[sub.encode()] = added
-        return
-    for name in (added.name.encode(), added.name.upper().encode()):
-        BY_NAME[name] = added
-        if added.is_brief:
-            BRIEF[name] = added
-
-
-def _never_called(context: Context, args: list[bytes]) -> Value:
-    raise AssertionError("dispatch resolves the subcommand of a container")

@@ -29,14 +29,14 @@ NET: Final = {
     "wire": "alike resp resp_python replies numbers long_double glob bit_field longest_common info_constants",
     "settings": "parameter redis_parameters config file_limit",
     "command": "command registry arguments",
-    "batch": "store tick unsynced journal",
-    "data": "keyspace hot_keys cursors databases many_keys",
-    "client": "session transcript refusal damage slowlog",
-    "run": "context services",
+    "batch": "store namespaces refusal unsynced journal pending",
+    "data": "keyspace hot_keys cursors many_keys",
+    "client": "session transcript damage slowlog",
+    "run": "tick context services",
     "commands": "commands.bitmaps commands.connection commands.counters commands.every commands.expiry commands.help "
     "commands.introspection commands.keys commands.reference commands.scan commands.server commands.strings "
     "commands.transactions info",
-    "serve": "dispatch connection cold guard",
+    "serve": "dispatch judge connection cold guard",
     "top": "server",
 }
 """Of flin.net."""
@@ -54,18 +54,13 @@ FLOORS: Final = [
 
 UPWARD: Final = {
     "flin.net.keyspace": {"flin.net.session"},
-    "flin.net.refusal": {"flin.net.context"},
     "flin.net.services": {"flin.net.connection", "flin.net.dispatch"},
-    "flin.net.tick": {"flin.net.refusal"},
-    "flin.net.unsynced": {"flin.net.context", "flin.net.databases"},
 }
 """What still points up. This list only shrinks."""
 
 CIRCLES: Final = [
-    {
-        *(f"flin.net.{name}" for name in ("connection", "context", "dispatch", "keyspace", "refusal", "services")),
-        *(f"flin.net.{name}" for name in ("session", "tick", "transcript", "unsynced")),
-    },
+    {f"flin.net.{name}" for name in ("connection", "context", "dispatch", "judge", "services")},
+    {"flin.net.keyspace", "flin.net.session"},
 ]
 """Modules that still import each other in circles. This list only shrinks."""
 

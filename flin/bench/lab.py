@@ -159,11 +159,13 @@ class Client:
         from flin.net.config import Config, ServerOptions
         from flin.net.context import Context
         from flin.net.dispatch import run
+        from flin.net.pending import Pending
         from flin.net.services import Services
         from flin.net.tick import Tick
 
-        self.tick = Tick(store_of(engine), lambda callback: None)
-        services = Services(store_of(engine), self.tick, Config(ServerOptions()))
+        self.pending = Pending(store_of(engine))
+        self.tick = Tick(store_of(engine), self.pending, lambda callback: None)
+        services = Services(store_of(engine), self.pending, self.tick, Config(ServerOptions()))
         self.context = Context(services, services.open_session("127.0.0.1:1", "127.0.0.1:2"))
         self.out: list[bytes] = []
         self.append = self.out.append

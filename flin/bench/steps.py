@@ -359,12 +359,12 @@ def _dispatch(name: str) -> Callable[[Lab], float]:
     def measure(lab: Lab) -> float:
         client = lab.client
         client.requests(_requests(lab, ("SET",)))
-        client.tick.commit()
+        client.pending.commit()
         requests = _requests(lab, (name,))
 
         def answer() -> None:
             client.requests(requests)
-            client.tick.commit()
+            client.pending.commit()
 
         return lab.call(answer, per=PIPELINE)
 

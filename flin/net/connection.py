@@ -29,8 +29,9 @@ from flin.net.dispatch import (
     resume,
     run,
     run_alike,
+    shown_by,
 )
-from flin.net.refusal import Refusal, judge_unsynced
+from flin.net.judge import judge_refused, judge_unsynced, may_have_shown
 from flin.net.resp import RequestParser, encode_error
 from flin.net.resp_python import CrossProtocolError
 from flin.net.session import Session
@@ -39,6 +40,7 @@ from flin.net.unsynced import EVERYTHING, NOTHING
 
 if TYPE_CHECKING:
     from flin.net.cold import ColdReads
+    from flin.net.refusal import Refusal
     from flin.net.services import Services
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_out",
         "_parser",
+        "_pending",
         "_remarks",
         "_services",
         "_shown",
@@ -109,13 +112,14 @@ class Connection(asyncio.Protocol):
     def __init__(self, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop) -> None:
         self._services = services
         self._counters = services.counters
+        self._pending = services.pending
         self._tick = services.tick
         self._cold = cold
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []  # of this tick
         self.append: Callable[[bytes], None] = self._out.append
-        self._unsynced = self._tick.unsynced  # in `always`
+        self._unsynced = self._pending.unsynced  # in `always`
         self._shown = NOTHING  # in this tick: until the WAL is synced so far it may not leave
         # Until the WAL is synced so far; with what it answers, should that fail.
         self._held: deque[tuple[int, bytes, Transcript]] = deque()
@@ -167,8 +171,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_ending or self._is_closed:
             return
-        tick = self._tick
-        tick.now_ms = tick.clock()
+        tick, pending = self._tick, self._pending
+        pending.now_ms = pending.clock()
         self.session.last_ms = tick.steady_ms
         size = len(data)
         self._counters.input_bytes += size
@@ -187,7 +191,7 @@ class Connection(asyncio.Protocol):
                 tick.enter(self)
             if len(requests) >= LEAST_REQUESTS:
                 self._expects_alike = list(map(len, requests[0])) == list(map(len, requests[-1]))
-        elif not requests and not tick.is_full:
+        elif not requests and not pending.is_full:
             return  # all of them have run, and nothing is after them
         self._run(requests)
 
@@ -237,7 +241,7 @@ class Connection(asyncio.Protocol):
         tick = self._tick
         done = run_alike(self, name, columns)  # it commits nothing, so nobody asks who speaks
         if done:
-            self._turns.append((tick.batches, (name, columns, done)))
+            self._turns.append((self._pending.batches, (name, columns, done)))
         self._counters.commands += done
         self.session.last_name = name
         if not self._in_tick:
@@ -260,15 +264,15 @@ class Connection(asyncio.Protocol):
         if requests:
             self._counters.commands += len(requests)
             self.session.last_name = requests[-1][0]
-        tick = self._tick
-        tick.speaker = self
-        self._turns.append((tick.batches, requests))
+        pending = self._pending
+        self._tick.speaker = self
+        self._turns.append((pending.batches, requests))
         wait = run(self, iterator)
         if self._unsynced is not None:
             self._note_shown(requests)
         if wait is None:
-            if tick.is_full:
-                tick.commit()
+            if pending.is_full:
+                pending.commit()
             if not rest:
                 if self._parser.error is not None or self._parser.has_more or self._waiting or self._is_ending:
                     self._after_requests()
@@ -284,8 +288,7 @@ class Connection(asyncio.Protocol):
 
     def _note_shown(self, requests: list[list[bytes]]) -> None:
         """In `always`: these have just run, or their first so many have."""
-        assert self._unsynced is not None
-        self._shown = max(self._shown, self._unsynced.shown_by(self.context, requests))
+        self._shown = max(self._shown, shown_by(self.context, requests))
 
     def _after_requests(self) -> None:
         """Everything parsed so far has run: is there more, or an error, or an end?"""
@@ -348,13 +351,13 @@ class Connection(asyncio.Protocol):
             self._waits_for_reader = True
             self._maybe_read()
             return
-        self._tick.refresh_clock()
+        self._pending.refresh_clock()
         if not self._in_tick:
             self._in_tick = True
             self._tick.enter(self)
         self._tick.speaker = self
         if type(wait) is not Wait:
-            self._turns.append((self._tick.batches, [wait.request]))  # type: ignore[attr-defined]
+            self._turns.append((self._pending.batches, [wait.request]))  # type: ignore[attr-defined]
         again = resume(self, wait)
         if again is not None and again is not TURN_IS_OVER and again is not STOP:
             self._transcript.cut_last_turn(0)
@@ -432,13 +435,13 @@ class Connection(asyncio.Protocol):
         if self._is_closed:
             return
         context = self.context
-        self._out[:] = self._transcript.judged(self._out, refusal.judge(context, self._transcript), batch)
+        self._out[:] = self._transcript.judged(self._out, judge_refused(refusal, context, self._transcript), batch)
         for keyspace, key, _ in self.session.watched:
-            if refusal.holds(keyspace, key):  # watched in this tick, perhaps as it is not now
+            if refusal.holds(keyspace.stored(key)):  # watched in this tick, perhaps as it is not now
                 self.session.is_dirty = True
         wait = self._wait
         is_running = self._tick.speaker is self
-        if type(wait) is WaitForSlices and not is_running and refusal.may_have_shown(context, wait.request):
+        if type(wait) is WaitForSlices and not is_running and may_have_shown(refusal, context, wait.request):
             wait.slices.close()
             self._wait = WaitForWriters(wait.request, 0.0, 0)  # from its beginning
 

@@ -28,8 +28,8 @@ class Context:
 
     @property
     def now_ms(self) -> int:
-        """The tick's clock, milliseconds since 1970: one value for a whole command or transaction."""
-        return self.services.tick.now_ms
+        """Milliseconds since 1970: one value for a whole command or transaction."""
+        return self.services.pending.now_ms
 
     def select(self, database: int) -> None:
         """Make another database the session's own. The caller has checked the number."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from flin.engine.sstable import ColdRead
 from flin.errors import CommandError, CorruptionError, FlinError, LimitError, StorageError
 from flin.net.command import Command, Flag
+from flin.net.pending import BATCH_BYTES
 from flin.net.registry import BRIEF, find
 from flin.net.replies import (
     NULL_ARRAY,
@@ -34,7 +35,7 @@ from flin.net.replies import (
 )
 from flin.net.resp import encode_error
 from flin.net.session import NO_NAME
-from flin.net.tick import BATCH_BYTES
+from flin.net.unsynced import EVERYTHING
 
 if TYPE_CHECKING:
     from flin.net.alike import Column
@@ -147,9 +148,10 @@ def run(client: Client, requests: Iterator[list[bytes]]) -> Wait | None:
     """
     context = client.context
     session = context.session
-    tick = context.services.tick
-    if tick.is_sampled:
+    services = context.services
+    if services.tick.is_sampled:
         return _run_sampled(client, requests)
+    pending = services.pending
     append = client.append
     find_brief = BRIEF.get
     budget = OUTPUT_BUDGET_BYTES
@@ -191,8 +193,8 @@ def run(client: Client, requests: Iterator[list[bytes]]) -> Wait | None:
             budget -= len(data)
             if budget < 0:
                 return TURN_IS_OVER
-        if tick.large_bytes >= BATCH_BYTES:
-            tick.commit()
+        if pending.large_bytes >= BATCH_BYTES:
+            pending.commit()
     return None
 
 
@@ -214,6 +216,24 @@ def run_alike(client: Client, name: bytes, columns: list[Column]) -> int:
     if done:
         client.append(data)
     return done
+
+
+def shown_by(context: Context, requests: Sequence[list[bytes]]) -> int:
+    """In `always`: up to which position the WAL must be synced before the replies to these requests, which have just
+    run, may leave. Reads of named keys are judged by their keys; whatever else has run (a write, a walk over keys, a
+    count, anything about a transaction) waits for everything committed so far."""
+    unsynced = context.services.pending.unsynced
+    assert unsynced is not None
+    if context.session.queue is not None:
+        return EVERYTHING
+    stored: set[bytes] = set()
+    for request in requests:
+        command = find(request[0])
+        # What a command that only reads and names keys shows of the store is these keys' entries.
+        if command is None or not command.flags & Flag.READONLY or not command.keys.first:
+            return EVERYTHING
+        stored.update(context.keyspace.stored(request[position]) for position in command.keys.positions(request))
+    return unsynced.shown_by(stored)
 
 
 def _run_sampled(client: Client, requests: Iterator[list[bytes]]) -> Wait | None:
@@ -311,22 +331,22 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
     session.unwatch()
     session.remarks.append((request_of_exec, queue))
     services = context.services
-    tick = services.tick
-    savepoint = tick.savepoint()
+    pending = services.pending
+    savepoint = pending.savepoint()
     services.block_reads(blocking=True)
-    tick.in_transaction = True
+    pending.in_transaction = True
     try:
         replies = _run_queue(context, queue)
-        tick.check_size(services.config.largest_commit_bytes)
+        pending.check_size(services.config.largest_commit_bytes)
         return replies
     except LimitError as error:
-        tick.roll_back(savepoint)
+        pending.roll_back(savepoint)
         services.maybe_refresh()
         logger.error("exec failed: %s", error)
         raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
     finally:
         services.block_reads(blocking=False)
-        tick.in_transaction = False
+        pending.in_transaction = False
         context.end_transaction()
 
 
@@ -394,9 +414,9 @@ def _answer(client: Client, command: Command, value: Value) -> Wait | None:
     client.append(data)
     if session.close_after_reply:
         return STOP
-    tick = context.services.tick
-    if tick.is_full:
-        tick.commit()
+    pending = context.services.pending
+    if pending.is_full:
+        pending.commit()
     return TURN_IS_OVER if len(data) > OUTPUT_BUDGET_BYTES // 4 else None
 
 

@@ -47,7 +47,7 @@ class Guard:
     def step(self) -> None:
         """One look around."""
         services = self._services
-        services.tick.refresh_clock()
+        services.pending.refresh_clock()
         services.tick.refresh_steady_clock()
         services.maybe_refresh()
         self._check_connections()

@@ -239,7 +239,7 @@ def _keyspace(services: Services) -> Figures:
             keys = keyspace.last_count
             expiries = services.expiries.get(keyspace.namespace)
             expires = min(keys, expiries.entries) if expiries is not None else 0
-            average = expiries.average_ttl_ms(services.tick.now_ms) if expiries is not None else 0
+            average = expiries.average_ttl_ms(services.pending.now_ms) if expiries is not None else 0
             figures[f"db{keyspace.database}"] = f"keys={keys},expires={expires},avg_ttl={average}"
     return figures
 
@@ -254,8 +254,8 @@ def _flin(services: Services) -> Figures:
         "hot_keys_misses": sum(cache.misses for cache in hot),
         "hot_keys_evictions": sum(cache.evictions for cache in hot),
         "cold_reads": services.counters.cold_reads,
-        "write_batches": services.tick.batches,
-        "write_batches_failed": services.tick.failures,
+        "write_batches": services.pending.batches,
+        "write_batches_failed": services.pending.failures,
         "protocol_errors": services.counters.protocol_errors,
         "stall_delay_seconds": stall.delay_seconds,
         "stall_stopped": int(stall.stopped),

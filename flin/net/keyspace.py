@@ -1,7 +1,7 @@
-"""One database: its reads see the tick's pending batch first, its writes go into it.
+"""One database: its reads see the pending batch first, its writes go into it.
 
 Keys here are users' keys; the pending batch and the store hold stored keys (engine/key.py). Database 0 is namespace 0,
-the keys that an embedded user sees; database n is internal namespace n. Reads judge expiry by the tick's clock, so an
+the keys that an embedded user sees; database n is internal namespace n. Reads judge expiry by its clock, so an
 expired key is absent on every path. A write discards the key's ready reply and touches those who watch it.
 """
 
@@ -20,12 +20,12 @@ from flin.net.replies import WRONG_TYPE, Reply, Slices
 
 if TYPE_CHECKING:
     from flin.net.hot_keys import HotKeys
+    from flin.net.pending import Pending
     from flin.net.session import Session
     from flin.net.store import Store
-    from flin.net.tick import Tick
 
 SHORT_BYTES: Final = 1024
-"""Values up to here are not summed by the tick: it counts them, and 1,024 of them are its bound of 1 MiB."""
+"""Values up to here are not summed: the batch counts them, and 1,024 of them are its bound of 1 MiB."""
 
 COUNT_BUDGET: Final = 1000
 """Look-ups of one slice of a count: at 2 microseconds each a neighbour waits 2 ms at most."""
@@ -37,11 +37,11 @@ class Keyspace:
     __slots__ = (
         "_end",
         "_pending",
-        "_pending_get",
+        "_points",
+        "_points_get",
         "_prefix",
         "_ranges",
         "_store",
-        "_tick",
         "database",
         "hits",
         "hot",
@@ -52,7 +52,7 @@ class Keyspace:
         "watched",
     )
 
-    def __init__(self, database: int, store: Store, tick: Tick, hot: HotKeys) -> None:
+    def __init__(self, database: int, store: Store, pending: Pending, hot: HotKeys) -> None:
         self.database = database
         self.namespace = database  # of its stored keys; SWAPDB exchanges two
         self.hot = hot
@@ -63,10 +63,10 @@ class Keyspace:
         self.misses = 0
         self._prefix, self._end = bounds_of(database)
         self._store = store
-        self._tick = tick
-        self._pending = tick.pending  # one dict and one list for the life of the server, emptied by each commit
-        self._ranges = tick.ranges
-        self._pending_get: Callable[[bytes], Entry | None] = tick.pending.get
+        self._pending = pending
+        self._points = pending.points  # one dict and one list for the life of the server, emptied by each commit
+        self._ranges = pending.ranges
+        self._points_get: Callable[[bytes], Entry | None] = pending.points.get
 
     def stored(self, key: bytes) -> bytes:
         """The stored form of a user's key in this database."""
@@ -77,12 +77,12 @@ class Keyspace:
     def entry(self, key: bytes) -> Live | None:
         """The live entry: bytes, or (value, expires_at_ms or 0, tag); None if absent or expired."""
         stored = key if key < b"\xff" and not self._prefix else self.stored(key)
-        found = self._pending_get(stored)
+        found = self._points_get(stored)
         if found is None and not (self._ranges and covers(self._ranges, stored)):
             found = self.read(stored)
         if type(found) is bytes:
             return found
-        if type(found) is tuple and not (found[1] and found[1] <= self._tick.now_ms):
+        if type(found) is tuple and not (found[1] and found[1] <= self._pending.now_ms):
             return found
         return None
 
@@ -122,7 +122,7 @@ class Keyspace:
         newest = self._store.newest_entries()
         if newest is None or self._prefix or self._ranges or max(keys) >= b"\xff":
             return [None] * len(keys)
-        return [*map(cast("Any", self._pending_get), keys, map(newest.get, keys))]
+        return [*map(cast("Any", self._points_get), keys, map(newest.get, keys))]
 
     def bulk_of(self, key: bytes, value: bytes) -> Reply | bytes:
         """What GET answers where `in_memory` found this value."""
@@ -132,7 +132,7 @@ class Keyspace:
             hot.hits += 1
             return Reply(reply)
         self.hits += 1
-        if key not in self._pending:
+        if key not in self._points:
             hot.fill(key, value)
         return value
 
@@ -148,9 +148,9 @@ class Keyspace:
 
     def count(self) -> Slices:
         """The exact number of keys, expired ones that are not swept yet included, in slices."""
-        if self._tick.in_transaction:
+        if self._pending.in_transaction:
             return self._count_with_pending()
-        self._tick.commit()
+        self._pending.commit()
         while (number := self._store.count(self.namespace, COUNT_BUDGET)) is None:
             yield
         self.last_count = number
@@ -167,10 +167,10 @@ class Keyspace:
         # The smallest key above k is k with a zero byte after it.
         begin = self._prefix if after is None else self.stored(after) + b"\x00"
         end = self._end if stop is None else self.stored(stop)
-        if not self._tick.in_transaction:
-            self._tick.commit()
+        if not self._pending.in_transaction:
+            self._pending.commit()
         pages = self._store.pages(self._store.freeze(), begin, end)
-        if self._pending or self._ranges:
+        if self._points or self._ranges:
             pages = self._with_pending(pages, begin, end)
         return self._live_pages(pages)
 
@@ -178,25 +178,25 @@ class Keyspace:
 
     @property
     def is_in_transaction(self) -> bool:
-        return self._tick.in_transaction
+        return self._pending.in_transaction
 
     @property
     def now_ms(self) -> int:
-        return self._tick.now_ms
+        return self._pending.now_ms
 
     @contextmanager
     def journal(self) -> Iterator[Journal]:
         """While the block runs it notes what is committed."""
         journal = Journal()
-        self._tick.journals.append(journal)
+        self._pending.journals.append(journal)
         try:
             yield journal
         finally:
-            self._tick.journals.remove(journal)
+            self._pending.journals.remove(journal)
 
     def changed(self, journal: Journal, keys: Sequence[bytes]) -> list[int]:
         """The positions of those keys that were written since the journal was last asked, up to this moment."""
-        journal.note(self._pending, self._ranges)
+        journal.note(self._points, self._ranges)
         return journal.take(keys, self.stored)
 
     def entry_waiting(self, key: bytes) -> Live | None:
@@ -227,7 +227,7 @@ class Keyspace:
         if self._prefix or key >= b"\xff" or len(value) > SHORT_BYTES or self.watched:
             self._write(key, value, len(value))
             return
-        self._pending[key] = value
+        self._points[key] = value
         hot = self.hot
         if key in hot.young or key in hot.old:
             hot.discard(key)
@@ -237,8 +237,8 @@ class Keyspace:
         if self._prefix or max(keys) >= b"\xff" or max(map(len, values)) > SHORT_BYTES or self.watched:
             self._write_all(keys, values, sum(size for size in map(len, values) if size > SHORT_BYTES))
             return
-        self._pending.update(zip(keys, values, strict=True))
-        self._tick.large_bytes += SHORT_BYTES * len(keys)  # one command: dispatch looks at nothing else after it
+        self._points.update(zip(keys, values, strict=True))
+        self._pending.large_bytes += SHORT_BYTES * len(keys)  # one command: dispatch looks at nothing else after it
         self._discard_hot(keys)
 
     def delete(self, key: bytes) -> None:
@@ -252,7 +252,7 @@ class Keyspace:
     def clear(self) -> None:
         """Delete every key of this database: one range delete."""
         self.touch_all()
-        self._tick.delete_range(self._prefix, self._end)
+        self._pending.delete_range(self._prefix, self._end)
         self.hot.clear()
 
     # Watching.
@@ -286,7 +286,7 @@ class Keyspace:
                 self._touch(key)
                 other._touch(key)
         everything = boundaries_of((keyspace._prefix, keyspace._end) for keyspace in (self, other))
-        for journal in self._tick.journals:
+        for journal in self._pending.journals:
             journal.note({}, everything)
         self.hot, other.hot = other.hot, self.hot
         self.last_count, other.last_count = other.last_count, self.last_count
@@ -314,7 +314,7 @@ class Keyspace:
         found = self.entry(key)
         if type(found) is bytes:
             self.hits += 1
-            if self.stored(key) not in self._pending:
+            if self.stored(key) not in self._points:
                 self.hot.fill(key, found)
             return found
         if found is None:
@@ -327,17 +327,17 @@ class Keyspace:
         return found[0]  # the value
 
     def _write(self, key: bytes, entry: Entry, size_bytes: int) -> None:
-        self._pending[self.stored(key)] = entry
+        self._points[self.stored(key)] = entry
         self.hot.discard(key)
         if self.watched:
             self._touch(key)
         if size_bytes > SHORT_BYTES:
-            self._tick.large_bytes += size_bytes
+            self._pending.large_bytes += size_bytes
 
     def _is_there(self, key: bytes) -> bool:
         """Expired or not."""
         stored = self.stored(key)
-        found = self._pending_get(stored)
+        found = self._points_get(stored)
         if found is None and not covers(self._ranges, stored):
             found = self._store.read(stored)
         return found is not None and found is not DELETED
@@ -345,8 +345,8 @@ class Keyspace:
     def _write_all(self, keys: Sequence[bytes], entries: Sequence[Entry], large_bytes: int) -> None:
         """`_write` for each of many keys, in loops of C."""
         stored = map(self.stored, keys) if self._prefix or max(keys) >= b"\xff" else keys
-        self._pending.update(zip(stored, entries, strict=True))
-        self._tick.large_bytes += large_bytes + SHORT_BYTES * len(keys)
+        self._points.update(zip(stored, entries, strict=True))
+        self._pending.large_bytes += large_bytes + SHORT_BYTES * len(keys)
         self._discard_hot(keys)
         if self.watched:
             for key in self.watched.keys() & set(keys):
@@ -367,7 +367,7 @@ class Keyspace:
         first, end = self._prefix, self._end
         cleared = any(start <= first and end <= stop for start, stop in ranges_of(self._ranges))
         number = 0 if cleared else self._store.count(self.namespace) or 0
-        for stored, entry in self._pending.items():
+        for stored, entry in self._points.items():
             if first <= stored < end:
                 was_there = not cleared and self._store.read(stored) is not None
                 number += (entry is not DELETED) - was_there
@@ -376,7 +376,7 @@ class Keyspace:
     def _with_pending(self, pages: Iterator[Page], begin: bytes, end: bytes) -> Iterator[Page]:
         """The pending batch laid over a frozen state."""
         pending = sorted(
-            ((key, entry) for key, entry in self._pending.items() if begin <= key < end), key=lambda item: item[0]
+            ((key, entry) for key, entry in self._points.items() if begin <= key < end), key=lambda item: item[0]
         )
         ranges = list(self._ranges)
         taken = 0
@@ -392,7 +392,7 @@ class Keyspace:
     def _live_pages(self, pages: Iterator[Page]) -> Iterator[tuple[list[bytes], list[Live]]]:
         cut = len(self._prefix)
         for stored_keys, entries in pages:
-            now_ms = self._tick.now_ms
+            now_ms = self._pending.now_ms
             keys: list[bytes] = []
             live: list[Live] = []
             for stored, entry in zip(stored_keys, entries, strict=True):

@@ -32,6 +32,7 @@ from flin.net.cursors import keep_cursors, recall_cursors
 from flin.net.file_limit import make_room
 from flin.net.guard import STEP_SECONDS, Guard
 from flin.net.info import resident_bytes
+from flin.net.pending import Pending
 from flin.net.services import Services
 from flin.net.tick import Tick
 
@@ -93,14 +94,15 @@ class Server:
         self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="flin-sync")
         self._cold = ColdReads(loop.call_soon_threadsafe)
         self._fit_file_limit()
+        pending = Pending(self.store, is_always=self.options.sync == "always")
         tick = Tick(
             self.store,
+            pending,
             loop.call_soon,
-            is_always=self.options.sync == "always",
             executor=self._sync_thread,
             wake=loop.call_soon_threadsafe,
         )
-        services = self.services = Services(self.store, tick, Config(self.options))
+        services = self.services = Services(self.store, pending, tick, Config(self.options))
         recall_cursors(services.cursors, self.store)
         services.stop = self.request_stop
         services.engine_statistics = engine_statistics

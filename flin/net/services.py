@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from flin.engine.key import namespace_prefix
 from flin.net.cursors import Cursors
 from flin.net.damage import Damage
-from flin.net.databases import STORED_KEY, decode, encode, recall
 from flin.net.dispatch import run_transaction
 from flin.net.hot_keys import HotKeys
 from flin.net.keyspace import Keyspace
+from flin.net.namespaces import STORED_KEY, decode, encode, recall
 from flin.net.registry import with_subcommands
 from flin.net.resp_python import RequestLimits
 from flin.net.session import Session
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from flin.net.config import Config
     from flin.net.connection import Connection
     from flin.net.context import Context
+    from flin.net.pending import Pending
+    from flin.net.refusal import Refusal
     from flin.net.replies import Value
     from flin.net.store import Store
     from flin.net.tick import Tick
@@ -68,11 +70,12 @@ class Counters:
 class Services:
     """`is_open` joins what all sessions' gates have in common; `refresh` computes it and tells every session."""
 
-    def __init__(self, store: Store, tick: Tick, config: Config) -> None:
+    def __init__(self, store: Store, pending: Pending, tick: Tick, config: Config) -> None:
         self.store = store
+        self.pending = pending
         self.tick = tick
         self.config = config
-        self.keyspaces = make_keyspaces(store, tick, config)
+        self.keyspaces = make_keyspaces(store, pending, config)
         self._is_swapped = False  # by the pending batch
         self._recall_databases()
         self.counters = Counters()
@@ -99,7 +102,7 @@ class Services:
         self.run_id = secrets.token_hex(20)
         self.commands_per_second = 0
         self.refresh()
-        tick.after_commit = self.maybe_refresh
+        pending.listeners.insert(0, self)  # before the tick: replies are judged by the databases as they are then
 
     def refresh(self) -> None:
         """After a change of the stall, of read-only, of CONFIG: who is in, and which gates every session looks at."""
@@ -107,6 +110,12 @@ class Services:
         for session in self.sessions.values():
             session.let_in(needs_password=self.config.requires_password)
             session.refresh(server_is_open=self.is_open)
+
+    def batch_committed(self) -> None:
+        self.maybe_refresh()
+
+    def batch_refused(self, refusal: Refusal) -> None:
+        self.maybe_refresh()
 
     def maybe_refresh(self) -> None:
         """After each batch and by the clock: tell the sessions only if something changed."""
@@ -189,12 +198,12 @@ class Services:
         """SWAPDB. The numbers are checked, and neither is 0."""
         self.keyspaces[first].exchange(self.keyspaces[second])
         self._namespaces[first], self._namespaces[second] = self._namespaces[second], self._namespaces[first]
-        self.tick.pending[STORED_KEY] = encode(self._namespaces)
+        self.pending.points[STORED_KEY] = encode(self._namespaces)
         self._is_swapped = True
 
     def _recall_databases(self) -> None:
         """At the start, and once a batch with a SWAPDB is committed, has failed, or was rolled back in part."""
-        pending = self.tick.pending.get(STORED_KEY)
+        pending = self.pending.points.get(STORED_KEY)
         self._is_swapped = pending is not None
         self._namespaces = recall(self.store) if pending is None else decode(pending)
         for keyspace, namespace in zip(self.keyspaces, self._namespaces, strict=False):
@@ -206,7 +215,7 @@ class Services:
         """FLUSHALL."""
         for keyspace in self.keyspaces:
             keyspace.touch_all()
-        self.tick.delete_range(b"", namespace_prefix(0xFFFF))  # what lies there is about databases, in none
+        self.pending.delete_range(b"", namespace_prefix(0xFFFF))  # what lies there is about databases, in none
         for keyspace in self.keyspaces:
             keyspace.hot.clear()
 
@@ -217,13 +226,13 @@ def is_loopback(address: str) -> bool:
     return not host or host == "::1" or host.startswith(("127.", "::ffff:127.")) or host == "?"
 
 
-def make_keyspaces(store: Store, tick: Tick, config: Config) -> list[Keyspace]:
+def make_keyspaces(store: Store, pending: Pending, config: Config) -> list[Keyspace]:
     """Database 0 gets three quarters of the hot keys' memory: it is the one that nearly everybody uses."""
     count = config.databases
     capacity = config.hot_keys_bytes
     first = capacity if count == 1 else capacity * 3 // 4
     rest = 0 if count == 1 else (capacity - first) // (count - 1)
-    return [Keyspace(database, store, tick, HotKeys(rest if database else first)) for database in range(count)]
+    return [Keyspace(database, store, pending, HotKeys(rest if database else first)) for database in range(count)]
 
 
 def _no_expiries() -> ExpiringSteps:

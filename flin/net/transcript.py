@@ -1,7 +1,7 @@
 """A transcript: which requests of one connection were answered in this tick, and with what.
 
 Nearly always it is thrown away unread. But if the engine does not take the tick's batch, or a sync fails, some of the
-replies must not leave (refusal.py says which). They wait as pieces of bytes, so the pieces are split into replies
+replies must not leave (judge.py says which). They wait as pieces of bytes, so the pieces are split into replies
 again, and the replies matched with the requests, in their order: each request that has run has exactly one.
 
 A batch may be committed in the middle of a tick. What was said before is settled: of turns that began in an earlier

@@ -15,6 +15,7 @@ from flin.net.cold import ColdReads
 from flin.net.config import Config, ServerOptions
 from flin.net.connection import Connection
 from flin.net.guard import STEPS_PER_ROUND, Guard
+from flin.net.pending import Pending
 from flin.net.resp import encode_requests
 from flin.net.services import Services
 from flin.net.tick import Tick
@@ -190,15 +191,16 @@ class Clients:
         self.store = FakeStore(clock=lambda: self.wall_ms)
         self.loop = FakeLoop()
         self.steady_ms = 10**9
+        self.pending = Pending(self.store, is_always=options.get("sync") == "always")
         self.tick = Tick(
             self.store,
+            self.pending,
             self.loop.call_soon,
-            is_always=options.get("sync") == "always",
             executor=PromptExecutor(),
             wake=self.loop.call_soon,
             steady_clock=lambda: self.steady_ms,
         )
-        self.services = Services(self.store, self.tick, Config(ServerOptions(**options)))
+        self.services = Services(self.store, self.pending, self.tick, Config(ServerOptions(**options)))
         self.guard = Guard(self.services)
 
     def connect(self) -> Peer:

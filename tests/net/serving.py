@@ -14,6 +14,7 @@ import flin.net.commands.every  # noqa: F401 - declares them
 from flin.net.config import Config, ServerOptions
 from flin.net.context import Context
 from flin.net.dispatch import WaitForDisk, WaitForSlices, resume, run_gated
+from flin.net.pending import Pending
 from flin.net.server import Server
 from flin.net.services import Services
 from flin.net.tick import Tick
@@ -104,10 +105,12 @@ class HandlerClient:
     ) -> None:
         if services is None:
             self.store = FakeStore(clock) if store is None else store
-            self.tick = Tick(self.store, lambda callback: None)
-            services = Services(self.store, self.tick, Config(ServerOptions(**options)))
+            self.pending = Pending(self.store)
+            self.tick = Tick(self.store, self.pending, lambda callback: None)
+            services = Services(self.store, self.pending, self.tick, Config(ServerOptions(**options)))
         else:
             self.store = services.store
+            self.pending = services.pending
             self.tick = services.tick
         self.services = services
         self.context = Context(services, services.open_session("127.0.0.1:1", "127.0.0.1:2"))
@@ -120,7 +123,7 @@ class HandlerClient:
 
     def call(self, *request: bytes, commit: bool = True) -> bytes:
         """Run one command to its end, slices and reads of the disk included, and commit what it wrote."""
-        self.tick.refresh_clock()
+        self.pending.refresh_clock()
         self.out.clear()
         wait = run_gated(self, list(request))
         while isinstance(wait, WaitForSlices | WaitForDisk):
@@ -128,5 +131,5 @@ class HandlerClient:
                 wait.load()
             wait = resume(self, wait)
         if commit:
-            self.tick.commit()
+            self.pending.commit()
         return b"".join(self.out)

@@ -19,10 +19,11 @@ from flin.net.commands.counters import _incremented
 from flin.net.config import Config, ServerOptions
 from flin.net.connection import TURN_COMMANDS, Connection
 from flin.net.keyspace import SHORT_BYTES
+from flin.net.pending import BATCH_ENTRIES, Pending
 from flin.net.registry import with_subcommands
 from flin.net.resp import encode_requests, maybe_single
 from flin.net.services import Services
-from flin.net.tick import BATCH_ENTRIES, Tick
+from flin.net.tick import Tick
 from tests.net.fake_store import FakeStore
 
 NOW_MS = 1_800_000_000_000
@@ -83,8 +84,9 @@ class Scene:
         source = random.Random(seed)
         self.store = FakeStore(clock=lambda: NOW_MS)
         self.loop = Loop()
-        tick = Tick(self.store, self.loop.call_soon)
-        self.services = Services(self.store, tick, Config(ServerOptions(databases=2)))
+        pending = Pending(self.store)
+        tick = Tick(self.store, pending, self.loop.call_soon)
+        self.services = Services(self.store, pending, tick, Config(ServerOptions(databases=2)))
         for key in KEYS:
             if source.random() < 0.7:
                 stored = self.services.keyspaces[0].stored(key)

@@ -11,7 +11,7 @@ import pytest
 import flin.engine
 from flin.engine.key import namespace_prefix
 from flin.errors import FormatVersionError, StorageError
-from flin.net.databases import MOST_DATABASES, STORED_KEY, encode, recall
+from flin.net.namespaces import MOST_DATABASES, STORED_KEY, encode, recall
 from flin.testing import Personality, SimulatedDisk, after_crash
 from tests.net.fake_store import FakeStore
 from tests.net.serving import HandlerClient
@@ -119,7 +119,7 @@ def test_a_failed_commit_exchanges_nothing(client: HandlerClient) -> None:
     ask(client, "SELECT 3", commit=False)
     assert ask(client, "GET a", commit=False) == "$3|one|"
     client.store.failure = StorageError("write", "wal", "no space")
-    client.tick.commit()
+    client.pending.commit()
     client.store.failure = None
     assert client.store.entries == before
     assert ask(client, "GET a") == "$-1|"
@@ -219,7 +219,7 @@ def test_a_power_cut_finds_the_databases_of_one_moment(personality: Personality,
                     + [f"SWAPDB {number} {other}", f"SWAPDB 1 {other}", "FLUSHDB", "FLUSHALL"]
                 )
                 ask(client, line, commit=False)
-            client.tick.commit()
+            client.pending.commit()
             shown.append(contents(client))
             if chance.random() < 0.2:
                 engine.sync()

@@ -139,7 +139,7 @@ def test_a_transaction_is_one_frame_whatever_it_reads(client: HandlerClient, cle
     assert wait is None
     assert replies.partition(b"*%d\r\n" % len(lines))[2] == expected
     assert len(client.store.commits) == commits
-    client.tick.commit()
+    client.pending.commit()
     assert len(client.store.commits) == commits + 1
     assert client.store.entries == alone.store.entries
 
@@ -229,7 +229,7 @@ def test_a_transaction_reads_before_it_writes(client: HandlerClient) -> None:
     client.store.make_cold(b"b")
     _, wait, _ = send(client, "MULTI", "SET a 5", "INCR b", "EXEC")
     assert isinstance(wait, WaitForDisk)
-    assert client.tick.pending == {}, "nothing has run"
+    assert client.pending.points == {}, "nothing has run"
     wait.load()
     assert resume(client, wait) is None
     assert client.out[-1] == b"*2\r\n+OK\r\n:3\r\n"
@@ -350,7 +350,7 @@ def test_exec_waits_once_for_slowed_writers(client: HandlerClient) -> None:
         assert isinstance(wait, WaitForDisk)
         wait.load()
         assert resume(client, wait) is None, "it has waited for the writers' sake, and then for the disk"
-        client.tick.commit()
+        client.pending.commit()
     assert client.out[-1] == b"*1\r\n:3\r\n"
     _, wait, _ = send(client, "INCR b")
     assert isinstance(wait, WaitForWriters), "the next command waits for itself"
@@ -382,7 +382,7 @@ def test_large_writes_are_committed_between_commands(client: HandlerClient) -> N
     client.store.entries[b"a"] = b"x" * 600_000
     send(client, "COPY a b", "COPY a c", "COPY a d")
     assert len(client.store.commits) == 1
-    assert client.tick.pending.keys() == {b"d"}
+    assert client.pending.points.keys() == {b"d"}
 
 
 def test_a_failed_commit_lets_the_others_run(client: HandlerClient) -> None:
@@ -392,7 +392,7 @@ def test_a_failed_commit_lets_the_others_run(client: HandlerClient) -> None:
     assert wait is None
     assert list(rest) == []
     assert replies.endswith(b"+PONG\r\n")
-    client.tick.pending[b"c"] = b"1"
+    client.pending.points[b"c"] = b"1"
     assert send(client, "DBSIZE")[0] == b":1\r\n", "what was refused does not count"
 
 

@@ -11,6 +11,7 @@ from flin.engine.key import namespace_prefix
 from flin.errors import CommandError
 from flin.net.config import Config, ServerOptions
 from flin.net.keyspace import Keyspace
+from flin.net.pending import Pending
 from flin.net.replies import Reply
 from flin.net.services import Services
 from flin.net.tick import Tick
@@ -29,8 +30,9 @@ class World:
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = FakeStore(self.clock)
-        self.tick = Tick(self.store, lambda callback: None)
-        self.services = Services(self.store, self.tick, Config(ServerOptions()))
+        self.pending = Pending(self.store)
+        self.tick = Tick(self.store, self.pending, lambda callback: None)
+        self.services = Services(self.store, self.pending, self.tick, Config(ServerOptions()))
         self.first, self.second = self.services.keyspaces[:2]
 
 
@@ -47,7 +49,7 @@ def test_pending_hides_the_store(world: World) -> None:
     world.first.delete(b"a")
     assert world.first.entry(b"a") is None
     assert world.store.entries[b"a"] == b"old"
-    world.tick.commit()
+    world.pending.commit()
     assert b"a" not in world.store.entries
 
 
@@ -55,7 +57,7 @@ def test_databases_do_not_meet(world: World) -> None:
     world.first.put(b"a", b"0")
     world.second.put(b"a", b"1")
     assert (world.first.value(b"a"), world.second.value(b"a")) == (b"0", b"1")
-    world.tick.commit()
+    world.pending.commit()
     assert world.store.entries == {b"a": b"0", namespace_prefix(1) + b"a": b"1"}
     world.second.clear()
     assert (world.first.value(b"a"), world.second.value(b"a")) == (b"0", None)
@@ -73,13 +75,13 @@ def test_keys_that_look_internal(world: World, key: bytes) -> None:
 
 def test_expiry_at_the_millisecond(world: World) -> None:
     world.first.put(b"a", (b"v", world.clock.ms + 10, 0))
-    world.tick.commit()
+    world.pending.commit()
     world.clock.ms += 9
-    world.tick.refresh_clock()
+    world.pending.refresh_clock()
     assert world.first.value(b"a") == b"v"
     assert world.first.expires_at_ms(b"a") == world.clock.ms + 1
     world.clock.ms += 1
-    world.tick.refresh_clock()
+    world.pending.refresh_clock()
     assert world.first.value(b"a") is None
     assert world.first.expires_at_ms(b"a") is None
     assert list(world.first.pages()) == [([], [])]
@@ -98,7 +100,7 @@ def test_hot_replies_are_filled_by_reads_of_the_store_only(world: World) -> None
     keyspace.put_value(b"a", b"1")
     assert keyspace.bulk(b"a") == b"1"
     assert keyspace.hot.size() == 0, "a pending value may still be dropped"
-    world.tick.commit()
+    world.pending.commit()
     assert keyspace.bulk(b"a") == b"1"
     keyspace.bulk(b"a")  # the second miss
     ready = keyspace.bulk(b"a")
@@ -106,9 +108,9 @@ def test_hot_replies_are_filled_by_reads_of_the_store_only(world: World) -> None
     assert ready.data == b"$1\r\n1\r\n"
     keyspace.put_value(b"a", b"2")
     assert keyspace.bulk(b"a") == b"2"
-    world.tick.commit()
+    world.pending.commit()
     keyspace.put(b"a", (b"3", world.clock.ms + 100, 0))
-    world.tick.commit()
+    world.pending.commit()
     assert [keyspace.bulk(b"a") for _ in range(3)] == [b"3"] * 3
     assert keyspace.hot.size() == 0, "what expires is not kept"
 
@@ -171,7 +173,7 @@ def finish(keyspace: Keyspace) -> int:
 def test_large_values_are_summed(world: World) -> None:
     world.first.put_value(b"a", b"x" * 2000)
     world.first.put(b"b", (b"x" * 3000, 5, 0))
-    assert world.tick.large_bytes == 5000
+    assert world.pending.large_bytes == 5000
     world.first.put_value(b"c", b"x")
-    assert world.tick.large_bytes == 5000
-    assert world.tick.pending[b"c"] is not DELETED
+    assert world.pending.large_bytes == 5000
+    assert world.pending.points[b"c"] is not DELETED

@@ -48,12 +48,12 @@ def nothing(slices: int) -> None:
 @pytest.mark.parametrize("name", [b"DEL", b"UNLINK"])
 def test_del_in_slices_deletes_at_one_moment(client: HandlerClient, name: bytes) -> None:
     def between(slices: int) -> None:
-        client.tick.commit()
+        client.pending.commit()
         assert len(client.store.entries) == NUMBER, "nothing is gone before all of it is"
 
     assert run_with(client, [name, *KEYS, *KEYS], between) == (b":%d\r\n" % NUMBER, 4)
     commits = len(client.store.commits)
-    client.tick.commit()
+    client.pending.commit()
     assert (client.store.entries, len(client.store.commits)) == ({}, commits + 1), "one frame"
 
 
@@ -70,7 +70,7 @@ def test_what_others_write_meanwhile_counts(client: HandlerClient) -> None:
 
     reply, _ = run_with(client, [b"DEL", *KEYS], between)
     assert reply == b":%d\r\n" % (NUMBER - 2)
-    client.tick.commit()
+    client.pending.commit()
     assert client.store.entries == {b"elsewhere": b"x"}
 
 
@@ -82,7 +82,7 @@ def test_what_expires_or_is_flushed_meanwhile_is_gone() -> None:
 
     def between(slices: int) -> None:
         now_ms[0] += 200
-        client.tick.refresh_clock()
+        client.pending.refresh_clock()
 
     assert run_with(client, [b"EXISTS", *KEYS], between)[0] == b":1\r\n"
     other = client.another()
@@ -106,12 +106,12 @@ def test_it_ends_even_if_all_keys_change_all_the_time(client: HandlerClient) -> 
 
 def test_a_batch_that_fails_is_read_again(client: HandlerClient) -> None:
     """The slice saw a pending write that never came to be."""
-    client.tick.pending[KEYS[0]] = b"never"
+    client.pending.points[KEYS[0]] = b"never"
 
     def between(slices: int) -> None:
         if slices == 2:
             client.store.failure = StorageError("write", "wal", "no space")
-            client.tick.commit()
+            client.pending.commit()
 
     reply, _ = run_with(client, [b"MGET", *KEYS], between)
     assert b"never" not in reply
@@ -132,7 +132,7 @@ def test_msetnx_looks_at_all_keys_first(client: HandlerClient) -> None:
     assert taken[0] == b":0\r\n"
     other.call(b"DEL", fresh[0])
     assert run_with(client, [b"MSETNX", *pairs], nothing)[0] == b":1\r\n"
-    client.tick.commit()
+    client.pending.commit()
     assert len(client.store.entries) == 2 * NUMBER
 
 

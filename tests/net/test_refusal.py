@@ -9,9 +9,9 @@ import pytest
 
 from flin.engine.entry import Entry, Range
 from flin.errors import LimitError, StorageError
+from flin.net.pending import BATCH_BYTES, BATCH_ENTRIES
 from flin.net.refusal import MISCONF
 from flin.net.resp import split_replies
-from flin.net.tick import BATCH_BYTES, BATCH_ENTRIES
 from flin.net.transcript import Transcript
 from tests.net.fake_peer import Clients, Peer
 
@@ -222,7 +222,7 @@ def test_too_large_a_transaction_is_its_own_error(clients: Clients) -> None:
         b"$-1\r\n",
     ]
     assert said[0] == [b"+OK\r\n", b"+OK\r\n", b"$1\r\n2\r\n", b":1\r\n"]
-    assert clients.tick.failures == 0
+    assert clients.pending.failures == 0
     assert clients.store.entries == {b"a": b"2", b"b": b"3", b"c": b"4", b"long": b"x" * 100_000}
     assert large.ask(b"MULTI", *copies[:2], b"EXEC").endswith(b"*2\r\n:1\r\n:1\r\n")
 

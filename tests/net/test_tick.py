@@ -10,8 +10,9 @@ import pytest
 
 from flin.engine.entry import DELETED
 from flin.errors import LimitError, StorageError
+from flin.net.pending import Pending
 from flin.net.refusal import MISCONF, Refusal
-from flin.net.tick import BATCH_BYTES, BATCH_ENTRIES, Tick
+from flin.net.tick import Tick
 from flin.net.unsynced import EVERYTHING, NOTHING
 from tests.net.fake_store import FakeStore
 
@@ -77,23 +78,25 @@ def run_all(soon: list[Callable[[], None]]) -> None:
 
 def test_a_round_is_one_frame_and_replies_follow_it(store: FakeStore) -> None:
     soon: list[Callable[[], None]] = []
-    tick = Tick(store, soon.append)
+    pending = Pending(store)
+    tick = Tick(store, pending, soon.append)
     first, second = FakeOutlet(), FakeOutlet()
     tick.enter(first)
     tick.enter(second)
-    tick.pending[b"a"] = b"1"
-    tick.pending[b"a"] = b"2"
+    pending.points[b"a"] = b"1"
+    pending.points[b"a"] = b"2"
     assert len(soon) == 1
     assert not first.events
     run_all(soon)
     assert store.entries == {b"a": b"2"}
     assert store.commits == [1]
-    assert tick.pending == {}
+    assert pending.points == {}
     assert first.events == second.events == ["released"]
 
 
 def test_a_round_without_writes_commits_nothing(store: FakeStore) -> None:
-    tick = Tick(store, lambda callback: None)
+    pending = Pending(store)
+    tick = Tick(store, pending, lambda callback: None)
     outlet = FakeOutlet()
     tick.enter(outlet)
     tick.end()
@@ -102,24 +105,25 @@ def test_a_round_without_writes_commits_nothing(store: FakeStore) -> None:
 
 
 def test_a_failed_write_drops_the_batch_and_tells_everybody_of_the_tick(store: FakeStore) -> None:
-    tick = Tick(store, lambda callback: None)
+    pending = Pending(store)
+    tick = Tick(store, pending, lambda callback: None)
     outlets = [FakeOutlet(), FakeOutlet()]
     for outlet in outlets:
         tick.enter(outlet)
-    pending = tick.pending
-    pending[b"a"] = DELETED
-    tick.delete_range(b"x", b"y")
+    points = pending.points
+    points[b"a"] = DELETED
+    pending.delete_range(b"x", b"y")
     store.failure = StorageError("write", "wal", "no space")
     tick.end()
     for outlet in outlets:
         (batch, refusal), released = outlet.events
-        assert batch == tick.batches == 0
+        assert batch == pending.batches == 0
         assert released == "released", "and then what is left of its replies leaves"
         assert (refusal.keys, refusal.ranges, refusal.text) == ({b"a"}, (b"x", b"y"), MISCONF)
-    assert tick.pending is pending
-    assert pending == {}
-    assert not tick.ranges
-    assert tick.failures == 1
+    assert pending.points is points
+    assert points == {}
+    assert not pending.ranges
+    assert pending.failures == 1
     store.failure = None
     tick.end()
     assert store.entries == {}
@@ -127,18 +131,19 @@ def test_a_failed_write_drops_the_batch_and_tells_everybody_of_the_tick(store: F
 
 def test_a_failure_in_mid_round(store: FakeStore) -> None:
     """The command that runs goes on, over what was committed before."""
-    tick = Tick(store, lambda callback: None)
+    pending = Pending(store)
+    tick = Tick(store, pending, lambda callback: None)
     outlet = FakeOutlet()
     tick.enter(outlet)
     tick.speaker = outlet
-    tick.pending[b"a"] = b"1"
-    tick.commit()
+    pending.points[b"a"] = b"1"
+    pending.commit()
     store.failure = StorageError("write", "wal", "no space")
-    tick.pending[b"b"] = b"1"
-    tick.commit()
-    assert not tick.pending
+    pending.points[b"b"] = b"1"
+    pending.commit()
+    assert not pending.points
     store.failure = None
-    tick.pending[b"c"] = b"1"
+    pending.points[b"c"] = b"1"
     tick.end()
     assert store.entries == {b"a": b"1", b"c": b"1"}
     marked, refused, released = outlet.events
@@ -148,10 +153,11 @@ def test_a_failure_in_mid_round(store: FakeStore) -> None:
 
 
 def test_whatever_a_commit_raises_the_replies_are_owed(store: FakeStore) -> None:
-    tick = Tick(store, lambda callback: None)
+    pending = Pending(store)
+    tick = Tick(store, pending, lambda callback: None)
     outlet = FakeOutlet()
     tick.enter(outlet)
-    tick.pending[b"a"] = b"1"
+    pending.points[b"a"] = b"1"
     store.failure = MemoryError()
     tick.end()
     assert outlet.events[0][1].text == MISCONF
@@ -159,41 +165,28 @@ def test_whatever_a_commit_raises_the_replies_are_owed(store: FakeStore) -> None
 
 
 def test_too_large_a_commit_says_nothing_of_the_disk(store: FakeStore) -> None:
-    tick = Tick(store, lambda callback: None)
+    pending = Pending(store)
+    tick = Tick(store, pending, lambda callback: None)
     outlet = FakeOutlet()
     tick.enter(outlet)
-    tick.pending[b"a"] = b"1"
+    pending.points[b"a"] = b"1"
     store.failure = LimitError("a commit's bytes", 5, 4)
     tick.end()
     assert outlet.events[0][1].text == "ERR a commit's bytes is 5, the maximum is 4"
 
 
-def test_full_by_number_or_by_size(store: FakeStore) -> None:
-    tick = Tick(store, lambda callback: None)
-    for number in range(BATCH_ENTRIES - 1):
-        tick.pending[b"%d" % number] = b""
-    assert not tick.is_full
-    tick.pending[b"last"] = b""
-    assert tick.is_full
-    tick.commit()
-    assert not tick.is_full
-    tick.large_bytes = BATCH_BYTES
-    assert tick.is_full
-
-
-def always(store: FakeStore) -> tuple[Tick, LaterExecutor]:
+def always(store: FakeStore) -> tuple[Tick, Pending, LaterExecutor]:
     executor = LaterExecutor()
-    return (
-        Tick(store, lambda callback: None, is_always=True, executor=executor, wake=lambda callback: callback()),
-        executor,
-    )
+    pending = Pending(store, is_always=True)
+    tick = Tick(store, pending, lambda callback: None, executor=executor, wake=lambda callback: callback())
+    return tick, pending, executor
 
 
 def test_always_holds_replies_until_synced(store: FakeStore) -> None:
-    tick, executor = always(store)
+    tick, pending, executor = always(store)
     writer, reader = FakeOutlet(), FakeOutlet()
     tick.enter(writer)
-    tick.pending[b"a"] = b"1"
+    pending.points[b"a"] = b"1"
     tick.end()
     position = store.position
     tick.enter(reader)  # it has seen a, so it waits too
@@ -215,12 +208,12 @@ def test_always_holds_replies_until_synced(store: FakeStore) -> None:
 
 
 def test_the_next_sync_covers_every_frame_since(store: FakeStore) -> None:
-    tick, executor = always(store)
+    tick, pending, executor = always(store)
     outlet = FakeOutlet()
 
     def write(name: bytes) -> None:
         tick.enter(outlet)
-        tick.pending[name] = b"1"
+        pending.points[name] = b"1"
         tick.end()
 
     original = store.sync
@@ -242,10 +235,10 @@ def test_the_next_sync_covers_every_frame_since(store: FakeStore) -> None:
 
 
 def test_a_failed_sync_fails_who_waited(store: FakeStore) -> None:
-    tick, executor = always(store)
+    tick, pending, executor = always(store)
     outlet = FakeOutlet()
     tick.enter(outlet)
-    tick.pending[b"a"] = b"1"
+    pending.points[b"a"] = b"1"
     tick.end()
     store.sync_failure = StorageError("sync", "wal", "input/output error")
     executor.run()

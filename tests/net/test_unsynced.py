@@ -14,6 +14,7 @@ from flin.engine.entry import Entry, Range
 from flin.net.cold import ColdReads
 from flin.net.config import Config, ServerOptions
 from flin.net.connection import Connection
+from flin.net.pending import Pending
 from flin.net.resp import encode_requests
 from flin.net.services import Services
 from flin.net.tick import Tick
@@ -49,10 +50,9 @@ class Scene:
         self.disk = GatedDisk()
         self.store = self.disk.store
         self.loop = Loop()
-        tick = Tick(
-            self.store, self.loop.call_soon, is_always=True, executor=self.disk, wake=lambda callback: callback()
-        )
-        services = Services(self.store, tick, Config(ServerOptions(databases=2)))
+        pending = Pending(self.store, is_always=True)
+        tick = Tick(self.store, pending, self.loop.call_soon, executor=self.disk, wake=lambda callback: callback())
+        services = Services(self.store, pending, tick, Config(ServerOptions(databases=2)))
         self.store.entries.update({key: b"first of %b" % key for key in KEYS})
         self.store.entries.update({services.keyspaces[1].stored(key): b"other" for key in KEYS})
         self.transports = [Transport() for _ in range(connections)]

@@ -13,6 +13,7 @@ from flin.net.command import Command
 from flin.net.commands import counters, expiry, keys, scan, strings, transactions
 from flin.net.config import Config, ServerOptions
 from flin.net.context import Context
+from flin.net.pending import Pending
 from flin.net.registry import find
 from flin.net.replies import Reply
 from flin.net.services import Services
@@ -33,14 +34,15 @@ class Handling:
     def __init__(self) -> None:
         self.now_ms = START_MS
         self.store = FakeStore(clock=lambda: self.now_ms)
-        self.tick = Tick(self.store, _ignore)
-        self.services = Services(self.store, self.tick, Config(ServerOptions()))
+        self.pending = Pending(self.store)
+        self.tick = Tick(self.store, self.pending, _ignore)
+        self.services = Services(self.store, self.pending, self.tick, Config(ServerOptions()))
         self.session = Session(1, "127.0.0.1:1", "127.0.0.1:2", START_MS, authenticated=True)
         self.context = Context(self.services, self.session)
 
     def pass_time(self, ms: int) -> None:
         self.now_ms += ms
-        self.tick.refresh_clock()
+        self.pending.refresh_clock()
 
     def put(self, key: bytes, entry: Live) -> None:
         """Behind the server's back: what is in the store already."""

@@ -94,7 +94,7 @@ def test_flush_and_write_in_one_tick(client: HandlerClient) -> None:
     client.call(b"SET", b"a", b"1", commit=False)
     client.call(b"FLUSHALL", commit=False)
     client.call(b"SET", b"b", b"2", commit=False)
-    client.tick.commit()
+    client.pending.commit()
     assert client.store.entries == {b"b": b"2"}
 
 

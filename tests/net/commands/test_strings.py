@@ -25,7 +25,7 @@ def test_get_and_set(server: Handling) -> None:
 def test_any_key(server: Handling, key: bytes) -> None:
     assert server.call(b"SET", key, b"v") == OK
     assert server.call(b"GET", key) == b"v"
-    server.tick.commit()
+    server.pending.commit()
     assert server.call(b"GET", key) == b"v"
     assert server.call(b"KEYS", b"*") == [key]
 
@@ -269,4 +269,4 @@ def test_what_replaces_another_type(server: Handling) -> None:
     for line in ("SET list v", "MSET list v", "SETEX list 10 v", "SET list v XX", "SET list v KEEPTTL"):
         server.put(b"list", make_entry(b"parts", START_MS + 5, LIST_TAG))
         server.talk([("SETNX list v", ZERO), (line, OK), ("GET list", b"v"), ("DEL list", 1)])
-        server.tick.commit()
+        server.pending.commit()

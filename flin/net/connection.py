@@ -438,7 +438,7 @@ class Connection(asyncio.Protocol):
         self._out[:] = self._transcript.judged(self._out, judge_refused(refusal, context, self._transcript), batch)
         for keyspace, key, _ in self.session.watched:
             if refusal.holds(keyspace.stored(key)):  # watched in this tick, perhaps as it is not now
-                self.session.is_dirty = True
+                self.session.touch()
         wait = self._wait
         is_running = self._tick.speaker is self
         if type(wait) is WaitForSlices and not is_running and may_have_shown(refusal, context, wait.request):

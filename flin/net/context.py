@@ -55,7 +55,7 @@ class Context:
     def watch(self, keys: list[bytes], found: list[bool]) -> None:
         """WATCH: EXEC fails if one of the keys is written, flushed or expires from now on. found: which are there."""
         for key, is_there in zip(keys, found, strict=True):
-            self.keyspace.watch(self.session, key, is_there)
+            self.session.watch(self.keyspace, key, is_there)
 
     def unwatch(self) -> None:
         """UNWATCH."""

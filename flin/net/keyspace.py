@@ -2,7 +2,8 @@
 
 Keys here are users' keys; the pending batch and the store hold stored keys (engine/key.py). Database 0 is namespace 0,
 the keys that an embedded user sees; database n is internal namespace n. Reads judge expiry by its clock, so an
-expired key is absent on every path. A write discards the key's ready reply and touches those who watch it.
+expired key is absent on every path. A write discards the key's ready reply and tells those who observe
+writes (observers.py).
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from flin.engine.entry import DELETED, Entry, Live, Page
 from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
 from flin.errors import CommandError
 from flin.net.journal import Journal
+from flin.net.observers import Watches, WriteObserver
 from flin.net.replies import WRONG_TYPE, Reply, Slices
 
 if TYPE_CHECKING:
     from flin.net.hot_keys import HotKeys
     from flin.net.pending import Pending
-    from flin.net.session import Session
     from flin.net.store import Store
 
 SHORT_BYTES: Final = 1024
@@ -48,15 +49,17 @@ class Keyspace:
         "last_count",
         "misses",
         "namespace",
+        "observers",
         "read",
-        "watched",
+        "watches",
     )
 
     def __init__(self, database: int, store: Store, pending: Pending, hot: HotKeys) -> None:
         self.database = database
         self.namespace = database  # of its stored keys; SWAPDB exchanges two
         self.hot = hot
-        self.watched: dict[bytes, set[Session]] = {}
+        self.observers: list[WriteObserver] = []
+        self.watches = Watches(self.observers)
         self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
         self.last_count = 0  # the newest result of `count`
         self.hits = 0  # but for those that `hot` counts
@@ -224,7 +227,7 @@ class Keyspace:
 
     def put_value(self, key: bytes, value: bytes) -> None:
         """Set the key to a string without expiry: the whole work of an ordinary SET."""
-        if self._prefix or key >= b"\xff" or len(value) > SHORT_BYTES or self.watched:
+        if self._prefix or key >= b"\xff" or len(value) > SHORT_BYTES or self.observers:
             self._write(key, value, len(value))
             return
         self._points[key] = value
@@ -234,7 +237,7 @@ class Keyspace:
 
     def put_values(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """`put_value` for each pair in turn: a pipeline of SETs, an MSET."""
-        if self._prefix or max(keys) >= b"\xff" or max(map(len, values)) > SHORT_BYTES or self.watched:
+        if self._prefix or max(keys) >= b"\xff" or max(map(len, values)) > SHORT_BYTES or self.observers:
             self._write_all(keys, values, sum(size for size in map(len, values) if size > SHORT_BYTES))
             return
         self._points.update(zip(keys, values, strict=True))
@@ -251,40 +254,25 @@ class Keyspace:
 
     def clear(self) -> None:
         """Delete every key of this database: one range delete."""
-        self.touch_all()
+        self.note_clear()
         self._pending.delete_range(self._prefix, self._end)
         self.hot.clear()
 
-    # Watching.
-
-    def watch(self, session: Session, key: bytes, is_there: bool) -> None:
-        sessions = self.watched.setdefault(key, set())
-        if session not in sessions:
-            sessions.add(session)
-            session.watched.append((self, key, is_there))
-
-    def unwatch(self, session: Session, key: bytes) -> None:
-        """Forget one watch; the session drops its own side."""
-        sessions = self.watched.get(key)
-        if sessions is not None:
-            sessions.discard(session)
-            if not sessions:
-                del self.watched[key]
-
-    def touch_all(self) -> None:
-        """Fail the EXEC of everyone who watches a key that is there now (FLUSHDB, FLUSHALL)."""
-        for key in self.watched:
-            if self._is_there(key):
-                self._touch(key)
+    def note_clear(self) -> None:
+        """All keys are about to be deleted: FLUSHDB, FLUSHALL."""
+        for observer in self.observers:
+            observer.all_written(self._is_there)
 
     # SWAPDB.
 
     def exchange(self, other: Keyspace) -> None:
-        """From now on each holds the other's keys. Whoever watches a key that either has is touched, as in Redis."""
-        for key in {*self.watched, *other.watched}:
-            if self._is_there(key) or other._is_there(key):
-                self._touch(key)
-                other._touch(key)
+        """From now on each holds the other's keys. A key that either has is changed in both, as Redis sees it."""
+
+        def either_has(key: bytes) -> bool:
+            return self._is_there(key) or other._is_there(key)
+
+        for observer in [*self.observers, *other.observers]:
+            observer.all_written(either_has)
         everything = boundaries_of((keyspace._prefix, keyspace._end) for keyspace in (self, other))
         for journal in self._pending.journals:
             journal.note({}, everything)
@@ -329,8 +317,8 @@ class Keyspace:
     def _write(self, key: bytes, entry: Entry, size_bytes: int) -> None:
         self._points[self.stored(key)] = entry
         self.hot.discard(key)
-        if self.watched:
-            self._touch(key)
+        for observer in self.observers:
+            observer.key_written(key)
         if size_bytes > SHORT_BYTES:
             self._pending.large_bytes += size_bytes
 
@@ -348,19 +336,14 @@ class Keyspace:
         self._points.update(zip(stored, entries, strict=True))
         self._pending.large_bytes += large_bytes + SHORT_BYTES * len(keys)
         self._discard_hot(keys)
-        if self.watched:
-            for key in self.watched.keys() & set(keys):
-                self._touch(key)
+        for observer in self.observers:
+            observer.keys_written(keys)
 
     def _discard_hot(self, keys: Sequence[bytes]) -> None:
         hot = self.hot
         if not (hot.young.keys().isdisjoint(keys) and hot.old.keys().isdisjoint(keys)):
             for key in keys:
                 hot.discard(key)
-
-    def _touch(self, key: bytes) -> None:
-        for session in self.watched.get(key, ()):
-            session.is_dirty = True
 
     def _count_with_pending(self) -> int:
         """Inside a transaction: what the pending batch changes is looked up, key by key."""

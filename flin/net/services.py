@@ -214,7 +214,7 @@ class Services:
     def clear_all(self) -> None:
         """FLUSHALL."""
         for keyspace in self.keyspaces:
-            keyspace.touch_all()
+            keyspace.note_clear()
         self.pending.delete_range(b"", namespace_prefix(0xFFFF))  # what lies there is about databases, in none
         for keyspace in self.keyspaces:
             keyspace.hot.clear()

@@ -147,12 +147,20 @@ class Session:
         self.queue = None
         self.remarks = []
 
+    def watch(self, keyspace: Keyspace, key: bytes, is_there: bool) -> None:
+        if keyspace.watches.add(key, self):
+            self.watched.append((keyspace, key, is_there))
+
     def unwatch(self) -> None:
         self.is_dirty = False
         if self.watched:
             for keyspace, key, _ in self.watched:
-                keyspace.unwatch(self, key)
+                keyspace.watches.discard(key, self)
             self.watched.clear()
+
+    def touch(self) -> None:
+        """A watched key was written."""
+        self.is_dirty = True
 
 
 def _nothing() -> None:

@@ -120,8 +120,8 @@ def test_watches_are_touched_by_every_write(world: World) -> None:
         keyspace = world.first
         keyspace.put(b"a", b"0")
         session = world.services.open_session("a:1", "b:2")
-        keyspace.watch(session, b"a", is_there=True)
-        keyspace.watch(session, b"a", is_there=True)
+        session.watch(keyspace, b"a", is_there=True)
+        session.watch(keyspace, b"a", is_there=True)
         writes: dict[str, Callable[[], None]] = {
             "put": lambda: keyspace.put(b"a", b"1"),
             "put_value": lambda: keyspace.put_value(b"a", b"1"),
@@ -133,7 +133,7 @@ def test_watches_are_touched_by_every_write(world: World) -> None:
         writes[write]()
         dirty = session.is_dirty
         world.services.close_session(session)
-        assert keyspace.watched == {}
+        assert keyspace.observers == []
         return dirty
 
     for write in ("put", "put_value", "delete", "clear"):

@@ -168,7 +168,7 @@ def test_watch_in_slices(client: HandlerClient) -> None:
     run_with(client, [b"WATCH", *KEYS], lambda slices: slices == 3 and other.call(b"DEL", KEYS[0]))
     client.call(b"MULTI")
     assert client.call(b"EXEC") == b"*0\r\n", "it watches what is there when it ends"
-    assert not client.context.keyspace.watched
+    assert not client.context.keyspace.observers
 
 
 class ForgetfulStore(FakeStore):

@@ -1,0 +1,74 @@
+"""Write observers: who is told that keys of a database have changed. WATCH is the first of them.
+
+A keyspace holds those that want to know something now, and with none a write costs one truth test. Keys here are
+users' keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+
+class WriteObserver(Protocol):
+    """Told when a write enters the pending batch, from within it: it changes nothing and raises nothing."""
+
+    def key_written(self, key: bytes) -> None:
+        """Put or deleted."""
+
+    def keys_written(self, keys: Sequence[bytes]) -> None:
+        """Each of them."""
+
+    def all_written(self, has_changed: Callable[[bytes], bool]) -> None:
+        """The whole database was deleted or exchanged; whether that is a change for a key is asked for each that
+        matters (it was there, expired or not, or is there now). Raises what a read of the disk raises."""
+
+
+class Watcher(Protocol):
+    """A session, as far as WATCH knows it."""
+
+    def touch(self) -> None:
+        """A key that it watches has changed."""
+
+
+class Watches:
+    """Who watches which keys of one database. It is among the observers only while somebody does."""
+
+    __slots__ = ("_observers", "_watchers")
+
+    def __init__(self, observers: list[WriteObserver]) -> None:
+        """observers: the keyspace's, where it enters itself."""
+        self._observers = observers
+        self._watchers: dict[bytes, set[Watcher]] = {}
+
+    def add(self, key: bytes, watcher: Watcher) -> bool:
+        """Whether it did not watch the key before."""
+        if not self._watchers:
+            self._observers.append(self)
+        watchers = self._watchers.setdefault(key, set())
+        if watcher in watchers:
+            return False
+        watchers.add(watcher)
+        return True
+
+    def discard(self, key: bytes, watcher: Watcher) -> None:
+        watchers = self._watchers.get(key)
+        if watchers is not None:
+            watchers.discard(watcher)
+            if not watchers:
+                del self._watchers[key]
+                if not self._watchers:
+                    self._observers.remove(self)
+
+    def key_written(self, key: bytes) -> None:
+        for watcher in self._watchers.get(key, ()):
+            watcher.touch()
+
+    def keys_written(self, keys: Sequence[bytes]) -> None:
+        for key in self._watchers.keys() & set(keys):
+            self.key_written(key)
+
+    def all_written(self, has_changed: Callable[[bytes], bool]) -> None:
+        for key in self._watchers:
+            if has_changed(key):
+                self.key_written(key)

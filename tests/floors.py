@@ -30,9 +30,9 @@ NET: Final = {
     "settings": "parameter redis_parameters config file_limit",
     "command": "command registry arguments",
     "batch": "store namespaces refusal unsynced journal pending",
-    "data": "observers keyspace hot_keys cursors many_keys",
-    "client": "session transcript damage slowlog",
-    "run": "tick context services",
+    "data": "observers keyspace hot_keys cursors databases many_keys",
+    "client": "link session clients transcript damage slowlog counters",
+    "run": "tick services context gates call transaction",
     "commands": "commands.bitmaps commands.connection commands.counters commands.every commands.expiry commands.help "
     "commands.introspection commands.keys commands.reference commands.scan commands.server commands.strings "
     "commands.transactions info",
@@ -52,14 +52,10 @@ FLOORS: Final = [
     ["flin.__main__"],
 ]
 
-UPWARD: Final = {
-    "flin.net.services": {"flin.net.connection", "flin.net.dispatch"},
-}
+UPWARD: Final[dict[str, set[str]]] = {}
 """What still points up. This list only shrinks."""
 
-CIRCLES: Final = [
-    {f"flin.net.{name}" for name in ("connection", "context", "dispatch", "judge", "services")},
-]
+CIRCLES: Final[list[set[str]]] = []
 """Modules that still import each other in circles. This list only shrinks."""
 
 

@@ -159,14 +159,12 @@ class Client:
         from flin.net.config import Config, ServerOptions
         from flin.net.context import Context
         from flin.net.dispatch import run
-        from flin.net.pending import Pending
-        from flin.net.services import Services
-        from flin.net.tick import Tick
+        from flin.net.link import NO_LINK
+        from flin.net.services import make_services
 
-        self.pending = Pending(store_of(engine))
-        self.tick = Tick(store_of(engine), self.pending, lambda callback: None)
-        services = Services(store_of(engine), self.pending, self.tick, Config(ServerOptions()))
-        self.context = Context(services, services.open_session("127.0.0.1:1", "127.0.0.1:2"))
+        services = make_services(store_of(engine), Config(ServerOptions()), lambda callback: None)
+        self.pending = services.pending
+        self.context = Context(services, services.clients.open_session(NO_LINK, "127.0.0.1:1", "127.0.0.1:2", 0))
         self.out: list[bytes] = []
         self.append = self.out.append
         self._run = run

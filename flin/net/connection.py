@@ -67,8 +67,38 @@ UNTRUSTED_OUTPUT_BYTES: Final = 64 << 10
 """The same before authentication."""
 
 
+class Acceptor(asyncio.Protocol):
+    """What a listener makes for each client: it makes the connection once there is a transport."""
+
+    def __init__(self, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop) -> None:
+        self._services = services
+        self._cold = cold
+        self._loop = loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the methods of asyncio.Transport without being its subclass.
+        transport = cast(asyncio.Transport, transport)
+        transport.set_protocol(accept(self._services, self._cold, self._loop, transport))
+
+
+def accept(
+    services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport
+) -> Connection:
+    """A new client's connection. One that is turned away is told so, and closes."""
+    connection = Connection(services, cold, loop, transport)
+    services.counters.connections += 1
+    refusal = services.clients.refusal_of(connection.session)
+    if refusal is None:
+        services.clients.admitted[connection.session.id] = connection
+    else:
+        services.counters.rejected_connections += 1
+        transport.write(encode_error(refusal))
+        connection.close()
+    return connection
+
+
 class Connection(asyncio.Protocol):
-    """One client's transport. Its session outlives no connection; `session` is None before connection_made."""
+    """One client's transport. Its session outlives no connection."""
 
     __slots__ = (
         "_backlog",
@@ -106,17 +136,16 @@ class Connection(asyncio.Protocol):
         "unread_since_ms",
     )
 
-    context: Context
-    session: Session
-
-    def __init__(self, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport
+    ) -> None:
         self._services = services
         self._counters = services.counters
         self._pending = services.pending
         self._tick = services.tick
         self._cold = cold
         self._loop = loop
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport | None = transport
         self._out: list[bytes] = []  # of this tick
         self.append: Callable[[bytes], None] = self._out.append
         self._unsynced = self._pending.unsynced  # in `always`
@@ -141,32 +170,19 @@ class Connection(asyncio.Protocol):
         self.own_bytes = services.config.client_bytes
         self.unread_bytes = NOT_SEEN  # the guard's: what was left when it last looked, and since when nothing was taken
         self.unread_since_ms = 0
+        transport.set_write_buffer_limits(high=PAUSE_BYTES)
+        self.session: Session = services.clients.open_session(
+            self,
+            _address(transport, "peername"),
+            _address(transport, "sockname"),
+            self._tick.steady_ms,
+            _descriptor(transport),
+        )
+        self.session.remarks = self._remarks
+        self.context = Context(services, self.session)
+        self._parser = RequestParser(is_trusted=self.session.is_authenticated, limits=services.clients.request_limits)
 
     # The transport's calls.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the methods of asyncio.Transport without being its subclass.
-        transport = cast(asyncio.Transport, transport)
-        self._transport = transport
-        services = self._services
-        services.counters.connections += 1
-        transport.set_write_buffer_limits(high=PAUSE_BYTES)
-        session = self.session = services.open_session(_address(transport, "peername"), _address(transport, "sockname"))
-        session.descriptor = _descriptor(transport)
-        session.kill = self.abort
-        session.remarks = self._remarks
-        session.output_bytes = self.output_bytes
-        self.context = Context(services, session)
-        self._parser = RequestParser(is_trusted=session.is_authenticated, limits=services.request_limits)
-        session.input_bytes = self.input_bytes
-        session.on_trust = self._parser.trust
-        refusal = services.refusal_of(session)
-        if refusal is not None:
-            services.counters.rejected_connections += 1
-            transport.write(encode_error(refusal))
-            self.close()
-            return
-        services.connections[session.id] = self
 
     def data_received(self, data: bytes) -> None:
         if self._is_ending or self._is_closed:
@@ -177,7 +193,7 @@ class Connection(asyncio.Protocol):
         size = len(data)
         self._counters.input_bytes += size
         if size >= LARGE_CHUNK_BYTES:
-            self._services.note_input(size)
+            self._services.clients.note_input(size)
             if self._is_closed or self._is_ending:
                 return
         if self._is_writing_paused or self._wait is not None:
@@ -214,7 +230,7 @@ class Connection(asyncio.Protocol):
         self._wait = None
         if type(wait) is WaitForSlices:
             wait.slices.close()
-        self._services.close_session(self.session)
+        self._services.clients.close_session(self.session)
 
     def pause_writing(self) -> None:
         self._is_writing_paused = True
@@ -452,7 +468,10 @@ class Connection(asyncio.Protocol):
                 self._held[number] = 0, b"".join(transcript.judged([data], judge)), transcript
         self.release_held(synced_position)
 
-    # Closing and limits.
+    # The session's calls, and limits.
+
+    def trust(self, trusted: bool) -> None:
+        self._parser.trust(trusted)
 
     def close(self) -> None:
         """Close once what was written has been sent; nothing more is read or run."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flin.net.keyspace import Keyspace
-    from flin.net.replies import Value
     from flin.net.services import Services
     from flin.net.session import Session
 
@@ -24,7 +23,7 @@ class Context:
         self.services = services
         self.session = session
         self.has_waited = False  # the present command has waited for stalled writers, so it need not wait again
-        self.keyspace: Keyspace = services.keyspaces[session.database]
+        self.keyspace: Keyspace = services.databases.keyspaces[session.database]
 
     @property
     def now_ms(self) -> int:
@@ -35,7 +34,7 @@ class Context:
         """Make another database the session's own. The caller has checked the number."""
         self.session.database = database
         self.session.remarks.append(None)
-        self.keyspace = self.services.keyspaces[database]
+        self.keyspace = self.services.databases.keyspaces[database]
 
     def begin_transaction(self) -> None:
         """MULTI: from now on dispatch queues what is not flagged UNQUEUED."""
@@ -43,14 +42,7 @@ class Context:
 
     def end_transaction(self) -> None:
         """DISCARD: the queue and every WATCH are gone."""
-        self.session.end_queue(server_is_open=self.services.is_open)
-
-    def run_transaction(self, request: list[bytes]) -> Value:
-        """EXEC: NULL_ARRAY if a watched key was touched, else the values of the queued commands, run whole.
-
-        Raises CommandError (EXECABORT) where a command was refused while queueing, and ColdRead before anything ran.
-        """
-        return self.services.run_transaction(self, request)
+        self.session.end_queue(server_is_open=self.services.clients.is_open)
 
     def watch(self, keys: list[bytes], found: list[bool]) -> None:
         """WATCH: EXEC fails if one of the keys is written, flushed or expires from now on. found: which are there."""

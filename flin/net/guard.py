@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from flin.net.connection import Connection
+    from flin.net.clients import Client
     from flin.net.services import Services
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ STEP_SECONDS: Final = 0.1
 """Redis's cron runs as often."""
 
 STEPS_PER_ROUND: Final = 10
-"""Every connection is looked at once a second."""
+"""Every client is looked at once a second."""
 
 QUERY_BUFFER_BYTES: Final = 1 << 30
 """A client may have so much read and not run, as in Redis (client-query-buffer-limit)."""
@@ -42,83 +42,58 @@ class Guard:
         self._services = services
         self._step = 0
         self._commands = 0
-        services.bound_buffers = self.bound_buffers
 
     def step(self) -> None:
         """One look around."""
         services = self._services
         services.pending.refresh_clock()
         services.tick.refresh_steady_clock()
-        services.maybe_refresh()
+        services.clients.maybe_refresh()
         self._check_connections()
         self._step += 1
         if self._step % STEPS_PER_ROUND == 0:
             commands = services.counters.commands
-            services.commands_per_second = max(0, commands - self._commands)
+            services.process.commands_per_second = max(0, commands - self._commands)
             self._commands = commands
-            self.bound_buffers()
+            services.clients.bound_buffers()
 
     def _check_connections(self) -> None:
         """A tenth of them: time-outs and clients that do not read."""
         services = self._services
-        connections = services.connections
-        # The slice is taken by position; a connection that moves while others close is seen in the next round.
+        connections = services.clients.admitted
+        # The slice is taken by position; a client that moves while others close is seen in the next round.
         steady_ms = services.tick.steady_ms
-        for connection in list(islice(connections.values(), self._step % STEPS_PER_ROUND, None, STEPS_PER_ROUND)):
-            reason = self._reason_to_close(connection, steady_ms)
+        for client in list(islice(connections.values(), self._step % STEPS_PER_ROUND, None, STEPS_PER_ROUND)):
+            reason = self._reason_to_close(client, steady_ms)
             if reason is not None:
-                logger.warning("closing %s: %s", connection.session.address, reason)
-                connection.abort()
+                logger.warning("closing %s: %s", client.session.address, reason)
+                client.abort()
 
-    def _reason_to_close(self, connection: Connection, steady_ms: int) -> str | None:
+    def _reason_to_close(self, client: Client, steady_ms: int) -> str | None:
         config = self._services.config
-        idle_ms = steady_ms - connection.session.last_ms
-        if idle_ms > config.options.request_timeout * 1000 and connection.is_incomplete:
+        idle_ms = steady_ms - client.session.last_ms
+        if idle_ms > config.options.request_timeout * 1000 and client.is_incomplete:
             return "an incomplete request"
-        if config.timeout and idle_ms > config.timeout * 1000 and connection.is_idle:
+        if config.timeout and idle_ms > config.timeout * 1000 and client.is_idle:
             return "idle"
-        if connection.input_bytes() > QUERY_BUFFER_BYTES:
+        if client.input_bytes() > QUERY_BUFFER_BYTES:
             return "over 1 GB of requests waiting"
-        reason = self._reason_of_unread(connection, steady_ms)
+        reason = self._reason_of_unread(client, steady_ms)
         if reason is not None:
             self._services.counters.clients_closed_for_output += 1
         return reason
 
-    def _reason_of_unread(self, connection: Connection, steady_ms: int) -> str | None:
+    def _reason_of_unread(self, client: Client, steady_ms: int) -> str | None:
         """How long has it taken nothing of what is left for it?"""
-        unread = connection.output_bytes()
-        if unread < connection.unread_bytes or not unread:
-            connection.unread_since_ms = steady_ms
-        connection.unread_bytes = unread
-        unread_ms = steady_ms - connection.unread_since_ms
+        unread = client.output_bytes()
+        if unread < client.unread_bytes or not unread:
+            client.unread_since_ms = steady_ms
+        client.unread_bytes = unread
+        unread_ms = steady_ms - client.unread_since_ms
         if unread_ms > LARGE_OUTPUT_MS and unread > LARGE_OUTPUT_BYTES:
             return f"{unread} bytes of replies unread for {LARGE_OUTPUT_MS // 1000} s"
-        if unread_ms > STUCK_MS and connection.is_full:
-            return f"{connection.input_bytes()} bytes of requests wait behind replies that it does not read"
-        if unread_ms > STUCK_MS and connection.is_ending:
+        if unread_ms > STUCK_MS and client.is_full:
+            return f"{client.input_bytes()} bytes of requests wait behind replies that it does not read"
+        if unread_ms > STUCK_MS and client.is_ending:
             return "it does not take its last replies"
         return None
-
-    def bound_buffers(self) -> None:
-        """All clients' buffers together stay below their share; the largest goes first."""
-        services = self._services
-        if services.buffered_bytes() <= services.config.buffers_bytes:
-            return
-        sizes = {
-            connection: connection.output_bytes() + connection.input_bytes()
-            for connection in services.connections.values()
-            if not connection.session.is_no_evict
-        }
-        excess = sum(sizes.values()) - services.config.buffers_bytes
-        for connection in sorted(sizes, key=lambda connection: sizes[connection], reverse=True):
-            if excess <= 0:
-                return
-            excess -= sizes[connection]
-            services.counters.clients_closed_for_output += 1
-            logger.warning(
-                "closing %s: clients' buffers exceed their share of %d bytes, and %d of them are its own",
-                connection.session.address,
-                services.config.buffers_bytes,
-                sizes[connection],
-            )
-            connection.abort()

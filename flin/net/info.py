@@ -47,7 +47,7 @@ def render_info(services: Services, asked: list[str]) -> Slices:
 
 
 def _count_keys(services: Services) -> Slices:
-    for keyspace in services.keyspaces:
+    for keyspace in services.databases.keyspaces:
         counting = keyspace.count()
         for _ in range(COUNT_SLICES):
             try:
@@ -64,7 +64,7 @@ def _count_expiring(services: Services) -> Slices:
         try:
             next(counting)
         except StopIteration as end:
-            services.expiries = end.value
+            services.databases.expiries = end.value
             return
         yield
 
@@ -92,7 +92,7 @@ def _section(title: str, figures: Mapping[str, Any]) -> str:
 
 
 def _server(services: Services) -> Figures:
-    uptime = services.uptime_seconds
+    uptime = (services.tick.steady_ms - services.process.started_steady_ms) // 1000
     return {
         "redis_version": REDIS_VERSION.decode(),
         "flin_version": flin.__version__,
@@ -101,10 +101,10 @@ def _server(services: Services) -> Figures:
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "arch_bits": 64 if sys.maxsize > 1 << 32 else 32,
         "python_version": platform.python_version(),
-        "multiplexing_api": services.event_loop,
+        "multiplexing_api": services.process.event_loop,
         "process_id": os.getpid(),
-        "run_id": services.run_id,
-        "tcp_port": services.port,
+        "run_id": services.process.run_id,
+        "tcp_port": services.process.port,
         "server_time_usec": services.store.now_ms() * 1000,
         "uptime_in_seconds": uptime,
         "uptime_in_days": uptime // 86_400,
@@ -113,22 +113,22 @@ def _server(services: Services) -> Figures:
 
 
 def _clients(services: Services) -> Figures:
-    sessions = services.sessions.values()
+    sessions = services.clients.sessions.values()
     return {
-        "connected_clients": len(services.connections),
+        "connected_clients": len(services.clients.admitted),
         "maxclients": services.config.maxclients,
-        "client_recent_max_input_buffer": max((session.input_bytes() for session in sessions), default=0),
-        "client_recent_max_output_buffer": max((session.output_bytes() for session in sessions), default=0),
+        "client_recent_max_input_buffer": max((session.link.input_bytes() for session in sessions), default=0),
+        "client_recent_max_output_buffer": max((session.link.output_bytes() for session in sessions), default=0),
     }
 
 
 def _memory(services: Services) -> Figures:
     used = resident_bytes()
     # The kernel sums what its threads have counted now and then, so its peak may lag behind.
-    peak = services.peak_memory_bytes = max(
-        used, services.peak_memory_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = services.process.peak_memory_bytes = max(
+        used, services.process.peak_memory_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
-    data = max(0, used - services.startup_memory_bytes)
+    data = max(0, used - services.process.startup_memory_bytes)
     system = os.sysconf("SC_PAGESIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = services.config.options.memory_limit
     return {
@@ -139,7 +139,7 @@ def _memory(services: Services) -> Figures:
         "used_memory_peak": peak,
         "used_memory_peak_human": human_size(peak),
         "used_memory_peak_perc": f"{100 * used / peak:.2f}%",
-        "used_memory_startup": services.startup_memory_bytes,
+        "used_memory_startup": services.process.startup_memory_bytes,
         "used_memory_overhead": used - data,
         "used_memory_dataset": data,
         "used_memory_dataset_perc": f"{100 * data / used:.2f}%",
@@ -150,7 +150,7 @@ def _memory(services: Services) -> Figures:
         "total_system_memory_human": human_size(system),
         "memory_limit": limit,
         "memory_limit_human": human_size(limit),
-        "mem_clients_normal": services.buffered_bytes(),
+        "mem_clients_normal": services.clients.buffered_bytes(),
     }
 
 
@@ -158,7 +158,7 @@ def _persistence(services: Services) -> Figures:
     store = services.store
     return {
         "aof_last_write_status": "ok" if store.read_only_reason is None and store.obstacle is None else "err",
-        "rdb_last_save_time": services.started_at_seconds,
+        "rdb_last_save_time": services.process.started_at_seconds,
         "aof_current_size": services.engine_statistics().get("disk", {}).get("wal_bytes", 0),
         "wal_position": store.position,
         "wal_synced_position": store.synced_position,
@@ -172,13 +172,13 @@ def _stats(services: Services) -> Figures:
     return {
         "total_connections_received": counters.connections,
         "total_commands_processed": counters.commands,
-        "instantaneous_ops_per_sec": services.commands_per_second,
+        "instantaneous_ops_per_sec": services.process.commands_per_second,
         "total_net_input_bytes": counters.input_bytes,
         "total_net_output_bytes": counters.output_bytes,
         "rejected_connections": counters.rejected_connections,
         "expired_keys": services.engine_statistics().get("background", {}).get("swept_keys", 0),
-        "keyspace_hits": sum(keyspace.hits + keyspace.hot.hits for keyspace in services.keyspaces),
-        "keyspace_misses": sum(keyspace.misses for keyspace in services.keyspaces),
+        "keyspace_hits": sum(keyspace.hits + keyspace.hot.hits for keyspace in services.databases.keyspaces),
+        "keyspace_misses": sum(keyspace.misses for keyspace in services.databases.keyspaces),
         "unexpected_error_replies": counters.internal_errors,
         "total_error_replies": sum(counters.errors.values()),
         "client_output_buffer_limit_disconnections": counters.clients_closed_for_output,
@@ -186,7 +186,7 @@ def _stats(services: Services) -> Figures:
 
 
 def _replication(services: Services) -> Figures:
-    return {"master_replid": services.run_id}
+    return {"master_replid": services.process.run_id}
 
 
 def _cpu(services: Services) -> Figures:
@@ -234,10 +234,10 @@ def _cluster(services: Services) -> Figures:
 
 def _keyspace(services: Services) -> Figures:
     figures: Figures = {}
-    for keyspace in services.keyspaces:
+    for keyspace in services.databases.keyspaces:
         if keyspace.last_count:
             keys = keyspace.last_count
-            expiries = services.expiries.get(keyspace.namespace)
+            expiries = services.databases.expiries.get(keyspace.namespace)
             expires = min(keys, expiries.entries) if expiries is not None else 0
             average = expiries.average_ttl_ms(services.pending.now_ms) if expiries is not None else 0
             figures[f"db{keyspace.database}"] = f"keys={keys},expires={expires},avg_ttl={average}"
@@ -246,7 +246,7 @@ def _keyspace(services: Services) -> Figures:
 
 def _flin(services: Services) -> Figures:
     """What only Flin has: hot keys, cold reads, batches, and the engine's own figures."""
-    hot = [keyspace.hot for keyspace in services.keyspaces]
+    hot = [keyspace.hot for keyspace in services.databases.keyspaces]
     stall = services.store.stall()
     figures: Figures = {
         "hot_keys": sum(cache.size() for cache in hot),

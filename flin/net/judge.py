@@ -7,15 +7,15 @@ answers as if the refused write had never been asked for.
 
 from __future__ import annotations
 
-from types import GeneratorType
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError, FlinError
+from flin.net.call import value_of
 from flin.net.command import Command, Flag
 from flin.net.dispatch import shown_by
 from flin.net.refusal import MISCONF, Refusal
-from flin.net.registry import find
-from flin.net.replies import QUEUED, last_of
+from flin.net.registry import find_for
+from flin.net.replies import QUEUED
 from flin.net.resp import encode_error
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _ABORTED: Final = "EXECABORT Transaction discarded because of: "
 
 def may_have_shown(refusal: Refusal, context: Context, request: list[bytes]) -> bool:
     """Whether a request that is half done may have read of the refused batch."""
-    command = _command_of(request)
+    command = find_for(request)
     positions = [] if command is None else command.keys.positions(request)
     return any(refusal.holds(context.keyspace.stored(request[position])) for position in positions)
 
@@ -36,7 +36,7 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
     """For one connection, which has said this in the refused batch's tick."""
     # Behind a SELECT nobody knows any more which database an earlier request has read.
     is_certain = transcript.is_of_one_database
-    keyspaces = [context.keyspace] if is_certain else context.services.keyspaces
+    keyspaces = [context.keyspace] if is_certain else context.services.databases.keyspaces
 
     def has_shown(command: Command, request: list[bytes]) -> bool:
         keys = [request[position] for position in command.keys.positions(request)]
@@ -48,7 +48,7 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
         return command.is_write or bool(walks) or has_shown(command, request)
 
     def judged(request: list[bytes], reply: bytes) -> bytes:
-        command = _command_of(request)
+        command = find_for(request)
         if command is None or _says_nothing(reply):
             return reply
         if command.is_write:
@@ -66,17 +66,15 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
 
 def _read_again(refusal: Refusal, context: Context, command: Command, request: list[bytes]) -> bytes:
     """On the loop: it has been in memory a moment ago, or its key was not there."""
-    context.services.block_reads(blocking=True)
+    context.services.databases.block_reads(blocking=True)
     try:
-        value = command.handler(context, request)
-        if type(value) is GeneratorType:
-            value = last_of(value)
+        value = value_of(context, command, request)
     except CommandError as error:
         return _error(context, str(error))
     except FlinError:
         return _error(context, refusal.text)
     finally:
-        context.services.block_reads(blocking=False)
+        context.services.databases.block_reads(blocking=False)
     return context.session.encode(value)
 
 
@@ -84,7 +82,7 @@ def judge_unsynced(context: Context, transcript: Transcript, synced_position: in
     """After a sync that failed: all that was committed is in memory, but nobody is told of what is not on the disk."""
 
     def judged(request: list[bytes], reply: bytes) -> bytes:
-        command = _command_of(request)
+        command = find_for(request)
         if command is None or _says_nothing(reply):
             return reply
         if transcript.transaction_of(request) is not None:
@@ -95,13 +93,6 @@ def judge_unsynced(context: Context, transcript: Transcript, synced_position: in
         return reply
 
     return judged
-
-
-def _command_of(request: list[bytes]) -> Command | None:
-    command = find(request[0])
-    if command is not None and command.subcommands is not None and len(request) > 1:
-        return command.subcommands.get(request[1].lower())
-    return command
 
 
 def _says_nothing(reply: bytes) -> bool:

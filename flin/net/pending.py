@@ -49,6 +49,7 @@ class Pending:
     """`points` and `ranges` are one dict and one list forever, emptied by each commit; their keys are stored keys."""
 
     __slots__ = (
+        "_listeners",
         "_store",
         "batches",
         "clock",
@@ -56,7 +57,6 @@ class Pending:
         "in_transaction",
         "journals",
         "large_bytes",
-        "listeners",
         "now_ms",
         "points",
         "ranges",
@@ -75,8 +75,16 @@ class Pending:
         self.failures = 0
         self.unsynced = Unsynced(self.points, self.ranges) if is_always else None
         self.journals: list[Journal] = []  # of commands that read in slices
-        self.listeners: list[BatchListener] = []  # in the order in which they are told
+        self._listeners: tuple[BatchListener, ...] = ()  # in the order in which they are told
         self._store = store
+
+    def listen(self, listener: BatchListener, *, first: bool = False) -> None:
+        """Tell it what becomes of each batch, after the others or before them."""
+        self._listeners = (listener, *self._listeners) if first else (*self._listeners, listener)
+
+    def forget(self, listener: BatchListener) -> None:
+        """Tell it no more. It may ask for that while it is told."""
+        self._listeners = tuple(other for other in self._listeners if other is not listener)
 
     def refresh_clock(self) -> None:
         self.now_ms = self.clock()
@@ -111,7 +119,7 @@ class Pending:
         ranges.clear()
         self.large_bytes = 0
         self.batches += 1
-        for listener in self.listeners:
+        for listener in self._listeners:
             listener.batch_committed()
 
     def _refuse(self, error: Exception) -> None:
@@ -122,7 +130,7 @@ class Pending:
         self.points.clear()
         self.ranges.clear()
         self.large_bytes = 0
-        for listener in self.listeners:
+        for listener in self._listeners:
             listener.batch_refused(refusal)
 
     # A transaction's writes are one frame, or nothing.

@@ -95,6 +95,14 @@ def find(name: bytes) -> Command | None:
     return BY_NAME.get(name) or BY_NAME.get(name.lower())
 
 
+def find_for(request: list[bytes]) -> Command | None:
+    """The command or subcommand that a request asks for."""
+    found = find(request[0])
+    if found is not None and found.subcommands is not None and len(request) > 1:
+        return found.subcommands.get(request[1].lower())
+    return found
+
+
 def find_by_path(name: str) -> Command | None:
     """The command or subcommand ("client|id") of this lower-case name."""
     return _commands.get(name)

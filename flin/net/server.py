@@ -27,14 +27,12 @@ from flin.engine.engine import store_of
 from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.net.cold import ColdReads
 from flin.net.config import Config, ConfigError, ServerOptions
-from flin.net.connection import Connection
+from flin.net.connection import Acceptor
 from flin.net.cursors import keep_cursors, recall_cursors
 from flin.net.file_limit import make_room
 from flin.net.guard import STEP_SECONDS, Guard
 from flin.net.info import resident_bytes
-from flin.net.pending import Pending
-from flin.net.services import Services
-from flin.net.tick import Tick
+from flin.net.services import Services, make_services, no_expiries
 
 uvloop: Any
 try:
@@ -87,32 +85,29 @@ class Server:
     async def start(
         self,
         engine_statistics: Callable[[], Mapping[str, Any]] = dict,
-        expiring: Callable[[], ExpiringSteps] | None = None,
+        expiring: Callable[[], ExpiringSteps] = no_expiries,
     ) -> None:
         """Listen. Raises ConfigError where an address cannot be had."""
         loop = self._loop = asyncio.get_running_loop()
         self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="flin-sync")
         self._cold = ColdReads(loop.call_soon_threadsafe)
         self._fit_file_limit()
-        pending = Pending(self.store, is_always=self.options.sync == "always")
-        tick = Tick(
+        services = self.services = make_services(
             self.store,
-            pending,
+            Config(self.options),
             loop.call_soon,
             executor=self._sync_thread,
             wake=loop.call_soon_threadsafe,
+            stop=self.request_stop,
+            engine_statistics=engine_statistics,
+            expiring=expiring,
+            event_loop="uvloop" if uvloop is not None and isinstance(loop, uvloop.Loop) else "asyncio",
+            startup_memory_bytes=resident_bytes(),
         )
-        services = self.services = Services(self.store, pending, tick, Config(self.options))
         recall_cursors(services.cursors, self.store)
-        services.stop = self.request_stop
-        services.engine_statistics = engine_statistics
-        if expiring is not None:
-            services.expiring = expiring
-        services.startup_memory_bytes = resident_bytes()
-        services.event_loop = "uvloop" if uvloop is not None and isinstance(loop, uvloop.Loop) else "asyncio"
         self._guard = Guard(services)
         await self._listen()
-        services.port = self.port
+        services.process.port = self.port
         self._timer = loop.call_later(STEP_SECONDS, self._step)
 
     def _fit_file_limit(self) -> None:
@@ -127,7 +122,7 @@ class Server:
         for host in self.options.bind:
             try:
                 listener = await self._loop.create_server(
-                    self._connection, host, self.port, backlog=self.options.tcp_backlog
+                    self._acceptor, host, self.port, backlog=self.options.tcp_backlog
                 )
             except OSError as error:
                 await self._close_listeners()
@@ -140,8 +135,8 @@ class Server:
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 _keep_alive(listening, self.options.tcp_keepalive)
 
-    def _connection(self) -> Connection:
-        return Connection(self.services, self._cold, self._loop)
+    def _acceptor(self) -> Acceptor:
+        return Acceptor(self.services, self._cold, self._loop)
 
     def _step(self) -> None:
         self._timer = self._loop.call_later(STEP_SECONDS, self._step)
@@ -169,7 +164,7 @@ class Server:
         if self.store.read_only_reason is None:
             keep_cursors(self.services.cursors, self.store)
             await self._loop.run_in_executor(self._sync_thread, self.store.sync)
-        connections = list(self.services.connections.values())
+        connections = list(self.services.clients.admitted.values())
         for connection in connections:
             connection.close()
         await asyncio.sleep(0)  # transports close in the loop's next round
@@ -182,7 +177,7 @@ class Server:
     async def _finish_connections(self) -> None:
         deadline = self._loop.time() + FINISH_SECONDS
         while self._loop.time() < deadline:
-            if all([connection.finish() for connection in self.services.connections.values()]):  # noqa: C419 - each
+            if all([connection.finish() for connection in self.services.clients.admitted.values()]):  # noqa: C419 - each
                 return
             await asyncio.sleep(FINISH_POLL_SECONDS)
         logger.warning("some clients did not read their replies within %g s", FINISH_SECONDS)

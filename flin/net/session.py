@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from flin.net.link import NO_LINK, Link
 from flin.net.replies import Value
 from flin.net.resp import encode2, encode3
 
@@ -28,7 +29,7 @@ NO_NAME: Final = b"NULL"
 
 
 class Session:
-    """One client's state. The callables at the end are given by its connection; tests may leave them."""
+    """One client's state. `link` is its connection."""
 
     __slots__ = (
         "address",
@@ -39,21 +40,18 @@ class Session:
         "encode",
         "has_authenticated",
         "id",
-        "input_bytes",
         "is_authenticated",
         "is_dirty",
         "is_no_evict",
         "is_no_touch",
         "is_open",
-        "kill",
         "last_ms",
         "last_name",
         "library_name",
         "library_version",
+        "link",
         "local_address",
         "name",
-        "on_trust",
-        "output_bytes",
         "protocol",
         "queue",
         "queue_bytes",
@@ -65,12 +63,21 @@ class Session:
     )
 
     def __init__(
-        self, session_id: int, address: str, local_address: str, steady_ms: int, *, authenticated: bool
+        self,
+        session_id: int,
+        link: Link,
+        address: str,
+        local_address: str,
+        steady_ms: int,
+        descriptor: int = -1,
+        *,
+        authenticated: bool,
     ) -> None:
         self.id = session_id
+        self.link = link
         self.address = address
         self.local_address = local_address
-        self.descriptor = -1  # of its socket, for CLIENT LIST
+        self.descriptor = descriptor  # of its socket, for CLIENT LIST
         self.created_ms = steady_ms
         self.last_ms = steady_ms
         self.has_authenticated = authenticated  # by a password, or by coming while none was needed
@@ -95,10 +102,6 @@ class Session:
         self.is_dirty = False  # a watched key was touched: EXEC answers null
         self.is_open = False
         self.close_after_reply = False
-        self.kill: Callable[[], None] = _nothing
-        self.output_bytes: Callable[[], int] = _zero
-        self.input_bytes: Callable[[], int] = _zero
-        self.on_trust: Callable[[bool], None] = _nothing_about
 
     def speak(self, protocol: int) -> None:
         """RESP2 or RESP3 from the next reply on."""
@@ -118,7 +121,7 @@ class Session:
         authenticated = self.has_authenticated or not needs_password
         if self.is_authenticated != authenticated:
             self.is_authenticated = authenticated
-            self.on_trust(authenticated)
+            self.link.trust(authenticated)
 
     def refresh(self, *, server_is_open: bool) -> None:
         """Compute the boolean of the usually open gates. Call it after authentication, MULTI, EXEC, DISCARD, RESET."""
@@ -141,9 +144,7 @@ class Session:
     def leave(self) -> None:
         """Its connection is closed: neither keeps the other, so both go with their last reference."""
         self.unwatch()
-        self.kill = _nothing
-        self.output_bytes = self.input_bytes = _zero
-        self.on_trust = _nothing_about
+        self.link = NO_LINK
         self.queue = None
         self.remarks = []
 
@@ -161,15 +162,3 @@ class Session:
     def touch(self) -> None:
         """A watched key was written."""
         self.is_dirty = True
-
-
-def _nothing() -> None:
-    pass
-
-
-def _nothing_about(trusted: bool) -> None:
-    pass
-
-
-def _zero() -> int:
-    return 0

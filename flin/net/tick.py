@@ -110,7 +110,7 @@ class Tick:
         self._wake = wake
         self._is_syncing = False
         self._holding: deque[Outlet] = deque()
-        pending.listeners.append(self)
+        pending.listen(self)
 
     def enter(self, outlet: Outlet) -> None:
         """A connection begins to say something in this tick. Once per connection and tick."""

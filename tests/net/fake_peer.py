@@ -13,12 +13,10 @@ import flin.net.commands.every  # noqa: F401 - declares them
 from flin.errors import FlinError
 from flin.net.cold import ColdReads
 from flin.net.config import Config, ServerOptions
-from flin.net.connection import Connection
+from flin.net.connection import Connection, accept
 from flin.net.guard import STEPS_PER_ROUND, Guard
-from flin.net.pending import Pending
 from flin.net.resp import encode_requests
-from flin.net.services import Services
-from flin.net.tick import Tick
+from flin.net.services import Services, make_services
 from tests.net.fake_store import FakeStore
 
 CHUNK_BYTES = 1 << 16
@@ -137,9 +135,8 @@ class Peer:
         self._loop = loop
         self._unsent = bytearray()
         self.transport = FakeTransport()
-        self.connection = Connection(services, cast(ColdReads, loop), cast(Any, loop))
+        self.connection = accept(services, cast(ColdReads, loop), cast(Any, loop), cast(Any, self.transport))
         self.transport.connection = self.connection
-        self.connection.connection_made(cast(Any, self.transport))
 
     @property
     def is_closed(self) -> bool:
@@ -191,16 +188,15 @@ class Clients:
         self.store = FakeStore(clock=lambda: self.wall_ms)
         self.loop = FakeLoop()
         self.steady_ms = 10**9
-        self.pending = Pending(self.store, is_always=options.get("sync") == "always")
-        self.tick = Tick(
+        self.services = make_services(
             self.store,
-            self.pending,
+            Config(ServerOptions(**options)),
             self.loop.call_soon,
             executor=PromptExecutor(),
             wake=self.loop.call_soon,
             steady_clock=lambda: self.steady_ms,
         )
-        self.services = Services(self.store, self.pending, self.tick, Config(ServerOptions(**options)))
+        self.pending = self.services.pending
         self.guard = Guard(self.services)
 
     def connect(self) -> Peer:

@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any
 
 import flin.net.commands.every  # noqa: F401 - declares them
+from flin.engine.expiring import ExpiringSteps
 from flin.net.config import Config, ServerOptions
 from flin.net.context import Context
 from flin.net.dispatch import WaitForDisk, WaitForSlices, resume, run_gated
-from flin.net.pending import Pending
+from flin.net.link import NO_LINK
 from flin.net.server import Server
-from flin.net.services import Services
-from flin.net.tick import Tick
+from flin.net.services import Services, make_services, no_expiries
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.fake_store import FakeStore
 
@@ -101,19 +101,20 @@ class HandlerClient:
         store: Any = None,
         services: Services | None = None,
         clock: Callable[[], int] | None = None,
+        expiring: Callable[[], ExpiringSteps] = no_expiries,
         **options: Any,
     ) -> None:
         if services is None:
-            self.store = FakeStore(clock) if store is None else store
-            self.pending = Pending(self.store)
-            self.tick = Tick(self.store, self.pending, lambda callback: None)
-            services = Services(self.store, self.pending, self.tick, Config(ServerOptions(**options)))
-        else:
-            self.store = services.store
-            self.pending = services.pending
-            self.tick = services.tick
+            store = FakeStore(clock) if store is None else store
+            services = make_services(store, Config(ServerOptions(**options)), lambda callback: None, expiring=expiring)
+        self.store: Any = services.store
+        self.pending = services.pending
+        self.tick = services.tick
         self.services = services
-        self.context = Context(services, services.open_session("127.0.0.1:1", "127.0.0.1:2"))
+        self.context = Context(
+            services,
+            services.clients.open_session(NO_LINK, "127.0.0.1:1", "127.0.0.1:2", self.tick.steady_ms),
+        )
         self.out: list[bytes] = []
         self.append = self.out.append
 

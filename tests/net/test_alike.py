@@ -13,17 +13,15 @@ from flin.engine.entry import DELETED, Entry, make_entry
 from flin.net import alike, resp
 from flin.net import connection as connection_module
 from flin.net.alike import KEPT_LAYOUTS, LEAST_REQUESTS, LONGEST_ARGUMENT, maybe_alike
-from flin.net.cold import ColdReads
 from flin.net.command import MANY_BRIEF
 from flin.net.commands.counters import _incremented
 from flin.net.config import Config, ServerOptions
-from flin.net.connection import TURN_COMMANDS, Connection
+from flin.net.connection import TURN_COMMANDS, accept
 from flin.net.keyspace import SHORT_BYTES
-from flin.net.pending import BATCH_ENTRIES, Pending
+from flin.net.pending import BATCH_ENTRIES
 from flin.net.registry import with_subcommands
 from flin.net.resp import encode_requests, maybe_single
-from flin.net.services import Services
-from flin.net.tick import Tick
+from flin.net.services import make_services
 from tests.net.fake_store import FakeStore
 
 NOW_MS = 1_800_000_000_000
@@ -84,21 +82,16 @@ class Scene:
         source = random.Random(seed)
         self.store = FakeStore(clock=lambda: NOW_MS)
         self.loop = Loop()
-        pending = Pending(self.store)
-        tick = Tick(self.store, pending, self.loop.call_soon)
-        self.services = Services(self.store, pending, tick, Config(ServerOptions(databases=2)))
+        self.services = make_services(self.store, Config(ServerOptions(databases=2)), self.loop.call_soon)
         for key in KEYS:
             if source.random() < 0.7:
-                stored = self.services.keyspaces[0].stored(key)
+                stored = self.services.databases.keyspaces[0].stored(key)
                 self.store.entries[stored] = _random_entry(source)
                 if source.random() < 0.3:
                     self.store.make_cold(stored)
         self.transports = [Transport(), Transport()]
-        self.connections = [
-            Connection(self.services, cast(ColdReads, self.loop), cast(Any, self.loop)) for _ in self.transports
-        ]
-        for connection, transport in zip(self.connections, self.transports, strict=True):
-            connection.connection_made(cast(Any, transport))
+        loop: Any = self.loop
+        self.connections = [accept(self.services, loop, loop, cast(Any, transport)) for transport in self.transports]
 
     def play(self, chunks: list[list[tuple[int, bytes]]]) -> tuple[list[bytes], dict[bytes, Entry], list[int]]:
         """Each list of chunks in one round: what was sent, what is stored, and how often each command was called."""

@@ -233,14 +233,14 @@ def test_a_client_that_leaves_while_it_waits() -> None:
         leaving.sendall(b"GET cold\r\n")
         leaving.close()
         ask(other, b"GET cold\r\n", b"$1\r\n1\r\n")
-        eventually(lambda: server.call(lambda: len(server.server.services.sessions)) == 1)
+        eventually(lambda: server.call(lambda: len(server.server.services.clients.sessions)) == 1)
 
 
 def test_stalled_writers_wait_and_readers_go_on() -> None:
     store = FakeStore()
     with ServerThread(store) as server, server.connect() as writer, server.connect() as reader:
         store.stall_state = FakeStall(stopped=True, reason="flush")
-        server.call(lambda: server.server.services.maybe_refresh())
+        server.call(lambda: server.server.services.clients.maybe_refresh())
         writer.sendall(b"SET a 1\r\nGET a\r\n")
         ask(reader, b"GET a\r\nPING\r\n", b"$-1\r\n+PONG\r\n")
         assert store.entries == {}
@@ -253,9 +253,9 @@ def test_a_client_that_does_not_read_waits_with_its_requests() -> None:
     store.entries[b"big"] = b"x" * 4_000_000
     with ServerThread(store) as server, server.connect() as lazy, server.connect() as other:
         lazy.sendall(b"GET big\r\n" * 40)
-        eventually(lambda: server.call(lambda: server.server.services.buffered_bytes()) > 0)
+        eventually(lambda: server.call(lambda: server.server.services.clients.buffered_bytes()) > 0)
         ask(other, b"PING\r\n", b"+PONG\r\n")
-        assert server.call(lambda: server.server.services.buffered_bytes()) < 3 * 4_000_000 + (1 << 20)
+        assert server.call(lambda: server.server.services.clients.buffered_bytes()) < 3 * 4_000_000 + (1 << 20)
         reply = b"$4000000\r\n" + b"x" * 4_000_000 + b"\r\n"
         for _ in range(40):
             assert read(lazy, len(reply)) == reply
@@ -272,7 +272,7 @@ def test_unread_replies_before_authentication() -> None:
         sender.start()
         sender.join(PATIENCE_SECONDS)
         assert not sender.is_alive(), "the server closed the connection"
-        eventually(lambda: server.call(lambda: len(server.server.services.connections)) == 0)
+        eventually(lambda: server.call(lambda: len(server.server.services.clients.admitted)) == 0)
 
 
 def send_until_closed(sock: socket.socket, data: bytes) -> None:
@@ -304,13 +304,13 @@ def test_maxclients() -> None:
         with server.connect() as third:
             assert read_to_end(third) == b"-ERR max number of clients reached\r\n"
         first.close()
-        eventually(lambda: server.call(lambda: len(server.server.services.connections)) == 1)
+        eventually(lambda: server.call(lambda: len(server.server.services.clients.admitted)) == 1)
         with server.connect() as third:
             ask(third, b"PING\r\n", b"+PONG\r\n")
 
 
 def test_protected_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flin.net.services.is_loopback", lambda address: False)
+    monkeypatch.setattr("flin.net.clients.is_loopback", lambda address: False)
     with ServerThread() as server:
         with server.connect() as sock:
             assert read_to_end(sock).startswith(b"-DENIED Flin is running in protected mode")

@@ -185,7 +185,7 @@ def test_several_cold_keys_take_one_visit(client: HandlerClient) -> None:
         client.store.cold.discard(key)
         return read(key)
 
-    client.store.read = noted  # type: ignore[method-assign]
+    client.store.read = noted
     _, wait, _ = send(client, "MGET a b c")
     assert isinstance(wait, WaitForDisk)
     wait.load()
@@ -278,7 +278,7 @@ def test_an_unexpected_exception_is_one_reply(
 
 def test_read_only(client: HandlerClient) -> None:
     client.store.read_only_reason = "the disk is full"
-    client.services.maybe_refresh()
+    client.services.clients.maybe_refresh()
     replies, _, _ = send(client, "GET a", "SET a 1", "MULTI", "SET a 1", "EXEC", "GET a")
     assert replies.count(b"-MISCONF") == 2
     assert b"the disk is full\r\n+OK\r\n-MISCONF" in replies
@@ -290,7 +290,7 @@ def test_a_stall_that_does_not_end_by_itself(client: HandlerClient) -> None:
     client.store.obstacle = StorageError("flush", "db", "No space left on device")
     assert send(client, "SET a 1")[0] == b"+OK\r\n"
     client.store.stall_state = FakeStall(stopped=True)
-    client.services.maybe_refresh()
+    client.services.clients.maybe_refresh()
     replies, wait, _ = send(client, "SET a 2", "GET a")
     assert replies.startswith(b"-MISCONF Flin cannot write to disk")
     assert replies.endswith(b"No space left on device\r\n$1\r\n1\r\n")
@@ -308,7 +308,7 @@ def test_a_transaction_that_meets_a_read_only_engine(client: HandlerClient) -> N
 
 def test_stalled_writers_wait_and_readers_do_not(client: HandlerClient) -> None:
     client.store.stall_state = FakeStall(delay_seconds=0.005)
-    client.services.maybe_refresh()
+    client.services.clients.maybe_refresh()
     replies, wait, _ = send(client, "GET a", "SET a 1", "GET a")
     assert replies == b"$-1\r\n"
     assert isinstance(wait, WaitForWriters)
@@ -321,7 +321,7 @@ def test_stalled_writers_wait_and_readers_do_not(client: HandlerClient) -> None:
     assert isinstance(wait, WaitForWriters)
     client.store.stall_state = FakeStall()
     assert resume(client, wait) is None
-    client.services.maybe_refresh()
+    client.services.clients.maybe_refresh()
     assert client.context.session.is_open
 
 
@@ -340,7 +340,7 @@ def test_exec_waits_for_a_stalled_engine(client: HandlerClient) -> None:
 def test_exec_waits_once_for_slowed_writers(client: HandlerClient) -> None:
     client.store.entries.update({b"a": b"1", b"b": b"2"})
     client.store.stall_state = FakeStall(delay_seconds=0.005)
-    client.services.maybe_refresh()
+    client.services.clients.maybe_refresh()
     for lines in (("SET c 1", "INCR a"), ("INCR a",)):
         send(client, "MULTI", *lines)
         client.store.make_cold(b"a")
@@ -360,7 +360,7 @@ def test_a_write_that_is_cold_waits_once_for_slowed_writers(client: HandlerClien
     client.store.entries[b"a"] = b"1"
     client.store.make_cold(b"a")
     client.store.stall_state = FakeStall(delay_seconds=0.005)
-    client.services.maybe_refresh()
+    client.services.clients.maybe_refresh()
     _, wait, _ = send(client, "INCR a")
     assert isinstance(wait, WaitForWriters)
     wait = resume(client, wait)
@@ -452,7 +452,7 @@ def test_brief_commands_are_timed_now_and_then(client: HandlerClient, monkeypatc
 def test_refused_calls_are_counted(client: HandlerClient) -> None:
     send(client, "CONFIG RESETSTAT", "GET", "GET a b", "CONFIG GET", "MULTI", "SHUTDOWN", "GET", "EXEC", "INCR a")
     client.store.read_only_reason = "the disk is full"
-    client.services.maybe_refresh()
+    client.services.clients.maybe_refresh()
     send(client, "INCR a")
     refused = {found.name: found.rejected_calls for found in with_subcommands() if found.rejected_calls}
     assert refused == {"get": 3, "config|get": 1, "shutdown": 1, "incr": 1}

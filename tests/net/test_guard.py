@@ -67,7 +67,7 @@ def test_a_client_that_does_not_read_is_killed_at_once() -> None:
     assert stuck.is_closed
     assert half_closed.is_closed
     assert killer.ask(b"CLIENT LIST").count(b"id=") == 1
-    assert clients.services.buffered_bytes() == 0
+    assert clients.services.clients.buffered_bytes() == 0
 
 
 # The password.

@@ -12,8 +12,7 @@ from tests.net.serving import HandlerClient
 
 def test_expires_and_avg_ttl(tmp_path: Path) -> None:
     with flin.engine.open(str(tmp_path / "db"), runner="inline") as engine:
-        client = HandlerClient(engine._store)
-        client.services.expiring = Expiring(engine._store).steps
+        client = HandlerClient(engine._store, expiring=Expiring(engine._store).steps)
         for number in range(50):
             client.call(b"SET", b"e%d" % number, b"v", b"EX", b"1000")
             client.call(b"SET", b"n%d" % number, b"v")

@@ -11,10 +11,9 @@ from flin.engine.key import namespace_prefix
 from flin.errors import CommandError
 from flin.net.config import Config, ServerOptions
 from flin.net.keyspace import Keyspace
-from flin.net.pending import Pending
+from flin.net.link import NO_LINK
 from flin.net.replies import Reply
-from flin.net.services import Services
-from flin.net.tick import Tick
+from flin.net.services import make_services
 from tests.net.fake_store import FakeStore
 
 
@@ -30,10 +29,9 @@ class World:
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = FakeStore(self.clock)
-        self.pending = Pending(self.store)
-        self.tick = Tick(self.store, self.pending, lambda callback: None)
-        self.services = Services(self.store, self.pending, self.tick, Config(ServerOptions()))
-        self.first, self.second = self.services.keyspaces[:2]
+        self.services = make_services(self.store, Config(ServerOptions()), lambda callback: None)
+        self.pending = self.services.pending
+        self.first, self.second = self.services.databases.keyspaces[:2]
 
 
 @pytest.fixture
@@ -119,7 +117,7 @@ def test_watches_are_touched_by_every_write(world: World) -> None:
     def is_touched_by(write: str) -> bool:
         keyspace = world.first
         keyspace.put(b"a", b"0")
-        session = world.services.open_session("a:1", "b:2")
+        session = world.services.clients.open_session(NO_LINK, "a:1", "b:2", 0)
         session.watch(keyspace, b"a", is_there=True)
         session.watch(keyspace, b"a", is_there=True)
         writes: dict[str, Callable[[], None]] = {
@@ -132,7 +130,7 @@ def test_watches_are_touched_by_every_write(world: World) -> None:
         }
         writes[write]()
         dirty = session.is_dirty
-        world.services.close_session(session)
+        world.services.clients.close_session(session)
         assert keyspace.observers == []
         return dirty
 

@@ -218,7 +218,7 @@ def test_values_are_not_kept_where_none_is_shown(client: HandlerClient, name: by
         read.append(key)
         return (Value(b"v"), 0, 0)
 
-    client.services.keyspaces[0].read = read_nowait
+    client.services.databases.keyspaces[0].read = read_nowait
     words = [word for key in KEYS for word in (key, b"x")] if name == b"MSETNX" else KEYS
     run_with(client, [name, *words], lambda slices: kept.append(len(read) - len(freed)))
     assert len(read) >= NUMBER
@@ -237,7 +237,7 @@ def test_a_reply_may_be_as_large_as_the_share_allows(number: int) -> None:
         reads.append(key)
         return bytes(size)
 
-    client.services.keyspaces[0].read = read_nowait
+    client.services.databases.keyspaces[0].read = read_nowait
     reply = client.call(b"MGET", *KEYS[:number])
     assert reply == b"-ERR the size of the reply in bytes is %d, the maximum is %d\r\n" % (size * number, most_bytes)
     size = most_bytes // number - 20

@@ -106,7 +106,7 @@ def test_cold_reads_and_closed_connections(tmp_path: Path, left: Left, monkeypat
                         client.call(b"INCR", source.choice(keys))
                         client.pipeline([[b"MULTI"], [b"GET", source.choice(keys)], [b"EXEC"]])
                 db.flush()
-            eventually(lambda: not services.connections)
+            eventually(lambda: not services.clients.admitted)
             assert services.counters.cold_reads > 100
             assert left() == []
             # The thread of the server may be in the middle of its own work: what counts is that nothing piles up.
@@ -134,11 +134,11 @@ def test_requests_that_fail(left: Left) -> None:
         peer.ask(b"SET text x", b"GET text")
         clients.store.sync_failure = None
         clients.store.stall_state.delay_seconds = 0.01
-        clients.services.maybe_refresh()
+        clients.services.clients.maybe_refresh()
         peer.send(b"SET text 3")
         clients.loop.run_later()
         clients.store.stall_state.delay_seconds = 0.0
-        clients.services.maybe_refresh()
+        clients.services.clients.maybe_refresh()
         peer.ask(b"SUBSTR text 0 100")
         peer.send_raw(b"*1\r\n:5\r\n")
         peer.read_all()
@@ -178,7 +178,7 @@ def test_an_unexpected_exception(left: Left, monkeypatch: pytest.MonkeyPatch) ->
         raise RuntimeError("a bug")
 
     peer = clients.connect()
-    for keyspace in clients.services.keyspaces:
+    for keyspace in clients.services.databases.keyspaces:
         monkeypatch.setattr(keyspace, "read", fail)
     for _ in range(5):
         assert peer.ask(b"TTL k", b"MULTI", b"TTL k", b"EXEC").startswith(b"-ERR internal error\r\n")

@@ -18,9 +18,9 @@ def store() -> FakeStore:
 class Listener:
     """Notes what it is told, and what the batch holds by then."""
 
-    def __init__(self, name: str, pending: Pending, told: list[object]) -> None:
+    def __init__(self, name: str, pending: Pending, told: list[tuple[object, ...]]) -> None:
         self.name, self.pending, self.told = name, pending, told
-        pending.listeners.append(self)
+        pending.listen(self)
 
     def batch_committed(self) -> None:
         self.told.append((self.name, "committed", len(self.pending.points), self.pending.batches))
@@ -31,7 +31,7 @@ class Listener:
 
 def test_listeners_are_told_in_their_order_once_it_is_empty(store: FakeStore) -> None:
     pending = Pending(store)
-    told: list[object] = []
+    told: list[tuple[object, ...]] = []
     for name in ("first", "second"):
         Listener(name, pending, told)
     pending.commit()
@@ -45,6 +45,27 @@ def test_listeners_are_told_in_their_order_once_it_is_empty(store: FakeStore) ->
     pending.commit()
     assert told == [("first", "refused", 0, [b"b"]), ("second", "refused", 0, [b"b"])]
     assert store.entries == {b"a": b"1"}
+
+
+def test_a_listener_may_leave_while_it_is_told(store: FakeStore) -> None:
+    pending = Pending(store)
+    told: list[tuple[object, ...]] = []
+
+    class Once(Listener):
+        def batch_committed(self) -> None:
+            super().batch_committed()
+            pending.forget(self)
+
+    last = Listener("last", pending, told)
+    pending.forget(last)
+    pending.listen(last)
+    once = Once("once", pending, told)
+    pending.forget(once)
+    pending.listen(once, first=True)
+    for number in range(2):
+        pending.points[b"a"] = b"%d" % number
+        pending.commit()
+    assert [name for name, *_ in told] == ["once", "last", "last"]
 
 
 def test_full_by_number_or_by_size(store: FakeStore) -> None:

@@ -247,7 +247,7 @@ def test_a_failed_sync_fails_who_was_shown_what_is_not_durable() -> None:
     assert replies_of(writer) == [REFUSED, b"$1\r\n2\r\n", b"+PONG\r\n"]
     assert replies_of(reader) == [REFUSED, b"$1\r\n2\r\n", b":2\r\n", b"+OK\r\n", b"+QUEUED\r\n", ABORTED]
     clients.store.read_only_reason = "a sync failed"
-    clients.services.maybe_refresh()
+    clients.services.clients.maybe_refresh()
     assert writer.ask(b"SET b 2").startswith(b"-MISCONF")
     assert reader.ask(b"GET b") == b"$1\r\n2\r\n"
     assert reader.ask(b"GET a") == REFUSED, "it will never be durable"

@@ -48,7 +48,7 @@ def test_all_is_read_while_nothing_is_taken() -> None:
     waiting = peer.connection.input_bytes()
     assert waiting > len(GET) * (count - unread // len(REPLY)) - (1 << 18)
     assert waiting < 1.2 * len(GET) * count, "what waits takes the memory of its bytes"
-    assert clients.services.buffered_bytes() == unread + waiting
+    assert clients.services.clients.buffered_bytes() == unread + waiting
     assert peer.read_all() == REPLY * count
     assert peer.connection.input_bytes() == 0
     assert peer.transport.is_reading
@@ -114,7 +114,7 @@ def test_a_protocol_error_ends_the_connection_whatever_waits_behind_it() -> None
         peer.send_raw(data)
     assert peer.read_all() == REPLY * 3000 + b"-ERR Protocol error: expected '$', got ':'\r\n"
     assert peer.is_closed
-    assert clients.services.buffered_bytes() == 0
+    assert clients.services.clients.buffered_bytes() == 0
 
 
 def test_requests_are_counted_once_however_many_turns_they_take() -> None:
@@ -136,7 +136,7 @@ def test_beyond_its_share_it_is_no_longer_read_and_goes_on_when_it_reads() -> No
     count = (6 << 20) // len(GET)
     unsent = peer.send_raw(GET * count)
     assert unsent > 0
-    buffered = clients.services.buffered_bytes()
+    buffered = clients.services.clients.buffered_bytes()
     assert buffered <= clients.services.config.buffers_bytes
     assert buffered > 0.8 * clients.services.config.buffers_bytes
     clients.pass_seconds(STUCK_MS // 1000 - 2)
@@ -159,7 +159,7 @@ def test_who_sends_beyond_its_share_and_takes_nothing_is_closed_with_a_reason(
     assert peer.is_closed
     assert any("bytes of requests wait behind replies that it does not read" in text for text in warnings(caplog))
     assert clients.services.counters.clients_closed_for_output == 1
-    assert clients.services.buffered_bytes() == 0
+    assert clients.services.clients.buffered_bytes() == 0
     assert other.ask(b"PING") == b"+PONG\r\n"
 
 
@@ -172,7 +172,7 @@ def test_the_share_is_held_while_bytes_arrive(caplog: pytest.LogCaptureFixture) 
         for peer in peers:
             if not peer.is_closed:
                 peer.send_raw(GET * 3000)
-            assert clients.services.buffered_bytes() < share + share // 8
+            assert clients.services.clients.buffered_bytes() < share + share // 8
     closed = [peer for peer in peers if peer.is_closed]
     assert closed
     assert len(closed) < len(peers)
@@ -184,13 +184,13 @@ def test_requests_that_wait_for_the_engine_count_in_the_share(caplog: pytest.Log
     """Writers are stopped, and many clients have sent a large value."""
     clients = Clients(memory_limit=64 << 20)
     clients.store.stall_state = FakeStall(stopped=True)
-    clients.services.refresh()
+    clients.services.clients.refresh()
     peers = [clients.connect() for _ in range(10)]
     for peer in peers:
         peer.send_raw(encode_requests([[b"SET", b"k", bytes(7 << 20)]]))
     assert peers[-1].connection.input_bytes() > 7 << 20
     clients.pass_seconds(1)
-    assert clients.services.buffered_bytes() <= clients.services.config.buffers_bytes
+    assert clients.services.clients.buffered_bytes() <= clients.services.config.buffers_bytes
     assert 0 < len([peer for peer in peers if not peer.is_closed]) < 10
     assert any("exceed their share" in text for text in warnings(caplog))
 
@@ -367,9 +367,9 @@ def test_who_never_reads_harms_nobody() -> None:
         other.sendall(b"PING\r\n")
         assert other.recv(7) == b"+PONG\r\n"
         services = server.server.services
-        eventually(lambda: server.call(services.buffered_bytes) > 1 << 20)
+        eventually(lambda: server.call(services.clients.buffered_bytes) > 1 << 20)
         sleeper.close()
-        eventually(lambda: server.call(services.buffered_bytes) < 1 << 16)
+        eventually(lambda: server.call(services.clients.buffered_bytes) < 1 << 16)
         other.sendall(b"PING\r\n")
         assert other.recv(7) == b"+PONG\r\n"
 

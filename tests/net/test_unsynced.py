@@ -11,13 +11,10 @@ import pytest
 
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.engine.entry import Entry, Range
-from flin.net.cold import ColdReads
 from flin.net.config import Config, ServerOptions
-from flin.net.connection import Connection
-from flin.net.pending import Pending
+from flin.net.connection import accept
 from flin.net.resp import encode_requests
-from flin.net.services import Services
-from flin.net.tick import Tick
+from flin.net.services import make_services
 from tests.net.fake_store import FakeStore
 from tests.net.test_alike import Loop, Transport
 
@@ -50,17 +47,18 @@ class Scene:
         self.disk = GatedDisk()
         self.store = self.disk.store
         self.loop = Loop()
-        pending = Pending(self.store, is_always=True)
-        tick = Tick(self.store, pending, self.loop.call_soon, executor=self.disk, wake=lambda callback: callback())
-        services = Services(self.store, pending, tick, Config(ServerOptions(databases=2)))
+        loop: Any = self.loop
+        services = make_services(
+            self.store,
+            Config(ServerOptions(databases=2, sync="always")),
+            loop.call_soon,
+            executor=self.disk,
+            wake=lambda callback: callback(),
+        )
         self.store.entries.update({key: b"first of %b" % key for key in KEYS})
-        self.store.entries.update({services.keyspaces[1].stored(key): b"other" for key in KEYS})
+        self.store.entries.update({services.databases.keyspaces[1].stored(key): b"other" for key in KEYS})
         self.transports = [Transport() for _ in range(connections)]
-        self.connections = [
-            Connection(services, cast(ColdReads, self.loop), cast(Any, self.loop)) for _ in self.transports
-        ]
-        for connection, transport in zip(self.connections, self.transports, strict=True):
-            connection.connection_made(cast(Any, transport))
+        self.connections = [accept(services, loop, loop, cast(Any, transport)) for transport in self.transports]
 
     def say(self, number: int, *requests: bytes) -> bytes:
         """Send a pipeline in a round of its own; what has left for that connection since the last call."""

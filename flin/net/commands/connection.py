@@ -96,7 +96,7 @@ def reset(context: Context, args: list[bytes]) -> Value:
     session.name = b""
     session.is_no_evict = session.is_no_touch = False
     services = context.services
-    session.set_authenticated(not services.config.requires_password, server_is_open=services.is_open)
+    session.set_authenticated(not services.config.requires_password, server_is_open=services.clients.is_open)
     return _RESET
 
 
@@ -197,7 +197,7 @@ def _authenticate(context: Context, user: bytes, password: bytes) -> None:
     # Without a password the default user takes any, as Redis's nopass user does.
     if user != b"default" or (config.requires_password and not config.is_password(password)):
         raise CommandError(_WRONG_PASSWORD)
-    context.session.set_authenticated(True, server_is_open=services.is_open)
+    context.session.set_authenticated(True, server_is_open=services.clients.is_open)
 
 
 def _checked_name(name: bytes) -> bytes:
@@ -330,7 +330,7 @@ def client_info(context: Context, args: list[bytes]) -> Value:
     summary="Lists the open connections.",
 )
 def client_list(context: Context, args: list[bytes]) -> Value:
-    sessions = context.services.sessions
+    sessions = context.services.clients.sessions
     chosen = list(sessions.values())
     if len(args) > 2:
         option = args[2].lower()
@@ -371,7 +371,7 @@ def _client_type(text: bytes) -> bytes:
     summary="Closes connections.",
 )
 def client_kill(context: Context, args: list[bytes]) -> Value:
-    sessions = list(context.services.sessions.values())
+    sessions = list(context.services.clients.sessions.values())
     if len(args) == 3:
         wanted = args[2].decode("latin-1")
         for session in sessions:
@@ -390,7 +390,7 @@ def _kill(context: Context, session: Session) -> None:
     if session is context.session:
         session.close_after_reply = True
     else:
-        session.kill()  # what it has not read is lost, as in Redis: it may never read
+        session.link.abort()  # what it has not read is lost, as in Redis: it may never read
 
 
 def _kill_filters(args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
@@ -427,9 +427,9 @@ def describe(session: Session, steady_ms: int, request: list[bytes] | None = Non
     """A line of CLIENT LIST, with Redis's fields in Redis's order; the request is the one that it runs just now."""
     flags = ("x" if session.queue is not None else "") + ("d" if session.is_dirty else "")
     flags += "e" if session.is_no_evict else ""
-    output_bytes = session.output_bytes()
+    output_bytes = session.link.output_bytes()
     # Redis's buffer still holds the request that runs: here it is a list already.
-    input_bytes = session.input_bytes() + (0 if request is None else len(encode_requests([request])))
+    input_bytes = session.link.input_bytes() + (0 if request is None else len(encode_requests([request])))
     # By the table: a client's own words could hold spaces, and look like other fields.
     command = find_by_path(session.last_name.decode("latin-1").lower())
     fields = {

@@ -9,7 +9,7 @@ from flin.net.command import Command, Flag
 from flin.net.commands.help import declare_help
 from flin.net.context import Context
 from flin.net.glob import compile_glob
-from flin.net.registry import all_commands, command, container, find, find_by_path, with_subcommands
+from flin.net.registry import all_commands, command, container, find_by_path, find_for, with_subcommands
 from flin.net.replies import Value, syntax_error
 
 _ANYTIME: Final = Flag.LOADING | Flag.STALE
@@ -138,9 +138,7 @@ def command_list(context: Context, args: list[bytes]) -> Value:
 )
 def command_getkeys(context: Context, args: list[bytes]) -> Value:
     request = args[2:]
-    found = find(request[0])
-    if found is not None and found.subcommands is not None and len(request) > 1:
-        found = found.subcommands.get(request[1].lower())
+    found = find_for(request)
     if found is None:
         raise CommandError("ERR Invalid command specified")
     if not found.keys.first and found.keys.find is None:

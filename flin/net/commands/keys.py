@@ -169,7 +169,7 @@ def _database(context: Context, text: bytes) -> Keyspace:
     index = parse_int32(text)
     if not 0 <= index < context.services.config.databases:
         raise CommandError("ERR DB index is out of range")
-    return context.services.keyspaces[index]
+    return context.services.databases.keyspaces[index]
 
 
 @command(

@@ -88,7 +88,7 @@ def flushdb(context: Context, args: list[bytes]) -> Value:
 )
 def flushall(context: Context, args: list[bytes]) -> Value:
     _flush_mode(args)
-    context.services.clear_all()
+    context.services.databases.clear()
     return OK
 
 
@@ -112,7 +112,7 @@ def swapdb(context: Context, args: list[bytes]) -> Value:
         return OK
     if not first or not second:
         raise CommandError("ERR database 0 cannot be swapped: its keys are those of flin.engine.open")
-    services.swap_databases(first, second)
+    services.databases.swap(first, second)
     return OK
 
 
@@ -196,7 +196,7 @@ def config_set(context: Context, args: list[bytes]) -> Value:
             )
         changes[name.lower()] = value
     context.services.config.set(changes)
-    context.services.refresh()
+    context.services.clients.refresh()
     return OK
 
 

@@ -12,6 +12,7 @@ from flin.net.command import ALL_KEYS, Flag
 from flin.net.many_keys import FEW_KEYS, find_many
 from flin.net.registry import command
 from flin.net.replies import OK, Slices, Value
+from flin.net.transaction import run_transaction
 
 if TYPE_CHECKING:
     from flin.net.context import Context
@@ -47,7 +48,7 @@ def multi(context: Context, args: list[bytes]) -> Value:
 def exec_(context: Context, args: list[bytes]) -> Value:
     if context.session.queue is None:
         raise CommandError("ERR EXEC without MULTI")
-    return context.run_transaction(args)
+    return run_transaction(context, args)
 
 
 @command(

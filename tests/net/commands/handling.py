@@ -13,12 +13,11 @@ from flin.net.command import Command
 from flin.net.commands import counters, expiry, keys, scan, strings, transactions
 from flin.net.config import Config, ServerOptions
 from flin.net.context import Context
-from flin.net.pending import Pending
+from flin.net.link import NO_LINK
 from flin.net.registry import find
 from flin.net.replies import Reply
-from flin.net.services import Services
+from flin.net.services import make_services
 from flin.net.session import Session
-from flin.net.tick import Tick
 from tests.net.fake_store import FakeStore
 
 DECLARING = (counters, expiry, keys, scan, strings, transactions)
@@ -34,10 +33,9 @@ class Handling:
     def __init__(self) -> None:
         self.now_ms = START_MS
         self.store = FakeStore(clock=lambda: self.now_ms)
-        self.pending = Pending(self.store)
-        self.tick = Tick(self.store, self.pending, _ignore)
-        self.services = Services(self.store, self.pending, self.tick, Config(ServerOptions()))
-        self.session = Session(1, "127.0.0.1:1", "127.0.0.1:2", START_MS, authenticated=True)
+        self.services = make_services(self.store, Config(ServerOptions()), _ignore)
+        self.pending = self.services.pending
+        self.session = Session(1, NO_LINK, "127.0.0.1:1", "127.0.0.1:2", START_MS, authenticated=True)
         self.context = Context(self.services, self.session)
 
     def pass_time(self, ms: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flin.net.link import NoLink
 from tests.net.serving import HandlerClient
 
 
@@ -117,7 +118,12 @@ def test_client_list_and_info(client: HandlerClient) -> None:
 def test_client_kill_spares_oneself_unless_told(client: HandlerClient) -> None:
     other = client.another()
     closed: list[str] = []
-    other.context.session.kill = lambda: closed.append("other")
+
+    class Closing(NoLink):
+        def abort(self) -> None:
+            closed.append("other")
+
+    other.context.session.link = Closing()
     assert ask(client, "CLIENT KILL TYPE normal ADDR 127.0.0.1:1 LADDR 127.0.0.1:2 USER default") == ":1|"
     assert closed == ["other"]
     assert not client.context.session.close_after_reply

@@ -62,8 +62,8 @@ def test_copy(server: Handling) -> None:
 
 def test_copy_to_another_database(server: Handling) -> None:
     server.talk([("SET a 1", OK), ("COPY a a DB 3", ONE), ("COPY a a DB 3", ZERO), ("COPY a b REPLACE DB 3", ONE)])
-    assert server.services.keyspaces[3].value(b"a") == b"1"
-    assert server.services.keyspaces[3].value(b"b") == b"1"
+    assert server.services.databases.keyspaces[3].value(b"a") == b"1"
+    assert server.services.databases.keyspaces[3].value(b"b") == b"1"
     server.talk(
         [
             ("COPY a b DB 0", ONE),

@@ -1,0 +1,35 @@
+"""What the server counts, for INFO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+COUNTED_PREFIXES: Final = 128
+"""A handler's own prefixes are few; a flood of made-up ones must not grow without bound."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the start or CONFIG RESETSTAT."""
+
+    connections: int = 0
+    rejected_connections: int = 0
+    commands: int = 0
+    errors: dict[str, int] = field(default_factory=dict)  # by prefix
+    internal_errors: int = 0
+    input_bytes: int = 0
+    output_bytes: int = 0
+    cold_reads: int = 0
+    clients_closed_for_output: int = 0
+    protocol_errors: int = 0
+
+    def reset(self) -> None:
+        """In place: connections hold a reference."""
+        for field_ in fields(self):
+            setattr(self, field_.name, {} if field_.name == "errors" else 0)
+
+    def count_error(self, text: str) -> None:
+        prefix = text.partition(" ")[0]
+        if prefix in self.errors or len(self.errors) < COUNTED_PREFIXES:
+            self.errors[prefix] = self.errors.get(prefix, 0) + 1

@@ -1,0 +1,38 @@
+"""A link: a client's connection, as far as its session knows it."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+
+class Link(Protocol):
+    def output_bytes(self) -> int:
+        """Said and not yet sent."""
+
+    def input_bytes(self) -> int:
+        """Read and not answered yet."""
+
+    def trust(self, trusted: bool) -> None:
+        """The client is authenticated from now on, or no longer: the parser's limits follow."""
+
+    def abort(self) -> None:
+        """Close now; what was not sent is lost."""
+
+
+class NoLink:
+    """In the place of a connection that is closed, or that there never was."""
+
+    def output_bytes(self) -> int:
+        return 0
+
+    def input_bytes(self) -> int:
+        return 0
+
+    def trust(self, trusted: bool) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+NO_LINK: Final = NoLink()

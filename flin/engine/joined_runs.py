@@ -121,11 +121,6 @@ class JoinedRuns:
         """Whether these runs hold the same tables."""
         return runs is self.runs or [run.tables for run in runs] == [run.tables for run in self.runs]
 
-    def page_of(self, key: bytes) -> JoinedPage | None:
-        """The page that says what the runs say of a key; None where there is none. Whoever asks it counts the hit."""
-        separators, pages, _ = self.view
-        return pages[bisect_right(separators, key) - 1]
-
     def find(self, key: bytes, hashed: int) -> Entry | None:
         """What the runs say of a key. (Written out in read_path.read_older.)"""
         separators, pages, _ = self.view

@@ -7,8 +7,9 @@ from itertools import takewhile
 from types import TracebackType
 
 from flin.engine.entry import DELETED, Entry, Live, Page
+from flin.engine.filter import hash_key
 from flin.engine.key import USER_END
-from flin.engine.read_path import below_memtables, from_memtables
+from flin.engine.read_path import from_memtables, from_tables
 from flin.engine.state import HEAD_ENTRIES, ReadState
 from flin.engine.store import Store
 from flin.engine.view import View
@@ -61,7 +62,7 @@ class Snapshot(View):
         shard = state.shard_of(stored)
         entry = from_memtables(state, shard, stored)
         if entry is None:
-            entry = below_memtables(state, shard, stored, None)
+            entry = from_tables(state, shard, stored, hash_key(stored))
         return None if entry is DELETED else entry
 
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Final
 from zlib import crc32
 
-from flin.engine import lost_header, manifest, wal
+from flin.engine import lost_header, manifest, wal, wal_replay
 from flin.engine.entry import DELETED, Entry
 from flin.engine.file_name import wal_name
 from flin.engine.memtable import Part
@@ -57,12 +57,12 @@ def _read_everything(data: bytes) -> None:
     wal.highest_vouched(data, header, HEADER_BYTES)
     part = Part()
     try:
-        done = wal.replay(data, header, "w", part, end=len(data))
+        done = wal_replay.replay(data, header, "w", part, end=len(data))
     except ALLOWED:
         return
     again, frames = Part(), 0
     with suppress(*ALLOWED):  # at the frame where the replay ended
-        for frame in wal.read_frames(data, header, "w", end=len(data)):
+        for frame in wal_replay.read_frames(data, header, "w", end=len(data)):
             if frame.offset >= done.end:
                 break  # a frame that is good by itself, but in the wrong order
             again.apply(frame.ranges, frame.points)

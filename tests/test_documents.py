@@ -10,7 +10,7 @@ import pytest
 
 import flin.engine
 from flin.engine import manifest as manifest_format
-from flin.engine import wal
+from flin.engine import wal, wal_replay
 from flin.engine.entry import DELETED
 from flin.engine.file_name import maybe_parse
 from flin.engine.manifest import Manifest
@@ -46,7 +46,7 @@ def test_the_segment_of_the_document() -> None:
     assert data == bytes(segment.data)
     assert wal.decode_header(data, "w") == header
     part = Part()
-    done = wal.replay(data, header, "w", part, start=HEADER_BYTES, end=len(data))
+    done = wal_replay.replay(data, header, "w", part, start=HEADER_BYTES, end=len(data))
     assert (done.problem, done.closed, done.operations) == ("", True, 6)
     assert part.entries == {b"key": b"value", b"k": DELETED, b"s": (b"v", 1_700_000_000_000, 0)}
 

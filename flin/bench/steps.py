@@ -27,7 +27,7 @@ from flin.bench.report import aligned
 from flin.bench.row import SEEK_LENGTH
 from flin.bench.server_process import ServerError, ServerProcess
 from flin.bench.workload import BATCH_SIZE
-from flin.engine import block, filter, merge, stored_block, wal
+from flin.engine import block, filter, merge, stored_block, wal, wal_replay
 from flin.engine.engine import store_of
 from flin.engine.fs import WINDOW_BYTES
 from flin.engine.memtable import Part
@@ -244,10 +244,12 @@ def _replay(lab: Lab) -> float:
     data = bytearray(wal.encode_header(header))
     for number, (key, value) in enumerate(lab.workload.pairs, 1):
         data += wal.encode_put(SALT, len(data), number, 0, key, value)
-    if wal.replay(bytes(data), header, "", Part(), end=len(data)).operations != lab.workload.count:
+    if wal_replay.replay(bytes(data), header, "", Part(), end=len(data)).operations != lab.workload.count:
         raise ValueError("the frames are no longer those of a segment")
     return lab.call(
-        lambda segment: wal.replay(segment, header, "", Part(), end=len(segment)), bytes(data), per=lab.workload.count
+        lambda segment: wal_replay.replay(segment, header, "", Part(), end=len(segment)),
+        bytes(data),
+        per=lab.workload.count,
     )
 
 

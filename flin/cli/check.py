@@ -13,7 +13,7 @@ from flin.cli.overlay import OverlayFileSystem, open_unchanged
 from flin.cli.parsing import Commands, add_command, database_directory
 from flin.cli.ticker import Ticker
 from flin.engine import manifest as manifest_format
-from flin.engine import table_footer, wal
+from flin.engine import table_footer, wal, wal_replay
 from flin.engine.file_name import MANIFEST, maybe_parse
 from flin.engine.fs import FileSystem, ReadableFile
 from flin.engine.manifest import Manifest
@@ -112,7 +112,7 @@ def _survey_segment(fs: FileSystem, path: str) -> Iterator[FlinError]:
         with _opened(fs, path) as file:
             data = file.map()
             header = wal.decode_header(data, path)
-            for _ in wal.read_frames(data, header, path, end=len(data)):
+            for _ in wal_replay.read_frames(data, header, path, end=len(data)):
                 pass
     except FlinError as error:
         yield error

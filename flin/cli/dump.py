@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command, positive
-from flin.engine import manifest, table_footer, wal
+from flin.engine import manifest, table_footer, wal, wal_replay
 from flin.engine.entry import DELETED, Entry
 from flin.engine.file_name import MANIFEST
 from flin.engine.fs import OsFileSystem, ReadableFile
@@ -88,7 +88,7 @@ class _Dump:
         yield f"  base {header.base}, first sequence {header.first_sequence}, synced to {header.synced}"
         if header.predecessor:
             yield f"  follows segment {header.predecessor}, valid to offset {header.predecessor_end}"
-        for frame in islice(wal.read_frames(data, header, self._file.path, end=len(data)), limit):
+        for frame in islice(wal_replay.read_frames(data, header, self._file.path, end=len(data)), limit):
             yield f"{frame.offset:>10}  {_FRAME_KINDS.get(frame.kind, str(frame.kind))}" + (
                 f", sequence {frame.first_sequence}, {frame.count} operation{'s'[: frame.count != 1]}"
                 if frame.count

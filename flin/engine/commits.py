@@ -197,7 +197,7 @@ class Commits:
                 raise
             if is_known:
                 break
-            runs, found = state.runs, self._read_below(state, key)
+            runs, found = state.runs, below_memtables(state, state.shard_of(key), key, self.value_cache)
         if self._wal.position > self._seal_check:
             self._maybe_seal()
         return position
@@ -233,17 +233,11 @@ class Commits:
                 raise
             if not unknown:
                 break
-            runs, found = (
-                state.runs,
-                {key: self._read_below(state, key) for key in unknown},
-            )
+            runs, values = state.runs, self.value_cache
+            found = {key: below_memtables(state, state.shard_of(key), key, values) for key in unknown}
         if self._wal.position > self._seal_check:
             self._maybe_seal()
         return position
-
-    def _read_below(self, state: ReadState, key: bytes) -> Entry | None:
-        """What is older than the memtables of a state."""
-        return below_memtables(state, state.shard_of(key), key, self.value_cache)
 
     # Under the commit lock, and taking it.
 

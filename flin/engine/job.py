@@ -38,7 +38,8 @@ from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions, TableWriter, read_meta
 from flin.engine.table_meta import TableMeta
 from flin.engine.version import Run, ShardRuns, Version
-from flin.engine.wal import SegmentSlice, load_segment
+from flin.engine.wal import SegmentSlice
+from flin.engine.wal_replay import load_segment
 from flin.errors import CorruptionError, StorageError
 
 FLUSH_PAGE_ENTRIES: Final = 8192

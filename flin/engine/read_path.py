@@ -1,7 +1,7 @@
 """The way of one key through what a reader sees: the places that may hold it, in this order.
 
     from_memtables   the active part, then the older parts, newest first
-    from_caches      the hot values
+    ValueCache.get   hot values; not for snapshots, whose tables may be older
     from_tables      the runs, newest first, of each a filter, an index, a block; where a page of joined runs covers the
                      key, that page
 
@@ -34,11 +34,6 @@ def from_memtables(state: ReadState, shard: int, key: bytes) -> Entry | None:
     return None
 
 
-def from_caches(values: ValueCache, key: bytes) -> Entry | None:
-    """What the tables of the installed version say, where it was kept. Not for snapshots: theirs may be older."""
-    return values.get(key)
-
-
 def from_tables(state: ReadState, shard: int, key: bytes, hashed: int, *, wait: bool = True) -> Entry | None:
     """What the tables say: None if nothing. `hashed`: hash_key(key). Without `wait`: ColdRead where a block would have
     to be waited for. Raises CorruptionError, StorageError."""
@@ -57,7 +52,7 @@ def from_tables(state: ReadState, shard: int, key: bytes, hashed: int, *, wait: 
 
 def below_memtables(state: ReadState, shard: int, key: bytes, values: ValueCache) -> Entry | None:
     """What is older than the memtables says. What the tables said may be hot."""
-    entry: Entry | None = from_caches(values, key)
+    entry: Entry | None = values.get(key)
     if entry is None:
         hashed = hash_key(key)
         entry = from_tables(state, shard, key, hashed)

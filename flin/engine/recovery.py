@@ -31,8 +31,8 @@ from flin.engine.wal import (
     SegmentSlice,
     decode_header,
     highest_vouched,
-    replay,
 )
+from flin.engine.wal_replay import replay
 from flin.errors import CorruptionError
 
 EPOCH_SHIFT: Final = 20

@@ -26,8 +26,8 @@ from flin.engine.wal import (
     SegmentHeader,
     decode_header,
     find_frames,
-    replay,
 )
+from flin.engine.wal_replay import replay
 from flin.errors import CorruptionError, FormatVersionError
 
 ENDLESS: Final = 1 << 64

@@ -9,7 +9,7 @@ from flin.engine.manifest import read as read_manifest
 from flin.engine.memtable import Part
 from flin.engine.state import ReadState
 from flin.engine.store import Store
-from flin.engine.wal import load_segment
+from flin.engine.wal_replay import load_segment
 from flin.errors import CorruptionError, FlinError, StorageError
 
 

@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 from flin.cli.check import check
-from flin.engine import wal
+from flin.engine import wal, wal_replay
 from flin.engine.file_name import LOCK, MANIFEST
 from flin.engine.fs import join
 from flin.errors import CorruptionError, FlinError, FormatVersionError
@@ -234,7 +234,8 @@ def still_vouched(disk: SimulatedDisk, path: str, start: int, stop: int) -> bool
         header = wal.decode_header(data, name)
         pieces = [(0, wal.HEADER_BYTES, header.synced)]
         pieces += [
-            (frame.offset, frame.end, frame.synced) for frame in wal.read_frames(data, header, name, end=len(data))
+            (frame.offset, frame.end, frame.synced)
+            for frame in wal_replay.read_frames(data, header, name, end=len(data))
         ]
         for first, last, synced in pieces:
             if name == path and first < stop and start < last:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import flin.engine
 from flin.engine import manifest as manifest_format
-from flin.engine import wal
+from flin.engine import wal, wal_replay
 from flin.engine.file_name import MANIFEST, maybe_parse
 from flin.engine.fs import join
 from flin.engine.key import stored_key
@@ -88,7 +88,7 @@ def newest_files(disk: SimulatedDisk, keys: set[bytes]) -> dict[bytes, str]:
             header = wal.decode_header(data, name)
             for frame in wal.find_frames(data, header, wal.HEADER_BYTES, len(data)):
                 part = Part()
-                wal.replay(data, header, name, part, start=frame.offset, end=frame.end)
+                wal_replay.replay(data, header, name, part, start=frame.offset, end=frame.end)
                 newest |= {stored[key]: name for key in stored if part.get(key) is not None}
     for shard, runs in enumerate(manifest.version.shards):
         for run in runs:

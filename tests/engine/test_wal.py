@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine import lost_header, wal
+from flin.engine import lost_header, wal, wal_replay
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_MERGE, Entry, Range
 from flin.engine.memtable import Part
 from flin.engine.wal import FRAME_BYTES, HEADER_BYTES, SegmentSlice
@@ -85,7 +85,7 @@ def test_commit_layout(points: dict[bytes, Entry], ranges: list[Range], rest: st
     assert wal.encode_commit(HEADER.salt, 88, 9, 8, points, ranges) == frame
     part = Part()
     header = replace(HEADER, first_sequence=9)
-    done = wal.replay(wal.encode_header(header) + frame, header, "w", part, end=88 + len(frame))
+    done = wal_replay.replay(wal.encode_header(header) + frame, header, "w", part, end=88 + len(frame))
     assert (part.entries, list(part.ranges)) == (points, ranges)
     assert (done.next_sequence, done.synced, done.frames, done.problem) == (9 + len(points) + len(ranges), 8, 1, "")
 
@@ -137,7 +137,7 @@ def test_round_trip(script: list[Any], closed: bool) -> None:
     assert (done.end, done.next_sequence, done.closed, done.problem) == (len(data), segment.sequence, closed, "")
     assert done.operations == segment.sequence - 1
     again = Part()
-    for frame in wal.read_frames(data, HEADER, "w", end=len(data)):
+    for frame in wal_replay.read_frames(data, HEADER, "w", end=len(data)):
         again.apply(frame.ranges, frame.points)
         assert frame.end in segment.ends
     assert (again.entries, again.ranges) == (expected.entries, expected.ranges)
@@ -148,7 +148,7 @@ def test_replay_can_begin_at_any_frame() -> None:
     data = bytes(segment.data)
     for start in segment.ends[1:-1]:
         part = Part()
-        done = wal.replay(data, HEADER, "w", part, start=start, end=len(data))
+        done = wal_replay.replay(data, HEADER, "w", part, start=start, end=len(data))
         assert done.problem == ""
         assert done.next_sequence == segment.sequence
 
@@ -182,7 +182,9 @@ def test_puts_of_one_shape_replay_as_one_by_one(
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(wal, "FEW_FRAMES", few)
             part = Part()
-            answers.append((wal.replay(bytes(data), segment.header, "w", part, end=end), list(part.entries.items())))
+            answers.append(
+                (wal_replay.replay(bytes(data), segment.header, "w", part, end=end), list(part.entries.items()))
+            )
     assert answers[0] == answers[1]
 
 
@@ -252,7 +254,7 @@ def test_a_closed_segment_may_end_in_zeros(tail: bytes) -> None:
     done, _ = replayed(bytes(segment.data) + tail)
     assert done.closed
     assert (done.problem, done.end) == ("", len(segment.data))
-    frames = list(wal.read_frames(bytes(segment.data) + tail, HEADER, "w", end=len(segment.data) + len(tail)))
+    frames = list(wal_replay.read_frames(bytes(segment.data) + tail, HEADER, "w", end=len(segment.data) + len(tail)))
     assert len(frames) == len(segment.ends) - 1
 
 
@@ -418,7 +420,7 @@ def test_load_segment() -> None:
     segment = Segment().put(b"a", b"1").put(b"b", b"2")
     disk = _disk_with(bytes(segment.data) + b"what a failed write left")
     part = Part()
-    done = wal.load_segment(disk, "/db", SegmentSlice("w", HEADER_BYTES, len(segment.data)), part)
+    done = wal_replay.load_segment(disk, "/db", SegmentSlice("w", HEADER_BYTES, len(segment.data)), part)
     assert (done.operations, part.entries) == (2, {b"a": b"1", b"b": b"2"})
 
 
@@ -429,19 +431,19 @@ def test_load_segment_finds_damage(more: int) -> None:
     size = len(segment.data)
     disk = _disk_with(bytes(segment.data)[:-1] if more > 0 else bytes(segment.data))
     with pytest.raises(CorruptionError) as raised:
-        wal.load_segment(disk, "/db", SegmentSlice("w", HEADER_BYTES, size - (more < 0)), Part())
+        wal_replay.load_segment(disk, "/db", SegmentSlice("w", HEADER_BYTES, size - (more < 0)), Part())
     assert raised.value.path == "/db/w"
 
 
 def test_read_frames_stops_at_damage() -> None:
     data = bytearray(sample_segment().data)
     data[-1] ^= 1
-    frames = wal.read_frames(bytes(data), HEADER, "w", end=len(data))
+    frames = wal_replay.read_frames(bytes(data), HEADER, "w", end=len(data))
     assert next(frames).points == [(b"key", b"value")]
     with pytest.raises(CorruptionError, match="checksum"):
         list(frames)
     with pytest.raises(CorruptionError, match="cut off"):
-        list(wal.read_frames(bytes(data), HEADER, "w", end=HEADER_BYTES + 3))
+        list(wal_replay.read_frames(bytes(data), HEADER, "w", end=HEADER_BYTES + 3))
 
 
 def test_a_commit_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flin.engine import fs, wal
+from flin.engine import fs, wal, wal_replay
 from flin.engine.entry import DELETED
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import OsFileSystem
@@ -49,9 +49,9 @@ class Scene:
             found[name.number] = (wal.decode_header(data, path), data)
         return found
 
-    def frames(self, number: int, end: int | None = None) -> list[wal.Frame]:
+    def frames(self, number: int, end: int | None = None) -> list[wal_replay.Frame]:
         header, data = self.segments()[number]
-        return list(wal.read_frames(data, header, "w", end=len(data) if end is None else end))
+        return list(wal_replay.read_frames(data, header, "w", end=len(data) if end is None else end))
 
 
 def take_segments(writer: WalWriter) -> list[SegmentSlice]:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.engine import filter, view, wal
+from flin.engine import filter, view, wal, wal_replay
 from flin.engine.block_cache import BlockCache
 from flin.engine.boundaries import covers
 from flin.engine.entry import DELETED, Entry, Range
@@ -172,6 +172,17 @@ def frames_of_deletes(given: Input) -> None:
         assert wal.encode_delete(*place, key) == wal.encode_commit(*place, {key: DELETED})
 
 
+def replays_of_deletes(given: Input) -> None:
+    for key in given.keys:
+        header = wal.SegmentHeader(bytes(16), 1, b"8 bytes!", 0, 0, 0, 0, 0)
+        frame = wal.encode_delete(header.salt, wal.HEADER_BYTES, 0, 0, key)
+        part = Part()
+        data = wal.encode_header(header) + frame
+        assert wal_replay.replay(data, header, "w", part, end=len(data)).operations == 1
+        _, points = wal.decode_payload(wal.FRAME_OPERATIONS, frame[wal.FRAME_BYTES :], 1, "w", 0)
+        assert list(part.entries.items()) == points == [(key, DELETED)]
+
+
 def gets_of_an_engine(given: Input) -> None:
     for shards in (1, 4):
         with flin.engine.open("/db", fs=SimulatedDisk(), runner="inline", shards=shards) as db:
@@ -240,6 +251,7 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
     ),
     "wal_writer.WalWriter.put": ({"wal_writer.WalWriter._append"}, frames_of_puts),
     "wal.encode_delete": ({"wal.encode_commit"}, frames_of_deletes),
+    "wal_replay.replay": ({"wal.decode_payload"}, replays_of_deletes),
     "engine.Engine.get": ({"view.View.get"}, gets_of_an_engine),
     "commits.Commits.put": ({"commits.Commits.commit"}, writes_of_a_store),
     "commits.Commits.delete": ({"commits.Commits.commit"}, writes_of_a_store),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from flin.engine import wal
+from flin.engine import wal, wal_replay
 from flin.engine.entry import DELETED, Entry, Range
 from flin.engine.memtable import Part
 from flin.engine.wal import HEADER_BYTES, SegmentHeader
@@ -86,9 +86,9 @@ def sample_segment() -> Segment:
     return segment.sync().end()
 
 
-def replayed(data: bytes, header: SegmentHeader = HEADER) -> tuple[wal.Replay, Part]:
+def replayed(data: bytes, header: SegmentHeader = HEADER) -> tuple[wal_replay.Replay, Part]:
     part = Part()
-    return wal.replay(data, header, "w", part, end=len(data)), part
+    return wal_replay.replay(data, header, "w", part, end=len(data)), part
 
 
 def prefixes(segment: Segment) -> list[tuple[dict[bytes, Entry], tuple[Range, ...]]]:
@@ -96,6 +96,6 @@ def prefixes(segment: Segment) -> list[tuple[dict[bytes, Entry], tuple[Range, ..
     states = []
     for end in segment.ends:
         part = Part()
-        wal.replay(bytes(segment.data), segment.header, "w", part, end=end)
+        wal_replay.replay(bytes(segment.data), segment.header, "w", part, end=end)
         states.append((dict(part.entries), part.ranges))
     return states

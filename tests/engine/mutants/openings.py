@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import opening, recovery, wal
+from flin.engine import opening, recovery, wal, wal_replay
 from flin.engine.file_name import maybe_parse
 from flin.engine.store import Store
 from flin.engine.wal_writer import WalWriter
@@ -132,7 +132,7 @@ def bytes_behind_the_end_are_replayed(patch: Patch) -> None:
     def replay(data: Any, *rest: Any, end: int) -> Any:
         return original(data, *rest, end=len(data))
 
-    original = wal.replay
+    original = wal_replay.replay
     patch.setattr(recovery, "replay", replay)
 
 

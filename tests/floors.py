@@ -13,7 +13,7 @@ ENGINE: Final = {
     "words": "options entry key slot boundaries",
     "table": "table_meta block stored_block index_block range_block expiry_block key_part filter block_cache "
     "cached_block heat table_footer table_writer table_state table_scan table_check",
-    "single": "cold_read sstable memtable wal wal_replay wal_writer lost_header",
+    "single": "cold_read sstable memtable wal wal_replay sync_rounds wal_writer lost_header",
     "catalog": "version manifest generation recovery",
     "read": "state read_path merge joined_runs head value_cache count live_count",
     "tree": "store commits ordered_reads dead_stretches tables opening stall closed_state foreign",

@@ -6,7 +6,7 @@ This stands below everything that runs commands: of a handler it knows only that
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any, Final, TypeAlias
@@ -49,6 +49,11 @@ class Flag(IntFlag):
     ENDS_QUEUE = 131072  # EXEC: refused in itself it ends the transaction. Not a flag of Redis
     TIMED = 262144  # never brief: its work grows with the value, though Redis says "fast". Not a flag of Redis
     BRIEF = 65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
+
+
+def flags_of(names: str) -> Flag:
+    """Of their names, as COMMAND INFO writes them, with spaces between: "write denyoom fast"."""
+    return Flag(sum({Flag[name.upper()] for name in names.split()}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,6 @@ class Command:
         "brief_maximum",
         "calls",
         "categories",
-        "complexity",
         "container",
         "failed_calls",
         "flags",
@@ -111,7 +115,6 @@ class Command:
         "name",
         "nanoseconds",
         "rejected_calls",
-        "since",
         "subcommands",
         "summary",
         "timed_calls",
@@ -126,10 +129,8 @@ class Command:
         flags: Flag,
         keys: Keys,
         group: str,
-        since: str,
-        complexity: str,
         summary: str,
-        categories: tuple[str, ...] = (),
+        categories: Sequence[str] = (),
         batch: Batch | None = None,
     ) -> None:
         self.name = name  # lower case; "container|subcommand" for a subcommand
@@ -146,8 +147,6 @@ class Command:
         self.is_unqueued = bool(flags & Flag.UNQUEUED)
         self.keys = keys
         self.group = group
-        self.since = since
-        self.complexity = complexity
         self.summary = summary
         self.categories = categories  # of ACL, beyond those that flags and group imply
         self.subcommands: dict[bytes, Command] | None = None  # by lower-case name, for a container

@@ -1,11 +1,16 @@
 """The table of commands: one declaration per command, and everything that is known about it.
 
 Arity checks, the gates of dispatch, COMMAND, COMMAND DOCS, the keys to prefetch and `docs/commands.md` all read these
-declarations, so nothing about a command is said twice. A declaration is a decorator over the handler:
+declarations, so nothing about a command is said twice. A declaration is a row over the handler, whose docstring's first
+line is the summary:
 
-    @command("get", arity=2, flags=Flag.READONLY | Flag.FAST, keys=FIRST_KEY, group="string", since="1.0.0",
-             complexity="O(1)", summary="Returns the string value of a key.")
-    def get(context: Context, args: list[bytes]) -> Value: ...
+    GROUP: Final = "string"
+
+    @command("get", 2, "readonly fast", FIRST_KEY)
+    def get(context: Context, args: list[bytes]) -> Value:
+        "Returns the string at a key."
+
+Since which Redis it is there, and what its time depends on, stands in facts.py.
 
 A subcommand is declared with a bar, `"client|id"`, after its container (`container("client", …)`); its arity counts
 the container's name. This module knows no handler: `commands/every.py` imports them all.
@@ -13,10 +18,11 @@ the container's name. This module knows no handler: `commands/every.py` imports 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from flin.net.command import NO_KEYS, Batch, Command, Flag, Handler, Keys
+from flin.net.command import NO_KEYS, Batch, Command, Handler, Keys, flags_of
 from flin.net.replies import Value
 
 _commands: Final[dict[str, Command]] = {}
@@ -30,18 +36,17 @@ BRIEF: Final[dict[bytes, Command]] = {}
 
 def command(
     name: str,
-    *,
     arity: int,
-    flags: Flag,
-    group: str,
-    since: str,
-    complexity: str,
-    summary: str,
+    flags: str = "",
     keys: Keys = NO_KEYS,
-    categories: tuple[str, ...] = (),
+    *,
+    categories: str = "",
     batch: Batch | None = None,
+    group: str | None = None,
 ) -> Callable[[Handler], Handler]:
-    """Declare the handler below as this command. arity counts the name; negative: at least so many."""
+    """Declare the handler below as this command. arity counts the name; negative: at least so many. flags and
+    categories (of ACL, beyond those that flags and group imply): names with spaces between. group: where it is not the
+    module's GROUP."""
 
     def declare(handler: Handler) -> Handler:
         _add(
@@ -49,13 +54,11 @@ def command(
                 name,
                 handler,
                 arity=arity,
-                flags=flags,
+                flags=flags_of(flags),
                 keys=keys,
-                group=group,
-                since=since,
-                complexity=complexity,
-                summary=summary,
-                categories=categories,
+                group=group or _group_of(handler),
+                summary=(handler.__doc__ or "").partition("\n")[0],
+                categories=categories.split(),
                 batch=batch,
             )
         )
@@ -65,29 +68,19 @@ def command(
 
 
 def container(
-    name: str,
-    *,
-    group: str,
-    since: str,
-    summary: str,
-    arity: int = -2,
-    flags: Flag = Flag.NONE,
-    alone: Handler | None = None,
+    name: str, group: str, summary: str, arity: int = -2, flags: str = "", *, alone: Handler | None = None
 ) -> None:
     """Declare a command that has subcommands: dispatch goes straight to them. `alone` runs where none is given."""
-    found = Command(
-        name,
-        alone or _never_called,
-        arity=arity,
-        flags=flags,
-        keys=NO_KEYS,
-        group=group,
-        since=since,
-        complexity="Depends on subcommand.",
-        summary=summary,
-    )
+    handler = alone or _never_called
+    found = Command(name, handler, arity=arity, flags=flags_of(flags), keys=NO_KEYS, group=group, summary=summary)
     found.subcommands = {}
     _add(found)
+
+
+def _group_of(handler: Handler) -> str:
+    """What stands once in the module of the handler."""
+    group: str = inspect.getmodule(handler).GROUP  # type: ignore[union-attr]
+    return group
 
 
 def find(name: bytes) -> Command | None:

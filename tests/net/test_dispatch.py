@@ -42,8 +42,6 @@ class Extra:
             flags=flags,
             keys=Keys(1, -1, 1),
             group="test",
-            since="1",
-            complexity="",
             summary="",
         )
         self._patch.setitem(BY_NAME, name.encode(), command)

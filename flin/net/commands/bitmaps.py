@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from flin.engine.entry import make_entry
 from flin.errors import CommandError
 from flin.net.bit_field import Overflow, ValueType, parse_type
-from flin.net.command import FIRST_KEY, Flag, Keys
+from flin.net.command import FIRST_KEY, Keys
 from flin.net.commands.strings import string_at
 from flin.net.numbers import maybe_int64, parse_int64
 from flin.net.registry import command
@@ -17,6 +17,8 @@ from flin.net.replies import ZERO, Value, syntax_error
 if TYPE_CHECKING:
     from flin.net.context import Context
     from flin.net.keyspace import Keyspace
+
+GROUP: Final = "bitmap"
 
 _WRONG_OFFSET: Final = "ERR bit offset is not an integer or out of range"
 _WRONG_BIT: Final = "ERR bit is not an integer or out of range"
@@ -38,17 +40,9 @@ def _offset(context: Context, text: bytes, bits: int = 0) -> int:
     return number
 
 
-@command(
-    "setbit",
-    arity=4,
-    flags=Flag.WRITE | Flag.DENYOOM,
-    keys=FIRST_KEY,
-    group="bitmap",
-    since="2.2.0",
-    complexity="O(N) for a string of N bytes",
-    summary="Sets or clears a bit of the string at a key and returns what it was; zeros fill a gap before it.",
-)
+@command("setbit", 4, "write denyoom", FIRST_KEY)
 def setbit(context: Context, args: list[bytes]) -> Value:
+    """Sets or clears a bit of the string at a key and returns what it was; zeros fill a gap before it."""
     offset = _offset(context, args[2])
     bit = maybe_int64(args[3])
     if bit not in (0, 1):
@@ -65,34 +59,18 @@ def setbit(context: Context, args: list[bytes]) -> Value:
     return was
 
 
-@command(
-    "getbit",
-    arity=3,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=FIRST_KEY,
-    group="bitmap",
-    since="2.2.0",
-    complexity="O(1)",
-    summary="Returns a bit of the string at a key; 0 beyond its end.",
-)
+@command("getbit", 3, "readonly fast", FIRST_KEY)
 def getbit(context: Context, args: list[bytes]) -> Value:
+    """Returns a bit of the string at a key; 0 beyond its end."""
     offset = _offset(context, args[2])
     value = context.keyspace.value(args[1]) or b""
     position = offset >> 3
     return value[position] >> (7 - (offset & 7)) & 1 if position < len(value) else 0
 
 
-@command(
-    "bitcount",
-    arity=-2,
-    flags=Flag.READONLY,
-    keys=FIRST_KEY,
-    group="bitmap",
-    since="2.6.0",
-    complexity="O(N)",
-    summary="Counts the bits that are set in the string at a key, or in a part of it that is given in bytes or bits.",
-)
+@command("bitcount", -2, "readonly", FIRST_KEY)
 def bitcount(context: Context, args: list[bytes]) -> Value:
+    """Counts the bits that are set in the string at a key, or in a part of it that is given in bytes or bits."""
     value = context.keyspace.value(args[1])
     if value is None:
         return ZERO
@@ -137,17 +115,9 @@ def _chunks(value: bytes, begin: int, end: int) -> Iterator[bytes]:
         yield value[start : min(end, start + CHUNK_BYTES)]
 
 
-@command(
-    "bitpos",
-    arity=-3,
-    flags=Flag.READONLY,
-    keys=FIRST_KEY,
-    group="bitmap",
-    since="2.8.7",
-    complexity="O(N)",
-    summary="Finds the first bit that is set, or clear, in the string at a key or in a part of it.",
-)
+@command("bitpos", -3, "readonly", FIRST_KEY)
 def bitpos(context: Context, args: list[bytes]) -> Value:
+    """Finds the first bit that is set, or clear, in the string at a key or in a part of it."""
     bit = parse_int64(args[2])
     if bit not in (0, 1):
         raise CommandError("ERR The bit argument must be 1 or 0.")
@@ -183,17 +153,9 @@ def _find(value: bytes, bit: int, first: int, last: int) -> int:
     return found if found <= last else -1
 
 
-@command(
-    "bitop",
-    arity=-4,
-    flags=Flag.WRITE | Flag.DENYOOM,
-    keys=Keys(2, -1, 1),
-    group="bitmap",
-    since="2.6.0",
-    complexity="O(N) for the bytes of all strings",
-    summary="Joins strings bit by bit (AND, OR, XOR, NOT) into the string at a key; returns its length in bytes.",
-)
+@command("bitop", -4, "write denyoom", Keys(2, -1, 1))
 def bitop(context: Context, args: list[bytes]) -> Value:
+    """Joins strings bit by bit (AND, OR, XOR, NOT) into the string at a key; returns its length in bytes."""
     keyspace, name, destination = context.keyspace, args[1].lower(), args[2]
     if name not in (b"and", b"or", b"xor", b"not"):
         raise syntax_error()
@@ -246,17 +208,9 @@ _WORDS_BEHIND: Final = {b"get": 2, b"set": 3, b"incrby": 3}
 _OVERFLOWS: Final = {b"wrap": Overflow.WRAP, b"sat": Overflow.SAT, b"fail": Overflow.FAIL}
 
 
-@command(
-    "bitfield",
-    arity=-2,
-    flags=Flag.WRITE | Flag.DENYOOM,
-    keys=FIRST_KEY,
-    group="bitmap",
-    since="3.2.0",
-    complexity="O(N) for a string of N bytes, O(1) for each operation",
-    summary="Reads, sets and adds to integers of any width and place in the string at a key.",
-)
+@command("bitfield", -2, "write denyoom", FIRST_KEY)
 def bitfield(context: Context, args: list[bytes]) -> Value:
+    """Reads, sets and adds to integers of any width and place in the string at a key."""
     steps = _steps(context, args)
     if all(step.name == b"get" for step in steps):
         return _read_fields(context.keyspace, args[1], steps)
@@ -270,17 +224,9 @@ def bitfield(context: Context, args: list[bytes]) -> Value:
     return replies
 
 
-@command(
-    "bitfield_ro",
-    arity=-2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=FIRST_KEY,
-    group="bitmap",
-    since="6.0.0",
-    complexity="O(1) for each operation",
-    summary="BITFIELD with GET alone.",
-)
+@command("bitfield_ro", -2, "readonly fast", FIRST_KEY)
 def bitfield_ro(context: Context, args: list[bytes]) -> Value:
+    """BITFIELD with GET alone."""
     steps = _steps(context, args)
     if any(step.name != b"get" for step in steps):
         raise CommandError("ERR BITFIELD_RO only supports the GET subcommand")

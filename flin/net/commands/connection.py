@@ -7,7 +7,6 @@ from typing import Final
 
 from flin.errors import CommandError
 from flin.net.arguments import parse_int32
-from flin.net.command import Flag
 from flin.net.commands.help import declare_help
 from flin.net.context import Context
 from flin.net.numbers import maybe_int64, parse_int64
@@ -16,11 +15,13 @@ from flin.net.replies import OK, PONG, Reply, Value, Verbatim, shown, syntax_err
 from flin.net.resp import encode_requests
 from flin.net.session import RESP2, RESP3, Session
 
+GROUP: Final = "connection"
+
 REDIS_VERSION: Final = b"7.0.15"
 """The Redis whose commands and texts these are."""
 
-_ALWAYS: Final = Flag.NOSCRIPT | Flag.LOADING | Flag.STALE
-_HANDSHAKE: Final = _ALWAYS | Flag.FAST | Flag.NO_AUTH | Flag.ALLOW_BUSY | Flag.SKIP_SLOWLOG
+_ALWAYS: Final = "noscript loading stale"
+_HANDSHAKE: Final = f"{_ALWAYS} fast no_auth allow_busy skip_slowlog"
 _WRONG_PASSWORD: Final = "WRONGPASS invalid username-password pair or user is disabled."
 _NO_PASSWORD: Final = (
     "ERR AUTH <password> called without any password configured for the default user. "
@@ -35,16 +36,9 @@ _CLIENT_TYPES: Final = (b"normal", b"master", b"replica", b"slave", b"pubsub")
 _RESET: Final = Reply(b"+RESET\r\n")
 
 
-@command(
-    "ping",
-    arity=-1,
-    flags=Flag.FAST,
-    group="connection",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Returns the server's liveliness response.",
-)
+@command("ping", -1, "fast")
 def ping(context: Context, args: list[bytes]) -> Value:
+    """Returns the server's liveliness response."""
     if len(args) == 1:
         return PONG
     if len(args) > 2:
@@ -52,43 +46,22 @@ def ping(context: Context, args: list[bytes]) -> Value:
     return args[1]
 
 
-@command(
-    "echo",
-    arity=2,
-    flags=Flag.LOADING | Flag.STALE | Flag.FAST,
-    group="connection",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Returns the given string.",
-)
+@command("echo", 2, "loading stale fast")
 def echo(context: Context, args: list[bytes]) -> Value:
+    """Returns the given string."""
     return args[1]
 
 
-@command(
-    "quit",
-    arity=-1,
-    flags=_HANDSHAKE | Flag.UNQUEUED,
-    group="connection",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Closes the connection.",
-)
+@command("quit", -1, f"{_HANDSHAKE} unqueued")
 def quit_(context: Context, args: list[bytes]) -> Value:
+    """Closes the connection."""
     context.session.close_after_reply = True
     return OK
 
 
-@command(
-    "reset",
-    arity=1,
-    flags=_HANDSHAKE | Flag.UNQUEUED,
-    group="connection",
-    since="6.2.0",
-    complexity="O(1)",
-    summary="Resets the connection.",
-)
+@command("reset", 1, f"{_HANDSHAKE} unqueued")
 def reset(context: Context, args: list[bytes]) -> Value:
+    """Resets the connection."""
     session = context.session
     context.end_transaction()
     context.select(0)
@@ -100,16 +73,9 @@ def reset(context: Context, args: list[bytes]) -> Value:
     return _RESET
 
 
-@command(
-    "select",
-    arity=2,
-    flags=Flag.LOADING | Flag.STALE | Flag.FAST,
-    group="connection",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Changes the selected database.",
-)
+@command("select", 2, "loading stale fast")
 def select(context: Context, args: list[bytes]) -> Value:
+    """Changes the selected database."""
     database = parse_int32(args[1])
     if not 0 <= database < context.services.config.databases:
         raise CommandError("ERR DB index is out of range")
@@ -117,16 +83,9 @@ def select(context: Context, args: list[bytes]) -> Value:
     return OK
 
 
-@command(
-    "auth",
-    arity=-2,
-    flags=_HANDSHAKE,
-    group="connection",
-    since="1.0.0",
-    complexity="O(N) where N is the number of passwords defined for the user",
-    summary="Authenticates the connection.",
-)
+@command("auth", -2, _HANDSHAKE)
 def auth(context: Context, args: list[bytes]) -> Value:
+    """Authenticates the connection."""
     if len(args) > 3:
         raise syntax_error()
     if len(args) == 2:
@@ -138,16 +97,9 @@ def auth(context: Context, args: list[bytes]) -> Value:
     return OK
 
 
-@command(
-    "hello",
-    arity=-1,
-    flags=_HANDSHAKE,
-    group="connection",
-    since="6.0.0",
-    complexity="O(1)",
-    summary="Handshakes with the server: protocol, authentication, name.",
-)
+@command("hello", -1, _HANDSHAKE)
 def hello(context: Context, args: list[bytes]) -> Value:
+    """Handshakes with the server: protocol, authentication, name."""
     session = context.session
     protocol = session.protocol
     if len(args) > 1:
@@ -206,59 +158,31 @@ def _checked_name(name: bytes) -> bytes:
     return name
 
 
-container("client", group="connection", since="2.4.0", summary="Commands about client connections.")
+container("client", GROUP, "Commands about client connections.")
 
 
-@command(
-    "client|id",
-    arity=2,
-    flags=_ALWAYS,
-    group="connection",
-    since="5.0.0",
-    complexity="O(1)",
-    summary="Returns the connection's unique number.",
-)
+@command("client|id", 2, _ALWAYS)
 def client_id(context: Context, args: list[bytes]) -> Value:
+    """Returns the connection's unique number."""
     return context.session.id
 
 
-@command(
-    "client|getname",
-    arity=2,
-    flags=_ALWAYS,
-    group="connection",
-    since="2.6.9",
-    complexity="O(1)",
-    summary="Returns the name of the connection.",
-)
+@command("client|getname", 2, _ALWAYS)
 def client_getname(context: Context, args: list[bytes]) -> Value:
+    """Returns the name of the connection."""
     return context.session.name or None
 
 
-@command(
-    "client|setname",
-    arity=3,
-    flags=_ALWAYS,
-    group="connection",
-    since="2.6.9",
-    complexity="O(1)",
-    summary="Names the connection.",
-)
+@command("client|setname", 3, _ALWAYS)
 def client_setname(context: Context, args: list[bytes]) -> Value:
+    """Names the connection."""
     context.session.name = _checked_name(args[2])
     return OK
 
 
-@command(
-    "client|setinfo",
-    arity=4,
-    flags=_ALWAYS,
-    group="connection",
-    since="7.2.0",
-    complexity="O(1)",
-    summary="Tells the client library's name or version.",
-)
+@command("client|setinfo", 4, _ALWAYS)
 def client_setinfo(context: Context, args: list[bytes]) -> Value:
+    """Tells the client library's name or version."""
     option = args[2].lower()
     text = args[3]
     if option not in (b"lib-name", b"lib-ver"):
@@ -272,30 +196,16 @@ def client_setinfo(context: Context, args: list[bytes]) -> Value:
     return OK
 
 
-@command(
-    "client|no-evict",
-    arity=3,
-    flags=_ALWAYS | Flag.ADMIN,
-    group="connection",
-    since="7.0.0",
-    complexity="O(1)",
-    summary="Whether the connection is spared when buffers must go.",
-)
+@command("client|no-evict", 3, f"{_ALWAYS} admin")
 def client_no_evict(context: Context, args: list[bytes]) -> Value:
+    """Whether the connection is spared when buffers must go."""
     context.session.is_no_evict = _on_or_off(args[2])
     return OK
 
 
-@command(
-    "client|no-touch",
-    arity=3,
-    flags=_ALWAYS,
-    group="connection",
-    since="7.2.0",
-    complexity="O(1)",
-    summary="Whether the connection's reads leave the keys' age alone (Flin keeps none).",
-)
+@command("client|no-touch", 3, _ALWAYS)
 def client_no_touch(context: Context, args: list[bytes]) -> Value:
+    """Whether the connection's reads leave the keys' age alone (Flin keeps none)."""
     context.session.is_no_touch = _on_or_off(args[2])
     return OK
 
@@ -307,29 +217,15 @@ def _on_or_off(text: bytes) -> bool:
     return lowered == b"on"
 
 
-@command(
-    "client|info",
-    arity=2,
-    flags=_ALWAYS,
-    group="connection",
-    since="6.2.0",
-    complexity="O(1)",
-    summary="Describes the connection.",
-)
+@command("client|info", 2, _ALWAYS)
 def client_info(context: Context, args: list[bytes]) -> Value:
+    """Describes the connection."""
     return Verbatim(describe(context.session, context.services.tick.steady_ms, args) + b"\n")
 
 
-@command(
-    "client|list",
-    arity=-2,
-    flags=_ALWAYS | Flag.ADMIN,
-    group="connection",
-    since="2.4.0",
-    complexity="O(N) where N is the number of client connections",
-    summary="Lists the open connections.",
-)
+@command("client|list", -2, f"{_ALWAYS} admin")
 def client_list(context: Context, args: list[bytes]) -> Value:
+    """Lists the open connections."""
     sessions = context.services.clients.sessions
     chosen = list(sessions.values())
     if len(args) > 2:
@@ -361,16 +257,9 @@ def _client_type(text: bytes) -> bytes:
     return lowered
 
 
-@command(
-    "client|kill",
-    arity=-3,
-    flags=_ALWAYS | Flag.ADMIN,
-    group="connection",
-    since="2.4.0",
-    complexity="O(N) where N is the number of client connections",
-    summary="Closes connections.",
-)
+@command("client|kill", -3, f"{_ALWAYS} admin")
 def client_kill(context: Context, args: list[bytes]) -> Value:
+    """Closes connections."""
     sessions = list(context.services.clients.sessions.values())
     if len(args) == 3:
         wanted = args[2].decode("latin-1")
@@ -471,4 +360,4 @@ SESSION_BYTES: Final = 24 * 1024
 """Of an idle connection: session, parser (hiredis keeps 16 KiB), transport. Measured, rounded up."""
 
 
-declare_help("client", group="connection", since="5.0.0")
+declare_help("client", GROUP)

@@ -12,7 +12,7 @@ from flin.engine.entry import Entry, make_entry
 from flin.engine.sstable import ColdRead
 from flin.errors import CommandError, CorruptionError
 from flin.net import long_double
-from flin.net.command import FIRST_KEY, Flag
+from flin.net.command import FIRST_KEY
 from flin.net.commands.strings import string_at
 from flin.net.numbers import INT64_MAX, INT64_MIN, parse_int64
 from flin.net.registry import command
@@ -21,6 +21,8 @@ from flin.net.replies import NOT_A_FLOAT, Value
 if TYPE_CHECKING:
     from flin.net.context import Context
     from flin.net.keyspace import Keyspace
+
+GROUP: Final = "string"
 
 SMALL_DIGITS: Final = 18
 """Nine times the largest such number still fits 64 bits."""
@@ -92,60 +94,27 @@ def _is_small(text: bytes) -> bool:
     return text.isdigit() and len(text) <= SMALL_DIGITS and (text[0] != ZERO or len(text) == 1)
 
 
-@command(
-    "incr",
-    batch=_incr_many,
-    arity=2,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Adds one to the integer at a key; an absent key counts as 0.",
-)
+@command("incr", 2, "write denyoom fast", FIRST_KEY, batch=_incr_many)
 def incr(context: Context, args: list[bytes]) -> Value:
+    """Adds one to the integer at a key; an absent key counts as 0."""
     return _add(context, args[1], 1)
 
 
-@command(
-    "decr",
-    arity=2,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Takes one from the integer at a key; an absent key counts as 0.",
-)
+@command("decr", 2, "write denyoom fast", FIRST_KEY)
 def decr(context: Context, args: list[bytes]) -> Value:
+    """Takes one from the integer at a key; an absent key counts as 0."""
     return _add(context, args[1], -1)
 
 
-@command(
-    "incrby",
-    arity=3,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Adds an integer to the one at a key; an absent key counts as 0.",
-)
+@command("incrby", 3, "write denyoom fast", FIRST_KEY)
 def incrby(context: Context, args: list[bytes]) -> Value:
+    """Adds an integer to the one at a key; an absent key counts as 0."""
     return _add(context, args[1], parse_int64(args[2]))
 
 
-@command(
-    "decrby",
-    arity=3,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Takes an integer from the one at a key; an absent key counts as 0.",
-)
+@command("decrby", 3, "write denyoom fast", FIRST_KEY)
 def decrby(context: Context, args: list[bytes]) -> Value:
+    """Takes an integer from the one at a key; an absent key counts as 0."""
     decrement = parse_int64(args[2])
     if decrement == INT64_MIN:
         raise CommandError("ERR decrement would overflow")
@@ -165,17 +134,9 @@ def _add(context: Context, key: bytes, delta: int) -> int:
     return total
 
 
-@command(
-    "incrbyfloat",
-    arity=3,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="2.6.0",
-    complexity="O(1)",
-    summary="Adds a decimal number to the one at a key; an absent key counts as 0.",
-)
+@command("incrbyfloat", 3, "write denyoom fast", FIRST_KEY)
 def incrbyfloat(context: Context, args: list[bytes]) -> Value:
+    """Adds a decimal number to the one at a key; an absent key counts as 0."""
     value, expires_at_ms = string_at(context.keyspace, args[1])
     try:
         text = long_double.add_texts(b"0" if value is None else value, args[2])

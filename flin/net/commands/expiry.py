@@ -9,71 +9,41 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import make_entry
 from flin.net.arguments import EX, EXAT, PX, PXAT, ExpiryUnit, any_expiry, expire_options
-from flin.net.command import FIRST_KEY, Flag
+from flin.net.command import FIRST_KEY
 from flin.net.registry import command
 from flin.net.replies import ONE, ZERO, Value
 
 if TYPE_CHECKING:
     from flin.net.context import Context
 
+GROUP: Final = "generic"
+
 _NO_KEY: Final = -2
 _NO_EXPIRY: Final = -1
 _MS_PER_SECOND: Final = 1000
 
 
-@command(
-    "expire",
-    arity=-3,
-    flags=Flag.WRITE | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Lets a key expire after some seconds.",
-)
+@command("expire", -3, "write fast", FIRST_KEY)
 def expire(context: Context, args: list[bytes]) -> Value:
+    """Lets a key expire after some seconds."""
     return _expire(context, args, EX, "expire")
 
 
-@command(
-    "pexpire",
-    arity=-3,
-    flags=Flag.WRITE | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="2.6.0",
-    complexity="O(1)",
-    summary="Lets a key expire after some milliseconds.",
-)
+@command("pexpire", -3, "write fast", FIRST_KEY)
 def pexpire(context: Context, args: list[bytes]) -> Value:
+    """Lets a key expire after some milliseconds."""
     return _expire(context, args, PX, "pexpire")
 
 
-@command(
-    "expireat",
-    arity=-3,
-    flags=Flag.WRITE | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="1.2.0",
-    complexity="O(1)",
-    summary="Lets a key expire at a time in seconds since 1970.",
-)
+@command("expireat", -3, "write fast", FIRST_KEY)
 def expireat(context: Context, args: list[bytes]) -> Value:
+    """Lets a key expire at a time in seconds since 1970."""
     return _expire(context, args, EXAT, "expireat")
 
 
-@command(
-    "pexpireat",
-    arity=-3,
-    flags=Flag.WRITE | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="2.6.0",
-    complexity="O(1)",
-    summary="Lets a key expire at a time in milliseconds since 1970.",
-)
+@command("pexpireat", -3, "write fast", FIRST_KEY)
 def pexpireat(context: Context, args: list[bytes]) -> Value:
+    """Lets a key expire at a time in milliseconds since 1970."""
     return _expire(context, args, PXAT, "pexpireat")
 
 
@@ -94,17 +64,9 @@ def _expire(context: Context, args: list[bytes], unit: ExpiryUnit, name: str) ->
     return ONE
 
 
-@command(
-    "persist",
-    arity=2,
-    flags=Flag.WRITE | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="2.2.0",
-    complexity="O(1)",
-    summary="Removes a key's expiry.",
-)
+@command("persist", 2, "write fast", FIRST_KEY)
 def persist(context: Context, args: list[bytes]) -> Value:
+    """Removes a key's expiry."""
     entry = context.keyspace.entry(args[1])
     if entry is None or isinstance(entry, bytes) or not entry[1]:
         return ZERO
@@ -113,59 +75,27 @@ def persist(context: Context, args: list[bytes]) -> Value:
     return ONE
 
 
-@command(
-    "ttl",
-    arity=2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Returns the seconds until a key expires; -1 without expiry, -2 without key.",
-)
+@command("ttl", 2, "readonly fast", FIRST_KEY)
 def ttl(context: Context, args: list[bytes]) -> Value:
+    """Returns the seconds until a key expires; -1 without expiry, -2 without key."""
     return _in_seconds(_remaining_ms(context, args[1]))
 
 
-@command(
-    "pttl",
-    arity=2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="2.6.0",
-    complexity="O(1)",
-    summary="Returns the milliseconds until a key expires; -1 without expiry, -2 without key.",
-)
+@command("pttl", 2, "readonly fast", FIRST_KEY)
 def pttl(context: Context, args: list[bytes]) -> Value:
+    """Returns the milliseconds until a key expires; -1 without expiry, -2 without key."""
     return _remaining_ms(context, args[1])
 
 
-@command(
-    "expiretime",
-    arity=2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="7.0.0",
-    complexity="O(1)",
-    summary="Returns when a key expires, in seconds since 1970; -1 without expiry, -2 without key.",
-)
+@command("expiretime", 2, "readonly fast", FIRST_KEY)
 def expiretime(context: Context, args: list[bytes]) -> Value:
+    """Returns when a key expires, in seconds since 1970; -1 without expiry, -2 without key."""
     return _in_seconds(_expires_at_ms(context, args[1]))
 
 
-@command(
-    "pexpiretime",
-    arity=2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="7.0.0",
-    complexity="O(1)",
-    summary="Returns when a key expires, in milliseconds since 1970; -1 without expiry, -2 without key.",
-)
+@command("pexpiretime", 2, "readonly fast", FIRST_KEY)
 def pexpiretime(context: Context, args: list[bytes]) -> Value:
+    """Returns when a key expires, in milliseconds since 1970; -1 without expiry, -2 without key."""
     return _expires_at_ms(context, args[1])
 
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from flin.errors import CommandError
-from flin.net.command import Command, Flag
+from flin.net.command import Command
 from flin.net.context import Context
 from flin.net.registry import command, find_by_path
 from flin.net.replies import Value, shown
 
 
-def declare_help(name: str, *, group: str, since: str) -> None:
+def declare_help(name: str, group: str) -> None:
     """Declare `name|help`. Call it after the container's other subcommands."""
     found = find_by_path(name)
     assert found is not None
     container = found
 
-    @command(
-        f"{name}|help",
-        arity=2,
-        flags=Flag.LOADING | Flag.STALE,
-        group=group,
-        since=since,
-        complexity="O(1)",
-        summary="Shows the subcommands.",
-    )
+    @command(f"{name}|help", 2, "loading stale", group=group)
     def show_help(context: Context, args: list[bytes]) -> Value:
+        """Shows the subcommands."""
         return help_lines(container)
 
 

@@ -8,11 +8,14 @@ from flin.errors import CommandError
 from flin.net.command import Command, Flag
 from flin.net.commands.help import declare_help
 from flin.net.context import Context
+from flin.net.facts import FACTS
 from flin.net.glob import compile_glob
 from flin.net.registry import all_commands, command, container, find_by_path, find_for, with_subcommands
 from flin.net.replies import Value, syntax_error
 
-_ANYTIME: Final = Flag.LOADING | Flag.STALE
+GROUP: Final = "server"
+
+_ANYTIME: Final = "loading stale"
 
 _SHOWN_FLAGS: Final = tuple(
     (flag, (flag.name or "").lower())
@@ -48,69 +51,33 @@ def command_(context: Context, args: list[bytes]) -> Value:
     return [describe(found) for found in all_commands()]
 
 
-container(
-    "command",
-    arity=-1,
-    flags=_ANYTIME,
-    group="server",
-    since="2.8.13",
-    summary="Describes all commands; its subcommands, some of them.",
-    alone=command_,
-)
+container("command", GROUP, "Describes all commands; its subcommands, some of them.", -1, _ANYTIME, alone=command_)
 
 
-@command(
-    "command|count",
-    arity=2,
-    flags=_ANYTIME,
-    group="server",
-    since="2.8.13",
-    complexity="O(1)",
-    summary="Returns the number of commands.",
-)
+@command("command|count", 2, _ANYTIME)
 def command_count(context: Context, args: list[bytes]) -> Value:
+    """Returns the number of commands."""
     return sum(1 for _ in all_commands())
 
 
-@command(
-    "command|info",
-    arity=-2,
-    flags=_ANYTIME,
-    group="server",
-    since="2.8.13",
-    complexity="O(N) where N is the number of commands to look up",
-    summary="Describes commands: arity, flags, keys.",
-)
+@command("command|info", -2, _ANYTIME)
 def command_info(context: Context, args: list[bytes]) -> Value:
+    """Describes commands: arity, flags, keys."""
     if len(args) == 2:
         return command_(context, args)
     return [None if found is None else describe(found) for found in map(_by_path, args[2:])]
 
 
-@command(
-    "command|docs",
-    arity=-2,
-    flags=_ANYTIME,
-    group="server",
-    since="7.0.0",
-    complexity="O(N) where N is the number of commands to look up",
-    summary="Returns the commands' documentation.",
-)
+@command("command|docs", -2, _ANYTIME)
 def command_docs(context: Context, args: list[bytes]) -> Value:
+    """Returns the commands' documentation."""
     chosen = all_commands() if len(args) == 2 else map(_by_path, args[2:])
     return {found.name.encode(): document(found) for found in chosen if found is not None}
 
 
-@command(
-    "command|list",
-    arity=-2,
-    flags=_ANYTIME,
-    group="server",
-    since="7.0.0",
-    complexity="O(N) where N is the total number of commands",
-    summary="Returns the commands' names.",
-)
+@command("command|list", -2, _ANYTIME)
 def command_list(context: Context, args: list[bytes]) -> Value:
+    """Returns the commands' names."""
     if len(args) == 2:
         return [found.name.encode() for found in _everything()]
     if len(args) != 5 or args[2].lower() != b"filterby":
@@ -127,16 +94,9 @@ def command_list(context: Context, args: list[bytes]) -> Value:
     raise syntax_error()
 
 
-@command(
-    "command|getkeys",
-    arity=-4,
-    flags=_ANYTIME,
-    group="server",
-    since="2.8.13",
-    complexity="O(N) where N is the number of arguments to the command",
-    summary="Returns the keys of a request.",
-)
+@command("command|getkeys", -4, _ANYTIME)
 def command_getkeys(context: Context, args: list[bytes]) -> Value:
+    """Returns the keys of a request."""
     request = args[2:]
     found = find_for(request)
     if found is None:
@@ -214,15 +174,16 @@ def _key_specifications(found: Command) -> list[Any]:
 
 def document(found: Command) -> dict[bytes, Any]:
     """A value of COMMAND DOCS."""
+    facts = FACTS[found.name]
     shown: dict[bytes, Any] = {
         b"summary": found.summary.encode(),
-        b"since": found.since.encode(),
+        b"since": facts.since.encode(),
         b"group": found.group.encode(),
-        b"complexity": found.complexity.encode(),
+        b"complexity": facts.complexity.encode(),
     }
     if found.subcommands is not None:
         shown[b"subcommands"] = {sub.name.encode(): document(sub) for _, sub in sorted(found.subcommands.items())}
     return shown
 
 
-declare_help("command", group="server", since="5.0.0")
+declare_help("command", GROUP)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from flin.engine.entry import Live
 from flin.errors import CommandError
 from flin.net.arguments import option_name, parse_int32
-from flin.net.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Flag, Keys
+from flin.net.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.many_keys import FEW_KEYS, find_many
 from flin.net.numbers import maybe_int64
 from flin.net.registry import command, container
@@ -16,6 +16,8 @@ from flin.net.replies import NO_SUCH_KEY, OK, ONE, ZERO, Slices, Value, simple, 
 if TYPE_CHECKING:
     from flin.net.context import Context
     from flin.net.keyspace import Keyspace
+
+GROUP: Final = "generic"
 
 _TYPE_NAMES: Final = {0: b"string"}
 _NO_TYPE: Final = simple(b"none")
@@ -28,17 +30,9 @@ def type_name(entry: Live) -> bytes:
     return _TYPE_NAMES.get(tag, _UNKNOWN_TYPE)
 
 
-@command(
-    "del",
-    arity=-2,
-    flags=Flag.WRITE,
-    keys=ALL_KEYS,
-    group="generic",
-    since="1.0.0",
-    complexity="O(N) for N keys",
-    summary="Deletes keys and returns how many there were.",
-)
+@command("del", -2, "write", ALL_KEYS)
 def delete(context: Context, args: list[bytes]) -> Value:
+    """Deletes keys and returns how many there were."""
     keyspace = context.keyspace
     if len(args) > FEW_KEYS:
         return _delete_many(keyspace, args)
@@ -57,31 +51,15 @@ def _delete_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
     return len(found)
 
 
-@command(
-    "unlink",
-    arity=-2,
-    flags=Flag.WRITE | Flag.FAST,
-    keys=ALL_KEYS,
-    group="generic",
-    since="4.0.0",
-    complexity="O(N) for N keys",
-    summary="The same as DEL: deleting never waits here.",
-)
+@command("unlink", -2, "write fast", ALL_KEYS)
 def unlink(context: Context, args: list[bytes]) -> Value:
+    """The same as DEL: deleting never waits here."""
     return delete(context, args)
 
 
-@command(
-    "exists",
-    arity=-2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=ALL_KEYS,
-    group="generic",
-    since="1.0.0",
-    complexity="O(N) for N keys",
-    summary="Counts how many of the keys exist; a key named twice counts twice.",
-)
+@command("exists", -2, "readonly fast", ALL_KEYS)
 def exists(context: Context, args: list[bytes]) -> Value:
+    """Counts how many of the keys exist; a key named twice counts twice."""
     keyspace = context.keyspace
     if len(args) > FEW_KEYS:
         return _count_many(keyspace, args)
@@ -97,46 +75,22 @@ def _count_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
     return found
 
 
-@command(
-    "touch",
-    arity=-2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=ALL_KEYS,
-    group="generic",
-    since="3.2.1",
-    complexity="O(N) for N keys",
-    summary="Counts how many of the keys exist. No time of access is kept.",
-)
+@command("touch", -2, "readonly fast", ALL_KEYS)
 def touch(context: Context, args: list[bytes]) -> Value:
+    """Counts how many of the keys exist. No time of access is kept."""
     return exists(context, args)
 
 
-@command(
-    "type",
-    arity=2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Returns the type of what a key holds, or none.",
-)
+@command("type", 2, "readonly fast", FIRST_KEY)
 def type_(context: Context, args: list[bytes]) -> Value:
+    """Returns the type of what a key holds, or none."""
     entry = context.keyspace.look_up(args[1])
     return _NO_TYPE if entry is None else simple(type_name(entry))
 
 
-@command(
-    "copy",
-    arity=-3,
-    flags=Flag.WRITE | Flag.DENYOOM,
-    keys=FIRST_TWO_KEYS,
-    group="generic",
-    since="6.2.0",
-    complexity="O(1)",
-    summary="Copies a key's value and expiry to another key, also in another database.",
-)
+@command("copy", -3, "write denyoom", FIRST_TWO_KEYS)
 def copy(context: Context, args: list[bytes]) -> Value:
+    """Copies a key's value and expiry to another key, also in another database."""
     source, destination = args[1], args[2]
     target, replace = _copy_options(context, args)
     if target is context.keyspace and source == destination:
@@ -172,17 +126,9 @@ def _database(context: Context, text: bytes) -> Keyspace:
     return context.services.databases.keyspaces[index]
 
 
-@command(
-    "move",
-    arity=3,
-    flags=Flag.WRITE | Flag.FAST,
-    keys=FIRST_KEY,
-    group="generic",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Moves a key to another database, unless it exists there.",
-)
+@command("move", 3, "write fast", FIRST_KEY)
 def move(context: Context, args: list[bytes]) -> Value:
+    """Moves a key to another database, unless it exists there."""
     key, target = args[1], _database(context, args[2])
     if target is context.keyspace:
         raise CommandError("ERR source and destination objects are the same")
@@ -194,34 +140,18 @@ def move(context: Context, args: list[bytes]) -> Value:
     return ONE
 
 
-@command(
-    "rename",
-    arity=3,
-    flags=Flag.WRITE,
-    keys=FIRST_TWO_KEYS,
-    group="generic",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Renames a key, over whatever the new name held.",
-)
+@command("rename", 3, "write", FIRST_TWO_KEYS)
 def rename(context: Context, args: list[bytes]) -> Value:
+    """Renames a key, over whatever the new name held."""
     entry = _existing(context, args[1])
     if args[1] != args[2]:
         _move(context.keyspace, args, entry)
     return OK
 
 
-@command(
-    "renamenx",
-    arity=3,
-    flags=Flag.WRITE | Flag.FAST,
-    keys=FIRST_TWO_KEYS,
-    group="generic",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Renames a key if nothing has the new name.",
-)
+@command("renamenx", 3, "write fast", FIRST_TWO_KEYS)
 def renamenx(context: Context, args: list[bytes]) -> Value:
+    """Renames a key if nothing has the new name."""
     entry = _existing(context, args[1])
     if context.keyspace.exists(args[2]):
         return ZERO
@@ -267,20 +197,12 @@ _OBJECT_HELP: Final = (
     "    Prints this help.",
 )
 
-container("object", group="generic", since="2.2.3", summary="Tells about the value of a key.")
+container("object", GROUP, "Tells about the value of a key.")
 
 
-@command(
-    "object|encoding",
-    arity=3,
-    flags=Flag.READONLY,
-    keys=_OBJECT_KEY,
-    group="generic",
-    since="2.2.3",
-    complexity="O(1)",
-    summary="Returns how Redis would keep the value in memory.",
-)
+@command("object|encoding", 3, "readonly", _OBJECT_KEY)
 def object_encoding(context: Context, args: list[bytes]) -> Value:
+    """Returns how Redis would keep the value in memory."""
     value = context.keyspace.value(args[2])
     if value is None:
         return None
@@ -289,17 +211,9 @@ def object_encoding(context: Context, args: list[bytes]) -> Value:
     return b"embstr" if len(value) <= _LONGEST_EMBEDDED else b"raw"
 
 
-@command(
-    "object|refcount",
-    arity=3,
-    flags=Flag.READONLY,
-    keys=_OBJECT_KEY,
-    group="generic",
-    since="2.2.3",
-    complexity="O(1)",
-    summary="Returns the number of references Redis would count.",
-)
+@command("object|refcount", 3, "readonly", _OBJECT_KEY)
 def object_refcount(context: Context, args: list[bytes]) -> Value:
+    """Returns the number of references Redis would count."""
     value = context.keyspace.value(args[2])
     if value is None:
         return None
@@ -307,31 +221,15 @@ def object_refcount(context: Context, args: list[bytes]) -> Value:
     return _SHARED_COUNT if number is not None and 0 <= number < _SHARED_INTEGERS else 1
 
 
-@command(
-    "object|idletime",
-    arity=3,
-    flags=Flag.READONLY,
-    keys=_OBJECT_KEY,
-    group="generic",
-    since="2.2.3",
-    complexity="O(1)",
-    summary="Returns 0 for a key that exists: no time of access is kept.",
-)
+@command("object|idletime", 3, "readonly", _OBJECT_KEY)
 def object_idletime(context: Context, args: list[bytes]) -> Value:
+    """Returns 0 for a key that exists: no time of access is kept."""
     return None if context.keyspace.look_up(args[2]) is None else ZERO
 
 
-@command(
-    "object|freq",
-    arity=3,
-    flags=Flag.READONLY,
-    keys=_OBJECT_KEY,
-    group="generic",
-    since="4.0.0",
-    complexity="O(1)",
-    summary="Refused for a key that exists: no frequency of access is kept.",
-)
+@command("object|freq", 3, "readonly", _OBJECT_KEY)
 def object_freq(context: Context, args: list[bytes]) -> Value:
+    """Refused for a key that exists: no frequency of access is kept."""
     if context.keyspace.look_up(args[2]) is None:
         return None
     raise CommandError(
@@ -340,14 +238,7 @@ def object_freq(context: Context, args: list[bytes]) -> Value:
     )
 
 
-@command(
-    "object|help",
-    arity=2,
-    flags=Flag.LOADING | Flag.STALE,
-    group="generic",
-    since="6.2.0",
-    complexity="O(1)",
-    summary="Lists the subcommands.",
-)
+@command("object|help", 2, "loading stale")
 def object_help(context: Context, args: list[bytes]) -> Value:
+    """Lists the subcommands."""
     return list(_OBJECT_HELP)

@@ -12,6 +12,7 @@ from typing import Final
 
 import flin.net.commands.every  # declares every command
 from flin.net.command import MANY, Command, Flag
+from flin.net.facts import FACTS
 from flin.net.registry import all_commands
 
 _HEAD = """# Commands
@@ -65,9 +66,8 @@ def _declared() -> Iterator[Command]:
 def _row(command: Command) -> str:
     name = command.name.upper().replace("|", " ")
     flags = ", ".join(str(flag.name).lower() for flag in Flag if flag & command.flags & ~_INTERNAL)
-    return (
-        f"| `{name}` | {_arguments(command)} | {command.summary} | {flags} | {command.complexity} | {command.since} |"
-    )
+    facts = FACTS[command.name]
+    return f"| `{name}` | {_arguments(command)} | {command.summary} | {flags} | {facts.complexity} | {facts.since} |"
 
 
 def _arguments(command: Command) -> str:

@@ -16,7 +16,6 @@ from flin.engine.entry import Live
 from flin.engine.key import prefix_stop
 from flin.errors import CommandError
 from flin.net.arguments import option_name
-from flin.net.command import Flag
 from flin.net.commands.keys import type_name
 from flin.net.glob import Glob, compile_glob
 from flin.net.numbers import parse_int64
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from flin.net.context import Context
     from flin.net.keyspace import Keyspace
 
+GROUP: Final = "generic"
+
 _SLICE_STEPS: Final = 1 << 20  # of a pattern's search, 5 ms at worst: the limit for one key in glob.py too
 _DEFAULT_COUNT: Final = 10  # Redis's own
 _EVERYTHING: Final = compile_glob(b"*")
@@ -36,17 +37,9 @@ _CURSOR: Final = re.compile(rb"(?:(?P<sign>[+-]?)0*(?P<digits>[0-9]{1,20}))?")
 _CURSOR_END: Final = 1 << 64
 
 
-@command(
-    "keys",
-    arity=2,
-    flags=Flag.READONLY,
-    group="generic",
-    since="1.0.0",
-    complexity="O(N) for N keys with the pattern's literal prefix",
-    summary="Returns all keys that match a pattern, in order.",
-    categories=("dangerous",),
-)
+@command("keys", 2, "readonly", categories="dangerous")
 def keys(context: Context, args: list[bytes]) -> Slices:
+    """Returns all keys that match a pattern, in order."""
     glob = compile_glob(args[1])
     found: list[bytes] = []
     for names, _ in _walk(context.keyspace, glob, None):
@@ -55,16 +48,9 @@ def keys(context: Context, args: list[bytes]) -> Slices:
     return found
 
 
-@command(
-    "randomkey",
-    arity=1,
-    flags=Flag.READONLY,
-    group="generic",
-    since="1.0.0",
-    complexity="O(N) for N keys",
-    summary="Returns one of the keys; each is equally likely.",
-)
+@command("randomkey", 1, "readonly")
 def randomkey(context: Context, args: list[bytes]) -> Slices:
+    """Returns one of the keys; each is equally likely."""
     keyspace = context.keyspace
     number = yield from keyspace.count()
     while number:
@@ -79,16 +65,9 @@ def randomkey(context: Context, args: list[bytes]) -> Slices:
     return None
 
 
-@command(
-    "scan",
-    arity=-2,
-    flags=Flag.READONLY,
-    group="generic",
-    since="2.8.0",
-    complexity="O(1) per call, O(N) for a whole scan of N keys",
-    summary="Returns some keys and the cursor to go on with; 0 at the end.",
-)
+@command("scan", -2, "readonly")
 def scan(context: Context, args: list[bytes]) -> Slices:
+    """Returns some keys and the cursor to go on with; 0 at the end."""
     cursors, database = context.services.cursors, context.keyspace.namespace
     cursor, options = _parse_cursor(args[1]), _scan_options(args)
     last = cursors.find(cursor, database) if cursor else None

@@ -6,13 +6,13 @@ unless KEEPTTL says otherwise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import Live, make_entry
 from flin.engine.sstable import ColdRead
 from flin.errors import CommandError, CorruptionError
 from flin.net.arguments import EX, PX, ExpiryUnit, LcsOptions, getex_options, lcs_options, positive_expiry, set_options
-from flin.net.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES, Flag
+from flin.net.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES
 from flin.net.hot_keys import LARGEST_VALUE_BYTES
 from flin.net.longest_common import LongestCommon
 from flin.net.many_keys import FEW_KEYS, find_many, read_many
@@ -34,6 +34,8 @@ from flin.net.replies import (
 if TYPE_CHECKING:
     from flin.net.context import Context
     from flin.net.keyspace import Keyspace
+
+GROUP: Final = "string"
 
 
 def string_at(keyspace: Keyspace, key: bytes) -> tuple[bytes | None, int]:
@@ -83,18 +85,9 @@ def _get_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
     return len(replies), b"".join(replies)
 
 
-@command(
-    "get",
-    batch=_get_many,
-    arity=2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Returns the string at a key.",
-)
+@command("get", 2, "readonly fast", FIRST_KEY, batch=_get_many)
 def get(context: Context, args: list[bytes]) -> Value:
+    """Returns the string at a key."""
     return context.keyspace.bulk(args[1])
 
 
@@ -103,18 +96,9 @@ def _set_many(context: Context, keys: tuple[bytes, ...], values: tuple[bytes, ..
     return len(keys), OK.data * len(keys)
 
 
-@command(
-    "set",
-    batch=_set_many,
-    arity=-3,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.BRIEF,
-    keys=FIRST_KEY,
-    group="string",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Sets a key to a string, whatever it held; on conditions and with an expiry if wanted.",
-)
+@command("set", -3, "write denyoom brief", FIRST_KEY, batch=_set_many)
 def set_(context: Context, args: list[bytes]) -> Value:
+    """Sets a key to a string, whatever it held; on conditions and with an expiry if wanted."""
     if len(args) == 3:
         context.keyspace.put_value(args[1], args[2])
         return OK
@@ -139,31 +123,15 @@ def _set_with_options(context: Context, args: list[bytes]) -> Value:
     return old if options.get else OK
 
 
-@command(
-    "setex",
-    arity=4,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.BRIEF,
-    keys=FIRST_KEY,
-    group="string",
-    since="2.0.0",
-    complexity="O(1)",
-    summary="Sets a key to a string that expires after some seconds.",
-)
+@command("setex", 4, "write denyoom brief", FIRST_KEY)
 def setex(context: Context, args: list[bytes]) -> Value:
+    """Sets a key to a string that expires after some seconds."""
     return _set_expiring(context, args, EX, "setex")
 
 
-@command(
-    "psetex",
-    arity=4,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.BRIEF,
-    keys=FIRST_KEY,
-    group="string",
-    since="2.6.0",
-    complexity="O(1)",
-    summary="Sets a key to a string that expires after some milliseconds.",
-)
+@command("psetex", 4, "write denyoom brief", FIRST_KEY)
 def psetex(context: Context, args: list[bytes]) -> Value:
+    """Sets a key to a string that expires after some milliseconds."""
     return _set_expiring(context, args, PX, "psetex")
 
 
@@ -173,51 +141,27 @@ def _set_expiring(context: Context, args: list[bytes], unit: ExpiryUnit, name: s
     return OK
 
 
-@command(
-    "setnx",
-    arity=3,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Sets a key to a string if the key does not exist.",
-)
+@command("setnx", 3, "write denyoom fast", FIRST_KEY)
 def setnx(context: Context, args: list[bytes]) -> Value:
+    """Sets a key to a string if the key does not exist."""
     if context.keyspace.exists(args[1]):
         return ZERO
     context.keyspace.put_value(args[1], args[2])
     return ONE
 
 
-@command(
-    "getset",
-    arity=3,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="1.0.0",
-    complexity="O(1)",
-    summary="Sets a key to a string and returns the one it held.",
-)
+@command("getset", 3, "write denyoom fast", FIRST_KEY)
 def getset(context: Context, args: list[bytes]) -> Value:
+    """Sets a key to a string and returns the one it held."""
     old = context.keyspace.value(args[1])
     _check_reply(context, old)
     context.keyspace.put_value(args[1], args[2])
     return old
 
 
-@command(
-    "getdel",
-    arity=2,
-    flags=Flag.WRITE | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="6.2.0",
-    complexity="O(1)",
-    summary="Returns the string at a key and deletes the key.",
-)
+@command("getdel", 2, "write fast", FIRST_KEY)
 def getdel(context: Context, args: list[bytes]) -> Value:
+    """Returns the string at a key and deletes the key."""
     value = context.keyspace.value(args[1])
     _check_reply(context, value)
     if value is not None:
@@ -225,17 +169,9 @@ def getdel(context: Context, args: list[bytes]) -> Value:
     return value
 
 
-@command(
-    "getex",
-    arity=-2,
-    flags=Flag.WRITE | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="6.2.0",
-    complexity="O(1)",
-    summary="Returns the string at a key and sets or removes the key's expiry.",
-)
+@command("getex", -2, "write fast", FIRST_KEY)
 def getex(context: Context, args: list[bytes]) -> Value:
+    """Returns the string at a key and sets or removes the key's expiry."""
     keyspace, key = context.keyspace, args[1]
     options = getex_options(args, 2)
     value, current_ms = string_at(keyspace, key)
@@ -254,17 +190,9 @@ def getex(context: Context, args: list[bytes]) -> Value:
     return value
 
 
-@command(
-    "mget",
-    arity=-2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=ALL_KEYS,
-    group="string",
-    since="1.0.0",
-    complexity="O(N) for N keys",
-    summary="Returns the strings at several keys; null for a key that is absent or holds no string.",
-)
+@command("mget", -2, "readonly fast", ALL_KEYS)
 def mget(context: Context, args: list[bytes]) -> Value:
+    """Returns the strings at several keys; null for a key that is absent or holds no string."""
     if len(args) > FEW_KEYS:
         return _get_all(context, args)
     keyspace = context.keyspace
@@ -301,34 +229,18 @@ def _string_or_none(entry: Live | None) -> bytes | None:
     return None if tag else value
 
 
-@command(
-    "mset",
-    arity=-3,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.BRIEF,
-    keys=KEYS_AND_VALUES,
-    group="string",
-    since="1.0.1",
-    complexity="O(N) for N keys",
-    summary="Sets several keys to strings, all at once.",
-)
+@command("mset", -3, "write denyoom brief", KEYS_AND_VALUES)
 def mset(context: Context, args: list[bytes]) -> Value:
+    """Sets several keys to strings, all at once."""
     if len(args) % 2 == 0:
         raise wrong_arity("mset")
     _put_all(context.keyspace, args)
     return OK
 
 
-@command(
-    "msetnx",
-    arity=-3,
-    flags=Flag.WRITE | Flag.DENYOOM,
-    keys=KEYS_AND_VALUES,
-    group="string",
-    since="1.0.1",
-    complexity="O(N) for N keys",
-    summary="Sets several keys to strings, all at once, if none of them exists.",
-)
+@command("msetnx", -3, "write denyoom", KEYS_AND_VALUES)
 def msetnx(context: Context, args: list[bytes]) -> Value:
+    """Sets several keys to strings, all at once, if none of them exists."""
     if len(args) % 2 == 0:
         raise wrong_arity("msetnx")
     keyspace = context.keyspace
@@ -352,17 +264,9 @@ def _put_all(keyspace: Keyspace, args: list[bytes]) -> None:
     keyspace.put_values(args[1::2], args[2::2])
 
 
-@command(
-    "append",
-    arity=3,
-    flags=Flag.WRITE | Flag.DENYOOM | Flag.FAST | Flag.TIMED,
-    keys=FIRST_KEY,
-    group="string",
-    since="2.0.0",
-    complexity="O(N) for a string of N bytes",
-    summary="Appends to the string at a key, or sets it.",
-)
+@command("append", 3, "write denyoom fast timed", FIRST_KEY)
 def append(context: Context, args: list[bytes]) -> Value:
+    """Appends to the string at a key, or sets it."""
     value, expires_at_ms = string_at(context.keyspace, args[1])
     _check_length(context, len(value or b"") + len(args[2]))
     value = args[2] if value is None else value + args[2]
@@ -370,31 +274,15 @@ def append(context: Context, args: list[bytes]) -> Value:
     return len(value)
 
 
-@command(
-    "strlen",
-    arity=2,
-    flags=Flag.READONLY | Flag.FAST,
-    keys=FIRST_KEY,
-    group="string",
-    since="2.2.0",
-    complexity="O(1)",
-    summary="Returns the length of the string at a key.",
-)
+@command("strlen", 2, "readonly fast", FIRST_KEY)
 def strlen(context: Context, args: list[bytes]) -> Value:
+    """Returns the length of the string at a key."""
     return len(context.keyspace.value(args[1]) or b"")
 
 
-@command(
-    "getrange",
-    arity=4,
-    flags=Flag.READONLY,
-    keys=FIRST_KEY,
-    group="string",
-    since="2.4.0",
-    complexity="O(N) for N bytes returned",
-    summary="Returns part of the string at a key; both ends are included, negative ones count from the string's end.",
-)
+@command("getrange", 4, "readonly", FIRST_KEY)
 def getrange(context: Context, args: list[bytes]) -> Value:
+    """Returns part of the string at a key; both ends are included, negative ones count from the string's end."""
     start, stop = parse_int64(args[2]), parse_int64(args[3])
     value = context.keyspace.value(args[1])
     if not value or (start < 0 and stop < 0 and start > stop):
@@ -406,31 +294,15 @@ def getrange(context: Context, args: list[bytes]) -> Value:
     return value[first : last + 1]
 
 
-@command(
-    "substr",
-    arity=4,
-    flags=Flag.READONLY,
-    keys=FIRST_KEY,
-    group="string",
-    since="1.0.0",
-    complexity="O(N) for N bytes returned",
-    summary="The old name of GETRANGE.",
-)
+@command("substr", 4, "readonly", FIRST_KEY)
 def substr(context: Context, args: list[bytes]) -> Value:
+    """The old name of GETRANGE."""
     return getrange(context, args)
 
 
-@command(
-    "setrange",
-    arity=4,
-    flags=Flag.WRITE | Flag.DENYOOM,
-    keys=FIRST_KEY,
-    group="string",
-    since="2.2.0",
-    complexity="O(N) for a string of N bytes",
-    summary="Overwrites part of the string at a key from an offset on; zero bytes fill a gap before it.",
-)
+@command("setrange", 4, "write denyoom", FIRST_KEY)
 def setrange(context: Context, args: list[bytes]) -> Value:
+    """Overwrites part of the string at a key from an offset on; zero bytes fill a gap before it."""
     offset = parse_int64(args[2])
     if offset < 0:
         raise CommandError("ERR offset is out of range")
@@ -451,17 +323,9 @@ def _check_length(context: Context, length: int) -> None:
         raise CommandError("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 
 
-@command(
-    "lcs",
-    arity=-3,
-    flags=Flag.READONLY,
-    keys=FIRST_TWO_KEYS,
-    group="string",
-    since="7.0.0",
-    complexity="O(N*M) for strings of N and M bytes",
-    summary="Returns the longest common subsequence of two strings, its length, or where its parts lie.",
-)
+@command("lcs", -3, "readonly", FIRST_TWO_KEYS)
 def lcs(context: Context, args: list[bytes]) -> Value:
+    """Returns the longest common subsequence of two strings, its length, or where its parts lie."""
     entries = [context.keyspace.look_up(key) for key in args[1:3]]
     if any(type(entry) is tuple and entry[2] for entry in entries):
         raise CommandError("ERR The specified keys must contain string values")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flin.net.command import Flag, Keys
+from flin.net.command import Flag, Keys, flags_of
 from flin.net.commands.introspection import categories, describe
+from flin.net.facts import FACTS
 from flin.net.registry import BRIEF, BY_NAME, all_commands, command, container, find, find_by_path, with_subcommands
 from tests.net.serving import HandlerClient
 
@@ -25,12 +26,29 @@ def test_every_declaration_is_whole() -> None:
     for found in with_subcommands():
         assert found.group in GROUPS, found
         assert found.summary.endswith("."), found
-        assert found.complexity, found
-        assert found.since.count(".") == 2, found
+        assert FACTS[found.name].complexity, found
+        assert FACTS[found.name].since.count(".") == 2, found
         assert found.minimum >= 1 + found.name.count("|"), found
         assert found.name == found.name.lower(), found
         if found.keys.first:
             assert found.flags & (Flag.WRITE | Flag.READONLY) or found.group == "transactions", found
+
+
+def test_every_fact_is_about_a_command() -> None:
+    assert FACTS.keys() == {found.name for found in [*all_commands(), *with_subcommands()]}
+
+
+@pytest.mark.parametrize(
+    ("names", "flags"),
+    [("", Flag.NONE), ("write denyoom fast", Flag.WRITE | Flag.DENYOOM | Flag.FAST), ("fast  fast", Flag.FAST)],
+)
+def test_flags_by_their_names(names: str, flags: Flag) -> None:
+    assert flags_of(names) == flags
+
+
+def test_a_flag_that_does_not_exist_cannot_be_declared() -> None:
+    with pytest.raises(KeyError, match="QUICK"):
+        flags_of("write quick")
 
 
 def test_lookup_in_any_case() -> None:
@@ -59,11 +77,11 @@ def test_key_positions(keys: Keys, request_: str, positions: list[int]) -> None:
 
 
 def test_a_name_is_declared_once() -> None:
-    declare = command("get", arity=2, flags=Flag.NONE, group="string", since="1.0.0", complexity="", summary="")
+    declare = command("get", 2, group="string")
     with pytest.raises(ValueError, match="declared twice"):
         declare(lambda context, args: None)
     with pytest.raises(ValueError, match="declared twice"):
-        container("client", group="connection", since="1.0.0", summary="")
+        container("client", "connection", "")
 
 
 def test_describe_as_redis_does() -> None:

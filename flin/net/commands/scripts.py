@@ -1,0 +1,36 @@
+"""FUNCTION FLUSH and SCRIPT FLUSH. Flin has neither functions nor scripts: test suites and tools of clients empty both
+before they begin.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flin.errors import CommandError
+from flin.net.commands.help import unknown_or_wrong_arity
+from flin.net.context import Context
+from flin.net.registry import command, container
+from flin.net.replies import OK, Value
+
+GROUP: Final = "scripting"
+
+container("function", GROUP, "Commands about functions.")
+container("script", GROUP, "Commands about scripts.")
+
+
+@command("function|flush", -2, "write noscript")
+def function_flush(context: Context, args: list[bytes]) -> Value:
+    """Answers OK: there are no functions."""
+    if len(args) > 3:
+        raise unknown_or_wrong_arity(args)
+    if len(args) == 3 and args[2].lower() not in (b"async", b"sync"):
+        raise CommandError("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
+    return OK
+
+
+@command("script|flush", -2, "noscript")
+def script_flush(context: Context, args: list[bytes]) -> Value:
+    """Answers OK: there are no scripts."""
+    if len(args) > 3 or (len(args) == 3 and args[2].lower() not in (b"async", b"sync")):
+        raise CommandError("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
+    return OK

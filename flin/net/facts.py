@@ -1,0 +1,139 @@
+"""Facts about commands that nothing runs by: since which Redis each is there, and what its time depends on.
+
+COMMAND DOCS and the reference (`docs/commands.md`) read them. A test compares the table
+with the registry.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Facts(NamedTuple):
+    since: str
+    """The first version of Redis that has it."""
+    complexity: str
+
+
+# One command or subcommand a line: its name, since which Redis, its time.
+_TABLE: Final = """
+append 2.0.0 O(N) for a string of N bytes
+auth 1.0.0 O(N) where N is the number of passwords defined for the user
+bitcount 2.6.0 O(N)
+bitfield 3.2.0 O(N) for a string of N bytes, O(1) for each operation
+bitfield_ro 6.0.0 O(1) for each operation
+bitop 2.6.0 O(N) for the bytes of all strings
+bitpos 2.8.7 O(N)
+client 2.4.0 Depends on subcommand.
+client|getname 2.6.9 O(1)
+client|help 5.0.0 O(1)
+client|id 5.0.0 O(1)
+client|info 6.2.0 O(1)
+client|kill 2.4.0 O(N) where N is the number of client connections
+client|list 2.4.0 O(N) where N is the number of client connections
+client|no-evict 7.0.0 O(1)
+client|no-touch 7.2.0 O(1)
+client|setinfo 7.2.0 O(1)
+client|setname 2.6.9 O(1)
+command 2.8.13 Depends on subcommand.
+command|count 2.8.13 O(1)
+command|docs 7.0.0 O(N) where N is the number of commands to look up
+command|getkeys 2.8.13 O(N) where N is the number of arguments to the command
+command|help 5.0.0 O(1)
+command|info 2.8.13 O(N) where N is the number of commands to look up
+command|list 7.0.0 O(N) where N is the total number of commands
+config 2.0.0 Depends on subcommand.
+config|get 2.0.0 O(N) when N is the number of configuration parameters provided
+config|help 5.0.0 O(1)
+config|resetstat 2.0.0 O(1)
+config|set 2.0.0 O(N) when N is the number of configuration parameters provided
+copy 6.2.0 O(1)
+dbsize 1.0.0 O(1), after writes at most the memtables' size once
+decr 1.0.0 O(1)
+decrby 1.0.0 O(1)
+del 1.0.0 O(N) for N keys
+discard 2.0.0 O(N) for N queued requests
+echo 1.0.0 O(1)
+exec 1.2.0 Depends on the queued commands
+exists 1.0.0 O(N) for N keys
+expire 1.0.0 O(1)
+expireat 1.2.0 O(1)
+expiretime 7.0.0 O(1)
+flushall 1.0.0 O(1): the store begins a new version
+flushdb 1.0.0 O(1): one range delete
+function 7.0.0 Depends on subcommand.
+function|flush 7.0.0 O(1)
+get 1.0.0 O(1)
+getbit 2.2.0 O(1)
+getdel 6.2.0 O(1)
+getex 6.2.0 O(1)
+getrange 2.4.0 O(N) for N bytes returned
+getset 1.0.0 O(1)
+hello 6.0.0 O(1)
+incr 1.0.0 O(1)
+incrby 1.0.0 O(1)
+incrbyfloat 2.6.0 O(1)
+info 1.0.0 O(1)
+keys 1.0.0 O(N) for N keys with the pattern's literal prefix
+lcs 7.0.0 O(N*M) for strings of N and M bytes
+memory 4.0.0 Depends on subcommand.
+memory|help 4.0.0 O(1)
+memory|usage 4.0.0 O(1)
+mget 1.0.0 O(N) for N keys
+move 1.0.0 O(1)
+mset 1.0.1 O(N) for N keys
+msetnx 1.0.1 O(N) for N keys
+multi 1.2.0 O(1)
+object 2.2.3 Depends on subcommand.
+object|encoding 2.2.3 O(1)
+object|freq 4.0.0 O(1)
+object|help 6.2.0 O(1)
+object|idletime 2.2.3 O(1)
+object|refcount 2.2.3 O(1)
+persist 2.2.0 O(1)
+pexpire 2.6.0 O(1)
+pexpireat 2.6.0 O(1)
+pexpiretime 7.0.0 O(1)
+ping 1.0.0 O(1)
+psetex 2.6.0 O(1)
+pttl 2.6.0 O(1)
+quit 1.0.0 O(1)
+randomkey 1.0.0 O(N) for N keys
+rename 1.0.0 O(1)
+renamenx 1.0.0 O(1)
+reset 6.2.0 O(1)
+scan 2.8.0 O(1) per call, O(N) for a whole scan of N keys
+script 2.6.0 Depends on subcommand.
+script|flush 2.6.0 O(1)
+select 1.0.0 O(1)
+set 1.0.0 O(1)
+setbit 2.2.0 O(N) for a string of N bytes
+setex 2.0.0 O(1)
+setnx 1.0.0 O(1)
+setrange 2.2.0 O(N) for a string of N bytes
+shutdown 1.0.0 O(N) where N is what the memtables hold
+slowlog 2.2.12 Depends on subcommand.
+slowlog|get 2.2.12 O(N) where N is the number of entries returned
+slowlog|help 6.2.0 O(1)
+slowlog|len 2.2.12 O(1)
+slowlog|reset 2.2.12 O(N) where N is the number of entries in the slowlog
+strlen 2.2.0 O(1)
+substr 1.0.0 O(N) for N bytes returned
+swapdb 4.0.0 O(N) for N watched keys of both
+time 2.6.0 O(1)
+touch 3.2.1 O(N) for N keys
+ttl 1.0.0 O(1)
+type 1.0.0 O(1)
+unlink 4.0.0 O(N) for N keys
+unwatch 2.2.0 O(1)
+watch 2.2.0 O(N) for N keys
+"""
+
+
+def _parsed(table: str) -> dict[str, Facts]:
+    rows = (line.split(" ", 2) for line in table.strip().splitlines())
+    return {name: Facts(since, complexity) for name, since, complexity in rows}
+
+
+FACTS: Final = _parsed(_TABLE)
+"""By name, as the registry has it ("client|id")."""

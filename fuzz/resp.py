@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 
-from flin.net.resp import RequestParser
+from flin.net.requests import RequestParser
 from flin.net.resp_python import ARGUMENT_OVERHEAD_BYTES, PythonParser
 from fuzz.byte_source import ByteSource
 

@@ -26,17 +26,17 @@ ENGINE: Final = {
 """Of flin.engine, by wing."""
 
 NET: Final = {
-    "wire": "alike resp resp_python replies numbers long_double glob bit_field longest_common info_constants",
+    "wire": "alike resp resp_python requests replies numbers long_double glob bit_field longest_common info_constants",
     "settings": "parameter redis_parameters config file_limit",
     "command": "command facts registry arguments",
     "batch": "store namespaces refusal unsynced journal pending",
     "data": "observers keyspace hot_keys cursors databases many_keys",
-    "client": "link session clients transcript damage slowlog counters",
+    "client": "link unread session clients transcript damage slowlog counters",
     "run": "tick services context gates call transaction",
     "commands": "commands.bitmaps commands.connection commands.counters commands.every commands.expiry commands.help "
     "commands.introspection commands.keys commands.reference commands.scan commands.scripts commands.server "
     "commands.strings commands.transactions info",
-    "serve": "dispatch judge connection cold guard",
+    "serve": "dispatch judge flow backlog output connection cold guard",
     "top": "server",
 }
 """Of flin.net."""

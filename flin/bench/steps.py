@@ -341,7 +341,7 @@ def _wire(lab: Lab, *request: bytes) -> bytes:
 
 def _parse(*request: str) -> Callable[[Lab], float]:
     def measure(lab: Lab) -> float:
-        from flin.net.resp import RequestParser
+        from flin.net.requests import RequestParser
 
         wire = b"".join(_wire(lab, *one) for one in _requests(lab, request))
         return lab.call(RequestParser().feed, wire, per=PIPELINE)

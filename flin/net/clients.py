@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from flin.net.link import Link
 from flin.net.resp_python import RequestLimits
 from flin.net.session import Session
+from flin.net.unread import Unread
 
 if TYPE_CHECKING:
     from flin.net.config import Config
@@ -31,10 +32,8 @@ PROTECTED: Final = (
 class Client(Link, Protocol):
     """A connection that was admitted."""
 
-    unread_bytes: int
-    """The guard's: what was left for the client when it last looked …"""
-    unread_since_ms: int
-    """… and since when nothing of it was taken."""
+    @property
+    def unread(self) -> Unread: ...
 
     @property
     def session(self) -> Session: ...

@@ -1,23 +1,21 @@
 """A connection: the only place that touches a transport.
 
-Bytes arrive, the parser makes requests of them, dispatch runs them and appends replies to this tick's output; the tick
-says when that may leave. While a request waits (for the disk, for its next slice, for stalled writers, for its next
-turn) reading is paused, so what arrives meanwhile stays in the kernel.
+Bytes arrive, the parser makes requests of them (requests.py), dispatch runs them and appends replies to this tick's
+output (output.py); the tick says when that may leave. In which state it is, and when its transport is read, flow.py
+says: while a request waits, or its next turn, what arrives stays in the kernel.
 
-A client that does not read its replies is read on, but not run: most libraries send a whole pipeline before they read
-anything, and would wait forever for a server that waits for them. What they send waits unparsed (a GET takes 40 bytes,
-its reply a thousand), up to `own_bytes`; beyond it reading stops, and guard.py closes who takes nothing then.
+A client that does not read its replies is read on, but not run. What it sends waits unparsed (backlog.py), up to
+`own_bytes`; beyond it reading stops, and guard.py closes who takes nothing then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from flin.net.alike import LEAST_REQUESTS, maybe_alike
+from flin.net.backlog import Backlog
 from flin.net.context import Context
 from flin.net.dispatch import (
     STOP,
@@ -31,11 +29,14 @@ from flin.net.dispatch import (
     run_alike,
     shown_by,
 )
+from flin.net.flow import CLOSED, ENDING, HELD, READING, Event, Flow
 from flin.net.judge import judge_refused, judge_unsynced, may_have_shown
-from flin.net.resp import RequestParser, encode_error
+from flin.net.output import Output
+from flin.net.requests import RequestParser
+from flin.net.resp import encode_error
 from flin.net.resp_python import CrossProtocolError
 from flin.net.session import Session
-from flin.net.transcript import Transcript
+from flin.net.unread import Unread
 from flin.net.unsynced import EVERYTHING, NOTHING
 
 if TYPE_CHECKING:
@@ -51,17 +52,11 @@ TURN_COMMANDS: Final = 256
 PAUSE_BYTES: Final = 1 << 20
 """Unread and held replies at which no more requests are run."""
 
-CHUNK_OVERHEAD_BYTES: Final = 64
-"""Of a chunk that waits: the object and its place in the queue."""
-
 LARGE_CHUNK_BYTES: Final = 4096
 """Chunks from here on are added up, so that the bound on all clients' buffers is held while they arrive."""
 
 CLOSE_BYTES: Final = 64 << 20
 """Unread and held replies at which the connection is closed."""
-
-NOT_SEEN: Final = 1 << 62
-"""Whatever the guard sees next is less, so the client's time begins then."""
 
 UNTRUSTED_OUTPUT_BYTES: Final = 64 << 10
 """The same before authentication."""
@@ -104,36 +99,19 @@ class Connection(asyncio.Protocol):
         "_backlog",
         "_cold",
         "_counters",
-        "_expects_alike",
-        "_held",
-        "_held_bytes",
-        "_in_tick",
-        "_is_closed",
-        "_is_ending",
-        "_is_reading",
-        "_is_writing_paused",
+        "_flow",
         "_loop",
-        "_out",
+        "_output",
         "_parser",
         "_pending",
-        "_remarks",
         "_services",
-        "_shown",
         "_tick",
-        "_transcript",
         "_transport",
-        "_turns",
-        "_unsynced",
         "_wait",
-        "_waiting",
-        "_waiting_bytes",
-        "_waits_for_reader",
         "append",
         "context",
-        "own_bytes",
         "session",
-        "unread_bytes",
-        "unread_since_ms",
+        "unread",
     )
 
     def __init__(
@@ -146,86 +124,68 @@ class Connection(asyncio.Protocol):
         self._cold = cold
         self._loop = loop
         self._transport: asyncio.Transport | None = transport
-        self._out: list[bytes] = []  # of this tick
-        self.append: Callable[[bytes], None] = self._out.append
-        self._unsynced = self._pending.unsynced  # in `always`
-        self._shown = NOTHING  # in this tick: until the WAL is synced so far it may not leave
-        # Until the WAL is synced so far; with what it answers, should that fail.
-        self._held: deque[tuple[int, bytes, Transcript]] = deque()
-        self._held_bytes = 0
-        self._in_tick = False
-        self._transcript = Transcript()  # of this tick
-        self._turns = self._transcript.turns
-        self._remarks = self._transcript.remarks
-        self._expects_alike = False  # the newest chunk looked like a pipeline of requests alike
-        self._backlog: list[list[bytes]] = []
-        self._wait: Wait | None = None
-        self._is_reading = True
-        self._is_writing_paused = False
-        self._waits_for_reader = False  # the backlog goes on when the client has read
-        self._waiting: deque[bytes] = deque()  # chunks that are not parsed yet
-        self._waiting_bytes = 0
-        self._is_ending = False  # close once everything said has left
-        self._is_closed = False
-        self.own_bytes = services.config.client_bytes
-        self.unread_bytes = NOT_SEEN  # the guard's: what was left when it last looked, and since when nothing was taken
-        self.unread_since_ms = 0
+        self._flow = Flow()
+        self._backlog = Backlog()
+        self._wait: Wait | None = None  # what it waits for, or that its turn is over
+        self.unread = Unread()
         transport.set_write_buffer_limits(high=PAUSE_BYTES)
-        self.session: Session = services.clients.open_session(
+        session = services.clients.open_session(
             self,
             _address(transport, "peername"),
             _address(transport, "sockname"),
             self._tick.steady_ms,
             _descriptor(transport),
         )
-        self.session.remarks = self._remarks
-        self.context = Context(services, self.session)
-        self._parser = RequestParser(is_trusted=self.session.is_authenticated, limits=services.clients.request_limits)
+        self.session: Session = session
+        self.context = Context(services, session)
+        self._output = Output(session.remarks)
+        self.append: Callable[[bytes], None] = self._output.pieces.append
+        self._parser = RequestParser(is_trusted=session.is_authenticated, limits=services.clients.request_limits)
 
     # The transport's calls.
 
     def data_received(self, data: bytes) -> None:
-        if self._is_ending or self._is_closed:
+        flow = self._flow
+        state = flow.state
+        if state is not READING and flow.is_over:
             return
-        tick, pending = self._tick, self._pending
+        pending = self._pending
         pending.now_ms = pending.clock()
-        self.session.last_ms = tick.steady_ms
+        self.session.last_ms = self._tick.steady_ms
         size = len(data)
         self._counters.input_bytes += size
         if size >= LARGE_CHUNK_BYTES:
             self._services.clients.note_input(size)
-            if self._is_closed or self._is_ending:
-                return
-        if self._is_writing_paused or self._wait is not None:
-            self._keep(data)
+            state = flow.state  # it may close this one
+        if state is not READING:
+            if not flow.is_over:
+                self._backlog.keep(data)
+                self._update_reading()
             return
-        requests = self._maybe_run_alike(data) if self._expects_alike else None
+        parser = self._parser
+        requests = self._maybe_run_alike(data) if parser.expects_columns else None
         if requests is None:
-            requests = self._parser.feed(data)
-            if not self._in_tick and (requests or self._parser.error is not None):
-                self._in_tick = True
-                tick.enter(self)
-            if len(requests) >= LEAST_REQUESTS:
-                self._expects_alike = list(map(len, requests[0])) == list(map(len, requests[-1]))
+            requests = parser.feed(data)
+            output = self._output
+            if not output.is_in_tick and (requests or parser.error is not None):
+                output.is_in_tick = True
+                self._tick.enter(self)
         elif not requests and not pending.is_full:
             return  # all of them have run, and nothing is after them
         self._run(requests)
 
     def eof_received(self) -> bool:
         """What was read before the end is still answered."""
-        if self._wait is None and not self._waiting:
+        self._flow.is_last = True
+        if self._is_done:
             self._end()
-        else:
-            self._is_ending = True
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._is_closed = True
+        self._flow.on(Event.LOSE)
         self._transport = None
-        self._out.clear()
-        self._held.clear()
-        self._transcript.clear()
-        self._drop_requests()
+        self._output.clear()
+        self._backlog.clear()
         wait = self._wait
         self._wait = None
         if type(wait) is WaitForSlices:
@@ -233,15 +193,13 @@ class Connection(asyncio.Protocol):
         self._services.clients.close_session(self.session)
 
     def pause_writing(self) -> None:
-        self._is_writing_paused = True
+        self._flow.is_unread = True
+        self._maybe_hold()
 
     def resume_writing(self) -> None:
-        self._is_writing_paused = False
-        self.unread_bytes = NOT_SEEN  # the client has read
-        if self._wait is None and self._waiting:
-            self._suspend(TURN_IS_OVER)
-        else:
-            self._maybe_go_on()
+        self._flow.is_unread = False
+        self.unread.begin()
+        self._maybe_go_on()
 
     # Running requests.
 
@@ -249,24 +207,24 @@ class Connection(asyncio.Protocol):
         """Run a pipeline of requests alike at once; those that are left to be run one by one. None: `data` is no such.
 
         Measured in pipelines of 16, per request: GET 755 ns one by one, 560 at once; SET of 100 B 1,290 and 1,030."""
-        alike = maybe_alike(data, TURN_COMMANDS) if self._parser.is_between else None
+        alike = self._parser.maybe_columns(data, TURN_COMMANDS)
         if alike is None:
-            self._expects_alike = False
             return None
         name, columns = alike
-        tick = self._tick
         done = run_alike(self, name, columns)  # it commits nothing, so nobody asks who speaks
+        output = self._output
         if done:
-            self._turns.append((self._pending.batches, (name, columns, done)))
+            output.turns.append((self._pending.batches, (name, columns, done)))
         self._counters.commands += done
         self.session.last_name = name
-        if not self._in_tick:
-            self._in_tick = True
-            tick.enter(self)
-        if done == len(columns[0]) and self._unsynced is None:
+        if not output.is_in_tick:
+            output.is_in_tick = True
+            self._tick.enter(self)
+        is_always = self._pending.unsynced is not None
+        if done == len(columns[0]) and not is_always:
             return []
         requests = [[name, *row] for row in zip(*columns, strict=True)]
-        if self._unsynced is not None:
+        if is_always:
             self._note_shown(requests[:done])
         return requests[done:]
 
@@ -282,15 +240,15 @@ class Connection(asyncio.Protocol):
             self.session.last_name = requests[-1][0]
         pending = self._pending
         self._tick.speaker = self
-        self._turns.append((pending.batches, requests))
+        self._output.turns.append((pending.batches, requests))
         wait = run(self, iterator)
-        if self._unsynced is not None:
+        if pending.unsynced is not None:
             self._note_shown(requests)
         if wait is None:
             if pending.is_full:
                 pending.commit()
             if not rest:
-                if self._parser.error is not None or self._parser.has_more or self._waiting or self._is_ending:
+                if self._parser.incremental is not None or self._backlog.chunks or self._flow.is_last:
                     self._after_requests()
                 return
             wait = TURN_IS_OVER
@@ -298,60 +256,41 @@ class Connection(asyncio.Protocol):
         self._counters.commands -= len(left)
         # What it waits with has no reply yet; a turn that is over, or the last of all, has replied.
         waiting = 0 if wait is TURN_IS_OVER or wait is STOP else 1
-        self._transcript.cut_last_turn(len(requests) - len(left) - waiting)
-        self._backlog = left + rest
+        self._output.transcript.cut_last_turn(len(requests) - len(left) - waiting)
+        self._backlog.requests = left + rest
         self._suspend(wait)
 
     def _note_shown(self, requests: list[list[bytes]]) -> None:
         """In `always`: these have just run, or their first so many have."""
-        self._shown = max(self._shown, shown_by(self.context, requests))
+        self._output.shown = max(self._output.shown, shown_by(self.context, requests))
 
     def _after_requests(self) -> None:
         """Everything parsed so far has run: is there more, or an error, or an end?"""
-        parser = self._parser
+        parser, backlog = self._parser, self._backlog
         requests = parser.feed(b"") if parser.has_more else []
-        while not requests and self._waiting and parser.error is None:
-            requests = parser.feed(self._next_chunk())
+        while not requests and backlog.chunks and parser.error is None:
+            requests = parser.feed(backlog.next_chunk())
         if requests:
-            self._backlog = requests
+            backlog.requests = requests
             self._suspend(TURN_IS_OVER)
             return
         if parser.error is not None:
             self._counters.protocol_errors += 1
             if not isinstance(parser.error, CrossProtocolError):
                 self.append(encode_error(f"ERR {parser.error}"))
-            self._drop_requests()
             self._end()
-        elif self._is_ending:
+        elif self._flow.is_last:
             self._end()
-
-    def _keep(self, data: bytes) -> None:
-        """What arrives while the client does not read its replies waits unparsed."""
-        self._waiting.append(data)
-        self._waiting_bytes += len(data) + CHUNK_OVERHEAD_BYTES
-        if self.is_full:
-            self._pause_reading()
-
-    def _next_chunk(self) -> bytes:
-        data = self._waiting.popleft()
-        self._waiting_bytes -= len(data) + CHUNK_OVERHEAD_BYTES
-        return data
-
-    def _drop_requests(self) -> None:
-        """Nothing more is run."""
-        self._backlog = []
-        self._waiting.clear()
-        self._waiting_bytes = 0
 
     def _suspend(self, wait: Wait) -> None:
         """Stop reading until what is waited for has come."""
-        self._pause_reading()
         if wait is STOP:
             self._wait = None
-            self._drop_requests()
             self._end()
             return
         self._wait = wait
+        self._flow.on(Event.END_TURN if wait is TURN_IS_OVER else Event.WAIT)
+        self._update_reading()
         if wait.load is not None:
             self._cold.submit(wait.load, self._continue)
         elif type(wait) is WaitForWriters:
@@ -360,98 +299,94 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self._continue)
 
     def _continue(self) -> None:
-        wait = self._wait
-        if self._is_closed or wait is None:
+        """What was waited for has come, or its turn has."""
+        flow, wait = self._flow, self._wait
+        if flow.is_over or wait is None:
             return
-        if wait is TURN_IS_OVER and (self._is_writing_paused or self._held_bytes > PAUSE_BYTES):
-            self._waits_for_reader = True
-            self._maybe_read()
+        if wait is TURN_IS_OVER and flow.is_blocked:
+            flow.on(Event.HOLD)
+            self._update_reading()
             return
         self._pending.refresh_clock()
-        if not self._in_tick:
-            self._in_tick = True
+        if not self._output.is_in_tick:
+            self._output.is_in_tick = True
             self._tick.enter(self)
         self._tick.speaker = self
-        if type(wait) is not Wait:
-            self._turns.append((self._pending.batches, [wait.request]))  # type: ignore[attr-defined]
+        if wait is not TURN_IS_OVER:
+            again = self._resume(wait)
+            if again is not None and (again is not TURN_IS_OVER or self._backlog.requests):
+                self._suspend(again)
+                return
+        self._wait = None
+        flow.on(Event.FINISH)
+        self._run(self._backlog.take_requests())
+        self._maybe_hold()
+        self._update_reading()
+
+    def _resume(self, wait: Wait) -> Wait | None:
+        """Go on with a request that has waited; why it waits again."""
+        output = self._output
+        request: list[bytes] = wait.request  # type: ignore[attr-defined]
+        output.turns.append((self._pending.batches, [request]))
         again = resume(self, wait)
         if again is not None and again is not TURN_IS_OVER and again is not STOP:
-            self._transcript.cut_last_turn(0)
-        if type(wait) is WaitForDisk and self._unsynced is not None:
-            self._note_shown([wait.request])
-        elif wait is not TURN_IS_OVER:
-            self._shown = EVERYTHING
-        if again is not None and again is not TURN_IS_OVER:
-            self._suspend(again)
-            return
-        self._wait = None
-        backlog = self._backlog
-        if again is TURN_IS_OVER and backlog:
-            self._suspend(again)
-            return
-        self._backlog = []
-        self._run(backlog)
-        self._maybe_read()
+            output.transcript.cut_last_turn(0)
+        if type(wait) is WaitForDisk and self._pending.unsynced is not None:
+            self._note_shown([request])
+        else:
+            output.shown = EVERYTHING
+        return again
 
     # The tick's calls: see tick.Outlet.
 
     def release(self) -> None:
-        self._in_tick = False
-        self._shown = NOTHING
-        self._turns.clear()
-        if self._remarks:
-            self._remarks.clear()
-        out = self._out
-        if self._held:
-            self._held.append((0, b"".join(out), Transcript()))
-            out.clear()
-            self.release_held(1 << 62)
-        elif out:
-            data = out[0] if len(out) == 1 else b"".join(out)
-            out.clear()
-            self._write(data)
-        if self._is_ending and self._wait is None and not self._waiting:
-            self._end()
+        output = self._output
+        if output.held:
+            self._write(output.take())
+        else:  # Output.take, written out: a call costs 2 % of a GET
+            output.is_in_tick = False
+            output.shown = NOTHING
+            output.turns.clear()
+            if output.remarks:
+                output.remarks.clear()
+            pieces = output.pieces
+            if pieces:
+                data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                pieces.clear()
+                self._write(data)
+        if self._flow.state is not READING:  # it ends, or too much was held
+            self._note_held()
 
     def hold(self, position: int, synced_position: int) -> bool:
-        self._in_tick = False
-        if self._out:
-            data = b"".join(self._out)
-            self._out.clear()
-            self._held.append((min(position, self._shown), data, self._transcript))
-            self._transcript = Transcript()
-            self._turns = self._transcript.turns
-            self.session.remarks = self._remarks = self._transcript.remarks
-            self._held_bytes += len(data)
-            if self._held_bytes > PAUSE_BYTES:
-                self._pause_reading()
-        else:
-            self._transcript.clear()
-        self._shown = NOTHING
+        self._output.hold(position)
         return self.release_held(synced_position)
 
     def release_held(self, synced_position: int) -> bool:
-        held = self._held
-        parts: list[bytes] = []
-        while held and held[0][0] <= synced_position:
-            parts.append(held.popleft()[1])
-        if parts:
-            data = b"".join(parts)
-            self._held_bytes = sum(len(data) for _, data, _ in held)
+        output = self._output
+        data = output.take_held(synced_position)
+        if data:
             self._write(data)
-            self._maybe_go_on()
-        if not held and self._is_ending and self._wait is None and not self._waiting:
+        if data or output.held or self._flow.state is not READING:
+            self._note_held()
+        return bool(output.held)
+
+    def _note_held(self) -> None:
+        """More is held than was, or less."""
+        flow = self._flow
+        flow.is_overheld = self._output.held_bytes > PAUSE_BYTES
+        self._maybe_hold()
+        self._maybe_go_on()
+        if flow.state is ENDING:
             self._end()
-        return bool(held)
 
     def mark(self, batch: int) -> None:
-        self._transcript.mark(batch, len(self._out))
+        self._output.transcript.mark(batch, len(self._output.pieces))
 
     def refuse(self, batch: int, refusal: Refusal) -> None:
-        if self._is_closed:
+        if self._flow.state is CLOSED:
             return
-        context = self.context
-        self._out[:] = self._transcript.judged(self._out, judge_refused(refusal, context, self._transcript), batch)
+        context, output = self.context, self._output
+        output.judge(judge_refused(refusal, context, output.transcript), batch)
         for keyspace, key, _ in self.session.watched:
             if refusal.holds(keyspace.stored(key)):  # watched in this tick, perhaps as it is not now
                 self.session.touch()
@@ -462,10 +397,10 @@ class Connection(asyncio.Protocol):
             self._wait = WaitForWriters(wait.request, 0.0, 0)  # from its beginning
 
     def refuse_held(self, synced_position: int) -> None:
-        for number, (position, data, transcript) in enumerate(self._held):
-            if position > synced_position:
-                judge = judge_unsynced(self.context, transcript, synced_position)
-                self._held[number] = 0, b"".join(transcript.judged([data], judge)), transcript
+        output = self._output
+        for number, held in enumerate(output.held):
+            if held.position > synced_position:
+                output.replace_held(number, judge_unsynced(self.context, held.transcript, synced_position))
         self.release_held(synced_position)
 
     # The session's calls, and limits.
@@ -475,73 +410,86 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close once what was written has been sent; nothing more is read or run."""
-        self._is_ending = True
-        self._drop_requests()
+        self._flow.on(Event.STOP)
+        self._backlog.clear()
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
         """Close now; what was not sent is lost."""
-        self._is_ending = True
-        self._drop_requests()
+        self._flow.on(Event.STOP)
+        self._backlog.clear()
         if self._transport is not None:
             self._transport.abort()
 
     def output_bytes(self) -> int:
         """Said and not yet sent."""
         written = 0 if self._transport is None else self._transport.get_write_buffer_size()
-        return written + self._held_bytes
+        return written + self._output.held_bytes
 
     def input_bytes(self) -> int:
         """Read and not answered yet."""
-        backlog = sum(len(part) for request in self._backlog for part in request)
         wait = self._wait
         request = [] if wait is None or type(wait) is Wait else wait.request  # type: ignore[attr-defined]
         running = sum(map(len, request))
-        return self._parser.buffered_bytes + self.session.queue_bytes + running + backlog + self._waiting_bytes
+        return self._parser.buffered_bytes + self.session.queue_bytes + running + self._backlog.size_bytes()
+
+    @property
+    def own_bytes(self) -> int:
+        """What its buffers may hold."""
+        return self._services.config.client_bytes
 
     @property
     def is_full(self) -> bool:
         """Whether so much waits that nothing more is read until the client has read."""
-        return self._waiting_bytes > 0 and self._waiting_bytes + self.output_bytes() > self.own_bytes
+        waiting = self._backlog.chunk_bytes
+        return waiting > 0 and waiting + self.output_bytes() > self.own_bytes
+
+    @property
+    def _is_done(self) -> bool:
+        """Whether nothing of its is running or waits to be run."""
+        return self._wait is None and not self._backlog.chunks
 
     @property
     def is_incomplete(self) -> bool:
         """Whether a request has begun to arrive and its end has not."""
-        return self._wait is None and not self._waiting and self._parser.buffered_bytes > 0
+        return self._is_done and self._parser.buffered_bytes > 0
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing of its is running, waiting or unsent."""
-        return self._wait is None and not self._waiting and not self._held
+        return self._is_done and not self._output.held
 
     @property
     def is_ending(self) -> bool:
         """Whether it closes as soon as the client has taken what was said."""
-        return self._is_ending
+        return self._flow.is_last or self._flow.is_over
 
     def finish(self) -> bool:
         """For the server's end: read nothing more; whether everything read has been answered and sent."""
-        self._pause_reading()
-        return self._wait is None and not self._waiting and not self._in_tick and not self.output_bytes()
+        self._flow.may_read = False
+        self._update_reading()
+        return self._is_done and not self._output.is_in_tick and not self.output_bytes()
 
     def _end(self) -> None:
-        """Close as soon as this tick's output and what is held have left."""
-        self._is_ending = True
-        if not self._in_tick and not self._held:
+        """Run nothing more, and close as soon as this tick's output and what is held have left."""
+        self._flow.on(Event.STOP)
+        self._backlog.clear()
+        if not self._output.is_in_tick and not self._output.held:
             self.close()
 
     def _write(self, data: bytes) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if len(data) > self.own_bytes:  # a value that was stored when the memory limit was larger
+        size = len(data)
+        if size >= LARGE_CHUNK_BYTES and size > self.own_bytes:  # a value stored when the memory limit was larger
             self._counters.clients_closed_for_output += 1
-            logger.warning("closing %s: a reply of %d bytes exceeds its share", self.session.address, len(data))
+            logger.warning("closing %s: a reply of %d bytes exceeds its share", self.session.address, size)
             self.abort()
             return
-        self._counters.output_bytes += len(data)
-        if self._is_writing_paused or not self.session.is_authenticated:
+        self._counters.output_bytes += size
+        if self._flow.is_unread or not self.session.is_authenticated:
             # Before the write: a single reply may be as long as a value.
             limit = CLOSE_BYTES if self.session.is_authenticated else UNTRUSTED_OUTPUT_BYTES
             if transport.get_write_buffer_size() > limit:
@@ -551,32 +499,36 @@ class Connection(asyncio.Protocol):
                 return
         transport.write(data)
 
-    def _pause_reading(self) -> None:
-        if self._is_reading and self._transport is not None and not self._transport.is_closing():
-            self._is_reading = False
-            self._transport.pause_reading()
+    # The flow: what follows from its state.
+
+    def _maybe_hold(self) -> None:
+        """The way out may be blocked: who would read and run holds."""
+        if self._flow.state is READING and self._flow.is_blocked:
+            self._flow.on(Event.HOLD)
+            self._update_reading()
 
     def _maybe_go_on(self) -> None:
         """The client has read, or what was held has left."""
-        if self._waits_for_reader:
-            self._waits_for_reader = False
-            self._loop.call_soon(self._continue)
-        else:
-            self._maybe_read()
+        flow = self._flow
+        if flow.state is HELD and not flow.is_blocked:
+            if not self._is_done:
+                self._suspend(TURN_IS_OVER)
+                return
+            flow.on(Event.FINISH)
+        self._update_reading()
 
-    def _maybe_read(self) -> None:
-        """Read on, unless something still speaks against it."""
-        if (
-            not self._is_reading
-            and (self._wait is None or (self._waits_for_reader and self._is_writing_paused))
-            and not self.is_full
-            and self._held_bytes <= PAUSE_BYTES
-            and not self._is_ending
-            and self._transport is not None
-            and not self._transport.is_closing()
-        ):
-            self._is_reading = True
-            self._transport.resume_reading()
+    def _update_reading(self) -> None:
+        """Tell the transport what it does not know yet."""
+        flow, transport = self._flow, self._transport
+        if transport is None or transport.is_closing():
+            return
+        wanted = flow.wants_reading(is_full=self.is_full)
+        if wanted != flow.is_reading:
+            flow.is_reading = wanted
+            if wanted:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
 
 
 def _descriptor(transport: asyncio.Transport) -> int:

@@ -86,10 +86,7 @@ class Guard:
     def _reason_of_unread(self, client: Client, steady_ms: int) -> str | None:
         """How long has it taken nothing of what is left for it?"""
         unread = client.output_bytes()
-        if unread < client.unread_bytes or not unread:
-            client.unread_since_ms = steady_ms
-        client.unread_bytes = unread
-        unread_ms = steady_ms - client.unread_since_ms
+        unread_ms = client.unread.note(unread, steady_ms)
         if unread_ms > LARGE_OUTPUT_MS and unread > LARGE_OUTPUT_BYTES:
             return f"{unread} bytes of replies unread for {LARGE_OUTPUT_MS // 1000} s"
         if unread_ms > STUCK_MS and client.is_full:

@@ -38,9 +38,17 @@ class Transcript:
 
     __slots__ = ("remarks", "turns")
 
-    def __init__(self) -> None:
+    def __init__(self, remarks: list[Remark] | None = None) -> None:
+        """remarks: the session's, which says them."""
         self.turns: list[tuple[int, list[list[bytes]] | Alike | int]] = []  # int: a mark, the pieces before it
-        self.remarks: list[Remark] = []
+        self.remarks: list[Remark] = [] if remarks is None else remarks
+
+    def taken(self) -> Transcript:
+        """What it holds; this one is empty then, and its lists are the same."""
+        taken = Transcript(self.remarks.copy())
+        taken.turns = self.turns.copy()
+        self.clear()
+        return taken
 
     def requests(self) -> Iterator[tuple[int, list[bytes]]]:
         """Each with the number of the batch in which its turn began."""

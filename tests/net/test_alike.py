@@ -10,8 +10,8 @@ import pytest
 
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.engine.entry import DELETED, Entry, make_entry
-from flin.net import alike, resp
-from flin.net import connection as connection_module
+from flin.net import alike
+from flin.net import requests as requests_module
 from flin.net.alike import KEPT_LAYOUTS, LEAST_REQUESTS, LONGEST_ARGUMENT, maybe_alike
 from flin.net.command import MANY_BRIEF
 from flin.net.commands.counters import _incremented
@@ -20,7 +20,8 @@ from flin.net.connection import TURN_COMMANDS, accept
 from flin.net.keyspace import SHORT_BYTES
 from flin.net.pending import BATCH_ENTRIES
 from flin.net.registry import with_subcommands
-from flin.net.resp import encode_requests, maybe_single
+from flin.net.requests import maybe_single
+from flin.net.resp import encode_requests
 from flin.net.services import make_services
 from tests.net.fake_store import FakeStore
 
@@ -161,8 +162,8 @@ def _request(source: random.Random, name: bytes, keys: list[bytes], values: list
 def test_pipelines_of_all_kinds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chunks = random_chunks(random.Random(seed))
     fast = Scene(seed).play(chunks)
-    monkeypatch.setattr(connection_module, "maybe_alike", lambda data, most: None)
-    monkeypatch.setattr(resp, "maybe_single", lambda data: None)
+    monkeypatch.setattr(requests_module, "maybe_alike", lambda data, most: None)
+    monkeypatch.setattr(requests_module, "maybe_single", lambda data: None)
     plain = Scene(seed).play(chunks)
     assert fast == plain
 
@@ -212,7 +213,7 @@ def test_many_writes_of_one_round_are_several_frames() -> None:
 @pytest.mark.parametrize("request_", [[b"GET", b"k"], [b"SET", b"k", b"v"], [b"SET", b"", b""], [b"GET", b"x" * 9000]])
 def test_a_single_request_and_what_is_nearly_one(request_: list[bytes]) -> None:
     wire = encode_requests([request_])
-    assert maybe_single(wire) == request_
+    assert maybe_single(wire) == [request_]
     for end in range(len(wire)):
         assert maybe_single(wire[:end]) is None
     for spoilt in (wire + b"\r\n", wire + wire, wire[:-2] + b"xy", wire.replace(b"$", b"+", 1), b"*1" + wire[2:]):

@@ -26,7 +26,8 @@ from flin.engine.state import ReadState
 from flin.errors import FlinError, StorageError
 from flin.net.connection import Connection
 from flin.net.context import Context
-from flin.net.resp import RequestParser, encode_requests
+from flin.net.requests import RequestParser
+from flin.net.resp import encode_requests
 from flin.net.session import Session
 from flin.testing.disk import SimulatedDisk
 from flin.testing.fault import Fault

@@ -1,0 +1,44 @@
+"""The backlog of a connection: what it has read and not run yet. Requests that were parsed, and after them chunks that
+were not: a GET takes 40 bytes so, as a list of arguments several times as much.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+CHUNK_OVERHEAD_BYTES: Final = 64
+"""Of a chunk that waits: the object and its place in the queue."""
+
+
+class Backlog:
+    """`chunk_bytes` is what the chunks take in memory."""
+
+    __slots__ = ("chunk_bytes", "chunks", "requests")
+
+    def __init__(self) -> None:
+        self.requests: list[list[bytes]] = []
+        self.chunks: deque[bytes] = deque()
+        self.chunk_bytes = 0
+
+    def keep(self, data: bytes) -> None:
+        """A chunk that arrived while nothing could be run."""
+        self.chunks.append(data)
+        self.chunk_bytes += len(data) + CHUNK_OVERHEAD_BYTES
+
+    def next_chunk(self) -> bytes:
+        data = self.chunks.popleft()
+        self.chunk_bytes -= len(data) + CHUNK_OVERHEAD_BYTES
+        return data
+
+    def take_requests(self) -> list[list[bytes]]:
+        requests, self.requests = self.requests, []
+        return requests
+
+    def clear(self) -> None:
+        self.requests = []
+        self.chunks.clear()
+        self.chunk_bytes = 0
+
+    def size_bytes(self) -> int:
+        return sum(len(part) for request in self.requests for part in request) + self.chunk_bytes

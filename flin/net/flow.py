@@ -1,0 +1,102 @@
+"""The flow of a connection: in which state it is, what may happen to it, what follows. Pure: no transport, no bytes.
+
+    READING    what arrives is run at once
+    WAITING    a request waits: for the disk, for its next slice, for stalled writers
+    TURN_OVER  the others have their turns, then it goes on
+    HELD       the way out is blocked: nothing is run until some of what was said has left
+    ENDING     nothing is run any more; it closes as soon as all that was said has left
+    CLOSED     the transport is gone
+
+A blocked way out (the client does not read, or too much waits for a sync) holds back who would begin to run: who is
+READING at once, who is in TURN_OVER when its turn comes. A request that waits is still answered.
+
+What the transport is told follows from here (`wants_reading`). One that is HELD because its client does not read is
+read on: most libraries send a whole pipeline before they read anything, and would wait forever for a server that waits
+for them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+
+class State(Enum):
+    READING = auto()
+    WAITING = auto()
+    TURN_OVER = auto()
+    HELD = auto()
+    ENDING = auto()
+    CLOSED = auto()
+
+
+class Event(Enum):
+    WAIT = auto()
+    """A request must wait."""
+    END_TURN = auto()
+    """Its turn is over, and there is more to run."""
+    FINISH = auto()
+    """All that was read has run."""
+    HOLD = auto()
+    """It would run now, and its way out is blocked."""
+    STOP = auto()
+    """Nothing more is to be run: QUIT, an error of the protocol, the last request of all, somebody closes it."""
+    LOSE = auto()
+    """The transport is gone."""
+
+
+READING: Final = State.READING
+WAITING: Final = State.WAITING
+TURN_OVER: Final = State.TURN_OVER
+HELD: Final = State.HELD
+ENDING: Final = State.ENDING
+CLOSED: Final = State.CLOSED
+
+_EVENTS: Final = (Event.WAIT, Event.END_TURN, Event.FINISH, Event.HOLD, Event.STOP, Event.LOSE)
+
+TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
+    state: dict(zip(_EVENTS, after, strict=True))
+    for state, after in {
+        #           WAIT     END_TURN   FINISH   HOLD     STOP    LOSE
+        READING: (WAITING, TURN_OVER, READING, HELD, ENDING, CLOSED),
+        WAITING: (WAITING, TURN_OVER, READING, WAITING, ENDING, CLOSED),
+        TURN_OVER: (WAITING, TURN_OVER, READING, HELD, ENDING, CLOSED),
+        HELD: (HELD, TURN_OVER, READING, HELD, ENDING, CLOSED),
+        ENDING: (ENDING, ENDING, ENDING, ENDING, ENDING, CLOSED),
+        CLOSED: (CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED),
+    }.items()
+}
+"""What each event makes of each state."""
+
+
+class Flow:
+    """Of one connection: its state, and what is so in any state."""
+
+    __slots__ = ("is_last", "is_overheld", "is_reading", "is_unread", "may_read", "state")
+
+    def __init__(self) -> None:
+        self.state = READING
+        self.is_unread = False  # the client does not read its replies
+        self.is_overheld = False  # too many of them wait for a sync
+        self.is_last = False  # the client sends nothing more; what it has sent is still answered
+        self.may_read = True  # the server does not end
+        self.is_reading = True  # what the transport was told last
+
+    def on(self, event: Event) -> State:
+        self.state = TRANSITIONS[self.state][event]
+        return self.state
+
+    @property
+    def is_blocked(self) -> bool:
+        return self.is_unread or self.is_overheld
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is run any more."""
+        return self.state is ENDING or self.state is CLOSED
+
+    def wants_reading(self, *, is_full: bool) -> bool:
+        """Whether the transport is to be read. is_full: so much waits unparsed that it must wait in the kernel."""
+        if is_full or self.is_last or not self.may_read:
+            return False
+        return self.state is READING or (self.state is HELD and not self.is_overheld)

@@ -278,7 +278,7 @@ class ValidFrames:
         while offset < stop:
             # 1. The header, which tells the frame's end.
             if offset + FRAME_BYTES > stop:
-                problem = "a frame's header is cut off"
+                problem = _flaw(data, header, offset, stop, sequence)
                 break
             crc, length, frame_salt, position, first, synced, count, kind = _FRAME.unpack_from(data, offset)
             frame_end = offset + FRAME_BYTES + length
@@ -293,18 +293,20 @@ class ValidFrames:
                     operations += tried
                     offset += tried * (frame_end - offset)
                     sequence += tried
+                    last_kind = kind
                     yield columns
                     continue
             last_length = length
             # 3. One by one: is it good?
-            if frame_salt != salt or position != base + offset or not length or frame_end > stop:
-                problem = "not a frame of this segment" if frame_salt != salt else "a frame's header is wrong"
-                break
-            if crc != crc32(view[offset + 4 : frame_end]):
-                problem = "a frame's checksum does not match"
-                break
-            if first != sequence and sequence >= 0:
-                problem = f"sequence {first} follows where {sequence} should"
+            if (
+                frame_salt != salt
+                or position != base + offset
+                or not length
+                or frame_end > stop
+                or crc != crc32(view[offset + 4 : frame_end])
+                or first != sequence >= 0
+            ):
+                problem = _flaw(data, header, offset, stop, sequence)
                 break
             # 4. It is.
             yield offset, frame_end, kind, count
@@ -362,6 +364,21 @@ class FrameHeader(NamedTuple):
 def read_frame_header(data: Mapped, offset: int) -> FrameHeader:
     """As it says itself: nothing is checked."""
     return FrameHeader._make(_FRAME.unpack_from(data, offset))
+
+
+def _flaw(data: Mapped, header: SegmentHeader, offset: int, stop: int, sequence: int) -> str:
+    """Why there is no good frame, of that sequence, at the offset."""
+    if offset + FRAME_BYTES > stop:
+        return "a frame's header is cut off"
+    found = read_frame_header(data, offset)
+    end = offset + FRAME_BYTES + found.length
+    if found.salt != header.salt:
+        return "not a frame of this segment"
+    if found.position != header.base + offset or not found.length or end > stop:
+        return "a frame's header is wrong"
+    if found.checksum != crc32(memoryview(data)[offset + 4 : end]):
+        return "a frame's checksum does not match"
+    return f"sequence {found.first_sequence} follows where {sequence} should"
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,6 +188,18 @@ def test_puts_of_one_shape_replay_as_one_by_one(
     assert answers[0] == answers[1]
 
 
+def test_puts_after_an_end_frame_of_their_size() -> None:
+    """They are looked at many at once, and the segment does not end with an end frame."""
+    data = bytearray(wal.encode_header(HEADER))
+    sequence = HEADER.first_sequence
+    data += wal.encode_end(HEADER.salt, HEADER.base + len(data), sequence, 0)
+    for number in range(3):
+        data += wal.encode_put(HEADER.salt, HEADER.base + len(data), sequence + number, 0, b"k%d" % number, b"vv")
+    part = Part()
+    done = wal_replay.replay(bytes(data), HEADER, "w", part, end=len(data))
+    assert (done.closed, done.operations, done.problem, len(part.entries)) == (False, 3, "", 3)
+
+
 def test_the_end_frame_counts_only_at_the_end() -> None:
     segment = Segment().put(b"a", b"1").end()
     assert replayed(bytes(segment.data))[0].closed

@@ -16,7 +16,7 @@ ENGINE: Final = {
     "single": "cold_read sstable memtable wal wal_replay sync_rounds wal_writer lost_header",
     "catalog": "version manifest generation recovery",
     "read": "state read_path merge joined_runs head value_cache count live_count",
-    "tree": "store commits ordered_reads dead_stretches tables opening stall closed_state foreign",
+    "tree": "store commits ordered_reads edits dead_stretches tables opening stall closed_state foreign",
     "background": "compaction job job_files job_wire run_writer helper helper_process job_handle sweep runner "
     "compactor pace damaged_work bell",
     "repair": "repair repair_report salvaged_wal salvaged_table salvaged_tables",

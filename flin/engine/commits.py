@@ -27,7 +27,7 @@ from flin.engine.generation import DueHeap, SealedGeneration, apply_points, empt
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
 from flin.engine.options import MemoryBudget, Options
 from flin.engine.read_path import below_memtables, from_memtables
-from flin.engine.reentry import holds_lock, is_reentered, times_held
+from flin.engine.reentry import holds_lock, is_held, is_reentered, times_held
 from flin.engine.stall import LOOK_SECONDS, NO_STALL, Stall, stall_of
 from flin.engine.state import OpenRuns, ReadState
 from flin.engine.value_cache import ValueCache
@@ -67,14 +67,17 @@ class Commits:
     _seal_check: int
 
     def __init__(self, directory: str, options: Options) -> None:
+        # Of the whole life.
         self.directory = directory
         self.options = options
         self.budget = MemoryBudget.of(options.memory_limit_bytes)
-        self.read_only_reason: str | None = None
-        self.obstacle: BaseException | None = None  # why the background does not get on: a full disk, most often
         self.on_sealed: Callable[[], None] = lambda: None  # told, outside all locks, that there is something to flush
         self.on_filling: Callable[[], None] | None = None  # told once, likewise, that there will be before long
         self.on_stopped: Callable[[], None] = lambda: None  # called by a writer that is stopped, outside all locks
+        # Set at any time by one assignment; whoever waits for the commit lock looks at them.
+        self.read_only_reason: str | None = None
+        self.obstacle: BaseException | None = None  # why the background does not get on: a full disk, most often
+        # Guarded by the commit lock, as are the state, the WAL and the open generation.
         self.sealed_count = 0
         self.stall_seconds = 0.0
         self.stall_waits = 0
@@ -94,6 +97,20 @@ class Commits:
     def position(self) -> int:
         """Of the WAL: everything committed so far is below it."""
         return self._wal.position
+
+    @property
+    def synced_position(self) -> int:
+        """Everything below it is durable."""
+        return self._wal.synced
+
+    def sync(self, position: int | None = None) -> None:
+        """Make everything before the position (all that is committed) durable. StorageError, and then the engine is
+        read-only for good: what a failed fsync left unwritten cannot be known."""
+        try:
+            self._wal.sync(self._wal.position if position is None else position)
+        except StorageError as error:
+            self.fail(f"a sync failed: {error}")
+            raise
 
     def check_sync(self) -> None:
         """Before a write that is to wait for the disk: ReentrantCallError where it could not."""
@@ -437,6 +454,7 @@ class Commits:
 
     def _freeze(self) -> ReadState:
         """Freeze what the active parts hold; a state that stays as it is. Free if nothing was written since."""
+        assert is_held(self._commit_lock)
         state = self.state
         if any(state.active):
             frozen = tuple(
@@ -476,6 +494,7 @@ class Commits:
         return self._exclusively(self._seal)
 
     def _seal(self) -> bool:
+        assert is_held(self._commit_lock)
         state, wal = self.state, self._wal
         wal.end_segment()
         segments = (*self._recovered_segments, *wal.ended)
@@ -507,6 +526,7 @@ class Commits:
         return self.budget.generation * (self._wal.position - self._generation_start) // max(self.open_bytes(), 1)
 
     def _install(self, state: ReadState) -> None:
+        assert is_held(self._commit_lock)
         self.state = state
         self._stall = stall_of(len(state.sealed), max(map(len, state.runs)))
         self._look_again()

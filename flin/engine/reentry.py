@@ -73,6 +73,12 @@ def times_held(lock: Any) -> Callable[[], int]:
     return lambda: int(repr(lock).rpartition("count=")[2].partition(" ")[0]) if lock._is_owned() else 0
 
 
+def is_held(lock: Any) -> bool:
+    """Whether the thread that asks holds an RLock."""
+    held: bool = lock._is_owned()
+    return held
+
+
 def refuse_reentry(call: str, levels: int = 2) -> None:
     """ReentrantCallError if the function that asks, a call of that name, runs inside another one of this thread."""
     if is_reentered(levels):

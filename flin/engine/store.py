@@ -1,27 +1,24 @@
 """The store: the LSM tree of one directory. It knows stored keys and entries; engine.py and the server are above.
 
-Readers take no lock: they load one ReadState. Writing is in commits.py, under the commit lock.
+Here are its opening, its look-ups, the expiry of what memtables hold, and its end. Readers take no lock: they load one
+ReadState. What changes it is below: commits.py (writes), ordered_reads.py (scans), edits.py (tables).
 
-Three locks, taken in this order: the edit lock (one version edit at a time: manifest, then state), the commit lock
-(WAL appends, active parts, replacing the state), and the WAL's own.
+Three locks, taken in this order: the edit lock, the commit lock, and the WAL's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from threading import RLock
+from collections.abc import Mapping, Sequence
 
 from flin.engine import closed_state, opening
 from flin.engine.block_cache import BlockCache
 from flin.engine.closed_state import CLOSED_STATE
 from flin.engine.commits import SEAL_CHECK_BYTES
+from flin.engine.edits import Edits
 from flin.engine.entry import DELETED, Entry, Live
 from flin.engine.filter import hash_key
 from flin.engine.generation import (
     DueHeap,
-    SealedGeneration,
     due_of,
     empty_parts,
     pop_due,
@@ -29,22 +26,19 @@ from flin.engine.generation import (
     split_part,
 )
 from flin.engine.live_count import LiveCount
-from flin.engine.manifest import Manifest
 from flin.engine.options import Options
-from flin.engine.ordered_reads import OrderedReads
 from flin.engine.read_path import from_memtables, from_tables, read_older
 from flin.engine.recovery import RecoveredGeneration
 from flin.engine.reentry import holds_lock
-from flin.engine.state import OpenRuns, ReadState
-from flin.engine.tables import OpenTables, remove_segments
+from flin.engine.state import ReadState
+from flin.engine.tables import OpenTables
 from flin.engine.value_cache import ValueCache
-from flin.engine.version import Run, ShardRuns, with_flush, with_shard
 from flin.engine.wal import SegmentSlice
 from flin.engine.wal_writer import WalWriter
-from flin.errors import CLOSED_TEXT, ClosedError, ReadOnlyError, StorageError
+from flin.errors import ReadOnlyError
 
 
-class Store(OrderedReads):
+class Store(Edits):
     """The database of one directory, open for reading and writing. Threads may share it."""
 
     def __init__(self, directory: str, options: Options) -> None:
@@ -64,11 +58,8 @@ class Store(OrderedReads):
         self.recovery = opened.recovery
         self.has_ended = False  # nothing is left to close
         self.lock = opened.lock
-        self._edit_lock = RLock()
         self._live_count = LiveCount()
-        self._manifest = opened.manifest
-        self._manifest_writer = opened.manifest_writer
-        self._next_job = opened.manifest.next_job
+        self._begin_edits(opened.manifest, opened.manifest_writer)
         self.block_cache = BlockCache(self.budget.block_cache)
         self.value_cache = ValueCache(self.budget.value_cache if options.value_cache else 0)
         self.tables = OpenTables(options.fs, self.directory, self.block_cache)
@@ -142,113 +133,11 @@ class Store(OrderedReads):
         half way: None, and the next call goes on."""
         return self._live_count.of(state or self.freeze(), namespace, budget)
 
-    # Writing.
-
-    @property
-    def synced_position(self) -> int:
-        """Everything below it is durable."""
-        return self._wal.synced
-
-    def sync(self, position: int | None = None) -> None:
-        """Make everything before the position (all that is committed) durable. StorageError, and then the engine is
-        read-only for good: what a failed fsync left unwritten cannot be known."""
-        try:
-            self._wal.sync(self._wal.position if position is None else position)
-        except StorageError as error:
-            self.fail(f"a sync failed: {error}")
-            raise
-
-    # Edits: what the background commits.
-
-    @property
-    def manifest(self) -> Manifest:
-        return self._manifest
-
-    @holds_lock
-    def next_job(self) -> int:
-        """A number that no other job of this epoch has."""
-        with self._edit_lock:
-            self._next_job += 1
-            return self._next_job - 1
+    # Expiry.
 
     def now_ms(self) -> int:
         """What expiries are compared with. It may jump, either way."""
         return self.options.clock_ms()
-
-    @holds_lock
-    def install_flush(
-        self, generation: SealedGeneration, tables: dict[int, Run], counts: dict[int, int], now_ms: int
-    ) -> None:
-        """Commit the flush of the oldest sealed generation, then remove its segments."""
-        self.sync(generation.end_position)  # the prefix holds across files: no table is ahead of the durable WAL
-        with self._edit_lock:
-            assert self.state.sealed[-1] is generation, "flushes commit oldest first"
-            manifest = replace(
-                self._manifest,
-                version=with_flush(self._manifest.version, tables, counts),
-                wal_floor=generation.next_segment,
-                wal_position=generation.end_position,
-                next_sequence=generation.next_sequence,
-            )
-            self._edit(manifest, now_ms, generation)
-        remove_segments(self.options.fs, self.directory, generation.next_segment)
-
-    @holds_lock
-    def install_compaction(self, shard: int, change: Callable[[ShardRuns], ShardRuns], now_ms: int) -> None:
-        """Commit a compaction: `change` maps the shard's present runs to those that it leaves."""
-        with self._edit_lock:
-            version = self._manifest.version
-            version = with_shard(version, shard, change(version.shards[shard]))
-            self._edit(replace(self._manifest, version=version), now_ms, None)
-
-    def _edit(self, manifest: Manifest, now_ms: int, flushed: SealedGeneration | None) -> None:
-        if self.state is CLOSED_STATE:
-            raise ClosedError(CLOSED_TEXT)
-        if self.read_only_reason is not None:
-            raise ReadOnlyError(self.read_only_reason)
-        manifest = replace(manifest, next_job=self._next_job, clock_ms=max(self._manifest.clock_ms, now_ms))
-        runs = self.tables.runs_of(manifest.version)
-        try:
-            self._manifest_writer.write(manifest)
-            self._install_edit(manifest, runs, flushed)
-            self._manifest_writer.settled()
-        except BaseException as error:  # an interrupt as well: what the new manifest names must stay
-            if self._manifest_writer.uncertain and not isinstance(error, OSError):
-                self._finish_edit(manifest, runs, flushed)
-            if self._manifest_writer.uncertain:
-                self.tables.keep_files()
-                self.fail(f"nobody knows which manifest is on the disk: {error!r}")
-            elif self._manifest is not manifest:
-                self.tables.runs_of(self._manifest.version)
-            if isinstance(error, OSError):
-                raise StorageError("write the manifest of", self.directory, error) from error
-            raise
-
-    def _finish_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
-        """After an interrupt (a signal handler that raised, no memory) in the middle: the disk refused nothing, so the
-        edit is made anew and whole. It stays uncertain where that fails as well."""
-        with suppress(Exception):
-            self._manifest_writer.write(manifest)
-            if self.state.version is not manifest.version:
-                self._install_edit(manifest, runs, flushed)
-            self._manifest_writer.settled()
-
-    def _install_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
-        self._manifest = manifest
-        flushes = self.state.flushes
-        if flushed is not None:
-            flushes += 1
-            self.value_cache.begin_flush(flushes, [part for parts in flushed.parts for part in parts])
-
-        def install() -> None:
-            if flushed is None:
-                self._dead.forget()
-                self._heeds_puts = self._dead.heed_puts
-            state = self.state
-            sealed = state.sealed if flushed is None else state.sealed[:-1]
-            self._install(replace(state, runs=runs, version=manifest.version, sealed=sealed, flushes=flushes))
-
-        self._exclusively(install)
 
     def take_due(self, now_ms: int, limit: int) -> list[bytes]:
         """Keys of the memtables whose expiry has passed, each once; they may have been written since."""

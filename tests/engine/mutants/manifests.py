@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import compactor, manifest, opening, store, version
+from flin.engine import compactor, edits, manifest, opening, version
 from flin.engine.file_name import MANIFEST
 from flin.engine.fs import append_all, join
 from flin.engine.job_files import Outputs
@@ -134,7 +134,7 @@ def flush_takes_what_came_later(patch: Patch) -> None:
 @caught_by(writes_beside)
 def segment_at_the_floor_is_removed(patch: Patch) -> None:
     """the segment at the floor stays"""
-    patch.setattr(store, "remove_segments", lambda fs, path, floor: remove_segments(fs, path, floor + 1))
+    patch.setattr(edits, "remove_segments", lambda fs, path, floor: remove_segments(fs, path, floor + 1))
 
 
 @caught_by(failing_calls)
@@ -147,7 +147,7 @@ def refused_edit_leaves_its_counts(patch: Patch) -> None:
         return flushed
 
     original = version.with_flush
-    patch.setattr(store, "with_flush", with_flush)
+    patch.setattr(edits, "with_flush", with_flush)
 
 
 @caught_by(failing_calls)

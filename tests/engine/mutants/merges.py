@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import compaction, compactor, count, job, merge, store, version
+from flin.engine import compaction, compactor, count, edits, job, merge, version
 from flin.engine.entry import DELETED
 from flin.engine.run_writer import RunWriter
 from flin.engine.store import Store
@@ -62,7 +62,7 @@ def flush_goes_below_older_runs(patch: Patch) -> None:
         return replace(flushed, shards=tuple(shards))
 
     original = version.with_flush
-    patch.setattr(store, "with_flush", with_flush)
+    patch.setattr(edits, "with_flush", with_flush)
 
 
 @caught_by(running_workloads)

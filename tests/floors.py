@@ -17,8 +17,9 @@ ENGINE: Final = {
     "catalog": "version manifest generation recovery",
     "read": "state read_path merge joined_runs head value_cache count live_count",
     "tree": "store commits ordered_reads edits dead_stretches tables opening stall closed_state foreign",
-    "background": "compaction job job_files job_wire run_writer helper helper_process job_handle sweep runner "
-    "compactor pace damaged_work bell",
+    "background": "compaction job job_files job_wire run_writer helper helper_process job_handle job_gate "
+    "inline_runner thread_runner helper_runner pair_runner runner sweep maintenance background_statistics compactor "
+    "pace damaged_work bell",
     "repair": "repair repair_report salvaged_wal salvaged_table salvaged_tables",
     "face": "engine view batch snapshot statistics verify pairs mapping_views writable_view scan_iterator closing "
     "expiring",

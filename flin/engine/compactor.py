@@ -1,8 +1,8 @@
 """The background: threads that pick jobs, hand them to the runner and commit what comes back.
 
-A flush thread and a compaction thread, so that a long merge keeps no generation waiting; a third one syncs the WAL once
-per interval, sweeps expired keys and removes obsolete files. With the inline runner there is no thread at
-all: the writer that made work due does it, which is what deterministic tests want.
+A flush thread and compaction threads, so that a long merge keeps no generation waiting, and one for what is due by the
+clock (maintenance.py). With the inline runner there is no thread at all: the writer that made work due does it, which
+is what deterministic tests want.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from math import inf
-from threading import Condition, Event, RLock, Thread, current_thread, get_ident
-from time import monotonic, sleep
+from threading import Condition, RLock, Thread, current_thread, get_ident
+from time import sleep
 from typing import Final
 
+from flin.engine.background_statistics import BackgroundStatistics
 from flin.engine.bell import Bell
 from flin.engine.compaction import Compaction, CompactionOptions, install, pick_compaction, pick_full_compaction
 from flin.engine.damaged_work import DamagedWork
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named, remove_outputs
 from flin.engine.job_handle import JobHandle
-from flin.engine.pace import Pace
+from flin.engine.maintenance import Maintenance
 from flin.engine.reentry import holds_lock, is_reentered
 from flin.engine.runner import Runner
 from flin.engine.sstable import TableOptions
@@ -42,26 +41,6 @@ costs a slice of memory in the helper, which runs the smaller one first."""
 
 TARGET_TABLE_SHARE: Final = 8
 """A table is at most this part of the memory limit: its index and filter are held while it is written."""
-
-
-@dataclass(slots=True)
-class BackgroundStatistics:
-    """Sums over the jobs of this open engine."""
-
-    flushes: int = 0
-    compactions: int = 0
-    trivial_moves: int = 0
-    failures: int = 0
-    last_failure: str = ""
-    flush_seconds: float = 0.0
-    compaction_seconds: float = 0.0
-    flushed_entries: int = 0
-    flushed_bytes: int = 0
-    compacted_entries: int = 0
-    compacted_bytes: int = 0
-    wal_bytes_flushed: int = 0
-    swept: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)  # of compactions
 
 
 def _tell_again(job: FlushJob | CompactionJob, error: HelperDiedError) -> None:
@@ -97,7 +76,7 @@ class Compactor:
         self._handles: set[JobHandle] = set()  # of the compactions under way; guarded by `_busy_lock`
         self._flush_wanted = Bell()
         self._compaction_wanted = [Bell() for _ in range(COMPACTION_THREADS)]
-        self._maintenance_ended = Event()
+        self._maintenance = Maintenance(store, self.sweeper, self._damaged, self.statistics, self._note_failure)
         self._threads: list[Thread] = []
         self._prepare_wanted = False
         store.on_sealed = self.wake
@@ -110,7 +89,7 @@ class Compactor:
         if self._threads_wanted:
             loops: list[tuple[str, Callable[[], None]]] = [("flush", self._flush_loop)]
             loops += [("compaction", partial(self._compaction_loop, wanted)) for wanted in self._compaction_wanted]
-            loops += [("maintenance", self._maintenance_loop)]
+            loops += [("maintenance", self._maintenance.run)]
             for name, work in loops:
                 thread = Thread(target=work, name=f"flin-{name}", daemon=True)
                 self._threads.append(thread)  # first: an interrupt may come behind the start
@@ -358,52 +337,13 @@ class Compactor:
             self._note_failure(error)
             if not isinstance(error, HelperDiedError):  # that one is replaced
                 self._note_obstacle(error)
-            self._maintenance_ended.wait(RETRY_SECONDS)  # nobody sets it before the end: a sleep that ends early
+            self._maintenance.ended.wait(RETRY_SECONDS)  # nobody sets it before the end: a sleep that ends early
         except MemoryError:  # to say so and to wait takes some, too; the thread must not end for that
             sleep(RETRY_SECONDS)
 
-    def _maintenance_loop(self) -> None:
-        store = self._store
-        options = store.options
-        pace = Pace(options.sync_interval_ms / 1000 if options.sync == "interval" else None, monotonic())
-        while True:
-            try:
-                if self._maintenance_ended.wait(pace.wait_seconds(monotonic())):
-                    return
-                pace.begin_round(monotonic())
-                if store.read_only_reason is None:
-                    store.lock.check()
-                if pace.is_sync_due(now := monotonic()):
-                    pace.begin_sync(now)
-                    if store.read_only_reason is None:
-                        store.sync()
-                pace.end_sweep(all_done=self._sweep_some(pace.sweep_seconds, pace.sweep_until))
-                store.tables.fit_cache(store.budget.block_cache)
-                store.tables.remove_obsolete()
-            except ClosedError:
-                return
-            except MemoryError:
-                sleep(pace.round)  # what the thread does must not end for want of memory; it is tried again
-            except BaseException as error:  # nor for anything else: nobody else syncs
-                self._note_failure(error)
-
     def sweep(self) -> int:
         """Delete what has expired; how many keys."""
-        before = self.sweeper.deleted
-        self._sweep_some(inf, inf)
-        return self.sweeper.deleted - before
-
-    def _sweep_some(self, seconds: float, until: float) -> bool:
-        """The same for so many seconds of processor time, or until that moment; whether all is done."""
-        if self._store.read_only_reason is not None or self._damaged.sweep_is_paused():
-            return True
-        try:
-            return self.sweeper.sweep(self._store.now_ms(), seconds, until)
-        except CorruptionError:
-            self._damaged.pause_sweep()
-            raise
-        finally:
-            self.statistics.swept = self.sweeper.deleted
+        return self._maintenance.sweep()
 
     @holds_lock
     def _note_obstacle(self, error: BaseException | None) -> None:
@@ -435,7 +375,7 @@ class Compactor:
             self._stopping = True
             for handle in self._handles:
                 handle.cancel()  # a flush is let finish: the next open would only do it again
-        self._maintenance_ended.set()
+        self._maintenance.ended.set()
         self._flush_wanted.ring()
         self._want_compaction()
         for thread in list(self._threads):

@@ -29,7 +29,7 @@ from flin.engine.options import Compression, Options, RunnerKind, SyncMode, syst
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.read_path import read_older
 from flin.engine.reentry import is_reentered, refuse_reentry
-from flin.engine.runner import SMALL_JOB_BYTES, InlineRunner, PairRunner, Runner, ThreadRunner
+from flin.engine.runner import runner_of
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.store import Store
@@ -61,7 +61,7 @@ class Engine(WritableView):
         self._store = store
         self._sync_always = store.options.sync == "always"
         try:
-            runner = _runner_of(store.options)
+            runner = runner_of(store.options)
             self._runner = runner
             self._compactor = Compactor(store, runner, threads=store.options.runner != "inline")
             self._closing = Closing(store, self._compactor, runner)
@@ -482,15 +482,6 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
         random_bytes=random_bytes,
     )
     return Engine(Store(absolute(path), options))
-
-
-def _runner_of(options: Options) -> Runner:
-    if options.runner == "inline":
-        return InlineRunner(options.fs)
-    if options.runner == "thread" or not isinstance(options.fs, OsFileSystem):
-        return ThreadRunner(options.fs)  # another process would not see what only this one calls a disk
-    # Who asks for the helper by name gets it for every job.
-    return PairRunner(options.fs, small_bytes=SMALL_JOB_BYTES if options.runner == "auto" else 0)
 
 
 def _check_sync(sync: object) -> None:

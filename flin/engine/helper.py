@@ -34,9 +34,9 @@ from flin.engine import job_wire
 from flin.engine.descriptor import STANDARD_ERROR, above_standard
 from flin.engine.fs import OsFileSystem
 from flin.engine.job import CompactionJob, FlushJob, Job
+from flin.engine.job_gate import JobGate
 from flin.engine.job_handle import JobHandle
 from flin.engine.job_wire import Message
-from flin.engine.runner import JobGate
 
 NICE_FLUSH: Final = 2
 NICE_COMPACTION: Final = 5

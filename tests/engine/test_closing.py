@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.engine import runner as runner_module
+from flin.engine import job_gate
 from flin.engine.compactor import Compactor
 from flin.engine.engine import Engine
 from flin.engine.fs import FileSystem
@@ -171,7 +171,7 @@ def test_work_that_a_close_cancels_says_that_it_is_closed(
             db.put(b"a", value)
             db.flush()
     held = Held(FlushJob if what == "flush" else CompactionJob)
-    monkeypatch.setattr(runner_module, "run_job", held)
+    monkeypatch.setattr(job_gate, "run_job", held)
     # A close waits for the background's flush, and that for the one that is held here: it must not begin one.
     monkeypatch.setattr(Compactor, "_flush_loop", lambda _: None)
     db = flin.engine.open(PATH, fs=disk, runner="thread")
@@ -189,7 +189,7 @@ def test_work_that_a_close_cancels_says_that_it_is_closed(
 def test_a_flush_beside_a_close_that_flushes_is_let_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = SimulatedDisk()
     held = Held(FlushJob)
-    monkeypatch.setattr(runner_module, "run_job", held)
+    monkeypatch.setattr(job_gate, "run_job", held)
     db = flin.engine.open(PATH, fs=disk, runner="thread")
     db.put(b"b", b"3")
     worker, flushed = _beside(db.flush)

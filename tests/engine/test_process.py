@@ -55,8 +55,8 @@ def test_a_second_open_in_this_process(open_engine: OpenEngine, tmp_path: Path) 
 
 
 WITHOUT_STREAMS = """
-import os, sys, flin.engine, flin.engine.runner
-flin.engine.runner.HELLO_SECONDS = 60.0
+import os, sys, flin.engine, flin.engine.helper_runner
+flin.engine.helper_runner.HELLO_SECONDS = 60.0
 def streams(pid):
     links = [f"/proc/{pid}/fd/{number}" for number in range(3)]
     return [os.readlink(link) if os.path.lexists(link) else "closed" for link in links]

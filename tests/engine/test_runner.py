@@ -20,22 +20,19 @@ from typing import Any, NoReturn
 import pytest
 
 import flin.engine
-from flin.engine import helper_process
-from flin.engine import runner as runner_module
+from flin.engine import helper_process, helper_runner, job_gate
 from flin.engine.entry import DELETED
 from flin.engine.fs import OsFileSystem
 from flin.engine.helper_process import own_command
+from flin.engine.helper_runner import HELLO_SECONDS, HelperRunner
+from flin.engine.inline_runner import InlineRunner
 from flin.engine.job import CompactionJob, FlushJob, JobCancelled, check_result
+from flin.engine.job_gate import JobGate
 from flin.engine.job_handle import JobHandle
-from flin.engine.runner import (
-    HELLO_SECONDS,
-    HelperRunner,
-    InlineRunner,
-    PairRunner,
-    Runner,
-    ThreadRunner,
-)
+from flin.engine.pair_runner import PairRunner
+from flin.engine.runner import Runner
 from flin.engine.sstable import TableOptions
+from flin.engine.thread_runner import ThreadRunner
 from flin.errors import ClosedError, CorruptionError, HelperDiedError, StorageError
 from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
 from tests.engine.shard_tree import MANY_ENTRIES, Tree, compaction_of, two_runs
@@ -46,7 +43,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="lo
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tested here is the helper, however slow the machine is."""
-    monkeypatch.setattr(runner_module, "HELLO_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(helper_runner, "HELLO_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture(params=["inline", "thread", "helper"])
@@ -174,7 +171,7 @@ class Held(OsFileSystem):
 
 def test_compactions_wait_for_flushes_and_for_smaller_compactions(long_tree: Tree) -> None:
     """Each is held at its end in turn; the others must then stop at their checkpoints, and go on afterwards."""
-    gate = runner_module.JobGate()
+    gate = JobGate()
     flush = long_tree.flush_job([((), {b"%08d" % number: b"3" for number in range(MANY_ENTRIES)})])
     large = compaction_of(long_tree)
     small = replace(large, number=large.number + 1, inputs=large.inputs[:1])
@@ -206,7 +203,7 @@ def test_compactions_wait_for_flushes_and_for_smaller_compactions(long_tree: Tre
 
 
 def test_a_waiting_compaction_can_be_cancelled(tree: Tree) -> None:
-    gate = runner_module.JobGate()
+    gate = JobGate()
     held = Held()
     flush = JobHandle(tree.flush_job([((), {b"x": b"3"})]))
     flushing = threading.Thread(target=gate.run, args=(held, flush))
@@ -407,7 +404,7 @@ def test_what_starts_and_says_nothing_holds_nobody_up(
     """Its hello is waited for once, a second at most; then jobs run in threads, which is told once."""
     assert HELLO_SECONDS <= 1.0
     caplog.set_level(logging.INFO, "flin.engine")
-    monkeypatch.setattr(runner_module, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(helper_runner, "HELLO_SECONDS", 0.01)
     monkeypatch.setattr(sys, "executable", fake_interpreter(tmp_path, "exec sleep 600"))
     runner = HelperRunner(OsFileSystem())
     waits: list[float] = []
@@ -429,7 +426,7 @@ def test_what_starts_and_says_nothing_holds_nobody_up(
     [pid] = pids
     assert is_alive(pid)
     assert runner.pids == []
-    monkeypatch.setattr(runner_module, "START_SECONDS", 0.0)
+    monkeypatch.setattr(helper_runner, "START_SECONDS", 0.0)
     runner.run(compaction_of(tree))
     assert not exists(pid), "it never will"
     assert runner.statistics.fallback_reason == "no helper process: it did not say hello in time"
@@ -441,7 +438,7 @@ def test_what_starts_and_says_nothing_holds_nobody_up(
 def test_a_runner_closes_at_once_where_no_helper_answers(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_module, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(helper_runner, "HELLO_SECONDS", 0.01)
     monkeypatch.setattr(helper_process, "CLOSE_SECONDS", None)  # it would be waited for without an end
     pid = tmp_path / "pid"
     runner = HelperRunner(OsFileSystem(), command=[fake_interpreter(tmp_path, f"echo $$ > {pid}; exec sleep 600")])
@@ -459,7 +456,7 @@ def test_programs_that_only_call_themselves_python_use_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
 ) -> None:
     """Through the whole engine: a flush, a close and an open."""
-    monkeypatch.setattr(runner_module, "HELLO_SECONDS", 0.01 if reason == "hello" else PATIENCE_SECONDS)
+    monkeypatch.setattr(helper_runner, "HELLO_SECONDS", 0.01 if reason == "hello" else PATIENCE_SECONDS)
     monkeypatch.setattr(sys, "executable", fake_interpreter(tmp_path, text))
     with flin.engine.open(tmp_path / "db", runner="helper") as db:
         db.put(b"a", b"1")
@@ -489,7 +486,7 @@ def test_a_job_whose_start_is_interrupted_ends(tree: Tree, monkeypatch: pytest.M
         entered.wait()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner_module, "run_job", run_job)
+    monkeypatch.setattr(job_gate, "run_job", run_job)
     runner = ThreadRunner(OsFileSystem())
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", interrupted)
@@ -534,7 +531,7 @@ def with_prelude(program: str) -> HelperRunner:
 def test_a_helper_that_is_only_slow_is_used_once_it_answers(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_module, "HELLO_SECONDS", 0.0)
+    monkeypatch.setattr(helper_runner, "HELLO_SECONDS", 0.0)
     marker = tmp_path / "it may go on"
     runner = with_prelude(f"import os, time\nwhile not os.path.exists({str(marker)!r}): time.sleep(0.001)\n")
     runner.run(compaction_of(tree))
@@ -582,7 +579,7 @@ def test_an_interrupt_of_the_caller_that_works_is_its_own(tree: Tree, monkeypatc
     monkeypatch.setattr(threading.Thread, "start", refuse)
     runner = ThreadRunner(OsFileSystem())
     with monkeypatch.context() as patch:
-        patch.setattr(runner_module, "run_job", interrupt)
+        patch.setattr(job_gate, "run_job", interrupt)
         with pytest.raises(KeyboardInterrupt):
             runner.run(compaction_of(tree))
     runner.run(compaction_of(tree))
@@ -614,7 +611,7 @@ def test_a_helper_is_tried_again_after_a_start_that_failed(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that was killed as it started, for example: jobs do not stay in threads for good."""
-    monkeypatch.setattr(runner_module, "RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr(helper_runner, "RETRY_SECONDS", 3600.0)
     marker = tmp_path / "has been here"
     runner = with_prelude(
         f"import os, sys\nif not os.path.exists({str(marker)!r}): open({str(marker)!r}, 'w'); sys.exit(9)\n"
@@ -686,10 +683,10 @@ def test_the_helper_inherits_nothing_but_its_pipes(helper: HelperRunner, tree: T
 PARENT = """
 import os, sys, time
 from flin.engine.fs import OsFileSystem
-from flin.engine import runner as runner_module
-from flin.engine.runner import HelperRunner
+from flin.engine import helper_runner
+from flin.engine.helper_runner import HelperRunner
 from tests.engine.shard_tree import MANY_ENTRIES, compaction_of, two_runs
-runner_module.HELLO_SECONDS = 180.0
+helper_runner.HELLO_SECONDS = 180.0
 tree = two_runs(sys.argv[1], MANY_ENTRIES)
 runner = HelperRunner(OsFileSystem())
 job = compaction_of(tree)
@@ -703,7 +700,7 @@ SAY_PID = "print(runner.pid, flush=True)\n"
 @contextmanager
 def started_parent(tmp_path: Path, ending: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A program in the middle of a job, and its helper's pid."""
-    root = Path(runner_module.__file__).parents[2]
+    root = Path(helper_runner.__file__).parents[2]
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT + ending, str(tmp_path)],
         stdout=subprocess.PIPE,
@@ -786,7 +783,7 @@ def test_a_program_without_main_guard_is_not_run_again(tmp_path: Path) -> None:
     program.write_text(
         f"open({str(tmp_path / 'runs')!r}, 'a').write('x')\n{PARENT}\nhandle.result(180)\nrunner.close()\n"
     )
-    root = Path(runner_module.__file__).parents[2]
+    root = Path(helper_runner.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(
         [sys.executable, str(program), str(tmp_path / "data")],

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import flin.engine
-from flin.engine import runner as runner_module
+from flin.engine import helper_runner
 from flin.engine.compaction import Compaction
 from flin.engine.file_name import maybe_parse
 from flin.engine.fs import OsFileSystem
+from flin.engine.helper_runner import HelperRunner
 from flin.engine.job import FlushJob, Job, JobResult, run_job
-from flin.engine.runner import HelperRunner
 from flin.errors import HelperDiedError
 from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
 from tests.engine.shard_tree import Tree, no_checkpoint
@@ -26,13 +26,13 @@ MOST_CALLS = 500
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is: what a thread does cannot die."""
-    monkeypatch.setattr(runner_module, "HELLO_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(helper_runner, "HELLO_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture
 def dies_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
     """Helpers started from now on die before this call; the file that tells that one has."""
-    monkeypatch.setattr(runner_module, "own_command", command)
+    monkeypatch.setattr(helper_runner, "own_command", command)
 
     def set_call(number: int) -> Path:
         died = tmp_path / "died"

@@ -23,7 +23,14 @@ from flin.engine.boundaries import added
 from flin.engine.dead_stretches import DeadStretches
 from flin.engine.directory_lock import DIRECTORY_LOST
 from flin.engine.entry import DELETED, Entry, Live, Range
-from flin.engine.generation import DueHeap, SealedGeneration, apply_points, empty_parts, join_neighbours, with_commit
+from flin.engine.generation import (
+    OpenGeneration,
+    SealedGeneration,
+    apply_points,
+    empty_parts,
+    join_neighbours,
+    with_commit,
+)
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
 from flin.engine.options import MemoryBudget, Options
 from flin.engine.read_path import below_memtables, from_memtables
@@ -31,7 +38,7 @@ from flin.engine.reentry import holds_lock, is_held, is_reentered, times_held
 from flin.engine.stall import LOOK_SECONDS, NO_STALL, Stall, stall_of
 from flin.engine.state import OpenRuns, ReadState
 from flin.engine.value_cache import ValueCache
-from flin.engine.wal import SegmentSlice, are_plain
+from flin.engine.wal import are_plain
 from flin.engine.wal_writer import WalWriter
 from flin.errors import (
     CLOSED_TEXT,
@@ -60,10 +67,7 @@ class Commits:
     state: ReadState
     value_cache: ValueCache
     _wal: WalWriter
-    _due: DueHeap  # of the open generation
-    _recovered_segments: tuple[SegmentSlice, ...]
-    _generation_start: int
-    _generation_bytes: int  # of the open generation, but for what its active parts hold
+    _generation: OpenGeneration
     _seal_check: int
 
     def __init__(self, directory: str, options: Options) -> None:
@@ -88,7 +92,6 @@ class Commits:
         self._put_off: deque[_Commit] = deque()  # by calls that re-entered
         self._dead = DeadStretches()
         self._heeds_puts = False  # puts must tell them
-        self._learns = False  # scans look how far tombstones reach: from the first on that has passed many
         self._make_commit_lock()
 
     # Writing.
@@ -365,7 +368,7 @@ class Commits:
             return
         for key, entry in points.items():
             if type(entry) is tuple and entry[1]:
-                heapq.heappush(self._due, (entry[1], key))
+                heapq.heappush(self._generation.due, (entry[1], key))
 
     def _apply_ranges(self, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
         """One assignment shows all of it: no reader finds the range deletes without the points beside them."""
@@ -461,7 +464,7 @@ class Commits:
                 join_neighbours((part, *older)) if part else older
                 for part, older in zip(state.active, state.frozen, strict=True)
             )
-            self._generation_bytes += sum(part.size for part in state.active) * ENTRY_OVERHEAD_BYTES
+            self._generation.size_bytes += sum(part.size for part in state.active) * ENTRY_OVERHEAD_BYTES
             state = replace(state, active=empty_parts(len(frozen)), frozen=frozen)
             self.state = state
         # The installed state's active parts will be written to: the caller's own stay empty.
@@ -497,33 +500,34 @@ class Commits:
         assert is_held(self._commit_lock)
         state, wal = self.state, self._wal
         wal.end_segment()
-        segments = (*self._recovered_segments, *wal.ended)
+        segments = (*self._generation.recovered_segments, *wal.ended)
         if not segments:
             return False
         parts = tuple(
             tuple(part for part in (active, *frozen) if part)
             for active, frozen in zip(state.active, state.frozen, strict=True)
         )
-        generation = SealedGeneration(parts, segments, wal.position, wal.sequence, wal.next_number, self._due)
+        due = self._generation.due
+        generation = SealedGeneration(parts, segments, wal.position, wal.sequence, wal.next_number, due)
         sealed, none = (generation, *state.sealed), ((),) * len(parts)
         state = replace(state, active=empty_parts(len(parts)), frozen=none, sealed=sealed)
+        following = OpenGeneration(wal.position)
         # No call in between: an interrupt finds all of this done, or none. Segments are flushed once and by one job.
-        self.state, wal.ended, self._recovered_segments = state, (), ()
-        self._generation_start, self._generation_bytes = wal.position, 0
+        self.state, wal.ended, self._generation = state, (), following
         self._seal_check = wal.position + SEAL_CHECK_BYTES
-        self._due = []
         self.sealed_count += 1
         self._install(state)
         return True
 
     def open_bytes(self) -> int:
         """About what the open generation costs in memory."""
+        generation = self._generation
         entries = sum(part.size for part in self.state.active)
-        return self._generation_bytes + self._wal.position - self._generation_start + entries * ENTRY_OVERHEAD_BYTES
+        return generation.size_bytes + self._wal.position - generation.start + entries * ENTRY_OVERHEAD_BYTES
 
     def full_wal_bytes(self) -> int:
         """About what the open generation will have in the WAL once it is full, if it goes on as it began."""
-        return self.budget.generation * (self._wal.position - self._generation_start) // max(self.open_bytes(), 1)
+        return self.budget.generation * (self._wal.position - self._generation.start) // max(self.open_bytes(), 1)
 
     def _install(self, state: ReadState) -> None:
         assert is_held(self._commit_lock)

@@ -48,6 +48,7 @@ class DeadStretches:
     def __init__(self) -> None:
         self.known: list[bytes] = []  # boundaries: replaced, never changed
         self.parted = 0  # how often a put came into one of them
+        self.learns = False  # scans look how far tombstones reach: from the first on that has passed many
         self._searches: list[Search] = []
 
     @property

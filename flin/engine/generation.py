@@ -1,7 +1,7 @@
 """A generation: the memtables of all shards together with exactly the WAL segments that fed them.
 
-The open generation lives in the store, piece by piece: active parts, frozen parts, the current segment. What is here is
-what becomes of it when it is sealed, and what turns one part into several or several into one.
+The parts of the open generation are in the store's state, its segments with the WAL's writer. What is here is the rest
+of it, what becomes of it when it is sealed, and what turns one part into several or several into one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,16 @@ Bounded: TypeAlias = tuple[Page, bytes, bytes]
 """A copy of an active part's entries in [start, stop), and that start and stop."""
 DueHeap: TypeAlias = list[tuple[int, bytes]]
 """A heap of (moment in milliseconds, key): from then on the key may be expired."""
+
+
+@dataclass(slots=True)
+class OpenGeneration:
+    """What is known of the open generation besides its parts. Under the commit lock."""
+
+    start: int  # a position in the WAL
+    due: DueHeap = field(default_factory=list)
+    recovered_segments: tuple[SegmentSlice, ...] = ()  # from before this open
+    size_bytes: int = 0  # in memory, but for what its active parts hold and what the WAL got since the start
 
 
 @dataclass(slots=True)

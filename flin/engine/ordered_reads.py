@@ -66,14 +66,14 @@ class OrderedReads(Commits):
         else:
             whole = [bound for bound in bounds if bound]
             pages = state.bounded_pages(whole, reverse=reverse, dead=dead, passed=passed)
-        return pages, self._begin_search(start, stop) if self._learns else None
+        return pages, self._begin_search(start, stop) if self._dead.learns else None
 
     def _noticed(self, pages: Iterator[Page], passed: Passed) -> Iterator[Page]:
         """The same pages. If their first shows that scans pass many tombstones, later ones keep how far they reach."""
         for page in pages:
             live = _first_live_at(page)
             if live is None or passed.keys + live > MOST_TOMBSTONES:
-                self._learns = True
+                self._dead.learns = True
             return chain((page,), pages)
         return iter(())
 
@@ -156,7 +156,7 @@ class OrderedReads(Commits):
             page = self.state.head(start, stop, count, self._active_heads, self._dead.known)
             at = _first_live_at(page) if page is not None else None
             if at != 0:
-                self._learns = True
+                self._dead.learns = True
             if page is not None:
                 if at is not None:
                     dead_stop = page[0][at]

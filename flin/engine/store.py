@@ -19,6 +19,7 @@ from flin.engine.entry import DELETED, Entry, Live
 from flin.engine.filter import hash_key
 from flin.engine.generation import (
     DueHeap,
+    OpenGeneration,
     due_of,
     empty_parts,
     pop_due,
@@ -33,7 +34,6 @@ from flin.engine.reentry import holds_lock
 from flin.engine.state import ReadState
 from flin.engine.tables import OpenTables
 from flin.engine.value_cache import ValueCache
-from flin.engine.wal import SegmentSlice
 from flin.engine.wal_writer import WalWriter
 from flin.errors import ReadOnlyError
 
@@ -85,18 +85,15 @@ class Store(Edits):
     def _recovered_state(self, recovered: list[RecoveredGeneration]) -> ReadState:
         """The replayed generations: the newest becomes the open one again, the others wait for their flush."""
         shards = self._manifest.shards
-        self._recovered_segments: tuple[SegmentSlice, ...] = ()
-        self._due: DueHeap = []  # of the open generation
-        self._generation_start = self._wal.position
-        self._generation_bytes = 0  # of the open generation, but for what its active parts hold
+        self._generation = OpenGeneration(self._wal.position)
         self._seal_check = self._wal.position + SEAL_CHECK_BYTES
         active = empty_parts(shards)
         if recovered:
             newest = recovered.pop()
             active = split_part(newest.part, shards)
-            self._recovered_segments = tuple(newest.segments)
-            self._generation_bytes = newest.bytes
-            self._due = due_of(newest.part)
+            self._generation.recovered_segments = tuple(newest.segments)
+            self._generation.size_bytes = newest.bytes
+            self._generation.due = due_of(newest.part)
         sealed = [recovered_generation(generation, shards) for generation in reversed(recovered)]
         version = self._manifest.version
         return ReadState(active, ((),) * shards, tuple(sealed), self.tables.runs_of(version), version, 0)
@@ -145,13 +142,13 @@ class Store(Edits):
 
     def _take_due(self, now_ms: int, limit: int) -> list[bytes]:
         taken: list[bytes] = []
-        for heap in (self._due, *(generation.due for generation in self.state.sealed)):
+        for heap in (self._generation.due, *(generation.due for generation in self.state.sealed)):
             taken += pop_due(heap, now_ms, limit - len(taken))
         return taken
 
     def due_heaps(self) -> list[DueHeap]:
         """Copies of what will expire in each memtable, for `expiring`."""
-        return [self._due[:], *(generation.due[:] for generation in self.state.sealed)]
+        return [self._generation.due[:], *(generation.due[:] for generation in self.state.sealed)]
 
     def delete_expired(self, keys: Sequence[bytes], now_ms: int) -> int:
         """Commit tombstones for those of the keys that have expired; how many had."""

@@ -240,7 +240,7 @@ def test_a_put_while_a_scan_looks_for_its_first_key(open_engine: Any, monkeypatc
     db.put_many({b"%04d" % number: b"" for number in range(200)})
     db.delete_many([b"%04d" % number for number in range(150)])
     db._store.freeze()
-    db._store._learns = True  # as if a scan had passed many tombstones before
+    db._store._dead.learns = True  # as if a scan had passed many tombstones before
     original = memtable.Part.pages
 
     def put_first(part: memtable.Part, *arguments: Any, **named: Any) -> Any:

@@ -19,7 +19,7 @@ def seal_forgets_recovered_segments(patch: Patch) -> None:
     """a flush holds all commits of the segments that it frees"""
 
     def seal(self: Any) -> bool:
-        self._recovered_segments = ()
+        self._generation.recovered_segments = ()
         return original(self)
 
     original = Store._seal

@@ -16,7 +16,7 @@ ENGINE: Final = {
     "single": "cold_read sstable memtable wal wal_replay sync_rounds wal_writer lost_header",
     "catalog": "version manifest generation recovery",
     "read": "state read_path merge joined_runs head value_cache count live_count",
-    "tree": "store commits ordered_reads edits dead_stretches tables opening stall closed_state foreign",
+    "tree": "store turns commits ordered_reads edits dead_stretches tables opening stall closed_state foreign",
     "background": "compaction job job_files job_wire run_writer helper helper_process job_handle job_gate "
     "inline_runner thread_runner helper_runner pair_runner runner sweep maintenance background_statistics compactor "
     "pace damaged_work bell",

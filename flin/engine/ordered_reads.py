@@ -113,7 +113,7 @@ class OrderedReads(Commits):
     ) -> list[Page] | None:
         """heads_of, out of reach of writers; once for all shards: a batch is seen whole.
 
-        Written out: commits.Commits._exclusively"""
+        Written out: turns.Turns._exclusively"""
         with self._commit_lock:
             before, self._blocked = self._blocked, True
             try:

@@ -433,3 +433,17 @@ def test_a_state_is_replaced_never_changed(db: Any) -> None:
     db.flush()
     assert (state.frozen, state.sealed, state.runs) == (before.frozen, before.sealed, before.runs)
     assert db._store.state is not state
+
+
+def test_what_a_lock_guards_asks_whether_it_is_held(db: Any) -> None:
+    store = db._store
+    guarded = [
+        store._freeze,
+        store._seal,
+        lambda: store._install(store.state),
+        lambda: store._edit(store.manifest, 0, None),
+    ]
+    for call in guarded:
+        with pytest.raises(AssertionError):
+            call()
+    assert store._exclusively(store._freeze).active is not store.state.active

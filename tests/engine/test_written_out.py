@@ -256,7 +256,7 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
     "commits.Commits.put": ({"commits.Commits.commit"}, writes_of_a_store),
     "commits.Commits.delete": ({"commits.Commits.commit"}, writes_of_a_store),
     "view.View.scan": ({"view.scan_bounds"}, bounds_of_scans),
-    "ordered_reads.OrderedReads._active_heads": ({"commits.Commits._exclusively"}, heads_under_the_lock),
+    "ordered_reads.OrderedReads._active_heads": ({"turns.Turns._exclusively"}, heads_under_the_lock),
 }
 """By the copy: the originals that are written out in it, and what compares them."""
 

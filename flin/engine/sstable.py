@@ -43,7 +43,6 @@ from flin.errors import CorruptionError, StorageError
 
 __all__ = [
     "BlockCache",
-    "ColdRead",
     "Table",
     "TableOptions",
     "TableWriter",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol
 
-from flin.engine.sstable import ColdRead
+from flin.engine.cold_read import ColdRead
 from flin.errors import CommandError
 from flin.net.call import error_text, note_time, record_unexpected
 from flin.net.command import Command, Flag

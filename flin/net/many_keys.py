@@ -15,8 +15,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from flin.engine.cold_read import ColdRead
 from flin.engine.entry import Live
-from flin.engine.sstable import ColdRead
 from flin.net.replies import too_large_reply
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from flin.engine.sstable import ColdRead
+from flin.engine.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError, LimitError, StorageError
 from flin.net.call import call
 from flin.net.command import Command

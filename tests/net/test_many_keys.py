@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from flin.engine.cold_read import ColdRead
 from flin.engine.entry import Entry
-from flin.engine.sstable import ColdRead
 from flin.errors import StorageError
 from flin.net.dispatch import Wait, WaitForSlices, resume, run_gated
 from flin.net.many_keys import FEW_KEYS, ROUNDS, SLICE_KEYS

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
+from flin.engine.cold_read import ColdRead
 from flin.engine.entry import Entry, make_entry
-from flin.engine.sstable import ColdRead
 from flin.errors import CommandError, CorruptionError
 from flin.net import long_double
 from flin.net.command import FIRST_KEY

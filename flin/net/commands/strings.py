@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from flin.engine.cold_read import ColdRead
 from flin.engine.entry import Live, make_entry
-from flin.engine.sstable import ColdRead
 from flin.errors import CommandError, CorruptionError
 from flin.net.arguments import EX, PX, ExpiryUnit, LcsOptions, getex_options, lcs_options, positive_expiry, set_options
 from flin.net.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES

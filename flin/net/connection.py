@@ -366,7 +366,7 @@ class Connection(asyncio.Protocol):
         data = output.take_held(synced_position)
         if data:
             self._write(data)
-        if data or output.held or self._flow.state is not READING:
+        if output.held_bytes > PAUSE_BYTES or self._flow.state is not READING:
             self._note_held()
         return bool(output.held)
 
@@ -398,9 +398,9 @@ class Connection(asyncio.Protocol):
 
     def refuse_held(self, synced_position: int) -> None:
         output = self._output
-        for number, held in enumerate(output.held):
-            if held.position > synced_position:
-                output.replace_held(number, judge_unsynced(self.context, held.transcript, synced_position))
+        for number, (position, _, transcript) in enumerate(output.held):
+            if position > synced_position:
+                output.replace_held(number, judge_unsynced(self.context, transcript, synced_position))
         self.release_held(synced_position)
 
     # The session's calls, and limits.

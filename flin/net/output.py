@@ -6,7 +6,7 @@ Replies leave in order: once something is held, what is said later waits behind 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flin.net.transcript import Judge, Transcript
 from flin.net.unsynced import NOTHING
@@ -18,14 +18,9 @@ ALL: Final = 1 << 62
 """A position beyond every other."""
 
 
-class Held(NamedTuple):
-    """Of one tick."""
-
-    position: int
-    """Until the WAL is synced so far it may not leave."""
-    data: bytes
-    transcript: Transcript
-    """What it answers, should the sync fail."""
+Held: TypeAlias = tuple[int, bytes, Transcript]
+"""Of one tick: the position up to which the WAL must be synced before it may leave, the replies, and what they answer,
+should the sync fail. A bare tuple, since every reply in `always` makes one: a named one takes 300 ns."""
 
 
 class Output:
@@ -63,7 +58,7 @@ class Output:
         if self.pieces:
             data = b"".join(self.pieces)
             self.pieces.clear()
-            self.held.append(Held(min(position, self.shown), data, self.transcript.taken()))
+            self.held.append((min(position, self.shown), data, self.transcript.taken()))
             self.held_bytes += len(data)
         else:
             self.transcript.clear()
@@ -72,11 +67,16 @@ class Output:
     def take_held(self, synced_position: int) -> bytes:
         """What may leave now, in order."""
         held = self.held
-        parts: list[bytes] = []
-        while held and held[0].position <= synced_position:
-            parts.append(held.popleft().data)
-        self.held_bytes -= sum(map(len, parts))
-        return b"".join(parts)
+        if not held or held[0][0] > synced_position:
+            return b""
+        _, data, _ = held.popleft()
+        if held and held[0][0] <= synced_position:
+            parts = [data]
+            while held and held[0][0] <= synced_position:
+                parts.append(held.popleft()[1])
+            data = b"".join(parts)
+        self.held_bytes -= len(data)
+        return data
 
     def judge(self, judge: Judge, batch: int) -> None:
         """Of what was said in this tick about the batch only what the judge lets leave."""
@@ -84,10 +84,10 @@ class Output:
 
     def replace_held(self, number: int, judge: Judge) -> None:
         """The sync of the held output at this place has failed: it leaves at once, as the judge wants it."""
-        held = self.held[number]
-        data = b"".join(held.transcript.judged([held.data], judge))
-        self.held_bytes += len(data) - len(held.data)
-        self.held[number] = Held(NOTHING, data, held.transcript)
+        _, old, transcript = self.held[number]
+        data = b"".join(transcript.judged([old], judge))
+        self.held_bytes += len(data) - len(old)
+        self.held[number] = NOTHING, data, transcript
 
     def clear(self) -> None:
         """Nobody takes it any more."""

@@ -45,9 +45,12 @@ class Transcript:
 
     def taken(self) -> Transcript:
         """What it holds; this one is empty then, and its lists are the same."""
-        taken = Transcript(self.remarks.copy())
+        taken = Transcript()
         taken.turns = self.turns.copy()
-        self.clear()
+        self.turns.clear()
+        if self.remarks:
+            taken.remarks = self.remarks.copy()
+            self.remarks.clear()
         return taken
 
     def requests(self) -> Iterator[tuple[int, list[bytes]]]:

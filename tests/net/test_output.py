@@ -58,7 +58,7 @@ def test_what_is_held_is_replaced_when_its_sync_fails() -> None:
     remarks.append(None)
     output.hold(100)
     assert remarks == [], "the next tick begins anew"
-    assert not output.held[0].transcript.is_of_one_database
+    assert not output.held[0][2].is_of_one_database
     output.replace_held(0, lambda request, reply: b"-MISCONF\r\n" if request == [b"set"] else reply)
     assert output.held_bytes == len(b"-MISCONF\r\n+PONG\r\n")
     assert output.take_held(0) == b"-MISCONF\r\n+PONG\r\n"

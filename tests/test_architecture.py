@@ -1,11 +1,14 @@
-"""ARCHITECTURE.md names files and functions: they are there."""
+"""ARCHITECTURE.md and the modules' docstrings name files and functions: they are there."""
 
 from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 
-from tests.source import ROOT, python_files, tree_of
+import pytest
+
+from tests.source import ROOT, module_name, python_files, tree_of
 
 TEXT = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 MOST_LINES = 250
@@ -32,3 +35,30 @@ def test_every_named_file_of_the_engine_exists() -> None:
 
 def test_it_stays_a_short_read() -> None:
     assert TEXT.count("\n") <= MOST_LINES
+
+
+FOREIGN = {"strtold", "printf"}
+"""Names of C that docstrings compare with."""
+
+
+def names_of_the_source() -> set[str]:
+    """Every identifier of the package, and every word that it has as a constant."""
+    names = {part for path in python_files("flin") for part in module_name(path).split(".")}
+    for node in (node for path in python_files("flin") for node in ast.walk(tree_of(path))):
+        for field in ("id", "attr", "arg", "name", "module"):
+            names |= set(str(getattr(node, field, "")).split("."))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)
+    return names
+
+
+NAMES = names_of_the_source()
+
+
+@pytest.mark.parametrize("path", python_files("flin"), ids=module_name)
+def test_every_name_in_a_docstring_exists(path: Path) -> None:
+    text = ast.get_docstring(tree_of(path)) or ""
+    named = re.findall(r"`([A-Za-z_][A-Za-z_0-9.]*)(?:\([^`]*\))?`", text)
+    assert {part for name in named for part in name.removesuffix(".py").split(".")} - NAMES - FOREIGN == set()
+    files = {path.name for path in python_files("flin", "tests", "fuzz")}
+    assert set(re.findall(r"\b([a-z][a-z_0-9]*\.py)\b", text)) <= files

@@ -22,7 +22,7 @@ from threading import Lock, RLock
 
 from flin.engine.closed_state import CLOSED_STATE
 from flin.engine.compactor import Compactor
-from flin.engine.reentry import holds_lock, is_reentered
+from flin.engine.reentry import holds_lock, is_reentered, times_held
 from flin.engine.runner import Runner
 from flin.engine.store import Store
 from flin.errors import FlinError, ReentrantCallError
@@ -40,7 +40,7 @@ class Closing:
         self._compactor = compactor
         self._runner = runner
         self._turn = RLock()
-        self._is_under_way = False  # in the thread that has the turn
+        self._times_held = times_held(self._turn)  # no flag: an interrupt could leave that set
         self._has_flushed = False
         self._failure: Exception | None = None  # of a thread, for the next who asks
 
@@ -66,13 +66,8 @@ class Closing:
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
-            if self._store.has_ended or self._is_under_way:
-                return
-            self._is_under_way = True
-            try:
+            if not self._store.has_ended and self._times_held() == 1:  # else it is under way, in this thread
                 self._close(flush)
-            finally:
-                self._is_under_way = False
 
     def _close(self, flush: bool) -> None:
         store = self._store

@@ -36,6 +36,7 @@ ALSO = {
     ("flin.engine.lock", "datetime.UTC"): "the same",
     ("flin.engine.helper", "time.sleep"): "a watchdog's pace",
     ("flin.engine.sweep", "time.sleep"): "of no time: lets other threads in",
+    ("flin.engine.job_handle", "time.sleep"): "a pause of a thread that found no memory",
     ("flin.engine.compactor", "time.sleep"): "a pause of threads that have no memory to wait in another way",
     ("flin.engine.maintenance", "time.sleep"): "the same",
     ("flin.engine.options", "secrets.token_bytes"): "the default of the random_bytes argument",

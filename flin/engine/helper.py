@@ -89,6 +89,12 @@ class Helper:
             handle.cancel()
 
     def _work(self, job_id: int, handle: JobHandle) -> None:
+        try:
+            self._answer(job_id, handle)
+        except BaseException:  # no memory even to say so: the parent sees the end, and has the job done again
+            os._exit(1)
+
+    def _answer(self, job_id: int, handle: JobHandle) -> None:
         lower_priority(handle.job)
         answer: Message
         try:

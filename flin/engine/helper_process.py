@@ -21,7 +21,7 @@ from flin.engine.descriptor import STANDARD_ERROR
 from flin.engine.directory_lock import HeldDirectory
 from flin.engine.fs import FileSystem, OsFileSystem, after_fork_in_child, pipe
 from flin.engine.job import Job, JobCancelled, check_result, remove_outputs
-from flin.engine.job_handle import JobHandle, RunnerStatistics, end_job
+from flin.engine.job_handle import JobHandle, RunnerStatistics, end_job, whatever_comes
 from flin.engine.job_wire import Message, WireError
 from flin.engine.reentry import holds_lock
 from flin.errors import FlinError, HelperDiedError, JobFailedError
@@ -49,6 +49,7 @@ class HelperProcess:
         self._send_lock = Lock()
         self._pending: dict[int, JobHandle] = {}
         self._closing = False
+        self._has_ended = False
         self._greeted = Event()
         self._problem = ""  # what ended it, if that was on this side
         # A process group of its own: what a terminal sends to the group of this process does not reach it. Only
@@ -133,9 +134,13 @@ class HelperProcess:
                 self._take(message)
         except (WireError, OSError) as error:
             self._problem = str(error)
+        except MemoryError:
+            self._problem = "this process had no memory to understand it"
         except Exception:  # the outermost frame of a worker: nobody may wait for ever
             self._problem = traceback.format_exc()
-        self._end()
+        finally:
+            self.alive = False  # whoever submits a job from here on is told at once
+            whatever_comes(self._end)
 
     @holds_lock
     def _take(self, message: Message) -> None:
@@ -145,8 +150,8 @@ class HelperProcess:
                 raise WireError(f"it speaks protocol {message.get('protocol')}, not {job_wire.PROTOCOL}")
             self._greeted.set()
             return
-        with self._lock:
-            handle = self._pending.pop(message.get("id", 0), None)
+        job_id = message.get("id", 0)
+        handle = self._pending.get(job_id)
         if handle is None:
             raise WireError(f"{kind} of a job that does not run")
         try:
@@ -163,27 +168,35 @@ class HelperProcess:
         except WireError as error:
             self._fail(handle, JobFailedError(str(error)))
             raise
+        with self._lock:
+            del self._pending[job_id]
 
     @holds_lock
     def _end(self) -> None:
-        """The helper's output ended, or cannot be understood: end it, clear up behind it, tell those who wait."""
+        """The helper's output ended, or cannot be understood: end it, clear up behind it, tell those who wait.
+
+        It may be called again where it did not come to its end."""
         self._process.kill()
         self._process.wait()
-        with self._lock:
-            self.alive = False
+        with self._lock:  # nobody is in the middle of `submit`, and who comes next is told that it is not alive
             closing = self._closing
-            pending = list(self._pending.values())
-            self._pending.clear()
-            self._statistics.deaths += not closing
+            if not self._has_ended:
+                self._has_ended = True
+                self._statistics.deaths += not closing
         with self._send_lock:
             self._input.close()
         self._output.close()
         self._problem = self._problem or f"it ended with status {self._process.returncode}"
         self._greeted.set()
-        for handle in pending:
+        while self._pending:
+            job_id, handle = next(iter(self._pending.items()))
             self._fail(handle, JobCancelled() if closing else self._end_error())
+            del self._pending[job_id]
 
     def _fail(self, handle: JobHandle, error: Exception) -> None:
+        if handle.ended:  # its files may be the database's by now
+            handle.end(error)
+            return
         try:
             remove_outputs(self._fs, handle.job)
         except FlinError as refused:

@@ -6,10 +6,15 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from threading import Event, Lock
+from time import sleep
+from typing import Final
 
 from flin.engine.job import Job, JobResult
 from flin.engine.reentry import holds_lock
 from flin.errors import drop_traceback
+
+NO_MEMORY_SECONDS: Final = 0.1
+"""Until what found no memory is tried again: a pause that nobody notices who waits for a job."""
 
 
 @dataclass(slots=True)
@@ -57,7 +62,10 @@ class JobHandle:
         return self._ended.is_set()
 
     def end(self, outcome: JobResult | Exception) -> None:
-        """Wake those who wait."""
+        """Wake those who wait. Of several outcomes the first counts."""
+        if self._ended.is_set():
+            self._ended.set()  # memory may have run out before all of them were woken
+            return
         if isinstance(outcome, JobResult):
             self._result = outcome
         else:
@@ -75,3 +83,13 @@ def end_job(handle: JobHandle, outcome: JobResult | Exception, statistics: Runne
         else:
             statistics.failures += 1
     handle.end(outcome)
+
+
+def whatever_comes(act: Callable[[], None]) -> None:
+    """Do what must not be left undone, since somebody waits for it: again, where memory runs out."""
+    while True:
+        try:
+            act()
+            return
+        except MemoryError:
+            sleep(NO_MEMORY_SECONDS)

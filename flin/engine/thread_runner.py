@@ -8,7 +8,7 @@ from threading import Lock, Thread
 from flin.engine.fs import FileSystem
 from flin.engine.job import Job, JobCancelled, JobResult
 from flin.engine.job_gate import JobGate
-from flin.engine.job_handle import JobHandle, RunnerStatistics, end_job
+from flin.engine.job_handle import JobHandle, RunnerStatistics, end_job, whatever_comes
 from flin.engine.reentry import holds_lock
 from flin.errors import ClosedError, FlinError, JobFailedError
 
@@ -72,7 +72,7 @@ class ThreadRunner:
         try:
             self._run_gated(handle)
         except BaseException:  # the outermost frame of a worker: whoever waits gets the traceback
-            self._end(handle, JobFailedError(traceback.format_exc()))
+            whatever_comes(lambda: self._end(handle, JobFailedError(traceback.format_exc())))
 
     @holds_lock
     def _work_here(self, handle: JobHandle) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,14 +27,14 @@ from flin.engine.fs import OsFileSystem
 from flin.engine.helper_process import own_command
 from flin.engine.helper_runner import HELLO_SECONDS, HelperRunner
 from flin.engine.inline_runner import InlineRunner
-from flin.engine.job import CompactionJob, FlushJob, JobCancelled, check_result
+from flin.engine.job import CompactionJob, FlushJob, JobCancelled, check_result, remove_outputs, run_job
 from flin.engine.job_gate import JobGate
 from flin.engine.job_handle import JobHandle
 from flin.engine.pair_runner import PairRunner
 from flin.engine.runner import Runner
 from flin.engine.sstable import TableOptions
 from flin.engine.thread_runner import ThreadRunner
-from flin.errors import ClosedError, CorruptionError, HelperDiedError, StorageError
+from flin.errors import ClosedError, CorruptionError, HelperDiedError, JobFailedError, StorageError
 from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
 from tests.engine.shard_tree import MANY_ENTRIES, Tree, compaction_of, two_runs
 
@@ -283,6 +284,62 @@ def test_a_killed_helper_costs_its_jobs_and_nothing_else(helper: HelperRunner, l
         assert helper.pid is None
     check_result(long_tree.fs, job, helper.run(job))
     assert (helper.statistics.starts, helper.statistics.deaths) == (4, 3)
+
+
+class OutOfMemory:
+    """A function that finds no memory a few times, and works then."""
+
+    def __init__(self, function: Callable[..., Any], times: int) -> None:
+        self.function = function
+        self.times = times
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.times:
+            self.times -= 1
+            raise MemoryError
+        return self.function(*arguments)
+
+
+def test_who_waits_for_a_helper_is_told_though_memory_runs_out(
+    helper: HelperRunner, long_tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the thread that reads what the helper says clears up after it."""
+    before = sorted(os.listdir(long_tree.directory))
+    job = compaction_of(long_tree)
+    handle = helper.submit(job)
+    wait_until(partial(has_outputs, job, 1), "it has outputs")
+    clear = OutOfMemory(remove_outputs, 2)
+    monkeypatch.setattr(helper_process, "remove_outputs", clear)
+    assert helper.pid is not None
+    os.kill(helper.pid, signal.SIGKILL)
+    with pytest.raises(HelperDiedError):
+        handle.result(PATIENCE_SECONDS)
+    assert clear.times == 0
+    assert sorted(os.listdir(long_tree.directory)) == before
+    check_result(long_tree.fs, job, helper.run(job))
+    assert helper.statistics.deaths == 1
+
+
+def test_a_result_that_finds_no_memory_is_no_result(
+    helper: HelperRunner, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(os.listdir(tree.directory))
+    monkeypatch.setattr(helper_process, "check_result", OutOfMemory(check_result, 1))
+    job = compaction_of(tree)
+    with pytest.raises(HelperDiedError, match="had no memory"):
+        helper.submit(job).result(PATIENCE_SECONDS)
+    assert sorted(os.listdir(tree.directory)) == before
+    helper.run(job)
+
+
+def test_a_job_of_a_thread_that_finds_no_memory_ends(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = ThreadRunner(OsFileSystem())
+    monkeypatch.setattr(job_gate, "run_job", OutOfMemory(run_job, 1))
+    monkeypatch.setattr("flin.engine.thread_runner.traceback.format_exc", OutOfMemory(traceback.format_exc, 2))
+    with pytest.raises(JobFailedError):
+        threads.submit(compaction_of(tree)).result(PATIENCE_SECONDS)
+    threads.run(compaction_of(tree))
+    threads.close()
 
 
 def test_a_helper_killed_at_rest_is_replaced(helper: HelperRunner, tree: Tree) -> None:

@@ -5,7 +5,7 @@ a call of the database which holds a lock, the handler must neither wait for the
 change what the outer call has half changed. So:
 
 - Reads answer, from what is complete.
-- A write that needs no result is put off: the outer call commits it as it ends (store.py). One that needs a result
+- A write that needs no result is put off: the outer call commits it as it ends (turns.py). One that needs a result
   (a counter, a wait for the disk) raises ReentrantCallError, and nothing is changed.
 - What waits for other threads (a flush, a compaction) raises ReentrantCallError too; `close()` is carried out by a
   thread of its own, which waits for the outer call.

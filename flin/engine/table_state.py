@@ -35,7 +35,7 @@ _MAX_LANDED: Final = 8
 
 
 class TableState:
-    """Filter, index and mapping of a table, loaded by `load_state`."""
+    """Filter, index and mapping of a table, made by `Table.loaded`."""
 
     __slots__ = (
         "base",

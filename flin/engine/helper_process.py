@@ -85,6 +85,7 @@ class HelperProcess:
     @holds_lock
     def submit(self, job_id: int, job: Job) -> JobHandle:
         handle = JobHandle(job, lambda: self._send({"type": "cancel", "id": job_id}))
+        handle.worker = self._reader
         message = {"type": "job", "id": job_id, **job_wire.encode_job(job)}
         with self._lock:
             dead = not self.alive

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
-from threading import Event, Lock
-from time import sleep
+from math import inf
+from threading import Event, Lock, Thread
+from time import monotonic, sleep
 from typing import Final
 
 from flin.engine.job import Job, JobResult
 from flin.engine.reentry import holds_lock
-from flin.errors import drop_traceback
+from flin.errors import JobFailedError, drop_traceback
 
 NO_MEMORY_SECONDS: Final = 0.1
 """Until what found no memory is tried again: a pause that nobody notices who waits for a job."""
+
+
+LOOK_SECONDS: Final = 1.0
+"""Who waits looks so often whether the worker is still there. Without memory a thread can end and say nothing."""
 
 
 @dataclass(slots=True)
@@ -33,6 +38,7 @@ class JobHandle:
     def __init__(self, job: Job, on_cancel: Callable[[], None] | None = None) -> None:
         self.job = job
         self.cancelled = Event()
+        self.worker: Thread | None = None  # who will end it; None: who submitted it
         self._on_cancel = on_cancel
         self._ended = Event()
         self._result: JobResult | None = None
@@ -40,16 +46,22 @@ class JobHandle:
 
     def result(self, timeout_seconds: float | None = None) -> JobResult:
         """Wait for the end; the result, or what the job raised. TimeoutError if it takes longer."""
-        if not self._ended.wait(timeout_seconds):
+        if not self.wait(timeout_seconds):
             raise TimeoutError(f"job {self.job.number} still runs")
         if self._error is not None:
             raise copy(self._error)  # whose frames go with whoever catches it
         assert self._result is not None
         return self._result
 
-    def wait(self) -> None:
-        """Until it has ended, however."""
-        self._ended.wait()
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Until it has ended, however, or the time is over; whether it has ended."""
+        over_at = inf if timeout_seconds is None else monotonic() + timeout_seconds
+        while not self._ended.wait(min(LOOK_SECONDS, max(0.0, over_at - monotonic()))):
+            if self.worker is not None and not self.worker.is_alive():
+                self.end(JobFailedError(f"nobody works on job {self.job.number} any more: no memory, most likely"))
+            elif monotonic() >= over_at:
+                return False
+        return True
 
     def cancel(self) -> None:
         """Ask for the end at the next checkpoint; the result is then JobCancelled, unless the job was faster."""

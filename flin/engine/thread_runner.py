@@ -37,11 +37,12 @@ class ThreadRunner:
         with self._lock:
             if self._closed:
                 raise ClosedError("the runner is closed")
-            self._running[handle] = thread
+            self._running[handle] = handle.worker = thread
             try:
                 thread.start()
             except RuntimeError:  # no room for one more, or the interpreter is ending
-                self._running[handle], has_thread = None, False
+                self._running[handle] = handle.worker = None
+                has_thread = False
             except BaseException:  # an interrupt, behind the start perhaps: nobody will have the handle
                 handle.cancel()
                 if thread.ident is None:

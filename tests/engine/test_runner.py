@@ -342,6 +342,24 @@ def test_a_job_of_a_thread_that_finds_no_memory_ends(tree: Tree, monkeypatch: py
     threads.close()
 
 
+@pytest.mark.parametrize(("make", "work"), [(ThreadRunner, "ThreadRunner._work"), (HelperRunner, "HelperProcess._end")])
+def test_a_worker_that_ends_without_a_word_is_missed(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, make: Callable[[OsFileSystem], ThreadRunner | HelperRunner], work: str
+) -> None:
+    runner = make(OsFileSystem())
+    module = "flin.engine.thread_runner" if make is ThreadRunner else "flin.engine.helper_process"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{module}.{work}", lambda *arguments: None)
+        patch.setattr(helper_process, "check_result", OutOfMemory(check_result, 1))
+        with pytest.raises(JobFailedError, match="nobody works on job"):
+            runner.submit(compaction_of(tree)).result(PATIENCE_SECONDS)
+    if isinstance(runner, HelperRunner):
+        assert runner._helper is not None
+        runner._helper._end()
+    runner.run(compaction_of(tree))
+    runner.close()
+
+
 def test_a_helper_killed_at_rest_is_replaced(helper: HelperRunner, tree: Tree) -> None:
     helper.run(compaction_of(tree))
     first = helper.pid

@@ -446,7 +446,8 @@ def test_engine_is_a_dict_while_threads_flush_and_merge(shards: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 4, 16, 64])
 def test_engine_is_a_dict_for_long(shards: int) -> None:
-    run_state_machine_as_test(_machine(shards), settings=settings(max_examples=300, stateful_step_count=80))
+    examples = {64: 100, 16: 200}.get(shards, 300)  # many shards cost more, and make less of a difference
+    run_state_machine_as_test(_machine(shards), settings=settings(max_examples=examples, stateful_step_count=80))
 
 
 def test_prefix_stop_is_what_the_model_needs() -> None:

@@ -53,12 +53,6 @@ FLOORS: Final = [
     ["flin.__main__"],
 ]
 
-UPWARD: Final[dict[str, set[str]]] = {}
-"""What still points up. This list only shrinks."""
-
-CIRCLES: Final[list[set[str]]] = []
-"""Modules that still import each other in circles. This list only shrinks."""
-
 
 def floor_of(module: str) -> int:
     """The longest prefix counts: `flin.testing.disk` stands where `flin.testing` does."""

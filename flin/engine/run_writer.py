@@ -38,7 +38,6 @@ class RunWriter:
         self._deleted = deleted
         self._ranges_from = b""  # ranges below are written
         self._writer: TableWriter | None = None
-        self._last_key = b""
         self._tables: list[TableMeta] = []
 
     def add(self, keys: list[bytes], entries: list[Entry]) -> None:

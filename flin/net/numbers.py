@@ -1,4 +1,4 @@
-"""Numbers as Redis reads them: strict. Python's `int()` takes `1_0`, ` 5` and `+5`, its `float()` `1_0.5`."""
+"""Whole numbers as Redis reads them: strict. Python's `int()` takes `1_0`, ` 5` and `+5`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from flin.errors import CommandError
-from flin.net.replies import NOT_A_FLOAT, NOT_AN_INTEGER
+from flin.net.replies import NOT_AN_INTEGER
 
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
@@ -15,9 +15,6 @@ LONGEST: Final = 20
 """Characters of the longest 64-bit number with its sign."""
 
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}").fullmatch
-_FLOAT = re.compile(
-    rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?inf(?:inity)?", re.IGNORECASE
-).fullmatch
 
 
 def maybe_int64(raw: bytes) -> int | None:
@@ -34,10 +31,3 @@ def parse_int64(raw: bytes, error: str = NOT_AN_INTEGER) -> int:
     if number is None:
         raise CommandError(error)
     return number
-
-
-def parse_float(raw: bytes, error: str = NOT_A_FLOAT) -> float:
-    """A finite or infinite decimal; CommandError with this text for anything else (NaN included)."""
-    if _FLOAT(raw) is None:
-        raise CommandError(error)
-    return float(raw)

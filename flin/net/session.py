@@ -57,7 +57,6 @@ class Session:
         "queue_bytes",
         "queue_failed",
         "remarks",
-        "requests",
         "user",
         "watched",
     )
@@ -92,7 +91,6 @@ class Session:
         self.last_name = NO_NAME  # of the newest command, as sent, or its path; CLIENT LIST looks it up
         self.is_no_evict = False
         self.is_no_touch = False
-        self.requests = 0
         # A transaction: None outside MULTI, else the queued commands with their requests.
         self.queue: list[tuple[Command, list[bytes]]] | None = None
         self.remarks: list[Remark] = []  # its transcript's

@@ -56,6 +56,17 @@ def test_long_functions_say_why(path: Path) -> None:
             )
 
 
+@pytest.mark.parametrize("path", python_files("flin"), ids=module_name)
+def test_docstrings_begin_with_what_it_is(path: Path) -> None:
+    """With the noun or the verb: "Of the WAL" and "The same, but" send the reader somewhere else first."""
+    strings = [
+        node.value.value
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    assert [text.partition("\n")[0] for text in strings if text.startswith(("Of ", "The same"))] == []
+
+
 def test_documents_hold_no_machine_paths() -> None:
     found = []
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *python_files(*FOLDERS)]:

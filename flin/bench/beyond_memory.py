@@ -32,7 +32,7 @@ PIPELINE: Final = 16
 """So that the server's own work is measured, not the kernel's and the generator's."""
 
 LEAST_RATE: Final = 0.25
-"""Of the rate in memory."""
+"""The part of the rate in memory."""
 
 MOST_HOT_P99: Final = 3.0
 """Times the one in memory."""

@@ -124,7 +124,7 @@ def key_at(worker: int, number: int) -> bytes:
 
 
 Work: TypeAlias = Callable[[Store, Task, int, bytes, float], int]
-"""Of one thread, given its number, a value and when to end → operations."""
+"""What one thread does, given its number, a value and when to end → operations."""
 
 
 def _set(store: Store, task: Task, worker: int, value: bytes, ends: float) -> int:

@@ -28,7 +28,7 @@ REPEAT_SECONDS: Final = 0.02
 """The best of some repeats of a fiftieth of a second each: what disturbs a step only ever makes it slower."""
 
 SERVED_SECONDS: Final = 3.0
-"""Of load on a server: processor time is counted in hundredths of a second."""
+"""Seconds of load on a server: processor time is counted in hundredths of a second."""
 
 COLD_MEMORY: Final = 4 << 20
 """A quarter is the block cache: a fifteenth of the data, so that nearly every lookup in random order is a cold one."""

@@ -34,7 +34,7 @@ UNIQUE_KEYS: Final = 2_000_000_000
 """redis-benchmark takes a 32-bit number: of 150,000 keys out of so many 0.004 % come twice."""
 
 KEYS_PER_CONNECTION: Final = 1000
-"""Of a scene with unique keys, that GET asks for."""
+"""Keys of a scene with unique keys, that GET asks for."""
 
 WARM_UP_SHARE: Final = 20
 """One request in so many goes before those that are measured."""
@@ -75,7 +75,7 @@ HEADLINE_SCENES: Final = (
 """The workloads whose figures another engine published: 792,000 keys in batches of 10 are 79,200 requests."""
 
 QUICK_SHARE: Final = 6
-"""Of the requests, for a quick run: half a second each."""
+"""A quick run makes so small a part of the requests: half a second each."""
 
 
 def quick(scene: Scene) -> Scene:

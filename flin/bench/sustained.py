@@ -32,7 +32,7 @@ TIMES: Final = 10
 """The memtables' size that is written."""
 
 MEMTABLE_SHARE: Final = 3 / 8
-"""Of the memory limit: Flin's three generations; a peer has two of a quarter."""
+"""The share of the memory limit: Flin's three generations; a peer has two of a quarter."""
 
 QUIET_SECONDS: Final = 300.0
 """How long to wait for the background at most."""

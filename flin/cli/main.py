@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _text_of(error: Exception) -> str:
-    """Of an OSError the file and what is wrong with it, without its number."""
+    """For an OSError: the file and what is wrong with it, without its number."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)

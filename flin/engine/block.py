@@ -86,7 +86,7 @@ def _numbers(count: int, code: str) -> struct.Struct:
 
 @lru_cache(maxsize=1024)
 def _tails(count: int, cut: int, size: int) -> struct.Struct:
-    """Of each of count strings what is after its first `cut` bytes."""
+    """What each of count strings has after its first `cut` bytes."""
     return struct.Struct(f"{cut}x{size}s" * count)
 
 
@@ -214,7 +214,7 @@ def check(source: bytes, start: int, stop: int, path: str, offset: int) -> None:
 
 
 def _size(flags: int, count: int, prefix_size: int, key_size: int, value_size: int) -> int:
-    """Of the payload that has such a header."""
+    """The size of the payload that has such a header."""
     fixed_keys, fixed_values = flags & FIXED_KEYS, flags & FIXED_VALUES
     size = HEADER_SIZE + prefix_size + value_size * (count if fixed_values else 1)
     size += key_size * (count if fixed_keys else 1)

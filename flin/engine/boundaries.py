@@ -50,7 +50,7 @@ def added(boundaries: Boundaries, ranges: Iterable[Range]) -> list[bytes]:
 
 
 def boundaries_of(ranges: Iterable[Range]) -> list[bytes]:
-    """Of ranges in any order, which may overlap."""
+    """The boundaries of ranges in any order, which may overlap."""
     result: list[bytes] = []
     for start, stop in sorted(ranges):
         if result and start <= result[-1]:
@@ -69,7 +69,7 @@ def joined(left: Boundaries, right: Boundaries) -> list[bytes]:
 
 
 def ranges_of(boundaries: Boundaries) -> tuple[Range, ...]:
-    """The same as pairs."""
+    """The ranges as pairs."""
     return tuple(zip(boundaries[::2], boundaries[1::2], strict=True))
 
 

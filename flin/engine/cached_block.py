@@ -44,7 +44,7 @@ class CachedBlock:
 
     @classmethod
     def expanded(cls, source: bytes, start: int, size: int) -> CachedBlock:
-        """Of a payload that lies in a source."""
+        """A block of a payload that lies in a source."""
         found = cls(b"")
         found._decode(source, start, size)
         return found

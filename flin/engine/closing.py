@@ -54,7 +54,7 @@ class Closing:
             self._close_now(flush)
 
     def drop(self) -> None:
-        """Of an engine that nobody has any more: without a flush, and with nobody to tell but the diagnostics."""
+        """Close an engine that nobody has any more: without a flush, and with nobody to tell but the diagnostics."""
         try:
             self.close(flush=False)
         except FlinError:

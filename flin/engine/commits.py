@@ -65,7 +65,7 @@ class Commits(Turns):
 
     @property
     def position(self) -> int:
-        """Of the WAL: everything committed so far is below it."""
+        """The position in the WAL: everything committed so far is below it."""
         return self._wal.position
 
     @property

@@ -45,7 +45,7 @@ FILTER_COST: Final = 1
 LOOK_UP_COST: Final = 12
 """Units to look a key up that the filter lets pass, its block at hand."""
 COLD_LOOK_UP_COST: Final = 24
-"""The same where the block must be read, checked and unpacked, as it must in a job (measured: 6-10 µs)."""
+"""The cost where the block must be read, checked and unpacked, as it must in a job (measured: 6-10 µs)."""
 
 
 class CountedTable(Protocol):

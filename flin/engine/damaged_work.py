@@ -22,7 +22,7 @@ SWEEP_PAUSE_SECONDS: Final = 60.0
 
 
 class DamagedWork:
-    """Of one open store, in this directory."""
+    """The damaged work of one open store, in this directory."""
 
     def __init__(self, directory: str) -> None:
         self.first: CorruptionError | None = None

@@ -53,7 +53,7 @@ class HeldDirectory:
 
 
 class OsDirectoryLock:
-    """Of the directory of that path, which becomes one of `all_held` while it is held."""
+    """A lock of the directory of that path, which becomes one of `all_held` while it is held."""
 
     def __init__(self, all_held: dict[str, HeldDirectory], directory: str) -> None:
         self._all_held = all_held

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from flin.engine.table_meta import TableMeta
 
 SAMPLED: Final = 20
-"""Of each namespace in a table and in the memtables, as Redis samples."""
+"""Entries that are looked at of each namespace in a table and in the memtables, as Redis samples."""
 
 STEP_ENTRIES: Final = 20_000
-"""Of one step, 5 ms."""
+"""Entries of one step, 5 ms."""
 
 
 @dataclass(slots=True)
 class Expiries:
-    """Of one namespace."""
+    """The expiries of one namespace."""
 
     entries: int = 0
     sample: list[tuple[int, int]] = field(default_factory=list)  # moment in ms, how many entries it stands for
 
     def average_ttl_ms(self, now_ms: int) -> int:
-        """Of those that have not passed; 0 if there are none."""
+        """The mean of those that have not passed; 0 if there are none."""
         living = [(moment - now_ms, weight) for moment, weight in self.sample if moment > now_ms]
         total = sum(weight for _, weight in living)
         return sum(ttl * weight for ttl, weight in living) // total if total else 0
@@ -46,7 +46,7 @@ ExpiringSteps = Generator[None, None, ByNamespace]
 
 
 class Expiring:
-    """Of one open store. What was read of a table is kept as long as the table is."""
+    """The expiries of one open store. What was read of a table is kept as long as the table is."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

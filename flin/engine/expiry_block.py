@@ -28,7 +28,7 @@ Expiry = tuple[int, bytes]
 
 
 def encode(expiries: Sequence[Expiry]) -> bytes:
-    """Of sorted expiries."""
+    """The block of sorted expiries."""
     return b"".join(
         _encode_chunk(expiries[start : start + _CHUNK_ENTRIES]) for start in range(0, len(expiries), _CHUNK_ENTRIES)
     )

@@ -34,8 +34,8 @@ Mapped: TypeAlias = bytes | mmap.mmap
 """A file's bytes, read-only; slices of both are bytes."""
 
 WINDOW_BYTES: Final = 1 << 18
-"""Of a segment that is mapped at once. Measured with frames of 165 B: 415 ns each, the zeros and the mapping included;
-with 64 KiB 520, with 1 MiB 535, through write(2) 1,250. A window costs 0.1 ms, no pause that anybody notices."""
+"""Bytes of a segment that are mapped at once. Measured with frames of 165 B: 415 ns each, the zeros and the mapping
+included; with 64 KiB 520, with 1 MiB 535, through write(2) 1,250. A window costs 0.1 ms, which nobody notices."""
 
 LARGE_BYTES: Final = WINDOW_BYTES // 4
 """More at once are written: the zeros of their window would cost as much as the call. Fits behind any page's start."""
@@ -112,7 +112,7 @@ class ReadableFile(Protocol):
         """Up to size bytes; fewer only at the end of the file."""
 
     def pread_nowait(self, size: int, offset: int) -> bytes | None:
-        """The same where no disk read is needed, else None."""
+        """What `pread` gives, where no disk read is needed; else None."""
 
     def map(self) -> Mapped:
         """The whole file, read-only, without reading it yet. An empty file gives empty bytes."""
@@ -138,7 +138,7 @@ class FileSystem(Protocol):
         """A new, empty file; FileExistsError if the name is taken."""
 
     def create_segment(self, path: str) -> SegmentFile:
-        """The same, for a segment of the WAL."""
+        """What `create` does, for a segment of the WAL."""
 
     def open(self, path: str) -> ReadableFile: ...
 
@@ -154,7 +154,7 @@ class FileSystem(Protocol):
         """True for a regular file only: not for a link, a directory, a pipe."""
 
     def file_size(self, path: str) -> int:
-        """Of a regular file, in bytes, without opening it. FileNotFoundError if there is none."""
+        """The size of a regular file, in bytes, without opening it. FileNotFoundError if there is none."""
 
     def sync_file(self, path: str) -> None:
         """Make a finished file's data durable by name (recovery does not hold it open)."""
@@ -335,7 +335,7 @@ class OsFileSystem:
             os.close(fd)
 
     def sync_directory(self, directory: str) -> None:
-        """Of a locked directory, without opening it: a process that has just run out of files must be able to."""
+        """Sync a locked directory without opening it: a process that has just run out of files must be able to."""
         held = self._of(directory) or HeldDirectory(open_directory(directory))
         os.fsync(held.fd)
 

@@ -24,7 +24,7 @@ _MIN_COUNT: Final = 24
 
 
 _ROUNDS: Final = 5
-"""Of asking for what is not hidden, each for twice as many entries, from 16 on: 500 before the scan takes its pages."""
+"""Rounds of asking for what is not hidden, each for twice as many entries, from 16 on: 500 before pages are taken."""
 
 _Head = TypeVar("_Head", Page, Page | None)
 
@@ -68,7 +68,7 @@ class HeadOf(NamedTuple):
 
 
 def head_pages(sources: Sequence[HeadOf], start: bytes, stop: bytes, count: int) -> list[Page]:
-    """Of sources ordered oldest first, the first entries in the same order: what `join_heads` needs for `count`."""
+    """The first entries of sources, in their order, oldest first: what `join_heads` needs for `count`."""
     if len(sources) < 3 or count < _MIN_COUNT:
         return _in_turn(sources, start, stop, count)
     total = sum(source.entries for source in sources) or 1

@@ -16,7 +16,7 @@ HOT: Final = 3
 evenly spread look-ups have one on average, and fewer than a tenth of the blocks reach three."""
 
 WARM: Final = 1
-"""The same while the cache has room."""
+"""As HOT, while the cache has room."""
 
 WORN: Final = 16
 """Hits of a cached payload, while the cache is full, that bring its entries: those take three times its room, so that

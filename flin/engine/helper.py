@@ -160,7 +160,7 @@ def _watch_parent(parent: int) -> None:
 
 
 def lower_priority(job: Job) -> None:
-    """Of this thread, which is to run the job, on Linux; elsewhere, where threads have none, of the process once.
+    """On Linux of this thread, which is to run the job; elsewhere, where threads have none, of the process, once.
 
     Without privileges there is no way back, hence a thread for each job."""
     if sys.platform == "linux":

@@ -33,7 +33,7 @@ class Input:
         self._file = TableFile(fs, join(directory, meta.file), maps=False)
 
     def deleted(self) -> Boundaries:
-        """Of its range deletes."""
+        """The boundaries of its range deletes."""
         try:
             return self._table().deleted
         finally:

@@ -42,7 +42,7 @@ _MOST_BLOCKS: Final = 8
 
 _ENTRY_COST: Final = 2 * BYTES_COST + LIST_COST
 _EXPECTED_COST: Final = _ENTRY_COST + 50
-"""Of an entry over its data, its share of the page's dict included."""
+"""Bytes of an entry over its data, its share of the page's dict included."""
 
 _PAGE_COST: Final = 330
 """A JoinedPage without its table (136), its tuple in the cache's ring and the slots that hold both (90), the lists
@@ -132,7 +132,7 @@ class JoinedRuns:
         return page.get(key)
 
     def find_cold(self, number: int, key: bytes, hashed: int) -> Entry | None:
-        """The same where the key's range had no page. Its number is to count with, no more: the view may be new."""
+        """What `find` gives, where the key's range had no page. The number is for counting: the view may be new."""
         mask = MASKS[hashed & 4095]
         for run in self.runs:
             if run.has_ranges:

@@ -23,7 +23,7 @@ class LiveCount:
         self._settling: tuple[Part, Generator[int, None, Any]] | None = None
 
     def of(self, state: ReadState, namespace: int, budget: int | None) -> int | None:
-        """Of a frozen state. With a budget of look-ups that may stop half way: None, and the next call goes on."""
+        """The count of a frozen state. With a budget of look-ups it may stop half way: None; the next call goes on."""
         if is_reentered():  # what is under way may be under way in this very thread
             return self._sum(state, namespace, None, _settle_alone)
         return self._sum_together(state, namespace, budget)

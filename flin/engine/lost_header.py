@@ -19,7 +19,7 @@ from flin.engine.fs import Mapped
 from flin.engine.wal import SALT, SegmentHeader, find_frames, maybe_header_of_frame
 
 _SHAPE: Final = re.compile(rb"(?s)(?=.{23}\0.{7}\0.{7}\0.{4}[\x01-\x04])")
-"""Of a frame's header (wal.py). It takes no bytes, since the next one may begin at the very next byte."""
+"""A pattern of a frame's header (wal.py). It takes no bytes, since the next one may begin at the very next byte."""
 
 
 def lost_headers(data: Mapped, can_be_base: Callable[[int], bool]) -> Iterator[SegmentHeader]:

@@ -19,7 +19,7 @@ from flin.errors import ClosedError, CorruptionError
 
 
 class Maintenance:
-    """Of one open store. What fails is noted and tried again."""
+    """The maintenance of one open store. What fails is noted and tried again."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Maintenance:
         return self._sweeper.deleted - before
 
     def _sweep_some(self, seconds: float, until: float) -> bool:
-        """The same for so many seconds of processor time, or until that moment; whether all is done."""
+        """Sweep for so many seconds of processor time, or until that moment; whether all is done."""
         if self._store.read_only_reason is not None or self._damaged.sweep_is_paused():
             return True
         try:

@@ -37,7 +37,7 @@ _FEW_RANGES: Final = 3
 """Up to so many, looking for their keys range by range (45 ns a key each) is faster than by `covers` (130 ns a key)."""
 
 FIRST_ENTRIES: Final = 32
-"""Of the first page of a scan; each is four times as large as the one before, up to PAGE_ENTRIES."""
+"""Entries of the first page of a scan; each is four times as large as the one before, up to PAGE_ENTRIES."""
 
 PAGE_ENTRIES: Final = 512
 """Entries of one page of a scan: large enough that a page's fixed cost vanishes, small enough to take 0.1 ms."""
@@ -156,7 +156,7 @@ class Part:
         return keys, list(map(self.entries.__getitem__, keys))
 
     def head(self, start: bytes, stop: bytes, count: int) -> Page:
-        """The same forwards: one bound to find instead of two, and nothing for an empty part."""
+        """The first entries of a range: one bound to find instead of two, and nothing for an empty part."""
         if not self.entries:
             return [], []
         ordered: Any = self.sorted_keys()

@@ -32,7 +32,7 @@ MOST_FILES: Final = 4096
 """More would only cost memory: 128 GB in tables of 32 MB, and what is read often is a part of that."""
 
 _CHANCES: Final = 8
-"""Of those that were read lately so many in a row are passed over: to look at one costs up to 0.2 ms."""
+"""At most so many in a row are passed over because they were read lately: to look at one costs up to 0.2 ms."""
 
 
 Result = TypeVar("Result")

@@ -69,7 +69,7 @@ class OrderedReads(Commits):
         return pages, self._begin_search(start, stop) if self._dead.learns else None
 
     def _noticed(self, pages: Iterator[Page], passed: Passed) -> Iterator[Page]:
-        """The same pages. If their first shows that scans pass many tombstones, later ones keep how far they reach."""
+        """Give the pages on. If the first shows that scans pass many tombstones, later ones keep how far they reach."""
         for page in pages:
             live = _first_live_at(page)
             if live is None or passed.keys + live > MOST_TOMBSTONES:
@@ -146,7 +146,7 @@ class OrderedReads(Commits):
         return page if dead.parted == parted else None
 
     def _long_head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
-        """The same behind some more tombstones; how far they reach is kept."""
+        """What `head` gives, behind some more tombstones; how far they reach is kept."""
         count = limit + MOST_TOMBSTONES
         if self._times_held():  # as in `_begin_scan`
             return None

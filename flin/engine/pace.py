@@ -12,7 +12,7 @@ ROUND_SECONDS: Final = 0.25
 """An expired key counts until its sweep: DBSIZE is right again a quarter of a second later."""
 
 SWEEP_SHARE: Final = 0.1
-"""Of a processor, for sweeps: some 30,000 keys a second."""
+"""The share of a processor for sweeps: some 30,000 keys a second."""
 
 MOST_SWEEP_SHARE: Final = 0.4
 """What it may become while more than that expires, or the database would grow without end. To put a key with a ttl
@@ -48,7 +48,7 @@ class Pace:
 
     @property
     def sweep_seconds(self) -> float:
-        """Of processor time, for the sweep of this round."""
+        """Processor time for the sweep of this round."""
         return self._share * self.round
 
     @property

@@ -37,7 +37,7 @@ class PairRunner:
 
     @property
     def statistics(self) -> RunnerStatistics:
-        """Of both, and of what was done here."""
+        """The figures of both, and of what was done here."""
         one, other, small = self.flushes.statistics, self.compactions.statistics, self._small.statistics
         return RunnerStatistics(
             one.jobs + other.jobs + small.jobs,

@@ -211,7 +211,7 @@ def _vouched_by(segments: Sequence[_Segment], position: int) -> int:
     last_base = position + sum(len(segment.data) for segment in segments)
 
     def can_be_base(base: int) -> bool:
-        """Of a segment that was not replayed. What its blocks held before it lies below."""
+        """Whether a segment that was not replayed can be. What its blocks held before it lies below."""
         return position <= base <= last_base
 
     for segment in segments:

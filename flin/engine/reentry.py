@@ -63,7 +63,7 @@ def is_inside(function: Callable[..., Any]) -> bool:
 
 
 def times_held(lock: Any) -> Callable[[], int]:
-    """Of an RLock: how to ask how often the thread that asks holds it, 0 if it does not. (typeshed knows no such call.)
+    """How to ask of an RLock how often the thread that asks holds it, 0 if it does not. (typeshed knows no such call.)
 
     CPython has a call for that from 3.11.7 and 3.12.1 on. Before, only the lock's text tells; it is asked where a write
     has to look, so its 2 µs are no matter."""

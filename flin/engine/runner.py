@@ -24,7 +24,7 @@ class Runner(Protocol):
 
     @property
     def pids(self) -> list[int]:
-        """Of the helper processes that take jobs."""
+        """The helper processes that take jobs."""
 
     def prepare(self, flush_bytes: int) -> None:
         """A first flush is near, which will have to read about so much: start what it will need."""

@@ -24,7 +24,7 @@ from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 
 READ_PIECE_BYTES: Final = 4096
-"""Of a file that cannot be read whole: what a failing disk loses at once."""
+"""Bytes that are read at once of a file that cannot be read whole: what a failing disk loses at once."""
 
 _Part = TypeVar("_Part")
 

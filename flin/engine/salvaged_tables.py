@@ -49,7 +49,7 @@ class Aged:
                     yield cut
 
     def deleted(self) -> Boundaries:
-        """Of all their range deletes."""
+        """The boundaries of all their range deletes."""
         return boundaries_of(piece for table in self.tables for piece in table.ranges)
 
 

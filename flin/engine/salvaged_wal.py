@@ -75,7 +75,7 @@ class SalvagedWal:
                 self._files.append(found)
 
     def identities(self) -> Counter[bytes]:
-        """Of which databases the segments say they are."""
+        """Which databases the segments say they are."""
         return Counter(file.header.database_id for file in self._files if file.header is not None and file.has_header)
 
     def segments(self, database_id: bytes | None, next_sequence: int | None) -> Iterator[SalvagedSegment]:

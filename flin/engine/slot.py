@@ -35,7 +35,7 @@ def shard_of(key: bytes, shards: int) -> int:
 
 
 def shard_of_stored(stored: bytes, shards: int) -> int:
-    """The same of a stored key (key.py); an internal key has the slot of what follows its namespace."""
+    """The shard of a stored key (key.py); an internal key has the slot of what follows its namespace."""
     if stored >= b"\xff":
         stored = stored[4:] if stored >= b"\xff\x01" else b"\xff" + stored[2:]
     return shard_of(stored, shards)

@@ -90,7 +90,7 @@ class Table:
         return state.find(key)
 
     def get_nowait(self, key: bytes, hashed: int | None = None) -> Entry | None:
-        """The same, but raises ColdRead instead of waiting for the disk. Without a cache it may wait."""
+        """What `get` gives, but raises ColdRead instead of waiting for the disk. Without a cache it may wait."""
         cache = self.cache
         if cache is None:
             return self.get(key, hashed)
@@ -172,7 +172,7 @@ class Table:
 
     @property
     def ranges(self) -> tuple[Range, ...]:
-        """The same as pairs."""
+        """The range deletes as pairs."""
         return ranges_of(self.deleted)
 
     # Ordered reads.
@@ -189,7 +189,7 @@ class Table:
     def key_pages(
         self, start: bytes = b"", stop: bytes = KEYS_END, *, reverse: bool = False, cached: bool = True
     ) -> Iterator[KeyPage]:
-        """The same without the values: keys and kinds (entry.py's KIND_*)."""
+        """The pages without the values: keys and kinds (entry.py's KIND_*)."""
         state = self.state or self.loaded()
         part = None if reverse else state.key_part()
         if part is not None:
@@ -202,7 +202,7 @@ class Table:
         return (self.state or self.loaded()).keys is not None
 
     def key_pages_near(self, wanted: Sequence[bytes]) -> Iterator[KeyPage]:
-        """Of a table with a key part: those pages that hold the rising wanted keys, as far as the table has them."""
+        """In a table with a key part: those pages that hold the rising wanted keys, as far as the table has them."""
         part = (self.state or self.loaded()).key_part()
         assert part is not None
         return part.pages_near(wanted)

@@ -109,7 +109,7 @@ class TableRun:
 
     @property
     def deleted(self) -> Boundaries:
-        """Of the range deletes of all tables."""
+        """The boundaries of the range deletes of all tables."""
         deleted = self._deleted
         if deleted is None:
             pieces = [table.deleted for table in self.tables if table.meta.range_deletes]
@@ -170,7 +170,7 @@ class ReadState:
         object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
 
     def with_active(self, active: Parts, dead: Boundaries = ()) -> ReadState:
-        """The same over other active parts: what `replace` would make anew for each range delete and snapshot."""
+        """This state over other active parts: what `replace` would make anew for each range delete and snapshot."""
         state = object.__new__(ReadState)
         for name in _FIELDS:
             object.__setattr__(state, name, getattr(self, name))
@@ -253,7 +253,7 @@ class ReadState:
         active_heads: ActiveHeads = heads_of,
         dead: Boundaries = (),
     ) -> Page | None:
-        """The same with at least `limit` plain values, or all; None also where many tombstones come before those."""
+        """A head with at least `limit` plain values, or all; None also where many tombstones come before those."""
         for count in (limit, 4 * limit):
             page = self.head(start, stop, count, active_heads, dead)
             if page is None or len(page[0]) < count or list(map(type, page[1])).count(bytes) >= limit:
@@ -293,7 +293,7 @@ class ReadState:
         dead: Boundaries = (),
         passed: Passed | None = None,
     ) -> Iterator[Page]:
-        """The same with bounds, and a copy of the active part's entries within them, for each shard. `dead` is that of
+        """All entries within bounds, with a copy of the active part's entries there, for each shard. `dead` is that of
         `head`; `passed` is told how many keys were hidden."""
         dead = dead or self.dead
         merged = []

@@ -110,7 +110,7 @@ class Store(Edits):
         return None if entry is DELETED else entry
 
     def read_nowait(self, key: bytes) -> Live | None:
-        """The same as `read`; ColdRead where a block would have to be waited for."""
+        """What `read` gives; ColdRead where a block would have to be waited for."""
         state = self.state
         shard = state.shard_of(key)
         entry = from_memtables(state, shard, key)

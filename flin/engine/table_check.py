@@ -87,7 +87,7 @@ class _Check:
                 self._raw_bytes += len(entry)
 
     def totals(self) -> None:
-        """Of a table whose blocks are whole: the properties say what was found."""
+        """Check a table whose blocks are whole: the properties say what was found."""
         meta, state = self._meta, self._state
         ranges = self._ranges()
         bounds = [bound for bounds in ranges for bound in bounds]

@@ -37,7 +37,7 @@ from flin.engine.table_meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 
 FORMAT_VERSION: Final = 2
-"""Of tables with a key part; those without one are of version 1, as they always were."""
+"""The version of tables with a key part; those without one are of version 1, as they always were."""
 
 MAGIC: Final = b"FlinSST\n"
 

@@ -145,7 +145,7 @@ def _locate(state: TableState, first: int, last: int, reverse: bool) -> _Located
 
 
 def _read_spans(state: TableState, first: int, last: int, reverse: bool) -> _Located:
-    """The same with preads of many blocks."""
+    """What a scan reads, with preads of many blocks."""
     starts, path, base = state.starts, state.path, state.base
     low, high = (last, first) if reverse else (first + 1, last + 1)
     while low < high:

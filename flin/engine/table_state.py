@@ -31,7 +31,7 @@ RAW: Final = 1
 PACKED: Final = 2
 
 _MAX_LANDED: Final = 8
-"""Of a table at once; more than that many large cold values at a time only means that some are read twice."""
+"""Blocks of a table at once; more than that many large cold values at a time only means that some are read twice."""
 
 
 class TableState:
@@ -101,13 +101,13 @@ class TableState:
         return table_footer.read_part(self.file, self.base + start, stop - start)
 
     def reads(self) -> int:
-        """Of blocks, about: another number than before tells that there were some."""
+        """Reads of blocks, about: another number than before tells that there were some."""
         return (
             self.heat.cold_reads + len(self.landed) + sum(1 + block.hits for block in self.blocks if block is not None)
         )
 
     def key_part(self) -> key_part.KeyPart | None:
-        """Of a table that has one; its index is read each time, by the few who read many keys."""
+        """The key part of a table that has one; its index is read each time, by the few who read many keys."""
         if self.keys is None:
             return None
         return key_part.load(self.part, self.data, self.base, (*self.keys, self.footer.expiry), self.path)
@@ -147,7 +147,7 @@ class TableState:
         return block.find(self.data, self.starts[number], key) if found is None else found.find(key)
 
     def peek(self, key: bytes) -> Entry | None:
-        """The same, but it leaves blocks as they are: those who come often make a page instead (joined_runs.py)."""
+        """What `get` gives, with blocks left as they are: those who come often make a page instead (joined_runs.py)."""
         number = bisect_right(self.separators, key) - 1
         if number < 0:
             return None

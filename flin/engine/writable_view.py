@@ -47,7 +47,7 @@ class WritableView(View, MutableMapping[bytes, bytes]):
         self.pop(key)
 
     def update(self, other: Any = (), /, **named: Any) -> None:
-        """The same as `put_many`. A keyword cannot name a key, since keys are bytes."""
+        """Do as `put_many` does. A keyword cannot name a key, since keys are bytes."""
         if named:
             raise TypeError(f"a key must be bytes, not the name {next(iter(named))}: pass a mapping or pairs")
         self.put_many(other)

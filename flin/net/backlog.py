@@ -8,7 +8,7 @@ from collections import deque
 from typing import Final
 
 CHUNK_OVERHEAD_BYTES: Final = 64
-"""Of a chunk that waits: the object and its place in the queue."""
+"""What a chunk that waits costs: the object and its place in the queue."""
 
 
 class Backlog:

@@ -52,7 +52,7 @@ class Flag(IntFlag):
 
 
 def flags_of(names: str) -> Flag:
-    """Of their names, as COMMAND INFO writes them, with spaces between: "write denyoom fast"."""
+    """The flags of these names, as COMMAND INFO writes them, with spaces between: "write denyoom fast"."""
     return Flag(sum({Flag[name.upper()] for name in names.split()}))
 
 
@@ -86,7 +86,7 @@ MANY: Final = 1 << 30
 
 
 MANY_BRIEF: Final = 64
-"""Of a brief command that takes any number of arguments: with more it is timed."""
+"""Arguments of a brief command that takes any number: with more it is timed."""
 
 
 _NEVER_BRIEF: Final = Flag.UNQUEUED | Flag.NO_AUTH | Flag.TIMED
@@ -161,7 +161,7 @@ class Command:
         self.timed_calls += calls
 
     def microseconds(self) -> int:
-        """Of all calls: brief commands are timed now and then, and the rest is taken to be like those."""
+        """Time of all calls: brief commands are timed now and then, and the rest is taken to be like those."""
         return self.nanoseconds * self.calls // (self.timed_calls * 1000) if self.timed_calls else 0
 
     def reset_counters(self) -> None:

@@ -59,7 +59,7 @@ CLOSE_BYTES: Final = 64 << 20
 """Unread and held replies at which the connection is closed."""
 
 UNTRUSTED_OUTPUT_BYTES: Final = 64 << 10
-"""The same before authentication."""
+"""The limit before authentication."""
 
 
 class Acceptor(asyncio.Protocol):

@@ -15,7 +15,7 @@ KEPT_PLACES: Final = 1024
 
 
 class Damage:
-    """Of the database in this directory."""
+    """The damage of the database in this directory."""
 
     def __init__(self, directory: str) -> None:
         self.errors = 0  # replies that said so

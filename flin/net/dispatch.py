@@ -40,10 +40,10 @@ RERUNS: Final = 3
 """After so many cold reads a command reads on the loop: the cache is too small to hold its keys together."""
 
 HEADERS: Final = tuple(b"$%d\r\n" % length for length in range(LARGE_REPLY_BYTES + 1))
-"""Of bulks: a lookup costs 20 ns, formatting 100."""
+"""The headers of bulks: a lookup costs 20 ns, formatting 100."""
 
 QUEUED_OVERHEAD_BYTES: Final = 200
-"""Of one queued request: its list, its tuple and the objects of its arguments."""
+"""Bytes of one queued request: its list, its tuple and the objects of its arguments."""
 
 
 class Wait:

@@ -70,7 +70,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
 
 
 class Flow:
-    """Of one connection: its state, and what is so in any state."""
+    """The flow of one connection: its state, and what is so in any state."""
 
     __slots__ = ("is_last", "is_overheld", "is_reading", "is_unread", "may_read", "state")
 

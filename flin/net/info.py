@@ -202,7 +202,7 @@ def _cpu(services: Services) -> Figures:
 
 
 def _thread_times() -> Figures:
-    """Of the event loop's thread, in which this runs; only Linux tells."""
+    """Times of the event loop's thread, in which this runs; only Linux tells."""
     if not hasattr(resource, "RUSAGE_THREAD"):
         return {}
     own = resource.getrusage(resource.RUSAGE_THREAD)

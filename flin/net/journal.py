@@ -9,7 +9,7 @@ from flin.engine.entry import Entry
 
 
 class Journal:
-    """Of one running command."""
+    """The journal of one running command."""
 
     __slots__ = ("_changed", "_deleted")
 

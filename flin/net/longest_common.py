@@ -12,13 +12,13 @@ from collections.abc import Generator
 from typing import Final, NamedTuple
 
 SLICE_CELLS: Final = 2_000_000
-"""Of the table, between two looks at others: a millisecond or two."""
+"""Cells of the table, between two looks at others: a millisecond or two."""
 
 ROW_CELLS: Final = 500
 """What a row costs however short it is."""
 
 SLICE_STEPS: Final = 8192
-"""Of the way back, some 0.2 microseconds each."""
+"""Steps of the way back, some 0.2 microseconds each."""
 
 
 class Match(NamedTuple):
@@ -35,7 +35,7 @@ class Match(NamedTuple):
 
 
 class LongestCommon:
-    """Of two strings: `length` once `fill` has run, `subsequence` and `matches` (from the end) once `trace` has."""
+    """What two strings share: `length` after `fill`, `subsequence` and `matches` (from the end) after `trace`."""
 
     def __init__(self, a: bytes, b: bytes) -> None:
         self._a = a

@@ -39,7 +39,7 @@ def recall(store: Store) -> list[int]:
 
 
 def decode(kept: Entry) -> list[int]:
-    """Of `encode`'s entry, or FormatVersionError."""
+    """What `encode` was given, or FormatVersionError."""
     if isinstance(kept, bytes) and len(kept) == _LAYOUT.size and kept[0] == _FORMAT:
         _, *namespaces = _LAYOUT.unpack(kept)
         if sorted(namespaces) == list(range(MOST_DATABASES)) and namespaces[0] == 0:

@@ -19,8 +19,8 @@ ALL: Final = 1 << 62
 
 
 Held: TypeAlias = tuple[int, bytes, Transcript]
-"""Of one tick: the position up to which the WAL must be synced before it may leave, the replies, and what they answer,
-should the sync fail. A bare tuple, since every reply in `always` makes one: a named one takes 300 ns."""
+"""The output of one tick: up to which position the WAL must be synced before it may leave, the replies, and what they
+answer, should the sync fail. A bare tuple, since every reply in `always` makes one: a named one takes 300 ns."""
 
 
 class Output:
@@ -79,7 +79,7 @@ class Output:
         return data
 
     def judge(self, judge: Judge, batch: int) -> None:
-        """Of what was said in this tick about the batch only what the judge lets leave."""
+        """Keep of what was said in this tick about the batch only what the judge lets leave."""
         self.pieces[:] = self.transcript.judged(self.pieces, judge, batch)
 
     def replace_held(self, number: int, judge: Judge) -> None:

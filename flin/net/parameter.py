@@ -145,7 +145,7 @@ _WRONG_OUTPUT_LIMIT: Final = "Error in hard, soft or soft_seconds setting in buf
 
 
 def output_limits(raw: bytes) -> dict[bytes, tuple[int, int, int]]:
-    """Of every class of clients. One that is not named keeps the default: `slave 256mb 64mb 60` means all of it."""
+    """The limits of all classes of clients. One that is not named has its default."""
     return _DEFAULT_LIMITS | _named_limits(raw)
 
 

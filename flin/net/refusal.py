@@ -19,7 +19,7 @@ MISCONF: Final = (
 
 
 class Refusal:
-    """Of a batch: the stored keys and the ranges that it would have changed, and why it was refused."""
+    """The refusal of a batch: the stored keys and the ranges that it would have changed, and why it was refused."""
 
     def __init__(self, keys: Collection[bytes], ranges: Boundaries, error: Exception) -> None:
         self.keys = keys

@@ -81,7 +81,7 @@ NOT_A_FLOAT: Final = "ERR value is not a valid float"
 NO_SUCH_KEY: Final = "ERR no such key"
 
 SHOWN_BYTES: Final = 128
-"""Of a client's own bytes inside an error reply, as Redis cuts them."""
+"""The length of a client's own bytes inside an error reply, as Redis cuts them."""
 
 
 def simple(text: bytes) -> Reply:

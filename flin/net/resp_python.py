@@ -36,12 +36,12 @@ CROSS_PROTOCOL_WORDS: Final = (b"post", b"host:")
 
 
 ARGUMENT_OVERHEAD_BYTES: Final = 48
-"""Of an argument that waits for the rest of its request: the object and its place in the list."""
+"""Bytes of an argument that waits for the rest of its request: the object and its place in the list."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """Of the arguments there may be as many as Redis can count: it is their bytes that are bounded, as they arrive."""
+    """Limits of a request. It may have as many arguments as Redis counts; their bytes are bounded as they arrive."""
 
     arguments: int = (1 << 31) - 1
     bulk_bytes: int = 512 * 1024 * 1024

@@ -57,7 +57,7 @@ collector finds nothing; at its default of 700 it looks every 15 pipelined reque
 
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_THRESHOLD: Final = -3
-"""Of glibc's mallopt."""
+"""Parameters of glibc's mallopt."""
 
 KEPT_FREE_BYTES: Final = 64 << 20
 """Freed memory that stays with the process. A tick's requests and its frame come and go with every round; by default

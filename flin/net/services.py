@@ -74,7 +74,7 @@ def _nothing() -> None:
 
 
 def no_expiries() -> ExpiringSteps:
-    """Of a store that knows none."""
+    """The expiries of a store that knows none."""
     yield
     return {}
 

@@ -27,7 +27,7 @@ class Stall(Protocol):
 class Store(Protocol):
     @property
     def position(self) -> int:
-        """Of the WAL: everything committed so far lies below it."""
+        """The position in the WAL: everything committed so far lies below it."""
 
     @property
     def synced_position(self) -> int: ...
@@ -43,7 +43,7 @@ class Store(Protocol):
         """The newest entry, live or expired, never DELETED. May wait for the disk."""
 
     def read_nowait(self, key: bytes) -> Entry | None:
-        """The same; raises ColdRead where it would wait."""
+        """What `read` gives; raises ColdRead where it would wait."""
 
     def newest_entries(self) -> Mapping[bytes, Entry] | None:
         """The dict that the next commit goes to, for lookups at once: what it does not hold is unknown. None: there

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SAMPLED_TICKS: Final = 61
-"""Of so many ticks one is timed, request by request: INFO commandstats estimates the time of brief commands from it.
+"""One of so many ticks is timed, request by request: INFO commandstats estimates the time of brief commands from it.
 Odd, so that of commands that take turns every one is met; two looks at the clock cost a GET 2 %, one in 61 nothing."""
 
 

@@ -33,8 +33,8 @@ tuple, since it is made for every such pipeline: a named one takes 300 ns."""
 
 
 class Transcript:
-    """Of one tick. `turns` is appended to directly: the number of the batch in which the turn began, and its requests.
-    Requests that have not run may follow the others, in the last turn: there is no reply to match them with."""
+    """The transcript of one tick. `turns` is appended to directly: the number of the batch in which the turn began, and
+    its requests. Requests that have not run may follow in the last turn: there is no reply to match them with."""
 
     __slots__ = ("remarks", "turns")
 

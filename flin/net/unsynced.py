@@ -27,7 +27,7 @@ EVERYTHING: Final = 1 << 62
 
 
 class Unsynced:
-    """Of the pending batch, whose one dict and one list it is given: told of each commit before they are emptied."""
+    """What is unsynced. Given the pending batch's dict and list; told of each commit before they are emptied."""
 
     __slots__ = ("_cleared", "_late", "_late_position", "_points", "_ranges", "_syncing", "_syncing_position")
 

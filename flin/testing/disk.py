@@ -262,7 +262,7 @@ class SimulatedDisk:
             self.directories[parent].directories.discard(name)
 
     def for_another_program(self) -> SimulatedDisk:
-        """The same disk, as a second program sees it: that one holds other locks."""
+        """This disk, as a second program sees it: that one holds other locks."""
         return _OtherProgram(self)
 
     def files(self) -> dict[str, bytes]:

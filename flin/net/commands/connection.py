@@ -357,7 +357,7 @@ def describe(session: Session, steady_ms: int, request: list[bytes] | None = Non
 
 
 SESSION_BYTES: Final = 24 * 1024
-"""Of an idle connection: session, parser (hiredis keeps 16 KiB), transport. Measured, rounded up."""
+"""Bytes of an idle connection: session, parser (hiredis keeps 16 KiB), transport. Measured, rounded up."""
 
 
 declare_help("client", GROUP)

@@ -53,7 +53,7 @@ def _delete_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
 
 @command("unlink", -2, "write fast", ALL_KEYS)
 def unlink(context: Context, args: list[bytes]) -> Value:
-    """The same as DEL: deleting never waits here."""
+    """Delete the keys as DEL does; deleting never waits here."""
     return delete(context, args)
 
 

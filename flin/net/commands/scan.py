@@ -143,7 +143,7 @@ def _walk(keyspace: Keyspace, glob: Glob, after: bytes | None) -> Iterator[tuple
 def _portions(
     pages: Iterator[tuple[list[bytes], list[Live]]], searched: int
 ) -> Iterator[tuple[list[bytes], list[Live]]]:
-    """The same in smaller pages, so that a slice with a costly pattern is no longer than others."""
+    """Cut the pages smaller, so that a slice with a costly pattern is no longer than others."""
     for names, entries in pages:
         longest = max(map(len, names), default=0) + 1
         size = max(1, _SLICE_STEPS // (longest * searched))

@@ -70,6 +70,7 @@ class WalWriter:
         self.position = position  # behind the last frame
         self.sequence = sequence  # of the next operation
         self.synced = position  # everything that recovery accepted was synced by it
+        self.syncs = 0
         self._file: SegmentFile | None = None  # the current segment
         self._name = ""
         self._salt = b""
@@ -183,6 +184,7 @@ class WalWriter:
         except OSError as error:
             raise self._fail("sync", self._directory, error) from error
         self.synced = reached
+        self.syncs += 1
         self._synced_files = files.ended_before + len(files.ended)
         for file in ended:
             file.close()

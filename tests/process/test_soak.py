@@ -29,6 +29,7 @@ def test_a_moment_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_minutes_of_it(tmp_path: Path) -> None:
     code, said = _run(tmp_path, SOAK_SECONDS)
     assert code == 0, said

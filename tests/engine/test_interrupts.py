@@ -238,7 +238,7 @@ def _open_and_close(path: Path, line: int, when: str) -> int:
 
 
 @pytest.mark.parametrize("when", ["open", "close"])
-@pytest.mark.parametrize("step", [251, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [251, pytest.param(17, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt in a __del__ is only told
 def test_an_interrupt_at_a_line_of_open_or_close_leaves_no_lock(tmp_path: Path, when: str, step: int) -> None:
     """As Ctrl-C in a notebook, which goes on afterwards: the same process opens the directory again."""

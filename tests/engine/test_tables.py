@@ -200,7 +200,7 @@ def test_an_obsolete_file_that_cannot_be_removed_goes_at_the_next_open(disk: Sim
 
 def test_descriptors_are_let_go(open_engine: OpenEngine) -> None:
     if not Path("/proc/self/fd").is_dir():
-        pytest.skip("needs /proc")
+        pytest.skip("this system has no /proc to ask for descriptors")
     before = set(os.listdir("/proc/self/fd"))
     db = open_engine("fds")
     for number in range(6):

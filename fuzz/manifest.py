@@ -13,10 +13,10 @@ from typing import Final
 from zlib import crc32
 
 import flin.engine
-from flin.engine import manifest
-from flin.engine.file_name import table_name
-from flin.engine.table_meta import TableMeta
-from flin.engine.version import Version
+from flin.engine.catalog import manifest
+from flin.engine.catalog.version import Version
+from flin.engine.disk.file_name import table_name
+from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError
 from flin.testing import ManualClock, SimulatedDisk
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import random
 
-from flin.net.requests import RequestParser
-from flin.net.resp_python import ARGUMENT_OVERHEAD_BYTES, PythonParser
+from flin.net.wire.requests import RequestParser
+from flin.net.wire.resp_python import ARGUMENT_OVERHEAD_BYTES, PythonParser
 from fuzz.byte_source import ByteSource
 
 _BYTES = (b"*", b"$", b"+", b"-", b":", b"_", b"#", b",", b"(", b"=", b"~", b"%", b">", b"|", b"!", b"0", b"1", b"9")

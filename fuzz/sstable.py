@@ -12,11 +12,12 @@ from contextlib import suppress
 from typing import Any
 from zlib import crc32
 
-from flin.engine import block, expiry_block, filter, index_block, range_block, stored_block, table_footer
-from flin.engine.cached_block import CachedBlock
 from flin.engine.entry import DELETED, Entry
 from flin.engine.sstable import Table, TableOptions, TableWriter, read_metas
-from flin.engine.table_meta import TableMeta
+from flin.engine.table import block, bloom, expiry_block, index_block, range_block, stored_block
+from flin.engine.table import footer as table_footer
+from flin.engine.table.cached_block import CachedBlock
+from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError
 
 _ALLOWED = (CorruptionError, FormatVersionError)
@@ -193,7 +194,7 @@ _TARGETS: list[Callable[[bytes], Any]] = [
     _file,
     _payload,
     _stored,
-    _part(lambda data: filter.decode(data, "fuzz", 0)),
+    _part(lambda data: bloom.decode(data, "fuzz", 0)),
     _part(lambda data: index_block.decode(data, 9, "fuzz", 0)),
     _part(_expiries),
     _part(lambda data: range_block.decode(data, "fuzz", 0)),

@@ -17,13 +17,16 @@ from contextlib import suppress
 from typing import Final
 from zlib import crc32
 
-from flin.engine import lost_header, manifest, wal, wal_replay
+from flin.engine.catalog import manifest
+from flin.engine.catalog.recovery import recover
+from flin.engine.catalog.version import Version
+from flin.engine.disk.file_name import wal_name
 from flin.engine.entry import DELETED, Entry
-from flin.engine.file_name import wal_name
 from flin.engine.memtable import Part
-from flin.engine.recovery import recover
-from flin.engine.version import Version
-from flin.engine.wal import HEADER_BYTES, SegmentHeader
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal import lost_header
+from flin.engine.wal import replay as wal_replay
+from flin.engine.wal.frames import HEADER_BYTES, SegmentHeader
 from flin.errors import CorruptionError, FormatVersionError
 from flin.testing import SimulatedDisk
 
@@ -38,9 +41,9 @@ def one_input(data: bytes) -> None:
     if kind < b"\x40":
         _read_everything(rest)
         _recover([rest])
-        _recover([wal.encode_header(HEADER) + rest])
+        _recover([wal_frames.encode_header(HEADER) + rest])
     elif kind < b"\x80":
-        framed = wal.encode_header(HEADER) + b"".join(_frames(rest))
+        framed = wal_frames.encode_header(HEADER) + b"".join(_frames(rest))
         _read_everything(framed)
         _recover([framed])
     else:
@@ -51,10 +54,10 @@ def _read_everything(data: bytes) -> None:
     """Replay and the reading of single frames agree."""
     lost_header.maybe_lost_header(data)
     try:
-        header = wal.decode_header(data, "w")
+        header = wal_frames.decode_header(data, "w")
     except ALLOWED:
         return
-    wal.highest_vouched(data, header, HEADER_BYTES)
+    wal_frames.highest_vouched(data, header, HEADER_BYTES)
     part = Part()
     try:
         done = wal_replay.replay(data, header, "w", part, end=len(data))
@@ -108,12 +111,12 @@ def _good_segments(synced: bool) -> tuple[list[bytes], list[dict[bytes, Entry]]]
     position, sequence, vouched, end = 0, 1, 0, 0
     for number in range(1, 4):
         salt = b"salt %03d" % number
-        data = wal.encode_header(SegmentHeader(ID, number, salt, position, sequence, number - 1, end, vouched))
+        data = wal_frames.encode_header(SegmentHeader(ID, number, salt, position, sequence, number - 1, end, vouched))
         for index in range(3):
             if synced:
                 vouched = position + len(data)
             points: dict[bytes, Entry] = {b"%d" % index: DELETED, b"%d.%d" % (number, index): b"v"}
-            data += wal.encode_commit(salt, position + len(data), sequence, vouched, points)
+            data += wal_frames.encode_commit(salt, position + len(data), sequence, vouched, points)
             states.append(states[-1] | points)
             sequence += 2
         segments.append(data)

@@ -22,7 +22,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def module_name(path: Path) -> str:
-    """`flin.engine.wal` of flin/engine/wal.py; a package has the name of its folder."""
+    """`flin.engine.wal.frames` of flin/engine/wal/frames.py; a package has the name of its folder."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.engine import manifest as manifest_format
-from flin.engine import wal, wal_replay
+from flin.engine.catalog import manifest as manifest_format
+from flin.engine.catalog.manifest import Manifest
+from flin.engine.catalog.version import Version
+from flin.engine.disk.file_name import maybe_parse
 from flin.engine.entry import DELETED
-from flin.engine.file_name import maybe_parse
-from flin.engine.manifest import Manifest
 from flin.engine.memtable import Part
-from flin.engine.table_meta import TableMeta
-from flin.engine.version import Version
-from flin.engine.wal import HEADER_BYTES, SegmentHeader
+from flin.engine.table.meta import TableMeta
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal import replay as wal_replay
+from flin.engine.wal.frames import HEADER_BYTES, SegmentHeader
 from flin.testing import SimulatedDisk
 from tests.engine.wal_segment import Segment
 from tests.source import ROOT
@@ -44,7 +45,7 @@ def test_the_segment_of_the_document() -> None:
     segment.commit({b"k": DELETED, b"s": (b"v", 1_700_000_000_000, 0)}, [(b"a", b"c")]).sync().end()
     data = _bytes_of("A segment, byte by byte")
     assert data == bytes(segment.data)
-    assert wal.decode_header(data, "w") == header
+    assert wal_frames.decode_header(data, "w") == header
     part = Part()
     done = wal_replay.replay(data, header, "w", part, start=HEADER_BYTES, end=len(data))
     assert (done.problem, done.closed, done.operations) == ("", True, 6)

@@ -106,7 +106,7 @@ def test_a_finding_is_shortened() -> None:
 # The runner, with a surface of its own.
 
 SURFACE = """
-from flin.net.numbers import maybe_int64
+from flin.net.wire.numbers import maybe_int64
 
 class Bug(Exception):
     pass

@@ -13,9 +13,9 @@ from tests.source import ROOT, imports_of, module_name, python_files, tree_of
 # What the engine must not know (style.md); its asyncio face will be flin/engine/aio.py.
 FOREIGN_TO_ENGINE = {"asyncio", "socket", "selectors", "ssl", "hiredis", "redis", "uvloop", "http"}
 
-# Beyond flin/engine/fs.py, and what that stands on, the engine reaches neither disk nor clock nor chance: so tests can
-# crash it at every step and replay a seed. Modules that are banned whole, and the few names that are not, with the
-# reason.
+# Beyond flin/engine/disk/fs.py, and what that stands on, the engine reaches neither disk nor clock nor chance: so
+# tests can crash it at every step and replay a seed. Modules that are banned whole, and the few names that are not,
+# each with its reason.
 SEAM = {"fs.py", "descriptor.py", "directory_lock.py"}
 BANNED = {"os", "io", "mmap", "fcntl", "shutil", "tempfile", "pathlib", "glob", "subprocess", "builtins"}
 BANNED |= {"time", "datetime", "random", "secrets", "uuid"}
@@ -27,18 +27,18 @@ ANYWHERE = {
     "time.process_time": "CPU time for stats()",
 }
 PROCESSES = {
-    "flin.engine.helper_process": "starts and ends the helper process, talks to it through pipes; opens no file",
-    "flin.engine.helper": "is that process: reads its pipe, ends by os._exit when its parent is gone",
+    "flin.engine.background.helper_process": "starts and ends the helper process, talks through pipes; opens no file",
+    "flin.engine.background.helper": "is that process: reads its pipe, ends by os._exit when its parent is gone",
 }
 ALSO = {
     ("flin.engine.options", "time.time_ns"): "the default of the clock_ms argument",
-    ("flin.engine.lock", "datetime.datetime"): "writes a moment that it was given as text",
-    ("flin.engine.lock", "datetime.UTC"): "the same",
-    ("flin.engine.helper", "time.sleep"): "a watchdog's pace",
-    ("flin.engine.sweep", "time.sleep"): "of no time: lets other threads in",
-    ("flin.engine.job_handle", "time.sleep"): "a pause of a thread that found no memory",
-    ("flin.engine.compactor", "time.sleep"): "a pause of threads that have no memory to wait in another way",
-    ("flin.engine.maintenance", "time.sleep"): "the same",
+    ("flin.engine.disk.lock", "datetime.datetime"): "writes a moment that it was given as text",
+    ("flin.engine.disk.lock", "datetime.UTC"): "the same",
+    ("flin.engine.background.helper", "time.sleep"): "a watchdog's pace",
+    ("flin.engine.background.sweep", "time.sleep"): "of no time: lets other threads in",
+    ("flin.engine.background.job_handle", "time.sleep"): "a pause of a thread that found no memory",
+    ("flin.engine.background.compactor", "time.sleep"): "a pause of threads that have no memory to wait in another way",
+    ("flin.engine.background.maintenance", "time.sleep"): "the same",
     ("flin.engine.options", "secrets.token_bytes"): "the default of the random_bytes argument",
 }
 
@@ -112,7 +112,7 @@ def test_engine_knows_no_network(path: Path) -> None:
 def test_engine_has_one_seam(path: Path) -> None:
     own = module_name(path)
     reached = [(line, name) for line, name in _system_names(path) if not _allowed(own, name)]
-    assert not reached, f"{path.relative_to(ROOT)} goes round flin/engine/fs.py: {reached}"
+    assert not reached, f"{path.relative_to(ROOT)} goes round flin/engine/disk/fs.py: {reached}"
 
 
 def test_every_floor_has_its_module_and_every_module_its_floor() -> None:
@@ -123,10 +123,16 @@ def test_every_floor_has_its_module_and_every_module_its_floor() -> None:
     assert [module for module in MODULES if module.startswith(placed) and module not in named] == []
 
 
+def test_a_wing_says_what_it_is_and_exports_nothing() -> None:
+    wings = [path for path in FLIN if path.name == "__init__.py" and module_name(path).count(".") == 2]
+    assert len(wings) == 17
+    assert [path for path in wings if len(tree_of(path).body) != 1 or not ast.get_docstring(tree_of(path))] == []
+
+
 def test_every_exception_is_used() -> None:
     """An exception to the rule that nothing needs any more is a hole."""
     used = {(module_name(path), name) for path in ENGINE for _, name in _system_names(path)}
-    assert not [key for key in ALSO if key not in used and (ROOT / f"{key[0].replace('.', '/')}.py").exists()]
+    assert not [key for key in ALSO if key not in used]
 
 
 def _allowed(module: str, name: str) -> bool:

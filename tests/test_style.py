@@ -79,7 +79,7 @@ def test_documents_hold_no_machine_paths() -> None:
 def test_the_rules_bite() -> None:
     """The pattern above matches what it is there to find."""
     assert MACHINE_PATH.search("see /" + "home/someone/flin")
-    assert not MACHINE_PATH.search("flin/engine/fs.py, /var/lib/flin, docs/home/x")
+    assert not MACHINE_PATH.search("flin/engine/disk/fs.py, /var/lib/flin, docs/home/x")
 
 
 def _passes(*command: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.engine.fs import OsReadableFile
+from flin.engine.disk.fs import OsReadableFile
 from tests.net.serving import ServerThread
 from tests.source import ROOT
 

@@ -156,11 +156,11 @@ class Client:
 
     def __init__(self, engine: Any) -> None:
         import flin.net.commands.every  # noqa: F401 - declares them
-        from flin.net.config import Config, ServerOptions
-        from flin.net.context import Context
-        from flin.net.dispatch import run
-        from flin.net.link import NO_LINK
-        from flin.net.services import make_services
+        from flin.net.client.link import NO_LINK
+        from flin.net.run.context import Context
+        from flin.net.run.services import make_services
+        from flin.net.serve.dispatch import run
+        from flin.net.settings.config import Config, ServerOptions
 
         services = make_services(store_of(engine), Config(ServerOptions()), lambda callback: None)
         self.pending = services.pending

@@ -20,7 +20,7 @@ from flin.bench.comparison import OURS, Finding, Result
 from flin.bench.load import LoadError, check_ended, lines_of
 from flin.bench.progress import Progress
 from flin.bench.workload import key_of
-from flin.engine import wal
+from flin.engine.wal import frames as wal_frames
 
 OPEN_SECONDS: Final = 0.1
 RECOVERY_SECONDS_PER_GB: Final = 5.0
@@ -71,7 +71,7 @@ def _rewritten(count: int) -> int:
 
 def _frame_bytes(value_bytes: int) -> int:
     """Bytes of one put in the WAL. Frames are counted, since segments may be longer than their content."""
-    return len(wal.encode_put(bytes(8), 0, 0, 0, key_of(0), bytes(value_bytes)))
+    return len(wal_frames.encode_put(bytes(8), 0, 0, 0, key_of(0), bytes(value_bytes)))
 
 
 def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result]:

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flin.net.config import ServerOptions
 from flin.net.server import serve
+from flin.net.settings.config import ServerOptions
 
 
 def delayed(sync: Callable[[Any], None], seconds: float) -> Callable[[Any], None]:

@@ -27,11 +27,14 @@ from flin.bench.report import aligned
 from flin.bench.row import SEEK_LENGTH
 from flin.bench.server_process import ServerError, ServerProcess
 from flin.bench.workload import BATCH_SIZE
-from flin.engine import block, filter, merge, stored_block, wal, wal_replay
+from flin.engine.disk.fs import WINDOW_BYTES
 from flin.engine.engine import store_of
-from flin.engine.fs import WINDOW_BYTES
 from flin.engine.memtable import Part
-from flin.engine.table_writer import TableOptions, TableWriter
+from flin.engine.read import merge
+from flin.engine.table import block, bloom, stored_block
+from flin.engine.table.writer import TableOptions, TableWriter
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal import replay as wal_replay
 
 PIPELINE: Final = 16
 SERVED_KEYS: Final = 10_000
@@ -91,16 +94,16 @@ SALT: Final = b"saltsalt"
 
 
 def _frame(lab: Lab) -> bytes:
-    return wal.encode_put(SALT, 1 << 20, 1 << 20, 0, lab.key, lab.value)
+    return wal_frames.encode_put(SALT, 1 << 20, 1 << 20, 0, lab.key, lab.value)
 
 
 def _encode_put(lab: Lab) -> float:
-    return lab.call(wal.encode_put, SALT, 1 << 20, 1 << 20, 0, lab.key, lab.value)
+    return lab.call(wal_frames.encode_put, SALT, 1 << 20, 1 << 20, 0, lab.key, lab.value)
 
 
 def _encode_batch(lab: Lab) -> float:
     points = dict(lab.workload.batches[0])
-    return lab.call(wal.encode_commit, SALT, 1 << 20, 1 << 20, 0, points, per=len(points))
+    return lab.call(wal_frames.encode_commit, SALT, 1 << 20, 1 << 20, 0, points, per=len(points))
 
 
 def _batch(lab: Lab) -> float:
@@ -180,9 +183,9 @@ def _find(lab: Lab) -> float:
 
 
 def _contains(lab: Lab) -> float:
-    hashes = [filter.hash_key(key) for key in lab.workload.keys]
-    words = filter.build(hashes, len(hashes), TableOptions().filter_bits_per_key)
-    return lab.each(lambda hashed: filter.contains(words, hashed), hashes)
+    hashes = [bloom.hash_key(key) for key in lab.workload.keys]
+    words = bloom.build(hashes, len(hashes), TableOptions().filter_bits_per_key)
+    return lab.each(lambda hashed: bloom.contains(words, hashed), hashes)
 
 
 def _unpack(lab: Lab, per: int = 1) -> float:
@@ -240,10 +243,10 @@ def _merge(lab: Lab) -> float:
 
 def _replay(lab: Lab) -> float:
     """Replay of single puts, into a fresh part each time, as in a flush."""
-    header = wal.SegmentHeader(bytes(16), 1, SALT, 0, 1, 0, 0, 0)
-    data = bytearray(wal.encode_header(header))
+    header = wal_frames.SegmentHeader(bytes(16), 1, SALT, 0, 1, 0, 0, 0)
+    data = bytearray(wal_frames.encode_header(header))
     for number, (key, value) in enumerate(lab.workload.pairs, 1):
-        data += wal.encode_put(SALT, len(data), number, 0, key, value)
+        data += wal_frames.encode_put(SALT, len(data), number, 0, key, value)
     if wal_replay.replay(bytes(data), header, "", Part(), end=len(data)).operations != lab.workload.count:
         raise ValueError("the frames are no longer those of a segment")
     return lab.call(
@@ -292,12 +295,12 @@ def _sort(lab: Lab) -> float:
 
 def _hash_all(lab: Lab) -> float:
     keys = lab.workload.keys
-    return lab.call(lambda: _drain(map(filter.hash_key, keys)), per=len(keys))
+    return lab.call(lambda: _drain(map(bloom.hash_key, keys)), per=len(keys))
 
 
 def _build_filter(lab: Lab) -> float:
-    hashes = [filter.hash_key(key) for key in lab.workload.keys]
-    return lab.call(filter.build, hashes, len(hashes), 12, per=len(hashes))
+    hashes = [bloom.hash_key(key) for key in lab.workload.keys]
+    return lab.call(bloom.build, hashes, len(hashes), 12, per=len(hashes))
 
 
 def _compress(lab: Lab) -> float:
@@ -341,7 +344,7 @@ def _wire(lab: Lab, *request: bytes) -> bytes:
 
 def _parse(*request: str) -> Callable[[Lab], float]:
     def measure(lab: Lab) -> float:
-        from flin.net.requests import RequestParser
+        from flin.net.wire.requests import RequestParser
 
         wire = b"".join(_wire(lab, *one) for one in _requests(lab, request))
         return lab.call(RequestParser().feed, wire, per=PIPELINE)
@@ -454,7 +457,7 @@ STEPS: Final = (
     Step("cold get", "the whole, from a compressed table", ALL, _get_from(lambda lab: lab.compacted, _random)),
     Step("cold get", "the whole, of a key that is not there", ALL, _get_from(lambda lab: lab.flushed, _missing)),
     Step("cold get", "a lookup in one raw table", ALL, lambda lab: lab.each(lab.table(lab.flushed).get, _random(lab))),
-    Step("cold get", "a key's hash", LIBRARY, lambda lab: lab.each(filter.hash_key, _random(lab))),
+    Step("cold get", "a key's hash", LIBRARY, lambda lab: lab.each(bloom.hash_key, _random(lab))),
     Step("cold get", "a filter asked", INTERPRETER, _contains),
     Step("cold get", "a key found in a raw block", INTERPRETER, _find),
     Step("cold get", "a block decompressed and checked", LIBRARY, _unpack),

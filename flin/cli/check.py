@@ -12,13 +12,15 @@ from flin.cli import exit_code
 from flin.cli.overlay import OverlayFileSystem, open_unchanged
 from flin.cli.parsing import Commands, add_command, database_directory
 from flin.cli.ticker import Ticker
-from flin.engine import manifest as manifest_format
-from flin.engine import table_footer, wal, wal_replay
-from flin.engine.file_name import MANIFEST, maybe_parse
-from flin.engine.fs import FileSystem, ReadableFile
-from flin.engine.manifest import Manifest
+from flin.engine.catalog import manifest as manifest_format
+from flin.engine.catalog.manifest import Manifest
+from flin.engine.disk.file_name import MANIFEST, maybe_parse
+from flin.engine.disk.fs import FileSystem, ReadableFile
 from flin.engine.sstable import Table
-from flin.engine.table_meta import TableMeta
+from flin.engine.table import footer as table_footer
+from flin.engine.table.meta import TableMeta
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal import replay as wal_replay
 from flin.errors import CorruptionError, FlinError, LockedError, StorageError
 
 SUMMARY = "read and verify a whole database, changing nothing"
@@ -111,7 +113,7 @@ def _survey_segment(fs: FileSystem, path: str) -> Iterator[FlinError]:
     try:
         with _opened(fs, path) as file:
             data = file.map()
-            header = wal.decode_header(data, path)
+            header = wal_frames.decode_header(data, path)
             for _ in wal_replay.read_frames(data, header, path, end=len(data)):
                 pass
     except FlinError as error:

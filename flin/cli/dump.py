@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Final
 
 from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command, positive
-from flin.engine import manifest, table_footer, wal, wal_replay
+from flin.engine.catalog import manifest
+from flin.engine.disk.file_name import MANIFEST
+from flin.engine.disk.fs import OsFileSystem, ReadableFile
 from flin.engine.entry import DELETED, Entry
-from flin.engine.file_name import MANIFEST
-from flin.engine.fs import OsFileSystem, ReadableFile
 from flin.engine.key import USER_END, namespace_of, user_key
 from flin.engine.sstable import Table
+from flin.engine.table import footer as table_footer
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal import replay as wal_replay
 from flin.errors import CorruptionError
 
 if TYPE_CHECKING:
-    from flin.engine.table_meta import TableMeta
+    from flin.engine.table.meta import TableMeta
 
 CUT_BYTES: Final = 64
 """Bytes of a key or value that are shown without --full: what fits a line."""
@@ -72,7 +75,7 @@ class _Dump:
         head = self._file.pread(8, 0)
         size = self._file.size()
         tail = self._file.pread(8, max(0, size - 8))
-        if head == wal.MAGIC:
+        if head == wal_frames.MAGIC:
             return self._wal(limit)
         if head == manifest.MAGIC:
             return self._manifest()
@@ -82,8 +85,8 @@ class _Dump:
 
     def _wal(self, limit: int | None) -> Iterator[str]:
         data = self._file.map()
-        header = wal.decode_header(data, self._file.path)
-        yield f"WAL segment {header.number}, format {wal.FORMAT_VERSION}, {len(data):,} bytes"
+        header = wal_frames.decode_header(data, self._file.path)
+        yield f"WAL segment {header.number}, format {wal_frames.FORMAT_VERSION}, {len(data):,} bytes"
         yield f"  database {header.database_id.hex()}, salt {header.salt.hex()}"
         yield f"  base {header.base}, first sequence {header.first_sequence}, synced to {header.synced}"
         if header.predecessor:
@@ -163,10 +166,10 @@ class _Dump:
 
 
 _FRAME_KINDS: Final = {
-    wal.FRAME_PUT: "put",
-    wal.FRAME_PUTS: "puts",
-    wal.FRAME_OPERATIONS: "operations",
-    wal.FRAME_END: "end: closed cleanly",
+    wal_frames.FRAME_PUT: "put",
+    wal_frames.FRAME_PUTS: "puts",
+    wal_frames.FRAME_OPERATIONS: "operations",
+    wal_frames.FRAME_END: "end: closed cleanly",
 }
 
 

@@ -13,7 +13,7 @@ from flin.cli import bench, check, compact, dump, exit_code, repair, serve, stat
 from flin.cli.parsing import Parser, UsageError
 from flin.cli.termination import Terminated, terminable
 from flin.cli.unknown import unknown_text
-from flin.engine.fs import leave_standard_numbers
+from flin.engine.disk.fs import leave_standard_numbers
 from flin.errors import FlinError, LockedError
 
 DESCRIPTION = """\

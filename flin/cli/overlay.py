@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 from flin.engine import Engine
 from flin.engine import open as open_engine
-from flin.engine.descriptor import above_standard
-from flin.engine.fs import Buffer, DirectoryLock, Mapped, OsFileSystem, ReadableFile
+from flin.engine.disk.descriptor import above_standard
+from flin.engine.disk.fs import Buffer, DirectoryLock, Mapped, OsFileSystem, ReadableFile
 
 
 class MemoryFile:

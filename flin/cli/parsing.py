@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from flin.cli import exit_code
-from flin.engine.file_name import MANIFEST, maybe_parse
+from flin.engine.disk.file_name import MANIFEST, maybe_parse
 from flin.engine.options import parse_bytes
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"

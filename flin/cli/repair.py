@@ -14,9 +14,9 @@ from flin.cli.overlay import OverlayFileSystem
 from flin.cli.parsing import Commands, UsageError, add_command, database_directory, positive
 from flin.cli.ticker import Ticker
 from flin.engine import Options
-from flin.engine.file_name import LOCK
-from flin.engine.repair import Repair, RepairOptions
-from flin.engine.repair_report import RepairReport
+from flin.engine.disk.file_name import LOCK
+from flin.engine.repair.repair import Repair, RepairOptions
+from flin.engine.repair.report import RepairReport
 
 SUMMARY = "save what is left of a damaged database into a new one"
 DETAILS = """\

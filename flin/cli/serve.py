@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from flin.cli.parsing import Commands, UsageError, add_command
 from flin.engine import Options
-from flin.engine.fs import OsFileSystem
-from flin.engine.manifest import read as read_manifest
-from flin.net.config import SYNC_MODES, ConfigError, ServerOptions, options_from_file, with_values
+from flin.engine.catalog.manifest import read as read_manifest
+from flin.engine.disk.fs import OsFileSystem
+from flin.net.settings.config import SYNC_MODES, ConfigError, ServerOptions, options_from_file, with_values
 
 SUMMARY = "serve a database to Redis clients"
 DETAILS = """\

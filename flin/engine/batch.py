@@ -13,8 +13,8 @@ from typing import TypeVar, overload
 from flin.engine.entry import DELETED, Live, Page, make_entry
 from flin.engine.key import USER_END
 from flin.engine.memtable import Part
-from flin.engine.merge import Source, merge_pages
 from flin.engine.pairs import Pairs, points_of
+from flin.engine.read.merge import Source, merge_pages
 from flin.engine.view import BytesLike, View, as_bytes, as_stored, scan_bounds
 from flin.engine.writable_view import NO_DEFAULT, WritableView
 from flin.errors import ClosedError

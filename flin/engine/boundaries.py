@@ -24,7 +24,7 @@ moves what lies after it (5 ns a boundary), where a sort of both costs 100 ns fo
 
 
 def covers(boundaries: Boundaries, key: bytes) -> bool:
-    """Whether one of the ranges holds the key. (Written out in read_path.read_older.)"""
+    """Whether one of the ranges holds the key. (Written out in read.read_path.read_older.)"""
     return bool(bisect_right(boundaries, key) & 1)
 
 

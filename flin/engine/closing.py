@@ -20,11 +20,11 @@ import atexit
 import logging
 from threading import Lock, RLock
 
-from flin.engine.closed_state import CLOSED_STATE
-from flin.engine.compactor import Compactor
+from flin.engine.background.compactor import Compactor
+from flin.engine.background.runner import Runner
 from flin.engine.reentry import holds_lock, is_reentered, times_held
-from flin.engine.runner import Runner
-from flin.engine.store import Store
+from flin.engine.tree.closed_state import CLOSED_STATE
+from flin.engine.tree.store import Store
 from flin.errors import FlinError, ReentrantCallError
 
 logger = logging.getLogger("flin.engine")

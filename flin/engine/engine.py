@@ -18,21 +18,21 @@ from types import TracebackType
 from typing import Any, Final, TypeVar, overload
 from warnings import warn
 
+from flin.engine.background.compactor import Compactor
+from flin.engine.background.job import JobCancelled
+from flin.engine.background.runner import runner_of
 from flin.engine.batch import WriteBatch
 from flin.engine.closing import Closing
-from flin.engine.compactor import Compactor
+from flin.engine.disk.fs import FileSystem, OsFileSystem, absolute
 from flin.engine.entry import DELETED, Entry, Live, Page, Range, make_entry, value_at
-from flin.engine.fs import FileSystem, OsFileSystem, absolute
-from flin.engine.job import JobCancelled
 from flin.engine.key import USER_END
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
-from flin.engine.read_path import read_older
+from flin.engine.read.read_path import read_older
 from flin.engine.reentry import is_reentered, refuse_reentry
-from flin.engine.runner import runner_of
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
-from flin.engine.store import Store
+from flin.engine.tree.store import Store
 from flin.engine.verify import verify_store
 from flin.engine.view import BytesLike, as_bytes, as_stored, scan_bounds
 from flin.engine.writable_view import NO_DEFAULT, WritableView

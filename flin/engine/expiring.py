@@ -17,8 +17,8 @@ from flin.engine.key import namespace_of
 
 if TYPE_CHECKING:
     from flin.engine.sstable import Table
-    from flin.engine.store import Store
-    from flin.engine.table_meta import TableMeta
+    from flin.engine.table.meta import TableMeta
+    from flin.engine.tree.store import Store
 
 SAMPLED: Final = 20
 """Entries that are looked at of each namespace in a table and in the memtables, as Redis samples."""

@@ -4,7 +4,7 @@ Point operations use a plain dict (50 ns a put, against 1 µs in a structure tha
 built when somebody scans: a SortedList that takes over, at each scan, the keys that were added since the last one.
 Those are found without any bookkeeping by the writers, because a dict keeps its keys in the order of insertion.
 
-A snapshot freezes the active part and puts an empty one before it (state.py). In every part a range delete is
+A snapshot freezes the active part and puts an empty one before it (read/read_state.py). In every part a range delete is
 older than every point: applying one removes the points that it covers and is recorded beside them.
 
 Not thread-safe: the active part is changed under the commit lock only; a frozen part is never changed again, but for
@@ -73,7 +73,7 @@ class Part:
 
     def get(self, key: bytes) -> Entry | None:
         """The entry that this part has for the key: DELETED where it hides older ones, None where it says nothing.
-        (Written out in read_path.from_memtables.)"""
+        (Written out in read.read_path.from_memtables.)"""
         entry = self.entries.get(key)
         if entry is None and self.deleted and covers(self.deleted, key):
             return DELETED

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
-from flin.engine.fs import FileSystem, OsFileSystem
+from flin.engine.disk.fs import FileSystem, OsFileSystem
 from flin.engine.slot import MAX_SHARDS
 from flin.errors import LimitError
 

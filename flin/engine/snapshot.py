@@ -7,11 +7,11 @@ from itertools import takewhile
 from types import TracebackType
 
 from flin.engine.entry import DELETED, Entry, Live, Page
-from flin.engine.filter import hash_key
 from flin.engine.key import USER_END
-from flin.engine.read_path import from_memtables, from_tables
-from flin.engine.state import HEAD_ENTRIES, ReadState
-from flin.engine.store import Store
+from flin.engine.read.read_path import from_memtables, from_tables
+from flin.engine.read.read_state import HEAD_ENTRIES, ReadState
+from flin.engine.table.bloom import hash_key
+from flin.engine.tree.store import Store
 from flin.engine.view import View
 from flin.errors import ClosedError
 

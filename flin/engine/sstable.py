@@ -1,6 +1,6 @@
 """The SSTable reader: look-ups, ordered pages and expiries of one table.
 
-Theory. Opening costs nothing: the first use reads footer, filter and index and holds them (table_state.py), until more
+Theory. Opening costs nothing: the first use reads footer, filter and index and holds them (table/state.py), until more
 tables are in use than may be open (open_files.py). A look-up
 asks the filter, bisects the index and then takes the cheapest way to the block: a cached one with its keys (a dict),
 a cached payload (one search in it), or, where the block is stored raw, the file's mapping itself, in place.
@@ -10,8 +10,8 @@ Checksums are compared when a block is first read.
 A page fault in a mapping holds the GIL, so `get_nowait`, for event loops, reads without mapping and raises ColdRead
 where it would wait; compaction reads with large preads past all caches.
 
-Layouts: table_footer.py (the whole), block.py, stored_block.py, key_part.py, filter.py, index_block.py,
-expiry_block.py, range_block.py. The writer is table_writer.py.
+Layouts: table/footer.py (the whole), block.py, stored_block.py, key_part.py, table/bloom.py, index_block.py,
+expiry_block.py, range_block.py. The writer is table/writer.py.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ from functools import partial
 from time import monotonic
 from typing import Final
 
-from flin.engine import block, expiry_block, filter, table_check, table_footer
-from flin.engine.block_cache import BlockCache
 from flin.engine.boundaries import Boundaries, ranges_of
-from flin.engine.cold_read import ColdRead
+from flin.engine.disk.fs import ReadableFile
+from flin.engine.disk.open_files import OpenFiles
 from flin.engine.entry import Entry, Page, Range
-from flin.engine.filter import MASKS, hash_key
-from flin.engine.fs import ReadableFile
 from flin.engine.key import KEYS_END
-from flin.engine.key_part import KeyPage
-from flin.engine.open_files import OpenFiles
 from flin.engine.reentry import holds_lock
-from flin.engine.table_footer import read_meta, read_metas
-from flin.engine.table_meta import TableMeta
-from flin.engine.table_scan import scan
-from flin.engine.table_state import TableState
-from flin.engine.table_writer import TableOptions, TableWriter
+from flin.engine.table import block, bloom, expiry_block
+from flin.engine.table import check as table_check
+from flin.engine.table import footer as table_footer
+from flin.engine.table.block_cache import BlockCache
+from flin.engine.table.bloom import MASKS, hash_key
+from flin.engine.table.cold_read import ColdRead
+from flin.engine.table.footer import read_meta, read_metas
+from flin.engine.table.key_part import KeyPage
+from flin.engine.table.meta import TableMeta
+from flin.engine.table.scan import scan
+from flin.engine.table.state import TableState
+from flin.engine.table.writer import TableOptions, TableWriter
 from flin.errors import CorruptionError, StorageError
 
 __all__ = [
@@ -77,14 +79,14 @@ class Table:
 
     def get(self, key: bytes, hashed: int | None = None) -> Entry | None:
         """The key's entry (a tombstone is one), None if the table has none. `hashed`: hash_key(key), if known.
-        (Written out in read_path._from_runs.)
+        (Written out in read.read_path._from_runs.)
 
         Range deletes are the caller's to consider. Raises CorruptionError, FormatVersionError, StorageError.
         """
         state = self.state or self.loaded()
         if hashed is None:
             hashed = hash_key(key)
-        mask = MASKS[hashed & 4095]  # Written out: filter.contains
+        mask = MASKS[hashed & 4095]  # Written out: table.bloom.contains
         if state.words[hashed % state.word_count] & mask != mask:
             return None
         return state.find(key)
@@ -99,7 +101,7 @@ class Table:
             if monotonic() - self._awaited_at > AWAITED_SECONDS:
                 raise ColdRead(self.load)
             state = self.loaded()
-        if not filter.contains(state.words, hash_key(key) if hashed is None else hashed):
+        if not bloom.contains(state.words, hash_key(key) if hashed is None else hashed):
             return None
         number = bisect_right(state.separators, key) - 1
         if number < 0:
@@ -122,7 +124,7 @@ class Table:
 
     @property
     def filter_words(self) -> Sequence[int]:
-        """For those who ask about many keys (filter.let_through)."""
+        """For those who ask about many keys (bloom.let_through)."""
         return (self.state or self.loaded()).words
 
     # What a table holds in memory.

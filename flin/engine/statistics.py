@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from flin.engine.compactor import Compactor
-from flin.engine.runner import Runner
-from flin.engine.store import Store
-from flin.engine.version import Version
+from flin.engine.background.compactor import Compactor
+from flin.engine.background.runner import Runner
+from flin.engine.catalog.version import Version
+from flin.engine.tree.store import Store
 from flin.errors import StorageError
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from flin.engine.catalog.manifest import read as read_manifest
+from flin.engine.disk.fs import join
 from flin.engine.entry import DELETED
-from flin.engine.fs import join
 from flin.engine.key import namespace_of
-from flin.engine.manifest import read as read_manifest
 from flin.engine.memtable import Part
-from flin.engine.state import ReadState
-from flin.engine.store import Store
-from flin.engine.wal_replay import load_segment
+from flin.engine.read.read_state import ReadState
+from flin.engine.tree.store import Store
+from flin.engine.wal.replay import load_segment
 from flin.errors import CorruptionError, FlinError, StorageError
 
 

@@ -17,8 +17,8 @@ from flin.engine.entry import Live, Page, value_at
 from flin.engine.key import MAX_KEY_BYTES, USER_END, prefix_stop, stored_key, user_key
 from flin.engine.mapping_views import Items, Keys, Values
 from flin.engine.options import check_size
+from flin.engine.read.read_state import HEAD_ENTRIES
 from flin.engine.scan_iterator import Limited, Paged, Paired
-from flin.engine.state import HEAD_ENTRIES
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 _PLAIN: Final = {bytes}

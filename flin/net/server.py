@@ -25,14 +25,14 @@ import flin
 import flin.net.commands.every  # declares them
 from flin.engine.engine import store_of
 from flin.engine.expiring import Expiring, ExpiringSteps
-from flin.net.cold import ColdReads
-from flin.net.config import Config, ConfigError, ServerOptions
-from flin.net.connection import Acceptor
-from flin.net.cursors import keep_cursors, recall_cursors
-from flin.net.file_limit import make_room
-from flin.net.guard import STEP_SECONDS, Guard
-from flin.net.info import resident_bytes
-from flin.net.services import Services, make_services, no_expiries
+from flin.net.commands.info import resident_bytes
+from flin.net.data.cursors import keep_cursors, recall_cursors
+from flin.net.run.services import Services, make_services, no_expiries
+from flin.net.serve.cold import ColdReads
+from flin.net.serve.connection import Acceptor
+from flin.net.serve.housekeeping import STEP_SECONDS, Guard
+from flin.net.settings.config import Config, ConfigError, ServerOptions
+from flin.net.settings.file_limit import make_room
 
 uvloop: Any
 try:
@@ -41,7 +41,7 @@ except ImportError:  # asyncio's own loop serves as well, more slowly
     uvloop = None
 
 if TYPE_CHECKING:
-    from flin.net.store import Store
+    from flin.net.batch.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ from threading import RLock
 from typing import Any, Final, NoReturn
 from weakref import WeakSet
 
-from flin.engine.directory_lock import DIRECTORY_LOST
-from flin.engine.fs import Buffer, Window
+from flin.engine.disk.directory_lock import DIRECTORY_LOST
+from flin.engine.disk.fs import Buffer, Window
 from flin.testing.fault import Fault
 from flin.testing.file import SimulatedFile
 
@@ -69,7 +69,7 @@ class SimulatedDirectory:
 
 
 class SimulatedDisk:
-    """A `flin.engine.fs.FileSystem` in memory. Equal calls give equal disks: nothing in it is random."""
+    """A `flin.engine.disk.fs.FileSystem` in memory. Equal calls give equal disks: nothing in it is random."""
 
     def __init__(self, capacity_bytes: int = CAPACITY_BYTES, window_bytes: int = 0) -> None:
         self.capacity_bytes = capacity_bytes
@@ -434,7 +434,7 @@ class _Call:
 
 
 class SimulatedAppendFile:
-    """A `flin.engine.fs.AppendFile`."""
+    """A `flin.engine.disk.fs.AppendFile`."""
 
     def __init__(self, disk: SimulatedDisk, path: str, file: SimulatedFile) -> None:
         self.path = path
@@ -459,7 +459,7 @@ class SimulatedAppendFile:
 
 
 class SimulatedSegmentFile(SimulatedAppendFile):
-    """A `flin.engine.fs.SegmentFile`."""
+    """A `flin.engine.disk.fs.SegmentFile`."""
 
     def write(self, data: Buffer, offset: int) -> int:
         return self._disk._write(self._opened(), self.path, data, offset)
@@ -495,7 +495,7 @@ class SimulatedView:
 
 
 class SimulatedReadableFile:
-    """A `flin.engine.fs.ReadableFile`; it sees appends that come later, and outlives its name."""
+    """A `flin.engine.disk.fs.ReadableFile`; it sees appends that come later, and outlives its name."""
 
     def __init__(self, disk: SimulatedDisk, path: str, file: SimulatedFile) -> None:
         self.path = path

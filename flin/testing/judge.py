@@ -21,9 +21,9 @@ from random import Random
 from typing import Final
 from zlib import crc32
 
-from flin.engine import manifest
+from flin.engine.catalog import manifest
+from flin.engine.disk.file_name import LOCK, MANIFEST, maybe_parse
 from flin.engine.engine import Engine
-from flin.engine.file_name import LOCK, MANIFEST, maybe_parse
 from flin.testing.clock import ManualClock
 from flin.testing.disk import SimulatedDisk
 from flin.testing.model import Expectation, State

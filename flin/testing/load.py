@@ -25,7 +25,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Any, Final
 
-from flin.engine.file_name import LOCK
+from flin.engine.disk.file_name import LOCK
 from flin.testing import process
 from flin.testing.killed_writer import Page
 from flin.testing.lane import Violation, commit_of, counter_key, counter_value, parse_counter, writes_between

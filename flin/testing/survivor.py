@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import flin.engine
-from flin.engine.file_name import LOCK, MANIFEST, maybe_parse
+from flin.engine.disk.file_name import LOCK, MANIFEST, maybe_parse
 from flin.testing.lane import Lanes, Violation
 
 

@@ -19,9 +19,10 @@ from random import Random
 from typing import Any
 
 from flin.cli.check import check
-from flin.engine import wal, wal_replay
-from flin.engine.file_name import LOCK, MANIFEST
-from flin.engine.fs import join
+from flin.engine.disk.file_name import LOCK, MANIFEST
+from flin.engine.disk.fs import join
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal import replay as wal_replay
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 from flin.testing import ManualClock, SimulatedDisk, killed
 from flin.testing.model import Expectation, view
@@ -231,8 +232,8 @@ def still_vouched(disk: SimulatedDisk, path: str, start: int, stop: int) -> bool
     for name, data in disk.files().items():
         if not name.endswith(".wal"):
             continue
-        header = wal.decode_header(data, name)
-        pieces = [(0, wal.HEADER_BYTES, header.synced)]
+        header = wal_frames.decode_header(data, name)
+        pieces = [(0, wal_frames.HEADER_BYTES, header.synced)]
         pieces += [
             (frame.offset, frame.end, frame.synced)
             for frame in wal_replay.read_frames(data, header, name, end=len(data))

@@ -25,7 +25,7 @@ def intruding(intrude: Callable[[int, str], None]) -> Iterator[list[int]]:
             return None
         if event == "line":
             count[0] += 1
-            file = frame.f_code.co_filename.rpartition("/")[2]
+            file = frame.f_code.co_filename.rpartition(ENGINE)[2]
             intrude(count[0], f"{file}:{frame.f_lineno} {frame.f_code.co_name}")
         return trace
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from flin.engine.block_cache import BlockCache
 from flin.engine.boundaries import boundaries_of, cut_boundaries, ranges_of
+from flin.engine.catalog.version import Version
 from flin.engine.entry import Range
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Part
+from flin.engine.read.read_state import ReadState, TableRun
 from flin.engine.sstable import TableOptions
-from flin.engine.state import ReadState, TableRun
-from flin.engine.version import Version
+from flin.engine.table.block_cache import BlockCache
 from tests.engine.table_file import open_table, write_table
 
 OPTIONS = st.builds(

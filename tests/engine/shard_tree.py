@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from flin.engine.background.compaction import Compaction, CompactionOptions, install
+from flin.engine.background.job import CompactionJob, FlushJob, Job, JobResult, check_result, run_job
 from flin.engine.boundaries import boundaries_of
-from flin.engine.compaction import Compaction, CompactionOptions, install
+from flin.engine.catalog.version import Run, ShardRuns
+from flin.engine.disk.file_name import wal_name
+from flin.engine.disk.fs import FileSystem, OsFileSystem, append_all, join
 from flin.engine.entry import DELETED, Entry, Range
-from flin.engine.file_name import wal_name
-from flin.engine.fs import FileSystem, OsFileSystem, append_all, join
-from flin.engine.job import CompactionJob, FlushJob, Job, JobResult, check_result, run_job
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import add_counts
-from flin.engine.merge import Source, merge_pages
+from flin.engine.read.merge import Source, merge_pages
 from flin.engine.sstable import Table, TableOptions
-from flin.engine.version import Run, ShardRuns
-from flin.engine.wal import SegmentHeader, SegmentSlice, encode_commit, encode_header
+from flin.engine.wal.frames import SegmentHeader, SegmentSlice, encode_commit, encode_header
 
 SALT = b"saltsalt"
 

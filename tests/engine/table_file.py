@@ -7,11 +7,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from flin.engine.block_cache import BlockCache
 from flin.engine.entry import DELETED, Entry, Range
 from flin.engine.key import KEYS_END
 from flin.engine.sstable import Table, TableOptions, TableWriter
-from flin.engine.table_meta import TableMeta
+from flin.engine.table.block_cache import BlockCache
+from flin.engine.table.meta import TableMeta
 
 PLAIN = TableOptions(block_size_bytes=256, codec="none")
 PACKED = TableOptions(block_size_bytes=256, codec="zstd")

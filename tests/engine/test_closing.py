@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.engine import job_gate
-from flin.engine.compactor import Compactor
+from flin.engine.background import job_gate
+from flin.engine.background.compactor import Compactor
+from flin.engine.background.job import CompactionJob, FlushJob, Job, JobResult, run_job
+from flin.engine.disk.fs import FileSystem
 from flin.engine.engine import Engine
-from flin.engine.fs import FileSystem
-from flin.engine.job import CompactionJob, FlushJob, Job, JobResult, run_job
 from flin.errors import ClosedError, LockedError, StorageError
 from flin.testing import SimulatedDisk
 from flin.testing.process import PATIENCE_SECONDS

@@ -8,9 +8,9 @@ from random import Random
 import pytest
 
 import flin.engine
-from flin.engine import wal
 from flin.engine.options import Options
-from flin.engine.repair import Repair, RepairOptions
+from flin.engine.repair.repair import Repair, RepairOptions
+from flin.engine.wal import frames as wal_frames
 from flin.testing import ManualClock, SimulatedDisk, killed
 from flin.testing.personality import Filling, overwrite
 from flin.testing.run import PATH
@@ -76,8 +76,8 @@ def test_the_head_of_a_segment(size: int, filling: Filling) -> None:
     expected = damage.expectation.states[-1]
     whole = [key for key in expected if key in found]
     assert found == {key: expected[key][0] for key in whole}
-    frame = len(wal.encode_put(bytes(8), 0, 0, 0, b"k000", b"000" * 12))
-    assert len(expected) - len(found) <= 1 + (size - wal.HEADER_BYTES) // frame + 1
+    frame = len(wal_frames.encode_put(bytes(8), 0, 0, 0, b"k000", b"000" * 12))
+    assert len(expected) - len(found) <= 1 + (size - wal_frames.HEADER_BYTES) // frame + 1
     assert report.keys == len(found)
     assert not report.lossless
 

@@ -20,8 +20,8 @@ import pytest
 import flin.engine
 from flin.cli.check import survey
 from flin.cli.main import main
-from flin.engine.file_name import LOCK, MANIFEST
-from flin.engine.fs import OsFileSystem, OsReadableFile
+from flin.engine.disk.file_name import LOCK, MANIFEST
+from flin.engine.disk.fs import OsFileSystem, OsReadableFile
 from flin.errors import CorruptionError, FlinError, StorageError
 from tests.engine.damage import assert_told
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.engine.compactor import Compactor
-from flin.engine.file_name import maybe_parse
+from flin.engine.background.compactor import Compactor
+from flin.engine.disk.file_name import maybe_parse
 from flin.errors import ClosedError, ConflictError, CorruptionError, ReadOnlyError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
 from flin.testing.process import wait_until

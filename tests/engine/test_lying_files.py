@@ -15,12 +15,12 @@ from zlib import crc32
 import pytest
 
 import flin.engine
-from flin.engine import manifest as manifest_format
-from flin.engine import wal
-from flin.engine.file_name import MANIFEST
-from flin.engine.fs import join
-from flin.engine.repair import Repair, RepairOptions
+from flin.engine.catalog import manifest as manifest_format
+from flin.engine.disk.file_name import MANIFEST
+from flin.engine.disk.fs import join
+from flin.engine.repair.repair import Repair, RepairOptions
 from flin.engine.sstable import Table
+from flin.engine.wal import frames as wal_frames
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 from flin.testing import ManualClock, SimulatedDisk, killed
 from flin.testing.run import PATH
@@ -48,8 +48,8 @@ def sealed(disk: SimulatedDisk) -> Iterator[Sealed]:
     for path, data in disk.files().items():
         if path.endswith(".wal"):
             yield Sealed(path, 0, 84, 84)
-            header = wal.decode_header(data, path)
-            for frame in wal.find_frames(data, header, wal.HEADER_BYTES, len(data)):
+            header = wal_frames.decode_header(data, path)
+            for frame in wal_frames.find_frames(data, header, wal_frames.HEADER_BYTES, len(data)):
                 yield Sealed(path, frame.offset + 4, frame.end, frame.offset)
     manifest = manifest_format.read(disk, PATH)
     assert manifest is not None
@@ -181,8 +181,8 @@ def test_a_segment_that_says_more_was_synced_than_there_is() -> None:
     engine.close()
     (path,) = [path for path in image.files() if path.endswith(".wal")]
     data = image.read(path)
-    header = replace(wal.decode_header(data, path), synced=1 << 40)
-    image.write(path, wal.encode_header(header) + data[wal.HEADER_BYTES :])
+    header = replace(wal_frames.decode_header(data, path), synced=1 << 40)
+    image.write(path, wal_frames.encode_header(header) + data[wal_frames.HEADER_BYTES :])
     with pytest.raises(CorruptionError, match="the WAL ends, before a position that was synced") as caught:
         flin.engine.open(PATH, fs=image, runner="inline")
     assert caught.value.path == path

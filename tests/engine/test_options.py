@@ -11,7 +11,7 @@ import pytest
 
 import flin.engine
 from flin.engine.options import MIN_MEMORY_LIMIT_BYTES, MemoryBudget, Options, check_size, parse_bytes
-from flin.engine.stall import NO_STALL, SLOW_RUNS, SLOWEST_DELAY_SECONDS, STOP_RUNS, stall_of
+from flin.engine.tree.stall import NO_STALL, SLOW_RUNS, SLOWEST_DELAY_SECONDS, STOP_RUNS, stall_of
 from flin.errors import LimitError
 from flin.testing import SimulatedDisk
 

@@ -55,8 +55,8 @@ def test_a_second_open_in_this_process(open_engine: OpenEngine, tmp_path: Path) 
 
 
 WITHOUT_STREAMS = """
-import os, sys, flin.engine, flin.engine.helper_runner
-flin.engine.helper_runner.HELLO_SECONDS = 60.0
+import os, sys, flin.engine, flin.engine.background.helper_runner
+flin.engine.background.helper_runner.HELLO_SECONDS = 60.0
 def streams(pid):
     links = [f"/proc/{pid}/fd/{number}" for number in range(3)]
     return [os.readlink(link) if os.path.lexists(link) else "closed" for link in links]
@@ -257,7 +257,7 @@ def test_the_interpreters_end_without_a_close(tmp_path: Path) -> None:
 FORK_IN_OPEN = """
 import os, sys, threading, time, warnings
 import flin.engine
-from flin.engine import directory_lock
+from flin.engine.disk import directory_lock
 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork among threads, which is what this is about
 children = []
 begun = threading.Event()

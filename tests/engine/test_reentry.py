@@ -26,7 +26,7 @@ import pytest
 import flin.engine
 from flin.engine.reentry import times_held
 from flin.engine.sstable import Table
-from flin.engine.stall import Stall
+from flin.engine.tree.stall import Stall
 from flin.errors import ClosedError, ReentrantCallError, StorageError
 from flin.testing import Fault, SimulatedDisk
 from flin.testing.personality import killed
@@ -478,7 +478,7 @@ def test_another_thread_is_not_waited_for_in_a_circle(open_engine: Callable[...,
     def act(_: int, place: str) -> None:
         if place.endswith("TableState.__init__") or other.ident is not None or " __init__" not in place:
             return
-        if not place.startswith("table_state.py"):
+        if not place.startswith("table/state.py"):
             return
         other.start()
         while not stands_there():

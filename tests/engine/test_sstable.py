@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine import filter, index_block
-from flin.engine.block_cache import BlockCache
-from flin.engine.cold_read import ColdRead
 from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry
 from flin.engine.sstable import Table, TableOptions, TableWriter, hash_key
-from flin.engine.table_meta import TableMeta
+from flin.engine.table import bloom, index_block
+from flin.engine.table.block_cache import BlockCache
+from flin.engine.table.cold_read import ColdRead
+from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 from tests.engine.table_file import (
     KEYS,
@@ -60,7 +60,7 @@ def test_what_is_written_is_read(
             assert table.get(key) == entries.get(key)
             assert table.get(key, hash_key(key)) == entries.get(key)
             assert table.get_nowait(key) == entries.get(key)
-            assert filter.contains(table.filter_words, filter.hash_key(key)) or key not in entries
+            assert bloom.contains(table.filter_words, bloom.hash_key(key)) or key not in entries
     bounds = sorted([*others, *list(entries)[:2]])
     for start, stop in pairwise(bounds):
         inside = [pair for pair in pairs if start <= pair[0] < stop]
@@ -374,10 +374,10 @@ def lying_table(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> list[
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("flin.engine.filter.build", lambda hashes, count, bits: array("Q", [0]), "filter lacks"),
-        ("flin.engine.expiry_block.encode", lambda expiries: b"", "expiry block does not list"),
-        ("flin.engine.table_writer.TableWriter._note", lambda *_: None, "expiry block does not list"),
-        ("flin.engine.table_writer._total", lambda sizes, count: 0, "raw_bytes"),
+        ("flin.engine.table.bloom.build", lambda hashes, count, bits: array("Q", [0]), "filter lacks"),
+        ("flin.engine.table.expiry_block.encode", lambda expiries: b"", "expiry block does not list"),
+        ("flin.engine.table.writer.TableWriter._note", lambda *_: None, "expiry block does not list"),
+        ("flin.engine.table.writer._total", lambda sizes, count: 0, "raw_bytes"),
     ],
 )
 def test_verify_finds_a_writers_mistakes(monkeypatch: pytest.MonkeyPatch, name: str, value: Any, reason: str) -> None:
@@ -391,7 +391,7 @@ def test_verify_finds_wrong_separators(monkeypatch: pytest.MonkeyPatch) -> None:
     def shifted(separators: list[bytes], starts: list[int]) -> bytes:
         return encode([b"", *[key + b"~" for key in separators[1:]]], starts)
 
-    reasons = lying_table(monkeypatch, "flin.engine.index_block.encode", shifted)
+    reasons = lying_table(monkeypatch, "flin.engine.table.index_block.encode", shifted)
     assert any("separator" in reason for reason in reasons), reasons
 
 
@@ -405,7 +405,7 @@ def test_verify_finds_keys_out_of_order() -> None:
 
 def test_a_table_of_another_hash_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("flin.engine.table_footer.HASH_NAME", "xxh3")
+        patch.setattr("flin.engine.table.footer.HASH_NAME", "xxh3")
         data, meta = write_table({b"a": b"1"})
     with pytest.raises(FormatVersionError, match="xxh3"):
         open_table(data, meta).get(b"a")

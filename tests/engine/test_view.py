@@ -259,7 +259,7 @@ def test_addresses_are_no_bytes() -> None:
 
 def test_keys_have_a_limit(monkeypatch: pytest.MonkeyPatch, open_engine: OpenEngine) -> None:
     monkeypatch.setattr("flin.engine.view.MAX_KEY_BYTES", 10)
-    monkeypatch.setattr("flin.engine.wal.MAX_KEY_BYTES", 10)
+    monkeypatch.setattr("flin.engine.wal.frames.MAX_KEY_BYTES", 10)
     db = open_engine(fs=SimulatedDisk())
     long, longest = b"x" * 11, b"x" * 10
     writes: list[Callable[[bytes], Any]] = [

@@ -12,29 +12,31 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import cached_property, partial
-from importlib import import_module
 from typing import Any
 
 import pytest
 
 import flin.engine
-from flin.engine import filter, view, wal, wal_replay
-from flin.engine.block_cache import BlockCache
+from flin.engine import view
 from flin.engine.boundaries import covers
 from flin.engine.entry import DELETED, Entry, Range
-from flin.engine.filter import hash_key
-from flin.engine.joined_runs import JoinedRuns
 from flin.engine.key import KEYS_END, user_key
 from flin.engine.memtable import Part
-from flin.engine.read_path import _from_runs, below_memtables, from_memtables, read_older
+from flin.engine.read.read_path import _from_runs, below_memtables, from_memtables, read_older
+from flin.engine.read.read_state import ReadState, TableRun, heads_of
+from flin.engine.read.sorted_view import JoinedRuns
+from flin.engine.read.value_cache import ValueCache
 from flin.engine.sstable import Table, TableOptions
-from flin.engine.state import ReadState, TableRun, heads_of
-from flin.engine.value_cache import ValueCache
+from flin.engine.table import bloom
+from flin.engine.table.block_cache import BlockCache
+from flin.engine.table.bloom import hash_key
 from flin.engine.view import BytesLike, View
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal import replay as wal_replay
 from flin.testing import SimulatedDisk
 from tests.engine.layers import part_of, run_of, state_of
-from tests.engine.test_wal_writer import Scene as WalScene
-from tests.source import ROOT
+from tests.engine.wal.test_writer import Scene as WalScene
+from tests.source import ROOT, module_name
 
 Points = dict[bytes, Entry]
 
@@ -87,7 +89,7 @@ def look_ups_of_tables(given: Input) -> None:
         for key in given.keys:
             hashed = hash_key(key)
             state = table.loaded()
-            expected = state.find(key) if filter.contains(state.words, hashed) else None
+            expected = state.find(key) if bloom.contains(state.words, hashed) else None
             assert table.get(key, hashed) == expected
 
 
@@ -106,8 +108,8 @@ def filters_of_many(given: Input) -> None:
     hashes = [hash_key(key) for key in given.keys]
     for table in given.tables:
         words = table.loaded().words
-        let = filter.let_through(words, hashes, filter.masks_of(hashes))
-        assert let == [filter.contains(words, hashed) for hashed in hashes]
+        let = bloom.let_through(words, hashes, bloom.masks_of(hashes))
+        assert let == [bloom.contains(words, hashed) for hashed in hashes]
 
 
 def runs_without_pages(given: Input) -> None:
@@ -156,7 +158,9 @@ def frames_of_puts(given: Input) -> None:
             quick.writer.put(key, value or b"")
             writer = plain.writer
             file = writer._file or writer._begin()
-            frame = wal.encode_put(writer._salt, writer.position, writer.sequence, writer.synced, key, value or b"")
+            frame = wal_frames.encode_put(
+                writer._salt, writer.position, writer.sequence, writer.synced, key, value or b""
+            )
             writer._append(file, frame, 1)
             assert (quick.writer.position, quick.writer.sequence) == (writer.position, writer.sequence)
             if number == 20:
@@ -169,17 +173,17 @@ def frames_of_puts(given: Input) -> None:
 def frames_of_deletes(given: Input) -> None:
     for number, key in enumerate(given.keys):
         place = (b"8 bytes!", 1000 + number, number, 900)
-        assert wal.encode_delete(*place, key) == wal.encode_commit(*place, {key: DELETED})
+        assert wal_frames.encode_delete(*place, key) == wal_frames.encode_commit(*place, {key: DELETED})
 
 
 def replays_of_deletes(given: Input) -> None:
     for key in given.keys:
-        header = wal.SegmentHeader(bytes(16), 1, b"8 bytes!", 0, 0, 0, 0, 0)
-        frame = wal.encode_delete(header.salt, wal.HEADER_BYTES, 0, 0, key)
+        header = wal_frames.SegmentHeader(bytes(16), 1, b"8 bytes!", 0, 0, 0, 0, 0)
+        frame = wal_frames.encode_delete(header.salt, wal_frames.HEADER_BYTES, 0, 0, key)
         part = Part()
-        data = wal.encode_header(header) + frame
+        data = wal_frames.encode_header(header) + frame
         assert wal_replay.replay(data, header, "w", part, end=len(data)).operations == 1
-        _, points = wal.decode_payload(wal.FRAME_OPERATIONS, frame[wal.FRAME_BYTES :], 1, "w", 0)
+        _, points = wal_frames.decode_payload(wal_frames.FRAME_OPERATIONS, frame[wal_frames.FRAME_BYTES :], 1, "w", 0)
         assert list(part.entries.items()) == points == [(key, DELETED)]
 
 
@@ -239,24 +243,30 @@ def heads_under_the_lock(given: Input) -> None:
 
 
 PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
-    "sstable.Table.get": ({"filter.contains"}, look_ups_of_tables),
-    "table_state.TableState.find": ({"cached_block.CachedBlock.find"}, look_ups_in_cached_blocks),
-    "filter.let_through": ({"filter.contains"}, filters_of_many),
-    "read_path._from_runs": ({"state.TableRun.find", "sstable.Table.get", "filter.contains"}, runs_without_pages),
-    "joined_runs.JoinedRuns.find_cold": ({"state.TableRun.find", "filter.contains"}, runs_with_pages),
-    "read_path.from_memtables": ({"memtable.Part.get"}, memtables),
-    "read_path.read_older": (
-        {"boundaries.covers", "value_cache.ValueCache.get", "joined_runs.JoinedRuns.find"},
+    "sstable.Table.get": ({"table.bloom.contains"}, look_ups_of_tables),
+    "table.state.TableState.find": ({"table.cached_block.CachedBlock.find"}, look_ups_in_cached_blocks),
+    "table.bloom.let_through": ({"table.bloom.contains"}, filters_of_many),
+    "read.read_path._from_runs": (
+        {"read.read_state.TableRun.find", "sstable.Table.get", "table.bloom.contains"},
+        runs_without_pages,
+    ),
+    "read.sorted_view.JoinedRuns.find_cold": (
+        {"read.read_state.TableRun.find", "table.bloom.contains"},
+        runs_with_pages,
+    ),
+    "read.read_path.from_memtables": ({"memtable.Part.get"}, memtables),
+    "read.read_path.read_older": (
+        {"boundaries.covers", "read.value_cache.ValueCache.get", "read.sorted_view.JoinedRuns.find"},
         older_than_the_active_dict,
     ),
-    "wal_writer.WalWriter.put": ({"wal_writer.WalWriter._append"}, frames_of_puts),
-    "wal.encode_delete": ({"wal.encode_commit"}, frames_of_deletes),
-    "wal_replay.replay": ({"wal.decode_payload"}, replays_of_deletes),
+    "wal.writer.WalWriter.put": ({"wal.writer.WalWriter._append"}, frames_of_puts),
+    "wal.frames.encode_delete": ({"wal.frames.encode_commit"}, frames_of_deletes),
+    "wal.replay.replay": ({"wal.frames.decode_payload"}, replays_of_deletes),
     "engine.Engine.get": ({"view.View.get"}, gets_of_an_engine),
-    "commits.Commits.put": ({"commits.Commits.commit"}, writes_of_a_store),
-    "commits.Commits.delete": ({"commits.Commits.commit"}, writes_of_a_store),
+    "tree.commits.Commits.put": ({"tree.commits.Commits.commit"}, writes_of_a_store),
+    "tree.commits.Commits.delete": ({"tree.commits.Commits.commit"}, writes_of_a_store),
     "view.View.scan": ({"view.scan_bounds"}, bounds_of_scans),
-    "ordered_reads.OrderedReads._active_heads": ({"turns.Turns._exclusively"}, heads_under_the_lock),
+    "tree.ordered_reads.OrderedReads._active_heads": ({"tree.turns.Turns._exclusively"}, heads_under_the_lock),
 }
 """By the copy: the originals that are written out in it, and what compares them."""
 
@@ -271,9 +281,8 @@ def test_every_copy_has_its_pair_and_every_original_knows() -> None:
     marked = marks()
     assert {copy: originals for copy, (originals, _) in PAIRS.items()} == marked
     for original in set().union(*marked.values()):
-        module, _, name = original.partition(".")
-        found: Any = import_module(f"flin.engine.{module}")
-        for part in name.split("."):
+        found: Any = flin.engine
+        for part in original.split("."):
             found = getattr(found, part)
         assert "ritten out in" in (found.__doc__ or ""), f"{original} does not say that it is written out elsewhere"
 
@@ -281,11 +290,11 @@ def test_every_copy_has_its_pair_and_every_original_knows() -> None:
 def marks() -> dict[str, set[str]]:
     """By the function that holds them."""
     found: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "flin" / "engine").glob("*.py")):
+    for path in sorted((ROOT / "flin" / "engine").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines()
         functions: list[tuple[int, int, str]] = []
-        collect(ast.parse(text), path.stem, functions)
+        collect(ast.parse(text), module_name(path).removeprefix("flin.engine."), functions)
         for number, line in enumerate(lines, 1):
             match = MARK.search(line)
             if match is not None:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from flin.engine import wal, wal_replay
 from flin.engine.entry import DELETED, Entry, Range
 from flin.engine.memtable import Part
-from flin.engine.wal import HEADER_BYTES, SegmentHeader
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal import replay as wal_replay
+from flin.engine.wal.frames import HEADER_BYTES, SegmentHeader
 
 DATABASE_ID: Final = bytes(range(16))
 
@@ -30,7 +31,7 @@ class Segment:
 
     def __init__(self, header: SegmentHeader = HEADER) -> None:
         self.header = header
-        self.data = bytearray(wal.encode_header(header))
+        self.data = bytearray(wal_frames.encode_header(header))
         self.sequence = header.first_sequence
         self.synced = header.synced
         self.ends = [HEADER_BYTES]
@@ -40,15 +41,17 @@ class Segment:
         return self.header.base + len(self.data)
 
     def put(self, key: bytes, value: bytes) -> Segment:
-        return self._add(wal.encode_put(self.header.salt, self.position, self.sequence, self.synced, key, value), 1)
+        return self._add(
+            wal_frames.encode_put(self.header.salt, self.position, self.sequence, self.synced, key, value), 1
+        )
 
     def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = ()) -> Segment:
         salt = self.header.salt
-        frame = wal.encode_commit(salt, self.position, self.sequence, self.synced, points, ranges)
+        frame = wal_frames.encode_commit(salt, self.position, self.sequence, self.synced, points, ranges)
         return self._add(frame, len(points) + len(ranges))
 
     def end(self) -> Segment:
-        return self._add(wal.encode_end(self.header.salt, self.position, self.sequence, self.synced), 0)
+        return self._add(wal_frames.encode_end(self.header.salt, self.position, self.sequence, self.synced), 0)
 
     def sync(self) -> Segment:
         """From here on frames vouch for all that is before them."""

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.errors import FlinError
-from flin.net.cold import ColdReads
-from flin.net.config import Config, ServerOptions
-from flin.net.connection import Connection, accept
-from flin.net.guard import STEPS_PER_ROUND, Guard
-from flin.net.resp import encode_requests
-from flin.net.services import Services, make_services
+from flin.net.run.services import Services, make_services
+from flin.net.serve.cold import ColdReads
+from flin.net.serve.connection import Connection, accept
+from flin.net.serve.housekeeping import STEPS_PER_ROUND, Guard
+from flin.net.settings.config import Config, ServerOptions
+from flin.net.wire.resp import encode_requests
 from tests.net.fake_store import FakeStore
 
 CHUNK_BYTES = 1 << 16

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flin.engine.cold_read import ColdRead
 from flin.engine.entry import DELETED, Entry, Page, Range
 from flin.engine.key import namespace_of
+from flin.engine.table.cold_read import ColdRead
 from tests.engine.plain_ranges import covers
 
 PAGE_ENTRIES = 32

@@ -12,12 +12,12 @@ from typing import Any
 
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.engine.expiring import ExpiringSteps
-from flin.net.config import Config, ServerOptions
-from flin.net.context import Context
-from flin.net.dispatch import WaitForDisk, WaitForSlices, resume, run_gated
-from flin.net.link import NO_LINK
+from flin.net.client.link import NO_LINK
+from flin.net.run.context import Context
+from flin.net.run.services import Services, make_services, no_expiries
+from flin.net.serve.dispatch import WaitForDisk, WaitForSlices, resume, run_gated
 from flin.net.server import Server
-from flin.net.services import Services, make_services, no_expiries
+from flin.net.settings.config import Config, ServerOptions
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.fake_store import FakeStore
 

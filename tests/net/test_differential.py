@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import flin.engine
-from flin.net.config import Config, ServerOptions
-from flin.net.parameter import same_text
-from flin.net.redis_parameters import without_effect
-from flin.net.registry import all_commands
+from flin.net.command.registry import all_commands
+from flin.net.settings.config import Config, ServerOptions
+from flin.net.settings.parameter import same_text
+from flin.net.settings.redis_parameters import without_effect
 from tests.net.differential import LEAST_OF_EACH, Pair, agree, counts, schedule, shortened
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request

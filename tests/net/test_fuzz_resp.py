@@ -20,7 +20,7 @@ def test_random_cases() -> None:
 
 
 def test_the_check_finds_a_parser_without_guards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flin.net.requests._holds_other_type", lambda wire, joined: False)
+    monkeypatch.setattr("flin.net.wire.requests._holds_other_type", lambda wire, joined: False)
     with pytest.raises(Failure):
         check(b"*1\r\n+PING\r\n", [])
 

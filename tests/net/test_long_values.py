@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import redis
 
-from flin.net.config import MAX_BULK_BYTES, Config, ServerOptions
-from flin.net.resp import encode_requests
+from flin.net.settings.config import MAX_BULK_BYTES, Config, ServerOptions
+from flin.net.wire.resp import encode_requests
 from tests.net.fake_peer import Clients
 from tests.net.serving import ServerThread
 

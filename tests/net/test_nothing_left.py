@@ -21,20 +21,20 @@ import pytest
 
 import flin
 import flin.engine
-from flin.engine.fs import OsReadableFile
-from flin.engine.state import ReadState
+from flin.engine.disk.fs import OsReadableFile
+from flin.engine.read.read_state import ReadState
 from flin.errors import FlinError, StorageError
-from flin.net.connection import Connection
-from flin.net.context import Context
-from flin.net.requests import RequestParser
-from flin.net.resp import encode_requests
-from flin.net.session import Session
+from flin.net.client.session import Session
+from flin.net.run.context import Context
+from flin.net.serve.connection import Connection
+from flin.net.wire.requests import RequestParser
+from flin.net.wire.resp import encode_requests
 from flin.testing.disk import SimulatedDisk
 from flin.testing.fault import Fault
 from tests.net.fake_peer import Clients
 from tests.net.raw_client import RawClient
+from tests.net.serve.test_connection import eventually
 from tests.net.serving import ServerThread
-from tests.net.test_connection import eventually
 
 ROOT = str(Path(flin.__file__).parent)
 Left = Callable[[], list[Any]]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from flin.net.config import ConfigError
+from flin.net.settings.config import ConfigError
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.fake_store import FakeStore
 from tests.net.serving import ServerThread

@@ -1,4 +1,4 @@
-"""A helper process that is killed before its n-th file-system call: flin/engine/helper.py over a counting file system.
+"""A helper process that is killed before its n-th file-system call: background/helper.py over one that counts.
 
     FLIN_TEST_DIE_AT=7 FLIN_TEST_DIED=FILE python -m tests.process.dying_helper
 
@@ -12,8 +12,8 @@ import signal
 import sys
 from threading import Lock
 
-from flin.engine import helper
-from flin.engine.fs import Buffer, Mapped, OsAppendFile, OsFileSystem, OsReadableFile
+from flin.engine.background import helper
+from flin.engine.disk.fs import Buffer, Mapped, OsAppendFile, OsFileSystem, OsReadableFile
 from tests.source import ROOT
 
 DIE_AT = "FLIN_TEST_DIE_AT"

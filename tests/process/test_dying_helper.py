@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import flin.engine
-from flin.engine import helper_runner
-from flin.engine.compaction import Compaction
-from flin.engine.file_name import maybe_parse
-from flin.engine.fs import OsFileSystem
-from flin.engine.helper_runner import HelperRunner
-from flin.engine.job import FlushJob, Job, JobResult, run_job
+from flin.engine.background import helper_runner
+from flin.engine.background.compaction import Compaction
+from flin.engine.background.helper_runner import HelperRunner
+from flin.engine.background.job import FlushJob, Job, JobResult, run_job
+from flin.engine.disk.file_name import maybe_parse
+from flin.engine.disk.fs import OsFileSystem
 from flin.errors import HelperDiedError
 from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
 from tests.engine.shard_tree import Tree, no_checkpoint

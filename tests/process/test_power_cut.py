@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from flin.engine.fs import OsFileSystem
+from flin.engine.disk.fs import OsFileSystem
 from flin.testing.lane import Lanes, Violation
 from flin.testing.load import EmbeddedLoad
 from flin.testing.process import is_alive, wait_until

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from flin.engine.wal_writer import WalWriter
+from flin.engine.wal.writer import WalWriter
 from flin.testing import crash
 from flin.testing.crash import FAULTS_EVERY, Case, case_of, main, run_seed, shortened
 from flin.testing.disk import CHANGES

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flin.engine.fs import AppendFile, FileSystem, OsFileSystem, ReadableFile, append_all
+from flin.engine.disk.fs import AppendFile, FileSystem, OsFileSystem, ReadableFile, append_all
 from flin.testing import Fault, SimulatedDisk
 
 # Few names, so that they meet: files, a directory, a file in it, a parent that is not there, a file taken for one.

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import make_entry
 from flin.errors import CommandError
-from flin.net.bit_field import Overflow, ValueType, parse_type
-from flin.net.command import FIRST_KEY, Keys
+from flin.net.command.command import FIRST_KEY, Keys
+from flin.net.command.registry import command
+from flin.net.commands.bit_field import Overflow, ValueType, parse_type
 from flin.net.commands.strings import string_at
-from flin.net.numbers import maybe_int64, parse_int64
-from flin.net.registry import command
-from flin.net.replies import ZERO, Value, syntax_error
+from flin.net.wire.numbers import maybe_int64, parse_int64
+from flin.net.wire.replies import ZERO, Value, syntax_error
 
 if TYPE_CHECKING:
-    from flin.net.context import Context
-    from flin.net.keyspace import Keyspace
+    from flin.net.data.keyspace import Keyspace
+    from flin.net.run.context import Context
 
 GROUP: Final = "bitmap"
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Final
 
 from flin.errors import CommandError
-from flin.net.arguments import parse_int32
+from flin.net.client.session import RESP2, RESP3, Session
+from flin.net.command.arguments import parse_int32
+from flin.net.command.registry import command, container, find_by_path
 from flin.net.commands.help import declare_help
-from flin.net.context import Context
-from flin.net.numbers import maybe_int64, parse_int64
-from flin.net.registry import command, container, find_by_path
-from flin.net.replies import OK, PONG, Reply, Value, Verbatim, shown, syntax_error, wrong_arity
-from flin.net.resp import encode_requests
-from flin.net.session import RESP2, RESP3, Session
+from flin.net.run.context import Context
+from flin.net.wire.numbers import maybe_int64, parse_int64
+from flin.net.wire.replies import OK, PONG, Reply, Value, Verbatim, shown, syntax_error, wrong_arity
+from flin.net.wire.resp import encode_requests
 
 GROUP: Final = "connection"
 

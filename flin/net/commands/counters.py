@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
-from flin.engine.cold_read import ColdRead
 from flin.engine.entry import Entry, make_entry
+from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError
-from flin.net import long_double
-from flin.net.command import FIRST_KEY
+from flin.net.command.command import FIRST_KEY
+from flin.net.command.registry import command
 from flin.net.commands.strings import string_at
-from flin.net.numbers import INT64_MAX, INT64_MIN, parse_int64
-from flin.net.registry import command
-from flin.net.replies import NOT_A_FLOAT, Value
+from flin.net.wire import long_double
+from flin.net.wire.numbers import INT64_MAX, INT64_MIN, parse_int64
+from flin.net.wire.replies import NOT_A_FLOAT, Value
 
 if TYPE_CHECKING:
-    from flin.net.context import Context
-    from flin.net.keyspace import Keyspace
+    from flin.net.data.keyspace import Keyspace
+    from flin.net.run.context import Context
 
 GROUP: Final = "string"
 

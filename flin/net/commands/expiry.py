@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import make_entry
-from flin.net.arguments import EX, EXAT, PX, PXAT, ExpiryUnit, any_expiry, expire_options
-from flin.net.command import FIRST_KEY
-from flin.net.registry import command
-from flin.net.replies import ONE, ZERO, Value
+from flin.net.command.arguments import EX, EXAT, PX, PXAT, ExpiryUnit, any_expiry, expire_options
+from flin.net.command.command import FIRST_KEY
+from flin.net.command.registry import command
+from flin.net.wire.replies import ONE, ZERO, Value
 
 if TYPE_CHECKING:
-    from flin.net.context import Context
+    from flin.net.run.context import Context
 
 GROUP: Final = "generic"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flin.errors import CommandError
-from flin.net.command import Command
-from flin.net.context import Context
-from flin.net.registry import command, find_by_path
-from flin.net.replies import Value, shown
+from flin.net.command.command import Command
+from flin.net.command.registry import command, find_by_path
+from flin.net.run.context import Context
+from flin.net.wire.replies import Value, shown
 
 
 def declare_help(name: str, group: str) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from flin.errors import CommandError
-from flin.net.command import Command, Flag
+from flin.net.command.command import Command, Flag
+from flin.net.command.facts import FACTS
+from flin.net.command.registry import all_commands, command, container, find_by_path, find_for, with_subcommands
 from flin.net.commands.help import declare_help
-from flin.net.context import Context
-from flin.net.facts import FACTS
-from flin.net.glob import compile_glob
-from flin.net.registry import all_commands, command, container, find_by_path, find_for, with_subcommands
-from flin.net.replies import Value, syntax_error
+from flin.net.run.context import Context
+from flin.net.wire.glob import compile_glob
+from flin.net.wire.replies import Value, syntax_error
 
 GROUP: Final = "server"
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import Live
 from flin.errors import CommandError
-from flin.net.arguments import option_name, parse_int32
-from flin.net.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
-from flin.net.many_keys import FEW_KEYS, find_many
-from flin.net.numbers import maybe_int64
-from flin.net.registry import command, container
-from flin.net.replies import NO_SUCH_KEY, OK, ONE, ZERO, Slices, Value, simple, syntax_error
+from flin.net.command.arguments import option_name, parse_int32
+from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
+from flin.net.command.registry import command, container
+from flin.net.data.many_keys import FEW_KEYS, find_many
+from flin.net.wire.numbers import maybe_int64
+from flin.net.wire.replies import NO_SUCH_KEY, OK, ONE, ZERO, Slices, Value, simple, syntax_error
 
 if TYPE_CHECKING:
-    from flin.net.context import Context
-    from flin.net.keyspace import Keyspace
+    from flin.net.data.keyspace import Keyspace
+    from flin.net.run.context import Context
 
 GROUP: Final = "generic"
 

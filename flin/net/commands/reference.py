@@ -11,9 +11,9 @@ from itertools import groupby
 from typing import Final
 
 import flin.net.commands.every  # declares every command
-from flin.net.command import MANY, Command, Flag
-from flin.net.facts import FACTS
-from flin.net.registry import all_commands
+from flin.net.command.command import MANY, Command, Flag
+from flin.net.command.facts import FACTS
+from flin.net.command.registry import all_commands
 
 _HEAD = """# Commands
 

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final
 from flin.engine.entry import Live
 from flin.engine.key import prefix_stop
 from flin.errors import CommandError
-from flin.net.arguments import option_name
+from flin.net.command.arguments import option_name
+from flin.net.command.registry import command
 from flin.net.commands.keys import type_name
-from flin.net.glob import Glob, compile_glob
-from flin.net.numbers import parse_int64
-from flin.net.registry import command
-from flin.net.replies import Slices, syntax_error
+from flin.net.wire.glob import Glob, compile_glob
+from flin.net.wire.numbers import parse_int64
+from flin.net.wire.replies import Slices, syntax_error
 
 if TYPE_CHECKING:
-    from flin.net.context import Context
-    from flin.net.keyspace import Keyspace
+    from flin.net.data.keyspace import Keyspace
+    from flin.net.run.context import Context
 
 GROUP: Final = "generic"
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import Final
 
 from flin.errors import CommandError
+from flin.net.command.registry import command, container
 from flin.net.commands.help import unknown_or_wrong_arity
-from flin.net.context import Context
-from flin.net.registry import command, container
-from flin.net.replies import OK, Value
+from flin.net.run.context import Context
+from flin.net.wire.replies import OK, Value
 
 GROUP: Final = "scripting"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from flin.errors import CommandError
-from flin.net.arguments import parse_int32
-from flin.net.command import Keys
+from flin.net.command.arguments import parse_int32
+from flin.net.command.command import Keys
+from flin.net.command.registry import command, container
 from flin.net.commands.help import declare_help, unknown_or_wrong_arity
-from flin.net.context import Context
-from flin.net.glob import compile_glob
-from flin.net.info import render_info
-from flin.net.numbers import maybe_int64, parse_int64
-from flin.net.registry import command, container
-from flin.net.replies import NOTHING, OK, Slices, Value, syntax_error
+from flin.net.commands.info import render_info
+from flin.net.run.context import Context
+from flin.net.wire.glob import compile_glob
+from flin.net.wire.numbers import maybe_int64, parse_int64
+from flin.net.wire.replies import NOTHING, OK, Slices, Value, syntax_error
 
 GROUP: Final = "server"
 

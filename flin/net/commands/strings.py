@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flin.engine.cold_read import ColdRead
 from flin.engine.entry import Live, make_entry
+from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError
-from flin.net.arguments import EX, PX, ExpiryUnit, LcsOptions, getex_options, lcs_options, positive_expiry, set_options
-from flin.net.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES
-from flin.net.hot_keys import LARGEST_VALUE_BYTES
-from flin.net.longest_common import LongestCommon
-from flin.net.many_keys import FEW_KEYS, find_many, read_many
-from flin.net.numbers import parse_int64
-from flin.net.registry import command
-from flin.net.replies import (
+from flin.net.command.arguments import (
+    EX,
+    PX,
+    ExpiryUnit,
+    LcsOptions,
+    getex_options,
+    lcs_options,
+    positive_expiry,
+    set_options,
+)
+from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES
+from flin.net.command.registry import command
+from flin.net.commands.longest_common import LongestCommon
+from flin.net.data.many_keys import FEW_KEYS, find_many, read_many
+from flin.net.data.reply_cache import LARGEST_VALUE_BYTES
+from flin.net.wire.numbers import parse_int64
+from flin.net.wire.replies import (
     EMPTY_BULK,
     OK,
     ONE,
@@ -32,8 +41,8 @@ from flin.net.replies import (
 )
 
 if TYPE_CHECKING:
-    from flin.net.context import Context
-    from flin.net.keyspace import Keyspace
+    from flin.net.data.keyspace import Keyspace
+    from flin.net.run.context import Context
 
 GROUP: Final = "string"
 

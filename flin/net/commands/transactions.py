@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
-from flin.net.command import ALL_KEYS
-from flin.net.many_keys import FEW_KEYS, find_many
-from flin.net.registry import command
-from flin.net.replies import OK, Slices, Value
-from flin.net.transaction import run_transaction
+from flin.net.command.command import ALL_KEYS
+from flin.net.command.registry import command
+from flin.net.data.many_keys import FEW_KEYS, find_many
+from flin.net.run.transaction import run_transaction
+from flin.net.wire.replies import OK, Slices, Value
 
 if TYPE_CHECKING:
-    from flin.net.context import Context
+    from flin.net.run.context import Context
 
 GROUP: Final = "transactions"
 

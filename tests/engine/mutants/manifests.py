@@ -6,13 +6,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import compactor, edits, manifest, opening, version
-from flin.engine.file_name import MANIFEST
-from flin.engine.fs import append_all, join
-from flin.engine.job_files import Outputs
-from flin.engine.manifest import ManifestWriter
-from flin.engine.store import Store
-from flin.engine.tables import OpenTables, remove_segments
+from flin.engine.background import compactor
+from flin.engine.background.job_files import Outputs
+from flin.engine.catalog import manifest, version
+from flin.engine.catalog.manifest import ManifestWriter
+from flin.engine.disk.file_name import MANIFEST
+from flin.engine.disk.fs import append_all, join
+from flin.engine.tree import edits, opening
+from flin.engine.tree.store import Store
+from flin.engine.tree.table_cache import OpenTables, remove_segments
 from tests.engine.hunts import failing_calls, reopened_workloads, short_workloads, turned_bits, writes_beside
 from tests.engine.mutants.mutant import Patch, caught_by
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import compaction, compactor, count, edits, job, merge, version
+from flin.engine.background import compaction, compactor, job
+from flin.engine.background.run_writer import RunWriter
+from flin.engine.catalog import version
 from flin.engine.entry import DELETED
-from flin.engine.run_writer import RunWriter
-from flin.engine.store import Store
+from flin.engine.read import count, merge
+from flin.engine.tree import edits
+from flin.engine.tree.store import Store
 from tests.engine.hunts import layered_workloads, random_workloads, running_workloads, short_workloads
 from tests.engine.mutants.mutant import Patch, caught_by
 

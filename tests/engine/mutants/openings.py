@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import opening, recovery, wal, wal_replay
-from flin.engine.file_name import maybe_parse
-from flin.engine.store import Store
-from flin.engine.wal_writer import WalWriter
+from flin.engine.catalog import recovery
+from flin.engine.disk.file_name import maybe_parse
+from flin.engine.tree import opening
+from flin.engine.tree.store import Store
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal import replay as wal_replay
+from flin.engine.wal.writer import WalWriter
 from flin.testing import SimulatedDisk
 from tests.engine.hunts import (
     crashed_recoveries,
@@ -55,7 +58,7 @@ def segment_number_not_compared(patch: Patch) -> None:
     """a segment has the number that its name says"""
 
     def read_header(number: int, name: str, path: str, data: Any, manifest: Any) -> Any:
-        written = int.from_bytes(data[28:36], "little") if len(data) >= wal.HEADER_BYTES else number
+        written = int.from_bytes(data[28:36], "little") if len(data) >= wal_frames.HEADER_BYTES else number
         return replace(original(written, name, path, data, manifest), number=number)
 
     original = recovery._read_header
@@ -90,8 +93,8 @@ def only_the_first_frame_vouches(patch: Patch) -> None:
     """if a header and the frames after it are damaged, later frames still say what was synced"""
 
     def first_frame(data: Any, can_be_base: Any) -> int:
-        found = wal.maybe_header_of_frame(data, wal.HEADER_BYTES, can_be_base)
-        return 0 if found is None else wal.highest_vouched(data, found, wal.HEADER_BYTES)
+        found = wal_frames.maybe_header_of_frame(data, wal_frames.HEADER_BYTES, can_be_base)
+        return 0 if found is None else wal_frames.highest_vouched(data, found, wal_frames.HEADER_BYTES)
 
     patch.setattr(recovery, "vouched_without_header", first_frame)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import commits, filter, generation, memtable, range_block, store, stored_block
-from flin.engine.dead_stretches import DeadStretches
+from flin.engine import memtable
+from flin.engine.background.sweep import Sweeper
+from flin.engine.catalog import generation
+from flin.engine.catalog.generation import empty_parts, with_commit
+from flin.engine.disk.open_files import TableFile
 from flin.engine.entry import DELETED
-from flin.engine.generation import empty_parts, with_commit
 from flin.engine.memtable import Part
-from flin.engine.open_files import TableFile
-from flin.engine.store import Store
-from flin.engine.sweep import Sweeper
-from flin.engine.value_cache import ValueCache
+from flin.engine.read.value_cache import ValueCache
+from flin.engine.table import bloom, range_block, stored_block
+from flin.engine.tree import commits, store
+from flin.engine.tree.dead_stretches import DeadStretches
+from flin.engine.tree.store import Store
 from tests.engine.hunts import layered_workloads, past_failures, running_workloads, turned_bits
 from tests.engine.mutants.mutant import Patch, caught_by
 
@@ -27,7 +30,7 @@ def block_checksum_not_compared(patch: Patch) -> None:
 @caught_by(turned_bits)
 def filter_checksum_not_compared(patch: Patch) -> None:
     """a damaged filter is detected"""
-    patch.setattr(filter, "crc32", lambda *_: 7)
+    patch.setattr(bloom, "crc32", lambda *_: 7)
 
 
 @caught_by(turned_bits)

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from flin.engine import opening, recovery, wal
-from flin.engine.job_files import Outputs
-from flin.engine.manifest import ManifestWriter
-from flin.engine.store import Store
-from flin.engine.wal_writer import WalWriter
+from flin.engine.background.job_files import Outputs
+from flin.engine.catalog import recovery
+from flin.engine.catalog.manifest import ManifestWriter
+from flin.engine.tree import opening
+from flin.engine.tree.store import Store
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal.writer import WalWriter
 from flin.testing import SimulatedDisk
 from flin.testing.disk import SimulatedAppendFile
 from tests.engine.hunts import (
@@ -222,7 +224,7 @@ def end_frame_before_the_sync(patch: Patch) -> None:
 
     def close_cleanly(self: Any) -> None:
         if self._file is not None:
-            self._append(self._file, wal.encode_end(self._salt, self.position, self.sequence, self.position), 0)
+            self._append(self._file, wal_frames.encode_end(self._salt, self.position, self.sequence, self.position), 0)
         self.sync(self.position)
         self.close()
 

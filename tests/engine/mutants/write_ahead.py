@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flin.engine import opening, recovery, wal
-from flin.engine.file_name import maybe_parse
-from flin.engine.store import Store
-from flin.engine.wal_writer import WalWriter
+from flin.engine.catalog import recovery
+from flin.engine.disk.file_name import maybe_parse
+from flin.engine.tree import opening
+from flin.engine.tree.store import Store
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal.writer import WalWriter
 from flin.errors import StorageError
 from flin.testing import SimulatedDisk
 from tests.engine.hunts import (
@@ -32,7 +34,7 @@ def window_begins_late(patch: Patch) -> None:
 
     def move_window(self: Any, file: Any, size: int) -> bool:
         moved = original(self, file, size)
-        self._window_start += moved and self._window_start > self._base + wal.HEADER_BYTES
+        self._window_start += moved and self._window_start > self._base + wal_frames.HEADER_BYTES
         return moved
 
     original = WalWriter._move_window
@@ -56,7 +58,7 @@ def batch_in_two_frames(patch: Patch) -> None:
 @caught_by(long_writes)
 def frame_checksum_not_compared(patch: Patch) -> None:
     """a torn frame is never replayed"""
-    patch.setattr(wal, "crc32", lambda *_: 7)
+    patch.setattr(wal_frames, "crc32", lambda *_: 7)
 
 
 @caught_by(long_writes)
@@ -67,7 +69,7 @@ def frames_vouch_for_themselves(patch: Patch) -> None:
         return lambda salt, position, sequence, _, *rest: encode(salt, position, sequence, position, *rest)
 
     for name in ("encode_put", "encode_delete", "encode_commit"):
-        patch.setattr(wal, name, shifted(getattr(wal, name)))
+        patch.setattr(wal_frames, name, shifted(getattr(wal_frames, name)))
 
 
 @caught_by(short_workloads)

@@ -9,15 +9,15 @@ from typing import Any, cast
 from flin.engine.entry import Live
 from flin.engine.key import stored_key
 from flin.errors import CommandError
-from flin.net.command import Command
+from flin.net.client.link import NO_LINK
+from flin.net.client.session import Session
+from flin.net.command.command import Command
+from flin.net.command.registry import find
 from flin.net.commands import counters, expiry, keys, scan, strings, transactions
-from flin.net.config import Config, ServerOptions
-from flin.net.context import Context
-from flin.net.link import NO_LINK
-from flin.net.registry import find
-from flin.net.replies import Reply
-from flin.net.services import make_services
-from flin.net.session import Session
+from flin.net.run.context import Context
+from flin.net.run.services import make_services
+from flin.net.settings.config import Config, ServerOptions
+from flin.net.wire.replies import Reply
 from tests.net.fake_store import FakeStore
 
 DECLARING = (counters, expiry, keys, scan, strings, transactions)

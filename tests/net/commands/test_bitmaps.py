@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from flin.net.bit_field import Overflow, ValueType
 from flin.net.commands import bitmaps
+from flin.net.commands.bit_field import Overflow, ValueType
 from tests.net.serving import HandlerClient
 
 TEXTS = some.one_of(some.binary(max_size=20), some.sampled_from([b"\0" * 9, b"\xff" * 9, b"\0" * 8 + b"\x10"]))

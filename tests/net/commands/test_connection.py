@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flin.net.link import NoLink
+from flin.net.client.link import NoLink
 from tests.net.serving import HandlerClient
 
 

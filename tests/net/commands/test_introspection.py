@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from flin.net.command import Flag, Keys, flags_of
+from flin.net.command.command import Flag, Keys, flags_of
+from flin.net.command.facts import FACTS
+from flin.net.command.registry import (
+    BRIEF,
+    BY_NAME,
+    all_commands,
+    command,
+    container,
+    find,
+    find_by_path,
+    with_subcommands,
+)
 from flin.net.commands.introspection import categories, describe
-from flin.net.facts import FACTS
-from flin.net.registry import BRIEF, BY_NAME, all_commands, command, container, find, find_by_path, with_subcommands
 from tests.net.serving import HandlerClient
 
 GROUPS = {"bitmap", "string", "generic", "transactions", "connection", "server", "scripting"}

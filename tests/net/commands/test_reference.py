@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flin.net.command.registry import all_commands
 from flin.net.commands.reference import render
-from flin.net.registry import all_commands
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "commands.md"
 

@@ -240,6 +240,6 @@ def test_info_has_what_monitoring_reads(client: HandlerClient) -> None:
 
 def test_memory_has_a_peak(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter([1 << 40, 1 << 30])
-    monkeypatch.setattr("flin.net.info.resident_bytes", lambda: next(sizes))
+    monkeypatch.setattr("flin.net.commands.info.resident_bytes", lambda: next(sizes))
     for _ in range(2):
         assert info(client, "memory")["used_memory_peak"] == str(1 << 40), "not below what was used at any time"

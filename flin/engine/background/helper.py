@@ -1,0 +1,173 @@
+"""The helper process: runs jobs that another process sends, and nothing else.
+
+    standard input    jobs and cancellations (job_wire.py); its end is the end of this process, at once
+    standard output   a hello, then results and errors in the order in which jobs end
+    standard error    inherited; silent unless this program itself is broken
+
+It holds no state between jobs. Each job has a thread; they wait for each other as runner.JobGate says. The
+process ends when its input ends: the kernel closes the pipe however the parent ended, kill -9 included. Should a
+forked child of the parent hold a copy of the pipe, the change of parent gives it away within a second. Interrupts and
+terminations are ignored: they may come to a whole group of processes, and the parent may still need its jobs done.
+
+Ending is os._exit: no thread is waited for. Files of unfinished jobs stay; the parent, or the next open, removes them.
+
+Priorities. The process that answers users should win where cores are few, but writers wait for flushes in the end. At
+nice 2 and 5, beside two busy processes on two cores, the kernel leaves a flush about half a core and an urgent
+compaction about a quarter of one; alone they have all they want. Other compactions are SCHED_IDLE: they stop wherever
+somebody else has work, which halves the p99 of reads beside them, and are urgent once a shard has more runs than it
+should. Linux sets this per thread; elsewhere all jobs get the one of a flush.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from threading import Lock, Thread, get_native_id
+from time import monotonic, sleep
+from typing import Final, NoReturn
+
+from flin.engine.background import job_wire
+from flin.engine.background.job import CompactionJob, FlushJob, Job
+from flin.engine.background.job_gate import JobGate
+from flin.engine.background.job_handle import JobHandle
+from flin.engine.background.job_wire import Message
+from flin.engine.disk.descriptor import STANDARD_ERROR, above_standard
+from flin.engine.disk.fs import OsFileSystem
+
+NICE_FLUSH: Final = 2
+NICE_COMPACTION: Final = 5
+
+WATCH_SECONDS: Final = 1.0
+"""How often the parent is looked for; the end of the input is the ordinary way and immediate."""
+
+READ_BYTES: Final = 1 << 20
+
+STANDARD_INPUT: Final = 0
+STANDARD_OUTPUT: Final = 1
+
+
+class Helper:
+    """The jobs under way and the pipe to the parent."""
+
+    def __init__(self, fs: OsFileSystem, input_fd: int, output_fd: int) -> None:
+        self._fs = fs
+        self._input_fd = input_fd
+        self._output_fd = output_fd
+        self._gate = JobGate()
+        self._lock = Lock()
+        self._running: dict[int, JobHandle] = {}
+        self._send_lock = Lock()
+
+    def serve(self) -> None:
+        """Until the input ends. WireError if it is not understood."""
+        self._send({"type": "hello", "protocol": job_wire.PROTOCOL, "pid": os.getpid()})
+        while (message := job_wire.read_message(self._read)) is not None:
+            if message["type"] == "held":
+                self._fs.held.update(job_wire.decode_held(message))
+            elif message["type"] == "job":
+                self._begin(message)
+            elif message["type"] == "cancel":
+                self._cancel(message["id"])
+            else:
+                raise job_wire.WireError(f"a message of type {message['type']!r}")
+
+    def _begin(self, message: Message) -> None:
+        job_id = message["id"]
+        handle = JobHandle(job_wire.decode_job(message), self._gate.wake)
+        with self._lock:
+            self._running[job_id] = handle
+        Thread(target=self._work, args=(job_id, handle), daemon=True).start()
+
+    def _cancel(self, job_id: int) -> None:
+        with self._lock:
+            handle = self._running.get(job_id)
+        if handle is not None:  # else it has just ended
+            handle.cancel()
+
+    def _work(self, job_id: int, handle: JobHandle) -> None:
+        try:
+            self._answer(job_id, handle)
+        except BaseException:  # no memory even to say so: the parent sees the end, and has the job done again
+            os._exit(1)
+
+    def _answer(self, job_id: int, handle: JobHandle) -> None:
+        lower_priority(handle.job)
+        answer: Message
+        try:
+            result = self._gate.run(self._fs, handle)
+            answer = {"type": "result", "id": job_id, "result": job_wire.encode_result(result)}
+        except Exception as error:  # the outermost frame of a worker: the parent gets it
+            answer = {"type": "error", "id": job_id, "error": job_wire.encode_error(error, traceback.format_exc())}
+        with self._lock:
+            del self._running[job_id]
+            idle = not self._running
+        self._send(answer)
+        if idle:
+            gc.collect()
+
+    def _send(self, message: Message) -> None:
+        data = memoryview(job_wire.encode_message(message))
+        with self._send_lock:
+            try:
+                while data:
+                    data = data[os.write(self._output_fd, data) :]
+            except BrokenPipeError:
+                os._exit(0)  # the parent is gone
+
+    def _read(self, size: int) -> bytes:
+        return os.read(self._input_fd, min(size, READ_BYTES))
+
+
+def main() -> NoReturn:
+    """The program of the helper process; never returns."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    input_fd, output_fd = _take_streams()
+    sys.stdout = sys.stderr  # a stray print is no message
+    # Jobs make lists of bytes, no cycles: the collector would only walk through them, again and again.
+    gc.disable()
+    Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+    try:
+        Helper(OsFileSystem(), input_fd, output_fd).serve()
+    except BaseException:
+        # Whatever it was, the process must end here, without waiting for its threads.
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _take_streams() -> tuple[int, int]:
+    """The pipes' descriptors, moved away from the standard streams: what a library prints there is no message, and goes
+    to standard error. Nor does a file of the database get one of these numbers, whatever was closed."""
+    input_fd, output_fd = above_standard(os.dup(STANDARD_INPUT)), above_standard(os.dup(STANDARD_OUTPUT))
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, STANDARD_INPUT)
+    os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)  # which the parent has seen to
+    os.close(null)
+    return input_fd, output_fd
+
+
+def _watch_parent(parent: int) -> None:
+    due = monotonic()
+    while os.getppid() == parent:
+        due += WATCH_SECONDS
+        sleep(max(0.0, due - monotonic()))
+    os._exit(0)
+
+
+def lower_priority(job: Job) -> None:
+    """On Linux of this thread, which is to run the job; elsewhere, where threads have none, of the process, once.
+
+    Without privileges there is no way back, hence a thread for each job."""
+    if sys.platform == "linux":
+        nice = NICE_FLUSH if isinstance(job, FlushJob) else NICE_COMPACTION
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
+        if isinstance(job, CompactionJob) and not job.urgent:
+            with suppress(PermissionError):  # a container's filter may refuse the call; nice is what is left then
+                os.sched_setscheduler(get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+    elif os.getpriority(os.PRIO_PROCESS, 0) < NICE_FLUSH:
+        os.setpriority(os.PRIO_PROCESS, 0, NICE_FLUSH)

@@ -1,0 +1,260 @@
+"""A helper process seen from the process that started it: its start, what it is told and says, its end.
+
+A forked child of this process closes its copies of the pipes, or it would keep the helper alive.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+import weakref
+from contextlib import ExitStack
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import Any, Final
+
+from flin.engine.background import job_wire
+from flin.engine.background.job import Job, JobCancelled, check_result, remove_outputs
+from flin.engine.background.job_handle import JobHandle, RunnerStatistics, end_job, whatever_comes
+from flin.engine.background.job_wire import Message, WireError
+from flin.engine.disk.descriptor import STANDARD_ERROR
+from flin.engine.disk.directory_lock import HeldDirectory
+from flin.engine.disk.fs import FileSystem, OsFileSystem, after_fork_in_child, pipe
+from flin.engine.reentry import holds_lock
+from flin.errors import FlinError, HelperDiedError, JobFailedError
+
+CLOSE_SECONDS: Final = 5.0
+"""The helper ends within milliseconds of the end of its input; one that hangs in the kernel is killed."""
+
+_BOOT: Final = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flin.engine.background.helper import main; main()"
+)
+
+
+class HelperProcess:
+    """One helper process, from its start to its end, and the thread that reads what it says."""
+
+    def __init__(self, fs: FileSystem, command: list[str], statistics: RunnerStatistics) -> None:
+        """Start it, without waiting for its hello. OSError or RuntimeError where that is not possible."""
+        self.alive = True
+        self.is_ready = False  # for jobs: it has said hello and knows its directories
+        self.started_at = monotonic()
+        self._fs = fs
+        self._statistics = statistics
+        self._lock = Lock()  # guards `_pending`, `_closing` and the statistics
+        self._send_lock = Lock()
+        self._pending: dict[int, JobHandle] = {}
+        self._closing = False
+        self._has_ended = False
+        self._greeted = Event()
+        self._problem = ""  # what ended it, if that was on this side
+        # A process group of its own: what a terminal sends to the group of this process does not reach it. Only
+        # the pipes and stderr are passed on.
+        held = dict(fs.held) if isinstance(fs, OsFileSystem) else {}
+        self._directories = job_wire.encode_held(held)  # by the numbers that the helper has them by
+        self._process, self._input, self._output = _started(command, held)
+        _helpers.add(self)
+        statistics.starts += 1
+        self.pid = self._process.pid
+        self._reader = Thread(target=self._read_all, name="flin helper reader", daemon=True)
+        try:
+            self._reader.start()
+        except BaseException:  # no room for one more thread; or an interrupt, behind the start perhaps
+            self.alive = False
+            self._process.kill()
+            self._process.wait()
+            self._input.close()
+            self._output.close()
+            raise
+
+    def wait_for_hello(self, seconds: float) -> bool:
+        """Whether it takes jobs now. WireError where it ended instead, or said something else. One thread at a time."""
+        if not self._greeted.wait(seconds):
+            return False
+        if self._problem or not self.alive:
+            self.close()
+            raise WireError(self._problem)
+        self._send(self._directories)
+        self.is_ready = True
+        return True
+
+    @holds_lock
+    def submit(self, job_id: int, job: Job) -> JobHandle:
+        handle = JobHandle(job, lambda: self._send({"type": "cancel", "id": job_id}))
+        handle.worker = self._reader
+        message = {"type": "job", "id": job_id, **job_wire.encode_job(job)}
+        with self._lock:
+            dead = not self.alive
+            if not dead:
+                self._pending[job_id] = handle
+        if dead:
+            handle.end(self._end_error())
+        else:
+            self._send(message)
+        return handle
+
+    @holds_lock
+    def close(self) -> None:
+        """End the helper: its input ends, and it with that. What it was doing is cancelled."""
+        with self._lock:
+            self._closing = True
+        if not self._greeted.is_set():  # it may be no helper at all, and does nothing for anybody yet
+            self._process.kill()
+        with self._send_lock:
+            self._input.close()
+        self._reader.join(CLOSE_SECONDS)
+        if self._reader.is_alive():
+            self._process.kill()
+            self._reader.join()
+
+    def forget_in_child(self) -> None:
+        """In a forked child: the helper is not its own. No lock is taken: its holder may not exist here."""
+        self.alive = False
+        self._process.returncode = 0  # or its finalizer would wait for a process that is not its child
+        self._input.close()
+        self._output.close()
+
+    @holds_lock
+    def _send(self, message: Message) -> None:
+        """A helper that is gone does not hear it: the reader finds out and fails what is pending."""
+        data = memoryview(job_wire.encode_message(message))
+        try:
+            with self._send_lock:
+                while data:
+                    data = data[self._input.write(data) :]
+        except (BrokenPipeError, ValueError):  # ValueError: closed on this side
+            return
+
+    def _read_all(self) -> None:
+        try:
+            while (message := job_wire.read_message(self._output.read)) is not None:
+                self._take(message)
+        except (WireError, OSError) as error:
+            self._problem = str(error)
+        except MemoryError:
+            self._problem = "this process had no memory to understand it"
+        except Exception:  # the outermost frame of a worker: nobody may wait for ever
+            self._problem = traceback.format_exc()
+        finally:
+            self.alive = False  # whoever submits a job from here on is told at once
+            whatever_comes(self._end)
+
+    @holds_lock
+    def _take(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "hello":
+            if message.get("protocol") != job_wire.PROTOCOL:
+                raise WireError(f"it speaks protocol {message.get('protocol')}, not {job_wire.PROTOCOL}")
+            self._greeted.set()
+            return
+        job_id = message.get("id", 0)
+        handle = self._pending.get(job_id)
+        if handle is None:
+            raise WireError(f"{kind} of a job that does not run")
+        try:
+            if kind == "result":
+                result = job_wire.decode_result(message.get("result"))
+                check_result(self._fs, handle.job, result)
+                end_job(handle, result, self._statistics, self._lock)
+            elif kind == "error":
+                end_job(handle, job_wire.decode_error(message.get("error")), self._statistics, self._lock)
+            else:
+                raise WireError(f"a message of type {kind!r}")
+        except FlinError as error:  # of check_result
+            self._fail(handle, error)
+        except WireError as error:
+            self._fail(handle, JobFailedError(str(error)))
+            raise
+        with self._lock:
+            del self._pending[job_id]
+
+    @holds_lock
+    def _end(self) -> None:
+        """The helper's output ended, or cannot be understood: end it, clear up behind it, tell those who wait.
+
+        It may be called again where it did not come to its end."""
+        self._process.kill()
+        self._process.wait()
+        with self._lock:  # nobody is in the middle of `submit`, and who comes next is told that it is not alive
+            closing = self._closing
+            if not self._has_ended:
+                self._has_ended = True
+                self._statistics.deaths += not closing
+        with self._send_lock:
+            self._input.close()
+        self._output.close()
+        self._problem = self._problem or f"it ended with status {self._process.returncode}"
+        self._greeted.set()
+        while self._pending:
+            job_id, handle = next(iter(self._pending.items()))
+            self._fail(handle, JobCancelled() if closing else self._end_error())
+            del self._pending[job_id]
+
+    def _fail(self, handle: JobHandle, error: Exception) -> None:
+        if handle.ended:  # its files may be the database's by now
+            handle.end(error)
+            return
+        try:
+            remove_outputs(self._fs, handle.job)
+        except FlinError as refused:
+            error.add_note(f"and its files are still there: {refused}")
+        end_job(handle, error, self._statistics, self._lock)
+
+    def _end_error(self) -> HelperDiedError:
+        return HelperDiedError(f"the helper process {self.pid} is gone: {self._problem}")
+
+
+def own_command() -> list[str]:
+    """How to start a helper with this interpreter. OSError where it is none that can be started."""
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise OSError("this program is no Python interpreter that could be started again")
+    flags = ["-P"]  # nothing is imported from the working directory
+    flags += ["-E"] if sys.flags.ignore_environment else []
+    flags += ["-s"] if sys.flags.no_user_site else []
+    return [sys.executable, *flags, "-c", _BOOT, json.dumps([os.path.abspath(entry) for entry in sys.path])]
+
+
+def _started(command: list[str], held: dict[str, HeldDirectory]) -> tuple[subprocess.Popen[bytes], Any, Any]:
+    """The helper process, with the descriptors of the directories that it is to work in; its input and its output."""
+    with ExitStack() as of_child, ExitStack() as ours:
+        child_input, parent_input = pipe()
+        of_child.callback(os.close, child_input)
+        ours.callback(os.close, parent_input)
+        parent_output, child_output = pipe()
+        of_child.callback(os.close, child_output)
+        ours.callback(os.close, parent_output)
+        process = subprocess.Popen(
+            command,
+            stdin=child_input,
+            stdout=child_output,
+            stderr=None if _is_inherited(STANDARD_ERROR) else subprocess.DEVNULL,
+            bufsize=0,
+            pass_fds=[each.fd for each in held.values()],
+            process_group=0,
+        )
+        ours.pop_all()
+    return process, os.fdopen(parent_input, "wb", buffering=0), os.fdopen(parent_output, "rb", buffering=0)
+
+
+def _is_inherited(fd: int) -> bool:
+    """Not so where it is closed, or was closed until a file was put there (fs.leave_standard_numbers)."""
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False
+
+
+_helpers: weakref.WeakSet[HelperProcess] = weakref.WeakSet()
+
+
+def _forget_helpers() -> None:
+    for helper in list(_helpers):
+        helper.forget_in_child()
+    _helpers.clear()
+
+
+after_fork_in_child(_forget_helpers)

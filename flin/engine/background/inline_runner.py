@@ -1,0 +1,43 @@
+"""The runner that has no thread: each job at once, in the thread that asks. Tests are deterministic with it."""
+
+from __future__ import annotations
+
+from threading import Event, Lock
+
+from flin.engine.background.job import Job, JobCancelled, JobResult, run_job
+from flin.engine.background.job_gate import stop_if
+from flin.engine.background.job_handle import JobHandle, RunnerStatistics, end_job
+from flin.engine.disk.fs import FileSystem
+from flin.errors import ClosedError, FlinError
+
+
+class InlineRunner:
+    """Runs each job at once, in the thread that asks."""
+
+    def __init__(self, fs: FileSystem) -> None:
+        self.statistics = RunnerStatistics()
+        self.pids: list[int] = []
+        self._fs = fs
+        self._lock = Lock()
+        self._closed = Event()
+
+    def prepare(self, flush_bytes: int) -> None:
+        """Nothing is needed."""
+
+    def submit(self, job: Job) -> JobHandle:
+        if self._closed.is_set():
+            raise ClosedError("the runner is closed")
+        handle = JobHandle(job)
+        outcome: JobResult | Exception
+        try:
+            outcome = run_job(self._fs, job, lambda: stop_if(self._closed))
+        except (FlinError, JobCancelled) as error:
+            outcome = error
+        end_job(handle, outcome, self.statistics, self._lock)
+        return handle
+
+    def run(self, job: Job) -> JobResult:
+        return self.submit(job).result()
+
+    def close(self) -> None:
+        self._closed.set()

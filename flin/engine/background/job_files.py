@@ -1,0 +1,155 @@
+"""The files of a job: tables that it reads, and outputs that are removed again unless the job comes to its end.
+
+Files are opened when they are first read and forgotten soon after: a job may name more tables than a process may hold
+open, or than should be held in memory with their filters and indexes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Final, overload
+
+from flin.engine.boundaries import Boundaries
+from flin.engine.catalog.version import Run
+from flin.engine.disk.file_name import table_name
+from flin.engine.disk.fs import AppendFile, FileSystem, append_all, join
+from flin.engine.disk.open_files import OPEN_FILES, TableFile
+from flin.engine.entry import Page
+from flin.engine.sstable import Table
+from flin.engine.table.block_cache import BlockCache
+from flin.engine.table.meta import TableMeta
+
+COUNT_CACHE_BYTES: Final = 256 << 10
+"""Keys are asked for in their order, so a few decoded blocks of each run are all that is used again."""
+
+
+class Input:
+    """A table that is read once, from its beginning to its end, and let go then: with thousands of inputs, what those
+    that are done would hold in filters and indexes is no part of a job's memory."""
+
+    def __init__(self, fs: FileSystem, directory: str, meta: TableMeta) -> None:
+        self.meta = meta
+        self._file = TableFile(fs, join(directory, meta.file), maps=False)
+
+    def deleted(self) -> Boundaries:
+        """The boundaries of its range deletes."""
+        try:
+            return self._table().deleted
+        finally:
+            self.close()
+
+    def pages(self) -> Iterator[Page]:
+        """All entries, with large reads past all caches; the file is closed at the end."""
+        yield from self._table().pages(cached=False)
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _table(self) -> Table:
+        return Table(self._file, self.meta, None)
+
+
+class OlderRun(Sequence[Table]):
+    """A run that keys are counted against. Its tables are made as they are taken and forgotten after, but for the last
+    that was read: the filters and indexes of a large database together are no part of a flush's memory."""
+
+    def __init__(self, fs: FileSystem, directory: str, run: Run) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._run = run
+        self._cache = BlockCache(COUNT_CACHE_BYTES)
+        self._taken: tuple[int, Table] | None = None
+        self._loaded: tuple[int, Table] | None = None  # range deletes ask for one table again and again
+
+    def __len__(self) -> int:
+        return len(self._run)
+
+    @overload
+    def __getitem__(self, index: int) -> Table: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Table]: ...
+
+    def __getitem__(self, index: int | slice) -> Table | Sequence[Table]:
+        if isinstance(index, slice):
+            return OlderRun(self._fs, self._directory, self._run[index])
+        if self._taken is not None and self._taken[1].state is not None:
+            self._loaded = self._taken
+        if self._loaded is not None and self._loaded[0] == index:
+            return self._loaded[1]
+        meta = self._run[index]
+        table = Table(TableFile(self._fs, join(self._directory, meta.file)), meta, self._cache, OPEN_FILES)
+        self._taken = index, table
+        return table
+
+
+class OutputFile:
+    """A new file and how long it is; the table writer gives it large pieces."""
+
+    def __init__(self, file: AppendFile, name: str) -> None:
+        self.name = name
+        self.size_bytes = 0
+        self._file = file
+
+    def append(self, data: bytes) -> None:
+        append_all(self._file, data)
+        self.size_bytes += len(data)
+
+    def finish(self) -> None:
+        self._file.sync()
+        self._file.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Outputs:
+    """The files that a job writes: removed again unless `keep` was reached."""
+
+    def __init__(self, fs: FileSystem, directory: str, number: int, epoch: int) -> None:
+        self.current: OutputFile | None = None
+        self._fs = fs
+        self._directory = directory
+        self._number = number
+        self._epoch = epoch
+        self._names: list[str] = []
+        self._kept = False
+
+    def begin(self) -> OutputFile:
+        name = table_name(self._number, len(self._names), self._epoch)
+        file = self._fs.create(join(self._directory, name))
+        self._names.append(name)
+        self.current = OutputFile(file, name)
+        return self.current
+
+    def end_current(self) -> None:
+        if self.current is not None:
+            self.current.finish()
+            self.current = None
+
+    def keep(self) -> None:
+        """Make all of it durable: data, then names."""
+        self.end_current()
+        if self._names:
+            self._fs.sync_directory(self._directory)
+        self._kept = True
+
+    def __enter__(self) -> Outputs:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._kept:
+            return
+        if self.current is not None:
+            self.current.close()
+        for name in self._names:
+            try:
+                self._fs.remove(join(self._directory, name))
+            except OSError as refused:
+                # The next open removes what nobody names; the job's own error matters more.
+                if error is not None:
+                    error.add_note(f"and its output {name} could not be removed: {refused}")

@@ -1,0 +1,69 @@
+"""The gate: of the jobs that run in threads of one process, the one with the least work goes first.
+
+Flushes never wait, since writers wait for them. Among compactions the smaller one goes first: while a merge of
+everything takes minutes, the young runs above it still have to be merged among themselves.
+"""
+
+from __future__ import annotations
+
+from threading import Condition, Event, Lock
+from typing import TypeAlias
+
+from flin.engine.background.job import FlushJob, Job, JobCancelled, JobResult, run_job
+from flin.engine.background.job_handle import JobHandle
+from flin.engine.disk.fs import FileSystem
+from flin.engine.reentry import holds_lock
+
+_Rank: TypeAlias = tuple[int, int]
+"""Work and order of arrival."""
+
+
+class JobGate:
+    """Lets the job with the least work go first; the others wait at their checkpoints."""
+
+    def __init__(self) -> None:
+        self._changed = Condition(Lock())
+        self._running: list[_Rank] = []
+        self._first: _Rank = (0, 0)  # of those that run
+        self._entered = 0
+
+    @holds_lock
+    def run(self, fs: FileSystem, handle: JobHandle) -> JobResult:
+        """The handle's job in this thread."""
+        work = _work_of(handle.job)
+        with self._changed:
+            self._entered += 1
+            rank = work, self._entered
+            self._running.append(rank)
+            self._first = min(self._running)
+        try:
+            return run_job(fs, handle.job, lambda: self._pass(rank, handle.cancelled))
+        finally:
+            with self._changed:
+                self._running.remove(rank)
+                self._first = min(self._running, default=(0, 0))
+                self._changed.notify_all()
+
+    @holds_lock
+    def wake(self) -> None:
+        """Have those who wait look at their cancelled flag."""
+        with self._changed:
+            self._changed.notify_all()
+
+    @holds_lock
+    def _pass(self, rank: _Rank, cancelled: Event) -> None:
+        if rank[0] and self._first < rank:
+            with self._changed:
+                self._changed.wait_for(lambda: self._first >= rank or cancelled.is_set())
+        stop_if(cancelled)
+
+
+def _work_of(job: Job) -> int:
+    """Bytes to be rewritten; 0 for a flush."""
+    return 0 if isinstance(job, FlushJob) else 1 + sum(table.length for run in job.inputs for table in run)
+
+
+def stop_if(cancelled: Event) -> None:
+    """A job's checkpoint: JobCancelled once it is cancelled."""
+    if cancelled.is_set():
+        raise JobCancelled

@@ -1,0 +1,81 @@
+"""Maintenance: what is due by the clock. It syncs the WAL once per interval, sweeps expired keys, fits the block cache
+to its room and removes obsolete files. One thread does it, at the pace of pace.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from threading import Event
+from time import monotonic, sleep
+from typing import Final
+
+from flin.engine.background.background_statistics import BackgroundStatistics
+from flin.engine.background.damaged_work import DamagedWork
+from flin.engine.background.pace import Pace
+from flin.engine.background.sweep import Sweeper
+from flin.engine.tree.store import Store
+from flin.errors import ClosedError, CorruptionError
+
+
+class Maintenance:
+    """The maintenance of one open store. What fails is noted and tried again."""
+
+    def __init__(
+        self,
+        store: Store,
+        sweeper: Sweeper,
+        damaged: DamagedWork,
+        statistics: BackgroundStatistics,
+        note_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.ended: Final = Event()
+        self._store = store
+        self._sweeper = sweeper
+        self._damaged = damaged
+        self._statistics = statistics
+        self._note_failure = note_failure
+
+    def run(self) -> None:
+        """The thread's work, until `ended` is set or the store is closed."""
+        store = self._store
+        options = store.options
+        pace = Pace(options.sync_interval_ms / 1000 if options.sync == "interval" else None, monotonic())
+        while True:
+            try:
+                if self.ended.wait(pace.wait_seconds(monotonic())):
+                    return
+                pace.begin_round(monotonic())
+                if store.read_only_reason is None:
+                    store.lock.check()
+                if pace.is_sync_due(now := monotonic()):
+                    pace.begin_sync(now)
+                    if store.read_only_reason is None:
+                        store.sync()
+                pace.end_sweep(all_done=self._sweep_some(pace.sweep_seconds, pace.sweep_until))
+                store.tables.fit_cache(store.budget.block_cache)
+                store.tables.remove_obsolete()
+            except ClosedError:
+                return
+            except MemoryError:
+                sleep(pace.round)  # what the thread does must not end for want of memory; it is tried again
+            except BaseException as error:  # nor for anything else: nobody else syncs
+                self._note_failure(error)
+
+    def sweep(self) -> int:
+        """Delete what has expired; how many keys."""
+        before = self._sweeper.deleted
+        self._sweep_some(inf, inf)
+        return self._sweeper.deleted - before
+
+    def _sweep_some(self, seconds: float, until: float) -> bool:
+        """Sweep for so many seconds of processor time, or until that moment; whether all is done."""
+        if self._store.read_only_reason is not None or self._damaged.sweep_is_paused():
+            return True
+        try:
+            return self._sweeper.sweep(self._store.now_ms(), seconds, until)
+        except CorruptionError:
+            self._damaged.pause_sweep()
+            raise
+        finally:
+            self._statistics.swept = self._sweeper.deleted

@@ -1,0 +1,109 @@
+"""Finding what has expired, without reading the data, and deleting it by ordinary commits.
+
+The memtables keep heaps of what will expire in them; every table carries its expiries sorted by time. Candidates may
+have been overwritten since: each is read again, under the commit lock, before its tombstone is written. A key counts
+until then, so that the number of keys is exact at every moment.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from math import inf
+from threading import Lock
+from time import monotonic, sleep, thread_time
+from typing import Final
+
+from flin.engine.catalog.generation import DueHeap, pop_due
+from flin.engine.reentry import holds_lock
+from flin.engine.sstable import Table
+from flin.engine.tree.store import Store
+
+SWEEP_COMMIT_KEYS: Final = 64
+"""Keys that one commit of a sweep may delete: each is read under the commit lock, 50 µs where its block is cold."""
+
+DUE_KEYS: Final = 512
+"""Keys that are looked for at once; those for which the time is too short are looked for again."""
+
+
+class Sweeper:
+    """The sweep's place in each table."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._places: dict[int, _Place] = {}
+        self.deleted = 0
+        self._owed: DueHeap = []  # due when a sweep failed to delete them, or had no time
+        self._lock = Lock()
+
+    @holds_lock
+    def due(self, now_ms: int, limit: int) -> list[bytes]:
+        """Up to limit keys that have expired by now, unless they were written since. Each is named once per table."""
+        keys: list[bytes] = []
+        try:
+            self._take_due(keys, now_ms, limit)
+        except BaseException:  # a table that cannot be read
+            self.give_back(keys, now_ms)
+            raise
+        return keys
+
+    @holds_lock
+    def _take_due(self, keys: list[bytes], now_ms: int, limit: int) -> None:
+        with self._lock:
+            keys += pop_due(self._owed, now_ms, limit)
+            keys += self._store.take_due(now_ms, limit - len(keys))
+            tables = {id(table): table for table in self._store.tables.tables() if table.meta.expiring}
+            self._places = {number: self._places.get(number) or _Place(table) for number, table in tables.items()}
+            for place in self._places.values():
+                if len(keys) >= limit:
+                    break
+                keys += place.take(now_ms, limit - len(keys))
+
+    @holds_lock
+    def let_go(self) -> None:
+        """Hold no table that the store has let go, or its file would stay."""
+        with self._lock:
+            open_tables = set(map(id, self._store.tables.tables()))
+            self._places = {number: place for number, place in self._places.items() if number in open_tables}
+
+    def sweep(self, now_ms: int, seconds: float = inf, until: float = inf) -> bool:
+        """Delete what has expired by now; whether that was all. It ends with the first commit by which so many seconds
+        of processor time are spent, or that moment of the monotonic clock has come."""
+        began = thread_time()
+        while keys := self.due(now_ms, DUE_KEYS):
+            at = 0
+            try:
+                while at < len(keys):
+                    self.deleted += self._store.delete_expired(keys[at : at + SWEEP_COMMIT_KEYS], now_ms)
+                    at += SWEEP_COMMIT_KEYS
+                    if thread_time() - began >= seconds or monotonic() >= until:
+                        return False
+                    sleep(0)  # who waits for the interpreter gets it now, not after a switch interval of 5 ms
+            finally:
+                self.give_back(keys[at:], now_ms)
+        return True
+
+    @holds_lock
+    def give_back(self, keys: list[bytes], now_ms: int) -> None:
+        """Name these keys again: they were due at now_ms, and could not be deleted (the disk was full, for one).
+
+        If the clock is set back meanwhile they may be alive again, and are due once more when it comes there."""
+        with self._lock:
+            for key in keys:
+                heapq.heappush(self._owed, (now_ms, key))
+
+
+class _Place:
+    """How far a table's expiries were taken."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table  # also keeps its id from being used again
+        self._expiries: Iterator[tuple[int, bytes]] = iter(table.expiries())
+        self._next = next(self._expiries, None)
+
+    def take(self, now_ms: int, limit: int) -> list[bytes]:
+        taken: list[bytes] = []
+        while self._next is not None and self._next[0] <= now_ms and len(taken) < limit:
+            taken.append(self._next[1])
+            self._next = next(self._expiries, None)
+        return taken

@@ -1,0 +1,62 @@
+"""The names of the files in a database's directory. A name is data: whatever does not parse is not Flin's.
+
+    LOCK                              held while an engine has the directory open
+    MANIFEST                          what makes up the database (manifest.py)
+    MANIFEST.<epoch>.tmp              a manifest on its way
+    <number>.<epoch>.wal              a WAL segment (wal/frames.py)
+    <number>-<part>.<epoch>.sst       an SSTable written by job <number> (sstable.py)
+
+Numbers rise and are never used twice in one epoch; the epoch rises with every writable open. So files of an
+orphaned helper of an earlier process can never collide with new ones.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+LOCK: Final = "LOCK"
+MANIFEST: Final = "MANIFEST"
+
+_WAL: Final = re.compile(r"([0-9]{8,20})\.([0-9]{1,20})\.wal")
+_TABLE: Final = re.compile(r"([0-9]{8,20})-([0-9]{4,10})\.([0-9]{1,20})\.sst")
+_TEMPORARY: Final = re.compile(r"MANIFEST\.([0-9]{1,20})\.tmp")
+_NUMBERS: Final = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    role: str  # "wal", "table", "temporary"
+    number: int
+    part: int
+    epoch: int
+
+
+def wal_name(number: int, epoch: int) -> str:
+    return f"{number:08d}.{epoch}.wal"
+
+
+def table_name(number: int, part: int, epoch: int) -> str:
+    return f"{number:08d}-{part:04d}.{epoch}.sst"
+
+
+def temporary_name(epoch: int) -> str:
+    return f"{MANIFEST}.{epoch}.tmp"
+
+
+def maybe_parse(name: str) -> FileName | None:
+    """What a file's name says, or None if Flin does not write such names."""
+    if match := _WAL.fullmatch(name):
+        found = FileName("wal", int(match[1]), 0, int(match[2]))
+        canonical = wal_name(found.number, found.epoch)
+    elif match := _TABLE.fullmatch(name):
+        found = FileName("table", int(match[1]), int(match[2]), int(match[3]))
+        canonical = table_name(found.number, found.part, found.epoch)
+    elif match := _TEMPORARY.fullmatch(name):
+        found = FileName("temporary", 0, 0, int(match[1]))
+        canonical = temporary_name(found.epoch)
+    else:
+        return None
+    # One name per number: no second one with more zeros. And all numbers fit the 64 bits that they have in files.
+    return found if name == canonical and max(found.number, found.epoch) < _NUMBERS else None

@@ -1,0 +1,201 @@
+"""Which tables are open: a bounded number in the whole process, however many there are in its databases.
+
+A table takes one descriptor while it is open: that of its mapping (before CPython 3.13 a mapping keeps a copy), and
+one more only where blocks are read past the mapping (`get_nowait`, expiries). Tables are opened at first use. The bound
+is a quarter of what the operating system allows the process, so that the WAL, sockets and the program's own files
+always find room.
+
+Theory. Second chance: whoever was opened first goes first, unless it was read since the last time that it came up. What
+is let go is only forgotten: readers that still use it keep it, and it is opened again when it is asked for next. A scan
+uses a table of each run that it merges until it has passed it: up to 48 in each shard, should compaction be behind
+(stall.py). So a limit of fewer than some 100 files may be too low for scans beside heavy writing.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from threading import RLock
+from typing import Final, Protocol, TypeVar
+
+from flin.engine.disk.descriptor import givers
+from flin.engine.disk.fs import FileSystem, Mapped, ReadableFile, after_fork_in_child, descriptor_limit
+from flin.engine.reentry import holds_lock
+from flin.errors import CLOSED_TEXT, ClosedError
+
+SHARE: Final = 4
+"""Tables get one descriptor of so many."""
+
+MOST_FILES: Final = 4096
+"""More would only cost memory: 128 GB in tables of 32 MB, and what is read often is a part of that."""
+
+_CHANCES: Final = 8
+"""At most so many in a row are passed over because they were read lately: to look at one costs up to 0.2 ms."""
+
+
+Result = TypeVar("Result")
+
+
+class Opened(Protocol):
+    """What holds a descriptor."""
+
+    def was_used(self) -> bool:
+        """Whether it was read since this was asked last."""
+
+    def let_go(self) -> None:
+        """Forget it, until it is asked for again."""
+
+
+def most_open_files() -> int:
+    """The operating system is asked each time, since a program may raise its limit: 1 µs."""
+    return max(1, min(MOST_FILES, descriptor_limit() // SHARE))
+
+
+class OpenFiles:
+    """The bound on what all databases of the process have open. Threads may share it."""
+
+    def __init__(self, most: Callable[[], int] = most_open_files) -> None:
+        self.most = most
+        self._ring: deque[weakref.ref[Opened]] = deque()
+        self._lock = RLock()  # a signal handler may read, in the thread that is opening a table
+
+    @holds_lock
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(reference() is not None for reference in self._ring.copy())
+
+    @holds_lock
+    def add(self, opened: Opened) -> None:
+        """It holds a descriptor now; others are let go if there are too many."""
+        with self._lock:
+            most = self.most()
+            if len(self._ring) >= most:
+                self._shrink(most - 1)
+            self._ring.append(weakref.ref(opened))
+
+    @holds_lock
+    def discard(self, opened: Opened) -> None:
+        """It has let go by itself."""
+        with self._lock, suppress(ValueError):  # it was let go meanwhile
+            # One call: in a loop a call that re-enters could change what is looped over. There is one weak reference to
+            # each, which is found by identity.
+            self._ring.remove(weakref.ref(opened))
+
+    @holds_lock
+    def shed(self) -> bool:
+        """The process has no descriptor left: let half of them go. False if there was none."""
+        with self._lock:
+            before = len(self._ring)
+            self._shrink(before // 2)
+            return before > 0
+
+    def forget(self) -> None:
+        """In a forked child: whatever the parent had open is not this process's to read."""
+        self._lock = RLock()
+        self._ring.clear()
+
+    def _shrink(self, most: int) -> None:
+        for _ in range(len(self._ring)):  # who is gone takes no place
+            reference = self._maybe_oldest()
+            if reference is not None and reference() is not None:
+                self._ring.append(reference)
+        chances = _CHANCES
+        while len(self._ring) > most:
+            reference = self._maybe_oldest()
+            opened = None if reference is None else reference()
+            if reference is None or opened is None:
+                continue
+            if chances and opened.was_used():
+                chances -= 1
+                self._ring.append(reference)
+                continue
+            opened.let_go()
+
+    def _maybe_oldest(self) -> weakref.ref[Opened] | None:
+        """Taken out by one call: one that re-enters may have emptied the ring since its length was asked."""
+        with suppress(IndexError):
+            return self._ring.popleft()
+        return None
+
+
+OPEN_FILES: Final = OpenFiles()
+after_fork_in_child(OPEN_FILES.forget)
+givers.append(OPEN_FILES.shed)
+
+
+class TableFile:
+    """A `ReadableFile` that has a descriptor only while it is read past its mapping. For any number of threads.
+
+    A file that is let go is not closed under a thread that reads it: the last one that does closes it. `maps=False`:
+    for those who read all of it by `pread`; the mapping is empty then, and takes no second descriptor."""
+
+    def __init__(self, fs: FileSystem, path: str, files: OpenFiles = OPEN_FILES, *, maps: bool = True) -> None:
+        self.path: Final = path
+        self._fs: Final = fs
+        self._files: Final = files
+        self._maps: Final = maps
+        self._file: ReadableFile | None = None
+        self._used = False
+        self._has_ended = False
+        self._lock = RLock()
+
+    def size(self) -> int:
+        return self._by_path(self._fs.file_size)
+
+    def pread(self, size: int, offset: int) -> bytes:
+        return self._opened().pread(size, offset)
+
+    def pread_nowait(self, size: int, offset: int) -> bytes | None:
+        return self._opened().pread_nowait(size, offset)
+
+    def map(self) -> Mapped:
+        """The mapping is what stays open then."""
+        if not self._maps:
+            return b""
+        mapped = self._opened().map()
+        self.close()
+        return mapped
+
+    def close(self) -> None:
+        """Until it is read again."""
+        if self._file is not None:
+            self._files.discard(self)
+        self.let_go()
+
+    def end(self) -> None:
+        """Before its directory is given back: another database may be there afterwards. From now on ClosedError, where
+        the file is not open. No lock is taken: in a forked child its holder may not exist."""
+        self._has_ended = True
+
+    def was_used(self) -> bool:
+        used, self._used = self._used, False
+        return used
+
+    def let_go(self) -> None:
+        self._file = None
+
+    @holds_lock
+    def _opened(self) -> ReadableFile:
+        self._used = True
+        file = self._file
+        if file is None:
+            with self._lock:
+                file = self._file
+                if file is None:
+                    file = self._file = self._by_path(self._fs.open)
+                    self._files.add(self)
+        return file
+
+    def _by_path(self, call: Callable[[str], Result]) -> Result:
+        """ClosedError if the directory may have been another by then."""
+        try:
+            result = call(self.path)
+        except OSError:
+            if self._has_ended:
+                raise ClosedError(CLOSED_TEXT) from None
+            raise
+        if self._has_ended:
+            raise ClosedError(CLOSED_TEXT)
+        return result

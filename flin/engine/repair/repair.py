@@ -1,0 +1,268 @@
+"""Repair: everything in a damaged directory whose checksum is right becomes a new database in another directory.
+
+The damaged directory is read and never written to: what one repair cannot use, a better one may. Of the result the
+tables are written first and the manifest last, so that an interrupted repair leaves a directory that does not open.
+
+The newest version of a key wins, as in a merge: the WAL before the tables, and the tables by the order of ages in the
+manifest, or without one by what they say themselves (salvaged_tables.py). Each shard becomes one run, in which
+tombstones and range deletes have been applied. If a newer value or a deletion was lost, an older value may reappear:
+the report names the keys between which that can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from flin.engine.background.job_files import Outputs
+from flin.engine.background.run_writer import RunWriter
+from flin.engine.catalog import manifest as manifest_format
+from flin.engine.catalog.manifest import Manifest, ManifestWriter
+from flin.engine.catalog.version import ShardRuns, Version
+from flin.engine.disk.file_name import MANIFEST, maybe_parse
+from flin.engine.disk.fs import FileSystem
+from flin.engine.disk.lock import lock_directory
+from flin.engine.entry import DELETED, Entry, Page
+from flin.engine.key import KEYS_END, namespace_of
+from flin.engine.memtable import Part, add_counts
+from flin.engine.options import Options
+from flin.engine.read.merge import Source, merge_pages
+from flin.engine.repair.report import Loss, RepairReport
+from flin.engine.repair.salvaged_tables import Aged, SalvagedTables
+from flin.engine.repair.salvaged_wal import SalvagedSegment, SalvagedWal
+from flin.engine.slot import shard_of_stored
+from flin.engine.sstable import TableOptions
+from flin.errors import CorruptionError, FormatVersionError, StorageError
+
+EPOCH: Final = 1
+TARGET_TABLE_BYTES: Final = 32 << 20  # as compaction makes them
+
+
+@dataclass(frozen=True, slots=True)
+class RepairOptions:
+    use_manifest: bool = True
+    """False: of another database's manifest, or an old one, which is whole and says what is not so."""
+    force: bool = False
+    """Take a file that says it is of a newer format for a damaged one."""
+    shards: int | None = None
+    """How many there are, where there is no manifest to say so."""
+
+
+class Repair:
+    """One repair. `report` fills as it goes on; LockedError if an engine has either directory open."""
+
+    def __init__(
+        self,
+        source_fs: FileSystem,
+        source: str,
+        options: RepairOptions,
+        target: Options | None = None,
+        target_directory: str | None = None,
+    ) -> None:
+        """`target`: file system, clock and chance of the result; without it nothing is written."""
+        self.report = RepairReport(source, target_directory if target is not None else None)
+        self._fs = source_fs
+        self._options = options
+        self._target = target
+        self._counts: dict[int, int] = {}
+
+    def run(self) -> RepairReport:
+        """FormatVersionError where a newer Flin wrote something; StorageError if the result cannot be written."""
+        with ExitStack() as stack:
+            options = self._target or Options(fs=self._fs)
+            source_lock = lock_directory(self._fs, self.report.source, options.clock_ms())
+            stack.callback(source_lock.release)
+            manifest = self._manifest()
+            tables, wal = self._tables(), self._wal(manifest)
+            if manifest is not None and not self._is_ours(manifest, wal):
+                manifest = None
+            if manifest is not None:
+                shards = tables.by_manifest(manifest)
+                segments = list(wal.segments(manifest.database_id, manifest.next_sequence))
+            else:
+                shards = tables.by_themselves(self._options.shards)
+                identities = wal.identities().most_common(1)
+                segments = list(wal.segments(identities[0][0] if identities else None, None))
+            self.report.shards = len(shards)
+            self._check_shards(manifest)
+            self._warn_of_overlap(manifest, shards, segments)
+            self._write(manifest, shards, segments, stack)
+            tables.count_kept()
+            self._warn_of_losses()
+        return self.report
+
+    # Reading.
+
+    def _manifest(self) -> Manifest | None:
+        report = self.report.file(MANIFEST, "manifest")
+        if not self._options.use_manifest:
+            report.add_note("not used, as requested")
+            self.report.warn(_AGES)
+            return None
+        try:
+            found = manifest_format.read(self._fs, self.report.source)
+            if found is not None:
+                return found
+            report.lose(Loss(0, 0, "there is no manifest"))
+        except FormatVersionError as error:
+            if not self._options.force:
+                raise
+            report.lose(Loss(0, 0, error.reason))
+        except CorruptionError as error:
+            report.lose(Loss(error.offset, 0, error.reason))
+        except OSError as error:
+            report.lose(Loss(0, 0, str(error)))
+        self.report.warn(_AGES)
+        return None
+
+    def _tables(self) -> SalvagedTables:
+        return SalvagedTables(self._fs, self.report.source, self.report, self._options.force)
+
+    def _wal(self, manifest: Manifest | None) -> SalvagedWal:
+        wal = SalvagedWal(self._fs, self.report.source, self.report, self._options.force)
+        names = [(parsed, name) for name in self._fs.names(self.report.source) if (parsed := maybe_parse(name))]
+        wal.read([(parsed, name) for parsed, name in names if parsed.role == "wal"])
+        return wal
+
+    def _is_ours(self, manifest: Manifest, wal: SalvagedWal) -> bool:
+        """Whether the manifest is this database's: not if there are segments, and all are of another."""
+        identities = wal.identities()
+        if not identities or manifest.database_id in identities:
+            return True
+        self.report.files[0].lose(Loss(24, 16, "the manifest and the segments belong to different databases"))
+        self.report.warn(_AGES)
+        return False
+
+    def _check_shards(self, manifest: Manifest | None) -> None:
+        asked = self._options.shards
+        if asked is not None and manifest is not None and asked != manifest.shards:
+            raise ValueError(f"the manifest says {manifest.shards} shards, which is fixed, not {asked}")
+
+    def _warn_of_overlap(
+        self, manifest: Manifest | None, shards: list[list[Aged]], segments: list[SalvagedSegment]
+    ) -> None:
+        """Without a manifest nobody says which segments are flushed and were only not removed yet."""
+        if manifest is not None:
+            return
+        newest = max([each.largest_sequence for aged in shards for each in aged], default=0)
+        for segment in segments:
+            if segment.first_sequence <= newest:
+                self.report.warn(f"{segment.report.file} holds commits that tables hold too, or newer ones replaced")
+
+    # Merging and writing.
+
+    def _write(
+        self, manifest: Manifest | None, shards: list[list[Aged]], segments: list[SalvagedSegment], stack: ExitStack
+    ) -> None:
+        newest = max([segment.last_sequence for segment in segments], default=0)
+        newest = max([newest, *(each.largest_sequence for aged in shards for each in aged)])
+        if manifest is not None:
+            newest = max(newest, manifest.next_sequence - 1)
+        parts = [_split(segment.part, len(shards)) for segment in segments]
+        runs: list[ShardRuns] = []
+        outputs: list[Outputs] = []
+        options, directory = self._target, self.report.target
+        if options is not None and directory is not None:
+            options.fs.make_directory(directory)
+            stack.callback(lock_directory(options.fs, directory, options.clock_ms()).release)
+        try:
+            with ExitStack() as written:
+                for shard, aged in enumerate(shards):
+                    by_age = _by_age(aged, segments, [part[shard] for part in parts], manifest is None)
+                    pages = self._live(merge_pages(list(by_age)))
+                    if options is None or directory is None:
+                        for _ in pages:
+                            pass
+                        continue
+                    output = written.enter_context(Outputs(options.fs, directory, shard + 1, EPOCH))
+                    outputs.append(output)
+                    writer = RunWriter(
+                        output,
+                        TableOptions(options.block_size_bytes, codec=options.compression),
+                        (1, max(1, newest)),
+                        (),
+                        target_table_bytes=TARGET_TABLE_BYTES,
+                        cuts=(),
+                    )
+                    for keys, entries in pages:
+                        writer.add(keys, entries)
+                    run = writer.finish()
+                    runs.append((run,) if run else ())
+                for output in outputs:
+                    output.keep()
+                if options is not None and directory is not None:
+                    self._write_manifest(options, directory, manifest, Version(tuple(runs), self._counts), newest)
+        except OSError as error:
+            raise StorageError("write", directory or self.report.source, error) from error
+
+    def _live(self, pages: Iterator[Page]) -> Iterator[Page]:
+        """The pages without tombstones, counted: beneath the result is nothing to hide."""
+        for keys, entries in pages:
+            if DELETED in entries:
+                alive = [(key, entry) for key, entry in zip(keys, entries, strict=True) if entry is not DELETED]
+                if not alive:
+                    continue
+                keys, entries = [key for key, _ in alive], [entry for _, entry in alive]
+            self.report.keys += len(keys)
+            if keys[-1] < b"\xff":
+                self._counts = add_counts(self._counts, {0: len(keys)})
+            else:
+                for key in keys:
+                    namespace = namespace_of(key)
+                    self._counts[namespace] = self._counts.get(namespace, 0) + 1
+            yield keys, entries
+
+    def _write_manifest(
+        self, options: Options, directory: str, manifest: Manifest | None, version: Version, newest: int
+    ) -> None:
+        """A database of its own: a segment of the damaged one never passes for one of its WAL."""
+        clock_ms = 0 if manifest is None else manifest.clock_ms
+        shards = len(version.shards)
+        ManifestWriter(options.fs, directory).write(
+            Manifest(
+                database_id=options.random_bytes(16),
+                epoch=EPOCH,
+                shards=shards,
+                next_job=shards + 1,
+                wal_floor=1,
+                wal_position=0,
+                next_sequence=newest + 1,
+                clock_ms=max(clock_ms, options.clock_ms()),
+                version=version,
+            )
+        )
+
+    def _warn_of_losses(self) -> None:
+        if any(file.losses for file in self.report.files if file.role != "manifest"):
+            self.report.warn("if a newer value or a deletion was lost, an older value may reappear")
+
+
+_AGES: Final = "the order of the tables comes from their own sequence numbers, not from the manifest"
+
+
+def _split(part: Part, shards: int) -> list[Part]:
+    if shards == 1:
+        return [part]
+    split: list[dict[bytes, Entry]] = [{} for _ in range(shards)]
+    for key, entry in part.entries.items():
+        split[shard_of_stored(key, shards)][key] = entry
+    return [Part(entries, part.deleted) for entries in split]
+
+
+def _by_age(
+    aged: Sequence[Aged], segments: Sequence[SalvagedSegment], parts: Sequence[Part], by_sequence: bool
+) -> Iterator[Source]:
+    """The sources of one shard, newest first. By the manifest every segment is newer than every table."""
+    waiting = sorted(zip(segments, parts, strict=True), key=lambda pair: pair[0].last_sequence)
+    for each in aged:
+        while waiting and (not by_sequence or waiting[-1][0].last_sequence > each.largest_sequence):
+            yield _source(waiting.pop()[1])
+        yield Source(each.pages(), each.deleted())
+    while waiting:
+        yield _source(waiting.pop()[1])
+
+
+def _source(part: Part) -> Source:
+    return Source(part.pages(b"", KEYS_END), part.deleted)

@@ -1,0 +1,170 @@
+"""The block cache: data blocks of all tables and pages of joined runs, bounded in bytes.
+
+A cached block hangs in its table's own list, by its number: to find one is an index, and a hit counts itself in the
+block (together 40 ns; a dictionary of (table, block) and a move to its end took 300). What the cache itself keeps is
+the ring in which blocks came. Eviction goes round it and gives whoever was hit since the last time a second chance:
+an approximation of LRU that costs a hit nothing.
+
+A hit takes no lock: a block that another thread evicts in between is still good. Whatever changes the sum takes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import RLock
+from typing import Any, Final, Protocol, TypeAlias
+
+from flin.engine.reentry import holds_lock
+from flin.engine.table.cached_block import CachedBlock
+
+Slots: TypeAlias = list[CachedBlock | None]
+"""The cached blocks of one table, by number."""
+
+
+class Charged(Protocol):
+    """What can be kept: a cached block, or a page of joined runs. The attributes are the cache's but for `hits`."""
+
+    charge: int  # what the cache counts it for; 0: not in the cache
+    hits: int  # counted by whoever reads it
+    seen_hits: int  # when the cache looked last
+
+    def charge_bytes(self) -> int: ...
+
+
+_CHANCES: Final = 64
+"""Blocks in a row that are passed over: an eviction where all were hit must not take a millisecond."""
+
+
+class BlockCache:
+    """Bounds what the slots of many tables hold. `is_full`: another block costs one that is there."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.used_bytes = 0
+        self.misses = 0  # counted by the tables, without a lock: about right
+        self.evictions = 0
+        self.is_full = capacity_bytes == 0
+        self._evicted_hits = 0
+        self._ring: deque[tuple[list[Any], int, Charged]] = deque()
+        self.gone: deque[list[Any]] = deque()
+        """Slots whose owner has gone: it could be anywhere and took no lock. What they hold goes with the next block
+        that is put, or as the background has merged or looks round (`drop_gone`), whichever comes first."""
+        self._lock = RLock()
+        self._is_changing = False  # under the lock; a call that re-enters then leaves the cache as it is
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    def put(self, slots: list[Any], number: int, block: Charged) -> None:
+        """Keep a block, unless another thread was faster. One larger than an eighth of the cache would empty it."""
+        charge = block.charge_bytes()
+        if charge * 8 > self.capacity_bytes:
+            return
+        if self.gone:
+            self.drop_gone()
+        self._change(lambda: self._put(slots, number, block, charge))
+
+    def recharge(self, block: Charged) -> None:
+        """A block that grew."""
+        charge = block.charge_bytes()
+        self._change(lambda: self._recharge(block, charge))
+
+    def drop_gone(self) -> None:
+        """Drop what owners that have gone still have here: blocks of obsolete tables, pages of obsolete runs."""
+        if self.gone:
+            self._change(self._drop_gone)
+
+    def resize(self, capacity_bytes: int) -> None:
+        """Another bound; what no longer fits goes now."""
+        self._change(lambda: self._resize(capacity_bytes))
+
+    @holds_lock
+    def statistics(self) -> dict[str, int]:
+        with self._lock:
+            ring = list(self._ring)
+        return {
+            "entries": len(ring),
+            "used_bytes": self.used_bytes,
+            "capacity_bytes": self.capacity_bytes,
+            "hits": self._evicted_hits + sum(block.hits for _, _, block in ring),
+            "misses": self.misses,
+            "evictions": self.evictions,
+        }
+
+    @holds_lock
+    def _change(self, change: Callable[[], None]) -> bool:
+        """Under the lock; False, and nothing is done, if it came in while its own thread is at a change."""
+        with self._lock:
+            if self._is_changing:
+                return False
+            self._is_changing = True
+            try:
+                change()
+            finally:
+                self._is_changing = False
+            return True
+
+    # Under the lock.
+
+    def _put(self, slots: list[Any], number: int, block: Charged, charge: int) -> None:
+        if slots[number] is None:
+            block.charge = charge
+            slots[number] = block
+            self._ring.append((slots, number, block))
+            self.used_bytes += charge
+            self._evict()
+
+    def _recharge(self, block: Charged, charge: int) -> None:
+        if block.charge:  # else it was evicted
+            self.used_bytes += charge - block.charge
+            block.charge = charge
+            self._evict()
+
+    def _drop_gone(self) -> None:
+        """In one pass over the ring, however many have gone. They are forgotten last: an interrupt loses none."""
+        gone = [self.gone[place] for place in range(len(self.gone))]  # it may grow at any moment
+        dropped = {id(slots) for slots in gone if any(block is not None for block in slots)}
+        if dropped:
+            entries = [entry for entry in self._ring if id(entry[0]) in dropped]
+            self._ring = deque(entry for entry in self._ring if id(entry[0]) not in dropped)
+            for entry in entries:
+                self._drop(*entry)
+            self.is_full = self.capacity_bytes == 0
+        for _ in gone:
+            self.gone.popleft()
+
+    def _resize(self, capacity_bytes: int) -> None:
+        self.is_full = capacity_bytes == 0
+        self.capacity_bytes = capacity_bytes
+        self._evict()
+
+    def _evict(self) -> None:
+        ring = self._ring
+        chances = _CHANCES
+        while self.used_bytes > self.capacity_bytes:
+            self.is_full = True
+            if not ring:  # an interrupt came between a block and its charge
+                self.used_bytes = 0
+                break
+            entry = ring.popleft()
+            block = entry[2]
+            if chances and block.hits != block.seen_hits:
+                chances -= 1
+                block.seen_hits = block.hits
+                ring.append(entry)
+                continue
+            self._drop(*entry)
+            self.evictions += 1
+
+    def _drop(self, slots: list[Any], number: int, block: Charged) -> None:
+        slots[number] = None
+        self.used_bytes -= block.charge
+        self._evicted_hits += block.hits
+        block.charge = 0
+
+    def _check(self) -> None:
+        with self._lock:
+            assert self.used_bytes == sum(block.charge for _, _, block in self._ring)
+            assert self.used_bytes <= self.capacity_bytes
+            assert all(slots[number] is block for slots, number, block in self._ring)

@@ -1,0 +1,229 @@
+"""The end of a table: where its parts lie, and what is known of it without reading them.
+
+A table (a section of a file) is: data blocks, key part (key_part.py; not in every table), expiry block, filter block,
+index block, range block, properties block, footer. Everything in it is relative to its own beginning, so several tables
+can follow each other in a file.
+
+Properties block (little-endian), for each property, in any order; one that is not known is passed over:
+
+    name size    u8
+    name         ASCII
+    value size   u32
+    value        numbers as decimal text
+    …
+    checksum     u32, zlib.crc32 over all before it
+
+Footer, 68 bytes:
+
+    expiry, filter, index, ranges, properties   5 x u64, where each block begins
+    section size                                u64, footer included
+    reserved                                    u32, 0
+    format version                              u32
+    checksum                                    u32, zlib.crc32 over all before it
+    magic                                       8 bytes
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+from zlib import crc32
+
+from flin.engine.disk.fs import ReadableFile
+from flin.engine.table.bloom import HASH_NAME
+from flin.engine.table.meta import TableMeta
+from flin.engine.table.stored_block import require_codec
+from flin.errors import CorruptionError, FormatVersionError, StorageError
+
+FORMAT_VERSION: Final = 2
+"""The version of tables with a key part; those without one are of version 1, as they always were."""
+
+MAGIC: Final = b"FlinSST\n"
+
+_FOOTER: Final = struct.Struct("<6QII")
+_TAIL: Final = struct.Struct("<I8s")
+FOOTER_SIZE: Final = _FOOTER.size + _TAIL.size
+_read_size: Final = struct.Struct("<I").unpack_from
+
+_NUMBERS: Final = (
+    "entries",
+    "tombstones",
+    "range_deletes",
+    "expiring",
+    "smallest_sequence",
+    "largest_sequence",
+    "raw_bytes",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """Where the blocks of a table begin, relative to its section."""
+
+    expiry: int
+    filter: int
+    index: int
+    ranges: int
+    properties: int
+    size: int  # of the section
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    meta: TableMeta
+    codec: str
+    hash_name: str
+    keys: tuple[int, int] | None = None  # where key part and its index begin, if there is one
+
+
+def encode_footer(footer: Footer, *, has_keys: bool = False) -> bytes:
+    version = FORMAT_VERSION if has_keys else 1
+    data = _FOOTER.pack(
+        footer.expiry, footer.filter, footer.index, footer.ranges, footer.properties, footer.size, 0, version
+    )
+    return data + _TAIL.pack(crc32(data), MAGIC)
+
+
+def decode_footer(data: bytes, path: str, offset: int) -> Footer:
+    """Raises CorruptionError at `offset` of the file, FormatVersionError if a newer Flin wrote it."""
+    if len(data) != FOOTER_SIZE:
+        raise CorruptionError(path, offset, "the file ends inside of a table's footer")
+    checksum, magic = _TAIL.unpack_from(data, _FOOTER.size)
+    if magic != MAGIC:
+        raise CorruptionError(path, offset, "no table ends here")
+    if checksum != crc32(data[: _FOOTER.size]):
+        raise CorruptionError(path, offset, "the checksum of a table's footer is wrong")
+    *starts, reserved, version = _FOOTER.unpack_from(data)
+    if not 1 <= version <= FORMAT_VERSION or reserved:
+        raise FormatVersionError(path, f"a table of format version {version}; this Flin reads up to {FORMAT_VERSION}")
+    footer = Footer(*starts)
+    if sorted(starts) != starts or footer.size < footer.properties + FOOTER_SIZE:
+        raise CorruptionError(path, offset, "the blocks that a table's footer names are not in order")
+    return footer
+
+
+def encode_properties(meta: TableMeta, codec: str, keys: tuple[int, int] | None = None) -> bytes:
+    values = {name: str(getattr(meta, name)).encode() for name in _NUMBERS}
+    values |= {"smallest": meta.smallest, "largest": meta.largest}
+    values |= {"codec": codec.encode(), "hash": HASH_NAME.encode()}
+    if keys is not None:
+        values |= {"keys": str(keys[0]).encode(), "key_index": str(keys[1]).encode()}
+    parts = []
+    for name, value in values.items():
+        parts.append(bytes((len(name),)) + name.encode() + struct.pack("<I", len(value)) + value)
+    data = b"".join(parts)
+    return data + struct.pack("<I", crc32(data))
+
+
+def decode_properties(data: bytes, footer: Footer, file: str, base_offset: int, path: str) -> Properties:
+    """Raises CorruptionError."""
+    offset = base_offset + footer.properties
+    values = _decode_values(data, path, offset)
+    try:
+        numbers = {name: _number(values[name]) for name in _NUMBERS}
+        meta = TableMeta(
+            file=file,
+            offset=base_offset,
+            length=footer.size,
+            smallest=values["smallest"],
+            largest=values["largest"],
+            **numbers,
+        )
+        keys = (_number(values["keys"]), _number(values["key_index"])) if "keys" in values else None
+        if keys is not None and not keys[0] <= keys[1] <= footer.expiry:
+            raise CorruptionError(path, offset, "the key part that a properties block names is not in its place")
+        return Properties(meta, values["codec"].decode("ascii"), values["hash"].decode("ascii"), keys)
+    except KeyError as error:
+        raise CorruptionError(path, offset, f"a properties block lacks {error}") from None
+    except ValueError as error:
+        raise CorruptionError(path, offset, f"a properties block has a value that is none: {error}") from None
+
+
+def _number(text: bytes) -> int:
+    if not text.isdigit() or len(text) > 20:
+        raise ValueError(text[:20])
+    return int(text)
+
+
+def _decode_values(data: bytes, path: str, offset: int) -> dict[str, bytes]:
+    stop = len(data) - 4
+    if stop < 0 or crc32(data[:stop]) != _read_size(data, stop)[0]:
+        raise CorruptionError(path, offset, "the checksum of a properties block is wrong")
+    values = {}
+    at = 0
+    while at < stop:
+        name_stop = at + 1 + data[at]
+        if name_stop + 4 > stop:
+            raise CorruptionError(path, offset, "a properties block ends inside of a name")
+        value_stop = name_stop + 4 + _read_size(data, name_stop)[0]
+        if value_stop > stop:
+            raise CorruptionError(path, offset, "a properties block ends inside of a value")
+        values[data[at + 1 : name_stop].decode("latin-1")] = data[name_stop + 4 : value_stop]
+        at = value_stop
+    return values
+
+
+def read_footer(file: ReadableFile, offset: int, length: int) -> Footer:
+    """The footer of the section at `offset`. Raises CorruptionError."""
+    if length < FOOTER_SIZE or offset < 0 or offset + length > _size(file):
+        raise CorruptionError(file.path, max(offset, 0), "the file is shorter than its table")
+    at = offset + length - FOOTER_SIZE
+    footer = decode_footer(read_part(file, at, FOOTER_SIZE), file.path, at)
+    if footer.size != length:
+        raise CorruptionError(file.path, at, f"a table of {footer.size} bytes where one of {length} should be")
+    return footer
+
+
+def read_properties(file: ReadableFile, footer: Footer, offset: int, name: str) -> Properties:
+    """The properties of the section at `offset`; raises FormatVersionError if the table cannot be read here."""
+    start, stop = offset + footer.properties, offset + footer.size - FOOTER_SIZE
+    properties = decode_properties(read_part(file, start, stop - start), footer, name, offset, file.path)
+    require_codec(properties.codec, file.path)
+    if properties.hash_name != HASH_NAME:
+        raise FormatVersionError(file.path, f"its filter needs the hash {properties.hash_name!r}")
+    return properties
+
+
+def read_part(file: ReadableFile, offset: int, size: int) -> bytes:
+    """Exactly `size` bytes of the file."""
+    try:
+        data = file.pread(size, offset)
+    except OSError as error:
+        raise StorageError("read", file.path, error) from error
+    if len(data) != size:
+        raise CorruptionError(file.path, offset, f"the file ends {size - len(data)} bytes early")
+    return data
+
+
+def read_meta(file: ReadableFile, offset: int, length: int) -> TableMeta:
+    """What a table says of itself: footer and properties alone are read. Raises CorruptionError, FormatVersionError."""
+    footer = read_footer(file, offset, length)
+    return read_properties(file, footer, offset, _base_name(file.path)).meta
+
+
+def read_metas(file: ReadableFile) -> list[TableMeta]:
+    """Every table of a file, found from its end backwards; first to last."""
+    metas: list[TableMeta] = []
+    stop = _size(file)
+    while stop > 0:
+        at = stop - FOOTER_SIZE
+        if at < 0:
+            raise CorruptionError(file.path, 0, "the file does not begin with a table")
+        footer = decode_footer(read_part(file, at, FOOTER_SIZE), file.path, at)
+        if footer.size > stop:
+            raise CorruptionError(file.path, at, "a table is larger than its file")
+        stop -= footer.size
+        metas.append(read_properties(file, footer, stop, _base_name(file.path)).meta)
+    return metas[::-1]
+
+
+def _size(file: ReadableFile) -> int:
+    try:
+        return file.size()
+    except OSError as error:
+        raise StorageError("read", file.path, error) from error
+
+
+def _base_name(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,308 @@
+"""What a table holds in memory from its first use on, and its way to a data block.
+
+Complete before a second thread can see it; then only the marks and what is counted (heat.py) change. A mark is one byte
+per block: 0 until its checksum was compared, then RAW or PACKED.
+
+The file is mapped whole: `data` is `bytes` in all that is asked of it (an index gives a number, a slice bytes).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from typing import Any, Final, cast
+
+from flin.engine.boundaries import boundaries_of
+from flin.engine.disk.fs import ReadableFile
+from flin.engine.entry import Entry, Page
+from flin.engine.table import block, bloom, index_block, key_part, range_block, stored_block
+from flin.engine.table import footer as table_footer
+from flin.engine.table.block import COMPRESSED
+from flin.engine.table.block_cache import BlockCache, Slots
+from flin.engine.table.cached_block import CachedBlock
+from flin.engine.table.heat import Heat, should_expand
+from flin.engine.table.meta import TableMeta
+from flin.engine.table.stored_block import CHECKSUM_SIZE
+from flin.errors import CorruptionError, StorageError
+
+FEW: Final = 12
+"""Entries of a block that are decoded whole where some are wanted: to find out which ones costs as much."""
+
+RAW: Final = 1
+PACKED: Final = 2
+
+_MAX_LANDED: Final = 8
+"""Blocks of a table at once; more than that many large cold values at a time only means that some are read twice."""
+
+
+class TableState:
+    """Filter, index and mapping of a table, made by `Table.loaded`."""
+
+    __slots__ = (
+        "base",
+        "blocks",
+        "cache",
+        "data",
+        "deleted",
+        "file",
+        "footer",
+        "heat",
+        "keys",
+        "landed",
+        "largest",
+        "marks",
+        "memory_bytes",
+        "path",
+        "separators",
+        "starts",
+        "word_count",
+        "words",
+    )
+
+    def __init__(self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None) -> None:
+        path, base = file.path, meta.offset
+        footer = table_footer.read_footer(file, base, meta.length)
+        properties = table_footer.read_properties(file, footer, base, meta.file)
+        if properties.meta != meta:
+            raise CorruptionError(path, base, "a table is not the one that the manifest names")
+        self.file: Final = file
+        self.path: Final = path
+        self.base: Final = base
+        self.cache: Final = cache
+        self.footer: Final = footer
+        self.keys: Final = properties.keys
+        self.largest: Final = meta.largest
+        self.words: Final = bloom.decode(self.part(footer.filter, footer.index), path, base + footer.filter)
+        self.word_count: Final = len(self.words)
+        index_part = self.part(footer.index, footer.ranges)
+        data_stop = footer.expiry if properties.keys is None else properties.keys[0]
+        index = index_block.decode(index_part, data_stop, path, base + footer.index)
+        self.separators: Final = index.separators
+        self.starts: Final = array("Q", [base + start for start in index.starts])  # in the file
+        ranges = range_block.decode(self.part(footer.ranges, footer.properties), path, base + footer.ranges)
+        self.deleted: Final = boundaries_of(ranges)
+        self.data: Final = _map(file)
+        if self.data and len(self.data) < base + meta.length:  # it has become shorter since the database was opened
+            raise CorruptionError(path, len(self.data), "the file ends within a table")
+        self.blocks: Final[Slots] = [None] * len(index.separators)
+        self.marks: Final = bytearray(len(index.separators))
+        self.heat: Final = Heat(len(self.marks))
+        # Blocks that were read for someone who has to ask again, and that the cache did not keep.
+        self.landed: Final[dict[int, CachedBlock]] = {}
+        self.memory_bytes: Final = index.memory_bytes() + 8 * len(self.words) + 10 * len(self.marks)
+
+    def __del__(self) -> None:
+        """Nobody can reach its cached blocks any more: they must not keep living ones out of the cache."""
+        blocks = getattr(self, "blocks", None)  # None: it could not be loaded
+        if blocks is not None and self.cache is not None:
+            self.cache.gone.append(blocks)  # no lock: this may run anywhere
+
+    def part(self, start: int, stop: int) -> bytes:
+        """Bytes of the section."""
+        return table_footer.read_part(self.file, self.base + start, stop - start)
+
+    def reads(self) -> int:
+        """Reads of blocks, about: another number than before tells that there were some."""
+        return (
+            self.heat.cold_reads + len(self.landed) + sum(1 + block.hits for block in self.blocks if block is not None)
+        )
+
+    def key_part(self) -> key_part.KeyPart | None:
+        """The key part of a table that has one; its index is read each time, by the few who read many keys."""
+        if self.keys is None:
+            return None
+        return key_part.load(self.part, self.data, self.base, (*self.keys, self.footer.expiry), self.path)
+
+    def verify(self, number: int) -> int:
+        """Compare the checksum of a block in the mapping; its mark."""
+        start, stop = self.starts[number], self.starts[number + 1]
+        data, path = self.data, self.path
+        stored_block.verify(memoryview(data)[start:stop], start - self.base, path, self.base)
+        mark = PACKED
+        if data[start] < COMPRESSED:
+            block.check(data, start, stop - CHECKSUM_SIZE, path, start)
+            mark = RAW
+        self.marks[number] = mark
+        return mark
+
+    def unpack(self, number: int) -> bytes:
+        """The payload of a verified block of the mapping."""
+        start = self.starts[number]
+        return stored_block.unpack(self.data[start : self.starts[number + 1]], self.path, start)
+
+    def find(self, key: bytes) -> Entry | None:
+        """The key's entry, once the filter has let it through."""
+        number = bisect_right(self.separators, key) - 1
+        if number < 0:
+            return None
+        found = self.blocks[number]
+        if found is None:
+            return self.find_cold(number, key)
+        found.hits += 1
+        entries = found.entries  # Written out: table.cached_block.CachedBlock.find
+        return entries.get(key) if entries is not None else self.find_unexpanded(found, key)
+
+    def find_cold(self, number: int, key: bytes) -> Entry | None:
+        """A look-up in a block that is not cached."""
+        found = self.touch(number)
+        return block.find(self.data, self.starts[number], key) if found is None else found.find(key)
+
+    def peek(self, key: bytes) -> Entry | None:
+        """What `get` gives, with blocks left as they are: who comes often makes a page (read/sorted_view.py)."""
+        number = bisect_right(self.separators, key) - 1
+        if number < 0:
+            return None
+        found = self.blocks[number]
+        if found is None:
+            if self.cache is not None:
+                self.cache.misses += 1
+            if (self.marks[number] or self.verify(number)) != PACKED:
+                return block.find(self.data, self.starts[number], key)
+            found = self.admit(number, self.unpack(number))
+        found.hits += 1
+        return found.find(key)
+
+    def blocks_between(self, start: bytes, stop: bytes) -> tuple[int, int]:
+        """The numbers, from the first to behind the last, of the blocks that may hold keys of [start, stop)."""
+        first = max(bisect_right(self.separators, start) - 1, 0)
+        return first, bisect_left(self.separators, stop, first)
+
+    def cut(self, number: int, start: bytes, stop: bytes) -> tuple[list[bytes], list[Entry], int]:
+        """The keys and entries of one block that lie in [start, stop), and about how many bytes those are."""
+        separators = self.separators
+        found = self.blocks[number]
+        payload = None if found is None else found.payload
+        if payload is not None:
+            source, at, size = payload, 0, len(payload)
+        elif (self.marks[number] or self.verify(number)) == PACKED:
+            source, at = self.unpack(number), 0
+            size = len(source)
+        else:
+            source, at = self.data, self.starts[number]
+            size = self.starts[number + 1] - at
+        _, count, prefix_size, *_ = block.read_header(source, at)
+        begin = block.lower_bound(source, at, start) if separators[number] < start else 0
+        end = count
+        if number + 1 == len(separators) or separators[number + 1] > stop:
+            end = block.lower_bound(source, at, stop)
+        if begin >= end:
+            return [], [], 0
+        wanted = end - begin
+        keys, entries = block.decode(source, at) if wanted == count else block.decode_slice(source, at, begin, end)
+        return keys, entries, (size // count + prefix_size) * wanted
+
+    def find_unexpanded(self, found: CachedBlock, key: bytes) -> Entry | None:
+        """A look-up in a cached payload, which decodes it once that pays."""
+        if self.is_worn(found):
+            self.expand(found)
+        return found.find(key)
+
+    def is_worn(self, found: CachedBlock) -> bool:
+        """Whether the entries of a cached payload should take its place."""
+        cache = self.cache
+        return should_expand(found.hits, cache is not None and cache.is_full)
+
+    def touch(self, number: int) -> CachedBlock | None:
+        """A block that is not cached is asked for: None if it should be read in place, in the mapping."""
+        cache = self.cache
+        mark = self.marks[number] or self.verify(number)
+        if cache is not None:
+            cache.misses += 1
+        if mark == PACKED:
+            return self.admit(number, self.unpack(number))
+        if cache is None or not self.heat.on_miss(number, cache.is_full):
+            return None
+        start = self.starts[number]
+        found = CachedBlock.expanded(self.data, start, self.starts[number + 1] - start)
+        cache.put(self.blocks, number, found)
+        return found
+
+    def expand(self, found: CachedBlock) -> None:
+        """Decode a cached payload."""
+        found.expand()
+        if self.cache is not None:
+            self.cache.recharge(found)
+
+    def head(self, start: bytes, stop: bytes, count: int) -> Page:
+        """The first entries of [start, stop), fewer than the count only if there are no more. The caller owns them."""
+        separators = self.separators
+        number = bisect_right(separators, start) - 1
+        found = self.blocks[number] if number >= 0 else None
+        if found is not None and found.ordered is not None:  # the loop below, where one cached block is enough
+            keys, entries = found.ordered
+            begin = bisect_left(keys, start)
+            end = begin + count
+            if keys[-1] >= stop:
+                end = min(bisect_left(keys, stop, begin), end)
+            if end <= len(keys):
+                found.hits += 1
+                return keys[begin:end], entries[begin:end]
+        keys, entries = self._slice(number, start, count) if number >= 0 else ([], [])
+        while len(keys) < count and number + 1 < len(separators) and separators[number + 1] < stop:
+            number += 1
+            more_keys, more_entries = self._slice(number, b"", count - len(keys))
+            keys += more_keys
+            entries += more_entries
+        if keys and keys[-1] >= stop:
+            cut = bisect_left(keys, stop)
+            del keys[cut:], entries[cut:]
+        return keys, entries
+
+    def _slice(self, number: int, start: bytes, count: int) -> Page:
+        """Up to count entries of one block from start on."""
+        found = self.blocks[number] or self.touch(number)
+        source, at = self.data, self.starts[number]
+        if found is not None:
+            found.hits += 1
+            payload = found.payload
+            if payload is not None and not self.is_worn(found):
+                source, at, found = payload, 0, None
+        if found is None:
+            entry_count = block.entry_count(source, at)
+            if entry_count > FEW:
+                begin = block.lower_bound(source, at, start) if start else 0
+                end = min(begin + count, entry_count)
+                return block.decode_slice(source, at, begin, end) if begin < end else ([], [])
+            keys, entries = block.decode(source, at)
+            if not start and entry_count <= count:
+                return keys, entries
+        else:
+            if found.entries is None:
+                self.expand(found)
+            keys, entries = found.page()
+        begin = bisect_left(keys, start) if start else 0
+        return keys[begin : begin + count], entries[begin : begin + count]
+
+    def admit(self, number: int, payload: bytes) -> CachedBlock:
+        """A payload into the cache."""
+        found = CachedBlock(payload)
+        if self.cache is not None:
+            self.cache.put(self.blocks, number, found)
+        return found
+
+    def admit_stored(self, number: int, stored: bytes) -> CachedBlock:
+        """A stored block that was read past the mapping into the cache."""
+        start = self.starts[number]
+        stored_block.verify(stored, start - self.base, self.path, self.base)
+        return self.admit(number, stored_block.unpack(stored, self.path, start))
+
+    def fill(self, number: int) -> None:
+        """Read a block past the mapping into the cache, for a look-up that will be asked again.
+
+        A block that the cache refuses (too large, or evicted at once) must not be read for ever: it waits aside.
+        """
+        start, stop = self.starts[number], self.starts[number + 1]
+        found = self.admit_stored(number, table_footer.read_part(self.file, start, stop - start))
+        if self.blocks[number] is None:
+            landed = self.landed
+            landed[number] = found
+            for other in list(landed)[:-_MAX_LANDED]:  # whoever asked for them has gone
+                landed.pop(other, None)
+
+
+def _map(file: ReadableFile) -> bytes:
+    try:
+        data: Any = file.map()
+    except OSError as error:
+        raise StorageError("map", file.path, error) from error
+    return bytes(data) if isinstance(data, bytearray | memoryview) else cast("bytes", data)

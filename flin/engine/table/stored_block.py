@@ -1,0 +1,148 @@
+"""The stored block: a data block's payload as it lies in a table, compressed or not, with its checksum.
+
+    raw          the payload (block.py; its first byte is below 0x80), crc u32
+    compressed   0x80, payload size u32, the codec's bytes, crc u32
+
+The checksum is zlib.crc32 over all before it, begun with the block's offset in its section: a block that a disk
+returns from the wrong place is found too. A payload is compressed only where that saves an eighth: one that is
+stored raw is read where the file is mapped, without any copy of the rest.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final, cast
+from zlib import crc32
+
+from flin.engine.table import block
+from flin.errors import CorruptionError, FormatVersionError
+
+CODECS: Final = ("none", "zstd")
+CHECKSUM_SIZE: Final = 4
+
+_SAVES: Final = 8
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_FEED_BYTES: Final = 16 << 10
+"""To a decompressor that looks for the end of its frame: about two blocks."""
+_COMPRESSED_HEADER: Final = struct.Struct("<BI")
+_pack_checksum: Final = struct.Struct("<I").pack
+_read_checksum: Final = struct.Struct("<I").unpack_from
+_local: Final = threading.local()  # zstandard's objects may not be shared by threads that use them at once
+
+
+def compressor(codec: str, level: int) -> Callable[[bytes], bytes] | None:
+    """What compresses for one writer; None for the codec that stores everything raw."""
+    if codec == "none":
+        return None
+    if codec != "zstd":
+        raise ValueError(f"unknown codec {codec!r}, known are {CODECS}")
+    import zstandard
+
+    compress = zstandard.ZstdCompressor(level=level, write_content_size=False).compress
+    return cast("Callable[[bytes], bytes]", compress)
+
+
+def require_codec(codec: str, path: str) -> None:
+    """Raise FormatVersionError unless blocks of this codec can be read here."""
+    if codec not in CODECS:
+        raise FormatVersionError(path, f"its blocks are compressed with {codec!r}, which this version does not know")
+    if codec == "zstd":
+        try:
+            import zstandard  # noqa: F401
+        except ImportError:
+            raise FormatVersionError(path, "its blocks need the package zstandard, which is not installed") from None
+
+
+def store(payload: bytes, offset: int, compress: Callable[[bytes], bytes] | None) -> tuple[bytes, bytes]:
+    """The stored block at an offset of its section, in two pieces (a large payload is not copied again)."""
+    if compress is not None:
+        packed = compress(payload)
+        if (len(packed) + _COMPRESSED_HEADER.size) * _SAVES <= len(payload) * (_SAVES - 1):
+            payload = _COMPRESSED_HEADER.pack(block.COMPRESSED, len(payload)) + packed
+    return payload, _pack_checksum(crc32(payload, offset & 0xFFFF_FFFF))
+
+
+def verify(stored: bytes | memoryview, offset: int, path: str, base_offset: int) -> None:
+    """Check the checksum of a whole stored block; `offset` is in its section, which begins at base_offset."""
+    size = len(stored) - CHECKSUM_SIZE
+    if size <= 0 or crc32(stored[:size], offset & 0xFFFF_FFFF) != _read_checksum(stored, size)[0]:
+        raise CorruptionError(path, base_offset + offset, "the checksum of a data block is wrong")
+
+
+def unpack(stored: bytes, path: str, offset: int) -> bytes:
+    """The payload of a stored block whose checksum is right; `offset` is the block's in the file."""
+    is_raw = stored[0] < block.COMPRESSED
+    payload = stored[:-CHECKSUM_SIZE] if is_raw else _decompress(stored, path, offset)
+    block.check(payload, 0, len(payload), path, offset)
+    return payload
+
+
+def _decompress(stored: bytes, path: str, offset: int) -> bytes:
+    if stored[0] != block.COMPRESSED or len(stored) < _COMPRESSED_HEADER.size + CHECKSUM_SIZE:
+        raise CorruptionError(path, offset, "a compressed block has no valid header")
+    _, size = _COMPRESSED_HEADER.unpack_from(stored)
+    import zstandard
+
+    try:
+        decompress = _local.decompress
+    except AttributeError:
+        decompress = _local.decompress = zstandard.ZstdDecompressor().decompress
+    try:
+        payload = decompress(memoryview(stored)[_COMPRESSED_HEADER.size : -CHECKSUM_SIZE], max_output_size=size)
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise CorruptionError(path, offset, f"a block cannot be decompressed: {error}") from error
+    if len(payload) != size:
+        raise CorruptionError(path, offset, "a block decompresses to another size than its header says")
+    return cast("bytes", payload)
+
+
+# Where an index is lost.
+
+
+def find(data: bytes, path: str, base_offset: int) -> Iterator[tuple[int, int]]:
+    """Where whole blocks begin and end in a section whose index is lost, those after damage included.
+
+    A block that is damaged is found to be none; the next one is searched for byte by byte, about 2 s per 10 MB."""
+    at = 0
+    while at + CHECKSUM_SIZE < len(data):
+        end = _maybe_end(data, at)
+        if end is not None:
+            try:
+                verify(memoryview(data)[at:end], at, path, base_offset)
+            except CorruptionError:
+                end = None
+        if end is None:
+            at += 1
+        else:
+            yield at, end
+            at = end
+
+
+def _maybe_end(data: bytes, at: int) -> int | None:
+    """The end of the stored block that may begin there."""
+    if data[at] != block.COMPRESSED:
+        size = block.maybe_size(data, at)
+        end = None if size is None else at + size + CHECKSUM_SIZE
+    else:
+        end = _maybe_compressed_end(data, at)
+    return end if end is not None and end <= len(data) else None
+
+
+def _maybe_compressed_end(data: bytes, at: int) -> int | None:
+    """Where a codec's frame says that it ends: only decompressing it tells."""
+    start = at + _COMPRESSED_HEADER.size
+    if data[start : start + len(_ZSTD_MAGIC)] != _ZSTD_MAGIC:
+        return None
+    import zstandard
+
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    taken = start
+    try:
+        while not frame.eof and taken < len(data):
+            frame.decompress(data[taken : taken + _FEED_BYTES])
+            taken += _FEED_BYTES
+    except (zstandard.ZstdError, MemoryError):
+        return None
+    return min(taken, len(data)) - len(frame.unused_data) + CHECKSUM_SIZE if frame.eof else None

@@ -1,0 +1,356 @@
+"""Commits: what is done under the commit lock (turns.py). WAL first, then memory, then the answer.
+
+A commit becomes a frame, goes into the active parts, and only then can anybody read it. A failed WAL write leaves no
+trace in memory. Nothing waits for the disk under the lock but the WAL's write, and nothing waits for another lock.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from flin.engine.boundaries import added
+from flin.engine.catalog.generation import (
+    OpenGeneration,
+    SealedGeneration,
+    apply_points,
+    empty_parts,
+    join_neighbours,
+    with_commit,
+)
+from flin.engine.entry import DELETED, Entry, Live, Range
+from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
+from flin.engine.options import MemoryBudget, Options
+from flin.engine.read.read_path import below_memtables, from_memtables
+from flin.engine.read.read_state import OpenRuns, ReadState
+from flin.engine.read.value_cache import ValueCache
+from flin.engine.reentry import holds_lock, is_held
+from flin.engine.tree.dead_stretches import DeadStretches
+from flin.engine.tree.stall import stall_of
+from flin.engine.tree.turns import Turns
+from flin.engine.wal.frames import are_plain
+from flin.errors import (
+    ReentrantCallError,
+    StorageError,
+)
+
+COPIED_ENTRIES: Final = 128
+"""Entries and range deletes that a commit with range deletes copies (5 µs at most); more are frozen first."""
+
+SEAL_CHECK_BYTES: Final = 1 << 16
+"""The least number of WAL bytes between two looks at the generation's size: 400 puts of 100 B, so the look is free."""
+
+
+class Commits(Turns):
+    """The writing half of a store, and the open generation."""
+
+    state: ReadState
+    value_cache: ValueCache
+    _generation: OpenGeneration
+    _seal_check: int
+
+    def __init__(self, directory: str, options: Options) -> None:
+        super().__init__(directory, options)
+        self.budget = MemoryBudget.of(options.memory_limit_bytes)
+        self.on_sealed: Callable[[], None] = lambda: None  # told, outside all locks, that there is something to flush
+        self.on_filling: Callable[[], None] | None = None  # told once, likewise, that there will be before long
+        # Guarded by the commit lock, as are the state, the WAL and the open generation.
+        self.sealed_count = 0
+        self._dead = DeadStretches()
+        self._heeds_puts = False  # puts must tell them
+
+    # Writing.
+
+    @property
+    def position(self) -> int:
+        """The position in the WAL: everything committed so far is below it."""
+        return self._wal.position
+
+    @property
+    def synced_position(self) -> int:
+        """Everything below it is durable."""
+        return self._wal.synced
+
+    def sync(self, position: int | None = None) -> None:
+        """Make everything before the position (all that is committed) durable. StorageError, and then the engine is
+        read-only for good: what a failed fsync left unwritten cannot be known."""
+        try:
+            self._wal.sync(self._wal.position if position is None else position)
+        except StorageError as error:
+            self.fail(f"a sync failed: {error}")
+            raise
+
+    def check_sync(self) -> None:
+        """Before a write that is to wait for the disk: ReentrantCallError where it could not."""
+        if self._times_held() or self._wal.is_syncing_here():
+            raise ReentrantCallError("a write that waits for the disk")
+
+    @holds_lock
+    def put(self, key: bytes, value: bytes) -> int:
+        """One plain put of a stored key; the WAL position behind it. The errors are those of `commit`.
+
+        Written out: tree.commits.Commits.commit"""
+        try:
+            with self._commit_lock:
+                if self._blocked and not self._may_write():
+                    return self._do_later({key: value}, (), True)
+                self._blocked = True  # until all is done: a call that re-enters must not write in between
+                if self._heeds_puts:
+                    self._dead.put(key)
+                state = self.state
+                active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
+                position = self._wal.put(key, value)
+                active.entries[key] = value  # no call since the frame was in: nothing can interrupt between the two
+                self._blocked = self._must_wait
+        except BaseException as error:
+            self._commit_put_off(error)
+            raise
+        if position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    @holds_lock
+    def delete(self, key: bytes) -> int:
+        """One tombstone for a stored key, likewise. (A call for what both have in common would cost each 0.1 µs.)
+
+        Written out: tree.commits.Commits.commit"""
+        try:
+            with self._commit_lock:
+                if self._blocked and not self._may_write():
+                    return self._do_later({key: DELETED}, (), False)
+                self._blocked = True
+                state = self.state
+                active = state.active[state.shard_of(key)]
+                position = self._wal.delete(key)
+                active.entries[key] = DELETED
+                self._blocked = self._must_wait
+        except BaseException as error:
+            self._commit_put_off(error)
+            raise
+        if position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    @holds_lock
+    def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), *, plain: bool | None = None) -> int:
+        """Range deletes, then points, as one atomic commit; the WAL position behind it. Not synced yet.
+
+        ReadOnlyError, StorageError (nothing happened), LimitError (over 4 GiB), StallTimeout, ClosedError. In a call
+        that re-entered it is put off until the outer one has ended. (Written out in `put` and `delete`.)"""
+        try:
+            with self._commit_lock:
+                if self._blocked and not self._may_write():
+                    return self._do_later(points, ranges, plain)
+                self._blocked = True
+                position = self._commit(points, ranges, plain)
+                self._blocked = self._must_wait
+        except BaseException as error:
+            self._commit_put_off(error)
+            raise
+        if position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    @holds_lock
+    def update(self, key: bytes, decide: Callable[[Live | None], Entry | None]) -> int | None:
+        """Read a key, decide on its new entry and commit that, with no write in between. `decide` returns None to
+        change nothing; what it raises is passed on. The WAL position, or None if nothing changed.
+
+        Tables are read before the commit lock is taken, so that nobody waits for anything under it; what they say is
+        right for as long as the same runs are installed. `update_many` of one key would cost `incr` a tenth more."""
+        runs: OpenRuns | None = None
+        found: Entry | None = None
+        position: int | None = None
+        while True:
+            try:
+                with self._commit_lock:
+                    if self._blocked and not self._may_write():
+                        raise ReentrantCallError("a write that needs the value before it")
+                    self._blocked = True
+                    state = self.state
+                    entry = from_memtables(state, state.shard_of(key), key)
+                    is_known = entry is not None or runs is state.runs or not any(state.runs)
+                    if is_known:
+                        if entry is None and runs is state.runs:
+                            entry = found
+                        decided = decide(None if entry is DELETED else entry)
+                        if decided is not None:
+                            position = self._commit({key: decided})
+                    self._blocked = self._must_wait
+            except BaseException as error:
+                self._commit_put_off(error)
+                raise
+            if is_known:
+                break
+            runs, found = state.runs, below_memtables(state, state.shard_of(key), key, self.value_cache)
+        if self._wal.position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    @holds_lock
+    def update_many(
+        self, keys: Sequence[bytes], decide: Callable[[dict[bytes, Entry | None]], dict[bytes, Entry]]
+    ) -> int | None:
+        """`update` for several keys in one commit: `decide` is given all entries and returns those to commit."""
+        runs: OpenRuns | None = None
+        found: dict[bytes, Entry | None] = {}
+        position: int | None = None
+        while True:
+            try:
+                with self._commit_lock:
+                    if self._blocked and not self._may_write():
+                        raise ReentrantCallError("a write that needs the value before it")
+                    self._blocked = True
+                    state = self.state
+                    entries = {key: from_memtables(state, state.shard_of(key), key) for key in keys}
+                    unknown = [key for key, entry in entries.items() if entry is None]
+                    if runs is state.runs:
+                        entries.update({key: found[key] for key in unknown if key in found})
+                        unknown = [key for key in unknown if key not in found]
+                    if not unknown or not any(state.runs):
+                        points = decide(entries)
+                        if points:
+                            position = self._commit(points)
+                        unknown = []
+                    self._blocked = self._must_wait
+            except BaseException as error:
+                self._commit_put_off(error)
+                raise
+            if not unknown:
+                break
+            runs, values = state.runs, self.value_cache
+            found = {key: below_memtables(state, state.shard_of(key), key, values) for key in unknown}
+        if self._wal.position > self._seal_check:
+            self._maybe_seal()
+        return position
+
+    # Under the commit lock.
+
+    def _commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
+        if not points and not ranges:
+            return self._wal.position
+        plain = are_plain(points) if plain is None else plain
+        if self._heeds_puts:
+            self._dead.commit(points)
+        position = self._wal.commit(points, ranges, plain)
+        try:
+            self._apply(points, ranges, plain)
+        except BaseException:  # an interrupt: what is in the WAL must be in memory, and whole
+            self._apply(points, ranges, plain)
+            raise
+        return position
+
+    def _apply(self, points: Mapping[bytes, Entry], ranges: Sequence[Range], plain: bool) -> None:
+        """Into memory. To do it twice changes nothing more."""
+        if ranges:
+            self._apply_ranges(points, ranges)
+        else:
+            apply_points(self.state.active, points)
+        if plain:
+            return
+        for key, entry in points.items():
+            if type(entry) is tuple and entry[1]:
+                heapq.heappush(self._generation.due, (entry[1], key))
+
+    def _apply_ranges(self, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
+        """One assignment shows all of it: no reader finds the range deletes without the points beside them."""
+        if sum(part.size for part in self.state.active) > COPIED_ENTRIES:
+            self._freeze()
+        state = self.state
+        first = state.active[0]
+        if not points and len(state.active) == 1 and not first.holds_any(ranges):
+            first.deleted = added(first.deleted, ranges)
+        else:
+            self.state = state.with_active(with_commit(state.active, points, ranges))
+
+    # Freezing and sealing, under the commit lock.
+
+    def _freeze_open(self) -> ReadState:
+        """A state that stays as it is: in a call that re-entered, a copy, since the outer call may have the installed
+        state in hand, which is not to be replaced then."""
+        self.check_open()
+        return self._freeze() if self._times_held() == 1 else self.state.with_copies(self._dead.known)
+
+    def _freeze(self) -> ReadState:
+        """Freeze what the active parts hold; a state that stays as it is. Free if nothing was written since."""
+        assert is_held(self._commit_lock)
+        state = self.state
+        if any(state.active):
+            frozen = tuple(
+                join_neighbours((part, *older)) if part else older
+                for part, older in zip(state.active, state.frozen, strict=True)
+            )
+            self._generation.size_bytes += sum(part.size for part in state.active) * ENTRY_OVERHEAD_BYTES
+            state = replace(state, active=empty_parts(len(frozen)), frozen=frozen)
+            self.state = state
+        # The installed state's active parts will be written to: the caller's own stay empty.
+        return state.with_active(empty_parts(len(state.active)), self._dead.known)
+
+    def _maybe_seal(self) -> None:
+        """Commit what was put off; seal the open generation if it is full, else say when to look again."""
+        if self._put_off:
+            self._commit_put_off()
+        tell = self._exclusively(self._look_at_size)
+        if tell is not None:
+            tell()
+
+    def _look_at_size(self) -> Callable[[], None] | None:
+        if self._wal.position <= self._seal_check or self._closed:
+            return None
+        room = self.budget.generation - self.open_bytes()
+        if room <= 0:
+            self._seal()
+            return self.on_sealed
+        # An entry's overhead is not in the position: half of the room is never too late.
+        self._seal_check = self._wal.position + max(room // 4, SEAL_CHECK_BYTES // 16)
+        if self.on_filling is None or 4 * room > 3 * self.budget.generation:
+            return None
+        tell, self.on_filling = self.on_filling, None
+        return tell
+
+    def seal(self) -> bool:
+        """Seal the open generation now, whatever its size; False if it is empty."""
+        return self._exclusively(self._seal)
+
+    def _seal(self) -> bool:
+        assert is_held(self._commit_lock)
+        state, wal = self.state, self._wal
+        wal.end_segment()
+        segments = (*self._generation.recovered_segments, *wal.ended)
+        if not segments:
+            return False
+        parts = tuple(
+            tuple(part for part in (active, *frozen) if part)
+            for active, frozen in zip(state.active, state.frozen, strict=True)
+        )
+        due = self._generation.due
+        generation = SealedGeneration(parts, segments, wal.position, wal.sequence, wal.next_number, due)
+        sealed, none = (generation, *state.sealed), ((),) * len(parts)
+        state = replace(state, active=empty_parts(len(parts)), frozen=none, sealed=sealed)
+        following = OpenGeneration(wal.position)
+        # No call in between: an interrupt finds all of this done, or none. Segments are flushed once and by one job.
+        self.state, wal.ended, self._generation = state, (), following
+        self._seal_check = wal.position + SEAL_CHECK_BYTES
+        self.sealed_count += 1
+        self._install(state)
+        return True
+
+    def open_bytes(self) -> int:
+        """About what the open generation costs in memory."""
+        generation = self._generation
+        entries = sum(part.size for part in self.state.active)
+        return generation.size_bytes + self._wal.position - generation.start + entries * ENTRY_OVERHEAD_BYTES
+
+    def full_wal_bytes(self) -> int:
+        """About what the open generation will have in the WAL once it is full, if it goes on as it began."""
+        return self.budget.generation * (self._wal.position - self._generation.start) // max(self.open_bytes(), 1)
+
+    def _install(self, state: ReadState) -> None:
+        assert is_held(self._commit_lock)
+        self.state = state
+        self._stall = stall_of(len(state.sealed), max(map(len, state.runs)))
+        self._look_again()
+        if not self._must_wait:
+            self._writable.notify_all()

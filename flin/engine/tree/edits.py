@@ -1,0 +1,123 @@
+"""Edits: what the background commits. Manifest first, then the state; one at a time, under the edit lock.
+
+An edit is on the disk before any reader sees it. Where nobody can know whether it is (a failed rename, a failed sync),
+no file is removed and nothing is written any more, until the next open finds out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from threading import RLock
+
+from flin.engine.catalog.generation import SealedGeneration
+from flin.engine.catalog.manifest import Manifest, ManifestWriter
+from flin.engine.catalog.version import Run, ShardRuns, with_flush, with_shard
+from flin.engine.read.read_state import OpenRuns
+from flin.engine.reentry import holds_lock, is_held
+from flin.engine.table.block_cache import BlockCache
+from flin.engine.tree.closed_state import CLOSED_STATE
+from flin.engine.tree.ordered_reads import OrderedReads
+from flin.engine.tree.table_cache import OpenTables, remove_segments
+from flin.errors import CLOSED_TEXT, ClosedError, ReadOnlyError, StorageError
+
+
+class Edits(OrderedReads):
+    """The store's tables, and how others take their place."""
+
+    tables: OpenTables
+    block_cache: BlockCache
+
+    def _begin_edits(self, manifest: Manifest, writer: ManifestWriter) -> None:
+        self._edit_lock = RLock()  # guards the three below and `tables`
+        self._manifest = manifest
+        self._manifest_writer = writer
+        self._next_job = manifest.next_job
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    @holds_lock
+    def next_job(self) -> int:
+        """A number that no other job of this epoch has."""
+        with self._edit_lock:
+            self._next_job += 1
+            return self._next_job - 1
+
+    @holds_lock
+    def install_flush(
+        self, generation: SealedGeneration, tables: dict[int, Run], counts: dict[int, int], now_ms: int
+    ) -> None:
+        """Commit the flush of the oldest sealed generation, then remove its segments."""
+        self.sync(generation.end_position)  # the prefix holds across files: no table is ahead of the durable WAL
+        with self._edit_lock:
+            assert self.state.sealed[-1] is generation, "flushes commit oldest first"
+            manifest = replace(
+                self._manifest,
+                version=with_flush(self._manifest.version, tables, counts),
+                wal_floor=generation.next_segment,
+                wal_position=generation.end_position,
+                next_sequence=generation.next_sequence,
+            )
+            self._edit(manifest, now_ms, generation)
+        remove_segments(self.options.fs, self.directory, generation.next_segment)
+
+    @holds_lock
+    def install_compaction(self, shard: int, change: Callable[[ShardRuns], ShardRuns], now_ms: int) -> None:
+        """Commit a compaction: `change` maps the shard's present runs to those that it leaves."""
+        with self._edit_lock:
+            version = self._manifest.version
+            version = with_shard(version, shard, change(version.shards[shard]))
+            self._edit(replace(self._manifest, version=version), now_ms, None)
+
+    def _edit(self, manifest: Manifest, now_ms: int, flushed: SealedGeneration | None) -> None:
+        assert is_held(self._edit_lock)
+        if self.state is CLOSED_STATE:
+            raise ClosedError(CLOSED_TEXT)
+        if self.read_only_reason is not None:
+            raise ReadOnlyError(self.read_only_reason)
+        manifest = replace(manifest, next_job=self._next_job, clock_ms=max(self._manifest.clock_ms, now_ms))
+        runs = self.tables.runs_of(manifest.version)
+        try:
+            self._manifest_writer.write(manifest)
+            self._install_edit(manifest, runs, flushed)
+            self._manifest_writer.settled()
+        except BaseException as error:  # an interrupt as well: what the new manifest names must stay
+            if self._manifest_writer.uncertain and not isinstance(error, OSError):
+                self._finish_edit(manifest, runs, flushed)
+            if self._manifest_writer.uncertain:
+                self.tables.keep_files()
+                self.fail(f"nobody knows which manifest is on the disk: {error!r}")
+            elif self._manifest is not manifest:
+                self.tables.runs_of(self._manifest.version)
+            if isinstance(error, OSError):
+                raise StorageError("write the manifest of", self.directory, error) from error
+            raise
+
+    def _finish_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
+        """After an interrupt (a signal handler that raised, no memory) in the middle: the disk refused nothing, so the
+        edit is made anew and whole. It stays uncertain where that fails as well."""
+        with suppress(Exception):
+            self._manifest_writer.write(manifest)
+            if self.state.version is not manifest.version:
+                self._install_edit(manifest, runs, flushed)
+            self._manifest_writer.settled()
+
+    def _install_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
+        self._manifest = manifest
+        flushes = self.state.flushes
+        if flushed is not None:
+            flushes += 1
+            self.value_cache.begin_flush(flushes, [part for parts in flushed.parts for part in parts])
+
+        def install() -> None:
+            if flushed is None:
+                self._dead.forget()
+                self._heeds_puts = self._dead.heed_puts
+            state = self.state
+            sealed = state.sealed if flushed is None else state.sealed[:-1]
+            self._install(replace(state, runs=runs, version=manifest.version, sealed=sealed, flushes=flushes))
+
+        self._exclusively(install)

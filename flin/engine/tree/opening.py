@@ -1,0 +1,228 @@
+"""Opening a database: from a directory to everything the store needs to go on. Nothing is changed before all is read.
+
+The order: refuse what is another program's, lock the directory, read the manifest (or create the database), replay the
+WAL, check that the tables are there; then, durably, raise the epoch; then sync what was accepted and remove what nobody
+names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from errno import ENOSPC
+from typing import Final
+
+from flin.engine.catalog import manifest as manifest_format
+from flin.engine.catalog.manifest import BODY_OFFSET, Manifest, ManifestWriter
+from flin.engine.catalog.recovery import Recovery, recover
+from flin.engine.catalog.version import Version
+from flin.engine.disk.file_name import LOCK, MANIFEST, maybe_parse, temporary_name, wal_name
+from flin.engine.disk.fs import FileSystem, append_all, join
+from flin.engine.disk.lock import HeldLock, is_lock_text, lock_directory
+from flin.engine.options import MemoryBudget, Options
+from flin.engine.tree.foreign import maybe_foreign
+from flin.engine.tree.table_cache import missing_bytes
+from flin.errors import CorruptionError, StorageError
+
+COPY_BYTES: Final = 1 << 20
+"""Bytes at once: large enough for the disk, and little compared with the memory limit."""
+
+LOCK_BYTES: Final = 1 << 16
+"""More than any holder writes into its lock file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    lock: HeldLock
+    manifest: Manifest
+    manifest_writer: ManifestWriter
+    recovery: Recovery
+
+
+def open_directory(directory: str, options: Options, budget: MemoryBudget) -> Opened:
+    """LockedError, CorruptionError, FormatVersionError, StorageError; ValueError for options that do not fit it."""
+    fs = options.fs
+    try:
+        if options.create:
+            fs.make_directory(directory)
+        _refuse_foreign(fs, directory, options.create)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError("open", directory, "it is no directory, or below a file") from error
+    except OSError as error:
+        absent = isinstance(error, FileNotFoundError) and not options.create
+        cause = "there is no such directory, and create is off" if absent else error
+        raise StorageError("create" if options.create else "open", directory, cause) from error
+    lock = lock_directory(fs, directory, options.clock_ms())
+    try:
+        return _open_locked(directory, options, budget, lock)
+    except OSError as error:
+        lock.release()
+        raise StorageError("open", directory, error) from error
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _refuse_foreign(fs: FileSystem, directory: str, create: bool) -> None:
+    """Before the lock file is made or written over: CorruptionError for a MANIFEST that is none, StorageError where
+    there is no database, and none is to be made or another program's is in the way."""
+    names = fs.names(directory)
+    if MANIFEST in names and manifest_format.is_manifest(fs, directory):
+        return
+    if any(parsed.role != "temporary" for name in names if (parsed := maybe_parse(name)) is not None):
+        return  # a database with a damaged manifest, or without one: told once it is locked
+    found = maybe_foreign(names)
+    if found is not None:
+        raise StorageError("open", directory, f"it holds {found}")
+    if MANIFEST in names:
+        raise CorruptionError(join(directory, MANIFEST), 0, "not a manifest")
+    if not create:
+        raise StorageError("open", directory, "it holds no database, and create is off")
+    path = join(directory, LOCK)
+    if LOCK in names and fs.is_file(path) and not is_lock_text(_read(fs, path, LOCK_BYTES)):
+        raise StorageError("open", directory, f"its {LOCK} is another program's")
+
+
+def _read(fs: FileSystem, path: str, size: int) -> bytes:
+    file = fs.open(path)
+    try:
+        return file.pread(size, 0)
+    finally:
+        file.close()
+
+
+def _open_locked(directory: str, options: Options, budget: MemoryBudget, lock: HeldLock) -> Opened:
+    fs = options.fs
+    manifest = manifest_format.read(fs, directory) or _new_manifest(directory, options)
+    if options.shards is not None and options.shards != manifest.shards:
+        raise ValueError(
+            f"{directory} has {manifest.shards} shards, which is fixed; it was opened with {options.shards}"
+        )
+    _check_manifest(fs, directory, manifest)
+    recovery = recover(fs, directory, manifest, budget.generation)
+    metas = [table for runs in manifest.version.shards for run in runs for table in run]
+    missing_bytes(fs, directory, metas)
+    writer = ManifestWriter(fs, directory)
+    manifest = replace(manifest, epoch=manifest.epoch + 1)
+    _check_place(fs, directory, temporary_name(manifest.epoch))
+    writer.write(manifest)
+    writer.settled()
+    # A copy that an earlier open left unfinished must be gone for good before its original goes: of two segments with
+    # one number the older file counts.
+    if _remove_unnamed(fs, directory, _named(manifest, recovery)):
+        fs.sync_directory(directory)
+    _make_durable(fs, directory, manifest.epoch, recovery)
+    _remove_unnamed(fs, directory, _named(manifest, recovery))
+    fs.sync_directory(directory)
+    return Opened(lock, manifest, writer, recovery)
+
+
+def _new_manifest(directory: str, options: Options) -> Manifest:
+    """The first manifest of a database. Refused where files of a database are without one."""
+    fs = options.fs
+    for name in fs.names(directory):
+        parsed = maybe_parse(name)
+        if parsed is not None and parsed.role != "temporary":
+            raise CorruptionError(join(directory, MANIFEST), 0, f"missing, but {name} is there")
+    shards = options.shards or 1
+    return Manifest(
+        database_id=options.random_bytes(16),
+        epoch=0,
+        shards=shards,
+        next_job=1,
+        wal_floor=1,
+        wal_position=0,
+        next_sequence=1,
+        clock_ms=0,
+        version=Version(((),) * shards),
+    )
+
+
+MAX_NUMBER: Final = (1 << 63) - 1
+MAX_EPOCH: Final = (1 << 42) - 1
+"""Segments of an epoch are numbered from epoch << 20 on, and a file's number has 63 bits. No database gets there."""
+
+
+def _check_manifest(fs: FileSystem, directory: str, manifest: Manifest) -> None:
+    """Whether it can be this directory's. With numbers that none becomes the engine would come to ones that no file can
+    hold. And an epoch is durable before anything is written in it: a file of a later one knows of a later manifest,
+    so this one is an old copy or another database's, and what it does not name must not be removed."""
+    path = join(directory, MANIFEST)
+    numbers = (manifest.next_job, manifest.wal_floor, manifest.wal_position, manifest.next_sequence, manifest.clock_ms)
+    counts = manifest.version.counts.values()
+    if manifest.epoch > MAX_EPOCH or max(*numbers, sum(counts)) > MAX_NUMBER or min(counts, default=0) < 0:
+        raise CorruptionError(path, BODY_OFFSET, "the manifest has impossible numbers")
+    for name in fs.names(directory):
+        parsed = maybe_parse(name)
+        if parsed is not None and parsed.role != "temporary" and parsed.epoch > manifest.epoch:
+            reason = (
+                f"it is of epoch {manifest.epoch}, and {name} of a later one: an old manifest, or another database's"
+            )
+            raise CorruptionError(path, BODY_OFFSET, reason)
+
+
+def _check_place(fs: FileSystem, directory: str, name: str) -> None:
+    """What lies where a file is going to be written must be a leftover of ours, which may go."""
+    path = join(directory, name)
+    if name in fs.names(directory) and not fs.is_file(path):
+        raise CorruptionError(path, 0, "not a regular file")
+
+
+def _make_durable(fs: FileSystem, directory: str, epoch: int, recovery: Recovery) -> None:
+    """Sync every accepted segment before anything new is promised on top of it.
+
+    One that was not known to be synced is copied, and the copy synced: after a failed fsync the kernel may hold pages
+    as clean that never reached the disk, and another fsync of the same file would report a success that is none."""
+    copied = False
+    for generation in recovery.generations:
+        for index, piece in enumerate(generation.segments):
+            old = join(directory, piece.file)
+            if recovery.clean or recovery.end_positions[piece.file] <= recovery.synced:
+                fs.sync_file(old)
+                continue
+            parsed = maybe_parse(piece.file)
+            assert parsed is not None
+            name = wal_name(parsed.number, epoch)
+            try:
+                _copy(fs, old, join(directory, name), piece.end)
+            except OSError as error:
+                if error.errno != ENOSPC:
+                    raise
+                # A full disk must not keep the database closed: then a sync of the original has to do.
+                fs.sync_file(old)
+                continue
+            generation.segments[index] = replace(piece, file=name)
+            copied = True
+    if copied:
+        fs.sync_directory(directory)  # before the originals go
+
+
+def _copy(fs: FileSystem, old: str, new: str, size: int) -> None:
+    source = fs.open(old)
+    try:
+        target = fs.create(new)
+        try:
+            for offset in range(0, size, COPY_BYTES):
+                append_all(target, source.pread(min(COPY_BYTES, size - offset), offset))
+            target.sync()
+        finally:
+            target.close()
+    finally:
+        source.close()
+
+
+def _named(manifest: Manifest, recovery: Recovery) -> set[str]:
+    """The files of the database: tables that the manifest names, and the segments that recovery accepted."""
+    segments = [piece.file for generation in recovery.generations for piece in generation.segments]
+    return {*segments, *manifest.version.files()}
+
+
+def _remove_unnamed(fs: FileSystem, directory: str, named: Iterable[str]) -> bool:
+    """Remove Flin's files that neither the manifest nor recovery names, and say whether there were any; what is not
+    Flin's is left alone."""
+    removed = False
+    for name in fs.names(directory):
+        if maybe_parse(name) is not None and name not in named and fs.is_file(join(directory, name)):
+            fs.remove(join(directory, name))
+            removed = True
+    return removed

@@ -1,0 +1,173 @@
+"""The ordered reads of a store: scans, and how they begin. Nothing here is written; a scan may freeze what it reads.
+
+A scan gets its state under the commit lock. How a short one begins is read without it, but for a copy of what the
+active parts hold. Where a scan passes many tombstones before it finds anything, that is kept (dead_stretches.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+from flin.engine.boundaries import Boundaries, skip, skip_back
+from flin.engine.catalog.generation import Parts, copy_bounded
+from flin.engine.entry import DELETED, Page
+from flin.engine.key import KEYS_END
+from flin.engine.memtable import PAGE_ENTRIES
+from flin.engine.read.merge import Passed
+from flin.engine.read.read_state import HEAD_ENTRIES, ReadState, heads_of, live_pages
+from flin.engine.reentry import holds_lock
+from flin.engine.tree.commits import Commits
+from flin.engine.tree.dead_stretches import Search
+
+MOST_TOMBSTONES: Final = 64
+"""Tombstones that the head of a scan passes. Where more come first, the pages of the scan find out how far they
+reach. In both cases that is kept: a take from a queue costs the same then, however many were taken before it."""
+
+
+class OrderedReads(Commits):
+    """What the store says in the order of keys."""
+
+    def freeze(self) -> ReadState:
+        """A state that no write changes any more: everything as of now."""
+        return self._exclusively(self._freeze_open)
+
+    def pages(
+        self, state: ReadState, start: bytes = b"", stop: bytes = KEYS_END, reverse: bool = False
+    ) -> Iterator[Page]:
+        """The live and the expired entries of a frozen state, page by page."""
+        return live_pages(state.pages(start, stop, reverse=reverse))
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None) -> Iterator[Page]:
+        """All entries as of now, tombstones behind the first live one included; with a limit, pages may end once that
+        many plain values came.
+
+        A scan with a limit copies what it needs of the active parts instead of freezing them."""
+        passed = Passed()
+        pages, search = self._exclusively(lambda: self._begin_scan(start, stop, reverse, limit, passed))
+        return self._first_live(pages, search, passed, reverse) if search else self._noticed(pages, passed)
+
+    def _begin_scan(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, passed: Passed
+    ) -> tuple[Iterator[Page], Search | None]:
+        size = PAGE_ENTRIES if limit is None else min(2 * limit + 16, PAGE_ENTRIES)
+        self.check_open()
+        dead = self._dead.known
+        start, stop = (start, skip_back((dead,), stop)) if reverse else (skip((dead,), start), stop)
+        if start >= stop:
+            return iter(()), None
+        state = self.state
+        if self._times_held() > 1:  # in the middle of a commit, which may have told the stretches of its keys already
+            return state.with_copies(dead).pages(start, stop, reverse=reverse), None
+        bounds = [copy_bounded(part, start, stop, reverse, size, limit) for part in state.active]
+        if None in bounds:
+            pages = self._freeze().pages(start, stop, reverse=reverse, passed=passed)
+        else:
+            whole = [bound for bound in bounds if bound]
+            pages = state.bounded_pages(whole, reverse=reverse, dead=dead, passed=passed)
+        return pages, self._begin_search(start, stop) if self._dead.learns else None
+
+    def _noticed(self, pages: Iterator[Page], passed: Passed) -> Iterator[Page]:
+        """Give the pages on. If the first shows that scans pass many tombstones, later ones keep how far they reach."""
+        for page in pages:
+            live = _first_live_at(page)
+            if live is None or passed.keys + live > MOST_TOMBSTONES:
+                self._dead.learns = True
+            return chain((page,), pages)
+        return iter(())
+
+    def _first_live(self, pages: Iterator[Page], search: Search, passed: Passed, reverse: bool) -> Iterator[Page]:
+        """The pages from the first that has an entry which is no tombstone. If many come before it, that is kept."""
+        start, stop = search.start, search.stop
+        found: list[Page] = []
+        try:
+            for page in pages:
+                at = _first_live_at(page)
+                passed.keys += len(page[0]) if at is None else at
+                if at is not None:
+                    found.append(page)
+                    start, stop = (page[0][at] + b"\0", stop) if reverse else (start, page[0][at])
+                    break
+            if passed.keys <= MOST_TOMBSTONES:
+                start = stop
+        except BaseException:
+            start = stop
+            raise
+        finally:
+            self._exclusively(lambda: self._end_search(search, start, stop))
+        return chain(found, pages)
+
+    def _begin_search(self, start: bytes, stop: bytes) -> Search:
+        search = self._dead.begin(start, stop)
+        self._heeds_puts = True
+        return search
+
+    def _end_search(self, search: Search, start: bytes, stop: bytes) -> None:
+        self._dead.end(search, start, stop)
+        self._heeds_puts = self._dead.heed_puts
+
+    @holds_lock
+    def _active_heads(
+        self, active: Parts, deleted: Boundaries, dead: Boundaries, start: bytes, stop: bytes, count: int
+    ) -> list[Page] | None:
+        """heads_of, out of reach of writers; once for all shards: a batch is seen whole.
+
+        Written out: tree.turns.Turns._exclusively"""
+        with self._commit_lock:
+            before, self._blocked = self._blocked, True
+            try:
+                heads = heads_of(active, deleted, dead, start, stop, count)
+            finally:
+                self._blocked = before or self._must_wait
+        if self._put_off:
+            self._commit_put_off()
+        return heads
+
+    def first(self, start: bytes, stop: bytes, count: int) -> Page | None:
+        """The first entries of [start, stop), tombstones included; None where much is hidden."""
+        if not self._heeds_puts:  # no dead stretch is known
+            return self.state.head(start, stop, count, self._active_heads)
+        dead = self._dead
+        parted = dead.parted
+        page = self.state.head(start, stop, count, self._active_heads, dead.known)
+        return page if dead.parted == parted else None
+
+    def head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+        """How such a scan begins, in one page: with that many plain values, or all there is. None where it takes more:
+        a larger limit, much that is hidden, many tombstones."""
+        if limit > HEAD_ENTRIES:
+            return None
+        dead = self._dead
+        parted = dead.parted
+        page = self.state.plain_head(start, stop, limit, self._active_heads, dead.known)
+        if page is None:
+            page = self._long_head(start, stop, limit)
+        return page if dead.parted == parted else None
+
+    def _long_head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+        """What `head` gives, behind some more tombstones; how far they reach is kept."""
+        count = limit + MOST_TOMBSTONES
+        if self._times_held():  # as in `_begin_scan`
+            return None
+        search = self._exclusively(lambda: self._begin_search(start, stop))
+        dead_stop = b""
+        try:
+            page = self.state.head(start, stop, count, self._active_heads, self._dead.known)
+            at = _first_live_at(page) if page is not None else None
+            if at != 0:
+                self._dead.learns = True
+            if page is not None:
+                if at is not None:
+                    dead_stop = page[0][at]
+                elif len(page[0]) < count:
+                    dead_stop = stop
+        finally:
+            self._exclusively(lambda: self._end_search(search, start, dead_stop))
+        whole = page is not None and len(page[0]) < count
+        return page if whole or (page and list(map(type, page[1])).count(bytes) >= limit) else None
+
+
+def _first_live_at(page: Page) -> int | None:
+    """The place of the first entry that is no tombstone."""
+    return next((number for number, entry in enumerate(page[1]) if entry is not DELETED), None)

@@ -1,0 +1,199 @@
+"""The store: the LSM tree of one directory. It knows stored keys and entries; engine.py and the server are above.
+
+Here are its opening, its look-ups, the expiry of what memtables hold, and its end. Readers take no lock: they load one
+ReadState. What changes it is below: commits.py (writes), ordered_reads.py (scans), edits.py (tables).
+
+Three locks, taken in this order: the edit lock, the commit lock, and the WAL's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flin.engine.catalog.generation import (
+    DueHeap,
+    OpenGeneration,
+    due_of,
+    empty_parts,
+    pop_due,
+    recovered_generation,
+    split_part,
+)
+from flin.engine.catalog.recovery import RecoveredGeneration
+from flin.engine.entry import DELETED, Entry, Live
+from flin.engine.options import Options
+from flin.engine.read.live_count import LiveCount
+from flin.engine.read.read_path import from_memtables, from_tables, read_older
+from flin.engine.read.read_state import ReadState
+from flin.engine.read.value_cache import ValueCache
+from flin.engine.reentry import holds_lock
+from flin.engine.table.block_cache import BlockCache
+from flin.engine.table.bloom import hash_key
+from flin.engine.tree import closed_state, opening
+from flin.engine.tree.closed_state import CLOSED_STATE
+from flin.engine.tree.commits import SEAL_CHECK_BYTES
+from flin.engine.tree.edits import Edits
+from flin.engine.tree.table_cache import OpenTables
+from flin.engine.wal.writer import WalWriter
+from flin.errors import ReadOnlyError
+
+
+class Store(Edits):
+    """The database of one directory, open for reading and writing. Threads may share it."""
+
+    def __init__(self, directory: str, options: Options) -> None:
+        super().__init__(directory, options)
+        opened = opening.open_directory(directory, options, self.budget)
+        try:
+            self._begin(opened)
+        except BaseException:
+            opened.lock.release()
+            raise
+        closed_state.close_in_forked_child(self)
+
+    # Opening.
+
+    def _begin(self, opened: opening.Opened) -> None:
+        options = self.options
+        self.recovery = opened.recovery
+        self.has_ended = False  # nothing is left to close
+        self.lock = opened.lock
+        self._live_count = LiveCount()
+        self._begin_edits(opened.manifest, opened.manifest_writer)
+        self.block_cache = BlockCache(self.budget.block_cache)
+        self.value_cache = ValueCache(self.budget.value_cache if options.value_cache else 0)
+        self.tables = OpenTables(options.fs, self.directory, self.block_cache)
+        self._wal = self._begin_wal()
+        self.state = self._recovered_state(opened.recovery.generations)
+        opened.lock.tell_if_lost(self._lose_directory)
+
+    def _begin_wal(self) -> WalWriter:
+        recovery = self.recovery
+        return WalWriter(
+            self.options.fs,
+            self.directory,
+            self._manifest.database_id,
+            self._manifest.epoch,
+            self.options.random_bytes,
+            next_number=recovery.next_number,
+            position=recovery.position,
+            sequence=recovery.next_sequence,
+            predecessor=recovery.last_segment,
+            predecessor_end=recovery.last_end,
+        )
+
+    def _recovered_state(self, recovered: list[RecoveredGeneration]) -> ReadState:
+        """The replayed generations: the newest becomes the open one again, the others wait for their flush."""
+        shards = self._manifest.shards
+        self._generation = OpenGeneration(self._wal.position)
+        self._seal_check = self._wal.position + SEAL_CHECK_BYTES
+        active = empty_parts(shards)
+        if recovered:
+            newest = recovered.pop()
+            active = split_part(newest.part, shards)
+            self._generation.recovered_segments = tuple(newest.segments)
+            self._generation.size_bytes = newest.bytes
+            self._generation.due = due_of(newest.part)
+        sealed = [recovered_generation(generation, shards) for generation in reversed(recovered)]
+        version = self._manifest.version
+        return ReadState(active, ((),) * shards, tuple(sealed), self.tables.runs_of(version), version, 0)
+
+    # Reading.
+
+    def read(self, key: bytes) -> Live | None:
+        """The newest entry of a stored key, never a tombstone; whether it has expired is for the caller to judge."""
+        state = self.state
+        shard = state.shard_of(key)
+        entry = state.active[shard].entries.get(key)
+        if entry is None:
+            return read_older(state, shard, key, self.value_cache)
+        return None if entry is DELETED else entry
+
+    def read_nowait(self, key: bytes) -> Live | None:
+        """What `read` gives; ColdRead where a block would have to be waited for."""
+        state = self.state
+        shard = state.shard_of(key)
+        entry = from_memtables(state, shard, key)
+        if entry is None:
+            entry = from_tables(state, shard, key, hash_key(key), wait=False)
+        return None if entry is DELETED else entry
+
+    def newest_entries(self) -> Mapping[bytes, Entry] | None:
+        """The points of the active memtable, if there is but one; of what it does not hold it says nothing."""
+        active = self.state.active
+        return active[0].entries if len(active) == 1 else None
+
+    def count(self, namespace: int = 0, budget: int | None = None, state: ReadState | None = None) -> int | None:
+        """How many keys the namespace has, exactly, expired ones included until their sweep.
+
+        What the memtables add is settled against what is older, once per part. With a budget of look-ups that may stop
+        half way: None, and the next call goes on."""
+        return self._live_count.of(state or self.freeze(), namespace, budget)
+
+    # Expiry.
+
+    def now_ms(self) -> int:
+        """What expiries are compared with. It may jump, either way."""
+        return self.options.clock_ms()
+
+    def take_due(self, now_ms: int, limit: int) -> list[bytes]:
+        """Keys of the memtables whose expiry has passed, each once; they may have been written since."""
+        return self._exclusively(lambda: self._take_due(now_ms, limit))
+
+    def _take_due(self, now_ms: int, limit: int) -> list[bytes]:
+        taken: list[bytes] = []
+        for heap in (self._generation.due, *(generation.due for generation in self.state.sealed)):
+            taken += pop_due(heap, now_ms, limit - len(taken))
+        return taken
+
+    def due_heaps(self) -> list[DueHeap]:
+        """Copies of what will expire in each memtable, for `expiring`."""
+        return [self._generation.due[:], *(generation.due[:] for generation in self.state.sealed)]
+
+    def delete_expired(self, keys: Sequence[bytes], now_ms: int) -> int:
+        """Commit tombstones for those of the keys that have expired; how many had."""
+        expired: dict[bytes, Entry] = {}
+
+        def choose(entries: dict[bytes, Entry | None]) -> dict[bytes, Entry]:
+            expired.update(
+                {key: DELETED for key, entry in entries.items() if type(entry) is tuple and 0 != entry[1] <= now_ms}
+            )
+            return expired
+
+        self.update_many(keys, choose)
+        return len(expired)
+
+    def begin_close(self) -> None:
+        """Refuse writes."""
+        self._exclusively(self._begin_close)
+
+    def _begin_close(self) -> None:
+        self._closed = self._must_wait = True
+        self._writable.notify_all()
+
+    @holds_lock
+    def end_close(self) -> None:
+        """End the WAL, let go of everything. Readers keep their state. ReadOnlyError if not all can be durable."""
+        try:
+            self.lock.check()
+            if self.read_only_reason is None:
+                self._wal.close_cleanly()
+            elif self._wal.synced < self._wal.position:  # the sync that failed may have been nobody's call
+                raise ReadOnlyError(f"{self.read_only_reason}; what was written since the last sync may be lost")
+        finally:
+            self._wal.close()
+            with self._edit_lock:  # an edit that comes later finds it closed
+                self.state = CLOSED_STATE
+            self.tables.close()
+            self.tables.remove_obsolete()
+            self.lock.release()
+            self.has_ended = True
+
+    def forked(self) -> None:
+        """In a forked child: this store belongs to the parent. Its locks may be held by threads that are not here."""
+        self._make_commit_lock()
+        self._closed = self._must_wait = self._blocked = True
+        self.state = CLOSED_STATE
+        self.tables.close()
+        self.lock.release()
+        self.has_ended = True

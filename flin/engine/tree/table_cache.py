@@ -1,0 +1,150 @@
+"""The tables of the versions that are in use, and the removal of files that nobody needs any more.
+
+A file is removed when the last state that names one of its tables is gone: the file object that all its tables share
+then goes too, and what it leaves behind is its name in a queue. `remove_obsolete` empties the queue, outside any lock.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+
+from flin.engine.catalog.version import Version
+from flin.engine.disk.file_name import maybe_parse
+from flin.engine.disk.fs import FileSystem, join
+from flin.engine.disk.open_files import OPEN_FILES, OpenFiles, TableFile
+from flin.engine.read.read_state import OpenRuns, TableRun
+from flin.engine.sstable import Table
+from flin.engine.table.block_cache import BlockCache
+from flin.engine.table.meta import TableMeta
+from flin.errors import CorruptionError, StorageError
+
+
+class OpenTables:
+    """Makes the tables of versions as they come, each once; they are opened when they are first read. Called under the
+    edit lock."""
+
+    def __init__(self, fs: FileSystem, directory: str, cache: BlockCache, files: OpenFiles = OPEN_FILES) -> None:
+        self._fs = fs
+        self._open_files = files
+        self._directory = directory
+        self._cache = cache
+        self._tables: dict[tuple[str, int], Table] = {}
+        self._files: weakref.WeakValueDictionary[str, TableFile] = weakref.WeakValueDictionary()
+        self._wanted: set[str] = set()  # files of the newest version
+        self._gone: deque[str] = deque()  # names of files that no state holds any more
+        self._keeps_files = False
+
+    def runs_of(self, version: Version) -> OpenRuns:
+        """The version's runs. Tables of earlier versions that are not in it are let go.
+
+        CorruptionError if a file is missing."""
+        before, self._tables = self._tables, {}
+        try:
+            runs = tuple(
+                tuple(TableRun([self._open(table, before) for table in run]) for run in shard)
+                for shard in version.shards
+            )
+        except BaseException:
+            self._tables = before
+            raise
+        self._wanted = version.files()
+        return runs
+
+    def keep_files(self) -> None:
+        """Nobody knows which version counts: no file is removed from here on; the next open does it."""
+        self._keeps_files = True
+
+    def remove_obsolete(self) -> list[str]:
+        """Remove the files that were let go, and their blocks from the cache; the names of the files that could not be
+        removed (the next open tries)."""
+        self._cache.drop_gone()
+        failed: list[str] = []
+        while not self._keeps_files:
+            try:
+                name = self._gone.popleft()
+            except IndexError:  # only the taking tells: another thread may be faster
+                break
+            if name in self._wanted:
+                continue
+            try:
+                self._fs.remove(join(self._directory, name))
+            except FileNotFoundError:
+                continue
+            except OSError:
+                failed.append(name)
+        return failed
+
+    def fit_cache(self, budget_bytes: int) -> None:
+        """Filters and indexes stay in memory once read: the block cache makes room for them, but for a quarter."""
+        room = max(budget_bytes - self.memory_bytes(), budget_bytes // 4)
+        if room != self._cache.capacity_bytes:
+            self._cache.resize(room)
+
+    def memory_bytes(self) -> int:
+        """What the filters and indexes that were read so far cost."""
+        return sum(table.memory_bytes for table in list(self._tables.values()))
+
+    @property
+    def obsolete_files(self) -> int:
+        """Files that were let go and are not removed yet."""
+        return len(self._gone)
+
+    def tables(self) -> list[Table]:
+        return list(self._tables.values())
+
+    def close(self) -> None:
+        """Let every table go, before the directory is given back. Readers that still hold a state go on with the tables
+        that are open; the others raise ClosedError."""
+        self._tables = {}
+        for file in list(self._files.values()):
+            file.end()
+
+    def _open(self, meta: TableMeta, before: dict[tuple[str, int], Table]) -> Table:
+        key = (meta.file, meta.offset)
+        table = before.get(key)
+        if table is None:
+            table = Table(self._file(meta.file), meta, self._cache, self._open_files)
+        self._tables[key] = table
+        return table
+
+    def _file(self, name: str) -> TableFile:
+        file = self._files.get(name)
+        if file is None:
+            path = join(self._directory, name)
+            try:
+                if not self._fs.is_file(path):
+                    raise CorruptionError(path, 0, "the manifest names this table, and there is no such regular file")
+            except OSError as error:
+                raise StorageError("look for", path, error) from error
+            file = TableFile(self._fs, path, self._open_files)
+            weakref.finalize(file, self._gone.append, name).atexit = False
+            self._files[name] = file
+        return file
+
+
+def missing_bytes(fs: FileSystem, directory: str, metas: Iterable[TableMeta]) -> None:
+    """CorruptionError if a file is shorter than its tables: a mapping beyond its end would kill the interpreter."""
+    ends: dict[str, int] = {}
+    for meta in metas:
+        ends[meta.file] = max(ends.get(meta.file, 0), meta.offset + meta.length)
+    for name, end in ends.items():
+        path = join(directory, name)
+        try:
+            size = fs.file_size(path)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            text = "the manifest names this table, and there is no such regular file"
+            raise CorruptionError(path, 0, text) from error
+        if size < end:
+            raise CorruptionError(path, size, f"the table is {size} bytes long, the manifest says {end}")
+
+
+def remove_segments(fs: FileSystem, directory: str, floor: int) -> None:
+    """Remove the WAL segments below the floor. One that stays is removed by the next flush or open."""
+    with suppress(OSError):
+        for name in fs.names(directory):
+            parsed = maybe_parse(name)
+            if parsed is not None and parsed.role == "wal" and parsed.number < floor:
+                fs.remove(join(directory, name))

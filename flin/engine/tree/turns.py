@@ -1,0 +1,217 @@
+"""Turns: who may write, and who has to wait. The commit lock, and what is looked at before each write.
+
+The lock lets its owner in again: a signal handler or finalizer that writes in the middle of a commit must not wait
+for it. What is under way is marked by `_blocked`, at which every write looks anyway; a write that finds itself there
+is put off, and the outer call commits it as it ends (reentry.py). A mark that an interrupt has left behind costs the
+next write a second look, nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from threading import Condition, RLock
+from time import monotonic
+from typing import TypeAlias, TypeVar
+
+from flin.engine.disk.directory_lock import DIRECTORY_LOST
+from flin.engine.entry import Entry, Range
+from flin.engine.options import Options
+from flin.engine.reentry import holds_lock, is_reentered, times_held
+from flin.engine.tree.stall import LOOK_SECONDS, NO_STALL, Stall
+from flin.engine.wal.writer import WalWriter
+from flin.errors import CLOSED_TEXT, ClosedError, FlinError, ReadOnlyError, StallTimeout, StorageError
+
+Result = TypeVar("Result")
+_Commit: TypeAlias = tuple[Mapping[bytes, Entry], Sequence[Range], bool | None]
+"""What `commit` is given."""
+
+
+class Turns:
+    """The writers of a store, one at a time."""
+
+    _wal: WalWriter
+    _seal_check: int
+
+    def __init__(self, directory: str, options: Options) -> None:
+        self.directory = directory
+        self.options = options
+        self.on_stopped: Callable[[], None] = lambda: None  # called by a writer that is stopped, outside all locks
+        # Set at any time by one assignment; whoever waits for the commit lock looks at them.
+        self.read_only_reason: str | None = None
+        self.obstacle: BaseException | None = None  # why the background does not get on: a full disk, most often
+        # Guarded by the commit lock, as are the state, the WAL and the open generation.
+        self.stall_seconds = 0.0
+        self.stall_waits = 0
+        self._closed = False
+        self._stall = NO_STALL
+        self._must_wait = False  # writers are to look: closed, read-only or stalled
+        self._blocked = False  # the same, or this is the middle of something under the commit lock
+        self._put_off: deque[_Commit] = deque()  # by calls that re-entered
+        self._make_commit_lock()
+
+    @abstractmethod
+    def _commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
+        """A commit that was put off."""
+
+    # Under the commit lock, and taking it.
+
+    def _make_commit_lock(self) -> None:
+        self._commit_lock = RLock()  # it knows its owner: a call that re-enters finds out that it does
+        self._writable = Condition(self._commit_lock)
+        self._times_held = times_held(self._commit_lock)
+
+    @holds_lock
+    def _exclusively(self, act: Callable[[], Result]) -> Result:
+        """Act under the commit lock, out of reach of writes that re-enter. (Written out in `_active_heads`.)"""
+        try:
+            with self._commit_lock:
+                before, self._blocked = self._blocked, True
+                try:
+                    return act()
+                finally:
+                    self._blocked = before or self._must_wait
+        finally:
+            if self._put_off:
+                self._commit_put_off()
+
+    def _may_write(self) -> bool:
+        """Where writers must look: they wait while they must. False for one that came in while its own thread is in
+        the middle of something."""
+        if self._times_held() > 1:
+            self._check_writable()
+            return False
+        self._blocked = True
+        self._drain()
+        self._look_again()
+        if self._must_wait:
+            self._wait_until_writable()
+        return True
+
+    def _look_again(self) -> None:
+        """Whether writers must wait."""
+        self._must_wait = self._closed or (bool(self._stall) and self.options.stall_writers)
+        if self.read_only_reason is not None:  # asked afterwards: `_lose_directory` takes no lock
+            self._must_wait = True
+
+    def _do_later(self, points: Mapping[bytes, Entry], ranges: Sequence[Range], plain: bool | None) -> int:
+        """Once the outer call has ended. That finds out as every write looks whether to seal; and should another write
+        come before, it finds out as every write looks whether to wait."""
+        self._put_off.append((points, ranges, plain))
+        self._must_wait = True
+        self._seal_check = -1
+        return self._wal.position
+
+    @holds_lock
+    def _commit_put_off(self, raised: BaseException | None = None) -> None:
+        """As a call ends: commit what those that re-entered it have left. What is refused is raised, or noted on what
+        the call itself raises."""
+        with self._commit_lock:
+            if self._times_held() > 1:
+                return  # a call further out will
+            self._blocked = True
+            try:
+                self._drain()
+            except FlinError as refused:
+                if raised is None:
+                    raise
+                raised.add_note(f"and a write that was put off until now failed: {refused}")
+            finally:
+                self._look_again()
+                self._blocked = self._must_wait
+
+    def _drain(self) -> None:
+        refused: FlinError | None = None
+        while self._put_off:
+            position = self._wal.position
+            try:
+                if self.read_only_reason is not None:
+                    raise ReadOnlyError(self.read_only_reason)
+                self._commit(*self._put_off[0])
+            except FlinError as error:
+                refused = refused or error
+            except BaseException:  # an interrupt: what is not in yet stays
+                if self._wal.position != position:
+                    del self._put_off[0]
+                raise
+            del self._put_off[0]
+        if refused is not None:
+            refused.add_note("a signal handler or finalizer wrote this; it was put off until the outer call had ended")
+            raise refused
+
+    # Waiting.
+
+    def stall(self) -> Stall:
+        return self._stall
+
+    def fail(self, reason: str) -> None:
+        """Refuse writes from now on; the first reason stays."""
+        self._exclusively(lambda: self._fail(reason))
+
+    def _fail(self, reason: str) -> None:
+        if self.read_only_reason is None:
+            self.read_only_reason = reason
+        self._must_wait = True
+        self._writable.notify_all()
+
+    def _lose_directory(self) -> None:
+        """As `fail`, but without the lock: whoever found out may hold another. Those who wait look by themselves."""
+        self.read_only_reason = self.read_only_reason or DIRECTORY_LOST
+        self._must_wait = self._blocked = True
+
+    def note_obstacle(self, error: BaseException | None) -> None:
+        """What the background's last job failed with (None: it gets on). Writers that it has stopped are told."""
+        self.obstacle = error
+        self._exclusively(self._writable.notify_all)
+
+    def _check_writable(self) -> None:
+        self.check_open()
+        if self.read_only_reason is not None:
+            raise ReadOnlyError(self.read_only_reason)
+
+    def _wait_until_writable(self) -> None:
+        """Under the commit lock, which is released while waiting. After a wait everything is asked anew."""
+        began = monotonic()  # the wall clock may jump
+        deadline = began + self.options.stall_timeout_ms / 1000
+        # The outer call of one that re-enters may be what all wait for.
+        waits = self.options.stall_writers and not is_reentered(levels=3)
+        was_delayed = False
+        while True:
+            self._check_writable()
+            stall = self._stall
+            if not waits or not stall or (was_delayed and not stall.stopped):
+                return
+            self.stall_waits += 1
+            if not stall.stopped:
+                was_delayed = True
+                self._writable.wait(stall.delay_seconds)
+                self.stall_seconds += stall.delay_seconds
+                continue
+            if self.obstacle is not None:
+                raise StorageError("write more into", self.directory, self.obstacle) from self.obstacle
+            if monotonic() >= deadline:
+                raise StallTimeout(f"waited {self.options.stall_timeout_ms} ms: {stall.reason}")
+            self._help_background()
+            if self._stall.stopped:
+                self._writable.wait(LOOK_SECONDS)
+            began, before = monotonic(), began
+            self.stall_seconds += began - before
+
+    def _help_background(self) -> None:
+        """Without threads the stopped writer itself must do what is due; what fails there is its answer."""
+        self._commit_lock.release()
+        try:
+            self.on_stopped()
+        finally:
+            self._commit_lock.acquire()
+
+    # Closing.
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(CLOSED_TEXT)

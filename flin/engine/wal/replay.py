@@ -1,0 +1,133 @@
+"""Replay: what a segment's good frames do to a memtable. Which frames are good is wal/frames.py's to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flin.engine.disk.fs import FileSystem, Mapped, join
+from flin.engine.entry import DELETED, KIND_DELETE, Entry, Range
+from flin.engine.memtable import Part
+from flin.engine.wal.frames import (
+    DELETE_BYTES,
+    FRAME_BYTES,
+    FRAME_END,
+    FRAME_OPERATIONS,
+    FRAME_PUT,
+    HEADER_BYTES,
+    Columns,
+    SegmentHeader,
+    SegmentSlice,
+    ValidFrames,
+    decode_header,
+    decode_payload,
+    is_blank,
+    read_frame_header,
+)
+from flin.errors import CorruptionError
+
+
+@dataclass(slots=True)
+class Replay:
+    """How far a segment could be replayed."""
+
+    end: int  # offset after the last good frame
+    next_sequence: int
+    synced: int  # the highest synced position that a good frame named
+    frames: int = 0
+    operations: int = 0
+    closed: bool = False  # an end frame came last
+    problem: str = ""  # why it ended; "" at the limit, or where only zeros are left
+
+
+def replay(
+    data: Mapped, header: SegmentHeader, path: str, part: Part, *, start: int = HEADER_BYTES, end: int
+) -> Replay:
+    """Apply the good frames of data[start:end] to the part, up to the first that is not good (wal.ValidFrames).
+
+    CorruptionError for a good frame whose payload does not fit its count, FormatVersionError for a kind that only a
+    newer Flin knows."""
+    valid = ValidFrames(data, header, start, end)
+    entries = part.entries
+    for found in valid:
+        if isinstance(found, Columns):
+            entries.update(zip(found.keys, found.values, strict=True))
+            continue
+        offset, frame_end, kind, count = found
+        if kind == FRAME_PUT:  # every put of the hot path comes by here: decoded in place
+            body = offset + FRAME_BYTES + 4
+            value_start = body + int.from_bytes(data[body - 4 : body], "little")
+            if value_start > frame_end or count != 1:
+                raise CorruptionError(path, offset, "a put's key is longer than its frame")
+            entries[data[body:value_start]] = data[value_start:frame_end]
+        elif kind == FRAME_OPERATIONS and count == 1 and data[offset + FRAME_BYTES] == KIND_DELETE:
+            # So does every delete. Its key is what lies after the columns, as its length must say.
+            # Written out: wal.frames.decode_payload
+            body = offset + FRAME_BYTES + DELETE_BYTES
+            if int.from_bytes(data[body - 8 : body], "little") != frame_end - body:
+                raise CorruptionError(path, offset, "a commit's lengths do not add up")
+            entries[data[body:frame_end]] = DELETED
+        elif kind != FRAME_END:
+            part.apply(*decode_payload(kind, data[offset + FRAME_BYTES : frame_end], count, path, offset))
+    return Replay(
+        valid.end, valid.next_sequence, valid.synced, valid.frames, valid.operations, valid.closed, valid.problem
+    )
+
+
+def load_segment(fs: FileSystem, directory: str, piece: SegmentSlice, part: Part) -> Replay:
+    """Apply the whole slice of a segment, in a file of the directory, to the part. CorruptionError on damage."""
+    path = join(directory, piece.file)
+    file = fs.open(path)
+    try:
+        data = file.map()
+    finally:
+        file.close()
+    if len(data) < piece.end:
+        raise CorruptionError(path, len(data), f"the segment is shorter than its {piece.end} valid bytes")
+    done = replay(data, decode_header(data, path), path, part, start=piece.start, end=piece.end)
+    if done.problem or done.end != piece.end:
+        raise CorruptionError(path, done.end, done.problem or "the segment holds zeros where frames should be")
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame, decoded. Range deletes are older than the points."""
+
+    offset: int
+    end: int
+    kind: int
+    first_sequence: int
+    count: int
+    synced: int
+    ranges: list[Range]
+    points: list[tuple[bytes, Entry]]
+
+
+def read_frames(data: Mapped, header: SegmentHeader, path: str, *, end: int) -> Iterator[Frame]:
+    """Every frame up to `end`, decoded one by one (for reading by people: replay is the fast way).
+
+    CorruptionError at the first that is not good.
+    """
+    offset = HEADER_BYTES
+    while offset < end and not is_blank(data, offset, end):
+        part = Part()
+        if offset + FRAME_BYTES > end:
+            raise CorruptionError(path, offset, "a frame's header is cut off")
+        fields = read_frame_header(data, offset)
+        frame_end = offset + FRAME_BYTES + fields.length
+        single = replay(data, header, path, part, start=offset, end=min(frame_end, end))
+        if single.problem:
+            raise CorruptionError(path, offset, single.problem)
+        points = list(part.entries.items())
+        yield Frame(
+            offset,
+            frame_end,
+            fields.kind,
+            fields.first_sequence,
+            fields.operations,
+            fields.synced,
+            list(part.ranges),
+            points,
+        )
+        offset = frame_end

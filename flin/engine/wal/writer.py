@@ -1,0 +1,293 @@
+"""Writing the WAL: appending frames to the current segment, beginning segments, syncing them in groups.
+
+Appending is called under the commit lock, by one thread at a time. Syncing is called by anybody, without that lock:
+whoever comes while a sync is under way waits for the next one, which the first of them does for all (sync_rounds.py).
+What a sync reports is a position: everything before it is durable.
+
+A signal handler may raise between any two calls of the thread that writes (Ctrl-C in a shell whose user goes on). So
+what belongs together changes without a call in between, and after everything that may fail.
+
+A frame is copied into a mapped window of the segment where the disk allows it (0.2 µs, against 1 µs and more for a
+write(2) that also lets go of the interpreter); a large one, or one for which there is no window, is written.
+
+After a failed or short write the segment is closed at its last good frame and a new one begins with the next commit;
+what the failed write left behind is beyond the end that the new segment's header names. After a failed fsync
+nothing is tried again: the kernel may have dropped the pages, so a second fsync would report a success that is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
+from errno import ENOSPC
+from typing import NamedTuple
+
+from flin.engine.disk.file_name import wal_name
+from flin.engine.disk.fs import FileSystem, MappedBytes, SegmentFile, join
+from flin.engine.entry import Entry, Range
+from flin.engine.reentry import holds_lock, is_inside
+from flin.engine.wal import frames as wal_frames
+from flin.engine.wal.frames import HEADER_BYTES, SegmentHeader, SegmentSlice
+from flin.engine.wal.sync_rounds import SyncRounds
+from flin.errors import ReentrantCallError, StorageError
+
+
+class _Files(NamedTuple):
+    """The files that a sync must reach. Replaced under the commit lock, as one; a sync takes no lock to look at it."""
+
+    current: SegmentFile | None = None
+    ended: tuple[SegmentFile, ...] = ()  # oldest first; those that were synced go when the next one ends
+    ended_before: int = 0  # how many ended before these
+    begun: int = 0  # all segments, these included
+
+
+class WalWriter:
+    """The writing end of the WAL of one open engine."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        directory: str,
+        database_id: bytes,
+        epoch: int,
+        random_bytes: Callable[[int], bytes],
+        *,
+        next_number: int,
+        position: int,
+        sequence: int,
+        predecessor: int,
+        predecessor_end: int,
+    ) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._database_id = database_id
+        self._epoch = epoch
+        self._random_bytes = random_bytes
+        self.next_number = next_number  # of the next segment
+        self._predecessor = predecessor
+        self._predecessor_end = predecessor_end
+        self.position = position  # behind the last frame
+        self.sequence = sequence  # of the next operation
+        self.synced = position  # everything that recovery accepted was synced by it
+        self.syncs = 0
+        self._file: SegmentFile | None = None  # the current segment
+        self._name = ""
+        self._salt = b""
+        self._base = 0
+        self._window: MappedBytes | None = None  # of the current segment, between these two positions
+        self._window_start = 0
+        self._window_stop = 0
+        self._files = _Files()
+        self._synced_files = 0  # of the ended segments, by the order of their ends: they are closed
+        self._named = 0  # of the segments, by the order of their beginnings: their names are durable
+        self.ended: tuple[SegmentSlice, ...] = ()  # segments of the open generation; the store empties it at a seal
+        self._rounds = SyncRounds()
+        self._failed: StorageError | None = None  # a sync failed: for good
+
+    def put(self, key: bytes, value: bytes) -> int:
+        """Append a frame with one plain put; the position behind it. StorageError leaves the WAL as it was."""
+        file = self._file
+        if file is None:
+            file = self._begin()
+        position = self.position
+        frame = wal_frames.encode_put(self._salt, position, self.sequence, self.synced, key, value)
+        stop = position + len(frame)
+        if stop > self._window_stop:
+            self._append(file, frame, 1)
+        else:  # the hot path. Written out: wal.writer.WalWriter._append
+            start = self._window_start
+            self._window[position - start : stop - start] = frame  # type: ignore[index]  # there is one: it has a stop
+            self.sequence += 1
+            self.position = stop
+        return stop
+
+    def delete(self, key: bytes) -> int:
+        """Append a frame with one tombstone; the position behind it."""
+        file = self._file or self._begin()
+        return self._append(
+            file, wal_frames.encode_delete(self._salt, self.position, self.sequence, self.synced, key), 1
+        )
+
+    def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
+        """Append a frame with a whole commit, never an empty one (encode_commit); the position behind it."""
+        file = self._file or self._begin()
+        frame = wal_frames.encode_commit(self._salt, self.position, self.sequence, self.synced, points, ranges, plain)
+        return self._append(file, frame, len(points) + len(ranges))
+
+    def end_segment(self) -> None:
+        """End the current segment, if there is one; the next commit begins another."""
+        if self._file is None:
+            return
+        end = self.position - self._base
+        self._close_window()
+        ended = (*self.ended, SegmentSlice(self._name, HEADER_BYTES, end))
+        before = self._files
+        gone = min(self._synced_files - before.ended_before, len(before.ended))
+        files = _Files(None, (*before.ended[gone:], self._file), before.ended_before + gone, before.begun)
+        number = self.next_number - 1
+        # No call in between: an interrupt finds all of this done, or none.
+        self._predecessor, self._predecessor_end = number, end
+        self.ended, self._files, self._file = ended, files, None
+
+    def close_cleanly(self) -> None:
+        """Sync everything, write the end frame, which vouches for that, and close the files."""
+        self.sync(self.position)
+        if self._file is not None:
+            end = wal_frames.encode_end(self._salt, self.position, self.sequence, self.synced)
+            self._append(self._file, end, 0)
+            self.sync(self.position)
+        self.close()
+
+    def close(self) -> None:
+        """Let the files go without writing or syncing anything more. They close themselves, at once but for those that
+        another thread's sync is at: a number that is closed under a call may be another file's by then."""
+        self._close_window()
+        if self.synced < self.position and self._failed is None:  # a later sync would find no file, and call that well
+            self._failed = StorageError("sync", self._directory, "the WAL was let go before it was synced")
+        self._files, self._file = _Files(), None
+
+    @staticmethod
+    def is_syncing_here() -> bool:
+        """Whether this thread is in `sync`: a call that re-enters there cannot wait for that."""
+        return is_inside(WalWriter.sync)
+
+    @holds_lock
+    def sync(self, position: int) -> None:
+        """Return once everything before the position is durable. StorageError if that failed, which is final;
+        ReentrantCallError in a call that re-entered this one."""
+        if self.synced < position and is_inside(WalWriter.sync):
+            raise ReentrantCallError("a wait for the disk")
+        while self.synced < position:
+            if self._failed is not None:
+                raise copy(self._failed)
+            self._rounds.join(self._sync_all)
+
+    def _sync_all(self) -> None:
+        """Sync whatever was written so far. One thread at a time; none after a sync that failed."""
+        if self._failed is not None:
+            raise copy(self._failed)
+        # In this order: a frame that is in by now is in one of these files.
+        reached = self.position
+        files = self._files
+        ended = files.ended[max(self._synced_files - files.ended_before, 0) :]
+        for file in ended:
+            self._sync(file)
+        if files.current is not None:
+            self._sync(files.current)
+        if files.begun > self._named:
+            try:
+                self._fs.sync_directory(self._directory)
+            except OSError as error:
+                raise self._fail("sync the directory", self._directory, error) from error
+            self._named = files.begun
+        try:
+            self._fs.check_directory(self._directory)  # nobody will ever find what is in a directory that is gone
+        except OSError as error:
+            raise self._fail("sync", self._directory, error) from error
+        self.synced = reached
+        self.syncs += 1
+        self._synced_files = files.ended_before + len(files.ended)
+        for file in ended:
+            file.close()
+
+    def _sync(self, file: SegmentFile) -> None:
+        try:
+            file.sync()
+        except OSError as error:
+            raise self._fail("sync", file.path, error) from error
+
+    def _fail(self, operation: str, path: str, cause: OSError) -> StorageError:
+        """What is raised now, and a copy of it whenever it is asked for again: the one that is kept has no frames."""
+        self._failed = StorageError(operation, path, cause)
+        return copy(self._failed)
+
+    def _begin(self) -> SegmentFile:
+        """Create the next segment. On failure the writer stays without one and the next commit tries again."""
+        number = self.next_number
+        name = wal_name(number, self._epoch)
+        path = join(self._directory, name)
+        header = SegmentHeader(
+            self._database_id,
+            number,
+            self._random_bytes(8),
+            self.position,
+            self.sequence,
+            self._predecessor,
+            self._predecessor_end,
+            self.synced,
+        )
+        self.next_number += 1  # a name is never tried twice
+        file: SegmentFile | None = None
+        try:
+            file = self._fs.create_segment(path)
+            _write_all(file, wal_frames.encode_header(header), 0)
+            before = self._files
+            files = _Files(file, before.ended, before.ended_before, before.begun + 1)
+        except BaseException as error:  # an interrupt as well: the next segment would not follow this one
+            if file is not None:
+                file.close()
+            if not isinstance(error, FileExistsError):
+                with suppress(OSError):  # if it stays: nothing names it, and the next open removes it
+                    self._fs.remove(path)
+            if isinstance(error, OSError):
+                raise StorageError("create" if file is None else "write", path, error) from error
+            raise
+        # No call in between, and the files first: a sync must not report a header that it has not synced.
+        self._salt, self._base, self._name = header.salt, header.base, name
+        self._files, self._file = files, file
+        self.position = header.base + HEADER_BYTES
+        return file
+
+    def _append(self, file: SegmentFile, frame: bytes, operations: int) -> int:
+        """Put a frame of so many operations behind the last one; the position behind it. StorageError leaves the WAL as
+        it was, and so does what a signal handler raises (an interrupt): position and sequence change together, with no
+        call between them, and a frame that does not count is written over. (Written out in `put`.)"""
+        position = self.position
+        stop = position + len(frame)
+        if stop > self._window_stop and not self._move_window(file, len(frame)):
+            try:
+                _write_all(file, frame, position - self._base)
+            except OSError as error:
+                raise self._abandon(error) from error
+        else:
+            assert self._window is not None
+            self._window[position - self._window_start : stop - self._window_start] = frame
+        self.sequence += operations
+        self.position = stop
+        return stop
+
+    def _move_window(self, file: SegmentFile, size: int) -> bool:
+        """Map what lies behind the last frame; False if the next one, of so many bytes, is to be written instead."""
+        self._close_window()
+        try:
+            window = file.map_window(self.position - self._base, size)
+        except OSError:
+            return False  # no room for a whole window: whether there is some for the frame, its write will tell
+        if window is None:
+            return False
+        self._window = window.bytes
+        self._window_start, self._window_stop = self._base + window.start, self._base + window.stop
+        return True
+
+    def _close_window(self) -> None:
+        self._window_stop = 0  # first: an interrupt may come behind any line, and what ends here is not written into
+        window, self._window = self._window, None
+        if window is not None:
+            window.close()
+
+    def _abandon(self, cause: OSError | str) -> StorageError:
+        """Close the current segment at its last good frame."""
+        path = join(self._directory, self._name)
+        self.end_segment()
+        return StorageError("write", path, cause)
+
+
+def _write_all(file: SegmentFile, data: bytes, offset: int) -> None:
+    """Write everything, or raise OSError; what a failed call left behind is for the caller to judge."""
+    done = 0
+    while done < len(data):
+        taken = file.write(memoryview(data)[done:] if done else data, offset + done)
+        if not taken:
+            raise OSError(ENOSPC, "the file takes no more bytes", file.path)
+        done += taken

@@ -1,0 +1,160 @@
+"""The pending batch: what the commands of a tick have written and the engine has not taken yet.
+
+Commands of all connections write into one batch, which every later command reads first. At the end of the tick, or when
+it holds 1 MiB, it becomes one frame of the WAL (`commit`). If the engine refuses it, nothing of it was ever there.
+
+The clock that judges expiry is here too, since what is written and what is read must go by the same one: it is read
+once for all requests of a chunk, so that a command or a transaction has one moment.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from flin.engine.boundaries import add, ranges_of
+from flin.engine.entry import Entry
+from flin.errors import FlinError, LimitError
+from flin.net.batch.refusal import Refusal
+from flin.net.batch.reply_barrier import Unsynced
+
+if TYPE_CHECKING:
+    from flin.net.batch.journal import Journal
+    from flin.net.batch.store import Store
+
+logger = logging.getLogger(__name__)
+
+BATCH_ENTRIES: Final = 1024
+"""With values of at most 1 KiB (longer ones are summed in `large_bytes`) this bounds a batch to about 1 MiB."""
+
+BATCH_BYTES: Final = 1 << 20
+"""A longer frame makes every waiting reply wait longer and gains nothing: the WAL write is one copy either way."""
+
+SHORT_ENTRY_BYTES: Final = 1 << 16
+"""Far above key and short value of nearly every entry: so many of them cannot pass a limit unseen."""
+
+Savepoint: TypeAlias = tuple[dict[bytes, Entry], list[bytes], int]
+
+
+class BatchListener(Protocol):
+    """Who is told of what became of a batch, once it is emptied."""
+
+    def batch_committed(self) -> None: ...
+
+    def batch_refused(self, refusal: Refusal) -> None:
+        """The engine did not take it: it is as if nobody had written it."""
+
+
+class Pending:
+    """`points` and `ranges` are one dict and one list forever, emptied by each commit; their keys are stored keys."""
+
+    __slots__ = (
+        "_listeners",
+        "_store",
+        "batches",
+        "clock",
+        "failures",
+        "in_transaction",
+        "journals",
+        "large_bytes",
+        "now_ms",
+        "points",
+        "ranges",
+        "unsynced",
+    )
+
+    def __init__(self, store: Store, *, is_always: bool = False) -> None:
+        """is_always: of the sync modes; then it is noted which keys are not durable yet."""
+        self.points: dict[bytes, Entry] = {}
+        self.ranges: list[bytes] = []  # boundaries of what the batch deletes, older than its points
+        self.large_bytes = 0
+        self.in_transaction = False  # EXEC runs: its writes stay in one frame, so nothing may commit in between
+        self.clock = store.now_ms
+        self.now_ms = store.now_ms()
+        self.batches = 0  # that were committed
+        self.failures = 0
+        self.unsynced = Unsynced(self.points, self.ranges) if is_always else None
+        self.journals: list[Journal] = []  # of commands that read in slices
+        self._listeners: tuple[BatchListener, ...] = ()  # in the order in which they are told
+        self._store = store
+
+    def listen(self, listener: BatchListener, *, first: bool = False) -> None:
+        """Tell it what becomes of each batch, after the others or before them."""
+        self._listeners = (listener, *self._listeners) if first else (*self._listeners, listener)
+
+    def forget(self, listener: BatchListener) -> None:
+        """Tell it no more. It may ask for that while it is told."""
+        self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+    def refresh_clock(self) -> None:
+        self.now_ms = self.clock()
+
+    @property
+    def is_full(self) -> bool:
+        """Time to commit, between two commands: a command's writes stay in one frame."""
+        return len(self.points) >= BATCH_ENTRIES or self.large_bytes >= BATCH_BYTES
+
+    def delete_range(self, start: bytes, stop: bytes) -> None:
+        """Delete what is stored from start to stop."""
+        points = self.points
+        for key in [key for key in points if start <= key < stop]:
+            del points[key]
+        add(self.ranges, start, stop)
+
+    def commit(self) -> None:
+        """Make the batch a frame now, or have it refused."""
+        points, ranges = self.points, self.ranges
+        if not points and not ranges:
+            return
+        for journal in self.journals:
+            journal.note(points, ranges)
+        try:
+            position = self._store.commit(points, ranges_of(ranges) if ranges else ())
+        except Exception as error:  # whatever it is, the replies of this tick are still owed
+            self._refuse(error)
+            return
+        if self.unsynced is not None:
+            self.unsynced.note_commit(position)
+        points.clear()
+        ranges.clear()
+        self.large_bytes = 0
+        self.batches += 1
+        for listener in self._listeners:
+            listener.batch_committed()
+
+    def _refuse(self, error: Exception) -> None:
+        unexpected = None if isinstance(error, FlinError) else error
+        logger.error("a batch of %d writes was refused: %s", len(self.points), error, exc_info=unexpected)
+        self.failures += 1
+        refusal = Refusal(set(self.points), tuple(self.ranges), error)
+        self.points.clear()
+        self.ranges.clear()
+        self.large_bytes = 0
+        for listener in self._listeners:
+            listener.batch_refused(refusal)
+
+    # A transaction's writes are one frame, or nothing.
+
+    def savepoint(self) -> Savepoint:
+        """What is pending now."""
+        return dict(self.points), list(self.ranges), self.large_bytes
+
+    def roll_back(self, savepoint: Savepoint) -> None:
+        """To what was pending then."""
+        points, ranges, self.large_bytes = savepoint
+        self.points.clear()
+        self.points.update(points)
+        self.ranges[:] = ranges
+
+    def check_size(self, maximum: int) -> None:
+        """LimitError if what is pending has more bytes than this."""
+        if self.large_bytes + SHORT_ENTRY_BYTES * len(self.points) > maximum:  # or it may not be looked at
+            size = sum(map(len, self.points)) + sum(map(_size_of, self.points.values()))
+            if size > maximum:
+                raise LimitError("the size of its writes in bytes", size, maximum)
+
+
+def _size_of(entry: Entry) -> int:
+    if type(entry) is bytes:
+        return len(entry)
+    return len(entry[0]) if type(entry) is tuple else 0

@@ -1,0 +1,32 @@
+"""A refusal: the engine did not take a batch. What it would have changed, and what is said to those who wrote it.
+
+Which replies may leave then, judge.py says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from flin.engine.boundaries import Boundaries, covers
+from flin.errors import LimitError
+from flin.net.batch.namespaces import STORED_KEY
+
+MISCONF: Final = (
+    "MISCONF Errors writing to the write-ahead log, so this write was not accepted. "
+    "Commands that may modify the data set are disabled while it lasts. See the server's diagnostics."
+)
+
+
+class Refusal:
+    """The refusal of a batch: the stored keys and the ranges that it would have changed, and why it was refused."""
+
+    def __init__(self, keys: Collection[bytes], ranges: Boundaries, error: Exception) -> None:
+        self.keys = keys
+        self.ranges = ranges
+        # Too large is its writer's own fault, and says nothing of the disk.
+        self.text = f"ERR {error}" if isinstance(error, LimitError) else MISCONF
+
+    def holds(self, stored: bytes) -> bool:
+        """Whether the batch would have changed what this stored key shows."""
+        return stored in self.keys or covers(self.ranges, stored) or STORED_KEY in self.keys

@@ -1,0 +1,177 @@
+"""The clients of the server: who is there, who is let in, what their buffers hold, and the gate that they share.
+
+This module knows no transport: a `Client` is what a connection shows of itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, Protocol
+
+from flin.net.client.link import Link
+from flin.net.client.session import Session
+from flin.net.client.unread import Unread
+from flin.net.wire.resp_python import RequestLimits
+
+if TYPE_CHECKING:
+    from flin.net.batch.pending import Pending
+    from flin.net.batch.refusal import Refusal
+    from flin.net.batch.store import Store
+    from flin.net.client.counters import Counters
+    from flin.net.settings.config import Config
+
+logger = logging.getLogger(__name__)
+
+PROTECTED: Final = (
+    "DENIED Flin is running in protected mode because no password is set. In this mode connections are only accepted "
+    "from the loopback interface. To connect from another computer set a password (requirepass), or turn protected "
+    "mode off (protected-mode no) if you are sure that nobody else can reach this port."
+)
+
+
+class Client(Link, Protocol):
+    """A connection that was admitted."""
+
+    @property
+    def unread(self) -> Unread: ...
+
+    @property
+    def session(self) -> Session: ...
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that nothing more is read until the client has read."""
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a request has begun to arrive and its end has not."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of its is running, waiting or unsent."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it closes as soon as the client has taken what was said."""
+
+    def close(self) -> None:
+        """Close once what was written has been sent; nothing more is read or run."""
+
+    def finish(self) -> bool:
+        """For the server's end: read nothing more; whether everything read has been answered and sent."""
+
+
+class Clients:
+    """`is_open` joins what all sessions' gates have in common; `refresh` computes it and tells every session."""
+
+    def __init__(self, store: Store, pending: Pending, config: Config, counters: Counters) -> None:
+        self.sessions: dict[int, Session] = {}
+        self.admitted: dict[int, Client] = {}  # by session id
+        self.request_limits = RequestLimits(bulk_bytes=config.longest_bulk_bytes)
+        self._store = store
+        self._config = config
+        self._counters = counters
+        self._next_session_id = 1
+        self._unbounded_bytes = 0  # that came since the buffers were last looked at
+        self.is_open = self._gates_are_open()
+        pending.listen(self)
+
+    # Who is there.
+
+    def open_session(
+        self, link: Link, address: str, local_address: str, steady_ms: int, descriptor: int = -1
+    ) -> Session:
+        """A new client's session. Without a password everybody is authenticated. descriptor: of its socket."""
+        authenticated = not self._config.requires_password
+        number = self._next_session_id
+        session = Session(number, link, address, local_address, steady_ms, descriptor, authenticated=authenticated)
+        self._next_session_id += 1
+        session.refresh(server_is_open=self.is_open)
+        self.sessions[session.id] = session
+        return session
+
+    def close_session(self, session: Session) -> None:
+        session.leave()
+        self.sessions.pop(session.id, None)
+        self.admitted.pop(session.id, None)
+
+    def refusal_of(self, session: Session) -> str | None:
+        """Why a new connection is turned away, or None."""
+        config = self._config
+        if config.protected_mode and not config.requires_password and not is_loopback(session.address):
+            return PROTECTED
+        if len(self.admitted) >= config.maxclients:
+            return "ERR max number of clients reached"
+        return None
+
+    # The gate that all have in common.
+
+    def refresh(self) -> None:
+        """After a change of the stall, of read-only, of CONFIG: who is in, and which gates every session looks at."""
+        self.is_open = self._gates_are_open()
+        for session in self.sessions.values():
+            session.let_in(needs_password=self._config.requires_password)
+            session.refresh(server_is_open=self.is_open)
+
+    def maybe_refresh(self) -> None:
+        """After each batch and by the clock: tell the sessions only if something changed."""
+        if self._gates_are_open() != self.is_open:
+            self.refresh()
+
+    batch_committed = maybe_refresh
+
+    def batch_refused(self, refusal: Refusal) -> None:
+        self.maybe_refresh()
+
+    def _gates_are_open(self) -> bool:
+        stall = self._store.stall()
+        return not (
+            stall.stopped
+            or stall.delay_seconds
+            or self._store.read_only_reason is not None
+            or self._config.times_every_command
+        )
+
+    # Their buffers.
+
+    def buffered_bytes(self) -> int:
+        """What all clients' buffers hold."""
+        return sum(client.output_bytes() + client.input_bytes() for client in self.admitted.values())
+
+    def note_input(self, size_bytes: int) -> None:
+        """So much has arrived at once: the buffers' bound is looked at again after every sixteenth of it, since a
+        second, the guard's round, is long enough to fill the memory."""
+        self._unbounded_bytes += size_bytes
+        if self._unbounded_bytes > self._config.buffers_bytes // 16:
+            self._unbounded_bytes = 0
+            self.bound_buffers()
+
+    def bound_buffers(self) -> None:
+        """All clients' buffers together stay below their share; the largest goes first."""
+        share = self._config.buffers_bytes
+        if self.buffered_bytes() <= share:
+            return
+        sizes = {
+            client: client.output_bytes() + client.input_bytes()
+            for client in self.admitted.values()
+            if not client.session.is_no_evict
+        }
+        excess = sum(sizes.values()) - share
+        for client in sorted(sizes, key=lambda client: sizes[client], reverse=True):
+            if excess <= 0:
+                return
+            excess -= sizes[client]
+            self._counters.clients_closed_for_output += 1
+            logger.warning(
+                "closing %s: clients' buffers exceed their share of %d bytes, and %d of them are its own",
+                client.session.address,
+                share,
+                sizes[client],
+            )
+            client.abort()
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a peer's address, as `host:port`, is this machine's own; a Unix socket's is."""
+    host = address.rpartition(":")[0].strip("[]")
+    return not host or host == "::1" or host.startswith(("127.", "::ffff:127.")) or host == "?"

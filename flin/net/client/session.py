@@ -1,0 +1,162 @@
+"""A session: what is remembered of a client between two requests. Its transport is connection.py's.
+
+`is_open` joins the gates of dispatch that are usually open; it is computed again (`refresh`) whenever one of its causes
+changes, so that an ordinary request tests one boolean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from flin.net.client.link import NO_LINK, Link
+from flin.net.wire.replies import Value
+from flin.net.wire.resp import encode2, encode3
+
+if TYPE_CHECKING:
+    from flin.net.command.command import Command
+    from flin.net.data.keyspace import Keyspace
+
+Remark: TypeAlias = "tuple[list[bytes], list[tuple[Command, list[bytes]]]] | None"
+"""What is to be known of a tick beside its requests: an EXEC and the requests that it ran; None: the session reads
+another database from here on, or speaks another protocol."""
+
+RESP2: Final = 2
+RESP3: Final = 3
+
+NO_NAME: Final = b"NULL"
+"""What CLIENT LIST shows where no command has run yet, or an unknown one was asked for."""
+
+
+class Session:
+    """One client's state. `link` is its connection."""
+
+    __slots__ = (
+        "address",
+        "close_after_reply",
+        "created_ms",
+        "database",
+        "descriptor",
+        "encode",
+        "has_authenticated",
+        "id",
+        "is_authenticated",
+        "is_dirty",
+        "is_no_evict",
+        "is_no_touch",
+        "is_open",
+        "last_ms",
+        "last_name",
+        "library_name",
+        "library_version",
+        "link",
+        "local_address",
+        "name",
+        "protocol",
+        "queue",
+        "queue_bytes",
+        "queue_failed",
+        "remarks",
+        "user",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        session_id: int,
+        link: Link,
+        address: str,
+        local_address: str,
+        steady_ms: int,
+        descriptor: int = -1,
+        *,
+        authenticated: bool,
+    ) -> None:
+        self.id = session_id
+        self.link = link
+        self.address = address
+        self.local_address = local_address
+        self.descriptor = descriptor  # of its socket, for CLIENT LIST
+        self.created_ms = steady_ms
+        self.last_ms = steady_ms
+        self.has_authenticated = authenticated  # by a password, or by coming while none was needed
+        self.is_authenticated = authenticated  # or none is needed now
+        self.user = b"default"
+        self.protocol = RESP2
+        self.encode: Callable[[Value], bytes] = encode2
+        self.database = 0
+        self.name = b""
+        self.library_name = b""
+        self.library_version = b""
+        self.last_name = NO_NAME  # of the newest command, as sent, or its path; CLIENT LIST looks it up
+        self.is_no_evict = False
+        self.is_no_touch = False
+        # A transaction: None outside MULTI, else the queued commands with their requests.
+        self.queue: list[tuple[Command, list[bytes]]] | None = None
+        self.remarks: list[Remark] = []  # its transcript's
+        self.queue_bytes = 0
+        self.queue_failed = False  # a command was refused while queueing: EXEC answers EXECABORT
+        self.watched: list[tuple[Keyspace, bytes, bool]] = []  # keyspace, key, whether it was there
+        self.is_dirty = False  # a watched key was touched: EXEC answers null
+        self.is_open = False
+        self.close_after_reply = False
+
+    def speak(self, protocol: int) -> None:
+        """RESP2 or RESP3 from the next reply on."""
+        self.protocol = protocol
+        self.remarks.append(None)
+        self.encode = encode3 if protocol == RESP3 else encode2
+
+    def set_authenticated(self, authenticated: bool, *, server_is_open: bool) -> None:
+        """AUTH, HELLO … AUTH, RESET."""
+        self.has_authenticated = authenticated
+        self.let_in(needs_password=True)
+        self.refresh(server_is_open=server_is_open)
+
+    def let_in(self, *, needs_password: bool) -> None:
+        """Whether it may run commands, as in Redis: one that came without a password stays when one is set; one that
+        has not given its own may do everything for as long as there is none. The parser's limits follow."""
+        authenticated = self.has_authenticated or not needs_password
+        if self.is_authenticated != authenticated:
+            self.is_authenticated = authenticated
+            self.link.trust(authenticated)
+
+    def refresh(self, *, server_is_open: bool) -> None:
+        """Compute the boolean of the usually open gates. Call it after authentication, MULTI, EXEC, DISCARD, RESET."""
+        self.is_open = server_is_open and self.is_authenticated and self.queue is None
+
+    def begin_queue(self) -> None:
+        """MULTI."""
+        self.queue = []
+        self.queue_failed = False
+        self.is_open = False
+
+    def end_queue(self, *, server_is_open: bool) -> None:
+        """EXEC and DISCARD: no transaction and no watched keys any more."""
+        self.queue = None
+        self.queue_bytes = 0
+        self.queue_failed = False
+        self.unwatch()
+        self.refresh(server_is_open=server_is_open)
+
+    def leave(self) -> None:
+        """Its connection is closed: neither keeps the other, so both go with their last reference."""
+        self.unwatch()
+        self.link = NO_LINK
+        self.queue = None
+        self.remarks = []
+
+    def watch(self, keyspace: Keyspace, key: bytes, is_there: bool) -> None:
+        if keyspace.watches.add(key, self):
+            self.watched.append((keyspace, key, is_there))
+
+    def unwatch(self) -> None:
+        self.is_dirty = False
+        if self.watched:
+            for keyspace, key, _ in self.watched:
+                keyspace.watches.discard(key, self)
+            self.watched.clear()
+
+    def touch(self) -> None:
+        """A watched key was written."""
+        self.is_dirty = True

@@ -1,0 +1,107 @@
+"""A transcript: which requests of one connection were answered in this tick, and with what.
+
+Nearly always it is thrown away unread. But if the engine does not take the tick's batch, or a sync fails, some of the
+replies must not leave (judge.py says which). They wait as pieces of bytes, so the pieces are split into replies
+again, and the replies matched with the requests, in their order: each request that has run has exactly one.
+
+A batch may be committed in the middle of a tick. What was said before is settled: of turns that began in an earlier
+batch, everything; of the turn that was under way, what stood before the mark. Example, with two batches:
+
+    turns  (7, [SET a, SET b])  (7, [GET a, SET large, GET b])  (8, mark: 3 pieces)
+    if batch 8 is refused, only the reply to the last GET b is looked at
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+from flin.net.wire.resp import split_replies
+
+if TYPE_CHECKING:
+    from flin.net.client.session import Remark
+    from flin.net.command.command import Command
+    from flin.net.wire.columns import Column
+
+Judge = Callable[[list[bytes], bytes], bytes]
+"""A request that was answered, and its reply: the reply that may leave."""
+
+
+Alike: TypeAlias = "tuple[bytes, list[Column], int]"
+"""The first so many requests of a pipeline of requests alike (wire/columns.py): their name and the other arguments. A
+bare tuple, since it is made for every such pipeline: a named one takes 300 ns."""
+
+
+class Transcript:
+    """The transcript of one tick. `turns` is appended to directly: the number of the batch in which the turn began, and
+    its requests. Requests that have not run may follow in the last turn: there is no reply to match them with."""
+
+    __slots__ = ("remarks", "turns")
+
+    def __init__(self, remarks: list[Remark] | None = None) -> None:
+        """remarks: the session's, which says them."""
+        self.turns: list[tuple[int, list[list[bytes]] | Alike | int]] = []  # int: a mark, the pieces before it
+        self.remarks: list[Remark] = [] if remarks is None else remarks
+
+    def taken(self) -> Transcript:
+        """What it holds; this one is empty then, and its lists are the same."""
+        taken = Transcript()
+        taken.turns = self.turns.copy()
+        self.turns.clear()
+        if self.remarks:
+            taken.remarks = self.remarks.copy()
+            self.remarks.clear()
+        return taken
+
+    def requests(self) -> Iterator[tuple[int, list[bytes]]]:
+        """Each with the number of the batch in which its turn began."""
+        for batch, turn in self.turns:
+            if isinstance(turn, int):
+                continue
+            if isinstance(turn, tuple):
+                name, columns, number = turn
+                rows = zip(*[column[:number] for column in columns], strict=True)
+                turn = [[name, *row] for row in rows]
+            for request in turn:
+                yield batch, request
+
+    def cut_last_turn(self, number: int) -> None:
+        """Only so many of its requests have run."""
+        for index in range(len(self.turns) - 1, -1, -1):
+            batch, turn = self.turns[index]
+            if type(turn) is list:
+                self.turns[index] = batch, turn[:number]
+                return
+
+    def mark(self, batch: int, pieces: int) -> None:
+        """In the middle of a turn a batch was committed; this one begins, and so many pieces were said before."""
+        self.turns.append((batch, pieces))
+
+    def transaction_of(self, request: list[bytes]) -> list[tuple[Command, list[bytes]]] | None:
+        """What this EXEC ran."""
+        return next((remark[1] for remark in self.remarks if remark is not None and remark[0] is request), None)
+
+    @property
+    def is_of_one_database(self) -> bool:
+        """Whether all its requests were run as one would be run now."""
+        return None not in self.remarks
+
+    def clear(self) -> None:
+        self.turns.clear()
+        self.remarks.clear()
+
+    def judged(self, pieces: list[bytes], judge: Judge, batch: int | None = None) -> list[bytes]:
+        """The pieces with the replies as the judge lets them leave; those of one batch, or all of them."""
+        marks = [index for index, (began, turn) in enumerate(self.turns) if type(turn) is int and began == batch]
+        before = self.turns[marks[-1]][1] if marks else 0
+        assert type(before) is int
+        replies = split_replies(b"".join(pieces[:before]))
+        settled = len(replies)
+        replies += split_replies(b"".join(pieces[before:]))
+        for number, ((began, request), reply) in enumerate(zip(self.requests(), replies, strict=False)):
+            if number >= settled and (marks or batch is None or began == batch):
+                replies[number] = judge(request, reply)
+        if marks:
+            assert batch is not None
+            self.turns[marks[-1]] = batch, settled  # of what are pieces now
+        return replies

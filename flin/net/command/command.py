@@ -1,0 +1,172 @@
+"""A command: what is known of it, and how often it ran.
+
+This stands below everything that runs commands: of a handler it knows only that it can be called.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Any, Final, TypeAlias
+
+from flin.net.wire.replies import Value
+
+Handler: TypeAlias = Callable[[Any, list[bytes]], Value]
+"""Takes a Context (context.py, which stands above) and the request, name first; returns a value to encode, or raises
+CommandError."""
+
+Batch: TypeAlias = Callable[..., tuple[int, bytes]]
+"""Runs a pipeline of requests alike in name and length at once: takes the context and a column per argument, returns
+how many of the first have run, and their finished replies; the others are run one by one. What raises has changed
+nothing."""
+
+FindKeys: TypeAlias = Callable[[list[bytes]], list[int]]
+"""The positions of the keys in a request whose keys no triple can name."""
+
+
+class Flag(IntFlag):
+    """What the gates of dispatch and COMMAND INFO know of a command; the names are Redis's, in lower case."""
+
+    NONE = 0
+    WRITE = 1
+    READONLY = 2
+    DENYOOM = 4
+    ADMIN = 8
+    NOSCRIPT = 16
+    BLOCKING = 32
+    LOADING = 64
+    STALE = 128
+    FAST = 256
+    NO_AUTH = 512  # may be sent before authentication
+    NO_MULTI = 1024  # refused inside MULTI
+    MOVABLEKEYS = 2048
+    ALLOW_BUSY = 4096
+    UNQUEUED = 8192  # runs at once inside MULTI (EXEC, DISCARD, MULTI, WATCH, QUIT, RESET). Not a flag of Redis
+    SKIP_SLOWLOG = 16384
+    PUBSUB = 32768
+    ENDS_QUEUE = 131072  # EXEC: refused in itself it ends the transaction. Not a flag of Redis
+    TIMED = 262144  # never brief: its work grows with the value, though Redis says "fast". Not a flag of Redis
+    BRIEF = 65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
+
+
+def flags_of(names: str) -> Flag:
+    """The flags of these names, as COMMAND INFO writes them, with spaces between: "write denyoom fast"."""
+    return Flag(sum({Flag[name.upper()] for name in names.split()}))
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Which arguments are keys: first, last (negative: from the end) and step, as COMMAND INFO shows them."""
+
+    first: int = 0
+    last: int = 0
+    step: int = 0
+    find: FindKeys | None = None
+
+    def positions(self, args: list[bytes]) -> list[int]:
+        """The positions of the keys in this request; those beyond its end are left out."""
+        if self.find is not None:
+            return self.find(args)
+        if not self.first:
+            return []
+        last = self.last if self.last >= 0 else len(args) + self.last
+        return list(range(self.first, min(last, len(args) - 1) + 1, self.step))
+
+
+NO_KEYS: Final = Keys()
+FIRST_KEY: Final = Keys(1, 1, 1)
+FIRST_TWO_KEYS: Final = Keys(1, 2, 1)
+ALL_KEYS: Final = Keys(1, -1, 1)
+KEYS_AND_VALUES: Final = Keys(1, -1, 2)
+
+MANY: Final = 1 << 30
+"""The maximum of a command that takes any number of arguments; the parser stops long before."""
+
+
+MANY_BRIEF: Final = 64
+"""Arguments of a brief command that takes any number: with more it is timed."""
+
+
+_NEVER_BRIEF: Final = Flag.UNQUEUED | Flag.NO_AUTH | Flag.TIMED
+
+
+class Command:
+    """A declared command. `minimum` and `maximum` bound the number of arguments, the name included."""
+
+    __slots__ = (
+        "arity",
+        "batch",
+        "brief_maximum",
+        "calls",
+        "categories",
+        "container",
+        "failed_calls",
+        "flags",
+        "group",
+        "handler",
+        "is_brief",
+        "is_unqueued",
+        "is_write",
+        "keys",
+        "maximum",
+        "minimum",
+        "name",
+        "nanoseconds",
+        "rejected_calls",
+        "subcommands",
+        "summary",
+        "timed_calls",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        handler: Handler,
+        *,
+        arity: int,
+        flags: Flag,
+        keys: Keys,
+        group: str,
+        summary: str,
+        categories: Sequence[str] = (),
+        batch: Batch | None = None,
+    ) -> None:
+        self.name = name  # lower case; "container|subcommand" for a subcommand
+        self.handler = handler
+        self.arity = arity
+        self.minimum = abs(arity)
+        self.batch = batch  # of requests with the minimum of arguments
+        self.maximum = arity if arity > 0 else MANY
+        self.brief_maximum = min(self.maximum, MANY_BRIEF)
+        self.flags = flags
+        self.is_write = bool(flags & Flag.WRITE)
+        self.is_brief = bool(flags & (Flag.FAST | Flag.BRIEF)) and not flags & _NEVER_BRIEF
+        self.is_brief = self.is_brief and not inspect.isgeneratorfunction(handler)
+        self.is_unqueued = bool(flags & Flag.UNQUEUED)
+        self.keys = keys
+        self.group = group
+        self.summary = summary
+        self.categories = categories  # of ACL, beyond those that flags and group imply
+        self.subcommands: dict[bytes, Command] | None = None  # by lower-case name, for a container
+        self.calls = 0
+        self.failed_calls = 0
+        self.rejected_calls = 0
+        self.timed_calls = 0
+        self.nanoseconds = 0  # of those
+
+    def note_time(self, nanoseconds: int, calls: int) -> None:
+        self.nanoseconds += nanoseconds
+        self.timed_calls += calls
+
+    def microseconds(self) -> int:
+        """Time of all calls: brief commands are timed now and then, and the rest is taken to be like those."""
+        return self.nanoseconds * self.calls // (self.timed_calls * 1000) if self.timed_calls else 0
+
+    def reset_counters(self) -> None:
+        self.calls = self.failed_calls = self.rejected_calls = 0
+        self.timed_calls = self.nanoseconds = 0
+
+    def __repr__(self) -> str:
+        return f"<Command {self.name}>"

@@ -1,0 +1,132 @@
+"""The table of commands: one declaration per command, and everything that is known about it.
+
+Arity checks, the gates of dispatch, COMMAND, COMMAND DOCS, the keys to prefetch and `docs/commands.md` all read these
+declarations, so nothing about a command is said twice. A declaration is a row over the handler, whose docstring's first
+line is the summary:
+
+    GROUP: Final = "string"
+
+    @command("get", 2, "readonly fast", FIRST_KEY)
+    def get(context: Context, args: list[bytes]) -> Value:
+        "Returns the string at a key."
+
+Since which Redis it is there, and what its time depends on, stands in facts.py.
+
+A subcommand is declared with a bar, `"client|id"`, after its container (`container("client", …)`); its arity counts
+the container's name. This module knows no handler: `commands/every.py` imports them all.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from flin.net.command.command import NO_KEYS, Batch, Command, Handler, Keys, flags_of
+from flin.net.wire.replies import Value
+
+_commands: Final[dict[str, Command]] = {}
+
+BY_NAME: Final[dict[bytes, Command]] = {}
+"""Each name in lower and in upper case, exactly as clients send them."""
+
+BRIEF: Final[dict[bytes, Command]] = {}
+"""Those of them that dispatch runs without a clock: fast or brief, no container, never in slices."""
+
+
+def command(
+    name: str,
+    arity: int,
+    flags: str = "",
+    keys: Keys = NO_KEYS,
+    *,
+    categories: str = "",
+    batch: Batch | None = None,
+    group: str | None = None,
+) -> Callable[[Handler], Handler]:
+    """Declare the handler below as this command. arity counts the name; negative: at least so many. flags and
+    categories (of ACL, beyond those that flags and group imply): names with spaces between. group: where it is not the
+    module's GROUP."""
+
+    def declare(handler: Handler) -> Handler:
+        _add(
+            Command(
+                name,
+                handler,
+                arity=arity,
+                flags=flags_of(flags),
+                keys=keys,
+                group=group or _group_of(handler),
+                summary=(handler.__doc__ or "").partition("\n")[0],
+                categories=categories.split(),
+                batch=batch,
+            )
+        )
+        return handler
+
+    return declare
+
+
+def container(
+    name: str, group: str, summary: str, arity: int = -2, flags: str = "", *, alone: Handler | None = None
+) -> None:
+    """Declare a command that has subcommands: dispatch goes straight to them. `alone` runs where none is given."""
+    handler = alone or _never_called
+    found = Command(name, handler, arity=arity, flags=flags_of(flags), keys=NO_KEYS, group=group, summary=summary)
+    found.subcommands = {}
+    _add(found)
+
+
+def _group_of(handler: Handler) -> str:
+    """What stands once in the module of the handler."""
+    group: str = inspect.getmodule(handler).GROUP  # type: ignore[union-attr]
+    return group
+
+
+def find(name: bytes) -> Command | None:
+    """The command of this name in any mixture of cases."""
+    return BY_NAME.get(name) or BY_NAME.get(name.lower())
+
+
+def find_for(request: list[bytes]) -> Command | None:
+    """The command or subcommand that a request asks for."""
+    found = find(request[0])
+    if found is not None and found.subcommands is not None and len(request) > 1:
+        return found.subcommands.get(request[1].lower())
+    return found
+
+
+def find_by_path(name: str) -> Command | None:
+    """The command or subcommand ("client|id") of this lower-case name."""
+    return _commands.get(name)
+
+
+def all_commands() -> Iterator[Command]:
+    """Every command without subcommands' own entries, in order of name."""
+    return (found for name, found in sorted(_commands.items()) if "|" not in name)
+
+
+def with_subcommands() -> Iterator[Command]:
+    """Every command that can run, subcommands in place of their containers' own, in order of name."""
+    return (found for _, found in sorted(_commands.items()) if found.subcommands is None)
+
+
+def _add(added: Command) -> None:
+    if added.name in _commands:
+        raise ValueError(f"the command {added.name} is declared twice")
+    _commands[added.name] = added
+    parent, bar, sub = added.name.partition("|")
+    if bar:
+        siblings = _commands[parent].subcommands
+        if siblings is None:
+            raise ValueError(f"{parent} is no container")
+        siblings[sub.encode()] = added
+        return
+    for name in (added.name.encode(), added.name.upper().encode()):
+        BY_NAME[name] = added
+        if added.is_brief:
+            BRIEF[name] = added
+
+
+def _never_called(context: Any, args: list[bytes]) -> Value:
+    raise AssertionError("dispatch resolves the subcommand of a container")

@@ -1,0 +1,309 @@
+"""INFO: figures about the server in Redis's sections and names, and a section of Flin's own.
+
+Clients read a few of them: ioredis waits for `loading:0`, tools read `redis_version`, `used_memory`, the keyspace.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import flin
+from flin.net.command.registry import with_subcommands
+from flin.net.commands.connection import REDIS_VERSION
+from flin.net.commands.info_constants import CONSTANTS
+from flin.net.wire.replies import Slices, Verbatim
+
+if TYPE_CHECKING:
+    from flin.net.run.services import Services
+
+Figures = dict[str, Any]
+
+COUNT_SLICES: Final = 20
+"""INFO shows exact numbers of keys where so many slices suffice to settle them, else the last ones known: clients that
+wait for INFO when they connect must not wait for a count of millions."""
+
+
+EXPIRING_SLICES: Final = 50
+"""Enough for a million entries with an expiry in the memtables."""
+
+
+def render_info(services: Services, asked: list[str]) -> Slices:
+    """The sections asked for; without any the default ones. In slices: the keys are counted first."""
+    names = _chosen(asked)
+    if "keyspace" in names:
+        yield from _count_keys(services)
+        yield from _count_expiring(services)
+    sections = [
+        _section(title, CONSTANTS.get(title, {}) | make(services))
+        for title, make in _SECTIONS.items()
+        if title.lower() in names
+    ]
+    return Verbatim("\r\n".join(sections).encode("utf-8", "replace"))
+
+
+def _count_keys(services: Services) -> Slices:
+    for keyspace in services.databases.keyspaces:
+        counting = keyspace.count()
+        for _ in range(COUNT_SLICES):
+            try:
+                next(counting)
+            except StopIteration:
+                break
+            yield
+
+
+def _count_expiring(services: Services) -> Slices:
+    """As far as so many slices suffice; else the figures that are known stay."""
+    counting = services.expiring()
+    for _ in range(EXPIRING_SLICES):
+        try:
+            next(counting)
+        except StopIteration as end:
+            services.databases.expiries = end.value
+            return
+        yield
+
+
+def _chosen(asked: list[str]) -> set[str]:
+    everything = {title.lower() for title in _SECTIONS}
+    default = everything - {"commandstats"}
+    if not asked:
+        return default
+    chosen: set[str] = set()
+    for name in asked:
+        if name == "default":
+            chosen |= default
+        elif name in ("all", "everything"):
+            chosen |= everything
+        else:
+            chosen.add(name)
+    return chosen
+
+
+def _section(title: str, figures: Mapping[str, Any]) -> str:
+    """One line each, whatever a path or a reason holds."""
+    lines = [f"{name}:{value}".replace("\r", " ").replace("\n", " ") for name, value in figures.items()]
+    return "\r\n".join([f"# {title}", *lines, ""])
+
+
+def _server(services: Services) -> Figures:
+    uptime = (services.tick.steady_ms - services.process.started_steady_ms) // 1000
+    return {
+        "redis_version": REDIS_VERSION.decode(),
+        "flin_version": flin.__version__,
+        "redis_mode": "standalone",
+        "mode": "standalone",
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "arch_bits": 64 if sys.maxsize > 1 << 32 else 32,
+        "python_version": platform.python_version(),
+        "multiplexing_api": services.process.event_loop,
+        "process_id": os.getpid(),
+        "run_id": services.process.run_id,
+        "tcp_port": services.process.port,
+        "server_time_usec": services.store.now_ms() * 1000,
+        "uptime_in_seconds": uptime,
+        "uptime_in_days": uptime // 86_400,
+        "executable": sys.executable,
+    }
+
+
+def _clients(services: Services) -> Figures:
+    sessions = services.clients.sessions.values()
+    return {
+        "connected_clients": len(services.clients.admitted),
+        "maxclients": services.config.maxclients,
+        "client_recent_max_input_buffer": max((session.link.input_bytes() for session in sessions), default=0),
+        "client_recent_max_output_buffer": max((session.link.output_bytes() for session in sessions), default=0),
+    }
+
+
+def _memory(services: Services) -> Figures:
+    used = resident_bytes()
+    # The kernel sums what its threads have counted now and then, so its peak may lag behind.
+    peak = services.process.peak_memory_bytes = max(
+        used, services.process.peak_memory_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    data = max(0, used - services.process.startup_memory_bytes)
+    system = os.sysconf("SC_PAGESIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = services.config.options.memory_limit
+    return {
+        "used_memory": used,
+        "used_memory_human": human_size(used),
+        "used_memory_rss": used,
+        "used_memory_rss_human": human_size(used),
+        "used_memory_peak": peak,
+        "used_memory_peak_human": human_size(peak),
+        "used_memory_peak_perc": f"{100 * used / peak:.2f}%",
+        "used_memory_startup": services.process.startup_memory_bytes,
+        "used_memory_overhead": used - data,
+        "used_memory_dataset": data,
+        "used_memory_dataset_perc": f"{100 * data / used:.2f}%",
+        "allocator_allocated": used,
+        "allocator_active": used,
+        "allocator_resident": used,
+        "total_system_memory": system,
+        "total_system_memory_human": human_size(system),
+        "memory_limit": limit,
+        "memory_limit_human": human_size(limit),
+        "mem_clients_normal": services.clients.buffered_bytes(),
+    }
+
+
+def _persistence(services: Services) -> Figures:
+    store = services.store
+    return {
+        "aof_last_write_status": "ok" if store.read_only_reason is None and store.obstacle is None else "err",
+        "rdb_last_save_time": services.process.started_at_seconds,
+        "aof_current_size": services.engine_statistics().get("disk", {}).get("wal_bytes", 0),
+        "wal_position": store.position,
+        "wal_synced_position": store.synced_position,
+        "sync": services.config.options.sync,
+        "read_only_reason": store.read_only_reason or "",
+    }
+
+
+def _stats(services: Services) -> Figures:
+    counters = services.counters
+    return {
+        "total_connections_received": counters.connections,
+        "total_commands_processed": counters.commands,
+        "instantaneous_ops_per_sec": services.process.commands_per_second,
+        "total_net_input_bytes": counters.input_bytes,
+        "total_net_output_bytes": counters.output_bytes,
+        "rejected_connections": counters.rejected_connections,
+        "expired_keys": services.engine_statistics().get("background", {}).get("swept_keys", 0),
+        "keyspace_hits": sum(keyspace.hits + keyspace.hot.hits for keyspace in services.databases.keyspaces),
+        "keyspace_misses": sum(keyspace.misses for keyspace in services.databases.keyspaces),
+        "unexpected_error_replies": counters.internal_errors,
+        "total_error_replies": sum(counters.errors.values()),
+        "client_output_buffer_limit_disconnections": counters.clients_closed_for_output,
+    }
+
+
+def _replication(services: Services) -> Figures:
+    return {"master_replid": services.process.run_id}
+
+
+def _cpu(services: Services) -> Figures:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "used_cpu_sys": f"{own.ru_stime:.6f}",
+        "used_cpu_user": f"{own.ru_utime:.6f}",
+        "used_cpu_sys_children": f"{children.ru_stime:.6f}",
+        "used_cpu_user_children": f"{children.ru_utime:.6f}",
+        **_thread_times(),
+    }
+
+
+def _thread_times() -> Figures:
+    """Times of the event loop's thread, in which this runs; only Linux tells."""
+    if not hasattr(resource, "RUSAGE_THREAD"):
+        return {}
+    own = resource.getrusage(resource.RUSAGE_THREAD)
+    return {
+        "used_cpu_sys_main_thread": f"{own.ru_stime:.6f}",
+        "used_cpu_user_main_thread": f"{own.ru_utime:.6f}",
+    }
+
+
+def _command_statistics(services: Services) -> Figures:
+    return {
+        f"cmdstat_{found.name}": (
+            f"calls={found.calls},usec={found.microseconds()},"
+            f"usec_per_call={found.microseconds() / max(1, found.calls):.2f},"
+            f"rejected_calls={found.rejected_calls},failed_calls={found.failed_calls}"
+        )
+        for found in with_subcommands()
+        if found.calls or found.rejected_calls or found.failed_calls
+    }
+
+
+def _error_statistics(services: Services) -> Figures:
+    return {f"errorstat_{prefix}": f"count={count}" for prefix, count in sorted(services.counters.errors.items())}
+
+
+def _cluster(services: Services) -> Figures:
+    return {}
+
+
+def _keyspace(services: Services) -> Figures:
+    figures: Figures = {}
+    for keyspace in services.databases.keyspaces:
+        if keyspace.last_count:
+            keys = keyspace.last_count
+            expiries = services.databases.expiries.get(keyspace.namespace)
+            expires = min(keys, expiries.entries) if expiries is not None else 0
+            average = expiries.average_ttl_ms(services.pending.now_ms) if expiries is not None else 0
+            figures[f"db{keyspace.database}"] = f"keys={keys},expires={expires},avg_ttl={average}"
+    return figures
+
+
+def _flin(services: Services) -> Figures:
+    """What only Flin has: hot keys, cold reads, batches, and the engine's own figures."""
+    hot = [keyspace.hot for keyspace in services.databases.keyspaces]
+    stall = services.store.stall()
+    figures: Figures = {
+        "hot_keys": sum(cache.size() for cache in hot),
+        "hot_keys_hits": sum(cache.hits for cache in hot),
+        "hot_keys_misses": sum(cache.misses for cache in hot),
+        "hot_keys_evictions": sum(cache.evictions for cache in hot),
+        "cold_reads": services.counters.cold_reads,
+        "write_batches": services.pending.batches,
+        "write_batches_failed": services.pending.failures,
+        "protocol_errors": services.counters.protocol_errors,
+        "stall_delay_seconds": stall.delay_seconds,
+        "stall_stopped": int(stall.stopped),
+        "stall_reason": stall.reason or "",
+        "corruption_errors": services.damage.errors,
+        "corruption_last": services.damage.last,
+    }
+    return figures | _flattened("engine", services.engine_statistics())
+
+
+def _flattened(name: str, value: Any) -> Figures:
+    """Nested figures by their joined names: engine_compaction_jobs."""
+    if isinstance(value, Mapping):
+        return {key: figure for part in value for key, figure in _flattened(f"{name}_{part}", value[part]).items()}
+    return {name: value} if isinstance(value, bool | int | float | str) else {}
+
+
+def human_size(size: int) -> str:
+    """`1.44M`, as Redis writes sizes for people."""
+    if size < 1024:
+        return f"{size}B"
+    amount = float(size)
+    for unit in "KMGT":
+        amount /= 1024
+        if amount < 1024 or unit == "T":
+            return f"{amount:.2f}{unit}"
+    raise AssertionError("the loop returns at T")
+
+
+def resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:  # not Linux: the peak is the nearest that the standard library knows
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+_SECTIONS: Final[dict[str, Callable[[Any], Figures]]] = {
+    "Server": _server,
+    "Clients": _clients,
+    "Memory": _memory,
+    "Persistence": _persistence,
+    "Stats": _stats,
+    "Replication": _replication,
+    "CPU": _cpu,
+    "Commandstats": _command_statistics,
+    "Errorstats": _error_statistics,
+    "Cluster": _cluster,
+    "Keyspace": _keyspace,
+    "Flin": _flin,
+}

@@ -1,0 +1,87 @@
+"""The databases of the server: their keyspaces, and which namespace of stored keys each of them means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flin.engine.key import namespace_prefix
+from flin.net.batch.namespaces import STORED_KEY, decode, encode, recall
+from flin.net.data.keyspace import Keyspace
+from flin.net.data.reply_cache import HotKeys
+
+if TYPE_CHECKING:
+    from flin.engine.expiring import Expiries
+    from flin.net.batch.pending import Pending
+    from flin.net.batch.refusal import Refusal
+    from flin.net.batch.store import Store
+
+
+class Databases:
+    """`keyspaces` has one for each number that SELECT takes."""
+
+    def __init__(self, store: Store, pending: Pending, number: int, hot_keys_bytes: int) -> None:
+        """hot_keys_bytes: of ready replies, all databases together."""
+        self.keyspaces = _make_keyspaces(store, pending, number, hot_keys_bytes)
+        self.expiries: dict[int, Expiries] = {}  # by namespace: the newest figures, for INFO
+        self._store = store
+        self._pending = pending
+        self._is_swapped = False  # by the pending batch
+        self._recall()
+
+    def block_reads(self, *, blocking: bool) -> None:
+        """See Keyspace.block_reads; for every database, since a command may touch two."""
+        for keyspace in self.keyspaces:
+            keyspace.block_reads(blocking=blocking)
+
+    def clear(self) -> None:
+        """FLUSHALL."""
+        for keyspace in self.keyspaces:
+            keyspace.note_clear()
+        self._pending.delete_range(b"", namespace_prefix(0xFFFF))  # what lies there is about databases, in none
+        for keyspace in self.keyspaces:
+            keyspace.hot.clear()
+
+    def reset_counters(self) -> None:
+        for keyspace in self.keyspaces:
+            keyspace.hits = keyspace.misses = 0
+            keyspace.hot.hits = keyspace.hot.misses = keyspace.hot.evictions = 0
+
+    # SWAPDB.
+
+    def swap(self, first: int, second: int) -> None:
+        """The numbers are checked, and neither is 0."""
+        self.keyspaces[first].exchange(self.keyspaces[second])
+        self._namespaces[first], self._namespaces[second] = self._namespaces[second], self._namespaces[first]
+        self._pending.points[STORED_KEY] = encode(self._namespaces)
+        if not self._is_swapped:
+            self._is_swapped = True
+            # Before those who judge replies: they go by the databases as they are then.
+            self._pending.listen(self, first=True)
+
+    def maybe_recall(self) -> None:
+        """Once a batch is committed, has failed, or was rolled back in part: did it swap databases?"""
+        if self._is_swapped:
+            self._recall()
+
+    batch_committed = maybe_recall
+
+    def batch_refused(self, refusal: Refusal) -> None:
+        self.maybe_recall()
+
+    def _recall(self) -> None:
+        entry = self._pending.points.get(STORED_KEY)
+        if entry is None and self._is_swapped:
+            self._is_swapped = False
+            self._pending.forget(self)
+        self._namespaces = recall(self._store) if entry is None else decode(entry)
+        for keyspace, namespace in zip(self.keyspaces, self._namespaces, strict=False):
+            if keyspace.namespace != namespace:
+                keyspace.hold(namespace)
+                keyspace.hot.clear()
+
+
+def _make_keyspaces(store: Store, pending: Pending, number: int, hot_keys_bytes: int) -> list[Keyspace]:
+    """Database 0 gets three quarters of the hot keys' memory: it is the one that nearly everybody uses."""
+    first = hot_keys_bytes if number == 1 else hot_keys_bytes * 3 // 4
+    rest = 0 if number == 1 else (hot_keys_bytes - first) // (number - 1)
+    return [Keyspace(database, store, pending, HotKeys(rest if database else first)) for database in range(number)]

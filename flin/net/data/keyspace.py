@@ -1,0 +1,391 @@
+"""One database: its reads see the pending batch first, its writes go into it.
+
+Keys here are users' keys; the pending batch and the store hold stored keys (engine/key.py). Database 0 is namespace 0,
+the keys that an embedded user sees; database n is internal namespace n. Reads judge expiry by its clock, so an
+expired key is absent on every path. A write discards the key's ready reply and tells those who observe
+writes (observers.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from flin.engine.boundaries import boundaries_of, covers, ranges_of
+from flin.engine.entry import DELETED, Entry, Live, Page
+from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
+from flin.errors import CommandError
+from flin.net.batch.journal import Journal
+from flin.net.data.observers import Watches, WriteObserver
+from flin.net.wire.replies import WRONG_TYPE, Reply, Slices
+
+if TYPE_CHECKING:
+    from flin.net.batch.pending import Pending
+    from flin.net.batch.store import Store
+    from flin.net.data.reply_cache import HotKeys
+
+SHORT_BYTES: Final = 1024
+"""Values up to here are not summed: the batch counts them, and 1,024 of them are its bound of 1 MiB."""
+
+COUNT_BUDGET: Final = 1000
+"""Look-ups of one slice of a count: at 2 microseconds each a neighbour waits 2 ms at most."""
+
+
+class Keyspace:
+    """One database of the server."""
+
+    __slots__ = (
+        "_end",
+        "_pending",
+        "_points",
+        "_points_get",
+        "_prefix",
+        "_ranges",
+        "_store",
+        "database",
+        "hits",
+        "hot",
+        "last_count",
+        "misses",
+        "namespace",
+        "observers",
+        "read",
+        "watches",
+    )
+
+    def __init__(self, database: int, store: Store, pending: Pending, hot: HotKeys) -> None:
+        self.database = database
+        self.namespace = database  # of its stored keys; SWAPDB exchanges two
+        self.hot = hot
+        self.observers: list[WriteObserver] = []
+        self.watches = Watches(self.observers)
+        self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
+        self.last_count = 0  # the newest result of `count`
+        self.hits = 0  # but for those that `hot` counts
+        self.misses = 0
+        self._prefix, self._end = bounds_of(database)
+        self._store = store
+        self._pending = pending
+        self._points = pending.points  # one dict and one list for the life of the server, emptied by each commit
+        self._ranges = pending.ranges
+        self._points_get: Callable[[bytes], Entry | None] = pending.points.get
+
+    def stored(self, key: bytes) -> bytes:
+        """The stored form of a user's key in this database."""
+        return self._prefix + key if self._prefix else stored_key(key)
+
+    # Reads. Each may raise ColdRead: a handler reads everything before its first write.
+
+    def entry(self, key: bytes) -> Live | None:
+        """The live entry: bytes, or (value, expires_at_ms or 0, tag); None if absent or expired."""
+        stored = key if key < b"\xff" and not self._prefix else self.stored(key)
+        found = self._points_get(stored)
+        if found is None and not (self._ranges and covers(self._ranges, stored)):
+            found = self.read(stored)
+        if type(found) is bytes:
+            return found
+        if type(found) is tuple and not (found[1] and found[1] <= self._pending.now_ms):
+            return found
+        return None
+
+    def look_up(self, key: bytes) -> Live | None:
+        """`entry` for a command that shows the key: INFO counts whether it was there. Writes that only need to know
+        what they replace count nothing, as in Redis."""
+        found = self.entry(key)
+        self.count_look_ups(found is not None, 1)
+        return found
+
+    def count_look_ups(self, hits: int, total: int) -> None:
+        self.hits += hits
+        self.misses += total - hits
+
+    def value(self, key: bytes) -> bytes | None:
+        """The string at the key; None if absent: a lookup. Raises CommandError WRONGTYPE for another type."""
+        found = self.look_up(key)
+        if found is None or type(found) is bytes:
+            return found
+        assert type(found) is tuple
+        if found[2]:  # the tag, which is 0 for a string
+            raise CommandError(WRONG_TYPE)
+        return found[0]  # the value
+
+    def bulk(self, key: bytes) -> Reply | bytes | None:
+        """What GET answers: the ready reply of a hot key, else its value. WRONGTYPE as `value`."""
+        hot = self.hot
+        reply = hot.young.get(key)
+        if reply is not None:
+            hot.hits += 1
+            return Reply(reply)
+        return self._bulk_after_young_miss(key)
+
+    def in_memory(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        """What the pending batch, or else the newest memtable, holds at each key, as it stands there: perhaps expired,
+        perhaps DELETED. None where they hold nothing: `entry` knows. Two lookups a key, without a step of bytecode."""
+        newest = self._store.newest_entries()
+        if newest is None or self._prefix or self._ranges or max(keys) >= b"\xff":
+            return [None] * len(keys)
+        return [*map(cast("Any", self._points_get), keys, map(newest.get, keys))]
+
+    def bulk_of(self, key: bytes, value: bytes) -> Reply | bytes:
+        """What GET answers where `in_memory` found this value."""
+        hot = self.hot
+        reply = hot.find_old(key)
+        if reply is not None:
+            hot.hits += 1
+            return Reply(reply)
+        self.hits += 1
+        if key not in self._points:
+            hot.fill(key, value)
+        return value
+
+    def exists(self, key: bytes) -> bool:
+        return self.entry(key) is not None
+
+    def expires_at_ms(self, key: bytes) -> int | None:
+        """None: no such key; 0: it has no expiry."""
+        found = self.entry(key)
+        if found is None:
+            return None
+        return found[1] if type(found) is tuple else 0
+
+    def count(self) -> Slices:
+        """The exact number of keys, expired ones that are not swept yet included, in slices."""
+        if self._pending.in_transaction:
+            return self._count_with_pending()
+        self._pending.commit()
+        while (number := self._store.count(self.namespace, COUNT_BUDGET)) is None:
+            yield
+        self.last_count = number
+        return number
+
+    def pages(
+        self, after: bytes | None = None, *, stop: bytes | None = None
+    ) -> Iterator[tuple[list[bytes], list[Live]]]:
+        """Live keys above `after` and below `stop` with their entries, in order, a page at a time, as of this call.
+
+        What expires before a page is reached is left out, so a page may be empty. The pending batch is committed
+        first, so that one frozen state is walked; in a transaction, whose writes stay together, it is laid over.
+        """
+        # The smallest key above k is k with a zero byte after it.
+        begin = self._prefix if after is None else self.stored(after) + b"\x00"
+        end = self._end if stop is None else self.stored(stop)
+        if not self._pending.in_transaction:
+            self._pending.commit()
+        pages = self._store.pages(self._store.freeze(), begin, end)
+        if self._points or self._ranges:
+            pages = self._with_pending(pages, begin, end)
+        return self._live_pages(pages)
+
+    # Reads in slices: see many_keys.py.
+
+    @property
+    def is_in_transaction(self) -> bool:
+        return self._pending.in_transaction
+
+    @property
+    def now_ms(self) -> int:
+        return self._pending.now_ms
+
+    @contextmanager
+    def journal(self) -> Iterator[Journal]:
+        """While the block runs it notes what is committed."""
+        journal = Journal()
+        self._pending.journals.append(journal)
+        try:
+            yield journal
+        finally:
+            self._pending.journals.remove(journal)
+
+    def changed(self, journal: Journal, keys: Sequence[bytes]) -> list[int]:
+        """The positions of those keys that were written since the journal was last asked, up to this moment."""
+        journal.note(self._points, self._ranges)
+        return journal.take(keys, self.stored)
+
+    def entry_waiting(self, key: bytes) -> Live | None:
+        """`entry`, waiting for the disk."""
+        read, self.read = self.read, self._store.read
+        try:
+            return self.entry(key)
+        finally:
+            self.read = read
+
+    def load(self, keys: Sequence[bytes]) -> None:
+        """In a reader thread: read the keys, so that they lie in the cache."""
+        for key in keys:
+            self._store.read(self.stored(key))
+
+    # Writes.
+
+    def put(self, key: bytes, entry: Live) -> None:
+        """Set the key to an entry (bytes, or make_entry(value, expires_at_ms, tag)); what was there is replaced."""
+        if type(entry) is tuple:
+            self._write(key, entry, len(entry[0]))
+        else:
+            assert type(entry) is bytes
+            self.put_value(key, entry)
+
+    def put_value(self, key: bytes, value: bytes) -> None:
+        """Set the key to a string without expiry: the whole work of an ordinary SET."""
+        if self._prefix or key >= b"\xff" or len(value) > SHORT_BYTES or self.observers:
+            self._write(key, value, len(value))
+            return
+        self._points[key] = value
+        hot = self.hot
+        if key in hot.young or key in hot.old:
+            hot.discard(key)
+
+    def put_values(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """`put_value` for each pair in turn: a pipeline of SETs, an MSET."""
+        if self._prefix or max(keys) >= b"\xff" or max(map(len, values)) > SHORT_BYTES or self.observers:
+            self._write_all(keys, values, sum(size for size in map(len, values) if size > SHORT_BYTES))
+            return
+        self._points.update(zip(keys, values, strict=True))
+        self._pending.large_bytes += SHORT_BYTES * len(keys)  # one command: dispatch looks at nothing else after it
+        self._discard_hot(keys)
+
+    def delete(self, key: bytes) -> None:
+        """Delete the key. The caller knows that it is there."""
+        self._write(key, DELETED, 0)
+
+    def delete_all(self, keys: Sequence[bytes]) -> None:
+        """`delete` for each of them."""
+        self._write_all(keys, [DELETED] * len(keys), 0)
+
+    def clear(self) -> None:
+        """Delete every key of this database: one range delete."""
+        self.note_clear()
+        self._pending.delete_range(self._prefix, self._end)
+        self.hot.clear()
+
+    def note_clear(self) -> None:
+        """All keys are about to be deleted: FLUSHDB, FLUSHALL."""
+        for observer in self.observers:
+            observer.all_written(self._is_there)
+
+    # SWAPDB.
+
+    def exchange(self, other: Keyspace) -> None:
+        """From now on each holds the other's keys. A key that either has is changed in both, as Redis sees it."""
+
+        def either_has(key: bytes) -> bool:
+            return self._is_there(key) or other._is_there(key)
+
+        for observer in [*self.observers, *other.observers]:
+            observer.all_written(either_has)
+        everything = boundaries_of((keyspace._prefix, keyspace._end) for keyspace in (self, other))
+        for journal in self._pending.journals:
+            journal.note({}, everything)
+        self.hot, other.hot = other.hot, self.hot
+        self.last_count, other.last_count = other.last_count, self.last_count
+        mine = self.namespace
+        self.hold(other.namespace)
+        other.hold(mine)
+
+    def hold(self, namespace: int) -> None:
+        """Mean another namespace's keys."""
+        self.namespace = namespace
+        self._prefix, self._end = bounds_of(namespace)
+
+    # Modes.
+
+    def block_reads(self, *, blocking: bool) -> None:
+        """Read without ColdRead: for a transaction that has begun to write and can no longer run again."""
+        self.read = self._store.read if blocking else self._store.read_nowait
+
+    def _bulk_after_young_miss(self, key: bytes) -> Reply | bytes | None:
+        """`bulk` for a key without a reply in the young generation of `hot`: from the old one, else from the store."""
+        reply = self.hot.find_old(key)
+        if reply is not None:
+            self.hot.hits += 1
+            return Reply(reply)
+        found = self.entry(key)
+        if type(found) is bytes:
+            self.hits += 1
+            if self.stored(key) not in self._points:
+                self.hot.fill(key, found)
+            return found
+        if found is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        assert type(found) is tuple
+        if found[2]:  # the tag, which is 0 for a string
+            raise CommandError(WRONG_TYPE)
+        return found[0]  # the value
+
+    def _write(self, key: bytes, entry: Entry, size_bytes: int) -> None:
+        self._points[self.stored(key)] = entry
+        self.hot.discard(key)
+        for observer in self.observers:
+            observer.key_written(key)
+        if size_bytes > SHORT_BYTES:
+            self._pending.large_bytes += size_bytes
+
+    def _is_there(self, key: bytes) -> bool:
+        """Expired or not."""
+        stored = self.stored(key)
+        found = self._points_get(stored)
+        if found is None and not covers(self._ranges, stored):
+            found = self._store.read(stored)
+        return found is not None and found is not DELETED
+
+    def _write_all(self, keys: Sequence[bytes], entries: Sequence[Entry], large_bytes: int) -> None:
+        """`_write` for each of many keys, in loops of C."""
+        stored = map(self.stored, keys) if self._prefix or max(keys) >= b"\xff" else keys
+        self._points.update(zip(stored, entries, strict=True))
+        self._pending.large_bytes += large_bytes + SHORT_BYTES * len(keys)
+        self._discard_hot(keys)
+        for observer in self.observers:
+            observer.keys_written(keys)
+
+    def _discard_hot(self, keys: Sequence[bytes]) -> None:
+        hot = self.hot
+        if not (hot.young.keys().isdisjoint(keys) and hot.old.keys().isdisjoint(keys)):
+            for key in keys:
+                hot.discard(key)
+
+    def _count_with_pending(self) -> int:
+        """Inside a transaction: what the pending batch changes is looked up, key by key."""
+        first, end = self._prefix, self._end
+        cleared = any(start <= first and end <= stop for start, stop in ranges_of(self._ranges))
+        number = 0 if cleared else self._store.count(self.namespace) or 0
+        for stored, entry in self._points.items():
+            if first <= stored < end:
+                was_there = not cleared and self._store.read(stored) is not None
+                number += (entry is not DELETED) - was_there
+        return number
+
+    def _with_pending(self, pages: Iterator[Page], begin: bytes, end: bytes) -> Iterator[Page]:
+        """The pending batch laid over a frozen state."""
+        pending = sorted(
+            ((key, entry) for key, entry in self._points.items() if begin <= key < end), key=lambda item: item[0]
+        )
+        ranges = list(self._ranges)
+        taken = 0
+        for keys, entries in pages:
+            found = {key: entry for key, entry in zip(keys, entries, strict=True) if not covers(ranges, key)}
+            while taken < len(pending) and pending[taken][0] <= keys[-1]:
+                found[pending[taken][0]] = pending[taken][1]
+                taken += 1
+            ordered = sorted(found)
+            yield ordered, [found[key] for key in ordered]
+        yield [key for key, _ in pending[taken:]], [entry for _, entry in pending[taken:]]
+
+    def _live_pages(self, pages: Iterator[Page]) -> Iterator[tuple[list[bytes], list[Live]]]:
+        cut = len(self._prefix)
+        for stored_keys, entries in pages:
+            now_ms = self._pending.now_ms
+            keys: list[bytes] = []
+            live: list[Live] = []
+            for stored, entry in zip(stored_keys, entries, strict=True):
+                if entry is DELETED or (type(entry) is tuple and entry[1] and entry[1] <= now_ms):
+                    continue
+                keys.append(stored[cut:] if cut else user_key(stored))
+                live.append(entry)
+            yield keys, live
+
+
+def bounds_of(namespace: int) -> tuple[bytes, bytes]:
+    """What the stored keys begin with, and the first key after them."""
+    return (namespace_prefix(namespace), namespace_prefix(namespace + 1)) if namespace else (b"", USER_END)

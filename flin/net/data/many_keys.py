@@ -1,0 +1,115 @@
+"""Commands over many keys (DEL, MGET, MSET …) in slices that others run between, and yet at one moment.
+
+Looking 300,000 keys up takes a second or more, deleting them a quarter. So the lookups go in slices; a *journal* notes
+which keys others write meanwhile, and those are read again at the end, in the step that answers and writes. What the
+command shows and changes is the state of that step: no client sees half of it, and it is one frame of the WAL. Inside
+EXEC everything is one step anyway.
+
+Most of these commands ask only whether a key is there. They keep no values: those of 300,000 keys may be larger than
+the memory. MGET keeps them, up to the size of the largest reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from flin.engine.entry import Live
+from flin.engine.table.cold_read import ColdRead
+from flin.net.wire.replies import too_large_reply
+
+if TYPE_CHECKING:
+    from flin.net.data.keyspace import Keyspace
+
+FEW_KEYS: Final = 64
+"""So many take less than a millisecond: one step."""
+
+SLICE_KEYS: Final = 256
+"""Look-ups of a slice: at some 5 microseconds each a neighbour waits about a millisecond."""
+
+ROUNDS: Final = 4
+"""If others change more than a slice of the keys again and again, the last round is one step."""
+
+Loads = Generator[Any, None, list[Live | None]]
+
+
+class _Found:
+    """The entries that were read so far: whole ones, or without their values."""
+
+    def __init__(self, number: int, most_bytes: int | None) -> None:
+        """most_bytes: of all values together; None: no values are kept."""
+        self.entries: list[Live | None] = [None] * number
+        self.done = 0
+        self._most_bytes = most_bytes
+        self._bytes = 0
+
+    def read(self, read: Callable[[bytes], Live | None], keys: Sequence[bytes], positions: Sequence[int]) -> None:
+        """Read the keys at these positions. After a ColdRead `done` says how many have been read.
+
+        In one loop: a call for each key would cost a third of an MGET. LimitError if the values are too much for one
+        reply."""
+        entries, most_bytes, size = self.entries, self._most_bytes, self._bytes
+        done = 0
+        try:
+            for done, position in enumerate(positions):  # noqa: B007
+                entry = read(keys[position])
+                if most_bytes is None:
+                    entry = b"" if type(entry) is bytes else (b"", entry[1], entry[2]) if type(entry) is tuple else None
+                else:
+                    if entry is not None:
+                        size += len(entry) if type(entry) is bytes else len(entry[0])  # type: ignore[arg-type]
+                    old = entries[position]
+                    if old is not None:  # it has changed since
+                        size -= len(old) if type(old) is bytes else len(old[0])  # type: ignore[arg-type]
+                    if size > most_bytes:
+                        raise too_large_reply(size, most_bytes)
+                entries[position] = entry
+        finally:
+            self._bytes, self.done = size, done
+
+
+def find_many(keyspace: Keyspace, keys: Sequence[bytes]) -> Loads:
+    """As `read_many`, but with an empty value in each entry: which keys are there."""
+    return _gather(keyspace, keys, _Found(len(keys), None))
+
+
+def read_many(keyspace: Keyspace, keys: Sequence[bytes], most_bytes: int) -> Loads:
+    """The live entries (None: absent) of the moment at which this ends: what follows without a yield belongs to it.
+
+    LimitError if their values have more bytes than may be."""
+    return _gather(keyspace, keys, _Found(len(keys), most_bytes))
+
+
+def _gather(keyspace: Keyspace, keys: Sequence[bytes], found: _Found) -> Loads:
+    wanted: Sequence[int] = range(len(keys))
+    if len(keys) <= SLICE_KEYS or keyspace.is_in_transaction:
+        found.read(keyspace.entry, keys, wanted)
+        return found.entries
+    with keyspace.journal() as journal:
+        for _ in range(ROUNDS):
+            for part in _slices(wanted):
+                yield from _read(keyspace, keys, part, found)
+                yield
+            wanted = keyspace.changed(journal, keys)
+            if len(wanted) <= SLICE_KEYS:
+                break
+        found.read(keyspace.entry_waiting, keys, wanted)
+    now_ms = keyspace.now_ms
+    return [None if type(entry) is tuple and 0 != entry[1] <= now_ms else entry for entry in found.entries]
+
+
+def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(positions), SLICE_KEYS):
+        yield positions[start : start + SLICE_KEYS]
+
+
+def _read(keyspace: Keyspace, keys: Sequence[bytes], part: Sequence[int], found: _Found) -> Generator[Any, None, None]:
+    """A slice; what is cold is read by a thread first, the rest of the slice with it."""
+    try:
+        found.read(keyspace.entry, keys, part)
+        return
+    except ColdRead:
+        rest = part[found.done :]
+    yield partial(keyspace.load, [keys[position] for position in rest])
+    found.read(keyspace.entry_waiting, keys, rest)  # the cache may be too small for a slice

@@ -1,0 +1,101 @@
+"""Ready replies of hot keys: finished bulk replies of strings without expiry, bounded in bytes.
+
+GET adds a reply from what the store holds; SET never does. A reply is discarded when its key enters the pending batch.
+So a hit needs no lookup in the pending batch, no check of expiry and no encoding: it is the whole GET.
+
+Replies are evicted by generations, an approximation of LRU that costs a hit nothing. There are two: new replies enter
+`young`. When young holds half of the capacity, it becomes `old`, and the replies of the previous old generation are
+freed, a few at each fill, since freeing 100,000 at once would stop the event loop for milliseconds. A hit in old moves
+the reply back to young. So a reply that is not asked for during a whole generation is evicted, and others stay.
+
+A key is admitted at its second miss within a short time; as long as nothing was evicted, at the first. Otherwise reads
+that are spread evenly over more keys than fit would make, keep and free a reply at every read.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flin.net.wire.replies import bulk
+
+OVERHEAD_BYTES: Final = 200
+"""Bytes of one reply in addition to key and value: dict slot and two bytes objects (sys.getsizeof, CPython 3.11)."""
+
+LARGEST_VALUE_BYTES: Final = 4096
+"""Larger values gain little from a ready reply: copying them into the send buffer costs more than encoding."""
+
+SEEN_SLOTS: Final = 1 << 16
+"""Each slot is one byte of the hash of the key that was last missed there. A second miss is recognised within some
+65,000 others; one first miss in 256 is mistaken for a second."""
+
+FREED_PER_FILL: Final = 2
+"""At least one per fill, or evicted replies would outlive the next turn; two leave half a generation of slack."""
+
+
+class HotKeys:
+    """The ready replies of one database. `young` may be read directly: a dict from user key to finished reply."""
+
+    __slots__ = ("_evicted", "_half_bytes", "_seen", "_young_bytes", "evictions", "hits", "misses", "old", "young")
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.young: dict[bytes, bytes] = {}
+        self.old: dict[bytes, bytes] = {}
+        self._seen = bytearray(SEEN_SLOTS)
+        self._evicted: dict[bytes, bytes] = {}  # no longer found, not yet freed
+        self._half_bytes = capacity_bytes // 2
+        self._young_bytes = 0
+        self.hits = 0  # counted by whoever reads `young`
+        self.misses = 0
+        self.evictions = 0
+
+    def find_old(self, key: bytes) -> bytes | None:
+        """The reply in the old generation, for a key that young does not hold; it moves back to young."""
+        if self.old:
+            reply = self.old.pop(key, None)
+            if reply is not None:
+                self._insert(key, reply)
+                return reply
+        self.misses += 1
+        return None
+
+    def fill(self, key: bytes, value: bytes) -> None:
+        """Offer a value that was read from the store (not from the pending batch), after a miss."""
+        hashed = hash(key)
+        slot, mark = hashed & 0xFFFF, hashed >> 16 & 0xFF
+        if self._seen[slot] != mark and self.old:
+            self._seen[slot] = mark
+        elif len(value) <= LARGEST_VALUE_BYTES and self._half_bytes:
+            self._insert(key, bulk(value).data)
+
+    def discard(self, key: bytes) -> None:
+        # The bytes go on counting until the generation turns: exact accounting would cost every write.
+        self.young.pop(key, None)
+        self.old.pop(key, None)
+
+    def clear(self) -> None:
+        self.young = {}
+        self.old = {}
+        self._evicted = {}
+        self._young_bytes = 0
+
+    def size(self) -> int:
+        """Number of ready replies."""
+        return len(self.young) + len(self.old)
+
+    def approximate_bytes(self) -> int:
+        return sum(len(key) + len(reply) + OVERHEAD_BYTES for key, reply in self.young.items()) + sum(
+            len(key) + len(reply) + OVERHEAD_BYTES for key, reply in self.old.items()
+        )
+
+    def _insert(self, key: bytes, reply: bytes) -> None:
+        self.young[key] = reply
+        self._young_bytes += len(key) + len(reply) + OVERHEAD_BYTES
+        if self._evicted:
+            for _ in range(min(FREED_PER_FILL, len(self._evicted))):
+                self._evicted.popitem()
+        if self._young_bytes > self._half_bytes:
+            self.evictions += len(self.old)
+            self._evicted = self.old
+            self.old = self.young
+            self.young = {}
+            self._young_bytes = 0

@@ -1,0 +1,75 @@
+"""A call: one command, run in a context, and its value. No client, no bytes, no gates.
+
+Dispatch knows more of a command that came by itself: it may wait for the disk and go on in slices between others. Here
+it runs whole, as EXEC runs its queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import GeneratorType
+from typing import TYPE_CHECKING, Final
+
+from flin.errors import CommandError, CorruptionError, FlinError
+from flin.net.command.command import Command, Flag
+from flin.net.wire.replies import Value, last_of
+
+if TYPE_CHECKING:
+    from flin.net.run.context import Context
+
+logger = logging.getLogger(__name__)
+
+INTERNAL_ERROR: Final = "ERR internal error"
+
+
+def call(context: Context, command: Command, request: list[bytes]) -> Value:
+    """The command's value, counted and timed as any other; an error is a value too, a CommandError."""
+    command.calls += 1
+    begin_ns = time.perf_counter_ns()
+    try:
+        value = value_of(context, command, request)
+    except Exception as error:
+        value = CommandError(error_text(context, command, error))
+        context.services.counters.count_error(str(value))
+    note_time(context, command, request, time.perf_counter_ns() - begin_ns)
+    return value
+
+
+def value_of(context: Context, command: Command, request: list[bytes]) -> Value:
+    """The command's value, and nothing else. Raises whatever its handler raises."""
+    value = command.handler(context, request)
+    return last_of(value) if type(value) is GeneratorType else value
+
+
+def error_text(context: Context, command: Command, error: Exception) -> str:
+    """The error reply for what a handler raised. Called while an exception that is unexpected is handled."""
+    command.failed_calls += 1
+    if isinstance(error, CommandError):
+        return str(error)
+    if isinstance(error, CorruptionError):
+        return context.services.damage.note(error)
+    if isinstance(error, FlinError):  # the disk, most often: its text says all, its traceback nothing more
+        logger.error("%s failed: %s", command.name, error)
+        return f"ERR {error}"
+    record_unexpected(context, command)
+    return INTERNAL_ERROR
+
+
+def record_unexpected(context: Context, command: Command) -> None:
+    """Called while the exception is handled: its traceback goes to the diagnostics."""
+    context.services.counters.internal_errors += 1
+    logger.exception("an unexpected exception in %s", command.name)
+
+
+def note_time(context: Context, command: Command, request: list[bytes], nanoseconds: int) -> None:
+    """For commandstats and SLOWLOG."""
+    microseconds = nanoseconds // 1000
+    command.note_time(nanoseconds, 1)
+    services = context.services
+    threshold = services.config.slowlog_log_slower_than
+    if 0 <= threshold <= microseconds and not command.flags & Flag.SKIP_SLOWLOG:
+        session = context.session
+        services.slowlog.add(
+            request, microseconds, context.now_ms, session.address, session.name, services.config.slowlog_max_len
+        )

@@ -1,0 +1,54 @@
+"""What a handler sees: its session, the keyspace it selected, the tick's clock and the server's services.
+
+One context lives as long as its session, so a command allocates none. A handler never sees a socket, and it reads all
+that it needs before it changes anything: a read may raise ColdRead, and then the whole handler runs again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flin.net.client.session import Session
+    from flin.net.data.keyspace import Keyspace
+    from flin.net.run.services import Services
+
+
+class Context:
+    """`context.keyspace` is the selected database; `context.services` is the rest of the server."""
+
+    __slots__ = ("has_waited", "keyspace", "services", "session")
+
+    def __init__(self, services: Services, session: Session) -> None:
+        self.services = services
+        self.session = session
+        self.has_waited = False  # the present command has waited for stalled writers, so it need not wait again
+        self.keyspace: Keyspace = services.databases.keyspaces[session.database]
+
+    @property
+    def now_ms(self) -> int:
+        """Milliseconds since 1970: one value for a whole command or transaction."""
+        return self.services.pending.now_ms
+
+    def select(self, database: int) -> None:
+        """Make another database the session's own. The caller has checked the number."""
+        self.session.database = database
+        self.session.remarks.append(None)
+        self.keyspace = self.services.databases.keyspaces[database]
+
+    def begin_transaction(self) -> None:
+        """MULTI: from now on dispatch queues what is not flagged UNQUEUED."""
+        self.session.begin_queue()
+
+    def end_transaction(self) -> None:
+        """DISCARD: the queue and every WATCH are gone."""
+        self.session.end_queue(server_is_open=self.services.clients.is_open)
+
+    def watch(self, keys: list[bytes], found: list[bool]) -> None:
+        """WATCH: EXEC fails if one of the keys is written, flushed or expires from now on. found: which are there."""
+        for key, is_there in zip(keys, found, strict=True):
+            self.session.watch(self.keyspace, key, is_there)
+
+    def unwatch(self) -> None:
+        """UNWATCH."""
+        self.session.unwatch()

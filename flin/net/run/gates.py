@@ -1,0 +1,81 @@
+"""The gates that a request passes before its command runs: known, arity, authenticated, in MULTI, writes allowed.
+
+They are driven by the command's flags and the session's state, never by a command's name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flin.errors import CommandError
+from flin.net.command.command import Command, Flag
+from flin.net.command.registry import find
+from flin.net.wire.replies import SHOWN_BYTES, shown, wrong_arity
+
+if TYPE_CHECKING:
+    from flin.net.run.context import Context
+
+STALL_POLL_SECONDS: Final = 0.01
+"""How often a stopped writer looks again."""
+
+
+class StalledError(Exception):
+    """A gate holds writers back: try again after so long."""
+
+    def __init__(self, delay_seconds: float) -> None:
+        super().__init__(delay_seconds)
+        self.delay_seconds = delay_seconds
+
+
+def resolve(request: list[bytes]) -> Command:
+    """The command or subcommand of a request. Raises CommandError as Redis words it."""
+    command = find(request[0])
+    if command is None:
+        raise _unknown_command(request)
+    if command.subcommands is not None and len(request) > 1:
+        sub = command.subcommands.get(request[1].lower())
+        if sub is None:
+            name = command.name.upper()
+            raise CommandError(f"ERR unknown subcommand '{shown(request[1])}'. Try {name} HELP.")
+        command = sub
+    return command
+
+
+def check_arity(command: Command, request: list[bytes]) -> None:
+    if not command.minimum <= len(request) <= command.maximum:
+        raise wrong_arity(command.name)
+
+
+def check_gates(context: Context, command: Command, *, has_waited: bool) -> None:
+    """Raises CommandError, in Redis's order, or StalledError. Inside MULTI an error fails EXEC."""
+    session = context.session
+    if not session.is_authenticated and not command.flags & Flag.NO_AUTH:
+        raise CommandError("NOAUTH Authentication required.")
+    if session.queue is not None and command.flags & Flag.NO_MULTI:
+        raise CommandError("ERR Command not allowed inside a transaction")
+    if command.is_write and not context.services.clients.is_open:
+        check_writes(context, has_waited=has_waited or session.queue is not None)
+
+
+def check_writes(context: Context, *, has_waited: bool) -> None:
+    """Whether the engine takes writes now."""
+    store = context.services.store
+    stall = store.stall()
+    reason = store.read_only_reason or (store.obstacle if stall.stopped else None)
+    if reason is not None:
+        raise CommandError(
+            f"MISCONF Flin cannot write to disk, so commands that modify the data set are refused: {reason}"
+        )
+    if stall.stopped:
+        raise StalledError(STALL_POLL_SECONDS)
+    if stall.delay_seconds and not has_waited:
+        raise StalledError(stall.delay_seconds)
+
+
+def _unknown_command(request: list[bytes]) -> CommandError:
+    shown_args = ""
+    for argument in request[1:]:
+        if len(shown_args) >= SHOWN_BYTES:
+            break
+        shown_args += f"'{shown(argument[: SHOWN_BYTES - len(shown_args)])}' "
+    return CommandError(f"ERR unknown command '{shown(request[0])}', with args beginning with: {shown_args}")

@@ -1,0 +1,118 @@
+"""The server's parts as handlers and dispatch reach them: one object, shared by every session.
+
+It names no transport. `server.py` builds it around the engine's store, tests around a fake one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flin.net.batch.pending import Pending
+from flin.net.client.clients import Clients
+from flin.net.client.counters import Counters
+from flin.net.client.damage import Damage
+from flin.net.client.slowlog import Slowlog
+from flin.net.command.registry import with_subcommands
+from flin.net.data.cursors import Cursors
+from flin.net.data.databases import Databases
+from flin.net.run.tick import Tick, steady_ms
+
+if TYPE_CHECKING:
+    from flin.engine.expiring import ExpiringSteps
+    from flin.net.batch.store import Store
+    from flin.net.settings.config import Config
+
+
+@dataclass(slots=True)
+class Process:
+    """What INFO shows of the process and its run."""
+
+    started_at_seconds: int
+    started_steady_ms: int
+    event_loop: str = "asyncio"
+    port: int = 0
+    startup_memory_bytes: int = 0
+    peak_memory_bytes: int = 0
+    commands_per_second: int = 0
+    run_id: str = field(default_factory=lambda: secrets.token_hex(20))
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    store: Store
+    pending: Pending
+    tick: Tick
+    config: Config
+    databases: Databases
+    clients: Clients
+    counters: Counters
+    cursors: Cursors
+    damage: Damage
+    slowlog: Slowlog
+    process: Process
+    stop: Callable[[], None]
+    """SHUTDOWN."""
+    engine_statistics: Callable[[], Mapping[str, Any]]
+    expiring: Callable[[], ExpiringSteps]
+    """Counts the keys with an expiry, for INFO."""
+
+    def reset_counters(self) -> None:
+        """CONFIG RESETSTAT."""
+        self.counters.reset()
+        self.damage.errors = 0
+        self.databases.reset_counters()
+        for command in with_subcommands():
+            command.reset_counters()
+
+
+def _nothing() -> None:
+    pass
+
+
+def no_expiries() -> ExpiringSteps:
+    """The expiries of a store that knows none."""
+    yield
+    return {}
+
+
+def make_services(
+    store: Store,
+    config: Config,
+    call_soon: Callable[[Callable[[], None]], object],
+    *,
+    executor: Executor | None = None,
+    wake: Callable[[Callable[[], None]], object] | None = None,
+    steady_clock: Callable[[], int] = steady_ms,
+    stop: Callable[[], None] = _nothing,
+    engine_statistics: Callable[[], Mapping[str, Any]] = dict,
+    expiring: Callable[[], ExpiringSteps] = no_expiries,
+    event_loop: str = "asyncio",
+    startup_memory_bytes: int = 0,
+) -> Services:
+    """call_soon, executor and wake are the tick's; executor and wake are needed only for the sync mode `always`."""
+    # Their order is that in which they hear of a batch: replies are judged with the gates as they are then.
+    pending = Pending(store, is_always=config.options.sync == "always")
+    databases = Databases(store, pending, config.databases, config.hot_keys_bytes)
+    counters = Counters()
+    clients = Clients(store, pending, config, counters)
+    tick = Tick(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)
+    return Services(
+        store=store,
+        pending=pending,
+        tick=tick,
+        config=config,
+        databases=databases,
+        clients=clients,
+        counters=counters,
+        cursors=Cursors(store.now_ms()),
+        damage=Damage(config.options.dir),
+        slowlog=Slowlog(),
+        process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
+        stop=stop,
+        engine_statistics=engine_statistics,
+        expiring=expiring,
+    )

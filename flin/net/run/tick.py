@@ -1,0 +1,183 @@
+"""A tick: one round of the event loop, and the replies that wait for the batch of its writes.
+
+Theory. Commands of all connections that arrive in one round write into one pending batch and append their replies to
+their connections' output. At the end of the round (`call_soon`), or when the batch is full, the batch becomes one WAL
+frame. Only then may replies leave: at once in the sync modes `interval` and `never`, in `always` when the WAL is synced
+up to the position that they are tagged with. Replies to reads carry a tag too: they may have shown a write that is not
+synced yet (batch/reply_barrier.py judges that).
+
+If the WAL write fails, the batch is dropped: memory does not hold what is not written. Then those replies of the tick
+that wrote, or were shown what was dropped, are replaced (judge.py); everybody else gets what was said, and nobody is
+closed.
+
+This module knows no transport: an `Outlet` is what a connection shows of itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from flin.net.batch.pending import Pending
+    from flin.net.batch.refusal import Refusal
+    from flin.net.batch.store import Store
+
+logger = logging.getLogger(__name__)
+
+SAMPLED_TICKS: Final = 61
+"""One of so many ticks is timed, request by request: INFO commandstats estimates the time of brief commands from it.
+Odd, so that of commands that take turns every one is met; two looks at the clock cost a GET 2 %, one in 61 nothing."""
+
+
+def steady_ms() -> int:
+    """Milliseconds since some moment, whatever happens to the wall clock."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Outlet(Protocol):
+    """A connection, as far as the tick knows it."""
+
+    def release(self) -> None:
+        """Send what was said in this tick."""
+
+    def hold(self, position: int, synced_position: int) -> bool:
+        """Keep what was said in this tick until the WAL is synced up to the position, or up to what was shown if that
+        is less; whether something is still held now that it is synced up to the second position."""
+
+    def release_held(self, synced_position: int) -> bool:
+        """Send what was held for a position up to this one; whether something is still held."""
+
+    def mark(self, batch: int) -> None:
+        """In the middle of what it says a batch was committed; what it says next belongs to this one."""
+
+    def refuse(self, batch: int, refusal: Refusal) -> None:
+        """The batch was refused: replace what was said of it."""
+
+    def refuse_held(self, synced_position: int) -> None:
+        """What is held for a position after this one will never be durable: replace it, and send everything held."""
+
+
+class Tick:
+    """The present round.
+
+    Expiries are moments, so they go by the engine's clock, which may be set (pending.py); ages, time-outs and the
+    uptime are durations, so they go by the monotonic one, which is here."""
+
+    __slots__ = (
+        "_call_soon",
+        "_executor",
+        "_holding",
+        "_is_scheduled",
+        "_is_syncing",
+        "_outlets",
+        "_pending",
+        "_store",
+        "_ticks",
+        "_wake",
+        "is_sampled",
+        "speaker",
+        "steady_clock",
+        "steady_ms",
+    )
+
+    def __init__(
+        self,
+        store: Store,
+        pending: Pending,
+        call_soon: Callable[[Callable[[], None]], object],
+        *,
+        executor: Executor | None = None,
+        wake: Callable[[Callable[[], None]], object] | None = None,
+        steady_clock: Callable[[], int] = steady_ms,
+    ) -> None:
+        """executor runs `store.sync` (one thread), wake is the loop's call_soon_threadsafe: both only for `always`."""
+        self.is_sampled = False
+        self.speaker: Outlet | None = None  # whose requests run just now
+        self.steady_clock = steady_clock
+        self.steady_ms = steady_clock()  # read ten times a second: what durations are counted with
+        self._ticks = 0
+        self._store = store
+        self._pending = pending
+        self._call_soon = call_soon
+        self._is_scheduled = False
+        self._outlets: list[Outlet] = []
+        self._executor = executor
+        self._wake = wake
+        self._is_syncing = False
+        self._holding: deque[Outlet] = deque()
+        pending.listen(self)
+
+    def enter(self, outlet: Outlet) -> None:
+        """A connection begins to say something in this tick. Once per connection and tick."""
+        self._outlets.append(outlet)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._call_soon(self.end)
+
+    def refresh_steady_clock(self) -> None:
+        self.steady_ms = self.steady_clock()
+
+    def end(self) -> None:
+        """The end of the round: the WAL write, then the replies."""
+        self._is_scheduled = False
+        self._ticks += 1
+        self.is_sampled = self._ticks % SAMPLED_TICKS == 0
+        self.speaker = None
+        self._pending.commit()
+        outlets = self._outlets
+        self._outlets = []
+        if self._pending.unsynced is not None and self._store.synced_position < self._store.position:
+            position, synced = self._store.position, self._store.synced_position
+            self._holding.extend([outlet for outlet in outlets if outlet.hold(position, synced)])
+            if self._holding:
+                self._begin_sync()
+        else:
+            for outlet in outlets:
+                outlet.release()
+
+    # The pending batch's calls.
+
+    def batch_committed(self) -> None:
+        if self.speaker is not None:
+            self.speaker.mark(self._pending.batches)
+
+    def batch_refused(self, refusal: Refusal) -> None:
+        for outlet in self._outlets:
+            outlet.refuse(self._pending.batches, refusal)
+
+    # Sync waits (`always`). One sync at a time; the next covers every frame since.
+
+    def _begin_sync(self) -> None:
+        if not self._is_syncing:
+            assert self._executor is not None
+            assert self._wake is not None
+            assert self._pending.unsynced is not None
+            self._is_syncing = True
+            self._pending.unsynced.begin_sync()
+            wake = self._wake
+            self._executor.submit(self._store.sync).add_done_callback(
+                lambda future: wake(lambda: self._end_sync(future)) and None
+            )
+
+    def _end_sync(self, future: Future[None]) -> None:
+        self._is_syncing = False
+        holding = self._holding
+        self._holding = deque()
+        error = future.exception()
+        if error is not None:
+            logger.error("the WAL could not be synced: %s", error)
+            self._pending.failures += 1
+            for outlet in dict.fromkeys(holding):
+                outlet.refuse_held(self._store.synced_position)
+            return
+        synced = self._store.synced_position
+        assert self._pending.unsynced is not None
+        self._pending.unsynced.end_sync(synced)
+        self._holding.extend(outlet for outlet in dict.fromkeys(holding) if outlet.release_held(synced))
+        if self._holding:
+            self._begin_sync()

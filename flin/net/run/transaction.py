@@ -1,0 +1,98 @@
+"""EXEC: the requests that were queued since MULTI, run whole, in one frame of the WAL, or not at all."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from flin.engine.table.cold_read import ColdRead
+from flin.errors import CommandError, CorruptionError, LimitError, StorageError
+from flin.net.command.command import Command
+from flin.net.run.call import call
+from flin.net.run.gates import check_writes
+from flin.net.wire.replies import NULL_ARRAY, Reply, Value, too_large_reply
+
+if TYPE_CHECKING:
+    from flin.net.client.session import Session
+    from flin.net.run.context import Context
+
+logger = logging.getLogger(__name__)
+
+
+def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
+    """NULL_ARRAY if a watched key was touched, else the replies of the queued commands.
+
+    Raises CommandError (EXECABORT) where a command was refused while queueing, and ColdRead before anything ran: then
+    EXEC runs again. Once the first command has run, reads block."""
+    session = context.session
+    queue = session.queue
+    assert queue is not None
+    if session.queue_failed:
+        context.end_transaction()
+        raise CommandError("EXECABORT Transaction discarded because of previous errors.")
+    if session.is_dirty or _has_expired_watch(session):
+        context.end_transaction()
+        return NULL_ARRAY
+    if any(command.is_write for command, _ in queue):
+        try:
+            check_writes(context, has_waited=context.has_waited)
+        except CommandError as error:
+            context.end_transaction()
+            raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
+    _read_keys(context, queue)
+    session.queue = None  # handlers see that they run
+    session.unwatch()
+    session.remarks.append((request_of_exec, queue))
+    services = context.services
+    pending = services.pending
+    savepoint = pending.savepoint()
+    services.databases.block_reads(blocking=True)
+    pending.in_transaction = True
+    try:
+        replies = _run_queue(context, queue)
+        pending.check_size(services.config.largest_commit_bytes)
+        return replies
+    except LimitError as error:
+        pending.roll_back(savepoint)
+        services.databases.maybe_recall()
+        logger.error("exec failed: %s", error)
+        raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
+    finally:
+        services.databases.block_reads(blocking=False)
+        pending.in_transaction = False
+        context.end_transaction()
+
+
+def _read_keys(context: Context, queue: list[tuple[Command, list[bytes]]]) -> None:
+    """All that the commands name, before the first of them writes."""
+    try:
+        for command, request in queue:
+            for position in command.keys.positions(request):
+                # Damage is the reply of the command that meets it, as any error is; the others run.
+                with suppress(CorruptionError, StorageError):
+                    context.keyspace.entry(request[position])
+    except ColdRead:
+        raise  # and EXEC runs again
+    except Exception:
+        context.end_transaction()
+        raise
+
+
+def _run_queue(context: Context, queue: list[tuple[Command, list[bytes]]]) -> list[Reply]:
+    """LimitError as soon as the replies are too much for one: nothing larger is ever held."""
+    most_bytes = context.services.config.largest_reply_bytes
+    replies: list[Reply] = []
+    size = 0
+    for command, request in queue:
+        value = call(context, command, request)
+        data = context.session.encode(value)  # by now: HELLO may be among them
+        size += len(data)
+        if size > most_bytes:
+            raise too_large_reply(size, most_bytes)
+        replies.append(Reply(data))
+    return replies
+
+
+def _has_expired_watch(session: Session) -> bool:
+    return any(was_there and not keyspace.exists(key) for keyspace, key, was_there in session.watched)

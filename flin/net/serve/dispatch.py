@@ -1,0 +1,384 @@
+"""From requests to replies: finds the command, passes the gates, runs the handler, collects its reply.
+
+`session.is_open` joins the gates (gates.py) that are usually open, so that an ordinary request tests one boolean and
+its arity.
+
+This module knows no transport. It runs for a `Caller` until the requests are used up or something must be waited for,
+and says which.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import GeneratorType
+from typing import TYPE_CHECKING, Final, Protocol
+
+from flin.engine.table.cold_read import ColdRead
+from flin.errors import CommandError
+from flin.net.batch.pending import BATCH_BYTES
+from flin.net.batch.reply_barrier import EVERYTHING
+from flin.net.client.session import NO_NAME
+from flin.net.command.command import Command, Flag
+from flin.net.command.registry import BRIEF, find
+from flin.net.run.call import error_text, note_time, record_unexpected
+from flin.net.run.gates import StalledError, check_arity, check_gates, resolve
+from flin.net.wire.replies import QUEUED, Reply, Slices, Value, too_large_reply
+from flin.net.wire.resp import encode_error
+
+if TYPE_CHECKING:
+    from flin.net.run.context import Context
+    from flin.net.wire.columns import Column
+
+LARGE_REPLY_BYTES: Final = 4096
+"""Replies up to here are not summed: 256 of them, a connection's turn, are its budget of 1 MiB."""
+
+OUTPUT_BUDGET_BYTES: Final = 1 << 20
+"""A connection that said so much lets the others run."""
+
+RERUNS: Final = 3
+"""After so many cold reads a command reads on the loop: the cache is too small to hold its keys together."""
+
+HEADERS: Final = tuple(b"$%d\r\n" % length for length in range(LARGE_REPLY_BYTES + 1))
+"""The headers of bulks: a lookup costs 20 ns, formatting 100."""
+
+QUEUED_OVERHEAD_BYTES: Final = 200
+"""Bytes of one queued request: its list, its tuple and the objects of its arguments."""
+
+
+class Wait:
+    """Why a connection cannot go on; its later requests wait behind it. `load` runs in a reader thread first."""
+
+    __slots__ = ("load",)
+
+    def __init__(self, load: Callable[[], None] | None = None) -> None:
+        self.load = load
+
+
+class WaitForDisk(Wait):
+    """A cold read: run `load` in a reader thread, then the same request again."""
+
+    __slots__ = ("attempt", "has_waited", "request")
+
+    load: Callable[[], None]
+
+    def __init__(self, request: list[bytes], load: Callable[[], None], attempt: int, has_waited: bool) -> None:
+        super().__init__(load)
+        self.request = request
+        self.attempt = attempt
+        self.has_waited = has_waited  # for the writers' sake, as below: it need not wait again
+
+
+class WaitForSlices(Wait):
+    """A command in slices: advance the generator between other connections' turns."""
+
+    __slots__ = ("attempt", "command", "nanoseconds", "request", "slices")
+
+    def __init__(self, command: Command, request: list[bytes], slices: Slices, attempt: int) -> None:
+        super().__init__()
+        self.command = command
+        self.request = request
+        self.slices = slices
+        self.nanoseconds = 0
+        self.attempt = attempt  # so many cold reads came before
+
+
+class WaitForWriters(Wait):
+    """The engine stalls writers: run the same request again after so long."""
+
+    __slots__ = ("attempt", "delay_seconds", "request")
+
+    def __init__(self, request: list[bytes], delay_seconds: float, attempt: int) -> None:
+        super().__init__()
+        self.request = request
+        self.delay_seconds = delay_seconds
+        self.attempt = attempt  # so many cold reads came before
+
+
+TURN_IS_OVER: Final = Wait()
+"""The budget is used up: continue after the other connections."""
+
+STOP: Final = Wait()
+"""Nothing more is run on this connection: QUIT, SHUTDOWN."""
+
+
+class Caller(Protocol):
+    """A connection, as far as dispatch knows it: whose requests these are, and where their replies go."""
+
+    @property
+    def context(self) -> Context: ...
+
+    @property
+    def append(self) -> Callable[[bytes], None]:
+        """Adds to the output of this tick."""
+
+
+def run(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
+    """Run the requests in order. None: all have run; else why not, and the rest is still in the iterator.
+
+    Long, because it is the path of every command: a function call more costs 5 % of a pipelined GET.
+    """
+    context = caller.context
+    session = context.session
+    services = context.services
+    if services.tick.is_sampled:
+        return _run_sampled(caller, requests)
+    pending = services.pending
+    append = caller.append
+    find_brief = BRIEF.get
+    budget = OUTPUT_BUDGET_BYTES
+    for request in requests:
+        command = find_brief(request[0])
+        if command is None or not session.is_open or not command.minimum <= len(request) <= command.brief_maximum:
+            wait = run_gated(caller, request)
+            if wait is not None:
+                return wait
+            continue
+        command.calls += 1
+        try:
+            value = command.handler(context, request)
+        except Exception as error:
+            wait = _handle(caller, command, request, error)
+            if wait is not None:
+                return wait
+            continue
+        if type(value) is Reply:
+            append(value.data)
+        elif type(value) is bytes:
+            size = len(value)
+            if size <= LARGE_REPLY_BYTES:
+                append(HEADERS[size])
+                append(value)
+                append(b"\r\n")
+            else:
+                append(b"$%d\r\n" % size)
+                append(value)
+                append(b"\r\n")
+                budget -= size
+                if budget < 0:
+                    return TURN_IS_OVER
+        elif type(value) is int:
+            append(b":%d\r\n" % value)
+        else:
+            data = session.encode(value)
+            append(data)
+            budget -= len(data)
+            if budget < 0:
+                return TURN_IS_OVER
+        if pending.large_bytes >= BATCH_BYTES:
+            pending.commit()
+    return None
+
+
+def run_alike(caller: Caller, name: bytes, columns: list[Column]) -> int:
+    """Run one command's requests at once (wire/columns.py), if it can; how many are done: `run` does the rest."""
+    context = caller.context
+    command = BRIEF.get(name)
+    if command is None or command.batch is None or len(columns) + 1 != command.minimum or not context.session.is_open:
+        return 0
+    begin_ns = time.perf_counter_ns() if context.services.tick.is_sampled else 0
+    try:
+        done, data = command.batch(context, *columns)
+    except Exception:
+        record_unexpected(context, command)
+        return 0
+    command.calls += done
+    if begin_ns:
+        command.note_time(time.perf_counter_ns() - begin_ns, done)
+    if done:
+        caller.append(data)
+    return done
+
+
+def shown_by(context: Context, requests: Sequence[list[bytes]]) -> int:
+    """In `always`: up to which position the WAL must be synced before the replies to these requests, which have just
+    run, may leave. Reads of named keys are judged by their keys; whatever else has run (a write, a walk over keys, a
+    count, anything about a transaction) waits for everything committed so far."""
+    unsynced = context.services.pending.unsynced
+    assert unsynced is not None
+    if context.session.queue is not None:
+        return EVERYTHING
+    stored: set[bytes] = set()
+    for request in requests:
+        command = find(request[0])
+        # What a command that only reads and names keys shows of the store is these keys' entries.
+        if command is None or not command.flags & Flag.READONLY or not command.keys.first:
+            return EVERYTHING
+        stored.update(context.keyspace.stored(request[position]) for position in command.keys.positions(request))
+    return unsynced.shown_by(stored)
+
+
+def _run_sampled(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
+    """`run`, with a look at the clock before and after every request."""
+    for request in requests:
+        wait = run_gated(caller, request)
+        if wait is not None:
+            return wait
+    return None
+
+
+def resume(caller: Caller, wait: Wait) -> Wait | None:
+    """Go on with what was waited for; None once that command has its reply."""
+    if type(wait) is WaitForSlices:
+        return _advance(caller, wait)
+    if type(wait) is WaitForDisk:
+        return run_gated(caller, wait.request, attempt=wait.attempt + 1, has_waited=wait.has_waited)
+    if type(wait) is WaitForWriters:
+        return run_gated(caller, wait.request, attempt=wait.attempt, has_waited=True)
+    return None
+
+
+def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_waited: bool = False) -> Wait | None:
+    """One request through all gates, timed, its reply appended."""
+    context = caller.context
+    session = context.session
+    context.has_waited = has_waited
+    command = None
+    try:
+        command = resolve(request)
+        check_arity(command, request)
+        check_gates(context, command, has_waited=has_waited)
+    except CommandError as error:
+        _refuse(caller, command, error)
+        return None
+    except StalledError as stalled:
+        return WaitForWriters(request, stalled.delay_seconds, attempt)
+    session.last_name = command.name.encode()
+    if session.queue is not None and not command.is_unqueued:
+        session.queue.append((command, request))
+        session.queue_bytes += sum(map(len, request)) + QUEUED_OVERHEAD_BYTES
+        caller.append(QUEUED.data)
+        return None
+    return _run_timed(caller, command, request, attempt)
+
+
+def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: int) -> Wait | None:
+    context = caller.context
+    command.calls += 1
+    begin_ns = time.perf_counter_ns()
+    if attempt > RERUNS:
+        context.services.databases.block_reads(blocking=True)
+    try:
+        value = command.handler(context, request)
+    except Exception as error:
+        wait = _handle(caller, command, request, error, attempt, context.has_waited)
+        if wait is None:
+            note_time(context, command, request, time.perf_counter_ns() - begin_ns)
+        return wait
+    finally:
+        if attempt > RERUNS:
+            context.services.databases.block_reads(blocking=False)
+    if type(value) is GeneratorType:
+        return _advance(caller, WaitForSlices(command, request, value, attempt))
+    note_time(context, command, request, time.perf_counter_ns() - begin_ns)
+    return _answer(caller, command, value)
+
+
+def _answer(caller: Caller, command: Command, value: Value) -> Wait | None:
+    """Append a reply and look at what a command may have changed."""
+    context = caller.context
+    session = context.session
+    data = session.encode(value)
+    most_bytes = context.services.config.largest_reply_bytes
+    if len(data) > most_bytes:
+        _fail(caller, command, too_large_reply(len(data), most_bytes))
+        return None
+    caller.append(data)
+    if session.close_after_reply:
+        return STOP
+    pending = context.services.pending
+    if pending.is_full:
+        pending.commit()
+    return TURN_IS_OVER if len(data) > OUTPUT_BUDGET_BYTES // 4 else None
+
+
+def _advance(caller: Caller, wait: WaitForSlices) -> Wait | None:
+    """One slice."""
+    context = caller.context
+    begin_ns = time.perf_counter_ns()
+    if wait.attempt > RERUNS:
+        context.services.databases.block_reads(blocking=True)
+    try:
+        wait.load = next(wait.slices)
+        return wait
+    except StopIteration as finished:
+        value = finished.value
+    except Exception as error:
+        again = _handle(caller, wait.command, wait.request, error, wait.attempt, context.has_waited)
+        if again is None:
+            note_time(context, wait.command, wait.request, wait.nanoseconds + time.perf_counter_ns() - begin_ns)
+        return again
+    finally:
+        wait.nanoseconds += time.perf_counter_ns() - begin_ns
+        if wait.attempt > RERUNS:
+            context.services.databases.block_reads(blocking=False)
+    note_time(context, wait.command, wait.request, wait.nanoseconds)
+    return _answer(caller, wait.command, value)
+
+
+def _handle(
+    caller: Caller,
+    command: Command,
+    request: list[bytes],
+    error: Exception,
+    attempt: int = 0,
+    has_waited: bool = False,
+) -> Wait | None:
+    """What a handler raised."""
+    if isinstance(error, ColdRead | StalledError):
+        command.calls -= 1  # it runs again
+    if isinstance(error, ColdRead):
+        caller.context.services.counters.cold_reads += 1
+        load = _load_all(caller.context, command, request, error.load)
+        return WaitForDisk(request, load, attempt, has_waited)
+    if isinstance(error, StalledError):
+        return WaitForWriters(request, error.delay_seconds, attempt)
+    _fail(caller, command, error)
+    return None
+
+
+def _fail(caller: Caller, command: Command, error: Exception) -> None:
+    """The reply is an error."""
+    text = error_text(caller.context, command, error)
+    caller.context.services.counters.count_error(text)
+    caller.append(encode_error(text))
+
+
+def _load_all(
+    context: Context, command: Command, request: list[bytes], first: Callable[[], None]
+) -> Callable[[], None]:
+    """A command of several keys, or an EXEC, warms them all in one visit to the thread, or it would run again for each.
+
+    It is given what ColdRead asks for, not the exception: that keeps its frames, and these the state they read."""
+    queue = context.session.queue if command.flags & Flag.ENDS_QUEUE else None
+    requests = [(command, request)] if queue is None else queue
+    stored = [context.keyspace.stored(of[position]) for each, of in requests for position in each.keys.positions(of)]
+    if len(stored) < 2:
+        return first
+    read = context.services.store.read
+
+    def load() -> None:
+        first()
+        for key in stored:
+            read(key)
+
+    return load
+
+
+def _refuse(caller: Caller, command: Command | None, error: CommandError) -> None:
+    """A request that does not pass the gates: a transaction fails by it, and EXEC itself ends it."""
+    context = caller.context
+    session = context.session
+    text = str(error)
+    if command is None:
+        session.last_name = NO_NAME
+    else:
+        command.rejected_calls += 1
+        session.last_name = command.name.encode()
+    if command is not None and command.flags & Flag.ENDS_QUEUE:
+        context.end_transaction()
+        text = f"EXECABORT Transaction discarded because of: {text.removeprefix('ERR ')}"
+    else:
+        session.queue_failed = session.queue is not None
+    context.services.counters.count_error(text)
+    caller.append(encode_error(text))

@@ -1,0 +1,96 @@
+"""What the server does by the clock: the stall's end, time-outs, the bound on all clients' buffers.
+
+`Guard.step` runs ten times a second on the loop; it looks at a slice of the connections each time, so that ten thousand
+of them cost no millisecond at once. All times are durations, so they go by the monotonic clock.
+
+A client that does not read is judged by what it takes: its clock begins anew whenever what is left for it gets less.
+A slow one that reads steadily is never closed for being slow.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from flin.net.client.clients import Client
+    from flin.net.run.services import Services
+
+logger = logging.getLogger(__name__)
+
+STEP_SECONDS: Final = 0.1
+"""Redis's cron runs as often."""
+
+STEPS_PER_ROUND: Final = 10
+"""Every client is looked at once a second."""
+
+QUERY_BUFFER_BYTES: Final = 1 << 30
+"""A client may have so much read and not run, as in Redis (client-query-buffer-limit)."""
+
+LARGE_OUTPUT_BYTES: Final = 16 << 20
+LARGE_OUTPUT_MS: Final = 60_000
+"""A client with so much unread that takes nothing of it for so long is closed."""
+
+STUCK_MS: Final = 10_000
+"""A client that takes nothing for so long is closed where nobody else can help: all that it may send waits, so both
+sides would wait forever; or it is to be closed as soon as it has taken its last replies."""
+
+
+class Guard:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._step = 0
+        self._commands = 0
+
+    def step(self) -> None:
+        """One look around."""
+        services = self._services
+        services.pending.refresh_clock()
+        services.tick.refresh_steady_clock()
+        services.clients.maybe_refresh()
+        self._check_connections()
+        self._step += 1
+        if self._step % STEPS_PER_ROUND == 0:
+            commands = services.counters.commands
+            services.process.commands_per_second = max(0, commands - self._commands)
+            self._commands = commands
+            services.clients.bound_buffers()
+
+    def _check_connections(self) -> None:
+        """A tenth of them: time-outs and clients that do not read."""
+        services = self._services
+        connections = services.clients.admitted
+        # The slice is taken by position; a client that moves while others close is seen in the next round.
+        steady_ms = services.tick.steady_ms
+        for client in list(islice(connections.values(), self._step % STEPS_PER_ROUND, None, STEPS_PER_ROUND)):
+            reason = self._reason_to_close(client, steady_ms)
+            if reason is not None:
+                logger.warning("closing %s: %s", client.session.address, reason)
+                client.abort()
+
+    def _reason_to_close(self, client: Client, steady_ms: int) -> str | None:
+        config = self._services.config
+        idle_ms = steady_ms - client.session.last_ms
+        if idle_ms > config.options.request_timeout * 1000 and client.is_incomplete:
+            return "an incomplete request"
+        if config.timeout and idle_ms > config.timeout * 1000 and client.is_idle:
+            return "idle"
+        if client.input_bytes() > QUERY_BUFFER_BYTES:
+            return "over 1 GB of requests waiting"
+        reason = self._reason_of_unread(client, steady_ms)
+        if reason is not None:
+            self._services.counters.clients_closed_for_output += 1
+        return reason
+
+    def _reason_of_unread(self, client: Client, steady_ms: int) -> str | None:
+        """How long has it taken nothing of what is left for it?"""
+        unread = client.output_bytes()
+        unread_ms = client.unread.note(unread, steady_ms)
+        if unread_ms > LARGE_OUTPUT_MS and unread > LARGE_OUTPUT_BYTES:
+            return f"{unread} bytes of replies unread for {LARGE_OUTPUT_MS // 1000} s"
+        if unread_ms > STUCK_MS and client.is_full:
+            return f"{client.input_bytes()} bytes of requests wait behind replies that it does not read"
+        if unread_ms > STUCK_MS and client.is_ending:
+            return "it does not take its last replies"
+        return None

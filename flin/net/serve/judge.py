@@ -1,0 +1,105 @@
+"""A judge: of a connection's replies, which may leave after the engine has refused a batch, or could not sync one?
+
+Those fail that wrote, and those that were shown what is not there now; nobody else, and no connection is closed. A
+read of a key that a refused batch would have changed is simply done again: nothing of the batch was applied, so it
+answers as if the refused write had never been asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flin.errors import CommandError, FlinError
+from flin.net.batch.refusal import MISCONF, Refusal
+from flin.net.command.command import Command, Flag
+from flin.net.command.registry import find_for
+from flin.net.run.call import value_of
+from flin.net.serve.dispatch import shown_by
+from flin.net.wire.replies import QUEUED
+from flin.net.wire.resp import encode_error
+
+if TYPE_CHECKING:
+    from flin.net.client.transcript import Judge, Transcript
+    from flin.net.run.context import Context
+
+_ABORTED: Final = "EXECABORT Transaction discarded because of: "
+
+
+def may_have_shown(refusal: Refusal, context: Context, request: list[bytes]) -> bool:
+    """Whether a request that is half done may have read of the refused batch."""
+    command = find_for(request)
+    positions = [] if command is None else command.keys.positions(request)
+    return any(refusal.holds(context.keyspace.stored(request[position])) for position in positions)
+
+
+def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) -> Judge:
+    """For one connection, which has said this in the refused batch's tick."""
+    # Behind a SELECT nobody knows any more which database an earlier request has read.
+    is_certain = transcript.is_of_one_database
+    keyspaces = [context.keyspace] if is_certain else context.services.databases.keyspaces
+
+    def has_shown(command: Command, request: list[bytes]) -> bool:
+        keys = [request[position] for position in command.keys.positions(request)]
+        return any(refusal.holds(keyspace.stored(key)) for key in keys for keyspace in keyspaces)
+
+    def fails_in_transaction(command: Command, request: list[bytes]) -> bool:
+        # What walks over all keys has met the batch there; elsewhere it commits the batch first.
+        walks = command.flags & Flag.READONLY and not command.keys.positions(request)
+        return command.is_write or bool(walks) or has_shown(command, request)
+
+    def judged(request: list[bytes], reply: bytes) -> bytes:
+        command = find_for(request)
+        if command is None or _says_nothing(reply):
+            return reply
+        if command.is_write:
+            return _error(context, refusal.text)
+        queue = transcript.transaction_of(request)
+        if queue is not None:
+            failed = any(fails_in_transaction(one, of) for one, of in queue)
+            return _error(context, _ABORTED + refusal.text) if failed else reply
+        if not command.flags & Flag.READONLY or not has_shown(command, request):
+            return reply
+        return _read_again(refusal, context, command, request) if is_certain else _error(context, refusal.text)
+
+    return judged
+
+
+def _read_again(refusal: Refusal, context: Context, command: Command, request: list[bytes]) -> bytes:
+    """On the loop: it has been in memory a moment ago, or its key was not there."""
+    context.services.databases.block_reads(blocking=True)
+    try:
+        value = value_of(context, command, request)
+    except CommandError as error:
+        return _error(context, str(error))
+    except FlinError:
+        return _error(context, refusal.text)
+    finally:
+        context.services.databases.block_reads(blocking=False)
+    return context.session.encode(value)
+
+
+def judge_unsynced(context: Context, transcript: Transcript, synced_position: int) -> Judge:
+    """After a sync that failed: all that was committed is in memory, but nobody is told of what is not on the disk."""
+
+    def judged(request: list[bytes], reply: bytes) -> bytes:
+        command = find_for(request)
+        if command is None or _says_nothing(reply):
+            return reply
+        if transcript.transaction_of(request) is not None:
+            return _error(context, _ABORTED + MISCONF)
+        reads = command.flags & Flag.READONLY
+        if command.is_write or (reads and shown_by(context, [request]) > synced_position):
+            return _error(context, MISCONF)
+        return reply
+
+    return judged
+
+
+def _says_nothing(reply: bytes) -> bool:
+    """Neither an error nor a place in a queue has changed or shown anything."""
+    return reply[:1] == b"-" or reply == QUEUED.data
+
+
+def _error(context: Context, text: str) -> bytes:
+    context.services.counters.count_error(text)
+    return encode_error(text)

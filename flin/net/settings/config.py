@@ -1,0 +1,288 @@
+"""The server's configuration: the options at the start, and the parameters that CONFIG shows and changes.
+
+Values come from the defaults, then from a TOML file (`[server]`, names as in `ServerOptions`), then from the command
+line; the last one wins. CONFIG uses Redis's names if Redis has one. CONFIG SET refuses all paths and whatever can only
+be set at the start. It checks every other value as the start does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+from flin.engine.options import SyncMode, parse_bytes
+from flin.errors import CommandError, FlinError
+from flin.net.settings.file_limit import check_clients
+from flin.net.settings.parameter import (
+    IMMUTABLE,
+    PROTECTED,
+    Parameter,
+    attribute,
+    choice_of,
+    constant,
+    integer_from,
+    memory_size,
+    option,
+    yes_or_no,
+)
+from flin.net.settings.redis_parameters import without_effect
+
+SYNC_MODES: Final = ("always", "interval", "never")
+_REDIS_SYNC_NAMES: Final = {"always": b"always", "interval": b"everysec", "never": b"no"}
+
+
+class ConfigError(FlinError):
+    """A value of the configuration is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """The options of a server at its start."""
+
+    port: int = 6380
+    bind: tuple[str, ...] = ("127.0.0.1",)
+    dir: str = "flin-data"
+    sync: SyncMode = "interval"
+    memory_limit: int = 1 << 30  # bytes, for memtables, caches and helper together
+    shards: int | None = None  # None: what the directory has, or the engine's default
+    requirepass: str = ""
+    databases: int = 16
+    maxclients: int = 10_000
+    protected_mode: bool = True
+    timeout: int = 0  # seconds after which an idle client is closed; 0: never
+    tcp_backlog: int = 511  # Redis's default
+    tcp_keepalive: int = 300
+    request_timeout: int = 30  # seconds without a byte after which an incomplete request's client is closed
+    hot_keys_share: float = 0.125  # of memory_limit, for ready replies: what the engine sets aside for hot values
+    buffers_share: float = 0.25  # of memory_limit, for all clients' buffers together
+    slowlog_log_slower_than: int = 10_000  # microseconds; negative: nothing
+    slowlog_max_len: int = 128
+
+    def check(self) -> ServerOptions:
+        """Return the options. ConfigError if a value makes no sense."""
+        if self.sync not in SYNC_MODES:
+            raise ConfigError(f"sync is {self.sync!r}, it must be one of {', '.join(SYNC_MODES)}")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} is {value}, it must be from {low} to {high}")
+        if not self.bind:
+            raise ConfigError("bind names no address")
+        if not self.dir or "\0" in self.dir:
+            raise ConfigError(f"dir is {self.dir!r}, which names no directory")
+        return self
+
+
+MAX_BULK_BYTES: Final = 512 << 20
+"""Redis's default of proto-max-bulk-len, the longest argument and the longest string."""
+
+MAX_COMMIT_BYTES: Final = 4_000_000_000
+"""A little below the longest frame of the WAL, which holds more than keys and values."""
+
+MIN_BULK_BYTES: Final = 512 << 10
+"""The longest argument that every server takes, however small its memory limit."""
+
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "port": (0, 65_535),
+    "memory_limit": (16 << 20, 1 << 50),
+    "databases": (1, 16),  # the internal namespaces that are set aside for them
+    "maxclients": (1, 1_000_000),
+    "timeout": (0, 1 << 31),
+    "tcp_backlog": (1, 65_535),
+    "tcp_keepalive": (0, 1 << 31),
+    "request_timeout": (1, 1 << 31),
+    "hot_keys_share": (0.0, 0.5),
+    "buffers_share": (0.01, 0.9),
+    "slowlog_log_slower_than": (-1, 1 << 62),
+    "slowlog_max_len": (0, 1 << 31),
+}
+"""The allowed values, at the start and for CONFIG SET."""
+
+
+def options_from_file(path: str, options: ServerOptions | None = None) -> ServerOptions:
+    """The options, changed by the `[server]` table of a TOML file. Raises ConfigError, OSError.
+
+    Anything outside this table is an error: a `requirepass` above it would start a server without a password.
+    """
+    with open(path, "rb") as file:
+        try:
+            table = tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ConfigError(f"{path} is no TOML file with a [server] table: {error}") from error
+    try:
+        for name, value in table.items():
+            if name != "server":
+                kind = "table" if isinstance(value, dict) else "option outside the table [server]:"
+                raise ConfigError(f"unknown {kind} {name!r}")
+            if not isinstance(value, dict):
+                raise ConfigError("'server' must be a table: write [server]")
+        return with_values(options or ServerOptions(), table.get("server", {}))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def with_values(options: ServerOptions, values: Mapping[str, Any]) -> ServerOptions:
+    """The options with some values changed, each checked for its type. Sizes may be text: "1gb"."""
+    known = {field.name: field for field in fields(ServerOptions)}
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise ConfigError(f"there is no option {key!r}")
+        if name in changes:
+            raise ConfigError(f"{key!r}: the same option is there in two spellings; keep {name!r}")
+        changes[name] = _coerced(name, value, getattr(ServerOptions(), name))
+    return replace(options, **changes).check()
+
+
+def _coerced(name: str, value: Any, default: Any) -> Any:
+    if name == "bind":
+        words = value.split() if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(type(word) is str and word for word in words):
+            raise ConfigError(f"{name} is {value!r}, it must be an address or a list of them")
+        return tuple(words)
+    if name == "memory_limit" and isinstance(value, str):
+        try:
+            return parse_bytes(value)  # as the engine reads it
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from error
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    expected = int if default is None else type(default)
+    if type(value) is not expected:
+        if name == "requirepass":
+            raise ConfigError(f"{name} must be text in quotes")
+        raise ConfigError(f"{name} is {value!r}, it must be of type {expected.__name__}")
+    return value
+
+
+class Config:
+    """The values in force. Attributes that the server reads often are plain ones."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        self.options = options
+        self.databases = options.databases
+        self.maxclients = options.maxclients
+        self.protected_mode = options.protected_mode
+        self.timeout = options.timeout
+        self.slowlog_log_slower_than = options.slowlog_log_slower_than
+        self.slowlog_max_len = options.slowlog_max_len
+        self.hot_keys_bytes = int(options.memory_limit * options.hot_keys_share)
+        self.buffers_bytes = int(options.memory_limit * options.buffers_share)
+        # One client alone stops being read before the share is used up, which would close it.
+        self.client_bytes = self.buffers_bytes - self.buffers_bytes // 16
+        # A transaction's writes are in memory three times while they are written: as they are, and in one frame twice.
+        self.largest_commit_bytes = min(MAX_COMMIT_BYTES, options.memory_limit)
+        # A value is in the buffers as it arrives, and as a reply that is not read yet: so twice of it must fit.
+        self.longest_bulk_bytes = min(MAX_BULK_BYTES, max(MIN_BULK_BYTES, self.buffers_bytes // 2))
+        # Of one reply. Together with what else was said in its tick and what is read meanwhile it stays in the share.
+        self.largest_reply_bytes = max(self.buffers_bytes * 3 // 4, self.longest_bulk_bytes)
+        self._password_hash = (
+            password_hash(options.requirepass.encode("utf-8", "surrogateescape")) if options.requirepass else None
+        )
+
+    @property
+    def requires_password(self) -> bool:
+        return self._password_hash is not None
+
+    @property
+    def times_every_command(self) -> bool:
+        """Whether even commands of constant work are timed: they never take as long as the usual threshold."""
+        return 0 <= self.slowlog_log_slower_than < TIMED_MICROSECONDS
+
+    def is_password(self, password: bytes) -> bool:
+        """Compared in constant time."""
+        expected = self._password_hash
+        return expected is not None and hmac.compare_digest(password_hash(password), expected)
+
+    def set_password(self, password: bytes) -> None:
+        """An empty one takes the need for a password away."""
+        self._password_hash = password_hash(password) if password else None
+
+    def get(self, patterns: Callable[[bytes], bool]) -> dict[bytes, bytes]:
+        """The parameters whose names a predicate accepts."""
+        return {name: parameter.show(self) for name, parameter in sorted(PARAMETERS.items()) if patterns(name)}
+
+    def set(self, changes: Mapping[bytes, bytes]) -> None:
+        """Change parameters, all or none. Raises CommandError as Redis words it."""
+        steps: list[Callable[[], None]] = []
+        for name, raw in changes.items():
+            parameter = PARAMETERS.get(name)
+            if parameter is None:
+                raise CommandError(
+                    f"ERR Unknown option or number of arguments for CONFIG SET - '{name[:128].decode('latin-1')}'"
+                )
+            steps.append(self._step(name, parameter, raw))
+        for step in steps:
+            step()
+
+    def _step(self, name: bytes, parameter: Parameter[Config], raw: bytes) -> Callable[[], None]:
+        try:
+            return parameter.step(self, raw)
+        except ValueError as error:
+            raise CommandError(
+                f"ERR CONFIG SET failed (possibly related to argument '{name.decode()}') - {error}"
+            ) from None
+
+
+TIMED_MICROSECONDS: Final = 1000
+"""Below this threshold of SLOWLOG every command is timed; one of constant work takes a few microseconds."""
+
+
+def password_hash(password: bytes) -> bytes:
+    """SHA-256, as Redis keeps passwords."""
+    return hashlib.sha256(password).digest()
+
+
+def _in_range(name: str) -> Callable[[bytes], int]:
+    return integer_from(*_RANGES[name])
+
+
+_POLICIES: Final = (
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "noeviction",
+)
+
+PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
+    **dict(without_effect()),
+    b"appendfsync": Parameter(
+        lambda config: _REDIS_SYNC_NAMES[config.options.sync], choice_of("everysec", "always", "no")
+    ),
+    b"appendonly": constant(b"yes", yes_or_no),
+    b"bind": Parameter(lambda config: " ".join(config.options.bind).encode()),
+    b"buffers-share": option("buffers_share"),
+    b"client-query-buffer-limit": constant(b"1073741824", memory_size),
+    b"databases": option("databases", refusal=IMMUTABLE),
+    b"dir": option("dir", refusal=PROTECTED),
+    b"hot-keys-share": option("hot_keys_share"),
+    b"maxclients": attribute("maxclients", _in_range("maxclients"), check_clients),
+    b"maxmemory": constant(b"0", memory_size),
+    b"maxmemory-policy": constant(b"noeviction", choice_of(*_POLICIES)),
+    b"memory-limit": option("memory_limit", memory_size),
+    b"port": option("port", _in_range("port")),
+    b"proto-max-bulk-len": Parameter(lambda config: b"%d" % config.longest_bulk_bytes, memory_size),
+    b"protected-mode": attribute("protected_mode", yes_or_no),
+    b"request-timeout": option("request_timeout", _in_range("request_timeout")),
+    b"requirepass": Parameter(
+        # Only its hash is kept, so there is nothing to show.
+        lambda config: b"",
+        apply=lambda config, value: config.set_password(value),
+    ),
+    b"save": constant(b""),
+    b"slowlog-log-slower-than": attribute("slowlog_log_slower_than", _in_range("slowlog_log_slower_than")),
+    b"slowlog-max-len": attribute("slowlog_max_len", _in_range("slowlog_max_len")),
+    b"sync": option("sync"),
+    b"tcp-backlog": option("tcp_backlog", refusal=IMMUTABLE),
+    b"tcp-keepalive": option("tcp_keepalive", _in_range("tcp_keepalive")),
+    b"timeout": attribute("timeout", _in_range("timeout")),
+}

@@ -1,0 +1,116 @@
+"""Redis's parameters that have no effect here, with Redis 7.0's defaults: clients and set-up scripts read and set them.
+
+CONFIG SET takes the value that is shown, however it is spelled, and refuses every other, since nothing would follow
+it. The names are those of `CONFIG GET *` of Redis 7.0.15, without those to which Flin gives a meaning (config.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from flin.net.settings.parameter import (
+    IMMUTABLE,
+    OUTPUT_LIMITS,
+    PROTECTED,
+    Parameter,
+    Parse,
+    any_integer,
+    choice_of,
+    constant,
+    memory_size,
+    output_limits,
+    same_text,
+    yes_or_no,
+)
+
+# One after the other, `name value`; a name alone has the empty value.
+
+_IMMUTABLE: Final = """
+aclfile; always-show-logo no; aof_rewrite_cpulist; appenddirname appendonlydir; appendfilename appendonly.aof;
+bgsave_cpulist; bio_cpulist; cluster-config-file nodes.conf; cluster-enabled no; cluster-port 0; daemonize no;
+disable-thp yes; enable-debug-command no; enable-module-command no; enable-protected-configs no; io-threads 1;
+io-threads-do-reads no; logfile; pidfile; rdbchecksum yes; replicaof; server_cpulist; set-proc-title yes;
+slaveof; socket-mark-id 0; supervised no; syslog-enabled no; syslog-facility local0; syslog-ident redis;
+unixsocket; unixsocketperm 0
+"""
+
+_INTEGERS: Final = """
+acllog-max-len 128; active-defrag-cycle-max 25; active-defrag-cycle-min 1; active-defrag-max-scan-fields 1000;
+active-defrag-threshold-lower 10; active-defrag-threshold-upper 100; active-expire-effort 1;
+auto-aof-rewrite-percentage 100; busy-reply-threshold 5000; cluster-announce-bus-port 0;
+cluster-announce-port 0; cluster-announce-tls-port 0; cluster-migration-barrier 1; cluster-node-timeout 15000;
+cluster-replica-validity-factor 10; cluster-slave-validity-factor 10; hash-max-listpack-entries 512;
+hash-max-ziplist-entries 512; hz 10; latency-monitor-threshold 0; lfu-decay-time 1; lfu-log-factor 10;
+list-compress-depth 0; list-max-listpack-size -2; list-max-ziplist-size -2; lua-time-limit 5000;
+maxmemory-eviction-tenacity 10; maxmemory-samples 5; min-replicas-max-lag 10; min-replicas-to-write 0;
+min-slaves-max-lag 10; min-slaves-to-write 0; repl-backlog-ttl 3600; repl-diskless-sync-delay 5;
+repl-diskless-sync-max-replicas 0; repl-ping-replica-period 10; repl-ping-slave-period 10; repl-timeout 60;
+replica-announce-port 0; replica-priority 100; set-max-intset-entries 512; shutdown-timeout 10;
+slave-announce-port 0; slave-priority 100; stream-node-max-entries 100; tls-port 0;
+tls-session-cache-size 20480; tls-session-cache-timeout 300; tracking-table-max-keys 1000000;
+zset-max-listpack-entries 128; zset-max-ziplist-entries 128
+"""
+
+_SIZES: Final = """
+active-defrag-ignore-bytes 104857600; auto-aof-rewrite-min-size 67108864; cluster-link-sendbuf-limit 0;
+hash-max-listpack-value 64; hash-max-ziplist-value 64; hll-sparse-max-bytes 3000;
+repl-backlog-size 1048576; stream-node-max-bytes 4096; zset-max-listpack-value 64; zset-max-ziplist-value 64
+"""
+
+_FLAGS: Final = """
+activedefrag no; activerehashing yes; aof-disable-auto-gc no; aof-load-truncated yes;
+aof-rewrite-incremental-fsync yes; aof-timestamp-enabled no; aof-use-rdb-preamble yes;
+cluster-allow-pubsubshard-when-down yes; cluster-allow-reads-when-down no; cluster-allow-replica-migration yes;
+cluster-replica-no-failover no; cluster-require-full-coverage yes; cluster-slave-no-failover no;
+crash-log-enabled yes; crash-memcheck-enabled yes; dynamic-hz yes; jemalloc-bg-thread yes; latency-tracking yes;
+lazyfree-lazy-eviction no; lazyfree-lazy-expire no; lazyfree-lazy-server-del no; lazyfree-lazy-user-del no;
+lazyfree-lazy-user-flush no; no-appendfsync-on-rewrite no; rdb-del-sync-files no;
+rdb-save-incremental-fsync yes; rdbcompression yes; repl-disable-tcp-nodelay no; repl-diskless-sync yes;
+replica-announced yes; replica-ignore-disk-write-errors no; replica-ignore-maxmemory yes; replica-lazy-flush no;
+replica-read-only yes; replica-serve-stale-data yes; slave-ignore-maxmemory yes; slave-lazy-flush no;
+slave-read-only yes; slave-serve-stale-data yes; stop-writes-on-bgsave-error yes; tls-cluster no;
+tls-prefer-server-ciphers no; tls-replication no; tls-session-caching yes
+"""
+
+_TEXTS: Final = """
+bind-source-addr; cluster-announce-hostname; cluster-announce-ip; ignore-warnings;
+latency-tracking-info-percentiles 50 99 99.9; masterauth; masteruser; maxmemory-clients 0; notify-keyspace-events;
+oom-score-adj-values 0 200 800; proc-title-template {title} {listen-addr} {server-mode}; replica-announce-ip;
+slave-announce-ip; tls-ca-cert-dir; tls-ca-cert-file; tls-cert-file; tls-ciphers; tls-ciphersuites;
+tls-client-cert-file; tls-client-key-file; tls-client-key-file-pass; tls-dh-params-file; tls-key-file;
+tls-key-file-pass; tls-protocols
+"""
+
+_CHOICES: Final = {
+    "acl-pubsub-default": ("resetchannels", "allchannels", "resetchannels"),
+    "cluster-preferred-endpoint-type": ("ip", "ip", "hostname", "unknown-endpoint"),
+    "loglevel": ("notice", "debug", "verbose", "notice", "warning"),
+    "oom-score-adj": ("no", "no", "yes", "relative", "absolute"),
+    "propagation-error-behavior": ("ignore", "ignore", "panic", "panic-on-replicas"),
+    "repl-diskless-load": ("disabled", "disabled", "on-empty-db", "swapdb"),
+    "sanitize-dump-payload": ("no", "no", "yes", "clients"),
+    "shutdown-on-sigint": ("default", "default", "save", "nosave", "now", "force"),
+    "shutdown-on-sigterm": ("default", "default", "save", "nosave", "now", "force"),
+    "tls-auth-clients": ("yes", "no", "yes", "optional"),
+}
+"""The value, then all choices in Redis's order."""
+
+
+def without_effect() -> Iterator[tuple[bytes, Parameter[Any]]]:
+    """Their names and how CONFIG answers for them."""
+    kinds: list[tuple[str, Parse, str | None]] = [
+        (_IMMUTABLE, same_text, IMMUTABLE),
+        ("dbfilename dump.rdb", same_text, PROTECTED),
+        (_INTEGERS, any_integer, None),
+        (_SIZES, memory_size, None),
+        (_FLAGS, yes_or_no, None),
+        (_TEXTS, same_text, None),
+        (f"client-output-buffer-limit {OUTPUT_LIMITS}", output_limits, None),
+    ]
+    for table, parse, refusal in kinds:
+        for pair in table.split(";"):
+            name, _, value = pair.strip().partition(" ")
+            yield name.encode(), constant(value.encode(), parse, refusal)
+    for name, (value, *choices) in _CHOICES.items():
+        yield name.encode(), constant(value.encode(), choice_of(*choices))

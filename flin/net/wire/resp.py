@@ -1,0 +1,199 @@
+"""Replies on the wire: values into bytes, for RESP2 and RESP3, and bytes into whole replies. No I/O.
+
+`encode2` and `encode3` turn a handler's value into bytes. How requests are read is requests.py's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import chain
+from typing import Any, Final
+
+from flin.errors import CommandError
+from flin.net.wire.replies import NullArray, Reply, Value, Verbatim
+
+_flatten = chain.from_iterable
+
+
+def encode_requests(requests: list[list[bytes]]) -> bytes:
+    """The requests as clients send them."""
+    parts: list[bytes] = []
+    for request in requests:
+        parts.append(b"*%d\r\n" % len(request))
+        parts += [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in request]
+    return b"".join(parts)
+
+
+def split_replies(data: bytes) -> list[bytes]:
+    """Whole replies, one after the other, in RESP2 or RESP3, taken apart."""
+    replies: list[bytes] = []
+    start = 0
+    while start < len(data):
+        position, missing = start, 1
+        while missing:
+            missing -= 1
+            line_end = data.index(b"\r\n", position)
+            kind = data[position]
+            if kind in b"$=!*~>%|":
+                length = max(-1, int(data[position + 1 : line_end]))
+                if kind in b"$=!":
+                    line_end += length + 2 if length >= 0 else 0
+                else:
+                    missing += max(0, length) * (2 if kind in b"%|" else 1)
+            position = line_end + 2
+        replies.append(data[start:position])
+        start = position
+    return replies
+
+
+def encode2(value: Value) -> bytes:
+    """A value for RESP2."""
+    parts: list[bytes] = []
+    _ENCODERS2[type(value)](value, parts.append)
+    return b"".join(parts)
+
+
+def encode3(value: Value) -> bytes:
+    """A value for RESP3."""
+    parts: list[bytes] = []
+    _ENCODERS3[type(value)](value, parts.append)
+    return b"".join(parts)
+
+
+def encode_error(text: str) -> bytes:
+    """An error reply. Whatever the text holds, it stays one line."""
+    return b"-" + text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace") + b"\r\n"
+
+
+_Append = Callable[[bytes], None]
+
+
+def _reply(value: Reply, append: _Append) -> None:
+    append(value.data)
+
+
+def _bulk(value: bytes, append: _Append) -> None:
+    append(b"$%d\r\n" % len(value))
+    append(value)
+    append(b"\r\n")
+
+
+def _integer(value: int, append: _Append) -> None:
+    append(b":%d\r\n" % value)
+
+
+def _simple(value: str, append: _Append) -> None:
+    append(b"+%b\r\n" % value.encode())
+
+
+def _error(value: CommandError, append: _Append) -> None:
+    append(encode_error(str(value)))
+
+
+def _null2(value: None, append: _Append) -> None:
+    append(b"$-1\r\n")
+
+
+def _null_array2(value: NullArray, append: _Append) -> None:
+    append(b"*-1\r\n")
+
+
+def _boolean2(value: bool, append: _Append) -> None:
+    append(b":1\r\n" if value else b":0\r\n")
+
+
+def _float2(value: float, append: _Append) -> None:
+    _bulk(format_float(value), append)
+
+
+def _verbatim2(value: Verbatim, append: _Append) -> None:
+    _bulk(value.text, append)
+
+
+def _array2(value: Any, append: _Append) -> None:
+    append(b"*%d\r\n" % len(value))
+    for element in value:
+        _ENCODERS2[type(element)](element, append)
+
+
+def _map2(value: dict[Any, Any], append: _Append) -> None:
+    append(b"*%d\r\n" % (2 * len(value)))
+    for element in _flatten(value.items()):
+        _ENCODERS2[type(element)](element, append)
+
+
+def _null3(value: object, append: _Append) -> None:
+    append(b"_\r\n")
+
+
+def _boolean3(value: bool, append: _Append) -> None:
+    append(b"#t\r\n" if value else b"#f\r\n")
+
+
+def _float3(value: float, append: _Append) -> None:
+    append(b",%b\r\n" % format_float(value))
+
+
+def _verbatim3(value: Verbatim, append: _Append) -> None:
+    append(b"=%d\r\ntxt:%b\r\n" % (len(value.text) + 4, value.text))
+
+
+def _elements3(value: Any, append: _Append) -> None:
+    for element in value:
+        _ENCODERS3[type(element)](element, append)
+
+
+def _array3(value: Any, append: _Append) -> None:
+    append(b"*%d\r\n" % len(value))
+    _elements3(value, append)
+
+
+def _set3(value: Any, append: _Append) -> None:
+    append(b"~%d\r\n" % len(value))
+    _elements3(value, append)
+
+
+def _map3(value: dict[Any, Any], append: _Append) -> None:
+    append(b"%%%d\r\n" % len(value))
+    _elements3(_flatten(value.items()), append)
+
+
+def format_float(value: float) -> bytes:
+    """The shortest text that reads back as the same number, without a needless `.0`."""
+    if math.isinf(value):
+        return b"inf" if value > 0 else b"-inf"
+    text = repr(value)
+    return text.removesuffix(".0").encode()
+
+
+_ENCODERS2: Final[dict[type, Callable[[Any, _Append], None]]] = {
+    Reply: _reply,
+    bytes: _bulk,
+    int: _integer,
+    str: _simple,
+    CommandError: _error,
+    type(None): _null2,
+    NullArray: _null_array2,
+    bool: _boolean2,
+    float: _float2,
+    Verbatim: _verbatim2,
+    list: _array2,
+    tuple: _array2,
+    set: _array2,
+    frozenset: _array2,
+    dict: _map2,
+}
+_ENCODERS3: Final[dict[type, Callable[[Any, _Append], None]]] = {
+    **_ENCODERS2,
+    type(None): _null3,
+    NullArray: _null3,
+    bool: _boolean3,
+    float: _float3,
+    Verbatim: _verbatim3,
+    list: _array3,
+    tuple: _array3,
+    set: _set3,
+    frozenset: _set3,
+    dict: _map3,
+}

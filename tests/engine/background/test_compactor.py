@@ -1,0 +1,190 @@
+"""The background's threads by themselves: what they outlive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Thread, current_thread
+from typing import Final
+
+import pytest
+
+import flin.engine
+from flin.engine.background import compactor
+from flin.engine.background.compactor import Compactor
+from flin.engine.engine import Engine
+from flin.errors import FlinError, ReadOnlyError, StorageError
+from flin.testing import Fault, SimulatedDisk
+from flin.testing.judge import assert_no_orphans
+from flin.testing.process import PATIENCE_SECONDS
+from flin.testing.run import PATH
+
+
+def test_a_thread_outlives_that_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where there is none left to say so: it tries again, and writers are not left waiting for ever."""
+    monkeypatch.setattr(compactor, "RETRY_SECONDS", 0.01)
+    refused: list[str] = []
+    flush_once, note_failure = Compactor.flush_once, Compactor._note_failure
+
+    def flush(self: Compactor) -> bool:
+        if len(refused) < 4:
+            refused.append("flush")
+            raise MemoryError
+        return flush_once(self)
+
+    def note(self: Compactor, error: Exception) -> None:
+        if len(refused) < 4:
+            refused.append("note")
+            raise MemoryError
+        note_failure(self, error)
+
+    monkeypatch.setattr(Compactor, "flush_once", flush)
+    monkeypatch.setattr(Compactor, "_note_failure", note)
+    with flin.engine.open("/db", fs=SimulatedDisk(), runner="thread", memory_limit=1 << 20) as db:
+        for number in range(2000):
+            db.put(b"%d" % number, b"x" * 300)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not db._compactor.statistics.flushes:
+            assert time.monotonic() < deadline, "nothing is flushed any more"
+            time.sleep(0.01)
+    assert refused == ["flush", "note", "flush", "note"]
+
+
+class Died(Exception):
+    """Nothing that anybody expects."""
+
+
+class Ended(BaseException):
+    """Nothing that is even an error, such as SystemExit."""
+
+
+@dataclass(slots=True)
+class BackgroundFault(Fault):
+    """Strikes calls of the background's threads alone, in jobs and in the edits behind them."""
+
+    def strikes(self, operation: str) -> bool:
+        return current_thread().name.startswith(BACKGROUND) and Fault.strikes(self, operation)
+
+
+BACKGROUND: Final = ("flin job", "flin-flush", "flin-compaction")
+ROUNDS: Final = 5  # so many runs are merged
+
+
+def test_what_failed_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that the outputs cannot be removed: the next open does that."""
+    disk = SimulatedDisk()
+    db = flin.engine.open("/db", fs=disk, runner="inline")
+    db.put(b"a", b"1")
+
+    def no_room(*_: object) -> None:
+        raise StorageError("write the manifest of", "/db", "the first cause")
+
+    def refuse(*_: object) -> None:
+        raise StorageError("remove the files of a dead job in", "/db", "the second")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(db._store, "install_flush", no_room)
+        patch.setattr(compactor, "remove_outputs", refuse)
+        with pytest.raises(StorageError, match="the first cause") as raised:
+            db.flush()
+    assert "the second" in raised.value.__notes__[0]
+    db.flush()
+    assert db[b"a"] == b"1"
+    db.close()
+
+
+def _write_rounds(db: Engine) -> dict[bytes, bytes]:
+    """What was answered. Each round is a generation, which the background flushes."""
+    answered: dict[bytes, bytes] = {}
+    for number in range(ROUNDS):
+        pairs = {b"%d" % (key * 7 % 40): b"%d " % number * 20 for key in range(10 * number, 10 * number + 20)}
+        try:
+            db.put_many(pairs)
+        except ReadOnlyError:
+            return answered
+        answered.update(pairs)
+        db._store.seal()
+        db._compactor.wake()
+        _wait(lambda: not db._store.state.sealed or _is_read_only(db), "a flush")
+    return answered
+
+
+def _is_read_only(db: Engine) -> bool:
+    return db._store.read_only_reason is not None
+
+
+def _wait(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} does not come any more"
+        time.sleep(0.0005)
+
+
+def _close(db: Engine) -> None:
+    with suppress(FlinError):  # of the last flush
+        db.close()
+
+
+def _with_a_death(fault: BackgroundFault) -> bool:
+    """Whether the fault struck. Either the work is done again, or the engine is read-only and says why."""
+    disk = SimulatedDisk()
+    disk.faults.append(fault)
+    db = flin.engine.open(PATH, fs=disk, runner="thread", memory_limit=1 << 20, sync="interval")
+    try:
+        answered = _write_rounds(db)
+        _wait(lambda: len(db._store.state.runs[0]) < ROUNDS or _is_read_only(db), "a compaction")
+        assert dict(db.scan()) == answered
+        if not _is_read_only(db):
+            db.put(b"after", b"1", sync=True)
+            answered[b"after"] = b"1"
+            assert db.verify() == []
+        else:
+            assert "manifest" in str(db._store.read_only_reason)
+            assert fault.fired
+    finally:
+        closing = Thread(target=_close, args=(db,))
+        closing.start()
+        closing.join(PATIENCE_SECONDS)
+        assert not closing.is_alive(), "a close waits for ever"
+    with flin.engine.open(PATH, fs=disk, runner="inline", memory_limit=1 << 20) as db:
+        assert dict(db.scan()) == answered
+        assert len(db) == len(answered)
+        assert db.verify() == []
+    assert_no_orphans(disk)
+    return fault.fired > 0
+
+
+def _die_at_each_call(monkeypatch: pytest.MonkeyPatch, error: type[BaseException], late: bool, step: int) -> int:
+    monkeypatch.setattr(compactor, "RETRY_SECONDS", 0.001)
+    for number in range(0, 10_000, step):
+        if not _with_a_death(BackgroundFault(number, error=error, late=late)):
+            return number
+    raise AssertionError("small jobs make no end of calls")
+
+
+@pytest.mark.parametrize("error", [Died, MemoryError, Ended])
+def test_a_thread_that_dies_in_its_work(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+    """At each call of a job, and of the edit that commits it: nothing hangs, nothing is lost."""
+    assert _die_at_each_call(monkeypatch, error, late=False, step=5) > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [False, True], ids=["before", "behind"])
+@pytest.mark.parametrize("error", [Died, MemoryError, Ended])
+def test_a_thread_that_dies_at_any_call(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException], late: bool
+) -> None:
+    assert _die_at_each_call(monkeypatch, error, late, step=1) > 50
+
+
+def test_the_interval_outlives_what_ends_a_thread() -> None:
+    """Nobody else syncs what is written."""
+    disk = SimulatedDisk()
+    with flin.engine.open(PATH, fs=disk, runner="thread", sync="interval", sync_interval_ms=10) as db:
+        fault = Fault(0, error=Ended, operations=frozenset({"sync"}))
+        disk.faults.append(fault)
+        db.put(b"key", b"value")
+        _wait(lambda: db._store.synced_position == db._store.position, "a sync")
+        assert fault.fired

@@ -1,0 +1,281 @@
+"""Open tables and obsolete files; what verification finds; what an open checks and removes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flin.engine
+from flin.engine.catalog import manifest as manifest_format
+from flin.engine.catalog.manifest import Manifest
+from flin.engine.disk.file_name import maybe_parse
+from flin.engine.table.block_cache import BlockCache
+from flin.engine.tree.table_cache import OpenTables
+from flin.errors import CorruptionError, FlinError, StorageError
+from flin.testing import Fault, ManualClock, SimulatedDisk
+from tests.engine.intruder import intruding
+
+OpenEngine = Callable[..., Any]
+DB = "/db"
+
+
+def opened(disk: SimulatedDisk, **options: Any) -> Any:
+    defaults: dict[str, Any] = {"runner": "inline", "clock_ms": ManualClock(), "memory_limit": "1mb"}
+    return flin.engine.open(DB, fs=disk, **defaults | options)
+
+
+def tables(disk: SimulatedDisk) -> list[str]:
+    return [name for name in disk.names(DB) if name.endswith(".sst")]
+
+
+@pytest.fixture
+def disk() -> SimulatedDisk:
+    """A database with two tables and a WAL, closed."""
+    disk = SimulatedDisk()
+    db = opened(disk)
+    for number in range(2):
+        db.put_many({b"%d-%03d" % (number, index): b"v" * 50 for index in range(200)})
+        db.flush()
+    db.put(b"in the WAL", b"v")
+    db.close(flush=False)
+    assert len(tables(disk)) == 2
+    return disk
+
+
+# Opening.
+
+
+def test_what_nobody_names_is_removed(disk: SimulatedDisk) -> None:
+    before = set(disk.names(DB))
+    strays = ["00000099-0000.1.sst", "00000098-0003.1.sst", "MANIFEST.1.tmp", "MANIFEST.77.tmp"]
+    for name in strays:
+        disk.write(f"{DB}/{name}", b"left by somebody who was killed")
+    others = ["notes.txt", "LOCK.old", "00000099-0000.1.sst.bak", "manifest"]
+    for name in others:
+        disk.write(f"{DB}/{name}", b"not Flin's")
+    db = opened(disk)
+    found = set(disk.names(DB))
+    assert not found & set(strays)
+    assert set(others) <= found
+    assert set(tables(disk)) == {name for name in before if name.endswith(".sst")}
+    assert len(db) == 401
+    db.close()
+
+
+def test_a_table_that_is_missing_or_short(disk: SimulatedDisk) -> None:
+    name = tables(disk)[0]
+    whole = disk.read(f"{DB}/{name}")
+    before = disk.files()
+    damages: list[Callable[[], None]] = [
+        lambda: disk.lose(f"{DB}/{name}"),
+        lambda: disk.write(f"{DB}/{name}", whole[:-1]),
+    ]
+    for damage in damages:
+        damage()
+        damaged = {path: data for path, data in disk.files().items() if not path.endswith("LOCK")}
+        with pytest.raises(CorruptionError, match=r"no such regular file|bytes long, the manifest says"):
+            opened(disk)
+        assert {path: data for path, data in disk.files().items() if not path.endswith("LOCK")} == damaged
+        disk.write(f"{DB}/{name}", whole)
+    assert disk.files().keys() == before.keys()
+    opened(disk).close()
+
+
+def test_every_open_raises_the_epoch(disk: SimulatedDisk) -> None:
+    for _ in range(3):
+        before = manifest_format.read(disk, DB)
+        db = opened(disk)
+        after = manifest_format.read(disk, DB)
+        assert isinstance(before, Manifest)
+        assert isinstance(after, Manifest)
+        assert after.epoch == before.epoch + 1 == db.stats()["epoch"]
+        db.put(b"k", b"v")
+        written = [parsed for name in disk.names(DB) if (parsed := maybe_parse(name)) and parsed.role == "wal"]
+        assert max(parsed.epoch for parsed in written) == after.epoch
+        db.close()
+
+
+def test_a_refused_open_changes_nothing(disk: SimulatedDisk) -> None:
+    before = disk.files()
+    with pytest.raises(ValueError, match="has 1 shards"):
+        opened(disk, shards=4)
+    after = disk.files()
+    assert {path: data for path, data in after.items() if not path.endswith("LOCK")} == {
+        path: data for path, data in before.items() if not path.endswith("LOCK")
+    }
+    assert disk.open_locks() == []
+
+
+def test_the_first_open_is_all_or_nothing() -> None:
+    """A database whose creation was cut off is created by the next open."""
+    disk = SimulatedDisk()
+    disk.faults.append(Fault(0, operations=frozenset({"rename"})))
+    with pytest.raises(StorageError):
+        opened(disk)
+    db = opened(disk, shards=4)
+    db.put(b"k", b"v")
+    db.close()
+    assert opened(disk).stats()["shards"] == 4
+
+
+# Obsolete files.
+
+
+def test_inputs_of_a_compaction_are_removed(disk: SimulatedDisk) -> None:
+    db = opened(disk)
+    old = set(tables(disk))
+    scan = db.scan()
+    next(scan)
+    db.put_many({b"0-%03d" % index: b"new" for index in range(200)})
+    db.compact()
+    assert old <= set(tables(disk)), "the scan reads from them"
+    assert len(list(scan)) == 400
+    del scan
+    db._compactor.run_pending()
+    assert not old & set(tables(disk))
+    db.close()
+    again = opened(disk)
+    assert again[b"0-007"] == b"new"
+    again.close()
+
+
+def cached_slots(db: Any) -> tuple[int, set[int]]:
+    """How many blocks and pages are cached, and whose slots those are that hold any."""
+    cache = db._store.block_cache
+    cache._check()
+    return len(cache), {id(slots) for slots, _, _ in cache._ring}
+
+
+def living_slots(db: Any) -> set[int]:
+    """Those of the tables and joined runs that the newest state reads from."""
+    state = db._store.state
+    found = {id(joined.view[1]) for joined in state.joined if joined is not None}
+    return found | {id(table.loaded().blocks) for run in state.runs[0] for table in run.tables}
+
+
+def test_blocks_of_obsolete_tables_leave_the_cache() -> None:
+    """They took all of it, and what was read afterwards was admitted late."""
+    db = opened(SimulatedDisk(), memory_limit="2mb")
+    keys = [b"%05d" % index for index in range(20_000)]
+    for part in range(3):
+        db.put_many(dict.fromkeys(keys[part::3], b"%0100d" % part))
+        db.flush()
+    cache = db._store.block_cache
+    for _ in range(3):
+        for key in keys:
+            assert db.get(key) is not None
+    before, owners = cached_slots(db)
+    assert cache.is_full
+    assert before > 20
+    assert owners <= living_slots(db)
+    with db.snapshot() as view:
+        db.compact()
+        assert cached_slots(db)[0] > 0, "the snapshot reads from them"
+        assert view[keys[0]] == b"%0100d" % 0
+    db._compactor.run_pending()
+    assert (len(cache), cache.used_bytes, cache.is_full) == (0, 0, False), "all was dead"
+    for _ in range(2):  # as many as it takes while there is room
+        for key in keys[:500]:
+            assert db.get(key) is not None
+    assert cached_slots(db)[1] <= living_slots(db)
+    assert 0 < len(cache) < before
+    db.close()
+
+
+def test_an_obsolete_file_that_cannot_be_removed_goes_at_the_next_open(disk: SimulatedDisk) -> None:
+    db = opened(disk)
+    old = set(tables(disk))
+    disk.faults.append(Fault(0, operations=frozenset({"remove"}), sticky=True))
+    db.compact()
+    assert db[b"0-007"] == b"v" * 50
+    disk.faults.clear()
+    db.close()
+    opened(disk).close()
+    assert not old & set(tables(disk))
+
+
+def test_descriptors_are_let_go(open_engine: OpenEngine) -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("this system has no /proc to ask for descriptors")
+    before = set(os.listdir("/proc/self/fd"))
+    db = open_engine("fds")
+    for number in range(6):
+        db.put_many({b"%03d" % index: b"%d" % number for index in range(100)})
+        db.flush()
+        list(db.scan())
+    db.compact()
+    db.close()
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+# Verification.
+
+
+def problems_after(disk: SimulatedDisk, damage: Callable[[], None]) -> list[FlinError]:
+    """What an engine that is open finds after the damage."""
+    db = opened(disk)
+    assert db.verify() == []
+    damage()
+    problems: list[FlinError] = db.verify()
+    return problems
+
+
+def test_verify_finds_a_damaged_block(disk: SimulatedDisk) -> None:
+    path = f"{DB}/{tables(disk)[0]}"
+    (problem, *_) = problems_after(disk, lambda: disk.flip(path, 8 * 100))
+    assert isinstance(problem, CorruptionError)
+    assert problem.path == path
+
+
+def test_verify_finds_a_damaged_manifest(disk: SimulatedDisk) -> None:
+    (problem,) = problems_after(disk, lambda: disk.flip(f"{DB}/MANIFEST", 8 * 30))
+    assert isinstance(problem, CorruptionError)
+    assert problem.path == f"{DB}/MANIFEST"
+
+
+def test_verify_finds_a_lost_manifest(disk: SimulatedDisk) -> None:
+    (problem,) = problems_after(disk, lambda: disk.lose(f"{DB}/MANIFEST"))
+    assert "is gone" in str(problem)
+
+
+def test_verify_finds_a_wrong_count(disk: SimulatedDisk) -> None:
+    db = opened(disk)
+    db._store.state.version.counts[0] += 1
+    (problem,) = db.verify()
+    assert "said to have 402 keys and has 401" in str(problem)
+
+
+def test_verify_reads_the_wal_of_sealed_generations(disk: SimulatedDisk) -> None:
+    db = opened(disk)
+    db.put(b"k", b"v" * 100)
+    db._store.seal()
+    assert db.verify() == []
+    name = [name for name in disk.names(DB) if name.endswith(".wal")][-1]
+    disk.flip(f"{DB}/{name}", 8 * 140)
+    assert any(isinstance(problem, CorruptionError) and problem.path.endswith(name) for problem in db.verify())
+
+
+def test_two_remove_obsolete_files_at_once(disk: SimulatedDisk) -> None:
+    """Whoever is at it finds at any line that the other was faster."""
+    open_tables = OpenTables(disk, DB, BlockCache(1 << 20))
+    at = lines = 0
+    while at <= lines:
+        at += 1
+        open_tables._gone.extend(tables(disk))
+
+        def intrude(number: int, place: str, at: int = at) -> None:
+            if number == at:
+                open_tables.remove_obsolete()
+
+        with intruding(intrude) as count:
+            assert open_tables.remove_obsolete() == []
+        lines = count[0]
+        assert open_tables.obsolete_files == 0
+        assert tables(disk) == []
+        for name in ("1.sst", "2.sst"):
+            disk.write(f"{DB}/{name}", b"")
+    assert lines > 10

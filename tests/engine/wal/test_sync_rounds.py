@@ -1,0 +1,184 @@
+"""Group commit, thread by thread: each step is taken once the one before it can be seen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flin.engine.wal import sync_rounds
+from flin.engine.wal.sync_rounds import SyncRounds
+from flin.testing.process import wait_until
+
+SECONDS = 60
+
+
+class Actor:
+    """A thread that joins a round. Its sync waits until the test lets it end."""
+
+    def __init__(self, scene: Scene, name: str, failure: BaseException | None = None) -> None:
+        self.name = name
+        self.syncs, self.may_end = threading.Event(), threading.Event()
+        self.raised: BaseException | None = None
+        self._scene = scene
+        self._failure = failure
+        self.thread = threading.Thread(target=self._join, name=name)
+        self.thread.start()
+
+    def _sync(self) -> None:
+        self._scene.led.append(self.name)
+        self.syncs.set()
+        assert self.may_end.wait(SECONDS)
+        if self._failure is not None:
+            raise self._failure
+
+    def _join(self) -> None:
+        try:
+            self._scene.rounds.join(self._sync)
+        except BaseException as error:
+            self.raised = error
+
+    def waits(self) -> None:
+        """Return once it stands at a lock that is held."""
+        wait_until(lambda: self.name in self._scene.waiting, f"{self.name} waits")
+
+    def leads(self) -> None:
+        assert self.syncs.wait(SECONDS)
+
+    def ends(self) -> None:
+        self.may_end.set()
+        self.returns()
+
+    def returns(self) -> None:
+        self.thread.join(SECONDS)
+        assert not self.thread.is_alive()
+
+
+class Scene:
+    """Rounds whose locks tell who waits at them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waiting: set[str] = set()
+        self.led: list[str] = []
+        self.interrupted: set[str] = set()  # whose wait raises
+        monkeypatch.setattr(sync_rounds, "Lock", lambda: TellingLock(self))
+        self.rounds = SyncRounds()
+
+    def actor(self, name: str, failure: BaseException | None = None) -> Actor:
+        return Actor(self, name, failure)
+
+
+class TellingLock:
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._lock = threading.Lock()
+        self.release: Callable[[], None] = self._lock.release
+
+    def acquire(self) -> None:
+        name = threading.current_thread().name
+        if self._lock.locked():
+            self._scene.waiting.add(name)
+            if name in self._scene.interrupted:
+                raise KeyboardInterrupt
+        self._lock.acquire()
+        self._scene.waiting.discard(name)
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: Any) -> None:
+        self.release()
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(monkeypatch)
+
+
+def at_rest(scene: Scene) -> bool:
+    return scene.rounds._running is None and scene.rounds._next is None
+
+
+def test_the_time_line(scene: Scene) -> None:
+    a = scene.actor("A")
+    a.leads()
+    b = scene.actor("B")
+    b.waits()
+    c = scene.actor("C")
+    c.waits()
+    assert not b.syncs.is_set()
+    a.ends()
+    b.leads()
+    d = scene.actor("D")  # after B's turn: round 3
+    d.waits()
+    assert c.thread.is_alive()
+    b.ends()
+    c.returns()
+    d.leads()
+    d.ends()
+    assert scene.led == ["A", "B", "D"]
+    assert at_rest(scene)
+
+
+def test_many_who_wait_are_one_round(scene: Scene) -> None:
+    a = scene.actor("A")
+    a.leads()
+    others = [scene.actor(f"B{number}") for number in range(8)]
+    for other in others:
+        other.waits()
+        other.may_end.set()
+    a.ends()
+    for other in others:
+        other.returns()
+    assert len(scene.led) == 2
+    assert at_rest(scene)
+
+
+def test_what_a_round_raises_is_its_leaders(scene: Scene) -> None:
+    a = scene.actor("A")
+    a.leads()
+    b = scene.actor("B", OSError("the disk"))
+    b.waits()
+    c = scene.actor("C")
+    c.waits()
+    a.ends()
+    b.ends()
+    c.returns()
+    assert (a.raised, str(b.raised), c.raised) == (None, "the disk", None)
+    assert scene.led == ["A", "B"], "whether that was enough is for C to find out"
+    assert at_rest(scene)
+
+
+def test_a_leader_that_is_interrupted_before_its_turn(scene: Scene) -> None:
+    """Its round is over without a sync, so those who joined it ask again; the next comer opens another one."""
+    a = scene.actor("A")
+    a.leads()
+    scene.interrupted.add("B")
+    b = scene.actor("B")
+    b.returns()
+    assert isinstance(b.raised, KeyboardInterrupt)
+    c = scene.actor("C")
+    c.waits()
+    c.may_end.set()
+    a.ends()
+    c.returns()
+    assert scene.led == ["A", "C"]
+    assert at_rest(scene)
+
+
+def test_one_who_is_interrupted_while_another_leads(scene: Scene) -> None:
+    a = scene.actor("A")
+    a.leads()
+    b = scene.actor("B")
+    b.waits()
+    scene.interrupted.add("C")
+    c = scene.actor("C")
+    c.returns()
+    assert isinstance(c.raised, KeyboardInterrupt)
+    b.may_end.set()
+    a.ends()
+    b.returns()
+    assert scene.led == ["A", "B"]
+    assert at_rest(scene)

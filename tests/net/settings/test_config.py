@@ -1,0 +1,191 @@
+"""Options, the TOML file, CONFIG GET and SET."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flin.errors import CommandError
+from flin.net.settings.config import PARAMETERS, Config, ConfigError, ServerOptions, options_from_file, with_values
+from flin.net.settings.file_limit import clients_within, files_for
+from flin.net.settings.parameter import parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1gb", 1 << 30), ("100mb", 100 << 20), ("5k", 5000), ("12345", 12345), ("1GB", 1 << 30), ("x", None), ("", None)],
+)
+def test_sizes(text: str, size: int | None) -> None:
+    assert parse_size(text) == size
+
+
+def test_a_file_and_its_values(tmp_path: Path) -> None:
+    path = tmp_path / "flin.toml"
+    path.write_text('[server]\nport = 7000\nbind = ["127.0.0.1", "::1"]\nmemory-limit = "512mb"\nrequirepass = "x"\n')
+    options = options_from_file(str(path))
+    assert (options.port, options.bind, options.memory_limit) == (7000, ("127.0.0.1", "::1"), 512 << 20)
+    assert with_values(options, {"port": 1, "bind": "0.0.0.0 ::"}).bind == ("0.0.0.0", "::")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"port": "7000"},
+        {"port": 70_000},
+        {"nothing": 1},
+        {"sync": "sometimes"},
+        {"memory_limit": "much"},
+        {"protected_mode": 1},
+        {"databases": 17},
+        {"bind": ()},
+        {"maxclients": True},
+        {"bind": 5},
+        {"bind": [1, 2]},
+        {"requirepass": 12345},
+        {"dir": ""},
+        {"slowlog_log_slower_than": -2},
+        {"buffers_share": float("nan")},
+        {"memory_limit": 64.5},
+    ],
+)
+def test_wrong_values(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        with_values(ServerOptions(), values)
+
+
+def test_a_broken_file(tmp_path: Path) -> None:
+    path = tmp_path / "flin.toml"
+    for text in (b"[server\n", b"[server]\nport = 'x'\n", b"[server]\ndir = '\xff'\n", b"a = " + b"[" * 10_000):
+        path.write_bytes(text)
+        with pytest.raises(ConfigError, match=r"flin\.toml"):
+            options_from_file(str(path))
+
+
+def test_a_redis_conf_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "redis.conf"
+    path.write_text("port 6379\nappendonly yes\n")
+    with pytest.raises(ConfigError, match=r"redis\.conf is no TOML file with a \[server\] table: Expected '='"):
+        options_from_file(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('requirepass = "secret"\n', "requirepass"),
+        ('requirepass = "secret"\n[server]\nport = 0\n', "requirepass"),
+        ('[srever]\nrequirepass = "secret"\n', "srever"),
+        ("[server]\nport = 0\n[client]\n", "client"),
+        ("[server]\n[server.tls]\nport = 1\n", "tls"),
+        ('[[server]]\nrequirepass = "secret"\n', "server"),
+        ('server = "flin"\n', "server"),
+        ('[server]\nrequire_pass = "secret"\n', "require_pass"),
+        ('[server]\nmemory_limit = "64mb"\nmemory-limit = "64mb"\n', "memory-limit"),
+        ("[server]\nrequirepass = 12345\n", "requirepass"),
+        ("[server]\nbind = 5\n", "bind"),
+        ('[server]\nprotected_mode = "yes"\n', "protected_mode"),
+        ("[server]\ntimeout = 1979-05-27\n", "timeout"),
+    ],
+)
+def test_whatever_a_file_holds_is_known_or_an_error(tmp_path: Path, text: str, name: str) -> None:
+    path = tmp_path / "flin.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=name):
+        options_from_file(str(path))
+
+
+def test_a_password_of_a_wrong_type_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as raised:
+        with_values(ServerOptions(), {"requirepass": 12345})
+    assert "12345" not in str(raised.value)
+
+
+def test_every_parameter_is_shown() -> None:
+    config = Config(ServerOptions(requirepass="secret"))
+    shown = config.get(lambda name: True)
+    assert shown.keys() == PARAMETERS.keys()
+    assert shown[b"requirepass"] == b"", "only its hash is kept"
+    assert shown[b"maxclients"] == b"10000"
+    assert shown[b"protected-mode"] == b"yes"
+    assert shown[b"appendfsync"] == b"everysec"
+
+
+def test_set_changes_all_or_nothing() -> None:
+    config = Config(ServerOptions())
+    with pytest.raises(CommandError, match="argument 'timeout'"):
+        config.set({b"maxclients": b"5", b"timeout": b"x"})
+    assert config.maxclients == 10_000
+    config.set({b"maxclients": b"5", b"timeout": b"7", b"protected-mode": b"NO"})
+    assert (config.maxclients, config.timeout, config.protected_mode) == (5, 7, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        (b"nothing", b"1", "ERR Unknown option or number of arguments for CONFIG SET - 'nothing'"),
+        (b"port", b"1", "can't set immutable config"),
+        (b"dir", b"/elsewhere", "can't set protected config"),
+        (b"maxclients", b"0", "argument must be between 1 and 1000000 inclusive"),
+        (b"maxclients", b"1_0", "argument couldn't be parsed into an integer"),
+        (b"protected-mode", b"maybe", "argument must be 'yes' or 'no'"),
+        (b"slowlog-log-slower-than", b"-2", "argument must be between -1 and 4611686018427387904 inclusive"),
+        (b"databases", b"16", "can't set immutable config"),
+        (b"daemonize", b"no", "can't set immutable config"),
+        (b"dbfilename", b"dump.rdb", "can't set protected config"),
+        (b"maxmemory", b"1gb", "can't set immutable config"),
+        (b"maxmemory", b"much", "argument must be a memory value"),
+        (b"appendfsync", b"always", "can't set immutable config"),
+        (b"appendfsync", b"often", "argument(s) must be one of the following: everysec, always, no"),
+        (b"hash-max-listpack-entries", b"5", "can't set immutable config"),
+        (b"save", b"900 1", "can't set immutable config"),
+    ],
+)
+def test_refusals(name: bytes, value: bytes, error: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        Config(ServerOptions()).set({name: value})
+    assert str(raised.value).endswith(error)
+
+
+def test_passwords() -> None:
+    config = Config(ServerOptions(requirepass="secret"))
+    assert config.requires_password
+    assert config.is_password(b"secret")
+    assert not config.is_password(b"Secret")
+    config.set({b"requirepass": b""})
+    assert not config.requires_password
+    assert not config.is_password(b"")
+
+
+def test_the_value_that_a_parameter_has_may_be_set() -> None:
+    config = Config(ServerOptions(memory_limit=64 << 20, port=7000))
+    before = config.get(lambda name: True)
+    for name, value in before.items():
+        if PARAMETERS[name].refusal is None:
+            config.set({name: value})
+    config.set({b"appendfsync": b"EVERYSEC", b"maxmemory": b"0mb", b"memory-limit": b"64mb", b"appendonly": b"Yes"})
+    assert config.get(lambda name: True) == before
+
+
+def test_clients_leave_files_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [1024, 1500]  # soft, hard
+    monkeypatch.setattr(resource, "getrlimit", lambda which: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, new: limits.__setitem__(slice(None), new))
+    config = Config(ServerOptions(maxclients=500))
+    with pytest.raises(CommandError, match="number of clients, try with 997"):
+        config.set({b"timeout": b"5", b"maxclients": b"50000"})
+    assert (config.maxclients, config.timeout) == (500, 0)
+    assert limits == [1500, 1500]
+    config.set({b"maxclients": b"997"})
+    assert config.maxclients == 997
+    limits[:] = [1024, resource.RLIM_INFINITY]
+    config.set({b"maxclients": b"50000"})
+    assert limits[0] == files_for(50_000)
+
+
+@pytest.mark.parametrize("clients", [1, 2, 3, 100, 997, 10_000, 1_000_000])
+def test_files_for_so_many_clients(clients: int) -> None:
+    files = files_for(clients)
+    assert clients_within(files) >= clients
+    assert clients == 1 or clients_within(files - 1) < clients

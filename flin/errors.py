@@ -16,7 +16,7 @@ class FlinError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception's own way calls the constructor with `args`, the finished text; ours take its parts. A pool whose
-        # worker sends an error that cannot be made again waits for ever.
+        # worker sends an error that cannot be made again waits forever.
         return _made_again, (type(self), self.args, self.__dict__)
 
 

@@ -28,7 +28,7 @@ def search(surface: Surface, seconds: float, inputs: int | None, seed: int) -> i
         "runs": -1 if inputs is None else inputs,
         "seed": seed,
         "timeout": HANG_SECONDS,
-        "report_slow_units": HANG_SECONDS,  # it would write them to the corpus, where pytest waits for them for ever
+        "report_slow_units": HANG_SECONDS,  # it would write them to the corpus, where pytest waits for them forever
         "artifact_prefix": f"{surface.corpus}{os.sep}",
     }
     arguments = [f"-{name}={value}" for name, value in options.items()]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 from zlib import crc32
 
-from flin.engine.entry import DELETED, Entry
+from flin.engine.entry import TOMBSTONE, Entry
 from flin.engine.sstable import Table, TableOptions, TableWriter, read_metas
 from flin.engine.table import block, bloom, expiry_block, index_block, range_block, stored_block
 from flin.engine.table import footer as table_footer
@@ -146,7 +146,7 @@ def _script(data: bytes) -> None:
 
 def _entry(value: bytes, shape: int) -> Entry:
     if shape % 8 == 1:
-        return DELETED
+        return TOMBSTONE
     if shape % 8 == 2:
         return value, shape * 1_000_003, 0
     if shape % 8 == 3:

@@ -60,7 +60,7 @@ class Surface:
         return one_input
 
     def keep(self, data: bytes) -> Path:
-        """Into the corpus, for ever."""
+        """Into the corpus, forever."""
         return write_input(self.corpus, data)
 
 

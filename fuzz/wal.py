@@ -21,8 +21,8 @@ from flin.engine.catalog import manifest
 from flin.engine.catalog.recovery import recover
 from flin.engine.catalog.version import Version
 from flin.engine.disk.file_name import wal_name
-from flin.engine.entry import DELETED, Entry
-from flin.engine.memtable import Part
+from flin.engine.entry import TOMBSTONE, Entry
+from flin.engine.memtable import Memtable
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import lost_header
 from flin.engine.wal import replay as wal_replay
@@ -57,20 +57,20 @@ def _read_everything(data: bytes) -> None:
         header = wal_frames.decode_header(data, "w")
     except ALLOWED:
         return
-    wal_frames.highest_vouched(data, header, HEADER_BYTES)
-    part = Part()
+    wal_frames.highest_claimed_sync(data, header, HEADER_BYTES)
+    memtable = Memtable()
     try:
-        done = wal_replay.replay(data, header, "w", part, end=len(data))
+        done = wal_replay.replay(data, header, "w", memtable, end=len(data))
     except ALLOWED:
         return
-    again, frames = Part(), 0
+    again, frames = Memtable(), 0
     with suppress(*ALLOWED):  # at the frame where the replay ended
         for frame in wal_replay.read_frames(data, header, "w", end=len(data)):
             if frame.offset >= done.end:
                 break  # a frame that is good by itself, but in the wrong order
             again.apply(frame.ranges, frame.points)
             frames += 1
-    assert (again.entries, again.ranges, frames) == (part.entries, part.ranges, done.frames)
+    assert (again.entries, again.ranges, frames) == (memtable.entries, memtable.ranges, done.frames)
 
 
 def _recover(segments: list[bytes]) -> dict[bytes, Entry] | None:
@@ -88,7 +88,7 @@ def _recover(segments: list[bytes]) -> dict[bytes, Entry] | None:
         assert disk.files() == before
     entries: dict[bytes, Entry] = {}
     for generation in result.generations:
-        entries |= generation.part.entries
+        entries |= generation.memtable.entries
     return entries
 
 
@@ -115,7 +115,7 @@ def _good_segments(synced: bool) -> tuple[list[bytes], list[dict[bytes, Entry]]]
         for index in range(3):
             if synced:
                 vouched = position + len(data)
-            points: dict[bytes, Entry] = {b"%d" % index: DELETED, b"%d.%d" % (number, index): b"v"}
+            points: dict[bytes, Entry] = {b"%d" % index: TOMBSTONE, b"%d.%d" % (number, index): b"v"}
             data += wal_frames.encode_commit(salt, position + len(data), sequence, vouched, points)
             states.append(states[-1] | points)
             sequence += 2

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from flin.testing.judge import Judge
+from flin.testing.crash_checker import CrashChecker
 
 STATES: Final = "distinct crash states"
 RECOVERIES: Final = "crashes during a recovery"
@@ -35,13 +35,13 @@ class Figures:
     def add(self, what: str, number: int) -> None:
         self._counts[what] += number
 
-    def judged(self, judge: Judge) -> None:
-        """What one judge has seen; a state that two of them saw counts once."""
-        self.saw(judge.found)
-        self.add(RECOVERIES, judge.during_recovery)
+    def checked(self, checker: CrashChecker) -> None:
+        """What one checker has seen; a state that two of them saw counts once."""
+        self.saw(checker.found)
+        self.add(RECOVERIES, checker.during_recovery)
 
     def saw(self, states: Iterable[int]) -> None:
-        """Digests of crash states that were judged."""
+        """Digests of crash states that were checked."""
         self._states.update(states)
 
     def of(self, what: str) -> int:

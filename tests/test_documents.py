@@ -13,8 +13,8 @@ from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.catalog.version import Version
 from flin.engine.disk.file_name import maybe_parse
-from flin.engine.entry import DELETED
-from flin.engine.memtable import Part
+from flin.engine.entry import TOMBSTONE
+from flin.engine.memtable import Memtable
 from flin.engine.table.meta import TableMeta
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
@@ -42,14 +42,14 @@ def _bytes_of(heading: str) -> bytes:
 def test_the_segment_of_the_document() -> None:
     header = SegmentHeader(DATABASE_ID, 2, b"\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8", 300, 5, 1, 300, 300)
     segment = Segment(header).put(b"key", b"value").commit({b"a": b"1", b"bc": b"23"})
-    segment.commit({b"k": DELETED, b"s": (b"v", 1_700_000_000_000, 0)}, [(b"a", b"c")]).sync().end()
+    segment.commit({b"k": TOMBSTONE, b"s": (b"v", 1_700_000_000_000, 0)}, [(b"a", b"c")]).sync().end()
     data = _bytes_of("A segment, byte by byte")
     assert data == bytes(segment.data)
     assert wal_frames.decode_header(data, "w") == header
-    part = Part()
+    part = Memtable()
     done = wal_replay.replay(data, header, "w", part, start=HEADER_BYTES, end=len(data))
-    assert (done.problem, done.closed, done.operations) == ("", True, 6)
-    assert part.entries == {b"key": b"value", b"k": DELETED, b"s": (b"v", 1_700_000_000_000, 0)}
+    assert (done.stop_reason, done.closed, done.operations) == ("", True, 6)
+    assert part.entries == {b"key": b"value", b"k": TOMBSTONE, b"s": (b"v", 1_700_000_000_000, 0)}
 
 
 def test_the_manifest_of_the_document() -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from flin.testing.judge import Judge
+from flin.testing.crash_checker import CrashChecker
 from flin.testing.operation import Put
-from flin.testing.run import Run, Scene
+from flin.testing.run import EngineSetup, WorkloadRun
 from tests.figures import CAUGHT, KILLS, LEAST, RECOVERIES, STATES, Figures
 
 
 def test_a_state_that_two_judges_saw_counts_once() -> None:
     figures = Figures()
-    moment = Run(Scene("never")).run([Put(b"a", b"1")]).moments[-1]
-    judges = [Judge(Scene("never"), limit=3) for _ in range(2)]
-    for judge in judges:
-        judge.judge(moment, "twice")
-        figures.judged(judge)
+    moment = WorkloadRun(EngineSetup("never")).run([Put(b"a", b"1")]).crash_points[-1]
+    judges = [CrashChecker(EngineSetup("never"), limit=3) for _ in range(2)]
+    for checker in judges:
+        checker.check(moment, "twice")
+        figures.checked(checker)
     assert figures.of(STATES) == judges[0].states == judges[1].states > 0
     assert figures.of(RECOVERIES) == judges[0].during_recovery + judges[1].during_recovery > 0
 
@@ -31,14 +31,14 @@ def test_what_falls_short_is_named() -> None:
 
 
 def test_what_workers_tried_is_added_up() -> None:
-    moment = Run(Scene("never")).run([Put(b"a", b"1")]).moments[-1]
+    moment = WorkloadRun(EngineSetup("never")).run([Put(b"a", b"1")]).crash_points[-1]
     whole = Figures()
     for number in (1, 2):
-        worker, judge = Figures(), Judge(Scene("never"), limit=3)
-        judge.judge(moment, "twice")
-        worker.judged(judge)
+        worker, checker = Figures(), CrashChecker(EngineSetup("never"), limit=3)
+        checker.check(moment, "twice")
+        worker.checked(checker)
         worker.add(KILLS, number)
         whole.add_packed(worker.packed())
     assert whole.of(KILLS) == 3
-    assert whole.of(STATES) == judge.states, "both saw the same states"
-    assert whole.of(RECOVERIES) == 2 * judge.during_recovery
+    assert whole.of(STATES) == checker.states, "both saw the same states"
+    assert whole.of(RECOVERIES) == 2 * checker.during_recovery

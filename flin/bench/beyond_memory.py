@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from flin.bench import generator
-from flin.bench.compaction import settle
+from flin.bench.compaction import wait_until_idle
 from flin.bench.comparison import OURS, Finding, Result
 from flin.bench.generator import Task
 from flin.bench.memory import MemorySampler, is_supported
@@ -31,7 +31,7 @@ CONNECTIONS: Final = 32
 PIPELINE: Final = 16
 """So that the server's own work is measured, not the kernel's and the generator's."""
 
-LEAST_RATE: Final = 0.25
+MIN_RATE: Final = 0.25
 """The part of the rate in memory."""
 
 MOST_HOT_P99: Final = 3.0
@@ -72,7 +72,7 @@ def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result
             _measure(settings, servers, finding, progress)
         except (ServerError, generator.UnexpectedReplyError, subprocess.SubprocessError) as error:
             finding.failures.append(f"{OURS}: {error}")
-    finding.at_least("GET rate over that in memory", LEAST_RATE)
+    finding.at_least("GET rate over that in memory", MIN_RATE)
     finding.at_most("hot keys' p99 over that in memory", MOST_HOT_P99)
     return [finding]
 
@@ -82,7 +82,7 @@ def _measure(settings: Settings, servers: dict[str, ServerProcess], finding: Fin
         sampler = stack.enter_context(MemorySampler(servers[BEYOND].pid)) if is_supported() else None
         for name, server in servers.items():
             generator.fill(server.port, settings.count, settings.value_bytes)
-            settle(server.port)
+            wait_until_idle(server.port)
             progress.step(f"{finding.name}: filled, {name}")
         for number in range(settings.rounds):
             _round(settings, servers, finding, progress, number)

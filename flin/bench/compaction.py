@@ -33,7 +33,7 @@ FLUSHES_FIGURE: Final = "engine_flush_jobs"
 
 PEAK_SECONDS: Final = 5.0
 PEAK_REQUESTS: Final = 300_000
-SETTLE_SECONDS: Final = 3.0
+IDLE_SECONDS: Final = 3.0
 """The background is quiet if no job ended in this time, which is longer than a job over the filled data takes."""
 
 SETTLE_MAXIMUM_SECONDS: Final = 60.0
@@ -103,7 +103,7 @@ def run(settings: Settings, scratch: str, progress: Progress) -> Result:
 
 def _measure(settings: Settings, port: int, progress: Progress) -> Result:
     generator.fill(port, settings.count, settings.value_bytes)
-    settle(port)
+    wait_until_idle(port)
     progress.step(f"filled with {settings.count:,} keys of {settings.value_bytes} B")
     own = generator.run(_task(settings, port, "closed", PEAK_SECONDS)).rate
     peak, by = (
@@ -130,13 +130,13 @@ def _measure(settings: Settings, port: int, progress: Progress) -> Result:
     return Result(peak, by, rate, quiet, busy, written, compactions, flushes, 0)
 
 
-def settle(port: int) -> None:
+def wait_until_idle(port: int) -> None:
     """Wait until the jobs that filling has caused are done: they would disturb the quiet figures."""
     ends = monotonic() + SETTLE_MAXIMUM_SECONDS
     before: dict[str, int] = {}
     now = _jobs(port)
     while now != before and monotonic() < ends:
-        sleep(SETTLE_SECONDS)
+        sleep(IDLE_SECONDS)
         before, now = now, _jobs(port)
 
 

@@ -13,7 +13,7 @@ LABEL_WIDTH: Final = 310
 UNIT_WIDTH: Final = 160
 """Pixels of a ratio of one: where the peer's line stands."""
 
-MOST: Final = 4.0
+MAX_RATIO: Final = 4.0
 """Longer bars are cut; the figure beside them is not."""
 
 BETTER: Final = "#2a7f62"
@@ -23,7 +23,7 @@ WORSE: Final = "#b5651d"
 def svg(comparisons: Sequence[Comparison]) -> str:
     """Rows without a ratio are left out."""
     rows = [(comparison.name, comparison.ratio) for comparison in comparisons if comparison.ratio is not None]
-    width = LABEL_WIDTH + int(UNIT_WIDTH * MOST) + 60
+    width = LABEL_WIDTH + int(UNIT_WIDTH * MAX_RATIO) + 60
     height = ROW_HEIGHT * (len(rows) + 2)
     peer = LABEL_WIDTH + UNIT_WIDTH
     parts = [
@@ -39,7 +39,7 @@ def svg(comparisons: Sequence[Comparison]) -> str:
 
 
 def _bar(name: str, ratio: float, top: int) -> list[str]:
-    length = UNIT_WIDTH * min(ratio, MOST)
+    length = UNIT_WIDTH * min(ratio, MAX_RATIO)
     color = BETTER if ratio >= 1 else WORSE
     baseline = top + ROW_HEIGHT - 6
     return [

@@ -54,7 +54,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Memtable:
     name: str
     settings: Any  # of its module: a dataclass with steps() and seconds(), about how long it takes
     compare: Callable[[Any, str, Progress], list[Any]]
@@ -71,10 +71,10 @@ _Make: TypeAlias = Callable[[Choice, tuple[str, ...]], Any]
 """Settings of a part for a choice and the rows chosen; None if it has no row among them."""
 
 
-def parts(choice: Choice) -> list[Part]:
+def parts(choice: Choice) -> list[Memtable]:
     rows = choice.chosen()
     made = [(name, make(choice, rows), compare) for name, make, compare in _PARTS]
-    return [Part(name, settings, compare) for name, settings, compare in made if settings is not None]
+    return [Memtable(name, settings, compare) for name, settings, compare in made if settings is not None]
 
 
 def _embedded(choice: Choice, rows: tuple[str, ...]) -> embedded.Settings | None:

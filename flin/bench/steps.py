@@ -29,7 +29,7 @@ from flin.bench.server_process import ServerError, ServerProcess
 from flin.bench.workload import BATCH_SIZE
 from flin.engine.disk.fs import WINDOW_BYTES
 from flin.engine.engine import store_of
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.read import merge
 from flin.engine.table import block, bloom, stored_block
 from flin.engine.table.writer import TableOptions, TableWriter
@@ -144,7 +144,7 @@ def _store_in_dict(lab: Lab) -> float:
 
 def _apply(lab: Lab) -> float:
     points = dict(lab.workload.batches[0])
-    return lab.call(Part().apply, (), points, per=len(points))
+    return lab.call(Memtable().apply, (), points, per=len(points))
 
 
 # Reading.
@@ -242,15 +242,15 @@ def _merge(lab: Lab) -> float:
 
 
 def _replay(lab: Lab) -> float:
-    """Replay of single puts, into a fresh part each time, as in a flush."""
+    """Replay of single puts, into a fresh memtable each time, as in a flush."""
     header = wal_frames.SegmentHeader(bytes(16), 1, SALT, 0, 1, 0, 0, 0)
     data = bytearray(wal_frames.encode_header(header))
     for number, (key, value) in enumerate(lab.workload.pairs, 1):
         data += wal_frames.encode_put(SALT, len(data), number, 0, key, value)
-    if wal_replay.replay(bytes(data), header, "", Part(), end=len(data)).operations != lab.workload.count:
+    if wal_replay.replay(bytes(data), header, "", Memtable(), end=len(data)).operations != lab.workload.count:
         raise ValueError("the frames are no longer those of a segment")
     return lab.call(
-        lambda segment: wal_replay.replay(segment, header, "", Part(), end=len(segment)),
+        lambda segment: wal_replay.replay(segment, header, "", Memtable(), end=len(segment)),
         bytes(data),
         per=lab.workload.count,
     )
@@ -289,8 +289,8 @@ def _write_table(codec: str) -> Callable[[Lab], float]:
 
 
 def _sort(lab: Lab) -> float:
-    part = dict(lab.workload.pairs)
-    return lab.call(sorted, part, per=len(part))
+    memtable = dict(lab.workload.pairs)
+    return lab.call(sorted, memtable, per=len(memtable))
 
 
 def _hash_all(lab: Lab) -> float:
@@ -339,7 +339,7 @@ def _background(lab: Lab, name: str, work: Callable[[Any], None], runs: int) -> 
 
 
 def _wire(lab: Lab, *request: bytes) -> bytes:
-    return b"*%d\r\n" % len(request) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in request)
+    return b"*%d\r\n" % len(request) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in request)
 
 
 def _parse(*request: str) -> Callable[[Lab], float]:
@@ -479,7 +479,7 @@ STEPS: Final = (
         _served("closed", PIPELINE, 16),
     ),
     Step("served GET", "parsed, of a pipeline", LIBRARY, _parse("GET")),
-    Step("served GET", "run, from a ready reply", INTERPRETER, _dispatch("GET")),
+    Step("served GET", "run, from a cached reply", INTERPRETER, _dispatch("GET")),
     Step("served GET", "sent and received alone", KERNEL, _socket(1)),
     Step("served GET", "sent and received in a pipeline", KERNEL, _socket(PIPELINE)),
     Step("flush", "the whole, an entry", ALL, _flush),

@@ -27,7 +27,7 @@ WRITE: Final = "write"  # an update or an insert
 SCAN: Final = "scan"
 MODIFY: Final = "modify"  # a read, then a write
 
-LONGEST_SCAN: Final = 100
+MAX_SCAN: Final = 100
 SCAN_SHARE: Final = 20
 """A scan of 50 records on average takes as long as tens of gets: E has a twentieth of the operations."""
 
@@ -86,7 +86,7 @@ def _make(load: Workload, mix: Mix) -> Iterator[Operation]:
         rank = zipfian.next()
         key = records[-1 - rank] if mix.latest else records[scattered(rank, len(records))]
         kind = mix.other if is_other else SCAN if mix.scans else READ
-        yield Operation(kind, key, value, chance.randint(1, LONGEST_SCAN) if mix.scans else 0)
+        yield Operation(kind, key, value, chance.randint(1, MAX_SCAN) if mix.scans else 0)
 
 
 def _run(letter: str, store: Store, load: Workload, spent: Nanoseconds | None) -> int:

@@ -28,12 +28,12 @@ class Zipfian:
         self._theta = theta
         self._random = random.Random(seed).random
         self._sum = sum(1 / rank**theta for rank in range(1, count + 1))
-        self._settle()
+        self._rescale()
 
     def grow(self) -> None:
         self.count += 1
         self._sum += 1 / self.count**self._theta
-        self._settle()
+        self._rescale()
 
     def next(self) -> int:
         share = self._random()
@@ -45,7 +45,7 @@ class Zipfian:
         rank = int(self.count * (self._eta * share - self._eta + 1) ** self._alpha)
         return min(rank, self.count - 1)  # rounding may reach the count itself
 
-    def _settle(self) -> None:
+    def _rescale(self) -> None:
         """What the closed form needs of the count and of the sum."""
         self._alpha = 1 / (1 - self._theta)
         first_two = 1 + 0.5**self._theta

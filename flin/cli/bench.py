@@ -145,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     parts = plan.parts(_choice(arguments))
     progress = Progress(seconds=sum(part.settings.seconds() for part in parts))
-    results: list[tuple[plan.Part, list[Result]]] = []
+    results: list[tuple[plan.Memtable, list[Result]]] = []
     with _scratch(arguments) as scratch:
         progress.say(f"{sum(part.settings.steps() for part in parts)} measurements")
         for part in parts:
@@ -159,7 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
     return exit_code.PROBLEMS if failures else exit_code.OK
 
 
-def _write_rows(arguments: argparse.Namespace, results: list[tuple[plan.Part, list[Result]]]) -> None:
+def _write_rows(arguments: argparse.Namespace, results: list[tuple[plan.Memtable, list[Result]]]) -> None:
     from flin.bench import picture, report
     from flin.bench.comparison import Comparison
 

@@ -14,7 +14,7 @@ from flin.cli.parsing import Commands, UsageError, add_command, positive
 from flin.engine.catalog import manifest
 from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import OsFileSystem, ReadableFile
-from flin.engine.entry import DELETED, Entry
+from flin.engine.entry import TOMBSTONE, Entry
 from flin.engine.key import USER_END, namespace_of, user_key
 from flin.engine.sstable import Table
 from flin.engine.table import footer as table_footer
@@ -130,7 +130,7 @@ class _Dump:
                     yield f"  {meta.file} at {meta.offset}: {self._describe(meta)}"
 
     def _describe(self, meta: TableMeta) -> str:
-        parts = [f"{meta.length:,} bytes", _many(meta.entries, "entry", "entries")]
+        parts = [f"{meta.length:,} bytes", _many(meta.entry_count, "entry", "entries")]
         if meta.tombstones:
             parts.append(_many(meta.tombstones, "tombstone"))
         if meta.range_deletes:
@@ -143,7 +143,7 @@ class _Dump:
         return ", ".join(parts)
 
     def _entry(self, key: bytes, entry: Entry) -> str:
-        if entry is DELETED:
+        if entry is TOMBSTONE:
             return f"delete {self._key(key)}"
         if type(entry) is bytes:
             return f"put {self._key(key)} = {self._bytes(entry)}"

@@ -1,6 +1,6 @@
 """A write batch: writes that become one atomic commit, over all shards. They can be read before the commit.
 
-A batch is a part (memtable.py) that nobody else sees yet, with the same rule for range deletes: they are older than
+A batch is a memtable (memtable.py) that nobody else sees yet, with the same rule for range deletes: they are older than
 its points.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar, overload
 
-from flin.engine.entry import DELETED, Live, Page, make_entry
+from flin.engine.entry import TOMBSTONE, Live, Page, make_entry
 from flin.engine.key import USER_END
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.read.merge import Source, merge_pages
 from flin.engine.view import BytesLike, View, as_bytes, as_stored, scan_bounds
@@ -30,34 +30,34 @@ class WriteBatch(WritableView):
     in one thread at a time.
     """
 
-    def __init__(self, below: View, commit: Callable[[Part], None]) -> None:
-        """`below`: what is read where the batch says nothing. `commit` is given the part at the end."""
+    def __init__(self, below: View, commit: Callable[[Memtable], None]) -> None:
+        """`below`: what is read where the batch says nothing. `commit` is given the memtable at the end."""
         self._below = below
         self._commit = commit
-        self._part = Part()
+        self._memtable = Memtable()
         self._ended = False
 
     def put(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None) -> None:
         self._check_open()
         expires_at_ms = 0 if ttl is None else self._expires_at_ms(ttl)
-        self._part.entries[as_stored(key)] = make_entry(as_bytes("a value", value), expires_at_ms)
+        self._memtable.entries[as_stored(key)] = make_entry(as_bytes("a value", value), expires_at_ms)
 
     def put_many(self, pairs: Pairs, *, ttl: float | None = None) -> None:
         self._check_open()
         points = points_of(pairs)
         if ttl is None:
-            self._part.entries.update(points)
+            self._memtable.entries.update(points)
         else:
             expires_at_ms = self._expires_at_ms(ttl)
-            self._part.entries.update((key, (value, expires_at_ms, 0)) for key, value in points.items())
+            self._memtable.entries.update((key, (value, expires_at_ms, 0)) for key, value in points.items())
 
     def delete(self, key: BytesLike) -> None:
         self._check_open()
-        self._part.entries[as_stored(key)] = DELETED
+        self._memtable.entries[as_stored(key)] = TOMBSTONE
 
     def delete_many(self, keys: Iterable[BytesLike]) -> None:
         self._check_open()
-        self._part.entries.update(dict.fromkeys(map(as_stored, keys), DELETED))
+        self._memtable.entries.update(dict.fromkeys(map(as_stored, keys), TOMBSTONE))
 
     def delete_range(self, start: BytesLike, stop: BytesLike) -> None:
         """Delete the keys from start (inclusive) to stop (exclusive)."""
@@ -69,7 +69,7 @@ class WriteBatch(WritableView):
     @property
     def writes(self) -> int:
         """The number of writes of a commit: one for each key that was written, and the range deletes."""
-        return self._part.size
+        return self._memtable.size
 
     # The mapping protocol.
 
@@ -113,7 +113,7 @@ class WriteBatch(WritableView):
         """Commit now. The batch cannot be used any more."""
         self._check_open()
         self._ended = True
-        self._commit(self._part)
+        self._commit(self._memtable)
 
     def discard(self) -> None:
         """Discard the writes. The batch cannot be used any more."""
@@ -135,18 +135,20 @@ class WriteBatch(WritableView):
     def _delete_bounds(self, start: bytes, stop: bytes) -> None:
         self._check_open()
         if start < stop:
-            self._part.delete_range(start, stop)
+            self._memtable.delete_range(start, stop)
 
     def _read(self, stored: bytes) -> Live | None:
         self._check_open()
-        entry = self._part.get(stored)
+        entry = self._memtable.get(stored)
         if entry is None:
             return self._below._read(stored)
-        return None if entry is DELETED else entry
+        return None if entry is TOMBSTONE else entry
 
     def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
         self._check_open()
-        frozen = Part(dict(self._part.entries), self._part.deleted)  # later writes to the batch are not for this scan
+        frozen = Memtable(
+            dict(self._memtable.entries), self._memtable.deleted
+        )  # later writes to the batch are not for this scan
         mine = Source(frozen.pages(start, stop, reverse=reverse), frozen.deleted)
         return merge_pages([mine, Source(self._below._pages(start, stop, reverse, None))], reverse=reverse)
 

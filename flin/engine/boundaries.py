@@ -18,7 +18,7 @@ from flin.engine.entry import Page, Range
 
 Boundaries: TypeAlias = Sequence[bytes]
 
-_FEW: Final = 16
+_MIN_RATIO: Final = 16
 """How many times as many boundaries the longer list has from which on the shorter is added to it range by range: each
 moves what lies after it (5 ns a boundary), where a sort of both costs 100 ns for each."""
 
@@ -63,7 +63,7 @@ def boundaries_of(ranges: Iterable[Range]) -> list[bytes]:
 def joined(left: Boundaries, right: Boundaries) -> list[bytes]:
     """What either covers."""
     few, many = (left, right) if len(left) < len(right) else (right, left)
-    if len(few) * _FEW <= len(many):
+    if len(few) * _MIN_RATIO <= len(many):
         return added(many, ranges_of(few))
     return boundaries_of([*ranges_of(few), *ranges_of(many)])
 

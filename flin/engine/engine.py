@@ -24,7 +24,7 @@ from flin.engine.background.runner import runner_of
 from flin.engine.batch import WriteBatch
 from flin.engine.closing import Closing
 from flin.engine.disk.fs import FileSystem, OsFileSystem, absolute
-from flin.engine.entry import DELETED, Entry, Live, Page, Range, make_entry, value_at
+from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry, value_at
 from flin.engine.key import USER_END
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
@@ -86,7 +86,7 @@ class Engine(WritableView):
         store = self._store
         state = store.state
         get_active = state.get_active
-        # The way of nearly every get: one dict look-up, then what is older. Written out: view.View.get
+        # The way of nearly every get: one dict lookup, then what is older. Written out: view.View.get
         entry: Entry | None
         if get_active is None:
             entry = store.read(key)
@@ -124,7 +124,7 @@ class Engine(WritableView):
         if type(key) is not bytes or key >= b"\xff":
             key = as_stored(key)
         if sync is not None:
-            self._commit({key: DELETED}, (), sync)
+            self._commit({key: TOMBSTONE}, (), sync)
         elif self._sync_always:
             self._store.check_sync()
             self._store.sync(self._store.delete(key))
@@ -166,7 +166,7 @@ class Engine(WritableView):
         now_ms = self._store.now_ms()
         wanted = None if expected is None else as_bytes("a value", expected)
         expires_at_ms = 0 if ttl is None else self._expires_at_ms(ttl)
-        entry_then: Entry = DELETED if new is None else make_entry(as_bytes("a value", new), expires_at_ms)
+        entry_then: Entry = TOMBSTONE if new is None else make_entry(as_bytes("a value", new), expires_at_ms)
         held = False
 
         def swap(entry: Live | None) -> Entry | None:
@@ -204,13 +204,13 @@ class Engine(WritableView):
 
     def delete_many(self, keys: Iterable[BytesLike], *, sync: bool | None = None) -> None:
         """Delete those of the keys that are there, in one atomic commit."""
-        self._commit(dict.fromkeys(map(as_stored, keys), DELETED), (), sync)
+        self._commit(dict.fromkeys(map(as_stored, keys), TOMBSTONE), (), sync)
 
     def write_batch(self, *, sync: bool | None = None) -> WriteBatch:
         """`with db.write_batch() as batch`: its writes become one atomic commit. An exception discards them."""
         _check_sync(sync)
         self._check_open()
-        return WriteBatch(self, lambda part: self._commit(part.entries, part.ranges, sync))
+        return WriteBatch(self, lambda memtable: self._commit(memtable.entries, memtable.ranges, sync))
 
     def delete_range(self, start: BytesLike, stop: BytesLike, *, sync: bool | None = None) -> None:
         """Delete the keys from start (inclusive) to stop (exclusive): one small write, however many keys there are."""
@@ -269,7 +269,7 @@ class Engine(WritableView):
         def take(entry: Live | None) -> Entry | None:
             nonlocal taken
             taken = value_at(entry, now_ms)
-            return None if taken is None else DELETED
+            return None if taken is None else TOMBSTONE
 
         self._update(key, take)
         if taken is not None:

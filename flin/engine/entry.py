@@ -1,13 +1,13 @@
 """What a key maps to inside the engine: an entry.
 
-An entry has one of three shapes, told apart by `type(entry) is bytes` and `entry is DELETED`:
+An entry has one of three shapes, told apart by `type(entry) is bytes` and `entry is TOMBSTONE`:
 
 - `bytes`: a plain value, tag 0, no expiry. The ordinary case, so it pays for no wrapper.
 - `(value, expires_at_ms, tag)`: a value with an expiry (0: none) or a tag (0: plain bytes), or both.
-- `DELETED`: a tombstone; it hides whatever older runs hold for the key.
+- `TOMBSTONE`: a tombstone; it hides whatever older runs hold for the key.
 
 A range delete hides the keys from start (inclusive) to stop (exclusive) in everything *older* than the
-part, generation or table that holds it, never a point in the same one.
+memtable, generation or table that holds it, never a point in the same one.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Final, Literal, TypeAlias
 
 
 class _Tombstone(Enum):
-    DELETED = 0
+    TOMBSTONE = 0
 
 
-DELETED: Final = _Tombstone.DELETED
+TOMBSTONE: Final = _Tombstone.TOMBSTONE
 
 Expiring: TypeAlias = tuple[bytes, int, int]
 """(value, expires_at_ms or 0, tag). The expiry is below 0 where the clock stands before 1970."""
 
 Live: TypeAlias = bytes | Expiring
-Entry: TypeAlias = bytes | Expiring | Literal[_Tombstone.DELETED]
+Entry: TypeAlias = bytes | Expiring | Literal[_Tombstone.TOMBSTONE]
 Range: TypeAlias = tuple[bytes, bytes]
 """(start, stop): start inclusive, stop exclusive, start < stop."""
 
@@ -49,7 +49,7 @@ def value_at(entry: Entry | None, now_ms: int) -> bytes | None:
     """The value of an untagged entry that is alive at now_ms, else None."""
     if type(entry) is bytes:
         return entry
-    if entry is None or entry is DELETED:
+    if entry is None or entry is TOMBSTONE:
         return None
     assert type(entry) is tuple
     value, expires_at_ms, tag = entry

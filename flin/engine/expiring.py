@@ -31,7 +31,7 @@ STEP_ENTRIES: Final = 20_000
 class Expiries:
     """The expiries of one namespace."""
 
-    entries: int = 0
+    entry_count: int = 0
     sample: list[tuple[int, int]] = field(default_factory=list)  # moment in ms, how many entries it stands for
 
     def average_ttl_ms(self, now_ms: int) -> int:
@@ -64,7 +64,7 @@ class Expiring:
         for part in [*known.values(), (yield from _of_memtables(self._store))]:
             for namespace, expiries in part.items():
                 together = total.setdefault(namespace, Expiries())
-                together.entries += expiries.entries
+                together.entry_count += expiries.entry_count
                 together.sample += expiries.sample
         return total
 

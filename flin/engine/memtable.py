@@ -1,14 +1,14 @@
-"""The memtable: a dict, ordered on demand. One part of it is a Part.
+"""The memtable: a dict, ordered on demand. Of one shard, and of one span of time.
 
 Point operations use a plain dict (50 ns a put, against 1 µs in a structure that keeps order). The ordered view is
 built when somebody scans: a SortedList that takes over, at each scan, the keys that were added since the last one.
 Those are found without any bookkeeping by the writers, because a dict keeps its keys in the order of insertion.
 
-A snapshot freezes the active part and puts an empty one before it (read/read_state.py). In every part a range delete is
-older than every point: applying one removes the points that it covers and is recorded beside them.
+A snapshot freezes the active memtable and puts an empty one before it (read/read_state.py). In every memtable a range
+delete is older than every point: applying one removes the points that it covers and is recorded beside them.
 
-Not thread-safe: the active part is changed under the commit lock only; a frozen part is never changed again, but for
-its ordered view, which several readers may want at once.
+Not thread-safe: the active memtable is changed under the commit lock only; a frozen memtable is never changed again,
+but for its ordered view, which several readers may want at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final
 from sortedcontainers import SortedList
 
 from flin.engine.boundaries import Boundaries, add, covers, joined, ranges_of
-from flin.engine.entry import DELETED, Entry, Page, Range
+from flin.engine.entry import TOMBSTONE, Entry, Page, Range
 from flin.engine.reentry import holds_lock
 
 ENTRY_OVERHEAD_BYTES: Final = 180
@@ -33,7 +33,7 @@ ORDERED_DELETE_ENTRIES: Final = 64
 """From this size on a range delete goes through the ordered view, which costs 5 µs and as much for each key that came
 since; looking at every key costs 45 ns for each, in every range delete of a batch or a replay."""
 
-_FEW_RANGES: Final = 3
+_MIN_ORDERED_RANGES: Final = 3
 """Up to so many, looking for their keys range by range (45 ns a key each) is faster than by `covers` (130 ns a key)."""
 
 FIRST_ENTRIES: Final = 32
@@ -43,20 +43,20 @@ PAGE_ENTRIES: Final = 512
 """Entries of one page of a scan: large enough that a page's fixed cost vanishes, small enough to take 0.1 ms."""
 
 
-class Part:
+class Memtable:
     """Points and the range deletes that are older than all of them."""
 
-    __slots__ = ("_ordered", "_ordered_count", "_ordering", "contribution", "deleted", "entries")
+    __slots__ = ("_ordered", "_ordered_count", "_ordering", "deleted", "entries", "key_count_delta")
 
     def __init__(self, entries: dict[bytes, Entry] | None = None, deleted: Boundaries = ()) -> None:
         self.entries: dict[bytes, Entry] = {} if entries is None else entries
         self.deleted = list(deleted)
         """Boundaries of the range deletes. Where a reader may see them the list is replaced, never changed."""
-        self.contribution: dict[int, int] | None = None
-        """What a frozen part adds to the count of live keys, by namespace, once it was settled (count.py)."""
+        self.key_count_delta: dict[int, int] | None = None
+        """What a frozen memtable adds to the count of live keys, by namespace, once it was resolved (count.py)."""
         self._ordered: Any = None
         self._ordered_count = 0
-        self._ordering = RLock()  # readers of a frozen part take no other lock
+        self._ordering = RLock()  # readers of a frozen memtable take no other lock
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.deleted)
@@ -72,15 +72,15 @@ class Part:
         return len(self.entries) + len(self.deleted) // 2
 
     def get(self, key: bytes) -> Entry | None:
-        """The entry that this part has for the key: DELETED where it hides older ones, None where it says nothing.
-        (Written out in read.read_path.from_memtables.)"""
+        """The entry that this memtable has for the key: TOMBSTONE where it hides older ones, None where it says
+        nothing. (Written out in read.read_path.from_memtables.)"""
         entry = self.entries.get(key)
         if entry is None and self.deleted and covers(self.deleted, key):
-            return DELETED
+            return TOMBSTONE
         return entry
 
     def apply(self, ranges: Iterable[Range], points: Mapping[bytes, Entry] | Iterable[tuple[bytes, Entry]]) -> None:
-        """One commit: its range deletes, then its points. For a part that nobody else sees."""
+        """One commit: its range deletes, then its points. For a memtable that nobody else sees."""
         for start, stop in ranges:
             self.delete_range(start, stop)
         self.entries.update(points)
@@ -95,9 +95,9 @@ class Part:
         self._remove([key for key in entries if start <= key < stop])
 
     def remove_covered(self, deleted: Boundaries) -> None:
-        """Remove the points that a younger part's range deletes cover."""
+        """Remove the points that a younger memtable's range deletes cover."""
         entries = self.entries
-        if len(deleted) > 2 * _FEW_RANGES:
+        if len(deleted) > 2 * _MIN_ORDERED_RANGES:
             self._remove([key for key in entries if bisect_right(deleted, key) & 1])
             return
         for start, stop in ranges_of(deleted):
@@ -132,7 +132,7 @@ class Part:
 
     @holds_lock
     def sorted_keys(self) -> Sequence[bytes]:
-        """All keys in rising order; a view that later changes of an active part may extend.
+        """All keys in ascending order; a view that later changes of an active memtable may extend.
 
         Whoever re-enters while a view is made finds none, and makes one of its own."""
         entries = self.entries
@@ -156,7 +156,7 @@ class Part:
         return keys, list(map(self.entries.__getitem__, keys))
 
     def head(self, start: bytes, stop: bytes, count: int) -> Page:
-        """The first entries of a range: one bound to find instead of two, and nothing for an empty part."""
+        """The first entries of a range: one bound to find instead of two, and nothing for an empty memtable."""
         if not self.entries:
             return [], []
         ordered: Any = self.sorted_keys()
@@ -166,7 +166,7 @@ class Part:
         return keys, list(map(self.entries.__getitem__, keys))
 
     def pages(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
-        """All of [start, stop) page by page, of a frozen part. The first pages are small: many scans end there."""
+        """All of [start, stop) page by page, of a frozen memtable. The first pages are small: many scans end there."""
         if not self.entries:
             return
         size = FIRST_ENTRIES
@@ -183,13 +183,13 @@ class Part:
                 start = page[0][-1] + b"\0"  # the next possible key
 
 
-def join_parts(newer: Part, older: Part) -> Part:
-    """One part that says what both said; neither is changed."""
-    both = Part(dict(older.entries), joined(older.deleted, newer.deleted))
+def join_memtables(newer: Memtable, older: Memtable) -> Memtable:
+    """One memtable that says what both said; neither is changed."""
+    both = Memtable(dict(older.entries), joined(older.deleted, newer.deleted))
     both.remove_covered(newer.deleted)
     both.entries.update(newer.entries)
-    if newer.contribution is not None and older.contribution is not None:
-        both.contribution = add_counts(older.contribution, newer.contribution)
+    if newer.key_count_delta is not None and older.key_count_delta is not None:
+        both.key_count_delta = add_counts(older.key_count_delta, newer.key_count_delta)
     return both
 
 

@@ -65,7 +65,7 @@ class Options:
     """Let writes wait if flushes and compactions fall behind. The server turns it off: instead of waiting itself, it
     stops reading from the clients that write."""
     value_cache: bool = True
-    """Cache values that are often read from tables. The server turns it off, since it caches ready replies instead."""
+    """Cache values that are often read from tables. The server turns it off, since it caches cached replies instead."""
     fs: FileSystem = field(default_factory=OsFileSystem)
     clock_ms: Callable[[], int] = wall_clock_ms
     random_bytes: Callable[[int], bytes] = system_random_bytes
@@ -123,7 +123,7 @@ class MemoryBudget:
     block_cache: int
     """A quarter: decoded blocks cost about twice what they hold."""
     value_cache: int
-    """An eighth for hot values (or, in the server, ready replies)."""
+    """An eighth for hot values (or, in the server, cached replies)."""
 
     @classmethod
     def of(cls, memory_limit_bytes: int) -> MemoryBudget:

@@ -13,9 +13,9 @@ change what the outer call has half changed. So:
 Nobody pays for that but the call that re-enters. The functions that hold a lock are marked, which costs them nothing,
 and a call that has reason to ask looks for one of them among its thread's frames.
 
-Two kinds of locks make that safe. Small ones (of a cache, of a part's order, the commit lock) let their owner in again,
-and what they guard says by itself whether somebody is at it; their holders wait for no lock, so that others wait for
-them for a moment only, even where the call that re-enters waits for another small one. The others (flushes, edits,
+Two kinds of locks make that safe. Small ones (of a cache, of a memtable's order, the commit lock) let their owner in
+again, and what they guard says by itself whether somebody is at it; their holders wait for no lock, so that others wait
+for them for a moment only, even where the call that re-enters waits for another small one. The others (flushes, edits,
 the runner) are never waited for by a call that re-enters.
 """
 

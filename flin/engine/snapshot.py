@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 from types import TracebackType
 
-from flin.engine.entry import DELETED, Entry, Live, Page
+from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.engine.key import USER_END
 from flin.engine.read.read_path import from_memtables, from_tables
 from flin.engine.read.read_state import HEAD_ENTRIES, ReadState
@@ -48,9 +48,9 @@ class Snapshot(View):
         """The number of keys that still count (no sweep has deleted them), but had expired at the snapshot."""
         now_ms = self._made_at_ms
         found: set[bytes] = set()
-        for parts in state.older:
-            for part in parts:
-                found.update(key for key, entry in part.entries.items() if _has_expired(entry, now_ms))
+        for memtables in state.older:
+            for memtable in memtables:
+                found.update(key for key, entry in memtable.entries.items() if _has_expired(entry, now_ms))
         for runs in state.runs:
             for run in runs:
                 for table in run.tables:
@@ -63,7 +63,7 @@ class Snapshot(View):
         entry = from_memtables(state, shard, stored)
         if entry is None:
             entry = from_tables(state, shard, stored, hash_key(stored))
-        return None if entry is DELETED else entry
+        return None if entry is TOMBSTONE else entry
 
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
         return self._open_state().head(start, stop, count)

@@ -1,7 +1,7 @@
-"""The SSTable reader: look-ups, ordered pages and expiries of one table.
+"""The SSTable reader: lookups, ordered pages and expiries of one table.
 
 Theory. Opening costs nothing: the first use reads footer, filter and index and holds them (table/state.py), until more
-tables are in use than may be open (open_files.py). A look-up
+tables are in use than may be open (open_files.py). A lookup
 asks the filter, bisects the index and then takes the cheapest way to the block: a cached one with its keys (a dict),
 a cached payload (one search in it), or, where the block is stored raw, the file's mapping itself, in place.
 A raw block enters the cache when it is touched more often than its table's average, a compressed one at once.
@@ -55,7 +55,7 @@ __all__ = [
 
 
 AWAITED_SECONDS: Final = 10.0
-"""For so long after it was loaded for a look-up that did not wait, a table whose place others have taken is loaded
+"""For so long after it was loaded for a lookup that did not wait, a table whose place others have taken is loaded
 again at once: where more runs are asked than may be open, to ask again and again would never come to an end."""
 
 
@@ -75,7 +75,7 @@ class Table:
         self._reads = 0  # of its state, when `was_used` looked last
         self._loading: Final = threading.RLock()
 
-    # Look-ups.
+    # Lookups.
 
     def get(self, key: bytes, hashed: int | None = None) -> Entry | None:
         """The key's entry (a tombstone is one), None if the table has none. `hashed`: hash_key(key), if known.
@@ -109,10 +109,10 @@ class Table:
         if state.blocks[number] is not None:
             return state.find(key)
         cache.misses += 1
-        if state.landed:
-            landed = state.landed.pop(number, None)
-            if landed is not None:
-                return landed.find(key)
+        if state.staged:
+            staged = state.staged.pop(number, None)
+            if staged is not None:
+                return staged.find(key)
         start, stop = state.starts[number], state.starts[number + 1]
         try:
             stored = self._file.pread_nowait(stop - start, start)
@@ -130,7 +130,7 @@ class Table:
     # What a table holds in memory.
 
     def load(self) -> None:
-        """Read the filter and the index now rather than at the first look-up."""
+        """Read the filter and the index now rather than at the first lookup."""
         self._awaited_at = monotonic()
         self.loaded()
 
@@ -204,7 +204,7 @@ class Table:
         return (self.state or self.loaded()).keys is not None
 
     def key_pages_near(self, wanted: Sequence[bytes]) -> Iterator[KeyPage]:
-        """In a table with a key part: those pages that hold the rising wanted keys, as far as the table has them."""
+        """In a table with a key part: those pages that hold the ascending wanted keys, as far as the table has them."""
         part = (self.state or self.loaded()).key_part()
         assert part is not None
         return part.pages_near(wanted)

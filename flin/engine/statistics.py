@@ -33,8 +33,8 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
         },
         "memtables": {
             "open_bytes": store.open_bytes(),
-            "open_entries": sum(len(part.entries) for part in state.active),
-            "frozen_parts": sum(map(len, state.frozen)),
+            "open_entries": sum(len(memtable.entries) for memtable in state.active),
+            "frozen_memtables": sum(map(len, state.frozen)),
             "sealed_generations": len(state.sealed),
             "generation_limit_bytes": store.budget.generation,
         },
@@ -91,7 +91,7 @@ def _table_statistics(version: Version) -> dict[str, Any]:
         "runs": max(map(len, version.shards)),
         "bytes": sum(table.length for table in tables),
         "raw_bytes": sum(table.raw_bytes for table in tables),
-        "entries": sum(table.entries for table in tables),
+        "entries": sum(table.entry_count for table in tables),
         "tombstones": sum(table.tombstones for table in tables),
         "live_keys": dict(version.counts),
     }

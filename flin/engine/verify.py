@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flin.engine.catalog.manifest import read as read_manifest
 from flin.engine.disk.fs import join
-from flin.engine.entry import DELETED
+from flin.engine.entry import TOMBSTONE
 from flin.engine.key import namespace_of
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.read.read_state import ReadState
 from flin.engine.tree.store import Store
 from flin.engine.wal.replay import load_segment
@@ -36,7 +36,7 @@ def verify_store(store: Store) -> list[FlinError]:
     for generation in state.sealed:
         for piece in generation.segments:
             try:
-                load_segment(store.options.fs, store.directory, piece, Part())
+                load_segment(store.options.fs, store.directory, piece, Memtable())
             except FileNotFoundError:
                 continue  # flushed and removed since the state was taken
             except FlinError as error:
@@ -64,7 +64,7 @@ def _verify_counts(store: Store, state: ReadState) -> list[FlinError]:
     counted: dict[int, int] = {}
     for keys, entries in state.pages():
         for key, entry in zip(keys, entries, strict=True):
-            if entry is not DELETED:
+            if entry is not TOMBSTONE:
                 namespace = namespace_of(key)
                 counted[namespace] = counted.get(namespace, 0) + 1
     problems: list[FlinError] = []

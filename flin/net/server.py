@@ -30,7 +30,7 @@ from flin.net.data.cursors import keep_cursors, recall_cursors
 from flin.net.run.services import Services, make_services, no_expiries
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.connection import Acceptor
-from flin.net.serve.housekeeping import STEP_SECONDS, Guard
+from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
 from flin.net.settings.config import Config, ConfigError, ServerOptions
 from flin.net.settings.file_limit import make_room
 
@@ -41,7 +41,7 @@ except ImportError:  # asyncio's own loop serves as well, more slowly
     uvloop = None
 
 if TYPE_CHECKING:
-    from flin.net.batch.store import Store
+    from flin.net.batch.store import StoreLike
 
 logger = logging.getLogger(__name__)
 
@@ -65,14 +65,14 @@ glibc gives them back each time and the kernel fills the pages with zeros again.
 connections: 34,000 to 46,000 page faults in 80,000 requests before, 1,600 to 3,000 after; the processor time of a
 request varies more between equal runs than by this (22.9 and 22.3 µs before, 18.1 and 24.6 after)."""
 
-LARGEST_KEPT_BYTES: Final = 4 << 20
+MAX_KEPT_BYTES: Final = 4 << 20
 """A longer block is mapped by itself and goes back when it is freed."""
 
 
 class Server:
     """Answers clients from an open store until `stop`. All methods belong to the loop it was started on."""
 
-    def __init__(self, options: ServerOptions, store: Store) -> None:
+    def __init__(self, options: ServerOptions, store: StoreLike) -> None:
         self.options = options.check()
         self.store = store
         self.services: Services
@@ -105,7 +105,7 @@ class Server:
             startup_memory_bytes=resident_bytes(),
         )
         recall_cursors(services.cursors, self.store)
-        self._guard = Guard(services)
+        self._guard = Housekeeping(services)
         await self._listen()
         services.process.port = self.port
         self._timer = loop.call_later(STEP_SECONDS, self._step)
@@ -238,7 +238,7 @@ async def _serve(options: ServerOptions) -> int:
 def _open_engine(options: ServerOptions) -> Any:
     import flin.engine
 
-    # The server keeps ready replies of hot keys instead of the engine's values.
+    # The server keeps cached replies of hot keys instead of the engine's values.
     return flin.engine.open(
         options.dir,
         sync=options.sync,
@@ -272,7 +272,7 @@ def _keep_freed_memory(memory_limit_bytes: int) -> None:
         return
     kept = min(KEPT_FREE_BYTES, memory_limit_bytes // 16)
     mallopt(M_TRIM_THRESHOLD, kept)
-    mallopt(M_MMAP_THRESHOLD, min(LARGEST_KEPT_BYTES, kept))
+    mallopt(M_MMAP_THRESHOLD, min(MAX_KEPT_BYTES, kept))
 
 
 class _Diagnostics:

@@ -5,18 +5,18 @@ Public, for tests of Flin and of programs that keep their data in it. Example:
     disk = SimulatedDisk()
     with flin.engine.open("/db", fs=disk, clock_ms=ManualClock(), runner="inline") as db:
         db.put(b"key", b"value", sync=True)
-        clone = after_crash(disk, Personality.TORN, choose=random.Random(7).randrange)
+        clone = after_crash(disk, CrashModel.TORN, choose=random.Random(7).randrange)
     with flin.engine.open("/db", fs=clone, runner="inline") as db:  # the machine after the power cut
         assert db[b"key"] == b"value"
 
 The files, from the bottom up:
 
 - disk.py: the disk; fault.py: what makes its calls fail
-- personality.py: what is left of the disk after a power cut
+- crash_model.py: what is left of the disk after a power cut
 - model.py: what a database may hold after a crash
 - run.py: does a workload on an engine and on the model, and remembers every moment
 - operation.py: the operations of workloads, one small class for each call of the API
-- judge.py: crashes the disk at these moments and checks the recovered database
+- crash_checker.py: crashes the disk at these moments and checks the recovered database
 - faulty.py: makes calls fail
 - crash.py: the long run, `python -m flin.testing.crash --help`
 """
@@ -24,9 +24,21 @@ The files, from the bottom up:
 from __future__ import annotations
 
 from flin.testing.clock import ManualClock
+from flin.testing.crash_model import CrashModel, after_crash, every_crash, killed
 from flin.testing.disk import SimulatedDisk
 from flin.testing.fault import Fault
 from flin.testing.model import Model
-from flin.testing.personality import Personality, after_crash, every_crash, killed
 
-__all__ = ["Fault", "ManualClock", "Model", "Personality", "SimulatedDisk", "after_crash", "every_crash", "killed"]
+Personality = CrashModel  # its old name, until the next release
+
+__all__ = [
+    "CrashModel",
+    "Fault",
+    "ManualClock",
+    "Model",
+    "Personality",
+    "SimulatedDisk",
+    "after_crash",
+    "every_crash",
+    "killed",
+]

@@ -2,9 +2,9 @@
 
     python -m flin.testing.crash --seconds 1800 --seed 7
 
-Each seed is one workload in one scene. Most workloads are crashed at chosen moments in every way (judge.py). In every
-eighth one the n-th call fails, for one n after the other (faulty.py). A violation ends the run. It prints the command
-that replays it, and the shortened workload as Python.
+Each seed is one workload in one setup. Most workloads are crashed at chosen crash points in every way
+(crash_checker.py). In every eighth one the n-th call fails, for one n after the other (faulty.py). A violation ends the
+run. It prints the command that replays it, and the shortened workload as Python.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TextIO
 
-from flin.testing.faulty import KINDS, every_failure, judge_failed
-from flin.testing.judge import Judge
+from flin.testing.crash_checker import CrashChecker
+from flin.testing.faulty import KINDS, check_failed, every_failure
 from flin.testing.operation import Crash, Draw, Refused, Replace
-from flin.testing.run import Operation, Run, Scene, Workload, described
+from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun, described
 
 OPERATIONS: Final = 24
 """At most, of a workload: enough for several generations, flushes and merges."""
 
 MOMENTS: Final = 40
-"""Random moments of each workload: another workload finds more than another moment of the same one."""
+"""Random crash points of each workload: another workload finds more than another point of the same one."""
 
 SECOND_EVERY: Final = 16
 """One crash state of so many is written to, and crashed during its recovery."""
@@ -50,10 +50,10 @@ _SEEN: Final[set[int]] = set()
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The workload and the scene of a seed."""
+    """The workload and the setup of a seed."""
 
     seed: int
-    scene: Scene
+    setup: EngineSetup
     workload: Workload
     every: int
     limit: int
@@ -76,13 +76,13 @@ class Tally:
 
 def case_of(seed: int) -> Case:
     random = Random(seed)
-    scene = Scene(
+    setup = EngineSetup(
         random.choice(("always", "interval", "never")),
         random.choice((1, 1, 4, 16)),
         window_bytes=random.choice((0, 512, 4096)),
     )
     workload = Draw(random).workload(random.randrange(1, OPERATIONS + 1))
-    return Case(seed, scene, workload, every=random.choice((1, 7, 41)), limit=random.randrange(1, 5))
+    return Case(seed, setup, workload, every=random.choice((1, 7, 41)), limit=random.randrange(1, 5))
 
 
 def run_seed(seed: int) -> Tally:
@@ -98,25 +98,25 @@ def run_seed(seed: int) -> Tally:
 
 def _crash(case: Case, tally: Tally) -> None:
     random = Random(~case.seed)
-    run = Run(case.scene, every=case.every).run(case.workload)
-    judge = Judge(case.scene, case.limit, SECOND_CRASHES, SECOND_EVERY, seen=_SEEN)
-    tally.states = judge.found
-    for moment in random.sample(run.moments, min(len(run.moments), MOMENTS)):
-        judge.judge(moment, f"{case.scene} {described(case.workload)}")
-    tally.recoveries = judge.during_recovery
+    run = WorkloadRun(case.setup, every=case.every).run(case.workload)
+    checker = CrashChecker(case.setup, case.limit, SECOND_CRASHES, SECOND_EVERY, seen=_SEEN)
+    tally.states = checker.found
+    for crash_point in random.sample(run.crash_points, min(len(run.crash_points), MOMENTS)):
+        checker.check(crash_point, f"{case.setup} {described(case.workload)}")
+    tally.recoveries = checker.during_recovery
 
 
 def _fail(case: Case, tally: Tally) -> None:
     random = Random(~case.seed)
     name = random.choice(list(KINDS))
     workload = [operation for operation in case.workload if not isinstance(operation, (Crash, Refused, Replace))]
-    judge = Judge(case.scene, limit=1, second_crashes=0, second_every=SECOND_EVERY, seen=_SEEN)
-    tally.states = judge.found
+    checker = CrashChecker(case.setup, limit=1, second_crashes=0, second_every=SECOND_EVERY, seen=_SEEN)
+    tally.states = checker.found
     step = random.choice((1, 3, 11))
-    for n, run in enumerate(every_failure(case.scene, workload, KINDS[name], random.randrange(step), step)):
+    for n, run in enumerate(every_failure(case.setup, workload, KINDS[name], random.randrange(step), step)):
         if n == FAULT_RUNS:
             break
-        judge_failed(run, judge, f"{name}: {case.scene} {described(workload)}")
+        check_failed(run, checker, f"{name}: {case.setup} {described(workload)}")
         tally.faults += 1
 
 
@@ -141,7 +141,7 @@ def shortened(case: Case, seconds: float = SHORTEN_SECONDS) -> Workload:
 
 
 def _still_fails(case: Case, workload: Sequence[Operation]) -> bool:
-    trial = Case(case.seed, case.scene, workload, case.every, case.limit)
+    trial = Case(case.seed, case.setup, workload, case.every, case.limit)
     _SEEN.clear()
     try:
         (_fail if case.is_faulty else _crash)(trial, Tally())
@@ -233,7 +233,7 @@ def _tell_violation(seed: int, violation: str, out: TextIO) -> None:
     print(f"VIOLATION\n{violation}\n", file=out)
     print(f"replay it:  python -m flin.testing.crash --workloads 1 --seed {seed}", file=out, flush=True)
     case = case_of(seed)
-    print(f"shortened:  {case.scene!r}\n            {described(shortened(case))}", file=out)
+    print(f"shortened:  {case.setup!r}\n            {described(shortened(case))}", file=out)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Theory. The disk keeps three things apart: what programs see now (the page cache
 between the two. A file (file.py) is its present content and a list of pending writes. Each write keeps the bytes that
 it overwrote, so undoing writes gives any earlier content. For each directory a mapping of names is durable.
 `AppendFile.sync` and `sync_file` make a file's data durable but not its name; `sync_directory` makes the names durable
-but no data. Every pending change has an order number, so that a crash (personality.py) can keep any choice of them, in
+but no data. Every pending change has an order number, so that a crash (crash_model.py) can keep any choice of them, in
 order or not.
 
 A WAL segment may be written through a mapped window: each copy into it is a pending write over the window's zeros.
@@ -157,7 +157,7 @@ class SimulatedDisk:
         with self._mutex:
             try:
                 with self._call("sync_file", path):
-                    self._settle(self._file(path))
+                    self._mark_durable(self._file(path))
             except OSError:
                 found = self._maybe_file(path)
                 if found is not None:
@@ -314,7 +314,7 @@ class SimulatedDisk:
         with self._mutex:
             try:
                 with self._call("sync", path):
-                    self._settle(file)
+                    self._mark_durable(file)
             except OSError:
                 file.lose_pending()
                 raise
@@ -322,10 +322,10 @@ class SimulatedDisk:
     def _call(self, operation: str, path: str) -> _Call:
         return _Call(self, operation, path)
 
-    def _settle(self, file: SimulatedFile) -> None:
+    def _mark_durable(self, file: SimulatedFile) -> None:
         if file.writes:  # else there is nothing that a journal would have to commit
             self.committed = self._order
-        file.settle()
+        file.mark_durable()
 
     def _discard(self, file: SimulatedFile | None) -> None:
         if file is not None:

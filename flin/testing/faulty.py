@@ -13,12 +13,12 @@ from typing import Final
 
 from flin.engine.engine import store_of
 from flin.errors import FlinError, ReadOnlyError, StorageError
+from flin.testing.crash_checker import CrashChecker, assert_no_orphans
+from flin.testing.crash_model import killed
 from flin.testing.fault import Fault
-from flin.testing.judge import Judge, assert_no_orphans
 from flin.testing.model import view
 from flin.testing.operation import Reopen
-from flin.testing.personality import killed
-from flin.testing.run import Moment, Operation, Run, Scene, Workload, held, matched
+from flin.testing.run import CrashPoint, EngineSetup, Operation, Workload, WorkloadRun, held, matched
 
 _GROWING: Final = frozenset({"append", "extend", "create", "make_directory"})
 
@@ -43,7 +43,7 @@ REFUSALS: Final = (StorageError, ReadOnlyError, MemoryError)
 
 
 @dataclass(slots=True)
-class FaultyRun(Run):
+class FaultyRun(WorkloadRun):
     """A run that continues after each operation that fails, as a program would."""
 
     failures: int = 0
@@ -72,7 +72,7 @@ class FaultyRun(Run):
     def view(self) -> dict[bytes, bytes]:
         """A commit whose sync failed is refused, and may be seen all the same."""
         if not self.failures:
-            return Run.view(self)  # super() does not work in a class with slots
+            return WorkloadRun.view(self)  # super() does not work in a class with slots
         now_ms = self.clock.now_ms
         return view(matched(self.model.expectation(), self.engine, now_ms, power_cut=False), now_ms)
 
@@ -112,13 +112,13 @@ class FaultyRun(Run):
 class _Open(Operation):
     """The first operation of a run whose opening may fail as well."""
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         run.open()
 
 
-def run_with(scene: Scene, workload: Workload, fault: Fault) -> FaultyRun:
+def run_with(setup: EngineSetup, workload: Workload, fault: Fault) -> FaultyRun:
     """Run the workload to its end, whatever fails; then the disk works again."""
-    run = FaultyRun(scene, record=False, fault=fault)
+    run = FaultyRun(setup, record=False, fault=fault)
     run.disk.faults.append(fault)
     try:
         run.run_on(workload)
@@ -127,12 +127,14 @@ def run_with(scene: Scene, workload: Workload, fault: Fault) -> FaultyRun:
     return run
 
 
-def every_failure(scene: Scene, workload: Workload, kind: Fault, first: int = 0, step: int = 1) -> Iterator[FaultyRun]:
+def every_failure(
+    setup: EngineSetup, workload: Workload, kind: Fault, first: int = 0, step: int = 1
+) -> Iterator[FaultyRun]:
     """One run for every n, or every step-th from the first on, until the fault does not strike any more."""
     n = first
     while True:
         fault = replace(kind, after=n, fired=0, struck="")
-        run = run_with(scene, workload, fault)
+        run = run_with(setup, workload, fault)
         if not fault.fired:
             assert run.failures == 0, "something failed without a fault"
             return
@@ -140,13 +142,13 @@ def every_failure(scene: Scene, workload: Workload, kind: Fault, first: int = 0,
         n += step
 
 
-def judge_failed(run: FaultyRun, judge: Judge, where: str, *, no_files: bool = False) -> None:
+def check_failed(run: FaultyRun, checker: CrashChecker, where: str, *, no_files: bool = False) -> None:
     """Crash the disk as the failure left it, then open and check it in good health.
 
     `no_files`: nor may there be a file that nobody names. Not asked of any workload: a segment that a flush could not
     remove stays until the next flush or open."""
-    moment = Moment(killed(run.disk), run.model.expectation(), run.operation, "the failure", run.clock.now_ms)
-    judge.judge(moment, where)
+    moment = CrashPoint(killed(run.disk), run.model.expectation(), run.operation, "the failure", run.clock.now_ms)
+    checker.check(moment, where)
     if run.is_open:
         run.snapshots.clear()  # they would keep files that a compaction has let go
         try:

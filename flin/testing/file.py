@@ -57,7 +57,7 @@ class SimulatedFile:
             if start < len(image):
                 image[start:stop] = held.ljust(stop - start, b"\0")[: len(image) - start]
 
-    def settle(self) -> None:
+    def mark_durable(self) -> None:
         self.synced = len(self.content)
         self.writes.clear()
 
@@ -69,7 +69,7 @@ class SimulatedFile:
             self.lost = [piece for lost in self.lost for piece in _outside(lost, write.start, write.stop)]
             self.lost.append((write.start, write.stop, held))
         self.lost.sort()
-        self.settle()
+        self.mark_durable()
 
 
 def _outside(lost: tuple[int, int, bytes], start: int, stop: int) -> Iterator[tuple[int, int, bytes]]:

@@ -37,7 +37,7 @@ from flin.testing.survivor import judge_copy
 SYNCS: Final = ("always", "interval", "never")
 MODES: Final = ("embedded", "served")
 VICTIMS: Final = ("parent", "helper", "both")
-LEAST_WRITES_PER_SECOND: Final = 1000
+MIN_WRITES_PER_SECOND: Final = 1000
 VOID_RUNS: Final = 5
 """In a row, each with twice the clients: then the machine is too slow or too busy, and the episode ends."""
 
@@ -138,9 +138,7 @@ class Episode:
                     void += 1
                     self._tally.void += 1
                     if void == VOID_RUNS:
-                        raise TooSlowError(
-                            f"no load of {LEAST_WRITES_PER_SECOND} writes/s with {self._load.lanes} lanes"
-                        )
+                        raise TooSlowError(f"no load of {MIN_WRITES_PER_SECOND} writes/s with {self._load.lanes} lanes")
                     self._load = self._new_load(2 * self._load.lanes)
         finally:
             with suppress(Violation):  # the first one counts
@@ -149,7 +147,7 @@ class Episode:
     def _new_load(self, lanes: int) -> Load:
         kind = EmbeddedLoad if self._scene.mode == "embedded" else ServedLoad
         load = kind(self._base / "db", self._scene.sync, self._shards, lanes)
-        load.settle(self._lanes.recovered(lanes))
+        load.recover(self._lanes.recovered(lanes))
         return load
 
     def _kill_early(self) -> bool:
@@ -177,17 +175,17 @@ class Episode:
         self._kill()
         answered = sum(load.floor)
         self._judge()
-        if rate < LEAST_WRITES_PER_SECOND:
+        if rate < MIN_WRITES_PER_SECOND:
             return False
         tally.cycles += 1
         tally.jobs += is_working
         tally.rates.append(rate)
-        tally.answered += max(0, answered - self._settled)
-        self._settled = answered
+        tally.answered += max(0, answered - self._answered_before)
+        self._answered_before = answered
         tally.scenes[str(self._scene)] += 1
         return True
 
-    _settled = 0
+    _answered_before = 0
 
     def _wait_for_job(self) -> bool:
         with suppress(HangError):
@@ -241,7 +239,7 @@ class Episode:
         load = self._load
         least, most = load.bounds()
         judge_copy(load.directory, self._lanes, least, least if self._is_clean else most)
-        load.settle(self._lanes.recovered(load.lanes))
+        load.recover(self._lanes.recovered(load.lanes))
 
 
 # The command.

@@ -100,7 +100,7 @@ class Lanes:
         self._grow(count)
         return [state.number for state in self._states]
 
-    def settle(self, found: Mapping[bytes, bytes], least: Sequence[int], most: Sequence[int]) -> dict[bytes, bytes]:
+    def recover(self, found: Mapping[bytes, bytes], least: Sequence[int], most: Sequence[int]) -> dict[bytes, bytes]:
         """The whole state as it must be, with counters, if each lane has from `least` to `most` commits.
 
         Violation if what was found is not a prefix, or too short."""

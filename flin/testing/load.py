@@ -50,7 +50,7 @@ class Load(ABC):
         self.lanes = lanes
         self.floor: list[int] = [0] * lanes
         """Answered by processes that have ended, or judged to be there."""
-        self.starts = 0  # since the last settle()
+        self.starts = 0  # since the last recover()
         self.opened_at = 0.0
         self._victim: subprocess.Popen[bytes] | None = None
         self._begin: list[int] = []
@@ -118,7 +118,7 @@ class Load(ABC):
         """For each lane: the commits that must be there, and those that may be."""
         return self.floor, [number + self.in_flight * self.starts for number in self.floor]
 
-    def settle(self, recovered: Sequence[int]) -> None:
+    def recover(self, recovered: Sequence[int]) -> None:
         """The directory was judged: so many commits of each lane are there."""
         self.floor = list(recovered)
         self.starts = 0

@@ -17,13 +17,13 @@ from typing import ClassVar, Final
 from flin.engine.engine import Engine, store_of
 from flin.engine.key import prefix_stop
 from flin.errors import ReadOnlyError, StorageError
+from flin.testing.crash_model import CrashModel
 from flin.testing.fault import Fault
 from flin.testing.model import Delete as DeleteStep
 from flin.testing.model import DeleteRange as RangeStep
 from flin.testing.model import Put as PutStep
 from flin.testing.model import State, Step, view
-from flin.testing.personality import Personality
-from flin.testing.run import Operation, Run
+from flin.testing.run import Operation, WorkloadRun
 
 KEYS: Final = (b"a", b"b", b"c", b"ab", b"", b"\xff", b"\xff\x01x", b"{a}1", b"f050", b"f150")
 """What random workloads write: few, so that they meet; the empty one, those beside the engine's own bytes, and two that
@@ -92,7 +92,7 @@ class Write(Rule):
         """What the call returns, from what was there before."""
         return None
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         state, now_ms = run.model.state, run.clock.now_ms
         sync = getattr(self, "sync", None)
         run.commit(self.steps(state, now_ms), self.call, self.answer(state, now_ms), sync=sync)
@@ -349,7 +349,7 @@ class Fill(Rule):
     first: int
     count: int
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         for number in range(self.first, self.first + self.count):
             Put(b"f%03d" % (number * 37 % 200), b"%d " % number * 60).do(run)
 
@@ -365,7 +365,7 @@ class Take(Rule):
     count: int
     from_end: bool = False
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         end, there = (run.engine.last, max) if self.from_end else (run.engine.first, min)
         for _ in range(self.count):
             key = end()
@@ -387,7 +387,7 @@ class DeleteEach(Rule):
     count: int
     weight: ClassVar[int] = 1
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         for number in range(self.first, self.first + self.count):
             key = b"f%03d" % (number * 2 % 200)
             DeleteRange(key, key + b"\0").do(run)
@@ -407,7 +407,7 @@ class Maintenance(Rule):
     name: str
     weight: ClassVar[int] = 5
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         getattr(run.engine, self.name)()
         run.model.promise()
 
@@ -422,7 +422,7 @@ class Reopen(Rule):
 
     flush: bool = True
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         run.reopen(flush=self.flush)
 
     @classmethod
@@ -436,7 +436,7 @@ class Advance(Rule):
 
     seconds: float
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         run.advance(self.seconds)
 
     @classmethod
@@ -450,7 +450,7 @@ class Sweep(Rule):
 
     weight: ClassVar[int] = 1
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         alive = run.view()
         refuses = store_of(run.engine).read_only_reason is not None or run.disk.faults
         expired = run.model.expectation().expiring - alive.keys() if refuses else ()
@@ -465,7 +465,7 @@ class Sweep(Rule):
 class Read(Rule):
     """Read everything twice: what is read again enters caches, and must not stay there after the next write."""
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         expected = run.view()
         for _ in range(2):
             for key in {*KEYS, *expected}:
@@ -481,7 +481,7 @@ class Read(Rule):
 class TakeSnapshot(Rule):
     """At most three are open: the oldest one goes, after it was read again."""
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         run.take_snapshot()
         run.release_snapshots(max(0, len(run.snapshots) - 3))
 
@@ -494,7 +494,7 @@ class TakeSnapshot(Rule):
 class ReleaseSnapshot(Rule):
     weight: ClassVar[int] = 1
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         run.release_snapshots(1)
 
     @classmethod
@@ -513,7 +513,7 @@ class Refused(Rule):
 
     operation: Write
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         fault = Fault(0, errno.ENOSPC, frozenset({"append"}), taken=10)
         run.disk.faults.append(fault)
         try:
@@ -532,15 +532,15 @@ class Refused(Rule):
 class Crash(Rule):
     """A crash in the middle of a workload, which continues with what is left."""
 
-    personality: Personality
+    crash_model: CrashModel
     seed: int
 
-    def do(self, run: Run) -> None:
-        run.crash(self.personality, self.seed)
+    def do(self, run: WorkloadRun) -> None:
+        run.crash(self.crash_model, self.seed)
 
     @classmethod
     def drawn(cls, draw: Draw) -> Crash:
-        return cls(draw.random.choice(tuple(Personality)), draw.random.randrange(1 << 16))
+        return cls(draw.random.choice(tuple(CrashModel)), draw.random.randrange(1 << 16))
 
 
 @dataclass(frozen=True)
@@ -549,7 +549,7 @@ class Replace(Rule):
 
     weight: ClassVar[int] = 1
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         run.replace_directory(self.trespass)
 
     @staticmethod

@@ -21,9 +21,9 @@ from flin.engine.snapshot import Snapshot
 from flin.engine.view import as_stored
 from flin.errors import ClosedError, FlinError, ReadOnlyError
 from flin.testing.clock import ManualClock
+from flin.testing.crash_model import CrashModel, after_crash, killed
 from flin.testing.disk import SimulatedDisk
 from flin.testing.model import Expectation, Model, Put, State, Step, view
-from flin.testing.personality import Personality, after_crash, killed
 
 PATH: Final = "/data/db"
 
@@ -35,7 +35,7 @@ class Operation(ABC):
     """One step of a workload. operation.py has the classes."""
 
     @abstractmethod
-    def do(self, run: Run) -> None: ...
+    def do(self, run: WorkloadRun) -> None: ...
 
 
 Workload: TypeAlias = Sequence[Operation]
@@ -51,7 +51,7 @@ def _as_product(found: re.Match[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class EngineSetup:
     """How the engine of a workload is opened."""
 
     sync: str = "always"
@@ -76,7 +76,7 @@ class Scene:
 
 
 @dataclass(slots=True)
-class Moment:
+class CrashPoint:
     """The disk directly after a call, with its pending changes, and what may be found if the power fails now."""
 
     disk: SimulatedDisk
@@ -87,17 +87,17 @@ class Moment:
 
 
 @dataclass(slots=True)
-class Run:
+class WorkloadRun:
     """One engine and its model, doing the same workload."""
 
-    scene: Scene = field(default_factory=Scene)
+    setup: EngineSetup = field(default_factory=EngineSetup)
     disk: SimulatedDisk = field(default_factory=SimulatedDisk)
     record: bool = True
     every: int = 1
     """Every n-th append, copy and sync of a file is remembered, and every other change of the disk."""
     clock: ManualClock = field(default_factory=ManualClock)
     model: Model = field(default_factory=Model)
-    moments: list[Moment] = field(default_factory=list)
+    crash_points: list[CrashPoint] = field(default_factory=list)
     operation: int = -1
     snapshots: list[tuple[Snapshot, dict[bytes, bytes]]] = field(default_factory=list)
     """Open ones, oldest first, with what each must show."""
@@ -107,7 +107,7 @@ class Run:
     _frequent: int = 0
 
     def __post_init__(self) -> None:
-        self.disk.window_bytes = self.scene.window_bytes
+        self.disk.window_bytes = self.setup.window_bytes
         self.model.latest_ms = self.clock.now_ms
 
     @property
@@ -119,7 +119,12 @@ class Run:
     def is_open(self) -> bool:
         return self._engine is not None and not self._engine.closed
 
-    def run(self, workload: Workload) -> Run:
+    @property
+    def moments(self) -> list[CrashPoint]:
+        """The old name of `crash_points`, until the next release."""
+        return self.crash_points
+
+    def run(self, workload: Workload) -> WorkloadRun:
         """Open, do all operations, release. AssertionError if an answer differs from the model's."""
         self.watch(self.record)
         try:
@@ -134,10 +139,10 @@ class Run:
 
     def open(self) -> None:
         self.opened += 1
-        self._engine = self.scene.open(self.disk, self.clock, ("run", self.opened))
+        self._engine = self.setup.open(self.disk, self.clock, ("run", self.opened))
 
     def abandon(self) -> None:
-        """Let go of the engine without a clean end on the disk that counts: the moments are copies."""
+        """Let go of the engine without a clean end on the disk that counts: the crash points are copies."""
         engine, self._engine = self._engine, None
         self.snapshots.clear()
         if engine is not None:
@@ -161,7 +166,7 @@ class Run:
         given = call(self.engine)
         if steps:
             self.model.answer()
-            if sync or (sync is None and self.scene.sync == "always"):
+            if sync or (sync is None and self.setup.sync == "always"):
                 self.model.promise()
         assert answer is UNCHECKED or given == answer, f"answered {given!r}, the model says {answer!r}"
 
@@ -177,16 +182,16 @@ class Run:
         self.open()
         self._release_outlived()
 
-    def crash(self, personality: Personality, seed: int) -> None:
+    def crash(self, crash_model: CrashModel, seed: int) -> None:
         """Crash, and continue with what is left."""
         watched = self.disk.on_change is not None
         self.watch(False)
-        clone = after_crash(self.disk, personality, Random(seed).randrange)
+        clone = after_crash(self.disk, crash_model, Random(seed).randrange)
         expectation = self.model.expectation()
         self.abandon()
         self.disk = clone
         self.open()
-        power_cut = personality is not Personality.KILLED
+        power_cut = crash_model is not CrashModel.KILLED
         state = matched(expectation, self.engine, self.clock.now_ms, power_cut=power_cut)
         self.model = Model(state, expectation.latest_ms)  # recovery has made durable what it accepted
         self.watch(watched)
@@ -197,7 +202,7 @@ class Run:
         self.disk.remove_directory(PATH)
         self.model = Model({}, self.model.latest_ms)
         self.opened += 1
-        self._engine = self.scene.open(self.disk.for_another_program(), self.clock, ("run", self.opened))
+        self._engine = self.setup.open(self.disk.for_another_program(), self.clock, ("run", self.opened))
         self.commit([Put(b"new", b"1")], lambda engine: engine.put(b"new", b"1", sync=True), sync=True)
         trespass(old)
         assert old.closed
@@ -235,10 +240,10 @@ class Run:
                 check_snapshot(snapshot, expected)
         self.snapshots.clear()
 
-    # Moments.
+    # Crash points.
 
     def watch(self, wanted: bool = True) -> None:
-        """Switch remembering of moments on or off."""
+        """Switch remembering of crash points on or off."""
         self.disk.on_change = self._remember if wanted else None
 
     def _remember(self, call: str) -> None:
@@ -246,8 +251,8 @@ class Run:
             self._frequent += 1
             if self._frequent % self.every:
                 return
-        moment = Moment(killed(self.disk), self.model.expectation(), self.operation, call, self.clock.now_ms)
-        self.moments.append(moment)
+        found = CrashPoint(killed(self.disk), self.model.expectation(), self.operation, call, self.clock.now_ms)
+        self.crash_points.append(found)
 
 
 def check_snapshot(snapshot: Snapshot, expected: dict[bytes, bytes]) -> None:
@@ -280,3 +285,7 @@ def matched(expectation: Expectation, engine: Engine, now_ms: int, *, power_cut:
 def what_is_there(state: State, now_ms: int) -> dict[bytes, bytes]:
     """Sorted, as scans give it."""
     return dict(sorted(view(state, now_ms).items()))
+
+
+# The old names, until the next release.
+Run, Scene, Moment = WorkloadRun, EngineSetup, CrashPoint

@@ -30,7 +30,7 @@ def judge(directory: Path, lanes: Lanes, least: Sequence[int], most: Sequence[in
         raise Violation(f"it does not open: {type(error).__name__}: {error}") from error
     with engine:
         found = dict(engine.scan())
-        check_state(found, lanes.settle(found, least, most))
+        check_state(found, lanes.recover(found, least, most))
         backwards = list(engine.scan(reverse=True))
         if backwards != list(reversed(found.items())):
             raise Violation("a scan backwards shows something else")

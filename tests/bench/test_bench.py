@@ -329,7 +329,7 @@ def test_reads_while_compactions_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, value in {
         "PEAK_SECONDS": 0.2,
         "PEAK_REQUESTS": 500,
-        "SETTLE_SECONDS": 0.05,
+        "IDLE_SECONDS": 0.05,
         "WRITER_SLACK_SECONDS": 0.5,
     }.items():
         monkeypatch.setattr(compaction, name, value)

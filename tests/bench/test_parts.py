@@ -147,7 +147,7 @@ def test_always_on_a_slow_disk(tmp_path: Path, needs_tool: Callable[[str], str])
 
 @pytest.mark.slow
 def test_beyond_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flin.bench.compaction.SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr("flin.bench.compaction.IDLE_SECONDS", 0.1)
     settings = beyond_memory.Settings(memory_bytes=16 << 20, value_bytes=8192, seconds_each=0.2, rounds=1)
     assert settings.count * 8192 == 3 * (16 << 20)
     progress = quiet_progress(settings.steps())
@@ -162,7 +162,7 @@ def test_beyond_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_latency_beside_compactions_as_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shortened = {"PEAK_SECONDS": 0.1, "PEAK_REQUESTS": 300, "SETTLE_SECONDS": 0.05, "WRITER_SLACK_SECONDS": 0.3}
+    shortened = {"PEAK_SECONDS": 0.1, "PEAK_REQUESTS": 300, "IDLE_SECONDS": 0.05, "WRITER_SLACK_SECONDS": 0.3}
     for name, value in shortened.items():
         monkeypatch.setattr(compaction, name, value)
     settings = compaction.Settings(300, 64, 16 << 20, 4, write_rate=400, quiet_seconds=0.2, busy_seconds=0.2, rate=200)

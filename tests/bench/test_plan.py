@@ -10,7 +10,7 @@ import pytest
 
 from flin.bench import plan, served
 from flin.bench.comparison import Comparison, Result
-from flin.bench.plan import Choice, Part
+from flin.bench.plan import Choice, Memtable
 from flin.bench.progress import Progress
 from flin.cli import exit_code
 from flin.cli.main import main
@@ -107,7 +107,7 @@ def test_an_interrupted_run_leaves_what_it_has(tmp_path: Path, monkeypatch: pyte
         raise KeyboardInterrupt
 
     monkeypatch.setattr(
-        plan, "parts", lambda choice: [Part("one", Short(), measured), Part("two", Short(), interrupted)]
+        plan, "parts", lambda choice: [Memtable("one", Short(), measured), Memtable("two", Short(), interrupted)]
     )
     kinds = ("json", "svg", "markdown")
     files = [argument for kind in kinds for argument in (f"--{kind}", str(tmp_path / kind))]

@@ -8,7 +8,7 @@ import pytest
 
 from flin.bench.row import LOAD, WrongAnswerError
 from flin.bench.workload import Workload
-from flin.bench.ycsb import LONGEST_SCAN, MIXES, MODIFY, READ, SCAN, WRITE, YCSB_ROWS, operations
+from flin.bench.ycsb import MAX_SCAN, MIXES, MODIFY, READ, SCAN, WRITE, YCSB_ROWS, operations
 from tests.bench.dict_store import DictStore
 
 SHARES = {
@@ -39,7 +39,7 @@ def test_every_key_is_there_when_it_is_asked_for(letter: str) -> None:
             there.add(key)
         assert key in there
         assert len(value) == 10
-        assert (1 <= length <= LONGEST_SCAN) if kind == SCAN else length == 0
+        assert (1 <= length <= MAX_SCAN) if kind == SCAN else length == 0
 
 
 def test_reads_of_d_are_of_the_newest() -> None:

@@ -25,25 +25,25 @@ from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 from flin.testing import ManualClock, SimulatedDisk, killed
+from flin.testing.crash_model import Filling, overwrite
 from flin.testing.model import Expectation, view
 from flin.testing.operation import Delete, DeleteRange, Maintenance, Put, PutMany, Reopen
-from flin.testing.personality import Filling, overwrite
-from flin.testing.run import PATH, Run, Scene, Workload
+from flin.testing.run import PATH, EngineSetup, Workload, WorkloadRun
 
 DETECTED = (CorruptionError, FormatVersionError)
 
 BLOCK = tuple((b"m%03d" % number, b"value %d" % number * (number % 4)) for number in range(40))
 FLUSH = Maintenance("flush")
-SCENES: dict[str, tuple[Scene, Workload]] = {
-    "wal": (Scene("never"), [Put(b"a", b"1", sync=True), PutMany(BLOCK[:3]), Put(b"b", b"2"), Delete(b"a")]),
+SCENES: dict[str, tuple[EngineSetup, Workload]] = {
+    "wal": (EngineSetup("never"), [Put(b"a", b"1", sync=True), PutMany(BLOCK[:3]), Put(b"b", b"2"), Delete(b"a")]),
     "tables": (
-        Scene("always"),
+        EngineSetup("always"),
         [PutMany(BLOCK), FLUSH, Put(b"a", b"1", ttl=100.0), DeleteRange(b"m010", b"m020"), FLUSH],
     ),
-    "shards": (Scene("always", shards=4), [PutMany(BLOCK), Maintenance("compact"), Delete(b"m001"), FLUSH]),
-    "compacted": (Scene("always"), [PutMany(BLOCK), FLUSH, PutMany(BLOCK[::2]), Maintenance("compact")]),
+    "shards": (EngineSetup("always", shards=4), [PutMany(BLOCK), Maintenance("compact"), Delete(b"m001"), FLUSH]),
+    "compacted": (EngineSetup("always"), [PutMany(BLOCK), FLUSH, PutMany(BLOCK[::2]), Maintenance("compact")]),
     "reopened": (
-        Scene("never"),
+        EngineSetup("never"),
         [
             PutMany(BLOCK[:9]),
             FLUSH,
@@ -53,17 +53,17 @@ SCENES: dict[str, tuple[Scene, Workload]] = {
             Delete(b"a"),
         ],
     ),
-    "large values": (Scene("always"), [PutMany(tuple((key, value * 40) for key, value in BLOCK[:9])), FLUSH]),
+    "large values": (EngineSetup("always"), [PutMany(tuple((key, value * 40) for key, value in BLOCK[:9])), FLUSH]),
 }
 
 
-LONG_SCENES: dict[str, tuple[Scene, Workload]] = {
+LONG_SCENES: dict[str, tuple[EngineSetup, Workload]] = {
     "synced puts": (
-        Scene("always", window_bytes=4096),
+        EngineSetup("always", window_bytes=4096),
         [Put(b"k%03d" % number, b"%03d" % number * 12) for number in range(150)],
     ),
     "segments": (
-        Scene("always"),
+        EngineSetup("always"),
         [*[Put(b"k%03d" % number, b"%03d" % number * 50) for number in range(30)], Reopen(flush=False)] * 3,
     ),
 }
@@ -75,8 +75,8 @@ class Damage:
 
     def __init__(self, name: str, check_every: int = 64, seed: int = 0) -> None:
         self.name = name
-        self.scene, workload = (SCENES | LONG_SCENES)[name]
-        run = Run(self.scene, record=False, opened=seed)  # identity and salts come of it
+        self.setup, workload = (SCENES | LONG_SCENES)[name]
+        run = WorkloadRun(self.setup, record=False, opened=seed)  # identity and salts come of it
         run.open()
         manifests = {}
         for operation in workload:
@@ -99,7 +99,7 @@ class Damage:
         change(disk)
         files = disk.files()
         try:
-            outcome, errors = self._judge(disk, any_prefix)
+            outcome, errors = self._check_case(disk, any_prefix)
         except Exception as error:
             raise AssertionError(f"{self.name}: {what}: {error!r}") from error
         self.outcomes[outcome] += 1
@@ -109,11 +109,11 @@ class Damage:
                 assert_check_agrees(files, errors, f"{self.name}: {what}")
         return outcome
 
-    def _judge(self, disk: SimulatedDisk, any_prefix: bool) -> tuple[str, list[FlinError]]:
+    def _check_case(self, disk: SimulatedDisk, any_prefix: bool) -> tuple[str, list[FlinError]]:
         """What came of opening and reading the damaged disk; AssertionError for a wrong answer."""
         clock = ManualClock()
         try:
-            engine = self.scene.open(disk, clock, "damaged")
+            engine = self.setup.open(disk, clock, "damaged")
         except DETECTED as error:
             return "open", [error]
         except ValueError as error:  # another database's manifest says other shards than were asked for

@@ -18,8 +18,9 @@ from flin.engine.view import as_stored
 from flin.engine.wal.frames import FRAME_BYTES, HEADER_BYTES
 from flin.errors import FlinError
 from flin.testing import Fault, SimulatedDisk, crash
-from flin.testing.faulty import KINDS, every_failure, judge_failed
-from flin.testing.judge import Judge, crash_every_workload, every_workload
+from flin.testing.crash_checker import CrashChecker, crash_every_workload, every_workload
+from flin.testing.crash_model import SECTOR_BYTES, CrashModel
+from flin.testing.faulty import KINDS, check_failed, every_failure
 from flin.testing.operation import (
     Advance,
     Crash,
@@ -33,8 +34,7 @@ from flin.testing.operation import (
     Reopen,
     Sweep,
 )
-from flin.testing.personality import SECTOR_BYTES, Personality
-from flin.testing.run import Operation, Run, Scene, Workload
+from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun
 from tests.engine import damage
 from tests.engine.crash_corpus import CORPUS
 from tests.engine.test_crash import ALPHABET
@@ -80,21 +80,21 @@ def hunt_down(hunt: Hunt, tally: Tally) -> str:
     return ""
 
 
-def _crash_each(tally: Tally, judge: Judge, workloads: Iterable[Workload]) -> None:
+def _crash_each(tally: Tally, checker: CrashChecker, workloads: Iterable[Workload]) -> None:
     try:
-        crash_every_workload(judge, workloads)
+        crash_every_workload(checker, workloads)
     finally:
-        tally.count += judge.states
+        tally.count += checker.states
 
 
 def short_workloads(tally: Tally) -> None:
     """All of up to two operations, each commit synced: every crash."""
-    _crash_each(tally, Judge(Scene("always"), limit=6), every_workload(ALPHABET, 2))
+    _crash_each(tally, CrashChecker(EngineSetup("always"), limit=6), every_workload(ALPHABET, 2))
 
 
 def unsynced_workloads(tally: Tally) -> None:
     """The same without a sync after each commit."""
-    _crash_each(tally, Judge(Scene("interval"), limit=6), every_workload(ALPHABET, 2))
+    _crash_each(tally, CrashChecker(EngineSetup("interval"), limit=6), every_workload(ALPHABET, 2))
 
 
 LONG_WRITES: Final[Sequence[Workload]] = (
@@ -110,11 +110,11 @@ beginning."""
 
 def long_writes(tally: Tally) -> None:
     """A few, made for it: over several sectors or segments, nothing synced; many crashes of each."""
-    _crash_each(tally, Judge(Scene("interval"), limit=60), LONG_WRITES)
+    _crash_each(tally, CrashChecker(EngineSetup("interval"), limit=60), LONG_WRITES)
 
 
 LOST_SEGMENTS: Final[Sequence[Workload]] = tuple(
-    (Put(b"a", b"1" * size), Put(b"b", b"2" * 300), Crash(Personality.PREFIXES, seed), Put(b"a", b"3" * size),
+    (Put(b"a", b"1" * size), Put(b"b", b"2" * 300), Crash(CrashModel.PREFIXES, seed), Put(b"a", b"3" * size),
      Put(b"c", b"4" * 300))
     for size in (1, LONG)
     for seed in (0, 2)
@@ -125,14 +125,14 @@ the longer value the second frame begins with a sector."""
 
 def lost_segments(tally: Tally) -> None:
     """A few, made for it: the first segment is lost, and its bytes show in what is not written of the next."""
-    _crash_each(tally, Judge(Scene("never", window_bytes=0), limit=300, second_every=50), LOST_SEGMENTS)
+    _crash_each(tally, CrashChecker(EngineSetup("never", window_bytes=0), limit=300, second_every=50), LOST_SEGMENTS)
 
 
 TWO_PUTS: Final = (Put(b"b", b"2"), Put(b"c", b"3"))
 
 REOPENED_WORKLOADS: Final[Sequence[Workload]] = (
     (Put(b"a", b"1"), Reopen(flush=False), *TWO_PUTS),
-    (Put(b"a", b"1"), Crash(Personality.KILLED, 0), *TWO_PUTS),
+    (Put(b"a", b"1"), Crash(CrashModel.KILLED, 0), *TWO_PUTS),
     (Put(b"a", b"1"), FLUSH, Reopen(), *TWO_PUTS),
 )
 """What is written after a recovery follows what was recovered, or the manifest's end of it."""
@@ -140,7 +140,7 @@ REOPENED_WORKLOADS: Final[Sequence[Workload]] = (
 
 def reopened_workloads(tally: Tally) -> None:
     """Three, made for it, which write after a recovery."""
-    _crash_each(tally, Judge(Scene("always"), limit=6), REOPENED_WORKLOADS)
+    _crash_each(tally, CrashChecker(EngineSetup("always"), limit=6), REOPENED_WORKLOADS)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class WriteBeside(Operation):
     name: str
     call: int
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         watching, left = run.disk.on_change, self.call
 
         def write(call: str) -> None:
@@ -175,7 +175,7 @@ def writes_beside(tally: Tally) -> None:
         for call in range(calls):
             begun = (*start, WriteBeside(name, call))
             workloads = [begun, (*begun, TWO_PUTS[1]), (*begun, TWO_PUTS[1], Delete(b"a"))]
-            _crash_each(tally, Judge(Scene("always"), limit, second_every=8), workloads)
+            _crash_each(tally, CrashChecker(EngineSetup("always"), limit, second_every=8), workloads)
 
 
 def past_failures(tally: Tally) -> None:
@@ -183,20 +183,20 @@ def past_failures(tally: Tally) -> None:
     for past in CORPUS:
         if past.name.startswith("oracle"):
             continue
-        judge = Judge(past.scene, limit=8)
+        checker = CrashChecker(past.setup, limit=8)
         try:
             if not past.fault:
-                crash_every_workload(judge, [past.workload])
+                crash_every_workload(checker, [past.workload])
                 continue
-            for run in every_failure(past.scene, past.workload, KINDS[past.fault]):
-                judge_failed(run, judge, past.name)
+            for run in every_failure(past.setup, past.workload, KINDS[past.fault]):
+                check_failed(run, checker, past.name)
         finally:
-            tally.count += judge.states
+            tally.count += checker.states
 
 
 def crashed_recoveries(tally: Tally) -> None:
     """Of two writes, the first of which is promised: every recovery is crashed after each of its calls."""
-    _crash_each(tally, Judge(Scene("always"), limit=3, second_crashes=30), every_workload(ALPHABET[:4], 2))
+    _crash_each(tally, CrashChecker(EngineSetup("always"), limit=3, second_crashes=30), every_workload(ALPHABET[:4], 2))
 
 
 def random_workloads(tally: Tally) -> None:
@@ -214,18 +214,18 @@ def running_workloads(tally: Tally) -> None:
     for seed in range(RUNS):
         case = crash.case_of(seed)
         tally.count += 1
-        Run(case.scene, record=False).run(case.workload)
+        WorkloadRun(case.setup, record=False).run(case.workload)
 
 
 def failing_calls(tally: Tally) -> None:
     """The n-th call of short workloads fails, for every n, in every way."""
     tally.unit = "failed calls"
-    for scene in FAULTY_SCENES:
-        judge = Judge(scene, limit=2, second_crashes=0)
+    for setup in FAULTY_SCENES:
+        checker = CrashChecker(setup, limit=2, second_crashes=0)
         for (name, workload), (kind, fault) in product(WORKLOADS.items(), KINDS.items()):
-            for number, run in enumerate(every_failure(scene, workload, fault)):
+            for number, run in enumerate(every_failure(setup, workload, fault)):
                 tally.count += 1
-                judge_failed(run, judge, f"{name}, {kind}, call {number}", no_files=True)
+                check_failed(run, checker, f"{name}, {kind}, call {number}", no_files=True)
 
 
 def turned_bits(tally: Tally) -> None:
@@ -246,14 +246,14 @@ def turned_bits(tally: Tally) -> None:
 def damaged_stretches(tally: Tally) -> None:
     """Stretches of many lengths of every file of a database, and of the segment of a longer one."""
     tally.unit = "stretches"
-    judge = damage.Damage.case
+    checker = damage.Damage.case
 
-    def count_and_judge(*arguments: Any, **options: Any) -> str:
+    def count_and_check(*arguments: Any, **options: Any) -> str:
         tally.count += 1
-        return judge(*arguments, **options)
+        return checker(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(damage.Damage, "case", count_and_judge)
+        patch.setattr(damage.Damage, "case", count_and_check)
         for name in ("wal", "synced puts"):
             damage.stretch(name, 512)
 
@@ -263,14 +263,14 @@ def moved_files(tally: Tally) -> None:
     tally.unit = "damaged databases"
     case = damage.Damage.case
 
-    def count_and_judge(
+    def count_and_check(
         self: damage.Damage, what: str, change: Callable[[SimulatedDisk], None], *, any_prefix: bool = False
     ) -> str:
         tally.count += 1
         return case(self, what, change, any_prefix=any_prefix)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(damage.Damage, "case", count_and_judge)
+        patch.setattr(damage.Damage, "case", count_and_check)
         for name in damage.SCENES:
             damage.lose(name)
             damage.exchange(name)
@@ -283,7 +283,7 @@ def moved_files(tally: Tally) -> None:
 class FillUnflushed(Fill):
     """The same, unsynced, while every flush fails: generations wait for theirs."""
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         for number in range(self.first, self.first + self.count):
             run.disk.faults[:] = [Fault(0, errno.EIO, frozenset({"sync_directory"}))]  # the next is that of a job
             Fill(number, 1).do(run)
@@ -293,7 +293,7 @@ class FillUnflushed(Fill):
 class RefusedSweep(Operation):
     """The disk has no room for the tombstones of what has expired."""
 
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         fault = Fault(0, errno.ENOSPC, frozenset({"append"}))
         run.disk.faults.append(fault)
         len(run.engine)
@@ -312,7 +312,7 @@ LAYERED_WORKLOADS: Final[Sequence[Workload]] = (
     ),
     (Put(b"a", b"1", ttl=0.5), Advance(1.0), FLUSH, Advance(-3600.0), Read()),
     (Put(b"a", b"1", ttl=0.5), Advance(1.0), RefusedSweep(), Sweep()),
-    (FillUnflushed(0, 900), Crash(Personality.KILLED, 0), Read()),
+    (FillUnflushed(0, 900), Crash(CrashModel.KILLED, 0), Read()),
     (Put(b"a", b"1"), FLUSH, Put(b"a", b"2", ttl=0.5), Advance(1.0), FLUSH, Read()),
 )
 """A value that is read, flushed and read again; one that expired, but for a later put; one that expires after a
@@ -326,7 +326,7 @@ def layered_workloads(tally: Tally) -> None:
     tally.unit = "workloads"
     for workload in LAYERED_WORKLOADS:
         tally.count += 1
-        Run(Scene("never", window_bytes=0), record=False).run(workload)
+        WorkloadRun(EngineSetup("never", window_bytes=0), record=False).run(workload)
 
 
 HUNTS: Final[tuple[Hunt, ...]] = (

@@ -1,4 +1,4 @@
-"""States made of layers: parts of memtables above runs of tables in memory."""
+"""States made of layers: memtables of memtables above runs of tables in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flin.engine.boundaries import boundaries_of, cut_boundaries, ranges_of
 from flin.engine.catalog.version import Version
 from flin.engine.entry import Range
 from flin.engine.key import KEYS_END
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.read.read_state import ReadState, TableRun
 from flin.engine.sstable import TableOptions
 from flin.engine.table.block_cache import BlockCache
@@ -36,9 +36,9 @@ def run_of(
     return TableRun(tables)
 
 
-def part_of(layer: tuple[dict[bytes, Any], list[Range]]) -> Part:
-    return Part(dict(layer[0]), boundaries_of(layer[1]))
+def memtable_of(layer: tuple[dict[bytes, Any], list[Range]]) -> Memtable:
+    return Memtable(dict(layer[0]), boundaries_of(layer[1]))
 
 
-def state_of(active: Part, parts: list[Part], runs: list[TableRun]) -> ReadState:
-    return ReadState((active,), (tuple(parts),), (), (tuple(runs),), Version(((),)), 0)
+def state_of(active: Memtable, memtables: list[Memtable], runs: list[TableRun]) -> ReadState:
+    return ReadState((active,), (tuple(memtables),), (), (tuple(runs),), Version(((),)), 0)

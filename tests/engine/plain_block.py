@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flin.engine.entry import DELETED, Entry
+from flin.engine.entry import TOMBSTONE, Entry
 
 
 def plain_decode(payload: bytes) -> list[tuple[bytes, Entry]]:
@@ -44,6 +44,6 @@ def plain_decode(payload: bytes) -> list[tuple[bytes, Entry]]:
     for key, size, kind, tag, expires_at_ms in zip(keys, value_sizes, kinds, tags, expiries, strict=True):
         value = piece(size)
         entry: Entry = (value, expires_at_ms, tag) if tag or expires_at_ms else value
-        pairs.append((key, DELETED if kind == 2 else entry))
+        pairs.append((key, TOMBSTONE if kind == 2 else entry))
     assert at == len(payload)
     return pairs

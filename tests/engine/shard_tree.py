@@ -11,7 +11,7 @@ from flin.engine.boundaries import boundaries_of
 from flin.engine.catalog.version import Run, ShardRuns
 from flin.engine.disk.file_name import wal_name
 from flin.engine.disk.fs import FileSystem, OsFileSystem, append_all, join
-from flin.engine.entry import DELETED, Entry, Range
+from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import add_counts
 from flin.engine.read.merge import Source, merge_pages
@@ -57,7 +57,7 @@ def apply_to(model: Model, commits: Iterable[Commit]) -> None:
             for key in [key for key in model if start <= key < stop]:
                 del model[key]
         for key, entry in points.items():
-            if entry is DELETED:
+            if entry is TOMBSTONE:
                 model.pop(key, None)
             else:
                 model[key] = entry
@@ -116,7 +116,7 @@ class Tree:
             self.now_ms,
             target_table_bytes,
             slice_bytes,
-            compaction.cuts,
+            compaction.output_boundaries,
             urgent=True,
         )
 
@@ -161,7 +161,7 @@ class Tree:
             key: entry
             for keys, entries in merge_pages(sources)
             for key, entry in zip(keys, entries, strict=True)
-            if entry is not DELETED
+            if entry is not TOMBSTONE
         }
 
     def read(self) -> Model:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from flin.engine.entry import DELETED, Entry, Range
+from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END
 from flin.engine.sstable import Table, TableOptions, TableWriter
 from flin.engine.table.block_cache import BlockCache
@@ -79,7 +79,7 @@ def sample_entries(count: int = 100) -> dict[bytes, Entry]:
         key = b"key:%d" % (index * index)
         entries[key] = (b"value %d" % index) * (index % 5)
         if index % 11 == 3:
-            entries[key] = DELETED
+            entries[key] = TOMBSTONE
         elif index % 13 == 5:
             entries[key] = (b"tagged", 0, 1 + index % 255)
         elif index % 7 == 2:
@@ -101,7 +101,7 @@ SHORT_KEYS = st.one_of(st.binary(max_size=2), st.integers(0, 40).map(lambda numb
 VALUES = st.one_of(st.binary(max_size=20), st.integers(0, 400).map(bytes))
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     VALUES,
-    st.just(DELETED),
+    st.just(TOMBSTONE),
     st.builds(
         lambda value, time, tag: (value, time, tag or (not time)),
         VALUES,

@@ -41,7 +41,7 @@ def edges(ranges: list[Range]) -> list[bytes]:
 @given(RANGES, KEYS)
 def test_covers(ranges: list[Range], key: bytes) -> None:
     boundaries = boundaries_of(ranges)
-    assert boundaries == sorted(set(boundaries)), "rising, and neighbours are joined"
+    assert boundaries == sorted(set(boundaries)), "ascending, and neighbours are joined"
     assert boundaries_of(ranges_of(boundaries)) == boundaries
     for each in [key, *edges(ranges)]:
         assert covers(boundaries, each) == plain_ranges.covers(ranges, each)

@@ -89,7 +89,7 @@ def read_rising(db: Engine, writers: int, crew: Crew, seed: int) -> None:
 
 
 def read_snapshots(db: Engine, crew: Crew) -> None:
-    """A snapshot says the same for ever, by scan, by get and by count; a scan is no older than a get before it."""
+    """A snapshot says the same forever, by scan, by get and by count; a scan is no older than a get before it."""
     while not crew.stop.is_set():
         with db.snapshot() as view:
             first = dict(view.scan())

@@ -1,6 +1,6 @@
 """The promise of durability.md, on the simulated disk: a crash after every call that changes it, in every way there is.
 
-Exhaustive first: every workload of up to two operations (three in the long run), every moment, every choice while
+Exhaustive first: every workload of up to two operations (three in the long run), every crash_point, every choice while
 there are few. Then longer workloads by hypothesis. After each crash the database opens and holds a prefix of what was
 accepted, with all that was promised, batches whole; it verifies, counts and scans alike, leaves no orphan, takes
 writes, and survives a second crash, during its recovery or right after.
@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flin.testing import Personality
-from flin.testing.judge import Judge, crash_every_workload, every_workload
+from flin.testing import CrashModel
+from flin.testing.crash_checker import CrashChecker, crash_every_workload, every_workload
 from flin.testing.operation import (
     Batch,
     Delete,
@@ -29,7 +29,7 @@ from flin.testing.operation import (
     Reopen,
     Replace,
 )
-from flin.testing.run import Operation, Run, Scene, Workload
+from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun
 from tests.figures import Figures
 
 SYNC_MODES = ["always", "interval", "never"]
@@ -54,31 +54,31 @@ ALPHABET: list[Operation] = [
     ("sync", "window_bytes"), [("always", 512), ("interval", 512), ("never", 512), ("interval", 0)]
 )
 def test_every_short_workload(sync: str, window_bytes: int, figures: Figures) -> None:
-    judge = Judge(Scene(sync, window_bytes=window_bytes), limit=20, second_every=8)
-    crash_every_workload(judge, every_workload(ALPHABET, 2))
-    figures.judged(judge)
-    assert judge.states > 2000
-    assert judge.during_recovery > judge.states // 12
+    checker = CrashChecker(EngineSetup(sync, window_bytes=window_bytes), limit=20, second_every=8)
+    crash_every_workload(checker, every_workload(ALPHABET, 2))
+    figures.checked(checker)
+    assert checker.states > 2000
+    assert checker.during_recovery > checker.states // 12
 
 
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("sync", SYNC_MODES)
 def test_every_workload_of_three(sync: str, figures: Figures) -> None:
-    judge = Judge(Scene(sync), limit=24, second_every=10)
-    crash_every_workload(judge, every_workload(ALPHABET, 3))
-    figures.judged(judge)
-    assert judge.states > 25_000
+    checker = CrashChecker(EngineSetup(sync), limit=24, second_every=10)
+    crash_every_workload(checker, every_workload(ALPHABET, 3))
+    figures.checked(checker)
+    assert checker.states > 25_000
 
 
-def _crash_a_workload(figures: Figures, scene: Scene, workload: Workload, limit: int, moments: int) -> None:
-    run = Run(scene).run(workload)
-    judge = Judge(scene, limit, second_every=4)
-    # The first moments are those of an empty database's creation, which the short workloads cover.
-    chosen = [moment for moment in run.moments if moment.operation >= 0][::-1]
-    for moment in chosen[:: max(1, len(chosen) // moments)]:
-        judge.judge(moment, f"{scene} {workload!r}")
-    figures.judged(judge)
+def _crash_a_workload(figures: Figures, setup: EngineSetup, workload: Workload, limit: int, crash_points: int) -> None:
+    run = WorkloadRun(setup).run(workload)
+    checker = CrashChecker(setup, limit, second_every=4)
+    # The first crash points are those of an empty database's creation, which the short workloads cover.
+    chosen = [crash_point for crash_point in run.crash_points if crash_point.operation >= 0][::-1]
+    for crash_point in chosen[:: max(1, len(chosen) // crash_points)]:
+        checker.check(crash_point, f"{setup} {workload!r}")
+    figures.checked(checker)
 
 
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
@@ -92,8 +92,8 @@ def _crash_a_workload(figures: Figures, scene: Scene, workload: Workload, limit:
 def test_longer_workloads(
     figures: Figures, sync: str, shards: int, window_bytes: int, random: Random, length: int
 ) -> None:
-    scene = Scene(sync, shards, window_bytes=window_bytes)
-    _crash_a_workload(figures, scene, Draw(random).workload(length), limit=2, moments=12)
+    setup = EngineSetup(sync, shards, window_bytes=window_bytes)
+    _crash_a_workload(figures, setup, Draw(random).workload(length), limit=2, crash_points=12)
 
 
 @pytest.mark.slow
@@ -102,10 +102,10 @@ def test_longer_workloads(
 @settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(shards=st.sampled_from([1, 4, 16]), random=st.randoms(use_true_random=False), length=st.integers(3, 30))
 def test_long_workloads(figures: Figures, sync: str, shards: int, random: Random, length: int) -> None:
-    _crash_a_workload(figures, Scene(sync, shards), Draw(random).workload(length), limit=4, moments=30)
+    _crash_a_workload(figures, EngineSetup(sync, shards), Draw(random).workload(length), limit=4, crash_points=30)
 
 
-def _crash_generations(figures: Figures, scene: Scene, seed: int, every: int, limit: int) -> int:
+def _crash_generations(figures: Figures, setup: EngineSetup, seed: int, every: int, limit: int) -> int:
     """Enough writes that generations are sealed, flushed and merged by themselves; crashes in between."""
     random = Random(seed)
     workload: list[Operation] = []
@@ -115,33 +115,33 @@ def _crash_generations(figures: Figures, scene: Scene, seed: int, every: int, li
         workload.append(
             random.choice([DeleteRange(start, start + b"\xff"), DeletePrefix(b"f1"), Maintenance("compact")])
         )
-    run = Run(scene, every=every).run(workload)
-    judge = Judge(scene, limit, second_every=4)
-    for moment in run.moments:
-        judge.judge(moment, f"{scene} seed {seed} every {every}")
-    figures.judged(judge)
-    return judge.states
+    run = WorkloadRun(setup, every=every).run(workload)
+    checker = CrashChecker(setup, limit, second_every=4)
+    for crash_point in run.crash_points:
+        checker.check(crash_point, f"{setup} seed {seed} every {every}")
+    figures.checked(checker)
+    return checker.states
 
 
 @pytest.mark.parametrize("sync", SYNC_MODES)
 def test_generations(sync: str, figures: Figures) -> None:
-    scene = Scene(sync, shards=4 if sync == "never" else 1)
-    assert _crash_generations(figures, scene, seed=1, every=97, limit=1) > 60
+    setup = EngineSetup(sync, shards=4 if sync == "never" else 1)
+    assert _crash_generations(figures, setup, seed=1, every=97, limit=1) > 60
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sync", "shards"), [("always", 4), ("interval", 1), ("never", 4)])
 def test_many_generations(sync: str, shards: int, figures: Figures) -> None:
-    scene = Scene(sync, shards)
-    assert sum(_crash_generations(figures, scene, seed, every=31, limit=2) for seed in range(3)) > 200
+    setup = EngineSetup(sync, shards)
+    assert sum(_crash_generations(figures, setup, seed, every=31, limit=2) for seed in range(3)) > 200
 
 
 def test_kill_and_then_power_cut_between_operations(figures: Figures) -> None:
     """A process dies, the next one recovers what the kernel still held, and then the power goes: nothing is lost."""
-    scene = Scene("never")
-    run = Run(scene).run([Put(b"a", b"1"), Put(b"b", b"2"), Delete(b"a")])
-    judge = Judge(scene, limit=1, second_crashes=30)
-    for moment in run.moments:
-        judge.judge(moment, str(scene), [Personality.KILLED])
-    figures.judged(judge)
-    assert judge.during_recovery > 20
+    setup = EngineSetup("never")
+    run = WorkloadRun(setup).run([Put(b"a", b"1"), Put(b"b", b"2"), Delete(b"a")])
+    checker = CrashChecker(setup, limit=1, second_crashes=30)
+    for crash_point in run.crash_points:
+        checker.check(crash_point, str(setup), [CrashModel.KILLED])
+    figures.checked(checker)
+    assert checker.during_recovery > 20

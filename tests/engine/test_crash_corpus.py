@@ -1,12 +1,12 @@
-"""The corpus of past failures: each is crashed at every moment, or has every call fail, and nothing is wrong."""
+"""The corpus of past failures: each is crashed at every crash_point, or has every call fail, and nothing is wrong."""
 
 from __future__ import annotations
 
 import pytest
 
-from flin.testing.faulty import KINDS, every_failure, judge_failed
-from flin.testing.judge import Judge
-from flin.testing.run import Run
+from flin.testing.crash_checker import CrashChecker
+from flin.testing.faulty import KINDS, check_failed, every_failure
+from flin.testing.run import WorkloadRun
 from tests.engine.crash_corpus import CORPUS, Past
 from tests.figures import FAILED_CALLS, Figures
 
@@ -15,13 +15,13 @@ from tests.figures import FAILED_CALLS, Figures
     "past", [pytest.param(past, id=past.name, marks=[pytest.mark.slow] * past.is_slow) for past in CORPUS]
 )
 def test_past_failure(past: Past, figures: Figures) -> None:
-    judge = Judge(past.scene, limit=8)
+    checker = CrashChecker(past.setup, limit=8)
     if past.fault:
-        for run in every_failure(past.scene, past.workload, KINDS[past.fault]):
-            judge_failed(run, judge, past.name)
+        for run in every_failure(past.setup, past.workload, KINDS[past.fault]):
+            check_failed(run, checker, past.name)
             figures.add(FAILED_CALLS, 1)
     else:
-        for moment in Run(past.scene).run(past.workload).moments:
-            judge.judge(moment, past.name)
-    figures.judged(judge)
-    assert judge.states > 5
+        for crash_point in WorkloadRun(past.setup).run(past.workload).crash_points:
+            checker.check(crash_point, past.name)
+    figures.checked(checker)
+    assert checker.states > 5

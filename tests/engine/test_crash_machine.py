@@ -1,6 +1,7 @@
 """The whole API as a state machine of hypothesis: any operation after any other, crashes in earnest among them.
 
-After every step the engine shows what the model shows; after some, all moments of the step are crashed and judged.
+After every step the engine shows what the model shows; after some, all crash points of the step are crashed and
+checked.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flin.testing.judge import Judge
+from flin.testing.crash_checker import CrashChecker
 from flin.testing.operation import RULES, Draw, Rule
-from flin.testing.run import Run, Scene
+from flin.testing.run import EngineSetup, WorkloadRun
 from tests.figures import Figures
 
-scenes = st.builds(
-    Scene,
+setups = st.builds(
+    EngineSetup,
     sync=st.sampled_from(["always", "interval", "never"]),
     shards=st.sampled_from([1, 4]),
     window_bytes=st.sampled_from([0, 512, 4096]),
@@ -37,27 +38,27 @@ scenes = st.builds(
 class CrashMachine(RuleBasedStateMachine):
     figures = Figures()
     sync = ""
-    """Another one than that of the scene that is drawn, if given."""
+    """Another one than that of the setup that is drawn, if given."""
 
-    @initialize(scene=scenes)
-    def begin(self, scene: Scene) -> None:
-        scene = replace(scene, sync=self.sync or scene.sync)
-        self.run = Run(scene, every=7)
-        self.judge = Judge(scene, limit=2)
+    @initialize(setup=setups)
+    def begin(self, setup: EngineSetup) -> None:
+        setup = replace(setup, sync=self.sync or setup.sync)
+        self.run = WorkloadRun(setup, every=7)
+        self.checker = CrashChecker(setup, limit=2)
         self.run.watch()
         self.run.open()
 
     def follow(self, operation: Rule) -> None:
         self.run.operation += 1
-        self.run.moments.clear()
+        self.run.crash_points.clear()
         operation.do(self.run)
 
-    @precondition(lambda self: len(self.run.moments) < 50)
+    @precondition(lambda self: len(self.run.crash_points) < 50)
     @rule()
     def crash_the_last_operation(self) -> None:
-        for moment in self.run.moments:
-            self.judge.judge(moment, str(self.run.scene))
-        self.run.moments.clear()
+        for crash_point in self.run.crash_points:
+            self.checker.check(crash_point, str(self.run.setup))
+        self.run.crash_points.clear()
 
     @invariant()
     def it_shows_what_the_model_shows(self) -> None:
@@ -66,7 +67,7 @@ class CrashMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "run"):
-            self.figures.judged(self.judge)
+            self.figures.checked(self.checker)
             self.run.release_snapshots()
             self.run.abandon()
 

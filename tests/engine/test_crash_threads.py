@@ -19,8 +19,8 @@ import pytest
 
 import flin.engine
 from flin.engine.options import SyncMode
-from flin.testing import ManualClock, Personality, SimulatedDisk, after_crash, killed
-from flin.testing.judge import assert_no_orphans
+from flin.testing import CrashModel, ManualClock, SimulatedDisk, after_crash, killed
+from flin.testing.crash_checker import assert_no_orphans
 from flin.testing.run import PATH
 
 WRITERS = 3
@@ -30,7 +30,7 @@ PADDING = "x" * 300  # some four hundred commits fill a generation of the smalle
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The disk at one moment, and how far each writer was at least by then."""
+    """The disk at one crash_point, and how far each writer was at least by then."""
 
     disk: SimulatedDisk
     answered: tuple[int, ...]
@@ -134,10 +134,8 @@ def _crash_under_load(sync: SyncMode, shards: int, cuts: int) -> None:
     random = Random(cuts)
     for cut in taken:
         _check(cut, killed(cut.disk), cut.answered, shards)
-        personality = random.choice(
-            [Personality.IN_ORDER, Personality.PREFIXES, Personality.JOURNALLED, Personality.TORN]
-        )
-        _check(cut, after_crash(cut.disk, personality, random.randrange), cut.promised, shards)
+        crash_model = random.choice([CrashModel.IN_ORDER, CrashModel.PREFIXES, CrashModel.JOURNALLED, CrashModel.TORN])
+        _check(cut, after_crash(cut.disk, crash_model, random.randrange), cut.promised, shards)
 
 
 @pytest.mark.parametrize("sync", ["always", "interval", "never"])

@@ -12,7 +12,7 @@ from flin.engine.options import Options
 from flin.engine.repair.repair import Repair, RepairOptions
 from flin.engine.wal import frames as wal_frames
 from flin.testing import ManualClock, SimulatedDisk, killed
-from flin.testing.personality import Filling, overwrite
+from flin.testing.crash_model import Filling, overwrite
 from flin.testing.run import PATH
 from tests.engine.damage import (
     LONG_SCENES,

@@ -9,7 +9,7 @@ import pytest
 
 import flin.engine
 from flin.engine import Engine
-from flin.engine.entry import DELETED, Entry
+from flin.engine.entry import TOMBSTONE, Entry
 from flin.engine.expiring import ByNamespace, Expiries, Expiring
 from flin.engine.key import namespace_prefix
 
@@ -34,7 +34,7 @@ def figures(expiring: Expiring) -> ByNamespace:
 
 
 def numbers(expiring: Expiring) -> dict[int, int]:
-    return {namespace: expiries.entries for namespace, expiries in figures(expiring).items()}
+    return {namespace: expiries.entry_count for namespace, expiries in figures(expiring).items()}
 
 
 def write(engine: Engine, prefix: bytes, first: int, stop: int, ttl_ms: int) -> None:
@@ -68,7 +68,7 @@ def test_what_is_written_again_counts_once(engine: Engine) -> None:
         write(engine, b"", 0, 10, ttl_ms)
     assert numbers(expiring) == {0: 10}
     assert figures(expiring)[0].average_ttl_ms(NOW_MS) == 3000
-    engine._store.commit({b"k00000": DELETED, b"k00001": b"plain"})
+    engine._store.commit({b"k00000": TOMBSTONE, b"k00001": b"plain"})
     assert numbers(expiring) == {0: 8}
 
 
@@ -76,7 +76,7 @@ def test_what_is_hidden_counts_until_a_merge(engine: Engine) -> None:
     expiring = Expiring(engine._store)
     write(engine, b"", 0, 10, 1000)
     engine.flush()
-    engine._store.commit({b"k00000": DELETED})
+    engine._store.commit({b"k00000": TOMBSTONE})
     assert numbers(expiring) == {0: 10}
     engine.compact()
     assert numbers(expiring) == {0: 9}
@@ -112,6 +112,6 @@ def test_two_at_once_while_tables_come_and_go(engine: Engine) -> None:
         try:
             next(steps)
         except StopIteration as end:
-            assert {namespace: found.entries for namespace, found in end.value.items()} == {0: 100}
+            assert {namespace: found.entry_count for namespace, found in end.value.items()} == {0: 100}
             break
     assert numbers(expiring) == {0: 100}

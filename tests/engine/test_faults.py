@@ -16,11 +16,11 @@ from _pytest.mark.structures import ParameterSet
 import flin.engine
 from flin.errors import ReadOnlyError, StorageError
 from flin.testing import Fault, ManualClock, Model, SimulatedDisk, killed
-from flin.testing.faulty import KINDS, every_failure, judge_failed
-from flin.testing.judge import Judge
+from flin.testing.crash_checker import CrashChecker
+from flin.testing.faulty import KINDS, check_failed, every_failure
 from flin.testing.model import view
 from flin.testing.operation import Delete, DeleteRange, Fill, Maintenance, Put, PutMany, Reopen
-from flin.testing.run import Moment, Run, Scene, Workload
+from flin.testing.run import CrashPoint, EngineSetup, Workload, WorkloadRun
 from tests.figures import FAILED_CALLS, Figures
 
 FLUSH = Maintenance("flush")
@@ -35,28 +35,28 @@ WORKLOADS: dict[str, Workload] = {
 
 
 # Frames are copied into a mapped window, which cannot fail, or (0) written, which can.
-SCENES = [Scene("always"), Scene("interval", window_bytes=0), Scene("interval")]
+SCENES = [EngineSetup("always"), EngineSetup("interval", window_bytes=0), EngineSetup("interval")]
 
 
 def _cases() -> Iterator[ParameterSet]:
-    """Every workload, kind and scene; the ordinary suite takes each workload and kind in one scene, in turn."""
-    for (at, name), (of, kind), (which, scene) in product(enumerate(WORKLOADS), enumerate(KINDS), enumerate(SCENES)):
+    """Every workload, kind and setup; the ordinary suite takes each workload and kind in one setup, in turn."""
+    for (at, name), (of, kind), (which, setup) in product(enumerate(WORKLOADS), enumerate(KINDS), enumerate(SCENES)):
         marks = [] if (at + of) % len(SCENES) == which else [pytest.mark.slow]
-        yield pytest.param(name, kind, scene, id=f"{name}-{kind}-{scene.sync}-{scene.window_bytes}", marks=marks)
+        yield pytest.param(name, kind, setup, id=f"{name}-{kind}-{setup.sync}-{setup.window_bytes}", marks=marks)
 
 
-@pytest.mark.parametrize(("name", "kind", "scene"), list(_cases()))
-def test_nth_call_fails(name: str, kind: str, scene: Scene, figures: Figures) -> None:
-    judge = Judge(scene, limit=2, second_crashes=0)
-    for number, run in enumerate(every_failure(scene, WORKLOADS[name], KINDS[kind])):
-        judge_failed(run, judge, f"{name}, {kind}, call {number}", no_files=True)
+@pytest.mark.parametrize(("name", "kind", "setup"), list(_cases()))
+def test_nth_call_fails(name: str, kind: str, setup: EngineSetup, figures: Figures) -> None:
+    checker = CrashChecker(setup, limit=2, second_crashes=0)
+    for number, run in enumerate(every_failure(setup, WORKLOADS[name], KINDS[kind])):
+        check_failed(run, checker, f"{name}, {kind}, call {number}", no_files=True)
         figures.add(FAILED_CALLS, 1)
-    figures.judged(judge)
-    assert judge.states
+    figures.checked(checker)
+    assert checker.states
 
 
 def test_failed_sync_makes_the_engine_read_only() -> None:
-    run = Run(Scene("always"), record=False)
+    run = WorkloadRun(EngineSetup("always"), record=False)
     run.open()
     Put(b"a", b"1").do(run)
     run.disk.faults.append(Fault(0, errno.EIO, frozenset({"sync"})))
@@ -73,8 +73,8 @@ def test_failed_sync_makes_the_engine_read_only() -> None:
 @pytest.mark.parametrize("sync", ["interval", "never"])
 def test_a_close_says_that_answered_writes_may_be_lost(sync: str) -> None:
     """The sync that failed may have been nobody's: whoever closes is the last who can be told."""
-    scene, disk, clock = Scene(sync), SimulatedDisk(), ManualClock()
-    db = scene.open(disk, clock, 1)
+    setup, disk, clock = EngineSetup(sync), SimulatedDisk(), ManualClock()
+    db = setup.open(disk, clock, 1)
     db.put(b"a", b"1")
     disk.faults.append(Fault(0, errno.EIO, frozenset({"sync"})))
     with pytest.raises(StorageError):
@@ -83,15 +83,15 @@ def test_a_close_says_that_answered_writes_may_be_lost(sync: str) -> None:
         db.close()
     assert db.closed
     db.close()
-    with scene.open(disk, clock, 2) as again:
+    with setup.open(disk, clock, 2) as again:
         assert again[b"a"] == b"1", "the kernel had it still, and now it is durable"
 
 
 def test_a_close_says_nothing_where_all_is_durable() -> None:
     disk = SimulatedDisk()
-    db = Scene("interval").open(disk, ManualClock(), 1)
+    db = EngineSetup("interval").open(disk, ManualClock(), 1)
     db.put(b"a", b"1", sync=True)
-    db._store.fail("a test says so")
+    db._store.make_read_only("a test says so")
     db.close()
 
 
@@ -117,7 +117,7 @@ def test_a_sync_that_fails_beside_a_flush_leaves_no_table(monkeypatch: pytest.Mo
 def test_room_again_after_a_full_disk() -> None:
     """Writers get the error while the disk is full, and go on once there is room: nothing needs a restart."""
     disk = SimulatedDisk()
-    run = Run(Scene("interval", window_bytes=0), disk, record=False)
+    run = WorkloadRun(EngineSetup("interval", window_bytes=0), disk, record=False)
     run.open()
     Put(b"a", b"1").do(run)
     disk.faults.append(Fault(0, errno.ENOSPC, frozenset({"append", "create"}), sticky=True))
@@ -128,15 +128,15 @@ def test_room_again_after_a_full_disk() -> None:
     disk.faults.clear()
     Put(b"c", b"3").do(run)
     assert dict(run.engine.scan()) == {b"a": b"1", b"c": b"3"}
-    moment = Moment(killed(disk), run.model.expectation(), 0, "append", run.clock.now_ms)
-    Judge(run.scene, limit=20).judge(moment, "after room came back")
+    crash_point = CrashPoint(killed(disk), run.model.expectation(), 0, "append", run.clock.now_ms)
+    CrashChecker(run.setup, limit=20).check(crash_point, "after room came back")
     run.abandon()
 
 
 def test_a_disk_that_fills_up() -> None:
     """Until nothing fits any more, flushes included; then with room again. What was answered is there at every step."""
     disk = SimulatedDisk(capacity_bytes=700_000)
-    run = Run(Scene("never"), disk, record=False)
+    run = WorkloadRun(EngineSetup("never"), disk, record=False)
     run.open()
     refused = 0
     for number in range(6000):
@@ -153,15 +153,15 @@ def test_a_disk_that_fills_up() -> None:
     Maintenance("compact").do(run)
     assert dict(run.engine.scan()) == run.model.view(run.clock.now_ms)
     assert list(run.engine.verify()) == []
-    moment = Moment(killed(disk), run.model.expectation(), 0, "append", run.clock.now_ms)
-    Judge(run.scene, limit=2).judge(moment, "after the disk was full")
+    crash_point = CrashPoint(killed(disk), run.model.expectation(), 0, "append", run.clock.now_ms)
+    CrashChecker(run.setup, limit=2).check(crash_point, "after the disk was full")
     run.abandon()
 
 
 def test_failed_open_can_be_repeated() -> None:
     """Whatever call of an opening fails, the directory is not left locked and the next opening works."""
-    scene = Scene("always")
-    prepared = Run(scene, record=False)
+    setup = EngineSetup("always")
+    prepared = WorkloadRun(setup, record=False)
     prepared.open()
     Put(b"a", b"1").do(prepared)
     image = killed(prepared.disk)
@@ -170,7 +170,7 @@ def test_failed_open_can_be_repeated() -> None:
         disk = killed(image)
         fault = Fault(n)
         disk.faults.append(fault)
-        run = Run(scene, disk, record=False, model=Model({b"a": (b"1", 0)}))
+        run = WorkloadRun(setup, disk, record=False, model=Model({b"a": (b"1", 0)}))
         try:
             run.open()
         except StorageError:

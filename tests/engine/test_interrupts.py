@@ -22,13 +22,13 @@ import pytest
 
 import flin.engine
 from flin.testing import Fault, SimulatedDisk
-from flin.testing.faulty import FaultyRun, judge_failed
-from flin.testing.judge import Judge
+from flin.testing.crash_checker import CrashChecker
+from flin.testing.faulty import FaultyRun, check_failed
 from flin.testing.operation import Delete, Maintenance, Put
-from flin.testing.run import Run, Scene
+from flin.testing.run import EngineSetup, WorkloadRun
 
 INTERRUPTS = 2500
-LONGEST_DELAY = 3.0  # in powers of ten of a microsecond: the slowest of these writes, which sync, take about as long
+MAX_DELAY = 3.0  # in powers of ten of a microsecond: the slowest of these writes, which sync, take about as long
 
 
 class Interrupt(BaseException):
@@ -102,7 +102,7 @@ def test_interrupted_writes(tmp_path: Path, shards: int) -> None:
     writer.write(0)
     with interrupting():
         while len(writer.happened) < INTERRUPTS:
-            writer.write(1e-6 * 10 ** writer.random.uniform(0, LONGEST_DELAY))
+            writer.write(1e-6 * 10 ** writer.random.uniform(0, MAX_DELAY))
     assert {True, False} <= set(writer.happened), "interrupted before and after"
     assert list(db.verify()) == []
     shutil.copytree(tmp_path / "db", tmp_path / "killed")
@@ -155,7 +155,7 @@ def test_an_interrupt_in_each_call_of_the_disk(monkeypatch: pytest.MonkeyPatch, 
         assert {key: value for key, value in again.scan() if key != b"lost"} == model
 
 
-def _write_flush_and_compact(run: Run) -> None:
+def _write_flush_and_compact(run: WorkloadRun) -> None:
     for number in range(3):
         Put(b"a", b"%d" % number).do(run)
         Put(b"k%d" % number, b"x" * 600).do(run)
@@ -167,10 +167,10 @@ def _write_flush_and_compact(run: Run) -> None:
 @pytest.mark.parametrize("late", [False, True])
 def test_an_interrupt_in_each_call_of_a_flush_and_a_compaction(late: bool) -> None:
     """What the new manifest names must not be removed, whether or not the edit came to count in memory."""
-    judge = Judge(Scene("never"), limit=1)
+    checker = CrashChecker(EngineSetup("never"), limit=1)
     n, fault = 0, Fault(0)
     while n == 0 or fault.fired:
-        run = FaultyRun(Scene("never"), record=False)
+        run = FaultyRun(EngineSetup("never"), record=False)
         run.open()
         fault = Fault(n, error=Interrupt, late=late)
         run.disk.faults.append(fault)
@@ -180,10 +180,10 @@ def test_an_interrupt_in_each_call_of_a_flush_and_a_compaction(late: bool) -> No
             run.failures += 1
         run.disk.faults.clear()
         assert dict(run.engine.scan()) == run.view()
-        judge_failed(run, judge, f"call {n}")
+        check_failed(run, checker, f"call {n}")
         n += 1
     assert n > 50
-    assert judge.states > 50
+    assert checker.states > 50
 
 
 def _interrupted_at(line: int, call: Callable[[], object]) -> int:

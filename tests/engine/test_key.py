@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine.entry import DELETED, Entry, make_entry, value_at
+from flin.engine.entry import TOMBSTONE, Entry, make_entry, value_at
 from flin.engine.key import (
     KEYS_END,
     USER_END,
@@ -56,7 +56,7 @@ def test_prefix_stop(prefix: bytes, key: bytes) -> None:
     assert stop is None or prefix + key < stop
 
 
-# Slots: values that Redis Cluster's CLUSTER KEYSLOT gives.
+# CacheRow: values that Redis Cluster's CLUSTER KEYSLOT gives.
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_shards(key: bytes, shards: int, namespace: int) -> None:
         (b"v", b"v"),
         (b"", b""),
         (None, None),
-        (DELETED, None),
+        (TOMBSTONE, None),
         ((b"v", 0, 0), b"v"),
         ((b"v", 101, 0), b"v"),
         ((b"v", 100, 0), None),

@@ -121,7 +121,7 @@ def _use(damage: Damage, disk: SimulatedDisk, what: str) -> str:
 def _open_and_read(damage: Damage, disk: SimulatedDisk) -> str:
     documented = (CorruptionError, FormatVersionError)
     try:
-        engine: Any = damage.scene.open(disk, ManualClock(), "lies")
+        engine: Any = damage.setup.open(disk, ManualClock(), "lies")
     except documented:
         return "detected"
     outcome = "answered"

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from flin.engine.key import prefix_stop
 from flin.errors import ConflictError
 from flin.testing import ManualClock, SimulatedDisk
-from flin.testing.run import Scene
+from flin.testing.run import EngineSetup
 from tests.engine.test_pairs import KINDS
 
 Form: TypeAlias = Callable[[bytes], Any]
@@ -58,7 +58,7 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.opened += 1
-        self.engine = Scene("interval", self.shards, runner=self.runner).open(self.disk, self.clock, self.opened)
+        self.engine = EngineSetup("interval", self.shards, runner=self.runner).open(self.disk, self.clock, self.opened)
 
     def live(self) -> dict[bytes, bytes]:
         now_ms = self.clock.now_ms

@@ -29,7 +29,7 @@ from flin.engine.sstable import Table
 from flin.engine.tree.stall import Stall
 from flin.errors import ClosedError, ReentrantCallError, StorageError
 from flin.testing import Fault, SimulatedDisk
-from flin.testing.personality import killed
+from flin.testing.crash_model import killed
 from tests.engine.intruder import intruding
 from tests.source import ROOT, python_files, tree_of
 

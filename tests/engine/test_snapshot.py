@@ -85,7 +85,7 @@ def test_the_clock_stands_still(db: Any, clock: ManualClock) -> None:
 def test_a_second_snapshot_without_a_write_is_free(db: Any) -> None:
     db.put(b"a", b"1")
     with db.snapshot(), db.snapshot(), db.snapshot():
-        assert db.stats()["memtables"]["frozen_parts"] == 1
+        assert db.stats()["memtables"]["frozen_memtables"] == 1
 
 
 def test_parts_of_similar_size_are_joined(open_engine: OpenEngine) -> None:
@@ -95,7 +95,7 @@ def test_parts_of_similar_size_are_joined(open_engine: OpenEngine) -> None:
     for number in range(200):
         db.put(b"%d" % number, b"v")
         views.append(db.snapshot())
-    assert db.stats()["memtables"]["frozen_parts"] <= 8
+    assert db.stats()["memtables"]["frozen_memtables"] <= 8
     for number, view in enumerate(views):
         assert len(view) == number + 1
         assert b"%d" % number in view

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry
+from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry
 from flin.engine.sstable import Table, TableOptions, TableWriter, hash_key
 from flin.engine.table import bloom, index_block
 from flin.engine.table.block_cache import BlockCache
@@ -72,9 +72,9 @@ def test_what_is_written_is_read(
 @given(TABLES, OPTIONS)
 def test_what_a_table_says_of_itself(entries: dict[bytes, Any], options: TableOptions) -> None:
     _, meta = write_table(entries, options)
-    values = [entry[0] if isinstance(entry, tuple) else entry for entry in entries.values() if entry is not DELETED]
-    assert meta.entries == len(entries)
-    assert meta.tombstones == sum(entry is DELETED for entry in entries.values())
+    values = [entry[0] if isinstance(entry, tuple) else entry for entry in entries.values() if entry is not TOMBSTONE]
+    assert meta.entry_count == len(entries)
+    assert meta.tombstones == sum(entry is TOMBSTONE for entry in entries.values())
     assert meta.expiring == sum(isinstance(entry, tuple) and entry[1] != 0 for entry in entries.values())
     assert meta.raw_bytes == sum(map(len, entries)) + sum(map(len, values))
     assert (meta.smallest, meta.largest) == (min(entries), max(entries))
@@ -94,7 +94,7 @@ def test_key_pages(options: TableOptions, reverse: bool) -> None:
     entries = sample_entries()
     table = open_table(*write_table(entries, options))
     pairs = [pair for page in table.key_pages(reverse=reverse) for pair in zip(*page, strict=True)]
-    expected = [(key, KIND_DELETE if entries[key] is DELETED else KIND_PUT) for key in sorted(entries)]
+    expected = [(key, KIND_DELETE if entries[key] is TOMBSTONE else KIND_PUT) for key in sorted(entries)]
     assert pairs == (expected[::-1] if reverse else expected)
 
 
@@ -150,7 +150,7 @@ def test_the_writer_refuses_what_is_out_of_order() -> None:
 def test_ranges_count_in_the_bounds() -> None:
     data, meta = write_table({b"m": b"1"}, ranges=[(b"a", b"c"), (b"x", b"z")])
     table = open_table(data, meta)
-    assert (meta.smallest, meta.largest, meta.range_deletes, meta.entries) == (b"a", b"z", 2, 1)
+    assert (meta.smallest, meta.largest, meta.range_deletes, meta.entry_count) == (b"a", b"z", 2, 1)
     assert table.ranges == ((b"a", b"c"), (b"x", b"z"))
     assert table.get(b"b") is None
     assert table.verify() == []
@@ -217,7 +217,7 @@ def test_even_look_ups_leave_raw_blocks_in_the_mapping_once_the_cache_is_full() 
             for key in sorted(entries)[::10]:  # a block holds ten
                 assert table.get(key) is not None
         assert len(cache) <= most
-        assert cache.evictions < 200, "blocks that come and go at each look-up"
+        assert cache.evictions < 200, "blocks that come and go at each lookup"
         cache._check()
 
 
@@ -254,7 +254,7 @@ def test_nowait_gets_an_answer_where_the_cache_keeps_nothing() -> None:
     for read in reads:
         read.load()  # and nobody asks again: what waits aside stays bounded
     assert table.state is not None
-    assert len(table.state.landed) <= 8
+    assert len(table.state.staged) <= 8
 
 
 def test_threads_share_a_table() -> None:
@@ -353,7 +353,7 @@ def test_exchanged_blocks_are_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"entries": 101}, {"largest": b"zzz"}, {"largest_sequence": 10}, {"raw_bytes": 1}, {"tombstones": 0}]
+    "change", [{"entry_count": 101}, {"largest": b"zzz"}, {"largest_sequence": 10}, {"raw_bytes": 1}, {"tombstones": 0}]
 )
 def test_another_table_than_the_manifest_names_is_found(change: dict[str, Any]) -> None:
     data, meta = write_table(sample_entries())

@@ -11,7 +11,7 @@ import pytest
 
 import flin.engine
 from flin.errors import ReadOnlyError
-from flin.testing import Fault, ManualClock, Personality, SimulatedDisk, after_crash
+from flin.testing import CrashModel, Fault, ManualClock, SimulatedDisk, after_crash
 from flin.testing.process import PATIENCE_SECONDS
 from flin.testing.run import PATH
 
@@ -22,7 +22,7 @@ def _open(disk: SimulatedDisk, **options: Any) -> Any:
 
 def _after_power_cut(disk: SimulatedDisk) -> dict[bytes, bytes]:
     """What is there if the power goes now and nothing pending was kept."""
-    with _open(after_crash(disk, Personality.PREFIXES, lambda _: 0)) as engine:
+    with _open(after_crash(disk, CrashModel.PREFIXES, lambda _: 0)) as engine:
         return dict(engine.scan())
 
 

@@ -19,12 +19,12 @@ import pytest
 import flin.engine
 from flin.engine import view
 from flin.engine.boundaries import covers
-from flin.engine.entry import DELETED, Entry, Range
+from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END, user_key
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.read.read_path import _from_runs, below_memtables, from_memtables, read_older
 from flin.engine.read.read_state import ReadState, TableRun, heads_of
-from flin.engine.read.sorted_view import JoinedRuns
+from flin.engine.read.sorted_view import SortedView
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.sstable import Table, TableOptions
 from flin.engine.table import bloom
@@ -34,8 +34,8 @@ from flin.engine.view import BytesLike, View
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.testing import SimulatedDisk
-from tests.engine.layers import part_of, run_of, state_of
-from tests.engine.wal.test_writer import Scene as WalScene
+from tests.engine.layers import memtable_of, run_of, state_of
+from tests.engine.wal.test_writer import EngineSetup as WalScene
 from tests.source import ROOT, module_name
 
 Points = dict[bytes, Entry]
@@ -56,19 +56,19 @@ class Input:
         cache = BlockCache(chance.choice([0, 3000, 1 << 20]))
         layers = [self.layer() for _ in range(chance.randrange(1, 4))]
         self.runs = [run_of(points, chance.sample(self.keys, 1), options, cache, ranges) for points, ranges in layers]
-        self.parts = [part_of(self.layer()) for _ in range(chance.randrange(3))]
-        self.active = part_of(self.layer())
+        self.memtables = [memtable_of(self.layer()) for _ in range(chance.randrange(3))]
+        self.active = memtable_of(self.layer())
 
     def layer(self) -> tuple[Points, list[Range]]:
         chance = self.chance
-        shapes: list[Callable[[], Entry]] = [lambda: chance.randbytes(3), lambda: (b"t", 9, 0), lambda: DELETED]
+        shapes: list[Callable[[], Entry]] = [lambda: chance.randbytes(3), lambda: (b"t", 9, 0), lambda: TOMBSTONE]
         points = {key: chance.choice(shapes)() for key in chance.sample(self.keys, chance.randrange(1, 12))}
         first, second = sorted(chance.sample(self.keys, 2))
         return points, [(first, second)] if first < second and chance.random() < 0.4 else []
 
     @cached_property
     def state(self) -> ReadState:
-        return state_of(self.active, self.parts, self.runs)
+        return state_of(self.active, self.memtables, self.runs)
 
     @property
     def tables(self) -> list[Table]:
@@ -120,16 +120,16 @@ def runs_without_pages(given: Input) -> None:
 def runs_with_pages(given: Input) -> None:
     cache = given.tables[0].cache
     assert cache is not None
-    joined = JoinedRuns(given.runs, cache)
+    joined = SortedView(given.runs, cache)
     for key in given.keys * 9:  # not counted yet, counted, with a page
         expected = first_run_that_says(given.runs, key)
         for says in (joined.find_cold(0, key, hash_key(key)), joined.find(key, hash_key(key))):
-            assert says == expected or {says, expected} <= {None, DELETED}, "a page leaves out what is deleted"
+            assert says == expected or {says, expected} <= {None, TOMBSTONE}, "a page leaves out what is deleted"
 
 
 def memtables(given: Input) -> None:
     for key in given.keys:
-        says = (part.get(key) for part in (given.active, *given.parts))
+        says = (part.get(key) for part in (given.active, *given.memtables))
         expected = next((entry for entry in says if entry is not None), None)
         assert from_memtables(given.state, 0, key) == expected
         assert covers(given.active.deleted, key) == any(start <= key < stop for start, stop in given.active.ranges)
@@ -145,9 +145,9 @@ def older_than_the_active_dict(given: Input) -> None:
         expected = from_memtables(twin.state, 0, key)
         if expected is None:
             expected = below_memtables(twin.state, 0, key, plain)
-        assert read_older(given.state, 0, key, quick) == (None if expected is DELETED else expected)
+        assert read_older(given.state, 0, key, quick) == (None if expected is TOMBSTONE else expected)
     assert quick.young.items() <= plain.young.items(), "the plain way keeps what pages say, too"
-    if given.state.joined == (None,):
+    if given.state.sorted_views == (None,):
         assert quick.statistics() == plain.statistics()
 
 
@@ -173,18 +173,18 @@ def frames_of_puts(given: Input) -> None:
 def frames_of_deletes(given: Input) -> None:
     for number, key in enumerate(given.keys):
         place = (b"8 bytes!", 1000 + number, number, 900)
-        assert wal_frames.encode_delete(*place, key) == wal_frames.encode_commit(*place, {key: DELETED})
+        assert wal_frames.encode_delete(*place, key) == wal_frames.encode_commit(*place, {key: TOMBSTONE})
 
 
 def replays_of_deletes(given: Input) -> None:
     for key in given.keys:
         header = wal_frames.SegmentHeader(bytes(16), 1, b"8 bytes!", 0, 0, 0, 0, 0)
         frame = wal_frames.encode_delete(header.salt, wal_frames.HEADER_BYTES, 0, 0, key)
-        part = Part()
+        part = Memtable()
         data = wal_frames.encode_header(header) + frame
         assert wal_replay.replay(data, header, "w", part, end=len(data)).operations == 1
         _, points = wal_frames.decode_payload(wal_frames.FRAME_OPERATIONS, frame[wal_frames.FRAME_BYTES :], 1, "w", 0)
-        assert list(part.entries.items()) == points == [(key, DELETED)]
+        assert list(part.entries.items()) == points == [(key, TOMBSTONE)]
 
 
 def gets_of_an_engine(given: Input) -> None:
@@ -211,8 +211,8 @@ def writes_of_a_store(given: Input) -> None:
         for key, value in sorted(given.state.active[0].entries.items(), key=lambda item: script.random()):
             if type(value) is bytes:
                 store.put(key, value) if one_by_one else store.commit({key: value})
-            elif value is DELETED:
-                store.delete(key) if one_by_one else store.commit({key: DELETED})
+            elif value is TOMBSTONE:
+                store.delete(key) if one_by_one else store.commit({key: TOMBSTONE})
         memory = [dict(part.entries) for part in store.state.active]
         sequence = store._wal.sequence
         db.close(flush=False)
@@ -236,7 +236,7 @@ def heads_under_the_lock(given: Input) -> None:
     with flin.engine.open("/db", fs=SimulatedDisk(), runner="inline") as db:
         db.put_many(dict.fromkeys(given.keys, b"v"))
         store = db._store
-        active: tuple[Part, ...] = store.state.active
+        active: tuple[Memtable, ...] = store.state.active
         for key in given.keys:
             asked = (active, active[0].deleted, (), key, KEYS_END, 5)
             assert store._active_heads(*asked) == store._exclusively(partial(heads_of, *asked))
@@ -250,13 +250,13 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
         {"read.read_state.TableRun.find", "sstable.Table.get", "table.bloom.contains"},
         runs_without_pages,
     ),
-    "read.sorted_view.JoinedRuns.find_cold": (
+    "read.sorted_view.SortedView.find_cold": (
         {"read.read_state.TableRun.find", "table.bloom.contains"},
         runs_with_pages,
     ),
-    "read.read_path.from_memtables": ({"memtable.Part.get"}, memtables),
+    "read.read_path.from_memtables": ({"memtable.Memtable.get"}, memtables),
     "read.read_path.read_older": (
-        {"boundaries.covers", "read.value_cache.ValueCache.get", "read.sorted_view.JoinedRuns.find"},
+        {"boundaries.covers", "read.value_cache.ValueCache.get", "read.sorted_view.SortedView.find"},
         older_than_the_active_dict,
     ),
     "wal.writer.WalWriter.put": ({"wal.writer.WalWriter._append"}, frames_of_puts),

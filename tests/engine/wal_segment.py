@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from flin.engine.entry import DELETED, Entry, Range
-from flin.engine.memtable import Part
+from flin.engine.entry import TOMBSTONE, Entry, Range
+from flin.engine.memtable import Memtable
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.engine.wal.frames import HEADER_BYTES, SegmentHeader
@@ -84,21 +84,21 @@ def sample_segment() -> Segment:
     segment = Segment()
     segment.put(b"key", b"value").put(b"", b"")
     segment.commit({b"a": b"1", b"bb": b"", b"": b"22"})
-    segment.sync().commit({b"gone": DELETED, b"late": (b"v", 1 << 40, 0), b"tag": (b"t", 0, 7), b"p": b"plain"})
+    segment.sync().commit({b"gone": TOMBSTONE, b"late": (b"v", 1 << 40, 0), b"tag": (b"t", 0, 7), b"p": b"plain"})
     segment.commit({b"ab": b"kept"}, [(b"a", b"b"), (b"x", b"z")])
     return segment.sync().end()
 
 
-def replayed(data: bytes, header: SegmentHeader = HEADER) -> tuple[wal_replay.Replay, Part]:
-    part = Part()
-    return wal_replay.replay(data, header, "w", part, end=len(data)), part
+def replayed(data: bytes, header: SegmentHeader = HEADER) -> tuple[wal_replay.Replay, Memtable]:
+    memtable = Memtable()
+    return wal_replay.replay(data, header, "w", memtable, end=len(data)), memtable
 
 
 def prefixes(segment: Segment) -> list[tuple[dict[bytes, Entry], tuple[Range, ...]]]:
-    """What the part holds after each number of frames, the header alone first."""
+    """What the memtable holds after each number of frames, the header alone first."""
     states = []
     for end in segment.ends:
-        part = Part()
-        wal_replay.replay(bytes(segment.data), segment.header, "w", part, end=end)
-        states.append((dict(part.entries), part.ranges))
+        memtable = Memtable()
+        wal_replay.replay(bytes(segment.data), segment.header, "w", memtable, end=end)
+        states.append((dict(memtable.entries), memtable.ranges))
     return states

@@ -13,14 +13,14 @@ from itertools import groupby
 from tests.net.generator import OPTIONS, PLAIN, QUEUEABLE, TRANSACTIONS, Burst, Comparison, Generator, Kind, Request
 from tests.net.raw_client import Raw, RawClient
 
-LEAST_OF_EACH = 50
+MIN_OF_EACH = 50
 """Requests per command and kind that a run must hold."""
 
-_SCHEDULED = LEAST_OF_EACH + 10
+_SCHEDULED = MIN_OF_EACH + 10
 _NEAR = 600_000
 """How far remaining times may be apart, in seconds or milliseconds: ten minutes in ms. Delays begin at a day."""
 
-_LONGEST_PIPELINE = 64
+_MAX_PIPELINE = 64
 INTERNAL_ERROR = b"-ERR internal error"
 """What Flin answers when a handler raised what it must not; Redis has no such reply."""
 
@@ -90,8 +90,8 @@ class Pair:
         """What differs, request by request, with those just before it."""
         for connection, group in groupby(requests, key=lambda request: request.connection):
             whole = list(group)
-            for start in range(0, len(whole), _LONGEST_PIPELINE):
-                yield from self._compare(connection, whole[start : start + _LONGEST_PIPELINE])
+            for start in range(0, len(whole), _MAX_PIPELINE):
+                yield from self._compare(connection, whole[start : start + _MAX_PIPELINE])
 
     def _compare(self, connection: int, pipeline: list[Request]) -> Iterator[str]:
         words = [request.words for request in pipeline]

@@ -14,7 +14,7 @@ from flin.errors import FlinError
 from flin.net.run.services import Services, make_services
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.connection import Connection, accept
-from flin.net.serve.housekeeping import STEPS_PER_ROUND, Guard
+from flin.net.serve.housekeeping import STEPS_PER_ROUND, Housekeeping
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.wire.resp import encode_requests
 from tests.net.fake_store import FakeStore
@@ -157,7 +157,7 @@ class Peer:
         return len(self._unsent)
 
     def say(self, *requests: bytes | list[bytes]) -> None:
-        """Send without ending the round: the others may speak in it too."""
+        """Send without ending the round: the others may set_protocol in it too."""
         words = [request if isinstance(request, list) else request.split() for request in requests]
         self.connection.data_received(encode_requests(words))
 
@@ -197,7 +197,7 @@ class Clients:
             steady_clock=lambda: self.steady_ms,
         )
         self.pending = self.services.pending
-        self.guard = Guard(self.services)
+        self.guard = Housekeeping(self.services)
 
     def connect(self) -> Peer:
         return Peer(self.services, self.loop)

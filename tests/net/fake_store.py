@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flin.engine.entry import DELETED, Entry, Page, Range
+from flin.engine.entry import TOMBSTONE, Entry, Page, Range
 from flin.engine.key import namespace_of
 from flin.engine.table.cold_read import ColdRead
 from tests.engine.plain_ranges import covers
@@ -36,7 +36,7 @@ class FakeStore:
         self.commits: list[int] = []
         self.syncs = 0
         self.read_only_reason: str | None = None
-        self.obstacle: BaseException | None = None
+        self.background_error: BaseException | None = None
         self.stall_state = FakeStall()
         self._clock = clock
 
@@ -69,9 +69,9 @@ class FakeStore:
         if ranges:
             for key in [key for key in self.entries if covers(ranges, key)]:
                 del self.entries[key]
-        if DELETED in batch.values():
+        if TOMBSTONE in batch.values():
             for key, entry in batch.items():
-                if entry is DELETED:
+                if entry is TOMBSTONE:
                     self.entries.pop(key, None)
                 else:
                     self.entries[key] = entry

@@ -15,7 +15,7 @@ from flin.net.command.registry import all_commands
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.settings.parameter import same_text
 from flin.net.settings.redis_parameters import without_effect
-from tests.net.differential import LEAST_OF_EACH, Pair, agree, counts, schedule, shortened
+from tests.net.differential import MIN_OF_EACH, Pair, agree, counts, schedule, shortened
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
 from tests.net.raw_client import Raw, RawClient
@@ -71,13 +71,13 @@ def test_every_command_is_generated() -> None:
 def test_every_command_is_generated_often_enough() -> None:
     made = counts(schedule(SEED, REQUESTS))
     for name in PLAIN:
-        assert made[name, "plain"] >= LEAST_OF_EACH, name
-        assert made[name, "wrong"] >= LEAST_OF_EACH, name
+        assert made[name, "plain"] >= MIN_OF_EACH, name
+        assert made[name, "wrong"] >= MIN_OF_EACH, name
     for name in OPTIONS:
-        assert made[name, "options"] >= LEAST_OF_EACH, name
+        assert made[name, "options"] >= MIN_OF_EACH, name
     for name in TRANSACTIONS:
-        assert made[name, "plain"] >= LEAST_OF_EACH, name
-        assert made[name, "wrong"] >= LEAST_OF_EACH, name
+        assert made[name, "plain"] >= MIN_OF_EACH, name
+        assert made[name, "wrong"] >= MIN_OF_EACH, name
     assert made.total() >= REQUESTS
 
 
@@ -99,7 +99,7 @@ def test_more_random_requests(flin_port: int, redis_port: int, protocol: int, se
 def _compare(flin_port: int, redis_port: int, protocol: int, seed: int) -> None:
     with Pair(flin_port, redis_port, protocol) as pair:
         found = list(pair.differences(schedule(seed, REQUESTS, protocol)))
-        assert min(pair.ends[end] for end in ("run", "touched", "aborted")) >= LEAST_OF_EACH // 2, pair.ends
+        assert min(pair.ends[end] for end in ("run", "touched", "aborted")) >= MIN_OF_EACH // 2, pair.ends
     assert not found, f"{len(found)} of {REQUESTS} replies differ, seed {seed}:\n" + "\n".join(found[:10])
 
 
@@ -235,7 +235,7 @@ _CONFIG = Config(ServerOptions())
 @pytest.mark.parametrize("words", [[b"QUIT"], [b"quit", b"a"]])
 def test_quit(flin_port: int, redis_port: int, protocol: int, words: list[bytes]) -> None:
     """Inside a transaction and outside; nothing behind it runs."""
-    for number in range(LEAST_OF_EACH):
+    for number in range(MIN_OF_EACH):
         replies = []
         for port in (flin_port, redis_port):
             with RawClient(port) as client:

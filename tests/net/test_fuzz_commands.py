@@ -19,7 +19,7 @@ from tests.source import ROOT
 from tests.tool import needs_tool
 
 PIPELINES = files_in(ROOT / "fuzz" / "corpus" / "pipelines")
-MANY = 60
+UNBOUNDED = 60
 SEED = 7
 
 
@@ -37,7 +37,7 @@ def test_corpus(port: int, path: Path) -> None:
 def test_any_words(port: int) -> None:
     source = Generator(SEED)
     with RawClient(port) as client:
-        for _ in range(MANY):
+        for _ in range(UNBOUNDED):
             count_replies(client, [request.words for _ in range(50) for request in any_words(source)])
 
 

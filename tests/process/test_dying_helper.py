@@ -20,7 +20,7 @@ from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
 from tests.engine.shard_tree import Tree, no_checkpoint
 from tests.process.dying_helper import DIE_AT, DIED, command
 
-MOST_CALLS = 500
+MAX_CALLS = 500
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def _tables(directory: str) -> list[str]:
 
 def _as_job_files(result: JobResult) -> list[tuple[object, ...]]:
     return [
-        (shard, table.entries, table.smallest, table.largest, table.length)
+        (shard, table.entry_count, table.smallest, table.largest, table.length)
         for shard, run in sorted(result.tables.items())
         for table in run
     ]
@@ -78,7 +78,7 @@ def _as_job_files(result: JobResult) -> list[tuple[object, ...]]:
 def test_a_job_is_done_again(tmp_path: Path, dies_at: Callable[[int], Path], which: int, step: int) -> None:
     """The same runner starts a new helper for the second attempt."""
     expected: list[tuple[object, ...]] = []
-    for number in range(1, MOST_CALLS, step):
+    for number in range(1, MAX_CALLS, step):
         died = dies_at(number)
         tree, jobs = _flush_and_compaction(tmp_path / f"tree{number}")
         job = jobs[which]()
@@ -115,7 +115,7 @@ def _inline(tmp_path: Path, which: int) -> JobResult:
 @pytest.mark.parametrize(("first", "step"), [(5, 25), pytest.param(1, 1, marks=pytest.mark.slow)])
 def test_an_engine_does_not_notice(tmp_path: Path, dies_at: Callable[[int], Path], first: int, step: int) -> None:
     """flush(), compact() and close() with one death at a time: they return, and the database is as without it."""
-    for number in range(first, MOST_CALLS, step):
+    for number in range(first, MAX_CALLS, step):
         died = dies_at(number)
         path = tmp_path / f"db{number}"
         with flin.engine.open(path, runner="helper", memory_limit=1 << 20) as db:

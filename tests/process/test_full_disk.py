@@ -133,12 +133,12 @@ def test_killed_while_full(small: Path, ballast: Ballast) -> None:
             load.start()
             load.wait_until_open()
             load.wait_for_commits(1000)
-            # What a flush or a merge sets free would do for ever: this load's own data is small.
+            # What a flush or a merge sets free would do forever: this load's own data is small.
             wait_until(lambda: ballast.fill() and "No space left" in load.printed(), "a write is refused")
             load.victim.kill()
             load.reap()
             judge_copy(small, lanes, *load.bounds())
-            load.settle(lanes.recovered(load.lanes))
+            load.recover(lanes.recovered(load.lanes))
             ballast.remove()
         load.start()
         load.wait_until_open()

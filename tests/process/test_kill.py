@@ -35,7 +35,7 @@ def test_nothing_answered_is_lost(tmp_path: Path, sync: str, mode: str, victim: 
     report = _run(tmp_path, "--cycles", "1", "--sync", sync, "--mode", mode, "--victim", victim)
     assert report["cycles"] == 1
     figures.add(KILLS, report["cycles"])
-    assert report["writes_per_second"]["least"] >= kill.LEAST_WRITES_PER_SECOND
+    assert report["writes_per_second"]["least"] >= kill.MIN_WRITES_PER_SECOND
     assert report["cycles_by_scene"] == {f"{mode}, sync {sync}, victim {victim}": 1}
     assert (report["helpers_killed"] > 0) == (victim != "parent")
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"], "nothing is left behind"
@@ -134,7 +134,7 @@ def test_a_violation_is_told_with_the_command_and_the_directory(
 
 
 def test_a_slow_load_is_void(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kill, "LEAST_WRITES_PER_SECOND", 10**9)
+    monkeypatch.setattr(kill, "MIN_WRITES_PER_SECOND", 10**9)
     monkeypatch.setattr(kill, "VOID_RUNS", 2)
     monkeypatch.setattr(kill, "SLOW_EPISODES", 1)
     monkeypatch.setattr(kill, "CREATION_KILLS", 0)

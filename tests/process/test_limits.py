@@ -52,7 +52,7 @@ def _descriptors(pid: int) -> int:
 
 def _judge(load: EmbeddedLoad, lanes: Lanes) -> None:
     judge_copy(load.directory, lanes, *load.bounds())
-    load.settle(lanes.recovered(load.lanes))
+    load.recover(lanes.recovered(load.lanes))
 
 
 # Files.

@@ -52,7 +52,7 @@ def _cut_cycles(disk: CuttableDisk, tmp_path: Path, sync: str, cycles: int) -> i
             least = [max(pair) for pair in zip(least, lanes.recovered(load.lanes), strict=True)]
             judge_copy(load.directory, lanes, least, load.bounds()[1])
             gone += sum(load.floor) - sum(lanes.recovered(load.lanes))
-            load.settle(lanes.recovered(load.lanes))
+            load.recover(lanes.recovered(load.lanes))
     finally:
         with suppress(Violation):
             load.stop()

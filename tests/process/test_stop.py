@@ -98,7 +98,7 @@ def _kill_beside_stopped_helpers(load: Load) -> None:
         load.reap()
         lanes = Lanes()
         judge_copy(load.directory, lanes, *load.bounds())
-        load.settle(lanes.recovered(load.lanes))
+        load.recover(lanes.recovered(load.lanes))
         load.start()
         load.wait_until_open()
         load.wait_for_commits(1000)

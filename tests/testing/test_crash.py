@@ -18,7 +18,7 @@ from flin.testing.crash import FAULTS_EVERY, Case, case_of, main, run_seed, shor
 from flin.testing.disk import CHANGES
 from flin.testing.faulty import KINDS
 from flin.testing.operation import RULES, Advance, Maintenance, Put, Sweep
-from flin.testing.run import Operation, Run, Scene
+from flin.testing.run import EngineSetup, Operation, WorkloadRun
 from tests.figures import FAILED_CALLS, RECOVERIES, Figures
 
 PART = 25
@@ -109,14 +109,14 @@ def test_a_violation_is_told_with_what_replays_it(monkeypatch: pytest.MonkeyPatc
 
 
 class Wrong(Operation):
-    def do(self, run: Run) -> None:
+    def do(self, run: WorkloadRun) -> None:
         assert b"a" not in run.view(), "what must not be"
 
 
 def test_a_violation_is_shortened() -> None:
     wrong = Wrong()
     workload = [Advance(1.0), Put(b"a", b"1"), Advance(1.0), Maintenance("flush"), Put(b"b", b"2"), wrong, Sweep()]
-    case = Case(0, Scene("never"), workload, every=1, limit=4)
+    case = Case(0, EngineSetup("never"), workload, every=1, limit=4)
     assert shortened(case) == [Put(b"a", b"1"), wrong]
 
 

@@ -9,7 +9,7 @@ class Bell:
     """Rung before the wait, it ends the wait at once; rung twice, it may end one wait or two.
 
     A `threading.Event` takes a lock that does not let its owner in again: a signal handler whose write rings, in the
-    middle of a ring, would wait for ever. A SimpleQueue is made for that."""
+    middle of a ring, would wait forever. A SimpleQueue is made for that."""
 
     def __init__(self) -> None:
         self._rings: SimpleQueue[None] = SimpleQueue()

@@ -6,10 +6,10 @@ the runs above weigh a set share of it, which bounds both the space that shadowe
 the bottom; the runs above are merged among themselves once enough neighbours are of similar size, so that an entry
 is rewritten about once per level of sizes. A cap on the number of runs bounds what a lookup may cost.
 
-Only what must be rewritten is: the chosen runs' tables are put into clusters of overlapping key ranges, and a
-large enough table that overlaps nothing moves into the result as it is (a trivial move). Small neighbours are
-packed into one, or a run would end as thousands of tiny files. Rewritten tables may not span a moved one: `cuts`
-tells the job where a new output must begin.
+Only what must be rewritten is: the chosen runs' tables are put into groups of overlapping key ranges, and a large
+enough table that overlaps nothing moves into the result as it is (a trivial move). Small neighbours are packed into
+one, or a run would end as thousands of tiny files. Rewritten tables may not span a moved one: `output_boundaries` tells
+the job where a new output must begin.
 
 The age order holds because a compaction takes whole neighbouring runs and its result takes their place.
 """
@@ -54,7 +54,7 @@ class Compaction:
     runs: ShardRuns  # the same runs themselves
     rewrite: ShardRuns  # what of them the job reads, newest first, without empty runs
     moves: Run  # what of them goes into the result as it is, in key order
-    cuts: tuple[bytes, ...]  # smallest keys of moved tables: no output spans one
+    output_boundaries: tuple[bytes, ...]  # smallest keys of moved tables: no output spans one
     bottom: bool  # nothing older overlaps what is rewritten: tombstones and range deletes may go
     reason: str
     urgent: bool = False  # somebody waits for it: a caller who asked, or lookups that have runs above the cap to pass
@@ -187,7 +187,7 @@ def _pick_dense(shard: int, runs: ShardRuns, start: int, stop: int, options: Com
         compaction = _plan(shard, runs, stop - 1, stop, options, "tombstones in the bottom")
         if not compaction.trivial:
             return compaction
-    entries = sum(table.entries for run in runs[start:stop] for table in run)
+    entries = sum(table.entry_count for run in runs[start:stop] for table in run)
     hidden = sum(_hidden_entries(runs, index, stop) for index in range(start, stop - 1))
     if stop - start > 1 and hidden and hidden >= options.tombstone_ratio * entries:
         return _plan(shard, runs, start, stop, options, "many tombstones")
@@ -201,9 +201,9 @@ def _hidden_entries(runs: ShardRuns, index: int, stop: int) -> int:
     hidden = 0
     for table in runs[index]:
         hidden += table.tombstones
-        if table.range_deletes == 1 and not table.entries:
+        if table.range_deletes == 1 and not table.entry_count:
             hidden += sum(
-                older.entries
+                older.entry_count
                 for run in runs[index + 1 : stop]
                 for older in run
                 if table.smallest <= older.smallest and older.largest <= table.largest
@@ -217,49 +217,63 @@ def _hidden_entries(runs: ShardRuns, index: int, stop: int) -> int:
 def _plan(
     shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions, reason: str, drop_all: bool = False
 ) -> Compaction:
+    """Which tables of the runs are moved as they are, and which are rewritten.
+
+    Example, two runs and their key ranges, `b` and `e` of full size, `c` and `d` small:
+
+        newer   [a..c]      [f..g]
+        older   [b..d] [e]         [h] [i]
+
+    The overlap groups are {a..c, b..d}, {e}, {f..g}, {h}, {i}. A group of one table of full size moves: `e`. It ends
+    a stretch, so what is rewritten together is {a..c, b..d} and {f..g, h, i}; a stretch of one table moves too."""
+    # 1. What overlaps, and whether anything older lies beneath, which tombstones must hide.
     chosen = runs[start:stop]
-    clusters = _clusters(chosen)
-    bottom = not _overlap_any(runs[stop:], clusters[0][0].smallest, max(table.largest for table in clusters[-1]))
+    overlapping = _overlap_groups(chosen)
+    bottom = not _overlap_any(runs[stop:], overlapping[0][0].smallest, max(table.largest for table in overlapping[-1]))
+    # 2. What is large enough and alone moves; what lies between two moved tables is one stretch.
     least = options.target_table_bytes * options.smallest_move_share
-    groups: list[list[TableMeta]] = []  # neighbouring clusters that are rewritten together
+    stretches: list[list[TableMeta]] = []
     moves: list[TableMeta] = []
-    open_group: list[TableMeta] = []
-    for cluster in clusters:
-        table = cluster[0]
+    stretch: list[TableMeta] = []
+    for group in overlapping:
+        table = group[0]
         garbage = bottom and (_is_dense(table, options) or (drop_all and _has_tombstones(table)))
-        if len(cluster) == 1 and table.length >= least and not garbage:
+        if len(group) == 1 and table.length >= least and not garbage:
             moves.append(table)
-            groups.append(open_group)
-            open_group = []
+            stretches.append(stretch)
+            stretch = []
         else:
-            open_group.extend(cluster)
-    groups.append(open_group)
+            stretch.extend(group)
+    stretches.append(stretch)
+    # 3. A stretch is rewritten; a small table alone between moved ones has nothing to be packed with.
     rewritten: set[TableMeta] = set()
-    for group in groups:
-        # A small table alone between moved ones has nothing to be packed with.
-        if len(group) == 1 and not (bottom and _has_tombstones(group[0])):
-            moves.append(group[0])
+    for stretch in stretches:
+        if len(stretch) == 1 and not (bottom and _has_tombstones(stretch[0])):
+            moves.append(stretch[0])
         else:
-            rewritten.update(group)
+            rewritten.update(stretch)
+    # 4. No output spans a moved table.
     moves.sort(key=_smallest)
     rewrite = tuple(kept for run in chosen if (kept := tuple(table for table in run if table in rewritten)))
-    cuts = tuple(table.smallest for table in moves) if rewrite else ()
+    output_boundaries = tuple(table.smallest for table in moves) if rewrite else ()
     urgent = drop_all or len(runs) > options.maximum_runs
-    return Compaction(shard, tuple(range(start, stop)), chosen, rewrite, tuple(moves), cuts, bottom, reason, urgent)
+    return Compaction(
+        shard, tuple(range(start, stop)), chosen, rewrite, tuple(moves), output_boundaries, bottom, reason, urgent
+    )
 
 
-def _clusters(runs: Sequence[Run]) -> list[list[TableMeta]]:
+def _overlap_groups(runs: Sequence[Run]) -> list[list[TableMeta]]:
     """The runs' tables in key order, those together whose key ranges overlap, directly or through others."""
-    clusters: list[list[TableMeta]] = []
+    groups: list[list[TableMeta]] = []
     largest = b""
     for table in sorted((table for run in runs for table in run), key=_smallest):
-        if clusters and table.smallest <= largest:
-            clusters[-1].append(table)
+        if groups and table.smallest <= largest:
+            groups[-1].append(table)
             largest = max(largest, table.largest)
         else:
-            clusters.append([table])
+            groups.append([table])
             largest = table.largest
-    return clusters
+    return groups
 
 
 def _runs_overlap(left: Run, right: Run) -> bool:
@@ -288,7 +302,7 @@ def _has_tombstones(table: TableMeta) -> bool:
 
 def _is_dense(table: TableMeta, options: CompactionOptions) -> bool:
     return _has_tombstones(table) and (
-        table.tombstones + table.range_deletes >= options.tombstone_ratio * (table.entries + table.range_deletes)
+        table.tombstones + table.range_deletes >= options.tombstone_ratio * (table.entry_count + table.range_deletes)
     )
 
 

@@ -49,7 +49,7 @@ TARGET_TABLE_SHARE: Final = 8
 """A table is at most this part of the memory limit: its index and filter are held while it is written."""
 
 
-def _tell_again(job: FlushJob | CompactionJob, error: HelperDiedError) -> None:
+def _log_retry(job: FlushJob | CompactionJob, error: HelperDiedError) -> None:
     """A job runs once more at once, in a new helper: whoever waits (a flush, a close) did nothing wrong. If that dies
     too, it may be the job's doing (memory), and the background tries again more slowly."""
     logger.warning("job %d runs again: %s", job.number, str(error))
@@ -77,7 +77,7 @@ class Compactor:
         self._damaged = DamagedWork(store.directory)
         self._busy_lock = RLock()
         self._compaction_ended = Condition(self._busy_lock)
-        self._obstacles: dict[int, BaseException] = {}  # by the thread that met it; guarded by `_busy_lock`
+        self._background_errors: dict[int, BaseException] = {}  # by the thread that met it; guarded by `_busy_lock`
         self._stopping = False
         self._handles: set[JobHandle] = set()  # of the compactions under way; guarded by `_busy_lock`
         self._flush_wanted = Bell()
@@ -156,7 +156,7 @@ class Compactor:
             try:
                 result = handle.result()
             except HelperDiedError as error:
-                _tell_again(job, error)
+                _log_retry(job, error)
                 result = self._runner.run(job)
             try:
                 self._install(job, lambda: store.install_flush(generation, result.tables, result.counts, job.now_ms))
@@ -244,7 +244,7 @@ class Compactor:
             now_ms,
             self._options.target_table_bytes,
             store.budget.compaction_slice,
-            compaction.cuts,
+            compaction.output_boundaries,
             compaction.urgent,
         )
         result = self._run(job)
@@ -278,7 +278,7 @@ class Compactor:
         try:
             return self._run_once(job)
         except HelperDiedError as error:
-            _tell_again(job, error)
+            _log_retry(job, error)
             return self._run_once(job)
 
     @holds_lock
@@ -356,10 +356,10 @@ class Compactor:
         """What this thread's last job failed with; None once one ended well, or none is due any more."""
         with self._busy_lock:
             if error is not None:
-                self._obstacles[get_ident()] = error
-            elif self._obstacles.pop(get_ident(), None) is None:
+                self._background_errors[get_ident()] = error
+            elif self._background_errors.pop(get_ident(), None) is None:
                 return
-            self._store.note_obstacle(next(iter(self._obstacles.values()), self._damaged.first))
+            self._store.set_background_error(next(iter(self._background_errors.values()), self._damaged.first))
 
     def _note_failure(self, error: BaseException) -> None:
         self.statistics.failures += 1

@@ -137,7 +137,7 @@ class HelperProcess:
             self._problem = str(error)
         except MemoryError:
             self._problem = "this process had no memory to understand it"
-        except Exception:  # the outermost frame of a worker: nobody may wait for ever
+        except Exception:  # the outermost frame of a worker: nobody may wait forever
             self._problem = traceback.format_exc()
         finally:
             self.alive = False  # whoever submits a job from here on is told at once

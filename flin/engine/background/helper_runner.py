@@ -33,7 +33,7 @@ START_SECONDS: Final = 30.0
 """What has said nothing by then never will: it is ended, and another one is tried later."""
 
 RETRY_SECONDS: Final = 1.0
-LONGEST_RETRY_SECONDS: Final = 300.0
+MAX_RETRY_SECONDS: Final = 300.0
 """Where no helper could start, the next job tries again after the first, then after twice as long, up to the second:
 a helper killed as it started, or a moment without memory or files, must not leave jobs in threads for good."""
 
@@ -123,7 +123,7 @@ class HelperRunner:
         except (OSError, RuntimeError, WireError) as error:  # RuntimeError: no thread could be started
             self._helper = None
             self._retry_at = monotonic() + self._retry_seconds
-            self._retry_seconds = min(2 * self._retry_seconds, LONGEST_RETRY_SECONDS)
+            self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
             self._use_threads(str(error))
         return None
 

@@ -10,7 +10,7 @@ A job takes its input files for granted: whoever starts it keeps them until it h
 Memory. A flush holds the generation that it writes. A compaction holds `slice_bytes` for all sources together and
 one data block of each; an output's index and filter grow with `target_table_bytes`.
 
-Order of the ages. In any part, generation or table a range delete is older than every point in it. So a merge may
+Order of the ages. In any memtable, generation or table a range delete is older than every point in it. So a merge may
 join the range deletes of its inputs: a point that one of them hides is gone already, and every point that is left is
 newer than the range deletes of its own source and of all older ones.
 """
@@ -31,9 +31,9 @@ from flin.engine.catalog.version import Run, ShardRuns, Version
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.open_files import TableFile
-from flin.engine.entry import DELETED, EXPIRED_MS, Entry, Page, Range
-from flin.engine.memtable import Part, add_counts
-from flin.engine.read.count import has_tombstones, settling
+from flin.engine.entry import EXPIRED_MS, TOMBSTONE, Entry, Page, Range
+from flin.engine.memtable import Memtable, add_counts
+from flin.engine.read.count import has_tombstones, resolving
 from flin.engine.read.merge import Source, merge_pages
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions, TableWriter, read_meta
@@ -81,7 +81,7 @@ class CompactionJob:
     now_ms: int
     target_table_bytes: int
     slice_bytes: int
-    cuts: tuple[bytes, ...] = ()  # an output ends before each of these keys (Compaction.cuts)
+    output_boundaries: tuple[bytes, ...] = ()  # an output ends before each of these keys (Compaction.output_boundaries)
     urgent: bool = False  # somebody waits for it, or will (Compaction.urgent); else it runs while processors idle
 
 
@@ -125,7 +125,7 @@ def run_job(fs: FileSystem, job: Job, checkpoint: Callable[[], None]) -> JobResu
             path = error.filename if isinstance(error.filename, str) else job.directory
             raise StorageError(f"{_purpose(job)}: read or write", path, error) from error
     statistics.cpu_seconds = time.thread_time() - began
-    statistics.entries_out = sum(table.entries for run in tables.values() for table in run)
+    statistics.entries_out = sum(table.entry_count for run in tables.values() for table in run)
     statistics.bytes_out = sum(table.length for run in tables.values() for table in run)
     return JobResult(tables, counts, statistics)
 
@@ -185,10 +185,10 @@ def _flush(
     outputs: Outputs,
     statistics: JobStatistics,
 ) -> tuple[dict[int, Run], dict[int, int]]:
-    part = Part()
+    memtable = Memtable()
     sequences: list[int] = []
     for segment in job.segments:
-        replay = load_segment(fs, job.directory, segment, part)
+        replay = load_segment(fs, job.directory, segment, memtable)
         statistics.entries_in += replay.operations
         statistics.bytes_in += segment.end - segment.start
         if replay.operations:
@@ -197,28 +197,28 @@ def _flush(
     tables: dict[int, Run] = {}
     counts: dict[int, int] = {}
     bounds = (min(sequences), max(sequences)) if sequences else (0, 0)
-    for shard, keys in enumerate(_split(part, job.shards)):
-        if not keys and not part.deleted:
+    for shard, keys in enumerate(_split(memtable, job.shards)):
+        if not keys and not memtable.deleted:
             continue
         older = [OlderRun(fs, job.directory, run) for run in job.older[shard]]
-        work = settling(part, keys, part.ranges, older)
+        work = resolving(memtable, keys, memtable.ranges, older)
         while True:
             try:
                 next(work)
             except StopIteration as end:
-                settlement = end.value
+                resolution = end.value
                 break
             checkpoint()
-        counts = add_counts(counts, settlement.change)
-        kept = _without_needless(part.entries, keys, settlement.replaced, settlement.ranges)
-        if kept or settlement.ranges:
-            tables[shard] = (_write_section(outputs, job, part, kept, settlement.ranges, bounds, checkpoint),)
+        counts = add_counts(counts, resolution.change)
+        kept = _without_needless(memtable.entries, keys, resolution.replaced, resolution.ranges)
+        if kept or resolution.ranges:
+            tables[shard] = (_write_section(outputs, job, memtable, kept, resolution.ranges, bounds, checkpoint),)
     return tables, counts
 
 
-def _split(part: Part, shards: int) -> list[list[bytes]]:
-    """The part's keys by shard, rising."""
-    keys = sorted(part.entries)
+def _split(memtable: Memtable, shards: int) -> list[list[bytes]]:
+    """The memtable's keys by shard, ascending."""
+    keys = sorted(memtable.entries)
     if shards == 1:
         return [keys]
     split: list[list[bytes]] = [[] for _ in range(shards)]
@@ -234,13 +234,13 @@ def _without_needless(
     if not has_tombstones(entries, keys):
         return keys
     deleted = boundaries_of(ranges)
-    return [key for key in keys if entries[key] is not DELETED or (key in replaced and not covers(deleted, key))]
+    return [key for key in keys if entries[key] is not TOMBSTONE or (key in replaced and not covers(deleted, key))]
 
 
 def _write_section(
     outputs: Outputs,
     job: FlushJob,
-    part: Part,
+    memtable: Memtable,
     keys: list[bytes],
     ranges: Sequence[Range],
     bounds: tuple[int, int],
@@ -248,10 +248,10 @@ def _write_section(
 ) -> TableMeta:
     file = outputs.current or outputs.begin()
     writer = TableWriter(file.append, job.options, *bounds, base_offset=file.size_bytes, file=file.name)
-    get = part.entries.__getitem__
+    get = memtable.entries.__getitem__
     for at in range(0, len(keys), FLUSH_PAGE_ENTRIES):
         page = keys[at : at + FLUSH_PAGE_ENTRIES]
-        writer.add(*_settled((page, list(map(get, page))), bottom=False, now_ms=job.now_ms))
+        writer.add(*_drop_garbage((page, list(map(get, page))), bottom=False, now_ms=job.now_ms))
         checkpoint()
     if ranges:
         writer.add_ranges(ranges)
@@ -272,7 +272,7 @@ def _compact(
     metas = [table for run in job.inputs for table in run]
     if not metas:
         return {}
-    statistics.entries_in = sum(table.entries for table in metas)
+    statistics.entries_in = sum(table.entry_count for table in metas)
     statistics.bytes_in = sum(table.length for table in metas)
     each = max(1, job.slice_bytes // len(job.inputs))
     sources: list[Source] = []
@@ -291,11 +291,11 @@ def _compact(
         sequences,
         () if job.bottom else deleted,
         target_table_bytes=job.target_table_bytes,
-        cuts=job.cuts,
+        output_boundaries=job.output_boundaries,
     )
     for page in merge_pages(sources):
         checkpoint()
-        keys, entries = _settled(page, job.bottom, job.now_ms)
+        keys, entries = _drop_garbage(page, job.bottom, job.now_ms)
         if keys:
             try:
                 writer.add(keys, entries)
@@ -323,7 +323,7 @@ def _gathered(inputs: Sequence[Input], most_bytes: int) -> Iterator[Page]:
         yield keys, entries
 
 
-def _settled(page: Page, bottom: bool, now_ms: int) -> Page:
+def _drop_garbage(page: Page, bottom: bool, now_ms: int) -> Page:
     """The page without tombstones where nothing is beneath, and with expired values emptied.
 
     An expired put keeps its key, since it counts and hides what is older until its sweep deletes it; it is expired for
@@ -332,10 +332,10 @@ def _settled(page: Page, bottom: bool, now_ms: int) -> Page:
     types = set(map(type, entries))
     if types == {bytes}:
         return page
-    if bottom and type(DELETED) in types:
-        alive = [entry is not DELETED for entry in entries]
+    if bottom and type(TOMBSTONE) in types:
+        alive = [entry is not TOMBSTONE for entry in entries]
         keys = [key for key, kept in zip(keys, alive, strict=True) if kept]
-        entries = [entry for entry in entries if entry is not DELETED]
+        entries = [entry for entry in entries if entry is not TOMBSTONE]
     if tuple in types:
         entries = [
             (b"", EXPIRED_MS, entry[2]) if type(entry) is tuple and 0 != entry[1] <= now_ms else entry
@@ -352,5 +352,5 @@ def _memory_of(keys: list[bytes], entries: list[Entry]) -> int:
     cost = ENTRY_COST_BYTES * len(keys) + sum(map(len, keys))
     if set(map(type, entries)) == {bytes}:
         return cost + sum(map(len, cast("list[bytes]", entries)))
-    values = [entry[0] if type(entry) is tuple else entry for entry in entries if entry is not DELETED]
+    values = [entry[0] if type(entry) is tuple else entry for entry in entries if entry is not TOMBSTONE]
     return cost + sum(map(len, values))

@@ -110,7 +110,7 @@ def encode_job(job: Job) -> Message:
         job.now_ms,
         job.target_table_bytes,
         job.slice_bytes,
-        [_text(cut) for cut in job.cuts],
+        [_text(cut) for cut in job.output_boundaries],
         job.urgent,
     ]
     return {"kind": "compaction", "job": body}
@@ -132,7 +132,7 @@ def decode_job(message: Message) -> Job:
             )
         if message["kind"] == "compaction":
             directory, number, epoch, shard, inputs, bottom, options, now_ms, *limits = message["job"]
-            target, slice_bytes, cuts, urgent = limits
+            target, slice_bytes, output_boundaries, urgent = limits
             return CompactionJob(
                 directory,
                 number,
@@ -144,7 +144,7 @@ def decode_job(message: Message) -> Job:
                 now_ms,
                 target,
                 slice_bytes,
-                tuple(map(_bytes, cuts)),
+                tuple(map(_bytes, output_boundaries)),
                 bool(urgent),
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -206,7 +206,7 @@ def decode_error(body: object) -> Exception:
     raise WireError("not an error")
 
 
-# Parts.
+# Memtables.
 
 
 def _text(data: bytes) -> str:

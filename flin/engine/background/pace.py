@@ -14,7 +14,7 @@ ROUND_SECONDS: Final = 0.25
 SWEEP_SHARE: Final = 0.1
 """The share of a processor for sweeps: some 30,000 keys a second."""
 
-MOST_SWEEP_SHARE: Final = 0.4
+MAX_SWEEP_SHARE: Final = 0.4
 """What it may become while more than that expires, or the database would grow without end. To put a key with a ttl
 takes half of the time that its sweep takes."""
 
@@ -58,4 +58,4 @@ class Pace:
 
     def end_sweep(self, *, all_done: bool) -> None:
         """A sweep that was too short gets twice the share next time."""
-        self._share = SWEEP_SHARE if all_done else min(2 * self._share, MOST_SWEEP_SHARE)
+        self._share = SWEEP_SHARE if all_done else min(2 * self._share, MAX_SWEEP_SHARE)

@@ -28,21 +28,21 @@ class RunWriter:
         deleted: Boundaries,
         *,
         target_table_bytes: int,
-        cuts: Sequence[bytes],
+        output_boundaries: Sequence[bytes],
     ) -> None:
         self._outputs = outputs
         self._options = options
         self._sequences = sequences  # smallest and largest of all tables
         self._target = target_table_bytes
-        self._cuts = sorted(cuts, reverse=True)  # the next one last; no table spans one
+        self._output_boundaries = sorted(output_boundaries, reverse=True)  # the next one last; no table spans one
         self._deleted = deleted
         self._ranges_from = b""  # ranges below are written
         self._writer: TableWriter | None = None
         self._tables: list[TableMeta] = []
 
     def add(self, keys: list[bytes], entries: list[Entry]) -> None:
-        while self._cuts and self._cuts[-1] <= keys[-1]:
-            cut = self._cuts.pop()
+        while self._output_boundaries and self._output_boundaries[-1] <= keys[-1]:
+            cut = self._output_boundaries.pop()
             at = bisect_left(keys, cut)
             if at:
                 self._write(keys[:at], entries[:at])
@@ -51,8 +51,8 @@ class RunWriter:
         self._write(keys, entries)
 
     def finish(self) -> Run:
-        while self._cuts:
-            cut = self._cuts.pop()
+        while self._output_boundaries:
+            cut = self._output_boundaries.pop()
             self._end_table(cut, cut)
         self._end_table(KEYS_END, KEYS_END)
         return tuple(self._tables)

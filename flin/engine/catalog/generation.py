@@ -1,7 +1,7 @@
 """A generation: the memtables of all shards together with exactly the WAL segments that fed them.
 
-The parts of the open generation are in the store's state, its segments with the WAL's writer. What is here is the rest
-of it, what becomes of it when it is sealed, and what turns one part into several or several into one.
+The memtables of the open generation are in the store's state, its segments with the WAL's writer. What is here is the
+rest of it, what becomes of it when it is sealed, and what turns one memtable into several or several into one.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from typing import TypeAlias
 
 from flin.engine.catalog.recovery import RecoveredGeneration
 from flin.engine.entry import Entry, Page, Range
-from flin.engine.memtable import Part, join_parts
+from flin.engine.memtable import Memtable, join_memtables
 from flin.engine.slot import shard_of_stored
 from flin.engine.wal.frames import SegmentSlice
 
-Parts: TypeAlias = tuple[Part, ...]
+Memtables: TypeAlias = tuple[Memtable, ...]
 Bounded: TypeAlias = tuple[Page, bytes, bytes]
-"""A copy of an active part's entries in [start, stop), and that start and stop."""
+"""A copy of an active memtable's entries in [start, stop), and that start and stop."""
 DueHeap: TypeAlias = list[tuple[int, bytes]]
 """A heap of (moment in milliseconds, key): from then on the key may be expired."""
 
 
 @dataclass(slots=True)
 class OpenGeneration:
-    """What is known of the open generation besides its parts. Under the commit lock."""
+    """What is known of the open generation besides its memtables. Under the commit lock."""
 
     start: int  # a position in the WAL
     due: DueHeap = field(default_factory=list)
     recovered_segments: tuple[SegmentSlice, ...] = ()  # from before this open
-    size_bytes: int = 0  # in memory, but for what its active parts hold and what the WAL got since the start
+    size_bytes: int = 0  # in memory, but for what its active memtables hold and what the WAL got since the start
 
 
 @dataclass(slots=True)
 class SealedGeneration:
     """A generation that waits for its flush: nothing in it changes any more."""
 
-    parts: tuple[Parts, ...]  # by shard, newest first
+    memtables: tuple[Memtables, ...]  # by shard, newest first
     segments: tuple[SegmentSlice, ...]  # all that fed it
     end_position: int  # where the WAL goes on behind it
     next_sequence: int  # the same
@@ -50,50 +50,50 @@ class SealedGeneration:
 def recovered_generation(recovered: RecoveredGeneration, shards: int) -> SealedGeneration:
     """What the WAL was replayed to, waiting for its flush again."""
     return SealedGeneration(
-        tuple((part,) for part in split_part(recovered.part, shards)),
+        tuple((memtable,) for memtable in split_memtable(recovered.memtable, shards)),
         tuple(recovered.segments),
         recovered.end_position,
         recovered.next_sequence,
         recovered.next_segment,
-        due_of(recovered.part),
+        due_of(recovered.memtable),
     )
 
 
-def empty_parts(shards: int) -> Parts:
-    return tuple(Part() for _ in range(shards))
+def empty_memtables(shards: int) -> Memtables:
+    return tuple(Memtable() for _ in range(shards))
 
 
-def apply_points(parts: Parts, points: Mapping[bytes, Entry]) -> None:
-    """Each point into the part of its shard."""
-    shards = len(parts)
+def apply_points(memtables: Memtables, points: Mapping[bytes, Entry]) -> None:
+    """Each point into the memtable of its shard."""
+    shards = len(memtables)
     if shards == 1:
-        parts[0].entries.update(points)
+        memtables[0].entries.update(points)
         return
-    dicts = [parts[shard_of_stored(key, shards)].entries for key in points]
+    dicts = [memtables[shard_of_stored(key, shards)].entries for key in points]
     # In C: a signal handler that reads comes before all of it, or after.
     deque(map(dict.__setitem__, dicts, points.keys(), points.values()), maxlen=0)
 
 
-def with_commit(active: Parts, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> Parts:
-    """Active parts that hold one commit more, range deletes first; those that readers see are left as they are."""
-    parts = tuple(Part(dict(part.entries), part.deleted) for part in active)
-    for part in parts:
-        part.apply(ranges, ())
-    apply_points(parts, points)
-    return parts
+def with_commit(active: Memtables, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> Memtables:
+    """Active memtables that hold one commit more, range deletes first; those that readers see are left as they are."""
+    memtables = tuple(Memtable(dict(memtable.entries), memtable.deleted) for memtable in active)
+    for memtable in memtables:
+        memtable.apply(ranges, ())
+    apply_points(memtables, points)
+    return memtables
 
 
-def split_part(part: Part, shards: int) -> Parts:
-    """A part's points by shard; its range deletes concern every shard."""
+def split_memtable(memtable: Memtable, shards: int) -> Memtables:
+    """A memtable's points by shard; its range deletes concern every shard."""
     if shards == 1:
-        return (part,)
-    parts = tuple(Part(None, part.deleted) for _ in range(shards))
-    apply_points(parts, part.entries)
-    return parts
+        return (memtable,)
+    memtables = tuple(Memtable(None, memtable.deleted) for _ in range(shards))
+    apply_points(memtables, memtable.entries)
+    return memtables
 
 
-def due_of(part: Part) -> DueHeap:
-    due = [(entry[1], key) for key, entry in part.entries.items() if type(entry) is tuple and entry[1]]
+def due_of(memtable: Memtable) -> DueHeap:
+    due = [(entry[1], key) for key, entry in memtable.entries.items() if type(entry) is tuple and entry[1]]
     heapq.heapify(due)
     return due
 
@@ -106,16 +106,19 @@ def pop_due(due: DueHeap, now_ms: int, limit: int) -> list[bytes]:
     return keys
 
 
-def join_neighbours(parts: Parts) -> Parts:
-    """Join the newest parts while they are of similar size: so there are at most about log2(n) of them."""
-    while len(parts) > 1 and 2 * parts[0].size >= parts[1].size:
-        parts = (join_parts(parts[0], parts[1]), *parts[2:])
-    return parts
+def join_neighbours(memtables: Memtables) -> Memtables:
+    """Join the newest memtables while they are of similar size: so there are at most about log2(n) of them."""
+    while len(memtables) > 1 and 2 * memtables[0].size >= memtables[1].size:
+        memtables = (join_memtables(memtables[0], memtables[1]), *memtables[2:])
+    return memtables
 
 
-def copy_bounded(part: Part, start: bytes, stop: bytes, reverse: bool, size: int, limit: int | None) -> Bounded | None:
-    """A copy of what a scan needs of an active part, and the bounds within which it is whole. None: freeze instead."""
-    page = part.page(start, stop, reverse=reverse, limit=size)
+def copy_bounded(
+    memtable: Memtable, start: bytes, stop: bytes, reverse: bool, size: int, limit: int | None
+) -> Bounded | None:
+    """A copy of what a scan needs of an active memtable, and the bounds within which it is whole. None: freeze
+    instead."""
+    page = memtable.page(start, stop, reverse=reverse, limit=size)
     keys, entries = page
     if len(keys) < size:
         return page, start, stop

@@ -62,12 +62,12 @@ class ManifestWriter:
     fs: FileSystem
     directory: str
     uncertain: bool = False
-    """The new manifest may be on the disk, and nobody has said `settled` yet: a sync or the rename failed, or whoever
+    """The new manifest may be on the disk, and nobody has said `confirm` yet: a sync or the rename failed, or whoever
     writes it was interrupted before it counted in memory."""
     _encoded: dict[tuple[str, int], bytes] = field(default_factory=dict)
 
     def write(self, manifest: Manifest) -> None:
-        """Durable on return, and `uncertain` until `settled`. OSError: likewise, or with the old manifest in place."""
+        """Durable on return, and `uncertain` until `confirm`. OSError: likewise, or with the old manifest in place."""
         temporary = join(self.directory, temporary_name(manifest.epoch))
         self._remove_leftover(temporary)
         file = self.fs.create(temporary)
@@ -80,7 +80,7 @@ class ManifestWriter:
         self.fs.rename(temporary, join(self.directory, MANIFEST))
         self.fs.sync_directory(self.directory)
 
-    def settled(self) -> None:
+    def confirm(self) -> None:
         """The manifest that was written last counts."""
         self.uncertain = False
 
@@ -178,7 +178,7 @@ def _encode_table(table: TableMeta) -> bytes:
     fixed = _TABLE.pack(
         table.offset,
         table.length,
-        table.entries,
+        table.entry_count,
         table.tombstones,
         table.range_deletes,
         table.expiring,
@@ -256,7 +256,7 @@ def _decode_table(body: bytes, offset: int, path: str) -> tuple[TableMeta, int]:
         file=file,
         offset=section,
         length=length,
-        entries=entries,
+        entry_count=entries,
         tombstones=tombstones,
         range_deletes=range_deletes,
         expiring=expiring,

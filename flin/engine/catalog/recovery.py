@@ -22,16 +22,16 @@ from typing import Final
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.disk.fs import FileSystem, Mapped, join
-from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, Part
+from flin.engine.memtable import ENTRY_OVERHEAD_BYTES, Memtable
 from flin.engine.wal.frames import (
     END_BYTES,
     HEADER_BYTES,
     SegmentHeader,
     SegmentSlice,
     decode_header,
-    highest_vouched,
+    highest_claimed_sync,
 )
-from flin.engine.wal.lost_header import lost_headers, vouched_without_header
+from flin.engine.wal.lost_header import claimed_sync_without_header, lost_headers
 from flin.engine.wal.replay import replay
 from flin.errors import CorruptionError
 
@@ -45,7 +45,7 @@ million segments of an epoch, each of megabytes, are more than any open writes; 
 class RecoveredGeneration:
     """Segments and the memtable that they replay to, not yet split by shard."""
 
-    part: Part = field(default_factory=Part)
+    memtable: Memtable = field(default_factory=Memtable)
     segments: list[SegmentSlice] = field(default_factory=list)
     bytes: int = 0
     end_position: int = 0
@@ -77,7 +77,7 @@ class _Segment:
     path: str
     data: Mapped
     header: SegmentHeader | None  # None if it is bad
-    problem: str
+    stop_reason: str
 
 
 def recover(fs: FileSystem, directory: str, manifest: Manifest, generation_bytes: int) -> Recovery:
@@ -88,29 +88,29 @@ def recover(fs: FileSystem, directory: str, manifest: Manifest, generation_bytes
     result = Recovery([], manifest.wal_position, manifest.next_sequence, 0, 0, next_number)
     good = [segment for segment in segments if segment.header is not None]
     bad = [segment for segment in segments if segment.header is None]
-    problem = ""
+    stop_reason = ""
     damaged, at = (segments[0].path, 0) if segments else (directory, 0)
     for index, segment in enumerate(good):
         reason = _broken_link(segment, result)
         if not reason:
             follower = good[index + 1] if index + 1 < len(good) else None
             reached = _replay_segment(segment, follower, result, generation_bytes)
-            reason, damaged, at = reached.problem, segment.path, reached.end
+            reason, damaged, at = reached.stop_reason, segment.path, reached.end
             result.clean = reached.closed
         if reason:
-            problem = f"{segment.name}: {reason}"
+            stop_reason = f"{segment.name}: {reason}"
             lost = [each for each in bad if result.last_segment < each.number < segment.number]
             if lost and segment.number != result.last_segment:  # that is why it does not follow
                 damaged, at = lost[0].path, 0
             break
-    if bad and not problem:
-        problem, damaged, at = f"{bad[-1].name}: {bad[-1].problem}", bad[-1].path, 0
-    if not problem and result.synced > result.position:
-        problem = "the WAL ends"
-    if problem:
+    if bad and not stop_reason:
+        stop_reason, damaged, at = f"{bad[-1].name}: {bad[-1].stop_reason}", bad[-1].path, 0
+    if not stop_reason and result.synced > result.position:
+        stop_reason = "the WAL ends"
+    if stop_reason:
         if _vouched_by(segments, result.position) > result.position:
-            raise CorruptionError(damaged, at, f"{problem}, before a position that was synced")
-        result.torn, result.clean = problem, False
+            raise CorruptionError(damaged, at, f"{stop_reason}, before a position that was synced")
+        result.torn, result.clean = stop_reason, False
     return result
 
 
@@ -131,7 +131,7 @@ def _broken_link(segment: _Segment, result: Recovery) -> str:
 @dataclass(slots=True)
 class _Reached:
     end: int
-    problem: str
+    stop_reason: str
     closed: bool
 
 
@@ -146,18 +146,18 @@ def _replay_segment(segment: _Segment, follower: _Segment | None, result: Recove
     if not result.generations or result.generations[-1].bytes >= generation_bytes:
         result.generations.append(RecoveredGeneration())
     generation = result.generations[-1]
-    part = generation.part
-    before = len(part.entries)
-    done = replay(segment.data, header, segment.path, part, end=min(limit, len(segment.data)))
-    if not done.problem and done.end < limit and limit_is_named:
-        done.problem = f"the segment ends at {done.end}, its successor says {limit}"
+    memtable = generation.memtable
+    before = len(memtable.entries)
+    done = replay(segment.data, header, segment.path, memtable, end=min(limit, len(segment.data)))
+    if not done.stop_reason and done.end < limit and limit_is_named:
+        done.stop_reason = f"the segment ends at {done.end}, its successor says {limit}"
     end = done.end
     if done.closed and not limit_is_named:
         # The sync after the end frame may have failed, and the kernel show a frame that is not on the disk: what comes
         # next is built on the end before it, which that frame vouches for.
         end -= END_BYTES
     generation.segments.append(SegmentSlice(segment.name, HEADER_BYTES, end))
-    generation.bytes += end + (len(part.entries) - before) * ENTRY_OVERHEAD_BYTES
+    generation.bytes += end + (len(memtable.entries) - before) * ENTRY_OVERHEAD_BYTES
     result.operations += done.operations
     result.synced = max(result.synced, done.synced)
     result.position = header.base + end
@@ -166,7 +166,7 @@ def _replay_segment(segment: _Segment, follower: _Segment | None, result: Recove
     result.last_segment, result.last_end = segment.number, end
     generation.end_position, generation.next_sequence = result.position, done.next_sequence
     generation.next_segment = segment.number + 1
-    return _Reached(end, done.problem, done.closed)
+    return _Reached(end, done.stop_reason, done.closed)
 
 
 def _live_segments(fs: FileSystem, directory: str, manifest: Manifest) -> list[_Segment]:
@@ -218,7 +218,7 @@ def _vouched_by(segments: Sequence[_Segment], position: int) -> int:
         header = segment.header
         if header is None:
             # Its header may be damaged, or was never on the disk: frames that say that it was synced tell.
-            highest = max(highest, vouched_without_header(segment.data, can_be_base))
+            highest = max(highest, claimed_sync_without_header(segment.data, can_be_base))
         else:
-            highest = max(highest, header.synced, highest_vouched(segment.data, header, HEADER_BYTES))
+            highest = max(highest, header.synced, highest_claimed_sync(segment.data, header, HEADER_BYTES))
     return highest

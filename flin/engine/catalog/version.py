@@ -32,7 +32,7 @@ class Version:
 
 
 def with_flush(version: Version, tables: dict[int, Run], counts: dict[int, int]) -> Version:
-    """A flush's tables become the newest run of their shards; counts change by what it settled."""
+    """A flush's tables become the newest run of their shards; counts change by what it resolved."""
     shards = tuple((tables[shard], *runs) if tables.get(shard) else runs for shard, runs in enumerate(version.shards))
     total = dict(version.counts)
     for namespace, change in counts.items():

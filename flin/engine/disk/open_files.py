@@ -28,7 +28,7 @@ from flin.errors import CLOSED_TEXT, ClosedError
 SHARE: Final = 4
 """Tables get one descriptor of so many."""
 
-MOST_FILES: Final = 4096
+MAX_FILES: Final = 4096
 """More would only cost memory: 128 GB in tables of 32 MB, and what is read often is a part of that."""
 
 _CHANCES: Final = 8
@@ -48,32 +48,32 @@ class Opened(Protocol):
         """Forget it, until it is asked for again."""
 
 
-def most_open_files() -> int:
+def max_open_files() -> int:
     """The operating system is asked each time, since a program may raise its limit: 1 µs."""
-    return max(1, min(MOST_FILES, descriptor_limit() // SHARE))
+    return max(1, min(MAX_FILES, descriptor_limit() // SHARE))
 
 
 class OpenFiles:
     """The bound on what all databases of the process have open. Threads may share it."""
 
-    def __init__(self, most: Callable[[], int] = most_open_files) -> None:
-        self.most = most
-        self._ring: deque[weakref.ref[Opened]] = deque()
+    def __init__(self, limit: Callable[[], int] = max_open_files) -> None:
+        self.limit = limit
+        self._clock: deque[weakref.ref[Opened]] = deque()
         self._lock = RLock()  # a signal handler may read, in the thread that is opening a table
 
     @holds_lock
     def __len__(self) -> int:
         with self._lock:
-            return sum(reference() is not None for reference in self._ring.copy())
+            return sum(reference() is not None for reference in self._clock.copy())
 
     @holds_lock
     def add(self, opened: Opened) -> None:
         """It holds a descriptor now; others are let go if there are too many."""
         with self._lock:
-            most = self.most()
-            if len(self._ring) >= most:
-                self._shrink(most - 1)
-            self._ring.append(weakref.ref(opened))
+            limit = self.limit()
+            if len(self._clock) >= limit:
+                self._shrink(limit - 1)
+            self._clock.append(weakref.ref(opened))
 
     @holds_lock
     def discard(self, opened: Opened) -> None:
@@ -81,42 +81,42 @@ class OpenFiles:
         with self._lock, suppress(ValueError):  # it was let go meanwhile
             # One call: in a loop a call that re-enters could change what is looped over. There is one weak reference to
             # each, which is found by identity.
-            self._ring.remove(weakref.ref(opened))
+            self._clock.remove(weakref.ref(opened))
 
     @holds_lock
     def shed(self) -> bool:
         """The process has no descriptor left: let half of them go. False if there was none."""
         with self._lock:
-            before = len(self._ring)
+            before = len(self._clock)
             self._shrink(before // 2)
             return before > 0
 
     def forget(self) -> None:
         """In a forked child: whatever the parent had open is not this process's to read."""
         self._lock = RLock()
-        self._ring.clear()
+        self._clock.clear()
 
-    def _shrink(self, most: int) -> None:
-        for _ in range(len(self._ring)):  # who is gone takes no place
+    def _shrink(self, limit: int) -> None:
+        for _ in range(len(self._clock)):  # who is gone takes no place
             reference = self._maybe_oldest()
             if reference is not None and reference() is not None:
-                self._ring.append(reference)
+                self._clock.append(reference)
         chances = _CHANCES
-        while len(self._ring) > most:
+        while len(self._clock) > limit:
             reference = self._maybe_oldest()
             opened = None if reference is None else reference()
             if reference is None or opened is None:
                 continue
             if chances and opened.was_used():
                 chances -= 1
-                self._ring.append(reference)
+                self._clock.append(reference)
                 continue
             opened.let_go()
 
     def _maybe_oldest(self) -> weakref.ref[Opened] | None:
-        """Taken out by one call: one that re-enters may have emptied the ring since its length was asked."""
+        """Taken out by one call: one that re-enters may have emptied the clock since its length was asked."""
         with suppress(IndexError):
-            return self._ring.popleft()
+            return self._clock.popleft()
         return None
 
 

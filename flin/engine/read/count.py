@@ -1,11 +1,11 @@
-"""Settling live counts: by how much a part changes the number of live keys, exactly.
+"""Resolving live counts: by how much a memtable changes the number of live keys, exactly.
 
-A part knows its own keys, not whether older layers had them already. Newest first, each layer (an older part, or a
-run of tables) decides the keys that it holds or whose deletion it records, until all are decided. What a range
-delete hides is found by walking the live keys beneath it. Keys are live if their newest entry is a put, expired or
-not: an expired key counts until its sweep commits a tombstone.
+A memtable knows its own keys, not whether older layers had them already. Newest first, each layer (an older memtable,
+or a run of tables) decides the keys that it holds or whose deletion it records, until all are decided. What a range
+delete hides is found by walking the live keys beneath it. Keys are live if their newest entry is a put, expired or not:
+an expired key counts until its sweep commits a tombstone.
 
-So the changes add up: the sum over all parts and tables is the number of live keys, whatever was flushed or merged
+So the changes add up: the sum over all memtables and tables is the number of live keys, whatever was flushed or merged
 since, because neither changes what a reader sees.
 
 The work can take seconds on a large database, so it is a generator that yields after each slice what it has cost, in
@@ -23,9 +23,9 @@ from itertools import chain, compress
 from typing import Any, Final, Protocol, TypeAlias
 
 from flin.engine.boundaries import Boundaries, boundaries_of, covered_slices, ranges_of
-from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry, Range
+from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END, USER_END, namespace_of
-from flin.engine.memtable import Part, add_counts
+from flin.engine.memtable import Memtable, add_counts
 from flin.engine.read.merge import Source, merge_pages
 from flin.engine.table import bloom
 from flin.engine.table.key_part import KeyPage
@@ -70,45 +70,45 @@ class CountedTable(Protocol):
     def key_pages_near(self, wanted: Sequence[bytes]) -> Iterator[KeyPage]: ...
 
 
-Layer: TypeAlias = Part | Sequence[CountedTable]
-"""A frozen part, or a run: tables in key order. A table is not used after the next one was taken, so that a run may
+Layer: TypeAlias = Memtable | Sequence[CountedTable]
+"""A frozen memtable, or a run: tables in key order. A table is not used after the next one was taken, so that a run may
 make them as they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
-    """What a part does to the layers beneath it."""
+class Resolution:
+    """What a memtable does to the layers beneath it."""
 
     change: dict[int, int]  # of live keys, by namespace; nothing is left out but zeros
-    replaced: set[bytes]  # the part's keys that are live beneath it
-    ranges: tuple[Range, ...]  # the part's range deletes that hide a live key, joined
+    replaced: set[bytes]  # the memtable's keys that are live beneath it
+    ranges: tuple[Range, ...]  # the memtable's range deletes that hide a live key, joined
 
 
-def settle(part: Part, keys: Sequence[bytes], ranges: Sequence[Range], older: Sequence[Layer]) -> Settlement:
-    """`settling` in one go."""
-    work = settling(part, keys, ranges, older)
+def resolve(memtable: Memtable, keys: Sequence[bytes], ranges: Sequence[Range], older: Sequence[Layer]) -> Resolution:
+    """`resolving` in one go."""
+    work = resolving(memtable, keys, ranges, older)
     while True:
         try:
             next(work)
         except StopIteration as end:
-            settlement: Settlement = end.value
-            return settlement
+            resolution: Resolution = end.value
+            return resolution
 
 
-def settling(
-    part: Part, keys: Sequence[bytes], ranges: Sequence[Range], older: Sequence[Layer]
-) -> Generator[int, None, Settlement]:
-    """Settle the part's keys (all of them, or one shard's; ascending) and ranges against that shard's older layers,
-    newest first.
+def resolving(
+    memtable: Memtable, keys: Sequence[bytes], ranges: Sequence[Range], older: Sequence[Layer]
+) -> Generator[int, None, Resolution]:
+    """Resolve the memtable's keys (all of them, or one shard's; ascending) and ranges against that shard's older
+    layers, newest first.
 
-    Yields what the last slice cost; returns the settlement."""
-    entries = part.entries
+    Yields what the last slice cost; returns the resolution."""
+    entries = memtable.entries
     question = _Question(entries)
     yield from question.ask(list(keys), older)
     replaced = question.live
     change = count_by_namespace(keys)
     if has_tombstones(entries, keys):
-        change = subtract_counts(change, count_by_namespace([key for key in keys if entries[key] is DELETED]))
+        change = subtract_counts(change, count_by_namespace([key for key in keys if entries[key] is TOMBSTONE]))
     all_are_users = bool(keys) and keys[-1] < USER_END
     change = subtract_counts(change, {0: len(replaced)} if all_are_users else count_by_namespace(sorted(replaced)))
     boundaries = boundaries_of(ranges)
@@ -121,7 +121,7 @@ def settling(
             gone = live if entries.keys().isdisjoint(live) else [key for key in live if key not in entries]
             change = subtract_counts(change, count_by_namespace(gone))
         yield max(1, len(hidden) // LOOK_UP_COST)
-    return Settlement(change, replaced, tuple(hiding))
+    return Resolution(change, replaced, tuple(hiding))
 
 
 def hidden_keys(boundaries: Boundaries, layers: Sequence[Layer]) -> Iterator[list[bytes]]:
@@ -161,7 +161,7 @@ def has_tombstones(entries: Mapping[bytes, Entry], keys: Sequence[bytes]) -> boo
     """Whether one of the keys, which all are in the dict, is deleted there."""
     # In the dict's own order where these are all its keys: 20 times as fast as key by key.
     values = entries.values() if len(keys) == len(entries) else map(entries.__getitem__, keys)
-    return type(DELETED) in set(map(type, values))
+    return type(TOMBSTONE) in set(map(type, values))
 
 
 def count_by_namespace(keys: Sequence[bytes]) -> dict[int, int]:
@@ -196,8 +196,8 @@ class _Question:
             if not keys:
                 return
             before = len(self.decided)
-            if isinstance(layer, Part):
-                yield from self._ask_part(layer, keys)
+            if isinstance(layer, Memtable):
+                yield from self._ask_memtable(layer, keys)
             else:
                 if not hashes:
                     yield from self._hash(keys, hashes, masks)
@@ -219,14 +219,14 @@ class _Question:
             masks += bloom.masks_of(more)
             yield SLICE
 
-    def _ask_part(self, part: Part, keys: list[bytes]) -> Generator[int, None, None]:
-        entries = part.entries
+    def _ask_memtable(self, memtable: Memtable, keys: list[bytes]) -> Generator[int, None, None]:
+        entries = memtable.entries
         for at in range(0, len(keys), SLICE * LOOK_UP_COST):
             found = [key for key in keys[at : at + SLICE * LOOK_UP_COST] if key in entries]
             self.decided.update(found)
-            self.live.update(key for key in found if entries[key] is not DELETED)
+            self.live.update(key for key in found if entries[key] is not TOMBSTONE)
             yield SLICE
-        self._decide_covered(part.deleted, keys)
+        self._decide_covered(memtable.deleted, keys)
 
     def _ask_table(
         self, table: CountedTable, keys: list[bytes], hashes: list[int], masks: list[int]
@@ -234,11 +234,13 @@ class _Question:
         """Decide those keys that the table holds, then those that its range deletes cover: they are older than it."""
         has_key_part = table.has_key_part
         reading = (
-            table.meta.entries * KEY_PART_COST if has_key_part else table.meta.entries + table.meta.length / BYTES_READ
+            table.meta.entry_count * KEY_PART_COST
+            if has_key_part
+            else table.meta.entry_count + table.meta.length / BYTES_READ
         )
         if reading <= FILTER_COST * len(keys):
             yield from self._read(table.key_pages(keys[0], keys[-1] + b"\0"), keys)
-        elif table.meta.entries:
+        elif table.meta.entry_count:
             words = table.filter_words
             candidates: list[bytes] = []
             their_hashes: list[int] = []
@@ -264,7 +266,7 @@ class _Question:
                 entry = table.get(key, hashed)
                 if entry is not None:
                     self.decided.add(key)
-                    if entry is not DELETED:
+                    if entry is not TOMBSTONE:
                         self.live.add(key)
             yield len(piece)
 
@@ -297,9 +299,9 @@ class _Question:
 
 
 def _kind_pages(layer: Layer, stop: bytes, start: bytes) -> Iterator[tuple[list[bytes], Any]]:
-    if isinstance(layer, Part):
+    if isinstance(layer, Memtable):
         for keys, entries in layer.pages(start, stop):
-            yield keys, [KIND_DELETE if entry is DELETED else KIND_PUT for entry in entries]
+            yield keys, [KIND_DELETE if entry is TOMBSTONE else KIND_PUT for entry in entries]
         return
     for index in _indices_in(layer, start, stop):
         for keys, kinds in layer[index].key_pages(start, stop):
@@ -307,7 +309,7 @@ def _kind_pages(layer: Layer, stop: bytes, start: bytes) -> Iterator[tuple[list[
 
 
 def _layer_deleted(layer: Layer, start: bytes, stop: bytes) -> Boundaries:
-    if isinstance(layer, Part):
+    if isinstance(layer, Memtable):
         return layer.deleted
     tables = (layer[index] for index in _indices_in(layer, start, stop))
     pieces = [table.deleted for table in tables if table.meta.range_deletes]

@@ -1,4 +1,4 @@
-"""The number of live keys of a state, settled on demand: each part once, in slices, by one caller at a time."""
+"""The number of live keys of a state, resolved on demand: each memtable once, in slices, by one caller at a time."""
 
 from __future__ import annotations
 
@@ -6,65 +6,65 @@ from collections.abc import Callable, Generator, Sequence
 from threading import RLock
 from typing import Any, TypeAlias
 
-from flin.engine.memtable import Part
-from flin.engine.read.count import settle, settling
+from flin.engine.memtable import Memtable
+from flin.engine.read.count import resolve, resolving
 from flin.engine.read.read_state import ReadState
 from flin.engine.reentry import holds_lock, is_reentered
 
-Settle: TypeAlias = Callable[[Part, Sequence[Any], int | None], int | None]
-"""How a part is settled above its layers, within a budget; what is left of that."""
+Resolve: TypeAlias = Callable[[Memtable, Sequence[Any], int | None], int | None]
+"""How a memtable is resolved above its layers, within a budget; what is left of that."""
 
 
 class LiveCount:
-    """What was settled stays with its part; what is under way stays here."""
+    """What was resolved stays with its memtable; what is under way stays here."""
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._settling: tuple[Part, Generator[int, None, Any]] | None = None
+        self._resolving: tuple[Memtable, Generator[int, None, Any]] | None = None
 
     def of(self, state: ReadState, namespace: int, budget: int | None) -> int | None:
-        """The count of a frozen state. With a budget of look-ups it may stop half way: None; the next call goes on."""
+        """The count of a frozen state. With a budget of lookups it may stop half way: None; the next call goes on."""
         if is_reentered():  # what is under way may be under way in this very thread
-            return self._sum(state, namespace, None, _settle_alone)
+            return self._sum(state, namespace, None, _resolve_alone)
         return self._sum_together(state, namespace, budget)
 
     @holds_lock
     def _sum_together(self, state: ReadState, namespace: int, budget: int | None) -> int | None:
         with self._lock:
-            return self._sum(state, namespace, budget, self._settle)
+            return self._sum(state, namespace, budget, self._resolve)
 
-    def _sum(self, state: ReadState, namespace: int, budget: int | None, settle_part: Settle) -> int | None:
+    def _sum(self, state: ReadState, namespace: int, budget: int | None, resolve_memtable: Resolve) -> int | None:
         total = state.version.counts.get(namespace, 0)
-        for shard, parts in enumerate(state.older):
-            for index in range(len(parts) - 1, -1, -1):
-                part = parts[index]
-                if part.contribution is None:
-                    layers = [*parts[index + 1 :], *(run.tables for run in state.runs[shard])]
-                    budget = settle_part(part, layers, budget)
-                    if part.contribution is None:
+        for shard, memtables in enumerate(state.older):
+            for index in range(len(memtables) - 1, -1, -1):
+                memtable = memtables[index]
+                if memtable.key_count_delta is None:
+                    layers = [*memtables[index + 1 :], *(run.tables for run in state.runs[shard])]
+                    budget = resolve_memtable(memtable, layers, budget)
+                    if memtable.key_count_delta is None:
                         return None
-                total += part.contribution.get(namespace, 0)
+                total += memtable.key_count_delta.get(namespace, 0)
         return total
 
-    def _settle(self, part: Part, layers: Sequence[Any], budget: int | None) -> int | None:
-        """Settle the part as far as the budget reaches; what is left of that."""
-        if self._settling is None or self._settling[0] is not part:
-            self._settling = (part, settling(part, part.sorted_keys(), part.ranges, layers))
-        work = self._settling[1]
+    def _resolve(self, memtable: Memtable, layers: Sequence[Any], budget: int | None) -> int | None:
+        """Resolve the memtable as far as the budget reaches; what is left of that."""
+        if self._resolving is None or self._resolving[0] is not memtable:
+            self._resolving = (memtable, resolving(memtable, memtable.sorted_keys(), memtable.ranges, layers))
+        work = self._resolving[1]
         try:
             while budget is None or budget > 0:
                 cost = next(work)
                 if budget is not None:
                     budget -= cost
         except StopIteration as end:
-            part.contribution = end.value.change
-            self._settling = None
+            memtable.key_count_delta = end.value.change
+            self._resolving = None
         except BaseException:  # an interrupt, or damage: a generator that has raised has ended
-            self._settling = None
+            self._resolving = None
             raise
         return budget
 
 
-def _settle_alone(part: Part, layers: Sequence[Any], budget: int | None) -> int | None:
-    part.contribution = settle(part, part.sorted_keys(), part.ranges, layers).change
+def _resolve_alone(memtable: Memtable, layers: Sequence[Any], budget: int | None) -> int | None:
+    memtable.key_count_delta = resolve(memtable, memtable.sorted_keys(), memtable.ranges, layers).change
     return budget

@@ -1,9 +1,9 @@
 """The way of one key through what a reader sees: the places that may hold it, in this order.
 
-    from_memtables   the active part, then the older parts, newest first
+    from_memtables   the active memtable, then the older memtables, newest first
     ValueCache.get   hot values; not for snapshots, whose tables may be older
-    from_tables      the runs, newest first, of each a filter, an index, a block; where a page of joined runs covers the
-                     key, that page
+    from_tables      the runs, newest first, of each a filter, an index, a block; where a page of the sorted view covers
+                     the key, that page
 
 The first place that says anything is right; a tombstone says something. Snapshots, the server and the read before a
 write compose these. `read_older` is the way of an engine's reads: the same, with the calls written out.
@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 
 from flin.engine.boundaries import covers
-from flin.engine.entry import DELETED, Entry, Live
+from flin.engine.entry import TOMBSTONE, Entry, Live
 from flin.engine.read.read_state import ReadState
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.table.bloom import MASK_INDEX, MASKS, hash_key
@@ -25,12 +25,12 @@ def from_memtables(state: ReadState, shard: int, key: bytes) -> Entry | None:
     entry = state.active[shard].get(key)
     if entry is not None:
         return entry
-    for part in state.older[shard]:
-        entry = part.entries.get(key)  # Written out: memtable.Part.get
+    for memtable in state.older[shard]:
+        entry = memtable.entries.get(key)  # Written out: memtable.Memtable.get
         if entry is not None:
             return entry
-        if part.deleted and covers(part.deleted, key):
-            return DELETED
+        if memtable.deleted and covers(memtable.deleted, key):
+            return TOMBSTONE
     return None
 
 
@@ -38,10 +38,10 @@ def from_tables(state: ReadState, shard: int, key: bytes, hashed: int, *, wait: 
     """What the tables say: None if nothing. `hashed`: hash_key(key). Without `wait`: ColdRead where a block would have
     to be waited for. Raises CorruptionError, StorageError."""
     if wait:
-        joined = state.joined[shard]
-        return _from_runs(state, shard, key, hashed) if joined is None else joined.find(key, hashed)
+        sorted_view = state.sorted_views[shard]
+        return _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find(key, hashed)
     for run in state.runs[shard]:
-        if run.has_ranges:
+        if run.has_range_tombstones:
             entry = run.find(key, hashed, nowait=True)
         else:
             entry = run.tables[bisect_left(run.bounds, key)].get_nowait(key, hashed)
@@ -65,15 +65,15 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> 
     """What a state holds for a key that the active dict of its shard does not know; never a tombstone.
 
     `from_memtables` and `below_memtables`, with what they call written out; only what a page says is not kept again."""
-    # 1. The range deletes of the active part. Written out: boundaries.covers
+    # 1. The range deletes of the active memtable. Written out: boundaries.covers
     deleted = state.active[shard].deleted
     if deleted and bisect_right(deleted, key) & 1:
         return None
-    # 2. The older parts.
-    for part in state.older[shard]:
-        entry = part.get(key)
+    # 2. The older memtables.
+    for memtable in state.older[shard]:
+        entry = memtable.get(key)
         if entry is not None:
-            return None if entry is DELETED else entry
+            return None if entry is TOMBSTONE else entry
     # 3. The hot values, most of which are young. Written out: read.value_cache.ValueCache.get
     entry = values.young.get(key)
     if entry is not None:
@@ -81,22 +81,23 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> 
         return entry
     if values.old and (entry := values.get(key)) is not None:
         return entry
-    # 4. The page of joined runs; where there is one, no hash is needed. Written out: read.sorted_view.JoinedRuns.find
-    joined, number = state.joined[shard], 0
-    if joined is not None:
-        separators, pages, _ = joined.view
+    # 4. The page of the sorted view; where there is one, no hash is needed.
+    # Written out: read.sorted_view.SortedView.find
+    sorted_view, number = state.sorted_views[shard], 0
+    if sorted_view is not None:
+        separators, pages, _ = sorted_view.view
         number = bisect_right(separators, key) - 1
         page = pages[number]
         if page is not None:
             page.hits += 1
             entry = page.get(key)
-            return None if entry is DELETED else entry
+            return None if entry is TOMBSTONE else entry
     # 5. The tables; what they say may be hot.
     hashed = hash_key(key)
-    entry = _from_runs(state, shard, key, hashed) if joined is None else joined.find_cold(number, key, hashed)
+    entry = _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find_cold(number, key, hashed)
     if entry is not None:
         values.fill(key, entry, hashed, state.flushes)
-    return None if entry is DELETED else entry
+    return None if entry is TOMBSTONE else entry
 
 
 def _from_runs(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry | None:
@@ -108,7 +109,7 @@ def _from_runs(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry |
         # 1. The only table that may hold the key. Of a run of one table the filter refuses what is beyond it.
         table = run.plain_table
         if table is None:
-            if run.has_ranges:
+            if run.has_range_tombstones:
                 entry = run.find(key, hashed, nowait=False)
                 if entry is not None:
                     return entry

@@ -1,8 +1,8 @@
 """What a reader sees: one immutable ReadState, replaced by one assignment; a reader loads it once.
 
-Newest first, a shard's entries are in: the active part (which writers still change), the frozen parts of the open
-generation, the parts of sealed generations, and the runs of the version. The first that says anything about a
-key is right. No lock is taken: what a state names never changes, but for the active parts, where a dict's own
+Newest first, a shard's entries are in: the active memtable (which writers still change), the frozen memtables of the
+open generation, the memtables of sealed generations, and the runs of the version. The first that says anything about a
+key is right. No lock is taken: what a state names never changes, but for the active memtables, where a dict's own
 operations are atomic.
 """
 
@@ -16,65 +16,74 @@ from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from flin.engine.boundaries import Boundaries, boundaries_of, covers, ranges_of, skip
-from flin.engine.catalog.generation import Bounded, Parts, SealedGeneration
+from flin.engine.catalog.generation import Bounded, Memtables, SealedGeneration
 from flin.engine.catalog.version import Version
-from flin.engine.entry import DELETED, Entry, Page
+from flin.engine.entry import TOMBSTONE, Entry, Page
 from flin.engine.key import KEYS_END
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.read.merge import Passed, Source, join_heads, merge_pages
 from flin.engine.read.short_scan import HeadOf, TooMuchHidden, head_pages, visible_head
-from flin.engine.read.sorted_view import JoinedRuns, join_runs
+from flin.engine.read.sorted_view import SortedView, build_view
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import Table
 
-_TOMBSTONE_TYPE: Final = type(DELETED)
+_TOMBSTONE_TYPE: Final = type(TOMBSTONE)
 
 HEAD_ENTRIES: Final = 256
 """Up to this limit a scan is one page, at once; beyond it a run's pages cost little beside their entries."""
 
 
 def heads_of(
-    active: Parts, deleted: Boundaries, dead: Boundaries, start: bytes, stop: bytes, count: int
+    active: Memtables, deleted: Boundaries, dead: Boundaries, start: bytes, stop: bytes, count: int
 ) -> list[Page] | None:
-    """The first entries of [start, stop) of each active part, without what lies where nothing lives (`dead`). None
+    """The first entries of [start, stop) of each active memtable, without what lies where nothing lives (`dead`). None
     where much of them does, or where `deleted`, with which older entries were read, is not what they delete now."""
     heads = []
-    for part in active:
-        if part.deleted is not deleted and (part.deleted or deleted) and part.deleted != deleted:
+    for memtable in active:
+        if memtable.deleted is not deleted and (memtable.deleted or deleted) and memtable.deleted != deleted:
             return None
         if dead:
             try:
-                heads.append(visible_head(part.head, (dead,), start, stop, count))
+                heads.append(visible_head(memtable.head, (dead,), start, stop, count))
             except TooMuchHidden:
                 return None
         else:
-            heads.append(part.head(start, stop, count))
+            heads.append(memtable.head(start, stop, count))
     return heads
 
 
-ActiveHeads: TypeAlias = Callable[[Parts, Boundaries, Boundaries, bytes, bytes, int], list[Page] | None]
+ActiveHeads: TypeAlias = Callable[[Memtables, Boundaries, Boundaries, bytes, bytes, int], list[Page] | None]
 """heads_of, or the same under the commit lock."""
 
 
 class TableRun:
     """One run: the open tables of a shard's age, in key order."""
 
-    __slots__ = ("_deleted", "bounds", "entries", "has_ranges", "largest", "plain_table", "raw_bytes", "tables")
+    __slots__ = (
+        "_deleted",
+        "bounds",
+        "entry_count",
+        "has_range_tombstones",
+        "largest",
+        "plain_table",
+        "raw_bytes",
+        "tables",
+    )
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self.tables = tuple(tables)
-        self.entries = sum(table.meta.entries for table in tables)
+        self.entry_count = sum(table.meta.entry_count for table in tables)
         self.raw_bytes = sum(table.meta.raw_bytes for table in tables)
         self.largest = [table.meta.largest for table in tables]
         self.bounds = self.largest[:-1]  # a key belongs to the table at its place among these, if to any
-        self.has_ranges = any(table.meta.range_deletes for table in tables)
+        self.has_range_tombstones = any(table.meta.range_deletes for table in tables)
         # The only table of a run without range deletes: its filter refuses what it does not hold, bounds or not.
-        self.plain_table = self.tables[0] if len(tables) == 1 and not self.has_ranges else None
-        self._deleted: Boundaries | None = None if self.has_ranges else ()  # once somebody asks
+        self.plain_table = self.tables[0] if len(tables) == 1 and not self.has_range_tombstones else None
+        self._deleted: Boundaries | None = None if self.has_range_tombstones else ()  # once somebody asks
 
     def find(self, key: bytes, hashed: int, nowait: bool) -> Entry | None:
-        """What the run says of a key: DELETED where a range delete covers it, None if nothing. (Written out in
-        read_path._from_runs and JoinedRuns.find_cold.)"""
+        """What the run says of a key: TOMBSTONE where a range delete covers it, None if nothing. (Written out in
+        read_path._from_runs and SortedView.find_cold.)"""
         for index in range(bisect_left(self.largest, key), len(self.tables)):
             table = self.tables[index]
             if table.meta.smallest > key:
@@ -82,11 +91,11 @@ class TableRun:
             entry = table.get_nowait(key, hashed) if nowait else table.get(key, hashed)
             if entry is not None:
                 return entry
-            if not self.has_ranges:
+            if not self.has_range_tombstones:
                 return None
             # A table may end with a range delete up to the key that the next one begins with: so that one is asked too.
             if table.meta.range_deletes and covers(table.deleted, key):
-                return DELETED
+                return TOMBSTONE
         return None
 
     def head(self, start: bytes, stop: bytes, count: int) -> Page:
@@ -127,50 +136,53 @@ class TableRun:
 OpenRuns: TypeAlias = tuple[tuple[TableRun, ...], ...]
 """By shard, newest first."""
 
-_Below: TypeAlias = Part | TableRun
-"""What lies below the active part and does not change."""
+_Below: TypeAlias = Memtable | TableRun
+"""What lies below the active memtable and does not change."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadState:
-    """Everything there is, as of one moment but for the active parts."""
+    """Everything there is, as of one moment but for the active memtables."""
 
-    active: Parts  # by shard
-    frozen: tuple[Parts, ...]  # by shard: of the open generation, newest first
+    active: Memtables  # by shard
+    frozen: tuple[Memtables, ...]  # by shard: of the open generation, newest first
     sealed: tuple[SealedGeneration, ...]  # newest first
     runs: OpenRuns
     version: Version
     flushes: int  # rises with every flush edit: a value read from tables is worth caching only if this is unchanged
-    older: tuple[Parts, ...] = field(init=False)  # by shard: frozen and sealed parts, newest first
+    older: tuple[Memtables, ...] = field(init=False)  # by shard: frozen and sealed memtables, newest first
     get_active: Callable[[bytes], Entry | None] | None = field(init=False)  # of a single shard's dict
-    # How each part and run that does not change gives its first entries, oldest first: by shard those of the runs, and
-    # those of all parts.
+    # How each memtable and run that does not change gives its first entries, oldest first: by shard those of the runs,
+    # and those of all memtables.
     heads: tuple[tuple[tuple[HeadOf, ...], ...], tuple[HeadOf, ...]] = field(init=False)
-    deleting: tuple[tuple[Part, ...], ...] = field(init=False)  # by shard: the older parts that have range deletes
-    joined: tuple[JoinedRuns | None, ...] = ()  # by shard; kept by `replace` for as long as the runs are the same
+    deleting: tuple[tuple[Memtable, ...], ...] = field(
+        init=False
+    )  # by shard: the older memtables that have range deletes
+    sorted_views: tuple[SortedView | None, ...] = ()  # by shard; kept by `replace` for as long as the runs are the same
     dead: Boundaries = ()  # where nothing lives, of a frozen state (dead_stretches.py)
 
     def __post_init__(self) -> None:
         shards = len(self.active)
         older = tuple(
-            self.frozen[shard] + tuple(part for generation in self.sealed for part in generation.parts[shard])
+            self.frozen[shard]
+            + tuple(memtable for generation in self.sealed for memtable in generation.memtables[shard])
             for shard in range(shards)
         )
         object.__setattr__(self, "older", older)
-        deleting = tuple(tuple(part for part in of_shard if part.deleted) for of_shard in older)
-        of_runs, of_parts = [], []
+        deleting = tuple(tuple(memtable for memtable in of_shard if memtable.deleted) for of_shard in older)
+        of_runs, of_memtables = [], []
         for shard in range(shards):
             sources: list[_Below] = [*older[shard], *self.runs[shard]]
-            heads = _heads(sources, [*deleting[shard], *(run for run in self.runs[shard] if run.has_ranges)])
-            of_parts += heads[len(self.runs[shard]) :]
+            heads = _heads(sources, [*deleting[shard], *(run for run in self.runs[shard] if run.has_range_tombstones)])
+            of_memtables += heads[len(self.runs[shard]) :]
             of_runs.append(tuple(heads[: len(self.runs[shard])]))
-        object.__setattr__(self, "heads", (tuple(of_runs), tuple(of_parts)))
+        object.__setattr__(self, "heads", (tuple(of_runs), tuple(of_memtables)))
         object.__setattr__(self, "deleting", deleting)
-        object.__setattr__(self, "joined", _joined(self.runs, self.joined))
+        object.__setattr__(self, "sorted_views", _sorted_views(self.runs, self.sorted_views))
         object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
 
-    def with_active(self, active: Parts, dead: Boundaries = ()) -> ReadState:
-        """This state over other active parts: what `replace` would make anew for each range delete and snapshot."""
+    def with_active(self, active: Memtables, dead: Boundaries = ()) -> ReadState:
+        """This state over other active memtables: what `replace` would make anew for each range delete and snapshot."""
         state = object.__new__(ReadState)
         for name in _FIELDS:
             object.__setattr__(state, name, getattr(self, name))
@@ -181,9 +193,9 @@ class ReadState:
 
     def with_copies(self, dead: Boundaries) -> ReadState:
         """A state that no write changes, as `Store.freeze` gives one, made without replacing this one."""
-        copies = [Part(dict(part.entries), part.deleted) for part in self.active]
+        copies = [Memtable(dict(memtable.entries), memtable.deleted) for memtable in self.active]
         frozen = tuple((copy, *older) if copy else older for copy, older in zip(copies, self.frozen, strict=True))
-        return replace(self, active=tuple(Part() for _ in copies), frozen=frozen, dead=dead)
+        return replace(self, active=tuple(Memtable() for _ in copies), frozen=frozen, dead=dead)
 
     def shard_of(self, key: bytes) -> int:
         return shard_of_stored(key, len(self.active)) if len(self.active) > 1 else 0
@@ -213,8 +225,8 @@ class ReadState:
             heads = self._older_heads(start, stop, count, hidden)
         except TooMuchHidden:
             return None
-        for part in active:
-            if part.entries or (part.deleted and part.deleted is not deleted):
+        for memtable in active:
+            if memtable.entries or (memtable.deleted and memtable.deleted is not deleted):
                 break
         else:  # there is nothing to copy, so nothing to lock
             return heads[0] if len(heads) == 1 else join_heads(heads, count)
@@ -222,17 +234,20 @@ class ReadState:
         return None if of_active is None else join_heads(heads + of_active, count)
 
     def _older_heads(self, start: bytes, stop: bytes, count: int, hidden: list[Boundaries]) -> list[Page]:
-        """What `head` needs of everything below the active parts, in which `hidden` is hidden. Raises TooMuchHidden."""
-        of_runs, of_parts = self.heads
-        todo = of_parts
+        """What `head` needs of everything below the active memtables, in which `hidden` is hidden. Raises
+        TooMuchHidden."""
+        of_runs, of_memtables = self.heads
+        todo = of_memtables
         heads: list[Page] = []
-        for joined, of_shard, deleting in zip(self.joined, of_runs, self.deleting):  # noqa: B905  all by shard
-            if joined is None:
+        for sorted_view, of_shard, deleting in zip(self.sorted_views, of_runs, self.deleting):  # noqa: B905  all by shard
+            if sorted_view is None:
                 head = None
             elif hidden or deleting:
-                head = visible_head(joined.head, [*hidden, *(part.deleted for part in deleting)], start, stop, count)
+                head = visible_head(
+                    sorted_view.head, [*hidden, *(memtable.deleted for memtable in deleting)], start, stop, count
+                )
             else:
-                head = joined.head(start, stop, count)
+                head = sorted_view.head(start, stop, count)
             if head is None:
                 todo = of_shard + todo
             else:
@@ -270,8 +285,8 @@ class ReadState:
         first: Page | None,
         passed: Passed | None = None,
     ) -> list[Source]:
-        """The shard's runs between start and stop, newest first. `first` stands for the active part's entries where
-        those were copied; otherwise the active part must be empty."""
+        """The shard's runs between start and stop, newest first. `first` stands for the active memtable's entries where
+        those were copied; otherwise the active memtable must be empty."""
         sources = [Source([first] if first is not None else [], self.active[shard].deleted)]
         older: tuple[_Below, ...] = (*self.older[shard], *self.runs[shard])
         for run in older:
@@ -293,8 +308,8 @@ class ReadState:
         dead: Boundaries = (),
         passed: Passed | None = None,
     ) -> Iterator[Page]:
-        """All entries within bounds, with a copy of the active part's entries there, for each shard. `dead` is that of
-        `head`; `passed` is told how many keys were hidden."""
+        """All entries within bounds, with a copy of the active memtable's entries there, for each shard. `dead` is that
+        of `head`; `passed` is told how many keys were hidden."""
         dead = dead or self.dead
         merged = []
         for shard, (first, start, stop) in enumerate(bounds):
@@ -307,12 +322,13 @@ _FIELDS: Final = tuple(each.name for each in fields(ReadState))
 
 
 def _heads(newest_first: Sequence[_Below], deleting: Sequence[_Below]) -> list[HeadOf]:
-    """How the parts and runs of a shard give their heads, oldest first; `deleting`: those that have range deletes."""
+    """How the memtables and runs of a shard give their heads, oldest first; `deleting`: those that have range
+    deletes."""
     heads: list[HeadOf] = []
     above: list[_Below] = []  # those that delete in what comes next
     for each in newest_first:
         ask: Any = partial(_head_below, each, tuple(above)) if above else each.head
-        heads.append(HeadOf(ask, len(each.entries) if isinstance(each, Part) else each.entries))
+        heads.append(HeadOf(ask, len(each.entries) if isinstance(each, Memtable) else each.entry_count))
         if deleting and each in deleting:
             above.append(each)
     return heads[::-1]
@@ -331,12 +347,14 @@ def _pages_below(run: _Below, start: bytes, stop: bytes) -> Iterator[Page]:
     return run.pages(start, stop, reverse=True)
 
 
-def _joined(runs: Sequence[Sequence[TableRun]], before: Sequence[JoinedRuns | None]) -> tuple[JoinedRuns | None, ...]:
+def _sorted_views(
+    runs: Sequence[Sequence[TableRun]], before: Sequence[SortedView | None]
+) -> tuple[SortedView | None, ...]:
     """Those of an earlier state where the runs hold the same tables."""
     if len(before) != len(runs):
         before = (None,) * len(runs)
     return tuple(
-        old if old is not None and old.holds(of_shard) else join_runs(of_shard)
+        old if old is not None and old.holds(of_shard) else build_view(of_shard)
         for of_shard, old in zip(runs, before, strict=True)
     )
 
@@ -344,9 +362,9 @@ def _joined(runs: Sequence[Sequence[TableRun]], before: Sequence[JoinedRuns | No
 def live_pages(pages: Iterator[Page]) -> Iterator[Page]:
     """Without tombstones; never an empty page."""
     for keys, entries in pages:
-        if _TOMBSTONE_TYPE not in set(map(type, entries)):  # 15 ns an entry; `DELETED in entries` compares, 60 ns
+        if _TOMBSTONE_TYPE not in set(map(type, entries)):  # 15 ns an entry; `TOMBSTONE in entries` compares, 60 ns
             yield keys, entries
             continue
-        kept = [index for index, entry in enumerate(entries) if entry is not DELETED]
+        kept = [index for index, entry in enumerate(entries) if entry is not TOMBSTONE]
         if kept:
             yield [keys[index] for index in kept], [entries[index] for index in kept]

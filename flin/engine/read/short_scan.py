@@ -1,4 +1,4 @@
-"""The head of a scan: how the runs and parts beneath it begin, of each no more than the scan is likely to want.
+"""The head of a scan: how the runs and memtables beneath it begin, of each no more than the scan is likely to want.
 
 Theory. Of the first fifty entries of eight runs each has about six. Asked for fifty each, they would decode eight
 times what is wanted. So each is first asked for its share by its size, and some more; what they gave is complete up
@@ -61,18 +61,18 @@ def visible_head(
 
 
 class HeadOf(NamedTuple):
-    """A run or a frozen part: how it gives the first entries of [start, stop), up to a count, and its size."""
+    """A run or a frozen memtable: how it gives the first entries of [start, stop), up to a count, and its size."""
 
     ask: Callable[[bytes, bytes, int], Page]
-    entries: int
+    entry_count: int
 
 
 def head_pages(sources: Sequence[HeadOf], start: bytes, stop: bytes, count: int) -> list[Page]:
     """The first entries of sources, in their order, oldest first: what `join_heads` needs for `count`."""
     if len(sources) < 3 or count < _MIN_COUNT:
         return _in_turn(sources, start, stop, count)
-    total = sum(source.entries for source in sources) or 1
-    shares = [min(count, 3 * count * source.entries // (2 * total) + _MARGIN) for source in sources]
+    total = sum(source.entry_count for source in sources) or 1
+    shares = [min(count, 3 * count * source.entry_count // (2 * total) + _MARGIN) for source in sources]
     pages = [source.ask(start, stop, share) for source, share in zip(sources, shares, strict=True)]
     going = [len(page[0]) == share for page, share in zip(pages, shares, strict=True)]
     more = max(_MARGIN, count // len(sources))

@@ -1,9 +1,9 @@
 """The runs of a shard as one: pages of the newest entries of all of them, for a shard whose tables fit in the cache.
 
-Theory. A look-up in several runs asks a filter of each, and a seek opens a block in each: their cost grows with the
+Theory. A lookup in several runs asks a filter of each, and a seek opens a block in each: their cost grows with the
 number of runs, which a compaction brings down later, on the disk. Here it is done in memory and only where it is
-asked for. The separators of the largest run part the keys into ranges; of a range that is read again and again all
-runs' entries are joined into one dict, the page. It answers a look-up without a hash and without a filter, whether
+asked for. The separators of the largest run split the keys into ranges; of a range that is read again and again all
+runs' entries are joined into one dict, the page. It answers a lookup without a hash and without a filter, whether
 the key is there or not, and a seek with two slices. A page is as good as the runs that it was made of: another
 version of the shard has pages of its own.
 
@@ -28,16 +28,16 @@ from flin.engine.table.cached_block import BYTES_COST, LIST_COST
 from flin.errors import FlinError
 
 TOUCHES: Final = 6
-"""Look-ups of a range before its page is made, which costs as much as 15 of them. Fewer, and hot keys that are alone
+"""Lookups of a range before its page is made, which costs as much as 15 of them. Fewer, and hot keys that are alone
 in their neighbourhood, which the cache of hot values takes at their second read, would make pages for nothing."""
 
 SEEK_TOUCHES: Final = 6
-"""A seek saves several times what a look-up saves."""
+"""A seek saves several times what a lookup saves."""
 
 _REFUSED: Final = 255
 """Touches of a range that has too many blocks in some run."""
 
-_MOST_BLOCKS: Final = 8
+_MAX_BLOCKS: Final = 8
 """Per run, of one page: what it takes to make a page bounds what one read may take (0.1 ms for 8 runs)."""
 
 _ENTRY_COST: Final = 2 * BYTES_COST + LIST_COST
@@ -45,19 +45,19 @@ _EXPECTED_COST: Final = _ENTRY_COST + 50
 """Bytes of an entry over its data, its share of the page's dict included."""
 
 _PAGE_COST: Final = 330
-"""A JoinedPage without its table (136), its tuple in the cache's ring and the slots that hold both (90), the lists
+"""A ViewPage without its table (136), its tuple in the cache's clock and the slots that hold both (90), the lists
 and the tuple of `page` (104)."""
 
 
-class Run(Protocol):
+class RunLike(Protocol):
     """What is asked of a run (state.TableRun)."""
 
     tables: tuple[Table, ...]
     largest: list[bytes]
     bounds: list[bytes]
-    entries: int
+    entry_count: int
     raw_bytes: int
-    has_ranges: bool
+    has_range_tombstones: bool
     plain_table: Table | None
 
     @property
@@ -66,7 +66,7 @@ class Run(Protocol):
     def find(self, key: bytes, hashed: int, nowait: bool) -> Entry | None: ...
 
 
-class JoinedPage(dict[bytes, Entry]):
+class ViewPage(dict[bytes, Entry]):
     """From key to newest entry, tombstones included, of a range of keys. Not changed once it can be seen."""
 
     __slots__ = ("_data_bytes", "charge", "hits", "ordered", "seen_hits")
@@ -99,16 +99,16 @@ class JoinedPage(dict[bytes, Entry]):
         return _PAGE_COST + getsizeof(self) + self._data_bytes + _ENTRY_COST * len(self)
 
 
-_View = tuple[Sequence[bytes], list[JoinedPage | None], bytearray]
-"""Where ranges begin, their pages, and the look-ups of those that have none."""
+_View = tuple[Sequence[bytes], list[ViewPage | None], bytearray]
+"""Where ranges begin, their pages, and the lookups of those that have none."""
 
 
-class JoinedRuns:
+class SortedView:
     """The runs of one version of a shard, newest first, for any number of threads."""
 
     __slots__ = ("_cache", "_is_prepared", "runs", "view")
 
-    def __init__(self, runs: Sequence[Run], cache: BlockCache) -> None:
+    def __init__(self, runs: Sequence[RunLike], cache: BlockCache) -> None:
         self.runs: Final = runs
         self._cache: Final = cache
         self._is_prepared = False
@@ -117,7 +117,7 @@ class JoinedRuns:
     def __del__(self) -> None:
         self._cache.gone.append(self.view[1])  # no lock: this may run anywhere
 
-    def holds(self, runs: Sequence[Run]) -> bool:
+    def holds(self, runs: Sequence[RunLike]) -> bool:
         """Whether these runs hold the same tables."""
         return runs is self.runs or [run.tables for run in runs] == [run.tables for run in self.runs]
 
@@ -135,7 +135,7 @@ class JoinedRuns:
         """What `find` gives, where the key's range had no page. The number is for counting: the view may be new."""
         mask = MASKS[hashed & 4095]
         for run in self.runs:
-            if run.has_ranges:
+            if run.has_range_tombstones:
                 entry = run.find(key, hashed, nowait=False)
                 if entry is not None:
                     if self._is_due(number):
@@ -152,7 +152,7 @@ class JoinedRuns:
                 if self._is_due(number):
                     return self.find(key, hashed)
                 # Where there will be no page, the tables' own blocks are counted and decoded.
-                entry = state.find(key) if self.view[2][number] == _REFUSED else state.peek(key)
+                entry = state.find(key) if self.view[2][number] == _REFUSED else state.find_uncounted(key)
                 if entry is not None:
                     if not self._is_prepared:  # as long as nothing is found there is nothing to search before
                         self._prepare()
@@ -160,7 +160,7 @@ class JoinedRuns:
         return None
 
     def _is_due(self, number: int) -> bool:
-        """A look-up in a range without a page: whether it has one now."""
+        """A lookup in a range without a page: whether it has one now."""
         if not self._is_prepared:
             return False
         touches = self.view[2]
@@ -206,7 +206,7 @@ class JoinedRuns:
         return keys, entries
 
     def _prepare(self) -> None:
-        """Part the keys into ranges. A table that cannot be read concerns those who ask for its keys."""
+        """Split the keys into ranges. A table that cannot be read concerns those who ask for its keys."""
         try:
             largest = max(self.runs, key=_block_count)
             separators: list[bytes] = []
@@ -219,7 +219,7 @@ class JoinedRuns:
             self.view = [b""], [None], bytearray((_REFUSED,))
         self._is_prepared = True
 
-    def _touch(self, number: int) -> JoinedPage | None:
+    def _touch(self, number: int) -> ViewPage | None:
         """A seek to a range without a page; the page once there is one."""
         touches = self.view[2]
         count = touches[number]
@@ -229,18 +229,18 @@ class JoinedRuns:
             return self._make(number)
         return None
 
-    def _make(self, number: int) -> JoinedPage | None:
+    def _make(self, number: int) -> ViewPage | None:
         """The page of a range, if it can be made and the cache keeps it; else its runs are asked from now on."""
         separators, pages, touches = self.view
         start = separators[number]
         stop = separators[number + 1] if number + 1 < len(separators) else KEYS_END
-        most = _MOST_BLOCKS * len(self.runs)
-        page = JoinedPage()
+        most = _MAX_BLOCKS * len(self.runs)
+        page = ViewPage()
         touches[number] = _REFUSED
         try:
             for run in reversed(self.runs):
                 tables = run.tables
-                if run.has_ranges:
+                if run.has_range_tombstones:
                     page.remove(cut_boundaries(run.deleted, start, stop))
                 for index in range(bisect_left(run.largest, start), len(tables)):
                     table = tables[index]
@@ -262,16 +262,16 @@ class JoinedRuns:
         return made
 
 
-def join_runs(runs: Sequence[Run]) -> JoinedRuns | None:
+def build_view(runs: Sequence[RunLike]) -> SortedView | None:
     """None where there is nothing to join, or it cannot be kept."""
     cache = runs[0].tables[0].cache if runs else None
     if cache is None:
         return None
-    cost = sum(run.raw_bytes + _EXPECTED_COST * run.entries for run in runs)  # not by table: each new state asks
-    return JoinedRuns(runs, cache) if cost <= cache.capacity_bytes else None
+    cost = sum(run.raw_bytes + _EXPECTED_COST * run.entry_count for run in runs)  # not by table: each new state asks
+    return SortedView(runs, cache) if cost <= cache.capacity_bytes else None
 
 
-def _block_count(run: Run) -> int:
+def _block_count(run: RunLike) -> int:
     return sum(len((table.state or table.loaded()).separators) for table in run.tables)
 
 

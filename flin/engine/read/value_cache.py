@@ -19,11 +19,11 @@ from threading import RLock
 from typing import Final
 
 from flin.engine.boundaries import covers
-from flin.engine.entry import DELETED, Entry, Live
-from flin.engine.memtable import Part
+from flin.engine.entry import TOMBSTONE, Entry, Live
+from flin.engine.memtable import Memtable
 from flin.engine.reentry import holds_lock
 
-SEEN_SLOTS: Final = 1 << 16
+DOORKEEPER_SLOTS: Final = 1 << 16
 """One byte each, of the hash of the key that was last read there: a second read is known as one within some 65,000
 others, and one first read in 256 is mistaken for a second."""
 
@@ -44,7 +44,7 @@ class ValueCache:
         self.flushes = 0
         self._young_bytes = 0
         self._old_bytes = 0
-        self._seen = bytearray(SEEN_SLOTS)
+        self._doorkeeper = bytearray(DOORKEEPER_SLOTS)
         self._lock = RLock()  # no fill from before a flush comes behind that flush's evictions
         self._is_changing = False  # under the lock; a call that re-enters then leaves the cache as it is
 
@@ -65,16 +65,16 @@ class ValueCache:
     def fill(self, key: bytes, entry: Entry, hashed: int, flushes: int) -> None:
         """Offer what was read from the tables of a state with that number of flushes. `hashed`: the key's hash."""
         self.misses += 1
-        seen = self._seen
+        doorkeeper = self._doorkeeper
         slot = hashed & 0xFFFF
-        if seen[slot] != hashed >> 24:
-            seen[slot] = hashed >> 24
-        elif entry is not DELETED and _charge(key, entry) * 8 <= self.capacity_bytes:
+        if doorkeeper[slot] != hashed >> 24:
+            doorkeeper[slot] = hashed >> 24
+        elif entry is not TOMBSTONE and _charge(key, entry) * 8 <= self.capacity_bytes:
             self._change(lambda: self._fill(key, entry, flushes))
 
-    def begin_flush(self, flushes: int, parts: Sequence[Part]) -> None:
-        """Refuse fills from before, then evict what the parts cover."""
-        self._change(lambda: self._begin_flush(flushes, parts))
+    def begin_flush(self, flushes: int, memtables: Sequence[Memtable]) -> None:
+        """Refuse fills from before, then evict what the memtables cover."""
+        self._change(lambda: self._begin_flush(flushes, memtables))
 
     def statistics(self) -> dict[str, int]:
         return {
@@ -104,14 +104,14 @@ class ValueCache:
         if flushes == self.flushes and key not in self.young and key not in self.old:
             self._insert(key, entry)
 
-    def _begin_flush(self, flushes: int, parts: Sequence[Part]) -> None:
+    def _begin_flush(self, flushes: int, memtables: Sequence[Memtable]) -> None:
         self.flushes = flushes
-        for part in parts:
+        for memtable in memtables:
             for generation in (self.young, self.old):
-                for key in generation.keys() & part.entries.keys():
+                for key in generation.keys() & memtable.entries.keys():
                     self._discard(key)
-                if part.deleted:
-                    for key in [key for key in generation if covers(part.deleted, key)]:
+                if memtable.deleted:
+                    for key in [key for key in generation if covers(memtable.deleted, key)]:
                         self._discard(key)
 
     def _renew(self, key: bytes) -> None:

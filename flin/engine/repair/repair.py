@@ -24,9 +24,9 @@ from flin.engine.catalog.version import ShardRuns, Version
 from flin.engine.disk.file_name import MANIFEST, maybe_parse
 from flin.engine.disk.fs import FileSystem
 from flin.engine.disk.lock import lock_directory
-from flin.engine.entry import DELETED, Entry, Page
+from flin.engine.entry import TOMBSTONE, Entry, Page
 from flin.engine.key import KEYS_END, namespace_of
-from flin.engine.memtable import Part, add_counts
+from flin.engine.memtable import Memtable, add_counts
 from flin.engine.options import Options
 from flin.engine.read.merge import Source, merge_pages
 from flin.engine.repair.report import Loss, RepairReport
@@ -160,7 +160,7 @@ class Repair:
         newest = max([newest, *(each.largest_sequence for aged in shards for each in aged)])
         if manifest is not None:
             newest = max(newest, manifest.next_sequence - 1)
-        parts = [_split(segment.part, len(shards)) for segment in segments]
+        memtables = [_split(segment.memtable, len(shards)) for segment in segments]
         runs: list[ShardRuns] = []
         outputs: list[Outputs] = []
         options, directory = self._target, self.report.target
@@ -170,7 +170,7 @@ class Repair:
         try:
             with ExitStack() as written:
                 for shard, aged in enumerate(shards):
-                    by_age = _by_age(aged, segments, [part[shard] for part in parts], manifest is None)
+                    by_age = _by_age(aged, segments, [memtable[shard] for memtable in memtables], manifest is None)
                     pages = self._live(merge_pages(list(by_age)))
                     if options is None or directory is None:
                         for _ in pages:
@@ -184,7 +184,7 @@ class Repair:
                         (1, max(1, newest)),
                         (),
                         target_table_bytes=TARGET_TABLE_BYTES,
-                        cuts=(),
+                        output_boundaries=(),
                     )
                     for keys, entries in pages:
                         writer.add(keys, entries)
@@ -200,8 +200,8 @@ class Repair:
     def _live(self, pages: Iterator[Page]) -> Iterator[Page]:
         """The pages without tombstones, counted: beneath the result is nothing to hide."""
         for keys, entries in pages:
-            if DELETED in entries:
-                alive = [(key, entry) for key, entry in zip(keys, entries, strict=True) if entry is not DELETED]
+            if TOMBSTONE in entries:
+                alive = [(key, entry) for key, entry in zip(keys, entries, strict=True) if entry is not TOMBSTONE]
                 if not alive:
                     continue
                 keys, entries = [key for key, _ in alive], [entry for _, entry in alive]
@@ -242,20 +242,20 @@ class Repair:
 _AGES: Final = "the order of the tables comes from their own sequence numbers, not from the manifest"
 
 
-def _split(part: Part, shards: int) -> list[Part]:
+def _split(memtable: Memtable, shards: int) -> list[Memtable]:
     if shards == 1:
-        return [part]
+        return [memtable]
     split: list[dict[bytes, Entry]] = [{} for _ in range(shards)]
-    for key, entry in part.entries.items():
+    for key, entry in memtable.entries.items():
         split[shard_of_stored(key, shards)][key] = entry
-    return [Part(entries, part.deleted) for entries in split]
+    return [Memtable(entries, memtable.deleted) for entries in split]
 
 
 def _by_age(
-    aged: Sequence[Aged], segments: Sequence[SalvagedSegment], parts: Sequence[Part], by_sequence: bool
+    aged: Sequence[Aged], segments: Sequence[SalvagedSegment], memtables: Sequence[Memtable], by_sequence: bool
 ) -> Iterator[Source]:
     """The sources of one shard, newest first. By the manifest every segment is newer than every table."""
-    waiting = sorted(zip(segments, parts, strict=True), key=lambda pair: pair[0].last_sequence)
+    waiting = sorted(zip(segments, memtables, strict=True), key=lambda pair: pair[0].last_sequence)
     for each in aged:
         while waiting and (not by_sequence or waiting[-1][0].last_sequence > each.largest_sequence):
             yield _source(waiting.pop()[1])
@@ -264,5 +264,5 @@ def _by_age(
         yield _source(waiting.pop()[1])
 
 
-def _source(part: Part) -> Source:
-    return Source(part.pages(b"", KEYS_END), part.deleted)
+def _source(memtable: Memtable) -> Source:
+    return Source(memtable.pages(b"", KEYS_END), memtable.deleted)

@@ -15,12 +15,12 @@ from typing import Final, TypeVar
 
 from flin.engine.disk.fs import ReadableFile
 from flin.engine.disk.open_files import TableFile
-from flin.engine.entry import DELETED, Entry, Page, Range
+from flin.engine.entry import TOMBSTONE, Entry, Page, Range
 from flin.engine.repair.report import FileReport, Loss, key_text
 from flin.engine.table import block, index_block, range_block, stored_block
 from flin.engine.table import footer as table_footer
 from flin.engine.table.footer import Footer
-from flin.engine.table.key_part import SMALLEST_SHARE
+from flin.engine.table.key_part import MIN_SHARE
 from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 
@@ -66,7 +66,7 @@ class SalvagedTable:
         return next((keys for keys, _ in self.pages()), [])
 
     def pages(self) -> Iterator[Page]:
-        """The entries of the good blocks, rising."""
+        """The entries of the good blocks, ascending."""
         last: bytes | None = None
         entries = blocks = stored_bytes = 0
         for start, end in self._starts:
@@ -173,7 +173,7 @@ class SalvagedTable:
         with_values = [(bounds, page) for bounds, page in pages if page is not None and any(map(_value_size, page[1]))]
         keys = sum(len(key) for _, page in with_values for key in page[0])
         values = sum(_value_size(entry) for _, page in with_values for entry in page[1])
-        if values < SMALLEST_SHARE * keys:
+        if values < MIN_SHARE * keys:
             return found
         return [bounds for bounds, _ in with_values]
 
@@ -182,7 +182,7 @@ class SalvagedTable:
         if self.meta is None:
             return True
         pages = (self._page(start, end) for start, end in found)
-        return sum(len(page[0]) for page in pages if page is not None) < self.meta.entries
+        return sum(len(page[0]) for page in pages if page is not None) < self.meta.entry_count
 
     def _read_ranges(self) -> tuple[Range, ...]:
         footer = self._footer
@@ -230,7 +230,7 @@ class SalvagedTable:
 
 
 def _value_size(entry: Entry) -> int:
-    return 0 if entry is DELETED else len(entry[0] if isinstance(entry, tuple) else entry)
+    return 0 if entry is TOMBSTONE else len(entry[0] if isinstance(entry, tuple) else entry)
 
 
 def same_table(left: TableMeta, right: TableMeta) -> bool:
@@ -240,7 +240,7 @@ def same_table(left: TableMeta, right: TableMeta) -> bool:
 
 def _told(meta: TableMeta) -> tuple[object, ...]:
     return (
-        *(meta.entries, meta.tombstones, meta.range_deletes, meta.expiring, meta.raw_bytes),
+        *(meta.entry_count, meta.tombstones, meta.range_deletes, meta.expiring, meta.raw_bytes),
         *(meta.smallest, meta.largest, meta.smallest_sequence, meta.largest_sequence),
     )
 

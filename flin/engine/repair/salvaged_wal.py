@@ -16,7 +16,7 @@ from typing import Final
 
 from flin.engine.disk.file_name import FileName
 from flin.engine.disk.fs import FileSystem, join
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.repair.report import FileReport, Loss, RepairReport
 from flin.engine.repair.salvaged_table import read_through
 from flin.engine.wal.frames import (
@@ -37,7 +37,7 @@ ENDLESS: Final = 1 << 64
 class SalvagedSegment:
     """What one segment replays to."""
 
-    part: Part
+    memtable: Memtable
     first_sequence: int
     last_sequence: int
     report: FileReport
@@ -158,7 +158,7 @@ class SalvagedWal:
                 frames.setdefault(frame.offset, frame)
                 source.setdefault(frame.offset, file)
         first_file = files[0]
-        part = Part()
+        memtable = Memtable()
         first: int | None = None
         position = HEADER_BYTES
         for offset in sorted(frames):
@@ -176,25 +176,25 @@ class SalvagedWal:
             position = frame.end
             if expected is not None and frame.first_sequence < expected:
                 continue  # flushed, or replayed already
-            if not self._apply(file, frame, part):
+            if not self._apply(file, frame, memtable):
                 continue
             first = frame.first_sequence if first is None else first
             expected = frame.first_sequence + frame.count
         if first is None or expected is None:
             return None, position, expected
-        return SalvagedSegment(part, first, expected - 1, first_file.report), position, expected
+        return SalvagedSegment(memtable, first, expected - 1, first_file.report), position, expected
 
-    def _apply(self, file: _File, frame: FoundFrame, part: Part) -> bool:
+    def _apply(self, file: _File, frame: FoundFrame, memtable: Memtable) -> bool:
         assert file.header is not None
         try:
-            problem = replay(file.data, file.header, file.path, part, start=frame.offset, end=frame.end).problem
+            reason = replay(file.data, file.header, file.path, memtable, start=frame.offset, end=frame.end).stop_reason
         except FormatVersionError as error:
             if not self._force:
                 raise
-            problem = error.reason
+            reason = error.reason
         except CorruptionError as error:
-            problem = error.reason
-        if problem:
+            reason = error.reason
+        if reason:
             self._lose(file, frame.offset, frame.end - frame.offset, frame.count)
             return False
         file.report.kept_blocks += 1

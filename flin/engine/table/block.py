@@ -38,7 +38,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any, Final, TypeAlias, cast
 
-from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry, Page
+from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Page
 from flin.errors import CorruptionError, FormatVersionError
 
 FIXED_KEYS: Final = 0x01
@@ -370,7 +370,7 @@ def entry_at(source: bytes, at: int, flags: int, count: int, value_size: int, in
     tag = expires_at_ms = 0
     if flags & HAS_KINDS:
         if source[at + index] == KIND_DELETE:
-            return DELETED
+            return TOMBSTONE
         at += count
     if flags & HAS_TAGS:
         tag = source[at + index]
@@ -477,7 +477,7 @@ def _annotate(source: bytes, at: int, flags: int, count: int, entries: list[Any]
         if tags[index] or expiries[index]:
             entries[index] = (entries[index], expiries[index], tags[index])
         if kinds[index] == KIND_DELETE:
-            entries[index] = DELETED
+            entries[index] = TOMBSTONE
 
 
 def _annotations(source: bytes, at: int, flags: int, count: int) -> Annotations:

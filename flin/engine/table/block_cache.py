@@ -1,9 +1,9 @@
-"""The block cache: data blocks of all tables and pages of joined runs, bounded in bytes.
+"""The block cache: data blocks of all tables and pages of sorted views, bounded in bytes.
 
 A cached block hangs in its table's own list, by its number: to find one is an index, and a hit counts itself in the
 block (together 40 ns; a dictionary of (table, block) and a move to its end took 300). What the cache itself keeps is
-the ring in which blocks came. Eviction goes round it and gives whoever was hit since the last time a second chance:
-an approximation of LRU that costs a hit nothing.
+the order in which blocks came. Eviction is CLOCK: it goes round and gives whoever was hit since the last time a second
+chance, an approximation of LRU that costs a hit nothing.
 
 A hit takes no lock: a block that another thread evicts in between is still good. Whatever changes the sum takes it.
 """
@@ -18,12 +18,12 @@ from typing import Any, Final, Protocol, TypeAlias
 from flin.engine.reentry import holds_lock
 from flin.engine.table.cached_block import CachedBlock
 
-Slots: TypeAlias = list[CachedBlock | None]
+CacheRow: TypeAlias = list[CachedBlock | None]
 """The cached blocks of one table, by number."""
 
 
 class Charged(Protocol):
-    """What can be kept: a cached block, or a page of joined runs. The attributes are the cache's but for `hits`."""
+    """What can be kept: a cached block, or a page of a sorted view. The attributes are the cache's but for `hits`."""
 
     charge: int  # what the cache counts it for; 0: not in the cache
     hits: int  # counted by whoever reads it
@@ -37,7 +37,7 @@ _CHANCES: Final = 64
 
 
 class BlockCache:
-    """Bounds what the slots of many tables hold. `is_full`: another block costs one that is there."""
+    """Bounds what the rows of many tables hold. `is_full`: another block costs one that is there."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
@@ -46,24 +46,24 @@ class BlockCache:
         self.evictions = 0
         self.is_full = capacity_bytes == 0
         self._evicted_hits = 0
-        self._ring: deque[tuple[list[Any], int, Charged]] = deque()
+        self._clock: deque[tuple[list[Any], int, Charged]] = deque()
         self.gone: deque[list[Any]] = deque()
-        """Slots whose owner has gone: it could be anywhere and took no lock. What they hold goes with the next block
+        """Rows whose owner has gone: it could be anywhere and took no lock. What they hold goes with the next block
         that is put, or as the background has merged or looks round (`drop_gone`), whichever comes first."""
         self._lock = RLock()
         self._is_changing = False  # under the lock; a call that re-enters then leaves the cache as it is
 
     def __len__(self) -> int:
-        return len(self._ring)
+        return len(self._clock)
 
-    def put(self, slots: list[Any], number: int, block: Charged) -> None:
+    def put(self, row: list[Any], number: int, block: Charged) -> None:
         """Keep a block, unless another thread was faster. One larger than an eighth of the cache would empty it."""
         charge = block.charge_bytes()
         if charge * 8 > self.capacity_bytes:
             return
         if self.gone:
             self.drop_gone()
-        self._change(lambda: self._put(slots, number, block, charge))
+        self._change(lambda: self._put(row, number, block, charge))
 
     def recharge(self, block: Charged) -> None:
         """A block that grew."""
@@ -82,12 +82,12 @@ class BlockCache:
     @holds_lock
     def statistics(self) -> dict[str, int]:
         with self._lock:
-            ring = list(self._ring)
+            held = list(self._clock)
         return {
-            "entries": len(ring),
+            "entries": len(held),
             "used_bytes": self.used_bytes,
             "capacity_bytes": self.capacity_bytes,
-            "hits": self._evicted_hits + sum(block.hits for _, _, block in ring),
+            "hits": self._evicted_hits + sum(block.hits for _, _, block in held),
             "misses": self.misses,
             "evictions": self.evictions,
         }
@@ -107,11 +107,11 @@ class BlockCache:
 
     # Under the lock.
 
-    def _put(self, slots: list[Any], number: int, block: Charged, charge: int) -> None:
-        if slots[number] is None:
+    def _put(self, row: list[Any], number: int, block: Charged, charge: int) -> None:
+        if row[number] is None:
             block.charge = charge
-            slots[number] = block
-            self._ring.append((slots, number, block))
+            row[number] = block
+            self._clock.append((row, number, block))
             self.used_bytes += charge
             self._evict()
 
@@ -122,12 +122,12 @@ class BlockCache:
             self._evict()
 
     def _drop_gone(self) -> None:
-        """In one pass over the ring, however many have gone. They are forgotten last: an interrupt loses none."""
+        """In one pass over the clock, however many have gone. They are forgotten last: an interrupt loses none."""
         gone = [self.gone[place] for place in range(len(self.gone))]  # it may grow at any moment
-        dropped = {id(slots) for slots in gone if any(block is not None for block in slots)}
+        dropped = {id(row) for row in gone if any(block is not None for block in row)}
         if dropped:
-            entries = [entry for entry in self._ring if id(entry[0]) in dropped]
-            self._ring = deque(entry for entry in self._ring if id(entry[0]) not in dropped)
+            entries = [entry for entry in self._clock if id(entry[0]) in dropped]
+            self._clock = deque(entry for entry in self._clock if id(entry[0]) not in dropped)
             for entry in entries:
                 self._drop(*entry)
             self.is_full = self.capacity_bytes == 0
@@ -140,31 +140,31 @@ class BlockCache:
         self._evict()
 
     def _evict(self) -> None:
-        ring = self._ring
+        clock = self._clock
         chances = _CHANCES
         while self.used_bytes > self.capacity_bytes:
             self.is_full = True
-            if not ring:  # an interrupt came between a block and its charge
+            if not clock:  # an interrupt came between a block and its charge
                 self.used_bytes = 0
                 break
-            entry = ring.popleft()
+            entry = clock.popleft()
             block = entry[2]
             if chances and block.hits != block.seen_hits:
                 chances -= 1
                 block.seen_hits = block.hits
-                ring.append(entry)
+                clock.append(entry)
                 continue
             self._drop(*entry)
             self.evictions += 1
 
-    def _drop(self, slots: list[Any], number: int, block: Charged) -> None:
-        slots[number] = None
+    def _drop(self, row: list[Any], number: int, block: Charged) -> None:
+        row[number] = None
         self.used_bytes -= block.charge
         self._evicted_hits += block.hits
         block.charge = 0
 
     def _check(self) -> None:
         with self._lock:
-            assert self.used_bytes == sum(block.charge for _, _, block in self._ring)
+            assert self.used_bytes == sum(block.charge for _, _, block in self._clock)
             assert self.used_bytes <= self.capacity_bytes
-            assert all(slots[number] is block for slots, number, block in self._ring)
+            assert all(row[number] is block for row, number, block in self._clock)

@@ -66,7 +66,7 @@ def build(hashes: Iterable[int], count: int, bits_per_key: int) -> array[int]:
 
 
 def contains(words: Sequence[int], hashed: int) -> bool:
-    """False: no key of this hash was added. (Written out in Table.get, JoinedRuns.find_cold, read_path._from_runs
+    """False: no key of this hash was added. (Written out in Table.get, SortedView.find_cold, read_path._from_runs
     and `let_through`.)"""
     mask = MASKS[hashed & MASK_INDEX]
     return words[hashed % len(words)] & mask == mask

@@ -15,7 +15,7 @@ TUPLE_COST: Final = 104
 LIST_COST: Final = 8 + 8
 """An entry's places in the two lists of `page`: charged from the first, since ordered reads make them unasked."""
 _BLOCK_COST: Final = 420
-"""A CachedBlock (120), a payload's header (48), its tuple in the cache's ring and the slots that hold both (90), the
+"""A CachedBlock (120), a payload's header (48), its tuple in the cache's clock and the slots that hold both (90), the
 lists and the tuple of `page` (160)."""
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 
 from flin.engine.disk.fs import ReadableFile
-from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry, Range
+from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END
 from flin.engine.table import block, bloom, expiry_block, range_block
 from flin.engine.table import footer as table_footer
@@ -71,13 +71,13 @@ class _Check:
             self._wrong(number, "the filter lacks a key of a data block")
         if state.keys is not None:
             self._keys += keys
-            self._kinds += bytes([KIND_DELETE if entry is DELETED else KIND_PUT for entry in entries])
+            self._kinds += bytes([KIND_DELETE if entry is TOMBSTONE else KIND_PUT for entry in entries])
         self._smallest = keys[0] if self._smallest is None else self._smallest
         self._largest = keys[-1]
         self._entries += len(keys)
         for key, entry in zip(keys, entries, strict=True):
             self._raw_bytes += len(key)
-            if entry is DELETED:
+            if entry is TOMBSTONE:
                 self._tombstones += 1
             elif type(entry) is tuple:
                 self._raw_bytes += len(entry[0])
@@ -93,17 +93,17 @@ class _Check:
         ranges = self._ranges()
         bounds = [bound for bounds in ranges for bound in bounds]
         bounds += [bound for bound in (self._smallest, self._largest) if bound is not None]
-        found = {
-            "entries": self._entries,
-            "tombstones": self._tombstones,
-            "range_deletes": len(ranges),
-            "expiring": len(self._expiries),
-            "raw_bytes": self._raw_bytes,
-            "smallest": min(bounds, default=None),
-            "largest": max(bounds, default=None),
+        said_and_found = {
+            "entries": (meta.entry_count, self._entries),
+            "tombstones": (meta.tombstones, self._tombstones),
+            "range_deletes": (meta.range_deletes, len(ranges)),
+            "expiring": (meta.expiring, len(self._expiries)),
+            "raw_bytes": (meta.raw_bytes, self._raw_bytes),
+            "smallest": (meta.smallest, min(bounds, default=None)),
+            "largest": (meta.largest, max(bounds, default=None)),
         }
-        for name, value in found.items():
-            if getattr(meta, name) != value:
+        for name, (said, found) in said_and_found.items():
+            if said != found:
                 self._at(state.footer.properties, f"the property {name} is not what the table holds")
         if meta.smallest_sequence > meta.largest_sequence:
             self._at(state.footer.properties, "the smallest sequence is above the largest")

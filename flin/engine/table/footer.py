@@ -46,15 +46,16 @@ _TAIL: Final = struct.Struct("<I8s")
 FOOTER_SIZE: Final = _FOOTER.size + _TAIL.size
 _read_size: Final = struct.Struct("<I").unpack_from
 
-_NUMBERS: Final = (
-    "entries",
-    "tombstones",
-    "range_deletes",
-    "expiring",
-    "smallest_sequence",
-    "largest_sequence",
-    "raw_bytes",
-)
+_NUMBERS: Final = {
+    "entries": "entry_count",
+    "tombstones": "tombstones",
+    "range_deletes": "range_deletes",
+    "expiring": "expiring",
+    "smallest_sequence": "smallest_sequence",
+    "largest_sequence": "largest_sequence",
+    "raw_bytes": "raw_bytes",
+}
+"""The numbers of the properties block by name, and what TableMeta calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def decode_footer(data: bytes, path: str, offset: int) -> Footer:
 
 
 def encode_properties(meta: TableMeta, codec: str, keys: tuple[int, int] | None = None) -> bytes:
-    values = {name: str(getattr(meta, name)).encode() for name in _NUMBERS}
+    values = {name: str(getattr(meta, own)).encode() for name, own in _NUMBERS.items()}
     values |= {"smallest": meta.smallest, "largest": meta.largest}
     values |= {"codec": codec.encode(), "hash": HASH_NAME.encode()}
     if keys is not None:
@@ -121,7 +122,7 @@ def decode_properties(data: bytes, footer: Footer, file: str, base_offset: int, 
     offset = base_offset + footer.properties
     values = _decode_values(data, path, offset)
     try:
-        numbers = {name: _number(values[name]) for name in _NUMBERS}
+        numbers = {own: _number(values[name]) for name, own in _NUMBERS.items()}
         meta = TableMeta(
             file=file,
             offset=base_offset,

@@ -1,7 +1,7 @@
 """Which blocks of a table deserve their place in the cache. Pure: it counts, and says what is to be done.
 
 Theory. A raw block can be read in place, in the mapping; to bring it into the cache costs as much as decoding all of
-it. So a block must have been asked for more often than its table's average. Look-ups that miss the cache are counted by
+it. So a block must have been asked for more often than its table's average. Lookups that miss the cache are counted by
 block. Once there are as many as the table has blocks, evenly spread ones come to one each, and all counts begin anew.
 
 Threads that count at once may lose one.
@@ -12,19 +12,19 @@ from __future__ import annotations
 from typing import Final
 
 HOT: Final = 3
-"""Look-ups of a block, while its table has as many as blocks, after which the next one brings it into a full cache:
-evenly spread look-ups have one on average, and fewer than a tenth of the blocks reach three."""
+"""Lookups of a block, while its table has as many as blocks, after which the next one brings it into a full cache:
+evenly spread lookups have one on average, and fewer than a tenth of the blocks reach three."""
 
 WARM: Final = 1
 """As HOT, while the cache has room."""
 
 WORN: Final = 16
 """Hits of a cached payload, while the cache is full, that bring its entries: those take three times its room, so that
-two other blocks go, and each costs as much to unpack again as 20 look-ups in a payload cost more."""
+two other blocks go, and each costs as much to unpack again as 20 lookups in a payload cost more."""
 
 
 class Heat:
-    """The look-ups of each block that found it in no cache, since the last decay."""
+    """The lookups of each block that found it in no cache, since the last decay."""
 
     __slots__ = ("cold_reads", "counts")
 

@@ -67,7 +67,7 @@ def decode(data: bytes, data_size: int | None, path: str, offset: int) -> Index:
     bounds = struct.unpack_from(f"<{count + 1}I", data, _HEADER.size + 8 * (count + 1))
     column = data[size - key_size : size]
     separators = [column[start:stop] for start, stop in pairwise(bounds)]
-    # Compared in C: by generators it was a third of settling a small flush, and it runs where reads are served, too.
+    # Compared in C: by generators it was a third of resolving a small flush, and it runs where reads are served, too.
     if starts[0] or data_size not in (None, starts[-1]) or any(map(le, islice(starts, 1, None), starts)):
         raise CorruptionError(path, offset, "the data blocks that an index names are not in order")
     if any(map(le, islice(separators, 1, None), separators)):

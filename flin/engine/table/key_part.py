@@ -23,7 +23,7 @@ from flin.engine.table.block import MAX_ENTRIES
 from flin.engine.table.stored_block import CHECKSUM_SIZE
 from flin.errors import CorruptionError
 
-SMALLEST_SHARE: Final = 16
+MIN_SHARE: Final = 16
 """How many times the keys' bytes the values have at least."""
 
 KeyPage = tuple[list[bytes], Sequence[int]]

@@ -12,7 +12,7 @@ class TableMeta:
     file: str  # a bare file name: role, number and epoch (file_name.py)
     offset: int  # of the section in its file, bytes
     length: int
-    entries: int  # points, tombstones included
+    entry_count: int  # points, tombstones included
     tombstones: int
     range_deletes: int
     expiring: int  # entries with an expiry

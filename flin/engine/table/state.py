@@ -18,20 +18,20 @@ from flin.engine.entry import Entry, Page
 from flin.engine.table import block, bloom, index_block, key_part, range_block, stored_block
 from flin.engine.table import footer as table_footer
 from flin.engine.table.block import COMPRESSED
-from flin.engine.table.block_cache import BlockCache, Slots
+from flin.engine.table.block_cache import BlockCache, CacheRow
 from flin.engine.table.cached_block import CachedBlock
 from flin.engine.table.heat import Heat, should_expand
 from flin.engine.table.meta import TableMeta
 from flin.engine.table.stored_block import CHECKSUM_SIZE
 from flin.errors import CorruptionError, StorageError
 
-FEW: Final = 12
+MIN_SEARCHED: Final = 12
 """Entries of a block that are decoded whole where some are wanted: to find out which ones costs as much."""
 
 RAW: Final = 1
 PACKED: Final = 2
 
-_MAX_LANDED: Final = 8
+_MAX_STAGED: Final = 8
 """Blocks of a table at once; more than that many large cold values at a time only means that some are read twice."""
 
 
@@ -48,12 +48,12 @@ class TableState:
         "footer",
         "heat",
         "keys",
-        "landed",
         "largest",
         "marks",
         "memory_bytes",
         "path",
         "separators",
+        "staged",
         "starts",
         "word_count",
         "words",
@@ -84,11 +84,11 @@ class TableState:
         self.data: Final = _map(file)
         if self.data and len(self.data) < base + meta.length:  # it has become shorter since the database was opened
             raise CorruptionError(path, len(self.data), "the file ends within a table")
-        self.blocks: Final[Slots] = [None] * len(index.separators)
+        self.blocks: Final[CacheRow] = [None] * len(index.separators)
         self.marks: Final = bytearray(len(index.separators))
         self.heat: Final = Heat(len(self.marks))
         # Blocks that were read for someone who has to ask again, and that the cache did not keep.
-        self.landed: Final[dict[int, CachedBlock]] = {}
+        self.staged: Final[dict[int, CachedBlock]] = {}
         self.memory_bytes: Final = index.memory_bytes() + 8 * len(self.words) + 10 * len(self.marks)
 
     def __del__(self) -> None:
@@ -104,7 +104,7 @@ class TableState:
     def reads(self) -> int:
         """Reads of blocks, about: another number than before tells that there were some."""
         return (
-            self.heat.cold_reads + len(self.landed) + sum(1 + block.hits for block in self.blocks if block is not None)
+            self.heat.cold_reads + len(self.staged) + sum(1 + block.hits for block in self.blocks if block is not None)
         )
 
     def key_part(self) -> key_part.KeyPart | None:
@@ -143,11 +143,11 @@ class TableState:
         return entries.get(key) if entries is not None else self.find_unexpanded(found, key)
 
     def find_cold(self, number: int, key: bytes) -> Entry | None:
-        """A look-up in a block that is not cached."""
-        found = self.touch(number)
+        """A lookup in a block that is not cached."""
+        found = self.record_miss(number)
         return block.find(self.data, self.starts[number], key) if found is None else found.find(key)
 
-    def peek(self, key: bytes) -> Entry | None:
+    def find_uncounted(self, key: bytes) -> Entry | None:
         """What `get` gives, with blocks left as they are: who comes often makes a page (read/sorted_view.py)."""
         number = bisect_right(self.separators, key) - 1
         if number < 0:
@@ -192,7 +192,7 @@ class TableState:
         return keys, entries, (size // count + prefix_size) * wanted
 
     def find_unexpanded(self, found: CachedBlock, key: bytes) -> Entry | None:
-        """A look-up in a cached payload, which decodes it once that pays."""
+        """A lookup in a cached payload, which decodes it once that pays."""
         if self.is_worn(found):
             self.expand(found)
         return found.find(key)
@@ -202,7 +202,7 @@ class TableState:
         cache = self.cache
         return should_expand(found.hits, cache is not None and cache.is_full)
 
-    def touch(self, number: int) -> CachedBlock | None:
+    def record_miss(self, number: int) -> CachedBlock | None:
         """A block that is not cached is asked for: None if it should be read in place, in the mapping."""
         cache = self.cache
         mark = self.marks[number] or self.verify(number)
@@ -250,7 +250,7 @@ class TableState:
 
     def _slice(self, number: int, start: bytes, count: int) -> Page:
         """Up to count entries of one block from start on."""
-        found = self.blocks[number] or self.touch(number)
+        found = self.blocks[number] or self.record_miss(number)
         source, at = self.data, self.starts[number]
         if found is not None:
             found.hits += 1
@@ -259,7 +259,7 @@ class TableState:
                 source, at, found = payload, 0, None
         if found is None:
             entry_count = block.entry_count(source, at)
-            if entry_count > FEW:
+            if entry_count > MIN_SEARCHED:
                 begin = block.lower_bound(source, at, start) if start else 0
                 end = min(begin + count, entry_count)
                 return block.decode_slice(source, at, begin, end) if begin < end else ([], [])
@@ -287,17 +287,17 @@ class TableState:
         return self.admit(number, stored_block.unpack(stored, self.path, start))
 
     def fill(self, number: int) -> None:
-        """Read a block past the mapping into the cache, for a look-up that will be asked again.
+        """Read a block past the mapping into the cache, for a lookup that will be asked again.
 
-        A block that the cache refuses (too large, or evicted at once) must not be read for ever: it waits aside.
+        A block that the cache refuses (too large, or evicted at once) must not be read forever: it waits aside.
         """
         start, stop = self.starts[number], self.starts[number + 1]
         found = self.admit_stored(number, table_footer.read_part(self.file, start, stop - start))
         if self.blocks[number] is None:
-            landed = self.landed
-            landed[number] = found
-            for other in list(landed)[:-_MAX_LANDED]:  # whoever asked for them has gone
-                landed.pop(other, None)
+            staged = self.staged
+            staged[number] = found
+            for other in list(staged)[:-_MAX_STAGED]:  # whoever asked for them has gone
+                staged.pop(other, None)
 
 
 def _map(file: ReadableFile) -> bytes:

@@ -17,11 +17,11 @@ from itertools import accumulate, repeat
 from operator import add
 from typing import Any, Final
 
-from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry, Range
+from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Range
 from flin.engine.table import block, bloom, expiry_block, index_block, range_block, stored_block
 from flin.engine.table import footer as table_footer
 from flin.engine.table.block import MAX_ENTRIES, Annotations, Sizes
-from flin.engine.table.key_part import SMALLEST_SHARE, KeyPartWriter
+from flin.engine.table.key_part import MIN_SHARE, KeyPartWriter
 from flin.engine.table.meta import TableMeta
 
 _WRITE_SIZE: Final = 256 << 10
@@ -41,7 +41,7 @@ class TableOptions:
 class TableWriter:
     """Writes one table through `append`, which takes everything it is given or raises.
 
-    An empty table is nobody's: ask `entries` and `range_deletes` before `finish`.
+    An empty table is discarded: ask `entries` and `range_deletes` before `finish`.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class TableWriter:
             file=self._file,
             offset=self._base_offset,
             length=length,
-            entries=len(self._hashes),
+            entry_count=len(self._hashes),
             tombstones=self._tombstones,
             range_deletes=len(self._ranges),
             expiring=len(self._expiries),
@@ -186,7 +186,7 @@ class TableWriter:
             if annotations is not None:
                 annotations = _slice(annotations, 0, done)
                 self._note(keys[:done], annotations)
-            if self._key_bytes * (SMALLEST_SHARE + 1) > self._raw_bytes:
+            if self._key_bytes * (MIN_SHARE + 1) > self._raw_bytes:
                 self._key_part = None
             elif self._key_part is not None:
                 self._key_part.add(keys[:done], None if annotations is None else annotations[0])
@@ -272,7 +272,7 @@ def split_entries(entries: list[Any]) -> tuple[list[bytes], Annotations | None]:
     expiries = []
     for entry in entries:
         value, expires_at_ms, tag, kind = entry, 0, 0, KIND_PUT
-        if entry is DELETED:
+        if entry is TOMBSTONE:
             value, kind = b"", KIND_DELETE
         elif type(entry) is tuple:
             value, expires_at_ms, tag = entry

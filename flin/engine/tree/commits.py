@@ -1,7 +1,7 @@
 """Commits: what is done under the commit lock (turns.py). WAL first, then memory, then the answer.
 
-A commit becomes a frame, goes into the active parts, and only then can anybody read it. A failed WAL write leaves no
-trace in memory. Nothing waits for the disk under the lock but the WAL's write, and nothing waits for another lock.
+A commit becomes a frame, goes into the active memtables, and only then can anybody read it. A failed WAL write leaves
+no trace in memory. Nothing waits for the disk under the lock but the WAL's write, and nothing waits for another lock.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from flin.engine.catalog.generation import (
     OpenGeneration,
     SealedGeneration,
     apply_points,
-    empty_parts,
+    empty_memtables,
     join_neighbours,
     with_commit,
 )
-from flin.engine.entry import DELETED, Entry, Live, Range
+from flin.engine.entry import TOMBSTONE, Entry, Live, Range
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
 from flin.engine.options import MemoryBudget, Options
 from flin.engine.read.read_path import below_memtables, from_memtables
@@ -79,7 +79,7 @@ class Commits(Turns):
         try:
             self._wal.sync(self._wal.position if position is None else position)
         except StorageError as error:
-            self.fail(f"a sync failed: {error}")
+            self.make_read_only(f"a sync failed: {error}")
             raise
 
     def check_sync(self) -> None:
@@ -119,12 +119,12 @@ class Commits(Turns):
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():
-                    return self._do_later({key: DELETED}, (), False)
+                    return self._do_later({key: TOMBSTONE}, (), False)
                 self._blocked = True
                 state = self.state
                 active = state.active[state.shard_of(key)]
                 position = self._wal.delete(key)
-                active.entries[key] = DELETED
+                active.entries[key] = TOMBSTONE
                 self._blocked = self._must_wait
         except BaseException as error:
             self._commit_put_off(error)
@@ -175,7 +175,7 @@ class Commits(Turns):
                     if is_known:
                         if entry is None and runs is state.runs:
                             entry = found
-                        decided = decide(None if entry is DELETED else entry)
+                        decided = decide(None if entry is TOMBSTONE else entry)
                         if decided is not None:
                             position = self._commit({key: decided})
                     self._blocked = self._must_wait
@@ -256,7 +256,7 @@ class Commits(Turns):
 
     def _apply_ranges(self, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
         """One assignment shows all of it: no reader finds the range deletes without the points beside them."""
-        if sum(part.size for part in self.state.active) > COPIED_ENTRIES:
+        if sum(memtable.size for memtable in self.state.active) > COPIED_ENTRIES:
             self._freeze()
         state = self.state
         first = state.active[0]
@@ -274,19 +274,19 @@ class Commits(Turns):
         return self._freeze() if self._times_held() == 1 else self.state.with_copies(self._dead.known)
 
     def _freeze(self) -> ReadState:
-        """Freeze what the active parts hold; a state that stays as it is. Free if nothing was written since."""
+        """Freeze what the active memtables hold; a state that stays as it is. Free if nothing was written since."""
         assert is_held(self._commit_lock)
         state = self.state
         if any(state.active):
             frozen = tuple(
-                join_neighbours((part, *older)) if part else older
-                for part, older in zip(state.active, state.frozen, strict=True)
+                join_neighbours((memtable, *older)) if memtable else older
+                for memtable, older in zip(state.active, state.frozen, strict=True)
             )
-            self._generation.size_bytes += sum(part.size for part in state.active) * ENTRY_OVERHEAD_BYTES
-            state = replace(state, active=empty_parts(len(frozen)), frozen=frozen)
+            self._generation.size_bytes += sum(memtable.size for memtable in state.active) * ENTRY_OVERHEAD_BYTES
+            state = replace(state, active=empty_memtables(len(frozen)), frozen=frozen)
             self.state = state
-        # The installed state's active parts will be written to: the caller's own stay empty.
-        return state.with_active(empty_parts(len(state.active)), self._dead.known)
+        # The installed state's active memtables will be written to: the caller's own stay empty.
+        return state.with_active(empty_memtables(len(state.active)), self._dead.known)
 
     def _maybe_seal(self) -> None:
         """Commit what was put off; seal the open generation if it is full, else say when to look again."""
@@ -321,14 +321,14 @@ class Commits(Turns):
         segments = (*self._generation.recovered_segments, *wal.ended)
         if not segments:
             return False
-        parts = tuple(
-            tuple(part for part in (active, *frozen) if part)
+        memtables = tuple(
+            tuple(memtable for memtable in (active, *frozen) if memtable)
             for active, frozen in zip(state.active, state.frozen, strict=True)
         )
         due = self._generation.due
-        generation = SealedGeneration(parts, segments, wal.position, wal.sequence, wal.next_number, due)
-        sealed, none = (generation, *state.sealed), ((),) * len(parts)
-        state = replace(state, active=empty_parts(len(parts)), frozen=none, sealed=sealed)
+        generation = SealedGeneration(memtables, segments, wal.position, wal.sequence, wal.next_number, due)
+        sealed, none = (generation, *state.sealed), ((),) * len(memtables)
+        state = replace(state, active=empty_memtables(len(memtables)), frozen=none, sealed=sealed)
         following = OpenGeneration(wal.position)
         # No call in between: an interrupt finds all of this done, or none. Segments are flushed once and by one job.
         self.state, wal.ended, self._generation = state, (), following
@@ -340,7 +340,7 @@ class Commits(Turns):
     def open_bytes(self) -> int:
         """About what the open generation costs in memory."""
         generation = self._generation
-        entries = sum(part.size for part in self.state.active)
+        entries = sum(memtable.size for memtable in self.state.active)
         return generation.size_bytes + self._wal.position - generation.start + entries * ENTRY_OVERHEAD_BYTES
 
     def full_wal_bytes(self) -> int:

@@ -20,16 +20,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from flin.engine.boundaries import add, without
-from flin.engine.entry import DELETED, Entry
+from flin.engine.entry import TOMBSTONE, Entry
 
-MOST_STRETCHES: Final = 1024
+MAX_STRETCHES: Final = 1024
 """As many queues may be in one database before they are forgotten and found anew: a list of them is copied when one
 changes (5 µs)."""
 
-MOST_PUTS: Final = 1024
+MAX_PUTS: Final = 1024
 """Puts that a scan may meet before it has found the first live key; of a scan that takes longer nothing is kept."""
 
-MOST_SEARCHES: Final = 16
+MAX_SEARCHES: Final = 16
 """Scans that are looked after at once; of more, and of one that an interrupt ended unseen, the oldest are given up."""
 
 
@@ -61,11 +61,11 @@ class DeadStretches:
         known = self.known
         if known and bisect_right(known, key) & 1:
             self.parted += 1
-            self.known = without(known, key) if len(known) < 2 * MOST_STRETCHES else []
+            self.known = without(known, key) if len(known) < 2 * MAX_STRETCHES else []
         for search in self._searches[:]:
             if search.start <= key < search.stop:
                 search.puts.append(key)
-                if len(search.puts) > MOST_PUTS:
+                if len(search.puts) > MAX_PUTS:
                     self._searches.remove(search)
 
     def commit(self, points: Mapping[bytes, Entry]) -> None:
@@ -77,13 +77,13 @@ class DeadStretches:
             if not at & 1 and at == bisect_right(known, max(points)):
                 return
         for key, entry in points.items():
-            if entry is not DELETED:
+            if entry is not TOMBSTONE:
                 self.put(key)
 
     def begin(self, start: bytes, stop: bytes) -> Search:
         """A scan gets its state now."""
         search = Search(start, stop)
-        self._searches = [*self._searches[1 - MOST_SEARCHES :], search]
+        self._searches = [*self._searches[1 - MAX_SEARCHES :], search]
         return search
 
     def end(self, search: Search, start: bytes = b"", stop: bytes = b"") -> None:
@@ -94,7 +94,7 @@ class DeadStretches:
         self._searches.remove(search)
         if start >= stop:
             return
-        known = list(self.known) if len(self.known) < 2 * MOST_STRETCHES else []
+        known = list(self.known) if len(self.known) < 2 * MAX_STRETCHES else []
         add(known, start, stop)
         for key in search.puts:
             known = without(known, key)

@@ -19,14 +19,14 @@ from flin.engine.reentry import holds_lock, is_held
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.tree.closed_state import CLOSED_STATE
 from flin.engine.tree.ordered_reads import OrderedReads
-from flin.engine.tree.table_cache import OpenTables, remove_segments
+from flin.engine.tree.table_cache import TableCache, remove_segments
 from flin.errors import CLOSED_TEXT, ClosedError, ReadOnlyError, StorageError
 
 
 class Edits(OrderedReads):
     """The store's tables, and how others take their place."""
 
-    tables: OpenTables
+    tables: TableCache
     block_cache: BlockCache
 
     def _begin_edits(self, manifest: Manifest, writer: ManifestWriter) -> None:
@@ -83,13 +83,13 @@ class Edits(OrderedReads):
         try:
             self._manifest_writer.write(manifest)
             self._install_edit(manifest, runs, flushed)
-            self._manifest_writer.settled()
+            self._manifest_writer.confirm()
         except BaseException as error:  # an interrupt as well: what the new manifest names must stay
             if self._manifest_writer.uncertain and not isinstance(error, OSError):
                 self._finish_edit(manifest, runs, flushed)
             if self._manifest_writer.uncertain:
                 self.tables.keep_files()
-                self.fail(f"nobody knows which manifest is on the disk: {error!r}")
+                self.make_read_only(f"nobody knows which manifest is on the disk: {error!r}")
             elif self._manifest is not manifest:
                 self.tables.runs_of(self._manifest.version)
             if isinstance(error, OSError):
@@ -103,14 +103,16 @@ class Edits(OrderedReads):
             self._manifest_writer.write(manifest)
             if self.state.version is not manifest.version:
                 self._install_edit(manifest, runs, flushed)
-            self._manifest_writer.settled()
+            self._manifest_writer.confirm()
 
     def _install_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
         self._manifest = manifest
         flushes = self.state.flushes
         if flushed is not None:
             flushes += 1
-            self.value_cache.begin_flush(flushes, [part for parts in flushed.parts for part in parts])
+            self.value_cache.begin_flush(
+                flushes, [memtable for memtables in flushed.memtables for memtable in memtables]
+            )
 
         def install() -> None:
             if flushed is None:

@@ -106,7 +106,7 @@ def _open_locked(directory: str, options: Options, budget: MemoryBudget, lock: H
     manifest = replace(manifest, epoch=manifest.epoch + 1)
     _check_place(fs, directory, temporary_name(manifest.epoch))
     writer.write(manifest)
-    writer.settled()
+    writer.confirm()
     # A copy that an earlier open left unfinished must be gone for good before its original goes: of two segments with
     # one number the older file counts.
     if _remove_unnamed(fs, directory, _named(manifest, recovery)):

@@ -1,7 +1,7 @@
 """The ordered reads of a store: scans, and how they begin. Nothing here is written; a scan may freeze what it reads.
 
 A scan gets its state under the commit lock. How a short one begins is read without it, but for a copy of what the
-active parts hold. Where a scan passes many tombstones before it finds anything, that is kept (dead_stretches.py).
+active memtables hold. Where a scan passes many tombstones before it finds anything, that is kept (dead_stretches.py).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from itertools import chain
 from typing import Final
 
 from flin.engine.boundaries import Boundaries, skip, skip_back
-from flin.engine.catalog.generation import Parts, copy_bounded
-from flin.engine.entry import DELETED, Page
+from flin.engine.catalog.generation import Memtables, copy_bounded
+from flin.engine.entry import TOMBSTONE, Page
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import PAGE_ENTRIES
 from flin.engine.read.merge import Passed
@@ -21,7 +21,7 @@ from flin.engine.reentry import holds_lock
 from flin.engine.tree.commits import Commits
 from flin.engine.tree.dead_stretches import Search
 
-MOST_TOMBSTONES: Final = 64
+MAX_TOMBSTONES: Final = 64
 """Tombstones that the head of a scan passes. Where more come first, the pages of the scan find out how far they
 reach. In both cases that is kept: a take from a queue costs the same then, however many were taken before it."""
 
@@ -43,7 +43,7 @@ class OrderedReads(Commits):
         """All entries as of now, tombstones behind the first live one included; with a limit, pages may end once that
         many plain values came.
 
-        A scan with a limit copies what it needs of the active parts instead of freezing them."""
+        A scan with a limit copies what it needs of the active memtables instead of freezing them."""
         passed = Passed()
         pages, search = self._exclusively(lambda: self._begin_scan(start, stop, reverse, limit, passed))
         return self._first_live(pages, search, passed, reverse) if search else self._noticed(pages, passed)
@@ -60,7 +60,7 @@ class OrderedReads(Commits):
         state = self.state
         if self._times_held() > 1:  # in the middle of a commit, which may have told the stretches of its keys already
             return state.with_copies(dead).pages(start, stop, reverse=reverse), None
-        bounds = [copy_bounded(part, start, stop, reverse, size, limit) for part in state.active]
+        bounds = [copy_bounded(memtable, start, stop, reverse, size, limit) for memtable in state.active]
         if None in bounds:
             pages = self._freeze().pages(start, stop, reverse=reverse, passed=passed)
         else:
@@ -72,7 +72,7 @@ class OrderedReads(Commits):
         """Give the pages on. If the first shows that scans pass many tombstones, later ones keep how far they reach."""
         for page in pages:
             live = _first_live_at(page)
-            if live is None or passed.keys + live > MOST_TOMBSTONES:
+            if live is None or passed.keys + live > MAX_TOMBSTONES:
                 self._dead.learns = True
             return chain((page,), pages)
         return iter(())
@@ -89,7 +89,7 @@ class OrderedReads(Commits):
                     found.append(page)
                     start, stop = (page[0][at] + b"\0", stop) if reverse else (start, page[0][at])
                     break
-            if passed.keys <= MOST_TOMBSTONES:
+            if passed.keys <= MAX_TOMBSTONES:
                 start = stop
         except BaseException:
             start = stop
@@ -109,7 +109,7 @@ class OrderedReads(Commits):
 
     @holds_lock
     def _active_heads(
-        self, active: Parts, deleted: Boundaries, dead: Boundaries, start: bytes, stop: bytes, count: int
+        self, active: Memtables, deleted: Boundaries, dead: Boundaries, start: bytes, stop: bytes, count: int
     ) -> list[Page] | None:
         """heads_of, out of reach of writers; once for all shards: a batch is seen whole.
 
@@ -147,7 +147,7 @@ class OrderedReads(Commits):
 
     def _long_head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
         """What `head` gives, behind some more tombstones; how far they reach is kept."""
-        count = limit + MOST_TOMBSTONES
+        count = limit + MAX_TOMBSTONES
         if self._times_held():  # as in `_begin_scan`
             return None
         search = self._exclusively(lambda: self._begin_search(start, stop))
@@ -170,4 +170,4 @@ class OrderedReads(Commits):
 
 def _first_live_at(page: Page) -> int | None:
     """The place of the first entry that is no tombstone."""
-    return next((number for number, entry in enumerate(page[1]) if entry is not DELETED), None)
+    return next((number for number, entry in enumerate(page[1]) if entry is not TOMBSTONE), None)

@@ -1,6 +1,6 @@
 """The store: the LSM tree of one directory. It knows stored keys and entries; engine.py and the server are above.
 
-Here are its opening, its look-ups, the expiry of what memtables hold, and its end. Readers take no lock: they load one
+Here are its opening, its lookups, the expiry of what memtables hold, and its end. Readers take no lock: they load one
 ReadState. What changes it is below: commits.py (writes), ordered_reads.py (scans), edits.py (tables).
 
 Three locks, taken in this order: the edit lock, the commit lock, and the WAL's own.
@@ -14,13 +14,13 @@ from flin.engine.catalog.generation import (
     DueHeap,
     OpenGeneration,
     due_of,
-    empty_parts,
+    empty_memtables,
     pop_due,
     recovered_generation,
-    split_part,
+    split_memtable,
 )
 from flin.engine.catalog.recovery import RecoveredGeneration
-from flin.engine.entry import DELETED, Entry, Live
+from flin.engine.entry import TOMBSTONE, Entry, Live
 from flin.engine.options import Options
 from flin.engine.read.live_count import LiveCount
 from flin.engine.read.read_path import from_memtables, from_tables, read_older
@@ -33,7 +33,7 @@ from flin.engine.tree import closed_state, opening
 from flin.engine.tree.closed_state import CLOSED_STATE
 from flin.engine.tree.commits import SEAL_CHECK_BYTES
 from flin.engine.tree.edits import Edits
-from flin.engine.tree.table_cache import OpenTables
+from flin.engine.tree.table_cache import TableCache
 from flin.engine.wal.writer import WalWriter
 from flin.errors import ReadOnlyError
 
@@ -62,7 +62,7 @@ class Store(Edits):
         self._begin_edits(opened.manifest, opened.manifest_writer)
         self.block_cache = BlockCache(self.budget.block_cache)
         self.value_cache = ValueCache(self.budget.value_cache if options.value_cache else 0)
-        self.tables = OpenTables(options.fs, self.directory, self.block_cache)
+        self.tables = TableCache(options.fs, self.directory, self.block_cache)
         self._wal = self._begin_wal()
         self.state = self._recovered_state(opened.recovery.generations)
         opened.lock.tell_if_lost(self._lose_directory)
@@ -87,13 +87,13 @@ class Store(Edits):
         shards = self._manifest.shards
         self._generation = OpenGeneration(self._wal.position)
         self._seal_check = self._wal.position + SEAL_CHECK_BYTES
-        active = empty_parts(shards)
+        active = empty_memtables(shards)
         if recovered:
             newest = recovered.pop()
-            active = split_part(newest.part, shards)
+            active = split_memtable(newest.memtable, shards)
             self._generation.recovered_segments = tuple(newest.segments)
             self._generation.size_bytes = newest.bytes
-            self._generation.due = due_of(newest.part)
+            self._generation.due = due_of(newest.memtable)
         sealed = [recovered_generation(generation, shards) for generation in reversed(recovered)]
         version = self._manifest.version
         return ReadState(active, ((),) * shards, tuple(sealed), self.tables.runs_of(version), version, 0)
@@ -107,7 +107,7 @@ class Store(Edits):
         entry = state.active[shard].entries.get(key)
         if entry is None:
             return read_older(state, shard, key, self.value_cache)
-        return None if entry is DELETED else entry
+        return None if entry is TOMBSTONE else entry
 
     def read_nowait(self, key: bytes) -> Live | None:
         """What `read` gives; ColdRead where a block would have to be waited for."""
@@ -116,7 +116,7 @@ class Store(Edits):
         entry = from_memtables(state, shard, key)
         if entry is None:
             entry = from_tables(state, shard, key, hash_key(key), wait=False)
-        return None if entry is DELETED else entry
+        return None if entry is TOMBSTONE else entry
 
     def newest_entries(self) -> Mapping[bytes, Entry] | None:
         """The points of the active memtable, if there is but one; of what it does not hold it says nothing."""
@@ -126,8 +126,8 @@ class Store(Edits):
     def count(self, namespace: int = 0, budget: int | None = None, state: ReadState | None = None) -> int | None:
         """How many keys the namespace has, exactly, expired ones included until their sweep.
 
-        What the memtables add is settled against what is older, once per part. With a budget of look-ups that may stop
-        half way: None, and the next call goes on."""
+        What the memtables add is resolved against what is older, once per memtable. With a budget of lookups that may
+        stop half way: None, and the next call goes on."""
         return self._live_count.of(state or self.freeze(), namespace, budget)
 
     # Expiry.
@@ -156,7 +156,7 @@ class Store(Edits):
 
         def choose(entries: dict[bytes, Entry | None]) -> dict[bytes, Entry]:
             expired.update(
-                {key: DELETED for key, entry in entries.items() if type(entry) is tuple and 0 != entry[1] <= now_ms}
+                {key: TOMBSTONE for key, entry in entries.items() if type(entry) is tuple and 0 != entry[1] <= now_ms}
             )
             return expired
 

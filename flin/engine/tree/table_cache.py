@@ -22,7 +22,7 @@ from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, StorageError
 
 
-class OpenTables:
+class TableCache:
     """Makes the tables of versions as they come, each once; they are opened when they are first read. Called under the
     edit lock."""
 

@@ -40,7 +40,7 @@ class Turns:
         self.on_stopped: Callable[[], None] = lambda: None  # called by a writer that is stopped, outside all locks
         # Set at any time by one assignment; whoever waits for the commit lock looks at them.
         self.read_only_reason: str | None = None
-        self.obstacle: BaseException | None = None  # why the background does not get on: a full disk, most often
+        self.background_error: BaseException | None = None  # why the background is blocked: a full disk, most often
         # Guarded by the commit lock, as are the state, the WAL and the open generation.
         self.stall_seconds = 0.0
         self.stall_waits = 0
@@ -145,7 +145,7 @@ class Turns:
     def stall(self) -> Stall:
         return self._stall
 
-    def fail(self, reason: str) -> None:
+    def make_read_only(self, reason: str) -> None:
         """Refuse writes from now on; the first reason stays."""
         self._exclusively(lambda: self._fail(reason))
 
@@ -160,9 +160,9 @@ class Turns:
         self.read_only_reason = self.read_only_reason or DIRECTORY_LOST
         self._must_wait = self._blocked = True
 
-    def note_obstacle(self, error: BaseException | None) -> None:
+    def set_background_error(self, error: BaseException | None) -> None:
         """What the background's last job failed with (None: it gets on). Writers that it has stopped are told."""
-        self.obstacle = error
+        self.background_error = error
         self._exclusively(self._writable.notify_all)
 
     def _check_writable(self) -> None:
@@ -188,8 +188,8 @@ class Turns:
                 self._writable.wait(stall.delay_seconds)
                 self.stall_seconds += stall.delay_seconds
                 continue
-            if self.obstacle is not None:
-                raise StorageError("write more into", self.directory, self.obstacle) from self.obstacle
+            if self.background_error is not None:
+                raise StorageError("write more into", self.directory, self.background_error) from self.background_error
             if monotonic() >= deadline:
                 raise StallTimeout(f"waited {self.options.stall_timeout_ms} ms: {stall.reason}")
             self._help_background()

@@ -58,10 +58,10 @@ from zlib import crc32
 
 from flin.engine.disk.fs import Mapped
 from flin.engine.entry import (
-    DELETED,
     KIND_DELETE,
     KIND_PUT,
     KIND_RANGE_DELETE,
+    TOMBSTONE,
     Entry,
     Range,
     make_entry,
@@ -93,12 +93,12 @@ _POSITION: Final = struct.Struct("<Q")
 
 _ONE: Final = b"\1\0\0\0"
 
-FEW_FRAMES: Final = 8
-MANY_FRAMES: Final = 256
+MIN_GROUP_FRAMES: Final = 8
+MAX_GROUP_FRAMES: Final = 256
 """How many puts of one shape are looked at at once: it begins with few, eight times as many where all were good, and
 with few again where not, so that a mixture costs little."""
 
-MANY_BYTES: Final = 1 << 18
+MAX_GROUP_BYTES: Final = 1 << 18
 """At most so many bytes of them: what is taken at once stays in the processor's cache, and memory is bounded."""
 
 MAX_PAYLOAD_BYTES: Final = 0xFFFF_FFFF - 64
@@ -245,14 +245,14 @@ class ValidFrames:
     far they go and why no further.
 
     A frame is good if its CRC, salt, position and sequence are right. Where only zeros are left, nothing was written:
-    no problem, but the end is before the stop. The sequence of frames from the header on begins with the header's;
+    no stop_reason, but the end is before the stop. The sequence of frames from the header on begins with the header's;
     from later on, with the first frame's.
 
     Puts of one shape come as columns, many at once, wherever keys and values have one length: to look at them costs a
     third of what they cost one by one (measured with what is done with them: 2.5 µs before, 0.85 after)."""
 
     __slots__ = ("_data", "_header", "_start", "_stop", "closed", "end", "frames", "next_sequence", "operations",
-                 "problem", "synced")  # fmt: skip
+                 "stop_reason", "synced")  # fmt: skip
 
     def __init__(self, data: Mapped, header: SegmentHeader, start: int, stop: int) -> None:
         self._data = data
@@ -265,28 +265,28 @@ class ValidFrames:
         self.frames = 0
         self.operations = 0
         self.closed = False  # an end frame came last
-        self.problem = ""  # why it ended; "" at the stop, or where only zeros are left
+        self.stop_reason = ""  # why it ended; "" at the stop, or where only zeros are left
 
     def __iter__(self) -> Iterator[GoodFrame | Columns]:
         data, header, stop = self._data, self._header, self._stop
         view = memoryview(data)
         base, salt = header.base, header.salt
         sequence = header.first_sequence if self._start == HEADER_BYTES else -1
-        offset, last_kind, problem = self._start, 0, ""
+        offset, last_kind, stop_reason = self._start, 0, ""
         highest, frames, operations = header.synced, 0, 0
-        last_length, most = 0, FEW_FRAMES
+        last_length, batch = 0, MIN_GROUP_FRAMES
         while offset < stop:
             # 1. The header, which tells the frame's end.
             if offset + FRAME_BYTES > stop:
-                problem = _flaw(data, header, offset, stop, sequence)
+                stop_reason = _flaw(data, header, offset, stop, sequence)
                 break
             crc, length, frame_salt, position, first, synced, count, kind = _FRAME.unpack_from(data, offset)
             frame_end = offset + FRAME_BYTES + length
             # 2. After a put of the same size: many at once.
             if length == last_length and kind == FRAME_PUT:
-                tried = min(most, min(stop - offset, MANY_BYTES) // (frame_end - offset))
+                tried = min(batch, min(stop - offset, MAX_GROUP_BYTES) // (frame_end - offset))
                 columns = self._equal_puts(offset, frame_end, tried, sequence)
-                most = min(8 * most, MANY_FRAMES) if columns is not None and tried == most else FEW_FRAMES
+                batch = min(8 * batch, MAX_GROUP_FRAMES) if columns is not None and tried == batch else MIN_GROUP_FRAMES
                 if columns is not None:
                     highest = max(highest, *columns.synced)
                     frames += tried
@@ -306,7 +306,7 @@ class ValidFrames:
                 or crc != crc32(view[offset + 4 : frame_end])
                 or first != sequence >= 0
             ):
-                problem = _flaw(data, header, offset, stop, sequence)
+                stop_reason = _flaw(data, header, offset, stop, sequence)
                 break
             # 4. It is.
             yield offset, frame_end, kind, count
@@ -319,7 +319,7 @@ class ValidFrames:
         self.end, self.next_sequence = offset, max(sequence, header.first_sequence)
         self.synced, self.frames, self.operations = highest, frames, operations
         self.closed = last_kind == FRAME_END
-        self.problem = "" if problem and is_blank(data, offset, stop) else problem
+        self.stop_reason = "" if stop_reason and is_blank(data, offset, stop) else stop_reason
 
     def _equal_puts(self, offset: int, frame_end: int, number: int, sequence: int) -> Columns | None:
         """So many frames from the offset on, the first of them up to `frame_end`, if all are good puts of its shape."""
@@ -409,7 +409,7 @@ def find_frames(data: Mapped, header: SegmentHeader, start: int, stop: int) -> I
         found = data.find(salt, following)
 
 
-def highest_vouched(data: Mapped, header: SegmentHeader, start: int) -> int:
+def highest_claimed_sync(data: Mapped, header: SegmentHeader, start: int) -> int:
     """The highest synced position that good frames after `start` name, though what leads to them is damaged."""
     return max((frame.synced for frame in find_frames(data, header, start, len(data))), default=0)
 
@@ -428,7 +428,7 @@ def maybe_header_of_frame(data: Mapped, offset: int, can_be_base: Callable[[int]
 
 
 def is_blank(data: Mapped, start: int, end: int) -> bool:
-    """Whether there are only zeros. The first bytes, a checksum and a length, settle nearly every case."""
+    """Whether there are only zeros. The first bytes, a checksum and a length, decide nearly every case."""
     return not any(data[start : min(start + 8, end)]) and data[start:end] == bytes(end - start)
 
 
@@ -447,7 +447,7 @@ def _encode_puts(points: Mapping[bytes, Entry]) -> list[bytes]:
 
 
 def _encode_operations(points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> list[bytes]:
-    if not ranges and set(map(type, points.values())) == {type(DELETED)}:  # a sweep's: column by column
+    if not ranges and set(map(type, points.values())) == {type(TOMBSTONE)}:  # a sweep's: column by column
         count = len(points)
         columns = [bytes((KIND_DELETE,)) * count, bytes(count), bytes(8 * count), _lengths(map(len, points))]
         return [*columns, _lengths(repeat(0, count)), b"".join(points)]
@@ -461,7 +461,7 @@ def _encode_operations(points: Mapping[bytes, Entry], ranges: Sequence[Range]) -
     for entry in points.values():
         if type(entry) is bytes:
             value, expires_at_ms, tag, kind = entry, 0, 0, KIND_PUT
-        elif entry is DELETED:
+        elif entry is TOMBSTONE:
             value, expires_at_ms, tag, kind = b"", 0, 0, KIND_DELETE
         else:
             assert type(entry) is tuple
@@ -495,7 +495,7 @@ def decode_payload(
         if operation == KIND_PUT:
             points.append((key, make_entry(value, expires_at_ms, tag)))
         elif operation == KIND_DELETE:
-            points.append((key, DELETED))
+            points.append((key, TOMBSTONE))
         elif operation == KIND_RANGE_DELETE:
             ranges.append((key, value))
         else:

@@ -39,7 +39,7 @@ def maybe_lost_header(data: Mapped) -> SegmentHeader | None:
     return next(lost_headers(data, lambda _: True), None)
 
 
-def vouched_without_header(data: Mapped, can_be_base: Callable[[int], bool]) -> int:
+def claimed_sync_without_header(data: Mapped, can_be_base: Callable[[int], bool]) -> int:
     """The highest synced position that good frames of such a base name; 0 if there are none."""
     headers = list(lost_headers(data, can_be_base))
     return max((frame.synced for header in headers for frame in find_frames(data, header, 0, len(data))), default=0)

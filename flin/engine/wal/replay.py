@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flin.engine.disk.fs import FileSystem, Mapped, join
-from flin.engine.entry import DELETED, KIND_DELETE, Entry, Range
-from flin.engine.memtable import Part
+from flin.engine.entry import KIND_DELETE, TOMBSTONE, Entry, Range
+from flin.engine.memtable import Memtable
 from flin.engine.wal.frames import (
     DELETE_BYTES,
     FRAME_BYTES,
@@ -37,18 +37,18 @@ class Replay:
     frames: int = 0
     operations: int = 0
     closed: bool = False  # an end frame came last
-    problem: str = ""  # why it ended; "" at the limit, or where only zeros are left
+    stop_reason: str = ""  # why it ended; "" at the limit, or where only zeros are left
 
 
 def replay(
-    data: Mapped, header: SegmentHeader, path: str, part: Part, *, start: int = HEADER_BYTES, end: int
+    data: Mapped, header: SegmentHeader, path: str, memtable: Memtable, *, start: int = HEADER_BYTES, end: int
 ) -> Replay:
-    """Apply the good frames of data[start:end] to the part, up to the first that is not good (wal.ValidFrames).
+    """Apply the good frames of data[start:end] to the memtable, up to the first that is not good (wal.ValidFrames).
 
     CorruptionError for a good frame whose payload does not fit its count, FormatVersionError for a kind that only a
     newer Flin knows."""
     valid = ValidFrames(data, header, start, end)
-    entries = part.entries
+    entries = memtable.entries
     for found in valid:
         if isinstance(found, Columns):
             entries.update(zip(found.keys, found.values, strict=True))
@@ -66,16 +66,16 @@ def replay(
             body = offset + FRAME_BYTES + DELETE_BYTES
             if int.from_bytes(data[body - 8 : body], "little") != frame_end - body:
                 raise CorruptionError(path, offset, "a commit's lengths do not add up")
-            entries[data[body:frame_end]] = DELETED
+            entries[data[body:frame_end]] = TOMBSTONE
         elif kind != FRAME_END:
-            part.apply(*decode_payload(kind, data[offset + FRAME_BYTES : frame_end], count, path, offset))
+            memtable.apply(*decode_payload(kind, data[offset + FRAME_BYTES : frame_end], count, path, offset))
     return Replay(
-        valid.end, valid.next_sequence, valid.synced, valid.frames, valid.operations, valid.closed, valid.problem
+        valid.end, valid.next_sequence, valid.synced, valid.frames, valid.operations, valid.closed, valid.stop_reason
     )
 
 
-def load_segment(fs: FileSystem, directory: str, piece: SegmentSlice, part: Part) -> Replay:
-    """Apply the whole slice of a segment, in a file of the directory, to the part. CorruptionError on damage."""
+def load_segment(fs: FileSystem, directory: str, piece: SegmentSlice, memtable: Memtable) -> Replay:
+    """Apply the whole slice of a segment, in a file of the directory, to the memtable. CorruptionError on damage."""
     path = join(directory, piece.file)
     file = fs.open(path)
     try:
@@ -84,9 +84,9 @@ def load_segment(fs: FileSystem, directory: str, piece: SegmentSlice, part: Part
         file.close()
     if len(data) < piece.end:
         raise CorruptionError(path, len(data), f"the segment is shorter than its {piece.end} valid bytes")
-    done = replay(data, decode_header(data, path), path, part, start=piece.start, end=piece.end)
-    if done.problem or done.end != piece.end:
-        raise CorruptionError(path, done.end, done.problem or "the segment holds zeros where frames should be")
+    done = replay(data, decode_header(data, path), path, memtable, start=piece.start, end=piece.end)
+    if done.stop_reason or done.end != piece.end:
+        raise CorruptionError(path, done.end, done.stop_reason or "the segment holds zeros where frames should be")
     return done
 
 
@@ -111,15 +111,15 @@ def read_frames(data: Mapped, header: SegmentHeader, path: str, *, end: int) -> 
     """
     offset = HEADER_BYTES
     while offset < end and not is_blank(data, offset, end):
-        part = Part()
+        memtable = Memtable()
         if offset + FRAME_BYTES > end:
             raise CorruptionError(path, offset, "a frame's header is cut off")
         fields = read_frame_header(data, offset)
         frame_end = offset + FRAME_BYTES + fields.length
-        single = replay(data, header, path, part, start=offset, end=min(frame_end, end))
-        if single.problem:
-            raise CorruptionError(path, offset, single.problem)
-        points = list(part.entries.items())
+        single = replay(data, header, path, memtable, start=offset, end=min(frame_end, end))
+        if single.stop_reason:
+            raise CorruptionError(path, offset, single.stop_reason)
+        points = list(memtable.entries.items())
         yield Frame(
             offset,
             frame_end,
@@ -127,7 +127,7 @@ def read_frames(data: Mapped, header: SegmentHeader, path: str, *, end: int) -> 
             fields.first_sequence,
             fields.operations,
             fields.synced,
-            list(part.ranges),
+            list(memtable.ranges),
             points,
         )
         offset = frame_end

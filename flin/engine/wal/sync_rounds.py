@@ -54,7 +54,7 @@ class SyncRounds:
         own, is_first = _Round(), False
         joined: _Round | None = None
         try:
-            # No call between what belongs together: an interrupt finds a round that is nobody's, or its leader here.
+            # No call between what belongs together: an interrupt finds a round that nobody leads, or its leader here.
             with self._lock:
                 if self._running is None:
                     self._running, joined, is_first = own, own, True
@@ -72,7 +72,7 @@ class SyncRounds:
             if joined is own:
                 try:
                     self._end(own)
-                except BaseException:  # an interrupt: then once more, or all others would wait for ever
+                except BaseException:  # an interrupt: then once more, or all others would wait forever
                     self._end(own)
                     raise
 

@@ -17,14 +17,14 @@ from flin.errors import FormatVersionError
 
 if TYPE_CHECKING:
     from flin.engine.entry import Entry
-    from flin.net.batch.store import Store
+    from flin.net.batch.store import StoreLike
 
-MOST_DATABASES: Final = 16
+MAX_DATABASES: Final = 16
 
 STORED_KEY: Final = namespace_prefix(0xFFFF) + b"databases"
 """In the last namespace, which is no database's and is never counted."""
 
-_LAYOUT: Final = struct.Struct(f">B{MOST_DATABASES}H")
+_LAYOUT: Final = struct.Struct(f">B{MAX_DATABASES}H")
 _FORMAT: Final = 1
 
 
@@ -32,16 +32,16 @@ def encode(namespaces: list[int]) -> bytes:
     return _LAYOUT.pack(_FORMAT, *namespaces)
 
 
-def recall(store: Store) -> list[int]:
+def recall(store: StoreLike) -> list[int]:
     """The namespace of each database, as stored. FormatVersionError for an entry that a newer Flin wrote."""
     kept = store.read(STORED_KEY)
-    return list(range(MOST_DATABASES)) if kept is None else decode(kept)
+    return list(range(MAX_DATABASES)) if kept is None else decode(kept)
 
 
 def decode(kept: Entry) -> list[int]:
     """What `encode` was given, or FormatVersionError."""
     if isinstance(kept, bytes) and len(kept) == _LAYOUT.size and kept[0] == _FORMAT:
         _, *namespaces = _LAYOUT.unpack(kept)
-        if sorted(namespaces) == list(range(MOST_DATABASES)) and namespaces[0] == 0:
+        if sorted(namespaces) == list(range(MAX_DATABASES)) and namespaces[0] == 0:
             return namespaces
     raise FormatVersionError("the database", "its entry of SWAPDB has a format that this Flin does not know")

@@ -16,11 +16,11 @@ from flin.engine.boundaries import add, ranges_of
 from flin.engine.entry import Entry
 from flin.errors import FlinError, LimitError
 from flin.net.batch.refusal import Refusal
-from flin.net.batch.reply_barrier import Unsynced
+from flin.net.batch.reply_barrier import ReplyBarrier
 
 if TYPE_CHECKING:
     from flin.net.batch.journal import Journal
-    from flin.net.batch.store import Store
+    from flin.net.batch.store import StoreLike
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +60,10 @@ class Pending:
         "now_ms",
         "points",
         "ranges",
-        "unsynced",
+        "reply_barrier",
     )
 
-    def __init__(self, store: Store, *, is_always: bool = False) -> None:
+    def __init__(self, store: StoreLike, *, is_always: bool = False) -> None:
         """is_always: of the sync modes; then it is noted which keys are not durable yet."""
         self.points: dict[bytes, Entry] = {}
         self.ranges: list[bytes] = []  # boundaries of what the batch deletes, older than its points
@@ -73,7 +73,7 @@ class Pending:
         self.now_ms = store.now_ms()
         self.batches = 0  # that were committed
         self.failures = 0
-        self.unsynced = Unsynced(self.points, self.ranges) if is_always else None
+        self.reply_barrier = ReplyBarrier(self.points, self.ranges) if is_always else None
         self.journals: list[Journal] = []  # of commands that read in slices
         self._listeners: tuple[BatchListener, ...] = ()  # in the order in which they are told
         self._store = store
@@ -113,8 +113,8 @@ class Pending:
         except Exception as error:  # whatever it is, the replies of this tick are still owed
             self._refuse(error)
             return
-        if self.unsynced is not None:
-            self.unsynced.note_commit(position)
+        if self.reply_barrier is not None:
+            self.reply_barrier.note_commit(position)
         points.clear()
         ranges.clear()
         self.large_bytes = 0

@@ -7,7 +7,7 @@ of other keys show nothing of what a sync is waited for, so they do not wait (me
 Two sets are enough, since one sync runs at a time: the keys of commits that the running sync covers, and those of later
 commits, which the next one covers. After a range delete every read waits for everything committed so far.
 
-This module knows stored keys. Which of them a request has read is dispatch's business (`dispatch.shown_by`).
+This module knows stored keys. Which of them a request has read is dispatch's business (`dispatch.position_for`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EVERYTHING: Final = 1 << 62
 """A position beyond all: wait for all that is committed when the tick ends."""
 
 
-class Unsynced:
+class ReplyBarrier:
     """What is unsynced. Given the pending batch's dict and list; told of each commit before they are emptied."""
 
     __slots__ = ("_cleared", "_late", "_late_position", "_points", "_ranges", "_syncing", "_syncing_position")
@@ -68,7 +68,7 @@ class Unsynced:
 
     # What replies show.
 
-    def shown_by(self, stored: AbstractSet[bytes]) -> int:
+    def position_for(self, stored: AbstractSet[bytes]) -> int:
         """The position up to which the WAL must be synced before anybody is told what is at these keys."""
         if self._ranges or STORED_KEY in self._points or not self._points.keys().isdisjoint(stored):
             return EVERYTHING

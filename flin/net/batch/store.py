@@ -24,7 +24,7 @@ class Stall(Protocol):
     def reason(self) -> str: ...
 
 
-class Store(Protocol):
+class StoreLike(Protocol):
     @property
     def position(self) -> int:
         """The position in the WAL: everything committed so far lies below it."""
@@ -36,11 +36,11 @@ class Store(Protocol):
     def read_only_reason(self) -> str | None: ...
 
     @property
-    def obstacle(self) -> BaseException | None:
+    def background_error(self) -> BaseException | None:
         """Why flushes and compactions fail, while they do: then a stall does not end by itself."""
 
     def read(self, key: bytes) -> Entry | None:
-        """The newest entry, live or expired, never DELETED. May wait for the disk."""
+        """The newest entry, live or expired, never TOMBSTONE. May wait for the disk."""
 
     def read_nowait(self, key: bytes) -> Entry | None:
         """What `read` gives; raises ColdRead where it would wait."""

@@ -16,7 +16,7 @@ from flin.net.wire.resp_python import RequestLimits
 if TYPE_CHECKING:
     from flin.net.batch.pending import Pending
     from flin.net.batch.refusal import Refusal
-    from flin.net.batch.store import Store
+    from flin.net.batch.store import StoreLike
     from flin.net.client.counters import Counters
     from flin.net.settings.config import Config
 
@@ -62,9 +62,9 @@ class Client(Link, Protocol):
 
 
 class Clients:
-    """`is_open` joins what all sessions' gates have in common; `refresh` computes it and tells every session."""
+    """`gates_open` joins what all sessions' gates have in common; `refresh` computes it and tells every session."""
 
-    def __init__(self, store: Store, pending: Pending, config: Config, counters: Counters) -> None:
+    def __init__(self, store: StoreLike, pending: Pending, config: Config, counters: Counters) -> None:
         self.sessions: dict[int, Session] = {}
         self.admitted: dict[int, Client] = {}  # by session id
         self.request_limits = RequestLimits(bulk_bytes=config.longest_bulk_bytes)
@@ -73,7 +73,7 @@ class Clients:
         self._counters = counters
         self._next_session_id = 1
         self._unbounded_bytes = 0  # that came since the buffers were last looked at
-        self.is_open = self._gates_are_open()
+        self.gates_open = self._gates_are_open()
         pending.listen(self)
 
     # Who is there.
@@ -86,7 +86,7 @@ class Clients:
         number = self._next_session_id
         session = Session(number, link, address, local_address, steady_ms, descriptor, authenticated=authenticated)
         self._next_session_id += 1
-        session.refresh(server_is_open=self.is_open)
+        session.refresh(server_gates_open=self.gates_open)
         self.sessions[session.id] = session
         return session
 
@@ -108,14 +108,14 @@ class Clients:
 
     def refresh(self) -> None:
         """After a change of the stall, of read-only, of CONFIG: who is in, and which gates every session looks at."""
-        self.is_open = self._gates_are_open()
+        self.gates_open = self._gates_are_open()
         for session in self.sessions.values():
             session.let_in(needs_password=self._config.requires_password)
-            session.refresh(server_is_open=self.is_open)
+            session.refresh(server_gates_open=self.gates_open)
 
     def maybe_refresh(self) -> None:
         """After each batch and by the clock: tell the sessions only if something changed."""
-        if self._gates_are_open() != self.is_open:
+        if self._gates_are_open() != self.gates_open:
             self.refresh()
 
     batch_committed = maybe_refresh
@@ -140,7 +140,7 @@ class Clients:
 
     def note_input(self, size_bytes: int) -> None:
         """So much has arrived at once: the buffers' bound is looked at again after every sixteenth of it, since a
-        second, the guard's round, is long enough to fill the memory."""
+        second, the housekeeping's round, is long enough to fill the memory."""
         self._unbounded_bytes += size_bytes
         if self._unbounded_bytes > self._config.buffers_bytes // 16:
             self._unbounded_bytes = 0

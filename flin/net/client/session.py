@@ -1,7 +1,7 @@
 """A session: what is remembered of a client between two requests. Its transport is connection.py's.
 
-`is_open` joins the gates of dispatch that are usually open; it is computed again (`refresh`) whenever one of its causes
-changes, so that an ordinary request tests one boolean.
+`skips_gates` joins the gates of dispatch that are usually open; it is computed again (`refresh`) whenever one of its
+causes changes, so that an ordinary request tests one boolean.
 """
 
 from __future__ import annotations
@@ -44,9 +44,8 @@ class Session:
         "is_dirty",
         "is_no_evict",
         "is_no_touch",
-        "is_open",
+        "last_command",
         "last_ms",
-        "last_name",
         "library_name",
         "library_version",
         "link",
@@ -57,6 +56,7 @@ class Session:
         "queue_bytes",
         "queue_failed",
         "remarks",
+        "skips_gates",
         "user",
         "watched",
     )
@@ -88,7 +88,7 @@ class Session:
         self.name = b""
         self.library_name = b""
         self.library_version = b""
-        self.last_name = NO_NAME  # of the newest command, as sent, or its path; CLIENT LIST looks it up
+        self.last_command = NO_NAME  # of the newest command, as sent, or its path; CLIENT LIST looks it up
         self.is_no_evict = False
         self.is_no_touch = False
         # A transaction: None outside MULTI, else the queued commands with their requests.
@@ -98,20 +98,20 @@ class Session:
         self.queue_failed = False  # a command was refused while queueing: EXEC answers EXECABORT
         self.watched: list[tuple[Keyspace, bytes, bool]] = []  # keyspace, key, whether it was there
         self.is_dirty = False  # a watched key was touched: EXEC answers null
-        self.is_open = False
+        self.skips_gates = False
         self.close_after_reply = False
 
-    def speak(self, protocol: int) -> None:
+    def set_protocol(self, protocol: int) -> None:
         """RESP2 or RESP3 from the next reply on."""
         self.protocol = protocol
         self.remarks.append(None)
         self.encode = encode3 if protocol == RESP3 else encode2
 
-    def set_authenticated(self, authenticated: bool, *, server_is_open: bool) -> None:
+    def set_authenticated(self, authenticated: bool, *, server_gates_open: bool) -> None:
         """AUTH, HELLO … AUTH, RESET."""
         self.has_authenticated = authenticated
         self.let_in(needs_password=True)
-        self.refresh(server_is_open=server_is_open)
+        self.refresh(server_gates_open=server_gates_open)
 
     def let_in(self, *, needs_password: bool) -> None:
         """Whether it may run commands, as in Redis: one that came without a password stays when one is set; one that
@@ -121,23 +121,23 @@ class Session:
             self.is_authenticated = authenticated
             self.link.trust(authenticated)
 
-    def refresh(self, *, server_is_open: bool) -> None:
+    def refresh(self, *, server_gates_open: bool) -> None:
         """Compute the boolean of the usually open gates. Call it after authentication, MULTI, EXEC, DISCARD, RESET."""
-        self.is_open = server_is_open and self.is_authenticated and self.queue is None
+        self.skips_gates = server_gates_open and self.is_authenticated and self.queue is None
 
     def begin_queue(self) -> None:
         """MULTI."""
         self.queue = []
         self.queue_failed = False
-        self.is_open = False
+        self.skips_gates = False
 
-    def end_queue(self, *, server_is_open: bool) -> None:
+    def end_queue(self, *, server_gates_open: bool) -> None:
         """EXEC and DISCARD: no transaction and no watched keys any more."""
         self.queue = None
         self.queue_bytes = 0
         self.queue_failed = False
         self.unwatch()
-        self.refresh(server_is_open=server_is_open)
+        self.refresh(server_gates_open=server_gates_open)
 
     def leave(self) -> None:
         """Its connection is closed: neither keeps the other, so both go with their last reference."""

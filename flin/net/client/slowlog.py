@@ -26,14 +26,16 @@ class Slowlog:
         self.entries: deque[SlowCommand] = deque()  # newest first
         self._next_id = 0
 
-    def add(self, args: list[bytes], microseconds: int, now_ms: int, address: str, name: bytes, longest: int) -> None:
-        """Note a slow command; at most `longest` are kept."""
+    def add(
+        self, args: list[bytes], microseconds: int, now_ms: int, address: str, name: bytes, max_length: int
+    ) -> None:
+        """Note a slow command; at most `max_length` are kept."""
         entry = SlowCommand(
             self._next_id, now_ms // 1000, microseconds, shorten(args), address.encode("latin-1", "replace"), name
         )
         self._next_id += 1
         self.entries.appendleft(entry)
-        while len(self.entries) > longest:
+        while len(self.entries) > max_length:
             self.entries.pop()
 
 

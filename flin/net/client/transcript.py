@@ -27,7 +27,7 @@ Judge = Callable[[list[bytes], bytes], bytes]
 """A request that was answered, and its reply: the reply that may leave."""
 
 
-Alike: TypeAlias = "tuple[bytes, list[Column], int]"
+Columns: TypeAlias = "tuple[bytes, list[Column], int]"
 """The first so many requests of a pipeline of requests alike (wire/columns.py): their name and the other arguments. A
 bare tuple, since it is made for every such pipeline: a named one takes 300 ns."""
 
@@ -40,7 +40,7 @@ class Transcript:
 
     def __init__(self, remarks: list[Remark] | None = None) -> None:
         """remarks: the session's, which says them."""
-        self.turns: list[tuple[int, list[list[bytes]] | Alike | int]] = []  # int: a mark, the pieces before it
+        self.turns: list[tuple[int, list[list[bytes]] | Columns | int]] = []  # int: a mark, the pieces before it
         self.remarks: list[Remark] = [] if remarks is None else remarks
 
     def taken(self) -> Transcript:

@@ -1,18 +1,18 @@
-"""How long a client has taken nothing of what is left for it: the guard's look at a connection."""
+"""How long a client has taken nothing of what is left for it: the housekeeping's look at a connection."""
 
 from __future__ import annotations
 
 from typing import Final
 
 NOT_SEEN: Final = 1 << 62
-"""Whatever the guard sees next is less, so the client's time begins then."""
+"""Whatever the housekeeping sees next is less, so the client's time begins then."""
 
 
 class Unread:
     __slots__ = ("_left_bytes", "_since_ms")
 
     def __init__(self) -> None:
-        self._left_bytes = NOT_SEEN  # when the guard last looked
+        self._left_bytes = NOT_SEEN  # when the housekeeping last looked
         self._since_ms = 0
 
     def begin(self) -> None:

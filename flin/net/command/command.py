@@ -47,8 +47,10 @@ class Flag(IntFlag):
     SKIP_SLOWLOG = 16384
     PUBSUB = 32768
     ENDS_QUEUE = 131072  # EXEC: refused in itself it ends the transaction. Not a flag of Redis
-    TIMED = 262144  # never brief: its work grows with the value, though Redis says "fast". Not a flag of Redis
-    BRIEF = 65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
+    TIMED = 262144  # never untimed: its work grows with the value, though Redis says "fast". Not a flag of Redis
+    UNTIMED = (
+        65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
+    )
 
 
 def flags_of(names: str) -> Flag:
@@ -81,12 +83,12 @@ FIRST_TWO_KEYS: Final = Keys(1, 2, 1)
 ALL_KEYS: Final = Keys(1, -1, 1)
 KEYS_AND_VALUES: Final = Keys(1, -1, 2)
 
-MANY: Final = 1 << 30
+UNBOUNDED: Final = 1 << 30
 """The maximum of a command that takes any number of arguments; the parser stops long before."""
 
 
-MANY_BRIEF: Final = 64
-"""Arguments of a brief command that takes any number: with more it is timed."""
+MAX_UNTIMED_ARGUMENTS: Final = 64
+"""Arguments of an untimed command that takes any number: with more it is timed."""
 
 
 _NEVER_BRIEF: Final = Flag.UNQUEUED | Flag.NO_AUTH | Flag.TIMED
@@ -98,7 +100,6 @@ class Command:
     __slots__ = (
         "arity",
         "batch",
-        "brief_maximum",
         "calls",
         "categories",
         "container",
@@ -106,8 +107,8 @@ class Command:
         "flags",
         "group",
         "handler",
-        "is_brief",
         "is_unqueued",
+        "is_untimed",
         "is_write",
         "keys",
         "maximum",
@@ -118,6 +119,7 @@ class Command:
         "subcommands",
         "summary",
         "timed_calls",
+        "untimed_maximum",
     )
 
     def __init__(
@@ -138,12 +140,12 @@ class Command:
         self.arity = arity
         self.minimum = abs(arity)
         self.batch = batch  # of requests with the minimum of arguments
-        self.maximum = arity if arity > 0 else MANY
-        self.brief_maximum = min(self.maximum, MANY_BRIEF)
+        self.maximum = arity if arity > 0 else UNBOUNDED
+        self.untimed_maximum = min(self.maximum, MAX_UNTIMED_ARGUMENTS)
         self.flags = flags
         self.is_write = bool(flags & Flag.WRITE)
-        self.is_brief = bool(flags & (Flag.FAST | Flag.BRIEF)) and not flags & _NEVER_BRIEF
-        self.is_brief = self.is_brief and not inspect.isgeneratorfunction(handler)
+        self.is_untimed = bool(flags & (Flag.FAST | Flag.UNTIMED)) and not flags & _NEVER_BRIEF
+        self.is_untimed = self.is_untimed and not inspect.isgeneratorfunction(handler)
         self.is_unqueued = bool(flags & Flag.UNQUEUED)
         self.keys = keys
         self.group = group
@@ -161,7 +163,7 @@ class Command:
         self.timed_calls += calls
 
     def microseconds(self) -> int:
-        """Time of all calls: brief commands are timed now and then, and the rest is taken to be like those."""
+        """Time of all calls: untimed commands are timed now and then, and the rest is taken to be like those."""
         return self.nanoseconds * self.calls // (self.timed_calls * 1000) if self.timed_calls else 0
 
     def reset_counters(self) -> None:

@@ -30,8 +30,8 @@ _commands: Final[dict[str, Command]] = {}
 BY_NAME: Final[dict[bytes, Command]] = {}
 """Each name in lower and in upper case, exactly as clients send them."""
 
-BRIEF: Final[dict[bytes, Command]] = {}
-"""Those of them that dispatch runs without a clock: fast or brief, no container, never in slices."""
+UNTIMED: Final[dict[bytes, Command]] = {}
+"""Those of them that dispatch runs without a clock: fast or untimed, no container, never in slices."""
 
 
 def command(
@@ -124,8 +124,8 @@ def _add(added: Command) -> None:
         return
     for name in (added.name.encode(), added.name.upper().encode()):
         BY_NAME[name] = added
-        if added.is_brief:
-            BRIEF[name] = added
+        if added.is_untimed:
+            UNTIMED[name] = added
 
 
 def _never_called(context: Any, args: list[bytes]) -> Value:

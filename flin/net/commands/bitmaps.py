@@ -133,7 +133,7 @@ def bitpos(context: Context, args: list[bytes]) -> Value:
     if first > last:
         return -1
     found = _find(value, bit, first, last)
-    # Without an end the string is taken to go on in zeros for ever.
+    # Without an end the string is taken to go on in zeros forever.
     return len(value) * 8 if found < 0 and not bit and len(args) < 5 else found
 
 

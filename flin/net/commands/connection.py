@@ -65,11 +65,11 @@ def reset(context: Context, args: list[bytes]) -> Value:
     session = context.session
     context.end_transaction()
     context.select(0)
-    session.speak(RESP2)
+    session.set_protocol(RESP2)
     session.name = b""
     session.is_no_evict = session.is_no_touch = False
     services = context.services
-    session.set_authenticated(not services.config.requires_password, server_is_open=services.clients.is_open)
+    session.set_authenticated(not services.config.requires_password, server_gates_open=services.clients.gates_open)
     return _RESET
 
 
@@ -113,7 +113,7 @@ def hello(context: Context, args: list[bytes]) -> Value:
         raise CommandError(_HELLO_NEEDS_AUTH)
     if name is not None:
         session.name = name
-    session.speak(protocol)
+    session.set_protocol(protocol)
     return {
         b"server": b"redis",
         b"version": REDIS_VERSION,
@@ -149,7 +149,7 @@ def _authenticate(context: Context, user: bytes, password: bytes) -> None:
     # Without a password the default user takes any, as Redis's nopass user does.
     if user != b"default" or (config.requires_password and not config.is_password(password)):
         raise CommandError(_WRONG_PASSWORD)
-    context.session.set_authenticated(True, server_is_open=services.clients.is_open)
+    context.session.set_authenticated(True, server_gates_open=services.clients.gates_open)
 
 
 def _checked_name(name: bytes) -> bytes:
@@ -320,7 +320,7 @@ def describe(session: Session, steady_ms: int, request: list[bytes] | None = Non
     # Redis's buffer still holds the request that runs: here it is a list already.
     input_bytes = session.link.input_bytes() + (0 if request is None else len(encode_requests([request])))
     # By the table: a client's own words could hold spaces, and look like other fields.
-    command = find_by_path(session.last_name.decode("latin-1").lower())
+    command = find_by_path(session.last_command.decode("latin-1").lower())
     fields = {
         "id": session.id,
         "addr": session.address,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Figures = dict[str, Any]
 
 COUNT_SLICES: Final = 20
-"""INFO shows exact numbers of keys where so many slices suffice to settle them, else the last ones known: clients that
+"""INFO shows exact numbers of keys where so many slices suffice to resolve them, else the last ones known: clients that
 wait for INFO when they connect must not wait for a count of millions."""
 
 
@@ -157,7 +157,7 @@ def _memory(services: Services) -> Figures:
 def _persistence(services: Services) -> Figures:
     store = services.store
     return {
-        "aof_last_write_status": "ok" if store.read_only_reason is None and store.obstacle is None else "err",
+        "aof_last_write_status": "ok" if store.read_only_reason is None and store.background_error is None else "err",
         "rdb_last_save_time": services.process.started_at_seconds,
         "aof_current_size": services.engine_statistics().get("disk", {}).get("wal_bytes", 0),
         "wal_position": store.position,
@@ -238,7 +238,7 @@ def _keyspace(services: Services) -> Figures:
         if keyspace.last_count:
             keys = keyspace.last_count
             expiries = services.databases.expiries.get(keyspace.namespace)
-            expires = min(keys, expiries.entries) if expiries is not None else 0
+            expires = min(keys, expiries.entry_count) if expiries is not None else 0
             average = expiries.average_ttl_ms(services.pending.now_ms) if expiries is not None else 0
             figures[f"db{keyspace.database}"] = f"keys={keys},expires={expires},avg_ttl={average}"
     return figures

@@ -9,7 +9,7 @@ from flin.errors import CommandError
 from flin.net.command.arguments import option_name, parse_int32
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command, container
-from flin.net.data.many_keys import FEW_KEYS, find_many
+from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many
 from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import NO_SUCH_KEY, OK, ONE, ZERO, Slices, Value, simple, syntax_error
 
@@ -34,7 +34,7 @@ def type_name(entry: Live) -> bytes:
 def delete(context: Context, args: list[bytes]) -> Value:
     """Deletes keys and returns how many there were."""
     keyspace = context.keyspace
-    if len(args) > FEW_KEYS:
+    if len(args) > MAX_UNSLICED_KEYS:
         return _delete_many(keyspace, args)
     found = [key for key in dict.fromkeys(args[1:]) if keyspace.exists(key)]
     for key in found:
@@ -61,7 +61,7 @@ def unlink(context: Context, args: list[bytes]) -> Value:
 def exists(context: Context, args: list[bytes]) -> Value:
     """Counts how many of the keys exist; a key named twice counts twice."""
     keyspace = context.keyspace
-    if len(args) > FEW_KEYS:
+    if len(args) > MAX_UNSLICED_KEYS:
         return _count_many(keyspace, args)
     found = sum([keyspace.exists(key) for key in args[1:]])
     keyspace.count_look_ups(found, len(args) - 1)
@@ -175,7 +175,7 @@ def _move(keyspace: Keyspace, args: list[bytes], entry: Live) -> None:
 # give them for one that was just set.
 
 _OBJECT_KEY: Final = Keys(2, 2, 1)
-_LONGEST_EMBEDDED: Final = 44  # bytes of a string that Redis keeps in one allocation with its header
+_MAX_EMBEDDED: Final = 44  # bytes of a string that Redis keeps in one allocation with its header
 _SHARED_INTEGERS: Final = 10_000  # Redis shares one object for each of 0 to 9999 …
 _SHARED_COUNT: Final = (1 << 31) - 1  # … and says so by this number of references
 
@@ -208,7 +208,7 @@ def object_encoding(context: Context, args: list[bytes]) -> Value:
         return None
     if maybe_int64(value) is not None:
         return b"int"
-    return b"embstr" if len(value) <= _LONGEST_EMBEDDED else b"raw"
+    return b"embstr" if len(value) <= _MAX_EMBEDDED else b"raw"
 
 
 @command("object|refcount", 3, "readonly", _OBJECT_KEY)

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Final
 
 import flin.net.commands.every  # declares every command
-from flin.net.command.command import MANY, Command, Flag
+from flin.net.command.command import UNBOUNDED, Command, Flag
 from flin.net.command.facts import FACTS
 from flin.net.command.registry import all_commands
 
@@ -23,7 +23,7 @@ This page lists every command of the server. It is generated from the declaratio
 """
 
 _INTERNAL: Final = (
-    Flag.BRIEF | Flag.UNQUEUED | Flag.ENDS_QUEUE | Flag.TIMED
+    Flag.UNTIMED | Flag.UNQUEUED | Flag.ENDS_QUEUE | Flag.TIMED
 )  # for dispatch alone; Redis has no such flags
 
 _TITLES: Final = {
@@ -74,7 +74,7 @@ def _arguments(command: Command) -> str:
     """How many follow the name (a subcommand's has two words)."""
     words = 1 + command.name.count("|")
     least = command.minimum - words
-    if command.maximum == MANY:
+    if command.maximum == UNBOUNDED:
         return f"{least} or more"
     most = command.maximum - words
     return str(least) if least == most else f"{least} to {most}"

@@ -24,8 +24,8 @@ from flin.net.command.arguments import (
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES
 from flin.net.command.registry import command
 from flin.net.commands.longest_common import LongestCommon
-from flin.net.data.many_keys import FEW_KEYS, find_many, read_many
-from flin.net.data.reply_cache import LARGEST_VALUE_BYTES
+from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many, read_many
+from flin.net.data.reply_cache import MAX_CACHED_BYTES
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import (
     EMPTY_BULK,
@@ -88,7 +88,7 @@ def _get_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
             value = keyspace.bulk_of(key, entry) if type(entry) is bytes else keyspace.bulk(key)
         except (ColdRead, CommandError, CorruptionError):
             break
-        if type(value) is bytes and len(value) > LARGEST_VALUE_BYTES:
+        if type(value) is bytes and len(value) > MAX_CACHED_BYTES:
             break
         replies.append(value.data if type(value) is Reply else context.session.encode(value))
     return len(replies), b"".join(replies)
@@ -105,7 +105,7 @@ def _set_many(context: Context, keys: tuple[bytes, ...], values: tuple[bytes, ..
     return len(keys), OK.data * len(keys)
 
 
-@command("set", -3, "write denyoom brief", FIRST_KEY, batch=_set_many)
+@command("set", -3, "write denyoom untimed", FIRST_KEY, batch=_set_many)
 def set_(context: Context, args: list[bytes]) -> Value:
     """Sets a key to a string, whatever it held; on conditions and with an expiry if wanted."""
     if len(args) == 3:
@@ -132,13 +132,13 @@ def _set_with_options(context: Context, args: list[bytes]) -> Value:
     return old if options.get else OK
 
 
-@command("setex", 4, "write denyoom brief", FIRST_KEY)
+@command("setex", 4, "write denyoom untimed", FIRST_KEY)
 def setex(context: Context, args: list[bytes]) -> Value:
     """Sets a key to a string that expires after some seconds."""
     return _set_expiring(context, args, EX, "setex")
 
 
-@command("psetex", 4, "write denyoom brief", FIRST_KEY)
+@command("psetex", 4, "write denyoom untimed", FIRST_KEY)
 def psetex(context: Context, args: list[bytes]) -> Value:
     """Sets a key to a string that expires after some milliseconds."""
     return _set_expiring(context, args, PX, "psetex")
@@ -202,7 +202,7 @@ def getex(context: Context, args: list[bytes]) -> Value:
 @command("mget", -2, "readonly fast", ALL_KEYS)
 def mget(context: Context, args: list[bytes]) -> Value:
     """Returns the strings at several keys; null for a key that is absent or holds no string."""
-    if len(args) > FEW_KEYS:
+    if len(args) > MAX_UNSLICED_KEYS:
         return _get_all(context, args)
     keyspace = context.keyspace
     most_bytes = context.services.config.largest_reply_bytes
@@ -238,7 +238,7 @@ def _string_or_none(entry: Live | None) -> bytes | None:
     return None if tag else value
 
 
-@command("mset", -3, "write denyoom brief", KEYS_AND_VALUES)
+@command("mset", -3, "write denyoom untimed", KEYS_AND_VALUES)
 def mset(context: Context, args: list[bytes]) -> Value:
     """Sets several keys to strings, all at once."""
     if len(args) % 2 == 0:
@@ -253,7 +253,7 @@ def msetnx(context: Context, args: list[bytes]) -> Value:
     if len(args) % 2 == 0:
         raise wrong_arity("msetnx")
     keyspace = context.keyspace
-    if len(args) > FEW_KEYS:
+    if len(args) > MAX_UNSLICED_KEYS:
         return _put_all_new(keyspace, args)
     if any(keyspace.exists(key) for key in args[1::2]):
         return ZERO

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from flin.errors import CommandError
 from flin.net.command.command import ALL_KEYS
 from flin.net.command.registry import command
-from flin.net.data.many_keys import FEW_KEYS, find_many
+from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many
 from flin.net.run.transaction import run_transaction
 from flin.net.wire.replies import OK, Slices, Value
 
@@ -53,7 +53,7 @@ def watch(context: Context, args: list[bytes]) -> Value:
     """Makes the next EXEC fail if one of the keys changes before it."""
     if context.session.queue is not None:
         raise CommandError("ERR WATCH inside MULTI is not allowed")
-    if len(args) > FEW_KEYS:
+    if len(args) > MAX_UNSLICED_KEYS:
         return _watch_many(context, args[1:])
     found = [context.keyspace.exists(key) for key in args[1:]]
     context.watch(args[1:], found)

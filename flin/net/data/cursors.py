@@ -17,12 +17,12 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flin.engine.entry import DELETED
+from flin.engine.entry import TOMBSTONE
 from flin.engine.key import namespace_prefix
 from flin.errors import FlinError
 
 if TYPE_CHECKING:
-    from flin.net.batch.store import Store
+    from flin.net.batch.store import StoreLike
 
 logger = logging.getLogger(__name__)
 
@@ -112,18 +112,18 @@ class Cursors:
             self._bytes -= len(position.key)
 
 
-def keep_cursors(cursors: Cursors, store: Store) -> None:
+def keep_cursors(cursors: Cursors, store: StoreLike) -> None:
     """At a clean shutdown. Without it scans begin again, so a failure is only reported."""
     try:
         if len(cursors):
             store.commit({STORED_KEY: cursors.to_bytes()})
         elif store.read(STORED_KEY) is not None:
-            store.commit({STORED_KEY: DELETED})
+            store.commit({STORED_KEY: TOMBSTONE})
     except FlinError as error:
         logger.warning("the cursors of running SCANs were not saved: %s", error)
 
 
-def recall_cursors(cursors: Cursors, store: Store) -> None:
+def recall_cursors(cursors: Cursors, store: StoreLike) -> None:
     """At the start: what an earlier process kept."""
     kept = store.read(STORED_KEY)
     if isinstance(kept, bytes):

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 from flin.engine.key import namespace_prefix
 from flin.net.batch.namespaces import STORED_KEY, decode, encode, recall
 from flin.net.data.keyspace import Keyspace
-from flin.net.data.reply_cache import HotKeys
+from flin.net.data.reply_cache import ReplyCache
 
 if TYPE_CHECKING:
     from flin.engine.expiring import Expiries
     from flin.net.batch.pending import Pending
     from flin.net.batch.refusal import Refusal
-    from flin.net.batch.store import Store
+    from flin.net.batch.store import StoreLike
 
 
 class Databases:
     """`keyspaces` has one for each number that SELECT takes."""
 
-    def __init__(self, store: Store, pending: Pending, number: int, hot_keys_bytes: int) -> None:
-        """hot_keys_bytes: of ready replies, all databases together."""
-        self.keyspaces = _make_keyspaces(store, pending, number, hot_keys_bytes)
+    def __init__(self, store: StoreLike, pending: Pending, number: int, reply_cache_bytes: int) -> None:
+        """reply_cache_bytes: of cached replies, all databases together."""
+        self.keyspaces = _make_keyspaces(store, pending, number, reply_cache_bytes)
         self.expiries: dict[int, Expiries] = {}  # by namespace: the newest figures, for INFO
         self._store = store
         self._pending = pending
@@ -80,8 +80,8 @@ class Databases:
                 keyspace.hot.clear()
 
 
-def _make_keyspaces(store: Store, pending: Pending, number: int, hot_keys_bytes: int) -> list[Keyspace]:
+def _make_keyspaces(store: StoreLike, pending: Pending, number: int, reply_cache_bytes: int) -> list[Keyspace]:
     """Database 0 gets three quarters of the hot keys' memory: it is the one that nearly everybody uses."""
-    first = hot_keys_bytes if number == 1 else hot_keys_bytes * 3 // 4
-    rest = 0 if number == 1 else (hot_keys_bytes - first) // (number - 1)
-    return [Keyspace(database, store, pending, HotKeys(rest if database else first)) for database in range(number)]
+    first = reply_cache_bytes if number == 1 else reply_cache_bytes * 3 // 4
+    rest = 0 if number == 1 else (reply_cache_bytes - first) // (number - 1)
+    return [Keyspace(database, store, pending, ReplyCache(rest if database else first)) for database in range(number)]

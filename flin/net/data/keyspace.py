@@ -2,7 +2,7 @@
 
 Keys here are users' keys; the pending batch and the store hold stored keys (engine/key.py). Database 0 is namespace 0,
 the keys that an embedded user sees; database n is internal namespace n. Reads judge expiry by its clock, so an
-expired key is absent on every path. A write discards the key's ready reply and tells those who observe
+expired key is absent on every path. A write discards the key's cached reply and tells those who observe
 writes (observers.py).
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from flin.engine.boundaries import boundaries_of, covers, ranges_of
-from flin.engine.entry import DELETED, Entry, Live, Page
+from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
 from flin.errors import CommandError
 from flin.net.batch.journal import Journal
@@ -22,8 +22,8 @@ from flin.net.wire.replies import WRONG_TYPE, Reply, Slices
 
 if TYPE_CHECKING:
     from flin.net.batch.pending import Pending
-    from flin.net.batch.store import Store
-    from flin.net.data.reply_cache import HotKeys
+    from flin.net.batch.store import StoreLike
+    from flin.net.data.reply_cache import ReplyCache
 
 SHORT_BYTES: Final = 1024
 """Values up to here are not summed: the batch counts them, and 1,024 of them are its bound of 1 MiB."""
@@ -54,7 +54,7 @@ class Keyspace:
         "watches",
     )
 
-    def __init__(self, database: int, store: Store, pending: Pending, hot: HotKeys) -> None:
+    def __init__(self, database: int, store: StoreLike, pending: Pending, hot: ReplyCache) -> None:
         self.database = database
         self.namespace = database  # of its stored keys; SWAPDB exchanges two
         self.hot = hot
@@ -111,7 +111,7 @@ class Keyspace:
         return found[0]  # the value
 
     def bulk(self, key: bytes) -> Reply | bytes | None:
-        """What GET answers: the ready reply of a hot key, else its value. WRONGTYPE as `value`."""
+        """What GET answers: the cached reply of a hot key, else its value. WRONGTYPE as `value`."""
         hot = self.hot
         reply = hot.young.get(key)
         if reply is not None:
@@ -121,7 +121,8 @@ class Keyspace:
 
     def in_memory(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """What the pending batch, or else the newest memtable, holds at each key, as it stands there: perhaps expired,
-        perhaps DELETED. None where they hold nothing: `entry` knows. Two lookups a key, without a step of bytecode."""
+        perhaps TOMBSTONE. None where they hold nothing: `entry` knows. Two lookups a key, without a step of
+        bytecode."""
         newest = self._store.newest_entries()
         if newest is None or self._prefix or self._ranges or max(keys) >= b"\xff":
             return [None] * len(keys)
@@ -246,11 +247,11 @@ class Keyspace:
 
     def delete(self, key: bytes) -> None:
         """Delete the key. The caller knows that it is there."""
-        self._write(key, DELETED, 0)
+        self._write(key, TOMBSTONE, 0)
 
     def delete_all(self, keys: Sequence[bytes]) -> None:
         """`delete` for each of them."""
-        self._write_all(keys, [DELETED] * len(keys), 0)
+        self._write_all(keys, [TOMBSTONE] * len(keys), 0)
 
     def clear(self) -> None:
         """Delete every key of this database: one range delete."""
@@ -328,7 +329,7 @@ class Keyspace:
         found = self._points_get(stored)
         if found is None and not covers(self._ranges, stored):
             found = self._store.read(stored)
-        return found is not None and found is not DELETED
+        return found is not None and found is not TOMBSTONE
 
     def _write_all(self, keys: Sequence[bytes], entries: Sequence[Entry], large_bytes: int) -> None:
         """`_write` for each of many keys, in loops of C."""
@@ -353,7 +354,7 @@ class Keyspace:
         for stored, entry in self._points.items():
             if first <= stored < end:
                 was_there = not cleared and self._store.read(stored) is not None
-                number += (entry is not DELETED) - was_there
+                number += (entry is not TOMBSTONE) - was_there
         return number
 
     def _with_pending(self, pages: Iterator[Page], begin: bytes, end: bytes) -> Iterator[Page]:
@@ -379,7 +380,7 @@ class Keyspace:
             keys: list[bytes] = []
             live: list[Live] = []
             for stored, entry in zip(stored_keys, entries, strict=True):
-                if entry is DELETED or (type(entry) is tuple and entry[1] and entry[1] <= now_ms):
+                if entry is TOMBSTONE or (type(entry) is tuple and entry[1] and entry[1] <= now_ms):
                     continue
                 keys.append(stored[cut:] if cut else user_key(stored))
                 live.append(entry)

@@ -22,7 +22,7 @@ from flin.net.wire.replies import too_large_reply
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
 
-FEW_KEYS: Final = 64
+MAX_UNSLICED_KEYS: Final = 64
 """So many take less than a millisecond: one step."""
 
 SLICE_KEYS: Final = 256

@@ -1,4 +1,4 @@
-"""Ready replies of hot keys: finished bulk replies of strings without expiry, bounded in bytes.
+"""Cached replies of hot keys: finished bulk replies of strings without expiry, bounded in bytes.
 
 GET adds a reply from what the store holds; SET never does. A reply is discarded when its key enters the pending batch.
 So a hit needs no lookup in the pending batch, no check of expiry and no encoding: it is the whole GET.
@@ -21,10 +21,10 @@ from flin.net.wire.replies import bulk
 OVERHEAD_BYTES: Final = 200
 """Bytes of one reply in addition to key and value: dict slot and two bytes objects (sys.getsizeof, CPython 3.11)."""
 
-LARGEST_VALUE_BYTES: Final = 4096
-"""Larger values gain little from a ready reply: copying them into the send buffer costs more than encoding."""
+MAX_CACHED_BYTES: Final = 4096
+"""Larger values gain little from a cached reply: copying them into the send buffer costs more than encoding."""
 
-SEEN_SLOTS: Final = 1 << 16
+DOORKEEPER_SLOTS: Final = 1 << 16
 """Each slot is one byte of the hash of the key that was last missed there. A second miss is recognised within some
 65,000 others; one first miss in 256 is mistaken for a second."""
 
@@ -32,15 +32,25 @@ FREED_PER_FILL: Final = 2
 """At least one per fill, or evicted replies would outlive the next turn; two leave half a generation of slack."""
 
 
-class HotKeys:
-    """The ready replies of one database. `young` may be read directly: a dict from user key to finished reply."""
+class ReplyCache:
+    """The cached replies of one database. `young` may be read directly: a dict from user key to finished reply."""
 
-    __slots__ = ("_evicted", "_half_bytes", "_seen", "_young_bytes", "evictions", "hits", "misses", "old", "young")
+    __slots__ = (
+        "_doorkeeper",
+        "_evicted",
+        "_half_bytes",
+        "_young_bytes",
+        "evictions",
+        "hits",
+        "misses",
+        "old",
+        "young",
+    )
 
     def __init__(self, capacity_bytes: int) -> None:
         self.young: dict[bytes, bytes] = {}
         self.old: dict[bytes, bytes] = {}
-        self._seen = bytearray(SEEN_SLOTS)
+        self._doorkeeper = bytearray(DOORKEEPER_SLOTS)
         self._evicted: dict[bytes, bytes] = {}  # no longer found, not yet freed
         self._half_bytes = capacity_bytes // 2
         self._young_bytes = 0
@@ -62,9 +72,9 @@ class HotKeys:
         """Offer a value that was read from the store (not from the pending batch), after a miss."""
         hashed = hash(key)
         slot, mark = hashed & 0xFFFF, hashed >> 16 & 0xFF
-        if self._seen[slot] != mark and self.old:
-            self._seen[slot] = mark
-        elif len(value) <= LARGEST_VALUE_BYTES and self._half_bytes:
+        if self._doorkeeper[slot] != mark and self.old:
+            self._doorkeeper[slot] = mark
+        elif len(value) <= MAX_CACHED_BYTES and self._half_bytes:
             self._insert(key, bulk(value).data)
 
     def discard(self, key: bytes) -> None:
@@ -79,7 +89,7 @@ class HotKeys:
         self._young_bytes = 0
 
     def size(self) -> int:
-        """Number of ready replies."""
+        """Number of cached replies."""
         return len(self.young) + len(self.old)
 
     def approximate_bytes(self) -> int:

@@ -42,7 +42,7 @@ class Context:
 
     def end_transaction(self) -> None:
         """DISCARD: the queue and every WATCH are gone."""
-        self.session.end_queue(server_is_open=self.services.clients.is_open)
+        self.session.end_queue(server_gates_open=self.services.clients.gates_open)
 
     def watch(self, keys: list[bytes], found: list[bool]) -> None:
         """WATCH: EXEC fails if one of the keys is written, flushed or expires from now on. found: which are there."""

@@ -53,7 +53,7 @@ def check_gates(context: Context, command: Command, *, has_waited: bool) -> None
         raise CommandError("NOAUTH Authentication required.")
     if session.queue is not None and command.flags & Flag.NO_MULTI:
         raise CommandError("ERR Command not allowed inside a transaction")
-    if command.is_write and not context.services.clients.is_open:
+    if command.is_write and not context.services.clients.gates_open:
         check_writes(context, has_waited=has_waited or session.queue is not None)
 
 
@@ -61,7 +61,7 @@ def check_writes(context: Context, *, has_waited: bool) -> None:
     """Whether the engine takes writes now."""
     store = context.services.store
     stall = store.stall()
-    reason = store.read_only_reason or (store.obstacle if stall.stopped else None)
+    reason = store.read_only_reason or (store.background_error if stall.stopped else None)
     if reason is not None:
         raise CommandError(
             f"MISCONF Flin cannot write to disk, so commands that modify the data set are refused: {reason}"

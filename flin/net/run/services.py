@@ -23,7 +23,7 @@ from flin.net.run.tick import Tick, steady_ms
 
 if TYPE_CHECKING:
     from flin.engine.expiring import ExpiringSteps
-    from flin.net.batch.store import Store
+    from flin.net.batch.store import StoreLike
     from flin.net.settings.config import Config
 
 
@@ -43,7 +43,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    store: Store
+    store: StoreLike
     pending: Pending
     tick: Tick
     config: Config
@@ -80,7 +80,7 @@ def no_expiries() -> ExpiringSteps:
 
 
 def make_services(
-    store: Store,
+    store: StoreLike,
     config: Config,
     call_soon: Callable[[Callable[[], None]], object],
     *,
@@ -96,7 +96,7 @@ def make_services(
     """call_soon, executor and wake are the tick's; executor and wake are needed only for the sync mode `always`."""
     # Their order is that in which they hear of a batch: replies are judged with the gates as they are then.
     pending = Pending(store, is_always=config.options.sync == "always")
-    databases = Databases(store, pending, config.databases, config.hot_keys_bytes)
+    databases = Databases(store, pending, config.databases, config.reply_cache_bytes)
     counters = Counters()
     clients = Clients(store, pending, config, counters)
     tick = Tick(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)

@@ -10,7 +10,7 @@ If the WAL write fails, the batch is dropped: memory does not hold what is not w
 that wrote, or were shown what was dropped, are replaced (judge.py); everybody else gets what was said, and nobody is
 closed.
 
-This module knows no transport: an `Outlet` is what a connection shows of itself.
+This module knows no transport: an `ReplySink` is what a connection shows of itself.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from flin.net.batch.pending import Pending
     from flin.net.batch.refusal import Refusal
-    from flin.net.batch.store import Store
+    from flin.net.batch.store import StoreLike
 
 logger = logging.getLogger(__name__)
 
 SAMPLED_TICKS: Final = 61
-"""One of so many ticks is timed, request by request: INFO commandstats estimates the time of brief commands from it.
+"""One of so many ticks is timed, request by request: INFO commandstats estimates the time of untimed commands from it.
 Odd, so that of commands that take turns every one is met; two looks at the clock cost a GET 2 %, one in 61 nothing."""
 
 
@@ -39,7 +39,7 @@ def steady_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-class Outlet(Protocol):
+class ReplySink(Protocol):
     """A connection, as far as the tick knows it."""
 
     def release(self) -> None:
@@ -87,7 +87,7 @@ class Tick:
 
     def __init__(
         self,
-        store: Store,
+        store: StoreLike,
         pending: Pending,
         call_soon: Callable[[Callable[[], None]], object],
         *,
@@ -97,7 +97,7 @@ class Tick:
     ) -> None:
         """executor runs `store.sync` (one thread), wake is the loop's call_soon_threadsafe: both only for `always`."""
         self.is_sampled = False
-        self.speaker: Outlet | None = None  # whose requests run just now
+        self.speaker: ReplySink | None = None  # whose requests run just now
         self.steady_clock = steady_clock
         self.steady_ms = steady_clock()  # read ten times a second: what durations are counted with
         self._ticks = 0
@@ -105,14 +105,14 @@ class Tick:
         self._pending = pending
         self._call_soon = call_soon
         self._is_scheduled = False
-        self._outlets: list[Outlet] = []
+        self._outlets: list[ReplySink] = []
         self._executor = executor
         self._wake = wake
         self._is_syncing = False
-        self._holding: deque[Outlet] = deque()
+        self._holding: deque[ReplySink] = deque()
         pending.listen(self)
 
-    def enter(self, outlet: Outlet) -> None:
+    def enter(self, outlet: ReplySink) -> None:
         """A connection begins to say something in this tick. Once per connection and tick."""
         self._outlets.append(outlet)
         if not self._is_scheduled:
@@ -131,7 +131,7 @@ class Tick:
         self._pending.commit()
         outlets = self._outlets
         self._outlets = []
-        if self._pending.unsynced is not None and self._store.synced_position < self._store.position:
+        if self._pending.reply_barrier is not None and self._store.synced_position < self._store.position:
             position, synced = self._store.position, self._store.synced_position
             self._holding.extend([outlet for outlet in outlets if outlet.hold(position, synced)])
             if self._holding:
@@ -156,9 +156,9 @@ class Tick:
         if not self._is_syncing:
             assert self._executor is not None
             assert self._wake is not None
-            assert self._pending.unsynced is not None
+            assert self._pending.reply_barrier is not None
             self._is_syncing = True
-            self._pending.unsynced.begin_sync()
+            self._pending.reply_barrier.begin_sync()
             wake = self._wake
             self._executor.submit(self._store.sync).add_done_callback(
                 lambda future: wake(lambda: self._end_sync(future)) and None
@@ -176,8 +176,8 @@ class Tick:
                 outlet.refuse_held(self._store.synced_position)
             return
         synced = self._store.synced_position
-        assert self._pending.unsynced is not None
-        self._pending.unsynced.end_sync(synced)
+        assert self._pending.reply_barrier is not None
+        self._pending.reply_barrier.end_sync(synced)
         self._holding.extend(outlet for outlet in dict.fromkeys(holding) if outlet.release_held(synced))
         if self._holding:
             self._begin_sync()

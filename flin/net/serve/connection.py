@@ -27,10 +27,10 @@ from flin.net.serve.dispatch import (
     WaitForDisk,
     WaitForSlices,
     WaitForWriters,
+    position_for,
     resume,
     run,
-    run_alike,
-    shown_by,
+    run_columns,
 )
 from flin.net.serve.flow import CLOSED, ENDING, HELD, READING, Event, Flow
 from flin.net.serve.judge import judge_refused, judge_unsynced, may_have_shown
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
                 self._update_reading()
             return
         parser = self._parser
-        requests = self._maybe_run_alike(data) if parser.expects_columns else None
+        requests = self._maybe_run_columns(data) if parser.expects_columns else None
         if requests is None:
             requests = parser.feed(data)
             output = self._output
@@ -203,24 +203,24 @@ class Connection(asyncio.Protocol):
 
     # Running requests.
 
-    def _maybe_run_alike(self, data: bytes) -> list[list[bytes]] | None:
+    def _maybe_run_columns(self, data: bytes) -> list[list[bytes]] | None:
         """Run a pipeline of requests alike at once; those that are left to be run one by one. None: `data` is no such.
 
         Measured in pipelines of 16, per request: GET 755 ns one by one, 560 at once; SET of 100 B 1,290 and 1,030."""
-        alike = self._parser.maybe_columns(data, TURN_COMMANDS)
-        if alike is None:
+        found = self._parser.maybe_columns(data, TURN_COMMANDS)
+        if found is None:
             return None
-        name, columns = alike
-        done = run_alike(self, name, columns)  # it commits nothing, so nobody asks who speaks
+        name, columns = found
+        done = run_columns(self, name, columns)  # it commits nothing, so nobody asks who speaks
         output = self._output
         if done:
             output.turns.append((self._pending.batches, (name, columns, done)))
         self._counters.commands += done
-        self.session.last_name = name
+        self.session.last_command = name
         if not output.is_in_tick:
             output.is_in_tick = True
             self._tick.enter(self)
-        is_always = self._pending.unsynced is not None
+        is_always = self._pending.reply_barrier is not None
         if done == len(columns[0]) and not is_always:
             return []
         requests = [[name, *row] for row in zip(*columns, strict=True)]
@@ -237,12 +237,12 @@ class Connection(asyncio.Protocol):
         iterator = iter(requests)
         if requests:
             self._counters.commands += len(requests)
-            self.session.last_name = requests[-1][0]
+            self.session.last_command = requests[-1][0]
         pending = self._pending
         self._tick.speaker = self
         self._output.turns.append((pending.batches, requests))
         wait = run(self, iterator)
-        if pending.unsynced is not None:
+        if pending.reply_barrier is not None:
             self._note_shown(requests)
         if wait is None:
             if pending.is_full:
@@ -262,7 +262,7 @@ class Connection(asyncio.Protocol):
 
     def _note_shown(self, requests: list[list[bytes]]) -> None:
         """In `always`: these have just run, or their first so many have."""
-        self._output.shown = max(self._output.shown, shown_by(self.context, requests))
+        self._output.shown = max(self._output.shown, position_for(self.context, requests))
 
     def _after_requests(self) -> None:
         """Everything parsed so far has run: is there more, or an error, or an end?"""
@@ -331,13 +331,13 @@ class Connection(asyncio.Protocol):
         again = resume(self, wait)
         if again is not None and again is not TURN_IS_OVER and again is not STOP:
             output.transcript.cut_last_turn(0)
-        if type(wait) is WaitForDisk and self._pending.unsynced is not None:
+        if type(wait) is WaitForDisk and self._pending.reply_barrier is not None:
             self._note_shown([request])
         else:
             output.shown = EVERYTHING
         return again
 
-    # The tick's calls: see tick.Outlet.
+    # The tick's calls: see tick.ReplySink.
 
     def release(self) -> None:
         output = self._output

@@ -1,7 +1,7 @@
 """From requests to replies: finds the command, passes the gates, runs the handler, collects its reply.
 
-`session.is_open` joins the gates (gates.py) that are usually open, so that an ordinary request tests one boolean and
-its arity.
+`session.skips_gates` joins the gates (gates.py) that are usually open, so that an ordinary request tests one boolean
+and its arity.
 
 This module knows no transport. It runs for a `Caller` until the requests are used up or something must be waited for,
 and says which.
@@ -20,7 +20,7 @@ from flin.net.batch.pending import BATCH_BYTES
 from flin.net.batch.reply_barrier import EVERYTHING
 from flin.net.client.session import NO_NAME
 from flin.net.command.command import Command, Flag
-from flin.net.command.registry import BRIEF, find
+from flin.net.command.registry import UNTIMED, find
 from flin.net.run.call import error_text, note_time, record_unexpected
 from flin.net.run.gates import StalledError, check_arity, check_gates, resolve
 from flin.net.wire.replies import QUEUED, Reply, Slices, Value, too_large_reply
@@ -125,11 +125,11 @@ def run(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
         return _run_sampled(caller, requests)
     pending = services.pending
     append = caller.append
-    find_brief = BRIEF.get
+    find_brief = UNTIMED.get
     budget = OUTPUT_BUDGET_BYTES
     for request in requests:
         command = find_brief(request[0])
-        if command is None or not session.is_open or not command.minimum <= len(request) <= command.brief_maximum:
+        if command is None or not session.skips_gates or not command.minimum <= len(request) <= command.untimed_maximum:
             wait = run_gated(caller, request)
             if wait is not None:
                 return wait
@@ -170,11 +170,16 @@ def run(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
     return None
 
 
-def run_alike(caller: Caller, name: bytes, columns: list[Column]) -> int:
+def run_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
     """Run one command's requests at once (wire/columns.py), if it can; how many are done: `run` does the rest."""
     context = caller.context
-    command = BRIEF.get(name)
-    if command is None or command.batch is None or len(columns) + 1 != command.minimum or not context.session.is_open:
+    command = UNTIMED.get(name)
+    if (
+        command is None
+        or command.batch is None
+        or len(columns) + 1 != command.minimum
+        or not context.session.skips_gates
+    ):
         return 0
     begin_ns = time.perf_counter_ns() if context.services.tick.is_sampled else 0
     try:
@@ -190,12 +195,12 @@ def run_alike(caller: Caller, name: bytes, columns: list[Column]) -> int:
     return done
 
 
-def shown_by(context: Context, requests: Sequence[list[bytes]]) -> int:
+def position_for(context: Context, requests: Sequence[list[bytes]]) -> int:
     """In `always`: up to which position the WAL must be synced before the replies to these requests, which have just
     run, may leave. Reads of named keys are judged by their keys; whatever else has run (a write, a walk over keys, a
     count, anything about a transaction) waits for everything committed so far."""
-    unsynced = context.services.pending.unsynced
-    assert unsynced is not None
+    reply_barrier = context.services.pending.reply_barrier
+    assert reply_barrier is not None
     if context.session.queue is not None:
         return EVERYTHING
     stored: set[bytes] = set()
@@ -205,7 +210,7 @@ def shown_by(context: Context, requests: Sequence[list[bytes]]) -> int:
         if command is None or not command.flags & Flag.READONLY or not command.keys.first:
             return EVERYTHING
         stored.update(context.keyspace.stored(request[position]) for position in command.keys.positions(request))
-    return unsynced.shown_by(stored)
+    return reply_barrier.position_for(stored)
 
 
 def _run_sampled(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
@@ -243,7 +248,7 @@ def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_wai
         return None
     except StalledError as stalled:
         return WaitForWriters(request, stalled.delay_seconds, attempt)
-    session.last_name = command.name.encode()
+    session.last_command = command.name.encode()
     if session.queue is not None and not command.is_unqueued:
         session.queue.append((command, request))
         session.queue_bytes += sum(map(len, request)) + QUEUED_OVERHEAD_BYTES
@@ -371,10 +376,10 @@ def _refuse(caller: Caller, command: Command | None, error: CommandError) -> Non
     session = context.session
     text = str(error)
     if command is None:
-        session.last_name = NO_NAME
+        session.last_command = NO_NAME
     else:
         command.rejected_calls += 1
-        session.last_name = command.name.encode()
+        session.last_command = command.name.encode()
     if command is not None and command.flags & Flag.ENDS_QUEUE:
         context.end_transaction()
         text = f"EXECABORT Transaction discarded because of: {text.removeprefix('ERR ')}"

@@ -1,7 +1,7 @@
 """What the server does by the clock: the stall's end, time-outs, the bound on all clients' buffers.
 
-`Guard.step` runs ten times a second on the loop; it looks at a slice of the connections each time, so that ten thousand
-of them cost no millisecond at once. All times are durations, so they go by the monotonic clock.
+`Housekeeping.step` runs ten times a second on the loop; it looks at a slice of the connections each time, so that ten
+thousand of them cost no millisecond at once. All times are durations, so they go by the monotonic clock.
 
 A client that does not read is judged by what it takes: its clock begins anew whenever what is left for it gets less.
 A slow one that reads steadily is never closed for being slow.
@@ -37,7 +37,7 @@ STUCK_MS: Final = 10_000
 sides would wait forever; or it is to be closed as soon as it has taken its last replies."""
 
 
-class Guard:
+class Housekeeping:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._step = 0

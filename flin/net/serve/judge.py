@@ -14,7 +14,7 @@ from flin.net.batch.refusal import MISCONF, Refusal
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import find_for
 from flin.net.run.call import value_of
-from flin.net.serve.dispatch import shown_by
+from flin.net.serve.dispatch import position_for
 from flin.net.wire.replies import QUEUED
 from flin.net.wire.resp import encode_error
 
@@ -88,7 +88,7 @@ def judge_unsynced(context: Context, transcript: Transcript, synced_position: in
         if transcript.transaction_of(request) is not None:
             return _error(context, _ABORTED + MISCONF)
         reads = command.flags & Flag.READONLY
-        if command.is_write or (reads and shown_by(context, [request]) > synced_position):
+        if command.is_write or (reads and position_for(context, [request]) > synced_position):
             return _error(context, MISCONF)
         return reply
 

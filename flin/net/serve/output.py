@@ -24,7 +24,7 @@ answer, should the sync fail. A bare tuple, since every reply in `always` makes 
 
 
 class Output:
-    """`pieces` and `turns` are one list each for ever: they are appended to directly."""
+    """`pieces` and `turns` are one list each forever: they are appended to directly."""
 
     __slots__ = ("held", "held_bytes", "is_in_tick", "pieces", "remarks", "shown", "transcript", "turns")
 

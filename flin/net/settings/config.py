@@ -57,7 +57,7 @@ class ServerOptions:
     tcp_backlog: int = 511  # Redis's default
     tcp_keepalive: int = 300
     request_timeout: int = 30  # seconds without a byte after which an incomplete request's client is closed
-    hot_keys_share: float = 0.125  # of memory_limit, for ready replies: what the engine sets aside for hot values
+    hot_keys_share: float = 0.125  # of memory_limit, for cached replies: what the engine sets aside for hot values
     buffers_share: float = 0.25  # of memory_limit, for all clients' buffers together
     slowlog_log_slower_than: int = 10_000  # microseconds; negative: nothing
     slowlog_max_len: int = 128
@@ -171,7 +171,7 @@ class Config:
         self.timeout = options.timeout
         self.slowlog_log_slower_than = options.slowlog_log_slower_than
         self.slowlog_max_len = options.slowlog_max_len
-        self.hot_keys_bytes = int(options.memory_limit * options.hot_keys_share)
+        self.reply_cache_bytes = int(options.memory_limit * options.hot_keys_share)
         self.buffers_bytes = int(options.memory_limit * options.buffers_share)
         # One client alone stops being read before the share is used up, which would close it.
         self.client_bytes = self.buffers_bytes - self.buffers_bytes // 16

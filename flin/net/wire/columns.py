@@ -1,7 +1,7 @@
 """A pipeline of requests that are alike: one command, arguments of the same lengths. Recognised by its bytes alone.
 
 Where only the arguments differ, every request is as long as the first, and what stands between the arguments stands in
-all of them: so one `struct` cuts the whole chunk, and the chunk put together again from its pieces and the first
+all of them: so one `struct` cuts the whole chunk, and the chunk rebuilt from its pieces and the first
 request's own headers must be what arrived. That comparison is the proof, whatever the arguments hold; nothing is
 parsed. Keys of fixed width (hashes, UUIDs, padded numbers) make such pipelines.
 """
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final, NamedTuple
 
-LEAST_REQUESTS: Final = 4
+MIN_REQUESTS: Final = 4
 """From so many on it pays to look."""
 
-LONGEST_ARGUMENT: Final = 1024
+MAX_ARGUMENT: Final = 1024
 """Longer ones gain nothing: copying them is what costs."""
 
 _COUNTS: Final = {b"*2\r\n": 2, b"*3\r\n": 3}
-_LENGTHS: Final = {b"$%d" % length: length for length in range(LONGEST_ARGUMENT + 1)}
+_LENGTHS: Final = {b"$%d" % length: length for length in range(MAX_ARGUMENT + 1)}
 
 Column = tuple[bytes, ...]
 """One argument of all requests."""
@@ -42,9 +42,9 @@ _layouts: Final[dict[tuple[int, bytes], Layout]] = {}
 """By a chunk's length and first bytes: a guess, which the comparison proves as it proves every layout."""
 
 
-def maybe_alike(data: bytes, most: int) -> tuple[bytes, list[Column]] | None:
-    """The command's name as sent, and the other arguments, a column each, if these bytes are from LEAST_REQUESTS to
-    `most` whole requests alike, of two or three arguments each. None says nothing: the parsers look."""
+def maybe_columns(data: bytes, limit: int) -> tuple[bytes, list[Column]] | None:
+    """The command's name as sent, and the other arguments, a column each, if these bytes are from MIN_REQUESTS to
+    `limit` whole requests alike, of two or three arguments each. None says nothing: the parsers look."""
     clue = len(data), data[:17]  # as far as the length of the key, after a name of three letters
     layout = _layouts.get(clue)
     columns = None if layout is None else _columns(layout, data)
@@ -57,7 +57,7 @@ def maybe_alike(data: bytes, most: int) -> tuple[bytes, list[Column]] | None:
             _layouts.clear()
         _layouts[clue] = layout
     assert layout is not None
-    return (layout.name, columns) if layout.number <= most else None
+    return (layout.name, columns) if layout.number <= limit else None
 
 
 def _columns(layout: Layout, data: bytes) -> list[Column] | None:
@@ -86,7 +86,7 @@ def _layout_of(data: bytes) -> Layout | None:
     between = b"\r\n%b\r\n" % parts[5] if count == 3 else b""
     size = len(head) + sum(lengths[1:]) + len(between) + 2
     number, rest = divmod(len(data), size)
-    if rest or number < LEAST_REQUESTS:
+    if rest or number < MIN_REQUESTS:
         return None
     second = f"{len(between)}x{lengths[2]}s" if between else ""
     cutter = struct.Struct(f"{len(head)}x{lengths[1]}s{second}2x")

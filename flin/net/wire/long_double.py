@@ -24,11 +24,11 @@ _TEXT_LIMIT: Final = 5 * 1024  # Redis refuses texts from this length on (MAX_LO
 _DECIMALS: Final = 17  # Redis writes at most this many digits after the point
 _SCALE: Final = 10**_DECIMALS
 # Beyond these powers of ten nothing is finite or different from zero; it keeps `1e999999999` from being computed.
-_LARGEST_POWER: Final = 4933
-_SMALLEST_POWER: Final = -4952
+_MAX_POWER: Final = 4933
+_MIN_POWER: Final = -4952
 _GUARD_BITS: Final = 2  # enough with a sticky bit to round once, correctly
 _SHORT_DIGITS: Final = 4000  # int() and str() refuse more than 4,300 digits
-_LONGEST_INT: Final = 1 << 13_000  # 3,914 digits
+_MAX_PRINTED_INT: Final = 1 << 13_000  # 3,914 digits
 
 _ORDINARY: Final = re.compile(rb"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
 
@@ -92,7 +92,7 @@ def to_text(number: int, unit: int = _FINEST) -> bytes:
         size += 1
     if not size:
         return b"0"
-    digits = (b"%d" % size if size < _LONGEST_INT else str(Decimal(size)).encode()).rjust(_DECIMALS + 1, b"0")
+    digits = (b"%d" % size if size < _MAX_PRINTED_INT else str(Decimal(size)).encode()).rjust(_DECIMALS + 1, b"0")
     fraction = digits[-_DECIMALS:].rstrip(b"0")
     text = digits[:-_DECIMALS] + (b"." + fraction if fraction else b"")
     return b"-" + text if number < 0 else text
@@ -108,7 +108,7 @@ def _decimal_units(found: re.Match[bytes], unit: int) -> int | None:
     if not digits:
         return 0
     power = _bounded(exponent) - len(fraction)
-    if not _SMALLEST_POWER < power + len(digits) <= _LARGEST_POWER:
+    if not _MIN_POWER < power + len(digits) <= _MAX_POWER:
         return None
     value = int(digits) if len(digits) <= _SHORT_DIGITS else int(Decimal(digits.decode()))
     if power >= 0:

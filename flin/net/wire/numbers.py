@@ -11,7 +11,7 @@ from flin.net.wire.replies import NOT_AN_INTEGER
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
 
-LONGEST: Final = 20
+MAX_DIGITS: Final = 20
 """Characters of the longest 64-bit number with its sign."""
 
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}").fullmatch

@@ -34,7 +34,7 @@ from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from flin.errors import ProtocolError
-from flin.net.wire.columns import LEAST_REQUESTS, Column, maybe_alike
+from flin.net.wire.columns import MIN_REQUESTS, Column, maybe_columns
 from flin.net.wire.resp import encode_requests
 from flin.net.wire.resp_python import TRUSTED, UNTRUSTED, PythonParser, RequestLimits
 
@@ -125,12 +125,12 @@ class RequestParser:
             self._begin_incremental()
         return self._feed_incremental(data)
 
-    def maybe_columns(self, data: bytes, most: int) -> tuple[bytes, list[Column]] | None:
-        """See `maybe_alike`. None says nothing: `feed` looks."""
+    def maybe_columns(self, data: bytes, limit: int) -> tuple[bytes, list[Column]] | None:
+        """See columns.py. None says nothing: `feed` looks."""
         if self._guarded is not None and self.incremental is None and not self._guarded.carried:
-            alike = maybe_alike(data, most)
-            if alike is not None:
-                return alike
+            found = maybe_columns(data, limit)
+            if found is not None:
+                return found
         self.expects_columns = False
         return None
 
@@ -138,7 +138,7 @@ class RequestParser:
         assert self._guarded is not None
         recognise = self._guarded.recognise
         self._recognisers = (recognise,) if self._guarded.carried else (maybe_single, recognise)
-        if len(requests) >= LEAST_REQUESTS:
+        if len(requests) >= MIN_REQUESTS:
             self.expects_columns = list(map(len, requests[0])) == list(map(len, requests[-1]))
 
     def _begin_incremental(self) -> PythonParser:
@@ -195,14 +195,14 @@ class Guarded:
             return None
         # A lone type byte at the end is consumed by hiredis at once; whole requests end with a line end.
         if whole.count(_ASTERISK) != len(requests) or whole[-1] != _NEWLINE or self._has_data():
-            return self._settle(whole, requests, joined)
+            return self._carry_cut_request(whole, requests, joined)
         # An empty bulk in a request's place: joining found nothing wrong with it.
         if _holds_other_type(whole, joined) or not all(requests):
             return None
         self.carried = b""
         return requests
 
-    def _settle(self, whole: bytes, requests: Requests, joined: bytes) -> Requests | None:
+    def _carry_cut_request(self, whole: bytes, requests: Requests, joined: bytes) -> Requests | None:
         """There is a cut request at the end, or an asterisk in an argument, or worse.
 
         The cut request begins at the last asterisk if there is one asterisk too many and the last request ends there:

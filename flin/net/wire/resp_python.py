@@ -21,7 +21,7 @@ LINE_BYTES: Final = 64 * 1024
 TLS_HELLO: Final = 0x16
 """The first byte of a TLS handshake record; no inline command begins with a control character."""
 
-MANY_ARGUMENTS: Final = 64
+MIN_TAKEN_ARGUMENTS: Final = 64
 """From so many on it pays to look at a window of them."""
 
 WINDOW_BYTES: Final = 1 << 16
@@ -91,12 +91,12 @@ class PythonParser:
     def is_empty(self) -> bool:
         return self._position == len(self._buffer) and not self._missing
 
-    def feed(self, data: bytes, most: int = 1 << 30) -> list[list[bytes]]:
+    def feed(self, data: bytes, limit: int = 1 << 30) -> list[list[bytes]]:
         """The requests that are complete now, at most so many; call again with b"" for the rest."""
         self._buffer += data
         requests: list[list[bytes]] = []
         try:
-            while self.error is None and len(requests) < most:
+            while self.error is None and len(requests) < limit:
                 request = self._maybe_request()
                 if request is None:
                     break
@@ -138,8 +138,8 @@ class PythonParser:
         buffer = self._buffer
         one_by_one = 0
         while self._missing:
-            if self._missing >= MANY_ARGUMENTS and self._bulk < 0 and not one_by_one:
-                if self._take_many() >= MANY_ARGUMENTS:
+            if self._missing >= MIN_TAKEN_ARGUMENTS and self._bulk < 0 and not one_by_one:
+                if self._take_many() >= MIN_TAKEN_ARGUMENTS:
                     continue
                 one_by_one = ONE_BY_ONE
             one_by_one = max(0, one_by_one - 1)

@@ -36,7 +36,7 @@ def table(
         file=file or f"{smallest}-{largest}-{length}",
         offset=0,
         length=length,
-        entries=length if entries is None else entries,
+        entry_count=length if entries is None else entries,
         tombstones=tombstones,
         range_deletes=range_deletes,
         expiring=0,
@@ -138,7 +138,7 @@ def test_only_overlapping_clusters_are_rewritten() -> None:
     assert found.indices == (0, 1, 2, 3)
     assert [names(run) for run in found.rewrite] == [["b-d-50"], ["c-f-50"], ["f-g-30"], ["a-f-40"]]
     assert [one.smallest for one in found.moves] == [b"k", b"m", b"r", b"t", b"v", b"x"]
-    assert found.cuts == tuple(one.smallest for one in found.moves)
+    assert found.output_boundaries == tuple(one.smallest for one in found.moves)
     result = install(runs, found, (table("a", "c", 60), table("d", "g", 70)))
     assert [one.smallest for one in result[0]] == [b"a", b"d", b"k", b"m", b"r", b"t", b"v", b"x"]
 
@@ -220,7 +220,7 @@ def test_dense_tables_of_the_bottom_are_rewritten_alone() -> None:
     assert found is not None
     assert found.bottom
     assert names(found.moves) == ["a-c-100", "g-h-100"]
-    assert found.cuts == (b"a", b"g")
+    assert found.output_boundaries == (b"a", b"g")
     assert install((bottom,), found, ()) == ((bottom[0], bottom[2]),)
     assert pick((table("a", "c"), table("d", "f", tombstones=20))) is None
 
@@ -286,13 +286,13 @@ class Tree:
             merged = sorted(set().union(*(self.keys[one.file] for run in found.rewrite for one in run)))
             outputs: list[TableMeta] = []
             pending: list[bytes] = []
-            cuts = sorted(found.cuts)
+            output_boundaries = sorted(found.output_boundaries)
             for key in merged:
-                crossed = [cut for cut in cuts if cut <= key]
+                crossed = [cut for cut in output_boundaries if cut <= key]
                 if pending and (crossed or len(pending) >= self.options.target_table_bytes):
                     outputs.append(self._write(pending))
                     pending = []
-                cuts = cuts[len(crossed) :]
+                output_boundaries = output_boundaries[len(crossed) :]
                 pending.append(key)
             if pending:
                 outputs.append(self._write(pending))

@@ -17,13 +17,13 @@ from flin.engine.background.compactor import Compactor
 from flin.engine.engine import Engine
 from flin.errors import FlinError, ReadOnlyError, StorageError
 from flin.testing import Fault, SimulatedDisk
-from flin.testing.judge import assert_no_orphans
+from flin.testing.crash_checker import assert_no_orphans
 from flin.testing.process import PATIENCE_SECONDS
 from flin.testing.run import PATH
 
 
 def test_a_thread_outlives_that_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where there is none left to say so: it tries again, and writers are not left waiting for ever."""
+    """Even where there is none left to say so: it tries again, and writers are not left waiting forever."""
     monkeypatch.setattr(compactor, "RETRY_SECONDS", 0.01)
     refused: list[str] = []
     flush_once, note_failure = Compactor.flush_once, Compactor._note_failure
@@ -147,7 +147,7 @@ def _with_a_death(fault: BackgroundFault) -> bool:
         closing = Thread(target=_close, args=(db,))
         closing.start()
         closing.join(PATIENCE_SECONDS)
-        assert not closing.is_alive(), "a close waits for ever"
+        assert not closing.is_alive(), "a close waits forever"
     with flin.engine.open(PATH, fs=disk, runner="inline", memory_limit=1 << 20) as db:
         assert dict(db.scan()) == answered
         assert len(db) == len(answered)

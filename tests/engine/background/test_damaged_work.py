@@ -1,4 +1,4 @@
-"""Background work that meets damage: told once, not tried for ever, and in nobody else's way."""
+"""Background work that meets damage: told once, not tried forever, and in nobody else's way."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_it_is_told_once_and_stays_an_obstacle(
         background._note_failure(error)
         background._note_obstacle(error)
     background._note_obstacle(None)
-    assert str(engine._store.obstacle) == str(error)
+    assert str(engine._store.background_error) == str(error)
     [line] = told(caplog)
     assert "1.sst: corrupt at offset 5: the checksum of a data block is wrong; run: flin check" in line
     assert caplog.records[0].levelno == logging.ERROR
@@ -111,7 +111,7 @@ def test_a_flush_is_not_tried_again_by_itself(tmp_path: Path, monkeypatch: pytes
                 before = len(tries)
                 background.wake()
                 soon(lambda: len(tries) > before)  # noqa: B023 - it is called at once
-                soon(lambda: isinstance(engine._store.obstacle, CorruptionError))
+                soon(lambda: isinstance(engine._store.background_error, CorruptionError))
             time.sleep(0.05)  # longer than RETRY_SECONDS: a thread that tries again would have, many times
             assert len(tries) <= 4  # opening woke it once as well
 

@@ -19,7 +19,7 @@ from flin.engine.background.job import CompactionJob, JobCancelled, check_result
 from flin.engine.catalog.version import Run, Version
 from flin.engine.disk.file_name import table_name
 from flin.engine.disk.fs import AppendFile, Buffer, OsAppendFile, OsFileSystem
-from flin.engine.entry import DELETED, EXPIRED_MS, Entry
+from flin.engine.entry import EXPIRED_MS, TOMBSTONE, Entry
 from flin.engine.key import KEYS_END, namespace_of, namespace_prefix
 from flin.engine.sstable import TableOptions
 from flin.errors import CorruptionError, StorageError
@@ -35,7 +35,7 @@ def puts(*keys: bytes, value: bytes = b"v") -> Commit:
 
 
 def deletes(*keys: bytes) -> Commit:
-    return (), dict.fromkeys(keys, DELETED)
+    return (), dict.fromkeys(keys, TOMBSTONE)
 
 
 def names(tree: Tree) -> list[str]:
@@ -56,7 +56,7 @@ def test_flush_writes_sorted_runs_and_counts(tree: Tree) -> None:
     assert tree.read() == {b"a": b"v", b"c": b"2"}
     (meta,) = tree.runs[0][0]
     # b's tombstone hides nothing.
-    assert (meta.entries, meta.tombstones, meta.smallest_sequence, meta.largest_sequence) == (2, 0, 1, 5)
+    assert (meta.entry_count, meta.tombstones, meta.smallest_sequence, meta.largest_sequence) == (2, 0, 1, 5)
     assert (result.statistics.entries_in, result.statistics.entries_out) == (5, 2)
     assert result.statistics.bytes_out == meta.length
 
@@ -67,7 +67,7 @@ def test_flush_counts_against_older_tables(tree: Tree) -> None:
     assert result.counts == {}  # one more, one less
     assert tree.counts == {0: 4}
     (meta,) = tree.runs[0][0]
-    assert (meta.entries, meta.tombstones) == (3, 1)  # x is nowhere beneath
+    assert (meta.entry_count, meta.tombstones) == (3, 1)  # x is nowhere beneath
     # a tombstone beneath is as good as nothing
     assert tree.flush([deletes(b"b")]).tables == {}
     assert tree.flush([puts(b"b")]).counts == {0: 1}
@@ -132,7 +132,7 @@ def test_one_file_with_a_section_per_shard(tmp_path: Path) -> None:
     result = tree.flush([puts(*keys)])
     assert len(names(tree)) == 1
     assert len(result.tables) == 16
-    assert sum(run[0].entries for run in result.tables.values()) == 300
+    assert sum(run[0].entry_count for run in result.tables.values()) == 300
     assert tree.read() == dict.fromkeys(keys, b"v")
     tree.verify()
     tree.flush([(((b"key-1", b"key-2"),), {})])
@@ -143,13 +143,13 @@ def test_one_file_with_a_section_per_shard(tmp_path: Path) -> None:
 
 
 def test_table_sizes_decide_how_older_tables_are_asked(tree: Tree) -> None:
-    """By all their keys, by the filter and all keys, and by the filter and single look-ups."""
+    """By all their keys, by the filter and all keys, and by the filter and single lookups."""
     tree.options = TableOptions(codec="zstd")
     chance = random.Random(3)
     model: Model = {}
     for count in (20_000, 3_000, 30, 1, 5_000, 4):
         entries: dict[bytes, Entry] = {
-            b"%08d" % chance.randrange(30_000): DELETED if chance.random() < 0.3 else b"x" * 20 for _ in range(count)
+            b"%08d" % chance.randrange(30_000): TOMBSTONE if chance.random() < 0.3 else b"x" * 20 for _ in range(count)
         }
         tree.flush([((), entries)])
         apply_to(model, [((), entries)])
@@ -171,7 +171,7 @@ def test_compaction_keeps_the_newest_and_the_count(tree: Tree) -> None:
     tree.compact_runs(0, 2)
     assert tree.read() == before
     (meta,) = tree.runs[0][0]
-    assert (meta.entries, meta.tombstones, meta.smallest_sequence, meta.largest_sequence) == (2, 0, 1, 6)
+    assert (meta.entry_count, meta.tombstones, meta.smallest_sequence, meta.largest_sequence) == (2, 0, 1, 6)
     assert (result.statistics.entries_in, result.statistics.entries_out) == (3, 3)
 
 
@@ -193,7 +193,7 @@ def test_range_deletes_stay_older_than_the_points_beside_them(tree: Tree) -> Non
     assert tree.read() == {b"a": b"0", b"b": b"1"}
     tree.compact_runs(0, 2)
     (meta,) = tree.runs[0][0]
-    assert (meta.range_deletes, meta.entries) == (0, 2)
+    assert (meta.range_deletes, meta.entry_count) == (0, 2)
     assert tree.read() == {b"a": b"0", b"b": b"1"}
 
 
@@ -224,8 +224,8 @@ def test_outputs_end_at_cuts(tree: Tree) -> None:
     tree.flush([puts(*keys)])
     tree.flush([(((b"05", b"07"), (b"35", b"38")), dict.fromkeys(keys[20:30], b"n"))])
     runs = tree.runs[0]
-    cuts = (b"00", b"02x", b"10x", b"10y", b"32x", b"40")
-    compaction = Compaction(0, (0, 1), runs, runs, (), cuts, False, "test")
+    output_boundaries = (b"00", b"02x", b"10x", b"10y", b"32x", b"40")
+    compaction = Compaction(0, (0, 1), runs, runs, (), output_boundaries, False, "test")
     tree.compact(compaction)
     bounds = [(meta.smallest, meta.largest) for meta in tree.runs[0][0]]
     assert bounds == [(b"00", b"02"), (b"03", b"10"), (b"11", b"32"), (b"33", b"39")]
@@ -270,7 +270,7 @@ def commits_of(operations: Sequence[tuple[str, bytes, object]]) -> list[Commit]:
         if kind == "put":
             commits.append(((), {key: what}))  # type: ignore[dict-item]
         elif kind == "delete":
-            commits.append(((), {key: DELETED}))
+            commits.append(((), {key: TOMBSTONE}))
         elif isinstance(what, bytes) and key < what:
             commits.append((((key, what),), {}))
     return commits
@@ -385,7 +385,7 @@ def test_results_are_compared_with_the_files(filled: Tree) -> None:
     check_result(filled.fs, job, result)
     run = result.tables[0]
     wrong: list[Run] = [
-        (replace(run[0], entries=run[0].entries - 1), *run[1:]),
+        (replace(run[0], entry_count=run[0].entry_count - 1), *run[1:]),
         (replace(run[0], largest=b"zzzz"), *run[1:]),
         (replace(run[0], file="../x"), *run[1:]),
         (replace(run[0], file=filled.runs[0][0][0].file), *run[1:]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flin.engine.background.pace import MOST_SWEEP_SHARE, ROUND_SECONDS, SWEEP_SHARE, Pace
+from flin.engine.background.pace import MAX_SWEEP_SHARE, ROUND_SECONDS, SWEEP_SHARE, Pace
 
 
 @pytest.mark.parametrize(("interval", "rounds"), [(None, ROUND_SECONDS), (1.0, ROUND_SECONDS), (0.05, 0.05)])
@@ -45,5 +45,5 @@ def test_a_sweep_that_is_late_gets_more_of_the_processor() -> None:
         pace.end_sweep(all_done=all_done)
         shares.append(pace.sweep_seconds / pace.round)
     assert shares == pytest.approx(
-        [SWEEP_SHARE, 2 * SWEEP_SHARE, MOST_SWEEP_SHARE, MOST_SWEEP_SHARE, MOST_SWEEP_SHARE, SWEEP_SHARE]
+        [SWEEP_SHARE, 2 * SWEEP_SHARE, MAX_SWEEP_SHARE, MAX_SWEEP_SHARE, MAX_SWEEP_SHARE, SWEEP_SHARE]
     )

@@ -21,12 +21,23 @@ OPTIONS = TableOptions(block_size_bytes=64, codec="none")
 
 
 def write(
-    keys: list[bytes], ranges: list[Range], target: int = 1 << 20, cuts: tuple[bytes, ...] = (), page: int = 3
+    keys: list[bytes],
+    ranges: list[Range],
+    target: int = 1 << 20,
+    output_boundaries: tuple[bytes, ...] = (),
+    page: int = 3,
 ) -> tuple[Run, list[list[bytes]], list[tuple[Range, ...]]]:
     """The run of these keys; each table's keys and its range deletes."""
     disk = SimulatedDisk()
     with Outputs(disk, "/", 1, 1) as outputs:
-        writer = RunWriter(outputs, OPTIONS, (1, 2), boundaries_of(ranges), target_table_bytes=target, cuts=cuts)
+        writer = RunWriter(
+            outputs,
+            OPTIONS,
+            (1, 2),
+            boundaries_of(ranges),
+            target_table_bytes=target,
+            output_boundaries=output_boundaries,
+        )
         for at in range(0, len(keys), page):
             some = keys[at : at + page]
             entries: list[Entry] = [b"x" * 20] * len(some)
@@ -39,7 +50,7 @@ def write(
 
 
 @pytest.mark.parametrize(
-    ("keys", "ranges", "cuts", "expected_keys", "expected_ranges"),
+    ("keys", "ranges", "output_boundaries", "expected_keys", "expected_ranges"),
     [
         ([], [], (), [], []),
         ([], [(b"a", b"c"), (b"b", b"d")], (), [[]], [((b"a", b"d"),)]),
@@ -53,11 +64,11 @@ def write(
 def test_tables_end_at_cuts(
     keys: list[bytes],
     ranges: list[Range],
-    cuts: tuple[bytes, ...],
+    output_boundaries: tuple[bytes, ...],
     expected_keys: list[list[bytes]],
     expected_ranges: list[tuple[Range, ...]],
 ) -> None:
-    _, found, pieces = write(keys, ranges, cuts=cuts)
+    _, found, pieces = write(keys, ranges, output_boundaries=output_boundaries)
     assert found == expected_keys
     assert pieces == expected_ranges
 

@@ -32,7 +32,7 @@ from flin.engine.background.pair_runner import PairRunner
 from flin.engine.background.runner import Runner
 from flin.engine.background.thread_runner import ThreadRunner
 from flin.engine.disk.fs import OsFileSystem
-from flin.engine.entry import DELETED
+from flin.engine.entry import TOMBSTONE
 from flin.engine.sstable import TableOptions
 from flin.errors import ClosedError, CorruptionError, HelperDiedError, JobFailedError, StorageError
 from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
@@ -92,7 +92,7 @@ def exists(pid: int) -> bool:
 def test_all_runners_do_the_same(runner: Runner, tmp_path: Path) -> None:
     tree = Tree(str(tmp_path), shards=4, run_job=runner.run)
     tree.flush([((), {b"%d" % number: b"\x00\xff" for number in range(100)})])
-    tree.flush([((), {b"%d" % number: DELETED for number in range(50)}), (((b"6", b"7"),), {})])
+    tree.flush([((), {b"%d" % number: TOMBSTONE for number in range(50)}), (((b"6", b"7"),), {})])
     for shard in range(4):
         tree.compact_runs(0, 2, shard=shard)
     assert tree.counts == {0: 100 - 50 - 11 + 1}

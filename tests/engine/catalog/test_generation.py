@@ -1,4 +1,5 @@
-"""Generations: splitting a part by shard, joining neighbours, what a scan copies; the read state over all of that."""
+"""Generations: splitting a memtable by shard, joining neighbours, what a scan copies; the read state over all of
+that."""
 
 from __future__ import annotations
 
@@ -12,14 +13,14 @@ from flin.engine.catalog.generation import (
     SealedGeneration,
     copy_bounded,
     due_of,
-    empty_parts,
+    empty_memtables,
     join_neighbours,
-    split_part,
+    split_memtable,
 )
 from flin.engine.catalog.version import Version
-from flin.engine.entry import DELETED, Entry
+from flin.engine.entry import TOMBSTONE, Entry
 from flin.engine.key import KEYS_END
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.read.read_path import from_memtables, from_tables
 from flin.engine.read.read_state import ReadState, TableRun, live_pages
 from flin.engine.slot import shard_of_stored
@@ -31,41 +32,41 @@ keys = st.one_of(st.binary(max_size=3), st.binary(max_size=3).map(lambda rest: b
 
 @given(st.dictionaries(keys, st.binary(max_size=2)), st.sampled_from([1, 2, 16, 64]))
 def test_split_part(points: dict[bytes, Any], shards: int) -> None:
-    part = Part(dict(points), [b"a", b"c"])
-    parts = split_part(part, shards)
-    assert len(parts) == shards
-    for shard, piece in enumerate(parts):
+    memtable = Memtable(dict(points), [b"a", b"c"])
+    memtables = split_memtable(memtable, shards)
+    assert len(memtables) == shards
+    for shard, piece in enumerate(memtables):
         assert piece.ranges == ((b"a", b"c"),), "a range delete concerns every shard"
         assert all(shard_of_stored(key, shards) == shard for key in piece.entries)
-    assert {key: entry for piece in parts for key, entry in piece.entries.items()} == points
+    assert {key: entry for piece in memtables for key, entry in piece.entries.items()} == points
 
 
 def test_join_neighbours_leaves_about_log_n() -> None:
-    parts: tuple[Part, ...] = ()
+    memtables: tuple[Memtable, ...] = ()
     for number in range(1000):
-        parts = join_neighbours((Part({b"%d" % number: b"v"}), *parts))
-        assert sum(len(part.entries) for part in parts) == number + 1
-        assert len(parts) <= (number + 1).bit_length() + 1
-        sizes = [len(part.entries) for part in parts]
+        memtables = join_neighbours((Memtable({b"%d" % number: b"v"}), *memtables))
+        assert sum(len(memtable.entries) for memtable in memtables) == number + 1
+        assert len(memtables) <= (number + 1).bit_length() + 1
+        sizes = [len(memtable.entries) for memtable in memtables]
         assert sizes == sorted(sizes)
 
 
 def test_due_of() -> None:
-    part = Part({b"a": b"v", b"b": (b"v", 50, 0), b"c": (b"v", 0, 7), b"d": (b"v", 20, 0), b"e": DELETED})
-    assert sorted(due_of(part)) == [(20, b"d"), (50, b"b")]
-    assert due_of(part)[0] == (20, b"d"), "a heap"
+    memtable = Memtable({b"a": b"v", b"b": (b"v", 50, 0), b"c": (b"v", 0, 7), b"d": (b"v", 20, 0), b"e": TOMBSTONE})
+    assert sorted(due_of(memtable)) == [(20, b"d"), (50, b"b")]
+    assert due_of(memtable)[0] == (20, b"d"), "a heap"
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_copy_bounded(reverse: bool) -> None:
-    part = Part({b"%02d" % number: b"v" if number % 2 else DELETED for number in range(20)})
-    everything = sorted(part.entries, reverse=reverse)
-    assert copy_bounded(part, b"", b"\xff", reverse, 50, None) == (
-        (everything, [part.entries[key] for key in everything]), b"", b"\xff",
+    memtable = Memtable({b"%02d" % number: b"v" if number % 2 else TOMBSTONE for number in range(20)})
+    everything = sorted(memtable.entries, reverse=reverse)
+    assert copy_bounded(memtable, b"", b"\xff", reverse, 50, None) == (
+        (everything, [memtable.entries[key] for key in everything]), b"", b"\xff",
     )  # fmt: skip
-    assert copy_bounded(part, b"", b"\xff", reverse, 10, None) is None, "more than one page: freeze"
-    assert copy_bounded(part, b"", b"\xff", reverse, 10, 6) is None, "too few of the copied ones are values"
-    found = copy_bounded(part, b"", b"\xff", reverse, 10, 5)
+    assert copy_bounded(memtable, b"", b"\xff", reverse, 10, None) is None, "more than one page: freeze"
+    assert copy_bounded(memtable, b"", b"\xff", reverse, 10, 6) is None, "too few of the copied ones are values"
+    found = copy_bounded(memtable, b"", b"\xff", reverse, 10, 5)
     assert found is not None
     (page, low, high) = found
     assert page[0] == everything[:10]
@@ -91,11 +92,11 @@ def _state() -> ReadState:
         {b"k%d" % other: name for other in range(number, len(names))} for number, name in enumerate(names)
     ]
     return ReadState(
-        active=(Part(layers[0]),),
-        frozen=((Part(layers[1]), Part(layers[2])),),
+        active=(Memtable(layers[0]),),
+        frozen=((Memtable(layers[1]), Memtable(layers[2])),),
         sealed=(
-            SealedGeneration(((Part(layers[3]),),), (), 0, 0, 0),
-            SealedGeneration(((Part(layers[4]),),), (), 0, 0, 0),
+            SealedGeneration(((Memtable(layers[3]),),), (), 0, 0, 0),
+            SealedGeneration(((Memtable(layers[4]),),), (), 0, 0, 0),
         ),
         runs=((_run(layers[5]), _run(layers[6])),),
         version=Version(((),)),
@@ -123,15 +124,15 @@ def test_the_first_that_says_anything_is_right() -> None:
 def test_range_deletes_hide_what_is_older_wherever_they_are() -> None:
     older: dict[bytes, Entry] = {b"a": b"1", b"b": b"1", b"c": b"1"}
     newer = _run({b"b": b"2"}, ranges=[(b"a", b"c")])
-    state = ReadState((Part(),), ((),), (), ((newer, _run(older)),), Version(((),)), 0)
+    state = ReadState((Memtable(),), ((),), (), ((newer, _run(older)),), Version(((),)), 0)
     assert [from_tables(state, 0, key, hash_key(key)) for key in (b"a", b"b", b"c", b"d")] == [
-        DELETED,
+        TOMBSTONE,
         b"2",
         b"1",
         None,
     ]
-    in_memory = ReadState((Part({b"b": b"2"}, [b"a", b"c"]),), ((),), (), ((_run(older),),), Version(((),)), 0)
-    assert [from_memtables(in_memory, 0, key) for key in (b"a", b"b", b"c")] == [DELETED, b"2", None]
+    in_memory = ReadState((Memtable({b"b": b"2"}, [b"a", b"c"]),), ((),), (), ((_run(older),),), Version(((),)), 0)
+    assert [from_memtables(in_memory, 0, key) for key in (b"a", b"b", b"c")] == [TOMBSTONE, b"2", None]
     for reverse in (False, True):
         found = [key for page in live_pages(state.pages(reverse=reverse)) for key in page[0]]
         assert found == sorted([b"b", b"c"], reverse=reverse)
@@ -152,7 +153,7 @@ def test_a_range_delete_may_end_where_the_next_table_begins() -> None:
     first = _run({b"a": b"1"}, ranges=[(b"b", b"e")]).tables[0]
     second = _run({b"e": b"5", b"g": b"7"}).tables[0]
     run = TableRun([first, second])
-    assert [_find(run, key) for key in (b"a", b"b", b"d", b"e", b"f")] == [b"1", DELETED, DELETED, b"5", None]
+    assert [_find(run, key) for key in (b"a", b"b", b"d", b"e", b"f")] == [b"1", TOMBSTONE, TOMBSTONE, b"5", None]
     assert TableRun([first]).plain_table is None
     assert TableRun([second]).plain_table is second
 
@@ -166,11 +167,11 @@ def test_pages_of_a_run_are_bounded(start: bytes, stop: bytes) -> None:
 
 
 def test_live_pages() -> None:
-    pages: list[Any] = [([b"a", b"b"], [b"1", DELETED]), ([b"c"], [DELETED]), ([b"d"], [b"2"])]
+    pages: list[Any] = [([b"a", b"b"], [b"1", TOMBSTONE]), ([b"c"], [TOMBSTONE]), ([b"d"], [b"2"])]
     assert list(live_pages(iter(pages))) == [([b"a"], [b"1"]), ([b"d"], [b"2"])]
 
 
 def test_empty_parts_are_all_different() -> None:
-    one, other = empty_parts(2)
+    one, other = empty_memtables(2)
     assert one is not other
     assert not one

@@ -22,13 +22,13 @@ from flin.engine.disk.fs import OsFileSystem
 from flin.engine.slot import MAX_SHARDS
 from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError
-from flin.testing import Fault, Personality, SimulatedDisk, after_crash, killed
+from flin.testing import CrashModel, Fault, SimulatedDisk, after_crash, killed
 
 ID = bytes(range(16))
 
 
-def table(number: int = 1, part: int = 0, **changes: Any) -> TableMeta:
-    meta = TableMeta(table_name(number, part, 2), 0, 4096, 10, 1, 0, 2, b"a", b"m", 1, 10, 999)
+def table(number: int = 1, memtable: int = 0, **changes: Any) -> TableMeta:
+    meta = TableMeta(table_name(number, memtable, 2), 0, 4096, 10, 1, 0, 2, b"a", b"m", 1, 10, 999)
     return replace(meta, **changes)
 
 
@@ -72,7 +72,7 @@ tables = st.builds(
     file=st.builds(table_name, st.integers(1, 10**12), st.integers(0, 10**6), st.integers(0, 10**9)),
     offset=numbers,
     length=numbers,
-    entries=numbers,
+    entry_count=numbers,
     tombstones=numbers,
     range_deletes=numbers,
     expiring=numbers,
@@ -201,7 +201,7 @@ def test_what_is_not_in_order() -> None:
     empty_run = manifest_format.encode(manifest(version=Version((((),),))))
     order = manifest_format.encode(manifest(shards=2, version=Version((((table(1),),), ((table(2),),)))))
     body = bytearray(order[24:])
-    at = 24 + 4 + 8 * 5 + 4 * 3  # where the runs begin: behind the fixed part, as there are no counts
+    at = 24 + 4 + 8 * 5 + 4 * 3  # where the runs begin: behind the fixed memtable, as there are no counts
     body[at : at + 16] = body[at + 8 : at + 16] + body[at : at + 8]
     for wrong in (_with_prefix(bytes(body)), _with_prefix(_swapped_counts(counts)), empty_run):
         with pytest.raises(CorruptionError, match=r"not in order|without tables"):
@@ -258,14 +258,14 @@ def test_after_any_failure_there_is_the_old_manifest_or_the_new_one() -> None:
             disk.faults.append(fault)
             with suppress(OSError):
                 writer.write(NEW)
-                writer.settled()
+                writer.confirm()
             disk.faults.clear()
             assert manifest_format.read(disk, "/db") in (OLD, NEW)
             if not fault.fired:
                 assert manifest_format.read(disk, "/db") == NEW
                 break
             if not writer.uncertain:
-                cut = after_crash(disk, Personality.IN_ORDER, lambda n: 0)
+                cut = after_crash(disk, CrashModel.IN_ORDER, lambda n: 0)
                 assert manifest_format.read(cut, "/db") == manifest_format.read(disk, "/db")
                 writer.write(NEW)
                 assert manifest_format.read(disk, "/db") == NEW
@@ -281,9 +281,9 @@ def test_a_power_cut_at_any_call_leaves_one_of_the_two() -> None:
     writer.write(NEW)
     assert [len(moments), disk.on_change is None] == [5, False]  # create, append, sync, rename, sync_directory
     for moment in moments:
-        for personality in Personality:
+        for crash_model in CrashModel:
             for choice in (0, -1):
-                cut = after_crash(moment, personality, lambda n, choice=choice: choice % n)  # type: ignore[misc]
+                cut = after_crash(moment, crash_model, lambda n, choice=choice: choice % n)  # type: ignore[misc]
                 found = manifest_format.read(cut, "/db")
                 assert found in (OLD, NEW)
                 assert found == NEW or moment is not moments[-1]

@@ -19,7 +19,7 @@ from flin.engine.catalog.manifest import Manifest
 from flin.engine.catalog.recovery import Recovery, recover
 from flin.engine.catalog.version import Version
 from flin.engine.disk.file_name import wal_name
-from flin.engine.entry import DELETED
+from flin.engine.entry import TOMBSTONE
 from flin.engine.options import MIN_MEMORY_LIMIT_BYTES
 from flin.engine.wal.frames import HEADER_BYTES
 from flin.errors import CorruptionError, FlinError, FormatVersionError
@@ -88,7 +88,7 @@ def entries(result: Recovery) -> dict[bytes, Any]:
     """What was recovered, over all generations."""
     found: dict[bytes, Any] = {}
     for generation in result.generations:
-        found.update(generation.part.entries)
+        found.update(generation.memtable.entries)
     return found
 
 
@@ -143,9 +143,9 @@ def test_segments_below_the_floor_are_in_tables() -> None:
     segments = chain(3)
     floor = segments[1]
     flushed = replace(MANIFEST, wal_floor=2, wal_position=floor.header.base, next_sequence=floor.header.first_sequence)
-    scene = Wal(*segments, manifest=flushed)
-    scene.damage(1, 100)
-    assert set(entries(scene.recover())) == keys(2, 3)
+    setup = Wal(*segments, manifest=flushed)
+    setup.damage(1, 100)
+    assert set(entries(setup.recover())) == keys(2, 3)
 
 
 def test_generations_are_joined_up_to_their_size() -> None:
@@ -166,10 +166,10 @@ def test_a_generation_never_ends_within_a_segment() -> None:
 
 def test_range_deletes_of_later_segments_reach_earlier_ones() -> None:
     first = Segment().put(b"a", b"1").put(b"c", b"1")
-    second = first.successor().commit({b"b": b"2", b"d": DELETED}, [(b"a", b"c")])
+    second = first.successor().commit({b"b": b"2", b"d": TOMBSTONE}, [(b"a", b"c")])
     (generation,) = Wal(first, second).recover().generations
-    assert generation.part.entries == {b"b": b"2", b"c": b"1", b"d": DELETED}
-    assert generation.part.ranges == ((b"a", b"c"),)
+    assert generation.memtable.entries == {b"b": b"2", b"c": b"1", b"d": TOMBSTONE}
+    assert generation.memtable.ranges == ((b"a", b"c"),)
 
 
 # A torn tail.
@@ -187,9 +187,9 @@ def test_a_torn_tail_ends_the_replay(damage: str) -> None:
         "zeros": data[:good] + bytes(len(data) - good),
         "garbage": data[:good] + b"\xee" * 300,
     }[damage]
-    scene = Wal(segment)
-    scene.write(1, torn)
-    result = scene.recover()
+    setup = Wal(segment)
+    setup.write(1, torn)
+    result = setup.recover()
     assert set(entries(result)) == {b"a", b"b"}
     assert (result.last_end, result.position, result.next_sequence) == (good, good, 3)
     # Zeros are what a mapped window holds where nothing was written.
@@ -201,13 +201,13 @@ def test_writing_goes_on_in_a_new_segment_that_names_the_end() -> None:
     segment = Segment().put(b"a", b"1")
     good = segment.ends[-1]
     segment.put(b"torn", b"2")
-    scene = Wal(segment)
-    scene.write(1, bytes(segment.data)[:-1])
-    engine = scene.open()
+    setup = Wal(segment)
+    setup.write(1, bytes(segment.data)[:-1])
+    engine = setup.open()
     assert engine.stats()["wal"]["torn"]
     engine.put(b"b", b"3")
-    assert scene.disk.read(scene.path(1, 2)) == bytes(segment.data)[:good], "it is never appended to"
-    result = scene.recover()
+    assert setup.disk.read(setup.path(1, 2)) == bytes(segment.data)[:good], "it is never appended to"
+    result = setup.recover()
     assert (set(entries(result)), result.torn) == ({b"a", b"b"}, "")
     assert result.generations[0].segments[0].end == good
     engine.close(flush=False)
@@ -215,25 +215,25 @@ def test_writing_goes_on_in_a_new_segment_that_names_the_end() -> None:
 
 def test_a_second_recovery_gives_the_same() -> None:
     segment = Segment().put(b"a", b"1").put(b"torn", b"2")
-    scene = Wal(segment)
-    scene.write(1, bytes(segment.data)[:-1])
+    setup = Wal(segment)
+    setup.write(1, bytes(segment.data)[:-1])
     for _ in range(3):
-        engine = scene.open()
+        engine = setup.open()
         assert dict(engine.scan()) == {b"a": b"1"}
         engine.close(flush=False)
-    assert scene.recover().torn == "", "the copy that the first open made ends at the last good frame"
-    engine = scene.open()
+    assert setup.recover().torn == "", "the copy that the first open made ends at the last good frame"
+    engine = setup.open()
     engine.put(b"b", b"3")
     engine.close(flush=False)
-    result = scene.recover()
+    result = setup.recover()
     assert (result.torn, result.clean, set(entries(result))) == ("", True, {b"a", b"b"})
 
 
 def test_torn_in_the_middle_discards_what_follows_whole() -> None:
     segments = chain(4)
-    scene = Wal(*segments)
-    scene.damage(2, segments[1].ends[1] + 20)
-    result = scene.recover()
+    setup = Wal(*segments)
+    setup.damage(2, segments[1].ends[1] + 20)
+    result = setup.recover()
     assert set(entries(result)) == keys(1) | {b"2.0"}
     assert result.torn.startswith("00000002.1.wal: ")
     assert (result.last_segment, result.next_number) == (2, NEXT), "the discarded numbers are not used again"
@@ -241,17 +241,17 @@ def test_torn_in_the_middle_discards_what_follows_whole() -> None:
 
 def test_discarded_segments_are_gone_before_anything_is_written() -> None:
     segments = chain(4)
-    scene = Wal(*segments)
-    scene.damage(2, segments[1].ends[1] + 20)
+    setup = Wal(*segments)
+    setup.damage(2, segments[1].ends[1] + 20)
     calls: list[str] = []
-    scene.disk.on_change = calls.append
-    engine = scene.open()
-    scene.disk.on_change = None
-    assert scene.numbers() == [1, 2]
+    setup.disk.on_change = calls.append
+    engine = setup.open()
+    setup.disk.on_change = None
+    assert setup.numbers() == [1, 2]
     removed = max(index for index, call in enumerate(calls) if call == "remove")
     assert "sync_directory" in calls[removed:], "and durably so"
     engine.put(b"new", b"1")
-    assert scene.numbers() == [1, 2, NEXT]
+    assert setup.numbers() == [1, 2, NEXT]
     assert set(engine.scan_keys()) == keys(1) | {b"2.0", b"new"}
     engine.close()
 
@@ -265,15 +265,15 @@ def test_segments_that_nobody_vouched_for_are_copied() -> None:
     segments[0].sync()
     segments[1] = segments[0].successor().put(b"2.0", b"value").sync().put(b"2.1", b"value")
     segments[2] = segments[1].successor().put(b"3.0", b"value").put(b"3.1", b"value")
-    scene = Wal(*segments)
+    setup = Wal(*segments)
     calls: list[str] = []
-    scene.disk.on_change = calls.append
-    engine = scene.open()
-    scene.disk.on_change = None
+    setup.disk.on_change = calls.append
+    engine = setup.open()
+    setup.disk.on_change = None
     assert set(engine.scan_keys()) == keys(1, 2, 3)
-    paths = [scene.path(1), scene.path(2, 2), scene.path(3, 2)]
-    assert [path for path in scene.disk.files() if path.endswith(".wal")] == paths
-    assert [scene.disk.read(path) for path in paths] == [bytes(segment.data) for segment in segments]
+    paths = [setup.path(1), setup.path(2, 2), setup.path(3, 2)]
+    assert [path for path in setup.disk.files() if path.endswith(".wal")] == paths
+    assert [setup.disk.read(path) for path in paths] == [bytes(segment.data) for segment in segments]
     assert calls.index("remove") > len(calls) - calls[::-1].index("sync_file"), "first synced, then removed"
     assert calls[-1] == "sync_directory"
     engine.close()
@@ -281,25 +281,25 @@ def test_segments_that_nobody_vouched_for_are_copied() -> None:
 
 def test_a_copy_that_an_open_did_not_finish() -> None:
     segments = chain(1)
-    scene = Wal(*segments)
-    scene.disk.write(scene.path(1, 2), bytes(segments[0].data)[:100])
-    scene.manifest = replace(MANIFEST, epoch=2)
-    scene.disk.write(f"{DB}/MANIFEST", manifest_format.encode(scene.manifest))
-    assert set(entries(scene.recover())) == keys(1), "the original is still there"
-    engine = scene.open()
-    assert [path for path in scene.disk.files() if path.endswith(".wal")] == [scene.path(1, 3)]
+    setup = Wal(*segments)
+    setup.disk.write(setup.path(1, 2), bytes(segments[0].data)[:100])
+    setup.manifest = replace(MANIFEST, epoch=2)
+    setup.disk.write(f"{DB}/MANIFEST", manifest_format.encode(setup.manifest))
+    assert set(entries(setup.recover())) == keys(1), "the original is still there"
+    engine = setup.open()
+    assert [path for path in setup.disk.files() if path.endswith(".wal")] == [setup.path(1, 3)]
     engine.close()
 
 
 def test_a_full_disk_does_not_keep_the_database_closed() -> None:
     segments = chain(2)
-    scene = Wal(*segments)
-    manifest_bytes = len(scene.disk.read(f"{DB}/MANIFEST"))
-    scene.disk.faults = [Fault(1, errno.ENOSPC, frozenset({"append"}), sticky=True)]  # the manifest still fits
-    engine = scene.open()
-    scene.disk.faults = []
-    assert len(scene.disk.read(f"{DB}/MANIFEST")) == manifest_bytes
-    assert [path for path in scene.disk.files() if path.endswith(".wal")] == [scene.path(1), scene.path(2)]
+    setup = Wal(*segments)
+    manifest_bytes = len(setup.disk.read(f"{DB}/MANIFEST"))
+    setup.disk.faults = [Fault(1, errno.ENOSPC, frozenset({"append"}), sticky=True)]  # the manifest still fits
+    engine = setup.open()
+    setup.disk.faults = []
+    assert len(setup.disk.read(f"{DB}/MANIFEST")) == manifest_bytes
+    assert [path for path in setup.disk.files() if path.endswith(".wal")] == [setup.path(1), setup.path(2)]
     engine.put(b"room", b"again")
     assert set(engine.scan_keys()) == keys(1, 2) | {b"room"}
     engine.close()
@@ -311,9 +311,9 @@ def test_a_full_disk_does_not_keep_the_database_closed() -> None:
 def test_garbage_behind_the_end_that_the_successor_names_is_ignored() -> None:
     first = Segment().put(b"a", b"1")
     second = first.successor().put(b"b", b"2")
-    scene = Wal(first, second)
-    scene.write(1, bytes(first.data) + b"half a frame")
-    result = scene.recover()
+    setup = Wal(first, second)
+    setup.write(1, bytes(first.data) + b"half a frame")
+    result = setup.recover()
     assert (set(entries(result)), result.torn) == ({b"a", b"b"}, "")
 
 
@@ -321,9 +321,9 @@ def test_a_whole_frame_behind_that_end_is_ignored_too() -> None:
     """A write that failed late: the writer got the error, so its operation never was."""
     first = Segment().put(b"a", b"1")
     second = first.successor().put(b"b", b"2")
-    scene = Wal(first, second)
-    scene.write(1, bytes(first.put(b"refused", b"").data))
-    assert set(entries(scene.recover())) == {b"a", b"b"}
+    setup = Wal(first, second)
+    setup.write(1, bytes(first.put(b"refused", b"").data))
+    assert set(entries(setup.recover())) == {b"a", b"b"}
 
 
 def test_only_the_direct_successor_names_an_end() -> None:
@@ -369,13 +369,13 @@ def test_a_missing_first_segment() -> None:
 def test_the_last_segment_has_no_header_yet() -> None:
     segments = chain(2)
     for size in (0, 1, HEADER_BYTES - 1):
-        scene = Wal(*segments)
-        scene.write(3, bytes(segments[-1].successor().data)[:size])
-        result = scene.recover()
+        setup = Wal(*segments)
+        setup.write(3, bytes(segments[-1].successor().data)[:size])
+        result = setup.recover()
         assert set(entries(result)) == keys(1, 2)
         assert (result.last_segment, result.next_number) == (2, NEXT)
-        engine = scene.open()
-        assert scene.numbers() == [1, 2], "what was begun and never synced is removed"
+        engine = setup.open()
+        assert setup.numbers() == [1, 2], "what was begun and never synced is removed"
         engine.close()
 
 
@@ -391,20 +391,20 @@ def test_what_a_failed_begin_left_stands_in_nobodys_way() -> None:
     """The disk was full, and not even the begun file could be removed: the chain goes past it."""
     segments = chain(2)
     third = segments[1].successor(number=4).put(b"4.0", b"")
-    scene = Wal(*segments, third)
-    scene.write(3, b"FlinWAL\0")
-    result = scene.recover()
+    setup = Wal(*segments, third)
+    setup.write(3, b"FlinWAL\0")
+    result = setup.recover()
     assert set(entries(result)) == keys(1, 2) | {b"4.0"}
-    engine = scene.open()
-    assert scene.numbers() == [1, 2, 4]
+    engine = setup.open()
+    assert setup.numbers() == [1, 2, 4]
     engine.close()
 
 
 def test_a_bad_header_over_unsynced_frames_is_a_torn_tail() -> None:
     segments = chain(2)
-    scene = Wal(*segments)
-    scene.damage(2, 40)
-    result = scene.recover()
+    setup = Wal(*segments)
+    setup.damage(2, 40)
+    result = setup.recover()
     assert set(entries(result)) == keys(1)
     assert "header's checksum" in result.torn
 
@@ -412,18 +412,18 @@ def test_a_bad_header_over_unsynced_frames_is_a_torn_tail() -> None:
 def test_a_bad_header_over_synced_frames_is_corruption() -> None:
     first = Segment().put(b"a", b"1")
     second = first.successor().put(b"b", b"2").sync().put(b"c", b"3")
-    scene = Wal(first, second)
-    scene.damage(2, 40)
-    assert scene.refused().path == scene.path(2)
+    setup = Wal(first, second)
+    setup.damage(2, 40)
+    assert setup.refused().path == setup.path(2)
 
 
 def test_an_old_segments_bytes_in_the_place_of_a_new_one() -> None:
     """Blocks that were never written may show what was on their place: it is no header of this segment."""
     segments = chain(2)
     flushed = replace(MANIFEST, wal_floor=2, wal_position=segments[0].position, next_sequence=segments[0].sequence)
-    scene = Wal(segments[1], manifest=flushed)
-    scene.write(3, bytes(segments[0].data))
-    result = scene.recover()
+    setup = Wal(segments[1], manifest=flushed)
+    setup.write(3, bytes(segments[0].data))
+    result = setup.recover()
     assert set(entries(result)) == keys(2)
     assert "it is number 1" in result.torn
 
@@ -434,49 +434,49 @@ def test_an_old_segments_bytes_in_the_place_of_a_new_one() -> None:
 @pytest.mark.parametrize("offset", [HEADER_BYTES, HEADER_BYTES + 4, HEADER_BYTES + 30, HEADER_BYTES + 50])
 def test_damage_before_a_synced_position_is_corruption(offset: int) -> None:
     segment = Segment().put(b"a", b"1").put(b"b", b"2").sync().put(b"c", b"3")
-    scene = Wal(segment)
-    scene.damage(1, offset)
-    error = scene.refused()
-    assert (error.path, error.offset) == (scene.path(1), HEADER_BYTES)
+    setup = Wal(segment)
+    setup.damage(1, offset)
+    error = setup.refused()
+    assert (error.path, error.offset) == (setup.path(1), HEADER_BYTES)
     assert "before a position that was synced" in error.reason
 
 
 def test_damage_in_the_last_synced_frame_is_corruption() -> None:
     segment = Segment().put(b"a", b"1").put(b"b", b"2").sync().put(b"c", b"3")
-    scene = Wal(segment)
-    scene.damage(1, segment.ends[2] - 1)
-    assert scene.refused().offset == segment.ends[1]
+    setup = Wal(segment)
+    setup.damage(1, segment.ends[2] - 1)
+    assert setup.refused().offset == segment.ends[1]
 
 
 def test_damage_behind_the_synced_position_is_a_torn_tail() -> None:
     segment = Segment().put(b"a", b"1").sync().put(b"b", b"2").put(b"c", b"3")
-    scene = Wal(segment)
-    scene.damage(1, segment.ends[2] - 1)
-    assert set(entries(scene.recover())) == {b"a"}
+    setup = Wal(segment)
+    setup.damage(1, segment.ends[2] - 1)
+    assert set(entries(setup.recover())) == {b"a"}
 
 
 def test_a_successors_header_vouches() -> None:
     first = Segment().put(b"a", b"1").put(b"b", b"2").sync()
     second = first.successor()
-    scene = Wal(first, second)
-    scene.damage(1, first.ends[1] + 10)
-    scene.refused()
+    setup = Wal(first, second)
+    setup.damage(1, first.ends[1] + 10)
+    setup.refused()
 
 
 def test_a_cut_below_the_synced_position_is_corruption() -> None:
     first = Segment().put(b"a", b"1").put(b"b", b"2").sync()
     second = first.successor().put(b"c", b"3")
-    scene = Wal(first, second)
-    scene.write(1, bytes(first.data)[: first.ends[1]])
-    assert "its successor says" in scene.refused().reason
+    setup = Wal(first, second)
+    setup.write(1, bytes(first.data)[: first.ends[1]])
+    assert "its successor says" in setup.refused().reason
 
 
 def test_a_segment_short_of_an_end_that_was_never_synced() -> None:
     first = Segment().put(b"a", b"1").put(b"b", b"2")
     second = first.successor().put(b"c", b"3")
-    scene = Wal(first, second)
-    scene.write(1, bytes(first.data)[: first.ends[1]])
-    result = scene.recover()
+    setup = Wal(first, second)
+    setup.write(1, bytes(first.data)[: first.ends[1]])
+    result = setup.recover()
     assert set(entries(result)) == {b"a"}, "the successor goes whole: no hole in the prefix"
 
 
@@ -490,33 +490,33 @@ def test_a_segment_of_another_database() -> None:
 
 def test_a_newer_segment_is_refused_and_kept() -> None:
     segments = chain(2)
-    scene = Wal(*segments)
+    setup = Wal(*segments)
     data = bytearray(segments[1].data)
     data[8] = 2
-    scene.write(2, bytes(data))
-    before = scene.disk.files()
+    setup.write(2, bytes(data))
+    before = setup.disk.files()
     with pytest.raises(FormatVersionError):
-        scene.open()
-    assert {path: data for path, data in scene.disk.files().items() if not path.endswith("LOCK")} == before
+        setup.open()
+    assert {path: data for path, data in setup.disk.files().items() if not path.endswith("LOCK")} == before
 
 
 @pytest.mark.parametrize("name", ["notes.wal", "1.1.wal", "000000000001.1.wal", "00000001.01.wal", "00000001.wal",
                                   "99999999999999999999.1.wal", "x00000001.1.wal"])  # fmt: skip
 def test_files_that_are_not_flins_are_left_alone(name: str) -> None:
-    scene = Wal(*chain(1))
-    scene.disk.write(f"{DB}/{name}", b"mine")
-    engine = scene.open()
+    setup = Wal(*chain(1))
+    setup.disk.write(f"{DB}/{name}", b"mine")
+    engine = setup.open()
     engine.put(b"new", b"1")
     assert set(engine.scan_keys()) == keys(1) | {b"new"}
     engine.close()
-    assert scene.disk.read(f"{DB}/{name}") == b"mine"
+    assert setup.disk.read(f"{DB}/{name}") == b"mine"
 
 
 # Every bit, every length.
 
 
-def _whole(engine_disk: SimulatedDisk, scene: Wal) -> dict[bytes, bytes]:
-    engine = scene.open()
+def _whole(engine_disk: SimulatedDisk, setup: Wal) -> dict[bytes, bytes]:
+    engine = setup.open()
     found = dict(engine.scan())
     assert engine.verify() == []
     engine.close(flush=False)
@@ -540,10 +540,10 @@ def test_every_flipped_bit_is_detected_or_harmless(synced: bool) -> None:
     promised = len(states) - 2 if synced else 0  # what the last frame vouches for
     for segment in segments:
         for bit in range(len(segment.data) * 8):
-            scene = Wal(*segments)
-            scene.disk.flip(scene.path(segment.header.number), bit)
+            setup = Wal(*segments)
+            setup.disk.flip(setup.path(segment.header.number), bit)
             try:
-                result = scene.recover()
+                result = setup.recover()
             except (CorruptionError, FormatVersionError):
                 continue
             found = entries(result)
@@ -559,24 +559,24 @@ def test_every_truncation_is_detected_or_harmless() -> None:
     segments[2] = third
     for segment in segments:
         for size in range(len(segment.data)):
-            scene = Wal(*segments)
-            scene.write(segment.header.number, bytes(segment.data)[:size])
+            setup = Wal(*segments)
+            setup.write(segment.header.number, bytes(segment.data)[:size])
             if segment is third:
-                result = scene.recover()
+                result = setup.recover()
                 whole = sum(end <= size for end in third.ends[1:])
                 assert set(entries(result)) == keys(1, 2) | {b"3.%d" % index for index in range(whole)}
             else:
-                scene.refused()
+                setup.refused()
 
 
 def test_an_opened_prefix_is_whole(open_engine: Any) -> None:
     """Beyond recovery itself: an engine on a damaged WAL verifies and closes well, or is refused with a known error."""
     segments = chain(2)
     for offset in range(0, len(segments[1].data), 7):
-        scene = Wal(*segments)
-        scene.damage(2, offset)
+        setup = Wal(*segments)
+        setup.damage(2, offset)
         try:
-            found = _whole(scene.disk, scene)
+            found = _whole(setup.disk, setup)
         except FlinError as error:
             assert isinstance(error, CorruptionError | FormatVersionError)
         else:

@@ -29,9 +29,9 @@ from flin.engine.disk.open_files import OPEN_FILES, OpenFiles, TableFile
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import ClosedError, StorageError
 from flin.testing import ManualClock, SimulatedDisk
-from flin.testing.judge import Judge
+from flin.testing.crash_checker import CrashChecker
 from flin.testing.operation import Fill, Maintenance, Put, Read, Reopen
-from flin.testing.run import Run, Scene
+from flin.testing.run import EngineSetup, WorkloadRun
 from tests.engine.intruder import intruding
 from tests.figures import Figures
 from tests.source import ROOT
@@ -114,14 +114,14 @@ HANDLERS: dict[str, Callable[[OpenFiles, list[Held]], None]] = {
 }
 
 
-@pytest.mark.parametrize("most", [1, 4])
+@pytest.mark.parametrize("limit", [1, 4])
 @pytest.mark.parametrize("name", HANDLERS)
-def test_calls_at_every_line_of_a_call(name: str, most: int) -> None:
+def test_calls_at_every_line_of_a_call(name: str, limit: int) -> None:
     """A handler opens tables, or lets them go, in the middle of whatever is at it."""
     at = lines = 0
     while at <= lines:
         at += 1
-        files = OpenFiles(lambda: most)
+        files = OpenFiles(lambda: limit)
         held = [Held() for _ in range(6)]
         last = Held()
         calls: list[Callable[[], object]] = [
@@ -142,14 +142,14 @@ def test_calls_at_every_line_of_a_call(name: str, most: int) -> None:
         lines = count[0]
         files.add(last)
         assert last.is_open
-        assert len(files) <= most, "and what a handler has opened in between is over the bound for that long"
+        assert len(files) <= limit, "and what a handler has opened in between is over the bound for that long"
     assert lines > 40
 
 
 def test_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit, most in ((1024, 256), (64, 16), (2, 1), (1 << 20, 4096), (sys.maxsize, 4096)):
-        monkeypatch.setattr(open_files, "descriptor_limit", lambda limit=limit: limit)
-        assert open_files.most_open_files() == most
+    for allowed, limit in ((1024, 256), (64, 16), (2, 1), (1 << 20, 4096), (sys.maxsize, 4096)):
+        monkeypatch.setattr(open_files, "descriptor_limit", lambda allowed=allowed: allowed)
+        assert open_files.max_open_files() == limit
 
 
 # Tables.
@@ -158,7 +158,7 @@ def test_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tables may be open."""
-    monkeypatch.setattr(OPEN_FILES, "most", lambda: 2)
+    monkeypatch.setattr(OPEN_FILES, "limit", lambda: 2)
 
 
 def opened(disk: SimulatedDisk, **options: Any) -> Any:
@@ -254,11 +254,11 @@ def test_a_descriptor_that_is_not_to_be_had_is_taken_from_others(
 def test_a_helper_that_finds_no_descriptors_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """For its second pipe, or at its start."""
     really, before = os.pipe, len(os.listdir("/proc/self/fd"))
-    for most in (0, 1, 2):
+    for limit in (0, 1, 2):
         pipes: list[tuple[int, int]] = []
 
-        def limited(pipes: list[tuple[int, int]] = pipes, most: int = most) -> tuple[int, int]:
-            if len(pipes) >= most:
+        def limited(pipes: list[tuple[int, int]] = pipes, limit: int = limit) -> tuple[int, int]:
+            if len(pipes) >= limit:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             pipes.append(really())
             return pipes[-1]
@@ -267,7 +267,7 @@ def test_a_helper_that_finds_no_descriptors_keeps_none(monkeypatch: pytest.Monke
         with pytest.raises(OSError, match="Too many open files"):
             HelperProcess(OsFileSystem(), [sys.executable, "-c", ""], RunnerStatistics())
         monkeypatch.undo()
-        assert len(pipes) == most
+        assert len(pipes) == limit
         assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -447,30 +447,30 @@ def test_a_forked_child_opens_no_table(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("sync", ["always", "never"])
 def test_crashes_with_few_open_files(sync: str, figures: Figures) -> None:
-    scene = Scene(sync, shards=4)
+    setup = EngineSetup(sync, shards=4)
     fill = [piece for number in range(3) for piece in (Fill(number * 40, 60), Maintenance("flush"), Read())]
-    run = Run(scene, every=29).run([*fill, Put(b"a", b"1"), Maintenance("compact"), Reopen(), Read()])
-    judge = Judge(scene, limit=1, second_every=4)
-    for moment in run.moments[::3]:
-        judge.judge(moment, f"{scene}")
-    figures.judged(judge)
-    assert judge.states > 20
+    run = WorkloadRun(setup, every=29).run([*fill, Put(b"a", b"1"), Maintenance("compact"), Reopen(), Read()])
+    checker = CrashChecker(setup, limit=1, second_every=4)
+    for crash_point in run.crash_points[::3]:
+        checker.check(crash_point, f"{setup}")
+    figures.checked(checker)
+    assert checker.states > 20
 
 
 # Real processes.
 
-MANY_TABLES = """
+TABLE_COUNT = """
 import os, random, resource, sys, flin.engine
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 chance = random.Random(1)
-pairs, most = {}, 0
+pairs, limit = {}, 0
 db = flin.engine.open(sys.argv[1], memory_limit="1mb", compression="none", runner=sys.argv[3])
 for _ in range(100):
     new = {chance.randbytes(12): chance.randbytes(800) for _ in range(500)}
     db.put_many(new)
     pairs |= new
-    most = max(most, len(db._store.manifest.version.files()))
+    limit = max(limit, len(db._store.manifest.version.files()))
 for key in chance.sample(sorted(pairs), 300):
     assert db.get(key) == pairs[key]
 assert sum(1 for _ in db.scan_keys()) == len(pairs)
@@ -480,14 +480,14 @@ assert db._compactor.statistics.failures == 0, db._compactor.statistics.last_fai
 db.close()
 with flin.engine.open(sys.argv[1], memory_limit="1mb") as db:
     assert len(db) == len(pairs)
-print(most)
+print(limit)
 """
 
 
 @pytest.mark.parametrize("runner", ["helper", "thread"])
 def test_more_tables_than_descriptors(tmp_path: Path, runner: str) -> None:
     """With a limit of 64 files: writes, merges, reads, a close and an open of more tables than that."""
-    command = [sys.executable, "-c", MANY_TABLES, str(tmp_path / "db"), "64", runner]
+    command = [sys.executable, "-c", TABLE_COUNT, str(tmp_path / "db"), "64", runner]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 64

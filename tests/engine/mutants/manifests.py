@@ -14,7 +14,7 @@ from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import append_all, join
 from flin.engine.tree import edits, opening
 from flin.engine.tree.store import Store
-from flin.engine.tree.table_cache import OpenTables, remove_segments
+from flin.engine.tree.table_cache import TableCache, remove_segments
 from tests.engine.hunts import failing_calls, reopened_workloads, short_workloads, turned_bits, writes_beside
 from tests.engine.mutants.mutant import Patch, caught_by
 
@@ -84,8 +84,8 @@ def inputs_removed_before_the_manifest(patch: Patch) -> None:
                 self._fs.remove(join(self._directory, name))
         return runs
 
-    original = OpenTables.runs_of
-    patch.setattr(OpenTables, "runs_of", runs_of)
+    original = TableCache.runs_of
+    patch.setattr(TableCache, "runs_of", runs_of)
 
 
 @caught_by(short_workloads)

@@ -9,7 +9,7 @@ from typing import Any
 from flin.engine.background import compaction, compactor, job
 from flin.engine.background.run_writer import RunWriter
 from flin.engine.catalog import version
-from flin.engine.entry import DELETED
+from flin.engine.entry import TOMBSTONE
 from flin.engine.read import count, merge
 from flin.engine.tree import edits
 from flin.engine.tree.store import Store
@@ -73,7 +73,7 @@ def tombstone_dropped_by_a_flush(patch: Patch) -> None:
     """a tombstone stays while it hides something older"""
 
     def drop(entries: Any, keys: list[bytes], *_: Any) -> list[bytes]:
-        return [key for key in keys if entries[key] is not DELETED]
+        return [key for key in keys if entries[key] is not TOMBSTONE]
 
     patch.setattr(job, "_without_needless", drop)
 
@@ -89,12 +89,12 @@ def tombstone_dropped_by_a_partial_merge(patch: Patch) -> None:
 def range_delete_dropped_by_a_flush(patch: Patch) -> None:
     """a range delete stays while it hides something older"""
 
-    def settling(*arguments: Any) -> Any:
-        settlement = yield from original(*arguments)
-        return replace(settlement, ranges=())
+    def resolving(*arguments: Any) -> Any:
+        resolution = yield from original(*arguments)
+        return replace(resolution, ranges=())
 
-    original = count.settling
-    patch.setattr(job, "settling", settling)
+    original = count.resolving
+    patch.setattr(job, "resolving", resolving)
 
 
 @caught_by(layered_workloads)
@@ -132,13 +132,13 @@ def expired_entry_dropped_by_a_flush(patch: Patch) -> None:
 def expiry_lost_by_a_flush(patch: Patch) -> None:
     """expired keys do not come back"""
 
-    def settled(page: Any, *rest: Any, **named: Any) -> Any:
+    def drop_garbage(page: Any, *rest: Any, **named: Any) -> Any:
         keys, entries = page
         plain = [entry[0] if type(entry) is tuple else entry for entry in entries]
         return original((keys, plain), *rest, **named)
 
-    original = job._settled
-    patch.setattr(job, "_settled", settled)
+    original = job._drop_garbage
+    patch.setattr(job, "_drop_garbage", drop_garbage)
 
 
 @caught_by(layered_workloads)
@@ -157,22 +157,22 @@ def merge_goes_below_older_runs(patch: Patch) -> None:
 @caught_by(running_workloads)
 def value_emptied_before_it_expires(patch: Patch) -> None:
     """a job drops only values that have expired"""
-    original = job._settled
-    patch.setattr(job, "_settled", lambda page, bottom, now_ms: original(page, bottom, now_ms + 3_600_000))
+    original = job._drop_garbage
+    patch.setattr(job, "_drop_garbage", lambda page, bottom, now_ms: original(page, bottom, now_ms + 3_600_000))
 
 
 @caught_by(layered_workloads)
 def emptied_entry_keeps_its_expiry(patch: Patch) -> None:
     """an entry whose value a job dropped is expired, whatever the clock says"""
 
-    def settled(page: Any, bottom: bool, now_ms: int) -> Any:
+    def drop_garbage(page: Any, bottom: bool, now_ms: int) -> Any:
         keys, entries = original(page, bottom, now_ms)
         before = dict(zip(*page, strict=True))
         kept = [_with_expiry_of(before[key], entry) for key, entry in zip(keys, entries, strict=True)]
         return keys, kept
 
-    original = job._settled
-    patch.setattr(job, "_settled", settled)
+    original = job._drop_garbage
+    patch.setattr(job, "_drop_garbage", drop_garbage)
 
 
 def _with_expiry_of(before: Any, entry: Any) -> Any:

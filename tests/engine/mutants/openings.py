@@ -85,7 +85,7 @@ def older_manifest_is_believed(patch: Patch) -> None:
 @caught_by(turned_bits)
 def damaged_header_vouches_for_nothing(patch: Patch) -> None:
     """if only a header is damaged, its frames still say what was synced"""
-    patch.setattr(recovery, "vouched_without_header", lambda *_: 0)
+    patch.setattr(recovery, "claimed_sync_without_header", lambda *_: 0)
 
 
 @caught_by(damaged_stretches)
@@ -94,9 +94,9 @@ def only_the_first_frame_vouches(patch: Patch) -> None:
 
     def first_frame(data: Any, can_be_base: Any) -> int:
         found = wal_frames.maybe_header_of_frame(data, wal_frames.HEADER_BYTES, can_be_base)
-        return 0 if found is None else wal_frames.highest_vouched(data, found, wal_frames.HEADER_BYTES)
+        return 0 if found is None else wal_frames.highest_claimed_sync(data, found, wal_frames.HEADER_BYTES)
 
-    patch.setattr(recovery, "vouched_without_header", first_frame)
+    patch.setattr(recovery, "claimed_sync_without_header", first_frame)
 
 
 @caught_by(short_workloads)

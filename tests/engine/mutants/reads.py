@@ -8,10 +8,10 @@ from typing import Any
 from flin.engine import memtable
 from flin.engine.background.sweep import Sweeper
 from flin.engine.catalog import generation
-from flin.engine.catalog.generation import empty_parts, with_commit
+from flin.engine.catalog.generation import empty_memtables, with_commit
 from flin.engine.disk.open_files import TableFile
-from flin.engine.entry import DELETED
-from flin.engine.memtable import Part
+from flin.engine.entry import TOMBSTONE
+from flin.engine.memtable import Memtable
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.table import bloom, range_block, stored_block
 from flin.engine.tree import commits, store
@@ -57,8 +57,8 @@ def snapshot_shares_the_memtable(patch: Patch) -> None:
 
     def freeze(self: Any) -> Any:
         state = self.state
-        frozen = tuple((part, *older) for part, older in zip(state.active, state.frozen, strict=True))
-        return replace(state, active=empty_parts(len(frozen)), frozen=frozen)
+        frozen = tuple((memtable, *older) for memtable, older in zip(state.active, state.frozen, strict=True))
+        return replace(state, active=empty_memtables(len(frozen)), frozen=frozen)
 
     patch.setattr(Store, "_freeze", freeze)
 
@@ -67,12 +67,12 @@ def snapshot_shares_the_memtable(patch: Patch) -> None:
 def range_delete_behind_its_points(patch: Patch) -> None:
     """in a commit range deletes come before points"""
 
-    def apply(self: Part, ranges: Any, points: Any) -> None:
+    def apply(self: Memtable, ranges: Any, points: Any) -> None:
         self.entries.update(points)
         for start, stop in ranges:
             self.delete_range(start, stop)
 
-    patch.setattr(memtable.Part, "apply", apply)
+    patch.setattr(memtable.Memtable, "apply", apply)
 
 
 @caught_by(running_workloads)
@@ -108,7 +108,7 @@ def sweep_does_not_look_again(patch: Patch) -> None:
     """a sweep deletes only keys that are still expired"""
 
     def delete(self: Any, keys: list[bytes], _: int) -> int:
-        self.commit(dict.fromkeys(keys, DELETED))
+        self.commit(dict.fromkeys(keys, TOMBSTONE))
         return len(keys)
 
     patch.setattr(Store, "delete_expired", delete)

@@ -1,4 +1,4 @@
-"""Settling counts against a plain recount, over parts and tables in any order of layers."""
+"""Resolving counts against a plain recount, over parts and tables in any order of layers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from flin.engine.boundaries import boundaries_of
 from flin.engine.disk.fs import append_all
-from flin.engine.entry import DELETED, Entry, Range
+from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END, namespace_of, namespace_prefix
-from flin.engine.memtable import Part, add_counts
+from flin.engine.memtable import Memtable, add_counts
 from flin.engine.read import count
-from flin.engine.read.count import Layer, count_by_namespace, live_keys, settle, settling, subtract_counts
+from flin.engine.read.count import Layer, count_by_namespace, live_keys, resolve, resolving, subtract_counts
 from flin.engine.sstable import Table, TableOptions, TableWriter
 from flin.engine.table import writer as table_writer
 from flin.testing.disk import SimulatedDisk
@@ -38,7 +38,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How tables are asked: by reading all keys, one by one, or as their sizes say."""
     kind: str = request.param
     if "key part" in kind:
-        monkeypatch.setattr(table_writer, "SMALLEST_SHARE", 0)  # all tables have one
+        monkeypatch.setattr(table_writer, "MIN_SHARE", 0)  # all tables have one
         monkeypatch.setattr(count, "KEY_PART_COST", 0 if "stream" in kind else 10**9)
     elif kind == "stream":
         monkeypatch.setattr(count, "FILTER_COST", 10**9)
@@ -48,7 +48,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 layer_contents = st.tuples(
-    st.dictionaries(st.sampled_from(KEYS), st.sampled_from([b"v", (b"v", 5, 0), DELETED]), max_size=20),
+    st.dictionaries(st.sampled_from(KEYS), st.sampled_from([b"v", (b"v", 5, 0), TOMBSTONE]), max_size=20),
     st.lists(
         st.tuples(st.sampled_from(KEYS), st.sampled_from([*KEYS, KEYS_END])).filter(lambda pair: pair[0] < pair[1]),
         max_size=2,
@@ -62,7 +62,7 @@ def apply_layer(model: Model, entries: dict[bytes, Entry], ranges: Sequence[Rang
         for key in [key for key in model if start <= key < stop]:
             del model[key]
     for key, entry in entries.items():
-        if entry is DELETED:
+        if entry is TOMBSTONE:
             model.pop(key, None)
         else:
             model[key] = entry
@@ -76,8 +76,8 @@ def settle_all(contents: list[tuple[dict[bytes, Entry], list[Range], bool]]) -> 
     total: dict[int, int] = {}
     for number, (entries, ranges, as_table) in enumerate(contents):
         before = dict(model)
-        part = Part(dict(entries), boundaries_of(ranges))
-        done = settle(part, sorted(entries), ranges, layers)
+        part = Memtable(dict(entries), boundaries_of(ranges))
+        done = resolve(part, sorted(entries), ranges, layers)
         apply_layer(model, entries, ranges)
         total = add_counts(total, done.change)
         assert total == dict(Counter(map(namespace_of, model)))
@@ -98,11 +98,11 @@ def test_settling_by_example(way: str, as_table: bool) -> None:
     settle_all(
         [
             (puts, [], as_table),
-            ({KEYS[0]: DELETED, KEYS[20]: DELETED, KEYS[1]: (b"v", 5, 0)}, [], as_table),
+            ({KEYS[0]: TOMBSTONE, KEYS[20]: TOMBSTONE, KEYS[1]: (b"v", 5, 0)}, [], as_table),
             ({}, [(KEYS[2], KEYS[5])], as_table),
             ({KEYS[3]: b"v"}, [(KEYS[0], KEYS[2]), (KEYS[8], KEYS[25])], as_table),
             (dict.fromkeys(KEYS, b"v"), [], as_table),
-            ({KEYS[30]: DELETED}, [(b"", KEYS_END)], as_table),
+            ({KEYS[30]: TOMBSTONE}, [(b"", KEYS_END)], as_table),
         ]
     )
 
@@ -117,12 +117,12 @@ def test_large_tables_are_settled_in_slices(way: str) -> None:
     keys = [b"%08d" % number for number in range(0, 40_000, 2)]
     half = len(keys) // 2
     run = [
-        table_of(disk, "a", {key: DELETED if key.endswith(b"6") else b"v" for key in keys[:half]}),
+        table_of(disk, "a", {key: TOMBSTONE if key.endswith(b"6") else b"v" for key in keys[:half]}),
         table_of(disk, "b", dict.fromkeys(keys[half:], b"v")),
     ]
     asked = [b"%08d" % number for number in range(0, 40_000, 7)]
-    part = Part(dict.fromkeys(asked, b"new"), [b"00001000", b"00035000"])
-    work = settling(part, asked, part.ranges, [run])
+    part = Memtable(dict.fromkeys(asked, b"new"), [b"00001000", b"00035000"])
+    work = resolving(part, asked, part.ranges, [run])
     costs = []
     while True:
         try:
@@ -144,7 +144,7 @@ def test_runs_are_asked_only_where_keys_may_be() -> None:
     run = [table_of(disk, name, {name.encode(): b"v"}) for name in ("a", "c", "e")]
     touched: list[str] = []
 
-    class Run(Sequence[Table]):
+    class WorkloadRun(Sequence[Table]):
         def __len__(self) -> int:
             return len(run)
 
@@ -152,9 +152,9 @@ def test_runs_are_asked_only_where_keys_may_be() -> None:
             touched.append(run[index].meta.file)
             return run[index]
 
-    assert list(live_keys([Run()], b"b", b"d")) == [[b"c"]]
-    assert settle(Part({b"c": DELETED}), [b"c"], (), [Run()]).change == {0: -1}
-    assert settle(Part({b"d": DELETED}), [b"d"], (), [Run()]).change == {}
+    assert list(live_keys([WorkloadRun()], b"b", b"d")) == [[b"c"]]
+    assert resolve(Memtable({b"c": TOMBSTONE}), [b"c"], (), [WorkloadRun()]).change == {0: -1}
+    assert resolve(Memtable({b"d": TOMBSTONE}), [b"d"], (), [WorkloadRun()]).change == {}
 
 
 def test_count_by_namespace() -> None:

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine.boundaries import boundaries_of
-from flin.engine.entry import DELETED, Entry, Page, Range
+from flin.engine.entry import TOMBSTONE, Entry, Page, Range
 from flin.engine.read.merge import Source, merge_pages
 from tests.engine.plain_ranges import covers
 
 Layer = tuple[dict[bytes, Entry], list[Range], list[int]]  # points, range deletes, sizes of pages
 
 keys = st.one_of(st.binary(max_size=2), st.integers(0, 30).map(lambda number: b"k%02d" % number))
-entries: st.SearchStrategy[Any] = st.one_of(st.binary(max_size=3), st.just(DELETED), st.just((b"v", 5, 0)))
+entries: st.SearchStrategy[Any] = st.one_of(st.binary(max_size=3), st.just(TOMBSTONE), st.just((b"v", 5, 0)))
 ranges = st.tuples(keys, keys).filter(lambda pair: pair[0] < pair[1])
 layers = st.lists(
     st.tuples(
@@ -70,8 +70,8 @@ def test_runs_of_many_pages(count: int, reverse: bool) -> None:
 
 
 def test_tombstones_come_out() -> None:
-    assert merged([({b"a": DELETED}, [], []), ({b"a": b"1", b"b": b"2"}, [], [])], reverse=False) == [
-        (b"a", DELETED), (b"b", b"2"),
+    assert merged([({b"a": TOMBSTONE}, [], []), ({b"a": b"1", b"b": b"2"}, [], [])], reverse=False) == [
+        (b"a", TOMBSTONE), (b"b", b"2"),
     ]  # fmt: skip
 
 

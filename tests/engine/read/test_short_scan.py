@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from flin.engine.boundaries import boundaries_of
 from flin.engine.catalog.version import Version
-from flin.engine.entry import DELETED, Entry, Range
+from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.read.merge import join_heads
 from flin.engine.read.read_path import from_tables
 from flin.engine.read.read_state import ReadState, heads_of
@@ -23,11 +23,11 @@ from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.bloom import hash_key
-from tests.engine.layers import OPTIONS, part_of, run_of, state_of
+from tests.engine.layers import OPTIONS, memtable_of, run_of, state_of
 from tests.engine.plain_ranges import covers
 from tests.engine.table_file import SHORT_KEYS
 
-ENTRIES = st.one_of(st.binary(max_size=3), st.just(DELETED), st.tuples(st.binary(max_size=3), st.just(9), st.just(0)))
+ENTRIES = st.one_of(st.binary(max_size=3), st.just(TOMBSTONE), st.tuples(st.binary(max_size=3), st.just(9), st.just(0)))
 POINTS = st.dictionaries(SHORT_KEYS, ENTRIES, max_size=40)
 RANGES = st.lists(st.tuples(SHORT_KEYS, SHORT_KEYS).filter(lambda pair: pair[0] < pair[1]), max_size=2)
 LAYERS = st.tuples(POINTS, RANGES)
@@ -43,7 +43,7 @@ LAYERS = st.tuples(POINTS, RANGES)
 )
 def test_a_head_is_how_the_pages_begin(
     active: tuple[dict[bytes, Any], list[Range]],
-    parts: list[tuple[dict[bytes, Any], list[Range]]],
+    memtables: list[tuple[dict[bytes, Any], list[Range]]],
     runs: list[tuple[tuple[dict[bytes, Any], list[Range]], list[bytes], TableOptions]],
     dead: list[Range],
     bounds: list[tuple[bytes, bytes, int]],
@@ -52,8 +52,8 @@ def test_a_head_is_how_the_pages_begin(
     """Whatever range deletes there are, in every layer; and with stretches that the caller knows to be dead."""
     cache = BlockCache(capacity)
     tables = [run_of(points, cuts, options, cache, ranges) for (points, ranges), cuts, options in runs]
-    state = state_of(Part(), [part_of(active), *map(part_of, parts)], tables)
-    written = state_of(part_of(active), list(map(part_of, parts)), list(state.runs[0]))
+    state = state_of(Memtable(), [memtable_of(active), *map(memtable_of, memtables)], tables)
+    written = state_of(memtable_of(active), list(map(memtable_of, memtables)), list(state.runs[0]))
     for start, stop, count in bounds * 4:  # cold, counted, cached
         pairs = list(chain.from_iterable(zip(*page, strict=True) for page in state.pages(start, max(start, stop))))
         expected = [pair for pair in pairs if not covers(dead, pair[0])][:count]
@@ -84,7 +84,7 @@ def test_look_ups_in_runs_of_many_tables(
     runs: list[tuple[dict[bytes, Any], list[bytes], TableOptions]], keys: list[bytes]
 ) -> None:
     """What from_tables does without calls, against TableRun.find."""
-    state = state_of(Part(), [], [run_of(*run, BlockCache(1 << 20)) for run in runs])
+    state = state_of(Memtable(), [], [run_of(*run, BlockCache(1 << 20)) for run in runs])
     for key in keys + [key for points, *_ in runs for key in points]:
         hashed = hash_key(key)
         says = [run.find(key, hashed, nowait=False) for run in state.runs[0]]
@@ -95,15 +95,15 @@ def test_look_ups_in_runs_of_many_tables(
 
 @given(st.lists(POINTS.filter(bool), min_size=2, max_size=6), SHORT_KEYS, st.integers(1, 12))
 def test_a_head_of_shards(points: list[dict[bytes, Any]], start: bytes, count: int) -> None:
-    """Each shard has a run, a sealed part and an active one."""
+    """Each shard has a run, a sealed memtable and an active one."""
     shards = 4
     layers: list[list[dict[bytes, Any]]] = [[{}, {}, {}] for _ in range(shards)]
     for index, batch in enumerate(points):
         for key, entry in batch.items():
             layers[shard_of_stored(key, shards)][index % 3][key] = entry
     runs = tuple((run_of(run, [], TableOptions(), BlockCache(0)),) if run else () for run, _, _ in layers)
-    parts = tuple((Part(part),) for _, part, _ in layers)
-    state = ReadState(tuple(Part(active) for *_, active in layers), parts, (), runs, Version(((),) * shards), 0)
+    memtables = tuple((Memtable(memtable),) for _, memtable, _ in layers)
+    state = ReadState(tuple(Memtable(active) for *_, active in layers), memtables, (), runs, Version(((),) * shards), 0)
     everything = {key: entry for each in layers for layer in each for key, entry in layer.items()}
     expected = sorted(item for item in everything.items() if start <= item[0] < KEYS_END)
     head = state.head(start, KEYS_END, count)
@@ -112,14 +112,14 @@ def test_a_head_of_shards(points: list[dict[bytes, Any]], start: bytes, count: i
 
 
 def test_a_head_leaps_over_what_is_hidden_in_one_stretch_only() -> None:
-    old = Part({b"%04d" % number: b"old" for number in range(2000)})
+    old = Memtable({b"%04d" % number: b"old" for number in range(2000)})
     of_all, of_each = (
         [b"0", b"1999"],
         [bound for number in range(1999) for bound in (b"%04d" % number, b"%04d\1" % number)],
     )
     for deleting, expected in ((of_all, ([b"1999"], [b"old"])), (of_each, None)):
-        assert state_of(Part(), [Part({}, deleting), old], []).head(b"", KEYS_END, 1) == expected
-        assert state_of(Part({}, deleting), [old], []).head(b"", KEYS_END, 1) == expected
+        assert state_of(Memtable(), [Memtable({}, deleting), old], []).head(b"", KEYS_END, 1) == expected
+        assert state_of(Memtable({}, deleting), [old], []).head(b"", KEYS_END, 1) == expected
 
 
 def test_a_range_delete_that_comes_while_a_head_is_read() -> None:
@@ -130,7 +130,7 @@ def test_a_range_delete_that_comes_while_a_head_is_read() -> None:
         active.entries[b"b"] = b"new"
         return heads_of(*args)
 
-    active, old = Part({b"z": b""}), Part({b"a": b"old", b"b": b"old"})
+    active, old = Memtable({b"z": b""}), Memtable({b"a": b"old", b"b": b"old"})
     assert state_of(active, [old], []).head(b"", KEYS_END, 9, meanwhile) is None
     assert state_of(active, [old], []).head(b"", KEYS_END, 9) == ([b"b", b"z"], [b"new", b""])
 
@@ -146,8 +146,8 @@ NUMBERS = st.integers(0, 400).map(lambda number: b"%03d" % number)
 )
 def test_heads_by_shares(layers: list[dict[bytes, Any]], start: bytes, stop: bytes, count: int) -> None:
     """However uneven the layers are: what they give in shares is enough for the first entries of all."""
-    parts = [Part(layer) for layer in layers]
-    pages = head_pages([HeadOf(part.head, len(part.entries)) for part in parts], start, stop, count)
+    memtables = [Memtable(layer) for layer in layers]
+    pages = head_pages([HeadOf(memtable.head, len(memtable.entries)) for memtable in memtables], start, stop, count)
     merged: dict[bytes, Any] = {}
     for layer in layers:
         merged.update(layer)
@@ -156,9 +156,9 @@ def test_heads_by_shares(layers: list[dict[bytes, Any]], start: bytes, stop: byt
 
 
 def test_join_heads() -> None:
-    newer: tuple[list[bytes], list[Entry]] = ([b"b", b"d"], [b"new", DELETED])
+    newer: tuple[list[bytes], list[Entry]] = ([b"b", b"d"], [b"new", TOMBSTONE])
     older: tuple[list[bytes], list[Entry]] = ([b"a", b"b", b"c"], [b"1", b"old", b"3"])
-    assert join_heads([older, newer], 4) == ([b"a", b"b", b"c", b"d"], [b"1", b"new", b"3", DELETED])
+    assert join_heads([older, newer], 4) == ([b"a", b"b", b"c", b"d"], [b"1", b"new", b"3", TOMBSTONE])
     assert join_heads([older, newer], 2) == ([b"a", b"b"], [b"1", b"new"])
     assert join_heads([newer], 2) == newer
     assert join_heads([], 2) == ([], [])

@@ -1,4 +1,4 @@
-"""Pages of joined runs against the runs themselves, which are asked one by one."""
+"""Pages of a sorted view against the runs themselves, which are asked one by one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine.catalog.version import Version
-from flin.engine.entry import DELETED, Range
+from flin.engine.entry import TOMBSTONE, Range
 from flin.engine.key import KEYS_END
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.read import sorted_view
 from flin.engine.read.read_state import ReadState, TableRun
-from flin.engine.read.sorted_view import TOUCHES, JoinedRuns, join_runs
+from flin.engine.read.sorted_view import TOUCHES, SortedView, build_view
 from flin.engine.sstable import TableOptions
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.bloom import hash_key
@@ -25,7 +25,7 @@ from tests.engine.layers import OPTIONS, run_of
 from tests.engine.plain_ranges import covers
 from tests.engine.table_file import SHORT_KEYS, open_table, write_table
 
-ENTRIES = st.one_of(st.binary(max_size=3), st.just(DELETED), st.tuples(st.binary(max_size=3), st.just(9), st.just(0)))
+ENTRIES = st.one_of(st.binary(max_size=3), st.just(TOMBSTONE), st.tuples(st.binary(max_size=3), st.just(9), st.just(0)))
 POINTS = st.dictionaries(SHORT_KEYS, ENTRIES, min_size=1, max_size=40)
 RANGES = st.lists(st.tuples(SHORT_KEYS, SHORT_KEYS).filter(lambda pair: pair[0] < pair[1]), max_size=2)
 RUNS = st.lists(st.tuples(POINTS, st.lists(SHORT_KEYS, max_size=2), OPTIONS, RANGES), min_size=1, max_size=4)
@@ -37,7 +37,7 @@ def _plain_find(runs: list[TableRun], key: bytes) -> Any:
 
 
 def _state(runs: list[TableRun]) -> ReadState:
-    return ReadState((Part(),), ((),), (), (tuple(runs),), Version(((),)), 0)
+    return ReadState((Memtable(),), ((),), (), (tuple(runs),), Version(((),)), 0)
 
 
 @given(RUNS, st.lists(SHORT_KEYS, min_size=1, max_size=10), st.sampled_from([300, 3000, 1 << 20]), st.integers(1, 12))
@@ -49,19 +49,19 @@ def test_joined_runs_say_what_the_runs_say(
 ) -> None:
     cache = BlockCache(capacity)
     opened = [run_of(points, cuts, options, cache, ranges) for points, cuts, options, ranges in runs]
-    joined = JoinedRuns(opened, cache)  # also where join_runs would see that the pages cannot all be kept
+    view = SortedView(opened, cache)  # also where build_view would see that the pages cannot all be kept
     merged: dict[bytes, Any] = {}
     for points, _, _, ranges in reversed(runs):
         merged = {key: entry for key, entry in merged.items() if not covers(ranges, key)} | points
     for _ in range(TOUCHES + 2):  # counted, made, read
         for key in [*keys, *merged]:
-            found = [joined.find(key, hash_key(key)), _plain_find(opened, key)]
+            found = [view.find(key, hash_key(key)), _plain_find(opened, key)]
             if key in merged:
                 assert found == [merged[key]] * 2
             else:  # where a range delete covers it, that may be what is said
-                assert set(found) <= {None, DELETED}
+                assert set(found) <= {None, TOMBSTONE}
         for start, stop in ((b"", KEYS_END), (min(keys), max(keys) + b"\0"), (keys[0], KEYS_END)):
-            head = joined.head(start, stop, count)
+            head = view.head(start, stop, count)
             expected = sorted(item for item in merged.items() if start <= item[0] < stop)[:count]
             assert head is None or list(zip(*head, strict=True)) == expected
             if head is not None:
@@ -69,7 +69,7 @@ def test_joined_runs_say_what_the_runs_say(
                 head[1].clear()
     cache._check()
     if capacity == 1 << 20 and not any(ranges for *_, ranges in runs):  # or that page may be empty
-        assert joined.head(b"", KEYS_END, 1) is not None, "the first page is there by now"
+        assert view.head(b"", KEYS_END, 1) is not None, "the first page is there by now"
 
 
 def _two_runs(cache: BlockCache) -> tuple[list[TableRun], list[bytes]]:
@@ -84,52 +84,52 @@ def test_pages_stay_with_the_state_until_the_runs_change() -> None:
     cache = BlockCache(1 << 20)
     runs, keys = _two_runs(cache)
     state = _state(runs)
-    (joined,) = state.joined
-    assert joined is not None
+    (view,) = state.sorted_views
+    assert view is not None
     for _ in range(TOUCHES + 2):
-        assert joined.find(keys[0], hash_key(keys[0])) == b"new0000"
-    assert any(joined.view[1])
-    assert replace(state, active=(Part({b"a": b"1"}),)).joined == (joined,)
+        assert view.find(keys[0], hash_key(keys[0])) == b"new0000"
+    assert any(view.view[1])
+    assert replace(state, active=(Memtable({b"a": b"1"}),)).sorted_views == (view,)
     again = replace(state, runs=((TableRun(runs[0].tables), TableRun(runs[1].tables)),))
-    assert again.joined == (joined,), "the same tables"
+    assert again.sorted_views == (view,), "the same tables"
     other = replace(state, runs=((runs[1],),))
-    assert other.joined[0] is not joined
-    del state, again, joined
+    assert other.sorted_views[0] is not view
+    del state, again, view
     gc.collect()
-    (joined,) = other.joined
-    assert joined is not None
+    (view,) = other.sorted_views
+    assert view is not None
     for _ in range(TOUCHES + 2):
-        assert joined.find(keys[0], hash_key(keys[0])) == b"old0000"
+        assert view.find(keys[0], hash_key(keys[0])) == b"old0000"
     cache._check()
     assert len(cache) == 1, "the pages of the runs before have gone"
 
 
 def test_no_pages_where_they_cannot_be_kept() -> None:
     runs, _ = _two_runs(BlockCache(10_000))
-    assert join_runs(runs) is None
-    assert join_runs([]) is None
-    assert join_runs([TableRun([open_table(*write_table({b"a": b"1"}), None)])]) is None
+    assert build_view(runs) is None
+    assert build_view([]) is None
+    assert build_view([TableRun([open_table(*write_table({b"a": b"1"}), None)])]) is None
 
 
 def test_absent_keys_make_no_pages() -> None:
     cache = BlockCache(1 << 20)
     runs, keys = _two_runs(cache)
-    joined = JoinedRuns(runs, cache)
+    view = SortedView(runs, cache)
     for key in keys:
         for _ in range(TOUCHES + 2):
-            assert joined.find(key + b"x", hash_key(key + b"x")) is None
+            assert view.find(key + b"x", hash_key(key + b"x")) is None
     assert len(cache) <= 2, "but for what the filters let through"
 
 
 def test_a_range_with_too_many_blocks_is_read_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sorted_view, "_MOST_BLOCKS", 0)
+    monkeypatch.setattr(sorted_view, "_MAX_BLOCKS", 0)
     cache = BlockCache(1 << 20)
     runs, keys = _two_runs(cache)
-    joined = JoinedRuns(runs, cache)
+    view = SortedView(runs, cache)
     for _ in range(TOUCHES + 2):
-        assert [joined.find(key, hash_key(key)) for key in keys] == [_plain_find(runs, key) for key in keys]
-    assert not any(joined.view[1])
-    assert joined.head(b"", KEYS_END, 3) is None
+        assert [view.find(key, hash_key(key)) for key in keys] == [_plain_find(runs, key) for key in keys]
+    assert not any(view.view[1])
+    assert view.head(b"", KEYS_END, 3) is None
     blocks = [block for run in runs for table in run.tables if table.state for block in table.state.blocks]
     assert any(block and block.entries for block in blocks), "but in the tables' own blocks"
 
@@ -142,9 +142,9 @@ def test_damage_is_told_to_those_who_ask_for_what_is_damaged() -> None:
     data, meta = write_table(dict.fromkeys(keys[::2], b"old" * 9), options)
     broken = open_table(data[:30] + bytes((data[30] ^ 1,)) + data[31:], meta, cache)
     newer = run_of(dict.fromkeys(keys[1::2], b"new"), [], options, cache)
-    joined = JoinedRuns([newer, TableRun([broken])], cache)
+    view = SortedView([newer, TableRun([broken])], cache)
     for _ in range(TOUCHES + 2):
-        assert joined.find(keys[1], hash_key(keys[1])) == b"new"
+        assert view.find(keys[1], hash_key(keys[1])) == b"new"
         with pytest.raises(CorruptionError):
-            joined.find(keys[0], hash_key(keys[0]))
-        assert joined.head(b"", KEYS_END, 1) is None
+            view.find(keys[0], hash_key(keys[0]))
+        assert view.head(b"", KEYS_END, 1) is None

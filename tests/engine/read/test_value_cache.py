@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine.entry import DELETED, Entry
-from flin.engine.memtable import Part
-from flin.engine.read.value_cache import SEEN_SLOTS, ValueCache
+from flin.engine.entry import TOMBSTONE, Entry
+from flin.engine.memtable import Memtable
+from flin.engine.read.value_cache import DOORKEEPER_SLOTS, ValueCache
 from flin.engine.table.bloom import hash_key
 
 
@@ -36,7 +36,7 @@ def test_a_second_read_admits() -> None:
 
 def test_reads_spread_over_much_data_admit_almost_nothing() -> None:
     cache = ValueCache(1 << 30)
-    count = 4 * SEEN_SLOTS
+    count = 4 * DOORKEEPER_SLOTS
     for _ in range(2):
         for number in range(count):
             key = b"%d" % number
@@ -49,20 +49,20 @@ def test_a_flush_evicts_what_it_covers() -> None:
     cache = ValueCache(1 << 20)
     for key in (b"a", b"b", b"m", b"z"):
         _fill(cache, key, b"old", 0)
-    cache.begin_flush(1, [Part({b"a": b"new"}), Part({}, [b"l", b"n"])])
+    cache.begin_flush(1, [Memtable({b"a": b"new"}), Memtable({}, [b"l", b"n"])])
     assert _keys(cache) == [b"b", b"z"]
     _fill(cache, b"a", b"old", 0)
     assert cache.get(b"a") is None, "read from a state before the flush"
     _fill(cache, b"a", b"new", 1)
     assert cache.get(b"a") == b"new"
     points: dict[bytes, Entry] = {b"%d" % number: b"" for number in range(50)}
-    cache.begin_flush(2, [Part({**points, b"a": b""})])
+    cache.begin_flush(2, [Memtable({**points, b"a": b""})])
     assert cache.get(b"a") is None
 
 
 def test_tombstones_are_not_cached() -> None:
     cache = ValueCache(1 << 20)
-    _fill(cache, b"a", DELETED, 0)
+    _fill(cache, b"a", TOMBSTONE, 0)
     _fill(cache, b"b", (b"v", 5, 0), 0)
     assert _keys(cache) == [b"b"]
 
@@ -115,11 +115,11 @@ def test_what_it_holds_is_what_the_tables_say(script: list[tuple[Any, ...]], cap
         else:
             before, flushes = dict(tables), flushes + 1
             if step[0] == "flush":
-                cache.begin_flush(flushes, [Part(step[1])])
+                cache.begin_flush(flushes, [Memtable(step[1])])
                 tables.update(step[1])
             else:
                 low, high = sorted(step[1:])
-                cache.begin_flush(flushes, [Part({}, [low, high] if low < high else [])])
+                cache.begin_flush(flushes, [Memtable({}, [low, high] if low < high else [])])
                 tables = {key: value for key, value in tables.items() if not low <= key < high}
         cache._check()
 
@@ -137,7 +137,7 @@ def test_threads() -> None:
             elif entry != key * 3:
                 wrong.append(key)
             if seed == 0 and index % 100 == 0:
-                cache.begin_flush(cache.flushes + 1, [Part({key: key * 3})])
+                cache.begin_flush(cache.flushes + 1, [Memtable({key: key * 3})])
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:

@@ -17,7 +17,7 @@ from flin.engine.catalog.version import Version
 from flin.engine.disk.file_name import MANIFEST, maybe_parse
 from flin.engine.disk.fs import join
 from flin.engine.key import stored_key
-from flin.engine.memtable import Part
+from flin.engine.memtable import Memtable
 from flin.engine.options import Compression, Options
 from flin.engine.repair.repair import Repair, RepairOptions
 from flin.engine.repair.report import RepairReport
@@ -28,16 +28,16 @@ from flin.engine.wal import replay as wal_replay
 from flin.errors import CorruptionError, FormatVersionError, LockedError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk, killed
 from flin.testing.operation import Clear, Crash, Delete, DeleteRange, Draw, Incr, Maintenance, Put, PutMany
-from flin.testing.run import PATH, Run, Scene, Workload
+from flin.testing.run import PATH, EngineSetup, Workload, WorkloadRun
 from tests.engine.plain_ranges import covers
 
 NEW = "/data/new"
 Written = dict[bytes, set[bytes]]
 
 
-def prepare(scene: Scene, workload: Workload) -> tuple[SimulatedDisk, dict[bytes, bytes], Written, int]:
+def prepare(setup: EngineSetup, workload: Workload) -> tuple[SimulatedDisk, dict[bytes, bytes], Written, int]:
     """The disk of a killed process, what a reader saw last, and every value that each key ever had."""
-    run = Run(scene, record=False)
+    run = WorkloadRun(setup, record=False)
     run.open()
     for operation in workload:
         operation.do(run)
@@ -88,7 +88,7 @@ def newest_files(disk: SimulatedDisk, keys: set[bytes]) -> dict[bytes, str]:
                 continue
             header = wal_frames.decode_header(data, name)
             for frame in wal_frames.find_frames(data, header, wal_frames.HEADER_BYTES, len(data)):
-                part = Part()
+                part = Memtable()
                 wal_replay.replay(data, header, name, part, start=frame.offset, end=frame.end)
                 newest |= {stored[key]: name for key in stored if part.get(key) is not None}
     for shard, runs in enumerate(manifest.version.shards):
@@ -105,7 +105,7 @@ def newest_files(disk: SimulatedDisk, keys: set[bytes]) -> dict[bytes, str]:
 
 # Properties.
 
-SCENES = st.builds(Scene, st.sampled_from(["always", "never"]), st.sampled_from([1, 4]), window_bytes=st.just(0))
+SCENES = st.builds(EngineSetup, st.sampled_from(["always", "never"]), st.sampled_from([1, 4]), window_bytes=st.just(0))
 WORKLOADS = st.builds(
     lambda random, length: Draw(random, without=(Crash,)).workload(length),
     st.randoms(use_true_random=False),
@@ -114,13 +114,13 @@ WORKLOADS = st.builds(
 
 
 @given(SCENES, WORKLOADS)
-def test_an_undamaged_database_is_repaired_to_itself(scene: Scene, workload: Workload) -> None:
-    disk, expected, _, now_ms = prepare(scene, workload)
+def test_an_undamaged_database_is_repaired_to_itself(setup: EngineSetup, workload: Workload) -> None:
+    disk, expected, _, now_ms = prepare(setup, workload)
     before = source_files(disk)
     report = repair(disk, now_ms)
     assert source_files(disk) == before
     assert report.lossless, report
-    assert report.shards == scene.shards
+    assert report.shards == setup.shards
     assert contents(disk, now_ms) == expected
 
 
@@ -137,11 +137,11 @@ RANGE_DELETE_ALONE: Workload = [
 
 
 @given(SCENES, WORKLOADS)
-@example(Scene("always", 4, window_bytes=0), RANGE_DELETE_ALONE)
-def test_without_its_manifest_too(scene: Scene, workload: Workload) -> None:
-    disk, expected, _, now_ms = prepare(scene, workload)
+@example(EngineSetup("always", 4, window_bytes=0), RANGE_DELETE_ALONE)
+def test_without_its_manifest_too(setup: EngineSetup, workload: Workload) -> None:
+    disk, expected, _, now_ms = prepare(setup, workload)
     disk.lose(join(PATH, MANIFEST))
-    report = repair(disk, now_ms, shards=scene.shards)
+    report = repair(disk, now_ms, shards=setup.shards)
     assert not report.lossless
     assert contents(disk, now_ms) == expected
 
@@ -149,8 +149,8 @@ def test_without_its_manifest_too(scene: Scene, workload: Workload) -> None:
 @given(
     SCENES, WORKLOADS, st.lists(st.tuples(st.integers(0), st.integers(0), st.integers(0, 3)), min_size=1, max_size=4)
 )
-def test_damaged_anywhere(scene: Scene, workload: Workload, damages: list[tuple[int, int, int]]) -> None:
-    disk, expected, written, now_ms = prepare(scene, workload)
+def test_damaged_anywhere(setup: EngineSetup, workload: Workload, damages: list[tuple[int, int, int]]) -> None:
+    disk, expected, written, now_ms = prepare(setup, workload)
     paths = sorted(source_files(disk))
     newest = newest_files(disk, {*expected, *written})
     damaged = {damage(disk, paths[which % len(paths)], where, how) for which, where, how in damages}
@@ -231,7 +231,7 @@ LATER: Workload = [
 
 @pytest.fixture(scope="module")
 def database() -> Callable[[], tuple[SimulatedDisk, dict[bytes, bytes]]]:
-    disk, expected, _, _ = prepare(Scene("always", window_bytes=0), [*MANY, Maintenance("compact"), *LATER])
+    disk, expected, _, _ = prepare(EngineSetup("always", window_bytes=0), [*MANY, Maintenance("compact"), *LATER])
     return lambda: (killed(disk), expected)
 
 
@@ -359,7 +359,7 @@ def test_a_manifest_of_another_database_is_not_believed(database: Database) -> N
 
 
 def test_an_old_manifest_is_left_out_on_demand(database: Database) -> None:
-    disk, _, _, _ = prepare(Scene("always"), [*MANY, Maintenance("flush")])
+    disk, _, _, _ = prepare(EngineSetup("always"), [*MANY, Maintenance("flush")])
     old = disk.read(join(PATH, MANIFEST))
     disk, expected = database()
     disk.write(join(PATH, MANIFEST), old)

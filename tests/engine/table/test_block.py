@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine.entry import DELETED, KIND_DELETE, KIND_MERGE, KIND_PUT, Entry
+from flin.engine.entry import KIND_DELETE, KIND_MERGE, KIND_PUT, TOMBSTONE, Entry
 from flin.engine.table import block
 from flin.engine.table.cached_block import CachedBlock
 from flin.engine.table.writer import split_entries
@@ -37,7 +37,7 @@ def encode(entries: dict[bytes, Any]) -> bytes:
             "00 00 0200 00000000 03000000 03000000 0000 0100 0300 616263 0000 0100 0300 313233",
         ),
         ({b"pa": b"", b"pb": b""}, "03 00 0200 01000000 01000000 00000000 70 6162"),
-        ({b"k": DELETED}, "13 00 0100 00000000 01000000 00000000 6b 02"),
+        ({b"k": TOMBSTONE}, "13 00 0100 00000000 01000000 00000000 6b 02"),
         ({b"k": (b"v", 0, 7)}, "23 00 0100 00000000 01000000 01000000 6b 07 76"),
         ({b"k": (b"v", 258, 0)}, "43 00 0100 00000000 01000000 01000000 6b 0201000000000000 76"),
         ({b"k": (b"v", 1, 9)}, "63 00 0100 00000000 01000000 01000000 6b 09 0100000000000000 76"),
@@ -72,7 +72,7 @@ def test_every_reader_agrees_with_the_plain_one(entries: dict[bytes, Any], other
     assert block.entry_count(source, start) == len(pairs)
     decoded_keys, kinds = block.decode_kinds(source, start)
     assert decoded_keys == keys
-    assert list(kinds) == [KIND_DELETE if entry is DELETED else KIND_PUT for _, entry in pairs]
+    assert list(kinds) == [KIND_DELETE if entry is TOMBSTONE else KIND_PUT for _, entry in pairs]
     cached, expanded = CachedBlock(payload), CachedBlock.expanded(source, start, len(payload))
     assert list(zip(*expanded.page(), strict=True)) == pairs
     for key in [*keys, *others, *[key + b"\0" for key in keys], *[key[:-1] for key in keys]]:
@@ -129,7 +129,7 @@ def test_any_bytes_give_entries_or_corruption(
 
 
 def test_unknown_kinds_and_flags_are_a_newer_format() -> None:
-    payload = bytearray(encode({b"k": DELETED}))
+    payload = bytearray(encode({b"k": TOMBSTONE}))
     payload[-1] = KIND_MERGE
     with pytest.raises(FormatVersionError, match="kind 4"):
         block.check(bytes(payload), 0, len(payload), "t", 0)
@@ -165,6 +165,6 @@ def test_a_cached_block_charges_what_it_costs(value: Any) -> None:
     assert found.charge_bytes() > sum(map(getsizeof, [*found.page(), found.entries]))
     keys, entries = found.page()
     objects = [*keys, *entries, *(part for entry in entries if isinstance(entry, tuple) for part in entry)]
-    cost = sum(getsizeof(thing) for thing in objects if thing is not DELETED)
+    cost = sum(getsizeof(thing) for thing in objects if thing is not TOMBSTONE)
     lists = getsizeof(found) + sum(map(getsizeof, [keys, entries, found.entries]))
     assert cost + lists < found.charge_bytes() < 1.5 * (cost + lists)

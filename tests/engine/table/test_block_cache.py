@@ -1,4 +1,4 @@
-"""The block cache: bounded in bytes, against a plain ring; what was hit stays; threads."""
+"""The block cache: bounded in bytes, against a plain CLOCK; what was hit stays; threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine.table.block import encode
-from flin.engine.table.block_cache import BlockCache, Slots
+from flin.engine.table.block_cache import BlockCache, CacheRow
 from flin.engine.table.cached_block import CachedBlock
 
 TABLES = 3
@@ -58,7 +58,7 @@ steps = st.lists(
 @given(st.integers(0, 12_000), steps)
 def test_it_is_a_bounded_ring(capacity: int, script: list[tuple[str, int, int, int]]) -> None:
     cache, plain = BlockCache(capacity), PlainCache(capacity)
-    tables: list[Slots] = [[None] * BLOCKS for _ in range(TABLES)]
+    tables: list[CacheRow] = [[None] * BLOCKS for _ in range(TABLES)]
     for name, table, *rest in script:
         if name == "put":
             block = _block(rest[1])
@@ -83,7 +83,7 @@ def test_it_is_a_bounded_ring(capacity: int, script: list[tuple[str, int, int, i
 def test_statistics() -> None:
     charge = _block(10).charge_bytes()
     cache = BlockCache(8 * charge)
-    slots: Slots = [None] * 10
+    slots: CacheRow = [None] * 10
     for number in range(10):
         assert cache.is_full == (number == 9), "the ninth took another's place"
         cache.put(slots, number, _block(10))
@@ -98,7 +98,7 @@ def test_statistics() -> None:
 def test_a_block_that_grows_makes_room_for_itself() -> None:
     charge = _block(10).charge_bytes()
     cache = BlockCache(8 * charge)
-    slots: Slots = [None] * 8
+    slots: CacheRow = [None] * 8
     for number in range(8):
         cache.put(slots, number, _block(10))
     last = slots[7]
@@ -115,7 +115,7 @@ def test_a_block_that_grows_makes_room_for_itself() -> None:
 
 def test_a_large_block_does_not_empty_it() -> None:
     cache = BlockCache(8000)
-    slots: Slots = [None] * 2
+    slots: CacheRow = [None] * 2
     cache.put(slots, 0, _block(10))
     cache.put(slots, 1, _block(1000))
     assert slots[0] is not None
@@ -125,7 +125,7 @@ def test_a_large_block_does_not_empty_it() -> None:
 def test_resize() -> None:
     charge = _block(10).charge_bytes()
     cache = BlockCache(10 * charge)
-    slots: Slots = [None] * 10
+    slots: CacheRow = [None] * 10
     for number in range(10):
         cache.put(slots, number, _block(10))
     cache.resize(8 * charge)
@@ -142,14 +142,14 @@ def test_resize() -> None:
 def test_the_blocks_of_those_that_have_gone_go_with_the_next_that_is_put() -> None:
     charge = _block(10).charge_bytes()
     cache = BlockCache(8 * charge)
-    dead: list[Slots] = [[None] * 4 for _ in range(3)]
+    dead: list[CacheRow] = [[None] * 4 for _ in range(3)]
     for slots in dead:
         for number in range(4):
             cache.put(slots, number, _block(10))
     assert (len(cache), cache.is_full) == (8, True)
     cache.gone.extend(dead)
     assert len(cache) == 8, "whoever goes takes no lock"
-    living: Slots = [None]
+    living: CacheRow = [None]
     cache.put(living, 0, _block(10))
     assert (len(cache), cache.used_bytes, cache.is_full, len(cache.gone)) == (1, charge, False, 0)
     assert living[0] is not None
@@ -158,7 +158,7 @@ def test_the_blocks_of_those_that_have_gone_go_with_the_next_that_is_put() -> No
 
 def test_what_is_hit_all_the_time_is_evicted_too() -> None:
     cache = BlockCache(400 * _block(10).charge_bytes())
-    slots: Slots = [None] * 1000
+    slots: CacheRow = [None] * 1000
     for number in range(1000):
         cache.put(slots, number, _block(10))
         for found in slots:
@@ -170,7 +170,7 @@ def test_what_is_hit_all_the_time_is_evicted_too() -> None:
 
 def test_threads() -> None:
     cache = BlockCache(20_000)
-    tables: list[Slots] = [[None] * 50 for _ in range(3)]
+    tables: list[CacheRow] = [[None] * 50 for _ in range(3)]
 
     def work(seed: int) -> None:
         for index in range(3000):

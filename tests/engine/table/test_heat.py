@@ -1,4 +1,4 @@
-"""Which blocks are admitted to the cache: by a table of what is asked for, and with even and uneven look-ups."""
+"""Which blocks are admitted to the cache: by a table of what is asked for, and with even and uneven lookups."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CASES = [
     (FULL, "00000000", "...+...+"),
     (FULL, "0102030", "......+"),
     (FULL, "012345670123456701234567", "." * 24),  # evenly: every second round begins with all counts at 0
-    (FULL, "0001234560", ".........."),  # the ninth look-up is one more than there are blocks: counts begin anew
+    (FULL, "0001234560", ".........."),  # the ninth lookup is one more than there are blocks: counts begin anew
     (FULL, "000123450", "........+"),
 ]
 
@@ -49,7 +49,7 @@ def test_decay() -> None:
 
 
 def test_what_is_asked_for_more_often_than_others_is_admitted() -> None:
-    """A tenth of the blocks takes half of the look-ups."""
+    """A tenth of the blocks takes half of the lookups."""
     chance = random.Random(5)
     heat = Heat(1000)
     hot, cold = 0, 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine.entry import DELETED, KIND_DELETE, KIND_PUT, Entry
+from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry
 from flin.engine.key import KEYS_END
 from flin.engine.sstable import TableOptions
 from flin.engine.table import footer as table_footer
@@ -22,7 +22,7 @@ from tests.engine.table_file import KEYS, PACKED, PLAIN, TABLES, MemoryFile, ope
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every table has a key part."""
-    monkeypatch.setattr(table_writer, "SMALLEST_SHARE", 0)
+    monkeypatch.setattr(table_writer, "MIN_SHARE", 0)
 
 
 def flat(pages: Any) -> list[tuple[bytes, int]]:
@@ -35,7 +35,7 @@ def flat(pages: Any) -> list[tuple[bytes, int]]:
 
 
 def kinds_of(entries: dict[bytes, Entry]) -> list[tuple[bytes, int]]:
-    return [(key, KIND_DELETE if entry is DELETED else KIND_PUT) for key, entry in sorted(entries.items())]
+    return [(key, KIND_DELETE if entry is TOMBSTONE else KIND_PUT) for key, entry in sorted(entries.items())]
 
 
 @given(TABLES, st.sampled_from([PLAIN, PACKED]), st.integers(1, 300), st.lists(KEYS, max_size=6), st.integers(0, 99))
@@ -43,7 +43,7 @@ def test_it_says_what_the_table_holds(
     entries: dict[bytes, Any], options: TableOptions, page: int, others: list[bytes], base: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_writer, "SMALLEST_SHARE", 0)
+        patch.setattr(table_writer, "MIN_SHARE", 0)
         data, meta = write_table(entries, options, page=page, base_offset=base)
     table = open_table(bytes(base) + data, meta)
     assert table.has_key_part

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from flin.engine import memtable
 from flin.engine.boundaries import covers
 from flin.engine.engine import Engine
-from flin.engine.entry import DELETED, Entry
-from flin.engine.tree.dead_stretches import MOST_PUTS, MOST_SEARCHES, MOST_STRETCHES, DeadStretches
-from flin.engine.tree.ordered_reads import MOST_TOMBSTONES
+from flin.engine.entry import TOMBSTONE, Entry
+from flin.engine.tree.dead_stretches import MAX_PUTS, MAX_SEARCHES, MAX_STRETCHES, DeadStretches
+from flin.engine.tree.ordered_reads import MAX_TOMBSTONES
 
 KEYS = st.integers(0, 30).map(lambda number: b"%02d" % number)
 FOUND = st.tuples(KEYS, KEYS)
-POINTS: st.SearchStrategy[dict[bytes, Entry]] = st.dictionaries(KEYS, st.sampled_from([b"v", DELETED]), max_size=4)
+POINTS: st.SearchStrategy[dict[bytes, Entry]] = st.dictionaries(KEYS, st.sampled_from([b"v", TOMBSTONE]), max_size=4)
 
 
 @given(st.lists(st.one_of(FOUND, POINTS), max_size=20), st.lists(POINTS, max_size=3), FOUND)
@@ -31,7 +31,7 @@ def test_a_put_parts_a_stretch(
     for step in steps:
         if isinstance(step, dict):
             dead.commit(step)
-            model -= {key for key, entry in step.items() if entry is not DELETED}
+            model -= {key for key, entry in step.items() if entry is not TOMBSTONE}
         else:
             dead.end(dead.begin(b"", b"\xff"), *step)
             model |= {key for key in every if step[0] <= key < step[1]}
@@ -40,8 +40,8 @@ def test_a_put_parts_a_stretch(
     search, before, parted = dead.begin(b"", b"\xff"), dead.known, dead.parted
     for points in meanwhile:
         dead.commit(points)
-        model -= {key for key, entry in points.items() if entry is not DELETED}
-    put = {key for points in meanwhile for key, entry in points.items() if entry is not DELETED}
+        model -= {key for key, entry in points.items() if entry is not TOMBSTONE}
+    put = {key for points in meanwhile for key, entry in points.items() if entry is not TOMBSTONE}
     assert (dead.parted == parted) == (not any(covers(before, key) for key in put)), "readers see that it has changed"
     dead.end(search, *found)
     model |= {key for key in every if found[0] <= key < found[1]} - put
@@ -50,14 +50,14 @@ def test_a_put_parts_a_stretch(
 
 def test_bounds() -> None:
     dead = DeadStretches()
-    searches = [dead.begin(b"a", b"c") for _ in range(MOST_SEARCHES + 1)]
+    searches = [dead.begin(b"a", b"c") for _ in range(MAX_SEARCHES + 1)]
     dead.end(searches[0], b"a", b"c")
     assert dead.known == [], "the oldest was given up"
-    for _ in range(MOST_PUTS + 1):
+    for _ in range(MAX_PUTS + 1):
         dead.put(b"b")
     dead.end(searches[-1], b"a", b"c")
     assert (dead.known, dead.heed_puts) == ([], False), "too much was put meanwhile"
-    for number in range(MOST_STRETCHES + 1):
+    for number in range(MAX_STRETCHES + 1):
         dead.end(dead.begin(b"", b"\xff"), b"%05d" % (2 * number), b"%05d" % (2 * number + 1))
     assert len(dead.known) == 2
     dead.forget()
@@ -65,12 +65,12 @@ def test_bounds() -> None:
 
 
 class Looked:
-    """How many keys the parts gave to scans."""
+    """How many keys the memtables gave to scans."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.keys = 0
         for name in ("page", "head"):
-            self._count(patch, name, getattr(memtable.Part, name))
+            self._count(patch, name, getattr(memtable.Memtable, name))
 
     def _count(self, patch: pytest.MonkeyPatch, name: str, original: Callable[..., Any]) -> None:
         def counted(*arguments: Any, **named: Any) -> Any:
@@ -78,7 +78,7 @@ class Looked:
             self.keys += len(page[0])
             return page
 
-        patch.setattr(memtable.Part, name, counted)
+        patch.setattr(memtable.Memtable, name, counted)
 
     def of(self, work: Callable[[], None]) -> int:
         self.keys = 0
@@ -119,7 +119,7 @@ def iterator(db: Engine, takes: int) -> None:
 
 
 def sessions(db: Engine, takes: int) -> None:
-    """Each of its own range, that does not touch the one before."""
+    """Each of its own range, that does not record_miss the one before."""
     for _ in range(takes):
         key = db.first()
         assert key is not None
@@ -139,7 +139,7 @@ def test_what_a_take_looks_at_does_not_grow(
     first = looked.of(lambda: way(db, 500))
     way(db, 2000)
     last = looked.of(lambda: way(db, 500))
-    assert last <= 1.5 * first + 500 * MOST_TOMBSTONES, (first, last)
+    assert last <= 1.5 * first + 500 * MAX_TOMBSTONES, (first, last)
 
 
 @pytest.mark.parametrize("shards", [1, 4])
@@ -241,15 +241,15 @@ def test_a_put_while_a_scan_looks_for_its_first_key(open_engine: Any, monkeypatc
     db.delete_many([b"%04d" % number for number in range(150)])
     db._store.freeze()
     db._store._dead.learns = True  # as if a scan had passed many tombstones before
-    original = memtable.Part.pages
+    original = memtable.Memtable.pages
 
-    def put_first(part: memtable.Part, *arguments: Any, **named: Any) -> Any:
-        for page in original(part, *arguments, **named):
-            monkeypatch.setattr(memtable.Part, "pages", original)
+    def put_first(asked: memtable.Memtable, *arguments: Any, **named: Any) -> Any:
+        for page in original(asked, *arguments, **named):
+            monkeypatch.setattr(memtable.Memtable, "pages", original)
             db.put(b"0100", b"new")
             yield page
 
-    monkeypatch.setattr(memtable.Part, "pages", put_first)
+    monkeypatch.setattr(memtable.Memtable, "pages", put_first)
     assert next(iter(db)) == b"0150", "it was put after the scan had begun"
     assert db._store._dead.known == [b"", b"0100", b"0100\0", b"0150"]
     assert db.first() == b"0100"

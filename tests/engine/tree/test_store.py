@@ -14,7 +14,7 @@ import pytest
 
 import flin.engine
 from flin.engine.disk.fs import OsAppendFile, OsFileSystem
-from flin.engine.entry import DELETED
+from flin.engine.entry import TOMBSTONE
 from flin.engine.key import KEYS_END, namespace_prefix, stored_key
 from flin.engine.table.cold_read import ColdRead
 from flin.engine.tree.stall import NO_STALL, Stall
@@ -137,7 +137,7 @@ def test_a_delayed_writer_looks_again(
         if is_closing:
             store.begin_close()
         else:
-            store.fail("a sync failed")
+            store.make_read_only("a sync failed")
 
     monkeypatch.setattr(store._writable, "wait", wait)
     with pytest.raises(ClosedError if is_closing else ReadOnlyError):
@@ -204,10 +204,10 @@ def test_writers_are_told_why_the_background_does_not_get_on(open_engine: OpenEn
             time.sleep(0.01)
     assert db[b"again"] == b"1"
     for _ in range(6000):
-        if db._store.obstacle is None:
+        if db._store.background_error is None:
             break
         time.sleep(0.01)
-    assert db._store.obstacle is None
+    assert db._store.background_error is None
 
 
 def test_a_stopped_writer_goes_on_when_the_background_has_caught_up(open_engine: OpenEngine) -> None:
@@ -225,7 +225,7 @@ def test_a_stopped_writer_goes_on_when_the_background_has_caught_up(open_engine:
 
 def test_a_stopped_writer_learns_that_the_engine_is_read_only(open_engine: OpenEngine) -> None:
     db = open_engine(fs=SimulatedDisk())
-    _stall(db._store, Stall(stopped=True, reason="for ever"))
+    _stall(db._store, Stall(stopped=True, reason="forever"))
     answers: list[BaseException] = []
 
     def write() -> None:
@@ -238,8 +238,8 @@ def test_a_stopped_writer_learns_that_the_engine_is_read_only(open_engine: OpenE
     writer.start()
     while not db._store.stall_waits:
         time.sleep(0.001)
-    db._store.fail("the disk is gone")
-    db._store.fail("another reason")
+    db._store.make_read_only("the disk is gone")
+    db._store.make_read_only("another reason")
     writer.join(60)
     assert [str(error) for error in answers] == ["the engine is read-only: the disk is gone"]
 
@@ -258,7 +258,7 @@ def test_a_count_in_slices(open_engine: OpenEngine) -> None:
         calls += 1
     assert count == 8900
     assert calls > 1
-    assert db._store.count(budget=1) == 8900, "what was settled stays so"
+    assert db._store.count(budget=1) == 8900, "what was resolved stays so"
 
 
 def test_namespaces_are_counted_apart(db: Any) -> None:
@@ -267,7 +267,7 @@ def test_namespaces_are_counted_apart(db: Any) -> None:
     for step in (lambda: None, db.flush, db.compact):
         step()
         assert [db._store.count(namespace) for namespace in range(4)] == [1, 2, 1, 0]
-    db._store.commit({first + b"k": DELETED}, [(second, second + b"\xff")])
+    db._store.commit({first + b"k": TOMBSTONE}, [(second, second + b"\xff")])
     assert [db._store.count(namespace) for namespace in range(3)] == [1, 1, 0]
     db._store.commit({}, [(b"", KEYS_END)])
     assert [db._store.count(namespace) for namespace in range(3)] == [0, 0, 0]
@@ -328,7 +328,7 @@ def test_a_large_range_delete_freezes_first(db: Any) -> None:
     """Looking at every key of a large active part would hold the commit lock; the range goes into a new part."""
     db.put_many({b"%05d" % number: b"v" for number in range(1000)})
     db.delete_prefix(b"0000")
-    assert db.stats()["memtables"]["frozen_parts"] > 0
+    assert db.stats()["memtables"]["frozen_memtables"] > 0
     assert len(db) == 990
 
 

@@ -14,7 +14,7 @@ from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.table.block_cache import BlockCache
-from flin.engine.tree.table_cache import OpenTables
+from flin.engine.tree.table_cache import TableCache
 from flin.errors import CorruptionError, FlinError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
 from tests.engine.intruder import intruding
@@ -147,13 +147,13 @@ def cached_slots(db: Any) -> tuple[int, set[int]]:
     """How many blocks and pages are cached, and whose slots those are that hold any."""
     cache = db._store.block_cache
     cache._check()
-    return len(cache), {id(slots) for slots, _, _ in cache._ring}
+    return len(cache), {id(slots) for slots, _, _ in cache._clock}
 
 
 def living_slots(db: Any) -> set[int]:
-    """Those of the tables and joined runs that the newest state reads from."""
+    """Those of the tables and sorted views that the newest state reads from."""
     state = db._store.state
-    found = {id(joined.view[1]) for joined in state.joined if joined is not None}
+    found = {id(joined.view[1]) for joined in state.sorted_views if joined is not None}
     return found | {id(table.loaded().blocks) for run in state.runs[0] for table in run.tables}
 
 
@@ -261,7 +261,7 @@ def test_verify_reads_the_wal_of_sealed_generations(disk: SimulatedDisk) -> None
 
 def test_two_remove_obsolete_files_at_once(disk: SimulatedDisk) -> None:
     """Whoever is at it finds at any line that the other was faster."""
-    open_tables = OpenTables(disk, DB, BlockCache(1 << 20))
+    open_tables = TableCache(disk, DB, BlockCache(1 << 20))
     at = lines = 0
     while at <= lines:
         at += 1

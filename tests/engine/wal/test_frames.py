@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine.entry import DELETED, KIND_DELETE, KIND_MERGE, Entry, Range
-from flin.engine.memtable import Part
+from flin.engine.entry import KIND_DELETE, KIND_MERGE, TOMBSTONE, Entry, Range
+from flin.engine.memtable import Memtable
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import lost_header
 from flin.engine.wal import replay as wal_replay
@@ -42,7 +42,7 @@ def frame_bytes(payload: bytes, *, kind: int, count: int, position: int = HEADER
 @given(st.binary(max_size=40), st.integers(0, 2**60), st.integers(1, 2**60))
 def test_the_frame_of_a_delete_is_that_of_its_commit(key: bytes, position: int, sequence: int) -> None:
     fast = wal_frames.encode_delete(HEADER.salt, position, sequence, 7, key)
-    assert fast == wal_frames.encode_commit(HEADER.salt, position, sequence, 7, {key: DELETED})
+    assert fast == wal_frames.encode_commit(HEADER.salt, position, sequence, 7, {key: TOMBSTONE})
 
 
 def test_header_layout() -> None:
@@ -69,7 +69,7 @@ REST = "SALT 5800000000000000 0900000000000000 0800000000000000"  # position 88,
             [],
             f"14000000 {REST} 02000000 02 01000000 02000000 01000000 00000000 616263 31",
         ),
-        ({b"k": DELETED}, [], f"13000000 {REST} 01000000 03 02 00 0000000000000000 01000000 00000000 6b"),
+        ({b"k": TOMBSTONE}, [], f"13000000 {REST} 01000000 03 02 00 0000000000000000 01000000 00000000 6b"),
         ({b"k": (b"v", 258, 0)}, [], f"14000000 {REST} 01000000 03 01 00 0201000000000000 01000000 01000000 6b 76"),
         ({b"k": (b"v", 0, 7)}, [], f"14000000 {REST} 01000000 03 01 07 0000000000000000 01000000 01000000 6b 76"),
         ({}, [(b"a", b"c")], f"14000000 {REST} 01000000 03 03 00 0000000000000000 01000000 01000000 61 63"),
@@ -85,11 +85,11 @@ def test_commit_layout(points: dict[bytes, Entry], ranges: list[Range], rest: st
     body = hexadecimal(rest)
     frame = struct.pack("<I", crc32(body)) + body
     assert wal_frames.encode_commit(HEADER.salt, 88, 9, 8, points, ranges) == frame
-    part = Part()
+    memtable = Memtable()
     header = replace(HEADER, first_sequence=9)
-    done = wal_replay.replay(wal_frames.encode_header(header) + frame, header, "w", part, end=88 + len(frame))
-    assert (part.entries, list(part.ranges)) == (points, ranges)
-    assert (done.next_sequence, done.synced, done.frames, done.problem) == (9 + len(points) + len(ranges), 8, 1, "")
+    done = wal_replay.replay(wal_frames.encode_header(header) + frame, header, "w", memtable, end=88 + len(frame))
+    assert (memtable.entries, list(memtable.ranges)) == (points, ranges)
+    assert (done.next_sequence, done.synced, done.frames, done.stop_reason) == (9 + len(points) + len(ranges), 8, 1, "")
 
 
 def test_put_layout() -> None:
@@ -108,7 +108,7 @@ def test_end_layout() -> None:
 keys = st.binary(max_size=6)
 entries: st.SearchStrategy[Any] = st.one_of(
     st.binary(max_size=20),
-    st.just(DELETED),
+    st.just(TOMBSTONE),
     st.tuples(st.binary(max_size=9), st.integers(-(2**63), 2**63 - 1).filter(bool), st.integers(0, 255)),
     st.tuples(st.binary(max_size=9), st.just(0), st.integers(1, 255)),
 )
@@ -124,7 +124,7 @@ commits: st.SearchStrategy[Any] = st.one_of(
 
 @given(st.lists(commits, max_size=8), st.booleans())
 def test_round_trip(script: list[Any], closed: bool) -> None:
-    segment, expected = Segment(), Part()
+    segment, expected = Segment(), Memtable()
     for name, *arguments in script:
         getattr(segment, name)(*arguments)
         if name == "put":
@@ -134,11 +134,11 @@ def test_round_trip(script: list[Any], closed: bool) -> None:
     if closed:
         segment.end()
     data = bytes(segment.data)
-    done, part = replayed(data)
-    assert (part.entries, part.ranges) == (expected.entries, expected.ranges)
-    assert (done.end, done.next_sequence, done.closed, done.problem) == (len(data), segment.sequence, closed, "")
+    done, memtable = replayed(data)
+    assert (memtable.entries, memtable.ranges) == (expected.entries, expected.ranges)
+    assert (done.end, done.next_sequence, done.closed, done.stop_reason) == (len(data), segment.sequence, closed, "")
     assert done.operations == segment.sequence - 1
-    again = Part()
+    again = Memtable()
     for frame in wal_replay.read_frames(data, HEADER, "w", end=len(data)):
         again.apply(frame.ranges, frame.points)
         assert frame.end in segment.ends
@@ -149,9 +149,9 @@ def test_replay_can_begin_at_any_frame() -> None:
     segment = sample_segment()
     data = bytes(segment.data)
     for start in segment.ends[1:-1]:
-        part = Part()
-        done = wal_replay.replay(data, HEADER, "w", part, start=start, end=len(data))
-        assert done.problem == ""
+        memtable = Memtable()
+        done = wal_replay.replay(data, HEADER, "w", memtable, start=start, end=len(data))
+        assert done.stop_reason == ""
         assert done.next_sequence == segment.sequence
 
 
@@ -165,7 +165,7 @@ def segment_of_shapes(stretches: list[tuple[int, int, int, bool]]) -> Segment:
         for index in range(number):
             segment.put((b"%03d" % index)[:key_size], (b"%05d" % (number * index))[:value_size])
         if syncs:
-            segment.sync().commit({b"x": DELETED})
+            segment.sync().commit({b"x": TOMBSTONE})
     return segment
 
 
@@ -180,12 +180,12 @@ def test_puts_of_one_shape_replay_as_one_by_one(
             data[draw.draw(st.integers(HEADER_BYTES, len(data) - 1))] ^= 1 << draw.draw(st.integers(0, 7))
     end = draw.draw(st.integers(HEADER_BYTES, len(data)))
     answers = []
-    for few in (0, wal_frames.FEW_FRAMES):
+    for few in (0, wal_frames.MIN_GROUP_FRAMES):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(wal_frames, "FEW_FRAMES", few)
-            part = Part()
+            patched.setattr(wal_frames, "MIN_GROUP_FRAMES", few)
+            memtable = Memtable()
             answers.append(
-                (wal_replay.replay(bytes(data), segment.header, "w", part, end=end), list(part.entries.items()))
+                (wal_replay.replay(bytes(data), segment.header, "w", memtable, end=end), list(memtable.entries.items()))
             )
     assert answers[0] == answers[1]
 
@@ -199,9 +199,9 @@ def test_puts_after_an_end_frame_of_their_size() -> None:
         data += wal_frames.encode_put(
             HEADER.salt, HEADER.base + len(data), sequence + number, 0, b"k%d" % number, b"vv"
         )
-    part = Part()
-    done = wal_replay.replay(bytes(data), HEADER, "w", part, end=len(data))
-    assert (done.closed, done.operations, done.problem, len(part.entries)) == (False, 3, "", 3)
+    memtable = Memtable()
+    done = wal_replay.replay(bytes(data), HEADER, "w", memtable, end=len(data))
+    assert (done.closed, done.operations, done.stop_reason, len(memtable.entries)) == (False, 3, "", 3)
 
 
 def test_the_end_frame_counts_only_at_the_end() -> None:
@@ -221,11 +221,11 @@ def test_every_flipped_bit_of_the_frames_ends_the_replay_there() -> None:
     for bit in range(HEADER_BYTES * 8, len(data) * 8):
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
-        done, part = replayed(bytes(damaged))
+        done, memtable = replayed(bytes(damaged))
         intact = sum(end <= bit // 8 for end in segment.ends) - 1
-        assert done.problem
+        assert done.stop_reason
         assert (done.end, done.frames) == (segment.ends[intact], intact)
-        assert (part.entries, part.ranges) == states[intact]
+        assert (memtable.entries, memtable.ranges) == states[intact]
 
 
 def test_every_flipped_bit_of_the_header_is_found() -> None:
@@ -246,21 +246,21 @@ def test_every_truncation_leaves_whole_frames() -> None:
             with pytest.raises(CorruptionError, match="shorter than its header"):
                 wal_frames.decode_header(data[:size], "w")
             continue
-        done, part = replayed(data[:size])
+        done, memtable = replayed(data[:size])
         whole = sum(end <= size for end in segment.ends) - 1
         assert done.end == segment.ends[whole]
-        assert bool(done.problem) == (size != segment.ends[whole])
-        assert (part.entries, part.ranges) == states[whole]
+        assert bool(done.stop_reason) == (size != segment.ends[whole])
+        assert (memtable.entries, memtable.ranges) == states[whole]
 
 
 @pytest.mark.parametrize("size", [1, 44, FRAME_BYTES, FRAME_BYTES + 1, 5000])
 def test_zeros_never_pass(size: int) -> None:
     """They are no frames, and no damage either: a window that was not filled. Anything behind them is."""
     segment = Segment().put(b"a", b"1")
-    for tail, problem in ((b"", False), (b"\1", True)):
-        done, part = replayed(bytes(segment.data) + bytes(size) + tail)
-        assert (done.end, done.frames, bool(done.problem)) == (len(segment.data), 1, problem)
-        assert part.entries == {b"a": b"1"}
+    for tail, stop_reason in ((b"", False), (b"\1", True)):
+        done, memtable = replayed(bytes(segment.data) + bytes(size) + tail)
+        assert (done.end, done.frames, bool(done.stop_reason)) == (len(segment.data), 1, stop_reason)
+        assert memtable.entries == {b"a": b"1"}
         assert not done.closed
 
 
@@ -269,7 +269,7 @@ def test_a_closed_segment_may_end_in_zeros(tail: bytes) -> None:
     segment = sample_segment()
     done, _ = replayed(bytes(segment.data) + tail)
     assert done.closed
-    assert (done.problem, done.end) == ("", len(segment.data))
+    assert (done.stop_reason, done.end) == ("", len(segment.data))
     frames = list(wal_replay.read_frames(bytes(segment.data) + tail, HEADER, "w", end=len(segment.data) + len(tail)))
     assert len(frames) == len(segment.ends) - 1
 
@@ -282,7 +282,7 @@ def _second_put(**changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("changes", "problem"),
+    ("changes", "stop_reason"),
     [
         ({"salt": b"othersal"}, "not a frame of this segment"),
         ({"position": 0}, "header is wrong"),
@@ -291,10 +291,10 @@ def _second_put(**changes: Any) -> bytes:
         ({"sequence": 3}, "sequence 3 follows where 2 should"),
     ],
 )
-def test_a_whole_frame_in_the_wrong_place(changes: dict[str, Any], problem: str) -> None:
-    done, part = replayed(_second_put(**changes))
-    assert problem in done.problem
-    assert part.entries == {b"a": b"1"}
+def test_a_whole_frame_in_the_wrong_place(changes: dict[str, Any], stop_reason: str) -> None:
+    done, memtable = replayed(_second_put(**changes))
+    assert stop_reason in done.stop_reason
+    assert memtable.entries == {b"a": b"1"}
 
 
 def test_an_old_segments_frames_are_not_taken_for_this_ones() -> None:
@@ -303,9 +303,9 @@ def test_an_old_segments_frames_are_not_taken_for_this_ones() -> None:
     old.put(b"b", b"old")
     new = Segment().put(b"a", b"new")
     assert len(new.data) == old.ends[1]
-    done, part = replayed(bytes(new.data) + bytes(old.data[old.ends[1] :]))
-    assert done.problem == "not a frame of this segment"
-    assert part.entries == {b"a": b"new"}
+    done, memtable = replayed(bytes(new.data) + bytes(old.data[old.ends[1] :]))
+    assert done.stop_reason == "not a frame of this segment"
+    assert memtable.entries == {b"a": b"new"}
 
 
 @pytest.mark.parametrize(
@@ -328,12 +328,12 @@ def test_payloads_that_no_encoder_writes(payload: bytes, kind: int, count: int) 
     frame = frame_bytes(payload, kind=kind, count=count)
     data = wal_frames.encode_header(HEADER) + frame
     try:
-        done, part = replayed(data)
+        done, memtable = replayed(data)
     except CorruptionError as error:
         assert (error.path, error.offset) == ("w", HEADER_BYTES)
     else:
-        assert done.problem  # length 0 is no frame at all
-        assert not part
+        assert done.stop_reason  # length 0 is no frame at all
+        assert not memtable
 
 
 @pytest.mark.parametrize("kind", [5, 6, 255])
@@ -344,7 +344,7 @@ def test_a_newer_kind_of_frame_is_refused(kind: int) -> None:
 
 @pytest.mark.parametrize("kind", [KIND_MERGE, 5, 6, 255])
 def test_a_newer_kind_of_operation_is_refused(kind: int) -> None:
-    frame = bytearray(wal_frames.encode_commit(HEADER.salt, 88, 1, 0, {b"k": DELETED}))
+    frame = bytearray(wal_frames.encode_commit(HEADER.salt, 88, 1, 0, {b"k": TOMBSTONE}))
     at = frame.index(KIND_DELETE, FRAME_BYTES)
     frame[at] = kind
     frame[:4] = struct.pack("<I", crc32(frame[4:]))
@@ -371,21 +371,21 @@ def test_not_a_segment() -> None:
 
 def test_later_frames_vouch_for_what_was_synced() -> None:
     segment = Segment().put(b"a", b"1").put(b"b", b"2")
-    assert wal_frames.highest_vouched(bytes(segment.data), HEADER, HEADER_BYTES) == 0
+    assert wal_frames.highest_claimed_sync(bytes(segment.data), HEADER, HEADER_BYTES) == 0
     synced = segment.sync().synced
     segment.put(b"c", b"3")
     data = bytearray(segment.data)
-    assert wal_frames.highest_vouched(bytes(data), HEADER, HEADER_BYTES) == synced
+    assert wal_frames.highest_claimed_sync(bytes(data), HEADER, HEADER_BYTES) == synced
     data[HEADER_BYTES + 60] ^= 1  # the first frame; the last one still says what it says
-    assert wal_frames.highest_vouched(bytes(data), HEADER, HEADER_BYTES) == synced
+    assert wal_frames.highest_claimed_sync(bytes(data), HEADER, HEADER_BYTES) == synced
     data[-1] ^= 1
-    assert wal_frames.highest_vouched(bytes(data), HEADER, HEADER_BYTES) == 0
+    assert wal_frames.highest_claimed_sync(bytes(data), HEADER, HEADER_BYTES) == 0
 
 
 @given(st.binary(max_size=60), st.integers(0, 8))
 def test_a_salt_alone_vouches_for_nothing(garbage: bytes, cut: int) -> None:
     data = wal_frames.encode_header(HEADER) + garbage + HEADER.salt[cut:] + garbage
-    assert wal_frames.highest_vouched(data, HEADER, HEADER_BYTES) == 0
+    assert wal_frames.highest_claimed_sync(data, HEADER, HEADER_BYTES) == 0
 
 
 def test_header_of_frames() -> None:
@@ -395,8 +395,8 @@ def test_header_of_frames() -> None:
     found = lost_header.maybe_lost_header(damaged)
     assert found is not None
     assert (found.salt, found.base, found.first_sequence, found.synced) == (HEADER.salt, 500, 9, 400)
-    assert lost_header.vouched_without_header(damaged, lambda base: base == 500) == 400
-    assert lost_header.vouched_without_header(damaged, lambda base: base < 500) == 0
+    assert lost_header.claimed_sync_without_header(damaged, lambda base: base == 500) == 400
+    assert lost_header.claimed_sync_without_header(damaged, lambda base: base < 500) == 0
     for nothing in (damaged[:-1], b"", bytes(500), data[:HEADER_BYTES]):
         assert lost_header.maybe_lost_header(nothing) is None
 
@@ -419,7 +419,7 @@ def test_frames_behind_a_damaged_head(size: int, filling: int, random: Random) -
         return
     assert found is not None
     assert (found.salt, found.base, found.first_sequence) == (HEADER.salt, 7000, 9 + left[0])
-    assert lost_header.vouched_without_header(damaged, lambda base: base == 7000) == 7000 + ends[7]
+    assert lost_header.claimed_sync_without_header(damaged, lambda base: base == 7000) == 7000 + ends[7]
 
 
 # Files.
@@ -435,9 +435,9 @@ def _disk_with(data: bytes) -> SimulatedDisk:
 def test_load_segment() -> None:
     segment = Segment().put(b"a", b"1").put(b"b", b"2")
     disk = _disk_with(bytes(segment.data) + b"what a failed write left")
-    part = Part()
-    done = wal_replay.load_segment(disk, "/db", SegmentSlice("w", HEADER_BYTES, len(segment.data)), part)
-    assert (done.operations, part.entries) == (2, {b"a": b"1", b"b": b"2"})
+    memtable = Memtable()
+    done = wal_replay.load_segment(disk, "/db", SegmentSlice("w", HEADER_BYTES, len(segment.data)), memtable)
+    assert (done.operations, memtable.entries) == (2, {b"a": b"1", b"b": b"2"})
 
 
 @pytest.mark.parametrize("more", [-1, 1, 30])
@@ -447,7 +447,7 @@ def test_load_segment_finds_damage(more: int) -> None:
     size = len(segment.data)
     disk = _disk_with(bytes(segment.data)[:-1] if more > 0 else bytes(segment.data))
     with pytest.raises(CorruptionError) as raised:
-        wal_replay.load_segment(disk, "/db", SegmentSlice("w", HEADER_BYTES, size - (more < 0)), Part())
+        wal_replay.load_segment(disk, "/db", SegmentSlice("w", HEADER_BYTES, size - (more < 0)), Memtable())
     assert raised.value.path == "/db/w"
 
 

@@ -18,11 +18,11 @@ SECONDS = 60
 class Actor:
     """A thread that joins a round. Its sync waits until the test lets it end."""
 
-    def __init__(self, scene: Scene, name: str, failure: BaseException | None = None) -> None:
+    def __init__(self, setup: EngineSetup, name: str, failure: BaseException | None = None) -> None:
         self.name = name
         self.syncs, self.may_end = threading.Event(), threading.Event()
         self.raised: BaseException | None = None
-        self._scene = scene
+        self._scene = setup
         self._failure = failure
         self.thread = threading.Thread(target=self._join, name=name)
         self.thread.start()
@@ -56,7 +56,7 @@ class Actor:
         assert not self.thread.is_alive()
 
 
-class Scene:
+class EngineSetup:
     """Rounds whose locks tell who waits at them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +71,8 @@ class Scene:
 
 
 class TellingLock:
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+    def __init__(self, setup: EngineSetup) -> None:
+        self._scene = setup
         self._lock = threading.Lock()
         self.release: Callable[[], None] = self._lock.release
 
@@ -93,92 +93,92 @@ class TellingLock:
 
 
 @pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
-    return Scene(monkeypatch)
+def setup(monkeypatch: pytest.MonkeyPatch) -> EngineSetup:
+    return EngineSetup(monkeypatch)
 
 
-def at_rest(scene: Scene) -> bool:
-    return scene.rounds._running is None and scene.rounds._next is None
+def at_rest(setup: EngineSetup) -> bool:
+    return setup.rounds._running is None and setup.rounds._next is None
 
 
-def test_the_time_line(scene: Scene) -> None:
-    a = scene.actor("A")
+def test_the_time_line(setup: EngineSetup) -> None:
+    a = setup.actor("A")
     a.leads()
-    b = scene.actor("B")
+    b = setup.actor("B")
     b.waits()
-    c = scene.actor("C")
+    c = setup.actor("C")
     c.waits()
     assert not b.syncs.is_set()
     a.ends()
     b.leads()
-    d = scene.actor("D")  # after B's turn: round 3
+    d = setup.actor("D")  # after B's turn: round 3
     d.waits()
     assert c.thread.is_alive()
     b.ends()
     c.returns()
     d.leads()
     d.ends()
-    assert scene.led == ["A", "B", "D"]
-    assert at_rest(scene)
+    assert setup.led == ["A", "B", "D"]
+    assert at_rest(setup)
 
 
-def test_many_who_wait_are_one_round(scene: Scene) -> None:
-    a = scene.actor("A")
+def test_many_who_wait_are_one_round(setup: EngineSetup) -> None:
+    a = setup.actor("A")
     a.leads()
-    others = [scene.actor(f"B{number}") for number in range(8)]
+    others = [setup.actor(f"B{number}") for number in range(8)]
     for other in others:
         other.waits()
         other.may_end.set()
     a.ends()
     for other in others:
         other.returns()
-    assert len(scene.led) == 2
-    assert at_rest(scene)
+    assert len(setup.led) == 2
+    assert at_rest(setup)
 
 
-def test_what_a_round_raises_is_its_leaders(scene: Scene) -> None:
-    a = scene.actor("A")
+def test_what_a_round_raises_is_its_leaders(setup: EngineSetup) -> None:
+    a = setup.actor("A")
     a.leads()
-    b = scene.actor("B", OSError("the disk"))
+    b = setup.actor("B", OSError("the disk"))
     b.waits()
-    c = scene.actor("C")
+    c = setup.actor("C")
     c.waits()
     a.ends()
     b.ends()
     c.returns()
     assert (a.raised, str(b.raised), c.raised) == (None, "the disk", None)
-    assert scene.led == ["A", "B"], "whether that was enough is for C to find out"
-    assert at_rest(scene)
+    assert setup.led == ["A", "B"], "whether that was enough is for C to find out"
+    assert at_rest(setup)
 
 
-def test_a_leader_that_is_interrupted_before_its_turn(scene: Scene) -> None:
+def test_a_leader_that_is_interrupted_before_its_turn(setup: EngineSetup) -> None:
     """Its round is over without a sync, so those who joined it ask again; the next comer opens another one."""
-    a = scene.actor("A")
+    a = setup.actor("A")
     a.leads()
-    scene.interrupted.add("B")
-    b = scene.actor("B")
+    setup.interrupted.add("B")
+    b = setup.actor("B")
     b.returns()
     assert isinstance(b.raised, KeyboardInterrupt)
-    c = scene.actor("C")
+    c = setup.actor("C")
     c.waits()
     c.may_end.set()
     a.ends()
     c.returns()
-    assert scene.led == ["A", "C"]
-    assert at_rest(scene)
+    assert setup.led == ["A", "C"]
+    assert at_rest(setup)
 
 
-def test_one_who_is_interrupted_while_another_leads(scene: Scene) -> None:
-    a = scene.actor("A")
+def test_one_who_is_interrupted_while_another_leads(setup: EngineSetup) -> None:
+    a = setup.actor("A")
     a.leads()
-    b = scene.actor("B")
+    b = setup.actor("B")
     b.waits()
-    scene.interrupted.add("C")
-    c = scene.actor("C")
+    setup.interrupted.add("C")
+    c = setup.actor("C")
     c.returns()
     assert isinstance(c.raised, KeyboardInterrupt)
     b.may_end.set()
     a.ends()
     b.returns()
-    assert scene.led == ["A", "B"]
-    assert at_rest(scene)
+    assert setup.led == ["A", "B"]
+    assert at_rest(setup)

@@ -14,7 +14,7 @@ import pytest
 from flin.engine.disk import fs
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.disk.fs import OsFileSystem
-from flin.engine.entry import DELETED
+from flin.engine.entry import TOMBSTONE
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.engine.wal.frames import HEADER_BYTES, SegmentSlice
@@ -26,7 +26,7 @@ from tests.engine.wal_segment import DATABASE_ID
 FULL = frozenset({"append", "create"})
 
 
-class Scene:
+class EngineSetup:
     """A writer on an empty simulated disk."""
 
     def __init__(self, window_bytes: int = 0) -> None:
@@ -64,35 +64,35 @@ def take_segments(writer: WalWriter) -> list[SegmentSlice]:
 
 
 @pytest.fixture
-def scene() -> Scene:
+def setup() -> EngineSetup:
     """Every frame a write."""
-    return Scene()
+    return EngineSetup()
 
 
 @pytest.fixture
-def mapped() -> Scene:
+def mapped() -> EngineSetup:
     """Frames of up to 128 bytes are copied into windows of 512."""
-    return Scene(window_bytes=512)
+    return EngineSetup(window_bytes=512)
 
 
-def test_copied_frames_are_the_written_ones(scene: Scene, mapped: Scene) -> None:
+def test_copied_frames_are_the_written_ones(setup: EngineSetup, mapped: EngineSetup) -> None:
     """The mapped segment holds the same bytes, and zeros behind them."""
-    for writer in (scene.writer, mapped.writer):
+    for writer in (setup.writer, mapped.writer):
         for number in range(30):
             writer.put(b"key %d" % number, b"v" * number)
             writer.delete(b"key %d" % number)
-            writer.commit({b"a": b"1", b"b": DELETED}, [(b"x", b"y" * number)])
+            writer.commit({b"a": b"1", b"b": TOMBSTONE}, [(b"x", b"y" * number)])
             writer.commit({b"large": b"v" * 1000})
-    _, written = scene.segments()[5]
+    _, written = setup.segments()[5]
     _, data = mapped.segments()[5]
     assert data[: len(written)] == written
     assert not data[len(written) :].strip(b"\0")
-    assert mapped.writer.position == scene.writer.position == 1000 + len(written)
-    assert mapped.disk.calls["append"] < scene.disk.calls["append"] / 2, "not copied"
-    assert mapped.frames(5) == scene.frames(5)
+    assert mapped.writer.position == setup.writer.position == 1000 + len(written)
+    assert mapped.disk.calls["append"] < setup.disk.calls["append"] / 2, "not copied"
+    assert mapped.frames(5) == setup.frames(5)
 
 
-def test_copies_are_synced_like_writes(mapped: Scene) -> None:
+def test_copies_are_synced_like_writes(mapped: EngineSetup) -> None:
     position = mapped.writer.put(b"a", b"1")
     (before,) = mapped.disk.files().values()
     mapped.writer.sync(position)
@@ -103,7 +103,7 @@ def test_copies_are_synced_like_writes(mapped: Scene) -> None:
     assert bytes(file.content) != before
 
 
-def test_a_frame_is_written_where_a_window_finds_no_room(mapped: Scene) -> None:
+def test_a_frame_is_written_where_a_window_finds_no_room(mapped: EngineSetup) -> None:
     writer = mapped.writer
     writer.put(b"a", b"1")
     mapped.disk.capacity_bytes = len(mapped.disk.read("/db/00000005.3.wal")) + 70
@@ -125,7 +125,7 @@ def test_a_frame_is_written_where_a_window_finds_no_room(mapped: Scene) -> None:
     assert [frame.points for frame in mapped.frames(6)] == [[(b"d", b"4")]]
 
 
-def test_a_window_is_closed_with_its_segment(mapped: Scene) -> None:
+def test_a_window_is_closed_with_its_segment(mapped: EngineSetup) -> None:
     writer = mapped.writer
     writer.put(b"a", b"1")
     first = take_segments(writer)
@@ -138,86 +138,86 @@ def test_a_window_is_closed_with_its_segment(mapped: Scene) -> None:
     assert [frame.kind for frame in mapped.frames(6)] == [wal_frames.FRAME_PUT, wal_frames.FRAME_END]
 
 
-def test_nothing_is_created_before_the_first_commit(scene: Scene) -> None:
-    assert scene.disk.files() == {}
-    scene.writer.sync(1000)
-    assert take_segments(scene.writer) == []
-    scene.writer.close_cleanly()
-    assert scene.disk.files() == {}
+def test_nothing_is_created_before_the_first_commit(setup: EngineSetup) -> None:
+    assert setup.disk.files() == {}
+    setup.writer.sync(1000)
+    assert take_segments(setup.writer) == []
+    setup.writer.close_cleanly()
+    assert setup.disk.files() == {}
 
 
-def test_positions_and_sequences(scene: Scene) -> None:
-    writer = scene.writer
+def test_positions_and_sequences(setup: EngineSetup) -> None:
+    writer = setup.writer
     first = writer.put(b"a", b"1")
-    second = writer.commit({b"b": b"2", b"c": DELETED}, [(b"x", b"y")])
-    header, data = scene.segments()[5]
+    second = writer.commit({b"b": b"2", b"c": TOMBSTONE}, [(b"x", b"y")])
+    header, data = setup.segments()[5]
     assert header == wal_frames.SegmentHeader(DATABASE_ID, 5, header.salt, 1000, 7, 4, 600, 1000)
     assert (1000 + len(data), writer.position) == (second, second)
-    one, two = scene.frames(5)
+    one, two = setup.frames(5)
     assert (one.first_sequence, two.first_sequence, writer.sequence) == (7, 8, 11)
     assert 1000 + one.end == first
 
 
-def test_frames_vouch_for_what_was_synced(scene: Scene) -> None:
-    writer = scene.writer
+def test_frames_vouch_for_what_was_synced(setup: EngineSetup) -> None:
+    writer = setup.writer
     first = writer.put(b"a", b"1")
     writer.put(b"b", b"2")
     writer.sync(first)
     writer.put(b"c", b"3")
-    frames = scene.frames(5)
+    frames = setup.frames(5)
     assert [frame.synced for frame in frames] == [1000, 1000, 1000 + frames[1].end]
     assert writer.syncs == 1
     writer.sync(first)
     assert writer.syncs == 1, "what is synced already costs nothing"
 
 
-def test_the_next_segment_names_the_end_of_the_last(scene: Scene) -> None:
-    writer = scene.writer
+def test_the_next_segment_names_the_end_of_the_last(setup: EngineSetup) -> None:
+    writer = setup.writer
     end = writer.put(b"a", b"1")
     slices = take_segments(writer)
     assert slices == [SegmentSlice("00000005.3.wal", HEADER_BYTES, end - 1000)]
     assert take_segments(writer) == []
     writer.put(b"b", b"2")
-    header, _ = scene.segments()[6]
+    header, _ = setup.segments()[6]
     assert (header.predecessor, header.predecessor_end, header.base, header.first_sequence) == (5, end - 1000, end, 8)
     assert header.synced == 1000, "nobody synced the first"
 
 
-def test_a_sync_reaches_ended_segments_first(scene: Scene) -> None:
-    writer = scene.writer
+def test_a_sync_reaches_ended_segments_first(setup: EngineSetup) -> None:
+    writer = setup.writer
     writer.put(b"a", b"1")
     take_segments(writer)
     position = writer.put(b"b", b"2")
     synced: list[str] = []
-    scene.disk.on_change = synced.append
+    setup.disk.on_change = synced.append
     writer.sync(position)
     assert synced == ["sync", "sync", "sync_directory"]
-    scene.disk.on_change = None
-    assert all(file.synced == len(file.content) for file in scene.disk.directories["/db"].names.values())
+    setup.disk.on_change = None
+    assert all(file.synced == len(file.content) for file in setup.disk.directories["/db"].names.values())
     synced.clear()
     writer.put(b"c", b"3")
-    scene.disk.on_change = synced.append
+    setup.disk.on_change = synced.append
     writer.sync(writer.position)
     assert synced == ["sync"], "the name is durable, the ended segment is closed"
 
 
-def test_close_cleanly_writes_an_end(scene: Scene) -> None:
-    scene.writer.put(b"a", b"1")
-    scene.writer.close_cleanly()
-    put, end = scene.frames(5)
+def test_close_cleanly_writes_an_end(setup: EngineSetup) -> None:
+    setup.writer.put(b"a", b"1")
+    setup.writer.close_cleanly()
+    put, end = setup.frames(5)
     assert (put.kind, end.kind) == (wal_frames.FRAME_PUT, wal_frames.FRAME_END)
     assert end.synced == 1000 + put.end, "the end vouches for all before it: that was synced first"
-    assert scene.writer.synced == scene.writer.position
-    scene.writer.close()
+    assert setup.writer.synced == setup.writer.position
+    setup.writer.close()
 
 
-def test_a_close_whose_sync_fails_leaves_no_end(scene: Scene) -> None:
+def test_a_close_whose_sync_fails_leaves_no_end(setup: EngineSetup) -> None:
     """What an end frame vouches for must be durable: the next open believes it."""
-    scene.writer.put(b"a", b"1")
-    scene.disk.faults = [Fault(0, errno.EIO, frozenset({"sync"}))]
+    setup.writer.put(b"a", b"1")
+    setup.disk.faults = [Fault(0, errno.EIO, frozenset({"sync"}))]
     with pytest.raises(StorageError):
-        scene.writer.close_cleanly()
-    assert [frame.kind for frame in scene.frames(5)] == [wal_frames.FRAME_PUT]
+        setup.writer.close_cleanly()
+    assert [frame.kind for frame in setup.frames(5)] == [wal_frames.FRAME_PUT]
 
 
 @pytest.mark.parametrize("how", ["put", "commit"])
@@ -232,51 +232,51 @@ def test_a_close_whose_sync_fails_leaves_no_end(scene: Scene) -> None:
     ],
     ids=["full", "nothing taken", "one byte", "half a frame", "late"],
 )
-def test_a_failed_write_ends_the_segment_at_its_last_good_frame(scene: Scene, fault: Fault, how: str) -> None:
-    writer = scene.writer
+def test_a_failed_write_ends_the_segment_at_its_last_good_frame(setup: EngineSetup, fault: Fault, how: str) -> None:
+    writer = setup.writer
     good = writer.put(b"a", b"1")
-    scene.disk.faults = [Fault(fault.after, fault.code, fault.operations, fault.sticky, fault.late, fault.taken)]
+    setup.disk.faults = [Fault(fault.after, fault.code, fault.operations, fault.sticky, fault.late, fault.taken)]
     with pytest.raises(StorageError, match="cannot write /db/00000005"):
-        writer.put(b"lost", b"2") if how == "put" else writer.commit({b"lost": DELETED})
-    scene.disk.faults = []
+        writer.put(b"lost", b"2") if how == "put" else writer.commit({b"lost": TOMBSTONE})
+    setup.disk.faults = []
     assert (writer.position, writer.sequence) == (good, 8)
     writer.put(b"b", b"3")
-    assert [frame.points for frame in scene.frames(5, good - 1000)] == [[(b"a", b"1")]]
-    header, _ = scene.segments()[6]
+    assert [frame.points for frame in setup.frames(5, good - 1000)] == [[(b"a", b"1")]]
+    header, _ = setup.segments()[6]
     assert (header.predecessor_end, header.base, header.first_sequence) == (good - 1000, good, 8)
-    assert [frame.points for frame in scene.frames(6)] == [[(b"b", b"3")]]
+    assert [frame.points for frame in setup.frames(6)] == [[(b"b", b"3")]]
     assert [piece.end for piece in take_segments(writer)] == [good - 1000, writer.position - good]
 
 
 @pytest.mark.parametrize("operation", ["create", "append"])
-def test_a_segment_that_cannot_begin_is_tried_again(scene: Scene, operation: str) -> None:
-    writer = scene.writer
-    scene.disk.faults = [Fault(0, errno.ENOSPC, frozenset({operation}), sticky=True)]
+def test_a_segment_that_cannot_begin_is_tried_again(setup: EngineSetup, operation: str) -> None:
+    writer = setup.writer
+    setup.disk.faults = [Fault(0, errno.ENOSPC, frozenset({operation}), sticky=True)]
     for _ in range(3):
         with pytest.raises(StorageError):
             writer.put(b"a", b"1")
     assert (writer.position, writer.sequence) == (1000, 7)
-    assert scene.disk.files() == {}, "what was begun is removed"
-    scene.disk.faults = []
+    assert setup.disk.files() == {}, "what was begun is removed"
+    setup.disk.faults = []
     writer.put(b"a", b"1")
-    ((header, _),) = scene.segments().values()
+    ((header, _),) = setup.segments().values()
     assert (header.predecessor, header.predecessor_end, header.base) == (4, 600, 1000)
     assert header.number == 8, "no name is tried twice"
 
 
 @pytest.mark.parametrize("operation", ["sync", "sync_directory"])
-def test_a_failed_sync_is_final(scene: Scene, operation: str) -> None:
-    writer = scene.writer
+def test_a_failed_sync_is_final(setup: EngineSetup, operation: str) -> None:
+    writer = setup.writer
     position = writer.put(b"a", b"1")
-    scene.disk.faults = [Fault(0, errno.EIO, frozenset({operation}))]
+    setup.disk.faults = [Fault(0, errno.EIO, frozenset({operation}))]
     with pytest.raises(StorageError):
         writer.sync(position)
-    scene.disk.faults = []
-    before = scene.disk.calls["sync"]
+    setup.disk.faults = []
+    before = setup.disk.calls["sync"]
     for _ in range(2):
         with pytest.raises(StorageError):
             writer.sync(position)
-    assert scene.disk.calls["sync"] == before, "never tried again on the same file"
+    assert setup.disk.calls["sync"] == before, "never tried again on the same file"
     assert writer.synced == 1000
 
 
@@ -300,9 +300,9 @@ class SlowFile:
         self._file.sync()
 
 
-def test_who_waits_is_synced_together(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_is_synced_together(setup: EngineSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who come during a sync need one more between them all."""
-    writer, disk = scene.writer, scene.disk
+    writer, disk = setup.writer, setup.disk
     slow: list[SlowFile] = []
     create = disk.create_segment
 
@@ -326,9 +326,9 @@ def test_who_waits_is_synced_together(scene: Scene, monkeypatch: pytest.MonkeyPa
     assert writer.syncs == 2
 
 
-def test_writers_and_syncs_at_once(scene: Scene) -> None:
+def test_writers_and_syncs_at_once(setup: EngineSetup) -> None:
     """Rotation, commits and syncs in several threads: what a sync reports is durable."""
-    writer, disk = scene.writer, scene.disk
+    writer, disk = setup.writer, setup.disk
     commit_lock, ended = threading.Lock(), threading.Event()
     wrong: list[str] = []
 

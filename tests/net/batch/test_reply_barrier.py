@@ -130,7 +130,7 @@ def test_what_may_show_it_waits(scene: Scene, requests: list[bytes]) -> None:
 
 
 def test_a_ready_reply_waits_until_it_is_durable(scene: Scene) -> None:
-    """The GET after the tick of the SET fills the ready replies; the next ones are ready, and still wait."""
+    """The GET after the tick of the SET fills the cached replies; the next ones are ready, and still wait."""
     for _ in range(3):
         assert scene.say(1, b"GET k0") == b""
     scene.disk.sync()

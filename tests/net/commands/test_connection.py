@@ -95,7 +95,7 @@ def test_reset_forgets_everything(client: HandlerClient) -> None:
     assert ask(client, "RESET") == "+RESET|"
     session = client.context.session
     assert (session.protocol, session.database, session.name, session.queue, session.watched) == (2, 0, b"", None, [])
-    assert session.is_open
+    assert session.skips_gates
     assert ask(client, "EXEC") == "-ERR EXEC without MULTI|"
 
 
@@ -141,7 +141,7 @@ def test_help_comes_from_the_declarations(client: HandlerClient) -> None:
 @pytest.mark.parametrize("name", [b"GET foo", b"x user=root", b"a=b\r\n", b"client|list", b"\xff", b"", b"client"])
 def test_a_client_shows_only_names_of_commands(client: HandlerClient, name: bytes) -> None:
     other = client.another()
-    other.context.session.last_name = name  # as the connection notes it
+    other.context.session.last_command = name  # as the connection notes it
     other.call(name, b"bar")
     [line] = [
         line

@@ -7,8 +7,8 @@ import pytest
 from flin.net.command.command import Flag, Keys, flags_of
 from flin.net.command.facts import FACTS
 from flin.net.command.registry import (
-    BRIEF,
     BY_NAME,
+    UNTIMED,
     all_commands,
     command,
     container,
@@ -64,9 +64,9 @@ def test_lookup_in_any_case() -> None:
     assert find(b"get") is find(b"GET") is find(b"gEt") is not None
     assert find(b"nothing") is None
     assert find_by_path("client|id") is not None
-    assert BRIEF[b"GET"] is BY_NAME[b"get"]
+    assert UNTIMED[b"GET"] is BY_NAME[b"get"]
     for name in (b"DBSIZE", b"EXEC", b"MULTI", b"CLIENT", b"AUTH", b"QUIT"):
-        assert name not in BRIEF, "these need the gates or a clock"
+        assert name not in UNTIMED, "these need the gates or a clock"
 
 
 @pytest.mark.parametrize(

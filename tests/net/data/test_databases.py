@@ -11,8 +11,8 @@ import pytest
 import flin.engine
 from flin.engine.key import namespace_prefix
 from flin.errors import FormatVersionError, StorageError
-from flin.net.batch.namespaces import MOST_DATABASES, STORED_KEY, encode, recall
-from flin.testing import Personality, SimulatedDisk, after_crash
+from flin.net.batch.namespaces import MAX_DATABASES, STORED_KEY, encode, recall
+from flin.testing import CrashModel, SimulatedDisk, after_crash
 from tests.net.fake_store import FakeStore
 from tests.net.serving import HandlerClient
 
@@ -38,7 +38,7 @@ def in_database(client: HandlerClient, number: int, line: str) -> str:
 def test_two_databases_are_exchanged_for_all(client: HandlerClient) -> None:
     other = client.another()
     ask(other, "SELECT 1")
-    assert ask(other, "GET both") == ask(other, "GET both") == "$1|1|", "a ready reply"
+    assert ask(other, "GET both") == ask(other, "GET both") == "$1|1|", "a cached reply"
     assert ask(client, "SWAPDB 1 2") == "+OK|"
     assert ask(other, "GET both") == "$1|2|"
     assert ask(other, "MGET a b") == "*2|$-1|$3|two|"
@@ -175,7 +175,7 @@ def test_an_entry_of_another_format_is_refused(entry: bytes) -> None:
     store.entries[STORED_KEY] = entry
     with pytest.raises(FormatVersionError):
         recall(store)
-    assert recall(FakeStore()) == list(range(MOST_DATABASES))
+    assert recall(FakeStore()) == list(range(MAX_DATABASES))
 
 
 def test_a_killed_server_finds_either_order_whole(tmp_path: Path) -> None:
@@ -200,9 +200,9 @@ def contents(client: HandlerClient) -> list[str]:
     return [in_database(client, number, "KEYS *") + in_database(client, number, "MGET a b c") for number in NUMBERS]
 
 
-@pytest.mark.parametrize("personality", Personality)
+@pytest.mark.parametrize("crash_model", CrashModel)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_power_cut_finds_the_databases_of_one_moment(personality: Personality, seed: int) -> None:
+def test_a_power_cut_finds_the_databases_of_one_moment(crash_model: CrashModel, seed: int) -> None:
     """Whole frames only: an exchange with the writes of its tick, or neither; nothing before a sync is lost."""
     chance = random.Random(seed)
     disk = SimulatedDisk()
@@ -226,6 +226,6 @@ def test_a_power_cut_finds_the_databases_of_one_moment(personality: Personality,
                 synced = len(shown) - 1
             if chance.random() < 0.1:
                 engine.flush()
-            cut = after_crash(disk, personality, chance.randrange)
+            cut = after_crash(disk, crash_model, chance.randrange)
             with flin.engine.open("/db", fs=cut, runner="inline") as recovered:
                 assert contents(HandlerClient(recovered._store)) in shown[synced:]

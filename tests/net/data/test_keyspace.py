@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flin.engine.entry import DELETED
+from flin.engine.entry import TOMBSTONE
 from flin.engine.key import namespace_prefix
 from flin.errors import CommandError
 from flin.net.client.link import NO_LINK
@@ -174,4 +174,4 @@ def test_large_values_are_summed(world: World) -> None:
     assert world.pending.large_bytes == 5000
     world.first.put_value(b"c", b"x")
     assert world.pending.large_bytes == 5000
-    assert world.pending.points[b"c"] is not DELETED
+    assert world.pending.points[b"c"] is not TOMBSTONE

@@ -9,7 +9,7 @@ import pytest
 from flin.engine.entry import Entry
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import StorageError
-from flin.net.data.many_keys import FEW_KEYS, ROUNDS, SLICE_KEYS
+from flin.net.data.many_keys import MAX_UNSLICED_KEYS, ROUNDS, SLICE_KEYS
 from flin.net.serve.dispatch import Wait, WaitForSlices, resume, run_gated
 from tests.net.fake_store import FakeStore
 from tests.net.raw_client import RawClient
@@ -191,7 +191,7 @@ class ForgetfulStore(FakeStore):
         return super().read_nowait(key)
 
 
-@pytest.mark.parametrize("number", [FEW_KEYS - 1, FEW_KEYS + 1, SLICE_KEYS, NUMBER])
+@pytest.mark.parametrize("number", [MAX_UNSLICED_KEYS - 1, MAX_UNSLICED_KEYS + 1, SLICE_KEYS, NUMBER])
 @pytest.mark.parametrize("name", [b"MGET", b"EXISTS", b"DEL", b"WATCH"])
 def test_a_cache_that_is_too_small_for_the_keys(name: bytes, number: int) -> None:
     """After a few attempts it reads where it is, or it would never end."""
@@ -225,7 +225,7 @@ def test_values_are_not_kept_where_none_is_shown(client: HandlerClient, name: by
     assert max(kept) <= 1
 
 
-@pytest.mark.parametrize("number", [FEW_KEYS - 1, NUMBER])
+@pytest.mark.parametrize("number", [MAX_UNSLICED_KEYS - 1, NUMBER])
 def test_a_reply_may_be_as_large_as_the_share_allows(number: int) -> None:
     """Larger ones are refused before they are in memory, whether or not the client would have read fast enough."""
     client = HandlerClient(memory_limit=64 << 20)
@@ -252,7 +252,10 @@ def test_in_a_transaction_it_is_one_step(client: HandlerClient) -> None:
 
 
 def test_few_keys_need_no_slices(client: HandlerClient) -> None:
-    assert run_with(client, [b"DEL", *KEYS[: FEW_KEYS - 1]], nothing) == (b":%d\r\n" % (FEW_KEYS - 1), 0)
+    assert run_with(client, [b"DEL", *KEYS[: MAX_UNSLICED_KEYS - 1]], nothing) == (
+        b":%d\r\n" % (MAX_UNSLICED_KEYS - 1),
+        0,
+    )
 
 
 def test_a_request_may_have_more_than_a_million_arguments() -> None:

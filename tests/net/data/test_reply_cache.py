@@ -1,11 +1,11 @@
-"""Ready replies: bounded, kept while asked for, gone when discarded."""
+"""Cached replies: bounded, kept while asked for, gone when discarded."""
 
 from __future__ import annotations
 
-from flin.net.data.reply_cache import LARGEST_VALUE_BYTES, OVERHEAD_BYTES, SEEN_SLOTS, HotKeys
+from flin.net.data.reply_cache import DOORKEEPER_SLOTS, MAX_CACHED_BYTES, OVERHEAD_BYTES, ReplyCache
 
 
-def fill(hot: HotKeys, key: bytes, value: bytes) -> None:
+def fill(hot: ReplyCache, key: bytes, value: bytes) -> None:
     """Offer it twice, or once where that is enough: one first miss in 256 is mistaken for a second."""
     hot.fill(key, value)
     if key not in hot.young:
@@ -13,7 +13,7 @@ def fill(hot: HotKeys, key: bytes, value: bytes) -> None:
 
 
 def test_fill_find_discard() -> None:
-    hot = HotKeys(100_000)
+    hot = ReplyCache(100_000)
     fill(hot, b"a", b"value")
     assert hot.young[b"a"] == b"$5\r\nvalue\r\n"
     hot.discard(b"a")
@@ -23,7 +23,7 @@ def test_fill_find_discard() -> None:
 
 
 def test_what_is_asked_for_stays_and_the_rest_goes() -> None:
-    hot = HotKeys(40 * (OVERHEAD_BYTES + 8 + 6))
+    hot = ReplyCache(40 * (OVERHEAD_BYTES + 8 + 6))
     for number in range(400):
         fill(hot, b"key:%04d" % number, b"")
         assert hot.young.get(b"key:0000") or hot.find_old(b"key:0000"), number
@@ -35,7 +35,7 @@ def test_what_is_asked_for_stays_and_the_rest_goes() -> None:
 
 
 def test_an_old_reply_is_discarded_too() -> None:
-    hot = HotKeys(4 * (OVERHEAD_BYTES + 1 + 6))
+    hot = ReplyCache(4 * (OVERHEAD_BYTES + 1 + 6))
     for name in (b"a", b"b", b"c"):
         fill(hot, name, b"")
     assert b"a" in hot.old
@@ -44,10 +44,10 @@ def test_an_old_reply_is_discarded_too() -> None:
 
 
 def test_large_values_and_no_capacity() -> None:
-    hot = HotKeys(1 << 20)
-    fill(hot, b"large", b"x" * (LARGEST_VALUE_BYTES + 1))
+    hot = ReplyCache(1 << 20)
+    fill(hot, b"large", b"x" * (MAX_CACHED_BYTES + 1))
     assert hot.size() == 0
-    off = HotKeys(0)
+    off = ReplyCache(0)
     fill(off, b"a", b"b")
     assert off.size() == 0
     fill(hot, b"a", b"b")
@@ -57,13 +57,13 @@ def test_large_values_and_no_capacity() -> None:
 
 
 def test_a_key_is_admitted_at_its_second_miss() -> None:
-    once = HotKeys(1 << 20)
+    once = ReplyCache(1 << 20)
     first = 0
     while not once.old:
         once.fill(b"first %d" % first, b"")
         first += 1
     assert once.size() == first, "at the first, as long as nothing had to go"
-    count = SEEN_SLOTS // 2
+    count = DOORKEEPER_SLOTS // 2
     for number in range(count):
         once.fill(b"%d" % number, b"")
     assert once.size() < first + count // 64, "hardly any that was asked for once"

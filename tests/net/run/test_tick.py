@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flin.engine.entry import DELETED
+from flin.engine.entry import TOMBSTONE
 from flin.errors import LimitError, StorageError
 from flin.net.batch.pending import Pending
 from flin.net.batch.refusal import MISCONF, Refusal
@@ -111,7 +111,7 @@ def test_a_failed_write_drops_the_batch_and_tells_everybody_of_the_tick(store: F
     for outlet in outlets:
         tick.enter(outlet)
     points = pending.points
-    points[b"a"] = DELETED
+    points[b"a"] = TOMBSTONE
     pending.delete_range(b"x", b"y")
     store.failure = StorageError("write", "wal", "no space")
     tick.end()

@@ -8,7 +8,7 @@ import pytest
 
 from flin.errors import CommandError, CorruptionError, StorageError
 from flin.net.command.command import Command, Flag, Handler, Keys
-from flin.net.command.registry import BRIEF, BY_NAME, with_subcommands
+from flin.net.command.registry import BY_NAME, UNTIMED, with_subcommands
 from flin.net.run.context import Context
 from flin.net.run.tick import SAMPLED_TICKS
 from flin.net.serve import dispatch
@@ -45,8 +45,8 @@ class Extra:
             summary="",
         )
         self._patch.setitem(BY_NAME, name.encode(), command)
-        if command.is_brief:
-            self._patch.setitem(BRIEF, name.encode(), command)
+        if command.is_untimed:
+            self._patch.setitem(UNTIMED, name.encode(), command)
         return command
 
 
@@ -285,7 +285,7 @@ def test_read_only(client: HandlerClient) -> None:
 
 def test_a_stall_that_does_not_end_by_itself(client: HandlerClient) -> None:
     """A full disk: clients are told instead of kept waiting; before writers are stopped, nobody needs to know."""
-    client.store.obstacle = StorageError("flush", "db", "No space left on device")
+    client.store.background_error = StorageError("flush", "db", "No space left on device")
     assert send(client, "SET a 1")[0] == b"+OK\r\n"
     client.store.stall_state = FakeStall(stopped=True)
     client.services.clients.maybe_refresh()
@@ -293,7 +293,7 @@ def test_a_stall_that_does_not_end_by_itself(client: HandlerClient) -> None:
     assert replies.startswith(b"-MISCONF Flin cannot write to disk")
     assert replies.endswith(b"No space left on device\r\n$1\r\n1\r\n")
     assert wait is None
-    client.store.obstacle = None
+    client.store.background_error = None
     assert isinstance(send(client, "SET a 2")[1], WaitForWriters)
 
 
@@ -320,7 +320,7 @@ def test_stalled_writers_wait_and_readers_do_not(client: HandlerClient) -> None:
     client.store.stall_state = FakeStall()
     assert resume(client, wait) is None
     client.services.clients.maybe_refresh()
-    assert client.context.session.is_open
+    assert client.context.session.skips_gates
 
 
 def test_exec_waits_for_a_stalled_engine(client: HandlerClient) -> None:
@@ -443,7 +443,7 @@ def test_brief_commands_are_timed_now_and_then(client: HandlerClient, monkeypatc
     assert (get.calls, get.timed_calls) == (10 * SAMPLED_TICKS + 1, 10)
     assert get.microseconds() == 2 * get.calls
     client.tick.is_sampled = True
-    dispatch.run_alike(client, b"GET", [(b"a", b"b", b"c", b"d")])
+    dispatch.run_columns(client, b"GET", [(b"a", b"b", b"c", b"d")])
     assert get.timed_calls == 14
 
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 import flin.net.commands.every  # noqa: F401 - declares them
-from flin.engine.entry import DELETED, Entry, make_entry
+from flin.engine.entry import TOMBSTONE, Entry, make_entry
 from flin.net.batch.pending import BATCH_ENTRIES
-from flin.net.command.command import MANY_BRIEF
+from flin.net.command.command import MAX_UNTIMED_ARGUMENTS
 from flin.net.command.registry import with_subcommands
 from flin.net.commands.counters import _incremented
 from flin.net.data.keyspace import SHORT_BYTES
@@ -20,7 +20,7 @@ from flin.net.serve.connection import TURN_COMMANDS, accept
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.wire import columns
 from flin.net.wire import requests as requests_module
-from flin.net.wire.columns import KEPT_LAYOUTS, LEAST_REQUESTS, LONGEST_ARGUMENT, maybe_alike
+from flin.net.wire.columns import KEPT_LAYOUTS, MAX_ARGUMENT, MIN_REQUESTS, maybe_columns
 from flin.net.wire.requests import maybe_single
 from flin.net.wire.resp import encode_requests
 from tests.net.fake_store import FakeStore
@@ -121,7 +121,7 @@ def random_chunks(source: random.Random) -> list[list[tuple[int, bytes]]]:
 
 
 def _pipeline(source: random.Random) -> list[list[bytes]]:
-    length = source.choice((1, 1, 2, LEAST_REQUESTS, 5, 16, TURN_COMMANDS, TURN_COMMANDS + 1))
+    length = source.choice((1, 1, 2, MIN_REQUESTS, 5, 16, TURN_COMMANDS, TURN_COMMANDS + 1))
     kind = source.choice((*_KINDS, b"mixed"))
     keys = KEYS[:10] if source.random() < 0.4 else KEYS  # of one length
     values = [source.choice(VALUES)] if source.random() < 0.4 else VALUES
@@ -162,7 +162,7 @@ def _request(source: random.Random, name: bytes, keys: list[bytes], values: list
 def test_pipelines_of_all_kinds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chunks = random_chunks(random.Random(seed))
     fast = Scene(seed).play(chunks)
-    monkeypatch.setattr(requests_module, "maybe_alike", lambda data, most: None)
+    monkeypatch.setattr(requests_module, "maybe_columns", lambda data, most: None)
     monkeypatch.setattr(requests_module, "maybe_single", lambda data: None)
     plain = Scene(seed).play(chunks)
     assert fast == plain
@@ -177,8 +177,8 @@ def test_requests_alike_and_what_is_nearly_so(seed: int) -> None:
     # Arguments of bytes that could be taken for the wire's own.
     rows = [tuple(bytes(source.choices(b"*$1\r\n", k=length)) for length in lengths) for _ in range(number)]
     wire = encode_requests([[name, *row] for row in rows])
-    found = maybe_alike(wire, 6)
-    if not LEAST_REQUESTS <= number <= 6:
+    found = maybe_columns(wire, 6)
+    if not MIN_REQUESTS <= number <= 6:
         assert found is None
     elif found is None:  # only for a line end in what its first request begins with
         assert b"\r\n" in b"".join(rows[0][:1]) or b"\r" in rows[0][0]
@@ -187,16 +187,16 @@ def test_requests_alike_and_what_is_nearly_so(seed: int) -> None:
     for _ in range(50):
         at = source.randrange(len(wire))
         spoilt = wire[:at] + bytes(source.choices(b"*$1\r\n", k=source.randrange(3))) + wire[at + 1 :]
-        again = maybe_alike(spoilt, 6)
+        again = maybe_columns(spoilt, 6)
         if again is not None:
             assert encode_requests([[again[0], *row] for row in zip(*again[1], strict=True)]) == spoilt
     assert len(columns._layouts) <= KEPT_LAYOUTS
 
 
 def test_long_arguments_are_not_alike() -> None:
-    for size, is_alike in ((LONGEST_ARGUMENT, True), (LONGEST_ARGUMENT + 1, False)):
-        wire = encode_requests([[b"SET", b"k", b"v" * size]]) * LEAST_REQUESTS
-        assert (maybe_alike(wire, 256) is not None) == is_alike
+    for size, is_alike in ((MAX_ARGUMENT, True), (MAX_ARGUMENT + 1, False)):
+        wire = encode_requests([[b"SET", b"k", b"v" * size]]) * MIN_REQUESTS
+        assert (maybe_columns(wire, 256) is not None) == is_alike
 
 
 def test_many_writes_of_one_round_are_several_frames() -> None:
@@ -225,7 +225,7 @@ def test_numbers_increased_at_once(seed: int) -> None:
     source = random.Random(seed)
     kinds = [b"%d" % source.randrange(10 ** source.randrange(1, 19)) for _ in range(8)]
     odd: list[Entry | None] = [b"", b"007", b"-1", b"+1", b"1_0", b" 1", b"1 2", b"1 ", b"x", b"9" * 19, None]
-    odd += [(b"1", NOW_MS, 0), DELETED]
+    odd += [(b"1", NOW_MS, 0), TOMBSTONE]
     entries: list[Entry | None] = [
         source.choice([*kinds, b"0", b"10", b"9" * 18]) for _ in range(source.randrange(1, 20))
     ]
@@ -238,8 +238,11 @@ def test_numbers_increased_at_once(seed: int) -> None:
 
 def test_a_pipeline_of_short_msets_is_several_frames() -> None:
     scene = Scene(0)
-    request = [b"MSET", *(part for number in range(MANY_BRIEF // 2 - 1) for part in (b"%d" % number, b"v" * 1000))]
+    request = [
+        b"MSET",
+        *(part for number in range(MAX_UNTIMED_ARGUMENTS // 2 - 1) for part in (b"%d" % number, b"v" * 1000)),
+    ]
     scene.connections[0].data_received(encode_requests([request] * TURN_COMMANDS))
     scene.loop.run()
     assert scene.transports[0].sent == b"+OK\r\n" * TURN_COMMANDS
-    assert len(scene.store.commits) >= TURN_COMMANDS * (MANY_BRIEF // 2 - 1) // BATCH_ENTRIES - 1
+    assert len(scene.store.commits) >= TURN_COMMANDS * (MAX_UNTIMED_ARGUMENTS // 2 - 1) // BATCH_ENTRIES - 1

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flin.errors import ProtocolError
-from flin.net.wire.columns import maybe_alike
+from flin.net.wire.columns import maybe_columns
 from flin.net.wire.requests import Guarded, RequestParser, maybe_single
 from flin.net.wire.resp import encode_requests
 from flin.net.wire.resp_python import TRUSTED, PythonParser
@@ -112,7 +112,7 @@ def test_a_recogniser_gives_whole_requests_or_no_opinion(pieces: list[bytes]) ->
     if single is not None:
         assert is_whole
         assert single == expected
-    alike = maybe_alike(wire, 256)
+    alike = maybe_columns(wire, 256)
     if alike is not None:
         assert is_whole
         assert [[alike[0], *row] for row in zip(*alike[1], strict=True)] == expected

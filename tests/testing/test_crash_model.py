@@ -1,4 +1,4 @@
-"""What each personality may leave of a disk, on small scenes whose every outcome can be written down."""
+"""What each crash model may leave of a disk, on small scenes whose every outcome can be written down."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from random import Random
 
 import pytest
 
-from flin.testing import Fault, Personality, SimulatedDisk, after_crash, every_crash
-from flin.testing.personality import POWER_CUTS
+from flin.testing import CrashModel, Fault, SimulatedDisk, after_crash, every_crash
+from flin.testing.crash_model import POWER_CUTS
 from tests.source import ROOT
 
-ALL = list(Personality)
+ALL = list(CrashModel)
 
 
-def outcomes(disk: SimulatedDisk, personality: Personality, limit: int = 10_000) -> list[dict[str, bytes]]:
-    found = [clone.files() for clone in every_crash(disk, personality, limit)]
+def outcomes(disk: SimulatedDisk, crash_model: CrashModel, limit: int = 10_000) -> list[dict[str, bytes]]:
+    found = [clone.files() for clone in every_crash(disk, crash_model, limit)]
     assert all(found.count(one) == 1 for one in found)
     return sorted(found, key=lambda files: sorted(files.items()))
 
@@ -33,38 +33,38 @@ def one_file(*, synced: bytes, pending: list[bytes], name_synced: bool = True) -
     return disk
 
 
-@pytest.mark.parametrize("personality", ALL)
-def test_what_is_durable_survives(personality: Personality) -> None:
+@pytest.mark.parametrize("crash_model", ALL)
+def test_what_is_durable_survives(crash_model: CrashModel) -> None:
     disk = one_file(synced=b"durable", pending=[])
     disk.make_directory("/d/e")
-    assert outcomes(disk, personality) == [{"/a": b"durable"}]
-    clone = after_crash(disk, personality, Random(1).randrange)
+    assert outcomes(disk, crash_model) == [{"/a": b"durable"}]
+    clone = after_crash(disk, crash_model, Random(1).randrange)
     assert clone.names("/d") == ["e"]
 
 
-@pytest.mark.parametrize("personality", POWER_CUTS)
-def test_a_name_is_not_durable_by_its_data(personality: Personality) -> None:
+@pytest.mark.parametrize("crash_model", POWER_CUTS)
+def test_a_name_is_not_durable_by_its_data(crash_model: CrashModel) -> None:
     disk = one_file(synced=b"x", pending=[], name_synced=False)
-    expected = [{"/a": b"x"}] if personality is Personality.JOURNALLED else [{}, {"/a": b"x"}]
-    assert outcomes(disk, personality) == expected
+    expected = [{"/a": b"x"}] if crash_model is CrashModel.JOURNALLED else [{}, {"/a": b"x"}]
+    assert outcomes(disk, crash_model) == expected
 
 
-@pytest.mark.parametrize("personality", POWER_CUTS)
-def test_data_are_not_durable_by_their_name(personality: Personality) -> None:
+@pytest.mark.parametrize("crash_model", POWER_CUTS)
+def test_data_are_not_durable_by_their_name(crash_model: CrashModel) -> None:
     disk = SimulatedDisk()
     disk.create("/a").append(b"xy")
     disk.sync_directory("/")
-    lengths = {len(files["/a"]) for files in outcomes(disk, personality)}
-    assert lengths == ({0, 2} if personality is Personality.JOURNALLED else {0, 1, 2})
+    lengths = {len(files["/a"]) for files in outcomes(disk, crash_model)}
+    assert lengths == ({0, 2} if crash_model is CrashModel.JOURNALLED else {0, 1, 2})
 
 
 def test_pending_appends_are_cut_anywhere() -> None:
     disk = one_file(synced=b"ab", pending=[b"cd", b"e"])
     prefixes = [{"/a": b"abcde"[:size]} for size in range(2, 6)]
-    assert outcomes(disk, Personality.IN_ORDER) == prefixes
-    assert outcomes(disk, Personality.PREFIXES) == prefixes
-    assert outcomes(disk, Personality.JOURNALLED) == [prefixes[0], prefixes[-1]]
-    torn = {files["/a"] for files in outcomes(disk, Personality.TORN)}
+    assert outcomes(disk, CrashModel.IN_ORDER) == prefixes
+    assert outcomes(disk, CrashModel.PREFIXES) == prefixes
+    assert outcomes(disk, CrashModel.JOURNALLED) == [prefixes[0], prefixes[-1]]
+    torn = {files["/a"] for files in outcomes(disk, CrashModel.TORN)}
     assert torn == {b"ab", b"abc", b"abcd", b"abcde", b"ab\0", b"ab\0\0", b"ab\0\0\0", b"abcd\0"}
 
 
@@ -90,22 +90,22 @@ def test_pending_copies_show_what_they_replaced() -> None:
     blank = b"hab".ljust(2049, b"\0")
     prefixes = [{"/a": b"hab" + (b"cde"[:kept]).ljust(2046, b"\0")} for kept in range(4)]
     assert blank == prefixes[0]["/a"]
-    assert outcomes(disk, Personality.IN_ORDER) == prefixes
-    assert outcomes(disk, Personality.PREFIXES) == prefixes
-    assert {files["/a"][:6] for files in outcomes(disk, Personality.JOURNALLED)} == {
+    assert outcomes(disk, CrashModel.IN_ORDER) == prefixes
+    assert outcomes(disk, CrashModel.PREFIXES) == prefixes
+    assert {files["/a"][:6] for files in outcomes(disk, CrashModel.JOURNALLED)} == {
         b"hab\0\0\0",
         b"habcd\0",
         b"habcde",
     }
-    assert {files["/a"][:6] for files in outcomes(disk, Personality.TORN)} == {b"hab\0\0\0", b"habcd\0", b"habcde"}
-    assert outcomes(disk, Personality.KILLED) == [prefixes[-1]]
+    assert {files["/a"][:6] for files in outcomes(disk, CrashModel.TORN)} == {b"hab\0\0\0", b"habcd\0", b"habcde"}
+    assert outcomes(disk, CrashModel.KILLED) == [prefixes[-1]]
 
 
 def test_sectors_of_a_window_reach_the_disk_each_by_itself() -> None:
     disk = one_segment(synced=[b"ab"], pending=[b"c" * 509, b"d" * 512])
     torn = {
         (files["/a"][3:512].strip(b"\0"), files["/a"][512:1024].strip(b"\0"))
-        for files in outcomes(disk, Personality.TORN)
+        for files in outcomes(disk, CrashModel.TORN)
     }
     assert torn == {(first, second) for first in (b"", b"c" * 509) for second in (b"", b"d" * 512)}
 
@@ -116,8 +116,8 @@ def test_a_failed_sync_loses_copies_too() -> None:
     with pytest.raises(OSError, match="Input"):
         disk.sync_file("/a")
     assert disk.read("/a")[:5] == b"habcd", "readable as long as the kernel has it"
-    for personality in POWER_CUTS:
-        (only,) = outcomes(disk, personality)
+    for crash_model in POWER_CUTS:
+        (only,) = outcomes(disk, crash_model)
         assert only["/a"] == b"hab".ljust(2049, b"\0")
 
 
@@ -130,10 +130,10 @@ def test_in_order_over_two_files() -> None:
     first.append(b"1")
     second.append(b"2")
     first.append(b"3")
-    found = outcomes(disk, Personality.IN_ORDER)
+    found = outcomes(disk, CrashModel.IN_ORDER)
     assert {"/a": b"", "/b": b"1", "/c": b"2"} in found
     assert {"/a": b"", "/b": b"13", "/c": b""} not in found
-    assert {"/a": b"", "/b": b"13", "/c": b""} in outcomes(disk, Personality.PREFIXES)
+    assert {"/a": b"", "/b": b"13", "/c": b""} in outcomes(disk, CrashModel.PREFIXES)
 
 
 def test_rename_is_old_or_new() -> None:
@@ -145,10 +145,10 @@ def test_rename_is_old_or_new() -> None:
     disk.sync_directory("/")
     disk.rename("/m.new", "/m")
     old, new = {"/m": b"old", "/m.new": b"new"}, {"/m": b"new"}
-    for personality in POWER_CUTS:
-        if personality is not Personality.TORN:
-            assert outcomes(disk, personality) == sorted([old, new], key=lambda files: sorted(files.items()))
-    torn = outcomes(disk, Personality.TORN)
+    for crash_model in POWER_CUTS:
+        if crash_model is not CrashModel.TORN:
+            assert outcomes(disk, crash_model) == sorted([old, new], key=lambda files: sorted(files.items()))
+    torn = outcomes(disk, CrashModel.TORN)
     assert len(torn) == 4
     assert {"/m": b"old"} in torn
     assert all("/m" in files for files in torn)
@@ -157,11 +157,11 @@ def test_rename_is_old_or_new() -> None:
 def test_removal_is_pending_until_the_directory_is_synced() -> None:
     disk = one_file(synced=b"x", pending=[])
     disk.remove("/a")
-    for personality in POWER_CUTS:
-        assert outcomes(disk, personality) == [{}, {"/a": b"x"}]
+    for crash_model in POWER_CUTS:
+        assert outcomes(disk, crash_model) == [{}, {"/a": b"x"}]
     disk.sync_directory("/")
-    for personality in POWER_CUTS:
-        assert outcomes(disk, personality) == [{}]
+    for crash_model in POWER_CUTS:
+        assert outcomes(disk, crash_model) == [{}]
 
 
 def test_torn_sectors_keep_what_was_synced_and_show_stale_bytes() -> None:
@@ -174,7 +174,7 @@ def test_torn_sectors_keep_what_was_synced_and_show_stale_bytes() -> None:
     file.append(b"s" * 700)
     file.sync()
     file.append(b"p" * 800)
-    seen = {after_crash(disk, Personality.TORN, Random(seed).randrange).read("/a") for seed in range(300)}
+    seen = {after_crash(disk, CrashModel.TORN, Random(seed).randrange).read("/a") for seed in range(300)}
     assert all(image.startswith(b"s" * 700) for image in seen)
     assert any(b"g" in image[700:1024] and b"p" in image[1024:] for image in seen)
     assert any(b"\0" in image and b"p" in image for image in seen)
@@ -183,25 +183,25 @@ def test_torn_sectors_keep_what_was_synced_and_show_stale_bytes() -> None:
 
 def test_torn_large_file() -> None:
     disk = one_file(synced=b"", pending=[b"x" * 100_000])
-    seen = {after_crash(disk, Personality.TORN, Random(seed).randrange).read("/a") for seed in range(40)}
+    seen = {after_crash(disk, CrashModel.TORN, Random(seed).randrange).read("/a") for seed in range(40)}
     assert len(seen) > 10
 
 
 def test_kill_keeps_everything_and_a_power_cut_may_follow() -> None:
     disk = one_file(synced=b"ab", pending=[b"cd"], name_synced=False)
     assert not isinstance(disk.lock("/LOCK", b"1"), bytes)
-    killed = after_crash(disk, Personality.KILLED, Random(0).randrange)
+    killed = after_crash(disk, CrashModel.KILLED, Random(0).randrange)
     assert killed.read("/a") == b"abcd"
     assert not isinstance(killed.lock("/LOCK", b"2"), bytes)
-    assert {"/a": b"ab", "/LOCK": b"2"} in outcomes(killed, Personality.PREFIXES)
+    assert {"/a": b"ab", "/LOCK": b"2"} in outcomes(killed, CrashModel.PREFIXES)
     killed.sync_file("/a")
     killed.sync_directory("/")
-    assert {files["/a"] for files in outcomes(killed, Personality.TORN)} == {b"abcd"}
+    assert {files["/a"] for files in outcomes(killed, CrashModel.TORN)} == {b"abcd"}
     assert disk.read("/LOCK") == b"1", "the clone is apart from its origin"
 
 
-@pytest.mark.parametrize("personality", POWER_CUTS)
-def test_failed_sync_loses_the_data_for_good(personality: Personality) -> None:
+@pytest.mark.parametrize("crash_model", POWER_CUTS)
+def test_failed_sync_loses_the_data_for_good(crash_model: CrashModel) -> None:
     disk = SimulatedDisk()
     file = disk.create("/a")
     disk.sync_directory("/")
@@ -213,23 +213,23 @@ def test_failed_sync_loses_the_data_for_good(personality: Personality) -> None:
         file.sync()
     file.sync()  # "succeeds", as on Linux
     assert disk.read("/a") == b"abcd"
-    assert outcomes(disk, personality) == [{"/a": b"ab"}]
+    assert outcomes(disk, crash_model) == [{"/a": b"ab"}]
     file.append(b"ef")
     file.sync()
-    assert outcomes(disk, personality) == [{"/a": b"ab\0\0ef"}]
+    assert outcomes(disk, crash_model) == [{"/a": b"ab\0\0ef"}]
 
 
 def test_seed_replays() -> None:
     disk = one_file(synced=b"ab", pending=[b"c" * 2000, b"d" * 3000])
-    for personality in ALL:
-        first, second = (after_crash(disk, personality, Random(5).randrange).files() for _ in range(2))
+    for crash_model in ALL:
+        first, second = (after_crash(disk, crash_model, Random(5).randrange).files() for _ in range(2))
         assert first == second
 
 
 def test_many_choices_are_sampled() -> None:
     disk = one_file(synced=b"", pending=[b"x" * 5000])
-    assert 20 < len(outcomes(disk, Personality.TORN, limit=60)) <= 60
-    assert len(outcomes(disk, Personality.KILLED)) == 1
+    assert 20 < len(outcomes(disk, CrashModel.TORN, limit=60)) <= 60
+    assert len(outcomes(disk, CrashModel.KILLED)) == 1
 
 
 def test_the_documented_examples() -> None:

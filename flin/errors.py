@@ -145,3 +145,17 @@ class ProtocolError(FlinError):
 
 class CommandError(FlinError):
     """A command gets an error reply; the connection stays open. The text begins with its RESP prefix (`ERR …`)."""
+
+
+class PayloadError(FlinError):
+    """The bytes that a client sent as a value are none. Example: RESTORE with a hash that has a field twice."""
+
+    def __init__(self, what: str, offset: int, reason: str) -> None:
+        super().__init__(f"bad {what} at offset {offset}: {reason}")
+        self.what = what
+        self.offset = offset
+        self.reason = reason
+
+
+class PayloadFooterError(PayloadError):
+    """The version of a payload is too new, or its checksum is not that of its bytes."""

@@ -44,6 +44,7 @@ def _modules(package: str, name: str) -> list[str]:
 
 FLOORS: Final = [
     ["flin", "flin.errors"],
+    ["flin.rdb"],
     *floors_of("flin.engine", ENGINE),
     ["flin.engine"],
     ["flin.testing", "flin.net"],  # `testing` is for tests, of Flin and of what is built on it

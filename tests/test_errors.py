@@ -17,7 +17,16 @@ import pytest
 import flin
 import flin.engine
 import flin.errors
-from flin.errors import CommandError, CorruptionError, FlinError, LockedError, ProtocolError, StorageError
+from flin.errors import (
+    CommandError,
+    CorruptionError,
+    FlinError,
+    LockedError,
+    PayloadError,
+    PayloadFooterError,
+    ProtocolError,
+    StorageError,
+)
 
 CAUSE = OSError(28, "No space left on device")
 SAMPLES: dict[str, Any] = {
@@ -79,7 +88,7 @@ def test_all_of_them_are_found() -> None:
 def test_what_the_engine_raises_can_be_caught_by_its_name() -> None:
     """`except flin.engine.LockedError`: all errors but those that answer a client of the server."""
     kinds = {kind for kind in EXCEPTIONS if kind.__module__ == "flin.errors"}
-    for kind in kinds - {ProtocolError, CommandError}:
+    for kind in kinds - {ProtocolError, CommandError, PayloadError, PayloadFooterError}:
         assert getattr(flin.engine, kind.__name__) is kind
         assert kind.__name__ in flin.engine.__all__
 

@@ -1,0 +1,174 @@
+"""A value as RDB writes it: a byte that says its type and form, and what follows.
+
+| type | value | form |
+|---|---|---|
+| 0 | string | a string |
+| 1, 2, 4 | list, set, hash | a count, and so many strings or pairs of strings |
+| 3, 5 | sorted set | a count, and so many members with their scores; 3: in the older form |
+| 9, 13, 16 | hash | a zipmap, ziplist, listpack in a string: fields and values in turn |
+| 10 | list | a ziplist in a string |
+| 11 | set | an intset in a string |
+| 12, 17 | sorted set | a ziplist, listpack in a string: members and scores in turn |
+| 14 | list | a count, and so many ziplists in strings |
+| 18 | list | the same, each with its kind: 1 one element as it is, 2 a listpack |
+| 15, 19 | stream | see stream.py |
+
+All are read; 0, 1, 2, 4, 5 and 19 are written, which every Redis from 7.0 on reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Final
+
+from flin.rdb import intset, listpack, stream, ziplist, zipmap
+from flin.rdb.primitives import Reader, double, length, score, string
+from flin.rdb.value import Hash, List, Set, SortedSet, Stream, String, Value
+
+_PLAIN_NODE: Final = 1
+_LISTPACK_NODE: Final = 2
+
+
+# Reading.
+
+
+def decode(data: bytes, most_bytes: int) -> Value:
+    """The value in `data`, all of it. Raises PayloadError if it is none, is empty where no value may be, or has
+    anything twice; LimitError if more than `most_bytes` would be decompressed."""
+    reader = Reader(data, most_bytes)
+    type_ = reader.byte()
+    form = FORMS.get(type_)
+    if form is None:
+        raise reader.bad(f"no value is of the type {type_}")
+    value = form(reader)
+    reader.end()
+    return value
+
+
+def _string(reader: Reader) -> String:
+    return String(reader.string())
+
+
+def _list(reader: Reader) -> List:
+    return List(reader.strings(reader.count(least=1)))
+
+
+def _set(reader: Reader) -> Set:
+    return _set_of(reader, reader.strings(reader.count(least=1)))
+
+
+def _set_of(reader: Reader, members: list[bytes]) -> Set:
+    distinct = set(members)
+    if len(distinct) != len(members):
+        raise reader.bad("a member is there twice")
+    return Set(distinct)
+
+
+def _hash(reader: Reader) -> Hash:
+    return _hash_of(reader, reader.strings(2 * reader.count(least=1)))
+
+
+def _hash_of(reader: Reader, fields: Sequence[bytes]) -> Hash:
+    return Hash(_pairs(reader, fields))
+
+
+def _pairs(reader: Reader, elements: Sequence[bytes]) -> dict[bytes, bytes]:
+    if not elements or len(elements) % 2:
+        raise reader.bad(f"{len(elements)} elements are no pairs")
+    pairs = dict(zip(elements[::2], elements[1::2], strict=True))
+    if 2 * len(pairs) != len(elements):
+        raise reader.bad("a field or member is there twice")
+    return pairs
+
+
+def _sorted_set(reader: Reader, read_score: Callable[[], float]) -> SortedSet:
+    count = reader.count(least=1)
+    scores: dict[bytes, float] = {}
+    for _ in range(count):
+        member = reader.string()
+        scores[member] = read_score()
+    return _sorted_set_of(reader, count, scores)
+
+
+def _sorted_set_of_texts(reader: Reader, elements: Sequence[bytes]) -> SortedSet:
+    pairs = _pairs(reader, elements)
+    return _sorted_set_of(reader, len(pairs), {member: score(text) for member, text in pairs.items()})
+
+
+def _sorted_set_of(reader: Reader, count: int, scores: Mapping[bytes, float]) -> SortedSet:
+    if len(scores) != count or any(map(math.isnan, scores.values())):
+        raise reader.bad("a member is there twice, or its score is NaN")
+    return SortedSet(scores)
+
+
+def _list_of(reader: Reader, elements: list[bytes]) -> List:
+    if not elements:
+        raise reader.bad("a list is empty")
+    return List(elements)
+
+
+def _quicklist_node(reader: Reader) -> Iterable[bytes]:
+    kind, data = reader.length(), reader.string()
+    if kind not in (_PLAIN_NODE, _LISTPACK_NODE):
+        raise reader.bad(f"no node of a list is of the kind {kind}")
+    return (data,) if kind == _PLAIN_NODE else _listpack(data)
+
+
+def _nodes(reader: Reader, node: Callable[[Reader], Iterable[bytes]]) -> List:
+    return _list_of(reader, list(chain.from_iterable(node(reader) for _ in range(reader.count(least=1)))))
+
+
+def _listpack(data: bytes) -> list[bytes]:
+    return listpack.texts(listpack.decode(data))
+
+
+def _intset(data: bytes) -> set[bytes]:
+    return {b"%d" % member for member in intset.decode(data)}
+
+
+FORMS: Final[Mapping[int, Callable[[Reader], Value]]] = {
+    0: _string,
+    1: _list,
+    2: _set,
+    3: lambda reader: _sorted_set(reader, reader.old_double),
+    4: _hash,
+    5: lambda reader: _sorted_set(reader, reader.double),
+    9: lambda reader: _hash_of(reader, zipmap.decode(reader.string())),
+    10: lambda reader: _list_of(reader, ziplist.decode(reader.string())),
+    11: lambda reader: Set(_intset(reader.string())),
+    12: lambda reader: _sorted_set_of_texts(reader, ziplist.decode(reader.string())),
+    13: lambda reader: _hash_of(reader, ziplist.decode(reader.string())),
+    14: lambda reader: _nodes(reader, lambda node: ziplist.decode(node.string())),
+    15: lambda reader: stream.decode(reader, has_past=False),
+    16: lambda reader: _hash_of(reader, _listpack(reader.string())),
+    17: lambda reader: _sorted_set_of_texts(reader, _listpack(reader.string())),
+    18: lambda reader: _nodes(reader, _quicklist_node),
+    19: lambda reader: stream.decode(reader, has_past=True),
+}
+
+
+# Writing.
+
+
+def encode(value: Value) -> bytes:
+    """The value in a plain form: a type byte and what follows. Raises LimitError for an entry of a stream that is
+    longer than 4 GiB."""
+    match value:
+        case String(data):
+            return b"\x00" + string(data)
+        case List(elements):
+            return _join(1, len(elements), map(string, elements))
+        case Set(members):
+            return _join(2, len(members), map(string, members))
+        case Hash(fields):
+            return _join(4, len(fields), map(string, chain.from_iterable(fields.items())))
+        case SortedSet(scores):
+            return _join(5, len(scores), (string(member) + double(number) for member, number in scores.items()))
+        case Stream():
+            return b"\x13" + stream.encode(value)
+
+
+def _join(type_: int, count: int, parts: Iterable[bytes]) -> bytes:
+    return b"".join([bytes((type_,)), length(count), *parts])

@@ -1,0 +1,65 @@
+"""The payload of DUMP and RESTORE: a value, and a footer that says whether it is one.
+
+    value       its type byte and its form (body.py)
+    version     u16   of the RDB format
+    checksum    u64   CRC-64 of all before it
+
+Little-endian. A server that must not pause computes the checksum itself, in slices: `covered` and `footer` to write,
+`check` with the checksum and `decode_checked` to read.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from flin.errors import PayloadFooterError
+from flin.rdb import body
+from flin.rdb.crc64 import crc64
+from flin.rdb.value import Value
+
+VERSION: Final = 10
+"""Redis 7.0's. Older ones are read as well."""
+
+CRC_BYTES: Final = 8
+_FOOTER: Final = struct.Struct("<HQ")
+
+
+def encode(value: Value) -> bytes:
+    """The payload of a value. Raises LimitError for an entry of a stream that is longer than 4 GiB."""
+    data = covered(value)
+    return data + stored(crc64(data))
+
+
+def covered(value: Value) -> bytes:
+    """The payload but for its checksum."""
+    return body.encode(value) + VERSION.to_bytes(2, "little")
+
+
+def stored(crc: int) -> bytes:
+    """The checksum as it ends a payload."""
+    return crc.to_bytes(CRC_BYTES, "little")
+
+
+def decode(payload: bytes, most_bytes: int) -> Value:
+    """The value. Raises PayloadFooterError if its version is newer than Flin's or its checksum wrong, PayloadError if
+    it is no value of Redis 7.0, LimitError if more than `most_bytes` would be decompressed."""
+    check(payload, crc64(payload[:-CRC_BYTES]))
+    return decode_checked(payload, most_bytes)
+
+
+def check(payload: bytes, crc: int) -> None:
+    """`crc` is the checksum of `payload[:-CRC_BYTES]`. Raises PayloadFooterError."""
+    at = len(payload) - _FOOTER.size
+    if at < 0:
+        raise PayloadFooterError("payload", 0, f"{len(payload)} bytes hold no footer")
+    version, expected = _FOOTER.unpack_from(payload, at)
+    if version > VERSION:
+        raise PayloadFooterError("payload", at, f"version {version} is newer than {VERSION}")
+    if crc != expected:
+        raise PayloadFooterError("payload", at + 2, f"the checksum is {expected:016x}, not {crc:016x}")
+
+
+def decode_checked(payload: bytes, most_bytes: int) -> Value:
+    """The value of a payload whose footer was checked. Raises PayloadError and LimitError."""
+    return body.decode(payload[: -_FOOTER.size], most_bytes)

@@ -1,0 +1,151 @@
+"""The listpack: a short sequence of strings and integers in one string.
+
+    size     u32   of the whole listpack
+    count    u16   of its elements; 65535: not known
+    then for each element
+      what it is, by the first byte
+        0xxxxxxx               the integer itself, 7 bits
+        10xxxxxx               a string of x bytes, 6 bits
+        110xxxxx  +1           an integer of 13 bits with sign, big-endian
+        1110xxxx  +1           a string's length, 12 bits, big-endian
+        F0  u32                a string's length
+        F1 F2 F3 F4            an integer of 2, 3, 4, 8 bytes with sign
+      back length              how long that was, 7 bits a byte, the lowest last; all but the first byte have bit 7 set
+    end      FF
+
+Little-endian where nothing else is said.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+from flin.errors import LimitError, PayloadError
+
+_HEADER: Final = struct.Struct("<IH")
+_END: Final = 0xFF
+_UNKNOWN: Final = 0xFFFF
+_STRING32: Final = 0xF0
+_WIDTHS: Final = {0xF1: 2, 0xF2: 3, 0xF3: 4, 0xF4: 8}
+MOST_BYTES: Final = (1 << 32) - 1
+
+
+def decode(data: bytes) -> list[bytes | int]:
+    """The elements. Raises PayloadError, also where a length in the other direction is not that of the element."""
+    size = len(data)
+    if size <= _HEADER.size or data[-1] != _END:
+        raise PayloadError("listpack", 0, "it has no header or no end")
+    claimed_size, count = _HEADER.unpack_from(data)
+    if claimed_size != size:
+        raise PayloadError("listpack", 0, f"{claimed_size} bytes claimed, there are {size}")
+    found: list[bytes | int] = []
+    at, end = _HEADER.size, size - 1
+    try:
+        while at < end:
+            start = at
+            first = data[at]
+            if first < 0x80:
+                found.append(first)
+                at += 1
+            elif first < 0xC0:
+                at += 1 + (first & 63)
+                found.append(data[start + 1 : at])
+            else:
+                element, at = _wide(data, at, first)
+                found.append(element)
+            length = at - start
+            if length < 0x80:
+                is_same, at = data[at] == length, at + 1
+            else:
+                back = back_length(length)
+                is_same, at = data.startswith(back, at), at + len(back)
+            if not is_same:
+                raise PayloadError("listpack", start, "an element has two lengths")
+    except IndexError:
+        at = size
+    if at != end:
+        raise PayloadError("listpack", at, "an element reaches beyond the end")
+    if count not in (_UNKNOWN, len(found)):
+        raise PayloadError("listpack", 4, f"{count} elements claimed, {len(found)} found")
+    return found
+
+
+def _wide(data: bytes, at: int, first: int) -> tuple[bytes | int, int]:
+    """An element whose first byte is C0 or more, and where its back length begins."""
+    if first < 0xE0:
+        number = (first & 31) << 8 | data[at + 1]
+        return number - 0x2000 if number >= 0x1000 else number, at + 2
+    if first in _WIDTHS:
+        stop = at + 1 + _WIDTHS[first]
+        return int.from_bytes(data[at + 1 : stop], "little", signed=True), stop
+    if first < 0xF0:
+        start = at + 2
+        stop = start + ((first & 15) << 8 | data[at + 1])
+    elif first == _STRING32:
+        start = at + 5
+        stop = start + int.from_bytes(data[at + 1 : start], "little")
+    else:
+        raise PayloadError("listpack", at, f"no element begins with {first}")
+    return data[start:stop], stop
+
+
+def texts(elements: Iterable[bytes | int]) -> list[bytes]:
+    """Integers as their decimal text, which is what they stand for in every type but the stream."""
+    return [element if isinstance(element, bytes) else b"%d" % element for element in elements]
+
+
+def encode(elements: Iterable[bytes | int]) -> bytes:
+    """Strings as strings, also where they look like numbers; integers of 64 bits as short as they can be. Raises
+    LimitError beyond 4 GiB."""
+    parts = [b""]
+    count = 0
+    for element in elements:
+        head = _head(element)
+        parts.append(head)
+        length = len(head)
+        if isinstance(element, bytes):
+            parts.append(element)
+            length += len(element)
+        parts.append(back_length(length))
+        count += 1
+    size = _HEADER.size + sum(map(len, parts)) + 1
+    if size > MOST_BYTES:
+        raise LimitError("listpack", size, MOST_BYTES)
+    parts[0] = _HEADER.pack(size, min(count, _UNKNOWN))
+    parts.append(b"\xff")
+    return b"".join(parts)
+
+
+def _head(element: bytes | int) -> bytes:
+    """What stands before a string's bytes, or the whole of an integer."""
+    if isinstance(element, bytes):
+        size = len(element)
+        if size < 0x40:
+            return bytes((0x80 | size,))
+        if size < 0x1000:
+            return bytes((0xE0 | size >> 8, size & 0xFF))
+        return struct.pack("<BI", _STRING32, min(size, MOST_BYTES))  # `encode` refuses what is longer
+    if 0 <= element < 0x80:
+        return bytes((element,))
+    if -0x1000 <= element < 0x1000:
+        return bytes((0xC0 | element >> 8 & 31, element & 0xFF))
+    for first, width in _WIDTHS.items():
+        if -1 << 8 * width - 1 <= element < 1 << 8 * width - 1:
+            return bytes((first,)) + element.to_bytes(width, "little", signed=True)
+    raise OverflowError(f"{element} has more than 64 bits")
+
+
+def back_length(length: int) -> bytes:
+    """The length of an element, to be read backwards. Those who write it give 16383 and its like a byte more than
+    they need (Redis compares with `<`), and those who read it expect that."""
+    if length < 0x80:
+        return bytes((length,))
+    found = [length >> 7 * place & 0x7F | 0x80 for place in range(_back_bytes(length))]
+    found[-1] &= 0x7F
+    return bytes(reversed(found))
+
+
+def _back_bytes(length: int) -> int:
+    return 2 + (length >= 0x3FFF) + (length >= 0x1FFFFF) + (length >= 0xFFFFFFF)

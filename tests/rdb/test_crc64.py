@@ -1,0 +1,43 @@
+"""CRC-64 against its definition, bit by bit."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flin.rdb.crc64 import crc64
+
+JONES = 0xAD93D23594C935A9
+
+
+def plain(data: bytes) -> int:
+    """The remainder of the message, as a polynomial, times x^64; of bytes and result the lowest bit comes first."""
+    remainder = 0
+    for byte in data:
+        for place in range(8):
+            carry = remainder >> 63 ^ byte >> place & 1
+            remainder = (remainder << 1 & (1 << 64) - 1) ^ (JONES if carry else 0)
+    return int(f"{remainder:064b}"[::-1], 2)
+
+
+def test_the_check_value() -> None:
+    assert crc64(b"123456789") == 0xE9C6D914C4B8D9CA
+
+
+def test_nothing() -> None:
+    assert crc64(b"") == 0
+    assert crc64(b"", 5) == 5
+
+
+@pytest.mark.parametrize("size", [*range(1, 20), 63, 64, 65, 383, 384, 385, 1000, 3000, 5000])
+def test_every_size(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    assert crc64(data) == plain(data)
+
+
+@given(st.binary(max_size=100), st.binary(max_size=100))
+def test_it_goes_on(first: bytes, second: bytes) -> None:
+    assert crc64(second, crc64(first)) == crc64(first + second) == plain(first + second)

@@ -1,0 +1,89 @@
+"""Payloads: the version and the checksum, in one go and in slices."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flin.errors import FlinError, LimitError, PayloadError, PayloadFooterError
+from flin.rdb import dump
+from flin.rdb.crc64 import crc64
+from flin.rdb.value import Hash, List, String, Value
+from tests.rdb.samples import LZF_LONG
+from tests.rdb.values import VALUES
+
+OF_REDIS_7 = b"\x00\x05hello\x0a\x00\x76\xf6\x60\xb0\x1c\x4f\x6d\x98"
+
+
+def sealed(data: bytes, version: int = 10) -> bytes:
+    covered = data + version.to_bytes(2, "little")
+    return covered + dump.stored(crc64(covered))
+
+
+@given(VALUES)
+def test_both_ways(value: Value) -> None:
+    payload = dump.encode(value)
+    assert dump.decode(payload, 0) == value
+
+
+def test_in_slices() -> None:
+    value = Hash({b"%d" % number: bytes(number % 300) for number in range(500)})
+    covered = dump.covered(value)
+    crc = 0
+    for start in range(0, len(covered), 1000):
+        crc = crc64(covered[start : start + 1000], crc)
+    payload = covered + dump.stored(crc)
+    assert payload == dump.encode(value)
+    dump.check(payload, crc)
+    assert dump.decode_checked(payload, 0) == value
+
+
+@pytest.mark.parametrize("version", [0, 1, 6, 9, 10])
+def test_older_versions(version: int) -> None:
+    assert dump.decode(sealed(b"\x00\x01a", version), 0) == String(b"a")
+
+
+@pytest.mark.parametrize("version", [11, 12, 65535])
+def test_newer_versions(version: int) -> None:
+    with pytest.raises(PayloadFooterError, match=f"version {version} is newer than 10"):
+        dump.decode(sealed(b"\x00\x01a", version), 0)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00", sealed(b"")[1:]])
+def test_no_footer(payload: bytes) -> None:
+    with pytest.raises(PayloadFooterError, match="hold no footer"):
+        dump.decode(payload, 0)
+
+
+def test_nothing_but_a_footer() -> None:
+    with pytest.raises(PayloadError) as raised:
+        dump.decode(sealed(b""), 0)
+    assert not isinstance(raised.value, PayloadFooterError)
+
+
+def test_limit() -> None:
+    with pytest.raises(LimitError):
+        dump.decode(sealed(b"\x00" + LZF_LONG), 99)
+
+
+def test_every_damage_is_seen() -> None:
+    payload = dump.encode(List([b"a", b"12", b"x" * 70]))
+    for place in range(len(payload)):
+        for bit in range(8):
+            changed = payload[:place] + bytes([payload[place] ^ 1 << bit]) + payload[place + 1 :]
+            with pytest.raises(PayloadFooterError):
+                dump.decode(changed, 0)
+        with pytest.raises(PayloadFooterError):
+            dump.decode(payload[:place], 0)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes(data: bytes) -> None:
+    with pytest.raises(PayloadFooterError):
+        dump.decode(data, 0)
+    try:
+        dump.decode(sealed(data), 1 << 20)
+    except FlinError as error:
+        assert isinstance(error, PayloadError | LimitError)
+        assert not isinstance(error, PayloadFooterError)

@@ -1,0 +1,74 @@
+"""Values at random, and what must hold of any bytes behind a right footer."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from hypothesis import strategies as st
+
+from flin.errors import LimitError, PayloadError
+from flin.rdb import body
+from flin.rdb.value import Group, Hash, List, Pending, Set, SortedSet, Stream, StreamEntry, String, Value
+from tests.rdb.samples import MOST_BYTES
+
+UINT64 = st.integers(0, (1 << 64) - 1)
+TEXTS = st.one_of(
+    st.binary(max_size=8),
+    st.sampled_from([b"0", b"-0", b"007", b"-", b"1-2", b"12", b"-128", b"-129", b"2147483647", b"-2147483649"]),
+    st.integers(-(1 << 33), 1 << 33).map(b"%d".__mod__),
+    st.sampled_from([63, 64, 127, 4096, 16384]).map(bytes),
+)
+IDS = st.tuples(st.integers(0, 5) | UINT64, st.integers(0, 5) | UINT64).filter(lambda id_: id_ > (0, 0))
+FIELDS = st.one_of(
+    st.lists(TEXTS, min_size=2, max_size=6).filter(lambda fields: len(fields) % 2 == 0),
+    st.tuples(TEXTS, TEXTS).map(lambda values: [b"a", values[0], b"b", values[1]]),  # the fields of others
+)
+
+
+@st.composite
+def groups(draw: st.DrawFn, name: bytes) -> Group:
+    consumers = draw(st.dictionaries(TEXTS, st.integers(0, 1 << 50), max_size=3))
+    ids = draw(st.sets(IDS, max_size=5)) if consumers else set()
+    pending = [
+        Pending(id_, draw(st.sampled_from(sorted(consumers))), draw(st.integers(0, 1 << 50)), draw(st.integers(0, 9)))
+        for id_ in sorted(ids)
+    ]
+    return Group(name, draw(IDS), draw(st.none() | st.integers(0, 1 << 62)), consumers, pending)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> Stream:
+    ids = sorted(draw(st.sets(IDS, max_size=6)))
+    entries = [StreamEntry(id_, draw(FIELDS)) for id_ in ids]
+    last, max_deleted = max([*ids, draw(IDS)]), draw(st.just((0, 0)) | IDS)
+    added = len(entries) + draw(st.integers(0, 1 << 40))
+    found = [draw(groups(name)) for name in sorted(draw(st.sets(TEXTS, max_size=3)))]
+    return Stream(entries, max(last, max_deleted), max_deleted, added, found)
+
+
+SCORES = st.floats(allow_nan=False)
+VALUES: st.SearchStrategy[Value] = st.one_of(
+    TEXTS.map(String),
+    st.lists(TEXTS, min_size=1).map(List),
+    st.sets(TEXTS, min_size=1).map(Set),
+    st.dictionaries(TEXTS, SCORES, min_size=1).map(SortedSet),
+    st.dictionaries(TEXTS, TEXTS, min_size=1).map(Hash),
+    streams(),
+)
+
+
+def maybe_value(data: bytes) -> Value | None:
+    """What a body is, None if it is nothing. A value that was read is written and read again: the same."""
+    with suppress(PayloadError, LimitError):
+        value = body.decode(data, MOST_BYTES)
+        assert body.decode(body.encode(value), 0) == value
+        return value
+    return None
+
+
+def damaged(data: bytes) -> list[bytes]:
+    """Every truncation, a byte more, and every byte with its lowest, highest or all bits turned."""
+    found = [data[:size] for size in range(len(data))] + [data + b"\x00"]
+    for place, byte in enumerate(data):
+        found += (data[:place] + bytes([byte ^ bits]) + data[place + 1 :] for bits in (0x01, 0x80, 0xFF))
+    return found

@@ -26,6 +26,9 @@ ENGINE: Final = [
 ]
 """Of flin.engine."""
 
+OBJECTS: Final = ["score list_position", "layout", "meta", "packed"]
+"""Of flin.objects."""
+
 NET: Final = ["wire/", "settings/", "command/", "batch/", "data/", "client/", "run/", "commands/", "serve/", "server"]
 """Of flin.net."""
 
@@ -47,6 +50,8 @@ FLOORS: Final = [
     ["flin.rdb"],
     *floors_of("flin.engine", ENGINE),
     ["flin.engine"],
+    ["flin.objects"],
+    *floors_of("flin.objects", OBJECTS),
     ["flin.testing", "flin.net"],  # `testing` is for tests, of Flin and of what is built on it
     *floors_of("flin.net", NET),
     ["flin.bench"],

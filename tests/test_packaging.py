@@ -23,6 +23,7 @@ TEST_COMMAND = "python3 -m venv .venv-test && .venv-test/bin/pip install '.[dev]
 ENGINE_NEEDS = {"sortedcontainers", "mmh3", "zstandard"}
 ALLOWED_IMPORTS = {
     "flin/engine": ENGINE_NEEDS,
+    "flin/objects": ENGINE_NEEDS,
     "flin/testing": ENGINE_NEEDS | {"redis"},  # redis-py only where it is installed: `flin.testing.kill` says so
     "flin/net": ENGINE_NEEDS | {"uvloop", "hiredis"},
     "flin/cli": ENGINE_NEEDS | {"uvloop", "hiredis"},

@@ -85,7 +85,7 @@ def test_a_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             warm = served(server, b"GET k\r\n", b"$1\r\nv\r\n", times=2)
             # What the kernel's cache holds is read at once; as if it did not.
             monkeypatch.setattr(OsReadableFile, "pread_nowait", lambda self, size, offset: None)
-            db._store.block_cache.resize(0)
+            db._store.tables.block_cache.resize(0)
             cold = served(server, b"GET other7\r\n", b"$1\r\nv\r\n")
         with tracing(lambda act: act()) as embedded:
             assert db.get(b"other9") == b"v"

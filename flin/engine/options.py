@@ -109,6 +109,11 @@ class Options:
     def memory_limit_bytes(self) -> int:
         return parse_bytes(self.memory_limit)
 
+    @property
+    def budget(self) -> MemoryBudget:
+        """How `memory_limit` is divided."""
+        return MemoryBudget.of(self.memory_limit_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryBudget:

@@ -36,7 +36,7 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "open_entries": sum(len(memtable.entries) for memtable in state.active),
             "frozen_memtables": sum(map(len, state.frozen)),
             "sealed_generations": len(state.sealed),
-            "generation_limit_bytes": store.budget.generation,
+            "generation_limit_bytes": store.options.budget.generation,
         },
         "tables": _table_statistics(state.version) | {"memory_bytes": store.tables.memory_bytes()},
         "disk": {
@@ -71,7 +71,7 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "waits": store.stall_waits,
             "seconds": store.stall_seconds,
         },
-        "block_cache": store.block_cache.statistics(),
+        "block_cache": store.tables.block_cache.statistics(),
         "value_cache": store.value_cache.statistics(),
     }
 

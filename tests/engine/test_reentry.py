@@ -170,7 +170,7 @@ def _count(db: Any) -> None:
 def _write_and_seal(db: Any) -> None:
     db.put(b"o-new", b"n")
     db._store.seal()
-    db._store.on_sealed()
+    db._store.listeners.on_sealed()
 
 
 OUTER: dict[str, tuple[Callable[[Any], Any], Callable[[State], State]]] = {
@@ -448,7 +448,7 @@ def test_a_stalled_write_of_a_handler_does_not_wait(open_engine: Callable[..., A
 
     def write(number: int, place: str) -> None:
         if place.endswith("flush_once"):
-            db._store._stall = Stall(stopped=True, reason="a test")
+            db._store._control.stall = Stall(stopped=True, reason="a test")
             db._store._blocked = True
             db.put(b"h%d" % number, b"1")
             places.append(place)

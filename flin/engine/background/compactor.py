@@ -85,10 +85,10 @@ class Compactor:
         self._maintenance = Maintenance(store, self.sweeper, self._damaged, self.statistics, self._note_failure)
         self._threads: list[Thread] = []
         self._prepare_wanted = False
-        store.on_sealed = self.wake
-        store.on_filling = self._prepare
+        store.listeners.on_sealed = self.wake
+        store.listeners.on_filling = self._prepare
         # With threads too: a flush that somebody asked for and was interrupted in has left what nobody was told of.
-        store.on_stopped = self.wake if threads else self.run_pending
+        store.listeners.on_stopped = self.wake if threads else self.run_pending
 
     def start(self) -> None:
         """Begin, with what recovery left to do."""
@@ -243,7 +243,7 @@ class Compactor:
             self._table_options,
             now_ms,
             self._options.target_table_bytes,
-            store.budget.compaction_slice,
+            store.options.budget.compaction_slice,
             compaction.output_boundaries,
             compaction.urgent,
         )

@@ -30,6 +30,7 @@ class OpenGeneration:
     """What is known of the open generation besides its memtables. Under the commit lock."""
 
     start: int  # a position in the WAL
+    number: int = 0  # how many were sealed before it, since the open
     due: DueHeap = field(default_factory=list)
     recovered_segments: tuple[SegmentSlice, ...] = ()  # from before this open
     size_bytes: int = 0  # in memory, but for what its active memtables hold and what the WAL got since the start

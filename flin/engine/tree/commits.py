@@ -22,7 +22,7 @@ from flin.engine.catalog.generation import (
 )
 from flin.engine.entry import TOMBSTONE, Entry, Live, Range
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
-from flin.engine.options import MemoryBudget, Options
+from flin.engine.options import Options
 from flin.engine.read.read_path import below_memtables, from_memtables
 from flin.engine.read.read_state import OpenRuns, ReadState
 from flin.engine.read.value_cache import ValueCache
@@ -51,15 +51,14 @@ class Commits(Turns):
     _generation: OpenGeneration
     _seal_check: int
 
-    def __init__(self, directory: str, options: Options) -> None:
-        super().__init__(directory, options)
-        self.budget = MemoryBudget.of(options.memory_limit_bytes)
-        self.on_sealed: Callable[[], None] = lambda: None  # told, outside all locks, that there is something to flush
-        self.on_filling: Callable[[], None] | None = None  # told once, likewise, that there will be before long
-        # Guarded by the commit lock, as are the state, the WAL and the open generation.
-        self.sealed_count = 0
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
         self._dead = DeadStretches()
-        self._heeds_puts = False  # puts must tell them
+
+    @property
+    def sealed_count(self) -> int:
+        """How many generations were sealed since the open."""
+        return self._generation.number
 
     # Writing.
 
@@ -84,7 +83,7 @@ class Commits(Turns):
 
     def check_sync(self) -> None:
         """Before a write that is to wait for the disk: ReentrantCallError where it could not."""
-        if self._times_held() or self._wal.is_syncing_here():
+        if self._control.times_held() or self._wal.is_syncing_here():
             raise ReentrantCallError("a write that waits for the disk")
 
     @holds_lock
@@ -97,7 +96,7 @@ class Commits(Turns):
                 if self._blocked and not self._may_write():
                     return self._do_later({key: value}, (), True)
                 self._blocked = True  # until all is done: a call that re-enters must not write in between
-                if self._heeds_puts:
+                if self._dead.heeds_puts:
                     self._dead.put(key)
                 state = self.state
                 active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
@@ -232,7 +231,7 @@ class Commits(Turns):
         if not points and not ranges:
             return self._wal.position
         plain = are_plain(points) if plain is None else plain
-        if self._heeds_puts:
+        if self._dead.heeds_puts:
             self._dead.commit(points)
         position = self._wal.commit(points, ranges, plain)
         try:
@@ -271,7 +270,7 @@ class Commits(Turns):
         """A state that stays as it is: in a call that re-entered, a copy, since the outer call may have the installed
         state in hand, which is not to be replaced then."""
         self.check_open()
-        return self._freeze() if self._times_held() == 1 else self.state.with_copies(self._dead.known)
+        return self._freeze() if self._control.times_held() == 1 else self.state.with_copies(self._dead.known)
 
     def _freeze(self) -> ReadState:
         """Freeze what the active memtables hold; a state that stays as it is. Free if nothing was written since."""
@@ -290,24 +289,24 @@ class Commits(Turns):
 
     def _maybe_seal(self) -> None:
         """Commit what was put off; seal the open generation if it is full, else say when to look again."""
-        if self._put_off:
+        if self._control.put_off:
             self._commit_put_off()
         tell = self._exclusively(self._look_at_size)
         if tell is not None:
             tell()
 
     def _look_at_size(self) -> Callable[[], None] | None:
-        if self._wal.position <= self._seal_check or self._closed:
+        if self._wal.position <= self._seal_check or self._control.is_closed:
             return None
-        room = self.budget.generation - self.open_bytes()
+        room = self.options.budget.generation - self.open_bytes()
         if room <= 0:
             self._seal()
-            return self.on_sealed
+            return self.listeners.on_sealed
         # An entry's overhead is not in the position: half of the room is never too late.
         self._seal_check = self._wal.position + max(room // 4, SEAL_CHECK_BYTES // 16)
-        if self.on_filling is None or 4 * room > 3 * self.budget.generation:
+        if self.listeners.on_filling is None or 4 * room > 3 * self.options.budget.generation:
             return None
-        tell, self.on_filling = self.on_filling, None
+        tell, self.listeners.on_filling = self.listeners.on_filling, None
         return tell
 
     def seal(self) -> bool:
@@ -329,11 +328,10 @@ class Commits(Turns):
         generation = SealedGeneration(memtables, segments, wal.position, wal.sequence, wal.next_number, due)
         sealed, none = (generation, *state.sealed), ((),) * len(memtables)
         state = replace(state, active=empty_memtables(len(memtables)), frozen=none, sealed=sealed)
-        following = OpenGeneration(wal.position)
+        following = OpenGeneration(wal.position, self._generation.number + 1)
         # No call in between: an interrupt finds all of this done, or none. Segments are flushed once and by one job.
         self.state, wal.ended, self._generation = state, (), following
         self._seal_check = wal.position + SEAL_CHECK_BYTES
-        self.sealed_count += 1
         self._install(state)
         return True
 
@@ -345,12 +343,14 @@ class Commits(Turns):
 
     def full_wal_bytes(self) -> int:
         """About what the open generation will have in the WAL once it is full, if it goes on as it began."""
-        return self.budget.generation * (self._wal.position - self._generation.start) // max(self.open_bytes(), 1)
+        return (
+            self.options.budget.generation * (self._wal.position - self._generation.start) // max(self.open_bytes(), 1)
+        )
 
     def _install(self, state: ReadState) -> None:
         assert is_held(self._commit_lock)
         self.state = state
-        self._stall = stall_of(len(state.sealed), max(map(len, state.runs)))
+        self._control.stall = stall_of(len(state.sealed), max(map(len, state.runs)))
         self._look_again()
         if not self._must_wait:
-            self._writable.notify_all()
+            self._control.writable.notify_all()

@@ -49,12 +49,8 @@ class DeadStretches:
         self.known: list[bytes] = []  # boundaries: replaced, never changed
         self.parted = 0  # how often a put came into one of them
         self.learns = False  # scans look how far tombstones reach: from the first on that has passed many
+        self.heeds_puts = False  # puts must be told
         self._searches: list[Search] = []
-
-    @property
-    def heed_puts(self) -> bool:
-        """Whether puts must be told."""
-        return bool(self.known or self._searches)
 
     def put(self, key: bytes) -> None:
         """The key is about to be put."""
@@ -84,22 +80,26 @@ class DeadStretches:
         """A scan gets its state now."""
         search = Search(start, stop)
         self._searches = [*self._searches[1 - MAX_SEARCHES :], search]
+        self.heeds_puts = True
         return search
 
     def end(self, search: Search, start: bytes = b"", stop: bytes = b"") -> None:
         """It has ended, and found that in its state nothing lives from start to stop (nothing is learned if that is
         empty)."""
-        if search not in self._searches:  # it was given up
-            return
-        self._searches.remove(search)
-        if start >= stop:
-            return
-        known = list(self.known) if len(self.known) < 2 * MAX_STRETCHES else []
-        add(known, start, stop)
-        for key in search.puts:
-            known = without(known, key)
-        self.known = known
+        if search in self._searches:  # else it was given up
+            self._searches.remove(search)
+            if start < stop:
+                known = list(self.known) if len(self.known) < 2 * MAX_STRETCHES else []
+                add(known, start, stop)
+                for key in search.puts:
+                    known = without(known, key)
+                self.known = known
+        self._look_again()
 
     def forget(self) -> None:
         """A merge has dropped tombstones: what is still worth knowing is soon found again."""
         self.known = []
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self.heeds_puts = bool(self.known or self._searches)

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from threading import RLock
 
 from flin.engine.catalog.generation import SealedGeneration
-from flin.engine.catalog.manifest import Manifest, ManifestWriter
+from flin.engine.catalog.manifest import Manifest
 from flin.engine.catalog.version import Run, ShardRuns, with_flush, with_shard
 from flin.engine.read.read_state import OpenRuns
 from flin.engine.reentry import holds_lock, is_held
-from flin.engine.table.block_cache import BlockCache
 from flin.engine.tree.closed_state import CLOSED_STATE
 from flin.engine.tree.ordered_reads import OrderedReads
 from flin.engine.tree.table_cache import TableCache, remove_segments
+from flin.engine.tree.version_set import VersionSet
 from flin.errors import CLOSED_TEXT, ClosedError, ReadOnlyError, StorageError
 
 
@@ -27,24 +26,18 @@ class Edits(OrderedReads):
     """The store's tables, and how others take their place."""
 
     tables: TableCache
-    block_cache: BlockCache
-
-    def _begin_edits(self, manifest: Manifest, writer: ManifestWriter) -> None:
-        self._edit_lock = RLock()  # guards the three below and `tables`
-        self._manifest = manifest
-        self._manifest_writer = writer
-        self._next_job = manifest.next_job
+    _versions: VersionSet
 
     @property
     def manifest(self) -> Manifest:
-        return self._manifest
+        return self._versions.manifest
 
     @holds_lock
     def next_job(self) -> int:
         """A number that no other job of this epoch has."""
-        with self._edit_lock:
-            self._next_job += 1
-            return self._next_job - 1
+        with self._versions.lock:
+            self._versions.next_job += 1
+            return self._versions.next_job - 1
 
     @holds_lock
     def install_flush(
@@ -52,11 +45,11 @@ class Edits(OrderedReads):
     ) -> None:
         """Commit the flush of the oldest sealed generation, then remove its segments."""
         self.sync(generation.end_position)  # the prefix holds across files: no table is ahead of the durable WAL
-        with self._edit_lock:
+        with self._versions.lock:
             assert self.state.sealed[-1] is generation, "flushes commit oldest first"
             manifest = replace(
-                self._manifest,
-                version=with_flush(self._manifest.version, tables, counts),
+                self._versions.manifest,
+                version=with_flush(self._versions.manifest.version, tables, counts),
                 wal_floor=generation.next_segment,
                 wal_position=generation.end_position,
                 next_sequence=generation.next_sequence,
@@ -67,31 +60,32 @@ class Edits(OrderedReads):
     @holds_lock
     def install_compaction(self, shard: int, change: Callable[[ShardRuns], ShardRuns], now_ms: int) -> None:
         """Commit a compaction: `change` maps the shard's present runs to those that it leaves."""
-        with self._edit_lock:
-            version = self._manifest.version
+        with self._versions.lock:
+            version = self._versions.manifest.version
             version = with_shard(version, shard, change(version.shards[shard]))
-            self._edit(replace(self._manifest, version=version), now_ms, None)
+            self._edit(replace(self._versions.manifest, version=version), now_ms, None)
 
     def _edit(self, manifest: Manifest, now_ms: int, flushed: SealedGeneration | None) -> None:
-        assert is_held(self._edit_lock)
+        versions = self._versions
+        assert is_held(versions.lock)
         if self.state is CLOSED_STATE:
             raise ClosedError(CLOSED_TEXT)
         if self.read_only_reason is not None:
             raise ReadOnlyError(self.read_only_reason)
-        manifest = replace(manifest, next_job=self._next_job, clock_ms=max(self._manifest.clock_ms, now_ms))
+        manifest = replace(manifest, next_job=versions.next_job, clock_ms=max(versions.manifest.clock_ms, now_ms))
         runs = self.tables.runs_of(manifest.version)
         try:
-            self._manifest_writer.write(manifest)
+            versions.writer.write(manifest)
             self._install_edit(manifest, runs, flushed)
-            self._manifest_writer.confirm()
+            versions.writer.confirm()
         except BaseException as error:  # an interrupt as well: what the new manifest names must stay
-            if self._manifest_writer.uncertain and not isinstance(error, OSError):
+            if versions.writer.uncertain and not isinstance(error, OSError):
                 self._finish_edit(manifest, runs, flushed)
-            if self._manifest_writer.uncertain:
+            if versions.writer.uncertain:
                 self.tables.keep_files()
                 self.make_read_only(f"nobody knows which manifest is on the disk: {error!r}")
-            elif self._manifest is not manifest:
-                self.tables.runs_of(self._manifest.version)
+            elif versions.manifest is not manifest:
+                self.tables.runs_of(versions.manifest.version)
             if isinstance(error, OSError):
                 raise StorageError("write the manifest of", self.directory, error) from error
             raise
@@ -100,13 +94,13 @@ class Edits(OrderedReads):
         """After an interrupt (a signal handler that raised, no memory) in the middle: the disk refused nothing, so the
         edit is made anew and whole. It stays uncertain where that fails as well."""
         with suppress(Exception):
-            self._manifest_writer.write(manifest)
+            self._versions.writer.write(manifest)
             if self.state.version is not manifest.version:
                 self._install_edit(manifest, runs, flushed)
-            self._manifest_writer.confirm()
+            self._versions.writer.confirm()
 
     def _install_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
-        self._manifest = manifest
+        self._versions.manifest = manifest
         flushes = self.state.flushes
         if flushed is not None:
             flushes += 1
@@ -117,7 +111,6 @@ class Edits(OrderedReads):
         def install() -> None:
             if flushed is None:
                 self._dead.forget()
-                self._heeds_puts = self._dead.heed_puts
             state = self.state
             sealed = state.sealed if flushed is None else state.sealed[:-1]
             self._install(replace(state, runs=runs, version=manifest.version, sealed=sealed, flushes=flushes))

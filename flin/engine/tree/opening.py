@@ -19,7 +19,7 @@ from flin.engine.catalog.version import Version
 from flin.engine.disk.file_name import LOCK, MANIFEST, maybe_parse, temporary_name, wal_name
 from flin.engine.disk.fs import FileSystem, append_all, join
 from flin.engine.disk.lock import HeldLock, is_lock_text, lock_directory
-from flin.engine.options import MemoryBudget, Options
+from flin.engine.options import Options
 from flin.engine.tree.foreign import maybe_foreign
 from flin.engine.tree.table_cache import missing_bytes
 from flin.errors import CorruptionError, StorageError
@@ -33,13 +33,14 @@ LOCK_BYTES: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Opened:
+    directory: str
     lock: HeldLock
     manifest: Manifest
     manifest_writer: ManifestWriter
     recovery: Recovery
 
 
-def open_directory(directory: str, options: Options, budget: MemoryBudget) -> Opened:
+def open_directory(directory: str, options: Options) -> Opened:
     """LockedError, CorruptionError, FormatVersionError, StorageError; ValueError for options that do not fit it."""
     fs = options.fs
     try:
@@ -54,7 +55,7 @@ def open_directory(directory: str, options: Options, budget: MemoryBudget) -> Op
         raise StorageError("create" if options.create else "open", directory, cause) from error
     lock = lock_directory(fs, directory, options.clock_ms())
     try:
-        return _open_locked(directory, options, budget, lock)
+        return _open_locked(directory, options, lock)
     except OSError as error:
         lock.release()
         raise StorageError("open", directory, error) from error
@@ -91,7 +92,7 @@ def _read(fs: FileSystem, path: str, size: int) -> bytes:
         file.close()
 
 
-def _open_locked(directory: str, options: Options, budget: MemoryBudget, lock: HeldLock) -> Opened:
+def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
     fs = options.fs
     manifest = manifest_format.read(fs, directory) or _new_manifest(directory, options)
     if options.shards is not None and options.shards != manifest.shards:
@@ -99,7 +100,7 @@ def _open_locked(directory: str, options: Options, budget: MemoryBudget, lock: H
             f"{directory} has {manifest.shards} shards, which is fixed; it was opened with {options.shards}"
         )
     _check_manifest(fs, directory, manifest)
-    recovery = recover(fs, directory, manifest, budget.generation)
+    recovery = recover(fs, directory, manifest, options.budget.generation)
     metas = [table for runs in manifest.version.shards for run in runs for table in run]
     missing_bytes(fs, directory, metas)
     writer = ManifestWriter(fs, directory)
@@ -114,7 +115,7 @@ def _open_locked(directory: str, options: Options, budget: MemoryBudget, lock: H
     _make_durable(fs, directory, manifest.epoch, recovery)
     _remove_unnamed(fs, directory, _named(manifest, recovery))
     fs.sync_directory(directory)
-    return Opened(lock, manifest, writer, recovery)
+    return Opened(directory, lock, manifest, writer, recovery)
 
 
 def _new_manifest(directory: str, options: Options) -> Manifest:

@@ -58,7 +58,9 @@ class OrderedReads(Commits):
         if start >= stop:
             return iter(()), None
         state = self.state
-        if self._times_held() > 1:  # in the middle of a commit, which may have told the stretches of its keys already
+        if (
+            self._control.times_held() > 1
+        ):  # in the middle of a commit, which may have told the stretches of its keys already
             return state.with_copies(dead).pages(start, stop, reverse=reverse), None
         bounds = [copy_bounded(memtable, start, stop, reverse, size, limit) for memtable in state.active]
         if None in bounds:
@@ -99,13 +101,10 @@ class OrderedReads(Commits):
         return chain(found, pages)
 
     def _begin_search(self, start: bytes, stop: bytes) -> Search:
-        search = self._dead.begin(start, stop)
-        self._heeds_puts = True
-        return search
+        return self._dead.begin(start, stop)
 
     def _end_search(self, search: Search, start: bytes, stop: bytes) -> None:
         self._dead.end(search, start, stop)
-        self._heeds_puts = self._dead.heed_puts
 
     @holds_lock
     def _active_heads(
@@ -120,13 +119,13 @@ class OrderedReads(Commits):
                 heads = heads_of(active, deleted, dead, start, stop, count)
             finally:
                 self._blocked = before or self._must_wait
-        if self._put_off:
+        if self._control.put_off:
             self._commit_put_off()
         return heads
 
     def first(self, start: bytes, stop: bytes, count: int) -> Page | None:
         """The first entries of [start, stop), tombstones included; None where much is hidden."""
-        if not self._heeds_puts:  # no dead stretch is known
+        if not self._dead.heeds_puts:  # no dead stretch is known
             return self.state.head(start, stop, count, self._active_heads)
         dead = self._dead
         parted = dead.parted
@@ -148,7 +147,7 @@ class OrderedReads(Commits):
     def _long_head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
         """What `head` gives, behind some more tombstones; how far they reach is kept."""
         count = limit + MAX_TOMBSTONES
-        if self._times_held():  # as in `_begin_scan`
+        if self._control.times_held():  # as in `_begin_scan`
             return None
         search = self._exclusively(lambda: self._begin_search(start, stop))
         dead_stop = b""

@@ -9,6 +9,7 @@ Three locks, taken in this order: the edit lock, the commit lock, and the WAL's 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import RLock
 
 from flin.engine.catalog.generation import (
     DueHeap,
@@ -19,7 +20,8 @@ from flin.engine.catalog.generation import (
     recovered_generation,
     split_memtable,
 )
-from flin.engine.catalog.recovery import RecoveredGeneration
+from flin.engine.catalog.recovery import RecoveredGeneration, Recovery
+from flin.engine.disk.lock import HeldLock
 from flin.engine.entry import TOMBSTONE, Entry, Live
 from flin.engine.options import Options
 from flin.engine.read.live_count import LiveCount
@@ -34,6 +36,7 @@ from flin.engine.tree.closed_state import CLOSED_STATE
 from flin.engine.tree.commits import SEAL_CHECK_BYTES
 from flin.engine.tree.edits import Edits
 from flin.engine.tree.table_cache import TableCache
+from flin.engine.tree.version_set import VersionSet
 from flin.engine.wal.writer import WalWriter
 from flin.errors import ReadOnlyError
 
@@ -42,27 +45,23 @@ class Store(Edits):
     """The database of one directory, open for reading and writing. Threads may share it."""
 
     def __init__(self, directory: str, options: Options) -> None:
-        super().__init__(directory, options)
-        opened = opening.open_directory(directory, options, self.budget)
+        super().__init__(options)
+        self._opened = opening.open_directory(directory, options)
         try:
-            self._begin(opened)
+            self._begin()
         except BaseException:
-            opened.lock.release()
+            self.lock.release()
             raise
         closed_state.close_in_forked_child(self)
 
     # Opening.
 
-    def _begin(self, opened: opening.Opened) -> None:
-        options = self.options
-        self.recovery = opened.recovery
-        self.has_ended = False  # nothing is left to close
-        self.lock = opened.lock
+    def _begin(self) -> None:
+        options, opened = self.options, self._opened
         self._live_count = LiveCount()
-        self._begin_edits(opened.manifest, opened.manifest_writer)
-        self.block_cache = BlockCache(self.budget.block_cache)
-        self.value_cache = ValueCache(self.budget.value_cache if options.value_cache else 0)
-        self.tables = TableCache(options.fs, self.directory, self.block_cache)
+        self._versions = VersionSet(opened.manifest, opened.manifest_writer)
+        self.value_cache = ValueCache(options.budget.value_cache if options.value_cache else 0)
+        self.tables = TableCache(options.fs, self.directory, BlockCache(options.budget.block_cache))
         self._wal = self._begin_wal()
         self.state = self._recovered_state(opened.recovery.generations)
         opened.lock.tell_if_lost(self._lose_directory)
@@ -72,8 +71,8 @@ class Store(Edits):
         return WalWriter(
             self.options.fs,
             self.directory,
-            self._manifest.database_id,
-            self._manifest.epoch,
+            self._versions.manifest.database_id,
+            self._versions.manifest.epoch,
             self.options.random_bytes,
             next_number=recovery.next_number,
             position=recovery.position,
@@ -84,7 +83,7 @@ class Store(Edits):
 
     def _recovered_state(self, recovered: list[RecoveredGeneration]) -> ReadState:
         """The replayed generations: the newest becomes the open one again, the others wait for their flush."""
-        shards = self._manifest.shards
+        shards = self._versions.manifest.shards
         self._generation = OpenGeneration(self._wal.position)
         self._seal_check = self._wal.position + SEAL_CHECK_BYTES
         active = empty_memtables(shards)
@@ -95,8 +94,29 @@ class Store(Edits):
             self._generation.size_bytes = newest.bytes
             self._generation.due = due_of(newest.memtable)
         sealed = [recovered_generation(generation, shards) for generation in reversed(recovered)]
-        version = self._manifest.version
+        version = self._versions.manifest.version
         return ReadState(active, ((),) * shards, tuple(sealed), self.tables.runs_of(version), version, 0)
+
+    # What it was opened with.
+
+    @property
+    def directory(self) -> str:
+        return self._opened.directory
+
+    @property
+    def lock(self) -> HeldLock:
+        """That of the directory."""
+        return self._opened.lock
+
+    @property
+    def recovery(self) -> Recovery:
+        """What the WAL said."""
+        return self._opened.recovery
+
+    @property
+    def has_ended(self) -> bool:
+        """Nothing is left to close."""
+        return self._control.has_ended
 
     # Reading.
 
@@ -168,8 +188,8 @@ class Store(Edits):
         self._exclusively(self._begin_close)
 
     def _begin_close(self) -> None:
-        self._closed = self._must_wait = True
-        self._writable.notify_all()
+        self._control.is_closed = self._must_wait = True
+        self._control.writable.notify_all()
 
     @holds_lock
     def end_close(self) -> None:
@@ -182,18 +202,19 @@ class Store(Edits):
                 raise ReadOnlyError(f"{self.read_only_reason}; what was written since the last sync may be lost")
         finally:
             self._wal.close()
-            with self._edit_lock:  # an edit that comes later finds it closed
+            with self._versions.lock:  # an edit that comes later finds it closed
                 self.state = CLOSED_STATE
             self.tables.close()
             self.tables.remove_obsolete()
             self.lock.release()
-            self.has_ended = True
+            self._control.has_ended = True
 
     def forked(self) -> None:
         """In a forked child: this store belongs to the parent. Its locks may be held by threads that are not here."""
-        self._make_commit_lock()
-        self._closed = self._must_wait = self._blocked = True
+        self._commit_lock = RLock()
+        self._control.use(self._commit_lock)
+        self._control.is_closed = self._must_wait = self._blocked = True
         self.state = CLOSED_STATE
         self.tables.close()
         self.lock.release()
-        self.has_ended = True
+        self._control.has_ended = True

@@ -30,7 +30,7 @@ class TableCache:
         self._fs = fs
         self._open_files = files
         self._directory = directory
-        self._cache = cache
+        self.block_cache = cache
         self._tables: dict[tuple[str, int], Table] = {}
         self._files: weakref.WeakValueDictionary[str, TableFile] = weakref.WeakValueDictionary()
         self._wanted: set[str] = set()  # files of the newest version
@@ -60,7 +60,7 @@ class TableCache:
     def remove_obsolete(self) -> list[str]:
         """Remove the files that were let go, and their blocks from the cache; the names of the files that could not be
         removed (the next open tries)."""
-        self._cache.drop_gone()
+        self.block_cache.drop_gone()
         failed: list[str] = []
         while not self._keeps_files:
             try:
@@ -80,8 +80,8 @@ class TableCache:
     def fit_cache(self, budget_bytes: int) -> None:
         """Filters and indexes stay in memory once read: the block cache makes room for them, but for a quarter."""
         room = max(budget_bytes - self.memory_bytes(), budget_bytes // 4)
-        if room != self._cache.capacity_bytes:
-            self._cache.resize(room)
+        if room != self.block_cache.capacity_bytes:
+            self.block_cache.resize(room)
 
     def memory_bytes(self) -> int:
         """What the filters and indexes that were read so far cost."""
@@ -106,7 +106,7 @@ class TableCache:
         key = (meta.file, meta.offset)
         table = before.get(key)
         if table is None:
-            table = Table(self._file(meta.file), meta, self._cache, self._open_files)
+            table = Table(self._file(meta.file), meta, self.block_cache, self._open_files)
         self._tables[key] = table
         return table
 

@@ -9,23 +9,22 @@ next write a second look, nothing else.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from threading import Condition, RLock
+from threading import RLock
 from time import monotonic
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from flin.engine.disk.directory_lock import DIRECTORY_LOST
 from flin.engine.entry import Entry, Range
 from flin.engine.options import Options
-from flin.engine.reentry import holds_lock, is_reentered, times_held
-from flin.engine.tree.stall import LOOK_SECONDS, NO_STALL, Stall
+from flin.engine.reentry import holds_lock, is_reentered
+from flin.engine.tree.listeners import Listeners
+from flin.engine.tree.stall import LOOK_SECONDS, Stall
+from flin.engine.tree.write_control import WriteControl
 from flin.engine.wal.writer import WalWriter
 from flin.errors import CLOSED_TEXT, ClosedError, FlinError, ReadOnlyError, StallTimeout, StorageError
 
 Result = TypeVar("Result")
-_Commit: TypeAlias = tuple[Mapping[bytes, Entry], Sequence[Range], bool | None]
-"""What `commit` is given."""
 
 
 class Turns:
@@ -34,33 +33,25 @@ class Turns:
     _wal: WalWriter
     _seal_check: int
 
-    def __init__(self, directory: str, options: Options) -> None:
-        self.directory = directory
+    def __init__(self, options: Options) -> None:
         self.options = options
-        self.on_stopped: Callable[[], None] = lambda: None  # called by a writer that is stopped, outside all locks
-        # Set at any time by one assignment; whoever waits for the commit lock looks at them.
-        self.read_only_reason: str | None = None
-        self.background_error: BaseException | None = None  # why the background is blocked: a full disk, most often
-        # Guarded by the commit lock, as are the state, the WAL and the open generation.
-        self.stall_seconds = 0.0
-        self.stall_waits = 0
-        self._closed = False
-        self._stall = NO_STALL
+        self.listeners = Listeners()
+        # Guarded by the commit lock, as are the state, the WAL and the open generation. The lock knows its owner: a
+        # call that re-enters finds out that it does.
+        self._commit_lock = RLock()
+        self._control = WriteControl(self._commit_lock)
         self._must_wait = False  # writers are to look: closed, read-only or stalled
         self._blocked = False  # the same, or this is the middle of something under the commit lock
-        self._put_off: deque[_Commit] = deque()  # by calls that re-entered
-        self._make_commit_lock()
+
+    @property
+    @abstractmethod
+    def directory(self) -> str: ...
 
     @abstractmethod
     def _commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
         """A commit that was put off."""
 
     # Under the commit lock, and taking it.
-
-    def _make_commit_lock(self) -> None:
-        self._commit_lock = RLock()  # it knows its owner: a call that re-enters finds out that it does
-        self._writable = Condition(self._commit_lock)
-        self._times_held = times_held(self._commit_lock)
 
     @holds_lock
     def _exclusively(self, act: Callable[[], Result]) -> Result:
@@ -73,13 +64,13 @@ class Turns:
                 finally:
                     self._blocked = before or self._must_wait
         finally:
-            if self._put_off:
+            if self._control.put_off:
                 self._commit_put_off()
 
     def _may_write(self) -> bool:
         """Where writers must look: they wait while they must. False for one that came in while its own thread is in
         the middle of something."""
-        if self._times_held() > 1:
+        if self._control.times_held() > 1:
             self._check_writable()
             return False
         self._blocked = True
@@ -91,14 +82,12 @@ class Turns:
 
     def _look_again(self) -> None:
         """Whether writers must wait."""
-        self._must_wait = self._closed or (bool(self._stall) and self.options.stall_writers)
-        if self.read_only_reason is not None:  # asked afterwards: `_lose_directory` takes no lock
-            self._must_wait = True
+        self._must_wait = self._control.stops(stall_writers=self.options.stall_writers)
 
     def _do_later(self, points: Mapping[bytes, Entry], ranges: Sequence[Range], plain: bool | None) -> int:
         """Once the outer call has ended. That finds out as every write looks whether to seal; and should another write
         come before, it finds out as every write looks whether to wait."""
-        self._put_off.append((points, ranges, plain))
+        self._control.put_off.append((points, ranges, plain))
         self._must_wait = True
         self._seal_check = -1
         return self._wal.position
@@ -108,7 +97,7 @@ class Turns:
         """As a call ends: commit what those that re-entered it have left. What is refused is raised, or noted on what
         the call itself raises."""
         with self._commit_lock:
-            if self._times_held() > 1:
+            if self._control.times_held() > 1:
                 return  # a call further out will
             self._blocked = True
             try:
@@ -123,55 +112,76 @@ class Turns:
 
     def _drain(self) -> None:
         refused: FlinError | None = None
-        while self._put_off:
+        while self._control.put_off:
             position = self._wal.position
             try:
-                if self.read_only_reason is not None:
-                    raise ReadOnlyError(self.read_only_reason)
-                self._commit(*self._put_off[0])
+                if self._control.read_only_reason is not None:
+                    raise ReadOnlyError(self._control.read_only_reason)
+                self._commit(*self._control.put_off[0])
             except FlinError as error:
                 refused = refused or error
             except BaseException:  # an interrupt: what is not in yet stays
                 if self._wal.position != position:
-                    del self._put_off[0]
+                    del self._control.put_off[0]
                 raise
-            del self._put_off[0]
+            del self._control.put_off[0]
         if refused is not None:
             refused.add_note("a signal handler or finalizer wrote this; it was put off until the outer call had ended")
             raise refused
 
     # Waiting.
 
+    @property
+    def read_only_reason(self) -> str | None:
+        """Why writes are refused until the next open; None: they are not."""
+        return self._control.read_only_reason
+
+    @property
+    def background_error(self) -> BaseException | None:
+        """What the background's last job failed with; None: it gets on."""
+        return self._control.background_error
+
+    @property
+    def stall_waits(self) -> int:
+        """How often writers waited for the background."""
+        return self._control.stall_waits
+
+    @property
+    def stall_seconds(self) -> float:
+        """How long they did, together."""
+        return self._control.stall_seconds
+
     def stall(self) -> Stall:
-        return self._stall
+        return self._control.stall
 
     def make_read_only(self, reason: str) -> None:
         """Refuse writes from now on; the first reason stays."""
         self._exclusively(lambda: self._fail(reason))
 
     def _fail(self, reason: str) -> None:
-        if self.read_only_reason is None:
-            self.read_only_reason = reason
+        if self._control.read_only_reason is None:
+            self._control.read_only_reason = reason
         self._must_wait = True
-        self._writable.notify_all()
+        self._control.writable.notify_all()
 
     def _lose_directory(self) -> None:
         """As `fail`, but without the lock: whoever found out may hold another. Those who wait look by themselves."""
-        self.read_only_reason = self.read_only_reason or DIRECTORY_LOST
+        self._control.read_only_reason = self._control.read_only_reason or DIRECTORY_LOST
         self._must_wait = self._blocked = True
 
     def set_background_error(self, error: BaseException | None) -> None:
         """What the background's last job failed with (None: it gets on). Writers that it has stopped are told."""
-        self.background_error = error
-        self._exclusively(self._writable.notify_all)
+        self._control.background_error = error
+        self._exclusively(self._control.writable.notify_all)
 
     def _check_writable(self) -> None:
         self.check_open()
-        if self.read_only_reason is not None:
-            raise ReadOnlyError(self.read_only_reason)
+        if self._control.read_only_reason is not None:
+            raise ReadOnlyError(self._control.read_only_reason)
 
     def _wait_until_writable(self) -> None:
         """Under the commit lock, which is released while waiting. After a wait everything is asked anew."""
+        control = self._control
         began = monotonic()  # the wall clock may jump
         deadline = began + self.options.stall_timeout_ms / 1000
         # The outer call of one that re-enters may be what all wait for.
@@ -179,30 +189,31 @@ class Turns:
         was_delayed = False
         while True:
             self._check_writable()
-            stall = self._stall
+            stall = control.stall
             if not waits or not stall or (was_delayed and not stall.stopped):
                 return
-            self.stall_waits += 1
+            control.stall_waits += 1
             if not stall.stopped:
                 was_delayed = True
-                self._writable.wait(stall.delay_seconds)
-                self.stall_seconds += stall.delay_seconds
+                control.writable.wait(stall.delay_seconds)
+                control.stall_seconds += stall.delay_seconds
                 continue
-            if self.background_error is not None:
-                raise StorageError("write more into", self.directory, self.background_error) from self.background_error
+            if control.background_error is not None:
+                error = control.background_error
+                raise StorageError("write more into", self.directory, error) from error
             if monotonic() >= deadline:
                 raise StallTimeout(f"waited {self.options.stall_timeout_ms} ms: {stall.reason}")
             self._help_background()
-            if self._stall.stopped:
-                self._writable.wait(LOOK_SECONDS)
+            if control.stall.stopped:
+                control.writable.wait(LOOK_SECONDS)
             began, before = monotonic(), began
-            self.stall_seconds += began - before
+            control.stall_seconds += began - before
 
     def _help_background(self) -> None:
         """Without threads the stopped writer itself must do what is due; what fails there is its answer."""
         self._commit_lock.release()
         try:
-            self.on_stopped()
+            self.listeners.on_stopped()
         finally:
             self._commit_lock.acquire()
 
@@ -210,8 +221,8 @@ class Turns:
 
     @property
     def closed(self) -> bool:
-        return self._closed
+        return self._control.is_closed
 
     def check_open(self) -> None:
-        if self._closed:
+        if self._control.is_closed:
             raise ClosedError(CLOSED_TEXT)

@@ -36,7 +36,7 @@ def test_a_put_parts_a_stretch(
             dead.end(dead.begin(b"", b"\xff"), *step)
             model |= {key for key in every if step[0] <= key < step[1]}
         assert {key for key in every if covers(dead.known, key)} == model
-        assert dead.heed_puts == bool(dead.known)
+        assert dead.heeds_puts == bool(dead.known)
     search, before, parted = dead.begin(b"", b"\xff"), dead.known, dead.parted
     for points in meanwhile:
         dead.commit(points)
@@ -56,12 +56,12 @@ def test_bounds() -> None:
     for _ in range(MAX_PUTS + 1):
         dead.put(b"b")
     dead.end(searches[-1], b"a", b"c")
-    assert (dead.known, dead.heed_puts) == ([], False), "too much was put meanwhile"
+    assert (dead.known, dead.heeds_puts) == ([], False), "too much was put meanwhile"
     for number in range(MAX_STRETCHES + 1):
         dead.end(dead.begin(b"", b"\xff"), b"%05d" % (2 * number), b"%05d" % (2 * number + 1))
     assert len(dead.known) == 2
     dead.forget()
-    assert not dead.heed_puts
+    assert not dead.heeds_puts
 
 
 class Looked:

@@ -77,7 +77,7 @@ def test_recovered_generations_are_flushed_in_their_order(open_engine: OpenEngin
     db = open_engine(fs=disk, memory_limit="1mb")
     for number in range(3):
         db.put_many({b"k%04d" % index: b"%d" % number * 100 for index in range(800)})
-        db._store.on_sealed = lambda: None  # nobody flushes: the generations pile up
+        db._store.listeners.on_sealed = lambda: None  # nobody flushes: the generations pile up
         db._store.seal()
     db.put(b"k0000", b"last")
     db.close(flush=False)
@@ -93,7 +93,7 @@ def test_recovered_generations_are_flushed_in_their_order(open_engine: OpenEngin
 
 
 def _stall(store: Any, stall: Stall) -> None:
-    store._stall = stall
+    store._control.stall = stall
     store._blocked = bool(stall)
 
 
@@ -139,7 +139,7 @@ def test_a_delayed_writer_looks_again(
         else:
             store.make_read_only("a sync failed")
 
-    monkeypatch.setattr(store._writable, "wait", wait)
+    monkeypatch.setattr(store._control.writable, "wait", wait)
     with pytest.raises(ClosedError if is_closing else ReadOnlyError):
         write(db)
     assert delays == [3600.0]
@@ -336,7 +336,7 @@ def test_a_large_range_delete_freezes_first(db: Any) -> None:
 
 
 def test_flushes_commit_oldest_first(db: Any) -> None:
-    db._store.on_sealed = lambda: None
+    db._store.listeners.on_sealed = lambda: None
     for number in range(3):
         db.put(b"k", b"%d" % number)
         db._store.seal()
@@ -403,7 +403,7 @@ def test_the_helper_starts_before_the_first_flush(open_engine: OpenEngine, monke
         before = db._store.open_bytes()
         db.put(b"%d" % len(sizes), b"v" * 1000)
         sizes.append(before)
-        if before > db._store.budget.generation // 2:
+        if before > db._store.options.budget.generation // 2:
             assert prepared.wait(60), "told in time"
     assert told == [0]
     for number in range(len(sizes)):

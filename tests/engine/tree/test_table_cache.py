@@ -145,7 +145,7 @@ def test_inputs_of_a_compaction_are_removed(disk: SimulatedDisk) -> None:
 
 def cached_slots(db: Any) -> tuple[int, set[int]]:
     """How many blocks and pages are cached, and whose slots those are that hold any."""
-    cache = db._store.block_cache
+    cache = db._store.tables.block_cache
     cache._check()
     return len(cache), {id(slots) for slots, _, _ in cache._clock}
 
@@ -164,7 +164,7 @@ def test_blocks_of_obsolete_tables_leave_the_cache() -> None:
     for part in range(3):
         db.put_many(dict.fromkeys(keys[part::3], b"%0100d" % part))
         db.flush()
-    cache = db._store.block_cache
+    cache = db._store.tables.block_cache
     for _ in range(3):
         for key in keys:
             assert db.get(key) is not None

@@ -83,13 +83,15 @@ def _pairs(reader: Reader, elements: Sequence[bytes]) -> dict[bytes, bytes]:
     return pairs
 
 
-def _sorted_set(reader: Reader, read_score: Callable[[], float]) -> SortedSet:
+def _sorted_set(reader: Reader) -> SortedSet:
     count = reader.count(least=1)
-    scores: dict[bytes, float] = {}
-    for _ in range(count):
-        member = reader.string()
-        scores[member] = read_score()
-    return _sorted_set_of(reader, count, scores)
+    return _sorted_set_of(reader, count, dict(zip(*reader.scored(count), strict=True)))
+
+
+def _old_sorted_set(reader: Reader) -> SortedSet:
+    count = reader.count(least=1)
+    pairs = [(reader.string(), reader.old_double()) for _ in range(count)]
+    return _sorted_set_of(reader, count, dict(pairs))
 
 
 def _sorted_set_of_texts(reader: Reader, elements: Sequence[bytes]) -> SortedSet:
@@ -132,9 +134,9 @@ FORMS: Final[Mapping[int, Callable[[Reader], Value]]] = {
     0: _string,
     1: _list,
     2: _set,
-    3: lambda reader: _sorted_set(reader, reader.old_double),
+    3: _old_sorted_set,
     4: _hash,
-    5: lambda reader: _sorted_set(reader, reader.double),
+    5: _sorted_set,
     9: lambda reader: _hash_of(reader, zipmap.decode(reader.string())),
     10: lambda reader: _list_of(reader, ziplist.decode(reader.string())),
     11: lambda reader: Set(_intset(reader.string())),

@@ -44,7 +44,7 @@ def stored(crc: int) -> bytes:
 def decode(payload: bytes, most_bytes: int) -> Value:
     """The value. Raises PayloadFooterError if its version is newer than Flin's or its checksum wrong, PayloadError if
     it is no value of Redis 7.0, LimitError if more than `most_bytes` would be decompressed."""
-    check(payload, crc64(payload[:-CRC_BYTES]))
+    check(payload, crc64(memoryview(payload)[:-CRC_BYTES]))
     return decode_checked(payload, most_bytes)
 
 

@@ -31,6 +31,8 @@ _STRING32: Final = 0xF0
 _WIDTHS: Final = {0xF1: 2, 0xF2: 3, 0xF3: 4, 0xF4: 8}
 MOST_BYTES: Final = (1 << 32) - 1
 
+_BYTE: Final = [bytes((value,)) for value in range(256)]
+
 
 def decode(data: bytes) -> list[bytes | int]:
     """The elements. Raises PayloadError, also where a length in the other direction is not that of the element."""
@@ -42,27 +44,24 @@ def decode(data: bytes) -> list[bytes | int]:
         raise PayloadError("listpack", 0, f"{claimed_size} bytes claimed, there are {size}")
     found: list[bytes | int] = []
     at, end = _HEADER.size, size - 1
+    append = found.append
     try:
         while at < end:
-            start = at
             first = data[at]
-            if first < 0x80:
-                found.append(first)
-                at += 1
-            elif first < 0xC0:
-                at += 1 + (first & 63)
-                found.append(data[start + 1 : at])
+            if first < 0xC0:  # a short one, without a call
+                stop = at + 1 if first < 0x80 else at + 1 + (first & 63)
+                is_same = data[stop] == stop - at
+                append(first if first < 0x80 else data[at + 1 : stop])
+                stop += 1
             else:
-                element, at = _wide(data, at, first)
-                found.append(element)
-            length = at - start
-            if length < 0x80:
-                is_same, at = data[at] == length, at + 1
-            else:
-                back = back_length(length)
-                is_same, at = data.startswith(back, at), at + len(back)
+                element, stop = _wide(data, at, first)
+                append(element)
+                back = back_length(stop - at)
+                is_same = data.startswith(back, stop)
+                stop += len(back)
             if not is_same:
-                raise PayloadError("listpack", start, "an element has two lengths")
+                raise PayloadError("listpack", at, "an element has two lengths")
+            at = stop
     except IndexError:
         at = size
     if at != end:
@@ -102,14 +101,15 @@ def encode(elements: Iterable[bytes | int]) -> bytes:
     parts = [b""]
     count = 0
     for element in elements:
-        head = _head(element)
-        parts.append(head)
-        length = len(head)
-        if isinstance(element, bytes):
-            parts.append(element)
-            length += len(element)
-        parts.append(back_length(length))
         count += 1
+        if not isinstance(element, bytes):
+            head = _integer(element)
+            parts += head, _BYTE[len(head)]
+        elif len(element) < 0x40:  # a short string, the most frequent case, without a call
+            parts += _BYTE[0x80 | len(element)], element, _BYTE[len(element) + 1]
+        else:
+            head = _long_head(len(element))
+            parts += head, element, back_length(len(head) + len(element))
     size = _HEADER.size + sum(map(len, parts)) + 1
     if size > MOST_BYTES:
         raise LimitError("listpack", size, MOST_BYTES)
@@ -118,30 +118,29 @@ def encode(elements: Iterable[bytes | int]) -> bytes:
     return b"".join(parts)
 
 
-def _head(element: bytes | int) -> bytes:
-    """What stands before a string's bytes, or the whole of an integer."""
-    if isinstance(element, bytes):
-        size = len(element)
-        if size < 0x40:
-            return bytes((0x80 | size,))
-        if size < 0x1000:
-            return bytes((0xE0 | size >> 8, size & 0xFF))
-        return struct.pack("<BI", _STRING32, min(size, MOST_BYTES))  # `encode` refuses what is longer
-    if 0 <= element < 0x80:
-        return bytes((element,))
-    if -0x1000 <= element < 0x1000:
-        return bytes((0xC0 | element >> 8 & 31, element & 0xFF))
+def _long_head(size: int) -> bytes:
+    """What stands before a string of 64 bytes or more."""
+    if size < 0x1000:
+        return bytes((0xE0 | size >> 8, size & 0xFF))
+    return struct.pack("<BI", _STRING32, min(size, MOST_BYTES))  # `encode` refuses what is longer
+
+
+def _integer(number: int) -> bytes:
+    if 0 <= number < 0x80:
+        return _BYTE[number]
+    if -0x1000 <= number < 0x1000:
+        return bytes((0xC0 | number >> 8 & 31, number & 0xFF))
     for first, width in _WIDTHS.items():
-        if -1 << 8 * width - 1 <= element < 1 << 8 * width - 1:
-            return bytes((first,)) + element.to_bytes(width, "little", signed=True)
-    raise OverflowError(f"{element} has more than 64 bits")
+        if -1 << 8 * width - 1 <= number < 1 << 8 * width - 1:
+            return _BYTE[first] + number.to_bytes(width, "little", signed=True)
+    raise OverflowError(f"{number} has more than 64 bits")
 
 
 def back_length(length: int) -> bytes:
     """The length of an element, to be read backwards. Those who write it give 16383 and its like a byte more than
     they need (Redis compares with `<`), and those who read it expect that."""
     if length < 0x80:
-        return bytes((length,))
+        return _BYTE[length]
     found = [length >> 7 * place & 0x7F | 0x80 for place in range(_back_bytes(length))]
     found[-1] &= 0x7F
     return bytes(reversed(found))

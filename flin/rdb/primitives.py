@@ -102,26 +102,33 @@ class Reader:
         return lzf.decompress(self.take(compressed_size), size)
 
     def strings(self, count: int) -> list[bytes]:
+        return self._strings(count, 0)[0]
+
+    def scored(self, count: int) -> tuple[list[bytes], tuple[float, ...]]:
+        """Strings with a double behind each, and these."""
+        found, tails = self._strings(count, _DOUBLE.size)
+        return found, struct.unpack(f"<{count}d", b"".join(tails))
+
+    def _strings(self, count: int, tail_bytes: int) -> tuple[list[bytes], list[bytes]]:
+        """Strings, and as many bytes behind each."""
         data, at, size = self._data, self._at, len(self._data)
-        found = []
+        found, tails = [], []
         for _ in repeat(None, count):
             first = data[at] if at < size else 0xFF
             if first < 0x40:  # short ones here: a third of the time of a call for each
-                start = at + 1
-                at = start + first
-                found.append(data[start:at])
+                stop = at + 1 + first
+                found.append(data[at + 1 : stop])
             else:
                 self._at = at
                 found.append(self.string())
-                at = self._at
+                stop = self._at
+            at = stop + tail_bytes
+            if tail_bytes:
+                tails.append(data[stop:at])
         self._at = min(at, size)
         if at > size:
-            raise self.bad("a string reaches beyond the end")
-        return found
-
-    def double(self) -> float:
-        number: float = _DOUBLE.unpack(self.take(8))[0]
-        return number
+            raise self.bad("a string or score reaches beyond the end")
+        return found, tails
 
     def old_double(self) -> float:
         size = self.byte()

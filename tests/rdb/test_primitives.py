@@ -122,8 +122,17 @@ def test_ids() -> None:
 
 @pytest.mark.parametrize("number", [0.0, -0.0, 1.5, -1e300, math.inf, -math.inf, 5e-324])
 def test_double(number: float) -> None:
-    found = reader(primitives.double(number)).double()
+    members, (found,) = reader(b"\x01a" + primitives.double(number)).scored(1)
+    assert members == [b"a"]
     assert (found, math.copysign(1, found)) == (number, math.copysign(1, number))
+
+
+def test_scored_cut_off() -> None:
+    data = (b"\x01a" + primitives.double(1.5) + b"\xc0\x07" + primitives.double(2.5)) * 2
+    assert reader(data).scored(4) == ([b"a", b"7"] * 2, (1.5, 2.5, 1.5, 2.5))
+    for size in range(len(data)):
+        with pytest.raises(PayloadError):
+            reader(data[:size]).scored(4)
 
 
 OLD = {b"\xff": -math.inf, b"\xfe": math.inf, b"\x011": 1.0, b"\x08-1.5e+20": -1.5e20, b"\x051e400": math.inf}

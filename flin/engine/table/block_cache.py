@@ -122,16 +122,21 @@ class BlockCache:
             self._evict()
 
     def _drop_gone(self) -> None:
-        """In one pass over the clock, however many have gone. They are forgotten last: an interrupt loses none."""
+        """In one pass over the clock, however many have gone."""
         gone = [self.gone[place] for place in range(len(self.gone))]  # it may grow at any moment
         dropped = {id(row) for row in gone if any(block is not None for block in row)}
         if dropped:
-            entries = [entry for entry in self._clock if id(entry[0]) in dropped]
-            self._clock = deque(entry for entry in self._clock if id(entry[0]) not in dropped)
-            for entry in entries:
-                self._drop(*entry)
+            kept = deque(entry for entry in self._clock if id(entry[0]) not in dropped)
+            dead = [entry for entry in self._clock if id(entry[0]) in dropped]
+            used_bytes = sum(block.charge for _, _, block in kept)
+            hits = self._evicted_hits + sum(block.hits for _, _, block in dead)
+            # No call in between: an interrupt finds all of this done, or none.
+            self._clock, self.used_bytes, self._evicted_hits = kept, used_bytes, hits
             self.is_full = self.capacity_bytes == 0
-        for _ in gone:
+            for row, number, block in dead:
+                row[number] = None
+                block.charge = 0
+        for _ in gone:  # last: an interrupt loses none
             self.gone.popleft()
 
     def _resize(self, capacity_bytes: int) -> None:

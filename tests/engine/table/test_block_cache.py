@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from flin.engine.table.block import encode
 from flin.engine.table.block_cache import BlockCache, CacheRow
 from flin.engine.table.cached_block import CachedBlock
+from tests.engine.intruder import intruding
 
 TABLES = 3
 BLOCKS = 8
@@ -154,6 +156,45 @@ def test_the_blocks_of_those_that_have_gone_go_with_the_next_that_is_put() -> No
     assert (len(cache), cache.used_bytes, cache.is_full, len(cache.gone)) == (1, charge, False, 0)
     assert living[0] is not None
     cache._check()
+
+
+class Interrupt(BaseException):
+    """Raised by a signal handler."""
+
+
+def test_an_interrupt_while_dead_blocks_go_takes_no_room_from_others() -> None:
+    charge = _block(10).charge_bytes()
+    place = 0
+    is_through = False
+    while not is_through:
+        place += 1
+        cache = BlockCache(8 * charge)
+        dead: list[CacheRow] = [[None] * 2 for _ in range(3)]
+        living: CacheRow = [None] * 8
+        for row in dead:
+            for number in range(2):
+                cache.put(row, number, _block(10))
+        cache.put(living, 0, _block(10))
+        cache.gone.extend(dead)
+        places = 0
+
+        def interrupt(_: int, where: str, place: int = place) -> None:
+            nonlocal places
+            places += where.endswith((" _drop_gone", " _drop"))
+            if places == place:
+                places += 1
+                raise Interrupt
+
+        with suppress(Interrupt), intruding(interrupt):
+            cache.drop_gone()
+            is_through = True
+        cache.drop_gone()
+        for number in range(1, 8):
+            cache.put(living, number, _block(10))
+        assert all(living), f"the interrupt at the {place}th line left less room"
+        assert (len(cache), cache.used_bytes, len(cache.gone)) == (8, 8 * charge, 0)
+        cache._check()
+    assert place > 10
 
 
 def test_what_is_hit_all_the_time_is_evicted_too() -> None:

@@ -1,1 +1,1 @@
-"""The server: Redis's protocol over an engine's store. `server.py` is its life, `dispatch.py` a request's way."""
+"""The server: Redis's protocol over an engine's store. `server.py` is its life, `dispatch.py` the way of a request."""

@@ -1,4 +1,4 @@
-"""The server: opens the engine, listens, and ends cleanly.
+"""The server: it opens the engine, listens, and ends cleanly.
 
 `serve` is the whole life of `flin serve`. `Server` is the part that runs on an event loop over an open store: tests
 start it on a free port over the store they want.
@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import flin
-import flin.net.commands.every  # declares them
+import flin.net.commands.every  # declares every command
 from flin.engine.engine import store_of
 from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.net.commands.info import resident_bytes
@@ -37,7 +37,7 @@ from flin.net.settings.file_limit import make_room
 uvloop: Any
 try:
     import uvloop
-except ImportError:  # asyncio's own loop serves as well, more slowly
+except ImportError:  # asyncio's own loop does, too, more slowly
     uvloop = None
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FINISH_SECONDS: Final = 2.0
-"""At the end: for what was read to be answered and sent. The rest of the five seconds is the engine's."""
+"""At the end: the time to answer what was read, and to send it. The engine has the rest of the five seconds."""
 
 FINISH_POLL_SECONDS: Final = 0.01
 
@@ -60,8 +60,8 @@ M_MMAP_THRESHOLD: Final = -3
 """Parameters of glibc's mallopt."""
 
 KEPT_FREE_BYTES: Final = 64 << 20
-"""Freed memory that stays with the process. A tick's requests and its frame come and go with every round; by default
-glibc gives them back each time and the kernel fills the pages with zeros again. Measured on SETs of 1 KiB over 256
+"""Freed memory that stays with the process. Every tick allocates and frees its requests and its frame; by default glibc
+gives their memory back each time, and the kernel fills the pages with zeros again. Measured on SETs of 1 KiB over 256
 connections: 34,000 to 46,000 page faults in 80,000 requests before, 1,600 to 3,000 after; the processor time of a
 request varies more between equal runs than by this (22.9 and 22.3 µs before, 18.1 and 24.6 after)."""
 
@@ -70,7 +70,7 @@ MAX_KEPT_BYTES: Final = 4 << 20
 
 
 class Server:
-    """Answers clients from an open store until `stop`. All methods belong to the loop it was started on."""
+    """Answers clients from an open store until `stop`. Call all methods on the loop that it was started on."""
 
     def __init__(self, options: ServerOptions, store: StoreLike) -> None:
         self.options = options.check()
@@ -111,7 +111,7 @@ class Server:
         self._timer = loop.call_later(STEP_SECONDS, self._step)
 
     def _fit_file_limit(self) -> None:
-        """maxclients within what the operating system lets this process open."""
+        """Keep maxclients within the files that the operating system lets this process open."""
         fitting = make_room(self.options.maxclients)
         if fitting < self.options.maxclients:
             logger.warning("maxclients is %d: the operating system does not let this process open more files", fitting)
@@ -147,7 +147,7 @@ class Server:
         self._stopping.set()
 
     async def wait(self) -> None:
-        """Until the end is asked for."""
+        """Wait until the end is asked for."""
         await self._stopping.wait()
 
     async def stop(self) -> None:
@@ -189,7 +189,7 @@ class Server:
 
 
 def _keep_alive(listening: socket.socket, idle_seconds: int) -> None:
-    """Find dead peers as Redis does: after so long idle, three probes, a third of that time apart."""
+    """Find dead peers as Redis does: after the idle time, three probes, a third of it apart."""
     if idle_seconds <= 0:
         return
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -205,7 +205,7 @@ def serve(options: ServerOptions) -> int:
     Raises ConfigError, and what opening the engine raises.
     """
     options.check()
-    # The terminal of `flin serve &` closes: as redis-server, it stays. Before the helpers start, so that they stay too.
+    # If the terminal of `flin serve &` closes, the server stays, as redis-server does. The helpers inherit this.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _keep_freed_memory(options.memory_limit)
     with _Diagnostics():
@@ -230,7 +230,7 @@ async def _serve(options: ServerOptions) -> int:
         logger.info("stopping")
         await server.stop()
     finally:
-        # In a thread: signals go on being taken, and a second one changes nothing.
+        # In a thread: signals are still handled, and a second one changes nothing.
         await asyncio.get_running_loop().run_in_executor(None, engine.close)
     return 0
 
@@ -245,7 +245,7 @@ def _open_engine(options: ServerOptions) -> Any:
         memory_limit=options.memory_limit,
         shards=options.shards,
         value_cache=False,
-        # It holds writers back itself, by their connections; a commit must not wait on the loop.
+        # The server holds writers back by their connections; a commit must not wait on the loop.
         stall_writers=False,
     )
 
@@ -265,7 +265,7 @@ def _tune_collector() -> None:
 
 
 def _keep_freed_memory(memory_limit_bytes: int) -> None:
-    """At most a sixteenth of the limit. Where the C library is not glibc, nothing."""
+    """Keep at most a sixteenth of the limit. Does nothing where the C library is not glibc."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):

@@ -1,3 +1,3 @@
-"""What a round has written and the engine has not taken yet, and which replies wait for the disk. It knows the engine
-as a protocol (`store.py`), and neither Redis's databases nor clients.
+"""What a tick has written and the engine has not taken yet, and which replies wait for the disk. It knows the engine
+as a protocol (`store.py`); it must know neither Redis's databases nor clients.
 """

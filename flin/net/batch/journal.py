@@ -1,4 +1,4 @@
-"""What others write while a command reads in slices (many_keys.py): fed by the tick with each batch."""
+"""What others write while a command reads in slices (many_keys.py): the pending batch feeds it each batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Journal:
         self._deleted: Boundaries = ()
 
     def note(self, pending: Mapping[bytes, Entry], deleted: Boundaries) -> None:
-        """A batch that is about to be committed, or to fail: whoever read from it reads again."""
+        """Note a batch that is about to be committed, or to fail: whoever read from it reads again."""
         self._changed.update(pending)
         if deleted:
             self._deleted = joined(self._deleted, deleted)

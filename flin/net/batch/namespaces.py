@@ -1,8 +1,8 @@
-"""Which namespace of stored keys each database's number means: SWAPDB exchanges two of them.
+"""Which namespace of stored keys the number of each database means: SWAPDB exchanges two of them.
 
 No key is moved: the numbers stand in one internal entry, written in the frame of the SWAPDB itself, so that a crash
-finds either order whole. Without the entry every number means itself. Database 0 is never exchanged, since its keys are
-those of `flin.engine.open`. FLUSHALL leaves the entry: what is written after it must be found again.
+leaves the old order or the new one. Without the entry every number means itself. Database 0 is never exchanged, since
+its keys are those of `flin.engine.open`. FLUSHALL keeps the entry: what is written later must be found again.
 
 Layout of the entry: a format byte, then a big-endian u16 for each database from 0 to 15.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_DATABASES: Final = 16
 
 STORED_KEY: Final = namespace_prefix(0xFFFF) + b"databases"
-"""In the last namespace, which is no database's and is never counted."""
+"""In the last namespace, which belongs to no database and is never counted."""
 
 _LAYOUT: Final = struct.Struct(f">B{MAX_DATABASES}H")
 _FORMAT: Final = 1

@@ -3,8 +3,8 @@
 Commands of all connections write into one batch, which every later command reads first. At the end of the tick, or when
 it holds 1 MiB, it becomes one frame of the WAL (`commit`). If the engine refuses it, nothing of it was ever there.
 
-The clock that judges expiry is here too, since what is written and what is read must go by the same one: it is read
-once for all requests of a chunk, so that a command or a transaction has one moment.
+The clock that decides expiry is here too, since reads and writes must go by the same one: it is read once for all
+requests of a chunk, so that a command or a transaction happens at one moment.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ BATCH_BYTES: Final = 1 << 20
 """A longer frame makes every waiting reply wait longer and gains nothing: the WAL write is one copy either way."""
 
 SHORT_ENTRY_BYTES: Final = 1 << 16
-"""Far above key and short value of nearly every entry: so many of them cannot pass a limit unseen."""
+"""Far above key and value of nearly every short entry: entries counted at this size cannot pass a limit unseen."""
 
 Savepoint: TypeAlias = tuple[dict[bytes, Entry], list[bytes], int]
 
 
 class BatchListener(Protocol):
-    """Who is told of what became of a batch, once it is emptied."""
+    """Who is told what became of a batch, once it is emptied."""
 
     def batch_committed(self) -> None: ...
 
     def batch_refused(self, refusal: Refusal) -> None:
-        """The engine did not take it: it is as if nobody had written it."""
+        """The engine did not take the batch: it is as if nobody had written it."""
 
 
 class Pending:
@@ -64,14 +64,14 @@ class Pending:
     )
 
     def __init__(self, store: StoreLike, *, is_always: bool = False) -> None:
-        """is_always: of the sync modes; then it is noted which keys are not durable yet."""
+        """is_always: the sync mode is `always`; then it is noted which keys are not durable yet."""
         self.points: dict[bytes, Entry] = {}
         self.ranges: list[bytes] = []  # boundaries of what the batch deletes, older than its points
         self.large_bytes = 0
         self.in_transaction = False  # EXEC runs: its writes stay in one frame, so nothing may commit in between
         self.clock = store.now_ms
         self.now_ms = store.now_ms()
-        self.batches = 0  # that were committed
+        self.batches = 0  # committed ones
         self.failures = 0
         self.reply_barrier = ReplyBarrier(self.points, self.ranges) if is_always else None
         self.journals: list[Journal] = []  # of commands that read in slices
@@ -79,11 +79,11 @@ class Pending:
         self._store = store
 
     def listen(self, listener: BatchListener, *, first: bool = False) -> None:
-        """Tell it what becomes of each batch, after the others or before them."""
+        """Tell the listener what becomes of each batch, after the others or before them."""
         self._listeners = (listener, *self._listeners) if first else (*self._listeners, listener)
 
     def forget(self, listener: BatchListener) -> None:
-        """Tell it no more. It may ask for that while it is told."""
+        """Tell the listener no more. It may call this while it is being told."""
         self._listeners = tuple(other for other in self._listeners if other is not listener)
 
     def refresh_clock(self) -> None:
@@ -91,18 +91,18 @@ class Pending:
 
     @property
     def is_full(self) -> bool:
-        """Time to commit, between two commands: a command's writes stay in one frame."""
+        """Whether to commit, between two commands: the writes of one command stay in one frame."""
         return len(self.points) >= BATCH_ENTRIES or self.large_bytes >= BATCH_BYTES
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
-        """Delete what is stored from start to stop."""
+        """Delete the stored keys from start (inclusive) to stop (exclusive)."""
         points = self.points
         for key in [key for key in points if start <= key < stop]:
             del points[key]
         add(self.ranges, start, stop)
 
     def commit(self) -> None:
-        """Make the batch a frame now, or have it refused."""
+        """Make the batch a frame now; the engine may refuse it."""
         points, ranges = self.points, self.ranges
         if not points and not ranges:
             return
@@ -133,22 +133,22 @@ class Pending:
         for listener in self._listeners:
             listener.batch_refused(refusal)
 
-    # A transaction's writes are one frame, or nothing.
+    # The writes of a transaction are one frame, or nothing.
 
     def savepoint(self) -> Savepoint:
-        """What is pending now."""
+        """The pending batch as it is now."""
         return dict(self.points), list(self.ranges), self.large_bytes
 
     def roll_back(self, savepoint: Savepoint) -> None:
-        """To what was pending then."""
+        """Make the pending batch again what it was at the savepoint."""
         points, ranges, self.large_bytes = savepoint
         self.points.clear()
         self.points.update(points)
         self.ranges[:] = ranges
 
     def check_size(self, maximum: int) -> None:
-        """LimitError if what is pending has more bytes than this."""
-        if self.large_bytes + SHORT_ENTRY_BYTES * len(self.points) > maximum:  # or it may not be looked at
+        """LimitError if the pending batch has more bytes than this."""
+        if self.large_bytes + SHORT_ENTRY_BYTES * len(self.points) > maximum:  # else no need to add them up
             size = sum(map(len, self.points)) + sum(map(_size_of, self.points.values()))
             if size > maximum:
                 raise LimitError("the size of its writes in bytes", size, maximum)

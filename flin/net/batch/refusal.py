@@ -1,6 +1,6 @@
 """A refusal: the engine did not take a batch. What it would have changed, and what is said to those who wrote it.
 
-Which replies may leave then, judge.py says.
+judge.py says which replies may leave then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Refusal:
     def __init__(self, keys: Collection[bytes], ranges: Boundaries, error: Exception) -> None:
         self.keys = keys
         self.ranges = ranges
-        # Too large is its writer's own fault, and says nothing of the disk.
+        # A batch that is too large is its writer's fault, and says nothing about the disk.
         self.text = f"ERR {error}" if isinstance(error, LimitError) else MISCONF
 
     def holds(self, stored: bytes) -> bool:

@@ -1,13 +1,13 @@
-"""Which keys' newest commits may not be on the disk yet: whose readers wait, in `always`, and who need not.
+"""Which keys' newest commits may not be on the disk yet: in `always` their readers wait, and others need not.
 
-A reply may leave once everything that it shows is durable, or a crash could take back what a client has seen. Reads
-of other keys show nothing of what a sync is waited for, so they do not wait (measured, GETs beside SETs with syncs of
-20 ms: p50 34 ms before, 0.26 since).
+A reply may leave once everything that it shows is durable; otherwise a crash could take back what a client has seen.
+Reads of other keys show nothing that a sync must save first, so they do not wait (measured, GETs alongside SETs with
+syncs of 20 ms: p50 34 ms before, 0.26 since).
 
 Two sets are enough, since one sync runs at a time: the keys of commits that the running sync covers, and those of later
 commits, which the next one covers. After a range delete every read waits for everything committed so far.
 
-This module knows stored keys. Which of them a request has read is dispatch's business (`dispatch.position_for`).
+This module knows stored keys. Dispatch knows which of them a request has read (`dispatch.position_for`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from flin.engine.entry import Entry
 from flin.net.batch.namespaces import STORED_KEY
 
 NOTHING: Final = 0
-"""A position that is durable from the beginning: what shows nothing unsynced waits for this."""
+"""A position that is always durable: a reply that shows nothing unsynced waits for this one."""
 
 EVERYTHING: Final = 1 << 62
-"""A position beyond all: wait for all that is committed when the tick ends."""
+"""A position beyond all others: wait for everything that is committed when the tick ends."""
 
 
 class ReplyBarrier:
-    """What is unsynced. Given the pending batch's dict and list; told of each commit before they are emptied."""
+    """The unsynced keys. It has the pending batch's dict and list, and is told of each commit before they are
+    emptied."""
 
     __slots__ = ("_cleared", "_late", "_late_position", "_points", "_ranges", "_syncing", "_syncing_position")
 
@@ -39,10 +40,10 @@ class ReplyBarrier:
         self._late: set[bytes] = set()  # and those of later commits
         self._late_position = NOTHING
         self._cleared = (
-            NOTHING  # after the newest range delete or SWAPDB: before it is durable, any reply may be its doing
+            NOTHING  # the end of the newest range delete or SWAPDB: until it is durable, any reply may show its effect
         )
 
-    # The pending batch's call, and the tick's.
+    # Called by the pending batch and by the tick.
 
     def note_commit(self, position: int) -> None:
         """The pending batch is committed, up to the position, and about to be emptied."""
@@ -59,7 +60,7 @@ class ReplyBarrier:
         self._syncing_position = self._late_position
 
     def end_sync(self, synced_position: int) -> None:
-        """It has succeeded; it may have covered later commits too."""
+        """The sync has succeeded; it may have covered later commits too."""
         self._syncing = set()
         if self._late_position <= synced_position:
             self._late = set()

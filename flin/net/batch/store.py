@@ -1,6 +1,6 @@
 """What the server asks of the engine, as a protocol: the engine's store has this shape, and so has the tests' fake.
 
-Keys and pages here are stored keys (engine/key.py). Expiry is judged by the caller, except where a method says so.
+Keys and pages here hold stored keys (engine/key.py). The caller decides expiry, except where a method says otherwise.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class StoreLike(Protocol):
         """What `read` gives; raises ColdRead where it would wait."""
 
     def newest_entries(self) -> Mapping[bytes, Entry] | None:
-        """The dict that the next commit goes to, for lookups at once: what it does not hold is unknown. None: there
-        are several of them."""
+        """The dict that the next commit goes to, for immediate lookups: nothing is known of keys that it does not hold.
+        None: there are several such dicts."""
 
     def commit(self, batch: dict[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
-        """One WAL frame, then applied; the ranges are older than the entries. Keeps no reference to the batch.
+        """Write one WAL frame, then apply it; the ranges are older than the entries. Keeps no reference to the batch.
 
         Returns the WAL position after the frame; raises StorageError or ReadOnlyError, and then nothing happened.
         """
@@ -65,7 +65,7 @@ class StoreLike(Protocol):
         """Pages of live and expired entries from start (inclusive) to stop (exclusive), without tombstones."""
 
     def count(self, namespace: int = 0, budget: int | None = None) -> int | None:
-        """Exact number of keys; None when the budget of lookups did not suffice: call again."""
+        """The exact number of keys; None when the budget of lookups did not suffice: call again."""
 
     def stall(self) -> Stall: ...
 

@@ -40,7 +40,7 @@ class Client(Link, Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that nothing more is read until the client has read."""
+        """Whether its backlog is full: nothing more is read until the client has read."""
 
     @property
     def is_incomplete(self) -> bool:
@@ -48,17 +48,17 @@ class Client(Link, Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of its is running, waiting or unsent."""
+        """Whether nothing of this client is running, waiting or unsent."""
 
     @property
     def is_ending(self) -> bool:
-        """Whether it closes as soon as the client has taken what was said."""
+        """Whether it closes as soon as the client has read its last replies."""
 
     def close(self) -> None:
         """Close once what was written has been sent; nothing more is read or run."""
 
     def finish(self) -> bool:
-        """For the server's end: read nothing more; whether everything read has been answered and sent."""
+        """At the server's end: read nothing more. Returns whether everything read has been answered and sent."""
 
 
 class Clients:
@@ -72,7 +72,7 @@ class Clients:
         self._config = config
         self._counters = counters
         self._next_session_id = 1
-        self._unbounded_bytes = 0  # that came since the buffers were last looked at
+        self._unbounded_bytes = 0  # arrived since the buffers were last looked at
         self.gates_open = self._gates_are_open()
         pending.listen(self)
 
@@ -81,7 +81,7 @@ class Clients:
     def open_session(
         self, link: Link, address: str, local_address: str, steady_ms: int, descriptor: int = -1
     ) -> Session:
-        """A new client's session. Without a password everybody is authenticated. descriptor: of its socket."""
+        """A new client's session. Without a password everybody is authenticated. descriptor: its socket's."""
         authenticated = not self._config.requires_password
         number = self._next_session_id
         session = Session(number, link, address, local_address, steady_ms, descriptor, authenticated=authenticated)
@@ -104,10 +104,11 @@ class Clients:
             return "ERR max number of clients reached"
         return None
 
-    # The gate that all have in common.
+    # The gate that all clients share.
 
     def refresh(self) -> None:
-        """After a change of the stall, of read-only, of CONFIG: who is in, and which gates every session looks at."""
+        """After a change of the stall, of read-only or of CONFIG: compute who is let in, and tell every session which
+        gates to look at."""
         self.gates_open = self._gates_are_open()
         for session in self.sessions.values():
             session.let_in(needs_password=self._config.requires_password)
@@ -132,22 +133,22 @@ class Clients:
             or self._config.times_every_command
         )
 
-    # Their buffers.
+    # The clients' buffers.
 
     def buffered_bytes(self) -> int:
-        """What all clients' buffers hold."""
+        """Bytes in all clients' buffers."""
         return sum(client.output_bytes() + client.input_bytes() for client in self.admitted.values())
 
     def note_input(self, size_bytes: int) -> None:
-        """So much has arrived at once: the buffers' bound is looked at again after every sixteenth of it, since a
-        second, the housekeeping's round, is long enough to fill the memory."""
+        """Count a large chunk that has arrived. The buffers are checked after every sixteenth of their bound, since one
+        round of the housekeeping, a second, is long enough to fill the memory."""
         self._unbounded_bytes += size_bytes
         if self._unbounded_bytes > self._config.buffers_bytes // 16:
             self._unbounded_bytes = 0
             self.bound_buffers()
 
     def bound_buffers(self) -> None:
-        """All clients' buffers together stay below their share; the largest goes first."""
+        """Keep all clients' buffers together below their share; the client with the largest is closed first."""
         share = self._config.buffers_bytes
         if self.buffered_bytes() <= share:
             return

@@ -11,7 +11,7 @@ COUNTED_PREFIXES: Final = 128
 
 @dataclass(slots=True)
 class Counters:
-    """Since the start or CONFIG RESETSTAT."""
+    """Counts since the start or CONFIG RESETSTAT."""
 
     connections: int = 0
     rejected_connections: int = 0
@@ -25,7 +25,7 @@ class Counters:
     protocol_errors: int = 0
 
     def reset(self) -> None:
-        """In place: connections hold a reference."""
+        """Set all to zero, in place: connections hold a reference."""
         for field_ in fields(self):
             setattr(self, field_.name, {} if field_.name == "errors" else 0)
 

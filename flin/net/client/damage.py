@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEPT_PLACES: Final = 1024
-"""So many places are told apart; more damage than that needs no more lines."""
+"""The most places that are told apart; more damage than that needs no more lines."""
 
 
 class Damage:
     """The damage of the database in this directory."""
 
     def __init__(self, directory: str) -> None:
-        self.errors = 0  # replies that said so
+        self.errors = 0  # replies that told of damage
         self.last = ""
         self._directory = directory
         self._places: set[tuple[str, int]] = set()
 
     def note(self, error: CorruptionError) -> str:
-        """The error reply; the diagnostics name each place once."""
+        """Returns the error reply; the diagnostics name each place once."""
         self.errors += 1
         self.last = f"{error.path} at offset {error.offset}"
         place = (error.path, error.offset)

@@ -7,10 +7,10 @@ from typing import Final, Protocol
 
 class Link(Protocol):
     def output_bytes(self) -> int:
-        """Said and not yet sent."""
+        """Bytes of replies that are not sent yet."""
 
     def input_bytes(self) -> int:
-        """Read and not answered yet."""
+        """Bytes of requests that are read and not answered yet."""
 
     def trust(self, trusted: bool) -> None:
         """The client is authenticated from now on, or no longer: the parser's limits follow."""
@@ -20,7 +20,7 @@ class Link(Protocol):
 
 
 class NoLink:
-    """In the place of a connection that is closed, or that there never was."""
+    """Takes the place of a connection that is closed, or that never existed."""
 
     def output_bytes(self) -> int:
         return 0

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
 
 Remark: TypeAlias = "tuple[list[bytes], list[tuple[Command, list[bytes]]]] | None"
-"""What is to be known of a tick beside its requests: an EXEC and the requests that it ran; None: the session reads
-another database from here on, or speaks another protocol."""
+"""What must be known of a tick in addition to its requests: an EXEC and the requests that it ran; None: from here on
+the session reads another database, or speaks another protocol."""
 
 RESP2: Final = 2
 RESP3: Final = 3
@@ -76,10 +76,10 @@ class Session:
         self.link = link
         self.address = address
         self.local_address = local_address
-        self.descriptor = descriptor  # of its socket, for CLIENT LIST
+        self.descriptor = descriptor  # its socket's, for CLIENT LIST
         self.created_ms = steady_ms
         self.last_ms = steady_ms
-        self.has_authenticated = authenticated  # by a password, or by coming while none was needed
+        self.has_authenticated = authenticated  # by a password, or because it connected while none was needed
         self.is_authenticated = authenticated  # or none is needed now
         self.user = b"default"
         self.protocol = RESP2
@@ -88,12 +88,12 @@ class Session:
         self.name = b""
         self.library_name = b""
         self.library_version = b""
-        self.last_command = NO_NAME  # of the newest command, as sent, or its path; CLIENT LIST looks it up
+        self.last_command = NO_NAME  # the newest command's name, as sent, or its path; CLIENT LIST looks it up
         self.is_no_evict = False
         self.is_no_touch = False
         # A transaction: None outside MULTI, else the queued commands with their requests.
         self.queue: list[tuple[Command, list[bytes]]] | None = None
-        self.remarks: list[Remark] = []  # its transcript's
+        self.remarks: list[Remark] = []  # shared with its transcript
         self.queue_bytes = 0
         self.queue_failed = False  # a command was refused while queueing: EXEC answers EXECABORT
         self.watched: list[tuple[Keyspace, bytes, bool]] = []  # keyspace, key, whether it was there
@@ -114,8 +114,9 @@ class Session:
         self.refresh(server_gates_open=server_gates_open)
 
     def let_in(self, *, needs_password: bool) -> None:
-        """Whether it may run commands, as in Redis: one that came without a password stays when one is set; one that
-        has not given its own may do everything for as long as there is none. The parser's limits follow."""
+        """Compute whether this client may run commands, as in Redis: one that connected while no password was needed
+        stays in when one is set; one that gave none may do everything while none is needed. The parser's limits
+        follow."""
         authenticated = self.has_authenticated or not needs_password
         if self.is_authenticated != authenticated:
             self.is_authenticated = authenticated

@@ -8,7 +8,7 @@ from typing import Final
 
 SHOWN_ARGUMENTS: Final = 32
 SHOWN_BYTES: Final = 128
-"""Redis keeps so many arguments of a slow command and so many bytes of each."""
+"""As in Redis: the most arguments of a slow command that are kept, and the most bytes of each."""
 
 
 @dataclass(frozen=True, slots=True)

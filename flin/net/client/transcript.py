@@ -2,10 +2,10 @@
 
 Nearly always it is thrown away unread. But if the engine does not take the tick's batch, or a sync fails, some of the
 replies must not leave (judge.py says which). They wait as pieces of bytes, so the pieces are split into replies
-again, and the replies matched with the requests, in their order: each request that has run has exactly one.
+again, and the replies matched with the requests, in order: each request that has run has exactly one.
 
-A batch may be committed in the middle of a tick. What was said before is settled: of turns that began in an earlier
-batch, everything; of the turn that was under way, what stood before the mark. Example, with two batches:
+A batch may be committed in the middle of a tick. Replies from before are final: all of those of turns that began in an
+earlier batch, and those before the mark in the turn that was under way. Example, with two batches:
 
     turns  (7, [SET a, SET b])  (7, [GET a, SET large, GET b])  (8, mark: 3 pieces)
     if batch 8 is refused, only the reply to the last GET b is looked at
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from flin.net.wire.columns import Column
 
 Judge = Callable[[list[bytes], bytes], bytes]
-"""A request that was answered, and its reply: the reply that may leave."""
+"""Takes a request that was answered, and its reply; returns the reply that may leave."""
 
 
 Columns: TypeAlias = "tuple[bytes, list[Column], int]"
-"""The first so many requests of a pipeline of requests alike (wire/columns.py): their name and the other arguments. A
-bare tuple, since it is made for every such pipeline: a named one takes 300 ns."""
+"""A pipeline that ran as columns (wire/columns.py): the name, the other arguments, and how many of the first requests
+have run. A bare tuple, since it is made for every such pipeline: a named one takes 300 ns."""
 
 
 class Transcript:
@@ -39,12 +39,12 @@ class Transcript:
     __slots__ = ("remarks", "turns")
 
     def __init__(self, remarks: list[Remark] | None = None) -> None:
-        """remarks: the session's, which says them."""
+        """remarks: the session's, which appends to them."""
         self.turns: list[tuple[int, list[list[bytes]] | Columns | int]] = []  # int: a mark, the pieces before it
         self.remarks: list[Remark] = [] if remarks is None else remarks
 
     def taken(self) -> Transcript:
-        """What it holds; this one is empty then, and its lists are the same."""
+        """What this one holds, as a new one; this one keeps its lists, now empty."""
         taken = Transcript()
         taken.turns = self.turns.copy()
         self.turns.clear()
@@ -54,7 +54,7 @@ class Transcript:
         return taken
 
     def requests(self) -> Iterator[tuple[int, list[bytes]]]:
-        """Each with the number of the batch in which its turn began."""
+        """Each request with the number of the batch in which its turn began."""
         for batch, turn in self.turns:
             if isinstance(turn, int):
                 continue
@@ -66,7 +66,7 @@ class Transcript:
                 yield batch, request
 
     def cut_last_turn(self, number: int) -> None:
-        """Only so many of its requests have run."""
+        """Only this number of the last turn's requests have run."""
         for index in range(len(self.turns) - 1, -1, -1):
             batch, turn = self.turns[index]
             if type(turn) is list:
@@ -74,16 +74,16 @@ class Transcript:
                 return
 
     def mark(self, batch: int, pieces: int) -> None:
-        """In the middle of a turn a batch was committed; this one begins, and so many pieces were said before."""
+        """In the middle of a turn a batch was committed, and this one begins after so many pieces."""
         self.turns.append((batch, pieces))
 
     def transaction_of(self, request: list[bytes]) -> list[tuple[Command, list[bytes]]] | None:
-        """What this EXEC ran."""
+        """The requests that this EXEC ran; None: it is no EXEC."""
         return next((remark[1] for remark in self.remarks if remark is not None and remark[0] is request), None)
 
     @property
     def is_of_one_database(self) -> bool:
-        """Whether all its requests were run as one would be run now."""
+        """Whether all its requests ran in the database and the protocol that the session has now."""
         return None not in self.remarks
 
     def clear(self) -> None:
@@ -91,7 +91,7 @@ class Transcript:
         self.remarks.clear()
 
     def judged(self, pieces: list[bytes], judge: Judge, batch: int | None = None) -> list[bytes]:
-        """The pieces with the replies as the judge lets them leave; those of one batch, or all of them."""
+        """The pieces, with the replies (of one batch, or all) as the judge lets them leave."""
         marks = [index for index, (began, turn) in enumerate(self.turns) if type(turn) is int and began == batch]
         before = self.turns[marks[-1]][1] if marks else 0
         assert type(before) is int
@@ -103,5 +103,5 @@ class Transcript:
                 replies[number] = judge(request, reply)
         if marks:
             assert batch is not None
-            self.turns[marks[-1]] = batch, settled  # of what are pieces now
+            self.turns[marks[-1]] = batch, settled  # counted in the pieces as they are now
         return replies

@@ -1,7 +1,7 @@
 """What commands share in reading their arguments: expiry times, and the options of SET, GETEX and EXPIRE.
 
 Options are read in one pass, each checked against those before it, as Redis does: `EX 10 EX 20` is fine and means 20,
-`EX 10 PX 20` is a syntax error. Times are judged after the syntax.
+`EX 10 PX 20` is a syntax error. Times are checked after the syntax.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def any_expiry(text: bytes, unit: ExpiryUnit, now_ms: int, command: str) -> int:
 
 @dataclass(slots=True)
 class StringOptions:
-    """What stood after SET's value or GETEX's key."""
+    """The options after SET's value or GETEX's key."""
 
     if_absent: bool = False
     if_present: bool = False
@@ -85,7 +85,7 @@ class StringOptions:
     keep_ttl: bool = False
     persist: bool = False
     expiry: bytes | None = None
-    """The time as given: Redis judges it after the syntax, in GETEX even after the key."""
+    """The time as given: Redis checks it after the syntax, in GETEX even after the key."""
     unit: ExpiryUnit = EX
 
 
@@ -128,7 +128,8 @@ def getex_options(arguments: list[bytes], start: int) -> StringOptions:
 
 
 def _take_expiry(options: StringOptions, name: bytes, arguments: list[bytes], position: int) -> bool:
-    """Whether an expiry option with its time stands there and is compatible: the same unit again replaces the time."""
+    """Whether an expiry option with its time stands at the position and is compatible: the same unit again replaces the
+    time."""
     unit = _UNITS.get(name)
     if unit is None or position + 1 >= len(arguments) or (options.expiry is not None and options.unit is not unit):
         return False

@@ -18,12 +18,12 @@ Handler: TypeAlias = Callable[[Any, list[bytes]], Value]
 CommandError."""
 
 Batch: TypeAlias = Callable[..., tuple[int, bytes]]
-"""Runs a pipeline of requests alike in name and length at once: takes the context and a column per argument, returns
-how many of the first have run, and their finished replies; the others are run one by one. What raises has changed
-nothing."""
+"""Runs a pipeline of requests with the same name and number of arguments at once: takes the context and a column per
+argument, returns how many of the first have run, and their finished replies; the others are run one by one. If it
+raises, it has changed nothing."""
 
 FindKeys: TypeAlias = Callable[[list[bytes]], list[int]]
-"""The positions of the keys in a request whose keys no triple can name."""
+"""The positions of the keys in a request, for a command whose keys no triple (`Keys`) can name."""
 
 
 class Flag(IntFlag):
@@ -46,7 +46,7 @@ class Flag(IntFlag):
     UNQUEUED = 8192  # runs at once inside MULTI (EXEC, DISCARD, MULTI, WATCH, QUIT, RESET). Not a flag of Redis
     SKIP_SLOWLOG = 16384
     PUBSUB = 32768
-    ENDS_QUEUE = 131072  # EXEC: refused in itself it ends the transaction. Not a flag of Redis
+    ENDS_QUEUE = 131072  # EXEC: if it is refused itself, the transaction ends. Not a flag of Redis
     TIMED = 262144  # never untimed: its work grows with the value, though Redis says "fast". Not a flag of Redis
     UNTIMED = (
         65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
@@ -88,7 +88,7 @@ UNBOUNDED: Final = 1 << 30
 
 
 MAX_UNTIMED_ARGUMENTS: Final = 64
-"""Arguments of an untimed command that takes any number: with more it is timed."""
+"""The most arguments of an untimed command that takes any number of them: with more it is timed."""
 
 
 _NEVER_BRIEF: Final = Flag.UNQUEUED | Flag.NO_AUTH | Flag.TIMED
@@ -139,7 +139,7 @@ class Command:
         self.handler = handler
         self.arity = arity
         self.minimum = abs(arity)
-        self.batch = batch  # of requests with the minimum of arguments
+        self.batch = batch  # for requests with the minimum of arguments
         self.maximum = arity if arity > 0 else UNBOUNDED
         self.untimed_maximum = min(self.maximum, MAX_UNTIMED_ARGUMENTS)
         self.flags = flags
@@ -150,7 +150,7 @@ class Command:
         self.keys = keys
         self.group = group
         self.summary = summary
-        self.categories = categories  # of ACL, beyond those that flags and group imply
+        self.categories = categories  # ACL categories beyond those that flags and group imply
         self.subcommands: dict[bytes, Command] | None = None  # by lower-case name, for a container
         self.calls = 0
         self.failed_calls = 0
@@ -163,7 +163,7 @@ class Command:
         self.timed_calls += calls
 
     def microseconds(self) -> int:
-        """Time of all calls: untimed commands are timed now and then, and the rest is taken to be like those."""
+        """The time of all calls: untimed commands are timed now and then, and the others are taken to be like those."""
         return self.nanoseconds * self.calls // (self.timed_calls * 1000) if self.timed_calls else 0
 
     def reset_counters(self) -> None:

@@ -1,7 +1,6 @@
-"""Facts about commands that nothing runs by: since which Redis each is there, and what its time depends on.
+"""Facts about commands that do not affect how they run: since which Redis each exists, and what its time depends on.
 
-COMMAND DOCS and the reference (`docs/commands.md`) read them. A test compares the table
-with the registry.
+COMMAND DOCS and the reference (`docs/commands.md`) read them. A test compares the table with the registry.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ class Facts(NamedTuple):
     complexity: str
 
 
-# One command or subcommand a line: its name, since which Redis, its time.
+# One command or subcommand per line: its name, since which Redis it exists, its time.
 _TABLE: Final = """
 append 2.0.0 O(N) for a string of N bytes
 auth 1.0.0 O(N) where N is the number of passwords defined for the user

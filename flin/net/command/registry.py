@@ -10,7 +10,7 @@ line is the summary:
     def get(context: Context, args: list[bytes]) -> Value:
         "Returns the string at a key."
 
-Since which Redis it is there, and what its time depends on, stands in facts.py.
+facts.py says since which Redis it exists, and what its time depends on.
 
 A subcommand is declared with a bar, `"client|id"`, after its container (`container("client", …)`); its arity counts
 the container's name. This module knows no handler: `commands/every.py` imports them all.
@@ -31,7 +31,7 @@ BY_NAME: Final[dict[bytes, Command]] = {}
 """Each name in lower and in upper case, exactly as clients send them."""
 
 UNTIMED: Final[dict[bytes, Command]] = {}
-"""Those of them that dispatch runs without a clock: fast or untimed, no container, never in slices."""
+"""The commands that dispatch runs without a clock: fast or untimed, no container, never in slices."""
 
 
 def command(
@@ -44,8 +44,8 @@ def command(
     batch: Batch | None = None,
     group: str | None = None,
 ) -> Callable[[Handler], Handler]:
-    """Declare the handler below as this command. arity counts the name; negative: at least so many. flags and
-    categories (of ACL, beyond those that flags and group imply): names with spaces between. group: where it is not the
+    """Declare the handler below as this command. arity counts the name; negative: the least number. flags and
+    categories (ACL's, beyond those that flags and group imply): names with spaces between. group: where it is not the
     module's GROUP."""
 
     def declare(handler: Handler) -> Handler:
@@ -70,7 +70,7 @@ def command(
 def container(
     name: str, group: str, summary: str, arity: int = -2, flags: str = "", *, alone: Handler | None = None
 ) -> None:
-    """Declare a command that has subcommands: dispatch goes straight to them. `alone` runs where none is given."""
+    """Declare a command that has subcommands: dispatch goes straight to them. `alone` runs if none is given."""
     handler = alone or _never_called
     found = Command(name, handler, arity=arity, flags=flags_of(flags), keys=NO_KEYS, group=group, summary=summary)
     found.subcommands = {}
@@ -78,13 +78,13 @@ def container(
 
 
 def _group_of(handler: Handler) -> str:
-    """What stands once in the module of the handler."""
+    """The GROUP of the handler's module."""
     group: str = inspect.getmodule(handler).GROUP  # type: ignore[union-attr]
     return group
 
 
 def find(name: bytes) -> Command | None:
-    """The command of this name in any mixture of cases."""
+    """The command of this name, in upper, lower or mixed case."""
     return BY_NAME.get(name) or BY_NAME.get(name.lower())
 
 
@@ -102,12 +102,12 @@ def find_by_path(name: str) -> Command | None:
 
 
 def all_commands() -> Iterator[Command]:
-    """Every command without subcommands' own entries, in order of name."""
+    """Every command, without entries of its subcommands, in order of name."""
     return (found for name, found in sorted(_commands.items()) if "|" not in name)
 
 
 def with_subcommands() -> Iterator[Command]:
-    """Every command that can run, subcommands in place of their containers' own, in order of name."""
+    """Every command that can run, in order of name; subcommands stand in place of their containers."""
     return (found for _, found in sorted(_commands.items()) if found.subcommands is None)
 
 

@@ -38,7 +38,7 @@ class ValueType:
         return number - (1 << self.bits) if number > self.maximum else number
 
     def write(self, value: bytearray, offset: int, number: int) -> None:
-        """The string is long enough."""
+        """Write the number at this bit. The string is long enough."""
         begin, end = offset >> 3, (offset + self.bits + 7) >> 3
         shift = 8 * end - offset - self.bits
         mask = (1 << self.bits) - 1
@@ -46,13 +46,14 @@ class ValueType:
         value[begin:end] = (whole | (number & mask) << shift).to_bytes(end - begin, "big")
 
     def fit(self, number: int, overflow: Overflow, *, is_sum: bool = True) -> int | None:
-        """The number as it is kept; None: it does not fit, and fails. A sum of two numbers, or one that was given."""
+        """The number as it is kept; None: it does not fit, and FAIL is asked for. is_sum: of two numbers; else one that
+        was given."""
         if self.minimum <= number <= self.maximum:
             return number
         if overflow is Overflow.FAIL:
             return None
         if overflow is Overflow.SAT:
-            # Redis takes the smallest numbers that are given for too large: their distance to the maximum has 65 bits.
+            # Redis calls the smallest given numbers too large: their distance to the maximum has 65 bits.
             wraps = not is_sum and self.is_signed and self.bits < 64 and self.maximum - number > INT64_MAX
             return self.maximum if number > self.maximum or wraps else self.minimum
         number &= (1 << self.bits) - 1
@@ -60,7 +61,7 @@ class ValueType:
 
 
 def parse_type(text: bytes) -> ValueType:
-    """CommandError, as Redis words it, for what is no type."""
+    """Raises CommandError, as Redis words it, for text that is no type."""
     is_signed = text[:1] == b"i"
     bits = maybe_int64(text[1:]) if text[:1] in (b"i", b"u") else None
     if bits is None or not 1 <= bits <= (64 if is_signed else 63):

@@ -26,11 +26,11 @@ _WRONG_BIT: Final = "ERR bit is not an integer or out of range"
 UINT64_MAX: Final = (1 << 64) - 1
 
 CHUNK_BYTES: Final = 1 << 20
-"""Long strings become numbers a piece at a time: as many copies of a piece stay small."""
+"""Long strings become numbers a piece at a time, so that the copies of a piece stay small."""
 
 
 def _offset(context: Context, text: bytes, bits: int = 0) -> int:
-    """A bit's offset; behind `#` one counted in fields of so many bits."""
+    """A bit's offset; after `#` it is counted in fields of `bits` bits."""
     counted = bits > 0 and text[:1] == b"#"
     number = maybe_int64(text[1:] if counted else text)
     if number is not None and counted:
@@ -95,7 +95,8 @@ def _unit(text: bytes) -> int:
 
 
 def _bounds(start: int, stop: int, length: int, unit: int) -> tuple[int, int]:
-    """The first and the last bit of a range that may count from the end; the last is below the first if it is empty."""
+    """The first and the last bit of a range that may count from the end; the last is below the first if the range is
+    empty."""
     total = length * 8 // unit
     first = max(0, start + total) if start < 0 else start
     last = min(total - 1, max(0, stop + total) if stop < 0 else stop)
@@ -133,7 +134,7 @@ def bitpos(context: Context, args: list[bytes]) -> Value:
     if first > last:
         return -1
     found = _find(value, bit, first, last)
-    # Without an end the string is taken to go on in zeros forever.
+    # Without an end the string is taken to go on with zeros forever.
     return len(value) * 8 if found < 0 and not bit and len(args) < 5 else found
 
 
@@ -240,8 +241,8 @@ def _steps(context: Context, args: list[bytes]) -> list[_Step]:
     position = 2
     while position < len(args):
         name = args[position].lower()
-        behind = len(args) - position - 1
-        if name == b"overflow" and behind:
+        remaining = len(args) - position - 1
+        if name == b"overflow" and remaining:
             chosen = _OVERFLOWS.get(args[position + 1].lower())
             if chosen is None:
                 raise CommandError("ERR Invalid OVERFLOW type specified")
@@ -249,7 +250,7 @@ def _steps(context: Context, args: list[bytes]) -> list[_Step]:
             position += 2
             continue
         words = _WORDS_BEHIND.get(name)
-        if words is None or behind < words:
+        if words is None or remaining < words:
             raise syntax_error()
         type_ = parse_type(args[position + 1])
         offset = _offset(context, args[position + 2], type_.bits)
@@ -265,7 +266,7 @@ def _read_fields(keyspace: Keyspace, key: bytes, steps: list[_Step]) -> Value:
 
 
 def _run_step(fields: bytearray, step: _Step) -> int | None:
-    """What it answers; None where OVERFLOW FAIL leaves the field as it is."""
+    """Returns the step's answer; None where OVERFLOW FAIL leaves the field as it is."""
     old = step.type.read(fields, step.offset)
     if step.name == b"get":
         return old

@@ -18,7 +18,7 @@ from flin.net.wire.resp import encode_requests
 GROUP: Final = "connection"
 
 REDIS_VERSION: Final = b"7.0.15"
-"""The Redis whose commands and texts these are."""
+"""The version of Redis whose commands and texts are followed."""
 
 _ALWAYS: Final = "noscript loading stale"
 _HANDSHAKE: Final = f"{_ALWAYS} fast no_auth allow_busy skip_slowlog"
@@ -313,13 +313,13 @@ def _kill_filters(args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
 
 
 def describe(session: Session, steady_ms: int, request: list[bytes] | None = None) -> bytes:
-    """A line of CLIENT LIST, with Redis's fields in Redis's order; the request is the one that it runs just now."""
+    """A line of CLIENT LIST, with Redis's fields in Redis's order. request: the one that the session is running."""
     flags = ("x" if session.queue is not None else "") + ("d" if session.is_dirty else "")
     flags += "e" if session.is_no_evict else ""
     output_bytes = session.link.output_bytes()
-    # Redis's buffer still holds the request that runs: here it is a list already.
+    # Redis's buffer still holds the running request: here it is a list already.
     input_bytes = session.link.input_bytes() + (0 if request is None else len(encode_requests([request])))
-    # By the table: a client's own words could hold spaces, and look like other fields.
+    # The name as in the table: the client's own words could hold spaces, and look like other fields.
     command = find_by_path(session.last_command.decode("latin-1").lower())
     fields = {
         "id": session.id,

@@ -62,7 +62,7 @@ def _incr_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
 
 
 def _entries(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[Entry | None]:
-    """What is at the keys, absent ones as zeros; a None: read them one by one."""
+    """The entries at the keys, absent ones as zeros; where one is None, read them one by one."""
     entries = keyspace.in_memory(keys)
     if None not in entries:
         return entries
@@ -90,7 +90,7 @@ def _incremented(entries: Sequence[Entry | None]) -> list[bytes] | None:
 
 
 def _is_small(text: bytes) -> bool:
-    """A canonical number to which a pipeline's ones can be added without a look at the bounds."""
+    """Whether the text is a canonical number to which a pipeline's ones can be added without a check of the bounds."""
     return text.isdigit() and len(text) <= SMALL_DIGITS and (text[0] != ZERO or len(text) == 1)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Figures = dict[str, Any]
 
 COUNT_SLICES: Final = 20
-"""INFO shows exact numbers of keys where so many slices suffice to resolve them, else the last ones known: clients that
+"""The most slices that INFO spends on exact numbers of keys; beyond them it shows the last ones known: clients that
 wait for INFO when they connect must not wait for a count of millions."""
 
 
@@ -33,7 +33,7 @@ EXPIRING_SLICES: Final = 50
 
 
 def render_info(services: Services, asked: list[str]) -> Slices:
-    """The sections asked for; without any the default ones. In slices: the keys are counted first."""
+    """The sections asked for, or the default ones. In slices: the keys are counted first."""
     names = _chosen(asked)
     if "keyspace" in names:
         yield from _count_keys(services)
@@ -58,7 +58,7 @@ def _count_keys(services: Services) -> Slices:
 
 
 def _count_expiring(services: Services) -> Slices:
-    """As far as so many slices suffice; else the figures that are known stay."""
+    """Count the keys with an expiry if EXPIRING_SLICES suffice; else the known figures stay."""
     counting = services.expiring()
     for _ in range(EXPIRING_SLICES):
         try:
@@ -86,7 +86,7 @@ def _chosen(asked: list[str]) -> set[str]:
 
 
 def _section(title: str, figures: Mapping[str, Any]) -> str:
-    """One line each, whatever a path or a reason holds."""
+    """The section's text: one line per figure, whatever a path or a reason holds."""
     lines = [f"{name}:{value}".replace("\r", " ").replace("\n", " ") for name, value in figures.items()]
     return "\r\n".join([f"# {title}", *lines, ""])
 
@@ -124,7 +124,7 @@ def _clients(services: Services) -> Figures:
 
 def _memory(services: Services) -> Figures:
     used = resident_bytes()
-    # The kernel sums what its threads have counted now and then, so its peak may lag behind.
+    # The kernel adds up its threads' counts only now and then, so its peak may lag behind.
     peak = services.process.peak_memory_bytes = max(
         used, services.process.peak_memory_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
@@ -202,7 +202,7 @@ def _cpu(services: Services) -> Figures:
 
 
 def _thread_times() -> Figures:
-    """Times of the event loop's thread, in which this runs; only Linux tells."""
+    """Times of the event loop's thread, in which this runs; only Linux has them."""
     if not hasattr(resource, "RUSAGE_THREAD"):
         return {}
     own = resource.getrusage(resource.RUSAGE_THREAD)
@@ -289,7 +289,7 @@ def resident_bytes() -> int:
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-    except OSError:  # not Linux: the peak is the nearest that the standard library knows
+    except OSError:  # not Linux: the peak is the nearest figure that the standard library has
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -1,4 +1,4 @@
-"""What INFO always says here: figures of Redis's for what Flin does not have, which monitoring reads all the same."""
+"""INFO's constant figures: those of Redis for things that Flin does not have. Monitoring reads them all the same."""
 
 from __future__ import annotations
 

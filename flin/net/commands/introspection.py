@@ -112,7 +112,7 @@ def command_getkeys(context: Context, args: list[bytes]) -> Value:
 
 
 def _everything() -> list[Command]:
-    """Containers' subcommands included, as COMMAND LIST shows them."""
+    """All commands, with the containers' subcommands, as COMMAND LIST shows them."""
     return sorted({*all_commands(), *with_subcommands()}, key=lambda found: found.name)
 
 

@@ -25,7 +25,7 @@ _UNKNOWN_TYPE: Final = b"unknown"
 
 
 def type_name(entry: Live) -> bytes:
-    """What TYPE and SCAN's TYPE option call the entry. A tag of a newer Flin is unknown, not an error."""
+    """The entry's type, as TYPE and SCAN's TYPE option name it. A newer Flin's tag is unknown, not an error."""
     tag = 0 if isinstance(entry, bytes) else entry[2]
     return _TYPE_NAMES.get(tag, _UNKNOWN_TYPE)
 
@@ -103,7 +103,7 @@ def copy(context: Context, args: list[bytes]) -> Value:
 
 
 def _copy_options(context: Context, args: list[bytes]) -> tuple[Keyspace, bool]:
-    """Where to, and whether a key there is replaced: DB index, REPLACE, in any order."""
+    """The keyspace to copy to, and whether a key there is replaced: DB index, REPLACE, in any order."""
     target, replace = context.keyspace, False
     position = 3
     while position < len(args):

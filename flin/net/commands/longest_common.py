@@ -12,10 +12,10 @@ from collections.abc import Generator
 from typing import Final, NamedTuple
 
 SLICE_CELLS: Final = 2_000_000
-"""Cells of the table, between two looks at others: a millisecond or two."""
+"""Cells of the table that are filled before others run: a millisecond or two."""
 
 ROW_CELLS: Final = 500
-"""What a row costs however short it is."""
+"""The cost of a row, however short, in cells."""
 
 SLICE_STEPS: Final = 8192
 """Steps of the way back, some 0.2 microseconds each."""
@@ -35,7 +35,8 @@ class Match(NamedTuple):
 
 
 class LongestCommon:
-    """What two strings share: `length` after `fill`, `subsequence` and `matches` (from the end) after `trace`."""
+    """What two strings share: `length` after `fill` is done, then `subsequence` and `matches` (last first) after
+    `trace`."""
 
     def __init__(self, a: bytes, b: bytes) -> None:
         self._a = a
@@ -72,7 +73,7 @@ class LongestCommon:
         a, b, rows, width = self._a, self._b, self._rows, self._width
         i, j = len(a), len(b)
         common = bytearray()
-        a_end = b_end = -1  # after the match that is being read; -1: none is
+        a_end = b_end = -1  # the end of the match that is being read; -1: there is none
         steps = 0
         while i and j:
             steps += 1

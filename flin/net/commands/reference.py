@@ -55,7 +55,7 @@ def _groups() -> Iterator[str]:
 
 
 def _declared() -> Iterator[Command]:
-    """Commands with subcommands are shown by these."""
+    """The commands as the reference lists them: subcommands in place of their containers."""
     for command in all_commands():
         if command.subcommands is None:
             yield command
@@ -71,7 +71,7 @@ def _row(command: Command) -> str:
 
 
 def _arguments(command: Command) -> str:
-    """How many follow the name (a subcommand's has two words)."""
+    """How many arguments follow the name (that of a subcommand has two words)."""
     words = 1 + command.name.count("|")
     least = command.minimum - words
     if command.maximum == UNBOUNDED:

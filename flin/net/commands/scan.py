@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 GROUP: Final = "generic"
 
-_SLICE_STEPS: Final = 1 << 20  # of a pattern's search, 5 ms at worst: the limit for one key in glob.py too
+_SLICE_STEPS: Final = 1 << 20  # steps of a pattern's search, 5 ms at worst: glob.py has the same limit for one key
 _DEFAULT_COUNT: Final = 10  # Redis's own
 _EVERYTHING: Final = compile_glob(b"*")
-_END: Final = b"0"  # the cursor of a scan that is done, and of one that begins
+_END: Final = b"0"  # the cursor at a scan's beginning and at its end
 # As C's strtoul reads it; more than 20 digits after the zeros cannot fit 64 bits.
 _CURSOR: Final = re.compile(rb"(?:(?P<sign>[+-]?)0*(?P<digits>[0-9]{1,20}))?")
 _CURSOR_END: Final = 1 << 64
@@ -61,7 +61,7 @@ def randomkey(context: Context, args: list[bytes]) -> Slices:
                 return names[target - number]
             number += len(names)
             yield
-        # The count includes expired keys that are not swept yet. Now their number is known: once more.
+        # The count includes expired keys that are not swept yet. Now their number is known: try again.
     return None
 
 
@@ -122,7 +122,7 @@ def _parse_cursor(text: bytes) -> int:
     cursor = int(found["digits"] or b"0") if found else _CURSOR_END
     if cursor >= _CURSOR_END:
         raise CommandError("ERR invalid cursor")
-    # A negative cursor is a large number in Redis, which no client was given. Here it is unknown, too.
+    # A negative cursor is a large number in Redis that no client was given. Here it is unknown, too.
     return -cursor if found and found["sign"] == b"-" else cursor
 
 

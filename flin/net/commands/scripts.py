@@ -1,5 +1,5 @@
-"""FUNCTION FLUSH and SCRIPT FLUSH. Flin has neither functions nor scripts: test suites and tools of clients empty both
-before they begin.
+"""FUNCTION FLUSH and SCRIPT FLUSH. Flin has neither functions nor scripts, but the test suites and tools of clients
+empty both before they begin.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def string_at(keyspace: Keyspace, key: bytes) -> tuple[bytes | None, int]:
 
 
 def _check_reply(context: Context, value: bytes | None) -> None:
-    """Before a command changes the key whose value it shows: LimitError if that is too large for a reply, as one put by
-    `flin.engine` may be. The error must not take the place of the only copy."""
+    """Call it before a command changes the key whose value it shows. LimitError if the value is too large for a reply,
+    as one put by `flin.engine` may be: else the error would replace the only copy."""
     most_bytes = context.services.config.largest_reply_bytes
     if value is not None and len(value) > most_bytes:
         raise too_large_reply(len(value), most_bytes)
@@ -297,7 +297,7 @@ def getrange(context: Context, args: list[bytes]) -> Value:
     if not value or (start < 0 and stop < 0 and start > stop):
         return EMPTY_BULK
     length = len(value)
-    # An end before the string's beginning means its first byte, in Redis and so here.
+    # As in Redis, an end before the string's beginning means its first byte.
     first = max(start + length, 0) if start < 0 else start
     last = max(stop + length, 0) if stop < 0 else stop
     return value[first : last + 1]

@@ -1,3 +1,3 @@
-"""The databases: keys and their values as commands see them, cached replies, cursors, who is told of writes. It must
+"""The databases: keys and their values as commands see them, cached replies, cursors, the observers of writes. It must
 not know who asks.
 """

@@ -4,10 +4,9 @@ A key's place on disk changes while a scan runs, its place in the key order does
 the last key seen, and since a cursor must be a number, this table gives each position one. It is bounded: the oldest
 cursors go first, and one that is gone begins again at the first key, so that a scan may return keys twice but never
 misses one that was there all the time. For the same reason no number is ever given twice, not even by a later
-process: they begin at the clock. A clean shutdown keeps the table in the store, under an internal key.
+process: the numbers begin at the clock. A clean shutdown keeps the table in the store, under an internal key.
 
-A session asks with a cursor that it was given. It may ask with the same one again (a lost reply), so a cursor lives
-on until its successor is used.
+A client may ask with the same cursor again (after a lost reply), so a cursor lives on until its successor is used.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ logger = logging.getLogger(__name__)
 _MAX_CURSORS: Final = 1 << 14
 # Keys are a client's bytes: all positions together hold no more than this.
 _MAX_BYTES: Final = 16 << 20
-# Cursors that a process may give per millisecond before it could meet the numbers of its successor. With the clock
+# Cursors that a process may give per millisecond before its numbers could meet those of its successor. With the clock
 # in front, numbers stay below 2**53 until 2039: clients in JavaScript keep them exactly.
 _IDS_PER_MS: Final = 1 << 12
 
 STORED_KEY: Final = namespace_prefix(0xFFFF) + b"cursors"
-"""In the last namespace, which is no database's and is never counted."""
+"""In the last namespace, which belongs to no database and is never counted."""
 
-_FORMAT: Final = b"\x01"  # of what `to_bytes` gives: this byte, then for each cursor a head and the key
+_FORMAT: Final = b"\x01"  # the first byte of what `to_bytes` gives; then, for each cursor, a head and the key
 _HEAD: Final = struct.Struct(">QHI")  # cursor, database, length of the key
 
 
@@ -65,13 +64,13 @@ class Cursors:
         return len(self._positions)
 
     def save(self, database: int, key: bytes, predecessor: int) -> int:
-        """A new cursor for this position, reached from another one (0: from the beginning)."""
+        """A new cursor for this position, reached from the predecessor (0: from the beginning)."""
         self._next += 1
         self._add(self._next, Position(database, key, predecessor))
         return self._next
 
     def find(self, cursor: int, database: int) -> bytes | None:
-        """The last key seen; None (begin at the first) for a cursor that is unknown or another database's."""
+        """The last key seen; None (begin at the first) if the cursor is unknown or of another database."""
         position = self._positions.get(cursor)
         if position is None or position.database != database:
             return None
@@ -113,7 +112,7 @@ class Cursors:
 
 
 def keep_cursors(cursors: Cursors, store: StoreLike) -> None:
-    """At a clean shutdown. Without it scans begin again, so a failure is only reported."""
+    """Store the table at a clean shutdown. Without it scans begin again, so a failure is only logged."""
     try:
         if len(cursors):
             store.commit({STORED_KEY: cursors.to_bytes()})
@@ -124,7 +123,7 @@ def keep_cursors(cursors: Cursors, store: StoreLike) -> None:
 
 
 def recall_cursors(cursors: Cursors, store: StoreLike) -> None:
-    """At the start: what an earlier process kept."""
+    """Load, at the start, the table that an earlier process kept."""
     kept = store.read(STORED_KEY)
     if isinstance(kept, bytes):
         try:

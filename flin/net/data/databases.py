@@ -1,4 +1,4 @@
-"""The databases of the server: their keyspaces, and which namespace of stored keys each of them means."""
+"""The databases of the server: their keyspaces, and the namespace of stored keys that each of them means."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Databases:
     """`keyspaces` has one for each number that SELECT takes."""
 
     def __init__(self, store: StoreLike, pending: Pending, number: int, reply_cache_bytes: int) -> None:
-        """reply_cache_bytes: of cached replies, all databases together."""
+        """reply_cache_bytes: for the cached replies of all databases together."""
         self.keyspaces = _make_keyspaces(store, pending, number, reply_cache_bytes)
         self.expiries: dict[int, Expiries] = {}  # by namespace: the newest figures, for INFO
         self._store = store
         self._pending = pending
-        self._is_swapped = False  # by the pending batch
+        self._is_swapped = False  # the pending batch swaps databases
         self._recall()
 
     def block_reads(self, *, blocking: bool) -> None:
@@ -37,7 +37,7 @@ class Databases:
         """FLUSHALL."""
         for keyspace in self.keyspaces:
             keyspace.note_clear()
-        self._pending.delete_range(b"", namespace_prefix(0xFFFF))  # what lies there is about databases, in none
+        self._pending.delete_range(b"", namespace_prefix(0xFFFF))  # the last namespace is no database's
         for keyspace in self.keyspaces:
             keyspace.hot.clear()
 
@@ -55,11 +55,12 @@ class Databases:
         self._pending.points[STORED_KEY] = encode(self._namespaces)
         if not self._is_swapped:
             self._is_swapped = True
-            # Before those who judge replies: they go by the databases as they are then.
+            # Before the listeners that judge replies: these go by the databases as they are then.
             self._pending.listen(self, first=True)
 
     def maybe_recall(self) -> None:
-        """Once a batch is committed, has failed, or was rolled back in part: did it swap databases?"""
+        """Called once a batch is committed, has failed, or was rolled back in part: if it swapped databases, read their
+        namespaces again."""
         if self._is_swapped:
             self._recall()
 

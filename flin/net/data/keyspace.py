@@ -1,9 +1,9 @@
 """One database: its reads see the pending batch first, its writes go into it.
 
 Keys here are users' keys; the pending batch and the store hold stored keys (engine/key.py). Database 0 is namespace 0,
-the keys that an embedded user sees; database n is internal namespace n. Reads judge expiry by its clock, so an
-expired key is absent on every path. A write discards the key's cached reply and tells those who observe
-writes (observers.py).
+the keys that an embedded user sees; database n is internal namespace n. Reads judge expiry by the pending batch's
+clock, so an expired key is absent on every path. A write discards the key's cached reply and tells the observers
+(observers.py).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from flin.net.data.reply_cache import ReplyCache
 
 SHORT_BYTES: Final = 1024
-"""Values up to here are not summed: the batch counts them, and 1,024 of them are its bound of 1 MiB."""
+"""Values up to this length are only counted, not added up: 1,024 of them are the batch's bound of 1 MiB."""
 
 COUNT_BUDGET: Final = 1000
-"""Look-ups of one slice of a count: at 2 microseconds each a neighbour waits 2 ms at most."""
+"""Lookups of one slice of a count: at 2 microseconds each, other clients wait 2 ms at most."""
 
 
 class Keyspace:
@@ -62,12 +62,12 @@ class Keyspace:
         self.watches = Watches(self.observers)
         self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
         self.last_count = 0  # the newest result of `count`
-        self.hits = 0  # but for those that `hot` counts
+        self.hits = 0  # except those that `hot` counts
         self.misses = 0
         self._prefix, self._end = bounds_of(database)
         self._store = store
         self._pending = pending
-        self._points = pending.points  # one dict and one list for the life of the server, emptied by each commit
+        self._points = pending.points  # the same dict and list for the server's life, emptied by each commit
         self._ranges = pending.ranges
         self._points_get: Callable[[bytes], Entry | None] = pending.points.get
 
@@ -101,7 +101,8 @@ class Keyspace:
         self.misses += total - hits
 
     def value(self, key: bytes) -> bytes | None:
-        """The string at the key; None if absent: a lookup. Raises CommandError WRONGTYPE for another type."""
+        """The string at the key, None if absent; counted as `look_up` does. Raises CommandError WRONGTYPE for another
+        type."""
         found = self.look_up(key)
         if found is None or type(found) is bytes:
             return found
@@ -111,7 +112,7 @@ class Keyspace:
         return found[0]  # the value
 
     def bulk(self, key: bytes) -> Reply | bytes | None:
-        """What GET answers: the cached reply of a hot key, else its value. WRONGTYPE as `value`."""
+        """GET's answer: the cached reply of a hot key, else its value. WRONGTYPE as `value`."""
         hot = self.hot
         reply = hot.young.get(key)
         if reply is not None:
@@ -120,16 +121,15 @@ class Keyspace:
         return self._bulk_after_young_miss(key)
 
     def in_memory(self, keys: Sequence[bytes]) -> list[Entry | None]:
-        """What the pending batch, or else the newest memtable, holds at each key, as it stands there: perhaps expired,
-        perhaps TOMBSTONE. None where they hold nothing: `entry` knows. Two lookups a key, without a step of
-        bytecode."""
+        """What the pending batch, or else the newest memtable, holds at each key: perhaps expired, perhaps TOMBSTONE.
+        None where they hold nothing: `entry` knows. Two lookups per key, without a step of bytecode."""
         newest = self._store.newest_entries()
         if newest is None or self._prefix or self._ranges or max(keys) >= b"\xff":
             return [None] * len(keys)
         return [*map(cast("Any", self._points_get), keys, map(newest.get, keys))]
 
     def bulk_of(self, key: bytes, value: bytes) -> Reply | bytes:
-        """What GET answers where `in_memory` found this value."""
+        """GET's answer where `in_memory` found this value."""
         hot = self.hot
         reply = hot.find_old(key)
         if reply is not None:
@@ -151,7 +151,7 @@ class Keyspace:
         return found[1] if type(found) is tuple else 0
 
     def count(self) -> Slices:
-        """The exact number of keys, expired ones that are not swept yet included, in slices."""
+        """The exact number of keys, in slices; it includes expired ones that are not swept yet."""
         if self._pending.in_transaction:
             return self._count_with_pending()
         self._pending.commit()
@@ -165,8 +165,9 @@ class Keyspace:
     ) -> Iterator[tuple[list[bytes], list[Live]]]:
         """Live keys above `after` and below `stop` with their entries, in order, a page at a time, as of this call.
 
-        What expires before a page is reached is left out, so a page may be empty. The pending batch is committed
-        first, so that one frozen state is walked; in a transaction, whose writes stay together, it is laid over.
+        Keys that expire before their page is reached are left out, so a page may be empty. The pending batch is
+        committed first, so that one frozen state is walked; in a transaction, whose writes stay together, it is laid
+        over that state.
         """
         # The smallest key above k is k with a zero byte after it.
         begin = self._prefix if after is None else self.stored(after) + b"\x00"
@@ -190,7 +191,7 @@ class Keyspace:
 
     @contextmanager
     def journal(self) -> Iterator[Journal]:
-        """While the block runs it notes what is committed."""
+        """A journal that notes what is committed while the block runs."""
         journal = Journal()
         self._pending.journals.append(journal)
         try:
@@ -237,7 +238,7 @@ class Keyspace:
             hot.discard(key)
 
     def put_values(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """`put_value` for each pair in turn: a pipeline of SETs, an MSET."""
+        """Do what `put_value` does for each pair in turn: a pipeline of SETs, an MSET."""
         if self._prefix or max(keys) >= b"\xff" or max(map(len, values)) > SHORT_BYTES or self.observers:
             self._write_all(keys, values, sum(size for size in map(len, values) if size > SHORT_BYTES))
             return
@@ -250,7 +251,7 @@ class Keyspace:
         self._write(key, TOMBSTONE, 0)
 
     def delete_all(self, keys: Sequence[bytes]) -> None:
-        """`delete` for each of them."""
+        """Delete the keys. The caller knows that they are there."""
         self._write_all(keys, [TOMBSTONE] * len(keys), 0)
 
     def clear(self) -> None:
@@ -260,14 +261,14 @@ class Keyspace:
         self.hot.clear()
 
     def note_clear(self) -> None:
-        """All keys are about to be deleted: FLUSHDB, FLUSHALL."""
+        """Prepare for the deletion of all keys: FLUSHDB, FLUSHALL."""
         for observer in self.observers:
             observer.all_written(self._is_there)
 
     # SWAPDB.
 
     def exchange(self, other: Keyspace) -> None:
-        """From now on each holds the other's keys. A key that either has is changed in both, as Redis sees it."""
+        """Exchange the keys of both. A key that either has counts as changed in both, as in Redis."""
 
         def either_has(key: bytes) -> bool:
             return self._is_there(key) or other._is_there(key)
@@ -284,7 +285,7 @@ class Keyspace:
         other.hold(mine)
 
     def hold(self, namespace: int) -> None:
-        """Mean another namespace's keys."""
+        """Use another namespace's keys from now on."""
         self.namespace = namespace
         self._prefix, self._end = bounds_of(namespace)
 
@@ -295,7 +296,8 @@ class Keyspace:
         self.read = self._store.read if blocking else self._store.read_nowait
 
     def _bulk_after_young_miss(self, key: bytes) -> Reply | bytes | None:
-        """`bulk` for a key without a reply in the young generation of `hot`: from the old one, else from the store."""
+        """Finish `bulk` for a key without a reply in the young generation of `hot`: take it from the old one, else from
+        the store."""
         reply = self.hot.find_old(key)
         if reply is not None:
             self.hot.hits += 1
@@ -324,7 +326,7 @@ class Keyspace:
             self._pending.large_bytes += size_bytes
 
     def _is_there(self, key: bytes) -> bool:
-        """Expired or not."""
+        """Whether the key is stored, expired or not."""
         stored = self.stored(key)
         found = self._points_get(stored)
         if found is None and not covers(self._ranges, stored):
@@ -332,7 +334,7 @@ class Keyspace:
         return found is not None and found is not TOMBSTONE
 
     def _write_all(self, keys: Sequence[bytes], entries: Sequence[Entry], large_bytes: int) -> None:
-        """`_write` for each of many keys, in loops of C."""
+        """Do what `_write` does, for many keys in loops of C."""
         stored = map(self.stored, keys) if self._prefix or max(keys) >= b"\xff" else keys
         self._points.update(zip(stored, entries, strict=True))
         self._pending.large_bytes += large_bytes + SHORT_BYTES * len(keys)
@@ -347,7 +349,7 @@ class Keyspace:
                 hot.discard(key)
 
     def _count_with_pending(self) -> int:
-        """Inside a transaction: what the pending batch changes is looked up, key by key."""
+        """Count inside a transaction: the keys that the pending batch changes are looked up one by one."""
         first, end = self._prefix, self._end
         cleared = any(start <= first and end <= stop for start, stop in ranges_of(self._ranges))
         number = 0 if cleared else self._store.count(self.namespace) or 0
@@ -388,5 +390,5 @@ class Keyspace:
 
 
 def bounds_of(namespace: int) -> tuple[bytes, bytes]:
-    """What the stored keys begin with, and the first key after them."""
+    """The prefix of the namespace's stored keys, and the first key after them."""
     return (namespace_prefix(namespace), namespace_prefix(namespace + 1)) if namespace else (b"", USER_END)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
 
 MAX_UNSLICED_KEYS: Final = 64
-"""So many take less than a millisecond: one step."""
+"""The most keys that are done in one step: they take less than a millisecond."""
 
 SLICE_KEYS: Final = 256
-"""Look-ups of a slice: at some 5 microseconds each a neighbour waits about a millisecond."""
+"""Lookups of one slice: at some 5 microseconds each, other clients wait about a millisecond."""
 
 ROUNDS: Final = 4
 """If others change more than a slice of the keys again and again, the last round is one step."""
@@ -38,7 +38,7 @@ class _Found:
     """The entries that were read so far: whole ones, or without their values."""
 
     def __init__(self, number: int, most_bytes: int | None) -> None:
-        """most_bytes: of all values together; None: no values are kept."""
+        """most_bytes: for all values together; None: no values are kept."""
         self.entries: list[Live | None] = [None] * number
         self.done = 0
         self._most_bytes = most_bytes
@@ -75,9 +75,9 @@ def find_many(keyspace: Keyspace, keys: Sequence[bytes]) -> Loads:
 
 
 def read_many(keyspace: Keyspace, keys: Sequence[bytes], most_bytes: int) -> Loads:
-    """The live entries (None: absent) of the moment at which this ends: what follows without a yield belongs to it.
+    """The live entries (None: absent) as of its end: what follows without a yield still sees the same state.
 
-    LimitError if their values have more bytes than may be."""
+    LimitError if their values have more than `most_bytes` bytes."""
     return _gather(keyspace, keys, _Found(len(keys), most_bytes))
 
 
@@ -105,7 +105,7 @@ def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def _read(keyspace: Keyspace, keys: Sequence[bytes], part: Sequence[int], found: _Found) -> Generator[Any, None, None]:
-    """A slice; what is cold is read by a thread first, the rest of the slice with it."""
+    """Read a slice; if a key is cold, a thread reads the rest of the slice first."""
     try:
         found.read(keyspace.entry, keys, part)
         return

@@ -1,7 +1,6 @@
-"""Write observers: who is told that keys of a database have changed. WATCH is the first of them.
+"""Write observers: they are told that keys of a database have changed. WATCH is the first of them.
 
-A keyspace holds those that want to know something now, and with none a write costs one truth test. Keys here are
-users' keys.
+A keyspace holds those that watch something now; with none, a write costs one truth test. Keys here are users' keys.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ class WriteObserver(Protocol):
     """Told when a write enters the pending batch, from within it: it changes nothing and raises nothing."""
 
     def key_written(self, key: bytes) -> None:
-        """Put or deleted."""
+        """The key was put or deleted."""
 
     def keys_written(self, keys: Sequence[bytes]) -> None:
-        """Each of them."""
+        """Each of the keys was put or deleted."""
 
     def all_written(self, has_changed: Callable[[bytes], bool]) -> None:
-        """The whole database was deleted or exchanged; whether that is a change for a key is asked for each that
-        matters (it was there, expired or not, or is there now). Raises what a read of the disk raises."""
+        """The whole database was deleted or exchanged. `has_changed` tells whether that changes a key (it was there,
+        expired or not, or is there now); it raises what a read of the disk raises."""
 
 
 class Watcher(Protocol):
@@ -32,17 +31,17 @@ class Watcher(Protocol):
 
 
 class Watches:
-    """Who watches which keys of one database. It is among the observers only while somebody does."""
+    """Which sessions watch which keys of one database. It is among the observers only while a key is watched."""
 
     __slots__ = ("_observers", "_watchers")
 
     def __init__(self, observers: list[WriteObserver]) -> None:
-        """observers: the keyspace's, where it enters itself."""
+        """observers: the keyspace's, to which it adds itself."""
         self._observers = observers
         self._watchers: dict[bytes, set[Watcher]] = {}
 
     def add(self, key: bytes, watcher: Watcher) -> bool:
-        """Whether it did not watch the key before."""
+        """Watch the key. Returns whether the watcher did not watch it before."""
         if not self._watchers:
             self._observers.append(self)
         watchers = self._watchers.setdefault(key, set())

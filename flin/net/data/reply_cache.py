@@ -54,7 +54,7 @@ class ReplyCache:
         self._evicted: dict[bytes, bytes] = {}  # no longer found, not yet freed
         self._half_bytes = capacity_bytes // 2
         self._young_bytes = 0
-        self.hits = 0  # counted by whoever reads `young`
+        self.hits = 0  # counted by the readers of `young`
         self.misses = 0
         self.evictions = 0
 

@@ -1,7 +1,7 @@
 """A call: one command, run in a context, and its value. No client, no bytes, no gates.
 
-Dispatch knows more of a command that came by itself: it may wait for the disk and go on in slices between others. Here
-it runs whole, as EXEC runs its queue.
+A command outside EXEC is run by dispatch: it may wait for the disk and go on in slices between others. Here a command
+runs whole, as EXEC runs its queue.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ INTERNAL_ERROR: Final = "ERR internal error"
 
 
 def call(context: Context, command: Command, request: list[bytes]) -> Value:
-    """The command's value, counted and timed as any other; an error is a value too, a CommandError."""
+    """Run the command, counted and timed as any other, and return its value; an error is a value too, a
+    CommandError."""
     command.calls += 1
     begin_ns = time.perf_counter_ns()
     try:
@@ -37,7 +38,7 @@ def call(context: Context, command: Command, request: list[bytes]) -> Value:
 
 
 def value_of(context: Context, command: Command, request: list[bytes]) -> Value:
-    """The command's value, and nothing else. Raises whatever its handler raises."""
+    """Run the command, neither counted nor timed, and return its value. Raises whatever its handler raises."""
     value = command.handler(context, request)
     return last_of(value) if type(value) is GeneratorType else value
 
@@ -49,7 +50,7 @@ def error_text(context: Context, command: Command, error: Exception) -> str:
         return str(error)
     if isinstance(error, CorruptionError):
         return context.services.damage.note(error)
-    if isinstance(error, FlinError):  # the disk, most often: its text says all, its traceback nothing more
+    if isinstance(error, FlinError):  # mostly the disk's: its text says all, a traceback adds nothing
         logger.error("%s failed: %s", command.name, error)
         return f"ERR {error}"
     record_unexpected(context, command)
@@ -57,13 +58,13 @@ def error_text(context: Context, command: Command, error: Exception) -> str:
 
 
 def record_unexpected(context: Context, command: Command) -> None:
-    """Called while the exception is handled: its traceback goes to the diagnostics."""
+    """Log the traceback of the exception that is being handled."""
     context.services.counters.internal_errors += 1
     logger.exception("an unexpected exception in %s", command.name)
 
 
 def note_time(context: Context, command: Command, request: list[bytes], nanoseconds: int) -> None:
-    """For commandstats and SLOWLOG."""
+    """Count the time for commandstats and SLOWLOG."""
     microseconds = nanoseconds // 1000
     command.note_time(nanoseconds, 1)
     services = context.services

@@ -22,7 +22,7 @@ class Context:
     def __init__(self, services: Services, session: Session) -> None:
         self.services = services
         self.session = session
-        self.has_waited = False  # the present command has waited for stalled writers, so it need not wait again
+        self.has_waited = False  # the present command has waited for the stall, so it need not wait again
         self.keyspace: Keyspace = services.databases.keyspaces[session.database]
 
     @property

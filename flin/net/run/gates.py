@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from flin.net.run.context import Context
 
 STALL_POLL_SECONDS: Final = 0.01
-"""How often a stopped writer looks again."""
+"""How often a stopped writer tries again."""
 
 
 class StalledError(Exception):
-    """A gate holds writers back: try again after so long."""
+    """A gate holds writers back: try again after this many seconds."""
 
     def __init__(self, delay_seconds: float) -> None:
         super().__init__(delay_seconds)
@@ -58,7 +58,7 @@ def check_gates(context: Context, command: Command, *, has_waited: bool) -> None
 
 
 def check_writes(context: Context, *, has_waited: bool) -> None:
-    """Whether the engine takes writes now."""
+    """Return if the engine takes writes now. Raises CommandError if it takes none, StalledError if they must wait."""
     store = context.services.store
     stall = store.stall()
     reason = store.read_only_reason or (store.background_error if stall.stopped else None)

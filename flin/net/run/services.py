@@ -94,7 +94,7 @@ def make_services(
     startup_memory_bytes: int = 0,
 ) -> Services:
     """call_soon, executor and wake are the tick's; executor and wake are needed only for the sync mode `always`."""
-    # Their order is that in which they hear of a batch: replies are judged with the gates as they are then.
+    # They hear of a batch in this order: replies are judged with the gates as they are then.
     pending = Pending(store, is_always=config.options.sync == "always")
     databases = Databases(store, pending, config.databases, config.reply_cache_bytes)
     counters = Counters()

@@ -4,13 +4,13 @@ Theory. Commands of all connections that arrive in one round write into one pend
 their connections' output. At the end of the round (`call_soon`), or when the batch is full, the batch becomes one WAL
 frame. Only then may replies leave: at once in the sync modes `interval` and `never`, in `always` when the WAL is synced
 up to the position that they are tagged with. Replies to reads carry a tag too: they may have shown a write that is not
-synced yet (batch/reply_barrier.py judges that).
+synced yet (batch/reply_barrier.py decides that).
 
-If the WAL write fails, the batch is dropped: memory does not hold what is not written. Then those replies of the tick
-that wrote, or were shown what was dropped, are replaced (judge.py); everybody else gets what was said, and nobody is
-closed.
+If the WAL write fails, the batch is dropped: memory does not hold what is not written. Then the replies to requests
+that wrote, or were shown what was dropped, are replaced (judge.py); all other replies leave unchanged, and no
+connection is closed.
 
-This module knows no transport: an `ReplySink` is what a connection shows of itself.
+This module knows no transport: a `ReplySink` is what a connection shows of itself.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SAMPLED_TICKS: Final = 61
-"""One of so many ticks is timed, request by request: INFO commandstats estimates the time of untimed commands from it.
-Odd, so that of commands that take turns every one is met; two looks at the clock cost a GET 2 %, one in 61 nothing."""
+"""One tick in 61 is timed, request by request: INFO commandstats estimates the time of untimed commands from it. Odd,
+so that commands that take turns are all met; two looks at the clock cost a GET 2 %, in one tick of 61 nothing."""
 
 
 def steady_ms() -> int:
-    """Milliseconds since some moment, whatever happens to the wall clock."""
+    """Milliseconds since some moment; changes of the wall clock do not affect it."""
     return time.monotonic_ns() // 1_000_000
 
 
@@ -43,30 +43,30 @@ class ReplySink(Protocol):
     """A connection, as far as the tick knows it."""
 
     def release(self) -> None:
-        """Send what was said in this tick."""
+        """Send the replies of this tick."""
 
     def hold(self, position: int, synced_position: int) -> bool:
-        """Keep what was said in this tick until the WAL is synced up to the position, or up to what was shown if that
-        is less; whether something is still held now that it is synced up to the second position."""
+        """Hold the replies of this tick until the WAL is synced up to the position, or up to what they show if that is
+        less. Returns whether some are still held, now that it is synced up to `synced_position`."""
 
     def release_held(self, synced_position: int) -> bool:
-        """Send what was held for a position up to this one; whether something is still held."""
+        """Send the replies held for a position up to this one. Returns whether some are still held."""
 
     def mark(self, batch: int) -> None:
-        """In the middle of what it says a batch was committed; what it says next belongs to this one."""
+        """A batch was committed in the middle of its replies; those that follow belong to this one."""
 
     def refuse(self, batch: int, refusal: Refusal) -> None:
-        """The batch was refused: replace what was said of it."""
+        """The batch was refused: replace the replies that show it."""
 
     def refuse_held(self, synced_position: int) -> None:
-        """What is held for a position after this one will never be durable: replace it, and send everything held."""
+        """The sync failed after this position: replace the replies held for later ones, and send everything held."""
 
 
 class Tick:
     """The present round.
 
-    Expiries are moments, so they go by the engine's clock, which may be set (pending.py); ages, time-outs and the
-    uptime are durations, so they go by the monotonic one, which is here."""
+    Expiries are moments, so they go by the engine's clock, which may be set (pending.py); ages, timeouts and the uptime
+    are durations, so they go by the monotonic one, which is here."""
 
     __slots__ = (
         "_call_soon",
@@ -74,8 +74,8 @@ class Tick:
         "_holding",
         "_is_scheduled",
         "_is_syncing",
-        "_outlets",
         "_pending",
+        "_sinks",
         "_store",
         "_ticks",
         "_wake",
@@ -97,24 +97,24 @@ class Tick:
     ) -> None:
         """executor runs `store.sync` (one thread), wake is the loop's call_soon_threadsafe: both only for `always`."""
         self.is_sampled = False
-        self.speaker: ReplySink | None = None  # whose requests run just now
+        self.speaker: ReplySink | None = None  # the connection whose requests are running
         self.steady_clock = steady_clock
-        self.steady_ms = steady_clock()  # read ten times a second: what durations are counted with
+        self.steady_ms = steady_clock()  # read ten times a second; durations are counted with it
         self._ticks = 0
         self._store = store
         self._pending = pending
         self._call_soon = call_soon
         self._is_scheduled = False
-        self._outlets: list[ReplySink] = []
+        self._sinks: list[ReplySink] = []
         self._executor = executor
         self._wake = wake
         self._is_syncing = False
         self._holding: deque[ReplySink] = deque()
         pending.listen(self)
 
-    def enter(self, outlet: ReplySink) -> None:
-        """A connection begins to say something in this tick. Once per connection and tick."""
-        self._outlets.append(outlet)
+    def enter(self, sink: ReplySink) -> None:
+        """A connection begins to reply in this tick. Once per connection and tick."""
+        self._sinks.append(sink)
         if not self._is_scheduled:
             self._is_scheduled = True
             self._call_soon(self.end)
@@ -129,26 +129,26 @@ class Tick:
         self.is_sampled = self._ticks % SAMPLED_TICKS == 0
         self.speaker = None
         self._pending.commit()
-        outlets = self._outlets
-        self._outlets = []
+        sinks = self._sinks
+        self._sinks = []
         if self._pending.reply_barrier is not None and self._store.synced_position < self._store.position:
             position, synced = self._store.position, self._store.synced_position
-            self._holding.extend([outlet for outlet in outlets if outlet.hold(position, synced)])
+            self._holding.extend([sink for sink in sinks if sink.hold(position, synced)])
             if self._holding:
                 self._begin_sync()
         else:
-            for outlet in outlets:
-                outlet.release()
+            for sink in sinks:
+                sink.release()
 
-    # The pending batch's calls.
+    # Called by the pending batch.
 
     def batch_committed(self) -> None:
         if self.speaker is not None:
             self.speaker.mark(self._pending.batches)
 
     def batch_refused(self, refusal: Refusal) -> None:
-        for outlet in self._outlets:
-            outlet.refuse(self._pending.batches, refusal)
+        for sink in self._sinks:
+            sink.refuse(self._pending.batches, refusal)
 
     # Sync waits (`always`). One sync at a time; the next covers every frame since.
 
@@ -172,12 +172,12 @@ class Tick:
         if error is not None:
             logger.error("the WAL could not be synced: %s", error)
             self._pending.failures += 1
-            for outlet in dict.fromkeys(holding):
-                outlet.refuse_held(self._store.synced_position)
+            for sink in dict.fromkeys(holding):
+                sink.refuse_held(self._store.synced_position)
             return
         synced = self._store.synced_position
         assert self._pending.reply_barrier is not None
         self._pending.reply_barrier.end_sync(synced)
-        self._holding.extend(outlet for outlet in dict.fromkeys(holding) if outlet.release_held(synced))
+        self._holding.extend(sink for sink in dict.fromkeys(holding) if sink.release_held(synced))
         if self._holding:
             self._begin_sync()

@@ -1,4 +1,4 @@
-"""EXEC: the requests that were queued since MULTI, run whole, in one frame of the WAL, or not at all."""
+"""EXEC: runs the requests queued since MULTI whole, in one frame of the WAL, or not at all."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
             context.end_transaction()
             raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
     _read_keys(context, queue)
-    session.queue = None  # handlers see that they run
+    session.queue = None  # handlers see that they are run, not queued
     session.unwatch()
     session.remarks.append((request_of_exec, queue))
     services = context.services
@@ -65,28 +65,28 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
 
 
 def _read_keys(context: Context, queue: list[tuple[Command, list[bytes]]]) -> None:
-    """All that the commands name, before the first of them writes."""
+    """Read all keys that the commands name, before the first of them writes."""
     try:
         for command, request in queue:
             for position in command.keys.positions(request):
-                # Damage is the reply of the command that meets it, as any error is; the others run.
+                # Damage becomes the reply of the command that meets it, like any error; the others run.
                 with suppress(CorruptionError, StorageError):
                     context.keyspace.entry(request[position])
     except ColdRead:
-        raise  # and EXEC runs again
+        raise  # EXEC runs again
     except Exception:
         context.end_transaction()
         raise
 
 
 def _run_queue(context: Context, queue: list[tuple[Command, list[bytes]]]) -> list[Reply]:
-    """LimitError as soon as the replies are too much for one: nothing larger is ever held."""
+    """Run the commands. LimitError as soon as their replies are too large for one: nothing larger is ever held."""
     most_bytes = context.services.config.largest_reply_bytes
     replies: list[Reply] = []
     size = 0
     for command, request in queue:
         value = call(context, command, request)
-        data = context.session.encode(value)  # by now: HELLO may be among them
+        data = context.session.encode(value)  # in the protocol of now: HELLO may be among them
         size += len(data)
         if size > most_bytes:
             raise too_large_reply(size, most_bytes)

@@ -1,3 +1,3 @@
-"""From bytes to bytes: connections, their flow and output, dispatch, cold reads, what is done by the clock. Nothing but
+"""From bytes to bytes: connections, their flow and output, dispatch, cold reads, the housekeeping. Nothing but
 server.py stands above it.
 """

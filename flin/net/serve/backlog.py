@@ -1,5 +1,5 @@
-"""The backlog of a connection: what it has read and not run yet. Requests that were parsed, and after them chunks that
-were not: a GET takes 40 bytes so, as a list of arguments several times as much.
+"""The backlog of a connection: what it has read and not run yet. Parsed requests, and after them unparsed chunks: a
+GET takes 40 bytes in a chunk, several times as many as a list of arguments.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections import deque
 from typing import Final
 
 CHUNK_OVERHEAD_BYTES: Final = 64
-"""What a chunk that waits costs: the object and its place in the queue."""
+"""Bytes that a waiting chunk costs: the object and its place in the queue."""
 
 
 class Backlog:
@@ -22,7 +22,7 @@ class Backlog:
         self.chunk_bytes = 0
 
     def keep(self, data: bytes) -> None:
-        """A chunk that arrived while nothing could be run."""
+        """Keep a chunk that arrived while nothing could be run."""
         self.chunks.append(data)
         self.chunk_bytes += len(data) + CHUNK_OVERHEAD_BYTES
 

@@ -16,7 +16,7 @@ from flin.errors import CorruptionError
 logger = logging.getLogger(__name__)
 
 READERS: Final = 4
-"""Enough to keep a disk's queue busy; each load spends its time in pread, which lets the interpreter go."""
+"""Enough to keep a disk's queue busy; each load spends its time in pread, which releases the interpreter lock."""
 
 
 class ColdReads:
@@ -29,8 +29,8 @@ class ColdReads:
         self._is_closed = False
 
     def submit(self, load: Callable[[], None], then: Callable[[], None]) -> None:
-        """Run load in a reader thread, then `then` on the loop. A load's failure shows when the command runs again,
-        which tells of damage."""
+        """Run load in a reader thread, then `then` on the loop. If a load fails, the command runs again, fails too and
+        reports the damage."""
 
         def finished(future: Future[None]) -> None:
             error = future.exception()
@@ -42,6 +42,6 @@ class ColdReads:
         self._executor.submit(load).add_done_callback(finished)
 
     def close(self) -> None:
-        """Waits for the loads that run; those that have not begun never will, and nobody is told."""
+        """Wait for the loads that run; those that have not begun never run, and their `then` is not called."""
         self._is_closed = True
         self._executor.shutdown(wait=True, cancel_futures=True)

@@ -1,11 +1,12 @@
 """A connection: the only place that touches a transport.
 
 Bytes arrive, the parser makes requests of them (requests.py), dispatch runs them and appends replies to this tick's
-output (output.py); the tick says when that may leave. In which state it is, and when its transport is read, flow.py
-says: while a request waits, or its next turn, what arrives stays in the kernel.
+output (output.py); the tick says when that may leave. flow.py decides the connection's state, and when its transport
+is read: while a request waits, or its next turn, what arrives stays in the kernel.
 
-A client that does not read its replies is read on, but not run. What it sends waits unparsed (backlog.py), up to
-`own_bytes`; beyond it reading stops, and serve/housekeeping.py closes who takes nothing then.
+If a client does not read its replies, the server still reads its requests, but does not run them. They wait unparsed
+(backlog.py), up to `own_bytes`; beyond it reading stops, and serve/housekeeping.py closes a client that takes nothing
+then.
 """
 
 from __future__ import annotations
@@ -47,23 +48,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TURN_COMMANDS: Final = 256
-"""A connection's turn: then the others run (measured: a neighbour's median 242 ms without, 0.18 with it)."""
+"""Commands of a connection's turn: then the others run (measured: another client's median 242 ms without, 0.18 with
+it)."""
 
 PAUSE_BYTES: Final = 1 << 20
 """Unread and held replies at which no more requests are run."""
 
 LARGE_CHUNK_BYTES: Final = 4096
-"""Chunks from here on are added up, so that the bound on all clients' buffers is held while they arrive."""
+"""Chunks from this size on are added up, so that the bound on all clients' buffers is held while they arrive."""
 
 CLOSE_BYTES: Final = 64 << 20
 """Unread and held replies at which the connection is closed."""
 
 UNTRUSTED_OUTPUT_BYTES: Final = 64 << 10
-"""The limit before authentication."""
+"""CLOSE_BYTES before authentication."""
 
 
 class Acceptor(asyncio.Protocol):
-    """What a listener makes for each client: it makes the connection once there is a transport."""
+    """Made by a listener for each client: it makes the connection once there is a transport."""
 
     def __init__(self, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop) -> None:
         self._services = services
@@ -79,7 +81,7 @@ class Acceptor(asyncio.Protocol):
 def accept(
     services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport
 ) -> Connection:
-    """A new client's connection. One that is turned away is told so, and closes."""
+    """The connection of a new client. One that is turned away is told so, and closes."""
     connection = Connection(services, cold, loop, transport)
     services.counters.connections += 1
     refusal = services.clients.refusal_of(connection.session)
@@ -93,7 +95,7 @@ def accept(
 
 
 class Connection(asyncio.Protocol):
-    """One client's transport. Its session outlives no connection."""
+    """One client's connection. Its session ends with it."""
 
     __slots__ = (
         "_backlog",
@@ -126,7 +128,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = transport
         self._flow = Flow()
         self._backlog = Backlog()
-        self._wait: Wait | None = None  # what it waits for, or that its turn is over
+        self._wait: Wait | None = None  # what it waits for, or TURN_IS_OVER
         self.unread = Unread()
         transport.set_write_buffer_limits(high=PAUSE_BYTES)
         session = services.clients.open_session(
@@ -142,7 +144,7 @@ class Connection(asyncio.Protocol):
         self.append: Callable[[bytes], None] = self._output.pieces.append
         self._parser = RequestParser(is_trusted=session.is_authenticated, limits=services.clients.request_limits)
 
-    # The transport's calls.
+    # Called by the transport.
 
     def data_received(self, data: bytes) -> None:
         flow = self._flow
@@ -171,11 +173,11 @@ class Connection(asyncio.Protocol):
                 output.is_in_tick = True
                 self._tick.enter(self)
         elif not requests and not pending.is_full:
-            return  # all of them have run, and nothing is after them
+            return  # all of them have run, and nothing follows them
         self._run(requests)
 
     def eof_received(self) -> bool:
-        """What was read before the end is still answered."""
+        """The client sends nothing more: what was read before is still answered."""
         self._flow.is_last = True
         if self._is_done:
             self._end()
@@ -204,14 +206,14 @@ class Connection(asyncio.Protocol):
     # Running requests.
 
     def _maybe_run_columns(self, data: bytes) -> list[list[bytes]] | None:
-        """Run a pipeline of requests alike at once; those that are left to be run one by one. None: `data` is no such.
+        """Run a pipeline as columns, if `data` is one (else None); returns the requests that must be run one by one.
 
         Measured in pipelines of 16, per request: GET 755 ns one by one, 560 at once; SET of 100 B 1,290 and 1,030."""
         found = self._parser.maybe_columns(data, TURN_COMMANDS)
         if found is None:
             return None
         name, columns = found
-        done = run_columns(self, name, columns)  # it commits nothing, so nobody asks who speaks
+        done = run_columns(self, name, columns)  # it commits nothing, so nobody asks for the speaker
         output = self._output
         if done:
             output.turns.append((self._pending.batches, (name, columns, done)))
@@ -229,7 +231,7 @@ class Connection(asyncio.Protocol):
         return requests[done:]
 
     def _run(self, requests: list[list[bytes]]) -> None:
-        """A turn: at most TURN_COMMANDS of them; the rest waits in the backlog."""
+        """Run a turn: at most TURN_COMMANDS of the requests; the rest wait in the backlog."""
         rest: list[list[bytes]] = []
         if len(requests) > TURN_COMMANDS:
             rest = requests[TURN_COMMANDS:]
@@ -254,18 +256,18 @@ class Connection(asyncio.Protocol):
             wait = TURN_IS_OVER
         left = [*iterator]
         self._counters.commands -= len(left)
-        # What it waits with has no reply yet; a turn that is over, or the last of all, has replied.
+        # The request that waits has no reply yet; at the end of a turn, or at STOP, the last request has one.
         waiting = 0 if wait is TURN_IS_OVER or wait is STOP else 1
         self._output.transcript.cut_last_turn(len(requests) - len(left) - waiting)
         self._backlog.requests = left + rest
         self._suspend(wait)
 
     def _note_shown(self, requests: list[list[bytes]]) -> None:
-        """In `always`: these have just run, or their first so many have."""
+        """In `always`: note what the replies to these requests, which have just run, show."""
         self._output.shown = max(self._output.shown, position_for(self.context, requests))
 
     def _after_requests(self) -> None:
-        """Everything parsed so far has run: is there more, or an error, or an end?"""
+        """Everything parsed so far has run: go on with the backlog, reply to an error of the protocol, or end."""
         parser, backlog = self._parser, self._backlog
         requests = parser.feed(b"") if parser.has_more else []
         while not requests and backlog.chunks and parser.error is None:
@@ -283,7 +285,7 @@ class Connection(asyncio.Protocol):
             self._end()
 
     def _suspend(self, wait: Wait) -> None:
-        """Stop reading until what is waited for has come."""
+        """Stop reading until the wait is over."""
         if wait is STOP:
             self._wait = None
             self._end()
@@ -299,7 +301,7 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self._continue)
 
     def _continue(self) -> None:
-        """What was waited for has come, or its turn has."""
+        """The wait is over, or the connection's turn has come."""
         flow, wait = self._flow, self._wait
         if flow.is_over or wait is None:
             return
@@ -324,7 +326,7 @@ class Connection(asyncio.Protocol):
         self._update_reading()
 
     def _resume(self, wait: Wait) -> Wait | None:
-        """Go on with a request that has waited; why it waits again."""
+        """Go on with a request that has waited. Returns why it waits again, or None."""
         output = self._output
         request: list[bytes] = wait.request  # type: ignore[attr-defined]
         output.turns.append((self._pending.batches, [request]))
@@ -337,7 +339,7 @@ class Connection(asyncio.Protocol):
             output.shown = EVERYTHING
         return again
 
-    # The tick's calls: see tick.ReplySink.
+    # Called by the tick: see tick.ReplySink.
 
     def release(self) -> None:
         output = self._output
@@ -354,7 +356,7 @@ class Connection(asyncio.Protocol):
                 data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
                 pieces.clear()
                 self._write(data)
-        if self._flow.state is not READING:  # it ends, or too much was held
+        if self._flow.state is not READING:  # the connection ends, or too much was held
             self._note_held()
 
     def hold(self, position: int, synced_position: int) -> bool:
@@ -371,7 +373,7 @@ class Connection(asyncio.Protocol):
         return bool(output.held)
 
     def _note_held(self) -> None:
-        """More is held than was, or less."""
+        """Called when more is held than before, or less."""
         flow = self._flow
         flow.is_overheld = self._output.held_bytes > PAUSE_BYTES
         self._maybe_hold()
@@ -388,7 +390,7 @@ class Connection(asyncio.Protocol):
         context, output = self.context, self._output
         output.judge(judge_refused(refusal, context, output.transcript), batch)
         for keyspace, key, _ in self.session.watched:
-            if refusal.holds(keyspace.stored(key)):  # watched in this tick, perhaps as it is not now
+            if refusal.holds(keyspace.stored(key)):  # watched in this tick, perhaps in a state that is gone
                 self.session.touch()
         wait = self._wait
         is_running = self._tick.speaker is self
@@ -403,7 +405,7 @@ class Connection(asyncio.Protocol):
                 output.replace_held(number, judge_unsynced(self.context, transcript, synced_position))
         self.release_held(synced_position)
 
-    # The session's calls, and limits.
+    # Called by the session; limits.
 
     def trust(self, trusted: bool) -> None:
         self._parser.trust(trusted)
@@ -423,12 +425,12 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def output_bytes(self) -> int:
-        """Said and not yet sent."""
+        """Bytes of replies that are not sent yet."""
         written = 0 if self._transport is None else self._transport.get_write_buffer_size()
         return written + self._output.held_bytes
 
     def input_bytes(self) -> int:
-        """Read and not answered yet."""
+        """Bytes of requests that are read and not answered yet."""
         wait = self._wait
         request = [] if wait is None or type(wait) is Wait else wait.request  # type: ignore[attr-defined]
         running = sum(map(len, request))
@@ -436,18 +438,18 @@ class Connection(asyncio.Protocol):
 
     @property
     def own_bytes(self) -> int:
-        """What its buffers may hold."""
+        """The most bytes that this client's buffers may hold."""
         return self._services.config.client_bytes
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that nothing more is read until the client has read."""
+        """Whether its backlog is full: nothing more is read until the client has read."""
         waiting = self._backlog.chunk_bytes
         return waiting > 0 and waiting + self.output_bytes() > self.own_bytes
 
     @property
     def _is_done(self) -> bool:
-        """Whether nothing of its is running or waits to be run."""
+        """Whether no request of this client is running or waiting to be run."""
         return self._wait is None and not self._backlog.chunks
 
     @property
@@ -457,16 +459,16 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of its is running, waiting or unsent."""
+        """Whether nothing of this client is running, waiting or unsent."""
         return self._is_done and not self._output.held
 
     @property
     def is_ending(self) -> bool:
-        """Whether it closes as soon as the client has taken what was said."""
+        """Whether it closes as soon as the client has read its last replies."""
         return self._flow.is_last or self._flow.is_over
 
     def finish(self) -> bool:
-        """For the server's end: read nothing more; whether everything read has been answered and sent."""
+        """At the server's end: read nothing more. Returns whether everything read has been answered and sent."""
         self._flow.may_read = False
         self._update_reading()
         return self._is_done and not self._output.is_in_tick and not self.output_bytes()
@@ -499,16 +501,16 @@ class Connection(asyncio.Protocol):
                 return
         transport.write(data)
 
-    # The flow: what follows from its state.
+    # What follows from the state of the flow.
 
     def _maybe_hold(self) -> None:
-        """The way out may be blocked: who would read and run holds."""
+        """If the way out is blocked, run nothing more."""
         if self._flow.state is READING and self._flow.is_blocked:
             self._flow.on(Event.HOLD)
             self._update_reading()
 
     def _maybe_go_on(self) -> None:
-        """The client has read, or what was held has left."""
+        """Go on if the client has read, or what was held has left."""
         flow = self._flow
         if flow.state is HELD and not flow.is_blocked:
             if not self._is_done:
@@ -518,7 +520,7 @@ class Connection(asyncio.Protocol):
         self._update_reading()
 
     def _update_reading(self) -> None:
-        """Tell the transport what it does not know yet."""
+        """Pause or resume reading from the transport, if that has changed."""
         flow, transport = self._flow, self._transport
         if transport is None or transport.is_closing():
             return

@@ -3,8 +3,7 @@
 `session.skips_gates` joins the gates (gates.py) that are usually open, so that an ordinary request tests one boolean
 and its arity.
 
-This module knows no transport. It runs for a `Caller` until the requests are used up or something must be waited for,
-and says which.
+This module knows no transport. It runs for a `Caller` until the requests are used up or one must wait, and says which.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ if TYPE_CHECKING:
     from flin.net.wire.columns import Column
 
 LARGE_REPLY_BYTES: Final = 4096
-"""Replies up to here are not summed: 256 of them, a connection's turn, are its budget of 1 MiB."""
+"""Replies up to this size are not added up: 256 of them, a connection's turn, are its budget of 1 MiB."""
 
 OUTPUT_BUDGET_BYTES: Final = 1 << 20
-"""A connection that said so much lets the others run."""
+"""A connection with this many bytes of replies in its turn lets the others run."""
 
 RERUNS: Final = 3
-"""After so many cold reads a command reads on the loop: the cache is too small to hold its keys together."""
+"""The most cold reads of a command; after them it reads on the loop: the cache is too small to hold all its keys."""
 
 HEADERS: Final = tuple(b"$%d\r\n" % length for length in range(LARGE_REPLY_BYTES + 1))
-"""The headers of bulks: a lookup costs 20 ns, formatting 100."""
+"""The headers of bulks by length: a lookup costs 20 ns, formatting 100."""
 
 QUEUED_OVERHEAD_BYTES: Final = 200
 """Bytes of one queued request: its list, its tuple and the objects of its arguments."""
@@ -66,7 +65,7 @@ class WaitForDisk(Wait):
         super().__init__(load)
         self.request = request
         self.attempt = attempt
-        self.has_waited = has_waited  # for the writers' sake, as below: it need not wait again
+        self.has_waited = has_waited  # for the stall, as in WaitForWriters: it need not wait again
 
 
 class WaitForSlices(Wait):
@@ -80,11 +79,11 @@ class WaitForSlices(Wait):
         self.request = request
         self.slices = slices
         self.nanoseconds = 0
-        self.attempt = attempt  # so many cold reads came before
+        self.attempt = attempt  # cold reads that came before
 
 
 class WaitForWriters(Wait):
-    """The engine stalls writers: run the same request again after so long."""
+    """The engine stalls writers: run the same request again after `delay_seconds`."""
 
     __slots__ = ("attempt", "delay_seconds", "request")
 
@@ -92,7 +91,7 @@ class WaitForWriters(Wait):
         super().__init__()
         self.request = request
         self.delay_seconds = delay_seconds
-        self.attempt = attempt  # so many cold reads came before
+        self.attempt = attempt  # cold reads that came before
 
 
 TURN_IS_OVER: Final = Wait()
@@ -103,20 +102,20 @@ STOP: Final = Wait()
 
 
 class Caller(Protocol):
-    """A connection, as far as dispatch knows it: whose requests these are, and where their replies go."""
+    """A connection, as far as dispatch knows it: its requests are run, and it gets their replies."""
 
     @property
     def context(self) -> Context: ...
 
     @property
     def append(self) -> Callable[[bytes], None]:
-        """Adds to the output of this tick."""
+        """Adds a reply to the output of this tick."""
 
 
 def run(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
     """Run the requests in order. None: all have run; else why not, and the rest is still in the iterator.
 
-    Long, because it is the path of every command: a function call more costs 5 % of a pipelined GET.
+    Long, because it is the path of every command: one more function call costs 5 % of a pipelined GET.
     """
     context = caller.context
     session = context.session
@@ -171,7 +170,8 @@ def run(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
 
 
 def run_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
-    """Run one command's requests at once (wire/columns.py), if it can; how many are done: `run` does the rest."""
+    """Run the requests of one command at once (wire/columns.py), if it can. Returns how many are done: `run` does the
+    rest."""
     context = caller.context
     command = UNTIMED.get(name)
     if (
@@ -196,9 +196,9 @@ def run_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
 
 
 def position_for(context: Context, requests: Sequence[list[bytes]]) -> int:
-    """In `always`: up to which position the WAL must be synced before the replies to these requests, which have just
-    run, may leave. Reads of named keys are judged by their keys; whatever else has run (a write, a walk over keys, a
-    count, anything about a transaction) waits for everything committed so far."""
+    """The position up to which, in `always`, the WAL must be synced before the replies to these requests, which have
+    just run, may leave. Reads of named keys wait for those keys; all others (a write, a walk over keys, a count,
+    anything about a transaction) wait for everything committed so far."""
     reply_barrier = context.services.pending.reply_barrier
     assert reply_barrier is not None
     if context.session.queue is not None:
@@ -206,7 +206,7 @@ def position_for(context: Context, requests: Sequence[list[bytes]]) -> int:
     stored: set[bytes] = set()
     for request in requests:
         command = find(request[0])
-        # What a command that only reads and names keys shows of the store is these keys' entries.
+        # A command that only reads, and names keys, shows nothing of the store but the entries of these keys.
         if command is None or not command.flags & Flag.READONLY or not command.keys.first:
             return EVERYTHING
         stored.update(context.keyspace.stored(request[position]) for position in command.keys.positions(request))
@@ -214,7 +214,7 @@ def position_for(context: Context, requests: Sequence[list[bytes]]) -> int:
 
 
 def _run_sampled(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
-    """`run`, with a look at the clock before and after every request."""
+    """Do what `run` does, and read the clock before and after every request."""
     for request in requests:
         wait = run_gated(caller, request)
         if wait is not None:
@@ -223,7 +223,7 @@ def _run_sampled(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None
 
 
 def resume(caller: Caller, wait: Wait) -> Wait | None:
-    """Go on with what was waited for; None once that command has its reply."""
+    """Go on with the command that waited; None once it has its reply."""
     if type(wait) is WaitForSlices:
         return _advance(caller, wait)
     if type(wait) is WaitForDisk:
@@ -234,7 +234,7 @@ def resume(caller: Caller, wait: Wait) -> Wait | None:
 
 
 def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_waited: bool = False) -> Wait | None:
-    """One request through all gates, timed, its reply appended."""
+    """Run one request through all gates, timed, and append its reply."""
     context = caller.context
     session = context.session
     context.has_waited = has_waited
@@ -280,7 +280,7 @@ def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: 
 
 
 def _answer(caller: Caller, command: Command, value: Value) -> Wait | None:
-    """Append a reply and look at what a command may have changed."""
+    """Append a reply and act on what the command may have changed."""
     context = caller.context
     session = context.session
     data = session.encode(value)
@@ -298,7 +298,7 @@ def _answer(caller: Caller, command: Command, value: Value) -> Wait | None:
 
 
 def _advance(caller: Caller, wait: WaitForSlices) -> Wait | None:
-    """One slice."""
+    """Run one slice."""
     context = caller.context
     begin_ns = time.perf_counter_ns()
     if wait.attempt > RERUNS:
@@ -329,7 +329,7 @@ def _handle(
     attempt: int = 0,
     has_waited: bool = False,
 ) -> Wait | None:
-    """What a handler raised."""
+    """Handle what a handler raised: wait, or reply with an error."""
     if isinstance(error, ColdRead | StalledError):
         command.calls -= 1  # it runs again
     if isinstance(error, ColdRead):
@@ -343,7 +343,7 @@ def _handle(
 
 
 def _fail(caller: Caller, command: Command, error: Exception) -> None:
-    """The reply is an error."""
+    """Reply with the error."""
     text = error_text(caller.context, command, error)
     caller.context.services.counters.count_error(text)
     caller.append(encode_error(text))
@@ -352,9 +352,10 @@ def _fail(caller: Caller, command: Command, error: Exception) -> None:
 def _load_all(
     context: Context, command: Command, request: list[bytes], first: Callable[[], None]
 ) -> Callable[[], None]:
-    """A command of several keys, or an EXEC, warms them all in one visit to the thread, or it would run again for each.
+    """What the thread runs: a command of several keys, or an EXEC, loads them all at once; else it would run again for
+    each.
 
-    It is given what ColdRead asks for, not the exception: that keeps its frames, and these the state they read."""
+    It takes what ColdRead asks for, not the exception: that keeps its frames alive, and these the state they read."""
     queue = context.session.queue if command.flags & Flag.ENDS_QUEUE else None
     requests = [(command, request)] if queue is None else queue
     stored = [context.keyspace.stored(of[position]) for each, of in requests for position in each.keys.positions(of)]
@@ -371,7 +372,7 @@ def _load_all(
 
 
 def _refuse(caller: Caller, command: Command | None, error: CommandError) -> None:
-    """A request that does not pass the gates: a transaction fails by it, and EXEC itself ends it."""
+    """Reply to a request that does not pass the gates: it makes an open transaction fail; a refused EXEC ends it."""
     context = caller.context
     session = context.session
     text = str(error)

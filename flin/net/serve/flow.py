@@ -1,18 +1,18 @@
-"""The flow of a connection: in which state it is, what may happen to it, what follows. Pure: no transport, no bytes.
+"""The flow of a connection: its state, the events, and the state after each. Pure: no transport, no bytes.
 
     READING    what arrives is run at once
     WAITING    a request waits: for the disk, for its next slice, for stalled writers
     TURN_OVER  the others have their turns, then it goes on
-    HELD       the way out is blocked: nothing is run until some of what was said has left
-    ENDING     nothing is run any more; it closes as soon as all that was said has left
+    HELD       the way out is blocked: nothing is run until some of the replies have left
+    ENDING     nothing is run any more; it closes as soon as all replies have left
     CLOSED     the transport is gone
 
-A blocked way out (the client does not read, or too much waits for a sync) holds back who would begin to run: who is
-READING at once, who is in TURN_OVER when its turn comes. A request that waits is still answered.
+A blocked way out (the client does not read, or too much waits for a sync) holds a connection back before it begins to
+run: one that is READING at once, one in TURN_OVER when its turn comes. A request that waits is still answered.
 
-What the transport is told follows from here (`wants_reading`). One that is HELD because its client does not read is
-read on: most libraries send a whole pipeline before they read anything, and would wait forever for a server that waits
-for them.
+Whether the transport is read follows from the state (`wants_reading`). One that is HELD because its client does not
+read is still read: most libraries send a whole pipeline before they read anything, and would wait forever for a server
+that waits for them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Event(Enum):
     FINISH = auto()
     """All that was read has run."""
     HOLD = auto()
-    """It would run now, and its way out is blocked."""
+    """It would run now, but its way out is blocked."""
     STOP = auto()
     """Nothing more is to be run: QUIT, an error of the protocol, the last request of all, somebody closes it."""
     LOSE = auto()
@@ -66,21 +66,21 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         CLOSED: (CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED),
     }.items()
 }
-"""What each event makes of each state."""
+"""By event and state: the next state."""
 
 
 class Flow:
-    """The flow of one connection: its state, and what is so in any state."""
+    """The flow of one connection: its state, and flags that are independent of it."""
 
     __slots__ = ("is_last", "is_overheld", "is_reading", "is_unread", "may_read", "state")
 
     def __init__(self) -> None:
         self.state = READING
         self.is_unread = False  # the client does not read its replies
-        self.is_overheld = False  # too many of them wait for a sync
+        self.is_overheld = False  # too many replies wait for a sync
         self.is_last = False  # the client sends nothing more; what it has sent is still answered
-        self.may_read = True  # the server does not end
-        self.is_reading = True  # what the transport was told last
+        self.may_read = True  # False once the server ends
+        self.is_reading = True  # as the transport was last told
 
     def on(self, event: Event) -> State:
         self.state = TRANSITIONS[self.state][event]
@@ -92,11 +92,12 @@ class Flow:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it is run any more."""
+        """Whether nothing is run any more."""
         return self.state is ENDING or self.state is CLOSED
 
     def wants_reading(self, *, is_full: bool) -> bool:
-        """Whether the transport is to be read. is_full: so much waits unparsed that it must wait in the kernel."""
+        """Whether the transport should be read. is_full: the backlog is full, so what arrives must wait in the
+        kernel."""
         if is_full or self.is_last or not self.may_read:
             return False
         return self.state is READING or (self.state is HELD and not self.is_overheld)

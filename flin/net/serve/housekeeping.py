@@ -1,10 +1,10 @@
-"""What the server does by the clock: the stall's end, time-outs, the bound on all clients' buffers.
+"""The server's periodic checks: the stall's end, timeouts, the bound on all clients' buffers.
 
 `Housekeeping.step` runs ten times a second on the loop; it looks at a slice of the connections each time, so that ten
-thousand of them cost no millisecond at once. All times are durations, so they go by the monotonic clock.
+thousand of them never cost a whole millisecond at once. All times are durations, so they go by the monotonic clock.
 
-A client that does not read is judged by what it takes: its clock begins anew whenever what is left for it gets less.
-A slow one that reads steadily is never closed for being slow.
+A client that does not read is timed: the time begins anew whenever fewer bytes are left for it. A slow one that reads
+steadily is never closed for being slow.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STEP_SECONDS: Final = 0.1
-"""Redis's cron runs as often."""
+"""As often as Redis's cron runs."""
 
 STEPS_PER_ROUND: Final = 10
 """Every client is looked at once a second."""
 
 QUERY_BUFFER_BYTES: Final = 1 << 30
-"""A client may have so much read and not run, as in Redis (client-query-buffer-limit)."""
+"""The most bytes of one client that are read and not run, as in Redis (client-query-buffer-limit)."""
 
 LARGE_OUTPUT_BYTES: Final = 16 << 20
 LARGE_OUTPUT_MS: Final = 60_000
-"""A client with so much unread that takes nothing of it for so long is closed."""
+"""A client that has more than LARGE_OUTPUT_BYTES unread and takes none of it for LARGE_OUTPUT_MS is closed."""
 
 STUCK_MS: Final = 10_000
-"""A client that takes nothing for so long is closed where nobody else can help: all that it may send waits, so both
-sides would wait forever; or it is to be closed as soon as it has taken its last replies."""
+"""A client that takes nothing for this long is closed if nothing else can end the wait: its backlog is full, so both
+sides would wait forever; or it closes as soon as it has read its last replies."""
 
 
 class Housekeeping:
@@ -44,7 +44,7 @@ class Housekeeping:
         self._commands = 0
 
     def step(self) -> None:
-        """One look around."""
+        """Run one step's checks."""
         services = self._services
         services.pending.refresh_clock()
         services.tick.refresh_steady_clock()
@@ -58,7 +58,7 @@ class Housekeeping:
             services.clients.bound_buffers()
 
     def _check_connections(self) -> None:
-        """A tenth of them: time-outs and clients that do not read."""
+        """Check a tenth of the connections: timeouts, and clients that do not read."""
         services = self._services
         connections = services.clients.admitted
         # The slice is taken by position; a client that moves while others close is seen in the next round.
@@ -84,7 +84,7 @@ class Housekeeping:
         return reason
 
     def _reason_of_unread(self, client: Client, steady_ms: int) -> str | None:
-        """How long has it taken nothing of what is left for it?"""
+        """Why a client that has read nothing for too long is closed; None: it stays."""
         unread = client.output_bytes()
         unread_ms = client.unread.note(unread, steady_ms)
         if unread_ms > LARGE_OUTPUT_MS and unread > LARGE_OUTPUT_BYTES:

@@ -1,8 +1,8 @@
-"""A judge: of a connection's replies, which may leave after the engine has refused a batch, or could not sync one?
+"""A judge: it decides which of a connection's replies may leave after the engine has refused a batch, or a sync failed.
 
-Those fail that wrote, and those that were shown what is not there now; nobody else, and no connection is closed. A
+Requests that wrote fail, and those that were shown what is not there now; no others, and no connection is closed. A
 read of a key that a refused batch would have changed is simply done again: nothing of the batch was applied, so it
-answers as if the refused write had never been asked for.
+answers as if the refused write had never been sent.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _ABORTED: Final = "EXECABORT Transaction discarded because of: "
 
 
 def may_have_shown(refusal: Refusal, context: Context, request: list[bytes]) -> bool:
-    """Whether a request that is half done may have read of the refused batch."""
+    """Whether a request that is half done may have read keys of the refused batch."""
     command = find_for(request)
     positions = [] if command is None else command.keys.positions(request)
     return any(refusal.holds(context.keyspace.stored(request[position])) for position in positions)
 
 
 def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) -> Judge:
-    """For one connection, which has said this in the refused batch's tick."""
-    # Behind a SELECT nobody knows any more which database an earlier request has read.
+    """The judge of one connection, whose replies in the refused batch's tick are in the transcript."""
+    # After a SELECT it is no longer known which database an earlier request has read.
     is_certain = transcript.is_of_one_database
     keyspaces = [context.keyspace] if is_certain else context.services.databases.keyspaces
 
@@ -43,7 +43,7 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
         return any(refusal.holds(keyspace.stored(key)) for key in keys for keyspace in keyspaces)
 
     def fails_in_transaction(command: Command, request: list[bytes]) -> bool:
-        # What walks over all keys has met the batch there; elsewhere it commits the batch first.
+        # There a walk over all keys has met the batch; elsewhere it commits the batch first.
         walks = command.flags & Flag.READONLY and not command.keys.positions(request)
         return command.is_write or bool(walks) or has_shown(command, request)
 
@@ -65,7 +65,7 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
 
 
 def _read_again(refusal: Refusal, context: Context, command: Command, request: list[bytes]) -> bytes:
-    """On the loop: it has been in memory a moment ago, or its key was not there."""
+    """Run the command again, on the loop: its entries were in memory a moment ago, or its keys absent."""
     context.services.databases.block_reads(blocking=True)
     try:
         value = value_of(context, command, request)
@@ -79,7 +79,8 @@ def _read_again(refusal: Refusal, context: Context, command: Command, request: l
 
 
 def judge_unsynced(context: Context, transcript: Transcript, synced_position: int) -> Judge:
-    """After a sync that failed: all that was committed is in memory, but nobody is told of what is not on the disk."""
+    """The judge after a sync that failed: all commits are in memory, but no reply may show one that is not on the
+    disk."""
 
     def judged(request: list[bytes], reply: bytes) -> bytes:
         command = find_for(request)
@@ -96,7 +97,7 @@ def judge_unsynced(context: Context, transcript: Transcript, synced_position: in
 
 
 def _says_nothing(reply: bytes) -> bool:
-    """Neither an error nor a place in a queue has changed or shown anything."""
+    """Whether the reply is an error or QUEUED: such requests have changed and shown nothing."""
     return reply[:1] == b"-" or reply == QUEUED.data
 
 

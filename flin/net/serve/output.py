@@ -1,6 +1,6 @@
-"""The output of a connection: what it has said in this tick, and what is held until the WAL is synced (`always`).
+"""The output of a connection: its replies of this tick, and those held until the WAL is synced (`always`).
 
-Replies leave in order: once something is held, what is said later waits behind it.
+Replies leave in order: once some are held, later ones wait for them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ ALL: Final = 1 << 62
 
 
 Held: TypeAlias = tuple[int, bytes, Transcript]
-"""The output of one tick: up to which position the WAL must be synced before it may leave, the replies, and what they
-answer, should the sync fail. A bare tuple, since every reply in `always` makes one: a named one takes 300 ns."""
+"""The output of one tick: the position up to which the WAL must be synced first, the replies, and (should the sync
+fail) what they answer. A bare tuple, since every reply in `always` makes one: a named one takes 300 ns."""
 
 
 class Output:
-    """`pieces` and `turns` are one list each forever: they are appended to directly."""
+    """`pieces` and `turns` are the same two lists forever: others append to them directly."""
 
     __slots__ = ("held", "held_bytes", "is_in_tick", "pieces", "remarks", "shown", "transcript", "turns")
 
@@ -34,13 +34,13 @@ class Output:
         self.remarks = remarks
         self.transcript = Transcript(remarks)
         self.turns = self.transcript.turns
-        self.shown = NOTHING  # in this tick: until the WAL is synced so far it may not leave
-        self.is_in_tick = False  # the tick has been told that something is said
+        self.shown = NOTHING  # the position up to which the WAL must be synced before this tick's replies may leave
+        self.is_in_tick = False  # the tick knows that this connection replies
         self.held: deque[Held] = deque()
         self.held_bytes = 0
 
     def take(self) -> bytes:
-        """The tick has ended, and nothing needs to be held: all that was said in it or before, to be sent."""
+        """The tick has ended, and nothing needs to be held: returns all replies, held ones first, to be sent."""
         self.is_in_tick = False
         self.shown = NOTHING
         self.turns.clear()
@@ -52,8 +52,8 @@ class Output:
         return self.take_held(ALL) + data if self.held else data
 
     def hold(self, position: int) -> None:
-        """The tick has ended: hold what was said in it until the WAL is synced up to the position, or up to what it
-        shows if that is less."""
+        """The tick has ended: hold its replies until the WAL is synced up to the position, or up to what they show if
+        that is less."""
         self.is_in_tick = False
         if self.pieces:
             data = b"".join(self.pieces)
@@ -65,7 +65,7 @@ class Output:
         self.shown = NOTHING
 
     def take_held(self, synced_position: int) -> bytes:
-        """What may leave now, in order."""
+        """The held replies that may leave now, in order."""
         held = self.held
         if not held or held[0][0] > synced_position:
             return b""
@@ -79,18 +79,18 @@ class Output:
         return data
 
     def judge(self, judge: Judge, batch: int) -> None:
-        """Keep of what was said in this tick about the batch only what the judge lets leave."""
+        """Replace this tick's replies about the batch by those that the judge lets leave."""
         self.pieces[:] = self.transcript.judged(self.pieces, judge, batch)
 
     def replace_held(self, number: int, judge: Judge) -> None:
-        """The sync of the held output at this place has failed: it leaves at once, as the judge wants it."""
+        """The sync of the held output at this place has failed: it may leave at once, as the judge wants it."""
         _, old, transcript = self.held[number]
         data = b"".join(transcript.judged([old], judge))
         self.held_bytes += len(data) - len(old)
         self.held[number] = NOTHING, data, transcript
 
     def clear(self) -> None:
-        """Nobody takes it any more."""
+        """Discard all: the connection is gone."""
         self.pieces.clear()
         self.held.clear()
         self.held_bytes = 0

@@ -173,13 +173,13 @@ class Config:
         self.slowlog_max_len = options.slowlog_max_len
         self.reply_cache_bytes = int(options.memory_limit * options.hot_keys_share)
         self.buffers_bytes = int(options.memory_limit * options.buffers_share)
-        # One client alone stops being read before the share is used up, which would close it.
+        # A single client is no longer read before it uses up the share: that would close it.
         self.client_bytes = self.buffers_bytes - self.buffers_bytes // 16
-        # A transaction's writes are in memory three times while they are written: as they are, and in one frame twice.
+        # The writes of a transaction are in memory three times when they are written: themselves, and a frame twice.
         self.largest_commit_bytes = min(MAX_COMMIT_BYTES, options.memory_limit)
-        # A value is in the buffers as it arrives, and as a reply that is not read yet: so twice of it must fit.
+        # A value is in the buffers as it arrives, and again as a reply that is not read yet: so two must fit.
         self.longest_bulk_bytes = min(MAX_BULK_BYTES, max(MIN_BULK_BYTES, self.buffers_bytes // 2))
-        # Of one reply. Together with what else was said in its tick and what is read meanwhile it stays in the share.
+        # For one reply: with the other replies of its tick, and what is read meanwhile, it stays in the share.
         self.largest_reply_bytes = max(self.buffers_bytes * 3 // 4, self.longest_bulk_bytes)
         self._password_hash = (
             password_hash(options.requirepass.encode("utf-8", "surrogateescape")) if options.requirepass else None
@@ -191,16 +191,16 @@ class Config:
 
     @property
     def times_every_command(self) -> bool:
-        """Whether even commands of constant work are timed: they never take as long as the usual threshold."""
+        """Whether even commands of constant work are timed. They never take as long as the usual threshold."""
         return 0 <= self.slowlog_log_slower_than < TIMED_MICROSECONDS
 
     def is_password(self, password: bytes) -> bool:
-        """Compared in constant time."""
+        """Whether this is the password; compared in constant time."""
         expected = self._password_hash
         return expected is not None and hmac.compare_digest(password_hash(password), expected)
 
     def set_password(self, password: bytes) -> None:
-        """An empty one takes the need for a password away."""
+        """Set the password; after an empty one, none is needed."""
         self._password_hash = password_hash(password) if password else None
 
     def get(self, patterns: Callable[[bytes], bool]) -> dict[bytes, bytes]:
@@ -230,7 +230,7 @@ class Config:
 
 
 TIMED_MICROSECONDS: Final = 1000
-"""Below this threshold of SLOWLOG every command is timed; one of constant work takes a few microseconds."""
+"""Every command is timed if SLOWLOG's threshold is below this; one of constant work takes a few microseconds."""
 
 
 def password_hash(password: bytes) -> bytes:

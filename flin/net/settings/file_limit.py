@@ -1,8 +1,8 @@
 """How many clients fit into the files that the operating system lets this process open.
 
 The engine keeps a quarter of them for its open tables, whatever the number; segments, pipes and the rest need a few
-more. What is left is the clients'. Asked at the start and by CONFIG SET maxclients: clients that took the engine's
-files would stop flushes, and with them writes.
+more. Clients get what is left. Checked at the start and by CONFIG SET maxclients: clients that took the engine's files
+would stop flushes, and with them writes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import resource
 from typing import Final
 
 OTHER_FILES: Final = 128
-"""Beside tables and clients: a few segments for each shard, the helper's pipes, locks, standard streams."""
+"""In addition to tables and clients: a few segments for each shard, the helper's pipes, locks, standard streams."""
 
 
 def clients_within(files: int) -> int:
@@ -20,12 +20,12 @@ def clients_within(files: int) -> int:
 
 
 def files_for(clients: int) -> int:
-    """The smallest limit in which so many clients fit."""
+    """The smallest limit in which this many clients fit."""
     return (clients + OTHER_FILES - 1) * 4 // 3 + 1
 
 
 def make_room(clients: int) -> int:
-    """Raise the process's limit as far as is needed and allowed; how many of these clients fit then."""
+    """Raise the process's limit as far as needed and allowed. Returns how many of these clients fit then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     wanted = files_for(clients)
@@ -36,7 +36,7 @@ def make_room(clients: int) -> int:
 
 
 def check_clients(clients: int) -> None:
-    """Raises ValueError, as Redis words it, where so many do not fit."""
+    """Raises ValueError, as Redis words it, if not all of these clients fit."""
     fitting = make_room(clients)
     if fitting < clients:
         raise ValueError(

@@ -14,7 +14,7 @@ Owner = TypeVar("Owner")
 
 IMMUTABLE: Final = "can't set immutable config"
 PROTECTED: Final = "can't set protected config"
-"""Paths: who reaches the port must not be able to write elsewhere."""
+"""For paths: a client that reaches the port must not be able to write elsewhere."""
 
 Parse = Callable[[bytes], Any]
 
@@ -31,12 +31,12 @@ class Parameter(Generic[Owner]):
     parse: Parse = same_text
     apply: Callable[[Owner, Any], None] | None = None
     check: Callable[[Any], None] | None = None
-    """What else is asked of a value at the start: raises ValueError."""
+    """The further check of a value at the start: raises ValueError."""
     refusal: str | None = None
     """Redis refuses even the present value of some, with this text."""
 
     def step(self, config: Owner, raw: bytes) -> Callable[[], None]:
-        """What is left to do once every parameter of a CONFIG SET is known to be fine. Raises ValueError."""
+        """The step to take once every parameter of a CONFIG SET is known to be valid. Raises ValueError."""
         if self.refusal is not None:
             raise ValueError(self.refusal)
         value = self.parse(raw)
@@ -55,12 +55,12 @@ def constant(text: bytes, parse: Parse = same_text, refusal: str | None = None) 
 
 
 def option(name: str, parse: Parse = same_text, refusal: str | None = None) -> Parameter[Any]:
-    """What the server was started with."""
+    """A parameter that only the start sets."""
     return Parameter(lambda config: shown(getattr(config.options, name)), parse, refusal=refusal)
 
 
 def attribute(name: str, parse: Parse, check: Callable[[Any], None] | None = None) -> Parameter[Any]:
-    """What may be changed while the server runs."""
+    """A parameter that may be changed while the server runs."""
 
     def apply(config: Any, value: Any) -> None:
         setattr(config, name, value)
@@ -145,7 +145,7 @@ _WRONG_OUTPUT_LIMIT: Final = "Error in hard, soft or soft_seconds setting in buf
 
 
 def output_limits(raw: bytes) -> dict[bytes, tuple[int, int, int]]:
-    """The limits of all classes of clients. One that is not named has its default."""
+    """The limits of all classes of clients. A class that is not named has its default."""
     return _DEFAULT_LIMITS | _named_limits(raw)
 
 

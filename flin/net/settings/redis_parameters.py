@@ -1,7 +1,7 @@
-"""Redis's parameters that have no effect here, with Redis 7.0's defaults: clients and set-up scripts read and set them.
+"""Redis's parameters that have no effect here, with Redis 7.0's defaults: clients and setup scripts read and set them.
 
-CONFIG SET takes the value that is shown, however it is spelled, and refuses every other, since nothing would follow
-it. The names are those of `CONFIG GET *` of Redis 7.0.15, without those to which Flin gives a meaning (config.py).
+CONFIG SET takes the value that is shown, however it is spelled, and refuses every other, since it would have no
+effect. The names are those of `CONFIG GET *` of Redis 7.0.15, without those to which Flin gives a meaning (config.py).
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ _CHOICES: Final = {
     "shutdown-on-sigterm": ("default", "default", "save", "nosave", "now", "force"),
     "tls-auth-clients": ("yes", "no", "yes", "optional"),
 }
-"""The value, then all choices in Redis's order."""
+"""By name: the value, then all choices in Redis's order."""
 
 
 def without_effect() -> Iterator[tuple[bytes, Parameter[Any]]]:
-    """Their names and how CONFIG answers for them."""
+    """The names of these parameters, and how CONFIG answers for them."""
     kinds: list[tuple[str, Parse, str | None]] = [
         (_IMMUTABLE, same_text, IMMUTABLE),
         ("dbfilename dump.rdb", same_text, PROTECTED),

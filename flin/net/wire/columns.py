@@ -1,9 +1,9 @@
-"""A pipeline of requests that are alike: one command, arguments of the same lengths. Recognised by its bytes alone.
+"""A pipeline as columns: one command, arguments of the same lengths. Recognised by its bytes alone.
 
-Where only the arguments differ, every request is as long as the first, and what stands between the arguments stands in
-all of them: so one `struct` cuts the whole chunk, and the chunk rebuilt from its pieces and the first
-request's own headers must be what arrived. That comparison is the proof, whatever the arguments hold; nothing is
-parsed. Keys of fixed width (hashes, UUIDs, padded numbers) make such pipelines.
+If only the arguments differ, every request is as long as the first, and the bytes between the arguments are equal in
+all of them: so one `struct` cuts the whole chunk. The chunk rebuilt from its arguments and the first request's headers
+must equal what arrived. That comparison is the proof, whatever the arguments hold; nothing is parsed. Keys of fixed
+width (hashes, UUIDs, padded numbers) make such pipelines.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 MIN_REQUESTS: Final = 4
-"""From so many on it pays to look."""
+"""The least number of requests for which the look pays."""
 
 MAX_ARGUMENT: Final = 1024
-"""Longer ones gain nothing: copying them is what costs."""
+"""Longer ones gain nothing: their cost is the copying."""
 
 _COUNTS: Final = {b"*2\r\n": 2, b"*3\r\n": 3}
 _LENGTHS: Final = {b"$%d" % length: length for length in range(MAX_ARGUMENT + 1)}
@@ -27,12 +27,12 @@ Column = tuple[bytes, ...]
 
 
 class Layout(NamedTuple):
-    """How requests alike are laid out: all but the arguments after the name."""
+    """How the requests of such a pipeline are laid out: all but the arguments after the name."""
 
     name: bytes
     head: bytes  # what stands before the first argument
-    between: bytes  # and between the first and the second; empty: there is none
-    number: int  # of requests
+    between: bytes  # between the first and the second; empty: there is no second
+    number: int  # how many requests
     cut: Callable[[bytes], Iterator[tuple[bytes, ...]]]
 
 
@@ -44,7 +44,7 @@ _layouts: Final[dict[tuple[int, bytes], Layout]] = {}
 
 def maybe_columns(data: bytes, limit: int) -> tuple[bytes, list[Column]] | None:
     """The command's name as sent, and the other arguments, a column each, if these bytes are from MIN_REQUESTS to
-    `limit` whole requests alike, of two or three arguments each. None says nothing: the parsers look."""
+    `limit` whole requests of such a pipeline, of two or three arguments each. None says nothing: the parsers look."""
     clue = len(data), data[:17]  # as far as the length of the key, after a name of three letters
     layout = _layouts.get(clue)
     columns = None if layout is None else _columns(layout, data)
@@ -61,7 +61,7 @@ def maybe_columns(data: bytes, limit: int) -> tuple[bytes, list[Column]] | None:
 
 
 def _columns(layout: Layout, data: bytes) -> list[Column] | None:
-    """The arguments, if the bytes are laid out so."""
+    """The arguments, if the bytes have this layout."""
     _, head, between, _, cut = layout
     if between:
         rows = list(cut(data))

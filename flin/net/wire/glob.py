@@ -31,7 +31,7 @@ _CLOSE: Final = b"]"[0]
 
 # Redis 7.0.15 lets no pattern with more stars than this match anything (its guard against endless recursion).
 _MAX_STARS: Final = 1000
-# Bytes of wildcards, escapes and sets in one pattern, at 1 µs each to read and compile, and what a set costs beyond
+# Bytes of wildcards, escapes and sets in one pattern, at 1 µs each to read and compile, and the cost of a set beyond
 # its bytes. The longest pattern holds the server for some 10 ms.
 _MAX_STEPS: Final = 10_000
 _SET_STEPS: Final = 50
@@ -45,17 +45,17 @@ class Glob(NamedTuple):
     literal: bytes | None
     """The only key that can match, if the pattern has no wildcard."""
     prefix: bytes
-    """What every matching key begins with: ordered storage need not look elsewhere."""
+    """The prefix of every matching key: ordered storage need not look elsewhere."""
     matches: Callable[[bytes], bool]
-    """Raises CommandError where a long key would make the search too dear."""
+    """Raises CommandError if a long key would make the search too costly."""
     searched: int = 0
-    """Steps that a key may cost for each of its bytes, where the pattern holds sets between stars; else 0."""
+    """Steps that a key may cost for each of its bytes, if the pattern holds sets between stars; else 0."""
 
 
 class _Segment(NamedTuple):
     length: int
     literal: bytes | None
-    regex: re.Pattern[bytes] | None  # None too where any bytes of that length will do
+    regex: re.Pattern[bytes] | None  # None, too, if any bytes of that length match
     prefix: bytes = b""  # what every match begins with
 
 
@@ -191,7 +191,8 @@ def _read_special(pattern: bytes, position: int) -> tuple[int, _Element | None]:
 
 
 def _read_set(pattern: bytes, position: int) -> tuple[int, frozenset[int]]:
-    """The set whose [ stands before the position. The order of the tests is Redis's and decides odd patterns."""
+    """Read the set whose [ stands before the position. The order of the tests is Redis's, and odd patterns depend on
+    it."""
     inverted = pattern[position : position + 1] == b"^"
     position += inverted
     members: set[int] = set()

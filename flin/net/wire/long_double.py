@@ -1,10 +1,10 @@
 """The arithmetic of INCRBYFLOAT: x86's 80-bit long double, which Redis uses, in integers.
 
 Every finite long double is a whole multiple of the smallest one, 2**-16445. So a number here is an `int` counted in
-that unit: addition is exact, and all that has to be imitated is the rounding to 64 significant bits, half to even,
-which the processor does after reading a text and after adding. Texts are read as C's `strtold` reads them and
-written as `printf("%.17Lf")` writes them, without the trailing zeros. Where both texts are plain decimals of ordinary
-size, 2**-256 is a unit fine enough, and five times faster.
+that unit: addition is exact, and only the rounding to 64 significant bits, half to even, has to be imitated, which the
+processor does after reading a text and after adding. Texts are read as C's `strtold` reads them and written as
+`printf("%.17Lf")` writes them, without the trailing zeros. Where both texts are plain decimals of ordinary size, the
+unit 2**-256 is fine enough, and five times faster.
 
 Python's own floats (53 bits) would give other digits, and `decimal` rounds in tens where the processor rounds in
 twos; `decimal` only carries digits in and out here, because `int` refuses texts over 4,300 digits.
@@ -23,7 +23,7 @@ _INFINITE_BITS: Final = 16384  # 2**16384 is the first power of two that does no
 _TEXT_LIMIT: Final = 5 * 1024  # Redis refuses texts from this length on (MAX_LONG_DOUBLE_CHARS)
 _DECIMALS: Final = 17  # Redis writes at most this many digits after the point
 _SCALE: Final = 10**_DECIMALS
-# Beyond these powers of ten nothing is finite or different from zero; it keeps `1e999999999` from being computed.
+# Beyond these powers of ten every number is infinite or zero; the bound keeps `1e999999999` from being computed.
 _MAX_POWER: Final = 4933
 _MIN_POWER: Final = -4952
 _GUARD_BITS: Final = 2  # enough with a sticky bit to round once, correctly
@@ -57,7 +57,7 @@ def add_texts(one: bytes, other: bytes) -> bytes:
 
 
 def parse(text: bytes, unit: int = _FINEST) -> int | None:
-    """The number, in units; None for what Redis calls not a valid float. Infinity parses, and no sum takes it."""
+    """The number, in units; None for what Redis calls not a valid float. Infinity parses, but no sum accepts it."""
     if len(text) >= _TEXT_LIMIT:
         return None
     if found := _DECIMAL.fullmatch(text):
@@ -137,14 +137,14 @@ def _parts(found: re.Match[bytes]) -> tuple[bytes, bytes, bytes]:
 
 
 def _bounded(exponent: bytes) -> int:
-    """An exponent of any length, cut to what decides: beyond six digits everything is infinite or zero."""
+    """An exponent of any length, bounded: beyond six digits everything is infinite or zero."""
     digits = exponent.lstrip(b"+-").lstrip(b"0")
     size = int(digits or b"0") if len(digits) <= 6 else 10**6
     return -size if exponent[:1] == b"-" else size
 
 
 def _finite(guarded: int, unit: int) -> int | None:
-    """The rounded size; None where a text that is neither zero nor infinite becomes either (C's ERANGE)."""
+    """The rounded size; None if a text that is neither zero nor infinite becomes either (C's ERANGE)."""
     size = _rounded(guarded)
     return size if 0 < size < _infinity(unit) else None
 

@@ -1,7 +1,7 @@
 """What a handler may return, and the few finished replies that need no encoding.
 
 A handler returns plain Python values; `resp.py` turns them into bytes for the session's protocol. A `Reply` holds
-bytes that are finished already and alike in RESP2 and RESP3.
+bytes that are finished already, and the same in RESP2 and RESP3.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from flin.errors import CommandError, LimitError
 
 
 class Reply:
-    """Finished bytes, alike in both protocols. A wrapper, because plain bytes returned by a handler are a bulk."""
+    """Finished bytes, the same in both protocols. A wrapper, because plain bytes returned by a handler are a bulk."""
 
     __slots__ = ("data",)
 
@@ -46,17 +46,17 @@ element of an array: an error in place), str (simple string; must hold neither C
 
 Slices: TypeAlias = Generator[Any, None, Any]
 """A handler may be a generator: it yields between slices of long work and returns its value at the end. Other
-connections are served between two slices; later commands of its own connection wait. Inside EXEC it runs whole. What
-it yields is None, or what a reader thread is to run before the next slice."""
+connections are served between two slices; later commands of its own connection wait. Inside EXEC it runs whole. It
+yields None, or a load that a reader thread runs before the next slice."""
 
 
 def too_large_reply(size_bytes: int, most_bytes: int) -> LimitError:
-    """What a command raises in place of a reply that would not fit into the clients' share of the memory."""
+    """The error that a command raises in place of a reply that would not fit into the clients' share of the memory."""
     return LimitError("the size of the reply in bytes", size_bytes, most_bytes)
 
 
 def last_of(slices: Slices) -> Value:
-    """The value of a handler in slices, without letting anybody else run."""
+    """Run a handler in slices without letting others run, and return its value."""
     while True:
         try:
             next(slices)

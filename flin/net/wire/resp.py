@@ -1,6 +1,6 @@
 """Replies on the wire: values into bytes, for RESP2 and RESP3, and bytes into whole replies. No I/O.
 
-`encode2` and `encode3` turn a handler's value into bytes. How requests are read is requests.py's.
+`encode2` and `encode3` turn a handler's value into bytes. requests.py reads requests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def encode_requests(requests: list[list[bytes]]) -> bytes:
 
 
 def split_replies(data: bytes) -> list[bytes]:
-    """Whole replies, one after the other, in RESP2 or RESP3, taken apart."""
+    """Split whole replies, one after the other, in RESP2 or RESP3."""
     replies: list[bytes] = []
     start = 0
     while start < len(data):

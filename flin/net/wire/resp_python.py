@@ -22,17 +22,17 @@ TLS_HELLO: Final = 0x16
 """The first byte of a TLS handshake record; no inline command begins with a control character."""
 
 MIN_TAKEN_ARGUMENTS: Final = 64
-"""From so many on it pays to look at a window of them."""
+"""The least number of missing arguments for which the look at a window of them pays."""
 
 WINDOW_BYTES: Final = 1 << 16
 
 ONE_BY_ONE: Final = 256
-"""Arguments that are taken singly after a window that held few: it costs as much as some hundred of them."""
+"""Arguments that are taken singly after a window that held few: a window costs as much as some hundred of them."""
 
 _HEADERS: Final = {length: b"$%d" % length for length in range(4097)}
 
 CROSS_PROTOCOL_WORDS: Final = (b"post", b"host:")
-"""First words of lines of HTTP: a browser was made to talk to this port."""
+"""First words of HTTP lines: somebody made a browser talk to this port."""
 
 
 ARGUMENT_OVERHEAD_BYTES: Final = 48
@@ -73,10 +73,10 @@ class PythonParser:
 
     def __init__(self, limits: RequestLimits = TRUSTED, trusted_limits: RequestLimits = TRUSTED) -> None:
         self.limits = limits
-        self.trusted_limits = trusted_limits  # what passes these is wrong for whomever; what passes `limits`, for now
+        self.trusted_limits = trusted_limits  # beyond these a request is always wrong; beyond `limits`, for now
         self.error: ProtocolError | None = None
         self._buffer = bytearray()
-        self._position = 0  # of the first byte not yet parsed
+        self._position = 0  # the first byte not yet parsed
         self._arguments: list[bytes] = []  # of the request that is being parsed
         self._argument_bytes = 0  # what these cost
         self._missing = 0  # arguments of it that are still to come; 0: between two requests
@@ -84,7 +84,7 @@ class PythonParser:
 
     @property
     def buffered_bytes(self) -> int:
-        """Held for a request that is not complete."""
+        """Bytes held for a request that is not complete."""
         return len(self._buffer) - self._position + self._argument_bytes
 
     @property
@@ -92,7 +92,7 @@ class PythonParser:
         return self._position == len(self._buffer) and not self._missing
 
     def feed(self, data: bytes, limit: int = 1 << 30) -> list[list[bytes]]:
-        """The requests that are complete now, at most so many; call again with b"" for the rest."""
+        """The requests that are complete now, at most `limit`; call again with b"" for the rest."""
         self._buffer += data
         requests: list[list[bytes]] = []
         try:
@@ -164,14 +164,14 @@ class PythonParser:
         return arguments
 
     def _take_many(self) -> int:
-        """Take a window's arguments at once, up to the first that is long or holds a line end; how many.
+        """Take a window's arguments at once, up to the first that is long or holds a line end. Returns how many.
 
-        Split at the line ends, headers and arguments take turns as long as no argument holds one, and each header must
-        be what its argument's length asks for. 300,000 arguments of 8 bytes: 0.6 s one by one, 0.1 s so."""
+        Split at line ends, headers and arguments alternate as long as no argument holds one, and each header must be
+        the one of its argument's length. 300,000 arguments of 8 bytes: 0.6 s one by one, 0.1 s like this."""
         with memoryview(self._buffer) as view:
             window = bytes(view[self._position : self._position + WINDOW_BYTES])
         parts = window.split(b"\r\n", 2 * self._missing)
-        del parts[-1]  # what is after the last line end is not whole, or the next request
+        del parts[-1]  # the rest after the last line end is cut, or the next request
         values = parts[1::2]
         headers = parts[: 2 * len(values) : 2]
         expected = list(map(_HEADERS.get, map(len, values)))
@@ -229,7 +229,7 @@ class PythonParser:
 
 
 _SPACES = b" \t\n\v\f\r"  # may stand between words
-_WORD_ENDS = b" \t\n\r"  # end a word that is not quoted: Redis's splitter knows fewer here
+_WORD_ENDS = b" \t\n\r"  # end a word that is not quoted: Redis's splitter takes fewer here
 _UNUSUAL = frozenset(b"\"'\v\f")
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _ESCAPES = {ord("n"): b"\n", ord("r"): b"\r", ord("t"): b"\t", ord("b"): b"\b", ord("a"): b"\a"}
@@ -271,7 +271,7 @@ def _take_word(line: bytes, position: int) -> tuple[bytes, int] | None:
 
 
 def _take_quoted(line: bytes, position: int, word: bytearray) -> int | None:
-    """Append what stands between the quote here and its end to the word; the position after the closing quote."""
+    """Append the text between the quote here and its end to the word. Returns the position after the closing quote."""
     quote = line[position]
     position += 1
     while position < len(line):

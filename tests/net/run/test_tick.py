@@ -17,7 +17,7 @@ from flin.net.run.tick import Tick
 from tests.net.fake_store import FakeStore
 
 
-class FakeOutlet:
+class FakeSink:
     def __init__(self) -> None:
         self.events: list[Any] = []
         self.held: list[int] = []
@@ -80,7 +80,7 @@ def test_a_round_is_one_frame_and_replies_follow_it(store: FakeStore) -> None:
     soon: list[Callable[[], None]] = []
     pending = Pending(store)
     tick = Tick(store, pending, soon.append)
-    first, second = FakeOutlet(), FakeOutlet()
+    first, second = FakeSink(), FakeSink()
     tick.enter(first)
     tick.enter(second)
     pending.points[b"a"] = b"1"
@@ -97,26 +97,26 @@ def test_a_round_is_one_frame_and_replies_follow_it(store: FakeStore) -> None:
 def test_a_round_without_writes_commits_nothing(store: FakeStore) -> None:
     pending = Pending(store)
     tick = Tick(store, pending, lambda callback: None)
-    outlet = FakeOutlet()
-    tick.enter(outlet)
+    sink = FakeSink()
+    tick.enter(sink)
     tick.end()
     assert store.commits == []
-    assert outlet.events == ["released"]
+    assert sink.events == ["released"]
 
 
 def test_a_failed_write_drops_the_batch_and_tells_everybody_of_the_tick(store: FakeStore) -> None:
     pending = Pending(store)
     tick = Tick(store, pending, lambda callback: None)
-    outlets = [FakeOutlet(), FakeOutlet()]
-    for outlet in outlets:
-        tick.enter(outlet)
+    sinks = [FakeSink(), FakeSink()]
+    for sink in sinks:
+        tick.enter(sink)
     points = pending.points
     points[b"a"] = TOMBSTONE
     pending.delete_range(b"x", b"y")
     store.failure = StorageError("write", "wal", "no space")
     tick.end()
-    for outlet in outlets:
-        (batch, refusal), released = outlet.events
+    for sink in sinks:
+        (batch, refusal), released = sink.events
         assert batch == pending.batches == 0
         assert released == "released", "and then what is left of its replies leaves"
         assert (refusal.keys, refusal.ranges, refusal.text) == ({b"a"}, (b"x", b"y"), MISCONF)
@@ -133,9 +133,9 @@ def test_a_failure_in_mid_round(store: FakeStore) -> None:
     """The command that runs goes on, over what was committed before."""
     pending = Pending(store)
     tick = Tick(store, pending, lambda callback: None)
-    outlet = FakeOutlet()
-    tick.enter(outlet)
-    tick.speaker = outlet
+    sink = FakeSink()
+    tick.enter(sink)
+    tick.speaker = sink
     pending.points[b"a"] = b"1"
     pending.commit()
     store.failure = StorageError("write", "wal", "no space")
@@ -146,7 +146,7 @@ def test_a_failure_in_mid_round(store: FakeStore) -> None:
     pending.points[b"c"] = b"1"
     tick.end()
     assert store.entries == {b"a": b"1", b"c": b"1"}
-    marked, refused, released = outlet.events
+    marked, refused, released = sink.events
     assert marked == ("mark", 1)
     assert refused[0] == 1
     assert released == "released"
@@ -155,24 +155,24 @@ def test_a_failure_in_mid_round(store: FakeStore) -> None:
 def test_whatever_a_commit_raises_the_replies_are_owed(store: FakeStore) -> None:
     pending = Pending(store)
     tick = Tick(store, pending, lambda callback: None)
-    outlet = FakeOutlet()
-    tick.enter(outlet)
+    sink = FakeSink()
+    tick.enter(sink)
     pending.points[b"a"] = b"1"
     store.failure = MemoryError()
     tick.end()
-    assert outlet.events[0][1].text == MISCONF
-    assert outlet.events[1] == "released"
+    assert sink.events[0][1].text == MISCONF
+    assert sink.events[1] == "released"
 
 
 def test_too_large_a_commit_says_nothing_of_the_disk(store: FakeStore) -> None:
     pending = Pending(store)
     tick = Tick(store, pending, lambda callback: None)
-    outlet = FakeOutlet()
-    tick.enter(outlet)
+    sink = FakeSink()
+    tick.enter(sink)
     pending.points[b"a"] = b"1"
     store.failure = LimitError("a commit's bytes", 5, 4)
     tick.end()
-    assert outlet.events[0][1].text == "ERR a commit's bytes is 5, the maximum is 4"
+    assert sink.events[0][1].text == "ERR a commit's bytes is 5, the maximum is 4"
 
 
 def always(store: FakeStore) -> tuple[Tick, Pending, LaterExecutor]:
@@ -184,7 +184,7 @@ def always(store: FakeStore) -> tuple[Tick, Pending, LaterExecutor]:
 
 def test_always_holds_replies_until_synced(store: FakeStore) -> None:
     tick, pending, executor = always(store)
-    writer, reader = FakeOutlet(), FakeOutlet()
+    writer, reader = FakeSink(), FakeSink()
     tick.enter(writer)
     pending.points[b"a"] = b"1"
     tick.end()
@@ -193,7 +193,7 @@ def test_always_holds_replies_until_synced(store: FakeStore) -> None:
     reader.shown = position
     tick.end()
     assert writer.events == reader.events == []
-    other = FakeOutlet()
+    other = FakeSink()
     tick.enter(other)
     other.shown = NOTHING
     tick.end()
@@ -209,10 +209,10 @@ def test_always_holds_replies_until_synced(store: FakeStore) -> None:
 
 def test_the_next_sync_covers_every_frame_since(store: FakeStore) -> None:
     tick, pending, executor = always(store)
-    outlet = FakeOutlet()
+    sink = FakeSink()
 
     def write(name: bytes) -> None:
-        tick.enter(outlet)
+        tick.enter(sink)
         pending.points[name] = b"1"
         tick.end()
 
@@ -227,19 +227,19 @@ def test_the_next_sync_covers_every_frame_since(store: FakeStore) -> None:
     write(b"a")
     store.sync = original  # type: ignore[method-assign]
     executor.run()
-    assert len(outlet.held) == 2
+    assert len(sink.held) == 2
     assert len(executor.work) == 1
     executor.run()
-    assert outlet.held == []
+    assert sink.held == []
     assert store.syncs == 2
 
 
 def test_a_failed_sync_fails_who_waited(store: FakeStore) -> None:
     tick, pending, executor = always(store)
-    outlet = FakeOutlet()
-    tick.enter(outlet)
+    sink = FakeSink()
+    tick.enter(sink)
     pending.points[b"a"] = b"1"
     tick.end()
     store.sync_failure = StorageError("sync", "wal", "input/output error")
     executor.run()
-    assert outlet.events == [("refused", [store.position])]
+    assert sink.events == [("refused", [store.position])]

@@ -17,7 +17,7 @@ from typing import TypeVar
 from flin.engine.disk.directory_lock import DIRECTORY_LOST
 from flin.engine.entry import Entry, Range
 from flin.engine.options import Options
-from flin.engine.reentry import holds_lock, is_reentered
+from flin.engine.reentry import holds_lock, is_held, is_reentered
 from flin.engine.tree.listeners import Listeners
 from flin.engine.tree.stall import LOOK_SECONDS, Stall
 from flin.engine.tree.write_control import WriteControl
@@ -77,7 +77,12 @@ class Turns:
         self._drain()
         self._look_again()
         if self._must_wait:
-            self._wait_until_writable()
+            try:
+                self._wait_until_writable()
+            except BaseException:  # an interrupt: it may come where the lock is let go and not yet taken again
+                if not is_held(self._commit_lock):
+                    self._commit_lock.acquire()
+                raise
         return True
 
     def _look_again(self) -> None:

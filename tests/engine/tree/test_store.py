@@ -16,6 +16,7 @@ import flin.engine
 from flin.engine.disk.fs import OsAppendFile, OsFileSystem
 from flin.engine.entry import TOMBSTONE
 from flin.engine.key import KEYS_END, namespace_prefix, stored_key
+from flin.engine.reentry import is_held
 from flin.engine.table.cold_read import ColdRead
 from flin.engine.tree.stall import NO_STALL, Stall
 from flin.errors import ClosedError, ReadOnlyError, StallTimeout, StorageError
@@ -145,6 +146,39 @@ def test_a_delayed_writer_looks_again(
     assert delays == [3600.0]
     assert store.position == position
     assert store.read(b"k") == b"v"
+
+
+class Interrupt(BaseException):
+    """Raised by a signal handler."""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda db: db.put(b"k", b"w"), lambda db: db.put_many({b"k": b"w", b"l": b"w"}), lambda db: db.incr(b"n")],
+    ids=["put", "put_many", "incr"],
+)
+@pytest.mark.parametrize("stall", [Stall(delay_seconds=3600.0), Stall(stopped=True)], ids=["slowed", "stopped"])
+def test_an_interrupt_of_a_waiting_writer_is_what_it_gets(
+    open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch, write: Callable[[Any], object], stall: Stall
+) -> None:
+    """Even where `Condition.wait` has let the lock go and will not take it again."""
+    db = open_engine(fs=SimulatedDisk())
+    db.put(b"k", b"v")
+    store = db._store
+
+    def wait(seconds: float) -> None:
+        store._commit_lock.release()
+        raise Interrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._control.writable, "wait", wait)
+        _stall(store, stall)
+        with pytest.raises(Interrupt):
+            write(db)
+    assert not is_held(store._commit_lock)
+    _stall(store, NO_STALL)
+    db.put(b"l", b"v")
+    assert dict(db.items()) == {b"k": b"v", b"l": b"v"}
 
 
 def test_a_stopped_writer_times_out(open_engine: OpenEngine) -> None:

@@ -4,8 +4,12 @@ A user's key that begins with byte FF is stored with a 00 after that FF; everyth
 So every user key sorts before every internal key, the order of user keys is kept, and each key that does not
 begin with FF is stored as it is.
 
-Internal keys are `FF 01 namespace(u16, big-endian) rest`. A namespace is a group that is counted on its own:
-another database of the server, or the parts of larger types. Namespace 0 is the user's keys themselves.
+Internal keys are `FF 01 namespace(u16, big-endian) rest`. A namespace is a group that is counted on its own, such as
+another database of the server. Namespace 0 is the user's keys themselves.
+
+The namespaces 8000 to FFFE hold pieces of larger values. Nobody asks how many there are, so they are not counted, and
+a flush need not find out which of them existed before. Their keys go on with a slot (u16, big-endian): that of the key
+that owns them, so all of a value lies in one shard.
 """
 
 from __future__ import annotations
@@ -17,6 +21,10 @@ USER_END: Final = b"\xff\x01"
 
 KEYS_END: Final = b"\xff\x02"
 """Above every stored key, internal ones included."""
+
+PIECES_START: Final = USER_END + b"\x80\x00"
+PIECES_STOP: Final = USER_END + b"\xff\xff"
+"""The stored keys of pieces are from PIECES_START (inclusive) to PIECES_STOP (exclusive)."""
 
 MAX_KEY_BYTES: Final = 0xFFFF_FFFF // 4
 """1 GiB less one: twice what a Redis client may send (512 MB), and lengths fit 32 bits with room for flags."""
@@ -40,6 +48,11 @@ def namespace_prefix(namespace: int) -> bytes:
 def namespace_of(stored: bytes) -> int:
     """The namespace that a stored key counts in: 0 for the user's own."""
     return int.from_bytes(stored[2:4], "big") if stored >= USER_END else 0
+
+
+def is_counted(stored: bytes) -> bool:
+    """Whether the key counts, in its namespace: pieces of larger values do not."""
+    return stored < PIECES_START or stored >= PIECES_STOP
 
 
 def prefix_stop(prefix: bytes) -> bytes | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from binascii import crc_hqx
 from typing import Final
 
+from flin.engine.key import PIECES_START, PIECES_STOP, USER_END
+
 SLOTS: Final = 16384
 
 MAX_SHARDS: Final = 1024
@@ -35,7 +37,10 @@ def shard_of(key: bytes, shards: int) -> int:
 
 
 def shard_of_stored(stored: bytes, shards: int) -> int:
-    """The shard of a stored key (key.py); an internal key has the slot of what follows its namespace."""
+    """The shard of a stored key (key.py); an internal key has the slot of what follows its namespace, a piece of a
+    larger value the slot that it names."""
     if stored >= b"\xff":
-        stored = stored[4:] if stored >= b"\xff\x01" else b"\xff" + stored[2:]
+        if PIECES_START <= stored < PIECES_STOP:
+            return (int.from_bytes(stored[4:6], "big") & (SLOTS - 1)) * shards // SLOTS
+        stored = stored[4:] if stored >= USER_END else b"\xff" + stored[2:]
     return shard_of(stored, shards)

@@ -38,10 +38,10 @@ from flin.engine.table.cold_read import ColdRead
 from flin.engine.table.footer import read_meta, read_metas
 from flin.engine.table.key_part import KeyPage
 from flin.engine.table.meta import TableMeta
-from flin.engine.table.scan import scan
+from flin.engine.table.scan import scan, scan_nowait
 from flin.engine.table.state import TableState
 from flin.engine.table.writer import TableOptions, TableWriter
-from flin.errors import CorruptionError, StorageError
+from flin.errors import CorruptionError
 
 __all__ = [
     "BlockCache",
@@ -93,14 +93,9 @@ class Table:
 
     def get_nowait(self, key: bytes, hashed: int | None = None) -> Entry | None:
         """What `get` gives, but raises ColdRead instead of waiting for the disk. Without a cache it may wait."""
-        cache = self.cache
-        if cache is None:
+        if self.cache is None:
             return self.get(key, hashed)
-        state = self.state
-        if state is None:
-            if monotonic() - self._awaited_at > AWAITED_SECONDS:
-                raise ColdRead(self.load)
-            state = self.loaded()
+        state = self.state or self.loaded_nowait()
         if not bloom.contains(state.words, hash_key(key) if hashed is None else hashed):
             return None
         number = bisect_right(state.separators, key) - 1
@@ -108,19 +103,13 @@ class Table:
             return None
         if state.blocks[number] is not None:
             return state.find(key)
-        cache.misses += 1
-        if state.staged:
-            staged = state.staged.pop(number, None)
-            if staged is not None:
-                return staged.find(key)
-        start, stop = state.starts[number], state.starts[number + 1]
-        try:
-            stored = self._file.pread_nowait(stop - start, start)
-        except OSError as error:
-            raise StorageError("read", self._file.path, error) from error
-        if stored is None:
-            raise ColdRead(partial(state.fill, number))
-        return state.admit_stored(number, stored).find(key)
+        return state.block_nowait(number).find(key)
+
+    def loaded_nowait(self) -> TableState:
+        """ColdRead where filter and index would have to be read first."""
+        if self.cache is not None and monotonic() - self._awaited_at > AWAITED_SECONDS:
+            raise ColdRead(self.load)
+        return self.loaded()
 
     @property
     def filter_words(self) -> Sequence[int]:
@@ -187,6 +176,12 @@ class Table:
         `cached=False`: with preads past all caches, for those who read a table once. The caller owns the lists.
         """
         return scan(self.state or self.loaded(), block.decode, start, stop, reverse, cached)
+
+    def pages_nowait(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
+        """What `pages` gives, but raises ColdRead instead of waiting for the disk. Without a cache it may wait."""
+        if self.cache is None:
+            return self.pages(start, stop, reverse=reverse)
+        return scan_nowait(self.state or self.loaded_nowait(), start, stop, reverse)
 
     def key_pages(
         self, start: bytes = b"", stop: bytes = KEYS_END, *, reverse: bool = False, cached: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flin.engine.catalog.manifest import read as read_manifest
 from flin.engine.disk.fs import join
 from flin.engine.entry import TOMBSTONE
-from flin.engine.key import namespace_of
+from flin.engine.key import is_counted, namespace_of
 from flin.engine.memtable import Memtable
 from flin.engine.read.read_state import ReadState
 from flin.engine.tree.store import Store
@@ -64,7 +64,7 @@ def _verify_counts(store: Store, state: ReadState) -> list[FlinError]:
     counted: dict[int, int] = {}
     for keys, entries in state.pages():
         for key, entry in zip(keys, entries, strict=True):
-            if entry is not TOMBSTONE:
+            if entry is not TOMBSTONE and is_counted(key):
                 namespace = namespace_of(key)
                 counted[namespace] = counted.get(namespace, 0) + 1
     problems: list[FlinError] = []

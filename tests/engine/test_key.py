@@ -10,6 +10,7 @@ from flin.engine.entry import TOMBSTONE, Entry, make_entry, value_at
 from flin.engine.key import (
     KEYS_END,
     USER_END,
+    is_counted,
     namespace_of,
     namespace_prefix,
     prefix_stop,
@@ -56,7 +57,7 @@ def test_prefix_stop(prefix: bytes, key: bytes) -> None:
     assert stop is None or prefix + key < stop
 
 
-# CacheRow: values that Redis Cluster's CLUSTER KEYSLOT gives.
+# Slots: values that Redis Cluster's CLUSTER KEYSLOT gives.
 
 
 @pytest.mark.parametrize(
@@ -93,13 +94,32 @@ def test_hash_tag(key: bytes, tag: bytes) -> None:
     assert hash_tag(key) == tag
 
 
-@given(keys, st.sampled_from([1, 2, 4, 16, 64, 1024]), st.integers(1, 65535))
+@given(keys, st.sampled_from([1, 2, 4, 16, 64, 1024]), st.integers(1, 0x7FFF) | st.just(0xFFFF))
 def test_shards(key: bytes, shards: int, namespace: int) -> None:
     shard = shard_of(key, shards)
     assert 0 <= shard < shards
     assert shard == slot_of(key) // (SLOTS // shards)
     assert shard_of_stored(stored_key(key), shards) == shard
     assert shard_of_stored(namespace_prefix(namespace) + key, shards) == shard, "one key, one shard, in every database"
+
+
+@given(st.integers(0x8000, 0xFFFE), st.integers(0, SLOTS - 1), st.binary(max_size=9), st.sampled_from([1, 4, 16, 1024]))
+def test_a_piece_names_its_slot(namespace: int, slot: int, rest: bytes, shards: int) -> None:
+    stored = namespace_prefix(namespace) + slot.to_bytes(2, "big") + rest
+    assert not is_counted(stored)
+    assert shard_of_stored(stored, shards) == slot * shards // SLOTS
+
+
+@pytest.mark.parametrize("rest", [b"", b"\xff", b"\xff\xff", b"\x40\x00"])
+def test_a_piece_with_a_slot_that_is_none_has_a_shard(rest: bytes) -> None:
+    assert 0 <= shard_of_stored(namespace_prefix(0x8000) + rest, 16) < 16
+
+
+@pytest.mark.parametrize(
+    "stored", [b"", b"\xff\x00", namespace_prefix(1), namespace_prefix(0x7FFF), namespace_prefix(0xFFFF)]
+)
+def test_all_others_count(stored: bytes) -> None:
+    assert is_counted(stored)
 
 
 # Entries.

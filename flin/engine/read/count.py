@@ -22,9 +22,9 @@ from functools import partial
 from itertools import chain, compress
 from typing import Any, Final, Protocol, TypeAlias
 
-from flin.engine.boundaries import Boundaries, boundaries_of, covered_slices, ranges_of
+from flin.engine.boundaries import Boundaries, boundaries_of, covered_slices, cut_boundaries, ranges_of
 from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Range
-from flin.engine.key import KEYS_END, USER_END, namespace_of
+from flin.engine.key import KEYS_END, PIECES_START, PIECES_STOP, USER_END, namespace_of
 from flin.engine.memtable import Memtable, add_counts
 from flin.engine.read.merge import Source, merge_pages
 from flin.engine.table import bloom
@@ -80,8 +80,8 @@ class Resolution:
     """What a memtable does to the layers beneath it."""
 
     change: dict[int, int]  # of live keys, by namespace; nothing is left out but zeros
-    replaced: set[bytes]  # the memtable's keys that are live beneath it
-    ranges: tuple[Range, ...]  # the memtable's range deletes that hide a live key, joined
+    replaced: set[bytes]  # the memtable's keys that are live beneath it, and its deleted pieces, which may be
+    ranges: tuple[Range, ...]  # the memtable's range deletes that hide a live key or may hide a piece, joined
 
 
 def resolve(memtable: Memtable, keys: Sequence[bytes], ranges: Sequence[Range], older: Sequence[Layer]) -> Resolution:
@@ -103,6 +103,7 @@ def resolving(
 
     Yields what the last slice cost; returns the resolution."""
     entries = memtable.entries
+    keys, pieces = _without_pieces(keys)
     question = _Question(entries)
     yield from question.ask(list(keys), older)
     replaced = question.live
@@ -112,7 +113,13 @@ def resolving(
     all_are_users = bool(keys) and keys[-1] < USER_END
     change = subtract_counts(change, {0: len(replaced)} if all_are_users else count_by_namespace(sorted(replaced)))
     boundaries = boundaries_of(ranges)
-    hiding: dict[Range, None] = {}
+    in_pieces = ranges_of(cut_boundaries(boundaries, PIECES_START, PIECES_STOP))
+    if in_pieces:  # they stay: nobody looks what they hide
+        boundaries = [
+            *cut_boundaries(boundaries, b"", PIECES_START),
+            *cut_boundaries(boundaries, PIECES_STOP, KEYS_END),
+        ]
+    hiding: dict[Range, None] = dict.fromkeys(in_pieces)
     for hidden in hidden_keys(boundaries, older):
         for begin, end in covered_slices(hidden, boundaries):
             at = bisect_right(boundaries, hidden[begin])
@@ -121,7 +128,16 @@ def resolving(
             gone = live if entries.keys().isdisjoint(live) else [key for key in live if key not in entries]
             change = subtract_counts(change, count_by_namespace(gone))
         yield max(1, len(hidden) // LOOK_UP_COST)
-    return Resolution(change, replaced, tuple(hiding))
+    replaced.update(key for key in pieces if entries[key] is TOMBSTONE)
+    return Resolution(change, replaced, ranges_of(boundaries_of(hiding)) if in_pieces else tuple(hiding))
+
+
+def _without_pieces(keys: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    """The ascending keys that count, and the pieces of larger values among them."""
+    begin, end = bisect_left(keys, PIECES_START), bisect_left(keys, PIECES_STOP)
+    if begin == end:
+        return keys, ()
+    return [*keys[:begin], *keys[end:]], keys[begin:end]
 
 
 def hidden_keys(boundaries: Boundaries, layers: Sequence[Layer]) -> Iterator[list[bytes]]:

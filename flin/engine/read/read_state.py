@@ -132,6 +132,21 @@ class TableRun:
             if table.meta.smallest < stop and table.meta.largest >= start:
                 yield from table.pages(start, stop, reverse=reverse)
 
+    def pages_nowait(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
+        """What `pages` gives; ColdRead where a block would have to be waited for."""
+        tables = self.tables[bisect_left(self.largest, start) :]
+        for table in reversed(tables) if reverse else tables:
+            if table.meta.smallest < stop and table.meta.largest >= start:
+                yield from table.pages_nowait(start, stop, reverse=reverse)
+
+    def deleted_nowait(self) -> Boundaries:
+        """What `deleted` gives, likewise."""
+        if self._deleted is None:
+            for table in self.tables:
+                if table.meta.range_deletes and table.state is None:
+                    table.loaded_nowait()
+        return self.deleted
+
 
 OpenRuns: TypeAlias = tuple[tuple[TableRun, ...], ...]
 """By shard, newest first."""
@@ -284,21 +299,34 @@ class ReadState:
         reverse: bool,
         first: Page | None,
         passed: Passed | None = None,
+        nowait: bool = False,
     ) -> list[Source]:
         """The shard's runs between start and stop, newest first. `first` stands for the active memtable's entries where
         those were copied; otherwise the active memtable must be empty."""
         sources = [Source([first] if first is not None else [], self.active[shard].deleted)]
         older: tuple[_Below, ...] = (*self.older[shard], *self.runs[shard])
         for run in older:
-            begin_at = partial(_pages_below, run, start) if reverse else partial(_pages_from, run, stop)
-            sources.append(Source(run.pages(start, stop, reverse=reverse), run.deleted, begin_at, passed))
+            pages: Callable[..., Iterator[Page]]
+            if nowait and isinstance(run, TableRun):
+                pages, deleted = run.pages_nowait, run.deleted_nowait()
+            else:
+                pages, deleted = run.pages, run.deleted
+            begin_at = partial(_pages_below, pages, start) if reverse else partial(_pages_from, pages, stop)
+            sources.append(Source(pages(start, stop, reverse=reverse), deleted, begin_at, passed))
         return sources
 
     def pages(
-        self, start: bytes = b"", stop: bytes = KEYS_END, *, reverse: bool = False, passed: Passed | None = None
+        self,
+        start: bytes = b"",
+        stop: bytes = KEYS_END,
+        *,
+        reverse: bool = False,
+        passed: Passed | None = None,
+        nowait: bool = False,
     ) -> Iterator[Page]:
         """All entries of a frozen state in order, tombstones included."""
-        return self.bounded_pages([(None, start, stop)] * len(self.active), reverse=reverse, passed=passed)
+        bounds = [(None, start, stop)] * len(self.active)
+        return self.bounded_pages(bounds, reverse=reverse, passed=passed, nowait=nowait)
 
     def bounded_pages(
         self,
@@ -307,13 +335,14 @@ class ReadState:
         reverse: bool = False,
         dead: Boundaries = (),
         passed: Passed | None = None,
+        nowait: bool = False,
     ) -> Iterator[Page]:
         """All entries within bounds, with a copy of the active memtable's entries there, for each shard. `dead` is that
-        of `head`; `passed` is told how many keys were hidden."""
+        of `head`; `passed` is told how many keys were hidden. `nowait`: ColdRead instead of a wait for the disk."""
         dead = dead or self.dead
         merged = []
         for shard, (first, start, stop) in enumerate(bounds):
-            sources = self.sources(shard, start, stop, reverse=reverse, first=first, passed=passed)
+            sources = self.sources(shard, start, stop, reverse=reverse, first=first, passed=passed, nowait=nowait)
             merged.append(merge_pages(sources, reverse=reverse, dead=dead))
         return merged[0] if len(merged) == 1 else merge_pages([Source(pages) for pages in merged], reverse=reverse)
 
@@ -339,12 +368,12 @@ def _head_below(below: _Below, above: Sequence[_Below], start: bytes, stop: byte
     return visible_head(below.head, [each.deleted for each in above], start, stop, count)
 
 
-def _pages_from(run: _Below, stop: bytes, start: bytes) -> Iterator[Page]:
-    return run.pages(start, stop)
+def _pages_from(pages: Callable[..., Iterator[Page]], stop: bytes, start: bytes) -> Iterator[Page]:
+    return pages(start, stop)
 
 
-def _pages_below(run: _Below, start: bytes, stop: bytes) -> Iterator[Page]:
-    return run.pages(start, stop, reverse=True)
+def _pages_below(pages: Callable[..., Iterator[Page]], start: bytes, stop: bytes) -> Iterator[Page]:
+    return pages(start, stop, reverse=True)
 
 
 def _sorted_views(

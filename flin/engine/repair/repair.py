@@ -25,7 +25,7 @@ from flin.engine.disk.file_name import MANIFEST, maybe_parse
 from flin.engine.disk.fs import FileSystem
 from flin.engine.disk.lock import lock_directory
 from flin.engine.entry import TOMBSTONE, Entry, Page
-from flin.engine.key import KEYS_END, namespace_of
+from flin.engine.key import KEYS_END, is_counted, namespace_of
 from flin.engine.memtable import Memtable, add_counts
 from flin.engine.options import Options
 from flin.engine.read.merge import Source, merge_pages
@@ -209,7 +209,7 @@ class Repair:
             if keys[-1] < b"\xff":
                 self._counts = add_counts(self._counts, {0: len(keys)})
             else:
-                for key in keys:
+                for key in filter(is_counted, keys):
                     namespace = namespace_of(key)
                     self._counts[namespace] = self._counts.get(namespace, 0) + 1
             yield keys, entries

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
+from flin.engine.entry import Page
 from flin.engine.table import block, stored_block
 from flin.engine.table import footer as table_footer
 from flin.engine.table.block import COMPRESSED
@@ -73,6 +74,18 @@ def scan(
             keys, items, size = [], [], 0
     if keys:
         yield keys, items
+
+
+def scan_nowait(state: TableState, start: bytes, stop: bytes, reverse: bool) -> Iterator[Page]:
+    """The entries from start to stop, block by block, for who must not wait: ColdRead where a block is not in memory.
+    Those that are read enter the cache, so that asking again gets further."""
+    first, behind = state.blocks_between(start, stop)
+    for number in reversed(range(first, behind)) if reverse else range(first, behind):
+        keys, entries = state.page_nowait(number)
+        begin, end = bisect_left(keys, start), bisect_left(keys, stop)
+        if begin < end:
+            keys, entries = keys[begin:end], entries[begin:end]
+            yield (keys[::-1], entries[::-1]) if reverse else (keys, entries)
 
 
 def _begin(

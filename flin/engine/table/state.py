@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from functools import partial
 from typing import Any, Final, cast
 
 from flin.engine.boundaries import boundaries_of
@@ -20,6 +21,7 @@ from flin.engine.table import footer as table_footer
 from flin.engine.table.block import COMPRESSED
 from flin.engine.table.block_cache import BlockCache, CacheRow
 from flin.engine.table.cached_block import CachedBlock
+from flin.engine.table.cold_read import ColdRead
 from flin.engine.table.heat import Heat, should_expand
 from flin.engine.table.meta import TableMeta
 from flin.engine.table.stored_block import CHECKSUM_SIZE
@@ -146,6 +148,34 @@ class TableState:
         """A lookup in a block that is not cached."""
         found = self.record_miss(number)
         return block.find(self.data, self.starts[number], key) if found is None else found.find(key)
+
+    def block_nowait(self, number: int) -> CachedBlock:
+        """A block for who must not wait: ColdRead where the disk would have to be waited for."""
+        found = self.blocks[number]
+        if found is not None:
+            return found
+        if self.cache is not None:
+            self.cache.misses += 1
+        if self.staged:
+            staged = self.staged.pop(number, None)
+            if staged is not None:
+                return staged
+        start, stop = self.starts[number], self.starts[number + 1]
+        try:
+            stored = self.file.pread_nowait(stop - start, start)
+        except OSError as error:
+            raise StorageError("read", self.path, error) from error
+        if stored is None:
+            raise ColdRead(partial(self.fill, number))
+        return self.admit_stored(number, stored)
+
+    def page_nowait(self, number: int) -> Page:
+        """The block's entries, likewise. The lists are its own: not to be changed."""
+        found = self.block_nowait(number)
+        found.hits += 1
+        if found.entries is None:
+            self.expand(found)
+        return found.page()
 
     def find_uncounted(self, key: bytes) -> Entry | None:
         """What `get` gives, with blocks left as they are: who comes often makes a page (read/sorted_view.py)."""

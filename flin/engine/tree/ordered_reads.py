@@ -7,23 +7,28 @@ active memtables hold. Where a scan passes many tombstones before it finds anyth
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from typing import Final
 
 from flin.engine.boundaries import Boundaries, skip, skip_back
 from flin.engine.catalog.generation import Memtables, copy_bounded
-from flin.engine.entry import TOMBSTONE, Page
+from flin.engine.entry import TOMBSTONE, Entry, Page
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import PAGE_ENTRIES
 from flin.engine.read.merge import Passed
 from flin.engine.read.read_state import HEAD_ENTRIES, ReadState, heads_of, live_pages
 from flin.engine.reentry import holds_lock
+from flin.engine.table.cold_read import ColdRead
 from flin.engine.tree.commits import Commits
 from flin.engine.tree.dead_stretches import Search
 
 MAX_TOMBSTONES: Final = 64
 """Tombstones that the head of a scan passes. Where more come first, the pages of the scan find out how far they
 reach. In both cases that is kept: a take from a queue costs the same then, however many were taken before it."""
+
+MAX_LOADS: Final = 64
+"""Blocks and tables that one load of a page reads: a page of 128 entries in eight runs needs some 16 of each."""
 
 
 class OrderedReads(Commits):
@@ -39,17 +44,47 @@ class OrderedReads(Commits):
         """The live and the expired entries of a frozen state, page by page."""
         return live_pages(state.pages(start, stop, reverse=reverse))
 
-    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None) -> Iterator[Page]:
+    def scan(
+        self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None, nowait: bool = False
+    ) -> Iterator[Page]:
         """All entries as of now, tombstones behind the first live one included; with a limit, pages may end once that
-        many plain values came.
+        many plain values came. `nowait`: ColdRead, here or with a page, where a block would have to be waited for.
 
         A scan with a limit copies what it needs of the active memtables instead of freezing them."""
         passed = Passed()
-        pages, search = self._exclusively(lambda: self._begin_scan(start, stop, reverse, limit, passed))
+        pages, search = self._exclusively(lambda: self._begin_scan(start, stop, reverse, limit, passed, nowait))
         return self._first_live(pages, search, passed, reverse) if search else self._noticed(pages, passed)
 
+    def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False, nowait: bool = False) -> Page:
+        """The first `count` live entries of [start, stop), in a reverse page the last ones, downwards; fewer only if
+        there are no more. The values must be plain. `nowait`: ColdRead where a block would have to be waited for; its
+        `load` reads all that the page needs."""
+        keys: list[bytes] = []
+        entries: list[Entry] = []
+        try:
+            for page in live_pages(self.scan(start, stop, reverse=reverse, limit=count, nowait=nowait)):
+                keys += page[0]
+                entries += page[1]
+                if len(keys) >= count:
+                    break
+        except ColdRead:
+            raise ColdRead(partial(self._load_page, start, stop, count, reverse)) from None
+        return keys[:count], entries[:count]
+
+    def _load_page(self, start: bytes, stop: bytes, count: int, reverse: bool) -> None:
+        """Block after block, as they are missed. A cache that cannot hold them is given up: the caller asks again."""
+        for _ in range(MAX_LOADS):
+            try:
+                pages = live_pages(self.scan(start, stop, reverse=reverse, limit=count, nowait=True))
+                found = 0
+                while found < count:
+                    found += len(next(pages, ((), ()))[0]) or count
+                return
+            except ColdRead as cold:
+                cold.load()
+
     def _begin_scan(
-        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, passed: Passed
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, passed: Passed, nowait: bool
     ) -> tuple[Iterator[Page], Search | None]:
         size = PAGE_ENTRIES if limit is None else min(2 * limit + 16, PAGE_ENTRIES)
         self.check_open()
@@ -61,13 +96,13 @@ class OrderedReads(Commits):
         if (
             self._control.times_held() > 1
         ):  # in the middle of a commit, which may have told the stretches of its keys already
-            return state.with_copies(dead).pages(start, stop, reverse=reverse), None
+            return state.with_copies(dead).pages(start, stop, reverse=reverse, nowait=nowait), None
         bounds = [copy_bounded(memtable, start, stop, reverse, size, limit) for memtable in state.active]
         if None in bounds:
-            pages = self._freeze().pages(start, stop, reverse=reverse, passed=passed)
+            pages = self._freeze().pages(start, stop, reverse=reverse, passed=passed, nowait=nowait)
         else:
             whole = [bound for bound in bounds if bound]
-            pages = state.bounded_pages(whole, reverse=reverse, dead=dead, passed=passed)
+            pages = state.bounded_pages(whole, reverse=reverse, dead=dead, passed=passed, nowait=nowait)
         return pages, self._begin_search(start, stop) if self._dead.learns else None
 
     def _noticed(self, pages: Iterator[Page], passed: Passed) -> Iterator[Page]:

@@ -172,15 +172,17 @@ class Store(Edits):
 
     def delete_expired(self, keys: Sequence[bytes], now_ms: int) -> int:
         """Commit tombstones for those of the keys that have expired; how many had."""
-        expired: dict[bytes, Entry] = {}
+        expired: dict[bytes, Live] = {}
 
         def choose(entries: dict[bytes, Entry | None]) -> dict[bytes, Entry]:
             expired.update(
-                {key: TOMBSTONE for key, entry in entries.items() if type(entry) is tuple and 0 != entry[1] <= now_ms}
+                {key: entry for key, entry in entries.items() if type(entry) is tuple and 0 != entry[1] <= now_ms}
             )
-            return expired
+            return dict.fromkeys(expired, TOMBSTONE)
 
         self.update_many(keys, choose)
+        if expired and self.listeners.on_expired is not None:
+            self.listeners.on_expired(expired)
         return len(expired)
 
     def begin_close(self) -> None:

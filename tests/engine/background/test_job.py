@@ -20,14 +20,18 @@ from flin.engine.catalog.version import Run, Version
 from flin.engine.disk.file_name import table_name
 from flin.engine.disk.fs import AppendFile, Buffer, OsAppendFile, OsFileSystem
 from flin.engine.entry import EXPIRED_MS, TOMBSTONE, Entry
-from flin.engine.key import KEYS_END, namespace_of, namespace_prefix
+from flin.engine.key import KEYS_END, is_counted, namespace_of, namespace_prefix
 from flin.engine.sstable import TableOptions
 from flin.errors import CorruptionError, StorageError
 from tests.engine.shard_tree import Commit, Model, Tree, apply_to, no_checkpoint, small_options
 
 NOW = 1000
 
-KEYS = [b"%d" % number for number in range(40)] + [namespace_prefix(3) + b"%d" % number for number in range(10)]
+KEYS = [
+    *(b"%d" % number for number in range(40)),
+    *(namespace_prefix(3) + b"%d" % number for number in range(10)),
+    *(namespace_prefix(0x8000) + bytes((16 * number, 0)) + b"piece" for number in range(4)),  # in several shards
+]
 
 
 def puts(*keys: bytes, value: bytes = b"v") -> Commit:
@@ -59,6 +63,18 @@ def test_flush_writes_sorted_runs_and_counts(tree: Tree) -> None:
     assert (meta.entry_count, meta.tombstones, meta.smallest_sequence, meta.largest_sequence) == (2, 0, 1, 5)
     assert (result.statistics.entries_in, result.statistics.entries_out) == (5, 2)
     assert result.statistics.bytes_out == meta.length
+
+
+def test_pieces_of_larger_values_are_not_counted_and_their_tombstones_stay(tree: Tree) -> None:
+    """A flush does not look what they hide."""
+    pieces = namespace_prefix(0x8000)
+    assert tree.flush([puts(b"a", pieces + b"\0\0x", pieces + b"\0\0y")]).counts == {0: 1}
+    result = tree.flush([deletes(pieces + b"\0\0x", pieces + b"\0\0none", b"none")])
+    assert (result.counts, tree.counts) == ({}, {0: 1})
+    assert tree.runs[0][0][0].tombstones == 2, "those of the pieces; b'none' hides nothing"
+    result = tree.flush([(((pieces, namespace_prefix(0x8001)), (b"q", b"r")), {})])
+    assert (result.counts, tree.runs[0][0][0].range_deletes) == ({}, 1)
+    assert tree.read() == {b"a": b"v"}
 
 
 def test_flush_counts_against_older_tables(tree: Tree) -> None:
@@ -311,7 +327,7 @@ def test_any_history_against_a_model(
                 if found is not None:
                     tree.compact(found, target)
         assert without_expired(tree.read()) == without_expired(model)
-        assert tree.counts == dict(Counter(map(namespace_of, model)))
+        assert tree.counts == dict(Counter(map(namespace_of, filter(is_counted, model))))
         for runs in tree.runs:
             for run in runs:
                 assert all(left.largest < right.smallest for left, right in pairwise(run))

@@ -60,6 +60,22 @@ def test_a_key_counts_until_its_sweep(open_engine: OpenEngine, clock: ManualCloc
     assert db.stats()["tables"]["entries"] == 50, "nothing is left of them"
 
 
+def test_a_listener_is_told_what_has_expired_and_with_which_entry(db: Any, clock: ManualClock) -> None:
+    told: list[dict[bytes, Any]] = []
+    db._store.listeners.on_expired = lambda expired: told.append(dict(expired))
+    due = clock.now_ms + 5000
+    db.put(b"memory", b"1", ttl=5)
+    db._store.commit({b"hash": (b"packed", due, 1), b"gone": (b"", due, 2), b"stays": (b"", due + 1, 3)})
+    db.flush()
+    db.put(b"tables", b"2", ttl=5)
+    db.delete(b"gone")
+    clock.advance(5)
+    len(db)  # which sweeps first
+    found = {key: entry for each in told for key, entry in each.items()}
+    assert found == {b"memory": (b"1", due, 0), b"hash": (b"packed", due, 1), b"tables": (b"2", due, 0)}
+    assert sum(map(len, told)) == 3, "each once"
+
+
 def test_what_was_written_since_is_not_swept(db: Any, clock: ManualClock) -> None:
     db.put_many(dict.fromkeys(_keys(6), b"v"), ttl=5)
     db.flush()

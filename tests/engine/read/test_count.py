@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flin.engine.boundaries import boundaries_of
+from flin.engine.boundaries import boundaries_of, covers, cut_boundaries
 from flin.engine.disk.fs import append_all
 from flin.engine.entry import TOMBSTONE, Entry, Range
-from flin.engine.key import KEYS_END, namespace_of, namespace_prefix
+from flin.engine.key import KEYS_END, PIECES_START, PIECES_STOP, is_counted, namespace_of, namespace_prefix
 from flin.engine.memtable import Memtable, add_counts
 from flin.engine.read import count
 from flin.engine.read.count import Layer, count_by_namespace, live_keys, resolve, resolving, subtract_counts
@@ -21,7 +21,14 @@ from flin.engine.table import writer as table_writer
 from flin.testing.disk import SimulatedDisk
 from tests.engine.shard_tree import Model
 
-KEYS = [b"%02d" % number for number in range(30)] + [namespace_prefix(9) + b"%d" % number for number in range(5)]
+KEYS = [
+    *(b"%02d" % number for number in range(30)),
+    *(namespace_prefix(9) + b"%d" % number for number in range(5)),
+    *(namespace_prefix(0x8000) + b"\0%c" % number for number in range(4)),
+    *(namespace_prefix(0xFFFE) + b"\0%c" % number for number in range(2)),
+    namespace_prefix(0xFFFF) + b"versions",
+]
+PIECES = {key for key in KEYS if not is_counted(key)}
 
 
 def table_of(disk: SimulatedDisk, name: str, entries: dict[bytes, Entry], ranges: Sequence[Range] = ()) -> Table:
@@ -80,10 +87,16 @@ def settle_all(contents: list[tuple[dict[bytes, Entry], list[Range], bool]]) -> 
         done = resolve(part, sorted(entries), ranges, layers)
         apply_layer(model, entries, ranges)
         total = add_counts(total, done.change)
-        assert total == dict(Counter(map(namespace_of, model)))
-        assert done.replaced == entries.keys() & before.keys()
-        hidden = {key for key in before for start, stop in ranges if start <= key < stop}
-        assert bool(done.ranges) == bool(hidden)
+        assert total == dict(Counter(map(namespace_of, model.keys() - PIECES)))
+        deleted = {key for key in PIECES & entries.keys() if entries[key] is TOMBSTONE}
+        assert done.replaced == (entries.keys() & before.keys()) - PIECES | deleted
+        boundaries = boundaries_of(ranges)
+        hidden = {key for key in before.keys() - PIECES if covers(boundaries, key)}
+        kept = boundaries_of(done.ranges)
+        assert bool(done.ranges) == bool(hidden or cut_boundaries(boundaries, PIECES_START, PIECES_STOP))
+        assert all(covers(kept, key) for key in hidden)
+        assert all(covers(kept, key) == covers(boundaries, key) for key in PIECES)
+        assert all(covers(boundaries, key) for key in KEYS if covers(kept, key))
         if as_table and (entries or ranges):
             layers.insert(0, [table_of(disk, f"{number}", entries, ranges)])
         else:

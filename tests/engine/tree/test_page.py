@@ -1,0 +1,118 @@
+"""Pages of a store: the first or last entries of a range, with and without waiting for the disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import flin.engine
+from flin.engine.entry import TOMBSTONE
+from flin.engine.key import namespace_prefix
+from flin.engine.table.cold_read import ColdRead
+from flin.engine.tree import ordered_reads
+from flin.testing import SimulatedDisk
+
+PREFIX = namespace_prefix(0x8000) + b"\0\1"
+KEYS = [b"%02d" % number for number in range(24)]
+
+keys = st.sampled_from(KEYS)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.lists(keys, max_size=9)),
+        st.tuples(st.just("delete"), st.lists(keys, max_size=9)),
+        st.tuples(st.just("delete_range"), st.tuples(keys, keys).map(sorted)),
+        st.tuples(st.sampled_from(["flush", "compact", "reopen", "snapshot"]), st.none()),
+    ),
+    max_size=12,
+)
+
+
+def opened(disk: SimulatedDisk, shards: int = 1) -> Any:
+    return flin.engine.open("/db", fs=disk, runner="inline", shards=shards, memory_limit="1mb", value_cache=False)
+
+
+def page(store: Any, start: bytes, stop: bytes, count: int, *, reverse: bool) -> tuple[list[bytes], int]:
+    """The keys of a page that waits for nothing, and how often something had to be loaded before."""
+    loads = 0
+    while True:
+        try:
+            return store.page(start, stop, count, reverse=reverse, nowait=True)[0], loads
+        except ColdRead as cold:
+            loads += 1
+            assert loads < 9
+            cold.load()
+
+
+@settings(max_examples=60)
+@given(steps, keys, keys, st.integers(1, 30), st.booleans(), st.sampled_from([1, 4]))
+def test_pages_against_a_dict(
+    work: list[tuple[str, Any]], one: bytes, other: bytes, count: int, reverse: bool, shards: int
+) -> None:
+    disk, model = SimulatedDisk(), dict[bytes, bytes]()
+    disk.resident = False
+    db = opened(disk, shards)
+    snapshots = []
+    for number, (what, argument) in enumerate(work):
+        store = db._store
+        match what:
+            case "put":
+                store.commit({PREFIX + key: b"%d" % number for key in argument})
+                model |= {PREFIX + key: b"%d" % number for key in argument}
+            case "delete":
+                store.commit(dict.fromkeys((PREFIX + key for key in argument), TOMBSTONE))
+                model = {key: value for key, value in model.items() if key[len(PREFIX) :] not in argument}
+            case "delete_range":
+                start, stop = (PREFIX + bound for bound in argument)
+                if start < stop:
+                    store.commit({}, [(start, stop)])
+                    model = {key: value for key, value in model.items() if not start <= key < stop}
+            case "snapshot":
+                snapshots.append(db.snapshot())
+            case "reopen":
+                db.close()
+                db = opened(disk, shards)
+            case _:
+                getattr(db, what)()
+    start, stop = sorted((PREFIX + one, PREFIX + other))
+    expected = sorted((key for key in model if start <= key < stop), reverse=reverse)[:count]
+    assert page(db._store, start, stop, count, reverse=reverse)[0] == expected
+    found = db._store.page(start, stop, count, reverse=reverse)
+    assert found == (expected, [model[key] for key in expected])
+    assert db.verify() == []
+    db.close()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_one_load_reads_all_that_a_page_needs(reverse: bool) -> None:
+    """Of eight runs, each with a range delete of its own, none of which is open."""
+    disk = SimulatedDisk()
+    with opened(disk) as db:
+        for run in range(8):
+            pieces = {PREFIX + b"%04d" % (8 * number + run): b"v" * 100 for number in range(200)}
+            db._store.commit(pieces, [(PREFIX + b"x%d" % run, PREFIX + b"y")])
+            db.flush()
+    disk.resident = False
+    with opened(disk) as db:
+        bounds = (PREFIX + b"0100", PREFIX + b"1500")
+        found, loads = page(db._store, *bounds, 128, reverse=reverse)
+        expected = [PREFIX + b"%04d" % number for number in range(100, 1500)]
+        assert found == (expected[::-1] if reverse else expected)[:128]
+        assert loads == 1
+        assert page(db._store, *bounds, 128, reverse=reverse) == (found, 0), "from the cache"
+
+
+def test_a_load_that_never_suffices_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SimulatedDisk()
+    with opened(disk) as db:
+        db._store.commit({PREFIX + b"%04d" % number: b"v" * 100 for number in range(2000)})
+        db.flush()
+    disk.resident = False
+    monkeypatch.setattr(ordered_reads, "MAX_LOADS", 3)
+    with opened(disk) as db:
+        with pytest.raises(ColdRead) as cold:
+            db._store.page(PREFIX, PREFIX + b"\xff", 2000, nowait=True)
+        cold.value.load()
+        assert len(db._store.page(PREFIX, PREFIX + b"\xff", 2000)[0]) == 2000, "who waits needs no load"

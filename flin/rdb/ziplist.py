@@ -47,6 +47,8 @@ def decode(data: bytes) -> list[bytes]:
             claimed_before = data[at]
             if claimed_before < _BIG:
                 at += 1
+            elif claimed_before == _END:
+                raise PayloadError("ziplist", at, "it ends before the end")
             else:
                 claimed_before = int.from_bytes(data[at + 1 : at + 5], "little")
                 at += 5

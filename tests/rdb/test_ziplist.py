@@ -65,6 +65,7 @@ BAD = {
     "length before": whole(b"\x00\xf1\x03\xf1", 12, 2),
     "first has one before": whole(b"\x01\xf1", 10, 1),
     "long length before cut off": whole(b"\x00\xf1\xfe\x02", 12, 2),
+    "end in place of a long length before": whole(b"\x00\xf1\xff\x02\0\0\0\xf2", 12, 2),
     "no kind": whole(b"\x00", 10, 1),
     "no such kind": whole(b"\x00\xc1\x00\x00", 10, 1),
     "end in the middle": whole(b"\x00\xff\x00", 10, 1),

@@ -28,19 +28,28 @@ ALLOWED: Final = (PayloadError, LimitError)
 
 
 def one_input(data: bytes) -> None:
+    for payload in payloads(data):
+        _judge(payload)
+
+
+def payloads(data: bytes) -> list[bytes]:
+    """What an input stands for."""
     kind, rest = data[:1], data[1:]
     if kind < b"\x20":
-        _judge(rest)
-    elif kind < b"\x60":
-        _judge(_sealed(rest))
-    elif kind < b"\xa0":
-        for inner in (rest[1:], _listpack(rest[1:]), _ziplist(rest[1:])):
-            _judge(_sealed(rest[:1] + string(inner)))
-            _judge(_sealed(rest[:1] + b"\x01\x02" + string(inner)))  # a node of a list
-    elif kind < b"\xd0":
-        _judge(_sealed(_in_stream(rest)))
-    else:
-        _judge(_sealed(_changed(_SAMPLE, rest)))
+        return [rest]
+    if kind < b"\x60":
+        return [_sealed(rest)]
+    if kind < b"\xa0":
+        type_, inner = rest[:1], rest[1:]
+        texts = [string(inner), string(_listpack(inner)), string(_ziplist(inner))]
+        return [_sealed(type_ + head + text) for text in texts for head in _HEADS]
+    if kind < b"\xd0":
+        return [_sealed(_in_stream(rest))]
+    return [_sealed(_changed(_SAMPLE, rest))]
+
+
+_HEADS: Final = (b"", b"\x01", b"\x01\x02")
+"""Before a form that is a string, a node of a list, a node with its kind."""
 
 
 def _judge(payload: bytes) -> None:

@@ -113,8 +113,8 @@ def _list_of(reader: Reader, elements: list[bytes]) -> List:
 
 def _quicklist_node(reader: Reader) -> Iterable[bytes]:
     kind, data = reader.length(), reader.string()
-    if kind not in (_PLAIN_NODE, _LISTPACK_NODE):
-        raise reader.bad(f"no node of a list is of the kind {kind}")
+    if kind not in (_PLAIN_NODE, _LISTPACK_NODE) or not data:
+        raise reader.bad(f"no node of a list is of the kind {kind}, or it is empty")
     return (data,) if kind == _PLAIN_NODE else _listpack(data)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,11 +12,10 @@ from flin.errors import LimitError, PayloadError
 from flin.rdb import body, listpack
 from flin.rdb.primitives import double, length, string
 from flin.rdb.value import Hash, List, Set, SortedSet, Stream, String, Value
-from tests.rdb.samples import EMPTY_STREAM, MOST_BYTES, SAMPLES, STREAM, intset, old_score, ziplist, zipmap
-from tests.rdb.values import VALUES, damaged, maybe_value
+from tests.rdb.samples import MOST_BYTES, SAMPLES, intset, old_score, ziplist, zipmap
+from tests.rdb.values import ALL, VALUES, damaged, maybe_value
 
 NAN = float("nan")
-ALL = {**SAMPLES, "stream": (body.encode(STREAM), STREAM), "empty stream": (body.encode(EMPTY_STREAM), EMPTY_STREAM)}
 
 
 def test_every_form_has_a_sample() -> None:
@@ -67,6 +68,7 @@ BAD = {
     "an empty hash, listpack": b"\x10" + string(listpack.encode([])),
     "an empty sorted set, listpack": b"\x11" + string(listpack.encode([])),
     "a quicklist of another kind": b"\x12\x01\x03" + string(listpack.encode([b"a"])),
+    "an empty plain node": b"\x12\x02\x01\x00\x01\x01a",
     "a member twice": b"\x02\x02\x01a\x01a",
     "a member twice, as integer and as text": b"\x02\x02\xc0\x05\x015",
     "a field twice": b"\x04\x02" + b"".join(map(string, TWICE)),
@@ -83,6 +85,9 @@ BAD = {
     "a score that is none": b"\x11" + string(listpack.encode([b"a", b"one"])),
     "a list of more than there is": b"\x01\x03\x01a\x01b",
     "a list of 2^64 elements": b"\x01\x81" + b"\xff" * 8 + b"\x01a",
+    "a hash of 2^31 fields": b"\x04\x80\x7f\xff\xff\xff\x01a",
+    "a stream of 2^63 nodes": b"\x13\x81\x7f" + b"\xff" * 7 + b"\x01a",
+    "an intset of 2^31 members": b"\x0b" + string(b"\x08\x00\x00\x00\xff\xff\xff\x7f" + bytes(8)),
     "a string of 2^64 bytes": b"\x00\x81" + b"\xff" * 8 + b"a",
     "a string of 2^31 bytes, compressed": b"\x00\xc3\x02\x80\x7f\xff\xff\xff\x00a",
     "bytes behind": b"\x01\x01\x01a\x00",
@@ -95,6 +100,17 @@ BAD = {
 def test_refused(name: str) -> None:
     with pytest.raises(PayloadError):
         body.decode(BAD[name], 1 << 62)
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if "than there is" in name or "2^" in name])
+def test_what_is_merely_claimed_takes_no_memory(name: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(PayloadError):
+            body.decode(BAD[name], 1 << 62)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_would_be_decompressed_is_bounded() -> None:

@@ -11,14 +11,7 @@ from flin.rdb import dump
 from flin.rdb.crc64 import crc64
 from flin.rdb.value import Hash, List, String, Value
 from tests.rdb.samples import LZF_LONG
-from tests.rdb.values import VALUES
-
-OF_REDIS_7 = b"\x00\x05hello\x0a\x00\x76\xf6\x60\xb0\x1c\x4f\x6d\x98"
-
-
-def sealed(data: bytes, version: int = 10) -> bytes:
-    covered = data + version.to_bytes(2, "little")
-    return covered + dump.stored(crc64(covered))
+from tests.rdb.values import VALUES, sealed
 
 
 @given(VALUES)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from flin.errors import PayloadError, PayloadFooterError
+from flin.errors import LimitError, PayloadError, PayloadFooterError
 from flin.rdb import body, dump
 from flin.rdb.value import Stream, Value
 from tests.net.redis_server import running_redis
 from tests.rdb.samples import MOST_BYTES
 from tests.rdb.server import JudgingClient, in_order
-from tests.rdb.test_body import ALL, BAD
-from tests.rdb.test_dump import sealed
+from tests.rdb.test_body import BAD
 from tests.rdb.test_stream import BAD_GROUPS, BAD_NODES, OLD_GROUPS, old_type
-from tests.rdb.values import VALUES, damaged
+from tests.rdb.values import ALL, VALUES, damaged, random_payloads, sealed
 
 KEY = b"key"
 
@@ -219,24 +219,44 @@ STEP = 7
 """Every seventh damage takes a second; the slow test tries all."""
 
 
-def judge_damages(client: JudgingClient, name: str, step: int) -> None:
-    """What Flin takes for a value, Redis does, and for the same one; what Redis refuses, Flin does."""
-    for data in damaged(ALL[name][0])[::step]:
-        payload = sealed(data)
-        error = client.maybe_error(KEY, payload)
-        try:
-            value = dump.decode(payload, MOST_BYTES)
-        except PayloadError:
-            continue
-        assert (error, client.value(KEY)) == (None, in_order(value)), data
+def judge(client: JudgingClient, payload: bytes) -> bool:
+    """What Flin takes for a value, Redis does, and for the same one; so what Redis refuses, Flin does."""
+    try:
+        value = dump.decode(payload, MOST_BYTES)
+    except (PayloadError, LimitError):
+        return False
+    error = client.maybe_error(KEY, payload)
+    assert (error, client.value(KEY)) == (None, in_order(value)), payload
+    return True
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_damaged(client: JudgingClient, name: str) -> None:
-    judge_damages(client, name, STEP)
+    for data in damaged(ALL[name][0])[::STEP]:
+        judge(client, sealed(data))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_all_damages(client: JudgingClient, name: str) -> None:
-    judge_damages(client, name, 1)
+    for data in damaged(ALL[name][0]):
+        judge(client, sealed(data))
+
+
+SEED = 20_261_128
+
+
+def test_random_payloads(client: JudgingClient) -> None:
+    judge_random(client, SEED, 5_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_many_random_payloads(client: JudgingClient, seed: int) -> None:
+    judge_random(client, seed, 100_000)
+
+
+def judge_random(client: JudgingClient, seed: int, rounds: int) -> None:
+    source = random.Random(seed)
+    found = [judge(client, payload) for _ in range(rounds) for payload in random_payloads(source)]
+    assert sum(found) > rounds / 10  # enough of them were values

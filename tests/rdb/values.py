@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import suppress
+from typing import Final
 
 from hypothesis import strategies as st
 
 from flin.errors import LimitError, PayloadError
-from flin.rdb import body
+from flin.rdb import body, dump, listpack
+from flin.rdb.crc64 import crc64
+from flin.rdb.primitives import length, raw_id, stream_id, string
 from flin.rdb.value import Group, Hash, List, Pending, Set, SortedSet, Stream, StreamEntry, String, Value
-from tests.rdb.samples import MOST_BYTES
+from fuzz import restore
+from tests.rdb.samples import EMPTY_STREAM, MOST_BYTES, SAMPLES, STREAM
 
 UINT64 = st.integers(0, (1 << 64) - 1)
 TEXTS = st.one_of(
@@ -72,3 +77,57 @@ def damaged(data: bytes) -> list[bytes]:
     for place, byte in enumerate(data):
         found += (data[:place] + bytes([byte ^ bits]) + data[place + 1 :] for bits in (0x01, 0x80, 0xFF))
     return found
+
+
+def changed(data: bytes, source: random.Random) -> bytes:
+    """One to three places set, counted up or down, removed or added."""
+    found = bytearray(data)
+    for _ in range(source.randint(1, 3)):
+        place = source.randrange(len(found) + 1)
+        how = source.randrange(4)
+        if how == 0:
+            found[place : place + 1] = source.randbytes(1)
+        elif how == 1:
+            found[place : place + 1] = bytes((byte + source.choice((1, -1))) % 256 for byte in found[place : place + 1])
+        elif how == 2:
+            del found[place : place + source.randint(1, 3)]
+        else:
+            found[place:place] = source.randbytes(source.randint(1, 2))
+    return bytes(found)
+
+
+_SMALL: Final = (0, 1, 2, 3, 5, 97, 98, 128, 129, 200)
+"""Bytes that often mean something: lengths, texts, small integers of a listpack."""
+
+
+def random_payloads(source: random.Random) -> list[bytes]:
+    """Changed samples, elements at random behind right headers, and nodes of streams that are nearly right."""
+    chance = source.random()
+    if chance < 0.5:
+        return [sealed(changed(source.choice(_BODIES), source))]
+    if chance < 0.7:
+        inner = bytes(source.choice((*_SMALL, source.randrange(256))) for _ in range(source.randrange(30)))
+        return restore.payloads(bytes((0x90, source.choice((9, 10, 11, 12, 13, 14, 16, 17, 18)))) + inner)
+    elements: list[bytes | int] = [source.randrange(4), source.choice((0, 0, 1)), 1, b"f", 0]
+    for _ in range(source.randrange(4)):
+        start, flags = len(elements), source.choice((0, 2, 2, 3, 1))
+        elements += flags, source.choice((0, 0, 1)), source.choice((0, 1, 2, 3, -1))
+        elements += [source.choice((b"v", 7))] if flags & 2 else [1, b"g", b"h"]
+        elements.append(len(elements) - start + source.choice((0, 0, 0, 0, 1)))
+    node = string(raw_id((5, 5))) + string(listpack.encode(elements))
+    past = stream_id((9, 9)) + stream_id((0, 0)) * 2 + length(9)
+    return [sealed(b"\x13\x01" + node + length(source.randrange(4)) + past + length(0))]
+
+
+def sealed(data: bytes, version: int = dump.VERSION) -> bytes:
+    """With a footer whose checksum is right."""
+    covered = data + version.to_bytes(2, "little")
+    return covered + dump.stored(crc64(covered))
+
+
+ALL: Final = {
+    **SAMPLES,
+    "stream": (body.encode(STREAM), STREAM),
+    "empty stream": (body.encode(EMPTY_STREAM), EMPTY_STREAM),
+}
+_BODIES: Final = [data for data, _ in ALL.values()]

@@ -74,11 +74,20 @@ def test_a_node_of_deleted_entries() -> None:
     assert decode(body([0, 1, 1, b"f", 0, 3, 0, 0, b"a", 4], 0)) == replace(GOOD, entries=[])
 
 
-def test_nodes_in_any_order() -> None:
-    nodes = [(raw_id((1, n)), listpack.encode([1, 0, 1, b"f", 0, 2, 0, 0, n, 4])) for n in (2, 1)]
+def two_nodes(*ids: tuple[int, int]) -> bytes:
+    """Nodes of one entry each: the sequence of the master ID, and what the entry adds."""
+    nodes = [(raw_id((1, n)), listpack.encode([1, 0, 1, b"f", 0, 2, 0, added, n, 4])) for n, added in ids]
     data = length(2) + b"".join(string(part) for node in nodes for part in node)
-    data += length(2) + stream_id(LAST) + stream_id((0, 0)) * 2 + length(2) + length(0)
-    assert [id_ for id_, _ in decode(data).entries] == [(1, 1), (1, 2)]
+    return data + length(2) + stream_id(LAST) + stream_id((0, 0)) * 2 + length(2) + length(0)
+
+
+def test_nodes_in_any_order() -> None:
+    assert [id_ for id_, _ in decode(two_nodes((2, 0), (1, 0))).entries] == [(1, 1), (1, 2)]
+
+
+def test_nodes_that_overlap() -> None:
+    with pytest.raises(PayloadError, match="not above the one before"):
+        decode(two_nodes((1, 5), (2, 0)))
 
 
 def changed(place: int, element: Any) -> bytes:

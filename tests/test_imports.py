@@ -108,6 +108,14 @@ def test_engine_knows_no_network(path: Path) -> None:
             assert name.split(".")[0] not in FOREIGN_TO_ENGINE, f"{path}:{line}: {name}"
 
 
+@pytest.mark.parametrize("path", python_files("flin/rdb"), ids=module_name)
+def test_rdb_is_pure(path: Path) -> None:
+    """Bytes into values and back: no file, no clock, no chance, no other part of Flin but its errors."""
+    roots = {"__future__", "collections", "dataclasses", "itertools", "math", "re", "struct", "typing"}
+    for line, name in imports_of(path):
+        assert name.split(".")[0] in roots or name.startswith(("flin.errors", "flin.rdb")), f"{path}:{line}: {name}"
+
+
 @pytest.mark.parametrize("path", ENGINE, ids=module_name)
 def test_engine_has_one_seam(path: Path) -> None:
     own = module_name(path)

@@ -56,10 +56,7 @@ def _list(reader: Reader) -> List:
 
 
 def _set(reader: Reader) -> Set:
-    return _set_of(reader, reader.strings(reader.count(least=1)))
-
-
-def _set_of(reader: Reader, members: list[bytes]) -> Set:
+    members = reader.strings(reader.count(least=1))
     distinct = set(members)
     if len(distinct) != len(members):
         raise reader.bad("a member is there twice")

@@ -1,4 +1,4 @@
-"""The bytes of collections: packed values, metas, keys of elements, under arbitrary bytes.
+"""The bytes of collections: packed values, metas, keys of elements, HyperLogLogs, under arbitrary bytes.
 
 Invariant: any bytes decode to a value, or raise CorruptionError or FormatVersionError. What was decoded encodes to
 bytes that decode to the same again; a meta, a key and a part of a stream encode to the very bytes that they came from.
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from flin.errors import CorruptionError, FormatVersionError
 from flin.objects import layout, packed
+from flin.objects.hyperloglog import HyperLogLog
 from flin.objects.list_position import parse_position, position
 from flin.objects.meta import decode_meta
 from flin.objects.score import decode_score, encode_score
@@ -27,6 +28,8 @@ PACKED: Final[list[tuple[Callable[[bytes], Any], Callable[[Any], bytes]]]] = [
     (packed.decode_sorted_set, packed.encode_sorted_set),
     (packed.decode_stream, packed.encode_stream),
 ]
+
+_SPARSE: Final = b"HYLL\x01\0\0\0" + bytes(8)
 
 EXACT: Final[list[tuple[Callable[[bytes], Any], Callable[[Any], bytes]]]] = [
     *((lambda data, tag=tag: decode_meta(tag, data), lambda meta: meta.encode()) for tag in layout.TYPE_NAMES),
@@ -44,6 +47,7 @@ EXACT: Final[list[tuple[Callable[[bytes], Any], Callable[[Any], bytes]]]] = [
     (layout.decode_consumer, layout.encode_consumer),
     (layout.decode_pending, layout.encode_pending),
     (layout.decode_next_version, layout.encode_next_version),
+    (lambda data: HyperLogLog.decode(_SPARSE + data), lambda found: found.encode().removeprefix(_SPARSE)),
 ]
 
 

@@ -31,7 +31,7 @@ class WriteBatch(WritableView):
     """
 
     def __init__(self, below: View, commit: Callable[[Memtable], None]) -> None:
-        """`below`: what is read where the batch says nothing. `commit` is given the memtable at the end."""
+        """`below` is read where the batch says nothing. `commit` is given the memtable at the end."""
         self._below = below
         self._commit = commit
         self._memtable = Memtable()

@@ -1,11 +1,11 @@
 """Range deletes as boundaries: one flat list of start, stop, start, stop, …, ascending, of ranges that share no key.
 
 Theory. A key is covered if an odd number of boundaries lies at or below it, so one `bisect` answers (measured with
-8,000 ranges: 0.3 µs; a loop over pairs takes 1.1 ms), and a range is added by one slice (1.9 µs; 1.8 ms). What works
-on ascending keys leaps: from a key to the next boundary, from there to the next key. So it costs no more than the fewer
-of both, however many ranges there are elsewhere.
+8,000 ranges: 0.3 µs; a loop over pairs takes 1.1 ms), and a range is added by one slice (1.9 µs; 1.8 ms). Work on
+ascending keys leaps: from a key to the next boundary, from there to the next key. So it costs no more than the smaller
+number of both, however many ranges there are elsewhere.
 
-A list that a reader may see is never changed: `added` and `joined` make new ones. `add` is for those who own theirs.
+A list that a reader may see is never changed: `added` and `joined` make new ones. `add` is for the owner of a list.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from flin.engine.entry import Page, Range
 Boundaries: TypeAlias = Sequence[bytes]
 
 _MIN_RATIO: Final = 16
-"""How many times as many boundaries the longer list has from which on the shorter is added to it range by range: each
-moves what lies after it (5 ns a boundary), where a sort of both costs 100 ns for each."""
+"""If the longer list has at least this many times as many boundaries, the shorter is added to it range by range: each
+moves the boundaries after it (5 ns each), while a sort of both costs 100 ns for each."""
 
 
 def covers(boundaries: Boundaries, key: bytes) -> bool:
@@ -35,14 +35,14 @@ def covers_all(boundaries: Boundaries, first: bytes, last: bytes) -> bool:
 
 
 def add(boundaries: list[bytes], start: bytes, stop: bytes) -> None:
-    """Add the range [start, stop), start < stop, in place; neighbours that touch it become one with it."""
+    """Add the range [start, stop), start < stop, in place; ranges that touch it become one with it."""
     low = bisect_left(boundaries, start)
     high = bisect_right(boundaries, stop, low)
     boundaries[low:high] = [start][low & 1 :] + [stop][high & 1 :]  # inside a range there is nothing to begin or end
 
 
 def added(boundaries: Boundaries, ranges: Iterable[Range]) -> list[bytes]:
-    """A new list with the ranges as well."""
+    """A new list that has these ranges, too."""
     result = list(boundaries)
     for start, stop in ranges:
         add(result, start, stop)
@@ -50,7 +50,7 @@ def added(boundaries: Boundaries, ranges: Iterable[Range]) -> list[bytes]:
 
 
 def boundaries_of(ranges: Iterable[Range]) -> list[bytes]:
-    """The boundaries of ranges in any order, which may overlap."""
+    """The boundaries of ranges, which may overlap and come in any order."""
     result: list[bytes] = []
     for start, stop in sorted(ranges):
         if result and start <= result[-1]:
@@ -61,7 +61,7 @@ def boundaries_of(ranges: Iterable[Range]) -> list[bytes]:
 
 
 def joined(left: Boundaries, right: Boundaries) -> list[bytes]:
-    """What either covers."""
+    """The boundaries of what either list covers."""
     few, many = (left, right) if len(left) < len(right) else (right, left)
     if len(few) * _MIN_RATIO <= len(many):
         return added(many, ranges_of(few))
@@ -74,7 +74,7 @@ def ranges_of(boundaries: Boundaries) -> tuple[Range, ...]:
 
 
 def cut_boundaries(boundaries: Boundaries, start: bytes, stop: bytes) -> list[bytes]:
-    """What they cover of [start, stop)."""
+    """The part of the boundaries within [start, stop)."""
     low = bisect_right(boundaries, start)
     high = max(bisect_left(boundaries, stop), low)
     cut = [start][: low & 1] + list(boundaries[low:high]) + [stop][: high & 1]
@@ -82,7 +82,7 @@ def cut_boundaries(boundaries: Boundaries, start: bytes, stop: bytes) -> list[by
 
 
 def without(boundaries: Boundaries, key: bytes) -> list[bytes]:
-    """A new list that does not cover the key: a range that holds it is parted into what is below and above it."""
+    """A new list that does not cover the key: a range that holds it is split into those below and above it."""
     at = bisect_right(boundaries, key)
     result = list(boundaries)
     if at & 1:
@@ -108,7 +108,7 @@ def covered_slices(keys: Sequence[bytes], boundaries: Boundaries) -> Iterator[tu
 
 
 def cut_page(page: Page, boundaries: Boundaries) -> Page:
-    """An ascending page without the keys that are covered; the page itself where there are none."""
+    """An ascending page without the covered keys; the page itself if there are none."""
     keys, entries = page
     slices = list(covered_slices(keys, boundaries))
     if not slices:
@@ -122,17 +122,17 @@ def cut_page(page: Page, boundaries: Boundaries) -> Page:
 
 
 def skip(hidden: Iterable[Boundaries], start: bytes) -> bytes:
-    """The first possible key from start on that none of them covers."""
+    """The first possible key from start on that none of the lists covers."""
     return _beyond(hidden, start, bisect_right, 0)
 
 
 def skip_back(hidden: Iterable[Boundaries], stop: bytes) -> bytes:
-    """The lowest bound below which an uncovered key may lie, of all up to stop (exclusive)."""
-    return _beyond(hidden, stop, bisect_left, -1)  # out of the range that holds, or ends with, what is just below
+    """The lowest bound, at most stop (exclusive), directly below which an uncovered key may lie."""
+    return _beyond(hidden, stop, bisect_left, -1)  # leave the range that holds, or ends with, the key just below
 
 
 def _beyond(hidden: Iterable[Boundaries], bound: bytes, bisect: Callable[[Boundaries, bytes], int], end: int) -> bytes:
-    """Out of the range of one list into that of another, until the bound lies in none."""
+    """Move the bound out of a range of one list, perhaps into that of another, until it lies in none."""
     lists = list(hidden)
     moved = True
     while moved:

@@ -1,16 +1,16 @@
-"""Closing an engine: once, whoever asks, and as far as an interrupt lets it.
+"""Closing an engine: once, whoever asks, and resumable after an interrupt.
 
     begin      writes are refused
-    stop       the background ends, after the flush that it is at
-    flush      what is in memory, unless it is to stay in the WAL
+    stop       the background ends, after the flush under way
+    flush      what is in memory, unless it should stay in the WAL
     end        the runner, the WAL's end, the directory's lock
 
-A step that was done before changes nothing when it is done again. So if an interrupt ends a close, the next one
-continues it. A close that comes while another is under way waits for that.
+Each step is idempotent. So if an interrupt ends a close, the next one continues it. A close that comes while another is
+under way waits for that.
 
-A call that re-enters (reentry.py) cannot close: what it interrupted may hold any lock. A thread does it, once that call
-has ended. It is no `threading.Thread`: the start of one waits for a lock of that module, which the call that was
-interrupted may hold. The interpreter waits for it at its exit.
+A call that re-enters (reentry.py) cannot close: the interrupted call may hold any lock. A thread closes once that call
+has ended. It is no `threading.Thread`: the start of one waits for a lock of that module, which the interrupted call may
+hold. The interpreter waits for it at its exit.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Closing:
         self._compactor = compactor
         self._runner = runner
         self._turn = RLock()
-        self._times_held = times_held(self._turn)  # no flag: an interrupt could leave that set
+        self._times_held = times_held(self._turn)  # not a flag: an interrupt could leave it set
         self._has_flushed = False
-        self._failure: Exception | None = None  # of a thread, for the next who asks
+        self._failure: Exception | None = None  # a thread's, for the next caller
 
     def close(self, flush: bool) -> None:
-        """Return once it is closed; in a call that re-enters, once a thread has begun to wait for the outer one."""
+        """Close; in a call that re-enters, return once a thread has begun to wait for the outer call."""
         if self._store.has_ended and self._failure is None:
             return
         if is_reentered():
@@ -54,7 +54,7 @@ class Closing:
             self._close_now(flush)
 
     def drop(self) -> None:
-        """Close an engine that nobody has any more: without a flush, and with nobody to tell but the diagnostics."""
+        """Close an engine that was dropped: without a flush; errors only go to the diagnostics."""
         try:
             self.close(flush=False)
         except FlinError:
@@ -76,13 +76,13 @@ class Closing:
             self._compactor.stop()
             may_flush = store.read_only_reason is None and store.state is not CLOSED_STATE
             if flush and may_flush and not self._has_flushed:
-                self._has_flushed = True  # or was interrupted: then the WAL keeps what is not in a table
+                self._has_flushed = True  # or it was interrupted: then the WAL keeps what is in no table
                 store.seal()
                 while self._compactor.flush_once():
                     pass
         finally:
             self._runner.close()
-            self._compactor.stop()  # should the first have been interrupted: nobody works on after the end
+            self._compactor.stop()  # in case the first was interrupted: no thread may work on after the end
             store.end_close()
 
     def _close_later(self, flush: bool) -> None:
@@ -92,7 +92,7 @@ class Closing:
         _under_way[id(ended)] = ended
         try:
             _thread.start_new_thread(self._close_in_thread, (flush, ended))
-        except RuntimeError as error:  # none is to be had: too many, or the interpreter is ending
+        except RuntimeError as error:  # no thread can start: there are too many, or the interpreter is ending
             del _under_way[id(ended)]
             raise ReentrantCallError("close()") from error
 

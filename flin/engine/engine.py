@@ -66,7 +66,7 @@ class Engine(WritableView):
             self._compactor = Compactor(store, runner, threads=store.options.runner != "inline")
             self._closing = Closing(store, self._compactor, runner)
             self._compactor.start()
-        except BaseException:  # an interrupt, no thread to be had: nobody else could let go of the directory
+        except BaseException:  # an interrupt, or no thread can start: nothing else would release the directory
             if "_closing" in self.__dict__:
                 self.close(flush=False)
             else:
@@ -86,7 +86,7 @@ class Engine(WritableView):
         store = self._store
         state = store.state
         get_active = state.get_active
-        # The way of nearly every get: one dict lookup, then what is older. Written out: view.View.get
+        # The way of nearly every get: one dict lookup, then older places. Written out: view.View.get
         entry: Entry | None
         if get_active is None:
             entry = store.read(key)
@@ -162,7 +162,7 @@ class Engine(WritableView):
     def compare_and_set(
         self, key: BytesLike, expected: BytesLike | None, new: BytesLike | None, *, ttl: float | None = None
     ) -> bool:
-        """If the key holds `expected` (None: if it is absent), set it to `new` (None: delete it). True if it was so."""
+        """If the key holds `expected` (None: if it is absent), set it to `new` (None: delete it). True if it did."""
         now_ms = self._store.now_ms()
         wanted = None if expected is None else as_bytes("a value", expected)
         expires_at_ms = 0 if ttl is None else self._expires_at_ms(ttl)
@@ -282,7 +282,7 @@ class Engine(WritableView):
         """Delete the smallest key and return it with its value. KeyError if there is none."""
         while (key := self.first()) is not None:
             value = self.pop(key, None)
-            if value is not None:  # else somebody else took it in between
+            if value is not None:  # else another thread took it in between
                 return key, value
         raise KeyError("the database is empty")
 
@@ -315,7 +315,7 @@ class Engine(WritableView):
 
     @contextmanager
     def _unless_closed(self) -> Iterator[None]:
-        """ClosedError if it is closed, or is being closed before the end: the background's jobs are cancelled then."""
+        """ClosedError if it is closed, or is closed meanwhile: then the background's jobs are cancelled."""
         self._store.check_open()
         try:
             yield
@@ -346,11 +346,11 @@ class Engine(WritableView):
         self._closing.close(flush)
 
     def __del__(self) -> None:
-        closing: Closing | None = self.__dict__.get("_closing")  # an interrupt may have ended its making
+        closing: Closing | None = self.__dict__.get("_closing")  # an interrupt may have ended `__init__`
         if closing is None or self._store.has_ended or is_finalizing():
-            return  # at the interpreter's end threads stand still; the kernel lets go of the directory
+            return  # at the interpreter's end threads stand still; the kernel releases the directory
         if not isinstance(self._store.options.fs, OsFileSystem):
-            return  # a disk of a test: nothing of the system is held, and no call may come that the test does not count
+            return  # a test's disk: nothing of the system is held, and the test must be able to count all calls
         try:
             warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
         finally:
@@ -375,7 +375,7 @@ class Engine(WritableView):
     def __repr__(self) -> str:
         return f"<flin.engine.Engine {self._store.directory!r}{' closed' if self._store.closed else ''}>"
 
-    # What the read calls are made of (view.py).
+    # The base of the read calls (view.py).
 
     def _read(self, stored: bytes) -> Live | None:
         return self._store.read(stored)
@@ -436,7 +436,7 @@ class Engine(WritableView):
 
 
 def store_of(engine: Engine) -> Store:
-    """The layer below, for the server and the tools: stored keys and entries."""
+    """The store of an engine, for the server and the tools: stored keys and entries."""
     return engine._store
 
 

@@ -31,7 +31,7 @@ Range: TypeAlias = tuple[bytes, bytes]
 """(start, stop): start inclusive, stop exclusive, start < stop."""
 
 EXPIRED_MS: Final = -(2**63)
-"""An expiry that has passed whatever the clock says: of an entry whose value is gone, so that a clock that is set back
+"""An expiry that has passed whatever the clock says: for an entry whose value is gone, so that a clock that is set back
 cannot show it."""
 
 Page: TypeAlias = tuple[list[bytes], list[Entry]]
@@ -59,5 +59,5 @@ def value_at(entry: Entry | None, now_ms: int) -> bytes | None:
 
 
 def make_entry(value: bytes, expires_at_ms: int = 0, tag: int = 0) -> Live:
-    """The smallest entry that says all this."""
+    """The smallest entry with this value, expiry and tag."""
     return (value, expires_at_ms, tag) if expires_at_ms or tag else value

@@ -1,8 +1,8 @@
 """How many entries have an expiry, and how long they still live: figures for people, in steps that cost little each.
 
-Tables know how many of their entries expire; a sample of twenty is read from each, once, evenly over the order of
-their times. In the memtables the heaps of what will expire are counted, without what was written again since. An entry
-that a newer table or memtable hides counts until a merge drops it, so a number is an upper bound.
+Tables know how many of their entries expire; a sample of twenty is read from each, once, evenly in order of their
+times. Of the memtables the heaps of expiring keys are counted, without those written again since. An entry that a newer
+table or memtable hides counts until a merge drops it, so a number is an upper bound.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from flin.engine.tree.store import Store
 
 SAMPLED: Final = 20
-"""Entries that are looked at of each namespace in a table and in the memtables, as Redis samples."""
+"""The size of the sample of each namespace in a table, and in the memtables; as in Redis."""
 
 STEP_ENTRIES: Final = 20_000
-"""Entries of one step, 5 ms."""
+"""Entries counted in one step, 5 ms."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Expiries:
     sample: list[tuple[int, int]] = field(default_factory=list)  # moment in ms, how many entries it stands for
 
     def average_ttl_ms(self, now_ms: int) -> int:
-        """The mean of those that have not passed; 0 if there are none."""
+        """The mean time to live of the sample's entries that have not expired; 0 if there are none."""
         living = [(moment - now_ms, weight) for moment, weight in self.sample if moment > now_ms]
         total = sum(weight for _, weight in living)
         return sum(ttl * weight for ttl, weight in living) // total if total else 0
@@ -46,20 +46,20 @@ ExpiringSteps = Generator[None, None, ByNamespace]
 
 
 class Expiring:
-    """The expiries of one open store. What was read of a table is kept as long as the table is."""
+    """The expiries of one open store. A table's sample is kept as long as the table."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._tables: dict[TableMeta, ByNamespace] = {}
 
     def steps(self) -> ExpiringSteps:
-        """The figures as of now, at the end of some steps. Raises CorruptionError, StorageError."""
+        """Compute the figures in steps; the last one returns them. Raises CorruptionError, StorageError."""
         tables = {table.meta: table for table in self._store.tables.tables() if table.meta.expiring}
         known = {meta: found for meta, found in self._tables.items() if meta in tables}
         for meta, table in tables.items():
             if meta not in known:
                 known[meta] = yield from _of_table(table)
-        self._tables = known  # at the end: another call's steps may come in between, and ask for other tables
+        self._tables = known  # at the end: another call's steps may come in between, and see other tables
         total: ByNamespace = {}
         for part in [*known.values(), (yield from _of_memtables(self._store))]:
             for namespace, expiries in part.items():
@@ -101,12 +101,12 @@ def _of_memtables(store: Store) -> ExpiringSteps:
 
 
 def _sampled(moments: Sequence[int]) -> Expiries:
-    """Evenly over them; their order says nothing about them."""
+    """An even sample of the moments, which come in any order."""
     step = max(1, len(moments) // SAMPLED)
     return _weighed(len(moments), list(moments[step // 2 :: step])[:SAMPLED])
 
 
 def _weighed(entries: int, sample: list[int]) -> Expiries:
-    """Each moment of the sample stands for its part of the entries."""
+    """The expiries in which each moment of the sample stands for an equal part of the entries."""
     weight = max(1, entries // max(1, len(sample)))
     return Expiries(entries, [(moment, weight) for moment in sample])

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 USER_END: Final = b"\xff\x01"
-"""Every stored user key is below; every embedded range ends here."""
+"""Every stored user key is below this; every embedded range ends here."""
 
 KEYS_END: Final = b"\xff\x02"
 """Above every stored key, internal ones included."""
@@ -36,17 +36,17 @@ def stored_key(key: bytes) -> bytes:
 
 
 def user_key(stored: bytes) -> bytes:
-    """The user's key of its stored form (below USER_END)."""
+    """The user's key from its stored form (below USER_END)."""
     return b"\xff" + stored[2:] if stored[:1] == b"\xff" else stored
 
 
 def namespace_prefix(namespace: int) -> bytes:
-    """What every stored key of an internal namespace (1 to 65535) begins with."""
+    """The prefix of every stored key of an internal namespace (1 to 65535)."""
     return USER_END + namespace.to_bytes(2, "big")
 
 
 def namespace_of(stored: bytes) -> int:
-    """The namespace that a stored key counts in: 0 for the user's own."""
+    """The namespace in which a stored key is counted: 0 for the user's own."""
     return int.from_bytes(stored[2:4], "big") if stored >= USER_END else 0
 
 

@@ -1,6 +1,6 @@
-"""What `keys()`, `items()` and `values()` give: views as a dict has them, in key order, each read by one scan.
+"""The views that `keys()`, `items()` and `values()` return: like those of a dict, in key order, each read by one scan.
 
-They are sets as the standard library's are: `db.keys() & wanted`, `db.items() - other.items()` make plain sets.
+They are sets like the standard library's: `db.keys() & wanted`, `db.items() - other.items()` make plain sets.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Scanned(Protocol):
-    """What is asked of a mapping in key order (view.View)."""
+    """The calls of a mapping in key order (view.View) that its views need."""
 
     def scan(self, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]: ...
 

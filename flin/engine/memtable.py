@@ -1,14 +1,14 @@
-"""The memtable: a dict, ordered on demand. Of one shard, and of one span of time.
+"""The memtable: a dict, ordered on demand, for one shard and one span of time.
 
 Point operations use a plain dict (50 ns a put, against 1 µs in a structure that keeps order). The ordered view is
-built when somebody scans: a SortedList that takes over, at each scan, the keys that were added since the last one.
-Those are found without any bookkeeping by the writers, because a dict keeps its keys in the order of insertion.
+built by scans: a SortedList to which each scan adds the keys that came since the last one. These are found without any
+bookkeeping by the writers, because a dict keeps its keys in the order of insertion.
 
 A snapshot freezes the active memtable and puts an empty one before it (read/read_state.py). In every memtable a range
-delete is older than every point: applying one removes the points that it covers and is recorded beside them.
+delete is older than every point: it removes the points that it covers, and is recorded alongside the others.
 
 Not thread-safe: the active memtable is changed under the commit lock only; a frozen memtable is never changed again,
-but for its ordered view, which several readers may want at once.
+except its ordered view, which several readers may want at once.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from flin.engine.entry import TOMBSTONE, Entry, Page, Range
 from flin.engine.reentry import holds_lock
 
 ENTRY_OVERHEAD_BYTES: Final = 180
-"""What Python adds to the bytes of a key and a value in a dict: two bytes objects (33 each, rounded up to 16), the
+"""Bytes that Python adds to those of a key and a value in a dict: two bytes objects (33 each, rounded up to 16), the
 dict's slot (8 to 24 index and 24 entry bytes, up to twice that after it grew). Measured: 150 to 200."""
 
 ORDERED_DELETE_ENTRIES: Final = 64
-"""From this size on a range delete goes through the ordered view, which costs 5 µs and as much for each key that came
-since; looking at every key costs 45 ns for each, in every range delete of a batch or a replay."""
+"""From this size on, a range delete uses the ordered view, which costs 5 µs, and 5 µs for each key added since; looking
+at every key costs 45 ns for each, in every range delete of a batch or a replay."""
 
 _MIN_ORDERED_RANGES: Final = 3
-"""Up to so many, looking for their keys range by range (45 ns a key each) is faster than by `covers` (130 ns a key)."""
+"""Up to this number of ranges, searching one by one (45 ns per key and range) beats `covers` (130 ns per key)."""
 
 FIRST_ENTRIES: Final = 32
-"""Entries of the first page of a scan; each is four times as large as the one before, up to PAGE_ENTRIES."""
+"""Entries of the first page of a scan; each page is four times as large as the one before, up to PAGE_ENTRIES."""
 
 PAGE_ENTRIES: Final = 512
 """Entries of one page of a scan: large enough that a page's fixed cost vanishes, small enough to take 0.1 ms."""
@@ -51,9 +51,9 @@ class Memtable:
     def __init__(self, entries: dict[bytes, Entry] | None = None, deleted: Boundaries = ()) -> None:
         self.entries: dict[bytes, Entry] = {} if entries is None else entries
         self.deleted = list(deleted)
-        """Boundaries of the range deletes. Where a reader may see them the list is replaced, never changed."""
+        """Boundaries of the range deletes. If a reader may see the list, it is replaced, never changed."""
         self.key_count_delta: dict[int, int] | None = None
-        """What a frozen memtable adds to the count of live keys, by namespace, once it was resolved (count.py)."""
+        """How a frozen memtable changes the count of live keys, by namespace, once it is resolved (count.py)."""
         self._ordered: Any = None
         self._ordered_count = 0
         self._ordering = RLock()  # readers of a frozen memtable take no other lock
@@ -68,25 +68,25 @@ class Memtable:
 
     @property
     def size(self) -> int:
-        """What it costs to copy: points and range deletes."""
+        """What a copy must hold: the number of points and range deletes."""
         return len(self.entries) + len(self.deleted) // 2
 
     def get(self, key: bytes) -> Entry | None:
-        """The entry that this memtable has for the key: TOMBSTONE where it hides older ones, None where it says
-        nothing. (Written out in read.read_path.from_memtables.)"""
+        """The entry that this memtable has for the key: TOMBSTONE if it hides older ones, None if it says nothing.
+        (Written out in read.read_path.from_memtables.)"""
         entry = self.entries.get(key)
         if entry is None and self.deleted and covers(self.deleted, key):
             return TOMBSTONE
         return entry
 
     def apply(self, ranges: Iterable[Range], points: Mapping[bytes, Entry] | Iterable[tuple[bytes, Entry]]) -> None:
-        """One commit: its range deletes, then its points. For a memtable that nobody else sees."""
+        """Apply one commit: its range deletes, then its points. For a memtable that no other thread sees."""
         for start, stop in ranges:
             self.delete_range(start, stop)
         self.entries.update(points)
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
-        """Remove the points in [start, stop) and remember the range for what is older. Likewise."""
+        """Remove the points in [start, stop), and record the range, which hides older entries. For such a memtable."""
         add(self.deleted, start, stop)
         entries = self.entries
         if len(entries) > ORDERED_DELETE_ENTRIES:
@@ -115,12 +115,12 @@ class Memtable:
             del entries[key]
 
     def _delete_ordered(self, start: bytes, stop: bytes) -> None:
-        """Remove the points in [start, stop) by way of the ordered view, which stays."""
+        """Remove the points in [start, stop) by means of the ordered view, which stays."""
         ordered: Any = self.sorted_keys()
-        self._ordered = None  # until all is done: an interrupt leaves no view rather than a wrong one
+        self._ordered = None  # until all is done: an interrupt must leave no view rather than a wrong one
         covered = list(ordered.irange(start, stop, (True, False)))
         entries = self.entries
-        if 2 * len(covered) > len(entries):  # what stays is less than what goes
+        if 2 * len(covered) > len(entries):  # fewer stay than go
             gone = set(covered)
             ordered = SortedList([key for key in ordered if key not in gone])
         else:
@@ -134,13 +134,13 @@ class Memtable:
     def sorted_keys(self) -> Sequence[bytes]:
         """All keys in ascending order; a view that later changes of an active memtable may extend.
 
-        Whoever re-enters while a view is made finds none, and makes one of its own."""
+        A call that re-enters while a view is made finds none, and makes its own."""
         entries = self.entries
         as_it_is: Sequence[bytes] | None = self._ordered
         if as_it_is is not None and len(entries) == self._ordered_count:
             return as_it_is
         with self._ordering:
-            ordered, self._ordered = self._ordered, None  # an interrupt leaves no view rather than a wrong one
+            ordered, self._ordered = self._ordered, None  # an interrupt must leave no view rather than a wrong one
             if ordered is None:
                 ordered = SortedList(entries)
             elif len(entries) > self._ordered_count:
@@ -150,13 +150,14 @@ class Memtable:
         return keys
 
     def page(self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int = PAGE_ENTRIES) -> Page:
-        """Up to limit entries of [start, stop) from its lower (reverse: upper) end. Fewer only if there are no more."""
+        """Up to `limit` entries from the lower (reverse: upper) end of [start, stop). Fewer only if there are no
+        more."""
         ordered: Any = self.sorted_keys()
         keys = list(islice(ordered.irange(start, stop, (True, False), reverse), limit))
         return keys, list(map(self.entries.__getitem__, keys))
 
     def head(self, start: bytes, stop: bytes, count: int) -> Page:
-        """The first entries of a range: one bound to find instead of two, and nothing for an empty memtable."""
+        """The first entries of a range: it finds one bound instead of two, and does nothing in an empty memtable."""
         if not self.entries:
             return [], []
         ordered: Any = self.sorted_keys()
@@ -166,7 +167,8 @@ class Memtable:
         return keys, list(map(self.entries.__getitem__, keys))
 
     def pages(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
-        """All of [start, stop) page by page, of a frozen memtable. The first pages are small: many scans end there."""
+        """All entries of [start, stop) of a frozen memtable, page by page. The first pages are small: many scans end
+        there."""
         if not self.entries:
             return
         size = FIRST_ENTRIES
@@ -184,7 +186,7 @@ class Memtable:
 
 
 def join_memtables(newer: Memtable, older: Memtable) -> Memtable:
-    """One memtable that says what both said; neither is changed."""
+    """One memtable that says what both say; neither is changed."""
     both = Memtable(dict(older.entries), joined(older.deleted, newer.deleted))
     both.remove_covered(newer.deleted)
     both.entries.update(newer.entries)
@@ -194,7 +196,7 @@ def join_memtables(newer: Memtable, older: Memtable) -> Memtable:
 
 
 def add_counts(left: Mapping[int, int], right: Mapping[int, int]) -> dict[int, int]:
-    """Sum by namespace; what comes to zero is left out."""
+    """The sums by namespace; zeros are left out."""
     total = dict(left)
     for namespace, count in right.items():
         total[namespace] = total.get(namespace, 0) + count

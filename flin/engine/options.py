@@ -23,7 +23,7 @@ MIN_MEMORY_LIMIT_BYTES: Final = 1 << 20
 _UNITS: Final = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4} | {
     power + suffix: 1 << 10 * number for number, power in enumerate("kmgt", 1) for suffix in ("b", "ib")
 }
-"""As in Redis' configuration, "1m" is a million and "1mb" is 1,048,576; so is "1mib", which says so."""
+"""As in Redis' configuration, "1m" is a million and "1mb" is 1,048,576; so is "1mib", the unambiguous name."""
 
 
 def wall_clock_ms() -> int:
@@ -124,7 +124,7 @@ class MemoryBudget:
     flush: int
     """Three sixteenths: a flush job holds one generation again, and the table that it writes."""
     compaction_slice: int
-    """A thirty-second: what a compaction job holds at once; two may run."""
+    """A thirty-second: what one compaction job holds at once; two may run."""
     block_cache: int
     """A quarter: decoded blocks cost about twice what they hold."""
     value_cache: int
@@ -137,11 +137,12 @@ class MemoryBudget:
 
 
 MAX_SEALED_GENERATIONS: Final = 2
-"""Generations that may wait for their flush before writers have to wait: one being flushed, and the next one."""
+"""The most generations that may wait for their flush before writers have to wait: one being flushed, and the next."""
 
 
 def parse_bytes(size: int | str) -> int:
-    """1048576 for 1048576, "1mb", "1MB" or "1MiB"; as in Redis, "1m" is a million. ValueError if it is not a size."""
+    """The bytes of a size: 1048576 for 1048576, "1mb", "1MB" or "1MiB"; as in Redis, "1m" is a million. ValueError if
+    it is not a size."""
     if isinstance(size, int):
         return size
     match = re.fullmatch(r"\s*([0-9]+)\s*([a-z]*)\s*", size.lower()) if isinstance(size, str) else None

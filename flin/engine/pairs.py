@@ -1,7 +1,7 @@
-"""What `put_many` takes: any mapping or pairs of buffers, made into stored keys and values that are exactly bytes.
+"""The argument of `put_many`: a mapping, or pairs of buffers, made into stored keys and values that are exactly bytes.
 
-A class below bytes, or another buffer, may compare and hash as it likes, or not at all. So none of them is ever a key
-of a dict that is used: their types are looked at.
+A subclass of bytes, or another buffer, may compare and hash as it likes, or not at all. So none of them may become a
+key of a dict: their types are checked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _key_of: Final = itemgetter(0)
 
 
 def points_of(pairs: Pairs) -> dict[bytes, bytes]:
-    """Stored keys and values; of a key that comes twice the last value counts. TypeError for what is no such pair."""
+    """Stored keys and values; if a key comes twice, its last value counts. TypeError for anything but such pairs."""
     points: dict[bytes, bytes] | None
     if type(pairs) is dict:
         points = dict(pairs)
@@ -27,7 +27,7 @@ def points_of(pairs: Pairs) -> dict[bytes, bytes]:
     else:
         listed = list(_pairs_in(pairs))
         points = _maybe_joined(listed)
-    # Plain bytes below FF are stored as they are: passes in C instead of a loop.
+    # Plain bytes below FF are stored as they are: a few passes in C instead of a loop.
     if (
         points
         and set(map(type, points)) == _BYTES
@@ -51,14 +51,15 @@ def _pairs_in(pairs: Any) -> Iterable[Any]:
 
 
 def _maybe_joined(pairs: list[Any]) -> dict[bytes, bytes] | None:
-    """The pairs as a dict; None if keys may have been taken for equal that are not, or cannot be hashed.
+    """The pairs as a dict; None if it may have confused different keys, or keys cannot be hashed.
 
-    The dict comes first: to look at the types of all keys before would cost 70 ns a pair where they are not cached."""
+    The dict is made first: to check the types of all keys before would cost 70 ns a pair if they are not in the
+    processor's cache."""
     try:
         points = dict(pairs)
         if len(points) == len(pairs) or set(map(type, map(_key_of, pairs))) == _BYTES:
             return points
-    except Exception:  # whatever a foreign __hash__ or __eq__ raises, and what is no pair: the loop will say that
+    except Exception:  # from a foreign __hash__ or __eq__, or for what is no pair: the loop will report it
         pass
     return None
 

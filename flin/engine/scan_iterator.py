@@ -1,6 +1,6 @@
-"""The iterators that scans return: the standard library's own, so that no frame of ours runs per pair.
+"""The iterators that scans return: the standard library's own, so that no Python frame runs per pair.
 
-They cannot be copied or pickled. A copy would share its place with the original, and skip what that has taken.
+They cannot be copied or pickled. A copy would share its place with the original, and skip what the original has taken.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class _Unique:
 
 
 class Paged(_Unique, chain):  # type: ignore[type-arg]  # of keys or pairs
-    """What the pages hold, one after the other."""
+    """The items of the pages, one after the other."""
 
     __slots__ = ()
 
@@ -29,6 +29,6 @@ class Paired(_Unique, zip):  # type: ignore[type-arg]  # of keys and values
 
 
 class Limited(_Unique, islice):  # type: ignore[type-arg]
-    """The first so many of another one."""
+    """The first items of another iterator, up to a limit."""
 
     __slots__ = ()

@@ -13,7 +13,7 @@ from flin.engine.key import PIECES_START, PIECES_STOP, USER_END
 SLOTS: Final = 16384
 
 MAX_SHARDS: Final = 1024
-"""Sixteen slots a shard: more would only cost memory. A manifest that says more is damaged."""
+"""Sixteen slots per shard: more shards would only cost memory. A manifest with more is damaged."""
 
 
 def hash_tag(key: bytes) -> bytes:
@@ -27,17 +27,17 @@ def hash_tag(key: bytes) -> bytes:
 
 
 def slot_of(key: bytes) -> int:
-    """0 to 16383, of a user's key (not its stored form)."""
+    """The slot, 0 to 16383, of a user's key (not its stored form)."""
     return crc_hqx(hash_tag(key) if b"{" in key else key, 0) & (SLOTS - 1)
 
 
 def shard_of(key: bytes, shards: int) -> int:
-    """Shard i of n owns the i-th of n equal, contiguous slot ranges. n is a power of two."""
+    """The shard of a user's key. Shard i of n owns the i-th of n equal, contiguous slot ranges; n is a power of two."""
     return slot_of(key) * shards // SLOTS
 
 
 def shard_of_stored(stored: bytes, shards: int) -> int:
-    """The shard of a stored key (key.py); an internal key has the slot of what follows its namespace, a piece of a
+    """The shard of a stored key (key.py); an internal key has the slot of the part after its namespace, a piece of a
     larger value the slot that it names."""
     if stored >= b"\xff":
         if PIECES_START <= stored < PIECES_STOP:

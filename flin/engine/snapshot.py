@@ -1,4 +1,4 @@
-"""A snapshot: all read calls on the data and the clock of one moment, whatever is written, flushed or merged later."""
+"""A snapshot: all read calls, on the data and the clock of one moment, whatever is written, flushed or merged later."""
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
 """The SSTable reader: lookups, ordered pages and expiries of one table.
 
 Theory. Opening costs nothing: the first use reads footer, filter and index and holds them (table/state.py), until more
-tables are in use than may be open (open_files.py). A lookup
-asks the filter, bisects the index and then takes the cheapest way to the block: a cached one with its keys (a dict),
-a cached payload (one search in it), or, where the block is stored raw, the file's mapping itself, in place.
-A raw block enters the cache when it is touched more often than its table's average, a compressed one at once.
-Checksums are compared when a block is first read.
+tables are in use than may be open (open_files.py). A lookup asks the filter, bisects the index and then takes the
+cheapest way to the block: a cached one with its entries (a dict), a cached payload (one search in it), or, if the block
+is stored raw, the file's mapping itself, in place. A raw block enters the cache when it is touched more often than its
+table's average, a compressed one at once. Checksums are compared when a block is first read.
 
-A page fault in a mapping holds the GIL, so `get_nowait`, for event loops, reads without mapping and raises ColdRead
-where it would wait; compaction reads with large preads past all caches.
+A page fault in a mapping holds the GIL, so `get_nowait`, for event loops, reads without the mapping and raises ColdRead
+if it would have to wait; compaction reads with large preads past all caches.
 
 Layouts: table/footer.py (the whole), block.py, stored_block.py, key_part.py, table/bloom.py, index_block.py,
 expiry_block.py, range_block.py. The writer is table/writer.py.
@@ -55,8 +54,8 @@ __all__ = [
 
 
 AWAITED_SECONDS: Final = 10.0
-"""For so long after it was loaded for a lookup that did not wait, a table whose place others have taken is loaded
-again at once: where more runs are asked than may be open, to ask again and again would never come to an end."""
+"""If a table was loaded for a lookup that did not wait, and was closed for others within this time, it is loaded again
+at once: if a lookup needs more runs than may be open, it would otherwise be repeated forever."""
 
 
 class Table:
@@ -65,14 +64,14 @@ class Table:
     def __init__(
         self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None, files: OpenFiles | None = None
     ) -> None:
-        """`files`: where it counts as open from its first use on, until others take its place."""
+        """`files` counts it as open from its first use on, until others take its place."""
         self.meta: Final = meta
         self._file: Final = file
         self.cache: Final = cache
         self.state: TableState | None = None  # while it is open
         self._files: Final = files
-        self._awaited_at = -AWAITED_SECONDS  # when `load` was called last
-        self._reads = 0  # of its state, when `was_used` looked last
+        self._awaited_at = -AWAITED_SECONDS  # the last call of `load`
+        self._reads = 0  # its state's reads at the last call of `was_used`
         self._loading: Final = threading.RLock()
 
     # Lookups.
@@ -81,7 +80,7 @@ class Table:
         """The key's entry (a tombstone is one), None if the table has none. `hashed`: hash_key(key), if known.
         (Written out in read.read_path._from_runs.)
 
-        Range deletes are the caller's to consider. Raises CorruptionError, FormatVersionError, StorageError.
+        The caller must consider range deletes. Raises CorruptionError, FormatVersionError, StorageError.
         """
         state = self.state or self.loaded()
         if hashed is None:
@@ -113,10 +112,10 @@ class Table:
 
     @property
     def filter_words(self) -> Sequence[int]:
-        """For those who ask about many keys (bloom.let_through)."""
+        """The words of the filter, for callers that ask about many keys (bloom.let_through)."""
         return (self.state or self.loaded()).words
 
-    # What a table holds in memory.
+    # The state in memory.
 
     def load(self) -> None:
         """Read the filter and the index now rather than at the first lookup."""
@@ -138,19 +137,19 @@ class Table:
             return state
 
     def was_used(self) -> bool:
-        """For OpenFiles: whether blocks were read since this was asked last."""
+        """For OpenFiles: whether blocks were read since the last call."""
         state = self.state
         reads = 0 if state is None else state.reads()
         before, self._reads = self._reads, reads
         return reads != before
 
     def let_go(self) -> None:
-        """Forget filter, index and mapping until the next use. Whoever is reading keeps them until then."""
+        """Forget filter, index and mapping until the next use. A reader keeps those that it uses."""
         self.state = None
 
     @property
     def memory_bytes(self) -> int:
-        """What filter and index cost in memory; 0 while it is not open."""
+        """Bytes of memory that filter and index cost; 0 while it is not open."""
         state = self.state
         return 0 if state is None else state.memory_bytes
 
@@ -173,7 +172,7 @@ class Table:
     ) -> Iterator[Page]:
         """The entries from start (inclusive) to stop (exclusive), tombstones included, in non-empty pages.
 
-        `cached=False`: with preads past all caches, for those who read a table once. The caller owns the lists.
+        `cached=False`: with preads past all caches, for a table that is read once. The caller owns the lists.
         """
         return scan(self.state or self.loaded(), block.decode, start, stop, reverse, cached)
 
@@ -195,23 +194,23 @@ class Table:
 
     @property
     def has_key_part(self) -> bool:
-        """Whether `key_pages` costs nothing for values."""
+        """Whether `key_pages` does not have to read the values."""
         return (self.state or self.loaded()).keys is not None
 
     def key_pages_near(self, wanted: Sequence[bytes]) -> Iterator[KeyPage]:
-        """In a table with a key part: those pages that hold the ascending wanted keys, as far as the table has them."""
+        """In a table with a key part: the pages that hold the ascending wanted keys, as far as the table has them."""
         part = (self.state or self.loaded()).key_part()
         assert part is not None
         return part.pages_near(wanted)
 
     def expiries(self) -> Iterator[tuple[int, bytes]]:
-        """(expires_at_ms, key) of every entry that expires, the earliest first; read as far as it is asked for."""
+        """(expires_at_ms, key) of every entry that expires, the earliest first; read as they are taken."""
         if not self.meta.expiring:
             return iter(())
         return expiry_block.decode(*self._expiry_block())
 
     def sampled_expiries(self, number: int) -> list[tuple[int, bytes]]:
-        """So many of them at most, evenly over the order of their times."""
+        """At most `number` of these, evenly over the order of their times."""
         total = self.meta.expiring
         if not total:
             return []
@@ -224,5 +223,5 @@ class Table:
         return partial(table_footer.read_part, self._file), start, stop, state.path
 
     def verify(self) -> list[CorruptionError]:
-        """Read and compare everything, past all caches; what was found wrong. Raises FormatVersionError."""
+        """Read and check everything, past all caches. Returns the faults. Raises FormatVersionError."""
         return table_check.check_table(self._file, self.meta)

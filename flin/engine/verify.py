@@ -1,4 +1,4 @@
-"""Reads and checks everything that an open store has on disk. It changes nothing."""
+"""The check of everything that an open store has on disk. It changes nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def verify_store(store: Store) -> list[FlinError]:
             for table in run.tables:
                 try:
                     problems += table.verify()
-                except FlinError as error:  # of a newer format, or not readable: the others still are looked at
+                except FlinError as error:  # of a newer format, or not readable: the others are still checked
                     problems.append(error)
             for left, right in zip(run.tables, run.tables[1:], strict=False):
                 if left.meta.largest >= right.meta.smallest:

@@ -1,7 +1,7 @@
 """The read calls, which an engine, a snapshot and a write batch share.
 
-Each of these says how to read one entry and how to read pages of entries. Everything else is here: converting user
-keys to stored keys and back, bounds, expiry. Tagged entries (types of the server) are absent for embedded users.
+Each of these defines how to read one entry and pages of entries. Everything else is here: converting user keys to
+stored keys and back, bounds, expiry. Tagged entries (types of the server) are absent for embedded users.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def as_bytes(what: str, value: object) -> bytes:
     """Exactly bytes, from any buffer. TypeError if it is not a buffer."""
     if type(value) is bytes:
         return value
-    if isinstance(value, bytes):  # a class below bytes, which may hash and compare as it likes: its bytes alone
+    if isinstance(value, bytes):  # a subclass, which may hash and compare as it likes: take only its bytes
         return bytes.__getitem__(value, _ALL)
     if isinstance(value, str):
         raise TypeError(f"{what} must be bytes, not str: use .encode()")
@@ -38,7 +38,7 @@ def as_bytes(what: str, value: object) -> bytes:
         view = memoryview(value)  # type: ignore[arg-type]  # whatever has a buffer
     except TypeError:
         raise TypeError(f"{what} must be bytes, not {type(value).__name__}") from None
-    if view.format.endswith("O"):  # an array of objects holds addresses, not what they mean
+    if view.format.endswith("O"):  # an array of objects holds addresses, not values
         raise TypeError(f"{what} must be bytes, not {type(value).__name__} of objects")
     return bytes(view)
 
@@ -76,8 +76,8 @@ class View(Mapping[bytes, bytes]):
         return None
 
     def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
-        """How the pages of [start, stop) begin, with at least that many plain values, or all; None if only they tell.
-        The caller owns it."""
+        """The first entries of [start, stop), with at least `limit` plain values, or all; None if only the pages can
+        tell. The caller owns the page."""
         return None
 
     @abstractmethod
@@ -86,7 +86,7 @@ class View(Mapping[bytes, bytes]):
 
     @abstractmethod
     def _check_open(self) -> None:
-        """Raise ClosedError if nothing can be read any more, also if a call has nothing to read."""
+        """Raise ClosedError if nothing can be read any more, even in a call that has nothing to read."""
 
     @overload
     def get(self, key: BytesLike) -> bytes | None: ...
@@ -153,7 +153,7 @@ class View(Mapping[bytes, bytes]):
             limit = _checked_limit(limit)
         if limit is not None and not reverse and 0 < limit <= HEAD_ENTRIES and bounds[0] < bounds[1]:
             first = self._first(*bounds, limit)
-            # Most short scans end here, without a generator: nothing that they meet is hidden.
+            # Most short scans end here, without a generator: they meet nothing hidden.
             if first is not None and first[0] and set(map(type, first[1])) == _PLAIN and first[0][-1] < b"\xff":
                 return Paired(*cast("tuple[list[bytes], list[bytes]]", first))
         pages = self._visible(*bounds, reverse, limit)
@@ -171,7 +171,7 @@ class View(Mapping[bytes, bytes]):
         reverse: bool = False,
         limit: int | None = None,
     ) -> Iterator[bytes]:
-        """The keys of such a scan, without values."""
+        """The keys of a scan with these arguments, without values."""
         if limit is not None and (type(limit) is not int or not 0 <= limit <= sys.maxsize):
             limit = _checked_limit(limit)
         bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
@@ -230,7 +230,7 @@ class View(Mapping[bytes, bytes]):
     def _visible(
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None
     ) -> Iterable[tuple[list[bytes], list[bytes]]]:
-        """User keys and values that are alive, page by page. Reads what must be consistent before it returns."""
+        """User keys and values that are alive, page by page. What must be consistent is read before it returns."""
         if start >= stop or limit == 0:
             self._check_open()
             return ()

@@ -13,7 +13,7 @@ from flin.engine.view import BytesLike, View
 NO_DEFAULT: Final = object()
 
 MAX_EXPIRY_MS: Final = 2**63 - 1
-"""As Redis' expiries; and the files have 64 bits for them."""
+"""As in Redis; the files have 64 bits for expiries."""
 
 Default = TypeVar("Default")
 
@@ -67,7 +67,7 @@ class WritableView(View, MutableMapping[bytes, bytes]):
             ttl_ms = 0
         if ttl_ms <= 0:
             raise ValueError(f"ttl must be a number of seconds above 0, not {ttl!r}")
-        expires_at_ms = self._now_ms() + ttl_ms or 1  # 0 says that there is none
+        expires_at_ms = self._now_ms() + ttl_ms or 1  # 0 would mean: none
         if expires_at_ms > MAX_EXPIRY_MS:
             raise ValueError(f"ttl {ttl!r} is too far in the future")
         return expires_at_ms

@@ -1,3 +1,3 @@
-"""Which work is due, and doing it: jobs make files of files, inline, in threads or in a helper process. A job must know
-nothing of the store but what it is handed, since it may run in another process.
+"""Background work: which is due, and doing it. Jobs make files of files, inline, in threads or in a helper process. A
+job must know nothing of the store but what it is given, since it may run in another process.
 """

@@ -1,4 +1,4 @@
-"""What the background of an open engine has done, in sums."""
+"""Sums of what the background of an open engine has done."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ class BackgroundStatistics:
     compacted_bytes: int = 0
     wal_bytes_flushed: int = 0
     swept: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)  # of compactions
+    reasons: dict[str, int] = field(default_factory=dict)  # how many compactions had each reason

@@ -1,17 +1,17 @@
 """Which runs to merge next: a pure choice over a version. Nothing here reads a file, a clock or a thread.
 
-Theory (lazy leveling). In Python the scarce thing is CPU per rewritten key, so each shard keeps a few overlapping
-runs above one sorted run that holds most of its data, the bottom. Merging everything into the bottom waits until
-the runs above weigh a set share of it, which bounds both the space that shadowed entries take and the rewriting of
-the bottom; the runs above are merged among themselves once enough neighbours are of similar size, so that an entry
-is rewritten about once per level of sizes. A cap on the number of runs bounds what a lookup may cost.
+Theory (lazy leveling). In Python, CPU time per rewritten key is scarce, so each shard keeps a few overlapping runs
+above one sorted run that holds most of its data, the bottom. Merging everything into the bottom waits until the runs
+above reach a set share of its size, which bounds both the space that shadowed entries take and the rewriting of the
+bottom; the runs above are merged among themselves once enough neighbours are of similar size, so that an entry is
+rewritten about once per level of sizes. A cap on the number of runs bounds the cost of a lookup.
 
-Only what must be rewritten is: the chosen runs' tables are put into groups of overlapping key ranges, and a large
-enough table that overlaps nothing moves into the result as it is (a trivial move). Small neighbours are packed into
-one, or a run would end as thousands of tiny files. Rewritten tables may not span a moved one: `output_boundaries` tells
-the job where a new output must begin.
+Only the necessary tables are rewritten: those of the chosen runs are put into groups of overlapping key ranges, and a
+large enough table that overlaps nothing moves into the result as it is (a trivial move). Small neighbours are packed
+into one; else a run would end as thousands of tiny files. Rewritten tables may not span a moved one:
+`output_boundaries` tells the job where a new output must begin.
 
-The age order holds because a compaction takes whole neighbouring runs and its result takes their place.
+The order of ages stays right because a compaction takes whole neighbouring runs, and its result takes their place.
 """
 
 from __future__ import annotations
@@ -33,42 +33,43 @@ class CompactionOptions:
     """Neighbours of similar size that make a merge. Simulated with 200 equal flushes of random keys: 4 gives a
     write amplification of 4.4 with 9 runs at most, 8 gives 3.7 with 12."""
     similar_ratio: float = 1.5
-    """A run joins younger neighbours if it is at most this many times their mean."""
+    """A run joins younger neighbours if its size is at most this many times their mean."""
     bottom_ratio: float = 0.6
-    """The share of the bottom that the runs above may reach. It bounds space amplification to about 1.6 where
+    """The share of the bottom's size that the runs above may reach. It bounds space amplification to about 1.6 where
     everything is overwritten; 0.4 costs half a rewrite more, 1.0 saves a third of one (same simulation)."""
     maximum_runs: int = 12
-    """A lookup asks the filter of each run (0.2-0.3 µs each): so about 3 µs at most before the first data block."""
+    """A lookup asks the filter of each run (0.2-0.3 µs each): about 3 µs at most before the first data block."""
     tombstone_ratio: float = 0.25
-    """Tombstones per entry from which a merge pays for itself by what it frees."""
+    """Tombstones per entry from which the space that a merge frees pays for it."""
     smallest_move_share: float = 0.25
     """Tables below this share of the target are packed with their neighbours instead of being moved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """A plan. What it names exists in the version that it was picked from; flushes may add younger runs meanwhile."""
+    """A plan. The runs that it names are those of the version that it was picked from; flushes may add younger runs
+    meanwhile."""
 
     shard: int
-    indices: tuple[int, ...]  # of the chosen runs in that version, newest first, adjacent
-    runs: ShardRuns  # the same runs themselves
-    rewrite: ShardRuns  # what of them the job reads, newest first, without empty runs
-    moves: Run  # what of them goes into the result as it is, in key order
+    indices: tuple[int, ...]  # where the chosen runs are in that version, newest first, adjacent
+    runs: ShardRuns  # the chosen runs
+    rewrite: ShardRuns  # those of their tables that the job reads, newest first, without empty runs
+    moves: Run  # those that go into the result as they are, in key order
     output_boundaries: tuple[bytes, ...]  # smallest keys of moved tables: no output spans one
-    bottom: bool  # nothing older overlaps what is rewritten: tombstones and range deletes may go
+    bottom: bool  # nothing older overlaps the rewritten tables: tombstones and range deletes may go
     reason: str
-    urgent: bool = False  # somebody waits for it: a caller who asked, or lookups that have runs above the cap to pass
+    urgent: bool = False  # a caller waits for it, or lookups must pass more runs than the cap
 
     @property
     def trivial(self) -> bool:
-        """Nothing is rewritten: the edit alone does it."""
+        """Whether nothing is rewritten: the edit is enough."""
         return not self.rewrite
 
 
 def pick_compaction(
     version: Version, options: CompactionOptions, busy: Collection[Compaction] = ()
 ) -> Compaction | None:
-    """The most useful compaction that touches no run of a busy one; None if nothing is worth doing.
+    """The most useful compaction that shares no run with a busy one; None if nothing is worth doing.
 
     A plan without rewriting comes first (it costs nothing), then the shard with the most runs."""
     best: Compaction | None = None
@@ -86,7 +87,8 @@ def pick_compaction(
 def pick_full_compaction(
     version: Version, shard: int, options: CompactionOptions, busy: Collection[Compaction] = ()
 ) -> Compaction | None:
-    """All runs of the shard into one without a tombstone; None if that is so already, or a busy one is in the way."""
+    """Merge all runs of the shard into one without tombstones; None if that is done already, or a busy compaction is in
+    the way."""
     runs = version.shards[shard]
     if not runs or any(compaction.shard == shard for compaction in busy):
         return None
@@ -95,10 +97,10 @@ def pick_full_compaction(
 
 
 def install(runs: ShardRuns, compaction: Compaction, outputs: Run) -> ShardRuns:
-    """The shard's runs once the compaction is done: its result in the place of its inputs.
+    """The shard's runs after the compaction: its result takes the place of its inputs.
 
-    ValueError if the inputs are not neighbours in `runs`, or the result's tables overlap: committing that would
-    break the order of ages."""
+    ValueError if the inputs are not neighbours in `runs`, or the result's tables overlap: committing that would break
+    the order of ages."""
     width = len(compaction.runs)
     result = tuple(sorted((*outputs, *compaction.moves), key=_smallest))
     for left, right in pairwise(result):
@@ -131,11 +133,11 @@ def _stretches(runs: ShardRuns, taken: set[Run]) -> Iterator[tuple[int, int]]:
     yield start, len(runs)
 
 
-# The rules, in the order in which they are asked. Each looks at the runs from start to stop.
+# The rules, in the order in which they are tried. Each looks at the runs from start to stop.
 
 
 def _pick_free(shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions) -> Compaction | None:
-    """Two neighbours that share no key and need no packing become one run for nothing (sequential inserts)."""
+    """Two neighbours that share no key and need no packing become one run at no cost (sequential inserts)."""
     for index in range(start, stop - 1):
         if not _runs_overlap(runs[index], runs[index + 1]):
             compaction = _plan(shard, runs, index, index + 2, options, "no overlap")
@@ -145,7 +147,7 @@ def _pick_free(shard: int, runs: ShardRuns, start: int, stop: int, options: Comp
 
 
 def _pick_bottom(shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions) -> Compaction | None:
-    """Everything into the bottom once the runs above weigh enough."""
+    """Everything into the bottom, once the runs above are large enough."""
     if stop != len(runs) or stop - start < options.merge_width:
         return None
     above = sum(map(_run_bytes, runs[start : stop - 1]))
@@ -179,7 +181,7 @@ def _pick_cap(shard: int, runs: ShardRuns, start: int, stop: int, options: Compa
 
 
 def _pick_dense(shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions) -> Compaction | None:
-    """Merge where tombstones hide so much that dropping them, and what they hide, pays for the rewriting."""
+    """Merge if dropping tombstones, and the entries that they hide, pays for the rewriting."""
     if stop != len(runs):
         return None
     bottom = runs[stop - 1]
@@ -195,9 +197,9 @@ def _pick_dense(shard: int, runs: ShardRuns, start: int, stop: int, options: Com
 
 
 def _hidden_entries(runs: ShardRuns, index: int, stop: int) -> int:
-    """At least how many older entries the run's tombstones hide, if each hides one.
+    """The least number of older entries that the run's tombstones hide, if each hides one.
 
-    Of range deletes a table's metadata tells what they cover only where one range is all that there is."""
+    A table's metadata says what its range deletes cover only if the table holds nothing but one range."""
     hidden = 0
     for table in runs[index]:
         hidden += table.tombstones
@@ -217,7 +219,7 @@ def _hidden_entries(runs: ShardRuns, index: int, stop: int) -> int:
 def _plan(
     shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions, reason: str, drop_all: bool = False
 ) -> Compaction:
-    """Which tables of the runs are moved as they are, and which are rewritten.
+    """Decide which tables of the runs are moved as they are, and which are rewritten.
 
     Example, two runs and their key ranges, `b` and `e` of full size, `c` and `d` small:
 
@@ -225,12 +227,12 @@ def _plan(
         older   [b..d] [e]         [h] [i]
 
     The overlap groups are {a..c, b..d}, {e}, {f..g}, {h}, {i}. A group of one table of full size moves: `e`. It ends
-    a stretch, so what is rewritten together is {a..c, b..d} and {f..g, h, i}; a stretch of one table moves too."""
-    # 1. What overlaps, and whether anything older lies beneath, which tombstones must hide.
+    a stretch, so {a..c, b..d} are rewritten together, and {f..g, h, i}; a stretch of one table moves, too."""
+    # 1. What overlaps, and whether anything older lies beneath that tombstones must hide.
     chosen = runs[start:stop]
     overlapping = _overlap_groups(chosen)
     bottom = not _overlap_any(runs[stop:], overlapping[0][0].smallest, max(table.largest for table in overlapping[-1]))
-    # 2. What is large enough and alone moves; what lies between two moved tables is one stretch.
+    # 2. A table that is large enough and alone moves; the tables between two moved ones are a stretch.
     least = options.target_table_bytes * options.smallest_move_share
     stretches: list[list[TableMeta]] = []
     moves: list[TableMeta] = []
@@ -263,7 +265,7 @@ def _plan(
 
 
 def _overlap_groups(runs: Sequence[Run]) -> list[list[TableMeta]]:
-    """The runs' tables in key order, those together whose key ranges overlap, directly or through others."""
+    """The runs' tables in key order, grouped if their key ranges overlap, directly or through others."""
     groups: list[list[TableMeta]] = []
     largest = b""
     for table in sorted((table for run in runs for table in run), key=_smallest):
@@ -284,7 +286,7 @@ def _runs_overlap(left: Run, right: Run) -> bool:
 def _overlap_any(runs: Sequence[Run], smallest: bytes, largest: bytes) -> bool:
     """Whether a table of the runs holds keys between smallest and largest, both inclusive."""
     for run in runs:
-        # The last table that begins at or below largest is the only one that can reach furthest.
+        # Of the tables that begin at or below largest, the last one reaches furthest.
         after = bisect_left(run, largest + b"\0", key=_smallest)
         if after and run[after - 1].largest >= smallest:
             return True
@@ -292,7 +294,7 @@ def _overlap_any(runs: Sequence[Run], smallest: bytes, largest: bytes) -> bool:
 
 
 def _run_bytes(run: Run) -> int:
-    """Before compression: level 0 is written raw, and what a merge costs goes by keys and values."""
+    """The run's size before compression: level 0 is written raw, and the cost of a merge depends on keys and values."""
     return sum(table.raw_bytes for table in run)
 
 

@@ -1,8 +1,8 @@
-"""The background: threads that pick jobs, hand them to the runner and commit what comes back.
+"""The background: threads that pick jobs, hand them to the runner and commit the results.
 
-A flush thread and compaction threads, so that a long merge keeps no generation waiting, and one for what is due by the
-clock (maintenance.py). With the inline runner there is no thread at all: the writer that made work due does it, which
-is what deterministic tests want.
+There are a flush thread and compaction threads, so that no generation waits for a long merge, and one thread for
+periodic work (maintenance.py). With the inline runner there is no thread at all: the writer that made work due does it,
+which deterministic tests need.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from flin.errors import ClosedError, CorruptionError, FlinError, HelperDiedError
 logger = logging.getLogger("flin.engine")
 
 RETRY_SECONDS: Final = 1.0
-"""After a job failed (a full disk, most often): soon enough to resume by itself, seldom enough to do no harm."""
+"""The pause after a job failed (mostly for a full disk): short enough to resume soon, long enough to do no harm."""
 
 COMPACTION_THREADS: Final = 2
 """One for a long merge, which may take minutes, and one for the small merges that flushes make due meanwhile. Each
-costs a slice of memory in the helper, which runs the smaller one first."""
+costs a slice of memory in the helper, which runs the smaller merge first."""
 
 TARGET_TABLE_SHARE: Final = 8
-"""A table is at most this part of the memory limit: its index and filter are held while it is written."""
+"""The memory limit divided by this bounds a table's size: its index and filter are held while it is written."""
 
 
 def _log_retry(job: FlushJob | CompactionJob, error: HelperDiedError) -> None:
-    """A job runs once more at once, in a new helper: whoever waits (a flush, a close) did nothing wrong. If that dies
-    too, it may be the job's doing (memory), and the background tries again more slowly."""
+    """Log that the job is run again at once, in a new helper: the caller that waits (a flush, a close) did nothing
+    wrong. If that helper dies, too, the job may be the cause (memory), and the background tries again more slowly."""
     logger.warning("job %d runs again: %s", job.number, str(error))
     drop_traceback(error)
 
@@ -71,13 +71,13 @@ class Compactor:
         block_size = store.options.block_size_bytes
         self._flush_options = TableOptions(block_size_bytes=block_size, codec="none")
         self._table_options = TableOptions(block_size_bytes=block_size, codec=store.options.compression)
-        # RLocks: a debugger may raise between the end of a `with` and its exit, and its thread must be able to close.
+        # RLocks: a debugger may raise between the end of a `with` and its exit; then that thread must be able to close.
         self._flush_lock = RLock()  # one flush at a time: they commit oldest first
         self._busy: list[Compaction] = []
         self._damaged = DamagedWork(store.directory)
         self._busy_lock = RLock()
         self._compaction_ended = Condition(self._busy_lock)
-        self._background_errors: dict[int, BaseException] = {}  # by the thread that met it; guarded by `_busy_lock`
+        self._background_errors: dict[int, BaseException] = {}  # by the thread that met each; guarded by `_busy_lock`
         self._stopping = False
         self._handles: set[JobHandle] = set()  # of the compactions under way; guarded by `_busy_lock`
         self._flush_wanted = Bell()
@@ -87,27 +87,27 @@ class Compactor:
         self._prepare_wanted = False
         store.listeners.on_sealed = self.wake
         store.listeners.on_filling = self._prepare
-        # With threads too: a flush that somebody asked for and was interrupted in has left what nobody was told of.
+        # With threads, too: an interrupted call of `flush` has left work that no thread was told of.
         store.listeners.on_stopped = self.wake if threads else self.run_pending
 
     def start(self) -> None:
-        """Begin, with what recovery left to do."""
+        """Begin, with the work that recovery left."""
         if self._threads_wanted:
             loops: list[tuple[str, Callable[[], None]]] = [("flush", self._flush_loop)]
             loops += [("compaction", partial(self._compaction_loop, wanted)) for wanted in self._compaction_wanted]
             loops += [("maintenance", self._maintenance.run)]
             for name, work in loops:
                 thread = Thread(target=work, name=f"flin-{name}", daemon=True)
-                self._threads.append(thread)  # first: an interrupt may come behind the start
+                self._threads.append(thread)  # first: an interrupt may come after the start
                 thread.start()
         self.wake()
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """Tell the background that there may be work."""
         if self._threads_wanted:
             self._flush_wanted.ring()
             return
-        if is_reentered(levels=3):  # this, _maybe_seal and the write; the outer call may be what is due
+        if is_reentered(levels=3):  # this, _maybe_seal and the write; the outer call may be doing the due work
             return
         try:
             self.run_pending()
@@ -115,13 +115,13 @@ class Compactor:
             self._note_failure(error)
 
     def _prepare(self) -> None:
-        """A first generation fills: a helper that starts with its flush makes writers wait (0.2 s of stalls)."""
+        """Called while the first generation fills: a helper started only at its flush would stall writers (0.2 s)."""
         self._prepare_wanted = True
         if self._threads_wanted:
             self._flush_wanted.ring()
 
     def run_pending(self) -> None:
-        """Everything that is due, in this thread."""
+        """Do everything that is due, in this thread."""
         while self.flush_once():
             pass
         while self.compact_once():
@@ -137,7 +137,7 @@ class Compactor:
         """Flush the oldest sealed generation; False if there is none."""
         store = self._store
         with self._flush_lock:
-            state = store.state  # held until the job is done: so its input files stay
+            state = store.state  # held until the job is done, so that its input files stay
             if not state.sealed:
                 return False
             generation = state.sealed[-1]
@@ -152,7 +152,7 @@ class Compactor:
                 store.now_ms(),
             )
             handle = self._runner.submit(job)
-            self._sync_beside(handle, generation.end_position)
+            self._sync_meanwhile(handle, generation.end_position)
             try:
                 result = handle.result()
             except HelperDiedError as error:
@@ -160,7 +160,7 @@ class Compactor:
                 result = self._runner.run(job)
             try:
                 self._install(job, lambda: store.install_flush(generation, result.tables, result.counts, job.now_ms))
-            finally:  # also where something failed behind the edit
+            finally:  # also if something failed after the edit
                 self._want_compaction()
             done = self.statistics
             done.flushes += 1
@@ -171,11 +171,11 @@ class Compactor:
         return True
 
     def compact_once(self) -> bool:
-        """The most useful compaction, if one is worth doing."""
+        """Do the most useful compaction, if one is worth doing."""
         return self._compact(lambda state: pick_compaction(state.version, self._options, self._taken()))
 
     def compact_fully(self) -> None:
-        """All runs of every shard into one, without tombstones."""
+        """Merge all runs of every shard into one, without tombstones."""
         for shard in range(self._store.manifest.shards):
 
             def pick(state: ReadState, shard: int = shard) -> Compaction | None:
@@ -188,12 +188,12 @@ class Compactor:
                 raise damage
 
     def _taken(self) -> list[Compaction]:
-        """Whose runs no other compaction may touch."""
+        """The compactions whose runs no other may touch."""
         return [*self._busy, *self._damaged.compactions()]
 
     @holds_lock
     def _wait_for_compaction(self, shard: int) -> bool:
-        """Wait until some compaction ends, if one of the shard is under way: it may stand in another's way."""
+        """Wait until some compaction ends, if one of the shard is under way: it may block another."""
         with self._busy_lock:
             waits = any(compaction.shard == shard for compaction in self._busy)
             if waits:
@@ -232,7 +232,7 @@ class Compactor:
             store.install_compaction(compaction.shard, lambda runs: install(runs, compaction, ()), now_ms)
             done.trivial_moves += 1
             return
-        state = store.state  # held: so the input files stay
+        state = store.state  # held, so that the input files stay
         job = CompactionJob(
             store.directory,
             store.next_job(),
@@ -261,15 +261,16 @@ class Compactor:
             done.compacted_bytes += result.statistics.bytes_out
             done.reasons[compaction.reason] = done.reasons.get(compaction.reason, 0) + 1
 
-    def _sync_beside(self, handle: JobHandle, position: int) -> None:
-        """Sync the WAL while the flush runs, since its edit will want that; if that fails, its files are nobody's.
+    def _sync_meanwhile(self, handle: JobHandle, position: int) -> None:
+        """Sync the WAL while the flush runs, since its edit needs that; if the sync fails, the flush's files are
+        discarded.
 
-        The sync of 32 MB takes 20-80 ms, for which writers would wait that are stopped until the flush is done."""
+        The sync of 32 MB takes 20-80 ms; writers that are stopped until the flush is done would wait for it."""
         try:
             self._store.sync(position)
-        except BaseException:  # no memory and an interrupt as well: the flush is tried again, under another number
+        except BaseException:  # also no memory, or an interrupt: the flush is tried again, under another number
             handle.cancel()
-            with suppress(FlinError, JobCancelled):  # the failed sync is what matters; what stays goes at the next open
+            with suppress(FlinError, JobCancelled):  # the failed sync matters more; the next open removes what stays
                 handle.result()
                 remove_outputs(self._store.options.fs, handle.job)
             raise
@@ -295,7 +296,7 @@ class Compactor:
                 self._handles.discard(handle)
 
     def _install(self, job: FlushJob | CompactionJob, edit: Callable[[], None]) -> None:
-        """Commit the edit. What the job wrote is removed if that failed, unless the new manifest may be on the disk; an
+        """Commit the edit. If that fails, the job's files are removed, unless the new manifest may be on the disk; an
         interrupt may also come when the edit counts already."""
         store = self._store
         try:
@@ -304,7 +305,7 @@ class Compactor:
             if store.read_only_reason is None and not is_output_named(store.manifest.version, job):
                 try:
                     remove_outputs(store.options.fs, job)
-                except FlinError as refused:  # what failed first is the cause; the next open removes what stays
+                except FlinError as refused:  # the first failure is the cause; the next open removes what stays
                     error.add_note(f"and its files are still there: {refused}")
             raise
 
@@ -328,32 +329,32 @@ class Compactor:
             try:
                 wanted.wait()
                 while not self._stopping and self._store.read_only_reason is None and work():
-                    self._note_obstacle(None)
-                self._note_obstacle(None)
+                    self._note_background_error(None)
+                self._note_background_error(None)
             except (ClosedError, JobCancelled):
                 return
-            except BaseException as error:  # whatever it is: nobody else does this work, and writers would wait for it
+            except BaseException as error:  # whatever it is: no other thread does this work, and writers wait for it
                 self._pause(error)
                 if not (isinstance(error, CorruptionError) and work == self._prepare_or_flush):
                     wanted.ring()
 
     def _pause(self, error: BaseException) -> None:
-        """Until the work that failed is tried again."""
+        """Wait until the work that failed is tried again."""
         try:
             self._note_failure(error)
-            if not isinstance(error, HelperDiedError):  # that one is replaced
-                self._note_obstacle(error)
-            self._maintenance.ended.wait(RETRY_SECONDS)  # nobody sets it before the end: a sleep that ends early
-        except MemoryError:  # to say so and to wait takes some, too; the thread must not end for that
+            if not isinstance(error, HelperDiedError):  # a dead helper is replaced
+                self._note_background_error(error)
+            self._maintenance.ended.wait(RETRY_SECONDS)  # set only at the end: a sleep that may end early
+        except MemoryError:  # logging and waiting need memory, too; the thread must not end for that
             sleep(RETRY_SECONDS)
 
     def sweep(self) -> int:
-        """Delete what has expired; how many keys."""
+        """Delete expired keys. Returns how many."""
         return self._maintenance.sweep()
 
     @holds_lock
-    def _note_obstacle(self, error: BaseException | None) -> None:
-        """What this thread's last job failed with; None once one ended well, or none is due any more."""
+    def _note_background_error(self, error: BaseException | None) -> None:
+        """Note why this thread's last job failed; None once one ended well, or none is due any more."""
         with self._busy_lock:
             if error is not None:
                 self._background_errors[get_ident()] = error
@@ -376,11 +377,11 @@ class Compactor:
 
     @holds_lock
     def stop(self) -> None:
-        """End the threads after the job that each is at; the runner stays usable."""
+        """End the threads, each after its present job; the runner stays usable."""
         with self._busy_lock:
             self._stopping = True
             for handle in self._handles:
-                handle.cancel()  # a flush is let finish: the next open would only do it again
+                handle.cancel()  # a flush may finish: else the next open would do it again
         self._maintenance.ended.set()
         self._flush_wanted.ring()
         self._want_compaction()

@@ -1,7 +1,7 @@
-"""Background work that met damage: it is not tried again, since the bytes will not get better, and is told once.
+"""Background work that met damage: it is not tried again, since the bytes will not get better, and is reported once.
 
-A compaction is set aside with its runs, and others go on around them. A flush waits for the next one that is asked for.
-The sweep of what has expired pauses. Reads, and writes while there is room for them, go on.
+A compaction is set aside with its runs, and others go on around them. A flush is tried again when somebody asks for
+one. The sweep of expired keys pauses. Reads go on, and so do writes while there is room for them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("flin.engine")
 
 SWEEP_PAUSE_SECONDS: Final = 60.0
-"""Expired keys stay invisible meanwhile; they only take room. A merge may drop the damaged entry."""
+"""Expired keys stay invisible meanwhile, and only take room. A merge may drop the damaged entry."""
 
 
 class DamagedWork:
@@ -32,14 +32,14 @@ class DamagedWork:
         self._sweeps_again_at = 0.0
 
     def compactions(self) -> list[Compaction]:
-        """Those that are set aside: no other may touch their runs."""
+        """The compactions that are set aside: no other may touch their runs."""
         return [compaction for compaction, _ in self._compactions]
 
     def set_aside(self, compaction: Compaction, error: CorruptionError) -> None:
         self._compactions.append((compaction, _without_frames(error)))
 
     def error_in(self, shard: int) -> CorruptionError | None:
-        """Why not all runs of the shard can be merged."""
+        """Why not all runs of the shard can be merged; None: they can."""
         found = [error for compaction, error in self._compactions if compaction.shard == shard]
         return _without_frames(found[0]) if found else None
 
@@ -50,7 +50,7 @@ class DamagedWork:
         return monotonic() < self._sweeps_again_at
 
     def tell(self, error: CorruptionError) -> None:
-        """One line of diagnostics for each place."""
+        """Log one line for each place."""
         if self.first is None:
             self.first = _without_frames(error)
         place = (error.path, error.offset)
@@ -60,5 +60,5 @@ class DamagedWork:
 
 
 def _without_frames(error: CorruptionError) -> CorruptionError:
-    """One that is kept must not keep the frames that raised it, and with them an old state and its files."""
+    """A copy to keep: the error itself would keep the frames that raised it alive, with an old state and its files."""
     return CorruptionError(error.path, error.offset, error.reason)

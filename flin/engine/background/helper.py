@@ -4,18 +4,18 @@
     standard output   a hello, then results and errors in the order in which jobs end
     standard error    inherited; silent unless this program itself is broken
 
-It holds no state between jobs. Each job has a thread; they wait for each other as runner.JobGate says. The
-process ends when its input ends: the kernel closes the pipe however the parent ended, kill -9 included. Should a
-forked child of the parent hold a copy of the pipe, the change of parent gives it away within a second. Interrupts and
-terminations are ignored: they may come to a whole group of processes, and the parent may still need its jobs done.
+It holds no state between jobs. Each job has a thread; they wait for each other as job_gate.JobGate says. The process
+ends when its input ends: the kernel closes the pipe however the parent ended, kill -9 included. If a forked child of
+the parent holds a copy of the pipe, the change of parent is noticed within a second. Interrupts and terminations are
+ignored: they may come to a whole group of processes, and the parent may still need its jobs done.
 
-Ending is os._exit: no thread is waited for. Files of unfinished jobs stay; the parent, or the next open, removes them.
+It ends by os._exit: no thread is waited for. Files of unfinished jobs stay; the parent, or the next open, removes them.
 
-Priorities. The process that answers users should win where cores are few, but writers wait for flushes in the end. At
-nice 2 and 5, beside two busy processes on two cores, the kernel leaves a flush about half a core and an urgent
-compaction about a quarter of one; alone they have all they want. Other compactions are SCHED_IDLE: they stop wherever
-somebody else has work, which halves the p99 of reads beside them, and are urgent once a shard has more runs than it
-should. Linux sets this per thread; elsewhere all jobs get the one of a flush.
+Priorities. The process that answers users should win where cores are few, but in the end writers wait for flushes. At
+nice 2 and 5, with two other busy processes on two cores, the kernel leaves a flush about half a core and an urgent
+compaction about a quarter of one; alone they have all they want. Other compactions are SCHED_IDLE: they stop whenever
+another process has work, which halves the p99 of reads at the same time, and become urgent once a shard has more runs
+than it should. Linux sets this per thread; elsewhere all jobs get the priority of a flush.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NICE_FLUSH: Final = 2
 NICE_COMPACTION: Final = 5
 
 WATCH_SECONDS: Final = 1.0
-"""How often the parent is looked for; the end of the input is the ordinary way and immediate."""
+"""How often it checks that the parent lives; ordinarily the end of the input tells, and at once."""
 
 READ_BYTES: Final = 1 << 20
 
@@ -63,7 +63,7 @@ class Helper:
         self._send_lock = Lock()
 
     def serve(self) -> None:
-        """Until the input ends. WireError if it is not understood."""
+        """Serve until the input ends. WireError if it is not understood."""
         self._send({"type": "hello", "protocol": job_wire.PROTOCOL, "pid": os.getpid()})
         while (message := job_wire.read_message(self._read)) is not None:
             if message["type"] == "held":
@@ -91,7 +91,7 @@ class Helper:
     def _work(self, job_id: int, handle: JobHandle) -> None:
         try:
             self._answer(job_id, handle)
-        except BaseException:  # no memory even to say so: the parent sees the end, and has the job done again
+        except BaseException:  # no memory even to report it: the parent sees the end, and runs the job again
             os._exit(1)
 
     def _answer(self, job_id: int, handle: JobHandle) -> None:
@@ -127,7 +127,7 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     input_fd, output_fd = _take_streams()
-    sys.stdout = sys.stderr  # a stray print is no message
+    sys.stdout = sys.stderr  # a stray print must not look like a message
     # Jobs make lists of bytes, no cycles: the collector would only walk through them, again and again.
     gc.disable()
     Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
@@ -141,12 +141,13 @@ def main() -> NoReturn:
 
 
 def _take_streams() -> tuple[int, int]:
-    """The pipes' descriptors, moved away from the standard streams: what a library prints there is no message, and goes
-    to standard error. Nor does a file of the database get one of these numbers, whatever was closed."""
+    """The pipes' descriptors, moved away from the standard streams: what a library prints there must not look like a
+    message, and goes to standard error. Nor does a file of the database get one of these numbers, whatever was
+    closed."""
     input_fd, output_fd = above_standard(os.dup(STANDARD_INPUT)), above_standard(os.dup(STANDARD_OUTPUT))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, STANDARD_INPUT)
-    os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)  # which the parent has seen to
+    os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)  # the parent has made sure that it is open
     os.close(null)
     return input_fd, output_fd
 
@@ -160,14 +161,15 @@ def _watch_parent(parent: int) -> None:
 
 
 def lower_priority(job: Job) -> None:
-    """On Linux of this thread, which is to run the job; elsewhere, where threads have none, of the process, once.
+    """Lower the priority of this thread, which will run the job; elsewhere than on Linux, where threads have none, that
+    of the process, once.
 
     Without privileges there is no way back, hence a thread for each job."""
     if sys.platform == "linux":
         nice = NICE_FLUSH if isinstance(job, FlushJob) else NICE_COMPACTION
         os.setpriority(os.PRIO_PROCESS, get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
         if isinstance(job, CompactionJob) and not job.urgent:
-            with suppress(PermissionError):  # a container's filter may refuse the call; nice is what is left then
+            with suppress(PermissionError):  # a container's filter may refuse the call; then nice must do
                 os.sched_setscheduler(get_native_id(), os.SCHED_IDLE, os.sched_param(0))
     elif os.getpriority(os.PRIO_PROCESS, 0) < NICE_FLUSH:
         os.setpriority(os.PRIO_PROCESS, 0, NICE_FLUSH)

@@ -1,4 +1,4 @@
-"""A helper process seen from the process that started it: its start, what it is told and says, its end.
+"""A helper process, seen from the process that started it: its start, the messages to and from it, its end.
 
 A forked child of this process closes its copies of the pipes, or it would keep the helper alive.
 """
@@ -27,7 +27,7 @@ from flin.engine.reentry import holds_lock
 from flin.errors import FlinError, HelperDiedError, JobFailedError
 
 CLOSE_SECONDS: Final = 5.0
-"""The helper ends within milliseconds of the end of its input; one that hangs in the kernel is killed."""
+"""A helper ends within milliseconds of the end of its input; one that hangs in the kernel is killed after this time."""
 
 _BOOT: Final = (
     "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -36,12 +36,12 @@ _BOOT: Final = (
 
 
 class HelperProcess:
-    """One helper process, from its start to its end, and the thread that reads what it says."""
+    """One helper process, from its start to its end, and the thread that reads its messages."""
 
     def __init__(self, fs: FileSystem, command: list[str], statistics: RunnerStatistics) -> None:
-        """Start it, without waiting for its hello. OSError or RuntimeError where that is not possible."""
+        """Start the helper, without waiting for its hello. OSError or RuntimeError if that is not possible."""
         self.alive = True
-        self.is_ready = False  # for jobs: it has said hello and knows its directories
+        self.is_ready = False  # it takes jobs: it has said hello and knows its directories
         self.started_at = monotonic()
         self._fs = fs
         self._statistics = statistics
@@ -51,11 +51,11 @@ class HelperProcess:
         self._closing = False
         self._has_ended = False
         self._greeted = Event()
-        self._problem = ""  # what ended it, if that was on this side
-        # A process group of its own: what a terminal sends to the group of this process does not reach it. Only
-        # the pipes and stderr are passed on.
+        self._problem = ""  # the cause of its end, if that was on this side
+        # A process group of its own: signals that a terminal sends to this process's group do not reach it. Only the
+        # pipes and stderr are passed on.
         held = dict(fs.held) if isinstance(fs, OsFileSystem) else {}
-        self._directories = job_wire.encode_held(held)  # by the numbers that the helper has them by
+        self._directories = job_wire.encode_held(held)  # with the descriptors that the helper inherits
         self._process, self._input, self._output = _started(command, held)
         _helpers.add(self)
         statistics.starts += 1
@@ -63,7 +63,7 @@ class HelperProcess:
         self._reader = Thread(target=self._read_all, name="flin helper reader", daemon=True)
         try:
             self._reader.start()
-        except BaseException:  # no room for one more thread; or an interrupt, behind the start perhaps
+        except BaseException:  # no room for one more thread, or an interrupt, perhaps after the start
             self.alive = False
             self._process.kill()
             self._process.wait()
@@ -72,7 +72,7 @@ class HelperProcess:
             raise
 
     def wait_for_hello(self, seconds: float) -> bool:
-        """Whether it takes jobs now. WireError where it ended instead, or said something else. One thread at a time."""
+        """Whether it takes jobs now. WireError if it ended instead, or sent something else. One thread at a time."""
         if not self._greeted.wait(seconds):
             return False
         if self._problem or not self.alive:
@@ -99,10 +99,10 @@ class HelperProcess:
 
     @holds_lock
     def close(self) -> None:
-        """End the helper: its input ends, and it with that. What it was doing is cancelled."""
+        """End the helper by ending its input. Its jobs are cancelled."""
         with self._lock:
             self._closing = True
-        if not self._greeted.is_set():  # it may be no helper at all, and does nothing for anybody yet
+        if not self._greeted.is_set():  # it may be no helper at all, and has no job yet
             self._process.kill()
         with self._send_lock:
             self._input.close()
@@ -112,15 +112,15 @@ class HelperProcess:
             self._reader.join()
 
     def forget_in_child(self) -> None:
-        """In a forked child: the helper is not its own. No lock is taken: its holder may not exist here."""
+        """In a forked child: drop the parent's helper. No lock is taken: its holder may not exist here."""
         self.alive = False
-        self._process.returncode = 0  # or its finalizer would wait for a process that is not its child
+        self._process.returncode = 0  # else its finalizer would wait for a process that is not its child
         self._input.close()
         self._output.close()
 
     @holds_lock
     def _send(self, message: Message) -> None:
-        """A helper that is gone does not hear it: the reader finds out and fails what is pending."""
+        """Send a message. If the helper is gone, the reader finds out and fails the pending jobs."""
         data = memoryview(job_wire.encode_message(message))
         try:
             with self._send_lock:
@@ -137,10 +137,10 @@ class HelperProcess:
             self._problem = str(error)
         except MemoryError:
             self._problem = "this process had no memory to understand it"
-        except Exception:  # the outermost frame of a worker: nobody may wait forever
+        except Exception:  # the outermost frame of a worker: no caller may wait forever
             self._problem = traceback.format_exc()
         finally:
-            self.alive = False  # whoever submits a job from here on is told at once
+            self.alive = False  # a job that is submitted from now on fails at once
             whatever_comes(self._end)
 
     @holds_lock
@@ -164,7 +164,7 @@ class HelperProcess:
                 end_job(handle, job_wire.decode_error(message.get("error")), self._statistics, self._lock)
             else:
                 raise WireError(f"a message of type {kind!r}")
-        except FlinError as error:  # of check_result
+        except FlinError as error:  # raised by check_result
             self._fail(handle, error)
         except WireError as error:
             self._fail(handle, JobFailedError(str(error)))
@@ -174,12 +174,12 @@ class HelperProcess:
 
     @holds_lock
     def _end(self) -> None:
-        """The helper's output ended, or cannot be understood: end it, clear up behind it, tell those who wait.
+        """The helper's output ended, or cannot be understood: end it, remove its files, and wake the waiting callers.
 
-        It may be called again where it did not come to its end."""
+        It may be called again if it was interrupted."""
         self._process.kill()
         self._process.wait()
-        with self._lock:  # nobody is in the middle of `submit`, and who comes next is told that it is not alive
+        with self._lock:  # no thread is in the middle of `submit`, and the next one sees that it is not alive
             closing = self._closing
             if not self._has_ended:
                 self._has_ended = True
@@ -195,7 +195,7 @@ class HelperProcess:
             del self._pending[job_id]
 
     def _fail(self, handle: JobHandle, error: Exception) -> None:
-        if handle.ended:  # its files may be the database's by now
+        if handle.ended:  # its files may belong to the database by now
             handle.end(error)
             return
         try:
@@ -209,7 +209,7 @@ class HelperProcess:
 
 
 def own_command() -> list[str]:
-    """How to start a helper with this interpreter. OSError where it is none that can be started."""
+    """The command that starts a helper with this interpreter. OSError if this is none that can be started."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise OSError("this program is no Python interpreter that could be started again")
     flags = ["-P"]  # nothing is imported from the working directory
@@ -219,7 +219,7 @@ def own_command() -> list[str]:
 
 
 def _started(command: list[str], held: dict[str, HeldDirectory]) -> tuple[subprocess.Popen[bytes], Any, Any]:
-    """The helper process, with the descriptors of the directories that it is to work in; its input and its output."""
+    """Start the helper process with the descriptors of its directories. Returns it, its input and its output."""
     with ExitStack() as of_child, ExitStack() as ours:
         child_input, parent_input = pipe()
         of_child.callback(os.close, child_input)
@@ -241,7 +241,7 @@ def _started(command: list[str], held: dict[str, HeldDirectory]) -> tuple[subpro
 
 
 def _is_inherited(fd: int) -> bool:
-    """Not so where it is closed, or was closed until a file was put there (fs.leave_standard_numbers)."""
+    """False if it is closed, or was closed until a file was put there (fs.leave_standard_numbers)."""
     try:
         return os.get_inheritable(fd)
     except OSError:

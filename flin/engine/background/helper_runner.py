@@ -1,10 +1,10 @@
 """The runner of jobs in a helper process, and how one is started.
 
-The helper (helper.py) is started at the first job, so that a small use never has one, as a fresh interpreter that
-imports nothing of the host program, with the host's `sys.path` so that it finds the same Flin. It may be killed at any
-moment: its jobs then fail with HelperDiedError, what they wrote is removed, and the next job starts another. It ends
-when its input pipe does, however this process ends. Where no helper can start, jobs run in threads, `fallback_reason`
-says why, and later jobs try again.
+The helper (helper.py) is started at the first job, so that a small use never needs one. It is a fresh interpreter that
+imports nothing of the host program, with the host's `sys.path`, so that it finds the same Flin. It may be killed at any
+moment: its jobs then fail with HelperDiedError, their files are removed, and the next job starts another. It ends when
+its input pipe does, however this process ends. If no helper can start, jobs run in threads, `fallback_reason` says why,
+and later jobs try again.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from flin.errors import ClosedError
 logger = logging.getLogger("flin.engine")
 
 HELLO_SECONDS: Final = 1.0
-"""A fresh interpreter says hello within 0.1 s. After ten times as long threads take over; the helper is used from the
-job on that finds it ready, so that a machine that swaps loses little."""
+"""A fresh interpreter says hello within 0.1 s. After ten times as long, threads take over; the helper is used by the
+first job that finds it ready, so that a machine that swaps loses little."""
 
 START_SECONDS: Final = 30.0
-"""What has said nothing by then never will: it is ended, and another one is tried later."""
+"""A helper that has said nothing by then never will: it is ended, and another one is tried later."""
 
 RETRY_SECONDS: Final = 1.0
 MAX_RETRY_SECONDS: Final = 300.0
-"""Where no helper could start, the next job tries again after the first, then after twice as long, up to the second:
-a helper killed as it started, or a moment without memory or files, must not leave jobs in threads for good."""
+"""If no helper could start, the next one is tried RETRY_SECONDS later, then after twice as long, up to the maximum: a
+helper killed as it started, or a moment without memory or files, must not leave jobs in threads for good."""
 
 
 class HelperRunner:
-    """Runs jobs in a helper process; in threads where none can start."""
+    """Runs jobs in a helper process; in threads if none can start."""
 
     def __init__(self, fs: FileSystem, *, command: list[str] | None = None) -> None:
         self.statistics = RunnerStatistics()
@@ -97,7 +97,7 @@ class HelperRunner:
             threads.close()
 
     def _ready_helper(self) -> HelperProcess | None:
-        """The running helper, or None while it has not said hello, or where none can start. Called under the lock."""
+        """The running helper, or None while it has not said hello, or if none can start. Called under the lock."""
         helper = self._helper
         if helper is not None and helper.is_ready:
             if helper.alive:
@@ -116,7 +116,7 @@ class HelperRunner:
             if waited > START_SECONDS:
                 helper.close()
                 raise WireError("it did not say hello in time")
-            if not self.statistics.fallback_reason:  # no warning yet: most likely the machine is slow
+            if not self.statistics.fallback_reason:  # no warning yet: probably the machine is slow
                 self._use_threads(
                     f"it has not said hello in {HELLO_SECONDS:g} s, and is used once it has", logging.INFO
                 )

@@ -1,4 +1,4 @@
-"""The runner that has no thread: each job at once, in the thread that asks. Tests are deterministic with it."""
+"""The runner without threads: each job at once, in the caller's thread. It makes tests deterministic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flin.errors import ClosedError, FlinError
 
 
 class InlineRunner:
-    """Runs each job at once, in the thread that asks."""
+    """Runs each job at once, in the caller's thread."""
 
     def __init__(self, fs: FileSystem) -> None:
         self.statistics = RunnerStatistics()
@@ -22,7 +22,7 @@ class InlineRunner:
         self._closed = Event()
 
     def prepare(self, flush_bytes: int) -> None:
-        """Nothing is needed."""
+        """Do nothing: nothing is needed."""
 
     def submit(self, job: Job) -> JobHandle:
         if self._closed.is_set():

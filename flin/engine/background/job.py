@@ -1,16 +1,16 @@
 """Background work as functions from files to files: a flush (WAL segments to level 0) and a compaction.
 
 A job is a value: names, ranges and rules in; metadata of written files out. It knows no thread, lock, engine or
-process; the same job runs inline, in a thread or in the helper process (runner.py). What it writes counts only when
-its caller has checked it and committed the edit: until then its files are named by nobody, and a job that fails or
-is cancelled removes them. Their names are made of the job's number and epoch and created exclusively.
+process; the same job runs inline, in a thread or in the helper process (runner.py). Its files count only when the
+caller has checked them and committed the edit: until then no manifest names them, and a job that fails or is cancelled
+removes them. Their names are made of the job's number and epoch, and they are created exclusively.
 
-A job takes its input files for granted: whoever starts it keeps them until it has ended.
+A job takes its input files for granted: its caller keeps them until it has ended.
 
 Memory. A flush holds the generation that it writes. A compaction holds `slice_bytes` for all sources together and
 one data block of each; an output's index and filter grow with `target_table_bytes`.
 
-Order of the ages. In any memtable, generation or table a range delete is older than every point in it. So a merge may
+Order of ages. In any memtable, generation or table a range delete is older than every point in it. So a merge may
 join the range deletes of its inputs: a point that one of them hides is gone already, and every point that is left is
 newer than the range deletes of its own source and of all older ones.
 """
@@ -46,11 +46,11 @@ FLUSH_PAGE_ENTRIES: Final = 8192
 """Entries of a flush between two checkpoints: about 10 ms."""
 
 ENTRY_COST_BYTES: Final = 150
-"""What Python adds to the data of an entry in a slice: two bytes objects, three list slots, a dict slot."""
+"""Bytes that Python adds to the data of an entry in a slice: two bytes objects, three list slots, a dict slot."""
 
 
 class JobCancelled(Exception):  # not an error: its caller asked for it
-    """Raised by a checkpoint to end the job; it removes what it has written."""
+    """Raised by a checkpoint to end the job, which removes its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +75,14 @@ class CompactionJob:
     number: int
     epoch: int
     shard: int
-    inputs: ShardRuns  # newest first: only what is to be rewritten (Compaction.rewrite)
+    inputs: ShardRuns  # newest first: only what is rewritten (Compaction.rewrite)
     bottom: bool  # nothing older overlaps: tombstones and range deletes are dropped
     options: TableOptions
     now_ms: int
     target_table_bytes: int
     slice_bytes: int
     output_boundaries: tuple[bytes, ...] = ()  # an output ends before each of these keys (Compaction.output_boundaries)
-    urgent: bool = False  # somebody waits for it, or will (Compaction.urgent); else it runs while processors idle
+    urgent: bool = False  # something waits for it, or will (Compaction.urgent); else it runs while processors idle
 
 
 Job: TypeAlias = FlushJob | CompactionJob
@@ -110,8 +110,8 @@ class JobResult:
 def run_job(fs: FileSystem, job: Job, checkpoint: Callable[[], None]) -> JobResult:
     """Do the job. Checkpoint is called between slices: it may wait, or raise JobCancelled.
 
-    On any exception what was written is removed. StorageError if the operating system refuses something,
-    CorruptionError or FormatVersionError if an input cannot be read."""
+    On any exception its files are removed. StorageError if the operating system refuses something, CorruptionError or
+    FormatVersionError if an input cannot be read."""
     began = time.thread_time()
     statistics = JobStatistics()
     with Outputs(fs, job.directory, job.number, job.epoch) as outputs, ExitStack() as inputs:
@@ -131,9 +131,9 @@ def run_job(fs: FileSystem, job: Job, checkpoint: Callable[[], None]) -> JobResu
 
 
 def check_result(fs: FileSystem, job: Job, result: JobResult) -> None:
-    """Compare what a job says that it wrote with the files' own footers and properties; CorruptionError if they differ.
+    """Compare a job's result with the files' own footers and properties; CorruptionError if they differ.
 
-    Asked before the edit is committed, because the result may come from another process."""
+    Called before the edit is committed, because the result may come from another process."""
     for run in result.tables.values():
         for table in run:
             name = maybe_parse(table.file)
@@ -161,13 +161,14 @@ def is_output_named(version: Version, job: Job) -> bool:
 
 
 def remove_outputs(fs: FileSystem, job: Job) -> list[str]:
-    """Remove whatever a job that died has left in its directory; the names. StorageError if that is refused."""
+    """Remove the files that a dead job has left in its directory. Returns their names. StorageError if that is
+    refused."""
     removed = []
     try:
         for name in fs.names(job.directory):
             parsed = maybe_parse(name)
             if parsed and (parsed.role, parsed.number, parsed.epoch) == ("table", job.number, job.epoch):
-                with suppress(FileNotFoundError):  # the background was faster: its tables were let go meanwhile
+                with suppress(FileNotFoundError):  # the background was faster: its tables were removed meanwhile
                     fs.remove(join(job.directory, name))
                     removed.append(name)
     except OSError as error:
@@ -230,7 +231,7 @@ def _split(memtable: Memtable, shards: int) -> list[list[bytes]]:
 def _without_needless(
     entries: dict[bytes, Entry], keys: list[bytes], replaced: set[bytes], ranges: Sequence[Range]
 ) -> list[bytes]:
-    """The keys without the tombstones that hide nothing, or nothing that a range delete beside them does not hide."""
+    """The keys without those tombstones that hide nothing, or only what a range delete of the memtable hides anyway."""
     if not has_tombstones(entries, keys):
         return keys
     deleted = boundaries_of(ranges)
@@ -299,7 +300,7 @@ def _compact(
         if keys:
             try:
                 writer.add(keys, entries)
-            except ValueError as error:  # the pages of one input are not in order, under checksums that are right
+            except ValueError as error:  # the pages of one input are not in order, though their checksums are right
                 path = join(job.directory, metas[0].file)
                 raise CorruptionError(path, metas[0].offset, f"merged with its neighbours: {error}") from error
     run = writer.finish()
@@ -307,7 +308,7 @@ def _compact(
 
 
 def _gathered(inputs: Sequence[Input], most_bytes: int) -> Iterator[Page]:
-    """The run's pages, joined up to about most_bytes: fixed costs of a slice are paid once per thousand entries."""
+    """The run's pages, joined up to about most_bytes: a slice's fixed costs are paid once per thousand entries."""
     keys: list[bytes] = []
     entries: list[Entry] = []
     held = 0
@@ -324,10 +325,10 @@ def _gathered(inputs: Sequence[Input], most_bytes: int) -> Iterator[Page]:
 
 
 def _drop_garbage(page: Page, bottom: bool, now_ms: int) -> Page:
-    """The page without tombstones where nothing is beneath, and with expired values emptied.
+    """The page without tombstones if nothing is beneath, and with expired values emptied.
 
-    An expired put keeps its key, since it counts and hides what is older until its sweep deletes it; it is expired for
-    ever then, however the clock is set."""
+    An expired put keeps its key, since it counts, and hides older entries, until its sweep deletes it; it stays expired
+    forever, however the clock is set."""
     keys, entries = page
     types = set(map(type, entries))
     if types == {bytes}:

@@ -1,7 +1,7 @@
-"""The files of a job: tables that it reads, and outputs that are removed again unless the job comes to its end.
+"""The files of a job: tables that it reads, and outputs that are removed again unless the job succeeds.
 
 Files are opened when they are first read and forgotten soon after: a job may name more tables than a process may hold
-open, or than should be held in memory with their filters and indexes.
+open, or than should be in memory with their filters and indexes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.meta import TableMeta
 
 COUNT_CACHE_BYTES: Final = 256 << 10
-"""Keys are asked for in their order, so a few decoded blocks of each run are all that is used again."""
+"""Keys are looked up in order, so only a few decoded blocks of each run are used again."""
 
 
 class Input:
-    """A table that is read once, from its beginning to its end, and let go then: with thousands of inputs, what those
-    that are done would hold in filters and indexes is no part of a job's memory."""
+    """A table that is read once, from beginning to end, and then closed: with thousands of inputs, a job's memory has
+    no room for the filters and indexes of those that are done."""
 
     def __init__(self, fs: FileSystem, directory: str, meta: TableMeta) -> None:
         self.meta = meta
@@ -52,8 +52,8 @@ class Input:
 
 
 class OlderRun(Sequence[Table]):
-    """A run that keys are counted against. Its tables are made as they are taken and forgotten after, but for the last
-    that was read: the filters and indexes of a large database together are no part of a flush's memory."""
+    """A run that keys are counted against. Its tables are made as they are taken and then forgotten, except the last
+    one that was read: a flush's memory has no room for all filters and indexes of a large database."""
 
     def __init__(self, fs: FileSystem, directory: str, run: Run) -> None:
         self._fs = fs
@@ -61,7 +61,7 @@ class OlderRun(Sequence[Table]):
         self._run = run
         self._cache = BlockCache(COUNT_CACHE_BYTES)
         self._taken: tuple[int, Table] | None = None
-        self._loaded: tuple[int, Table] | None = None  # range deletes ask for one table again and again
+        self._loaded: tuple[int, Table] | None = None  # range deletes need one table again and again
 
     def __len__(self) -> int:
         return len(self._run)
@@ -86,7 +86,7 @@ class OlderRun(Sequence[Table]):
 
 
 class OutputFile:
-    """A new file and how long it is; the table writer gives it large pieces."""
+    """A new file and its length; the table writer appends large pieces."""
 
     def __init__(self, file: AppendFile, name: str) -> None:
         self.name = name
@@ -106,7 +106,7 @@ class OutputFile:
 
 
 class Outputs:
-    """The files that a job writes: removed again unless `keep` was reached."""
+    """The files that a job writes: removed again unless `keep` was called."""
 
     def __init__(self, fs: FileSystem, directory: str, number: int, epoch: int) -> None:
         self.current: OutputFile | None = None
@@ -150,6 +150,6 @@ class Outputs:
             try:
                 self._fs.remove(join(self._directory, name))
             except OSError as refused:
-                # The next open removes what nobody names; the job's own error matters more.
+                # The next open removes files that no manifest names; the job's own error matters more.
                 if error is not None:
                     error.add_note(f"and its output {name} could not be removed: {refused}")

@@ -1,7 +1,7 @@
 """The gate: of the jobs that run in threads of one process, the one with the least work goes first.
 
 Flushes never wait, since writers wait for them. Among compactions the smaller one goes first: while a merge of
-everything takes minutes, the young runs above it still have to be merged among themselves.
+everything takes minutes, the young runs above it must still be merged among themselves.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class JobGate:
     def __init__(self) -> None:
         self._changed = Condition(Lock())
         self._running: list[_Rank] = []
-        self._first: _Rank = (0, 0)  # of those that run
+        self._first: _Rank = (0, 0)  # the lowest rank of the running jobs
         self._entered = 0
 
     @holds_lock
     def run(self, fs: FileSystem, handle: JobHandle) -> JobResult:
-        """The handle's job in this thread."""
+        """Run the handle's job in this thread."""
         work = _work_of(handle.job)
         with self._changed:
             self._entered += 1
@@ -46,7 +46,7 @@ class JobGate:
 
     @holds_lock
     def wake(self) -> None:
-        """Have those who wait look at their cancelled flag."""
+        """Make the waiting jobs look at their cancelled flag."""
         with self._changed:
             self._changed.notify_all()
 
@@ -59,11 +59,11 @@ class JobGate:
 
 
 def _work_of(job: Job) -> int:
-    """Bytes to be rewritten; 0 for a flush."""
+    """The bytes that the job rewrites; 0 for a flush."""
     return 0 if isinstance(job, FlushJob) else 1 + sum(table.length for run in job.inputs for table in run)
 
 
 def stop_if(cancelled: Event) -> None:
-    """A job's checkpoint: JobCancelled once it is cancelled."""
+    """A job's checkpoint: raises JobCancelled once it is cancelled."""
     if cancelled.is_set():
         raise JobCancelled

@@ -15,11 +15,11 @@ from flin.engine.reentry import holds_lock
 from flin.errors import JobFailedError, drop_traceback
 
 NO_MEMORY_SECONDS: Final = 0.1
-"""Until what found no memory is tried again: a pause that nobody notices who waits for a job."""
+"""The pause after a step found no memory, until it is tried again: nothing next to the duration of a job."""
 
 
 LOOK_SECONDS: Final = 1.0
-"""Who waits looks so often whether the worker is still there. Without memory a thread can end and say nothing."""
+"""How often a waiting caller checks that the worker is alive: without memory a thread can end without a word."""
 
 
 @dataclass(slots=True)
@@ -27,8 +27,8 @@ class RunnerStatistics:
     jobs: int = 0  # ended well
     failures: int = 0  # ended otherwise, cancelled ones included
     cpu_seconds: float = 0.0  # of the jobs that ended well
-    starts: int = 0  # of helper processes
-    deaths: int = 0  # of those, the ones nobody asked for
+    starts: int = 0  # helper processes started
+    deaths: int = 0  # helper processes that ended unasked
     fallback_reason: str = ""  # why jobs run in threads though a helper was asked for
 
 
@@ -38,23 +38,23 @@ class JobHandle:
     def __init__(self, job: Job, on_cancel: Callable[[], None] | None = None) -> None:
         self.job = job
         self.cancelled = Event()
-        self.worker: Thread | None = None  # who will end it; None: who submitted it
+        self.worker: Thread | None = None  # the thread that will end it; None: the one that submitted it
         self._on_cancel = on_cancel
         self._ended = Event()
         self._result: JobResult | None = None
         self._error: Exception | None = None
 
     def result(self, timeout_seconds: float | None = None) -> JobResult:
-        """Wait for the end; the result, or what the job raised. TimeoutError if it takes longer."""
+        """Wait for the end, and return the result or raise what the job raised. TimeoutError if it takes longer."""
         if not self.wait(timeout_seconds):
             raise TimeoutError(f"job {self.job.number} still runs")
         if self._error is not None:
-            raise copy(self._error)  # whose frames go with whoever catches it
+            raise copy(self._error)  # the copy's frames are freed when it is handled
         assert self._result is not None
         return self._result
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
-        """Until it has ended, however, or the time is over; whether it has ended."""
+        """Wait until it has ended, in whatever way, or the time is over. Returns whether it has ended."""
         over_at = inf if timeout_seconds is None else monotonic() + timeout_seconds
         while not self._ended.wait(min(LOOK_SECONDS, max(0.0, over_at - monotonic()))):
             if self.worker is not None and not self.worker.is_alive():
@@ -64,7 +64,7 @@ class JobHandle:
         return True
 
     def cancel(self) -> None:
-        """Ask for the end at the next checkpoint; the result is then JobCancelled, unless the job was faster."""
+        """Ask the job to end at its next checkpoint; it then raises JobCancelled, unless it was faster."""
         self.cancelled.set()
         if self._on_cancel is not None:
             self._on_cancel()
@@ -74,7 +74,7 @@ class JobHandle:
         return self._ended.is_set()
 
     def end(self, outcome: JobResult | Exception) -> None:
-        """Wake those who wait. Of several outcomes the first counts."""
+        """Set the outcome and wake those who wait. Of several outcomes the first counts."""
         if self._ended.is_set():
             self._ended.set()  # memory may have run out before all of them were woken
             return
@@ -98,7 +98,7 @@ def end_job(handle: JobHandle, outcome: JobResult | Exception, statistics: Runne
 
 
 def whatever_comes(act: Callable[[], None]) -> None:
-    """Do what must not be left undone, since somebody waits for it: again, where memory runs out."""
+    """Do what must be done, since a caller waits for it; if memory runs out, try again."""
     while True:
         try:
             act()

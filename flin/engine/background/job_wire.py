@@ -7,12 +7,12 @@ A message is a u32 length (big-endian) and that many bytes of JSON, an object wi
     {"type": "job", "id", "kind", "job"}        {"type": "result", "id", "result"}
     {"type": "cancel", "id"}                    {"type": "error", "id", "error"}
 
-JSON because it is in the standard library, in C, and can do nothing when it is read; never pickle. Bytes are written
-as the text that latin-1 makes of them: one character per byte, and back without loss. Dataclasses are lists of their
-fields in order. Both ends are the same Flin, but not always the same version (an upgrade under a running
-process), so the protocol number is compared before anything else and lists must have the right length.
+JSON because it is in the standard library, in C, and cannot execute anything when it is read; never pickle. Bytes are
+written as latin-1 text: one character per byte, and back without loss. Dataclasses are lists of their fields in order.
+Both ends are Flin, but not always the same version (an upgrade under a running process), so the protocol number is
+compared before anything else, and lists must have the right length.
 
-Whatever is wrong with a message is a WireError.
+Any fault of a message is a WireError.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from flin.errors import CorruptionError, FormatVersionError, JobFailedError, Sto
 PROTOCOL: Final = 2
 
 MAX_MESSAGE_BYTES: Final = 1 << 30
-"""A job names every table that it may look into: some 300 bytes each, so this is millions. More is no message."""
+"""A job names every table that it may read: some 300 bytes each, so this is millions. Anything longer is no message."""
 
 _LENGTH: Final = struct.Struct(">I")
 
@@ -73,7 +73,7 @@ def read_message(read: Callable[[int], bytes | None]) -> Message | None:
 
 
 def encode_held(held: Mapping[str, HeldDirectory]) -> Message:
-    """The directories that the sender holds the locks of: the receiver has their descriptors, by the same numbers."""
+    """The directories whose locks the sender holds: the receiver has their descriptors, under the same numbers."""
     plain = {path: [each.fd, each.lock_name, each.lock_device, each.lock_number] for path, each in held.items()}
     return {"type": "held", "directories": plain}
 
@@ -172,7 +172,7 @@ def decode_result(body: Any) -> JobResult:
         raise WireError(f"not a result: {error!r}") from error
 
 
-# Errors cross by name and the arguments of their constructor: those that a job is documented to raise, and for any
+# Errors are sent as a name and the arguments of the constructor: those that a job is documented to raise, and for any
 # other a JobFailedError with the traceback.
 
 
@@ -223,7 +223,7 @@ def _plain(value: Any) -> list[Any]:
 
 
 def _built(made: Callable[..., _Made], values: list[Any]) -> _Made:
-    """The dataclass of all its fields: defaults are for callers, not for messages."""
+    """The dataclass with these fields, all of them: defaults are for callers, not for messages."""
     if len(values) != len(fields(made)):  # type: ignore[arg-type]
         raise ValueError(f"{len(values)} fields of a {made}")
     return made(*values)
@@ -261,7 +261,7 @@ def _runs(plain: list[Any]) -> ShardRuns:
 
 
 def _read_exactly(read: Callable[[int], bytes | None], size: int) -> bytes | None:
-    """Size bytes; None at the end before the first of them, WireError at an end in between."""
+    """Exactly `size` bytes; None if the stream ends before the first of them, WireError if it ends in between."""
     pieces: list[bytes] = []
     missing = size
     while missing:

@@ -1,5 +1,5 @@
-"""Maintenance: what is due by the clock. It syncs the WAL once per interval, sweeps expired keys, fits the block cache
-to its room and removes obsolete files. One thread does it, at the pace of pace.py.
+"""Maintenance: periodic work. It syncs the WAL once per interval, sweeps expired keys, fits the block cache to its
+room and removes obsolete files. One thread does it, at the pace of pace.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from flin.errors import ClosedError, CorruptionError
 
 
 class Maintenance:
-    """The maintenance of one open store. What fails is noted and tried again."""
+    """The maintenance of one open store. A failure is noted, and the work tried again."""
 
     def __init__(
         self,
@@ -58,18 +58,18 @@ class Maintenance:
             except ClosedError:
                 return
             except MemoryError:
-                sleep(pace.round)  # what the thread does must not end for want of memory; it is tried again
-            except BaseException as error:  # nor for anything else: nobody else syncs
+                sleep(pace.round)  # the thread must not end for want of memory; the work is tried again
+            except BaseException as error:  # nor for anything else: no other thread syncs
                 self._note_failure(error)
 
     def sweep(self) -> int:
-        """Delete what has expired; how many keys."""
+        """Delete expired keys. Returns how many."""
         before = self._sweeper.deleted
         self._sweep_some(inf, inf)
         return self._sweeper.deleted - before
 
     def _sweep_some(self, seconds: float, until: float) -> bool:
-        """Sweep for so many seconds of processor time, or until that moment; whether all is done."""
+        """Sweep for `seconds` of processor time, or until that moment. Returns whether all is done."""
         if self._store.read_only_reason is not None or self._damaged.sweep_is_paused():
             return True
         try:

@@ -15,12 +15,12 @@ SWEEP_SHARE: Final = 0.1
 """The share of a processor for sweeps: some 30,000 keys a second."""
 
 MAX_SWEEP_SHARE: Final = 0.4
-"""What it may become while more than that expires, or the database would grow without end. To put a key with a ttl
-takes half of the time that its sweep takes."""
+"""The largest share, reached while more keys expire than that: else the database would grow without end. Putting a key
+with a ttl takes half as long as sweeping it."""
 
 
 class Pace:
-    """All moments are those of one monotonic clock, in seconds."""
+    """The pace of one thread. All moments are those of one monotonic clock, in seconds."""
 
     def __init__(self, sync_interval: float | None, now: float) -> None:
         """`sync_interval`: None if others sync."""
@@ -31,7 +31,7 @@ class Pace:
         self._next_sync = None if sync_interval is None else now + sync_interval
 
     def wait_seconds(self, now: float) -> float:
-        """Until there is something to do."""
+        """The time until there is something to do."""
         moments = [self._next_round, *([] if self._next_sync is None else [self._next_sync])]
         return max(min(moments) - now, 0.0)
 
@@ -42,7 +42,7 @@ class Pace:
         return self._next_sync is not None and now >= self._next_sync
 
     def begin_sync(self, now: float) -> None:
-        """The next one is due an interval from now."""
+        """A sync begins: the next one is due an interval from now."""
         if self._sync_interval is not None:
             self._next_sync = now + self._sync_interval
 
@@ -53,7 +53,7 @@ class Pace:
 
     @property
     def sweep_until(self) -> float:
-        """The moment at which it ends in any case."""
+        """The moment at which the sweep ends in any case."""
         return self._next_round if self._next_sync is None else min(self._next_round, self._next_sync)
 
     def end_sweep(self, *, all_done: bool) -> None:

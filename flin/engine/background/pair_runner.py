@@ -1,4 +1,4 @@
-"""The runner of two helper processes, one for flushes, one for compactions; small jobs run in the thread that asks."""
+"""The runner of two helper processes, one for flushes, one for compactions; small jobs run in the caller's thread."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from flin.engine.background.job_handle import JobHandle, RunnerStatistics
 from flin.engine.disk.fs import FileSystem
 
 SMALL_JOB_BYTES: Final = 1 << 20
-"""What reads less is done in the thread that asks for it (10 ms): to start a helper costs 200 ms of processor time."""
+"""A job that reads less is done in the caller's thread (10 ms): starting a helper costs 200 ms of processor time."""
 
 
 def bytes_of(job: Job) -> int:
-    """How much a job has to read: of the WAL, or of tables."""
+    """How many bytes a job must read: of the WAL, or of tables."""
     if isinstance(job, FlushJob):
         return sum(segment.end - segment.start for segment in job.segments)
     return sum(table.length for run in job.inputs for table in run)
@@ -24,10 +24,10 @@ def bytes_of(job: Job) -> int:
 class PairRunner:
     """Two helper processes, started when they are needed: one for flushes, one for compactions.
 
-    In one process a flush and a compaction take turns, and while writers keep flushes coming, compactions starve, the
-    runs pile up, and each flush has to ask more of them (count.py). Two processes share the cores as the kernel and
-    their priorities say: a million puts of 100 B in random order, until compaction was quiet, on two cores: 64,000/s
-    with one, 104,000/s with two, which cost 20 MB more."""
+    In one process a flush and a compaction take turns; while writers keep flushes coming, compactions starve, the runs
+    pile up, and each flush has to ask more of them (count.py). Two processes share the cores by the kernel's rules and
+    their priorities. A million puts of 100 B in random order, until compaction was done, on two cores: 64,000/s with
+    one, 104,000/s with two, which cost 20 MB more."""
 
     def __init__(self, fs: FileSystem, *, small_bytes: int = 0) -> None:
         self.flushes: Final = HelperRunner(fs)
@@ -37,7 +37,7 @@ class PairRunner:
 
     @property
     def statistics(self) -> RunnerStatistics:
-        """The figures of both, and of what was done here."""
+        """The figures of both helpers, and of the jobs done here."""
         one, other, small = self.flushes.statistics, self.compactions.statistics, self._small.statistics
         return RunnerStatistics(
             one.jobs + other.jobs + small.jobs,

@@ -17,8 +17,8 @@ from flin.engine.table.meta import TableMeta
 class RunWriter:
     """Writes ascending pages as tables of about the target size that share no key, range deletes included.
 
-    Where a table ends because it is full, its part of the range deletes ends at its last key, which needs no cover
-    (a point hides what is older by itself), and the next table's begins just after that key."""
+    Where a table ends because it is full, its range deletes end at its last key, which needs no cover (a point hides
+    older entries by itself), and those of the next table begin just after that key."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class RunWriter:
     ) -> None:
         self._outputs = outputs
         self._options = options
-        self._sequences = sequences  # smallest and largest of all tables
+        self._sequences = sequences  # the smallest and largest of all tables
         self._target = target_table_bytes
         self._output_boundaries = sorted(output_boundaries, reverse=True)  # the next one last; no table spans one
         self._deleted = deleted

@@ -1,8 +1,8 @@
 """Runners: where jobs run. Inline (tests, deterministic), in a thread, or in helper processes.
 
-All run the same `run_job`. The helper process is the default wherever load can come: a thread that computes
-beside a busy server takes the interpreter's lock from it for 5 ms at a time (measured: 98,000 requests/s become
-6,600), another process only a share of the cores.
+All run the same `run_job`. The helper process is the default wherever load can come: a thread that computes in a busy
+server takes the interpreter's lock from it for 5 ms at a time (measured: 98,000 requests/s become 6,600), another
+process only a share of the cores.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class Runner(Protocol):
         """The helper processes that take jobs."""
 
     def prepare(self, flush_bytes: int) -> None:
-        """A first flush is near, which will have to read about so much: start what it will need."""
+        """The first flush is near and will read about `flush_bytes`: start what it will need."""
 
     def submit(self, job: Job) -> JobHandle:
         """Begin a job. ClosedError after close."""
 
     def run(self, job: Job) -> JobResult:
-        """Submit and wait. StorageError, CorruptionError, FormatVersionError of the job, HelperDiedError, JobCancelled,
-        or JobFailedError for anything else that it raised, with its traceback."""
+        """Submit a job and wait for its result. Raises the job's StorageError, CorruptionError or FormatVersionError,
+        HelperDiedError, JobCancelled, or JobFailedError with the traceback for anything else that it raised."""
 
     def close(self) -> None:
-        """Cancel what runs and wait for its end. Idempotent."""
+        """Cancel the running jobs and wait for their end. Idempotent."""
 
 
 def runner_of(options: Options) -> Runner:
@@ -45,6 +45,6 @@ def runner_of(options: Options) -> Runner:
     if options.runner == "inline":
         return InlineRunner(options.fs)
     if options.runner == "thread" or not isinstance(options.fs, OsFileSystem):
-        return ThreadRunner(options.fs)  # another process would not see what only this one calls a disk
-    # Who asks for the helper by name gets it for every job.
+        return ThreadRunner(options.fs)  # another process would not see a disk that exists in this one only
+    # If the options name the helper, it runs every job.
     return PairRunner(options.fs, small_bytes=SMALL_JOB_BYTES if options.runner == "auto" else 0)

@@ -1,8 +1,8 @@
-"""Finding what has expired, without reading the data, and deleting it by ordinary commits.
+"""The sweep: finds expired keys without reading the data, and deletes them by ordinary commits.
 
-The memtables keep heaps of what will expire in them; every table carries its expiries sorted by time. Candidates may
-have been overwritten since: each is read again, under the commit lock, before its tombstone is written. A key counts
-until then, so that the number of keys is exact at every moment.
+The memtables keep heaps of the keys that will expire in them; every table has its expiries sorted by time. Candidates
+may have been overwritten since: each is read again, under the commit lock, before its tombstone is written. A key
+counts until then, so that the number of keys is exact at every moment.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from flin.engine.sstable import Table
 from flin.engine.tree.store import Store
 
 SWEEP_COMMIT_KEYS: Final = 64
-"""Keys that one commit of a sweep may delete: each is read under the commit lock, 50 µs where its block is cold."""
+"""Keys that one commit of a sweep may delete: each is read under the commit lock, in 50 µs if its block is cold."""
 
 DUE_KEYS: Final = 512
-"""Keys that are looked for at once; those for which the time is too short are looked for again."""
+"""Keys that are searched at once; those for which the time is too short are searched again."""
 
 
 class Sweeper:
-    """The sweep's place in each table."""
+    """The sweep of one store, with its place in each table."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -38,7 +38,7 @@ class Sweeper:
 
     @holds_lock
     def due(self, now_ms: int, limit: int) -> list[bytes]:
-        """Up to limit keys that have expired by now, unless they were written since. Each is named once per table."""
+        """Up to `limit` keys that have expired by now, unless they were written since. Each comes once per table."""
         keys: list[bytes] = []
         try:
             self._take_due(keys, now_ms, limit)
@@ -61,14 +61,14 @@ class Sweeper:
 
     @holds_lock
     def let_go(self) -> None:
-        """Hold no table that the store has let go, or its file would stay."""
+        """Drop the tables that the store no longer has; else their files would stay."""
         with self._lock:
             open_tables = set(map(id, self._store.tables.tables()))
             self._places = {number: place for number, place in self._places.items() if number in open_tables}
 
     def sweep(self, now_ms: int, seconds: float = inf, until: float = inf) -> bool:
-        """Delete what has expired by now; whether that was all. It ends with the first commit by which so many seconds
-        of processor time are spent, or that moment of the monotonic clock has come."""
+        """Delete keys that have expired by now. Returns whether these were all. It ends after the first commit at which
+        `seconds` of processor time are spent, or the moment `until` of the monotonic clock has come."""
         began = thread_time()
         while keys := self.due(now_ms, DUE_KEYS):
             at = 0
@@ -78,26 +78,26 @@ class Sweeper:
                     at += SWEEP_COMMIT_KEYS
                     if thread_time() - began >= seconds or monotonic() >= until:
                         return False
-                    sleep(0)  # who waits for the interpreter gets it now, not after a switch interval of 5 ms
+                    sleep(0)  # a thread that waits for the interpreter gets it now, not after a switch interval of 5 ms
             finally:
                 self.give_back(keys[at:], now_ms)
         return True
 
     @holds_lock
     def give_back(self, keys: list[bytes], now_ms: int) -> None:
-        """Name these keys again: they were due at now_ms, and could not be deleted (the disk was full, for one).
+        """Keep these keys for the next time: they were due at now_ms, but could not be deleted (a full disk, say).
 
-        If the clock is set back meanwhile they may be alive again, and are due once more when it comes there."""
+        If the clock is set back meanwhile, they may be alive again, and are due when it comes to that moment again."""
         with self._lock:
             for key in keys:
                 heapq.heappush(self._owed, (now_ms, key))
 
 
 class _Place:
-    """How far a table's expiries were taken."""
+    """How many of a table's expiries were taken."""
 
     def __init__(self, table: Table) -> None:
-        self._table = table  # also keeps its id from being used again
+        self._table = table  # held, so that its id is not used again
         self._expiries: Iterator[tuple[int, bytes]] = iter(table.expiries())
         self._next = next(self._expiries, None)
 

@@ -14,7 +14,7 @@ from flin.errors import ClosedError, FlinError, JobFailedError
 
 
 class ThreadRunner:
-    """Runs each job in a thread of its own; in the caller's where none can start, as at the interpreter's end."""
+    """Runs each job in a thread of its own; in the caller's if none can start, as at the interpreter's end."""
 
     def __init__(self, fs: FileSystem) -> None:
         self.statistics = RunnerStatistics()
@@ -26,12 +26,12 @@ class ThreadRunner:
         self._closed = False
 
     def prepare(self, flush_bytes: int) -> None:
-        """Nothing is needed."""
+        """Do nothing: nothing is needed."""
 
     @holds_lock
     def submit(self, job: Job) -> JobHandle:
         handle = JobHandle(job, self._gate.wake)
-        # A daemon: an interpreter that ends without close() does not wait for it, and its files are nobody's.
+        # A daemon: an interpreter that ends without close() does not wait for it, and its files are discarded.
         thread = Thread(target=self._work, args=(handle,), name=f"flin job {job.number}", daemon=True)
         has_thread = True
         with self._lock:
@@ -43,7 +43,7 @@ class ThreadRunner:
             except RuntimeError:  # no room for one more, or the interpreter is ending
                 self._running[handle] = handle.worker = None
                 has_thread = False
-            except BaseException:  # an interrupt, behind the start perhaps: nobody will have the handle
+            except BaseException:  # an interrupt, perhaps after the start: no caller will have the handle
                 handle.cancel()
                 if thread.ident is None:
                     self._running.pop(handle, None)
@@ -72,14 +72,14 @@ class ThreadRunner:
     def _work(self, handle: JobHandle) -> None:
         try:
             self._run_gated(handle)
-        except BaseException:  # the outermost frame of a worker: whoever waits gets the traceback
+        except BaseException:  # the outermost frame of a worker: the waiting caller gets the traceback
             whatever_comes(lambda: self._end(handle, JobFailedError(traceback.format_exc())))
 
     @holds_lock
     def _work_here(self, handle: JobHandle) -> None:
         try:
             self._run_gated(handle)
-        except BaseException:  # an interrupt, which is the caller's
+        except BaseException:  # an interrupt, meant for the caller
             self._end(handle, JobCancelled())
             raise
 

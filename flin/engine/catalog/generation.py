@@ -1,7 +1,7 @@
 """A generation: the memtables of all shards together with exactly the WAL segments that fed them.
 
-The memtables of the open generation are in the store's state, its segments with the WAL's writer. What is here is the
-rest of it, what becomes of it when it is sealed, and what turns one memtable into several or several into one.
+The memtables of the open generation are in the store's state, its segments with the WAL's writer. Here is the rest of
+it, what it becomes when it is sealed, and the functions that split and join memtables.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DueHeap: TypeAlias = list[tuple[int, bytes]]
 
 @dataclass(slots=True)
 class OpenGeneration:
-    """What is known of the open generation besides its memtables. Under the commit lock."""
+    """The open generation without its memtables. Guarded by the commit lock."""
 
     start: int  # a position in the WAL
     number: int = 0  # how many were sealed before it, since the open
     due: DueHeap = field(default_factory=list)
     recovered_segments: tuple[SegmentSlice, ...] = ()  # from before this open
-    size_bytes: int = 0  # in memory, but for what its active memtables hold and what the WAL got since the start
+    size_bytes: int = 0  # in memory, without its active memtables and what the WAL got since the start
 
 
 @dataclass(slots=True)
@@ -42,14 +42,14 @@ class SealedGeneration:
 
     memtables: tuple[Memtables, ...]  # by shard, newest first
     segments: tuple[SegmentSlice, ...]  # all that fed it
-    end_position: int  # where the WAL goes on behind it
-    next_sequence: int  # the same
+    end_position: int  # where the WAL goes on after it
+    next_sequence: int  # with which the WAL goes on
     next_segment: int  # no segment of this generation has this number or a higher one
     due: DueHeap = field(default_factory=list)
 
 
 def recovered_generation(recovered: RecoveredGeneration, shards: int) -> SealedGeneration:
-    """What the WAL was replayed to, waiting for its flush again."""
+    """The generation that the WAL was replayed to; it waits for its flush again."""
     return SealedGeneration(
         tuple((memtable,) for memtable in split_memtable(recovered.memtable, shards)),
         tuple(recovered.segments),
@@ -65,18 +65,18 @@ def empty_memtables(shards: int) -> Memtables:
 
 
 def apply_points(memtables: Memtables, points: Mapping[bytes, Entry]) -> None:
-    """Each point into the memtable of its shard."""
+    """Put each point into the memtable of its shard."""
     shards = len(memtables)
     if shards == 1:
         memtables[0].entries.update(points)
         return
     dicts = [memtables[shard_of_stored(key, shards)].entries for key in points]
-    # In C: a signal handler that reads comes before all of it, or after.
+    # In C: a signal handler that reads runs before all of it, or after.
     deque(map(dict.__setitem__, dicts, points.keys(), points.values()), maxlen=0)
 
 
 def with_commit(active: Memtables, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> Memtables:
-    """Active memtables that hold one commit more, range deletes first; those that readers see are left as they are."""
+    """Active memtables with one more commit, range deletes first; the memtables that readers see are not changed."""
     memtables = tuple(Memtable(dict(memtable.entries), memtable.deleted) for memtable in active)
     for memtable in memtables:
         memtable.apply(ranges, ())
@@ -100,7 +100,7 @@ def due_of(memtable: Memtable) -> DueHeap:
 
 
 def pop_due(due: DueHeap, now_ms: int, limit: int) -> list[bytes]:
-    """Up to limit keys whose moment has come."""
+    """Take up to `limit` keys whose moment has come."""
     keys: list[bytes] = []
     while due and due[0][0] <= now_ms and len(keys) < limit:
         keys.append(heapq.heappop(due)[1])
@@ -108,7 +108,7 @@ def pop_due(due: DueHeap, now_ms: int, limit: int) -> list[bytes]:
 
 
 def join_neighbours(memtables: Memtables) -> Memtables:
-    """Join the newest memtables while they are of similar size: so there are at most about log2(n) of them."""
+    """Join the newest memtables while they are of similar size, so that there are at most about log2(n) of them."""
     while len(memtables) > 1 and 2 * memtables[0].size >= memtables[1].size:
         memtables = (join_memtables(memtables[0], memtables[1]), *memtables[2:])
     return memtables
@@ -117,7 +117,7 @@ def join_neighbours(memtables: Memtables) -> Memtables:
 def copy_bounded(
     memtable: Memtable, start: bytes, stop: bytes, reverse: bool, size: int, limit: int | None
 ) -> Bounded | None:
-    """A copy of what a scan needs of an active memtable, and the bounds within which it is whole. None: freeze
+    """A copy of what a scan needs of an active memtable, with the bounds within which it is complete. None: freeze
     instead."""
     page = memtable.page(start, stop, reverse=reverse, limit=size)
     keys, entries = page

@@ -1,4 +1,4 @@
-"""The manifest: one file that says what makes up the database. Written whole, synced, and renamed into place.
+"""The manifest: one file that lists what makes up the database. Written whole, synced, and renamed into place.
 
     offset  size
          0     8  magic "FlinMAN\\0"
@@ -14,7 +14,7 @@ position and next sequence at that floor, clock, number of counts, number of run
     runs     shard (u32), number of tables (u32); of each shard the newest run first
     tables   of the runs in order: `_TABLE` (numbers and the lengths of what follows), file name, smallest, largest key
 
-A file name in a manifest is data: one that Flin would not write is corruption, so no path leads out of the directory.
+A file name in a manifest is data: one that Flin would not write is corruption, so no path leaves the directory.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Manifest:
     database_id: bytes  # 16 bytes
     epoch: int
     shards: int
-    next_job: int  # number of the next job, which its files carry
-    wal_floor: int  # number of the first segment that may hold what no table holds
+    next_job: int  # number of the next job; its files have it in their names
+    wal_floor: int  # number of the first segment that may hold something that no table holds
     wal_position: int  # where the WAL goes on if no segment is left
-    next_sequence: int  # the same
+    next_sequence: int  # with which it goes on then
     clock_ms: int  # the latest "now" of a job
     version: Version
 
@@ -62,12 +62,13 @@ class ManifestWriter:
     fs: FileSystem
     directory: str
     uncertain: bool = False
-    """The new manifest may be on the disk, and nobody has said `confirm` yet: a sync or the rename failed, or whoever
-    writes it was interrupted before it counted in memory."""
+    """The new manifest may be on the disk, but `confirm` was not called yet: a sync or the rename failed, or the writer
+    was interrupted before the manifest counted in memory."""
     _encoded: dict[tuple[str, int], bytes] = field(default_factory=dict)
 
     def write(self, manifest: Manifest) -> None:
-        """Durable on return, and `uncertain` until `confirm`. OSError: likewise, or with the old manifest in place."""
+        """Write the manifest: durable on return, and `uncertain` until `confirm`. After an OSError the same holds, or
+        the old manifest is still in place."""
         temporary = join(self.directory, temporary_name(manifest.epoch))
         self._remove_leftover(temporary)
         file = self.fs.create(temporary)
@@ -85,7 +86,7 @@ class ManifestWriter:
         self.uncertain = False
 
     def _remove_leftover(self, temporary: str) -> None:
-        """A failed write of this epoch may have left its file."""
+        """Remove the file that a failed write of this epoch may have left."""
         if self.fs.is_file(temporary):
             self.fs.remove(temporary)
 
@@ -100,7 +101,7 @@ class ManifestWriter:
 
 
 def encode(manifest: Manifest, tables: dict[tuple[str, int], bytes] | None = None) -> bytes:
-    """The whole file; `tables` has the encoded tables by file and offset, if the caller keeps them."""
+    """The bytes of the file; `tables` has the encoded tables by file and offset, if the caller keeps them."""
     version = manifest.version
     runs = [(shard, run) for shard, runs in enumerate(version.shards) for run in runs]
     metas = [table for _, run in runs for table in run]
@@ -130,7 +131,7 @@ def encode(manifest: Manifest, tables: dict[tuple[str, int], bytes] | None = Non
 
 
 def decode(data: bytes, path: str) -> Manifest:
-    """CorruptionError for anything but a whole, right manifest; FormatVersionError for a newer one."""
+    """The manifest in these bytes. CorruptionError unless it is whole and valid; FormatVersionError for a newer one."""
     if len(data) < _PREFIX.size:
         raise CorruptionError(path, len(data), "the manifest is shorter than its header")
     magic, version, crc, length = _PREFIX.unpack_from(data)
@@ -162,7 +163,7 @@ def read(fs: FileSystem, directory: str) -> Manifest | None:
 
 
 def is_manifest(fs: FileSystem, directory: str) -> bool:
-    """Whether the directory's manifest begins as one, whatever is after that. CorruptionError for a link or a pipe."""
+    """Whether the directory's manifest begins like one, whatever follows. CorruptionError for a link or a pipe."""
     path = join(directory, MANIFEST)
     if not fs.is_file(path):
         raise CorruptionError(path, 0, "not a regular file")

@@ -1,16 +1,16 @@
-"""What the WAL holds that no table holds: read at open, changing nothing.
+"""Recovery: reads, at open, what the WAL holds and no table holds. It changes nothing.
 
-The rules (docs/formats.md tells them with their reasons):
+The rules (docs/formats.md gives their reasons):
 
-1. Segments form a chain: each header names its predecessor and that one's valid end. Bytes after that end are what a
-   failed write left, and are ignored.
+1. Segments form a chain: each header names its predecessor and the predecessor's valid end. Bytes after that end are
+   left from a failed write, and are ignored.
 2. A bad frame ends the replay. If a good frame or header anywhere vouches that the WAL was synced beyond it, something
    that was promised is damaged: CorruptionError. Otherwise it is a torn tail: recovery ends there, and later segments,
-   none of which was ever synced, are discarded whole. So the recovered state is a prefix of what was accepted.
-3. A file that is not even a segment with a good header was begun and never synced, or it is damage: decided by rule 2.
-   Frames vouch also after a header that is gone, as long as a damaged stretch may be (lost_header.py).
+   none of which was ever synced, are discarded whole. So the recovered state is a prefix of the accepted writes.
+3. A file without a good header was begun and never synced, or it is damaged: decided by rule 2. Frames after a lost
+   header vouch, too, if the damaged stretch is not too long (lost_header.py).
 
-Segments become generations again as they were: those that fit together into one generation's memory are joined.
+Segments become generations again: those that fit together into one generation's memory are joined.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from flin.errors import CorruptionError
 
 EPOCH_SHIFT: Final = 20
 """Segments of an epoch are numbered from epoch << 20 on, so that no number is used twice, not even that of a segment
-whose very name a power cut took: its stale bytes in the blocks of a new segment never pass for the new one's. A
-million segments of an epoch, each of megabytes, are more than any open writes; if not, the numbers just go on."""
+whose name was lost in a power cut: its stale bytes in the blocks of a new segment never pass for the new one's. A
+million segments, each of megabytes, are more than one open writes; if not, the numbers just go on."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class RecoveredGeneration:
 
 @dataclass(slots=True)
 class Recovery:
-    """The state of the WAL, and where writing goes on."""
+    """The state of the WAL, and the place where writing goes on."""
 
     generations: list[RecoveredGeneration]  # oldest first
     position: int
@@ -64,7 +64,7 @@ class Recovery:
     last_end: int  # its valid end
     next_number: int  # above every number in the directory
     synced: int = 0  # the highest position that was known to be synced
-    end_positions: dict[str, int] = field(default_factory=dict)  # of each accepted segment, by file name
+    end_positions: dict[str, int] = field(default_factory=dict)  # by file name, of each accepted segment
     operations: int = 0
     torn: str = ""  # what was cut off, "" if nothing was
     clean: bool = True  # the last run closed the WAL, or never began it
@@ -81,7 +81,7 @@ class _Segment:
 
 
 def recover(fs: FileSystem, directory: str, manifest: Manifest, generation_bytes: int) -> Recovery:
-    """Replay every live segment. CorruptionError where something that was synced is damaged or missing."""
+    """Replay every live segment. CorruptionError if something that was synced is damaged or missing."""
     segments = _live_segments(fs, directory, manifest)
     highest = max((segment.number for segment in segments), default=manifest.wal_floor - 1)
     next_number = max(highest + 1, (manifest.epoch + 1) << EPOCH_SHIFT)
@@ -115,7 +115,7 @@ def recover(fs: FileSystem, directory: str, manifest: Manifest, generation_bytes
 
 
 def _broken_link(segment: _Segment, result: Recovery) -> str:
-    """Why the segment does not follow what was replayed so far; "" if it does."""
+    """Why the segment does not follow the segments replayed so far; "" if it does."""
     header = segment.header
     assert header is not None
     if result.last_segment and header.predecessor != result.last_segment:
@@ -136,7 +136,7 @@ class _Reached:
 
 
 def _replay_segment(segment: _Segment, follower: _Segment | None, result: Recovery, generation_bytes: int) -> _Reached:
-    """Apply one segment to the last generation, or to a new one where that is full."""
+    """Apply one segment to the last generation, or to a new one if that is full."""
     header = segment.header
     assert header is not None
     limit = len(segment.data)
@@ -153,8 +153,8 @@ def _replay_segment(segment: _Segment, follower: _Segment | None, result: Recove
         done.stop_reason = f"the segment ends at {done.end}, its successor says {limit}"
     end = done.end
     if done.closed and not limit_is_named:
-        # The sync after the end frame may have failed, and the kernel show a frame that is not on the disk: what comes
-        # next is built on the end before it, which that frame vouches for.
+        # The sync after the end frame may have failed, and the kernel may show a frame that is not on the disk: the
+        # next segment continues at the end before it, which that frame vouches for.
         end -= END_BYTES
     generation.segments.append(SegmentSlice(segment.name, HEADER_BYTES, end))
     generation.bytes += end + (len(memtable.entries) - before) * ENTRY_OVERHEAD_BYTES
@@ -197,7 +197,7 @@ def _read_header(number: int, name: str, path: str, data: Mapped, manifest: Mani
     if header.database_id != manifest.database_id:
         if all(found.salt == header.salt for found in lost_headers(data, lambda base: base >= manifest.wal_position)):
             raise CorruptionError(path, 12, "the segment belongs to another database")
-        # A power cut left another database's bytes in the place of the header: there are frames that are not of it.
+        # A power cut left another database's bytes in the header's place: there are frames that do not belong to it.
         return _Segment(number, name, path, data, None, "another database's bytes are in the place of its header")
     if header.number != number:
         # A power cut may leave an older segment's bytes in the blocks of a new one.
@@ -206,18 +206,19 @@ def _read_header(number: int, name: str, path: str, data: Mapped, manifest: Mani
 
 
 def _vouched_by(segments: Sequence[_Segment], position: int) -> int:
-    """The highest position that anything good in the segments says was synced. `position`: after what was replayed."""
+    """The highest position that a good frame or header in the segments vouches for. `position`: the end of the
+    replay."""
     highest = 0
     last_base = position + sum(len(segment.data) for segment in segments)
 
     def can_be_base(base: int) -> bool:
-        """Whether a segment that was not replayed can be. What its blocks held before it lies below."""
+        """Whether a segment that was not replayed can have this base. What its blocks held before lies below."""
         return position <= base <= last_base
 
     for segment in segments:
         header = segment.header
         if header is None:
-            # Its header may be damaged, or was never on the disk: frames that say that it was synced tell.
+            # Its header may be damaged, or was never on the disk: frames that vouch for a sync decide.
             highest = max(highest, claimed_sync_without_header(segment.data, can_be_base))
         else:
             highest = max(highest, header.synced, highest_claimed_sync(segment.data, header, HEADER_BYTES))

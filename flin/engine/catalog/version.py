@@ -2,7 +2,7 @@
 
 Theory. Each shard is a list of runs, newest first. A run is a list of tables whose key ranges do not overlap,
 in key order. Age is the order of the runs and the only order between versions of a key: newer runs hide older ones.
-What a finished job changes is an edit: `with_flush` and `with_shard` give another version.
+A finished job makes an edit: `with_flush` and `with_shard` give another version.
 
 This module knows names and numbers only: it reads no file.
 """
@@ -32,7 +32,8 @@ class Version:
 
 
 def with_flush(version: Version, tables: dict[int, Run], counts: dict[int, int]) -> Version:
-    """A flush's tables become the newest run of their shards; counts change by what it resolved."""
+    """The version after a flush: its tables become the newest run of their shards; counts change by what it
+    resolved."""
     shards = tuple((tables[shard], *runs) if tables.get(shard) else runs for shard, runs in enumerate(version.shards))
     total = dict(version.counts)
     for namespace, change in counts.items():
@@ -41,7 +42,7 @@ def with_flush(version: Version, tables: dict[int, Run], counts: dict[int, int])
 
 
 def with_shard(version: Version, shard: int, runs: ShardRuns) -> Version:
-    """A compaction's edit: one shard's runs are others now; the live keys are the same."""
+    """The version after a compaction: one shard has other runs; the live keys are the same."""
     shards = list(version.shards)
     shards[shard] = runs
     return Version(tuple(shards), version.counts)

@@ -1,7 +1,7 @@
-"""Descriptors of files: none of them is a standard stream's number, and no program that is started inherits one.
+"""Descriptors of files: none of them has a standard stream's number, and no program that is started inherits one.
 
-The program may use up all that it is allowed. So whoever holds some that it can do without for now (open_files.py) is
-asked to let go of them before a call fails for want of one.
+The program may use up all that it is allowed. So before a call fails for want of a descriptor, those who can spare some
+(open_files.py) are asked to close them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ STANDARD_ERROR: Final = 2  # the highest number of a standard stream
 Result = TypeVar("Result")
 
 givers: Final[list[Callable[[], bool]]] = []
-"""Each lets go of some of what it has open; False if it had nothing."""
+"""Each closes some of what it has open; False if it had nothing."""
 
 
 def in_room(call: Callable[[], Result]) -> Result:
-    """What the call gives. Where no descriptor is left for it, it is made again as long as a giver lets go of some."""
+    """The result of the call. If no descriptor is left for it, it is repeated as long as a giver closes some."""
     while True:
         try:
             return call()
@@ -39,7 +39,7 @@ def open_directory(path: str, at: int | None = None) -> int:
 
 
 def above_standard(fd: int) -> int:
-    """The descriptor, or another of the same open file in its place: never 0, 1 or 2."""
+    """The descriptor, or a duplicate that takes its place: never 0, 1 or 2."""
     if fd > STANDARD_ERROR:
         return fd
     try:

@@ -1,11 +1,11 @@
 """The lock of a directory on the real disk: a flock of the lock file, and the directory by its descriptor.
 
-A flock belongs to the open file, not to the process. So it is given back by name, not by the close of a descriptor of
-which somebody may have a copy; and a forked child closes its copies at once, of a lock that another thread is just
-about to take as well: no fork comes between the opening of a file and the moment from which the child knows of it.
+A flock belongs to the open file, not to the process. So it is released explicitly, not by the close of a descriptor
+that may have copies; and a forked child closes its copies at once, even of a lock that another thread is about to take:
+no fork comes between the opening of a file and the moment from which the child knows of it.
 
-An interrupt may come between any two steps. Then `release` is called once more, or the lock is dropped: both do what
-is not done yet.
+An interrupt may come between any two steps. Then `release` is called once more, or the lock is dropped: both do the
+steps that are left.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from flin.engine.disk.descriptor import open_directory, open_file
 
 DIRECTORY_LOST: Final = "the directory was removed or replaced while the database was open"
 
-LOCK_ATTEMPTS: Final = 100  # where a directory is removed and made anew again and again
+LOCK_ATTEMPTS: Final = 100  # for a directory that is removed and made anew again and again
 
 
 @dataclass(eq=False)
 class HeldDirectory:
-    """A directory by its descriptor, not by its path, and what its lock file was when the lock was taken. It is open as
-    long as anybody has it, so keep it, not its number: that may be another directory's after a release meanwhile."""
+    """A directory by its descriptor, not by its path, and its lock file as it was when the lock was taken. It is open
+    as long as there is a reference, so keep the object, not its number, which may become another directory's."""
 
-    fd: int = -1  # a default is also what `__del__` finds where nothing was opened
+    fd: int = -1  # the default is what `__del__` finds if nothing was opened
     lock_name: str = ""
     lock_device: int = -1
-    lock_number: int = -1  # of the file on its device
+    lock_number: int = -1  # the inode of the lock file
     on_lost: Callable[[], None] = lambda: None
 
     def __del__(self) -> None:
@@ -42,11 +42,11 @@ class HeldDirectory:
             os.close(self.fd)
 
     def check(self, directory: str) -> None:
-        """OSError with ESTALE unless the lock file is still in the directory, and the same: 2 µs."""
+        """OSError with ESTALE unless the lock file is still the one in the directory: 2 µs."""
         try:
             found = os.stat(self.lock_name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
-            found = None  # with the directory, or alone
+            found = None  # the lock file is gone, or the whole directory
         if found is None or _identity(found) != (self.lock_device, self.lock_number):
             self.on_lost()
             raise OSError(errno.ESTALE, DIRECTORY_LOST, directory)
@@ -64,11 +64,11 @@ class OsDirectoryLock:
         _locks.add(self)
 
     def take(self, name: str, holder: bytes) -> bool | bytes:
-        """True once it is held; else what its holder wrote into it, or False if somebody has just removed what was
-        opened: then what is there now is to be locked. Once only; whatever comes of it, release it."""
+        """True once it is held; else what its holder wrote into it, or False if the opened file has just been removed:
+        then try again with a new lock. Call it once only, and release the lock whatever the result."""
         held = self._held = HeldDirectory(open_directory(self._directory), name)
         with _forking:
-            # Whoever opens a link would write over what it leads to.
+            # Opening a link would lead to writing over its target.
             self._fd = open_file(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, held.fd)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,7 +93,7 @@ class OsDirectoryLock:
     def release(self) -> None:
         if self._all_held.get(self._directory) is self._held:
             del self._all_held[self._directory]
-        self._held = HeldDirectory()  # calls that are under way keep the other
+        self._held = HeldDirectory()  # calls under way keep the old one
         if self._fd >= 0:
             if os.getpid() == self._owner:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
@@ -105,7 +105,7 @@ class OsDirectoryLock:
 
 
 _locks: weakref.WeakSet[OsDirectoryLock] = weakref.WeakSet()
-_forking = RLock()  # by the thread that forks: nobody opens a lock file meanwhile
+_forking = RLock()  # held by a thread that forks: no lock file is opened meanwhile
 
 
 def _release_in_child() -> None:
@@ -118,7 +118,7 @@ os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, a
 
 
 def _is_at(name: str, fd: int, at: int | None = None) -> bool:
-    """Whether the name leads to what the descriptor has open."""
+    """Whether the name leads to the file that the descriptor has open."""
     try:
         return _identity(os.stat(name, dir_fd=at)) == _identity(os.fstat(fd))
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
     LOCK                              held while an engine has the directory open
     MANIFEST                          what makes up the database (manifest.py)
-    MANIFEST.<epoch>.tmp              a manifest on its way
+    MANIFEST.<epoch>.tmp              a manifest being written
     <number>.<epoch>.wal              a WAL segment (wal/frames.py)
     <number>-<part>.<epoch>.sst       an SSTable written by job <number> (sstable.py)
 
@@ -58,5 +58,5 @@ def maybe_parse(name: str) -> FileName | None:
         canonical = temporary_name(found.epoch)
     else:
         return None
-    # One name per number: no second one with more zeros. And all numbers fit the 64 bits that they have in files.
+    # One name per number: no second one with more zeros. And all numbers fit the 64 bits that files have for them.
     return found if name == canonical and max(found.number, found.epoch) < _NUMBERS else None

@@ -5,11 +5,11 @@ callers turn it into StorageError where they know what it means. Paths are plain
 
 Two rules hold for the real disk:
 
-- No file of a database is descriptor 0, 1 or 2. A program may be started without its standard streams, and whatever
-  a library prints goes to these numbers all the same: into the WAL, if that has one of them.
+- No file of a database has descriptor 0, 1 or 2. A program may be started without its standard streams, and what a
+  library prints goes to these numbers all the same: into the WAL, if that has one of them.
 - A locked directory is a directory, not a path. Files in it are named relative to the descriptor that the lock holds,
-  and each call looks first whether the lock file is still there. Somebody may remove the directory and make it anew
-  while the database is open: what is at the path then is another database, and nothing of it is touched.
+  and each call first checks that the lock file is still there. Somebody may remove the directory and make it anew while
+  the database is open: then another database is at the path, and nothing of it is touched.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Mapped: TypeAlias = bytes | mmap.mmap
 
 WINDOW_BYTES: Final = 1 << 18
 """Bytes of a segment that are mapped at once. Measured with frames of 165 B: 415 ns each, the zeros and the mapping
-included; with 64 KiB 520, with 1 MiB 535, through write(2) 1,250. A window costs 0.1 ms, which nobody notices."""
+included; with 64 KiB 520, with 1 MiB 535, through write(2) 1,250. A window costs 0.1 ms, which is not noticed."""
 
 LARGE_BYTES: Final = WINDOW_BYTES // 4
-"""More at once are written: the zeros of their window would cost as much as the call. Fits behind any page's start."""
+"""More bytes than this are written by a call: the zeros of a window would cost as much. Fits after any page's start."""
 
 OVERWRITING: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
-"""File systems that write a block again where it is. One that copies (btrfs, ZFS, f2fs) may need room for that, and
-answer a mapped write with SIGBUS; network file systems have rules of their own."""
+"""File systems that rewrite a block in place. One that copies (btrfs, ZFS, f2fs) may need room for that, and answer a
+mapped write with SIGBUS; network file systems have rules of their own."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
 
@@ -55,7 +55,7 @@ class AppendFile(Protocol):
 
     @property
     def append(self) -> Callable[[Buffer], int]:
-        """One write at the end; the number of bytes taken, which may be fewer than were given."""
+        """Write once at the end. Returns the number of bytes taken, which may be fewer than were given."""
 
     def sync(self) -> None:
         """Make the data durable (not the name: see FileSystem.sync_directory)."""
@@ -73,7 +73,7 @@ class MappedBytes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of a file that is mapped for writing: what is copied into it is the kernel's, and survives a kill."""
+    """A stretch of a file that is mapped for writing: the kernel has what is copied into it, so it survives a kill."""
 
     bytes: MappedBytes
     start: int  # offsets in the file
@@ -88,11 +88,11 @@ class SegmentFile(Protocol):
 
     @property
     def write(self) -> Callable[[Buffer, int], int]:
-        """One write at an offset; the number of bytes taken, which may be fewer than were given."""
+        """Write once at an offset. Returns the number of bytes taken, which may be fewer than were given."""
 
     def map_window(self, offset: int, size: int) -> Window | None:
-        """A window with room for so many bytes at the offset; zeros lie behind what was written. None where so many are
-        better written, or nothing should be mapped. OSError if there is no room; at most zeros were written then."""
+        """A window with room for `size` bytes at the offset; zeros lie after what was written. None if so large a frame
+        is better written, or nothing should be mapped. OSError if there is no room; at most zeros were written then."""
 
     def sync(self) -> None:
         """Make the data durable, that of windows included."""
@@ -112,18 +112,18 @@ class ReadableFile(Protocol):
         """Up to size bytes; fewer only at the end of the file."""
 
     def pread_nowait(self, size: int, offset: int) -> bytes | None:
-        """What `pread` gives, where no disk read is needed; else None."""
+        """What `pread` gives, if no disk read is needed; else None."""
 
     def map(self) -> Mapped:
         """The whole file, read-only, without reading it yet. An empty file gives empty bytes."""
 
     def close(self) -> None:
-        """Mappings that were handed out stay valid."""
+        """Close the file; mappings that were handed out stay valid."""
 
 
 class DirectoryLock(Protocol):
     on_lost: Callable[[], None]
-    """Called by any thread, with any locks, when a call finds the directory, or its lock file, removed or replaced."""
+    """Called when a call finds the directory, or its lock file, removed or replaced: by any thread, under any locks."""
 
     def release(self) -> None: ...
 
@@ -131,11 +131,11 @@ class DirectoryLock(Protocol):
 class FileSystem(Protocol):
     """What the engine asks of the disk.
 
-    In a directory that it holds the lock of every call raises OSError with ESTALE once the directory is not the one
-    that was locked any more, and touches nothing."""
+    In a directory whose lock it holds, every call raises OSError with ESTALE, and touches nothing, once the directory
+    is no longer the one that was locked."""
 
     def create(self, path: str) -> AppendFile:
-        """A new, empty file; FileExistsError if the name is taken."""
+        """Create a new, empty file; FileExistsError if the name is taken."""
 
     def create_segment(self, path: str) -> SegmentFile:
         """What `create` does, for a segment of the WAL."""
@@ -143,12 +143,12 @@ class FileSystem(Protocol):
     def open(self, path: str) -> ReadableFile: ...
 
     def rename(self, old: str, new: str) -> None:
-        """Replaces new if it exists; atomic, durable after sync_directory."""
+        """Rename a file; replaces `new` if it exists. Atomic, durable after sync_directory."""
 
     def remove(self, path: str) -> None: ...
 
     def names(self, directory: str) -> list[str]:
-        """Sorted."""
+        """The names in the directory, sorted."""
 
     def is_file(self, path: str) -> bool:
         """True for a regular file only: not for a link, a directory, a pipe."""
@@ -157,25 +157,26 @@ class FileSystem(Protocol):
         """The size of a regular file, in bytes, without opening it. FileNotFoundError if there is none."""
 
     def sync_file(self, path: str) -> None:
-        """Make a finished file's data durable by name (recovery does not hold it open)."""
+        """Make a finished file's data durable, by its name (recovery does not hold it open)."""
 
     def sync_directory(self, directory: str) -> None: ...
 
     def check_directory(self, directory: str) -> None:
-        """Nothing but the look that every other call takes first: is a locked directory still the one at its path?"""
+        """Only the check that every other call makes first: is a locked directory still the one at its path?"""
 
     def make_directory(self, path: str) -> None:
-        """With its parents; no error if it is there, or if somebody else makes it at the same time. Durable on
-        return."""
+        """Make a directory with its parents; no error if it exists, or another process makes it at the same time.
+        Durable on return."""
 
     def free_bytes(self, directory: str) -> int: ...
 
     def lock(self, path: str, holder: bytes) -> DirectoryLock | bytes:
-        """Hold the lock file until released or until this process ends; else what its holder wrote into it."""
+        """Hold the lock file until it is released or this process ends. If it is held, returns what its holder wrote
+        into it."""
 
 
 class _Descriptor:
-    """What files of the real disk have in common: a descriptor that is closed once, at the latest with its owner."""
+    """The common part of files on the real disk: a descriptor that is closed once, at the latest with its owner."""
 
     _fd = -1  # for __del__, where opening fails
 
@@ -201,8 +202,8 @@ class OsAppendFile(_Descriptor):
 
 
 class OsSegmentFile(_Descriptor):
-    """Windows are made of zeros that were really written: where a mapping has a hole and the disk is full, or past the
-    end of the file, a write is SIGBUS, which kills the interpreter."""
+    """A segment on the real disk. Windows are made of zeros that were really written: in a hole on a full disk, or past
+    the end of the file, a mapped write is SIGBUS, which kills the interpreter."""
 
     def __init__(self, path: str, maps: bool, name: str = "", at: HeldDirectory | None = None) -> None:
         self.path = path
@@ -228,7 +229,7 @@ class OsSegmentFile(_Descriptor):
         view = in_room(
             lambda: mmap.mmap(self._fd, WINDOW_BYTES, mmap.MAP_SHARED, protection, offset=start, **_UNTRACKED)
         )
-        with suppress(OSError):  # a kernel before 5.14 does not know it: the pages come one by one then
+        with suppress(OSError):  # a kernel before 5.14 does not know it: then the pages come one by one
             view.madvise(_MADV_POPULATE_WRITE)
         return Window(view, start, stop)
 
@@ -265,7 +266,7 @@ class OsReadableFile(_Descriptor):
         try:
             got = os.preadv(self._fd, [buffer], offset, _RWF_NOWAIT)
         except OSError as error:
-            # EAGAIN: it would wait. EOPNOTSUPP: this file system never answers without waiting.
+            # EAGAIN: the read would wait. EOPNOTSUPP: on this file system every read may wait.
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
                 return None
             raise
@@ -283,7 +284,7 @@ class OsFileSystem:
     """The real disk."""
 
     def __init__(self) -> None:
-        self.held: dict[str, HeldDirectory] = {}  # locked here; or, in a helper process, by whom it works for
+        self.held: dict[str, HeldDirectory] = {}  # locked here or, in a helper process, by its parent
 
     def create(self, path: str) -> OsAppendFile:
         return OsAppendFile(path, *self._at(path))
@@ -307,7 +308,7 @@ class OsFileSystem:
         held = self._of(directory)
         if held is None:
             return sorted(os.listdir(directory))
-        fd = open_directory(".", held.fd)  # one of its own: a descriptor has one place where the listing goes on
+        fd = open_directory(".", held.fd)  # its own descriptor: each has only one place where a listing goes on
         try:
             return sorted(os.listdir(fd))
         finally:
@@ -335,7 +336,7 @@ class OsFileSystem:
             os.close(fd)
 
     def sync_directory(self, directory: str) -> None:
-        """Sync a locked directory without opening it: a process that has just run out of files must be able to."""
+        """Sync a locked directory without opening it: it must work in a process that has just run out of files."""
         held = self._of(directory) or HeldDirectory(open_directory(directory))
         os.fsync(held.fd)
 
@@ -354,7 +355,7 @@ class OsFileSystem:
             except FileExistsError:
                 if not os.path.isdir(directory):
                     raise
-            # Whoever was faster may not have synced it yet, and this process promises it, too.
+            # The process that was faster may not have synced it yet, and this one promises it, too.
             self.sync_directory(os.path.dirname(directory))
 
     def free_bytes(self, directory: str) -> int:
@@ -385,7 +386,7 @@ class OsFileSystem:
         return held
 
     def _at(self, path: str) -> tuple[str, HeldDirectory | None]:
-        """What to call the file, and relative to which directory (None: to nothing). To be kept for the call."""
+        """The name of the file, and the directory that it is relative to (None: to nothing). Keep it for the call."""
         directory, name = os.path.split(path)
         held = self._of(directory)
         return (path, None) if held is None else (name, held)
@@ -396,8 +397,8 @@ def _number(at: HeldDirectory | None) -> int | None:
 
 
 def leave_standard_numbers() -> None:
-    """Before a mapping is made, which may copy its descriptor to the lowest number that is free, and nobody can move
-    that: a standard stream that is closed becomes /dev/null. Programs that are started now do not inherit it."""
+    """Turn closed standard streams into /dev/null, before a mapping is made: that may copy its descriptor to the lowest
+    free number, and the copy cannot be moved. Programs that are started now do not inherit them."""
     for number in range(STANDARD_ERROR + 1):
         try:
             os.fstat(number)
@@ -417,7 +418,7 @@ def maps_safely(directory: str) -> bool:
 
 
 def _mounted() -> dict[str, str]:
-    """The kind of every mounted file system by its device, "major:minor"."""
+    """The type of every mounted file system by its device, "major:minor"."""
     kinds: dict[str, str] = {}
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
@@ -430,7 +431,7 @@ def _mounted() -> dict[str, str]:
 
 
 def append_all(file: AppendFile, data: Buffer) -> None:
-    """Append everything, or raise OSError; what a failed call left behind is for the caller to judge."""
+    """Append everything, or raise OSError; the caller must deal with what a failed call left."""
     taken = file.append(data)
     if taken != len(data):
         rest = memoryview(data)[taken:]
@@ -442,7 +443,7 @@ def append_all(file: AppendFile, data: Buffer) -> None:
 
 
 def pipe() -> tuple[int, int]:
-    """Where to read and where to write; none of them a standard stream's number."""
+    """The end to read and the end to write of a pipe; neither has a standard stream's number."""
     reading, writing = in_room(os.pipe)
     return above_standard(reading), above_standard(writing)
 
@@ -453,7 +454,7 @@ def after_fork_in_child(action: Callable[[], None]) -> None:
 
 
 def descriptor_limit() -> int:
-    """How many files this process may have open."""
+    """The most files that this process may have open."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
@@ -471,20 +472,21 @@ def join(directory: str, name: str) -> str:
 
 
 def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
-    """TypeError for what is no path; ValueError for an empty one, which would be the working directory."""
+    """The absolute path. TypeError for what is no path; ValueError for an empty one, which would be the working
+    directory."""
     name = os.fsdecode(path)
     if not name:
         raise ValueError("the path of a database is empty")
     return os.path.abspath(name)
 
 
-# From CPython 3.13 on a mapping need not keep a copy of its file's descriptor.
+# From CPython 3.13 on, a mapping need not keep a copy of its file's descriptor.
 _UNTRACKED: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 # macOS: fsync leaves data in the drive's own cache; only F_FULLFSYNC empties that.
 _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None) if sys.platform == "darwin" else None
-_MADV_POPULATE_WRITE: Final = 23  # of <linux/mman.h>; a page fault each is 0.1 µs per put more
+_MADV_POPULATE_WRITE: Final = 23  # from <linux/mman.h>; page faults one by one cost 0.1 µs more per put
 _ZEROS: Final = bytes(WINDOW_BYTES)
 _RWF_NOWAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
 

@@ -24,8 +24,8 @@ class HeldLock:
         self._lock = lock
 
     def tell_if_lost(self, tell: Callable[[], None]) -> None:
-        """Call it once the directory is found removed or replaced: what is at its path then is somebody else's. It may
-        be called by any thread, with any locks."""
+        """Call `tell` once the directory is found removed or replaced: then its path leads to somebody else's. Any
+        thread may call it, under any locks."""
         self._lock.on_lost = tell
 
     def check(self) -> None:
@@ -43,9 +43,9 @@ class HeldLock:
 def lock_directory(fs: FileSystem, directory: str, now_ms: int) -> HeldLock:
     """Take the directory for this engine. LockedError, with the holder's pid and start, if somebody has it.
 
-    CorruptionError if its lock file is anything but a regular file: it is written over, so a link leads astray."""
+    CorruptionError if its lock file is not a regular file: it is written over, and a link may lead anywhere."""
     path = seam.join(directory, LOCK)
-    # The name of the machine and the path tell apart what two containers write, whose processes have equal numbers.
+    # The machine's name and the path distinguish the texts of two containers, whose processes have equal numbers.
     holder = {
         "pid": seam.process_id(),
         "started_at": _timestamp(now_ms),
@@ -61,19 +61,19 @@ def lock_directory(fs: FileSystem, directory: str, now_ms: int) -> HeldLock:
         raise StorageError("lock", directory, error) from error
     if isinstance(lock, bytes):
         pid, started_at = _holder(lock)
-        is_own = lock in _held and pid == seam.process_id()  # a forked child is told of its parent
+        is_own = lock in _held and pid == seam.process_id()  # to a forked child, its parent is the holder
         raise LockedError(directory, pid, started_at, in_this_process=is_own)
     _held.add(text)
     return HeldLock(fs, directory, text, lock)
 
 
 def is_lock_text(text: bytes) -> bool:
-    """Whether a lock file is one of Flin's: it says who held it, or nothing yet."""
+    """Whether this is the text of a lock file of Flin's: it names a holder, or is still empty."""
     return not text or _holder(text) != (None, None)
 
 
 def _holder(text: bytes) -> tuple[int | None, str | None]:
-    """What the holder wrote; it may be just writing, or be something else altogether."""
+    """The holder's pid and start; it may be writing just now, or the text may be something else altogether."""
     try:
         found = json.loads(text)
         return int(found["pid"]), str(found["started_at"])
@@ -82,7 +82,7 @@ def _holder(text: bytes) -> tuple[int | None, str | None]:
 
 
 def _timestamp(now_ms: int) -> str:
-    """For people. A clock may say anything: a year that no calendar has is told in milliseconds."""
+    """The time as text for people, or in milliseconds if the clock is at a year that no calendar has."""
     try:
         return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
     except (OverflowError, ValueError, OSError):

@@ -1,14 +1,14 @@
 """Which tables are open: a bounded number in the whole process, however many there are in its databases.
 
 A table takes one descriptor while it is open: that of its mapping (before CPython 3.13 a mapping keeps a copy), and
-one more only where blocks are read past the mapping (`get_nowait`, expiries). Tables are opened at first use. The bound
+one more only if blocks are read past the mapping (`get_nowait`, expiries). Tables are opened at first use. The bound
 is a quarter of what the operating system allows the process, so that the WAL, sockets and the program's own files
 always find room.
 
-Theory. Second chance: whoever was opened first goes first, unless it was read since the last time that it came up. What
-is let go is only forgotten: readers that still use it keep it, and it is opened again when it is asked for next. A scan
-uses a table of each run that it merges until it has passed it: up to 48 in each shard, should compaction be behind
-(stall.py). So a limit of fewer than some 100 files may be too low for scans beside heavy writing.
+Theory. CLOCK: the table that was opened first is closed first, unless it was read since its last turn. Closing only
+forgets it: readers that still use it keep it, and it is opened again at its next use. A scan uses a table of each run
+that it merges until it has passed it: up to 48 in each shard, if compaction is behind (stall.py). So a limit of fewer
+than some 100 files may be too low for scans during heavy writing.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from flin.engine.reentry import holds_lock
 from flin.errors import CLOSED_TEXT, ClosedError
 
 SHARE: Final = 4
-"""Tables get one descriptor of so many."""
+"""Tables get one descriptor in four."""
 
 MAX_FILES: Final = 4096
-"""More would only cost memory: 128 GB in tables of 32 MB, and what is read often is a part of that."""
+"""More would only cost memory: these are 128 GB in tables of 32 MB, and only a part of a database is read often."""
 
 _CHANCES: Final = 8
-"""At most so many in a row are passed over because they were read lately: to look at one costs up to 0.2 ms."""
+"""The most tables that are passed over in a row because they were read lately: to look at one costs up to 0.2 ms."""
 
 
 Result = TypeVar("Result")
 
 
 class Opened(Protocol):
-    """What holds a descriptor."""
+    """An object that holds a descriptor."""
 
     def was_used(self) -> bool:
-        """Whether it was read since this was asked last."""
+        """Whether it was read since the last call."""
 
     def let_go(self) -> None:
-        """Forget it, until it is asked for again."""
+        """Close it, until its next use."""
 
 
 def max_open_files() -> int:
-    """The operating system is asked each time, since a program may raise its limit: 1 µs."""
+    """The bound. The operating system is asked each time, since a program may raise its limit: 1 µs."""
     return max(1, min(MAX_FILES, descriptor_limit() // SHARE))
 
 
 class OpenFiles:
-    """The bound on what all databases of the process have open. Threads may share it."""
+    """Bounds the tables that all databases of the process have open. Threads may share it."""
 
     def __init__(self, limit: Callable[[], int] = max_open_files) -> None:
         self.limit = limit
@@ -68,7 +68,7 @@ class OpenFiles:
 
     @holds_lock
     def add(self, opened: Opened) -> None:
-        """It holds a descriptor now; others are let go if there are too many."""
+        """Note that it holds a descriptor now; others are closed if there are too many."""
         with self._lock:
             limit = self.limit()
             if len(self._clock) >= limit:
@@ -77,27 +77,27 @@ class OpenFiles:
 
     @holds_lock
     def discard(self, opened: Opened) -> None:
-        """It has let go by itself."""
-        with self._lock, suppress(ValueError):  # it was let go meanwhile
-            # One call: in a loop a call that re-enters could change what is looped over. There is one weak reference to
-            # each, which is found by identity.
+        """Note that it has closed by itself."""
+        with self._lock, suppress(ValueError):  # it was removed meanwhile
+            # One call: during a loop a call that re-enters could change the deque. There is one weak reference to each,
+            # which is found by identity.
             self._clock.remove(weakref.ref(opened))
 
     @holds_lock
     def shed(self) -> bool:
-        """The process has no descriptor left: let half of them go. False if there was none."""
+        """The process has no descriptor left: close half of the tables. False if there was none."""
         with self._lock:
             before = len(self._clock)
             self._shrink(before // 2)
             return before > 0
 
     def forget(self) -> None:
-        """In a forked child: whatever the parent had open is not this process's to read."""
+        """In a forked child: forget all, since it must not read what the parent has open."""
         self._lock = RLock()
         self._clock.clear()
 
     def _shrink(self, limit: int) -> None:
-        for _ in range(len(self._clock)):  # who is gone takes no place
+        for _ in range(len(self._clock)):  # a dead reference takes no place
             reference = self._maybe_oldest()
             if reference is not None and reference() is not None:
                 self._clock.append(reference)
@@ -114,7 +114,7 @@ class OpenFiles:
             opened.let_go()
 
     def _maybe_oldest(self) -> weakref.ref[Opened] | None:
-        """Taken out by one call: one that re-enters may have emptied the clock since its length was asked."""
+        """Take the oldest, by one call: a call that re-enters may have emptied the clock since its length was read."""
         with suppress(IndexError):
             return self._clock.popleft()
         return None
@@ -128,8 +128,8 @@ givers.append(OPEN_FILES.shed)
 class TableFile:
     """A `ReadableFile` that has a descriptor only while it is read past its mapping. For any number of threads.
 
-    A file that is let go is not closed under a thread that reads it: the last one that does closes it. `maps=False`:
-    for those who read all of it by `pread`; the mapping is empty then, and takes no second descriptor."""
+    A file is not closed under a thread that reads it: the last such thread closes it. `maps=False`: for callers that
+    read all of it by `pread`; then the mapping is empty, and takes no second descriptor."""
 
     def __init__(self, fs: FileSystem, path: str, files: OpenFiles = OPEN_FILES, *, maps: bool = True) -> None:
         self.path: Final = path
@@ -151,7 +151,7 @@ class TableFile:
         return self._opened().pread_nowait(size, offset)
 
     def map(self) -> Mapped:
-        """The mapping is what stays open then."""
+        """Map the file; only the mapping stays open then."""
         if not self._maps:
             return b""
         mapped = self._opened().map()
@@ -159,14 +159,14 @@ class TableFile:
         return mapped
 
     def close(self) -> None:
-        """Until it is read again."""
+        """Close it until it is read again."""
         if self._file is not None:
             self._files.discard(self)
         self.let_go()
 
     def end(self) -> None:
-        """Before its directory is given back: another database may be there afterwards. From now on ClosedError, where
-        the file is not open. No lock is taken: in a forked child its holder may not exist."""
+        """Called before its directory's lock is released: another database may be there afterwards. From now on reads
+        raise ClosedError, if the file is not open. No lock is taken: in a forked child its holder may not exist."""
         self._has_ended = True
 
     def was_used(self) -> bool:
@@ -189,7 +189,7 @@ class TableFile:
         return file
 
     def _by_path(self, call: Callable[[str], Result]) -> Result:
-        """ClosedError if the directory may have been another by then."""
+        """Make the call with the path. ClosedError if the directory may have been another by then."""
         try:
             result = call(self.path)
         except OSError:

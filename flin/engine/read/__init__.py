@@ -1,3 +1,3 @@
-"""What a reader sees: memtables, then caches, then tables, and how their answers become one. It changes nothing on the
-disk and must not know who writes, flushes or compacts.
+"""Reading: memtables, then caches, then tables, and how their answers become one. It changes nothing on the disk and
+must not know who writes, flushes or compacts.
 """

@@ -1,15 +1,15 @@
 """Resolving live counts: by how much a memtable changes the number of live keys, exactly.
 
 A memtable knows its own keys, not whether older layers had them already. Newest first, each layer (an older memtable,
-or a run of tables) decides the keys that it holds or whose deletion it records, until all are decided. What a range
-delete hides is found by walking the live keys beneath it. Keys are live if their newest entry is a put, expired or not:
-an expired key counts until its sweep commits a tombstone.
+or a run of tables) decides the keys that it holds or whose deletion it records, until all are decided. The keys that a
+range delete hides are found by walking the live keys beneath it. A key is live if its newest entry is a put, expired or
+not: an expired key counts until its sweep commits a tombstone.
 
-So the changes add up: the sum over all memtables and tables is the number of live keys, whatever was flushed or merged
-since, because neither changes what a reader sees.
+So the changes add up: the sum over all memtables and tables is the number of live keys, even after flushes and merges,
+because neither changes what a reader sees.
 
-The work can take seconds on a large database, so it is a generator that yields after each slice what it has cost, in
-lookups or their worth: jobs pause between slices, and a count on demand stops when its budget is used up.
+The work can take seconds on a large database, so it is a generator that yields after each slice its cost, in lookups or
+their equivalent: jobs pause between slices, and a count on demand stops when its budget is used up.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from flin.engine.table.key_part import KeyPage
 from flin.engine.table.meta import TableMeta
 
 SLICE: Final = 1024
-"""Look-ups between two yields: about 1-3 ms, what a server may be late by."""
+"""Lookups between two yields: about 1-3 ms, by which a server may be late."""
 
-# When to read all keys of a table instead of asking for each, in units of what reading one key in passing costs
-# (0.1-0.25 µs, measured). Values are not read but their checksums are compared, so their bytes cost too.
+# When to read all keys of a table instead of asking for each. The unit is the cost of one key when all are read
+# (0.1-0.25 µs, measured). Values are not read, but their checksums are compared, so their bytes cost, too.
 BYTES_READ: Final = 200
 """Bytes of a table that cost one unit."""
 KEY_PART_COST: Final = 0.5
@@ -49,7 +49,7 @@ COLD_LOOK_UP_COST: Final = 24
 
 
 class CountedTable(Protocol):
-    """What is asked of a table (sstable.Table)."""
+    """The calls of a table (sstable.Table) that counting needs."""
 
     @property
     def meta(self) -> TableMeta: ...
@@ -71,21 +71,21 @@ class CountedTable(Protocol):
 
 
 Layer: TypeAlias = Memtable | Sequence[CountedTable]
-"""A frozen memtable, or a run: tables in key order. A table is not used after the next one was taken, so that a run may
-make them as they are asked for."""
+"""A frozen memtable, or a run: tables in key order. A table is not used after the next one was taken, so a run may make
+its tables as they are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a memtable does to the layers beneath it."""
+    """The effect of a memtable on the layers beneath it."""
 
-    change: dict[int, int]  # of live keys, by namespace; nothing is left out but zeros
+    change: dict[int, int]  # change of the number of live keys, by namespace, without zeros
     replaced: set[bytes]  # the memtable's keys that are live beneath it, and its deleted pieces, which may be
     ranges: tuple[Range, ...]  # the memtable's range deletes that hide a live key or may hide a piece, joined
 
 
 def resolve(memtable: Memtable, keys: Sequence[bytes], ranges: Sequence[Range], older: Sequence[Layer]) -> Resolution:
-    """`resolving` in one go."""
+    """Do what `resolving` does, without slices."""
     work = resolving(memtable, keys, ranges, older)
     while True:
         try:
@@ -101,7 +101,7 @@ def resolving(
     """Resolve the memtable's keys (all of them, or one shard's; ascending) and ranges against that shard's older
     layers, newest first.
 
-    Yields what the last slice cost; returns the resolution."""
+    Yields the cost of the last slice; returns the resolution."""
     entries = memtable.entries
     keys, pieces = _without_pieces(keys)
     question = _Question(entries)
@@ -141,10 +141,10 @@ def _without_pieces(keys: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[by
 
 
 def hidden_keys(boundaries: Boundaries, layers: Sequence[Layer]) -> Iterator[list[bytes]]:
-    """Pages of live keys of the layers, newest first, in which is each that the boundaries cover.
+    """Pages of live keys of the layers (newest first) that include every key that the boundaries cover.
 
-    A page that has none of them tells how far there is none: the next one begins after that, at a boundary. So range
-    deletes of nothing cost no more than the keys that lie between them."""
+    A page without covered keys tells up to where there are none: the next one begins after that, at a boundary. So
+    range deletes that hide nothing cost no more than the keys between them."""
     at = 0
     while at < len(boundaries):
         for live in live_keys(layers, boundaries[at], KEYS_END):
@@ -174,8 +174,8 @@ def live_keys(layers: Sequence[Layer], start: bytes, stop: bytes) -> Iterator[li
 
 
 def has_tombstones(entries: Mapping[bytes, Entry], keys: Sequence[bytes]) -> bool:
-    """Whether one of the keys, which all are in the dict, is deleted there."""
-    # In the dict's own order where these are all its keys: 20 times as fast as key by key.
+    """Whether one of the keys, all of which are in the dict, is deleted there."""
+    # In the dict's own order if these are all its keys: 20 times as fast as key by key.
     values = entries.values() if len(keys) == len(entries) else map(entries.__getitem__, keys)
     return type(TOMBSTONE) in set(map(type, values))
 
@@ -190,7 +190,7 @@ def count_by_namespace(keys: Sequence[bytes]) -> dict[int, int]:
 
 
 def subtract_counts(left: dict[int, int], right: dict[int, int]) -> dict[int, int]:
-    """Difference by namespace; what comes to zero is left out."""
+    """The differences by namespace; zeros are left out."""
     return add_counts(left, {namespace: -count for namespace, count in right.items()}) if right else left
 
 
@@ -206,7 +206,7 @@ class _Question:
 
     def ask(self, keys: list[bytes], layers: Sequence[Layer]) -> Generator[int, None, None]:
         """Decide the ascending keys. All keys of the layers that are in the dict must be among them."""
-        hashes: list[int] = []  # of the keys, and the masks of these: made once, however many filters are asked
+        hashes: list[int] = []  # of the keys; these and their masks are made once, however many filters are asked
         masks: list[int] = []
         for layer in layers:
             if not keys:
@@ -247,7 +247,8 @@ class _Question:
     def _ask_table(
         self, table: CountedTable, keys: list[bytes], hashes: list[int], masks: list[int]
     ) -> Generator[int, None, None]:
-        """Decide those keys that the table holds, then those that its range deletes cover: they are older than it."""
+        """Decide the keys that the table holds, then those that its range deletes cover: these are older than its
+        points."""
         has_key_part = table.has_key_part
         reading = (
             table.meta.entry_count * KEY_PART_COST
@@ -289,7 +290,7 @@ class _Question:
     def _read(self, pages: Iterator[KeyPage], wanted: list[bytes]) -> Generator[int, None, None]:
         """Decide which of the ascending wanted keys are on the pages of a table.
 
-        Each page is compared with those that it may hold, which the processor's cache has, not with all keys."""
+        Each page is compared with the keys that it may hold, which are in the processor's cache, not with all keys."""
         read = high = 0
         for keys, kinds in pages:
             low = bisect_left(wanted, keys[0], high)

@@ -12,19 +12,19 @@ from flin.engine.read.read_state import ReadState
 from flin.engine.reentry import holds_lock, is_reentered
 
 Resolve: TypeAlias = Callable[[Memtable, Sequence[Any], int | None], int | None]
-"""How a memtable is resolved above its layers, within a budget; what is left of that."""
+"""Resolves a memtable above its layers within a budget, and returns what is left of the budget."""
 
 
 class LiveCount:
-    """What was resolved stays with its memtable; what is under way stays here."""
+    """The count of one store. A resolved change is kept in its memtable; the resolving under way, here."""
 
     def __init__(self) -> None:
         self._lock = RLock()
         self._resolving: tuple[Memtable, Generator[int, None, Any]] | None = None
 
     def of(self, state: ReadState, namespace: int, budget: int | None) -> int | None:
-        """The count of a frozen state. With a budget of lookups it may stop half way: None; the next call goes on."""
-        if is_reentered():  # what is under way may be under way in this very thread
+        """The count of a frozen state. With a budget of lookups it may stop halfway: None; the next call goes on."""
+        if is_reentered():  # the resolving may be under way in this very thread
             return self._sum(state, namespace, None, _resolve_alone)
         return self._sum_together(state, namespace, budget)
 
@@ -47,7 +47,7 @@ class LiveCount:
         return total
 
     def _resolve(self, memtable: Memtable, layers: Sequence[Any], budget: int | None) -> int | None:
-        """Resolve the memtable as far as the budget reaches; what is left of that."""
+        """Resolve the memtable as far as the budget reaches. Returns what is left of the budget."""
         if self._resolving is None or self._resolving[0] is not memtable:
             self._resolving = (memtable, resolving(memtable, memtable.sorted_keys(), memtable.ranges, layers))
         work = self._resolving[1]

@@ -1,14 +1,15 @@
 """Merging sorted runs into one, slice by slice; newest wins. Scans, snapshots and compactions all read through this.
 
-A slice reaches to the smallest of the last keys of the pages at hand, so that no later page can hold a key of it.
-Where only one source has keys in a slice they pass as they are; else the slices go into one dict, oldest
-first, and one `sorted` (timsort finds the ascending pieces: 65-94 ns a key, against 100-280 in `heapq.merge`).
+A slice reaches to the smallest of the last keys of the pages at hand, so that no later page can hold a key of it. If
+only one source has keys in a slice, they pass as they are; else all go into one dict, oldest first, and one `sorted`
+(timsort finds the ascending pieces: 65-94 ns a key, against 100-280 in `heapq.merge`).
 
-Range deletes of a source hide what is in older sources. Each page is cut by the lists of all newer sources, of which
-only the boundaries between its keys are looked at; where a page is hidden whole, its source begins anew after what
-hides it. Tombstones come out like other entries: the caller knows whether something older remains that they must hide.
+Range deletes of a source hide entries of older sources. Each page is cut by the lists of all newer sources, of which
+only the boundaries between its keys are looked at; if a page is hidden whole, its source begins anew after the range
+that hides it. Tombstones come out like other entries: the caller knows whether older entries remain that they must
+hide.
 
-Where merge operands (a reserved kind) will have to be combined, `_join` is the place: it sees all sources' entries.
+If merge operands (a reserved kind) are ever to be combined, `_join` is the place: it sees all sources' entries.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from flin.errors import CorruptionError
 
 
 class Passed:
-    """How many keys of its sources a merge has left out because they are hidden."""
+    """The number of keys that a merge has left out because they are hidden."""
 
     __slots__ = ("keys",)
 
@@ -32,9 +33,9 @@ class Passed:
 
 
 class Source:
-    """One run: its pages in the order of the scan, and the range deletes that it holds against older sources.
+    """One run: its pages in the order of the scan, and its range deletes, which hide entries of older sources.
 
-    `begin_at` gives the pages from a key on (in a reverse scan: below a key), for a source that can leap."""
+    `begin_at` gives the pages from a key on (in a reverse scan: below a key), if the source can leap."""
 
     __slots__ = ("begin_at", "deleted", "entries", "hidden", "keys", "pages", "passed")
 
@@ -48,7 +49,7 @@ class Source:
         self.pages = iter(pages)
         self.deleted = deleted
         self.begin_at = begin_at
-        self.hidden: Sequence[Boundaries] = ()  # what newer sources delete in this one
+        self.hidden: Sequence[Boundaries] = ()  # the range deletes of newer sources
         self.passed = passed
         self.keys: list[bytes] = []  # the page at hand, always ascending
         self.entries: list[Entry] = []
@@ -65,7 +66,8 @@ class Source:
         return True
 
     def _visible(self, page: Page, reverse: bool) -> Page:
-        """What of an ascending page is not hidden. After a page that is, the next one begins after what hides it."""
+        """The part of an ascending page that is not hidden. After a page that is hidden whole, the next one begins
+        after the range that hides it."""
         kept = page
         for boundaries in self.hidden:
             kept = cut_page(kept, boundaries)
@@ -105,8 +107,8 @@ class Source:
 def merge_pages(sources: Sequence[Source], *, reverse: bool = False, dead: Boundaries = ()) -> Iterator[Page]:
     """Pages of the merged run, from sources ordered newest first. Pages are never empty.
 
-    Sources are loaded as they are needed, and their pages are those of the chosen direction. What is in `dead` is
-    hidden in all of them.
+    Sources are loaded as they are needed, and their pages are those of the chosen direction. Keys in `dead` are hidden
+    in all of them.
     """
     hidden: tuple[Boundaries, ...] = (dead,) if dead else ()
     for source in sources:
@@ -122,7 +124,7 @@ def merge_pages(sources: Sequence[Source], *, reverse: bool = False, dead: Bound
             bound = min([source.keys[-1] for source in live])
             slices = [source.take_through(bound) for source in live]
         taken = [piece for piece in slices if piece[0]]
-        if not taken:  # forever: the page that sets the bound does not reach it
+        if not taken:  # else an endless loop: the page that sets the bound does not reach it
             raise CorruptionError("a table", 0, "the keys of a data block are not in order; verify() names the file")
         keys, entries = _join(taken)
         yield (keys[::-1], entries[::-1]) if reverse else (keys, entries)
@@ -135,8 +137,8 @@ def merge_pages(sources: Sequence[Source], *, reverse: bool = False, dead: Bound
 
 
 def join_heads(heads: Sequence[Page], count: int) -> Page:
-    """The first `count` entries, or all if they are fewer, of runs ordered oldest first, of each of which the first
-    `count` are given. A head may lack what lies above `count` keys of another."""
+    """The first `count` entries (or all, if fewer) of runs ordered oldest first, each given by its first `count`
+    entries. A head may lack entries that lie above `count` keys of another."""
     if len(heads) < 2:
         return heads[0] if heads else ([], [])
     merged: dict[bytes, Entry] = {}
@@ -148,7 +150,7 @@ def join_heads(heads: Sequence[Page], count: int) -> Page:
 
 
 def _join(slices: list[Page]) -> Page:
-    """One ascending page of slices ordered newest first."""
+    """Join slices ordered newest first into one ascending page."""
     if len(slices) == 1:
         return slices[0]
     merged: dict[bytes, Entry] = {}

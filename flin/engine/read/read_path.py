@@ -1,8 +1,8 @@
-"""The way of one key through what a reader sees: the places that may hold it, in this order.
+"""The way of one key through a read state: the places that may hold it, in this order.
 
     from_memtables   the active memtable, then the older memtables, newest first
     ValueCache.get   hot values; not for snapshots, whose tables may be older
-    from_tables      the runs, newest first, of each a filter, an index, a block; where a page of the sorted view covers
+    from_tables      the runs, newest first, of each a filter, an index, a block; if a page of the sorted view covers
                      the key, that page
 
 The first place that says anything is right; a tombstone says something. Snapshots, the server and the read before a
@@ -35,8 +35,8 @@ def from_memtables(state: ReadState, shard: int, key: bytes) -> Entry | None:
 
 
 def from_tables(state: ReadState, shard: int, key: bytes, hashed: int, *, wait: bool = True) -> Entry | None:
-    """What the tables say: None if nothing. `hashed`: hash_key(key). Without `wait`: ColdRead where a block would have
-    to be waited for. Raises CorruptionError, StorageError."""
+    """What the tables say of a stored key: None if nothing. `hashed`: hash_key(key). Without `wait`: ColdRead if it
+    would have to wait for a block. Raises CorruptionError, StorageError."""
     if wait:
         sorted_view = state.sorted_views[shard]
         return _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find(key, hashed)
@@ -51,7 +51,7 @@ def from_tables(state: ReadState, shard: int, key: bytes, hashed: int, *, wait: 
 
 
 def below_memtables(state: ReadState, shard: int, key: bytes, values: ValueCache) -> Entry | None:
-    """What is older than the memtables says. What the tables said may be hot."""
+    """What the places below the memtables say. What the tables say may be hot."""
     entry: Entry | None = values.get(key)
     if entry is None:
         hashed = hash_key(key)
@@ -64,7 +64,8 @@ def below_memtables(state: ReadState, shard: int, key: bytes, values: ValueCache
 def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> Live | None:
     """What a state holds for a key that the active dict of its shard does not know; never a tombstone.
 
-    `from_memtables` and `below_memtables`, with what they call written out; only what a page says is not kept again."""
+    Does what `from_memtables` and `below_memtables` do, with their calls written out; only what a page of the sorted
+    view says is not cached again."""
     # 1. The range deletes of the active memtable. Written out: boundaries.covers
     deleted = state.active[shard].deleted
     if deleted and bisect_right(deleted, key) & 1:
@@ -81,7 +82,7 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> 
         return entry
     if values.old and (entry := values.get(key)) is not None:
         return entry
-    # 4. The page of the sorted view; where there is one, no hash is needed.
+    # 4. The page of the sorted view; if there is one, no hash is needed.
     # Written out: read.sorted_view.SortedView.find
     sorted_view, number = state.sorted_views[shard], 0
     if sorted_view is not None:
@@ -101,7 +102,7 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> 
 
 
 def _from_runs(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry | None:
-    """What the runs say, without pages of them. A filter that says no costs 100 ns, with the calls 250.
+    """What the runs say, without pages of a sorted view. A filter that says no costs 100 ns; with the calls, 250.
 
     Written out: read.read_state.TableRun.find"""
     mask = MASKS[hashed & 4095]

@@ -2,8 +2,8 @@
 
 Newest first, a shard's entries are in: the active memtable (which writers still change), the frozen memtables of the
 open generation, the memtables of sealed generations, and the runs of the version. The first that says anything about a
-key is right. No lock is taken: what a state names never changes, but for the active memtables, where a dict's own
-operations are atomic.
+key is right. No lock is taken: nothing in a state ever changes, except the active memtables, and a dict's operations
+are atomic.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from flin.engine.sstable import Table
 _TOMBSTONE_TYPE: Final = type(TOMBSTONE)
 
 HEAD_ENTRIES: Final = 256
-"""Up to this limit a scan is one page, at once; beyond it a run's pages cost little beside their entries."""
+"""Up to this limit a scan is one page, made at once; beyond it a run's pages cost little compared with their
+entries."""
 
 
 def heads_of(
     active: Memtables, deleted: Boundaries, dead: Boundaries, start: bytes, stop: bytes, count: int
 ) -> list[Page] | None:
-    """The first entries of [start, stop) of each active memtable, without what lies where nothing lives (`dead`). None
-    where much of them does, or where `deleted`, with which older entries were read, is not what they delete now."""
+    """The first entries of [start, stop) of each active memtable, without those in dead stretches (`dead`). None if
+    many are, or if the memtables' range deletes are no longer `deleted`, with which the older entries were read."""
     heads = []
     for memtable in active:
         if memtable.deleted is not deleted and (memtable.deleted or deleted) and memtable.deleted != deleted:
@@ -53,11 +54,11 @@ def heads_of(
 
 
 ActiveHeads: TypeAlias = Callable[[Memtables, Boundaries, Boundaries, bytes, bytes, int], list[Page] | None]
-"""heads_of, or the same under the commit lock."""
+"""heads_of, perhaps under the commit lock."""
 
 
 class TableRun:
-    """One run: the open tables of a shard's age, in key order."""
+    """One run: its open tables, in key order."""
 
     __slots__ = (
         "_deleted",
@@ -77,12 +78,12 @@ class TableRun:
         self.largest = [table.meta.largest for table in tables]
         self.bounds = self.largest[:-1]  # a key belongs to the table at its place among these, if to any
         self.has_range_tombstones = any(table.meta.range_deletes for table in tables)
-        # The only table of a run without range deletes: its filter refuses what it does not hold, bounds or not.
+        # The only table of a run without range deletes: its filter refuses keys that it lacks, bounds or not.
         self.plain_table = self.tables[0] if len(tables) == 1 and not self.has_range_tombstones else None
-        self._deleted: Boundaries | None = None if self.has_range_tombstones else ()  # once somebody asks
+        self._deleted: Boundaries | None = None if self.has_range_tombstones else ()  # read when first needed
 
     def find(self, key: bytes, hashed: int, nowait: bool) -> Entry | None:
-        """What the run says of a key: TOMBSTONE where a range delete covers it, None if nothing. (Written out in
+        """What the run says of a key: TOMBSTONE if a range delete covers it, None if nothing. (Written out in
         read_path._from_runs and SortedView.find_cold.)"""
         for index in range(bisect_left(self.largest, key), len(self.tables)):
             table = self.tables[index]
@@ -93,7 +94,7 @@ class TableRun:
                 return entry
             if not self.has_range_tombstones:
                 return None
-            # A table may end with a range delete up to the key that the next one begins with: so that one is asked too.
+            # A table may end with a range delete up to the next one's first key: so that one is asked, too.
             if table.meta.range_deletes and covers(table.deleted, key):
                 return TOMBSTONE
         return None
@@ -152,12 +153,12 @@ OpenRuns: TypeAlias = tuple[tuple[TableRun, ...], ...]
 """By shard, newest first."""
 
 _Below: TypeAlias = Memtable | TableRun
-"""What lies below the active memtable and does not change."""
+"""What lies below the active memtables, and does not change."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadState:
-    """Everything there is, as of one moment but for the active memtables."""
+    """Everything that readers see, as of one moment, except the active memtables."""
 
     active: Memtables  # by shard
     frozen: tuple[Memtables, ...]  # by shard: of the open generation, newest first
@@ -166,15 +167,15 @@ class ReadState:
     version: Version
     flushes: int  # rises with every flush edit: a value read from tables is worth caching only if this is unchanged
     older: tuple[Memtables, ...] = field(init=False)  # by shard: frozen and sealed memtables, newest first
-    get_active: Callable[[bytes], Entry | None] | None = field(init=False)  # of a single shard's dict
-    # How each memtable and run that does not change gives its first entries, oldest first: by shard those of the runs,
-    # and those of all memtables.
+    get_active: Callable[[bytes], Entry | None] | None = field(init=False)  # `get` of the dict, if there is one shard
+    # How each run and frozen memtable gives its first entries, oldest first: those of the runs by shard, and those of
+    # all memtables.
     heads: tuple[tuple[tuple[HeadOf, ...], ...], tuple[HeadOf, ...]] = field(init=False)
     deleting: tuple[tuple[Memtable, ...], ...] = field(
         init=False
     )  # by shard: the older memtables that have range deletes
     sorted_views: tuple[SortedView | None, ...] = ()  # by shard; kept by `replace` for as long as the runs are the same
-    dead: Boundaries = ()  # where nothing lives, of a frozen state (dead_stretches.py)
+    dead: Boundaries = ()  # the dead stretches of a frozen state (dead_stretches.py)
 
     def __post_init__(self) -> None:
         shards = len(self.active)
@@ -197,7 +198,8 @@ class ReadState:
         object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
 
     def with_active(self, active: Memtables, dead: Boundaries = ()) -> ReadState:
-        """This state over other active memtables: what `replace` would make anew for each range delete and snapshot."""
+        """This state with other active memtables; it keeps what `replace` would compute anew for each range delete and
+        snapshot."""
         state = object.__new__(ReadState)
         for name in _FIELDS:
             object.__setattr__(state, name, getattr(self, name))
@@ -207,7 +209,7 @@ class ReadState:
         return state
 
     def with_copies(self, dead: Boundaries) -> ReadState:
-        """A state that no write changes, as `Store.freeze` gives one, made without replacing this one."""
+        """A state that no write changes, like that of `Store.freeze`, made without replacing this one."""
         copies = [Memtable(dict(memtable.entries), memtable.deleted) for memtable in self.active]
         frozen = tuple((copy, *older) if copy else older for copy, older in zip(copies, self.frozen, strict=True))
         return replace(self, active=tuple(Memtable() for _ in copies), frozen=frozen, dead=dead)
@@ -223,9 +225,9 @@ class ReadState:
         active_heads: ActiveHeads = heads_of,
         dead: Boundaries = (),
     ) -> Page | None:
-        """The first entries of [start, stop), fewer than the count only if there are no more; None where it meets much
-        that is hidden. The caller owns them. `active_heads` locks, unless the state is frozen. `dead`: where nothing
-        lives, as far as the caller knows; what lies there is left out.
+        """The first entries of [start, stop), fewer than the count only if there are no more; None if too many are
+        hidden. The caller owns them. `active_heads` locks, unless the state is frozen. `dead`: dead stretches that the
+        caller knows; what lies there is left out.
 
         Without sources, generators and pages, a seek and ten entries of two runs take 10 µs, with them 35."""
         active = self.active
@@ -249,8 +251,8 @@ class ReadState:
         return None if of_active is None else join_heads(heads + of_active, count)
 
     def _older_heads(self, start: bytes, stop: bytes, count: int, hidden: list[Boundaries]) -> list[Page]:
-        """What `head` needs of everything below the active memtables, in which `hidden` is hidden. Raises
-        TooMuchHidden."""
+        """The heads, for `head`, of everything below the active memtables, without the keys that `hidden` covers.
+        Raises TooMuchHidden."""
         of_runs, of_memtables = self.heads
         todo = of_memtables
         heads: list[Page] = []
@@ -283,7 +285,7 @@ class ReadState:
         active_heads: ActiveHeads = heads_of,
         dead: Boundaries = (),
     ) -> Page | None:
-        """A head with at least `limit` plain values, or all; None also where many tombstones come before those."""
+        """A head with at least `limit` plain values, or all; None also if many tombstones come before these."""
         for count in (limit, 4 * limit):
             page = self.head(start, stop, count, active_heads, dead)
             if page is None or len(page[0]) < count or list(map(type, page[1])).count(bytes) >= limit:
@@ -301,8 +303,8 @@ class ReadState:
         passed: Passed | None = None,
         nowait: bool = False,
     ) -> list[Source]:
-        """The shard's runs between start and stop, newest first. `first` stands for the active memtable's entries where
-        those were copied; otherwise the active memtable must be empty."""
+        """The shard's sources between start and stop, newest first. `first`: a copy of the active memtable's entries;
+        without it the active memtable must be empty."""
         sources = [Source([first] if first is not None else [], self.active[shard].deleted)]
         older: tuple[_Below, ...] = (*self.older[shard], *self.runs[shard])
         for run in older:
@@ -337,8 +339,8 @@ class ReadState:
         passed: Passed | None = None,
         nowait: bool = False,
     ) -> Iterator[Page]:
-        """All entries within bounds, with a copy of the active memtable's entries there, for each shard. `dead` is that
-        of `head`; `passed` is told how many keys were hidden. `nowait`: ColdRead instead of a wait for the disk."""
+        """All entries within bounds, given a copy of each shard's active entries there. `dead`: as for `head`; `passed`
+        counts the keys that were hidden. `nowait`: ColdRead instead of a wait for the disk."""
         dead = dead or self.dead
         merged = []
         for shard, (first, start, stop) in enumerate(bounds):
@@ -351,10 +353,9 @@ _FIELDS: Final = tuple(each.name for each in fields(ReadState))
 
 
 def _heads(newest_first: Sequence[_Below], deleting: Sequence[_Below]) -> list[HeadOf]:
-    """How the memtables and runs of a shard give their heads, oldest first; `deleting`: those that have range
-    deletes."""
+    """The HeadOf of each memtable or run of a shard, oldest first. `deleting`: those that have range deletes."""
     heads: list[HeadOf] = []
-    above: list[_Below] = []  # those that delete in what comes next
+    above: list[_Below] = []  # those whose range deletes hide keys of the following ones
     for each in newest_first:
         ask: Any = partial(_head_below, each, tuple(above)) if above else each.head
         heads.append(HeadOf(ask, len(each.entries) if isinstance(each, Memtable) else each.entry_count))
@@ -364,7 +365,7 @@ def _heads(newest_first: Sequence[_Below], deleting: Sequence[_Below]) -> list[H
 
 
 def _head_below(below: _Below, above: Sequence[_Below], start: bytes, stop: bytes, count: int) -> Page:
-    """The head of what lies below others' range deletes, which runs read when they are first asked for them."""
+    """The head of a memtable or run below others' range deletes, which runs read when they are first needed."""
     return visible_head(below.head, [each.deleted for each in above], start, stop, count)
 
 
@@ -379,7 +380,7 @@ def _pages_below(pages: Callable[..., Iterator[Page]], start: bytes, stop: bytes
 def _sorted_views(
     runs: Sequence[Sequence[TableRun]], before: Sequence[SortedView | None]
 ) -> tuple[SortedView | None, ...]:
-    """Those of an earlier state where the runs hold the same tables."""
+    """The sorted views of an earlier state, if the runs hold the same tables."""
     if len(before) != len(runs):
         before = (None,) * len(runs)
     return tuple(
@@ -389,7 +390,7 @@ def _sorted_views(
 
 
 def live_pages(pages: Iterator[Page]) -> Iterator[Page]:
-    """Without tombstones; never an empty page."""
+    """The pages without tombstones; never an empty page."""
     for keys, entries in pages:
         if _TOMBSTONE_TYPE not in set(map(type, entries)):  # 15 ns an entry; `TOMBSTONE in entries` compares, 60 ns
             yield keys, entries

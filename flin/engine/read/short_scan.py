@@ -1,10 +1,10 @@
-"""The head of a scan: how the runs and memtables beneath it begin, of each no more than the scan is likely to want.
+"""The head of a scan: the first entries of the runs and memtables, from each no more than the scan is likely to need.
 
-Theory. Of the first fifty entries of eight runs each has about six. Asked for fifty each, they would decode eight
-times what is wanted. So each is first asked for its share by its size, and some more; what they gave is complete up
-to the least of their last keys. While that is too little, whoever ends there goes on.
+Theory. Of the first fifty entries of eight runs, each run has about six. If each decoded fifty, that would be eight
+times too many. So each is first asked for its share by its size, and some more; what they give is complete up to the
+smallest of their last keys. While that is too little, the one that ends there is asked for more.
 
-What a newer run's range deletes hide is left out before it counts, and what is hidden in one stretch is leapt over.
+Entries hidden by a newer run's range deletes are left out before they count, and a hidden stretch is leapt over.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from flin.engine.boundaries import Boundaries, cut_page, skip
 from flin.engine.entry import Entry, Page
 
 _MARGIN: Final = 4
-"""Entries beyond a share: with 1.5 times the share, four of five scans are done after one round."""
+"""Entries in addition to 1.5 times the share: with both, four of five scans are done after one round."""
 
 _MIN_COUNT: Final = 24
-"""Below, or with two runs, the shares would save less than it costs to make sure that they suffice."""
+"""Below this count, or with two runs, the shares would save less than the check costs that they suffice."""
 
 
 _ROUNDS: Final = 5
-"""Rounds of asking for what is not hidden, each for twice as many entries, from 16 on: 500 before pages are taken."""
+"""Rounds of asking for visible entries, each for twice as many, from 16 on: 500 before the scan takes pages."""
 
 _Head = TypeVar("_Head", Page, Page | None)
 
@@ -36,7 +36,7 @@ class TooMuchHidden(Exception):  # not an error: only the pages tell how the sca
 def visible_head(
     ask: Callable[[bytes, bytes, int], _Head], hidden: Sequence[Boundaries], start: bytes, stop: bytes, count: int
 ) -> _Head:
-    """What `ask` would answer without what is hidden; None where it answers so. Raises TooMuchHidden."""
+    """The answer of `ask` without hidden entries; None if `ask` answers None. Raises TooMuchHidden."""
     keys: list[bytes] = []
     entries: list[Entry] = []
     wanted = count
@@ -61,14 +61,14 @@ def visible_head(
 
 
 class HeadOf(NamedTuple):
-    """A run or a frozen memtable: how it gives the first entries of [start, stop), up to a count, and its size."""
+    """A run or a frozen memtable: a function that gives the first entries of [start, stop), up to a count; its size."""
 
     ask: Callable[[bytes, bytes, int], Page]
     entry_count: int
 
 
 def head_pages(sources: Sequence[HeadOf], start: bytes, stop: bytes, count: int) -> list[Page]:
-    """The first entries of sources, in their order, oldest first: what `join_heads` needs for `count`."""
+    """The first entries of each source, oldest first, as `join_heads` needs them for `count`."""
     if len(sources) < 3 or count < _MIN_COUNT:
         return _in_turn(sources, start, stop, count)
     total = sum(source.entry_count for source in sources) or 1
@@ -92,7 +92,7 @@ def head_pages(sources: Sequence[HeadOf], start: bytes, stop: bytes, count: int)
 
 
 def _in_turn(sources: Sequence[HeadOf], start: bytes, stop: bytes, count: int) -> list[Page]:
-    """Oldest first: that is the largest, and what lies above its `count` keys need not be read from the others."""
+    """Ask the oldest first: it is the largest, and entries above its `count` keys need not be read from the others."""
     pages = []
     for ask, _ in sources:
         page = ask(start, stop, count)

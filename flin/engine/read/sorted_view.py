@@ -1,14 +1,14 @@
 """The runs of a shard as one: pages of the newest entries of all of them, for a shard whose tables fit in the cache.
 
 Theory. A lookup in several runs asks a filter of each, and a seek opens a block in each: their cost grows with the
-number of runs, which a compaction brings down later, on the disk. Here it is done in memory and only where it is
-asked for. The separators of the largest run split the keys into ranges; of a range that is read again and again all
-runs' entries are joined into one dict, the page. It answers a lookup without a hash and without a filter, whether
-the key is there or not, and a seek with two slices. A page is as good as the runs that it was made of: another
-version of the shard has pages of its own.
+number of runs, until a compaction merges them on the disk. Here they are merged in memory, only where it pays. The
+separators of the largest run split the keys into ranges; for a range that is read again and again, all runs' entries
+are joined into one dict, the page. It answers a lookup without a hash and without a filter, whether the key is there or
+not, and a seek with two slices. A page is valid for the runs that it was made of: another version of the shard has
+pages of its own.
 
-The pages lie in the block cache, which bounds them. Where all of them cannot fit they would push each other out, and
-whole neighbourhoods would be kept for the sake of single keys; then there are none, and each table caches its blocks.
+The pages lie in the block cache, which bounds them. If not all of them fit, they would evict each other, and whole
+ranges would be kept for the sake of single keys; then there are none, and each table caches its blocks.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from flin.engine.table.cached_block import BYTES_COST, LIST_COST
 from flin.errors import FlinError
 
 TOUCHES: Final = 6
-"""Lookups of a range before its page is made, which costs as much as 15 of them. Fewer, and hot keys that are alone
-in their neighbourhood, which the cache of hot values takes at their second read, would make pages for nothing."""
+"""Lookups of a range before its page is made, which costs as much as 15 of them. With fewer, single hot keys, which the
+value cache takes at their second read, would make pages for nothing."""
 
 SEEK_TOUCHES: Final = 6
 """A seek saves several times what a lookup saves."""
@@ -38,11 +38,11 @@ _REFUSED: Final = 255
 """Touches of a range that has too many blocks in some run."""
 
 _MAX_BLOCKS: Final = 8
-"""Per run, of one page: what it takes to make a page bounds what one read may take (0.1 ms for 8 runs)."""
+"""The most blocks of one run in a page: making a page bounds the time of a read (0.1 ms for 8 runs)."""
 
 _ENTRY_COST: Final = 2 * BYTES_COST + LIST_COST
 _EXPECTED_COST: Final = _ENTRY_COST + 50
-"""Bytes of an entry over its data, its share of the page's dict included."""
+"""Bytes of an entry in addition to its data, its share of the page's dict included."""
 
 _PAGE_COST: Final = 330
 """A ViewPage without its table (136), its tuple in the cache's clock and the slots that hold both (90), the lists
@@ -50,7 +50,7 @@ and the tuple of `page` (104)."""
 
 
 class RunLike(Protocol):
-    """What is asked of a run (state.TableRun)."""
+    """The calls of a run (read_state.TableRun) that a view needs."""
 
     tables: tuple[Table, ...]
     largest: list[bytes]
@@ -67,7 +67,7 @@ class RunLike(Protocol):
 
 
 class ViewPage(dict[bytes, Entry]):
-    """From key to newest entry, tombstones included, of a range of keys. Not changed once it can be seen."""
+    """The newest entry of each key in a range, tombstones included. Never changed once it can be seen."""
 
     __slots__ = ("_data_bytes", "charge", "hits", "ordered", "seen_hits")
 
@@ -76,31 +76,31 @@ class ViewPage(dict[bytes, Entry]):
         self.seen_hits = 0
         self.charge = 0
         self._data_bytes = 0
-        self.ordered: Page | None = None  # once `page` was asked for
+        self.ordered: Page | None = None  # made by the first call of `page`
 
     def add(self, keys: list[bytes], entries: list[Entry], data_bytes: int) -> None:
-        """The entries of a younger run."""
+        """Add the entries of a younger run."""
         self.update(zip(keys, entries, strict=True))
         self._data_bytes += data_bytes
 
     def remove(self, deleted: Boundaries) -> None:
-        """What a younger run's range deletes cover goes; it stays in what the page is charged for."""
+        """Remove what a younger run's range deletes cover; the page is still charged for it."""
         for key in [key for key in self if covers(deleted, key)]:
             del self[key]
 
     def page(self) -> Page:
-        """All keys and entries in order. The lists are the page's own: not to be changed."""
+        """All keys and entries in order. The lists are the page's own: do not change them."""
         keys = sorted(self)
         ordered = self.ordered = keys, list(map(self.__getitem__, keys))
         return ordered
 
     def charge_bytes(self) -> int:
-        """What it costs, its place in the cache included."""
+        """Bytes that it costs, its place in the cache included."""
         return _PAGE_COST + getsizeof(self) + self._data_bytes + _ENTRY_COST * len(self)
 
 
 _View = tuple[Sequence[bytes], list[ViewPage | None], bytearray]
-"""Where ranges begin, their pages, and the lookups of those that have none."""
+"""Where the ranges begin, their pages, and the touches of those that have none."""
 
 
 class SortedView:
@@ -112,7 +112,7 @@ class SortedView:
         self.runs: Final = runs
         self._cache: Final = cache
         self._is_prepared = False
-        self.view: _View = ([b""], [None], bytearray(1))  # one range, until something was found
+        self.view: _View = ([b""], [None], bytearray(1))  # one range, until a lookup has found something
 
     def __del__(self) -> None:
         self._cache.gone.append(self.view[1])  # no lock: this may run anywhere
@@ -132,7 +132,7 @@ class SortedView:
         return page.get(key)
 
     def find_cold(self, number: int, key: bytes, hashed: int) -> Entry | None:
-        """What `find` gives, where the key's range had no page. The number is for counting: the view may be new."""
+        """What `find` gives if the key's range has no page. The number is for counting: the view may be new by now."""
         mask = MASKS[hashed & 4095]
         for run in self.runs:
             if run.has_range_tombstones:
@@ -148,19 +148,19 @@ class SortedView:
             table = run.plain_table or run.tables[bisect_left(run.bounds, key)]
             state = table.state or table.loaded()
             if state.words[hashed % state.word_count] & mask == mask:
-                # Keys that are not there end above, which costs less than a page: they are not counted.
+                # Absent keys end above, at less cost than a page: they are not counted.
                 if self._is_due(number):
                     return self.find(key, hashed)
-                # Where there will be no page, the tables' own blocks are counted and decoded.
+                # If there will be no page, the tables' own blocks are counted and decoded.
                 entry = state.find(key) if self.view[2][number] == _REFUSED else state.find_uncounted(key)
                 if entry is not None:
-                    if not self._is_prepared:  # as long as nothing is found there is nothing to search before
+                    if not self._is_prepared:  # prepared once a key is found: absent keys need no ranges
                         self._prepare()
                     return entry
         return None
 
     def _is_due(self, number: int) -> bool:
-        """A lookup in a range without a page: whether it has one now."""
+        """Count a lookup in a range without a page. Returns whether it has one now."""
         if not self._is_prepared:
             return False
         touches = self.view[2]
@@ -172,7 +172,7 @@ class SortedView:
 
     def head(self, start: bytes, stop: bytes, count: int) -> Page | None:
         """The first entries of [start, stop), fewer than the count only if there are no more. The caller owns them.
-        None where a range of them has no page."""
+        None if one of their ranges has no page."""
         if not self._is_prepared:
             self._prepare()
         separators, pages, _ = self.view
@@ -206,7 +206,7 @@ class SortedView:
         return keys, entries
 
     def _prepare(self) -> None:
-        """Split the keys into ranges. A table that cannot be read concerns those who ask for its keys."""
+        """Split the keys into ranges. A table that cannot be read is reported by the reads of its keys."""
         try:
             largest = max(self.runs, key=_block_count)
             separators: list[bytes] = []
@@ -220,7 +220,7 @@ class SortedView:
         self._is_prepared = True
 
     def _touch(self, number: int) -> ViewPage | None:
-        """A seek to a range without a page; the page once there is one."""
+        """Count a seek to a range without a page. Returns the page once there is one."""
         touches = self.view[2]
         count = touches[number]
         if count < TOUCHES:
@@ -230,7 +230,7 @@ class SortedView:
         return None
 
     def _make(self, number: int) -> ViewPage | None:
-        """The page of a range, if it can be made and the cache keeps it; else its runs are asked from now on."""
+        """Make the page of a range, if that can be done and the cache keeps it; else its runs are asked from now on."""
         separators, pages, touches = self.view
         start = separators[number]
         stop = separators[number + 1] if number + 1 < len(separators) else KEYS_END
@@ -253,21 +253,21 @@ class SortedView:
                         return None
                     for block_number in range(first, end):
                         page.add(*state.cut(block_number, start, stop))
-        except FlinError:  # of damage those hear who ask for what is damaged, not their neighbours
+        except FlinError:  # damage is reported by reads of the damaged entries, not of their neighbours
             return None
         self._cache.put(pages, number, page)
         made = pages[number]
         if made is not None:
-            touches[number] = 0  # to be counted again, should it be evicted
+            touches[number] = 0  # counted again if the page is evicted
         return made
 
 
 def build_view(runs: Sequence[RunLike]) -> SortedView | None:
-    """None where there is nothing to join, or it cannot be kept."""
+    """The view of these runs; None if there is nothing to join, or the pages cannot be kept."""
     cache = runs[0].tables[0].cache if runs else None
     if cache is None:
         return None
-    cost = sum(run.raw_bytes + _EXPECTED_COST * run.entry_count for run in runs)  # not by table: each new state asks
+    cost = sum(run.raw_bytes + _EXPECTED_COST * run.entry_count for run in runs)  # not by table: this is often asked
     return SortedView(runs, cache) if cost <= cache.capacity_bytes else None
 
 

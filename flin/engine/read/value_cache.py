@@ -1,8 +1,8 @@
 """The cache of hot values, for embedded use: entries read from tables, bounded in bytes.
 
-It lies below the memtables: a put never touches it. A flush changes what tables say: before its version is installed
-it evicts the keys that it covers, and from then on fills by readers of an older state are refused. Snapshots, which
-may see older tables, do not use the cache.
+It lies below the memtables: a put never touches it. A flush changes what the tables say: before its version is
+installed, it evicts the keys that it covers, and from then on fills by readers of an older state are refused. Snapshots
+may see older tables, so they do not use the cache.
 
 Entries are evicted by two generations, an approximation of LRU that costs a hit nothing (70 ns; moving it to the end
 of an OrderedDict took 150 more). New entries enter `young`. When young holds half of the bytes, it becomes `old`, and
@@ -24,8 +24,8 @@ from flin.engine.memtable import Memtable
 from flin.engine.reentry import holds_lock
 
 DOORKEEPER_SLOTS: Final = 1 << 16
-"""One byte each, of the hash of the key that was last read there: a second read is known as one within some 65,000
-others, and one first read in 256 is mistaken for a second."""
+"""Each slot is one byte of the hash of the key that was last read there. A second read is recognised within some 65,000
+others; one first read in 256 is mistaken for a second."""
 
 _CACHED_OVERHEAD_BYTES: Final = 200
 """Two bytes objects (33 each, rounded up to 16) and an entry of a dict that has just grown (up to 110)."""
@@ -45,14 +45,14 @@ class ValueCache:
         self._young_bytes = 0
         self._old_bytes = 0
         self._doorkeeper = bytearray(DOORKEEPER_SLOTS)
-        self._lock = RLock()  # no fill from before a flush comes behind that flush's evictions
+        self._lock = RLock()  # no fill from before a flush may come after that flush's evictions
         self._is_changing = False  # under the lock; a call that re-enters then leaves the cache as it is
 
     def __len__(self) -> int:
         return len(self.young) + len(self.old)
 
     def get(self, key: bytes) -> Live | None:
-        """The entry, if it is kept. (Written out in read.read_path.read_older.)"""
+        """The entry, if it is cached. (Written out in read.read_path.read_older.)"""
         entry = self.young.get(key)
         if entry is None:
             entry = self.old.get(key)
@@ -63,7 +63,8 @@ class ValueCache:
         return entry
 
     def fill(self, key: bytes, entry: Entry, hashed: int, flushes: int) -> None:
-        """Offer what was read from the tables of a state with that number of flushes. `hashed`: the key's hash."""
+        """Offer an entry that was read from the tables of a state with this number of flushes. `hashed`: the key's
+        hash."""
         self.misses += 1
         doorkeeper = self._doorkeeper
         slot = hashed & 0xFFFF
@@ -88,7 +89,7 @@ class ValueCache:
 
     @holds_lock
     def _change(self, change: Callable[[], None]) -> None:
-        """Under the lock; nothing is done if it came in while its own thread is at a change."""
+        """Change under the lock; do nothing in a call that re-enters while its own thread is changing."""
         with self._lock:
             if self._is_changing:
                 return

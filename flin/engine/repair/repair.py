@@ -1,12 +1,12 @@
 """Repair: everything in a damaged directory whose checksum is right becomes a new database in another directory.
 
-The damaged directory is read and never written to: what one repair cannot use, a better one may. Of the result the
-tables are written first and the manifest last, so that an interrupted repair leaves a directory that does not open.
+The damaged directory is read and never written to: what one repair cannot use, a better one may. The result's tables
+are written first and its manifest last, so that an interrupted repair leaves a directory that does not open.
 
-The newest version of a key wins, as in a merge: the WAL before the tables, and the tables by the order of ages in the
+The newest version of a key wins, as in a merge: the WAL before the tables, and the tables by their order in the
 manifest, or without one by what they say themselves (salvaged_tables.py). Each shard becomes one run, in which
 tombstones and range deletes have been applied. If a newer value or a deletion was lost, an older value may reappear:
-the report names the keys between which that can be.
+the report names the first and the last key of such ranges.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ TARGET_TABLE_BYTES: Final = 32 << 20  # as compaction makes them
 @dataclass(frozen=True, slots=True)
 class RepairOptions:
     use_manifest: bool = True
-    """False: of another database's manifest, or an old one, which is whole and says what is not so."""
+    """False: ignore a manifest that is whole but wrong, being old or another database's."""
     force: bool = False
-    """Take a file that says it is of a newer format for a damaged one."""
+    """Treat a file that says it is of a newer format as a damaged one."""
     shards: int | None = None
-    """How many there are, where there is no manifest to say so."""
+    """The number of shards, if there is no manifest that says it."""
 
 
 class Repair:
@@ -61,7 +61,7 @@ class Repair:
         target: Options | None = None,
         target_directory: str | None = None,
     ) -> None:
-        """`target`: file system, clock and chance of the result; without it nothing is written."""
+        """`target`: file system, clock and random bytes for the result; without it nothing is written."""
         self.report = RepairReport(source, target_directory if target is not None else None)
         self._fs = source_fs
         self._options = options
@@ -69,7 +69,7 @@ class Repair:
         self._counts: dict[int, int] = {}
 
     def run(self) -> RepairReport:
-        """FormatVersionError where a newer Flin wrote something; StorageError if the result cannot be written."""
+        """Repair. FormatVersionError if a newer Flin wrote something; StorageError if the result cannot be written."""
         with ExitStack() as stack:
             options = self._target or Options(fs=self._fs)
             source_lock = lock_directory(self._fs, self.report.source, options.clock_ms())
@@ -127,7 +127,7 @@ class Repair:
         return wal
 
     def _is_ours(self, manifest: Manifest, wal: SalvagedWal) -> bool:
-        """Whether the manifest is this database's: not if there are segments, and all are of another."""
+        """Whether the manifest is this database's: not if there are segments and all are another's."""
         identities = wal.identities()
         if not identities or manifest.database_id in identities:
             return True
@@ -143,7 +143,7 @@ class Repair:
     def _warn_of_overlap(
         self, manifest: Manifest | None, shards: list[list[Aged]], segments: list[SalvagedSegment]
     ) -> None:
-        """Without a manifest nobody says which segments are flushed and were only not removed yet."""
+        """Without a manifest nothing says which segments are flushed but not removed yet."""
         if manifest is not None:
             return
         newest = max([each.largest_sequence for aged in shards for each in aged], default=0)
@@ -198,7 +198,7 @@ class Repair:
             raise StorageError("write", directory or self.report.source, error) from error
 
     def _live(self, pages: Iterator[Page]) -> Iterator[Page]:
-        """The pages without tombstones, counted: beneath the result is nothing to hide."""
+        """The pages without tombstones, counted: beneath the result there is nothing to hide."""
         for keys, entries in pages:
             if TOMBSTONE in entries:
                 alive = [(key, entry) for key, entry in zip(keys, entries, strict=True) if entry is not TOMBSTONE]
@@ -217,7 +217,7 @@ class Repair:
     def _write_manifest(
         self, options: Options, directory: str, manifest: Manifest | None, version: Version, newest: int
     ) -> None:
-        """A database of its own: a segment of the damaged one never passes for one of its WAL."""
+        """Write the manifest of a new database: a segment of the damaged one never passes for one of its WAL."""
         clock_ms = 0 if manifest is None else manifest.clock_ms
         shards = len(version.shards)
         ManifestWriter(options.fs, directory).write(

@@ -1,4 +1,4 @@
-"""The result of a repair: for each file what was kept and what was lost, and warnings about what cannot be known."""
+"""The result of a repair: for each file, what was kept and what was lost, and warnings about what cannot be known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flin.engine.key import USER_END, namespace_of, user_key
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Bytes of a file whose content is not proven by a checksum, and what they held, as far as that is known."""
+    """Bytes of a file that no checksum proves, and what they held, as far as that is known."""
 
     offset: int
     bytes: int
@@ -33,7 +33,7 @@ class Loss:
 
 @dataclass(slots=True)
 class FileReport:
-    """One file. Entries are those of tables, operations of segments; blocks are data blocks or frames."""
+    """One file. Only tables have entries, only segments operations; blocks are data blocks or frames."""
 
     file: str
     role: str  # "manifest", "wal", "table"
@@ -85,12 +85,12 @@ class RepairReport:
             self.warnings.append(text)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as a dict, for JSON."""
         return {**asdict(self), "lossless": self.lossless}
 
 
 def key_text(stored: bytes) -> str:
-    r"""A key for people, "a\x00b"; an internal one with its namespace."""
+    r"""A key as text for people, "a\x00b"; an internal one with its namespace."""
     if stored < USER_END:
         return _quoted(user_key(stored))
     return f"[namespace {namespace_of(stored)}] {_quoted(stored[4:])}"

@@ -1,10 +1,10 @@
-"""A table of which parts may be damaged: the blocks that their checksums vouch for, and what the others held.
+"""A table that may be damaged in parts: the blocks that their checksums vouch for, and what the others held.
 
-Theory. An intact index says where the blocks are. Where it is lost, the blocks are searched for: each says how large it
-is, and its checksum says whether it is one. The range block is needed too, since what it deletes would come back; if
-its place is lost, it is searched for by its count, which the manifest or the properties tell. The filter and the expiry
-block only say again what the data blocks hold. Everything is read with pread: a page of a mapping that a failing disk
-cannot read would kill the interpreter.
+Theory. An intact index says where the blocks are. If it is lost, the blocks are searched for: each says how large it
+is, and its checksum says whether it is one. The range block is needed, too, since the keys that it deletes would come
+back; if its place is lost, it is searched for by its count, which the manifest or the properties tell. The filter and
+the expiry block only repeat what the data blocks hold. Everything is read with pread: a page of a mapping that a
+failing disk cannot read would kill the interpreter.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 
 READ_PIECE_BYTES: Final = 4096
-"""Bytes that are read at once of a file that cannot be read whole: what a failing disk loses at once."""
+"""Bytes that are read at once of a file that cannot be read whole: a failing disk loses as many at once."""
 
 _Part = TypeVar("_Part")
 
 
 class SalvagedTable:
-    """One section of a file. `meta` is what the manifest says of it, or else itself; None if neither can."""
+    """One section of a file. `meta`: as in the manifest, or else as in the table itself; None if both are lost."""
 
     def __init__(
         self, file: TableFile, offset: int, length: int, meta: TableMeta | None, report: FileReport, force: bool
@@ -49,7 +49,7 @@ class SalvagedTable:
         self.ranges: tuple[Range, ...] = self._read_ranges()
         file.close()
         self.kept = (0, 0, 0)
-        """Blocks, entries and bytes of the last reading to the end."""
+        """Blocks, entries and bytes of the last complete reading."""
 
     @property
     def is_whole(self) -> bool:
@@ -82,7 +82,7 @@ class SalvagedTable:
         self.kept = (blocks, entries, stored_bytes)
 
     def _page(self, start: int, end: int) -> Page | None:
-        """The entries of a block between two offsets in the section; None if it is damaged."""
+        """The entries of the block between two offsets in the section; None if it is damaged."""
         path, base = self._file.path, self._offset
         try:
             stored = table_footer.read_part(self._file, base + start, end - start)
@@ -96,7 +96,7 @@ class SalvagedTable:
             self._lose(start, end - start, error.reason)
             return None
         finally:
-            self._file.close()  # it opens again: a merge reads more tables at once than a process may hold open
+            self._file.close()  # it opens again: a merge may read more tables at once than a process may hold open
         meta = self.meta
         is_sorted = all(map(bytes.__lt__, keys, keys[1:]))
         if not is_sorted or (meta is not None and not meta.smallest <= keys[0] <= keys[-1] <= meta.largest):
@@ -109,7 +109,7 @@ class SalvagedTable:
         self._report.lose(Loss(self._offset + start, size, reason, first, last))
 
     def _bounds(self, start: int) -> tuple[str | None, str | None]:
-        """Between which keys a block of the index lies."""
+        """The keys between which a block of the index lies."""
         if not self._separators:
             meta = self.meta
             return (None, None) if meta is None else (key_text(meta.smallest), key_text(meta.largest))
@@ -119,10 +119,10 @@ class SalvagedTable:
             return key_text(first), key_text(self._separators[number + 1])
         return key_text(first), None if self.meta is None else key_text(self.meta.largest)
 
-    # The parts behind the data blocks.
+    # The parts after the data blocks.
 
     def _read_properties(self) -> int | None:
-        """Where the data blocks end in the section, if that is known."""
+        """Read the properties. Returns where the data blocks end in the section, if that is known."""
         footer = self._footer
         if footer is None:
             return None
@@ -155,7 +155,7 @@ class SalvagedTable:
         found = list(stored_block.find(self._readable(stop), self._file.path, self._offset))
         if self._data_stop is None:
             found = self._without_key_part(found)
-        # Behind the last block lies what is none; how much of it was data, the number of entries tells.
+        # What follows the last block is no block; the number of entries tells how much of it was data.
         at = 0
         for start, end in found:
             if start > at:
@@ -168,7 +168,8 @@ class SalvagedTable:
         return found
 
     def _without_key_part(self, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """A key part repeats the keys with empty values, in blocks like any other, but only behind large values."""
+        """The blocks without the key part, which repeats the keys with empty values in such blocks, but only after
+        large values."""
         pages = [(bounds, self._page(*bounds)) for bounds in found]
         with_values = [(bounds, page) for bounds, page in pages if page is not None and any(map(_value_size, page[1]))]
         keys = sum(len(key) for _, page in with_values for key in page[0])
@@ -178,7 +179,7 @@ class SalvagedTable:
         return [bounds for bounds, _ in with_values]
 
     def _missing_entries(self, found: list[tuple[int, int]]) -> bool:
-        """Whether the found blocks hold fewer entries than the table should; True if nobody says how many."""
+        """Whether the found blocks hold fewer entries than the table should; True if that number is unknown."""
         if self.meta is None:
             return True
         pages = (self._page(start, end) for start, end in found)
@@ -208,11 +209,11 @@ class SalvagedTable:
         return table_footer.read_part(self._file, self._offset + start, stop - start)
 
     def _readable(self, stop: int) -> bytes:
-        """The section up to there, zeros where the disk gives nothing; shorter where the file ends."""
+        """The section up to `stop`, with zeros where the disk gives nothing; shorter if the file ends."""
         return read_through(self._file, self._offset, stop)
 
     def _maybe(self, read: Callable[[], _Part]) -> _Part | None:
-        """What it reads; None if that is damaged, which is noted but no loss in itself: it holds no entries."""
+        """What `read` returns; None if the part is damaged, which is noted but is no loss: it holds no entries."""
         try:
             return read()
         except FormatVersionError as error:
@@ -224,7 +225,7 @@ class SalvagedTable:
         return None
 
     def _refuse(self, error: FormatVersionError) -> None:
-        """A newer Flin's file is not damaged, unless the operator knows better."""
+        """Raise the error: a newer Flin's file is not damaged, unless the operator knows better."""
         if not self._force:
             raise error
 
@@ -234,7 +235,7 @@ def _value_size(entry: Entry) -> int:
 
 
 def same_table(left: TableMeta, right: TableMeta) -> bool:
-    """Whether both tell of the same bytes, whatever the file is called."""
+    """Whether both describe the same bytes, whatever the file's name."""
     return (left.offset, left.length, *_told(left)) == (right.offset, right.length, *_told(right))
 
 
@@ -246,7 +247,7 @@ def _told(meta: TableMeta) -> tuple[object, ...]:
 
 
 def read_through(file: ReadableFile, offset: int, size: int) -> bytes:
-    """Up to `size` bytes, with zeros for the pieces that the disk refuses: no checksum vouches for those."""
+    """Up to `size` bytes, with zeros for pieces that the disk cannot read: no checksum vouches for these."""
     try:
         return file.pread(size, offset)
     except OSError:

@@ -1,8 +1,8 @@
-"""Which tables there are, their shards, and which are newer: by the manifest, or without one by what they say.
+"""The tables of a damaged directory, their shards, and their order of ages: by the manifest, or by what they say.
 
-Without a manifest. A table's properties say which commits it holds, first and last, and jobs merge only neighbouring
-runs. So of two tables of one shard that share keys, one is newer as a whole, or one was made of the other, which was
-not yet removed. The later job's table then replaces the other one between its own bounds, if it is undamaged. A table
+Without a manifest. A table's properties give the first and the last of its commits, and jobs merge only neighbouring
+runs. So of two tables of one shard that share keys, one is newer as a whole, or one was made from the other, which was
+not removed yet. Then the later job's table, if it is undamaged, replaces the other one between its own bounds. A table
 whose properties are lost is taken to be as new as its job's number allows.
 """
 
@@ -27,8 +27,8 @@ from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 
 TELLING_KEYS: Final = 24
-"""Keys that tell the number of shards, the first of each table not counted. If a table's keys are of one shard of n,
-each further key is of one shard of 2n by chance in half of the cases: 24 keys are by chance once in 2^24."""
+"""Keys that suffice to tell the number of shards, without the first of each table. If a table's keys are of one shard
+of n, each further key is in the same shard of 2n by chance in half of the cases: all 24 are once in 2^24."""
 
 
 @dataclass(slots=True)
@@ -37,8 +37,8 @@ class Aged:
 
     tables: list[SalvagedTable]
     largest_sequence: int = 0
-    number: int = 0  # of the job
-    hidden: list[Range] = field(default_factory=list)  # what tables that were made of this one cover
+    number: int = 0  # the job's number
+    hidden: list[Range] = field(default_factory=list)  # covered by tables that were made from this one
 
     def pages(self) -> Iterator[Page]:
         hidden = boundaries_of(self.hidden)
@@ -49,7 +49,7 @@ class Aged:
                     yield cut
 
     def deleted(self) -> Boundaries:
-        """The boundaries of all their range deletes."""
+        """The boundaries of all range deletes of these tables."""
         return boundaries_of(piece for table in self.tables for piece in table.ranges)
 
 
@@ -67,7 +67,7 @@ class SalvagedTables:
         self.names = [name for name in fs.names(directory) if (at := maybe_parse(name)) and at.role == "table"]
 
     def count_kept(self) -> None:
-        """Into the files' reports, once everything was read."""
+        """Add the kept entries to the files' reports, once everything was read."""
         for report, table in self._all:
             blocks, entries, size = table.kept
             report.kept_blocks += blocks
@@ -92,7 +92,7 @@ class SalvagedTables:
         return shards
 
     def _named(self, meta: TableMeta) -> SalvagedTable | None:
-        """The table that the manifest names; where another lies under its name, wherever it lies."""
+        """The table that the manifest names; if its file holds another, the file that holds it under another name."""
         is_file = self._fs.is_file(join(self._directory, meta.file))
         report = self._file(meta.file)
         table: SalvagedTable | None = None
@@ -105,7 +105,7 @@ class SalvagedTables:
                 report.add_note(f"the manifest calls it {meta.file}")
                 table = self._table(said.file, said.offset, said.length, meta)
             elif is_file and not any(said.file == meta.file for said in self._said()):
-                table = self._table(meta.file, meta.offset, meta.length, meta)  # damaged; else whole, but another
+                table = self._table(meta.file, meta.offset, meta.length, meta)  # damaged: it holds no whole table
         if table is not None:
             self._all.append((report, table))
             return table
@@ -127,7 +127,7 @@ class SalvagedTables:
         return same_table(said, meta)
 
     def _said(self) -> list[TableMeta]:
-        """What all files say that they hold."""
+        """The metadata of all tables, as their files give it."""
         if self._elsewhere is None:
             self._elsewhere = []
             for name in self.names:
@@ -142,7 +142,7 @@ class SalvagedTables:
     # Without a manifest.
 
     def by_themselves(self, shards: int | None) -> list[list[Aged]]:
-        """`shards`: how many there are, if somebody knows."""
+        """The tables' order by their own metadata. `shards`: the number of shards, if the caller knows it."""
         aged: list[Aged] = []
         together: list[list[SalvagedTable]] = []
         for name in self.names:
@@ -155,7 +155,7 @@ class SalvagedTables:
                 aged.append(Aged([table], -1 if table.meta is None else table.meta.largest_sequence, parsed.number))
         self._guess_ages(aged)
         count = shards or _shards_of(together)
-        shardless: list[Aged] = []  # range deletes alone: no key says of which shard
+        shardless: list[Aged] = []  # range deletes alone: no key tells the shard
         by_shard: list[list[Aged]] = [[] for _ in range(count)]
         for each in aged:
             key = each.tables[0].first_key()
@@ -165,17 +165,17 @@ class SalvagedTables:
                 shardless.append(each)
             else:
                 by_shard[shard_of_stored(key, count)].append(each)
-        for own in by_shard:  # only tables of one shard are made of each other
+        for own in by_shard:  # only tables of one shard are made from each other
             own.sort(key=_age, reverse=True)
             self._hide_inputs(own)
-            # In its own shard all older tables end before its first commit. The others have the same range deletes in
-            # tables of their own: there it must hide nothing that may be newer.
+            # In its own shard all older tables end before its first commit. The other shards have the same range
+            # deletes in tables of their own: there it must hide nothing that may be newer.
             own += [replace(each, largest_sequence=_first_sequence(each)) for each in shardless]
             own.sort(key=_age_and_keys, reverse=True)
         return by_shard
 
     def _sections(self, name: str) -> Iterator[SalvagedTable]:
-        """The tables of a file: found from its end, those without a footer between the others."""
+        """The tables of a file, found from its end; those without a footer lie between the others."""
         path, report = join(self._directory, name), self._file(name)
         if not self._fs.is_file(path):
             report.lose(Loss(0, 0, "not a regular file"))
@@ -201,7 +201,7 @@ class SalvagedTables:
                 self._report.warn("the age of some tables is unknown: older values may have replaced newer ones")
 
     def _hide_inputs(self, aged: list[Aged]) -> None:
-        """Tables of one shard, newest first: what one was made of comes after it."""
+        """In tables of one shard, newest first, hide the inputs of each: they come after it."""
         for index, made in enumerate(aged):
             meta = made.tables[0].meta
             if meta is None:
@@ -221,7 +221,7 @@ class SalvagedTables:
                         old.hidden.append((meta.smallest, meta.largest + b"\0"))
 
     def _table(self, name: str, offset: int, length: int, meta: TableMeta | None) -> SalvagedTable:
-        file = TableFile(self._fs, join(self._directory, name))  # closed between its blocks
+        file = TableFile(self._fs, join(self._directory, name))  # closed after each block
         return SalvagedTable(file, offset, length, meta, self._file(name), self._force)
 
     def _file(self, name: str) -> FileReport:
@@ -235,7 +235,8 @@ def _age(each: Aged) -> tuple[int, int]:
 
 
 def _age_and_keys(each: Aged) -> tuple[int, int, bool]:
-    """The age; of one job a table without keys is the older one, as range deletes are older than points."""
+    """The key that sorts by age; of one job's tables, one without keys is older, as range deletes are older than
+    points."""
     return *_age(each), each.tables[0].first_key() is not None
 
 
@@ -245,7 +246,7 @@ def _first_sequence(each: Aged) -> int:
 
 
 def _search_sections(file: TableFile) -> list[tuple[int, int]]:
-    """Where sections begin and how long they are: each that has a footer, and what lies between."""
+    """The starts and lengths of the sections: each that has a footer, and what lies between them."""
     data = read_through(file, 0, file.size())
     bounds: list[tuple[int, int]] = []
     stop, found = len(data), len(data)
@@ -269,8 +270,8 @@ def _search_sections(file: TableFile) -> list[tuple[int, int]]:
 
 
 def _shards_of(files: list[list[SalvagedTable]]) -> int:
-    """How many shards there were. A file's sections are of different shards, and a table's keys are of one shard: the
-    smallest number that explains the first, or the largest that explains both if there are keys enough to tell."""
+    """The number of shards. A file's sections are of different shards, and a table's keys are of one shard: the
+    smallest number that explains the former, or the largest that explains both, if there are enough keys to tell."""
     several = [[keys for table in tables if (keys := table.first_keys())] for tables in files]
     shards = 1
     while shards < MAX_SHARDS and any(len({_shard(keys[0], shards) for keys in file}) < len(file) for file in several):

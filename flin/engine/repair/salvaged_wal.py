@@ -1,10 +1,10 @@
 """The WAL as far as its checksums vouch for it: every good frame, also those after damage, in the order of sequences.
 
-Recovery (recovery.py) ends at the first bad frame, so that its state is a prefix of what was accepted, and refuses
-where more was promised. Here no such promise can be kept any more: what is good is taken, and each hole is told. Where
-nothing is damaged both come to the same: bytes after the end that a successor names are ignored in both.
+Recovery (recovery.py) ends at the first bad frame, so that its state is a prefix of the accepted writes, and refuses if
+more was promised. Here no such promise can be kept any more: good frames are taken, and each hole is reported. If
+nothing is damaged, both give the same result: both ignore bytes after the end that a successor names.
 
-A segment whose header is damaged is known by its frames; one that lies under another's name, by its header.
+A segment whose header is damaged is identified by its frames; one under another's name, by its header.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ENDLESS: Final = 1 << 64
 
 @dataclass(slots=True)
 class SalvagedSegment:
-    """What one segment replays to."""
+    """One segment, replayed."""
 
     memtable: Memtable
     first_sequence: int
@@ -50,13 +50,14 @@ class _File:
     path: str
     data: bytes
     header: SegmentHeader | None  # None if nothing in it is good
-    has_header: bool  # and not only what its frames tell
+    has_header: bool  # False: `header` is only what its frames tell
     report: FileReport
     frames: list[FoundFrame] = field(default_factory=list)
 
 
 class SalvagedWal:
-    """Read it with `segments`. FormatVersionError where a newer Flin wrote something, unless it is forced."""
+    """The WAL: `read` it, then take its `segments`. FormatVersionError if a newer Flin wrote something, unless
+    forced."""
 
     def __init__(self, fs: FileSystem, directory: str, report: RepairReport, force: bool) -> None:
         self._fs = fs
@@ -64,7 +65,7 @@ class SalvagedWal:
         self._report = report
         self._force = force
         self.database_id: bytes | None = None
-        """What the manifest says, or else most of the segments."""
+        """As in the manifest, or else as in most of the segments."""
         self._files: list[_File] = []
 
     def read(self, names: list[tuple[FileName, str]]) -> None:
@@ -75,11 +76,12 @@ class SalvagedWal:
                 self._files.append(found)
 
     def identities(self) -> Counter[bytes]:
-        """Which databases the segments say they are."""
+        """The databases that the segments name, with their numbers of segments."""
         return Counter(file.header.database_id for file in self._files if file.header is not None and file.has_header)
 
     def segments(self, database_id: bytes | None, next_sequence: int | None) -> Iterator[SalvagedSegment]:
-        """Oldest first. `next_sequence`: the first that no table holds, if that is known; frames below are left out."""
+        """The segments, oldest first. `next_sequence`: the first that no table holds, if that is known; frames below it
+        are left out."""
         files = list(self._ours(database_id))
         for file in files:
             self._find(file, files)
@@ -136,7 +138,7 @@ class SalvagedWal:
             yield file
 
     def _find(self, file: _File, files: list[_File]) -> None:
-        """The good frames, up to where the direct successor says that the segment ends."""
+        """Find the good frames, up to the end that the direct successor names."""
         assert file.header is not None
         end = len(file.data)
         for other in files:
@@ -149,8 +151,8 @@ class SalvagedWal:
     def _replay(
         self, files: list[_File], expected: int | None, below: int
     ) -> tuple[SalvagedSegment | None, int, int | None]:
-        """The frames of the files that share a number (a copy may fill the holes of its original); the offset after
-        the last one, and the sequence that should follow."""
+        """Replay the files that share a number (a copy may fill the holes of its original). Returns the segment, the
+        offset after the last frame, and the sequence that should follow."""
         source: dict[int, _File] = {}
         frames: dict[int, FoundFrame] = {}
         for file in files:
@@ -164,7 +166,7 @@ class SalvagedWal:
         for offset in sorted(frames):
             frame, file = frames[offset], source[offset]
             if file.header is not None and not file.has_header and frame.first_sequence >= below:
-                continue  # of another database, or far too new: what has a header counts
+                continue  # another database's, or far too new: segments with a header count
             if offset > position:
                 missing = None if expected is None else max(0, frame.first_sequence - expected)
                 self._lose(first_file, position, offset - position, missing)
@@ -203,7 +205,7 @@ class SalvagedWal:
         return True
 
     def _tail(self, files: list[_File], position: int, is_last: bool, vouched: int) -> None:
-        """What is after the last good frame: nothing, zeros, a torn tail that nobody was promised, or a loss."""
+        """Judge what follows the last good frame: nothing, zeros, a torn tail that was never promised, or a loss."""
         file = max(files, key=lambda file: len(file.data))
         rest = file.data[position:]
         assert file.header is not None

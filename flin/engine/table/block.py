@@ -1,9 +1,9 @@
 """The data block: up to 256 neighbouring entries of a table, laid out in columns.
 
 An interpreter pays per call, not per byte. So a block is not a chain of varints: each column (key bounds, keys,
-value bounds, values) comes out with one C call, and a column that would say the same for every entry is left out.
+value bounds, values) is read with one C call, and a column that would be the same for every entry is left out.
 
-Layout of the payload (little-endian; what surrounds it on disk is in stored_block.py):
+Layout of the payload (little-endian; stored_block.py has what surrounds it on disk):
 
     flags        u8     which columns follow, see the constants
     reserved     u8     0
@@ -20,10 +20,10 @@ Layout of the payload (little-endian; what surrounds it on disk is in stored_blo
     expiries     count x i64, milliseconds or 0; absent if all are 0 (no HAS_EXPIRIES)
     values
 
-Keys rise strictly. A tombstone has an empty value. The readers take a source (bytes, or a mapped file that gives
-bytes for a slice) and an offset into it, so that a block is read where it lies. They trust a payload that `check`
-has accepted: its checksum was right and its header adds up to its size. A payload that adds up but lies elsewhere
-gives wrong values, never a read outside of the source.
+Keys ascend strictly. A tombstone has an empty value. The readers take a source (bytes, or a mapped file, whose slices
+are bytes) and an offset into it, so that a block is read where it lies. They trust a payload that `check` has accepted:
+its checksum was right and its header adds up to its size. If a payload adds up but is wrong elsewhere, that gives wrong
+values, never a read outside of the source.
 
 This module knows neither files nor checksums.
 """
@@ -58,8 +58,8 @@ MAX_ENTRIES: Final = 256
 """Bounds the cost of a lookup among tiny entries and the size of the precompiled structs."""
 
 PREFIX_PAYS: Final = 4
-"""A prefix is left out of the keys if that saves a quarter of the block: to put it back costs each read of a key 40
-ns, and a codec sees to what repeats (values of 100 B: raw tables 12 % larger, compressed ones 2 % smaller)."""
+"""A prefix is left out of the keys if that saves a quarter of the block: to put it back costs each read of a key 40 ns,
+and a codec handles repetitions (values of 100 B: raw tables 12 % larger, compressed ones 2 % smaller)."""
 
 _HEADER: Final = struct.Struct("<BxHIII")
 HEADER_SIZE: Final = _HEADER.size
@@ -68,7 +68,7 @@ _read_pair: Final = struct.Struct("<HH").unpack_from
 _read_wide_pair: Final = struct.Struct("<II").unpack_from
 
 Sizes: TypeAlias = "int | Sequence[int]"
-"""One size that all have, or the size of each."""
+"""One size for all, or the size of each."""
 
 Annotations: TypeAlias = tuple[Sequence[int], Sequence[int], Sequence[int]]
 """Kinds, tags and expiries, of equal length."""
@@ -86,7 +86,7 @@ def _numbers(count: int, code: str) -> struct.Struct:
 
 @lru_cache(maxsize=1024)
 def _tails(count: int, cut: int, size: int) -> struct.Struct:
-    """What each of count strings has after its first `cut` bytes."""
+    """The struct that reads `count` strings of `size` bytes, each without its first `cut` bytes."""
     return struct.Struct(f"{cut}x{size}s" * count)
 
 
@@ -102,8 +102,8 @@ def encode(
     *,
     cut_prefix: bool = True,
 ) -> bytes:
-    """The payload of a block. Keys rise strictly; `annotations` is None where all are plain puts. `cut_prefix`: leave
-    out what the keys share, where that pays."""
+    """The payload of a block. Keys ascend strictly; `annotations` is None if all are plain puts. `cut_prefix`: leave
+    out the prefix that the keys share, if that pays."""
     count = len(keys)
     key_size, fixed_keys = _uniform(key_sizes)
     value_size, fixed_values = _uniform(value_sizes)
@@ -145,7 +145,7 @@ def _uniform(sizes: Sizes) -> tuple[int, bool]:
 
 
 def _common_prefix(keys: Sequence[bytes], key_size: int, value_sizes: Sizes) -> bytes:
-    """What all keys begin with, if leaving it out pays."""
+    """The prefix of all keys, if leaving it out pays."""
     count = len(keys)
     if count == 1:
         return b""
@@ -154,7 +154,7 @@ def _common_prefix(keys: Sequence[bytes], key_size: int, value_sizes: Sizes) -> 
     least = total + key_size * count
     if len(first) * count * PREFIX_PAYS < least:  # large values: not even the whole key would pay
         return b""
-    size = common_size(first, keys[-1])  # keys are sorted: what the outermost share, all share
+    size = common_size(first, keys[-1])  # keys are sorted: all share what the first and the last share
     return first[:size] if size * count * PREFIX_PAYS >= least else b""
 
 
@@ -192,7 +192,8 @@ def _append_annotations(parts: list[bytes], count: int, annotations: Annotations
 
 
 def check(source: bytes, start: int, stop: int, path: str, offset: int) -> None:
-    """Whether the bytes from start to stop can be a payload: the sizes in its header add up to its size."""
+    """CorruptionError unless the bytes from start to stop can be a payload: the sizes in its header add up to its
+    size."""
     size = stop - start
     if size < HEADER_SIZE:
         raise CorruptionError(path, offset, "a data block is shorter than its header")
@@ -214,7 +215,7 @@ def check(source: bytes, start: int, stop: int, path: str, offset: int) -> None:
 
 
 def _size(flags: int, count: int, prefix_size: int, key_size: int, value_size: int) -> int:
-    """The size of the payload that has such a header."""
+    """The size of a payload with this header."""
     fixed_keys, fixed_values = flags & FIXED_KEYS, flags & FIXED_VALUES
     size = HEADER_SIZE + prefix_size + value_size * (count if fixed_values else 1)
     size += key_size * (count if fixed_keys else 1)
@@ -259,10 +260,10 @@ def find(source: bytes, start: int, key: bytes) -> Entry | None:
             return None
         keys_stop = at + count * key_size
         column = source[at:keys_stop]
-        found = column.rfind(key)  # as `find`, but it prepares nothing: 70 to 250 ns less of 1,200
+        found = column.rfind(key)  # like `find`, without its preparation: 70 to 250 ns less of 1,200
         if found < 0:
             return None
-        if found % key_size:  # the bytes also lie across two neighbours
+        if found % key_size:  # these bytes lie across two neighbours; the key may be elsewhere
             index = _search_fixed(column, count, key_size, key)
             if index < 0:
                 return None
@@ -286,14 +287,14 @@ def _search_fixed(column: bytes, count: int, size: int, key: bytes) -> int:
 
 
 def _search_bounded(column: bytes, bounds: Sequence[int], count: int, key: bytes) -> int:
-    """Bytes that end where a key ends and begin where it begins are that key."""
+    """The index of the key, -1 without it: bytes that begin where a key begins and end where it ends are that key."""
     found = column.rfind(key)
     if found < 0:
         return -1
     index = bisect_left(bounds, found + len(key), 1, count + 1)
     if index <= count and bounds[index] == found + len(key) and bounds[index - 1] == found:
         return index - 1
-    # The bytes also lie inside another key or across two.
+    # These bytes lie inside another key or across two; the key may be elsewhere.
     index = _lower_bounded(column, 0, bounds, count, key)
     return index if index < count and column[bounds[index] : bounds[index + 1]] == key else -1
 
@@ -338,7 +339,7 @@ def _lower_bounded(source: bytes, start: int, bounds: Sequence[int], count: int,
 
 
 def _bounds(source: bytes, at: int, count: int, wide: int) -> tuple[int, Sequence[int]]:
-    """Where the column after the bounds begins, and the bounds themselves, not yet decoded if that can be."""
+    """The start of the column after the bounds, and the bounds themselves, not decoded yet if that is possible."""
     stop = at + (count + 1) * (4 if wide else 2)
     code = "I" if wide else "H"
     if _LITTLE_ENDIAN:
@@ -350,13 +351,13 @@ _LITTLE_ENDIAN: Final = sys.byteorder == "little"
 
 
 def _annotation_size(flags: int, count: int) -> int:
-    """The size of what lies between value bounds and values."""
+    """The size of the columns between value bounds and values."""
     per_entry = (1 if flags & HAS_KINDS else 0) + (1 if flags & HAS_TAGS else 0) + (8 if flags & HAS_EXPIRIES else 0)
     return per_entry * count
 
 
 def entry_at(source: bytes, at: int, flags: int, count: int, value_size: int, index: int) -> Entry:
-    """The entry of an index, `at` being the end of the keys."""
+    """The entry at an index; `at` is the end of the keys."""
     if flags & FIXED_VALUES:
         start, stop = index * value_size, (index + 1) * value_size
     elif flags & WIDE_VALUES:
@@ -383,7 +384,7 @@ def entry_at(source: bytes, at: int, flags: int, count: int, value_size: int, in
 
 
 def decode_keys(source: bytes, start: int) -> tuple[list[bytes], int]:
-    """All keys, and where what follows them begins."""
+    """All keys, and the offset after them."""
     flags, count, prefix_size, key_size, _ = read_header(source, start)
     at = start + HEADER_SIZE
     prefix = source[at : at + prefix_size]
@@ -399,7 +400,7 @@ def decode_keys(source: bytes, start: int) -> tuple[list[bytes], int]:
 
 
 def _fixed_column(source: bytes, at: int, count: int, size: int) -> list[bytes]:
-    if count == 1:  # large values lie alone: each would leave a struct of its own size behind
+    if count == 1:  # large values lie alone: for each a struct of its size would be kept
         return [source[at : at + size]]
     return list(_strings(count, size).unpack_from(source, at))
 
@@ -441,7 +442,7 @@ def entry_count(source: bytes, start: int) -> int:
 
 
 def decode_slice(source: bytes, start: int, begin: int, end: int) -> Page:
-    """The keys and entries from index begin to end, at the cost of these alone where all are plain."""
+    """The keys and entries from index begin to end, at the cost of these alone if all are plain."""
     flags, count, prefix_size, key_size, value_size = read_header(source, start)
     if flags & ANNOTATED:
         keys, entries = decode(source, start)
@@ -460,7 +461,7 @@ def decode_slice(source: bytes, start: int, begin: int, end: int) -> Page:
 def _slice_column(
     source: bytes, at: int, count: int, size: int, fixed: int, wide: int, begin: int, end: int
 ) -> tuple[list[bytes], int]:
-    """Some items of a column, and where what follows it begins."""
+    """Some items of a column, and the offset after the column."""
     if fixed:
         return _fixed_column(source, at + begin * size, end - begin, size), at + count * size
     width = 4 if wide else 2
@@ -471,7 +472,7 @@ def _slice_column(
 
 
 def _annotate(source: bytes, at: int, flags: int, count: int, entries: list[Any]) -> None:
-    """Turn values into the entries that the annotations at `at` say."""
+    """Turn values into entries, by the annotations at `at`."""
     kinds, tags, expiries = _annotations(source, at, flags, count)
     for index in range(count):
         if tags[index] or expiries[index]:

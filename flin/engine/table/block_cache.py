@@ -1,11 +1,11 @@
 """The block cache: data blocks of all tables and pages of sorted views, bounded in bytes.
 
-A cached block hangs in its table's own list, by its number: to find one is an index, and a hit counts itself in the
-block (together 40 ns; a dictionary of (table, block) and a move to its end took 300). What the cache itself keeps is
-the order in which blocks came. Eviction is CLOCK: it goes round and gives whoever was hit since the last time a second
-chance, an approximation of LRU that costs a hit nothing.
+A cached block is in its table's own list, by its number: it is found by an index, and counts its hits itself (together
+40 ns; a dictionary of (table, block) and a move to its end took 300). The cache itself only keeps the order in which
+blocks came. Eviction is CLOCK: it goes round and gives a block that was hit since its last turn a second chance, an
+approximation of LRU that costs a hit nothing.
 
-A hit takes no lock: a block that another thread evicts in between is still good. Whatever changes the sum takes it.
+A hit takes no lock: a block that another thread evicts in between is still good. Changes of the sum take the lock.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ CacheRow: TypeAlias = list[CachedBlock | None]
 
 
 class Charged(Protocol):
-    """What can be kept: a cached block, or a page of a sorted view. The attributes are the cache's but for `hits`."""
+    """A cached block, or a page of a sorted view. Only the cache changes the attributes, except `hits`."""
 
-    charge: int  # what the cache counts it for; 0: not in the cache
-    hits: int  # counted by whoever reads it
-    seen_hits: int  # when the cache looked last
+    charge: int  # bytes that the cache counts for it; 0: not in the cache
+    hits: int  # counted by its readers
+    seen_hits: int  # at the cache's last look
 
     def charge_bytes(self) -> int: ...
 
 
 _CHANCES: Final = 64
-"""Blocks in a row that are passed over: an eviction where all were hit must not take a millisecond."""
+"""The most blocks that are passed over in a row: an eviction must not take a millisecond if all were hit."""
 
 
 class BlockCache:
-    """Bounds what the rows of many tables hold. `is_full`: another block costs one that is there."""
+    """Bounds what the rows of many tables hold. `is_full`: another block would evict one."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
@@ -48,8 +48,8 @@ class BlockCache:
         self._evicted_hits = 0
         self._clock: deque[tuple[list[Any], int, Charged]] = deque()
         self.gone: deque[list[Any]] = deque()
-        """Rows whose owner has gone: it could be anywhere and took no lock. What they hold goes with the next block
-        that is put, or as the background has merged or looks round (`drop_gone`), whichever comes first."""
+        """Rows whose owner is gone: its finalizer may run anywhere, so it takes no lock. Their blocks are dropped with
+        the next put, or by the background (`drop_gone`), whichever comes first."""
         self._lock = RLock()
         self._is_changing = False  # under the lock; a call that re-enters then leaves the cache as it is
 
@@ -66,17 +66,17 @@ class BlockCache:
         self._change(lambda: self._put(row, number, block, charge))
 
     def recharge(self, block: Charged) -> None:
-        """A block that grew."""
+        """Charge a block that grew."""
         charge = block.charge_bytes()
         self._change(lambda: self._recharge(block, charge))
 
     def drop_gone(self) -> None:
-        """Drop what owners that have gone still have here: blocks of obsolete tables, pages of obsolete runs."""
+        """Drop blocks whose owners are gone: those of obsolete tables, pages of obsolete runs."""
         if self.gone:
             self._change(self._drop_gone)
 
     def resize(self, capacity_bytes: int) -> None:
-        """Another bound; what no longer fits goes now."""
+        """Change the bound; blocks that no longer fit go now."""
         self._change(lambda: self._resize(capacity_bytes))
 
     @holds_lock
@@ -94,7 +94,8 @@ class BlockCache:
 
     @holds_lock
     def _change(self, change: Callable[[], None]) -> bool:
-        """Under the lock; False, and nothing is done, if it came in while its own thread is at a change."""
+        """Change under the lock. False, and nothing is done, in a call that re-enters while its own thread is
+        changing."""
         with self._lock:
             if self._is_changing:
                 return False
@@ -122,7 +123,7 @@ class BlockCache:
             self._evict()
 
     def _drop_gone(self) -> None:
-        """In one pass over the clock, however many have gone."""
+        """Drop them in one pass over the clock, however many are gone."""
         gone = [self.gone[place] for place in range(len(self.gone))]  # it may grow at any moment
         dropped = {id(row) for row in gone if any(block is not None for block in row)}
         if dropped:
@@ -130,7 +131,7 @@ class BlockCache:
             dead = [entry for entry in self._clock if id(entry[0]) in dropped]
             used_bytes = sum(block.charge for _, _, block in kept)
             hits = self._evicted_hits + sum(block.hits for _, _, block in dead)
-            # No call in between: an interrupt finds all of this done, or none.
+            # No call in between: an interrupt finds all of this done, or nothing.
             self._clock, self.used_bytes, self._evicted_hits = kept, used_bytes, hits
             self.is_full = self.capacity_bytes == 0
             for row, number, block in dead:

@@ -1,4 +1,4 @@
-"""The filter: says of most keys that a table does not hold that it does not.
+"""The filter: for most keys that a table does not hold, it says so.
 
 Theory. A Bloom filter whose bits for one key all lie in one 64-bit word ("Fast Bloom Filters", Putze, Sanders and
 Singler, 2007): one read, one comparison. The word is the key's hash modulo the number of words, its bits come from
@@ -40,7 +40,8 @@ MASK_INDEX: Final = 4095
 
 
 def _make_masks() -> list[int]:
-    """Part of the format: a multiplicative generator written out, for Random's methods may change."""
+    """The masks, which are part of the format: made by a multiplicative generator, since Random's methods may
+    change."""
     state = 0x9E37_79B9_7F4A_7C15
     masks = []
     for _ in range(MASK_INDEX + 1):
@@ -79,7 +80,7 @@ def masks_of(hashes: Iterable[int]) -> list[int]:
 
 
 def let_through(words: Sequence[int], hashes: Sequence[int], masks: Sequence[int]) -> list[bool]:
-    """`contains` for many hashes, whose masks are known: for those who ask many filters about many keys (count.py)."""
+    """Do what `contains` does for many hashes, whose masks are known: for many filters and many keys (count.py)."""
     # Written out: table.bloom.contains
     count = len(words)
     return [words[hashed % count] & mask == mask for hashed, mask in zip(hashes, masks, strict=True)]
@@ -91,7 +92,7 @@ def encode(words: array[int]) -> bytes:
 
 
 def decode(data: bytes, path: str, offset: int) -> array[int]:
-    """Raises CorruptionError at `offset` of the file."""
+    """The words of the filter. Raises CorruptionError at `offset` of the file."""
     if len(data) < 16 or crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise CorruptionError(path, offset, "the checksum of a filter block is wrong")
     if len(data) != 8 + 8 * int.from_bytes(data[:4], "little"):

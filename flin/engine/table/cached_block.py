@@ -9,25 +9,26 @@ from flin.engine.entry import Entry, Page
 from flin.engine.table import block
 
 BYTES_COST: Final = 48
-"""What a small bytes object costs over its data: 33 bytes of header, rounded up to the allocator's 16."""
+"""Bytes of a small bytes object in addition to its data: 33 of header, rounded up to the allocator's 16."""
 TUPLE_COST: Final = 104
-"""What an entry that expires or has a tag costs over its value: a tuple and an int."""
+"""Bytes of an entry with an expiry or a tag in addition to its value: a tuple and an int."""
 LIST_COST: Final = 8 + 8
-"""An entry's places in the two lists of `page`: charged from the first, since ordered reads make them unasked."""
+"""Bytes of an entry in the two lists of `page`: charged from the start, since ordered reads make them without a
+charge."""
 _BLOCK_COST: Final = 420
 """A CachedBlock (120), a payload's header (48), its tuple in the cache's clock and the slots that hold both (90), the
 lists and the tuple of `page` (160)."""
 
 
 class CachedBlock:
-    """Its payload or, once it was touched again, its entries: a dict from key to entry.
+    """A block's payload or, once it was touched again, its entries: a dict from key to entry.
 
-    A dict, not sorted lists: a lookup touches two places in memory instead of eight, 20 to 30 % less of its time
-    where they are not in the processor's cache, and the key's hash is often there from a memtable. The entries are
-    objects, not slices that wait in the payload: a hit then copies nothing (measured: 691 ns a lookup against 1,013),
-    and in memory they take what the payload took, and 48 bytes each. Ordered reads have the same in lists.
+    A dict, not sorted lists: a lookup touches two places in memory instead of eight, which takes 20 to 30 % less time
+    if they are not in the processor's cache, and the key's hash is often there from a memtable. The entries are
+    objects, not slices of the payload: so a hit copies nothing (measured: 691 ns a lookup against 1,013), and in memory
+    they take as much as the payload, and 48 bytes each. Ordered reads have the same entries in lists.
 
-    Threads share it: what replaces something is set before that goes, and always to the same.
+    Threads share it: a replacement is set before the old object goes, and always to an equal one.
     """
 
     __slots__ = ("_data_bytes", "_tuples", "charge", "entries", "hits", "ordered", "payload", "seen_hits")
@@ -35,22 +36,22 @@ class CachedBlock:
     def __init__(self, payload: bytes) -> None:
         self.payload: bytes | None = payload
         self.entries: dict[bytes, Entry] | None = None
-        self.ordered: Page | None = None  # once `page` was asked for
+        self.ordered: Page | None = None  # made by the first call of `page`
         self._data_bytes = len(payload)
         self._tuples = 0
-        self.hits = 0  # counted by whoever reads `entries`
-        self.seen_hits = 0  # when the cache looked last
-        self.charge = 0  # what the cache counts it for; 0: not in the cache
+        self.hits = 0  # counted by the readers of `entries`
+        self.seen_hits = 0  # at the cache's last look
+        self.charge = 0  # bytes that the cache counts for it; 0: not in the cache
 
     @classmethod
     def expanded(cls, source: bytes, start: int, size: int) -> CachedBlock:
-        """A block of a payload that lies in a source."""
+        """The block of a payload that lies in a source."""
         found = cls(b"")
         found._decode(source, start, size)
         return found
 
     def expand(self) -> None:
-        """Decode it: later lookups ask a dict."""
+        """Decode the payload: later lookups ask a dict."""
         payload = self.payload
         if payload is not None:
             self._decode(payload, 0, len(payload))
@@ -71,7 +72,7 @@ class CachedBlock:
         return block.find(payload, 0, key)
 
     def page(self) -> Page:
-        """All keys and entries in order. The lists are the block's own: not to be changed."""
+        """All keys and entries in order. The lists are the block's own: do not change them."""
         page = self.ordered
         if page is None:
             self.expand()
@@ -81,7 +82,7 @@ class CachedBlock:
         return page
 
     def charge_bytes(self) -> int:
-        """What it really costs, its place in the cache included."""
+        """Bytes that it really costs, its place in the cache included."""
         entries = self.entries
         cost = _BLOCK_COST + self._data_bytes
         if entries is not None:

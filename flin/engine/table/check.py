@@ -1,6 +1,6 @@
-"""Whether a table is whole: everything in it is read and compared with everything else that says the same.
+"""The check of a table: everything in it is read, and compared with everything else that must agree with it.
 
-Damage does not end the check where the rest can still be read: each damaged part is named.
+Damage does not end the check if the rest can still be read: each damaged part is named.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flin.errors import CorruptionError
 
 
 def check_table(file: ReadableFile, meta: TableMeta) -> list[CorruptionError]:
-    """What is wrong with the table, in the order of its parts. Raises FormatVersionError, StorageError."""
+    """The faults of the table, in the order of its parts. Raises FormatVersionError, StorageError."""
     try:
         state = TableState(file, meta, None)
     except CorruptionError as error:
@@ -46,7 +46,7 @@ class _Check:
         self._smallest: bytes | None = None
         self._largest: bytes | None = None
         self._are_blocks_whole = True
-        self._keys: list[bytes] = []  # and their kinds, of a table with a key part
+        self._keys: list[bytes] = []  # these, and their kinds, of a table with a key part
         self._kinds = bytearray()
 
     def blocks(self) -> None:
@@ -88,7 +88,7 @@ class _Check:
                 self._raw_bytes += len(entry)
 
     def totals(self) -> None:
-        """Check a table whose blocks are whole: the properties say what was found."""
+        """Check, if all blocks are whole, that the properties agree with them."""
         meta, state = self._meta, self._state
         ranges = self._ranges()
         bounds = [bound for bounds in ranges for bound in bounds]

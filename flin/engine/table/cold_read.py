@@ -1,4 +1,4 @@
-"""What a read that must not wait raises where it would have to."""
+"""The exception of a read that must not wait but would have to."""
 
 from __future__ import annotations
 

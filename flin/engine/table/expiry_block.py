@@ -1,6 +1,6 @@
-"""The expiry block: when which keys of a table are due, so that a sweep need not read the data.
+"""The expiry block: a table's expiring keys by time, so that a sweep need not read the data.
 
-Chunks one after the other, the earliest expiry first; a sweep reads as many as are due.
+Chunks one after the other, the earliest expiry first; a sweep reads those that are due.
 
     count         u32, at most 1,024
     key size      u32, of all keys
@@ -28,7 +28,7 @@ Expiry = tuple[int, bytes]
 
 
 def encode(expiries: Sequence[Expiry]) -> bytes:
-    """The block of sorted expiries."""
+    """The block of these sorted expiries."""
     return b"".join(
         _encode_chunk(expiries[start : start + _CHUNK_ENTRIES]) for start in range(0, len(expiries), _CHUNK_ENTRIES)
     )
@@ -50,13 +50,13 @@ def _encode_chunk(expiries: Sequence[Expiry]) -> bytes:
 
 
 def decode(read: Callable[[int, int], bytes], start: int, stop: int, path: str) -> Iterator[Expiry]:
-    """The expiries between two offsets of a file, of which read(offset, size) gives bytes. Raises CorruptionError."""
+    """The expiries between two offsets of a file, read by read(offset, size). Raises CorruptionError."""
     for at, size, count in _chunks(read, start, stop, path):
         yield from _decode_chunk(read(at, size), count, path, at)
 
 
 def sample(read: Callable[[int, int], bytes], start: int, stop: int, path: str, wanted: list[int]) -> list[Expiry]:
-    """The expiries at these ascending positions in the order of their times; reads the chunks that hold them alone."""
+    """The expiries at these ascending positions in the order of times; reads only the chunks that hold them."""
     found: list[Expiry] = []
     first = 0
     for at, size, count in _chunks(read, start, stop, path):
@@ -69,7 +69,7 @@ def sample(read: Callable[[int, int], bytes], start: int, stop: int, path: str, 
 
 
 def _chunks(read: Callable[[int, int], bytes], start: int, stop: int, path: str) -> Iterator[tuple[int, int, int]]:
-    """Where each chunk begins, its size and its number of entries."""
+    """The start of each chunk, its size and its number of entries."""
     while start < stop:
         if stop - start < _HEADER.size:
             raise CorruptionError(path, start, "an expiry block ends inside of a header")

@@ -1,10 +1,10 @@
-"""The end of a table: where its parts lie, and what is known of it without reading them.
+"""The end of a table: the places of its parts, and what is known of it without reading them.
 
 A table (a section of a file) is: data blocks, key part (key_part.py; not in every table), expiry block, filter block,
 index block, range block, properties block, footer. Everything in it is relative to its own beginning, so several tables
 can follow each other in a file.
 
-Properties block (little-endian), for each property, in any order; one that is not known is passed over:
+Properties block (little-endian), for each property, in any order; unknown ones are passed over:
 
     name size    u8
     name         ASCII
@@ -37,7 +37,7 @@ from flin.engine.table.stored_block import require_codec
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 
 FORMAT_VERSION: Final = 2
-"""The version of tables with a key part; those without one are of version 1, as they always were."""
+"""The version of tables with a key part; those without one have version 1, as ever."""
 
 MAGIC: Final = b"FlinSST\n"
 
@@ -55,12 +55,12 @@ _NUMBERS: Final = {
     "largest_sequence": "largest_sequence",
     "raw_bytes": "raw_bytes",
 }
-"""The numbers of the properties block by name, and what TableMeta calls them."""
+"""The numbers of the properties block: their names there, and in TableMeta."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """Where the blocks of a table begin, relative to its section."""
+    """The starts of the blocks of a table, relative to its section."""
 
     expiry: int
     filter: int
@@ -87,7 +87,7 @@ def encode_footer(footer: Footer, *, has_keys: bool = False) -> bytes:
 
 
 def decode_footer(data: bytes, path: str, offset: int) -> Footer:
-    """Raises CorruptionError at `offset` of the file, FormatVersionError if a newer Flin wrote it."""
+    """The footer. Raises CorruptionError at `offset` of the file, FormatVersionError if a newer Flin wrote it."""
     if len(data) != FOOTER_SIZE:
         raise CorruptionError(path, offset, "the file ends inside of a table's footer")
     checksum, magic = _TAIL.unpack_from(data, _FOOTER.size)
@@ -118,7 +118,7 @@ def encode_properties(meta: TableMeta, codec: str, keys: tuple[int, int] | None 
 
 
 def decode_properties(data: bytes, footer: Footer, file: str, base_offset: int, path: str) -> Properties:
-    """Raises CorruptionError."""
+    """The properties. Raises CorruptionError."""
     offset = base_offset + footer.properties
     values = _decode_values(data, path, offset)
     try:
@@ -198,13 +198,13 @@ def read_part(file: ReadableFile, offset: int, size: int) -> bytes:
 
 
 def read_meta(file: ReadableFile, offset: int, length: int) -> TableMeta:
-    """What a table says of itself: footer and properties alone are read. Raises CorruptionError, FormatVersionError."""
+    """The metadata in a table itself; reads only footer and properties. Raises CorruptionError, FormatVersionError."""
     footer = read_footer(file, offset, length)
     return read_properties(file, footer, offset, _base_name(file.path)).meta
 
 
 def read_metas(file: ReadableFile) -> list[TableMeta]:
-    """Every table of a file, found from its end backwards; first to last."""
+    """The metadata of every table of a file, first to last; they are found from its end backwards."""
     metas: list[TableMeta] = []
     stop = _size(file)
     while stop > 0:

@@ -1,10 +1,10 @@
-"""Which blocks of a table deserve their place in the cache. Pure: it counts, and says what is to be done.
+"""Which blocks of a table deserve a place in the cache. Pure: it counts, and decides.
 
 Theory. A raw block can be read in place, in the mapping; to bring it into the cache costs as much as decoding all of
-it. So a block must have been asked for more often than its table's average. Lookups that miss the cache are counted by
-block. Once there are as many as the table has blocks, evenly spread ones come to one each, and all counts begin anew.
+it. So a block must be looked up more often than its table's average. Lookups that miss the cache are counted by block.
+Once there are as many as the table has blocks (one each, if evenly spread), all counts begin anew.
 
-Threads that count at once may lose one.
+If threads count at once, a count may be lost.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from __future__ import annotations
 from typing import Final
 
 HOT: Final = 3
-"""Lookups of a block, while its table has as many as blocks, after which the next one brings it into a full cache:
-evenly spread lookups have one on average, and fewer than a tenth of the blocks reach three."""
+"""Lookups of a block, among as many as its table has blocks, after which the next one brings it into a full cache:
+evenly spread lookups are one per block on average, and fewer than a tenth of the blocks reach three."""
 
 WARM: Final = 1
-"""As HOT, while the cache has room."""
+"""Like HOT, while the cache has room."""
 
 WORN: Final = 16
-"""Hits of a cached payload, while the cache is full, that bring its entries: those take three times its room, so that
-two other blocks go, and each costs as much to unpack again as 20 lookups in a payload cost more."""
+"""Hits after which a cached payload is decoded while the cache is full: the entries take three times the room, so two
+other blocks go, and unpacking each of them again costs as much as 20 lookups in a dict save."""
 
 
 class Heat:
@@ -30,10 +30,10 @@ class Heat:
 
     def __init__(self, blocks: int) -> None:
         self.counts: Final = bytearray(blocks)
-        self.cold_reads = 0  # the sum of the counts, but for what admission took
+        self.cold_reads = 0  # the sum of the counts, without those of admitted blocks
 
     def on_miss(self, number: int, is_full: bool) -> bool:
-        """A raw block is asked for and not cached: whether to admit it; else it is to be read in place."""
+        """A raw block is needed and not cached. Returns whether to admit it; else read it in place."""
         counts = self.counts
         count = counts[number]
         if count >= (HOT if is_full else WARM):

@@ -1,8 +1,8 @@
 """The index block: which data block a key would be in. Two parallel arrays and a bisect.
 
-A block is listed by its separator, the shortest beginning of its first key that is greater than the last key before
-it: long keys need not be kept whole, and most comparisons end after a few bytes. A key's block is the last one
-whose separator is not greater than the key.
+A block is listed by its separator, the shortest prefix of its first key that is greater than the last key before it:
+long keys need not be kept whole, and most comparisons end after a few bytes. A key's block is the last one whose
+separator is not greater than the key.
 
     count         u32
     key size      u32, of all separators
@@ -28,7 +28,7 @@ from flin.errors import CorruptionError
 _HEADER: Final = struct.Struct("<II")
 
 _SEPARATOR_COST: Final = 56
-"""Bytes of a short separator over its data: 33 of object header, 8 in the list, the allocator's rounding."""
+"""Bytes of a short separator in addition to its data: 33 of object header, 8 in the list, the allocator's rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ def encode(separators: Sequence[bytes], starts: Sequence[int]) -> bytes:
 
 
 def decode(data: bytes, data_size: int | None, path: str, offset: int) -> Index:
-    """Raises CorruptionError at `offset` of the file. `data_size`: where the data blocks end in their section, if that
-    is known."""
+    """The index. Raises CorruptionError at `offset` of the file. `data_size`: where the data blocks end in their
+    section, if that is known."""
     size = len(data) - 4
     if size < _HEADER.size or crc32(data[:size]) != int.from_bytes(data[size:], "little"):
         raise CorruptionError(path, offset, "the checksum of an index block is wrong")
@@ -67,7 +67,7 @@ def decode(data: bytes, data_size: int | None, path: str, offset: int) -> Index:
     bounds = struct.unpack_from(f"<{count + 1}I", data, _HEADER.size + 8 * (count + 1))
     column = data[size - key_size : size]
     separators = [column[start:stop] for start, stop in pairwise(bounds)]
-    # Compared in C: by generators it was a third of resolving a small flush, and it runs where reads are served, too.
+    # Compared in C: generators took a third of resolving a small flush, and this runs where reads are served, too.
     if starts[0] or data_size not in (None, starts[-1]) or any(map(le, islice(starts, 1, None), starts)):
         raise CorruptionError(path, offset, "the data blocks that an index names are not in order")
     if any(map(le, islice(separators, 1, None), separators)):

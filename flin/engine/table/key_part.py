@@ -1,13 +1,13 @@
-"""The key part of a table whose values are large: all keys once more, without values, and checked by themselves.
+"""The key part of a table whose values are large: all keys once more, without values, with checksums of their own.
 
-Theory. The exact number of keys wants to know, at every flush, which new keys older tables hold already (count.py).
-Where values are large, a data block holds a few keys, and to read, check and unpack it for each key that is asked
-for costs more than all else in a flush. Here 256 keys lie in what a data block of values would take.
+Theory. For the exact number of keys, every flush must know which of its keys older tables hold already (count.py). If
+values are large, a data block holds few keys, and to read, check and unpack it for each key costs more than all else in
+a flush. Here 256 keys share a block.
 
-The part is data blocks (stored_block.py) whose values are empty, stored raw and with whole keys, which are faster to
-read, and an index block over them, whose starts are relative to the first of them. Kinds are kept, tags and expiries
-are not. It is there only where keys are at most a sixteenth of the values, so that it costs little of the disk; `keys`
-and `key_index` in the properties block say where.
+The part is data blocks (stored_block.py) with empty values, stored raw and with whole keys, which are faster to read,
+and an index block over them, whose starts are relative to the first of them. Kinds are kept, tags and expiries are not.
+It exists only if keys are at most a sixteenth of the values, so that it costs little of the disk; `keys` and
+`key_index` in the properties block say where it is.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from flin.engine.table.stored_block import CHECKSUM_SIZE
 from flin.errors import CorruptionError
 
 MIN_SHARE: Final = 16
-"""How many times the keys' bytes the values have at least."""
+"""The values have at least this many times as many bytes as the keys."""
 
 KeyPage = tuple[list[bytes], Sequence[int]]
-"""Rising keys and their kinds."""
+"""Ascending keys and their kinds."""
 
 
 class KeyPartWriter:
-    """Takes the keys of a table as they are written. It holds what it makes of them until the data blocks have ended:
-    less than a sixteenth of the table."""
+    """Takes the keys of a table as they are written. It holds the part in memory until the data blocks end: less than a
+    sixteenth of the table."""
 
     def __init__(self) -> None:
         self._keys: list[bytes] = []  # those that do not fill a block yet
@@ -42,7 +42,7 @@ class KeyPartWriter:
         self._payloads: list[bytes] = []
 
     def add(self, keys: Sequence[bytes], kinds: Sequence[int] | None) -> None:
-        """`kinds`: None if all are puts."""
+        """Add keys. `kinds`: None if all are puts."""
         if kinds is not None and self._kinds is None:
             self._kinds = bytearray((KIND_PUT,)) * len(self._keys)
         self._keys += keys
@@ -52,7 +52,7 @@ class KeyPartWriter:
             self._end_block()
 
     def finish(self, offset: int) -> tuple[list[bytes], int]:
-        """The part's pieces, and where its index begins; `offset` is where the part will lie in its section."""
+        """The part's pieces, and the start of its index; `offset`: where the part will lie in its section."""
         while self._keys:
             self._end_block()
         pieces: list[bytes] = []
@@ -90,7 +90,7 @@ class KeyPart:
         self._starts: Final = array("Q", [base + offset + start for start in index.starts])  # in the file
 
     def pages(self, start: bytes, stop: bytes) -> Iterator[KeyPage]:
-        """From start (inclusive) to stop (exclusive), in pages that are not empty."""
+        """The keys from start (inclusive) to stop (exclusive), in pages that are not empty."""
         if start >= stop:
             return
         separators = self._separators
@@ -105,7 +105,7 @@ class KeyPart:
                 yield keys, kinds
 
     def pages_near(self, wanted: Sequence[bytes]) -> Iterator[KeyPage]:
-        """Those pages, whole, that hold the ascending wanted keys as far as the table has them."""
+        """The whole pages that hold the ascending wanted keys, as far as the table has them."""
         separators = self._separators
         at = 0
         while at < len(wanted):
@@ -122,8 +122,8 @@ class KeyPart:
 
 
 def load(read: Callable[[int, int], bytes], data: bytes, base: int, bounds: tuple[int, int, int], path: str) -> KeyPart:
-    """`bounds`: where in the section the keys and their index begin, and where that ends; `read` takes such bounds.
-    Raises CorruptionError."""
+    """The key part. `bounds`: where in the section the keys and their index begin, and where the index ends; `read`
+    takes such bounds. Raises CorruptionError."""
     keys, index, stop = bounds
     found = index_block.decode(read(index, stop), index - keys, path, base + index)
     if not found.separators or found.separators[0]:

@@ -1,4 +1,4 @@
-"""What the manifest says of a table, and the table of itself: where it lies, what it holds."""
+"""The metadata of a table, in the manifest and in the table itself: where it lies, what it holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class TableMeta:
     """One table: a section of a file (a whole file below level 0). Ranges deleted count in smallest and largest."""
 
     file: str  # a bare file name: role, number and epoch (file_name.py)
-    offset: int  # of the section in its file, bytes
+    offset: int  # where the section begins in its file, bytes
     length: int
     entry_count: int  # points, tombstones included
     tombstones: int

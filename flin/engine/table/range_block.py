@@ -29,7 +29,7 @@ def encode(ranges: Sequence[Range]) -> bytes:
 
 
 def decode(data: bytes, path: str, offset: int) -> tuple[Range, ...]:
-    """Raises CorruptionError at `offset` of the file."""
+    """The range deletes. Raises CorruptionError at `offset` of the file."""
     size = len(data) - 4
     if size < 4 or crc32(data[:size]) != int.from_bytes(data[size:], "little"):
         raise CorruptionError(path, offset, "the checksum of a range block is wrong")
@@ -50,7 +50,8 @@ def decode(data: bytes, path: str, offset: int) -> tuple[Range, ...]:
 
 
 def find(data: bytes, count: int) -> tuple[Range, ...] | None:
-    """The block of so many ranges (at least one), wherever it lies in a section whose footer is lost."""
+    """The ranges of the block with `count` of them (at least one), wherever it lies in a section whose footer is
+    lost."""
     head = struct.pack("<I", count)
     at = data.find(head)
     while at >= 0:

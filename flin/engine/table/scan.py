@@ -1,9 +1,9 @@
 """Ordered reads of one table: pages of neighbouring entries, forwards or backwards.
 
-Theory. A seek often wants ten entries, so the first page has sixteen, cut out of its block; what follows comes
-as whole blocks, joined to ever larger pages, for whoever takes pages spends about a microsecond on each. Raw blocks
-are decoded where they lie in the mapping; only the block that a scan begins in may enter the cache, or long scans
-would flood it. Past all caches (compaction) many blocks come with one pread.
+Theory. A seek often needs ten entries, so the first page has sixteen, cut out of its block; whole blocks follow, joined
+to ever larger pages, since a caller spends about a microsecond on each page. Raw blocks are decoded where they lie in
+the mapping; only the block that a scan begins in may enter the cache, or long scans would flood it. Past all caches
+(compaction) one pread reads many blocks.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from flin.engine.table.stored_block import CHECKSUM_SIZE
 _FIRST_ENTRIES: Final = 16
 _PAGE_ENTRIES: Final = 256
 _PAGE_SIZE: Final = 256 << 10
-"""Stored bytes from which a page is not joined further: 256 large values would be hundreds of megabytes."""
+"""Stored bytes from which on no more blocks join a page: 256 large values would be hundreds of megabytes."""
 
 _SPAN_SIZE: Final = 256 << 10
 """Bytes per pread past the caches: the system call is then 2 % of the decoding."""
 
 Decode: TypeAlias = Callable[[bytes, int], tuple[list[bytes], Any]]
-"""Payload and where it begins → keys and what belongs to each (block.decode, block.decode_kinds)."""
+"""Payload and its start → keys, and an entry or a kind for each (block.decode, block.decode_kinds)."""
 
 _Located: TypeAlias = Iterator[tuple[int, bytes, int]]
-"""Block number, source and where in it the payload begins."""
+"""Block number, source, and the start of the payload in it."""
 
 
 def scan(
     state: TableState, decode: Decode, start: bytes, stop: bytes, reverse: bool, cached: bool
 ) -> Iterator[tuple[list[bytes], Any]]:
-    """From start (inclusive) to stop (exclusive); the caller owns the lists. See Table.pages."""
+    """Pages from start (inclusive) to stop (exclusive); the caller owns the lists. See Table.pages."""
     separators = state.separators
     if start >= stop or not separators:
         return
@@ -147,7 +147,7 @@ def _trim(keys: list[bytes], items: Any, start: bytes, stop: bytes) -> tuple[lis
 
 
 def _locate(state: TableState, first: int, last: int, reverse: bool) -> _Located:
-    """The blocks after first up to last, by way of mapping and cache."""
+    """The blocks after first up to last, from mapping and cache."""
     data, starts, marks = state.data, state.starts, state.marks
     for number in range(first - 1, last - 1, -1) if reverse else range(first + 1, last + 1):
         if (marks[number] or state.verify(number)) != PACKED:
@@ -159,7 +159,7 @@ def _locate(state: TableState, first: int, last: int, reverse: bool) -> _Located
 
 
 def _read_spans(state: TableState, first: int, last: int, reverse: bool) -> _Located:
-    """What a scan reads, with preads of many blocks."""
+    """The blocks of a scan, with preads of many at once."""
     starts, path, base = state.starts, state.path, state.base
     low, high = (last, first) if reverse else (first + 1, last + 1)
     while low < high:

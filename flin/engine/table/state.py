@@ -1,9 +1,9 @@
-"""What a table holds in memory from its first use on, and its way to a data block.
+"""The state of a table in memory, from its first use on, and its way to a data block.
 
-Complete before a second thread can see it; then only the marks and what is counted (heat.py) change. A mark is one byte
-per block: 0 until its checksum was compared, then RAW or PACKED.
+It is complete before a second thread can see it; then only the marks and the counts (heat.py) change. A mark is one
+byte per block: 0 until its checksum was compared, then RAW or PACKED.
 
-The file is mapped whole: `data` is `bytes` in all that is asked of it (an index gives a number, a slice bytes).
+The file is mapped whole: `data` is used like `bytes` (an index gives a number, a slice bytes).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from flin.engine.table.stored_block import CHECKSUM_SIZE
 from flin.errors import CorruptionError, StorageError
 
 MIN_SEARCHED: Final = 12
-"""Entries of a block that are decoded whole where some are wanted: to find out which ones costs as much."""
+"""A block with fewer entries is decoded whole if some are wanted: to find these would cost as much."""
 
 RAW: Final = 1
 PACKED: Final = 2
 
 _MAX_STAGED: Final = 8
-"""Blocks of a table at once; more than that many large cold values at a time only means that some are read twice."""
+"""The most staged blocks of a table; with more large cold values at a time, some are only read twice."""
 
 
 class TableState:
@@ -89,12 +89,12 @@ class TableState:
         self.blocks: Final[CacheRow] = [None] * len(index.separators)
         self.marks: Final = bytearray(len(index.separators))
         self.heat: Final = Heat(len(self.marks))
-        # Blocks that were read for someone who has to ask again, and that the cache did not keep.
+        # Blocks that were read for a lookup that will be repeated, and that the cache did not keep.
         self.staged: Final[dict[int, CachedBlock]] = {}
         self.memory_bytes: Final = index.memory_bytes() + 8 * len(self.words) + 10 * len(self.marks)
 
     def __del__(self) -> None:
-        """Nobody can reach its cached blocks any more: they must not keep living ones out of the cache."""
+        """Give up its cached blocks, which nothing can reach any more: they must not keep others out of the cache."""
         blocks = getattr(self, "blocks", None)  # None: it could not be loaded
         if blocks is not None and self.cache is not None:
             self.cache.gone.append(blocks)  # no lock: this may run anywhere
@@ -104,19 +104,19 @@ class TableState:
         return table_footer.read_part(self.file, self.base + start, stop - start)
 
     def reads(self) -> int:
-        """Reads of blocks, about: another number than before tells that there were some."""
+        """About the number of reads of blocks: if it differs from before, there were some."""
         return (
             self.heat.cold_reads + len(self.staged) + sum(1 + block.hits for block in self.blocks if block is not None)
         )
 
     def key_part(self) -> key_part.KeyPart | None:
-        """The key part of a table that has one; its index is read each time, by the few who read many keys."""
+        """The key part, if the table has one; its index is read each time, by the few callers that read many keys."""
         if self.keys is None:
             return None
         return key_part.load(self.part, self.data, self.base, (*self.keys, self.footer.expiry), self.path)
 
     def verify(self, number: int) -> int:
-        """Compare the checksum of a block in the mapping; its mark."""
+        """Compare the checksum of a block in the mapping. Returns its mark."""
         start, stop = self.starts[number], self.starts[number + 1]
         data, path = self.data, self.path
         stored_block.verify(memoryview(data)[start:stop], start - self.base, path, self.base)
@@ -178,7 +178,7 @@ class TableState:
         return found.page()
 
     def find_uncounted(self, key: bytes) -> Entry | None:
-        """What `get` gives, with blocks left as they are: who comes often makes a page (read/sorted_view.py)."""
+        """What `find` gives, without counting: the sorted view counts, and makes a page (read/sorted_view.py)."""
         number = bisect_right(self.separators, key) - 1
         if number < 0:
             return None
@@ -193,12 +193,12 @@ class TableState:
         return found.find(key)
 
     def blocks_between(self, start: bytes, stop: bytes) -> tuple[int, int]:
-        """The numbers, from the first to behind the last, of the blocks that may hold keys of [start, stop)."""
+        """The number of the first block that may hold keys of [start, stop), and the one after the last."""
         first = max(bisect_right(self.separators, start) - 1, 0)
         return first, bisect_left(self.separators, stop, first)
 
     def cut(self, number: int, start: bytes, stop: bytes) -> tuple[list[bytes], list[Entry], int]:
-        """The keys and entries of one block that lie in [start, stop), and about how many bytes those are."""
+        """The keys and entries of one block that lie in [start, stop), and about how many bytes these are."""
         separators = self.separators
         found = self.blocks[number]
         payload = None if found is None else found.payload
@@ -233,7 +233,8 @@ class TableState:
         return should_expand(found.hits, cache is not None and cache.is_full)
 
     def record_miss(self, number: int) -> CachedBlock | None:
-        """A block that is not cached is asked for: None if it should be read in place, in the mapping."""
+        """Count a lookup of a block that is not cached. Returns the block, now cached, or None if it should be read in
+        place, in the mapping."""
         cache = self.cache
         mark = self.marks[number] or self.verify(number)
         if cache is not None:
@@ -304,29 +305,29 @@ class TableState:
         return keys[begin : begin + count], entries[begin : begin + count]
 
     def admit(self, number: int, payload: bytes) -> CachedBlock:
-        """A payload into the cache."""
+        """Put a payload into the cache."""
         found = CachedBlock(payload)
         if self.cache is not None:
             self.cache.put(self.blocks, number, found)
         return found
 
     def admit_stored(self, number: int, stored: bytes) -> CachedBlock:
-        """A stored block that was read past the mapping into the cache."""
+        """Put a stored block, which was read past the mapping, into the cache."""
         start = self.starts[number]
         stored_block.verify(stored, start - self.base, self.path, self.base)
         return self.admit(number, stored_block.unpack(stored, self.path, start))
 
     def fill(self, number: int) -> None:
-        """Read a block past the mapping into the cache, for a lookup that will be asked again.
+        """Read a block past the mapping into the cache, for a lookup that will be repeated.
 
-        A block that the cache refuses (too large, or evicted at once) must not be read forever: it waits aside.
+        A block that the cache refuses (too large, or evicted at once) must not be read again and again: it is staged.
         """
         start, stop = self.starts[number], self.starts[number + 1]
         found = self.admit_stored(number, table_footer.read_part(self.file, start, stop - start))
         if self.blocks[number] is None:
             staged = self.staged
             staged[number] = found
-            for other in list(staged)[:-_MAX_STAGED]:  # whoever asked for them has gone
+            for other in list(staged)[:-_MAX_STAGED]:  # their lookups are probably gone
                 staged.pop(other, None)
 
 

@@ -3,9 +3,9 @@
     raw          the payload (block.py; its first byte is below 0x80), crc u32
     compressed   0x80, payload size u32, the codec's bytes, crc u32
 
-The checksum is zlib.crc32 over all before it, begun with the block's offset in its section: a block that a disk
-returns from the wrong place is found too. A payload is compressed only where that saves an eighth: one that is
-stored raw is read where the file is mapped, without any copy of the rest.
+The checksum is zlib.crc32 over all before it, begun with the block's offset in its section: so a block that a disk
+returns from the wrong place is found, too. A payload is compressed only if that saves an eighth: one that is stored raw
+is read in the mapping, without a copy of the rest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHECKSUM_SIZE: Final = 4
 _SAVES: Final = 8
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _FEED_BYTES: Final = 16 << 10
-"""To a decompressor that looks for the end of its frame: about two blocks."""
+"""Bytes given at once to a decompressor that looks for the end of its frame: about two blocks."""
 _COMPRESSED_HEADER: Final = struct.Struct("<BI")
 _pack_checksum: Final = struct.Struct("<I").pack
 _read_checksum: Final = struct.Struct("<I").unpack_from
@@ -33,7 +33,7 @@ _local: Final = threading.local()  # zstandard's objects may not be shared by th
 
 
 def compressor(codec: str, level: int) -> Callable[[bytes], bytes] | None:
-    """What compresses for one writer; None for the codec that stores everything raw."""
+    """The function that compresses for one writer; None for the codec that stores everything raw."""
     if codec == "none":
         return None
     if codec != "zstd":
@@ -98,13 +98,13 @@ def _decompress(stored: bytes, path: str, offset: int) -> bytes:
     return cast("bytes", payload)
 
 
-# Where an index is lost.
+# For a section whose index is lost.
 
 
 def find(data: bytes, path: str, base_offset: int) -> Iterator[tuple[int, int]]:
-    """Where whole blocks begin and end in a section whose index is lost, those after damage included.
+    """The starts and ends of whole blocks in a section whose index is lost, those after damage included.
 
-    A block that is damaged is found to be none; the next one is searched for byte by byte, about 2 s per 10 MB."""
+    A damaged block is not found; the next one is searched for byte by byte, about 2 s per 10 MB."""
     at = 0
     while at + CHECKSUM_SIZE < len(data):
         end = _maybe_end(data, at)
@@ -131,7 +131,7 @@ def _maybe_end(data: bytes, at: int) -> int | None:
 
 
 def _maybe_compressed_end(data: bytes, at: int) -> int | None:
-    """Where a codec's frame says that it ends: only decompressing it tells."""
+    """The end of a compressed block: only decompressing its frame tells."""
     start = at + _COMPRESSED_HEADER.size
     if data[start : start + len(_ZSTD_MAGIC)] != _ZSTD_MAGIC:
         return None

@@ -1,7 +1,7 @@
 """The table writer: sorted pages in, one table (a section of a file) out.
 
-Theory. All work is done per page or per block by C calls over lists; the only loop of Python over entries is for
-pages with tombstones, tags or expiries. What does not fill a block waits for the next page. The filter is made at the
+Theory. All work is done per page or per block by C calls over lists; the only Python loop over entries is for pages
+with tombstones, tags or expiries. Entries that do not fill a block wait for the next page. The filter is made at the
 end, when the number of keys is known; until then a key costs four bytes.
 
 Layout of the section: table/footer.py.
@@ -30,7 +30,7 @@ _WRITE_SIZE: Final = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """How tables are written. Reading needs none of this: a table says how it was made."""
+    """How tables are written. Reading needs none of this: a table tells how it was made."""
 
     block_size_bytes: int = 8192  # keys and values of a data block before compression
     filter_bits_per_key: int = 12
@@ -74,11 +74,11 @@ class TableWriter:
         self._tombstones = 0
         self._raw_bytes = 0
         self._key_bytes = 0
-        self._key_part: KeyPartWriter | None = KeyPartWriter()  # None where it would not pay
+        self._key_part: KeyPartWriter | None = KeyPartWriter()  # None if it would not pay
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the section so far: whole data blocks."""
+        """Bytes of the section so far, in whole data blocks."""
         return self._size
 
     @property
@@ -91,7 +91,7 @@ class TableWriter:
         return len(self._ranges)
 
     def add(self, keys: list[bytes], entries: list[Entry]) -> None:
-        """Add a page. Its keys rise strictly and are greater than all before; the lists are not kept."""
+        """Add a page. Its keys ascend strictly and are greater than all before; the lists are not kept."""
         if not keys:
             return
         waiting_keys, waiting_entries = self._waiting
@@ -135,7 +135,7 @@ class TableWriter:
         return self._meta(size)
 
     def _write_key_part(self) -> tuple[int, int] | None:
-        """Where the part and its index begin, if there is one."""
+        """Write the key part. Returns where it and its index begin, or None if there is none."""
         if self._key_part is None or not self._hashes:
             return None
         start = self._size
@@ -165,7 +165,7 @@ class TableWriter:
         )
 
     def _write_blocks(self, keys: list[bytes], entries: list[Entry], *, is_last: bool) -> int:
-        """Write all full blocks (the last one in any case); how many entries they took."""
+        """Write all full blocks (with `is_last`, the last one in any case). Returns how many entries they hold."""
         values, annotations = split_entries(entries)
         key_sizes, value_sizes = _sizes(keys), _sizes(values)
         done = 0
@@ -193,7 +193,7 @@ class TableWriter:
         return done
 
     def _cuts(self, count: int, key_sizes: Sizes, value_sizes: Sizes, is_last: bool) -> Iterator[tuple[int, int]]:
-        """Where blocks begin and end: as many entries as fit, at least one (a large one lies alone)."""
+        """The beginnings and ends of blocks: as many entries as fit, at least one (a large one lies alone)."""
         size = self._options.block_size_bytes
         if isinstance(key_sizes, int) and isinstance(value_sizes, int):
             step = max(1, min(MAX_ENTRIES, size // max(1, key_sizes + value_sizes)))
@@ -263,7 +263,7 @@ class TableWriter:
 
 
 def split_entries(entries: list[Any]) -> tuple[list[bytes], Annotations | None]:
-    """Entries into values and what else is said of them; None where all are plain puts."""
+    """Split entries into values and annotations; None instead of these if all are plain puts."""
     if set(map(type, entries)) <= {bytes}:
         return entries, None
     values = []

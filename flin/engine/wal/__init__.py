@@ -1,3 +1,3 @@
-"""The write-ahead log: frames as bytes, their replay, who appends and syncs them. It must not know what is done with
-what it replays: neither generations, nor recovery, nor the store.
+"""The write-ahead log: frames as bytes, their replay, appending and syncing. It must not know its users: neither
+generations, nor recovery, nor the store.
 """

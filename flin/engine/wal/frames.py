@@ -38,7 +38,7 @@ Payloads by kind:
                     stop. Range deletes come first: they are older than the points of their commit.
     4  end:         the position of this frame again (u64); a clean close wrote it, count is 0
 
-Behind the last frame a segment may go on with zeros: those of a window that was mapped and not filled.
+After the last frame a segment may go on with zeros: those of a window that was mapped and not filled.
 
 A position is a byte of the whole WAL, counted over all segments; it never goes back. Kind 0 and length 0 do not occur,
 so zeroed bytes never pass for a frame (the CRC-32 of nothing is 0).
@@ -87,7 +87,7 @@ _PUT_REST: Final = struct.Struct("<I8sQQQIBI")  # with the key's length, the fir
 FRAME_BYTES: Final = _FRAME.size
 END_BYTES: Final = FRAME_BYTES + 8  # of the frame that a clean close writes: its payload is its position
 SALT: Final = slice(8, 16)
-"""Where in a frame its segment's salt is."""
+"""Where the segment's salt is in a frame."""
 
 _POSITION: Final = struct.Struct("<Q")
 
@@ -95,19 +95,19 @@ _ONE: Final = b"\1\0\0\0"
 
 MIN_GROUP_FRAMES: Final = 8
 MAX_GROUP_FRAMES: Final = 256
-"""How many puts of one shape are looked at at once: it begins with few, eight times as many where all were good, and
-with few again where not, so that a mixture costs little."""
+"""The most puts of one shape that are checked at once. It begins with few, takes eight times as many if all were good,
+and few again if not, so that a mixture costs little."""
 
 MAX_GROUP_BYTES: Final = 1 << 18
-"""At most so many bytes of them: what is taken at once stays in the processor's cache, and memory is bounded."""
+"""The most bytes of such a group: it stays in the processor's cache, and memory is bounded."""
 
 MAX_PAYLOAD_BYTES: Final = 0xFFFF_FFFF - 64
-"""A payload's length has 32 bits; a little less, so that a frame's end has 32 bits too."""
+"""A payload's length has 32 bits; a little less, so that the length of a whole frame fits, too."""
 
 
 @lru_cache(maxsize=32)  # of 256 frames: 80 KB
 def _structs_of_puts(count: int, key_size: int, value_size: int) -> tuple[struct.Struct, struct.Struct]:
-    """So many frames with one plain put of such a shape each, in fields and as what their checksums cover.
+    """The structs of `count` frames of one plain put of this shape each: their fields, and what their checksums cover.
 
     All in one tuple, of which a column is a slice: a tuple for each frame costs a tenth more."""
     covered = FRAME_BYTES + key_size + value_size
@@ -129,7 +129,7 @@ class SegmentHeader:
 
 @dataclass(frozen=True, slots=True)
 class SegmentSlice:
-    """The valid frames of a segment: offsets in its file."""
+    """The valid frames of a segment, as offsets in its file."""
 
     file: str
     start: int
@@ -153,13 +153,13 @@ def encode_header(header: SegmentHeader) -> bytes:
 
 
 def decode_header(data: Mapped, path: str) -> SegmentHeader:
-    """Raises CorruptionError, or FormatVersionError where a newer Flin wrote the segment."""
+    """The header. Raises CorruptionError, or FormatVersionError if a newer Flin wrote the segment."""
     if len(data) < HEADER_BYTES:
         raise CorruptionError(path, len(data), "the segment is shorter than its header")
     magic, version, *fields = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise CorruptionError(path, 0, "not a WAL segment")
-    if version > FORMAT_VERSION:  # before the checksum, which may be elsewhere then: never taken for a torn header
+    if version > FORMAT_VERSION:  # before the checksum, which may be elsewhere then: it must not seem torn
         raise FormatVersionError(path, f"WAL format {version}; this Flin reads up to {FORMAT_VERSION}")
     if version != FORMAT_VERSION or _CRC.unpack_from(data, _HEADER.size)[0] != crc32(data[: _HEADER.size]):
         raise CorruptionError(path, _HEADER.size, "the header's checksum does not match")
@@ -171,7 +171,7 @@ def encode_put(salt: bytes, position: int, sequence: int, synced: int, key: byte
 
     One checksum over the joined body costs 120 ns, three over its pieces 330; the second copy costs 40."""
     size = 4 + len(key) + len(value)
-    if size > MAX_KEY_BYTES:  # whatever is smaller cannot hold too long a key either: one test in the ordinary case
+    if size > MAX_KEY_BYTES:  # a smaller frame cannot hold too long a key: one test in the ordinary case
         _check_sizes((key,), size)
     rest = _PUT_REST.pack(size, salt, position, sequence, synced, 1, FRAME_PUT, len(key))
     body = b"".join((rest, key, value))
@@ -198,8 +198,8 @@ def encode_commit(
     ranges: Sequence[Range] = (),
     plain: bool | None = None,
 ) -> bytes:
-    """A frame with a whole commit, never an empty one. LimitError if it passes 4 GiB. `plain`: are_plain(points), where
-    the caller has looked already. (Written out in `encode_delete`.)"""
+    """A frame with a whole commit, never an empty one. LimitError if it passes 4 GiB. `plain`: are_plain(points), if
+    the caller knows it already. (Written out in `encode_delete`.)"""
     if not ranges and (are_plain(points) if plain is None else plain):
         kind, payload = FRAME_PUTS, _encode_puts(points)
     else:
@@ -213,7 +213,7 @@ def encode_commit(
 
 
 def are_plain(points: Mapping[bytes, Entry]) -> bool:
-    """Whether all entries are mere values, and there are some: 15 ns each."""
+    """Whether there are entries, and all are plain values: 15 ns each."""
     return set(map(type, points.values())) == {bytes}
 
 
@@ -224,7 +224,7 @@ def encode_end(salt: bytes, position: int, sequence: int, synced: int) -> bytes:
 
 
 class Columns(NamedTuple):
-    """The fields of puts of one shape that follow each other, each of all of them."""
+    """The fields of puts of one shape that follow each other: each field of all puts."""
 
     checksums: tuple[int, ...]
     heads: tuple[bytes, ...]  # length and salt
@@ -241,15 +241,15 @@ GoodFrame: TypeAlias = tuple[int, int, int, int]
 
 
 class ValidFrames:
-    """The good frames of data[start:stop], in order, up to the first that is not good. Iterated to its end, it says how
-    far they go and why no further.
+    """The good frames of data[start:stop], in order, up to the first that is not good. After the iteration, it tells
+    where they end, and why.
 
-    A frame is good if its CRC, salt, position and sequence are right. Where only zeros are left, nothing was written:
-    no stop_reason, but the end is before the stop. The sequence of frames from the header on begins with the header's;
-    from later on, with the first frame's.
+    A frame is good if its CRC, salt, position and sequence are right. If only zeros are left, nothing was written: no
+    stop_reason, but the end is before the stop. From the header on, sequences begin with the header's; from later on,
+    with the first frame's.
 
-    Puts of one shape come as columns, many at once, wherever keys and values have one length: to look at them costs a
-    third of what they cost one by one (measured with what is done with them: 2.5 µs before, 0.85 after)."""
+    Puts of one shape, with keys and values of equal lengths, come as columns, many at once: that costs a third of
+    checking them one by one (measured with their use: 2.5 µs before, 0.85 after)."""
 
     __slots__ = ("_data", "_header", "_start", "_stop", "closed", "end", "frames", "next_sequence", "operations",
                  "stop_reason", "synced")  # fmt: skip
@@ -265,7 +265,7 @@ class ValidFrames:
         self.frames = 0
         self.operations = 0
         self.closed = False  # an end frame came last
-        self.stop_reason = ""  # why it ended; "" at the stop, or where only zeros are left
+        self.stop_reason = ""  # why it ended; "" at the stop, or if only zeros are left
 
     def __iter__(self) -> Iterator[GoodFrame | Columns]:
         data, header, stop = self._data, self._header, self._stop
@@ -322,7 +322,8 @@ class ValidFrames:
         self.stop_reason = "" if stop_reason and is_blank(data, offset, stop) else stop_reason
 
     def _equal_puts(self, offset: int, frame_end: int, number: int, sequence: int) -> Columns | None:
-        """So many frames from the offset on, the first of them up to `frame_end`, if all are good puts of its shape."""
+        """The columns of `number` frames from the offset on, if all are good puts of the first one's shape; that one
+        ends at `frame_end`."""
         data, header = self._data, self._header
         size = frame_end - offset
         body = offset + FRAME_BYTES + 4
@@ -362,12 +363,12 @@ class FrameHeader(NamedTuple):
 
 
 def read_frame_header(data: Mapped, offset: int) -> FrameHeader:
-    """As it says itself: nothing is checked."""
+    """The fields of the frame at the offset, unchecked."""
     return FrameHeader._make(_FRAME.unpack_from(data, offset))
 
 
 def _flaw(data: Mapped, header: SegmentHeader, offset: int, stop: int, sequence: int) -> str:
-    """Why there is no good frame, of that sequence, at the offset."""
+    """Why there is no good frame with this sequence at the offset."""
     if offset + FRAME_BYTES > stop:
         return "a frame's header is cut off"
     found = read_frame_header(data, offset)
@@ -410,12 +411,13 @@ def find_frames(data: Mapped, header: SegmentHeader, start: int, stop: int) -> I
 
 
 def highest_claimed_sync(data: Mapped, header: SegmentHeader, start: int) -> int:
-    """The highest synced position that good frames after `start` name, though what leads to them is damaged."""
+    """The highest synced position that good frames after `start` name, though the bytes before them are damaged."""
     return max((frame.synced for frame in find_frames(data, header, start, len(data))), default=0)
 
 
 def maybe_header_of_frame(data: Mapped, offset: int, can_be_base: Callable[[int], bool]) -> SegmentHeader | None:
-    """As much of a damaged header as a good frame at the offset tells (salt, base, sequence, synced); None without."""
+    """The part of a damaged header that a good frame at the offset tells (salt, base, sequence, synced); None if there
+    is none."""
     if len(data) < offset + FRAME_BYTES:
         return None
     crc, length, salt, position, first, synced, _, kind = _FRAME.unpack_from(data, offset)
@@ -428,12 +430,12 @@ def maybe_header_of_frame(data: Mapped, offset: int, can_be_base: Callable[[int]
 
 
 def is_blank(data: Mapped, start: int, end: int) -> bool:
-    """Whether there are only zeros. The first bytes, a checksum and a length, decide nearly every case."""
+    """Whether there are only zeros. The first bytes, a checksum and a length, decide in nearly every case."""
     return not any(data[start : min(start + 8, end)]) and data[start:end] == bytes(end - start)
 
 
 def _check_sizes(keys: Iterable[bytes], size: int) -> None:
-    """LimitError if a key is longer than keys may be, or a payload longer than its frame can say."""
+    """LimitError if a key is too long, or the payload longer than its frame can say."""
     longest = max(map(len, keys), default=0)
     if longest > MAX_KEY_BYTES:
         raise LimitError("a key", longest, MAX_KEY_BYTES)
@@ -477,8 +479,8 @@ def _encode_operations(points: Mapping[bytes, Entry], ranges: Sequence[Range]) -
 def decode_payload(
     kind: int, payload: bytes, count: int, path: str, offset: int
 ) -> tuple[list[Range], list[tuple[bytes, Entry]]]:
-    """The range deletes and points of a good frame of kind puts or operations. Raises CorruptionError where its lengths
-    do not add up, FormatVersionError for any other kind. (Written out in wal.replay.replay.)"""
+    """The range deletes and points of a good frame of kind puts or operations. Raises CorruptionError if its lengths do
+    not add up, FormatVersionError for any other kind. (Written out in wal.replay.replay.)"""
     if kind == FRAME_PUTS:
         keys, values = _decode_columns(payload, 0, count, path, offset)
         return [], list(zip(keys, values, strict=True))

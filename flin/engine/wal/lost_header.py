@@ -1,12 +1,12 @@
-"""What the frames of a segment tell where its header is damaged: its salt, its base, and what was synced.
+"""What the frames of a segment tell if its header is damaged: its salt, its base, and what was synced.
 
-A bad sector takes the header and the first frames with it, and then nobody knows the salt. But each frame after it can
-be checked by itself: its checksum is right, its numbers fit each other, and its base (its position less its offset) is
-one that the segment can have. What lay in those blocks before, and was never written over, has another base.
+A bad sector takes the header and the first frames with it, and then the salt is unknown. But each later frame can be
+checked by itself: its checksum is right, its numbers fit each other, and its base (its position less its offset) is one
+that the segment can have. Old bytes in these blocks that were never written over have another base.
 
 Theory. A frame may begin at any byte, so all are tried. A regular expression finds, at 15 to 60 ns a byte, where the
-highest bytes of a position, a sequence and a synced position are 0 and a kind follows them. Only what is plausible then
-has its checksum computed.
+highest bytes of a position, a sequence and a synced position are 0 and a kind follows them. The checksum is computed
+only at these places.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from flin.engine.disk.fs import Mapped
 from flin.engine.wal.frames import SALT, SegmentHeader, find_frames, maybe_header_of_frame
 
 _SHAPE: Final = re.compile(rb"(?s)(?=.{23}\0.{7}\0.{7}\0.{4}[\x01-\x04])")
-"""A pattern of a frame's header (wal/frames.py). It takes no bytes: the next one may begin at the very next byte."""
+"""A pattern of a frame's header (wal/frames.py). It consumes no bytes: the next one may begin at the very next byte."""
 
 
 def lost_headers(data: Mapped, can_be_base: Callable[[int], bool]) -> Iterator[SegmentHeader]:
-    """As much of a header as the first good frame of each salt tells: salt, base, sequence, synced."""
+    """The part of a header that the first good frame of each salt tells: salt, base, sequence, synced."""
     salts: set[bytes] = set()
     for match in _SHAPE.finditer(data):
         offset = match.start()
@@ -35,11 +35,11 @@ def lost_headers(data: Mapped, can_be_base: Callable[[int], bool]) -> Iterator[S
 
 
 def maybe_lost_header(data: Mapped) -> SegmentHeader | None:
-    """That of the first good frame, whatever its base; None if there is none."""
+    """The header that the first good frame tells, whatever its base; None if there is no such frame."""
     return next(lost_headers(data, lambda _: True), None)
 
 
 def claimed_sync_without_header(data: Mapped, can_be_base: Callable[[int], bool]) -> int:
-    """The highest synced position that good frames of such a base name; 0 if there are none."""
+    """The highest synced position that good frames with a possible base name; 0 if there are none."""
     headers = list(lost_headers(data, can_be_base))
     return max((frame.synced for header in headers for frame in find_frames(data, header, 0, len(data))), default=0)

@@ -1,4 +1,4 @@
-"""Replay: what a segment's good frames do to a memtable. Which frames are good is wal/frames.py's to say."""
+"""Replay: applies a segment's good frames to a memtable. wal/frames.py decides which frames are good."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from flin.errors import CorruptionError
 
 @dataclass(slots=True)
 class Replay:
-    """How far a segment could be replayed."""
+    """The result of a replay: how far it came."""
 
     end: int  # offset after the last good frame
     next_sequence: int
@@ -37,7 +37,7 @@ class Replay:
     frames: int = 0
     operations: int = 0
     closed: bool = False  # an end frame came last
-    stop_reason: str = ""  # why it ended; "" at the limit, or where only zeros are left
+    stop_reason: str = ""  # why it ended; "" at the limit, or if only zeros are left
 
 
 def replay(
@@ -61,7 +61,7 @@ def replay(
                 raise CorruptionError(path, offset, "a put's key is longer than its frame")
             entries[data[body:value_start]] = data[value_start:frame_end]
         elif kind == FRAME_OPERATIONS and count == 1 and data[offset + FRAME_BYTES] == KIND_DELETE:
-            # So does every delete. Its key is what lies after the columns, as its length must say.
+            # So does every delete. Its key is the rest after the columns; its length must say so.
             # Written out: wal.frames.decode_payload
             body = offset + FRAME_BYTES + DELETE_BYTES
             if int.from_bytes(data[body - 8 : body], "little") != frame_end - body:
@@ -105,7 +105,7 @@ class Frame:
 
 
 def read_frames(data: Mapped, header: SegmentHeader, path: str, *, end: int) -> Iterator[Frame]:
-    """Every frame up to `end`, decoded one by one (for reading by people: replay is the fast way).
+    """Every frame up to `end`, decoded one by one (for people to read: replay is the fast way).
 
     CorruptionError at the first that is not good.
     """

@@ -1,6 +1,6 @@
-"""Group commit: who waits for the disk waits in rounds, and one of them syncs for all.
+"""Group commit: threads that wait for the disk wait in rounds, and one thread syncs for all of a round.
 
-A round is one sync for all who came during the one before. Who came first leads it; the others wait until it has ended.
+A round is one sync for all threads that came during the one before. The first leads it; the others wait for its end.
 
     A                           B                            C
     leads round 1: it syncs     .                            .
@@ -11,11 +11,11 @@ A round is one sync for all who came during the one before. Who came first leads
     returns                     ends round 2 ------------->  returns: its frame was in before B's sync began
                                 returns
 
-Whoever comes from B's turn on opens round 3. It knows nothing of files: what a round does is a function that it is
-given, and whether that was enough is for whoever waited to find out.
+A thread that comes after B's turn has begun opens round 3. This module knows nothing of files: a round calls a function
+that it is given, and each thread finds out for itself whether that was enough.
 
-Each waits once, on a bare lock that is released for it: with a condition that wakes all of them, who then meet at its
-lock, 16 threads came to 22,600 puts/s, now to 27,600; 32 threads from 16,500 to 28,700.
+Each thread waits once, on a bare lock that is released for it. A condition wakes all of them, and they meet again at
+its lock: with it, 16 threads made 22,600 puts/s, now 27,600; 32 threads 16,500, now 28,700.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from flin.engine.reentry import holds_lock
 
 
 class _Round:
-    """Two locks that are held until something happens: until it is its leader's turn, and until it has ended."""
+    """Two locks, one held until it is its leader's turn, one until the round has ended."""
 
     __slots__ = ("ended", "following", "is_over", "turn")
 
@@ -45,16 +45,16 @@ class SyncRounds:
     def __init__(self) -> None:
         self._lock = RLock()  # guards the two below
         self._running: _Round | None = None
-        self._next: _Round | None = None  # the one behind it, if somebody waits for that
+        self._next: _Round | None = None  # the one after it, if a thread waits for that
 
     @holds_lock
     def join(self, sync: Callable[[], None]) -> None:
-        """Lead a round, which calls `sync`, or wait for the end of one that another leads, however that ends. What
-        `sync` raises is raised in its leader alone."""
+        """Lead a round, which calls `sync`, or wait until one that another thread leads has ended, in whatever way. An
+        exception of `sync` is raised in its leader alone."""
         own, is_first = _Round(), False
         joined: _Round | None = None
         try:
-            # No call between what belongs together: an interrupt finds a round that nobody leads, or its leader here.
+            # No call in between: an interrupt finds either a round without a leader, or its leader here.
             with self._lock:
                 if self._running is None:
                     self._running, joined, is_first = own, own, True
@@ -72,13 +72,14 @@ class SyncRounds:
             if joined is own:
                 try:
                     self._end(own)
-                except BaseException:  # an interrupt: then once more, or all others would wait forever
+                except BaseException:  # an interrupt: do it again, or all others would wait forever
                     self._end(own)
                     raise
 
     @holds_lock
     def _end(self, ended: _Round) -> None:
-        """The next round's turn; or nobody's, of a round whose leader was interrupted before its own. Idempotent."""
+        """Give the turn to the next round; or to none, for a round whose leader was interrupted before its turn.
+        Idempotent."""
         with self._lock:
             if self._next is ended:
                 self._next = None

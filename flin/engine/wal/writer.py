@@ -1,18 +1,18 @@
 """Writing the WAL: appending frames to the current segment, beginning segments, syncing them in groups.
 
-Appending is called under the commit lock, by one thread at a time. Syncing is called by anybody, without that lock:
-whoever comes while a sync is under way waits for the next one, which the first of them does for all (sync_rounds.py).
-What a sync reports is a position: everything before it is durable.
+Appending is called under the commit lock, by one thread at a time. Any thread may sync, without that lock: if a sync is
+under way, it waits for the next one, which the first such thread does for all (sync_rounds.py). A sync reports a
+position: everything before it is durable.
 
 A signal handler may raise between any two calls of the thread that writes (Ctrl-C in a shell whose user goes on). So
-what belongs together changes without a call in between, and after everything that may fail.
+fields that belong together change without a call in between, and after everything that may fail.
 
-A frame is copied into a mapped window of the segment where the disk allows it (0.2 µs, against 1 µs and more for a
-write(2) that also lets go of the interpreter); a large one, or one for which there is no window, is written.
+A frame is copied into a mapped window of the segment if the disk allows it (0.2 µs, against 1 µs and more for a
+write(2), which also releases the interpreter's lock); a large one, or one for which there is no window, is written.
 
 After a failed or short write the segment is closed at its last good frame and a new one begins with the next commit;
-what the failed write left behind is beyond the end that the new segment's header names. After a failed fsync
-nothing is tried again: the kernel may have dropped the pages, so a second fsync would report a success that is none.
+bytes that the failed write left lie beyond the end that the new segment's header names. After a failed fsync nothing is
+tried again: the kernel may have dropped the pages, so a second fsync would report a false success.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class _Files(NamedTuple):
     """The files that a sync must reach. Replaced under the commit lock, as one; a sync takes no lock to look at it."""
 
     current: SegmentFile | None = None
-    ended: tuple[SegmentFile, ...] = ()  # oldest first; those that were synced go when the next one ends
-    ended_before: int = 0  # how many ended before these
-    begun: int = 0  # all segments, these included
+    ended: tuple[SegmentFile, ...] = ()  # oldest first; synced ones are removed when the next one ends
+    ended_before: int = 0  # how many segments ended before these
+    begun: int = 0  # how many segments were begun, these included
 
 
 class WalWriter:
@@ -64,29 +64,29 @@ class WalWriter:
         self._database_id = database_id
         self._epoch = epoch
         self._random_bytes = random_bytes
-        self.next_number = next_number  # of the next segment
+        self.next_number = next_number  # the next segment's
         self._predecessor = predecessor
         self._predecessor_end = predecessor_end
-        self.position = position  # behind the last frame
-        self.sequence = sequence  # of the next operation
-        self.synced = position  # everything that recovery accepted was synced by it
+        self.position = position  # the end of the last frame
+        self.sequence = sequence  # the next operation's
+        self.synced = position  # recovery has synced everything that it accepted
         self.syncs = 0
         self._file: SegmentFile | None = None  # the current segment
         self._name = ""
         self._salt = b""
         self._base = 0
-        self._window: MappedBytes | None = None  # of the current segment, between these two positions
+        self._window: MappedBytes | None = None  # a part of the current segment, between these two positions
         self._window_start = 0
         self._window_stop = 0
         self._files = _Files()
-        self._synced_files = 0  # of the ended segments, by the order of their ends: they are closed
-        self._named = 0  # of the segments, by the order of their beginnings: their names are durable
+        self._synced_files = 0  # how many ended segments, in the order of their ends, are synced and closed
+        self._named = 0  # of how many segments, in the order of their beginnings, the names are durable
         self.ended: tuple[SegmentSlice, ...] = ()  # segments of the open generation; the store empties it at a seal
         self._rounds = SyncRounds()
         self._failed: StorageError | None = None  # a sync failed: for good
 
     def put(self, key: bytes, value: bytes) -> int:
-        """Append a frame with one plain put; the position behind it. StorageError leaves the WAL as it was."""
+        """Append a frame with one plain put. Returns the position after it. StorageError leaves the WAL as it was."""
         file = self._file
         if file is None:
             file = self._begin()
@@ -103,14 +103,14 @@ class WalWriter:
         return stop
 
     def delete(self, key: bytes) -> int:
-        """Append a frame with one tombstone; the position behind it."""
+        """Append a frame with one tombstone. Returns the position after it."""
         file = self._file or self._begin()
         return self._append(
             file, wal_frames.encode_delete(self._salt, self.position, self.sequence, self.synced, key), 1
         )
 
     def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
-        """Append a frame with a whole commit, never an empty one (encode_commit); the position behind it."""
+        """Append a frame with a whole commit, never an empty one (encode_commit). Returns the position after it."""
         file = self._file or self._begin()
         frame = wal_frames.encode_commit(self._salt, self.position, self.sequence, self.synced, points, ranges, plain)
         return self._append(file, frame, len(points) + len(ranges))
@@ -126,7 +126,7 @@ class WalWriter:
         gone = min(self._synced_files - before.ended_before, len(before.ended))
         files = _Files(None, (*before.ended[gone:], self._file), before.ended_before + gone, before.begun)
         number = self.next_number - 1
-        # No call in between: an interrupt finds all of this done, or none.
+        # No call in between: an interrupt finds all of this done, or nothing.
         self._predecessor, self._predecessor_end = number, end
         self.ended, self._files, self._file = ended, files, None
 
@@ -140,22 +140,22 @@ class WalWriter:
         self.close()
 
     def close(self) -> None:
-        """Let the files go without writing or syncing anything more. They close themselves, at once but for those that
-        another thread's sync is at: a number that is closed under a call may be another file's by then."""
+        """Drop the files without writing or syncing anything more. They close themselves, at once except those that
+        another thread is syncing: a descriptor that is closed under a call may be another file's by then."""
         self._close_window()
-        if self.synced < self.position and self._failed is None:  # a later sync would find no file, and call that well
+        if self.synced < self.position and self._failed is None:  # a later sync would find no file, and report success
             self._failed = StorageError("sync", self._directory, "the WAL was let go before it was synced")
         self._files, self._file = _Files(), None
 
     @staticmethod
     def is_syncing_here() -> bool:
-        """Whether this thread is in `sync`: a call that re-enters there cannot wait for that."""
+        """Whether this thread is in `sync`: a call that re-enters cannot wait for it."""
         return is_inside(WalWriter.sync)
 
     @holds_lock
     def sync(self, position: int) -> None:
-        """Return once everything before the position is durable. StorageError if that failed, which is final;
-        ReentrantCallError in a call that re-entered this one."""
+        """Return once everything before the position is durable. StorageError if that fails, which is final;
+        ReentrantCallError in a call that re-enters this one."""
         if self.synced < position and is_inside(WalWriter.sync):
             raise ReentrantCallError("a wait for the disk")
         while self.synced < position:
@@ -164,10 +164,10 @@ class WalWriter:
             self._rounds.join(self._sync_all)
 
     def _sync_all(self) -> None:
-        """Sync whatever was written so far. One thread at a time; none after a sync that failed."""
+        """Sync everything written so far. One thread at a time; none after a sync that failed."""
         if self._failed is not None:
             raise copy(self._failed)
-        # In this order: a frame that is in by now is in one of these files.
+        # In this order: every frame before the position is in one of these files.
         reached = self.position
         files = self._files
         ended = files.ended[max(self._synced_files - files.ended_before, 0) :]
@@ -182,7 +182,7 @@ class WalWriter:
                 raise self._fail("sync the directory", self._directory, error) from error
             self._named = files.begun
         try:
-            self._fs.check_directory(self._directory)  # nobody will ever find what is in a directory that is gone
+            self._fs.check_directory(self._directory)  # files in a directory that is gone are lost
         except OSError as error:
             raise self._fail("sync", self._directory, error) from error
         self.synced = reached
@@ -198,7 +198,7 @@ class WalWriter:
             raise self._fail("sync", file.path, error) from error
 
     def _fail(self, operation: str, path: str, cause: OSError) -> StorageError:
-        """What is raised now, and a copy of it whenever it is asked for again: the one that is kept has no frames."""
+        """Keep the error, and return a copy to raise: the one that is kept must not keep frames alive."""
         self._failed = StorageError(operation, path, cause)
         return copy(self._failed)
 
@@ -224,11 +224,11 @@ class WalWriter:
             _write_all(file, wal_frames.encode_header(header), 0)
             before = self._files
             files = _Files(file, before.ended, before.ended_before, before.begun + 1)
-        except BaseException as error:  # an interrupt as well: the next segment would not follow this one
+        except BaseException as error:  # also an interrupt: the next segment would not follow this one
             if file is not None:
                 file.close()
             if not isinstance(error, FileExistsError):
-                with suppress(OSError):  # if it stays: nothing names it, and the next open removes it
+                with suppress(OSError):  # if it stays, nothing names it, and the next open removes it
                     self._fs.remove(path)
             if isinstance(error, OSError):
                 raise StorageError("create" if file is None else "write", path, error) from error
@@ -240,8 +240,8 @@ class WalWriter:
         return file
 
     def _append(self, file: SegmentFile, frame: bytes, operations: int) -> int:
-        """Put a frame of so many operations behind the last one; the position behind it. StorageError leaves the WAL as
-        it was, and so does what a signal handler raises (an interrupt): position and sequence change together, with no
+        """Put a frame of `operations` operations after the last one. Returns the position after it. StorageError leaves
+        the WAL as it was, and so does an exception of a signal handler: position and sequence change together, with no
         call between them, and a frame that does not count is written over. (Written out in `put`.)"""
         position = self.position
         stop = position + len(frame)
@@ -258,12 +258,12 @@ class WalWriter:
         return stop
 
     def _move_window(self, file: SegmentFile, size: int) -> bool:
-        """Map what lies behind the last frame; False if the next one, of so many bytes, is to be written instead."""
+        """Map the part after the last frame; False if the next frame, of `size` bytes, must be written instead."""
         self._close_window()
         try:
             window = file.map_window(self.position - self._base, size)
         except OSError:
-            return False  # no room for a whole window: whether there is some for the frame, its write will tell
+            return False  # no room for a whole window: the write will tell if there is some for the frame
         if window is None:
             return False
         self._window = window.bytes
@@ -271,7 +271,7 @@ class WalWriter:
         return True
 
     def _close_window(self) -> None:
-        self._window_stop = 0  # first: an interrupt may come behind any line, and what ends here is not written into
+        self._window_stop = 0  # first: an interrupt may come after any line, and the old window takes no more frames
         window, self._window = self._window, None
         if window is not None:
             window.close()
@@ -284,7 +284,7 @@ class WalWriter:
 
 
 def _write_all(file: SegmentFile, data: bytes, offset: int) -> None:
-    """Write everything, or raise OSError; what a failed call left behind is for the caller to judge."""
+    """Write everything, or raise OSError; the caller must deal with what a failed call left."""
     done = 0
     while done < len(data):
         taken = file.write(memoryview(data)[done:] if done else data, offset + done)

@@ -67,15 +67,15 @@ def test_a_compaction_is_set_aside(
     assert engine.get(b"more") == b"v"
 
 
-def test_it_is_told_once_and_stays_an_obstacle(
+def test_it_is_told_once_and_stays_a_background_error(
     engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     error = CorruptionError(str(tmp_path / "db" / "1.sst"), 5, "the checksum of a data block is wrong")
     background = engine._compactor
     for _ in range(3):
         background._note_failure(error)
-        background._note_obstacle(error)
-    background._note_obstacle(None)
+        background._note_background_error(error)
+    background._note_background_error(None)
     assert str(engine._store.background_error) == str(error)
     [line] = told(caplog)
     assert "1.sst: corrupt at offset 5: the checksum of a data block is wrong; run: flin check" in line

@@ -11,13 +11,13 @@ Public, for tests of Flin and of programs that keep their data in it. Example:
 
 The files, from the bottom up:
 
-- disk.py: the disk; fault.py: what makes its calls fail
-- crash_model.py: what is left of the disk after a power cut
+- disk.py: the disk; fault.py: faults that make its calls fail
+- crash_model.py: what a power cut leaves of the disk
 - model.py: what a database may hold after a crash
-- run.py: does a workload on an engine and on the model, and remembers every moment
+- run.py: does a workload on an engine and on the model, and records every crash point
 - operation.py: the operations of workloads, one small class for each call of the API
-- crash_checker.py: crashes the disk at these moments and checks the recovered database
-- faulty.py: makes calls fail
+- crash_checker.py: crashes the disk at these points and checks the recovered database
+- faulty.py: runs in which calls fail
 - crash.py: the long run, `python -m flin.testing.crash --help`
 """
 

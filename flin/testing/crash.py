@@ -4,7 +4,7 @@
 
 Each seed is one workload in one setup. Most workloads are crashed at chosen crash points in every way
 (crash_checker.py). In every eighth one the n-th call fails, for one n after the other (faulty.py). A violation ends the
-run. It prints the command that replays it, and the shortened workload as Python.
+run, which prints the command that replays it, and the shortened workload as Python.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from flin.testing.operation import Crash, Draw, Refused, Replace
 from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun, described
 
 OPERATIONS: Final = 24
-"""At most, of a workload: enough for several generations, flushes and merges."""
+"""The most operations of a workload: enough for several generations, flushes and merges."""
 
 MOMENTS: Final = 40
-"""Random crash points of each workload: another workload finds more than another point of the same one."""
+"""Random crash points of each workload: another workload finds more than more points of the same one."""
 
 SECOND_EVERY: Final = 16
-"""One crash state of so many is written to, and crashed during its recovery."""
+"""One crash state in 16 is written to, and crashed during its recovery."""
 
 SECOND_CRASHES: Final = 2
-"""During each such recovery: one of eight crash states is followed by one."""
+"""Crashes during each such recovery: one crash per eight crash states."""
 
 FAULTS_EVERY: Final = 8
 FAULT_RUNS: Final = 60
-"""Every so many seeds calls fail, in at most so many runs."""
+"""In every eighth seed calls fail, in at most 60 runs."""
 
 PROGRESS_SECONDS: Final = 5.0
 SHORTEN_SECONDS: Final = 60.0
 
 _SEEN: Final[set[int]] = set()
-"""Crash states that this process has judged."""
+"""Crash states that this process has checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def run_seed(seed: int) -> Tally:
     tally = Tally(workloads=1)
     try:
         (_fail if case.is_faulty else _crash)(case, tally)
-    except Exception as error:  # whatever it is, it must not get lost between processes
+    except Exception as error:  # whatever it is: it must not get lost between processes
         tally.violation = f"seed {seed}: {type(error).__name__}: {error}"
     return tally
 
@@ -124,7 +124,7 @@ def _fail(case: Case, tally: Tally) -> None:
 
 
 def shortened(case: Case, seconds: float = SHORTEN_SECONDS) -> Workload:
-    """The workload without operations that the violation does not need, as far as the time allows."""
+    """The workload without the operations that the violation does not need, as far as the time allows."""
     workload = list(case.workload)
     deadline = time.monotonic() + seconds
     size = len(workload) // 2
@@ -155,7 +155,7 @@ def _still_fails(case: Case, workload: Sequence[Operation]) -> bool:
 
 def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
     options = _parser().parse_args(arguments)
-    _SEEN.clear()  # what another run in this process has seen does not count
+    _SEEN.clear()  # states that another run in this process has seen do not count
     started = time.monotonic()
     total = Tally()
     states: set[int] = set()

@@ -8,7 +8,7 @@ After each crash these must hold:
 
 In a share of the crash states also:
 
-- Every kind of write works, and what is synced then survives the next power cut.
+- Every kind of write works, and writes that are synced then survive the next power cut.
 - A crash during the recovery, and one directly after it, change nothing.
 """
 
@@ -32,10 +32,10 @@ from flin.testing.operation import COUNTER, KEYS
 from flin.testing.run import PATH, CrashPoint, EngineSetup, Operation, WorkloadRun, described, matched, what_is_there
 
 PROBES: Final = (*KEYS, COUNTER, b"aa", b"zz", b"\xff\x01")
-"""Keys that workloads use, and some beside them: each is asked for after a crash."""
+"""Keys that workloads use, and some that they do not: each is looked up after a crash."""
 
 CLOCK_JUMPS: Final = (0, 0, 0, 0, -2, -3600, 2, 3600)
-"""Seconds by which the clock is wrong, or was before, when the database is opened after a crash; they take turns."""
+"""Seconds by which the clock is wrong, or was wrong before, when the database is opened after a crash; used in turn."""
 
 
 @dataclass(slots=True)
@@ -48,11 +48,11 @@ class CrashChecker:
     second_crashes: int = 1
     """Crashes during each recovery that is crashed."""
     second_every: int = 1
-    """In every n-th crash state new data is written and the disk crashes again."""
+    """In every n-th crash state, new data is written and the disk crashes again."""
     seen: set[int] = field(default_factory=set)
-    """Digests of crash states that need not be judged again; checkers may share it."""
+    """Digests of crash states that need not be checked again; checkers may share it."""
     found: list[int] = field(default_factory=list)
-    """Digests of those that this checker was the first to see."""
+    """Digests of the crash states that this checker was the first to see."""
     during_recovery: int = 0
 
     @property
@@ -65,7 +65,7 @@ class CrashChecker:
         """Crash the disk at this point in every way. AssertionError, with how to replay it, if anything is wrong."""
         for crash_model in crash_models:
             power_cut = crash_model is not CrashModel.KILLED
-            # Of its own for every crash point: else the same few choices were all that is ever made by chance.
+            # A seed for every crash point: else the random choices would always be the same few.
             seed = crc32(f"{where} {crash_point.operation} {crash_point.disk.changes}".encode())
             for number, clone in enumerate(every_crash(crash_point.disk, crash_model, self.limit, seed)):
                 digest = self._digest(clone, crash_point.expectation, power_cut)
@@ -82,7 +82,7 @@ class CrashChecker:
     judge = check  # its old name, until the next release
 
     def _digest(self, disk: SimulatedDisk, expectation: Expectation, power_cut: bool) -> int:
-        # Equal files have an equal history: what may be found depends on nothing else but how far that was promised.
+        # Equal files have an equal history: what may be found depends only on how much of it was promised.
         far = (len(expectation.states), len(expectation.unanswered), expectation.promised)
         digest = blake2b(f"{self.setup} {power_cut} {far}".encode(), digest_size=8)  # equal in every process
         for path, content in disk.files().items():
@@ -120,12 +120,12 @@ class CrashChecker:
             for disk in random.sample(recoveries, min(len(recoveries), self.second_crashes)):
                 self._crash_again(disk, crash_point.expectation, clock.now_ms, random)
                 self.during_recovery += 1
-            # What a reader may have seen once the database was open must not go back.
+            # A reader may have seen this once the database was open: it must not disappear.
             after = replace(crash_point.expectation, states=(state,), unanswered=(), promised=0)
             self._crash_again(after_open, after, clock.now_ms, random)
 
     def _is_there(self, disk: SimulatedDisk, expected: dict[bytes, bytes], clock: ManualClock) -> None:
-        """What was written and synced after the recovery outlives the next power cut."""
+        """Writes synced after the recovery survive the next power cut."""
         engine = self.setup.open(disk, clock, "after")
         try:
             assert dict(engine.scan()) == expected, "what was synced after the recovery is not there"
@@ -133,7 +133,7 @@ class CrashChecker:
             engine.close()
 
     def _crash_again(self, disk: SimulatedDisk, expectation: Expectation, now_ms: int, random: Random) -> None:
-        """The power goes during the recovery, or when it has just ended."""
+        """The power fails during the recovery, or directly after it."""
         clone = after_crash(disk, random.choice(POWER_CUTS), random.randrange)
         clock = ManualClock(now_ms)
         engine = self.setup.open(clone, clock, ("second", random.random()))
@@ -146,7 +146,7 @@ class CrashChecker:
 
 
 def check_whole(engine: Engine, state: State, now_ms: int) -> None:
-    """Scans, gets and the count agree with the state, and verify() finds nothing."""
+    """Check that scans, gets and the count agree with the state, and that verify() finds nothing."""
     expected = what_is_there(state, now_ms)
     _equal("scan", list(engine.scan()), list(expected.items()))
     _equal("reverse scan", list(engine.scan(reverse=True)), list(expected.items())[::-1])
@@ -158,7 +158,7 @@ def check_whole(engine: Engine, state: State, now_ms: int) -> None:
 
 
 def check_writable(engine: Engine, expected: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """Every kind of write still works, and a flush of it; what is there then, all of it synced."""
+    """Check that every kind of write still works, and a flush. Returns the contents then, all of them synced."""
     engine.put(b"after", b"1", sync=True)
     engine.delete_range(b"b", b"c")
     engine.put_many([(b"bb", b"2"), (b"n", b"3")])
@@ -174,7 +174,7 @@ def check_writable(engine: Engine, expected: dict[bytes, bytes]) -> dict[bytes, 
 
 
 def assert_no_orphans(disk: SimulatedDisk) -> None:
-    """Every file is one that the manifest names, a live WAL segment, the manifest itself or the lock."""
+    """Check that every file is named by the manifest, or is a live WAL segment, the manifest or the lock."""
     found = manifest.read(disk, PATH)
     assert found is not None, "there is no manifest"
     tables = found.version.files()
@@ -197,7 +197,7 @@ def every_workload(alphabet: Sequence[Operation], length: int) -> Iterator[tuple
 def crash_every_workload(
     checker: CrashChecker, workloads: Iterable[Sequence[Operation]], say: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Each workload, crashed at every call of its last operation: what came before is a shorter workload's."""
+    """Crash each workload at every call of its last operation: earlier calls belong to a shorter workload."""
     for workload in workloads:
         run = WorkloadRun(checker.setup).run(workload)
         for crash_point in run.crash_points:
@@ -207,6 +207,6 @@ def crash_every_workload(
 
 
 def _equal(what: str, found: object, expected: object) -> None:
-    """As assert, which python -O would leave out, with both sides in the message."""
+    """Like assert, which python -O would leave out, with both sides in the message."""
     if found != expected:
         raise AssertionError(f"{what}: {found!r}, expected {expected!r}")

@@ -1,13 +1,13 @@
 """What is left of a simulated disk after a crash.
 
-A crash makes a clone: everything that is durable, plus some of what is pending. The crash_models, from mild to cruel:
+A crash makes a clone: everything that is durable, plus some of what is pending. The crash models, from mild to cruel:
 
 - KILLED: only the process died. The kernel keeps everything; what was pending stays pending (a power cut may follow).
 - IN_ORDER: the disk did everything in order and stopped at some moment, perhaps in the middle of a write.
 - PREFIXES: each file and each directory kept a prefix of its own pending changes.
 - JOURNALLED: like ext4 with delayed allocation. One journal holds all names. A sync of any file commits all names
-  before it; later names are kept up to some moment. Each file's data end at a page or at their end, often where they
-  were synced.
+  before it; later names are kept up to some moment. Each file's data ends at a page or at its whole length, often where
+  it was synced.
 - TORN: any subset of 512-byte sectors, each as it was after any write to it. Holes show zeros or older content of the
   disk. Any subset of names: after a rename the old name may be gone and the new one not yet there.
 
@@ -29,14 +29,14 @@ Choose: TypeAlias = Callable[[int], int]
 Names: TypeAlias = dict[str, dict[str, SimulatedFile]]
 """Directory path → name → file of the disk that crashed."""
 
-SECTOR_BYTES: Final = 512  # what a disk writes whole or not at all
-PAGE_BYTES: Final = 4096  # what a kernel writes back at once
+SECTOR_BYTES: Final = 512  # a disk writes each whole or not at all
+PAGE_BYTES: Final = 4096  # a kernel writes each back at once
 MAX_SECTORS: Final = 32
-"""With more of them pending, a few stretches are chosen instead of each sector: big files, few calls of choose."""
+"""With more sectors pending, a few stretches are chosen instead of each sector: big files, few calls of choose."""
 
 
 class CrashModel(Enum):
-    """How the disk treats changes that were not synced. See the module's docstring."""
+    """How the disk treats unsynced changes. See the module's docstring."""
 
     KILLED = "killed"
     IN_ORDER = "in order"
@@ -46,7 +46,7 @@ class CrashModel(Enum):
 
 
 class Filling(Enum):
-    """What a damaged stretch of a file holds: all of them were seen behind bad sectors and lying disks."""
+    """What a damaged stretch of a file holds: all of these were seen on bad sectors and lying disks."""
 
     ZEROS = "zeros"
     ONES = "ones"
@@ -60,7 +60,7 @@ POWER_CUTS: Final = (CrashModel.IN_ORDER, CrashModel.PREFIXES, CrashModel.JOURNA
 def after_crash(disk: SimulatedDisk, crash_model: CrashModel, choose: Choose) -> SimulatedDisk:
     """A new disk, as this one would be after a crash. This one does not change. The new one holds no locks.
 
-    Other threads may call the disk meanwhile: the clone shows one moment."""
+    Other threads may call the disk meanwhile: the clone is of one moment."""
     with disk.standing_still():
         return _crash(disk, crash_model, choose)
 
@@ -72,8 +72,8 @@ def killed(disk: SimulatedDisk) -> SimulatedDisk:
 
 
 def overwrite(disk: SimulatedDisk, path: str, start: int, stop: int, filling: Filling, random: Random) -> bool:
-    """Damage a stretch of a file where it lies: nothing of it can be expected any more but that it is noticed. False if
-    it holds what it held. STALE: what a removed file has at that place, or another one that is there."""
+    """Damage a stretch of a file in place: all that may be expected then is that the damage is noticed. False if the
+    stretch is unchanged. STALE: the bytes of a removed file, or of another present one, at that place."""
     content = disk._file(path).content
     stop = min(stop, len(content))
     size = stop - start
@@ -105,14 +105,14 @@ def _crash(disk: SimulatedDisk, crash_model: CrashModel, choose: Choose) -> Simu
                 copies[id(file)] = SimulatedFile(image)
                 clone._used += len(image)
             directory.names[name] = directory.durable[name] = copies[id(file)]
-    # What lost its name may have been written all the same: a file that comes to lie there shows it in its holes.
+    # A file that lost its name may have been written all the same: a file in the same place shows it in its holes.
     there = (file for directory in disk.directories.values() for _, file in sorted(directory.names.items()))
     clone.stale.extend(bytes(file.content) for file in there if id(file) not in copies)
     return clone
 
 
 def every_crash(disk: SimulatedDisk, crash_model: CrashModel, limit: int, seed: int = 0) -> Iterator[SimulatedDisk]:
-    """Every different clone while there are at most `limit` choices; else half as many in order, half by chance."""
+    """Every different clone if there are at most `limit` choices; else half of `limit` in order, half by chance."""
     seen = set()
     odometer = _Odometer()
     random = Random(seed)
@@ -128,7 +128,7 @@ def every_crash(disk: SimulatedDisk, crash_model: CrashModel, limit: int, seed: 
 
 
 class _Odometer:
-    """Answers `choose` with every sequence of choices, one after the other, least first."""
+    """Answers `choose` with every sequence of choices, one after the other, lowest first."""
 
     def __init__(self) -> None:
         self._digits: list[tuple[int, int]] = []  # (value, base)
@@ -144,7 +144,7 @@ class _Odometer:
         return value
 
     def turn(self) -> bool:
-        """Go to the next sequence; False when all have been."""
+        """Go to the next sequence; False after the last one."""
         if self._turns:
             combinations = 1
             for _, base in self._digits:
@@ -161,11 +161,11 @@ class _Odometer:
         return True
 
     def is_few(self, limit: int) -> bool:
-        """Whether all sequences, as far as they have been seen, fit in the limit."""
+        """Whether all sequences, as far as they are known, are within the limit."""
         return self._most <= limit
 
 
-# Names: which file stands under which name.
+# Names: which file has which name.
 
 
 def _prefix_names(disk: SimulatedDisk, choose: Choose) -> Names:
@@ -239,7 +239,7 @@ def _torn_data(disk: SimulatedDisk, file: SimulatedFile, choose: Choose) -> byte
     start, size = len(file.image(0)), len(file.content)
     if not file.writes:
         return file.durable()
-    # Sizes of interest are the two ends, and anything between.
+    # Interesting sizes are the two ends, and anything between.
     end = (start, size, start + 1 + choose(size - start))[choose(3)] if start < size else size
     if end == start and not _written_over(file, 0, end):
         return file.durable()
@@ -247,7 +247,7 @@ def _torn_data(disk: SimulatedDisk, file: SimulatedFile, choose: Choose) -> byte
     dirty = {*_written_over(file, 0, start), *range(start - start % SECTOR_BYTES, end, SECTOR_BYTES)}
     for first, last in _torn_stretches(sorted(dirty), end, choose):
         versions = _versions(file, first, last)
-        # What was to be written, what was there before; and, where nothing was, zeros or a removed file's old bytes.
+        # The new bytes, or those before; and, where none were before, zeros or a removed file's old bytes.
         held = choose(len(versions) + (1 + len(disk.stale) if last > start else 0))
         if held < len(versions):
             image[first:last] = versions[held].ljust(last - first, b"\0")
@@ -260,7 +260,7 @@ def _torn_data(disk: SimulatedDisk, file: SimulatedFile, choose: Choose) -> byte
 
 
 def _written_over(file: SimulatedFile, start: int, stop: int, unit: int = SECTOR_BYTES) -> list[int]:
-    """Offsets of the units between the two in which a pending write replaced something."""
+    """Offsets of the units from start to stop in which a pending write replaced something."""
     found: set[int] = set()
     for write in file.writes:
         first, last = max(start, write.start), min(stop, write.start + len(write.before))
@@ -270,7 +270,7 @@ def _written_over(file: SimulatedFile, start: int, stop: int, unit: int = SECTOR
 
 
 def _versions(file: SimulatedFile, first: int, last: int) -> list[bytes]:
-    """What a stretch of the file held after each pending write, newest first, and at last what the disk has."""
+    """The contents of a stretch of the file after each pending write, newest first, and finally those on the disk."""
     piece = bytearray(file.content[first:last])
     versions = [bytes(piece)]
     for write in reversed(file.writes):
@@ -283,7 +283,7 @@ def _versions(file: SimulatedFile, first: int, last: int) -> list[bytes]:
 
 
 def _torn_stretches(dirty: list[int], stop: int, choose: Choose) -> Iterator[tuple[int, int]]:
-    """Every one of the sectors, or a few longer stretches if those are many."""
+    """Each of the sectors, or a few longer stretches if there are many."""
     if len(dirty) <= MAX_SECTORS:
         stretches = [(sector, sector + SECTOR_BYTES) for sector in dirty]
     else:
@@ -294,7 +294,7 @@ def _torn_stretches(dirty: list[int], stop: int, choose: Choose) -> Iterator[tup
 
 
 def _cut(file: SimulatedFile, amount: int) -> bytes:
-    """The pending writes in order up to so many bytes, the last of them in part."""
+    """The file with its pending writes in order, up to `amount` bytes of them; the last one may be cut."""
     if not amount:
         return file.durable()
     kept = 0
@@ -340,7 +340,7 @@ def _in_order(disk: SimulatedDisk, choose: Choose) -> tuple[Names, dict[int, byt
 
 
 def _files(disk: SimulatedDisk) -> Iterator[SimulatedFile]:
-    """Every file that some name has or may have after a crash."""
+    """Every file that has a name, or may have one after a crash."""
     for directory in disk.directories.values():
         yield from directory.names.values()
         yield from directory.durable.values()
@@ -350,7 +350,7 @@ def _files(disk: SimulatedDisk) -> Iterator[SimulatedFile]:
 
 
 def _empty_copy(disk: SimulatedDisk) -> SimulatedDisk:
-    """The directories alone."""
+    """A disk with the directories alone."""
     clone = SimulatedDisk(disk.capacity_bytes, disk.window_bytes)
     clone.stale.extend(disk.stale)
     for path, directory in disk.directories.items():
@@ -359,7 +359,7 @@ def _empty_copy(disk: SimulatedDisk) -> SimulatedDisk:
 
 
 def _copy(disk: SimulatedDisk) -> SimulatedDisk:
-    """All of it, what is pending included."""
+    """A copy of the whole disk, pending changes included."""
     clone = _empty_copy(disk)
     copies: dict[int, SimulatedFile] = {}
     for file in _files(disk):

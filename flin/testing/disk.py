@@ -1,8 +1,8 @@
 """A file system in memory that knows what a power cut would leave of it, and that can be made to fail.
 
-Theory. The disk keeps three things apart: what programs see now (the page cache), what is durable, and what is pending
-between the two. A file (file.py) is its present content and a list of pending writes. Each write keeps the bytes that
-it overwrote, so undoing writes gives any earlier content. For each directory a mapping of names is durable.
+Theory. The disk distinguishes what programs see now (the page cache), what is durable, and what is pending between the
+two. A file (file.py) is its present content and a list of pending writes. Each write keeps the bytes that it overwrote,
+so undoing writes gives any earlier content. Each directory has a durable mapping of names.
 `AppendFile.sync` and `sync_file` make a file's data durable but not its name; `sync_directory` makes the names durable
 but no data. Every pending change has an order number, so that a crash (crash_model.py) can keep any choice of them, in
 order or not.
@@ -12,9 +12,9 @@ A WAL segment may be written through a mapped window: each copy into it is a pen
 A failed sync behaves as on Linux: the pending data stays readable, but the kernel takes it for clean. So it never
 reaches the disk, and a later sync of the same file succeeds without it.
 
-Directories are made, never renamed. A test may remove one behind a program's back (`remove_directory`), and somebody
-else make it anew: whoever held its lock gets ESTALE from then on, as from the real disk. A disk stands for one program;
-`for_another_program` gives the same files to a second one. Every method may be called from any thread.
+Directories are made, never renamed. A test may remove one behind a program's back (`remove_directory`), and another
+program make it anew: the holder of its lock gets ESTALE from then on, as on the real disk. A disk object stands for one
+program; `for_another_program` gives the same files to a second one. Every method may be called from any thread.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from flin.testing.fault import Fault
 from flin.testing.file import SimulatedFile
 
 STALE_FILES: Final = 8
-"""Contents of removed files that are kept: an unwritten sector may show what its place on the disk held before."""
+"""How many removed files' contents are kept: an unwritten sector may show what its place on the disk held before."""
 
 CAPACITY_BYTES: Final = 1 << 40
 """The size of a disk without a limit: never full."""
@@ -48,12 +48,12 @@ CHANGES: Final = frozenset(
         *("sync_file", "sync_directory", "make_directory", "lock"),
     )
 )
-"""The operations after which a crash may find something else than before."""
+"""The operations that can change what a crash finds."""
 
 
 @dataclass(frozen=True, slots=True)
 class NameChange:
-    """A pending change of one name; those of one rename have one order number."""
+    """A pending change of one name; both changes of a rename have the same order number."""
 
     order: int
     name: str
@@ -65,7 +65,7 @@ class SimulatedDirectory:
     names: dict[str, SimulatedFile] = field(default_factory=dict)
     durable: dict[str, SimulatedFile] = field(default_factory=dict)
     pending: list[NameChange] = field(default_factory=list)
-    directories: set[str] = field(default_factory=set)  # names of those in it, durable since they were made
+    directories: set[str] = field(default_factory=set)  # names of directories in it, durable from the start
 
 
 class SimulatedDisk:
@@ -79,18 +79,18 @@ class SimulatedDisk:
         """Calls by operation, failed ones included."""
         self.faults: list[Fault] = []
         self.on_change: Callable[[str], None] | None = None
-        """Called with the operation after each call that changed something: the place to crash (crash.py)."""
+        """Called with the operation after each call that changed something: where run.py records crash points."""
         self.resident = True
         """Whether `pread_nowait` finds everything in the page cache."""
         self.committed = 0
-        """Order of the last change that a journal would have had to commit for a sync (crash.py, JOURNALLED)."""
+        """Order of the last change that a journal must have committed for a sync (crash_model.py, JOURNALLED)."""
         self.stale: deque[bytes] = deque(maxlen=STALE_FILES)
         self.directories: dict[str, SimulatedDirectory] = {"/": SimulatedDirectory()}
         self._order = 0
         self._used = 0
         self.open_files: WeakSet[SimulatedAppendFile | SimulatedReadableFile] = WeakSet()
         self._locks: dict[SimulatedFile, tuple[str, bytes]] = {}
-        self._held: dict[str, SimulatedLock] = {}  # by this program: directory → its lock
+        self._held: dict[str, SimulatedLock] = {}  # held by this program: directory → its lock
         self._mutex = RLock()
 
     # The FileSystem protocol.
@@ -121,7 +121,7 @@ class SimulatedDisk:
             target, new_name = self._parent(new)
             file = self._file(old)
             if new_name in target.directories:
-                holds_it = _normal(old).startswith(_normal(new) + "/")  # Linux looks at that first
+                holds_it = _normal(old).startswith(_normal(new) + "/")  # Linux checks that first
                 _refuse(errno.ENOTEMPTY if holds_it else errno.EISDIR, new)
             replaced = target.names.get(new_name)
             if replaced is file:
@@ -207,8 +207,8 @@ class SimulatedDisk:
                 return self._locks[file][1]
             if file is None:
                 file = directory.names[name] = directory.durable[name] = SimulatedFile()
-            # Durable at once, and written over: what a crash leaves of it matters to nobody, and it names this process,
-            # on whose number no choice of a crash may depend.
+            # Durable at once, and written over: what a crash leaves of it does not matter, and it names this process:
+            # no choice of a crash may depend on that number.
             file.content[:] = holder
             file.synced, file.lost, file.writes = len(holder), [], []
             self._locks[file] = path, holder
@@ -230,17 +230,17 @@ class SimulatedDisk:
         return sum(self.calls.values())
 
     def read(self, path: str) -> bytes:
-        """The content that programs see now. This is not counted as a call, and no fault applies."""
+        """The content that programs see now. It is not counted as a call, and no fault applies."""
         return bytes(self._file(path).content)
 
     def write(self, path: str, content: bytes) -> None:
-        """Replace a file durably, unseen by its users: damage, or a fixture. This is not counted as a call."""
+        """Replace a file durably, unnoticed by its users: damage, or a fixture. It is not counted as a call."""
         directory, name = self._parent(path)
         directory.names[name] = directory.durable[name] = SimulatedFile(content)
         directory.pending = [change for change in directory.pending if change.name != name]
 
     def lose(self, path: str) -> None:
-        """Remove the file durably: damage. This is not counted as a call."""
+        """Remove the file durably: damage. It is not counted as a call."""
         directory, name = self._parent(path)
         directory.names.pop(name)
         directory.durable.pop(name, None)
@@ -251,8 +251,8 @@ class SimulatedDisk:
         self._file(path).content[bit // 8] ^= 1 << bit % 8
 
     def remove_directory(self, path: str) -> None:
-        """With all that is in it, durably, behind every program's back: who has files open still has them. No holes of
-        later files show its bytes: to recovery, a segment that is another database's from its header on is a mix-up."""
+        """Remove a directory with its contents, durably, behind every program's back: open files stay open. No holes of
+        later files show its bytes: to recovery, a whole segment of another database is a mix-up."""
         with self._mutex:
             path = _normal(path)
             for inner in [found for found in self.directories if found == path or found.startswith(path + "/")]:
@@ -262,7 +262,7 @@ class SimulatedDisk:
             self.directories[parent].directories.discard(name)
 
     def for_another_program(self) -> SimulatedDisk:
-        """This disk, as a second program sees it: that one holds other locks."""
+        """This disk, as a second program sees it, which holds other locks."""
         return _OtherProgram(self)
 
     def files(self) -> dict[str, bytes]:
@@ -281,17 +281,17 @@ class SimulatedDisk:
     def _write(
         self, file: SimulatedFile, path: str, data: Buffer, offset: int | None = None, operation: str = "append"
     ) -> int:
-        """At the end of the file, or at an offset up to there."""
+        """Write at the end of the file, or at an offset up to there."""
         size = len(data)
         with self._mutex:
             start = len(file.content) if offset is None else offset
-            known = min(size, len(file.content) - start)  # needs no room
+            known = min(size, len(file.content) - start)  # overwriting these needs no room
             taken = min(size, known + max(0, self.capacity_bytes - self._used))
             for fault in self.faults:
                 if fault.operations <= {operation} and fault.taken is not None and fault.strikes(operation):
-                    # A device that took part of a write says so; the error comes with the next call.
+                    # A device that took part of a write reports that; the error comes with the next call.
                     taken = min(taken, fault.taken)
-                    if fault.code:  # after 1: this very call is still to come below
+                    if fault.code:  # after 1: this very call is counted below
                         self.faults.append(Fault(1, fault.code, frozenset([operation]), sticky=fault.sticky))
                     fault.sticky = False
                     break
@@ -303,7 +303,7 @@ class SimulatedDisk:
         return taken
 
     def _copy(self, file: SimulatedFile, path: str, data: bytes, offset: int) -> None:
-        """Into a mapped window: no call of the operating system, so nothing to count and nothing that could fail."""
+        """Copy into a mapped window: no call of the operating system, so nothing to count and nothing that can fail."""
         with self._mutex:
             assert offset + len(data) <= len(file.content), "a copy beyond the file is SIGBUS"
             file.write(self._next(), data, offset)
@@ -323,7 +323,7 @@ class SimulatedDisk:
         return _Call(self, operation, path)
 
     def _mark_durable(self, file: SimulatedFile) -> None:
-        if file.writes:  # else there is nothing that a journal would have to commit
+        if file.writes:  # else a journal would have nothing to commit
             self.committed = self._order
         file.mark_durable()
 
@@ -387,15 +387,15 @@ class _OtherProgram(SimulatedDisk):
         return getattr(vars(self)["_of"], name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        if hasattr(SimulatedDisk, name):  # a method that a test replaces, and puts back, is this program's alone
+        if hasattr(SimulatedDisk, name):  # a method that a test replaces, and restores, is only this program's
             super().__setattr__(name, value)
         else:
             setattr(vars(self)["_of"], name, value)
 
 
 class _Call:
-    """The frame of every call that is counted, may fail and may be crashed after. A class: `contextmanager` costs as
-    much as the call."""
+    """The context of every call: it counts the call, may make it fail, and allows a crash after it. A class, since
+    `contextmanager` costs as much as the call."""
 
     __slots__ = ("_disk", "_late", "_operation", "_path")
 
@@ -426,7 +426,7 @@ class _Call:
                 if disk.on_change is not None and self._operation in CHANGES:
                     disk.on_change(self._operation)
                 if self._late is not None:
-                    if self._operation == "lock":  # who is told that it failed holds none
+                    if self._operation == "lock":  # a caller that gets the error holds none
                         disk._release(disk._held[posixpath.dirname(self._path)])
                     _fail(self._late, self._path)
         finally:
@@ -477,7 +477,7 @@ class SimulatedSegmentFile(SimulatedAppendFile):
 
 
 class SimulatedView:
-    """What a window maps; closing it changes nothing on the disk."""
+    """The mapping of a window; closing it changes nothing on the disk."""
 
     def __init__(self, disk: SimulatedDisk, path: str, file: SimulatedFile, start: int) -> None:
         self._disk = disk
@@ -495,7 +495,7 @@ class SimulatedView:
 
 
 class SimulatedReadableFile:
-    """A `flin.engine.disk.fs.ReadableFile`; it sees appends that come later, and outlives its name."""
+    """A `flin.engine.disk.fs.ReadableFile`; it sees later appends, and outlives its name."""
 
     def __init__(self, disk: SimulatedDisk, path: str, file: SimulatedFile) -> None:
         self.path = path
@@ -531,7 +531,7 @@ class SimulatedReadableFile:
 
 
 class SimulatedLock:
-    """A lock that is held until released; a crash releases it, as the end of a process does."""
+    """A lock that is held until it is released; a crash releases it, as the end of a process does."""
 
     def __init__(self, disk: SimulatedDisk, directory: SimulatedDirectory, name: str) -> None:
         self.file = directory.names[name]
@@ -541,7 +541,7 @@ class SimulatedLock:
         self._name = name
 
     def is_in_place(self, found: SimulatedDirectory | None) -> bool:
-        """Whether the directory that is at its path now is the one that was locked, with the same lock file."""
+        """Whether the directory now at its path is the one that was locked, with the same lock file."""
         return found is self._directory and found.names.get(self._name) is self.file
 
     def release(self) -> None:

@@ -14,21 +14,21 @@ class Fault:
     """
 
     after: int
-    """Calls that still succeed before it."""
+    """The number of calls that succeed before it."""
     code: int = errno.EIO
     operations: frozenset[str] = frozenset()
     sticky: bool = False
-    """Every such call fails from then on, not just one."""
+    """Whether every such call fails from then on, not just one."""
     late: bool = False
-    """The call takes effect and fails all the same, as over a network disk."""
+    """Whether the call takes effect and fails all the same, as on a network disk."""
     taken: int | None = None
     """An append takes this many bytes and returns the number; the next append fails with the code, unless that is 0."""
     error: type[BaseException] | None = None
-    """Raised instead of an OSError: what is no fault of the disk, like MemoryError or an interrupt."""
+    """Raised instead of an OSError, for what is no fault of the disk, like MemoryError or an interrupt."""
     fired: int = 0
-    """How often it struck."""
+    """How often the fault struck."""
     struck: str = ""
-    """The operation that it struck last."""
+    """The operation that the fault struck last."""
 
     def strikes(self, operation: str) -> bool:
         if (self.operations and operation not in self.operations) or (self.fired and not self.sticky):

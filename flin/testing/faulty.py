@@ -39,7 +39,7 @@ KINDS: Final[Mapping[str, Fault]] = {
 """What can go wrong with a disk, by name."""
 
 REFUSALS: Final = (StorageError, ReadOnlyError, MemoryError)
-"""What a program must expect of a call on such a disk."""
+"""The errors that a program must expect of a call on such a disk."""
 
 
 @dataclass(slots=True)
@@ -61,23 +61,23 @@ class FaultyRun(WorkloadRun):
                     return
                 self._reads_tell_the_truth()
                 if isinstance(error, MemoryError) and not self._is_as_it_was():
-                    self._count_what_is_there()  # of a commit only the sync ended early: it counts, whole
+                    self._count_what_is_there()  # only the commit's sync failed: the commit counts, whole
 
     def _is_well(self) -> bool:
-        """Whether there is no reason, any more, why anything should fail."""
+        """Whether there is no reason any more why anything should fail."""
         if not self.is_open or store_of(self.engine).read_only_reason is not None:
             return False
         return all(fault.fired and not fault.sticky for fault in self.disk.faults)
 
     def view(self) -> dict[bytes, bytes]:
-        """A commit whose sync failed is refused, and may be seen all the same."""
+        """What a reader must see now: a commit whose sync failed is refused, but may be seen all the same."""
         if not self.failures:
             return WorkloadRun.view(self)  # super() does not work in a class with slots
         now_ms = self.clock.now_ms
         return view(matched(self.model.expectation(), self.engine, now_ms, power_cut=False), now_ms)
 
     def _opens_again(self) -> bool:
-        """The program is started once more; the kernel may show it what the disk will never have."""
+        """Start the program once more; the kernel may show it data that will never be on the disk."""
         self.snapshots.clear()
         try:
             self.open()
@@ -94,7 +94,7 @@ class FaultyRun(WorkloadRun):
             self._count_what_is_there()
 
     def _is_as_it_was(self) -> bool:
-        """Whether nothing came of what was refused."""
+        """Whether the refused operation had no effect."""
         now_ms, expectation = self.clock.now_ms, self.model.expectation()
         return expectation.fits(self.model.state, held(self.engine, now_ms, expectation.expiring), now_ms)
 
@@ -103,14 +103,14 @@ class FaultyRun(WorkloadRun):
         self.model.reopened(held(self.engine, now_ms, self.model.expectation().expiring), now_ms)
 
     def _reads_tell_the_truth(self) -> None:
-        """What was answered is there; the refused commit is not, or (a failed sync) wholly."""
+        """Check that answered writes are there; the refused commit is not or, if its sync failed, may be, whole."""
         if any(fault.sticky for fault in self.disk.faults):
-            return  # reads from tables may fail as well
+            return  # reads from tables may fail, too
         matched(self.model.expectation(), self.engine, self.clock.now_ms, power_cut=False)
 
 
 class _Open(Operation):
-    """The first operation of a run whose opening may fail as well."""
+    """The first operation of a run whose opening may fail, too."""
 
     def do(self, run: WorkloadRun) -> None:
         run.open()
@@ -130,7 +130,7 @@ def run_with(setup: EngineSetup, workload: Workload, fault: Fault) -> FaultyRun:
 def every_failure(
     setup: EngineSetup, workload: Workload, kind: Fault, first: int = 0, step: int = 1
 ) -> Iterator[FaultyRun]:
-    """One run for every n, or every step-th from the first on, until the fault does not strike any more."""
+    """One run for every n, or every step-th from the first on, until the fault no longer strikes."""
     n = first
     while True:
         fault = replace(kind, after=n, fired=0, struck="")
@@ -145,12 +145,12 @@ def every_failure(
 def check_failed(run: FaultyRun, checker: CrashChecker, where: str, *, no_files: bool = False) -> None:
     """Crash the disk as the failure left it, then open and check it in good health.
 
-    `no_files`: nor may there be a file that nobody names. Not asked of any workload: a segment that a flush could not
-    remove stays until the next flush or open."""
+    `no_files`: check, too, that there is no file that nothing names. Not for every workload: a segment that a flush
+    could not remove stays until the next flush or open."""
     moment = CrashPoint(killed(run.disk), run.model.expectation(), run.operation, "the failure", run.clock.now_ms)
     checker.check(moment, where)
     if run.is_open:
-        run.snapshots.clear()  # they would keep files that a compaction has let go
+        run.snapshots.clear()  # they would keep files that a compaction has replaced
         try:
             run.engine.close()
         except (FlinError, MemoryError):
@@ -163,5 +163,5 @@ def check_failed(run: FaultyRun, checker: CrashChecker, where: str, *, no_files:
 
 
 def _may_leave_a_file(fault: Fault | None) -> bool:
-    """Where a removal fails, or a creation that took effect, a file stays until the next open; nowhere else."""
+    """Whether a file may stay until the next open: only if a removal failed, or a creation that took effect."""
     return fault is not None and (fault.sticky or fault.struck == "remove" or (fault.late and fault.struck == "create"))

@@ -1,4 +1,4 @@
-"""A file of the simulated disk: its bytes, which of them the disk is known to hold, and which writes are pending."""
+"""A file of the simulated disk: its bytes, those that the disk is known to hold, and the pending writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class PendingWrite:
     order: int
     start: int
     stop: int
-    before: bytes  # what it wrote over: shorter than itself where it made the file longer
+    before: bytes  # the bytes that it wrote over: shorter than its own if it made the file longer
 
     @property
     def size(self) -> int:
@@ -19,18 +19,18 @@ class PendingWrite:
 
 
 class SimulatedFile:
-    """The file that a name points to: its bytes, and how many of them are known to be on the disk."""
+    """The file that a name leads to: its bytes, and how many of them are known to be on the disk."""
 
     __slots__ = ("content", "lost", "synced", "writes")
 
     def __init__(self, content: bytes = b"") -> None:
         self.content = bytearray(content)
-        self.synced = len(content)  # of the bytes at the last sync
+        self.synced = len(content)  # how many bytes there were at the last sync
         self.lost: list[tuple[int, int, bytes]] = []  # (start, stop, what the disk holds there) after a failed sync
         self.writes: list[PendingWrite] = []
 
     def write(self, order: int, data: bytes | memoryview, start: int) -> None:
-        """A pending write at or before the end of the file."""
+        """Add a pending write at or before the end of the file."""
         stop = start + len(data)
         self.writes.append(PendingWrite(order, start, stop, bytes(self.content[start:stop])))
         self.content[start:stop] = data
@@ -45,7 +45,7 @@ class SimulatedFile:
         return bytes(image[:size])
 
     def image(self, kept: int) -> bytearray:
-        """What the disk holds with the first `kept` pending writes: zeros where a failed sync lost what was new."""
+        """What the disk holds with the first `kept` pending writes: zeros where a failed sync lost new bytes."""
         image = bytearray(self.content)
         for write in reversed(self.writes[kept:]):
             image[write.start : write.stop] = write.before
@@ -73,7 +73,7 @@ class SimulatedFile:
 
 
 def _outside(lost: tuple[int, int, bytes], start: int, stop: int) -> Iterator[tuple[int, int, bytes]]:
-    """What of a lost stretch lies outside the bounds."""
+    """The parts of a lost stretch that lie outside the bounds."""
     first, last, held = lost
     if first < start:
         yield first, min(last, start), held[: max(0, start - first)]

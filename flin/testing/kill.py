@@ -4,9 +4,10 @@
 
 An episode is one directory. It begins with kills in the first milliseconds of its creation. Then come cycles. In a
 cycle the process may be killed in the first milliseconds of an opening; then it runs under load and is killed (the
-process, its helpers, or both; half of the time while a helper has a job); then the judge (survivor.py) checks a copy of
-the directory. A cycle with less than 1,000 writes/s proves nothing: it is void, and is tried again with more clients.
-`--sync`, `--mode` and `--victim` take turns unless they are given. A violation ends the run and keeps the directory.
+process, its helpers, or both; half of the time while a helper has a job); then survivor.py checks a copy of the
+directory. A cycle with less than 1,000 writes/s proves nothing: it is void, and is tried again with more clients.
+The values of `--sync`, `--mode` and `--victim` take turns unless given. A violation ends the run and keeps the
+directory.
 """
 
 from __future__ import annotations
@@ -32,29 +33,30 @@ from typing import Any, Final, TextIO
 from flin.testing.lane import Lanes, Violation
 from flin.testing.load import EmbeddedLoad, Load, ServedLoad, is_supported
 from flin.testing.process import HangError, is_alive, is_working, kill, wait_until
-from flin.testing.survivor import judge_copy
+from flin.testing.survivor import check_copy
 
 SYNCS: Final = ("always", "interval", "never")
 MODES: Final = ("embedded", "served")
 VICTIMS: Final = ("parent", "helper", "both")
 MIN_WRITES_PER_SECOND: Final = 1000
 VOID_RUNS: Final = 5
-"""In a row, each with twice the clients: then the machine is too slow or too busy, and the episode ends."""
+"""The most void cycles in a row, each with twice the clients: then the machine is too slow or too busy, and the episode
+ends."""
 
 SLOW_EPISODES: Final = 3
-"""In a row: then the run ends, since it proves nothing."""
+"""The most slow episodes in a row: then the run ends, since it proves nothing."""
 
 EPISODE_CYCLES: Final = 5
 CREATION_KILLS: Final = 3
 OPENING_SECONDS: Final = 0.03
-"""Within which openings are killed; one takes 10 to 50 ms once the lock is taken."""
+"""Openings are killed within this time; one takes 10 to 50 ms once the lock is taken."""
 
 LOAD_SECONDS: Final = 0.6
-"""The longest load before a kill, but for the wait for a job."""
+"""The longest load before a kill, without the wait for a job."""
 
 JOB_SECONDS: Final = 5.0
 COMMITS_AFTER: Final = 200
-"""Answered after a helper was killed: the writers go on."""
+"""Commits that must be answered after a helper was killed: the writers go on."""
 
 PROGRESS_SECONDS: Final = 5.0
 
@@ -75,14 +77,14 @@ class Scene:
 
 @dataclass(slots=True)
 class Tally:
-    cycles: int = 0  # under load, judged
+    cycles: int = 0  # under load, checked
     void: int = 0
     rates: list[float] = field(default_factory=list)  # writes/s of the cycles that count
-    answered: int = 0  # commits
-    creations: int = 0  # interrupted
-    openings: int = 0  # interrupted
-    jobs: int = 0  # cycles in which something was killed while a helper had a job
-    helpers: int = 0  # killed
+    answered: int = 0  # answered commits
+    creations: int = 0  # interrupted creations
+    openings: int = 0  # interrupted openings
+    jobs: int = 0  # cycles with a kill while a helper had a job
+    helpers: int = 0  # killed helpers
     scenes: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
@@ -124,11 +126,12 @@ class Episode:
         self._load = self._new_load(8 if scene.sync == "always" else 3)
 
     def run(self, cycles: int, deadline: float) -> None:
-        """So many that count, or fewer when the time is over. Violation if anything was lost, or TooSlowError."""
+        """Run `cycles` cycles that count, or fewer if the time is over. Violation if anything was lost, or
+        TooSlowError."""
         try:
             for _ in range(CREATION_KILLS):
                 self._tally.creations += self._kill_early()
-            self._judge()
+            self._check()
             counted = void = 0
             while counted < cycles and time.monotonic() < deadline:
                 if self._cycle():
@@ -151,7 +154,7 @@ class Episode:
         return load
 
     def _kill_early(self) -> bool:
-        """Kill a process as it opens, or creates, the directory; whether it had not opened yet."""
+        """Kill a process while it opens, or creates, the directory. Returns whether it had not opened yet."""
         load = self._load
         load.start()
         load.wait_until_locked()
@@ -162,7 +165,7 @@ class Episode:
         return was_opening
 
     def _cycle(self) -> bool:
-        """Load, kill, judge; whether it counts."""
+        """Load, kill, check. Returns whether the cycle counts."""
         load, tally, random = self._load, self._tally, self._random
         for _ in range(random.choice((0, 0, 1, 2))):
             tally.openings += self._kill_early()
@@ -174,7 +177,7 @@ class Episode:
         rate = load.writes_per_second()
         self._kill()
         answered = sum(load.floor)
-        self._judge()
+        self._check()
         if rate < MIN_WRITES_PER_SECOND:
             return False
         tally.cycles += 1
@@ -219,7 +222,7 @@ class Episode:
         wait_until(lambda: not any(map(is_alive, helpers)), f"the helpers {helpers} end after their parent")
 
     def _kill_helpers(self) -> None:
-        """The writers go on, and other helpers come."""
+        """Kill the helpers: the writers go on, and new helpers start."""
         load = self._load
         for _ in range(self._random.choice((1, 1, 2))):
             wait_until(lambda: load.helpers, "a helper starts")
@@ -235,10 +238,10 @@ class Episode:
     def _wait_for_another(self, killed: list[int]) -> None:
         wait_until(lambda: set(self._load.helpers) - set(killed), "another helper starts")
 
-    def _judge(self) -> None:
+    def _check(self) -> None:
         load = self._load
         least, most = load.bounds()
-        judge_copy(load.directory, self._lanes, least, least if self._is_clean else most)
+        check_copy(load.directory, self._lanes, least, least if self._is_clean else most)
         load.recover(self._lanes.recovered(load.lanes))
 
 
@@ -296,7 +299,7 @@ class Ended:
 
 
 def _episodes(options: argparse.Namespace, pool: Executor, deadline: float) -> Iterator[Ended]:
-    """Episode after episode, so many at once, in the order of their seeds, until there were enough cycles."""
+    """Episode after episode, several at once, in the order of their seeds, until there were enough cycles."""
     scenes = scenes_of(options)
     waiting: deque[tuple[Future[Ended], int]] = deque()
     seeds = itertools.count(options.seed)
@@ -321,7 +324,7 @@ def _run_episode(scene: Scene, seed: int, cycles: int, deadline: float, director
     except TooSlowError as error:
         ended.too_slow = str(error)
         shutil.rmtree(base)
-    except Exception as error:  # whatever it is, it must not get lost in a thread
+    except Exception as error:  # whatever it is: it must not get lost in a thread
         ended.violation = "".join(traceback.format_exception(error))
         ended.kept = str(base)
     else:

@@ -1,8 +1,9 @@
-"""The program that embedded kill loops run and kill: it writes as fast as it can and says in a shared page how far.
+"""The program that embedded kill loops run and kill: it writes as fast as it can and shows its progress in a shared
+page.
 
     python -m flin.testing.killed_writer DIRECTORY SYNC SHARDS LANES PAGE
 
-A page of a file is the kernel's as soon as it is written to: kill -9 does not lose it.
+The kernel has a page of a file as soon as it is written to: kill -9 does not lose it.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from flin.engine.engine import Engine
 from flin.testing.lane import commit_of, counter_key, counter_value, parse_counter
 
 SYNC_EVERY: Final = 1000
-"""Commits of the first lane between two calls of sync(): what was answered before is promised after it."""
+"""Commits of the first lane between two calls of sync(): after each, everything answered before is promised."""
 
 MEMORY_LIMIT: Final = 1 << 20
-"""The least there is: a flush every few hundred commits, so that kills meet flushes and compactions under way."""
+"""The least possible: a flush every few hundred commits, so that kills meet flushes and compactions under way."""
 
 _HEAD: Final = 2
 
 
 class Page:
-    """Shared by the writer and whoever kills it: 8-byte numbers, each changed by one store."""
+    """A page shared by the writer and its killer: 8-byte numbers, each changed by one store."""
 
     def __init__(self, path: Path, lanes: int, *, create: bool = False) -> None:
         self.lanes = lanes
@@ -42,7 +43,7 @@ class Page:
 
     @property
     def is_open(self) -> bool:
-        """The engine has opened."""
+        """Whether the engine has opened."""
         return self._numbers[0] == 1
 
     def set_open(self, is_open: bool) -> None:
@@ -62,7 +63,7 @@ class Page:
         self._numbers[_HEAD + lane] = number
 
     def promised(self) -> list[int]:
-        """Durable against a power cut."""
+        """How many commits of each lane must survive a power cut."""
         return list(self._numbers[_HEAD + self.lanes :])
 
     def set_promised(self, numbers: Sequence[int]) -> None:
@@ -100,10 +101,10 @@ def _write(engine: Engine, page: Page, lane: int) -> None:
 
 
 def main(write: Callable[[Engine, Page, int], None] = _write) -> None:
-    """`write` is what each lane does until it is told to stop."""
+    """Run the lanes; each calls `write`, which writes until it is told to stop."""
     directory, sync, shards, lanes, path = sys.argv[1:]
     page = Page(Path(path), int(lanes))
-    # With so little memory every job is small, and "auto" would run it here: no helper would be there to be killed.
+    # With so little memory every job is small, and "auto" would run it here: there would be no helper to kill.
     options: Any = {"sync": sync, "shards": int(shards), "memory_limit": MEMORY_LIMIT, "runner": "helper"}
     with flin.engine.open(directory, **options) as engine:
         page.set_open(True)

@@ -1,8 +1,8 @@
-"""What killed processes write: lanes of commits, each a pure function of its number.
+"""The writes of killed processes: lanes of commits, each commit a pure function of its number.
 
-A lane is one thread, or one connection, with keys of its own. So whoever knows how many commits of each lane are there
-knows the whole state. With every commit the lane's counter changes, which also says what the lane knew of the others as
-the commit began: no commit may be there without those.
+A lane is one thread, or one connection, with keys of its own. So the number of commits of each lane determines the
+whole state. Every commit changes the lane's counter, which also records how many commits of the other lanes were
+answered when it began: no commit may be there without those.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ COUNTER: Final = b"%d:last"
 
 
 class Violation(AssertionError):
-    """The database is not what was promised."""
+    """The database does not keep the promise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a commit does besides counting."""
+    """What a commit does in addition to counting."""
 
     puts: dict[bytes, bytes]
     deletes: tuple[bytes, ...] = ()
@@ -37,7 +37,7 @@ class Commit:
 
 
 def commit_of(lane: int, number: int) -> Commit:
-    """Every second one only counts: a single put, the way that most writes go."""
+    """The commit of this number. Every second one only counts: a single put, the way of most writes."""
     if number % 2:
         return Commit({})
     half = number // 2
@@ -51,7 +51,7 @@ def commit_of(lane: int, number: int) -> Commit:
 
 
 def writes_between(lane: int, begin: int, end: int) -> int:
-    """Keys that commits begin+1 to end write."""
+    """How many keys the commits begin+1 to end write."""
     return sum(commit_of(lane, number).writes for number in range(begin + 1, end + 1))
 
 
@@ -60,7 +60,7 @@ def counter_key(lane: int) -> bytes:
 
 
 def counter_value(number: int, known: Sequence[int]) -> bytes:
-    """Commit `number`, begun when so many of each lane were answered."""
+    """The counter's value of commit `number`, begun when `known` commits of each lane were answered."""
     return b" ".join(b"%d" % each for each in (number, *known))
 
 
@@ -74,7 +74,7 @@ def _key(lane: int, number: int) -> bytes:
 
 @dataclass(slots=True)
 class LaneState:
-    """One lane's keys after so many of its commits."""
+    """One lane's keys after a number of its commits."""
 
     lane: int
     number: int = 0
@@ -96,12 +96,12 @@ class Lanes:
         self._states: list[LaneState] = []
 
     def recovered(self, count: int) -> list[int]:
-        """How many commits of each of so many lanes are there for good."""
+        """How many commits of each of `count` lanes are there for good."""
         self._grow(count)
         return [state.number for state in self._states]
 
     def recover(self, found: Mapping[bytes, bytes], least: Sequence[int], most: Sequence[int]) -> dict[bytes, bytes]:
-        """The whole state as it must be, with counters, if each lane has from `least` to `most` commits.
+        """The whole state that must be there, with counters, if each lane has from `least` to `most` commits.
 
         Violation if what was found is not a prefix, or too short."""
         self._grow(len(least))

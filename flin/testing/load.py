@@ -41,7 +41,7 @@ class Load(ABC):
     """One directory; a process at a time."""
 
     in_flight: int
-    """Most commits of a lane that may be there without having been answered."""
+    """The most unanswered commits of a lane that may be there."""
 
     def __init__(self, directory: Path, sync: str, shards: int, lanes: int) -> None:
         self.directory = directory
@@ -49,8 +49,8 @@ class Load(ABC):
         self.shards = shards
         self.lanes = lanes
         self.floor: list[int] = [0] * lanes
-        """Answered by processes that have ended, or judged to be there."""
-        self.starts = 0  # since the last recover()
+        """Commits of each lane that were answered by processes that have ended, or were found there."""
+        self.starts = 0  # processes started since the last recover()
         self.opened_at = 0.0
         self._victim: subprocess.Popen[bytes] | None = None
         self._begin: list[int] = []
@@ -65,7 +65,7 @@ class Load(ABC):
         return process.children(self.victim.pid)
 
     def start(self) -> None:
-        """A new process, which opens the directory."""
+        """Start a new process, which opens the directory."""
         self.starts += 1
         self._prepare()
         output = self.output.open("ab")
@@ -75,13 +75,13 @@ class Load(ABC):
             )
 
     def wait_until_locked(self) -> None:
-        """It is about to open the database: recovery begins now."""
+        """Wait until the process is about to open the database: recovery begins then."""
         lock = self.directory / LOCK
         needle = f'"pid": {self.victim.pid},'
         wait_until(lambda: self._is_gone() or (lock.exists() and needle in lock.read_text()), "it takes the lock")
 
     def wait_until_open(self) -> None:
-        """It answers, and the load begins."""
+        """Wait until the process answers, and begin the load."""
         wait_until(lambda: self._is_gone() or self.is_open(), "it opens", START_SECONDS)
         self._check_alive()
         self.opened_at = time.monotonic()
@@ -89,13 +89,13 @@ class Load(ABC):
         self._drive()
 
     def wait_for_commits(self, commits: int) -> None:
-        """So many more than now are answered."""
+        """Wait until this many more commits than now are answered."""
         goal = sum(self.answered()) + commits
         wait_until(lambda: sum(self.answered()) >= goal or self._is_gone(), f"{commits} commits are answered")
         self._check_alive()
 
     def writes_per_second(self) -> float:
-        """Answered since it opened."""
+        """Writes per second answered since the process opened."""
         answered = self.answered()
         seconds = time.monotonic() - self.opened_at
         pairs = enumerate(zip(self._begin, answered, strict=True))
@@ -109,7 +109,7 @@ class Load(ABC):
         self._victim = None
 
     def stop(self) -> None:
-        """End it whatever it does; for cleaning up."""
+        """End the process, whatever it does; for cleaning up."""
         if self._victim is not None:
             self._victim.kill()
             self.reap()
@@ -119,7 +119,7 @@ class Load(ABC):
         return self.floor, [number + self.in_flight * self.starts for number in self.floor]
 
     def recover(self, recovered: Sequence[int]) -> None:
-        """The directory was judged: so many commits of each lane are there."""
+        """The directory was checked: this many commits of each lane are there."""
         self.floor = list(recovered)
         self.starts = 0
 
@@ -129,7 +129,7 @@ class Load(ABC):
 
     @property
     def output(self) -> Path:
-        """What the processes printed."""
+        """The file with what the processes printed."""
         return self.directory.with_name(f"{self.directory.name}.out")
 
     def _is_gone(self) -> bool:
@@ -153,7 +153,7 @@ class Load(ABC):
 
     @abstractmethod
     def _drive(self) -> None:
-        """Begin to write."""
+        """Begin writing."""
 
     @abstractmethod
     def _collect(self) -> None:
@@ -161,7 +161,7 @@ class Load(ABC):
 
     @abstractmethod
     def end_cleanly(self) -> None:
-        """Have it close the database and end, and collect it; Violation if it fails."""
+        """Make the process close the database and end, and collect it; Violation if it fails."""
 
     def _check_end(self) -> None:
         if self.victim.wait(PATIENCE_SECONDS):
@@ -199,10 +199,10 @@ class EmbeddedLoad(Load):
         return self.directory.with_name(f"{self.directory.name}.page")
 
     def _drive(self) -> None:
-        """It does by itself."""
+        """Do nothing: the process writes by itself."""
 
     def _collect(self) -> None:
-        """The page stays."""
+        """Do nothing: the page stays."""
 
 
 class ServedLoad(Load):
@@ -214,7 +214,7 @@ class ServedLoad(Load):
         sync: str,
         shards: int,
         lanes: int,
-        options: Sequence[str] = ("--memory-limit", "16mb"),  # the least there is
+        options: Sequence[str] = ("--memory-limit", "16mb"),  # the least possible
     ) -> None:
         super().__init__(directory, sync, shards, lanes)
         self._options = options
@@ -226,7 +226,7 @@ class ServedLoad(Load):
 
     @property
     def port(self) -> int:
-        """0 while it opens."""
+        """The port; 0 while the server opens."""
         with self.output.open("rb") as file:
             file.seek(self._printed_before)
             found = re.search(rb"is ready on \S+ port (\d+)", file.read())
@@ -321,12 +321,12 @@ class ServedLoad(Load):
 
 
 def request(*words: bytes) -> bytes:
-    """As RESP."""
+    """A request in RESP."""
     return b"".join((b"*%d\r\n" % len(words), *(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)))
 
 
 def commit_requests(lane: int, number: int, known: Sequence[int]) -> list[bytes]:
-    """What makes one commit: MSET, or a transaction."""
+    """The requests of one commit: MSET, or a transaction."""
     todo = commit_of(lane, number)
     pairs = [word for pair in todo.puts.items() for word in pair]
     write = request(b"MSET", *pairs, counter_key(lane), counter_value(number, known))
@@ -336,7 +336,7 @@ def commit_requests(lane: int, number: int, known: Sequence[int]) -> list[bytes]
 
 
 def _read_commit(replies: IO[bytes], requests: int) -> None:
-    """+OK, or +OK +QUEUED +QUEUED and an array of two."""
+    """Read the replies to one commit: +OK, or +OK +QUEUED +QUEUED and an array of two."""
     lines = [_read_line(replies) for _ in range(1 if requests == 1 else requests + 2)]
     if lines[-1] != b"+OK":
         raise ValueError(f"replied {lines}")

@@ -3,8 +3,7 @@
 Theory. The accepted commits are a sequence. After a crash the database must hold the state after some *prefix* of it:
 at least all promised commits, at most all that were begun. A commit that was begun and neither answered nor refused may
 be there or not, but only as a whole. The same is true of a refused commit, since its frame may have reached the disk
-before the error. But it may be there only at the end of the prefix that it followed, never with a commit that was
-accepted later.
+before the error. But it may only be the last commit of the prefix, never followed by one that was accepted later.
 
 An expired key may have been swept; a sweep is not a commit of the program. So after the clock was set back, each key
 that had expired at the latest time of the clock is either gone or, if the clock now says so, there again.
@@ -41,7 +40,7 @@ State: TypeAlias = dict[bytes, tuple[bytes, int]]
 
 
 def apply(state: State, steps: Iterable[Step]) -> State:
-    """The state after the steps of one commit, in their order; the old one is left as it is."""
+    """The state after the steps of one commit, in order; the old state is not changed."""
     after = dict(state)
     for step in steps:
         if isinstance(step, Put):
@@ -55,7 +54,7 @@ def apply(state: State, steps: Iterable[Step]) -> State:
 
 
 def view(state: State, now_ms: int) -> dict[bytes, bytes]:
-    """What a reader sees of a state at a moment: nothing expired."""
+    """What a reader sees of a state at this moment: nothing expired."""
     return {key: value for key, (value, expires) in state.items() if not expires or expires > now_ms}
 
 
@@ -63,11 +62,11 @@ def view(state: State, now_ms: int) -> dict[bytes, bytes]:
 class Expectation:
     """The states that may be found after a crash at one moment."""
 
-    states: tuple[State, ...]  # by the number of commits applied: all that returned
-    unanswered: tuple[tuple[int, State], ...]  # after so many and one more, which was refused or is under way
-    promised: int  # commits that were promised durable: there after a power cut
-    latest_ms: int = 0  # what had expired by then may be gone, whatever the clock says now
-    expiring: Set[bytes] = frozenset()  # keys that ever had an expiry: they may be there and not be shown
+    states: tuple[State, ...]  # by the number of answered commits applied
+    unanswered: tuple[tuple[int, State], ...]  # after that number and one more, which was refused or is under way
+    promised: int  # commits that were promised durable: they survive a power cut
+    latest_ms: int = 0  # keys that had expired by then may be gone, whatever the clock says now
+    expiring: Set[bytes] = frozenset()  # keys that ever had an expiry: they may be there without being shown
 
     def allowed(self, *, power_cut: bool) -> list[State]:
         """The allowed states, the most likely first. If only the process dies, no answered write is lost."""
@@ -76,16 +75,16 @@ class Expectation:
         return [*self.states[: lowest - 1 if lowest else None : -1], *surfaced]
 
     def fits(self, state: State, found: State, now_ms: int) -> bool:
-        """Whether found is the state, but for what has expired and may have been swept."""
+        """Whether `found` is the state, except for expired keys, which may have been swept."""
         if not found.items() <= state.items():
             return False
         latest_ms = max(now_ms, self.latest_ms)
         return all(0 < state[key][1] <= latest_ms for key in state.keys() - found.keys())
 
     def match(self, found: State, now_ms: int, *, power_cut: bool) -> State:
-        """What was found, if it is an allowed state but for what was swept; else AssertionError says what is wrong.
+        """What was found, if it is an allowed state except for swept keys; else AssertionError says what is wrong.
 
-        What has expired and was not swept is part of it, since two states may differ in that alone."""
+        Expired keys that were not swept are part of it, since two states may differ in these alone."""
         for state in self.allowed(power_cut=power_cut):
             if self.fits(state, found, now_ms):
                 return found
@@ -117,7 +116,7 @@ class Model:
 
     @property
     def state(self) -> State:
-        """After everything that was answered."""
+        """The state after all answered commits."""
         return self._states[-1]
 
     def view(self, now_ms: int) -> dict[bytes, bytes]:
@@ -132,7 +131,7 @@ class Model:
         self._states.append(self._unanswered.pop()[1])
 
     def set_back(self, found: State, now_ms: int) -> None:
-        """The clock was set back: from here on, what is there of what had expired counts."""
+        """The clock was set back: from here on, expired keys that are still there count."""
         state = self.expectation().match(found, now_ms, power_cut=False)
         if state != self.state:
             self._states.append(state)

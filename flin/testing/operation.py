@@ -26,11 +26,11 @@ from flin.testing.model import State, Step, view
 from flin.testing.run import Operation, WorkloadRun
 
 KEYS: Final = (b"a", b"b", b"c", b"ab", b"", b"\xff", b"\xff\x01x", b"{a}1", b"f050", b"f150")
-"""What random workloads write: few, so that they meet; the empty one, those beside the engine's own bytes, and two that
-Fill writes as well."""
+"""The keys of random workloads: few, so that writes meet; the empty one, those next to the engine's own bytes, and two
+that Fill writes, too."""
 
 COUNTER: Final = b"n"
-"""The key of Incr alone, which always holds a number."""
+"""The key of Incr only, which always holds a number."""
 
 
 class Draw:
@@ -60,7 +60,7 @@ class Draw:
         return self.random.choice((None, None, None, True, False))
 
     def operation(self) -> Operation:
-        """Any, by weight."""
+        """Any operation, by weight."""
         rule = self.random.choices(self._rules, [rule.weight for rule in self._rules])[0]
         return rule.drawn(self)
 
@@ -69,7 +69,7 @@ class Draw:
 
 
 class Rule(Operation):
-    """An operation that random workloads choose."""
+    """An operation that random workloads may choose."""
 
     weight: ClassVar[int] = 2
 
@@ -83,13 +83,13 @@ class Write(Rule):
 
     @abstractmethod
     def steps(self, state: State, now_ms: int) -> Sequence[Step]:
-        """What it does to the state."""
+        """The steps by which it changes the state."""
 
     @abstractmethod
     def call(self, engine: Engine) -> object: ...
 
     def answer(self, state: State, now_ms: int) -> object:
-        """What the call returns, from what was there before."""
+        """What the call must return, given the state before."""
         return None
 
     def do(self, run: WorkloadRun) -> None:
@@ -360,7 +360,7 @@ class Fill(Rule):
 
 @dataclass(frozen=True)
 class Take(Rule):
-    """Takes from the front, as from a queue, or from the end, as from a stack; every one a commit."""
+    """Takes from the front, as from a queue, or from the end, as from a stack; each one is a commit."""
 
     count: int
     from_end: bool = False
@@ -381,7 +381,7 @@ class Take(Rule):
 
 @dataclass(frozen=True)
 class DeleteEach(Rule):
-    """Range deletes of one key each, of every other one that Fill writes; every one a commit."""
+    """Range deletes of one key each, of every other key that Fill writes; each one is a commit."""
 
     first: int
     count: int
@@ -397,7 +397,7 @@ class DeleteEach(Rule):
         return cls(draw.random.randrange(100), draw.random.choice((2, 10, 90)))
 
 
-# What moves data, or time.
+# Operations that move data, or time.
 
 
 @dataclass(frozen=True)
@@ -463,7 +463,7 @@ class Sweep(Rule):
 
 @dataclass(frozen=True)
 class Read(Rule):
-    """Read everything twice: what is read again enters caches, and must not stay there after the next write."""
+    """Read everything twice: entries read again enter caches, and must not stay there after the next write."""
 
     def do(self, run: WorkloadRun) -> None:
         expected = run.view()
@@ -479,7 +479,7 @@ class Read(Rule):
 
 @dataclass(frozen=True)
 class TakeSnapshot(Rule):
-    """At most three are open: the oldest one goes, after it was read again."""
+    """Take a snapshot. At most three are open: the oldest one is closed, after it was read again."""
 
     def do(self, run: WorkloadRun) -> None:
         run.take_snapshot()
@@ -502,7 +502,7 @@ class ReleaseSnapshot(Rule):
         return cls()
 
 
-# What goes wrong.
+# Failures.
 
 
 @dataclass(frozen=True)
@@ -545,7 +545,7 @@ class Crash(Rule):
 
 @dataclass(frozen=True)
 class Replace(Rule):
-    """Somebody removes the directory and opens a database of his own at its path, while this engine goes on there."""
+    """Another program removes the directory and opens its own database at the path, while this engine goes on."""
 
     weight: ClassVar[int] = 1
 
@@ -554,7 +554,7 @@ class Replace(Rule):
 
     @staticmethod
     def trespass(engine: Engine) -> None:
-        """Everything that writes, on the handle whose directory is gone."""
+        """Call everything that writes, on the engine whose directory is gone."""
         for call in (
             engine.flush,
             engine.compact,

@@ -1,4 +1,4 @@
-"""Real processes, as /proc shows them (Linux): who is whose child, who lives, who works."""
+"""Real processes, as /proc shows them (Linux): their children, and whether they live and work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from time import monotonic, sleep
 from typing import Final
 
 PATIENCE_SECONDS: Final = 180.0
-"""For what takes milliseconds on an idle machine, and seconds beside ten other busy processes: beyond it it hangs."""
+"""Something that takes milliseconds on an idle machine, and seconds among ten busy processes, hangs if it takes this
+long."""
 
 POLL_SECONDS: Final = 0.002
 
@@ -32,12 +33,12 @@ def wait_until(happened: Callable[[], object], what: str, seconds: float = PATIE
 
 
 def state_of(pid: int) -> str:
-    """The letter of /proc/PID/stat: R, S, D, T (stopped), Z (zombie), or nothing where there is no such process."""
+    """The letter of /proc/PID/stat: R, S, D, T (stopped), Z (zombie), or "" if there is no such process."""
     return fields[0] if (fields := _fields(pid)) else ""
 
 
 def is_alive(pid: int) -> bool:
-    """An orphan that nobody has collected yet is a zombie: it has ended."""
+    """Whether the process lives. An orphan that is not collected yet is a zombie: it has ended."""
     return state_of(pid) not in ("", "Z", "X")
 
 
@@ -56,7 +57,7 @@ def is_working(helper: int) -> bool:
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """A process that this one has started, or a child of one; it may have ended by itself."""
+    """Signal a process that this one has started, or a child of one; it may have ended by itself."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 

@@ -1,4 +1,4 @@
-"""Runs a workload on an engine and on the model, and remembers every moment at which it could crash.
+"""Runs a workload on an engine and on the model, and records every point at which it could crash.
 
 A workload is a list of operations (operation.py). A failing case prints their repr, which can be run again.
 """
@@ -28,7 +28,7 @@ from flin.testing.model import Expectation, Model, Put, State, Step, view
 PATH: Final = "/data/db"
 
 UNCHECKED: Final = object()
-"""For an answer about which the model says nothing."""
+"""The expected answer of a call about which the model says nothing."""
 
 
 class Operation(ABC):
@@ -56,13 +56,13 @@ class EngineSetup:
 
     sync: str = "always"
     shards: int = 1
-    memory_limit: int = 1 << 20  # the least there is: generations fill soon
+    memory_limit: int = 1 << 20  # the least possible: generations fill soon
     runner: str = "inline"
     window_bytes: int = 512
     """Bytes of a WAL segment that are mapped at once: a sector, so that short workloads fill several. 0: no mapping."""
 
     def open(self, disk: SimulatedDisk, clock: ManualClock, seed: object) -> Engine:
-        # A seed of its own for every opening: two engines that draw equal salts would prove nothing.
+        # Every opening has its own seed: two engines that draw equal salts would prove nothing.
         return flin.engine.open(
             PATH,
             fs=disk,
@@ -81,7 +81,7 @@ class CrashPoint:
 
     disk: SimulatedDisk
     expectation: Expectation
-    operation: int  # index of the operation that was under way, -1 while the engine opened first
+    operation: int  # index of the operation under way, -1 during the first opening
     call: str
     now_ms: int
 
@@ -94,15 +94,15 @@ class WorkloadRun:
     disk: SimulatedDisk = field(default_factory=SimulatedDisk)
     record: bool = True
     every: int = 1
-    """Every n-th append, copy and sync of a file is remembered, and every other change of the disk."""
+    """Every n-th append, copy and sync of a file is recorded, and every change of another kind."""
     clock: ManualClock = field(default_factory=ManualClock)
     model: Model = field(default_factory=Model)
     crash_points: list[CrashPoint] = field(default_factory=list)
     operation: int = -1
     snapshots: list[tuple[Snapshot, dict[bytes, bytes]]] = field(default_factory=list)
-    """Open ones, oldest first, with what each must show."""
+    """Open snapshots, oldest first, with what each must show."""
     opened: int = 0
-    """How often; identity and salts come of it."""
+    """How often the engine was opened; its identity and salts follow from it."""
     _engine: Engine | None = None
     _frequent: int = 0
 
@@ -142,12 +142,12 @@ class WorkloadRun:
         self._engine = self.setup.open(self.disk, self.clock, ("run", self.opened))
 
     def abandon(self) -> None:
-        """Let go of the engine without a clean end on the disk that counts: the crash points are copies."""
+        """Drop the engine, without a clean end on the disk that counts: the crash points are copies."""
         engine, self._engine = self._engine, None
         self.snapshots.clear()
         if engine is not None:
             self.disk.faults.clear()
-            with suppress(ReadOnlyError):  # as a failed sync leaves it
+            with suppress(ReadOnlyError):  # after a failed sync
                 engine.close()
 
     # For operations.
@@ -160,7 +160,7 @@ class WorkloadRun:
         *,
         sync: bool | None = None,
     ) -> None:
-        """One commit: `steps` say what it means (none: no commit), `call` makes it and must return `answer`."""
+        """Do one commit: `steps` say what it means (none: no commit), `call` makes it and must return `answer`."""
         if steps:
             self.model.begin(steps)
         given = call(self.engine)
@@ -175,7 +175,7 @@ class WorkloadRun:
         return view(self.model.state, self.clock.now_ms)
 
     def reopen(self, *, flush: bool = True) -> None:
-        """Close in order, and open again."""
+        """Close cleanly, and open again."""
         self.release_snapshots(max(0, len(self.snapshots) - 1))
         self.engine.close(flush=flush)
         self.model.promise()
@@ -193,11 +193,11 @@ class WorkloadRun:
         self.open()
         power_cut = crash_model is not CrashModel.KILLED
         state = matched(expectation, self.engine, self.clock.now_ms, power_cut=power_cut)
-        self.model = Model(state, expectation.latest_ms)  # recovery has made durable what it accepted
+        self.model = Model(state, expectation.latest_ms)  # recovery has made everything that it accepted durable
         self.watch(watched)
 
     def replace_directory(self, trespass: Callable[[Engine], object]) -> None:
-        """Remove the directory behind the engine, which goes on; make a new database there, and go on with that."""
+        """Remove the directory under the running engine; make a new database there, and go on with that."""
         old = self.engine
         self.disk.remove_directory(PATH)
         self.model = Model({}, self.model.latest_ms)
@@ -219,7 +219,7 @@ class WorkloadRun:
             return
         try:
             self.model.set_back(held(self.engine, now_ms, self.model.expectation().expiring), now_ms)
-        except FlinError:  # nobody can say what is there
+        except FlinError:  # what is there is unknown
             self.clock.advance(-seconds)
             raise
 
@@ -227,14 +227,14 @@ class WorkloadRun:
         self.snapshots.append((self.engine.snapshot(), self.view()))
 
     def release_snapshots(self, most: int | None = None) -> None:
-        """Read the oldest ones again and close them."""
+        """Read the oldest snapshots again and close them."""
         for snapshot, expected in self.snapshots[:most]:
             check_snapshot(snapshot, expected)
             snapshot.close()
         del self.snapshots[:most]
 
     def _release_outlived(self) -> None:
-        """Snapshots of an engine that is closed: they show what they showed, or that they are closed."""
+        """Check and release the snapshots of a closed engine: they show what they showed, or raise ClosedError."""
         for snapshot, expected in self.snapshots:
             with suppress(ClosedError):
                 check_snapshot(snapshot, expected)
@@ -243,7 +243,7 @@ class WorkloadRun:
     # Crash points.
 
     def watch(self, wanted: bool = True) -> None:
-        """Switch remembering of crash points on or off."""
+        """Switch the recording of crash points on or off."""
         self.disk.on_change = self._remember if wanted else None
 
     def _remember(self, call: str) -> None:
@@ -264,7 +264,7 @@ def check_snapshot(snapshot: Snapshot, expected: dict[bytes, bytes]) -> None:
 
 
 def held(engine: Engine, now_ms: int, expiring: Set[bytes]) -> State:
-    """What the engine shows, and what of the keys that ever had an expiry it still holds expired, value and all."""
+    """What the engine shows, and those of the keys that ever had an expiry that it still holds expired, with values."""
     found: State = {}
     for key, value in engine.scan():
         ttl = engine.ttl(key) if key in expiring else None
@@ -278,12 +278,12 @@ def held(engine: Engine, now_ms: int, expiring: Set[bytes]) -> State:
 
 
 def matched(expectation: Expectation, engine: Engine, now_ms: int, *, power_cut: bool) -> State:
-    """The state that an engine came up with; AssertionError if it is none that was allowed."""
+    """The state of an engine after its opening; AssertionError if it is not allowed."""
     return expectation.match(held(engine, now_ms, expectation.expiring), now_ms, power_cut=power_cut)
 
 
 def what_is_there(state: State, now_ms: int) -> dict[bytes, bytes]:
-    """Sorted, as scans give it."""
+    """What a reader sees, sorted, as scans give it."""
     return dict(sorted(view(state, now_ms).items()))
 
 

@@ -1,12 +1,12 @@
-"""Mixed load on a real server for minutes or hours: what it holds stays within bounds all along.
+"""Mixed load on a real server for minutes or hours: its memory and its files stay within bounds all along.
 
     python -m flin.testing.soak --seconds 3600
 
-Six clients read, write, expire, count, walk and come anew, over more keys than the caches hold, beside flushes and
-compactions. Every few seconds the server's private memory, its open files and its directory are looked at. Private
+Six clients read, write, expire, count, walk and reconnect, over more keys than the caches hold, while flushes and
+compactions run. Every few seconds the server's private memory, its open files and its directory are checked. Private
 memory may exceed `--memory-limit-mib` by 100 MiB; the directory may hold 12 files beyond the tables that are named
-(segments, manifests, outputs of jobs, tables that a reader is about to let go of), and the process may have 100 files
-open beyond those tables. The exit status is 1 where it was more. Private memory is the kernel's figure (Linux).
+(segments, manifests, outputs of jobs, tables that a reader is about to release), and the process may have 100 files
+open beyond those tables. The exit status is 1 if it was more. Private memory is the kernel's figure (Linux).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KEYS: Final = 300_000
 LOOK_SECONDS: Final = 5.0
 
 EXTRA_MIB: Final = 100
-"""The interpreter, its modules, and what the limit does not count: some 50 MiB, and as much again for safety."""
+"""For the interpreter, its modules, and what the limit does not count: some 50 MiB, and as much again for safety."""
 
 EXTRA_FILES: Final = 12
 EXTRA_DESCRIPTORS: Final = 100
@@ -39,7 +39,7 @@ EXTRA_DESCRIPTORS: Final = 100
 
 @dataclass
 class Soak:
-    """What a run has seen: the highest of each figure."""
+    """The highest value of each figure in a run."""
 
     commands: int = 0
     private_mib: int = 0
@@ -57,7 +57,7 @@ class Soak:
         return found
 
     def look(self, pid: int, directory: Path, info: dict[str, Any]) -> None:
-        """At the server as it is now."""
+        """Look at the server as it is now."""
         named = int(info["engine_tables_files"])
         self.commands = int(info["total_commands_processed"])
         self.private_mib = max(self.private_mib, private_bytes(pid) >> 20)
@@ -66,13 +66,13 @@ class Soak:
 
 
 def private_bytes(pid: int) -> int:
-    """Memory that the process shares with nobody."""
+    """Memory that the process shares with no other."""
     with open(f"/proc/{pid}/smaps_rollup") as file:
         return sum(int(line.split()[1]) << 10 for line in file if line.startswith(("Private_Clean", "Private_Dirty")))
 
 
 def soak(directory: Path, seconds: float, memory_limit_mib: int = 64, clients: int = CLIENTS) -> Soak:
-    """Run the load for so long. Raises what a client meets, and AssertionError if the server ends."""
+    """Run the load for this time. Raises the errors that a client meets, and AssertionError if the server ends."""
     import redis
 
     command = [sys.executable, "-m", "flin", "serve", "--port", "0", "--dir", str(directory)]
@@ -122,7 +122,7 @@ def _client(port: int, number: int, stop: Event, failures: list[BaseException]) 
 
 
 def _add_request(pipeline: Any, source: Random) -> None:
-    """Some keys are asked for far more often than others (a Pareto distribution)."""
+    """Add a request. Some keys are far more frequent than others (a Pareto distribution)."""
     key = b"k%d" % (int(source.paretovariate(0.6) * 1000) % KEYS)
     kind = source.random()
     if kind < 0.4:
@@ -147,7 +147,7 @@ def _add_request(pipeline: Any, source: Random) -> None:
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
-    """The command; the exit status."""
+    """Run the command. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m flin.testing.soak", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=600.0, help="how long (default 600)")
     parser.add_argument("--memory-limit-mib", type=int, default=64, help="of the server (default 64)")

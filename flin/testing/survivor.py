@@ -11,22 +11,22 @@ from flin.engine.disk.file_name import LOCK, MANIFEST, maybe_parse
 from flin.testing.lane import Lanes, Violation
 
 
-def judge_copy(directory: Path, lanes: Lanes, least: Sequence[int], most: Sequence[int]) -> None:
-    """Judge a copy, so that the next process meets what the killed one left, and not what the judge did. The copy of a
-    database that fails stays beside it (`.judged`)."""
-    copy = directory.with_name(f"{directory.name}.judged")
+def check_copy(directory: Path, lanes: Lanes, least: Sequence[int], most: Sequence[int]) -> None:
+    """Check a copy, so that the next process meets what the killed one left, and not what the check did. The copy of a
+    database that fails stays next to it (`.checked`)."""
+    copy = directory.with_name(f"{directory.name}.checked")
     shutil.rmtree(copy, ignore_errors=True)
     if directory.exists():
         shutil.copytree(directory, copy)
-    judge(copy, lanes, least, most)
+    check(copy, lanes, least, most)
     shutil.rmtree(copy)
 
 
-def judge(directory: Path, lanes: Lanes, least: Sequence[int], most: Sequence[int]) -> None:
+def check(directory: Path, lanes: Lanes, least: Sequence[int], most: Sequence[int]) -> None:
     """Violation if it does not open, holds no prefix with all that was promised, or contradicts itself."""
     try:
         engine = flin.engine.open(directory, runner="inline", memory_limit=1 << 20)
-    except Exception as error:  # whichever it is, the database had to open
+    except Exception as error:  # whatever it is: the database had to open
         raise Violation(f"it does not open: {type(error).__name__}: {error}") from error
     with engine:
         found = dict(engine.scan())

@@ -38,7 +38,7 @@ from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun
 from tests.engine import damage
 from tests.engine.crash_corpus import CORPUS
 from tests.engine.test_crash import ALPHABET
-from tests.engine.test_faults import SCENES as FAULTY_SCENES
+from tests.engine.test_faults import SETUPS as FAULTY_SETUPS
 from tests.engine.test_faults import WORKLOADS
 
 SEEDS: Final = 80
@@ -220,7 +220,7 @@ def running_workloads(tally: Tally) -> None:
 def failing_calls(tally: Tally) -> None:
     """The n-th call of short workloads fails, for every n, in every way."""
     tally.unit = "failed calls"
-    for setup in FAULTY_SCENES:
+    for setup in FAULTY_SETUPS:
         checker = CrashChecker(setup, limit=2, second_crashes=0)
         for (name, workload), (kind, fault) in product(WORKLOADS.items(), KINDS.items()):
             for number, run in enumerate(every_failure(setup, workload, fault)):

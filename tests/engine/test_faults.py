@@ -35,13 +35,13 @@ WORKLOADS: dict[str, Workload] = {
 
 
 # Frames are copied into a mapped window, which cannot fail, or (0) written, which can.
-SCENES = [EngineSetup("always"), EngineSetup("interval", window_bytes=0), EngineSetup("interval")]
+SETUPS = [EngineSetup("always"), EngineSetup("interval", window_bytes=0), EngineSetup("interval")]
 
 
 def _cases() -> Iterator[ParameterSet]:
     """Every workload, kind and setup; the ordinary suite takes each workload and kind in one setup, in turn."""
-    for (at, name), (of, kind), (which, setup) in product(enumerate(WORKLOADS), enumerate(KINDS), enumerate(SCENES)):
-        marks = [] if (at + of) % len(SCENES) == which else [pytest.mark.slow]
+    for (at, name), (of, kind), (which, setup) in product(enumerate(WORKLOADS), enumerate(KINDS), enumerate(SETUPS)):
+        marks = [] if (at + of) % len(SETUPS) == which else [pytest.mark.slow]
         yield pytest.param(name, kind, setup, id=f"{name}-{kind}-{setup.sync}-{setup.window_bytes}", marks=marks)
 
 

@@ -18,7 +18,7 @@ from flin.errors import StorageError
 from flin.testing.lane import Lanes
 from flin.testing.load import ServedLoad
 from flin.testing.process import PATIENCE_SECONDS, wait_until
-from flin.testing.survivor import judge_copy
+from flin.testing.survivor import check_copy
 from tests.process.small_disk import Ballast, mounted_tmpfs
 from tests.process.stubborn_load import StubbornLoad
 
@@ -137,14 +137,14 @@ def test_killed_while_full(small: Path, ballast: Ballast) -> None:
             wait_until(lambda: ballast.fill() and "No space left" in load.printed(), "a write is refused")
             load.victim.kill()
             load.reap()
-            judge_copy(small, lanes, *load.bounds())
+            check_copy(small, lanes, *load.bounds())
             load.recover(lanes.recovered(load.lanes))
             ballast.remove()
         load.start()
         load.wait_until_open()
         load.wait_for_commits(2000)
         load.end_cleanly()
-        judge_copy(small, lanes, load.floor, load.floor)
+        check_copy(small, lanes, load.floor, load.floor)
     finally:
         load.stop()
 

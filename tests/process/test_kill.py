@@ -52,7 +52,7 @@ def test_nothing_answered_is_lost_for_long(tmp_path: Path, mode: str, figures: F
     assert report["kills_during_a_job"] > 0
 
 
-# The judge is judged.
+# The checker is checked.
 
 
 def _written(path: Path, numbers: list[int], *, without: int | None = None) -> None:
@@ -68,50 +68,50 @@ def _written(path: Path, numbers: list[int], *, without: int | None = None) -> N
                     batch.put(counter_key(lane), counter_value(each, [0, 0]))
 
 
-def test_the_judge_lets_pass_what_is_right(tmp_path: Path) -> None:
+def test_the_checker_lets_pass_what_is_right(tmp_path: Path) -> None:
     _written(tmp_path / "db", [700, 41])
     lanes = Lanes()
-    survivor.judge_copy(tmp_path / "db", lanes, [690, 40], [706, 56])
+    survivor.check_copy(tmp_path / "db", lanes, [690, 40], [706, 56])
     assert lanes.recovered(2) == [700, 41]
-    assert not (tmp_path / "db.judged").exists()
+    assert not (tmp_path / "db.checked").exists()
 
 
-def test_the_judge_sees_a_lost_commit(tmp_path: Path) -> None:
+def test_the_checker_sees_a_lost_commit(tmp_path: Path) -> None:
     _written(tmp_path / "db", [60, 10])
     with pytest.raises(Violation, match="lane 0: 60 commits are there, 61 were answered"):
-        survivor.judge(tmp_path / "db", Lanes(), [61, 10], [62, 11])
+        survivor.check(tmp_path / "db", Lanes(), [61, 10], [62, 11])
 
 
-def test_the_judge_sees_a_hole(tmp_path: Path) -> None:
+def test_the_checker_sees_a_hole(tmp_path: Path) -> None:
     _written(tmp_path / "db", [60, 10], without=60)
     with pytest.raises(Violation, match="keys differ"):
-        survivor.judge(tmp_path / "db", Lanes(), [60, 10], [60, 10])
+        survivor.check(tmp_path / "db", Lanes(), [60, 10], [60, 10])
 
 
-def test_the_judge_sees_what_comes_back(tmp_path: Path) -> None:
+def test_the_checker_sees_what_comes_back(tmp_path: Path) -> None:
     _written(tmp_path / "db", [14, 1], without=14)
     assert commit_of(0, 14).deletes
     with flin.engine.open(tmp_path / "db", runner="inline") as db:
         db.put(commit_of(0, 14).deletes[0], b"deleted")
     with pytest.raises(Violation, match="1 keys differ"):
-        survivor.judge(tmp_path / "db", Lanes(), [14, 1], [14, 1])
+        survivor.check(tmp_path / "db", Lanes(), [14, 1], [14, 1])
 
 
-def test_the_judge_sees_a_commit_without_what_it_knew_of(tmp_path: Path) -> None:
+def test_the_checker_sees_a_commit_without_what_it_knew_of(tmp_path: Path) -> None:
     _written(tmp_path / "db", [4, 4])
     with flin.engine.open(tmp_path / "db", runner="inline") as db:
         db.put(counter_key(1), counter_value(4, [5, 3]))
     with pytest.raises(Violation, match="commit 4 of lane 1 knew of 5 of lane 0; 4 left"):
-        survivor.judge(tmp_path / "db", Lanes(), [0, 0], [9, 9])
+        survivor.check(tmp_path / "db", Lanes(), [0, 0], [9, 9])
 
 
-def test_the_judge_sees_a_database_that_does_not_open(tmp_path: Path) -> None:
+def test_the_checker_sees_a_database_that_does_not_open(tmp_path: Path) -> None:
     _written(tmp_path / "db", [4, 4])
     manifest = next(path for path in (tmp_path / "db").iterdir() if path.name == "MANIFEST")
     manifest.write_bytes(manifest.read_bytes()[:-1])
     with pytest.raises(Violation, match="it does not open: CorruptionError"):
-        survivor.judge_copy(tmp_path / "db", Lanes(), [4, 4], [4, 4])
-    assert (tmp_path / "db.judged").exists(), "for whoever looks into it"
+        survivor.check_copy(tmp_path / "db", Lanes(), [4, 4], [4, 4])
+    assert (tmp_path / "db.checked").exists(), "for whoever looks into it"
 
 
 def test_a_violation_is_told_with_the_command_and_the_directory(
@@ -120,7 +120,7 @@ def test_a_violation_is_told_with_the_command_and_the_directory(
     def lose(directory: Path, lanes: Lanes, least: list[int], most: list[int]) -> None:
         raise Violation("lost")
 
-    monkeypatch.setattr(kill, "judge_copy", lose)
+    monkeypatch.setattr(kill, "check_copy", lose)
     out = io.StringIO()
     arguments = ["--directory", str(tmp_path), "--sync", "never", "--mode", "embedded", "--seed", "5"]
     assert kill.main(arguments, out) == 1

@@ -16,7 +16,7 @@ import redis
 from flin.testing.lane import Lanes, Violation
 from flin.testing.load import EmbeddedLoad, ServedLoad
 from flin.testing.process import PATIENCE_SECONDS, kill, wait_until
-from flin.testing.survivor import judge_copy
+from flin.testing.survivor import check_copy
 from tests.process.stubborn_load import StubbornLoad
 from tests.process.stubborn_writer import NO_MEMORY
 
@@ -50,8 +50,8 @@ def _descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def _judge(load: EmbeddedLoad, lanes: Lanes) -> None:
-    judge_copy(load.directory, lanes, *load.bounds())
+def _check(load: EmbeddedLoad, lanes: Lanes) -> None:
+    check_copy(load.directory, lanes, *load.bounds())
     load.recover(lanes.recovered(load.lanes))
 
 
@@ -73,7 +73,7 @@ def test_no_more_files_for_a_while(load: StubbornLoad, spare: int) -> None:
     load.wait_for_commits(3000)
     wait_until(lambda: load.helpers, "a helper starts again")
     load.end_cleanly()
-    judge_copy(load.directory, Lanes(), load.floor, load.floor)
+    check_copy(load.directory, Lanes(), load.floor, load.floor)
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_few_files_from_the_start(load: StubbornLoad, limits: tuple[int, ...]) -
             time.sleep(0.3)
             load.victim.kill()
         load.reap()
-        _judge(load, lanes)
+        _check(load, lanes)
     assert opened >= 2, "32 and 64 are enough"
     load.limits = ""
     load.start()
     load.wait_until_open()
     load.wait_for_commits(1000)
     load.end_cleanly()
-    judge_copy(load.directory, lanes, load.floor, load.floor)
+    check_copy(load.directory, lanes, load.floor, load.floor)
 
 
 @pytest.mark.parametrize("sync", ["interval", pytest.param("always", marks=pytest.mark.slow)])
@@ -162,12 +162,12 @@ def test_no_more_memory_for_a_while(load: StubbornLoad, spare_mb: int) -> None:
     except Violation:  # it ended, perhaps only now: it had met the limit
         assert load.victim.returncode == NO_MEMORY, load.printed()
     load.reap()
-    _judge(load, lanes)
+    _check(load, lanes)
     load.start()
     load.wait_until_open()
     load.wait_for_commits(1000)
     load.end_cleanly()
-    judge_copy(load.directory, lanes, load.floor, load.floor)
+    check_copy(load.directory, lanes, load.floor, load.floor)
 
 
 @pytest.mark.slow
@@ -181,7 +181,7 @@ def test_little_memory_from_the_start(load: StubbornLoad) -> None:
         if load.victim.poll() is None:
             load.victim.kill()
         load.reap()
-        _judge(load, lanes)
+        _check(load, lanes)
     assert sum(load.floor) > 0, "800 MB are enough"
 
 
@@ -205,4 +205,4 @@ def test_files_must_not_grow_for_a_while(load: StubbornLoad, sync: str) -> None:
         assert load.victim.poll() is None, load.printed()
     load.wait_for_commits(3000)
     load.end_cleanly()
-    judge_copy(load.directory, Lanes(), load.floor, load.floor)
+    check_copy(load.directory, Lanes(), load.floor, load.floor)

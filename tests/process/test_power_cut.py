@@ -14,7 +14,7 @@ from flin.engine.disk.fs import OsFileSystem
 from flin.testing.lane import Lanes, Violation
 from flin.testing.load import EmbeddedLoad
 from flin.testing.process import is_alive, wait_until
-from flin.testing.survivor import judge_copy
+from flin.testing.survivor import check_copy
 from tests.process.power_cut import CuttableDisk
 
 
@@ -50,7 +50,7 @@ def _cut_cycles(disk: CuttableDisk, tmp_path: Path, sync: str, cycles: int) -> i
             disk.unmount()
             assert disk.mount() == ""
             least = [max(pair) for pair in zip(least, lanes.recovered(load.lanes), strict=True)]
-            judge_copy(load.directory, lanes, least, load.bounds()[1])
+            check_copy(load.directory, lanes, least, load.bounds()[1])
             gone += sum(load.floor) - sum(lanes.recovered(load.lanes))
             load.recover(lanes.recovered(load.lanes))
     finally:

@@ -15,7 +15,7 @@ import pytest
 from flin.testing.lane import Lanes
 from flin.testing.load import EmbeddedLoad, Load, ServedLoad
 from flin.testing.process import is_alive, kill, state_of, wait_until
-from flin.testing.survivor import judge_copy
+from flin.testing.survivor import check_copy
 
 STOPPED_SECONDS = 0.5
 
@@ -59,9 +59,9 @@ def _collect(pids: list[int]) -> None:
             os.waitpid(pid, 0)
 
 
-def _end_and_judge(load: Load, lanes: Lanes) -> None:
+def _end_and_check(load: Load, lanes: Lanes) -> None:
     load.end_cleanly()
-    judge_copy(load.directory, lanes, load.floor, load.floor)
+    check_copy(load.directory, lanes, load.floor, load.floor)
 
 
 @pytest.mark.parametrize("mode", ["embedded", "served"])
@@ -79,7 +79,7 @@ def test_stopped_and_continued(begin: Begin, mode: str, who: str) -> None:
             kill(pid, signal.SIGCONT)
     load.wait_for_commits(3000)
     assert all(map(is_alive, pids)), "nobody died of it"
-    _end_and_judge(load, Lanes())
+    _end_and_check(load, Lanes())
 
 
 @pytest.mark.parametrize("mode", ["embedded", "served"])
@@ -97,7 +97,7 @@ def _kill_beside_stopped_helpers(load: Load) -> None:
         load.victim.kill()
         load.reap()
         lanes = Lanes()
-        judge_copy(load.directory, lanes, *load.bounds())
+        check_copy(load.directory, lanes, *load.bounds())
         load.recover(lanes.recovered(load.lanes))
         load.start()
         load.wait_until_open()
@@ -109,7 +109,7 @@ def _kill_beside_stopped_helpers(load: Load) -> None:
     wait_until(lambda: not any(map(is_alive, orphans)), "the old helpers end")
     _collect(orphans)
     load.wait_for_commits(1000)
-    _end_and_judge(load, lanes)
+    _end_and_check(load, lanes)
 
 
 def test_a_stopped_helper_holds_no_writer_for_ever_once_it_is_killed(begin: Begin) -> None:
@@ -123,4 +123,4 @@ def test_a_stopped_helper_holds_no_writer_for_ever_once_it_is_killed(begin: Begi
         kill(pid)
     load.wait_for_commits(5000)
     assert not set(load.helpers) & set(helpers)
-    _end_and_judge(load, Lanes())
+    _end_and_check(load, Lanes())

@@ -105,7 +105,7 @@ def newest_files(disk: SimulatedDisk, keys: set[bytes]) -> dict[bytes, str]:
 
 # Properties.
 
-SCENES = st.builds(EngineSetup, st.sampled_from(["always", "never"]), st.sampled_from([1, 4]), window_bytes=st.just(0))
+SETUPS = st.builds(EngineSetup, st.sampled_from(["always", "never"]), st.sampled_from([1, 4]), window_bytes=st.just(0))
 WORKLOADS = st.builds(
     lambda random, length: Draw(random, without=(Crash,)).workload(length),
     st.randoms(use_true_random=False),
@@ -113,7 +113,7 @@ WORKLOADS = st.builds(
 )
 
 
-@given(SCENES, WORKLOADS)
+@given(SETUPS, WORKLOADS)
 def test_an_undamaged_database_is_repaired_to_itself(setup: EngineSetup, workload: Workload) -> None:
     disk, expected, _, now_ms = prepare(setup, workload)
     before = source_files(disk)
@@ -136,7 +136,7 @@ RANGE_DELETE_ALONE: Workload = [
 """Of its last flush one shard holds a range delete and no key, and another one a point that is newer."""
 
 
-@given(SCENES, WORKLOADS)
+@given(SETUPS, WORKLOADS)
 @example(EngineSetup("always", 4, window_bytes=0), RANGE_DELETE_ALONE)
 def test_without_its_manifest_too(setup: EngineSetup, workload: Workload) -> None:
     disk, expected, _, now_ms = prepare(setup, workload)
@@ -147,7 +147,7 @@ def test_without_its_manifest_too(setup: EngineSetup, workload: Workload) -> Non
 
 
 @given(
-    SCENES, WORKLOADS, st.lists(st.tuples(st.integers(0), st.integers(0), st.integers(0, 3)), min_size=1, max_size=4)
+    SETUPS, WORKLOADS, st.lists(st.tuples(st.integers(0), st.integers(0), st.integers(0, 3)), min_size=1, max_size=4)
 )
 def test_damaged_anywhere(setup: EngineSetup, workload: Workload, damages: list[tuple[int, int, int]]) -> None:
     disk, expected, written, now_ms = prepare(setup, workload)

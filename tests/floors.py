@@ -26,7 +26,7 @@ ENGINE: Final = [
 ]
 """Of flin.engine."""
 
-OBJECTS: Final = ["score list_position rank_index hyperloglog", "layout", "meta", "packed"]
+OBJECTS: Final = ["score list_position rank_index hyperloglog geohash", "layout", "meta", "packed"]
 """Of flin.objects."""
 
 NET: Final = ["wire/", "settings/", "command/", "batch/", "data/", "client/", "run/", "commands/", "serve/", "server"]

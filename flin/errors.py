@@ -1,4 +1,4 @@
-"""Every error that Flin raises on purpose, grouped by who has to act.
+"""Every error that Flin raises on purpose, grouped by who must act.
 
 Operator: the disk or its files need attention. Caller: the program that called Flin must change its call. Client: a
 client of the server sent something that gets an error reply.
@@ -12,17 +12,17 @@ from typing import Any, Final
 class FlinError(Exception):
     """The base class: `except FlinError` catches everything that Flin raises on purpose.
 
-    All of them can be copied and pickled, so that they cross from the worker of a process pool to its caller."""
+    All of them can be copied and pickled, so that they get from the worker of a process pool to its caller."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception's own way calls the constructor with `args`, the finished text; ours take its parts. A pool whose
-        # worker sends an error that cannot be made again waits forever.
+        # By default the constructor is called with `args`, the finished text; ours take the text's parts. If a worker
+        # sends an error that cannot be rebuilt, its pool waits forever.
         return _made_again, (type(self), self.args, self.__dict__)
 
 
 def drop_traceback(error: BaseException) -> None:
-    """For an error that is kept. Its frames hold the states, tables and connections that they worked with, and often
-    who keeps the error, so that all of it would stay until a full run of the garbage collector."""
+    """Call it for an error that is kept. Its frames hold the states, tables and connections that they worked with, and
+    often the keeper of the error, so that all of them would stay until a full run of the garbage collector."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
@@ -89,7 +89,7 @@ class ReadOnlyError(FlinError):
 
 
 class HelperDiedError(FlinError):
-    """The helper process ended in the middle of a job. What it wrote is removed; the job is run again."""
+    """The helper process ended in the middle of a job. Its files are removed; the job is run again."""
 
 
 class JobFailedError(FlinError):
@@ -108,7 +108,7 @@ class ClosedError(FlinError):
 
 class ReentrantCallError(FlinError):
     """A signal handler, `__del__` or weakref callback made a call inside another call of the database in its own
-    thread, which it would have to wait for. Nothing was changed: make the call when that one has ended."""
+    thread, for which it would have to wait. Nothing was changed: make the call when the outer one has ended."""
 
     def __init__(self, call: str) -> None:
         super().__init__(

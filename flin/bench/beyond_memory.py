@@ -1,9 +1,9 @@
 """Reads of data three times as large as `memory_limit`, popular keys more often, compared with the same in memory.
 
-Two servers hold the same keys, one with a third of the data's size for memory, one with several times it. Round by
-round and in turn both answer pipelined GETs as fast as they can, then GETs at half of the slower one's rate, of which
-the popular keys' latencies are told by themselves: those that are asked for all the time must not wait for the others.
-Files stay in the operating system's cache where it has room, for both.
+Two servers hold the same keys, one with a memory limit of a third of the data's size, one of several times the size.
+Round by round and in turn both answer pipelined GETs as fast as they can, then GETs at half of the slower one's rate.
+Then the latencies of popular keys are reported by themselves: these keys must not wait for the others. For both, files
+stay in the operating system's cache if it has room.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from flin.bench.server_process import ServerError, ServerProcess
 
 TIMES_MEMORY: Final = 3
 ROOM: Final = 12
-"""The other server has so many times the data's size: an eighth, its memtable, holds all of it."""
+"""The other server's memory limit is this many times the data's size: an eighth of it, the memtable, holds all data."""
 
 CONNECTIONS: Final = 32
 PIPELINE: Final = 16
-"""So that the server's own work is measured, not the kernel's and the generator's."""
+"""Requests per pipeline: so the server's own work is measured, not the kernel's and the generator's."""
 
 MIN_RATE: Final = 0.25
-"""The part of the rate in memory."""
+"""The least rate, as a share of the rate in memory."""
 
 MOST_HOT_P99: Final = 3.0
-"""Times the one in memory."""
+"""The highest p99 of popular keys, as a multiple of the one in memory."""
 
 BEYOND, WITHIN = "beyond memory", "in memory"
 

@@ -1,8 +1,8 @@
 """Runs one measurement in its own process: `python -m flin.bench.child TASK`, TASK and the outcome in JSON.
 
-Before the clock starts the row runs once over a few keys in a directory of its own, so that nobody pays for first
-imports, for a processor that was asleep and for bytecode that the interpreter has not specialised yet; and the
-harness's own objects (keys, values, batches) are frozen out of the garbage collector.
+Before the clock starts, the row runs once over a few keys in a directory of its own, so that no store pays for first
+imports, for a processor that was asleep or for bytecode that the interpreter has not specialised yet; and the
+harness's own objects (keys, values, batches) are hidden from the garbage collector (gc.freeze).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from flin.bench.store import import_library, open_store
 from flin.bench.workload import Workload
 
 CHILD_TIMEOUT_SECONDS: Final = 1800.0
-"""Far above what any measurement takes; a store that hangs must not hang the run."""
+"""Far more than any measurement takes; a store that hangs must not hang the run."""
 
 WARM_UP_KEYS: Final = 500
-"""Some hundred calls: the interpreter specialises a loop within tens."""
+"""Some hundred calls: the interpreter specialises a loop within tens of calls."""
 
 
 class ChildError(Exception):
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def call(module: str, task: Any, what: str, timeout: float = CHILD_TIMEOUT_SECONDS) -> dict[str, Any]:
-    """Run a module with a task (a dataclass) in a fresh interpreter, and return what it prints, read as JSON."""
+    """Run a module with a task (a dataclass) in a fresh interpreter. Returns what it prints, read as JSON."""
     command = [sys.executable, "-m", module, json.dumps(asdict(task))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)

@@ -1,7 +1,7 @@
 """The latency of reads while compactions run: `flin bench compaction`.
 
-A server is filled, its peak of GETs found, and GETs then come at half of that rate: first alone, then while a writer
-forces compactions, which the server's own INFO counts. Both latencies count from when a request was due
+A server is filled and its peak rate of GETs found; then GETs come at half of that rate: first alone, then while a
+writer forces compactions, which the server's own INFO counts. Both latencies count from when a request was due
 (generator.py), so a pause hurts as it would hurt an application.
 """
 
@@ -25,21 +25,21 @@ from flin.bench.report import aligned
 from flin.bench.server_process import ServerError, ServerProcess
 
 COMPACTIONS: Final = 3
-"""A run that saw fewer says nothing about compactions."""
+"""A run with fewer compactions says nothing about them."""
 
 COMPACTIONS_FIGURE: Final = "engine_compaction_jobs"
 FLUSHES_FIGURE: Final = "engine_flush_jobs"
-"""Fields of INFO."""
+"""Names of fields of INFO."""
 
 PEAK_SECONDS: Final = 5.0
 PEAK_REQUESTS: Final = 300_000
 IDLE_SECONDS: Final = 3.0
-"""The background is quiet if no job ended in this time, which is longer than a job over the filled data takes."""
+"""The background is idle if no job ended in this time, which is longer than a job over the filled data takes."""
 
 SETTLE_MAXIMUM_SECONDS: Final = 60.0
 
 GENERATOR_SHARE: Final = 0.75
-"""A share of the generator's own peak rate: above it, the generator's own lateness shows in the tail."""
+"""The share of the generator's own peak rate above which its own lateness shows in the tail."""
 
 WRITER_SLACK_SECONDS: Final = 5.0
 """The writer runs this much longer than the reader, so that no read goes without it."""
@@ -47,7 +47,7 @@ WRITER_SLACK_SECONDS: Final = 5.0
 STEPS: Final = 5
 
 P99_RATIO: Final = 3.0
-"""The most that compactions may do to the quiet p99."""
+"""The highest p99 during compactions, as a multiple of the quiet one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ class Settings:
     write_rate: float = 5000.0
     quiet_seconds: float = 20.0
     busy_seconds: float = 60.0
-    rate: float | None = None  # of GETs; half of the peak if None
+    rate: float | None = None  # GETs per second; None: half of the peak
 
     def steps(self) -> int:
         return STEPS
 
     def seconds(self) -> float:
-        """The expected time: filling, waiting for jobs and finding the peak come first."""
+        """The expected time, with filling, waiting for jobs and finding the peak."""
         return 25 + self.quiet_seconds + self.busy_seconds + WRITER_SLACK_SECONDS
 
 
@@ -79,7 +79,7 @@ class Result:
     writer: Outcome
     compactions: int
     flushes: int
-    peak_memory_bytes: int  # of the server and its helper; 0 where it cannot be measured
+    peak_memory_bytes: int  # of the server and its helper; 0 if it cannot be measured
 
     @property
     def p99_ratio(self) -> float:
@@ -131,7 +131,7 @@ def _measure(settings: Settings, port: int, progress: Progress) -> Result:
 
 
 def wait_until_idle(port: int) -> None:
-    """Wait until the jobs that filling has caused are done: they would disturb the quiet figures."""
+    """Wait until the jobs that the filling caused are done: they would disturb the quiet figures."""
     ends = monotonic() + SETTLE_MAXIMUM_SECONDS
     before: dict[str, int] = {}
     now = _jobs(port)
@@ -150,7 +150,7 @@ def _task(settings: Settings, port: int, mode: str, seconds: float, rate: float 
 
 
 def _peak_of_redis_benchmark(settings: Settings, port: int) -> float:
-    """__rand_int__ has twelve digits; the keys have sixteen."""
+    """The peak that redis-benchmark finds. __rand_int__ has twelve digits; the keys have sixteen."""
     options = ["-p", str(port), "-n", str(PEAK_REQUESTS), "-c", str(settings.connections), "-r", str(settings.count)]
     command = [served.PROGRAM, *options, "GET", "0000__rand_int__"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=served.PROGRAM_TIMEOUT_SECONDS, check=True)

@@ -1,6 +1,6 @@
-"""The results of a run: rows with every store's rate in every round, and what follows from them.
+"""The results of a run: rows with every store's rate in every round, and the ratios that follow from them.
 
-A `Comparison` is a row of rates; a `Finding` is what a measurement found that is no rate: seconds, bytes, factors.
+A `Comparison` is a row of rates; a `Finding` holds figures that are no rates: seconds, bytes, factors.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ OURS: Final = "flin"
 class Comparison:
     """One row of the table."""
 
-    name: str  # of the row: "fillrandom 100 B"
-    unit: str  # of the latencies: "µs" or "ms"
-    operations: int = 0  # of one round
+    name: str  # the row's: "fillrandom 100 B"
+    unit: str  # the latencies': "µs" or "ms"
+    operations: int = 0  # in one round
     rates: dict[str, list[float]] = field(default_factory=dict)  # store → operations per second, round by round
     latencies: dict[str, dict[str, float]] = field(default_factory=dict)  # store → {"p50": …, "p99": …, "p99.9": …}
     failures: list[str] = field(default_factory=list)
     target: Target | None = None
-    published: float | None = None  # a rate that others published for this workload, of unknown hardware
+    published: float | None = None  # a rate that others published for this workload, on unknown hardware
 
     def add(self, store: str, rate: float) -> None:
         self.rates.setdefault(store, []).append(rate)
@@ -38,7 +38,7 @@ class Comparison:
 
     @property
     def ratio(self) -> float | None:
-        """Flin's rate divided by the faster peer's, the median of the rounds; None if one is missing or failed."""
+        """Flin's rate divided by the faster peer's, as the median of the rounds; None if one is missing or failed."""
         ours = self.rates.get(OURS, [])
         peers = {name: rates for name, rates in self.rates.items() if name != OURS and len(rates) == len(ours)}
         return median_ratio(ours, peers)
@@ -66,11 +66,11 @@ class Comparison:
 
 @dataclass(slots=True)
 class Finding:
-    """What a measurement found: figures by name, the unit at its end ("peak MiB"), for every store."""
+    """The figures of a measurement by name, with the unit at its end ("peak MiB"), for every store."""
 
     name: str
     figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # figure → store → round by round
-    goals: dict[str, tuple[str, bool]] = field(default_factory=dict)  # figure → what it has to be, whether it is
+    goals: dict[str, tuple[str, bool]] = field(default_factory=dict)  # figure → its goal, whether that is reached
     failures: list[str] = field(default_factory=list)
 
     def add(self, store: str, figures: dict[str, float]) -> None:

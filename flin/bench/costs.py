@@ -25,18 +25,18 @@ from flin.bench.workload import BATCH_SIZE, Workload, key_of
 
 SETTLE_SECONDS: Final = 60.0
 BATCH_BYTES: Final = 1 << 20
-"""A batch has a thousand keys, but no more than a megabyte."""
+"""A batch has a thousand keys, but at most a megabyte."""
 
 SAMPLE: Final = 30_000
 SAMPLE_BYTES: Final = 64 << 20
-"""Puts and gets that are timed at each size: so many, but no more bytes than this."""
+"""Puts and gets that are timed at each size: SAMPLE of them, but at most this many bytes."""
 
 SCANNED_TIMES: Final = 10
 SEEKS_SHARE: Final = 10
-"""A scan goes over ten times as many pairs as there are gets, and there are a tenth as many seeks."""
+"""There are a tenth as many seeks as gets; the scan reads ten times as many pairs as there are gets."""
 
 SPREAD: Final = 1 << 40
-"""Keys are drawn from so many, so that those of a small database lie among those that come later."""
+"""Keys are drawn from this many, so that those of a small database lie among those that come later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Task:
     value_bytes: int
     memory_bytes: int
     shards: int = 1
-    seconds: float = 3600.0  # no larger size is begun after so many
+    seconds: float = 3600.0  # after this time no larger size is begun
 
     @property
     def sample(self) -> int:
@@ -58,7 +58,7 @@ def key_at(position: int) -> bytes:
 
 
 def measure(task: Task) -> Iterator[dict[str, float]]:
-    """For each size: microseconds of one operation, by its name."""
+    """The costs at each size: microseconds of one operation, by its name."""
     values = Workload(1, task.value_bytes).values
     store = FlinStore(task.directory, task.memory_bytes, tuned=True, shards=task.shards)
     began, held = monotonic(), 0
@@ -69,7 +69,7 @@ def measure(task: Task) -> Iterator[dict[str, float]]:
             break
         batch = _timed_fill(store, task, values, held, count)
         held = count
-        store.flush()  # else a small database would be asked in its memtable, a large one in tables
+        store.flush()  # else a small database would be read from its memtable, a large one from tables
         if is_supported():
             wait_until_quiet(os.getpid(), SETTLE_SECONDS)
         yield {"count": count, "put in a batch": batch, **_ask(store, task, values, count)}

@@ -17,11 +17,11 @@ COLORS: Final = ("#2a7f62", "#b5651d", "#2b5c9e", "#8e3b8a", "#777777", "#b8860b
 
 @dataclass(slots=True)
 class Curve:
-    """Lines of (what grows, microseconds of one operation)."""
+    """A curve: lines of points (what grows, microseconds of one operation)."""
 
-    name: str  # of the file: "keys"
+    name: str  # the file's: "keys"
     title: str
-    grows: str  # of the lower axis: "keys"
+    grows: str  # the label of the lower axis: "keys"
     lines: dict[str, list[Point]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
@@ -39,7 +39,7 @@ class Curve:
 
 
 def table(curve: Curve) -> list[list[str]]:
-    """One line per place on the lower axis, one column per line of the curve."""
+    """A table with one line per place on the lower axis, one column per line of the curve."""
     places = sorted({at for points in curve.lines.values() for at, _ in points})
     by_line = {name: dict(points) for name, points in curve.lines.items()}
     rows = [[f"{curve.grows}, µs each", *curve.lines]]
@@ -50,7 +50,8 @@ def table(curve: Curve) -> list[list[str]]:
 
 
 def svg(curve: Curve) -> str:
-    """Both axes are logarithmic: what doubles with the data is a straight line, and so is what stays."""
+    """The picture. Both axes are logarithmic: a cost that doubles with the data is a straight line, and so is one that
+    stays the same."""
     points = [point for line in curve.lines.values() for point in line if point[1] > 0]
     if not points:
         raise ValueError(f"the curve of {curve.grows} has no point")
@@ -83,7 +84,7 @@ def svg(curve: Curve) -> str:
 
 
 class _Axis:
-    """From figures to pixels, by their logarithms, from a power of ten to a power of ten."""
+    """An axis: maps figures to pixels by their logarithms, from a power of ten to a power of ten."""
 
     def __init__(self, figures: list[float], start: float, stop: float) -> None:
         self._low, high = floor(log10(min(figures))), ceil(log10(max(figures)))

@@ -2,8 +2,8 @@
 values of 10 B to 1 MB, with 1 to 1,000 connections, and after 1,000 to 64,000 range deletes and takes from a queue.
 Default sizes are chosen from the first four; the last one must be flat.
 
-Embedded costs come from costs.py and history.py, each in a process of its own; those of connections from
-redis-benchmark, where one request's cost is one over the rate of all connections together.
+Embedded costs come from costs.py and history.py, each in a process of its own; those with connections from
+redis-benchmark: there a request's cost is one over the rate of all connections together.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CurveError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The database of 30 million keys takes about 3 GB, twice that while it is merged."""
+    """The sizes of the curves. The database of 30 million keys takes about 3 GB, twice that while it is merged."""
 
     curves: tuple[str, ...] = CURVES
     counts: tuple[int, ...] = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000)
@@ -41,15 +41,15 @@ class Settings:
     shards: tuple[int, ...] = (1, 4, 16, 64)
     shards_count: int = 500_000
     values: tuple[int, ...] = (10, 100, 1000, 10_000, 100_000, 1_000_000)
-    values_bytes: int = 200_000_000  # of one point, so that all are of one size
+    values_bytes: int = 200_000_000  # of one point, so that all databases have the same size
     values_count: int = 200_000  # at most
     connections: tuple[int, ...] = (1, 10, 30, 100, 300, 1000)
-    lengths: tuple[int, ...] = (1000, 2000, 4000, 8000, 16_000, 32_000, 64_000)  # of histories
+    lengths: tuple[int, ...] = (1000, 2000, 4000, 8000, 16_000, 32_000, 64_000)  # of the histories
     requests: int = 100_000
     servers: tuple[str, ...] = ("flin", "redis-server")
-    rounds: int = 3  # of connections
+    rounds: int = 3  # with connections
     memory_bytes: int = 256 << 20
-    seconds_of_keys: float = 900.0  # no larger size is begun after so many
+    seconds_of_keys: float = 900.0  # after this time no larger size is begun
 
     def steps(self) -> int:
         each = {
@@ -123,7 +123,7 @@ def _values(settings: Settings, scratch: str, progress: Progress) -> Curve:
 
 
 def _connections(settings: Settings, scratch: str, progress: Progress) -> Curve:
-    """Where it is cheap, one over the rate is what the server takes for a request, not what a client waits."""
+    """The curve of connections. A cost is one over the rate: the server's time for a request, not a client's wait."""
     curve = Curve("connections", "One request of 100 B, no pipeline", "connections")
     scenes = tuple(
         served.Scene(
@@ -150,7 +150,7 @@ def _history(settings: Settings, scratch: str, progress: Progress) -> Curve:
 
 
 def _add(curve: Curve, task: costs.Task | history.Task, grows: str, progress: Progress) -> None:
-    """The task's sizes as points of the curve; what fails is noted there."""
+    """Add the task's sizes as points to the curve; failures are noted there."""
     try:
         for line in _lines(task):
             at = line.pop("count")

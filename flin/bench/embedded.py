@@ -23,7 +23,7 @@ from flin.bench.rows import ROWS
 from flin.bench.target import of_embedded
 
 FIRST_SIZE_ONLY: Final = ("fillsync", "fillsync16", "readmissing", "scanreverse")
-"""Rows that another size of values tells nothing new about: the disk's sync, the filter, or what `scan` tells."""
+"""Rows that would show nothing new with other value sizes: the disk's sync, the filter, or the same as `scan`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Settings:
     rounds: int = 3
     memory_bytes: int = 256 << 20
     latencies: bool = True
-    tuned: bool = True  # the peers: as a careful user would set them up, else as they come
+    tuned: bool = True  # the peers are set up as by a careful user; else their defaults
 
     def rows_of(self, value_bytes: int) -> list[Row]:
         """The rows for one size of values. Some rows run with one size only."""
@@ -54,8 +54,8 @@ class Settings:
         return sorted(size for size in {*self.value_sizes, *own} if self.rows_of(size))
 
     def is_timed(self, row: Row, value_bytes: int) -> bool:
-        """Whether there is a round that times every call: for the first of the value sizes, as the others' tails are
-        much the same, and for a row that has its own."""
+        """Whether a round times every call: with the first value size, since the tails of the others are much the same,
+        and for a row that has its own size."""
         return self.latencies and row.per_call and (row.value_bytes is not None or value_bytes == self.value_sizes[0])
 
     def steps(self) -> int:
@@ -67,7 +67,7 @@ class Settings:
         return steps * len(self.stores)
 
     def seconds(self) -> float:
-        """The expected time: starting a process and making the keys, then some microseconds per key."""
+        """The expected time: for starting a process and making the keys, then some microseconds per key."""
         return self.steps() * (0.2 + self.count * 5e-6)
 
 

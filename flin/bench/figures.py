@@ -10,7 +10,7 @@ PERCENTILES: Final = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest sample that at least this share of all samples do not exceed (nearest rank)."""
+    """The smallest sample that at least this share of all samples does not exceed (nearest rank)."""
     if not ordered:
         raise ValueError("no samples")
     rank = -int(-share * len(ordered) // 1)  # rounded up
@@ -28,7 +28,7 @@ def percentiles(samples: Sequence[float], scale: float = 1.0) -> dict[str, float
 def median_ratio(ours: Sequence[float], peers: Mapping[str, Sequence[float]]) -> float | None:
     """The median over the rounds of our rate divided by the fastest peer's; None without a peer.
 
-    Rounds are compared with themselves, since a noisy machine slows all who run beside each other.
+    Rates are compared within a round, since a noisy machine slows all stores of a round.
     """
     if not ours or not peers:
         return None

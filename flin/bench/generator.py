@@ -2,8 +2,8 @@
 
 `open`: GETs at a fixed rate. Every request has a moment at which it is due, and its latency counts from then, however
 late it was sent: a server that stands still for a second gets a second's worth of bad latencies, not one
-(no coordinated omission). How late the generator itself was is reported beside it. It naps by time.sleep, which
-wakes within 0.1 ms; a poll's timeout would be rounded to 1 ms.
+(no coordinated omission). The generator's own lateness is reported, too. It naps by time.sleep, which wakes within
+0.1 ms; a poll's timeout would be rounded to 1 ms.
 `closed`: GETs as fast as the answers come, one pipeline outstanding per connection: the peak.
 `write`: SETs of random keys at a fixed rate, in pipelines.
 
@@ -29,16 +29,16 @@ from flin.bench.zipfian import Zipfian, scattered
 
 RECEIVE_BYTES: Final = 1 << 18
 WRITE_PIPELINE: Final = 20
-"""SETs per send: 20 KiB of 1 KiB values, what a busy client's pipeline holds."""
+"""SETs per send: 20 KiB of 1 KiB values, like a busy client's pipeline."""
 
 DRAIN_SECONDS: Final = 10.0
-"""How long to wait for the last replies."""
+"""The time to wait for the last replies."""
 
 NAP_SECONDS: Final = 0.00005
-"""When nothing is due and nothing has come: the sleep itself adds about as much again."""
+"""The nap when nothing is due and nothing has arrived: the call itself adds about as much again."""
 
 SEND_BURST: Final = 8
-"""Requests sent between two looks at what has come: about 0.05 ms."""
+"""Requests sent between two looks at the replies: about 0.05 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Task:
     rate: float = 0.0  # requests per second
     seed: int = 1
     pipeline: int = 1  # closed: requests per send
-    zipfian: bool = False  # the keys' popularity falls with their rank, else all are alike
+    zipfian: bool = False  # the keys' popularity falls with their rank; else all are equally popular
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class UnexpectedReplyError(Exception):
 
 
 class Connection:
-    """A socket, and what waits for a reply there: the numbers of requests, or when they were sent."""
+    """A socket with its unanswered requests: their numbers, or when they were sent."""
 
     def __init__(self, port: int, value_bytes: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -82,10 +82,10 @@ class Connection:
         self.waiting: deque[int] = deque()
         self._header = b"$%d\r\n" % value_bytes
         self._reply_bytes = len(self._header) + value_bytes + 2
-        self._received = 0  # bytes of the reply that has begun
+        self._received = 0  # bytes of the incomplete reply
 
     def receive(self) -> int:
-        """Read what has arrived, and return the number of replies that it completes."""
+        """Read what has arrived. Returns the number of replies that it completes."""
         data = self.socket.recv(RECEIVE_BYTES)
         if not self._received and not data.startswith(self._header[: len(data)]):
             raise UnexpectedReplyError(f"expected {self._header!r}, got {data[:60]!r}")
@@ -95,14 +95,14 @@ class Connection:
 
 READY: Final = 1 << 16
 READY_ZIPFIAN: Final = 1 << 18
-"""Ready requests, round and round; more of them where it matters that the rare ones are many."""
+"""Prepared requests, used round and round; more of them for zipfian keys, so that there are many rare ones."""
 
 HOT_SHARE: Final = 100
-"""The most popular one in so many keys is hot: these get half of all requests."""
+"""The most popular hundredth of the keys is hot: these get half of all requests."""
 
 
 class Requests:
-    """Ready GET requests for random keys, made beforehand so that the hot loops only index."""
+    """Prepared GET requests for random keys: the hot loops only index."""
 
     def __init__(self, task: Task) -> None:
         count = task.count
@@ -156,7 +156,7 @@ class OpenLoop:
                 last_seen = now
             elif not sent:
                 if now - last_seen > DRAIN_SECONDS * 1e9:
-                    break  # what is missing is reported as unanswered
+                    break  # missing replies are reported as unanswered
                 sleep(NAP_SECONDS)
         seconds = (perf_counter_ns() - started) / 1e9
         answered = len(self._latencies)
@@ -165,7 +165,7 @@ class OpenLoop:
         return Outcome(answered, seconds, self._total - answered, latencies, late, hot)
 
     def _send_due(self, started: int) -> int:
-        """Send what is due, a few at most, so that replies are seen in time."""
+        """Send the requests that are due, but only a few, so that replies are seen in time."""
         interval, requests = self._interval, self._requests
         first = sent = len(self._late)
         now = perf_counter_ns()
@@ -250,7 +250,7 @@ def run_write(task: Task) -> Outcome:
 
 
 def fill(port: int, count: int, value_bytes: int, name: bytes = KEY_FORMAT) -> None:
-    """Write every key once, so that no GET misses; `name` makes the key of a number."""
+    """Write every key once, so that no GET misses; `name` formats a number as a key."""
     generator = random.Random(0)
     values = [compressible(generator, value_bytes) for _ in range(1024)]
     with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -278,7 +278,7 @@ def start(task: Task) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], timeout: float) -> Outcome:
-    """Wait for it and read what it found."""
+    """Wait for the process and read its outcome."""
     try:
         output, errors = process.communicate(timeout=timeout)
     except BaseException:

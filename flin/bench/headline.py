@@ -1,7 +1,7 @@
 """The workloads whose figures another engine of this kind published, inside one process, with threads.
 
-Published figures stand beside the measured ones: their hardware is unknown, so they are for orientation only. In
-Python threads do not add up; batches and pipelines are how a Python process reaches such rates. Each measurement is a
+Published figures stand next to the measured ones: their hardware is unknown, so they are for orientation only. In
+Python, threads do not add up; a Python process reaches such rates by batches and pipelines. Each measurement is a
 process of its own: `python -m flin.bench.headline TASK`.
 """
 
@@ -25,7 +25,7 @@ from flin.bench.store import FlinStore, Store, import_library, open_store
 from flin.bench.workload import BATCH_SIZE, Workload
 
 LOADED: Final = 40_000
-"""Keys of each thread that are there before GET, the mix and DELETE: 40 MB."""
+"""Keys of each thread that are loaded before GET, the mix and DELETE: 40 MB."""
 
 LOOK: Final = 100
 """Operations between two looks at the clock."""
@@ -124,7 +124,7 @@ def key_at(worker: int, number: int) -> bytes:
 
 
 Work: TypeAlias = Callable[[Store, Task, int, bytes, float], int]
-"""What one thread does, given its number, a value and when to end → operations."""
+"""The work of one thread, given its number, a value and when to end → operations."""
 
 
 def _set(store: Store, task: Task, worker: int, value: bytes, ends: float) -> int:
@@ -137,7 +137,7 @@ def _set(store: Store, task: Task, worker: int, value: bytes, ends: float) -> in
 
 
 def _get(store: Store, task: Task, worker: int, value: bytes, ends: float) -> int:
-    """The loaded keys, round and round."""
+    """Get the loaded keys, round and round."""
     get, done, wrong = store.get, 0, 0
     while perf_counter() < ends:
         for number in range(done, done + LOOK):
@@ -163,7 +163,7 @@ def _mix(store: Store, task: Task, worker: int, value: bytes, ends: float) -> in
 
 
 def _delete(store: Store, task: Task, worker: int, value: bytes, ends: float) -> int:
-    """Until the time has passed or nothing is left."""
+    """Delete until the time has passed or nothing is left."""
     delete, done = store.delete, 0
     while perf_counter() < ends and done < task.loaded:
         for number in range(done, min(task.loaded, done + LOOK)):

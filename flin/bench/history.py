@@ -1,8 +1,8 @@
-"""What the past costs, for the curve of that name: `python -m flin.bench.history TASK`, a line of JSON for each length.
+"""The cost of a history, for the curve of that name: `python -m flin.bench.history TASK`, a line of JSON per length.
 
-Two histories: so many range deletes, each of a session that has no keys, beside a thousand keys of users; and so many
-takes, from the front of a queue and from the end of a stack, each with a put. A length has databases of its own.
-Microseconds of processor time, of jobs too: they run in threads of the same process.
+Two histories of that length: range deletes, each of a session that has no keys, next to a thousand keys of users; and
+takes, from the front of a queue and from the end of a stack, each with a put. Each length has databases of its own.
+Figures are microseconds of processor time, including jobs: they run in threads of the same process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from flin.engine.engine import Engine
 
 USERS: Final = 1000
 WAITING: Final = 1000
-"""Jobs in the queue, all the time."""
+"""Jobs in the queue at all times."""
 
 TIMED: Final = 500
 """Operations that are timed after the history."""
@@ -94,7 +94,7 @@ def _takes(task: Task, length: int) -> dict[str, float]:
 
 
 def _timed(operation: Callable[[int], object], count: int) -> float:
-    """Microseconds of one."""
+    """Microseconds of one operation."""
     began = process_time()
     for number in range(count):
         operation(number)

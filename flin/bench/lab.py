@@ -1,7 +1,7 @@
-"""What the single steps are measured with: engines, a table, a client without a socket, and a stop-watch.
+"""The equipment for measuring single steps: engines, a table, a client without a socket, and a stopwatch.
 
-Everything is made when it is first asked for and closed at the end. Where a step has a plain function of the engine,
-that is called; a detail that has moved makes the step fail by itself (steps.py), not the whole.
+Everything is made at its first use and closed at the end. If the engine has a plain function for a step, that is
+called; a detail that has moved makes only that step fail (steps.py), not the whole.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ VALUE_BYTES: Final = 100
 
 REPEATS: Final = 7
 REPEAT_SECONDS: Final = 0.02
-"""The best of some repeats of a fiftieth of a second each: what disturbs a step only ever makes it slower."""
+"""The length of a repeat, of which the best counts: disturbances only ever make a step slower."""
 
 SERVED_SECONDS: Final = 3.0
 """Seconds of load on a server: processor time is counted in hundredths of a second."""
 
 COLD_MEMORY: Final = 4 << 20
-"""A quarter is the block cache: a fifteenth of the data, so that nearly every lookup in random order is a cold one."""
+"""A quarter is the block cache: a fifteenth of the data, so that nearly every lookup in random order is cold."""
 
 WARM_MEMORY: Final = 512 << 20
 
 
 class Lab:
-    """`with Lab(directory) as lab`; `keys` tells how large the databases are."""
+    """`with Lab(directory) as lab`; `keys` is the number of keys in each database."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Lab:
     ) -> None:
         self._closers.close()
 
-    # The stop-watch.
+    # The stopwatch.
 
     def call(self, function: Callable[..., object], *arguments: object, per: int = 1) -> float:
         """Nanoseconds of one call, divided by `per`."""
@@ -70,13 +70,13 @@ class Lab:
         return self.statement(f"function({', '.join(names)})", {"function": function, **names}, per=per)
 
     def each(self, function: Callable[..., object], items: list[Any], *arguments: object) -> float:
-        """Nanoseconds of one call, with another first argument each time, in turn."""
+        """Nanoseconds of one call; the items take turns as its first argument."""
         names = {f"a{index}": argument for index, argument in enumerate(arguments)}
         text = f"function({', '.join(['next(items)', *names])})"
         return self.statement(text, {"function": function, "items": cycle(items), **names}, without="next(items)")
 
     def statement(self, text: str, names: dict[str, Any], *, per: int = 1, without: str = "pass") -> float:
-        """Nanoseconds of a statement, less those of another one that it contains."""
+        """Nanoseconds of a statement, less those of a part of it, `without`."""
         return (self._best(text, names) - self._best(without, names)) / per
 
     def _best(self, text: str, names: dict[str, Any]) -> float:
@@ -87,7 +87,7 @@ class Lab:
         number = max(1, int(number * self._repeat_seconds / seconds))
         return min(timer.repeat(REPEATS, number)) / number * 1e9
 
-    # What is measured with.
+    # The databases.
 
     def open(self, name: str, memory_bytes: int = WARM_MEMORY, **options: Any) -> Any:
         """An engine, closed at the end."""
@@ -102,22 +102,22 @@ class Lab:
 
     @cached_property
     def engine(self) -> Any:
-        """Empty, and with room for all that the steps write."""
+        """An empty engine, with room for all that the steps write."""
         return self.open("engine")
 
     @cached_property
     def in_memory(self) -> Any:
-        """All keys in the memtable."""
+        """An engine with all keys in the memtable."""
         return self._filled(self.open("in-memory"))
 
     @cached_property
     def flushed(self) -> Any:
-        """All keys in one table as a flush writes it, with caches for a fraction of it."""
+        """An engine with all keys in one table as a flush writes it, and caches for a fraction of it."""
         return self._filled(self.open("flushed", runner="inline"), flush=True, reopen=("flushed", COLD_MEMORY))
 
     @cached_property
     def compacted(self) -> Any:
-        """All keys in one table as a compaction writes it: compressed."""
+        """An engine with all keys in one table as a compaction writes it: compressed."""
         engine = self._filled(self.open("compacted", runner="inline"))
         engine.compact()
         engine.close()

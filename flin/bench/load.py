@@ -2,7 +2,7 @@
 
 Loads N keys one put at a time while the private memory of all processes is sampled, closes, counts files and bytes,
 times a reopen (to its first answer), then writes all keys again, kills the process with -9 in mid-write, times that
-reopen and reads back what had been answered.
+reopen and reads back the answered writes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from flin.bench.progress import Progress
 from flin.bench.report import aligned
 
 LOAD_STEPS: Final = 10
-"""Lines of progress while loading."""
+"""Lines of progress during the load."""
 
 KILL_SHARE: Final = 0.4
 """The second writing is killed at this share of the keys: in the middle of flushes and compactions."""
@@ -126,7 +126,7 @@ class _Load:
         return self._process
 
     def _follow(self, process: subprocess.Popen[str], count: int, what: str) -> dict[str, float]:
-        """Show the progress of a writing process; its last line."""
+        """Show the progress of a writing process. Returns its last line."""
         shown = 0
         last: dict[str, float] = {}
         for last in lines_of(process):
@@ -138,7 +138,7 @@ class _Load:
         return last
 
     def _rewrite_and_kill(self) -> int:
-        """How many keys were known to be written again before the kill."""
+        """Rewrite and kill. Returns how many keys were known to be written again before the kill."""
         count = self._settings.count
         process = self._start("rewrite")
         written = 0
@@ -152,7 +152,7 @@ class _Load:
         process.kill()
         rest, _ = process.communicate()
         for text in rest.splitlines():
-            # What was printed before the kill was answered too; the last line may be cut.
+            # Everything printed before the kill was answered, too; the last line may be cut.
             if text.endswith("}"):
                 written = max(written, int(json.loads(text).get("written", 0)))
         self._progress.step(f"{self._settings.store}: killed after writing {written:,} keys again")
@@ -166,7 +166,7 @@ class _Load:
 
 
 def check_ended(store: str, process: subprocess.Popen[str]) -> None:
-    """Wait for its end; LoadError unless it ended well."""
+    """Wait for the process's end; LoadError unless it ended well."""
     _, errors = process.communicate()
     if process.returncode:
         lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
@@ -189,12 +189,12 @@ def disk_use(directory: str) -> tuple[int, int]:
 
 
 def steps(stores: int) -> int:
-    """The load's own, two reopens and a kill."""
+    """The number of steps: the load's own, two reopens and a kill per store."""
     return (LOAD_STEPS + 3) * stores
 
 
 def table(results: list[Result]) -> str:
-    """One line per figure, one column per store."""
+    """A table with one line per figure, one column per store."""
     lines = [["", *(result.store for result in results)]]
     columns = [_cells(result) for result in results]
     lines += [[name, *(column[name] for column in columns)] for name in columns[0]]

@@ -1,6 +1,6 @@
 """The process that `flin bench load` measures: `python -m flin.bench.loader TASK`; lines of JSON on stdout.
 
-It keeps nothing of what it writes, so that its memory is the store's: keys come from a permutation, values from a pool.
+It keeps nothing that it writes, so that its memory is the store's: keys come from a permutation, values from a pool.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flin.bench.store import FlinStore, import_library, open_store
 from flin.bench.workload import BATCH_SIZE, Workload, key_of
 
 REPORTS: Final = 100
-"""Lines of progress of one writing."""
+"""Lines of progress while it writes all keys once."""
 
 SAMPLE: Final = 2_000
 """Keys that are read back after a reopen."""
@@ -39,16 +39,16 @@ class Task:
 
 
 class WrongValueError(Exception):
-    """A key did not hold what was written last."""
+    """A key did not hold the value that was written last."""
 
 
 def key_at(position: int, count: int) -> bytes:
-    """The key that is written at this position of the order."""
+    """The key at this position in the order of writes."""
     return key_of(position * STRIDE % count)
 
 
 def load(task: Task, *, shift: int, close: bool) -> None:
-    """Write every key; the value of a position is its pool index shifted."""
+    """Write every key; the index of its value in the pool is the position, shifted."""
     values = Workload(task.count, task.value_bytes).values
     pool, count = len(values), task.count
     store = open_store(task.store, task.directory, task.memory_bytes)
@@ -122,7 +122,7 @@ ACTIONS: Final[dict[str, Callable[[Task], None]]] = {
     "rewrite": partial(load, shift=1, close=False),
     "reopen": reopen,
 }
-"""Write all and close; the same in batches; write all again, with other values; open and read back."""
+"""Write all and close; do so in batches; write all again, with other values; open and read back."""
 
 
 def main() -> int:

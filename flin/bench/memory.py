@@ -1,6 +1,6 @@
 """The private memory of a process and its descendants, sampled in a thread (Linux: /proc/PID/smaps_rollup).
 
-Private means what would be freed if the processes ended: pages of mapped files and shared libraries do not count.
+Private memory would be freed if the processes ended: pages of mapped files and shared libraries do not count.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def is_supported() -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    """The process and everything it started that still runs."""
+    """The process and all its descendants that still run."""
     found = [pid]
     for parent in found:
         for children in Path(f"/proc/{parent}/task").glob("*/children"):
@@ -28,7 +28,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def private_bytes(pid: int) -> int:
-    """0 for a process that has ended."""
+    """The private memory of a process; 0 if it has ended."""
     lines = _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines()
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
 
@@ -47,7 +47,7 @@ class MemorySampler:
         self.peak_bytes = 0
         self.samples = 0
         self.most_processes = 0
-        self.cpu_seconds = 0.0  # what the sampling itself has used
+        self.cpu_seconds = 0.0  # used by the sampling itself
         self._pid = pid
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="memory-sampler", daemon=True)

@@ -1,8 +1,8 @@
 """The time to the first answer of a large database: after a clean close, and after kill -9 in the middle of writing.
 
-Each store loads once per size, in batches. Then, round by round and in turn, a fresh process opens it, answers one get
-and reads a sample back; and after that another one writes keys again, is killed, and a fresh one opens what is left.
-The operating system's cache is warm, for all alike: only the administrator may empty it.
+Each store is loaded once per size, in batches. Then, round by round and in turn, a fresh process opens it, answers one
+get and reads a sample back; after that another one writes keys again, is killed, and a fresh one opens what is left.
+The operating system's cache is warm for all stores: only the administrator may empty it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from flin.engine.wal import frames as wal_frames
 
 OPEN_SECONDS: Final = 0.1
 RECOVERY_SECONDS_PER_GB: Final = 5.0
-"""Seconds per GB of live WAL."""
+"""The most seconds per GB of live WAL."""
 
 REWRITTEN_SHARE: Final = 10
-"""Before the kill one key in ten is written again, and no more than this:"""
+"""Before the kill one key in ten is written again, but no more than this:"""
 
 REWRITTEN_MAXIMUM: Final = 300_000
 
 PEERS_KEYS: Final = 1_000_000
-"""The most that the peers are loaded with."""
+"""The most keys that the peers are loaded with."""
 
 SECONDS: Final = "seconds"
 PER_GB: Final = "seconds per GB of live WAL"
@@ -50,7 +50,8 @@ class Settings:
     rounds: int = 3
 
     def stores_of(self, count: int) -> tuple[str, ...]:
-        """Only Flin for many keys: its target is in seconds, and loading the peers takes minutes."""
+        """The stores for this number of keys; only Flin for many: its target is in seconds, and loading the peers takes
+        minutes."""
         return tuple(store for store in self.stores if store == OURS or count <= PEERS_KEYS)
 
     def steps(self) -> int:
@@ -65,7 +66,7 @@ class Settings:
 
 
 def _rewritten(count: int) -> int:
-    """Keys written before the kill."""
+    """How many keys are written again before the kill."""
     return min(REWRITTEN_MAXIMUM, count // REWRITTEN_SHARE)
 
 
@@ -142,7 +143,7 @@ class _Size:
         return f"killed after {written:,} keys, open after {seconds:.3f} s"
 
     def _opened(self, store: str, directory: str, written_again: int) -> tuple[float, int]:
-        """Seconds to the first answer, and operations that were replayed."""
+        """Open it. Returns the seconds to the first answer, and the number of replayed operations."""
         with self._process("reopen", store, directory, written_again) as process:
             lines = list(lines_of(process))
             check_ended(store, process)
@@ -152,7 +153,7 @@ class _Size:
     def _process(
         self, action: str, store: str, directory: str, written_again: int = 0
     ) -> Iterator[subprocess.Popen[str]]:
-        """Killed at the end, if it has not ended by then."""
+        """A process that is killed at the end, if it has not ended by then."""
         settings = self._settings
         task = loader.Task(
             action, store, directory, self._count, settings.value_bytes, settings.memory_bytes, written_again

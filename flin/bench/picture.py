@@ -11,17 +11,17 @@ from flin.bench.comparison import Comparison
 ROW_HEIGHT: Final = 22
 LABEL_WIDTH: Final = 310
 UNIT_WIDTH: Final = 160
-"""Pixels of a ratio of one: where the peer's line stands."""
+"""Pixels of a ratio of one: the place of the peer's line."""
 
 MAX_RATIO: Final = 4.0
-"""Longer bars are cut; the figure beside them is not."""
+"""Longer bars are cut; the figures next to them are not."""
 
 BETTER: Final = "#2a7f62"
 WORSE: Final = "#b5651d"
 
 
 def svg(comparisons: Sequence[Comparison]) -> str:
-    """Rows without a ratio are left out."""
+    """The picture; rows without a ratio are left out."""
     rows = [(comparison.name, comparison.ratio) for comparison in comparisons if comparison.ratio is not None]
     width = LABEL_WIDTH + int(UNIT_WIDTH * MAX_RATIO) + 60
     height = ROW_HEIGHT * (len(rows) + 2)

@@ -21,7 +21,7 @@ ALL_ROWS: Final = (*EMBEDDED_ROWS, *SERVED_ROWS)
 NEED_REDIS_BENCHMARK: Final = (*served.SCENES, "headline-served", "slow-sync")
 
 LONG_ROWS: Final = ("compaction", "headline-served")
-"""Not of a quick run, unless asked for by name: three compactions take their time; the other is much like `plain`."""
+"""Not in a quick run, unless asked for by name: three compactions take long; the other is much like `plain`."""
 
 QUICK_KEYS: Final = 30_000
 QUICK_OPEN_KEYS: Final = 100_000
@@ -31,7 +31,7 @@ QUICK_MEMORY: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The options that were given. None: the default of the run, quick or full."""
+    """The given options. None: the default of the run, quick or full."""
 
     stores: tuple[str, ...]
     servers: tuple[str, ...]
@@ -56,7 +56,7 @@ class Choice:
 @dataclass(frozen=True, slots=True)
 class Memtable:
     name: str
-    settings: Any  # of its module: a dataclass with steps() and seconds(), about how long it takes
+    settings: Any  # its module's: a dataclass with steps() and seconds(), about how long it takes
     compare: Callable[[Any, str, Progress], list[Any]]
 
     def run(self, scratch: str, progress: Progress) -> list[Result]:

@@ -1,4 +1,4 @@
-"""What processes use, as /proc shows it (Linux): CPU time, bytes written; and when background work is done."""
+"""The resources of processes, as /proc shows them (Linux): CPU time, bytes written; and waiting for idle processes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KILL_SECONDS: Final = 10.0
 """The kernel ends a killed process within milliseconds, unless its disk hangs."""
 KILL_LOOK_SECONDS: Final = 0.01
 QUIET_LOOKS: Final = 3
-"""Nothing ran for three looks in a row: between two jobs of a background there are some milliseconds."""
+"""Idle means that nothing ran in this many looks in a row: between two background jobs there are some milliseconds."""
 
 QUIET_SHARE: Final = 0.04
-"""A share of one core: threads that only wake up to look at a clock use less."""
+"""The share of one core below which a process is idle: threads that only wake up to look at a clock use less."""
 
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
@@ -54,7 +54,7 @@ def end_children() -> None:
 
 
 def _runs(pid: int) -> bool:
-    """A zombie has ended: its parent will collect it."""
+    """Whether the process runs. A zombie has ended: its parent will collect it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -70,10 +70,10 @@ def written_bytes() -> int:
 def wait_until_quiet(
     pid: int, seconds: float, idle: Callable[[], bool] = lambda: True, aside: Callable[[], float] = lambda: 0.0
 ) -> float:
-    """Wait until the processes have nothing to do and `idle` agrees. Returns how long, at most `seconds`.
+    """Wait until the processes have nothing to do and `idle` agrees. Returns how long it took, at most `seconds`.
 
-    `aside`: CPU seconds of theirs that are the measurement's own. Sampling the memory of three processes alone takes
-    several percent of a core: what was to be quiet was waited for up to 70 s after it was."""
+    `aside`: CPU seconds of the measurement itself. Sampling the memory of three processes alone takes several percent
+    of a core: without this, the wait went on for up to 70 s after the processes were idle."""
     began = quiet_since = monotonic()
     looks, before = 0, cpu_seconds(pid) - aside()
     while looks < QUIET_LOOKS and monotonic() - began < seconds:

@@ -1,7 +1,7 @@
 """The progress of a long run on stderr: one line per step, so that it also reads well in a file.
 
 The parts of a run differ in the length of their steps, so each part says about how many seconds it takes on a common
-machine; what is left is judged by how the present machine has kept to that so far.
+machine; the remaining time is estimated from how long the finished parts really took.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ class Progress:
     """Counts the steps of a part, and the expected seconds of the whole."""
 
     def __init__(self, steps: int = 0, stream: TextIO | None = None, *, seconds: float = 0.0) -> None:
-        """`steps`: of the only part; `seconds`: expected for all the parts that will begin."""
+        """`steps`: those of the only part; `seconds`: the expected time of all parts."""
         self.steps = steps
         self.done = 0
         self._stream = stream if stream is not None else sys.stderr
         self._started = monotonic()
         self._expected = seconds or float(steps)
-        self._passed = 0.0  # expected seconds of what is done
+        self._passed = 0.0  # expected seconds of the finished parts
         self._per_step = 1.0
         self._after_part = float(steps)
 
     def begin(self, name: str, steps: int, seconds: float) -> None:
-        """A part begins; the one before has ended, with all its steps or without."""
+        """A part begins; the one before has ended, perhaps before all its steps."""
         self._passed = self._after_part if self.steps else 0.0
         self._after_part = self._passed + seconds
         self.steps, self.done = steps, 0

@@ -27,7 +27,7 @@ def tables(results: Sequence[Result]) -> str:
 
 
 def markdown(parts: Sequence[tuple[str, Sequence[Result]]]) -> str:
-    """A section of a page: where it was measured, and a heading and the tables for each part."""
+    """A section of a page: the machine, then a heading and the tables for each part."""
     place = machine()
     where = f"Flin {place['flin']}, CPython {place['python']}, {place['system']}, {place['cpus']} CPUs, {place['at']}."
     sections = [f"### {name}\n\n{tables(results)}" for name, results in parts]
@@ -51,7 +51,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
 
 
 def latency_table(comparisons: Sequence[Comparison]) -> str:
-    """Flin's percentiles of single operations, and the peers' p99."""
+    """A table of Flin's percentiles of single operations, and the peers' p99."""
     peers = [name for name in store_names(comparisons) if name != OURS]
     lines = [["latency", "p50", "p99", "p99.9", *(f"{name} p99" for name in peers)]]
     for row in comparisons:
@@ -62,7 +62,7 @@ def latency_table(comparisons: Sequence[Comparison]) -> str:
 
 
 def found(findings: Sequence[Finding]) -> str:
-    """One line for each figure of each finding."""
+    """A table with one line for each figure of each finding."""
     stores = store_names(findings)
     lines = [["figure", *stores, "target", "reached"]]
     for finding in findings:

@@ -1,8 +1,8 @@
 """The rows of the embedded comparison: what each one does to an open store.
 
-A row runs untimed per call for its rate, or with a list that takes every call's nanoseconds for its percentiles:
-reading the clock twice costs about 0.1 µs, too much for a rate and nothing for a tail.
-Every read row checks that it found what it must: a fast wrong answer is no result.
+For its rate a row runs without a clock around each call; for its percentiles, with a list that takes every call's
+nanoseconds: reading the clock twice costs about 0.1 µs, too much for a rate and nothing for a tail. Every read row
+checks its answers: a fast wrong answer is no result.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from flin.bench.workload import Workload
 Nanoseconds = list[int]
 
 SYNCED_SHARE: Final = 200
-"""A synced write takes a thousand times a plain one: one in two hundred of the keys is enough."""
+"""A synced write takes a thousand times as long as a plain one: one key in two hundred is enough."""
 
 SYNCED_MAXIMUM: Final = 1000
-"""And never more than this: some disks need 10 ms for a sync."""
+"""The most synced writes: some disks need 10 ms for a sync."""
 
 SYNC_THREADS: Final = 16
 WRITER_BURST: Final = 20
 WRITER_PAUSE_SECONDS: Final = 0.001
-"""About 15,000 writes a second, a sleep's own lateness included: steady, and far below what any store takes."""
+"""About 15,000 writes a second, a sleep's own lateness included: steady, and far below any store's limit."""
 
 SEEK_LENGTH: Final = 10
 SEEK_SHARE: Final = 4
-"""A seek and ten pairs takes several times a get: a quarter of the keys is enough."""
+"""A seek with ten pairs takes several times as long as a get: one for every fourth key is enough."""
 
 
 class WrongAnswerError(Exception):
-    """A store did not return what was written."""
+    """A store did not return the written value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     name: str
-    loaded: bool  # begins with all keys written and the store reopened, else with an empty directory
+    loaded: bool  # begins with all keys written and the store reopened; else with an empty directory
     run: Callable[[Store, Workload, Nanoseconds | None], int]  # → operations
     per_call: bool  # one call per operation, so that percentiles mean something
-    uses: Callable[[Workload], object]  # makes what of the workload the row uses, before its clock starts
-    value_bytes: int | None = None  # the only size of values it is for
+    uses: Callable[[Workload], object]  # makes the parts of the workload that the row uses, before its clock starts
+    value_bytes: int | None = None  # the only value size that it runs with
 
 
 def _put_all(
@@ -153,7 +153,7 @@ def _read_missing(store: Store, load: Workload, spent: Nanoseconds | None) -> in
 
 
 def _read_while_writing(store: Store, load: Workload, spent: Nanoseconds | None) -> int:
-    """Reads beside a thread that overwrites at a steady rate."""
+    """Read while a thread overwrites at a steady rate."""
     done = threading.Event()
 
     def write() -> None:

@@ -27,17 +27,17 @@ PROGRAM: Final = "redis-benchmark"
 PROGRAM_TIMEOUT_SECONDS: Final = 600.0
 
 REQUESTS_PER_KEY: Final = 10
-"""redis-benchmark picks keys at random: after ten times as many SETs as keys, 0.005 % of the keys are missing."""
+"""redis-benchmark picks keys at random: after ten SETs per key, 0.005 % of the keys are missing."""
 
 
 UNIQUE_KEYS: Final = 2_000_000_000
-"""redis-benchmark takes a 32-bit number: of 150,000 keys out of so many 0.004 % come twice."""
+"""redis-benchmark takes a 32-bit number: of 150,000 keys out of this many, 0.004 % come twice."""
 
 KEYS_PER_CONNECTION: Final = 1000
-"""Keys of a scene with unique keys, that GET asks for."""
+"""Keys per connection that GET reads in a scene with unique keys."""
 
 WARM_UP_SHARE: Final = 20
-"""One request in so many goes before those that are measured."""
+"""A twentieth as many requests run before those that are measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Scene:
     tests: tuple[str, ...]
     requests: int
     title: str = ""
-    unique: bool = False  # SETs of unique keys, and GETs of some that are there before
+    unique: bool = False  # SETs of unique keys, and GETs of keys that were loaded before
     published: tuple[float, ...] = ()  # requests per second that others published, for each test
 
     def row_name(self, test: str) -> str:
@@ -75,7 +75,7 @@ HEADLINE_SCENES: Final = (
 """The workloads whose figures another engine published: 792,000 keys in batches of 10 are 79,200 requests."""
 
 QUICK_SHARE: Final = 6
-"""A quick run makes so small a part of the requests: half a second each."""
+"""A quick run makes a sixth of the requests: half a second each."""
 
 
 def quick(scene: Scene) -> Scene:
@@ -144,7 +144,7 @@ def _compare_scene(scene: Scene, settings: Settings, scratch: str, progress: Pro
 def _run_scene(
     scene: Scene, server: str, scratch: str, rows: dict[str, Comparison], progress: Progress
 ) -> dict[str, Result]:
-    """One server's turn; a failure is noted in every row that got no result."""
+    """Run one server's turn; a failure is noted in every row that got no result."""
     results: dict[str, Result] = {}
     with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
         try:
@@ -165,7 +165,7 @@ def _run_scene(
 
 
 def measure(scene: Scene, test: str, port: int) -> Result:
-    """One run of redis-benchmark."""
+    """Run redis-benchmark once."""
     return parse(_run_program(scene, test, port, scene.requests))
 
 

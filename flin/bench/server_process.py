@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 START_SECONDS: Final = 60.0
-"""Recovery of a large WAL included."""
+"""The time to start, recovery of a large WAL included."""
 
 STOP_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.01
@@ -22,7 +22,7 @@ SERVERS: Final = ("flin", "redis-server")
 
 
 class ServerError(Exception):
-    """A server did not start or did not stop; the text names it and gives the end of what it printed."""
+    """A server did not start or did not stop; the text names it and gives the end of its output."""
 
 
 def is_installed(name: str) -> bool:
@@ -30,7 +30,7 @@ def is_installed(name: str) -> bool:
 
 
 def command_of(name: str, port: int, directory: str) -> list[str]:
-    """Both with a WAL that is synced once a second."""
+    """The command of a server; both have a WAL that is synced once a second."""
     if name == "flin":
         return [sys.executable, "-m", "flin", "serve", "--port", str(port), "--dir", directory, "--sync", "interval"]
     durable = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """Started on entry, ended on exit. What it prints goes to a file beside its directory."""
+    """Started on entry, ended on exit. Its output goes to a file next to its directory."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class ServerProcess:
         self.start_seconds = time.monotonic() - started
 
     def stop(self) -> int:
-        """Ask it to end and wait; its exit code."""
+        """Ask it to end, and wait. Returns its exit code."""
         process = self._running()
         process.terminate()
         try:
@@ -98,14 +98,14 @@ class ServerProcess:
             self._process = None
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill it with -9."""
         process = self._running()
         process.kill()
         process.wait()
         self._process = None
 
     def printed(self) -> str:
-        """The last lines of what it printed."""
+        """The last lines of its output."""
         lines = self._output.read_text(errors="replace").strip().splitlines()
         return " / ".join(lines[-3:]) or "it printed nothing"
 

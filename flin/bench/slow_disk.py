@@ -1,8 +1,8 @@
 """A Flin server where each sync takes some milliseconds longer: `python -m flin.bench.slow_disk MS DIRECTORY PORT`.
 
 The delay stands in for a disk. It is put around the operating system's calls in this process, so that the server runs
-as it is, through the very code that a user's runs through; what it does while it waits is what is measured. The helper
-process has its own, undelayed calls: nobody waits for what it syncs.
+unchanged, through the same code as a user's; what it does during the wait is measured. The helper process has its own,
+undelayed calls: nothing waits for its syncs.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 whether reads wait that need not.
 
 256 connections send SETs, each waiting for its reply, while others send GETs of other keys at a fixed rate. A SET that
-comes while a sync runs has to wait for the next one, so two syncs are the most that one SET has to wait for.
+comes during a sync must wait for the next one, so a SET waits for two syncs at most.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ VALUE_BYTES: Final = 100
 KEYS: Final = 500
 READERS: Final = 4
 READ_RATE: Final = 500.0
-"""GETs per second: few enough that neither they nor their generator are what is waited for."""
+"""GETs per second: few enough that neither they nor their generator cause the waits."""
 
 STEPS_OF_ROUND: Final = 2
 
 WRITES: Final = "SET/s"
 ALL_WRITES: Final = CONNECTIONS / (WAITING_SYNCS * SYNC_MS / 1000)
 ENOUGH_WRITES: Final = 0.9 * ALL_WRITES
-"""A tenth for all that is not the wait."""
+"""A tenth is left for everything except the wait."""
 
 
 @dataclass(frozen=True, slots=True)

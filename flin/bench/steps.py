@@ -1,9 +1,8 @@
 """Where the time goes, `flin bench steps`: the cost of single steps of a put, a batch, a get, a scan, a served SET and
 GET, a flush and a merge in this process, in nanoseconds. docs/performance.md shows its output.
 
-Steps call the engine's own functions. Of each operation the whole comes first, then what it consists of: the sum of
-the parts and the calls between them is the whole, more or less. A step whose function is no longer there is named as
-such, and the others run.
+Steps call the engine's own functions. Of each operation the whole comes first, then its parts: with the calls between
+them, they add up to the whole, more or less. A step whose function no longer exists is named, and the others run.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ PIPELINE: Final = 16
 SERVED_KEYS: Final = 10_000
 AS_FAST_AS_IT_GOES: Final = 1e9
 MOVED: Final = (AttributeError, ImportError, TypeError, ValueError)
-"""What calling a function raises that has moved, or takes other arguments now."""
+"""The exceptions of a call to a function that has moved, or takes other arguments now."""
 
 NOT_SERVED: Final = (ServerError, generator.UnexpectedReplyError)
 
@@ -119,7 +118,7 @@ def _batch_bytes(lab: Lab) -> bytes:
 
 
 def _append(lab: Lab, data: bytes, per: int = 1) -> float:
-    """What a write system call takes for so many bytes."""
+    """The cost of a write system call for the data."""
     descriptor = os.open(lab.path("appended"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     try:
         return lab.call(os.write, descriptor, data, per=per)
@@ -228,7 +227,7 @@ def _decode(lab: Lab) -> float:
 
 
 def _merge(lab: Lab) -> float:
-    """Four runs that hold every fourth key each."""
+    """Merge four runs, each with every fourth key."""
     keys, values = lab.page
     pages = [(keys[start::4], values[start::4]) for start in range(4)]
 
@@ -242,7 +241,7 @@ def _merge(lab: Lab) -> float:
 
 
 def _replay(lab: Lab) -> float:
-    """Replay of single puts, into a fresh memtable each time, as in a flush."""
+    """Replay single puts, into a fresh memtable each time, as in a flush."""
     header = wal_frames.SegmentHeader(bytes(16), 1, SALT, 0, 1, 0, 0, 0)
     data = bytearray(wal_frames.encode_header(header))
     for number, (key, value) in enumerate(lab.workload.pairs, 1):
@@ -257,7 +256,7 @@ def _replay(lab: Lab) -> float:
 
 
 def _write_and_sync(lab: Lab) -> float:
-    """As many bytes as all keys and values have, as a table's are."""
+    """Write and sync as many bytes as all keys and values have, like those of a table."""
     data = b"".join(key + value for key, value in lab.workload.pairs)
 
     def write() -> None:
@@ -314,12 +313,12 @@ def _flush(lab: Lab) -> float:
 
 
 def _compact(lab: Lab) -> float:
-    """Two flushed runs of all keys into one."""
+    """Merge two flushed runs of all keys into one."""
     return _background(lab, "merging", lambda engine: engine.compact(), 2)
 
 
 def _background(lab: Lab, name: str, work: Callable[[Any], None], runs: int) -> float:
-    """Nanoseconds per entry that goes in, in this process; once, since it takes long enough to be steady."""
+    """Nanoseconds per input entry, in this process; measured once, since it takes long enough to be steady."""
     engine = lab.open(name, runner="inline")
     for number in range(runs):
         for batch in lab.workload.batches:
@@ -353,13 +352,13 @@ def _parse(*request: str) -> Callable[[Lab], float]:
 
 
 def _requests(lab: Lab, request: tuple[str, ...]) -> list[list[bytes]]:
-    """A pipeline of them, with different keys."""
+    """A pipeline of such requests, with different keys."""
     rest = [lab.value] if request[0] == "SET" else []
     return [[request[0].encode(), key, *rest] for key in lab.workload.keys[:PIPELINE]]
 
 
 def _dispatch(name: str) -> Callable[[Lab], float]:
-    """Including the commit of the tick, one frame for the pipeline."""
+    """Dispatch of a pipeline, with the commit of the tick, one frame for all."""
 
     def measure(lab: Lab) -> float:
         client = lab.client
@@ -401,7 +400,7 @@ def _served(mode: str, pipeline: int, connections: int) -> Callable[[Lab], float
 
 
 def _socket(requests: int) -> Callable[[Lab], float]:
-    """What a send and a receive of so many requests cost each of them, on a socket pair."""
+    """The cost per request of a send and a receive of `requests` of them, on a socket pair."""
 
     def measure(lab: Lab) -> float:
         near, far = socket.socketpair()

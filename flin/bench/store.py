@@ -2,7 +2,7 @@
 
 The calls of a hot loop (`put`, `get`, `delete`) are the libraries' own bound methods, so that no adapter's frame is
 measured. The peers run as a careful user would set them up (`tuned`): the same memory, a quarter of it for a memtable
-and half for the block cache, and a Bloom filter of 10 bits per key; or as they come, with neither.
+and half for the block cache, and a Bloom filter of 10 bits per key; or with their defaults.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Final, Protocol
 Pair = tuple[bytes, bytes]
 
 FILTER_BITS_PER_KEY: Final = 10
-"""About 1 % of false positives: what both libraries' manuals advise."""
+"""About 1 % of false positives, as both libraries' manuals advise."""
 
 
 class Store(Protocol):
-    """The calls that rows make. `get` returns None for an absent key."""
+    """The calls that rows need. `get` returns None for an absent key."""
 
     @property
     def put(self) -> Callable[[bytes, bytes], object]: ...
@@ -32,10 +32,10 @@ class Store(Protocol):
     def delete(self) -> Callable[[bytes], object]: ...
 
     def put_synced(self, key: bytes, value: bytes) -> object:
-        """Returns when the write is on the disk."""
+        """Put a key; returns when the write is on the disk."""
 
     def put_batch(self, pairs: list[Pair]) -> object:
-        """One atomic commit."""
+        """Put the pairs in one atomic commit."""
 
     def scan(self, *, reverse: bool) -> Iterator[Pair]: ...
 
@@ -150,7 +150,7 @@ class LevelStore:
 
 
 def _untyped(database: object) -> Any:
-    """Their methods take more than the rows give; whether they have types depends on what is installed."""
+    """The database without types: methods take more arguments than rows give; not every version has types."""
     return database
 
 

@@ -1,8 +1,8 @@
 """Sustained writes: ten times what the memtables hold, until flushes and merges are done.
 
-A short fill measures memory; here the flushes and merges that it owes count too. Each store writes in a fresh process
-(`python -m flin.bench.sustained TASK`) and directory, in turn. Bytes written are what the kernel counts for all of a
-store's processes, WAL included, so they compare; Flin's own figure counts tables alone.
+A short fill measures memory; here the flushes and merges that it causes count, too. Each store writes in a fresh
+process (`python -m flin.bench.sustained TASK`) and directory, in turn. Bytes written are those that the kernel counts
+for all of a store's processes, WAL included, so they can be compared; Flin's own figure counts tables alone.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from flin.bench.target import SUSTAINED
 from flin.bench.workload import Workload
 
 TIMES: Final = 10
-"""The memtables' size that is written."""
+"""How many times the memtables' size is written."""
 
 MEMTABLE_SHARE: Final = 3 / 8
-"""The share of the memory limit: Flin's three generations; a peer has two of a quarter."""
+"""The memtables' share of the memory limit: Flin's three generations; a peer has two of a quarter."""
 
 QUIET_SECONDS: Final = 300.0
-"""How long to wait for the background at most."""
+"""The longest wait for the background."""
 
 WRITE_AMPLIFICATION: Final = 6.0
 """The most that Flin may write to tables per byte that it was given."""
@@ -92,7 +92,7 @@ def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result
 
 
 def perform(task: Task) -> dict[str, float]:
-    """Memory is sampled in this process: what it holds itself, a pool of values, is some hundred KiB."""
+    """Measure. Memory is sampled in this process: its own objects, a pool of values, are some hundred KiB."""
     values = Workload(task.count, task.value_bytes).values
     pool, count = len(values), task.count
     import_library(task.store)
@@ -119,14 +119,14 @@ def perform(task: Task) -> dict[str, float]:
         "on disk per byte given": disk_bytes / given,
     }
     if sampler:
-        # The helper has ended by now, so the kernel has added what it wrote to what this process wrote.
+        # The helper has ended by now, so the kernel has added its written bytes to those of this process.
         figures["written per byte given, WAL and all"] = (written_bytes() - written_before) / given
         figures["peak memory of all processes, MiB"] = sampler.peak_bytes / (1 << 20)
     return figures | own
 
 
 def _own_figures(store: Store) -> dict[str, float]:
-    """What only Flin tells of itself."""
+    """The figures that only Flin gives."""
     if not isinstance(store, FlinStore):
         return {}
     statistics: dict[str, Any] = store.statistics()

@@ -12,7 +12,7 @@ class Target:
     enough: float = 0.0  # operations per second that are enough whatever the peers do; 0: there is no such rate
 
     def is_reached(self, ratio: float | None, rate: float | None) -> bool | None:
-        """None where nothing was measured."""
+        """Whether the target is reached; None if nothing was measured."""
         if self.enough and rate is not None and rate >= self.enough:
             return True
         return None if ratio is None else ratio >= self.ratio
@@ -22,7 +22,7 @@ class Target:
 
 
 EMBEDDED: Final = {"fillrandom": Target(2), "fillbatch": Target(2), "readhot": Target(2)}
-"""Where the interpreter is no hindrance Flin has to be twice as fast as the faster peer; else as fast."""
+"""Where the interpreter is no hindrance, Flin must be twice as fast as the faster peer; elsewhere as fast."""
 
 AS_FAST: Final = Target(1)
 SUSTAINED: Final = Target(1, enough=200_000)

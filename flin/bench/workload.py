@@ -1,7 +1,7 @@
 """The data of the embedded rows: 16-byte keys and values that compress to about half.
 
 Keys are even numbers of 16 decimal digits, so that the odd ones are missing keys inside the range. Everything
-follows from the seed: every store is given the same bytes in the same order.
+follows from the seed: every store gets the same bytes in the same order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import cycle, islice
 from typing import Final
 
 VALUE_POOL: Final = 1024
-"""Different values. A block of 4 KiB holds at most 40 of them, so a codec finds no repetition across values."""
+"""The number of different values. A block of 4 KiB holds at most 40, so a codec finds no repetition across values."""
 
 HOT_SHARE: Final = 100
 """One key in a hundred is hot."""
@@ -30,7 +30,7 @@ def key_of(number: int) -> bytes:
 
 
 def compressible(generator: random.Random, size: int) -> bytes:
-    """Half random bytes, half one letter."""
+    """A value of half random bytes, half one letter."""
     return generator.randbytes(size - size // 2) + b"v" * (size // 2)
 
 
@@ -67,7 +67,7 @@ class Workload:
 
     @cached_property
     def hot_keys(self) -> list[bytes]:
-        """As many reads as there are keys, over one key in a hundred, in random order."""
+        """The keys of as many reads as there are keys, over one key in a hundred, in random order."""
         hot = self.other_order[: max(1, self.count // HOT_SHARE)]
         return self._shuffled(list(islice(cycle(hot), self.count)), 4)
 

@@ -6,7 +6,7 @@
 
 Records are chosen by a scattered zipfian (zipfian.py), in D by one over the age. An update writes the whole record:
 none of the stores has fields. Records are numbered in the order of their insertion, and that order is random over the
-keys, as YCSB's own default is. All operations are made before the clock starts.
+keys, as in YCSB's default. All operations are made before the clock starts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MODIFY: Final = "modify"  # a read, then a write
 
 MAX_SCAN: Final = 100
 SCAN_SHARE: Final = 20
-"""A scan of 50 records on average takes as long as tens of gets: E has a twentieth of the operations."""
+"""A scan, of 50 records on average, takes as long as tens of gets: E has a twentieth of the operations."""
 
 VALUE_BYTES: Final = 1024
 """About YCSB's record of ten fields of 100 bytes."""
@@ -60,7 +60,7 @@ MIXES: Final = {
 class Operation(NamedTuple):
     kind: str
     key: bytes
-    value: bytes  # to be written
+    value: bytes  # to write
     length: int  # of a scan
 
 
@@ -90,7 +90,7 @@ def _make(load: Workload, mix: Mix) -> Iterator[Operation]:
 
 
 def _run(letter: str, store: Store, load: Workload, spent: Nanoseconds | None) -> int:
-    """A long loop rather than a function per operation: a call would be measured with each."""
+    """Run the operations. A long loop, not a function per operation: its call would be measured, too."""
     todo = operations(load, letter)
     get, put, seek = store.get, store.put, store.seek
     clock = perf_counter_ns

@@ -2,8 +2,8 @@
 
 The algorithm is that of Gray, Sundaresan, Englert, Baclawski and Weinberger, "Quickly generating billion-record
 synthetic databases" (SIGMOD 1994): the inverse of the distribution's sum, approximated in closed form, exact for the
-two most popular ranks. Ranks are scattered over the keys by a hash (FNV-1a), as YCSB does, so that popular keys are
-no neighbours.
+two most popular ranks. Ranks are scattered over the keys by a hash (FNV-1a), as in YCSB, so that popular keys are not
+neighbours.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Zipfian:
         return min(rank, self.count - 1)  # rounding may reach the count itself
 
     def _rescale(self) -> None:
-        """What the closed form needs of the count and of the sum."""
+        """Compute what the closed form needs from the count and the sum."""
         self._alpha = 1 / (1 - self._theta)
         first_two = 1 + 0.5**self._theta
         rest = 1 - first_two / self._sum
@@ -54,7 +54,7 @@ class Zipfian:
 
 
 def scattered(rank: int, count: int) -> int:
-    """The item of a rank: a hash of it. Some items share a rank's place and some have none, as in YCSB."""
+    """The item of a rank: a hash of it. Some ranks share an item and some items have no rank, as in YCSB."""
     hashed = _FNV_BASIS
     for _ in range(8):
         hashed = (hashed ^ (rank & 0xFF)) * _FNV_PRIME & 0xFFFF_FFFF_FFFF_FFFF

@@ -1,1 +1,1 @@
-"""The command `flin`: one module per subcommand, each with `add_parser` and `run`; main.py puts them together."""
+"""The command `flin`: one module per subcommand, each with `add_parser` and `run`; main.py joins them."""

@@ -152,7 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
             found = part.run(scratch, progress)
             print(f"{part.name}\n\n{report.tables(found)}\n", flush=True)
             results.append((part, found))
-            _write_rows(arguments, results)  # at once: an interrupted run leaves what it has
+            _write_rows(arguments, results)  # at once: an interrupted run leaves its results so far
     failures = [failure for _, found in results for result in found for failure in result.failures]
     for failure in failures:
         _say(failure)
@@ -303,7 +303,7 @@ def run_load(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _scratch(arguments: argparse.Namespace) -> Iterator[str]:
-    """A directory that is removed in the end, however that comes; what still writes into it is killed first."""
+    """A directory that is removed at the end, whatever happens; processes that still write into it are killed first."""
     from flin.bench import processes
 
     if arguments.scratch is not None and not Path(arguments.scratch).is_dir():
@@ -317,7 +317,7 @@ def _scratch(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def _installed(names: Iterable[str], is_installed: Callable[[str], bool]) -> tuple[str, ...]:
-    """The names of installed ones. Prints one line for each other."""
+    """Those of the names that are installed. Prints one line for each other."""
     there = tuple(name for name in names if is_installed(name))
     for name in names:
         if name not in there:
@@ -330,7 +330,7 @@ def _names(text: str | None) -> list[str]:
 
 
 def _known(names: list[str], known: tuple[str, ...], what: str) -> tuple[str, ...]:
-    """The names; all that are known if there are none."""
+    """The names; all known ones if none are given."""
     for name in names:
         if name not in known:
             raise UsageError(f"there is no {what} {name!r}; there are {', '.join(known)}")

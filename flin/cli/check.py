@@ -59,7 +59,7 @@ def check(directory: str) -> tuple[list[str], str]:
     except LockedError:
         raise
     except FlinError as error:
-        # Each file by itself, and what the engine said of the whole.
+        # Each file by itself, and the engine's error about the whole.
         found = [str(problem) for problem in survey(OverlayFileSystem(), directory)]
         return list(dict.fromkeys([str(error), *found])), ""
     return problems, summary
@@ -98,7 +98,7 @@ def _survey_tables(fs: FileSystem, directory: str, manifest: Manifest | None) ->
 
 
 def _survey_table(fs: FileSystem, path: str, metas: list[TableMeta]) -> Iterator[FlinError]:
-    """Without what the manifest says of it, a file is read as it describes itself."""
+    """The problems of a table file. If the manifest says nothing of it, it is read as it describes itself."""
     missing = "the manifest names this table, and there is no such regular file" if metas else NO_FILE
     try:
         with _opened(fs, path, missing) as file:
@@ -109,7 +109,7 @@ def _survey_table(fs: FileSystem, path: str, metas: list[TableMeta]) -> Iterator
 
 
 def _survey_segment(fs: FileSystem, path: str) -> Iterator[FlinError]:
-    """A torn tail shows here too: whether it was promised, only the whole WAL can tell."""
+    """The problems of a segment. A torn tail shows here, too: only the whole WAL can tell whether it was promised."""
     try:
         with _opened(fs, path) as file:
             data = file.map()
@@ -122,7 +122,7 @@ def _survey_segment(fs: FileSystem, path: str) -> Iterator[FlinError]:
 
 @contextmanager
 def _opened(fs: FileSystem, path: str, missing: str = NO_FILE) -> Iterator[ReadableFile]:
-    """CorruptionError, which says what is `missing`, if there is no such file; StorageError if it is refused."""
+    """The open file. CorruptionError, with the text `missing`, if there is none; StorageError if it is refused."""
     if not fs.is_file(path):
         raise CorruptionError(path, 0, missing)
     try:

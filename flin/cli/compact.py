@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def disk_use(directory: str) -> tuple[int, int]:
-    """Files and bytes. A file may go while they are counted."""
+    """The number of files and bytes. A file may be removed while they are counted."""
     files = total = 0
     for path in Path(directory).iterdir():
         try:

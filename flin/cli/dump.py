@@ -1,4 +1,4 @@
-"""`flin dump`: shows the contents of one file. The file's magic says of which kind it is, never its name."""
+"""`flin dump`: shows the contents of one file. Its magic decides of which kind it is, never its name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flin.engine.table.meta import TableMeta
 
 CUT_BYTES: Final = 64
-"""Bytes of a key or value that are shown without --full: what fits a line."""
+"""Bytes of a key or value that are shown without --full: they fit on a line."""
 
 SUMMARY = "show the contents of a WAL segment, an SSTable or a manifest"
 DETAILS = """\
@@ -174,7 +174,7 @@ _FRAME_KINDS: Final = {
 
 
 def printable(data: bytes) -> str:
-    r"""In double quotes, as a Python literal would be: "a\x00b"."""
+    r"""The data as a Python literal in double quotes: "a\x00b"."""
     return '"' + ascii(data)[2:-1].replace('"', '\\"').replace("\\'", "'") + '"'
 
 

@@ -1,4 +1,4 @@
-"""What the exit codes of `flin` mean; every `--help` shows the table."""
+"""The exit codes of `flin`; every `--help` shows the table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PROBLEMS: Final = 1
 USAGE: Final = 2
 LOCKED: Final = 3
 SIGNALLED: Final = 128
-"""And the number of the signal that ended the process, as shells report it."""
+"""Plus the number of the signal that ended the process, as shells report it."""
 INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as shells report it."""
 BROKEN_PIPE: Final = 141

@@ -46,10 +46,10 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    leave_standard_numbers()  # a server started without them: no client's socket gets one either
+    leave_standard_numbers()  # in a server started without standard streams, no client's socket gets their numbers
     try:
         arguments, unknown = parser().parse_known_args(argv)
-    except SystemExit as exit_request:  # argparse has printed the help, the version or what is wrong
+    except SystemExit as exit_request:  # argparse has printed the help, the version or an error
         return exit_request.code if isinstance(exit_request.code, int) else exit_code.USAGE
     if unknown:
         print(unknown_text(arguments.parser, unknown), file=sys.stderr)
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _text_of(error: Exception) -> str:
-    """For an OSError: the file and what is wrong with it, without its number."""
+    """The error's text; of an OSError, the file and what is wrong with it, without the number."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)

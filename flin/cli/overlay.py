@@ -1,7 +1,7 @@
-"""A view of a database's directory that an engine can open and that changes nothing: what it writes stays in memory.
+"""A view of a database's directory that an engine can open and that changes nothing: its writes stay in memory.
 
-`flin check` and `flin stats` go through it. It locks the directory as a reader does, without writing into the lock
-file, so that no engine opens the directory meanwhile, while several such views may.
+`flin check` and `flin stats` use it. It locks the directory as a reader, without writing into the lock file, so that no
+engine opens the directory meanwhile, but several such views may.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from flin.engine.disk.fs import Buffer, DirectoryLock, Mapped, OsFileSystem, Rea
 
 
 class MemoryFile:
-    """Both faces of a file in memory: what was appended can be read at once."""
+    """A file in memory, for appending and reading: appended bytes can be read at once."""
 
     def __init__(self, path: str, data: bytearray) -> None:
         self.path = path
@@ -35,10 +35,10 @@ class MemoryFile:
         return len(data)
 
     def map_window(self, offset: int, size: int) -> None:
-        """Never: no kernel keeps this memory when the process ends."""
+        """Map nothing: no kernel keeps this memory when the process ends."""
 
     def sync(self) -> None:
-        """There is no disk below."""
+        """Do nothing: there is no disk below."""
 
     def size(self) -> int:
         return len(self._data)
@@ -53,11 +53,11 @@ class MemoryFile:
         return bytes(self._data)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is held open."""
 
 
 class SharedLock:
-    """flock, shared, on a descriptor that cannot write; or none where no engine was ever open."""
+    """A shared flock on a descriptor that cannot write; none if no engine was ever open."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
@@ -94,7 +94,7 @@ class OverlayFileSystem:
         return self._disk.open(path)
 
     def rename(self, old: str, new: str) -> None:
-        """Only of files that were written here, which is all an engine renames."""
+        """Rename a file that was written here: an engine renames no others."""
         self._written[new] = self._written.pop(old)
 
     def remove(self, path: str) -> None:
@@ -120,13 +120,13 @@ class OverlayFileSystem:
         return self._disk.file_size(path)
 
     def sync_file(self, path: str) -> None:
-        """Nothing was written that could be lost."""
+        """Do nothing: nothing can be lost."""
 
     def sync_directory(self, directory: str) -> None:
-        """Nothing was written that could be lost."""
+        """Do nothing: nothing can be lost."""
 
     def check_directory(self, directory: str) -> None:
-        """Nothing is written into it."""
+        """Do nothing: nothing is written into it."""
 
     def make_directory(self, path: str) -> None:
         if not os.path.isdir(path):
@@ -154,7 +154,7 @@ class OverlayFileSystem:
 
 @contextmanager
 def open_unchanged(directory: str) -> Iterator[Engine]:
-    """An engine over the directory as it is, which leaves every file as it was. What `flin.engine.open` raises."""
+    """An engine over the directory, which changes no file. Raises what `flin.engine.open` raises."""
     engine = open_engine(directory, create=False, runner="inline", sync="never", fs=OverlayFileSystem())
     try:
         yield engine

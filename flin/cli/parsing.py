@@ -1,4 +1,4 @@
-"""What the subcommands' parsers share: help that keeps its line breaks, and arguments checked as they are read."""
+"""The common part of the subcommands' parsers: help that keeps its line breaks, and checked arguments."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from flin.engine.disk.file_name import MANIFEST, maybe_parse
 from flin.engine.options import parse_bytes
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
-"""What `add_subparsers` returns; argparse gives it no public name."""
+"""The type that `add_subparsers` returns; argparse gives it no public name."""
 
 
 class UsageError(Exception):
-    """The command cannot be carried out as it was given."""
+    """The command cannot be carried out as given."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Without abbreviations, which change their meaning when an option is added. What is wrong is one line."""
+    """A parser without abbreviations, whose meaning changes when an option is added. Its errors are one line."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int], summary: str, details: str, examples: str
 ) -> Parser:
-    """A subcommand whose help says what it does, with examples and the exit codes."""
+    """Add a subcommand whose help says what it does, with examples and the exit codes."""
     parser = commands.add_parser(
         name,
         help=summary,
@@ -45,7 +45,7 @@ def add_command(
 
 
 def size(text: str) -> int:
-    """Bytes of "256mb"; what argparse takes as a type."""
+    """The bytes of a size like "256mb"; a type for argparse."""
     try:
         return parse_bytes(text)
     except ValueError as error:
@@ -87,7 +87,7 @@ def _owner(path: Path) -> str:
 
 
 def _instead(path: Path, names: list[str]) -> str:
-    """What there is in its place."""
+    """The files that are there instead."""
     if not names:
         return ": it is empty (flin serve and flin.engine.open make databases)"
     for name in sorted(names):

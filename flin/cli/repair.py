@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def lines_of(report: RepairReport) -> Iterator[str]:
-    """A line per file, what it lost below it; then the warnings, and what came of it."""
+    """A line per file, its losses below it; then the warnings, and the result."""
     for file in report.files:
         yield f"{file.file}: {file.kept()}" + (f" ({file.note})" if file.note else "")
         for loss in file.losses:
@@ -100,7 +100,7 @@ def _new_directory(text: str, source: str) -> str:
 
 
 def _remove_empty(directory: str) -> None:
-    """What a repair that failed has left: its lock file, and the directory if there is nothing else in it."""
+    """Remove what a failed repair has left: its lock file, and the directory if nothing else is in it."""
     with suppress(OSError):
         if os.listdir(directory) == [LOCK]:
             os.unlink(os.path.join(directory, LOCK))

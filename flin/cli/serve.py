@@ -30,7 +30,7 @@ EXAMPLES = """\
   redis-cli -p 6380 SET greeting hello"""
 
 EXTRA: Final = ("uvloop", "hiredis")
-"""What the `server` extra installs."""
+"""The packages that the `server` extra installs."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -137,7 +137,7 @@ def options_of(arguments: argparse.Namespace) -> ServerOptions:
 
 
 def _integer(text: str) -> int:
-    """Digits and a sign only; int() would also accept 1_0 and blanks."""
+    """A number of digits and a sign only; int() would also accept 1_0 and blanks."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")

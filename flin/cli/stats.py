@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def figures_of(database: Engine) -> dict[str, Any]:
-    """What the directory says; caches and jobs are of a running engine, and this one does not run."""
+    """The figures of the directory. Those of caches and jobs belong to a running engine, and are left out."""
     files, disk_bytes = disk_use(database.path)
     figures = database.stats()
     at_rest = {name: figures[name] for name in ("path", "shards", "wal", "memtables", "tables")}
@@ -51,7 +51,7 @@ def figures_of(database: Engine) -> dict[str, Any]:
 
 
 def lines_of(figures: Mapping[str, Any], indent: int = 0) -> Iterator[str]:
-    """A line per figure, what is nested below its name."""
+    """A line per figure; nested figures stand below the name."""
     width = max((len(str(name)) for name in figures), default=0)
     for name, figure in figures.items():
         if isinstance(figure, Mapping) and figure:

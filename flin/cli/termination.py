@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP as exceptions, so that what is cleaned up after Ctrl-C is cleaned up after them too."""
+"""SIGTERM and SIGHUP as exceptions, so that they are cleaned up after like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(BaseException):
-    """The process was asked to end. Like KeyboardInterrupt no Exception, so that nothing takes it for an error."""
+    """The process was asked to end. No Exception, like KeyboardInterrupt, so that nothing takes it for an error."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -22,8 +22,8 @@ class Terminated(BaseException):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within, the first of the signals raises Terminated in the main thread; a second one ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+    """In the block, the first signal raises Terminated in the main thread; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -34,7 +34,7 @@ def terminable() -> Iterator[None]:
         raise Terminated(number)
 
     for number, handler in before.items():
-        if handler is signal.SIG_DFL:  # who ignores it (nohup) or has a handler of its own keeps that
+        if handler is signal.SIG_DFL:  # a process that ignores it (nohup) or has its own handler keeps that
             signal.signal(number, terminate)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A sign of life on stderr while something takes long and cannot say how far it is."""
+"""A sign of life on stderr during long work that cannot tell its progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVERY_SECONDS: Final = 2.0
 
 
 class Ticker:
-    """From entry to exit, a line every two seconds: nothing at all for what is quick."""
+    """From entry to exit, it prints a line every two seconds: nothing at all for quick work."""
 
     def __init__(self, what: str, detail: Callable[[], str] | None = None, stream: TextIO | None = None) -> None:
         self._what = what

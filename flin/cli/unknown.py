@@ -1,4 +1,4 @@
-"""What is said of an option or argument that a subcommand does not take, above all of the names that Redis has."""
+"""The error for an option or argument that a subcommand does not take, above all for the names that Redis has."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ REDIS_OPTIONS: Final = {
     "--notify-keyspace-events": "Flin has no keyspace events",
     "--rename-command": "Flin renames no commands",
 }
-"""What each is called here, or why it is not there. A name also stands for the longer ones that begin with it and a
-dash: --tls for --tls-port."""
+"""The name of each here, or why there is none. A name also stands for longer ones that begin with it and a dash: --tls
+for --tls-port."""
 
 
 def unknown_text(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> str:
@@ -63,7 +63,7 @@ def unknown_text(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> str
 
 
 def _places(parser: argparse.ArgumentParser) -> str:
-    """What may stand there without a dash."""
+    """The end of an error: after which arguments this one is too many, or how files and directories are named."""
     places = [str(action.metavar or action.dest) for action in parser._actions if not action.option_strings]
     if places:
         return f" after {' '.join(places)}"

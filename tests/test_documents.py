@@ -19,6 +19,11 @@ from flin.engine.table.meta import TableMeta
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.engine.wal.frames import HEADER_BYTES, SegmentHeader
+from flin.objects import packed
+from flin.objects.layout import LIST, Owner, elements_prefix, in_order_suffix, parse_element
+from flin.objects.list_position import FIRST_INDEX
+from flin.objects.meta import ListMeta, decode_meta
+from flin.objects.score import encode_score
 from flin.testing import SimulatedDisk
 from tests.engine.wal_segment import Segment
 from tests.source import ROOT
@@ -60,6 +65,21 @@ def test_the_manifest_of_the_document() -> None:
     assert data == manifest_format.encode(expected)
     assert manifest_format.decode(data, "m") == expected
     assert len(_bytes_of("A table, byte by byte")) == table.length, "it is the table of the manifest"
+
+
+def test_the_collections_of_the_document() -> None:
+    fields = {b"name": b"Ada", b"city": b""}
+    data = _bytes_of("A packed hash, byte by byte")
+    assert (packed.encode_hash(fields), packed.decode_hash(data)) == (data, fields)
+    scores = {b"a": -1.5, b"b\xff": 2.0}
+    data = _bytes_of("A packed sorted set, byte by byte")
+    assert (packed.encode_sorted_set(scores), packed.decode_sorted_set(data)) == (data, scores)
+    meta = ListMeta(12345, 7, 3, FIRST_INDEX - 1, FIRST_INDEX + 2)
+    data = _bytes_of("The meta of a list, byte by byte")
+    assert (meta.encode(), decode_meta(LIST, data)) == (data, meta)
+    data = _bytes_of("A key in order of a sorted set, byte by byte")
+    assert elements_prefix(0, 12345, 7) + in_order_suffix(encode_score(-1.5), b"a") == data
+    assert parse_element(data) == (Owner(0, 12345, 7), data[14:])
 
 
 def test_the_file_names_of_the_document() -> None:

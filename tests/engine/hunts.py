@@ -168,7 +168,7 @@ class WriteBeside(Operation):
             run.disk.on_change = watching
 
 
-def writes_beside(tally: Tally) -> None:
+def concurrent_writes(tally: Tally) -> None:
     """Two, made for it: a write comes between any two calls of a sync or a flush; two more come behind it."""
     for name, calls, limit in (("sync", 2, 60), ("flush", 9, 2)):
         start = (Put(b"a", b"1"), Put(b"c", b"2", sync=False))
@@ -331,6 +331,6 @@ def layered_workloads(tally: Tally) -> None:
 
 HUNTS: Final[tuple[Hunt, ...]] = (
     *(short_workloads, unsynced_workloads, long_writes, crashed_recoveries, random_workloads),
-    *(reopened_workloads, lost_segments, writes_beside, past_failures, running_workloads, layered_workloads),
+    *(reopened_workloads, lost_segments, concurrent_writes, past_failures, running_workloads, layered_workloads),
     *(failing_calls, turned_bits, damaged_stretches, moved_files),
 )

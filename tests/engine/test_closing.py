@@ -145,7 +145,7 @@ class Held:
         return run_job(fs, job, checkpoint)
 
 
-def _beside(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
+def _in_a_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
     """A thread that makes the call, and what came of it."""
     outcomes: list[object] = []
 
@@ -176,7 +176,7 @@ def test_work_that_a_close_cancels_says_that_it_is_closed(
     monkeypatch.setattr(Compactor, "_flush_loop", lambda _: None)
     db = flin.engine.open(PATH, fs=disk, runner="thread")
     db.put(b"b", b"3")
-    worker, outcomes = _beside(getattr(db, what))
+    worker, outcomes = _in_a_thread(getattr(db, what))
     assert held.entered.wait(PATIENCE_SECONDS)
     db.close(flush=flush)
     worker.join()
@@ -186,15 +186,15 @@ def test_work_that_a_close_cancels_says_that_it_is_closed(
         assert dict(again) == {b"a": b"2", b"b": b"3"}
 
 
-def test_a_flush_beside_a_close_that_flushes_is_let_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flush_during_a_close_that_flushes_may_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = SimulatedDisk()
     held = Held(FlushJob)
     monkeypatch.setattr(job_gate, "run_job", held)
     db = flin.engine.open(PATH, fs=disk, runner="thread")
     db.put(b"b", b"3")
-    worker, flushed = _beside(db.flush)
+    worker, flushed = _in_a_thread(db.flush)
     assert held.entered.wait(PATIENCE_SECONDS)
-    closer, closed = _beside(db.close)
+    closer, closed = _in_a_thread(db.close)
     while not db.closed:
         time.sleep(0.001)
     held.may_end.set()

@@ -95,7 +95,7 @@ def test_a_close_says_nothing_where_all_is_durable() -> None:
     db.close()
 
 
-def test_a_sync_that_fails_beside_a_flush_leaves_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sync_that_fails_during_a_flush_leaves_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """The WAL is synced while the job writes: the job may be done when that fails."""
     disk = SimulatedDisk()
     db = flin.engine.open("db", fs=disk, runner="inline")

@@ -159,6 +159,6 @@ def test_only_compactions_that_nobody_waits_for_wait_for_an_idle_processor(tree:
     assert policy(compaction) == (os.SCHED_OTHER, min(19, own + NICE_COMPACTION))
 
 
-def test_messages_are_found_behind_each_other() -> None:
+def test_messages_are_found_one_after_the_other() -> None:
     stream = io.BytesIO(encode_message({"type": "a"}) + encode_message({"type": "b"}))
     assert [read_message(stream.read), read_message(stream.read)] == [{"type": "a"}, {"type": "b"}]

@@ -199,7 +199,7 @@ def test_compaction_empties_expired_values_and_keeps_the_key(tree: Tree) -> None
     assert tree.read() == {b"a": (b"", EXPIRED_MS, 7), b"b": (b"long", NOW + 1, 0), b"c": (b"long", 0, 7)}
 
 
-def test_range_deletes_stay_older_than_the_points_beside_them(tree: Tree) -> None:
+def test_range_deletes_stay_older_than_the_points_with_them(tree: Tree) -> None:
     tree.flush([puts(b"a", b"b", b"c", b"d")])  # 2: beneath all
     tree.flush([(((b"a", b"c"),), {b"b": b"1"})])  # 1
     tree.flush([(((b"c", b"e"),), {}), puts(b"a", value=b"0")])  # 0

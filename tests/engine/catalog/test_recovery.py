@@ -308,7 +308,7 @@ def test_a_full_disk_does_not_keep_the_database_closed() -> None:
 # Bytes behind the end that a successor names: what a failed write left.
 
 
-def test_garbage_behind_the_end_that_the_successor_names_is_ignored() -> None:
+def test_garbage_after_the_end_that_the_successor_names_is_ignored() -> None:
     first = Segment().put(b"a", b"1")
     second = first.successor().put(b"b", b"2")
     setup = Wal(first, second)
@@ -317,7 +317,7 @@ def test_garbage_behind_the_end_that_the_successor_names_is_ignored() -> None:
     assert (set(entries(result)), result.torn) == ({b"a", b"b"}, "")
 
 
-def test_a_whole_frame_behind_that_end_is_ignored_too() -> None:
+def test_a_whole_frame_after_that_end_is_ignored_too() -> None:
     """A write that failed late: the writer got the error, so its operation never was."""
     first = Segment().put(b"a", b"1")
     second = first.successor().put(b"b", b"2")
@@ -448,7 +448,7 @@ def test_damage_in_the_last_synced_frame_is_corruption() -> None:
     assert setup.refused().offset == segment.ends[1]
 
 
-def test_damage_behind_the_synced_position_is_a_torn_tail() -> None:
+def test_damage_after_the_synced_position_is_a_torn_tail() -> None:
     segment = Segment().put(b"a", b"1").sync().put(b"b", b"2").put(b"c", b"3")
     setup = Wal(segment)
     setup.damage(1, segment.ends[2] - 1)

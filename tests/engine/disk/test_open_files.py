@@ -411,7 +411,7 @@ def test_what_outlives_a_close(tmp_path: Path, replaced: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_check_beside_a_close_finds_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_during_a_close_finds_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "db", b"v")
     db = flin.engine.open(tmp_path / "db", runner="inline")
     table = db._store.tables.tables()[0]

@@ -15,7 +15,7 @@ from flin.engine.disk.fs import append_all, join
 from flin.engine.tree import edits, opening
 from flin.engine.tree.store import Store
 from flin.engine.tree.table_cache import TableCache, remove_segments
-from tests.engine.hunts import failing_calls, reopened_workloads, short_workloads, turned_bits, writes_beside
+from tests.engine.hunts import concurrent_writes, failing_calls, reopened_workloads, short_workloads, turned_bits
 from tests.engine.mutants.mutant import Patch, caught_by
 
 
@@ -121,7 +121,7 @@ def sequence_not_moved_by_a_flush(patch: Patch) -> None:
     patch.setattr(Store, "_edit", edit)
 
 
-@caught_by(writes_beside)
+@caught_by(concurrent_writes)
 def flush_takes_what_came_later(patch: Patch) -> None:
     """a flush frees the segments of its generation, and no more"""
 
@@ -133,7 +133,7 @@ def flush_takes_what_came_later(patch: Patch) -> None:
     patch.setattr(Store, "install_flush", install)
 
 
-@caught_by(writes_beside)
+@caught_by(concurrent_writes)
 def segment_at_the_floor_is_removed(patch: Patch) -> None:
     """the segment at the floor stays"""
     patch.setattr(edits, "remove_segments", lambda fs, path, floor: remove_segments(fs, path, floor + 1))

@@ -187,6 +187,6 @@ def older_entry_wins_a_merge(patch: Patch) -> None:
 
 
 @caught_by(short_workloads)
-def counts_not_settled_by_a_flush(patch: Patch) -> None:
+def counts_not_resolved_by_a_flush(patch: Patch) -> None:
     """the number of keys is exact"""
     patch.setattr(job, "add_counts", lambda left, _: left)

@@ -129,7 +129,7 @@ def end_frame_is_built_on(patch: Patch) -> None:
 
 
 @caught_by(failing_calls)
-def bytes_behind_the_end_are_replayed(patch: Patch) -> None:
+def bytes_after_the_end_are_replayed(patch: Patch) -> None:
     """bytes of a failed write after the end that the next segment names are ignored"""
 
     def replay(data: Any, *rest: Any, end: int) -> Any:

@@ -64,7 +64,7 @@ def snapshot_shares_the_memtable(patch: Patch) -> None:
 
 
 @caught_by(running_workloads)
-def range_delete_behind_its_points(patch: Patch) -> None:
+def range_delete_after_its_points(patch: Patch) -> None:
     """in a commit range deletes come before points"""
 
     def apply(self: Memtable, ranges: Any, points: Any) -> None:

@@ -18,12 +18,12 @@ from flin.engine.wal.writer import WalWriter
 from flin.testing import SimulatedDisk
 from flin.testing.disk import SimulatedAppendFile
 from tests.engine.hunts import (
+    concurrent_writes,
     crashed_recoveries,
     failing_calls,
     long_writes,
     short_workloads,
     unsynced_workloads,
-    writes_beside,
 )
 from tests.engine.mutants.mutant import Patch, caught_by
 
@@ -142,7 +142,7 @@ def sync_reported_before_it_is_made(patch: Patch) -> None:
     patch.setattr(WalWriter, "sync", sync)
 
 
-@caught_by(writes_beside)
+@caught_by(concurrent_writes)
 def sync_covers_what_came_later(patch: Patch) -> None:
     """a sync covers what was written before it began"""
 

@@ -85,7 +85,7 @@ def damage_is_a_torn_tail(patch: Patch) -> None:
 
 
 @caught_by(long_writes)
-def replay_goes_on_behind_a_hole(patch: Patch) -> None:
+def replay_goes_on_after_a_hole(patch: Patch) -> None:
     """a segment counts only if it follows what was replayed"""
     patch.setattr(recovery, "_broken_link", lambda *_: "")
 
@@ -104,7 +104,7 @@ def wrong_end_of_the_predecessor(patch: Patch) -> None:
 
 
 @caught_by(short_workloads)
-def goes_on_behind_a_torn_write(patch: Patch) -> None:
+def goes_on_after_a_torn_write(patch: Patch) -> None:
     """after a short write the segment ends at its last good frame"""
 
     def abandon(self: Any, cause: Any) -> StorageError:

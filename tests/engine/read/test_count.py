@@ -125,7 +125,7 @@ def test_changes_add_up(contents: list[tuple[dict[bytes, Entry], list[Range], bo
     settle_all(contents)
 
 
-def test_large_tables_are_settled_in_slices(way: str) -> None:
+def test_large_tables_are_resolved_in_slices(way: str) -> None:
     disk = SimulatedDisk()
     keys = [b"%08d" % number for number in range(0, 40_000, 2)]
     half = len(keys) // 2

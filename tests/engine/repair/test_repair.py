@@ -295,7 +295,7 @@ def test_blocks_are_found_without(part: str, compression: Compression) -> None:
             assert contents(damaged) == expected
 
 
-def test_behind_a_lost_index_damaged_blocks_are_passed_over(database: Database) -> None:
+def test_without_an_index_damaged_blocks_are_passed_over(database: Database) -> None:
     disk, expected = database()
     path = tables_of(disk)[0]
     disk.flip(path, 30_000)
@@ -307,7 +307,7 @@ def test_behind_a_lost_index_damaged_blocks_are_passed_over(database: Database) 
     assert len(expected) - 900 < len(found) < len(expected)
 
 
-def test_frames_behind_damage_are_kept(database: Database) -> None:
+def test_frames_after_damage_are_kept(database: Database) -> None:
     disk, expected = database()
     (path,) = [path for path in source_files(disk) if path.endswith(".wal")]
     data = disk.read(path)

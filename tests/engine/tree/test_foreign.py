@@ -75,7 +75,7 @@ def test_a_path_that_is_a_file(tmp_path: Path, create: bool) -> None:
             flin.engine.open(path, create=create)
 
 
-def test_what_is_beside_ours_does_not_matter(tmp_path: Path) -> None:
+def test_other_files_next_to_ours_do_not_matter(tmp_path: Path) -> None:
     """Documents, an empty lock file; and what comes to lie beside a database that is Flin's."""
     for number, files in enumerate(({}, {"letter.txt": b"dear", ".DS_Store": b"x"}, {"LOCK": b""})):
         directory = filled(tmp_path / str(number), files)

@@ -402,7 +402,7 @@ def test_header_of_frames() -> None:
 
 
 @given(st.integers(0, 400), st.integers(0, 2), st.randoms(use_true_random=False))
-def test_frames_behind_a_damaged_head(size: int, filling: int, random: Random) -> None:
+def test_frames_after_a_damaged_head(size: int, filling: int, random: Random) -> None:
     """As long as one whole frame is left, it tells what was lost, wherever it begins."""
     header = wal_frames.SegmentHeader(HEADER.database_id, 2, HEADER.salt, 7000, 9, 1, 200, 6000)
     segment = Segment(header)

@@ -356,7 +356,7 @@ def test_writers_and_syncs_at_once(setup: EngineSetup) -> None:
     writer.close_cleanly()
 
 
-def test_a_close_beside_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_close_during_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No descriptor that another thread syncs is closed: the number may be another file's at once."""
     writer = WalWriter(
         OsFileSystem(), str(tmp_path), DATABASE_ID, 3, os.urandom, next_number=5, position=1000, sequence=7,

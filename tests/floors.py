@@ -26,7 +26,14 @@ ENGINE: Final = [
 ]
 """Of flin.engine."""
 
-OBJECTS: Final = ["score list_position rank_index hyperloglog geohash", "layout", "meta", "packed"]
+OBJECTS: Final = [
+    "score list_position rank_index hyperloglog geohash versions thresholds host",
+    "layout",
+    "meta",
+    "packed",
+    "live_object",
+    "hash live_objects copying",
+]
 """Of flin.objects."""
 
 NET: Final = ["wire/", "settings/", "command/", "batch/", "data/", "client/", "run/", "commands/", "serve/", "server"]

@@ -97,6 +97,11 @@ class FakeStore:
             page = keys[first : first + PAGE_ENTRIES]
             yield page, [state[key] for key in page]
 
+    def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False, nowait: bool = False) -> Page:
+        """Cold keys do not matter here."""
+        keys = sorted((key for key in self.entries if start <= key < stop), reverse=reverse)[:count]
+        return keys, [self.entries[key] for key in keys]
+
     def count(self, namespace: int = 0, budget: int | None = None) -> int | None:
         return sum(1 for key in self.entries if namespace_of(key) == namespace)
 

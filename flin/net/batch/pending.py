@@ -10,6 +10,7 @@ requests of a chunk, so that a command or a transaction happens at one moment.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from flin.engine.boundaries import add, ranges_of
@@ -58,9 +59,11 @@ class Pending:
         "journals",
         "large_bytes",
         "now_ms",
+        "on_refused",
         "points",
         "ranges",
         "reply_barrier",
+        "unsettled",
     )
 
     def __init__(self, store: StoreLike, *, is_always: bool = False) -> None:
@@ -75,6 +78,8 @@ class Pending:
         self.failures = 0
         self.reply_barrier = ReplyBarrier(self.points, self.ranges) if is_always else None
         self.journals: list[Journal] = []  # of commands that read in slices
+        self.unsettled: list[Callable[[], None]] = []  # called once, before the next commit or savepoint
+        self.on_refused: Callable[[], None] = _nothing  # whoever has read from the batch forgets it
         self._listeners: tuple[BatchListener, ...] = ()  # in the order in which they are told
         self._store = store
 
@@ -106,6 +111,8 @@ class Pending:
         points, ranges = self.points, self.ranges
         if not points and not ranges:
             return
+        if self.unsettled:
+            self.settle()
         for journal in self.journals:
             journal.note(points, ranges)
         try:
@@ -122,6 +129,12 @@ class Pending:
         for listener in self._listeners:
             listener.batch_committed()
 
+    def settle(self) -> None:
+        """Let those who owe the batch something write it."""
+        for settle in self.unsettled:
+            settle()
+        self.unsettled.clear()
+
     def _refuse(self, error: Exception) -> None:
         unexpected = None if isinstance(error, FlinError) else error
         logger.error("a batch of %d writes was refused: %s", len(self.points), error, exc_info=unexpected)
@@ -130,6 +143,8 @@ class Pending:
         self.points.clear()
         self.ranges.clear()
         self.large_bytes = 0
+        self.unsettled.clear()
+        self.on_refused()
         for listener in self._listeners:
             listener.batch_refused(refusal)
 
@@ -137,6 +152,7 @@ class Pending:
 
     def savepoint(self) -> Savepoint:
         """The pending batch as it is now."""
+        self.settle()
         return dict(self.points), list(self.ranges), self.large_bytes
 
     def roll_back(self, savepoint: Savepoint) -> None:
@@ -152,6 +168,10 @@ class Pending:
             size = sum(map(len, self.points)) + sum(map(_size_of, self.points.values()))
             if size > maximum:
                 raise LimitError("the size of its writes in bytes", size, maximum)
+
+
+def _nothing() -> None:
+    """Nobody has read from the batch."""
 
 
 def _size_of(entry: Entry) -> int:

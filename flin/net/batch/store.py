@@ -64,6 +64,10 @@ class StoreLike(Protocol):
     def pages(self, state: Any, start: bytes, stop: bytes, reverse: bool = False) -> Iterator[Page]:
         """Pages of live and expired entries from start (inclusive) to stop (exclusive), without tombstones."""
 
+    def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False, nowait: bool = False) -> Page:
+        """The first `count` live entries of [start, stop), or the last ones, downwards; fewer only if there are no
+        more. nowait: ColdRead where it would wait."""
+
     def count(self, namespace: int = 0, budget: int | None = None) -> int | None:
         """The exact number of keys; None when the budget of lookups did not suffice: call again."""
 

@@ -51,13 +51,14 @@ def _expire(context: Context, args: list[bytes], unit: ExpiryUnit, name: str) ->
     keyspace, key, now_ms = context.keyspace, args[1], context.now_ms
     options = expire_options(args, 3)
     expires_at_ms = any_expiry(args[2], unit, now_ms, name)
-    entry = keyspace.entry(key)
+    entry = keyspace.settled(key)
     if entry is None:
         return ZERO
     value, current_ms, tag = (entry, 0, 0) if isinstance(entry, bytes) else entry
     if not options.allow(current_ms, expires_at_ms):
         return ZERO
     if expires_at_ms <= now_ms:
+        keyspace.note_gone(entry)
         keyspace.delete(key)
     else:
         keyspace.put(key, make_entry(value, expires_at_ms, tag))
@@ -67,7 +68,7 @@ def _expire(context: Context, args: list[bytes], unit: ExpiryUnit, name: str) ->
 @command("persist", 2, "write fast", FIRST_KEY)
 def persist(context: Context, args: list[bytes]) -> Value:
     """Removes a key's expiry."""
-    entry = context.keyspace.entry(args[1])
+    entry = context.keyspace.settled(args[1])
     if entry is None or isinstance(entry, bytes) or not entry[1]:
         return ZERO
     value, _, tag = entry

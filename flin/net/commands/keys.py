@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 GROUP: Final = "generic"
 
-_TYPE_NAMES: Final = {0: b"string"}
+_TYPE_NAMES: Final = {0: b"string", 1: b"hash", 2: b"list", 3: b"set", 4: b"zset", 5: b"stream", 6: b"string"}
 _NO_TYPE: Final = simple(b"none")
 _UNKNOWN_TYPE: Final = b"unknown"
 
@@ -36,16 +36,21 @@ def delete(context: Context, args: list[bytes]) -> Value:
     keyspace = context.keyspace
     if len(args) > MAX_UNSLICED_KEYS:
         return _delete_many(keyspace, args)
-    found = [key for key in dict.fromkeys(args[1:]) if keyspace.exists(key)]
-    for key in found:
+    entries = {key: entry for key in args[1:] if (entry := keyspace.entry(key)) is not None}
+    for key, entry in entries.items():
+        if type(entry) is tuple:
+            keyspace.note_gone(entry)
         keyspace.delete(key)
-    return len(found)
+    return len(entries)
 
 
 def _delete_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
     keys = list(dict.fromkeys(args[1:]))
     entries = yield from find_many(keyspace, keys)
     found = [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
+    for entry in entries:
+        if type(entry) is tuple:
+            keyspace.note_gone(entry)
     if found:
         keyspace.delete_all(found)
     return len(found)
@@ -98,8 +103,14 @@ def copy(context: Context, args: list[bytes]) -> Value:
     entry = context.keyspace.look_up(source)
     if entry is None or (target.exists(destination) and not replace):
         return ZERO
-    target.put(destination, entry)
+    _copy(context, source, target, destination)
     return ONE
+
+
+def _copy(context: Context, source: bytes, target: Keyspace, destination: bytes) -> None:
+    entry = context.keyspace.settled(source)
+    assert entry is not None
+    context.keyspace.copy_to(entry, target, destination, context.services.config.options.memory_limit // 4)
 
 
 def _copy_options(context: Context, args: list[bytes]) -> tuple[Keyspace, bool]:
@@ -135,7 +146,8 @@ def move(context: Context, args: list[bytes]) -> Value:
     entry = context.keyspace.entry(key)
     if entry is None or target.exists(key):
         return ZERO
-    target.put(key, entry)
+    _copy(context, key, target, key)
+    context.keyspace.note_gone(entry)
     context.keyspace.delete(key)
     return ONE
 
@@ -145,7 +157,7 @@ def rename(context: Context, args: list[bytes]) -> Value:
     """Renames a key, over whatever the new name held."""
     entry = _existing(context, args[1])
     if args[1] != args[2]:
-        _move(context.keyspace, args, entry)
+        context.keyspace.rename(args[1], args[2], entry)
     return OK
 
 
@@ -155,20 +167,15 @@ def renamenx(context: Context, args: list[bytes]) -> Value:
     entry = _existing(context, args[1])
     if context.keyspace.exists(args[2]):
         return ZERO
-    _move(context.keyspace, args, entry)
+    context.keyspace.rename(args[1], args[2], entry)
     return ONE
 
 
 def _existing(context: Context, key: bytes) -> Live:
-    entry = context.keyspace.entry(key)
+    entry = context.keyspace.settled(key)
     if entry is None:
         raise CommandError(NO_SUCH_KEY)
     return entry
-
-
-def _move(keyspace: Keyspace, args: list[bytes], entry: Live) -> None:
-    keyspace.put(args[2], entry)
-    keyspace.delete(args[1])
 
 
 # OBJECT. Redis tells how it keeps a value in memory; here the answers follow from the value alone, as Redis would

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from flin.engine.key import namespace_prefix
 from flin.net.batch.namespaces import STORED_KEY, decode, encode, recall
+from flin.net.batch.version_lease import VersionLease
 from flin.net.data.keyspace import Keyspace
 from flin.net.data.reply_cache import ReplyCache
+from flin.objects.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from flin.engine.expiring import Expiries
@@ -21,12 +23,15 @@ class Databases:
 
     def __init__(self, store: StoreLike, pending: Pending, number: int, reply_cache_bytes: int) -> None:
         """reply_cache_bytes: for the cached replies of all databases together."""
-        self.keyspaces = _make_keyspaces(store, pending, number, reply_cache_bytes)
+        self.thresholds = Thresholds()
+        lease = VersionLease(store, pending)
+        self.keyspaces = _make_keyspaces(store, pending, number, reply_cache_bytes, lease, self.thresholds)
         self.expiries: dict[int, Expiries] = {}  # by namespace: the newest figures, for INFO
         self._store = store
         self._pending = pending
         self._is_swapped = False  # the pending batch swaps databases
         self._recall()
+        pending.on_refused = self.forget_objects
 
     def block_reads(self, *, blocking: bool) -> None:
         """See Keyspace.block_reads; for every database, since a command may touch two."""
@@ -58,16 +63,25 @@ class Databases:
             # Before the listeners that judge replies: these go by the databases as they are then.
             self._pending.listen(self, first=True)
 
-    def maybe_recall(self) -> None:
-        """Called once a batch is committed, has failed, or was rolled back in part: if it swapped databases, read their
-        namespaces again."""
+    def batch_committed(self) -> None:
+        """If it swapped databases, read their namespaces again."""
         if self._is_swapped:
             self._recall()
 
-    batch_committed = maybe_recall
-
     def batch_refused(self, refusal: Refusal) -> None:
-        self.maybe_recall()
+        if self._is_swapped:
+            self._recall()
+
+    def rolled_back(self) -> None:
+        """A part of the batch was taken back."""
+        self.forget_objects()
+        if self._is_swapped:
+            self._recall()
+
+    def forget_objects(self) -> None:
+        """What was read from a batch that is gone was never true: all objects are read again."""
+        for keyspace in self.keyspaces:
+            keyspace.objects.forget_all()
 
     def _recall(self) -> None:
         entry = self._pending.points.get(STORED_KEY)
@@ -81,8 +95,14 @@ class Databases:
                 keyspace.hot.clear()
 
 
-def _make_keyspaces(store: StoreLike, pending: Pending, number: int, reply_cache_bytes: int) -> list[Keyspace]:
-    """Database 0 gets three quarters of the hot keys' memory: it is the one that nearly everybody uses."""
-    first = reply_cache_bytes if number == 1 else reply_cache_bytes * 3 // 4
-    rest = 0 if number == 1 else (reply_cache_bytes - first) // (number - 1)
-    return [Keyspace(database, store, pending, ReplyCache(rest if database else first)) for database in range(number)]
+def _make_keyspaces(
+    store: StoreLike, pending: Pending, number: int, hot_bytes: int, lease: VersionLease, thresholds: Thresholds
+) -> list[Keyspace]:
+    """Database 0 gets three quarters of the hot keys' memory: it is the one that nearly everybody uses. One half of it
+    is for cached replies, the other for live objects."""
+    first = hot_bytes if number == 1 else hot_bytes * 3 // 4
+    rest = 0 if number == 1 else (hot_bytes - first) // (number - 1)
+    return [
+        Keyspace(database, store, pending, ReplyCache(room // 2), lease, room // 2, thresholds)
+        for database, room in enumerate([first, *[rest] * (number - 1)])
+    ]

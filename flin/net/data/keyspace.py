@@ -9,21 +9,27 @@ clock, so an expired key is absent on every path. A write discards the key's cac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from flin.engine.boundaries import boundaries_of, covers, ranges_of
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
-from flin.errors import CommandError
+from flin.errors import CommandError, CorruptionError, FormatVersionError, LimitError
 from flin.net.batch.journal import Journal
+from flin.net.data.object_host import ObjectHost
 from flin.net.data.observers import Watches, WriteObserver
-from flin.net.wire.replies import WRONG_TYPE, Reply, Slices
+from flin.net.wire.replies import OUT_OF_MEMORY, WRONG_TYPE, Reply, Slices
+from flin.objects.copying import maybe_spread, read_pieces, write_copy
+from flin.objects.layout import anchor_key, anchors_namespace, elements_namespace
+from flin.objects.live_objects import LiveObjects
 
 if TYPE_CHECKING:
     from flin.net.batch.pending import Pending
     from flin.net.batch.store import StoreLike
+    from flin.net.batch.version_lease import VersionLease
     from flin.net.data.reply_cache import ReplyCache
+    from flin.objects.thresholds import Thresholds
 
 SHORT_BYTES: Final = 1024
 """Values up to this length are only counted, not added up: 1,024 of them are the batch's bound of 1 MiB."""
@@ -46,21 +52,37 @@ class Keyspace:
         "database",
         "hits",
         "hot",
+        "is_blocking",
         "last_count",
+        "live",
         "misses",
         "namespace",
+        "objects",
         "observers",
         "read",
         "watches",
     )
 
-    def __init__(self, database: int, store: StoreLike, pending: Pending, hot: ReplyCache) -> None:
+    def __init__(
+        self,
+        database: int,
+        store: StoreLike,
+        pending: Pending,
+        hot: ReplyCache,
+        lease: VersionLease,
+        objects_bytes: int,
+        thresholds: Thresholds,
+    ) -> None:
+        """objects_bytes: room for live objects."""
         self.database = database
         self.namespace = database  # of its stored keys; SWAPDB exchanges two
         self.hot = hot
         self.observers: list[WriteObserver] = []
         self.watches = Watches(self.observers)
         self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
+        self.is_blocking = False
+        self.objects = LiveObjects(ObjectHost(self, store, pending, lease), objects_bytes, thresholds)
+        self.live = self.objects.live
         self.last_count = 0  # the newest result of `count`
         self.hits = 0  # except those that `hot` counts
         self.misses = 0
@@ -99,6 +121,11 @@ class Keyspace:
     def count_look_ups(self, hits: int, total: int) -> None:
         self.hits += hits
         self.misses += total - hits
+
+    def settled(self, key: bytes) -> Live | None:
+        """`entry` with its true value: that of a collection that has changed may be empty until the commit."""
+        self.objects.settle_key(key)
+        return self.entry(key)
 
     def value(self, key: bytes) -> bytes | None:
         """The string at the key, None if absent; counted as `look_up` does. Raises CommandError WRONGTYPE for another
@@ -172,7 +199,9 @@ class Keyspace:
         # The smallest key above k is k with a zero byte after it.
         begin = self._prefix if after is None else self.stored(after) + b"\x00"
         end = self._end if stop is None else self.stored(stop)
-        if not self._pending.in_transaction:
+        if self._pending.in_transaction:
+            self._pending.settle()
+        else:
             self._pending.commit()
         pages = self._store.pages(self._store.freeze(), begin, end)
         if self._points or self._ranges:
@@ -233,6 +262,8 @@ class Keyspace:
             self._write(key, value, len(value))
             return
         self._points[key] = value
+        if self.live:
+            self._forget_object(key)
         hot = self.hot
         if key in hot.young or key in hot.old:
             hot.discard(key)
@@ -242,6 +273,8 @@ class Keyspace:
         if self._prefix or max(keys) >= b"\xff" or max(map(len, values)) > SHORT_BYTES or self.observers:
             self._write_all(keys, values, sum(size for size in map(len, values) if size > SHORT_BYTES))
             return
+        if self.live:
+            self._forget_objects(keys)
         self._points.update(zip(keys, values, strict=True))
         self._pending.large_bytes += SHORT_BYTES * len(keys)  # one command: dispatch looks at nothing else after it
         self._discard_hot(keys)
@@ -254,21 +287,57 @@ class Keyspace:
         """Delete the keys. The caller knows that they are there."""
         self._write_all(keys, [TOMBSTONE] * len(keys), 0)
 
+    def copy_to(self, entry: Live, target: Keyspace, key: bytes, limit_bytes: int) -> None:
+        """Set a key of a database, perhaps another one, to a copy of a settled entry of this one. CommandError OOM for
+        a collection beyond the limit."""
+        meta = maybe_spread(entry)
+        if meta is not None:
+            try:
+                pieces = read_pieces(self.objects.host, meta, limit_bytes)
+            except LimitError:
+                raise CommandError(OUT_OF_MEMORY) from None
+            entry = write_copy(target.objects.host, key, entry, meta, pieces)
+        target.put(key, entry)
+
+    def rename(self, key: bytes, destination: bytes, entry: Live) -> None:
+        """Give the key's settled entry another key. The pieces of a collection stay where they are."""
+        meta = maybe_spread(entry)
+        if meta is not None:
+            anchor = anchor_key(self.namespace, meta.slot, meta.version)
+            self.objects.host.put_piece(anchor, destination)
+        self.put(destination, entry)
+        self.delete(key)
+
+    def note_gone(self, entry: Live) -> None:
+        """The key of this entry is deleted: the reaper looks for its pieces. What nobody can read can be deleted all
+        the same."""
+        with suppress(CorruptionError, FormatVersionError):
+            meta = maybe_spread(entry)
+            if meta is not None:
+                self.objects.gone.append(anchor_key(self.namespace, meta.slot, meta.version))
+
     def clear(self) -> None:
-        """Delete every key of this database: one range delete."""
+        """Delete every key of this database, and the pieces of its collections: three range deletes."""
         self.note_clear()
         self._pending.delete_range(self._prefix, self._end)
+        for namespace in (elements_namespace(self.namespace), anchors_namespace(self.namespace)):
+            self._pending.delete_range(*bounds_of(namespace))
         self.hot.clear()
 
     def note_clear(self) -> None:
         """Prepare for the deletion of all keys: FLUSHDB, FLUSHALL."""
         for observer in self.observers:
             observer.all_written(self._is_there)
+        self.objects.forget_all()
 
     # SWAPDB.
 
     def exchange(self, other: Keyspace) -> None:
         """Exchange the keys of both. A key that either has counts as changed in both, as in Redis."""
+
+        self._pending.settle()
+        self.objects.forget_all()  # the stored keys of their pieces name the namespace
+        other.objects.forget_all()
 
         def either_has(key: bytes) -> bool:
             return self._is_there(key) or other._is_there(key)
@@ -286,6 +355,7 @@ class Keyspace:
 
     def hold(self, namespace: int) -> None:
         """Use another namespace's keys from now on."""
+        self.objects.forget_all()
         self.namespace = namespace
         self._prefix, self._end = bounds_of(namespace)
 
@@ -293,6 +363,7 @@ class Keyspace:
 
     def block_reads(self, *, blocking: bool) -> None:
         """Read without ColdRead: for a transaction that has begun to write and can no longer run again."""
+        self.is_blocking = blocking
         self.read = self._store.read if blocking else self._store.read_nowait
 
     def _bulk_after_young_miss(self, key: bytes) -> Reply | bytes | None:
@@ -318,6 +389,21 @@ class Keyspace:
         return found[0]  # the value
 
     def _write(self, key: bytes, entry: Entry, size_bytes: int) -> None:
+        if len(self.objects):
+            self._forget_object(key)
+        self.write_own(key, entry, size_bytes)
+
+    def _forget_object(self, key: bytes) -> None:
+        """The key is written in another way. (An object of the old generation that a SET leaves there is forgotten by
+        whatever makes the key a collection again.)"""
+        self.objects.forget(key)
+
+    def _forget_objects(self, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            self.objects.forget(key)
+
+    def write_own(self, key: bytes, entry: Entry, size_bytes: int) -> None:
+        """What an object of this database says of its key."""
         self._points[self.stored(key)] = entry
         self.hot.discard(key)
         for observer in self.observers:
@@ -335,6 +421,8 @@ class Keyspace:
 
     def _write_all(self, keys: Sequence[bytes], entries: Sequence[Entry], large_bytes: int) -> None:
         """Do what `_write` does, for many keys in loops of C."""
+        if len(self.objects):
+            self._forget_objects(keys)
         stored = map(self.stored, keys) if self._prefix or max(keys) >= b"\xff" else keys
         self._points.update(zip(stored, entries, strict=True))
         self._pending.large_bytes += large_bytes + SHORT_BYTES * len(keys)

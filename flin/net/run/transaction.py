@@ -55,7 +55,7 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
         return replies
     except LimitError as error:
         pending.roll_back(savepoint)
-        services.databases.maybe_recall()
+        services.databases.rolled_back()
         logger.error("exec failed: %s", error)
         raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
     finally:

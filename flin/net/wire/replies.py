@@ -74,6 +74,7 @@ EMPTY_ARRAY: Final = Reply(b"*0\r\n")
 EMPTY_BULK: Final = Reply(b"$0\r\n\r\n")
 NULL_ARRAY: Final = NullArray()
 
+OUT_OF_MEMORY: Final = "OOM command not allowed when used memory > 'maxmemory'."
 WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
 SYNTAX: Final = "ERR syntax error"
 NOT_AN_INTEGER: Final = "ERR value is not an integer or out of range"

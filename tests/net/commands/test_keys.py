@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flin.engine.entry import make_entry
+from flin.objects.packed import encode_list
 from tests.net.commands.handling import LIST_TAG, START_MS, Handling
 
 OK = b"+OK\r\n"
@@ -110,7 +111,7 @@ def test_renamenx(server: Handling) -> None:
 
 
 def test_other_types_are_moved_whole(server: Handling) -> None:
-    entry = make_entry(b"parts", START_MS + 9, LIST_TAG)
+    entry = make_entry(encode_list([b"parts"]), START_MS + 9, LIST_TAG)
     server.put(b"list", entry)
     server.talk([("RENAME list moved", OK), ("COPY moved copied", ONE), ("EXISTS list", 0), ("PTTL copied", 9)])
     assert server.context.keyspace.entry(b"moved") == server.context.keyspace.entry(b"copied") == entry

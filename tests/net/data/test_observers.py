@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from flin.net.batch.pending import Pending
+from flin.net.data.databases import Databases
 from flin.net.data.keyspace import SHORT_BYTES, Keyspace
 from flin.net.data.observers import Watches, WriteObserver
-from flin.net.data.reply_cache import ReplyCache
 from tests.net.fake_store import FakeStore
 
 KEYS = [b"a", b"b", b"", b"\xff", b"\xff\x01"]
@@ -43,7 +43,7 @@ class Touched:
 def databases() -> tuple[Keyspace, Keyspace]:
     store = FakeStore()
     pending = Pending(store)
-    first, second = (Keyspace(number, store, pending, ReplyCache(0)) for number in range(2))
+    first, second = Databases(store, pending, 2, 0).keyspaces
     return first, second
 
 

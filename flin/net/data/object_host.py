@@ -1,0 +1,108 @@
+"""What a database of the server shows of itself to its objects (objects/host.py): the pending batch over the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from flin.engine.boundaries import covers
+from flin.engine.entry import TOMBSTONE, Entry, Live, Page
+from flin.errors import CorruptionError
+
+if TYPE_CHECKING:
+    from flin.net.batch.pending import Pending
+    from flin.net.batch.store import StoreLike
+    from flin.net.batch.version_lease import VersionLease
+
+
+class Database(Protocol):
+    """The keyspace, as far as its host knows it."""
+
+    namespace: int
+    read: Callable[[bytes], Entry | None]
+    is_blocking: bool
+
+    def entry(self, key: bytes) -> Live | None: ...
+
+    def stored(self, key: bytes) -> bytes: ...
+
+    def write_own(self, key: bytes, entry: Entry, size_bytes: int) -> None: ...
+
+
+class ObjectHost:
+    """Of one database."""
+
+    __slots__ = ("_keyspace", "_lease", "_pending", "_store")
+
+    def __init__(self, keyspace: Database, store: StoreLike, pending: Pending, lease: VersionLease) -> None:
+        self._keyspace = keyspace
+        self._store = store
+        self._pending = pending
+        self._lease = lease
+
+    @property
+    def namespace(self) -> int:
+        return self._keyspace.namespace
+
+    # Reads.
+
+    def entry(self, key: bytes) -> Live | None:
+        return self._keyspace.entry(key)
+
+    def piece(self, stored: bytes) -> bytes | None:
+        found: Entry | None = self._pending.points.get(stored)
+        if found is None and not (self._pending.ranges and covers(self._pending.ranges, stored)):
+            found = self._keyspace.read(stored)
+        if found is None or found is TOMBSTONE:
+            return None
+        if type(found) is not bytes:
+            raise CorruptionError("a piece of a collection", 0, "it has a tag or an expiry")
+        return found
+
+    def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
+        """The store is asked for more where the batch deletes; what it has gives a page that is whole up to a bound,
+        within which the batch is laid over it."""
+        points, ranges = self._pending.points, self._pending.ranges
+        mine = {key: entry for key, entry in points.items() if start <= key < stop}
+        wanted = count + sum(entry is TOMBSTONE for entry in mine.values())
+        nowait = not self._keyspace.is_blocking
+        while True:
+            keys, entries = self._store.page(start, stop, wanted, reverse=reverse, nowait=nowait)
+            found: dict[bytes, Entry] = dict(zip(keys, entries, strict=True))
+            if ranges:
+                found = {key: entry for key, entry in found.items() if not covers(ranges, key)}
+            is_whole = len(keys) < wanted
+            if is_whole:
+                found.update(mine)
+            else:
+                bound = keys[-1]
+                found.update((key, entry) for key, entry in mine.items() if (key >= bound if reverse else key <= bound))
+            ordered = sorted((key for key, entry in found.items() if entry is not TOMBSTONE), reverse=reverse)[:count]
+            if is_whole or len(ordered) == count:
+                return ordered, [found[key] for key in ordered]
+            wanted *= 2  # a range delete of the batch hides much of it
+
+    # Changes.
+
+    def put_piece(self, stored: bytes, value: bytes) -> None:
+        self._pending.points[stored] = value
+        if len(value) > 1024:
+            self._pending.large_bytes += len(value)
+
+    def delete_piece(self, stored: bytes) -> None:
+        self._pending.points[stored] = TOMBSTONE
+
+    def put_own(self, key: bytes, entry: Live, size_bytes: int) -> None:
+        self._keyspace.write_own(key, entry, size_bytes)
+
+    def delete_own(self, key: bytes) -> None:
+        self._keyspace.write_own(key, TOMBSTONE, 0)
+
+    def settle_own(self, key: bytes, entry: Live) -> None:
+        self._pending.points[self._keyspace.stored(key)] = entry
+
+    def settle_later(self, settle: Callable[[], None]) -> None:
+        self._pending.unsettled.append(settle)
+
+    def take_version(self) -> int:
+        return self._lease.take()

@@ -1,0 +1,46 @@
+"""The host: what a database shows of itself to the objects in it. The server's databases are hosts, and tests' models.
+
+Keys are users' keys here; a piece (an element, an anchor, the next version) goes by its stored key. Reads see the
+pending batch first; each may raise ColdRead, so an object reads all that it needs before its first change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from flin.engine.entry import Live, Page
+
+
+class Host(Protocol):
+    @property
+    def namespace(self) -> int:
+        """Whose stored keys these are: a part of the stored key of each piece."""
+
+    def entry(self, key: bytes) -> Live | None:
+        """The key's own entry; None if there is none, or it has expired."""
+
+    def piece(self, stored: bytes) -> bytes | None:
+        """The value of a piece."""
+
+    def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
+        """The first `count` pieces of [start, stop), or the last ones, downwards; fewer only if there are no more."""
+
+    def put_piece(self, stored: bytes, value: bytes) -> None: ...
+
+    def delete_piece(self, stored: bytes) -> None: ...
+
+    def put_own(self, key: bytes, entry: Live, size_bytes: int) -> None:
+        """A collection has changed: its key's own entry, for now. Whoever observes the key is told."""
+
+    def delete_own(self, key: bytes) -> None:
+        """A collection has lost its last element."""
+
+    def settle_own(self, key: bytes, entry: Live) -> None:
+        """The entry that takes the place of what `put_own` was given; nobody is told."""
+
+    def settle_later(self, settle: Callable[[], None]) -> None:
+        """Call this before the batch is committed, once."""
+
+    def take_version(self) -> int:
+        """A number that no collection ever had, or will have."""

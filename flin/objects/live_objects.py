@@ -1,0 +1,181 @@
+"""The live objects of a database: found, kept while there is room, written before each commit.
+
+Coherence. One process owns a directory, and all its writes go through its databases. So:
+
+- Whatever writes a key in another way (SET, DEL, RENAME onto it) forgets its object first, also if it is dirty: what
+  is forgotten writes nothing any more.
+- A batch that was refused or rolled back forgets all objects of all databases: one that was clean may have been read
+  from the batch that is gone.
+- An object is evicted only while it is clean and the batch is empty of it: never between its change and its commit.
+- Expiry is judged whenever a key is asked for, by the batch's clock.
+
+Objects are kept in two generations: those that are used move to the young one, and when it has half of the room, the
+old one goes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, TypeVar
+
+from flin.engine.entry import Live, make_entry
+from flin.errors import CommandError
+from flin.objects.host import Host
+from flin.objects.live_object import LiveObject
+from flin.objects.thresholds import Thresholds
+
+WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
+
+MAX_GONE: Final = 10_000
+"""Anchors that wait for the reaper; of more the oldest are found by its next walk."""
+
+Kind = TypeVar("Kind", bound=LiveObject)
+
+
+class LiveObjects:
+    """Of one database. `room_bytes` bounds what is clean; what is dirty is bounded by the batch."""
+
+    def __init__(self, host: Host, room_bytes: int, thresholds: Thresholds) -> None:
+        self.host: Final = host
+        self.thresholds: Final = thresholds
+        self.live: Final[dict[bytes, LiveObject]] = {}  # the young generation, and what is dirty
+        self._old: dict[bytes, LiveObject] = {}
+        self._dirty: dict[bytes, LiveObject] = {}
+        self.gone: Final[deque[bytes]] = deque(maxlen=MAX_GONE)  # anchors whose owner may have gone, for the reaper
+        self._half_bytes = room_bytes // 2
+        self._young_bytes = 0
+
+    # Finding.
+
+    def find(self, key: bytes, kind: type[Kind]) -> Kind | None:
+        """The key's object; None if there is no such key. CommandError WRONGTYPE for a key of another type."""
+        found = self.live.get(key)
+        if found is not None and type(found) is kind and not found.expires_at_ms:
+            return found
+        entry = self.host.entry(key)  # TOMBSTONE, another type, a placeholder: it knows
+        if entry is None:
+            return None
+        if type(entry) is bytes or entry[2] != kind.TAG:
+            raise CommandError(WRONG_TYPE)
+        if found is None:
+            found = self._old.pop(key, None) or self._load(key, entry, kind)
+            self._keep(key, found)
+        assert type(found) is kind
+        return found
+
+    def find_or_make(self, key: bytes, kind: type[Kind]) -> Kind:
+        """The key's object, or an empty one, which enters the database with its first change."""
+        found = self.find(key, kind)
+        return kind(self, key) if found is None else found
+
+    def _load(self, key: bytes, entry: Live, kind: type[Kind]) -> LiveObject:
+        assert type(entry) is tuple
+        made = kind(self, key)
+        made.load(entry[0], entry[1])
+        return made
+
+    # Changes, told by objects.
+
+    def touch(self, changed: LiveObject, size_bytes: int = 0) -> None:
+        """It has changed. size_bytes: what its value or its new pieces add to the batch, about."""
+        if not changed.is_dirty:
+            key = changed.key
+            changed.is_dirty = True  # from here on it is not evicted
+            if self.live.get(key) is not changed:  # made or evicted just now, perhaps another one has expired
+                self.forget(key)
+                self._keep(key, changed)
+            if not self._dirty:
+                self.host.settle_later(self.settle)
+            self._dirty[key] = changed
+        self.host.put_own(changed.key, (b"", changed.expires_at_ms, changed.TAG), size_bytes)
+
+    def delete(self, emptied: LiveObject) -> None:
+        """It has lost its last element."""
+        key = emptied.key
+        if emptied.meta is not None:
+            self.host.delete_piece(emptied.anchor())
+        self.forget(key)
+        self.host.delete_own(key)
+
+    # The batch.
+
+    def settle(self) -> None:
+        """Write what is dirty: before a commit, a savepoint, and whatever reads entries as they are."""
+        for changed in self._dirty.values():
+            self._settle(changed)
+        self._dirty.clear()
+        if self._young_bytes > self._half_bytes:
+            self._evict()
+
+    def settle_key(self, key: bytes) -> None:
+        """The same, of one key."""
+        changed = self._dirty.pop(key, None)
+        if changed is not None:
+            self._settle(changed)
+
+    def _settle(self, changed: LiveObject) -> None:
+        changed.is_dirty = False
+        self.host.settle_own(changed.key, make_entry(changed.encode(), changed.expires_at_ms, changed.TAG))
+        self._recharge(changed)
+
+    # Forgetting.
+
+    def forget(self, key: bytes) -> LiveObject | None:
+        """The key is written in another way. What was forgotten, if it was live."""
+        found = self.live.pop(key, None)
+        if found is None:
+            found = self._old.pop(key, None)
+        else:
+            self._dirty.pop(key, None)
+            found.is_dirty = False
+            self._young_bytes -= found.charged_bytes
+        if found is not None and found.meta is not None:
+            self.gone.append(found.anchor())
+        return found
+
+    def forget_all(self) -> None:
+        """All keys are, or nobody knows what the batch held."""
+        for changed in self._dirty.values():
+            changed.is_dirty = False
+        self.live.clear()
+        self._old.clear()
+        self._dirty.clear()
+        self._young_bytes = 0
+
+    # Room.
+
+    def _keep(self, key: bytes, found: LiveObject) -> None:
+        self.live[key] = found
+        found.charged_bytes = 0
+        self._recharge(found)
+        if self._young_bytes > self._half_bytes:
+            self._evict()
+
+    def _recharge(self, found: LiveObject) -> None:
+        """It was kept, or has grown."""
+        before, found.charged_bytes = found.charged_bytes, found.charge_bytes()
+        self._young_bytes += found.charged_bytes - before
+
+    def _evict(self) -> None:
+        """The old generation goes, the young one becomes old. What is dirty stays where it is."""
+        live = self.live
+        old = {key: clean for key, clean in live.items() if not clean.is_dirty}
+        for key in old:
+            del live[key]
+        self._old = old
+        self._young_bytes = sum(dirty.charged_bytes for dirty in live.values())
+
+    def __len__(self) -> int:
+        return len(self.live) + len(self._old)
+
+    def memory_bytes(self) -> int:
+        """What all of them cost, about."""
+        return sum(found.charged_bytes for kept in (self.live, self._old) for found in kept.values())
+
+    def _check(self) -> None:
+        """For tests."""
+        assert self.live.keys().isdisjoint(self._old)
+        assert all(self.live.get(key) is changed for key, changed in self._dirty.items())
+        assert all(found.is_dirty == (key in self._dirty) for key, found in self.live.items())
+        assert not any(found.is_dirty for found in self._old.values())
+        assert self._young_bytes == sum(found.charged_bytes for found in self.live.values())

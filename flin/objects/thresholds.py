@@ -1,0 +1,16 @@
+"""Redis's thresholds: up to which size it would keep a collection packed. OBJECT ENCODING answers by them alone.
+
+As in Redis a collection that was once large stays so, and a change of CONFIG counts for the next write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Thresholds:
+    """The defaults are Redis 7.0's. One for all databases; CONFIG SET changes it."""
+
+    hash_entries: int = 512  # hash-max-listpack-entries
+    hash_value_bytes: int = 64  # hash-max-listpack-value: of a field, too

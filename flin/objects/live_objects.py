@@ -33,7 +33,7 @@ Kind = TypeVar("Kind", bound=LiveObject)
 
 
 class LiveObjects:
-    """Of one database. `room_bytes` bounds what is clean; what is dirty is bounded by the batch."""
+    """The objects of one database. `room_bytes` bounds what is clean; what is dirty is bounded by the batch."""
 
     def __init__(self, host: Host, room_bytes: int, thresholds: Thresholds) -> None:
         self.host: Final = host
@@ -108,7 +108,7 @@ class LiveObjects:
             self._evict()
 
     def settle_key(self, key: bytes) -> None:
-        """The same, of one key."""
+        """Write one key's object, if it is dirty."""
         changed = self._dirty.pop(key, None)
         if changed is not None:
             self._settle(changed)

@@ -30,7 +30,7 @@ class Database(Protocol):
 
 
 class ObjectHost:
-    """Of one database."""
+    """One database as its objects see it."""
 
     __slots__ = ("_keyspace", "_lease", "_pending", "_store")
 

@@ -263,12 +263,12 @@ def covering_ranges(shape: Circle | Box) -> list[tuple[int, int]]:
 
 
 def _without_repeats(cells: Iterator[_Cell]) -> Iterator[tuple[int, int]]:
-    """Neighbours are the same box where the grid is small. The one in the centre is never compared, as in Redis."""
+    """Those that follow each other are the same box where the grid is small."""
     before = None
-    for number, cell in enumerate(cells):
+    for cell in cells:
         if cell != before:
             yield cell.scores()
-            before = cell if number else None
+            before = cell
 
 
 def _reaches(cell: _Cell, west: float, south: float, east: float, north: float) -> bool:

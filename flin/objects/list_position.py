@@ -41,8 +41,6 @@ def maybe_between(left: bytes, right: bytes) -> bytes | None:
         low = int.from_bytes(left[:size].ljust(size, b"\0"), "big")
         high = int.from_bytes(right[:size].ljust(size, b"\0"), "big") + (len(right) > size)
         middle = (low + high) // 2
-        if size > INDEX_BYTES and not middle & 0xFF:
-            middle += 1  # a fraction does not end in 00; if this is the upper end, a shorter one was found before
         if low < middle < high:
-            return middle.to_bytes(size, "big")
+            return middle.to_bytes(size, "big")  # it ends in no 00: without that it would have been found before
     return None

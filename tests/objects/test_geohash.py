@@ -111,12 +111,17 @@ def _shapes(chance: random.Random, centre: tuple[float, float]) -> list[Circle |
     return [Circle(*centre, sizes[0]), Box(*centre, sizes[1], sizes[2]), Box(*centre, sizes[0], sizes[0])]
 
 
+LATITUDES_OF_STEPS = [sign * latitude for latitude in (66.0, 66.5, 80.0, 80.5, 84.0) for sign in (1, -1)]
+"""Nearer to a pole a search takes larger boxes."""
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_searches(redis: RawClient, seed: int) -> None:
     """All over the world, or within some degrees of a point, at the edges too."""
     chance = random.Random(seed)
     if seed < 3:
-        points = EDGES + _points(chance, 800)
+        points = EDGES + _points(chance, 700)
+        points += [(chance.uniform(-180, 180), chance.choice((1, -1)) * chance.uniform(60, 85)) for _ in range(300)]
     else:
         x, y = chance.choice(EDGES)
         spread = 10 ** chance.uniform(-3, 1)
@@ -124,7 +129,12 @@ def test_searches(redis: RawClient, seed: int) -> None:
         points = [(x, y) for x, y in near if abs(x) <= 180 and abs(y) <= LATITUDE_MAX]
     _add(redis, points)
     found_any = 0
-    for centre in [*EDGES, *chance.sample(points, 40), *_points(chance, 20)]:
+    for centre in [
+        *EDGES,
+        *((x, y) for x in (7.0, 179.0) for y in LATITUDES_OF_STEPS),
+        *chance.sample(points, 40),
+        *_points(chance, 20),
+    ]:
         for shape in _shapes(chance, centre):
             found = _found(points, shape)
             assert found == _searched(redis, shape), shape

@@ -118,6 +118,44 @@ def test_the_same_runs_described(redis: RawClient) -> None:
     assert ours.encode() == redis.call(b"GET", b"h").payload
 
 
+def _runs(chance: random.Random) -> bytes:
+    """The first 200 registers in short runs of few values, so that neighbours join; and zeros that Redis would write
+    in one byte in two."""
+    runs = bytearray()
+    left = 200
+    while left:
+        length = chance.randrange(1, min(left, 4) + 1)
+        value = chance.choice([0, 0, 1, 1, 1, 2, 2, 3])
+        if value:
+            runs.append(0x80 | (value - 1) << 2 | (length - 1))
+        else:
+            runs += bytes((length - 1,)) if chance.random() < 0.7 else bytes((0x40, length - 1))
+        left -= length
+    return bytes(runs) + (0x4000 | (REGISTERS - 200 - 1)).to_bytes(2, "big")
+
+
+def test_the_same_changes_of_any_runs(redis: RawClient) -> None:
+    """Also at the very length at which it becomes dense."""
+    chance = random.Random(5)
+    elements = [element for element in map(b"%d".__mod__, range(60_000)) if hash_of(element) % REGISTERS < 200]
+    became_dense = 0
+    for _ in range(300):
+        value = HEAD + _runs(chance)
+        redis.call(b"SET", b"h", value)
+        limit = chance.choice([3000, len(value) + chance.randrange(8)])
+        redis.call(b"CONFIG", b"SET", b"hll-sparse-max-bytes", b"%d" % limit)
+        ours = HyperLogLog.decode(value)
+        for element in chance.sample(elements, 12):
+            assert redis.call(b"PFADD", b"h", element).payload == b"%d" % ours.add([element], limit)
+            ours._check()
+            assert ours.encode() == redis.call(b"GET", b"h").payload
+            if not ours.is_sparse:
+                became_dense += 1
+                break
+    redis.call(b"CONFIG", b"SET", b"hll-sparse-max-bytes", b"3000")
+    assert became_dense >= 50
+
+
 DENSE_HEAD = b"HYLL\0\0\0\0" + bytes(7) + b"\x80"
 ODD = [
     b"",

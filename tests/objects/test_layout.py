@@ -96,6 +96,8 @@ def test_parsed_suffixes() -> None:
     assert layout.parse_chunk_suffix(layout.chunk_suffix(2**32 - 1)) == 2**32 - 1
     with pytest.raises(CorruptionError):
         layout.parse_stream_id(b"short")
+    with pytest.raises(CorruptionError):
+        layout.parse_in_order_suffix(b"s1234567")
 
 
 @pytest.mark.parametrize(

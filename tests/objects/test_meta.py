@@ -68,6 +68,7 @@ def _value(written: str) -> bytes:
         (LIST, _value(HEAD + "0400000000000000 0700000000000000 02")),
         (LIST, _value(HEAD + "0400000000000000 0300000000000000 00")),
         (LIST, _value(HEAD[:-16] + "00" * 8 + "0400000000000000 0400000000000000 01")),
+        (LIST, _value(HEAD + "0400000000000000 0400000000000000 00")),
         (SORTED_SET, _value(HEAD)),
         (SORTED_SET, _value(HEAD + "00")),
         (SORTED_SET, _value(HEAD + "01 61")),

@@ -102,6 +102,22 @@ def test_a_large_piece_is_divided_evenly() -> None:
     assert {piece.size for piece in index.pieces()} <= {272, 273}
 
 
+def test_an_empty_piece_joins_even_a_large_one() -> None:
+    keys = [b"%06d" % number for number in range(3 * NEW)]
+    index = RankIndex.made([keys])
+    for place, more in ((NEW, 400), (3 * NEW, 300)):  # 784 keys, 384, 684
+        for number in range(more):
+            keys.append(keys[place - 1] + b"%d" % number)
+            index.add(keys[-1])
+    for key in keys[NEW : 2 * NEW]:
+        index.remove(key)
+    keys = sorted(keys[:NEW] + keys[2 * NEW :])
+    _agrees(index, keys)
+    assert [piece.size for piece in index.pieces()] == [784, 684]
+    _divide_large(index, keys)
+    _agrees(index, keys)
+
+
 def test_changes_at_random() -> None:
     chance = random.Random(3)
     keys = sorted({chance.randbytes(4) for _ in range(20_000)})

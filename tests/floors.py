@@ -31,8 +31,9 @@ OBJECTS: Final = [
     "layout",
     "meta",
     "packed",
-    "live_object",
-    "hash live_objects copying",
+    "live_object copying",
+    "hash live_objects",
+    "reaper",
 ]
 """Of flin.objects."""
 

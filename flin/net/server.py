@@ -31,6 +31,7 @@ from flin.net.run.services import Services, make_services, no_expiries
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.connection import Acceptor
 from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
+from flin.net.serve.reaping import Reaping
 from flin.net.settings.config import Config, ConfigError, ServerOptions
 from flin.net.settings.file_limit import make_room
 
@@ -105,7 +106,8 @@ class Server:
             startup_memory_bytes=resident_bytes(),
         )
         recall_cursors(services.cursors, self.store)
-        self._guard = Housekeeping(services)
+        self._housekeeping = Housekeeping(services)
+        self.reaping = Reaping(services, self._cold)
         await self._listen()
         services.process.port = self.port
         self._timer = loop.call_later(STEP_SECONDS, self._step)
@@ -140,7 +142,8 @@ class Server:
 
     def _step(self) -> None:
         self._timer = self._loop.call_later(STEP_SECONDS, self._step)
-        self._guard.step()
+        self._housekeeping.step()
+        self.reaping.step()
 
     def request_stop(self) -> None:
         """Begin the end: SIGTERM, SIGINT, SHUTDOWN."""
@@ -219,8 +222,10 @@ async def _serve(options: ServerOptions) -> int:
     began = time.monotonic()
     engine = _open_engine(options)
     try:
-        server = Server(options, store_of(engine))
-        await server.start(engine.stats, Expiring(store_of(engine)).steps)
+        store = store_of(engine)
+        server = Server(options, store)
+        await server.start(engine.stats, Expiring(store).steps)
+        store.listeners.on_expired = server.reaping.note_expired
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.request_stop)

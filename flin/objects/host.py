@@ -20,6 +20,9 @@ class Host(Protocol):
     def entry(self, key: bytes) -> Live | None:
         """The key's own entry; None if there is none, or it has expired."""
 
+    def own_entry(self, key: bytes) -> Live | None:
+        """The key's own entry, also one that has expired and was not swept yet."""
+
     def piece(self, stored: bytes) -> bytes | None:
         """The value of a piece."""
 

@@ -81,7 +81,8 @@ NEXT_VERSION: Final = namespace_prefix(0xFFFF) + b"versions"
 """The stored key of the next version to lease."""
 
 _ELEMENTS: Final = 0x8000
-_ANCHORS: Final = 0xC000
+ANCHORS: Final = 0xC000
+"""The namespace of the anchors of database 0."""
 _MOST_NAME_BYTES: Final = 0xFFFF
 
 _PREFIX = struct.Struct(">2sHHQ")
@@ -118,7 +119,7 @@ def elements_namespace(database: int) -> int:
 
 def anchors_namespace(database: int) -> int:
     """C000 to FFFE. LimitError for a database beyond 16,382."""
-    return elements_namespace(database) - _ELEMENTS + _ANCHORS
+    return elements_namespace(database) - _ELEMENTS + ANCHORS
 
 
 def elements_prefix(database: int, slot: int, version: int) -> bytes:
@@ -146,7 +147,7 @@ def parse_element(stored: bytes) -> tuple[Owner, bytes]:
 
 def parse_anchor(stored: bytes) -> Owner:
     what = "a stored key of an anchor"
-    owner = _parse_owner(stored, _ANCHORS, what)
+    owner = _parse_owner(stored, ANCHORS, what)
     if len(stored) != PREFIX_BYTES:
         raise CorruptionError(what, PREFIX_BYTES, "more follows")
     return owner

@@ -16,10 +16,12 @@ old one goes.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from flin.engine.entry import Live, make_entry
-from flin.errors import CommandError
+from flin.errors import CommandError, CorruptionError, FormatVersionError
+from flin.objects.copying import maybe_spread
 from flin.objects.host import Host
 from flin.objects.live_object import LiveObject
 from flin.objects.thresholds import Thresholds
@@ -29,13 +31,19 @@ WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of
 MAX_GONE: Final = 10_000
 """Anchors that wait for the reaper; of more the oldest are found by its next walk."""
 
+TELLS: Final = 16
+"""Times that it says that more is used, until half of the room is."""
+
 Kind = TypeVar("Kind", bound=LiveObject)
 
 
 class LiveObjects:
     """The objects of one database. `room_bytes` bounds what is clean; what is dirty is bounded by the batch."""
 
-    def __init__(self, host: Host, room_bytes: int, thresholds: Thresholds) -> None:
+    def __init__(
+        self, host: Host, room_bytes: int, thresholds: Thresholds, on_used: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """on_used: told how many bytes of the room are used, now and then; whoever lent them takes as much less."""
         self.host: Final = host
         self.thresholds: Final = thresholds
         self.live: Final[dict[bytes, LiveObject]] = {}  # the young generation, and what is dirty
@@ -44,6 +52,9 @@ class LiveObjects:
         self.gone: Final[deque[bytes]] = deque(maxlen=MAX_GONE)  # anchors whose owner may have gone, for the reaper
         self._half_bytes = room_bytes // 2
         self._young_bytes = 0
+        self._old_bytes = 0
+        self._on_used = on_used
+        self._told_bytes = 0
 
     # Finding.
 
@@ -73,6 +84,20 @@ class LiveObjects:
         made = kind(self, key)
         made.load(entry[0], entry[1])
         return made
+
+    def names(self, key: bytes, version: int) -> bool:
+        """Whether the key's own entry has this version, and so owns its pieces. What nobody can read owns them."""
+        found = self.live.get(key)
+        if found is not None and found.is_dirty:
+            return found.meta is not None and found.meta.version == version
+        entry = self.host.own_entry(key)
+        if entry is None:
+            return False
+        try:
+            meta = maybe_spread(entry)
+        except (CorruptionError, FormatVersionError):
+            return True
+        return meta is not None and meta.version == version
 
     # Changes, told by objects.
 
@@ -140,7 +165,9 @@ class LiveObjects:
         self.live.clear()
         self._old.clear()
         self._dirty.clear()
-        self._young_bytes = 0
+        self._young_bytes = self._old_bytes = 0
+        if self._told_bytes:
+            self._tell()
 
     # Room.
 
@@ -155,6 +182,12 @@ class LiveObjects:
         """It was kept, or has grown."""
         before, found.charged_bytes = found.charged_bytes, found.charge_bytes()
         self._young_bytes += found.charged_bytes - before
+        if self._young_bytes + self._old_bytes > self._told_bytes + self._half_bytes // TELLS:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_bytes = self._young_bytes + self._old_bytes
+        self._on_used(self._told_bytes)
 
     def _evict(self) -> None:
         """The old generation goes, the young one becomes old. What is dirty stays where it is."""
@@ -162,8 +195,14 @@ class LiveObjects:
         old = {key: clean for key, clean in live.items() if not clean.is_dirty}
         for key in old:
             del live[key]
+        self._old_bytes = sum(clean.charged_bytes for clean in old.values())
+        for key in list(old):  # a batch of many large ones may have been more than half of the room
+            if self._old_bytes <= self._half_bytes:
+                break
+            self._old_bytes -= old.pop(key).charged_bytes
         self._old = old
         self._young_bytes = sum(dirty.charged_bytes for dirty in live.values())
+        self._tell()
 
     def __len__(self) -> int:
         return len(self.live) + len(self._old)

@@ -98,11 +98,11 @@ class Databases:
 def _make_keyspaces(
     store: StoreLike, pending: Pending, number: int, hot_bytes: int, lease: VersionLease, thresholds: Thresholds
 ) -> list[Keyspace]:
-    """Database 0 gets three quarters of the hot keys' memory: it is the one that nearly everybody uses. One half of it
-    is for cached replies, the other for live objects."""
+    """Database 0 gets three quarters of the hot keys' memory: it is the one that nearly everybody uses. Live objects
+    may take up to half of it from the cached replies."""
     first = hot_bytes if number == 1 else hot_bytes * 3 // 4
     rest = 0 if number == 1 else (hot_bytes - first) // (number - 1)
     return [
-        Keyspace(database, store, pending, ReplyCache(room // 2), lease, room // 2, thresholds)
+        Keyspace(database, store, pending, ReplyCache(room), lease, room // 2, thresholds)
         for database, room in enumerate([first, *[rest] * (number - 1)])
     ]

@@ -81,7 +81,9 @@ class Keyspace:
         self.watches = Watches(self.observers)
         self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
         self.is_blocking = False
-        self.objects = LiveObjects(ObjectHost(self, store, pending, lease), objects_bytes, thresholds)
+        self.objects = LiveObjects(
+            ObjectHost(self, store, pending, lease), objects_bytes, thresholds, lambda used: self.hot.lend(used)
+        )
         self.live = self.objects.live
         self.last_count = 0  # the newest result of `count`
         self.hits = 0  # except those that `hot` counts

@@ -49,15 +49,20 @@ class ObjectHost:
     def entry(self, key: bytes) -> Live | None:
         return self._keyspace.entry(key)
 
+    def own_entry(self, key: bytes) -> Live | None:
+        return self._live(self._keyspace.stored(key))
+
     def piece(self, stored: bytes) -> bytes | None:
+        found = self._live(stored)
+        if found is None or type(found) is bytes:
+            return found
+        raise CorruptionError("a piece of a collection", 0, "it has a tag or an expiry")
+
+    def _live(self, stored: bytes) -> Live | None:
         found: Entry | None = self._pending.points.get(stored)
         if found is None and not (self._pending.ranges and covers(self._pending.ranges, stored)):
             found = self._keyspace.read(stored)
-        if found is None or found is TOMBSTONE:
-            return None
-        if type(found) is not bytes:
-            raise CorruptionError("a piece of a collection", 0, "it has a tag or an expiry")
-        return found
+        return None if found is TOMBSTONE else found
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The store is asked for more where the batch deletes; what it has gives a page that is whole up to a bound,

@@ -36,6 +36,7 @@ class ReplyCache:
     """The cached replies of one database. `young` may be read directly: a dict from user key to finished reply."""
 
     __slots__ = (
+        "_capacity_bytes",
         "_doorkeeper",
         "_evicted",
         "_half_bytes",
@@ -52,6 +53,7 @@ class ReplyCache:
         self.old: dict[bytes, bytes] = {}
         self._doorkeeper = bytearray(DOORKEEPER_SLOTS)
         self._evicted: dict[bytes, bytes] = {}  # no longer found, not yet freed
+        self._capacity_bytes = capacity_bytes
         self._half_bytes = capacity_bytes // 2
         self._young_bytes = 0
         self.hits = 0  # counted by the readers of `young`
@@ -81,6 +83,10 @@ class ReplyCache:
         # The bytes go on counting until the generation turns: exact accounting would cost every write.
         self.young.pop(key, None)
         self.old.pop(key, None)
+
+    def lend(self, used_bytes: int) -> None:
+        """Others use so much of the room; it may be half at most."""
+        self._half_bytes = (self._capacity_bytes - min(used_bytes, self._capacity_bytes // 2)) // 2
 
     def clear(self) -> None:
         self.young = {}

@@ -41,6 +41,8 @@ FREE: Final = {
     "del": 2, "exists": 3, "touch": 2, "type": 1, "copy": 2, "rename": 2, "renamenx": 2, "keys": 1, "persist": 1,
     "ping": 1, "echo": 1, "ttl": 1, "watch": 2, "select": 1, "hello": 1, "auth": 1, "client|setname": 1,
     "getbit": 2, "bitcount": 4, "bitpos": 5, "bitop": 4, "bitfield": 5, "bitfield_ro": 4, "lcs": 3,
+    "hset": 3, "hmset": 5, "hsetnx": 3, "hget": 2, "hmget": 4, "hdel": 3, "hexists": 2, "hstrlen": 2, "hincrby": 3,
+    "hincrbyfloat": 3, "hlen": 1, "hgetall": 1, "hkeys": 1, "hvals": 1, "hscan": 2, "hrandfield": 1,
     "move": 2, "client|no-evict": 1, "function|flush": 1, "script|flush": 1, "flushdb": 1, "time": 1,
     "nosuchcommand": 2,
 }  # fmt: skip

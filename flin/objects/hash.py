@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from flin.engine.entry import Entry, Page
+from flin.engine.entry import TOMBSTONE, Entry, Page
 from flin.engine.key import prefix_stop
 from flin.objects.layout import HASH, PREFIX_BYTES
 from flin.objects.live_object import BASE_BYTES, LiveObject, Objects
@@ -93,8 +93,8 @@ class Hash(LiveObject):
         if self.fields is not None:
             return self.fields
         found: dict[bytes, bytes] = {}
-        for keys, entries in self._pages():
-            found.update(zip((key[PREFIX_BYTES:] for key in keys), map(_value, entries), strict=True))
+        for page in self._pages():
+            found.update(_pairs(page))
         if len(found) <= MAX_WHOLE:
             self.fields = found
             self._bytes = sum(map(len, found)) + sum(map(len, found.values()))
@@ -105,15 +105,26 @@ class Hash(LiveObject):
         """Whether a reply with all of it should go in slices."""
         return len(self) > SLICED
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is in memory."""
+        return self.fields is not None
+
+    def pages(self) -> Iterator[dict[bytes, bytes]]:
+        """All fields and values as of this call, some at a time; other commands may run in between."""
+        if self.fields is not None:
+            return _portions(dict(self.fields))
+        return map(_pairs, self.objects.host.frozen_pages(self.prefix, self._stop))
+
     def scan(self, after: bytes | None, count: int) -> tuple[dict[bytes, bytes], bytes | None]:
         """The next `count` fields above `after`, in the order of bytes, and the last one, to go on after it; None at
         the end."""
         if self.is_packed:
             return self.items(), None
         start = self.prefix if after is None else self.prefix + after + b"\0"
-        keys, entries = self.objects.host.page(start, self._stop, count)
-        found = {key[PREFIX_BYTES:]: _value(entry) for key, entry in zip(keys, entries, strict=True)}
-        return found, next(reversed(found)) if len(found) == count else None
+        keys, entries = self.objects.host.page(start, self._stop, count + 1)
+        last = keys[count - 1][PREFIX_BYTES:] if len(keys) > count else None
+        return _pairs((keys[:count], entries[:count])), last
 
     def field_at(self, rank: int) -> tuple[bytes, bytes]:
         """The field at a rank from 0 on, in an order that stays until the next change."""
@@ -237,6 +248,16 @@ class Hash(LiveObject):
     def _made_index(self) -> RankIndex:
         self._index = RankIndex.made([key[PREFIX_BYTES:] for key in keys] for keys, _ in self._pages())
         return self._index
+
+
+def _portions(fields: dict[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
+    items = iter(fields.items())
+    while page := dict(islice(items, _PAGE)):
+        yield page
+
+
+def _pairs(page: Page) -> dict[bytes, bytes]:
+    return {key[PREFIX_BYTES:]: _value(entry) for key, entry in zip(*page, strict=True) if entry is not TOMBSTONE}
 
 
 def _value(entry: Entry) -> bytes:

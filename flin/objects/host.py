@@ -6,7 +6,7 @@ pending batch first; each may raise ColdRead, so an object reads all that it nee
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from flin.engine.entry import Live, Page
@@ -28,6 +28,9 @@ class Host(Protocol):
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The first `count` pieces of [start, stop), or the last ones, downwards; fewer only if there are no more."""
+
+    def frozen_pages(self, start: bytes, stop: bytes) -> Iterator[Page]:
+        """All pieces of [start, stop) as of this call, in order; other commands may run between two pages."""
 
     def put_piece(self, stored: bytes, value: bytes) -> None: ...
 

@@ -7,7 +7,7 @@ of all lengths happen; the other connection speaks only when all replies are the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from tests.net.generator import OPTIONS, PLAIN, QUEUEABLE, TRANSACTIONS, Burst, Comparison, Generator, Kind, Request
@@ -55,6 +55,18 @@ def _burst(source: Generator, name: str, kind: Kind) -> Burst:
     if not name:
         return source.transaction(QUEUEABLE)
     return source.wrong(name) if kind == "wrong" else source.burst(name, kind)
+
+
+def focused(names: Sequence[str], seed: int, total: int, protocol: int = 2) -> Iterator[Request]:
+    """At least `total` requests of these commands, and of the transactions and others that go with them."""
+    source = Generator(seed, protocol)
+    made = 0
+    while made < total:
+        name = "" if source.random.random() < 0.1 else source.pick(names)
+        kind: Kind = "plain" if source.random.random() < 0.7 else source.pick(_KINDS)
+        burst = source.transaction(names) if not name else _burst(source, name, kind)
+        made += len(burst)
+        yield from burst
 
 
 def counts(requests: Iterable[Request]) -> Counter[tuple[str, Kind]]:
@@ -123,6 +135,10 @@ def _alike(compare: Comparison, ours: Raw, theirs: Raw) -> bool:
         return True
     if compare == "unordered":
         return _canonical(ours) == _canonical(theirs)
+    if compare == "pairs":
+        return _canonical_pairs(ours) == _canonical_pairs(theirs)
+    if compare == "length" and not ours.is_error:
+        return (ours.kind, ours.is_null, len(ours.items)) == (theirs.kind, theirs.is_null, len(theirs.items))
     if compare == "near" and ours.kind == theirs.kind == b":":
         one, other = int(ours.payload), int(theirs.payload)
         return one >= 0 and other >= 0 and abs(one - other) <= _NEAR
@@ -135,6 +151,16 @@ def _canonical(reply: Raw) -> tuple[bytes, list[object]] | bytes:
     if not reply.items:
         return reply.data
     return reply.kind, sorted((_canonical(item) for item in reply.items), key=repr)
+
+
+def _canonical_pairs(reply: Raw) -> object:
+    """A scan's reply is its cursor and then the pairs."""
+    if len(reply.items) == 2 and reply.items[1].kind == b"*":
+        return reply.items[0].data, [_canonical_pairs(reply.items[1])]
+    if not reply.items or len(reply.items) % 2:
+        return reply.data
+    words = [item.data for item in reply.items]
+    return reply.kind, sorted(zip(words[::2], words[1::2], strict=True))
 
 
 def _without_numbers(reply: Raw) -> list[bytes]:

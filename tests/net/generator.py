@@ -13,9 +13,19 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
 from tests.net.bit_generator import BIT_OPTIONS, PLAIN_BITS, WRONG_SWAPS
+from tests.net.hash_generator import (
+    HASH_CHANGES,
+    HASH_COMPARISONS,
+    HASH_KEYS,
+    HASH_OPTIONS,
+    PLAIN_HASHES,
+    hash_encoding,
+)
 
-Comparison = Literal["same", "unordered", "near", "shape", "numbers", "transaction"]
-"""same: every byte. unordered: an array's elements in any order. near: integers that tell a remaining time.
+Comparison = Literal["same", "unordered", "pairs", "length", "near", "shape", "numbers", "transaction"]
+"""same: every byte. unordered: an array's elements in any order. pairs: the pairs of a map, or of an array of keys and
+values by turns, in any order; also where it stands behind a cursor. length: the number of elements; errors are the
+same. near: integers that tell a remaining time.
 shape: the same type, or both errors. numbers: integers may differ, all else is the same.
 transaction: an EXEC, each element by its own command's comparison."""
 
@@ -42,6 +52,7 @@ KEYS: Final = [
     b"{tag}a",
     b"k\r\n\x00*[?",
     b"long" * 50,
+    *HASH_KEYS,
 ]
 INTEGERS: Final = [b"0", b"1", b"-1", b"10", b"-15", b"1000", b"9223372036854775807", b"-9223372036854775808"]
 NO_INTEGERS: Final = [
@@ -320,6 +331,7 @@ _CHANGES: Final = [
     ("touch", "KEY"),
     ("flushall",),
     ("flushdb",),
+    *HASH_CHANGES,
 ]
 
 Maker = Callable[[Generator], Burst]
@@ -407,6 +419,8 @@ def _object(name: str, compare: Comparison = "same") -> Maker:
     """OBJECT tells about a value's history in Redis; of one just set both servers know the same."""
 
     def make(source: Generator) -> Burst:
+        if source.random.random() < 0.3 and name in ("object|encoding", "object|refcount"):
+            return hash_encoding(source)
         key = source.key()
         set_first = source.request("set", key, source.pick([*INTEGERS, *NO_INTEGERS, *TEXTS, b"9999", b"10000"]))
         missing = source.request("del", key)
@@ -495,7 +509,7 @@ def _scan_words(source: Generator) -> list[bytes]:
     if source.random.random() < 0.6:
         words += [source.spelled("MATCH"), source.pick(PATTERNS)]
     if source.random.random() < 0.4:
-        words += [source.spelled("TYPE"), source.pick([b"string", b"STRING", b"list", b"nosuch"])]
+        words += [source.spelled("TYPE"), source.pick([b"string", b"STRING", b"hash", b"list", b"nosuch"])]
     return [*words, source.spelled("COUNT"), b"1000"]
 
 
@@ -518,6 +532,7 @@ def _scan_plain(source: Generator) -> Burst:
 
 PLAIN: Final[dict[str, Maker]] = {
     **PLAIN_BITS,
+    **PLAIN_HASHES,
     "get": _one("get", _key),
     "set": _one("set", _key, _value),
     "setex": _one("setex", _key, _from([*DELAY_SECONDS, *WRONG_TIMES[:4], *NO_INTEGERS]), _value),
@@ -607,6 +622,7 @@ PLAIN: Final[dict[str, Maker]] = {
 
 OPTIONS: Final[dict[str, Maker]] = {
     **BIT_OPTIONS,
+    **HASH_OPTIONS,
     "set": _set_options,
     "getex": _getex_options,
     "copy": _copy_options,
@@ -680,6 +696,7 @@ TRANSACTIONS: Final = ("multi", "exec", "discard", "watch")
 """Commands that only make sense together: `Generator.transaction` makes them."""
 
 COMPARISONS: Final[dict[str, Comparison]] = {
+    **HASH_COMPARISONS,
     "keys": "unordered",
     "object|encoding": "shape",
     "object|refcount": "shape",

@@ -5,19 +5,22 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import flin.engine
+import flin.objects.hash
 from flin.net.command.registry import all_commands
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.settings.parameter import same_text
 from flin.net.settings.redis_parameters import without_effect
-from tests.net.differential import MIN_OF_EACH, Pair, agree, counts, schedule, shortened
+from tests.net.differential import MIN_OF_EACH, Pair, agree, counts, focused, schedule, shortened
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
+from tests.net.hash_generator import PLAIN_HASHES
 from tests.net.raw_client import Raw, RawClient
 from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
@@ -25,6 +28,7 @@ from tests.net.serving import ServerThread
 DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-differences.md"
 
 REQUESTS = 25_000  # of each run
+HASH_REQUESTS = 10_000
 SEED = 20_261_120  # any: a run can be repeated, and the slow runs take others
 
 NOT_GENERATED = {
@@ -103,6 +107,25 @@ def _compare(flin_port: int, redis_port: int, protocol: int, seed: int) -> None:
     assert not found, f"{len(found)} of {REQUESTS} replies differ, seed {seed}:\n" + "\n".join(found[:10])
 
 
+HASH_NAMES = [*PLAIN_HASHES, *PLAIN_HASHES, "del", "expire", "object|encoding", "scan", "dbsize"]
+
+
+@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 3), ("engine", 2)], indirect=["flin_port"])
+@pytest.mark.parametrize("limit", [4, None])
+def test_hashes(
+    flin_port: int, redis_port: int, protocol: int, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hashes that are spread from the fifth element on, and with the limits as they are."""
+    if limit is not None:
+        monkeypatch.setattr(flin.objects.hash, "MAX_PACKED_ELEMENTS", limit)
+    requests = list(focused(HASH_NAMES, SEED, HASH_REQUESTS, protocol))
+    with Pair(flin_port, redis_port, protocol) as pair:
+        found = list(pair.differences(requests))
+    made = Counter(request.name for request in requests)
+    assert min(made[name] for name in PLAIN_HASHES) >= HASH_REQUESTS // 100
+    assert not found, f"{len(found)} of {len(requests)} replies differ:\n" + "\n".join(found[:10])
+
+
 @pytest.fixture(params=[2, 3])
 def clients(request: pytest.FixtureRequest, flin_port: int, redis_port: int) -> Iterator[tuple[RawClient, RawClient]]:
     """One connection each to Flin and Redis, both empty."""
@@ -157,15 +180,32 @@ def test_whole_scans(clients: tuple[RawClient, RawClient]) -> None:
         assert ours
 
 
-def _whole_scan(client: RawClient, options: list[bytes]) -> set[bytes]:
+def _whole_scan(client: RawClient, options: list[bytes], *walk: bytes) -> set[bytes]:
     found: set[bytes] = set()
     cursor = b"0"
     while True:
-        reply = client.call(b"SCAN", cursor, *options)
+        reply = client.call(*(walk or [b"SCAN"]), cursor, *options)
         cursor = reply.items[0].payload
         found.update(item.data for item in reply.items[1].items)
         if cursor == b"0":
             return found
+
+
+@pytest.mark.parametrize("limit", [4, None])
+def test_whole_scans_of_hashes(
+    clients: tuple[RawClient, RawClient], limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `test_whole_scans`, for a hash that is large for both servers."""
+    if limit is not None:
+        monkeypatch.setattr(flin.objects.hash, "MAX_PACKED_ELEMENTS", limit)
+    source = random.Random(SEED)
+    pairs = {b"%s:%d" % (source.choice([b"a", b"b"]), number): b"%d" % (number % 7) for number in range(1000)}
+    for client in clients:
+        client.call(b"HSET", b"h", *(word for pair in pairs.items() for word in pair))
+    for options in ([], [b"COUNT", b"7"], [b"MATCH", b"a:*"], [b"COUNT", b"600", b"MATCH", b"*9"]):
+        ours, theirs = (_whole_scan(client, options, b"HSCAN", b"h") for client in clients)
+        assert ours == theirs
+        assert ours
 
 
 def test_random_patterns(clients: tuple[RawClient, RawClient]) -> None:
@@ -302,9 +342,13 @@ def test_inline_requests(clients: tuple[RawClient, RawClient]) -> None:
 
 # The table of differences. A request that shows each one: the last reply differs, and only because of it.
 
+_MANY_FIELDS = [b"%d" % number for number in range(2000)]  # 1,000 fields: both servers have left their packed forms
+
 PROBES: dict[str, list[list[bytes]]] = {
     "key-order": [[b"SET", b"%d" % number, b"v"] for number in range(50)] + [[b"KEYS", b"*"]],
     "scan-cursor": [[b"SET", b"%d" % number, b"v"] for number in range(50)] + [[b"SCAN", b"0"]],
+    "field-order": [[b"HSET", b"h", *_MANY_FIELDS], [b"HKEYS", b"h"]],
+    "hscan-cursor": [[b"HSET", b"h", *_MANY_FIELDS], [b"HSCAN", b"h", b"0"]],
     "object-history": [[b"SET", b"k", b"a"], [b"APPEND", b"k", b"b"], [b"OBJECT", b"ENCODING", b"k"]],
     # One transaction, so that no sweep comes in between.
     "expired-count": [[b"MULTI"], [b"SET", b"k", b"v", b"PXAT", b"1"], [b"GET", b"k"], [b"DBSIZE"], [b"EXEC"]],

@@ -68,7 +68,23 @@ getdel 6.2.0 O(1)
 getex 6.2.0 O(1)
 getrange 2.4.0 O(N) for N bytes returned
 getset 1.0.0 O(1)
+hdel 2.0.0 O(N) for N fields
 hello 6.0.0 O(1)
+hexists 2.0.0 O(1)
+hget 2.0.0 O(1)
+hgetall 2.0.0 O(N) for a hash of N fields
+hincrby 2.0.0 O(1)
+hincrbyfloat 2.6.0 O(1)
+hkeys 2.0.0 O(N) for a hash of N fields
+hlen 2.0.0 O(1)
+hmget 2.0.0 O(N) for N fields
+hmset 2.0.0 O(N) for N fields
+hrandfield 6.2.0 O(N) for N fields returned, or in the hash where more than 16 are asked for
+hscan 2.8.0 O(1) per call, O(N) for a whole scan of N fields
+hset 2.0.0 O(N) for N fields
+hsetnx 2.0.0 O(1)
+hstrlen 3.2.0 O(1)
+hvals 2.0.0 O(N) for a hash of N fields
 incr 1.0.0 O(1)
 incrby 1.0.0 O(1)
 incrbyfloat 2.6.0 O(1)

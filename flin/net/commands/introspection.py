@@ -39,6 +39,7 @@ _SHOWN_FLAGS: Final = tuple(
 _GROUP_CATEGORIES: Final = {
     "string": "string",
     "bitmap": "bitmap",
+    "hash": "hash",
     "generic": "keyspace",
     "connection": "connection",
     "transactions": "transaction",

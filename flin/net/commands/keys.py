@@ -11,7 +11,9 @@ from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command, container
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many
 from flin.net.wire.numbers import maybe_int64
-from flin.net.wire.replies import NO_SUCH_KEY, OK, ONE, ZERO, Slices, Value, simple, syntax_error
+from flin.net.wire.replies import NO_SUCH_KEY, OK, ONE, WRONG_TYPE, ZERO, Slices, Value, simple, syntax_error
+from flin.objects.hash import Hash
+from flin.objects.layout import HASH
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
@@ -26,8 +28,12 @@ _UNKNOWN_TYPE: Final = b"unknown"
 
 def type_name(entry: Live) -> bytes:
     """The entry's type, as TYPE and SCAN's TYPE option name it. A newer Flin's tag is unknown, not an error."""
-    tag = 0 if isinstance(entry, bytes) else entry[2]
-    return _TYPE_NAMES.get(tag, _UNKNOWN_TYPE)
+    return _TYPE_NAMES.get(tag_of(entry), _UNKNOWN_TYPE)
+
+
+def tag_of(entry: Live) -> int:
+    """The entry's tag, 0 for a string."""
+    return 0 if isinstance(entry, bytes) else entry[2]
 
 
 @command("del", -2, "write", ALL_KEYS)
@@ -210,21 +216,36 @@ container("object", GROUP, "Tells about the value of a key.")
 @command("object|encoding", 3, "readonly", _OBJECT_KEY)
 def object_encoding(context: Context, args: list[bytes]) -> Value:
     """Returns how Redis would keep the value in memory."""
-    value = context.keyspace.value(args[2])
-    if value is None:
+    entry = context.keyspace.look_up(args[2])
+    if entry is None:
         return None
+    if tag_of(entry) == HASH:
+        return _hash_encoding(context, args[2])
+    value = _string(entry)
     if maybe_int64(value) is not None:
         return b"int"
     return b"embstr" if len(value) <= _MAX_EMBEDDED else b"raw"
 
 
+def _hash_encoding(context: Context, key: bytes) -> bytes:
+    hash_ = context.keyspace.objects.find(key, Hash)
+    assert hash_ is not None
+    return hash_.encoding
+
+
+def _string(entry: Live) -> bytes:
+    if tag_of(entry):
+        raise CommandError(WRONG_TYPE)
+    return entry if isinstance(entry, bytes) else entry[0]
+
+
 @command("object|refcount", 3, "readonly", _OBJECT_KEY)
 def object_refcount(context: Context, args: list[bytes]) -> Value:
     """Returns the number of references Redis would count."""
-    value = context.keyspace.value(args[2])
-    if value is None:
+    entry = context.keyspace.look_up(args[2])
+    if entry is None:
         return None
-    number = maybe_int64(value)
+    number = None if tag_of(entry) else maybe_int64(_string(entry))
     return _SHARED_COUNT if number is not None and 0 <= number < _SHARED_INTEGERS else 1
 
 

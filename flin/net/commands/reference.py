@@ -29,6 +29,7 @@ _INTERNAL: Final = (
 _TITLES: Final = {
     "string": "Strings",
     "bitmap": "Bits of strings",
+    "hash": "Hashes",
     "generic": "Keys",
     "transactions": "Transactions",
     "connection": "Connections",

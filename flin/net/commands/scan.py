@@ -31,7 +31,9 @@ GROUP: Final = "generic"
 _SLICE_STEPS: Final = 1 << 20  # steps of a pattern's search, 5 ms at worst: glob.py has the same limit for one key
 _DEFAULT_COUNT: Final = 10  # Redis's own
 _EVERYTHING: Final = compile_glob(b"*")
-_END: Final = b"0"  # the cursor at a scan's beginning and at its end
+END: Final = b"0"
+"""The cursor at a scan's beginning and at its end."""
+
 # As C's strtoul reads it; more than 20 digits after the zeros cannot fit 64 bits.
 _CURSOR: Final = re.compile(rb"(?:(?P<sign>[+-]?)0*(?P<digits>[0-9]{1,20}))?")
 _CURSOR_END: Final = 1 << 64
@@ -69,7 +71,7 @@ def randomkey(context: Context, args: list[bytes]) -> Slices:
 def scan(context: Context, args: list[bytes]) -> Slices:
     """Returns some keys and the cursor to go on with; 0 at the end."""
     cursors, database = context.services.cursors, context.keyspace.namespace
-    cursor, options = _parse_cursor(args[1]), _scan_options(args)
+    cursor, options = parse_cursor(args[1]), scan_options(args, 2)
     last = cursors.find(cursor, database) if cursor else None
     found: list[bytes] = []
     left = options.count
@@ -83,11 +85,13 @@ def scan(context: Context, args: list[bytes]) -> Slices:
             return [b"%d" % cursors.save(database, last, cursor), found]
         left -= len(taken)
         yield
-    return [_END, found]
+    return [END, found]
 
 
 @dataclass(slots=True)
-class _ScanOptions:
+class ScanOptions:
+    """The options of SCAN and its kin."""
+
     count: int = _DEFAULT_COUNT
     glob: Glob = _EVERYTHING
     type: bytes | None = None
@@ -96,10 +100,10 @@ class _ScanOptions:
         return self.glob.matches(key) and (self.type is None or type_name(entry) == self.type)
 
 
-def _scan_options(args: list[bytes]) -> _ScanOptions:
-    """COUNT number, MATCH pattern, TYPE name, in any order."""
-    options = _ScanOptions()
-    for position in range(2, len(args), 2):
+def scan_options(args: list[bytes], start: int, *, has_type: bool = True) -> ScanOptions:
+    """COUNT number, MATCH pattern and, where keys are walked, TYPE name; in any order."""
+    options = ScanOptions()
+    for position in range(start, len(args), 2):
         name = option_name(args[position])
         if position + 1 == len(args):
             raise syntax_error()
@@ -110,14 +114,15 @@ def _scan_options(args: list[bytes]) -> _ScanOptions:
                 raise syntax_error()
         elif name == b"MATCH":
             options.glob = compile_glob(argument)
-        elif name == b"TYPE":
+        elif name == b"TYPE" and has_type:
             options.type = argument.lower()
         else:
             raise syntax_error()
     return options
 
 
-def _parse_cursor(text: bytes) -> int:
+def parse_cursor(text: bytes) -> int:
+    """The number of a cursor, which may be unknown; 0 at a scan's beginning. CommandError for other text."""
     found = _CURSOR.fullmatch(text)
     cursor = int(found["digits"] or b"0") if found else _CURSOR_END
     if cursor >= _CURSOR_END:

@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 class Databases:
     """`keyspaces` has one for each number that SELECT takes."""
 
-    def __init__(self, store: StoreLike, pending: Pending, number: int, reply_cache_bytes: int) -> None:
-        """reply_cache_bytes: for the cached replies of all databases together."""
-        self.thresholds = Thresholds()
+    def __init__(
+        self,
+        store: StoreLike,
+        pending: Pending,
+        number: int,
+        reply_cache_bytes: int,
+        thresholds: Thresholds | None = None,
+    ) -> None:
+        """reply_cache_bytes: for the cached replies of all databases together. thresholds: None: Redis's defaults."""
         lease = VersionLease(store, pending)
-        self.keyspaces = _make_keyspaces(store, pending, number, reply_cache_bytes, lease, self.thresholds)
+        thresholds = Thresholds() if thresholds is None else thresholds
+        self.keyspaces = _make_keyspaces(store, pending, number, reply_cache_bytes, lease, thresholds)
         self.expiries: dict[int, Expiries] = {}  # by namespace: the newest figures, for INFO
         self._store = store
         self._pending = pending

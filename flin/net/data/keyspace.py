@@ -201,6 +201,10 @@ class Keyspace:
         # The smallest key above k is k with a zero byte after it.
         begin = self._prefix if after is None else self.stored(after) + b"\x00"
         end = self._end if stop is None else self.stored(stop)
+        return self._live_pages(self.frozen_pages(begin, end))
+
+    def frozen_pages(self, begin: bytes, end: bytes) -> Iterator[Page]:
+        """The entries of these stored keys, expired ones and tombstones of the pending batch among them: as `pages`."""
         if self._pending.in_transaction:
             self._pending.settle()
         else:
@@ -208,7 +212,7 @@ class Keyspace:
         pages = self._store.pages(self._store.freeze(), begin, end)
         if self._points or self._ranges:
             pages = self._with_pending(pages, begin, end)
-        return self._live_pages(pages)
+        return pages
 
     # Reads in slices: see many_keys.py.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from flin.engine.boundaries import covers
@@ -25,6 +25,8 @@ class Database(Protocol):
     def entry(self, key: bytes) -> Live | None: ...
 
     def stored(self, key: bytes) -> bytes: ...
+
+    def frozen_pages(self, begin: bytes, end: bytes) -> Iterator[Page]: ...
 
     def write_own(self, key: bytes, entry: Entry, size_bytes: int) -> None: ...
 
@@ -86,6 +88,9 @@ class ObjectHost:
             if is_whole or len(ordered) == count:
                 return ordered, [found[key] for key in ordered]
             wanted *= 2  # a range delete of the batch hides much of it
+
+    def frozen_pages(self, start: bytes, stop: bytes) -> Iterator[Page]:
+        return self._keyspace.frozen_pages(start, stop)
 
     # Changes.
 

@@ -30,6 +30,9 @@ class Context:
         """Milliseconds since 1970: one value for a whole command or transaction."""
         return self.services.pending.now_ms
 
+    def notify(self, event: bytes, key: bytes) -> None:
+        """A keyspace event, by Redis's name for it. Nobody can listen yet."""
+
     def select(self, database: int) -> None:
         """Make another database the session's own. The caller has checked the number."""
         self.session.database = database

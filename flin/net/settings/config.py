@@ -21,15 +21,20 @@ from flin.net.settings.parameter import (
     IMMUTABLE,
     PROTECTED,
     Parameter,
+    Parse,
     attribute,
     choice_of,
     constant,
     integer_from,
+    memory_from,
     memory_size,
     option,
+    shown,
     yes_or_no,
 )
 from flin.net.settings.redis_parameters import without_effect
+from flin.net.wire.numbers import INT64_MAX
+from flin.objects.thresholds import Thresholds
 
 SYNC_MODES: Final = ("always", "interval", "never")
 _REDIS_SYNC_NAMES: Final = {"always": b"always", "interval": b"everysec", "never": b"no"}
@@ -171,6 +176,7 @@ class Config:
         self.timeout = options.timeout
         self.slowlog_log_slower_than = options.slowlog_log_slower_than
         self.slowlog_max_len = options.slowlog_max_len
+        self.thresholds = Thresholds()
         self.reply_cache_bytes = int(options.memory_limit * options.hot_keys_share)
         self.buffers_bytes = int(options.memory_limit * options.buffers_share)
         # A single client is no longer read before it uses up the share: that would close it.
@@ -242,6 +248,14 @@ def _in_range(name: str) -> Callable[[bytes], int]:
     return integer_from(*_RANGES[name])
 
 
+def _threshold(name: str, parse: Parse) -> Parameter[Config]:
+    return Parameter(
+        lambda config: shown(getattr(config.thresholds, name)),
+        parse,
+        lambda config, value: setattr(config.thresholds, name, value),
+    )
+
+
 _POLICIES: Final = (
     "volatile-lru",
     "volatile-lfu",
@@ -264,6 +278,15 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"client-query-buffer-limit": constant(b"1073741824", memory_size),
     b"databases": option("databases", refusal=IMMUTABLE),
     b"dir": option("dir", refusal=PROTECTED),
+    # The second name is that of older versions.
+    **dict.fromkeys(
+        (b"hash-max-listpack-entries", b"hash-max-ziplist-entries"),
+        _threshold("hash_entries", integer_from(0, INT64_MAX)),
+    ),
+    **dict.fromkeys(
+        (b"hash-max-listpack-value", b"hash-max-ziplist-value"),
+        _threshold("hash_value_bytes", memory_from(0, INT64_MAX)),
+    ),
     b"hot-keys-share": option("hot_keys_share"),
     b"maxclients": attribute("maxclients", _in_range("maxclients"), check_clients),
     b"maxmemory": constant(b"0", memory_size),

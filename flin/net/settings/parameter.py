@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from flin.net.wire.numbers import INT64_MAX, INT64_MIN
+
 Owner = TypeVar("Owner")
 
 IMMUTABLE: Final = "can't set immutable config"
@@ -80,14 +82,23 @@ def shown(value: object) -> bytes:
 
 
 def any_integer(raw: bytes) -> int:
-    if re.fullmatch(rb"-?[0-9]{1,19}", raw) is None:
+    if re.fullmatch(rb"-?[0-9]{1,19}", raw) is None or not INT64_MIN <= int(raw) <= INT64_MAX:
         raise ValueError("argument couldn't be parsed into an integer")
     return int(raw)
 
 
 def integer_from(low: float, high: float) -> Parse:
+    return _between(any_integer, low, high)
+
+
+def memory_from(low: int, high: int) -> Parse:
+    """A number of bytes, perhaps with a unit."""
+    return _between(memory_size, low, high)
+
+
+def _between(read: Callable[[bytes], int], low: float, high: float) -> Parse:
     def parse(raw: bytes) -> int:
-        value = any_integer(raw)
+        value = read(raw)
         if not low <= value <= high:
             raise ValueError(f"argument must be between {low} and {high} inclusive")
         return value
@@ -135,7 +146,7 @@ _UNITS: Final = {
 
 def parse_size(text: str) -> int | None:
     """Bytes of `1gb`, `100mb`, `5k`, `12345` (units as in Redis); None if it is no size."""
-    matched = re.fullmatch(r"([0-9]{1,18})([a-z]*)", text.strip().lower())
+    matched = re.fullmatch(r"([0-9]{1,20})([a-z]*)", text.strip().lower())
     if matched is None or matched[2] not in _UNITS:
         return None
     return int(matched[1]) * _UNITS[matched[2]]

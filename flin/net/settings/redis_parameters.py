@@ -38,23 +38,22 @@ unixsocket; unixsocketperm 0
 _INTEGERS: Final = """
 acllog-max-len 128; active-defrag-cycle-max 25; active-defrag-cycle-min 1; active-defrag-max-scan-fields 1000;
 active-defrag-threshold-lower 10; active-defrag-threshold-upper 100; active-expire-effort 1;
-auto-aof-rewrite-percentage 100; busy-reply-threshold 5000; cluster-announce-bus-port 0;
-cluster-announce-port 0; cluster-announce-tls-port 0; cluster-migration-barrier 1; cluster-node-timeout 15000;
-cluster-replica-validity-factor 10; cluster-slave-validity-factor 10; hash-max-listpack-entries 512;
-hash-max-ziplist-entries 512; hz 10; latency-monitor-threshold 0; lfu-decay-time 1; lfu-log-factor 10;
-list-compress-depth 0; list-max-listpack-size -2; list-max-ziplist-size -2; lua-time-limit 5000;
-maxmemory-eviction-tenacity 10; maxmemory-samples 5; min-replicas-max-lag 10; min-replicas-to-write 0;
-min-slaves-max-lag 10; min-slaves-to-write 0; repl-backlog-ttl 3600; repl-diskless-sync-delay 5;
-repl-diskless-sync-max-replicas 0; repl-ping-replica-period 10; repl-ping-slave-period 10; repl-timeout 60;
-replica-announce-port 0; replica-priority 100; set-max-intset-entries 512; shutdown-timeout 10;
-slave-announce-port 0; slave-priority 100; stream-node-max-entries 100; tls-port 0;
-tls-session-cache-size 20480; tls-session-cache-timeout 300; tracking-table-max-keys 1000000;
-zset-max-listpack-entries 128; zset-max-ziplist-entries 128
+auto-aof-rewrite-percentage 100; busy-reply-threshold 5000; cluster-announce-bus-port 0; cluster-announce-port 0;
+cluster-announce-tls-port 0; cluster-migration-barrier 1; cluster-node-timeout 15000;
+cluster-replica-validity-factor 10; cluster-slave-validity-factor 10; hz 10; latency-monitor-threshold 0;
+lfu-decay-time 1; lfu-log-factor 10; list-compress-depth 0; list-max-listpack-size -2; list-max-ziplist-size -2;
+lua-time-limit 5000; maxmemory-eviction-tenacity 10; maxmemory-samples 5; min-replicas-max-lag 10;
+min-replicas-to-write 0; min-slaves-max-lag 10; min-slaves-to-write 0; repl-backlog-ttl 3600;
+repl-diskless-sync-delay 5; repl-diskless-sync-max-replicas 0; repl-ping-replica-period 10;
+repl-ping-slave-period 10; repl-timeout 60; replica-announce-port 0; replica-priority 100;
+set-max-intset-entries 512; shutdown-timeout 10; slave-announce-port 0; slave-priority 100;
+stream-node-max-entries 100; tls-port 0; tls-session-cache-size 20480; tls-session-cache-timeout 300;
+tracking-table-max-keys 1000000; zset-max-listpack-entries 128; zset-max-ziplist-entries 128
 """
 
 _SIZES: Final = """
 active-defrag-ignore-bytes 104857600; auto-aof-rewrite-min-size 67108864; cluster-link-sendbuf-limit 0;
-hash-max-listpack-value 64; hash-max-ziplist-value 64; hll-sparse-max-bytes 3000;
+hll-sparse-max-bytes 3000;
 repl-backlog-size 1048576; stream-node-max-bytes 4096; zset-max-listpack-value 64; zset-max-ziplist-value 64
 """
 

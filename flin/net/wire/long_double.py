@@ -56,6 +56,15 @@ def add_texts(one: bytes, other: bytes) -> bytes:
     return to_text(total, unit)
 
 
+def is_number(text: bytes) -> bool:
+    """Whether `parse` takes it."""
+    return _ORDINARY.fullmatch(text) is not None or parse(text) is not None
+
+
+def is_infinite(text: bytes) -> bool:
+    return _INFINITE.fullmatch(text) is not None
+
+
 def parse(text: bytes, unit: int = _FINEST) -> int | None:
     """The number, in units; None for what Redis calls not a valid float. Infinity parses, but no sum accepts it."""
     if len(text) >= _TEXT_LIMIT:

@@ -13,14 +13,14 @@ from flin.net.client.link import NO_LINK
 from flin.net.client.session import Session
 from flin.net.command.command import Command
 from flin.net.command.registry import find
-from flin.net.commands import counters, expiry, keys, scan, strings, transactions
+from flin.net.commands import bitmaps, counters, expiry, hashes, keys, scan, strings, transactions
 from flin.net.run.context import Context
 from flin.net.run.services import make_services
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.wire.replies import Reply
 from tests.net.fake_store import FakeStore
 
-DECLARING = (counters, expiry, keys, scan, strings, transactions)
+DECLARING = (bitmaps, counters, expiry, hashes, keys, scan, strings, transactions)
 
 START_MS = 1_800_000_000_000
 LIST_TAG = 7
@@ -48,12 +48,21 @@ class Handling:
 
     def call(self, *words: bytes) -> Any:
         """What the handler returns: a finished reply as its bytes, an error as its text."""
-        request = list(words)
         try:
-            value = _command(request).handler(self.context, request)
+            value = self.handle(*words)
             return _plain(_exhausted(value) if isinstance(value, GeneratorType) else value)
         except CommandError as error:
             return f"-{error}"
+
+    def handle(self, *words: bytes) -> Any:
+        """The handler's own value, which may be slices. Raises what the handler raises."""
+        request = list(words)
+        return _command(request).handler(self.context, request)
+
+    def wire(self, *words: bytes) -> bytes:
+        """The reply's bytes in the session's protocol."""
+        value = self.handle(*words)
+        return self.session.encode(_exhausted(value) if isinstance(value, GeneratorType) else value)
 
     def talk(self, dialogue: Iterable[tuple[str, Any]]) -> None:
         """Requests, split at spaces ('' is an empty word), and what each must answer."""

@@ -12,6 +12,8 @@ from flin.errors import CommandError
 from flin.net.settings.config import PARAMETERS, Config, ConfigError, ServerOptions, options_from_file, with_values
 from flin.net.settings.file_limit import clients_within, files_for
 from flin.net.settings.parameter import parse_size
+from flin.net.wire.numbers import INT64_MAX
+from flin.objects.thresholds import Thresholds
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,13 @@ def test_set_changes_all_or_nothing() -> None:
         (b"maxmemory", b"much", "argument must be a memory value"),
         (b"appendfsync", b"always", "can't set immutable config"),
         (b"appendfsync", b"often", "argument(s) must be one of the following: everysec, always, no"),
-        (b"hash-max-listpack-entries", b"5", "can't set immutable config"),
+        (b"hash-max-listpack-entries", b"-1", f"argument must be between 0 and {INT64_MAX} inclusive"),
+        (b"hash-max-listpack-entries", b"1k", "argument couldn't be parsed into an integer"),
+        (b"hash-max-listpack-entries", b"9223372036854775808", "argument couldn't be parsed into an integer"),
+        (b"hash-max-listpack-value", b"abc", "argument must be a memory value"),
+        (b"hash-max-listpack-value", b"-1", "argument must be a memory value"),
+        (b"hash-max-ziplist-value", b"9223372036854775808", f"argument must be between 0 and {INT64_MAX} inclusive"),
+        (b"zset-max-listpack-entries", b"5", "can't set immutable config"),
         (b"save", b"900 1", "can't set immutable config"),
     ],
 )
@@ -146,6 +154,19 @@ def test_refusals(name: bytes, value: bytes, error: str) -> None:
     with pytest.raises(CommandError) as raised:
         Config(ServerOptions()).set({name: value})
     assert str(raised.value).endswith(error)
+
+
+def test_limits_of_hashes_have_two_names() -> None:
+    config = Config(ServerOptions())
+    config.set({b"hash-max-ziplist-entries": b"7", b"hash-max-listpack-value": b"1kb"})
+    shown = config.get(lambda name: name.startswith(b"hash-"))
+    assert shown == {
+        b"hash-max-listpack-entries": b"7",
+        b"hash-max-ziplist-entries": b"7",
+        b"hash-max-listpack-value": b"1024",
+        b"hash-max-ziplist-value": b"1024",
+    }
+    assert config.thresholds == Thresholds(hash_entries=7, hash_value_bytes=1024)
 
 
 def test_passwords() -> None:

@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis profiles, tools that must be there in CI, the engine that is verified after use.
+"""For all tests: hypothesis profiles, tools that must be there in CI, an engine that is verified after use.
 
 The tests run in several processes (pytest-xdist): one that collects nothing and reports, and its workers, each of which
 collects all tests and runs its share.
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def figures(pytestconfig: pytest.Config) -> Figures:
-    """Where crash tests count what they tried."""
+    """The figures in which crash tests count what they tried."""
     return pytestconfig.stash[_FIGURES]
 
 
@@ -73,9 +73,9 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """In CI, where nothing is skipped: too little was tried, which is a failure of tests that all passed."""
+    """In CI, where nothing is skipped, it is a failure if the tests passed but tried too little."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-    if output is not None:  # this is a worker, which knows of its own share only
+    if output is not None:  # this is a worker, which knows only its own share
         output["figures"] = session.config.stash[_FIGURES].packed()
         return
     suite = _whole_suite(session.config)
@@ -84,7 +84,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def _whole_suite(config: pytest.Config) -> str:
-    """Its name, if nothing was left out: no file was named and no keyword given."""
+    """The suite's name, if nothing was left out: no file was named and no keyword given."""
     named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
     if named or config.option.keyword or config.option.deselect or config.option.collectonly:
         return ""
@@ -138,7 +138,7 @@ def pytest_make_collect_report(
 
 
 def _refuse_missing_tool(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """In CI a skip for want of a tool would hide what the tool was there to show."""
+    """In CI, make a skip for want of a tool a failure: it would hide what the test should show."""
     if not (report.skipped and in_ci() and isinstance(report.longrepr, tuple)) or hasattr(report, "wasxfail"):
         return
     path, line, reason = report.longrepr

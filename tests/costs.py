@@ -1,6 +1,7 @@
-"""Processor time of tests, with that of the processes that they started: what a test costs on any machine, busy or not.
+"""Processor time of tests and of the processes that they started: the cost of a test on any machine, busy or not.
 
-A worker of pytest-xdist measures and sends it with its last report of a test; whoever shows the reports adds it up.
+A worker of pytest-xdist measures and sends it with its last report of a test; the process that shows the reports adds
+it up.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ _PROPERTY: Final = "processor seconds"
 _BEGAN: Final = pytest.StashKey[float]()
 
 DEAREST: Final = 15
-"""Tests that are shown."""
+"""How many tests are shown."""
 
 
 def _now() -> float:
-    """User and system time of this process and of its children that have been waited for."""
+    """User and system time of this process and of its collected children."""
     return sum(used.ru_utime + used.ru_stime for used in map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN)))
 
 
@@ -28,12 +29,12 @@ def begin(item: pytest.Item) -> None:
 
 
 def end(item: pytest.Item) -> None:
-    """Before the report that has to carry it is made."""
+    """Called before the report that carries it is made."""
     item.user_properties.append((_PROPERTY, _now() - item.stash[_BEGAN]))
 
 
 class Costs:
-    """A plugin of pytest, which sees every report."""
+    """A pytest plugin, which sees every report."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Which fifth of the seeded bugs the ordinary suite tries: another one each day, the same for all its workers."""
+"""The fifth of the seeded bugs that the ordinary suite tries: another one each day, the same for all its workers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 
 FIFTHS: Final = 5
 FIFTH: Final = "FLIN_MUTANTS"
-"""In the environment: 0 to 4, for another fifth than today's."""
+"""A variable of the environment: 0 to 4, for another fifth than today's."""
 
 
 def choose_fifth() -> None:
-    """Before the workers start: they must collect the same tests, even at midnight (UTC)."""
+    """Called before the workers start: they must collect the same tests, even at midnight (UTC)."""
     os.environ.setdefault(FIFTH, str(datetime.datetime.now(datetime.UTC).date().toordinal() % FIFTHS))
 
 

@@ -1,4 +1,4 @@
-"""How much one run of the suite has tried, beside what it must reach (docs/crash-safety.md, "Figures").
+"""How much one run of the suite has tried, and the minimum that it must reach (docs/crash-safety.md, "Figures").
 
 Tests count through the fixture `figures`, in each worker of pytest-xdist. The sums are printed at the end; a run of the
 whole suite that falls short of its column fails in CI, so that nothing gets lost when a test is made smaller.
@@ -24,7 +24,8 @@ LEAST: Final = {
     "ordinary": {STATES: 20_000, RECOVERIES: 2_000, FAILED_CALLS: 1_000, KILLS: 5, CAUGHT: 8, BITS: 2_500},
     "slow": {STATES: 100_000, RECOVERIES: 10_000, FAILED_CALLS: 5_000, KILLS: 20, CAUGHT: 40, BITS: 10_000},
 }
-"""By suite. Bits: every 32nd and every 8th of the files of tests/engine/damage.py, which have some 87,000."""
+"""The minimum by suite. Bits: every 32nd and every 8th of the files of tests/engine/damage.py, which have some
+87,000."""
 
 
 class Figures:
@@ -36,23 +37,23 @@ class Figures:
         self._counts[what] += number
 
     def checked(self, checker: CrashChecker) -> None:
-        """What one checker has seen; a state that two of them saw counts once."""
+        """Count what one checker has seen; a state that two of them saw counts once."""
         self.saw(checker.found)
         self.add(RECOVERIES, checker.during_recovery)
 
     def saw(self, states: Iterable[int]) -> None:
-        """Digests of crash states that were checked."""
+        """Count crash states, given their digests."""
         self._states.update(states)
 
     def of(self, what: str) -> int:
         return self._counts[what] + (len(self._states) if what == STATES else 0)
 
     def packed(self) -> tuple[dict[str, int], bytes]:
-        """For another process, in types that pytest-xdist can send."""
+        """The figures for another process, in types that pytest-xdist can send."""
         return dict(self._counts), array("Q", self._states).tobytes()
 
     def add_packed(self, packed: tuple[dict[str, int], bytes]) -> None:
-        """What another process has tried; a state that both saw counts once, as its digest is the same in both."""
+        """Add what another process has tried; a state that both saw counts once, as its digest is the same in both."""
         counts, states = packed
         self._counts.update(counts)
         self._states.update(array("Q", states))
@@ -62,5 +63,5 @@ class Figures:
             yield f"{self.of(what):>9,} {what} (at least {least:,} in the whole {suite} suite)"
 
     def short(self, suite: str) -> list[str]:
-        """What the whole suite has not reached."""
+        """The figures that the whole suite has not reached."""
         return [what for what, least in LEAST[suite].items() if self.of(what) < least]

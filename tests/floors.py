@@ -1,8 +1,8 @@
-"""The floors of the house, bottom first: a module imports what stands on its own floor or below.
+"""The floors of the house, bottom first: a module imports only from its own floor or below.
 
-Types count: what is imported for annotations alone ties two files together in a reader's head as well. A wing (a folder
-of the engine, or of the server) is one floor. The engine's own folder holds the words, what stands between the wings
-and the face.
+Types count: an import for annotations alone also ties two files together in a reader's head. A wing (a folder of the
+engine, or of the server) is one floor. The engine's own folder holds the words, the modules between the wings, and the
+face.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ FLOORS: Final = [
     ["flin.engine"],
     ["flin.objects"],
     *floors_of("flin.objects", OBJECTS),
-    ["flin.testing", "flin.net"],  # `testing` is for tests, of Flin and of what is built on it
+    ["flin.testing", "flin.net"],  # `testing` is for tests, of Flin and of programs that use it
     *floors_of("flin.net", NET),
     ["flin.bench"],
     ["flin.cli"],
@@ -69,7 +69,7 @@ FLOORS: Final = [
 
 
 def floor_of(module: str) -> int:
-    """The longest prefix counts: `flin.testing.disk` stands where `flin.testing` does."""
+    """The floor of a module. The longest prefix counts: `flin.testing.disk` is on the floor of `flin.testing`."""
     while module not in _NUMBERS:
         module = module.rpartition(".")[0]
     return _NUMBERS[module]

@@ -22,13 +22,13 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def module_name(path: Path) -> str:
-    """`flin.engine.wal.frames` of flin/engine/wal/frames.py; a package has the name of its folder."""
+    """`flin.engine.wal.frames` for flin/engine/wal/frames.py; a package has the name of its folder."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, absolute dotted name) of all that a file imports, `from a import b` as a.b, under functions too."""
+    """(line, absolute dotted name) of all imports of a file, `from a import b` as a.b, also those in functions."""
     package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md and the modules' docstrings name files and functions: they are there."""
+"""ARCHITECTURE.md and the modules' docstrings name files and functions: these exist."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def test_it_stays_a_short_read() -> None:
 
 
 FOREIGN = {"strtold", "printf"}
-"""Names of C that docstrings compare with."""
+"""C functions that docstrings compare with."""
 
 
 def names_of_the_source() -> set[str]:
-    """Every identifier of the package, and every word that it has as a constant."""
+    """Every identifier of the package, and every word in its constants."""
     names = {part for path in python_files("flin") for part in module_name(path).split(".")}
     for node in (node for path in python_files("flin") for node in ast.walk(tree_of(path))):
         for field in ("id", "attr", "arg", "name", "module"):

@@ -1,4 +1,4 @@
-"""The command line: every subcommand on whole, damaged, locked and missing databases, and what its exit code says."""
+"""The command line: every subcommand on whole, damaged, locked and missing databases, and its exit code."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def database(tmp_path: Path) -> Path:
 
 
 def fingerprint(directory: Path) -> dict[str, tuple[str, int]]:
-    """Every file's content and time of change."""
+    """The content and time of change of every file."""
     return {
         path.name: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
         for path in directory.iterdir()
@@ -64,7 +64,7 @@ def fingerprint(directory: Path) -> dict[str, tuple[str, int]]:
 
 
 def only(directory: Path, pattern: str) -> Path:
-    """The first in the order of names."""
+    """The first matching file in the order of names."""
     return sorted(directory.glob(pattern))[0]
 
 
@@ -132,7 +132,7 @@ def test_a_directory_without_a_database_is_2(command: str, tmp_path: Path, capsy
 
 
 def test_a_directory_that_cannot_be_read_is_2(database: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    """Root may read everything: what the kernel says to others comes from the call that asks it."""
+    """Root may read everything, so the call raises the error that others would get from the kernel."""
 
     def refuse(path: Path) -> list[str]:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -166,7 +166,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("words", UNKNOWN)
 def test_what_is_not_known_is_named(words: str, capsys: Capture) -> None:
-    """Never taken for something longer; Redis' names say what there is instead."""
+    """Never taken for something longer; for Redis' names the error says what there is instead."""
     code, output, errors = run(capsys, *words.split())
     assert (code, output) == (2, "")
     assert UNKNOWN[words] in errors
@@ -212,7 +212,7 @@ def test_an_interrupt_is_130(database: Path, capsys: Capture, monkeypatch: pytes
 def test_a_signal_ends_it_as_an_interrupt_does(
     database: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    """What was begun is cleaned up, and whoever set a handler before has it again."""
+    """What was begun is cleaned up, and a handler that was set before is set again."""
     ended = []
 
     def take_long(directory: str) -> None:
@@ -230,7 +230,7 @@ def test_a_signal_ends_it_as_an_interrupt_does(
 
 
 def test_an_ignored_signal_stays_ignored(database: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As under nohup."""
+    """Like under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def check(directory: str) -> tuple[list[str], str]:
@@ -412,7 +412,7 @@ def test_dump_of_a_table(database: Path, capsys: Capture, tmp_path: Path) -> Non
     assert '  delete range "key:0100" to "key:0200"\n' in output
     assert '  delete "key:0001"\n' in output
     assert '  put "lives" = "for an hour", expires 20' in output
-    # By its magic, not by its name; and no more than asked for.
+    # By its magic, not by its name; and not more than asked for.
     other = tmp_path / "renamed"
     other.write_bytes(older.read_bytes())
     code, output, _ = run(capsys, "dump", other, "--limit", 3)

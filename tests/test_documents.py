@@ -1,4 +1,4 @@
-"""What the documents say in figures and bytes, compared with what the code does."""
+"""The figures and bytes in the documents, compared with the code."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_collections_of_the_document() -> None:
 
 
 def test_the_file_names_of_the_document() -> None:
-    """Every file in a database's directory is one of the five that the document tells of."""
+    """Every file in a database's directory is one of the five kinds in the document."""
     text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `([A-Z<][^`]*)` \|", text.partition("## Files\n")[2].partition("\n## ")[0], re.MULTILINE)
     assert len(told) == 5

@@ -1,4 +1,4 @@
-"""Every exception of Flin's crosses a process border and can be copied: the same type, text and attributes."""
+"""Every exception of Flin can be pickled and copied: type, text and attributes stay the same."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _same(made: BaseException, again: BaseException) -> None:
 
 
 def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Exceptions compare by identity: by their text instead."""
+    """The attributes with exceptions as their texts, since exceptions compare by identity."""
     return {name: repr(value) if isinstance(value, BaseException) else value for name, value in attributes.items()}
 
 
@@ -86,7 +86,7 @@ def test_all_of_them_are_found() -> None:
 
 
 def test_what_the_engine_raises_can_be_caught_by_its_name() -> None:
-    """`except flin.engine.LockedError`: all errors but those that answer a client of the server."""
+    """`except flin.engine.LockedError`: all errors except those that answer a client of the server."""
     kinds = {kind for kind in EXCEPTIONS if kind.__module__ == "flin.errors"}
     for kind in kinds - {ProtocolError, CommandError, PayloadError, PayloadFooterError}:
         assert getattr(flin.engine, kind.__name__) is kind
@@ -104,7 +104,7 @@ def test_an_error_is_pickled_and_copied_whole(kind: type[BaseException]) -> None
 
 
 def test_errors_of_ones_own_below_flins_are_pickled() -> None:
-    """Whatever their constructors take."""
+    """Whatever arguments their constructors take."""
     _same(OwnError(1, reason="x"), pickle.loads(pickle.dumps(OwnError(1, reason="x"))))
 
 

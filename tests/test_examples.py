@@ -16,8 +16,8 @@ from tests.source import ROOT
 
 EXAMPLES = ROOT / "examples"
 NEED_A_CLIENT = {"stdlib_sources.py", "cache.py"}
-NOT_RUN = {"flin_server.py"}  # what the examples with a server share
-# Of docs/recipes.md: test_recipes.py runs them.
+NOT_RUN = {"flin_server.py"}  # shared by the examples with a server
+# Those of docs/recipes.md: test_recipes.py runs them.
 RECIPES = {"wsgi_embedded.py", "wsgi_served.py", "asgi_embedded.py", "asgi_served.py"}
 RECIPES |= {"pool.py", "pytest_fixtures.py", "notebook.py"}
 
@@ -67,7 +67,7 @@ def test_cache() -> None:
 
 
 PART_OF_LIBRARY = ("asyncio", "concurrent", "json")
-"""What the queries of the example look for, and a little more."""
+"""Packages that the queries of the example look for, and a little more."""
 
 WITH_A_LIBRARY = """
 import runpy, sys, sysconfig
@@ -79,7 +79,7 @@ runpy.run_path(program, run_name="__main__")
 
 
 def run_with_a_part(tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """The example with some packages of the standard library, in a hundredth of the time."""
+    """Run the example with some packages of the standard library, in a hundredth of the time."""
     for name in PART_OF_LIBRARY:
         shutil.copytree(Path(sysconfig.get_path("stdlib")) / name, tmp_path / "library" / name)
     program = str(EXAMPLES / "stdlib_sources.py")

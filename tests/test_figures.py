@@ -1,4 +1,4 @@
-"""What a run has tried is added up right, and too little is told."""
+"""The figures of a run are added up correctly, and too low ones are reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flin.testing.run import EngineSetup, WorkloadRun
 from tests.figures import CAUGHT, KILLS, LEAST, RECOVERIES, STATES, Figures
 
 
-def test_a_state_that_two_judges_saw_counts_once() -> None:
+def test_a_state_that_two_checkers_saw_counts_once() -> None:
     figures = Figures()
     moment = WorkloadRun(EngineSetup("never")).run([Put(b"a", b"1")]).crash_points[-1]
     judges = [CrashChecker(EngineSetup("never"), limit=3) for _ in range(2)]

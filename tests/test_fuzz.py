@@ -77,7 +77,7 @@ def _search(name: str, inputs: int) -> None:
     search()
 
 
-# What the fuzzers are made of.
+# The parts of the fuzzers.
 
 
 def test_a_source_of_bytes_draws_what_they_say() -> None:
@@ -123,7 +123,7 @@ ENGINES = ["hypothesis", pytest.param("atheris", marks=pytest.mark.slow)]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Holds a surface `sample` beside those of Flin: the package has no __init__, so that folders add up."""
+    """A folder with a surface `sample`, in addition to Flin's: the package has no __init__, so folders add up."""
     (tmp_path / "fuzz").mkdir()
     (tmp_path / "fuzz" / "sample.py").write_text(SURFACE, encoding="utf-8")
     return tmp_path

@@ -1,4 +1,4 @@
-"""The import directions of the house (floors.py), and the one seam to the disk: read from the syntax trees."""
+"""The import directions (floors.py), and the one seam to the disk: read from the syntax trees."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.source import ROOT, imports_of, module_name, python_files, tree_of
 # What the engine must not know (style.md); its asyncio face will be flin/engine/aio.py.
 FOREIGN_TO_ENGINE = {"asyncio", "socket", "selectors", "ssl", "hiredis", "redis", "uvloop", "http"}
 
-# Beyond flin/engine/disk/fs.py, and what that stands on, the engine reaches neither disk nor clock nor chance: so
-# tests can crash it at every step and replay a seed. Modules that are banned whole, and the few names that are not,
-# each with its reason.
+# Outside flin/engine/disk/fs.py, and the modules that it uses, the engine reaches neither disk nor clock nor random
+# numbers: so tests can crash it at every step and replay a seed. Modules that are banned whole, and the few names that
+# are not, each with its reason.
 SEAM = {"fs.py", "descriptor.py", "directory_lock.py"}
 BANNED = {"os", "io", "mmap", "fcntl", "shutil", "tempfile", "pathlib", "glob", "subprocess", "builtins"}
 BANNED |= {"time", "datetime", "random", "secrets", "uuid"}
@@ -50,7 +50,7 @@ MODULES = {module_name(path): path for path in FLIN}
 
 
 def imported_by(module: str) -> set[str]:
-    """The modules of Flin that it names, types included; the package itself is only its version."""
+    """The modules of Flin that a module names, types included; the package itself is only its version."""
     found = set()
     for _, name in imports_of(MODULES[module]):
         while name and name not in MODULES:
@@ -75,7 +75,7 @@ def test_strong_components() -> None:
 
 
 def strong_components(graph: dict[str, set[str]]) -> list[set[str]]:
-    """The sets of nodes that reach each other, of at least two: whoever is reached and reaches back."""
+    """The sets of at least two nodes that reach each other."""
 
     def reached_from(start: str) -> set[str]:
         reached: set[str] = set()

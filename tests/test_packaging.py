@@ -1,4 +1,4 @@
-"""What a user who installs Flin gets: its metadata, its types, its command, and nothing that is not Flin."""
+"""What a user gets who installs Flin: metadata, types, the command, and nothing that is not Flin."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.source import ROOT, imports_of, python_files
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TEST_COMMAND = "python3 -m venv .venv-test && .venv-test/bin/pip install '.[dev]' && .venv-test/bin/pytest"
 
-# Distributions whose import name is their own, by who needs them.
+# Distributions with the same import name, by the packages that need them.
 ENGINE_NEEDS = {"sortedcontainers", "mmh3", "zstandard"}
 ALLOWED_IMPORTS = {
     "flin/engine": ENGINE_NEEDS,
     "flin/objects": ENGINE_NEEDS,
-    "flin/testing": ENGINE_NEEDS | {"redis"},  # redis-py only where it is installed: `flin.testing.kill` says so
+    "flin/testing": ENGINE_NEEDS | {"redis"},  # redis-py only if it is installed: see `flin.testing.kill`
     "flin/net": ENGINE_NEEDS | {"uvloop", "hiredis"},
     "flin/cli": ENGINE_NEEDS | {"uvloop", "hiredis"},
 }
@@ -48,7 +48,7 @@ def test_dependencies() -> None:
 
 
 def test_pythons() -> None:
-    """.ci/run reads them here, and tests the oldest and the newest that is to be had."""
+    """.ci/run reads them here, and tests with the oldest and the newest that it finds."""
     prefix = "Programming Language :: Python :: 3."
     minors = [int(each.removeprefix(prefix)) for each in PROJECT["classifiers"] if each.startswith(prefix)]
     assert minors == [11, 12, 13, 14]

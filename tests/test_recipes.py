@@ -42,7 +42,7 @@ class Program:
         return self.output.read_text()
 
     def found(self, pattern: str) -> str:
-        """Wait until it has printed this; the first group."""
+        """Wait until it has printed this. Returns the first group."""
         wait_until(lambda: re.search(pattern, self.printed()) or self._process.poll() is not None, pattern)
         matched = re.search(pattern, self.printed())
         assert matched is not None, self.printed()
@@ -66,14 +66,14 @@ def running(folder: Path, command: list[str], **environment: str) -> Iterator[Pr
 
 
 def ask(address: str, path: str = "/a") -> tuple[int, int]:
-    """How many visits there were, and the process that counted."""
+    """Ask for the number of visits, and the process that counted."""
     with urllib.request.urlopen(address + path, timeout=PATIENCE_SECONDS) as reply:
         visits, _, pid = reply.read().decode().split()
     return int(visits), int(pid)
 
 
 def told(command: str) -> None:
-    """The commands that are run here are those of the document."""
+    """Check that a command that is run here is in the document."""
     assert command in RECIPES
 
 
@@ -164,7 +164,7 @@ def test_cells_may_be_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_document_shows_what_the_examples_hold() -> None:
-    """Each piece of Python on the page stands in an example, but for those of the last section."""
+    """Each piece of Python on the page is in an example, except those of the last section."""
     sources = "\n".join(path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py"))
     plain = {re.sub(r"  #.*", "", line).strip() for line in sources.splitlines()}
     text = RECIPES.partition("## Copies")[0]

@@ -1,4 +1,4 @@
-"""`flin repair`: what it writes, says and leaves alone, and its exit codes."""
+"""`flin repair`: what it writes, prints and leaves alone, and its exit codes."""
 
 from __future__ import annotations
 

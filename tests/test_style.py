@@ -1,4 +1,4 @@
-"""The house style, as far as a program can see it: ruff, mypy strict, sizes, names and words."""
+"""The house style, as far as a program can check it: ruff, mypy strict, sizes, names and words."""
 
 from __future__ import annotations
 

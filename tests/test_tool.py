@@ -1,4 +1,4 @@
-"""A test that wants a missing tool is skipped by name, and fails in CI."""
+"""A test that needs a missing tool is skipped, with the tool's name, and fails in CI."""
 
 from __future__ import annotations
 

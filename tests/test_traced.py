@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md tells the ways of a SET and of a GET: a real one takes those steps, in that order."""
+"""ARCHITECTURE.md tells the steps of a SET and of a GET: a real one takes them, in that order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def steps_of(title: str) -> list[list[str]]:
 
 @contextmanager
 def tracing(install: Callable[[Callable[[], None]], Any]) -> Iterator[list[str]]:
-    """The functions of Flin that are called meanwhile in the thread in which `install` runs what it is given."""
+    """The functions of Flin that are called meanwhile in the thread in which `install` runs its argument."""
     called: list[str] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -45,13 +45,13 @@ def tracing(install: Callable[[Callable[[], None]], Any]) -> Iterator[list[str]]
 
 
 def follows(called: list[str], steps: list[list[str]]) -> bool:
-    """Whether each step that names functions has one that is called, after one of the step before."""
+    """Whether, for each step that names functions, one of them is called after one of the step before."""
     rest = iter(called)
     return all(any(name in step for name in rest) for step in steps if step)
 
 
 def served(server: ServerThread, request: bytes, reply: bytes, *, times: int = 1) -> list[str]:
-    """What the server calls to answer a client that sends this so many times."""
+    """The functions that the server calls to answer a client that sends this `times` times."""
     with server.connect() as sock, tracing(server.call) as called:
         for _ in range(times):
             sock.sendall(request)
@@ -83,7 +83,7 @@ def test_a_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         db.flush()
         with ServerThread(db._store) as server:
             warm = served(server, b"GET k\r\n", b"$1\r\nv\r\n", times=2)
-            # What the kernel's cache holds is read at once; as if it did not.
+            # Reads that the kernel's cache answers would not wait: behave as if it did not.
             monkeypatch.setattr(OsReadableFile, "pread_nowait", lambda self, size, offset: None)
             db._store.tables.block_cache.resize(0)
             cold = served(server, b"GET other7\r\n", b"$1\r\nv\r\n")

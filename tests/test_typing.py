@@ -1,4 +1,4 @@
-"""What a type checker says to somebody who uses Flin: wrong options are refused, results have their types."""
+"""A type checker's errors in programs that use Flin: wrong options are refused, results have their types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.source import ROOT
 
-# Each line that mypy must refuse ends in what it must say; the others must pass under --strict.
+# Each line that mypy must refuse ends with the expected error; the others must pass under --strict.
 USE = """
 import os
 from collections.abc import Mapping, MutableMapping

@@ -1,4 +1,4 @@
-"""Outside programs that some tests need: skipped by name where they are missing, an error where CI promised them."""
+"""Outside programs that some tests need: if one is missing, a test is skipped, with its name; in CI it fails."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Final
 import pytest
 
 TOOLS: Final = ("redis-server", "redis-cli", "redis-benchmark", "node", "npm", "mkfs.ext4", "atheris")
-"""What .ci/run installs. Python packages of the bench extra are not among them: those tests may be skipped anywhere."""
+"""The tools that .ci/run installs. Python packages of the bench extra are not among them: their tests may be skipped
+anywhere."""
 
 _NAMED: Final = re.compile(r"(?<![\w-])(" + "|".join(TOOLS) + r")(?![\w-])")
 
 
 def needs_tool(name: str) -> str:
-    """The program's path; skips the test (or, at the top of a file, its whole module) where it is missing."""
+    """The program's path; skips the test (or, at the top of a file, its whole module) if it is missing."""
     path = shutil.which(name)
     if path is None:
         pytest.skip(f"missing tool: {name}", allow_module_level=True)

@@ -1,4 +1,4 @@
-"""A store in memory, which may lose writes: what tells the rows' right answers from wrong ones."""
+"""A store in memory, which may lose writes: with it the rows must tell right answers from wrong ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class DictStore:
-    """`lose` drops every so many-th put."""
+    """`lose=n` drops every n-th put."""
 
     def __init__(self, lose: int = 0) -> None:
         self._data: dict[bytes, bytes] = {}

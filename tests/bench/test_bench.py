@@ -1,4 +1,4 @@
-"""The benchmark: its figures, its reports, its rows against a store that tells right answers from wrong ones."""
+"""The benchmark: its figures, its reports, and its rows, which must notice a store's wrong answers."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_latencies_have_a_table_of_their_own() -> None:
 
 
 def test_the_page_fits_into_another() -> None:
-    """As a section of the README: headings below its own, no line too long to be read."""
+    """As a section of the README: headings below its own, no line too long to read."""
     lines = report.markdown([("embedded", comparisons()), ("served", comparisons()[1:])]).splitlines()
     assert [line for line in lines if line.startswith("#")] == ["## Measured", "### embedded", "### served"]
     assert max(map(len, lines)) <= 120
@@ -325,7 +325,7 @@ def test_the_generator_reads_and_writes(tmp_path: Path) -> None:
 
 
 def test_reads_while_compactions_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole procedure, too short to see a compaction, and it says so."""
+    """The whole procedure, too short to see a compaction, which it reports."""
     for name, value in {
         "PEAK_SECONDS": 0.2,
         "PEAK_REQUESTS": 500,
@@ -357,7 +357,7 @@ def test_the_order_of_a_load_meets_every_key_once() -> None:
 
 @pytest.mark.skipif(not memory.is_supported(), reason="needs /proc/PID/smaps_rollup")
 def test_private_memory_counts_children() -> None:
-    """A child that holds 50 MB, started by a child."""
+    """The child of a child holds 50 MB."""
     inner = "import time; data = bytearray(b'x' * 50_000_000); print('ready', flush=True); time.sleep(60)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     with subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.PIPE, text=True) as process:
@@ -372,7 +372,7 @@ def test_private_memory_counts_children() -> None:
             os.kill(pid, 9)
     assert sampler.most_processes == 2
     assert 50_000_000 < sampler.peak_bytes < 200_000_000
-    assert memory.private_bytes(process.pid) == 0  # it has been waited for
+    assert memory.private_bytes(process.pid) == 0  # its end has been waited for
 
 
 @pytest.mark.slow
@@ -446,8 +446,8 @@ def test_bench_refuses_what_it_does_not_know(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "words", ["--rows fillrandom", "--rows headline-served", "load --millions 1", "curves --curves values"]
 )
-def test_a_bench_that_is_ended_leaves_nothing(tmp_path: Path, words: str) -> None:
-    """Neither its scratch nor a process."""
+def test_an_interrupted_bench_leaves_nothing(tmp_path: Path, words: str) -> None:
+    """Neither its scratch directory nor a process."""
     if "served" in words and not served.is_available():
         pytest.skip("redis-benchmark is not installed")
     command = [sys.executable, "-m", "flin", "bench", *words.split(), "--scratch", str(tmp_path)]

@@ -60,8 +60,8 @@ def test_quiet_is_when_nothing_runs() -> None:
 
 
 @needs_proc
-def test_what_the_measurement_itself_uses_is_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    used = itertools.count(0.0, 0.1)  # of the processor at each look: busy, were it not all the measurement's own
+def test_the_measurements_own_time_is_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = itertools.count(0.0, 0.1)  # processor time at each look: busy, but all of it the measurement's own
     spent: list[float] = []
 
     def cpu_seconds(pid: int) -> float:
@@ -161,7 +161,7 @@ def test_beyond_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert document["goals"]["GET rate over that in memory"]["goal"] == "at least 0.25"
 
 
-def test_the_latency_beside_compactions_as_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_latency_during_compactions_as_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shortened = {"PEAK_SECONDS": 0.1, "PEAK_REQUESTS": 300, "IDLE_SECONDS": 0.05, "WRITER_SLACK_SECONDS": 0.3}
     for name, value in shortened.items():
         monkeypatch.setattr(compaction, name, value)

@@ -1,4 +1,4 @@
-"""docs/performance.md is made of what `flin bench steps` and `flin bench curves` measure."""
+"""docs/performance.md shows what `flin bench steps` and `flin bench curves` measure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def named_steps(page: str) -> list[tuple[str, str, str]]:
-    """Operation, step and what bounds it, of the tables under each operation's heading."""
+    """Operation, step and bound, from the tables under each operation's heading."""
     part = page.partition("\n## Step by step\n")[2].partition("\n## ")[0]
     found = []
     for section in re.split(r"^### ", part, flags=re.MULTILINE)[1:]:

@@ -1,4 +1,4 @@
-"""What a run consists of, for what was asked and what is there."""
+"""The parts of a run, for the options given and the tools installed."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def small(directory: Path) -> Lab:
 @pytest.mark.slow
 @pytest.mark.skipif(not memory.is_supported(), reason="needs /proc")
 def test_every_operation_has_its_figures(tmp_path: Path) -> None:
-    """Of parts, whose functions may move, that they are measured or named."""
+    """Parts, whose functions may move, are measured or named."""
     with small(tmp_path) as made:
         measured = steps.run(made, Progress(len(steps.STEPS), io.StringIO()))
     assert len(measured) == len(steps.STEPS)
@@ -48,7 +48,7 @@ def test_a_step_that_has_moved_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert (there.nanoseconds, there.problem) == (5.0, "")
 
 
-def test_the_stop_watch(tmp_path: Path) -> None:
+def test_the_stopwatch(tmp_path: Path) -> None:
     with small(tmp_path) as made:
         seen: list[int] = []
         assert made.call(seen.append, 7) < 1e6

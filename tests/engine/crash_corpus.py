@@ -1,6 +1,6 @@
-"""Workloads that failed once, as the long run printed them: what they found stays found.
+"""Workloads that failed once, as the long run printed them: a fault that was found stays found.
 
-A new one is what `python -m flin.testing.crash` prints as "shortened", with a line that says what was wrong.
+To add one, take what `python -m flin.testing.crash` prints as "shortened", with a line that says what was wrong.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Past:
     setup: EngineSetup
     workload: Workload
     fault: str = ""
-    """Of faulty.KINDS, if the n-th call must fail; every n is tried."""
+    """A key of faulty.KINDS, if the n-th call must fail; every n is tried."""
     is_slow: bool = False
     """Too many calls for the ordinary suite."""
 

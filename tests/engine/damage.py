@@ -1,7 +1,7 @@
-"""Small databases, what can happen to their files, and the judgement: detected or harmless, never a wrong answer.
+"""Small databases, what can happen to their files, and the verdict: detected or harmless, never a wrong answer.
 
-Harmless is what nobody reads, and what recovery may take for a torn tail: frames that were never synced. What a damaged
-database answers is right as far as it answers; it raises nothing but documented errors. Where it names a file,
+Damage is harmless if nothing reads the bytes, or if recovery may take them for a torn tail: frames that were never
+synced. If a damaged database answers, the answer is right; it raises nothing but documented errors. If it names a file,
 `flin check` names the same.
 """
 
@@ -67,16 +67,16 @@ LONG_SCENES: dict[str, tuple[EngineSetup, Workload]] = {
         [*[Put(b"k%03d" % number, b"%03d" % number * 50) for number in range(30)], Reopen(flush=False)] * 3,
     ),
 }
-"""Longer than a sector, or a page: what a stretch takes away leaves something that vouches."""
+"""Longer than a sector, or a page: after the loss of a stretch, something that vouches is left."""
 
 
 class Damage:
-    """One of the scenes: `image` is the disk of a killed process, of which each case damages a clone."""
+    """A database of SCENES: `image` is the disk of a killed process; each case damages a clone of it."""
 
     def __init__(self, name: str, check_every: int = 64, seed: int = 0) -> None:
         self.name = name
         self.setup, workload = (SCENES | LONG_SCENES)[name]
-        run = WorkloadRun(self.setup, record=False, opened=seed)  # identity and salts come of it
+        run = WorkloadRun(self.setup, record=False, opened=seed)  # identity and salts follow from it
         run.open()
         manifests = {}
         for operation in workload:
@@ -94,7 +94,7 @@ class Damage:
         return [path for path in self.image.files() if path.startswith(PATH) and not path.endswith("LOCK")]
 
     def case(self, what: str, change: Callable[[SimulatedDisk], None], *, any_prefix: bool = False) -> str:
-        """Damage a clone; what came of it. `any_prefix`: nothing is left that could tell what was promised."""
+        """Damage a clone. Returns the outcome. `any_prefix`: nothing is left that could tell what was promised."""
         disk = killed(self.image)
         change(disk)
         files = disk.files()
@@ -110,13 +110,13 @@ class Damage:
         return outcome
 
     def _check_case(self, disk: SimulatedDisk, any_prefix: bool) -> tuple[str, list[FlinError]]:
-        """What came of opening and reading the damaged disk; AssertionError for a wrong answer."""
+        """Open and read the damaged disk. Returns the outcome; AssertionError for a wrong answer."""
         clock = ManualClock()
         try:
             engine = self.setup.open(disk, clock, "damaged")
         except DETECTED as error:
             return "open", [error]
-        except ValueError as error:  # another database's manifest says other shards than were asked for
+        except ValueError as error:  # another database's manifest has another number of shards than the option
             assert "shards, which is fixed" in str(error)
             return "open", []
         try:
@@ -141,7 +141,7 @@ def _read_all(engine: Any, allowed: list[dict[bytes, bytes]]) -> tuple[str, list
 
 
 def _agrees(engine: Any, state: dict[bytes, bytes]) -> bool:
-    """Whether every get that answers at all answers as this state would."""
+    """Whether every get that answers at all agrees with this state."""
     for key in [*state, b"a", b"absent", b"m010"]:
         try:
             if engine.get(key) != state.get(key):
@@ -152,7 +152,8 @@ def _agrees(engine: Any, state: dict[bytes, bytes]) -> bool:
 
 
 def assert_check_agrees(files: dict[str, bytes], errors: list[FlinError], what: str) -> None:
-    """`flin check` finds problems too, among them one in each file that the engine named, at the same place."""
+    """Check that `flin check` finds problems, too, among them one in each file that the engine named, at the same
+    place."""
     directory = tempfile.mkdtemp(prefix="flin-damage-")
     try:
         for path, content in files.items():
@@ -164,7 +165,7 @@ def assert_check_agrees(files: dict[str, bytes], errors: list[FlinError], what: 
 
 
 def assert_told(directory: str, errors: list[FlinError], what: str = "") -> None:
-    """The errors name a file and, where they can, an offset in it; check of the directory says the same."""
+    """Check that the errors name a file and, if possible, an offset in it, and that check of the directory agrees."""
     problems, summary = check(directory)
     assert problems, f"{what}: check says {summary!r}, the engine {errors}"
     text = "\n".join(problems)
@@ -182,7 +183,7 @@ def assert_told(directory: str, errors: list[FlinError], what: str = "") -> None
 
 
 def flip(name: str, step: int = 1, say: Callable[[str], None] | None = None) -> Counter[str]:
-    """Every step-th bit of every file, one at a time; how often each outcome came."""
+    """Flip every step-th bit of every file, one at a time. Returns how often each outcome came."""
     damage = Damage(name)
     for path in damage.paths():
         for bit in range(Random(path).randrange(step), len(damage.image.read(path)) * 8, step):
@@ -193,12 +194,12 @@ def flip(name: str, step: int = 1, say: Callable[[str], None] | None = None) -> 
 
 
 LENGTHS = (1, 8, 45, 100, 512, 4096)
-"""Of damaged stretches: within a number, a frame's header, a segment's header and more, a sector, a page."""
+"""Lengths of damaged stretches: within a number, a frame's header, a segment's header and more, a sector, a page."""
 
 
 def stretch(name: str, step: int, fillings: Sequence[Filling] = ()) -> Counter[str]:
-    """Stretches of many lengths, from every step-th byte of every file on, and of the whole file. `fillings`: all of
-    these at each place, or else they take turns."""
+    """Damage stretches of many lengths, from every step-th byte of every file on, and the whole file. `fillings`: all
+    of these at each place; else they take turns."""
     damage = Damage(name)
     turns = cycle(Filling)
     for path in [*damage.paths(), join(PATH, LOCK)]:
@@ -225,8 +226,8 @@ def _overwrite(damage: Damage, path: str, start: int, stop: int, filling: Fillin
 
 
 def still_vouched(disk: SimulatedDisk, path: str, start: int, stop: int) -> bool:
-    """Whether anything in the segments that lies outside the stretch says that what the stretch takes was synced: told
-    from the undamaged files, frame by frame."""
+    """Whether anything in the segments outside the stretch vouches that the bytes of the stretch were synced: found in
+    the undamaged files, frame by frame."""
     vouched = 0
     taken = []
     for name, data in disk.files().items():
@@ -247,11 +248,11 @@ def still_vouched(disk: SimulatedDisk, path: str, start: int, stop: int) -> bool
 
 
 def cut(name: str, step: int = 1, say: Callable[[str], None] | None = None) -> Counter[str]:
-    """Every step-th length of every file, and some that are too long."""
+    """Cut every file to every step-th length, and make some too long."""
     damage = Damage(name)
     for path in damage.paths():
         content = damage.image.read(path)
-        # What ends a WAL too early looks like the crash before: only what follows could tell.
+        # A WAL that ends too early looks as if the crash came earlier: only later bytes could tell.
         any_prefix = path.endswith(".wal")
         lengths = {*range(Random(path).randrange(step), len(content), step), 0, len(content) - 1}
         for length in sorted(lengths):
@@ -264,14 +265,14 @@ def cut(name: str, step: int = 1, say: Callable[[str], None] | None = None) -> C
 
 
 def lose(name: str) -> None:
-    """Whichever files are gone: detected, as long as any other is left that knows of them.
+    """Remove any files: detected, as long as another one is left that knows of them.
 
     Segments that nothing names yet may be missing unnoticed: a directory can hold none of them after a crash."""
     damage = Damage(name, check_every=1)
     paths = damage.paths()
     for lost in subsets(paths):
         if len(lost) == len(paths):
-            continue  # nothing is left to know it by: an empty directory
+            continue  # nothing is left to recognise it by: an empty directory
 
         def lose(disk: SimulatedDisk, lost: list[str] = lost) -> None:
             for path in lost:
@@ -283,7 +284,7 @@ def lose(name: str) -> None:
 
 
 def exchange(name: str) -> None:
-    """Each file's bytes under each other's name, and the same bytes under both."""
+    """Put each file's bytes under each other's name, and the same bytes under both."""
     damage = Damage(name, check_every=1)
     for one, other in permutations(damage.paths(), 2):
         first, second = damage.image.read(one), damage.image.read(other)
@@ -299,7 +300,7 @@ def exchange(name: str) -> None:
 
 
 def put_in_place(name: str) -> None:
-    """Files of databases with another identity under this one's names: what decodes is still not this one's."""
+    """Put files of databases with another identity under this one's names: they decode, but do not belong to it."""
     damage = Damage(name, check_every=1)
     has_segments = any(path.endswith(".wal") for path in damage.paths())
     for other in SCENES:
@@ -310,14 +311,14 @@ def put_in_place(name: str) -> None:
             if path.rpartition(".")[2] != strange.rpartition(".")[2] or content == damage.image.read(path):
                 continue
             if path.endswith("MANIFEST") and not has_segments and not has_tables:
-                continue  # without tables and segments nothing tells one database from another
+                continue  # without tables and segments nothing distinguishes one database from another
             is_wal = path.endswith(".wal")
             outcome = damage.case(f"{path} is {strange} of {other}", writing(path, content), any_prefix=is_wal)
             assert outcome == "open" or not is_wal, f"{path} is another database's, and nobody noticed"
 
 
 def go_back(name: str) -> None:
-    """The manifest of an earlier open: what it does not name must not be removed."""
+    """Put in the manifest of an earlier open: files that it does not name must not be removed."""
     damage = Damage(name, check_every=1)
     for content in damage.older_manifests:
         outcome = damage.case("an older manifest", writing(join(PATH, MANIFEST), content))

@@ -1,7 +1,7 @@
 """Hunts: parts of the crash suite, each as one function that goes on until something violates the promise.
 
-test_mutants.py sends them after the mutants. They take what the suite's own tests take: all short workloads, the seeded
-random workloads of flin.testing.crash, the calls that fail, the bits that are turned over.
+test_mutants.py sends them after the mutants. They try what the suite's own tests try: all short workloads, the seeded
+random workloads of flin.testing.crash, failing calls, flipped bits.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ RUNS: Final = 400
 FLUSH: Final = Maintenance("flush")
 
 LONG: Final = SECTOR_BYTES - HEADER_BYTES - FRAME_BYTES - 4 - len(as_stored(b"a"))
-"""Of a value with which the first frame of a segment ends with a sector."""
+"""The length of a value with which the first frame of a segment ends at the end of a sector."""
 
 
 @dataclass(slots=True)
@@ -65,18 +65,18 @@ class Tally:
 
 
 Hunt: TypeAlias = Callable[[Tally], None]
-"""Returns if nothing was found. A violation is an AssertionError, or an error of Flin's where there should be none."""
+"""Returns if nothing was found. A violation is an AssertionError, or an error of Flin where there should be none."""
 
 
 def hunt_down(hunt: Hunt, tally: Tally) -> str:
-    """What it finds; "" for nothing. Any other exception comes out: a hunt that broke has caught nothing."""
+    """What the hunt finds; "" for nothing. Any other exception is raised: a hunt that broke has caught nothing."""
     crash._SEEN.clear()
     try:
         hunt(tally)
     except (AssertionError, FlinError) as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        crash._SEEN.clear()  # what passed with a mutant was not judged
+        crash._SEEN.clear()  # states that passed with a mutant count as unchecked
     return ""
 
 
@@ -88,12 +88,12 @@ def _crash_each(tally: Tally, checker: CrashChecker, workloads: Iterable[Workloa
 
 
 def short_workloads(tally: Tally) -> None:
-    """All of up to two operations, each commit synced: every crash."""
+    """All workloads of up to two operations, each commit synced: every crash."""
     _crash_each(tally, CrashChecker(EngineSetup("always"), limit=6), every_workload(ALPHABET, 2))
 
 
 def unsynced_workloads(tally: Tally) -> None:
-    """The same without a sync after each commit."""
+    """These workloads without a sync after each commit."""
     _crash_each(tally, CrashChecker(EngineSetup("interval"), limit=6), every_workload(ALPHABET, 2))
 
 
@@ -104,12 +104,12 @@ LONG_WRITES: Final[Sequence[Workload]] = (
     (Put(b"a", b"1"), Refused(Put(b"b", b"2" * 600)), Put(b"c", b"3")),
     *((Put(b"a", b"x" * size), Reopen(flush=False)) for size in (700, 1200, 1700)),
 )
-"""Over several sectors, or two segments: the short ones lie within one, of which a crash leaves no end without its
+"""Over several sectors, or two segments: short writes lie within one sector, of which a crash leaves no end without its
 beginning."""
 
 
 def long_writes(tally: Tally) -> None:
-    """A few, made for it: over several sectors or segments, nothing synced; many crashes of each."""
+    """A few workloads made for this: over several sectors or segments, nothing synced; many crashes of each."""
     _crash_each(tally, CrashChecker(EngineSetup("interval"), limit=60), LONG_WRITES)
 
 
@@ -119,12 +119,12 @@ LOST_SEGMENTS: Final[Sequence[Workload]] = tuple(
     for size in (1, LONG)
     for seed in (0, 2)
 )  # fmt: skip
-"""Unsynced, so that a power cut takes the segment's very name; the next one lies on its place, sector by sector. With
-the longer value the second frame begins with a sector."""
+"""Unsynced, so that a power cut takes even the segment's name; the next segment lies in its place, sector by sector.
+With the longer value the second frame begins at a sector."""
 
 
 def lost_segments(tally: Tally) -> None:
-    """A few, made for it: the first segment is lost, and its bytes show in what is not written of the next."""
+    """A few workloads made for this: the first segment is lost, and its bytes show in unwritten parts of the next."""
     _crash_each(tally, CrashChecker(EngineSetup("never", window_bytes=0), limit=300, second_every=50), LOST_SEGMENTS)
 
 
@@ -135,16 +135,16 @@ REOPENED_WORKLOADS: Final[Sequence[Workload]] = (
     (Put(b"a", b"1"), Crash(CrashModel.KILLED, 0), *TWO_PUTS),
     (Put(b"a", b"1"), FLUSH, Reopen(), *TWO_PUTS),
 )
-"""What is written after a recovery follows what was recovered, or the manifest's end of it."""
+"""Writes after a recovery follow the recovered ones, or the end that the manifest gives."""
 
 
 def reopened_workloads(tally: Tally) -> None:
-    """Three, made for it, which write after a recovery."""
+    """Three workloads made for this, which write after a recovery."""
     _crash_each(tally, CrashChecker(EngineSetup("always"), limit=6), REOPENED_WORKLOADS)
 
 
 @dataclass(frozen=True)
-class WriteBeside(Operation):
+class ConcurrentWrite(Operation):
     """A flush or a sync, and an unsynced write of another thread just after one of its calls."""
 
     name: str
@@ -169,17 +169,17 @@ class WriteBeside(Operation):
 
 
 def concurrent_writes(tally: Tally) -> None:
-    """Two, made for it: a write comes between any two calls of a sync or a flush; two more come behind it."""
+    """Two workloads made for this: a write comes between any two calls of a sync or a flush; two more come after it."""
     for name, calls, limit in (("sync", 2, 60), ("flush", 9, 2)):
         start = (Put(b"a", b"1"), Put(b"c", b"2", sync=False))
         for call in range(calls):
-            begun = (*start, WriteBeside(name, call))
+            begun = (*start, ConcurrentWrite(name, call))
             workloads = [begun, (*begun, TWO_PUTS[1]), (*begun, TWO_PUTS[1], Delete(b"a"))]
             _crash_each(tally, CrashChecker(EngineSetup("always"), limit, second_every=8), workloads)
 
 
 def past_failures(tally: Tally) -> None:
-    """What was found once (crash_corpus.py), but for mistakes of the oracle: crashed, or with calls that fail."""
+    """Past failures (crash_corpus.py), except mistakes of the oracle: crashed, or with failing calls."""
     for past in CORPUS:
         if past.name.startswith("oracle"):
             continue
@@ -195,12 +195,12 @@ def past_failures(tally: Tally) -> None:
 
 
 def crashed_recoveries(tally: Tally) -> None:
-    """Of two writes, the first of which is promised: every recovery is crashed after each of its calls."""
+    """Two writes, of which the first is promised: every recovery is crashed after each of its calls."""
     _crash_each(tally, CrashChecker(EngineSetup("always"), limit=3, second_crashes=30), every_workload(ALPHABET[:4], 2))
 
 
 def random_workloads(tally: Tally) -> None:
-    """The long run's, from its first seed on: crashed in every way, and with calls that fail."""
+    """Those of the long run, from its first seed on: crashed in every way, and with failing calls."""
     for seed in range(SEEDS):
         found = crash.run_seed(seed)
         tally.count += len(found.states)
@@ -209,7 +209,7 @@ def random_workloads(tally: Tally) -> None:
 
 
 def running_workloads(tally: Tally) -> None:
-    """The same, of more seeds, without crashes but those in the workload: every answer is the model's."""
+    """Those of more seeds, crashed only where the workload says so: every answer is compared with the model's."""
     tally.unit = "workloads"
     for seed in range(RUNS):
         case = crash.case_of(seed)
@@ -229,7 +229,7 @@ def failing_calls(tally: Tally) -> None:
 
 
 def turned_bits(tally: Tally) -> None:
-    """Every 32nd bit of every file of some databases, one at a time."""
+    """Every 32nd bit of every file of some databases is flipped, one at a time."""
     tally.unit = "bits"
     flip = SimulatedDisk.flip
 
@@ -259,7 +259,7 @@ def damaged_stretches(tally: Tally) -> None:
 
 
 def moved_files(tally: Tally) -> None:
-    """Every 32nd length of every file of some databases; files that are gone, exchanged, of another database."""
+    """Every 32nd length of every file of some databases; files that are missing, swapped, or another database's."""
     tally.unit = "damaged databases"
     case = damage.Damage.case
 
@@ -281,7 +281,7 @@ def moved_files(tally: Tally) -> None:
 
 @dataclass(frozen=True)
 class FillUnflushed(Fill):
-    """The same, unsynced, while every flush fails: generations wait for theirs."""
+    """A Fill, unsynced, while every flush fails: generations wait for theirs."""
 
     def do(self, run: WorkloadRun) -> None:
         for number in range(self.first, self.first + self.count):
@@ -291,7 +291,7 @@ class FillUnflushed(Fill):
 
 
 class RefusedSweep(Operation):
-    """The disk has no room for the tombstones of what has expired."""
+    """The disk has no room for the tombstones of expired keys."""
 
     def do(self, run: WorkloadRun) -> None:
         fault = Fault(0, errno.ENOSPC, frozenset({"append"}))
@@ -315,14 +315,14 @@ LAYERED_WORKLOADS: Final[Sequence[Workload]] = (
     (FillUnflushed(0, 900), Crash(CrashModel.KILLED, 0), Read()),
     (Put(b"a", b"1"), FLUSH, Put(b"a", b"2", ttl=0.5), Advance(1.0), FLUSH, Read()),
 )
-"""A value that is read, flushed and read again; one that expired, but for a later put; one that expires after a
-recovery; four small runs above a large one, which are merged among themselves; one that a flush meets expired before
-the clock is set back; a sweep that is refused; generations that are recovered; one that a flush meets expired above an
-older one. Few random workloads come so far."""
+"""A value that is read, flushed and read again; one that would have expired without a later put; one that expires after
+a recovery; four small runs above a large one, which are merged among themselves; one that has expired at a flush before
+the clock is set back; a refused sweep; recovered generations; one that has expired at a flush, above an older one. Few
+random workloads get so far."""
 
 
 def layered_workloads(tally: Tally) -> None:
-    """A few, made for it, which read and sweep what flushes, merges and recoveries have moved."""
+    """A few workloads made for this, which read and sweep what flushes, merges and recoveries have moved."""
     tally.unit = "workloads"
     for workload in LAYERED_WORKLOADS:
         tally.count += 1

@@ -1,7 +1,7 @@
 """An intruder: makes calls of a database in the middle of another call of the same thread, as a signal handler does.
 
-A handler runs between two bytecodes. Here it runs before every line of the engine that the outer call comes to, which
-are more places than the interpreter lets handlers run at, and always the same.
+A handler runs between two bytecodes. Here it runs before every line of the engine that the outer call comes to: these
+are more places than those at which the interpreter runs handlers, and always the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ENGINE = "/flin/engine/"
 
 @contextmanager
 def intruding(intrude: Callable[[int, str], None]) -> Iterator[list[int]]:
-    """Call `intrude(number, place)` before each line of the engine's code in this thread; how many there were."""
+    """Call `intrude(number, place)` before each line of the engine's code in this thread. Gives how many there were."""
     count = [0]
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Range deletes said plainly, as an oracle: pairs, of which each is looked at."""
+"""Range deletes in the plainest form, as an oracle: pairs, each of which is looked at."""
 
 from __future__ import annotations
 

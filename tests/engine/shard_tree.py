@@ -1,4 +1,4 @@
-"""A database reduced to its files and runs: what the tests of jobs, runners and counts build on."""
+"""A database reduced to its files and runs: the base of the tests of jobs, runners and counts."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Model = dict[bytes, Entry]
 
 
 def no_checkpoint() -> None:
-    """Never waits, never cancels."""
+    """A checkpoint that never waits and never cancels."""
 
 
 def write_segment(
     fs: FileSystem, directory: str, number: int, commits: Iterable[Commit], first_sequence: int = 1
 ) -> tuple[SegmentSlice, int]:
-    """A WAL segment with these commits; its slice and the next sequence."""
+    """Write a WAL segment with these commits. Returns its slice and the next sequence."""
     header = encode_header(SegmentHeader(bytes(16), number, SALT, 0, first_sequence, 0, 0, 0))
     pieces = [header]
     size = len(header)
@@ -51,7 +51,7 @@ def write_segment(
 
 
 def apply_to(model: Model, commits: Iterable[Commit]) -> None:
-    """What the commits do to a dict of live entries."""
+    """Apply the commits to a dict of live entries."""
     for ranges, points in commits:
         for start, stop in ranges:
             for key in [key for key in model if start <= key < stop]:
@@ -82,7 +82,7 @@ class Tree:
         self.runs = [()] * self.shards
 
     def flush_job(self, *generations: Iterable[Commit]) -> FlushJob:
-        """Writes the generations' segments; the job that flushes them."""
+        """Write the generations' segments. Returns the job that flushes them."""
         segments = []
         for commits in generations:
             self.number += 1
@@ -103,7 +103,7 @@ class Tree:
     def compaction_job(
         self, compaction: Compaction, target_table_bytes: int, slice_bytes: int = 1 << 20
     ) -> CompactionJob:
-        """Urgent, since the test waits for it: other compactions run only while a processor is idle."""
+        """A compaction. Urgent, since the test waits for it: others run only while a processor is idle."""
         self.number += 1
         return CompactionJob(
             self.directory,
@@ -123,7 +123,7 @@ class Tree:
     def compact(
         self, compaction: Compaction, target_table_bytes: int = 1 << 20, slice_bytes: int = 1 << 20
     ) -> JobResult:
-        """Carry it out and install it."""
+        """Carry out the job and install its result."""
         shard = compaction.shard
         if compaction.trivial:
             result = JobResult({}, {})
@@ -134,7 +134,7 @@ class Tree:
         return result
 
     def compact_runs(self, start: int, stop: int, *, shard: int = 0, target_table_bytes: int = 1 << 20) -> JobResult:
-        """All of the runs from start to stop rewritten into one."""
+        """Rewrite all of the runs from start to stop into one."""
         runs = self.runs[shard]
         chosen = runs[start:stop]
         compaction = Compaction(shard, tuple(range(start, stop)), chosen, chosen, (), (), stop == len(runs), "test")
@@ -149,7 +149,7 @@ class Tree:
         return [Table(self.fs.open(join(self.directory, meta.file)), meta, None) for meta in run]
 
     def entries(self, shard: int) -> Model:
-        """Everything live of one shard, read through a merge of its runs."""
+        """The live entries of one shard, read through a merge of its runs."""
         sources = []
         for run in self.runs[shard]:
             tables = self.tables(run)
@@ -180,11 +180,11 @@ def small_options(target_table_bytes: int) -> CompactionOptions:
 
 
 MANY_ENTRIES = 20_000
-"""Of each of two runs: their compaction has hundreds of outputs, and a test can act meanwhile."""
+"""Entries of each of two runs: their compaction has hundreds of outputs, and a test can act meanwhile."""
 
 
 def two_runs(directory: str, entries: int) -> Tree:
-    """Of the same keys, as many in each."""
+    """A tree with two runs of the same keys."""
     made = Tree(directory, options=TableOptions(block_size_bytes=512, codec="zstd"))
     for value in (b"1", b"2"):
         made.flush([((), {b"%08d" % number: value * 50 for number in range(entries)})])
@@ -192,7 +192,7 @@ def two_runs(directory: str, entries: int) -> Tree:
 
 
 def compaction_of(tree: Tree) -> CompactionJob:
-    """Of all its runs, into small tables."""
+    """The compaction of all its runs into small tables."""
     runs = tree.runs[0]
     plan = Compaction(0, tuple(range(len(runs))), runs, runs, (), (), True, "test")
     return tree.compaction_job(plan, target_table_bytes=5000, slice_bytes=10_000)

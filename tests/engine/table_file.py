@@ -1,4 +1,4 @@
-"""Tables in memory: a file made of bytes, what writes and opens tables in it, and entries made by hypothesis."""
+"""Tables in memory: a file made of bytes, functions that write and open tables in it, and entries from hypothesis."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def write_table(
     page: int = 7,
     base_offset: int = 0,
 ) -> tuple[bytes, TableMeta]:
-    """The bytes of one section and what its writer says of it."""
+    """The bytes of one section, and its metadata from the writer."""
     pieces: list[bytes] = []
     writer = TableWriter(pieces.append, options, 5, 9, base_offset=base_offset, file="t.sst")
     keys = sorted(entries)
@@ -87,7 +87,7 @@ def sample_entries(count: int = 100) -> dict[bytes, Entry]:
     return entries
 
 
-# Few bytes and shared beginnings, so that keys are each other's prefixes and lie across their neighbours.
+# Few bytes and shared prefixes, so that keys are each other's prefixes and lie across their neighbours.
 KEYS = st.one_of(
     st.binary(max_size=12),
     st.text(alphabet="ab", max_size=8).map(str.encode),
@@ -96,7 +96,7 @@ KEYS = st.one_of(
 SHORT_KEYS = st.one_of(st.binary(max_size=2), st.integers(0, 40).map(lambda number: b"%02d" % number)).filter(
     lambda key: key < KEYS_END
 )
-"""So few of them that layers often hold the same ones."""
+"""Keys, so few that layers often hold the same ones."""
 
 VALUES = st.one_of(st.binary(max_size=20), st.integers(0, 400).map(bytes))
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(

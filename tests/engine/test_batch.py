@@ -218,7 +218,7 @@ def test_batches_are_a_dict(script: list[Any], shards: int) -> None:
 
 @pytest.mark.parametrize("end", ["commit", "discard"])
 def test_an_ended_batch_says_so(open_engine: OpenEngine, end: str) -> None:
-    """Whatever is asked of it, also where there is nothing to do."""
+    """Every call says so, even if there is nothing to do."""
     batch = open_engine(fs=SimulatedDisk()).write_batch()
     getattr(batch, end)()
     calls: list[Callable[[], object]] = [

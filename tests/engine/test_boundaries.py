@@ -1,4 +1,4 @@
-"""Boundaries of range deletes, against pairs of which each is looked at."""
+"""Boundaries of range deletes, against pairs, each of which is looked at."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MANY = st.lists(st.integers(0, 999), max_size=120).map(
 
 
 def edges(ranges: list[Range]) -> list[bytes]:
-    """Keys where a boundary that is off by one shows."""
+    """Keys that reveal a boundary that is off by one."""
     return [key for pair in ranges for bound in pair for key in (bound, bound + b"\0", bound[:-1])]
 
 
@@ -83,7 +83,7 @@ def test_without_a_key(ranges: list[Range], key: bytes) -> None:
 
 
 @given(RANGES, st.sets(KEYS), KEYS, KEYS)
-def test_rising_keys(ranges: list[Range], some: set[bytes], first: bytes, last: bytes) -> None:
+def test_ascending_keys(ranges: list[Range], some: set[bytes], first: bytes, last: bytes) -> None:
     keys: list[bytes] = sorted(some)
     entries: list[Any] = [b"of " + key for key in keys]
     boundaries = boundaries_of(ranges)
@@ -123,7 +123,7 @@ class Counted(bytes):
 
 
 def compared(count: int) -> dict[str, int]:
-    """How often keys are compared by one call, among so many ranges."""
+    """How often each call compares keys, among `count` ranges."""
     boundaries = boundaries_of([(b"k%06d" % number, b"k%06d\1" % number) for number in range(count)])
     few: list[bytes] = [Counted(b"a"), Counted(b"k%06d" % (count // 2)), Counted(b"z")]
     entries: list[Any] = [b"", b"", b""]
@@ -142,7 +142,7 @@ def compared(count: int) -> dict[str, int]:
 
 
 def test_what_a_call_compares_does_not_grow_with_the_ranges() -> None:
-    """64 times as many ranges cost six comparisons more for each bisect, of which a call makes six at most."""
+    """64 times as many ranges cost six more comparisons for each bisect, of which a call makes at most six."""
     few, many = compared(1000), compared(64_000)
     assert all(few[name] > 0 for name in few)
     assert {name: many[name] - few[name] for name in few if many[name] - few[name] > 36} == {}

@@ -1,4 +1,4 @@
-"""Closing: once, whoever asks, however often it is interrupted, and whatever runs beside it."""
+"""Closing: once, whoever asks, however often it is interrupted, and whatever runs at the same time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from flin.testing.run import PATH
 
 
 class Interrupt(BaseException):
-    """As KeyboardInterrupt, which pytest would take for its own."""
+    """Like KeyboardInterrupt, which pytest would take for its own."""
 
 
 @pytest.mark.parametrize("runner", ["inline", "thread"])
@@ -71,7 +71,7 @@ def test_a_close_goes_on_where_an_interrupt_ended_the_last_one(
 def test_a_close_that_was_interrupted_twice_does_not_call_unsynced_writes_durable(
     monkeypatch: pytest.MonkeyPatch, is_synced: bool
 ) -> None:
-    """In its sync, and behind the moment at which it let the WAL's files go."""
+    """In its sync, and after it has dropped the WAL's files."""
     disk = SimulatedDisk()
     db = flin.engine.open(PATH, fs=disk, runner="inline", sync="never")
     db.put(b"a", b"1", sync=is_synced)
@@ -146,7 +146,7 @@ class Held:
 
 
 def _in_a_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
-    """A thread that makes the call, and what came of it."""
+    """A thread that makes the call, and the list that gets its outcome."""
     outcomes: list[object] = []
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Threads that share an engine while generations are sealed, flushed and merged beneath them."""
+"""Threads that share an engine while generations are sealed, flushed and merged."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def key_of(writer: int, number: int) -> bytes:
 
 
 def write_rising(db: Engine, writer: int, crew: Crew) -> None:
-    """Every write carries a higher number than all before, so that going back in time shows."""
+    """Every write has a higher number than all before, so that a step back in time shows."""
     for count in range(1, WRITES + 1):
         key = key_of(writer, count % KEYS)
         if count % 5 == 0:
@@ -77,7 +77,7 @@ def number_of(value: bytes) -> int:
 
 
 def read_rising(db: Engine, writers: int, crew: Crew, seed: int) -> None:
-    """What was once read is never followed by something older."""
+    """A read never returns something older than a read before."""
     rng = random.Random(seed)
     seen: dict[bytes, int] = {}
     while not crew.stop.is_set():
@@ -103,7 +103,7 @@ def read_snapshots(db: Engine, crew: Crew) -> None:
 
 
 def delete_ranges(db: Engine, crew: Crew) -> None:
-    """A range delete leaves nothing that was there before it, and nothing comes back."""
+    """A range delete leaves nothing that was there before, and nothing comes back."""
     count = 0
     while not crew.stop.is_set():
         count += 1
@@ -159,7 +159,7 @@ def test_counters_from_many_threads(open_engine: Callable[..., Engine], eager_th
 
 
 def test_close_while_others_read_and_write(open_engine: Callable[..., Engine], eager_threads: None) -> None:
-    """They get ClosedError at a call's beginning, never anything else; what was written is there."""
+    """They get ClosedError at the beginning of a call, never anything else; what was written is there."""
     from flin.errors import ClosedError
 
     db = open_engine(runner="thread", memory_limit="1mb")

@@ -1,9 +1,9 @@
-"""The promise of durability.md, on the simulated disk: a crash after every call that changes it, in every way there is.
+"""The promise of docs/crash-safety.md, on the simulated disk: a crash after every call that changes it, in every way.
 
-Exhaustive first: every workload of up to two operations (three in the long run), every crash_point, every choice while
-there are few. Then longer workloads by hypothesis. After each crash the database opens and holds a prefix of what was
-accepted, with all that was promised, batches whole; it verifies, counts and scans alike, leaves no orphan, takes
-writes, and survives a second crash, during its recovery or right after.
+Exhaustive first: every workload of up to two operations (three in the slow suite), every crash point, every choice if
+there are few. Then longer workloads by hypothesis. After each crash the database opens and holds a prefix of the
+accepted commits, with all promised ones, batches whole; it verifies, its counts and scans agree, it leaves no orphan,
+takes writes, and survives a second crash, during its recovery or directly after it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.figures import Figures
 
 SYNC_MODES = ["always", "interval", "never"]
 
-# One operation of each kind that leaves something else on the disk; they meet in the keys a, b and c.
+# One operation of each kind that changes the disk in another way; they meet in the keys a, b and c.
 ALPHABET: list[Operation] = [
     Put(b"a", b"1"),
     Put(b"b", b"2", sync=True),
@@ -137,7 +137,7 @@ def test_many_generations(sync: str, shards: int, figures: Figures) -> None:
 
 
 def test_kill_and_then_power_cut_between_operations(figures: Figures) -> None:
-    """A process dies, the next one recovers what the kernel still held, and then the power goes: nothing is lost."""
+    """A process dies, the next one recovers what the kernel still held, and then the power fails: nothing is lost."""
     setup = EngineSetup("never")
     run = WorkloadRun(setup).run([Put(b"a", b"1"), Put(b"b", b"2"), Delete(b"a")])
     checker = CrashChecker(setup, limit=1, second_crashes=30)

@@ -1,4 +1,4 @@
-"""The corpus of past failures: each is crashed at every crash_point, or has every call fail, and nothing is wrong."""
+"""The corpus of past failures: each is crashed at every crash point, or has every call fail, and nothing is wrong."""
 
 from __future__ import annotations
 

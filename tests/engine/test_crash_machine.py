@@ -1,4 +1,4 @@
-"""The whole API as a state machine of hypothesis: any operation after any other, crashes in earnest among them.
+"""The whole API as a state machine of hypothesis: any operation after any other, real crashes among them.
 
 After every step the engine shows what the model shows; after some, all crash points of the step are crashed and
 checked.
@@ -38,7 +38,7 @@ setups = st.builds(
 class CrashMachine(RuleBasedStateMachine):
     figures = Figures()
     sync = ""
-    """Another one than that of the setup that is drawn, if given."""
+    """If given, it replaces that of the drawn setup."""
 
     @initialize(setup=setups)
     def begin(self, setup: EngineSetup) -> None:

@@ -1,8 +1,9 @@
-"""Crashes while threads write and the background flushes and merges: what comes up has no hole, in the causal sense.
+"""Crashes while threads write and the background flushes and merges: the recovered state has no hole, in the causal
+sense.
 
-No single order of the commits is known to the test, so each commit carries what its writer knew: how many commits of
-every other writer had been answered before it began. If a commit is recovered, so must be all that it knew of. Per
-writer, the exact state follows from the number of its last recovered commit.
+The test knows no single order of the commits, so each commit carries what its writer knew: how many commits of every
+other writer had been answered before it began. If a commit is recovered, all those that it knew of must be, too. The
+exact state of a writer's keys follows from the number of its last recovered commit.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ PADDING = "x" * 300  # some four hundred commits fill a generation of the smalle
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The disk at one crash_point, and how far each writer was at least by then."""
+    """The disk at one crash point, and how far each writer was at least by then."""
 
     disk: SimulatedDisk
     answered: tuple[int, ...]
@@ -84,7 +85,7 @@ def _key(writer: int, number: int) -> bytes:
 
 
 def _expected(writer: int, last: int) -> dict[bytes, bytes]:
-    """The writer's keys after so many of its commits."""
+    """The writer's keys after `last` of its commits."""
     numbers = range(max(1, last - KEYS + 1), last + 1)
     return {_key(writer, number): b"%d" % number for number in numbers if number % 7}
 
@@ -96,7 +97,7 @@ def _cuts(disk: SimulatedDisk, crew: Crew, count: int) -> list[Cut]:
         if sum(crew.answered) < before + 40:
             time.sleep(0.001)
             continue
-        # Answered first, then the copy: what was answered by then is in it.
+        # The answered numbers first, then the copy: so all these commits are in it.
         answered, promised = tuple(crew.answered), tuple(crew.promised)
         cuts.append(Cut(killed(disk), answered, promised))
         before = sum(answered)

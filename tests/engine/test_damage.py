@@ -47,7 +47,7 @@ def test_more_flipped_bits(name: str, figures: Figures) -> None:
 
 @pytest.mark.parametrize("name", [*SCENES, *LONG_SCENES])
 def test_stretches(name: str) -> None:
-    """Of every length and place: whatever is left and vouches for what was synced is believed."""
+    """Stretches of every length and place: anything left that vouches for a sync is believed."""
     outcomes = stretch(name, 512 if name in LONG_SCENES else 96)
     assert outcomes["open"] > 10
 
@@ -63,7 +63,7 @@ def test_more_stretches(name: str) -> None:
 @pytest.mark.parametrize("size", [100, 512, 4096])
 def test_the_head_of_a_segment(size: int, filling: Filling) -> None:
     """A bad sector takes the header and the first frames of hundreds of synced writes: nothing vanishes in silence, and
-    a repair keeps all that is behind it."""
+    a repair keeps everything after it."""
     damage = Damage("synced puts", check_every=1)
     (path,) = [path for path in damage.paths() if path.endswith(".wal")]
     damaged = killed(damage.image)
@@ -98,13 +98,13 @@ def test_every_length(name: str) -> None:
 @pytest.mark.parametrize("change", [lose, exchange, put_in_place, go_back], ids=lambda change: change.__name__)
 @pytest.mark.parametrize("name", SCENES)
 def test_moved_files(name: str, change: Callable[[str], None]) -> None:
-    """Files that are gone, exchanged, of another database, of an earlier open."""
+    """Files that are missing, swapped, from another database, or from an earlier open."""
     change(name)
 
 
 @pytest.mark.parametrize("name", SCENES)
 def test_duplicates_and_strangers(name: str) -> None:
-    """Copies under names that nobody names are harmless, and so is whatever is not Flin's."""
+    """Copies under names that nothing refers to are harmless, and so are files that are not Flin's."""
     damage = Damage(name)
     for path in damage.paths():
         content = damage.image.read(path)

@@ -1,5 +1,5 @@
-"""What a real directory can do to its files: links, pipes and directories in their place, refused reads, files that
-shrink or go while they are open."""
+"""What can happen to files in a real directory: links, pipes and directories in their place, refused reads, files that
+shrink or disappear while they are open."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def database(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _deadline() -> Iterator[None]:
-    """Whoever opens a pipe waits for its writer: a hang is a failure."""
+    """Opening a pipe waits for its writer: a hang is a failure."""
 
     def give_up(number: int, frame: FrameType | None) -> None:
         raise AssertionError("it hangs")
@@ -59,7 +59,7 @@ def one(directory: Path, pattern: str) -> Path:
 
 
 def make(kind: str, path: Path, aside: Path) -> None:
-    """Something else in the place of the file, which is moved aside."""
+    """Put something else in the place of the file, which is moved aside."""
     if path.exists():
         shutil.move(path, aside)
     if kind == "directory":
@@ -94,7 +94,7 @@ def test_something_else_in_its_place(
     assert aside.read_bytes() == before
     assert not (tmp_path / "nowhere").exists()
     assert os.path.lexists(path)
-    if name != LOCK:  # it cannot be locked then: nobody knows whether an engine has it open
+    if name != LOCK:  # then it cannot be locked: it is unknown whether an engine has it open
         assert main(["repair", str(database), "--dry-run"]) == 1
         assert "not a regular file" in capsys.readouterr().out
 
@@ -110,7 +110,7 @@ def test_in_the_place_of_a_manifest_on_its_way(kind: str, database: Path, tmp_pa
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "link", "dangling link"])
 def test_strangers_are_left_alone(kind: str, database: Path, tmp_path: Path) -> None:
-    """Under a name that Flin could have written and nobody names."""
+    """Under a name that Flin could have written, but that nothing refers to."""
     path = database / "00009999-0000.1.sst"
     (tmp_path / "aside").write_bytes(b"")
     make(kind, path, tmp_path / "aside")
@@ -122,7 +122,7 @@ def test_strangers_are_left_alone(kind: str, database: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", [MANIFEST, "*.wal", "*.sst"])
 def test_a_file_that_may_not_be_read(name: str, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of another owner; root, which many a CI runs as, may read everything."""
+    """Like a file of another owner; root, which CI often runs as, may read everything."""
     path = one(database, name)
     opened = OsReadableFile.__init__
 
@@ -144,7 +144,7 @@ def test_a_file_that_may_not_be_read(name: str, database: Path, monkeypatch: pyt
 
 
 def test_a_table_that_goes_under_a_reader(database: Path) -> None:
-    """Unlinked, it is still mapped: reads go on. The next open says which file is missing."""
+    """It is unlinked, but still mapped: reads go on. The next open says which file is missing."""
     path = one(database, "*.sst")
     with flin.engine.open(str(database), runner="inline") as engine:
         assert engine[b"0000"]
@@ -186,7 +186,7 @@ print("answered", flush=True)
 
 
 def test_a_table_that_shrinks_under_a_reader(database: Path) -> None:
-    """Nothing in Flin truncates a file. Who does so by hand ends the process (SIGBUS) at the next read in place, as in
+    """Nothing in Flin truncates a file. If somebody does, the process ends (SIGBUS) at the next read in place, like
     every program that maps files: no wrong answer. `verify` reads without the mapping, and names the file."""
     path = one(database, "*.sst")
     done = subprocess.run(

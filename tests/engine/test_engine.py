@@ -82,7 +82,7 @@ KEYS = [b"", b"\0", b"a", b"a\0", b"\xfe\xff", b"\xff", b"\xff\0", b"\xff\0\0", 
 
 @everywhere
 def test_every_key_is_a_key(db: Any, settle: Callable[[Any], None]) -> None:
-    """Empty ones, and those that begin like an internal key."""
+    """Also empty ones, and those that begin like an internal key."""
     for number, key in enumerate(KEYS):
         db.put(key, b"%d" % number)
     settle(db)
@@ -278,7 +278,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(one: Any, name: str) -
 
 
 def test_numbers_of_many_kinds(one: Any) -> None:
-    """Whatever is a number is taken as one."""
+    """Any kind of number is accepted."""
     for ttl in (2, 2.0, True, Decimal(2), Fraction(4, 2)):
         one.put(b"k", b"v", ttl=ttl)
         assert one.ttl(b"k") == ttl
@@ -409,7 +409,7 @@ def test_texts_that_are_numbers(one: Any, text: bytes) -> None:
     [b"", b"-", b"+1", b" 1", b"1 ", b"01", b"-0", b"-01", b"1.0", b"1e3", b"0x1", b"1_000", b"a", b"\xd9\xa1", b"\xb2",
      b"9223372036854775808", b"-9223372036854775809", b"1" * 40],
 )  # fmt: skip
-def test_texts_that_are_none(one: Any, text: bytes) -> None:
+def test_texts_that_are_no_numbers(one: Any, text: bytes) -> None:
     one.put(b"n", text)
     with pytest.raises(ConflictError, match="not a 64-bit integer"):
         one.incr(b"n")
@@ -526,7 +526,7 @@ def test_a_new_value_has_no_old_expiry(one: Any, clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("ttl", [0, -1, -0.001, float("nan"), float("inf"), float("-inf"), 1e300])
-def test_a_ttl_that_is_none(one: Any, ttl: float) -> None:
+def test_an_invalid_ttl(one: Any, ttl: float) -> None:
     one.put(b"k", b"v")
     calls: list[Callable[[], object]] = [
         lambda: one.put(b"k", b"w", ttl=ttl),
@@ -583,7 +583,7 @@ def test_delete_prefix(db: Any, prefix: bytes, settle: Callable[[Any], None]) ->
 
 
 def test_ranges_end_at_the_users_keys(one: Any) -> None:
-    """What is internal (other databases of a server) is beyond every embedded range, count and clear."""
+    """Internal keys (other databases of a server) are outside every embedded range, count and clear."""
     inner = b"\xff\x01\0\1key"
     one._store.commit({inner: b"inner"})
     one.put(b"\xff\xff\xff", b"mine")
@@ -598,7 +598,7 @@ def test_ranges_end_at_the_users_keys(one: Any) -> None:
     assert one.last() is None
 
 
-# What a shell that completes names offers.
+# The names that a shell offers for completion.
 
 
 @pytest.mark.parametrize("face", [flin.engine.Engine, flin.engine.Snapshot, flin.engine.WriteBatch])
@@ -758,7 +758,7 @@ AFTER_CLOSE: dict[str, Callable[[Any], object]] = {
     "popitem": lambda db: db.popitem(),
     "write_batch": lambda db: db.write_batch(),
     "dict": lambda db: dict(db),
-    # What has nothing to do says so too.
+    # Calls that have nothing to do say so, too.
     "get_many of nothing": lambda db: db.get_many([]),
     "put_many of nothing": lambda db: db.put_many([]),
     "update of nothing": lambda db: db.update({}),
@@ -793,7 +793,7 @@ def test_a_batch_over_a_closed_engine() -> None:
 
 
 def test_scans_and_snapshots_outlive_a_close(open_engine: OpenEngine) -> None:
-    """What was begun has all that it needs."""
+    """Those that were begun have all that they need."""
     db = open_engine(shards=4)
     pairs = {b"%05d" % number: b"v" * 100 for number in range(5000)}
     db.put_many(pairs)
@@ -827,7 +827,7 @@ def test_open_without_create(open_engine: OpenEngine, tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("nth", range(4))
 def test_an_open_that_fails_keeps_nothing(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
-    """No thread is to be had: neither the lock nor the threads before it stay behind."""
+    """No thread can start: neither the lock nor the threads before it stay."""
     started: list[threading.Thread] = []
     start = threading.Thread.start
 
@@ -849,7 +849,7 @@ def test_an_open_that_fails_keeps_nothing(tmp_path: Any, monkeypatch: pytest.Mon
 
 
 def test_an_open_that_is_interrupted_waits_for_its_threads(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also for the one that it was about to note: without the lock it would work in anybody's directory."""
+    """Also for the one that it was about to record: without the lock it would work in somebody else's directory."""
     start, entered = threading.Thread.start, threading.Event()
     found: list[bool] = []
 
@@ -937,7 +937,7 @@ def test_threads_share_an_engine(open_engine: OpenEngine, runner: str) -> None:
 
 
 def test_a_close_while_others_read_and_write(open_engine: OpenEngine) -> None:
-    """They get their answers or ClosedError, nothing else; what was answered is there afterwards."""
+    """They get their answers or ClosedError, nothing else; answered writes are there afterwards."""
     db = open_engine(runner="thread", memory_limit="1mb")
     db.put_many({b"old%d" % number: b"v" for number in range(100)})
     db.flush()

@@ -98,7 +98,7 @@ def test_a_sample_reads_the_chunks_that_hold_it(engine: Engine) -> None:
 
 
 def test_two_at_once_while_tables_come_and_go(engine: Engine) -> None:
-    """Two clients ask; between two steps of the one, a merge replaces the tables and the other has its answer."""
+    """Two clients ask; between two steps of one, a merge replaces the tables and the other gets its answer."""
     expiring = Expiring(engine._store)
     for first in (0, 50):
         write(engine, b"", first, first + 50, 10_000)

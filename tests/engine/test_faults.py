@@ -1,7 +1,7 @@
-"""The n-th call fails: once and for good, with EIO, with a full disk, in a sync, in a write that only half went in.
+"""The n-th call fails: once or for good, with EIO, with a full disk, in a sync, in a write that is half done.
 
-Whatever fails, only documented errors come out, reads go on and tell the truth, and what was answered survives a kill
-and, if it was promised, a power cut. On a disk that is well again the database opens and goes on.
+Whatever fails, only documented errors come out, reads continue and are right, and answered writes survive a kill and,
+if it was promised, a power cut. When the disk works again, the database opens and continues.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def test_failed_sync_makes_the_engine_read_only() -> None:
 
 @pytest.mark.parametrize("sync", ["interval", "never"])
 def test_a_close_says_that_answered_writes_may_be_lost(sync: str) -> None:
-    """The sync that failed may have been nobody's: whoever closes is the last who can be told."""
+    """The failed sync may have been the interval's own: the close is the last call that can report it."""
     setup, disk, clock = EngineSetup(sync), SimulatedDisk(), ManualClock()
     db = setup.open(disk, clock, 1)
     db.put(b"a", b"1")
@@ -115,7 +115,7 @@ def test_a_sync_that_fails_during_a_flush_leaves_no_table(monkeypatch: pytest.Mo
 
 
 def test_room_again_after_a_full_disk() -> None:
-    """Writers get the error while the disk is full, and go on once there is room: nothing needs a restart."""
+    """Writers get the error while the disk is full, and continue once there is room, without a restart."""
     disk = SimulatedDisk()
     run = WorkloadRun(EngineSetup("interval", window_bytes=0), disk, record=False)
     run.open()
@@ -134,7 +134,7 @@ def test_room_again_after_a_full_disk() -> None:
 
 
 def test_a_disk_that_fills_up() -> None:
-    """Until nothing fits any more, flushes included; then with room again. What was answered is there at every step."""
+    """Until nothing fits any more, flushes included; then with room again. Answered writes are there at every step."""
     disk = SimulatedDisk(capacity_bytes=700_000)
     run = WorkloadRun(EngineSetup("never"), disk, record=False)
     run.open()
@@ -159,7 +159,7 @@ def test_a_disk_that_fills_up() -> None:
 
 
 def test_failed_open_can_be_repeated() -> None:
-    """Whatever call of an opening fails, the directory is not left locked and the next opening works."""
+    """Whichever call of an opening fails, the directory is not left locked, and the next opening works."""
     setup = EngineSetup("always")
     prepared = WorkloadRun(setup, record=False)
     prepared.open()

@@ -1,7 +1,7 @@
-"""Ctrl-C in the middle of a write: what a signal handler raises may come between any two calls of the engine.
+"""Ctrl-C in the middle of a write: a signal handler may raise between any two calls of the engine.
 
-The write that was interrupted happened or did not, whole; every other answered write is there, in memory and after a
-crash, and the engine goes on.
+The interrupted write is done completely or not at all; every answered write is there, in memory and after a crash, and
+the engine continues.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_DELAY = 3.0  # in powers of ten of a microsecond: the slowest of these write
 
 
 class Interrupt(BaseException):
-    """As KeyboardInterrupt, which pytest would take for its own."""
+    """Like KeyboardInterrupt, which pytest would take for its own."""
 
 
 def _raise(_: int, __: FrameType | None) -> None:
@@ -60,7 +60,7 @@ class Writer:
         self.happened: list[bool] = []  # of each interrupted write
 
     def write(self, delay_seconds: float) -> None:
-        """One write, interrupted after the delay if it takes so long."""
+        """Write once, interrupted after the delay if the write takes that long."""
         before = dict(self.model)
         self.number += 1
         change, call = self._choose(b"%d" % self.random.randrange(50), b"%d" % self.number)
@@ -123,7 +123,7 @@ def _write_seal_and_sync(db: Any, round_: int) -> None:
 
 @pytest.mark.parametrize("method", ["create_segment", "sync_directory", "_sync", "_copy", "_write"])
 def test_an_interrupt_in_each_call_of_the_disk(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    """After the call took effect, which is where a signal that came meanwhile is handled."""
+    """After the call took effect: there a signal that came meanwhile is handled."""
     disk = SimulatedDisk(window_bytes=512)
     db = flin.engine.open("/db", fs=disk, runner="inline", sync="never")
     original = getattr(SimulatedDisk, method)
@@ -166,7 +166,7 @@ def _write_flush_and_compact(run: WorkloadRun) -> None:
 
 @pytest.mark.parametrize("late", [False, True])
 def test_an_interrupt_in_each_call_of_a_flush_and_a_compaction(late: bool) -> None:
-    """What the new manifest names must not be removed, whether or not the edit came to count in memory."""
+    """Files that the new manifest names must not be removed, whether or not the edit counts in memory."""
     checker = CrashChecker(EngineSetup("never"), limit=1)
     n, fault = 0, Fault(0)
     while n == 0 or fault.fired:
@@ -187,7 +187,7 @@ def test_an_interrupt_in_each_call_of_a_flush_and_a_compaction(late: bool) -> No
 
 
 def _interrupted_at(line: int, call: Callable[[], object]) -> int:
-    """Run the call, and raise Interrupt at that line of the engine's code; how many lines it came to."""
+    """Run the call, and raise Interrupt at this line of the engine's code. Returns how many lines it came to."""
     lines = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -213,7 +213,8 @@ def _interrupted_at(line: int, call: Callable[[], object]) -> int:
 
 
 def _open_and_close(path: Path, line: int, when: str) -> int:
-    """With an interrupt at that line of one of them; afterwards the directory is free, and what was answered there."""
+    """Open and close, one of them interrupted at this line; afterwards the directory is free, and answered writes are
+    there."""
     opened: list[flin.engine.Engine] = []
 
     def begin() -> None:
@@ -230,7 +231,7 @@ def _open_and_close(path: Path, line: int, when: str) -> int:
     for db in opened:
         db.close()
     opened.clear()
-    gc.collect()  # what an interrupt in the making of an object leaves behind
+    gc.collect()  # objects whose making was interrupted
     with flin.engine.open(path, runner="inline") as db:
         assert db.get(b"a") == b"%d" % line
         assert when == "open" or db.get(b"b") == b"%d" % line
@@ -239,9 +240,9 @@ def _open_and_close(path: Path, line: int, when: str) -> int:
 
 @pytest.mark.parametrize("when", ["open", "close"])
 @pytest.mark.parametrize("step", [251, pytest.param(17, marks=pytest.mark.slow)])
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt in a __del__ is only told
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one in a __del__ is only reported
 def test_an_interrupt_at_a_line_of_open_or_close_leaves_no_lock(tmp_path: Path, when: str, step: int) -> None:
-    """As Ctrl-C in a notebook, which goes on afterwards: the same process opens the directory again."""
+    """Like Ctrl-C in a notebook that continues afterwards: the same process opens the directory again."""
     lines = _open_and_close(tmp_path, 0, when)
     assert lines > 500
     for line in range(1, lines + 1, step):

@@ -57,7 +57,7 @@ def test_prefix_stop(prefix: bytes, key: bytes) -> None:
     assert stop is None or prefix + key < stop
 
 
-# Slots: values that Redis Cluster's CLUSTER KEYSLOT gives.
+# Slots: values from CLUSTER KEYSLOT of Redis Cluster.
 
 
 @pytest.mark.parametrize(

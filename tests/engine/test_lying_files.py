@@ -1,5 +1,5 @@
-"""Numbers that lie under checksums that are right: whoever made them, no memory runs out, nothing hangs, and nothing
-but documented errors is raised. Answers may be wrong then: that is what the checksums are for."""
+"""Wrong numbers under correct checksums: memory does not run out, nothing hangs, and nothing but documented errors is
+raised. Answers may be wrong then: against that there are the checksums."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from flin.testing.run import PATH
 from tests.engine.damage import SCENES, Damage
 
 SECONDS = 5.0
-"""Of the processor, at most, where a case takes some milliseconds: whoever believes a large number takes minutes."""
+"""The most processor time of a case, which normally takes some milliseconds: code that believes a large number takes
+minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,11 @@ class Sealed:
     start: int
     stop: int
     crc_at: int
-    crc_start: int = 0  # what the checksum is begun with
+    crc_start: int = 0  # where the checksum starts from
 
 
 def sealed(disk: SimulatedDisk) -> Iterator[Sealed]:
-    """Every such stretch of a database."""
+    """Every stretch of a database that has a checksum."""
     path = join(PATH, MANIFEST)
     yield Sealed(path, 24, len(disk.read(path)), 12)
     for path, data in disk.files().items():
@@ -80,7 +81,7 @@ LIES = [
     b"\x80",
     b"\xff\x00",
 ]
-"""Of all sizes that numbers have: the largest, the largest positive, none, and a little more or less."""
+"""For all sizes of numbers: the largest, the largest positive, zero, and a little more or less."""
 
 
 @pytest.mark.parametrize("step", [11, pytest.param(2, marks=pytest.mark.slow)])
@@ -104,7 +105,7 @@ def test_lies(name: str, step: int) -> None:
 
 
 def _use(damage: Damage, disk: SimulatedDisk, what: str) -> str:
-    """Everything that reads is tried, and repair."""
+    """Try everything that reads, and repair."""
     began = time.process_time()
     other = killed(disk)
     try:
@@ -173,7 +174,7 @@ def test_a_manifest_with_numbers_that_none_becomes(change: dict[str, int]) -> No
 
 
 def test_a_segment_that_says_more_was_synced_than_there_is() -> None:
-    """No honest frame knows of a sync beyond itself: what followed it is gone."""
+    """No correct frame knows of a sync beyond itself: later frames are lost."""
     disk = SimulatedDisk()
     engine: Any = flin.engine.open(PATH, fs=disk, runner="inline")
     engine.put(b"k", b"v", sync=True)

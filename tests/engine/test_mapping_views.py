@@ -1,4 +1,4 @@
-"""A mapping as Python's own: an engine, a snapshot and a batch beside a dict, over every state of the data."""
+"""A mapping like Python's own: an engine, a snapshot and a batch compared with a dict, over every state of the data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _batch(db: Any) -> Iterator[Any]:
 
 @pytest.fixture(params=[_engine, _snapshot, _batch], ids=["engine", "snapshot", "batch"])
 def view(request: pytest.FixtureRequest, open_engine: OpenEngine) -> Iterator[Any]:
-    """MODEL, in tables, frozen and in memory, beside keys that were deleted or have expired."""
+    """MODEL, in tables, frozen and in memory, among keys that were deleted or have expired."""
     clock = ManualClock()
     db = open_engine(fs=SimulatedDisk(), clock_ms=clock)
     db.put_many(dict.fromkeys([b"b", b"c", b"x", b"y"], b"old"))

@@ -25,7 +25,7 @@ commits = st.tuples(st.lists(ranges, max_size=2), st.dictionaries(keys, entries,
 
 
 class PlainMemtable:
-    """What a memtable must be, said plainly: points, and the keys below which everything older is hidden."""
+    """The plainest memtable: points, and ranges in which everything older is hidden."""
 
     def __init__(self) -> None:
         self.points: dict[bytes, Entry] = {}
@@ -52,10 +52,10 @@ def model_items(model: PlainMemtable, start: bytes, stop: bytes, *, reverse: boo
 
 @pytest.mark.parametrize("ordered_from", [0, 3, memtable.ORDERED_DELETE_ENTRIES])
 @given(st.lists(st.tuples(commits, st.booleans()), max_size=8), keys, keys, st.booleans())
-def test_a_part_is_a_dict_with_order(
+def test_a_memtable_is_a_dict_with_order(
     ordered_from: int, script: list[Any], start: bytes, stop: bytes, reverse: bool
 ) -> None:
-    """Range deletes of small memtables, and those that go through the ordered view, against a plain model."""
+    """Range deletes of small memtables, and those by means of the ordered view, against a plain model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memtable, "ORDERED_DELETE_ENTRIES", ordered_from)
         _compare_with_the_model(script, start, stop, reverse)
@@ -115,7 +115,7 @@ def test_a_range_delete_is_older_than_every_point() -> None:
 
 
 def test_order_after_a_range_delete_and_as_many_new_keys() -> None:
-    """The number of keys is the same as when the view was made: it must not be taken for unchanged."""
+    """There are as many keys as when the view was made, but it must not be taken for unchanged."""
     memtable = Memtable({b"a": b"", b"b": b"", b"c": b""})
     assert list(memtable.sorted_keys()) == [b"a", b"b", b"c"]
     memtable.apply([(b"a", b"c")], {b"x": b"", b"y": b""})
@@ -123,7 +123,7 @@ def test_order_after_a_range_delete_and_as_many_new_keys() -> None:
 
 
 @given(commits, commits, commits)
-def test_join_parts(oldest: Any, middle: Any, newest: Any) -> None:
+def test_join_memtables(oldest: Any, middle: Any, newest: Any) -> None:
     memtables = []
     model = PlainMemtable()
     for deleted, points in (oldest, middle, newest):
@@ -137,7 +137,7 @@ def test_join_parts(oldest: Any, middle: Any, newest: Any) -> None:
     assert [(memtable.entries, memtable.ranges) for memtable in memtables] == before
 
 
-def test_contributions_add_up_where_both_are_known() -> None:
+def test_key_count_deltas_add_up_if_both_are_known() -> None:
     newer, older = Memtable({b"a": b""}), Memtable({b"b": b""})
     newer.key_count_delta = {0: 1, 3: 2}
     assert join_memtables(newer, older).key_count_delta is None
@@ -146,8 +146,8 @@ def test_contributions_add_up_where_both_are_known() -> None:
     assert add_counts({}, {1: 0}) == {}
 
 
-def test_many_readers_order_a_frozen_part_at_once() -> None:
-    """It was scanned while it was active, then grew and was frozen: every reader finds an order to be extended."""
+def test_many_readers_order_a_frozen_memtable_at_once() -> None:
+    """It was scanned while it was active, then grew and was frozen: every reader finds a view that must be extended."""
     threads, switch = 4, sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

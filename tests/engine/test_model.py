@@ -27,7 +27,7 @@ from tests.engine.test_pairs import KINDS
 
 Form: TypeAlias = Callable[[bytes], Any]
 
-# Few short keys, so that they meet; some of every kind that the engine treats apart.
+# Few short keys, so that they meet; some of every kind that the engine treats in its own way.
 KEYS = [b"", b"\0", b"a", b"a\0", b"aa", b"ab", b"abc", b"b", b"{a}1", b"{a}2", b"c{x}", b"n1", b"n2", b"\xfe", b"\xff",
         b"\xff\0", b"\xff\x01", b"\xff\xff", b"z" * 300]  # fmt: skip
 keys = st.one_of(st.sampled_from(KEYS), st.integers(0, 60).map(lambda number: b"k%02d" % number), st.binary(max_size=3))
@@ -41,7 +41,7 @@ forms = st.sampled_from([bytes, *KINDS])  # what a program may pass for bytes
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """Every rule does the same to the engine and to a dict, and compares what they answer."""
+    """Every rule does the same to the engine and to a dict, and compares their answers."""
 
     shards = 1
     runner = "inline"
@@ -114,7 +114,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(count=st.sampled_from([1, 3, 80]))
     def pop_items(self, count: int) -> None:
-        """As from a queue: where many tombstones come first, their stretch is kept."""
+        """Like from a queue: if many tombstones come first, their stretch is remembered."""
         for key, value in list(self.live().items())[:count]:
             assert self.engine.popitem() == (key, value)
             self.model.pop(key)
@@ -141,7 +141,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 99), size=st.integers(20, 300))
     def put_block(self, number: int, size: int) -> None:
-        """Enough keys at once that pages, blocks and merges come to have an end."""
+        """Put enough keys at once to fill pages and blocks."""
         pairs = {b"m%02d%03d" % (number, index): b"v%d" % index * (index % 7) for index in range(size)}
         self.engine.put_many(pairs.items())
         self.model |= {key: (value, 0) for key, value in pairs.items()}
@@ -402,7 +402,7 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 class _Abandoned(Exception):
-    """What a program may raise inside a write batch."""
+    """An exception of a program inside a write batch."""
 
 
 def _select(
@@ -416,7 +416,7 @@ def _select(
     include_stop: bool,
     reverse: bool,
 ) -> list[tuple[bytes, bytes]]:
-    """What a scan must give, said plainly."""
+    """The result that a scan must give, computed in the plainest way."""
 
     def wanted(key: bytes) -> bool:
         above = start is None or key > start or (include_start and key == start)
@@ -451,7 +451,7 @@ def test_engine_is_a_dict_for_long(shards: int) -> None:
 
 
 def test_prefix_stop_is_what_the_model_needs() -> None:
-    """The model deletes by startswith, the engine by a range: the two mean the same."""
+    """The model deletes by startswith, the engine by a range: both mean the same."""
     for prefix in KEYS:
         stop = prefix_stop(prefix)
         for key in KEYS:

@@ -1,6 +1,6 @@
 """The tests are tested: the crash suite catches every mutant (tests/engine/mutants), one fifth of them on each day.
 
-What the hunts find must be the mutant's doing: the engine as it is passes all of them.
+What the hunts find must be the mutant's effect: the correct engine passes all of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.figures import CAUGHT, Figures
 from tests.source import ROOT
 
 OWN_MISTAKE: Final = re.compile(r"\b(TypeError|AttributeError|NameError|UnboundLocalError|ImportError)\b")
-"""What a patch that no longer fits the engine raises: that is not a violation."""
+"""The exceptions of a patch that no longer fits the engine: these are no violations."""
 
 
 def _check(mutant: Mutant, repeat: str, figures: Figures) -> None:
@@ -56,7 +56,7 @@ def test_mutant_is_caught(mutant: Mutant, figures: Figures) -> None:
 ELSEWHERE: Final[frozenset[Hunt]] = frozenset(
     (short_workloads, unsynced_workloads, past_failures, failing_calls, turned_bits, moved_files)
 )
-"""On the engine as it is they are tests of their own: of test_crash, test_crash_corpus, test_faults and test_damage."""
+"""On the correct engine they are tests of their own: in test_crash, test_crash_corpus, test_faults and test_damage."""
 
 ALWAYS: Final[frozenset[Hunt]] = frozenset((running_workloads, layered_workloads))
 
@@ -80,7 +80,7 @@ def test_names_and_number() -> None:
 
 
 def test_they_touch_what_the_engine_has() -> None:
-    """A patch that sets an attribute of old would change nothing, and say so to nobody."""
+    """A patch that sets an attribute of the past would change nothing, unnoticed."""
     known = {word for path in (ROOT / "flin").rglob("*.py") for word in re.findall(r"\w+", path.read_text("utf-8"))}
     for path in (ROOT / "tests" / "engine" / "mutants").glob("*.py"):
         nodes = ast.walk(ast.parse(path.read_text("utf-8")))

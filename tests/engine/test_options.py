@@ -1,4 +1,4 @@
-"""Options: sizes as text, what is refused, and how the memory limit is shared out; stalls, which follow from them."""
+"""Options: sizes as text, what is refused, and how the memory limit is divided; stalls, which follow from them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_what_is_of_another_type(options: dict[str, Any], message: str) -> None:
 
 
 def test_open_takes_every_option() -> None:
-    """By name, with the type and the default that Options has, so that editors complete and type checkers check."""
+    """By name, with the type and the default in Options, so that editors complete and type checkers check."""
     parameters = dict(inspect.signature(flin.engine.open).parameters)
     assert parameters.pop("path").kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     fields = {field.name: field for field in dataclasses.fields(Options)}

@@ -1,4 +1,4 @@
-"""What put_many takes, and that exactly bytes go in and come out, whatever kind of bytes a caller has."""
+"""The argument of put_many; and exactly bytes go in and come out, whatever kind of bytes a caller has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POINTS = {b"a": b"2", b"b": b"3"}
 
 
 class KeysOnly:
-    """What dbm gives: keys() and [], and no Mapping."""
+    """Like dbm: keys() and [], but no Mapping."""
 
     def keys(self) -> list[bytes]:
         return list(POINTS)
@@ -31,7 +31,7 @@ class KeysOnly:
 
 class Lazy(Mapping[bytes, bytes]):
     def __getitem__(self, key: bytes) -> bytes:
-        raise KeyError(key)  # as one whose keys have expired since they were listed
+        raise KeyError(key)  # like a mapping whose keys have expired since they were listed
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(POINTS)
@@ -101,7 +101,7 @@ def test_less_or_more_than_two_parts(parts: Any) -> None:
         points_of([parts])
 
 
-# Classes below bytes.
+# Subclasses of bytes.
 
 
 class Id(bytes):
@@ -109,7 +109,7 @@ class Id(bytes):
 
 
 class Lying(bytes):
-    """Equal to everything, of one hash, and other bytes than it holds."""
+    """Equal to everything, with one hash for all, and showing other bytes than it holds."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -137,7 +137,7 @@ def _refuse(*_: object) -> NoReturn:
 
 
 class Raising(bytes):
-    """Whatever is asked of it in Python fails."""
+    """Every call of it in Python fails."""
 
     __eq__ = __hash__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
     __bytes__ = __len__ = __getitem__ = __iter__ = __add__ = __contains__ = __bool__ = _refuse
@@ -184,7 +184,7 @@ def test_exactly_bytes_go_in_and_come_out(open_engine: OpenEngine, of: Callable[
 
 
 def _write(db: Any, of: Callable[[bytes], Any]) -> None:
-    """Each way to write, once; the values count from 0."""
+    """Use each way to write once; the values count from 0."""
     db.put(of(b"a"), of(b"0"))
     db[of(b"b")] = of(b"1")
     db.put_many({b"c": of(b"2")})

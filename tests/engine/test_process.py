@@ -80,7 +80,7 @@ os._exit(0)
 
 @pytest.mark.parametrize("closed", ["0<&- 1>&- 2>&-", "1>&-", "2>&-"])
 def test_a_program_without_its_standard_streams(tmp_path: Path, closed: str) -> None:
-    """A daemon, a job of cron: what a library prints goes nowhere, here and in the helper; never into the database."""
+    """A daemon, or a cron job: a library's prints go nowhere, here and in the helper; never into the database."""
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("this system has no /proc to ask for descriptors")
     path, report = tmp_path / "db", tmp_path / "report"
@@ -190,7 +190,7 @@ FORK = """
 
 @pytest.mark.parametrize("runner", ["inline", "thread", "helper"])
 def test_a_forked_child_finds_everything_closed(tmp_path: Path, runner: str) -> None:
-    """It can do nothing to its parent's database, not even by closing it; a database of its own it can open."""
+    """It can do nothing to its parent's database, not even by closing it; it can open a database of its own."""
     done = run_script(FORK, str(tmp_path / "db"), runner)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
@@ -238,7 +238,7 @@ def test_kill_9_loses_nothing_that_was_answered(tmp_path: Path, sync: str, runne
 
 
 def test_the_interpreters_end_without_a_close(tmp_path: Path) -> None:
-    """Forgotten engines do not keep a program from ending, say nothing, and lose nothing."""
+    """Engines that are not closed do not keep a program from ending, print nothing, and lose nothing."""
     for runner in ("inline", "thread", "helper"):
         script = """
             import sys, flin.engine

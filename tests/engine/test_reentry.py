@@ -36,16 +36,16 @@ from tests.source import ROOT, python_files, tree_of
 PROMPTLY = 60.0
 
 INTRUSIONS = 300
-"""About so many in one call; six times as many in the slow part, in calls that come to so many lines."""
+"""About how many there are in one call; six times as many in the slow part, if a call comes to so many lines."""
 
 VERIFY_EVERY = 20
-"""To verify reads the whole WAL, which each intrusion lengthens."""
+"""Verifying reads the whole WAL, which each intrusion lengthens."""
 
 State = dict[bytes, bytes]
 
 
 def filled(**options: Any) -> Any:
-    """A database with keys in tables, in frozen and in active parts."""
+    """A database with keys in tables, in frozen and in active memtables."""
     disk = SimulatedDisk()
     db = flin.engine.open("/db", fs=disk, runner="inline", sync="never", memory_limit="1mb", **options)
     db.put_many([(b"o%03d" % number, b"v" * 40) for number in range(120)])
@@ -64,7 +64,8 @@ def without(state: State, start: bytes, stop: bytes) -> State:
 
 
 class Handler:
-    """What a handler may do, at any moment of an outer call that takes the user's keys from one state to another."""
+    """The calls that a handler may make, at any moment of an outer call that takes the user's keys from one state to
+    another."""
 
     def __init__(self, db: Any, before: State, after: State, *, thorough: bool) -> None:
         self.db = db
@@ -209,7 +210,7 @@ OUTER: dict[str, tuple[Callable[[Any], Any], Callable[[State], State]]] = {
 
 
 def lines_of(act: Callable[[Any], Any], shards: int) -> int:
-    """How many lines of the engine the call comes to when nobody intrudes."""
+    """How many lines of the engine the call comes to without an intruder."""
     db = filled(shards=shards)
     list(db.scan())
     with intruding(lambda _, __: None) as lines:
@@ -228,7 +229,7 @@ def test_calls_at_every_line_of_a_call(name: str, shards: int, thorough: bool) -
     before = dict(db.scan())
     handler = Handler(db, before, change(before), thorough=thorough)
     step = max(1, lines // (INTRUSIONS if not thorough else 6 * INTRUSIONS))
-    last = lines + INTRUSIONS  # what it leaves to be done takes lines, too, and each could be a place for more
+    last = lines + INTRUSIONS  # the writes that it puts off take lines, too, and each could be a place for more
 
     def intrude(number: int, place: str) -> None:
         if number % step == 0 and number <= last:
@@ -249,7 +250,7 @@ def test_calls_at_every_line_of_a_call(name: str, shards: int, thorough: bool) -
     "name", ["put", "put_many", "incr", "get", "count", "scan", "flush", "compact", "sync", "close"]
 )
 def test_close_at_every_line_of_a_call(name: str, thorough: bool) -> None:
-    """It is closed once the outer call has ended; what was answered is there."""
+    """It is closed once the outer call has ended; answered writes are there."""
     act, change = OUTER.get(name, (lambda db: db.close(), dict))
     lines = lines_of(act, 1)
     step = max(1, lines // (400 if thorough else 25))
@@ -281,7 +282,7 @@ def test_close_at_every_line_of_a_call(name: str, thorough: bool) -> None:
 
 
 def test_every_function_that_takes_a_lock_says_so() -> None:
-    """Or a call that re-enters it would not find out, and wait for its own thread."""
+    """Else a call that re-enters it would not know, and wait for its own thread."""
     silent = []
     for path in python_files("flin/engine"):
         if path.name == "helper.py":  # a process of its own
@@ -321,7 +322,7 @@ class Storm:
 
 @pytest.mark.parametrize("runner", ["inline", "thread"])
 def test_a_heartbeat_by_a_timer(open_engine: Callable[..., Any], runner: str) -> None:
-    """Beside two threads that write and count, while the memtable is flushed again and again."""
+    """With two threads that write and count, while the memtable is flushed again and again."""
     db = open_engine(runner=runner, memory_limit="1mb")
     with Storm(lambda number: db.put(b"tick%d" % number, b"")) as storm:
         counters = [threading.Thread(target=lambda: [db.incr(b"n") for _ in range(1500)]) for _ in range(2)]
@@ -369,7 +370,7 @@ def test_a_finalizer_that_writes(open_engine: Callable[..., Any]) -> None:
 
 
 def test_a_put_off_write_that_is_refused(open_engine: Callable[..., Any]) -> None:
-    """The outer call says so: nobody else is left who could."""
+    """The outer call raises it: no other call is left that could."""
     disk = SimulatedDisk()
     db = flin.engine.open("/db", fs=disk, runner="inline")
     db.put(b"a", b"1")
@@ -441,7 +442,7 @@ def test_a_sync_inside_a_sync() -> None:
 
 
 def test_a_stalled_write_of_a_handler_does_not_wait(open_engine: Callable[..., Any]) -> None:
-    """It would wait for a flush that the outer call is about to do."""
+    """Else it would wait for a flush that the outer call is about to do."""
     db = open_engine()
     db.put(b"a", b"1")
     places: list[str] = []
@@ -461,7 +462,7 @@ def test_a_stalled_write_of_a_handler_does_not_wait(open_engine: Callable[..., A
 
 @pytest.mark.parametrize("what", ["put", "scan", "len", "incr"])
 def test_another_thread_is_not_waited_for_in_a_circle(open_engine: Callable[..., Any], what: str) -> None:
-    """The outer call loads a table; another thread's increment wants that table, a handler the commit lock."""
+    """The outer call loads a table; another thread's increment needs that table, and a handler the commit lock."""
     db = open_engine()
     db.put(b"cold", b"1")
     db.flush()
@@ -548,7 +549,7 @@ def test_a_service_that_is_terminated(tmp_path: Path, runner: str, work: str) ->
 
 
 class _OldLock:
-    """As CPython 3.11.2 has it, without a call that counts."""
+    """A lock like that of CPython 3.11.2, without a call that counts."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()

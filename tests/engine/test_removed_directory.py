@@ -1,5 +1,5 @@
-"""A directory that is removed, or removed and made anew, under an open database: the old handle touches nothing of what
-is there then, says so, and reads go on. Real disks; the simulated one: test_fs.py, and crashes: `Replace`."""
+"""A directory that is removed, or removed and made anew, under an open database: the old handle touches nothing of the
+new one and says so, and reads go on. Real disks; the simulated one: test_fs.py, and crashes: `Replace`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fill_much(db: Any) -> None:
 
 
 def refusals(db: Any) -> list[str]:
-    """What every call that would change something says."""
+    """The errors of all calls that would change something."""
     calls: list[Callable[[], object]] = [
         db.flush,
         lambda: fill_much(db),
@@ -112,7 +112,7 @@ def test_in_two_processes(tmp_path: Path, runner: str) -> None:
         assert not again.verify()
 
 
-def test_nobody_need_write_to_find_out(tmp_path: Path) -> None:
+def test_it_is_found_without_a_write(tmp_path: Path) -> None:
     """The background looks four times a second, in every sync mode."""
     db = opened(tmp_path / "db", sync="never")
     shutil.rmtree(tmp_path / "db")

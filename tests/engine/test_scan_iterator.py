@@ -1,4 +1,4 @@
-"""What belongs to a process, a place or a moment says so when it is copied or pickled."""
+"""Objects that belong to a process, a place or a moment say so when they are copied or pickled."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def _check(view: Any, model: dict[bytes, bytes]) -> None:
 
 
 def test_snapshots_hold_their_moment(db: Any) -> None:
-    """Writes, range deletes, flushes and compactions go on; each snapshot says what it said."""
+    """Writes, range deletes, flushes and compactions go on; no snapshot changes."""
     model = {b"%04d" % number: b"v" for number in range(400)} | {b"\xff": b"v"}
     views = []
     steps: list[tuple[Callable[[], object], Callable[[], object]]] = [
@@ -88,8 +88,8 @@ def test_a_second_snapshot_without_a_write_is_free(db: Any) -> None:
         assert db.stats()["memtables"]["frozen_memtables"] == 1
 
 
-def test_parts_of_similar_size_are_joined(open_engine: OpenEngine) -> None:
-    """A snapshot after every write: there are about log2(n) parts, not n."""
+def test_memtables_of_similar_size_are_joined(open_engine: OpenEngine) -> None:
+    """A snapshot after every write: there are about log2(n) memtables, not n."""
     db = open_engine(fs=SimulatedDisk())
     views = []
     for number in range(200):

@@ -1,4 +1,4 @@
-"""Tables as a whole: whatever is written is read again, by every way; whatever is damaged is found."""
+"""Tables as a whole: everything written is read again, in every way; any damage is found."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_table_of_ranges_alone() -> None:
     assert table.verify() == []
 
 
-def test_an_empty_table_is_nobodys() -> None:
+def test_an_empty_table_is_discarded() -> None:
     writer = TableWriter(lambda piece: None, PLAIN, 1, 1)
     assert (writer.entries, writer.range_deletes, writer.size_bytes) == (0, 0, 0)
     with pytest.raises(ValueError, match="at least one"):
@@ -208,7 +208,7 @@ def test_a_block_that_is_touched_again_is_cached(options: TableOptions) -> None:
     assert blocks == [None] * len(blocks)
 
 
-def test_even_look_ups_leave_raw_blocks_in_the_mapping_once_the_cache_is_full() -> None:
+def test_even_lookups_leave_raw_blocks_in_the_mapping_once_the_cache_is_full() -> None:
     entries: dict[bytes, Entry] = {b"%05d" % index: bytes(20) for index in range(2000)}
     for room, most in ((1 << 26, 200), (20_000, 20)):
         cache = BlockCache(room)
@@ -252,7 +252,7 @@ def test_nowait_gets_an_answer_where_the_cache_keeps_nothing() -> None:
         read.load()
         assert table.get_nowait(key) == bytes(300)
     for read in reads:
-        read.load()  # and nobody asks again: what waits aside stays bounded
+        read.load()  # and no lookup follows: the staged blocks stay bounded
     assert table.state is not None
     assert len(table.state.staged) <= 8
 
@@ -285,7 +285,7 @@ def test_threads_share_a_table() -> None:
 
 
 def read_all(table: Table, entries: dict[bytes, Entry]) -> None:
-    """Everything by every way; what comes out must be right."""
+    """Read everything in every way; the results must be right."""
     ways: list[Callable[[], object]] = [
         lambda: [table.get(key) for key in entries] == list(entries.values()),
         lambda: table.get(b"missing") is None,
@@ -364,7 +364,7 @@ def test_another_table_than_the_manifest_names_is_found(change: dict[str, Any]) 
 
 
 def lying_table(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> list[str]:
-    """What verify says of a table whose writer was wrong in one thing but sealed it well."""
+    """The faults that verify finds in a table that is wrong in one thing, under correct checksums."""
     with monkeypatch.context() as patch:
         patch.setattr(name, value)
         data, meta = write_table(sample_entries())
@@ -454,7 +454,7 @@ def test_the_documents_table_is_what_is_written() -> None:
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("reverse", [True, False])
 def test_pages_of_large_values_are_small(cached: bool, reverse: bool) -> None:
-    """A scan or a merge holds a page: 256 values of a megabyte would be a quarter of a gigabyte."""
+    """Scans and merges hold a page: 256 values of a megabyte would be a quarter of a gigabyte."""
     entries: dict[bytes, Entry] = {b"%03d" % number: bytes(100_000) for number in range(40)}
     table = open_table(*write_table(entries))
     pages = list(table.pages(reverse=reverse, cached=cached))

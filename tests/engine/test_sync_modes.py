@@ -1,4 +1,5 @@
-"""What each sync mode promises while nothing crashes: who syncs, when, and what a power cut finds at that moment."""
+"""The promise of each sync mode while nothing crashes: who syncs, when, and what a power cut would find at that
+moment."""
 
 from __future__ import annotations
 
@@ -21,13 +22,13 @@ def _open(disk: SimulatedDisk, **options: Any) -> Any:
 
 
 def _after_power_cut(disk: SimulatedDisk) -> dict[bytes, bytes]:
-    """What is there if the power goes now and nothing pending was kept."""
+    """The contents after a power cut now, if nothing pending is kept."""
     with _open(after_crash(disk, CrashModel.PREFIXES, lambda _: 0)) as engine:
         return dict(engine.scan())
 
 
 def _write_everyhow(engine: Any, **sync: bool) -> dict[bytes, bytes]:
-    """One commit through each call that takes `sync`, or follows the mode; what they leave."""
+    """Make one commit through each call that takes `sync`, or follows the mode. Returns the contents."""
     engine.put(b"a", b"1", **sync)
     engine.put(b"b", b"2", ttl=100, **sync)
     engine.put_many({b"c": b"3", b"d": b"4"}, **sync)
@@ -92,7 +93,7 @@ def test_interval_syncs_by_itself() -> None:
 
 
 def test_a_sync_of_its_own_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """No call gets the error: the log does, then every write, and whoever closes."""
+    """No call gets the error: the log does, then every write, and the close."""
     disk = SimulatedDisk()
     engine = flin.engine.open(PATH, fs=disk, sync="interval", sync_interval_ms=20, runner="thread")
     disk.faults.append(Fault(0, errno.EIO, frozenset({"sync"})))

@@ -1,4 +1,4 @@
-"""Scans: every bound, direction, limit and prefix, over every state of the data, against a list said plainly."""
+"""Scans: every bound, direction, limit and prefix, over every state of the data, against a plain list."""
 
 from __future__ import annotations
 
@@ -165,8 +165,8 @@ def test_a_scan_is_consistent_as_of_the_call(
         assert first + list(scan) == expected
 
 
-def test_writing_into_ones_own_scan(open_engine: OpenEngine) -> None:
-    """The loop that everybody writes: it sees each key once, never its own writes."""
+def test_writing_during_the_same_scan(open_engine: OpenEngine) -> None:
+    """The common loop: it sees each key once, and never its own writes."""
     db = open_engine(fs=SimulatedDisk())
     db.put_many({b"%04d" % number: b"old" for number in range(1500)})
     seen = []
@@ -208,8 +208,8 @@ def test_expired_entries_are_not_seen(open_engine: OpenEngine) -> None:
     assert list(db.scan()) == [(b"b", b"long")]
 
 
-def test_what_is_tagged_is_no_embedded_users_value(open_engine: OpenEngine) -> None:
-    """A tag says that a value is of a type of the server's; here it is absent, and cannot be half read."""
+def test_tagged_values_are_hidden_from_embedded_users(open_engine: OpenEngine) -> None:
+    """A tag says that a value is of one of the server's types; here it is absent, and cannot be half read."""
     db = open_engine(fs=SimulatedDisk())
     db._store.commit({b"tagged": (b"v", 0, 3), b"plain": b"v"})
     assert list(db.scan()) == [(b"plain", b"v")]

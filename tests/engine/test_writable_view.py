@@ -75,7 +75,7 @@ def test_a_batch_and_an_engine_do_what_a_dict_does(
 
 
 def test_batch_writes_are_counted(open_engine: OpenEngine) -> None:
-    """What a loop asks that commits every thousand writes."""
+    """For a loop that commits every thousand writes."""
     db = open_engine(fs=SimulatedDisk())
     db.put_many({b"a": b"1", b"b": b"2"})
     with db.write_batch() as batch:

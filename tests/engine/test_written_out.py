@@ -1,7 +1,7 @@
-"""Where a callee is written out in its caller for speed, both say the same: all of them on the same random input.
+"""If a callee is written out in its caller for speed, both do the same: all pairs on the same random input.
 
 The copy says `Written out: module.original` in a comment or docstring, the original that it is written out somewhere.
-Whoever adds a copy finds here that its pair is missing.
+For a new copy these tests report that its pair is missing.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def memtables(given: Input) -> None:
 
 
 def older_than_the_active_dict(given: Input) -> None:
-    """With a twin: what one of them reads from tables counts towards pages and hot values."""
+    """With a twin: reads from tables by one of them count towards pages and hot values."""
     twin = Input(given.seed)
     quick, plain = ValueCache(1 << 16), ValueCache(1 << 16)
     for key in given.keys * 9:
@@ -201,7 +201,7 @@ def gets_of_an_engine(given: Input) -> None:
 
 
 def writes_of_a_store(given: Input) -> None:
-    """Each store is killed: what is in its memory and what its WAL gives back are the same."""
+    """Each store is killed: its memory and the replay of its WAL are the same."""
     found = []
     for one_by_one in (True, False):
         disk = SimulatedDisk()
@@ -268,7 +268,7 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
     "view.View.scan": ({"view.scan_bounds"}, bounds_of_scans),
     "tree.ordered_reads.OrderedReads._active_heads": ({"tree.turns.Turns._exclusively"}, heads_under_the_lock),
 }
-"""By the copy: the originals that are written out in it, and what compares them."""
+"""By copy: the originals that are written out in it, and the function that compares them."""
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -288,7 +288,7 @@ def test_every_copy_has_its_pair_and_every_original_knows() -> None:
 
 
 def marks() -> dict[str, set[str]]:
-    """By the function that holds them."""
+    """The marks, by the function that holds them."""
     found: dict[str, set[str]] = {}
     for path in sorted((ROOT / "flin" / "engine").rglob("*.py")):
         text = path.read_text(encoding="utf-8")

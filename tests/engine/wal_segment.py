@@ -1,4 +1,4 @@
-"""WAL segments made by hand, frame by frame: what the tests of the format, the writer and recovery cut and bend."""
+"""WAL segments made by hand, frame by frame: the tests of the format, the writer and recovery cut and change them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADER: Final = SegmentHeader(
 
 
 class Segment:
-    """A segment that grows; `ends` are the offsets behind its header and behind each frame."""
+    """A segment that grows; `ends` are the offsets after its header and after each frame."""
 
     def __init__(self, header: SegmentHeader = HEADER) -> None:
         self.header = header
@@ -54,12 +54,12 @@ class Segment:
         return self._add(wal_frames.encode_end(self.header.salt, self.position, self.sequence, self.synced), 0)
 
     def sync(self) -> Segment:
-        """From here on frames vouch for all that is before them."""
+        """From here on frames vouch for everything before them."""
         self.synced = self.position
         return self
 
     def successor(self, *, salt: bytes = b"", **changes: Any) -> Segment:
-        """The segment that a writer would begin behind this one."""
+        """The segment that a writer would begin after this one."""
         header = SegmentHeader(
             self.header.database_id,
             self.header.number + 1,
@@ -95,7 +95,7 @@ def replayed(data: bytes, header: SegmentHeader = HEADER) -> tuple[wal_replay.Re
 
 
 def prefixes(segment: Segment) -> list[tuple[dict[bytes, Entry], tuple[Range, ...]]]:
-    """What the memtable holds after each number of frames, the header alone first."""
+    """The contents of the memtable after each number of frames, beginning with none."""
     states = []
     for end in segment.ends:
         memtable = Memtable()

@@ -35,7 +35,7 @@ def _mostly(source: Generator, good: list[bytes], bad: list[bytes]) -> bytes:
 
 
 def _bits_set(source: Generator) -> Burst:
-    """A few bits that SETBIT writes, and what is read of them."""
+    """A few bits that SETBIT writes, and reads of them."""
     key = source.key()
     first = source.request("setbit", key, _mostly(source, OFFSETS, NO_OFFSETS), _mostly(source, BITS, NO_BITS))
     return [first, source.request("setbit", key, source.pick(OFFSETS), b"1"), source.request("get", key)]
@@ -55,7 +55,7 @@ def _range(source: Generator) -> list[bytes]:
 
 
 def _set_some(source: Generator) -> Burst:
-    """Strings whose first bits are alike for long, so that a search has something to do."""
+    """Strings that begin with many equal bits, so that a search has something to do."""
     text = source.pick([b"\x00", b"\xff"]) * source.random.randint(0, 40)
     return [source.request("set", source.key(), text + source.pick([b"", b"\x10", b"\xef", b"\x01\x80", b"hello"]))]
 
@@ -117,7 +117,7 @@ def _common_options(source: Generator) -> Burst:
 
 
 def _moved(source: Generator) -> Burst:
-    """To database 1 or 2 and what became of it, now and then back."""
+    """Moves to database 1 or 2, with reads of the result, and sometimes back."""
     key = source.key()
     database = source.pick([b"1", b"2", b"1", b"2", b"0", b"16", b"-1", b"abc", b"99999999999"])
     move = source.request("move", key, database)

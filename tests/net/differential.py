@@ -1,7 +1,7 @@
 """The same requests to two servers, their raw replies side by side.
 
 A run has two connections to each server. Neighbouring requests of one connection go as one pipeline, so that pipelines
-of all lengths happen; the other connection speaks only when all replies are there, so that the order is certain.
+of all lengths occur; the other connection sends only when all replies are there, so that the order is certain.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ MIN_OF_EACH = 50
 
 _SCHEDULED = MIN_OF_EACH + 10
 _NEAR = 600_000
-"""How far remaining times may be apart, in seconds or milliseconds: ten minutes in ms. Delays begin at a day."""
+"""The largest difference of remaining times, in seconds or milliseconds: ten minutes in ms. Delays begin at a day."""
 
 _MAX_PIPELINE = 64
 INTERNAL_ERROR = b"-ERR internal error"
-"""What Flin answers when a handler raised what it must not; Redis has no such reply."""
+"""Flin's answer when a handler raised an unexpected exception; Redis has no such reply."""
 
 _RARE = ("flushall", "flushdb", "select")
 """Not drawn beyond their share: they empty or change the database too often for the others."""
@@ -92,14 +92,14 @@ class Pair:
             client.close()
 
     def begin_again(self) -> None:
-        """Connections as new ones are, and no keys."""
+        """Reset the connections, and delete all keys."""
         begin = [[b"RESET"], [b"HELLO", b"%d" % self._protocol], [b"FLUSHALL"]]
         for client in [*self._flin, *self._redis]:
             reset, hello, flushed = client.pipeline(begin)
             assert (reset.data, hello.is_error, flushed.data) == (b"+RESET\r\n", False, b"+OK\r\n"), hello.data
 
     def differences(self, requests: Iterable[Request]) -> Iterator[str]:
-        """What differs, request by request, with those just before it."""
+        """The differences, request by request, each with the requests just before it."""
         for connection, group in groupby(requests, key=lambda request: request.connection):
             whole = list(group)
             for start in range(0, len(whole), _MAX_PIPELINE):

@@ -1,6 +1,6 @@
-"""A client without a socket: its transport holds what it has not read yet, as a kernel with small buffers would.
+"""A client without a socket: its transport holds what the client has not read yet, like a kernel with small buffers.
 
-`Clients` is a whole server around them: a fake store, a loop that runs when it is told, a clock that is set by hand.
+`Clients` is a whole server around them: a fake store, a loop that runs when it is told to, a clock that is set by hand.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FakeTransport:
             self.connection.pause_writing()
 
     def read(self, size: int) -> bytes:
-        """The client reads so many bytes, or what there is."""
+        """The client reads up to `size` bytes."""
         data = bytes(self.unread[:size])
         del self.unread[:size]
         if self._is_paused and len(self.unread) <= self._high // 4:
@@ -89,7 +89,7 @@ class FakeTransport:
 
 
 class FakeLoop:
-    """Runs what is due when it is told to; reader threads are done at once."""
+    """Runs what is due when it is told to; reader threads finish at once."""
 
     def __init__(self) -> None:
         self.soon: list[Callable[[], None]] = []
@@ -110,14 +110,14 @@ class FakeLoop:
             self.soon.pop(0)()
 
     def run_later(self) -> None:
-        """The delays are over."""
+        """End all delays."""
         later, self.later = self.later, []
         self.soon += [function for _, function in later]
         self.run()
 
 
 class PromptExecutor(Executor):
-    """Does at once what it is given."""
+    """Runs calls at once."""
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -143,11 +143,11 @@ class Peer:
         return self.transport.is_closed
 
     def send(self, *requests: bytes) -> None:
-        """Words separated by spaces."""
+        """Send requests, given as words separated by spaces."""
         self.send_raw(encode_requests([request.split() for request in requests]))
 
     def send_raw(self, data: bytes, chunk_bytes: int = CHUNK_BYTES) -> int:
-        """Send as far as the server reads, a round for each chunk; how many bytes are still unsent."""
+        """Send as far as the server reads, a round for each chunk. Returns how many bytes are still unsent."""
         self._unsent += data
         while self._unsent and self.transport.is_reading and not self.is_closed:
             chunk = bytes(self._unsent[:chunk_bytes])
@@ -157,12 +157,12 @@ class Peer:
         return len(self._unsent)
 
     def say(self, *requests: bytes | list[bytes]) -> None:
-        """Send without ending the round: the others may set_protocol in it too."""
+        """Send without ending the round: others may send in it, too."""
         words = [request if isinstance(request, list) else request.split() for request in requests]
         self.connection.data_received(encode_requests(words))
 
     def read(self, size: int = 1 << 60) -> bytes:
-        """Read what there is, and let the server go on."""
+        """Read what has arrived, and let the server go on."""
         data = self.transport.read(size)
         self._loop.run()
         self.send_raw(b"")
@@ -203,7 +203,7 @@ class Clients:
         return Peer(self.services, self.loop)
 
     def pass_seconds(self, seconds: int) -> None:
-        """So long passes, and every second of it the guard looks at everybody."""
+        """Let time pass; in every second of it the housekeeping checks all clients."""
         for _ in range(seconds):
             for _ in range(STEPS_PER_ROUND):
                 self.steady_ms += 1000 // STEPS_PER_ROUND

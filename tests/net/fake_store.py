@@ -1,4 +1,4 @@
-"""A store in memory with the shape of the engine's: for tests of the net layer and for timing it alone."""
+"""A store in memory with the shape of the engine's: for tests of the server, and for timing it alone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FakeStore:
         return self.entries.get(key)
 
     def newest_entries(self) -> dict[bytes, Entry] | None:
-        """All but the cold ones."""
+        """All entries except cold ones."""
         return {key: entry for key, entry in self.entries.items() if key not in self.cold}
 
     def _warm(self, key: bytes) -> None:

@@ -1,8 +1,8 @@
 """Random requests for every command: what the differential test and the fuzzer send.
 
-A burst is a few requests that belong together (SET, then OBJECT ENCODING of that key). Each request says which command
-it counts for, whether it carries options, and how the two servers' replies to it compare. Times to come are far away
-and times gone by long past, so that no reply depends on how fast a server is.
+A burst is a few requests that belong together (SET, then OBJECT ENCODING of that key). Each request says for which
+command it counts, whether it has options, and how the two servers' replies to it compare. Future times are far away and
+past times long past, so that no reply depends on the speed of a server.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tests.net.hash_generator import (
 
 Comparison = Literal["same", "unordered", "pairs", "length", "near", "shape", "numbers", "transaction"]
 """same: every byte. unordered: an array's elements in any order. pairs: the pairs of a map, or of an array of keys and
-values by turns, in any order; also where it stands behind a cursor. length: the number of elements; errors are the
-same. near: integers that tell a remaining time.
+values in turn, in any order; also after a cursor. length: the number of elements; errors are the same. near: integers
+that are a remaining time.
 shape: the same type, or both errors. numbers: integers may differ, all else is the same.
 transaction: an EXEC, each element by its own command's comparison."""
 
@@ -186,7 +186,7 @@ class Generator:
         return self.pick(self.pick([INTEGERS, NO_INTEGERS, FLOATS, NO_FLOATS, TEXTS]))
 
     def delay_seconds(self) -> int:
-        """Minutes away from every other delay: whether it is the later one does not depend on a server's speed."""
+        """A delay minutes away from every other one: which is later does not depend on a server's speed."""
         self._delays += 1
         return self.pick([900_000 - 200 * self._delays, 2_000_000 + 200 * self._delays])
 
@@ -207,7 +207,7 @@ class Generator:
         """`name` is the table's: a subcommand's holds a bar and becomes two words."""
         return Request(name, [*(self.spelled(part) for part in name.split("|")), *words], compare, kind)
 
-    # Expiry words of SET and GETEX. A time gone by is left out here: see `expired`.
+    # Expiry words of SET and GETEX. A past time is left out here: see `expired`.
 
     def expiry_words(self) -> list[bytes]:
         unit = self.pick(["EX", "PX", "EXAT", "PXAT"])
@@ -256,13 +256,13 @@ class Generator:
         return [Request(name, words, COMPARISONS.get(name, "same"), "wrong")]
 
     def transaction(self, names: Sequence[str]) -> Burst:
-        """WATCH sometimes, MULTI, a few requests, EXEC or DISCARD; now and then with a mistake among them."""
+        """WATCH sometimes, MULTI, a few requests, EXEC or DISCARD; sometimes with a mistake among them."""
         burst: Burst = []
         watched = self.some_keys() if self.random.random() < 0.5 else []
         if watched:
             burst.append(self.request("watch", *watched))
             if self.random.random() < 0.8:
-                # From the other connection: sometimes a watched key, sometimes one that nobody watches.
+                # From the other connection: sometimes a watched key, sometimes an unwatched one.
                 key = self.pick(watched) if self.random.random() < 0.8 else self.key()
                 name, *words = self.pick(_CHANGES)
                 change = self.request(name, *(key if word == "KEY" else word.encode() for word in words))
@@ -293,7 +293,7 @@ class Generator:
         return burst
 
 
-# What the other connection does while keys are watched: some of it changes the key, some leaves it as it was.
+# Requests of the other connection while keys are watched: some change the key, some do not.
 _CHANGES: Final = [
     ("del", "KEY"),
     ("set", "KEY", "y"),
@@ -355,7 +355,7 @@ def _from(choices: Sequence[bytes]) -> Callable[[Generator], bytes]:
 
 
 def _expired(source: Generator) -> Burst:
-    """SET with a time gone by. Redis drops the key when it is next asked for, so it is, and set again."""
+    """SET with a past time. Redis drops the key at its next access, so it is read, and set again."""
     key = source.key()
     unit, times = source.pick([("EXAT", PAST_SECONDS), ("PXAT", PAST_MS)])
     return [
@@ -416,7 +416,7 @@ def _copy_options(source: Generator) -> Burst:
 
 
 def _object(name: str, compare: Comparison = "same") -> Maker:
-    """OBJECT tells about a value's history in Redis; of one just set both servers know the same."""
+    """OBJECT depends on a value's history in Redis; for one just set both servers answer the same."""
 
     def make(source: Generator) -> Burst:
         if source.random.random() < 0.3 and name in ("object|encoding", "object|refcount"):
@@ -430,7 +430,7 @@ def _object(name: str, compare: Comparison = "same") -> Maker:
 
 
 def _select(source: Generator) -> Burst:
-    """Elsewhere for a moment, then back: the other bursts mean database 0."""
+    """To another database for a moment, then back: the other bursts mean database 0."""
     number = source.pick([b"0", b"1", b"2", b"15"])
     wrong = source.request("select", source.pick([b"16", b"-1", b"abc", b"99999999999", b""]), kind="wrong")
     return [
@@ -456,7 +456,7 @@ def _reset(source: Generator) -> Burst:
 
 
 def _hello(source: Generator) -> Burst:
-    """There and back, so that the run keeps its protocol."""
+    """To the other protocol and back, so that the run keeps its own."""
     other = source.request("hello", source.pick([b"2", b"3"]), compare="numbers")
     return [other, source.request("hello", source.protocol, compare="numbers")]
 
@@ -469,7 +469,7 @@ def _hello_options(source: Generator) -> Burst:
 
 
 def _command_names(name: str) -> Maker:
-    """Seldom of all commands: Redis describes some 240, and reading that takes the test's time."""
+    """Rarely for all commands: Redis describes some 240, and reading that takes time."""
 
     def make(source: Generator) -> Burst:
         names = [source.pick([b"get", b"SET", b"nosuch"]) for _ in range(source.random.randint(1, 3))]
@@ -647,7 +647,7 @@ OPTIONS: Final[dict[str, Maker]] = {
     "script|flush": _one("script|flush", _from([b"SYNC", b"async", b"FOO", b""])),
 }
 
-# Wrong requests by hand for commands that a random change could make do real harm, such as CLIENT KILL.
+# Wrong requests made by hand, for commands that could do real harm after a random change, such as CLIENT KILL.
 WRONG: Final[dict[str, list[list[bytes]]]] = {
     "swapdb": WRONG_SWAPS,
     "multi": [[b"a"]],
@@ -691,7 +691,7 @@ WRONG: Final[dict[str, list[list[bytes]]]] = {
     "script|flush": [[b"SYNC", b"ASYNC"], [b"1"]],
 }  # fmt: skip
 
-# Of requests that were changed at random, and so stand alone.
+# Commands whose requests stand alone after a random change.
 TRANSACTIONS: Final = ("multi", "exec", "discard", "watch")
 """Commands that only make sense together: `Generator.transaction` makes them."""
 
@@ -722,4 +722,4 @@ _UNQUEUED: Final = (
     *WRONG,
 )
 QUEUEABLE: Final = [name for name in PLAIN if name not in _UNQUEUED]
-"""What transactions are made of."""
+"""The commands of transactions."""

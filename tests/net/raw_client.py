@@ -1,6 +1,6 @@
-"""A client that keeps replies as the bytes they were: what a differential test compares.
+"""A client that keeps replies as the received bytes: a differential test compares these.
 
-Its reader is its own on purpose: the server's parser and encoder must not judge themselves.
+It has a reader of its own on purpose: the server's parser and encoder must not check themselves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Raw(NamedTuple):
 
     @property
     def payload(self) -> bytes:
-        """What stands behind the type byte, or the body of a blob."""
+        """The bytes after the type byte, or the body of a blob."""
         head, _, rest = self.data.partition(b"\r\n")
         return rest[:-2] if self.kind in _BLOBS and rest else head[1:]
 
@@ -63,12 +63,12 @@ class RawClient:
         self.send_raw(b"".join(map(encode_request, requests)))
 
     def call(self, *request: bytes) -> Raw:
-        """One request, one reply."""
+        """Send one request and read its reply."""
         self.send([list(request)])
         return self.read()
 
     def pipeline(self, requests: list[list[bytes]]) -> list[Raw]:
-        """All requests at once, then as many replies."""
+        """Send all requests at once, then read as many replies."""
         self.send(requests)
         return [self.read() for _ in requests]
 

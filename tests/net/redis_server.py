@@ -15,7 +15,7 @@ from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.tool import needs_tool
 
 ATTEMPTS = 5
-"""With another port each: the tests of another worker may have taken the one that was free."""
+"""Each with another port: the tests of another worker may have taken a free one meanwhile."""
 
 EXPECTED_SERIES = "7.0."
 """Differences and error texts are those of Redis 7.0 (Debian 12 has 7.0.15); other series differ in details."""
@@ -23,7 +23,7 @@ EXPECTED_SERIES = "7.0."
 
 @contextmanager
 def running_redis(directory: Path) -> Iterator[int]:
-    """The port of a fresh redis-server without persistence, ended with the block; skips where there is none."""
+    """The port of a fresh redis-server without persistence, ended with the block; skips if none is installed."""
     program = needs_tool("redis-server")
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     if f"v={EXPECTED_SERIES}" not in version:
@@ -61,7 +61,7 @@ def _is_ready(process: subprocess.Popen[bytes], port: int) -> bool:
 
 
 def _answering_pid(port: int) -> int:
-    """Of the Redis that listens there; 0 if there is none."""
+    """The pid of the Redis that listens there; 0 if there is none."""
     try:
         with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as connection:
             connection.sendall(b"INFO server\r\nQUIT\r\n")

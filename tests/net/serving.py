@@ -123,7 +123,7 @@ class HandlerClient:
         return HandlerClient(services=self.services)
 
     def call(self, *request: bytes, commit: bool = True) -> bytes:
-        """Run one command to its end, slices and reads of the disk included, and commit what it wrote."""
+        """Run one command to its end, slices and reads of the disk included, and commit its writes."""
         self.pending.refresh_clock()
         self.out.clear()
         wait = run_gated(self, list(request))

@@ -1,4 +1,4 @@
-"""Flin beside a real Redis: byte-equal replies to random requests, and the table of differences that is kept true."""
+"""Flin against a real Redis: byte-equal replies to random requests, and the table of differences, which stays true."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-differences.md"
 
 REQUESTS = 25_000  # of each run
 HASH_REQUESTS = 10_000
-SEED = 20_261_120  # any: a run can be repeated, and the slow runs take others
+SEED = 20_261_120  # any number: a run can be repeated, and the slow runs take others
 
 NOT_GENERATED = {
     "quit": "it closes the connection: test_quit",
@@ -37,7 +37,7 @@ NOT_GENERATED = {
     "client|setinfo": "Redis 7.0 does not know it: see the table of differences",
     "client|no-touch": "Redis 7.0 does not know it: see the table of differences",
 }
-"""Commands that the generator leaves out, and why."""
+"""The commands that the generator leaves out, and why."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture(scope="module", params=["memory", "cold", "engine"])
 def flin_port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A server over a dict, one over a dict that seems to lie on a disk, and one over the engine."""
+    """A server over a dict, one over a dict that seems to be on a disk, and one over the engine."""
     if request.param != "engine":
         with ServerThread(OftenColdStore() if request.param == "cold" else FakeStore()) as server:
             yield server.port
@@ -137,7 +137,7 @@ def clients(request: pytest.FixtureRequest, flin_port: int, redis_port: int) -> 
 
 
 def test_expiry_as_time_passes(clients: tuple[RawClient, RawClient]) -> None:
-    """Half of the keys have surely expired when they are read, the others surely not."""
+    """Half of the keys have certainly expired when they are read, the others certainly not."""
     short, long = b"50", b"100000000"
     sets = [[b"SET", b"k%d" % number, b"v", b"PX", short if number % 2 else long] for number in range(40)]
     names = [b"GET", b"EXISTS", b"TYPE", b"STRLEN", b"PERSIST", b"INCR", b"APPEND", b"GETDEL", b"SETNX", b"COPY"]
@@ -274,7 +274,7 @@ _CONFIG = Config(ServerOptions())
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("words", [[b"QUIT"], [b"quit", b"a"]])
 def test_quit(flin_port: int, redis_port: int, protocol: int, words: list[bytes]) -> None:
-    """Inside a transaction and outside; nothing behind it runs."""
+    """Inside a transaction and outside; nothing after it runs."""
     for number in range(MIN_OF_EACH):
         replies = []
         for port in (flin_port, redis_port):
@@ -297,7 +297,7 @@ def test_errors_of_shutdown(clients: tuple[RawClient, RawClient]) -> None:
 
 
 def test_corners_of_bits(clients: tuple[RawClient, RawClient]) -> None:
-    """Limits of numbers, types and ranges, each with each."""
+    """Limits of numbers, types and ranges, in all combinations."""
     numbers = [b"0", b"-1", b"255", b"9223372036854775807", b"-9223372036854775808", b"-9223372036854775000"]
     requests = []
     for type_ in (b"u1", b"u8", b"u63", b"i1", b"i8", b"i32", b"i63", b"i64"):
@@ -340,7 +340,7 @@ def test_inline_requests(clients: tuple[RawClient, RawClient]) -> None:
     assert ours == theirs
 
 
-# The table of differences. A request that shows each one: the last reply differs, and only because of it.
+# The table of differences, with requests that show each one: the last reply differs, and only because of it.
 
 _MANY_FIELDS = [b"%d" % number for number in range(2000)]  # 1,000 fields: both servers have left their packed forms
 

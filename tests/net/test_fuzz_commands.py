@@ -1,4 +1,4 @@
-"""The fuzzer of the commands against Flin alone: the pipelines that were kept, and what its checks find."""
+"""The fuzzer of the commands against Flin alone: its corpus of pipelines, and what its checks find."""
 
 from __future__ import annotations
 

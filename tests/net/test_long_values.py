@@ -1,4 +1,4 @@
-"""The longest value is half of the clients' share: it always passes, in and out, and what is longer never does."""
+"""The longest value is half of the clients' share: it always passes, in and out, and a longer one never does."""
 
 from __future__ import annotations
 

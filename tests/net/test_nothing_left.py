@@ -1,8 +1,8 @@
-"""What a request, a connection or a failed job leaves behind goes with its last reference.
+"""The objects of a request, a connection or a failed job are freed with their last reference.
 
-The server makes runs of the garbage collector rare, so what only it can free (an exception that keeps its frames, which
-keep a read state and the exception) keeps old memtables, tables and files for minutes. These loads run with the
-collector off; then it must find nothing of ours.
+The server makes runs of the garbage collector rare, so a cycle (an exception that keeps its frames, which keep a read
+state and the exception) would keep old memtables, tables and files for minutes. These loads run with the collector off;
+afterwards it must find nothing of ours.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _is_ours(found: object) -> bool:
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> Iterator[Left]:
-    """The collector is off; asked, it says what of ours it would have had to free."""
+    """The collector is off; the call returns the objects of ours that only it can free."""
 
     def look() -> list[Any]:
         gc.set_debug(gc.DEBUG_SAVEALL)
@@ -110,7 +110,7 @@ def test_cold_reads_and_closed_connections(tmp_path: Path, left: Left, monkeypat
             eventually(lambda: not services.clients.admitted)
             assert services.counters.cold_reads > 100
             assert left() == []
-            # The thread of the server may be in the middle of its own work: what counts is that nothing piles up.
+            # The server's thread may be in the middle of its own work: only objects that pile up count.
             assert alive(ReadState) <= states + 2
             assert alive(*CONNECTION) == connections
             db.compact()
@@ -150,7 +150,7 @@ def test_requests_that_fail(left: Left) -> None:
 
 
 def test_clients_that_are_closed(left: Left) -> None:
-    """Killed, refused, gone while they wait, with requests and replies that nobody wants any more."""
+    """Killed, refused, gone while they wait, with requests and replies that are no longer needed."""
     connections = alive(*CONNECTION)
     clients = Clients(maxclients=4)
     clients.store.entries.update({b"k%d" % number: b"v" * 100 for number in range(1000)})
@@ -186,7 +186,7 @@ def test_an_unexpected_exception(left: Left, monkeypatch: pytest.MonkeyPatch) ->
     assert left() == []
 
 
-# The engine: what it keeps of a failure is the error, not the frames.
+# The engine: of a failure it keeps the error, not the frames.
 
 
 @pytest.mark.parametrize("runner", ["inline", "thread"])

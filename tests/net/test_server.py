@@ -124,7 +124,7 @@ class Served:
         self.port = int(found[1])
 
     def end(self, number: int) -> int:
-        """Send a signal; the exit code."""
+        """Send a signal. Returns the exit code."""
         self.process.send_signal(number)
         code = self.process.wait(PATIENCE_SECONDS)
         for pipe in (self.process.stdout, self.process.stderr):
@@ -185,7 +185,7 @@ def test_a_signal_ends_it_cleanly(serve: Callable[..., Served], number: int) -> 
 
 
 def test_a_terminal_that_closes_does_not_end_it(serve: Callable[..., Served]) -> None:
-    """As redis-server; so `flin serve &` needs no nohup."""
+    """Like redis-server; so `flin serve &` needs no nohup."""
     served = serve()
     for number in (signal.SIGHUP, signal.SIGPIPE):
         served.process.send_signal(number)

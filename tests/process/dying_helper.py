@@ -1,8 +1,8 @@
-"""A helper process that is killed before its n-th file-system call: background/helper.py over one that counts.
+"""A helper process that is killed before its n-th file-system call: background/helper.py over one that counts calls.
 
     FLIN_TEST_DIE_AT=7 FLIN_TEST_DIED=FILE python -m tests.process.dying_helper
 
-Only the first process that gets so far dies, and leaves FILE; the ones after it do all their work.
+Only the first process that gets that far dies, and leaves FILE; later ones do all their work.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class DyingFileSystem(OsFileSystem):
 
 
 def command() -> list[str]:
-    """How a runner starts it."""
+    """The command with which a runner starts it."""
     return [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {_BOOT}"]
 
 

@@ -1,8 +1,8 @@
 """A power cut of a real file system: ext4 in a file, shut down in the middle of its work, mounted again.
 
-FS_IOC_SHUTDOWN with NOLOGFLUSH is how the file systems' own tests do it: from that moment nothing reaches the device,
-neither data that were not synced nor the journal; the next mount finds what a machine without power would. What it does
-not show: a drive that loses or reorders what it had taken.
+The file systems' own tests use FS_IOC_SHUTDOWN with NOLOGFLUSH, too: from that moment nothing reaches the device,
+neither unsynced data nor the journal; the next mount finds what it would find after a power cut. It does not show a
+drive that loses or reorders what it had taken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class CuttableDisk:
         self._is_mounted = False
 
     def make(self) -> str:
-        """Why it cannot be had here; nothing if it is mounted."""
+        """Make and mount it. Returns why that is impossible here; "" if it is mounted."""
         missing = [tool for tool in ("mkfs.ext4", "mount", "umount") if _tool(tool) is None]
         if missing:
             return f"missing tool: {missing[0]}"
@@ -48,7 +48,7 @@ class CuttableDisk:
         return "" if self._is_mounted else f"a file cannot be mounted here: {done.stderr.strip()}"
 
     def cut(self) -> None:
-        """The power is gone; whoever writes gets errors."""
+        """Cut the power; writers get errors from now on."""
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.ioctl(fd, _SHUTDOWN, struct.pack("I", _NO_FLUSH))
@@ -56,7 +56,7 @@ class CuttableDisk:
             os.close(fd)
 
     def unmount(self) -> None:
-        """Once nobody has a file of it open."""
+        """Unmount it, once no process has a file of it open."""
         if self._is_mounted:
             wait_until(self._is_unmounted, "the file system is let go")
             self._is_mounted = False
@@ -67,5 +67,5 @@ class CuttableDisk:
 
 
 def _tool(name: str) -> str | None:
-    """Also where the path of an ordinary user does not lead."""
+    """The path of a tool, also outside an ordinary user's PATH."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")

@@ -1,4 +1,4 @@
-"""A disk of a few MB that fills up: a tmpfs where mounting is allowed, else files that must not grow."""
+"""A disk of a few MB that fills up: a tmpfs if mounting is allowed, else files that must not grow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PIECE_BYTES: Final = 1 << 12
 
 @contextmanager
 def mounted_tmpfs(directory: Path, size_bytes: int) -> Iterator[bool]:
-    """A tmpfs of this size at the directory until the block ends; False where it cannot be mounted."""
+    """A tmpfs of this size at the directory until the block ends; False if it cannot be mounted."""
     directory.mkdir(exist_ok=True)
     options = f"size={size_bytes},mode=0755"
     try:
@@ -37,14 +37,14 @@ def free_bytes(directory: Path) -> int:
 
 
 class Ballast:
-    """A file that takes room away and gives it back."""
+    """A file that takes up room and gives it back."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._path = directory / "ballast"
 
     def leave(self, room_bytes: int) -> None:
-        """So much is left."""
+        """Leave this much room."""
         self.remove()
         size = free_bytes(self._directory) - room_bytes
         with suppress(OSError), self._path.open("wb", buffering=0) as file:  # others may take the room meanwhile
@@ -52,7 +52,7 @@ class Ballast:
                 file.write(bytes(_PIECE_BYTES))
 
     def fill(self) -> bool:
-        """Nothing is left, what has come free since included."""
+        """Leave no room, not even what has become free since."""
         with suppress(OSError), self._path.open("ab", buffering=0) as file:
             while True:
                 file.write(bytes(_PIECE_BYTES))

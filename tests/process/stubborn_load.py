@@ -1,4 +1,4 @@
-"""A load that goes on whatever is refused, started within limits of the shell."""
+"""A load that tries again whatever is refused, started within limits of the shell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flin.testing.load import EmbeddedLoad
 
 
 class StubbornLoad(EmbeddedLoad):
-    """Of a writer that tries again what is refused (stubborn_writer.py)."""
+    """The load of a writer that tries refused writes again (stubborn_writer.py)."""
 
     limits = ""
     """`ulimit ...;`"""

@@ -1,9 +1,10 @@
-"""As flin/testing/killed_writer.py, but what is refused with a documented error is tried again until it is taken.
+"""Like flin/testing/killed_writer.py, but a write that is refused with a documented error is tried again until it is
+taken.
 
     python -m tests.process.stubborn_writer DIRECTORY SYNC SHARDS LANES PAGE
 
-It prints the class of each error that it met for the first time. Without memory an exception may come from anywhere,
-and what was under way is done or not done: then it ends with 3.
+It prints the class of each error that it meets for the first time. Without memory an exception may come from anywhere,
+and the write under way is done or not: then it ends with 3.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def _tell(error: BaseException) -> None:
     name = type(error).__name__
     if name not in _met:
         _met.add(name)
-        with suppress(OSError):  # there may be no room for that either
+        with suppress(OSError):  # there may be no room for that, either
             os.write(1, f"{name}: {error}\n".encode())
 
 

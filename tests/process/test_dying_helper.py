@@ -1,4 +1,5 @@
-"""The helper dies before each of its file-system calls: its job is done again, answers are right, no file stays."""
+"""The helper dies before one of its file-system calls, each in turn: its job is done again, answers are right, no file
+stays."""
 
 from __future__ import annotations
 
@@ -25,13 +26,13 @@ MAX_CALLS = 500
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow the machine is: what a thread does cannot die."""
+    """Wait for the helper, however slow the machine is: a job in a thread cannot die."""
     monkeypatch.setattr(helper_runner, "HELLO_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture
 def dies_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
-    """Helpers started from now on die before this call; the file that tells that one has."""
+    """Helpers started from now on die before this call. Returns the file that tells that one has."""
     monkeypatch.setattr(helper_runner, "own_command", command)
 
     def set_call(number: int) -> Path:
@@ -114,7 +115,7 @@ def _inline(tmp_path: Path, which: int) -> JobResult:
 
 @pytest.mark.parametrize(("first", "step"), [(5, 25), pytest.param(1, 1, marks=pytest.mark.slow)])
 def test_an_engine_does_not_notice(tmp_path: Path, dies_at: Callable[[int], Path], first: int, step: int) -> None:
-    """flush(), compact() and close() with one death at a time: they return, and the database is as without it."""
+    """flush(), compact() and close() with one death at a time: they return, and the database is the same as without."""
     for number in range(first, MAX_CALLS, step):
         died = dies_at(number)
         path = tmp_path / f"db{number}"

@@ -22,7 +22,7 @@ from flin.testing.survivor import check_copy
 from tests.process.small_disk import Ballast, mounted_tmpfs
 from tests.process.stubborn_load import StubbornLoad
 
-KEYS = 3000  # of 500 to 1000 bytes: what is live always fits, what is written does not
+KEYS = 3000  # of 500 to 1000 bytes: live data always fits, all that is written does not
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def ballast(small: Path) -> Ballast:
 
 
 class Clock:
-    """Until when something has to happen."""
+    """The time until which something must happen."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -110,7 +110,7 @@ def test_embedded(small: Path, ballast: Ballast, sync: SyncMode) -> None:
 
 
 def _open_without_room(small: Path, ballast: Ballast, answered: dict[bytes, bytes]) -> None:
-    """An opening on a full disk is refused, or works; nothing is lost by it."""
+    """Open on a full disk: that is refused, or works; nothing is lost."""
     ballast.leave(0)
     try:
         flin.engine.open(small, runner="inline", memory_limit=1 << 20).close()
@@ -133,7 +133,7 @@ def test_killed_while_full(small: Path, ballast: Ballast) -> None:
             load.start()
             load.wait_until_open()
             load.wait_for_commits(1000)
-            # What a flush or a merge sets free would do forever: this load's own data is small.
+            # The room that a flush or a merge frees would suffice forever: this load's own data is small.
             wait_until(lambda: ballast.fill() and "No space left" in load.printed(), "a write is refused")
             load.victim.kill()
             load.reap()
@@ -153,7 +153,7 @@ def test_killed_while_full(small: Path, ballast: Ballast) -> None:
 
 
 class Client:
-    """Writes one value after the other and remembers those that were answered."""
+    """A client that writes one value after the other and remembers the answered ones."""
 
     def __init__(self, port: int, random: Random) -> None:
         self._redis = redis.Redis(port=port, socket_timeout=PATIENCE_SECONDS)
@@ -165,7 +165,7 @@ class Client:
         self._redis = redis.Redis(port=port, socket_timeout=PATIENCE_SECONDS)
 
     def write(self) -> str:
-        """The error's text, or nothing."""
+        """Write. Returns the error's text, or ""."""
         key, value = _pair(self._random, 1000)
         try:
             self._redis.set(key, value)

@@ -1,4 +1,4 @@
-"""kill -9 under load, embedded and served, in every sync mode (flin/testing/kill.py), and whether it would tell."""
+"""kill -9 under load, embedded and served, in every sync mode (flin/testing/kill.py); and it notices a fault."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_nothing_answered_is_lost_for_long(tmp_path: Path, mode: str, figures: F
 
 
 def _written(path: Path, numbers: list[int], *, without: int | None = None) -> None:
-    """A database with so many commits of each lane, but for one of the first."""
+    """Make a database with these numbers of commits of the lanes, perhaps without one of the first lane's."""
     with flin.engine.open(path, runner="inline") as db:
         for lane, number in enumerate(numbers):
             for each in range(1, number + 1):

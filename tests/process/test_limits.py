@@ -1,4 +1,4 @@
-"""Limits of the operating system, too tight: documented errors, nothing lost, and service once they are loosened."""
+"""Too tight limits of the operating system: documented errors, nothing lost, and service once they are raised."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load(tmp_path: Path) -> Iterator[StubbornLoad]:
 
 @contextmanager
 def _limited(pids: list[int], limit: int, soft: int) -> Iterator[None]:
-    """The soft limit of running processes for a while."""
+    """Set the soft limit of running processes for a while."""
     before = {pid: resource.prlimit(pid, limit) for pid in pids}
     for pid, (_, hard) in before.items():
         resource.prlimit(pid, limit, (soft, hard))
@@ -60,7 +60,7 @@ def _check(load: EmbeddedLoad, lanes: Lanes) -> None:
 
 @pytest.mark.parametrize("spare", [1, *[pytest.param(spare, marks=pytest.mark.slow) for spare in (0, 2)]])
 def test_no_more_files_for_a_while(load: StubbornLoad, spare: int) -> None:
-    """The helpers die as well, so that none can be started again meanwhile."""
+    """The helpers die, too, so that none can be started again meanwhile."""
     load.start()
     load.wait_until_open()
     wait_until(lambda: load.helpers, "a helper starts")
@@ -80,7 +80,7 @@ def test_no_more_files_for_a_while(load: StubbornLoad, spare: int) -> None:
     "limits", [(8, 32, 64), pytest.param((5, 9, 10, 11, 12, 13, 14, 16, 24, 32, 64), marks=pytest.mark.slow)]
 )
 def test_few_files_from_the_start(load: StubbornLoad, limits: tuple[int, ...]) -> None:
-    """With so few files it does not open, or writes what it can; what it answered is there."""
+    """With so few files it does not open, or writes what it can; answered writes are there."""
     lanes = Lanes()
     opened = 0
     for files in limits:
@@ -104,7 +104,7 @@ def test_few_files_from_the_start(load: StubbornLoad, limits: tuple[int, ...]) -
 
 @pytest.mark.parametrize("sync", ["interval", pytest.param("always", marks=pytest.mark.slow)])
 def test_a_server_without_more_files(tmp_path: Path, sync: str) -> None:
-    """Clients that are there are served; others come in once there is room."""
+    """Connected clients are served; others get in once there is room."""
     load = ServedLoad(tmp_path / "db", sync, shards=1, lanes=0)
     load.start()
     try:
@@ -185,7 +185,7 @@ def test_little_memory_from_the_start(load: StubbornLoad) -> None:
     assert sum(load.floor) > 0, "800 MB are enough"
 
 
-# Files that must not grow: a full disk for those who can mount none.
+# Files that must not grow: a full disk where nothing can be mounted.
 
 
 def _stands_still(load: EmbeddedLoad) -> bool:

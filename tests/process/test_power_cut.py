@@ -1,4 +1,4 @@
-"""Real power cuts of ext4 under load: what was promised durable is there, and what is there is a prefix."""
+"""Real power cuts of ext4 under load: the promised commits are there, and what is there is a prefix."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def disk(tmp_path: Path) -> Iterator[CuttableDisk]:
 
 
 def _cut_cycles(disk: CuttableDisk, tmp_path: Path, sync: str, cycles: int) -> int:
-    """How many commits were answered and are not there."""
+    """Run cycles. Returns how many answered commits are lost."""
     random, lanes = Random(sync), Lanes()
     OsFileSystem().make_directory(str(disk.path / "db"))
-    (tmp_path / "db").symlink_to(disk.path / "db")  # what the load writes beside it stays on another disk
+    (tmp_path / "db").symlink_to(disk.path / "db")  # the load's other files stay on another disk
     load = EmbeddedLoad(tmp_path / "db", sync, 4, 4)
     gone = 0
     try:

@@ -1,4 +1,4 @@
-"""A server under mixed load stays within its bounds (flin/testing/soak.py), and whether the program would tell."""
+"""A server under mixed load stays within its bounds (flin/testing/soak.py); and the program notices a fault."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from flin.testing import soak
 from flin.testing.soak import EXTRA_DESCRIPTORS, EXTRA_FILES, EXTRA_MIB, Soak
 
 SOAK_SECONDS = float(os.environ.get("FLIN_SOAK_SECONDS", "600"))
-"""Of the slow one. In 240 s the faults that it is made for have shown: memory that is held by what only a full run of
-the garbage collector frees."""
+"""The time of the slow test. The faults that it is made for show within 240 s: memory held by objects that only a full
+run of the garbage collector frees."""
 
 
 def _run(tmp_path: Path, seconds: float) -> tuple[int, str]:

@@ -42,9 +42,9 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
 
 @contextmanager
 def _adopting() -> Iterator[None]:
-    """Orphans become children of this process. Else the kernel would continue them: a stopped process group that nobody
-    in the session is left to continue gets SIGHUP and SIGCONT (POSIX)."""
-    set_child_subreaper = 36  # of <linux/prctl.h>
+    """Make orphans children of this process. Else the kernel would continue them: a stopped process group that no
+    process in the session can continue gets SIGHUP and SIGCONT (POSIX)."""
+    set_child_subreaper = 36  # from <linux/prctl.h>
     prctl = ctypes.CDLL(None).prctl
     assert prctl(set_child_subreaper, 1) == 0
     try:
@@ -112,7 +112,7 @@ def _kill_beside_stopped_helpers(load: Load) -> None:
     _end_and_check(load, lanes)
 
 
-def test_a_stopped_helper_holds_no_writer_for_ever_once_it_is_killed(begin: Begin) -> None:
+def test_a_stopped_helper_holds_no_writer_forever_once_it_is_killed(begin: Begin) -> None:
     """Writers that wait for its flush go on when another helper has done it."""
     load = begin("embedded")
     helpers = load.helpers

@@ -1,4 +1,4 @@
-"""The long run: what it counts, that it tells a violation, and that what it prints replays it."""
+"""The long run: what it counts, that it reports a violation, and that the printed command replays it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_command_adds_up(tmp_path: Path) -> None:
 
 
 def test_a_seed_finds_the_same_in_every_process() -> None:
-    """What the engine writes of its process, the LOCK, changes no choice: so a seed replays anywhere."""
+    """The LOCK, which names the process, changes no choice: so a seed replays anywhere."""
     program = "from flin.testing.crash import run_seed; print(run_seed(4).states)"
     found = [subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout for _ in range(2)]
     assert found[0] == found[1]

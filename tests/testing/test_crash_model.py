@@ -1,4 +1,4 @@
-"""What each crash model may leave of a disk, on small scenes whose every outcome can be written down."""
+"""What each crash model may leave of a disk, in small cases whose outcomes can all be written down."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_pending_appends_are_cut_anywhere() -> None:
 
 
 def one_segment(*, synced: list[bytes], pending: list[bytes]) -> SimulatedDisk:
-    """A mapped window of 2,048 bytes behind one byte of "h", written from its start; the sync came in between."""
+    """A mapped window of 2,048 bytes after one byte of "h", written from its start, with a sync in between."""
     disk = SimulatedDisk(window_bytes=2048)
     file = disk.create_segment("/a")
     file.write(b"h", 0)

@@ -44,7 +44,7 @@ CALLS = st.one_of(
 
 
 class Program:
-    """Makes calls on a file system below a root and says what came of each, without the root."""
+    """Makes calls on a file system below a root, and records the outcome of each without the root."""
 
     def __init__(self, fs: FileSystem, root: str) -> None:
         self.fs = fs
@@ -138,7 +138,7 @@ class Program:
             self.lock = None
 
     def end(self) -> object:
-        """What is there at the end, by name."""
+        """The contents at the end, by name."""
         listing = {}
         for name in ["", *NAMES, "l"]:
             listing[name] = self.outcome(("names", name)) if not name or not self.fs.is_file(self.path(name)) else None

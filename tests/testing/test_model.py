@@ -1,4 +1,4 @@
-"""The oracle judges as it should: it accepts every prefix that was allowed and nothing else."""
+"""The oracle is right: it accepts every allowed prefix and nothing else."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_clock_that_was_set_back() -> None:
 
 
 def test_what_has_expired_tells_states_apart() -> None:
-    """Both show nothing; where the expired key is still held, its deletion cannot have happened."""
+    """Both show nothing; if the expired key is still held, its deletion cannot have happened."""
     model = Model()
     for step in (Put(b"a", b"1", 50), Delete(b"a")):
         model.begin([step])

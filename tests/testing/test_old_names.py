@@ -1,4 +1,4 @@
-"""The names that flin.testing's classes had: they work until the next release."""
+"""The old names of flin.testing's classes: they work until the next release."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_a_small_table_between_large_ones_moves() -> None:
     assert names(found.moves) == ["a-c-100", "m-n-1", "x-z-100"]
 
 
-def test_only_overlapping_clusters_are_rewritten() -> None:
+def test_only_overlap_groups_are_rewritten() -> None:
     runs: ShardRuns = (
         (table("b", "d", 50), table("r", "s", 30)),
         (table("c", "f", 50), table("t", "u", 30)),
@@ -150,7 +150,7 @@ def test_bottom_is_where_nothing_older_overlaps_what_is_rewritten() -> None:
     assert over is not None
     assert beside is not None
     assert not over.bottom
-    # Beside the bottom the merge may drop tombstones though an older run follows.
+    # Where the bottom has no such keys, the merge may drop tombstones, though an older run follows.
     assert beside.bottom
     assert beside.reason in ("similar sizes", "no overlap")
 
@@ -210,7 +210,7 @@ def test_a_range_delete_over_everything_is_merged_down() -> None:
     found = pick((table("", "zz", 1, entries=0, range_deletes=1),), bottom)
     assert found is not None
     assert (found.reason, found.bottom, found.rewrite) == ("many tombstones", True, found.runs)
-    # With points beside it nobody knows how much the one range covers.
+    # With points in the same table it is unknown how much the one range covers.
     assert pick((table("", "zz", 1, entries=1, range_deletes=1),), bottom) is None
 
 
@@ -269,7 +269,7 @@ def test_install_refuses_what_breaks_the_order() -> None:
 
 
 class Tree:
-    """A shard whose tables are sets of keys; carries compactions out and counts what they write."""
+    """A shard whose tables are sets of keys; it carries out compactions and counts what they write."""
 
     def __init__(self, options: CompactionOptions) -> None:
         self.options = options

@@ -1,4 +1,4 @@
-"""The background's threads by themselves: what they outlive."""
+"""The background's threads by themselves: which failures they survive."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from flin.testing.process import PATIENCE_SECONDS
 from flin.testing.run import PATH
 
 
-def test_a_thread_outlives_that_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where there is none left to say so: it tries again, and writers are not left waiting forever."""
+def test_a_thread_survives_exhausted_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if there is none left to report it: it tries again, and writers do not wait forever."""
     monkeypatch.setattr(compactor, "RETRY_SECONDS", 0.01)
     refused: list[str] = []
     flush_once, note_failure = Compactor.flush_once, Compactor._note_failure
@@ -53,27 +53,27 @@ def test_a_thread_outlives_that_memory_runs_out(monkeypatch: pytest.MonkeyPatch)
 
 
 class Died(Exception):
-    """Nothing that anybody expects."""
+    """An unexpected error."""
 
 
 class Ended(BaseException):
-    """Nothing that is even an error, such as SystemExit."""
+    """An exception that is not even an error, such as SystemExit."""
 
 
 @dataclass(slots=True)
 class BackgroundFault(Fault):
-    """Strikes calls of the background's threads alone, in jobs and in the edits behind them."""
+    """Strikes only calls of the background's threads, in jobs and in the edits after them."""
 
     def strikes(self, operation: str) -> bool:
         return current_thread().name.startswith(BACKGROUND) and Fault.strikes(self, operation)
 
 
 BACKGROUND: Final = ("flin job", "flin-flush", "flin-compaction")
-ROUNDS: Final = 5  # so many runs are merged
+ROUNDS: Final = 5  # this many runs are merged
 
 
-def test_what_failed_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not that the outputs cannot be removed: the next open does that."""
+def test_the_first_failure_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that the outputs cannot be removed, too: the next open does that."""
     disk = SimulatedDisk()
     db = flin.engine.open("/db", fs=disk, runner="inline")
     db.put(b"a", b"1")
@@ -96,7 +96,7 @@ def test_what_failed_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _write_rounds(db: Engine) -> dict[bytes, bytes]:
-    """What was answered. Each round is a generation, which the background flushes."""
+    """Write, and return the answered writes. Each round is a generation, which the background flushes."""
     answered: dict[bytes, bytes] = {}
     for number in range(ROUNDS):
         pairs = {b"%d" % (key * 7 % 40): b"%d " % number * 20 for key in range(10 * number, 10 * number + 20)}
@@ -128,7 +128,7 @@ def _close(db: Engine) -> None:
 
 
 def _with_a_death(fault: BackgroundFault) -> bool:
-    """Whether the fault struck. Either the work is done again, or the engine is read-only and says why."""
+    """Returns whether the fault struck. Then the work is done again, or the engine is read-only and says why."""
     disk = SimulatedDisk()
     disk.faults.append(fault)
     db = flin.engine.open(PATH, fs=disk, runner="thread", memory_limit=1 << 20, sync="interval")
@@ -179,8 +179,8 @@ def test_a_thread_that_dies_at_any_call(
     assert _die_at_each_call(monkeypatch, error, late, step=1) > 50
 
 
-def test_the_interval_outlives_what_ends_a_thread() -> None:
-    """Nobody else syncs what is written."""
+def test_the_interval_survives_what_ends_a_thread() -> None:
+    """No other thread syncs writes."""
     disk = SimulatedDisk()
     with flin.engine.open(PATH, fs=disk, runner="thread", sync="interval", sync_interval_ms=10) as db:
         fault = Fault(0, error=Ended, operations=frozenset({"sync"}))

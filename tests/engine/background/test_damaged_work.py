@@ -1,4 +1,4 @@
-"""Background work that meets damage: told once, not tried forever, and in nobody else's way."""
+"""Background work that meets damage: reported once, not tried forever, and blocking no other work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def damaged_run(engine: Engine, tmp_path: Path, *, ttl_ms: int = 0) -> None:
-    """A run whose data block has a bit turned."""
+    """A run with one bit of its data block flipped."""
     before = set(tmp_path.glob("db/*.sst"))
     entry = (b"v" * 50, NOW_MS + ttl_ms, 0) if ttl_ms else b"v" * 50
     engine._store.commit({b"k%04d" % number: entry for number in range(200)})
@@ -113,7 +113,7 @@ def test_a_flush_is_not_tried_again_by_itself(tmp_path: Path, monkeypatch: pytes
                 soon(lambda: len(tries) > before)  # noqa: B023 - it is called at once
                 soon(lambda: isinstance(engine._store.background_error, CorruptionError))
             time.sleep(0.05)  # longer than RETRY_SECONDS: a thread that tries again would have, many times
-            assert len(tries) <= 4  # opening woke it once as well
+            assert len(tries) <= 4  # opening woke it once, too
 
 
 def soon(holds: Callable[[], bool]) -> None:

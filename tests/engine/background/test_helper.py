@@ -1,4 +1,4 @@
-"""The helper's program, spoken to without a runner: hello, jobs, errors, cancellation, and how it ends."""
+"""The helper's program, driven without a runner: hello, jobs, errors, cancellation, and how it ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.engine.shard_tree import Tree
 
 
 class Spoken:
-    """A helper process and what it says."""
+    """A helper process and its messages."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -40,7 +40,7 @@ class Spoken:
         return read_message(self.process.stdout.read)
 
     def end(self) -> tuple[int, bytes]:
-        """Its status and what it wrote to standard error, once its input has ended."""
+        """End its input. Returns its status and what it wrote to standard error."""
         _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
         return self.process.returncode, errors
 
@@ -138,7 +138,7 @@ def test_it_ends_loudly_on_what_it_does_not_understand(helper: Spoken, message: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priorities")
-def test_only_compactions_that_nobody_waits_for_wait_for_an_idle_processor(tree: Tree) -> None:
+def test_only_compactions_that_nothing_waits_for_wait_for_an_idle_processor(tree: Tree) -> None:
     def policy(job: Job) -> tuple[int, int]:
         seen = []
 

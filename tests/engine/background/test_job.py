@@ -66,7 +66,7 @@ def test_flush_writes_sorted_runs_and_counts(tree: Tree) -> None:
 
 
 def test_pieces_of_larger_values_are_not_counted_and_their_tombstones_stay(tree: Tree) -> None:
-    """A flush does not look what they hide."""
+    """A flush does not look up what they hide."""
     pieces = namespace_prefix(0x8000)
     assert tree.flush([puts(b"a", pieces + b"\0\0x", pieces + b"\0\0y")]).counts == {0: 1}
     result = tree.flush([deletes(pieces + b"\0\0x", pieces + b"\0\0none", b"none")])
@@ -84,7 +84,7 @@ def test_flush_counts_against_older_tables(tree: Tree) -> None:
     assert tree.counts == {0: 4}
     (meta,) = tree.runs[0][0]
     assert (meta.entry_count, meta.tombstones) == (3, 1)  # x is nowhere beneath
-    # a tombstone beneath is as good as nothing
+    # a tombstone beneath counts as nothing
     assert tree.flush([deletes(b"b")]).tables == {}
     assert tree.flush([puts(b"b")]).counts == {0: 1}
 
@@ -159,7 +159,7 @@ def test_one_file_with_a_section_per_shard(tmp_path: Path) -> None:
 
 
 def test_table_sizes_decide_how_older_tables_are_asked(tree: Tree) -> None:
-    """By all their keys, by the filter and all keys, and by the filter and single lookups."""
+    """By reading all keys, by the filter and all keys, and by the filter and single lookups."""
     tree.options = TableOptions(codec="zstd")
     chance = random.Random(3)
     model: Model = {}
@@ -235,7 +235,7 @@ def test_tables_that_a_newer_range_covers_are_not_read(tree: Tree) -> None:
     assert tree.read() == {b"c": b"v"}
 
 
-def test_outputs_end_at_cuts(tree: Tree) -> None:
+def test_outputs_end_at_output_boundaries(tree: Tree) -> None:
     keys = [b"%02d" % number for number in range(40)]
     tree.flush([puts(*keys)])
     tree.flush([(((b"05", b"07"), (b"35", b"38")), dict.fromkeys(keys[20:30], b"n"))])
@@ -334,7 +334,7 @@ def test_any_history_against_a_model(
     tree.verify()
 
 
-# What a job leaves behind.
+# The files that a job leaves.
 
 
 def compaction_of(tree: Tree) -> CompactionJob:
@@ -427,7 +427,7 @@ def test_outputs_of_a_dead_job_are_removed_by_name(filled: Tree) -> None:
 
 
 def test_outputs_that_somebody_else_removes(filled: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The background removes what is let go, at the same time: that hides no error."""
+    """The background removes obsolete files at the same time: that hides no error."""
     job = compaction_of(filled)
     gone, there = table_name(job.number, 0, 1), table_name(job.number, 1, 1)
     (Path(filled.directory) / there).write_bytes(b"")
@@ -496,7 +496,7 @@ def test_expired_values_are_emptied_by_the_flush_already(tree: Tree) -> None:
 
 
 def test_a_compaction_holds_its_slice_and_no_more(tree: Tree) -> None:
-    """8 MB of data in two runs of many tables, a slice of 256 KB: what is held beside it are single tables' parts."""
+    """8 MB of data in two runs of many tables, a slice of 256 KB: in addition it holds only parts of single tables."""
     tree.options = TableOptions(codec="none")
     for number in range(2):
         entries: dict[bytes, Entry] = {b"%08d" % key: b"x" * 400 for key in range(number, 20_000, 2)}
@@ -510,5 +510,5 @@ def test_a_compaction_holds_its_slice_and_no_more(tree: Tree) -> None:
     run_job(tree.fs, job, no_checkpoint)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # The slices twice (read, merged), a 256 KB read of each source, what the writer holds back: 256 KB.
+    # The slices twice (read, merged), a 256 KB read of each source, and 256 KB that the writer holds back.
     assert peak < 3 << 20

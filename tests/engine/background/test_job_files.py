@@ -1,4 +1,4 @@
-"""A job's files: opened late, let go early, removed unless the job comes to its end."""
+"""A job's files: opened late, closed early, removed unless the job succeeds."""
 
 from __future__ import annotations
 

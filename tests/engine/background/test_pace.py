@@ -1,4 +1,4 @@
-"""The pace of maintenance: syncs on time, rounds, and what a sweep may take."""
+"""The pace of maintenance: syncs on time, rounds, and the time of a sweep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_rounds(interval: float | None, rounds: float) -> None:
 
 
 def test_a_sync_is_on_time_whatever_a_sweep_takes() -> None:
-    """Each round of a second's worth of them is spent sweeping up to its last moment."""
+    """In every round of a second the sweep takes all the time that it may."""
     pace = Pace(1.0, 0.0)
     now, syncs = 0.0, []
     for _ in range(40):
@@ -33,7 +33,7 @@ def test_a_sync_is_on_time_whatever_a_sweep_takes() -> None:
     assert len(syncs) >= 8
 
 
-def test_nobody_else_waits_for_a_sync() -> None:
+def test_without_an_interval_no_sync_is_due() -> None:
     pace = Pace(None, 0.0)
     assert not pace.is_sync_due(1e9)
 

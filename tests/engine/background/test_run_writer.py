@@ -1,4 +1,4 @@
-"""The run writer: where tables end, and which piece of a range delete each of them gets."""
+"""The run writer: where tables end, and which part of a range delete each of them gets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def write(
         ([b"m"], [(b"a", b"b"), (b"y", b"z")], (b"d", b"w"), [[], [b"m"], []], [((b"a", b"b"),), (), ((b"y", b"z"),)]),
     ],
 )
-def test_tables_end_at_cuts(
+def test_tables_end_at_output_boundaries(
     keys: list[bytes],
     ranges: list[Range],
     output_boundaries: tuple[bytes, ...],

@@ -1,4 +1,4 @@
-"""Runners: the same jobs inline, in threads and in a helper process, and what happens when that dies."""
+"""Runners: the same jobs inline, in threads and in a helper process, and what happens when the helper dies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="lo
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested here is the helper, however slow the machine is."""
+    """Wait for the helper, which is what these tests are about, however slow the machine is."""
     monkeypatch.setattr(helper_runner, "HELLO_SECONDS", PATIENCE_SECONDS)
 
 
@@ -287,7 +287,7 @@ def test_a_killed_helper_costs_its_jobs_and_nothing_else(helper: HelperRunner, l
 
 
 class OutOfMemory:
-    """A function that finds no memory a few times, and works then."""
+    """A function that finds no memory a few times, and then works."""
 
     def __init__(self, function: Callable[..., Any], times: int) -> None:
         self.function = function
@@ -300,10 +300,10 @@ class OutOfMemory:
         return self.function(*arguments)
 
 
-def test_who_waits_for_a_helper_is_told_though_memory_runs_out(
+def test_a_caller_that_waits_for_a_helper_is_told_though_memory_runs_out(
     helper: HelperRunner, long_tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the thread that reads what the helper says clears up after it."""
+    """While the thread that reads the helper's messages cleans up after it."""
     before = sorted(os.listdir(long_tree.directory))
     job = compaction_of(long_tree)
     handle = helper.submit(job)
@@ -398,7 +398,7 @@ def test_jobs_have_low_priority(helper: HelperRunner, long_tree: Tree) -> None:
 
     wait_until(seen, "a thread with a lower priority")
     handle.result(PATIENCE_SECONDS)
-    assert own in priorities  # the thread that listens to the parent
+    assert own in priorities  # that of the thread that listens to the parent
 
 
 def test_a_small_use_starts_no_helper(tmp_path: Path) -> None:
@@ -419,7 +419,7 @@ def test_a_small_use_starts_no_helper(tmp_path: Path) -> None:
     ("small_bytes", "flush_bytes", "starts"), [(1 << 20, 1000, 0), (1 << 20, 1 << 20, 1), (0, 1000, 1)]
 )
 def test_a_helper_is_prepared_only_for_what_it_will_do(small_bytes: int, flush_bytes: int, starts: int) -> None:
-    """A small flush runs in the process."""
+    """A small flush runs in the caller's process."""
     pair = PairRunner(OsFileSystem(), small_bytes=small_bytes)
     pair.prepare(flush_bytes)
     assert pair.statistics.starts == starts
@@ -427,7 +427,7 @@ def test_a_helper_is_prepared_only_for_what_it_will_do(small_bytes: int, flush_b
 
 
 def test_wrong_results_are_refused(tree: Tree, helper: HelperRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parent looks at the files before it believes the helper."""
+    """The parent checks the files before it believes the helper."""
     job = compaction_of(tree)
 
     def refuse(*_: object) -> None:
@@ -468,17 +468,17 @@ def test_threads_take_over_where_no_helper_starts(tree: Tree, command: list[str]
 
 
 def fake_interpreter(tmp_path: Path, text: str) -> str:
-    """A program that calls itself Python, as a host that embeds an interpreter does."""
+    """A program that calls itself Python, like a host that embeds an interpreter."""
     path = tmp_path / "python"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return str(path)
 
 
-def test_what_starts_and_says_nothing_holds_nobody_up(
+def test_a_program_that_starts_and_says_nothing_delays_nothing(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its hello is waited for once, a second at most; then jobs run in threads, which is told once."""
+    """Its hello is waited for once, at most a second; then jobs run in threads, which is logged once."""
     assert HELLO_SECONDS <= 1.0
     caplog.set_level(logging.INFO, "flin.engine")
     monkeypatch.setattr(helper_runner, "HELLO_SECONDS", 0.01)
@@ -516,7 +516,7 @@ def test_a_runner_closes_at_once_where_no_helper_answers(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(helper_runner, "HELLO_SECONDS", 0.01)
-    monkeypatch.setattr(helper_process, "CLOSE_SECONDS", None)  # it would be waited for without an end
+    monkeypatch.setattr(helper_process, "CLOSE_SECONDS", None)  # the wait would never end
     pid = tmp_path / "pid"
     runner = HelperRunner(OsFileSystem(), command=[fake_interpreter(tmp_path, f"echo $$ > {pid}; exec sleep 600")])
     runner.run(compaction_of(tree))
@@ -547,7 +547,7 @@ def test_programs_that_only_call_themselves_python_use_threads(
 
 
 def test_a_job_whose_start_is_interrupted_ends(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has its handle, and it must not write into a directory that was closed meanwhile."""
+    """No caller has its handle, and it must not write into a directory that was closed meanwhile."""
     start, entered = threading.Thread.start, threading.Event()
     threads: list[threading.Thread] = []
 
@@ -600,7 +600,7 @@ def test_a_helper_whose_start_is_interrupted_ends(monkeypatch: pytest.MonkeyPatc
 
 
 def with_prelude(program: str) -> HelperRunner:
-    """Whose helpers run some lines of a program before they begin."""
+    """A runner whose helpers run some lines of a program before they begin."""
     *front, boot, paths = own_command()
     return HelperRunner(OsFileSystem(), command=[*front, program + boot, paths])
 
@@ -632,7 +632,7 @@ def test_a_helper_that_is_only_slow_is_used_once_it_answers(
 def test_where_no_thread_starts_the_caller_works(
     tree: Tree, monkeypatch: pytest.MonkeyPatch, kind: type[ThreadRunner | HelperRunner]
 ) -> None:
-    """At the interpreter's end Python refuses threads, and a last flush is still to be done."""
+    """At the interpreter's end Python refuses threads, and a last flush must still be done."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
@@ -687,7 +687,7 @@ def test_a_close_at_the_interpreters_end(tmp_path: Path, runner: str, keys: int)
 def test_a_helper_is_tried_again_after_a_start_that_failed(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that was killed as it started, for example: jobs do not stay in threads for good."""
+    """For example one that was killed as it started: jobs do not stay in threads for good."""
     monkeypatch.setattr(helper_runner, "RETRY_SECONDS", 3600.0)
     marker = tmp_path / "has been here"
     runner = with_prelude(
@@ -714,15 +714,15 @@ def test_programs_that_are_no_interpreter_use_threads(tree: Tree, monkeypatch: p
 
 
 def test_a_forked_child_holds_no_end_of_the_pipes(helper: HelperRunner, tree: Tree) -> None:
-    """The helper ends with its parent though a child of that lives on; the child leaves the helper alone."""
+    """The helper ends with its parent though a child of the parent lives on; the child leaves the helper alone."""
     helper.run(compaction_of(tree))
     inodes = pipes_of(os.getpid()) & pipes_of(helper.pid or 0)
     assert len(inodes) == 2
     report, tell = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: that is what is tested
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with threads: that is what is tested
         child = os.fork()
-    if child == 0:  # no assertion here: what it finds out goes through the pipe
+    if child == 0:  # no assertion here: its findings go through the pipe
         os.write(tell, b"%d %d" % (len(inodes & pipes_of(os.getpid())), helper.pid is None))
         os._exit(0)
     os.waitpid(child, 0)
@@ -815,7 +815,7 @@ def test_the_helper_ends_with_its_parent(
 
 
 def test_the_helper_ends_though_a_child_outlives_its_parent(tmp_path: Path) -> None:
-    """A child that was forked past our hook, as C code may do, keeps the pipe: the change of parent is seen."""
+    """A child that was forked past our hook, as C code may do, keeps the pipe: the change of parent is noticed."""
     ending = """
 import ctypes
 if ctypes.CDLL(None).fork() == 0:
@@ -835,7 +835,7 @@ time.sleep(60)
 
 
 def test_an_interrupt_at_the_terminal_leaves_the_helper_to_its_parent(tmp_path: Path) -> None:
-    # A program started in the background of a shell inherits that interrupts are ignored: not what this is about.
+    # A program started in the background of a shell inherits ignored interrupts: that is not tested here.
     ending = f"""
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""Expiry: what is due is found without reading the data, deleted by ordinary commits, and counted exactly."""
+"""Expiry: due keys are found without reading the data, deleted by ordinary commits, and counted exactly."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_was_written_since_is_not_swept(db: Any, clock: ManualClock) -> Non
     assert len(db) == 2
 
 
-def test_an_expired_put_hides_what_is_older_for_ever(db: Any, clock: ManualClock) -> None:
+def test_an_expired_put_hides_older_entries_forever(db: Any, clock: ManualClock) -> None:
     """Through flushes and compactions, swept or not: the old value never comes back."""
     db.put_many(dict.fromkeys(_keys(10), b"old"))
     db.compact()
@@ -106,7 +106,7 @@ def test_an_expired_put_hides_what_is_older_for_ever(db: Any, clock: ManualClock
 def test_a_sweep_is_bounded_by_time(
     open_engine: OpenEngine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many keys are due; what it has no time for is due still."""
+    """However many keys are due; those for which there is no time stay due."""
     db = open_engine(fs=SimulatedDisk(), clock_ms=clock)
     sweeper = db._compactor.sweeper
     many = 10 * DUE_KEYS + SWEEP_COMMIT_KEYS + 1
@@ -132,7 +132,7 @@ def test_a_sweep_is_bounded_by_time(
 def test_a_table_that_cannot_be_read_takes_no_keys_with_it(
     open_engine: OpenEngine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was named before stays due."""
+    """Keys that were found before stay due."""
     db = open_engine(fs=SimulatedDisk(), clock_ms=clock)
     db.put_many(dict.fromkeys(_keys(9), b""), ttl=1)
     db.flush()
@@ -163,7 +163,7 @@ def test_each_time_has_its_turn(open_engine: OpenEngine, clock: ManualClock) -> 
 
 
 def test_a_sweep_that_failed_is_done_again(clock: ManualClock) -> None:
-    """The disk is full for a while: the keys stay due, none is forgotten."""
+    """The disk is full for a while: the keys stay due, and none is forgotten."""
     disk = SimulatedDisk()
     db = flin.engine.open("/db", fs=disk, runner="inline", clock_ms=clock)
     db.put_many(dict.fromkeys(_keys(200), b"v"), ttl=1)
@@ -180,7 +180,7 @@ def test_a_sweep_that_failed_is_done_again(clock: ManualClock) -> None:
     db.close()
 
 
-def test_what_a_job_emptied_is_expired_for_ever(open_engine: OpenEngine, clock: ManualClock) -> None:
+def test_an_entry_that_a_job_emptied_is_expired_forever(open_engine: OpenEngine, clock: ManualClock) -> None:
     """Its value is gone: a clock that is set back must not show it alive, here or after a reopen."""
     disk = SimulatedDisk()
     db = open_engine(fs=disk, clock_ms=clock)
@@ -198,7 +198,7 @@ def test_what_a_job_emptied_is_expired_for_ever(open_engine: OpenEngine, clock: 
 
 
 def test_the_clock_jumps_forward_and_back(db: Any, clock: ManualClock) -> None:
-    """What was not swept meanwhile lives on, and expires at its own time; what is new does not wait for anything."""
+    """Keys that were not swept meanwhile live on, and expire at their own time; new ones wait for nothing."""
     db.put(b"old", b"v", ttl=60)
     clock.advance(3600 * 24)
     assert db.get(b"old") is None
@@ -212,7 +212,8 @@ def test_the_clock_jumps_forward_and_back(db: Any, clock: ManualClock) -> None:
 
 
 def test_what_a_sweep_owes_waits_for_a_clock_that_was_set_back(clock: ManualClock) -> None:
-    """Found due, not deleted (the disk was full), alive again by the clock: deleted when it has expired again."""
+    """A key that is due, not deleted (the disk was full), then alive again by the clock, is deleted when it expires
+    again."""
     disk = SimulatedDisk()
     with flin.engine.open("/db", fs=disk, runner="inline", clock_ms=clock) as db:
         db.put_many(dict.fromkeys(_keys(200), b"v"), ttl=10)
@@ -264,7 +265,7 @@ def test_a_time_to_live_is_the_same_whatever_the_clock_says(open_engine: OpenEng
     db.expire(b"long", 1000)
     db.put(b"stays", b"v")
     db = settled(db)
-    late = 0.001 if start == -5000 else 0  # an expiry of 0 would say that there is none
+    late = 0.001 if start == -5000 else 0  # an expiry of 0 would mean: none
     assert (db[b"k"], db.ttl(b"k"), db.ttl(b"m"), db.ttl(b"stays")) == (b"v", 5 + late, 5 + late, None)
     clock.advance(4)
     db = settled(db)

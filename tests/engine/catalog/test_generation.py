@@ -1,5 +1,4 @@
-"""Generations: splitting a memtable by shard, joining neighbours, what a scan copies; the read state over all of
-that."""
+"""Generations: splitting a memtable by shard, joining neighbours, the copies of scans; the read state above them."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ keys = st.one_of(st.binary(max_size=3), st.binary(max_size=3).map(lambda rest: b
 
 
 @given(st.dictionaries(keys, st.binary(max_size=2)), st.sampled_from([1, 2, 16, 64]))
-def test_split_part(points: dict[bytes, Any], shards: int) -> None:
+def test_split_memtable(points: dict[bytes, Any], shards: int) -> None:
     memtable = Memtable(dict(points), [b"a", b"c"])
     memtables = split_memtable(memtable, shards)
     assert len(memtables) == shards
@@ -86,7 +85,7 @@ def _run(*layers: dict[bytes, Entry], ranges: list[tuple[bytes, bytes]] | None =
 
 
 def _state() -> ReadState:
-    """Every place where an entry can be, one key beginning in each and overwritten in all that are newer."""
+    """A state with every place where an entry can be: one key begins in each, and is overwritten in all newer ones."""
     names = [b"active", b"frozen1", b"frozen0", b"sealed1", b"sealed0", b"run1", b"run0"]
     layers: list[dict[bytes, Entry]] = [
         {b"k%d" % other: name for other in range(number, len(names))} for number, name in enumerate(names)
@@ -171,7 +170,7 @@ def test_live_pages() -> None:
     assert list(live_pages(iter(pages))) == [([b"a"], [b"1"]), ([b"d"], [b"2"])]
 
 
-def test_empty_parts_are_all_different() -> None:
+def test_empty_memtables_are_all_different() -> None:
     one, other = empty_memtables(2)
     assert one is not other
     assert not one

@@ -117,7 +117,7 @@ def test_the_writer_joins_what_the_encoder_writes(written: list[Manifest]) -> No
     disk.make_directory("/db")
     writer = ManifestWriter(disk, "/db")
     for one in written:
-        # Within one database a section of a file never changes what is said of it.
+        # Within one database the metadata of a section of a file never changes.
         seen: dict[tuple[str, int], TableMeta] = {}
         for runs_of_shard in one.version.shards:
             for run in runs_of_shard:
@@ -155,7 +155,7 @@ def test_every_truncation_is_found() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_body_gives_a_manifest_or_corruption(body: bytes) -> None:
-    """With a right checksum in front of it, so that the body itself is read."""
+    """With a correct checksum before it, so that the body itself is read."""
     with suppress(CorruptionError):
         manifest_format.decode(_with_prefix(body), "m")
 
@@ -177,7 +177,7 @@ def _with_prefix(body: bytes) -> bytes:
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "LOCK", "MANIFEST", "00000001.1.wal", "00000001-0000.1.sst/",
                                   "00000001-0000.1.sst\n", "", "00000001-0000.01.sst", "x" * 300])  # fmt: skip
 def test_a_file_name_is_data(name: str) -> None:
-    """No name in a manifest leads out of the directory, or to a file of another role."""
+    """No name in a manifest leads outside the directory, or to a file of another role."""
     data = manifest_format.encode(manifest(version=Version((((table(file=name),),),))))
     with pytest.raises(CorruptionError, match="is not the name of a table"):
         manifest_format.decode(data, "m")
@@ -196,12 +196,12 @@ def test_a_run_of_a_shard_that_is_not_there() -> None:
 
 
 def test_what_is_not_in_order() -> None:
-    """One state of a database has one manifest: what an encoder would not write is refused."""
+    """One state of a database has one manifest: anything that an encoder would not write is refused."""
     counts = bytearray(manifest_format.encode(manifest(version=Version(((),), {1: 5, 2: 6}))))
     empty_run = manifest_format.encode(manifest(version=Version((((),),))))
     order = manifest_format.encode(manifest(shards=2, version=Version((((table(1),),), ((table(2),),)))))
     body = bytearray(order[24:])
-    at = 24 + 4 + 8 * 5 + 4 * 3  # where the runs begin: behind the fixed memtable, as there are no counts
+    at = 24 + 4 + 8 * 5 + 4 * 3  # where the runs begin: after the fixed part, as there are no counts
     body[at : at + 16] = body[at + 8 : at + 16] + body[at : at + 8]
     for wrong in (_with_prefix(bytes(body)), _with_prefix(_swapped_counts(counts)), empty_run):
         with pytest.raises(CorruptionError, match=r"not in order|without tables"):
@@ -249,7 +249,7 @@ def _disk_with_old() -> tuple[SimulatedDisk, ManifestWriter]:
 
 
 def test_after_any_failure_there_is_the_old_manifest_or_the_new_one() -> None:
-    """Every call fails once. Where the old manifest may be gone after a power cut the writer says it is uncertain."""
+    """Every call fails once. If the old manifest may be gone after a power cut, the writer says it is uncertain."""
     for kind in (Fault(0), Fault(0, errno.ENOSPC, taken=7), Fault(0, late=True)):
         for n in range(20):
             disk, writer = _disk_with_old()

@@ -1,4 +1,4 @@
-"""What recovery makes of segments, rule by rule: what it accepts, ends at, discards, and refuses.
+"""Recovery, rule by rule: what it accepts, ends at, discards, and refuses.
 
 The segments are made by hand (wal_segment.py) and lie on a simulated disk that is compared before and after: recovery
 itself changes nothing, and a refused open changes nothing either.
@@ -32,7 +32,7 @@ NEXT = 2 << 20  # the first number of the epoch that recovery is for
 
 
 class Wal:
-    """A directory with segments in it, and what the tests do to them."""
+    """A directory with segments, and what the tests do to them."""
 
     def __init__(self, *segments: Segment, manifest: Manifest = MANIFEST) -> None:
         self.manifest = manifest
@@ -85,7 +85,7 @@ class Wal:
 
 
 def entries(result: Recovery) -> dict[bytes, Any]:
-    """What was recovered, over all generations."""
+    """The recovered entries, of all generations."""
     found: dict[bytes, Any] = {}
     for generation in result.generations:
         found.update(generation.memtable.entries)
@@ -93,7 +93,7 @@ def entries(result: Recovery) -> dict[bytes, Any]:
 
 
 def chain(count: int = 3, puts: int = 2) -> list[Segment]:
-    """Segments one behind the other, each with some puts."""
+    """Segments one after the other, each with some puts."""
     segments = [Segment()]
     for number in range(count):
         if number:
@@ -111,7 +111,7 @@ def keys(*numbers: int, puts: int = 2) -> set[bytes]:
 
 
 def test_numbers_of_an_epoch_are_its_own() -> None:
-    """Not even that of a segment whose name a power cut took is used again."""
+    """Not even the number of a segment whose name was lost in a power cut is used again."""
     assert Wal(manifest=replace(MANIFEST, epoch=6)).recover().next_number == 7 << 20
     used_up = Wal(manifest=replace(MANIFEST, wal_floor=(7 << 20) + 5, epoch=6)).recover()
     assert used_up.next_number == (7 << 20) + 5
@@ -129,7 +129,7 @@ def test_a_chain() -> None:
     segments[-1].end()
     result = Wal(*segments).recover()
     assert set(entries(result)) == keys(1, 2, 3)
-    # The end frame itself may be in the page cache alone: what comes next is built on what it vouches for.
+    # The end frame may be only in the page cache: the next segment continues at the end that it vouches for.
     assert (result.position, result.next_sequence) == (position, segments[-1].sequence)
     assert (result.last_segment, result.last_end, result.next_number) == (3, end, NEXT)
     assert (result.torn, result.clean, result.operations) == ("", True, 6)
@@ -256,11 +256,11 @@ def test_discarded_segments_are_gone_before_anything_is_written() -> None:
     engine.close()
 
 
-# What was not known to be durable is made durable by a copy, before anything is promised on top of it.
+# Segments not known to be durable are made durable by a copy, before anything is promised that depends on them.
 
 
-def test_segments_that_nobody_vouched_for_are_copied() -> None:
-    """After a failed fsync the kernel's pages may be clean and not on the disk: only new pages can be synced."""
+def test_segments_that_nothing_vouches_for_are_copied() -> None:
+    """After a failed fsync the kernel's pages may be clean but not on the disk: only new pages can be synced."""
     segments = chain(3)
     segments[0].sync()
     segments[1] = segments[0].successor().put(b"2.0", b"value").sync().put(b"2.1", b"value")
@@ -305,7 +305,7 @@ def test_a_full_disk_does_not_keep_the_database_closed() -> None:
     engine.close()
 
 
-# Bytes behind the end that a successor names: what a failed write left.
+# Bytes after the end that a successor names: left from a failed write.
 
 
 def test_garbage_after_the_end_that_the_successor_names_is_ignored() -> None:
@@ -318,7 +318,7 @@ def test_garbage_after_the_end_that_the_successor_names_is_ignored() -> None:
 
 
 def test_a_whole_frame_after_that_end_is_ignored_too() -> None:
-    """A write that failed late: the writer got the error, so its operation never was."""
+    """A write that failed late: the writer got the error, so its operation does not count."""
     first = Segment().put(b"a", b"1")
     second = first.successor().put(b"b", b"2")
     setup = Wal(first, second)
@@ -327,7 +327,7 @@ def test_a_whole_frame_after_that_end_is_ignored_too() -> None:
 
 
 def test_only_the_direct_successor_names_an_end() -> None:
-    """The name of a middle segment was lost in a power cut: the one behind it says nothing of the first."""
+    """The name of a middle segment was lost in a power cut: the one after it says nothing about the first."""
     segments = chain(1, puts=9)
     segments[0].sync()
     segments.append(segments[0].successor().put(b"2.0", b""))
@@ -387,8 +387,8 @@ def test_a_segment_with_a_header_alone() -> None:
     assert result.position == segments[0].position + HEADER_BYTES
 
 
-def test_what_a_failed_begin_left_stands_in_nobodys_way() -> None:
-    """The disk was full, and not even the begun file could be removed: the chain goes past it."""
+def test_what_a_failed_begin_left_blocks_nothing() -> None:
+    """The disk was full, and not even the begun file could be removed: the chain skips it."""
     segments = chain(2)
     third = segments[1].successor(number=4).put(b"4.0", b"")
     setup = Wal(*segments, third)
@@ -418,7 +418,7 @@ def test_a_bad_header_over_synced_frames_is_corruption() -> None:
 
 
 def test_an_old_segments_bytes_in_the_place_of_a_new_one() -> None:
-    """Blocks that were never written may show what was on their place: it is no header of this segment."""
+    """Blocks that were never written may show what was in their place: that is no header of this segment."""
     segments = chain(2)
     flushed = replace(MANIFEST, wal_floor=2, wal_position=segments[0].position, next_sequence=segments[0].sequence)
     setup = Wal(segments[1], manifest=flushed)
@@ -428,7 +428,7 @@ def test_an_old_segments_bytes_in_the_place_of_a_new_one() -> None:
     assert "it is number 1" in result.torn
 
 
-# Damage before a position that was vouched for.
+# Damage before a position that something vouches for.
 
 
 @pytest.mark.parametrize("offset", [HEADER_BYTES, HEADER_BYTES + 4, HEADER_BYTES + 30, HEADER_BYTES + 50])
@@ -480,7 +480,7 @@ def test_a_segment_short_of_an_end_that_was_never_synced() -> None:
     assert set(entries(result)) == {b"a"}, "the successor goes whole: no hole in the prefix"
 
 
-# What is somebody else's.
+# Files of others.
 
 
 def test_a_segment_of_another_database() -> None:
@@ -525,7 +525,7 @@ def _whole(engine_disk: SimulatedDisk, setup: Wal) -> dict[bytes, bytes]:
 
 @pytest.mark.parametrize("synced", [False, True])
 def test_every_flipped_bit_is_detected_or_harmless(synced: bool) -> None:
-    """Three segments, every bit of each: a prefix of what was accepted with a word of what was cut, or a refusal."""
+    """Three segments, every bit of each: a prefix of what was accepted, with a report of what was cut, or a refusal."""
     segments = [Segment()]
     states: list[dict[bytes, bytes]] = [{}]
     for number in range(3):
@@ -570,7 +570,7 @@ def test_every_truncation_is_detected_or_harmless() -> None:
 
 
 def test_an_opened_prefix_is_whole(open_engine: Any) -> None:
-    """Beyond recovery itself: an engine on a damaged WAL verifies and closes well, or is refused with a known error."""
+    """In addition to recovery: an engine on a damaged WAL verifies and closes, or is refused with a known error."""
     segments = chain(2)
     for offset in range(0, len(segments[1].data), 7):
         setup = Wal(*segments)

@@ -1,4 +1,4 @@
-"""File names: by a table in both directions; whatever Flin does not write is not Flin's."""
+"""File names: by a table in both directions; a name that Flin would not write is not Flin's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real disk behind the seam, and the rules that every file system must keep: the simulated one as well."""
+"""The real disk behind the seam, and the rules that every file system must keep, also the simulated one."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _another(fs: Any) -> Any:
 
 @pytest.mark.parametrize("how", ["gone", "remade", "lock file gone", "lock file remade"])
 def test_a_locked_directory_is_no_path(place: Place, how: str) -> None:
-    """Whoever holds the lock of a directory never touches another that is made at its path."""
+    """The holder of a directory's lock never touches another directory that is made at its path."""
     fs, parent = place
     directory = join(parent, "db")
     fs.make_directory(directory)
@@ -217,7 +217,7 @@ def test_a_locked_directory_is_no_path(place: Place, how: str) -> None:
         again.release()
 
 
-# The real one alone.
+# Only the real disk.
 
 
 def test_a_locked_directory_may_be_renamed(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ CALLS: dict[str, Callable[[OsFileSystem, str], object]] = {
 def test_a_release_leaves_calls_that_are_under_way_in_their_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, moment: str
 ) -> None:
-    """The number of its descriptor may be another directory's at once: with files of the same names, even."""
+    """The number of its descriptor may at once be another directory's, even one with files of the same names."""
     fs, alone = OsFileSystem(), OsFileSystem()
     places = {place: str(tmp_path / place) for place in ("db", "expected", "other")}
     for place, directory in places.items():
@@ -288,7 +288,7 @@ def test_a_release_leaves_calls_that_are_under_way_in_their_directory(
 
 
 def test_directories_made_by_several_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that start together open databases below one new directory."""
+    """Workers that start together open databases in one new directory."""
     made: Callable[..., None] = os.mkdir
 
     def beaten(path: str) -> None:
@@ -341,7 +341,7 @@ with open(report, "w") as file:
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-", "0<&- 2>&-", ""])
 def test_no_file_is_a_standard_stream(tmp_path: Path, closed: str) -> None:
-    """Whether the streams were closed at the start (a daemon, cron), or are closed later on."""
+    """Whether the streams were closed at the start (a daemon, cron), or are closed later."""
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("this system has no /proc to ask for descriptors")
     report = tmp_path / ("report" if closed else "report later")
@@ -453,7 +453,7 @@ def test_a_locked_directory_is_synced_without_another_file(tmp_path: Path) -> No
 
 
 def test_a_lock_that_cannot_say_who_holds_it_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else this process would hold it, by a descriptor that nobody knows, until its end."""
+    """Else this process would hold it until its end, by a descriptor that nothing knows."""
 
     def full(fd: int, data: bytes, offset: int) -> int:
         raise OSError(errno.ENOSPC, "no space left")
@@ -470,7 +470,8 @@ def test_a_lock_that_cannot_say_who_holds_it_is_not_held(tmp_path: Path, monkeyp
 
 @pytest.fixture
 def mapping_directory(tmp_path: Path) -> Iterator[str]:
-    """On a file system where segments are mapped: in memory, where the tests' own (a container's overlay) is none."""
+    """A directory on a file system where segments are mapped: in memory, if the tests' own (a container's overlay) is
+    none."""
     if seam.maps_safely(str(tmp_path)):
         yield str(tmp_path)
         return
@@ -530,7 +531,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_nothing_is_mapped_where_blocks_move(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """On a file system that copies on write, or one that nothing is known of, segments are written."""
+    """On a file system that copies on write, or an unknown one, segments are written."""
     device = os.stat(tmp_path).st_dev
     name = f"{os.major(device)}:{os.minor(device)}"
     for number, (kinds, maps) in enumerate([({name: "ext4"}, True), ({name: "btrfs"}, False), ({}, False)]):

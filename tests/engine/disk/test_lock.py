@@ -28,7 +28,7 @@ def test_the_holder_is_named(tmp_path: Path) -> None:
 
 
 def test_an_equal_number_in_another_container_is_another_process() -> None:
-    """Each container begins its own numbers with 1; the machine's name tells them apart."""
+    """Each container begins its own process numbers with 1; the machine's name distinguishes them."""
     disk = SimulatedDisk()
     disk.make_directory("/db")
     there = {"pid": os.getpid(), "started_at": "2023-11-14T22:13:20+00:00", "host": "another", "directory": "/db"}

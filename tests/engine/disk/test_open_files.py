@@ -1,4 +1,4 @@
-"""The bound on open tables: what it lets go, that nothing is missed by it, and the limit of a real process."""
+"""The bound on open tables: which it closes, that reads still find everything, and the limit of a real process."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_oldest_goes_first() -> None:
     assert len(files) == 3
 
 
-def test_whoever_was_read_has_a_second_chance() -> None:
+def test_a_table_that_was_read_has_a_second_chance() -> None:
     files = OpenFiles(lambda: 3)
     held = [Held() for _ in range(4)]
     for each in held[:3]:
@@ -117,7 +117,7 @@ HANDLERS: dict[str, Callable[[OpenFiles, list[Held]], None]] = {
 @pytest.mark.parametrize("limit", [1, 4])
 @pytest.mark.parametrize("name", HANDLERS)
 def test_calls_at_every_line_of_a_call(name: str, limit: int) -> None:
-    """A handler opens tables, or lets them go, in the middle of whatever is at it."""
+    """A handler opens or closes tables in the middle of a call that does so."""
     at = lines = 0
     while at <= lines:
         at += 1
@@ -167,7 +167,7 @@ def opened(disk: SimulatedDisk, **options: Any) -> Any:
 
 
 def filled(disk: SimulatedDisk, tables: int, **options: Any) -> dict[bytes, bytes]:
-    """At least so many tables: of each shard one, some with more."""
+    """A database with at least this many tables: each shard has one, some have more."""
     expected: dict[bytes, bytes] = {}
     with opened(disk, shards=tables, **options) as db:
         for number in range(3):
@@ -217,10 +217,8 @@ def test_reads_that_do_not_wait() -> None:
 
 
 @pytest.mark.parametrize("call", ["open", "mmap"])
-def test_a_descriptor_that_is_not_to_be_had_is_taken_from_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    """The program itself may have used them up."""
+def test_a_missing_descriptor_is_taken_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """The program itself may have used up all descriptors."""
     module: Any = os if call == "open" else mmap
     really = getattr(module, call)
     left = 0
@@ -291,7 +289,7 @@ READS: dict[str, tuple[str, Callable[[TableFile], object]]] = {
 
 @pytest.mark.parametrize("name", READS)
 def test_an_eviction_in_the_middle_of_a_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """By another thread, between the look at the number and the kernel's call: the number is not reused."""
+    """By another thread, between the reading of the number and the kernel's call: the number is not reused."""
     (tmp_path / "f").write_bytes(b"data")
     (tmp_path / "other").write_bytes(b"others")
     files = OpenFiles(lambda: 1)
@@ -307,7 +305,7 @@ def test_an_eviction_in_the_middle_of_a_read(tmp_path: Path, monkeypatch: pytest
 
     assert file.pread(4, 0) == b"data"
     monkeypatch.setattr(os, call, late)
-    assert read(file) in (b"data", None if name == "pread_nowait" else b"data")  # which may say that it would wait
+    assert read(file) in (b"data", None if name == "pread_nowait" else b"data")  # None: it would have to wait
     assert getattr(os, call) is really
     assert other.pread(6, 0) == b"others"
 
@@ -332,7 +330,7 @@ CLOSED_BESIDE: dict[str, Callable[[Engine], object]] = {
 def test_a_table_is_opened_while_its_engine_is_closed(
     open_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch, name: str, moment: int
 ) -> None:
-    """At each look at the directory that the reader takes: it ends as if it had been faster, or finds it closed."""
+    """At each check of the directory by the reader: the read ends as if it had been faster, or finds it closed."""
     with open_engine() as db:
         db.put(b"a", b"1")
     db = open_engine()
@@ -390,7 +388,7 @@ REPLACED: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("replaced", REPLACED)
 def test_what_outlives_a_close(tmp_path: Path, replaced: str) -> None:
-    """A table that was opened is read on; one that was not is ClosedError, never another database's."""
+    """A table that was opened can still be read; one that was not is ClosedError, never another database's."""
     path = tmp_path / "db"
     fill(path, b"origin")
     db = flin.engine.open(path, runner="inline")
@@ -428,7 +426,7 @@ def test_a_check_during_a_close_finds_no_damage(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_forked_child_opens_no_table(tmp_path: Path) -> None:
-    """Its parent's directory may be anybody's by the time that it reads."""
+    """Its parent's directory may belong to another database by the time that it reads."""
     with flin.engine.open(tmp_path / "db", runner="inline") as db:
         db.put(b"k", b"v")
     with flin.engine.open(tmp_path / "db", runner="inline") as db:

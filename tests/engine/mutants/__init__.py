@@ -1,8 +1,8 @@
-"""The mutants: mistakes in what keeps the data safe, each switched on alone, which the crash suite must catch.
+"""The mutants: mistakes in the code that keeps the data safe, each switched on alone, which the crash suite must catch.
 
 Each is a function that patches the engine; its docstring is the invariant that it breaks, its decorator the part of the
 suite that must catch it (tests/engine/hunts.py). `python -m tests.engine.mutants` lets the suite hunt them all and
-prints the table of docs/crash-safety.md; with names behind it, only those, each with the violation that was found.
+prints the table of docs/crash-safety.md; with names as arguments, only those, each with the violation that was found.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def position_not_moved_by_a_flush(patch: Patch) -> None:
     """the manifest says at which position the WAL continues"""
 
     def edit(self: Any, manifest: Any, *rest: Any) -> None:
-        original(self, replace(manifest, wal_position=self._manifest.wal_position), *rest)
+        original(self, replace(manifest, wal_position=self.manifest.wal_position), *rest)
 
     original = Store._edit
     patch.setattr(Store, "_edit", edit)
@@ -115,7 +115,7 @@ def sequence_not_moved_by_a_flush(patch: Patch) -> None:
     """the manifest says with which sequence the WAL continues"""
 
     def edit(self: Any, manifest: Any, *rest: Any) -> None:
-        original(self, replace(manifest, next_sequence=self._manifest.next_sequence), *rest)
+        original(self, replace(manifest, next_sequence=self.manifest.next_sequence), *rest)
 
     original = Store._edit
     patch.setattr(Store, "_edit", edit)
@@ -189,7 +189,7 @@ def counts_not_in_the_manifest(patch: Patch) -> None:
 @caught_by(short_workloads)
 def job_numbers_used_twice(patch: Patch) -> None:
     """no two jobs write files with the same name"""
-    patch.setattr(Store, "next_job", lambda self: self._next_job)
+    patch.setattr(Store, "next_job", lambda self: self._versions.next_job)
 
 
 @caught_by(short_workloads)

@@ -1,4 +1,4 @@
-"""What an open believes, copies and removes, and where it goes on."""
+"""What an open believes, copies and removes, and where the WAL continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads of tables and of memory, and what must be the same for all of them."""
+"""Reads of tables and of memory, and rules that hold for all of them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def range_delete_in_one_shard(patch: Patch) -> None:
 
 
 @caught_by(running_workloads)
-def puts_do_not_part_a_dead_stretch(patch: Patch) -> None:
+def puts_do_not_split_a_dead_stretch(patch: Patch) -> None:
     """a scan finds what was put where nothing lived before"""
     patch.setattr(DeadStretches, "put", lambda *_: None)
 

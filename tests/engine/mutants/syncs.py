@@ -1,4 +1,4 @@
-"""What must be durable before what."""
+"""The order of syncs: what must be durable before what."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def _forget_sync(patch: Patch, where: str) -> None:
 
 @contextmanager
 def without(owner: Any, name: str) -> Iterator[None]:
-    """Calls of this name do nothing meanwhile."""
+    """In the block, calls of this name do nothing."""
     with pytest.MonkeyPatch.context() as inner:
         inner.setattr(owner, name, lambda *_: None)
         yield

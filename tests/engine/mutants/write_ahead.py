@@ -1,4 +1,4 @@
-"""The WAL: its frames, its segments, and what recovery takes of them."""
+"""The WAL: its frames, its segments, and what recovery accepts of them."""
 
 from __future__ import annotations
 

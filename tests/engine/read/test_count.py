@@ -1,4 +1,4 @@
-"""Resolving counts against a plain recount, over parts and tables in any order of layers."""
+"""Resolving counts against a plain recount, over memtables and tables in any order of layers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def table_of(disk: SimulatedDisk, name: str, entries: dict[bytes, Entry], ranges
 
 @pytest.fixture(params=["stream", "look up", "as measured", "key part", "stream of a key part"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How tables are asked: by reading all keys, one by one, or as their sizes say."""
+    """How tables are asked: by reading all keys, by single lookups, or as their sizes decide."""
     kind: str = request.param
     if "key part" in kind:
         monkeypatch.setattr(table_writer, "MIN_SHARE", 0)  # all tables have one
@@ -75,7 +75,7 @@ def apply_layer(model: Model, entries: dict[bytes, Entry], ranges: Sequence[Rang
             model[key] = entry
 
 
-def settle_all(contents: list[tuple[dict[bytes, Entry], list[Range], bool]]) -> None:
+def resolve_all(contents: list[tuple[dict[bytes, Entry], list[Range], bool]]) -> None:
     """Each layer over the older ones: the changes add up, and the live keys are those of the model."""
     disk = SimulatedDisk()
     layers: list[Layer] = []
@@ -106,9 +106,9 @@ def settle_all(contents: list[tuple[dict[bytes, Entry], list[Range], bool]]) -> 
 
 
 @pytest.mark.parametrize("as_table", [False, True])
-def test_settling_by_example(way: str, as_table: bool) -> None:
+def test_resolving_by_example(way: str, as_table: bool) -> None:
     puts: dict[bytes, Entry] = dict.fromkeys(KEYS[:10], b"v")
-    settle_all(
+    resolve_all(
         [
             (puts, [], as_table),
             ({KEYS[0]: TOMBSTONE, KEYS[20]: TOMBSTONE, KEYS[1]: (b"v", 5, 0)}, [], as_table),
@@ -122,7 +122,7 @@ def test_settling_by_example(way: str, as_table: bool) -> None:
 
 @given(st.lists(layer_contents, max_size=6))
 def test_changes_add_up(contents: list[tuple[dict[bytes, Entry], list[Range], bool]]) -> None:
-    settle_all(contents)
+    resolve_all(contents)
 
 
 def test_large_tables_are_resolved_in_slices(way: str) -> None:

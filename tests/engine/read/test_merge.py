@@ -47,7 +47,7 @@ def merged(newest_first: list[Layer], *, reverse: bool) -> list[tuple[bytes, Ent
 
 
 def expected(newest_first: list[Layer], *, reverse: bool) -> list[tuple[bytes, Entry]]:
-    """A dict, oldest first: a layer's range deletes hide what is older, then its own points come."""
+    """A dict, filled oldest first: a layer's range deletes hide older entries, then its own points come."""
     state: dict[bytes, Entry] = {}
     for points, deleted, _ in reversed(newest_first):
         state = {key: entry for key, entry in state.items() if not covers(deleted, key)}

@@ -49,7 +49,7 @@ def test_a_head_is_how_the_pages_begin(
     bounds: list[tuple[bytes, bytes, int]],
     capacity: int,
 ) -> None:
-    """Whatever range deletes there are, in every layer; and with stretches that the caller knows to be dead."""
+    """With any range deletes in every layer, and with stretches that the caller knows to be dead."""
     cache = BlockCache(capacity)
     tables = [run_of(points, cuts, options, cache, ranges) for (points, ranges), cuts, options in runs]
     state = state_of(Memtable(), [memtable_of(active), *map(memtable_of, memtables)], tables)
@@ -80,10 +80,10 @@ def test_a_head_is_how_the_pages_begin(
     st.lists(st.tuples(POINTS.filter(bool), st.lists(SHORT_KEYS, max_size=3), OPTIONS), max_size=3),
     st.lists(SHORT_KEYS, min_size=1, max_size=20),
 )
-def test_look_ups_in_runs_of_many_tables(
+def test_lookups_in_runs_of_many_tables(
     runs: list[tuple[dict[bytes, Any], list[bytes], TableOptions]], keys: list[bytes]
 ) -> None:
-    """What from_tables does without calls, against TableRun.find."""
+    """from_tables, whose calls are written out, against TableRun.find."""
     state = state_of(Memtable(), [], [run_of(*run, BlockCache(1 << 20)) for run in runs])
     for key in keys + [key for points, *_ in runs for key in points]:
         hashed = hash_key(key)
@@ -123,7 +123,7 @@ def test_a_head_leaps_over_what_is_hidden_in_one_stretch_only() -> None:
 
 
 def test_a_range_delete_that_comes_while_a_head_is_read() -> None:
-    """What is older was read without it: then the pages must tell."""
+    """Older entries were read without it: then the pages must tell."""
 
     def meanwhile(*args: Any) -> list[Any] | None:
         active.deleted = [b"a", b"c"]
@@ -145,7 +145,7 @@ NUMBERS = st.integers(0, 400).map(lambda number: b"%03d" % number)
     st.integers(1, 90),
 )
 def test_heads_by_shares(layers: list[dict[bytes, Any]], start: bytes, stop: bytes, count: int) -> None:
-    """However uneven the layers are: what they give in shares is enough for the first entries of all."""
+    """However uneven the layers are, their shares are enough for the first entries of all."""
     memtables = [Memtable(layer) for layer in layers]
     pages = head_pages([HeadOf(memtable.head, len(memtable.entries)) for memtable in memtables], start, stop, count)
     merged: dict[bytes, Any] = {}
@@ -166,7 +166,7 @@ def test_join_heads() -> None:
 
 @pytest.mark.parametrize("value_cache", [True, False])
 def test_short_scans_of_an_engine(open_engine: Any, value_cache: bool) -> None:
-    """Written, flushed, deleted, expired, in a range delete: limits give what a scan without one begins with."""
+    """Written, flushed, deleted, expired, in a range delete: a scan with a limit gives the beginning of one without."""
     chance = random.Random(5)
     db = open_engine(value_cache=value_cache, runner="inline")
     for round_ in range(6):

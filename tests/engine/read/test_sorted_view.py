@@ -1,4 +1,4 @@
-"""Pages of a sorted view against the runs themselves, which are asked one by one."""
+"""Pages of a sorted view against its runs, which are asked one by one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _state(runs: list[TableRun]) -> ReadState:
 
 
 @given(RUNS, st.lists(SHORT_KEYS, min_size=1, max_size=10), st.sampled_from([300, 3000, 1 << 20]), st.integers(1, 12))
-def test_joined_runs_say_what_the_runs_say(
+def test_the_sorted_view_says_what_the_runs_say(
     runs: list[tuple[dict[bytes, Any], list[bytes], TableOptions, list[Range]]],
     keys: list[bytes],
     capacity: int,
@@ -58,7 +58,7 @@ def test_joined_runs_say_what_the_runs_say(
             found = [view.find(key, hash_key(key)), _plain_find(opened, key)]
             if key in merged:
                 assert found == [merged[key]] * 2
-            else:  # where a range delete covers it, that may be what is said
+            else:  # if a range delete covers the key, the answer may be TOMBSTONE
                 assert set(found) <= {None, TOMBSTONE}
         for start, stop in ((b"", KEYS_END), (min(keys), max(keys) + b"\0"), (keys[0], KEYS_END)):
             head = view.head(start, stop, count)
@@ -134,8 +134,8 @@ def test_a_range_with_too_many_blocks_is_read_as_before(monkeypatch: pytest.Monk
     assert any(block and block.entries for block in blocks), "but in the tables' own blocks"
 
 
-def test_damage_is_told_to_those_who_ask_for_what_is_damaged() -> None:
-    """A page has neighbours in it, of other runs too."""
+def test_damage_is_reported_by_reads_of_the_damaged_entries() -> None:
+    """A page also holds neighbours, and entries of other runs."""
     cache = BlockCache(1 << 20)
     options = TableOptions(block_size_bytes=1000)
     keys = [b"%04d" % number for number in range(100)]

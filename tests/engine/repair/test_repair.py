@@ -1,4 +1,4 @@
-"""What repair makes of a damaged directory: a whole database, with nothing in it that was never written."""
+"""Repair makes a whole database of a damaged directory, with nothing in it that was never written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Written = dict[bytes, set[bytes]]
 
 
 def prepare(setup: EngineSetup, workload: Workload) -> tuple[SimulatedDisk, dict[bytes, bytes], Written, int]:
-    """The disk of a killed process, what a reader saw last, and every value that each key ever had."""
+    """The disk of a killed process, what a reader saw last, and all values that each key ever had."""
     run = WorkloadRun(setup, record=False)
     run.open()
     for operation in workload:
@@ -57,7 +57,7 @@ def repair(disk: SimulatedDisk, now_ms: int = 0, **options: Any) -> RepairReport
 
 
 def contents(disk: SimulatedDisk, now_ms: int = 0) -> dict[bytes, bytes]:
-    """The result, which must be a whole database that can be written to."""
+    """The contents of the result, which must be a whole database that can be written to."""
     with flin.engine.open(NEW, fs=disk, clock_ms=ManualClock(now_ms), runner="inline", create=False) as engine:
         found = dict(engine.scan())
         assert len(engine) == len(found)
@@ -75,7 +75,7 @@ def source_files(disk: SimulatedDisk) -> dict[str, bytes]:
 
 
 def newest_files(disk: SimulatedDisk, keys: set[bytes]) -> dict[bytes, str]:
-    """Of an undamaged database: which file says what each key is."""
+    """In an undamaged database: the file that has the newest entry of each key."""
     manifest = manifest_format.read(disk, PATH)
     assert manifest is not None
     newest: dict[bytes, str] = {}
@@ -133,7 +133,7 @@ RANGE_DELETE_ALONE: Workload = [
     Put(b"a", b""),
     Maintenance("flush"),
 ]
-"""Of its last flush one shard holds a range delete and no key, and another one a point that is newer."""
+"""In its last flush one shard has a range delete and no key, and another one a newer point."""
 
 
 @given(SETUPS, WORKLOADS)
@@ -183,7 +183,7 @@ def damage(disk: SimulatedDisk, path: str, where: int, how: int) -> str:
 
 
 def test_without_its_manifest_only_tables_of_one_shard_are_made_of_each_other() -> None:
-    """One shard was merged again and again, the other one is as the first flush left it."""
+    """One shard was merged again and again; the other one is as the first flush left it."""
     disk = SimulatedDisk()
     expected: dict[bytes, bytes] = {}
     keys = [b"k%03d" % number for number in range(400)]
@@ -239,7 +239,7 @@ Database = Callable[[], tuple[SimulatedDisk, dict[bytes, bytes]]]
 
 
 def tables_of(disk: SimulatedDisk) -> list[str]:
-    """Oldest first."""
+    """The paths of the tables, oldest first."""
     return [path for path in source_files(disk) if path.endswith(".sst")]
 
 
@@ -266,7 +266,7 @@ def test_each_block_is_lost_alone(database: Database) -> None:
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 @pytest.mark.parametrize("part", ["footer", "index", "properties", "ranges"])
 def test_blocks_are_found_without(part: str, compression: Compression) -> None:
-    """Footer, index or properties: nothing is lost, for the manifest says the rest; of range deletes that is not so."""
+    """Without footer, index or properties nothing is lost, since the manifest says the rest, except range deletes."""
     disk = SimulatedDisk()
     with flin.engine.open(PATH, fs=disk, runner="inline", compression=compression) as engine:
         engine.put_many({b"k%05d" % number: b"value %d" % number * 5 for number in range(3000)})
@@ -398,7 +398,7 @@ def test_an_open_database_is_refused(database: Database) -> None:
 
 
 def test_a_repair_that_fails_leaves_nothing_that_opens(database: Database) -> None:
-    """But for the very last call: with the manifest in place only the sync of its name can still fail."""
+    """Except at the very last call: with the manifest in place, only the sync of its name can still fail."""
     for operation, calls in (("append", 4), ("sync", 3), ("rename", 1), ("sync_directory", 1)):
         for after in range(calls):
             disk, _ = database()
@@ -419,7 +419,7 @@ def tables_in(disk: SimulatedDisk, directory: str) -> list[str]:
 
 
 def test_unreadable_sectors_are_lost_alone(database: Database) -> None:
-    """A failing disk answers EIO for some bytes: what lies elsewhere is kept."""
+    """A failing disk answers EIO for some bytes: all others are kept."""
     disk, expected = database()
     path = tables_of(disk)[0]
     bad = range(9_000, 9_512)

@@ -22,7 +22,7 @@ def _block(size: int) -> CachedBlock:
 
 
 class PlainCache:
-    """(table, block number, charge, was hit since the last look), in the order of the ring."""
+    """(table, block number, charge, was hit since the last look), in the order of the clock."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -58,7 +58,7 @@ steps = st.lists(
 
 
 @given(st.integers(0, 12_000), steps)
-def test_it_is_a_bounded_ring(capacity: int, script: list[tuple[str, int, int, int]]) -> None:
+def test_it_is_bounded(capacity: int, script: list[tuple[str, int, int, int]]) -> None:
     cache, plain = BlockCache(capacity), PlainCache(capacity)
     tables: list[CacheRow] = [[None] * BLOCKS for _ in range(TABLES)]
     for name, table, *rest in script:

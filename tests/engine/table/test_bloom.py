@@ -1,4 +1,4 @@
-"""The filter: never a false no, few false yeses, and its bytes."""
+"""The filter: no false negatives, few false positives, and its bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which blocks are admitted to the cache: by a table of what is asked for, and with even and uneven lookups."""
+"""Which blocks are admitted to the cache: by a table of lookups, and with even and uneven lookups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flin.engine.table.heat import HOT, WARM, WORN, Heat, should_expand
 BLOCKS = 8
 FULL, ROOM = True, False
 
-# Is the cache full, the blocks that are asked for, who of them is admitted ("+") or read in place (".").
+# Whether the cache is full, the blocks that are looked up, which of them is admitted ("+") or read in place (".").
 CASES = [
     (ROOM, "00", ".+"),
     (ROOM, "0000", ".+.+"),

@@ -1,4 +1,4 @@
-"""The key part: it says what the data blocks say, and whatever is damaged in it is found."""
+"""The key part: it says what the data blocks say, and any damage in it is found."""
 
 from __future__ import annotations
 

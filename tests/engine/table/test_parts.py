@@ -32,7 +32,7 @@ def unpack_at_9(data: bytes) -> bytes:
     return stored_block.unpack(data, "t", 9)
 
 
-# Encoded, how it is decoded, what comes out.
+# The encoded bytes, the decoder, the result.
 PARTS: list[tuple[bytes, Callable[[bytes], object], object]] = [
     (
         index_block.encode([b"", b"k", b"kk"], [0, 10, 30, 77]),

@@ -23,7 +23,7 @@ POINTS: st.SearchStrategy[dict[bytes, Entry]] = st.dictionaries(KEYS, st.sampled
 
 
 @given(st.lists(st.one_of(FOUND, POINTS), max_size=20), st.lists(POINTS, max_size=3), FOUND)
-def test_a_put_parts_a_stretch(
+def test_a_put_splits_a_stretch(
     steps: list[Any], meanwhile: list[dict[bytes, Entry]], found: tuple[bytes, bytes]
 ) -> None:
     dead, model = DeadStretches(), set[bytes]()
@@ -65,7 +65,7 @@ def test_bounds() -> None:
 
 
 class Looked:
-    """How many keys the memtables gave to scans."""
+    """Counts the keys that the memtables gave to scans."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.keys = 0
@@ -95,7 +95,7 @@ def queue(db: Engine, takes: int) -> None:
 
 
 def stack(db: Engine, takes: int) -> None:
-    """Grows and shrinks, and shrinks more than it grows."""
+    """A stack that grows and shrinks, and shrinks more than it grows."""
     for number in range(takes):
         top = db.last()
         assert top is not None
@@ -105,7 +105,7 @@ def stack(db: Engine, takes: int) -> None:
 
 
 def cursor(db: Engine, takes: int) -> None:
-    """Behind a first key that stays."""
+    """A queue after a first key that stays."""
     db.put(b"", b"stays")
     for _ in range(takes):
         key = db.next_key(b"")
@@ -119,7 +119,7 @@ def iterator(db: Engine, takes: int) -> None:
 
 
 def sessions(db: Engine, takes: int) -> None:
-    """Each of its own range, that does not record_miss the one before."""
+    """Sessions, each with its own range, which does not touch the one before."""
     for _ in range(takes):
         key = db.first()
         assert key is not None
@@ -235,7 +235,7 @@ def test_random_work_at_both_ends(open_engine: Any, shards: int, seed: int) -> N
 
 
 def test_a_put_while_a_scan_looks_for_its_first_key(open_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the scan has found dead is no longer so there: the next one sees the put, and leaps over the rest."""
+    """The stretch that the scan has found is not dead there now: the next one sees the put, and leaps over the rest."""
     db: Engine = open_engine(runner="inline")
     db.put_many({b"%04d" % number: b"" for number in range(200)})
     db.delete_many([b"%04d" % number for number in range(150)])
@@ -277,7 +277,7 @@ def test_a_put_into_a_stretch_while_a_head_is_read(open_engine: Any, monkeypatch
 
 
 def test_expired_entries_are_no_dead_stretch(open_engine: Any) -> None:
-    """The clock may be set back, and then they are alive."""
+    """If the clock is set back, they are alive."""
     now = [1_000_000]
     db: Engine = open_engine(runner="inline", clock_ms=lambda: now[0])
     db.put_many({b"%04d" % number: b"" for number in range(200)}, ttl=1)

@@ -76,7 +76,7 @@ def test_a_path_that_is_a_file(tmp_path: Path, create: bool) -> None:
 
 
 def test_other_files_next_to_ours_do_not_matter(tmp_path: Path) -> None:
-    """Documents, an empty lock file; and what comes to lie beside a database that is Flin's."""
+    """Documents, an empty lock file; and files that appear next to a database of Flin's."""
     for number, files in enumerate(({}, {"letter.txt": b"dear", ".DS_Store": b"x"}, {"LOCK": b""})):
         directory = filled(tmp_path / str(number), files)
         flin.engine.open(directory, runner="inline").close()

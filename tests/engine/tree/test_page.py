@@ -35,7 +35,7 @@ def opened(disk: SimulatedDisk, shards: int = 1) -> Any:
 
 
 def page(store: Any, start: bytes, stop: bytes, count: int, *, reverse: bool) -> tuple[list[bytes], int]:
-    """The keys of a page that waits for nothing, and how often something had to be loaded before."""
+    """The keys of a page that waits for nothing, and how many loads it took."""
     loads = 0
     while True:
         try:
@@ -87,7 +87,7 @@ def test_pages_against_a_dict(
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_one_load_reads_all_that_a_page_needs(reverse: bool) -> None:
-    """Of eight runs, each with a range delete of its own, none of which is open."""
+    """Eight runs, each with a range delete of its own; none of them is open."""
     disk = SimulatedDisk()
     with opened(disk) as db:
         for run in range(8):

@@ -125,7 +125,7 @@ def test_a_slowed_writer_waits_once(db: Any) -> None:
 def test_a_delayed_writer_looks_again(
     open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch, write: Callable[[Any], object], is_closing: bool
 ) -> None:
-    """During its delay a sync fails, or a close begins: nothing is written any more."""
+    """A sync fails, or a close begins, during its delay: nothing is written any more."""
     db = open_engine(fs=SimulatedDisk())
     db.put(b"k", b"v", sync=True)
     store = db._store
@@ -161,7 +161,7 @@ class Interrupt(BaseException):
 def test_an_interrupt_of_a_waiting_writer_is_what_it_gets(
     open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch, write: Callable[[Any], object], stall: Stall
 ) -> None:
-    """Even where `Condition.wait` has let the lock go and will not take it again."""
+    """Even if `Condition.wait` has released the lock and will not take it again."""
     db = open_engine(fs=SimulatedDisk())
     db.put(b"k", b"v")
     store = db._store
@@ -216,8 +216,8 @@ class RoomForWalOnly(OsFileSystem):
         return super().create(path)
 
 
-def test_writers_are_told_why_the_background_does_not_get_on(open_engine: OpenEngine) -> None:
-    """Stopped writers get the error at once, not after `stall_timeout_ms`, and can go on once there is room."""
+def test_writers_are_told_why_the_background_is_blocked(open_engine: OpenEngine) -> None:
+    """Stopped writers get the error at once, not after `stall_timeout_ms`, and can continue once there is room."""
     fs = RoomForWalOnly()
     db = open_engine(fs=fs, runner="thread", memory_limit="1mb", stall_timeout_ms=3_600_000)
 
@@ -252,7 +252,7 @@ def test_a_stopped_writer_goes_on_when_the_background_has_caught_up(open_engine:
     writer.start()
     while not db._store.stall_waits:
         time.sleep(0.001)
-    db.flush()  # installs a new state, and with it what the stall is now
+    db.flush()  # installs a new state, and with it the present stall
     writer.join(60)
     assert db[b"b"] == b"2"
 
@@ -359,7 +359,7 @@ def _raise(entry: Any) -> Any:
 
 
 def test_a_large_range_delete_freezes_first(db: Any) -> None:
-    """Looking at every key of a large active part would hold the commit lock; the range goes into a new part."""
+    """Looking at every key of a large active memtable would hold the commit lock: the range goes into a new one."""
     db.put_many({b"%05d" % number: b"v" for number in range(1000)})
     db.delete_prefix(b"0000")
     assert db.stats()["memtables"]["frozen_memtables"] > 0
@@ -422,7 +422,7 @@ def test_the_interval_thread_syncs(open_engine: OpenEngine) -> None:
 
 
 def test_the_helper_starts_before_the_first_flush(open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner is told once, when a first generation is a quarter full: a start takes longer than a flush may."""
+    """The runner is told once, when the first generation is a quarter full: a start takes longer than a flush may."""
     db = open_engine(runner="thread", memory_limit="4mb")
     prepared = threading.Event()
     told: list[int] = []

@@ -49,7 +49,7 @@ def disk() -> SimulatedDisk:
 # Opening.
 
 
-def test_what_nobody_names_is_removed(disk: SimulatedDisk) -> None:
+def test_files_that_nothing_names_are_removed(disk: SimulatedDisk) -> None:
     before = set(disk.names(DB))
     strays = ["00000099-0000.1.sst", "00000098-0003.1.sst", "MANIFEST.1.tmp", "MANIFEST.77.tmp"]
     for name in strays:
@@ -144,21 +144,21 @@ def test_inputs_of_a_compaction_are_removed(disk: SimulatedDisk) -> None:
 
 
 def cached_slots(db: Any) -> tuple[int, set[int]]:
-    """How many blocks and pages are cached, and whose slots those are that hold any."""
+    """How many blocks and pages are cached, and the ids of the cache rows that hold any."""
     cache = db._store.tables.block_cache
     cache._check()
     return len(cache), {id(slots) for slots, _, _ in cache._clock}
 
 
 def living_slots(db: Any) -> set[int]:
-    """Those of the tables and sorted views that the newest state reads from."""
+    """The ids of the rows of the tables and sorted views in the newest state."""
     state = db._store.state
     found = {id(joined.view[1]) for joined in state.sorted_views if joined is not None}
     return found | {id(table.loaded().blocks) for run in state.runs[0] for table in run.tables}
 
 
 def test_blocks_of_obsolete_tables_leave_the_cache() -> None:
-    """They took all of it, and what was read afterwards was admitted late."""
+    """They filled it, and blocks read afterwards were admitted late."""
     db = opened(SimulatedDisk(), memory_limit="2mb")
     keys = [b"%05d" % index for index in range(20_000)]
     for part in range(3):
@@ -216,7 +216,7 @@ def test_descriptors_are_let_go(open_engine: OpenEngine) -> None:
 
 
 def problems_after(disk: SimulatedDisk, damage: Callable[[], None]) -> list[FlinError]:
-    """What an engine that is open finds after the damage."""
+    """The problems that an open engine finds after the damage."""
     db = opened(disk)
     assert db.verify() == []
     damage()
@@ -260,7 +260,7 @@ def test_verify_reads_the_wal_of_sealed_generations(disk: SimulatedDisk) -> None
 
 
 def test_two_remove_obsolete_files_at_once(disk: SimulatedDisk) -> None:
-    """Whoever is at it finds at any line that the other was faster."""
+    """At any line, one may find that the other was faster."""
     open_tables = TableCache(disk, DB, BlockCache(1 << 20))
     at = lines = 0
     while at <= lines:

@@ -31,7 +31,7 @@ def hexadecimal(text: str) -> bytes:
 
 
 def frame_bytes(payload: bytes, *, kind: int, count: int, position: int = HEADER_BYTES, sequence: int = 1) -> bytes:
-    """Any frame with a right checksum, made without the encoder."""
+    """Any frame with a correct checksum, made without the encoder."""
     rest = struct.pack("<I8sQQQIB", len(payload), HEADER.salt, position, sequence, 0, count, kind) + payload
     return struct.pack("<I", crc32(rest)) + rest
 
@@ -159,7 +159,7 @@ shapes = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3), st.integers(0
 
 
 def segment_of_shapes(stretches: list[tuple[int, int, int, bool]]) -> Segment:
-    """Stretches of puts whose keys and values have one length each, deletes and syncs between some of them."""
+    """Stretches of puts with keys of one length and values of one length, deletes and syncs between some of them."""
     segment = Segment(replace(HEADER, base=1000))
     for number, key_size, value_size, syncs in stretches:
         for index in range(number):
@@ -191,7 +191,7 @@ def test_puts_of_one_shape_replay_as_one_by_one(
 
 
 def test_puts_after_an_end_frame_of_their_size() -> None:
-    """They are looked at many at once, and the segment does not end with an end frame."""
+    """They are checked many at once, and the segment does not end with an end frame."""
     data = bytearray(wal_frames.encode_header(HEADER))
     sequence = HEADER.first_sequence
     data += wal_frames.encode_end(HEADER.salt, HEADER.base + len(data), sequence, 0)
@@ -255,7 +255,7 @@ def test_every_truncation_leaves_whole_frames() -> None:
 
 @pytest.mark.parametrize("size", [1, 44, FRAME_BYTES, FRAME_BYTES + 1, 5000])
 def test_zeros_never_pass(size: int) -> None:
-    """They are no frames, and no damage either: a window that was not filled. Anything behind them is."""
+    """They are no frames, and no damage either: a window that was not filled. Anything after them is."""
     segment = Segment().put(b"a", b"1")
     for tail, stop_reason in ((b"", False), (b"\1", True)):
         done, memtable = replayed(bytes(segment.data) + bytes(size) + tail)
@@ -275,7 +275,7 @@ def test_a_closed_segment_may_end_in_zeros(tail: bytes) -> None:
 
 
 def _second_put(**changes: Any) -> bytes:
-    """A segment with a put, and another whose frame differs in one thing from what must come."""
+    """A segment with a put, and a second one whose frame differs in one thing from the right one."""
     segment = Segment().put(b"a", b"1")
     right = {"salt": HEADER.salt, "position": segment.position, "sequence": 2, "synced": 0}
     return bytes(segment.data) + wal_frames.encode_put(**{**right, **changes}, key=b"b", value=b"2")
@@ -354,7 +354,7 @@ def test_a_newer_kind_of_operation_is_refused(kind: int) -> None:
 
 @pytest.mark.parametrize("version", [2, 3, 0xFFFF_FFFF])
 def test_a_newer_segment_is_refused_whatever_its_layout(version: int) -> None:
-    """Never taken for a torn header: what is torn may be discarded, what a newer Flin wrote may not."""
+    """Never taken for a torn header: a torn one may be discarded, one that a newer Flin wrote may not."""
     data = bytearray(Segment().put(b"a", b"1").data)
     data[8:12] = struct.pack("<I", version)
     with pytest.raises(FormatVersionError, match="up to 1"):
@@ -366,7 +366,7 @@ def test_not_a_segment() -> None:
         wal_frames.decode_header(b"SQLite format 3\0" * 10, "w")
 
 
-# What is left to read behind damage.
+# What can be read after damage.
 
 
 def test_later_frames_vouch_for_what_was_synced() -> None:
@@ -403,7 +403,7 @@ def test_header_of_frames() -> None:
 
 @given(st.integers(0, 400), st.integers(0, 2), st.randoms(use_true_random=False))
 def test_frames_after_a_damaged_head(size: int, filling: int, random: Random) -> None:
-    """As long as one whole frame is left, it tells what was lost, wherever it begins."""
+    """If one whole frame is left, it tells what was lost, wherever it begins."""
     header = wal_frames.SegmentHeader(HEADER.database_id, 2, HEADER.salt, 7000, 9, 1, 200, 6000)
     segment = Segment(header)
     ends = [HEADER_BYTES]
@@ -442,7 +442,7 @@ def test_load_segment() -> None:
 
 @pytest.mark.parametrize("more", [-1, 1, 30])
 def test_load_segment_finds_damage(more: int) -> None:
-    """A slice is known to be good: whatever does not fit it is corruption, with the offset."""
+    """A slice is known to be good: anything that does not fit it is corruption, with the offset."""
     segment = Segment().put(b"a", b"1")
     size = len(segment.data)
     disk = _disk_with(bytes(segment.data)[:-1] if more > 0 else bytes(segment.data))
@@ -464,7 +464,7 @@ def test_read_frames_stops_at_damage() -> None:
 
 def test_a_commit_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wal_frames, "MAX_PAYLOAD_BYTES", 100)
-    monkeypatch.setattr(wal_frames, "MAX_KEY_BYTES", 100)  # from here on sizes are looked at
+    monkeypatch.setattr(wal_frames, "MAX_KEY_BYTES", 100)  # from here on sizes are checked
     points: Mapping[bytes, Entry] = {b"k": bytes(100)}
     with pytest.raises(LimitError, match="a commit's bytes is 109, the maximum is 100"):
         wal_frames.encode_commit(HEADER.salt, 88, 1, 0, points)

@@ -41,7 +41,7 @@ class Actor:
             self.raised = error
 
     def waits(self) -> None:
-        """Return once it stands at a lock that is held."""
+        """Return once it waits at a lock that is held."""
         wait_until(lambda: self.name in self._scene.waiting, f"{self.name} waits")
 
     def leads(self) -> None:
@@ -57,7 +57,7 @@ class Actor:
 
 
 class EngineSetup:
-    """Rounds whose locks tell who waits at them."""
+    """Rounds whose locks tell which threads wait at them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waiting: set[str] = set()
@@ -122,7 +122,7 @@ def test_the_time_line(setup: EngineSetup) -> None:
     assert at_rest(setup)
 
 
-def test_many_who_wait_are_one_round(setup: EngineSetup) -> None:
+def test_many_waiting_threads_are_one_round(setup: EngineSetup) -> None:
     a = setup.actor("A")
     a.leads()
     others = [setup.actor(f"B{number}") for number in range(8)]
@@ -136,7 +136,7 @@ def test_many_who_wait_are_one_round(setup: EngineSetup) -> None:
     assert at_rest(setup)
 
 
-def test_what_a_round_raises_is_its_leaders(setup: EngineSetup) -> None:
+def test_an_exception_of_a_round_is_raised_in_its_leader(setup: EngineSetup) -> None:
     a = setup.actor("A")
     a.leads()
     b = setup.actor("B", OSError("the disk"))
@@ -152,7 +152,7 @@ def test_what_a_round_raises_is_its_leaders(setup: EngineSetup) -> None:
 
 
 def test_a_leader_that_is_interrupted_before_its_turn(setup: EngineSetup) -> None:
-    """Its round is over without a sync, so those who joined it ask again; the next comer opens another one."""
+    """Its round ends without a sync, so the threads that joined it ask again; the next thread opens another one."""
     a = setup.actor("A")
     a.leads()
     setup.interrupted.add("B")
@@ -168,7 +168,7 @@ def test_a_leader_that_is_interrupted_before_its_turn(setup: EngineSetup) -> Non
     assert at_rest(setup)
 
 
-def test_one_who_is_interrupted_while_another_leads(setup: EngineSetup) -> None:
+def test_a_thread_that_is_interrupted_while_another_leads(setup: EngineSetup) -> None:
     a = setup.actor("A")
     a.leads()
     b = setup.actor("B")

@@ -57,7 +57,7 @@ class EngineSetup:
 
 
 def take_segments(writer: WalWriter) -> list[SegmentSlice]:
-    """End the current segment, as a seal does; every one that ended since the last call."""
+    """End the current segment, as a seal does. Returns all that ended since the last call."""
     writer.end_segment()
     ended, writer.ended = writer.ended, ()
     return list(ended)
@@ -65,18 +65,18 @@ def take_segments(writer: WalWriter) -> list[SegmentSlice]:
 
 @pytest.fixture
 def setup() -> EngineSetup:
-    """Every frame a write."""
+    """A writer that writes every frame by a call."""
     return EngineSetup()
 
 
 @pytest.fixture
 def mapped() -> EngineSetup:
-    """Frames of up to 128 bytes are copied into windows of 512."""
+    """A writer that copies frames of up to 128 bytes into windows of 512."""
     return EngineSetup(window_bytes=512)
 
 
 def test_copied_frames_are_the_written_ones(setup: EngineSetup, mapped: EngineSetup) -> None:
-    """The mapped segment holds the same bytes, and zeros behind them."""
+    """The mapped segment holds the same bytes, and zeros after them."""
     for writer in (setup.writer, mapped.writer):
         for number in range(30):
             writer.put(b"key %d" % number, b"v" * number)
@@ -212,7 +212,7 @@ def test_close_cleanly_writes_an_end(setup: EngineSetup) -> None:
 
 
 def test_a_close_whose_sync_fails_leaves_no_end(setup: EngineSetup) -> None:
-    """What an end frame vouches for must be durable: the next open believes it."""
+    """Everything that an end frame vouches for must be durable: the next open believes it."""
     setup.writer.put(b"a", b"1")
     setup.disk.faults = [Fault(0, errno.EIO, frozenset({"sync"}))]
     with pytest.raises(StorageError):
@@ -281,7 +281,7 @@ def test_a_failed_sync_is_final(setup: EngineSetup, operation: str) -> None:
 
 
 class SlowFile:
-    """A segment whose first sync waits until it is told to go on."""
+    """A segment whose first sync waits until it may continue."""
 
     def __init__(self, file: Any) -> None:
         self.path = file.path
@@ -300,8 +300,8 @@ class SlowFile:
         self._file.sync()
 
 
-def test_who_waits_is_synced_together(setup: EngineSetup, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who come during a sync need one more between them all."""
+def test_waiting_threads_are_synced_together(setup: EngineSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that come during a sync need only one more for all of them."""
     writer, disk = setup.writer, setup.disk
     slow: list[SlowFile] = []
     create = disk.create_segment
@@ -327,7 +327,7 @@ def test_who_waits_is_synced_together(setup: EngineSetup, monkeypatch: pytest.Mo
 
 
 def test_writers_and_syncs_at_once(setup: EngineSetup) -> None:
-    """Rotation, commits and syncs in several threads: what a sync reports is durable."""
+    """New segments, commits and syncs in several threads: a reported position is durable."""
     writer, disk = setup.writer, setup.disk
     commit_lock, ended = threading.Lock(), threading.Event()
     wrong: list[str] = []
@@ -378,7 +378,7 @@ def test_a_close_during_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def open_paths() -> list[str]:
-    """What this process has open, where /proc tells."""
+    """The paths of this process's open files, from /proc."""
     found = []
     for link in Path("/proc/self/fd").glob("*"):
         with suppress(OSError):  # the listing's own

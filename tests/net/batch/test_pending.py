@@ -1,4 +1,4 @@
-"""The pending batch: one frame or nothing, who is told, and how a transaction takes its writes back."""
+"""The pending batch: one frame or nothing, its listeners, and how a transaction rolls its writes back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def store() -> FakeStore:
 
 
 class Listener:
-    """Notes what it is told, and what the batch holds by then."""
+    """Notes what it is told, and what the batch holds then."""
 
     def __init__(self, name: str, pending: Pending, told: list[tuple[object, ...]]) -> None:
         self.name, self.pending, self.told = name, pending, told

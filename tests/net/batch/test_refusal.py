@@ -1,4 +1,4 @@
-"""A batch that the engine refuses: who fails, who does not, and that every request gets one reply, in order."""
+"""A batch that the engine refuses: which requests fail, which do not, and that each gets one reply, in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def replies_of(peer: Peer) -> list[bytes]:
 
 
 def round_of(clients: Clients, *said: tuple[Peer, list[bytes]]) -> list[list[bytes]]:
-    """Everybody speaks in one round; what each is told."""
+    """All send in one round. Returns each one's replies."""
     for peer, requests in said:
         peer.say(*requests)
     clients.loop.run()
@@ -41,7 +41,7 @@ def clients() -> Clients:
     return clients
 
 
-def test_only_who_wrote_fails(clients: Clients) -> None:
+def test_only_writers_fail(clients: Clients) -> None:
     writer, reader, idle = clients.connect(), clients.connect(), clients.connect()
     assert round_of(
         clients,
@@ -71,7 +71,7 @@ def test_only_who_wrote_fails(clients: Clients) -> None:
         assert peer.ask(b"SET a 5", b"GET a") == b"+OK\r\n$1\r\n5\r\n", "nobody was closed, and writes go on"
 
 
-def test_who_was_shown_it_is_shown_what_is_there(clients: Clients) -> None:
+def test_its_readers_are_shown_what_is_there(clients: Clients) -> None:
     writer, reader = clients.connect(), clients.connect()
     assert round_of(
         clients, (writer, [b"SET a 2", b"GET a", b"FLUSHDB", b"GET b"]), (reader, [b"GET a", b"MGET a b c", b"TTL a"])
@@ -111,7 +111,7 @@ def test_transactions(clients: Clients) -> None:
             b"*2\r\n$1\r\n2\r\n+PONG\r\n",
             b"+OK\r\n",
             b"+QUEUED\r\n",
-            ABORTED,  # it counted what was pending
+            ABORTED,  # it counted pending keys
         ],
     ]
     assert clients.store.entries == {b"a": b"1", b"b": b"2", b"c": b"3"}
@@ -129,7 +129,7 @@ def test_what_was_committed_before_in_the_same_round_stays_answered(clients: Cli
     writer, reader = clients.connect(), clients.connect()
     early = [b"SET k%d 1" % number for number in range(200)]
     large = [b"SET", b"large", b"x" * (BATCH_BYTES + 1)]
-    writer.say(b"GET a", *early, large)  # committed behind the large one
+    writer.say(b"GET a", *early, large)  # committed after the large one
     assert len(clients.store.commits) == 1
     clients.store.failure = NO_ROOM
     writer.say(b"SET a 2", b"GET k1", b"GET a")
@@ -170,7 +170,7 @@ def test_the_middle_of_a_turn(clients: Clients) -> None:
     ]
 
 
-def test_pipelines_of_requests_alike(clients: Clients) -> None:
+def test_pipelines_as_columns(clients: Clients) -> None:
     writer, reader = clients.connect(), clients.connect()
     for peer in (writer, reader):
         peer.say(*[b"GET a"] * 8)
@@ -192,7 +192,7 @@ def test_more_writes_than_a_batch_holds(clients: Clients) -> None:
     assert clients.store.entries == {b"a": b"1", b"b": b"2", b"c": b"3"}
 
 
-def test_a_cold_read_beside_a_refused_write(clients: Clients) -> None:
+def test_a_cold_read_with_a_refused_write(clients: Clients) -> None:
     clients.store.make_cold(b"b")
     peer = clients.connect()
     peer.say(b"SET a 2", b"GET b", b"SET a 3", b"GET a")
@@ -236,7 +236,7 @@ def test_what_the_engine_finds_too_large(clients: Clients) -> None:
 # A sync that fails.
 
 
-def test_a_failed_sync_fails_who_was_shown_what_is_not_durable() -> None:
+def test_a_failed_sync_fails_readers_of_what_is_not_durable() -> None:
     clients = Clients(sync="always")
     clients.store.entries.update({b"a": b"1", b"b": b"2"})
     writer, reader = clients.connect(), clients.connect()
@@ -253,7 +253,7 @@ def test_a_failed_sync_fails_who_was_shown_what_is_not_durable() -> None:
     assert reader.ask(b"GET a") == REFUSED, "it will never be durable"
 
 
-# Random rounds, against a server that is never asked what was refused.
+# Random rounds, against a server that never gets the refused requests.
 
 KEYS = [b"k%d" % number for number in range(5)]
 

@@ -1,4 +1,4 @@
-"""`always`: no reply shows what a crash could take back, and nobody waits for what the reply does not show."""
+"""`always`: no reply shows what a crash could take back, and no reply waits for what it does not show."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = [b"k%d" % number for number in range(6)]
 
 
 class GatedDisk(Executor):
-    """Syncs when the test says so; what was committed meanwhile is not covered."""
+    """Syncs when the test says so; commits that came meanwhile are not covered."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[Future[Any], int]] = []
@@ -61,7 +61,7 @@ class Scene:
         self.connections = [accept(services, loop, loop, cast(Any, transport)) for transport in self.transports]
 
     def say(self, number: int, *requests: bytes) -> bytes:
-        """Send a pipeline in a round of its own; what has left for that connection since the last call."""
+        """Send a pipeline in a round of its own. Returns what has left for that connection since the last call."""
         self.transports[number].sent, before = b"", self.transports[number].sent
         assert not before, "everything that left was looked at"
         self.connections[number].data_received(encode_requests([request.split() for request in requests]))
@@ -98,7 +98,7 @@ FIRST = {key: b"$11\r\nfirst of %b\r\n" % key for key in KEYS}
     ],
 )
 def test_reads_of_other_keys_leave_at_once(scene: Scene, requests: list[bytes], reply: bytes) -> None:
-    for _ in range(3):  # cold, filled, ready; the third by the way of pipelines alike
+    for _ in range(3):  # cold, filled, cached; the third as columns
         assert scene.say(1, *requests) == reply
     assert len(scene.disk.begun) == 1, "no sync for the sake of a read"
 
@@ -129,8 +129,8 @@ def test_what_may_show_it_waits(scene: Scene, requests: list[bytes]) -> None:
     assert scene.left(0) == b"+OK\r\n"
 
 
-def test_a_ready_reply_waits_until_it_is_durable(scene: Scene) -> None:
-    """The GET after the tick of the SET fills the cached replies; the next ones are ready, and still wait."""
+def test_a_cached_reply_waits_until_it_is_durable(scene: Scene) -> None:
+    """The GET after the tick of the SET fills the reply cache; the next ones hit it, and still wait."""
     for _ in range(3):
         assert scene.say(1, b"GET k0") == b""
     scene.disk.sync()
@@ -196,7 +196,7 @@ def test_a_cold_read_is_judged_when_it_is_answered(scene: Scene) -> None:
     assert scene.left(2) == b"$3\r\nnew\r\n"
 
 
-def test_a_write_of_the_same_round_waits_and_so_does_who_saw_it() -> None:
+def test_a_write_of_the_same_round_waits_and_so_do_its_readers() -> None:
     scene = Scene(2)
     scene.connections[0].data_received(encode_requests([[b"SET", b"k0", b"new"]]))
     scene.connections[1].data_received(encode_requests([[b"GET", b"k0"]]))
@@ -208,7 +208,7 @@ def test_a_write_of_the_same_round_waits_and_so_does_who_saw_it() -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_nothing_shown_can_be_taken_back(seed: int) -> None:
-    """Random pipelines and syncs. What leaves shows values of durable commits only; in the end everything has left."""
+    """Random pipelines and syncs. Replies that leave show values of durable commits only; in the end all have left."""
     source = random.Random(seed)
     scene = Scene(4)
     committed: dict[bytes, int] = {}  # value → the position of its commit
@@ -245,7 +245,7 @@ def test_nothing_shown_can_be_taken_back(seed: int) -> None:
 
 
 def _pipeline(source: random.Random, step: int) -> Iterator[bytes]:
-    """SETs of distinct keys, so that every value that anybody sees is one of a commit."""
+    """SETs of distinct keys, so that every value that is ever shown is one of a commit."""
     writes = source.random() < 0.4
     keys = source.sample(KEYS, 5)
     for number in range(source.choice((1, 1, 2, 5))):

@@ -1,4 +1,4 @@
-"""Clients that send before they read, read slowly, or never: what waits where, and who is closed."""
+"""Clients that send before they read, read slowly, or never: what waits where, and which are closed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-# Who sends everything before it reads anything.
+# Clients that send everything before they read anything.
 
 
 def test_all_is_read_while_nothing_is_taken() -> None:
@@ -85,7 +85,7 @@ def test_order_and_number_for_any_cutting(seed: int) -> None:
 
 
 def test_the_input_ends_while_requests_wait() -> None:
-    """Half closed: what was sent before is answered first."""
+    """Half closed: requests that were sent before are answered first."""
     clients = clients_with_a_value()
     peer = clients.connect()
     peer.send_raw(GET * 5000)
@@ -95,7 +95,7 @@ def test_the_input_ends_while_requests_wait() -> None:
 
 
 @pytest.mark.parametrize("last", [b"QUIT", b"*1\r\n:5\r\n"])
-def test_nothing_runs_behind_an_end(last: bytes) -> None:
+def test_nothing_runs_after_an_end(last: bytes) -> None:
     clients = clients_with_a_value()
     peer = clients.connect()
     end = b"QUIT\r\n" if last == b"QUIT" else last
@@ -106,7 +106,7 @@ def test_nothing_runs_behind_an_end(last: bytes) -> None:
     assert clients.store.entries == {b"k": VALUE}
 
 
-def test_a_protocol_error_ends_the_connection_whatever_waits_behind_it() -> None:
+def test_a_protocol_error_ends_the_connection_whatever_waits_after_it() -> None:
     """In chunks of their own, which are not parsed any more."""
     clients = clients_with_a_value()
     peer = clients.connect()
@@ -126,11 +126,11 @@ def test_requests_are_counted_once_however_many_turns_they_take() -> None:
     assert clients.services.counters.commands == 100
 
 
-# What exceeds the share.
+# Clients that exceed their share.
 
 
 def test_beyond_its_share_it_is_no_longer_read_and_goes_on_when_it_reads() -> None:
-    """It pushes back on who reads more slowly than it sends."""
+    """Back-pressure on a client that reads more slowly than it sends."""
     clients = clients_with_a_value(memory_limit=16 << 20)
     peer = clients.connect()
     count = (6 << 20) // len(GET)
@@ -147,7 +147,7 @@ def test_beyond_its_share_it_is_no_longer_read_and_goes_on_when_it_reads() -> No
     assert received == len(REPLY) * count
 
 
-def test_who_sends_beyond_its_share_and_takes_nothing_is_closed_with_a_reason(
+def test_a_client_that_sends_beyond_its_share_and_takes_nothing_is_closed_with_a_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clients = clients_with_a_value(memory_limit=16 << 20)
@@ -164,7 +164,7 @@ def test_who_sends_beyond_its_share_and_takes_nothing_is_closed_with_a_reason(
 
 
 def test_the_share_is_held_while_bytes_arrive(caplog: pytest.LogCaptureFixture) -> None:
-    """Without the clock: many clients that each stay within their own bound."""
+    """Without the housekeeping: many clients that each stay within their own bound."""
     clients = clients_with_a_value(memory_limit=64 << 20)
     share = clients.services.config.buffers_bytes
     peers = [clients.connect() for _ in range(8)]
@@ -196,7 +196,7 @@ def test_requests_that_wait_for_the_engine_count_in_the_share(caplog: pytest.Log
 
 
 def large_replies(clients: Clients) -> dict[bytes, bytes]:
-    """Requests whose replies are larger than may be, and the errors that they get."""
+    """Requests whose replies are too large, and the errors that they get."""
     most_bytes = clients.services.config.largest_reply_bytes
     size = 7 << 20
     clients.store.entries[b"v"] = bytes(size)
@@ -232,7 +232,7 @@ def test_a_reply_beyond_the_share_is_refused_however_fast_the_client_reads(
 
 
 def test_a_reply_within_the_share_always_passes() -> None:
-    """However long the client takes, and whatever stands in the pipeline beside it."""
+    """However long the client takes, and whatever else is in the pipeline."""
     clients = Clients(memory_limit=64 << 20)
     most_bytes = clients.services.config.largest_reply_bytes
     clients.store.entries[b"v"] = value = bytes(most_bytes // 2 - 100)
@@ -247,7 +247,7 @@ def test_a_reply_within_the_share_always_passes() -> None:
     assert not peer.is_closed
 
 
-def test_a_value_from_a_time_of_more_memory_closes_who_asks_for_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_value_from_a_time_of_more_memory_closes_a_client_that_asks_for_it(caplog: pytest.LogCaptureFixture) -> None:
     clients = Clients(memory_limit=16 << 20)
     clients.store.entries[b"huge"] = bytes(100 << 20)
     peer = clients.connect()
@@ -280,7 +280,7 @@ def test_a_steady_slow_reader_is_never_closed() -> None:
     assert not peer.is_closed
 
 
-def test_who_stops_reading_a_large_reply_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_stops_reading_a_large_reply_is_closed(caplog: pytest.LogCaptureFixture) -> None:
     clients = Clients()
     clients.store.entries[b"large"] = b"x" * (90 << 20)
     peer = clients.connect()
@@ -294,7 +294,7 @@ def test_who_stops_reading_a_large_reply_is_closed(caplog: pytest.LogCaptureFixt
     assert any("bytes of replies unread for 60 s" in text for text in warnings(caplog))
 
 
-def test_a_connection_that_ends_waits_for_its_reader_but_not_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_connection_that_ends_waits_for_its_reader_but_not_forever(caplog: pytest.LogCaptureFixture) -> None:
     clients = clients_with_a_value()
     reader, sleeper = clients.connect(), clients.connect()
     for peer in (reader, sleeper):
@@ -310,7 +310,7 @@ def test_a_connection_that_ends_waits_for_its_reader_but_not_for_ever(caplog: py
     assert reader.is_closed
 
 
-# Over real sockets, as the libraries do it.
+# Over real sockets, like client libraries.
 
 
 def store_of_thousand() -> FakeStore:
@@ -319,7 +319,7 @@ def store_of_thousand() -> FakeStore:
     return store
 
 
-COUNT = 40_000  # replies of some 12 MB: beyond all that kernels buffer for one connection
+COUNT = 40_000  # replies of some 12 MB: more than kernels buffer for one connection
 
 
 @pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
@@ -346,7 +346,7 @@ def test_redis_py_asyncio() -> None:
 
 
 def test_values_that_come_and_go_in_one_pipeline() -> None:
-    """As long a way in as out."""
+    """The requests are as long as the replies."""
     with ServerThread() as server:
         client = redis.Redis(port=server.port, socket_timeout=60)
         pipeline = client.pipeline(transaction=False)
@@ -357,8 +357,8 @@ def test_values_that_come_and_go_in_one_pipeline() -> None:
         client.close()
 
 
-def test_who_never_reads_harms_nobody() -> None:
-    """Beyond the kernels' buffers: the others are answered, and its end frees what it held."""
+def test_a_client_that_never_reads_harms_no_other() -> None:
+    """It exceeds the kernels' buffers: the others are answered, and its end frees what it held."""
     with ServerThread(store_of_thousand()) as server, server.connect() as sleeper, server.connect() as other:
         sender = threading.Thread(target=send_quietly, args=(sleeper, encode_requests([[b"GET", b"k999"]]) * 200_000))
         sender.start()
@@ -380,7 +380,7 @@ def send_quietly(sock: socket.socket, data: bytes) -> None:
 
 
 def test_clients_are_judged_one_by_one() -> None:
-    """A peer that reads all goes on while its neighbour is stuck."""
+    """A peer that reads everything goes on while another one is stuck."""
     clients = clients_with_a_value()
     stuck, lively = clients.connect(), clients.connect()
     stuck.send_raw(GET * 5000)

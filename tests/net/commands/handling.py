@@ -43,11 +43,11 @@ class Handling:
         self.pending.refresh_clock()
 
     def put(self, key: bytes, entry: Live) -> None:
-        """Behind the server's back: what is in the store already."""
+        """Put an entry behind the server's back, as if it had been in the store before."""
         self.store.entries[stored_key(key)] = entry
 
     def call(self, *words: bytes) -> Any:
-        """What the handler returns: a finished reply as its bytes, an error as its text."""
+        """Run the handler. Returns its result: a finished reply as its bytes, an error as its text."""
         try:
             value = self.handle(*words)
             return _plain(_exhausted(value) if isinstance(value, GeneratorType) else value)
@@ -65,7 +65,7 @@ class Handling:
         return self.session.encode(_exhausted(value) if isinstance(value, GeneratorType) else value)
 
     def talk(self, dialogue: Iterable[tuple[str, Any]]) -> None:
-        """Requests, split at spaces ('' is an empty word), and what each must answer."""
+        """Run requests, split at spaces ('' is an empty word), and check the answer of each."""
         for line, expected in dialogue:
             words = [b"" if word == "''" else word.encode("latin-1") for word in line.split(" ")]
             assert self.call(*words) == expected, line

@@ -1,4 +1,4 @@
-"""SETBIT and its kin beside the bits as a text of noughts and ones. Errors and options: the differential tests."""
+"""SETBIT and its kin against the bits as a text of zeros and ones. Errors and options: the differential tests."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_single_bits(steps: list[tuple[int, int]]) -> None:
         assert bits_of(value) == text
 
 
-def test_a_bit_that_changes_nothing_touches_nobody() -> None:
+def test_a_bit_that_changes_nothing_touches_no_watcher() -> None:
     client = HandlerClient()
     client.call(b"SET", b"k", b"\x80", b"EX", b"1000")
     watching = client.another()
@@ -96,7 +96,7 @@ def test_a_bit_that_changes_nothing_touches_nobody() -> None:
     some.binary(min_size=13, max_size=13),
 )
 def test_fields(type_: ValueType, offset: int, number: int, value: bytes) -> None:
-    """What is written is read again, and nothing beside it changes."""
+    """A written number is read again, and no other bit changes."""
     fields = bytearray(value)
     kept = type_.fit(number, Overflow.WRAP)
     assert kept is not None

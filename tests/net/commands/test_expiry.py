@@ -49,7 +49,7 @@ def test_invisible_at_the_millisecond(server: Handling) -> None:
 @pytest.mark.parametrize(
     "line", ["EXPIRE k 0", "EXPIRE k -1", "PEXPIRE k -5", "EXPIREAT k 1", f"PEXPIREAT k {START_MS}"]
 )
-def test_a_time_gone_by_deletes(server: Handling, line: str) -> None:
+def test_a_past_time_deletes(server: Handling, line: str) -> None:
     server.talk([("SET k v", OK), (line, ONE), ("EXISTS k", 0), (line, ZERO)])
 
 
@@ -93,7 +93,7 @@ def test_conditions(server: Handling, option: str, without: bytes, earlier: byte
         assert server.call(b"TTL", b"k") == (ttl if expected == ONE else 100)
 
 
-def test_conditions_judge_before_a_time_gone_by_deletes(server: Handling) -> None:
+def test_conditions_are_checked_before_a_past_time_deletes(server: Handling) -> None:
     server.talk([("SET k v", OK), ("EXPIRE k -1 GT", ZERO), ("EXPIRE k -1 XX", ZERO), ("EXPIRE k -1 LT", ONE)])
 
 

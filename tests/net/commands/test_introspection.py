@@ -1,4 +1,4 @@
-"""COMMAND, and that every declaration is whole."""
+"""COMMAND, and that every declaration is complete."""
 
 from __future__ import annotations
 

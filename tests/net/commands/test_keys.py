@@ -1,4 +1,4 @@
-"""Keys of any type: deleting, copying, renaming, and what OBJECT tells."""
+"""Keys of any type: deleting, copying, renaming, and OBJECT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The longest common subsequence beside the table that its definition gives."""
+"""The longest common subsequence against the table that its definition gives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def solved(a: bytes, b: bytes) -> LongestCommon:
 
 
 def plain(a: bytes, b: bytes) -> tuple[bytes, list[tuple[int, int]]]:
-    """By the whole table, and back through it as Redis goes: the subsequence and the places of its bytes."""
+    """Computed with the whole table, and back through it as in Redis: the subsequence and the places of its bytes."""
     lengths = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i in range(1, len(a) + 1):
         for j in range(1, len(b) + 1):

@@ -101,7 +101,7 @@ def test_scan_by_type(server: Handling) -> None:
 
 
 def test_scan_returns_what_is_there_all_the_time(filled: Handling) -> None:
-    """While other keys come and go before, at and behind the scan's position."""
+    """While other keys come and go before, at and after the scan's position."""
     source = random.Random(5)
     stable = {b"key:%03d" % number for number in range(0, 500, 3)}
     found: set[bytes] = set()

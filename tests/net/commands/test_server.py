@@ -230,7 +230,7 @@ used_cpu_sys_children used_cpu_user_children used_cpu_sys_main_thread used_cpu_u
 redis_git_sha1 redis_git_dirty redis_mode os tcp_port run_id role cluster_enabled
     """,
 )
-"""What redis_exporter reads of a server with this role."""
+"""The fields that redis_exporter reads from a server with this role."""
 
 
 def test_info_has_what_monitoring_reads(client: HandlerClient) -> None:

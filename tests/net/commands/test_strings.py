@@ -1,4 +1,4 @@
-"""Strings: every command by dialogues whose answers a real Redis 7.0 gives too."""
+"""Strings: every command by dialogues whose answers are those of a real Redis 7.0."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_expiry_of_set(server: Handling) -> None:
     )
 
 
-def test_a_set_with_a_time_gone_by(server: Handling) -> None:
+def test_a_set_with_a_past_time(server: Handling) -> None:
     server.talk([("SET k v EXAT 1", OK), ("GET k", None), ("EXISTS k", 0), ("SET k v NX", OK), ("GET k", b"v")])
 
 
@@ -143,7 +143,7 @@ def test_getex(server: Handling) -> None:
     server.talk(
         [
             ("GETEX k", None),
-            ("GETEX k EX 0", None),  # no key: the time is not judged
+            ("GETEX k EX 0", None),  # no key: the time is not checked
             ("SET k v", OK),
             ("GETEX k", b"v"),
             ("GETEX k EX 10", b"v"),

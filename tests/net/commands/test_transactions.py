@@ -1,4 +1,4 @@
-"""What the transaction commands themselves decide. Queueing and running are dispatch's and tested with it."""
+"""The transaction commands themselves. Queueing and running are tested with dispatch."""
 
 from __future__ import annotations
 

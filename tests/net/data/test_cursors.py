@@ -77,7 +77,7 @@ def test_a_server_keeps_its_cursors() -> None:
         reply = client.call(b"SCAN", cursor, b"COUNT", b"100")
         assert [item.payload for item in reply.items[1].items] == [b"%03d" % number for number in range(40, 100)]
         assert client.call(b"DBSIZE").payload == b"100"
-    assert len(store.entries) == 101  # the cursor may be asked for again
+    assert len(store.entries) == 101  # the cursor may be used again
 
 
 def test_a_damaged_table_is_reported_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:

@@ -88,7 +88,7 @@ def test_a_key_moves_with_its_expiry(client: HandlerClient) -> None:
 
 
 @pytest.mark.parametrize(("key", "touched"), [("a", True), ("b", True), ("both", True), ("nothing", False)])
-def test_who_watches_a_key_of_either_is_touched(client: HandlerClient, key: str, touched: bool) -> None:
+def test_watchers_of_a_key_of_either_are_touched(client: HandlerClient, key: str, touched: bool) -> None:
     watching = client.another()
     ask(watching, "SELECT 1")
     ask(watching, f"WATCH {key}")
@@ -127,7 +127,7 @@ def test_a_failed_commit_exchanges_nothing(client: HandlerClient) -> None:
 
 
 def test_what_a_transaction_takes_back_exchanges_nothing() -> None:
-    """It is too large; an exchange of the same tick that came before it stays."""
+    """It is too large; an earlier exchange of the same tick stays."""
     client = HandlerClient(memory_limit=16 << 20)
     for line in ("SELECT 1", "SET a one", "SELECT 2", "SET a two"):
         ask(client, line)
@@ -179,7 +179,7 @@ def test_an_entry_of_another_format_is_refused(entry: bytes) -> None:
 
 
 def test_a_killed_server_finds_either_order_whole(tmp_path: Path) -> None:
-    """The directory as it stands after each commit: what a kill leaves."""
+    """The directory as it is after each commit: what a kill leaves."""
     path = tmp_path / "db"
     with flin.engine.open(str(path), runner="inline") as engine:
         client = HandlerClient(engine._store)
@@ -196,7 +196,7 @@ NUMBERS = (1, 2, 3)
 
 
 def contents(client: HandlerClient) -> list[str]:
-    """What each database shows."""
+    """The contents of each database."""
     return [in_database(client, number, "KEYS *") + in_database(client, number, "MGET a b c") for number in NUMBERS]
 
 

@@ -1,4 +1,4 @@
-"""One database: the pending batch first, expiry by the tick's clock, watches, hot replies."""
+"""One database: the pending batch first, expiry by the tick's clock, watches, cached replies."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_another_type(world: World) -> None:
     assert world.first.expires_at_ms(b"a") == 0
 
 
-def test_hot_replies_are_filled_by_reads_of_the_store_only(world: World) -> None:
+def test_cached_replies_come_from_reads_of_the_store_only(world: World) -> None:
     keyspace = world.first
     keyspace.put_value(b"a", b"1")
     assert keyspace.bulk(b"a") == b"1"
@@ -140,7 +140,7 @@ def test_watches_are_touched_by_every_write(world: World) -> None:
         assert not is_touched_by(write), write
 
 
-def test_pages_go_on_behind_a_key(world: World) -> None:
+def test_pages_go_on_after_a_key(world: World) -> None:
     names = [b"k%03d" % number for number in range(100)]
     for name in names:
         world.second.put_value(name, b"")

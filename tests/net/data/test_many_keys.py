@@ -27,7 +27,8 @@ def client() -> HandlerClient:
 
 
 def run_with(client: HandlerClient, request: list[bytes], between: Callable[[int], object]) -> tuple[bytes, int]:
-    """Run a request, `between(n)` before its nth slice but for the first; the reply and the number of slices."""
+    """Run a request, with `between(n)` before its nth slice except the first. Returns the reply and the number of
+    slices."""
     client.out.clear()
     wait: Wait | None = run_gated(client, request)
     slices = 0
@@ -105,7 +106,7 @@ def test_it_ends_even_if_all_keys_change_all_the_time(client: HandlerClient) -> 
 
 
 def test_a_batch_that_fails_is_read_again(client: HandlerClient) -> None:
-    """The slice saw a pending write that never came to be."""
+    """The slice saw a pending write that was refused."""
     client.pending.points[KEYS[0]] = b"never"
 
     def between(slices: int) -> None:
@@ -138,7 +139,7 @@ def test_msetnx_looks_at_all_keys_first(client: HandlerClient) -> None:
 
 @pytest.mark.parametrize("database", [b"0", b"3"])
 def test_many_keys_as_few(database: bytes) -> None:
-    """The same replies and the same watchers touched as by the same commands for a few keys."""
+    """The replies and the touched watchers are the same as with few keys."""
     client = HandlerClient()
     client.call(b"SELECT", database)
     watching = client.another()
@@ -172,7 +173,7 @@ def test_watch_in_slices(client: HandlerClient) -> None:
 
 
 class ForgetfulStore(FakeStore):
-    """Only the last ten keys that were read are in memory: less than a command of many keys reads."""
+    """Only the last ten keys that were read are in memory: fewer than a command of many keys reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,7 +195,7 @@ class ForgetfulStore(FakeStore):
 @pytest.mark.parametrize("number", [MAX_UNSLICED_KEYS - 1, MAX_UNSLICED_KEYS + 1, SLICE_KEYS, NUMBER])
 @pytest.mark.parametrize("name", [b"MGET", b"EXISTS", b"DEL", b"WATCH"])
 def test_a_cache_that_is_too_small_for_the_keys(name: bytes, number: int) -> None:
-    """After a few attempts it reads where it is, or it would never end."""
+    """After a few attempts it reads on the loop; else it would never end."""
     keys = KEYS[:number]
     client = HandlerClient(ForgetfulStore())
     client.store.entries.update(dict.fromkeys(keys, b"v"))
@@ -227,7 +228,7 @@ def test_values_are_not_kept_where_none_is_shown(client: HandlerClient, name: by
 
 @pytest.mark.parametrize("number", [MAX_UNSLICED_KEYS - 1, NUMBER])
 def test_a_reply_may_be_as_large_as_the_share_allows(number: int) -> None:
-    """Larger ones are refused before they are in memory, whether or not the client would have read fast enough."""
+    """Larger ones are refused before they are in memory, whether or not the client would read fast enough."""
     client = HandlerClient(memory_limit=64 << 20)
     most_bytes = client.services.config.largest_reply_bytes
     reads: list[bytes] = []

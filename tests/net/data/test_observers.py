@@ -1,4 +1,4 @@
-"""Write observers: a keyspace tells what was written, and only while somebody wants to know."""
+"""Write observers: a keyspace tells them what was written, and only while there are any."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYS = [b"a", b"b", b"", b"\xff", b"\xff\x01"]
 
 
 class Noting:
-    """An observer that is no session: it notes the keys."""
+    """An observer that is not a session: it notes the keys."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []

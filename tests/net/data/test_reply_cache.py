@@ -1,4 +1,4 @@
-"""Cached replies: bounded, kept while asked for, gone when discarded."""
+"""Cached replies: bounded, kept while they are read, gone when discarded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from flin.net.data.reply_cache import DOORKEEPER_SLOTS, MAX_CACHED_BYTES, OVERHE
 
 
 def fill(hot: ReplyCache, key: bytes, value: bytes) -> None:
-    """Offer it twice, or once where that is enough: one first miss in 256 is mistaken for a second."""
+    """Offer it twice, or once if that is enough: one first miss in 256 is mistaken for a second."""
     hot.fill(key, value)
     if key not in hot.young:
         hot.fill(key, value)

@@ -47,7 +47,7 @@ class FakeSink:
 
 
 class LaterExecutor(Executor):
-    """Runs what it was given when the test says so."""
+    """Runs calls when the test says so."""
 
     def __init__(self) -> None:
         self.work: list[tuple[Future[Any], Callable[..., Any]]] = []
@@ -130,7 +130,7 @@ def test_a_failed_write_drops_the_batch_and_tells_everybody_of_the_tick(store: F
 
 
 def test_a_failure_in_mid_round(store: FakeStore) -> None:
-    """The command that runs goes on, over what was committed before."""
+    """The running command goes on, over the earlier commits."""
     pending = Pending(store)
     tick = Tick(store, pending, lambda callback: None)
     sink = FakeSink()
@@ -189,7 +189,7 @@ def test_always_holds_replies_until_synced(store: FakeStore) -> None:
     pending.points[b"a"] = b"1"
     tick.end()
     position = store.position
-    tick.enter(reader)  # it has seen a, so it waits too
+    tick.enter(reader)  # it has seen a, so it waits, too
     reader.shown = position
     tick.end()
     assert writer.events == reader.events == []
@@ -234,7 +234,7 @@ def test_the_next_sync_covers_every_frame_since(store: FakeStore) -> None:
     assert store.syncs == 2
 
 
-def test_a_failed_sync_fails_who_waited(store: FakeStore) -> None:
+def test_a_failed_sync_fails_waiting_requests(store: FakeStore) -> None:
     tick, pending, executor = always(store)
     sink = FakeSink()
     tick.enter(sink)

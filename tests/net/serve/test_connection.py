@@ -1,4 +1,4 @@
-"""Connections over real sockets: order, limits, ends, and that one client's trouble is nobody else's."""
+"""Connections over real sockets: order, limits, ends, and that one client's trouble affects no other."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_other_protocols_are_closed_silently(server: ServerThread, data: bytes) 
             assert read_to_end(sock) == b""
 
 
-def test_one_client_killed_per_tick_beside_fifty_others(server: ServerThread) -> None:
+def test_one_client_killed_per_tick_among_fifty_others(server: ServerThread) -> None:
     others = [server.connect() for _ in range(50)]
     try:
         for number in range(30):
@@ -136,7 +136,7 @@ def test_a_failed_wal_write_is_told_to_those_it_concerns_and_no_more() -> None:
 
 
 class SlowSync(FakeStore):
-    """Syncs when it is let."""
+    """A store that syncs when the test allows it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -263,8 +263,8 @@ def test_a_client_that_does_not_read_waits_with_its_requests() -> None:
 
 def test_unread_replies_before_authentication() -> None:
     with ServerThread(requirepass="secret") as server, socket.socket() as sock:
-        # Before connecting: a window that shrinks later lets the kernel drop what it promised to take, and both ends
-        # wait for each other's retransmissions for seconds.
+        # Before connecting: if the window shrinks later, the kernel drops bytes that it promised to take, and both ends
+        # wait for retransmissions for seconds.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
         sock.settimeout(PATIENCE_SECONDS)
         sock.connect(("127.0.0.1", server.port))
@@ -319,7 +319,7 @@ def test_protected_mode(monkeypatch: pytest.MonkeyPatch) -> None:
             ask(sock, b"AUTH secret\r\n", b"+OK\r\n")
 
 
-def test_time_outs() -> None:
+def test_timeouts() -> None:
     with ServerThread(request_timeout=1) as server, server.connect() as incomplete, server.connect() as complete:
         ask(complete, b"PING\r\n", b"+PONG\r\n")
         incomplete.sendall(b"*2\r\n$3\r\nGET\r\n")

@@ -1,4 +1,4 @@
-"""Gates, transactions, cold reads and slices, without any socket."""
+"""Gates, transactions, cold reads and slices, without sockets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Extra:
 
 
 def send(client: HandlerClient, *lines: str) -> tuple[bytes, Wait | None, Iterator[list[bytes]]]:
-    """Run requests; the replies, why it stopped, and what is left."""
+    """Run requests. Returns the replies, why it stopped, and what is left."""
     client.out.clear()
     requests = iter([line.encode().split() for line in lines])
     wait = run(client, requests)
@@ -112,7 +112,7 @@ def test_a_transaction_runs_whole(client: HandlerClient) -> None:
 
 @pytest.mark.parametrize("cleared", ["FLUSHDB", "FLUSHALL", "PING"])
 def test_a_transaction_is_one_frame_whatever_it_reads(client: HandlerClient, cleared: str) -> None:
-    """What looks at all keys commits first, but not inside EXEC; the answers are those of the same commands alone."""
+    """Commands over all keys commit first, but not inside EXEC; the answers are those of the same commands alone."""
     before = ["SET a 1", "SET b 1", "SET k50 1", "SET z 1", "SELECT 1", "SET other 1", "SELECT 0"]
     lines = [
         "DEL b",
@@ -284,7 +284,7 @@ def test_read_only(client: HandlerClient) -> None:
 
 
 def test_a_stall_that_does_not_end_by_itself(client: HandlerClient) -> None:
-    """A full disk: clients are told instead of kept waiting; before writers are stopped, nobody needs to know."""
+    """A full disk: clients get an error instead of waiting; before writers are stopped, they need not know."""
     client.store.background_error = StorageError("flush", "db", "No space left on device")
     assert send(client, "SET a 1")[0] == b"+OK\r\n"
     client.store.stall_state = FakeStall(stopped=True)
@@ -432,7 +432,7 @@ def test_what_exec_consists_of_is_counted_and_timed(client: HandlerClient, monke
     assert (get.calls, get.microseconds(), keys.calls, keys.microseconds()) == (1, 2000, 2, 4000)
 
 
-def test_brief_commands_are_timed_now_and_then(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untimed_commands_are_timed_now_and_then(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:
     get = BY_NAME[b"GET"]
     send(client, "CONFIG RESETSTAT")
     ticks = iter(range(1000, 10**12, 2000))
@@ -458,7 +458,7 @@ def test_refused_calls_are_counted(client: HandlerClient) -> None:
 
 @pytest.mark.parametrize("lines", [["EXEC a"], ["MULTI", "GET a", "EXEC a"]])
 def test_exec_that_is_refused_ends_the_transaction(client: HandlerClient, lines: list[str]) -> None:
-    """As in Redis; without its password too."""
+    """As in Redis; also without its password."""
     abort = b"-EXECABORT Transaction discarded because of: "
     replies, _, _ = send(client, *lines, "EXEC")
     assert replies.endswith(abort + b"wrong number of arguments for 'exec' command\r\n-ERR EXEC without MULTI\r\n")

@@ -1,4 +1,4 @@
-"""The flow of a connection: every transition, and what its transport is told, without a socket."""
+"""The flow of a connection: every transition, and when its transport is read, without a socket."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from flin.net.serve.flow import CLOSED, ENDING, HELD, READING, TRANSITIONS, TURN
 WAIT, END_TURN, FINISH, HOLD, STOP, LOSE = Event
 
 
-# What happens, in words; a row that is not here changes nothing.
+# The transitions, with an example of each; a pair that is missing changes nothing.
 CHANGES = {
     (READING, WAIT): WAITING,  # a cold read
     (READING, END_TURN): TURN_OVER,  # a long pipeline
-    (READING, HOLD): HELD,  # the client stops reading while nothing of its runs
+    (READING, HOLD): HELD,  # the client stops reading while none of its requests runs
     (READING, STOP): ENDING,  # QUIT
     (WAITING, END_TURN): TURN_OVER,  # the request that waited has a long reply, and others follow it
     (WAITING, FINISH): READING,

@@ -1,4 +1,4 @@
-"""What the server does by the clock: durations are durations, whatever happens to the wall clock."""
+"""The housekeeping: durations are durations, whatever happens to the wall clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_wall_clock_may_jump(jump_ms: int) -> None:
     assert upload.read_all() == b"+OK\r\n"
 
 
-def test_time_outs_are_kept() -> None:
+def test_timeouts_are_kept() -> None:
     clients = Clients(request_timeout=30, timeout=60)
     upload, idle = clients.connect(), clients.connect()
     upload.send_raw(b"*2\r\n$3\r\nGET\r\n")

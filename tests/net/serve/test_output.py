@@ -1,4 +1,4 @@
-"""A connection's output: in order, held as long as it shows what is not durable, replaced reply by reply."""
+"""A connection's output: in order, held while it shows anything that is not durable, replaced reply by reply."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_without_syncs_all_of_a_tick_leaves() -> None:
     assert output.turns is turns
 
 
-def test_held_until_its_position_and_behind_what_is_held() -> None:
+def test_held_until_its_position_and_after_what_is_held() -> None:
     output = Output([])
     say(output, b"set", b"+OK\r\n", EVERYTHING)
     output.hold(100)

@@ -206,7 +206,7 @@ def test_clients_leave_files_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("clients", [1, 2, 3, 100, 997, 10_000, 1_000_000])
-def test_files_for_so_many_clients(clients: int) -> None:
+def test_files_for_a_number_of_clients(clients: int) -> None:
     files = files_for(clients)
     assert clients_within(files) >= clients
     assert clients == 1 or clients_within(files - 1) < clients

@@ -1,4 +1,4 @@
-"""The fast ways of a request against the plain one: the same bytes, the same data, for random pipelines."""
+"""The fast paths of requests against the plain one: the same bytes, the same data, for random pipelines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ VALUES += [b"y" * (SHORT_BYTES + 1), b"z" * 5000]
 
 
 class Transport:
-    """Takes what is sent."""
+    """Collects the sent bytes."""
 
     def __init__(self) -> None:
         self.sent = b""
@@ -59,7 +59,7 @@ class Transport:
 
 
 class Loop:
-    """A loop without sockets, and reader threads that are done at once."""
+    """A loop without sockets, and reader threads that finish at once."""
 
     def __init__(self) -> None:
         self.soon: list[Callable[[], None]] = []
@@ -95,7 +95,7 @@ class Scene:
         self.connections = [accept(self.services, loop, loop, cast(Any, transport)) for transport in self.transports]
 
     def play(self, chunks: list[list[tuple[int, bytes]]]) -> tuple[list[bytes], dict[bytes, Entry], list[int]]:
-        """Each list of chunks in one round: what was sent, what is stored, and how often each command was called."""
+        """Run each list of chunks in one round. Returns the sent bytes, the stored entries, and the counts of calls."""
         commands = list(with_subcommands())
         before = [command.calls for command in commands]
         for tick in chunks:
@@ -169,12 +169,12 @@ def test_pipelines_of_all_kinds(seed: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_requests_alike_and_what_is_nearly_so(seed: int) -> None:
+def test_columns_and_pipelines_that_are_nearly_such(seed: int) -> None:
     source = random.Random(seed)
     lengths = [source.randrange(4) for _ in range(source.randrange(1, 3))]
     name = source.choice((b"GET", b"x", b""))
     number = source.randrange(1, 8)
-    # Arguments of bytes that could be taken for the wire's own.
+    # Arguments with bytes that the protocol uses, too.
     rows = [tuple(bytes(source.choices(b"*$1\r\n", k=length)) for length in lengths) for _ in range(number)]
     wire = encode_requests([[name, *row] for row in rows])
     found = maybe_columns(wire, 6)
@@ -193,7 +193,7 @@ def test_requests_alike_and_what_is_nearly_so(seed: int) -> None:
     assert len(columns._layouts) <= KEPT_LAYOUTS
 
 
-def test_long_arguments_are_not_alike() -> None:
+def test_long_arguments_make_no_columns() -> None:
     for size, is_alike in ((MAX_ARGUMENT, True), (MAX_ARGUMENT + 1, False)):
         wire = encode_requests([[b"SET", b"k", b"v" * size]]) * MIN_REQUESTS
         assert (maybe_columns(wire, 256) is not None) == is_alike

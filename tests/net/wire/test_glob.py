@@ -102,9 +102,9 @@ def test_budgets() -> None:
 
 
 def _plain(pattern: bytes, key: bytes) -> bool:
-    """One step at a time, as the pattern's rules say."""
+    """Match one step at a time, by the pattern's rules."""
     if not pattern or not key:
-        # A star left over at the key's end is fine behind something that matched, see below; alone it is not.
+        # A star left over at the key's end is fine after something that matched, see below; alone it is not.
         return (not pattern and not key) or pattern == b"*"
     first, rest = pattern[:1], pattern[1:]
     if first == b"*":

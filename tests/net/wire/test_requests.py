@@ -14,7 +14,7 @@ from flin.net.wire.requests import Guarded, RequestParser, maybe_single
 from flin.net.wire.resp import encode_requests
 from flin.net.wire.resp_python import TRUSTED, PythonParser
 
-# Pieces whose joins are requests, nearly requests and attacks: what a guard could mistake.
+# Pieces that make requests, near-requests and attacks: what a guard could mistake.
 PIECES = [
     *(b"*1\r\n", b"*2\r\n", b"*3\r\n", b"*0\r\n", b"*-1\r\n", b"*1\r", b"*", b"*1x\r\n", b"*01\r\n", b"*9999999\r\n"),
     *(b"$0\r\n", b"$1\r\n", b"$2\r\n", b"$4\r\n", b"$-1\r\n", b"$", b"$4\r", b"$05\r\n"),
@@ -43,7 +43,7 @@ def test_whole_requests_for_any_cutting(requests: list[list[bytes]], cuts: list[
 
 
 def assert_same(wire: bytes, cuts: list[int]) -> list[list[bytes]]:
-    """The guarded parser gives what the pure-Python one gives for the whole; what that is."""
+    """Check that the guarded parser gives the same as the pure-Python one for the whole. Returns the requests."""
     oracle = PythonParser()
     expected = oracle.feed(wire)
     parser = RequestParser()
@@ -128,7 +128,7 @@ def test_a_recogniser_gives_whole_requests_or_no_opinion(pieces: list[bytes]) ->
 
 
 def test_what_is_carried_is_no_beginning() -> None:
-    """The rest of a cut request may look like a whole one: the cheap recognisers are not asked then."""
+    """The rest of a cut request may look like a whole one: then the cheap recognisers are not asked."""
     inner = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
     wire = b"*2\r\n$4\r\nECHO\r\n$%d\r\n%b\r\n" % (len(inner), inner)
     cut = wire.index(inner)

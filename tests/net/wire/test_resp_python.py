@@ -112,7 +112,7 @@ def test_one_request_at_a_time() -> None:
 
 
 def test_many_arguments_are_taken() -> None:
-    """What is bounded is their bytes, not their number: Redis takes these too."""
+    """Their bytes are bounded, not their number: Redis takes these, too."""
     count = (1 << 20) + 1
     parser = PythonParser()
     assert parser.feed(b"*%d\r\n" % count + b"$1\r\nx\r\n" * (count - 1)) == []
@@ -152,7 +152,7 @@ def encode(request: list[bytes]) -> bytes:
 
 @pytest.mark.parametrize("odd", [b"", b"a\r\nb", b"\r\n", b"$1\r\nx\r\n", b"y" * 5000])
 def test_many_arguments_are_taken_at_once(odd: bytes) -> None:
-    """As one by one, wherever the chunks are cut, and whatever some of the arguments hold."""
+    """With the same result as one by one, wherever the chunks are cut, and whatever some of the arguments hold."""
     chance = random.Random(len(odd))
     words = [chance.choice([b"key:%d" % place, b"v", b"", odd if place % 700 < 3 else b"z"]) for place in range(5000)]
     wire = encode_requests([words, [b"PING"], words[:70]])

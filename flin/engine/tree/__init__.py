@@ -1,3 +1,3 @@
-"""The store: commits, edits of the version, open tables, opening, stalls, closing. It says what is due by its state
-alone, and must not know who carries it out: that is background/'s.
+"""The store: commits, edits of the version, open tables, opening, stalls, closing. Its state alone says which work is
+due; it must not know who does it: background/ does.
 """

@@ -1,4 +1,4 @@
-"""What stands for the state of a closed store, and the closing of stores in a forked child."""
+"""The state of a closed store, and the closing of stores in a forked child."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flin.errors import CLOSED_TEXT, ClosedError
 
 
 class ClosedState:
-    """Whoever asks it anything gets ClosedError: so that no read has to ask first whether the store is open."""
+    """Every use of it raises ClosedError, so that no read has to check first whether the store is open."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise ClosedError(CLOSED_TEXT)

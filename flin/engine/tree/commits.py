@@ -1,7 +1,7 @@
-"""Commits: what is done under the commit lock (turns.py). WAL first, then memory, then the answer.
+"""Commits: the work under the commit lock (turns.py). WAL first, then memory, then the answer.
 
-A commit becomes a frame, goes into the active memtables, and only then can anybody read it. A failed WAL write leaves
-no trace in memory. Nothing waits for the disk under the lock but the WAL's write, and nothing waits for another lock.
+A commit becomes a frame, goes into the active memtables, and only then can it be read. A failed WAL write leaves no
+trace in memory. Under the lock only the WAL's write waits for the disk, and nothing waits for another lock.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from flin.errors import (
 )
 
 COPIED_ENTRIES: Final = 128
-"""Entries and range deletes that a commit with range deletes copies (5 µs at most); more are frozen first."""
+"""The most entries and range deletes that a commit with range deletes copies (5 µs); more are frozen first."""
 
 SEAL_CHECK_BYTES: Final = 1 << 16
 """The least number of WAL bytes between two looks at the generation's size: 400 puts of 100 B, so the look is free."""
@@ -57,7 +57,7 @@ class Commits(Turns):
 
     @property
     def sealed_count(self) -> int:
-        """How many generations were sealed since the open."""
+        """The number of generations sealed since the open."""
         return self._generation.number
 
     # Writing.
@@ -69,12 +69,12 @@ class Commits(Turns):
 
     @property
     def synced_position(self) -> int:
-        """Everything below it is durable."""
+        """The position below which everything is durable."""
         return self._wal.synced
 
     def sync(self, position: int | None = None) -> None:
-        """Make everything before the position (all that is committed) durable. StorageError, and then the engine is
-        read-only for good: what a failed fsync left unwritten cannot be known."""
+        """Make everything before the position (None: all commits) durable. After a StorageError the engine is read-only
+        for good: it cannot be known what a failed fsync left unwritten."""
         try:
             self._wal.sync(self._wal.position if position is None else position)
         except StorageError as error:
@@ -82,26 +82,26 @@ class Commits(Turns):
             raise
 
     def check_sync(self) -> None:
-        """Before a write that is to wait for the disk: ReentrantCallError where it could not."""
+        """Called before a write that waits for the disk: ReentrantCallError if it cannot wait."""
         if self._control.times_held() or self._wal.is_syncing_here():
             raise ReentrantCallError("a write that waits for the disk")
 
     @holds_lock
     def put(self, key: bytes, value: bytes) -> int:
-        """One plain put of a stored key; the WAL position behind it. The errors are those of `commit`.
+        """Put one plain value at a stored key. Returns the WAL position after it. Raises what `commit` raises.
 
         Written out: tree.commits.Commits.commit"""
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():
                     return self._do_later({key: value}, (), True)
-                self._blocked = True  # until all is done: a call that re-enters must not write in between
+                self._blocked = True  # until all is done: a call that re-enters must not write meanwhile
                 if self._dead.heeds_puts:
                     self._dead.put(key)
                 state = self.state
                 active = state.active[0] if len(state.active) == 1 else state.active[state.shard_of(key)]
                 position = self._wal.put(key, value)
-                active.entries[key] = value  # no call since the frame was in: nothing can interrupt between the two
+                active.entries[key] = value  # no call since the frame: nothing can interrupt between the two
                 self._blocked = self._must_wait
         except BaseException as error:
             self._commit_put_off(error)
@@ -112,7 +112,7 @@ class Commits(Turns):
 
     @holds_lock
     def delete(self, key: bytes) -> int:
-        """One tombstone for a stored key, likewise. (A call for what both have in common would cost each 0.1 µs.)
+        """Commit one tombstone for a stored key, like `put`. (A call for the common part would cost each 0.1 µs.)
 
         Written out: tree.commits.Commits.commit"""
         try:
@@ -134,10 +134,10 @@ class Commits(Turns):
 
     @holds_lock
     def commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), *, plain: bool | None = None) -> int:
-        """Range deletes, then points, as one atomic commit; the WAL position behind it. Not synced yet.
+        """Make range deletes, then points, one atomic commit, not synced yet. Returns the WAL position after it.
 
         ReadOnlyError, StorageError (nothing happened), LimitError (over 4 GiB), StallTimeout, ClosedError. In a call
-        that re-entered it is put off until the outer one has ended. (Written out in `put` and `delete`.)"""
+        that re-enters it is put off until the outer one has ended. (Written out in `put` and `delete`.)"""
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():
@@ -155,10 +155,10 @@ class Commits(Turns):
     @holds_lock
     def update(self, key: bytes, decide: Callable[[Live | None], Entry | None]) -> int | None:
         """Read a key, decide on its new entry and commit that, with no write in between. `decide` returns None to
-        change nothing; what it raises is passed on. The WAL position, or None if nothing changed.
+        change nothing; its exceptions are passed on. Returns the WAL position, or None if nothing changed.
 
-        Tables are read before the commit lock is taken, so that nobody waits for anything under it; what they say is
-        right for as long as the same runs are installed. `update_many` of one key would cost `incr` a tenth more."""
+        Tables are read before the commit lock is taken, so that nothing waits under it; the result is right as long as
+        the same runs are installed. `update_many` of one key would cost `incr` a tenth more."""
         runs: OpenRuns | None = None
         found: Entry | None = None
         position: int | None = None
@@ -192,7 +192,8 @@ class Commits(Turns):
     def update_many(
         self, keys: Sequence[bytes], decide: Callable[[dict[bytes, Entry | None]], dict[bytes, Entry]]
     ) -> int | None:
-        """`update` for several keys in one commit: `decide` is given all entries and returns those to commit."""
+        """Do what `update` does for several keys in one commit: `decide` gets all entries and returns those to
+        commit."""
         runs: OpenRuns | None = None
         found: dict[bytes, Entry | None] = {}
         position: int | None = None
@@ -236,13 +237,13 @@ class Commits(Turns):
         position = self._wal.commit(points, ranges, plain)
         try:
             self._apply(points, ranges, plain)
-        except BaseException:  # an interrupt: what is in the WAL must be in memory, and whole
+        except BaseException:  # an interrupt: a commit in the WAL must be in memory, and whole
             self._apply(points, ranges, plain)
             raise
         return position
 
     def _apply(self, points: Mapping[bytes, Entry], ranges: Sequence[Range], plain: bool) -> None:
-        """Into memory. To do it twice changes nothing more."""
+        """Apply a commit to memory. Idempotent."""
         if ranges:
             self._apply_ranges(points, ranges)
         else:
@@ -254,7 +255,7 @@ class Commits(Turns):
                 heapq.heappush(self._generation.due, (entry[1], key))
 
     def _apply_ranges(self, points: Mapping[bytes, Entry], ranges: Sequence[Range]) -> None:
-        """One assignment shows all of it: no reader finds the range deletes without the points beside them."""
+        """Apply a commit with range deletes by one assignment: no reader finds the range deletes without the points."""
         if sum(memtable.size for memtable in self.state.active) > COPIED_ENTRIES:
             self._freeze()
         state = self.state
@@ -267,13 +268,13 @@ class Commits(Turns):
     # Freezing and sealing, under the commit lock.
 
     def _freeze_open(self) -> ReadState:
-        """A state that stays as it is: in a call that re-entered, a copy, since the outer call may have the installed
-        state in hand, which is not to be replaced then."""
+        """A state that never changes. In a call that re-enters it is a copy: the outer call may be using the installed
+        state, which must not be replaced then."""
         self.check_open()
         return self._freeze() if self._control.times_held() == 1 else self.state.with_copies(self._dead.known)
 
     def _freeze(self) -> ReadState:
-        """Freeze what the active memtables hold; a state that stays as it is. Free if nothing was written since."""
+        """Freeze the active memtables. Returns a state that never changes. Free if nothing was written since."""
         assert is_held(self._commit_lock)
         state = self.state
         if any(state.active):
@@ -284,11 +285,11 @@ class Commits(Turns):
             self._generation.size_bytes += sum(memtable.size for memtable in state.active) * ENTRY_OVERHEAD_BYTES
             state = replace(state, active=empty_memtables(len(frozen)), frozen=frozen)
             self.state = state
-        # The installed state's active memtables will be written to: the caller's own stay empty.
+        # The active memtables of the installed state will be written to: the caller's stay empty.
         return state.with_active(empty_memtables(len(state.active)), self._dead.known)
 
     def _maybe_seal(self) -> None:
-        """Commit what was put off; seal the open generation if it is full, else say when to look again."""
+        """Commit what was put off; seal the open generation if it is full, else note when to look again."""
         if self._control.put_off:
             self._commit_put_off()
         tell = self._exclusively(self._look_at_size)
@@ -302,7 +303,7 @@ class Commits(Turns):
         if room <= 0:
             self._seal()
             return self.listeners.on_sealed
-        # An entry's overhead is not in the position: half of the room is never too late.
+        # The position does not include an entry's overhead: to look again after half of the room is never too late.
         self._seal_check = self._wal.position + max(room // 4, SEAL_CHECK_BYTES // 16)
         if self.listeners.on_filling is None or 4 * room > 3 * self.options.budget.generation:
             return None
@@ -329,20 +330,20 @@ class Commits(Turns):
         sealed, none = (generation, *state.sealed), ((),) * len(memtables)
         state = replace(state, active=empty_memtables(len(memtables)), frozen=none, sealed=sealed)
         following = OpenGeneration(wal.position, self._generation.number + 1)
-        # No call in between: an interrupt finds all of this done, or none. Segments are flushed once and by one job.
+        # No call in between: an interrupt finds all of this done, or nothing. One job flushes a segment, and once.
         self.state, wal.ended, self._generation = state, (), following
         self._seal_check = wal.position + SEAL_CHECK_BYTES
         self._install(state)
         return True
 
     def open_bytes(self) -> int:
-        """About what the open generation costs in memory."""
+        """About how many bytes of memory the open generation costs."""
         generation = self._generation
         entries = sum(memtable.size for memtable in self.state.active)
         return generation.size_bytes + self._wal.position - generation.start + entries * ENTRY_OVERHEAD_BYTES
 
     def full_wal_bytes(self) -> int:
-        """About what the open generation will have in the WAL once it is full, if it goes on as it began."""
+        """About how many bytes of WAL the open generation will have once it is full, if it goes on as it began."""
         return (
             self.options.budget.generation * (self._wal.position - self._generation.start) // max(self.open_bytes(), 1)
         )

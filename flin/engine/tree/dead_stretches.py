@@ -1,16 +1,16 @@
-"""Dead stretches: where nothing lives, so that a scan need not pass every tombstone of a queue again and again.
+"""Dead stretches: ranges in which nothing lives, so that scans need not pass every tombstone of a queue each time.
 
-Theory. Who takes from the front of a queue, or from the end of a stack, leaves a tombstone there each time, and the
-next one to ask for the first key passes all of them. So a scan that has passed many says how far they reach: between
-there nothing lives, and whoever comes next leaps over it, as over a range delete that hides what every part and table
-holds. A stretch stays true whatever is deleted, flushed or merged; a put into it parts it. Expired entries are alive
-here: the clock may be set back.
+Theory. Each take from the front of a queue, or from the end of a stack, leaves a tombstone there, and the next search
+for the first key passes all of them. So a scan that has passed many reports how far they reach: nothing lives there,
+and later scans leap over this stretch, as over a range delete that hides the entries of every memtable and table. A
+stretch stays true whatever is deleted, flushed or merged; a put into it splits it. Expired entries are alive here: the
+clock may be set back.
 
-A scan takes time, and puts go on. It is registered before it begins, under the lock under which it gets its copy of
-the active parts; what is put meanwhile is left out of what it has found. A reader without a lock takes `parted` and
-`known`, then the state, and looks afterwards whether `parted` is the same still: then nothing was put into a stretch.
+A scan takes time, and puts go on. It is registered before it begins, under the lock under which it gets its copy of the
+active memtables; keys that are put meanwhile are left out of its stretch. A reader without a lock takes `parted` and
+`known`, then the state, and afterwards checks that `parted` is still the same: then nothing was put into a stretch.
 
-All methods are called under the commit lock. It knows keys only.
+All methods are called under the commit lock. This module knows only keys.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from flin.engine.boundaries import add, without
 from flin.engine.entry import TOMBSTONE, Entry
 
 MAX_STRETCHES: Final = 1024
-"""As many queues may be in one database before they are forgotten and found anew: a list of them is copied when one
-changes (5 µs)."""
+"""The most stretches, and so queues of a database; with more, they are forgotten and found anew: the list of them is
+copied when one changes (5 µs)."""
 
 MAX_PUTS: Final = 1024
-"""Puts that a scan may meet before it has found the first live key; of a scan that takes longer nothing is kept."""
+"""The most puts that come before a scan has found the first live key; nothing is learned from a longer scan."""
 
 MAX_SEARCHES: Final = 16
-"""Scans that are looked after at once; of more, and of one that an interrupt ended unseen, the oldest are given up."""
+"""The most scans that are tracked at once; then the oldest are given up, such as one that an interrupt has ended."""
 
 
 class Search:
@@ -41,15 +41,15 @@ class Search:
     def __init__(self, start: bytes, stop: bytes) -> None:
         self.start = start
         self.stop = stop
-        self.puts: list[bytes] = []  # into these bounds since it began
+        self.puts: list[bytes] = []  # keys put within these bounds since it began
 
 
 class DeadStretches:
     def __init__(self) -> None:
         self.known: list[bytes] = []  # boundaries: replaced, never changed
-        self.parted = 0  # how often a put came into one of them
-        self.learns = False  # scans look how far tombstones reach: from the first on that has passed many
-        self.heeds_puts = False  # puts must be told
+        self.parted = 0  # how often a put came into a stretch
+        self.learns = False  # scans find out how far tombstones reach: once one has passed many
+        self.heeds_puts = False  # puts must be reported
         self._searches: list[Search] = []
 
     def put(self, key: bytes) -> None:
@@ -65,7 +65,7 @@ class DeadStretches:
                     self._searches.remove(search)
 
     def commit(self, points: Mapping[bytes, Entry]) -> None:
-        """These are about to be written."""
+        """The points are about to be written."""
         known = self.known
         # Mostly all of them are after the last stretch, or between two: two passes in C.
         if points and not self._searches and known:
@@ -77,15 +77,15 @@ class DeadStretches:
                 self.put(key)
 
     def begin(self, start: bytes, stop: bytes) -> Search:
-        """A scan gets its state now."""
+        """Register a scan, which gets its state now."""
         search = Search(start, stop)
         self._searches = [*self._searches[1 - MAX_SEARCHES :], search]
         self.heeds_puts = True
         return search
 
     def end(self, search: Search, start: bytes = b"", stop: bytes = b"") -> None:
-        """It has ended, and found that in its state nothing lives from start to stop (nothing is learned if that is
-        empty)."""
+        """The scan has ended, and found that nothing lives from start to stop in its state (nothing is learned if that
+        range is empty)."""
         if search in self._searches:  # else it was given up
             self._searches.remove(search)
             if start < stop:
@@ -97,7 +97,7 @@ class DeadStretches:
         self._look_again()
 
     def forget(self) -> None:
-        """A merge has dropped tombstones: what is still worth knowing is soon found again."""
+        """Forget all stretches, since a merge has dropped tombstones: useful ones are soon found again."""
         self.known = []
         self._look_again()
 

@@ -1,7 +1,7 @@
-"""Edits: what the background commits. Manifest first, then the state; one at a time, under the edit lock.
+"""Edits: the commits of the background. Manifest first, then the state; one at a time, under the edit lock.
 
-An edit is on the disk before any reader sees it. Where nobody can know whether it is (a failed rename, a failed sync),
-no file is removed and nothing is written any more, until the next open finds out.
+An edit is on the disk before any reader sees it. If that cannot be known (a failed rename, a failed sync), no file is
+removed and nothing is written any more, until the next open finds out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flin.errors import CLOSED_TEXT, ClosedError, ReadOnlyError, StorageError
 
 
 class Edits(OrderedReads):
-    """The store's tables, and how others take their place."""
+    """The store's tables, and how others replace them."""
 
     tables: TableCache
     _versions: VersionSet
@@ -34,7 +34,7 @@ class Edits(OrderedReads):
 
     @holds_lock
     def next_job(self) -> int:
-        """A number that no other job of this epoch has."""
+        """A job number that no other job of this epoch has."""
         with self._versions.lock:
             self._versions.next_job += 1
             return self._versions.next_job - 1
@@ -78,7 +78,7 @@ class Edits(OrderedReads):
             versions.writer.write(manifest)
             self._install_edit(manifest, runs, flushed)
             versions.writer.confirm()
-        except BaseException as error:  # an interrupt as well: what the new manifest names must stay
+        except BaseException as error:  # also an interrupt: files that the new manifest names must stay
             if versions.writer.uncertain and not isinstance(error, OSError):
                 self._finish_edit(manifest, runs, flushed)
             if versions.writer.uncertain:
@@ -91,8 +91,8 @@ class Edits(OrderedReads):
             raise
 
     def _finish_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
-        """After an interrupt (a signal handler that raised, no memory) in the middle: the disk refused nothing, so the
-        edit is made anew and whole. It stays uncertain where that fails as well."""
+        """Finish after an interrupt in the middle (a signal handler that raised, no memory): the disk refused nothing,
+        so the whole edit is made again. If that fails, too, it stays uncertain."""
         with suppress(Exception):
             self._versions.writer.write(manifest)
             if self.state.version is not manifest.version:

@@ -1,7 +1,7 @@
-"""Is a directory somebody else's? Asked before anything is written, so that a mistake changes nothing.
+"""Whether a directory belongs to another program: checked before anything is written, so a mistake changes nothing.
 
 A directory is opened by mistake easily: the path of another program's database, a missing one, a source tree whose
-MANIFEST is a list of files. Pure functions over what is there; opening.py asks them.
+MANIFEST is a list of files. Pure functions over the names; opening.py calls them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _MARKS: Final = {
     "a WiredTiger database": ("WiredTiger", r"WiredTiger\.wt"),
     "another program's database": (r"MANIFEST-[0-9]+",),
 }
-"""Files that are there in every such directory, one for each pattern."""
+"""By program: the files of every such directory, one for each pattern."""
 
 
 def maybe_foreign(names: Iterable[str]) -> str | None:
-    """What the names of a directory's files say that it is, with the files that say so; None if nothing."""
+    """The program that a directory belongs to by its files' names, with these names; None if they fit none."""
     names = sorted(names)
     for kind, patterns in _MARKS.items():
         found = [next((name for name in names if re.fullmatch(pattern, name)), None) for pattern in patterns]

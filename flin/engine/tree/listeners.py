@@ -1,5 +1,5 @@
-"""Whom a store tells what: that there is work for the background, and what has expired. All are called outside all
-locks, by whichever thread finds out."""
+"""The listeners of a store: it tells them that there is work for the background, and which keys have expired. They are
+called outside all locks, by the thread that finds out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def _nobody() -> None:
 @dataclass(slots=True)
 class Listeners:
     on_sealed: Callable[[], None] = _nobody  # there is something to flush
-    on_filling: Callable[[], None] | None = None  # told once: there will be before long
-    on_stopped: Callable[[], None] = _nobody  # by a writer that is stopped
-    on_expired: Callable[[Mapping[bytes, Live]], None] | None = None  # the stored keys that a sweep deleted, and theirs
+    on_filling: Callable[[], None] | None = None  # called once: there will be something before long
+    on_stopped: Callable[[], None] = _nobody  # called by a stopped writer
+    on_expired: Callable[[Mapping[bytes, Live]], None] | None = None  # the stored keys and entries that a sweep deleted

@@ -1,8 +1,8 @@
-"""Opening a database: from a directory to everything the store needs to go on. Nothing is changed before all is read.
+"""Opening a database: from a directory to everything the store needs. Nothing is changed before all is read.
 
-The order: refuse what is another program's, lock the directory, read the manifest (or create the database), replay the
-WAL, check that the tables are there; then, durably, raise the epoch; then sync what was accepted and remove what nobody
-names.
+The order: refuse a directory of another program, lock it, read the manifest (or create the database), replay the WAL,
+check that the tables are there; then, durably, raise the epoch; then sync the accepted segments and remove files that
+nothing names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from flin.engine.tree.table_cache import missing_bytes
 from flin.errors import CorruptionError, StorageError
 
 COPY_BYTES: Final = 1 << 20
-"""Bytes at once: large enough for the disk, and little compared with the memory limit."""
+"""Bytes copied at once: many enough for the disk, and few compared with the memory limit."""
 
 LOCK_BYTES: Final = 1 << 16
 """More than any holder writes into its lock file."""
@@ -41,7 +41,8 @@ class Opened:
 
 
 def open_directory(directory: str, options: Options) -> Opened:
-    """LockedError, CorruptionError, FormatVersionError, StorageError; ValueError for options that do not fit it."""
+    """Open it. LockedError, CorruptionError, FormatVersionError, StorageError; ValueError for options that do not
+    fit it."""
     fs = options.fs
     try:
         if options.create:
@@ -65,13 +66,13 @@ def open_directory(directory: str, options: Options) -> Opened:
 
 
 def _refuse_foreign(fs: FileSystem, directory: str, create: bool) -> None:
-    """Before the lock file is made or written over: CorruptionError for a MANIFEST that is none, StorageError where
-    there is no database, and none is to be made or another program's is in the way."""
+    """Called before the lock file is made or written over: CorruptionError for a MANIFEST that is none; StorageError if
+    there is no database, and none may be created or another program's is in the way."""
     names = fs.names(directory)
     if MANIFEST in names and manifest_format.is_manifest(fs, directory):
         return
     if any(parsed.role != "temporary" for name in names if (parsed := maybe_parse(name)) is not None):
-        return  # a database with a damaged manifest, or without one: told once it is locked
+        return  # a database with a damaged manifest, or without one: reported once it is locked
     found = maybe_foreign(names)
     if found is not None:
         raise StorageError("open", directory, f"it holds {found}")
@@ -108,8 +109,8 @@ def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
     _check_place(fs, directory, temporary_name(manifest.epoch))
     writer.write(manifest)
     writer.confirm()
-    # A copy that an earlier open left unfinished must be gone for good before its original goes: of two segments with
-    # one number the older file counts.
+    # A copy that an earlier open left unfinished must be durably gone before its original goes: of two segments with
+    # the same number the older file counts.
     if _remove_unnamed(fs, directory, _named(manifest, recovery)):
         fs.sync_directory(directory)
     _make_durable(fs, directory, manifest.epoch, recovery)
@@ -119,7 +120,7 @@ def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
 
 
 def _new_manifest(directory: str, options: Options) -> Manifest:
-    """The first manifest of a database. Refused where files of a database are without one."""
+    """The first manifest of a database. Refused if there are files of a database without one."""
     fs = options.fs
     for name in fs.names(directory):
         parsed = maybe_parse(name)
@@ -145,9 +146,9 @@ MAX_EPOCH: Final = (1 << 42) - 1
 
 
 def _check_manifest(fs: FileSystem, directory: str, manifest: Manifest) -> None:
-    """Whether it can be this directory's. With numbers that none becomes the engine would come to ones that no file can
-    hold. And an epoch is durable before anything is written in it: a file of a later one knows of a later manifest,
-    so this one is an old copy or another database's, and what it does not name must not be removed."""
+    """CorruptionError unless it can be this directory's. With numbers that Flin never reaches the engine would get ones
+    that no file can hold. And an epoch is durable before anything is written in it: a file of a later one proves a
+    later manifest, so this one is an old copy or another database's, and files that it does not name must stay."""
     path = join(directory, MANIFEST)
     numbers = (manifest.next_job, manifest.wal_floor, manifest.wal_position, manifest.next_sequence, manifest.clock_ms)
     counts = manifest.version.counts.values()
@@ -163,17 +164,17 @@ def _check_manifest(fs: FileSystem, directory: str, manifest: Manifest) -> None:
 
 
 def _check_place(fs: FileSystem, directory: str, name: str) -> None:
-    """What lies where a file is going to be written must be a leftover of ours, which may go."""
+    """Check that a file in the place of a new one is a leftover of Flin's, which may go."""
     path = join(directory, name)
     if name in fs.names(directory) and not fs.is_file(path):
         raise CorruptionError(path, 0, "not a regular file")
 
 
 def _make_durable(fs: FileSystem, directory: str, epoch: int, recovery: Recovery) -> None:
-    """Sync every accepted segment before anything new is promised on top of it.
+    """Sync every accepted segment before anything new is promised that depends on it.
 
-    One that was not known to be synced is copied, and the copy synced: after a failed fsync the kernel may hold pages
-    as clean that never reached the disk, and another fsync of the same file would report a success that is none."""
+    A segment that is not known to be synced is copied, and the copy synced: after a failed fsync the kernel may treat
+    pages as clean that never reached the disk, and another fsync of the same file would report a false success."""
     copied = False
     for generation in recovery.generations:
         for index, piece in enumerate(generation.segments):
@@ -189,7 +190,7 @@ def _make_durable(fs: FileSystem, directory: str, epoch: int, recovery: Recovery
             except OSError as error:
                 if error.errno != ENOSPC:
                     raise
-                # A full disk must not keep the database closed: then a sync of the original has to do.
+                # A full disk must not keep the database closed: then a sync of the original must suffice.
                 fs.sync_file(old)
                 continue
             generation.segments[index] = replace(piece, file=name)
@@ -219,8 +220,8 @@ def _named(manifest: Manifest, recovery: Recovery) -> set[str]:
 
 
 def _remove_unnamed(fs: FileSystem, directory: str, named: Iterable[str]) -> bool:
-    """Remove Flin's files that neither the manifest nor recovery names, and say whether there were any; what is not
-    Flin's is left alone."""
+    """Remove Flin's files that neither the manifest nor recovery names; others are left alone. Returns whether there
+    were any."""
     removed = False
     for name in fs.names(directory):
         if maybe_parse(name) is not None and name not in named and fs.is_file(join(directory, name)):

@@ -1,7 +1,7 @@
-"""The ordered reads of a store: scans, and how they begin. Nothing here is written; a scan may freeze what it reads.
+"""The ordered reads of a store: scans and their heads. They write nothing; a scan may freeze the active memtables.
 
-A scan gets its state under the commit lock. How a short one begins is read without it, but for a copy of what the
-active memtables hold. Where a scan passes many tombstones before it finds anything, that is kept (dead_stretches.py).
+A scan gets its state under the commit lock. The head of a short one is read without it, except a copy of the active
+memtables' entries. If a scan passes many tombstones before it finds anything, it remembers that (dead_stretches.py).
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from flin.engine.tree.commits import Commits
 from flin.engine.tree.dead_stretches import Search
 
 MAX_TOMBSTONES: Final = 64
-"""Tombstones that the head of a scan passes. Where more come first, the pages of the scan find out how far they
-reach. In both cases that is kept: a take from a queue costs the same then, however many were taken before it."""
+"""The most tombstones that the head of a scan passes. If more come first, the pages of the scan find out how far they
+reach. Both remember it: so a take from a queue costs the same, however many came before it."""
 
 MAX_LOADS: Final = 64
-"""Blocks and tables that one load of a page reads: a page of 128 entries in eight runs needs some 16 of each."""
+"""The most blocks and tables that one load of a page reads: a page of 128 entries in eight runs needs some 16 of
+each."""
 
 
 class OrderedReads(Commits):
-    """What the store says in the order of keys."""
+    """The store's reads in the order of keys."""
 
     def freeze(self) -> ReadState:
-        """A state that no write changes any more: everything as of now."""
+        """A state of everything as of now, which no write changes."""
         return self._exclusively(self._freeze_open)
 
     def pages(
@@ -47,18 +48,18 @@ class OrderedReads(Commits):
     def scan(
         self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None, nowait: bool = False
     ) -> Iterator[Page]:
-        """All entries as of now, tombstones behind the first live one included; with a limit, pages may end once that
-        many plain values came. `nowait`: ColdRead, here or with a page, where a block would have to be waited for.
+        """All entries as of now, tombstones after the first live one included; with a limit, pages may end after that
+        many plain values. `nowait`: ColdRead, here or with a page, instead of a wait for a block.
 
-        A scan with a limit copies what it needs of the active memtables instead of freezing them."""
+        A scan with a limit copies the entries that it needs from the active memtables instead of freezing them."""
         passed = Passed()
         pages, search = self._exclusively(lambda: self._begin_scan(start, stop, reverse, limit, passed, nowait))
         return self._first_live(pages, search, passed, reverse) if search else self._noticed(pages, passed)
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False, nowait: bool = False) -> Page:
         """The first `count` live entries of [start, stop), in a reverse page the last ones, downwards; fewer only if
-        there are no more. The values must be plain. `nowait`: ColdRead where a block would have to be waited for; its
-        `load` reads all that the page needs."""
+        there are no more. The values must be plain. `nowait`: ColdRead instead of a wait for a block; its `load` reads
+        everything that the page needs."""
         keys: list[bytes] = []
         entries: list[Entry] = []
         try:
@@ -72,7 +73,7 @@ class OrderedReads(Commits):
         return keys[:count], entries[:count]
 
     def _load_page(self, start: bytes, stop: bytes, count: int, reverse: bool) -> None:
-        """Block after block, as they are missed. A cache that cannot hold them is given up: the caller asks again."""
+        """Load block after block, as they are missed. If the cache cannot hold them, give up: the caller asks again."""
         for _ in range(MAX_LOADS):
             try:
                 pages = live_pages(self.scan(start, stop, reverse=reverse, limit=count, nowait=True))
@@ -95,7 +96,7 @@ class OrderedReads(Commits):
         state = self.state
         if (
             self._control.times_held() > 1
-        ):  # in the middle of a commit, which may have told the stretches of its keys already
+        ):  # in the middle of a commit, which may have reported its keys to the stretches already
             return state.with_copies(dead).pages(start, stop, reverse=reverse, nowait=nowait), None
         bounds = [copy_bounded(memtable, start, stop, reverse, size, limit) for memtable in state.active]
         if None in bounds:
@@ -106,7 +107,8 @@ class OrderedReads(Commits):
         return pages, self._begin_search(start, stop) if self._dead.learns else None
 
     def _noticed(self, pages: Iterator[Page], passed: Passed) -> Iterator[Page]:
-        """Give the pages on. If the first shows that scans pass many tombstones, later ones keep how far they reach."""
+        """Pass the pages on. If the first shows that scans pass many tombstones, later scans find out how far they
+        reach."""
         for page in pages:
             live = _first_live_at(page)
             if live is None or passed.keys + live > MAX_TOMBSTONES:
@@ -115,7 +117,7 @@ class OrderedReads(Commits):
         return iter(())
 
     def _first_live(self, pages: Iterator[Page], search: Search, passed: Passed, reverse: bool) -> Iterator[Page]:
-        """The pages from the first that has an entry which is no tombstone. If many come before it, that is kept."""
+        """The pages from the first live entry on. If many tombstones come before it, that is remembered."""
         start, stop = search.start, search.stop
         found: list[Page] = []
         try:
@@ -145,7 +147,7 @@ class OrderedReads(Commits):
     def _active_heads(
         self, active: Memtables, deleted: Boundaries, dead: Boundaries, start: bytes, stop: bytes, count: int
     ) -> list[Page] | None:
-        """heads_of, out of reach of writers; once for all shards: a batch is seen whole.
+        """Call heads_of while writers are locked out, once for all shards: so a batch is seen whole.
 
         Written out: tree.turns.Turns._exclusively"""
         with self._commit_lock:
@@ -159,7 +161,7 @@ class OrderedReads(Commits):
         return heads
 
     def first(self, start: bytes, stop: bytes, count: int) -> Page | None:
-        """The first entries of [start, stop), tombstones included; None where much is hidden."""
+        """The first entries of [start, stop), tombstones included; None if too many are hidden."""
         if not self._dead.heeds_puts:  # no dead stretch is known
             return self.state.head(start, stop, count, self._active_heads)
         dead = self._dead
@@ -168,8 +170,8 @@ class OrderedReads(Commits):
         return page if dead.parted == parted else None
 
     def head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
-        """How such a scan begins, in one page: with that many plain values, or all there is. None where it takes more:
-        a larger limit, much that is hidden, many tombstones."""
+        """The beginning of such a scan in one page, with `limit` plain values, or all there are. None if that takes
+        more: a larger limit, many hidden entries, many tombstones."""
         if limit > HEAD_ENTRIES:
             return None
         dead = self._dead
@@ -180,7 +182,7 @@ class OrderedReads(Commits):
         return page if dead.parted == parted else None
 
     def _long_head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
-        """What `head` gives, behind some more tombstones; how far they reach is kept."""
+        """What `head` gives, after some more tombstones; how far they reach is remembered."""
         count = limit + MAX_TOMBSTONES
         if self._control.times_held():  # as in `_begin_scan`
             return None
@@ -203,5 +205,5 @@ class OrderedReads(Commits):
 
 
 def _first_live_at(page: Page) -> int | None:
-    """The place of the first entry that is no tombstone."""
+    """The index of the first entry that is no tombstone."""
     return next((number for number, entry in enumerate(page[1]) if entry is not TOMBSTONE), None)

@@ -1,6 +1,6 @@
-"""Whether writers must wait for the background, and how long: a pure function of what is waiting.
+"""Whether writers must wait for the background, and how long: a pure function of the waiting work.
 
-Writers are slowed before they are stopped, so that the background catches up while everybody still makes progress.
+Writers are slowed before they are stopped, so that the background catches up while all still make progress.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SLOWEST_DELAY_SECONDS: Final = 0.01
 
 
 LOOK_SECONDS: Final = 0.1
-"""A stopped writer is woken when the stall ends; this is only how soon it sees that its time is up."""
+"""A stopped writer is woken when the stall ends; this only decides how soon it notices its timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ NO_STALL: Final = Stall()
 
 
 def stall_of(sealed_generations: int, runs: int) -> Stall:
-    """`runs`: of the shard that has the most."""
+    """The stall. `runs`: those of the shard with the most."""
     if sealed_generations > MAX_SEALED_GENERATIONS:
         return Stall(stopped=True, reason=f"{sealed_generations} generations wait for their flush")
     if runs >= STOP_RUNS:

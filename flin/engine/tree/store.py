@@ -1,7 +1,7 @@
 """The store: the LSM tree of one directory. It knows stored keys and entries; engine.py and the server are above.
 
-Here are its opening, its lookups, the expiry of what memtables hold, and its end. Readers take no lock: they load one
-ReadState. What changes it is below: commits.py (writes), ordered_reads.py (scans), edits.py (tables).
+Here are its opening, its lookups, the expiry of memtables' entries, and its end. Readers take no lock: they load one
+ReadState. The modules that change it are below: commits.py (writes), ordered_reads.py (scans), edits.py (tables).
 
 Three locks, taken in this order: the edit lock, the commit lock, and the WAL's own.
 """
@@ -82,7 +82,8 @@ class Store(Edits):
         )
 
     def _recovered_state(self, recovered: list[RecoveredGeneration]) -> ReadState:
-        """The replayed generations: the newest becomes the open one again, the others wait for their flush."""
+        """The state of the replayed generations: the newest becomes the open one again, the others wait for their
+        flush."""
         shards = self._versions.manifest.shards
         self._generation = OpenGeneration(self._wal.position)
         self._seal_check = self._wal.position + SEAL_CHECK_BYTES
@@ -105,23 +106,23 @@ class Store(Edits):
 
     @property
     def lock(self) -> HeldLock:
-        """That of the directory."""
+        """The lock of the directory."""
         return self._opened.lock
 
     @property
     def recovery(self) -> Recovery:
-        """What the WAL said."""
+        """The result of the recovery at the open."""
         return self._opened.recovery
 
     @property
     def has_ended(self) -> bool:
-        """Nothing is left to close."""
+        """Whether nothing is left to close."""
         return self._control.has_ended
 
     # Reading.
 
     def read(self, key: bytes) -> Live | None:
-        """The newest entry of a stored key, never a tombstone; whether it has expired is for the caller to judge."""
+        """The newest entry of a stored key, never a tombstone; the caller must check whether it has expired."""
         state = self.state
         shard = state.shard_of(key)
         entry = state.active[shard].entries.get(key)
@@ -130,7 +131,7 @@ class Store(Edits):
         return None if entry is TOMBSTONE else entry
 
     def read_nowait(self, key: bytes) -> Live | None:
-        """What `read` gives; ColdRead where a block would have to be waited for."""
+        """What `read` gives; ColdRead instead of a wait for a block."""
         state = self.state
         shard = state.shard_of(key)
         entry = from_memtables(state, shard, key)
@@ -139,25 +140,25 @@ class Store(Edits):
         return None if entry is TOMBSTONE else entry
 
     def newest_entries(self) -> Mapping[bytes, Entry] | None:
-        """The points of the active memtable, if there is but one; of what it does not hold it says nothing."""
+        """The points of the active memtable, if there is only one; it says nothing about keys that it does not hold."""
         active = self.state.active
         return active[0].entries if len(active) == 1 else None
 
     def count(self, namespace: int = 0, budget: int | None = None, state: ReadState | None = None) -> int | None:
-        """How many keys the namespace has, exactly, expired ones included until their sweep.
+        """The exact number of keys in the namespace, expired ones included until their sweep.
 
-        What the memtables add is resolved against what is older, once per memtable. With a budget of lookups that may
-        stop half way: None, and the next call goes on."""
+        Each memtable is resolved against older entries once. With a budget of lookups that may stop halfway: None, and
+        the next call goes on."""
         return self._live_count.of(state or self.freeze(), namespace, budget)
 
     # Expiry.
 
     def now_ms(self) -> int:
-        """What expiries are compared with. It may jump, either way."""
+        """The time that expiries are compared with. It may jump, either way."""
         return self.options.clock_ms()
 
     def take_due(self, now_ms: int, limit: int) -> list[bytes]:
-        """Keys of the memtables whose expiry has passed, each once; they may have been written since."""
+        """Take keys of the memtables that have expired, each once; they may have been written since."""
         return self._exclusively(lambda: self._take_due(now_ms, limit))
 
     def _take_due(self, now_ms: int, limit: int) -> list[bytes]:
@@ -167,11 +168,11 @@ class Store(Edits):
         return taken
 
     def due_heaps(self) -> list[DueHeap]:
-        """Copies of what will expire in each memtable, for `expiring`."""
+        """Copies of the heaps of what will expire in each memtable, for `expiring`."""
         return [self._generation.due[:], *(generation.due[:] for generation in self.state.sealed)]
 
     def delete_expired(self, keys: Sequence[bytes], now_ms: int) -> int:
-        """Commit tombstones for those of the keys that have expired; how many had."""
+        """Commit tombstones for those of the keys that have expired. Returns how many had."""
         expired: dict[bytes, Live] = {}
 
         def choose(entries: dict[bytes, Entry | None]) -> dict[bytes, Entry]:
@@ -195,12 +196,12 @@ class Store(Edits):
 
     @holds_lock
     def end_close(self) -> None:
-        """End the WAL, let go of everything. Readers keep their state. ReadOnlyError if not all can be durable."""
+        """End the WAL and release everything. Readers keep their state. ReadOnlyError if not all can be durable."""
         try:
             self.lock.check()
             if self.read_only_reason is None:
                 self._wal.close_cleanly()
-            elif self._wal.synced < self._wal.position:  # the sync that failed may have been nobody's call
+            elif self._wal.synced < self._wal.position:  # the failed sync may have been the interval's
                 raise ReadOnlyError(f"{self.read_only_reason}; what was written since the last sync may be lost")
         finally:
             self._wal.close()
@@ -212,7 +213,8 @@ class Store(Edits):
             self._control.has_ended = True
 
     def forked(self) -> None:
-        """In a forked child: this store belongs to the parent. Its locks may be held by threads that are not here."""
+        """In a forked child: close, since the store belongs to the parent. Threads that are not here may hold its
+        locks."""
         self._commit_lock = RLock()
         self._control.use(self._commit_lock)
         self._control.is_closed = self._must_wait = self._blocked = True

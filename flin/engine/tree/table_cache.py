@@ -1,7 +1,7 @@
-"""The tables of the versions that are in use, and the removal of files that nobody needs any more.
+"""The tables of the versions in use, and the removal of obsolete files.
 
-A file is removed when the last state that names one of its tables is gone: the file object that all its tables share
-then goes too, and what it leaves behind is its name in a queue. `remove_obsolete` empties the queue, outside any lock.
+A file is removed when the last state that names one of its tables is gone: then the file object that all its tables
+share is freed, too, and leaves its name in a queue. `remove_obsolete` empties the queue, outside any lock.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from flin.errors import CorruptionError, StorageError
 
 
 class TableCache:
-    """Makes the tables of versions as they come, each once; they are opened when they are first read. Called under the
-    edit lock."""
+    """Makes the tables of new versions, each once; they are opened at their first read. Called under the edit lock."""
 
     def __init__(self, fs: FileSystem, directory: str, cache: BlockCache, files: OpenFiles = OPEN_FILES) -> None:
         self._fs = fs
@@ -38,7 +37,7 @@ class TableCache:
         self._keeps_files = False
 
     def runs_of(self, version: Version) -> OpenRuns:
-        """The version's runs. Tables of earlier versions that are not in it are let go.
+        """The version's runs. Tables of earlier versions that are not in it are dropped.
 
         CorruptionError if a file is missing."""
         before, self._tables = self._tables, {}
@@ -54,18 +53,18 @@ class TableCache:
         return runs
 
     def keep_files(self) -> None:
-        """Nobody knows which version counts: no file is removed from here on; the next open does it."""
+        """Remove no file any more, since it is unknown which version counts; the next open does it."""
         self._keeps_files = True
 
     def remove_obsolete(self) -> list[str]:
-        """Remove the files that were let go, and their blocks from the cache; the names of the files that could not be
-        removed (the next open tries)."""
+        """Remove obsolete files, and their blocks from the cache. Returns the names of files that could not be removed
+        (the next open tries)."""
         self.block_cache.drop_gone()
         failed: list[str] = []
         while not self._keeps_files:
             try:
                 name = self._gone.popleft()
-            except IndexError:  # only the taking tells: another thread may be faster
+            except IndexError:  # empty: another thread may have been faster
                 break
             if name in self._wanted:
                 continue
@@ -78,26 +77,26 @@ class TableCache:
         return failed
 
     def fit_cache(self, budget_bytes: int) -> None:
-        """Filters and indexes stay in memory once read: the block cache makes room for them, but for a quarter."""
+        """Make room in the block cache for filters and indexes, which stay in memory; it keeps at least a quarter."""
         room = max(budget_bytes - self.memory_bytes(), budget_bytes // 4)
         if room != self.block_cache.capacity_bytes:
             self.block_cache.resize(room)
 
     def memory_bytes(self) -> int:
-        """What the filters and indexes that were read so far cost."""
+        """Bytes of memory of the filters and indexes that were read so far."""
         return sum(table.memory_bytes for table in list(self._tables.values()))
 
     @property
     def obsolete_files(self) -> int:
-        """Files that were let go and are not removed yet."""
+        """The number of obsolete files that are not removed yet."""
         return len(self._gone)
 
     def tables(self) -> list[Table]:
         return list(self._tables.values())
 
     def close(self) -> None:
-        """Let every table go, before the directory is given back. Readers that still hold a state go on with the tables
-        that are open; the others raise ClosedError."""
+        """Drop every table, before the directory is released. Readers that still hold a state go on with open tables;
+        the others raise ClosedError."""
         self._tables = {}
         for file in list(self._files.values()):
             file.end()

@@ -1,9 +1,9 @@
-"""Turns: who may write, and who has to wait. The commit lock, and what is looked at before each write.
+"""Turns: who may write, and who must wait. The commit lock, and the checks before each write.
 
-The lock lets its owner in again: a signal handler or finalizer that writes in the middle of a commit must not wait
-for it. What is under way is marked by `_blocked`, at which every write looks anyway; a write that finds itself there
-is put off, and the outer call commits it as it ends (reentry.py). A mark that an interrupt has left behind costs the
-next write a second look, nothing else.
+The lock is reentrant: a signal handler or finalizer that writes in the middle of a commit must not wait for it. Work
+under way is marked by `_blocked`, which every write checks anyway; a write that re-enters then is put off, and the
+outer call commits it as it ends (reentry.py). A mark that an interrupt has left only costs the next write a second
+look.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Turns:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.listeners = Listeners()
-        # Guarded by the commit lock, as are the state, the WAL and the open generation. The lock knows its owner: a
-        # call that re-enters finds out that it does.
+        # Guarded by the commit lock, as are the state, the WAL and the open generation. The lock knows its owner, so a
+        # call that re-enters can tell.
         self._commit_lock = RLock()
         self._control = WriteControl(self._commit_lock)
-        self._must_wait = False  # writers are to look: closed, read-only or stalled
-        self._blocked = False  # the same, or this is the middle of something under the commit lock
+        self._must_wait = False  # writers must look: closed, read-only or stalled
+        self._blocked = False  # writers must look, or this is the middle of something under the commit lock
 
     @property
     @abstractmethod
@@ -49,13 +49,13 @@ class Turns:
 
     @abstractmethod
     def _commit(self, points: Mapping[bytes, Entry], ranges: Sequence[Range] = (), plain: bool | None = None) -> int:
-        """A commit that was put off."""
+        """Make a commit that was put off."""
 
     # Under the commit lock, and taking it.
 
     @holds_lock
     def _exclusively(self, act: Callable[[], Result]) -> Result:
-        """Act under the commit lock, out of reach of writes that re-enter. (Written out in `_active_heads`.)"""
+        """Act under the commit lock, without writes that re-enter. (Written out in `_active_heads`.)"""
         try:
             with self._commit_lock:
                 before, self._blocked = self._blocked, True
@@ -68,8 +68,8 @@ class Turns:
                 self._commit_put_off()
 
     def _may_write(self) -> bool:
-        """Where writers must look: they wait while they must. False for one that came in while its own thread is in
-        the middle of something."""
+        """Called if writers must look: waits while they must wait. False for a write that re-enters while its own
+        thread is in the middle of something."""
         if self._control.times_held() > 1:
             self._check_writable()
             return False
@@ -79,19 +79,19 @@ class Turns:
         if self._must_wait:
             try:
                 self._wait_until_writable()
-            except BaseException:  # an interrupt: it may come where the lock is let go and not yet taken again
+            except BaseException:  # an interrupt: it may come when the lock is released and not yet taken again
                 if not is_held(self._commit_lock):
                     self._commit_lock.acquire()
                 raise
         return True
 
     def _look_again(self) -> None:
-        """Whether writers must wait."""
+        """Compute whether writers must wait."""
         self._must_wait = self._control.stops(stall_writers=self.options.stall_writers)
 
     def _do_later(self, points: Mapping[bytes, Entry], ranges: Sequence[Range], plain: bool | None) -> int:
-        """Once the outer call has ended. That finds out as every write looks whether to seal; and should another write
-        come before, it finds out as every write looks whether to wait."""
+        """Put a commit off until the outer call has ended. That notices it as every write checks whether to seal; and
+        if another write comes first, that notices it as every write checks whether to wait."""
         self._control.put_off.append((points, ranges, plain))
         self._must_wait = True
         self._seal_check = -1
@@ -99,8 +99,8 @@ class Turns:
 
     @holds_lock
     def _commit_put_off(self, raised: BaseException | None = None) -> None:
-        """As a call ends: commit what those that re-entered it have left. What is refused is raised, or noted on what
-        the call itself raises."""
+        """Called as a call ends: commit the writes that were put off in it. A refusal is raised, or noted on the
+        exception of the call itself."""
         with self._commit_lock:
             if self._control.times_held() > 1:
                 return  # a call further out will
@@ -125,7 +125,7 @@ class Turns:
                 self._commit(*self._control.put_off[0])
             except FlinError as error:
                 refused = refused or error
-            except BaseException:  # an interrupt: what is not in yet stays
+            except BaseException:  # an interrupt: commits that are not made yet stay
                 if self._wal.position != position:
                     del self._control.put_off[0]
                 raise
@@ -143,7 +143,7 @@ class Turns:
 
     @property
     def background_error(self) -> BaseException | None:
-        """What the background's last job failed with; None: it gets on."""
+        """Why the background's last job failed; None: it is not blocked."""
         return self._control.background_error
 
     @property
@@ -153,7 +153,7 @@ class Turns:
 
     @property
     def stall_seconds(self) -> float:
-        """How long they did, together."""
+        """How long writers waited for the background, in total."""
         return self._control.stall_seconds
 
     def stall(self) -> Stall:
@@ -170,12 +170,13 @@ class Turns:
         self._control.writable.notify_all()
 
     def _lose_directory(self) -> None:
-        """As `fail`, but without the lock: whoever found out may hold another. Those who wait look by themselves."""
+        """Do what `make_read_only` does, without the lock: the caller may hold another. Waiting writers look by
+        themselves."""
         self._control.read_only_reason = self._control.read_only_reason or DIRECTORY_LOST
         self._must_wait = self._blocked = True
 
     def set_background_error(self, error: BaseException | None) -> None:
-        """What the background's last job failed with (None: it gets on). Writers that it has stopped are told."""
+        """Set why the background's last job failed (None: it is not blocked). Writers that wait for it are told."""
         self._control.background_error = error
         self._exclusively(self._control.writable.notify_all)
 
@@ -185,11 +186,11 @@ class Turns:
             raise ReadOnlyError(self._control.read_only_reason)
 
     def _wait_until_writable(self) -> None:
-        """Under the commit lock, which is released while waiting. After a wait everything is asked anew."""
+        """Wait under the commit lock, which is released meanwhile. After a wait everything is checked again."""
         control = self._control
         began = monotonic()  # the wall clock may jump
         deadline = began + self.options.stall_timeout_ms / 1000
-        # The outer call of one that re-enters may be what all wait for.
+        # All may be waiting for the outer call of one that re-enters.
         waits = self.options.stall_writers and not is_reentered(levels=3)
         was_delayed = False
         while True:
@@ -215,7 +216,7 @@ class Turns:
             control.stall_seconds += began - before
 
     def _help_background(self) -> None:
-        """Without threads the stopped writer itself must do what is due; what fails there is its answer."""
+        """Without threads the stopped writer itself does the due work; its failure is the writer's error."""
         self._commit_lock.release()
         try:
             self.listeners.on_stopped()

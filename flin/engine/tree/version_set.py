@@ -1,4 +1,4 @@
-"""The version set: the manifest as it stands, who writes it, and the numbers of jobs (LevelDB's VersionSet)."""
+"""The version set: the present manifest, its writer, and the numbers of jobs (LevelDB's VersionSet)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flin.engine.catalog.manifest import Manifest, ManifestWriter
 
 
 class VersionSet:
-    """All of it is guarded by `lock`, the edit lock, as are the store's tables."""
+    """The version set of a store. All of it is guarded by `lock`, the edit lock, as are the store's tables."""
 
     __slots__ = ("lock", "manifest", "next_job", "writer")
 

@@ -1,6 +1,6 @@
-"""Write control: whether writers may go on, and what keeps them: a close, a failed sync, a stall, a full disk.
+"""Write control: whether writers may go on, and what stops them: a close, a failed sync, a stall, a full disk.
 
-What RocksDB calls its write controller and its background error, in one. turns.py acts on it.
+RocksDB's write controller and background error in one. turns.py acts on it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from flin.engine.reentry import times_held
 from flin.engine.tree.stall import NO_STALL, Stall
 
 PutOff: TypeAlias = tuple[Mapping[bytes, Entry], Sequence[Range], bool | None]
-"""What `commit` was given by a call that re-entered."""
+"""The arguments of `commit` in a call that re-entered."""
 
 
 class WriteControl:
-    """Guarded by the commit lock, but for the two errors: they are set at any time, each by one assignment, and
-    whoever waits for the lock looks at them."""
+    """The write control of a store. Guarded by the commit lock, except the two errors: they are set at any time, each
+    by one assignment, and waiting writers look at them."""
 
     __slots__ = (
         "background_error",
@@ -37,7 +37,7 @@ class WriteControl:
 
     def __init__(self, lock: RLock) -> None:
         self.read_only_reason: str | None = None
-        self.background_error: BaseException | None = None  # why the background is blocked: a full disk, most often
+        self.background_error: BaseException | None = None  # why the background is blocked: mostly a full disk
         self.is_closed = False
         self.has_ended = False  # nothing is left to close
         self.stall: Stall = NO_STALL
@@ -47,11 +47,11 @@ class WriteControl:
         self.use(lock)
 
     def use(self, lock: RLock) -> None:
-        """Another commit lock, in a forked child."""
+        """Use another commit lock, in a forked child."""
         self.writable = Condition(lock)
         self.times_held = times_held(lock)
 
     def stops(self, *, stall_writers: bool) -> bool:
         """Whether writers must wait, or are refused."""
-        # The reason is asked for last: whoever loses the directory takes no lock.
+        # The reason is read last: the thread that finds the directory lost takes no lock.
         return self.is_closed or (bool(self.stall) and stall_writers) or self.read_only_reason is not None

@@ -117,8 +117,9 @@ def _gathered(bits: int) -> int:
 
 
 def distance_m(longitude: float, latitude: float, other_longitude: float, other_latitude: float) -> float:
-    """Between two points in degrees, by the haversine formula: in metres on a sphere."""
-    across = math.sin((other_longitude - longitude) * _RADIANS / 2)
+    """Between two points in degrees, by the haversine formula: in metres on a sphere. Each step and its order are
+    Redis's: STOREDIST keeps the last bit of it."""
+    across = math.sin((other_longitude * _RADIANS - longitude * _RADIANS) / 2)
     if across == 0.0:
         return _distance_along_meridian_m(latitude, other_latitude)
     one, other = latitude * _RADIANS, other_latitude * _RADIANS
@@ -132,8 +133,8 @@ def _distance_along_meridian_m(latitude: float, other_latitude: float) -> float:
 
 
 def distance_text(distance: float) -> bytes:
-    """As Redis answers it, in any unit."""
-    return b"%.4f" % distance
+    """As Redis answers it, in any unit: the double of its ten thousandths, rounded half to even."""
+    return b"%d.%04d" % divmod(round(distance * 10_000), 10_000)
 
 
 def coordinate_text(degrees: float) -> bytes:

@@ -84,6 +84,47 @@ def test_distances(redis: RawClient, unit: bytes) -> None:
         assert answer == distance_text(distance / METRES[unit])
 
 
+def test_stored_distances_to_the_last_bit(redis: RawClient) -> None:
+    points = _points(random.Random(3), 500)
+    _add(redis, points)
+    centre = [b"FROMLONLAT", b"10.5", b"35.25", b"BYRADIUS", b"1e8", b"m"]
+    redis.call(b"GEOSEARCHSTORE", b"stored", b"g", *centre, b"STOREDIST")
+    for number, point in enumerate(points):
+        distance = distance_m(10.5, 35.25, *decode(encode(*point)))
+        assert redis.call(b"ZSCORE", b"stored", b"%d" % number).payload == score_text(distance)
+
+
+@pytest.mark.parametrize(
+    ("distance", "text"),
+    [
+        (0.0, b"0.0000"),
+        (0.00004999, b"0.0000"),
+        (0.00005, b"0.0000"),
+        (11320112.56945, b"11320112.5694"),  # its ten thousandths end in exactly .5: to even
+        (11557898.31435, b"11557898.3144"),  # in full 11557898.314349999651…
+        (9107800.84835, b"9107800.8484"),
+        (1234.99996, b"1235.0000"),
+    ],
+)
+def test_texts_of_distances(distance: float, text: bytes) -> None:
+    assert distance_text(distance) == text
+
+
+def test_ten_thousand_distances(redis: RawClient) -> None:
+    """So many that some lie in the middle between two texts."""
+    chance = random.Random(2)
+    points = _points(chance, 10_000)
+    _add(redis, points)
+    for x, y in points[:4]:
+        shape = Circle(x, y, 3e7)
+        in_any_order = sorted(_searched(redis, shape))
+        assert len(in_any_order) == len(points)
+        for member, text in in_any_order:
+            distance = shape.maybe_distance_m(*decode(encode(*points[int(member)])))
+            assert distance is not None
+            assert distance_text(distance) == text
+
+
 def _found(points: list[tuple[float, float]], shape: Circle | Box) -> list[tuple[bytes, bytes]]:
     """Members and distances in the order of a reply that is not sorted."""
     in_order = sorted((encode(*point), b"%d" % number) for number, point in enumerate(points))

@@ -3,10 +3,10 @@
     python -m fuzz all --seconds 3600           every surface, the time divided among them, on all cores
     python -m fuzz wal --seconds 3600 --seed 7
     python -m fuzz wal FILE…                    replay these inputs, or those in a folder
-    python -m fuzz wal --merge 60               take what is worth it from the working corpus into the corpus
+    python -m fuzz wal --merge 60               take the best inputs of the working corpus into the corpus
 
 Each surface is searched by a process of its own, which may hang, run out of memory or be ended by libFuzzer; this one
-starts them, tells how they get on, and ends what they leave behind.
+starts them, shows their progress, and ends what they leave.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from fuzz.surface import Surface, UnusableError, files_in, replay_command, surfa
 PROGRESS_SECONDS: Final = 10.0
 MOST_SEEDS: Final = 1 << 31  # libFuzzer's are 32 bits
 KEPT_LINES: Final = 60
-"""Of what a search said last: shown if it ended otherwise than by a finding or the end of its time."""
+"""How many of a search's last lines are kept: shown if it ended neither with a finding nor with the end of its time."""
 
 FOUND: Final = 1
 UNUSABLE: Final = 2
 LIBFUZZER_FINDINGS: Final = (70, 71, 77)
-"""Its exit codes for a hang, an exhausted memory and a fatal signal; the input may have been in the corpus before."""
+"""Exit codes for a hang, exhausted memory and a fatal signal; the input may have been in the corpus before."""
 
 _COUNT = re.compile(r"#(\d+)\b")
 _COVERAGE = re.compile(r"\bcov: (\d+) ft: (\d+) corp: (\d+)")
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def replay(surface: Surface, paths: Sequence[Path]) -> int:
-    """One input after the other; every failure is told."""
+    """Replay one input after the other, and report every failure."""
     one_input = surface.one_input()
     files = [file for path in paths for file in (files_in(path) if path.is_dir() else [path])]
     failed = 0
@@ -109,7 +109,7 @@ def replay(surface: Surface, paths: Sequence[Path]) -> int:
 
 
 def _search(surface: Surface, options: argparse.Namespace) -> int:
-    """What a child does."""
+    """The work of a child."""
     if options.engine == "atheris":
         from fuzz.atheris_engine import search
     else:
@@ -151,13 +151,13 @@ class Searches:
         command += ["--seconds", str(self._seconds), "--seed", str(options.seed)]
         command += ["--inputs", str(options.inputs)] if options.inputs is not None else []
         with TemporaryDirectory(prefix="flin-fuzz-") as scratch:
-            # A group of its own, and a folder for all that is temporary: a child may end without cleaning up.
+            # A process group of its own, and a folder for temporary files: a child may end without cleaning up.
             environment = {**os.environ, "TMPDIR": scratch}
             child = subprocess.Popen(
                 command, stderr=subprocess.PIPE, text=True, errors="replace", env=environment, start_new_session=True
             )
             self._children.append(child)
-            # What the child has started may hold the pipe open: it ends with the child, not with the pipe.
+            # Processes of the child may hold the pipe open: the search ends with the child, not with the pipe.
             reaper = threading.Thread(target=_end_behind, args=(child,))
             reaper.start()
             assert child.stderr is not None
@@ -174,7 +174,7 @@ class Searches:
         return FOUND if kept or code in LIBFUZZER_FINDINGS else UNUSABLE
 
     def _follow(self, surface: Surface, lines: IO[str]) -> deque[str]:
-        """Tell how the search gets on; the last lines that say anything else."""
+        """Show the progress of the search. Returns its last other lines."""
         last: deque[str] = deque(maxlen=KEPT_LINES)
         began = told = time.monotonic()
         ran, coverage = 0, ""
@@ -200,7 +200,7 @@ class Searches:
 
 
 def _end_behind(child: subprocess.Popen[str]) -> None:
-    """When the child has ended, what it has started does."""
+    """Once the child has ended, end the processes that it has started."""
     child.wait()
     _end_group(child)
 

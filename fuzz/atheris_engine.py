@@ -1,7 +1,7 @@
 """Coverage-guided search: atheris, which is libFuzzer over Python's bytecode (`pip install 'flin[fuzz]'`).
 
 Only the modules of Flin are instrumented, as they are imported: nothing may have imported them before. libFuzzer keeps
-what reaches something new in the working corpus; it ends the process itself, at a finding too.
+inputs that reach something new in the working corpus; it ends the process itself, also at a finding.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ HANG_SECONDS = 60  # of one input; the slowest of the corpora takes a tenth of a
 
 
 def search(surface: Surface, seconds: float, inputs: int | None, seed: int) -> int:
-    """Never returns: the process ends with 0, or 1 at a finding; at a hang or an exhausted memory with libFuzzer's own
-    codes, the input lying in the corpus already."""
+    """Search. Never returns: the process ends with 0, or 1 at a finding; at a hang or with exhausted memory with
+    libFuzzer's own codes, when the input is in the corpus already."""
     import atheris
 
     for folder in (surface.working, surface.corpus):

@@ -1,7 +1,7 @@
-"""A source of chance that is an input's bytes: what draws at random becomes what the bytes spell.
+"""A random source that draws from an input's bytes: so the bytes decide what is generated.
 
 A draw among up to 256 takes one byte, whatever Python's own `random` would take, so that a changed byte changes little
-else and an input means the same under every Python. Behind the last byte all draws are zero.
+else and an input means the same under every Python. After the last byte all draws are zero.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ByteSource(random.Random):
-    """Those methods of Random that the generators of requests use."""
+    """The methods of Random that the generators of requests use."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(0)

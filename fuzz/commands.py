@@ -1,11 +1,11 @@
-"""The commands, beside a real redis-server.
+"""The commands, compared with a real redis-server.
 
 Invariant: whatever commands the bytes spell, Flin sends exactly one well-formed reply to each of them, the one that
-Redis 7.0 sends (docs/redis-differences.md apart); and whatever words follow a command's name, the reply is never
+Redis 7.0 sends (except for docs/redis-differences.md); and whatever words follow a command's name, the reply is never
 `internal error`, and the connection goes on answering.
 
 The first byte of an input chooses the protocol, whether Flin's store is often cold, and whether there is a redis-server
-to compare with or the words are any (some of which would do it harm). The rest are the draws of
+to compare with or the words are arbitrary (some would harm it). The rest are the draws of
 `tests.net.generator.Generator`: mostly well-formed commands, a few keys that meet, transactions over two connections;
 and commands with free words, which it lacks.
 
@@ -33,7 +33,7 @@ from tests.net.serving import ServerThread
 TOOLS: Final = ("redis-server",)
 
 MOST_REQUESTS: Final = 150
-"""Of one input: some 20 ms for both servers."""
+"""The most requests of one input: some 20 ms for both servers."""
 
 FREE: Final = {
     "get": 1, "set": 2, "setnx": 2, "getset": 2, "getdel": 1, "getex": 1, "mget": 3, "mset": 4, "msetnx": 4,
@@ -74,7 +74,7 @@ def one_input(data: bytes) -> None:
         else:
             _compare(_pair(is_cold, protocol), requests)
     except BaseException:
-        close()  # nobody knows where replies stand: the next input meets new servers
+        close()  # the position in the replies is unknown: the next input meets new servers
         raise
 
 
@@ -88,7 +88,7 @@ def _compare(pair: Pair, requests: Burst) -> None:
 
 
 def count_replies(client: RawClient, requests: list[list[bytes]]) -> None:
-    """With one mark behind each request: as many replies as requests, in their order."""
+    """Send a mark after each request, and check that there are as many replies as requests, in order."""
     marks = [[b"ECHO", b"%s %d" % (_MARK, number)] for number in range(len(requests))]
     pairs = list(zip(requests, marks, strict=True))
     try:
@@ -121,7 +121,7 @@ def check(port: int, data: bytes) -> None:
 
 
 def compared(source: Generator) -> Burst:
-    """A few requests that belong together and that both servers answer alike."""
+    """A few requests that belong together, to which both servers give the same replies."""
     form = source.random.randrange(8)
     if form == 0:
         return source.transaction(QUEUEABLE)
@@ -182,7 +182,7 @@ def close() -> None:
 
 
 def _close_at_exit() -> None:
-    with suppress(RuntimeError):  # so late Flin's last sync finds no thread; all else ends
+    with suppress(RuntimeError):  # at this time Flin's last sync finds no thread; all else ends
         close()
 
 

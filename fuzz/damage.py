@@ -1,7 +1,7 @@
 """Damage to every bit and every length of small databases: the long run of what tests/engine/test_damage.py samples.
 
-Invariant: detected or harmless, never a wrong answer, nothing but documented errors; where the engine names a file,
-`flin check` names it too.
+Invariant: detected or harmless, never a wrong answer, nothing but documented errors; if the engine names a file, `flin
+check` names it, too.
 
     python -m fuzz.damage [step] [scene …]     every step-th bit and length (1: every one) of all scenes, or of these
 """

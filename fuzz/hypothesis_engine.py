@@ -1,7 +1,7 @@
-"""Search by hypothesis, where atheris is not installed: bytes by chance, and the corpus with changes.
+"""Search by hypothesis, if atheris is not installed: random bytes, and changed inputs of the corpus.
 
-It knows nothing of coverage, so it adds nothing to the working corpus. A finding is shortened as that of any engine,
-not by hypothesis, whose replays would take a reply that came too late for a flaky test.
+It knows nothing of coverage, so it adds nothing to the working corpus. A finding is shortened as with any engine, not
+by hypothesis, which would take a late reply for a flaky test.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_BYTES: Final = 400
 
 
 def search(surface: Surface, seconds: float, inputs: int | None, seed: int) -> int:
-    """1 at a finding, 0 at the end of the time or of the inputs."""
+    """Search. Returns 1 at a finding, 0 at the end of the time or of the inputs."""
     deadline = time.monotonic() + seconds
     one_input = surface.one_input()
     starts = [path.read_bytes() for path in [*surface.inputs(), *files_in(surface.working)]]

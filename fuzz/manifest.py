@@ -1,7 +1,7 @@
 """The manifest under arbitrary bytes.
 
 Invariant: any bytes decode to a manifest, which encodes to the same bytes again, or raise CorruptionError or
-FormatVersionError; no name in a manifest leads out of the directory; and an open of a directory with these bytes as its
+FormatVersionError; no name in a manifest leaves the directory; and an open of a directory with these bytes as its
 manifest changes nothing unless it succeeds.
 """
 

@@ -1,8 +1,8 @@
-"""From a working corpus into the corpus: few and small inputs that reach what the corpus does not.
+"""The merge of a working corpus into the corpus: few and small inputs that reach what the corpus does not.
 
-What an input reaches is every pair of lines of Flin that followed each other in one call, in whatever thread. libFuzzer
-counts more finely (how often, and every comparison), which finds more and keeps hundreds; a corpus that pytest replays
-has to be short.
+An input reaches every pair of lines of Flin that followed each other in one call, in any thread. libFuzzer counts more
+finely (how often, and every comparison), which finds more and keeps hundreds; a corpus that pytest replays must be
+short.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 from fuzz.surface import OneInput, Surface, files_in, write_input
 
 MOST_BYTES: Final = 1024
-"""Of an input that is taken: larger ones were mostly grown, not needed."""
+"""The most bytes of an input that is taken: larger ones are mostly not needed."""
 
 Step = tuple[str, int, int]
 """A file, a line, and the line of the same call that came next."""
@@ -39,7 +39,7 @@ class Tracer:
         return self._steps
 
     def follow_threads(self) -> None:
-        """Those that start from now on: servers do when they are first needed."""
+        """Trace threads that start from now on: servers start when they are first needed."""
         threading.settrace(self._call)
 
     def _call(self, frame: FrameType, event: str, argument: Any) -> Any:
@@ -59,7 +59,7 @@ class Tracer:
 
 
 def merge(surface: Surface, most: int) -> int:
-    """Take at most so many; 0, for the command's end."""
+    """Take at most `most` inputs. Returns the exit code, 0."""
     import flin
 
     tracer = Tracer(Path(str(flin.__file__)).parent)

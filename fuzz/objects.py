@@ -1,7 +1,7 @@
 """The bytes of collections: packed values, metas, keys of elements, HyperLogLogs, under arbitrary bytes.
 
-Invariant: any bytes decode to a value, or raise CorruptionError or FormatVersionError. What was decoded encodes to
-bytes that decode to the same again; a meta, a key and a part of a stream encode to the very bytes that they came from.
+Invariant: any bytes decode to a value, or raise CorruptionError or FormatVersionError. A decoded value encodes to bytes
+that decode to the same again; a meta, a key and a part of a stream encode to the very bytes that they came from.
 
 The first byte chooses the decoder.
 """

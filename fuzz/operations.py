@@ -1,7 +1,7 @@
 """Operations on an engine, in any order.
 
 Invariant: whatever sequence of writes, reads, flushes, compactions, snapshots, reopenings and kills the bytes spell,
-the engine says at each step what a dict says, snapshots say what they said, and verification finds nothing.
+the engine agrees with a dict at each step, snapshots do not change, and verification finds nothing.
 
 Each operation is a byte, followed by the bytes of its arguments; few keys, so that they meet.
 """
@@ -21,7 +21,7 @@ MOST_SNAPSHOTS: Final = 4
 
 
 class Cursor:
-    """The bytes of an input, taken one by one; zeros behind their end."""
+    """The bytes of an input, taken one by one; zeros after their end."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -182,7 +182,7 @@ class Session:
         self.check()
 
     def kill(self) -> None:
-        """The process dies: all that was answered is in the kernel's hands."""
+        """The process dies: the kernel has everything that was answered."""
         self._close_views()
         died, self.disk = self.db, killed(self.disk)
         self.open()

@@ -1,11 +1,11 @@
 """Fuzzing the request parsers.
 
 Invariant: whatever the bytes and however they are cut, the guarded hiredis parser gives the requests that the
-pure-Python parser gives for the whole, then the same final error or none; nothing but ProtocolError is ever met, and
-what is held back is bounded by what was sent.
+pure-Python parser gives for the whole, then the same final error or none; no exception but ProtocolError is raised, and
+the parser holds no more than was sent.
 
-An input is some cuts, an empty line and the bytes; or, if its first byte is above 127, what spells those (requests,
-some of them spoilt); or else all of it is the bytes, which are fed one by one.
+An input is some cuts, an empty line and the bytes; or, if its first byte is above 127, it decides what is generated
+(requests, some of them spoilt); or else all of it is the bytes, which are fed one by one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TEXTS = (
 
 
 MOST_HELD = 1 + ARGUMENT_OVERHEAD_BYTES // len(b"$0\r\n\r\n")
-"""Bytes for each that was sent: an empty argument costs its object."""
+"""Bytes held for each that was sent: an empty argument costs its object."""
 
 
 class Failure(Exception):
@@ -70,7 +70,7 @@ def check(wire: bytes, cuts: list[int]) -> None:
 
 
 def random_wire(source: random.Random) -> bytes:
-    """Requests, some of them spoilt, with the wire's own words inside their arguments."""
+    """Requests, some of them spoilt, with words of the protocol inside their arguments."""
     parts: list[bytes] = []
     for _ in range(source.randrange(1, 6)):
         request = [_argument(source) for _ in range(source.randrange(1, 4))]

@@ -1,11 +1,11 @@
 """RESTORE's payloads under arbitrary bytes.
 
 Invariant: any bytes decode to a value, which is written and read again as the same one, or raise PayloadError, or
-LimitError where more would be decompressed than was allowed; nothing is in a value twice, no score is NaN, a stream's
-entries, groups and owners add up; the time and memory that it takes are bounded by the bytes that there are, not by
-what they claim.
+LimitError if more would be decompressed than is allowed; nothing is in a value twice, no score is NaN, a stream's
+entries, groups and owners add up; the time and memory that it takes are bounded by the number of bytes, not by what
+they claim.
 
-The first byte of an input chooses what the rest is: a payload as it is, a type with its form behind a right footer
+The first byte of an input chooses what the rest is: a payload as it is, a type with its form before a correct footer
 (alone, or within a string, a listpack or a ziplist, so that the decoders of elements are reached), or changes to a
 good payload.
 """
@@ -33,7 +33,7 @@ def one_input(data: bytes) -> None:
 
 
 def payloads(data: bytes) -> list[bytes]:
-    """What an input stands for."""
+    """The payloads that an input stands for."""
     kind, rest = data[:1], data[1:]
     if kind < b"\x20":
         return [rest]
@@ -49,7 +49,7 @@ def payloads(data: bytes) -> list[bytes]:
 
 
 _HEADS: Final = (b"", b"\x01", b"\x01\x02")
-"""Before a form that is a string, a node of a list, a node with its kind."""
+"""The bytes before a form that is a string, a node of a list, a node with its kind."""
 
 
 def _judge(payload: bytes) -> None:
@@ -79,7 +79,7 @@ def _judge_stream(stream: Stream) -> None:
 
 
 def _size(value: Value) -> int:
-    """About the bytes of its elements."""
+    """About how many bytes its elements have."""
     return len(body.encode(value))
 
 
@@ -89,7 +89,7 @@ def _sealed(data: bytes) -> bytes:
 
 
 def _listpack(data: bytes) -> bytes:
-    """Elements with right lengths on both sides: as many bytes as each byte says, or an integer."""
+    """A listpack of elements with correct lengths on both sides: as many bytes as each byte says, or an integer."""
     elements: list[bytes | int] = []
     at = 0
     while at < len(data) and len(elements) < 100:

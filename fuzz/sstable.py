@@ -1,8 +1,8 @@
 """Invariant: any bytes taken for a table, or for a part of one, give entries or CorruptionError or FormatVersionError;
-nothing else is raised, and what was not damaged is read as it was written.
+nothing else is raised, and undamaged parts are read as they were written.
 
-The first byte chooses what the rest is taken for. Where a checksum would stop the search it is made right first, so
-that the decoders behind it are reached.
+The first byte chooses what the rest is taken for. If a checksum would stop the search, it is corrected first, so that
+the decoders after it are reached.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _footer(data: bytes) -> object:
 
 
 def _damaged(data: bytes) -> None:
-    """A good table of which some bytes are others: 3 bytes say where, one what it is combined with."""
+    """A good table with some changed bytes: 3 bytes say where, one what it is combined with."""
     table, meta, entries = _example(data[0] if data else 0)
     damaged = bytearray(table)
     for at in range(1, len(data) - 3, 4):

@@ -1,8 +1,8 @@
 """One surface of Flin that takes bytes or commands: its fuzzer, its corpora, and a finding's way into them.
 
-A module of the package `fuzz` with a function `one_input` is a surface's fuzzer. Beside it lies its corpus,
+A module of the package `fuzz` with a function `one_input` is a surface's fuzzer. Next to it is its corpus,
 `corpus/NAME`, which pytest replays; the working corpus, `.fuzz/NAME` in the folder above, belongs to one machine.
-This module imports nothing of Flin: what is imported before the engine asks for it is not instrumented.
+This module imports nothing of Flin: modules that are imported before the engine imports them are not instrumented.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHORTEN_SECONDS: Final = 20.0
 
 
 class UnusableError(Exception):
-    """A fuzzer cannot run here: who runs it has to install something."""
+    """A fuzzer cannot run here: something must be installed."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Surface:
         return one_input
 
     def keep(self, data: bytes) -> Path:
-        """Into the corpus, forever."""
+        """Put the input into the corpus, forever."""
         return write_input(self.corpus, data)
 
 
 def surfaces() -> dict[str, Surface]:
-    """By name."""
+    """The surfaces by name."""
     files = [file for folder in fuzz.__path__ for file in sorted(Path(folder).glob("*.py"))]
     found = [file for file in files if "\ndef one_input(" in file.read_text(encoding="utf-8")]
     return {file.stem: Surface(file.stem, file) for file in found}
@@ -86,7 +86,7 @@ def write_input(folder: Path, data: bytes) -> Path:
 
 
 def tell(surface: Surface, one_input: OneInput, data: bytes, error: Exception) -> None:
-    """Keep the input, shortened, and print how it fails and what replays it."""
+    """Keep the input, shortened, and print how it fails and the command that replays it."""
     path = surface.keep(shortened(one_input, data, type(error)))
     traceback.print_exception(error, file=sys.stdout)
     print(
@@ -100,7 +100,7 @@ def replay_command(surface: Surface, path: Path) -> str:
 
 
 def shortened(one_input: OneInput, data: bytes, kind: type[Exception], seconds: float = SHORTEN_SECONDS) -> bytes:
-    """Without the bytes that this kind of error does not need, as far as the time goes."""
+    """The input without the bytes that this kind of error does not need, as far as the time allows."""
     deadline = time.monotonic() + seconds
     size = len(data)
     while size:

@@ -2,10 +2,10 @@
 
 Invariant: any bytes as segments of a database's directory are recovered to a prefix of their good frames or refused
 with CorruptionError or FormatVersionError; nothing else escapes, recovery changes nothing, and reading frame by frame
-gives what the replay gives. Where good segments were changed afterwards, what is recovered is a state that the writer
-once had.
+gives the same as the replay. If good segments were changed afterwards, the recovered state is one that the writer once
+had.
 
-The first byte of an input chooses what the rest is: bytes as they are, payloads behind right checksums (so that the
+The first byte of an input chooses what the rest is: bytes as they are, payloads after correct checksums (so that the
 decoders of payloads are reached), or changes to a chain of good segments.
 """
 
@@ -51,7 +51,7 @@ def one_input(data: bytes) -> None:
 
 
 def _read_everything(data: bytes) -> None:
-    """Replay and the reading of single frames agree."""
+    """Check that replay and the reading of single frames agree."""
     lost_header.maybe_lost_header(data)
     try:
         header = wal_frames.decode_header(data, "w")
@@ -74,7 +74,7 @@ def _read_everything(data: bytes) -> None:
 
 
 def _recover(segments: list[bytes]) -> dict[bytes, Entry] | None:
-    """What recovery makes of the segments; None if it refuses them."""
+    """The recovered entries; None if recovery refuses the segments."""
     disk = SimulatedDisk()
     disk.make_directory("/db")
     for number, segment in enumerate(segments, 1):
@@ -93,7 +93,7 @@ def _recover(segments: list[bytes]) -> dict[bytes, Entry] | None:
 
 
 def _frames(data: bytes) -> Iterator[bytes]:
-    """Frames with right checksums: kind, count and length of each from the data, the payload too."""
+    """Frames with correct checksums: kind, count, length and payload of each come from the data."""
     position, sequence = HEADER_BYTES, 1
     while len(data) > 3:
         kind, count, length = data[0] % 7, data[1] % 9, data[2]

@@ -1,4 +1,4 @@
-"""Copies of collections: the pieces of a spread one are written anew, under a version of their own."""
+"""Copies of collections: the pieces of a spread one are written again, under a version of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flin.objects.meta import Meta, decode_meta
 _PAGE: Final = 1024
 
 _PIECE_BYTES: Final = 150
-"""What a piece costs beside its key and value, while it is read and in the batch."""
+"""Bytes that a piece costs in addition to its key and value, while it is read and in the batch."""
 
 Pieces: TypeAlias = list[tuple[bytes, bytes]]
 """Suffixes and values."""

@@ -3,7 +3,7 @@
 A key's own entry has the type as its tag and the key's expiry. Its value begins with the form, a byte: 0 and 1 are
 packed (packed.py, all elements in the value), 2 is spread (meta.py). Bit 7 says that the collection was ever large by
 Redis's thresholds, which only OBJECT ENCODING asks. The elements of a spread collection are entries of their own, under
-a prefix with a version that is unique for ever, so who deletes the key's entry deletes all of them:
+a prefix with a version that is unique forever, so deleting the key's entry deletes all of them:
 
     prefix              FF 01, namespace 8000 + database u16, slot u16, version u64
 
@@ -59,7 +59,7 @@ JOINED: Final = 0
 WITH_LENGTHS: Final = 1
 SPREAD: Final = 2
 WAS_LARGE: Final = 0x80
-"""The bit beside the form."""
+"""The bit next to the form."""
 
 MOST_DATABASES: Final = 0x3FFF
 """Numbers 0 to 16,382: FFFF, which would be the anchors of 16,383, is the namespace of cursors and versions."""
@@ -123,7 +123,7 @@ def anchors_namespace(database: int) -> int:
 
 
 def elements_prefix(database: int, slot: int, version: int) -> bytes:
-    """What the stored keys of a collection's elements begin with: 14 bytes."""
+    """The prefix of the stored keys of a collection's elements: 14 bytes."""
     return _PREFIX.pack(b"\xff\x01", elements_namespace(database), slot, version)
 
 
@@ -133,7 +133,7 @@ def anchor_key(database: int, slot: int, version: int) -> bytes:
 
 
 class Owner(NamedTuple):
-    """What a prefix or an anchor names."""
+    """The collection that a prefix or an anchor names."""
 
     database: int
     slot: int
@@ -141,7 +141,7 @@ class Owner(NamedTuple):
 
 
 def parse_element(stored: bytes) -> tuple[Owner, bytes]:
-    """Whose element a stored key is, and its suffix."""
+    """The owner of the element at a stored key, and the suffix."""
     return _parse_owner(stored, _ELEMENTS, "a stored key of an element"), stored[PREFIX_BYTES:]
 
 
@@ -217,12 +217,12 @@ def parse_entry_suffix(suffix: bytes) -> bytes:
 
 
 def consumers_of(group: bytes) -> bytes:
-    """What the suffixes of a group's consumers begin with; the name follows. LimitError beyond 65,535 bytes."""
+    """The beginning of the suffixes of a group's consumers; the name follows. LimitError beyond 65,535 bytes."""
     return CONSUMER + _group_with_length(group)
 
 
 def pending_of(group: bytes) -> bytes:
-    """What the suffixes of a group's pending entries begin with; the id follows. LimitError beyond 65,535 bytes."""
+    """The beginning of the suffixes of a group's pending entries; the id follows. LimitError beyond 65,535 bytes."""
     return PENDING + _group_with_length(group)
 
 
@@ -253,7 +253,7 @@ def _parse_of_group(suffix: bytes, letter: bytes) -> tuple[bytes, bytes]:
 
 
 UNKNOWN_ENTRIES_READ: Final = -1
-"""How many entries a group has read cannot be told, since it began in the middle or entries were deleted."""
+"""It is unknown how many entries a group has read, since it began in the middle or entries were deleted."""
 
 
 def encode_group(last_id: bytes, entries_read: int) -> bytes:

@@ -1,7 +1,7 @@
-"""Where an element of a spread list stands: an index of 8 bytes, big-endian, and for inserted ones a fraction.
+"""The position of an element in a spread list: an index of 8 bytes, big-endian, and for inserted ones a fraction.
 
 The first element ever pushed has index 2**63; the ends count away from it. An element that LINSERT puts between two
-others gets a position between theirs: more bytes behind the index, read as the digits of a fraction in base 256. Bytes
+others gets a position between theirs: more bytes after the index, read as the digits of a fraction in base 256. Bytes
 compare as such fractions do, as long as none ends in 00, since `x` and `x 00` would be the same number and two keys.
 So positions are compared, and sorted by the engine, as plain bytes.
 """
@@ -16,7 +16,7 @@ FIRST_INDEX: Final = 1 << 63
 INDEX_BYTES: Final = 8
 
 MOST_FRACTION_BYTES: Final = 32
-"""Where a longer one would be needed, the list is numbered anew: some 200 insertions at one place."""
+"""If a longer one would be needed, after some 200 insertions at one place, the list is numbered anew."""
 
 
 def position(index: int, fraction: bytes = b"") -> bytes:
@@ -32,10 +32,10 @@ def parse_position(suffix: bytes) -> tuple[int, bytes]:
 
 
 def maybe_between(left: bytes, right: bytes) -> bytes | None:
-    """A position between two, left below right; None where its fraction would be longer than 32 bytes.
+    """A position between two, left below right; None if its fraction would be longer than 32 bytes.
 
-    The shortest that there is, and of these the middle one: so one byte lasts for eight insertions at one place, and
-    the index of an element that was deleted is used again before any fraction is."""
+    It is the shortest possible, and of these the middle one: so one byte suffices for eight insertions at one place,
+    and the index of a deleted element is used again before any fraction."""
     for size in range(INDEX_BYTES, INDEX_BYTES + MOST_FRACTION_BYTES + 1):
         # Cut to this size left is rounded down and right is rounded up, so what lies between lies between them whole.
         low = int.from_bytes(left[:size].ljust(size, b"\0"), "big")

@@ -1,10 +1,10 @@
-"""The meta of a spread collection: what its key's own entry holds, while the elements are entries of their own.
+"""The meta of a spread collection: the content of its key's own entry, while the elements are entries of their own.
 
 Layout, little-endian: form u8 (2, bit 7: was ever large), slot u16, version u64, count u64, then
 
     hash, set      nothing
     list           head u64, tail u64, is_dense u8
-    sorted set     floor, ceiling: each a length u8 and up to 64 bytes of a suffix behind its letter
+    sorted set     floor, ceiling: each a length u8 and up to 64 bytes of a suffix after its letter
     stream         floor, ceiling, last id, greatest deleted id, added u64, groups u32
     long string    length u64
 
@@ -52,7 +52,7 @@ _LONG_STRING = struct.Struct("<BHQQQ")
 
 @dataclass(slots=True)
 class Meta:
-    """What every meta holds, and all that those of hashes and sets do."""
+    """The common part of all metas; those of hashes and sets have no more."""
 
     slot: int
     version: int
@@ -81,7 +81,7 @@ class ListMeta(Meta):
     head: int
     """The index of the first element."""
     tail: int
-    """The index behind that of the last element."""
+    """The index after that of the last element."""
     is_dense: bool = True
 
     def encode(self) -> bytes:

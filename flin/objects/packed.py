@@ -199,7 +199,7 @@ def decode_stream(value: bytes) -> PackedStream:
     return PackedStream(last_id, greatest_deleted_id, added, entries, value[0] >= WAS_LARGE)
 
 
-# Strings behind a head.
+# Strings after a head.
 
 
 def _encode(head: bytes, strings: Sequence[bytes], was_large: bool) -> bytes:

@@ -25,7 +25,7 @@ from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 MOST: Final = 512
-"""Keys in a piece before it is divided: what a read looks through, at most."""
+"""The most keys in a piece before it is divided: a read looks through as many."""
 
 NEW: Final = 384
 """Keys in a new piece: room for changes either way."""
@@ -54,7 +54,7 @@ class RankIndex:
         self._sums: list[int] = []  # sums[i]: keys in pieces 0 to i, for as many as are right
         self.is_whole = False
         self.last: bytes | None = None
-        """The last key that `extend` was given: the next slice begins behind it."""
+        """The last key that `extend` got: the next slice begins after it."""
         self.large: set[bytes] = set()
         """The starts of pieces with more than 512 keys."""
 

@@ -1,12 +1,12 @@
 """The reaper: deletes the pieces of collections whose key is gone, a little at a time.
 
-Whoever deletes a key deletes one entry, however large its collection was. Its pieces can never be reached again, since
-their version is unique. Their anchor says whose they were, so they are found: at once where somebody saw the key go
-(`LiveObjects.gone`, the sweep of expired keys), and else by a walk over all anchors, at the start and once an hour.
+Deleting a key deletes one entry, however large its collection was. Its pieces can never be reached again, since their
+version is unique. Their anchor names their owner, so they are found: at once if the deletion was noticed
+(`LiveObjects.gone`, the sweep of expired keys), else by a walk over all anchors, at the start and once an hour.
 
 A collection is dead if the key that its anchor names has no entry with its version. That is read right before the
 deletes are written, anchor first and then the owner, with nothing in between; a key that has expired and was not swept
-yet owns its pieces still, since the clock may be set back.
+yet still owns its pieces, since the clock may be set back.
 
 Up to MAX_TOMBSTONES pieces go one by one, a batch at a time, the anchor with the last; more by one range delete with
 the anchor, at most one a second, since many of them apart from each other make reads slow.
@@ -74,7 +74,7 @@ class Reaper:
         return None
 
     def skip(self) -> None:
-        """What is looked at cannot be read: leave it to the next walk. If it is the walk, that ends."""
+        """The present collection cannot be read: leave it to the next walk. If the walk cannot be read, it ends."""
         if self._anchor is None:
             self._walk = None
         self._anchor = None

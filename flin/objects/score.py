@@ -134,7 +134,7 @@ class ScoreRange(NamedTuple):
 
 
 def _next(ordered: bytes) -> bytes:
-    """The 8 bytes behind: of inf there are, since NaN's bits lie there."""
+    """The 8 bytes after these: they exist even after inf, since NaN's bits lie there."""
     return (int.from_bytes(ordered, "big") + 1).to_bytes(8, "big")
 
 
@@ -182,7 +182,7 @@ def _parse_lex_end(text: bytes, *, is_maximum: bool) -> bytes | None:
     """Where a range begins that has it as its minimum, or stops that has it as its maximum."""
     first, rest = text[:1], text[1:]
     if first in (b"[", b"("):
-        # Nothing lies between a member and the same with a zero byte behind.
+        # Nothing lies between a member and the same one with a zero byte after it.
         return rest + b"\0" if (first == b"[") is is_maximum else rest
     if first in (b"-", b"+") and rest[:1] in (b"", b"\0"):
         return b"" if first == b"-" else None

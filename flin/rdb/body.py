@@ -1,15 +1,15 @@
-"""A value as RDB writes it: a byte that says its type and form, and what follows.
+"""A value in RDB: a byte for its type and form, then the value itself.
 
 | type | value | form |
 |---|---|---|
 | 0 | string | a string |
-| 1, 2, 4 | list, set, hash | a count, and so many strings or pairs of strings |
-| 3, 5 | sorted set | a count, and so many members with their scores; 3: in the older form |
+| 1, 2, 4 | list, set, hash | a count, then the strings or pairs of strings |
+| 3, 5 | sorted set | a count, then the members with their scores; 3: in the older form |
 | 9, 13, 16 | hash | a zipmap, ziplist, listpack in a string: fields and values in turn |
 | 10 | list | a ziplist in a string |
 | 11 | set | an intset in a string |
 | 12, 17 | sorted set | a ziplist, listpack in a string: members and scores in turn |
-| 14 | list | a count, and so many ziplists in strings |
+| 14 | list | a count, then ziplists in strings |
 | 18 | list | the same, each with its kind: 1 one element as it is, 2 a listpack |
 | 15, 19 | stream | see stream.py |
 
@@ -35,8 +35,8 @@ _LISTPACK_NODE: Final = 2
 
 
 def decode(data: bytes, most_bytes: int) -> Value:
-    """The value in `data`, all of it. Raises PayloadError if it is none, is empty where no value may be, or has
-    anything twice; LimitError if more than `most_bytes` would be decompressed."""
+    """The value in `data`, all of it. Raises PayloadError if it is none, is empty but may not be, or has anything
+    twice; LimitError if more than `most_bytes` would be decompressed."""
     reader = Reader(data, most_bytes)
     type_ = reader.byte()
     form = FORMS.get(type_)
@@ -152,8 +152,8 @@ FORMS: Final[Mapping[int, Callable[[Reader], Value]]] = {
 
 
 def encode(value: Value) -> bytes:
-    """The value in a plain form: a type byte and what follows. Raises LimitError for an entry of a stream that is
-    longer than 4 GiB."""
+    """The value in a plain form, after its type byte. Raises LimitError for an entry of a stream that is longer than
+    4 GiB."""
     match value:
         case String(data):
             return b"\x00" + string(data)

@@ -1,11 +1,11 @@
-"""CRC-64 as Redis uses it: the polynomial of Jones, bits reflected, no inversion at either end.
+"""CRC-64 as in Redis: the polynomial of Jones, bits reflected, no inversion at either end.
 
-The checksum is a remainder of polynomials. Tables make it of eight bytes at a time: 62 ns a byte. (Tables for two bytes
+The checksum is a remainder of polynomials. Tables compute it eight bytes at a time: 62 ns a byte. (Tables for two bytes
 take twice as long: they are too large for the cache.) So long data is folded first, for 3 to 5 ns a byte: x^HIGH has
-the same remainder as a sum of few lower powers, so the first bits may be taken away and added (XOR) again further
-behind, at the place of each of these powers. Integers of any length do that to all bits at once. And since the square
-of a sum is the sum of the squares (modulo 2), the same holds with all powers doubled, again and again, which folds as
-much at once as the data is long. Less than 420 bytes are left for the tables.
+the same remainder as a sum of few lower powers, so the first bits may be removed and added (XOR) again further on, at
+the place of each of these powers. Integers of any length do that to all bits at once. And since the square of a sum is
+the sum of the squares (modulo 2), the same holds with all powers doubled, again and again, which folds data of any
+length at once. Less than 420 bytes are left for the tables.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ LOW: Final = (6, 103, 262, 464, 490, 866, 870, 887)
 (four lists of pairs, sorted). Each power costs; sums of fewer are harder to find, and begin further up."""
 
 _STEPS: Final = tuple(sorted(HIGH - power for power in LOW))
-"""How far behind a bit that is taken away is added again."""
+"""The distances at which a removed bit is added again."""
 
 _LEAST_BITS: Final = HIGH + _STEPS[0]
-"""What can be folded has these: the first bits, _STEPS[0] of them, and the place to add the last of these at."""
+"""The least number of bits that can be folded: the first _STEPS[0] bits, and the place at which the last is added."""
 
 CHUNK_BYTES: Final = 1 << 17
-"""What is folded at once. 64 KiB take 4.3 ns a byte, 128 3.6, 256 3.2, and a few times that in memory."""
+"""Bytes that are folded at once. 64 KiB take 4.3 ns a byte, 128 3.6, 256 3.2, and a few times that in memory."""
 
 _WORD_BYTES: Final = 8
 
 
 def _tables() -> list[list[int]]:
-    """What a byte adds to the checksum if it stands 0, 1, … 7 bytes before the end."""
+    """Tables of what a byte adds to the checksum if it is 0, 1, … 7 bytes before the end."""
     first = list(range(256))
     for _ in range(8):
         first = [crc >> 1 ^ (_POLYNOMIAL if crc & 1 else 0) for crc in first]
@@ -48,7 +48,7 @@ _TABLES: Final = _tables()
 
 
 def crc64(data: bytes | memoryview, crc: int = 0) -> int:
-    """The checksum of `data`; `crc` is that of what stands before it: `crc64(b, crc64(a))` is `crc64(a + b)`."""
+    """The checksum of `data`; `crc` is that of the bytes before it: `crc64(b, crc64(a))` is `crc64(a + b)`."""
     for start in range(0, len(data), CHUNK_BYTES):
         chunk = data[start : start + CHUNK_BYTES]
         if 8 * len(chunk) >= _LEAST_BITS:
@@ -60,7 +60,7 @@ def crc64(data: bytes | memoryview, crc: int = 0) -> int:
 def _folded(data: bytes | memoryview, crc: int) -> bytes:
     """Short data whose checksum is the one of `data` after `crc`."""
     bits = 8 * len(data)
-    value = int.from_bytes(data, "little") ^ crc  # what comes first is lowest, in bits as in bytes
+    value = int.from_bytes(data, "little") ^ crc  # the first is lowest, of bits as of bytes
     for scale in range((bits // _LEAST_BITS).bit_length() - 1, -1, -1):
         first, *others = (step << scale for step in _STEPS)
         further = [step - first for step in others]

@@ -1,4 +1,4 @@
-"""The payload of DUMP and RESTORE: a value, and a footer that says whether it is one.
+"""The payload of DUMP and RESTORE: a value, and a footer that proves it.
 
     value       its type byte and its form (body.py)
     version     u16   of the RDB format
@@ -19,7 +19,7 @@ from flin.rdb.crc64 import crc64
 from flin.rdb.value import Value
 
 VERSION: Final = 10
-"""Redis 7.0's. Older ones are read as well."""
+"""The version of Redis 7.0. Older ones are read, too."""
 
 CRC_BYTES: Final = 8
 _FOOTER: Final = struct.Struct("<HQ")
@@ -32,12 +32,12 @@ def encode(value: Value) -> bytes:
 
 
 def covered(value: Value) -> bytes:
-    """The payload but for its checksum."""
+    """The payload without its checksum."""
     return body.encode(value) + VERSION.to_bytes(2, "little")
 
 
 def stored(crc: int) -> bytes:
-    """The checksum as it ends a payload."""
+    """The checksum as the bytes at the end of a payload."""
     return crc.to_bytes(CRC_BYTES, "little")
 
 
@@ -49,7 +49,7 @@ def decode(payload: bytes, most_bytes: int) -> Value:
 
 
 def check(payload: bytes, crc: int) -> None:
-    """`crc` is the checksum of `payload[:-CRC_BYTES]`. Raises PayloadFooterError."""
+    """Check the footer; `crc` is the checksum of `payload[:-CRC_BYTES]`. Raises PayloadFooterError."""
     at = len(payload) - _FOOTER.size
     if at < 0:
         raise PayloadFooterError("payload", 0, f"{len(payload)} bytes hold no footer")

@@ -3,7 +3,7 @@
     size     u32   of the whole listpack
     count    u16   of its elements; 65535: not known
     then for each element
-      what it is, by the first byte
+      its kind, by the first byte
         0xxxxxxx               the integer itself, 7 bits
         10xxxxxx               a string of x bytes, 6 bits
         110xxxxx  +1           an integer of 13 bits with sign, big-endian
@@ -13,7 +13,7 @@
       back length              how long that was, 7 bits a byte, the lowest last; all but the first byte have bit 7 set
     end      FF
 
-Little-endian where nothing else is said.
+Little-endian unless noted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BYTE: Final = [bytes((value,)) for value in range(256)]
 
 
 def decode(data: bytes) -> list[bytes | int]:
-    """The elements. Raises PayloadError, also where a length in the other direction is not that of the element."""
+    """The elements. Raises PayloadError, also if a back length is not that of the element."""
     size = len(data)
     if size <= _HEADER.size or data[-1] != _END:
         raise PayloadError("listpack", 0, "it has no header or no end")
@@ -91,12 +91,12 @@ def _wide(data: bytes, at: int, first: int) -> tuple[bytes | int, int]:
 
 
 def texts(elements: Iterable[bytes | int]) -> list[bytes]:
-    """Integers as their decimal text, which is what they stand for in every type but the stream."""
+    """The elements as texts: integers stand for their decimal text in every type except the stream."""
     return [element if isinstance(element, bytes) else b"%d" % element for element in elements]
 
 
 def encode(elements: Iterable[bytes | int]) -> bytes:
-    """Strings as strings, also where they look like numbers; integers of 64 bits as short as they can be. Raises
+    """A listpack: strings as strings, even if they look like numbers; integers of 64 bits as short as possible. Raises
     LimitError beyond 4 GiB."""
     parts = [b""]
     count = 0
@@ -119,10 +119,10 @@ def encode(elements: Iterable[bytes | int]) -> bytes:
 
 
 def _long_head(size: int) -> bytes:
-    """What stands before a string of 64 bytes or more."""
+    """The bytes before a string of 64 bytes or more."""
     if size < 0x1000:
         return bytes((0xE0 | size >> 8, size & 0xFF))
-    return struct.pack("<BI", _STRING32, min(size, MOST_BYTES))  # `encode` refuses what is longer
+    return struct.pack("<BI", _STRING32, min(size, MOST_BYTES))  # `encode` refuses longer ones
 
 
 def _integer(number: int) -> bytes:
@@ -137,8 +137,8 @@ def _integer(number: int) -> bytes:
 
 
 def back_length(length: int) -> bytes:
-    """The length of an element, to be read backwards. Those who write it give 16383 and its like a byte more than
-    they need (Redis compares with `<`), and those who read it expect that."""
+    """The length of an element, read backwards. Writers give 16383 and its like one byte more than needed (Redis
+    compares with `<`), and readers expect that."""
     if length < 0x80:
         return _BYTE[length]
     found = [length >> 7 * place & 0x7F | 0x80 for place in range(_back_bytes(length))]

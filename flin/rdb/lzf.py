@@ -3,7 +3,7 @@
 Compressed data is a chain of parts, each begun by a control byte:
 
     0 to 31        as many bytes + 1 follow, as they are
-    32 to 255      a copy of what was written: the upper 3 bits are its length - 2 (7: the next byte adds to it), the
+    32 to 255      a copy of earlier output: the upper 3 bits are its length - 2 (7: the next byte adds to it), the
                    lower 5 bits and one byte more are how far back it begins, - 1. A copy may reach into itself.
 """
 
@@ -14,11 +14,11 @@ from typing import Final
 from flin.errors import PayloadError
 
 MOST_FOLD: Final = 88
-"""Three bytes make at most 264: more is not believed, whatever a payload claims."""
+"""The largest factor: three bytes make at most 264, and no larger claim of a payload is believed."""
 
 
 def decompress(data: bytes, size: int) -> bytes:
-    """The `size` bytes that were compressed. Raises PayloadError if it is another number."""
+    """The `size` bytes that were compressed. Raises PayloadError if there are more or fewer."""
     if size > MOST_FOLD * len(data):
         raise PayloadError("LZF string", 0, f"{len(data)} bytes cannot hold {size}")
     out = bytearray()
@@ -42,7 +42,7 @@ def decompress(data: bytes, size: int) -> bytes:
             if start < 0:
                 raise PayloadError("LZF string", at, "a copy begins before the first byte")
             copied = out[start : start + length]
-            if len(copied) < length:  # into itself: what there is repeats
+            if len(copied) < length:  # into itself: it repeats
                 copied = (copied * (length // len(copied) + 1))[:length]
             out += copied
     except IndexError:

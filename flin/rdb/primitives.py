@@ -1,4 +1,4 @@
-"""The lengths, strings and numbers that RDB is made of.
+"""The lengths, strings and numbers of RDB.
 
 A length, big-endian:
 
@@ -35,11 +35,11 @@ _ID: Final = struct.Struct(">QQ")
 _SPECIAL_SCORES: Final = {0xFF: -math.inf, 0xFE: math.inf, 0xFD: math.nan}
 _SCORE: Final = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?inf", re.ASCII | re.IGNORECASE)
 MOST_SCORE_BYTES: Final = 128
-"""Nobody writes a longer one, and a text of millions of digits would cost its square."""
+"""No program writes a longer one, and parsing millions of digits would take quadratic time."""
 
 
 class Reader:
-    """Takes one after the other from a payload. Everything raises PayloadError where the payload ends too early; a
+    """Reads one item after the other from a payload. Everything raises PayloadError if the payload ends too early; a
     string raises LimitError if more than `most_bytes` would be decompressed from one payload."""
 
     def __init__(self, data: bytes, most_bytes: int) -> None:
@@ -52,7 +52,7 @@ class Reader:
         return PayloadError("payload", self._at, reason)
 
     def end(self) -> None:
-        """Nothing may follow."""
+        """PayloadError unless the payload ends here."""
         if self._at != len(self._data):
             raise self.bad(f"{len(self._data) - self._at} bytes follow the value")
 
@@ -81,7 +81,7 @@ class Reader:
         raise self.bad(f"no length begins with {first}")
 
     def count(self, least: int = 0) -> int:
-        """How many follow. Each takes a byte at least, so that a claim costs nothing."""
+        """How many items follow. Each takes at least a byte, so a false claim costs nothing."""
         count = self.length()
         if not least <= count <= len(self._data) - self._at:
             raise self.bad(f"{count} elements claimed, {len(self._data) - self._at} bytes left")
@@ -105,17 +105,17 @@ class Reader:
         return self._strings(count, 0)[0]
 
     def scored(self, count: int) -> tuple[list[bytes], tuple[float, ...]]:
-        """Strings with a double behind each, and these."""
+        """Strings, and the doubles after each of them."""
         found, tails = self._strings(count, _DOUBLE.size)
         return found, struct.unpack(f"<{count}d", b"".join(tails))
 
     def _strings(self, count: int, tail_bytes: int) -> tuple[list[bytes], list[bytes]]:
-        """Strings, and as many bytes behind each."""
+        """Strings, and the `tail_bytes` bytes after each of them."""
         data, at, size = self._data, self._at, len(self._data)
         found, tails = [], []
         for _ in repeat(None, count):
             first = data[at] if at < size else 0xFF
-            if first < 0x40:  # short ones here: a third of the time of a call for each
+            if first < 0x40:  # short strings are read here: a third of the time of a call for each
                 stop = at + 1 + first
                 found.append(data[at + 1 : stop])
             else:
@@ -156,7 +156,7 @@ def unpack_id(data: bytes) -> tuple[int, int]:
 
 
 def score(text: bytes) -> float:
-    """A score that stands as text. Raises PayloadError if it is no number."""
+    """A score given as text. Raises PayloadError if it is no number."""
     if len(text) > MOST_SCORE_BYTES or not _SCORE.fullmatch(text):
         raise PayloadError("score", 0, f"{text[:MOST_SCORE_BYTES]!r} is no number")
     return float(text)
@@ -177,7 +177,7 @@ def length(number: int) -> bytes:
 
 
 def string(data: bytes) -> bytes:
-    """A string, never compressed. What looks like an integer of 32 bits becomes one, as in Redis."""
+    """A string, never compressed. One that looks like an integer of 32 bits becomes one, as in Redis."""
     size = len(data)
     if size <= 11 and data[-1:].isdigit() and (integer := _maybe_integer(data)):
         return integer

@@ -1,11 +1,11 @@
-"""A stream: its entries in nodes, what it remembers of its past, and its groups.
+"""A stream: its entries in nodes, its past, and its groups.
 
     count                  of nodes; for each its key (a string of 16 bytes, the master ID) and its listpack
     length, last ID        of the stream; then, in type 19 only: the first ID, the greatest deleted one, entries added
     count                  of groups; for each
       name, last ID        then, in type 19 only: entries read (all 64 bits set: not known)
       count                of pending entries; for each raw ID, delivered at, deliveries
-      count                of consumers; for each name, seen at, count and raw IDs of the pending ones that are his
+      count                of consumers; for each name, seen at, count and raw IDs of its pending entries
 
 The listpack of a node: count, deleted, n, n master fields, 0; then for each entry, deleted ones too,
 
@@ -28,13 +28,13 @@ from flin.rdb.value import Group, Pending, Stream, StreamEntry, StreamId
 
 NODE_ENTRIES: Final = 100
 NODE_BYTES: Final = 4096
-"""What a node holds at most, as Redis makes them (`stream-node-max-entries`, `stream-node-max-bytes`)."""
+"""The most that a node holds, as in Redis (`stream-node-max-entries`, `stream-node-max-bytes`)."""
 
 _DELETED: Final = 1
 _SAME_FIELDS: Final = 2
 _FLAGS: Final = {0, _DELETED, _SAME_FIELDS, _DELETED | _SAME_FIELDS}
 _ENTRY_BYTES: Final = 12
-"""About what an entry takes beside its fields and values."""
+"""About how many bytes an entry takes in addition to its fields and values."""
 
 _MASK: Final = (1 << 64) - 1
 _UNKNOWN: Final = _MASK
@@ -53,7 +53,7 @@ def decode(reader: Reader, has_past: bool) -> Stream:
     last_id = reader.id()
     max_deleted_id, entries_added = _ZERO, count
     if has_past:
-        reader.id()  # the first: what there is says it better
+        reader.id()  # the first ID: the entries say it better
         max_deleted_id, entries_added = reader.id(), reader.length()
     if (entries and last_id < entries[-1].id) or last_id < max_deleted_id or entries_added < count:
         raise reader.bad("its last ID or the number of entries added is below what there is")
@@ -81,8 +81,8 @@ def _entries(reader: Reader) -> list[StreamEntry]:
 
 
 def _decode_node(master_id: StreamId, data: bytes, last: StreamId, entries: list[StreamEntry]) -> StreamId:
-    """Appends the entries that are not deleted; the last ID, of a deleted one too. All are above `last`."""
-    # Elements have any type, so that nothing is asked of each that arithmetic asks anyway: half of the time.
+    """Append the entries that are not deleted. Returns the last ID, even of a deleted one. All are above `last`."""
+    # Elements have any type: arithmetic checks them anyway, and separate checks would take as long again.
     elements: list[Any] = listpack.decode(data)
     found = [0, 0]
     at = 0
@@ -120,7 +120,7 @@ def _decode_node(master_id: StreamId, data: bytes, last: StreamId, entries: list
 
 
 def _bad(at: int, reason: str) -> PayloadError:
-    """`at` counts elements."""
+    """The error at an element; `at` counts elements."""
     return PayloadError("stream node", at, reason)
 
 
@@ -148,7 +148,7 @@ def _group(reader: Reader, entries: Sequence[StreamEntry], stream_last_id: Strea
 
 
 def _consumers(reader: Reader) -> tuple[dict[bytes, int], dict[StreamId, bytes]]:
-    """When each was seen, and whose each pending entry is."""
+    """When each consumer was seen, and the owner of each pending entry."""
     seen: dict[bytes, int] = {}
     owners: dict[StreamId, bytes] = {}
     for _ in range(reader.count()):
@@ -165,8 +165,7 @@ def _consumers(reader: Reader) -> tuple[dict[bytes, int], dict[StreamId, bytes]]
 
 
 def _maybe_read(entries: Sequence[StreamEntry], last_id: StreamId, group_id: StreamId) -> int | None:
-    """How many entries a group has read, as far as its ID says it: type 15 does not tell, and knows of no deleted
-    ones."""
+    """How many entries a group has read, if its ID tells: type 15 does not say it, and knows no deleted ones."""
     if not entries:
         return 0
     if group_id == last_id:
@@ -180,7 +179,7 @@ def _maybe_read(entries: Sequence[StreamEntry], last_id: StreamId, group_id: Str
 
 
 def encode(stream: Stream) -> bytes:
-    """What follows the type byte 19. Raises LimitError if an entry is longer than 4 GiB."""
+    """The bytes after the type byte 19. Raises LimitError if an entry is longer than 4 GiB."""
     nodes = [string(raw_id(node[0].id)) + string(_encode_node(node)) for node in _nodes(stream.entries)]
     first_id = stream.entries[0].id if stream.entries else _ZERO
     return b"".join(
@@ -227,7 +226,7 @@ def _encode_node(node: list[StreamEntry]) -> bytes:
 
 
 def _difference(number: int, from_number: int) -> int:
-    """The number with sign and 64 bits that leads from one to the other."""
+    """The signed 64-bit number that leads from one to the other."""
     return (number - from_number + (1 << 63) & _MASK) - (1 << 63)
 
 

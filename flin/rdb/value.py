@@ -1,7 +1,7 @@
-"""The values that RDB can hold, as plain data: what a payload says, not how Flin keeps it.
+"""The values that RDB can hold, as plain data: the content of a payload, not how Flin keeps it.
 
-What is never twice in a value cannot be twice here either: members are a set, fields and scores a mapping. Encoding
-takes any collection of that kind; decoding gives a `list`, `set` or `dict`.
+Items that are unique in a value are unique here, too: members are a set, fields and scores a mapping. Encoding takes
+any collection of that kind; decoding gives a `list`, `set` or `dict`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Set:
 @dataclass(frozen=True, slots=True)
 class SortedSet:
     scores: Mapping[bytes, float]
-    """By member, in no order. No score is NaN."""
+    """Scores by member, in any order. No score is NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class StreamEntry(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """An entry that was delivered to a consumer, who has not acknowledged it."""
+    """An entry that was delivered to a consumer, and is not acknowledged yet."""
 
     id: StreamId
     consumer: bytes
@@ -65,7 +65,7 @@ class Group:
     entries_read: int | None
     """None if it is not known, as after a group was set to an ID in the middle."""
     consumers: Mapping[bytes, int]
-    """When each was last seen, in milliseconds."""
+    """When each consumer was last seen, in milliseconds."""
     pending: Sequence[Pending]
     """In the order of their IDs, which are distinct; every consumer named here is one of the group's."""
 
@@ -78,7 +78,7 @@ class Stream:
     """Not below any entry's, nor below `max_deleted_id`."""
     max_deleted_id: StreamId
     entries_added: int
-    """Since the stream was made: at least as many as there are."""
+    """How many were added since the stream was made: at least as many as there are."""
     groups: Sequence[Group]
 
 

@@ -1,11 +1,11 @@
-"""The ziplist: what Redis wrote before the listpack took its place, and still reads.
+"""The ziplist: Redis wrote it before the listpack took its place, and still reads it.
 
     size     u32   of the whole ziplist
     tail     u32   offset of the last entry
     count    u16   of its entries; 65535: not known
     then for each entry
       length of the entry before, 0 for the first: one byte to 253, or FE and a u32
-      what it is, by the next byte
+      its kind, by the next byte
         00xxxxxx               a string of x bytes, 6 bits
         01xxxxxx  +1           a string's length, 14 bits, big-endian
         10------  u32          a string's length, big-endian
@@ -13,7 +13,7 @@
         F1 to FD               0 to 12
     end      FF
 
-Little-endian where nothing else is said.
+Little-endian unless noted.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def decode(data: bytes) -> list[bytes]:
 
 
 def _entry(data: bytes, at: int) -> tuple[bytes, int]:
-    """The entry, and where it ends; `at` is behind the length of the one before."""
+    """The entry, and where it ends; `at` is after the length of the one before."""
     first = data[at]
     at += 1
     if first < 0x40:

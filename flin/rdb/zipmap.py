@@ -56,5 +56,5 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
         return at + 1, first
     if first == _END:
         raise PayloadError("zipmap", at, "it ends before the end")
-    data[at + 4]  # raises IndexError where the length itself is cut off
+    data[at + 4]  # raises IndexError if the length itself is cut off
     return at + 5, int.from_bytes(data[at + 1 : at + 5], "little")

@@ -1,4 +1,4 @@
-"""Values in every form that Redis 7.0 reads, small, and writers of the forms that nobody writes any more."""
+"""Small values in every form that Redis 7.0 reads, and writers of the forms that are no longer written."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ LONG: Final = b"long " * 20
 HUGE: Final = bytes(range(256))
 
 MOST_BYTES: Final = 1 << 20
-"""Of decompressed values: any that no sample reaches."""
+"""The limit of decompressed bytes: any that no sample reaches."""
 
 
 def ziplist(entries: Sequence[bytes | int]) -> bytes:
-    """With every length of the entry before in as few bytes as it takes."""
+    """A ziplist, with every length of the entry before in as few bytes as possible."""
     found, before, tail = b"", 0, 10
     for entry in entries:
         tail = 10 + len(found)
@@ -45,7 +45,7 @@ def _ziplist_entry(entry: bytes | int) -> bytes:
 
 
 def zipmap(fields: Sequence[tuple[bytes, bytes]], free: int = 0) -> bytes:
-    """With so many unused bytes behind each value."""
+    """A zipmap with `free` unused bytes after each value."""
     found = bytes([min(len(fields), 254)])
     for field, value in fields:
         found += _zipmap_length(field) + field + _zipmap_length(value) + bytes([free]) + value + bytes(free)
@@ -79,7 +79,7 @@ HASHED: Final = Hash({b"field": b"", b"7": LONG, b"": b"-70000"})
 TEXTS: Final = listpack.texts(ELEMENTS)
 
 LZF_LONG: Final = b"\xc3\x09\x40\x64" + b"\x04long " + b"\xe0\x56\x04"
-"""Of "long " twenty times: five bytes, and 95 that repeat them."""
+"""The word "long " twenty times: five bytes, and 95 that repeat them."""
 
 PENDING: Final = [Pending((5, 1), b"one", 1000, 3), Pending((6, 0), b"two", 1001, 1), Pending((9, 9), b"one", 0, 0)]
 STREAM: Final = Stream(
@@ -187,4 +187,4 @@ _OTHERS: Final[dict[str, tuple[bytes, Value]]] = {
     "stream, old": (b"\x0f" + old_stream(), OLD_STREAM),
 }
 SAMPLES: Final[dict[str, tuple[bytes, Value]]] = {**_STRINGS, **_OTHERS}
-"""What stands before the footer, and the value that it is. Type 19 is what the encoder writes."""
+"""The bytes before the footer, and their value. The encoder writes type 19."""

@@ -1,4 +1,4 @@
-"""A real Redis that judges payloads: what it restores, and what its commands then say of the key."""
+"""A real Redis that checks payloads: what it restores, and what its commands then say of the key."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class JudgingClient(RawClient):
         return payload
 
     def maybe_error(self, key: bytes, payload: bytes) -> str | None:
-        """Restores the key; the error's text if that fails."""
+        """Restore the key. Returns the error's text if that fails."""
         reply = self.call(b"RESTORE", key, b"0", payload, b"REPLACE")
         return reply.payload.decode() if reply.is_error else None
 
     def value(self, key: bytes) -> Value:
-        """What the key's commands say of it."""
+        """The key's value, according to its commands."""
         found: Value = _READERS[self.ask(b"TYPE", key)](self, key)
         return found
 

@@ -1,4 +1,4 @@
-"""A real Redis as the judge: what it dumps is read as what it says, and what is written it restores as the same."""
+"""A real Redis as the oracle: its dumps are read as the values that it shows, and it restores what Flin writes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ SPREAD = {
 
 
 def agree(client: JudgingClient, requests: list[list[bytes]]) -> Value:
-    """What Redis dumped is what it says; and what is written of that, it restores as the same."""
+    """Check that a dump of Redis is the value that it shows, and that Redis restores the same from Flin's payload."""
     for request in requests:
         client.ask(*request)
     said = client.value(KEY)
@@ -198,7 +198,7 @@ READ_BY_REDIS = {
     "pending of two",
     "entries read",
 }
-"""Redis does not look at these, and nobody's DUMP writes them. As values they would be wrong: a score of 0 that was no
+"""Redis does not check these, and no DUMP writes them. As values they would be wrong: a score of 0 that was no
 number, an XLEN that is not the number of entries, entries out of order."""
 
 
@@ -220,7 +220,7 @@ STEP = 7
 
 
 def judge(client: JudgingClient, payload: bytes) -> bool:
-    """What Flin takes for a value, Redis does, and for the same one; so what Redis refuses, Flin does."""
+    """Check that a payload that Flin accepts gives the same value in Redis; so Flin refuses what Redis refuses."""
     try:
         value = dump.decode(payload, MOST_BYTES)
     except (PayloadError, LimitError):

@@ -1,4 +1,4 @@
-"""Values at random, and what must hold of any bytes behind a right footer."""
+"""Random values, and what must hold for any bytes before a correct footer."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ _SMALL: Final = (0, 1, 2, 3, 5, 97, 98, 128, 129, 200)
 
 
 def random_payloads(source: random.Random) -> list[bytes]:
-    """Changed samples, elements at random behind right headers, and nodes of streams that are nearly right."""
+    """Changed samples, random elements after correct headers, and nodes of streams that are nearly correct."""
     chance = source.random()
     if chance < 0.5:
         return [sealed(changed(source.choice(_BODIES), source))]
@@ -120,7 +120,7 @@ def random_payloads(source: random.Random) -> list[bytes]:
 
 
 def sealed(data: bytes, version: int = dump.VERSION) -> bytes:
-    """With a footer whose checksum is right."""
+    """The data with a footer whose checksum is correct."""
     covered = data + version.to_bytes(2, "little")
     return covered + dump.stored(crc64(covered))
 

@@ -18,7 +18,7 @@ class Journal:
         self._deleted: Boundaries = ()
 
     def note(self, pending: Mapping[bytes, Entry], deleted: Boundaries) -> None:
-        """Note a batch that is about to be committed, or to fail: whoever read from it reads again."""
+        """Note a batch that is about to be committed, or to fail: the running command reads its keys again."""
         self._changed.update(pending)
         if deleted:
             self._deleted = joined(self._deleted, deleted)

@@ -79,7 +79,7 @@ class Pending:
         self.reply_barrier = ReplyBarrier(self.points, self.ranges) if is_always else None
         self.journals: list[Journal] = []  # of commands that read in slices
         self.unsettled: list[Callable[[], None]] = []  # called once, before the next commit or savepoint
-        self.on_refused: Callable[[], None] = _nothing  # whoever has read from the batch forgets it
+        self.on_refused: Callable[[], None] = _nothing  # the readers of the batch forget what they read
         self._listeners: tuple[BatchListener, ...] = ()  # in the order in which they are told
         self._store = store
 

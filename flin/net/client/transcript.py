@@ -74,7 +74,7 @@ class Transcript:
                 return
 
     def mark(self, batch: int, pieces: int) -> None:
-        """In the middle of a turn a batch was committed, and this one begins after so many pieces."""
+        """In the middle of a turn a batch was committed, and this one begins after `pieces` pieces."""
         self.turns.append((batch, pieces))
 
     def transaction_of(self, request: list[bytes]) -> list[tuple[Command, list[bytes]]] | None:

@@ -85,7 +85,7 @@ class ReplyCache:
         self.old.pop(key, None)
 
     def lend(self, used_bytes: int) -> None:
-        """Others use so much of the room; it may be half at most."""
+        """Others use `used_bytes` of the room, at most half of it."""
         self._half_bytes = (self._capacity_bytes - min(used_bytes, self._capacity_bytes // 2)) // 2
 
     def clear(self) -> None:

@@ -46,7 +46,7 @@ QUEUED_OVERHEAD_BYTES: Final = 200
 
 
 class Wait:
-    """Why a connection cannot go on; its later requests wait behind it. `load` runs in a reader thread first."""
+    """Why a connection cannot go on; its later requests wait, too. `load` runs in a reader thread first."""
 
     __slots__ = ("load",)
 

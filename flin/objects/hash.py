@@ -153,7 +153,8 @@ class Hash(LiveObject):
             for field, value in zip(pairs, before, strict=True):
                 self._bytes += len(field) if value is None else -len(value)
             self.fields.update(pairs)
-        self._note_size(pairs, new)
+        if not self.was_large:
+            self._note_size(max(map(len, (*pairs, *pairs.values()))), new)
         if self.meta is None:
             if self._is_too_large_to_pack():
                 self._spread()
@@ -169,6 +170,28 @@ class Hash(LiveObject):
         self._grow(new)
         self.objects.touch(self)
         return new
+
+    def put(self, field: bytes, value: bytes, before: bytes | None) -> None:
+        """Set one field. before: what `get` has just said of it."""
+        is_new = before is None
+        fields = self.fields
+        if fields is not None:
+            fields[field] = value
+            self._bytes += len(value) + (len(field) + 2 if before is None else -len(before))
+        if not self.was_large:
+            self._note_size(max(len(field), len(value)), is_new)
+        meta = self.meta
+        if meta is None:
+            if self._is_too_large_to_pack():
+                self._spread()
+            self.objects.touch(self, self._bytes)
+            return
+        self.objects.host.put_piece(self.prefix + field, value)
+        if is_new:
+            if self._index is not None:
+                self._index.add(field)
+            self._grow(1)
+        self.objects.touch(self)
 
     def delete_many(self, fields: Sequence[bytes]) -> int:
         """Delete fields; how many of them were there."""
@@ -194,13 +217,11 @@ class Hash(LiveObject):
 
     # Inside.
 
-    def _note_size(self, pairs: dict[bytes, bytes], new: int) -> None:
-        """Whether Redis would keep it packed."""
-        if not self.was_large:
-            limits = self.objects.thresholds
-            longest = max(max(map(len, pairs)), max(map(len, pairs.values())))
-            count = len(self) + (new if self.meta is not None else 0)
-            self.was_large = longest > limits.hash_value_bytes or count > limits.hash_entries
+    def _note_size(self, longest: int, new: int) -> None:
+        """Whether Redis would keep it packed. longest: of the new fields and values."""
+        limits = self.objects.thresholds
+        count = len(self) + (new if self.meta is not None else 0)
+        self.was_large = longest > limits.hash_value_bytes or count > limits.hash_entries
 
     def _is_too_large_to_pack(self) -> bool:
         assert self.fields is not None

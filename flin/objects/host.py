@@ -39,6 +39,9 @@ class Host(Protocol):
     def put_own(self, key: bytes, entry: Live, size_bytes: int) -> None:
         """A collection has changed: its key's own entry, for now. Whoever observes the key is told."""
 
+    def tell_changed(self, key: bytes) -> None:
+        """It has changed again since `put_own`: whoever observes the key is told."""
+
     def delete_own(self, key: bytes) -> None:
         """A collection has lost its last element."""
 

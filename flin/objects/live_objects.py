@@ -102,17 +102,19 @@ class LiveObjects:
     # Changes, told by objects.
 
     def touch(self, changed: LiveObject, size_bytes: int = 0) -> None:
-        """It has changed. size_bytes: what its value or its new pieces add to the batch, about."""
-        if not changed.is_dirty:
-            key = changed.key
-            changed.is_dirty = True  # from here on it is not evicted
-            if self.live.get(key) is not changed:  # made or evicted just now, perhaps another one has expired
-                self.forget(key)
-                self._keep(key, changed)
-            if not self._dirty:
-                self.host.settle_later(self.settle)
-            self._dirty[key] = changed
-        self.host.put_own(changed.key, (b"", changed.expires_at_ms, changed.TAG), size_bytes)
+        """It has changed. size_bytes: what its value adds to the batch, about."""
+        key = changed.key
+        if changed.is_dirty:  # its placeholder is in the batch
+            self.host.tell_changed(key)
+            return
+        changed.is_dirty = True  # from here on it is not evicted
+        if self.live.get(key) is not changed:  # made or evicted just now, perhaps another one has expired
+            self.forget(key)
+            self._keep(key, changed)
+        if not self._dirty:
+            self.host.settle_later(self.settle)
+        self._dirty[key] = changed
+        self.host.put_own(key, (b"", changed.expires_at_ms, changed.TAG), size_bytes)
 
     def delete(self, emptied: LiveObject) -> None:
         """It has lost its last element."""

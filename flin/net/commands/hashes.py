@@ -77,8 +77,13 @@ def hmset(context: Context, args: list[bytes]) -> Value:
 def _put_pairs(context: Context, args: list[bytes], name: str) -> int:
     if len(args) % 2:
         raise wrong_arity(name)
-    pairs = dict(zip(args[2::2], args[3::2], strict=True))
-    added = context.keyspace.objects.find_or_make(args[1], Hash).put_many(pairs)
+    hash_ = context.keyspace.objects.find_or_make(args[1], Hash)
+    if len(args) == 4:  # one field, as nearly always
+        before = hash_.get(args[2])
+        hash_.put(args[2], args[3], before)
+        added = int(before is None)
+    else:
+        added = hash_.put_many(dict(zip(args[2::2], args[3::2], strict=True)))
     context.notify(b"hset", args[1])
     return added
 
@@ -89,7 +94,7 @@ def hsetnx(context: Context, args: list[bytes]) -> Value:
     hash_ = context.keyspace.objects.find_or_make(args[1], Hash)
     if hash_.get(args[2]) is not None:
         return ZERO
-    hash_.put_many({args[2]: args[3]})
+    hash_.put(args[2], args[3], None)
     context.notify(b"hset", args[1])
     return ONE
 
@@ -103,7 +108,7 @@ def hincrby(context: Context, args: list[bytes]) -> Value:
     total = increment if text is None else parse_int64(text, "ERR hash value is not an integer") + increment
     if not INT64_MIN <= total <= INT64_MAX:
         raise CommandError("ERR increment or decrement would overflow")
-    hash_.put_many({args[2]: b"%d" % total})
+    hash_.put(args[2], b"%d" % total, text)
     context.notify(b"hincrby", args[1])
     return total
 
@@ -124,7 +129,7 @@ def hincrbyfloat(context: Context, args: list[bytes]) -> Value:
         raise CommandError("ERR hash value is not a float") from None
     except OverflowError:
         raise CommandError("ERR increment would produce NaN or Infinity") from None
-    hash_.put_many({args[2]: total})
+    hash_.put(args[2], total, text)
     context.notify(b"hincrbyfloat", args[1])
     return total
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from flin.engine.boundaries import covers
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.errors import CorruptionError
+from flin.net.data.observers import WriteObserver
 
 if TYPE_CHECKING:
     from flin.net.batch.pending import Pending
@@ -21,6 +22,7 @@ class Database(Protocol):
     namespace: int
     read: Callable[[bytes], Entry | None]
     is_blocking: bool
+    observers: list[WriteObserver]
 
     def entry(self, key: bytes) -> Live | None: ...
 
@@ -104,6 +106,10 @@ class ObjectHost:
 
     def put_own(self, key: bytes, entry: Live, size_bytes: int) -> None:
         self._keyspace.write_own(key, entry, size_bytes)
+
+    def tell_changed(self, key: bytes) -> None:
+        for observer in self._keyspace.observers:
+            observer.key_written(key)
 
     def delete_own(self, key: bytes) -> None:
         self._keyspace.write_own(key, TOMBSTONE, 0)

@@ -67,13 +67,13 @@ class Group:
     consumers: Mapping[bytes, int]
     """When each consumer was last seen, in milliseconds."""
     pending: Sequence[Pending]
-    """In the order of their IDs, which are distinct; every consumer named here is one of the group's."""
+    """Pending entries in the order of their IDs, which are distinct; each names a consumer of the group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
     entries: Sequence[StreamEntry]
-    """In the order of their IDs."""
+    """Entries in the order of their IDs."""
     last_id: StreamId
     """Not below any entry's, nor below `max_deleted_id`."""
     max_deleted_id: StreamId

@@ -44,7 +44,7 @@ def decode(data: bytes) -> list[bytes]:
 
 
 def _text(data: bytes, at: int) -> tuple[int, int]:
-    """Where a field begins and ends whose length is at `at`."""
+    """The start and the end of the field whose length is at `at`."""
     start, size = _length(data, at)
     return start, start + size
 

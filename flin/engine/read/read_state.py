@@ -134,14 +134,14 @@ class TableRun:
                 yield from table.pages(start, stop, reverse=reverse)
 
     def pages_nowait(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
-        """What `pages` gives; ColdRead where a block would have to be waited for."""
+        """What `pages` gives; ColdRead instead of a wait for a block."""
         tables = self.tables[bisect_left(self.largest, start) :]
         for table in reversed(tables) if reverse else tables:
             if table.meta.smallest < stop and table.meta.largest >= start:
                 yield from table.pages_nowait(start, stop, reverse=reverse)
 
     def deleted_nowait(self) -> Boundaries:
-        """What `deleted` gives, likewise."""
+        """What `deleted` gives; ColdRead instead of a wait."""
         if self._deleted is None:
             for table in self.tables:
                 if table.meta.range_deletes and table.state is None:
@@ -150,7 +150,7 @@ class TableRun:
 
 
 OpenRuns: TypeAlias = tuple[tuple[TableRun, ...], ...]
-"""By shard, newest first."""
+"""The runs by shard, newest first."""
 
 _Below: TypeAlias = Memtable | TableRun
 """What lies below the active memtables, and does not change."""

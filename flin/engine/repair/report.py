@@ -20,7 +20,7 @@ class Loss:
     last: str | None = None
     """… and this one, or a smaller one."""
     operations: int | None = None
-    """For the WAL: the number of missing sequences."""
+    """In the WAL: the number of missing sequences."""
 
     def __str__(self) -> str:
         text = f"{self.bytes:,} bytes at offset {self.offset}: {self.reason}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_DATABASES: Final = 16
 
 STORED_KEY: Final = namespace_prefix(0xFFFF) + b"databases"
-"""In the last namespace, which belongs to no database and is never counted."""
+"""A key in the last namespace, which belongs to no database and is never counted."""
 
 _LAYOUT: Final = struct.Struct(f">B{MAX_DATABASES}H")
 _FORMAT: Final = 1

@@ -43,7 +43,7 @@ class StoreLike(Protocol):
         """The newest entry, live or expired, never TOMBSTONE. May wait for the disk."""
 
     def read_nowait(self, key: bytes) -> Entry | None:
-        """What `read` gives; raises ColdRead where it would wait."""
+        """What `read` gives; raises ColdRead instead of waiting."""
 
     def newest_entries(self) -> Mapping[bytes, Entry] | None:
         """The dict that the next commit goes to, for immediate lookups: nothing is known of keys that it does not hold.

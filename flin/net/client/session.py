@@ -25,7 +25,7 @@ RESP2: Final = 2
 RESP3: Final = 3
 
 NO_NAME: Final = b"NULL"
-"""What CLIENT LIST shows where no command has run yet, or an unknown one was asked for."""
+"""The name in CLIENT LIST if no command has run yet, or the newest one is unknown."""
 
 
 class Session:

@@ -44,7 +44,7 @@ class Transcript:
         self.remarks: list[Remark] = [] if remarks is None else remarks
 
     def taken(self) -> Transcript:
-        """What this one holds, as a new one; this one keeps its lists, now empty."""
+        """A new transcript with the contents of this one, which keeps its lists, now empty."""
         taken = Transcript()
         taken.turns = self.turns.copy()
         self.turns.clear()

@@ -151,4 +151,4 @@ def _parsed(table: str) -> dict[str, Facts]:
 
 
 FACTS: Final = _parsed(_TABLE)
-"""By name, as the registry has it ("client|id")."""
+"""The facts by name, as in the registry ("client|id")."""

@@ -12,7 +12,7 @@ _WRONG_TYPE: Final = "ERR Invalid bitfield type. Use something like i16 u8. Note
 
 
 class Overflow(Enum):
-    """What becomes of a number that does not fit."""
+    """How a number that does not fit is handled."""
 
     WRAP = 0  # its lowest bits
     SAT = 1  # the nearest that fits

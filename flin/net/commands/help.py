@@ -22,7 +22,7 @@ def declare_help(name: str, group: str) -> None:
 
 
 def unknown_or_wrong_arity(args: list[bytes]) -> CommandError:
-    """What Redis says where a subcommand itself counts its arguments."""
+    """Redis's error for a subcommand that counts its arguments itself."""
     name, sub = args[0].upper().decode("latin-1"), shown(args[1])
     return CommandError(f"ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {name} HELP.")
 

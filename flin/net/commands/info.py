@@ -245,7 +245,7 @@ def _keyspace(services: Services) -> Figures:
 
 
 def _flin(services: Services) -> Figures:
-    """What only Flin has: hot keys, cold reads, batches, and the engine's own figures."""
+    """The figures that only Flin has: hot keys, cold reads, batches, and the engine's own."""
     hot = [keyspace.hot for keyspace in services.databases.keyspaces]
     stall = services.store.stall()
     figures: Figures = {

@@ -124,4 +124,4 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
     },
     "Cluster": {"cluster_enabled": 0},
 }
-"""By section."""
+"""The figures by section."""

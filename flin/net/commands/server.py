@@ -22,10 +22,10 @@ _ANYTIME: Final = "loading stale"
 _DANGEROUS: Final = "keyspace dangerous"
 
 DEFAULT_SLOWLOG_ENTRIES: Final = 10
-"""What SLOWLOG GET shows without a count, as Redis."""
+"""Entries that SLOWLOG GET shows without a count, as in Redis."""
 
 ENTRY_BYTES: Final = 175
-"""What a memtable entry costs beyond its key and value, as engine.memtable counts it."""
+"""Bytes of a memtable entry in addition to its key and value, as engine.memtable counts them."""
 
 
 @command("time", 1, f"{_ANYTIME} fast")

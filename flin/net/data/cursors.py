@@ -34,7 +34,7 @@ _MAX_BYTES: Final = 16 << 20
 _IDS_PER_MS: Final = 1 << 12
 
 STORED_KEY: Final = namespace_prefix(0xFFFF) + b"cursors"
-"""In the last namespace, which belongs to no database and is never counted."""
+"""A key in the last namespace, which belongs to no database and is never counted."""
 
 _FORMAT: Final = b"\x01"  # the first byte of what `to_bytes` gives; then, for each cursor, a head and the key
 _HEAD: Final = struct.Struct(">QHI")  # cursor, database, length of the key

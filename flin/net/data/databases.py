@@ -86,7 +86,7 @@ class Databases:
             self._recall()
 
     def forget_objects(self) -> None:
-        """What was read from a batch that is gone was never true: all objects are read again."""
+        """The batch is gone, and with it the truth of everything read from it: all objects are read again."""
         for keyspace in self.keyspaces:
             keyspace.objects.forget_all()
 

@@ -70,7 +70,7 @@ class _Found:
 
 
 def find_many(keyspace: Keyspace, keys: Sequence[bytes]) -> Loads:
-    """As `read_many`, but with an empty value in each entry: which keys are there."""
+    """The entries that `read_many` gives, with empty values: they tell which keys are there."""
     return _gather(keyspace, keys, _Found(len(keys), None))
 
 

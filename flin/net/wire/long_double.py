@@ -93,7 +93,7 @@ def add(one: int, other: int, unit: int = _FINEST) -> int | None:
 
 
 def to_text(number: int, unit: int = _FINEST) -> bytes:
-    """As Redis stores and answers it: at most 17 digits after the point, no trailing zeros, never `-0`."""
+    """The number as Redis stores and answers it: at most 17 digits after the point, no trailing zeros, never `-0`."""
     scaled = abs(number) * _SCALE
     size, rest = scaled >> unit, scaled & ((1 << unit) - 1)
     half = 1 << (unit - 1)

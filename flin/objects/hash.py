@@ -144,8 +144,9 @@ class Hash(LiveObject):
 
     # Changes.
 
-    def put_many(self, pairs: dict[bytes, bytes]) -> int:
-        """Set at least one field; how many of them are new."""
+    def put_many(self, pairs: dict[bytes, bytes], longest_bytes: int = 0) -> int:
+        """Set at least one field; how many of them are new. longest_bytes: of a value that another one of the same
+        command replaces: for Redis the hash is large for it."""
         before = self.get_many(list(pairs))
         new = before.count(None)
         if self.fields is not None:
@@ -154,7 +155,7 @@ class Hash(LiveObject):
                 self._bytes += len(field) if value is None else -len(value)
             self.fields.update(pairs)
         if not self.was_large:
-            self._note_size(max(map(len, (*pairs, *pairs.values()))), new)
+            self._note_size(max(longest_bytes, *map(len, (*pairs, *pairs.values()))), new)
         if self.meta is None:
             if self._is_too_large_to_pack():
                 self._spread()

@@ -107,22 +107,43 @@ def _compare(flin_port: int, redis_port: int, protocol: int, seed: int) -> None:
     assert not found, f"{len(found)} of {REQUESTS} replies differ, seed {seed}:\n" + "\n".join(found[:10])
 
 
-HASH_NAMES = [*PLAIN_HASHES, *PLAIN_HASHES, "del", "expire", "object|encoding", "scan", "dbsize"]
+# Hashes alone, with the commands that change keys of any type.
+
+BESIDE_HASHES = ["del", "unlink", "expire", "persist", "ttl", "rename", "copy", "move", "swapdb", "flushdb", "set",
+                 "getdel", "mset", "object|encoding", "scan", "keys", "dbsize"]  # fmt: skip
+HASH_NAMES = [*PLAIN_HASHES, *PLAIN_HASHES, *BESIDE_HASHES]
+
+AS_THEY_ARE = flin.objects.hash.MAX_PACKED_ELEMENTS, flin.objects.hash.MAX_WHOLE, flin.objects.hash.SLICED
+LIMITS = [(4, 7, AS_THEY_ARE[2]), (4, AS_THEY_ARE[1], 6), AS_THEY_ARE]
+"""Fields of a packed hash, of a spread one that is kept whole, and of one whose replies go in slices."""
+
+
+@pytest.fixture
+def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in zip(("MAX_PACKED_ELEMENTS", "MAX_WHOLE", "SLICED"), request.param, strict=True):
+        monkeypatch.setattr(flin.objects.hash, name, value)
 
 
 @pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 3), ("engine", 2)], indirect=["flin_port"])
-@pytest.mark.parametrize("limit", [4, None])
-def test_hashes(
-    flin_port: int, redis_port: int, protocol: int, limit: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With hashes that are spread from the fifth element on, and with the limits as they are."""
-    if limit is not None:
-        monkeypatch.setattr(flin.objects.hash, "MAX_PACKED_ELEMENTS", limit)
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+def test_hashes(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
     requests = list(focused(HASH_NAMES, SEED, HASH_REQUESTS, protocol))
+    made = Counter(request.name for request in requests)
+    assert min(made[name] for name in PLAIN_HASHES) >= 2 * MIN_OF_EACH
+    _compare_all(flin_port, redis_port, protocol, requests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize("seed", range(8))
+def test_more_hashes(flin_port: int, redis_port: int, protocol: int, limits: None, seed: int) -> None:
+    _compare_all(flin_port, redis_port, protocol, list(focused(HASH_NAMES, seed, REQUESTS, protocol)))
+
+
+def _compare_all(flin_port: int, redis_port: int, protocol: int, requests: list[Request]) -> None:
     with Pair(flin_port, redis_port, protocol) as pair:
         found = list(pair.differences(requests))
-    made = Counter(request.name for request in requests)
-    assert min(made[name] for name in PLAIN_HASHES) >= HASH_REQUESTS // 100
     assert not found, f"{len(found)} of {len(requests)} replies differ:\n" + "\n".join(found[:10])
 
 
@@ -191,13 +212,9 @@ def _whole_scan(client: RawClient, options: list[bytes], *walk: bytes) -> set[by
             return found
 
 
-@pytest.mark.parametrize("limit", [4, None])
-def test_whole_scans_of_hashes(
-    clients: tuple[RawClient, RawClient], limit: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+def test_whole_scans_of_hashes(clients: tuple[RawClient, RawClient], limits: None) -> None:
     """As `test_whole_scans`, for a hash that is large for both servers."""
-    if limit is not None:
-        monkeypatch.setattr(flin.objects.hash, "MAX_PACKED_ELEMENTS", limit)
     source = random.Random(SEED)
     pairs = {b"%s:%d" % (source.choice([b"a", b"b"]), number): b"%d" % (number % 7) for number in range(1000)}
     for client in clients:

@@ -83,7 +83,9 @@ def _put_pairs(context: Context, args: list[bytes], name: str) -> int:
         hash_.put(args[2], args[3], before)
         added = int(before is None)
     else:
-        added = hash_.put_many(dict(zip(args[2::2], args[3::2], strict=True)))
+        pairs = dict(zip(args[2::2], args[3::2], strict=True))
+        longest_bytes = max(map(len, args[2:])) if 2 * len(pairs) < len(args) - 2 else 0  # a field was named twice
+        added = hash_.put_many(pairs, longest_bytes)
     context.notify(b"hset", args[1])
     return added
 

@@ -539,6 +539,9 @@ def test_encoding(server: Handling) -> None:
             ("DEL h", 1),
             (f"HSET h {long} 1", 1),
             ("OBJECT ENCODING h", b"hashtable"),
+            ("DEL h", 1),
+            (f"HSET h a {long} a 1", 1),
+            ("OBJECT ENCODING h", b"hashtable"),
             ("OBJECT ENCODING none", None),
         ]
     )

@@ -127,7 +127,7 @@ def skip(hidden: Iterable[Boundaries], start: bytes) -> bytes:
 
 
 def skip_back(hidden: Iterable[Boundaries], stop: bytes) -> bytes:
-    """The lowest bound, at most stop (exclusive), directly below which an uncovered key may lie."""
+    """The lowest bound such that no uncovered key lies between it and stop (exclusive)."""
     return _beyond(hidden, stop, bisect_left, -1)  # leave the range that holds, or ends with, the key just below
 
 

@@ -28,7 +28,7 @@ from flin.engine.table.stored_block import CHECKSUM_SIZE
 from flin.errors import CorruptionError, StorageError
 
 MIN_SEARCHED: Final = 12
-"""A block with fewer entries is decoded whole if some are wanted: to find these would cost as much."""
+"""A block with at most this many entries is decoded whole if some are wanted: to find these would cost as much."""
 
 RAW: Final = 1
 PACKED: Final = 2

@@ -32,7 +32,7 @@ OBJECTS: Final = [
     "meta",
     "packed",
     "live_object copying",
-    "hash live_objects",
+    "hash live_objects owners",
     "reaper",
 ]
 """Of flin.objects."""

@@ -38,6 +38,10 @@ class VersionLease:
         entry = self._pending.points.get(NEXT_VERSION)
         self._said = decode_next_version(entry) if type(entry) is bytes else None
 
+    def rolled_back(self) -> None:
+        """A part of the batch was taken back, perhaps with what `_note_said` has seen."""
+        self._note_said()
+
     def batch_committed(self) -> None:
         if self._said is not None:
             self._versions.committed(self._said)

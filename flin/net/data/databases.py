@@ -30,9 +30,9 @@ class Databases:
         thresholds: Thresholds | None = None,
     ) -> None:
         """reply_cache_bytes: for the cached replies of all databases together. thresholds: None: Redis's defaults."""
-        lease = VersionLease(store, pending)
+        self._lease = VersionLease(store, pending)
         thresholds = Thresholds() if thresholds is None else thresholds
-        self.keyspaces = _make_keyspaces(store, pending, number, reply_cache_bytes, lease, thresholds)
+        self.keyspaces = _make_keyspaces(store, pending, number, reply_cache_bytes, self._lease, thresholds)
         self.expiries: dict[int, Expiries] = {}  # by namespace: the newest figures, for INFO
         self._store = store
         self._pending = pending
@@ -82,6 +82,7 @@ class Databases:
     def rolled_back(self) -> None:
         """A part of the batch was taken back."""
         self.forget_objects()
+        self._lease.rolled_back()
         if self._is_swapped:
             self._recall()
 

@@ -318,6 +318,26 @@ def test_a_lease_is_written_once_in_a_thousand_versions(machine: Machine) -> Non
     assert machine.store.read(NEXT_VERSION) == (3 * 1024).to_bytes(8, "little")
 
 
+def test_a_lease_that_was_rolled_back_is_not_taken_as_committed(machine: Machine) -> None:
+    """Also if a command of the transaction has read entries as they are, so that the batch was settled within it."""
+    savepoint = machine.pending.savepoint()
+    spread(machine, b"a", b"1", b"2", b"3")
+    machine.pending.settle()
+    machine.pending.roll_back(savepoint)
+    machine.databases.rolled_back()
+    machine.keyspace(0).put_value(b"string", b"v")
+    machine.pending.commit()
+    first = spread(machine, b"a", b"1", b"2", b"3").meta
+    machine.pending.commit()
+    assert machine.store.read(NEXT_VERSION) == (1024).to_bytes(8, "little")
+    machine.engine.close()
+    machine.open()
+    second = spread(machine, b"b", b"4", b"5", b"6").meta
+    assert first is not None
+    assert second is not None
+    assert second.version > first.version
+
+
 def test_room_is_lent_by_the_cached_replies(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hash_module, "MAX_PACKED_ELEMENTS", 100)
     databases = Databases(machine.store, machine.pending, 1, 1 << 20)

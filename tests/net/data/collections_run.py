@@ -1,0 +1,481 @@
+"""Random work on collections over the simulated disk, and a checker of what a crash leaves of it.
+
+The run does what the server's commands do with keys, objects, the batch and the reaper, and follows it in the model of
+flin.testing: a hash is one value there, so whatever is found must be whole. A seed replays a run.
+"""
+
+from __future__ import annotations
+
+import errno
+from ast import literal_eval
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+import pytest
+
+from flin.engine.engine import Engine, store_of
+from flin.engine.entry import make_entry
+from flin.engine.key import PIECES_START, PIECES_STOP
+from flin.net.batch.pending import Pending
+from flin.net.data.databases import Databases
+from flin.net.data.keyspace import Keyspace
+from flin.objects import hash as hash_module
+from flin.objects import reaper as reaper_module
+from flin.objects import versions as versions_module
+from flin.objects.copying import maybe_spread, read_pieces
+from flin.objects.hash import Hash
+from flin.objects.layout import anchor_key, parse_anchor, parse_element
+from flin.objects.owners import Owners
+from flin.objects.packed import decode_hash
+from flin.objects.reaper import Reaper
+from flin.testing import CrashModel, Fault, ManualClock, Model, SimulatedDisk, after_crash, killed
+from flin.testing.crash_checker import CrashChecker
+from flin.testing.crash_model import POWER_CUTS
+from flin.testing.model import Delete, Expectation, Put, State, Step
+from flin.testing.run import CrashPoint, EngineSetup
+
+KEYS: Final = (b"a", b"b", b"\xffc")
+DATABASES: Final = 2
+Value = dict[bytes, bytes] | bytes
+Held = dict[tuple[int, bytes], tuple[Value, int]]
+"""(database, key) → (value, expires_at_ms or 0)."""
+
+
+@contextmanager
+def small_limits() -> Iterator[None]:
+    """Three fields make a hash spread, two versions are a lease, six pieces a range delete."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hash_module, "MAX_PACKED_ELEMENTS", 2)
+        patch.setattr(hash_module, "MAX_WHOLE", 5)
+        patch.setattr(versions_module, "LEASED", 2)
+        patch.setattr(reaper_module, "PAGE", 3)
+        patch.setattr(reaper_module, "MAX_TOMBSTONES", 6)
+        yield
+
+
+class Served:
+    """What the server has over an open engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.store = store_of(engine)
+        self.pending = Pending(self.store)
+        self.databases = Databases(self.store, self.pending, DATABASES, 8000)
+        self.databases.block_reads(blocking=True)
+        objects = [keyspace.objects for keyspace in self.databases.keyspaces]
+        self.reaper = Reaper(objects, self.pending.delete_range, self.pending.commit)
+
+    def keyspace(self, database: int) -> Keyspace:
+        return self.databases.keyspaces[database]
+
+    def reap(self, now_ms: int, looks: int) -> None:
+        """At most so many looks at an anchor."""
+        left = iter(range(looks))
+        assert self.reaper.step(now_ms, lambda: next(left, None) is None) is None
+
+    def reap_all(self) -> None:
+        for second in range(60):
+            self.reap(10**7 + 1000 * second, 1000)
+
+    def found(self) -> State:
+        """Every key of the workload, expired ones that are still there included, each hash whole."""
+        state: State = {}
+        for database in range(DATABASES):
+            host = self.keyspace(database).objects.host
+            for key in KEYS:
+                entry = host.own_entry(key)
+                if entry is None:
+                    continue
+                if type(entry) is bytes:
+                    state[named(database, key)] = (as_bytes(entry), 0)
+                    continue
+                assert type(entry) is tuple
+                meta = maybe_spread(entry)
+                value: Value = entry[0]
+                if meta is not None:
+                    value = dict(read_pieces(host, meta, 1 << 30))
+                    assert len(value) == meta.count, f"{key!r} has {len(value)} fields and says {meta.count}"
+                    assert host.piece(anchor_key(host.namespace, meta.slot, meta.version)) == key
+                elif entry[2]:
+                    value = decode_hash(entry[0])
+                state[named(database, key)] = (as_bytes(value), entry[1])
+                live = self.keyspace(database).objects.find(key, Hash) if entry[2] else None
+                assert live is None or live.items() == value
+        return state
+
+    def versions(self) -> set[int]:
+        """Those of all pieces and anchors."""
+        found = set()
+        for keys, _ in self.store.pages(self.store.freeze(), PIECES_START, PIECES_STOP):
+            for stored in keys:
+                owner = parse_anchor(stored) if stored[2] >= 0xC0 else parse_element(stored)[0]
+                found.add(owner.version)
+        return found
+
+    def check_owners(self, *, is_reaped: bool) -> None:
+        owners = Owners()
+        assert owners.check(self.store.freeze().pages()) == []
+        assert not (is_reaped and owners.dead), f"{owners.dead} dead collections are left"
+
+
+def named(database: int, key: bytes) -> bytes:
+    return b"%d %b" % (database, key)
+
+
+def as_bytes(value: Value) -> bytes:
+    return repr(sorted(value.items()) if isinstance(value, dict) else value).encode()
+
+
+def from_bytes(value: bytes) -> Value:
+    parsed: Any = literal_eval(value.decode())
+    return parsed if isinstance(parsed, bytes) else dict(parsed)
+
+
+class CollectionsRun:
+    """One engine and its model, and a crash point after every change of the disk."""
+
+    def __init__(self, setup: EngineSetup, seed: int, every: int = 1) -> None:
+        self.setup = setup
+        self.random = Random(seed)
+        self.every = every
+        self.clock = ManualClock()
+        self.disk = SimulatedDisk()
+        self.disk.window_bytes = setup.window_bytes
+        self.model = Model({}, self.clock.now_ms)
+        self.held: Held = {}
+        self.committed: Held = {}
+        self.crash_points: list[CrashPoint] = []
+        self.step = -1
+        self.opened = 0
+        self.taken: set[int] = set()  # versions of batches that were committed
+        self._fresh: set[int] = set()  # of the pending one
+        self._changes = 0
+
+    def run(self, steps: int) -> CollectionsRun:
+        self.open()
+        self.disk.on_change = self._remember
+        names, weights = zip(*STEPS.items(), strict=True)
+        try:
+            for step, name in enumerate(self.random.choices(names, weights, k=steps)):
+                self.step = step
+                getattr(self, name)()
+                self.check()
+            self.commit()
+        finally:
+            self.disk.on_change = None
+            self.disk.faults.clear()
+            self.served.engine.close()
+        return self
+
+    def open(self) -> None:
+        self.opened += 1
+        self.served = Served(self.setup.open(self.disk, self.clock, ("run", self.opened)))
+        self.served.store.listeners.on_expired = self._note_expired
+        lease = self.served.databases._lease
+        take = lease.take
+
+        def noted() -> int:
+            version = take()
+            assert version not in self.taken | self._fresh, f"version {version} came twice"
+            self._fresh.add(version)
+            return version
+
+        vars(lease)["take"] = noted
+
+    def _note_expired(self, expired: Any) -> None:
+        if self.random.random() < 0.5:  # else a walk finds them
+            for entry in expired.values():
+                self.served.keyspace(0).note_gone(entry)
+
+    def _remember(self, call: str) -> None:
+        self._changes += 1
+        if self._changes % self.every == 0:
+            expectation = self.model.expectation()
+            point = CrashPoint(killed(self.disk), expectation, self.step, call, self.clock.now_ms)
+            self.crash_points.append(point)
+
+    # What is held now.
+
+    def live(self, database: int, key: bytes) -> Value | None:
+        value, expires_at_ms = self.held.get((database, key), (None, 0))
+        return None if expires_at_ms and expires_at_ms <= self.clock.now_ms else value
+
+    def expires(self, database: int, key: bytes) -> int:
+        return self.held[database, key][1] if self.live(database, key) is not None else 0
+
+    def check(self) -> None:
+        """The run's own memory is right, and no version came twice."""
+        for database in range(DATABASES):
+            for key in KEYS:
+                value = self.live(database, key)
+                entry = self.served.keyspace(database).entry(key)
+                if value is None or isinstance(value, bytes):
+                    found = entry[0] if type(entry) is tuple else entry
+                    assert found == value, f"{key!r} in database {database}"
+                else:
+                    live = self.served.keyspace(database).objects.find(key, Hash)
+                    assert live is not None
+                    assert {field: live.get(field) for field in value} == value
+                    assert len(live) == len(value)
+
+    def draw(self) -> tuple[int, bytes]:
+        return self.random.choice((0, 0, 1)), self.random.choice(KEYS)
+
+    # The steps.
+
+    def put_fields(self) -> None:
+        database, key = self.draw()
+        held = self.live(database, key) or {}
+        if isinstance(held, bytes):
+            return
+        fields = self.random.sample(range(9), self.random.choice((1, 1, 2, 4)))
+        size = self.random.choice((1, 1, 1, 700))
+        pairs = {b"%d" % field: self.random.choice((b"v", b"\xff", b"")) * size for field in fields}
+        self.served.keyspace(database).objects.find_or_make(key, Hash).put_many(dict(pairs))
+        self.held[database, key] = (held | pairs, self.expires(database, key))
+
+    def delete_fields(self) -> None:
+        database, key = self.draw()
+        held = self.live(database, key)
+        if isinstance(held, dict):
+            found = self.served.keyspace(database).objects.find(key, Hash)
+            assert found is not None
+            gone = self.random.sample(sorted(held), self.random.randint(1, len(held)))
+            found.delete_many(gone)
+            left = {field: value for field, value in held.items() if field not in gone}
+            self.held[database, key] = (left, self.expires(database, key))
+            if not left:
+                del self.held[database, key]
+
+    def set_string(self) -> None:
+        database, key = self.draw()
+        self.served.keyspace(database).put_value(key, b"string")
+        self.held[database, key] = (b"string", 0)
+
+    def delete(self) -> None:
+        database, key = self.draw()
+        keyspace = self.served.keyspace(database)
+        entry = keyspace.entry(key)
+        if entry is not None:
+            if self.random.random() < 0.5:
+                keyspace.note_gone(entry)
+            keyspace.delete(key)
+            del self.held[database, key]
+
+    def rename(self) -> None:
+        database, key = self.draw()
+        destination = self.random.choice(KEYS)
+        entry = self.served.keyspace(database).settled(key)
+        if entry is not None and key != destination:
+            self.served.keyspace(database).rename(key, destination, entry)
+            self.held[database, destination] = self.held.pop((database, key))
+
+    def copy(self) -> None:
+        (database, key), (other, destination) = self.draw(), self.draw()
+        entry = self.served.keyspace(database).settled(key)
+        if entry is not None and (database, key) != (other, destination):
+            self.served.keyspace(database).copy_to(entry, self.served.keyspace(other), destination, 1 << 20)
+            self.held[other, destination] = deepcopy(self.held[database, key])
+
+    def expire(self) -> None:
+        database, key = self.draw()
+        entry = self.served.keyspace(database).settled(key)
+        if entry is not None:
+            at_ms = self.clock.now_ms + self.random.choice((1000, 4000, 10**7))
+            value, _, tag = entry if type(entry) is tuple else (entry, 0, 0)
+            assert type(value) is bytes
+            self.served.keyspace(database).put(key, make_entry(value, at_ms, tag))
+            self.held[database, key] = (self.held[database, key][0], at_ms)
+
+    def advance(self) -> None:
+        self.clock.advance(2)
+        self.served.pending.refresh_clock()
+        self.model.latest_ms = self.clock.now_ms
+
+    def sweep(self) -> None:
+        self.commit()
+        len(self.served.engine)
+
+    def flush_database(self) -> None:
+        database = self.random.randrange(DATABASES)
+        self.served.keyspace(database).clear()
+        self.held = {key: entry for key, entry in self.held.items() if key[0] != database}
+
+    def flush_all(self) -> None:
+        self.served.databases.clear()
+        self.held = {}
+
+    def embedded(self) -> None:
+        """A program that opens the database while no server has it."""
+        self.reopen()
+        key = self.random.choice(KEYS)
+        if self.random.random() < 0.5:
+            self._do([Put(named(0, key), as_bytes(b"embedded"))], lambda: self.served.engine.put(key, b"embedded"))
+            self.held[0, key] = (b"embedded", 0)
+        elif (0, key) in self.held:
+            self._do([Delete(named(0, key))], lambda: self.served.engine.delete_prefix(key))
+            del self.held[0, key]
+        self.committed = deepcopy(self.held)
+
+    def commit(self) -> None:
+        state = {named(*key): (as_bytes(value), at_ms) for key, (value, at_ms) in self.held.items()}
+        before = self.model.state
+        steps: list[Step] = [Delete(key) for key in before.keys() - state.keys()]
+        steps += [Put(key, *entry) for key, entry in state.items() if before.get(key) != entry]
+        if self._do(steps, self.served.pending.commit):
+            self.committed = deepcopy(self.held)
+        else:
+            self.held = deepcopy(self.committed)
+
+    def _do(self, steps: list[Step], call: Any) -> bool:
+        """One commit. False: it was refused."""
+        failures = self.served.pending.failures
+        if steps:
+            self.model.begin(steps)
+        call()
+        fresh, self._fresh = self._fresh, set()
+        if self.served.pending.failures > failures:
+            return False
+        self.taken |= fresh
+        if steps:
+            self.model.answer()
+        if self.setup.sync == "always":
+            self.sync()
+        return True
+
+    def sync(self) -> None:
+        self.served.store.sync()
+        self.model.promise()
+
+    def refuse(self) -> None:
+        """The disk takes a part of the frame."""
+        self.disk.faults.append(Fault(0, errno.ENOSPC, frozenset({"append"}), taken=10))
+        self.commit()
+        self.disk.faults.clear()
+
+    def roll_back(self) -> None:
+        """An EXEC that is taken back; one of its commands has read entries as they are."""
+        pending, before = self.served.pending, deepcopy(self.held)
+        fresh = set(self._fresh)
+        savepoint = pending.savepoint()
+        pending.in_transaction = True
+        for name in self.random.choices(["put_fields", "delete_fields", "set_string", "delete", "copy"], k=3):
+            getattr(self, name)()
+        if self.random.random() < 0.5:
+            pending.settle()
+        pending.in_transaction = False
+        pending.roll_back(savepoint)
+        self.served.databases.rolled_back()
+        self.held = before
+        self._fresh = fresh
+
+    def reap(self) -> None:
+        self.commit()
+        self.served.reap(self.step * 500, self.random.choice((1, 2, 5)))
+
+    def background(self) -> None:
+        self.random.choice((self.served.engine.flush, self.served.engine.compact))()
+
+    def reopen(self) -> None:
+        self.commit()
+        self.served.engine.close(flush=self.random.random() < 0.5)
+        self.model.promise()
+        self.open()
+
+    def crash(self) -> None:
+        """A crash, and on with what is left."""
+        watch, self.disk.on_change = self.disk.on_change, None
+        crash_model = self.random.choice(tuple(CrashModel))
+        clone = after_crash(self.disk, crash_model, self.random.randrange)
+        expectation = self.model.expectation()
+        self.served.engine.close()
+        self._fresh.clear()
+        self.disk = clone
+        self.open()
+        power_cut = crash_model is not CrashModel.KILLED
+        state = expectation.match(self.served.found(), self.clock.now_ms, power_cut=power_cut)
+        self.model = Model(state, expectation.latest_ms)
+        self.held = {(key[0] - ord("0"), key[2:]): (from_bytes(value), at_ms) for key, (value, at_ms) in state.items()}
+        self.committed = deepcopy(self.held)
+        self.taken = self.served.versions()
+        self.disk.on_change = watch
+
+
+STEPS: Final = {
+    "put_fields": 30,
+    "delete_fields": 8,
+    "set_string": 3,
+    "delete": 6,
+    "rename": 6,
+    "copy": 6,
+    "expire": 4,
+    "advance": 4,
+    "sweep": 3,
+    "flush_database": 1,
+    "flush_all": 1,
+    "embedded": 1,
+    "commit": 20,
+    "sync": 4,
+    "refuse": 3,
+    "roll_back": 4,
+    "reap": 8,
+    "background": 4,
+    "reopen": 2,
+    "crash": 2,
+}
+"""How often each is drawn."""
+
+
+@dataclass(slots=True)
+class CollectionsChecker(CrashChecker):
+    """What must hold after a crash, and again after one while the reaper runs."""
+
+    def _check(self, disk: SimulatedDisk, crash_point: CrashPoint, power_cut: bool, seed: int) -> None:
+        again = seed % self.second_every == 0
+        clock = ManualClock(crash_point.now_ms)
+        reaping: list[SimulatedDisk] = []
+        if again:
+            disk.on_change = lambda _: reaping.append(killed(disk))
+        self._open(disk, crash_point.expectation, clock, seed, power_cut=power_cut)
+        disk.on_change = None
+        random = Random(seed)
+        for clone in random.sample(reaping, min(len(reaping), self.second_crashes)):
+            clone = after_crash(clone, random.choice(POWER_CUTS), random.randrange)
+            self._open(clone, crash_point.expectation, clock, seed + 1, power_cut=True)
+            self.during_recovery += 1
+
+    def _open(
+        self, disk: SimulatedDisk, expectation: Expectation, clock: ManualClock, seed: int, *, power_cut: bool
+    ) -> None:
+        engine = self.setup.open(disk, clock, ("checked", seed))
+        try:
+            served = Served(engine)
+            found = served.found()
+            expectation.match(found, clock.now_ms, power_cut=power_cut)
+            served.check_owners(is_reaped=False)
+            given = served.versions()
+            made = served.keyspace(0).objects.find_or_make(b"new %d" % seed, Hash)
+            made.put_many({b"f%d" % number: b"new" for number in range(3)})
+            assert made.meta is not None
+            assert made.meta.version > max(given, default=-1), "a version comes twice"
+            served.pending.commit()
+            served.reap_all()
+            assert served.found() == found, "the reaper changed what is there"
+            served.check_owners(is_reaped=True)
+            assert set(made.items()) == {b"f0", b"f1", b"f2"}
+            assert engine.verify() == []
+        finally:
+            engine.close()
+
+
+def crash_collections(checker: CollectionsChecker, seeds: range, steps: int, crash_points: int) -> None:
+    """Run each seed's work, and crash it at so many points."""
+    with small_limits():
+        for seed in seeds:
+            run = CollectionsRun(checker.setup, seed).run(steps)
+            for point in Random(seed).sample(run.crash_points, min(len(run.crash_points), crash_points)):
+                checker.check(point, f"{checker.setup} seed {seed}")

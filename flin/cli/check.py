@@ -16,16 +16,20 @@ from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.disk.file_name import MANIFEST, maybe_parse
 from flin.engine.disk.fs import FileSystem, ReadableFile
+from flin.engine.engine import store_of
 from flin.engine.sstable import Table
 from flin.engine.table import footer as table_footer
 from flin.engine.table.meta import TableMeta
+from flin.engine.verify import verify_store
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.errors import CorruptionError, FlinError, LockedError, StorageError
+from flin.objects.owners import Owners
 
 SUMMARY = "read and verify a whole database, changing nothing"
 DETAILS = """\
-Replays the WAL, reads every block of every table, and checks checksums, order, filters, counts and the manifest.
+Replays the WAL, reads every block of every table, and checks checksums, order, filters, counts, the manifest, and that
+each piece of a collection has its owner and each owner all of its pieces.
 Each problem is one line on stdout that names the file. If the database cannot be opened, each file is verified by
 itself, so that you see all damage and not only the first. No other process may have the directory open."""
 EXAMPLES = """\
@@ -54,8 +58,9 @@ def check(directory: str) -> tuple[list[str], str]:
     """The problems, or a summary if there are none. LockedError if an engine has the directory open."""
     try:
         with open_unchanged(directory) as database:
-            problems = [str(problem) for problem in database.verify()]
-            summary = f"{directory}: {len(database):,} keys, all well"
+            owners = Owners()
+            problems = [str(problem) for problem in verify_store(store_of(database), owners.check)]
+            summary = f"{directory}: {len(database):,} keys, all well{_dead(owners.dead)}"
     except LockedError:
         raise
     except FlinError as error:
@@ -63,6 +68,11 @@ def check(directory: str) -> tuple[list[str], str]:
         found = [str(problem) for problem in survey(OverlayFileSystem(), directory)]
         return list(dict.fromkeys([str(error), *found])), ""
     return problems, summary
+
+
+def _dead(number: int) -> str:
+    collections = f"{number:,} deleted collection{'s'[: number != 1]}"
+    return f"; the next server removes what is left of {collections}" if number else ""
 
 
 def survey(fs: FileSystem, directory: str) -> Iterator[FlinError]:

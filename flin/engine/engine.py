@@ -328,8 +328,11 @@ class Engine(WritableView):
         self._store.sync()
 
     def verify(self) -> list[FlinError]:
-        """Read and check everything on disk, including the counts. Returns all problems; none if all is well."""
-        return verify_store(self._store)
+        """Read and check everything on disk, including counts and collections. Returns all problems; none if all is
+        well."""
+        from flin.objects.owners import Owners  # upwards: see UPWARDS in tests/test_imports.py
+
+        return verify_store(self._store, Owners().check)
 
     def stats(self) -> dict[str, Any]:
         """Figures of this open engine. docs/stats.md explains each key."""

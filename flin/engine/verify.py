@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
+
 from flin.engine.catalog.manifest import read as read_manifest
 from flin.engine.disk.fs import join
-from flin.engine.entry import TOMBSTONE
+from flin.engine.entry import TOMBSTONE, Page
 from flin.engine.key import is_counted, namespace_of
 from flin.engine.memtable import Memtable
 from flin.engine.read.read_state import ReadState
@@ -12,9 +15,13 @@ from flin.engine.tree.store import Store
 from flin.engine.wal.replay import load_segment
 from flin.errors import CorruptionError, FlinError, StorageError
 
+CollectionsCheck: TypeAlias = Callable[[Iterable[Page]], list[str]]
+"""What is wrong with the collections in a state, given its entries in order. `flin.objects` knows it."""
 
-def verify_store(store: Store) -> list[FlinError]:
-    """All problems: in tables, their order, the counts of live keys, the WAL of sealed generations, the manifest.
+
+def verify_store(store: Store, check_collections: CollectionsCheck) -> list[FlinError]:
+    """All problems: in tables, their order, the counts of live keys, collections, the WAL of sealed generations, the
+    manifest.
 
     ClosedError if the store is closed before the end: its directory may be another database's by then."""
     state = store.freeze()
@@ -32,7 +39,7 @@ def verify_store(store: Store) -> list[FlinError]:
                     path = join(store.directory, right.meta.file)
                     problems.append(CorruptionError(path, right.meta.offset, "it overlaps its neighbour in the run"))
     if not problems:
-        problems += _verify_counts(store, state)
+        problems += _verify_entries(store, state, check_collections)
     for generation in state.sealed:
         for piece in generation.segments:
             try:
@@ -59,18 +66,23 @@ def _verify_manifest(store: Store) -> list[FlinError]:
     return []
 
 
-def _verify_counts(store: Store, state: ReadState) -> list[FlinError]:
-    """Count every live key by reading it, and compare with what the engine says without reading."""
+def _verify_entries(store: Store, state: ReadState, check_collections: CollectionsCheck) -> list[FlinError]:
+    """Read every entry once: for the collections, and to compare the number of live keys with what the engine says
+    without reading."""
     counted: dict[int, int] = {}
-    for keys, entries in state.pages():
+    reasons = check_collections(_counting(state.pages(), counted))
+    for namespace in counted.keys() | state.version.counts.keys() | {0}:
+        said = store.count(namespace, None, state)
+        if said != counted.get(namespace, 0):
+            reasons.append(f"namespace {namespace} is said to have {said} keys and has {counted.get(namespace, 0)}")
+    return [CorruptionError(store.directory, 0, reason) for reason in reasons]
+
+
+def _counting(pages: Iterator[Page], counted: dict[int, int]) -> Iterator[Page]:
+    """The pages, whose live keys are counted by namespace."""
+    for keys, entries in pages:
         for key, entry in zip(keys, entries, strict=True):
             if entry is not TOMBSTONE and is_counted(key):
                 namespace = namespace_of(key)
                 counted[namespace] = counted.get(namespace, 0) + 1
-    problems: list[FlinError] = []
-    for namespace in counted.keys() | state.version.counts.keys() | {0}:
-        said = store.count(namespace, None, state)
-        if said != counted.get(namespace, 0):
-            reason = f"namespace {namespace} is said to have {said} keys and has {counted.get(namespace, 0)}"
-            problems.append(CorruptionError(store.directory, 0, reason))
-    return problems
+        yield keys, entries

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from flin.engine.entry import TOMBSTONE, Entry, Page
+from flin.engine.entry import EXPIRED_MS, TOMBSTONE, Entry, Page
 from flin.engine.key import PIECES_START, PIECES_STOP, namespace_of, namespace_prefix, user_key
 from flin.errors import FlinError
 from flin.objects.copying import maybe_spread
@@ -85,6 +85,8 @@ class Owners:
 
     def _check_own(self, stored: bytes, entry: Entry) -> None:
         assert type(entry) is tuple
+        if entry[1] == EXPIRED_MS:  # a merge has taken its value; it waits for the sweep, and owns nothing any more
+            return
         namespace = namespace_of(stored)
         key = stored[4:] if namespace else user_key(stored)
         if not entry[0]:

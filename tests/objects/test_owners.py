@@ -8,7 +8,7 @@ import pytest
 
 import flin.engine
 from flin.engine.engine import Engine, store_of
-from flin.engine.entry import TOMBSTONE, Entry, make_entry
+from flin.engine.entry import EXPIRED_MS, TOMBSTONE, Entry, make_entry
 from flin.engine.slot import slot_of
 from flin.objects.layout import HASH, LIST, SORTED_SET, STREAM, anchor_key, elements_prefix, in_order_suffix
 from flin.objects.meta import Meta, SortedSetMeta, StreamMeta
@@ -46,11 +46,13 @@ def test_an_expired_owner_owns() -> None:
     assert problems(whole() | {b"k": make_entry(Meta(SLOT, 7, 3).encode(), 1, HASH)}) == []
 
 
-@pytest.mark.parametrize("own", [TOMBSTONE, b"string", make_entry(Meta(SLOT, 8, 1).encode(), 0, HASH)])
+@pytest.mark.parametrize(
+    "own", [TOMBSTONE, b"string", (b"", EXPIRED_MS, HASH), make_entry(Meta(SLOT, 8, 1).encode(), 0, HASH)]
+)
 def test_a_dead_collection_is_no_problem(own: Entry) -> None:
     newer: Entries = {anchor_key(0, SLOT, 8): b"k", elements_prefix(0, SLOT, 8) + b"f": b"v"}
     entries = whole() | {b"k": own}
-    assert problems(entries | newer if type(own) is tuple else entries, dead=1) == []
+    assert problems(entries | newer if type(own) is tuple and own[0] else entries, dead=1) == []
 
 
 MEMBER = PREFIX + b"mx"

@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 from flin.engine.engine import Engine, store_of
-from flin.engine.entry import make_entry
+from flin.engine.entry import EXPIRED_MS, make_entry
 from flin.engine.key import PIECES_START, PIECES_STOP
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
@@ -28,7 +28,7 @@ from flin.objects import reaper as reaper_module
 from flin.objects import versions as versions_module
 from flin.objects.copying import maybe_spread, read_pieces
 from flin.objects.hash import Hash
-from flin.objects.layout import anchor_key, parse_anchor, parse_element
+from flin.objects.layout import NEXT_VERSION, anchor_key, decode_next_version, parse_anchor, parse_element
 from flin.objects.owners import Owners
 from flin.objects.packed import decode_hash
 from flin.objects.reaper import Reaper
@@ -47,11 +47,11 @@ Held = dict[tuple[int, bytes], tuple[Value, int]]
 
 @contextmanager
 def small_limits() -> Iterator[None]:
-    """Three fields make a hash spread, two versions are a lease, six pieces a range delete."""
+    """Three fields make a hash spread, eight versions are a lease, six pieces a range delete."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hash_module, "MAX_PACKED_ELEMENTS", 2)
         patch.setattr(hash_module, "MAX_WHOLE", 5)
-        patch.setattr(versions_module, "LEASED", 2)
+        patch.setattr(versions_module, "LEASED", 8)
         patch.setattr(reaper_module, "PAGE", 3)
         patch.setattr(reaper_module, "MAX_TOMBSTONES", 6)
         yield
@@ -94,6 +94,8 @@ class Served:
                     state[named(database, key)] = (as_bytes(entry), 0)
                     continue
                 assert type(entry) is tuple
+                if entry[1] == EXPIRED_MS:
+                    continue
                 meta = maybe_spread(entry)
                 value: Value = entry[0]
                 if meta is not None:
@@ -116,9 +118,16 @@ class Served:
                 found.add(owner.version)
         return found
 
+    def check_lease(self) -> None:
+        """The next process begins above all versions that there are."""
+        kept = self.store.read(NEXT_VERSION)
+        least = decode_next_version(kept) if type(kept) is bytes else 0
+        assert least > max(self.versions(), default=-1), f"versions go on from {least}, and {self.versions()} are there"
+
     def check_owners(self, *, is_reaped: bool) -> None:
         owners = Owners()
-        assert owners.check(self.store.freeze().pages()) == []
+        problems = owners.check(self.store.freeze().pages())
+        assert not problems, problems
         assert not (is_reaped and owners.dead), f"{owners.dead} dead collections are left"
 
 
@@ -345,6 +354,8 @@ class CollectionsRun:
             self.model.answer()
         if self.setup.sync == "always":
             self.sync()
+        self.served.check_owners(is_reaped=False)
+        self.served.check_lease()
         return True
 
     def sync(self) -> None:
@@ -353,6 +364,7 @@ class CollectionsRun:
 
     def refuse(self) -> None:
         """The disk takes a part of the frame."""
+        self.put_fields()
         self.disk.faults.append(Fault(0, errno.ENOSPC, frozenset({"append"}), taken=10))
         self.commit()
         self.disk.faults.clear()
@@ -363,7 +375,7 @@ class CollectionsRun:
         fresh = set(self._fresh)
         savepoint = pending.savepoint()
         pending.in_transaction = True
-        for name in self.random.choices(["put_fields", "delete_fields", "set_string", "delete", "copy"], k=3):
+        for name in self.random.choices(["put_fields", "put_fields", "delete_fields", "delete", "copy", "copy"], k=3):
             getattr(self, name)()
         if self.random.random() < 0.5:
             pending.settle()
@@ -376,6 +388,7 @@ class CollectionsRun:
     def reap(self) -> None:
         self.commit()
         self.served.reap(self.step * 500, self.random.choice((1, 2, 5)))
+        self.served.check_owners(is_reaped=False)
 
     def background(self) -> None:
         self.random.choice((self.served.engine.flush, self.served.engine.compact))()

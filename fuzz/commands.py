@@ -43,6 +43,7 @@ FREE: Final = {
     "getbit": 2, "bitcount": 4, "bitpos": 5, "bitop": 4, "bitfield": 5, "bitfield_ro": 4, "lcs": 3,
     "hset": 3, "hmset": 5, "hsetnx": 3, "hget": 2, "hmget": 4, "hdel": 3, "hexists": 2, "hstrlen": 2, "hincrby": 3,
     "hincrbyfloat": 3, "hlen": 1, "hgetall": 1, "hkeys": 1, "hvals": 1, "hscan": 2, "hrandfield": 1,
+    "pfcount": 3, "pfdebug": 2,
     "move": 2, "client|no-evict": 1, "function|flush": 1, "script|flush": 1, "flushdb": 1, "time": 1,
     "nosuchcommand": 2,
 }  # fmt: skip

@@ -21,6 +21,7 @@ from tests.net.hash_generator import (
     PLAIN_HASHES,
     hash_encoding,
 )
+from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS, WRONG_HYPERLOGLOGS
 
 Comparison = Literal["same", "unordered", "pairs", "length", "near", "shape", "numbers", "transaction"]
 """same: every byte. unordered: an array's elements in any order. pairs: the pairs of a map, or of an array of keys and
@@ -533,6 +534,7 @@ def _scan_plain(source: Generator) -> Burst:
 PLAIN: Final[dict[str, Maker]] = {
     **PLAIN_BITS,
     **PLAIN_HASHES,
+    **PLAIN_HYPERLOGLOGS,
     "get": _one("get", _key),
     "set": _one("set", _key, _value),
     "setex": _one("setex", _key, _from([*DELAY_SECONDS, *WRONG_TIMES[:4], *NO_INTEGERS]), _value),
@@ -649,6 +651,7 @@ OPTIONS: Final[dict[str, Maker]] = {
 
 # Wrong requests made by hand, for commands that could do real harm after a random change, such as CLIENT KILL.
 WRONG: Final[dict[str, list[list[bytes]]]] = {
+    **WRONG_HYPERLOGLOGS,
     "swapdb": WRONG_SWAPS,
     "multi": [[b"a"]],
     "exec": [[], [b"a"], [b"a", b"b"]],
@@ -719,7 +722,7 @@ _UNQUEUED: Final = (
     "hello",
     "auth",
     "object|refcount",
-    *WRONG,
+    *(name for name in WRONG if name not in PLAIN_HYPERLOGLOGS),
 )
 QUEUEABLE: Final = [name for name in PLAIN if name not in _UNQUEUED]
 """The commands of transactions."""

@@ -21,6 +21,7 @@ from tests.net.differential import MIN_OF_EACH, Pair, agree, counts, focused, sc
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
 from tests.net.hash_generator import PLAIN_HASHES
+from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS
 from tests.net.raw_client import Raw, RawClient
 from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
@@ -29,10 +30,12 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-differences.md"
 
 REQUESTS = 25_000  # of each run
 HASH_REQUESTS = 10_000
+HYPERLOGLOG_REQUESTS = 4_000
 SEED = 20_261_120  # any number: a run can be repeated, and the slow runs take others
 
 NOT_GENERATED = {
     "quit": "it closes the connection: test_quit",
+    "pfselftest": "it takes Redis half a second: tests/net/commands/test_hyperloglogs.py",
     "shutdown": "it ends the server: its errors are in test_errors_of_shutdown",
     "client|setinfo": "Redis 7.0 does not know it: see the table of differences",
     "client|no-touch": "Redis 7.0 does not know it: see the table of differences",
@@ -145,6 +148,42 @@ def _compare_all(flin_port: int, redis_port: int, protocol: int, requests: list[
     with Pair(flin_port, redis_port, protocol) as pair:
         found = list(pair.differences(requests))
     assert not found, f"{len(found)} of {len(requests)} replies differ:\n" + "\n".join(found[:10])
+
+
+@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 3), ("engine", 2)], indirect=["flin_port"])
+def test_hyperloglogs(flin_port: int, redis_port: int, protocol: int) -> None:
+    """GET among them: the strings have the same bytes, the cached counts too."""
+    requests = list(focused([*PLAIN_HYPERLOGLOGS], SEED, HYPERLOGLOG_REQUESTS, protocol))
+    with Pair(flin_port, redis_port, protocol) as pair:
+        found = list(pair.differences(requests))
+    made = Counter(request.name for request in requests)
+    assert min(made[name] for name in PLAIN_HYPERLOGLOGS) >= HYPERLOGLOG_REQUESTS // 20
+    assert not found, f"{len(found)} of {len(requests)} replies differ:\n" + "\n".join(found[:10])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "PFADD h",
+        "PFADD h a",
+        "PFADD h c",
+        "PFCOUNT h",
+        "PFCOUNT h h",
+        "PFCOUNT h i",
+        "PFMERGE h",
+        "PFMERGE i h",
+        "PFMERGE h i",
+        "PFDEBUG ENCODING h",
+        "PFDEBUG DECODE h",
+    ],
+)
+def test_what_touches_a_watched_hyperloglog(clients: tuple[RawClient, RawClient], change: str) -> None:
+    """So does a count that is kept in it. The connection's own writes touch, too."""
+    words = [word.encode() for word in change.split()]
+    requests = [[b"PFADD", b"h", b"a", b"b"], [b"PFADD", b"i", b"c"], [b"WATCH", b"h"], words, [b"MULTI"], [b"EXEC"]]
+    requests += [[b"PFCOUNT", b"h"], [b"WATCH", b"h"], words, [b"MULTI"], [b"EXEC"], [b"GET", b"h"]]
+    ours, theirs = (client.pipeline(requests) for client in clients)
+    assert [reply.data for reply in ours] == [reply.data for reply in theirs]
 
 
 @pytest.fixture(params=[2, 3])
@@ -361,6 +400,8 @@ def test_inline_requests(clients: tuple[RawClient, RawClient]) -> None:
 
 _MANY_FIELDS = [b"%d" % number for number in range(2000)]  # 1,000 fields: both servers have left their packed forms
 
+_CUT_OFF = b"HYLL\x01\0\0\0" + bytes(8) + (0x4000 | 15_999).to_bytes(2, "big")  # runs of 16,000 registers
+
 PROBES: dict[str, list[list[bytes]]] = {
     "key-order": [[b"SET", b"%d" % number, b"v"] for number in range(50)] + [[b"KEYS", b"*"]],
     "scan-cursor": [[b"SET", b"%d" % number, b"v"] for number in range(50)] + [[b"SCAN", b"0"]],
@@ -377,6 +418,14 @@ PROBES: dict[str, list[list[bytes]]] = {
     "command-docs": [[b"COMMAND", b"DOCS", b"get"]],
     "config-names": [[b"CONFIG", b"SET", b"tcp-keepalive", b"301"]],
     "swapdb-zero": [[b"SWAPDB", b"0", b"1"]],
+    "hyperloglog-damage": [[b"SET", b"k", _CUT_OFF], [b"PFADD", b"k", b"a"]],
+    "pfdebug-watch": [
+        [b"PFADD", b"k", b"a"],
+        [b"WATCH", b"k"],
+        [b"PFDEBUG", b"TODENSE", b"k"],
+        [b"MULTI"],
+        [b"EXEC"],
+    ],
     "glob-budget": [[b"KEYS", b"[ab]" * 300]],
 }
 

@@ -125,13 +125,12 @@ class Clients:
         self.maybe_refresh()
 
     def _gates_are_open(self) -> bool:
+        return self.takes_writes() and not self._config.times_every_command
+
+    def takes_writes(self) -> bool:
+        """Whether the engine takes writes now, without a delay."""
         stall = self._store.stall()
-        return not (
-            stall.stopped
-            or stall.delay_seconds
-            or self._store.read_only_reason is not None
-            or self._config.times_every_command
-        )
+        return not (stall.stopped or stall.delay_seconds or self._store.read_only_reason is not None)
 
     # The clients' buffers.
 

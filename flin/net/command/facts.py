@@ -109,6 +109,11 @@ persist 2.2.0 O(1)
 pexpire 2.6.0 O(1)
 pexpireat 2.6.0 O(1)
 pexpiretime 7.0.0 O(1)
+pfadd 2.8.9 O(1) for each element, and for the string of at most 12 KB
+pfcount 2.8.9 O(1) for one key, much less while its count is cached; O(N) for N keys
+pfdebug 2.8.9 O(1)
+pfmerge 2.8.9 O(N) for N keys
+pfselftest 2.8.9 O(1): some 300 ms
 ping 1.0.0 O(1)
 psetex 2.6.0 O(1)
 pttl 2.6.0 O(1)

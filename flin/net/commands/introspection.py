@@ -40,6 +40,7 @@ _GROUP_CATEGORIES: Final = {
     "string": "string",
     "bitmap": "bitmap",
     "hash": "hash",
+    "hyperloglog": "hyperloglog",
     "generic": "keyspace",
     "connection": "connection",
     "transactions": "transaction",

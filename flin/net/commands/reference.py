@@ -30,6 +30,7 @@ _TITLES: Final = {
     "string": "Strings",
     "bitmap": "Bits of strings",
     "hash": "Hashes",
+    "hyperloglog": "HyperLogLogs",
     "generic": "Keys",
     "transactions": "Transactions",
     "connection": "Connections",

@@ -34,6 +34,7 @@ from flin.net.settings.parameter import (
 )
 from flin.net.settings.redis_parameters import without_effect
 from flin.net.wire.numbers import INT64_MAX
+from flin.objects.hyperloglog import DEFAULT_SPARSE_MAX_BYTES
 from flin.objects.thresholds import Thresholds
 
 SYNC_MODES: Final = ("always", "interval", "never")
@@ -177,6 +178,7 @@ class Config:
         self.slowlog_log_slower_than = options.slowlog_log_slower_than
         self.slowlog_max_len = options.slowlog_max_len
         self.thresholds = Thresholds()
+        self.hll_sparse_max_bytes = DEFAULT_SPARSE_MAX_BYTES
         self.reply_cache_bytes = int(options.memory_limit * options.hot_keys_share)
         self.buffers_bytes = int(options.memory_limit * options.buffers_share)
         # A single client is no longer read before it uses up the share: that would close it.
@@ -287,6 +289,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
         (b"hash-max-listpack-value", b"hash-max-ziplist-value"),
         _threshold("hash_value_bytes", memory_from(0, INT64_MAX)),
     ),
+    b"hll-sparse-max-bytes": attribute("hll_sparse_max_bytes", memory_from(0, INT64_MAX)),
     b"hot-keys-share": option("hot_keys_share"),
     b"maxclients": attribute("maxclients", _in_range("maxclients"), check_clients),
     b"maxmemory": constant(b"0", memory_size),

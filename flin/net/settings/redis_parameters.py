@@ -53,7 +53,6 @@ tracking-table-max-keys 1000000; zset-max-listpack-entries 128; zset-max-ziplist
 
 _SIZES: Final = """
 active-defrag-ignore-bytes 104857600; auto-aof-rewrite-min-size 67108864; cluster-link-sendbuf-limit 0;
-hll-sparse-max-bytes 3000;
 repl-backlog-size 1048576; stream-node-max-bytes 4096; zset-max-listpack-value 64; zset-max-ziplist-value 64
 """
 

@@ -19,7 +19,7 @@ from flin.net.command.registry import (
 from flin.net.commands.introspection import categories, describe
 from tests.net.serving import HandlerClient
 
-GROUPS = {"bitmap", "string", "hash", "generic", "transactions", "connection", "server", "scripting"}
+GROUPS = {"bitmap", "string", "hash", "hyperloglog", "generic", "transactions", "connection", "server", "scripting"}
 
 
 @pytest.fixture

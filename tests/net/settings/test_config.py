@@ -146,6 +146,8 @@ def test_set_changes_all_or_nothing() -> None:
         (b"hash-max-listpack-value", b"abc", "argument must be a memory value"),
         (b"hash-max-listpack-value", b"-1", "argument must be a memory value"),
         (b"hash-max-ziplist-value", b"9223372036854775808", f"argument must be between 0 and {INT64_MAX} inclusive"),
+        (b"hll-sparse-max-bytes", b"-1", "argument must be a memory value"),
+        (b"hll-sparse-max-bytes", b"9223372036854775808", f"argument must be between 0 and {INT64_MAX} inclusive"),
         (b"zset-max-listpack-entries", b"5", "can't set immutable config"),
         (b"save", b"900 1", "can't set immutable config"),
     ],

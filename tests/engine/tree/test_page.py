@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flin.engine
-from flin.engine.entry import TOMBSTONE
+from flin.engine.entry import TOMBSTONE, Page
 from flin.engine.key import namespace_prefix
 from flin.engine.table.cold_read import ColdRead
 from flin.engine.tree import ordered_reads
+from flin.engine.verify import verify_store
 from flin.testing import SimulatedDisk
 
 PREFIX = namespace_prefix(0x8000) + b"\0\1"
@@ -44,6 +46,12 @@ def page(store: Any, start: bytes, stop: bytes, count: int, *, reverse: bool) ->
             loads += 1
             assert loads < 9
             cold.load()
+
+
+def no_collections(pages: Iterable[Page]) -> list[str]:
+    """The pieces here are nobody's: the engine's own part of verify() asks for no owner."""
+    list(pages)
+    return []
 
 
 @settings(max_examples=60)
@@ -81,7 +89,7 @@ def test_pages_against_a_dict(
     assert page(db._store, start, stop, count, reverse=reverse)[0] == expected
     found = db._store.page(start, stop, count, reverse=reverse)
     assert found == (expected, [model[key] for key in expected])
-    assert db.verify() == []
+    assert verify_store(db._store, no_collections) == []
     db.close()
 
 

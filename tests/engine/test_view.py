@@ -211,7 +211,7 @@ def test_expired_entries_are_not_seen(open_engine: OpenEngine) -> None:
 def test_tagged_values_are_hidden_from_embedded_users(open_engine: OpenEngine) -> None:
     """A tag says that a value is of one of the server's types; here it is absent, and cannot be half read."""
     db = open_engine(fs=SimulatedDisk())
-    db._store.commit({b"tagged": (b"v", 0, 3), b"plain": b"v"})
+    db._store.commit({b"tagged": (b"\0v", 0, 3), b"plain": b"v"})
     assert list(db.scan()) == [(b"plain", b"v")]
     assert (db.get(b"tagged"), b"tagged" in db, db.ttl(b"tagged")) == (None, False, None)
 

@@ -65,14 +65,14 @@ def test_a_listener_is_told_what_has_expired_and_with_which_entry(db: Any, clock
     db._store.listeners.on_expired = lambda expired: told.append(dict(expired))
     due = clock.now_ms + 5000
     db.put(b"memory", b"1", ttl=5)
-    db._store.commit({b"hash": (b"packed", due, 1), b"gone": (b"", due, 2), b"stays": (b"", due + 1, 3)})
+    db._store.commit({b"hash": (b"\0packed", due, 1), b"gone": (b"\0", due, 2), b"stays": (b"\0", due + 1, 3)})
     db.flush()
     db.put(b"tables", b"2", ttl=5)
     db.delete(b"gone")
     clock.advance(5)
     len(db)  # which sweeps first
     found = {key: entry for each in told for key, entry in each.items()}
-    assert found == {b"memory": (b"1", due, 0), b"hash": (b"packed", due, 1), b"tables": (b"2", due, 0)}
+    assert found == {b"memory": (b"1", due, 0), b"hash": (b"\0packed", due, 1), b"tables": (b"2", due, 0)}
     assert sum(map(len, told)) == 3, "each once"
 
 

@@ -44,6 +44,9 @@ FREE: Final = {
     "hset": 3, "hmset": 5, "hsetnx": 3, "hget": 2, "hmget": 4, "hdel": 3, "hexists": 2, "hstrlen": 2, "hincrby": 3,
     "hincrbyfloat": 3, "hlen": 1, "hgetall": 1, "hkeys": 1, "hvals": 1, "hscan": 2, "hrandfield": 1,
     "pfcount": 3, "pfdebug": 2,
+    "sadd": 3, "srem": 3, "smove": 3, "scard": 1, "sismember": 2, "smismember": 3, "smembers": 1, "sscan": 2,
+    "spop": 1, "srandmember": 1, "sunion": 3, "sinter": 3, "sdiff": 3, "sintercard": 4, "sunionstore": 3,
+    "sinterstore": 3, "sdiffstore": 3,
     "move": 2, "client|no-evict": 1, "function|flush": 1, "script|flush": 1, "flushdb": 1, "time": 1,
     "nosuchcommand": 2,
 }  # fmt: skip

@@ -32,7 +32,8 @@ OBJECTS: Final = [
     "meta",
     "packed",
     "live_object copying",
-    "hash live_objects owners",
+    "unordered",
+    "hash set live_objects owners",
     "reaper",
 ]
 """Of flin.objects."""

@@ -1,10 +1,7 @@
 """A hash: fields and their values. It has at least one field: who deletes the last one deletes the key.
 
-Packed while small (packed.py): `fields` holds all of it. It becomes spread in the commit of the command that crosses
-MAX_PACKED_ELEMENTS or MAX_PACKED_BYTES, or that changes a packed hash of more than MIN_REWRITTEN fields for the
-MAX_REWRITES-th time: to write 64 fields again for each change costs 35 µs, one spread field 12 (types measured in
-docs/performance.md). A spread hash of up to MAX_WHOLE fields that a command had to read whole keeps them (`fields`),
-and is *whole* from then on.
+Packed while small (packed.py), spread later, perhaps whole: unordered.py says when. `fields` holds all of it while it
+is packed or whole.
 """
 
 from __future__ import annotations
@@ -14,47 +11,25 @@ from itertools import islice
 from typing import Final
 
 from flin.engine.entry import TOMBSTONE, Entry, Page
-from flin.engine.key import prefix_stop
 from flin.objects.layout import HASH, PREFIX_BYTES
-from flin.objects.live_object import BASE_BYTES, LiveObject, Objects
-from flin.objects.meta import Meta
+from flin.objects.live_object import BASE_BYTES, Objects
 from flin.objects.packed import decode_hash, encode_hash
-from flin.objects.rank_index import RankIndex
-
-MAX_PACKED_ELEMENTS: Final = 64
-MAX_PACKED_BYTES: Final = 4096
-"""Fields, and bytes of the value, of a packed hash: a cold read costs the same in both forms there."""
-
-MIN_REWRITTEN: Final = 16
-MAX_REWRITES: Final = 20
-"""So many commits that wrote a live packed hash with more than MIN_REWRITTEN fields anew pay for spreading it."""
-
-MAX_WHOLE: Final = 16_384
-"""Fields of a spread hash that are kept in memory together: 2.5 MB of them."""
-
-SLICED: Final = 10_000
-"""From this many fields on a reply with all of them goes in slices."""
-
-_PAGE: Final = 1024
-"""Pieces that are read at once: a millisecond."""
+from flin.objects.unordered import PAGE, Unordered, fits_whole
 
 _FIELD_BYTES: Final = 155
 """A field in memory: two bytes objects and its place in a dict."""
 
 
-class Hash(LiveObject):
+class Hash(Unordered[tuple[bytes, bytes]]):
     """`fields` in the order in which they came, or None: spread, and not whole."""
 
     TAG = HASH
 
-    __slots__ = ("_bytes", "_index", "_rewrites", "fields")
+    __slots__ = ("fields",)
 
     def __init__(self, objects: Objects, key: bytes) -> None:
         super().__init__(objects, key)
         self.fields: dict[bytes, bytes] | None = {}
-        self._bytes = 0  # of the packed value, about
-        self._rewrites = 0  # commits of it while it is live
-        self._index: RankIndex | None = None
 
     def load_packed(self, value: bytes) -> None:
         self.fields = decode_hash(value)
@@ -64,10 +39,6 @@ class Hash(LiveObject):
         assert self.fields is not None
         self._rewrites += 1
         return encode_hash(self.fields, self.was_large)
-
-    def _begin_spread(self, meta: Meta) -> None:
-        super()._begin_spread(meta)
-        self.fields = None
 
     def charge_bytes(self) -> int:
         held = len(self.fields) * _FIELD_BYTES + self._bytes if self.fields is not None else 0
@@ -95,15 +66,10 @@ class Hash(LiveObject):
         found: dict[bytes, bytes] = {}
         for page in self._pages():
             found.update(_pairs(page))
-        if len(found) <= MAX_WHOLE:
+        if fits_whole(len(found)):
             self.fields = found
             self._bytes = sum(map(len, found)) + sum(map(len, found.values()))
         return found
-
-    @property
-    def is_large(self) -> bool:
-        """Whether a reply with all of it should go in slices."""
-        return len(self) > SLICED
 
     @property
     def is_whole(self) -> bool:
@@ -116,26 +82,18 @@ class Hash(LiveObject):
             return _portions(dict(self.fields))
         return map(_pairs, self.objects.host.frozen_pages(self.prefix, self._stop))
 
-    def scan(self, after: bytes | None, count: int) -> tuple[dict[bytes, bytes], bytes | None]:
-        """The next `count` fields above `after`, in the order of bytes, and the last one, to go on after it; None at
-        the end."""
-        if self.is_packed:
-            return self.items(), None
-        start = self.prefix if after is None else self.prefix + after + b"\0"
-        keys, entries = self.objects.host.page(start, self._stop, count + 1)
-        last = keys[count - 1][PREFIX_BYTES:] if len(keys) > count else None
-        return _pairs((keys[:count], entries[:count])), last
+    def elements(self) -> list[tuple[bytes, bytes]]:
+        return list(self.items().items())
 
-    def field_at(self, rank: int) -> tuple[bytes, bytes]:
-        """The field at a rank from 0 on, in an order that stays until the next change."""
-        if self.fields is not None:
-            return next(islice(self.fields.items(), rank, None))
-        index = self._index or self._made_index()
-        for start in list(index.large):
-            index.split(start, self._fields_from(start, index.piece_of(start).size))
-        piece, offset = index.at(rank)
-        keys, entries = self.objects.host.page(self.prefix + piece.start, self._stop, offset + 1)
-        return keys[offset][PREFIX_BYTES:], _value(entries[offset])
+    def element_pages(self) -> Iterator[list[tuple[bytes, bytes]]]:
+        return (list(page.items()) for page in self.pages())
+
+    def _held_at(self, rank: int) -> tuple[bytes, bytes]:
+        assert self.fields is not None
+        return next(islice(self.fields.items(), rank, None))
+
+    def _parsed(self, page: Page) -> list[tuple[bytes, bytes]]:
+        return list(_pairs(page).items())
 
     @property
     def encoding(self) -> bytes:
@@ -164,11 +122,7 @@ class Hash(LiveObject):
         put, prefix = self.objects.host.put_piece, self.prefix
         for field, value in pairs.items():
             put(prefix + field, value)
-        if new and self._index is not None:
-            for field, value in zip(pairs, before, strict=True):
-                if value is None:
-                    self._index.add(field)
-        self._grow(new)
+        self._note_new([field for field, value in zip(pairs, before, strict=True) if value is None] if new else ())
         self.objects.touch(self)
         return new
 
@@ -189,9 +143,7 @@ class Hash(LiveObject):
             return
         self.objects.host.put_piece(self.prefix + field, value)
         if is_new:
-            if self._index is not None:
-                self._index.add(field)
-            self._grow(1)
+            self._note_new((field,))
         self.objects.touch(self)
 
     def delete_many(self, fields: Sequence[bytes]) -> int:
@@ -203,17 +155,7 @@ class Hash(LiveObject):
         if self.fields is not None:
             for field in gone:
                 self._bytes -= len(field) + len(self.fields.pop(field)) + 2
-        if self.meta is not None:
-            delete, prefix = self.objects.host.delete_piece, self.prefix
-            for field in gone:
-                delete(prefix + field)
-                if self._index is not None:
-                    self._index.remove(field)
-            self.meta.count -= len(gone)
-        if len(self):
-            self.objects.touch(self, self._bytes if self.meta is None else 0)
-        else:
-            self.objects.delete(self)
+        self._note_gone(gone)
         return len(gone)
 
     # Inside.
@@ -224,57 +166,20 @@ class Hash(LiveObject):
         count = len(self) + (new if self.meta is not None else 0)
         self.was_large = longest > limits.hash_value_bytes or count > limits.hash_entries
 
-    def _is_too_large_to_pack(self) -> bool:
-        assert self.fields is not None
-        count = len(self.fields)
-        is_rewritten = count > MIN_REWRITTEN and self._rewrites >= MAX_REWRITES
-        return count > MAX_PACKED_ELEMENTS or self._bytes > MAX_PACKED_BYTES or is_rewritten
-
     def _spread(self) -> None:
         fields = self.fields
         assert fields is not None
-        slot, version = self.new_place()
-        self.become_spread(Meta(slot, version, len(fields)))
-        put, prefix = self.objects.host.put_piece, self.prefix
-        for field, value in fields.items():
-            put(prefix + field, value)
-        if len(fields) <= MAX_WHOLE:
+        self._spread_pieces(fields.items())
+        if fits_whole(len(fields)):
             self.fields = fields
 
-    def _grow(self, new: int) -> None:
-        assert self.meta is not None
-        self.meta.count += new
-        if self.fields is not None and len(self.fields) > MAX_WHOLE:
-            self.fields = None  # from here on it is read field by field
-
-    @property
-    def _stop(self) -> bytes:
-        stop = prefix_stop(self.prefix)
-        assert stop is not None
-        return stop
-
-    def _pages(self) -> Iterator[Page]:
-        start = self.prefix
-        while True:
-            page = self.objects.host.page(start, self._stop, _PAGE)
-            if page[0]:
-                yield page
-            if len(page[0]) < _PAGE:
-                return
-            start = page[0][-1] + b"\0"
-
-    def _fields_from(self, start: bytes, count: int) -> list[bytes]:
-        keys, _ = self.objects.host.page(self.prefix + start, self._stop, count)
-        return [key[PREFIX_BYTES:] for key in keys]
-
-    def _made_index(self) -> RankIndex:
-        self._index = RankIndex.made([key[PREFIX_BYTES:] for key in keys] for keys, _ in self._pages())
-        return self._index
+    def _forget_elements(self) -> None:
+        self.fields = None
 
 
 def _portions(fields: dict[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
     items = iter(fields.items())
-    while page := dict(islice(items, _PAGE)):
+    while page := dict(islice(items, PAGE)):
         yield page
 
 

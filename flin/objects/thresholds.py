@@ -14,3 +14,4 @@ class Thresholds:
 
     hash_entries: int = 512  # hash-max-listpack-entries
     hash_value_bytes: int = 64  # hash-max-listpack-value: of a field, too
+    set_integers: int = 512  # set-max-intset-entries: of a set of integers

@@ -22,6 +22,15 @@ from tests.net.hash_generator import (
     hash_encoding,
 )
 from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS, WRONG_HYPERLOGLOGS
+from tests.net.set_generator import (
+    PLAIN_SETS,
+    SET_CHANGES,
+    SET_COMPARISONS,
+    SET_KEYS,
+    SET_OPTIONS,
+    WRONG_SETS,
+    set_encoding,
+)
 
 Comparison = Literal["same", "unordered", "pairs", "length", "near", "shape", "numbers", "transaction"]
 """same: every byte. unordered: an array's elements in any order. pairs: the pairs of a map, or of an array of keys and
@@ -54,6 +63,7 @@ KEYS: Final = [
     b"k\r\n\x00*[?",
     b"long" * 50,
     *HASH_KEYS,
+    *SET_KEYS,
 ]
 INTEGERS: Final = [b"0", b"1", b"-1", b"10", b"-15", b"1000", b"9223372036854775807", b"-9223372036854775808"]
 NO_INTEGERS: Final = [
@@ -333,6 +343,7 @@ _CHANGES: Final = [
     ("flushall",),
     ("flushdb",),
     *HASH_CHANGES,
+    *SET_CHANGES,
 ]
 
 Maker = Callable[[Generator], Burst]
@@ -421,7 +432,7 @@ def _object(name: str, compare: Comparison = "same") -> Maker:
 
     def make(source: Generator) -> Burst:
         if source.random.random() < 0.3 and name in ("object|encoding", "object|refcount"):
-            return hash_encoding(source)
+            return source.pick([hash_encoding, set_encoding])(source)
         key = source.key()
         set_first = source.request("set", key, source.pick([*INTEGERS, *NO_INTEGERS, *TEXTS, b"9999", b"10000"]))
         missing = source.request("del", key)
@@ -510,7 +521,7 @@ def _scan_words(source: Generator) -> list[bytes]:
     if source.random.random() < 0.6:
         words += [source.spelled("MATCH"), source.pick(PATTERNS)]
     if source.random.random() < 0.4:
-        words += [source.spelled("TYPE"), source.pick([b"string", b"STRING", b"hash", b"list", b"nosuch"])]
+        words += [source.spelled("TYPE"), source.pick([b"string", b"STRING", b"hash", b"set", b"list", b"nosuch"])]
     return [*words, source.spelled("COUNT"), b"1000"]
 
 
@@ -535,6 +546,7 @@ PLAIN: Final[dict[str, Maker]] = {
     **PLAIN_BITS,
     **PLAIN_HASHES,
     **PLAIN_HYPERLOGLOGS,
+    **PLAIN_SETS,
     "get": _one("get", _key),
     "set": _one("set", _key, _value),
     "setex": _one("setex", _key, _from([*DELAY_SECONDS, *WRONG_TIMES[:4], *NO_INTEGERS]), _value),
@@ -625,6 +637,7 @@ PLAIN: Final[dict[str, Maker]] = {
 OPTIONS: Final[dict[str, Maker]] = {
     **BIT_OPTIONS,
     **HASH_OPTIONS,
+    **SET_OPTIONS,
     "set": _set_options,
     "getex": _getex_options,
     "copy": _copy_options,
@@ -652,6 +665,7 @@ OPTIONS: Final[dict[str, Maker]] = {
 # Wrong requests made by hand, for commands that could do real harm after a random change, such as CLIENT KILL.
 WRONG: Final[dict[str, list[list[bytes]]]] = {
     **WRONG_HYPERLOGLOGS,
+    **WRONG_SETS,
     "swapdb": WRONG_SWAPS,
     "multi": [[b"a"]],
     "exec": [[], [b"a"], [b"a", b"b"]],
@@ -700,6 +714,7 @@ TRANSACTIONS: Final = ("multi", "exec", "discard", "watch")
 
 COMPARISONS: Final[dict[str, Comparison]] = {
     **HASH_COMPARISONS,
+    **SET_COMPARISONS,
     "keys": "unordered",
     "object|encoding": "shape",
     "object|refcount": "shape",
@@ -722,7 +737,7 @@ _UNQUEUED: Final = (
     "hello",
     "auth",
     "object|refcount",
-    *(name for name in WRONG if name not in PLAIN_HYPERLOGLOGS),
+    *(name for name in WRONG if name not in (*PLAIN_HYPERLOGLOGS, *WRONG_SETS)),
 )
 QUEUEABLE: Final = [name for name in PLAIN if name not in _UNQUEUED]
 """The commands of transactions."""

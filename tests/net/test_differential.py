@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import flin.engine
-import flin.objects.hash
 from flin.net.command.registry import all_commands
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.settings.parameter import same_text
 from flin.net.settings.redis_parameters import without_effect
+from flin.objects import unordered
 from tests.net.differential import MIN_OF_EACH, Pair, agree, counts, focused, schedule, shortened
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
@@ -25,12 +25,14 @@ from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS
 from tests.net.raw_client import Raw, RawClient
 from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
+from tests.net.set_generator import PLAIN_SETS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-differences.md"
 
 REQUESTS = 25_000  # of each run
 HASH_REQUESTS = 10_000
 HYPERLOGLOG_REQUESTS = 4_000
+SET_REQUESTS = 10_000
 SEED = 20_261_120  # any number: a run can be repeated, and the slow runs take others
 
 NOT_GENERATED = {
@@ -116,15 +118,15 @@ BESIDE_HASHES = ["del", "unlink", "expire", "persist", "ttl", "rename", "copy", 
                  "getdel", "mset", "object|encoding", "scan", "keys", "dbsize"]  # fmt: skip
 HASH_NAMES = [*PLAIN_HASHES, *PLAIN_HASHES, *BESIDE_HASHES]
 
-AS_THEY_ARE = flin.objects.hash.MAX_PACKED_ELEMENTS, flin.objects.hash.MAX_WHOLE, flin.objects.hash.SLICED
+AS_THEY_ARE = unordered.MAX_PACKED_ELEMENTS, unordered.MAX_WHOLE, unordered.SLICED
 LIMITS = [(4, 7, AS_THEY_ARE[2]), (4, AS_THEY_ARE[1], 6), AS_THEY_ARE]
-"""Fields of a packed hash, of a spread one that is kept whole, and of one whose replies go in slices."""
+"""Elements of a packed hash or set, of a spread one that is kept whole, and of one whose replies go in slices."""
 
 
 @pytest.fixture
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in zip(("MAX_PACKED_ELEMENTS", "MAX_WHOLE", "SLICED"), request.param, strict=True):
-        monkeypatch.setattr(flin.objects.hash, name, value)
+        monkeypatch.setattr(unordered, name, value)
 
 
 @pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 3), ("engine", 2)], indirect=["flin_port"])
@@ -184,6 +186,26 @@ def test_what_touches_a_watched_hyperloglog(clients: tuple[RawClient, RawClient]
     requests += [[b"PFCOUNT", b"h"], [b"WATCH", b"h"], words, [b"MULTI"], [b"EXEC"], [b"GET", b"h"]]
     ours, theirs = (client.pipeline(requests) for client in clients)
     assert [reply.data for reply in ours] == [reply.data for reply in theirs]
+
+
+SET_NAMES = [*PLAIN_SETS, *PLAIN_SETS, "del", "expire", "object|encoding", "scan", "dbsize"]
+
+
+@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 2), ("engine", 3)], indirect=["flin_port"])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+def test_sets(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
+    requests = list(focused(SET_NAMES, SEED, SET_REQUESTS, protocol))
+    made = Counter(request.name for request in requests)
+    assert min(made[name] for name in PLAIN_SETS) >= 2 * MIN_OF_EACH
+    _compare_all(flin_port, redis_port, protocol, requests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize("seed", range(8))
+def test_more_sets(flin_port: int, redis_port: int, protocol: int, limits: None, seed: int) -> None:
+    _compare_all(flin_port, redis_port, protocol, list(focused(SET_NAMES, seed, REQUESTS, protocol)))
 
 
 @pytest.fixture(params=[2, 3])
@@ -407,6 +429,8 @@ PROBES: dict[str, list[list[bytes]]] = {
     "scan-cursor": [[b"SET", b"%d" % number, b"v"] for number in range(50)] + [[b"SCAN", b"0"]],
     "field-order": [[b"HSET", b"h", *_MANY_FIELDS], [b"HKEYS", b"h"]],
     "hscan-cursor": [[b"HSET", b"h", *_MANY_FIELDS], [b"HSCAN", b"h", b"0"]],
+    "member-order": [[b"SADD", b"s", *_MANY_FIELDS], [b"SMEMBERS", b"s"]],
+    "sscan-cursor": [[b"SADD", b"s", *_MANY_FIELDS], [b"SSCAN", b"s", b"0"]],
     "object-history": [[b"SET", b"k", b"a"], [b"APPEND", b"k", b"b"], [b"OBJECT", b"ENCODING", b"k"]],
     # One transaction, so that no sweep comes in between.
     "expired-count": [[b"MULTI"], [b"SET", b"k", b"v", b"PXAT", b"1"], [b"GET", b"k"], [b"DBSIZE"], [b"EXEC"]],

@@ -122,9 +122,13 @@ randomkey 1.0.0 O(N) for N keys
 rename 1.0.0 O(1)
 renamenx 1.0.0 O(1)
 reset 6.2.0 O(1)
+sadd 1.0.0 O(N) for N members
 scan 2.8.0 O(1) per call, O(N) for a whole scan of N keys
+scard 1.0.0 O(1)
 script 2.6.0 Depends on subcommand.
 script|flush 2.6.0 O(1)
+sdiff 1.0.0 O(N*M) for N members in the first set and M other sets
+sdiffstore 1.0.0 O(N*M) for N members in the first set and M other sets
 select 1.0.0 O(1)
 set 1.0.0 O(1)
 setbit 2.2.0 O(N) for a string of N bytes
@@ -132,13 +136,26 @@ setex 2.0.0 O(1)
 setnx 1.0.0 O(1)
 setrange 2.2.0 O(N) for a string of N bytes
 shutdown 1.0.0 O(N) where N is what the memtables hold
+sinter 1.0.0 O(N*M) for N members in the smallest of M sets
+sintercard 7.0.0 O(N*M) for N members in the smallest of M sets
+sinterstore 1.0.0 O(N*M) for N members in the smallest of M sets
+sismember 1.0.0 O(1)
 slowlog 2.2.12 Depends on subcommand.
 slowlog|get 2.2.12 O(N) where N is the number of entries returned
 slowlog|help 6.2.0 O(1)
 slowlog|len 2.2.12 O(1)
 slowlog|reset 2.2.12 O(N) where N is the number of entries in the slowlog
+smembers 1.0.0 O(N) for a set of N members
+smismember 6.2.0 O(N) for N members
+smove 1.0.0 O(1)
+spop 1.0.0 O(N) for N members returned, or in the set where many are asked for
+srandmember 1.0.0 O(N) for N members returned, or in the set where more than 16 are asked for
+srem 1.0.0 O(N) for N members
+sscan 2.8.0 O(1) per call, O(N) for a whole scan of N members
 strlen 2.2.0 O(1)
 substr 1.0.0 O(N) for N bytes returned
+sunion 1.0.0 O(N) for N members in all sets
+sunionstore 1.0.0 O(N) for N members in all sets
 swapdb 4.0.0 O(N) for N watched keys of both
 time 2.6.0 O(1)
 touch 3.2.1 O(N) for N keys

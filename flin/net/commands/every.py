@@ -12,6 +12,7 @@ from flin.net.commands import (
     scan,
     scripts,
     server,
+    sets,
     strings,
     transactions,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "scan",
     "scripts",
     "server",
+    "sets",
     "strings",
     "transactions",
 ]

@@ -41,6 +41,7 @@ _GROUP_CATEGORIES: Final = {
     "bitmap": "bitmap",
     "hash": "hash",
     "hyperloglog": "hyperloglog",
+    "set": "set",
     "generic": "keyspace",
     "connection": "connection",
     "transactions": "transaction",

@@ -13,7 +13,8 @@ from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many
 from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import NO_SUCH_KEY, OK, ONE, WRONG_TYPE, ZERO, Slices, Value, simple, syntax_error
 from flin.objects.hash import Hash
-from flin.objects.layout import HASH
+from flin.objects.layout import HASH, SET
+from flin.objects.set import Set
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
@@ -213,24 +214,24 @@ _OBJECT_HELP: Final = (
 container("object", GROUP, "Tells about the value of a key.")
 
 
+_KINDS: Final[dict[int, type[Hash] | type[Set]]] = {HASH: Hash, SET: Set}
+
+
 @command("object|encoding", 3, "readonly", _OBJECT_KEY)
 def object_encoding(context: Context, args: list[bytes]) -> Value:
     """Returns how Redis would keep the value in memory."""
     entry = context.keyspace.look_up(args[2])
     if entry is None:
         return None
-    if tag_of(entry) == HASH:
-        return _hash_encoding(context, args[2])
+    kind = _KINDS.get(tag_of(entry))
+    if kind is not None:
+        found = context.keyspace.objects.find(args[2], kind)
+        assert found is not None
+        return found.encoding
     value = _string(entry)
     if maybe_int64(value) is not None:
         return b"int"
     return b"embstr" if len(value) <= _MAX_EMBEDDED else b"raw"
-
-
-def _hash_encoding(context: Context, key: bytes) -> bytes:
-    hash_ = context.keyspace.objects.find(key, Hash)
-    assert hash_ is not None
-    return hash_.encoding
 
 
 def _string(entry: Live) -> bytes:

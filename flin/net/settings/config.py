@@ -305,6 +305,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
         apply=lambda config, value: config.set_password(value),
     ),
     b"save": constant(b""),
+    b"set-max-intset-entries": _threshold("set_integers", integer_from(0, INT64_MAX)),
     b"slowlog-log-slower-than": attribute("slowlog_log_slower_than", _in_range("slowlog_log_slower_than")),
     b"slowlog-max-len": attribute("slowlog_max_len", _in_range("slowlog_max_len")),
     b"sync": option("sync"),

@@ -46,7 +46,7 @@ lua-time-limit 5000; maxmemory-eviction-tenacity 10; maxmemory-samples 5; min-re
 min-replicas-to-write 0; min-slaves-max-lag 10; min-slaves-to-write 0; repl-backlog-ttl 3600;
 repl-diskless-sync-delay 5; repl-diskless-sync-max-replicas 0; repl-ping-replica-period 10;
 repl-ping-slave-period 10; repl-timeout 60; replica-announce-port 0; replica-priority 100;
-set-max-intset-entries 512; shutdown-timeout 10; slave-announce-port 0; slave-priority 100;
+shutdown-timeout 10; slave-announce-port 0; slave-priority 100;
 stream-node-max-entries 100; tls-port 0; tls-session-cache-size 20480; tls-session-cache-timeout 300;
 tracking-table-max-keys 1000000; zset-max-listpack-entries 128; zset-max-ziplist-entries 128
 """

@@ -1,4 +1,4 @@
-"""An array or a map that is too long to hold as values: each page is encoded as it comes and then forgotten.
+"""An array, a map or a set that is too long to hold as values: each page is encoded as it comes and then forgotten.
 
 The number of elements stands at the head of a reply and is known last, so the head is made last.
 """
@@ -37,6 +37,10 @@ class GrowingReply:
     def map(self, *, is_resp3: bool) -> Reply:
         """A map of keys and values that were added by turns; in RESP2 it is an array."""
         return self._finished(b"%%%d\r\n" % (self._count // 2)) if is_resp3 else self.array()
+
+    def set(self, *, is_resp3: bool) -> Reply:
+        """A set; in RESP2 it is an array."""
+        return self._finished(b"~%d\r\n" % self._count) if is_resp3 else self.array()
 
     def _finished(self, head: bytes) -> Reply:
         self._parts[0] = head

@@ -19,7 +19,18 @@ from flin.net.command.registry import (
 from flin.net.commands.introspection import categories, describe
 from tests.net.serving import HandlerClient
 
-GROUPS = {"bitmap", "string", "hash", "hyperloglog", "generic", "transactions", "connection", "server", "scripting"}
+GROUPS = {
+    "bitmap",
+    "string",
+    "hash",
+    "hyperloglog",
+    "set",
+    "generic",
+    "transactions",
+    "connection",
+    "server",
+    "scripting",
+}
 
 
 @pytest.fixture

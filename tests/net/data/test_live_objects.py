@@ -19,9 +19,10 @@ from flin.errors import CommandError, StorageError
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
 from flin.net.data.keyspace import Keyspace
-from flin.objects import hash as hash_module
+from flin.objects import unordered
 from flin.objects.hash import Hash
-from flin.objects.layout import HASH, NEXT_VERSION, parse_anchor, parse_element
+from flin.objects.layout import HASH, NEXT_VERSION, SET, parse_anchor, parse_element
+from flin.objects.set import Set
 from flin.testing import ManualClock, SimulatedDisk
 
 keys = st.sampled_from([b"a", b"b", b"\xffc"])
@@ -58,7 +59,7 @@ class Machine(RuleBasedStateMachine):
     @rule(database=databases, key=keys, pairs=st.dictionaries(fields, values, min_size=1, max_size=5))
     def put(self, database: int, key: bytes, pairs: dict[bytes, bytes]) -> None:
         held = self.model[database].get(key, {})
-        if isinstance(held, bytes):
+        if not isinstance(held, dict):
             with pytest.raises(CommandError, match="WRONGTYPE"):
                 self.hash_at(database, key)
             return
@@ -74,7 +75,7 @@ class Machine(RuleBasedStateMachine):
     @rule(database=databases, key=keys, gone=st.lists(fields, min_size=1, max_size=5))
     def delete_fields(self, database: int, key: bytes, gone: list[bytes]) -> None:
         held = self.model[database].get(key, {})
-        if isinstance(held, bytes):
+        if not isinstance(held, dict):
             return
         found = self.keyspace(database).objects.find(key, Hash)
         assert (found is not None) == bool(held)
@@ -85,6 +86,56 @@ class Machine(RuleBasedStateMachine):
                 self.model[database][key] = left
             else:
                 del self.model[database][key]
+
+    def set_at(self, database: int, key: bytes) -> Set:
+        return self.keyspace(database).objects.find_or_make(key, Set)
+
+    @rule(database=databases, key=keys, members=st.lists(fields, min_size=1, max_size=5))
+    def add(self, database: int, key: bytes, members: list[bytes]) -> None:
+        held = self.model[database].get(key, set())
+        if not isinstance(held, set):
+            with pytest.raises(CommandError, match="WRONGTYPE"):
+                self.set_at(database, key)
+            return
+        found = self.set_at(database, key)
+        new = found.absent(members)
+        assert sorted(new) == sorted(set(members) - held)
+        if new:
+            found.add_absent(new)
+            self.model[database][key] = held | set(members)
+
+    @rule(database=databases, key=keys, members=st.lists(fields, min_size=1, max_size=5))
+    def remove(self, database: int, key: bytes, members: list[bytes]) -> None:
+        held = self.model[database].get(key)
+        if isinstance(held, set):
+            found = self.set_at(database, key)
+            gone = found.present(members)
+            assert sorted(gone) == sorted(held & set(members))
+            self._take_out(database, key, found, gone)
+
+    @rule(database=databases, key=keys, data=st.data())
+    def pop(self, database: int, key: bytes, data: Any) -> None:
+        held = self.model[database].get(key)
+        if isinstance(held, set):
+            found = self.set_at(database, key)
+            member = found.element_at(data.draw(st.integers(0, len(held) - 1)))
+            assert member in held
+            self._take_out(database, key, found, [member])
+
+    def _take_out(self, database: int, key: bytes, found: Set, gone: list[bytes]) -> None:
+        if gone:
+            found.remove_present(gone)
+            left = self.model[database][key] - set(gone)
+            if left:
+                self.model[database][key] = left
+            else:
+                del self.model[database][key]
+
+    @rule(database=databases, key=keys, members=st.lists(fields, min_size=1, max_size=6, unique=True))
+    def store_set(self, database: int, key: bytes, members: list[bytes]) -> None:
+        """In the place of whatever is there."""
+        Set(self.keyspace(database).objects, key).add_absent(members.copy())
+        self.model[database][key] = set(members)
 
     @rule(database=databases, key=keys, value=values)
     def set_string(self, database: int, key: bytes, value: bytes) -> None:
@@ -163,7 +214,7 @@ class Machine(RuleBasedStateMachine):
 
     def _put_some(self) -> None:
         for key in (b"a", b"b"):
-            if not isinstance(self.model[0].get(key), bytes):
+            if isinstance(self.model[0].get(key, {}), dict):
                 self.put(0, key, {b"%d" % number: b"rolled back" for number in range(5)})
 
     def _delete_some(self) -> None:
@@ -189,6 +240,8 @@ class Machine(RuleBasedStateMachine):
             found = self.keyspace(database).objects.find(key, Hash)
             assert found is not None
             assert found.items() == held
+        elif isinstance(held, set):
+            assert set(self.set_at(database, key).elements()) == held
 
     @invariant()
     def every_key_is_what_the_model_says(self) -> None:
@@ -202,22 +255,34 @@ class Machine(RuleBasedStateMachine):
                     assert entry == held
                     continue
                 assert type(entry) is tuple
-                assert entry[2] == HASH
-                found = keyspace.objects.find(key, Hash)
-                assert found is not None
-                assert len(found) == len(held)
-                assert {field: found.get(field) for field in held} == held
-                assert found.get(b"absent") is None
-                ranked = [found.field_at(rank) for rank in range(len(held))]
-                assert dict(ranked) == held
-                scanned: dict[bytes, bytes] = {}
-                after: bytes | None = None
-                while True:
-                    some, after = found.scan(after, 2)
-                    scanned |= some
-                    if after is None:
-                        break
-                assert scanned == held
+                found: Hash | Set | None
+                if isinstance(held, dict):
+                    assert entry[2] == HASH
+                    found = keyspace.objects.find(key, Hash)
+                    assert found is not None
+                    assert {field: found.get(field) for field in held} == held
+                    assert found.get(b"absent") is None
+                else:
+                    assert entry[2] == SET
+                    found = keyspace.objects.find(key, Set)
+                    assert found is not None
+                    assert all(member in found for member in held)
+                    assert b"absent" not in found
+                self._is_what_it_holds(found, held)
+
+    def _is_what_it_holds(self, found: Hash | Set, held: dict[bytes, bytes] | set[bytes]) -> None:
+        """By ranks and by a scan in steps of two."""
+        expected = sorted(held.items() if isinstance(held, dict) else held)
+        assert len(found) == len(expected)
+        assert sorted(found.element_at(rank) for rank in range(len(held))) == expected
+        scanned: list[Any] = []
+        after: bytes | None = None
+        while True:
+            some, after = found.scan(after, 2)
+            scanned += some
+            if after is None:
+                break
+        assert sorted(scanned) == expected
 
     @invariant()
     def no_version_came_twice(self) -> None:
@@ -242,10 +307,10 @@ LIMITS = [(2, 0), (4, 5), (64, 5)]
 
 
 def run(examples: int, packed: int, whole: int, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(hash_module, "MAX_PACKED_ELEMENTS", packed)
-    patch.setattr(hash_module, "MIN_REWRITTEN", 2)
-    patch.setattr(hash_module, "MAX_REWRITES", 2)
-    patch.setattr(hash_module, "MAX_WHOLE", whole)
+    patch.setattr(unordered, "MAX_PACKED_ELEMENTS", packed)
+    patch.setattr(unordered, "MIN_REWRITTEN", 2)
+    patch.setattr(unordered, "MAX_REWRITES", 2)
+    patch.setattr(unordered, "MAX_WHOLE", whole)
     run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None))
 
 
@@ -272,8 +337,8 @@ def spread(machine: Machine, key: bytes, *some: bytes) -> Hash:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr(hash_module, "MAX_PACKED_ELEMENTS", 2)
-    monkeypatch.setattr(hash_module, "MAX_WHOLE", 0)
+    monkeypatch.setattr(unordered, "MAX_PACKED_ELEMENTS", 2)
+    monkeypatch.setattr(unordered, "MAX_WHOLE", 0)
     return Machine()
 
 
@@ -339,7 +404,7 @@ def test_a_lease_that_was_rolled_back_is_not_taken_as_committed(machine: Machine
 
 
 def test_room_is_lent_by_the_cached_replies(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hash_module, "MAX_PACKED_ELEMENTS", 100)
+    monkeypatch.setattr(unordered, "MAX_PACKED_ELEMENTS", 100)
     databases = Databases(machine.store, machine.pending, 1, 1 << 20)
     keyspace = databases.keyspaces[0]
     full = keyspace.hot._half_bytes

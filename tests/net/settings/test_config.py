@@ -148,6 +148,8 @@ def test_set_changes_all_or_nothing() -> None:
         (b"hash-max-ziplist-value", b"9223372036854775808", f"argument must be between 0 and {INT64_MAX} inclusive"),
         (b"hll-sparse-max-bytes", b"-1", "argument must be a memory value"),
         (b"hll-sparse-max-bytes", b"9223372036854775808", f"argument must be between 0 and {INT64_MAX} inclusive"),
+        (b"set-max-intset-entries", b"-1", f"argument must be between 0 and {INT64_MAX} inclusive"),
+        (b"set-max-intset-entries", b"1k", "argument couldn't be parsed into an integer"),
         (b"zset-max-listpack-entries", b"5", "can't set immutable config"),
         (b"save", b"900 1", "can't set immutable config"),
     ],
@@ -161,6 +163,7 @@ def test_refusals(name: bytes, value: bytes, error: str) -> None:
 def test_limits_of_hashes_have_two_names() -> None:
     config = Config(ServerOptions())
     config.set({b"hash-max-ziplist-entries": b"7", b"hash-max-listpack-value": b"1kb"})
+    config.set({b"set-max-intset-entries": b"9"})
     shown = config.get(lambda name: name.startswith(b"hash-"))
     assert shown == {
         b"hash-max-listpack-entries": b"7",
@@ -168,7 +171,7 @@ def test_limits_of_hashes_have_two_names() -> None:
         b"hash-max-listpack-value": b"1024",
         b"hash-max-ziplist-value": b"1024",
     }
-    assert config.thresholds == Thresholds(hash_entries=7, hash_value_bytes=1024)
+    assert config.thresholds == Thresholds(hash_entries=7, hash_value_bytes=1024, set_integers=9)
 
 
 def test_passwords() -> None:

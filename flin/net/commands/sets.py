@@ -1,0 +1,366 @@
+"""Commands over sets: SADD, SINTER and their kin. A set is never empty: who takes its last member deletes the key.
+
+Members come in no promised order. SMEMBERS of a large set is made in slices, of the state at its beginning. What
+several sets have together is found in one step, as in Redis, and a result that takes too much memory is refused before
+anything changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from flin.errors import CommandError
+from flin.net.command.arguments import option_name
+from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
+from flin.net.command.registry import command
+from flin.net.commands.elements import (
+    choose,
+    different_elements,
+    draw,
+    growing,
+    look_up,
+    parse_random_count,
+    random_element,
+    scan_elements,
+)
+from flin.net.wire.numbers import maybe_int64
+from flin.net.wire.replies import EMPTY_ARRAY, ONE, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error, too_large_reply
+from flin.objects.set import MEMBER_BYTES, Set, is_large
+
+if TYPE_CHECKING:
+    from flin.net.run.context import Context
+
+GROUP: Final = "set"
+
+_BULK_BYTES: Final = 6
+"""What a bulk has beside its bytes, at least."""
+
+_MOVED: Final = 5
+"""SPOP with a count of at least so many times what stays: what stays becomes a new set, as in Redis."""
+
+
+def _set_of(context: Context, members: Sequence[bytes]) -> Value:
+    """A set in RESP3."""
+    return set(members) if context.session.protocol == 3 else members
+
+
+# One set.
+
+
+@command("sadd", -3, "write denyoom fast", FIRST_KEY)
+def sadd(context: Context, args: list[bytes]) -> Value:
+    """Adds members to a set, made if there is none; returns how many are new."""
+    found = context.keyspace.objects.find_or_make(args[1], Set)
+    new = found.absent(args[2:])
+    if new:
+        found.add_absent(new)
+        context.notify(b"sadd", args[1])
+    return len(new)
+
+
+@command("srem", -3, "write fast", FIRST_KEY)
+def srem(context: Context, args: list[bytes]) -> Value:
+    """Takes members out of a set and returns how many there were; without members the key is gone."""
+    found = context.keyspace.objects.find(args[1], Set)
+    gone = [] if found is None else found.present(args[2:])
+    if found is not None and gone:
+        _take_out(context, args[1], found, gone, b"srem")
+    return len(gone)
+
+
+def _take_out(context: Context, key: bytes, found: Set, gone: list[bytes], event: bytes) -> None:
+    found.remove_present(gone)
+    context.notify(event, key)
+    if not len(found):
+        context.notify(b"del", key)
+
+
+@command("smove", 4, "write fast", FIRST_TWO_KEYS)
+def smove(context: Context, args: list[bytes]) -> Value:
+    """Moves a member from one set to another, made if there is none; returns whether it was there."""
+    objects, member = context.keyspace.objects, args[3]
+    source = objects.find(args[1], Set)
+    if source is None:
+        return ZERO
+    destination = objects.find_or_make(args[2], Set)
+    if member not in source:
+        return ZERO
+    if args[1] == args[2]:
+        return ONE
+    is_new = member not in destination
+    _take_out(context, args[1], source, [member], b"srem")
+    if is_new:
+        destination.add_absent([member])
+        context.notify(b"sadd", args[2])
+    return ONE
+
+
+@command("scard", 2, "readonly fast", FIRST_KEY)
+def scard(context: Context, args: list[bytes]) -> Value:
+    """Returns the number of members of a set."""
+    found = look_up(context, args[1], Set)
+    return 0 if found is None else len(found)
+
+
+@command("sismember", 3, "readonly fast", FIRST_KEY)
+def sismember(context: Context, args: list[bytes]) -> Value:
+    """Returns whether a set has a member."""
+    found = look_up(context, args[1], Set)
+    return ONE if found is not None and args[2] in found else ZERO
+
+
+@command("smismember", -3, "readonly fast", FIRST_KEY)
+def smismember(context: Context, args: list[bytes]) -> Value:
+    """Returns for each member whether a set has it."""
+    found = look_up(context, args[1], Set)
+    return [0 if found is None else int(member in found) for member in args[2:]]
+
+
+@command("smembers", 2, "readonly", FIRST_KEY)
+def smembers(context: Context, args: list[bytes]) -> Value:
+    """Returns all members of a set."""
+    found = look_up(context, args[1], Set)
+    if found is None:
+        return _set_of(context, [])
+    return _all_members(context, found.element_pages()) if found.is_large else _set_of(context, found.elements())
+
+
+def _all_members(context: Context, pages: Iterator[list[bytes]]) -> Slices:
+    reply = growing(context)
+    for page in pages:
+        reply.add(page)
+        yield
+    return reply.set(is_resp3=context.session.protocol == 3)
+
+
+@command("sscan", -3, "readonly", FIRST_KEY)
+def sscan(context: Context, args: list[bytes]) -> Value:
+    """Returns some members of a set, and the cursor to go on with; 0 at the end."""
+    return scan_elements(context, args, Set, _matching)
+
+
+def _matching(members: list[bytes], matches: Callable[[bytes], bool]) -> list[bytes]:
+    return list(filter(matches, members))
+
+
+# At random.
+
+
+@command("srandmember", -2, "readonly", FIRST_KEY)
+def srandmember(context: Context, args: list[bytes]) -> Value:
+    """Returns members of a set at random: different ones, or with a negative count each drawn from all."""
+    if len(args) > 3:
+        raise syntax_error()
+    count = parse_random_count(args[2]) if len(args) == 3 else None
+    found = look_up(context, args[1], Set)
+    if count is None:
+        return None if found is None else random_element(found)
+    if found is None or not count:
+        return EMPTY_ARRAY
+    return draw(context, args[1], Set, -count, list) if count < 0 else choose(context, found, count, list)
+
+
+@command("spop", -2, "write fast timed", FIRST_KEY)
+def spop(context: Context, args: list[bytes]) -> Value:
+    """Takes members out of a set at random and returns them; without members the key is gone."""
+    if len(args) > 3:
+        raise syntax_error()
+    if len(args) == 3:
+        return _set_of(context, _pop_many(context, args[1], _positive(args[2])))
+    found = context.keyspace.objects.find(args[1], Set)
+    if found is None:
+        return None
+    member: bytes = random_element(found)
+    _take_out(context, args[1], found, [member], b"spop")
+    return member
+
+
+def _positive(text: bytes) -> int:
+    count = maybe_int64(text)
+    if count is None or count < 0:
+        raise CommandError("ERR value is out of range, must be positive")
+    return count
+
+
+def _pop_many(context: Context, key: bytes, count: int) -> list[bytes]:
+    found = context.keyspace.objects.find(key, Set)
+    if found is None or not count:
+        return []
+    left = max(0, len(found) - count)
+    if left * _MOVED > count:
+        gone = _of_a_reply(context, [different_elements(found, count)])
+        _take_out(context, key, found, gone, b"spop")
+        return gone
+    gone = _of_a_reply(context, [found.elements()])
+    stay = different_elements(found, left) if left else []
+    if stay:
+        gone = list(dict.fromkeys(gone).keys() - set(stay))
+    context.notify(b"spop", key)
+    if stay:
+        _make(context, key, stay, found.expires_at_ms)
+    else:
+        context.keyspace.delete(key)
+        context.notify(b"del", key)
+    return gone
+
+
+def _make(
+    context: Context, key: bytes, members: list[bytes], expires_at_ms: int = 0, *, was_large: bool = False
+) -> None:
+    """A set in the place of whatever is at the key. Nothing is read."""
+    made = Set(context.keyspace.objects, key)
+    made.expires_at_ms = expires_at_ms
+    made.was_large = was_large
+    made.add_absent(members)
+
+
+# Several sets. All of them are looked up first: a wrong type is an error even behind an empty one.
+
+
+@command("sunion", -2, "readonly", ALL_KEYS)
+def sunion(context: Context, args: list[bytes]) -> Value:
+    """Returns the members of all sets together."""
+    return _set_of(context, _of_a_reply(context, _union(_sets(context, args[1:]))))
+
+
+@command("sinter", -2, "readonly", ALL_KEYS)
+def sinter(context: Context, args: list[bytes]) -> Value:
+    """Returns the members that all sets have."""
+    return _set_of(context, _of_a_reply(context, _intersection(_sets(context, args[1:]))))
+
+
+@command("sdiff", -2, "readonly", ALL_KEYS)
+def sdiff(context: Context, args: list[bytes]) -> Value:
+    """Returns the members of the first set that no other set has."""
+    return _set_of(context, _of_a_reply(context, _difference(_sets(context, args[1:]))))
+
+
+@command("sunionstore", -3, "write denyoom", ALL_KEYS)
+def sunionstore(context: Context, args: list[bytes]) -> Value:
+    """Stores the members of all sets together in a set; returns how many they are."""
+    return _store(context, args[1], _union(_sets(context, args[2:])), b"sunionstore")
+
+
+@command("sinterstore", -3, "write denyoom", ALL_KEYS)
+def sinterstore(context: Context, args: list[bytes]) -> Value:
+    """Stores the members that all sets have in a set; returns how many they are."""
+    return _store(context, args[1], _intersection(_sets(context, args[2:])), b"sinterstore")
+
+
+@command("sdiffstore", -3, "write denyoom", ALL_KEYS)
+def sdiffstore(context: Context, args: list[bytes]) -> Value:
+    """Stores the members of the first set that no other set has in a set; returns how many they are."""
+    sets = _sets(context, args[2:])
+    return _store(context, args[1], _difference(sets), b"sdiffstore", was_large=_was_copied_large(context, sets))
+
+
+def _sintercard_keys(args: list[bytes]) -> list[int]:
+    number = maybe_int64(args[1])
+    return list(range(2, 2 + number)) if number is not None and 0 < number <= len(args) - 2 else []
+
+
+@command("sintercard", -3, "readonly movablekeys", Keys(find=_sintercard_keys))
+def sintercard(context: Context, args: list[bytes]) -> Value:
+    """Returns the number of members that all sets have; with LIMIT it stops counting there."""
+    number = maybe_int64(args[1])
+    if number is None or number <= 0:
+        raise CommandError("ERR numkeys should be greater than 0")
+    if number > len(args) - 2:
+        raise CommandError("ERR Number of keys can't be greater than number of args")
+    limit = _limit(args[2 + number :])
+    count = 0
+    for page in _intersection(_sets(context, args[2 : 2 + number])):
+        count += len(page)
+        if limit and count >= limit:
+            return limit
+    return count
+
+
+def _limit(words: list[bytes]) -> int:
+    """The number of LIMIT; 0: none."""
+    limit: int | None = 0
+    for position in range(0, len(words), 2):
+        if option_name(words[position]) != b"LIMIT" or position + 1 == len(words):
+            raise syntax_error()
+        limit = maybe_int64(words[position + 1])
+        if limit is None or limit < 0:
+            raise CommandError("ERR LIMIT can't be negative")
+    assert limit is not None
+    return limit
+
+
+_Sets = list[Set | None]
+_Pages = Iterable[list[bytes]]
+
+
+def _sets(context: Context, keys: list[bytes]) -> _Sets:
+    return [look_up(context, key, Set) for key in keys]
+
+
+def _union(sets: _Sets) -> _Pages:
+    """Pages in which a member may come again."""
+    return chain.from_iterable(found.pages() for found in sets if found is not None)
+
+
+def _intersection(sets: _Sets) -> _Pages:
+    present = [found for found in sets if found is not None]
+    if len(present) < len(sets):
+        return []
+    smallest, *others = sorted(present, key=len)
+    return (reduce(lambda page, other: [m for m in page if m in other], others, page) for page in smallest.pages())
+
+
+def _difference(sets: _Sets) -> _Pages:
+    first, *others = sets
+    if first is None:
+        return []
+    present = [found for found in others if found is not None]
+    return (reduce(lambda page, other: [m for m in page if m not in other], present, page) for page in first.pages())
+
+
+def _was_copied_large(context: Context, sets: _Sets) -> bool:
+    """Where the other sets are small, Redis copies the first one and takes their members out of the copy, which then
+    has the encoding that all members of the first asked for."""
+    first = sets[0]
+    sizes = [len(found) for found in sets if found is not None]
+    if first is None or len(first) * len(sizes) // 2 <= sum(sizes):
+        return False
+    thresholds = context.keyspace.objects.thresholds
+    return any(is_large(page, len(first), thresholds) for page in first.pages())
+
+
+def _collect(pages: _Pages, each_bytes: int, most_bytes: int, refusal: Callable[[int], Exception]) -> list[bytes]:
+    """The members of all pages, each once, unless they take more memory than that."""
+    found: dict[bytes, None] = {}
+    size = 0
+    for page in pages:
+        new = [member for member in page if member not in found]
+        size += sum(map(len, new)) + each_bytes * len(new)
+        if size > most_bytes:
+            raise refusal(size)
+        found.update(dict.fromkeys(new))
+    return list(found)
+
+
+def _of_a_reply(context: Context, pages: _Pages) -> list[bytes]:
+    most_bytes = context.services.config.largest_reply_bytes
+    return _collect(pages, _BULK_BYTES, most_bytes, lambda size: too_large_reply(size, most_bytes))
+
+
+def _store(context: Context, key: bytes, pages: _Pages, event: bytes, *, was_large: bool = False) -> int:
+    """Put the members in the place of whatever is at the key; if there are none, delete it."""
+    keyspace, most_bytes = context.keyspace, context.services.config.options.memory_limit // 4
+    members = _collect(pages, MEMBER_BYTES, most_bytes, lambda _: CommandError(OUT_OF_MEMORY))
+    replaced = keyspace.entry(key)
+    if replaced is not None:
+        keyspace.note_gone(replaced)
+    if members:
+        _make(context, key, members, was_large=was_large)
+        context.notify(event, key)
+    elif replaced is not None:
+        keyspace.delete(key)
+        context.notify(b"del", key)
+    return len(members)

@@ -1,0 +1,177 @@
+"""A set: members, each once. It has at least one: who takes the last one deletes the key.
+
+Packed while small (packed.py), spread later, perhaps whole: unordered.py says when. One that is packed or whole holds a
+list of its members and a dict to their places, so that a member at random is found, and taken out, in constant time:
+the last one takes its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import repeat
+from typing import Final
+
+from flin.engine.entry import TOMBSTONE, Page
+from flin.objects.layout import PREFIX_BYTES, SET
+from flin.objects.live_object import BASE_BYTES, Objects
+from flin.objects.packed import decode_set, encode_set
+from flin.objects.thresholds import Thresholds
+from flin.objects.unordered import PAGE, Unordered, fits_whole
+
+MEMBER_BYTES: Final = 150
+"""A member in memory: a bytes object, its places in a list and in a dict, the number of its place."""
+
+_INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
+
+
+class Set(Unordered[bytes]):
+    """`members` and `places`, or both None: spread, and not whole."""
+
+    TAG = SET
+
+    __slots__ = ("members", "places")
+
+    def __init__(self, objects: Objects, key: bytes) -> None:
+        super().__init__(objects, key)
+        self.members: list[bytes] | None = []
+        self.places: dict[bytes, int] | None = {}
+
+    def load_packed(self, value: bytes) -> None:
+        self._hold(decode_set(value))
+        self._bytes = len(value)
+
+    def encode_packed(self) -> bytes:
+        assert self.members is not None
+        self._rewrites += 1
+        return encode_set(self.members, self.was_large)
+
+    def charge_bytes(self) -> int:
+        held = len(self.members) * MEMBER_BYTES + self._bytes if self.members is not None else 0
+        return BASE_BYTES + len(self.key) + held
+
+    # Reads.
+
+    def __len__(self) -> int:
+        if self.meta is not None:
+            return self.meta.count
+        assert self.members is not None
+        return len(self.members)
+
+    def __contains__(self, member: bytes) -> bool:
+        places = self.places
+        return member in places if places is not None else self.objects.host.piece(self.prefix + member) is not None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.members is not None
+
+    def elements(self) -> list[bytes]:
+        if self.members is not None:
+            return self.members.copy()
+        found = [member for page in self._pages() for member in _members_of(page)]
+        if fits_whole(len(found)):
+            self._hold(found.copy())
+            self._bytes = sum(map(len, found))
+        return found
+
+    def pages(self) -> Iterator[list[bytes]]:
+        """All members, some at a time; nothing may change in between."""
+        if self.members is not None or fits_whole(len(self)):
+            return iter([self.elements()])
+        return map(_members_of, self._pages())
+
+    def element_pages(self) -> Iterator[list[bytes]]:
+        if self.members is not None:
+            members = self.members.copy()
+            return (members[start : start + PAGE] for start in range(0, len(members), PAGE))
+        return map(_members_of, self.objects.host.frozen_pages(self.prefix, self._stop))
+
+    def _held_at(self, rank: int) -> bytes:
+        assert self.members is not None
+        return self.members[rank]
+
+    def _parsed(self, page: Page) -> list[bytes]:
+        return _members_of(page)
+
+    @property
+    def encoding(self) -> bytes:
+        """OBJECT ENCODING."""
+        return b"hashtable" if self.was_large else b"intset"
+
+    # Changes.
+
+    def absent(self, members: Iterable[bytes]) -> list[bytes]:
+        """Those that are not in it, each once."""
+        return [member for member in dict.fromkeys(members) if member not in self]
+
+    def present(self, members: Iterable[bytes]) -> list[bytes]:
+        """Those that are in it, each once."""
+        return [member for member in dict.fromkeys(members) if member in self]
+
+    def add_absent(self, new: list[bytes]) -> None:
+        """Add at least one member; the caller knows that none of them is there. Nothing is read."""
+        if not self.was_large:
+            self.was_large = is_large(new, len(self) + len(new), self.objects.thresholds)
+        if self.members is not None:
+            assert self.places is not None
+            self.places.update(zip(new, range(len(self.members), len(self.members) + len(new)), strict=True))
+            self.members += new
+            self._bytes += sum(map(len, new)) + len(new)
+        if self.meta is None:
+            if self._is_too_large_to_pack():
+                self._spread()
+            self.objects.touch(self, self._bytes)
+            return
+        put, prefix = self.objects.host.put_piece, self.prefix
+        for member in new:
+            put(prefix + member, b"")
+        self._note_new(new)
+        self.objects.touch(self)
+
+    def remove_present(self, gone: list[bytes]) -> None:
+        """Take members out; the caller knows that they are there. Nothing is read."""
+        if self.members is not None:
+            for member in gone:
+                self._take_out(member)
+        self._note_gone(gone)
+
+    # Inside.
+
+    def _hold(self, members: list[bytes]) -> None:
+        self.members = members
+        self.places = dict(zip(members, range(len(members)), strict=True))
+
+    def _take_out(self, member: bytes) -> None:
+        assert self.members is not None
+        assert self.places is not None
+        place = self.places.pop(member)
+        last = self.members.pop()
+        if last is not member and last != member:
+            self.members[place] = last
+            self.places[last] = place
+        self._bytes -= len(member) + 1
+
+    def _spread(self) -> None:
+        members, places = self.members, self.places
+        assert members is not None
+        self._spread_pieces(list(zip(members, repeat(b""))))
+        if fits_whole(len(members)):
+            self.members, self.places = members, places
+
+    def _forget_elements(self) -> None:
+        self.members = self.places = None
+
+
+def _members_of(page: Page) -> list[bytes]:
+    return [key[PREFIX_BYTES:] for key, entry in zip(*page, strict=True) if entry is not TOMBSTONE]
+
+
+def is_large(members: Iterable[bytes], count: int, thresholds: Thresholds) -> bool:
+    """Whether Redis would not keep a set with these members, of so many in all, as an array of integers."""
+    return count > thresholds.set_integers or not all(map(_is_integer, members))
+
+
+def _is_integer(member: bytes) -> bool:
+    """Whether Redis keeps it as one: 64 bits, written in the one way that it writes numbers."""
+    return _INTEGER.fullmatch(member) is not None and -(1 << 63) <= int(member) < 1 << 63

@@ -2,8 +2,8 @@
 
 Packed while small (packed.py). One becomes spread in the commit of the command that crosses MAX_PACKED_ELEMENTS or
 MAX_PACKED_BYTES, or that changes a packed one of more than MIN_REWRITTEN elements for the MAX_REWRITES-th time: to
-write 64 fields again for each change costs 35 µs, one spread field 12 (types measured in docs/performance.md). A spread
-one of up to MAX_WHOLE elements that a command had to read whole keeps them, and is *whole* from then on.
+write 64 fields again for each change costs 35 µs, one spread field 12 (measured in a prototype). A spread one of up to
+MAX_WHOLE elements that a command had to read whole keeps them, and is *whole* from then on.
 
 A rank is a place in an order that stays until the next change: whoever draws ranks at random is fair. One that is
 whole has its elements at hand; for another the rank index (rank_index.py) finds them.
@@ -28,7 +28,7 @@ MAX_PACKED_BYTES: Final = 4096
 
 MIN_REWRITTEN: Final = 16
 MAX_REWRITES: Final = 20
-"""So many commits that wrote a live packed one with more than MIN_REWRITTEN elements anew pay for spreading it."""
+"""Commits that wrote a live packed one with more than MIN_REWRITTEN elements anew until spreading it pays."""
 
 MAX_WHOLE: Final = 16_384
 """Elements of a spread one that are kept in memory together: 2.5 MB of a hash's."""

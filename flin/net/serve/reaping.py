@@ -39,7 +39,7 @@ class Reaping:
 
     def step(self) -> None:
         """One turn."""
-        if self._is_loading or not self._services.clients.gates_open:
+        if self._is_loading or not self._services.clients.takes_writes():
             return
         deadline = time.perf_counter() + TURN_SECONDS
         try:

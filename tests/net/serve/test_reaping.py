@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis import Redis
 
 import flin.engine
 from flin.engine.engine import store_of
@@ -18,6 +19,8 @@ from flin.objects import unordered
 from flin.objects.hash import Hash
 from flin.objects.reaper import WALK_MS, Reaper
 from flin.testing import ManualClock, SimulatedDisk
+from flin.testing.process import wait_until
+from tests.net.serving import ServerThread
 
 
 class Scene:
@@ -242,3 +245,24 @@ def test_all_of_a_collection_lies_in_its_shard(shards: int, monkeypatch: pytest.
         owners = {key[4:6] for key in memtable.entries if PIECES_START <= key < PIECES_STOP}
         keys = [key for key in memtable.entries if key.startswith(b"key")]
         assert len(owners) == len(keys)
+
+
+@pytest.mark.parametrize("how", ["DEL k", "SET k string", "PEXPIRE k 1", "FLUSHDB"])
+@pytest.mark.parametrize("slower_than", ["10000", "0"])
+def test_a_server_reaps_beside_its_clients(scene: Scene, how: str, slower_than: str) -> None:
+    """Also where the slow log times every command, and so no gate is passed unseen."""
+    with ServerThread(scene.store) as server, Redis(port=server.port) as client:
+        scene.store.listeners.on_expired = server.server.reaping.note_expired
+        client.config_set("slowlog-log-slower-than", slower_than)
+        client.hset("k", mapping={f"f{number}": "v" for number in range(100)})
+        client.hset("alive", mapping={f"f{number}": "v" for number in range(10)})
+        assert scene.pieces() == 112
+        client.execute_command(*how.split())
+        if how.startswith("PEXPIRE"):
+            scene.clock.advance(1)
+            wait_until(lambda: not client.exists("k"), "it expires")
+            len(scene.engine)  # which sweeps
+        wait_until(lambda: scene.pieces() == (0 if how == "FLUSHDB" else 11), "its pieces are gone")
+        assert client.hlen("alive") == (0 if how == "FLUSHDB" else 10)
+    scene.store.listeners.on_expired = None
+    assert scene.engine.verify() == []

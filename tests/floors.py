@@ -33,7 +33,7 @@ OBJECTS: Final = [
     "packed",
     "live_object copying",
     "unordered",
-    "hash set live_objects owners",
+    "hash list set live_objects owners",
     "reaper",
 ]
 """Of flin.objects."""

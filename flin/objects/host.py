@@ -36,6 +36,16 @@ class Host(Protocol):
 
     def delete_piece(self, stored: bytes) -> None: ...
 
+    def take_back_piece(self, stored: bytes) -> None:
+        """Delete a piece that this batch has put, and that the store does not hold: nothing of it is left."""
+
+    @property
+    def batch(self) -> int:
+        """The number of the present batch: after a commit it is another."""
+
+    def is_pending(self, key: bytes) -> bool:
+        """Whether the batch holds the key's own entry."""
+
     def put_own(self, key: bytes, entry: Live, size_bytes: int) -> None:
         """A collection has changed: its key's own entry, for now. Whoever observes the key is told."""
 

@@ -22,6 +22,7 @@ from tests.net.hash_generator import (
     hash_encoding,
 )
 from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS, WRONG_HYPERLOGLOGS
+from tests.net.list_generator import LIST_CHANGES, LIST_KEYS, LIST_OPTIONS, PLAIN_LISTS
 from tests.net.set_generator import (
     PLAIN_SETS,
     SET_CHANGES,
@@ -63,6 +64,7 @@ KEYS: Final = [
     b"k\r\n\x00*[?",
     b"long" * 50,
     *HASH_KEYS,
+    *LIST_KEYS,
     *SET_KEYS,
 ]
 INTEGERS: Final = [b"0", b"1", b"-1", b"10", b"-15", b"1000", b"9223372036854775807", b"-9223372036854775808"]
@@ -343,6 +345,7 @@ _CHANGES: Final = [
     ("flushall",),
     ("flushdb",),
     *HASH_CHANGES,
+    *LIST_CHANGES,
     *SET_CHANGES,
 ]
 
@@ -546,6 +549,7 @@ PLAIN: Final[dict[str, Maker]] = {
     **PLAIN_BITS,
     **PLAIN_HASHES,
     **PLAIN_HYPERLOGLOGS,
+    **PLAIN_LISTS,
     **PLAIN_SETS,
     "get": _one("get", _key),
     "set": _one("set", _key, _value),
@@ -637,6 +641,7 @@ PLAIN: Final[dict[str, Maker]] = {
 OPTIONS: Final[dict[str, Maker]] = {
     **BIT_OPTIONS,
     **HASH_OPTIONS,
+    **LIST_OPTIONS,
     **SET_OPTIONS,
     "set": _set_options,
     "getex": _getex_options,

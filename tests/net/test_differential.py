@@ -22,6 +22,7 @@ from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
 from tests.net.hash_generator import PLAIN_HASHES
 from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS
+from tests.net.list_generator import PLAIN_LISTS
 from tests.net.raw_client import Raw, RawClient
 from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
@@ -32,6 +33,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-differences.md"
 REQUESTS = 25_000  # of each run
 HASH_REQUESTS = 10_000
 HYPERLOGLOG_REQUESTS = 4_000
+LIST_REQUESTS = 10_000
 SET_REQUESTS = 10_000
 SEED = 20_261_120  # any number: a run can be repeated, and the slow runs take others
 
@@ -186,6 +188,26 @@ def test_what_touches_a_watched_hyperloglog(clients: tuple[RawClient, RawClient]
     requests += [[b"PFCOUNT", b"h"], [b"WATCH", b"h"], words, [b"MULTI"], [b"EXEC"], [b"GET", b"h"]]
     ours, theirs = (client.pipeline(requests) for client in clients)
     assert [reply.data for reply in ours] == [reply.data for reply in theirs]
+
+
+LIST_NAMES = [*PLAIN_LISTS, *PLAIN_LISTS, "del", "expire", "copy", "rename", "object|encoding", "dbsize"]
+
+
+@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 3), ("engine", 2)], indirect=["flin_port"])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+def test_lists(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
+    requests = list(focused(LIST_NAMES, SEED, LIST_REQUESTS, protocol))
+    made = Counter(request.name for request in requests)
+    assert min(made[name] for name in PLAIN_LISTS) >= 2 * MIN_OF_EACH
+    _compare_all(flin_port, redis_port, protocol, requests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize("seed", range(8))
+def test_more_lists(flin_port: int, redis_port: int, protocol: int, limits: None, seed: int) -> None:
+    _compare_all(flin_port, redis_port, protocol, list(focused(LIST_NAMES, seed, REQUESTS, protocol)))
 
 
 SET_NAMES = [*PLAIN_SETS, *PLAIN_SETS, "del", "expire", "object|encoding", "scan", "dbsize"]

@@ -91,6 +91,12 @@ incrbyfloat 2.6.0 O(1)
 info 1.0.0 O(1)
 keys 1.0.0 O(N) for N keys with the pattern's literal prefix
 lcs 7.0.0 O(N*M) for strings of N and M bytes
+lindex 1.0.0 O(1); O(log N) after LINSERT, or LREM in the middle
+llen 1.0.0 O(1)
+lpop 1.0.0 O(N) for N elements returned
+lpush 1.0.0 O(N) for N elements
+lpushx 2.2.0 O(N) for N elements
+lrange 1.0.0 O(N) for N elements returned
 memory 4.0.0 Depends on subcommand.
 memory|help 4.0.0 O(1)
 memory|usage 4.0.0 O(1)
@@ -122,6 +128,9 @@ randomkey 1.0.0 O(N) for N keys
 rename 1.0.0 O(1)
 renamenx 1.0.0 O(1)
 reset 6.2.0 O(1)
+rpop 1.0.0 O(N) for N elements returned
+rpush 1.0.0 O(N) for N elements
+rpushx 2.2.0 O(N) for N elements
 sadd 1.0.0 O(N) for N members
 scan 2.8.0 O(1) per call, O(N) for a whole scan of N keys
 scard 1.0.0 O(1)

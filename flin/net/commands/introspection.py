@@ -41,6 +41,7 @@ _GROUP_CATEGORIES: Final = {
     "bitmap": "bitmap",
     "hash": "hash",
     "hyperloglog": "hyperloglog",
+    "list": "list",
     "set": "set",
     "generic": "keyspace",
     "connection": "connection",

@@ -13,7 +13,8 @@ from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many
 from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import NO_SUCH_KEY, OK, ONE, WRONG_TYPE, ZERO, Slices, Value, simple, syntax_error
 from flin.objects.hash import Hash
-from flin.objects.layout import HASH, SET
+from flin.objects.layout import HASH, LIST, SET
+from flin.objects.list import List
 from flin.objects.set import Set
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ _OBJECT_HELP: Final = (
 container("object", GROUP, "Tells about the value of a key.")
 
 
-_KINDS: Final[dict[int, type[Hash] | type[Set]]] = {HASH: Hash, SET: Set}
+_KINDS: Final[dict[int, type[Hash] | type[List] | type[Set]]] = {HASH: Hash, LIST: List, SET: Set}
 
 
 @command("object|encoding", 3, "readonly", _OBJECT_KEY)

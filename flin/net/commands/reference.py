@@ -31,6 +31,7 @@ _TITLES: Final = {
     "bitmap": "Bits of strings",
     "hash": "Hashes",
     "hyperloglog": "HyperLogLogs",
+    "list": "Lists",
     "set": "Sets",
     "generic": "Keys",
     "transactions": "Transactions",

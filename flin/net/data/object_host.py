@@ -104,6 +104,16 @@ class ObjectHost:
     def delete_piece(self, stored: bytes) -> None:
         self._pending.points[stored] = TOMBSTONE
 
+    def take_back_piece(self, stored: bytes) -> None:
+        del self._pending.points[stored]
+
+    @property
+    def batch(self) -> int:
+        return self._pending.batches
+
+    def is_pending(self, key: bytes) -> bool:
+        return self._keyspace.stored(key) in self._pending.points
+
     def put_own(self, key: bytes, entry: Live, size_bytes: int) -> None:
         self._keyspace.write_own(key, entry, size_bytes)
 

@@ -24,6 +24,7 @@ GROUPS = {
     "string",
     "hash",
     "hyperloglog",
+    "list",
     "set",
     "generic",
     "transactions",

@@ -1,0 +1,253 @@
+"""Handlers of lists: packed, spread, and spread with replies in slices."""
+
+from __future__ import annotations
+
+import pytest
+
+import flin.objects.unordered
+from flin.engine.entry import make_entry
+from flin.errors import LimitError
+from flin.net.wire.replies import last_of
+from flin.net.wire.resp import encode2
+from tests.net.commands.handling import Handling
+
+OK = b"+OK\r\n"
+ZERO, ONE = b":0\r\n", b":1\r\n"
+EMPTY = b"*0\r\n"
+SYNTAX = "-ERR syntax error"
+WRONG_TYPE = "-WRONGTYPE Operation against a key holding the wrong kind of value"
+NO_INTEGER = "-ERR value is not an integer or out of range"
+NOT_POSITIVE = "-ERR value is out of range, must be positive"
+SMALL = 4
+
+
+@pytest.fixture(params=["packed", "spread"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Handling:
+    """Lists as they are, and such that are spread from the fifth element on."""
+    if request.param == "spread":
+        monkeypatch.setattr(flin.objects.unordered, "MAX_PACKED_ELEMENTS", SMALL)
+    return Handling()
+
+
+def elements_of(server: Handling, key: bytes = b"l") -> list[bytes]:
+    found = server.call(b"LRANGE", key, b"0", b"-1")
+    return [] if found == EMPTY else list(found)
+
+
+def test_pushes_and_pops(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l c d", 2),
+            ("LPUSH l b a", 4),
+            ("RPUSH l e f g", 7),
+            ("LLEN l", 7),
+            ("TYPE l", b"+list\r\n"),
+            ("OBJECT ENCODING l", b"quicklist"),
+            ("LPOP l", b"a"),
+            ("RPOP l", b"g"),
+            ("LPOP l 2", [b"b", b"c"]),
+            ("RPOP l 2", [b"f", b"e"]),
+            ("LPOP l 0", EMPTY),
+            ("LPUSHX l c", 2),
+            ("RPUSHX l '' e", 4),
+            ("LRANGE l 0 -1", [b"c", b"d", b"", b"e"]),
+            ("LPOP l 100", [b"c", b"d", b"", b"e"]),
+            ("EXISTS l", 0),
+            ("LLEN l", 0),
+            ("LPOP l", None),
+            ("RPOP l", None),
+            ("LPUSHX l a", ZERO),
+            ("RPUSHX l a", ZERO),
+            ("EXISTS l", 0),
+        ]
+    )
+    for line in ("LPOP l 0", "RPOP l 2"):
+        assert server.wire(*line.encode().split()) == b"*-1\r\n"
+
+
+@pytest.mark.parametrize("name", ["LPOP", "RPOP"])
+def test_counts_of_pops(server: Handling, name: str) -> None:
+    server.talk(
+        [
+            (f"{name} l -1", NOT_POSITIVE),
+            (f"{name} l abc", NOT_POSITIVE),
+            (f"{name} l 9223372036854775808", NOT_POSITIVE),
+            (f"{name} l 1 x", f"-ERR wrong number of arguments for '{name.lower()}' command"),
+            ("SET l x", OK),
+            (f"{name} l -1", NOT_POSITIVE),
+            (f"{name} l 0", WRONG_TYPE),
+        ]
+    )
+
+
+def test_an_empty_list_is_no_key(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l 1 2 3 4 5 6", 6),
+            ("EXPIRE l 100", ONE),
+            ("LPOP l 6", [b"1", b"2", b"3", b"4", b"5", b"6"]),
+            ("EXISTS l", 0),
+            ("LPUSH l a", 1),
+            ("TTL l", -1),
+            ("RPOP l", b"a"),
+            ("EXISTS l", 0),
+        ]
+    )
+
+
+def test_expiry_is_kept(server: Handling) -> None:
+    server.talk([("RPUSH l 1 2 3 4 5 6", 6), ("EXPIRE l 10", ONE), ("RPUSH l x", 7), ("LPOP l", b"1"), ("TTL l", 10)])
+    server.pass_time(10_000)
+    server.talk([("LLEN l", 0), ("RPUSH l 1", 1), ("TTL l", -1)])
+
+
+def test_indices(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l a b c d e f", 6),
+            ("LINDEX l 0", b"a"),
+            ("LINDEX l 5", b"f"),
+            ("LINDEX l 6", None),
+            ("LINDEX l -1", b"f"),
+            ("LINDEX l -6", b"a"),
+            ("LINDEX l -7", None),
+            ("LINDEX none 0", None),
+            ("LINDEX none x", None),
+            ("LINDEX l x", NO_INTEGER),
+            ("LRANGE l 1 3", [b"b", b"c", b"d"]),
+            ("LRANGE l -2 -1", [b"e", b"f"]),
+            ("LRANGE l -100 1", [b"a", b"b"]),
+            ("LRANGE l 4 100", [b"e", b"f"]),
+            ("LRANGE l 3 2", EMPTY),
+            ("LRANGE l 6 7", EMPTY),
+            ("LRANGE l 0 -100", EMPTY),
+            ("LRANGE none 0 -1", EMPTY),
+            ("LRANGE none x -1", NO_INTEGER),
+            ("LRANGE l 0 x", NO_INTEGER),
+        ]
+    )
+
+
+def test_copies_and_renames(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l a b c d e f", 6),
+            ("COPY l m", ONE),
+            ("RENAME l n", OK),
+            ("LPUSH n x", 7),
+            ("RPOP m", b"f"),
+            ("RPUSH m f2", 6),
+            ("RPOP m", b"f2"),
+            ("RPOP n", b"f"),
+            ("RPUSH n f3", 7),
+            ("RPOP n", b"f3"),
+            ("LRANGE m 0 -1", [b"a", b"b", b"c", b"d", b"e"]),
+            ("LRANGE n 0 -1", [b"x", b"a", b"b", b"c", b"d", b"e"]),
+            ("EXISTS l", 0),
+        ]
+    )
+
+
+def test_long_elements_are_spread(server: Handling) -> None:
+    element = b"x" * 5000
+    assert server.call(b"RPUSH", b"l", element, b"a", element) == 3
+    assert server.call(b"LPOP", b"l") == element
+    assert elements_of(server) == [b"a", element]
+
+
+LIST_LINES = [
+    "LINDEX k 0",
+    "LLEN k",
+    "LPOP k",
+    "LPOP k 2",
+    "LPUSH k a",
+    "LPUSHX k a",
+    "LRANGE k 0 1",
+    "RPOP k",
+    "RPOP k 2",
+    "RPUSH k a",
+    "RPUSHX k a",
+]
+
+
+@pytest.mark.parametrize("line", LIST_LINES)
+def test_a_string_is_no_list(server: Handling, line: str) -> None:
+    server.talk([("SET k v", OK), (line, WRONG_TYPE), ("GET k", b"v")])
+
+
+@pytest.mark.parametrize("line", ["GET l", "APPEND l x", "INCR l", "HGET l f", "SADD l m", "SETRANGE l 0 x"])
+def test_a_list_is_nothing_else(server: Handling, line: str) -> None:
+    server.talk([("RPUSH l a b c d e", 5), (line, WRONG_TYPE), ("LLEN l", 5)])
+
+
+# Batches.
+
+
+def points(server: Handling) -> int:
+    return len(server.pending.points)
+
+
+def test_what_is_pushed_and_popped_in_one_batch_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flin.objects.unordered, "MAX_PACKED_ELEMENTS", SMALL)
+    server = Handling()
+    server.talk([("RPUSH l 1 2 3 4 5 6", 6)])
+    server.pending.commit()
+    server.talk([("RPUSH l 7", 7)])
+    before = points(server)
+    server.talk([("LPUSH l 0", 8), ("LPOP l", b"0"), ("RPUSH l 8 9", 9), ("RPOP l 2", [b"9", b"8"])])
+    assert points(server) == before
+    server.talk([("RPOP l", b"7"), ("RPOP l", b"6"), ("RPUSH l 6b", 6), ("RPOP l", b"6b"), ("LPOP l", b"1")])
+    assert points(server) == before - 1 + 2, "6 and 1 are in the store: their tombstones stay"
+    server.pending.commit()
+    stored = [entry for key, entry in server.store.entries.items() if key.startswith(b"\xff\x01\x80")]
+    assert stored == [b"2", b"3", b"4", b"5"]
+
+
+# Large lists.
+
+
+@pytest.fixture
+def large(server: Handling, monkeypatch: pytest.MonkeyPatch) -> Handling:
+    """A list of 3,000 elements, which is spread and counts as large."""
+    monkeypatch.setattr(flin.objects.unordered, "SLICED", 100)
+    server.call(b"RPUSH", b"l", *LARGE)
+    return server
+
+
+LARGE = [b"e%d" % number for number in range(3000)]
+
+
+def test_a_large_reply_goes_in_slices(large: Handling) -> None:
+    """Of the state at the beginning."""
+    slices = large.handle(b"LRANGE", b"l", b"1", b"-2")
+    next(slices)
+    large.call(b"LPOP", b"l", b"1000")
+    large.call(b"DEL", b"l")
+    large.pending.commit()
+    assert last_of(slices).data == encode2(LARGE[1:-1])
+
+
+def test_ranges_of_a_large_list(large: Handling) -> None:
+    assert large.call(b"LRANGE", b"l", b"1000", b"1050") == LARGE[1000:1051]
+    assert large.call(b"LRANGE", b"l", b"-3", b"-1") == LARGE[-3:]
+    assert large.call(b"LINDEX", b"l", b"1234") == LARGE[1234]
+    assert large.call(b"RPOP", b"l", b"1500") == LARGE[:1499:-1]
+    assert large.call(b"LLEN", b"l") == 1500
+
+
+@pytest.mark.parametrize("line", ["LPOP l 3000", "RPOP l 2000"])
+def test_pops_whose_reply_is_too_large(large: Handling, line: str) -> None:
+    """They are refused before they take anything."""
+    large.services.config.largest_reply_bytes = 10_000
+    with pytest.raises(LimitError, match="size of the reply"):
+        large.handle(*line.encode().split())
+    assert large.call(b"LLEN", b"l") == 3000
+
+
+# What the disk says.
+
+
+def test_a_list_of_a_newer_flin_is_left_alone(server: Handling) -> None:
+    server.put(b"l", make_entry(b"\x09what", 0, 2))
+    with pytest.raises(Exception, match="newer Flin"):
+        server.call(b"RPUSH", b"l", b"a")

@@ -27,11 +27,11 @@ ENGINE: Final = [
 """Of flin.engine."""
 
 OBJECTS: Final = [
-    "score list_position rank_index hyperloglog geohash versions thresholds host",
+    "score list_position rank_index hyperloglog geohash versions thresholds host limits",
     "layout",
     "meta",
     "packed",
-    "live_object copying",
+    "live_object copying pieces",
     "unordered",
     "hash list set live_objects owners",
     "reaper",

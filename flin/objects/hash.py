@@ -1,6 +1,6 @@
 """A hash: fields and their values. It has at least one field: who deletes the last one deletes the key.
 
-Packed while small (packed.py), spread later, perhaps whole: unordered.py says when. `fields` holds all of it while it
+Packed while small (packed.py), spread later, perhaps whole: limits.py says when. `fields` holds all of it while it
 is packed or whole.
 """
 
@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from flin.engine.entry import TOMBSTONE, Entry, Page
-from flin.objects.layout import HASH, PREFIX_BYTES
+from flin.objects.layout import HASH
+from flin.objects.limits import PAGE, fits_whole
 from flin.objects.live_object import BASE_BYTES, Objects
 from flin.objects.packed import decode_hash, encode_hash
-from flin.objects.unordered import PAGE, Unordered, fits_whole
+from flin.objects.pieces import Part
+from flin.objects.unordered import Unordered
 
 _FIELD_BYTES: Final = 155
 """A field in memory: two bytes objects and its place in a dict."""
@@ -33,15 +34,13 @@ class Hash(Unordered[tuple[bytes, bytes]]):
 
     def load_packed(self, value: bytes) -> None:
         self.fields = decode_hash(value)
-        self._bytes = len(value)
 
     def encode_packed(self) -> bytes:
         assert self.fields is not None
-        self._rewrites += 1
         return encode_hash(self.fields, self.was_large)
 
     def charge_bytes(self) -> int:
-        held = len(self.fields) * _FIELD_BYTES + self._bytes if self.fields is not None else 0
+        held = len(self.fields) * _FIELD_BYTES + self.held_bytes if self.fields is not None else 0
         return BASE_BYTES + len(self.key) + held
 
     # Reads.
@@ -64,11 +63,11 @@ class Hash(Unordered[tuple[bytes, bytes]]):
         if self.fields is not None:
             return self.fields
         found: dict[bytes, bytes] = {}
-        for page in self._pages():
-            found.update(_pairs(page))
+        for part in self._pieces.parts():
+            found.update(zip(*part, strict=True))
         if fits_whole(len(found)):
             self.fields = found
-            self._bytes = sum(map(len, found)) + sum(map(len, found.values()))
+            self.held_bytes = sum(map(len, found)) + sum(map(len, found.values()))
         return found
 
     @property
@@ -80,7 +79,7 @@ class Hash(Unordered[tuple[bytes, bytes]]):
         """All fields and values as of this call, some at a time; other commands may run in between."""
         if self.fields is not None:
             return _portions(dict(self.fields))
-        return map(_pairs, self.objects.host.frozen_pages(self.prefix, self._stop))
+        return (dict(zip(*part, strict=True)) for part in self._pieces.frozen_parts())
 
     def elements(self) -> list[tuple[bytes, bytes]]:
         return list(self.items().items())
@@ -92,8 +91,8 @@ class Hash(Unordered[tuple[bytes, bytes]]):
         assert self.fields is not None
         return next(islice(self.fields.items(), rank, None))
 
-    def _parsed(self, page: Page) -> list[tuple[bytes, bytes]]:
-        return list(_pairs(page).items())
+    def _parsed(self, part: Part) -> list[tuple[bytes, bytes]]:
+        return list(zip(*part, strict=True))
 
     @property
     def encoding(self) -> bytes:
@@ -108,16 +107,16 @@ class Hash(Unordered[tuple[bytes, bytes]]):
         before = self.get_many(list(pairs))
         new = before.count(None)
         if self.fields is not None:
-            self._bytes += sum(map(len, pairs.values())) + 2 * new
+            self.held_bytes += sum(map(len, pairs.values())) + 2 * new
             for field, value in zip(pairs, before, strict=True):
-                self._bytes += len(field) if value is None else -len(value)
+                self.held_bytes += len(field) if value is None else -len(value)
             self.fields.update(pairs)
         if not self.was_large:
             self._note_size(max(longest_bytes, *map(len, (*pairs, *pairs.values()))), new)
         if self.meta is None:
-            if self._is_too_large_to_pack():
+            if self.is_too_large_to_pack():
                 self._spread()
-            self.objects.touch(self, self._bytes)
+            self.objects.touch(self, self.held_bytes)
             return new
         put, prefix = self.objects.host.put_piece, self.prefix
         for field, value in pairs.items():
@@ -132,14 +131,14 @@ class Hash(Unordered[tuple[bytes, bytes]]):
         fields = self.fields
         if fields is not None:
             fields[field] = value
-            self._bytes += len(value) + (len(field) + 2 if before is None else -len(before))
+            self.held_bytes += len(value) + (len(field) + 2 if before is None else -len(before))
         if not self.was_large:
             self._note_size(max(len(field), len(value)), is_new)
         meta = self.meta
         if meta is None:
-            if self._is_too_large_to_pack():
+            if self.is_too_large_to_pack():
                 self._spread()
-            self.objects.touch(self, self._bytes)
+            self.objects.touch(self, self.held_bytes)
             return
         self.objects.host.put_piece(self.prefix + field, value)
         if is_new:
@@ -154,7 +153,7 @@ class Hash(Unordered[tuple[bytes, bytes]]):
             return 0
         if self.fields is not None:
             for field in gone:
-                self._bytes -= len(field) + len(self.fields.pop(field)) + 2
+                self.held_bytes -= len(field) + len(self.fields.pop(field)) + 2
         self._note_gone(gone)
         return len(gone)
 
@@ -181,12 +180,3 @@ def _portions(fields: dict[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
     items = iter(fields.items())
     while page := dict(islice(items, PAGE)):
         yield page
-
-
-def _pairs(page: Page) -> dict[bytes, bytes]:
-    return {key[PREFIX_BYTES:]: _value(entry) for key, entry in zip(*page, strict=True) if entry is not TOMBSTONE}
-
-
-def _value(entry: Entry) -> bytes:
-    assert type(entry) is bytes
-    return entry

@@ -16,7 +16,7 @@ from typing import Final
 
 from flin.engine.entry import Page
 from flin.errors import CorruptionError
-from flin.objects import unordered as limits
+from flin.objects import limits
 from flin.objects.layout import LIST
 from flin.objects.list_position import FIRST_INDEX, position
 from flin.objects.live_object import BASE_BYTES, LiveObject, Objects
@@ -37,15 +37,13 @@ class List(LiveObject):
 
     TAG = LIST
 
-    __slots__ = ("_batch", "_bytes", "_rewrites", "_stored", "elements")
+    __slots__ = ("_batch", "_stored", "elements")
 
     meta: ListMeta | None
 
     def __init__(self, objects: Objects, key: bytes) -> None:
         super().__init__(objects, key)
         self.elements: list[bytes] | None = []
-        self._bytes = 0  # of the packed value, about
-        self._rewrites = 0  # commits of it while it is live
         self._batch = -1  # the one for which _stored holds
         self._stored = range(0)  # the indices at which the store may hold an element of this version
 
@@ -56,15 +54,13 @@ class List(LiveObject):
 
     def load_packed(self, value: bytes) -> None:
         self.elements = decode_list(value)
-        self._bytes = len(value)
 
     def encode_packed(self) -> bytes:
         assert self.elements is not None
-        self._rewrites += 1
         return encode_list(self.elements)
 
     def charge_bytes(self) -> int:
-        held = len(self.elements) * _ELEMENT_BYTES + self._bytes if self.elements is not None else 0
+        held = len(self.elements) * _ELEMENT_BYTES + self.held_bytes if self.elements is not None else 0
         return BASE_BYTES + len(self.key) + held
 
     # Reads.
@@ -175,7 +171,7 @@ class List(LiveObject):
         meta = self.meta
         if meta is None:
             assert self.elements is not None
-            self._bytes -= sum(map(len, self.elements[:count])) + count
+            self.held_bytes -= sum(map(len, self.elements[:count])) + count
             del self.elements[:count]
         else:
             self._delete(range(meta.head, meta.head + count))
@@ -187,7 +183,7 @@ class List(LiveObject):
         meta = self.meta
         if meta is None:
             assert self.elements is not None
-            self._bytes -= sum(map(len, self.elements[-count:])) + count
+            self.held_bytes -= sum(map(len, self.elements[-count:])) + count
             del self.elements[-count:]
         else:
             self._delete(range(meta.tail - count, meta.tail))
@@ -218,12 +214,10 @@ class List(LiveObject):
 
     def _note_packed(self, new: Sequence[bytes]) -> None:
         assert self.elements is not None
-        self._bytes += sum(map(len, new)) + len(new)
-        count = len(self.elements)
-        is_rewritten = count > limits.MIN_REWRITTEN and self._rewrites >= limits.MAX_REWRITES
-        if count > limits.MAX_PACKED_ELEMENTS or self._bytes > limits.MAX_PACKED_BYTES or is_rewritten:
+        self.held_bytes += sum(map(len, new)) + len(new)
+        if self.is_too_large_to_pack():
             self._spread(self.elements)
-        self.objects.touch(self, self._bytes if self.meta is None else 0)
+        self.objects.touch(self, self.held_bytes if self.meta is None else 0)
 
     def _spread(self, elements: list[bytes]) -> None:
         slot, version = self.new_place()
@@ -248,7 +242,7 @@ class List(LiveObject):
 
     def _note_dropped(self) -> None:
         if len(self):
-            self.objects.touch(self, self._bytes if self.meta is None else 0)
+            self.objects.touch(self, self.held_bytes if self.meta is None else 0)
         else:
             self.objects.delete(self)
 

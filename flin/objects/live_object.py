@@ -3,7 +3,8 @@
 A *packed* object holds its elements. Its first change since the last commit puts a placeholder into the batch, an empty
 value with its tag and expiry, so that TYPE, TTL and WRONGTYPE need to know nothing of it; `encode` gives the value that
 takes its place before the commit. So sixteen changes in one round encode once. A *spread* object holds its meta, and
-puts each changed element into the batch at once; its meta is what `encode` gives.
+puts each changed element into the batch at once; its meta is what `encode` gives. limits.py says when one becomes the
+other.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import ClassVar, Final, Protocol
 from flin.engine.slot import slot_of
 from flin.objects.host import Host
 from flin.objects.layout import SPREAD, anchor_key, elements_prefix, form_of, was_large
+from flin.objects.limits import is_too_large_to_pack
 from flin.objects.meta import Meta, decode_meta
 from flin.objects.thresholds import Thresholds
 
@@ -42,7 +44,18 @@ class LiveObject(ABC):
 
     TAG: ClassVar[int]
 
-    __slots__ = ("charged_bytes", "expires_at_ms", "is_dirty", "key", "meta", "objects", "prefix", "was_large")
+    __slots__ = (
+        "_rewrites",
+        "charged_bytes",
+        "expires_at_ms",
+        "held_bytes",
+        "is_dirty",
+        "key",
+        "meta",
+        "objects",
+        "prefix",
+        "was_large",
+    )
 
     def __init__(self, objects: Objects, key: bytes) -> None:
         self.objects: Final = objects
@@ -53,6 +66,8 @@ class LiveObject(ABC):
         self.was_large = False  # ever, by Redis's thresholds: OBJECT ENCODING asks
         self.is_dirty = False
         self.charged_bytes = 0  # of the database's room
+        self.held_bytes = 0  # of the elements in memory, about; of a packed one: of its value
+        self._rewrites = 0  # commits of it while it is live and packed
 
     def load(self, value: bytes, expires_at_ms: int) -> None:
         """Take over what the key's own entry says."""
@@ -61,6 +76,7 @@ class LiveObject(ABC):
         if form_of(value, type(self).__name__) == SPREAD:
             self._begin_spread(decode_meta(self.TAG, value))
         else:
+            self.held_bytes = len(value)
             self.load_packed(value)
 
     @property
@@ -83,9 +99,14 @@ class LiveObject(ABC):
     def encode(self) -> bytes:
         """The value of the key's own entry."""
         if self.meta is None:
+            self._rewrites += 1
             return self.encode_packed()
         self.meta.was_large = self.was_large
         return self.meta.encode()
+
+    def is_too_large_to_pack(self) -> bool:
+        """Whether a packed one should become spread."""
+        return is_too_large_to_pack(len(self), self.held_bytes, self._rewrites)
 
     def anchor(self) -> bytes:
         """The stored key of a spread object's anchor."""

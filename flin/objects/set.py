@@ -1,6 +1,6 @@
 """A set: members, each once. It has at least one: who takes the last one deletes the key.
 
-Packed while small (packed.py), spread later, perhaps whole: unordered.py says when. One that is packed or whole holds a
+Packed while small (packed.py), spread later, perhaps whole: limits.py says when. One that is packed or whole holds a
 list of its members and a dict to their places, so that a member at random is found, and taken out, in constant time:
 the last one takes its place.
 """
@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Final
 
-from flin.engine.entry import TOMBSTONE, Page
-from flin.objects.layout import PREFIX_BYTES, SET
+from flin.objects.layout import SET
+from flin.objects.limits import PAGE, fits_whole
 from flin.objects.live_object import BASE_BYTES, Objects
 from flin.objects.packed import decode_set, encode_set
+from flin.objects.pieces import Part
 from flin.objects.thresholds import Thresholds
-from flin.objects.unordered import PAGE, Unordered, fits_whole
+from flin.objects.unordered import Unordered
 
 MEMBER_BYTES: Final = 150
 """A member in memory: a bytes object, its places in a list and in a dict, the number of its place."""
@@ -39,15 +40,13 @@ class Set(Unordered[bytes]):
 
     def load_packed(self, value: bytes) -> None:
         self._hold(decode_set(value))
-        self._bytes = len(value)
 
     def encode_packed(self) -> bytes:
         assert self.members is not None
-        self._rewrites += 1
         return encode_set(self.members, self.was_large)
 
     def charge_bytes(self) -> int:
-        held = len(self.members) * MEMBER_BYTES + self._bytes if self.members is not None else 0
+        held = len(self.members) * MEMBER_BYTES + self.held_bytes if self.members is not None else 0
         return BASE_BYTES + len(self.key) + held
 
     # Reads.
@@ -69,30 +68,30 @@ class Set(Unordered[bytes]):
     def elements(self) -> list[bytes]:
         if self.members is not None:
             return self.members.copy()
-        found = [member for page in self._pages() for member in _members_of(page)]
+        found = [member for members, _ in self._pieces.parts() for member in members]
         if fits_whole(len(found)):
             self._hold(found.copy())
-            self._bytes = sum(map(len, found))
+            self.held_bytes = sum(map(len, found))
         return found
 
     def pages(self) -> Iterator[list[bytes]]:
         """All members, some at a time; nothing may change in between."""
         if self.members is not None or fits_whole(len(self)):
             return iter([self.elements()])
-        return map(_members_of, self._pages())
+        return (members for members, _ in self._pieces.parts())
 
     def element_pages(self) -> Iterator[list[bytes]]:
         if self.members is not None:
             members = self.members.copy()
             return (members[start : start + PAGE] for start in range(0, len(members), PAGE))
-        return map(_members_of, self.objects.host.frozen_pages(self.prefix, self._stop))
+        return (members for members, _ in self._pieces.frozen_parts())
 
     def _held_at(self, rank: int) -> bytes:
         assert self.members is not None
         return self.members[rank]
 
-    def _parsed(self, page: Page) -> list[bytes]:
-        return _members_of(page)
+    def _parsed(self, part: Part) -> list[bytes]:
+        return part[0]
 
     @property
     def encoding(self) -> bytes:
@@ -117,11 +116,11 @@ class Set(Unordered[bytes]):
             assert self.places is not None
             self.places.update(zip(new, range(len(self.members), len(self.members) + len(new)), strict=True))
             self.members += new
-            self._bytes += sum(map(len, new)) + len(new)
+            self.held_bytes += sum(map(len, new)) + len(new)
         if self.meta is None:
-            if self._is_too_large_to_pack():
+            if self.is_too_large_to_pack():
                 self._spread()
-            self.objects.touch(self, self._bytes)
+            self.objects.touch(self, self.held_bytes)
             return
         put, prefix = self.objects.host.put_piece, self.prefix
         for member in new:
@@ -150,7 +149,7 @@ class Set(Unordered[bytes]):
         if last is not member and last != member:
             self.members[place] = last
             self.places[last] = place
-        self._bytes -= len(member) + 1
+        self.held_bytes -= len(member) + 1
 
     def _spread(self) -> None:
         members, places = self.members, self.places
@@ -161,10 +160,6 @@ class Set(Unordered[bytes]):
 
     def _forget_elements(self) -> None:
         self.members = self.places = None
-
-
-def _members_of(page: Page) -> list[bytes]:
-    return [key[PREFIX_BYTES:] for key, entry in zip(*page, strict=True) if entry is not TOMBSTONE]
 
 
 def is_large(members: Iterable[bytes], count: int, thresholds: Thresholds) -> bool:

@@ -16,7 +16,7 @@ from flin.net.command.registry import all_commands
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.settings.parameter import same_text
 from flin.net.settings.redis_parameters import without_effect
-from flin.objects import unordered
+from flin.objects import limits as sizes
 from tests.net.differential import MIN_OF_EACH, Pair, agree, counts, focused, schedule, shortened
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
@@ -120,7 +120,7 @@ BESIDE_HASHES = ["del", "unlink", "expire", "persist", "ttl", "rename", "copy", 
                  "getdel", "mset", "object|encoding", "scan", "keys", "dbsize"]  # fmt: skip
 HASH_NAMES = [*PLAIN_HASHES, *PLAIN_HASHES, *BESIDE_HASHES]
 
-AS_THEY_ARE = unordered.MAX_PACKED_ELEMENTS, unordered.MAX_WHOLE, unordered.SLICED
+AS_THEY_ARE = sizes.MAX_PACKED_ELEMENTS, sizes.MAX_WHOLE, sizes.SLICED
 LIMITS = [(4, 7, AS_THEY_ARE[2]), (4, AS_THEY_ARE[1], 6), AS_THEY_ARE]
 """Elements of a packed hash or set, of a spread one that is kept whole, and of one whose replies go in slices."""
 
@@ -128,7 +128,7 @@ LIMITS = [(4, 7, AS_THEY_ARE[2]), (4, AS_THEY_ARE[1], 6), AS_THEY_ARE]
 @pytest.fixture
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in zip(("MAX_PACKED_ELEMENTS", "MAX_WHOLE", "SLICED"), request.param, strict=True):
-        monkeypatch.setattr(unordered, name, value)
+        monkeypatch.setattr(sizes, name, value)
 
 
 @pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 3), ("engine", 2)], indirect=["flin_port"])

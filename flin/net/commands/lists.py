@@ -14,7 +14,7 @@ from flin.net.command.registry import command
 from flin.net.commands.elements import all_in_slices, look_up
 from flin.net.wire.numbers import maybe_int64, parse_int64
 from flin.net.wire.replies import EMPTY_ARRAY, NULL_ARRAY, ZERO, Value, too_large_reply, wrong_arity
-from flin.objects import unordered as limits
+from flin.objects import limits
 from flin.objects.list import List
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import flin.objects.unordered
+import flin.objects.limits
 from flin.errors import LimitError
 from flin.net.wire.glob import compile_glob
 from flin.net.wire.numbers import INT64_MAX as MOST
@@ -34,9 +34,9 @@ SEED = 12
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Handling:
     """Hashes as they are; such that are spread from the fifth field on; and such that are never whole then."""
     if request.param != "packed":
-        monkeypatch.setattr(flin.objects.unordered, "MAX_PACKED_ELEMENTS", SMALL)
+        monkeypatch.setattr(flin.objects.limits, "MAX_PACKED_ELEMENTS", SMALL)
     if request.param == "never whole":
-        monkeypatch.setattr(flin.objects.unordered, "MAX_WHOLE", 0)
+        monkeypatch.setattr(flin.objects.limits, "MAX_WHOLE", 0)
     return Handling()
 
 
@@ -284,7 +284,7 @@ def test_everything(filled: Handling) -> None:
 @pytest.fixture
 def large(server: Handling, monkeypatch: pytest.MonkeyPatch) -> Handling:
     """A hash of 3,000 fields, which is spread and counts as large."""
-    monkeypatch.setattr(flin.objects.unordered, "SLICED", 100)
+    monkeypatch.setattr(flin.objects.limits, "SLICED", 100)
     server.call(b"HSET", b"h", *chain.from_iterable(LARGE.items()))
     return server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import flin.objects.unordered
+import flin.objects.limits
 from flin.engine.entry import make_entry
 from flin.errors import LimitError
 from flin.net.wire.replies import last_of
@@ -25,7 +25,7 @@ SMALL = 4
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Handling:
     """Lists as they are, and such that are spread from the fifth element on."""
     if request.param == "spread":
-        monkeypatch.setattr(flin.objects.unordered, "MAX_PACKED_ELEMENTS", SMALL)
+        monkeypatch.setattr(flin.objects.limits, "MAX_PACKED_ELEMENTS", SMALL)
     return Handling()
 
 
@@ -188,7 +188,7 @@ def points(server: Handling) -> int:
 
 
 def test_what_is_pushed_and_popped_in_one_batch_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flin.objects.unordered, "MAX_PACKED_ELEMENTS", SMALL)
+    monkeypatch.setattr(flin.objects.limits, "MAX_PACKED_ELEMENTS", SMALL)
     server = Handling()
     server.talk([("RPUSH l 1 2 3 4 5 6", 6)])
     server.pending.commit()
@@ -209,7 +209,7 @@ def test_what_is_pushed_and_popped_in_one_batch_leaves_no_trace(monkeypatch: pyt
 @pytest.fixture
 def large(server: Handling, monkeypatch: pytest.MonkeyPatch) -> Handling:
     """A list of 3,000 elements, which is spread and counts as large."""
-    monkeypatch.setattr(flin.objects.unordered, "SLICED", 100)
+    monkeypatch.setattr(flin.objects.limits, "SLICED", 100)
     server.call(b"RPUSH", b"l", *LARGE)
     return server
 

@@ -9,7 +9,7 @@ from types import GeneratorType
 
 import pytest
 
-import flin.objects.unordered
+import flin.objects.limits
 from flin.errors import LimitError
 from flin.net.wire.numbers import INT64_MAX as MOST
 from flin.net.wire.replies import Reply, last_of
@@ -32,9 +32,9 @@ SEED = 12
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Handling:
     """Sets as they are; such that are spread from the fifth member on; and such that are never whole then."""
     if request.param != "packed":
-        monkeypatch.setattr(flin.objects.unordered, "MAX_PACKED_ELEMENTS", SMALL)
+        monkeypatch.setattr(flin.objects.limits, "MAX_PACKED_ELEMENTS", SMALL)
     if request.param == "never whole":
-        monkeypatch.setattr(flin.objects.unordered, "MAX_WHOLE", 0)
+        monkeypatch.setattr(flin.objects.limits, "MAX_WHOLE", 0)
     random.seed(SEED)
     return Handling()
 
@@ -53,7 +53,7 @@ def filled(server: Handling) -> Handling:
 @pytest.fixture
 def large(server: Handling, monkeypatch: pytest.MonkeyPatch) -> Handling:
     """A set of 3,000 members, which is spread and counts as large."""
-    monkeypatch.setattr(flin.objects.unordered, "SLICED", 100)
+    monkeypatch.setattr(flin.objects.limits, "SLICED", 100)
     server.call(b"SADD", b"s", *sorted(LARGE))
     return server
 

@@ -23,8 +23,8 @@ from flin.engine.key import PIECES_START, PIECES_STOP
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
 from flin.net.data.keyspace import Keyspace
+from flin.objects import limits
 from flin.objects import reaper as reaper_module
-from flin.objects import unordered
 from flin.objects import versions as versions_module
 from flin.objects.copying import maybe_spread, read_pieces
 from flin.objects.hash import Hash
@@ -49,8 +49,8 @@ Held = dict[tuple[int, bytes], tuple[Value, int]]
 def small_limits() -> Iterator[None]:
     """Three fields make a hash spread, eight versions are a lease, six pieces a range delete."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unordered, "MAX_PACKED_ELEMENTS", 2)
-        patch.setattr(unordered, "MAX_WHOLE", 5)
+        patch.setattr(limits, "MAX_PACKED_ELEMENTS", 2)
+        patch.setattr(limits, "MAX_WHOLE", 5)
         patch.setattr(versions_module, "LEASED", 8)
         patch.setattr(reaper_module, "PAGE", 3)
         patch.setattr(reaper_module, "MAX_TOMBSTONES", 6)

@@ -19,7 +19,7 @@ from flin.errors import CommandError, StorageError
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
 from flin.net.data.keyspace import Keyspace
-from flin.objects import unordered
+from flin.objects import limits
 from flin.objects.hash import Hash
 from flin.objects.layout import HASH, NEXT_VERSION, SET, parse_anchor, parse_element
 from flin.objects.set import Set
@@ -307,10 +307,10 @@ LIMITS = [(2, 0), (4, 5), (64, 5)]
 
 
 def run(examples: int, packed: int, whole: int, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(unordered, "MAX_PACKED_ELEMENTS", packed)
-    patch.setattr(unordered, "MIN_REWRITTEN", 2)
-    patch.setattr(unordered, "MAX_REWRITES", 2)
-    patch.setattr(unordered, "MAX_WHOLE", whole)
+    patch.setattr(limits, "MAX_PACKED_ELEMENTS", packed)
+    patch.setattr(limits, "MIN_REWRITTEN", 2)
+    patch.setattr(limits, "MAX_REWRITES", 2)
+    patch.setattr(limits, "MAX_WHOLE", whole)
     run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None))
 
 
@@ -337,8 +337,8 @@ def spread(machine: Machine, key: bytes, *some: bytes) -> Hash:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr(unordered, "MAX_PACKED_ELEMENTS", 2)
-    monkeypatch.setattr(unordered, "MAX_WHOLE", 0)
+    monkeypatch.setattr(limits, "MAX_PACKED_ELEMENTS", 2)
+    monkeypatch.setattr(limits, "MAX_WHOLE", 0)
     return Machine()
 
 
@@ -404,7 +404,7 @@ def test_a_lease_that_was_rolled_back_is_not_taken_as_committed(machine: Machine
 
 
 def test_room_is_lent_by_the_cached_replies(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unordered, "MAX_PACKED_ELEMENTS", 100)
+    monkeypatch.setattr(limits, "MAX_PACKED_ELEMENTS", 100)
     databases = Databases(machine.store, machine.pending, 1, 1 << 20)
     keyspace = databases.keyspaces[0]
     full = keyspace.hot._half_bytes

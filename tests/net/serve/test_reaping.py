@@ -14,8 +14,8 @@ from flin.engine.key import PIECES_START, PIECES_STOP
 from flin.errors import CorruptionError
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
+from flin.objects import limits
 from flin.objects import reaper as reaper_module
-from flin.objects import unordered
 from flin.objects.hash import Hash
 from flin.objects.reaper import WALK_MS, Reaper
 from flin.testing import ManualClock, SimulatedDisk
@@ -79,7 +79,7 @@ class Scene:
 
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
-    monkeypatch.setattr(unordered, "MAX_PACKED_ELEMENTS", 4)
+    monkeypatch.setattr(limits, "MAX_PACKED_ELEMENTS", 4)
     return Scene()
 
 
@@ -237,7 +237,7 @@ def test_cold_pages_are_loaded_between_two_steps(scene: Scene) -> None:
 
 @pytest.mark.parametrize("shards", [1, 4, 16])
 def test_all_of_a_collection_lies_in_its_shard(shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unordered, "MAX_PACKED_ELEMENTS", 4)
+    monkeypatch.setattr(limits, "MAX_PACKED_ELEMENTS", 4)
     scene = Scene(shards=shards)
     for number in range(20):
         scene.fill(b"key %d" % number, 12)

@@ -1,0 +1,120 @@
+"""The pieces of a spread collection under one prefix: read by key, by range, by rank; the batch is seen in all of them.
+
+A piece goes by its suffix here: what follows the prefix in its stored key. Most collections have one kind of pieces;
+one that has several (a sorted set: members, and members in order) has a `Pieces` for each. Ranks come from the rank
+index (rank_index.py), made when the first is asked for and kept up to date by `added` and `delete`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
+
+from flin.engine.entry import TOMBSTONE, Page
+from flin.engine.key import prefix_stop
+from flin.errors import CorruptionError
+from flin.objects import limits
+from flin.objects.host import Host
+from flin.objects.rank_index import RankIndex
+
+Part: TypeAlias = tuple[list[bytes], list[bytes]]
+"""Suffixes and values of pieces, in the order in which they were asked for."""
+
+
+class Pieces:
+    """Bounds are suffixes: `start` is the first that belongs to the range, `stop` the first that does not; None: no
+    bound. Any method that reads may raise ColdRead."""
+
+    __slots__ = ("_host", "_index", "_stop", "prefix")
+
+    def __init__(self, host: Host, prefix: bytes) -> None:
+        self._host: Final = host
+        self.prefix: Final = prefix
+        stop = prefix_stop(prefix)
+        assert stop is not None  # it begins with FF 01
+        self._stop: Final = stop
+        self._index: RankIndex | None = None
+
+    # By key and by range.
+
+    def get(self, suffix: bytes) -> bytes | None:
+        return self._host.piece(self.prefix + suffix)
+
+    def part(self, start: bytes, stop: bytes | None, count: int, *, reverse: bool = False) -> Part:
+        """The first `count` pieces of the range, or the last ones, downwards; fewer only if there are no more."""
+        return self._bare(self._host.page(self.prefix + start, self._bound(stop), count, reverse=reverse))
+
+    def parts(self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False) -> Iterator[Part]:
+        """All of the range, a page at a time; nothing may change in between."""
+        while True:
+            part = self.part(start, stop, limits.PAGE, reverse=reverse)
+            suffixes = part[0]
+            if suffixes:
+                yield part
+            if len(suffixes) < limits.PAGE:
+                return
+            if reverse:
+                stop = suffixes[-1]
+            else:
+                start = suffixes[-1] + b"\0"
+
+    def frozen_parts(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[Part]:
+        """All of the range as of this call, in order; other commands may run between two pages."""
+        return map(self._bare, self._host.frozen_pages(self.prefix + start, self._bound(stop)))
+
+    def _bound(self, stop: bytes | None) -> bytes:
+        return self._stop if stop is None else self.prefix + stop
+
+    def _bare(self, page: Page) -> Part:
+        keys, entries = page
+        values = [entry for entry in entries if type(entry) is bytes]
+        if len(values) < len(keys):  # a frozen page has tombstones
+            if len(values) + entries.count(TOMBSTONE) < len(keys):
+                raise CorruptionError("a piece of a collection", 0, "it has a tag or an expiry")
+            keys = [key for key, entry in zip(keys, entries, strict=True) if entry is not TOMBSTONE]
+        cut = len(self.prefix)
+        return [key[cut:] for key in keys], values
+
+    # By rank.
+
+    def at(self, rank: int) -> tuple[bytes, bytes]:
+        """The piece at a rank, 0 for the first: its suffix and value. IndexError."""
+        suffixes, values = self.from_rank(rank, 1)
+        return suffixes[0], values[0]
+
+    def from_rank(self, rank: int, count: int) -> Part:
+        """`count` pieces from a rank on, in order; fewer only if there are no more. IndexError for a rank of none."""
+        piece, offset = self._ranked().at(rank)
+        suffixes, values = self.part(piece.start, None, offset + count)
+        return suffixes[offset:], values[offset:]
+
+    def rank_of(self, suffix: bytes) -> int:
+        """How many pieces come before this suffix, whether it is there or not."""
+        piece = self._ranked().piece_of(suffix)
+        return piece.before + len(self.part(piece.start, suffix, piece.size)[0])
+
+    def _ranked(self) -> RankIndex:
+        index = self._index
+        if index is None:
+            index = self._index = RankIndex.made(suffixes for suffixes, _ in self.parts())
+        for start in list(index.large):
+            index.split(start, self.part(start, None, index.piece_of(start).size)[0])
+        return index
+
+    # Changes.
+
+    def put(self, suffix: bytes, value: bytes) -> None:
+        """Write one. If it was not there, `added` must be told."""
+        self._host.put_piece(self.prefix + suffix, value)
+
+    def added(self, suffixes: Sequence[bytes]) -> None:
+        """These were not there before they were put."""
+        if self._index is not None:
+            for suffix in suffixes:
+                self._index.add(suffix)
+
+    def delete(self, suffix: bytes) -> None:
+        """Delete one that is there."""
+        self._host.delete_piece(self.prefix + suffix)
+        if self._index is not None:
+            self._index.remove(suffix)

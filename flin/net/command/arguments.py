@@ -1,4 +1,4 @@
-"""What commands share in reading their arguments: expiry times, and the options of SET, GETEX and EXPIRE.
+"""What commands share in reading their arguments: expiry times, timeouts, and the options of SET, GETEX and EXPIRE.
 
 Options are read in one pass, each checked against those before it, as Redis does: `EX 10 EX 20` is fine and means 20,
 `EX 10 PX 20` is a syntax error. Times are checked after the syntax.
@@ -6,10 +6,12 @@ Options are read in one pass, each checked against those before it, as Redis doe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 from flin.errors import CommandError
+from flin.net.wire.long_double import thousandfold
 from flin.net.wire.numbers import INT64_MAX, INT64_MIN, parse_int64
 from flin.net.wire.replies import NOT_AN_INTEGER, shown, syntax_error
 
@@ -70,6 +72,29 @@ def any_expiry(text: bytes, unit: ExpiryUnit, now_ms: int, command: str) -> int:
     if not INT64_MIN <= ms <= INT64_MAX or expires_at_ms > INT64_MAX:
         raise invalid_expiry(command)
     return expires_at_ms
+
+
+# Timeouts of blocking commands.
+
+
+def timeout_seconds(text: bytes) -> float:
+    """How long BLPOP and its kin wait, in seconds, rounded up to a millisecond; 0: for ever."""
+    ms = thousandfold(text)
+    if ms is None:
+        raise CommandError("ERR timeout is not a float or out of range")
+    # What exceeds 64 bits has turned negative before Redis looks at it.
+    return _not_negative(math.ceil(ms) if abs(ms) <= INT64_MAX else -1)
+
+
+def timeout_seconds_of_ms(text: bytes) -> float:
+    """How long XREAD and XREADGROUP wait, in seconds; 0: for ever. They get milliseconds."""
+    return _not_negative(parse_int64(text, "ERR timeout is not an integer or out of range"))
+
+
+def _not_negative(ms: int) -> float:
+    if ms < 0:
+        raise CommandError("ERR timeout is negative")
+    return ms / _MS_PER_SECOND
 
 
 # Options of SET and GETEX.

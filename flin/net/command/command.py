@@ -91,7 +91,7 @@ MAX_UNTIMED_ARGUMENTS: Final = 64
 """The most arguments of an untimed command that takes any number of them: with more it is timed."""
 
 
-_NEVER_BRIEF: Final = Flag.UNQUEUED | Flag.NO_AUTH | Flag.TIMED
+_NEVER_BRIEF: Final = Flag.UNQUEUED | Flag.NO_AUTH | Flag.TIMED | Flag.BLOCKING
 
 
 class Command:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError, CorruptionError, FlinError
 from flin.net.command.command import Command, Flag
-from flin.net.wire.replies import Value, last_of
+from flin.net.wire.replies import Value, WaitForKeys, last_of
 
 if TYPE_CHECKING:
     from flin.net.run.context import Context
@@ -38,9 +38,12 @@ def call(context: Context, command: Command, request: list[bytes]) -> Value:
 
 
 def value_of(context: Context, command: Command, request: list[bytes]) -> Value:
-    """Run the command, neither counted nor timed, and return its value. Raises whatever its handler raises."""
+    """Run the command, neither counted nor timed, and return its value. Raises whatever its handler raises. Nobody can
+    wait here: a blocking command that finds nothing gives its null."""
     value = command.handler(context, request)
-    return last_of(value) if type(value) is GeneratorType else value
+    if type(value) is GeneratorType:
+        value = last_of(value)
+    return value.null if type(value) is WaitForKeys else value
 
 
 def error_text(context: Context, command: Command, error: Exception) -> str:

@@ -12,6 +12,7 @@ twos; `decimal` only carries digits in and out here, because `int` refuses texts
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from typing import Final
@@ -78,6 +79,17 @@ def parse(text: bytes, unit: int = _FINEST) -> int | None:
     else:
         return None
     return -size if size is not None and found["sign"] == b"-" else size
+
+
+def thousandfold(text: bytes) -> float | None:
+    """A thousand times the number: milliseconds of seconds. Infinite beyond a float; None as `parse`."""
+    number = parse(text)
+    if number is None:
+        return None
+    try:
+        return number * 1000 / (1 << _FINEST)
+    except OverflowError:
+        return -math.inf if number < 0 else math.inf
 
 
 def add(one: int, other: int, unit: int = _FINEST) -> int | None:

@@ -6,7 +6,7 @@ bytes that are finished already, and the same in RESP2 and RESP3.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Final, TypeAlias
 
 from flin.errors import CommandError, LimitError
@@ -39,10 +39,42 @@ class NullArray:
     __slots__ = ()
 
 
+class WaitForKeys:
+    """A blocking command has found nothing: its client waits until one of the keys is ready, or the time is over.
+
+    keys: in the selected database. seconds: 0 waits for ever. null: the value where nobody can wait, in EXEC; once the
+    time is over it is always a null array, as in Redis 7.0.
+
+    When a key is ready, the command runs again as if that key were its only one: the same handler with the request cut
+    to this key, or `again(key)` where that would mean something else now (XREAD's `$`). If it returns a WaitForKeys
+    again, nothing has happened: the client keeps its place in the line.
+
+    A key is ready when it holds the type of the command's group. wakes_at_end: when it is deleted or becomes another
+    type, too (XREADGROUP). `again` says what is answered then.
+    """
+
+    __slots__ = ("again", "keys", "null", "seconds", "wakes_at_end")
+
+    def __init__(
+        self,
+        keys: list[bytes],
+        seconds: float,
+        null: Value,
+        again: Callable[[bytes], Value] | None = None,
+        *,
+        wakes_at_end: bool = False,
+    ) -> None:
+        self.keys = keys
+        self.seconds = seconds
+        self.null = null
+        self.again = again
+        self.wakes_at_end = wakes_at_end
+
+
 Value: TypeAlias = Any
 """One of: Reply, bytes (bulk), int, None (null bulk), bool (RESP2: 1 or 0), float (RESP2: bulk), list or tuple
 (array), dict (map; RESP2: flat array), set or frozenset (RESP2: array), Verbatim, NULL_ARRAY, CommandError (as an
-element of an array: an error in place), str (simple string; must hold neither CR nor LF), or Slices."""
+element of an array: an error in place), str (simple string; must hold neither CR nor LF), WaitForKeys, or Slices."""
 
 Slices: TypeAlias = Generator[Any, None, Any]
 """A handler may be a generator: it yields between slices of long work and returns its value at the end. Other

@@ -13,7 +13,7 @@ from flin.net.run.context import Context
 from flin.net.run.tick import SAMPLED_TICKS
 from flin.net.serve import dispatch
 from flin.net.serve.dispatch import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters, resume, run
-from flin.net.wire.replies import OK, Slices, Value
+from flin.net.wire.replies import NULL_ARRAY, OK, Slices, Value, WaitForKeys
 from tests.net.fake_store import FakeStall
 from tests.net.serving import HandlerClient
 
@@ -145,6 +145,21 @@ def test_a_transaction_is_one_frame_whatever_it_reads(client: HandlerClient, cle
 def test_not_in_a_transaction(client: HandlerClient) -> None:
     replies, _, _ = send(client, "MULTI", "SHUTDOWN", "EXEC")
     assert b"-ERR Command not allowed inside a transaction\r\n-EXECABORT" in replies
+
+
+def test_in_a_transaction_nobody_waits(client: HandlerClient, extra: Extra) -> None:
+    def waiting(context: Context, args: list[bytes]) -> Value:
+        return WaitForKeys(args[1:], 0, None)
+
+    def waiting_in_slices(context: Context, args: list[bytes]) -> Slices:
+        yield
+        return WaitForKeys(args[1:], 0, NULL_ARRAY)
+
+    extra.add("wait", waiting, Flag.BLOCKING | Flag.FAST)
+    extra.add("slices", waiting_in_slices, Flag.BLOCKING)
+    replies, wait, _ = send(client, "MULTI", "wait a", "slices a", "EXEC")
+    assert wait is None
+    assert replies == b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$-1\r\n*-1\r\n"
 
 
 def test_a_watched_key(client: HandlerClient) -> None:

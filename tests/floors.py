@@ -34,7 +34,7 @@ OBJECTS: Final = [
     "live_object copying pieces",
     "unordered",
     "hash list set live_objects owners",
-    "reaper",
+    "reaper kinds",
 ]
 """Of flin.objects."""
 

@@ -96,6 +96,11 @@ class LiveObject(ABC):
     def charge_bytes(self) -> int:
         """What it costs in memory, about."""
 
+    @property
+    @abstractmethod
+    def encoding(self) -> bytes:
+        """OBJECT ENCODING."""
+
     def encode(self) -> bytes:
         """The value of the key's own entry."""
         if self.meta is None:

@@ -158,16 +158,35 @@ def encode(value: Value) -> bytes:
         case String(data):
             return b"\x00" + string(data)
         case List(elements):
-            return _join(1, len(elements), map(string, elements))
+            return head(LIST, len(elements)) + strings(elements)
         case Set(members):
-            return _join(2, len(members), map(string, members))
+            return head(SET, len(members)) + strings(members)
         case Hash(fields):
-            return _join(4, len(fields), map(string, chain.from_iterable(fields.items())))
+            return head(HASH, len(fields)) + strings(chain.from_iterable(fields.items()))
         case SortedSet(scores):
-            return _join(5, len(scores), (string(member) + double(number) for member, number in scores.items()))
+            return head(SORTED_SET, len(scores)) + scored(scores.items())
         case Stream():
             return b"\x13" + stream.encode(value)
 
 
-def _join(type_: int, count: int, parts: Iterable[bytes]) -> bytes:
-    return b"".join([bytes((type_,)), length(count), *parts])
+# Its parts, for who has the elements of a large value page by page.
+
+LIST: Final = 1
+SET: Final = 2
+HASH: Final = 4
+SORTED_SET: Final = 5
+
+
+def head(type_: int, count: int) -> bytes:
+    """What stands before so many elements. Of a hash count is that of its fields."""
+    return bytes((type_,)) + length(count)
+
+
+def strings(elements: Iterable[bytes]) -> bytes:
+    """Elements of a list or set, or fields and values by turns."""
+    return b"".join(map(string, elements))
+
+
+def scored(pairs: Iterable[tuple[bytes, float]]) -> bytes:
+    """Members of a sorted set with their scores."""
+    return b"".join([string(member) + double(number) for member, number in pairs])

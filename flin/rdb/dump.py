@@ -4,8 +4,8 @@
     version     u16   of the RDB format
     checksum    u64   CRC-64 of all before it
 
-Little-endian. A server that must not pause computes the checksum itself, in slices: `covered` and `footer` to write,
-`check` with the checksum and `decode_checked` to read.
+Little-endian. A server that must not pause joins the parts and computes the checksum itself, in slices: `VERSION_BYTES`
+and `stored` to write, `check` with the checksum and `decode_checked` to read.
 """
 
 from __future__ import annotations
@@ -21,19 +21,17 @@ from flin.rdb.value import Value
 VERSION: Final = 10
 """The version of Redis 7.0. Older ones are read, too."""
 
+VERSION_BYTES: Final = VERSION.to_bytes(2, "little")
+"""What follows the value in a payload that Flin writes; then comes the checksum of all."""
+
 CRC_BYTES: Final = 8
 _FOOTER: Final = struct.Struct("<HQ")
 
 
 def encode(value: Value) -> bytes:
     """The payload of a value. Raises LimitError for an entry of a stream that is longer than 4 GiB."""
-    data = covered(value)
-    return data + stored(crc64(data))
-
-
-def covered(value: Value) -> bytes:
-    """The payload without its checksum."""
-    return body.encode(value) + VERSION.to_bytes(2, "little")
+    covered = body.encode(value) + VERSION_BYTES
+    return covered + stored(crc64(covered))
 
 
 def stored(crc: int) -> bytes:

@@ -22,6 +22,7 @@ from tests.net.hash_generator import (
     hash_encoding,
 )
 from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS, WRONG_HYPERLOGLOGS
+from tests.net.key_generator import KEY_COMPARISONS, KEY_OPTIONS, PLAIN_KEYS, WRONG_KEYS
 from tests.net.list_generator import LIST_CHANGES, LIST_KEYS, LIST_OPTIONS, PLAIN_LISTS
 from tests.net.set_generator import (
     PLAIN_SETS,
@@ -549,6 +550,7 @@ PLAIN: Final[dict[str, Maker]] = {
     **PLAIN_BITS,
     **PLAIN_HASHES,
     **PLAIN_HYPERLOGLOGS,
+    **PLAIN_KEYS,
     **PLAIN_LISTS,
     **PLAIN_SETS,
     "get": _one("get", _key),
@@ -641,6 +643,7 @@ PLAIN: Final[dict[str, Maker]] = {
 OPTIONS: Final[dict[str, Maker]] = {
     **BIT_OPTIONS,
     **HASH_OPTIONS,
+    **KEY_OPTIONS,
     **LIST_OPTIONS,
     **SET_OPTIONS,
     "set": _set_options,
@@ -670,6 +673,7 @@ OPTIONS: Final[dict[str, Maker]] = {
 # Wrong requests made by hand, for commands that could do real harm after a random change, such as CLIENT KILL.
 WRONG: Final[dict[str, list[list[bytes]]]] = {
     **WRONG_HYPERLOGLOGS,
+    **WRONG_KEYS,
     **WRONG_SETS,
     "swapdb": WRONG_SWAPS,
     "multi": [[b"a"]],
@@ -719,6 +723,7 @@ TRANSACTIONS: Final = ("multi", "exec", "discard", "watch")
 
 COMPARISONS: Final[dict[str, Comparison]] = {
     **HASH_COMPARISONS,
+    **KEY_COMPARISONS,
     **SET_COMPARISONS,
     "keys": "unordered",
     "object|encoding": "shape",

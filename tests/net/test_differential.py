@@ -22,11 +22,13 @@ from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
 from tests.net.hash_generator import PLAIN_HASHES
 from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS
+from tests.net.key_generator import PLAIN_KEYS
 from tests.net.list_generator import PLAIN_LISTS
 from tests.net.raw_client import Raw, RawClient
 from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
 from tests.net.set_generator import PLAIN_SETS
+from tests.rdb.values import sealed
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-differences.md"
 
@@ -35,6 +37,7 @@ HASH_REQUESTS = 10_000
 HYPERLOGLOG_REQUESTS = 4_000
 LIST_REQUESTS = 10_000
 SET_REQUESTS = 10_000
+KEY_REQUESTS = 6_000
 SEED = 20_261_120  # any number: a run can be repeated, and the slow runs take others
 
 NOT_GENERATED = {
@@ -228,6 +231,27 @@ def test_sets(flin_port: int, redis_port: int, protocol: int, limits: None) -> N
 @pytest.mark.parametrize("seed", range(8))
 def test_more_sets(flin_port: int, redis_port: int, protocol: int, limits: None, seed: int) -> None:
     _compare_all(flin_port, redis_port, protocol, list(focused(SET_NAMES, seed, REQUESTS, protocol)))
+
+
+KEY_NAMES = [*PLAIN_KEYS, *PLAIN_KEYS, "copy", "move", "swapdb", "rename", "object|encoding",
+             "expire", "rpush", "sadd", "hset", "set"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 2), ("engine", 3)], indirect=["flin_port"])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+def test_keys_of_all_types(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
+    requests = list(focused(KEY_NAMES, SEED, KEY_REQUESTS, protocol))
+    made = Counter(request.name for request in requests)
+    assert min(made[name] for name in PLAIN_KEYS) >= 2 * MIN_OF_EACH
+    _compare_all(flin_port, redis_port, protocol, requests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize("seed", range(4))
+def test_more_keys_of_all_types(flin_port: int, redis_port: int, protocol: int, limits: None, seed: int) -> None:
+    _compare_all(flin_port, redis_port, protocol, list(focused(KEY_NAMES, seed, REQUESTS, protocol)))
 
 
 @pytest.fixture(params=[2, 3])
@@ -471,6 +495,17 @@ PROBES: dict[str, list[list[bytes]]] = {
         [b"PFDEBUG", b"TODENSE", b"k"],
         [b"MULTI"],
         [b"EXEC"],
+    ],
+    "dump-form": [[b"HSET", b"h", b"a", b"1"], [b"DUMP", b"h"]],
+    "restore-checks": [[b"RESTORE", b"z", b"0", sealed(b"\x01\x01\x01abehind")]],
+    "restore-ttl": [[b"RESTORE", b"k", b"%d" % (2**63 - 1), sealed(b"\x00\x01a")]],
+    "sort-alpha": [[b"RPUSH", b"l", b"a\0b", b"a\0a"], [b"SORT", b"l", b"ALPHA"]],
+    "sort-range": [
+        [b"RPUSH", b"l", b"1e999"],
+        [b"SORT", b"l"],
+        [b"DEL", b"l"],
+        [b"RPUSH", b"l", b"1.5"],
+        [b"SORT", b"l"],
     ],
     "glob-budget": [[b"KEYS", b"[ab]" * 300]],
 }

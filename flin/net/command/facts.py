@@ -52,6 +52,7 @@ decr 1.0.0 O(1)
 decrby 1.0.0 O(1)
 del 1.0.0 O(N) for N keys
 discard 2.0.0 O(N) for N queued requests
+dump 2.6.0 O(N) for a value of N bytes
 echo 1.0.0 O(1)
 exec 1.2.0 Depends on the queued commands
 exists 1.0.0 O(N) for N keys
@@ -128,6 +129,7 @@ randomkey 1.0.0 O(N) for N keys
 rename 1.0.0 O(1)
 renamenx 1.0.0 O(1)
 reset 6.2.0 O(1)
+restore 2.6.0 O(N) for a value of N bytes
 rpop 1.0.0 O(N) for N elements returned
 rpush 1.0.0 O(N) for N elements
 rpushx 2.2.0 O(N) for N elements
@@ -157,6 +159,8 @@ slowlog|reset 2.2.12 O(N) where N is the number of entries in the slowlog
 smembers 1.0.0 O(N) for a set of N members
 smismember 6.2.0 O(N) for N members
 smove 1.0.0 O(1)
+sort 1.0.0 O(N*log(N)) for N elements
+sort_ro 7.0.0 O(N*log(N)) for N elements
 spop 1.0.0 O(N) for N members returned, or in the set where many are asked for
 srandmember 1.0.0 O(N) for N members returned, or in the set where more than 16 are asked for
 srem 1.0.0 O(N) for N members

@@ -12,8 +12,10 @@ from flin.net.commands import (
     lists,
     scan,
     scripts,
+    serialization,
     server,
     sets,
+    sort,
     strings,
     transactions,
 )
@@ -30,8 +32,10 @@ __all__ = [
     "lists",
     "scan",
     "scripts",
+    "serialization",
     "server",
     "sets",
+    "sort",
     "strings",
     "transactions",
 ]

@@ -12,10 +12,7 @@ from flin.net.command.registry import command, container
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many
 from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import NO_SUCH_KEY, OK, ONE, WRONG_TYPE, ZERO, Slices, Value, simple, syntax_error
-from flin.objects.hash import Hash
-from flin.objects.layout import HASH, LIST, SET
-from flin.objects.list import List
-from flin.objects.set import Set
+from flin.objects.kinds import KINDS
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
@@ -215,27 +212,25 @@ _OBJECT_HELP: Final = (
 container("object", GROUP, "Tells about the value of a key.")
 
 
-_KINDS: Final[dict[int, type[Hash] | type[List] | type[Set]]] = {HASH: Hash, LIST: List, SET: Set}
-
-
 @command("object|encoding", 3, "readonly", _OBJECT_KEY)
 def object_encoding(context: Context, args: list[bytes]) -> Value:
     """Returns how Redis would keep the value in memory."""
     entry = context.keyspace.look_up(args[2])
     if entry is None:
         return None
-    kind = _KINDS.get(tag_of(entry))
+    kind = KINDS.get(tag_of(entry))
     if kind is not None:
         found = context.keyspace.objects.find(args[2], kind)
         assert found is not None
         return found.encoding
-    value = _string(entry)
+    value = string_of(entry)
     if maybe_int64(value) is not None:
         return b"int"
     return b"embstr" if len(value) <= _MAX_EMBEDDED else b"raw"
 
 
-def _string(entry: Live) -> bytes:
+def string_of(entry: Live) -> bytes:
+    """CommandError WRONGTYPE for an entry of another type."""
     if tag_of(entry):
         raise CommandError(WRONG_TYPE)
     return entry if isinstance(entry, bytes) else entry[0]
@@ -247,7 +242,7 @@ def object_refcount(context: Context, args: list[bytes]) -> Value:
     entry = context.keyspace.look_up(args[2])
     if entry is None:
         return None
-    number = None if tag_of(entry) else maybe_int64(_string(entry))
+    number = None if tag_of(entry) else maybe_int64(string_of(entry))
     return _SHARED_COUNT if number is not None and 0 <= number < _SHARED_INTEGERS else 1
 
 

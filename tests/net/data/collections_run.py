@@ -1,19 +1,20 @@
 """Random work on collections over the simulated disk, and a checker of what a crash leaves of it.
 
 The run does what the server's commands do with keys, objects, the batch and the reaper, and follows it in the model of
-flin.testing: a hash is one value there, so whatever is found must be whole. A seed replays a run.
+flin.testing: a collection is one value there, so whatever is found must be whole. What can be done to each kind of
+collection stands in tests/objects/kinds. A seed replays a run.
 """
 
 from __future__ import annotations
 
 import errno
 from ast import literal_eval
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
 
@@ -30,24 +31,33 @@ from flin.objects.copying import maybe_spread, read_pieces
 from flin.objects.hash import Hash
 from flin.objects.layout import NEXT_VERSION, anchor_key, decode_next_version, parse_anchor, parse_element
 from flin.objects.owners import Owners
-from flin.objects.packed import decode_hash
 from flin.objects.reaper import Reaper
 from flin.testing import CrashModel, Fault, ManualClock, Model, SimulatedDisk, after_crash, killed
 from flin.testing.crash_checker import CrashChecker
 from flin.testing.crash_model import POWER_CUTS
 from flin.testing.model import Delete, Expectation, Put, State, Step
 from flin.testing.run import CrashPoint, EngineSetup
+from tests.objects.kinds.every import KINDS
 
 KEYS: Final = (b"a", b"b", b"\xffc")
 DATABASES: Final = 2
-Value = dict[bytes, bytes] | bytes
+KINDS_OF_A_RUN: Final = 2
+"""So many are drawn for a run: if each run had all of them, a key would seldom meet the same one again."""
+
+
+class Collection(NamedTuple):
+    tag: int
+    plain: Any  # as its kind says
+
+
+Value = Collection | bytes
 Held = dict[tuple[int, bytes], tuple[Value, int]]
 """(database, key) → (value, expires_at_ms or 0)."""
 
 
 @contextmanager
 def small_limits() -> Iterator[None]:
-    """Three fields make a hash spread, eight versions are a lease, six pieces a range delete."""
+    """Three elements make a collection spread, eight versions are a lease, six pieces a range delete."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "MAX_PACKED_ELEMENTS", 2)
         patch.setattr(limits, "MAX_WHOLE", 5)
@@ -82,7 +92,7 @@ class Served:
             self.reap(10**7 + 1000 * second, 1000)
 
     def found(self) -> State:
-        """Every key of the workload, expired ones that are still there included, each hash whole."""
+        """Every key of the workload, expired ones that are still there included, each collection whole."""
         state: State = {}
         for database in range(DATABASES):
             host = self.keyspace(database).objects.host
@@ -98,15 +108,17 @@ class Served:
                     continue
                 meta = maybe_spread(entry)
                 value: Value = entry[0]
-                if meta is not None:
-                    value = dict(read_pieces(host, meta, 1 << 30))
-                    assert len(value) == meta.count, f"{key!r} has {len(value)} fields and says {meta.count}"
-                    assert host.piece(anchor_key(host.namespace, meta.slot, meta.version)) == key
-                elif entry[2]:
-                    value = decode_hash(entry[0])
+                if entry[2]:
+                    kind = KINDS[entry[2]]
+                    if meta is not None:
+                        plain = kind.of_pieces(meta, read_pieces(host, meta, 1 << 30))
+                        assert host.piece(anchor_key(host.namespace, meta.slot, meta.version)) == key
+                    else:
+                        plain = kind.of_packed(entry[0])
+                    live = self.keyspace(database).objects.find(key, kind.made)  # None if it has expired
+                    assert live is None or kind.read_all(live) == plain
+                    value = Collection(entry[2], plain)
                 state[named(database, key)] = (as_bytes(value), entry[1])
-                live = self.keyspace(database).objects.find(key, Hash) if entry[2] else None
-                assert live is None or live.items() == value
         return state
 
     def versions(self) -> set[int]:
@@ -136,20 +148,23 @@ def named(database: int, key: bytes) -> bytes:
 
 
 def as_bytes(value: Value) -> bytes:
-    return repr(sorted(value.items()) if isinstance(value, dict) else value).encode()
+    literal = value if isinstance(value, bytes) else (value.tag, KINDS[value.tag].literal(value.plain))
+    return repr(literal).encode()
 
 
 def from_bytes(value: bytes) -> Value:
     parsed: Any = literal_eval(value.decode())
-    return parsed if isinstance(parsed, bytes) else dict(parsed)
+    return parsed if isinstance(parsed, bytes) else Collection(parsed[0], KINDS[parsed[0]].of_literal(parsed[1]))
 
 
 class CollectionsRun:
     """One engine and its model, and a crash point after every change of the disk."""
 
-    def __init__(self, setup: EngineSetup, seed: int, every: int = 1) -> None:
+    def __init__(self, setup: EngineSetup, seed: int, every: int = 1, tags: Sequence[int] = tuple(KINDS)) -> None:
+        """tags: of the kinds from which a few are drawn."""
         self.setup = setup
         self.random = Random(seed)
+        self.tags = self.random.sample(tags, min(KINDS_OF_A_RUN, len(tags)))
         self.every = every
         self.clock = ManualClock()
         self.disk = SimulatedDisk()
@@ -226,38 +241,39 @@ class CollectionsRun:
                     found = entry[0] if type(entry) is tuple else entry
                     assert found == value, f"{key!r} in database {database}"
                 else:
-                    live = self.served.keyspace(database).objects.find(key, Hash)
+                    kind = KINDS[value.tag]
+                    live = self.served.keyspace(database).objects.find(key, kind.made)
                     assert live is not None
-                    assert {field: live.get(field) for field in value} == value
-                    assert len(live) == len(value)
+                    kind.compare(live, value.plain)
 
     def draw(self) -> tuple[int, bytes]:
         return self.random.choice((0, 0, 1)), self.random.choice(KEYS)
 
     # The steps.
 
-    def put_fields(self) -> None:
-        database, key = self.draw()
-        held = self.live(database, key) or {}
-        if isinstance(held, bytes):
-            return
-        fields = self.random.sample(range(9), self.random.choice((1, 1, 2, 4)))
-        size = self.random.choice((1, 1, 1, 700))
-        pairs = {b"%d" % field: self.random.choice((b"v", b"\xff", b"")) * size for field in fields}
-        self.served.keyspace(database).objects.find_or_make(key, Hash).put_many(dict(pairs))
-        self.held[database, key] = (held | pairs, self.expires(database, key))
-
-    def delete_fields(self) -> None:
+    def grow(self) -> None:
         database, key = self.draw()
         held = self.live(database, key)
-        if isinstance(held, dict):
-            found = self.served.keyspace(database).objects.find(key, Hash)
+        if held is None:
+            tag = self.random.choice(self.tags)
+            held = Collection(tag, KINDS[tag].empty())
+        if isinstance(held, Collection):
+            kind = KINDS[held.tag]
+            found = self.served.keyspace(database).objects.find_or_make(key, kind.made)
+            kind.grow(found, held.plain, self.random)
+            self.held[database, key] = (held, self.expires(database, key))
+
+    def change(self) -> None:
+        database, key = self.draw()
+        held = self.live(database, key)
+        if isinstance(held, Collection):
+            kind = KINDS[held.tag]
+            found = self.served.keyspace(database).objects.find(key, kind.made)
             assert found is not None
-            gone = self.random.sample(sorted(held), self.random.randint(1, len(held)))
-            found.delete_many(gone)
-            left = {field: value for field, value in held.items() if field not in gone}
-            self.held[database, key] = (left, self.expires(database, key))
-            if not left:
+            if self.random.random() < 0.2:
+                assert kind.read_all(found) == held.plain
+            kind.change(found, held.plain, self.random)
+            if not held.plain:
                 del self.held[database, key]
 
     def set_string(self) -> None:
@@ -364,7 +380,7 @@ class CollectionsRun:
 
     def refuse(self) -> None:
         """The disk takes a part of the frame."""
-        self.put_fields()
+        self.grow()
         self.disk.faults.append(Fault(0, errno.ENOSPC, frozenset({"append"}), taken=10))
         self.commit()
         self.disk.faults.clear()
@@ -375,7 +391,7 @@ class CollectionsRun:
         fresh = set(self._fresh)
         savepoint = pending.savepoint()
         pending.in_transaction = True
-        for name in self.random.choices(["put_fields", "put_fields", "delete_fields", "delete", "copy", "copy"], k=3):
+        for name in self.random.choices(["grow", "grow", "change", "delete", "copy", "copy"], k=3):
             getattr(self, name)()
         if self.random.random() < 0.5:
             pending.settle()
@@ -419,8 +435,8 @@ class CollectionsRun:
 
 
 STEPS: Final = {
-    "put_fields": 30,
-    "delete_fields": 8,
+    "grow": 30,
+    "change": 10,
     "set_string": 3,
     "delete": 6,
     "rename": 6,
@@ -485,10 +501,12 @@ class CollectionsChecker(CrashChecker):
             engine.close()
 
 
-def crash_collections(checker: CollectionsChecker, seeds: range, steps: int, crash_points: int) -> None:
+def crash_collections(
+    checker: CollectionsChecker, seeds: range, steps: int, crash_points: int, tags: Sequence[int] = tuple(KINDS)
+) -> None:
     """Run each seed's work, and crash it at so many points."""
     with small_limits():
         for seed in seeds:
-            run = CollectionsRun(checker.setup, seed).run(steps)
+            run = CollectionsRun(checker.setup, seed, tags=tags).run(steps)
             for point in Random(seed).sample(run.crash_points, min(len(run.crash_points), crash_points)):
                 checker.check(point, f"{checker.setup} seed {seed}")

@@ -1,11 +1,13 @@
 """Live objects over a real engine, against a plain model: batches, refusals, rollbacks, evictions, reopenings.
 
-After every step memory equals what a plain dict says; after every reopening the disk does.
+After every step memory equals what the plain model says; after every reopening the disk does. What can be done to each
+kind of collection stands in tests/objects/kinds.
 """
 
 from __future__ import annotations
 
 from copy import deepcopy
+from random import Random
 from typing import Any
 
 import pytest
@@ -21,15 +23,16 @@ from flin.net.data.databases import Databases
 from flin.net.data.keyspace import Keyspace
 from flin.objects import limits
 from flin.objects.hash import Hash
-from flin.objects.layout import HASH, NEXT_VERSION, SET, parse_anchor, parse_element
-from flin.objects.set import Set
+from flin.objects.layout import NEXT_VERSION, parse_anchor, parse_element
 from flin.testing import ManualClock, SimulatedDisk
+from tests.net.data.collections_run import Collection
+from tests.objects.kinds.every import KINDS
 
 keys = st.sampled_from([b"a", b"b", b"\xffc"])
-fields = st.sampled_from([b"%d" % number for number in range(7)] + [b"\xff", b""])
-values = st.sampled_from([b"", b"v", b"w" * 9, b"\xff\xff", b"x" * 60])
+tags = st.sampled_from(sorted(KINDS))
+randoms = st.randoms(use_true_random=False)
 databases = st.integers(0, 1)
-Model = dict[bytes, Any]
+Model = dict[bytes, Collection | bytes]
 
 
 class Machine(RuleBasedStateMachine):
@@ -56,91 +59,49 @@ class Machine(RuleBasedStateMachine):
     def hash_at(self, database: int, key: bytes) -> Hash:
         return self.keyspace(database).objects.find_or_make(key, Hash)
 
-    @rule(database=databases, key=keys, pairs=st.dictionaries(fields, values, min_size=1, max_size=5))
-    def put(self, database: int, key: bytes, pairs: dict[bytes, bytes]) -> None:
-        held = self.model[database].get(key, {})
-        if not isinstance(held, dict):
+    @rule(database=databases, key=keys, tag=tags, random=randoms)
+    def grow(self, database: int, key: bytes, tag: int, random: Random) -> None:
+        """A collection that is there, or a new one of this tag."""
+        objects, held = self.keyspace(database).objects, self.model[database].get(key)
+        if isinstance(held, bytes):
             with pytest.raises(CommandError, match="WRONGTYPE"):
-                self.hash_at(database, key)
+                objects.find_or_make(key, KINDS[tag].made)
             return
-        made = self.hash_at(database, key)
-        if len(pairs) == 1:
-            for field, value in pairs.items():
-                assert made.get(field) == held.get(field)
-                made.put(field, value, held.get(field))
-        else:
-            assert made.put_many(dict(pairs)) == len(pairs.keys() - held.keys())
-        self.model[database][key] = held | pairs
+        if held is None:
+            held = self.model[database][key] = Collection(tag, KINDS[tag].empty())
+        kind = KINDS[held.tag]
+        kind.grow(objects.find_or_make(key, kind.made), held.plain, random)
 
-    @rule(database=databases, key=keys, gone=st.lists(fields, min_size=1, max_size=5))
-    def delete_fields(self, database: int, key: bytes, gone: list[bytes]) -> None:
-        held = self.model[database].get(key, {})
-        if not isinstance(held, dict):
-            return
-        found = self.keyspace(database).objects.find(key, Hash)
-        assert (found is not None) == bool(held)
-        if found is not None:
-            assert found.delete_many(gone) == len(held.keys() & set(gone))
-            left = {field: value for field, value in held.items() if field not in gone}
-            if left:
-                self.model[database][key] = left
-            else:
+    @rule(database=databases, key=keys, random=randoms)
+    def change(self, database: int, key: bytes, random: Random) -> None:
+        held = self.model[database].get(key)
+        if isinstance(held, Collection):
+            kind = KINDS[held.tag]
+            found = self.keyspace(database).objects.find(key, kind.made)
+            assert found is not None
+            kind.change(found, held.plain, random)
+            if not held.plain:
                 del self.model[database][key]
 
-    def set_at(self, database: int, key: bytes) -> Set:
-        return self.keyspace(database).objects.find_or_make(key, Set)
+    @rule(database=databases, key=keys, tag=tags, random=randoms)
+    def replace(self, database: int, key: bytes, tag: int, random: Random) -> None:
+        """A new one in the place of whatever is there, as SUNIONSTORE does."""
+        kind = KINDS[tag]
+        made, plain = kind.made(self.keyspace(database).objects, key), kind.empty()
+        kind.grow(made, plain, random)
+        self.model[database][key] = Collection(tag, plain)
 
-    @rule(database=databases, key=keys, members=st.lists(fields, min_size=1, max_size=5))
-    def add(self, database: int, key: bytes, members: list[bytes]) -> None:
-        held = self.model[database].get(key, set())
-        if not isinstance(held, set):
+    @rule(database=databases, key=keys, tag=tags)
+    def wrong_type(self, database: int, key: bytes, tag: int) -> None:
+        held = self.model[database].get(key)
+        if held is not None and (isinstance(held, bytes) or held.tag != tag):
             with pytest.raises(CommandError, match="WRONGTYPE"):
-                self.set_at(database, key)
-            return
-        found = self.set_at(database, key)
-        new = found.absent(members)
-        assert sorted(new) == sorted(set(members) - held)
-        if new:
-            found.add_absent(new)
-            self.model[database][key] = held | set(members)
+                self.keyspace(database).objects.find(key, KINDS[tag].made)
 
-    @rule(database=databases, key=keys, members=st.lists(fields, min_size=1, max_size=5))
-    def remove(self, database: int, key: bytes, members: list[bytes]) -> None:
-        held = self.model[database].get(key)
-        if isinstance(held, set):
-            found = self.set_at(database, key)
-            gone = found.present(members)
-            assert sorted(gone) == sorted(held & set(members))
-            self._take_out(database, key, found, gone)
-
-    @rule(database=databases, key=keys, data=st.data())
-    def pop(self, database: int, key: bytes, data: Any) -> None:
-        held = self.model[database].get(key)
-        if isinstance(held, set):
-            found = self.set_at(database, key)
-            member = found.element_at(data.draw(st.integers(0, len(held) - 1)))
-            assert member in held
-            self._take_out(database, key, found, [member])
-
-    def _take_out(self, database: int, key: bytes, found: Set, gone: list[bytes]) -> None:
-        if gone:
-            found.remove_present(gone)
-            left = self.model[database][key] - set(gone)
-            if left:
-                self.model[database][key] = left
-            else:
-                del self.model[database][key]
-
-    @rule(database=databases, key=keys, members=st.lists(fields, min_size=1, max_size=6, unique=True))
-    def store_set(self, database: int, key: bytes, members: list[bytes]) -> None:
-        """In the place of whatever is there."""
-        Set(self.keyspace(database).objects, key).add_absent(members.copy())
-        self.model[database][key] = set(members)
-
-    @rule(database=databases, key=keys, value=values)
-    def set_string(self, database: int, key: bytes, value: bytes) -> None:
-        self.keyspace(database).put_value(key, value)
-        self.model[database][key] = value
+    @rule(database=databases, key=keys)
+    def set_string(self, database: int, key: bytes) -> None:
+        self.keyspace(database).put_value(key, b"string")
+        self.model[database][key] = b"string"
 
     @rule(database=databases, key=keys)
     def delete(self, database: int, key: bytes) -> None:
@@ -200,26 +161,25 @@ class Machine(RuleBasedStateMachine):
     def _fail(*_: Any) -> int:
         raise StorageError("write", "/db", "a test says so")
 
-    @rule(data=st.data())
-    def roll_back(self, data: Any) -> None:
+    @rule(data=st.data(), random=randoms)
+    def roll_back(self, data: Any, random: Random) -> None:
         """An EXEC that is taken back."""
         before, savepoint = deepcopy(self.model), self.pending.savepoint()
         self.pending.in_transaction = True
         for _ in range(data.draw(st.integers(1, 3))):
-            data.draw(st.sampled_from([self._put_some, self._delete_some]))()
+            how, key = data.draw(st.sampled_from(["grow", "change", "delete", "settle"])), data.draw(keys)
+            if how == "grow":
+                self.grow(0, key, data.draw(tags), random)
+            elif how == "change":
+                self.change(0, key, random)
+            elif how == "delete":
+                self.delete(0, key)
+            else:  # a command that reads entries as they are
+                self.pending.settle()
         self.pending.in_transaction = False
         self.pending.roll_back(savepoint)
         self.databases.rolled_back()
         self.model = before
-
-    def _put_some(self) -> None:
-        for key in (b"a", b"b"):
-            if isinstance(self.model[0].get(key, {}), dict):
-                self.put(0, key, {b"%d" % number: b"rolled back" for number in range(5)})
-
-    def _delete_some(self) -> None:
-        self.delete(0, b"a")
-        self.delete_fields(0, b"b", [b"1", b"2"])
 
     @rule(work=st.sampled_from(["flush", "compact"]))
     def background(self, work: str) -> None:
@@ -236,12 +196,11 @@ class Machine(RuleBasedStateMachine):
     @rule(database=databases, key=keys)
     def read_all(self, database: int, key: bytes) -> None:
         held = self.model[database].get(key)
-        if isinstance(held, dict):
-            found = self.keyspace(database).objects.find(key, Hash)
+        if isinstance(held, Collection):
+            kind = KINDS[held.tag]
+            found = self.keyspace(database).objects.find(key, kind.made)
             assert found is not None
-            assert found.items() == held
-        elif isinstance(held, set):
-            assert set(self.set_at(database, key).elements()) == held
+            assert kind.read_all(found) == held.plain
 
     @invariant()
     def every_key_is_what_the_model_says(self) -> None:
@@ -255,34 +214,10 @@ class Machine(RuleBasedStateMachine):
                     assert entry == held
                     continue
                 assert type(entry) is tuple
-                found: Hash | Set | None
-                if isinstance(held, dict):
-                    assert entry[2] == HASH
-                    found = keyspace.objects.find(key, Hash)
-                    assert found is not None
-                    assert {field: found.get(field) for field in held} == held
-                    assert found.get(b"absent") is None
-                else:
-                    assert entry[2] == SET
-                    found = keyspace.objects.find(key, Set)
-                    assert found is not None
-                    assert all(member in found for member in held)
-                    assert b"absent" not in found
-                self._is_what_it_holds(found, held)
-
-    def _is_what_it_holds(self, found: Hash | Set, held: dict[bytes, bytes] | set[bytes]) -> None:
-        """By ranks and by a scan in steps of two."""
-        expected = sorted(held.items() if isinstance(held, dict) else held)
-        assert len(found) == len(expected)
-        assert sorted(found.element_at(rank) for rank in range(len(held))) == expected
-        scanned: list[Any] = []
-        after: bytes | None = None
-        while True:
-            some, after = found.scan(after, 2)
-            scanned += some
-            if after is None:
-                break
-        assert sorted(scanned) == expected
+                assert entry[2] == held.tag
+                found = keyspace.objects.find(key, KINDS[held.tag].made)
+                assert found is not None
+                KINDS[held.tag].compare(found, held.plain)
 
     @invariant()
     def no_version_came_twice(self) -> None:
@@ -303,7 +238,7 @@ class Machine(RuleBasedStateMachine):
 
 
 LIMITS = [(2, 0), (4, 5), (64, 5)]
-"""Fields of a packed hash, and of a spread one that is kept whole."""
+"""Elements of a packed collection, and of a spread one that is kept whole."""
 
 
 def run(examples: int, packed: int, whole: int, patch: pytest.MonkeyPatch) -> None:
@@ -329,7 +264,7 @@ def test_many_objects_over_an_engine(packed: int, whole: int, monkeypatch: pytes
 
 
 def spread(machine: Machine, key: bytes, *some: bytes) -> Hash:
-    made = machine.hash_at(0, key)
+    made = machine.keyspace(0).objects.find_or_make(key, Hash)
     made.put_many(dict.fromkeys(some, b"v"))
     assert not made.is_packed
     return made

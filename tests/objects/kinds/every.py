@@ -1,0 +1,18 @@
+"""All kinds, by their tags."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tests.objects.kinds.hash_kind import HashKind
+from tests.objects.kinds.kind import Kind
+from tests.objects.kinds.list_kind import ListKind
+from tests.objects.kinds.set_kind import SetKind
+
+_ALL: Final[list[Kind[Any, Any]]] = [
+    HashKind(),
+    ListKind(),
+    SetKind(),
+]
+
+KINDS: Final = {kind.made.TAG: kind for kind in _ALL}

@@ -32,8 +32,9 @@ OBJECTS: Final = [
     "meta",
     "packed",
     "live_object copying pieces",
-    "unordered",
-    "hash list set live_objects owners",
+    "unordered whole_order spread_order",
+    "lex_bounds",
+    "hash list set sorted_set live_objects owners",
     "reaper kinds",
 ]
 """Of flin.objects."""

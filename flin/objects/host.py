@@ -29,8 +29,9 @@ class Host(Protocol):
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The first `count` pieces of [start, stop), or the last ones, downwards; fewer only if there are no more."""
 
-    def frozen_pages(self, start: bytes, stop: bytes) -> Iterator[Page]:
-        """All pieces of [start, stop) as of this call, in order; other commands may run between two pages."""
+    def frozen_pages(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
+        """All pieces of [start, stop) as of this call, in order, in reverse downwards; other commands may run between
+        two pages."""
 
     def put_piece(self, stored: bytes, value: bytes) -> None: ...
 

@@ -8,5 +8,6 @@ from flin.objects.hash import Hash
 from flin.objects.list import List
 from flin.objects.live_object import LiveObject
 from flin.objects.set import Set
+from flin.objects.sorted_set import SortedSet
 
-KINDS: Final[dict[int, type[LiveObject]]] = {kind.TAG: kind for kind in (Hash, List, Set)}
+KINDS: Final[dict[int, type[LiveObject]]] = {kind.TAG: kind for kind in (Hash, List, Set, SortedSet)}

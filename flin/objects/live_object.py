@@ -38,6 +38,9 @@ class Objects(Protocol):
     def delete(self, emptied: LiveObject) -> None:
         """It has lost its last element."""
 
+    def abandon(self, whole: LiveObject) -> None:
+        """A spread one has lost all of its elements at once: the reaper deletes its pieces."""
+
 
 class LiveObject(ABC):
     """One key's collection. `objects` are its database's."""

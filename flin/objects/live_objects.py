@@ -124,6 +124,11 @@ class LiveObjects:
         self.forget(key)
         self.host.delete_own(key)
 
+    def abandon(self, whole: LiveObject) -> None:
+        """A spread one has lost all of its elements at once: the reaper deletes its pieces."""
+        self.forget(whole.key)
+        self.host.delete_own(whole.key)
+
     # The batch.
 
     def settle(self) -> None:

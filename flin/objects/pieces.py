@@ -58,9 +58,9 @@ class Pieces:
             else:
                 start = suffixes[-1] + b"\0"
 
-    def frozen_parts(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[Part]:
-        """All of the range as of this call, in order; other commands may run between two pages."""
-        return map(self._bare, self._host.frozen_pages(self.prefix + start, self._bound(stop)))
+    def frozen_parts(self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False) -> Iterator[Part]:
+        """All of the range as of this call, in order or downwards; other commands may run between two pages."""
+        return map(self._bare, self._host.frozen_pages(self.prefix + start, self._bound(stop), reverse=reverse))
 
     def _bound(self, stop: bytes | None) -> bytes:
         return self._stop if stop is None else self.prefix + stop

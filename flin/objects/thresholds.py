@@ -15,3 +15,5 @@ class Thresholds:
     hash_entries: int = 512  # hash-max-listpack-entries
     hash_value_bytes: int = 64  # hash-max-listpack-value: of a field, too
     set_integers: int = 512  # set-max-intset-entries: of a set of integers
+    sorted_set_members: int = 128  # zset-max-listpack-entries
+    sorted_set_member_bytes: int = 64  # zset-max-listpack-value

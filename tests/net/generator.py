@@ -33,6 +33,14 @@ from tests.net.set_generator import (
     WRONG_SETS,
     set_encoding,
 )
+from tests.net.sorted_set_generator import (
+    PLAIN_SORTED_SETS,
+    SORTED_SET_CHANGES,
+    SORTED_SET_COMPARISONS,
+    SORTED_SET_KEYS,
+    SORTED_SET_OPTIONS,
+    sorted_set_encoding,
+)
 
 Comparison = Literal["same", "unordered", "pairs", "length", "near", "shape", "numbers", "transaction"]
 """same: every byte. unordered: an array's elements in any order. pairs: the pairs of a map, or of an array of keys and
@@ -67,6 +75,7 @@ KEYS: Final = [
     *HASH_KEYS,
     *LIST_KEYS,
     *SET_KEYS,
+    *SORTED_SET_KEYS,
 ]
 INTEGERS: Final = [b"0", b"1", b"-1", b"10", b"-15", b"1000", b"9223372036854775807", b"-9223372036854775808"]
 NO_INTEGERS: Final = [
@@ -348,6 +357,7 @@ _CHANGES: Final = [
     *HASH_CHANGES,
     *LIST_CHANGES,
     *SET_CHANGES,
+    *SORTED_SET_CHANGES,
 ]
 
 Maker = Callable[[Generator], Burst]
@@ -436,7 +446,7 @@ def _object(name: str, compare: Comparison = "same") -> Maker:
 
     def make(source: Generator) -> Burst:
         if source.random.random() < 0.3 and name in ("object|encoding", "object|refcount"):
-            return source.pick([hash_encoding, set_encoding])(source)
+            return source.pick([hash_encoding, set_encoding, sorted_set_encoding])(source)
         key = source.key()
         set_first = source.request("set", key, source.pick([*INTEGERS, *NO_INTEGERS, *TEXTS, b"9999", b"10000"]))
         missing = source.request("del", key)
@@ -553,6 +563,7 @@ PLAIN: Final[dict[str, Maker]] = {
     **PLAIN_KEYS,
     **PLAIN_LISTS,
     **PLAIN_SETS,
+    **PLAIN_SORTED_SETS,
     "get": _one("get", _key),
     "set": _one("set", _key, _value),
     "setex": _one("setex", _key, _from([*DELAY_SECONDS, *WRONG_TIMES[:4], *NO_INTEGERS]), _value),
@@ -646,6 +657,7 @@ OPTIONS: Final[dict[str, Maker]] = {
     **KEY_OPTIONS,
     **LIST_OPTIONS,
     **SET_OPTIONS,
+    **SORTED_SET_OPTIONS,
     "set": _set_options,
     "getex": _getex_options,
     "copy": _copy_options,
@@ -725,6 +737,7 @@ COMPARISONS: Final[dict[str, Comparison]] = {
     **HASH_COMPARISONS,
     **KEY_COMPARISONS,
     **SET_COMPARISONS,
+    **SORTED_SET_COMPARISONS,
     "keys": "unordered",
     "object|encoding": "shape",
     "object|refcount": "shape",

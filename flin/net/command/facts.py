@@ -177,6 +177,30 @@ type 1.0.0 O(1)
 unlink 4.0.0 O(N) for N keys
 unwatch 2.2.0 O(1)
 watch 2.2.0 O(N) for N keys
+zadd 1.2.0 O(N*log(M)) for N members named and M in the sorted set
+zcard 1.2.0 O(1)
+zcount 2.0.0 O(log(N)) for N members
+zincrby 1.2.0 O(log(N)) for N members
+zlexcount 2.8.9 O(log(N)) for N members
+zmscore 6.2.0 O(N) for N members named
+zpopmax 5.0.0 O(N) for N members returned
+zpopmin 5.0.0 O(N) for N members returned
+zrandmember 6.2.0 O(N) for N members returned, or in the sorted set where more than 16 are asked for
+zrange 1.2.0 O(log(N)+M) for N members, and M returned
+zrangebylex 2.8.9 O(log(N)+M) for N members, and M returned
+zrangebyscore 1.0.5 O(log(N)+M) for N members, and M returned
+zrangestore 6.2.0 O(log(N)+M) for N members, and M stored
+zrank 2.0.0 O(log(N)) for N members
+zrem 1.2.0 O(N*log(M)) for N members named and M in the sorted set
+zremrangebylex 2.8.9 O(log(N)+M) for N members, and M removed
+zremrangebyrank 2.0.0 O(log(N)+M) for N members, and M removed
+zremrangebyscore 1.2.0 O(log(N)+M) for N members, and M removed
+zrevrange 1.2.0 O(log(N)+M) for N members, and M returned
+zrevrangebylex 2.8.9 O(log(N)+M) for N members, and M returned
+zrevrangebyscore 2.2.0 O(log(N)+M) for N members, and M returned
+zrevrank 2.0.0 O(log(N)) for N members
+zscan 2.8.0 O(1) per call, O(N) for a whole scan of N members
+zscore 1.2.0 O(1)
 """
 
 

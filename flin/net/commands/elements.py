@@ -1,4 +1,4 @@
-"""What commands over hashes and sets share: look-ups, scans, elements at random.
+"""What commands over hashes, sets and sorted sets share: look-ups, scans, elements at random.
 
 A reply about a large collection is made in slices. Each element is equally likely to be drawn, each choice of several
 elements too.
@@ -17,6 +17,7 @@ from flin.net.wire.numbers import INT64_MAX, INT64_MIN, parse_int64
 from flin.net.wire.replies import EMPTY_BULK, Slices, Value, too_large_reply
 from flin.objects.layout import elements_namespace
 from flin.objects.live_object import LiveObject
+from flin.objects.sorted_set import SortedSet
 from flin.objects.unordered import Unordered
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ RANK_READS: Final = 200
 
 Shown: TypeAlias = Callable[[list[Any]], list[Value]]
 """Elements as the reply has them."""
+
+Collection: TypeAlias = Unordered[Any] | SortedSet
 
 Kind = TypeVar("Kind", bound=LiveObject)
 
@@ -61,13 +64,16 @@ def all_in_slices(context: Context, pages: Iterable[list[Any]], shown: Shown) ->
     return reply.array()
 
 
-# HSCAN, SSCAN. A packed collection is returned whole. A spread one's cursor stands for its key and the last element.
+# HSCAN, SSCAN, ZSCAN. A packed collection is returned whole. A spread one's cursor stands for its key and the last
+# element.
 
 Matching: TypeAlias = Callable[[list[Any], Callable[[bytes], bool]], list[bytes]]
 """The words of those elements that match."""
 
 
-def scan_elements(context: Context, args: list[bytes], kind: type[Unordered[Any]], matching: Matching) -> Value:
+def scan_elements(
+    context: Context, args: list[bytes], kind: type[Unordered[Any]] | type[SortedSet], matching: Matching
+) -> Value:
     cursor = parse_cursor(args[2])
     found = look_up(context, args[1], kind)
     if found is None:
@@ -81,7 +87,7 @@ def scan_elements(context: Context, args: list[bytes], kind: type[Unordered[Any]
 def _scan_spread(
     context: Context,
     key: bytes,
-    kind: type[Unordered[Any]],
+    kind: type[Unordered[Any]] | type[SortedSet],
     cursor: int,
     options: ScanOptions,
     matching: Matching,
@@ -109,7 +115,7 @@ def _scan_spread(
     return [END, reply.array()]
 
 
-# HRANDFIELD, SRANDMEMBER.
+# HRANDFIELD, SRANDMEMBER, ZRANDMEMBER.
 
 
 def parse_random_count(text: bytes) -> int:
@@ -119,11 +125,11 @@ def parse_random_count(text: bytes) -> int:
     return count
 
 
-def random_element(found: Unordered[Any]) -> Any:
+def random_element(found: Collection) -> Any:
     return found.element_at(random.randrange(len(found)))
 
 
-def different_elements(found: Unordered[Any], count: int) -> list[Any]:
+def different_elements(found: Collection, count: int) -> list[Any]:
     """That many different elements, or all: by their ranks where they are few among many."""
     number = len(found)
     if count < number and (count <= SLICE_RANKS or count * RANK_READS <= number):
@@ -132,7 +138,7 @@ def different_elements(found: Unordered[Any], count: int) -> list[Any]:
     return elements if count >= number else random.sample(elements, count)
 
 
-def choose(context: Context, found: Unordered[Any], count: int, shown: Shown) -> Value:
+def choose(context: Context, found: Collection, count: int, shown: Shown) -> Value:
     """That many different elements, or all."""
     if found.is_large and (count > SLICE_RANKS or count >= len(found)):
         return _choose_in_slices(context, found.element_pages(), min(count, len(found)), len(found), shown)
@@ -155,7 +161,9 @@ def _choose_in_slices(context: Context, pages: Iterator[list[Any]], count: int, 
     return reply.array()
 
 
-def draw(context: Context, key: bytes, kind: type[Unordered[Any]], count: int, shown: Shown) -> Slices:
+def draw(
+    context: Context, key: bytes, kind: type[Unordered[Any]] | type[SortedSet], count: int, shown: Shown
+) -> Slices:
     """Draw an element from all, that many times. Others may change the collection between slices: then from what it has
     then, and if it is deleted, that is the end."""
     least_bytes, most_bytes = count * len(EMPTY_BULK.data), context.services.config.largest_reply_bytes

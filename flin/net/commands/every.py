@@ -16,6 +16,9 @@ from flin.net.commands import (
     server,
     sets,
     sort,
+    sorted_set_pops,
+    sorted_set_ranges,
+    sorted_sets,
     strings,
     transactions,
 )
@@ -36,6 +39,9 @@ __all__ = [
     "server",
     "sets",
     "sort",
+    "sorted_set_pops",
+    "sorted_set_ranges",
+    "sorted_sets",
     "strings",
     "transactions",
 ]

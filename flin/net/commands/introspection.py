@@ -43,6 +43,7 @@ _GROUP_CATEGORIES: Final = {
     "hyperloglog": "hyperloglog",
     "list": "list",
     "set": "set",
+    "sorted-set": "sortedset",
     "generic": "keyspace",
     "connection": "connection",
     "transactions": "transaction",

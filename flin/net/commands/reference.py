@@ -33,6 +33,7 @@ _TITLES: Final = {
     "hyperloglog": "HyperLogLogs",
     "list": "Lists",
     "set": "Sets",
+    "sorted-set": "Sorted sets",
     "generic": "Keys",
     "transactions": "Transactions",
     "connection": "Connections",

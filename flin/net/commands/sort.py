@@ -26,6 +26,7 @@ from flin.objects.kinds import KINDS
 from flin.objects.layout import HASH, LIST, SET, SORTED_SET
 from flin.objects.list import List
 from flin.objects.set import Set
+from flin.objects.sorted_set import SortedSet, member_at
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
@@ -194,6 +195,8 @@ def _elements(context: Context, key: bytes, options: _Options) -> list[bytes]:
     if isinstance(found, Set):
         return found.elements()[start:stop]
     backwards = options.is_descending and not options.is_sorted
+    if isinstance(found, SortedSet):
+        return list(map(member_at, found.order.from_rank(start, stop - start, reverse=backwards)))
     if backwards:
         start, stop = len(found) - stop, len(found) - start
     assert isinstance(found, List)

@@ -203,15 +203,15 @@ class Keyspace:
         end = self._end if stop is None else self.stored(stop)
         return self._live_pages(self.frozen_pages(begin, end))
 
-    def frozen_pages(self, begin: bytes, end: bytes) -> Iterator[Page]:
+    def frozen_pages(self, begin: bytes, end: bytes, *, reverse: bool = False) -> Iterator[Page]:
         """The entries of these stored keys, expired ones and tombstones of the pending batch among them: as `pages`."""
         if self._pending.in_transaction:
             self._pending.settle()
         else:
             self._pending.commit()
-        pages = self._store.pages(self._store.freeze(), begin, end)
+        pages = self._store.pages(self._store.freeze(), begin, end, reverse)
         if self._points or self._ranges:
-            pages = self._with_pending(pages, begin, end)
+            pages = self._with_pending(pages, begin, end, reverse=reverse)
         return pages
 
     # Reads in slices: see many_keys.py.
@@ -453,19 +453,20 @@ class Keyspace:
                 number += (entry is not TOMBSTONE) - was_there
         return number
 
-    def _with_pending(self, pages: Iterator[Page], begin: bytes, end: bytes) -> Iterator[Page]:
+    def _with_pending(self, pages: Iterator[Page], begin: bytes, end: bytes, *, reverse: bool) -> Iterator[Page]:
         """The pending batch laid over a frozen state."""
-        pending = sorted(
-            ((key, entry) for key, entry in self._points.items() if begin <= key < end), key=lambda item: item[0]
-        )
+        inside = ((key, entry) for key, entry in self._points.items() if begin <= key < end)
+        pending = sorted(inside, key=lambda item: item[0], reverse=reverse)
         ranges = list(self._ranges)
         taken = 0
         for keys, entries in pages:
             found = {key: entry for key, entry in zip(keys, entries, strict=True) if not covers(ranges, key)}
-            while taken < len(pending) and pending[taken][0] <= keys[-1]:
+            while taken < len(pending) and (
+                pending[taken][0] >= keys[-1] if reverse else pending[taken][0] <= keys[-1]
+            ):
                 found[pending[taken][0]] = pending[taken][1]
                 taken += 1
-            ordered = sorted(found)
+            ordered = sorted(found, reverse=reverse)
             yield ordered, [found[key] for key in ordered]
         yield [key for key, _ in pending[taken:]], [entry for _, entry in pending[taken:]]
 

@@ -28,7 +28,7 @@ class Database(Protocol):
 
     def stored(self, key: bytes) -> bytes: ...
 
-    def frozen_pages(self, begin: bytes, end: bytes) -> Iterator[Page]: ...
+    def frozen_pages(self, begin: bytes, end: bytes, *, reverse: bool = False) -> Iterator[Page]: ...
 
     def write_own(self, key: bytes, entry: Entry, size_bytes: int) -> None: ...
 
@@ -91,8 +91,8 @@ class ObjectHost:
                 return ordered, [found[key] for key in ordered]
             wanted *= 2  # a range delete of the batch hides much of it
 
-    def frozen_pages(self, start: bytes, stop: bytes) -> Iterator[Page]:
-        return self._keyspace.frozen_pages(start, stop)
+    def frozen_pages(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
+        return self._keyspace.frozen_pages(start, stop, reverse=reverse)
 
     # Changes.
 

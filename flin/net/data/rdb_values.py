@@ -15,6 +15,7 @@ from flin.objects.hash import Hash
 from flin.objects.list import List
 from flin.objects.live_object import LiveObject
 from flin.objects.set import Set
+from flin.objects.sorted_set import SortedSet
 from flin.rdb import body, value
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def body_pages(found: LiveObject) -> Pages:
     if isinstance(found, Set):
         set_pages = found.element_pages() if found.is_large else iter([found.elements()])
         return chain([body.head(body.SET, len(found))], map(body.strings, set_pages))
+    if isinstance(found, SortedSet):
+        scored_pages = found.element_pages() if found.is_large else iter([found.elements()])
+        return chain([body.head(body.SORTED_SET, len(found))], map(body.scored, scored_pages))
     raise AssertionError(f"{type(found).__name__} has no form")
 
 
@@ -60,6 +64,10 @@ def put(keyspace: Keyspace, key: bytes, restored: value.Value, expires_at_ms: in
             new_set = Set(objects, key)
             new_set.expires_at_ms = expires_at_ms
             new_set.add_absent(list(members))
+        case value.SortedSet(scores):
+            new_sorted_set = SortedSet(objects, key)
+            new_sorted_set.expires_at_ms = expires_at_ms
+            new_sorted_set.put_many([(member, score, None) for member, score in scores.items()])
         case _:
             raise CommandError(f"ERR a {type(restored).__name__} cannot be restored yet")
 

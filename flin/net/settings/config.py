@@ -312,4 +312,12 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"tcp-backlog": option("tcp_backlog", refusal=IMMUTABLE),
     b"tcp-keepalive": option("tcp_keepalive", _in_range("tcp_keepalive")),
     b"timeout": attribute("timeout", _in_range("timeout")),
+    **dict.fromkeys(
+        (b"zset-max-listpack-entries", b"zset-max-ziplist-entries"),
+        _threshold("sorted_set_members", integer_from(0, INT64_MAX)),
+    ),
+    **dict.fromkeys(
+        (b"zset-max-listpack-value", b"zset-max-ziplist-value"),
+        _threshold("sorted_set_member_bytes", memory_from(0, INT64_MAX)),
+    ),
 }

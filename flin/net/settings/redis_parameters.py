@@ -48,12 +48,12 @@ repl-diskless-sync-delay 5; repl-diskless-sync-max-replicas 0; repl-ping-replica
 repl-ping-slave-period 10; repl-timeout 60; replica-announce-port 0; replica-priority 100;
 shutdown-timeout 10; slave-announce-port 0; slave-priority 100;
 stream-node-max-entries 100; tls-port 0; tls-session-cache-size 20480; tls-session-cache-timeout 300;
-tracking-table-max-keys 1000000; zset-max-listpack-entries 128; zset-max-ziplist-entries 128
+tracking-table-max-keys 1000000
 """
 
 _SIZES: Final = """
 active-defrag-ignore-bytes 104857600; auto-aof-rewrite-min-size 67108864; cluster-link-sendbuf-limit 0;
-repl-backlog-size 1048576; stream-node-max-bytes 4096; zset-max-listpack-value 64; zset-max-ziplist-value 64
+repl-backlog-size 1048576; stream-node-max-bytes 4096
 """
 
 _FLAGS: Final = """

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final
@@ -160,11 +159,8 @@ def _map3(value: dict[Any, Any], append: _Append) -> None:
 
 
 def format_float(value: float) -> bytes:
-    """The shortest text that reads back as the same number, without a needless `.0`."""
-    if math.isinf(value):
-        return b"inf" if value > 0 else b"-inf"
-    text = repr(value)
-    return text.removesuffix(".0").encode()
+    """As Redis 7.0 writes it: with 17 digits, which read back as the same number."""
+    return b"%.17g" % value
 
 
 _ENCODERS2: Final[dict[type, Callable[[Any, _Append], None]]] = {

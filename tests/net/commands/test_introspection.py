@@ -26,6 +26,7 @@ GROUPS = {
     "hyperloglog",
     "list",
     "set",
+    "sorted-set",
     "generic",
     "transactions",
     "connection",

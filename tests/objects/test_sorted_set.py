@@ -1,0 +1,246 @@
+"""A sorted set over a real engine, against a dict: both forms, whole or not, both ends of it, floor and ceiling.
+
+Writers and readers come in any order, with commits, refusals, evictions and reopenings between them. What is read is
+what the dict says, sorted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+import flin.engine
+from flin.engine.engine import store_of
+from flin.errors import StorageError
+from flin.net.batch.pending import Pending
+from flin.net.data.databases import Databases
+from flin.objects import limits, spread_order
+from flin.objects.meta import SortedSetMeta
+from flin.objects.score import encode_score
+from flin.objects.sorted_set import SortedSet, pair_at, place_of
+from flin.testing import ManualClock, SimulatedDisk
+
+KEY = b"z"
+LONG = b"l" * 70
+"""Longer than floor and ceiling may be."""
+
+members = st.sampled_from(
+    [b"a", b"b", b"c", b"", b"\xff", b"d\x00", LONG, LONG + b"m", b"\xff" * 80, *map(str.encode, "efgh")]
+)
+scores = st.sampled_from([-math.inf, -1.5, -0.0, 0.0, 1.0, 1.0, 2.0, 1e300, math.inf])
+counts = st.integers(1, 4)
+Model = dict[bytes, float]
+
+
+def in_order(model: Model) -> list[bytes]:
+    return [member for _, member in sorted((score, member) for member, score in model.items())]
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.disk = SimulatedDisk()
+        self.model: Model = {}
+        self.committed: Model = {}
+        self.open()
+
+    def open(self) -> None:
+        self.engine = flin.engine.open(
+            "/db", fs=self.disk, runner="inline", shards=1, memory_limit="1mb", clock_ms=ManualClock(), sync="never"
+        )
+        self.store = store_of(self.engine)
+        self.pending = Pending(self.store)
+        self.databases = Databases(self.store, self.pending, 1, 100_000)
+        self.databases.block_reads(blocking=True)
+
+    @property
+    def found(self) -> SortedSet:
+        return self.databases.keyspaces[0].objects.find_or_make(KEY, SortedSet)
+
+    @property
+    def expected(self) -> list[bytes]:
+        """The places in order."""
+        return [place_of(member, self.model[member]) for member in in_order(self.model)]
+
+    # Changes.
+
+    @rule(pairs=st.dictionaries(members, scores, min_size=1, max_size=5))
+    def put(self, pairs: Model) -> None:
+        found = self.found
+        before = {member: found.score(member) for member in pairs}
+        assert before == {member: self.model.get(member) for member in pairs}
+        if len(pairs) == 1:
+            for member, score in pairs.items():
+                found.put(member, score, before[member])
+        else:
+            found.put_many([(member, score, before[member]) for member, score in pairs.items()])
+        self.model |= pairs
+
+    @rule(gone=st.lists(members, min_size=1, max_size=3, unique=True))
+    def remove(self, gone: list[bytes]) -> None:
+        self._take_out([place_of(member, self.model[member]) for member in gone if member in self.model])
+
+    @rule(count=counts, reverse=st.booleans())
+    def pop(self, count: int, reverse: bool) -> None:
+        places = self.found.order.from_rank(0, count, reverse=reverse)
+        assert places == (self.expected[::-1] if reverse else self.expected)[:count]
+        self._take_out(places)
+
+    @rule(low=scores, high=scores)
+    def remove_range(self, low: float, high: float) -> None:
+        bounds = encode_score(low), encode_score(high)
+        places = self.found.order.part(*bounds, len(self.found))
+        assert places == [place for place in self.expected if bounds[0] <= place < bounds[1]]
+        self._take_out(places)
+
+    def _take_out(self, places: list[bytes]) -> None:
+        if places:
+            self.found.remove(places)
+            for place in places:
+                del self.model[place[8:]]
+
+    @rule()
+    def delete(self) -> None:
+        if self.model:
+            self.databases.keyspaces[0].delete(KEY)
+            self.model.clear()
+
+    # The batch and the disk.
+
+    @rule()
+    def commit(self) -> None:
+        self.pending.commit()
+        self.committed = self.model.copy()
+
+    @rule()
+    def settle(self) -> None:
+        self.pending.settle()
+
+    @rule()
+    def evict(self) -> None:
+        self.commit()
+        self.databases.forget_objects()
+
+    @rule()
+    def refuse(self) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.store, "commit", _fail)
+            self.pending.commit()
+        self.model = self.committed.copy()
+
+    @rule(work=st.sampled_from(["flush", "compact"]))
+    def background(self, work: str) -> None:
+        getattr(self.engine, work)()
+
+    @rule()
+    def reopen(self) -> None:
+        self.engine.close()
+        self.open()
+        self.model = self.committed.copy()
+
+    # Questions.
+
+    @rule(count=counts, reverse=st.booleans(), rank=st.integers(0, 12))
+    def by_rank(self, count: int, reverse: bool, rank: int) -> None:
+        expected = self.expected[::-1] if reverse else self.expected
+        assert self.found.order.from_rank(rank, count, reverse=reverse) == expected[rank : rank + count]
+
+    @rule(data=st.data(), count=counts, reverse=st.booleans(), skip=st.integers(0, 5))
+    def by_bounds(self, data: Any, count: int, reverse: bool, skip: int) -> None:
+        start, stop = data.draw(_bounds), data.draw(st.none() | _bounds)
+        inside = [place for place in self.expected if start <= place and (stop is None or place < stop)]
+        order = self.found.order
+        assert order.count(start, stop) == len(inside)
+        assert list(_joined(order.parts(start, stop, reverse=reverse))) == (inside[::-1] if reverse else inside)
+        found = order.part(start, stop, count, reverse=reverse, skip=skip)
+        assert found == (inside[::-1] if reverse else inside)[skip : skip + count]
+
+    @rule(data=st.data(), reverse=st.booleans())
+    def frozen(self, data: Any, reverse: bool) -> None:
+        """As of the call, whatever is written between two pages."""
+        start, stop = data.draw(_bounds), data.draw(st.none() | _bounds)
+        inside = [place for place in self.expected if start <= place and (stop is None or place < stop)]
+        self.commit()
+        pages = self.found.order.frozen_parts(start, stop, reverse=reverse)
+        taken = next(pages, [])
+        self.put({b"a": 1.0, b"between": 0.0})
+        assert [*taken, *_joined(pages)] == (inside[::-1] if reverse else inside)
+        self.committed = self.committed | {}
+
+    @rule()
+    def ranks(self) -> None:
+        found = self.found
+        assert [found.rank(member) for member in in_order(self.model)] == list(range(len(self.model)))
+        assert found.rank(b"absent") is None
+
+    @rule()
+    def read_all(self) -> None:
+        assert self.found.all_scores() == self.model
+
+    @rule()
+    def whatever_else(self) -> None:
+        found = self.found
+        assert len(found) == len(self.model)
+        assert [found.element_at(rank) for rank in range(len(found))] == list(map(pair_at, self.expected))
+        assert sorted(found.elements()) == sorted(self.model.items())
+        scanned, after = found.scan(None, 2)
+        while after is not None:
+            some, after = found.scan(after, 2)
+            scanned += some
+        assert sorted(scanned) == sorted(self.model.items())
+        meta = found.meta
+        if isinstance(meta, SortedSetMeta) and self.expected:
+            assert meta.floor <= self.expected[0]
+            assert not meta.ceiling or self.expected[-1] <= meta.ceiling
+
+    def teardown(self) -> None:
+        self.pending.commit()
+        assert self.engine.verify() == []
+        self.engine.close()
+
+
+_bounds = st.builds(place_of, members, scores) | st.builds(encode_score, scores) | st.just(b"")
+
+
+def _joined(pages: Any) -> Any:
+    return (place for page in pages for place in page)
+
+
+def _fail(*_: Any) -> int:
+    raise StorageError("write", "/db", "a test says so")
+
+
+LIMITS = [(2, 0), (2, 5), (64, 5)]
+"""Members of a packed one, and of a spread one that is kept whole."""
+
+
+@pytest.fixture(params=LIMITS, ids=["never whole", "perhaps whole", "packed"])
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    packed, whole = request.param
+    monkeypatch.setattr(limits, "MAX_PACKED_ELEMENTS", packed)
+    monkeypatch.setattr(limits, "MIN_REWRITTEN", 2)
+    monkeypatch.setattr(limits, "MAX_WHOLE", whole)
+    monkeypatch.setattr(limits, "PAGE", 3)
+    monkeypatch.setattr(spread_order, "WINDOW", 3)
+    monkeypatch.setattr(spread_order, "MAX_WINDOW", 4)
+
+    def run(examples: int) -> None:
+        sizes = settings(max_examples=examples, stateful_step_count=40, deadline=None, report_multiple_bugs=False)
+        run_state_machine_as_test(Machine, settings=sizes)
+
+    return run
+
+
+def test_sorted_set_over_an_engine(run: Callable[[int], None]) -> None:
+    run(25)
+
+
+@pytest.mark.slow
+def test_many_sorted_sets_over_an_engine(run: Callable[[int], None]) -> None:
+    run(1500)

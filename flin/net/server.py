@@ -28,8 +28,8 @@ from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.net.commands.info import resident_bytes
 from flin.net.data.cursors import keep_cursors, recall_cursors
 from flin.net.run.services import Services, make_services, no_expiries
+from flin.net.serve.acceptor import Acceptor
 from flin.net.serve.cold import ColdReads
-from flin.net.serve.connection import Acceptor
 from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
 from flin.net.serve.reaping import Reaping
 from flin.net.settings.config import Config, ConfigError, ServerOptions

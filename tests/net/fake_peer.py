@@ -12,8 +12,9 @@ from typing import Any, cast
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.errors import FlinError
 from flin.net.run.services import Services, make_services
+from flin.net.serve.acceptor import accept
 from flin.net.serve.cold import ColdReads
-from flin.net.serve.connection import Connection, accept
+from flin.net.serve.connection import Connection
 from flin.net.serve.housekeeping import STEPS_PER_ROUND, Housekeeping
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.wire.resp import encode_requests

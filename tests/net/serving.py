@@ -15,7 +15,8 @@ from flin.engine.expiring import ExpiringSteps
 from flin.net.client.link import NO_LINK
 from flin.net.run.context import Context
 from flin.net.run.services import Services, make_services, no_expiries
-from flin.net.serve.dispatch import WaitForDisk, WaitForSlices, resume, run_gated
+from flin.net.serve.dispatch import resume, run_gated
+from flin.net.serve.wait import WaitForDisk, WaitForSlices
 from flin.net.server import Server
 from flin.net.settings.config import Config, ServerOptions
 from flin.testing.process import PATIENCE_SECONDS

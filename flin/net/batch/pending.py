@@ -34,6 +34,9 @@ BATCH_BYTES: Final = 1 << 20
 SHORT_ENTRY_BYTES: Final = 1 << 16
 """Far above key and value of nearly every short entry: entries counted at this size cannot pass a limit unseen."""
 
+READY: Final = 1 << 62
+"""This bit of `large_bytes` says that a key is ready (`note_ready`)."""
+
 Savepoint: TypeAlias = tuple[dict[bytes, Entry], list[bytes], int]
 
 
@@ -98,6 +101,15 @@ class Pending:
     def is_full(self) -> bool:
         """Whether to commit, between two commands: the writes of one command stay in one frame."""
         return len(self.points) >= BATCH_ENTRIES or self.large_bytes >= BATCH_BYTES
+
+    def note_ready(self) -> None:
+        """A key for which somebody waits is ready: dispatch looks after this command. The one test behind every
+        command, whether the batch is large, serves for both."""
+        self.large_bytes |= READY
+
+    def clear_ready(self) -> None:
+        """Somebody has looked."""
+        self.large_bytes &= READY - 1
 
     def delete_range(self, start: bytes, stop: bytes) -> None:
         """Delete the stored keys from start (inclusive) to stop (exclusive)."""

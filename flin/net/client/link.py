@@ -15,6 +15,9 @@ class Link(Protocol):
     def trust(self, trusted: bool) -> None:
         """The client is authenticated from now on, or no longer: the parser's limits follow."""
 
+    def unblock(self, *, with_error: bool) -> bool:
+        """CLIENT UNBLOCK: end its wait for a key as its timeout would, or with an error. Returns whether it waited."""
+
     def abort(self) -> None:
         """Close now; what was not sent is lost."""
 
@@ -30,6 +33,9 @@ class NoLink:
 
     def trust(self, trusted: bool) -> None:
         pass
+
+    def unblock(self, *, with_error: bool) -> bool:
+        return False
 
     def abort(self) -> None:
         pass

@@ -44,6 +44,7 @@ class Session:
         "is_dirty",
         "is_no_evict",
         "is_no_touch",
+        "is_waiting",
         "last_command",
         "last_ms",
         "library_name",
@@ -91,6 +92,7 @@ class Session:
         self.last_command = NO_NAME  # the newest command's name, as sent, or its path; CLIENT LIST looks it up
         self.is_no_evict = False
         self.is_no_touch = False
+        self.is_waiting = False  # blocked: it waits for a key
         # A transaction: None outside MULTI, else the queued commands with their requests.
         self.queue: list[tuple[Command, list[bytes]]] | None = None
         self.remarks: list[Remark] = []  # shared with its transcript

@@ -34,6 +34,7 @@ client|no-evict 7.0.0 O(1)
 client|no-touch 7.2.0 O(1)
 client|setinfo 7.2.0 O(1)
 client|setname 2.6.9 O(1)
+client|unblock 5.0.0 O(1)
 command 2.8.13 Depends on subcommand.
 command|count 2.8.13 O(1)
 command|docs 7.0.0 O(N) where N is the number of commands to look up

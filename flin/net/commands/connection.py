@@ -282,6 +282,20 @@ def _kill(context: Context, session: Session) -> None:
         session.link.abort()  # what it has not read is lost, as in Redis: it may never read
 
 
+@command("client|unblock", -3, f"{_ALWAYS} admin")
+def client_unblock(context: Context, args: list[bytes]) -> Value:
+    """Ends another client's wait for a key, as its timeout would or with an error; returns whether it waited."""
+    if len(args) > 4:
+        raise CommandError(
+            f"ERR unknown subcommand or wrong number of arguments for '{shown(args[1])}'. Try CLIENT HELP."
+        )
+    reason = args[3].lower() if len(args) == 4 else b"timeout"
+    if reason not in (b"timeout", b"error"):
+        raise CommandError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+    session = context.services.clients.sessions.get(parse_int64(args[2]))
+    return int(session is not None and session.link.unblock(with_error=reason == b"error"))
+
+
 def _kill_filters(args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
     if len(args) % 2:
         raise syntax_error()
@@ -315,7 +329,7 @@ def _kill_filters(args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
 def describe(session: Session, steady_ms: int, request: list[bytes] | None = None) -> bytes:
     """A line of CLIENT LIST, with Redis's fields in Redis's order. request: the one that the session is running."""
     flags = ("x" if session.queue is not None else "") + ("d" if session.is_dirty else "")
-    flags += "e" if session.is_no_evict else ""
+    flags += ("e" if session.is_no_evict else "") + ("b" if session.is_waiting else "")
     output_bytes = session.link.output_bytes()
     # Redis's buffer still holds the running request: here it is a list already.
     input_bytes = session.link.input_bytes() + (0 if request is None else len(encode_requests([request])))

@@ -15,7 +15,7 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
         "config_file": "",
         "io_threads_active": 0,
     },
-    "Clients": {"cluster_connections": 0, "blocked_clients": 0, "tracking_clients": 0, "clients_in_timeout_table": 0},
+    "Clients": {"cluster_connections": 0, "tracking_clients": 0, "clients_in_timeout_table": 0},
     "Memory": {
         "used_memory_lua": 0,
         "used_memory_vm_eval": 0,

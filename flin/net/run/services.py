@@ -19,6 +19,7 @@ from flin.net.client.slowlog import Slowlog
 from flin.net.command.registry import with_subcommands
 from flin.net.data.cursors import Cursors
 from flin.net.data.databases import Databases
+from flin.net.data.waiters import Waiters
 from flin.net.run.tick import Tick, steady_ms
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Services:
     cursors: Cursors
     damage: Damage
     slowlog: Slowlog
+    waiters: Waiters
     process: Process
     stop: Callable[[], None]
     """SHUTDOWN."""
@@ -111,6 +113,7 @@ def make_services(
         cursors=Cursors(store.now_ms()),
         damage=Damage(config.options.dir),
         slowlog=Slowlog(),
+        waiters=Waiters(pending),
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
         stop=stop,
         engine_statistics=engine_statistics,

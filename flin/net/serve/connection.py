@@ -2,7 +2,8 @@
 
 Bytes arrive, the parser makes requests of them (requests.py), dispatch runs them and appends replies to this tick's
 output (output.py); the tick says when that may leave. flow.py decides the connection's state, and when its transport
-is read: while a request waits, or its next turn, what arrives stays in the kernel.
+is read: while a request waits, or its next turn, what arrives stays in the kernel. One that waits for a key (BLPOP) is
+read on, so that the end of its client is noticed; what arrives waits in the backlog.
 
 If a client does not read its replies, the server still reads its requests, but does not run them. They wait unparsed
 (backlog.py), up to `own_bytes`; beyond it reading stops, and serve/housekeeping.py closes a client that takes nothing
@@ -14,28 +15,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from flin.net.batch.reply_barrier import EVERYTHING, NOTHING
 from flin.net.client.session import Session
 from flin.net.client.unread import Unread
 from flin.net.run.context import Context
 from flin.net.serve.backlog import Backlog
-from flin.net.serve.dispatch import (
-    STOP,
-    TURN_IS_OVER,
-    Wait,
-    WaitForDisk,
-    WaitForSlices,
-    WaitForWriters,
-    position_for,
-    resume,
-    run,
-    run_columns,
-)
-from flin.net.serve.flow import CLOSED, ENDING, HELD, READING, Event, Flow
+from flin.net.serve.dispatch import position_for, resume, run, run_columns
+from flin.net.serve.flow import BLOCKED, CLOSED, ENDING, HELD, READING, Event, Flow
 from flin.net.serve.judge import judge_refused, judge_unsynced, may_have_shown
 from flin.net.serve.output import Output
+from flin.net.serve.peer import has_hung_up
+from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters
+from flin.net.serve.waiting import WaitForReady, after_command
 from flin.net.wire.requests import RequestParser
 from flin.net.wire.resp import encode_error
 from flin.net.wire.resp_python import CrossProtocolError
@@ -62,36 +55,6 @@ CLOSE_BYTES: Final = 64 << 20
 
 UNTRUSTED_OUTPUT_BYTES: Final = 64 << 10
 """CLOSE_BYTES before authentication."""
-
-
-class Acceptor(asyncio.Protocol):
-    """Made by a listener for each client: it makes the connection once there is a transport."""
-
-    def __init__(self, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop) -> None:
-        self._services = services
-        self._cold = cold
-        self._loop = loop
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the methods of asyncio.Transport without being its subclass.
-        transport = cast(asyncio.Transport, transport)
-        transport.set_protocol(accept(self._services, self._cold, self._loop, transport))
-
-
-def accept(
-    services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport
-) -> Connection:
-    """The connection of a new client. One that is turned away is told so, and closes."""
-    connection = Connection(services, cold, loop, transport)
-    services.counters.connections += 1
-    refusal = services.clients.refusal_of(connection.session)
-    if refusal is None:
-        services.clients.admitted[connection.session.id] = connection
-    else:
-        services.counters.rejected_connections += 1
-        transport.write(encode_error(refusal))
-        connection.close()
-    return connection
 
 
 class Connection(asyncio.Protocol):
@@ -162,6 +125,12 @@ class Connection(asyncio.Protocol):
         if state is not READING:
             if not flow.is_over:
                 self._backlog.keep(data)
+                if state is BLOCKED and self.is_full:
+                    self._counters.clients_closed_for_output += 1
+                    logger.warning(
+                        "closing %s: its requests behind one that waits exceed its share", self.session.address
+                    )
+                    self.abort()
                 self._update_reading()
             return
         parser = self._parser
@@ -179,7 +148,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends nothing more: what was read before is still answered."""
         self._flow.is_last = True
-        if self._is_done:
+        if self._is_done or type(self._wait) is WaitForReady:  # as in Redis, nobody waits for a key any more
             self._end()
         return True
 
@@ -188,6 +157,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._output.clear()
         self._backlog.clear()
+        self._leave_lines()
         wait = self._wait
         self._wait = None
         if type(wait) is WaitForSlices:
@@ -248,7 +218,7 @@ class Connection(asyncio.Protocol):
             self._note_shown(requests)
         if wait is None:
             if pending.is_full:
-                pending.commit()
+                after_command(self._services)
             if not rest:
                 if self._parser.incremental is not None or self._backlog.chunks or self._flow.is_last:
                     self._after_requests()
@@ -291,6 +261,9 @@ class Connection(asyncio.Protocol):
             self._end()
             return
         self._wait = wait
+        if type(wait) is WaitForReady:
+            self._block(wait)
+            return
         self._flow.on(Event.END_TURN if wait is TURN_IS_OVER else Event.WAIT)
         self._update_reading()
         if wait.load is not None:
@@ -299,6 +272,60 @@ class Connection(asyncio.Protocol):
             self._loop.call_later(wait.delay_seconds, self._continue)
         else:
             self._loop.call_soon(self._continue)
+
+    # Waiting for a key: see waiting.BlockedClient.
+
+    def _block(self, wait: WaitForReady) -> None:
+        wait.begin(self)
+        if self._flow.is_last or not self._flow.may_read:
+            self._end()
+            return
+        self._flow.on(Event.BLOCK)
+        self._update_reading()
+        if wait.wanted.seconds:
+            wait.timer = self._loop.call_later(wait.wanted.seconds, self._time_out, wait)
+
+    def _time_out(self, wait: WaitForReady) -> None:
+        self._pending.refresh_clock()
+        wait.give_up()
+
+    def unblock(self, *, with_error: bool) -> bool:
+        wait = self._wait
+        if type(wait) is not WaitForReady:
+            return False
+        wait.give_up(with_error=with_error)
+        return True
+
+    @property
+    def has_hung_up(self) -> bool:
+        transport = self._transport
+        return transport is None or transport.is_closing() or has_hung_up(self.session.descriptor)
+
+    def hang_up(self) -> None:
+        self._end()
+
+    def answer(self, wait: WaitForReady, data: bytes, batch: int) -> None:
+        output = self._output
+        if not output.is_in_tick:
+            output.is_in_tick = True
+            self._tick.enter(self)
+        output.turns.append((batch, [wait.request]))
+        self.append(data)
+        output.shown = EVERYTHING
+        self._leave_lines()
+        self._flow.on(Event.FINISH)
+        if self._backlog.requests or self._backlog.chunks or self._parser.incremental is not None:
+            self._suspend(TURN_IS_OVER)
+        else:
+            self._maybe_hold()
+            self._update_reading()
+
+    def _leave_lines(self) -> None:
+        """It does not wait for a key any more, if it did."""
+        wait = self._wait
+        if type(wait) is WaitForReady:
+            self._wait = None
+            wait.leave()
 
     def _continue(self) -> None:
         """The wait is over, or the connection's turn has come."""
@@ -410,17 +437,21 @@ class Connection(asyncio.Protocol):
     def trust(self, trusted: bool) -> None:
         self._parser.trust(trusted)
 
-    def close(self) -> None:
-        """Close once what was written has been sent; nothing more is read or run."""
+    def _stop(self) -> None:
+        """Run nothing more."""
         self._flow.on(Event.STOP)
         self._backlog.clear()
+        self._leave_lines()
+
+    def close(self) -> None:
+        """Close once what was written has been sent; nothing more is read or run."""
+        self._stop()
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
         """Close now; what was not sent is lost."""
-        self._flow.on(Event.STOP)
-        self._backlog.clear()
+        self._stop()
         if self._transport is not None:
             self._transport.abort()
 
@@ -470,13 +501,14 @@ class Connection(asyncio.Protocol):
     def finish(self) -> bool:
         """At the server's end: read nothing more. Returns whether everything read has been answered and sent."""
         self._flow.may_read = False
+        if type(self._wait) is WaitForReady:
+            self._end()
         self._update_reading()
         return self._is_done and not self._output.is_in_tick and not self.output_bytes()
 
     def _end(self) -> None:
         """Run nothing more, and close as soon as this tick's output and what is held have left."""
-        self._flow.on(Event.STOP)
-        self._backlog.clear()
+        self._stop()
         if not self._output.is_in_tick and not self._output.held:
             self.close()
 

@@ -22,7 +22,9 @@ from flin.net.command.command import Command, Flag
 from flin.net.command.registry import UNTIMED, find
 from flin.net.run.call import error_text, note_time, record_unexpected
 from flin.net.run.gates import StalledError, check_arity, check_gates, resolve
-from flin.net.wire.replies import QUEUED, Reply, Slices, Value, too_large_reply
+from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters
+from flin.net.serve.waiting import WaitForReady, after_command
+from flin.net.wire.replies import QUEUED, Reply, Value, WaitForKeys, too_large_reply
 from flin.net.wire.resp import encode_error
 
 if TYPE_CHECKING:
@@ -43,62 +45,6 @@ HEADERS: Final = tuple(b"$%d\r\n" % length for length in range(LARGE_REPLY_BYTES
 
 QUEUED_OVERHEAD_BYTES: Final = 200
 """Bytes of one queued request: its list, its tuple and the objects of its arguments."""
-
-
-class Wait:
-    """Why a connection cannot go on; its later requests wait, too. `load` runs in a reader thread first."""
-
-    __slots__ = ("load",)
-
-    def __init__(self, load: Callable[[], None] | None = None) -> None:
-        self.load = load
-
-
-class WaitForDisk(Wait):
-    """A cold read: run `load` in a reader thread, then the same request again."""
-
-    __slots__ = ("attempt", "has_waited", "request")
-
-    load: Callable[[], None]
-
-    def __init__(self, request: list[bytes], load: Callable[[], None], attempt: int, has_waited: bool) -> None:
-        super().__init__(load)
-        self.request = request
-        self.attempt = attempt
-        self.has_waited = has_waited  # for the stall, as in WaitForWriters: it need not wait again
-
-
-class WaitForSlices(Wait):
-    """A command in slices: advance the generator between other connections' turns."""
-
-    __slots__ = ("attempt", "command", "nanoseconds", "request", "slices")
-
-    def __init__(self, command: Command, request: list[bytes], slices: Slices, attempt: int) -> None:
-        super().__init__()
-        self.command = command
-        self.request = request
-        self.slices = slices
-        self.nanoseconds = 0
-        self.attempt = attempt  # cold reads that came before
-
-
-class WaitForWriters(Wait):
-    """The engine stalls writers: run the same request again after `delay_seconds`."""
-
-    __slots__ = ("attempt", "delay_seconds", "request")
-
-    def __init__(self, request: list[bytes], delay_seconds: float, attempt: int) -> None:
-        super().__init__()
-        self.request = request
-        self.delay_seconds = delay_seconds
-        self.attempt = attempt  # cold reads that came before
-
-
-TURN_IS_OVER: Final = Wait()
-"""The budget is used up: continue after the other connections."""
-
-STOP: Final = Wait()
-"""Nothing more is run on this connection: QUIT, SHUTDOWN."""
 
 
 class Caller(Protocol):
@@ -164,8 +110,8 @@ def run(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
             budget -= len(data)
             if budget < 0:
                 return TURN_IS_OVER
-        if pending.large_bytes >= BATCH_BYTES:
-            pending.commit()
+        if pending.large_bytes >= BATCH_BYTES:  # or a key is ready: one test for both
+            after_command(services)
     return None
 
 
@@ -192,6 +138,8 @@ def run_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
         command.note_time(time.perf_counter_ns() - begin_ns, done)
     if done:
         caller.append(data)
+    if context.services.waiters.ready:
+        after_command(context.services)
     return done
 
 
@@ -276,24 +224,25 @@ def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: 
     if type(value) is GeneratorType:
         return _advance(caller, WaitForSlices(command, request, value, attempt))
     note_time(context, command, request, time.perf_counter_ns() - begin_ns)
-    return _answer(caller, command, value)
+    return _answer(caller, command, request, value)
 
 
-def _answer(caller: Caller, command: Command, value: Value) -> Wait | None:
+def _answer(caller: Caller, command: Command, request: list[bytes], value: Value) -> Wait | None:
     """Append a reply and act on what the command may have changed."""
     context = caller.context
     session = context.session
+    if type(value) is WaitForKeys:
+        return WaitForReady(context, command, request, value)
     data = session.encode(value)
     most_bytes = context.services.config.largest_reply_bytes
     if len(data) > most_bytes:
         _fail(caller, command, too_large_reply(len(data), most_bytes))
         return None
     caller.append(data)
+    if context.services.pending.is_full or context.services.waiters.ready:
+        after_command(context.services)
     if session.close_after_reply:
         return STOP
-    pending = context.services.pending
-    if pending.is_full:
-        pending.commit()
     return TURN_IS_OVER if len(data) > OUTPUT_BUDGET_BYTES // 4 else None
 
 
@@ -318,7 +267,7 @@ def _advance(caller: Caller, wait: WaitForSlices) -> Wait | None:
         if wait.attempt > RERUNS:
             context.services.databases.block_reads(blocking=False)
     note_time(context, wait.command, wait.request, wait.nanoseconds)
-    return _answer(caller, wait.command, value)
+    return _answer(caller, wait.command, wait.request, value)
 
 
 def _handle(

@@ -2,6 +2,7 @@
 
     READING    what arrives is run at once
     WAITING    a request waits: for the disk, for its next slice, for stalled writers
+    BLOCKED    a request waits for a key (BLPOP); what arrives is read, and kept
     TURN_OVER  the others have their turns, then it goes on
     HELD       the way out is blocked: nothing is run until some of the replies have left
     ENDING     nothing is run any more; it closes as soon as all replies have left
@@ -12,7 +13,8 @@ run: one that is READING at once, one in TURN_OVER when its turn comes. A reques
 
 Whether the transport is read follows from the state (`wants_reading`). One that is HELD because its client does not
 read is still read: most libraries send a whole pipeline before they read anything, and would wait forever for a server
-that waits for them.
+that waits for them. One that is BLOCKED is read, because a transport that is not read notices no end of its client:
+the next job would go to a worker that has died. Where its backlog is full it is closed, for the same reason.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Final
 class State(Enum):
     READING = auto()
     WAITING = auto()
+    BLOCKED = auto()
     TURN_OVER = auto()
     HELD = auto()
     ENDING = auto()
@@ -33,6 +36,8 @@ class State(Enum):
 class Event(Enum):
     WAIT = auto()
     """A request must wait."""
+    BLOCK = auto()
+    """A request must wait for a key."""
     END_TURN = auto()
     """Its turn is over, and there is more to run."""
     FINISH = auto()
@@ -47,23 +52,25 @@ class Event(Enum):
 
 READING: Final = State.READING
 WAITING: Final = State.WAITING
+BLOCKED: Final = State.BLOCKED
 TURN_OVER: Final = State.TURN_OVER
 HELD: Final = State.HELD
 ENDING: Final = State.ENDING
 CLOSED: Final = State.CLOSED
 
-_EVENTS: Final = (Event.WAIT, Event.END_TURN, Event.FINISH, Event.HOLD, Event.STOP, Event.LOSE)
+_EVENTS: Final = (Event.WAIT, Event.BLOCK, Event.END_TURN, Event.FINISH, Event.HOLD, Event.STOP, Event.LOSE)
 
 TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
     state: dict(zip(_EVENTS, after, strict=True))
     for state, after in {
-        #           WAIT     END_TURN   FINISH   HOLD     STOP    LOSE
-        READING: (WAITING, TURN_OVER, READING, HELD, ENDING, CLOSED),
-        WAITING: (WAITING, TURN_OVER, READING, WAITING, ENDING, CLOSED),
-        TURN_OVER: (WAITING, TURN_OVER, READING, HELD, ENDING, CLOSED),
-        HELD: (HELD, TURN_OVER, READING, HELD, ENDING, CLOSED),
-        ENDING: (ENDING, ENDING, ENDING, ENDING, ENDING, CLOSED),
-        CLOSED: (CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED),
+        #           WAIT     BLOCK    END_TURN   FINISH   HOLD     STOP    LOSE
+        READING: (WAITING, BLOCKED, TURN_OVER, READING, HELD, ENDING, CLOSED),
+        WAITING: (WAITING, BLOCKED, TURN_OVER, READING, WAITING, ENDING, CLOSED),
+        BLOCKED: (BLOCKED, BLOCKED, TURN_OVER, READING, BLOCKED, ENDING, CLOSED),
+        TURN_OVER: (WAITING, BLOCKED, TURN_OVER, READING, HELD, ENDING, CLOSED),
+        HELD: (HELD, HELD, TURN_OVER, READING, HELD, ENDING, CLOSED),
+        ENDING: (ENDING, ENDING, ENDING, ENDING, ENDING, ENDING, CLOSED),
+        CLOSED: (CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED),
     }.items()
 }
 """By event and state: the next state."""
@@ -100,4 +107,4 @@ class Flow:
         kernel."""
         if is_full or self.is_last or not self.may_read:
             return False
-        return self.state is READING or (self.state is HELD and not self.is_overheld)
+        return self.state is READING or self.state is BLOCKED or (self.state is HELD and not self.is_overheld)

@@ -13,6 +13,8 @@ import logging
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from flin.net.serve.waiting import after_command
+
 if TYPE_CHECKING:
     from flin.net.client.clients import Client
     from flin.net.run.services import Services
@@ -49,6 +51,8 @@ class Housekeeping:
         services.pending.refresh_clock()
         services.tick.refresh_steady_clock()
         services.clients.maybe_refresh()
+        if services.waiters.ready:  # left over from a batch that was refused
+            after_command(services)
         self._check_connections()
         self._step += 1
         if self._step % STEPS_PER_ROUND == 0:

@@ -59,7 +59,9 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
             return _error(context, _ABORTED + refusal.text) if failed else reply
         if not command.flags & Flag.READONLY or not has_shown(command, request):
             return reply
-        return _read_again(refusal, context, command, request) if is_certain else _error(context, refusal.text)
+        # XREAD BLOCK, which was given what is not there now, could wait again, but it has its reply.
+        is_repeatable = is_certain and not command.flags & Flag.BLOCKING
+        return _read_again(refusal, context, command, request) if is_repeatable else _error(context, refusal.text)
 
     return judged
 

@@ -10,7 +10,8 @@ from flin.engine.entry import Entry
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import StorageError
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, ROUNDS, SLICE_KEYS
-from flin.net.serve.dispatch import Wait, WaitForSlices, resume, run_gated
+from flin.net.serve.dispatch import resume, run_gated
+from flin.net.serve.wait import Wait, WaitForSlices
 from tests.net.fake_store import FakeStore
 from tests.net.raw_client import RawClient
 from tests.net.serving import HandlerClient, ServerThread

@@ -12,7 +12,8 @@ from flin.net.command.registry import BY_NAME, UNTIMED, with_subcommands
 from flin.net.run.context import Context
 from flin.net.run.tick import SAMPLED_TICKS
 from flin.net.serve import dispatch
-from flin.net.serve.dispatch import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters, resume, run
+from flin.net.serve.dispatch import resume, run
+from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters
 from flin.net.wire.replies import NULL_ARRAY, OK, Slices, Value, WaitForKeys
 from tests.net.fake_store import FakeStall
 from tests.net.serving import HandlerClient

@@ -6,20 +6,38 @@ from itertools import product
 
 import pytest
 
-from flin.net.serve.flow import CLOSED, ENDING, HELD, READING, TRANSITIONS, TURN_OVER, WAITING, Event, Flow, State
+from flin.net.serve.flow import (
+    BLOCKED,
+    CLOSED,
+    ENDING,
+    HELD,
+    READING,
+    TRANSITIONS,
+    TURN_OVER,
+    WAITING,
+    Event,
+    Flow,
+    State,
+)
 
-WAIT, END_TURN, FINISH, HOLD, STOP, LOSE = Event
+WAIT, BLOCK, END_TURN, FINISH, HOLD, STOP, LOSE = Event
 
 
 # The transitions, with an example of each; a pair that is missing changes nothing.
 CHANGES = {
     (READING, WAIT): WAITING,  # a cold read
+    (READING, BLOCK): BLOCKED,  # BLPOP
     (READING, END_TURN): TURN_OVER,  # a long pipeline
     (READING, HOLD): HELD,  # the client stops reading while none of its requests runs
     (READING, STOP): ENDING,  # QUIT
+    (WAITING, BLOCK): BLOCKED,  # BLPOP of a key that had to be read from the disk
     (WAITING, END_TURN): TURN_OVER,  # the request that waited has a long reply, and others follow it
     (WAITING, FINISH): READING,
     (WAITING, STOP): ENDING,  # CLIENT KILL from elsewhere
+    (BLOCKED, END_TURN): TURN_OVER,
+    (BLOCKED, FINISH): READING,  # it has its reply
+    (BLOCKED, STOP): ENDING,
+    (TURN_OVER, BLOCK): BLOCKED,
     (TURN_OVER, WAIT): WAITING,
     (TURN_OVER, FINISH): READING,
     (TURN_OVER, HOLD): HELD,  # its turn comes, and its client does not read
@@ -73,7 +91,7 @@ def test_when_the_transport_is_read(state: State, facts: tuple[bool, ...]) -> No
     assert not flow.wants_reading(is_full=True)
     if is_last or not may_read or state in (WAITING, TURN_OVER, ENDING, CLOSED):
         assert not flow.wants_reading(is_full=False)
-    elif state is READING:
+    elif state in (READING, BLOCKED):
         assert flow.wants_reading(is_full=False)
     else:
         assert flow.wants_reading(is_full=False) == (not is_overheld), "who only does not read is read on"

@@ -16,7 +16,8 @@ from flin.net.command.registry import with_subcommands
 from flin.net.commands.counters import _incremented
 from flin.net.data.keyspace import SHORT_BYTES
 from flin.net.run.services import make_services
-from flin.net.serve.connection import TURN_COMMANDS, accept
+from flin.net.serve.acceptor import accept
+from flin.net.serve.connection import TURN_COMMANDS
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.wire import columns
 from flin.net.wire import requests as requests_module

@@ -8,8 +8,12 @@ from contextlib import ExitStack
 
 import pytest
 
+from flin.net.command.arguments import timeout_seconds
 from flin.net.command.command import ALL_KEYS, Command, Flag, Handler, Keys
 from flin.net.command.registry import BY_NAME
+from flin.net.run.context import Context
+from flin.net.wire.replies import NULL_ARRAY, Value, WaitForKeys
+from flin.objects.list import List
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.raw_client import RawClient
 from tests.net.serving import ServerThread
@@ -71,3 +75,36 @@ def add_command(
 
 def bulk_pair(key: bytes, value: bytes) -> bytes:
     return b"*2\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value)
+
+
+def blpop(context: Context, args: list[bytes]) -> Value:
+    for key in args[1:-1]:
+        found = context.keyspace.objects.find(key, List)
+        if found is not None:
+            return [key, found.pop_left()]
+    return WaitForKeys(args[1:-1], timeout_seconds(args[-1]), NULL_ARRAY)
+
+
+def blmove(context: Context, args: list[bytes]) -> Value:
+    found = context.keyspace.objects.find(args[1], List)
+    if found is None:
+        return WaitForKeys([args[1]], timeout_seconds(args[-1]), None)
+    destination = context.keyspace.objects.find_or_make(args[2], List)
+    element = found.pop_left()
+    destination.push_right([element])
+    return element
+
+
+def blmpop(context: Context, args: list[bytes]) -> Value:
+    keys = args[3 : 3 + int(args[2])]
+    for key in keys:
+        found = context.keyspace.objects.find(key, List)
+        if found is not None:
+            return [key, [found.pop_left()]]
+    return WaitForKeys(keys, timeout_seconds(args[1]), NULL_ARRAY)
+
+
+def waiting_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_command(monkeypatch, "BLPOP", blpop, keys=Keys(1, -2, 1))
+    add_command(monkeypatch, "BLMOVE", blmove, keys=Keys(1, 2, 1))
+    add_command(monkeypatch, "BLMPOP", blmpop, keys=Keys(find=lambda args: list(range(3, 3 + int(args[2])))))

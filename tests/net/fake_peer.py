@@ -89,18 +89,28 @@ class FakeTransport:
             connection.connection_lost(None)
 
 
+class FakeTimer:
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function: Callable[[], None] | None = function
+
+    def cancel(self) -> None:
+        self.function = None
+
+
 class FakeLoop:
     """Runs what is due when it is told to; reader threads finish at once."""
 
     def __init__(self) -> None:
         self.soon: list[Callable[[], None]] = []
-        self.later: list[tuple[float, Callable[[], None]]] = []
+        self.later: list[tuple[float, FakeTimer]] = []
 
     def call_soon(self, function: Callable[[], None]) -> None:
         self.soon.append(function)
 
-    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
-        self.later.append((seconds, function))
+    def call_later(self, seconds: float, function: Callable[..., None], *args: Any) -> FakeTimer:
+        timer = FakeTimer(lambda: function(*args))
+        self.later.append((seconds, timer))
+        return timer
 
     def submit(self, load: Callable[[], None], then: Callable[[], None]) -> None:
         load()
@@ -113,7 +123,7 @@ class FakeLoop:
     def run_later(self) -> None:
         """End all delays."""
         later, self.later = self.later, []
-        self.soon += [function for _, function in later]
+        self.soon += [timer.function for _, timer in later if timer.function is not None]
         self.run()
 
 

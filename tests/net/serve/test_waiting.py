@@ -10,50 +10,16 @@ from typing import Any
 
 import pytest
 
-from flin.net.command.arguments import timeout_seconds
-from flin.net.command.command import Keys
-from flin.net.run.context import Context
-from flin.net.wire.replies import NULL_ARRAY, Value, WaitForKeys
-from flin.objects.list import List
-from tests.net.blocking import Clients, add_command, bulk_pair, eventually, say
+from tests.net.blocking import Clients, bulk_pair, eventually, say, waiting_commands
 from tests.net.raw_client import RawClient
 from tests.net.serving import ServerThread
 
 NULL = b"*-1\r\n"
 
 
-def blpop(context: Context, args: list[bytes]) -> Value:
-    for key in args[1:-1]:
-        found = context.keyspace.objects.find(key, List)
-        if found is not None:
-            return [key, found.pop_left()]
-    return WaitForKeys(args[1:-1], timeout_seconds(args[-1]), NULL_ARRAY)
-
-
-def blmove(context: Context, args: list[bytes]) -> Value:
-    found = context.keyspace.objects.find(args[1], List)
-    if found is None:
-        return WaitForKeys([args[1]], timeout_seconds(args[-1]), None)
-    destination = context.keyspace.objects.find_or_make(args[2], List)
-    element = found.pop_left()
-    destination.push_right([element])
-    return element
-
-
-def blmpop(context: Context, args: list[bytes]) -> Value:
-    keys = args[3 : 3 + int(args[2])]
-    for key in keys:
-        found = context.keyspace.objects.find(key, List)
-        if found is not None:
-            return [key, [found.pop_left()]]
-    return WaitForKeys(keys, timeout_seconds(args[1]), NULL_ARRAY)
-
-
 @pytest.fixture(autouse=True)
 def _commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    add_command(monkeypatch, "BLPOP", blpop, keys=Keys(1, -2, 1))
-    add_command(monkeypatch, "BLMOVE", blmove, keys=Keys(1, 2, 1))
-    add_command(monkeypatch, "BLMPOP", blmpop, keys=Keys(find=lambda args: list(range(3, 3 + int(args[2])))))
+    waiting_commands(monkeypatch)
 
 
 @pytest.fixture(params=[True, False], ids=["uvloop", "asyncio"])

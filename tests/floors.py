@@ -34,7 +34,7 @@ OBJECTS: Final = [
     "live_object copying pieces",
     "unordered whole_order spread_order",
     "lex_bounds",
-    "hash list set sorted_set live_objects owners",
+    "hash list set sorted_set long_string live_objects owners",
     "reaper kinds",
 ]
 """Of flin.objects."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, Final, Protocol
 
+from flin.engine.entry import Live, make_entry
 from flin.engine.slot import slot_of
 from flin.objects.host import Host
 from flin.objects.layout import SPREAD, anchor_key, elements_prefix, form_of, was_large
@@ -115,6 +116,15 @@ class LiveObject(ABC):
     def is_too_large_to_pack(self) -> bool:
         """Whether a packed one should become spread."""
         return is_too_large_to_pack(len(self), self.held_bytes, self._rewrites)
+
+    def own_entry(self) -> Live:
+        """What takes the placeholder's place before a commit."""
+        return make_entry(self.encode(), self.expires_at_ms, self.TAG)
+
+    @property
+    def outlives_commit(self) -> bool:
+        """Whether it stays in memory when it has settled."""
+        return True
 
     def anchor(self) -> bytes:
         """The stored key of a spread object's anchor."""

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from flin.engine.entry import Live, make_entry
+from flin.engine.entry import Live
 from flin.errors import CommandError, CorruptionError, FormatVersionError
 from flin.objects.copying import maybe_spread
 from flin.objects.host import Host
@@ -147,8 +147,12 @@ class LiveObjects:
 
     def _settle(self, changed: LiveObject) -> None:
         changed.is_dirty = False
-        self.host.settle_own(changed.key, make_entry(changed.encode(), changed.expires_at_ms, changed.TAG))
-        self._recharge(changed)
+        self.host.settle_own(changed.key, changed.own_entry())
+        if changed.outlives_commit:
+            self._recharge(changed)
+        else:
+            del self.live[changed.key]
+            self._young_bytes -= changed.charged_bytes
 
     # Forgetting.
 

@@ -13,10 +13,14 @@ import pytest
 
 import flin.engine
 from flin.net.command.registry import all_commands
+from flin.net.commands import bitmaps
+from flin.net.data import text
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.settings.parameter import same_text
 from flin.net.settings.redis_parameters import without_effect
 from flin.objects import limits as sizes
+from flin.objects import long_string
+from tests.net.bit_generator import PLAIN_BITS
 from tests.net.differential import MIN_OF_EACH, Pair, agree, counts, focused, schedule, shortened
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
@@ -38,6 +42,7 @@ HASH_REQUESTS = 10_000
 HYPERLOGLOG_REQUESTS = 4_000
 LIST_REQUESTS = 10_000
 SET_REQUESTS = 10_000
+TEXT_REQUESTS = 10_000
 SORTED_SET_REQUESTS = 12_000
 KEY_REQUESTS = 6_000
 SEED = 20_261_120  # any number: a run can be repeated, and the slow runs take others
@@ -193,6 +198,35 @@ def test_what_touches_a_watched_hyperloglog(clients: tuple[RawClient, RawClient]
     requests += [[b"PFCOUNT", b"h"], [b"WATCH", b"h"], words, [b"MULTI"], [b"EXEC"], [b"GET", b"h"]]
     ours, theirs = (client.pipeline(requests) for client in clients)
     assert [reply.data for reply in ours] == [reply.data for reply in theirs]
+
+
+TEXT_NAMES = [*PLAIN_BITS, *PLAIN_BITS, "append", "setrange", "getrange", "strlen", "get", "getset", "getdel", "getex",
+              "mget", "set", "incr", "expire", "rename", "copy", "del"]  # fmt: skip
+
+
+@pytest.fixture
+def small_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A string of more than 4 bytes becomes an object when a part of it changes, of more than 24 chunks of 16."""
+    monkeypatch.setattr(text, "MAX_PLAIN_BYTES", 4)
+    monkeypatch.setattr(long_string, "MAX_WHOLE_BYTES", 24)
+    for module in (long_string, bitmaps):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 16)
+    monkeypatch.setattr(bitmaps, "_CHUNK_BITS", 8 * 16)
+
+
+@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 3), ("engine", 2)], indirect=["flin_port"])
+def test_texts(flin_port: int, redis_port: int, protocol: int, small_texts: None) -> None:
+    requests = list(focused(TEXT_NAMES, SEED, TEXT_REQUESTS, protocol))
+    made = Counter(request.name for request in requests)
+    assert min(made[name] for name in TEXT_NAMES) >= 2 * MIN_OF_EACH
+    _compare_all(flin_port, redis_port, protocol, requests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_more_texts(flin_port: int, redis_port: int, protocol: int, small_texts: None, seed: int) -> None:
+    _compare_all(flin_port, redis_port, protocol, list(focused(TEXT_NAMES, seed, REQUESTS, protocol)))
 
 
 LIST_NAMES = [*PLAIN_LISTS, *PLAIN_LISTS, "del", "expire", "copy", "rename", "object|encoding", "dbsize"]

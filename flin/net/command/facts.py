@@ -143,7 +143,7 @@ sdiff 1.0.0 O(N*M) for N members in the first set and M other sets
 sdiffstore 1.0.0 O(N*M) for N members in the first set and M other sets
 select 1.0.0 O(1)
 set 1.0.0 O(1)
-setbit 2.2.0 O(N) for a string of N bytes
+setbit 2.2.0 O(1); O(N) for a string of N bytes up to 16 KiB, or that SET has made
 setex 2.0.0 O(1)
 setnx 1.0.0 O(1)
 setrange 2.2.0 O(N) for a string of N bytes

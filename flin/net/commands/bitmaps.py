@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from flin.engine.entry import make_entry
 from flin.errors import CommandError
 from flin.net.command.command import FIRST_KEY, Keys
 from flin.net.command.registry import command
 from flin.net.commands.bit_field import Overflow, ValueType, parse_type
-from flin.net.commands.strings import string_at
+from flin.net.data.text import PART_BYTES, Text, part_of, parts_of, shown_text, text_at, write_parts
 from flin.net.wire.numbers import maybe_int64, parse_int64
-from flin.net.wire.replies import ZERO, Value, syntax_error
+from flin.net.wire.replies import OUT_OF_MEMORY, ZERO, Value, syntax_error
+from flin.objects.layout import CHUNK_BYTES
+from flin.objects.long_string import Edit
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
@@ -25,17 +25,19 @@ _WRONG_BIT: Final = "ERR bit is not an integer or out of range"
 
 UINT64_MAX: Final = (1 << 64) - 1
 
-CHUNK_BYTES: Final = 1 << 20
-"""Long strings become numbers a piece at a time, so that the copies of a piece stay small."""
+_CHUNK_BITS: Final = 8 * CHUNK_BYTES
+
+_MAX_BITS: Final = 1 << 32
+"""Offsets are below it, whatever proto-max-bulk-len is: a bit far away costs one chunk."""
 
 
-def _offset(context: Context, text: bytes, bits: int = 0) -> int:
+def _offset(text: bytes, bits: int = 0) -> int:
     """A bit's offset; after `#` it is counted in fields of `bits` bits."""
     counted = bits > 0 and text[:1] == b"#"
     number = maybe_int64(text[1:] if counted else text)
     if number is not None and counted:
         number *= bits
-    if number is None or number < 0 or number >> 3 >= context.services.config.longest_bulk_bytes:
+    if number is None or number < 0 or number >= _MAX_BITS:
         raise CommandError(_WRONG_OFFSET)
     return number
 
@@ -43,47 +45,48 @@ def _offset(context: Context, text: bytes, bits: int = 0) -> int:
 @command("setbit", 4, "write denyoom", FIRST_KEY)
 def setbit(context: Context, args: list[bytes]) -> Value:
     """Sets or clears a bit of the string at a key and returns what it was; zeros fill a gap before it."""
-    offset = _offset(context, args[2])
+    offset = _offset(args[2])
     bit = maybe_int64(args[3])
     if bit not in (0, 1):
         raise CommandError(_WRONG_BIT)
-    value, expires_at_ms = string_at(context.keyspace, args[1])
-    position, mask = offset >> 3, 0x80 >> (offset & 7)
-    byte = value[position] if value is not None and position < len(value) else None
-    was = 1 if byte is not None and byte & mask else 0
-    if byte is None or was != bit:
-        changed = bytearray(value or b"")
-        changed.extend(bytes(max(0, position + 1 - len(changed))))
-        changed[position] ^= mask if was != bit else 0
-        context.keyspace.put(args[1], make_entry(bytes(changed), expires_at_ms))
+    keyspace, key = context.keyspace, args[1]
+    text, expires_at_ms = text_at(keyspace, key)
+    position, shift = offset >> 3, 7 - (offset & 7)
+    byte = b"" if text is None else part_of(text, position, position + 1)
+    number = byte[0] if byte else 0
+    was = number >> shift & 1
+    if not byte or was != bit:
+        changed = bytes((number ^ (was ^ bit) << shift,))
+        write_parts(keyspace, key, text, expires_at_ms, [(position, changed)], position + 1)
     return was
 
 
 @command("getbit", 3, "readonly fast", FIRST_KEY)
 def getbit(context: Context, args: list[bytes]) -> Value:
     """Returns a bit of the string at a key; 0 beyond its end."""
-    offset = _offset(context, args[2])
-    value = context.keyspace.value(args[1]) or b""
+    offset = _offset(args[2])
+    text = shown_text(context.keyspace, args[1])
     position = offset >> 3
-    return value[position] >> (7 - (offset & 7)) & 1 if position < len(value) else 0
+    byte = b"" if text is None else part_of(text, position, position + 1)
+    return byte[0] >> (7 - (offset & 7)) & 1 if byte else 0
 
 
 @command("bitcount", -2, "readonly", FIRST_KEY)
 def bitcount(context: Context, args: list[bytes]) -> Value:
     """Counts the bits that are set in the string at a key, or in a part of it that is given in bytes or bits."""
-    value = context.keyspace.value(args[1])
-    if value is None:
+    text = shown_text(context.keyspace, args[1])
+    if text is None:
         return ZERO
     if len(args) == 2:
-        return _count(value, 0, 8 * len(value) - 1)
+        return _count(text, 0, 8 * len(text) - 1)
     if len(args) not in (4, 5):
         raise syntax_error()
     start, stop = parse_int64(args[2]), parse_int64(args[3])
     if start < 0 and stop < 0 and start > stop:
         return ZERO
     unit = _unit(args[4]) if len(args) == 5 else 8
-    first, last = _bounds(start, stop, len(value), unit)
-    return _count(value, first, last)
+    first, last = _bounds(start, stop, len(text), unit)
+    return _count(text, first, last)
 
 
 def _unit(text: bytes) -> int:
@@ -103,17 +106,13 @@ def _bounds(start: int, stop: int, length: int, unit: int) -> tuple[int, int]:
     return (first * unit, (last + 1) * unit - 1) if first <= last else (0, -1)
 
 
-def _count(value: bytes, first: int, last: int) -> int:
+def _count(text: Text, first: int, last: int) -> int:
     if first > last:
         return 0
     begin, end = first >> 3, (last >> 3) + 1
-    outside = (value[begin] >> (8 - (first & 7))).bit_count() + (value[end - 1] & (0x7F >> (last & 7))).bit_count()
-    return sum(int.from_bytes(chunk).bit_count() for chunk in _chunks(value, begin, end)) - outside
-
-
-def _chunks(value: bytes, begin: int, end: int) -> Iterator[bytes]:
-    for start in range(begin, end, CHUNK_BYTES):
-        yield value[start : min(end, start + CHUNK_BYTES)]
+    head, tail = part_of(text, begin, begin + 1)[0], part_of(text, end - 1, end)[0]
+    outside = (head >> (8 - (first & 7))).bit_count() + (tail & (0x7F >> (last & 7))).bit_count()
+    return sum(int.from_bytes(part).bit_count() for _, part in parts_of(text, begin, end)) - outside
 
 
 @command("bitpos", -3, "readonly", FIRST_KEY)
@@ -122,36 +121,40 @@ def bitpos(context: Context, args: list[bytes]) -> Value:
     bit = parse_int64(args[2])
     if bit not in (0, 1):
         raise CommandError("ERR The bit argument must be 1 or 0.")
-    value = context.keyspace.value(args[1])
-    if value is None:
+    text = shown_text(context.keyspace, args[1])
+    if text is None:
         return -1 if bit else 0
     if len(args) > 6:
         raise syntax_error()
     start = parse_int64(args[3]) if len(args) > 3 else 0
     unit = _unit(args[5]) if len(args) == 6 else 8
-    stop = parse_int64(args[4]) if len(args) > 4 else len(value) - 1
-    first, last = _bounds(start, stop, len(value), unit)
+    stop = parse_int64(args[4]) if len(args) > 4 else len(text) - 1
+    first, last = _bounds(start, stop, len(text), unit)
     if first > last:
         return -1
-    found = _find(value, bit, first, last)
+    found = _find(text, bit, first, last)
     # Without an end the string is taken to go on with zeros forever.
-    return len(value) * 8 if found < 0 and not bit and len(args) < 5 else found
+    return len(text) * 8 if found < 0 and not bit and len(args) < 5 else found
 
 
-def _find(value: bytes, bit: int, first: int, last: int) -> int:
+def _find(text: Text, bit: int, first: int, last: int) -> int:
     """The first such bit from `first` to `last`; -1: there is none."""
     begin, end = first >> 3, (last >> 3) + 1
-    edge = value[begin] ^ (0 if bit else 0xFF)
-    edge &= 0xFF >> (first & 7)
-    position = begin
-    if not edge:
-        rest = value[begin + 1 : end].lstrip(b"\x00" if bit else b"\xff")
-        if not rest:
-            return -1
-        position = end - len(rest)
-        edge = value[position] ^ (0 if bit else 0xFF)
-    found = position * 8 + 8 - edge.bit_length()
-    return found if found <= last else -1
+    at = begin  # below it there is no such bit
+    for start, part in parts_of(text, begin, end):
+        if start > at and not bit:
+            break
+        if start == begin and first & 7:
+            outside = 0xFF00 >> (first & 7) & 0xFF
+            part = bytes((part[0] & ~outside if bit else part[0] | outside,)) + part[1:]
+        rest = part.lstrip(b"\x00" if bit else b"\xff")
+        at = start + len(part) - len(rest)
+        if rest:
+            edge = rest[0] ^ (0 if bit else 0xFF)
+            found = at * 8 + 8 - edge.bit_length()
+            return found if found <= last else -1
+    found = max(first, at * 8)  # zeros that are left out, or the end
+    return -1 if bit or found > last else found
 
 
 @command("bitop", -4, "write denyoom", Keys(2, -1, 1))
@@ -162,20 +165,22 @@ def bitop(context: Context, args: list[bytes]) -> Value:
         raise syntax_error()
     if name == b"not" and len(args) != 4:
         raise CommandError("ERR BITOP NOT must be called with a single source key.")
-    values = [keyspace.value(key) or b"" for key in args[3:]]
-    length = max(map(len, values))
+    texts = [shown_text(keyspace, key) or b"" for key in args[3:]]
+    length = max(map(len, texts))
+    if length > context.services.config.options.memory_limit // 4:
+        raise CommandError(OUT_OF_MEMORY)
     if length:
-        keyspace.put(destination, _joined(name, values, length))
+        keyspace.put(destination, _joined(name, texts, length))
     elif keyspace.exists(destination):
         keyspace.delete(destination)
     return length
 
 
-def _joined(name: bytes, values: list[bytes], length: int) -> bytes:
+def _joined(name: bytes, texts: list[Text], length: int) -> bytes:
     return b"".join(
-        _joined_chunk(name, [value[start : start + size].ljust(size, b"\0") for value in values], size)
-        for start in range(0, length, CHUNK_BYTES)
-        for size in [min(CHUNK_BYTES, length - start)]
+        _joined_chunk(name, [part_of(text, start, start + size).ljust(size, b"\0") for text in texts], size)
+        for start in range(0, length, PART_BYTES)
+        for size in [min(PART_BYTES, length - start)]
     )
 
 
@@ -212,29 +217,31 @@ _OVERFLOWS: Final = {b"wrap": Overflow.WRAP, b"sat": Overflow.SAT, b"fail": Over
 @command("bitfield", -2, "write denyoom", FIRST_KEY)
 def bitfield(context: Context, args: list[bytes]) -> Value:
     """Reads, sets and adds to integers of any width and place in the string at a key."""
-    steps = _steps(context, args)
+    steps = _steps(args)
     if all(step.name == b"get" for step in steps):
         return _read_fields(context.keyspace, args[1], steps)
-    value, expires_at_ms = string_at(context.keyspace, args[1])
+    keyspace, key = context.keyspace, args[1]
+    text, expires_at_ms = text_at(keyspace, key)
+    window = _Window(text or b"", steps)
+    before = bytes(window.fields)
+    replies = [window.run(step) for step in steps]
     ends = [step.offset + step.type.bits for step in steps if step.name != b"get"]
-    longest = max(len(value or b""), (max(ends) + 7) >> 3)
-    fields = bytearray((value or b"").ljust(longest, b"\0"))
-    replies = [_run_step(fields, step) for step in steps]
-    if value is None or fields != bytearray(value):
-        context.keyspace.put(args[1], make_entry(bytes(fields), expires_at_ms))
+    length = max(0 if text is None else len(text), (max(ends) + 7) >> 3)
+    if text is None or length > len(text) or window.fields != before:
+        write_parts(keyspace, key, text, expires_at_ms, window.edits(before, length), length)
     return replies
 
 
 @command("bitfield_ro", -2, "readonly fast", FIRST_KEY)
 def bitfield_ro(context: Context, args: list[bytes]) -> Value:
     """BITFIELD with GET alone."""
-    steps = _steps(context, args)
+    steps = _steps(args)
     if any(step.name != b"get" for step in steps):
         raise CommandError("ERR BITFIELD_RO only supports the GET subcommand")
     return _read_fields(context.keyspace, args[1], steps)
 
 
-def _steps(context: Context, args: list[bytes]) -> list[_Step]:
+def _steps(args: list[bytes]) -> list[_Step]:
     """The operations, each with the OVERFLOW that stands before it."""
     steps: list[_Step] = []
     overflow = Overflow.WRAP
@@ -253,7 +260,7 @@ def _steps(context: Context, args: list[bytes]) -> list[_Step]:
         if words is None or remaining < words:
             raise syntax_error()
         type_ = parse_type(args[position + 1])
-        offset = _offset(context, args[position + 2], type_.bits)
+        offset = _offset(args[position + 2], type_.bits)
         number = parse_int64(args[position + 3]) if words == 3 else 0
         steps.append(_Step(name, type_, offset, number, overflow))
         position += 1 + words
@@ -261,21 +268,47 @@ def _steps(context: Context, args: list[bytes]) -> list[_Step]:
 
 
 def _read_fields(keyspace: Keyspace, key: bytes, steps: list[_Step]) -> Value:
-    value = keyspace.value(key) or b""
-    return [step.type.read(value, step.offset) for step in steps]
+    window = _Window(shown_text(keyspace, key) or b"", steps)
+    return [window.run(step) for step in steps]
 
 
-def _run_step(fields: bytearray, step: _Step) -> int | None:
-    """Returns the step's answer; None where OVERFLOW FAIL leaves the field as it is."""
-    old = step.type.read(fields, step.offset)
-    if step.name == b"get":
-        return old
-    if step.name == b"incrby":
-        wanted = old + step.number
-    else:  # Redis takes a negative number for an unsigned field as 64 bits without a sign
-        wanted = step.number if step.type.is_signed else step.number & UINT64_MAX
-    new = step.type.fit(wanted, step.overflow, is_sum=step.name == b"incrby")
-    if new is None:
-        return None
-    step.type.write(fields, step.offset, new)
-    return old if step.name == b"set" else new
+class _Window:
+    """Those chunks of a string that the steps touch, one behind the other. A field that goes over the end of a chunk
+    finds the next one behind it. So the string between two fields, 512 MiB perhaps, is left alone."""
+
+    def __init__(self, text: Text, steps: list[_Step]) -> None:
+        touched: set[int] = set()
+        for step in steps:
+            touched.update((step.offset // _CHUNK_BITS, (step.offset + step.type.bits - 1) // _CHUNK_BITS))
+        self._numbers = sorted(touched)
+        self._places = {number: place * _CHUNK_BITS for place, number in enumerate(self._numbers)}
+        starts = [number * CHUNK_BYTES for number in self._numbers]
+        chunks = [part_of(text, start, start + CHUNK_BYTES).ljust(CHUNK_BYTES, b"\0") for start in starts]
+        self.fields = bytearray().join(chunks)
+
+    def edits(self, before: bytes, length: int) -> list[Edit]:
+        """The chunks that the steps have changed, in a string of this length."""
+        edits = []
+        for place, number in enumerate(self._numbers):
+            chunk = slice(place * CHUNK_BYTES, (place + 1) * CHUNK_BYTES)
+            if self.fields[chunk] != before[chunk]:
+                start = number * CHUNK_BYTES
+                edits.append((start, bytes(self.fields[chunk][: length - start])))
+        return edits
+
+    def run(self, step: _Step) -> int | None:
+        """Returns the step's answer; None where OVERFLOW FAIL leaves the field as it is."""
+        number, rest = divmod(step.offset, _CHUNK_BITS)
+        offset = self._places[number] + rest
+        old = step.type.read(self.fields, offset)
+        if step.name == b"get":
+            return old
+        if step.name == b"incrby":
+            wanted = old + step.number
+        else:  # Redis takes a negative number for an unsigned field as 64 bits without a sign
+            wanted = step.number if step.type.is_signed else step.number & UINT64_MAX
+        new = step.type.fit(wanted, step.overflow, is_sum=step.name == b"incrby")
+        if new is None:
+            return None
+        step.type.write(self.fields, offset, new)
+        return old if step.name == b"set" else new

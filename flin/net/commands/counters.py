@@ -13,7 +13,7 @@ from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
-from flin.net.commands.strings import string_at
+from flin.net.data.text import string_at
 from flin.net.wire import long_double
 from flin.net.wire.numbers import INT64_MAX, INT64_MIN, parse_int64
 from flin.net.wire.replies import NOT_A_FLOAT, Value

@@ -14,8 +14,8 @@ from flin.engine.entry import Live, make_entry
 from flin.errors import CommandError, ConflictError, CorruptionError
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, Keys
 from flin.net.command.registry import command
-from flin.net.commands.strings import string_at
 from flin.net.data.many_keys import read_many
+from flin.net.data.text import string_at
 from flin.net.wire.replies import OK, ONE, WRONG_TYPE, ZERO, Slices, Value, shown
 from flin.objects.hyperloglog import HyperLogLog, count_of_all, is_hyperloglog, maybe_cached_count
 

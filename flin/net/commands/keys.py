@@ -13,6 +13,7 @@ from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many
 from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import NO_SUCH_KEY, OK, ONE, WRONG_TYPE, ZERO, Slices, Value, simple, syntax_error
 from flin.objects.kinds import KINDS
+from flin.objects.layout import LONG_STRING
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
@@ -223,6 +224,8 @@ def object_encoding(context: Context, args: list[bytes]) -> Value:
         found = context.keyspace.objects.find(args[2], kind)
         assert found is not None
         return found.encoding
+    if tag_of(entry) == LONG_STRING:
+        return b"raw"
     value = string_of(entry)
     if maybe_int64(value) is not None:
         return b"int"

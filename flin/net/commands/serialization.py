@@ -14,8 +14,9 @@ from flin.errors import CommandError, LimitError, PayloadError, PayloadFooterErr
 from flin.net.command.arguments import invalid_expiry, option_name
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
-from flin.net.commands.keys import string_of, tag_of
+from flin.net.commands.keys import tag_of
 from flin.net.data.rdb_values import body_pages, put, size_of
+from flin.net.data.text import string_at
 from flin.net.wire.numbers import INT64_MAX, parse_int64
 from flin.net.wire.replies import OK, OUT_OF_MEMORY, Slices, syntax_error
 from flin.objects.kinds import KINDS
@@ -46,7 +47,9 @@ def dump(context: Context, args: list[bytes]) -> Slices:
         return None
     kind = KINDS.get(tag_of(entry))
     if kind is None:
-        pages = iter((body.encode(String(string_of(entry))),))
+        value, _ = string_at(context.keyspace, args[1])
+        assert value is not None
+        pages = iter((body.encode(String(value)),))
     else:
         found = context.keyspace.objects.find(args[1], kind)
         assert found is not None

@@ -15,9 +15,10 @@ from flin.errors import CommandError
 from flin.net.command.arguments import option_name
 from flin.net.command.command import FIRST_KEY, Keys
 from flin.net.command.registry import command
-from flin.net.commands.keys import string_of, tag_of
+from flin.net.commands.keys import tag_of
 from flin.net.data.many_keys import find_many
 from flin.net.data.rdb_values import ELEMENT_BYTES
+from flin.net.data.text import string_or_none
 from flin.net.wire.double import maybe_double
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import OUT_OF_MEMORY, WRONG_TYPE, Slices, syntax_error, too_large_reply
@@ -260,7 +261,7 @@ class _Pattern:
         if entry is None:
             return None
         if not self._field:
-            return None if tag_of(entry) else string_of(entry)
+            return string_or_none(keyspace, key, entry)
         if tag_of(entry) != HASH:
             return None
         found = keyspace.objects.find(key, Hash)

@@ -6,11 +6,12 @@ unless KEEPTTL says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Final
 
-from flin.engine.entry import Live, make_entry
+from flin.engine.entry import make_entry
 from flin.engine.table.cold_read import ColdRead
-from flin.errors import CommandError, CorruptionError
+from flin.errors import CommandError, CorruptionError, LimitError
 from flin.net.command.arguments import (
     EX,
     PX,
@@ -26,12 +27,12 @@ from flin.net.command.registry import command
 from flin.net.commands.longest_common import LongestCommon
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many, read_many
 from flin.net.data.reply_cache import MAX_CACHED_BYTES
+from flin.net.data.text import part_of, shown_text, string_at, string_or_none, text_at, write_parts
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import (
     EMPTY_BULK,
     OK,
     ONE,
-    WRONG_TYPE,
     ZERO,
     Reply,
     Slices,
@@ -39,6 +40,7 @@ from flin.net.wire.replies import (
     too_large_reply,
     wrong_arity,
 )
+from flin.objects.layout import LONG_STRING
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
@@ -47,18 +49,7 @@ if TYPE_CHECKING:
 GROUP: Final = "string"
 
 
-def string_at(keyspace: Keyspace, key: bytes) -> tuple[bytes | None, int]:
-    """The string at the key (None: absent) and when it expires in ms (0: never). WRONGTYPE for another type."""
-    entry = keyspace.entry(key)
-    if entry is None or isinstance(entry, bytes):
-        return entry, 0
-    value, expires_at_ms, tag = entry
-    if tag:
-        raise CommandError(WRONG_TYPE)
-    return value, expires_at_ms
-
-
-def _check_reply(context: Context, value: bytes | None) -> None:
+def _check_reply(context: Context, value: Sized | None) -> None:
     """Call it before a command changes the key whose value it shows. LimitError if the value is too large for a reply,
     as one put by `flin.engine` may be: else the error would replace the only copy."""
     most_bytes = context.services.config.largest_reply_bytes
@@ -86,7 +77,7 @@ def _get_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
             continue
         try:
             value = keyspace.bulk_of(key, entry) if type(entry) is bytes else keyspace.bulk(key)
-        except (ColdRead, CommandError, CorruptionError):
+        except (ColdRead, CommandError, CorruptionError, LimitError):
             break
         if type(value) is bytes and len(value) > MAX_CACHED_BYTES:
             break
@@ -193,10 +184,18 @@ def getex(context: Context, args: list[bytes]) -> Value:
         if expires_at_ms <= context.now_ms:
             keyspace.delete(key)
         else:
-            keyspace.put(key, make_entry(value, expires_at_ms))
+            _set_expiry(keyspace, key, expires_at_ms)
     elif options.persist and current_ms:
-        keyspace.put(key, value)
+        _set_expiry(keyspace, key, 0)
     return value
+
+
+def _set_expiry(keyspace: Keyspace, key: bytes, expires_at_ms: int) -> None:
+    """The key is there. The chunks of a long string stay where they are."""
+    entry = keyspace.settled(key)
+    value, _, tag = entry if type(entry) is tuple else (entry, 0, 0)
+    assert type(value) is bytes
+    keyspace.put(key, make_entry(value, expires_at_ms, tag))
 
 
 @command("mget", -2, "readonly fast", ALL_KEYS)
@@ -212,7 +211,7 @@ def mget(context: Context, args: list[bytes]) -> Value:
         entry = keyspace.entry(key)
         if entry is not None:
             hits += 1
-            value = entry if type(entry) is bytes else _string_or_none(entry)
+            value = entry if type(entry) is bytes else string_or_none(keyspace, key, entry)
             if value is not None:
                 size += len(value)
                 if size > most_bytes:
@@ -228,14 +227,10 @@ def _get_all(context: Context, args: list[bytes]) -> Slices:
     keyspace = context.keyspace
     entries = yield from read_many(keyspace, args[1:], context.services.config.largest_reply_bytes)
     keyspace.count_look_ups(len(entries) - entries.count(None), len(entries))
-    return [entry if type(entry) is bytes else _string_or_none(entry) for entry in entries]
-
-
-def _string_or_none(entry: Live | None) -> bytes | None:
-    if entry is None or isinstance(entry, bytes):
-        return entry
-    value, _, tag = entry
-    return None if tag else value
+    return [
+        entry if type(entry) is bytes else string_or_none(keyspace, key, entry)
+        for key, entry in zip(args[1:], entries, strict=True)
+    ]
 
 
 @command("mset", -3, "write denyoom untimed", KEYS_AND_VALUES)
@@ -276,31 +271,32 @@ def _put_all(keyspace: Keyspace, args: list[bytes]) -> None:
 @command("append", 3, "write denyoom fast timed", FIRST_KEY)
 def append(context: Context, args: list[bytes]) -> Value:
     """Appends to the string at a key, or sets it."""
-    value, expires_at_ms = string_at(context.keyspace, args[1])
-    _check_length(context, len(value or b"") + len(args[2]))
-    value = args[2] if value is None else value + args[2]
-    context.keyspace.put(args[1], make_entry(value, expires_at_ms))
-    return len(value)
+    text, expires_at_ms = text_at(context.keyspace, args[1])
+    offset = 0 if text is None else len(text)
+    length = offset + len(args[2])
+    _check_length(context, length)
+    return write_parts(context.keyspace, args[1], text, expires_at_ms, [(offset, args[2])], length)
 
 
 @command("strlen", 2, "readonly fast", FIRST_KEY)
 def strlen(context: Context, args: list[bytes]) -> Value:
     """Returns the length of the string at a key."""
-    return len(context.keyspace.value(args[1]) or b"")
+    return len(shown_text(context.keyspace, args[1]) or b"")
 
 
 @command("getrange", 4, "readonly", FIRST_KEY)
 def getrange(context: Context, args: list[bytes]) -> Value:
     """Returns part of the string at a key; both ends are included, negative ones count from the string's end."""
     start, stop = parse_int64(args[2]), parse_int64(args[3])
-    value = context.keyspace.value(args[1])
-    if not value or (start < 0 and stop < 0 and start > stop):
+    text = shown_text(context.keyspace, args[1])
+    if not text or (start < 0 and stop < 0 and start > stop):
         return EMPTY_BULK
-    length = len(value)
+    length = len(text)
     # As in Redis, an end before the string's beginning means its first byte.
     first = max(start + length, 0) if start < 0 else start
-    last = max(stop + length, 0) if stop < 0 else stop
-    return value[first : last + 1]
+    last = min(max(stop + length, 0) if stop < 0 else stop, length - 1)
+    _check_reply(context, range(first, last + 1))
+    return part_of(text, first, last + 1)
 
 
 @command("substr", 4, "readonly", FIRST_KEY)
@@ -316,14 +312,11 @@ def setrange(context: Context, args: list[bytes]) -> Value:
     if offset < 0:
         raise CommandError("ERR offset is out of range")
     key, part = args[1], args[3]
-    value, expires_at_ms = string_at(context.keyspace, key)
-    value = value or b""
+    text, expires_at_ms = text_at(context.keyspace, key)
     if not part:
-        return len(value)
+        return 0 if text is None else len(text)
     _check_length(context, offset + len(part))
-    value = value[:offset].ljust(offset, b"\0") + part + value[offset + len(part) :]
-    context.keyspace.put(key, make_entry(value, expires_at_ms))
-    return len(value)
+    return write_parts(context.keyspace, key, text, expires_at_ms, [(offset, part)], offset + len(part))
 
 
 def _check_length(context: Context, length: int) -> None:
@@ -336,10 +329,11 @@ def _check_length(context: Context, length: int) -> None:
 def lcs(context: Context, args: list[bytes]) -> Value:
     """Returns the longest common subsequence of two strings, its length, or where its parts lie."""
     entries = [context.keyspace.look_up(key) for key in args[1:3]]
-    if any(type(entry) is tuple and entry[2] for entry in entries):
+    if any(type(entry) is tuple and entry[2] not in (0, LONG_STRING) for entry in entries):
         raise CommandError("ERR The specified keys must contain string values")
     options = lcs_options(args, 3)
-    first, second = (_string_or_none(entry) or b"" for entry in entries)
+    keyspace = context.keyspace
+    first, second = (string_or_none(keyspace, key, entry) or b"" for key, entry in zip(args[1:3], entries, strict=True))
     # Redis's table has 32-bit cells; its limit is kept, though the table here takes a thirty-second of it.
     if (len(first) + 1) * (len(second) + 1) * 4 > context.services.config.longest_bulk_bytes:
         raise CommandError("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")

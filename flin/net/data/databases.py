@@ -28,11 +28,18 @@ class Databases:
         number: int,
         reply_cache_bytes: int,
         thresholds: Thresholds | None = None,
+        largest_reply_bytes: int = 1 << 29,
     ) -> None:
-        """reply_cache_bytes: for the cached replies of all databases together. thresholds: None: Redis's defaults."""
+        """reply_cache_bytes: for the cached replies of all databases together. thresholds: None: Redis's defaults.
+        largest_reply_bytes: no longer string is put together."""
         self._lease = VersionLease(store, pending)
         thresholds = Thresholds() if thresholds is None else thresholds
-        self.keyspaces = _make_keyspaces(store, pending, number, reply_cache_bytes, self._lease, thresholds)
+        self.keyspaces = [
+            Keyspace(
+                database, store, pending, ReplyCache(room), self._lease, room // 2, thresholds, largest_reply_bytes
+            )
+            for database, room in enumerate(_rooms(number, reply_cache_bytes))
+        ]
         self.expiries: dict[int, Expiries] = {}  # by namespace: the newest figures, for INFO
         self._store = store
         self._pending = pending
@@ -103,14 +110,9 @@ class Databases:
                 keyspace.hot.clear()
 
 
-def _make_keyspaces(
-    store: StoreLike, pending: Pending, number: int, hot_bytes: int, lease: VersionLease, thresholds: Thresholds
-) -> list[Keyspace]:
-    """Database 0 gets three quarters of the hot keys' memory: it is the one that nearly everybody uses. Live objects
-    may take up to half of it from the cached replies."""
+def _rooms(number: int, hot_bytes: int) -> list[int]:
+    """Each database's. Database 0 gets three quarters of the hot keys' memory: it is the one that nearly everybody
+    uses. Live objects may take up to half of it from the cached replies."""
     first = hot_bytes if number == 1 else hot_bytes * 3 // 4
     rest = 0 if number == 1 else (hot_bytes - first) // (number - 1)
-    return [
-        Keyspace(database, store, pending, ReplyCache(room), lease, room // 2, thresholds)
-        for database, room in enumerate([first, *[rest] * (number - 1)])
-    ]
+    return [first, *[rest] * (number - 1)]

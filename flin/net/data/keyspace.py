@@ -19,10 +19,11 @@ from flin.errors import CommandError, CorruptionError, FormatVersionError, Limit
 from flin.net.batch.journal import Journal
 from flin.net.data.object_host import ObjectHost
 from flin.net.data.observers import Watches, WriteObserver
-from flin.net.wire.replies import OUT_OF_MEMORY, WRONG_TYPE, Reply, Slices
+from flin.net.wire.replies import OUT_OF_MEMORY, WRONG_TYPE, Reply, Slices, too_large_reply
 from flin.objects.copying import maybe_spread, read_pieces, write_copy
-from flin.objects.layout import anchor_key, anchors_namespace, elements_namespace
+from flin.objects.layout import LONG_STRING, anchor_key, anchors_namespace, elements_namespace
 from flin.objects.live_objects import LiveObjects
+from flin.objects.long_string import LongString
 
 if TYPE_CHECKING:
     from flin.net.batch.pending import Pending
@@ -43,6 +44,7 @@ class Keyspace:
 
     __slots__ = (
         "_end",
+        "_largest_reply_bytes",
         "_pending",
         "_points",
         "_points_get",
@@ -72,6 +74,7 @@ class Keyspace:
         lease: VersionLease,
         objects_bytes: int,
         thresholds: Thresholds,
+        largest_reply_bytes: int,
     ) -> None:
         """objects_bytes: room for live objects."""
         self.database = database
@@ -88,6 +91,7 @@ class Keyspace:
         self.last_count = 0  # the newest result of `count`
         self.hits = 0  # except those that `hot` counts
         self.misses = 0
+        self._largest_reply_bytes = largest_reply_bytes
         self._prefix, self._end = bounds_of(database)
         self._store = store
         self._pending = pending
@@ -136,9 +140,18 @@ class Keyspace:
         if found is None or type(found) is bytes:
             return found
         assert type(found) is tuple
-        if found[2]:  # the tag, which is 0 for a string
+        return self.put_together(key, found[2]) if found[2] else found[0]  # its tag, which is 0 for a string; its value
+
+    def put_together(self, key: bytes, tag: int) -> bytes:
+        """All of the string of a key whose entry has a tag. CommandError WRONGTYPE for another type; LimitError if it
+        is longer than a reply may be."""
+        if tag != LONG_STRING:
             raise CommandError(WRONG_TYPE)
-        return found[0]  # the value
+        found = self.objects.find(key, LongString)
+        assert found is not None
+        if len(found) > self._largest_reply_bytes:
+            raise too_large_reply(len(found), self._largest_reply_bytes)
+        return found.whole()
 
     def bulk(self, key: bytes) -> Reply | bytes | None:
         """GET's answer: the cached reply of a hot key, else its value. WRONGTYPE as `value`."""
@@ -241,11 +254,18 @@ class Keyspace:
 
     def entry_waiting(self, key: bytes) -> Live | None:
         """`entry`, waiting for the disk."""
-        read, self.read = self.read, self._store.read
-        try:
+        with self.waiting():
             return self.entry(key)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Reads in the block wait for the disk."""
+        was_blocking = self.is_blocking
+        self.block_reads(blocking=True)
+        try:
+            yield
         finally:
-            self.read = read
+            self.block_reads(blocking=was_blocking)
 
     def load(self, keys: Sequence[bytes]) -> None:
         """In a reader thread: read the keys, so that they lie in the cache."""
@@ -390,9 +410,7 @@ class Keyspace:
             return None
         self.hits += 1
         assert type(found) is tuple
-        if found[2]:  # the tag, which is 0 for a string
-            raise CommandError(WRONG_TYPE)
-        return found[0]  # the value
+        return self.put_together(key, found[2]) if found[2] else found[0]  # its tag, which is 0 for a string; its value
 
     def _write(self, key: bytes, entry: Entry, size_bytes: int) -> None:
         if len(self.objects):

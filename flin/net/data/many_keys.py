@@ -15,9 +15,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from flin.engine.entry import Live
+from flin.engine.entry import Live, make_entry
 from flin.engine.table.cold_read import ColdRead
 from flin.net.wire.replies import too_large_reply
+from flin.objects.layout import LONG_STRING
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
@@ -43,6 +44,12 @@ class _Found:
         self.done = 0
         self._most_bytes = most_bytes
         self._bytes = 0
+
+    def add(self, size_bytes: int) -> None:
+        """A value is larger than its entry. LimitError if that is too much for one reply."""
+        self._bytes += size_bytes
+        if self._most_bytes is not None and self._bytes > self._most_bytes:
+            raise too_large_reply(self._bytes, self._most_bytes)
 
     def read(self, read: Callable[[bytes], Live | None], keys: Sequence[bytes], positions: Sequence[int]) -> None:
         """Read the keys at these positions. After a ColdRead `done` says how many have been read.
@@ -77,8 +84,22 @@ def find_many(keyspace: Keyspace, keys: Sequence[bytes]) -> Loads:
 def read_many(keyspace: Keyspace, keys: Sequence[bytes], most_bytes: int) -> Loads:
     """The live entries (None: absent) as of its end: what follows without a yield still sees the same state.
 
-    LimitError if their values have more than `most_bytes` bytes."""
-    return _gather(keyspace, keys, _Found(len(keys), most_bytes))
+    Long strings are put together. LimitError if the values have more than `most_bytes` bytes."""
+    found = _Found(len(keys), most_bytes)
+    entries = yield from _gather(keyspace, keys, found)
+    for position, entry in enumerate(entries):
+        if type(entry) is tuple and entry[2] == LONG_STRING:
+            text = _whole(keyspace, keys[position], is_sliced=len(keys) > SLICE_KEYS)
+            found.add(len(text))
+            entries[position] = make_entry(text, entry[1])
+    return entries
+
+
+def _whole(keyspace: Keyspace, key: bytes, *, is_sliced: bool) -> bytes:
+    if not is_sliced:  # ColdRead: it runs again
+        return keyspace.put_together(key, LONG_STRING)
+    with keyspace.waiting():
+        return keyspace.put_together(key, LONG_STRING)
 
 
 def _gather(keyspace: Keyspace, keys: Sequence[bytes], found: _Found) -> Loads:

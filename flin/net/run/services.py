@@ -98,7 +98,9 @@ def make_services(
     """call_soon, executor and wake are the tick's; executor and wake are needed only for the sync mode `always`."""
     # They hear of a batch in this order: replies are judged with the gates as they are then.
     pending = Pending(store, is_always=config.options.sync == "always")
-    databases = Databases(store, pending, config.databases, config.reply_cache_bytes, config.thresholds)
+    databases = Databases(
+        store, pending, config.databases, config.reply_cache_bytes, config.thresholds, config.largest_reply_bytes
+    )
     counters = Counters()
     clients = Clients(store, pending, config, counters)
     tick = Tick(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)

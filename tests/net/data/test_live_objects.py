@@ -21,6 +21,7 @@ from flin.errors import CommandError, StorageError
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
 from flin.net.data.keyspace import Keyspace
+from flin.net.data.text import string_at
 from flin.objects import limits
 from flin.objects.hash import Hash
 from flin.objects.layout import NEXT_VERSION, parse_anchor, parse_element
@@ -64,8 +65,7 @@ class Machine(RuleBasedStateMachine):
         """A collection that is there, or a new one of this tag."""
         objects, held = self.keyspace(database).objects, self.model[database].get(key)
         if isinstance(held, bytes):
-            with pytest.raises(CommandError, match="WRONGTYPE"):
-                objects.find_or_make(key, KINDS[tag].made)
+            self.is_refused(database, key, tag)
             return
         if held is None:
             held = self.model[database][key] = Collection(tag, KINDS[tag].empty())
@@ -95,8 +95,12 @@ class Machine(RuleBasedStateMachine):
     def wrong_type(self, database: int, key: bytes, tag: int) -> None:
         held = self.model[database].get(key)
         if held is not None and (isinstance(held, bytes) or held.tag != tag):
-            with pytest.raises(CommandError, match="WRONGTYPE"):
-                self.keyspace(database).objects.find(key, KINDS[tag].made)
+            self.is_refused(database, key, tag)
+
+    def is_refused(self, database: int, key: bytes, tag: int) -> None:
+        """What the key holds is of another type."""
+        with pytest.raises(CommandError, match="WRONGTYPE"):
+            self.keyspace(database).objects.find(key, KINDS[tag].made)
 
     @rule(database=databases, key=keys)
     def set_string(self, database: int, key: bytes) -> None:
@@ -211,7 +215,7 @@ class Machine(RuleBasedStateMachine):
                 held = model.get(key)
                 entry = keyspace.entry(key)
                 if held is None or isinstance(held, bytes):
-                    assert entry == held
+                    assert string_at(keyspace, key)[0] == held
                     continue
                 assert type(entry) is tuple
                 assert entry[2] == held.tag

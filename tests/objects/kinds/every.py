@@ -7,11 +7,13 @@ from typing import Any, Final
 from tests.objects.kinds.hash_kind import HashKind
 from tests.objects.kinds.kind import Kind
 from tests.objects.kinds.list_kind import ListKind
+from tests.objects.kinds.long_string_kind import LongStringKind
 from tests.objects.kinds.set_kind import SetKind
 
 _ALL: Final[list[Kind[Any, Any]]] = [
     HashKind(),
     ListKind(),
+    LongStringKind(),
     SetKind(),
 ]
 

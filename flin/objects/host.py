@@ -40,6 +40,9 @@ class Host(Protocol):
     def take_back_piece(self, stored: bytes) -> None:
         """Delete a piece that this batch has put, and that the store does not hold: nothing of it is left."""
 
+    def delete_pieces(self, start: bytes, stop: bytes) -> None:
+        """Delete all pieces of [start, stop) by one range delete: for many of them."""
+
     @property
     def batch(self) -> int:
         """The number of the present batch: after a commit it is another."""

@@ -3,7 +3,7 @@
 Layout, little-endian: form u8 (2, bit 7: was ever large), slot u16, version u64, count u64, then
 
     hash, set      nothing
-    list           head u64, tail u64, is_dense u8
+    list           head u64, tail u64, flags u8 (1: it is dense; 2: it has fractions)
     sorted set     floor, ceiling: each a length u8 and up to 64 bytes of a suffix after its letter
     stream         floor, ceiling, last id, greatest deleted id, added u64, groups u32
     long string    length u64
@@ -44,6 +44,9 @@ MOST_BOUND_BYTES: Final = 64
 NO_ID: Final = bytes(ID_BYTES)
 """0-0: no entry was ever added, or none deleted."""
 
+_IS_DENSE: Final = 1
+_HAS_FRACTIONS: Final = 2
+
 _HEAD = struct.Struct("<BHQQ")
 _LIST = struct.Struct("<BHQQQQB")
 _STREAM = struct.Struct(f"<{ID_BYTES}s{ID_BYTES}sQI")
@@ -76,16 +79,19 @@ class Meta:
 
 @dataclass(slots=True)
 class ListMeta(Meta):
-    """A list is dense if its elements are those from head to tail, without holes and fractions."""
+    """A list is dense if its elements are those from head to tail, without holes and fractions (list_position.py)."""
 
     head: int
     """The index of the first element."""
     tail: int
     """The index after that of the last element."""
     is_dense: bool = True
+    has_fractions: bool = False
+    """Whether there may be elements at fractions. A dense list has none."""
 
     def encode(self) -> bytes:
-        return _LIST.pack(self.form_byte, self.slot, self.version, self.count, self.head, self.tail, self.is_dense)
+        flags = self.is_dense | self.has_fractions << 1
+        return _LIST.pack(self.form_byte, self.slot, self.version, self.count, self.head, self.tail, flags)
 
 
 @dataclass(slots=True)
@@ -182,10 +188,10 @@ def _decode_plain(slot: int, version: int, count: int, rest: bytes) -> Meta:
 def _decode_list(slot: int, version: int, count: int, rest: bytes) -> ListMeta:
     if len(rest) != _LIST.size - _HEAD.size:
         raise CorruptionError(_of("list"), _HEAD.size, f"{len(rest)} bytes follow the head")
-    head, tail, is_dense = struct.unpack("<QQB", rest)
-    if head >= tail or is_dense > 1 or (is_dense and tail - head != count):
-        raise CorruptionError(_of("list"), _HEAD.size, f"{count} elements from {head} to {tail}")
-    return ListMeta(slot, version, count, head, tail, bool(is_dense))
+    head, tail, flags = struct.unpack("<QQB", rest)
+    if head >= tail or flags > _HAS_FRACTIONS or (flags == _IS_DENSE and tail - head != count):
+        raise CorruptionError(_of("list"), _HEAD.size, f"{count} elements from {head} to {tail}, flags {flags}")
+    return ListMeta(slot, version, count, head, tail, flags == _IS_DENSE, flags == _HAS_FRACTIONS)
 
 
 def _decode_sorted_set(slot: int, version: int, count: int, rest: bytes) -> SortedSetMeta:

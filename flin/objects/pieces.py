@@ -25,7 +25,7 @@ class Pieces:
     """Bounds are suffixes: `start` is the first that belongs to the range, `stop` the first that does not; None: no
     bound. Any method that reads may raise ColdRead."""
 
-    __slots__ = ("_host", "_index", "_stop", "prefix")
+    __slots__ = ("_host", "_index", "_stop", "ceiling", "floor", "prefix")
 
     def __init__(self, host: Host, prefix: bytes) -> None:
         self._host: Final = host
@@ -34,6 +34,8 @@ class Pieces:
         assert stop is not None  # it begins with FF 01
         self._stop: Final = stop
         self._index: RankIndex | None = None
+        self.floor = b""  # no piece is below it: reads without a start begin there, behind what was deleted
+        self.ceiling: bytes | None = None  # nor one at or above it
 
     # By key and by range.
 
@@ -42,7 +44,7 @@ class Pieces:
 
     def part(self, start: bytes, stop: bytes | None, count: int, *, reverse: bool = False) -> Part:
         """The first `count` pieces of the range, or the last ones, downwards; fewer only if there are no more."""
-        return self._bare(self._host.page(self.prefix + start, self._bound(stop), count, reverse=reverse))
+        return self._bare(self._host.page(self.prefix + (start or self.floor), self._bound(stop), count, reverse=reverse))
 
     def parts(self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False) -> Iterator[Part]:
         """All of the range, a page at a time; nothing may change in between."""
@@ -63,6 +65,7 @@ class Pieces:
         return map(self._bare, self._host.frozen_pages(self.prefix + start, self._bound(stop), reverse=reverse))
 
     def _bound(self, stop: bytes | None) -> bytes:
+        stop = self.ceiling if stop is None else stop
         return self._stop if stop is None else self.prefix + stop
 
     def _bare(self, page: Page) -> Part:
@@ -116,5 +119,10 @@ class Pieces:
     def delete(self, suffix: bytes) -> None:
         """Delete one that is there."""
         self._host.delete_piece(self.prefix + suffix)
+        self.gone((suffix,))
+
+    def gone(self, suffixes: Sequence[bytes]) -> None:
+        """These were there, and were deleted."""
         if self._index is not None:
-            self._index.remove(suffix)
+            for suffix in suffixes:
+                self._index.remove(suffix)

@@ -107,6 +107,9 @@ class ObjectHost:
     def take_back_piece(self, stored: bytes) -> None:
         del self._pending.points[stored]
 
+    def delete_pieces(self, start: bytes, stop: bytes) -> None:
+        self._pending.delete_range(start, stop)
+
     @property
     def batch(self) -> int:
         return self._pending.batches

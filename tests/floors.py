@@ -32,7 +32,7 @@ OBJECTS: Final = [
     "meta",
     "packed",
     "live_object copying pieces",
-    "unordered whole_order spread_order",
+    "unordered whole_order spread_order spread_list",
     "lex_bounds",
     "hash list set sorted_set long_string live_objects owners",
     "reaper kinds",

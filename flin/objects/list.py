@@ -23,7 +23,7 @@ ELEMENT_BYTES: Final = 50
 
 
 class List(LiveObject):
-    """`elements`, or else `spread`. Ranks count from 0. What reads may raise ColdRead, before it has changed anything."""
+    """`elements`, or else `spread`. Ranks count from 0. What reads may raise ColdRead, before it changes anything."""
 
     TAG = LIST
 
@@ -53,6 +53,11 @@ class List(LiveObject):
     def __len__(self) -> int:
         spread = self.spread
         return len(self.elements) if spread is None else spread.meta.count
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a reply with all of it should go in slices."""
+        return len(self) > limits.SLICED
 
     def at(self, rank: int) -> bytes:
         """The element at a rank below the length."""
@@ -300,7 +305,7 @@ def maybe_all(pages: Iterable[list[bytes]], most_bytes: int) -> list[bytes] | No
 
 
 def _first_position(spread: SpreadList, element: bytes) -> bytes | None:
-    """Of the first that equals this one."""
+    """Where the first is that equals this one."""
     for suffixes, values in spread.parts():
         if element in values:
             return suffixes[values.index(element)]

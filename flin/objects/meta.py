@@ -189,7 +189,9 @@ def _decode_list(slot: int, version: int, count: int, rest: bytes) -> ListMeta:
     if len(rest) != _LIST.size - _HEAD.size:
         raise CorruptionError(_of("list"), _HEAD.size, f"{len(rest)} bytes follow the head")
     head, tail, flags = struct.unpack("<QQB", rest)
-    if head >= tail or flags > _HAS_FRACTIONS or (flags == _IS_DENSE and tail - head != count):
+    holes = tail - head - count
+    is_right = holes == 0 if flags == _IS_DENSE else flags == _HAS_FRACTIONS or (not flags and holes > 0)
+    if head >= tail or not is_right:
         raise CorruptionError(_of("list"), _HEAD.size, f"{count} elements from {head} to {tail}, flags {flags}")
     return ListMeta(slot, version, count, head, tail, flags == _IS_DENSE, flags == _HAS_FRACTIONS)
 

@@ -44,7 +44,8 @@ class Pieces:
 
     def part(self, start: bytes, stop: bytes | None, count: int, *, reverse: bool = False) -> Part:
         """The first `count` pieces of the range, or the last ones, downwards; fewer only if there are no more."""
-        return self._bare(self._host.page(self.prefix + (start or self.floor), self._bound(stop), count, reverse=reverse))
+        begin = self.prefix + (start or self.floor)
+        return self._bare(self._host.page(begin, self._bound(stop), count, reverse=reverse))
 
     def parts(self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False) -> Iterator[Part]:
         """All of the range, a page at a time; nothing may change in between."""

@@ -16,7 +16,6 @@ from itertools import chain
 from typing import Final
 
 from flin.errors import CorruptionError
-from flin.objects import limits
 from flin.objects.host import Host
 from flin.objects.list_position import INDEX_BYTES, maybe_between, position
 from flin.objects.meta import ListMeta
@@ -35,8 +34,9 @@ _ALL_INDICES: Final = range(1 << 64)
 
 
 class SpreadList:
-    """Its head is the index of the first element, its tail the one after that of the last. Ranks are those of elements, from 0 on. What reads may raise ColdRead; each method reads all that it needs before
-    it changes anything."""
+    """The meta's head is the index of the first element, its tail the one after that of the last. Ranks are those of
+    elements, from 0 on. What reads may raise ColdRead; each method reads all that it needs before it changes
+    anything."""
 
     __slots__ = ("_batch", "_host", "_pieces", "_prefix", "_stored", "meta")
 
@@ -88,8 +88,8 @@ class SpreadList:
         return self._bounded().at(rank)[0]
 
     def _positions(self, count: int, *, reverse: bool = False) -> list[bytes]:
-        """Of the first, or the last ones, downwards."""
-        suffixes, _ = self._bounded().part(count=count, reverse=reverse)
+        """Those of the first elements, or of the last ones, downwards."""
+        suffixes, _ = self._bounded().part(b"", None, count, reverse=reverse)
         if len(suffixes) < count:
             raise CorruptionError("a list", 0, f"it has {len(suffixes)} elements, not at least {count}")
         return suffixes
@@ -149,7 +149,7 @@ class SpreadList:
         """Delete the first. After the last one the list is done with."""
         meta = self.meta
         if not meta.is_dense and meta.count > 1:
-            suffixes, values = self._bounded().part(count=2)
+            suffixes, values = self._bounded().part(b"", None, 2)
             self._delete(suffixes[:1], _index_of(suffixes[1]), meta.tail - 1)
             return values[0]
         if not meta.is_dense:
@@ -165,7 +165,7 @@ class SpreadList:
         """Delete the last. After the only one the list is done with."""
         meta = self.meta
         if not meta.is_dense and meta.count > 1:
-            suffixes, values = self._bounded().part(count=2, reverse=True)
+            suffixes, values = self._bounded().part(b"", None, 2, reverse=True)
             self._delete(suffixes[:1], meta.head, _index_of(suffixes[1]))
             return values[0]
         if not meta.is_dense:
@@ -179,7 +179,7 @@ class SpreadList:
         return element
 
     def _pop_only(self) -> bytes:
-        suffixes, values = self._bounded().part(count=1)
+        suffixes, values = self._bounded().part(b"", None, 1)
         self._host.delete_piece(self._prefix + suffixes[0])
         self.meta.count = 0
         return values[0]
@@ -217,9 +217,9 @@ class SpreadList:
         """A position for a new element right before or right behind the one at this; None if none is left."""
         pieces = self._bounded()
         if is_before:
-            others, _ = pieces.part(stop=suffix, count=1, reverse=True)
+            others, _ = pieces.part(b"", suffix, 1, reverse=True)
             return maybe_between(others[0], suffix) if others else position(self.meta.head - 1)
-        others, _ = pieces.part(start=suffix + b"\0", count=1)
+        others, _ = pieces.part(suffix + b"\0", None, 1)
         return maybe_between(suffix, others[0]) if others else position(self.meta.tail)
 
     def insert(self, suffix: bytes, element: bytes) -> None:

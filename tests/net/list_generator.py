@@ -19,6 +19,13 @@ POP_COUNTS: Final = [b"0", b"1", b"2", b"3", b"5", b"100", b"9223372036854775807
 NO_POP_COUNTS: Final = [b"", b"abc", b"-1", b"1.5", b"-9223372036854775808", b"9223372036854775808"]
 
 
+NO_SIDES: Final = [b"", b"L", b"UP", b"LEFT "]
+RANKS: Final = [b"1", b"2", b"3", b"-1", b"-2", b"-3", b"100", b"9223372036854775807", b"-9223372036854775807"]
+POS_COUNTS: Final = [b"0", b"1", b"2", b"3", b"100", b"9223372036854775807"]
+NO_RANKS: Final = [b"0", b"", b"abc", b"-1", b"1.5", b"9223372036854775808", b"-9223372036854775808"]
+REM_COUNTS: Final = [b"0", b"1", b"2", b"-1", b"-2", b"100", b"-100", b"9223372036854775807", b"-9223372036854775808"]
+
+
 def list_key(source: Generator) -> bytes:
     return source.pick(LIST_KEYS) if source.random.random() < 0.9 else source.key()
 
@@ -84,20 +91,83 @@ def _maker(name: str, *words: Callable[[Generator], list[bytes]], compare: Compa
     return make
 
 
+def _sides(source: Generator) -> list[bytes]:
+    return [_side(source), _side(source)]
+
+
+def _side(source: Generator) -> bytes:
+    return source.spelled(source.pick(["LEFT", "RIGHT"])) if source.random.random() < 0.95 else source.pick(NO_SIDES)
+
+
+def _two_lists(name: str, *words: Callable[[Generator], list[bytes]]) -> Maker:
+    """Often the same list twice; and what is in the second one then."""
+
+    def make(source: Generator) -> Burst:
+        key, other = list_key(source), list_key(source)
+        made = [word for make_words in words for word in make_words(source)]
+        burst = _around(source, key, source.request(name, key, other, *made))
+        return [*burst, source.request("lrange", other, b"0", b"-1")]
+
+    return make
+
+
+def _insert(source: Generator) -> list[bytes]:
+    side = source.spelled(source.pick(["BEFORE", "AFTER"])) if source.random.random() < 0.97 else b"BESIDE"
+    return [side, *_element(source), source.pick([*ELEMENTS, b"new"])]
+
+
+def _mpop_words(source: Generator) -> list[bytes]:
+    keys = [list_key(source) for _ in range(source.random.randint(1, 3))]
+    number = b"%d" % len(keys) if source.random.random() < 0.95 else source.pick([b"0", b"-1", b"abc", b"9", b""])
+    return [number, *keys, _side(source)]
+
+
+def _mpop(*, options: bool) -> Maker:
+    def make(source: Generator) -> Burst:
+        words = _mpop_words(source)
+        if options:
+            words += [source.spelled("COUNT"), *_mostly(POP_COUNTS[1:], [*NO_POP_COUNTS, b"0"])(source)]
+            if source.random.random() < 0.1:
+                words += source.pick([[b"COUNT", b"1"], [b"COUNT"], [b"FOO", b"1"]])
+        return _around(source, words[1], source.request("lmpop", *words))
+
+    return make
+
+
+def _pos_options(source: Generator) -> list[bytes]:
+    words: list[bytes] = []
+    for name, numbers in (("RANK", RANKS), ("COUNT", POS_COUNTS), ("MAXLEN", POS_COUNTS)):
+        if source.random.random() < 0.55:
+            words += [source.spelled(name), *_mostly(numbers, NO_RANKS)(source)]
+    if source.random.random() < 0.1:
+        words += source.pick([[b"RANK"], [b"FOO", b"1"], [b"COUNT", b"0"]])
+    return words or [b"RANK", b"-1"]
+
+
 PLAIN_LISTS: Final[dict[str, Maker]] = {
     "lindex": _maker("lindex", _index),
+    "linsert": _maker("linsert", _insert),
     "llen": _maker("llen"),
+    "lmove": _two_lists("lmove", _sides),
+    "lmpop": _mpop(options=False),
     "lpop": _maker("lpop"),
+    "lpos": _maker("lpos", _element),
     "lpush": _maker("lpush", _elements),
     "lpushx": _maker("lpushx", _elements),
     "lrange": _maker("lrange", _index, _index),
+    "lrem": _maker("lrem", _mostly(REM_COUNTS, NO_INDICES), _element),
+    "lset": _maker("lset", _index, _element),
+    "ltrim": _maker("ltrim", _index, _index),
     "rpop": _maker("rpop"),
+    "rpoplpush": _two_lists("rpoplpush"),
     "rpush": _maker("rpush", _elements),
     "rpushx": _maker("rpushx", _elements),
 }
 
 LIST_OPTIONS: Final[dict[str, Maker]] = {
+    "lmpop": _mpop(options=True),
     "lpop": _maker("lpop", _mostly(POP_COUNTS, NO_POP_COUNTS)),
+    "lpos": _maker("lpos", _element, _pos_options),
     "rpop": _maker("rpop", _mostly(POP_COUNTS, NO_POP_COUNTS)),
 }
 
@@ -107,5 +177,14 @@ LIST_CHANGES: Final = [
     ("lpop", "KEY"),
     ("rpop", "KEY", "2"),
     ("llen", "KEY"),
+    ("lset", "KEY", "0", "a"),
+    ("lrem", "KEY", "0", "a"),
+    ("ltrim", "KEY", "0", "-1"),
+    ("ltrim", "KEY", "1", "2"),
+    ("linsert", "KEY", "BEFORE", "a", "b"),
+    ("lmove", "KEY", "KEY", "LEFT", "RIGHT"),
+    ("rpoplpush", "l:1", "KEY"),
+    ("lmpop", "2", "l:2", "KEY", "LEFT"),
+    ("lpos", "KEY", "a"),
 ]
 """What another connection does to a watched key."""

@@ -26,7 +26,8 @@ TABLE = [
     (HASH, Meta(1, 2, 3), HEAD),
     (SET, Meta(1, 2, 3, was_large=True), "82" + HEAD[2:]),
     (LIST, ListMeta(1, 2, 3, 4, 7), HEAD + "0400000000000000 0700000000000000 01"),
-    (LIST, ListMeta(1, 2, 3, 4, 5, is_dense=False), HEAD + "0400000000000000 0500000000000000 00"),
+    (LIST, ListMeta(1, 2, 3, 4, 8, is_dense=False), HEAD + "0400000000000000 0800000000000000 00"),
+    (LIST, ListMeta(1, 2, 3, 4, 5, is_dense=False, has_fractions=True), HEAD + "0400000000000000 0500000000000000 02"),
     (SORTED_SET, SortedSetMeta(1, 2, 3), HEAD + "00 00"),
     (SORTED_SET, SortedSetMeta(1, 2, 3, b"ab", b"b", was_large=True), "82" + HEAD[2:] + "02 6162 01 62"),
     (
@@ -65,7 +66,8 @@ def _value(written: str) -> bytes:
         (SET, _value("02 0040" + HEAD[7:])),  # slot 16384
         (LIST, _value(HEAD)),
         (LIST, _value(HEAD + "0400000000000000 0800000000000000 01")),  # four places for three elements
-        (LIST, _value(HEAD + "0400000000000000 0700000000000000 02")),
+        (LIST, _value(HEAD + "0400000000000000 0700000000000000 03")),
+        (LIST, _value(HEAD + "0400000000000000 0700000000000000 00")),  # no holes
         (LIST, _value(HEAD + "0400000000000000 0300000000000000 00")),
         (LIST, _value(HEAD[:-16] + "00" * 8 + "0400000000000000 0400000000000000 01")),
         (LIST, _value(HEAD + "0400000000000000 0400000000000000 00")),

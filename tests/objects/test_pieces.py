@@ -34,8 +34,8 @@ class Held:
         keys = sorted((key for key in self.entries if start <= key < stop), reverse=reverse)[:count]
         return keys, [self.entries[key] for key in keys]
 
-    def frozen_pages(self, start: bytes, stop: bytes) -> Iterator[Page]:
-        keys, entries = self.page(start, stop, 1 << 30)
+    def frozen_pages(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
+        keys, entries = self.page(start, stop, 1 << 30, reverse=reverse)
         keys.insert(0, start + b"deleted")
         entries.insert(0, TOMBSTONE)
         return iter([(keys, entries)])

@@ -94,11 +94,18 @@ info 1.0.0 O(1)
 keys 1.0.0 O(N) for N keys with the pattern's literal prefix
 lcs 7.0.0 O(N*M) for strings of N and M bytes
 lindex 1.0.0 O(1); O(log N) after LINSERT, or LREM in the middle
+linsert 2.2.0 O(N) for N elements up to the pivot
 llen 1.0.0 O(1)
+lmove 6.2.0 O(1)
+lmpop 7.0.0 O(N+M) for N keys and M elements returned
 lpop 1.0.0 O(N) for N elements returned
+lpos 6.0.6 O(N) for N elements compared
 lpush 1.0.0 O(N) for N elements
 lpushx 2.2.0 O(N) for N elements
 lrange 1.0.0 O(N) for N elements returned
+lrem 1.0.0 O(N) for N elements compared
+lset 1.0.0 O(1); O(log N) after LINSERT, or LREM in the middle
+ltrim 1.0.0 O(N) for the fewer of those that stay and those that go
 memory 4.0.0 Depends on subcommand.
 memory|help 4.0.0 O(1)
 memory|usage 4.0.0 O(1)
@@ -132,6 +139,7 @@ renamenx 1.0.0 O(1)
 reset 6.2.0 O(1)
 restore 2.6.0 O(N) for a value of N bytes
 rpop 1.0.0 O(N) for N elements returned
+rpoplpush 1.2.0 O(1)
 rpush 1.0.0 O(N) for N elements
 rpushx 2.2.0 O(N) for N elements
 sadd 1.0.0 O(N) for N members

@@ -5,15 +5,18 @@ A reply with many elements of a large list is made in slices, of the state at it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
+from flin.net.command.arguments import option_name
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.commands.elements import all_in_slices, look_up
-from flin.net.wire.numbers import maybe_int64, parse_int64
-from flin.net.wire.replies import EMPTY_ARRAY, NULL_ARRAY, ZERO, Value, too_large_reply, wrong_arity
+from flin.net.wire.numbers import INT64_MAX, maybe_int64, parse_int64
+from flin.net.wire.replies import EMPTY_ARRAY, NO_SUCH_KEY, OK, OUT_OF_MEMORY, ZERO, Value, syntax_error
 from flin.objects import limits
 from flin.objects.list import List
 
@@ -21,10 +24,6 @@ if TYPE_CHECKING:
     from flin.net.run.context import Context
 
 GROUP: Final = "list"
-
-_BULK_BYTES: Final = 6
-"""What a bulk has beside its bytes, at least."""
-
 
 # Pushes.
 
@@ -69,77 +68,6 @@ def rpushx(context: Context, args: list[bytes]) -> Value:
     return len(found)
 
 
-# Pops.
-
-
-@command("lpop", -2, "write fast timed", FIRST_KEY)
-def lpop(context: Context, args: list[bytes]) -> Value:
-    """Takes the first elements out of a list and returns them; without elements the key is gone."""
-    return _pop(context, args, "lpop", is_left=True)
-
-
-@command("rpop", -2, "write fast timed", FIRST_KEY)
-def rpop(context: Context, args: list[bytes]) -> Value:
-    """Takes the last elements out of a list and returns them, the last one first; without elements the key is gone."""
-    return _pop(context, args, "rpop", is_left=False)
-
-
-def _pop(context: Context, args: list[bytes], name: str, *, is_left: bool) -> Value:
-    if len(args) > 3:
-        raise wrong_arity(name)
-    count = positive(args[2]) if len(args) == 3 else None
-    found = context.keyspace.objects.find(args[1], List)
-    if found is None:
-        return None if count is None else NULL_ARRAY
-    if count == 0:
-        return EMPTY_ARRAY
-    if count is None:
-        popped: Value = found.pop_left() if is_left else found.pop_right()
-    else:
-        popped = take(context, found, count, is_left=is_left)
-    note_popped(context, args[1], found, is_left=is_left)
-    return popped
-
-
-def positive(text: bytes) -> int:
-    count = maybe_int64(text)
-    if count is None or count < 0:
-        raise CommandError("ERR value is out of range, must be positive")
-    return count
-
-
-def take(context: Context, found: List, count: int, *, is_left: bool) -> list[bytes]:
-    """Take so many elements out, at least one, or all; in the order in which they leave."""
-    length = len(found)
-    count = min(count, length)
-    if is_left:
-        taken = _of_a_reply(context, found.pages(0, count))
-        found.drop_left(count)
-        return taken
-    taken = _of_a_reply(context, found.pages(length - count, length))
-    found.drop_right(count)
-    return taken[::-1]
-
-
-def note_popped(context: Context, key: bytes, found: List, *, is_left: bool) -> None:
-    context.notify(b"lpop" if is_left else b"rpop", key)
-    if not len(found):
-        context.notify(b"del", key)
-
-
-def _of_a_reply(context: Context, pages: Iterable[list[bytes]]) -> list[bytes]:
-    """The elements of all pages, unless they are too large for a reply."""
-    most_bytes = context.services.config.largest_reply_bytes
-    found: list[bytes] = []
-    size = 0
-    for page in pages:
-        size += sum(map(len, page)) + _BULK_BYTES * len(page)
-        if size > most_bytes:
-            raise too_large_reply(size, most_bytes)
-        found += page
-    return found
-
-
 # Reads.
 
 
@@ -156,11 +84,15 @@ def lindex(context: Context, args: list[bytes]) -> Value:
     found = look_up(context, args[1], List)
     if found is None:
         return None
-    index = parse_int64(args[2])
-    length = len(found)
-    if index < 0:
-        index += length
-    return found.at(index) if 0 <= index < length else None
+    rank = _maybe_rank(args[2], len(found))
+    return None if rank is None else found.at(rank)
+
+
+def _maybe_rank(text: bytes, length: int) -> int | None:
+    """The rank that an index means; None if it lies outside."""
+    index = parse_int64(text)
+    rank = index + length if index < 0 else index
+    return rank if 0 <= rank < length else None
 
 
 @command("lrange", 4, "readonly", FIRST_KEY)
@@ -170,16 +102,173 @@ def lrange(context: Context, args: list[bytes]) -> Value:
     found = look_up(context, args[1], List)
     if found is None:
         return EMPTY_ARRAY
-    start, stop = bounds(first, last, len(found))
-    if start >= stop:
+    start, stop = _bounds(first, last, len(found))
+    if start == stop:
         return EMPTY_ARRAY
     if stop - start > limits.SLICED:
         return all_in_slices(context, found.frozen_pages(start, stop), list)
     return found.between(start, stop)
 
 
-def bounds(first: int, last: int, length: int) -> tuple[int, int]:
-    """From which element to below which these indices mean."""
+def _bounds(first: int, last: int, length: int) -> tuple[int, int]:
+    """From which rank to below which these indices mean."""
     start = max(first + length, 0) if first < 0 else first
-    stop = (last + length if last < 0 else last) + 1
-    return start, min(stop, length)
+    stop = min(last + length if last < 0 else last, length - 1) + 1
+    return (start, stop) if start < stop else (0, 0)
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """The options of LPOS."""
+
+    rank: int = 1
+    count: int | None = None
+    most_compared: int = 0
+    """0: all."""
+
+
+@command("lpos", -3, "readonly", FIRST_KEY)
+def lpos(context: Context, args: list[bytes]) -> Value:
+    """Returns the index of an element of a list, or with COUNT the indices of several that are equal."""
+    wanted = _lpos_options(args)
+    found = look_up(context, args[1], List)
+    if found is None:
+        return None if wanted.count is None else EMPTY_ARRAY
+    ranks = _ranks(found, args[2], wanted)
+    if wanted.count is None:
+        return next(ranks, None)
+    return list(islice(ranks, wanted.count or None))
+
+
+def _lpos_options(args: list[bytes]) -> _Wanted:
+    """RANK, COUNT, MAXLEN, each followed by a number."""
+    wanted = _Wanted()
+    for position in range(3, len(args), 2):
+        name = option_name(args[position])
+        if position + 1 == len(args) or name not in (b"RANK", b"COUNT", b"MAXLEN"):
+            raise syntax_error()
+        number = args[position + 1]
+        if name == b"RANK":
+            wanted.rank = _rank_option(number)
+        elif name == b"COUNT":
+            wanted.count = _not_negative(number, "COUNT")
+        else:
+            wanted.most_compared = _not_negative(number, "MAXLEN")
+    return wanted
+
+
+def _rank_option(text: bytes) -> int:
+    rank = parse_int64(text)
+    if rank < -INT64_MAX:
+        raise CommandError(f"ERR value is out of range, value must between {-INT64_MAX} and {INT64_MAX}")
+    if not rank:
+        raise CommandError(
+            "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to "
+            "start from the end of the list"
+        )
+    return rank
+
+
+def _not_negative(text: bytes, name: str) -> int:
+    number = maybe_int64(text)
+    if number is None or number < 0:
+        raise CommandError(f"ERR {name} can't be negative")
+    return number
+
+
+def _ranks(found: List, element: bytes, wanted: _Wanted) -> Iterator[int]:
+    """The ranks of the elements that equal this one, from the wanted one on; a negative rank counts from the end."""
+    is_reverse = wanted.rank < 0
+    length = len(found)
+    all_equal = (
+        before + place
+        for before, page in _with_counts(found.all_pages(reverse=is_reverse))
+        for place, other in enumerate(page)
+        if other == element
+    )
+    most = wanted.most_compared or length
+    equal = islice(takewhile(lambda place: place < most, all_equal), abs(wanted.rank) - 1, None)
+    return (length - 1 - place for place in equal) if is_reverse else equal
+
+
+def _with_counts(pages: Iterable[list[bytes]]) -> Iterator[tuple[int, list[bytes]]]:
+    """Each page with the number of elements in those before it."""
+    before = 0
+    for page in pages:
+        yield before, page
+        before += len(page)
+
+
+# Changes.
+
+
+@command("lset", 4, "write denyoom", FIRST_KEY)
+def lset(context: Context, args: list[bytes]) -> Value:
+    """Puts an element in the place of the one at an index of a list; negative: from the end."""
+    found = context.keyspace.objects.find(args[1], List)
+    if found is None:
+        raise CommandError(NO_SUCH_KEY)
+    rank = _maybe_rank(args[2], len(found))
+    if rank is None:
+        raise CommandError("ERR index out of range")
+    found.set_at(rank, args[3])
+    context.notify(b"lset", args[1])
+    return OK
+
+
+@command("linsert", 5, "write denyoom", FIRST_KEY)
+def linsert(context: Context, args: list[bytes]) -> Value:
+    """Puts an element before or behind the first that equals the pivot; returns the length, -1 without a pivot."""
+    side = option_name(args[2])
+    if side not in (b"BEFORE", b"AFTER"):
+        raise syntax_error()
+    found = context.keyspace.objects.find(args[1], List)
+    if found is None:
+        return ZERO
+    length = len(found)
+    try:
+        if not found.insert(args[3], args[4], is_before=side == b"BEFORE", most_bytes=_quarter(context)):
+            return -1
+    except MemoryError:
+        raise CommandError(OUT_OF_MEMORY) from None
+    context.notify(b"linsert", args[1])
+    return length + 1
+
+
+def _quarter(context: Context) -> int:
+    """What a command may hold in memory at once."""
+    return context.services.config.options.memory_limit // 4
+
+
+@command("lrem", 4, "write", FIRST_KEY)
+def lrem(context: Context, args: list[bytes]) -> Value:
+    """Takes elements that equal one out of a list: the first ones, or for a negative count the last, 0: all."""
+    count = parse_int64(args[2])
+    found = context.keyspace.objects.find(args[1], List)
+    if found is None:
+        return ZERO
+    length = len(found)
+    removed = found.remove(args[3], count)
+    if removed:
+        context.notify(b"lrem", args[1])
+    if removed == length:
+        context.notify(b"del", args[1])
+    return removed
+
+
+@command("ltrim", 4, "write", FIRST_KEY)
+def ltrim(context: Context, args: list[bytes]) -> Value:
+    """Takes all elements out of a list but those from an index to another, both included; negative: from the end."""
+    first, last = parse_int64(args[2]), parse_int64(args[3])
+    found = context.keyspace.objects.find(args[1], List)
+    if found is None:
+        return OK
+    start, stop = _bounds(first, last, len(found))
+    if stop - start == len(found):
+        found.touch()
+    else:
+        found.keep(start, stop, _quarter(context))
+    context.notify(b"ltrim", args[1])
+    if start == stop:
+        context.notify(b"del", args[1])
+    return OK

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import flin.objects.limits
@@ -155,7 +157,191 @@ def test_long_elements_are_spread(server: Handling) -> None:
     assert elements_of(server) == [b"a", element]
 
 
+def test_elements_that_are_set(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l a b c d e f", 6),
+            ("LSET l 0 A", OK),
+            ("LSET l -1 F", OK),
+            ("LSET l 2 C", OK),
+            ("LRANGE l 0 -1", [b"A", b"b", b"C", b"d", b"e", b"F"]),
+            ("LSET l 6 x", "-ERR index out of range"),
+            ("LSET l -7 x", "-ERR index out of range"),
+            ("LSET l x x", NO_INTEGER),
+            ("LSET none 0 x", "-ERR no such key"),
+            ("LSET none x x", "-ERR no such key"),
+        ]
+    )
+
+
+def test_insertions(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l a b a c d", 5),
+            ("LINSERT l BEFORE a x", 6),
+            ("LINSERT l after a y", 7),
+            ("LINSERT l AFTER d z", 8),
+            ("LINSERT l BEFORE c w", 9),
+            ("LRANGE l 0 -1", [b"x", b"a", b"y", b"b", b"a", b"w", b"c", b"d", b"z"]),
+            ("LINDEX l 5", b"w"),
+            ("LINSERT l BEFORE none x", -1),
+            ("LINSERT l BESIDE a x", SYNTAX),
+            ("LINSERT none BESIDE a x", SYNTAX),
+            ("LINSERT none BEFORE a x", ZERO),
+            ("EXISTS none", 0),
+        ]
+    )
+
+
+def test_an_insertion_that_needs_too_much_memory(server: Handling) -> None:
+    """Nothing is changed."""
+    server.call(b"RPUSH", b"l", *(b"%d" % number for number in range(SMALL + 1)))
+    server.services.config.options = replace(server.services.config.options, memory_limit=400)
+    replies = [server.call(b"LINSERT", b"l", b"BEFORE", b"2", b"x%d" % number) for number in range(400)]
+    assert replies[200] == SMALL + 202
+    assert replies[-1] == "-OOM command not allowed when used memory > 'maxmemory'."
+    assert server.call(b"LLEN", b"l") == SMALL + 1 + 400 - replies.count(replies[-1])
+
+
+def test_removals(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l a b a c a d a", 7),
+            ("LREM l 1 a", 1),
+            ("LREM l -1 a", 1),
+            ("LRANGE l 0 -1", [b"b", b"a", b"c", b"a", b"d"]),
+            ("LREM l 0 none", 0),
+            ("LREM l -5 a", 2),
+            ("LREM l 2 c", 1),
+            ("LINDEX l 1", b"d"),
+            ("LREM l x b", NO_INTEGER),
+            ("LREM none x b", NO_INTEGER),
+            ("LREM none 0 b", ZERO),
+            ("RPUSH l b b", 4),
+            ("LREM l 0 d", 1),
+            ("LREM l 0 b", 3),
+            ("EXISTS l", 0),
+        ]
+    )
+
+
+def test_trims(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l a b c d e f g h", 8),
+            ("EXPIRE l 100", ONE),
+            ("LTRIM l 0 -1", OK),
+            ("LLEN l", 8),
+            ("LTRIM l 1 -2", OK),
+            ("LRANGE l 0 -1", [b"b", b"c", b"d", b"e", b"f", b"g"]),
+            ("LTRIM l -2 100", OK),
+            ("LRANGE l 0 -1", [b"f", b"g"]),
+            ("TTL l", 100),
+            ("LTRIM l 1 x", NO_INTEGER),
+            ("LTRIM none 0 1", OK),
+            ("LTRIM l 5 1", OK),
+            ("EXISTS l", 0),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", 1),
+        ("RANK 2", 3),
+        ("RANK -1", 6),
+        ("RANK 4", None),
+        ("COUNT 0", [1, 3, 6]),
+        ("COUNT 2", [1, 3]),
+        ("COUNT 0 RANK -2", [3, 1]),
+        ("RANK 2 COUNT 1", [3]),
+        ("MAXLEN 1", None),
+        ("MAXLEN 2", 1),
+        ("MAXLEN 4 COUNT 0", [1, 3]),
+        ("MAXLEN 3 RANK -1 COUNT 0", [6]),
+        ("COUNT 2 COUNT 0", [1, 3, 6]),
+        ("RANK 0", "-ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use "
+                   "negative to start from the end of the list"),
+        ("RANK x", NO_INTEGER),
+        ("COUNT -1", "-ERR COUNT can't be negative"),
+        ("COUNT x", "-ERR COUNT can't be negative"),
+        ("MAXLEN -1", "-ERR MAXLEN can't be negative"),
+        ("COUNT", SYNTAX),
+        ("FOO 1", SYNTAX),
+    ],
+)  # fmt: skip
+def test_positions(server: Handling, words: str, expected: object) -> None:
+    server.call(b"RPUSH", b"l", *b"a x b x c d x".split())
+    assert server.call(b"LPOS", b"l", b"x", *words.encode().split()) == expected
+    nothing: object = EMPTY if "COUNT" in words else None
+    missing = server.call(b"LPOS", b"none", b"x", *words.encode().split())
+    assert missing == (expected if isinstance(expected, str) else nothing)
+
+
+def test_moves(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l a b c d e f", 6),
+            ("RPOPLPUSH l m", b"f"),
+            ("LMOVE l m LEFT RIGHT", b"a"),
+            ("LMOVE l m right right", b"e"),
+            ("LRANGE l 0 -1", [b"b", b"c", b"d"]),
+            ("LRANGE m 0 -1", [b"f", b"a", b"e"]),
+            ("LMOVE l l LEFT RIGHT", b"b"),
+            ("RPOPLPUSH l l", b"b"),
+            ("LMOVE l l LEFT LEFT", b"b"),
+            ("LRANGE l 0 -1", [b"b", b"c", b"d"]),
+            ("LMOVE none m LEFT LEFT", None),
+            ("LMOVE none none LEFT LEFT", None),
+            ("LMOVE l m UP LEFT", SYNTAX),
+            ("LMOVE l m LEFT UP", SYNTAX),
+            ("SET s x", OK),
+            ("LMOVE l s LEFT LEFT", WRONG_TYPE),
+            ("LMOVE none s LEFT LEFT", None),
+            ("RPOPLPUSH l s", WRONG_TYPE),
+            ("LLEN l", 3),
+            ("RPUSH one x", 1),
+            ("RPOPLPUSH one one", b"x"),
+            ("RPOPLPUSH one m", b"x"),
+            ("EXISTS one", 0),
+        ]
+    )
+
+
+def test_pops_of_the_first_list(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l a b c d e f", 6),
+            ("LMPOP 2 none l LEFT", [b"l", [b"a"]]),
+            ("LMPOP 2 l none RIGHT COUNT 2", [b"l", [b"f", b"e"]]),
+            ("LMPOP 1 l left count 100", [b"l", [b"b", b"c", b"d"]]),
+            ("EXISTS l", 0),
+            ("LMPOP 0 l LEFT", "-ERR numkeys should be greater than 0"),
+            ("LMPOP x l LEFT", "-ERR numkeys should be greater than 0"),
+            ("LMPOP 2 l LEFT", SYNTAX),
+            ("LMPOP 1 l UP", SYNTAX),
+            ("LMPOP 1 l LEFT COUNT", SYNTAX),
+            ("LMPOP 1 l LEFT COUNT 1 COUNT 1", SYNTAX),
+            ("LMPOP 1 l LEFT FOO 1", SYNTAX),
+            ("LMPOP 1 l LEFT COUNT 0", "-ERR count should be greater than 0"),
+            ("LMPOP 1 l LEFT COUNT x", "-ERR count should be greater than 0"),
+        ]
+    )
+    assert server.wire(b"LMPOP", b"1", b"none", b"LEFT") == b"*-1\r\n"
+
+
 LIST_LINES = [
+    "LINSERT k BEFORE a b",
+    "LMOVE k l LEFT LEFT",
+    "LMOVE k k LEFT LEFT",
+    "LMPOP 1 k LEFT",
+    "LPOS k a",
+    "LREM k 0 a",
+    "LSET k 0 a",
+    "LSET k x a",
+    "LTRIM k 0 1",
+    "RPOPLPUSH k l",
     "LINDEX k 0",
     "LLEN k",
     "LPOP k",

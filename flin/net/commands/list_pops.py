@@ -1,0 +1,181 @@
+"""Commands that take elements out of lists: LPOP, LMPOP, and LMOVE, which puts them into another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from flin.errors import CommandError
+from flin.net.command.arguments import option_name
+from flin.net.command.command import FIRST_KEY, FIRST_TWO_KEYS, Keys
+from flin.net.command.registry import command
+from flin.net.wire.numbers import maybe_int64
+from flin.net.wire.replies import EMPTY_ARRAY, NULL_ARRAY, Value, syntax_error, too_large_reply, wrong_arity
+from flin.objects.list import List
+
+if TYPE_CHECKING:
+    from flin.net.run.context import Context
+
+GROUP: Final = "list"
+
+_BULK_BYTES: Final = 6
+"""What a bulk has beside its bytes, at least."""
+
+
+# Out of one list.
+
+
+@command("lpop", -2, "write fast timed", FIRST_KEY)
+def lpop(context: Context, args: list[bytes]) -> Value:
+    """Takes the first elements out of a list and returns them; without elements the key is gone."""
+    return _pop(context, args, "lpop", is_left=True)
+
+
+@command("rpop", -2, "write fast timed", FIRST_KEY)
+def rpop(context: Context, args: list[bytes]) -> Value:
+    """Takes the last elements out of a list and returns them, the last one first; without elements the key is gone."""
+    return _pop(context, args, "rpop", is_left=False)
+
+
+def _pop(context: Context, args: list[bytes], name: str, *, is_left: bool) -> Value:
+    if len(args) > 3:
+        raise wrong_arity(name)
+    count = _positive(args[2]) if len(args) == 3 else None
+    found = context.keyspace.objects.find(args[1], List)
+    if found is None:
+        return None if count is None else NULL_ARRAY
+    if count is None:
+        return _pop_one(context, found, is_left=is_left)
+    return _pop_many(context, found, count, is_left=is_left) if count else EMPTY_ARRAY
+
+
+def _positive(text: bytes) -> int:
+    count = maybe_int64(text)
+    if count is None or count < 0:
+        raise CommandError("ERR value is out of range, must be positive")
+    return count
+
+
+def _pop_one(context: Context, found: List, *, is_left: bool) -> bytes:
+    element = found.pop_left() if is_left else found.pop_right()
+    _note_popped(context, found.key, is_left=is_left, is_empty=not len(found))
+    return element
+
+
+def _pop_many(context: Context, found: List, count: int, *, is_left: bool) -> list[bytes]:
+    """So many elements, at least one, or all; in the order in which they leave. They are refused before anything
+    changes if they are too large for a reply."""
+    length = len(found)
+    count = min(count, length)
+    taken = _of_a_reply(context, found.pages(0, count) if is_left else found.pages(length - count, length))
+    found.drop(count if is_left else 0, 0 if is_left else count)
+    _note_popped(context, found.key, is_left=is_left, is_empty=count == length)
+    return taken if is_left else taken[::-1]
+
+
+def _of_a_reply(context: Context, pages: Iterable[list[bytes]]) -> list[bytes]:
+    most_bytes = context.services.config.largest_reply_bytes
+    found: list[bytes] = []
+    size = 0
+    for page in pages:
+        size += sum(map(len, page)) + _BULK_BYTES * len(page)
+        if size > most_bytes:
+            raise too_large_reply(size, most_bytes)
+        found += page
+    return found
+
+
+def _note_popped(context: Context, key: bytes, *, is_left: bool, is_empty: bool) -> None:
+    context.notify(b"lpop" if is_left else b"rpop", key)
+    if is_empty:
+        context.notify(b"del", key)
+
+
+# Out of the first of several.
+
+
+def _keys_after_number(at: int) -> Keys:
+    """Where the number of keys stands before them."""
+
+    def find(args: list[bytes]) -> list[int]:
+        number = maybe_int64(args[at])
+        return list(range(at + 1, at + 1 + number)) if number is not None and 0 < number < len(args) - at else []
+
+    return Keys(find=find)
+
+
+@command("lmpop", -4, "write movablekeys", _keys_after_number(1))
+def lmpop(context: Context, args: list[bytes]) -> Value:
+    """Takes elements out of the first list that has any, and returns its key and them."""
+    keys, is_left, count = _lmpop_arguments(args, 1)
+    popped = _pop_first(context, keys, is_left=is_left, count=count)
+    return NULL_ARRAY if popped is None else popped
+
+
+def _pop_first(context: Context, keys: list[bytes], *, is_left: bool, count: int) -> Value:
+    """The key of the first list that is there, and elements of it; None if none is."""
+    for key in keys:
+        found = context.keyspace.objects.find(key, List)
+        if found is not None:
+            return [key, _pop_many(context, found, count, is_left=is_left)]
+    return None
+
+
+def _lmpop_arguments(args: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
+    """The keys, whether to take from the left, and the count. at: where the number of keys stands."""
+    number = maybe_int64(args[at])
+    if number is None or number <= 0:
+        raise CommandError("ERR numkeys should be greater than 0")
+    side = at + 1 + number
+    if side >= len(args):
+        raise syntax_error()
+    is_left = _is_left(args[side])
+    count = 1
+    options = args[side + 1 :]
+    if options:
+        if len(options) != 2 or option_name(options[0]) != b"COUNT":
+            raise syntax_error()
+        given = maybe_int64(options[1])
+        if given is None or given <= 0:
+            raise CommandError("ERR count should be greater than 0")
+        count = given
+    return args[at + 1 : side], is_left, count
+
+
+def _is_left(side: bytes) -> bool:
+    name = option_name(side)
+    if name not in (b"LEFT", b"RIGHT"):
+        raise syntax_error()
+    return name == b"LEFT"
+
+
+# From one list into another.
+
+
+@command("lmove", 5, "write denyoom", FIRST_TWO_KEYS)
+def lmove(context: Context, args: list[bytes]) -> Value:
+    """Moves the element at one end of a list to an end of another, or the same; returns it."""
+    return _move(context, args, is_from_left=_is_left(args[3]), is_to_left=_is_left(args[4]))
+
+
+@command("rpoplpush", 3, "write denyoom", FIRST_TWO_KEYS)
+def rpoplpush(context: Context, args: list[bytes]) -> Value:
+    """Moves the last element of a list before the first of another, or the same; returns it."""
+    return _move(context, args, is_from_left=False, is_to_left=True)
+
+
+def _move(context: Context, args: list[bytes], *, is_from_left: bool, is_to_left: bool) -> bytes | None:
+    """None if there is no source."""
+    objects = context.keyspace.objects
+    source = objects.find(args[1], List)
+    if source is None:
+        return None
+    if args[1] == args[2]:
+        element = source.rotate(is_from_left=is_from_left, is_to_left=is_to_left)
+        context.notify(b"lpop" if is_from_left else b"rpop", args[1])
+    else:
+        destination = objects.find_or_make(args[2], List)
+        element = _pop_one(context, source, is_left=is_from_left)
+        destination.push_left((element,)) if is_to_left else destination.push_right((element,))
+    context.notify(b"lpush" if is_to_left else b"rpush", args[2])
+    return element

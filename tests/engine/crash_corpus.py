@@ -43,6 +43,8 @@ class Past:
     """A key of faulty.KINDS, if the n-th call must fail; every n is tried."""
     is_slow: bool = False
     """Too many calls for the ordinary suite."""
+    begins: int = 0
+    """The operation from which on crashes are tried: what comes before only makes the database."""
 
 
 CORPUS: Final = (
@@ -139,5 +141,6 @@ CORPUS: Final = (
         "engine: and where the next engine had merged them, told of a missing file",
         EngineSetup("always"),
         [Fill(0, 60), Reopen(), TakeSnapshot(), Maintenance("compact"), Reopen()],
+        begins=1,
     ),
 )

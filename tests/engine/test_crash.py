@@ -50,9 +50,7 @@ ALPHABET: list[Operation] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("sync", "window_bytes"), [("always", 512), ("interval", 512), ("never", 512), ("interval", 0)]
-)
+@pytest.mark.parametrize(("sync", "window_bytes"), [("always", 512), ("interval", 512), ("interval", 0)])
 def test_every_short_workload(sync: str, window_bytes: int, figures: Figures) -> None:
     checker = CrashChecker(EngineSetup(sync, window_bytes=window_bytes), limit=20, second_every=8)
     crash_every_workload(checker, every_workload(ALPHABET, 2))

@@ -22,6 +22,7 @@ def test_past_failure(past: Past, figures: Figures) -> None:
             figures.add(FAILED_CALLS, 1)
     else:
         for crash_point in WorkloadRun(past.setup).run(past.workload).crash_points:
-            checker.check(crash_point, past.name)
+            if past.begins == 0 or crash_point.operation >= past.begins:
+                checker.check(crash_point, past.name)
     figures.checked(checker)
     assert checker.states > 5

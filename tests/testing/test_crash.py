@@ -56,11 +56,11 @@ def test_calls_fail_in_many_workloads(part: int, figures: Figures) -> None:
 def test_the_command_adds_up(tmp_path: Path) -> None:
     """In two processes."""
     out, report = io.StringIO(), tmp_path / "report.json"
-    arguments = ["--workloads", "8", "--seed", "1000", "--jobs", "2", "--json", str(report)]
+    arguments = ["--workloads", "4", "--seed", "28", "--jobs", "2", "--json", str(report)]
     assert main(arguments, out) == 0, out.getvalue()
     found: dict[str, Any] = json.loads(report.read_text())
     crash._SEEN.clear()
-    tallies = [run_seed(seed) for seed in range(1000, 1008)]
+    tallies = [run_seed(seed) for seed in range(28, 32)]
     assert found["crash_states"] == len({state for tally in tallies for state in tally.states})
     assert found["failed_calls"] == sum(tally.faults for tally in tallies) > 0
     assert found["crashes_during_recovery"] >= sum(tally.recoveries for tally in tallies) > 0
@@ -80,8 +80,9 @@ def test_equal_seeds_are_equal_cases() -> None:
     assert used == set(RULES)
 
 
-@pytest.mark.parametrize("seed", [3, 7])
+@pytest.mark.parametrize("seed", [3, 31])
 def test_a_seed_is_counted(seed: int) -> None:
+    crash._SEEN.clear()  # an earlier test may have met the same states
     tally = run_seed(seed)
     assert tally.violation == ""
     assert bool(tally.faults) == case_of(seed).is_faulty

@@ -70,11 +70,11 @@ def small_limits() -> Iterator[None]:
 class Served:
     """What the server has over an open engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, databases: int = DATABASES) -> None:
         self.engine = engine
         self.store = store_of(engine)
         self.pending = Pending(self.store)
-        self.databases = Databases(self.store, self.pending, DATABASES, 8000)
+        self.databases = Databases(self.store, self.pending, databases, 8000)
         self.databases.block_reads(blocking=True)
         objects = [keyspace.objects for keyspace in self.databases.keyspaces]
         self.reaper = Reaper(objects, self.pending.delete_range, self.pending.commit)

@@ -22,6 +22,7 @@ ENGINE: Final = [
     "tree/",
     "background/",
     "repair/",
+    "typed_keys",
     "engine view batch snapshot statistics verify pairs mapping_views writable_view scan_iterator closing expiring",
 ]
 """Of flin.engine."""
@@ -35,7 +36,9 @@ OBJECTS: Final = [
     "unordered whole_order spread_order spread_list",
     "lex_bounds",
     "hash list set sorted_set long_string live_objects owners",
-    "reaper kinds",
+    "reaper kinds reading",
+    "hash_view list_view set_view",
+    "views",
 ]
 """Of flin.objects."""
 

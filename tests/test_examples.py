@@ -15,7 +15,7 @@ import pytest
 from tests.source import ROOT
 
 EXAMPLES = ROOT / "examples"
-NEED_A_CLIENT = {"stdlib_sources.py", "cache.py"}
+NEED_A_CLIENT = {"stdlib_sources.py", "cache.py", "served_and_read.py"}
 NOT_RUN = {"flin_server.py"}  # shared by the examples with a server
 # Those of docs/recipes.md: test_recipes.py runs them.
 RECIPES = {"wsgi_embedded.py", "wsgi_served.py", "asgi_embedded.py", "asgi_served.py"}
@@ -43,7 +43,7 @@ def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_example_is_run() -> None:
     names = {path.name for path in EXAMPLES.glob("*.py")} - NOT_RUN - RECIPES
-    assert names == {"embedded.py", "cache.py", "stdlib_sources.py"}
+    assert names == {"embedded.py", "cache.py", "stdlib_sources.py", "served_and_read.py"}
     for path in EXAMPLES.glob("*.py"):
         assert path.read_text().startswith('"""')
 
@@ -64,6 +64,22 @@ def test_cache() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("slow_square(12) = 144") == 3
     assert "2 calls in all" in done.stdout
+
+
+def test_served_and_read(tmp_path: Path) -> None:
+    done = run("served_and_read.py", str(tmp_path / "db"))
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "one field:   Ada\n",
+        "a hash:      {b'name': b'Grace', b'language': b'COBOL'}\n",
+        "last jobs:   [b'job 999', b'job 1000'] of 1000\n",
+        "online:      [b'user:1', b'user:9']\n",
+        "a string:    hello\n",
+        "nobody:      {}\n",
+        "a mistake:   the key b'user:1' holds a hash, not a list\n",
+    ):
+        assert line in done.stdout
+    assert "{'user:1': 'hash', 'jobs': 'list', 'online': 'set', 'motd': 'string', 'none': None}" in done.stdout
 
 
 PART_OF_LIBRARY = ("asyncio", "concurrent", "json")

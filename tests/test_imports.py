@@ -48,6 +48,10 @@ UPWARDS = {
         "flin.engine.engine",
         "flin.objects.owners",
     ): "verify() of an embedded database says whether collections are whole",
+    (
+        "flin.engine.typed_keys",
+        "flin.objects.views",
+    ): "the face makes views of collections, which are of a floor above; who uses none loads nothing of it",
 }
 
 FLIN = python_files("flin")

@@ -13,6 +13,7 @@ from tests.source import ROOT
 USE = """
 import os
 from collections.abc import Mapping, MutableMapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import flin.engine
@@ -48,6 +49,16 @@ def reads(view: Mapping[bytes, bytes], snapshot: Snapshot, batch: WriteBatch) ->
     del batch[b"k"]
     return [*view, *snapshot.keys(), *reversed(batch), *(value for _, value in snapshot.scan(limit=5))]
 
+
+kind: str | None = db.type(b"k")
+fields: Mapping[bytes, bytes] = db.hash(b"k")
+age: bytes | int = db.hash(b"k").get(b"age", 5)
+db.hash(b"k")[b"age"] = b"1"  # error: Unsupported target for indexed assignment
+db.hash("k")  # error: Argument 1 to "hash" of "TypedKeys" has incompatible type "str"
+newest: list[bytes] = db.snapshot().list(b"k")[-10:]
+newest = db.list(b"k")[0]  # error: Incompatible types in assignment
+both: AbstractSet[bytes] = db.set(b"k") & db.snapshot().set(b"l")
+db.set(b"k").add(b"a")  # error: "SetView" has no attribute "add"
 
 try:
     with db.snapshot() as view, db.write_batch() as batch:

@@ -11,16 +11,17 @@ from abc import abstractmethod
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import starmap
 from operator import index
-from typing import Final, NoReturn, TypeAlias, TypeVar, cast, overload
+from typing import Final, NoReturn, TypeVar, cast, overload
 
-from flin.engine.entry import Live, Page, value_at
+from flin.engine.entry import Page, value_at
 from flin.engine.key import MAX_KEY_BYTES, USER_END, prefix_stop, stored_key, user_key
 from flin.engine.mapping_views import Items, Keys, Values
 from flin.engine.options import check_size
 from flin.engine.read.read_state import HEAD_ENTRIES
 from flin.engine.scan_iterator import Limited, Paged, Paired
+from flin.engine.typed_keys import BytesLike as BytesLike
+from flin.engine.typed_keys import TypedKeys
 
-BytesLike: TypeAlias = bytes | bytearray | memoryview
 _PLAIN: Final = {bytes}
 _ALL: Final = slice(None)
 Default = TypeVar("Default")
@@ -52,7 +53,7 @@ def as_stored(key: object) -> bytes:
     return stored_key(data)
 
 
-class View(Mapping[bytes, bytes]):
+class View(TypedKeys, Mapping[bytes, bytes]):
     """Ordered reads over keys and values that are bytes: a mapping in key order.
 
     Python makes `dict(db)` and `{**db}` in two steps: all keys, then one lookup for each. If a key expires or is
@@ -60,14 +61,6 @@ class View(Mapping[bytes, bytes]):
 
     `==` compares identity: it says whether both are the same object, and never reads the data.
     """
-
-    @abstractmethod
-    def _read(self, stored: bytes) -> Live | None:
-        """The newest entry of a stored key, or None; it may have expired."""
-
-    @abstractmethod
-    def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
-        """Entries of [start, stop) in order, tombstones included, consistent as of the call."""
 
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
         """The first `count` entries of [start, stop), or all if there are fewer; None if only the pages can tell.
@@ -79,10 +72,6 @@ class View(Mapping[bytes, bytes]):
         """The first entries of [start, stop), with at least `limit` plain values, or all; None if only the pages can
         tell. The caller owns the page."""
         return None
-
-    @abstractmethod
-    def _now_ms(self) -> int:
-        """The time that expiries are compared with."""
 
     @abstractmethod
     def _check_open(self) -> None:

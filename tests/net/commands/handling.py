@@ -30,9 +30,10 @@ LIST_TAG = 7
 class Handling:
     """`call` runs one request's handler; `talk` a dialogue."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Any = None) -> None:
+        """store: an engine's, in place of one in memory; then the clock is its own."""
         self.now_ms = START_MS
-        self.store = FakeStore(clock=lambda: self.now_ms)
+        self.store: FakeStore = FakeStore(clock=lambda: self.now_ms) if store is None else store
         self.services = make_services(self.store, Config(ServerOptions()), _ignore)
         self.pending = self.services.pending
         self.session = Session(1, NO_LINK, "127.0.0.1:1", "127.0.0.1:2", START_MS, authenticated=True)

@@ -1,0 +1,68 @@
+"""Keys that hold collections, as an embedded program reads them: views that read when they are asked.
+
+The engine knows tags, not types. What a view is made of stands above it, in flin/objects, and is loaded by
+the first call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+from flin.engine.entry import Live, Page
+
+if TYPE_CHECKING:
+    from flin.objects.views import HashView, ListView, Reading, SetView
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+
+
+class TypedKeys(ABC):
+    """The calls for keys of any type. A mapping's own calls see strings alone: a key that holds a collection is absent
+    for `get`, `in`, `len` and scans; `put` and `delete` replace it.
+
+    A view may be kept: it reads anew at each call, from an engine what is there then, from a snapshot what was there. A
+    key that is absent is an empty collection. A key that holds another type raises ConflictError, in the call that
+    makes the view, and in each later one.
+    """
+
+    @abstractmethod
+    def _read(self, stored: bytes) -> Live | None:
+        """The newest entry of a stored key, or None; it may have expired."""
+
+    @abstractmethod
+    def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
+        """Entries of [start, stop) in order, tombstones included, consistent as of the call."""
+
+    @abstractmethod
+    def _now_ms(self) -> int:
+        """The time that expiries are compared with."""
+
+    def type(self, key: BytesLike) -> str | None:
+        """What the key holds: "string", or the name of the call that reads it ("hash", "list", "set", "sorted_set",
+        "stream"); None if it is absent. Example: `getattr(db, db.type(key))(key)`."""
+        return self._reading().type_of(key)
+
+    def hash(self, key: BytesLike) -> HashView:
+        """The hash at the key: a mapping of fields to values. Example: `dict(db.hash(b"user:1").items())`."""
+        from flin.objects.views import HashView
+
+        return HashView(self._reading(), key)
+
+    def list(self, key: BytesLike) -> ListView:
+        """The list at the key: a sequence of its elements. Example: `db.list(b"jobs")[-10:]`."""
+        from flin.objects.views import ListView
+
+        return ListView(self._reading(), key)
+
+    def set(self, key: BytesLike) -> SetView:
+        """The set at the key: a set of its members. Example: `db.set(b"online") & friends`."""
+        from flin.objects.views import SetView
+
+        return SetView(self._reading(), key)
+
+    def _reading(self) -> Reading:
+        from flin.objects.views import Reading
+
+        return Reading(self._read, self._pages, self._now_ms)

@@ -37,7 +37,7 @@ OBJECTS: Final = [
     "lex_bounds",
     "hash list set sorted_set long_string live_objects owners",
     "reaper kinds reading",
-    "hash_view list_view set_view",
+    "hash_view list_view set_view sorted_set_view",
     "views",
 ]
 """Of flin.objects."""

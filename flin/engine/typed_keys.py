@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from flin.engine.entry import Live, Page
 
 if TYPE_CHECKING:
-    from flin.objects.views import HashView, ListView, Reading, SetView
+    from flin.objects.views import HashView, ListView, Reading, SetView, SortedSetView
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -61,6 +61,13 @@ class TypedKeys(ABC):
         from flin.objects.views import SetView
 
         return SetView(self._reading(), key)
+
+    def sorted_set(self, key: BytesLike) -> SortedSetView:
+        """The sorted set at the key: a mapping of members to scores, in the order of scores. Example: the ten best are
+        `db.sorted_set(b"board").by_rank(slice(10), reverse=True)`."""
+        from flin.objects.views import SortedSetView
+
+        return SortedSetView(self._reading(), key)
 
     def _reading(self) -> Reading:
         from flin.objects.views import Reading

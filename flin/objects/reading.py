@@ -7,15 +7,18 @@ together, although they are read one after the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.engine.view import BytesLike, as_bytes, as_stored
 from flin.errors import ConflictError, CorruptionError, FormatVersionError
-from flin.objects.host import Host
 from flin.objects.layout import HASH, LIST, LONG_STRING, SET, SORTED_SET, STREAM
 from flin.objects.live_object import LiveObject
 from flin.objects.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from flin.objects.host import Host
+    from flin.objects.live_object import Objects
 
 Read: TypeAlias = Callable[[bytes], Live | None]
 Pages: TypeAlias = Callable[[bytes, bytes, bool, int | None], Iterator[Page]]
@@ -35,7 +38,8 @@ _NAMES: Final = {
 
 
 class Reading:
-    """Objects and their host (live_object.py, host.py) in one: each is made for one call and then forgotten."""
+    """Objects and their host (live_object.py, host.py) in one, without the calls of those that change something: each
+    object is made for one call and then forgotten."""
 
     namespace: Final = 0
 
@@ -59,7 +63,7 @@ class Reading:
             return None
         if type(entry) is not tuple or entry[2] != kind.TAG:
             raise ConflictError(f"the key {key!r} holds a {_shown(_name(entry))}, not a {_shown(_NAMES[kind.TAG])}")
-        found = kind(self, key)
+        found = kind(cast("Objects", self), key)
         found.load(entry[0], entry[1])
         return found
 
@@ -67,7 +71,7 @@ class Reading:
 
     @property
     def host(self) -> Host:
-        return self
+        return cast("Host", self)
 
     def entry(self, key: bytes) -> Live | None:
         entry = self.own_entry(key)
@@ -94,8 +98,8 @@ class Reading:
                 break
         return keys[:count], entries[:count]
 
-    def frozen_pages(self, start: bytes, stop: bytes) -> Iterator[Page]:
-        return self._pages(start, stop, False, None)
+    def frozen_pages(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[Page]:
+        return self._pages(start, stop, reverse, None)
 
     @property
     def batch(self) -> int:
@@ -103,41 +107,6 @@ class Reading:
 
     def is_pending(self, key: bytes) -> bool:
         return False
-
-    # A view changes nothing, so nobody calls these.
-
-    def touch(self, changed: LiveObject, size_bytes: int = 0) -> NoReturn:
-        raise AssertionError("a view reads")
-
-    def delete(self, emptied: LiveObject) -> NoReturn:
-        raise AssertionError("a view reads")
-
-    def put_piece(self, stored: bytes, value: bytes) -> NoReturn:
-        raise AssertionError("a view reads")
-
-    def delete_piece(self, stored: bytes) -> NoReturn:
-        raise AssertionError("a view reads")
-
-    def take_back_piece(self, stored: bytes) -> NoReturn:
-        raise AssertionError("a view reads")
-
-    def put_own(self, key: bytes, entry: Live, size_bytes: int) -> NoReturn:
-        raise AssertionError("a view reads")
-
-    def tell_changed(self, key: bytes) -> NoReturn:
-        raise AssertionError("a view reads")
-
-    def delete_own(self, key: bytes) -> NoReturn:
-        raise AssertionError("a view reads")
-
-    def settle_own(self, key: bytes, entry: Live) -> NoReturn:
-        raise AssertionError("a view reads")
-
-    def settle_later(self, settle: Callable[[], None]) -> NoReturn:
-        raise AssertionError("a view reads")
-
-    def take_version(self) -> NoReturn:
-        raise AssertionError("a view reads")
 
 
 def _name(entry: Live) -> str:

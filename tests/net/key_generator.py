@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.rdb import dump
-from flin.rdb.value import Hash, List, Set, String
+from flin.rdb.value import Hash, List, Set, SortedSet, String
 from tests.net.list_generator import list_key
 from tests.net.set_generator import set_key
+from tests.net.sorted_set_generator import sorted_set_key
 from tests.rdb.samples import SAMPLES
 from tests.rdb.values import sealed
 
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 # RESTORE. A payload of every form; some that are none.
 
 KINDS: Final = (String, Hash, List, Set)
+SCORES: Final = [{b"a": 1.5, b"7": -3.0, b"": float("inf"), b"b": 1e300}, {b"%d" % n: n / 8 for n in range(200)}]
+"""In order: Redis keeps small ones as the payload has them."""
+
 PAYLOADS: Final = [
     *(sealed(data) for data, value in SAMPLES.values() if isinstance(value, KINDS)),
     *(dump.encode(value) for _, value in SAMPLES.values() if isinstance(value, KINDS)),
+    *(dump.encode(SortedSet(scores)) for scores in SCORES),
 ]
 NO_PAYLOADS: Final = [b"", b"abc", PAYLOADS[0][:-1], PAYLOADS[0] + b"\0", sealed(b"\x63"), sealed(b"\x01\x00")]
 TIMES: Final = [b"0", b"0", b"0", b"100000000", b"1000000000"]
@@ -39,7 +44,7 @@ RESTORE_WORDS: Final = [
 
 
 def _key(source: Generator) -> bytes:
-    return source.pick([list_key, set_key])(source)
+    return source.pick([list_key, set_key, sorted_set_key])(source)
 
 
 def _payload(source: Generator) -> bytes:
@@ -59,6 +64,7 @@ def _seen(source: Generator, key: bytes) -> Burst:
         source.request("hgetall", key, compare="pairs"),
         source.request("lrange", key, b"0", b"-1"),
         source.request("smembers", key, compare="unordered"),
+        source.request("zrange", key, b"0", b"-1", b"WITHSCORES"),
         source.request("sort", key, b"BY", b"nosort", b"STORE", b"sorted"),
     ]
 
@@ -113,7 +119,9 @@ GETS: Final = [b"#", b"w_*", b"h_*->n", b"h_*->none", b"none_*", b"w_*x", b"h_*"
 
 
 def _made(source: Generator, key: bytes, elements: list[bytes]) -> Burst:
-    name = source.pick(["rpush", "sadd"])
+    name = source.pick(["rpush", "sadd", "zadd"])
+    if name == "zadd":
+        elements = [word for element in elements for word in (b"%d" % source.random.randint(0, 5), element)]
     return [source.request("del", key), source.request(name, key, *elements)]
 
 

@@ -109,13 +109,55 @@ def test_a_set(db: Engine, key: bytes) -> None:
         assert "e7" in view  # type: ignore[comparison-overlap]
 
 
+SCORES = {b"m%d" % number: float(number % 50) - 10 for number in range(1500)}
+RANKED = sorted(SCORES.items(), key=lambda pair: (pair[1], pair[0]))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_sorted_set(db: Engine, key: bytes) -> None:
+    serve(db, [b"ZADD", key, *(word for member, score in SCORES.items() for word in (b"%d" % score, member))])
+    view = db.sorted_set(key)
+    assert isinstance(view, Mapping)
+    assert list(view.items()) == RANKED
+    assert list(view) == [member for member, _ in RANKED]
+    assert list(view.values()) == [score for _, score in RANKED]
+    assert list(reversed(view))[:2] == [RANKED[-1][0], RANKED[-2][0]]
+    assert view == SCORES
+    assert len(view) == len(SCORES)
+    assert view[b"m7"] == view.get(bytearray(b"m7")) == -3.0
+    assert b"m7" in view
+    assert b"none" not in view
+    assert view.get(b"none", "no") == "no"
+    with pytest.raises(KeyError):
+        view[b"none"]
+    assert view.rank(RANKED[77][0]) == 77
+    assert view.rank(b"none") is None
+    for ranks in (slice(10), slice(-3, None), slice(5, 5), slice(20, 2, -5), slice(None), slice(1499, 9999)):
+        assert view.by_rank(ranks) == RANKED[ranks]
+        assert view.by_rank(ranks, reverse=True) == RANKED[::-1][ranks]
+    for low, high in ((-10, -9), (0, 3), (3, 0), (7, 7), (float("-inf"), -5), (1000, 2000)):
+        for with_low in (True, False):
+            for with_high in (True, False):
+                found = view.by_score(low, high, include_minimum=with_low, include_maximum=with_high)
+                assert list(found) == [
+                    (member, score)
+                    for member, score in RANKED
+                    if low <= score <= high and (with_low or score != low) and (with_high or score != high)
+                ]
+    assert list(view.by_score(38, reverse=True)) == [pair for pair in RANKED if pair[1] >= 38][::-1]
+    with pytest.raises(ConflictError):
+        view.by_score(float("nan"))
+
+
 def test_types(db: Engine) -> None:
     serve(db, [b"HSET", b"h", b"a", b"1"], [b"RPUSH", b"l", b"a"], [b"SADD", b"s", b"a"], [b"SET", b"text", b"a"])
-    found = {key: db.type(key) for key in (b"h", b"l", b"s", b"text", b"none")}
-    assert found == {b"h": "hash", b"l": "list", b"s": "set", b"text": "string", b"none": None}
+    serve(db, [b"ZADD", b"z", b"1", b"a"])
+    found = {key: db.type(key) for key in (b"h", b"l", b"s", b"z", b"text", b"none")}
+    assert list(found.values()) == ["hash", "list", "set", "sorted_set", "string", None]
     assert dict(db) == {b"text": b"a"}
     for key, name in found.items():
-        if name in ("hash", "list", "set"):
+        if name not in ("string", None):
+            assert isinstance(name, str)
             assert len(getattr(db, name)(key)) == 1
 
 
@@ -124,6 +166,9 @@ def test_an_absent_key_is_an_empty_collection(db: Engine) -> None:
     assert db.hash(b"k").get(b"f") is None
     assert list(db.list(b"k")) == db.list(b"k")[2:] == []
     assert set(db.set(b"k")) == set()
+    assert dict(db.sorted_set(b"k")) == {}
+    assert db.sorted_set(b"k").by_rank(slice(5)) == list(db.sorted_set(b"k").by_score()) == []
+    assert db.sorted_set(b"k").rank(b"m") is None
     assert b"x" not in db.set(b"k")
     assert (len(db.hash(b"k")), len(db.list(b"k")), len(db.set(b"k"))) == (0, 0, 0)
     with pytest.raises(IndexError):
@@ -207,7 +252,7 @@ def test_a_write_batch_sees_its_own_writes(db: Engine) -> None:
 
 @pytest.mark.parametrize("kind", [Engine, Snapshot, WriteBatch])
 def test_who_has_views(kind: Any) -> None:
-    assert {"type", "hash", "list", "set"} <= set(dir(kind))
+    assert {"type", "hash", "list", "set", "sorted_set"} <= set(dir(kind))
 
 
 def test_after_flushes_and_merges(db: Engine) -> None:

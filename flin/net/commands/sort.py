@@ -195,6 +195,11 @@ def _elements(context: Context, key: bytes, options: _Options) -> list[bytes]:
         raise CommandError(OUT_OF_MEMORY)
     if isinstance(found, Set):
         return found.elements()[start:stop]
+    if isinstance(found, SortedSet):
+        if options.is_sorted:
+            return [member for member, _ in found.elements()]
+        places = found.order.from_rank(start, stop - start, reverse=options.is_descending)
+        return list(map(member_at, places))
     backwards = options.is_descending and not options.is_sorted
     if isinstance(found, SortedSet):
         return list(map(member_at, found.order.from_rank(start, stop - start, reverse=backwards)))

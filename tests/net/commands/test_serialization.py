@@ -10,7 +10,7 @@ import pytest
 import flin.objects.limits
 from flin.net.wire.replies import last_of
 from flin.rdb import dump
-from flin.rdb.value import Hash, List, Set, String, Value
+from flin.rdb.value import Hash, List, Set, SortedSet, String, Value
 from tests.net.commands.handling import START_MS, Handling
 from tests.net.redis_server import running_redis
 from tests.rdb.server import JudgingClient, in_order
@@ -25,7 +25,7 @@ SYNTAX = "-ERR syntax error"
 NO_INTEGER = "-ERR value is not an integer or out of range"
 OUT_OF_MEMORY = "-OOM command not allowed when used memory > 'maxmemory'."
 KEY = b"key"
-TYPES = (String, Hash, List, Set)
+TYPES = (String, Hash, List, Set, SortedSet)
 
 
 @pytest.fixture(params=["packed", "spread"])
@@ -49,6 +49,9 @@ def value(server: Handling, key: bytes = KEY) -> Value:
         return Hash(server.call(b"HGETALL", key))
     if kind == b"+list\r\n":
         return List(server.call(b"LRANGE", key, b"0", b"-1"))
+    if kind == b"+zset\r\n":
+        members = server.call(b"ZRANGE", key, b"0", b"-1")
+        return SortedSet({member: float(server.call(b"ZSCORE", key, member)) for member in members})
     if kind == b"+set\r\n":
         return Set(set(server.call(b"SMEMBERS", key)))
     assert kind == b"+string\r\n"

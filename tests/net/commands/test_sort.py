@@ -58,6 +58,20 @@ def test_orders(filled: Handling) -> None:
     )
 
 
+def test_sorted_sets(server: Handling) -> None:
+    server.call(b"ZADD", b"z", b"5", b"1", b"4", b"30", b"3", b"2", b"2", b"7")
+    server.talk(
+        [
+            ("SORT z", [b"1", b"2", b"7", b"30"]),
+            ("SORT z ALPHA DESC", [b"7", b"30", b"2", b"1"]),
+            ("SORT z BY nosort", [b"7", b"2", b"30", b"1"]),
+            ("SORT z BY nosort DESC LIMIT 1 2", [b"30", b"2"]),
+            ("SORT z BY nosort LIMIT 3 9 STORE z", 1),
+            ("LRANGE z 0 -1", [b"1"]),
+        ]
+    )
+
+
 def test_by_and_get(filled: Handling) -> None:
     """20 has no age, which counts as 0; 2 and 3 have the same."""
     filled.talk(

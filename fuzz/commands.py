@@ -44,6 +44,8 @@ FREE: Final = {
     "hset": 3, "hmset": 5, "hsetnx": 3, "hget": 2, "hmget": 4, "hdel": 3, "hexists": 2, "hstrlen": 2, "hincrby": 3,
     "hincrbyfloat": 3, "hlen": 1, "hgetall": 1, "hkeys": 1, "hvals": 1, "hscan": 2, "hrandfield": 1,
     "pfcount": 3, "pfdebug": 2,
+    "lpush": 3, "rpush": 3, "lpushx": 3, "rpushx": 3, "lpop": 2, "rpop": 2, "llen": 1, "lindex": 2, "lrange": 3,
+    "lset": 3, "linsert": 4, "lrem": 3, "ltrim": 3, "lpos": 4, "lmove": 4, "rpoplpush": 2, "lmpop": 4,
     "sadd": 3, "srem": 3, "smove": 3, "scard": 1, "sismember": 2, "smismember": 3, "smembers": 1, "sscan": 2,
     "spop": 1, "srandmember": 1, "sunion": 3, "sinter": 3, "sdiff": 3, "sintercard": 4, "sunionstore": 3,
     "sinterstore": 3, "sdiffstore": 3,

@@ -23,7 +23,7 @@ from tests.net.hash_generator import (
 )
 from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS, WRONG_HYPERLOGLOGS
 from tests.net.key_generator import KEY_COMPARISONS, KEY_OPTIONS, PLAIN_KEYS, WRONG_KEYS
-from tests.net.list_generator import LIST_CHANGES, LIST_KEYS, LIST_OPTIONS, PLAIN_LISTS
+from tests.net.list_generator import LIST_CHANGES, LIST_KEYS, LIST_OPTIONS, PLAIN_LISTS, WRONG_LISTS
 from tests.net.set_generator import (
     PLAIN_SETS,
     SET_CHANGES,
@@ -686,6 +686,7 @@ OPTIONS: Final[dict[str, Maker]] = {
 WRONG: Final[dict[str, list[list[bytes]]]] = {
     **WRONG_HYPERLOGLOGS,
     **WRONG_KEYS,
+    **WRONG_LISTS,
     **WRONG_SETS,
     "swapdb": WRONG_SWAPS,
     "multi": [[b"a"]],
@@ -760,7 +761,7 @@ _UNQUEUED: Final = (
     "hello",
     "auth",
     "object|refcount",
-    *(name for name in WRONG if name not in (*PLAIN_HYPERLOGLOGS, *WRONG_SETS)),
+    *(name for name in WRONG if name not in (*PLAIN_HYPERLOGLOGS, *WRONG_LISTS, *WRONG_SETS)),
 )
 QUEUEABLE: Final = [name for name in PLAIN if name not in _UNQUEUED]
 """The commands of transactions."""

@@ -20,6 +20,9 @@ NO_POP_COUNTS: Final = [b"", b"abc", b"-1", b"1.5", b"-9223372036854775808", b"9
 
 
 NO_SIDES: Final = [b"", b"L", b"UP", b"LEFT "]
+TIMEOUTS: Final = [b"0.001", b"0.002", b"1e-3", b"0.0005"]
+"""Short, since a list that is not there is waited for."""
+NO_TIMEOUTS: Final = [b"", b"abc", b"-1", b"-0.5", b"nan", b"1e400", b"0x", b"1 "]
 RANKS: Final = [b"1", b"2", b"3", b"-1", b"-2", b"-3", b"100", b"9223372036854775807", b"-9223372036854775807"]
 POS_COUNTS: Final = [b"0", b"1", b"2", b"3", b"100", b"9223372036854775807"]
 NO_RANKS: Final = [b"0", b"", b"abc", b"-1", b"1.5", b"9223372036854775808", b"-9223372036854775808"]
@@ -144,7 +147,36 @@ def _pos_options(source: Generator) -> list[bytes]:
     return words or [b"RANK", b"-1"]
 
 
+def _timeout(source: Generator) -> list[bytes]:
+    return [source.pick(TIMEOUTS if source.random.random() < 0.95 else NO_TIMEOUTS)]
+
+
+def _blocking_pop(name: str) -> Maker:
+    def make(source: Generator) -> Burst:
+        keys = [list_key(source) for _ in range(source.random.randint(1, 3))]
+        return _around(source, source.pick(keys), source.request(name, *keys, *_timeout(source)))
+
+    return make
+
+
+def _blocking_mpop(*, options: bool) -> Maker:
+    def make(source: Generator) -> Burst:
+        burst = _mpop(options=options)(source)
+        words = next(request.words for request in burst if request.name == "lmpop")[1:]
+        return [
+            source.request("blmpop", *_timeout(source), *words) if request.name == "lmpop" else request
+            for request in burst
+        ]
+
+    return make
+
+
 PLAIN_LISTS: Final[dict[str, Maker]] = {
+    "blmove": _two_lists("blmove", _sides, _timeout),
+    "blmpop": _blocking_mpop(options=False),
+    "blpop": _blocking_pop("blpop"),
+    "brpop": _blocking_pop("brpop"),
+    "brpoplpush": _two_lists("brpoplpush", _timeout),
     "lindex": _maker("lindex", _index),
     "linsert": _maker("linsert", _insert),
     "llen": _maker("llen"),
@@ -165,11 +197,35 @@ PLAIN_LISTS: Final[dict[str, Maker]] = {
 }
 
 LIST_OPTIONS: Final[dict[str, Maker]] = {
+    "blmpop": _blocking_mpop(options=True),
     "lmpop": _mpop(options=True),
     "lpop": _maker("lpop", _mostly(POP_COUNTS, NO_POP_COUNTS)),
     "lpos": _maker("lpos", _element, _pos_options),
     "rpop": _maker("rpop", _mostly(POP_COUNTS, NO_POP_COUNTS)),
 }
+
+WRONG_LISTS: Final[dict[str, list[list[bytes]]]] = {
+    "blmove": [
+        [],
+        [b"l:0", b"l:1", b"LEFT", b"RIGHT"],
+        [b"l:0", b"l:1", b"LEFT", b"UP", b"abc"],
+        [b"l:0", b"l:1", b"LEFT", b"RIGHT", b"abc"],
+        [b"l:0", b"l:1", b"LEFT", b"RIGHT", b"0.001", b"x"],
+    ],
+    "blmpop": [
+        [],
+        [b"0.001", b"1", b"l:0"],
+        [b"abc", b"0", b"l:0", b"LEFT"],
+        [b"0.001", b"2", b"l:0", b"LEFT"],
+        [b"-1", b"1", b"l:0", b"LEFT"],
+        [b"0.001", b"1", b"l:0", b"LEFT", b"COUNT", b"0"],
+        [b"0.001", b"1", b"l:0", b"LEFT", b"COUNT", b"1", b"COUNT", b"1"],
+    ],
+    "blpop": [[], [b"0.001"], [b"l:0", b"abc"], [b"l:0", b"-1"], [b"l:0", b"l:1", b"1e400"]],
+    "brpop": [[], [b"0.001"], [b"l:0", b"abc"], [b"l:0", b"-1"], [b"l:0", b"l:1", b"nan"]],
+    "brpoplpush": [[], [b"l:0", b"l:1"], [b"l:0", b"l:1", b"abc"], [b"l:0", b"l:1", b"-1"]],
+}
+"""By hand: a random change may leave one that waits for ever."""
 
 LIST_CHANGES: Final = [
     ("rpush", "KEY", "a"),

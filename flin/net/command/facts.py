@@ -23,6 +23,11 @@ bitfield 3.2.0 O(N) for a string of N bytes, O(1) for each operation
 bitfield_ro 6.0.0 O(1) for each operation
 bitop 2.6.0 O(N) for the bytes of all strings
 bitpos 2.8.7 O(N)
+blmove 6.2.0 O(1)
+blmpop 7.0.0 O(N+M) for N keys and M elements returned
+blpop 2.0.0 O(N) for N keys
+brpop 2.0.0 O(N) for N keys
+brpoplpush 2.2.0 O(1)
 client 2.4.0 Depends on subcommand.
 client|getname 2.6.9 O(1)
 client|help 5.0.0 O(1)

@@ -1,4 +1,7 @@
-"""Commands that take elements out of lists: LPOP, LMPOP, and LMOVE, which puts them into another."""
+"""Commands that take elements out of lists: LPOP, LMPOP, LMOVE, which puts them into another, and those that wait.
+
+A handler that finds nothing to take returns WaitForKeys; once a key is ready the same handler runs again.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,28 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
-from flin.net.command.arguments import option_name
+from flin.net.command.arguments import option_name, timeout_seconds
 from flin.net.command.command import FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command
 from flin.net.wire.numbers import maybe_int64
-from flin.net.wire.replies import EMPTY_ARRAY, NULL_ARRAY, Value, syntax_error, too_large_reply, wrong_arity
+from flin.net.wire.replies import (
+    EMPTY_ARRAY,
+    NULL_ARRAY,
+    Value,
+    WaitForKeys,
+    syntax_error,
+    too_large_reply,
+    wrong_arity,
+)
 from flin.objects.list import List
 
 if TYPE_CHECKING:
     from flin.net.run.context import Context
 
 GROUP: Final = "list"
+
+_ALL_BUT_LAST: Final = Keys(1, -2, 1)
+"""The timeout stands behind the keys."""
 
 _BULK_BYTES: Final = 6
 """What a bulk has beside its bytes, at least."""
@@ -179,3 +193,56 @@ def _move(context: Context, args: list[bytes], *, is_from_left: bool, is_to_left
         destination.push_left((element,)) if is_to_left else destination.push_right((element,))
     context.notify(b"lpush" if is_to_left else b"rpush", args[2])
     return element
+
+
+# Those that wait.
+
+
+@command("blpop", -3, "write noscript blocking", _ALL_BUT_LAST)
+def blpop(context: Context, args: list[bytes]) -> Value:
+    """Takes the first element of the first list that has one, or waits for it; returns its key and it."""
+    return _pop_or_wait(context, args, is_left=True)
+
+
+@command("brpop", -3, "write noscript blocking", _ALL_BUT_LAST)
+def brpop(context: Context, args: list[bytes]) -> Value:
+    """Takes the last element of the first list that has one, or waits for it; returns its key and it."""
+    return _pop_or_wait(context, args, is_left=False)
+
+
+def _pop_or_wait(context: Context, args: list[bytes], *, is_left: bool) -> Value:
+    seconds = timeout_seconds(args[-1])
+    keys = args[1:-1]
+    for key in keys:
+        found = context.keyspace.objects.find(key, List)
+        if found is not None:
+            return [key, _pop_one(context, found, is_left=is_left)]
+    return WaitForKeys(keys, seconds, NULL_ARRAY)
+
+
+@command("blmpop", -5, "write blocking movablekeys", _keys_after_number(2))
+def blmpop(context: Context, args: list[bytes]) -> Value:
+    """Takes elements out of the first list that has any, or waits for one; returns its key and them."""
+    keys, is_left, count = _lmpop_arguments(args, 2)
+    seconds = timeout_seconds(args[1])
+    popped = _pop_first(context, keys, is_left=is_left, count=count)
+    return WaitForKeys(keys, seconds, NULL_ARRAY) if popped is None else popped
+
+
+@command("blmove", 6, "write denyoom noscript blocking", FIRST_TWO_KEYS)
+def blmove(context: Context, args: list[bytes]) -> Value:
+    """Does what LMOVE does, or waits until the list has an element."""
+    is_from_left, is_to_left = _is_left(args[3]), _is_left(args[4])
+    return _move_or_wait(context, args, is_from_left=is_from_left, is_to_left=is_to_left)
+
+
+@command("brpoplpush", 4, "write denyoom noscript blocking", FIRST_TWO_KEYS)
+def brpoplpush(context: Context, args: list[bytes]) -> Value:
+    """Does what RPOPLPUSH does, or waits until the list has an element."""
+    return _move_or_wait(context, args, is_from_left=False, is_to_left=True)
+
+
+def _move_or_wait(context: Context, args: list[bytes], *, is_from_left: bool, is_to_left: bool) -> Value:
+    seconds = timeout_seconds(args[-1])
+    element = _move(context, args, is_from_left=is_from_left, is_to_left=is_to_left)
+    return WaitForKeys([args[1]], seconds, None) if element is None else element

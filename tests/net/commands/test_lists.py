@@ -9,7 +9,7 @@ import pytest
 import flin.objects.limits
 from flin.engine.entry import make_entry
 from flin.errors import LimitError
-from flin.net.wire.replies import last_of
+from flin.net.wire.replies import NULL_ARRAY, WaitForKeys, last_of
 from flin.net.wire.resp import encode2
 from tests.net.commands.handling import Handling
 
@@ -329,6 +329,53 @@ def test_pops_of_the_first_list(server: Handling) -> None:
         ]
     )
     assert server.wire(b"LMPOP", b"1", b"none", b"LEFT") == b"*-1\r\n"
+
+
+def waits(value: object, *keys: bytes, seconds: float, null: object) -> bool:
+    return type(value) is WaitForKeys and (value.keys, value.seconds, value.null) == ([*keys], seconds, null)
+
+
+def test_those_that_find_nothing_wait(server: Handling) -> None:
+    call = server.call
+    assert waits(call(b"BLPOP", b"k", b"l", b"1.5"), b"k", b"l", seconds=1.5, null=NULL_ARRAY)
+    assert waits(call(b"BRPOP", b"k", b"0"), b"k", seconds=0, null=NULL_ARRAY)
+    assert waits(call(b"BLMPOP", b"2", b"2", b"k", b"l", b"LEFT"), b"k", b"l", seconds=2, null=NULL_ARRAY)
+    assert waits(call(b"BLMOVE", b"k", b"l", b"LEFT", b"LEFT", b"3"), b"k", seconds=3, null=None)
+    assert waits(call(b"BRPOPLPUSH", b"k", b"l", b"3"), b"k", seconds=3, null=None)
+
+
+def test_those_that_find_something_do_not_wait(server: Handling) -> None:
+    server.talk(
+        [
+            ("RPUSH l a b c d e f g", 7),
+            ("BLPOP k l 0", [b"l", b"a"]),
+            ("BRPOP k l 0", [b"l", b"g"]),
+            ("BLMPOP 0 2 k l LEFT COUNT 2", [b"l", [b"b", b"c"]]),
+            ("BLMOVE l m RIGHT LEFT 0", b"f"),
+            ("BRPOPLPUSH l m 0", b"e"),
+            ("LRANGE m 0 -1", [b"e", b"f"]),
+            ("BLPOP l l 0", [b"l", b"d"]),
+            ("EXISTS l", 0),
+        ]
+    )
+
+
+@pytest.mark.parametrize("line", ["BLPOP s", "BRPOP s", "BLMOVE s l LEFT LEFT", "BRPOPLPUSH s l"])
+def test_timeouts(server: Handling, line: str) -> None:
+    """They are looked at before the keys."""
+    server.talk(
+        [
+            ("SET s x", OK),
+            (f"{line} abc", "-ERR timeout is not a float or out of range"),
+            (f"{line} -1", "-ERR timeout is negative"),
+            (f"{line} 0", WRONG_TYPE),
+            ("BLMPOP abc 1 s LEFT", "-ERR timeout is not a float or out of range"),
+            ("BLMPOP abc 0 s LEFT", "-ERR numkeys should be greater than 0"),
+            ("BLMPOP 0 0 s LEFT", "-ERR numkeys should be greater than 0"),
+            ("BLMPOP 0 1 s LEFT", WRONG_TYPE),
+            ("BLMOVE s l UP LEFT abc", SYNTAX),
+        ]
+    )
 
 
 LIST_LINES = [

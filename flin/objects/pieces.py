@@ -97,10 +97,28 @@ class Pieces:
         piece = self._ranked().piece_of(suffix)
         return piece.before + len(self.part(piece.start, suffix, piece.size)[0])
 
-    def _ranked(self) -> RankIndex:
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the rank index is there; else who asks for a rank reads all pieces first."""
+        return self._index is not None and self._index.is_whole
+
+    def rank_some(self) -> bool:
+        """Read a page more for the rank index; whether it is there now. Others may run between two pages."""
         index = self._index
         if index is None:
-            index = self._index = RankIndex.made(suffixes for suffixes, _ in self.parts())
+            index = self._index = RankIndex()
+        if not index.is_whole:
+            suffixes = self.part(b"" if index.last is None else index.last + b"\0", None, limits.PAGE)[0]
+            index.extend(suffixes)
+            if len(suffixes) < limits.PAGE:
+                index.finish()
+        return index.is_whole
+
+    def _ranked(self) -> RankIndex:
+        while not self.rank_some():
+            pass
+        index = self._index
+        assert index is not None
         for start in list(index.large):
             index.split(start, self.part(start, None, index.piece_of(start).size)[0])
         return index

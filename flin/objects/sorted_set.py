@@ -179,9 +179,8 @@ class SortedSet(LiveObject):
 
     def remove(self, places: Sequence[bytes]) -> None:
         """Take members out, at least one, each once; the caller knows that they are there. Nothing is read."""
-        if len(places) == len(self) and self.meta is not None:
-            self.meta.count = 0
-            self.objects.abandon(self)
+        if len(places) == len(self):
+            self.remove_all()
             return
         scores, whole = self.scores, self._whole
         if scores is not None:
@@ -196,10 +195,16 @@ class SortedSet(LiveObject):
                 self._members.delete(place[SCORE_BYTES:])
                 spread.remove(place)
             meta.count -= len(places)
-        if len(self):
-            self.objects.touch(self, self.held_bytes if self.meta is None else 0)
-        else:
+        self.objects.touch(self, self.held_bytes if self.meta is None else 0)
+
+    def remove_all(self) -> None:
+        """Take all members out, and delete the key. The reaper deletes the pieces. Nothing is read."""
+        if self.meta is None:
+            self._hold({})
             self.objects.delete(self)
+        else:
+            self.meta.count = 0
+            self.objects.abandon(self)
 
     # Inside.
 

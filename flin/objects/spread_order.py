@@ -41,12 +41,12 @@ class Window:
         self.places = places
 
     def add(self, place: bytes) -> None:
-        if self.start <= place < self.stop:
-            insort(self.places, place)
+        """One that lies in it."""
+        insort(self.places, place)
 
     def remove(self, place: bytes) -> None:
-        if self.start <= place < self.stop:
-            del self.places[bisect_left(self.places, place)]
+        """One that lies in it."""
+        del self.places[bisect_left(self.places, place)]
 
     def maybe_part(self, start: bytes, stop: bytes, count: int, *, reverse: bool) -> list[bytes] | None:
         """Up to `count` places of a range, None if they are not all known."""
@@ -85,18 +85,22 @@ class SpreadOrder:
             meta.floor = floor_of(place)
         if meta.ceiling and place > meta.ceiling:
             meta.ceiling = ceiling_of(place)
-        self._head.add(place)
-        self._tail.add(place)
-        if len(self._head.places) > MAX_WINDOW:
-            self._cut_head()
-        if len(self._tail.places) > MAX_WINDOW:
-            self._cut_tail()
+        if place < self._head.stop:
+            self._head.add(place)
+            if len(self._head.places) > MAX_WINDOW:
+                self._cut_head()
+        if place >= self._tail.start:
+            self._tail.add(place)
+            if len(self._tail.places) > MAX_WINDOW:
+                self._cut_tail()
 
     def remove(self, place: bytes) -> None:
         """One that is there."""
         self._pieces.delete(place)
-        self._head.remove(place)
-        self._tail.remove(place)
+        if place < self._head.stop:
+            self._head.remove(place)
+        if place >= self._tail.start:
+            self._tail.remove(place)
 
     def _cut_head(self) -> None:
         places = self._head.places
@@ -162,6 +166,22 @@ class SpreadOrder:
         """How many places come before it."""
         known = self._head.maybe_part(b"", place, self._meta.count, reverse=False)
         return self._pieces.rank_of(place) if known is None else len(known)
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether ranks are found by a few reads; if not, rank_some() makes it so."""
+        return self._pieces.is_ranked or self._meta.count <= limits.SLICED
+
+    def knows_ranks(self, *places: bytes | None) -> bool:
+        """Whether those of these bounds are found so."""
+        return self.is_ranked or all(map(self._is_at_an_end, places))
+
+    def _is_at_an_end(self, place: bytes | None) -> bool:
+        return place is None or place <= max(self._meta.floor, self._head.stop) or self._is_above(place)
+
+    def rank_some(self) -> bool:
+        """Read a page more for the rank index; whether it is there now. Others may run between two calls."""
+        return self._pieces.rank_some()
 
     def count(self, start: bytes, stop: bytes | None) -> int:
         """How many places lie in the range."""

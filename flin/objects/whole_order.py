@@ -89,6 +89,14 @@ class WholeOrder:
         last = len(self._scores) if stop is None else self.rank_of(stop)
         return max(0, last - self.rank_of(start))
 
+    is_ranked: Final = True
+
+    def knows_ranks(self, *_: bytes | None) -> bool:
+        return True
+
+    def rank_some(self) -> bool:
+        return True
+
     def parts(self, start: bytes, stop: bytes | None, *, reverse: bool = False) -> Iterator[list[bytes]]:
         """All of the range, a page at a time, as of this call."""
         found = self.part(start, stop, len(self._scores), reverse=reverse)

@@ -39,6 +39,7 @@ from tests.net.sorted_set_generator import (
     SORTED_SET_COMPARISONS,
     SORTED_SET_KEYS,
     SORTED_SET_OPTIONS,
+    WRONG_SORTED_SETS,
     sorted_set_encoding,
 )
 
@@ -688,6 +689,7 @@ WRONG: Final[dict[str, list[list[bytes]]]] = {
     **WRONG_KEYS,
     **WRONG_LISTS,
     **WRONG_SETS,
+    **WRONG_SORTED_SETS,
     "swapdb": WRONG_SWAPS,
     "multi": [[b"a"]],
     "exec": [[], [b"a"], [b"a", b"b"]],
@@ -761,7 +763,7 @@ _UNQUEUED: Final = (
     "hello",
     "auth",
     "object|refcount",
-    *(name for name in WRONG if name not in (*PLAIN_HYPERLOGLOGS, *WRONG_LISTS, *WRONG_SETS)),
+    *(name for name in WRONG if name not in (*PLAIN_HYPERLOGLOGS, *WRONG_LISTS, *WRONG_SETS, *WRONG_SORTED_SETS)),
 )
 QUEUEABLE: Final = [name for name in PLAIN if name not in _UNQUEUED]
 """The commands of transactions."""

@@ -270,6 +270,100 @@ def _pop_options(name: str) -> Maker:
     return make
 
 
+# Several sorted sets, sets among them.
+
+
+def _source_key(source: Generator) -> bytes:
+    return source.pick([b"s:0", b"s:1"]) if source.random.random() < 0.2 else sorted_set_key(source)
+
+
+def _made(source: Generator, key: bytes) -> Request:
+    """Members for a key, if it is not of another type."""
+    if key.startswith(b"s:"):
+        return source.request("sadd", key, *_members(source))
+    return source.request("zadd", key, *_pairs(source))
+
+
+def _numbered(source: Generator) -> tuple[list[bytes], list[bytes], Burst]:
+    """Keys, the number with them behind it, and what gives some of them members."""
+    keys = [_source_key(source) for _ in range(source.random.randint(1, 4))]
+    return keys, [b"%d" % len(keys), *keys], [_made(source, key) for key in keys if source.random.random() < 0.5]
+
+
+def _combine_options(source: Generator, keys: list[bytes], *, has_weights: bool, has_scores: bool) -> list[bytes]:
+    options = []
+    if has_weights and source.random.random() < 0.6:
+        # What is stored must not be -0: the table of differences tells why.
+        good = SCORES if has_scores else [score for score in SCORES if score[:1] not in (b"-", b"0")]
+        weights = [source.pick([*good, *NO_SCORES[:3]] if source.random.random() < 0.05 else good) for _ in keys]
+        options.append([source.spelled("WEIGHTS"), *weights])
+    if has_weights and source.random.random() < 0.6:
+        options.append([source.spelled("AGGREGATE"), source.spelled(source.pick(["SUM", "MIN", "MAX"]))])
+    if has_scores and source.random.random() < 0.7:
+        options.append([source.spelled("WITHSCORES")])
+    if source.random.random() < 0.05:
+        options.append([source.pick([b"FOO", b"WEIGHTS", b"AGGREGATE", b"LIMIT"])])
+    source.random.shuffle(options)
+    return [word for option in options for word in option]
+
+
+def _combine(name: str, *, has_options: bool = False) -> Maker:
+    has_weights = has_options and not name.startswith("zdiff")
+
+    def make(source: Generator) -> Burst:
+        keys, words, burst = _numbered(source)
+        if has_options and source.random.random() < 0.06:
+            words[0] = source.pick([b"0", b"-1", b"abc", b"100", b"9223372036854775808"])
+        if has_options:
+            words += _combine_options(source, keys, has_weights=has_weights, has_scores=not name.endswith("store"))
+        if not name.endswith("store"):
+            return [*burst, source.request(name, *words)]
+        target = sorted_set_key(source)
+        return [*burst, source.request(name, target, *words), _all(source, target), source.request("type", target)]
+
+    return make
+
+
+def _card(*, has_options: bool) -> Maker:
+    def make(source: Generator) -> Burst:
+        _, words, burst = _numbered(source)
+        if has_options:
+            words += [
+                source.spelled("LIMIT"),
+                source.pick([b"0", b"1", b"2", b"100", b"-1", b"x", b"9223372036854775808"]),
+            ]
+        return [*burst, source.request("zintercard", *words)]
+
+    return make
+
+
+def _pop_several(name: str, *, has_options: bool) -> Maker:
+    """One that could wait is given a key with members, or one of a wrong type."""
+
+    def make(source: Generator) -> Burst:
+        keys = [sorted_set_key(source) for _ in range(source.random.randint(1, 3))]
+        words = [b"%d" % len(keys), *keys, source.spelled(source.pick(["MIN", "MAX"]))]
+        if has_options:
+            counts = [b"1", b"2", b"3", b"100", b"0", b"-1", b"abc"]
+            words += [source.spelled("COUNT"), source.pick(counts)]
+        is_made = name == "bzmpop" or source.random.random() < 0.6
+        burst = [source.request("zadd", keys[-1], *_pairs(source))] if is_made else []
+        timeout = [source.pick([b"0", b"0.5", b"1e3"])] if name == "bzmpop" else []
+        return [*burst, source.request(name, *timeout, *words), _all(source, keys[-1])]
+
+    return make
+
+
+def _blocking_pop(name: str) -> Maker:
+    def make(source: Generator) -> Burst:
+        keys = [sorted_set_key(source) for _ in range(source.random.randint(1, 3))]
+        burst = [source.request("zadd", keys[-1], *_pairs(source))]
+        timeout = source.pick([b"0", b"1", b"0.25", b"-1", b"abc", b"inf", b"0x1p3"])
+        return [*burst, source.request(name, *keys, timeout), _all(source, keys[-1])]
+
+    return make
+
+
 def sorted_set_encoding(source: Generator) -> Burst:
     """Redis tells of a sorted set's history, which begins here: listpack or skiplist."""
     key, other = b"z:0", b"z:1"
@@ -277,12 +371,25 @@ def sorted_set_encoding(source: Generator) -> Burst:
     if source.random.random() < 0.5:
         burst.append(source.request("zrem", key, *_members(source)))
     if source.random.random() < 0.5:
-        burst.append(source.request("zrangestore", other, key, b"0", b"-1"))
+        name = source.pick(["zrangestore", "zunionstore", "zinterstore", "zdiffstore"])
+        words = [key, b"0", b"-1"] if name == "zrangestore" else [b"1", key]
+        burst.append(source.request(name, other, *words))
         burst.append(source.request("object|encoding", other))
     return [*burst, source.request("object|encoding", key), source.request("object|refcount", key)]
 
 
 PLAIN_SORTED_SETS: Final[dict[str, Maker]] = {
+    "bzmpop": _pop_several("bzmpop", has_options=False),
+    "bzpopmax": _blocking_pop("bzpopmax"),
+    "bzpopmin": _blocking_pop("bzpopmin"),
+    "zdiff": _combine("zdiff"),
+    "zdiffstore": _combine("zdiffstore"),
+    "zinter": _combine("zinter"),
+    "zintercard": _card(has_options=False),
+    "zinterstore": _combine("zinterstore"),
+    "zmpop": _pop_several("zmpop", has_options=False),
+    "zunion": _combine("zunion"),
+    "zunionstore": _combine("zunionstore"),
     "zadd": _maker("zadd", _pairs),
     "zcard": _maker("zcard"),
     "zcount": _maker("zcount", _scores),
@@ -310,6 +417,14 @@ PLAIN_SORTED_SETS: Final[dict[str, Maker]] = {
 }
 
 SORTED_SET_OPTIONS: Final[dict[str, Maker]] = {
+    "bzmpop": _pop_several("bzmpop", has_options=True),
+    "zdiff": _combine("zdiff", has_options=True),
+    "zinter": _combine("zinter", has_options=True),
+    "zintercard": _card(has_options=True),
+    "zinterstore": _combine("zinterstore", has_options=True),
+    "zmpop": _pop_several("zmpop", has_options=True),
+    "zunion": _combine("zunion", has_options=True),
+    "zunionstore": _combine("zunionstore", has_options=True),
     "zadd": _add_options,
     "zpopmax": _pop_options("zpopmax"),
     "zpopmin": _pop_options("zpopmin"),
@@ -325,6 +440,24 @@ SORTED_SET_OPTIONS: Final[dict[str, Maker]] = {
 }
 
 SORTED_SET_COMPARISONS: Final[dict[str, Comparison]] = {"zrandmember": "length", "zscan": "shape"}
+
+WRONG_SORTED_SETS: Final[dict[str, list[list[bytes]]]] = {
+    "bzpopmin": [[], [b"z:0"], [b"z:0", b"abc"], [b"z:0", b"-1"], [b"z:0", b"z:1", b""], [b"z:0", b"nan"]],
+    "bzpopmax": [[], [b"z:0"], [b"z:0", b"abc"], [b"z:0", b"-0.5"], [b"z:0", b"z:1", b" 1"], [b"z:0", b"1e30"]],
+    "bzmpop": [
+        [],
+        [b"1", b"1", b"z:0"],
+        [b"0", b"0", b"z:0", b"MIN"],
+        [b"abc", b"1", b"z:0", b"MIN"],
+        [b"-1", b"1", b"z:0", b"MAX"],
+        [b"0", b"2", b"z:0", b"MIN"],
+        [b"0", b"1", b"z:0", b"FOO"],
+        [b"x", b"1", b"z:0", b"MIN", b"COUNT", b"0"],
+        [b"0", b"1", b"z:0", b"MIN", b"COUNT"],
+        [b"0", b"1", b"z:0", b"MIN", b"COUNT", b"1", b"COUNT", b"2"],
+    ],
+}
+"""By hand: a random change may leave one that waits."""
 
 SORTED_SET_CHANGES: Final = [
     ("zadd", "KEY", "1", "a"),

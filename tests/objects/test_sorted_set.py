@@ -171,13 +171,18 @@ class Machine(RuleBasedStateMachine):
         taken = next(pages, [])
         self.put({b"a": 1.0, b"between": 0.0})
         assert [*taken, *_joined(pages)] == (inside[::-1] if reverse else inside)
-        self.committed = self.committed | {}
 
     @rule()
     def ranks(self) -> None:
         found = self.found
         assert [found.rank(member) for member in in_order(self.model)] == list(range(len(self.model)))
         assert found.rank(b"absent") is None
+
+    @rule(pages=st.integers(1, 3))
+    def rank_some(self, pages: int) -> None:
+        """The rank index is made while others write."""
+        for _ in range(pages):
+            self.found.order.rank_some()
 
     @rule()
     def read_all(self) -> None:

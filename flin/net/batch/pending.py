@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 from flin.engine.boundaries import add, ranges_of
 from flin.engine.entry import Entry
 from flin.errors import FlinError, LimitError
+from flin.net.batch.piece_order import PieceOrder
 from flin.net.batch.refusal import Refusal
 from flin.net.batch.reply_barrier import ReplyBarrier
 
@@ -63,6 +64,7 @@ class Pending:
         "large_bytes",
         "now_ms",
         "on_refused",
+        "pieces",
         "points",
         "ranges",
         "reply_barrier",
@@ -72,6 +74,7 @@ class Pending:
     def __init__(self, store: StoreLike, *, is_always: bool = False) -> None:
         """is_always: the sync mode is `always`; then it is noted which keys are not durable yet."""
         self.points: dict[bytes, Entry] = {}
+        self.pieces = PieceOrder(self.points)
         self.ranges: list[bytes] = []  # boundaries of what the batch deletes, older than its points
         self.large_bytes = 0
         self.in_transaction = False  # EXEC runs: its writes stay in one frame, so nothing may commit in between
@@ -116,6 +119,7 @@ class Pending:
         points = self.points
         for key in [key for key in points if start <= key < stop]:
             del points[key]
+        self.pieces.forget()
         add(self.ranges, start, stop)
 
     def commit(self) -> None:
@@ -135,6 +139,7 @@ class Pending:
         if self.reply_barrier is not None:
             self.reply_barrier.note_commit(position)
         points.clear()
+        self.pieces.forget()
         ranges.clear()
         self.large_bytes = 0
         self.batches += 1
@@ -153,6 +158,7 @@ class Pending:
         self.failures += 1
         refusal = Refusal(set(self.points), tuple(self.ranges), error)
         self.points.clear()
+        self.pieces.forget()
         self.ranges.clear()
         self.large_bytes = 0
         self.unsettled.clear()
@@ -172,6 +178,7 @@ class Pending:
         points, ranges, self.large_bytes = savepoint
         self.points.clear()
         self.points.update(points)
+        self.pieces.forget()
         self.ranges[:] = ranges
 
     def check_size(self, maximum: int) -> None:

@@ -28,6 +28,9 @@ blmpop 7.0.0 O(N+M) for N keys and M elements returned
 blpop 2.0.0 O(N) for N keys
 brpop 2.0.0 O(N) for N keys
 brpoplpush 2.2.0 O(1)
+bzmpop 7.0.0 O(K+N) for K keys and N members returned
+bzpopmax 5.0.0 O(K) for K keys
+bzpopmin 5.0.0 O(K) for K keys
 client 2.4.0 Depends on subcommand.
 client|getname 2.6.9 O(1)
 client|help 5.0.0 O(1)
@@ -194,8 +197,14 @@ watch 2.2.0 O(N) for N keys
 zadd 1.2.0 O(N*log(M)) for N members named and M in the sorted set
 zcard 1.2.0 O(1)
 zcount 2.0.0 O(log(N)) for N members
+zdiff 6.2.0 O(N*M) for N members in the first sorted set and M others
+zdiffstore 6.2.0 O(N*M) for N members in the first sorted set and M others
 zincrby 1.2.0 O(log(N)) for N members
+zinter 6.2.0 O(N*M) for N members in the smallest of M sorted sets
+zintercard 7.0.0 O(N*M) for N members in the smallest of M sorted sets
+zinterstore 2.0.0 O(N*M) for N members in the smallest of M sorted sets
 zlexcount 2.8.9 O(log(N)) for N members
+zmpop 7.0.0 O(K+N) for K keys and N members returned
 zmscore 6.2.0 O(N) for N members named
 zpopmax 5.0.0 O(N) for N members returned
 zpopmin 5.0.0 O(N) for N members returned
@@ -215,6 +224,8 @@ zrevrangebyscore 2.2.0 O(log(N)+M) for N members, and M returned
 zrevrank 2.0.0 O(log(N)) for N members
 zscan 2.8.0 O(1) per call, O(N) for a whole scan of N members
 zscore 1.2.0 O(1)
+zunion 6.2.0 O(N*log(N)) for N members in all sorted sets
+zunionstore 2.0.0 O(N*log(N)) for N members in all sorted sets
 """
 
 

@@ -5,17 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
-from flin.net.command.command import FIRST_KEY
+from flin.net.command.arguments import option_name, timeout_seconds
+from flin.net.command.command import FIRST_KEY, Keys
 from flin.net.command.registry import command
+from flin.net.commands.sorted_set_algebra import keys_after_number
 from flin.net.commands.sorted_sets import shown_pairs, take_out
 from flin.net.wire.numbers import maybe_int64
-from flin.net.wire.replies import Value, syntax_error
+from flin.net.wire.replies import NULL_ARRAY, Value, WaitForKeys, syntax_error, too_large_reply
 from flin.objects.sorted_set import Pair, SortedSet, pair_at
 
 if TYPE_CHECKING:
     from flin.net.run.context import Context
 
 GROUP: Final = "sorted-set"
+
+MAX_UNCHECKED: Final = 1024
+"""Members that are read before it is known how large the reply will be."""
+
+_BULKS_BYTES: Final = 13
+"""What the bulks of a member and its score have beside their bytes, at least."""
+
+_ENDS: Final = {b"MIN": False, b"MAX": True}
+"""Whether the last members are meant."""
 
 
 @command("zpopmin", -2, "write fast timed", FIRST_KEY)
@@ -46,10 +57,95 @@ def _positive(text: bytes) -> int:
     return count
 
 
+def _check_reply(context: Context, count: int, size_bytes: int) -> None:
+    """LimitError, before anything is taken out, if so many members of that size together make too large a reply."""
+    size_bytes += count * _BULKS_BYTES
+    most_bytes = context.services.config.largest_reply_bytes
+    if size_bytes > most_bytes:
+        raise too_large_reply(size_bytes, most_bytes)
+
+
 def _taken(context: Context, key: bytes, count: int, *, is_last: bool) -> list[Pair]:
     found = context.keyspace.objects.find(key, SortedSet)
     if found is None or not count:
         return []
+    count = min(count, len(found))
+    if count > MAX_UNCHECKED:
+        _check_reply(context, count, 0)
     places = found.order.from_rank(0, count, reverse=is_last)
+    _check_reply(context, count, sum(map(len, places)))
     take_out(context, key, found, places, b"zpopmax" if is_last else b"zpopmin")
     return list(map(pair_at, places))
+
+
+# From the first of several keys that has members.
+
+
+@command("zmpop", -4, "write movablekeys", keys_after_number(1))
+def zmpop(context: Context, args: list[bytes]) -> Value:
+    """Takes members out of the first sorted set that has some, and returns its key and them."""
+    keys, is_last, count = _mpop_arguments(args, 1)
+    return _pop_first(context, keys, count, is_last=is_last) or NULL_ARRAY
+
+
+@command("bzmpop", -5, "write blocking movablekeys", keys_after_number(2))
+def bzmpop(context: Context, args: list[bytes]) -> Value:
+    """Takes members out of the first sorted set that has some, or waits for them; returns its key and them."""
+    keys, is_last, count = _mpop_arguments(args, 2)
+    seconds = timeout_seconds(args[1])
+
+    def from_keys(keys: list[bytes]) -> Value:
+        return _pop_first(context, keys, count, is_last=is_last) or WaitForKeys(
+            keys, seconds, NULL_ARRAY, lambda key: from_keys([key])
+        )
+
+    return from_keys(keys)
+
+
+def _mpop_arguments(args: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
+    """The keys, whether to take the last members, and the count. at: where the number of keys stands."""
+    number = maybe_int64(args[at])
+    if number is None or number < 1:
+        raise CommandError("ERR numkeys should be greater than 0")
+    where = at + 1 + number
+    if where >= len(args) or option_name(args[where]) not in _ENDS:
+        raise syntax_error()
+    words = args[where + 1 :]
+    if words and (len(words) < 2 or option_name(words[0]) != b"COUNT"):
+        raise syntax_error()
+    count = maybe_int64(words[1]) if words else 1
+    if count is None or count < 1:
+        raise CommandError("ERR count should be greater than 0")
+    if len(words) > 2:
+        raise syntax_error()
+    return args[at + 1 : where], _ENDS[option_name(args[where])], count
+
+
+def _pop_first(context: Context, keys: list[bytes], count: int, *, is_last: bool) -> Value:
+    """None if no key has members."""
+    for key in keys:
+        pairs = _taken(context, key, count, is_last=is_last)
+        if pairs:
+            return [key, pairs]
+    return None
+
+
+@command("bzpopmin", -3, "write noscript blocking fast timed", Keys(1, -2, 1))
+def bzpopmin(context: Context, args: list[bytes]) -> Value:
+    """Takes the member with the lowest score out of the first sorted set that has some, or waits for one."""
+    return _pop_or_wait(context, args, is_last=False)
+
+
+@command("bzpopmax", -3, "write noscript blocking fast timed", Keys(1, -2, 1))
+def bzpopmax(context: Context, args: list[bytes]) -> Value:
+    """Takes the member with the highest score out of the first sorted set that has some, or waits for one."""
+    return _pop_or_wait(context, args, is_last=True)
+
+
+def _pop_or_wait(context: Context, args: list[bytes], *, is_last: bool) -> Value:
+    seconds, keys = timeout_seconds(args[-1]), args[1:-1]
+    popped = _pop_first(context, keys, 1, is_last=is_last)
+    if popped is None:
+        return WaitForKeys(keys, seconds, NULL_ARRAY)
+    key, [pair] = popped
+    return [key, *pair]

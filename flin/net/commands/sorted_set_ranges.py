@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from types import GeneratorType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flin.errors import CommandError, ConflictError
 from flin.net.command.arguments import option_name
@@ -17,11 +18,11 @@ from flin.net.command.registry import command
 from flin.net.commands.elements import growing, look_up
 from flin.net.commands.sorted_sets import room_for, shown_pairs, store, take_out
 from flin.net.wire.numbers import parse_int64
-from flin.net.wire.replies import EMPTY_ARRAY, ZERO, Slices, Value, syntax_error
+from flin.net.wire.replies import EMPTY_ARRAY, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error
 from flin.objects import limits
 from flin.objects.lex_bounds import Bounds, lex_bounds
 from flin.objects.score import LexRange, ScoreRange, parse_lex_range, parse_score_range
-from flin.objects.sorted_set import SortedSet, member_at, pair_at
+from flin.objects.sorted_set import SortedSet, member_at, pair_at, place_of
 
 if TYPE_CHECKING:
     from flin.net.run.context import Context
@@ -38,8 +39,7 @@ _MEMBERS: Final = "members"
 # Ranges.
 
 
-@dataclass(frozen=True, slots=True)
-class _Ranks:
+class _Ranks(NamedTuple):
     """From start to stop, both inclusive, 0 for the first; negative: from the end on."""
 
     start: int
@@ -51,6 +51,8 @@ class _Ranks:
         stop = min(count - 1, self.stop + count if self.stop < 0 else self.stop)
         return start, max(0, stop - start + 1)
 
+
+_EVERYTHING: Final = _Ranks(0, -1)
 
 _Range = _Ranks | ScoreRange | LexRange
 
@@ -90,7 +92,7 @@ class _Query:
 
     kind: str | None
     reverse: bool | None
-    range: _Range = _Ranks(0, -1)
+    range: _Range = _EVERYTHING
     has_scores: bool = False
     offset: int = 0
     count: int = -1
@@ -144,7 +146,8 @@ class _Answer:
             self._skip, self._count = max(0, query.offset), _ALL if query.count < 0 else query.count
             if query.offset < 0:  # no member has such a place: as in Redis
                 self._count = 0
-        self._count = min(self._count, len(found))
+        self._total = len(found)
+        self._count = min(self._count, self._total)
 
     def first(self, count: int) -> list[bytes]:
         """Up to so many of them."""
@@ -154,6 +157,20 @@ class _Answer:
         if self._is_by_rank:
             return self._order.from_rank(self._skip, count, reverse=self._reverse)
         return self._order.part(self._start, self._stop, count, reverse=self._reverse, skip=self._skip)
+
+    def needs_ranks(self) -> bool:
+        """Whether the rank index is needed, and not there yet."""
+        is_deep = self._skip > limits.PAGE
+        if self._is_by_rank:
+            is_deep = self._skip + self._count > limits.PAGE and self._total - self._skip > limits.PAGE
+        return is_deep and not self._order.is_ranked
+
+    def is_all(self) -> bool:
+        """Whether these are all members."""
+        if self._is_by_rank:
+            return self._count == self._total
+        first, last = self._order.from_rank(0, 1), self._order.from_rank(0, 1, reverse=True)
+        return self._start <= first[0] and (self._stop is None or last[0] < self._stop)
 
     def frozen_pages(self) -> Iterator[list[bytes]]:
         """All of them as of this call, some at a time; other commands may run in between."""
@@ -179,12 +196,16 @@ class _Answer:
 @command("zrange", -4, "readonly", FIRST_KEY)
 def zrange(context: Context, args: list[bytes]) -> Value:
     """Returns a range of a sorted set, by ranks, scores (BYSCORE) or members (BYLEX), in order or in reverse (REV)."""
+    if len(args) == 4:
+        return _plain_range(context, args, reverse=False)
     return _range(context, args[1], _parse_query(args, 2))
 
 
 @command("zrevrange", -4, "readonly", FIRST_KEY)
 def zrevrange(context: Context, args: list[bytes]) -> Value:
     """Returns a range of ranks of a sorted set, counted from the highest score downwards."""
+    if len(args) == 4:
+        return _plain_range(context, args, reverse=True)
     return _range(context, args[1], _parse_query(args, 2, _RANKS, reverse=True))
 
 
@@ -212,12 +233,30 @@ def zrevrangebylex(context: Context, args: list[bytes]) -> Value:
     return _range(context, args[1], _parse_query(args, 2, _MEMBERS, reverse=True))
 
 
-def _range(context: Context, key: bytes, query: _Query) -> Value:
-    found = look_up(context, key, SortedSet)
+def _plain_range(context: Context, args: list[bytes], *, reverse: bool) -> Value:
+    """What `_range` answers where there are no options, as nearly always."""
+    ranks = _parse_ranks(args[2], args[3])
+    found = look_up(context, args[1], SortedSet)
     if found is None:
         return EMPTY_ARRAY
+    start, count = ranks.within(len(found))
+    if start + count > limits.PAGE:
+        return _range_of(context, args[1], _Query(_RANKS, reverse, ranks), found)
+    return list(map(member_at, found.order.from_rank(start, count, reverse=reverse)))
+
+
+def _range(context: Context, key: bytes, query: _Query) -> Value:
+    found = look_up(context, key, SortedSet)
+    return EMPTY_ARRAY if found is None else _range_of(context, key, query, found)
+
+
+def _range_of(context: Context, key: bytes, query: _Query, found: SortedSet) -> Value:
     show = shown_places(context, has_scores=query.has_scores)
     answer = _Answer(found, query)
+    if answer.needs_ranks():
+        return _ranked_first(
+            context, key, lambda found: EMPTY_ARRAY if found is None else _range_of(context, key, query, found)
+        )
     places = answer.first(limits.SLICED + 1)
     return show(places) if len(places) <= limits.SLICED else _range_in_slices(context, answer, show)
 
@@ -253,13 +292,25 @@ def zrangestore(context: Context, args: list[bytes]) -> Value:
 # Counts and ranks.
 
 
-@command("zcount", 4, "readonly fast", FIRST_KEY)
+# The ranks of a large sorted set that is not in memory are counted first, in slices.
+
+
+def _ranked_first(context: Context, key: bytes, answer: Callable[[SortedSet | None], Value]) -> Slices:
+    while (found := context.keyspace.objects.find(key, SortedSet)) is not None and not found.order.rank_some():
+        yield
+    value = answer(found)
+    if isinstance(value, GeneratorType):
+        value = yield from value
+    return value
+
+
+@command("zcount", 4, "readonly fast timed", FIRST_KEY)
 def zcount(context: Context, args: list[bytes]) -> Value:
     """Returns the number of members of a sorted set whose scores lie in a range."""
     return _count(context, args[1], _parse_scores(args[2], args[3]))
 
 
-@command("zlexcount", 4, "readonly fast", FIRST_KEY)
+@command("zlexcount", 4, "readonly fast timed", FIRST_KEY)
 def zlexcount(context: Context, args: list[bytes]) -> Value:
     """Returns the number of members of a sorted set that lie in a range, where all have the same score."""
     return _count(context, args[1], _parse_members(args[2], args[3]))
@@ -267,22 +318,41 @@ def zlexcount(context: Context, args: list[bytes]) -> Value:
 
 def _count(context: Context, key: bytes, range_: ScoreRange | LexRange) -> Value:
     found = look_up(context, key, SortedSet)
-    return ZERO if found is None else found.order.count(*_bounds_of(found, range_))
+    if found is None:
+        return ZERO
+    bounds = _bounds_of(found, range_)
+    if found.order.knows_ranks(*bounds):
+        return found.order.count(*bounds)
+    return _ranked_first(
+        context, key, lambda found: ZERO if found is None else found.order.count(*_bounds_of(found, range_))
+    )
 
 
-@command("zrank", 3, "readonly fast", FIRST_KEY)
+@command("zrank", 3, "readonly fast timed", FIRST_KEY)
 def zrank(context: Context, args: list[bytes]) -> Value:
     """Returns how many members of a sorted set come before one."""
-    found = look_up(context, args[1], SortedSet)
-    return None if found is None else found.rank(args[2])
+    return _rank(context, args, reverse=False)
 
 
-@command("zrevrank", 3, "readonly fast", FIRST_KEY)
+@command("zrevrank", 3, "readonly fast timed", FIRST_KEY)
 def zrevrank(context: Context, args: list[bytes]) -> Value:
     """Returns how many members of a sorted set come after one."""
+    return _rank(context, args, reverse=True)
+
+
+def _rank(context: Context, args: list[bytes], *, reverse: bool) -> Value:
     found = look_up(context, args[1], SortedSet)
-    rank = None if found is None else found.rank(args[2])
-    return None if found is None or rank is None else len(found) - 1 - rank
+    score = None if found is None else found.score(args[2])
+    if found is None or score is None:
+        return None
+    if not found.order.knows_ranks(place_of(args[2], score)):
+        return _ranked_first(context, args[1], lambda found: _rank_in(found, args[2], reverse=reverse))
+    return _rank_in(found, args[2], reverse=reverse)
+
+
+def _rank_in(found: SortedSet | None, member: bytes, *, reverse: bool) -> int | None:
+    rank = None if found is None else found.rank(member)
+    return len(found) - 1 - rank if found is not None and rank is not None and reverse else rank
 
 
 # Deletions of ranges.
@@ -310,7 +380,17 @@ def _remove(context: Context, key: bytes, range_: _Range, event: bytes) -> Value
     found = context.keyspace.objects.find(key, SortedSet)
     if found is None:
         return ZERO
-    places = _Answer(found, _Query(None, reverse=False, range=range_)).first(len(found))
+    answer = _Answer(found, _Query(None, reverse=False, range=range_))
+    if answer.is_all():
+        count = len(found)
+        found.remove_all()
+        context.notify(event, key)
+        context.notify(b"del", key)
+        return count
+    most = room_for(context)
+    places = answer.first(most + 1)
+    if len(places) > most:
+        raise CommandError(OUT_OF_MEMORY)
     if places:
         take_out(context, key, found, places, event)
     return len(places)

@@ -234,10 +234,10 @@ def zmscore(context: Context, args: list[bytes]) -> Value:
 @command("zscan", -3, "readonly", FIRST_KEY)
 def zscan(context: Context, args: list[bytes]) -> Value:
     """Returns some members of a sorted set with their scores, and the cursor to go on with; 0 at the end."""
-    found = context.keyspace.objects.find(args[1], SortedSet)
-    text = score_text if found is None or found.was_large else small_score_text
 
     def matching(pairs: list[Pair], matches: Callable[[bytes], bool]) -> list[bytes]:
+        found = context.keyspace.objects.find(args[1], SortedSet)
+        text = score_text if found is None or found.was_large else small_score_text
         return [word for member, score in pairs if matches(member) for word in (member, text(score))]
 
     return scan_elements(context, args, SortedSet, matching)

@@ -71,12 +71,13 @@ class ObjectHost:
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The store is asked for more where the batch deletes; what it has gives a page that is whole up to a bound,
         within which the batch is laid over it."""
-        points, ranges = self._pending.points, self._pending.ranges
-        mine = {key: entry for key, entry in points.items() if start <= key < stop}
-        wanted = count + sum(entry is TOMBSTONE for entry in mine.values())
+        ranges, mine = self._pending.ranges, self._pending.pieces.between(start, stop)
+        wanted = count + list(mine.values()).count(TOMBSTONE)
         nowait = not self._keyspace.is_blocking
         while True:
             keys, entries = self._store.page(start, stop, wanted, reverse=reverse, nowait=nowait)
+            if not mine and not ranges:
+                return keys, entries
             found: dict[bytes, Entry] = dict(zip(keys, entries, strict=True))
             if ranges:
                 found = {key: entry for key, entry in found.items() if not covers(ranges, key)}
@@ -106,6 +107,7 @@ class ObjectHost:
 
     def take_back_piece(self, stored: bytes) -> None:
         del self._pending.points[stored]
+        self._pending.pieces.gone(stored)
 
     def delete_pieces(self, start: bytes, stop: bytes) -> None:
         self._pending.delete_range(start, stop)

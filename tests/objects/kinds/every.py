@@ -9,12 +9,14 @@ from tests.objects.kinds.kind import Kind
 from tests.objects.kinds.list_kind import ListKind
 from tests.objects.kinds.long_string_kind import LongStringKind
 from tests.objects.kinds.set_kind import SetKind
+from tests.objects.kinds.sorted_set_kind import SortedSetKind
 
 _ALL: Final[list[Kind[Any, Any]]] = [
     HashKind(),
     ListKind(),
     LongStringKind(),
     SetKind(),
+    SortedSetKind(),
 ]
 
 KINDS: Final = {kind.made.TAG: kind for kind in _ALL}

@@ -98,7 +98,7 @@ class Engine(WritableView):
             return entry
         if entry is None:
             return default
-        value = value_at(entry, store.now_ms())
+        value = self._value_at(entry, store.now_ms())
         return default if value is None else value
 
     def put(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None, sync: bool | None = None) -> None:

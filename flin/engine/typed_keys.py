@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
-from flin.engine.entry import Live, Page
+from flin.engine.entry import Entry, Live, Page, value_at
 
 if TYPE_CHECKING:
     from flin.objects.views import HashView, ListView, Reading, SetView, SortedSetView
@@ -20,7 +20,8 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 
 class TypedKeys(ABC):
     """The calls for keys of any type. A mapping's own calls see strings alone: a key that holds a collection is absent
-    for `get`, `in`, `len` and scans; `put` and `delete` replace it.
+    for `get`, `in` and scans; `put` and `delete` replace it. A long string that commands have changed in parts lies in
+    pieces: reads and scans put it together, calls that change a value by what it was (`incr`, `pop`) see none.
 
     A view may be kept: it reads anew at each call, from an engine what is there then, from a snapshot what was there. A
     key that is absent is an empty collection. A key that holds another type raises ConflictError, in the call that
@@ -68,6 +69,15 @@ class TypedKeys(ABC):
         from flin.objects.views import SortedSetView
 
         return SortedSetView(self._reading(), key)
+
+    def _value_at(self, entry: Entry | None, now_ms: int) -> bytes | None:
+        """The string of an entry that is alive at now_ms, else None. One that lies in pieces is put together."""
+        if type(entry) is not tuple or not entry[2] or 0 != entry[1] <= now_ms:
+            return value_at(entry, now_ms)
+        from flin.objects.views import READERS
+
+        reader = READERS.get(entry[2])
+        return None if reader is None else reader(self._reading(), entry)
 
     def _reading(self) -> Reading:
         from flin.objects.views import Reading

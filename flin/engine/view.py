@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import starmap
 from operator import index
 from typing import Final, NoReturn, TypeVar, cast, overload
 
-from flin.engine.entry import Page, value_at
+from flin.engine.entry import Entry, Page, value_at
 from flin.engine.key import MAX_KEY_BYTES, USER_END, prefix_stop, stored_key, user_key
 from flin.engine.mapping_views import Items, Keys, Values
 from flin.engine.options import check_size
@@ -90,7 +90,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
             return entry
         if entry is None:
             return default
-        value = value_at(entry, self._now_ms())
+        value = self._value_at(entry, self._now_ms())
         return default if value is None else value
 
     def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
@@ -106,7 +106,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
         return value
 
     def __contains__(self, key: object) -> bool:
-        return value_at(self._read(as_stored(key)), self._now_ms()) is not None
+        return self._value_at(self._read(as_stored(key)), self._now_ms()) is not None
 
     def ttl(self, key: BytesLike) -> float | None:
         """The seconds until the key expires; None if it does not expire, or is absent."""
@@ -225,11 +225,11 @@ class View(TypedKeys, Mapping[bytes, bytes]):
             return ()
         head = None if limit is None or reverse else self._head(start, stop, limit)
         if head is None:
-            return visible_pages(self._pages(start, stop, reverse, limit), self._now_ms())
+            return visible_pages(self._pages(start, stop, reverse, limit), self._now_ms(), self._value_at)
         keys, values = head
         if not keys or (set(map(type, values)) == _PLAIN and keys[-1] < b"\xff"):
             return (head,)  # type: ignore[return-value]  # as it is, without a generator
-        return visible_pages(iter((head,)), self._now_ms())
+        return visible_pages(iter((head,)), self._now_ms(), self._value_at)
 
 
 def _checked_limit(limit: int) -> int:
@@ -242,7 +242,9 @@ def _checked_limit(limit: int) -> int:
     return min(limit, sys.maxsize)
 
 
-def visible_pages(pages: Iterator[Page], now_ms: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+def visible_pages(
+    pages: Iterator[Page], now_ms: int, value_of: Callable[[Entry, int], bytes | None] = value_at
+) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """The pages of an embedded user, from pages of stored entries below USER_END."""
     for keys, entries in pages:
         values: list[bytes] = entries  # type: ignore[assignment]  # if all are bytes, as the next line finds out
@@ -250,7 +252,7 @@ def visible_pages(pages: Iterator[Page], now_ms: int) -> Iterator[tuple[list[byt
             alive = [
                 (key, value)
                 for key, entry in zip(keys, entries, strict=True)
-                if (value := value_at(entry, now_ms)) is not None
+                if (value := value_of(entry, now_ms)) is not None
             ]
             if not alive:
                 continue

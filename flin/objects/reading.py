@@ -14,6 +14,7 @@ from flin.engine.view import BytesLike, as_bytes, as_stored
 from flin.errors import ConflictError, CorruptionError, FormatVersionError
 from flin.objects.layout import HASH, LIST, LONG_STRING, SET, SORTED_SET, STREAM
 from flin.objects.live_object import LiveObject
+from flin.objects.long_string import LongString
 from flin.objects.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ class Reading:
         found = kind(cast("Objects", self), key)
         found.load(entry[0], entry[1])
         return found
+
+    def long_string(self, entry: Live) -> bytes:
+        """The text of its own entry."""
+        assert type(entry) is tuple
+        found = LongString(cast("Objects", self), b"")
+        found.load(entry[0], entry[1])
+        return found.whole()
 
     # For objects.
 

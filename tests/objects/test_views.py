@@ -161,6 +161,25 @@ def test_types(db: Engine) -> None:
             assert len(getattr(db, name)(key)) == 1
 
 
+def test_a_long_string(db: Engine) -> None:
+    """Of 100,001 bytes, most of them zeros of chunks that are not there."""
+    text = bytes(100_000) + b"x"
+    serve(db, [b"SETRANGE", b"k", b"100000", b"x"], [b"SETRANGE", b"old", b"100000", b"x"], [b"SET", b"l", b"short"])
+    serve(db, [b"EXPIREAT", b"old", b"4102444800"], [b"HSET", b"hash", b"a", b"1"])
+    assert db.get(b"k") == db[b"k"] == db.get_many([b"k"])[0] == text
+    assert db.get(b"hash", 5) == 5
+    assert b"k" in db
+    assert b"hash" not in db
+    assert db.type(b"k") == "string"
+    assert dict(db) == dict(db.items()) == {b"k": text, b"l": b"short", b"old": text}
+    assert list(db) == list(db.scan_keys(limit=3)) == [b"k", b"l", b"old"]
+    assert list(db.scan(reverse=True, limit=1)) == [(b"old", text)]
+    with db.snapshot() as snapshot:
+        db.put(b"k", b"plain")
+        assert snapshot[b"k"] == text
+        assert db[b"k"] == b"plain"
+
+
 def test_an_absent_key_is_an_empty_collection(db: Engine) -> None:
     assert dict(db.hash(b"k")) == {}
     assert db.hash(b"k").get(b"f") is None

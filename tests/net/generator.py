@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
 from tests.net.bit_generator import BIT_OPTIONS, PLAIN_BITS, WRONG_SWAPS
+from tests.net.geo_generator import GEO_OPTIONS, PLAIN_GEO
 from tests.net.hash_generator import (
     HASH_CHANGES,
     HASH_COMPARISONS,
@@ -559,6 +560,7 @@ def _scan_plain(source: Generator) -> Burst:
 
 PLAIN: Final[dict[str, Maker]] = {
     **PLAIN_BITS,
+    **PLAIN_GEO,
     **PLAIN_HASHES,
     **PLAIN_HYPERLOGLOGS,
     **PLAIN_KEYS,
@@ -654,6 +656,7 @@ PLAIN: Final[dict[str, Maker]] = {
 
 OPTIONS: Final[dict[str, Maker]] = {
     **BIT_OPTIONS,
+    **GEO_OPTIONS,
     **HASH_OPTIONS,
     **KEY_OPTIONS,
     **LIST_OPTIONS,

@@ -24,6 +24,7 @@ from tests.net.bit_generator import PLAIN_BITS
 from tests.net.differential import MIN_OF_EACH, Pair, agree, counts, focused, schedule, shortened
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, TRANSACTIONS, Request
+from tests.net.geo_generator import PLAIN_GEO
 from tests.net.hash_generator import PLAIN_HASHES
 from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS
 from tests.net.key_generator import PLAIN_KEYS
@@ -43,6 +44,7 @@ HYPERLOGLOG_REQUESTS = 4_000
 LIST_REQUESTS = 10_000
 SET_REQUESTS = 10_000
 TEXT_REQUESTS = 10_000
+GEO_REQUESTS = 6_000
 SORTED_SET_REQUESTS = 20_000
 KEY_REQUESTS = 6_000
 SEED = 20_261_120  # any number: a run can be repeated, and the slow runs take others
@@ -227,6 +229,26 @@ def test_texts(flin_port: int, redis_port: int, protocol: int, small_texts: None
 @pytest.mark.parametrize("seed", range(4))
 def test_more_texts(flin_port: int, redis_port: int, protocol: int, small_texts: None, seed: int) -> None:
     _compare_all(flin_port, redis_port, protocol, list(focused(TEXT_NAMES, seed, REQUESTS, protocol)))
+
+
+GEO_NAMES = [*PLAIN_GEO, *PLAIN_GEO, "del"]
+
+
+@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 2), ("engine", 3)], indirect=["flin_port"])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+def test_geo(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
+    requests = list(focused(GEO_NAMES, SEED, GEO_REQUESTS, protocol))
+    made = Counter(request.name for request in requests)
+    assert min(made[name] for name in PLAIN_GEO) >= 2 * MIN_OF_EACH
+    _compare_all(flin_port, redis_port, protocol, requests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize("seed", range(4))
+def test_more_geo(flin_port: int, redis_port: int, protocol: int, limits: None, seed: int) -> None:
+    _compare_all(flin_port, redis_port, protocol, list(focused(GEO_NAMES, seed, REQUESTS, protocol)))
 
 
 LIST_NAMES = [*PLAIN_LISTS, *PLAIN_LISTS, "del", "expire", "copy", "rename", "object|encoding", "dbsize"]

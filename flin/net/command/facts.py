@@ -72,6 +72,16 @@ flushall 1.0.0 O(1): the store begins a new version
 flushdb 1.0.0 O(1): one range delete
 function 7.0.0 Depends on subcommand.
 function|flush 7.0.0 O(1)
+geoadd 3.2.0 O(N*log(M)) for N members named and M in the sorted set
+geodist 3.2.0 O(1)
+geohash 3.2.0 O(1) for each member
+geopos 3.2.0 O(1) for each member
+georadius 3.2.0 O(N+M*log(M)) for N members in the boxes around, and M found
+georadius_ro 3.2.10 O(N+M*log(M)) for N members in the boxes around, and M found
+georadiusbymember 3.2.0 O(N+M*log(M)) for N members in the boxes around, and M found
+georadiusbymember_ro 3.2.10 O(N+M*log(M)) for N members in the boxes around, and M found
+geosearch 6.2.0 O(N+M*log(M)) for N members in the boxes around, and M found
+geosearchstore 6.2.0 O(N+M*log(M)) for N members in the boxes around, and M stored
 get 1.0.0 O(1)
 getbit 2.2.0 O(1)
 getdel 6.2.0 O(1)

@@ -39,6 +39,7 @@ _SHOWN_FLAGS: Final = tuple(
 _GROUP_CATEGORIES: Final = {
     "string": "string",
     "bitmap": "bitmap",
+    "geo": "geo",
     "hash": "hash",
     "hyperloglog": "hyperloglog",
     "list": "list",

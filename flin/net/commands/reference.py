@@ -34,6 +34,7 @@ _TITLES: Final = {
     "list": "Lists",
     "set": "Sets",
     "sorted-set": "Sorted sets",
+    "geo": "Points on the earth",
     "generic": "Keys",
     "transactions": "Transactions",
     "connection": "Connections",

@@ -21,6 +21,7 @@ from tests.net.serving import HandlerClient
 
 GROUPS = {
     "bitmap",
+    "geo",
     "string",
     "hash",
     "hyperloglog",

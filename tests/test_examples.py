@@ -15,7 +15,7 @@ import pytest
 from tests.source import ROOT
 
 EXAMPLES = ROOT / "examples"
-NEED_A_CLIENT = {"stdlib_sources.py", "cache.py", "served_and_read.py"}
+NEED_A_CLIENT = {"stdlib_sources.py", "cache.py", "served_and_read.py", "leaderboard.py"}
 NOT_RUN = {"flin_server.py"}  # shared by the examples with a server
 # Those of docs/recipes.md: test_recipes.py runs them.
 RECIPES = {"wsgi_embedded.py", "wsgi_served.py", "asgi_embedded.py", "asgi_served.py"}
@@ -43,7 +43,7 @@ def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_example_is_run() -> None:
     names = {path.name for path in EXAMPLES.glob("*.py")} - NOT_RUN - RECIPES
-    assert names == {"embedded.py", "cache.py", "stdlib_sources.py", "served_and_read.py"}
+    assert names == {"embedded.py", "cache.py", "stdlib_sources.py", "served_and_read.py", "leaderboard.py"}
     for path in EXAMPLES.glob("*.py"):
         assert path.read_text().startswith('"""')
 
@@ -80,6 +80,14 @@ def test_served_and_read(tmp_path: Path) -> None:
     ):
         assert line in done.stdout
     assert "{'user:1': 'hash', 'jobs': 'list', 'online': 'set', 'motd': 'string', 'none': None}" in done.stdout
+
+
+def test_leaderboard() -> None:
+    """After kill -9 of the server every player is where a plain sort puts him."""
+    done = run("leaderboard.py", "300")
+    assert done.returncode == 0, done.stderr
+    assert "300 players after kill -9\n" in done.stdout
+    assert " players have 1000 points or more\n" in done.stdout
 
 
 PART_OF_LIBRARY = ("asyncio", "concurrent", "json")

@@ -17,10 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 import flin.engine
 from flin.engine.engine import store_of
+from flin.engine.entry import Page
 from flin.errors import StorageError
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
+from flin.net.data.object_host import ObjectHost
 from flin.objects import limits, spread_order
+from flin.objects.layout import PREFIX_BYTES
 from flin.objects.meta import SortedSetMeta
 from flin.objects.score import encode_score
 from flin.objects.sorted_set import SortedSet, pair_at, place_of
@@ -225,15 +228,19 @@ LIMITS = [(2, 0), (2, 5), (64, 5)]
 """Members of a packed one, and of a spread one that is kept whole."""
 
 
+def small_limits(patch: pytest.MonkeyPatch, packed: int, whole: int) -> None:
+    patch.setattr(limits, "MAX_PACKED_ELEMENTS", packed)
+    patch.setattr(limits, "MIN_REWRITTEN", 2)
+    patch.setattr(limits, "MAX_WHOLE", whole)
+    patch.setattr(limits, "PAGE", 3)
+    patch.setattr(spread_order, "WINDOW", 3)
+    patch.setattr(spread_order, "MAX_WINDOW", 4)
+
+
 @pytest.fixture(params=LIMITS, ids=["never whole", "perhaps whole", "packed"])
 def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     packed, whole = request.param
-    monkeypatch.setattr(limits, "MAX_PACKED_ELEMENTS", packed)
-    monkeypatch.setattr(limits, "MIN_REWRITTEN", 2)
-    monkeypatch.setattr(limits, "MAX_WHOLE", whole)
-    monkeypatch.setattr(limits, "PAGE", 3)
-    monkeypatch.setattr(spread_order, "WINDOW", 3)
-    monkeypatch.setattr(spread_order, "MAX_WINDOW", 4)
+    small_limits(monkeypatch, packed, whole)
 
     def run(examples: int) -> None:
         sizes = settings(max_examples=examples, stateful_step_count=40, deadline=None, report_multiple_bugs=False)
@@ -249,3 +256,35 @@ def test_sorted_set_over_an_engine(run: Callable[[int], None]) -> None:
 @pytest.mark.slow
 def test_many_sorted_sets_over_an_engine(run: Callable[[int], None]) -> None:
     run(1500)
+
+
+def test_a_queue_never_reads_behind_its_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many were popped, also after a restart: a read begins at the last popped place, or above it."""
+    monkeypatch.setattr(limits, "MAX_WHOLE", 0)
+    machine = Machine()
+    starts: list[bytes] = []
+
+    def page(self: ObjectHost, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
+        starts.append(start)
+        return original(self, start, stop, count, reverse=reverse)
+
+    original = ObjectHost.page
+    monkeypatch.setattr(ObjectHost, "page", page)
+    machine.put({b"%05d" % number: float(number) for number in range(3000)})
+    popped = b""
+    for number in range(1500):
+        machine.put({b"%05d" % (3000 + number): float(3000 + number)})
+        starts.clear()
+        places = machine.found.order.from_rank(0, 2)
+        machine.found.remove(places)
+        assert all(start[PREFIX_BYTES + 1 :] >= popped for start in starts), number
+        popped = places[-1]
+        for place in places:
+            del machine.model[place[8:]]
+        if number % 10 == 0:
+            machine.commit()
+        if number % 500 == 499:
+            machine.commit()
+            machine.reopen()
+    assert machine.expected[0] == machine.found.order.from_rank(0, 1)[0]
+    machine.teardown()

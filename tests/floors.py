@@ -36,7 +36,7 @@ OBJECTS: Final = [
     "unordered whole_order spread_order spread_list",
     "lex_bounds",
     "hash list set sorted_set long_string live_objects owners",
-    "reaper kinds reading",
+    "reaper kinds reading footprint",
     "hash_view list_view set_view sorted_set_view",
     "views",
 ]

@@ -162,7 +162,7 @@ def test_types(db: Engine) -> None:
 
 
 def test_a_long_string(db: Engine) -> None:
-    """Of 100,001 bytes, most of them zeros of chunks that are not there."""
+    """It has 100,001 bytes, most of them zeros of chunks that are not there."""
     text = bytes(100_000) + b"x"
     serve(db, [b"SETRANGE", b"k", b"100000", b"x"], [b"SETRANGE", b"old", b"100000", b"x"], [b"SET", b"l", b"short"])
     serve(db, [b"EXPIREAT", b"old", b"4102444800"], [b"HSET", b"hash", b"a", b"1"])

@@ -126,7 +126,7 @@ lset 1.0.0 O(1); O(log N) after LINSERT, or LREM in the middle
 ltrim 1.0.0 O(N) for the fewer of those that stay and those that go
 memory 4.0.0 Depends on subcommand.
 memory|help 4.0.0 O(1)
-memory|usage 4.0.0 O(1)
+memory|usage 4.0.0 O(N) where N is the number of samples
 mget 1.0.0 O(N) for N keys
 move 1.0.0 O(1)
 mset 1.0.1 O(N) for N keys

@@ -14,6 +14,7 @@ from flin.net.run.context import Context
 from flin.net.wire.glob import compile_glob
 from flin.net.wire.numbers import maybe_int64, parse_int64
 from flin.net.wire.replies import NOTHING, OK, Slices, Value, syntax_error
+from flin.objects.footprint import all_pieces, own_bytes, sampled_bytes
 
 GROUP: Final = "server"
 
@@ -23,9 +24,6 @@ _DANGEROUS: Final = "keyspace dangerous"
 
 DEFAULT_SLOWLOG_ENTRIES: Final = 10
 """Entries that SLOWLOG GET shows without a count, as in Redis."""
-
-ENTRY_BYTES: Final = 175
-"""Bytes of a memtable entry in addition to its key and value, as engine.memtable counts them."""
 
 
 @command("time", 1, f"{_ANYTIME} fast")
@@ -180,22 +178,30 @@ declare_help("slowlog", GROUP)
 container("memory", GROUP, "Commands about memory.")
 
 
+_DEFAULT_SAMPLES: Final = 5  # Redis's own
+
+
 @command("memory|usage", -3, "readonly", Keys(2, 2, 1))
-def memory_usage(context: Context, args: list[bytes]) -> Value:
-    """Estimates what a key takes in memory while it is in a memtable."""
-    position = 3
-    while position < len(args):
+def memory_usage(context: Context, args: list[bytes]) -> Slices:
+    """Estimates what a key takes in memory while it is in a memtable, by some of its elements; SAMPLES 0: by all."""
+    samples = _DEFAULT_SAMPLES
+    for position in range(3, len(args), 2):
         if args[position].lower() != b"samples" or position + 1 == len(args):
             raise syntax_error()
-        if parse_int64(args[position + 1]) < 0:
+        samples = parse_int64(args[position + 1])
+        if samples < 0:
             raise syntax_error()
-        position += 2
-    entry = context.keyspace.entry(args[2])
+    entry = context.keyspace.settled(args[2])
     if entry is None:
         return None
-    value = entry[0] if type(entry) is tuple else entry
-    assert type(value) is bytes
-    return len(args[2]) + len(value) + ENTRY_BYTES
+    host = context.keyspace.objects.host
+    size = own_bytes(args[2], entry)
+    if samples:
+        return size + sampled_bytes(host, entry, samples)
+    for part in all_pieces(host, entry):
+        size += part
+        yield
+    return size
 
 
 declare_help("memory", GROUP)

@@ -22,8 +22,10 @@ from flin.objects import limits, long_string
 from flin.objects.layout import LONG_STRING
 from flin.objects.long_string import LongString
 from flin.objects.owners import Owners
+from flin.testing.run import EngineSetup
+from tests.figures import Figures
 from tests.net.data import test_live_objects
-from tests.net.data.collections_run import Collection
+from tests.net.data.collections_run import Collection, CollectionsChecker, crash_collections
 from tests.net.data.test_live_objects import databases, keys
 from tests.net.data.test_seeded_bugs import OWN_MISTAKE
 
@@ -173,6 +175,23 @@ def test_zeros_are_written_nowhere(keyspace: Keyspace) -> None:
     assert text.meta is not None
     assert (text.meta.count, len(text)) == (0, (1 << 20) + 5000)
     assert text.between(0, 2000) == bytes(2000)
+
+
+def test_long_strings_after_power_cuts(figures: Figures) -> None:
+    """test_power_cuts.py draws them among others; here every run has them."""
+    checker = CollectionsChecker(EngineSetup("interval"), limit=2, second_every=8)
+    crash_collections(checker, range(3), steps=60, crash_points=6, tags=(LONG_STRING,))
+    figures.checked(checker)
+    assert checker.states > 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sync", ["always", "interval", "never"])
+def test_many_long_strings_after_power_cuts(sync: str, figures: Figures) -> None:
+    checker = CollectionsChecker(EngineSetup(sync), limit=3, second_every=8)
+    crash_collections(checker, range(100, 115), steps=100, crash_points=10, tags=(LONG_STRING,))
+    figures.checked(checker)
+    assert checker.states > 300
 
 
 # The tests are tested: each of these bugs, switched on alone, is caught.

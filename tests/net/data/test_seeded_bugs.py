@@ -41,7 +41,7 @@ BUGS: Final[list[tuple[Bug, Hunt]]] = []
 def power_cuts() -> None:
     for window_bytes in (0, 512):  # without a window every commit is a call, which the disk can refuse
         checker = CollectionsChecker(EngineSetup("interval", window_bytes=window_bytes), limit=1, second_every=8)
-        crash_collections(checker, range(8), steps=80, crash_points=4)
+        crash_collections(checker, range(16), steps=80, crash_points=4)
 
 
 class Watcher:

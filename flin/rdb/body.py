@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
+from flin.errors import PayloadError
 from flin.rdb import intset, listpack, stream, ziplist, zipmap
 from flin.rdb.primitives import Reader, double, length, score, string
 from flin.rdb.value import Hash, List, Set, SortedSet, Stream, String, Value
@@ -45,6 +46,19 @@ def decode(data: bytes, most_bytes: int) -> Value:
     value = form(reader)
     reader.end()
     return value
+
+
+def claimed_elements(data: bytes) -> int:
+    """How many strings a list, set, hash or sorted set of a plain form says that it has: what decoding would cost. 0 of
+    anything else, and where the claim is false: each string takes at least a byte."""
+    strings_each = {1: 1, 2: 1, 3: 1, 4: 2, 5: 1}.get(data[0] if data else 0, 0)
+    if not strings_each:
+        return 0
+    try:
+        claimed = strings_each * Reader(data[1:10], 0).length()
+    except PayloadError:
+        return 0
+    return claimed if claimed < len(data) else 0
 
 
 def _string(reader: Reader) -> String:

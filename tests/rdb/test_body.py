@@ -133,3 +133,24 @@ def test_any_bytes(type_: int, data: bytes) -> None:
     maybe_value(bytes([type_]) + data)
     maybe_value(bytes([type_]) + string(data))
     maybe_value(bytes([type_]) + length(1) + string(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (b"\x01\x03\x01a\x01b\x01c", 3),
+        (b"\x02\x41\x00" + bytes(256), 256),
+        (b"\x04\x80\x00\x00\x00\x10" + bytes(32), 32),
+        (b"\x05\x02" + bytes(20), 2),
+        (b"\x01\x04\x01a", 0),
+        (b"\x05\x81" + b"\xff" * 8, 0),
+        (b"\x00\x03abc", 0),
+        (b"\x10\x03abc", 0),
+        (b"\x01\x80\x7f", 0),
+        (b"\x01\xc0", 0),
+        (b"\x01", 0),
+        (b"", 0),
+    ],
+)
+def test_claimed_elements(data: bytes, count: int) -> None:
+    assert body.claimed_elements(data) == count

@@ -46,6 +46,16 @@ class RawClient:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
         self._file = self._socket.makefile("rb")
 
+    def has_reply(self) -> bool:
+        """Whether something has arrived that was not read yet."""
+        self._socket.settimeout(0)
+        try:
+            return bool(self._file.peek(1))
+        except BlockingIOError:
+            return False
+        finally:
+            self._socket.settimeout(PATIENCE_SECONDS)
+
     def __enter__(self) -> RawClient:
         return self
 

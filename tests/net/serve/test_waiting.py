@@ -70,15 +70,15 @@ def test_a_transaction_is_seen_at_its_end(clients: Clients) -> None:
 
 def test_a_chain_of_moves(clients: Clients) -> None:
     third = clients.waiting("BLPOP c 0")
-    second = clients.waiting("BLMOVE b c 0")
-    first = clients.waiting("BLMOVE a b 0")
+    second = clients.waiting("BLMOVE b c LEFT RIGHT 0")
+    first = clients.waiting("BLMOVE a b LEFT RIGHT 0")
     assert say(clients.new(), "RPUSH a x", "EXISTS a b c") == [b":1\r\n", b":0\r\n"]
     assert first.read().data == second.read().data == b"$1\r\nx\r\n"
     assert third.read().data == bulk_pair(b"c", b"x")
 
 
 def test_a_ring_of_moves_ends(clients: Clients) -> None:
-    movers = [clients.waiting(f"BLMOVE {source} {target} 0") for source, target in ("ab", "ba", "ab", "aa")]
+    movers = [clients.waiting(f"BLMOVE {source} {target} LEFT RIGHT 0") for source, target in ("ab", "ba", "ab", "aa")]
     assert say(clients.new(), "RPUSH a x", "LLEN a", "LLEN b") == [b":1\r\n", b":0\r\n", b":1\r\n"]
     assert [mover.read().data for mover in movers[:3]] == [b"$1\r\nx\r\n"] * 3
     assert clients.blocked() == 1
@@ -87,7 +87,7 @@ def test_a_ring_of_moves_ends(clients: Clients) -> None:
 
 
 def test_a_destination_of_another_type(clients: Clients) -> None:
-    mover = clients.waiting("BLMOVE a s 0")
+    mover = clients.waiting("BLMOVE a s LEFT RIGHT 0")
     other = clients.waiting("BLPOP a 0")
     say(clients.new(), "SET s 1", "RPUSH a x")
     assert mover.read().data.startswith(b"-WRONGTYPE")
@@ -176,7 +176,7 @@ def _buffered(clients: Clients) -> int:
 
 def test_timeouts(clients: Clients) -> None:
     client = clients.new()
-    assert say(client, "BLPOP q 0.001", "PING", "BLPOP a b 0.0001", "BLMOVE a b 0.01") == [
+    assert say(client, "BLPOP q 0.001", "PING", "BLPOP a b 0.0001", "BLMOVE a b LEFT RIGHT 0.01") == [
         NULL,
         b"+PONG\r\n",
         NULL,

@@ -17,7 +17,6 @@ from tests.net.raw_client import RawClient
 
 CLIENTS = 6
 KEYS = ("a", "b", "c", "d")
-VALUES = ("x", "y", "z")
 DATABASE = 1
 """Not 0, which Flin cannot swap."""
 
@@ -104,15 +103,15 @@ class Script:
         number = self.random.choice(idle)
         draw = self.random.random()
         # With nearly all waiting, somebody must push.
-        if draw < 0.45 and len(idle) > 2:
+        if draw < 0.55 and len(idle) > 2:
             requests = [self._blocking()]
             if draw < 0.15:
                 requests += [
                     self.random.choice((self._plain, self._blocking))() for _ in range(self.random.randint(1, 3))
                 ]
-        elif draw < 0.6:
-            requests = self._transaction()
-        elif draw < 0.65 and waiting:
+        elif draw < 0.65:
+            requests = self._transaction() if draw > 0.57 else self._exchange()
+        elif draw < 0.7 and waiting:
             requests = [
                 f"CLIENT UNBLOCK id-of-{self.random.choice(waiting)} {self.random.choice(('TIMEOUT', 'ERROR'))}"
             ]
@@ -137,6 +136,9 @@ class Script:
             lambda: f"BRPOP {keys} 0",
             lambda: f"BLMOVE {self._key()} {self._key()} {self._side()} {self._side()} 0",
             lambda: f"BRPOPLPUSH {self._key()} {self._key()} 0",
+            lambda: f"BZPOPMIN {keys} 0",
+            lambda: f"BZPOPMAX {keys} 0",
+            lambda: f"BZMPOP 0 {len(keys.split())} {keys} {self.random.choice(('MIN', 'MAX'))}",
             lambda: f"BLMPOP 0 {len(keys.split())} {keys} {self._side()} COUNT {self.random.randint(1, 3)}",
         )
 
@@ -145,10 +147,12 @@ class Script:
         for _ in range(self.random.choice((1, 1, 1, 2, 3))):
             self._number += 1
             values.append(str(self._number))
+        if self.random.random() < 0.3:
+            return f"ZADD {self._key()} {' '.join(f'{value} {value}' for value in values)}"
         return f"{self.random.choice(('LPUSH', 'RPUSH'))} {self._key()} {' '.join(values)}"
 
     def _plain(self) -> str:
-        if self.random.random() < 0.5:
+        if self.random.random() < 0.4:
             return self._push()
         return self._one_of(
             lambda: f"DEL {self._keys()}",
@@ -161,7 +165,6 @@ class Script:
             lambda: f"RENAMENX {self._key()} {self._key()}",
             lambda: f"COPY {self._key()} {self._key()} REPLACE",
             lambda: f"MOVE {self._key()} {DATABASE + 1}",
-            lambda: f"SWAPDB {DATABASE} {DATABASE + 1}",
             lambda: self.random.choice(("FLUSHDB", "FLUSHALL", "PING", "EXISTS a b c d")),
         )
 
@@ -170,6 +173,11 @@ class Script:
         if self.random.random() < 0.3:
             queued.append(self._blocking())
         return ["MULTI", *queued, "EXEC"]
+
+    def _exchange(self) -> list[str]:
+        """The other database has one key: the order of several is that of a dict in Redis."""
+        into, back = f"SELECT {DATABASE + 1}", f"SELECT {DATABASE}"
+        return [into, "FLUSHDB", self._push(), back, f"SWAPDB {DATABASE} {DATABASE + 1}"]
 
     def _one_of(self, *makers: Callable[[], str]) -> str:
         return self.random.choice(makers)()

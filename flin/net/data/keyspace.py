@@ -364,12 +364,6 @@ class Keyspace:
         self._pending.settle()
         self.objects.forget_all()  # the stored keys of their pieces name the namespace
         other.objects.forget_all()
-
-        def either_has(key: bytes) -> bool:
-            return self._is_there(key) or other._is_there(key)
-
-        for observer in [*self.observers, *other.observers]:
-            observer.all_written(either_has)
         everything = boundaries_of((keyspace._prefix, keyspace._end) for keyspace in (self, other))
         for journal in self._pending.journals:
             journal.note({}, everything)
@@ -378,6 +372,12 @@ class Keyspace:
         mine = self.namespace
         self.hold(other.namespace)
         other.hold(mine)
+
+        def either_has(key: bytes) -> bool:
+            return self._is_there(key) or other._is_there(key)
+
+        for observer in [*self.observers, *other.observers]:
+            observer.all_written(either_has)
 
     def hold(self, namespace: int) -> None:
         """Use another namespace's keys from now on."""

@@ -19,8 +19,8 @@ class WriteObserver(Protocol):
         """Each of the keys was put or deleted."""
 
     def all_written(self, has_changed: Callable[[bytes], bool]) -> None:
-        """The whole database was deleted or exchanged. `has_changed` tells whether that changes a key (it was there,
-        expired or not, or is there now); it raises what a read of the disk raises."""
+        """The whole database is about to be deleted, or was exchanged. `has_changed` tells whether that changes a key
+        (it was there, expired or not, or is there now); it raises what a read of the disk raises."""
 
 
 class Watcher(Protocol):

@@ -80,22 +80,23 @@ class Lines:
 
     def key_written(self, key: bytes) -> None:
         if key in self.by_key:
-            self._maybe_note(key)
+            self._note_written(key)
 
     def keys_written(self, keys: Sequence[bytes]) -> None:
         by_key = self.by_key
         for key in keys:
             if key in by_key:
-                self._maybe_note(key)
+                self._note_written(key)
 
     def all_written(self, has_changed: Callable[[bytes], bool]) -> None:
-        # It is not done yet, and what will be there is not known (SWAPDB).
         for key in self.by_key:
-            self.note(key)
+            self._maybe_note(key, self.keyspace.entry_waiting(key))
 
-    def _maybe_note(self, key: bytes) -> None:
-        """Note a key that was written, unless it is of no type that anybody waits for."""
-        entry: Entry | None = self._pending.points.get(self.keyspace.stored(key))
+    def _note_written(self, key: bytes) -> None:
+        self._maybe_note(key, self._pending.points.get(self.keyspace.stored(key)))
+
+    def _maybe_note(self, key: bytes, entry: Entry | None) -> None:
+        """Note a key that has this entry now, unless it is of no type that anybody waits for."""
         if self.wake_at_end or (type(entry) is tuple and entry[2] in AWAITED_TAGS):
             self.note(key)
 

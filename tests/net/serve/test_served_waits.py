@@ -17,16 +17,11 @@ from flin.net.run.context import Context
 from flin.net.wire.replies import Value, WaitForKeys
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net import fake_peer
-from tests.net.blocking import Clients, add_command, bulk_pair, say, waiting_commands
+from tests.net.blocking import Clients, add_command, bulk_pair, say
 from tests.net.fake_store import FakeStore
 from tests.net.serving import ServerThread
 
 REFUSED = f"-{MISCONF}\r\n".encode()
-
-
-@pytest.fixture(autouse=True)
-def _commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting_commands(monkeypatch)
 
 
 @pytest.fixture
@@ -293,7 +288,7 @@ def test_what_others_see_of_a_blocked_client(clients: Clients) -> None:
     def seen() -> tuple[bytes, bool]:
         info, listed = say(other, "INFO clients", "CLIENT LIST TYPE normal")
         blocked = info.partition(b"blocked_clients:")[2].split()[0]
-        return blocked, b" flags=b " in listed
+        return blocked, b" flags=b " in listed and b" cmd=blpop " in listed
 
     assert seen() == (b"1", True)
     say(other, "RPUSH q x")

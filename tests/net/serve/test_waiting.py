@@ -10,16 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.net.blocking import Clients, bulk_pair, eventually, say, waiting_commands
+from tests.net.blocking import Clients, bulk_pair, eventually, say
 from tests.net.raw_client import RawClient
 from tests.net.serving import ServerThread
 
 NULL = b"*-1\r\n"
-
-
-@pytest.fixture(autouse=True)
-def _commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting_commands(monkeypatch)
 
 
 @pytest.fixture(params=[True, False], ids=["uvloop", "asyncio"])

@@ -194,9 +194,9 @@ class Peer:
 class Clients:
     """A server that answers peers, a round at a time."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, store: Any = None, **options: Any) -> None:
         self.wall_ms = 1_800_000_000_000
-        self.store = FakeStore(clock=lambda: self.wall_ms)
+        self.store = FakeStore(clock=lambda: self.wall_ms) if store is None else store
         self.loop = FakeLoop()
         self.steady_ms = 10**9
         self.services = make_services(

@@ -14,7 +14,7 @@ BLOCKING = ("BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZP
 
 
 @pytest.mark.parametrize(
-    ("seed", "steps"), [(1, 900), *[pytest.param(seed, 5000, marks=pytest.mark.slow) for seed in range(2, 6)]]
+    ("seed", "steps"), [(1, 1000), *[pytest.param(seed, 5000, marks=pytest.mark.slow) for seed in range(2, 6)]]
 )
 def test_scripts_of_blocking_and_pushing_clients(seed: int, steps: int, tmp_path: Path) -> None:
     with running_redis(tmp_path) as redis_port, ServerThread() as server:

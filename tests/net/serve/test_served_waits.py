@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+import flin.engine
 from flin.errors import CommandError, StorageError
 from flin.net.batch.refusal import MISCONF
 from flin.net.run.context import Context
 from flin.net.wire.replies import Value, WaitForKeys
+from flin.testing import CrashModel, SimulatedDisk, after_crash
+from flin.testing.crash_model import POWER_CUTS
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net import fake_peer
 from tests.net.blocking import Clients, add_command, bulk_pair, say
 from tests.net.fake_store import FakeStore
-from tests.net.serving import ServerThread
+from tests.net.serving import HandlerClient, ServerThread
 
 REFUSED = f"-{MISCONF}\r\n".encode()
 
@@ -260,6 +264,35 @@ def test_always_and_a_sync_that_fails() -> None:
     rounds.store.sync_failure = StorageError("sync", "wal", "input/output error")
     assert rounds.pusher.ask(b"RPUSH q x") == REFUSED
     assert rounds.worker.read() == REFUSED
+
+
+@pytest.mark.parametrize("crash_model", POWER_CUTS)
+def test_a_hand_over_survives_a_power_cut_once_it_is_answered(crash_model: CrashModel) -> None:
+    """A job on its way through BLMOVE is in one list exactly, at every moment at which somebody is told of it."""
+    chance = random.Random(1)
+    disk = SimulatedDisk()
+    cuts = []
+    with flin.engine.open("/db", fs=disk, runner="inline", sync="always") as engine:
+        server = fake_peer.Clients(engine._store, sync="always")
+        worker, pusher = server.connect(), server.connect()
+        for peer in (worker, pusher):
+
+            def write(data: bytes, write: Callable[[bytes], None] = peer.transport.write) -> None:
+                cuts.append((number, after_crash(disk, crash_model, chance.randrange)))
+                write(data)
+
+            peer.transport.write = write  # type: ignore[method-assign]
+        for number in range(1, 13):
+            worker.send(b"BLMOVE waiting done LEFT RIGHT 0")
+            pusher.send(b"RPUSH waiting %d" % number)
+            assert worker.read() == b"$%d\r\n%d\r\n" % (len(str(number)), number)
+            assert pusher.read() == b":1\r\n"
+    assert len(cuts) == 24
+    for number, cut in cuts:
+        with flin.engine.open("/db", fs=cut, runner="inline") as recovered:
+            client = HandlerClient(recovered._store)
+            assert client.call(b"EXISTS", b"waiting") == b":0\r\n"
+            assert client.call(b"LLEN", b"done") == b":%d\r\n" % number
 
 
 # Other clients, the server.

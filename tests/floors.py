@@ -28,15 +28,15 @@ ENGINE: Final = [
 """Of flin.engine."""
 
 OBJECTS: Final = [
-    "score list_position rank_index hyperloglog geohash versions thresholds host limits",
+    "score list_position rank_index hyperloglog geohash versions thresholds host limits stream_trimming",
     "layout",
-    "meta",
-    "packed",
+    "meta stream_id",
+    "packed stream_tail",
     "live_object copying pieces",
-    "unordered whole_order spread_order spread_list",
+    "unordered whole_order spread_order spread_list stream_group",
     "lex_bounds",
-    "hash list set sorted_set long_string live_objects owners",
-    "reaper kinds reading footprint",
+    "hash list set sorted_set long_string live_objects owners stream",
+    "reaper kinds reading footprint stream_progress",
     "hash_view list_view set_view sorted_set_view",
     "views",
 ]

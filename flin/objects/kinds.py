@@ -9,5 +9,6 @@ from flin.objects.list import List
 from flin.objects.live_object import LiveObject
 from flin.objects.set import Set
 from flin.objects.sorted_set import SortedSet
+from flin.objects.stream import Stream
 
-KINDS: Final[dict[int, type[LiveObject]]] = {kind.TAG: kind for kind in (Hash, List, Set, SortedSet)}
+KINDS: Final[dict[int, type[LiveObject]]] = {kind.TAG: kind for kind in (Hash, List, Set, SortedSet, Stream)}

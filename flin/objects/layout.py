@@ -15,7 +15,7 @@ a prefix with a version that is unique forever, so deleting the key's entry dele
     stream              "e" id                                 fields and values, as a packed list
                         "g" group                              last id, entries read i64 (-1: not known)
                         "c" length of group u16, group, name   seen at, ms, u64
-                        "p" length of group u16, group, id     delivered at, ms, u64, deliveries u32, consumer
+                        "p" length of group u16, group, id     delivered at, ms, u64, deliveries u64, consumer
     long string         chunk u32                              up to 1,024 bytes
 
     anchor              FF 01, namespace C000 + database u16, slot u16, version u64     the user's key
@@ -89,7 +89,7 @@ _PREFIX = struct.Struct(">2sHHQ")
 _U64 = struct.Struct("<Q")
 _ID = struct.Struct(">QQ")
 _GROUP_VALUE = struct.Struct("<16sq")
-_PENDING_VALUE = struct.Struct("<QI")
+_PENDING_VALUE = struct.Struct("<QQ")
 
 
 def form_of(value: bytes, what: str) -> int:

@@ -116,6 +116,11 @@ class LiveObjects:
         self._dirty[key] = changed
         self.host.put_own(key, (b"", changed.expires_at_ms, changed.TAG), size_bytes)
 
+    def grown(self, found: LiveObject) -> None:
+        """It may hold more in memory, though it has not changed."""
+        if self.live.get(found.key) is found:
+            self._recharge(found)
+
     def delete(self, emptied: LiveObject) -> None:
         """It has lost its last element."""
         key = emptied.key

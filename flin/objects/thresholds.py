@@ -17,3 +17,4 @@ class Thresholds:
     set_integers: int = 512  # set-max-intset-entries: of a set of integers
     sorted_set_members: int = 128  # zset-max-listpack-entries
     sorted_set_member_bytes: int = 64  # zset-max-listpack-value
+    stream_node_entries: int = 100  # stream-node-max-entries: what XTRIM ~ deletes together; 0: without a bound

@@ -43,6 +43,13 @@ from tests.net.sorted_set_generator import (
     WRONG_SORTED_SETS,
     sorted_set_encoding,
 )
+from tests.net.stream_generator import (
+    PLAIN_STREAMS,
+    STREAM_CHANGES,
+    STREAM_COMPARISONS,
+    STREAM_KEYS,
+    STREAM_OPTIONS,
+)
 
 Comparison = Literal["same", "unordered", "pairs", "length", "near", "shape", "numbers", "transaction"]
 """same: every byte. unordered: an array's elements in any order. pairs: the pairs of a map, or of an array of keys and
@@ -78,6 +85,7 @@ KEYS: Final = [
     *LIST_KEYS,
     *SET_KEYS,
     *SORTED_SET_KEYS,
+    *STREAM_KEYS,
 ]
 INTEGERS: Final = [b"0", b"1", b"-1", b"10", b"-15", b"1000", b"9223372036854775807", b"-9223372036854775808"]
 NO_INTEGERS: Final = [
@@ -360,6 +368,7 @@ _CHANGES: Final = [
     *LIST_CHANGES,
     *SET_CHANGES,
     *SORTED_SET_CHANGES,
+    *STREAM_CHANGES,
 ]
 
 Maker = Callable[[Generator], Burst]
@@ -567,6 +576,7 @@ PLAIN: Final[dict[str, Maker]] = {
     **PLAIN_LISTS,
     **PLAIN_SETS,
     **PLAIN_SORTED_SETS,
+    **PLAIN_STREAMS,
     "get": _one("get", _key),
     "set": _one("set", _key, _value),
     "setex": _one("setex", _key, _from([*DELAY_SECONDS, *WRONG_TIMES[:4], *NO_INTEGERS]), _value),
@@ -662,6 +672,7 @@ OPTIONS: Final[dict[str, Maker]] = {
     **LIST_OPTIONS,
     **SET_OPTIONS,
     **SORTED_SET_OPTIONS,
+    **STREAM_OPTIONS,
     "set": _set_options,
     "getex": _getex_options,
     "copy": _copy_options,
@@ -744,6 +755,7 @@ COMPARISONS: Final[dict[str, Comparison]] = {
     **KEY_COMPARISONS,
     **SET_COMPARISONS,
     **SORTED_SET_COMPARISONS,
+    **STREAM_COMPARISONS,
     "keys": "unordered",
     "object|encoding": "shape",
     "object|refcount": "shape",

@@ -19,7 +19,7 @@ from flin.net.settings.config import Config, ServerOptions
 from flin.net.settings.parameter import same_text
 from flin.net.settings.redis_parameters import without_effect
 from flin.objects import limits as sizes
-from flin.objects import long_string
+from flin.objects import long_string, stream, stream_tail
 from tests.net.bit_generator import PLAIN_BITS
 from tests.net.differential import MIN_OF_EACH, Pair, agree, counts, focused, schedule, shortened
 from tests.net.fake_store import FakeStore, OftenColdStore
@@ -34,6 +34,7 @@ from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
 from tests.net.set_generator import PLAIN_SETS
 from tests.net.sorted_set_generator import PLAIN_SORTED_SETS
+from tests.net.stream_generator import PLAIN_STREAMS
 from tests.rdb.values import sealed
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-differences.md"
@@ -46,6 +47,7 @@ SET_REQUESTS = 10_000
 TEXT_REQUESTS = 10_000
 GEO_REQUESTS = 6_000
 SORTED_SET_REQUESTS = 20_000
+STREAM_REQUESTS = 12_000
 KEY_REQUESTS = 6_000
 SEED = 20_261_120  # any number: a run can be repeated, and the slow runs take others
 
@@ -333,6 +335,35 @@ def test_more_keys_of_all_types(flin_port: int, redis_port: int, protocol: int, 
     _compare_all(flin_port, redis_port, protocol, list(focused(KEY_NAMES, seed, REQUESTS, protocol)))
 
 
+STREAM_NAMES = [*PLAIN_STREAMS, *PLAIN_STREAMS, "del", "expire", "copy", "rename", "object|encoding", "dbsize"]
+
+
+@pytest.fixture
+def stream_limits(limits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few elements in a packed stream, few are read at once, too, and few stay in memory."""
+    if AS_THEY_ARE[0] != sizes.MAX_PACKED_ELEMENTS:
+        monkeypatch.setattr(sizes, "PAGE", 5)
+        monkeypatch.setattr(stream, "READ_AHEAD", 3)
+        monkeypatch.setattr(stream_tail, "MAX_HELD", 2)
+
+
+@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 2), ("engine", 3)], indirect=["flin_port"])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+def test_streams(flin_port: int, redis_port: int, protocol: int, stream_limits: None) -> None:
+    requests = list(focused(STREAM_NAMES, SEED, STREAM_REQUESTS, protocol))
+    made = Counter(request.name for request in requests)
+    assert min(made[name] for name in PLAIN_STREAMS) >= 2 * MIN_OF_EACH
+    _compare_all(flin_port, redis_port, protocol, requests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize("seed", range(8))
+def test_more_streams(flin_port: int, redis_port: int, protocol: int, stream_limits: None, seed: int) -> None:
+    _compare_all(flin_port, redis_port, protocol, list(focused(STREAM_NAMES, seed, REQUESTS, protocol)))
+
+
 @pytest.fixture(params=[2, 3])
 def clients(request: pytest.FixtureRequest, flin_port: int, redis_port: int) -> Iterator[tuple[RawClient, RawClient]]:
     """One connection each to Flin and Redis, both empty."""
@@ -588,6 +619,23 @@ PROBES: dict[str, list[list[bytes]]] = {
         [b"RPUSH", b"l", b"1.5"],
         [b"SORT", b"l"],
     ],
+    "stream-nodes": [
+        *([b"XADD", b"x", b"%d-1" % (number + 1), b"a", b"v" * 1000] for number in range(50)),
+        [b"XINFO", b"STREAM", b"x"],
+    ],
+    "approximate-trim": [
+        *([b"XADD", b"x", b"%d-1" % (number + 1), b"a", b"1"] for number in range(150)),
+        [b"XDEL", b"x", *(b"%d-1" % (number + 1) for number in range(50))],
+        [b"XTRIM", b"x", b"MAXLEN", b"~", b"50"],
+    ],
+    "group-watch": [
+        [b"XADD", b"x", b"1-1", b"a", b"1"],
+        [b"WATCH", b"x"],
+        [b"XGROUP", b"CREATE", b"x", b"g", b"0"],
+        [b"MULTI"],
+        [b"EXEC"],
+    ],
+    "group-name": [[b"XGROUP", b"CREATE", b"x", b"g" * 65_536, b"0", b"MKSTREAM"]],
     "glob-budget": [[b"KEYS", b"[ab]" * 300]],
 }
 

@@ -138,7 +138,7 @@ VALUES: list[tuple[Any, Any, tuple[Any, ...], str]] = [
     (layout.encode_consumer, layout.decode_consumer, (258,), "0201000000000000"),
     (layout.encode_group, layout.decode_group, (ID, 3), "00000000000000010000000000000002 0300000000000000"),
     (layout.encode_group, layout.decode_group, (ID, -1), "00000000000000010000000000000002 ffffffffffffffff"),
-    (layout.encode_pending, layout.decode_pending, (Pending(258, 3, b"c"),), "0201000000000000 03000000 63"),
+    (layout.encode_pending, layout.decode_pending, (Pending(258, 3, b"c"),), "0201000000000000 0300000000000000 63"),
 ]
 
 

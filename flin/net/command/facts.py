@@ -203,6 +203,31 @@ ttl 1.0.0 O(1)
 type 1.0.0 O(1)
 unlink 4.0.0 O(N) for N keys
 unwatch 2.2.0 O(1)
+xack 5.0.0 O(1) for each id
+xadd 5.0.0 O(1) when adding a new entry, O(N) when trimming N entries
+xautoclaim 6.2.0 O(1) if COUNT is small
+xclaim 5.0.0 O(log N) with N entries pending in the group
+xdel 5.0.0 O(1) for each entry
+xgroup 5.0.0 Depends on subcommand.
+xgroup|create 5.0.0 O(1)
+xgroup|createconsumer 6.2.0 O(1)
+xgroup|delconsumer 5.0.0 O(N) for N entries pending for it
+xgroup|destroy 5.0.0 O(N) for N entries pending in the group
+xgroup|help 5.0.0 O(1)
+xgroup|setid 5.0.0 O(1)
+xinfo 5.0.0 Depends on subcommand.
+xinfo|consumers 5.0.0 O(N) for N consumers
+xinfo|groups 5.0.0 O(N) for N groups
+xinfo|help 5.0.0 O(1)
+xinfo|stream 5.0.0 O(1); with FULL O(N) for N entries shown
+xlen 5.0.0 O(1)
+xpending 5.0.0 O(N) for N entries returned, or for N entries looked at with IDLE
+xrange 5.0.0 O(N) for N entries returned
+xread 5.0.0 O(N) for N entries returned
+xreadgroup 5.0.0 O(N) for N entries returned
+xrevrange 5.0.0 O(N) for N entries returned
+xsetid 5.0.0 O(1)
+xtrim 5.0.0 O(N) for N entries deleted
 watch 2.2.0 O(N) for N keys
 zadd 1.2.0 O(N*log(M)) for N members named and M in the sorted set
 zcard 1.2.0 O(1)

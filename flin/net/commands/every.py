@@ -22,6 +22,11 @@ from flin.net.commands import (
     sorted_set_pops,
     sorted_set_ranges,
     sorted_sets,
+    stream_claims,
+    stream_groups,
+    stream_info,
+    stream_reads,
+    streams,
     strings,
     transactions,
 )
@@ -48,6 +53,11 @@ __all__ = [
     "sorted_set_pops",
     "sorted_set_ranges",
     "sorted_sets",
+    "stream_claims",
+    "stream_groups",
+    "stream_info",
+    "stream_reads",
+    "streams",
     "strings",
     "transactions",
 ]

@@ -45,6 +45,7 @@ _GROUP_CATEGORIES: Final = {
     "list": "list",
     "set": "set",
     "sorted-set": "sortedset",
+    "stream": "stream",
     "generic": "keyspace",
     "connection": "connection",
     "transactions": "transaction",

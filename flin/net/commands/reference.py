@@ -35,6 +35,7 @@ _TITLES: Final = {
     "set": "Sets",
     "sorted-set": "Sorted sets",
     "geo": "Points on the earth",
+    "stream": "Streams",
     "generic": "Keys",
     "transactions": "Transactions",
     "connection": "Connections",

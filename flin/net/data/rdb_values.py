@@ -10,12 +10,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flin.engine.entry import make_entry
-from flin.errors import CommandError
+from flin.net.data.stream_values import put_stream, stream_value
 from flin.objects.hash import Hash
 from flin.objects.list import List
 from flin.objects.live_object import LiveObject
 from flin.objects.set import Set
 from flin.objects.sorted_set import SortedSet
+from flin.objects.stream import Stream
 from flin.rdb import body, value
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def body_pages(found: LiveObject) -> Pages:
     if isinstance(found, SortedSet):
         scored_pages = found.element_pages() if found.is_large else iter([found.elements()])
         return chain([body.head(body.SORTED_SET, len(found))], map(body.scored, scored_pages))
+    if isinstance(found, Stream):
+        return iter([body.encode(stream_value(found))])
     raise AssertionError(f"{type(found).__name__} has no form")
 
 
@@ -68,8 +71,8 @@ def put(keyspace: Keyspace, key: bytes, restored: value.Value, expires_at_ms: in
             new_sorted_set = SortedSet(objects, key)
             new_sorted_set.expires_at_ms = expires_at_ms
             new_sorted_set.put_many([(member, score, None) for member, score in scores.items()])
-        case _:
-            raise CommandError(f"ERR a {type(restored).__name__} cannot be restored yet")
+        case value.Stream():
+            put_stream(keyspace, key, restored, expires_at_ms)
 
 
 def size_of(restored: value.Value) -> int:

@@ -308,6 +308,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"set-max-intset-entries": _threshold("set_integers", integer_from(0, INT64_MAX)),
     b"slowlog-log-slower-than": attribute("slowlog_log_slower_than", _in_range("slowlog_log_slower_than")),
     b"slowlog-max-len": attribute("slowlog_max_len", _in_range("slowlog_max_len")),
+    b"stream-node-max-entries": _threshold("stream_node_entries", integer_from(0, INT64_MAX)),
     b"sync": option("sync"),
     b"tcp-backlog": option("tcp_backlog", refusal=IMMUTABLE),
     b"tcp-keepalive": option("tcp_keepalive", _in_range("tcp_keepalive")),

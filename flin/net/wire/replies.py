@@ -127,9 +127,9 @@ def bulk(value: bytes) -> Reply:
     return Reply(b"$%d\r\n%b\r\n" % (len(value), value))
 
 
-def shown(text: bytes) -> str:
+def shown(text: bytes, most_bytes: int = SHOWN_BYTES) -> str:
     """A client's bytes as they may stand inside an error: cut at 128 and at NUL, without CR, LF, in latin-1."""
-    return text[:SHOWN_BYTES].partition(b"\0")[0].replace(b"\r", b" ").replace(b"\n", b" ").decode("latin-1")
+    return text[:most_bytes].partition(b"\0")[0].replace(b"\r", b" ").replace(b"\n", b" ").decode("latin-1")
 
 
 def syntax_error() -> CommandError:

@@ -28,6 +28,7 @@ GROUPS = {
     "list",
     "set",
     "sorted-set",
+    "stream",
     "generic",
     "transactions",
     "connection",

@@ -22,7 +22,7 @@ from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
 from flin.net.data.keyspace import Keyspace
 from flin.net.data.text import string_at
-from flin.objects import limits
+from flin.objects import limits, stream, stream_tail
 from flin.objects.hash import Hash
 from flin.objects.layout import NEXT_VERSION, parse_anchor, parse_element
 from flin.testing import ManualClock, SimulatedDisk
@@ -250,6 +250,8 @@ def run(examples: int, packed: int, whole: int, patch: pytest.MonkeyPatch) -> No
     patch.setattr(limits, "MIN_REWRITTEN", 2)
     patch.setattr(limits, "MAX_REWRITES", 2)
     patch.setattr(limits, "MAX_WHOLE", whole)
+    patch.setattr(stream_tail, "MAX_HELD", 2)
+    patch.setattr(stream, "READ_AHEAD", 3)
     run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None))
 
 

@@ -10,6 +10,7 @@ from tests.objects.kinds.list_kind import ListKind
 from tests.objects.kinds.long_string_kind import LongStringKind
 from tests.objects.kinds.set_kind import SetKind
 from tests.objects.kinds.sorted_set_kind import SortedSetKind
+from tests.objects.kinds.stream_kind import StreamKind
 
 _ALL: Final[list[Kind[Any, Any]]] = [
     HashKind(),
@@ -17,6 +18,7 @@ _ALL: Final[list[Kind[Any, Any]]] = [
     LongStringKind(),
     SetKind(),
     SortedSetKind(),
+    StreamKind(),
 ]
 
 KINDS: Final = {kind.made.TAG: kind for kind in _ALL}

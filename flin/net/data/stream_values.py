@@ -1,0 +1,62 @@
+"""Streams as RDB has them, and streams from there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flin.objects.layout import UNKNOWN_ENTRIES_READ, Pending, parse_stream_id, stream_id
+from flin.objects.meta import NO_ID
+from flin.objects.stream import Stream
+from flin.objects.stream_group import Group
+from flin.objects.stream_id import MAX_ID
+from flin.rdb import value
+
+if TYPE_CHECKING:
+    from flin.net.data.keyspace import Keyspace
+
+
+def stream_value(found: Stream) -> value.Stream:
+    """All of it."""
+    return value.Stream(
+        [
+            value.StreamEntry(parse_stream_id(id_), strings)
+            for page in found.pages(NO_ID, MAX_ID, len(found))
+            for id_, strings in page
+        ],
+        parse_stream_id(found.last_id),
+        parse_stream_id(found.greatest_deleted_id),
+        found.added,
+        [_group_value(group) for _, group in sorted(found.groups().items())],
+    )
+
+
+def _group_value(group: Group) -> value.Group:
+    delivered = group.pending()
+    return value.Group(
+        group.name,
+        parse_stream_id(group.last_id),
+        None if group.entries_read == UNKNOWN_ENTRIES_READ else group.entries_read,
+        {name: consumer.seen_at_ms for name, consumer in group.consumers().items()},
+        [
+            value.Pending(parse_stream_id(id_), delivered[id_].consumer, *delivered[id_][:2])
+            for id_ in group.pending_ids(NO_ID)
+        ],
+    )
+
+
+def put_stream(keyspace: Keyspace, key: bytes, restored: value.Stream, expires_at_ms: int) -> None:
+    """Set the key to a stream that was restored. Nothing is read."""
+    made = Stream(keyspace.objects, key)
+    made.expires_at_ms = expires_at_ms
+    for entry in restored.entries:
+        made.append(stream_id(*entry.id), list(entry.fields))
+    made.set_id(stream_id(*restored.last_id), restored.entries_added, stream_id(*restored.max_deleted_id))
+    for group in restored.groups:
+        read = UNKNOWN_ENTRIES_READ if group.entries_read is None else group.entries_read
+        made.create_group(group.name, stream_id(*group.last_id), read)
+        put = made.groups()[group.name]
+        for name, seen_at_ms in group.consumers.items():
+            put.see(name, seen_at_ms)
+        for pending in group.pending:
+            delivered = Pending(pending.delivered_ms, pending.deliveries, pending.consumer)
+            put.set_pending(stream_id(*pending.id), delivered)

@@ -110,6 +110,8 @@ def _count(text: Text, first: int, last: int) -> int:
     if first > last:
         return 0
     begin, end = first >> 3, (last >> 3) + 1
+    if type(text) is bytes and not first and last + 1 == 8 * len(text) <= 8 * PART_BYTES:
+        return int.from_bytes(text).bit_count()
     head, tail = part_of(text, begin, begin + 1)[0], part_of(text, end - 1, end)[0]
     outside = (head >> (8 - (first & 7))).bit_count() + (tail & (0x7F >> (last & 7))).bit_count()
     return sum(int.from_bytes(part).bit_count() for _, part in parts_of(text, begin, end)) - outside

@@ -25,6 +25,7 @@ from flin.net.command.arguments import (
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES
 from flin.net.command.registry import command
 from flin.net.commands.longest_common import LongestCommon
+from flin.net.data import text as texts
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many, read_many
 from flin.net.data.reply_cache import MAX_CACHED_BYTES
 from flin.net.data.text import part_of, shown_text, string_at, string_or_none, text_at, write_parts
@@ -272,6 +273,10 @@ def _put_all(keyspace: Keyspace, args: list[bytes]) -> None:
 def append(context: Context, args: list[bytes]) -> Value:
     """Appends to the string at a key, or sets it."""
     text, expires_at_ms = text_at(context.keyspace, args[1])
+    if type(text) is bytes and not expires_at_ms and len(text) + len(args[2]) <= texts.MAX_PLAIN_BYTES:
+        text += args[2]
+        context.keyspace.put_value(args[1], text)
+        return len(text)
     offset = 0 if text is None else len(text)
     length = offset + len(args[2])
     _check_length(context, length)
@@ -295,6 +300,8 @@ def getrange(context: Context, args: list[bytes]) -> Value:
     # As in Redis, an end before the string's beginning means its first byte.
     first = max(start + length, 0) if start < 0 else start
     last = min(max(stop + length, 0) if stop < 0 else stop, length - 1)
+    if type(text) is bytes:
+        return text[first : last + 1]
     _check_reply(context, range(first, last + 1))
     return part_of(text, first, last + 1)
 

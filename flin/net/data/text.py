@@ -45,19 +45,21 @@ def string_or_none(keyspace: Keyspace, key: bytes, entry: Live | None) -> bytes 
 
 def text_at(keyspace: Keyspace, key: bytes) -> tuple[Text | None, int]:
     """The string at the key (None: absent) and when it expires in ms (0: never). WRONGTYPE for another type."""
-    live = keyspace.live.get(key)
-    if type(live) is LongString and not live.expires_at_ms:
-        return live, 0
+    if keyspace.live:
+        live = keyspace.live.get(key)
+        if type(live) is LongString and not live.expires_at_ms:
+            return live, 0
     entry = keyspace.entry(key)
-    if entry is None or isinstance(entry, bytes):
+    if entry is None or type(entry) is bytes:
         return entry, 0
+    assert type(entry) is tuple
     return _text_of(keyspace, key, entry), entry[1]
 
 
 def shown_text(keyspace: Keyspace, key: bytes) -> Text | None:
     """`text_at` for a command that shows it: counted as `look_up` does."""
     entry = keyspace.look_up(key)
-    return entry if entry is None or isinstance(entry, bytes) else _text_of(keyspace, key, entry)
+    return entry if entry is None or type(entry) is bytes else _text_of(keyspace, key, entry)
 
 
 def _text_of(keyspace: Keyspace, key: bytes, entry: Live) -> Text | None:
@@ -94,8 +96,9 @@ def write_parts(
     beyond. Returns its length."""
     if type(text) is not LongString:
         value = text or b""
-        assert isinstance(value, bytes)
-        length = max(len(value), length)
+        assert type(value) is bytes
+        if len(value) > length:
+            length = len(value)
         if length <= MAX_PLAIN_BYTES:
             for offset, part in edits:
                 value = value[:offset].ljust(offset, b"\0") + part + value[offset + len(part) :]

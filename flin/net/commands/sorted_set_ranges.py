@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import GeneratorType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flin.errors import CommandError, ConflictError
@@ -16,7 +15,7 @@ from flin.net.command.arguments import option_name
 from flin.net.command.command import FIRST_KEY, FIRST_TWO_KEYS
 from flin.net.command.registry import command
 from flin.net.commands.elements import growing, look_up
-from flin.net.commands.sorted_sets import room_for, shown_pairs, store, take_out
+from flin.net.commands.sorted_sets import ranked_first, room_for, shown_pairs, store, take_out
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import EMPTY_ARRAY, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error
 from flin.objects import limits
@@ -254,7 +253,7 @@ def _range_of(context: Context, key: bytes, query: _Query, found: SortedSet) -> 
     show = shown_places(context, has_scores=query.has_scores)
     answer = _Answer(found, query)
     if answer.needs_ranks():
-        return _ranked_first(
+        return ranked_first(
             context, key, lambda found: EMPTY_ARRAY if found is None else _range_of(context, key, query, found)
         )
     places = answer.first(limits.SLICED + 1)
@@ -292,18 +291,6 @@ def zrangestore(context: Context, args: list[bytes]) -> Value:
 # Counts and ranks.
 
 
-# The ranks of a large sorted set that is not in memory are counted first, in slices.
-
-
-def _ranked_first(context: Context, key: bytes, answer: Callable[[SortedSet | None], Value]) -> Slices:
-    while (found := context.keyspace.objects.find(key, SortedSet)) is not None and not found.order.rank_some():
-        yield
-    value = answer(found)
-    if isinstance(value, GeneratorType):
-        value = yield from value
-    return value
-
-
 @command("zcount", 4, "readonly fast timed", FIRST_KEY)
 def zcount(context: Context, args: list[bytes]) -> Value:
     """Returns the number of members of a sorted set whose scores lie in a range."""
@@ -323,7 +310,7 @@ def _count(context: Context, key: bytes, range_: ScoreRange | LexRange) -> Value
     bounds = _bounds_of(found, range_)
     if found.order.knows_ranks(*bounds):
         return found.order.count(*bounds)
-    return _ranked_first(
+    return ranked_first(
         context, key, lambda found: ZERO if found is None else found.order.count(*_bounds_of(found, range_))
     )
 
@@ -346,7 +333,7 @@ def _rank(context: Context, args: list[bytes], *, reverse: bool) -> Value:
     if found is None or score is None:
         return None
     if not found.order.knows_ranks(place_of(args[2], score)):
-        return _ranked_first(context, args[1], lambda found: _rank_in(found, args[2], reverse=reverse))
+        return ranked_first(context, args[1], lambda found: _rank_in(found, args[2], reverse=reverse))
     return _rank_in(found, args[2], reverse=reverse)
 
 

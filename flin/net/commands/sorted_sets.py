@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from types import GeneratorType
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
@@ -15,6 +16,7 @@ from flin.net.command.arguments import option_name
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.commands.elements import (
+    SLICE_RANKS,
     choose,
     draw,
     look_up,
@@ -23,7 +25,7 @@ from flin.net.commands.elements import (
     scan_elements,
 )
 from flin.net.wire.numbers import INT64_MAX
-from flin.net.wire.replies import EMPTY_ARRAY, NOT_A_FLOAT, OUT_OF_MEMORY, ZERO, Value, syntax_error
+from flin.net.wire.replies import EMPTY_ARRAY, NOT_A_FLOAT, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error
 from flin.objects.score import maybe_parse_score, score_text, small_score_text
 from flin.objects.sorted_set import MEMBER_BYTES, Change, Pair, SortedSet, place_of
 
@@ -48,6 +50,17 @@ def take_out(context: Context, key: bytes, found: SortedSet, places: Sequence[by
     context.notify(event, key)
     if not len(found):
         context.notify(b"del", key)
+
+
+def ranked_first(context: Context, key: bytes, answer: Callable[[SortedSet | None], Value]) -> Slices:
+    """What a command answers that asks for ranks: those of a large sorted set that is not in memory are counted before,
+    in slices."""
+    while (found := context.keyspace.objects.find(key, SortedSet)) is not None and not found.order.rank_some():
+        yield
+    value = answer(found)
+    if isinstance(value, GeneratorType):
+        value = yield from value
+    return value
 
 
 def room_for(context: Context) -> int:
@@ -251,13 +264,27 @@ def zrandmember(context: Context, args: list[bytes]) -> Value:
     """Returns members of a sorted set at random: different ones, or with a negative count each drawn from all."""
     if len(args) == 2:
         found = look_up(context, args[1], SortedSet)
-        return None if found is None else random_element(found)[0]
+        if found is not None and not found.order.is_ranked:
+            return ranked_first(context, args[1], _random_member)
+        return _random_member(found)
     count, has_scores = _count_of_random(args)
     found = look_up(context, args[1], SortedSet)
     if found is None or not count:
         return EMPTY_ARRAY
     shown = shown_pairs(context) if has_scores else _members
-    return draw(context, args[1], SortedSet, -count, shown) if count < 0 else choose(context, found, count, shown)
+
+    def chosen(found: SortedSet | None) -> Value:
+        if found is None:
+            return EMPTY_ARRAY
+        return draw(context, args[1], SortedSet, -count, shown) if count < 0 else choose(context, found, count, shown)
+
+    if count <= SLICE_RANKS and not found.order.is_ranked:
+        return ranked_first(context, args[1], chosen)
+    return chosen(found)
+
+
+def _random_member(found: SortedSet | None) -> bytes | None:
+    return None if found is None else random_element(found)[0]
 
 
 def _count_of_random(args: list[bytes]) -> tuple[int, bool]:

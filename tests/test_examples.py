@@ -15,7 +15,7 @@ import pytest
 from tests.source import ROOT
 
 EXAMPLES = ROOT / "examples"
-NEED_A_CLIENT = {"stdlib_sources.py", "cache.py", "served_and_read.py", "leaderboard.py"}
+NEED_A_CLIENT = {"stdlib_sources.py", "cache.py", "job_queue.py", "leaderboard.py", "served_and_read.py"}
 NOT_RUN = {"flin_server.py"}  # shared by the examples with a server
 # Those of docs/recipes.md: test_recipes.py runs them.
 RECIPES = {"wsgi_embedded.py", "wsgi_served.py", "asgi_embedded.py", "asgi_served.py"}
@@ -43,7 +43,8 @@ def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_example_is_run() -> None:
     names = {path.name for path in EXAMPLES.glob("*.py")} - NOT_RUN - RECIPES
-    assert names == {"embedded.py", "cache.py", "stdlib_sources.py", "served_and_read.py", "leaderboard.py"}
+    programs = {"embedded.py", "cache.py", "job_queue.py", "leaderboard.py", "stdlib_sources.py", "served_and_read.py"}
+    assert names == programs
     for path in EXAMPLES.glob("*.py"):
         assert path.read_text().startswith('"""')
 
@@ -64,6 +65,13 @@ def test_cache() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("slow_square(12) = 144") == 3
     assert "2 calls in all" in done.stdout
+
+
+def test_job_queue() -> None:
+    done = run("job_queue.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("was killed; jobs given back: 1\n") == 2
+    assert done.stdout.endswith("200 of 200 jobs done, each once; lists left: 0\n")
 
 
 def test_served_and_read(tmp_path: Path) -> None:

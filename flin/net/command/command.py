@@ -48,6 +48,7 @@ class Flag(IntFlag):
     PUBSUB = 32768
     ENDS_QUEUE = 131072  # EXEC: if it is refused itself, the transaction ends. Not a flag of Redis
     TIMED = 262144  # never untimed: its work grows with the value, though Redis says "fast". Not a flag of Redis
+    COUNTED = 524288  # with more than the minimum of arguments its work grows (LPOP's count): timed then. Not of Redis
     UNTIMED = (
         65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
     )
@@ -141,7 +142,7 @@ class Command:
         self.minimum = abs(arity)
         self.batch = batch  # for requests with the minimum of arguments
         self.maximum = arity if arity > 0 else UNBOUNDED
-        self.untimed_maximum = min(self.maximum, MAX_UNTIMED_ARGUMENTS)
+        self.untimed_maximum = self.minimum if flags & Flag.COUNTED else min(self.maximum, MAX_UNTIMED_ARGUMENTS)
         self.flags = flags
         self.is_write = bool(flags & Flag.WRITE)
         self.is_untimed = bool(flags & (Flag.FAST | Flag.UNTIMED)) and not flags & _NEVER_BRIEF

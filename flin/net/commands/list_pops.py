@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from flin.errors import CommandError
+from flin.engine.table.cold_read import ColdRead
+from flin.errors import CommandError, CorruptionError
 from flin.net.command.arguments import option_name, timeout_seconds
 from flin.net.command.command import FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command
+from flin.net.commands.lists import one_list
 from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import (
     EMPTY_ARRAY,
@@ -32,6 +34,9 @@ GROUP: Final = "list"
 _ALL_BUT_LAST: Final = Keys(1, -2, 1)
 """The timeout stands behind the keys."""
 
+_MAX_BATCH_BYTES: Final = 1 << 16
+"""Elements that a pipeline of pops takes in one step."""
+
 _BULK_BYTES: Final = 6
 """What a bulk has beside its bytes, at least."""
 
@@ -39,13 +44,40 @@ _BULK_BYTES: Final = 6
 # Out of one list.
 
 
-@command("lpop", -2, "write fast timed", FIRST_KEY)
+def _lpop_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
+    return _pop_in_one(context, keys, is_left=True)
+
+
+def _rpop_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
+    return _pop_in_one(context, keys, is_left=False)
+
+
+def _pop_in_one(context: Context, keys: tuple[bytes, ...], *, is_left: bool) -> tuple[int, bytes]:
+    """A pipeline of pops of one list that has more elements. Nothing of it is done if a read waits for the disk or
+    fails, if elements are long, or if somebody watches or waits: the requests run one by one then."""
+    found = one_list(context, keys)
+    count = len(keys)
+    if found is None or len(found) <= count:
+        return 0, b""
+    try:
+        taken = _first(found, count) if is_left else _last(found, count)
+        if sum(map(len, taken)) > _MAX_BATCH_BYTES:
+            return 0, b""
+        found.drop(count if is_left else 0, 0 if is_left else count)
+    except (ColdRead, CorruptionError):
+        return 0, b""
+    for key in keys:
+        _note_popped(context, key, is_left=is_left, is_empty=False)
+    return count, b"".join([b"$%d\r\n%b\r\n" % (len(element), element) for element in taken])
+
+
+@command("lpop", -2, "write fast counted", FIRST_KEY, batch=_lpop_many)
 def lpop(context: Context, args: list[bytes]) -> Value:
     """Takes the first elements out of a list and returns them; without elements the key is gone."""
     return _pop(context, args, "lpop", is_left=True)
 
 
-@command("rpop", -2, "write fast timed", FIRST_KEY)
+@command("rpop", -2, "write fast counted", FIRST_KEY, batch=_rpop_many)
 def rpop(context: Context, args: list[bytes]) -> Value:
     """Takes the last elements out of a list and returns them, the last one first; without elements the key is gone."""
     return _pop(context, args, "rpop", is_left=False)
@@ -85,6 +117,16 @@ def _pop_many(context: Context, found: List, count: int, *, is_left: bool) -> li
     found.drop(count if is_left else 0, 0 if is_left else count)
     _note_popped(context, found.key, is_left=is_left, is_empty=count == length)
     return taken if is_left else taken[::-1]
+
+
+def _first(found: List, count: int) -> list[bytes]:
+    return found.between(0, count)
+
+
+def _last(found: List, count: int) -> list[bytes]:
+    """The last one first."""
+    length = len(found)
+    return found.between(length - count, length)[::-1]
 
 
 def _of_a_reply(context: Context, pages: Iterable[list[bytes]]) -> list[bytes]:

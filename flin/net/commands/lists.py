@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
-from flin.errors import CommandError
+from flin.engine.table.cold_read import ColdRead
+from flin.errors import CommandError, CorruptionError, FormatVersionError
 from flin.net.command.arguments import option_name
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
@@ -28,7 +29,45 @@ GROUP: Final = "list"
 # Pushes.
 
 
-@command("lpush", -3, "write denyoom fast", FIRST_KEY)
+def one_list(context: Context, keys: tuple[bytes, ...]) -> List | None:
+    """The list, or an empty one, that all of these keys name, for a pipeline that is done in one step. None if they
+    name several, if somebody watches or waits for a key of this database, or where it has to be read: then the requests
+    run one by one."""
+    key, keyspace = keys[0], context.keyspace
+    if keyspace.observers or keys.count(key) < len(keys):
+        return None
+    try:
+        return keyspace.objects.find_or_make(key, List)
+    except (ColdRead, CommandError, CorruptionError, FormatVersionError):
+        return None
+
+
+def _lpush_many(context: Context, keys: tuple[bytes, ...], elements: tuple[bytes, ...]) -> tuple[int, bytes]:
+    found = one_list(context, keys)
+    if found is None:
+        return 0, b""
+    found.push_left(elements)
+    for key in keys:
+        context.notify(b"lpush", key)
+    return len(keys), _lengths(len(found), len(keys))
+
+
+def _rpush_many(context: Context, keys: tuple[bytes, ...], elements: tuple[bytes, ...]) -> tuple[int, bytes]:
+    found = one_list(context, keys)
+    if found is None:
+        return 0, b""
+    found.push_right(elements)
+    for key in keys:
+        context.notify(b"rpush", key)
+    return len(keys), _lengths(len(found), len(keys))
+
+
+def _lengths(last: int, count: int) -> bytes:
+    """The replies of so many pushes, as the list grew."""
+    return b":%d\r\n" * count % tuple(range(last - count + 1, last + 1))
+
+
+@command("lpush", -3, "write denyoom fast", FIRST_KEY, batch=_lpush_many)
 def lpush(context: Context, args: list[bytes]) -> Value:
     """Puts elements before the first of a list, made if there is none; returns its length."""
     found = context.keyspace.objects.find_or_make(args[1], List)
@@ -37,7 +76,7 @@ def lpush(context: Context, args: list[bytes]) -> Value:
     return len(found)
 
 
-@command("rpush", -3, "write denyoom fast", FIRST_KEY)
+@command("rpush", -3, "write denyoom fast", FIRST_KEY, batch=_rpush_many)
 def rpush(context: Context, args: list[bytes]) -> Value:
     """Puts elements behind the last of a list, made if there is none; returns its length."""
     found = context.keyspace.objects.find_or_make(args[1], List)

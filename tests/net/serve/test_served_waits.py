@@ -62,6 +62,17 @@ def test_push_and_pop_are_one_frame_without_the_element() -> None:
     assert rounds.store.entries == {}
 
 
+def test_a_timeout_does_not_outlive_its_wait() -> None:
+    rounds = Rounds()
+    rounds.worker.send(b"BLPOP q 1")
+    rounds.pusher.send(b"RPUSH q x")
+    assert rounds.worker.read() == bulk_pair(b"q", b"x")
+    rounds.worker.send(b"BLPOP q 0")
+    rounds.server.loop.run_later()
+    assert rounds.worker.read() == b""
+    assert rounds.waiting == 1
+
+
 def test_a_refused_batch() -> None:
     """Who pushed and who was served get its error; others wait on, and get what comes next."""
     rounds = Rounds()

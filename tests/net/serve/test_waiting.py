@@ -214,6 +214,22 @@ class TestEnds:
 
         self._check(clients, reset)
 
+    def test_before_the_loop_is_told(self, clients: Clients) -> None:
+        """The end of a worker and a job arrive in the same round, and the job is looked at first."""
+        doomed = clients.waiting("BLPOP q 0")
+        alive = clients.waiting("BLPOP q 0")
+        services = clients.server.server.services
+        pusher = clients.new()
+        number = int(say(pusher, "CLIENT ID")[0][1:])
+
+        def end_and_push() -> None:
+            doomed.close()
+            services.clients.admitted[number].data_received(b"RPUSH q job\r\n")  # type: ignore[attr-defined]
+
+        clients.server.call(end_and_push)
+        assert pusher.read().data == b":1\r\n"
+        assert alive.read().data == bulk_pair(b"q", b"job")
+
     def _check(self, clients: Clients, end: Callable[[RawClient], object]) -> None:
         """The first two of three workers die; the third gets the job."""
         doomed = [clients.waiting("BLPOP q 0") for _ in range(2)]

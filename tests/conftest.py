@@ -7,7 +7,6 @@ collects all tests and runs its share.
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long ones first, so that the workers end together."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a third of a worker's time is waiting, for processes that it started."""
-    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_finish() -> None:

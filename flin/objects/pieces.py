@@ -125,6 +125,11 @@ class Pieces:
 
     # Changes.
 
+    @property
+    def is_ranked(self) -> bool:
+        """Whether there is a rank index, which `added` keeps up to date."""
+        return self._index is not None
+
     def put(self, suffix: bytes, value: bytes) -> None:
         """Write one. If it was not there, `added` must be told."""
         self._host.put_piece(self.prefix + suffix, value)

@@ -54,10 +54,16 @@ def _set_of(context: Context, members: Sequence[bytes]) -> Value:
 def sadd(context: Context, args: list[bytes]) -> Value:
     """Adds members to a set, made if there is none; returns how many are new."""
     found = context.keyspace.objects.find_or_make(args[1], Set)
-    new = found.absent(args[2:])
-    if new:
-        found.add_absent(new)
-        context.notify(b"sadd", args[1])
+    if len(args) == 3:  # one member, as nearly always
+        if args[2] in found:
+            return ZERO
+        new = args[2:]
+    else:
+        new = found.absent(args[2:])
+        if not new:
+            return ZERO
+    found.add_absent(new)
+    context.notify(b"sadd", args[1])
     return len(new)
 
 

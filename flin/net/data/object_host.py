@@ -36,12 +36,15 @@ class Database(Protocol):
 class ObjectHost:
     """One database as its objects see it."""
 
-    __slots__ = ("_keyspace", "_lease", "_pending", "_store")
+    __slots__ = ("_keyspace", "_lease", "_pending", "_points", "_points_get", "_ranges", "_store")
 
     def __init__(self, keyspace: Database, store: StoreLike, pending: Pending, lease: VersionLease) -> None:
         self._keyspace = keyspace
         self._store = store
         self._pending = pending
+        self._points = pending.points  # of every batch: it is emptied, never replaced
+        self._points_get = pending.points.get
+        self._ranges = pending.ranges
         self._lease = lease
 
     @property
@@ -57,9 +60,13 @@ class ObjectHost:
         return self._live(self._keyspace.stored(key))
 
     def piece(self, stored: bytes) -> bytes | None:
-        found = self._live(stored)
-        if found is None or type(found) is bytes:
+        found: Entry | None = self._points_get(stored)
+        if found is None and not (self._ranges and covers(self._ranges, stored)):
+            found = self._keyspace.read(stored)
+        if type(found) is bytes:
             return found
+        if found is None or found is TOMBSTONE:
+            return None
         raise CorruptionError("a piece of a collection", 0, "it has a tag or an expiry")
 
     def _live(self, stored: bytes) -> Live | None:
@@ -98,7 +105,7 @@ class ObjectHost:
     # Changes.
 
     def put_piece(self, stored: bytes, value: bytes) -> None:
-        self._pending.points[stored] = value
+        self._points[stored] = value
         if len(value) > 1024:
             self._pending.large_bytes += len(value)
 

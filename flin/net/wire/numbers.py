@@ -27,7 +27,8 @@ def maybe_int64(raw: bytes) -> int | None:
 
 def parse_int64(raw: bytes, error: str = NOT_AN_INTEGER) -> int:
     """The number; CommandError with this text if it is none."""
-    number = maybe_int64(raw)
-    if number is None:
-        raise CommandError(error)
-    return number
+    if _INTEGER(raw) is not None:
+        number = int(raw)
+        if INT64_MIN <= number <= INT64_MAX:
+            return number
+    raise CommandError(error)

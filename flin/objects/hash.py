@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
+from flin.errors import LimitError
 from flin.objects.layout import HASH
 from flin.objects.limits import PAGE, fits_whole
 from flin.objects.live_object import BASE_BYTES, Objects
@@ -58,16 +59,21 @@ class Hash(Unordered[tuple[bytes, bytes]]):
     def get_many(self, fields: Sequence[bytes]) -> list[bytes | None]:
         return list(map(self.get, fields))
 
-    def items(self) -> dict[bytes, bytes]:
-        """All fields and values; not to be changed."""
+    def items(self, most_bytes: int | None = None) -> dict[bytes, bytes]:
+        """All fields and values; not to be changed. LimitError as soon as they are found to have more bytes."""
         if self.fields is not None:
             return self.fields
         found: dict[bytes, bytes] = {}
-        for part in self._pieces.parts():
-            found.update(zip(*part, strict=True))
-        if fits_whole(len(found)):
+        size = 0
+        for fields, values in self._pieces.parts():
+            found.update(zip(fields, values, strict=True))
+            size += sum(map(len, fields)) + sum(map(len, values))
+            if most_bytes is not None and size > most_bytes:
+                raise LimitError("the size of a hash that is read at once in bytes", size, most_bytes)
+        if fits_whole(len(found), size):
             self.fields = found
-            self.held_bytes = sum(map(len, found)) + sum(map(len, found.values()))
+            self.held_bytes = size
+            self.objects.grown(self)
         return found
 
     @property
@@ -169,7 +175,7 @@ class Hash(Unordered[tuple[bytes, bytes]]):
         fields = self.fields
         assert fields is not None
         self._spread_pieces(fields.items())
-        if fits_whole(len(fields)):
+        if fits_whole(len(fields), self.held_bytes):
             self.fields = fields
 
     def _forget_elements(self) -> None:

@@ -24,6 +24,9 @@ MAX_WHOLE: Final = 16_384
 SLICED: Final = 10_000
 """From this many elements on a reply with all of them goes in slices."""
 
+MAX_WHOLE_BYTES: Final = 4 << 20
+"""Bytes of such elements: a few huge ones are not kept."""
+
 PAGE: Final = 1024
 """Pieces that are read at once: a millisecond."""
 
@@ -34,6 +37,13 @@ def is_too_large_to_pack(elements: int, value_bytes: int, rewrites: int) -> bool
     return elements > MAX_PACKED_ELEMENTS or value_bytes > MAX_PACKED_BYTES or is_rewritten
 
 
-def fits_whole(elements: int) -> bool:
-    """Whether so many elements may be kept in memory."""
-    return elements <= MAX_WHOLE
+PAGE_BYTES: Final = 1 << 20
+"""Bytes of pieces that are read at once, about, if those before them tell how large they are."""
+
+FIRST_PAGE: Final = 64
+"""Pieces that are read first, when nobody knows how large they are."""
+
+
+def fits_whole(elements: int, held_bytes: int = 0) -> bool:
+    """Whether so many elements may be kept in memory. held_bytes: all of their bytes, where they are known."""
+    return elements <= MAX_WHOLE and held_bytes <= MAX_WHOLE_BYTES

@@ -120,6 +120,8 @@ class LiveObjects:
         """It may hold more in memory, though it has not changed."""
         if self.live.get(found.key) is found:
             self._recharge(found)
+            if self._young_bytes > self._half_bytes:
+                self._evict()
 
     def delete(self, emptied: LiveObject) -> None:
         """It has lost its last element."""

@@ -48,14 +48,16 @@ class Pieces:
         return self._bare(self._host.page(begin, self._bound(stop), count, reverse=reverse))
 
     def parts(self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False) -> Iterator[Part]:
-        """All of the range, a page at a time; nothing may change in between."""
+        """All of the range, a page at a time; nothing may change in between. Of huge pieces a page has few."""
+        count = min(limits.FIRST_PAGE, limits.PAGE)
         while True:
-            part = self.part(start, stop, limits.PAGE, reverse=reverse)
-            suffixes = part[0]
+            part = self.part(start, stop, count, reverse=reverse)
+            suffixes, values = part
             if suffixes:
                 yield part
-            if len(suffixes) < limits.PAGE:
+            if len(suffixes) < count:
                 return
+            count = min(limits.PAGE, 1 + limits.PAGE_BYTES * count // (1 + sum(map(len, values))))
             if reverse:
                 stop = suffixes[-1]
             else:
@@ -124,11 +126,6 @@ class Pieces:
         return index
 
     # Changes.
-
-    @property
-    def is_ranked(self) -> bool:
-        """Whether there is a rank index, which `added` keeps up to date."""
-        return self._index is not None
 
     def put(self, suffix: bytes, value: bytes) -> None:
         """Write one. If it was not there, `added` must be told."""

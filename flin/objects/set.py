@@ -69,9 +69,11 @@ class Set(Unordered[bytes]):
         if self.members is not None:
             return self.members.copy()
         found = [member for members, _ in self._pieces.parts() for member in members]
-        if fits_whole(len(found)):
+        size = sum(map(len, found))
+        if fits_whole(len(found), size):
             self._hold(found.copy())
-            self.held_bytes = sum(map(len, found))
+            self.held_bytes = size
+            self.objects.grown(self)
         return found
 
     def pages(self) -> Iterator[list[bytes]]:
@@ -155,7 +157,7 @@ class Set(Unordered[bytes]):
         members, places = self.members, self.places
         assert members is not None
         self._spread_pieces(list(zip(members, repeat(b""))))
-        if fits_whole(len(members)):
+        if fits_whole(len(members), self.held_bytes):
             self.members, self.places = members, places
 
     def _forget_elements(self) -> None:

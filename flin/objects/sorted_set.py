@@ -129,6 +129,7 @@ class SortedSet(LiveObject):
         if limits.fits_whole(len(found)):
             self._hold(found)
             self.held_bytes = sum(map(len, found)) + _PACKED_BYTES * len(found)
+            self.objects.grown(self)
         return found
 
     def pages(self) -> Iterator[Iterable[Pair]]:

@@ -92,9 +92,8 @@ class Unordered(LiveObject, Generic[Element]):
         """Pieces were put where none had been."""
         assert self.meta is not None
         self.meta.count += len(new)
-        if self._pieces.is_ranked:
-            self._pieces.added(new)
-        if self.meta.count > limits.MAX_WHOLE and self.is_whole:
+        self._pieces.added(new)
+        if self.is_whole and not limits.fits_whole(self.meta.count, self.held_bytes):
             self._forget_elements()  # from here on it is read element by element
 
     def _note_gone(self, gone: Iterable[bytes]) -> None:

@@ -194,7 +194,12 @@ def hgetall(context: Context, args: list[bytes]) -> Value:
     hash_ = look_up(context, args[1], Hash)
     if hash_ is None:
         return {}
-    return _all_pairs(context, hash_.pages()) if hash_.is_large else hash_.items()
+    return _all_pairs(context, hash_.pages()) if hash_.is_large else _items(context, hash_)
+
+
+def _items(context: Context, hash_: Hash) -> dict[bytes, bytes]:
+    """All pairs; LimitError for a few huge values, before all of them are read."""
+    return hash_.items(context.services.config.largest_reply_bytes)
 
 
 def _all_pairs(context: Context, pages: Iterable[dict[bytes, bytes]]) -> Slices:
@@ -230,7 +235,7 @@ def _part_of_all(context: Context, key: bytes, part: _Part) -> Value:
         return EMPTY_ARRAY
     if hash_.is_large:
         return all_in_slices(context, hash_.element_pages(), lambda pairs: part(dict(pairs)))
-    return part(hash_.items())
+    return part(_items(context, hash_))
 
 
 @command("hscan", -3, "readonly", FIRST_KEY)

@@ -56,12 +56,12 @@ def sadd(context: Context, args: list[bytes]) -> Value:
     found = context.keyspace.objects.find_or_make(args[1], Set)
     if len(args) == 3:  # one member, as nearly always
         if args[2] in found:
-            return ZERO
+            return 0
         new = args[2:]
     else:
         new = found.absent(args[2:])
         if not new:
-            return ZERO
+            return 0
     found.add_absent(new)
     context.notify(b"sadd", args[1])
     return len(new)

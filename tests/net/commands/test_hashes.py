@@ -16,6 +16,8 @@ from flin.net.wire.glob import compile_glob
 from flin.net.wire.numbers import INT64_MAX as MOST
 from flin.net.wire.replies import Reply, last_of
 from flin.net.wire.resp import encode2, split_replies
+from flin.objects import limits
+from flin.objects.hash import Hash
 from tests.net.commands.handling import Handling
 
 OK = b"+OK\r\n"
@@ -577,3 +579,56 @@ def test_look_ups_are_counted(filled: Handling) -> None:
         [("HGET h f00", b"0"), ("HGET h none", None), ("HLEN none", 0), ("HSET h f00 1", 0), ("HDEL no a", ZERO)]
     )
     assert (keyspace.hits, keyspace.misses) == (2, 1)
+
+
+def test_what_reads_keep_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HGETALL and SMEMBERS of many spread collections: each is whole from then on, and takes its place in the room."""
+    monkeypatch.setattr(limits, "MAX_PACKED_ELEMENTS", 4)
+    handling = Handling()
+    objects = handling.context.keyspace.objects
+    room_bytes = 1 << 20
+    monkeypatch.setattr(objects, "_half_bytes", room_bytes // 2)
+    members = [b"%0999d" % number for number in range(100)]
+    count = 2 * room_bytes // 100_000
+    for number in range(count):
+        handling.call(b"hset", b"h%d" % number, *(word for member in members for word in (member, b"v")))
+        handling.call(b"sadd", b"s%d" % number, *members)
+        handling.pending.commit()
+    objects.forget_all()
+    for number in range(count):
+        assert len(handling.call(b"hgetall", b"h%d" % number)) == 100
+        assert len(handling.call(b"smembers", b"s%d" % number)) == 100
+        objects._check()
+        assert objects.memory_bytes() <= room_bytes
+        assert sum(found.charge_bytes() for found in [*objects.live.values(), *objects._old.values()]) <= room_bytes
+
+
+def test_few_huge_values_are_not_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply that would be too large is refused before all of it is in memory; what is large is not kept."""
+    monkeypatch.setattr(limits, "MAX_PACKED_ELEMENTS", 4)
+    monkeypatch.setattr(limits, "MAX_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(limits, "PAGE_BYTES", 200)
+    monkeypatch.setattr(limits, "FIRST_PAGE", 2)
+    handling = Handling()
+    pairs = [word for number in range(200) for word in (b"%03d" % number, b"v" * 100)]
+    handling.call(b"hset", b"h", *pairs)
+    handling.pending.commit()
+    handling.context.keyspace.objects.forget_all()
+    page, asked = handling.store.page, list[int]()
+
+    def counted(start: bytes, stop: bytes, count: int, **how: Any) -> Any:
+        asked.append(count)
+        return page(start, stop, count, **how)
+
+    monkeypatch.setattr(handling.store, "page", counted)
+    assert len(handling.call(b"hgetall", b"h")) == 200
+    assert max(asked) <= 3
+    found = handling.context.keyspace.objects.find(b"h", Hash)
+    assert found is not None
+    assert not found.is_whole
+    monkeypatch.setattr(handling.services.config, "largest_reply_bytes", 1000)
+    for name in (b"hgetall", b"hvals", b"hkeys"):
+        asked.clear()
+        with pytest.raises(LimitError, match="the size of a hash that is read at once in bytes"):
+            handling.handle(name, b"h")
+        assert sum(asked) < 20

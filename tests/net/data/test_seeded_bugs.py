@@ -26,7 +26,7 @@ from flin.objects.versions import Versions
 from flin.testing import ManualClock, SimulatedDisk
 from flin.testing.run import EngineSetup
 from tests.figures import CAUGHT, Figures
-from tests.net.data.collections_run import CollectionsChecker, Served, crash_collections
+from tests.net.data.collections_run import CollectionsChecker, CollectionsRun, Served, crash_collections, small_limits
 
 Patch = pytest.MonkeyPatch
 Hunt = Callable[[], None]
@@ -42,6 +42,13 @@ def power_cuts() -> None:
     for window_bytes in (0, 512):  # without a window every commit is a call, which the disk can refuse
         checker = CollectionsChecker(EngineSetup("interval", window_bytes=window_bytes), limit=1, second_every=8)
         crash_collections(checker, range(16), steps=80, crash_points=4)
+
+
+def runs() -> None:
+    """Many runs, without any crash but those among their steps."""
+    with small_limits():
+        for seed in range(14):
+            CollectionsRun(EngineSetup("interval", window_bytes=0), seed, every=1 << 30).run(100)
 
 
 class Watcher:
@@ -96,7 +103,7 @@ def _fail(*_: Any) -> int:
     raise StorageError("write", "/db", "a test says so")
 
 
-HUNTS: Final[list[Hunt]] = [power_cuts, watched_changes, leases]
+HUNTS: Final[list[Hunt]] = [power_cuts, runs, watched_changes, leases]
 
 
 def caught_by(hunt: Hunt) -> Callable[[Bug], Bug]:
@@ -190,7 +197,7 @@ def reaper_takes_the_anchor_first(patch: Patch) -> None:
     patch.setattr(Reaper, "_look_at", look_at)
 
 
-@caught_by(power_cuts)
+@caught_by(runs)
 def objects_kept_after_a_refusal(patch: Patch) -> None:
     """after a refused batch no object is as that batch made it"""
 

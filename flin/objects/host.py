@@ -6,7 +6,7 @@ pending batch first; each may raise ColdRead, so an object reads all that it nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from flin.engine.entry import Live, Page
@@ -25,6 +25,9 @@ class Host(Protocol):
 
     def piece(self, stored: bytes) -> bytes | None:
         """The value of a piece."""
+
+    def pieces(self, stored: Sequence[bytes]) -> Sequence[bytes | None]:
+        """The values of some pieces: faster than one by one where all of them are in memory."""
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The first `count` pieces of [start, stop), or the last ones, downwards; fewer only if there are no more."""

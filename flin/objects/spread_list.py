@@ -22,7 +22,7 @@ from flin.objects.meta import ListMeta
 from flin.objects.pieces import Part, Pieces
 
 SINGLE: Final = 16
-"""Up to so many neighbours are read one by one: a page costs as much, since it sorts the batch."""
+"""Up to so many neighbours are read by their keys: a page costs as much, since it sorts the batch."""
 
 NEAR: Final = 256
 """A rank that is nearer to an end is counted from there: as many as a piece of the rank index has."""
@@ -74,6 +74,14 @@ class SpreadList:
             raise CorruptionError("a list", 0, f"it has no element at the position {suffix.hex()}")
         return found
 
+    def _some(self, indices: range) -> list[bytes]:
+        prefix = self._prefix
+        found = self._host.pieces([prefix + index.to_bytes(INDEX_BYTES, "big") for index in indices])
+        elements = [element for element in found if element is not None]
+        if len(elements) < len(indices):
+            raise CorruptionError("a list", 0, f"it lacks elements from the index {indices.start} on")
+        return elements
+
     def position_at(self, rank: int) -> bytes:
         """The position of the element at a rank, or of the end."""
         meta = self.meta
@@ -103,7 +111,7 @@ class SpreadList:
     def pages(self, start: int, stop: int) -> Iterator[list[bytes]]:
         """The elements from a rank to below another, some at a time; nothing may change in between."""
         if stop - start <= SINGLE and self.meta.is_dense:
-            yield [self.at(rank) for rank in range(start, stop)]
+            yield self._some(range(self.meta.head + start, self.meta.head + stop))
             return
         left = stop - start
         for _, values in self._pieces.parts(self.position_at(start), self.position_at(stop)):
@@ -187,6 +195,13 @@ class SpreadList:
     def drop(self, left: int, right: int) -> None:
         """Delete so many elements at both ends; at least one stays."""
         meta = self.meta
+        if meta.is_dense and left + right <= MAX_TOMBSTONES:
+            for index in chain(range(meta.head, meta.head + left), range(meta.tail - right, meta.tail)):
+                self._delete_at(index, index.to_bytes(INDEX_BYTES, "big"))
+            meta.head += left
+            meta.tail -= right
+            meta.count -= left + right
+            return
         first, last = self.position_at(left), self.position_at(meta.count - right - 1)
         if left + right <= MAX_TOMBSTONES:
             self._delete(self._at_ends(left, right), _index_of(first), _index_of(last))
@@ -201,9 +216,6 @@ class SpreadList:
 
     def _at_ends(self, left: int, right: int) -> list[bytes]:
         """The positions of so many elements at both ends."""
-        meta = self.meta
-        if meta.is_dense:
-            return list(map(position, chain(range(meta.head, meta.head + left), range(meta.tail - right, meta.tail))))
         first = self._positions(left) if left else []
         return first + (self._positions(right, reverse=True) if right else [])
 

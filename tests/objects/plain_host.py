@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 
@@ -65,6 +65,9 @@ class PlainHost:
         found = self._all().get(stored)
         assert found is None or type(found) is bytes
         return found
+
+    def pieces(self, stored: Sequence[bytes]) -> list[bytes | None]:
+        return [*map(self.piece, stored)]
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         found = self._all()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from flin.engine.boundaries import covers
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
@@ -74,6 +74,14 @@ class ObjectHost:
         if found is None and not (self._pending.ranges and covers(self._pending.ranges, stored)):
             found = self._keyspace.read(stored)
         return None if found is TOMBSTONE else found
+
+    def pieces(self, stored: Sequence[bytes]) -> Sequence[bytes | None]:
+        newest = self._store.newest_entries()
+        if newest is not None and not self._pending.ranges:
+            found = [*map(cast("Any", self._pending.points.get), stored, map(newest.get, stored))]
+            if set(map(type, found)) == {bytes}:
+                return found
+        return [*map(self.piece, stored)]
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The store is asked for more where the batch deletes; what it has gives a page that is whole up to a bound,

@@ -53,6 +53,7 @@ _HEADS: Final = (b"", b"\x01", b"\x01\x02")
 
 
 def _judge(payload: bytes) -> None:
+    assert 0 <= body.claimed_elements(payload) <= len(payload)
     try:
         value = dump.decode(payload, MOST_BYTES)
     except ALLOWED:

@@ -37,7 +37,7 @@ OBJECTS: Final = [
     "lex_bounds",
     "hash list set sorted_set long_string live_objects owners stream",
     "reaper kinds reading footprint stream_progress",
-    "hash_view list_view set_view sorted_set_view",
+    "hash_view list_view set_view sorted_set_view stream_view",
     "views",
 ]
 """Of flin.objects."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from flin.engine.entry import Entry, Live, Page, value_at
 
 if TYPE_CHECKING:
-    from flin.objects.views import HashView, ListView, Reading, SetView, SortedSetView
+    from flin.objects.views import HashView, ListView, Reading, SetView, SortedSetView, StreamView
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -69,6 +69,13 @@ class TypedKeys(ABC):
         from flin.objects.views import SortedSetView
 
         return SortedSetView(self._reading(), key)
+
+    def stream(self, key: BytesLike) -> StreamView:
+        """The stream at the key: a mapping of ids to entries, in the order of ids; and its groups. Example:
+        `list(db.stream(b"log").between((since_ms, 0)))`."""
+        from flin.objects.views import StreamView
+
+        return StreamView(self._reading(), key)
 
     def _value_at(self, entry: Entry | None, now_ms: int) -> bytes | None:
         """The string of an entry that is alive at now_ms, else None. One that lies in pieces is put together."""

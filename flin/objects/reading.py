@@ -81,6 +81,9 @@ class Reading:
     def host(self) -> Host:
         return cast("Host", self)
 
+    def grown(self, found: LiveObject) -> None:
+        """Nothing is kept."""
+
     def entry(self, key: bytes) -> Live | None:
         entry = self.own_entry(key)
         return None if type(entry) is tuple and 0 != entry[1] <= self._now_ms() else entry

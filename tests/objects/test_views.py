@@ -149,6 +149,62 @@ def test_a_sorted_set(db: Engine, key: bytes) -> None:
         view.by_score(float("nan"))
 
 
+ENTRIES = {(1 + n // 3, n): [(b"a", b"%d" % n), (b"a", b"again")] for n in range(500)}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_stream(db: Engine, key: bytes) -> None:
+    ids = list(ENTRIES)
+    serve(
+        db, *([b"XADD", key, b"%d-%d" % id_, *(w for pair in fields for w in pair)] for id_, fields in ENTRIES.items())
+    )
+    view = db.stream(key)
+    assert isinstance(view, Mapping)
+    assert list(view.items()) == list(ENTRIES.items())
+    assert list(view) == ids
+    assert list(reversed(view)) == ids[::-1]
+    assert list(view.values()) == list(ENTRIES.values())
+    assert len(view) == 500
+    assert view[ids[7]] == view.get(ids[7]) == ENTRIES[ids[7]]
+    assert ids[7] in view
+    for none in ((9, 9), (-1, 0), (0, 1 << 64), "1-1", None, 5):
+        assert none not in view
+    with pytest.raises(KeyError):
+        view[9, 9]
+    assert [id_ for id_, _ in view.between(ids[40], ids[50])] == ids[40:51]
+    assert [id_ for id_, _ in view.between(ids[40], ids[50], reverse=True)] == ids[50:39:-1]
+    assert list(view.between(ids[50], ids[40])) == []
+    with pytest.raises(ValueError, match="an id is two numbers"):
+        view.between((-1, 0))
+    assert view.last_id == ids[-1]
+    assert view.groups() == {}
+
+
+def test_groups_of_a_stream(db: Engine) -> None:
+    serve(
+        db,
+        *([b"XADD", b"k", b"%d-0" % n, b"f", b"v"] for n in range(1, 9)),
+        [b"XGROUP", b"CREATE", b"k", b"g", b"2-0"],
+        [b"XGROUP", b"CREATE", b"k", b"told", b"0", b"ENTRIESREAD", b"3"],
+        [b"XREADGROUP", b"GROUP", b"g", b"one", b"COUNT", b"3", b"STREAMS", b"k", b">"],
+        [b"XACK", b"k", b"g", b"4-0"],
+        [b"XTRIM", b"k", b"MAXLEN", b"0"],
+    )
+    view = db.stream(b"k")
+    groups = view.groups()
+    assert list(groups) == [b"g", b"told"]
+    found = groups[b"g"]
+    assert found.last_id == (5, 0)
+    assert groups[b"told"].entries_read == 3
+    assert list(found.consumers) == [b"one"]
+    assert [(id_, it.consumer, it.deliveries) for id_, it in found.pending.items()] == [
+        ((3, 0), b"one", 1),
+        ((5, 0), b"one", 1),
+    ]
+    assert (len(view), list(view), view.last_id) == (0, [], (8, 0))
+    assert db.type(b"k") == "stream"
+
+
 def test_types(db: Engine) -> None:
     serve(db, [b"HSET", b"h", b"a", b"1"], [b"RPUSH", b"l", b"a"], [b"SADD", b"s", b"a"], [b"SET", b"text", b"a"])
     serve(db, [b"ZADD", b"z", b"1", b"a"])
@@ -188,6 +244,9 @@ def test_an_absent_key_is_an_empty_collection(db: Engine) -> None:
     assert dict(db.sorted_set(b"k")) == {}
     assert db.sorted_set(b"k").by_rank(slice(5)) == list(db.sorted_set(b"k").by_score()) == []
     assert db.sorted_set(b"k").rank(b"m") is None
+    assert dict(db.stream(b"k")) == {}
+    assert db.stream(b"k").groups() == {}
+    assert db.stream(b"k").last_id == (0, 0)
     assert b"x" not in db.set(b"k")
     assert (len(db.hash(b"k")), len(db.list(b"k")), len(db.set(b"k"))) == (0, 0, 0)
     with pytest.raises(IndexError):
@@ -271,7 +330,7 @@ def test_a_write_batch_sees_its_own_writes(db: Engine) -> None:
 
 @pytest.mark.parametrize("kind", [Engine, Snapshot, WriteBatch])
 def test_who_has_views(kind: Any) -> None:
-    assert {"type", "hash", "list", "set", "sorted_set"} <= set(dir(kind))
+    assert {"type", "hash", "list", "set", "sorted_set", "stream"} <= set(dir(kind))
 
 
 def test_after_flushes_and_merges(db: Engine) -> None:

@@ -113,8 +113,10 @@ class Script:
                     self.random.choice((self._plain, self._blocking))() for _ in range(self.random.randint(1, 3))
                 ]
         elif draw < 0.65:
-            requests = self._transaction() if draw > 0.57 else self._exchange()
-        elif draw < 0.7 and waiting:
+            requests = self._transaction()
+        elif draw < 0.68:
+            requests = self._exchange()
+        elif draw < 0.73 and waiting:
             requests = [
                 f"CLIENT UNBLOCK id-of-{self.random.choice(waiting)} {self.random.choice(('TIMEOUT', 'ERROR'))}"
             ]
@@ -142,6 +144,10 @@ class Script:
             lambda: f"BZPOPMIN {keys} 0",
             lambda: f"BZPOPMAX {keys} 0",
             lambda: f"BZMPOP 0 {len(keys.split())} {keys} {self.random.choice(('MIN', 'MAX'))}",
+            lambda: f"XREAD BLOCK 0 STREAMS {self._key()} $",
+            lambda: f"XREAD COUNT 2 BLOCK 0 STREAMS {self._key()} {self._key()} {self._number or 1}-1 $",
+            lambda: f"XREADGROUP GROUP {self.random.choice('gh')} consumer BLOCK 0 STREAMS {self._key()} >",
+            lambda: f"XREADGROUP GROUP g other COUNT 1 BLOCK 0 NOACK STREAMS {self._key()} {self._key()} > >",
             lambda: f"BLMPOP 0 {len(keys.split())} {keys} {self._side()} COUNT {self.random.randint(1, 3)}",
         )
 
@@ -150,7 +156,12 @@ class Script:
         for _ in range(self.random.choice((1, 1, 1, 2, 3))):
             self._number += 1
             values.append(str(self._number))
-        if self.random.random() < 0.3:
+        draw = self.random.random()
+        if draw < 0.2:
+            return f"XADD {self._key()} {self._number}-1 field {self._number}"
+        if draw < 0.3:
+            return f"XGROUP CREATE {self._key()} {self.random.choice('gh')} $ MKSTREAM"
+        if draw < 0.5:
             return f"ZADD {self._key()} {' '.join(f'{value} {value}' for value in values)}"
         return f"{self.random.choice(('LPUSH', 'RPUSH'))} {self._key()} {' '.join(values)}"
 
@@ -164,6 +175,8 @@ class Script:
             lambda: f"LPOP {self._key()}",
             lambda: f"SET {self._key()} string",
             lambda: f"SADD {self._key()} member",
+            lambda: f"XGROUP DESTROY {self._key()} g",
+            lambda: f"XTRIM {self._key()} MAXLEN 1",
             lambda: f"RENAME {self._key()} {self._key()}",
             lambda: f"RENAMENX {self._key()} {self._key()}",
             lambda: f"COPY {self._key()} {self._key()} REPLACE",

@@ -10,11 +10,11 @@ from tests.net.blocking_run import compare
 from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
 
-BLOCKING = ("BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP")
+BLOCKING = ("BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "XREAD", "XREADGROUP")
 
 
 @pytest.mark.parametrize(
-    ("seed", "steps"), [(1, 1000), *[pytest.param(seed, 5000, marks=pytest.mark.slow) for seed in range(2, 6)]]
+    ("seed", "steps"), [(1, 1200), *[pytest.param(seed, 5000, marks=pytest.mark.slow) for seed in range(2, 6)]]
 )
 def test_scripts_of_blocking_and_pushing_clients(seed: int, steps: int, tmp_path: Path) -> None:
     with running_redis(tmp_path) as redis_port, ServerThread() as server:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
+from flin.engine.key import namespace_of, namespace_prefix, user_key
 from flin.objects.layout import LIST, SORTED_SET, STREAM
 
 if TYPE_CHECKING:
@@ -144,6 +145,14 @@ class Waiters:
         """Forget all but the first `number` of the ready keys: who wrote them has changed nothing that matters."""
         while len(self.ready) > number:
             self.ready.popitem()
+
+    def note_deleted(self, stored: bytes) -> None:
+        """The stored key was deleted beneath the batch: it had expired."""
+        namespace = namespace_of(stored)
+        key = stored[len(namespace_prefix(namespace)) :] if namespace else user_key(stored)
+        for lines in self._lines.values():
+            if lines.wake_at_end and key in lines.by_key and lines.keyspace.namespace == namespace:
+                lines.note(key)
 
     # Called by the pending batch.
 

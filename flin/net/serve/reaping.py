@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -36,9 +37,12 @@ class Reaping:
         self._services = services
         self._cold = cold
         self._is_loading = False
+        self._expired: deque[bytes] = deque()  # stored keys that a sweep has deleted, while somebody waits for keys
 
     def step(self) -> None:
         """One turn."""
+        while self._expired:
+            self._services.waiters.note_deleted(self._expired.popleft())
         if self._is_loading or not self._services.clients.takes_writes():
             return
         deadline = time.perf_counter() + TURN_SECONDS
@@ -63,6 +67,8 @@ class Reaping:
 
     def note_expired(self, expired: Mapping[bytes, Live]) -> None:
         """What a sweep has deleted, by stored key. Any thread may call this."""
+        if self._services.waiters.number:
+            self._expired.extend(expired)
         gone = self._services.databases.keyspaces[0].objects.gone
         for stored, entry in expired.items():
             with suppress(CorruptionError, FormatVersionError):

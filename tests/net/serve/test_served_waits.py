@@ -9,15 +9,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 
 import flin.engine
+from flin.engine.engine import store_of
+from flin.engine.key import namespace_prefix, stored_key
 from flin.errors import CommandError, StorageError
 from flin.net.batch.refusal import MISCONF
 from flin.net.run.context import Context
+from flin.net.serve.cold import ColdReads
+from flin.net.serve.reaping import Reaping
 from flin.net.wire.replies import Value, WaitForKeys
-from flin.testing import CrashModel, SimulatedDisk, after_crash
+from flin.testing import CrashModel, ManualClock, SimulatedDisk, after_crash
 from flin.testing.crash_model import POWER_CUTS
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net import fake_peer
@@ -144,6 +149,15 @@ def test_a_pipeline_of_sets_is_no_reason_to_look(monkeypatch: pytest.MonkeyPatch
     assert rounds.waiting == 1
 
 
+def test_a_pipeline_of_pushes_serves_after_each() -> None:
+    rounds = Rounds()
+    for client in (rounds.worker, rounds.other):
+        client.send(b"BLPOP q 0")
+    rounds.pusher.send(*[b"LPUSH q %d" % number for number in range(6)])
+    assert rounds.pusher.read() == b":1\r\n:1\r\n:1\r\n:2\r\n:3\r\n:4\r\n"
+    assert (rounds.worker.read(), rounds.other.read()) == (bulk_pair(b"q", b"0"), bulk_pair(b"q", b"1"))
+
+
 def test_a_client_that_waits_for_the_end_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """As XREADGROUP does."""
 
@@ -174,6 +188,26 @@ def test_a_client_that_waits_for_the_end_of_a_key(monkeypatch: pytest.MonkeyPatc
         for client in (rounds.worker, rounds.other):
             assert client.read() == b"-UNBLOCKED the key no longer exists\r\n"
         assert rounds.waiting == 0
+
+
+@pytest.mark.parametrize("database", [0, 1])
+def test_a_stream_that_expires(database: int) -> None:
+    clock = ManualClock()
+    with flin.engine.open("/db", fs=SimulatedDisk(), runner="inline", clock_ms=clock) as engine:
+        store = store_of(engine)
+        server = fake_peer.Clients(store)
+        reaping = Reaping(server.services, cast(ColdReads, server.loop))
+        store.listeners.on_expired = reaping.note_expired
+        worker, other = server.connect(), server.connect()
+        select = b"SELECT %d" % database
+        other.ask(select, b"XGROUP CREATE s g $ MKSTREAM", b"PEXPIRE s 100")
+        worker.ask(select)
+        worker.send(b"XREADGROUP GROUP g c BLOCK 0 STREAMS s >")
+        clock.advance(1)
+        store.delete_expired([stored_key(b"s") if database == 0 else namespace_prefix(1) + b"s"], clock())
+        reaping.step()
+        server.pass_seconds(1)
+        assert worker.read() == b"-UNBLOCKED the stream key no longer exists\r\n"
 
 
 def test_an_attempt_that_writes_and_waits_on_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from flin.errors import CorruptionError
 from flin.objects import limits
 from flin.objects.layout import ENTRY, GROUP, STREAM, decode_group, pending_of
 from flin.objects.live_object import BASE_BYTES, LiveObject, Objects
@@ -161,16 +162,14 @@ class Stream(LiveObject):
         """The ids of the first entries, of which there are at least so many."""
         if self.holds_all:
             return self.tail.ids[:number]
-        if not self._first:
-            self._first = [id_ for id_, _ in self._stored(self.floor, self.last_id, READ_AHEAD)]
-        if number <= len(self._first):
-            return self._first[:number]
-        found: list[bytes] = []
-        for page in self.id_pages():
-            found += page
-            if len(found) >= number:
-                break
-        return found[:number]
+        first = self._first
+        while len(first) < number:
+            start = _above(first[-1]) if first else self.floor
+            read = self._stored(start, self.last_id, READ_AHEAD if number <= READ_AHEAD else limits.PAGE)
+            if not read:
+                raise CorruptionError("a stream", 0, f"it has fewer entries than the {self.count} of its meta")
+            first += [id_ for id_, _ in read]
+        return first[:number]
 
     def id_pages(self) -> Iterator[list[bytes]]:
         """All ids, from the first on, some at a time; nothing may change in between."""
@@ -178,7 +177,7 @@ class Stream(LiveObject):
             if self.count:
                 yield self.tail.ids
             return
-        page = self.first_ids(1) and self._first
+        page = self.first_ids(1) and self._first.copy()
         while page:
             yield page
             page = [id_ for id_, _ in self._stored(_above(page[-1]), self.last_id, limits.PAGE)]

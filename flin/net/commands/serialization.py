@@ -53,7 +53,7 @@ def dump(context: Context, args: list[bytes]) -> Slices:
     else:
         found = context.keyspace.objects.find(args[1], kind)
         assert found is not None
-        pages = body_pages(found)
+        pages = body_pages(found, _most_bytes(context))
     covered = yield from _joined(pages, _most_bytes(context))
     return covered + payloads.stored((yield from _checksum(covered)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -17,7 +17,7 @@ from flin.net.commands.stream_arguments import parse_strict_id
 from flin.net.commands.stream_groups import see, shown_name
 from flin.net.commands.streams import range_reply
 from flin.net.wire.numbers import parse_int64
-from flin.net.wire.replies import NULL_ARRAY, Slices, Value, WaitForKeys, syntax_error
+from flin.net.wire.replies import NULL_ARRAY, Slices, Value, WaitForKeys, syntax_error, too_large_reply
 from flin.objects.layout import STREAM, Pending
 from flin.objects.meta import NO_ID
 from flin.objects.stream import Stream
@@ -240,6 +240,7 @@ class _Read:
             self._entries = [(id_, stream.get(id_)) for id_ in islice(ids, options.count)]
         elif group.last_id < stream.newest_id():
             self._entries = list(chain.from_iterable(stream.pages(next_id(group.last_id), MAX_ID, most)))
+            _check_size(context, self._entries)
             self._entries_read = read_after(stream, group, [id_ for id_, _ in self._entries])
         else:
             self._entries = []
@@ -265,6 +266,13 @@ class _Read:
             if strings is not None:
                 group.set_pending(id_, Pending(now_ms, delivered[id_].deliveries + 1, consumer.name))
         return [[show_id(id_), NULL_ARRAY if strings is None else strings] for id_, strings in self._entries]
+
+
+def _check_size(context: Context, entries: Iterable[tuple[bytes, list[bytes] | None]]) -> None:
+    """LimitError for a reply that is too large, before anything changes."""
+    size = sum(sum(map(len, strings)) for _, strings in entries if strings is not None)
+    if size > context.services.config.largest_reply_bytes:
+        raise too_large_reply(size, context.services.config.largest_reply_bytes)
 
 
 # Replies.

@@ -28,8 +28,9 @@ ELEMENT_BYTES: Final = 150
 Pages: TypeAlias = Iterator[bytes]
 
 
-def body_pages(found: LiveObject) -> Pages:
-    """A collection's value as it stands in a payload, as of this call, in parts; others may run between two."""
+def body_pages(found: LiveObject, most_bytes: int) -> Pages:
+    """A collection's value as it stands in a payload, as of this call, in parts; others may run between two. A stream
+    is one part. CommandError OOM if it takes more than most_bytes."""
     if isinstance(found, Hash):
         hash_pages = found.element_pages() if found.is_large else iter([found.elements()])
         strings = (list(chain.from_iterable(page)) for page in hash_pages)
@@ -45,7 +46,7 @@ def body_pages(found: LiveObject) -> Pages:
         scored_pages = found.element_pages() if found.is_large else iter([found.elements()])
         return chain([body.head(body.SORTED_SET, len(found))], map(body.scored, scored_pages))
     if isinstance(found, Stream):
-        return iter([body.encode(stream_value(found))])
+        return iter([body.encode(stream_value(found, most_bytes))])
     raise AssertionError(f"{type(found).__name__} has no form")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from flin.errors import CommandError
+from flin.net.wire.replies import OUT_OF_MEMORY
 from flin.objects.layout import UNKNOWN_ENTRIES_READ, Pending, parse_stream_id, stream_id
 from flin.objects.meta import NO_ID
 from flin.objects.stream import Stream
@@ -15,14 +17,22 @@ if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
 
 
-def stream_value(found: Stream) -> value.Stream:
-    """All of it."""
+STRING_BYTES: Final = 50
+"""A field or value in memory in addition to its bytes, about."""
+
+
+def stream_value(found: Stream, most_bytes: int) -> value.Stream:
+    """All of it. CommandError OOM if it takes more memory."""
+    entries: list[value.StreamEntry] = []
+    size = 0
+    for page in found.pages(NO_ID, MAX_ID, len(found)):
+        for id_, strings in page:
+            entries.append(value.StreamEntry(parse_stream_id(id_), strings))
+            size += sum(map(len, strings)) + STRING_BYTES * len(strings)
+        if size > most_bytes:
+            raise CommandError(OUT_OF_MEMORY)
     return value.Stream(
-        [
-            value.StreamEntry(parse_stream_id(id_), strings)
-            for page in found.pages(NO_ID, MAX_ID, len(found))
-            for id_, strings in page
-        ],
+        entries,
         parse_stream_id(found.last_id),
         parse_stream_id(found.greatest_deleted_id),
         found.added,

@@ -65,6 +65,11 @@ def test_a_reply_that_is_too_large(server: Handling, monkeypatch: pytest.MonkeyP
         server.wire(b"XRANGE", b"s", b"-", b"+")
     with pytest.raises(LimitError):
         server.wire(b"XREAD", b"STREAMS", b"s", b"0")
+    server.call(b"XGROUP", b"CREATE", b"s", b"g", b"0")
+    monkeypatch.setattr(server.services.config, "largest_reply_bytes", 60)
+    with pytest.raises(LimitError):
+        server.wire(b"XREADGROUP", b"GROUP", b"g", b"c", b"STREAMS", b"s", b">")
+    assert server.call(b"XPENDING", b"s", b"g")[0] == 0, "nothing has changed"
 
 
 def restarted(server: Handling) -> Handling:

@@ -84,6 +84,10 @@ MAKERS: Final[dict[str, Callable[[Random], Request]]] = {
     "zincrby": lambda r: [b"zincrby", _key(r), b"%d" % r.randrange(-9, 9), _name(r)],
     "zrem": lambda r: [b"zrem", _key(r), *_several(r, _name)],
     "zremrangebyrank": lambda r: [b"zremrangebyrank", _key(r), b"0", b"%d" % r.randrange(3)],
+    "xadd": lambda r: [b"xadd", _key(r), b"%d-*" % r.randrange(99), _name(r), _element(r)],
+    "xtrim": lambda r: [b"xtrim", _key(r), b"maxlen", b"%d" % r.randrange(9)],
+    "xgroup": lambda r: [b"xgroup", b"create", _key(r), b"g%d" % r.randrange(2), b"0"],
+    "setrange": lambda r: [b"setrange", _key(r), b"%d" % r.randrange(40_000), _name(r)],
     "set": lambda r: [b"set", _key(r), _element(r)],
     "del": lambda r: [b"del", *_several(r, _key)],
     "rename": lambda r: [b"rename", _key(r), _key(r)],
@@ -195,6 +199,7 @@ READS: Final[dict[bytes, Callable[[Callable[..., Any], bytes], Any]]] = {
     b"set": lambda ask, key: sorted(ask(b"smembers", key)),
     b"list": lambda ask, key: ask(b"lrange", key, b"0", b"-1"),
     b"zset": lambda ask, key: ask(b"zrange", key, b"0", b"-1", b"withscores"),
+    b"stream": lambda ask, key: [ask(b"xrange", key, b"-", b"+"), ask(b"xinfo", b"groups", key)],
 }
 
 

@@ -16,6 +16,9 @@ from flin.rdb import value
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
 
+_MOST_DELIVERIES: Final = (1 << 32) - 1
+"""A payload may hold more, and times before 1970: no DUMP writes either."""
+
 
 STRING_BYTES: Final = 50
 """A field or value in memory in addition to its bytes, about."""
@@ -66,7 +69,9 @@ def put_stream(keyspace: Keyspace, key: bytes, restored: value.Stream, expires_a
         made.create_group(group.name, stream_id(*group.last_id), read)
         put = made.groups()[group.name]
         for name, seen_at_ms in group.consumers.items():
-            put.see(name, seen_at_ms)
+            put.see(name, max(0, seen_at_ms))
         for pending in group.pending:
-            delivered = Pending(pending.delivered_ms, pending.deliveries, pending.consumer)
+            delivered = Pending(
+                max(0, pending.delivered_ms), min(pending.deliveries, _MOST_DELIVERIES), pending.consumer
+            )
             put.set_pending(stream_id(*pending.id), delivered)

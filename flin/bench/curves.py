@@ -1,6 +1,7 @@
-"""Five curves, `flin bench curves`: the cost of an operation with 100,000 to 30 million keys, with 1 to 64 shards, with
-values of 10 B to 1 MB, with 1 to 1,000 connections, and after 1,000 to 64,000 range deletes and takes from a queue.
-Default sizes are chosen from the first four; the last one must be flat.
+"""Six curves, `flin bench curves`: the cost of an operation with 100,000 to 30 million keys, with 1 to 64 shards, with
+values of 10 B to 1 MB, with 1 to 1,000 connections, after 1,000 to 64,000 range deletes and takes from a queue, and
+while five million pushes and pops pass through a server's queues. Default sizes are chosen from the first four; the
+last two must be flat.
 
 Embedded costs come from costs.py and history.py, each in a process of its own; those with connections from
 redis-benchmark: there a request's cost is one over the rate of all connections together.
@@ -18,11 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from flin.bench import costs, history, served
+from flin.bench import costs, history, queues, served
 from flin.bench.curve import Curve
 from flin.bench.progress import Progress
+from flin.bench.server_process import ServerError
 
-CURVES: Final = ("keys", "shards", "values", "connections", "history")
+CURVES: Final = ("keys", "shards", "values", "connections", "history", "queues")
 COUNT_PER_CONNECTION_RATE: Final = 12_000
 """Requests per second and connection, for as long as connections add to the rate."""
 
@@ -45,6 +47,8 @@ class Settings:
     values_count: int = 200_000  # at most
     connections: tuple[int, ...] = (1, 10, 30, 100, 300, 1000)
     lengths: tuple[int, ...] = (1000, 2000, 4000, 8000, 16_000, 32_000, 64_000)  # of the histories
+    operations: int = 5_000_000  # of each queue
+    queue_points: int = 10
     requests: int = 100_000
     servers: tuple[str, ...] = ("flin", "redis-server")
     rounds: int = 3  # with connections
@@ -58,6 +62,7 @@ class Settings:
             "values": len(self.values),
             "connections": 2 * len(self.connections) * len(self.servers) * self.rounds,
             "history": len(self.lengths),
+            "queues": len(queues.QUEUES) * self.queue_points,
         }
         return sum(each[name] for name in self.curves)
 
@@ -71,6 +76,8 @@ QUICK: Final = Settings(
     values_count=20_000,
     connections=(1, 10, 100),
     lengths=(500, 2000),
+    operations=8000,
+    queue_points=4,
     requests=10_000,
     rounds=1,
 )
@@ -84,6 +91,7 @@ def run(settings: Settings, scratch: str, progress: Progress) -> Iterator[Curve]
         "values": _values,
         "connections": _connections,
         "history": _history,
+        "queues": _queues,
     }
     for name in settings.curves:
         yield make[name](settings, scratch, progress)
@@ -146,6 +154,20 @@ def _history(settings: Settings, scratch: str, progress: Progress) -> Curve:
     curve = Curve("history", "One operation after so many range deletes or takes", "range deletes or takes")
     with _directory(scratch) as directory:
         _add(curve, history.Task(directory, settings.lengths, settings.memory_bytes), "count", progress)
+    return curve
+
+
+def _queues(settings: Settings, scratch: str, progress: Progress) -> Curve:
+    curve = Curve("queues", "One operation of a queue, processor time, a restart in the middle", "operations")
+    for name, queue in queues.QUEUES.items():
+        try:
+            with _directory(scratch) as directory:
+                for done, microseconds in queues.measure(queue, directory, settings.operations, settings.queue_points):
+                    curve.add(name, done, microseconds)
+                    progress.step(f"{name}, {done:,} operations: {microseconds:.2f} µs")
+        except (ServerError, subprocess.SubprocessError) as error:
+            curve.failures.append(f"{name}: {error}")
+            progress.say(f"{name}: {error}")
     return curve
 
 

@@ -28,10 +28,11 @@ _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process and of its running descendants."""
-    return sum(map(_own_cpu_seconds, descendants(pid)))
+    return sum(map(own_cpu_seconds, descendants(pid)))
 
 
-def _own_cpu_seconds(pid: int) -> float:
+def own_cpu_seconds(pid: int) -> float:
+    """CPU time of a process; 0 if it has ended."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):  # it has ended

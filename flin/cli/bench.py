@@ -33,6 +33,7 @@ stdout, progress to stderr.
   flin bench compaction   the latency of GETs while compactions run
   flin bench curves       how costs grow with keys, shards, value sizes, connections and history, as pictures
   flin bench steps        where the time goes: the steps of each operation, in nanoseconds
+  flin bench types        the cost of commands over collections, beside SET and GET and beside redis-server
   flin bench load         memory, time and files for millions of keys; time to reopen, also after kill -9"""
 EXAMPLES = """\
   flin bench --quick
@@ -64,6 +65,7 @@ def add_parser(commands: Commands) -> None:
     _add_compaction(more)
     _add_curves(more)
     _add_steps(more)
+    _add_types(more)
     _add_load(more)
 
 
@@ -97,9 +99,10 @@ a writer forces at least three compactions. The latency of a request counts from
 
 def _add_curves(more: Commands) -> None:
     details = """\
-Measures five curves: the cost of one operation with 100,000 to 30 million keys, with 1 to 64 shards, with values of
-10 B to 1 MB, with 1 to 1,000 connections, and after 1,000 to 64,000 range deletes and takes from a queue. Each becomes
-an SVG. It takes half an hour and up to 8 GB of disk.
+Measures six curves: the cost of one operation with 100,000 to 30 million keys, with 1 to 64 shards, with values of
+10 B to 1 MB, with 1 to 1,000 connections, after 1,000 to 64,000 range deletes and takes from a queue, and while five
+million pushes and pops pass through a server's queues. Each becomes an SVG. It takes three quarters of an hour and up
+to 8 GB of disk.
 The first curve stops at --most-keys, and begins no new size after a quarter of an hour."""
     examples = "  flin bench curves --quick\n  flin bench curves --curves keys --most-keys 3000000 --pictures ."
     parser = add_command(
@@ -108,7 +111,7 @@ The first curve stops at --most-keys, and begins no new size after a quarter of 
     _add_common(parser)
     parser.add_argument("--quick", action="store_true", help="only a few small sizes: half a minute")
     parser.add_argument(
-        "--curves", metavar="CURVE,…", help="any of keys, shards, values, connections, history (default: all)"
+        "--curves", metavar="CURVE,…", help="any of keys, shards, values, connections, history, queues (default: all)"
     )
     parser.add_argument("--most-keys", type=positive, metavar="N", help="largest number of keys (default 30000000)")
     parser.add_argument("--pictures", metavar="DIR", help="directory for keys.svg and the other pictures")
@@ -124,6 +127,19 @@ calling the engine's own functions in this process. Each figure is the best of s
     parser.add_argument(
         "--operations", metavar="WORD,…", help="operations to measure (default: all); an unknown one lists them all"
     )
+
+
+def _add_types(more: Commands) -> None:
+    details = """\
+Sends commands to collections of 100,000 elements with redis-benchmark, without a pipeline and in pipelines of 16, to
+both servers in turn. Costs are processor time of the server's own process for a request; "times base" divides them
+by that of SET (writes) or GET (reads), "of GET's" the ratio to Redis by that of GET. Takes about ten minutes."""
+    examples = "  flin bench types --rows LPUSH,RPOP --rounds 5"
+    parser = add_command(more, "types", run_types, "the cost of commands over collections", details, examples)
+    _add_common(parser)
+    parser.add_argument("--quick", action="store_true", help="small collections, one round: a quarter of a minute")
+    parser.add_argument("--rows", metavar="ROW,…", help="rows to measure (default: all); an unknown one lists them all")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="number of rounds (default 3)")
 
 
 def _add_load(more: Commands) -> None:
@@ -274,6 +290,29 @@ def run_steps(arguments: argparse.Namespace) -> int:
     for problem in problems:
         _say(problem)
     return exit_code.PROBLEMS if problems else exit_code.OK
+
+
+def run_types(arguments: argparse.Namespace) -> int:
+    from flin.bench import report, served, server_process, type_costs
+    from flin.bench.progress import Progress
+
+    if not served.is_available():
+        raise UsageError(f"{served.PROGRAM} is not installed (Debian: apt install redis-tools)")
+    settings = type_costs.QUICK if arguments.quick else type_costs.Settings()
+    names = [name for name in settings.servers if name not in _names(arguments.without)]
+    settings = replace(
+        settings,
+        servers=_installed(names, server_process.is_installed),
+        rows=_known(_names(arguments.rows), type_costs.ROW_NAMES, "row"),
+        rounds=arguments.rounds or settings.rounds,
+    )
+    with _scratch(arguments) as scratch:
+        result = type_costs.run(settings, scratch, Progress(settings.steps()))
+    print(type_costs.table(settings, result))
+    _write_json(arguments, report.document("types", asdict(settings), result.to_json()))
+    for failure in result.failures:
+        _say(failure)
+    return exit_code.PROBLEMS if result.failures else exit_code.OK
 
 
 def run_load(arguments: argparse.Namespace) -> int:

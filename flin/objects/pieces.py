@@ -91,7 +91,9 @@ class Pieces:
     def from_rank(self, rank: int, count: int) -> Part:
         """`count` pieces from a rank on, in order; fewer only if there are no more. IndexError for a rank of none."""
         piece, offset = self._ranked().at(rank)
-        suffixes, values = self.part(piece.start, None, offset + count)
+        # A bound, where it can be, keeps the batch's changes beyond it out of the page.
+        stop = piece.stop if offset + count <= piece.size else None
+        suffixes, values = self.part(piece.start, stop, offset + count)
         return suffixes[offset:], values[offset:]
 
     def rank_of(self, suffix: bytes) -> int:

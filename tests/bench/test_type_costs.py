@@ -61,7 +61,10 @@ def test_figures_are_ratios() -> None:
     assert [cell.strip() for cell in lines[2].strip("|").split("|")][:4] == ["SET", "-", "-", "-"]
 
 
-@pytest.mark.parametrize("name", queues.QUEUES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name != "LPUSH and RPOP" else ()) for name in queues.QUEUES],
+)
 def test_a_queue_keeps_its_length(tmp_path: Path, name: str, needs_tool: Callable[[str], str]) -> None:
     needs_tool("redis-cli")
     points = list(queues.measure(queues.QUEUES[name], str(tmp_path / "data"), 8000, 2))

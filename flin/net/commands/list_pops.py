@@ -189,11 +189,13 @@ def _lmpop_arguments(args: list[bytes], at: int) -> tuple[list[bytes], bool, int
     count = 1
     options = args[side + 1 :]
     if options:
-        if len(options) != 2 or option_name(options[0]) != b"COUNT":
+        if len(options) < 2 or option_name(options[0]) != b"COUNT":
             raise syntax_error()
         given = maybe_int64(options[1])
         if given is None or given <= 0:
             raise CommandError("ERR count should be greater than 0")
+        if len(options) > 2:
+            raise syntax_error()
         count = given
     return args[at + 1 : side], is_left, count
 

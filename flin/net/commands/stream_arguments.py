@@ -148,15 +148,18 @@ class _Trim:
             raise CommandError("ERR The MAXLEN argument must be >= 0.")
         return at + 1
 
-    def finished(self, node: int) -> Trimming | None:
-        """node: entries in a node, 0: no bound."""
+    def finished(self, node: int, *, must_trim: bool) -> Trimming | None:
+        """node: entries in a node, 0: no bound. None: nothing is trimmed, unless it must be."""
         if self.most is None and self.least_id is None:
             if self.limit:
                 raise CommandError("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
+            if must_trim:
+                raise CommandError("ERR syntax error, XTRIM must be called with a trimming strategy")
+        if self.limit is not None and not self.is_approximate:
+            raise CommandError("ERR syntax error, LIMIT cannot be used without the special ~ option")
+        if self.most is None and self.least_id is None:
             return None
         if not self.is_approximate:
-            if self.limit is not None:
-                raise CommandError("ERR syntax error, LIMIT cannot be used without the special ~ option")
             return Trimming(self.most, self.least_id)
         limit = self.limit
         if limit is None:
@@ -180,7 +183,7 @@ def parse_add(args: list[bytes], node: int) -> AddOptions:
         else:
             found.id_, found.has_number = parse_new_id(args[at])
             break
-    found.trimming = trim.finished(node)
+    found.trimming = trim.finished(node, must_trim=False)
     found.fields_at = at + 1
     return found
 
@@ -194,7 +197,6 @@ def parse_trim(args: list[bytes], node: int) -> Trimming:
         if after == at:
             raise syntax_error()
         at = after
-    trimming = trim.finished(node)
-    if trimming is None:
-        raise CommandError("ERR syntax error, XTRIM must be called with a trimming strategy")
+    trimming = trim.finished(node, must_trim=True)
+    assert trimming is not None
     return trimming

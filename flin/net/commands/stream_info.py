@@ -41,8 +41,8 @@ def _found(context: Context, args: list[bytes]) -> Stream:
 @command("xinfo|stream", -3, "readonly", SECOND_KEY)
 def xinfo_stream(context: Context, args: list[bytes]) -> Value:
     """Tells about a stream; FULL: with entries, groups and consumers."""
-    count = _full_count(args)
     stream = _found(context, args)
+    count = _full_count(args)
     node = context.services.config.thresholds.stream_node_entries or MAX_NODE
     nodes = -(-len(stream) // node)
     head: dict[bytes, Value] = {

@@ -116,8 +116,6 @@ def xsetid(context: Context, args: list[bytes]) -> Value:
             raise CommandError("ERR The ID specified in XSETID is smaller than the target stream top item")
         if added is not None and len(stream) > added:
             raise CommandError("ERR The entries_added specified in XSETID is smaller than the target stream length")
-    if last_id < stream.greatest_deleted_id:
-        raise CommandError("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id")
     stream.set_id(last_id, added, greatest_deleted_id)
     context.notify(b"xsetid", args[1])
     return OK

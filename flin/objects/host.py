@@ -12,7 +12,9 @@ from typing import Protocol
 from flin.engine.entry import Live, Page
 
 
-class Host(Protocol):
+class HostReads(Protocol):
+    """What objects read with; a host that never writes has no more."""
+
     @property
     def namespace(self) -> int:
         """Whose stored keys these are: a part of the stored key of each piece."""
@@ -36,6 +38,15 @@ class Host(Protocol):
         """All pieces of [start, stop) as of this call, in order, in reverse downwards; other commands may run between
         two pages."""
 
+    @property
+    def batch(self) -> int:
+        """The number of the present batch: after a commit it is another."""
+
+    def is_pending(self, key: bytes) -> bool:
+        """Whether the batch holds the key's own entry."""
+
+
+class Host(HostReads, Protocol):
     def put_piece(self, stored: bytes, value: bytes) -> None: ...
 
     def delete_piece(self, stored: bytes) -> None: ...
@@ -45,13 +56,6 @@ class Host(Protocol):
 
     def delete_pieces(self, start: bytes, stop: bytes) -> None:
         """Delete all pieces of [start, stop) by one range delete: for many of them."""
-
-    @property
-    def batch(self) -> int:
-        """The number of the present batch: after a commit it is another."""
-
-    def is_pending(self, key: bytes) -> bool:
-        """Whether the batch holds the key's own entry."""
 
     def put_own(self, key: bytes, entry: Live, size_bytes: int) -> None:
         """A collection has changed: its key's own entry, for now. Whoever observes the key is told."""

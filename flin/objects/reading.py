@@ -6,7 +6,7 @@ together, although they are read one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
@@ -18,7 +18,7 @@ from flin.objects.long_string import LongString
 from flin.objects.thresholds import Thresholds
 
 if TYPE_CHECKING:
-    from flin.objects.host import Host
+    from flin.objects.host import Host, HostReads
     from flin.objects.live_object import Objects
 
 Read: TypeAlias = Callable[[bytes], Live | None]
@@ -79,7 +79,8 @@ class Reading:
 
     @property
     def host(self) -> Host:
-        return cast("Host", self)
+        reads: HostReads = self  # mypy: it has all of them
+        return cast("Host", reads)
 
     def grown(self, found: LiveObject) -> None:
         """Nothing is kept."""
@@ -96,6 +97,9 @@ class Reading:
         if found is None or type(found) is bytes:
             return found
         raise CorruptionError("a piece of a collection", 0, "it has a tag or an expiry")
+
+    def pieces(self, stored: Sequence[bytes]) -> Sequence[bytes | None]:
+        return [*map(self.piece, stored)]
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         keys: list[bytes] = []

@@ -150,7 +150,7 @@ def test_set_changes_all_or_nothing() -> None:
         (b"hll-sparse-max-bytes", b"9223372036854775808", f"argument must be between 0 and {INT64_MAX} inclusive"),
         (b"set-max-intset-entries", b"-1", f"argument must be between 0 and {INT64_MAX} inclusive"),
         (b"set-max-intset-entries", b"1k", "argument couldn't be parsed into an integer"),
-        (b"zset-max-listpack-entries", b"5", "can't set immutable config"),
+        (b"io-threads", b"5", "can't set immutable config"),
         (b"save", b"900 1", "can't set immutable config"),
     ],
 )

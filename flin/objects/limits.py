@@ -27,6 +27,9 @@ SLICED: Final = 10_000
 MAX_WHOLE_BYTES: Final = 4 << 20
 """Bytes of such elements: a few huge ones are not kept."""
 
+RANK_READS: Final = 200
+"""Elements that are read page by page in the time in which one is found by its rank."""
+
 PAGE: Final = 1024
 """Pieces that are read at once: a millisecond."""
 

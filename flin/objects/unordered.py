@@ -22,7 +22,7 @@ class Unordered(LiveObject, Generic[Element]):
     """An element is what commands show: a field with its value, a member. Its piece has the field or member behind the
     prefix."""
 
-    __slots__ = ("_pieces",)
+    __slots__ = ("_pieces", "_ranks_read")
 
     _pieces: Pieces
     """Those of a spread one; a packed one has none."""
@@ -71,15 +71,21 @@ class Unordered(LiveObject, Generic[Element]):
 
     def element_at(self, rank: int) -> Element:
         """The element at a rank from 0 on, in an order that stays until the next change."""
-        if self.is_whole:
-            return self._held_at(rank)
-        return self._parsed(self._pieces.from_rank(rank, 1))[0]
+        if not self.is_whole:
+            self._ranks_read += 1
+            if self._ranks_read * limits.RANK_READS < len(self) or not limits.fits_whole(len(self)):
+                return self._parsed(self._pieces.from_rank(rank, 1))[0]
+            found = self.elements()  # by now that costs no more than the ranks did; the order is the same
+            if not self.is_whole:
+                return found[rank]
+        return self._held_at(rank)
 
     # Inside.
 
     def _begin_spread(self, meta: Meta) -> None:
         super()._begin_spread(meta)
         self._pieces = Pieces(self.objects.host, self.prefix)
+        self._ranks_read = 0
         self._forget_elements()
 
     def _spread_pieces(self, pieces: Collection[tuple[bytes, bytes]]) -> None:

@@ -15,6 +15,7 @@ from flin.net.commands.scan import END, ScanOptions, parse_cursor, scan_options
 from flin.net.wire.growing_reply import GrowingReply
 from flin.net.wire.numbers import INT64_MAX, INT64_MIN, parse_int64
 from flin.net.wire.replies import EMPTY_BULK, Slices, Value, too_large_reply
+from flin.objects import limits
 from flin.objects.layout import elements_namespace
 from flin.objects.live_object import LiveObject
 from flin.objects.sorted_set import SortedSet
@@ -28,9 +29,6 @@ SLICE_ELEMENTS: Final = 256
 
 SLICE_RANKS: Final = 16
 """Elements that are found by their ranks in one slice: some 200 microseconds for each, so others wait 3 ms."""
-
-RANK_READS: Final = 200
-"""Elements that are read page by page in the time in which one is found by its rank."""
 
 Shown: TypeAlias = Callable[[list[Any]], list[Value]]
 """Elements as the reply has them."""
@@ -132,7 +130,7 @@ def random_element(found: Collection) -> Any:
 def different_elements(found: Collection, count: int) -> list[Any]:
     """That many different elements, or all: by their ranks where they are few among many."""
     number = len(found)
-    if count < number and (count <= SLICE_RANKS or count * RANK_READS <= number):
+    if count < number and (count <= SLICE_RANKS or count * limits.RANK_READS <= number):
         return list(map(found.element_at, random.sample(range(number), count)))
     elements = found.elements()
     return elements if count >= number else random.sample(elements, count)

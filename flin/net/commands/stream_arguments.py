@@ -169,6 +169,8 @@ class _Trim:
 
 def parse_add(args: list[bytes], node: int) -> AddOptions:
     """XADD's options and id. node: entries in a node, for `~`."""
+    if args[2] == b"*":  # as nearly always
+        return AddOptions(fields_at=3)
     trim, found = _Trim(), AddOptions()
     at = 2
     while at < len(args):

@@ -22,7 +22,8 @@ The guards:
   arguments;
 - a byte that opens a type which it does turn into bytes, or into a container of them, must occur in the chunk as often
   as in the arguments: then none stands outside them;
-- the asterisks are counted: as many as requests, and nothing left in hiredis, means that no request is cut.
+- the asterisks outside of arguments are counted: as many as requests, and nothing left in hiredis, means that no
+  request is cut.
 """
 
 from __future__ import annotations
@@ -194,7 +195,8 @@ class Guarded:
         except (hiredis.ProtocolError, TypeError):
             return None
         # A lone type byte at the end is consumed by hiredis at once; whole requests end with a line end.
-        if whole.count(_ASTERISK) != len(requests) or whole[-1] != _NEWLINE or self._has_data():
+        extra = whole.count(_ASTERISK) - len(requests)
+        if (extra and extra != joined.count(_ASTERISK)) or whole[-1] != _NEWLINE or self._has_data():
             return self._carry_cut_request(whole, requests, joined)
         # An empty bulk in a request's place: joining found nothing wrong with it.
         if _holds_other_type(whole, joined) or not all(requests):
@@ -203,17 +205,24 @@ class Guarded:
         return requests
 
     def _carry_cut_request(self, whole: bytes, requests: Requests, joined: bytes) -> Requests | None:
-        """Carry the request that is cut at the end, if there is one: else an argument holds an asterisk, or worse.
+        """Carry the request that is cut at the end, if there is one: else something is wrong.
 
         The cut request begins at the last asterisk if there is one asterisk too many and the last request ends there:
         were the asterisk inside an argument, it would be in the last request, whose own asterisk is the one before.
-        A request that is cut twice goes to the incremental parser.
+        If there are more (XADD's `*`), it begins where all requests end. A request that is cut twice goes to the
+        incremental parser.
         """
-        last = whole.rfind(b"*")
-        rest = whole[last:]
-        if whole.count(_ASTERISK) != len(requests) + 1 or len(rest) > CARRIED_BYTES or (self.carried and not requests):
+        if self.carried and not requests:
             return None
-        if not all(requests) or not whole.endswith(encode_requests(requests[-1:]), 0, last):
+        if whole.count(_ASTERISK) == len(requests) + 1:
+            last, before = whole.rfind(b"*"), encode_requests(requests[-1:])
+        else:
+            before = encode_requests(requests)
+            last = len(before)
+        rest = whole[last:]
+        if rest[:1] != b"*" or len(rest) > CARRIED_BYTES or not all(requests):
+            return None
+        if not whole.endswith(before, 0, last):
             return None
         if _holds_other_type(whole[:last], joined):
             return None

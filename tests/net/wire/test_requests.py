@@ -21,6 +21,7 @@ PIECES = [
     *(b"\r\n", b"\r", b"\n", b"PING\r\n", b"a\r\n", b"ab\r\n", b"*\r\n", b"$4\r\n", b"*1\r\n$4\r\nPING\r\n"),
     *(b"+OK\r\n", b"-ERR x\r\n", b":5\r\n", b"_\r\n", b"#t\r\n", b",1.5\r\n", b"(12\r\n", b"=5\r\ntxt:a\r\n"),
     *(b"~1\r\n", b"%1\r\n", b">1\r\n", b"|1\r\n", b"!3\r\nERR\r\n", b"SET a b\r\n", b'"', b"\x16", b"xy", b"+a\r\n"),
+    b"*3\r\n$4\r\nXADD\r\n$1\r\na\r\n$1\r\n*\r\n",
     b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
     b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$5\r\n*1\r\n$\r\n",
 ]
@@ -58,15 +59,15 @@ def assert_same(wire: bytes, cuts: list[int]) -> list[list[bytes]]:
     return found
 
 
-def test_a_long_pipeline_stays_with_the_fast_parser() -> None:
-    request = b"*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000001\r\n"
-    wire = request * 1000
+@pytest.mark.parametrize("request_", [[b"GET", b"key:000000000001"], [b"XADD", b"stream", b"*", b"field", b"**"]])
+def test_a_long_pipeline_stays_with_the_fast_parser(request_: list[bytes]) -> None:
+    wire = encode_requests([request_] * 1000)
     parser = RequestParser()
     found = []
     for start in range(0, len(wire), 1000):
         found += parser.feed(wire[start : start + 1000])
-        assert not parser.has_more, "no chunk of an ordinary pipeline goes to the pure-Python parser"
-    assert found == [[b"GET", b"key:000000000001"]] * 1000
+        assert parser.incremental is None, "no chunk of an ordinary pipeline goes to the pure-Python parser"
+    assert found == [request_] * 1000
 
 
 def test_a_large_bulk_in_many_chunks() -> None:

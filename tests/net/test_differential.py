@@ -623,6 +623,12 @@ PROBES: dict[str, list[list[bytes]]] = {
         [b"RPUSH", b"l", b"1.5"],
         [b"SORT", b"l"],
     ],
+    "sort-encoding": [
+        [b"ZADD", b"z", b"1", b"a"],
+        [b"SORT", b"z", b"ALPHA"],
+        [b"OBJECT", b"ENCODING", b"z"],
+    ],
+    "lpos-rank": [[b"RPUSH", b"l", b"a"], [b"LPOS", b"l", b"a", b"RANK", b"-9223372036854775808"]],
     "stream-nodes": [
         *([b"XADD", b"x", b"%d-1" % (number + 1), b"a", b"v" * 1000] for number in range(50)),
         [b"XINFO", b"STREAM", b"x"],

@@ -69,7 +69,7 @@ class LiveObjects:
         if type(entry) is bytes or entry[2] != kind.TAG:
             raise CommandError(WRONG_TYPE)
         if found is None:
-            found = self._old.pop(key, None) or self._load(key, entry, kind)
+            found = self._take_old(key) or self._load(key, entry, kind)
             self._keep(key, found)
         assert type(found) is kind
         return found
@@ -167,7 +167,7 @@ class LiveObjects:
         """The key is written in another way. What was forgotten, if it was live."""
         found = self.live.pop(key, None)
         if found is None:
-            found = self._old.pop(key, None)
+            found = self._take_old(key)
         else:
             self._dirty.pop(key, None)
             found.is_dirty = False
@@ -195,6 +195,13 @@ class LiveObjects:
         self._recharge(found)
         if self._young_bytes > self._half_bytes:
             self._evict()
+
+    def _take_old(self, key: bytes) -> LiveObject | None:
+        """Out of the old generation, also out of what that one costs."""
+        found = self._old.pop(key, None)
+        if found is not None:
+            self._old_bytes -= found.charged_bytes
+        return found
 
     def _recharge(self, found: LiveObject) -> None:
         """It was kept, or has grown."""
@@ -236,3 +243,4 @@ class LiveObjects:
         assert all(found.is_dirty == (key in self._dirty) for key, found in self.live.items())
         assert not any(found.is_dirty for found in self._old.values())
         assert self._young_bytes == sum(found.charged_bytes for found in self.live.values())
+        assert self._old_bytes == sum(found.charged_bytes for found in self._old.values())

@@ -1,4 +1,4 @@
-"""What commands share in reading their arguments: expiry times, timeouts, and the options of SET, GETEX and EXPIRE.
+"""What commands share in reading their arguments: counts, expiry times, timeouts, the options of SET, GETEX and EXPIRE.
 
 Options are read in one pass, each checked against those before it, as Redis does: `EX 10 EX 20` is fine and means 20,
 `EX 10 PX 20` is a syntax error. Times are checked after the syntax.
@@ -7,12 +7,14 @@ Options are read in one pass, each checked against those before it, as Redis doe
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from flin.errors import CommandError
+from flin.net.command.command import Keys
 from flin.net.wire.long_double import thousandfold
-from flin.net.wire.numbers import INT64_MAX, INT64_MIN, parse_int64
+from flin.net.wire.numbers import INT64_MAX, INT64_MIN, maybe_int64, parse_int64
 from flin.net.wire.replies import NOT_AN_INTEGER, shown, syntax_error
 
 _INT32_MIN: Final = -(1 << 31)
@@ -31,6 +33,61 @@ def parse_int32(text: bytes, error: str | None = None) -> int:
 def option_name(argument: bytes) -> bytes:
     """An option in the form that the tables below use."""
     return argument.upper()
+
+
+# Numbers of elements and of keys.
+
+
+def parse_count(text: bytes) -> int:
+    """How many elements a pop takes: zero or more."""
+    count = maybe_int64(text)
+    if count is None or count < 0:
+        raise CommandError("ERR value is out of range, must be positive")
+    return count
+
+
+def parse_number_of_keys(text: bytes) -> int:
+    number = maybe_int64(text)
+    if number is None or number < 1:
+        raise CommandError("ERR numkeys should be greater than 0")
+    return number
+
+
+def keys_after_number(at: int, *, is_stored: bool = False) -> Keys:
+    """The keys behind their number, which stands there; is_stored: the first argument is a key, too."""
+
+    def find(arguments: list[bytes]) -> list[int]:
+        number = maybe_int64(arguments[at])
+        if number is None or not 0 < number < len(arguments) - at:
+            return []
+        return [*range(1, 1 + is_stored), *range(at + 1, at + 1 + number)]
+
+    return Keys(1, 1, 1, find) if is_stored else Keys(find=find)
+
+
+def parse_limit(text: bytes) -> int:
+    """The number after LIMIT of SINTERCARD and ZINTERCARD; 0: none."""
+    limit = maybe_int64(text)
+    if limit is None or limit < 0:
+        raise CommandError("ERR LIMIT can't be negative")
+    return limit
+
+
+def pop_arguments(arguments: list[bytes], start: int, ends: Mapping[bytes, bool]) -> tuple[list[bytes], bool, int]:
+    """What LMPOP, ZMPOP and their kin are given: the keys, which end (as `ends` has it), and COUNT. start: where the
+    number of keys stands."""
+    where = start + 1 + parse_number_of_keys(arguments[start])
+    if where >= len(arguments) or option_name(arguments[where]) not in ends:
+        raise syntax_error()
+    words = arguments[where + 1 :]
+    if words and (len(words) < 2 or option_name(words[0]) != b"COUNT"):
+        raise syntax_error()
+    count = maybe_int64(words[1]) if words else 1
+    if count is None or count < 1:
+        raise CommandError("ERR count should be greater than 0")
+    if len(words) > 2:
+        raise syntax_error()
+    return arguments[start + 1 : where], ends[option_name(arguments[where])], count
 
 
 # Expiry times.

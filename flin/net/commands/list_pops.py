@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.table.cold_read import ColdRead
-from flin.errors import CommandError, CorruptionError
-from flin.net.command.arguments import option_name, timeout_seconds
+from flin.errors import CorruptionError
+from flin.net.command.arguments import keys_after_number, option_name, parse_count, pop_arguments, timeout_seconds
 from flin.net.command.command import FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command
 from flin.net.commands.lists import one_list
-from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import (
     EMPTY_ARRAY,
     NULL_ARRAY,
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from flin.net.run.context import Context
 
 GROUP: Final = "list"
+
+_ENDS: Final = {b"LEFT": True, b"RIGHT": False}
+"""Whether the first elements are meant."""
 
 _ALL_BUT_LAST: Final = Keys(1, -2, 1)
 """The timeout stands behind the keys."""
@@ -86,20 +88,13 @@ def rpop(context: Context, args: list[bytes]) -> Value:
 def _pop(context: Context, args: list[bytes], name: str, *, is_left: bool) -> Value:
     if len(args) > 3:
         raise wrong_arity(name)
-    count = _positive(args[2]) if len(args) == 3 else None
+    count = parse_count(args[2]) if len(args) == 3 else None
     found = context.keyspace.objects.find(args[1], List)
     if found is None:
         return None if count is None else NULL_ARRAY
     if count is None:
         return _pop_one(context, found, is_left=is_left)
     return _pop_many(context, found, count, is_left=is_left) if count else EMPTY_ARRAY
-
-
-def _positive(text: bytes) -> int:
-    count = maybe_int64(text)
-    if count is None or count < 0:
-        raise CommandError("ERR value is out of range, must be positive")
-    return count
 
 
 def _pop_one(context: Context, found: List, *, is_left: bool) -> bytes:
@@ -150,20 +145,10 @@ def _note_popped(context: Context, key: bytes, *, is_left: bool, is_empty: bool)
 # Out of the first of several.
 
 
-def _keys_after_number(at: int) -> Keys:
-    """Where the number of keys stands before them."""
-
-    def find(args: list[bytes]) -> list[int]:
-        number = maybe_int64(args[at])
-        return list(range(at + 1, at + 1 + number)) if number is not None and 0 < number < len(args) - at else []
-
-    return Keys(find=find)
-
-
-@command("lmpop", -4, "write movablekeys", _keys_after_number(1))
+@command("lmpop", -4, "write movablekeys", keys_after_number(1))
 def lmpop(context: Context, args: list[bytes]) -> Value:
     """Takes elements out of the first list that has any, and returns its key and them."""
-    keys, is_left, count = _lmpop_arguments(args, 1)
+    keys, is_left, count = pop_arguments(args, 1, _ENDS)
     popped = _pop_first(context, keys, is_left=is_left, count=count)
     return NULL_ARRAY if popped is None else popped
 
@@ -177,34 +162,11 @@ def _pop_first(context: Context, keys: list[bytes], *, is_left: bool, count: int
     return None
 
 
-def _lmpop_arguments(args: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
-    """The keys, whether to take from the left, and the count. at: where the number of keys stands."""
-    number = maybe_int64(args[at])
-    if number is None or number <= 0:
-        raise CommandError("ERR numkeys should be greater than 0")
-    side = at + 1 + number
-    if side >= len(args):
-        raise syntax_error()
-    is_left = _is_left(args[side])
-    count = 1
-    options = args[side + 1 :]
-    if options:
-        if len(options) < 2 or option_name(options[0]) != b"COUNT":
-            raise syntax_error()
-        given = maybe_int64(options[1])
-        if given is None or given <= 0:
-            raise CommandError("ERR count should be greater than 0")
-        if len(options) > 2:
-            raise syntax_error()
-        count = given
-    return args[at + 1 : side], is_left, count
-
-
 def _is_left(side: bytes) -> bool:
-    name = option_name(side)
-    if name not in (b"LEFT", b"RIGHT"):
+    is_left = _ENDS.get(option_name(side))
+    if is_left is None:
         raise syntax_error()
-    return name == b"LEFT"
+    return is_left
 
 
 # From one list into another.
@@ -264,10 +226,10 @@ def _pop_or_wait(context: Context, args: list[bytes], *, is_left: bool) -> Value
     return WaitForKeys(keys, seconds, NULL_ARRAY)
 
 
-@command("blmpop", -5, "write blocking movablekeys", _keys_after_number(2))
+@command("blmpop", -5, "write blocking movablekeys", keys_after_number(2))
 def blmpop(context: Context, args: list[bytes]) -> Value:
     """Takes elements out of the first list that has any, or waits for one; returns its key and them."""
-    keys, is_left, count = _lmpop_arguments(args, 2)
+    keys, is_left, count = pop_arguments(args, 2, _ENDS)
     seconds = timeout_seconds(args[1])
     popped = _pop_first(context, keys, is_left=is_left, count=count)
     return WaitForKeys(keys, seconds, NULL_ARRAY) if popped is None else popped

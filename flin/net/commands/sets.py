@@ -13,8 +13,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
-from flin.net.command.arguments import option_name
-from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
+from flin.net.command.arguments import keys_after_number, option_name, parse_count, parse_limit, parse_number_of_keys
+from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS
 from flin.net.command.registry import command
 from flin.net.commands.elements import (
     choose,
@@ -26,7 +26,6 @@ from flin.net.commands.elements import (
     random_element,
     scan_elements,
 )
-from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import EMPTY_ARRAY, ONE, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error, too_large_reply
 from flin.objects.set import MEMBER_BYTES, Set, is_large
 
@@ -175,20 +174,13 @@ def spop(context: Context, args: list[bytes]) -> Value:
     if len(args) > 3:
         raise syntax_error()
     if len(args) == 3:
-        return _set_of(context, _pop_many(context, args[1], _positive(args[2])))
+        return _set_of(context, _pop_many(context, args[1], parse_count(args[2])))
     found = context.keyspace.objects.find(args[1], Set)
     if found is None:
         return None
     member: bytes = random_element(found)
     _take_out(context, args[1], found, [member], b"spop")
     return member
-
-
-def _positive(text: bytes) -> int:
-    count = maybe_int64(text)
-    if count is None or count < 0:
-        raise CommandError("ERR value is out of range, must be positive")
-    return count
 
 
 def _pop_many(context: Context, key: bytes, count: int) -> list[bytes]:
@@ -263,17 +255,10 @@ def sdiffstore(context: Context, args: list[bytes]) -> Value:
     return _store(context, args[1], _difference(sets), b"sdiffstore", was_large=_was_copied_large(context, sets))
 
 
-def _sintercard_keys(args: list[bytes]) -> list[int]:
-    number = maybe_int64(args[1])
-    return list(range(2, 2 + number)) if number is not None and 0 < number <= len(args) - 2 else []
-
-
-@command("sintercard", -3, "readonly movablekeys", Keys(find=_sintercard_keys))
+@command("sintercard", -3, "readonly movablekeys", keys_after_number(1))
 def sintercard(context: Context, args: list[bytes]) -> Value:
     """Returns the number of members that all sets have; with LIMIT it stops counting there."""
-    number = maybe_int64(args[1])
-    if number is None or number <= 0:
-        raise CommandError("ERR numkeys should be greater than 0")
+    number = parse_number_of_keys(args[1])
     if number > len(args) - 2:
         raise CommandError("ERR Number of keys can't be greater than number of args")
     limit = _limit(args[2 + number :])
@@ -287,14 +272,11 @@ def sintercard(context: Context, args: list[bytes]) -> Value:
 
 def _limit(words: list[bytes]) -> int:
     """The number of LIMIT; 0: none."""
-    limit: int | None = 0
+    limit = 0
     for position in range(0, len(words), 2):
         if option_name(words[position]) != b"LIMIT" or position + 1 == len(words):
             raise syntax_error()
-        limit = maybe_int64(words[position + 1])
-        if limit is None or limit < 0:
-            raise CommandError("ERR LIMIT can't be negative")
-    assert limit is not None
+        limit = parse_limit(words[position + 1])
     return limit
 
 

@@ -13,13 +13,12 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
-from flin.net.command.arguments import option_name
-from flin.net.command.command import Keys
+from flin.net.command.arguments import keys_after_number, option_name, parse_limit
 from flin.net.command.registry import command
 from flin.net.commands.elements import look_up
 from flin.net.commands.keys import tag_of
 from flin.net.commands.sorted_sets import parse_score, shown_pairs, store
-from flin.net.wire.numbers import maybe_int64, parse_int64
+from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import OUT_OF_MEMORY, Value, syntax_error, too_large_reply
 from flin.objects.layout import SET
 from flin.objects.set import Set
@@ -29,18 +28,6 @@ if TYPE_CHECKING:
     from flin.net.run.context import Context
 
 GROUP: Final = "sorted-set"
-
-
-def keys_after_number(at: int) -> Keys:
-    """The keys behind their number, which stands there; the key of a STORE command stands before it."""
-
-    def find(args: list[bytes]) -> list[int]:
-        number = maybe_int64(args[at])
-        if number is None or not 0 < number <= len(args) - at - 1:
-            return []
-        return [*range(1, at), *range(at + 1, at + 1 + number)]
-
-    return Keys(1, 1, 1, find) if at > 1 else Keys(find=find)
 
 
 # Arguments.
@@ -131,20 +118,13 @@ def _parse_options(words: list[bytes], request: _Request, known: Sequence[bytes]
             request.aggregate = _AGGREGATES[option_name(words[at + 1])]
             at += 1
         elif name == b"LIMIT" and left:
-            request.limit = _parse_limit(words[at + 1])
+            request.limit = parse_limit(words[at + 1])
             at += 1
         elif name == b"WITHSCORES":
             request.has_scores = True
         else:
             raise syntax_error()
         at += 1
-
-
-def _parse_limit(text: bytes) -> int:
-    limit = maybe_int64(text)
-    if limit is None or limit < 0:
-        raise CommandError("ERR LIMIT can't be negative")
-    return limit
 
 
 # Results, as pages of members with their new scores.
@@ -272,19 +252,19 @@ def zdiff(context: Context, args: list[bytes]) -> Value:
     return _answer(context, _parse(context, args, 1, (b"WITHSCORES",)), _difference)
 
 
-@command("zunionstore", -4, "write denyoom movablekeys", keys_after_number(2))
+@command("zunionstore", -4, "write denyoom movablekeys", keys_after_number(2, is_stored=True))
 def zunionstore(context: Context, args: list[bytes]) -> Value:
     """Stores what ZUNION returns in a sorted set; returns how many members it has."""
     return _stored(context, args, _parse(context, args, 2, _WEIGHTED), _union)
 
 
-@command("zinterstore", -4, "write denyoom movablekeys", keys_after_number(2))
+@command("zinterstore", -4, "write denyoom movablekeys", keys_after_number(2, is_stored=True))
 def zinterstore(context: Context, args: list[bytes]) -> Value:
     """Stores what ZINTER returns in a sorted set; returns how many members it has."""
     return _stored(context, args, _parse(context, args, 2, _WEIGHTED), _intersection)
 
 
-@command("zdiffstore", -4, "write denyoom movablekeys", keys_after_number(2))
+@command("zdiffstore", -4, "write denyoom movablekeys", keys_after_number(2, is_stored=True))
 def zdiffstore(context: Context, args: list[bytes]) -> Value:
     """Stores what ZDIFF returns in a sorted set; returns how many members it has."""
     return _stored(context, args, _parse(context, args, 2, ()), _difference)

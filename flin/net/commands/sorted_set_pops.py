@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flin.errors import CommandError
-from flin.net.command.arguments import option_name, timeout_seconds
+from flin.net.command.arguments import keys_after_number, parse_count, pop_arguments, timeout_seconds
 from flin.net.command.command import FIRST_KEY, Keys
 from flin.net.command.registry import command
-from flin.net.commands.sorted_set_algebra import keys_after_number
 from flin.net.commands.sorted_sets import shown_pairs, take_out
-from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import NULL_ARRAY, Value, WaitForKeys, syntax_error, too_large_reply
 from flin.objects.sorted_set import Pair, SortedSet, pair_at
 
@@ -47,14 +44,7 @@ def _pop(context: Context, args: list[bytes], *, is_last: bool) -> Value:
     if len(args) == 2:
         pairs = _taken(context, args[1], 1, is_last=is_last)
         return pairs[0] if pairs else []
-    return shown_pairs(context)(_taken(context, args[1], _positive(args[2]), is_last=is_last))
-
-
-def _positive(text: bytes) -> int:
-    count = maybe_int64(text)
-    if count is None or count < 0:
-        raise CommandError("ERR value is out of range, must be positive")
-    return count
+    return shown_pairs(context)(_taken(context, args[1], parse_count(args[2]), is_last=is_last))
 
 
 def _check_reply(context: Context, count: int, size_bytes: int) -> None:
@@ -84,14 +74,14 @@ def _taken(context: Context, key: bytes, count: int, *, is_last: bool) -> list[P
 @command("zmpop", -4, "write movablekeys", keys_after_number(1))
 def zmpop(context: Context, args: list[bytes]) -> Value:
     """Takes members out of the first sorted set that has some, and returns its key and them."""
-    keys, is_last, count = _mpop_arguments(args, 1)
+    keys, is_last, count = pop_arguments(args, 1, _ENDS)
     return _pop_first(context, keys, count, is_last=is_last) or NULL_ARRAY
 
 
 @command("bzmpop", -5, "write blocking movablekeys", keys_after_number(2))
 def bzmpop(context: Context, args: list[bytes]) -> Value:
     """Takes members out of the first sorted set that has some, or waits for them; returns its key and them."""
-    keys, is_last, count = _mpop_arguments(args, 2)
+    keys, is_last, count = pop_arguments(args, 2, _ENDS)
     seconds = timeout_seconds(args[1])
 
     def from_keys(keys: list[bytes]) -> Value:
@@ -100,25 +90,6 @@ def bzmpop(context: Context, args: list[bytes]) -> Value:
         )
 
     return from_keys(keys)
-
-
-def _mpop_arguments(args: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
-    """The keys, whether to take the last members, and the count. at: where the number of keys stands."""
-    number = maybe_int64(args[at])
-    if number is None or number < 1:
-        raise CommandError("ERR numkeys should be greater than 0")
-    where = at + 1 + number
-    if where >= len(args) or option_name(args[where]) not in _ENDS:
-        raise syntax_error()
-    words = args[where + 1 :]
-    if words and (len(words) < 2 or option_name(words[0]) != b"COUNT"):
-        raise syntax_error()
-    count = maybe_int64(words[1]) if words else 1
-    if count is None or count < 1:
-        raise CommandError("ERR count should be greater than 0")
-    if len(words) > 2:
-        raise syntax_error()
-    return args[at + 1 : where], _ENDS[option_name(args[where])], count
 
 
 def _pop_first(context: Context, keys: list[bytes], count: int, *, is_last: bool) -> Value:

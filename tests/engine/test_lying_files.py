@@ -101,7 +101,7 @@ def test_lies(name: str, step: int) -> None:
                 disk = killed(damage.image)
                 disk.write(stretch.path, bytes(data))
                 outcomes[_use(damage, disk, f"{lie!r} at {offset} of {stretch}")] += 1
-    assert outcomes["detected"] > 50
+    assert outcomes["detected"] > 550 // step, "of some places in a file"
 
 
 def _use(damage: Damage, disk: SimulatedDisk, what: str) -> str:

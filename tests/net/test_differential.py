@@ -149,8 +149,11 @@ def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(sizes, name, value)
 
 
-@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 3), ("engine", 2)], indirect=["flin_port"])
-@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize(
+    ("limits", "flin_port", "protocol"),
+    [(LIMITS[0], "cold", 3), (LIMITS[1], "engine", 2), (LIMITS[2], "engine", 3)],
+    indirect=["limits", "flin_port"],
+)
 def test_hashes(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
     requests = list(focused(HASH_NAMES, SEED, HASH_REQUESTS, protocol))
     made = Counter(request.name for request in requests)
@@ -240,8 +243,11 @@ def test_more_texts(flin_port: int, redis_port: int, protocol: int, small_texts:
 GEO_NAMES = [*PLAIN_GEO, *PLAIN_GEO, "del"]
 
 
-@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 2), ("engine", 3)], indirect=["flin_port"])
-@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize(
+    ("limits", "flin_port", "protocol"),
+    [(LIMITS[0], "cold", 2), (LIMITS[1], "engine", 3), (LIMITS[2], "engine", 2)],
+    indirect=["limits", "flin_port"],
+)
 def test_geo(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
     requests = list(focused(GEO_NAMES, SEED, GEO_REQUESTS, protocol))
     made = Counter(request.name for request in requests)
@@ -260,8 +266,11 @@ def test_more_geo(flin_port: int, redis_port: int, protocol: int, limits: None, 
 LIST_NAMES = [*PLAIN_LISTS, *PLAIN_LISTS, "del", "expire", "copy", "rename", "object|encoding", "dbsize"]
 
 
-@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 3), ("engine", 2)], indirect=["flin_port"])
-@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize(
+    ("limits", "flin_port", "protocol"),
+    [(LIMITS[0], "cold", 3), (LIMITS[1], "engine", 2), (LIMITS[2], "engine", 3)],
+    indirect=["limits", "flin_port"],
+)
 def test_lists(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
     requests = list(focused(LIST_NAMES, SEED, LIST_REQUESTS, protocol))
     made = Counter(request.name for request in requests)
@@ -280,8 +289,11 @@ def test_more_lists(flin_port: int, redis_port: int, protocol: int, limits: None
 SET_NAMES = [*PLAIN_SETS, *PLAIN_SETS, "del", "expire", "object|encoding", "scan", "dbsize"]
 
 
-@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 2), ("engine", 3)], indirect=["flin_port"])
-@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize(
+    ("limits", "flin_port", "protocol"),
+    [(LIMITS[0], "cold", 2), (LIMITS[1], "engine", 3), (LIMITS[2], "engine", 2)],
+    indirect=["limits", "flin_port"],
+)
 def test_sets(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
     requests = list(focused(SET_NAMES, SEED, SET_REQUESTS, protocol))
     made = Counter(request.name for request in requests)
@@ -301,8 +313,11 @@ BESIDE_SORTED_SETS = ["del", "expire", "copy", "rename", "object|encoding", "sad
 SORTED_SET_NAMES = [*PLAIN_SORTED_SETS, *PLAIN_SORTED_SETS, *BESIDE_SORTED_SETS]
 
 
-@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 3), ("engine", 2)], indirect=["flin_port"])
-@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize(
+    ("limits", "flin_port", "protocol"),
+    [(LIMITS[0], "cold", 3), (LIMITS[1], "engine", 2), (LIMITS[2], "engine", 3)],
+    indirect=["limits", "flin_port"],
+)
 def test_sorted_sets(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
     requests = list(focused(SORTED_SET_NAMES, SEED, SORTED_SET_REQUESTS, protocol))
     made = Counter(request.name for request in requests)
@@ -322,8 +337,11 @@ KEY_NAMES = [*PLAIN_KEYS, *PLAIN_KEYS, "copy", "move", "swapdb", "rename", "obje
              "expire", "rpush", "sadd", "hset", "set"]  # fmt: skip
 
 
-@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 2), ("engine", 3)], indirect=["flin_port"])
-@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize(
+    ("limits", "flin_port", "protocol"),
+    [(LIMITS[0], "cold", 2), (LIMITS[1], "engine", 3), (LIMITS[2], "engine", 2)],
+    indirect=["limits", "flin_port"],
+)
 def test_keys_of_all_types(flin_port: int, redis_port: int, protocol: int, limits: None) -> None:
     requests = list(focused(KEY_NAMES, SEED, KEY_REQUESTS, protocol))
     made = Counter(request.name for request in requests)
@@ -351,8 +369,11 @@ def stream_limits(limits: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(stream_tail, "MAX_HELD", 2)
 
 
-@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 2), ("engine", 3)], indirect=["flin_port"])
-@pytest.mark.parametrize("limits", LIMITS, indirect=True)
+@pytest.mark.parametrize(
+    ("limits", "flin_port", "protocol"),
+    [(LIMITS[0], "cold", 2), (LIMITS[1], "engine", 3), (LIMITS[2], "engine", 2)],
+    indirect=["limits", "flin_port"],
+)
 def test_streams(flin_port: int, redis_port: int, protocol: int, stream_limits: None) -> None:
     requests = list(focused(STREAM_NAMES, SEED, STREAM_REQUESTS, protocol))
     made = Counter(request.name for request in requests)

@@ -289,7 +289,8 @@ class Generator:
         if name == "zadd":  # BYLEX over different scores is a listed difference: only the key's own maker writes it
             words = [b"z:0" if word == b"z:lex" else word for word in words]
         is_by_clock = name == "xadd" and b"*" in words  # then the id is the time
-        return [Request(name, words, "shape" if is_by_clock else COMPARISONS.get(name, "same"), "wrong")]
+        request = Request(name, words, "shape" if is_by_clock else COMPARISONS.get(name, "same"), "wrong")
+        return [request, self.request("del", *words[1:2])] if is_by_clock else [request]
 
     def transaction(self, names: Sequence[str]) -> Burst:
         """WATCH sometimes, MULTI, a few requests, EXEC or DISCARD; sometimes with a mistake among them."""

@@ -110,11 +110,9 @@ def test_every_command_is_generated_often_enough() -> None:
     assert made.total() >= REQUESTS
 
 
-@pytest.mark.parametrize(
-    ("flin_port", "protocol"), [("memory", 3), ("cold", 2), ("engine", 2), ("engine", 3)], indirect=["flin_port"]
-)
+@pytest.mark.parametrize(("flin_port", "protocol"), [("cold", 2), ("engine", 3)], indirect=["flin_port"])
 def test_random_requests(flin_port: int, redis_port: int, protocol: int) -> None:
-    """The other protocol over the dicts is among the slow runs."""
+    """The other stores and protocols are among the slow runs."""
     _compare(flin_port, redis_port, protocol, SEED + protocol)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from tests.net.beside import beside
+
 if TYPE_CHECKING:
     from tests.net.generator import Burst, Comparison, Generator, Maker, Request
 
@@ -48,26 +50,6 @@ def _mostly(good: Sequence[bytes], bad: Sequence[bytes]) -> Callable[[Generator]
 _index: Final = _mostly(INDICES, NO_INDICES)
 
 
-def _beside(source: Generator, key: bytes) -> Request:
-    """What happens to keys of any type, to one that is often a list."""
-    other = list_key(source)
-    return source.pick(
-        [
-            source.request("del", key),
-            source.request("expire", key, b"100000"),
-            source.request("persist", key),
-            source.request("ttl", key, compare="near"),
-            source.request("type", key),
-            source.request("rename", key, other),
-            source.request("copy", key, other, b"REPLACE"),
-            source.request("set", key, b"12"),
-            source.request("get", key),
-            source.request("hset", key, b"a", b"1"),
-            source.request("object|encoding", key, compare="shape"),
-        ]
-    )
-
-
 def _around(source: Generator, key: bytes, request: Request) -> Burst:
     """Sometimes a list is made anew before it, or made longer; sometimes another command comes behind it; and what is
     there then."""
@@ -79,7 +61,7 @@ def _around(source: Generator, key: bytes, request: Request) -> Burst:
         burst += [source.request(source.pick(["rpush", "lpush"]), key, *_elements(source))]
     burst.append(request)
     if source.random.random() < 0.1:
-        burst.append(_beside(source, key))
+        burst.append(beside(source, key, list_key(source), b"hset", b"a", b"1"))
     if source.random.random() < 0.3:
         burst.append(source.request("lrange", key, b"0", b"-1"))
     return burst

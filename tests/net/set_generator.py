@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from tests.net.beside import beside
+
 if TYPE_CHECKING:
     from tests.net.generator import Burst, Comparison, Generator, Maker, Request
 
@@ -46,26 +48,6 @@ def _key(source: Generator) -> list[bytes]:
     return [set_key(source)]
 
 
-def _beside(source: Generator, key: bytes) -> Request:
-    """What happens to keys of any type, to one that is often a set."""
-    other = set_key(source)
-    return source.pick(
-        [
-            source.request("del", key),
-            source.request("expire", key, b"100000"),
-            source.request("persist", key),
-            source.request("ttl", key, compare="near"),
-            source.request("type", key),
-            source.request("rename", key, other),
-            source.request("copy", key, other, b"REPLACE"),
-            source.request("set", key, b"12"),
-            source.request("get", key),
-            source.request("hset", key, b"a", b"1"),
-            source.request("object|encoding", key, compare="shape"),
-        ]
-    )
-
-
 def _around(source: Generator, key: bytes, request: Request) -> Burst:
     """Sometimes a set is made anew before it, sometimes another command comes behind it; and what is there then."""
     burst: Burst = []
@@ -73,7 +55,7 @@ def _around(source: Generator, key: bytes, request: Request) -> Burst:
         burst += [source.request("del", key), source.request("sadd", key, *_members(source))]
     burst.append(request)
     if source.random.random() < 0.25:
-        burst.append(_beside(source, key))
+        burst.append(beside(source, key, set_key(source), b"hset", b"a", b"1"))
     if source.random.random() < 0.3:
         burst.append(source.request("smembers", key, compare="unordered"))
     return burst

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from tests.net.beside import beside
+
 if TYPE_CHECKING:
     from tests.net.generator import Burst, Comparison, Generator, Maker, Request
 
@@ -72,26 +74,6 @@ _scores: Final = _two(_mostly(_ENDS, _NO_ENDS))
 _lex: Final = _two(_mostly(_LEX_ENDS, _NO_LEX_ENDS))
 
 
-def _beside(source: Generator, key: bytes) -> Request:
-    """What happens to keys of any type, to one that is often a sorted set."""
-    other = sorted_set_key(source)
-    return source.pick(
-        [
-            source.request("del", key),
-            source.request("expire", key, b"100000"),
-            source.request("persist", key),
-            source.request("ttl", key, compare="near"),
-            source.request("type", key),
-            source.request("rename", key, other),
-            source.request("copy", key, other, b"REPLACE"),
-            source.request("set", key, b"12"),
-            source.request("get", key),
-            source.request("sadd", key, b"a", b"1"),
-            source.request("object|encoding", key, compare="shape"),
-        ]
-    )
-
-
 def _all(source: Generator, key: bytes) -> Request:
     return source.request("zrange", key, b"0", b"-1", b"WITHSCORES")
 
@@ -103,7 +85,7 @@ def _around(source: Generator, key: bytes, request: Request) -> Burst:
         burst += [source.request("del", key), source.request("zadd", key, *_pairs(source))]
     burst.append(request)
     if source.random.random() < 0.2:
-        burst.append(_beside(source, key))
+        burst.append(beside(source, key, sorted_set_key(source), b"sadd", b"a", b"1"))
     if source.random.random() < 0.3:
         burst.append(_all(source, key))
     return burst

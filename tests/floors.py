@@ -14,7 +14,7 @@ from tests.source import ROOT
 ENGINE: Final = [
     "reentry",
     "disk/",
-    "options entry key slot boundaries",
+    "options entry key slot boundaries buffers",
     "table/",
     "sstable memtable wal/",
     "catalog/",

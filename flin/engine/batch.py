@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar, overload
 
+from flin.engine.buffers import BytesLike, as_bytes, as_stored
 from flin.engine.entry import TOMBSTONE, Live, Page, make_entry
 from flin.engine.key import USER_END
 from flin.engine.memtable import Memtable
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.read.merge import Source, merge_pages
-from flin.engine.view import BytesLike, View, as_bytes, as_stored, scan_bounds
+from flin.engine.view import View, scan_bounds
 from flin.engine.writable_view import NO_DEFAULT, WritableView
 from flin.errors import ClosedError
 

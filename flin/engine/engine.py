@@ -22,6 +22,7 @@ from flin.engine.background.compactor import Compactor
 from flin.engine.background.job import JobCancelled
 from flin.engine.background.runner import runner_of
 from flin.engine.batch import WriteBatch
+from flin.engine.buffers import BytesLike, as_bytes, as_stored
 from flin.engine.closing import Closing
 from flin.engine.disk.fs import FileSystem, OsFileSystem, absolute
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry, value_at
@@ -34,7 +35,7 @@ from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.tree.store import Store
 from flin.engine.verify import verify_store
-from flin.engine.view import BytesLike, as_bytes, as_stored, scan_bounds
+from flin.engine.view import scan_bounds
 from flin.engine.writable_view import NO_DEFAULT, WritableView
 from flin.errors import CLOSED_TEXT, ClosedError, ConflictError, FlinError, ReadOnlyError, StallTimeout, StorageError
 

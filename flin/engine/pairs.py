@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from flin.engine.view import BytesLike, as_bytes, as_stored
+from flin.engine.buffers import BytesLike, as_bytes, as_stored
 
 Pairs: TypeAlias = Mapping[bytes, bytes] | Iterable[tuple[BytesLike, BytesLike]]
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from flin.engine.buffers import BytesLike
 from flin.engine.entry import Entry, Live, Page, value_at
 
 if TYPE_CHECKING:
     from flin.objects.views import HashView, ListView, Reading, SetView, SortedSetView, StreamView
-
-BytesLike: TypeAlias = bytes | bytearray | memoryview
 
 
 class TypedKeys(ABC):

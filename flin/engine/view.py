@@ -11,46 +11,17 @@ from abc import abstractmethod
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import starmap
 from operator import index
-from typing import Final, NoReturn, TypeVar, cast, overload
+from typing import Final, NoReturn, cast, overload
 
+from flin.engine.buffers import BytesLike, Default, as_bytes, as_stored
 from flin.engine.entry import Entry, Page, value_at
-from flin.engine.key import MAX_KEY_BYTES, USER_END, prefix_stop, stored_key, user_key
+from flin.engine.key import USER_END, prefix_stop, stored_key, user_key
 from flin.engine.mapping_views import Items, Keys, Values
-from flin.engine.options import check_size
 from flin.engine.read.read_state import HEAD_ENTRIES
 from flin.engine.scan_iterator import Limited, Paged, Paired
-from flin.engine.typed_keys import BytesLike as BytesLike
 from flin.engine.typed_keys import TypedKeys
 
 _PLAIN: Final = {bytes}
-_ALL: Final = slice(None)
-Default = TypeVar("Default")
-
-
-def as_bytes(what: str, value: object) -> bytes:
-    """Exactly bytes, from any buffer. TypeError if it is not a buffer."""
-    if type(value) is bytes:
-        return value
-    if isinstance(value, bytes):  # a subclass, which may hash and compare as it likes: take only its bytes
-        return bytes.__getitem__(value, _ALL)
-    if isinstance(value, str):
-        raise TypeError(f"{what} must be bytes, not str: use .encode()")
-    try:
-        view = memoryview(value)  # type: ignore[arg-type]  # whatever has a buffer
-    except TypeError:
-        raise TypeError(f"{what} must be bytes, not {type(value).__name__}") from None
-    if view.format.endswith("O"):  # an array of objects holds addresses, not values
-        raise TypeError(f"{what} must be bytes, not {type(value).__name__} of objects")
-    return bytes(view)
-
-
-def as_stored(key: object) -> bytes:
-    """The stored form of a user's key, which may be any buffer."""
-    if type(key) is bytes and key < b"\xff" and len(key) <= MAX_KEY_BYTES:  # nearly all: 110 ns instead of 350
-        return key
-    data = as_bytes("a key", key)
-    check_size("a key", len(data), MAX_KEY_BYTES)
-    return stored_key(data)
 
 
 class View(TypedKeys, Mapping[bytes, bytes]):

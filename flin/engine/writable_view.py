@@ -7,8 +7,9 @@ from collections.abc import MutableMapping
 from math import ceil
 from typing import Any, Final, Self, TypeVar, overload
 
+from flin.engine.buffers import BytesLike
 from flin.engine.pairs import Pairs
-from flin.engine.view import BytesLike, View
+from flin.engine.view import View
 
 NO_DEFAULT: Final = object()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import overload
 
-from flin.engine.view import BytesLike, Default, as_bytes
+from flin.engine.buffers import BytesLike, Default, as_bytes
 from flin.objects.hash import Hash
 from flin.objects.reading import Reading
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from flin.engine.view import BytesLike, as_bytes
+from flin.engine.buffers import BytesLike, as_bytes
 from flin.objects.list import List
 from flin.objects.reading import Reading
 

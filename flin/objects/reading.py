@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
+from flin.engine.buffers import BytesLike, as_bytes, as_stored
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
-from flin.engine.view import BytesLike, as_bytes, as_stored
 from flin.errors import ConflictError, CorruptionError, FormatVersionError
 from flin.objects.layout import HASH, LIST, LONG_STRING, SET, SORTED_SET, STREAM
 from flin.objects.live_object import LiveObject

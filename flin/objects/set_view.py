@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
-from flin.engine.view import BytesLike, as_bytes
+from flin.engine.buffers import BytesLike, as_bytes
 from flin.objects.reading import Reading
 from flin.objects.set import Set
 

@@ -6,7 +6,7 @@ from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from math import inf
 from typing import overload
 
-from flin.engine.view import BytesLike, Default, as_bytes
+from flin.engine.buffers import BytesLike, Default, as_bytes
 from flin.objects.reading import Reading
 from flin.objects.score import ScoreRange
 from flin.objects.sorted_set import SortedSet, pair_at

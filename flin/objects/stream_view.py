@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import Final, NamedTuple, TypeAlias
 
-from flin.engine.view import BytesLike, as_bytes
+from flin.engine.buffers import BytesLike, as_bytes
 from flin.objects.layout import UNKNOWN_ENTRIES_READ, parse_stream_id, stream_id
 from flin.objects.meta import NO_ID
 from flin.objects.reading import Reading

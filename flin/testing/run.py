@@ -14,11 +14,11 @@ from random import Random
 from typing import Final, TypeAlias, cast
 
 import flin.engine
+from flin.engine.buffers import as_stored
 from flin.engine.engine import Engine, store_of
 from flin.engine.entry import EXPIRED_MS
 from flin.engine.options import RunnerKind, SyncMode
 from flin.engine.snapshot import Snapshot
-from flin.engine.view import as_stored
 from flin.errors import ClosedError, FlinError, ReadOnlyError
 from flin.testing.clock import ManualClock
 from flin.testing.crash_model import CrashModel, after_crash, killed

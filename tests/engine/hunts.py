@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
-from flin.engine.view import as_stored
+from flin.engine.buffers import as_stored
 from flin.engine.wal.frames import FRAME_BYTES, HEADER_BYTES
 from flin.errors import FlinError
 from flin.testing import Fault, SimulatedDisk, crash

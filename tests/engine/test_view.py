@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flin.engine.buffers import as_bytes
 from flin.engine.key import USER_END
 from flin.engine.memtable import PAGE_ENTRIES
-from flin.engine.view import as_bytes, scan_bounds, visible_pages
+from flin.engine.view import scan_bounds, visible_pages
 from flin.errors import LimitError
 from flin.testing import ManualClock, SimulatedDisk
 
@@ -258,7 +259,7 @@ def test_addresses_are_no_bytes() -> None:
 
 
 def test_keys_have_a_limit(monkeypatch: pytest.MonkeyPatch, open_engine: OpenEngine) -> None:
-    monkeypatch.setattr("flin.engine.view.MAX_KEY_BYTES", 10)
+    monkeypatch.setattr("flin.engine.buffers.MAX_KEY_BYTES", 10)
     monkeypatch.setattr("flin.engine.wal.frames.MAX_KEY_BYTES", 10)
     db = open_engine(fs=SimulatedDisk())
     long, longest = b"x" * 11, b"x" * 10

@@ -19,6 +19,7 @@ import pytest
 import flin.engine
 from flin.engine import view
 from flin.engine.boundaries import covers
+from flin.engine.buffers import BytesLike
 from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END, user_key
 from flin.engine.memtable import Memtable
@@ -30,7 +31,7 @@ from flin.engine.sstable import Table, TableOptions
 from flin.engine.table import bloom
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.bloom import hash_key
-from flin.engine.view import BytesLike, View
+from flin.engine.view import View
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.testing import SimulatedDisk

@@ -34,6 +34,12 @@ def covers_all(boundaries: Boundaries, first: bytes, last: bytes) -> bool:
     return bool(at & 1) and last < boundaries[at]
 
 
+def reaching(lists: Iterable[Boundaries], start: bytes, stop: bytes) -> list[Boundaries]:
+    """Those lists of boundaries that may cover a key of [start, stop): a scan of users' keys pays nothing for range
+    deletes of collections' pieces, which lie above all of them."""
+    return [each for each in lists if each and each[0] < stop and start < each[-1]]
+
+
 def add(boundaries: list[bytes], start: bytes, stop: bytes) -> None:
     """Add the range [start, stop), start < stop, in place; ranges that touch it become one with it."""
     low = bisect_left(boundaries, start)

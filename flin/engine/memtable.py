@@ -75,7 +75,7 @@ class Memtable:
         """The entry that this memtable has for the key: TOMBSTONE if it hides older ones, None if it says nothing.
         (Written out in read.read_path.from_memtables.)"""
         entry = self.entries.get(key)
-        if entry is None and self.deleted and covers(self.deleted, key):
+        if entry is None and self.deleted and self.deleted[0] <= key and covers(self.deleted, key):
             return TOMBSTONE
         return entry
 

@@ -19,6 +19,7 @@ from flin.engine.boundaries import (
     cut_page,
     joined,
     ranges_of,
+    reaching,
     skip,
     skip_back,
     without,
@@ -106,6 +107,20 @@ def test_skip(lists: list[list[Range]], start: bytes) -> None:
     assert skip(hidden, start) == expected
     below = next((low for low, high in ranges_of(union) if low < start <= high), start)
     assert skip_back(hidden, start) == below
+
+
+@given(st.lists(RANGES, max_size=3), KEYS, KEYS)
+def test_reaching(lists: list[list[Range]], start: bytes, stop: bytes) -> None:
+    hidden = [boundaries_of(each) for each in lists]
+    left = reaching(hidden, start, stop)
+    assert [] not in left
+    assert all(each in hidden for each in left)
+    for key in edges([(start, stop), *(pair for each in lists for pair in each)]):
+        if start <= key < stop:
+            assert any(covers(each, key) for each in left) == any(covers(each, key) for each in hidden)
+    if hidden and hidden[0]:
+        assert reaching(hidden[:1], hidden[0][-1], b"\xff") == [], "all of them lie below"
+        assert reaching(hidden[:1], b"", hidden[0][0]) == [], "all of them lie above"
 
 
 class Counted(bytes):

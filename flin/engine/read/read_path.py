@@ -29,7 +29,7 @@ def from_memtables(state: ReadState, shard: int, key: bytes) -> Entry | None:
         entry = memtable.entries.get(key)  # Written out: memtable.Memtable.get
         if entry is not None:
             return entry
-        if memtable.deleted and covers(memtable.deleted, key):
+        if memtable.deleted and memtable.deleted[0] <= key and covers(memtable.deleted, key):
             return TOMBSTONE
     return None
 
@@ -68,7 +68,7 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> 
     view says is not cached again."""
     # 1. The range deletes of the active memtable. Written out: boundaries.covers
     deleted = state.active[shard].deleted
-    if deleted and bisect_right(deleted, key) & 1:
+    if deleted and deleted[0] <= key and bisect_right(deleted, key) & 1:  # below the first lie most: 30 ns, not 400
         return None
     # 2. The older memtables.
     for memtable in state.older[shard]:

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
-from flin.engine.boundaries import Boundaries, boundaries_of, covers, ranges_of, skip
+from flin.engine.boundaries import Boundaries, boundaries_of, covers, ranges_of, reaching, skip
 from flin.engine.catalog.generation import Bounded, Memtables, SealedGeneration
 from flin.engine.catalog.version import Version
 from flin.engine.entry import TOMBSTONE, Entry, Page
@@ -233,7 +233,7 @@ class ReadState:
         active = self.active
         deleted = active[0].deleted  # the same in all shards
         dead = dead or self.dead
-        hidden = [each for each in (deleted, dead) if each] if deleted or dead else []
+        hidden = reaching((deleted, dead), start, stop) if deleted or dead else []
         if dead:
             start = skip((dead,), start)
             if start >= stop:
@@ -257,12 +257,11 @@ class ReadState:
         todo = of_memtables
         heads: list[Page] = []
         for sorted_view, of_shard, deleting in zip(self.sorted_views, of_runs, self.deleting):  # noqa: B905  all by shard
+            hiding = hidden + reaching([memtable.deleted for memtable in deleting], start, stop) if deleting else hidden
             if sorted_view is None:
                 head = None
-            elif hidden or deleting:
-                head = visible_head(
-                    sorted_view.head, [*hidden, *(memtable.deleted for memtable in deleting)], start, stop, count
-                )
+            elif hiding:
+                head = visible_head(sorted_view.head, hiding, start, stop, count)
             else:
                 head = sorted_view.head(start, stop, count)
             if head is None:

@@ -10,7 +10,8 @@ string never becomes shorter by such commands, so no chunk lies beyond the lengt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final, TypeAlias
 
 from flin.engine.entry import Live, make_entry
@@ -18,7 +19,7 @@ from flin.errors import CorruptionError
 from flin.objects.layout import CHUNK_BYTES, LONG_STRING, chunk_suffix, parse_chunk_suffix
 from flin.objects.live_object import BASE_BYTES, LiveObject, Objects
 from flin.objects.meta import LongStringMeta, Meta
-from flin.objects.pieces import Pieces
+from flin.objects.pieces import Part, Pieces
 
 MAX_WHOLE_BYTES: Final = 16 << 10
 """A commit that writes all of these costs 21 to 39 µs, one chunk 8 (measured in a prototype)."""
@@ -28,6 +29,9 @@ _SINGLE: Final = 4
 
 Edit: TypeAlias = tuple[int, bytes]
 """An offset, and what is written there."""
+
+_GAP_BYTES: Final = 1 << 20
+"""Zeros that are left out come back in parts of this length."""
 
 
 class LongString(LiveObject):
@@ -82,27 +86,20 @@ class LongString(LiveObject):
         if self._text is not None:
             yield begin, bytes(self._text[begin:end])
             return
-        for number, chunk in self._chunks(begin // CHUNK_BYTES, (end - 1) // CHUNK_BYTES):
-            start = number * CHUNK_BYTES
-            if start < begin or start + len(chunk) > end:
-                part = chunk[max(0, begin - start) : end - start]
-                if part:
-                    yield max(begin, start), part
-            else:
-                yield start, chunk
+        yield from _cut(self._chunks(begin // CHUNK_BYTES, (end - 1) // CHUNK_BYTES), begin, end)
+
+    def part_pages(self, begin: int, end: int) -> Iterator[Iterable[Edit]]:
+        """`parts` as of this call, some at a time; other commands may run between two pages."""
+        if self._text is not None:
+            return iter([[*self.parts(begin, end)]])
+        first, last = begin // CHUNK_BYTES, (min(end, len(self)) - 1) // CHUNK_BYTES
+        pieces = Pieces(self.objects.host, self.prefix)
+        pages = pieces.frozen_parts(chunk_suffix(first), chunk_suffix(last + 1))
+        return (_cut(_numbered(page), begin, end) for page in pages)
 
     def between(self, begin: int, end: int) -> bytes:
         """The bytes from one to below another, which is not beyond the end."""
-        found: list[bytes] = []
-        at = begin
-        for start, part in self.parts(begin, end):
-            if start > at:
-                found.append(bytes(start - at))
-            found.append(part)
-            at = start + len(part)
-        if at < end:
-            found.append(bytes(end - at))
-        return b"".join(found)
+        return b"".join(chain.from_iterable(filled([self.parts(begin, end)], begin, end)))
 
     def whole(self) -> bytes:
         """All of it. The caller has looked at its length."""
@@ -179,11 +176,47 @@ class LongString(LiveObject):
         last = min(last, (len(self) - 1) // CHUNK_BYTES)
         if last - first >= _SINGLE:
             pieces = Pieces(self.objects.host, self.prefix)
-            for suffixes, chunks in pieces.parts(chunk_suffix(first), chunk_suffix(last + 1)):
-                yield from zip(map(parse_chunk_suffix, suffixes), chunks, strict=True)
+            for page in pieces.parts(chunk_suffix(first), chunk_suffix(last + 1)):
+                yield from _numbered(page)
             return
         host, prefix = self.objects.host, self.prefix
         for number in range(first, last + 1):
             chunk = host.piece(prefix + chunk_suffix(number))
             if chunk is not None:
                 yield number, chunk
+
+
+def _numbered(page: Part) -> Iterator[tuple[int, bytes]]:
+    suffixes, chunks = page
+    return zip(map(parse_chunk_suffix, suffixes), chunks, strict=True)
+
+
+def _cut(chunks: Iterable[tuple[int, bytes]], begin: int, end: int) -> Iterator[Edit]:
+    """What of these chunks lies between two bytes."""
+    for number, chunk in chunks:
+        start = number * CHUNK_BYTES
+        if start < begin or start + len(chunk) > end:
+            part = chunk[max(0, begin - start) : end - start]
+            if part:
+                yield max(begin, start), part
+        else:
+            yield start, chunk
+
+
+def filled(pages: Iterable[Iterable[Edit]], begin: int, end: int) -> Iterator[list[bytes]]:
+    """The pages of what is there from a byte to below another, with the zeros that they leave out."""
+    at = begin
+    for page in pages:
+        parts: list[bytes] = []
+        for start, part in page:
+            while start - at > _GAP_BYTES:
+                yield [*parts, bytes(_GAP_BYTES)]
+                parts.clear()
+                at += _GAP_BYTES
+            if start > at:
+                parts.append(bytes(start - at))
+            parts.append(part)
+            at = start + len(part)
+        yield parts
+    for start in range(at, end, _GAP_BYTES):
+        yield [bytes(min(_GAP_BYTES, end - start))]

@@ -185,6 +185,7 @@ def encode(value: Value) -> bytes:
 
 # Its parts, for who has the elements of a large value page by page.
 
+STRING: Final = 0
 LIST: Final = 1
 SET: Final = 2
 HASH: Final = 4
@@ -192,7 +193,7 @@ SORTED_SET: Final = 5
 
 
 def head(type_: int, count: int) -> bytes:
-    """What stands before so many elements. Of a hash count is that of its fields."""
+    """What stands before so many elements, or bytes of a string. Of a hash count is that of its fields."""
     return bytes((type_,)) + length(count)
 
 

@@ -58,6 +58,21 @@ def test_no_command_makes_a_longer_one(request_: bytes) -> None:
     assert peer.ask(request_) == b"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"
 
 
+def test_others_are_served_while_one_in_chunks_is_put_together() -> None:
+    clients = Clients(memory_limit=LIMIT)
+    peer, other = clients.connect(), clients.connect()
+    value = bytes(range(256)) * (LONGEST // 256)
+    assert peer.ask(b"SET small s") == b"+OK\r\n"
+    peer.send_raw(encode_requests([[b"SETRANGE", b"k", b"0", value]]))
+    assert peer.read_all() == b":%d\r\n" % LONGEST
+    peer.say(b"GET small", b"GET k", b"GET small")
+    other.say(b"SETRANGE k 0 #")
+    clients.loop.run()
+    assert other.read_all() == b":%d\r\n" % LONGEST
+    assert peer.read_all() == b"$1\r\ns\r\n" + b"$%d\r\n%b\r\n" % (LONGEST, value) + b"$1\r\ns\r\n"
+    assert peer.ask(b"GETRANGE k 0 1") == b"$2\r\n#\x01\r\n"
+
+
 def test_over_a_socket() -> None:
     with ServerThread(memory_limit=LIMIT) as server, redis.Redis(port=server.port, socket_timeout=60) as client:
         value = bytes(range(256)) * (LONGEST // 256)

@@ -1,16 +1,30 @@
-"""Commands over the bits of strings. Bit 0 is the highest bit of the first byte, as in Redis."""
+"""Commands over the bits of strings. Bit 0 is the highest bit of the first byte, as in Redis.
+
+Long strings are read in slices: each reply is about one moment, and BITOP stores what is of the moment when it stores.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
 from flin.net.command.command import FIRST_KEY, Keys
 from flin.net.command.registry import command
 from flin.net.commands.bit_field import Overflow, ValueType, parse_type
-from flin.net.data.text import PART_BYTES, Text, part_of, parts_of, shown_text, text_at, write_parts
+from flin.net.data.long_bulk import SLICED_BYTES
+from flin.net.data.text import (
+    PART_BYTES,
+    Text,
+    part_of,
+    part_pages,
+    parts_of,
+    shown_text,
+    text_at,
+    write_parts,
+)
 from flin.net.wire.numbers import maybe_int64, parse_int64
-from flin.net.wire.replies import OUT_OF_MEMORY, ZERO, Value, syntax_error
+from flin.net.wire.replies import OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error
 from flin.objects.layout import CHUNK_BYTES
 from flin.objects.long_string import Edit
 
@@ -106,7 +120,7 @@ def _bounds(start: int, stop: int, length: int, unit: int) -> tuple[int, int]:
     return (first * unit, (last + 1) * unit - 1) if first <= last else (0, -1)
 
 
-def _count(text: Text, first: int, last: int) -> int:
+def _count(text: Text, first: int, last: int) -> Value:
     if first > last:
         return 0
     begin, end = first >> 3, (last >> 3) + 1
@@ -114,7 +128,20 @@ def _count(text: Text, first: int, last: int) -> int:
         return int.from_bytes(text).bit_count()
     head, tail = part_of(text, begin, begin + 1)[0], part_of(text, end - 1, end)[0]
     outside = (head >> (8 - (first & 7))).bit_count() + (tail & (0x7F >> (last & 7))).bit_count()
-    return sum(int.from_bytes(part).bit_count() for _, part in parts_of(text, begin, end)) - outside
+    if end - begin > SLICED_BYTES:
+        return _count_in_slices(part_pages(text, begin, end), -outside)
+    return _bits_of(parts_of(text, begin, end)) - outside
+
+
+def _count_in_slices(pages: Iterator[Iterable[Edit]], count: int) -> Slices:
+    for parts in pages:
+        count += _bits_of(parts)
+        yield
+    return count
+
+
+def _bits_of(parts: Iterable[Edit]) -> int:
+    return sum(int.from_bytes(part).bit_count() for _, part in parts)
 
 
 @command("bitpos", -3, "readonly", FIRST_KEY)
@@ -134,29 +161,55 @@ def bitpos(context: Context, args: list[bytes]) -> Value:
     first, last = _bounds(start, stop, len(text), unit)
     if first > last:
         return -1
-    found = _find(text, bit, first, last)
     # Without an end the string is taken to go on with zeros forever.
-    return len(text) * 8 if found < 0 and not bit and len(args) < 5 else found
-
-
-def _find(text: Text, bit: int, first: int, last: int) -> int:
-    """The first such bit from `first` to `last`; -1: there is none."""
+    search = _Search(bit, first, last, len(text) * 8 if not bit and len(args) < 5 else -1)
     begin, end = first >> 3, (last >> 3) + 1
-    at = begin  # below it there is no such bit
-    for start, part in parts_of(text, begin, end):
-        if start > at and not bit:
+    if end - begin > SLICED_BYTES:
+        return _search_in_slices(search, part_pages(text, begin, end))
+    search.go_on(parts_of(text, begin, end))
+    return search.result()
+
+
+def _search_in_slices(search: _Search, pages: Iterator[Iterable[Edit]]) -> Slices:
+    for parts in pages:
+        if search.go_on(parts):
             break
-        if start == begin and first & 7:
-            outside = 0xFF00 >> (first & 7) & 0xFF
-            part = bytes((part[0] & ~outside if bit else part[0] | outside,)) + part[1:]
-        rest = part.lstrip(b"\x00" if bit else b"\xff")
-        at = start + len(part) - len(rest)
-        if rest:
-            edge = rest[0] ^ (0 if bit else 0xFF)
-            found = at * 8 + 8 - edge.bit_length()
-            return found if found <= last else -1
-    found = max(first, at * 8)  # zeros that are left out, or the end
-    return -1 if bit or found > last else found
+        yield
+    return search.result()
+
+
+class _Search:
+    """For the first bit from one to another that is set, or clear; beyond: what there is if none of them is."""
+
+    def __init__(self, bit: int, first: int, last: int, beyond: int) -> None:
+        self._bit = bit
+        self._first = first
+        self._last = last
+        self._beyond = beyond
+        self._begin = self._at = first >> 3  # below the byte `_at` there is no such bit
+        self._found: int | None = None
+
+    def go_on(self, parts: Iterable[Edit]) -> bool:
+        """Look into these, which are next; whether that is the end."""
+        bit = self._bit
+        for start, part in parts:
+            if start > self._at and not bit:  # zeros that are left out
+                return True
+            if start == self._begin and self._first & 7:
+                outside = 0xFF00 >> (self._first & 7) & 0xFF
+                part = bytes((part[0] & ~outside if bit else part[0] | outside,)) + part[1:]
+            rest = part.lstrip(b"\x00" if bit else b"\xff")
+            self._at = start + len(part) - len(rest)
+            if rest:
+                self._found = self._at * 8 + 8 - (rest[0] ^ (0 if bit else 0xFF)).bit_length()
+                return True
+        return False
+
+    def result(self) -> int:
+        found = self._found
+        if found is None and not self._bit:
+            found = max(self._first, self._at * 8)  # zeros that are left out, or the end
+        return self._beyond if found is None or found > self._last else found
 
 
 @command("bitop", -4, "write denyoom", Keys(2, -1, 1))
@@ -167,23 +220,56 @@ def bitop(context: Context, args: list[bytes]) -> Value:
         raise syntax_error()
     if name == b"not" and len(args) != 4:
         raise CommandError("ERR BITOP NOT must be called with a single source key.")
-    texts = [shown_text(keyspace, key) or b"" for key in args[3:]]
-    length = max(map(len, texts))
-    if length > context.services.config.options.memory_limit // 4:
+    texts = _sources(context, args)
+    if max(map(len, texts)) * len(texts) > SLICED_BYTES and not keyspace.is_in_transaction:
+        return _join_in_slices(context, args, texts)
+    return _put_joined(keyspace, destination, _joined(name, texts))
+
+
+def _sources(context: Context, args: list[bytes]) -> list[Text]:
+    """CommandError OOM if what they give is too long."""
+    texts = [shown_text(context.keyspace, key) or b"" for key in args[3:]]
+    if max(map(len, texts)) > context.services.config.options.memory_limit // 4:
         raise CommandError(OUT_OF_MEMORY)
-    if length:
-        keyspace.put(destination, _joined(name, texts, length))
+    return texts
+
+
+def _join_in_slices(context: Context, args: list[bytes], texts: list[Text]) -> Slices:
+    """If others write to a source meanwhile, once more in one step: what is stored is of the moment when it is."""
+    keyspace, name = context.keyspace, args[1].lower()
+    with keyspace.journal(commits=True) as journal:
+        parts, found = _joined(name, texts), []
+        while True:
+            with keyspace.waiting():
+                part = next(parts, None)
+            if part is None:
+                break
+            found.append(part)
+            yield
+        if keyspace.changed(journal, args[3:]):
+            with keyspace.waiting():
+                found = list(_joined(name, _sources(context, args)))
+    return _put_joined(keyspace, args[2], found)
+
+
+def _put_joined(keyspace: Keyspace, destination: bytes, parts: Iterable[bytes]) -> int:
+    joined = b"".join(parts)
+    if joined:
+        keyspace.put(destination, joined)
     elif keyspace.exists(destination):
         keyspace.delete(destination)
-    return length
+    return len(joined)
 
 
-def _joined(name: bytes, texts: list[Text], length: int) -> bytes:
-    return b"".join(
-        _joined_chunk(name, [part_of(text, start, start + size).ljust(size, b"\0") for text in texts], size)
-        for start in range(0, length, PART_BYTES)
-        for size in [min(PART_BYTES, length - start)]
-    )
+_JOINED_BYTES: Final = 1 << 18
+"""What is joined in one slice: 4 ms for each source."""
+
+
+def _joined(name: bytes, texts: list[Text]) -> Iterator[bytes]:
+    length = max(map(len, texts))
+    for start in range(0, length, _JOINED_BYTES):
+        size = min(_JOINED_BYTES, length - start)
+        yield _joined_chunk(name, [part_of(text, start, start + size).ljust(size, b"\0") for text in texts], size)
 
 
 def _joined_chunk(name: bytes, chunks: list[bytes], size: int) -> bytes:

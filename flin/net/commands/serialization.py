@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError, LimitError, PayloadError, PayloadFooterError
@@ -16,10 +17,11 @@ from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.commands.keys import tag_of
 from flin.net.data.rdb_values import ELEMENT_BYTES, body_pages, put, size_of
-from flin.net.data.text import string_at
+from flin.net.data.text import Text, part_of, part_pages, text_of
 from flin.net.wire.numbers import INT64_MAX, parse_int64
 from flin.net.wire.replies import OK, OUT_OF_MEMORY, Slices, syntax_error
 from flin.objects.kinds import KINDS
+from flin.objects.long_string import filled
 from flin.rdb import body
 from flin.rdb import dump as payloads
 from flin.rdb.crc64 import CHUNK_BYTES, crc64
@@ -45,37 +47,46 @@ def dump(context: Context, args: list[bytes]) -> Slices:
     entry = context.keyspace.look_up(args[1])
     if entry is None:
         return None
+    most_bytes = _most_bytes(context)
     kind = KINDS.get(tag_of(entry))
     if kind is None:
-        value, _ = string_at(context.keyspace, args[1])
-        assert value is not None
-        pages = iter((body.encode(String(value)),))
+        text = text_of(context.keyspace, args[1], entry)
+        if len(text) > most_bytes:
+            raise CommandError(OUT_OF_MEMORY)
+        pages = _text_pages(text)
     else:
         found = context.keyspace.objects.find(args[1], kind)
         assert found is not None
-        pages = body_pages(found, _most_bytes(context))
-    covered = yield from _joined(pages, _most_bytes(context))
-    return covered + payloads.stored((yield from _checksum(covered)))
+        pages = body_pages(found, most_bytes)
+    return (yield from _payload(pages, most_bytes))
 
 
-def _joined(pages: Iterator[bytes], most_bytes: int) -> Slices:
-    """The payload without its checksum. CommandError OOM if it is longer than most_bytes."""
+def _text_pages(text: Text) -> Iterator[bytes]:
+    if len(text) <= UNSLICED_BYTES:
+        return iter([body.encode(String(part_of(text, 0, len(text))))])
+    parts = map(b"".join, filled(part_pages(text, 0, len(text)), 0, len(text)))
+    return chain([body.head(body.STRING, len(text))], parts)
+
+
+def _payload(pages: Iterator[bytes], most_bytes: int) -> Slices:
+    """CommandError OOM if it is longer than most_bytes."""
     parts: list[bytes] = []
-    size = 0
-    for part in pages:
+    size = crc = 0
+    for part in chain(pages, [payloads.VERSION_BYTES]):
         parts.append(part)
         size += len(part)
         if size > most_bytes:
             raise CommandError(OUT_OF_MEMORY)
+        crc = yield from _checksum(part, crc)
         if size > UNSLICED_BYTES:
             yield
-    return b"".join((*parts, payloads.VERSION_BYTES))
+    return b"".join((*parts, payloads.stored(crc)))
 
 
-def _checksum(data: bytes | memoryview) -> Slices:
+def _checksum(data: bytes | memoryview, crc: int = 0) -> Slices:
+    """crc: that of what comes before the data."""
     if len(data) <= UNSLICED_BYTES:
-        return crc64(data)
-    crc = 0
+        return crc64(data, crc)
     for start in range(0, len(data), CHUNK_BYTES):
         crc = crc64(data[start : start + CHUNK_BYTES], crc)
         yield

@@ -7,6 +7,7 @@ unless KEEPTTL says otherwise.
 from __future__ import annotations
 
 from collections.abc import Sized
+from types import GeneratorType
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import make_entry
@@ -26,6 +27,7 @@ from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_A
 from flin.net.command.registry import command
 from flin.net.commands.longest_common import LongestCommon
 from flin.net.data import text as texts
+from flin.net.data.long_bulk import SLICED_BYTES, bulk_in_slices
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many, read_many
 from flin.net.data.reply_cache import MAX_CACHED_BYTES
 from flin.net.data.text import part_of, shown_text, string_at, string_or_none, text_at, write_parts
@@ -42,6 +44,7 @@ from flin.net.wire.replies import (
     wrong_arity,
 )
 from flin.objects.layout import LONG_STRING
+from flin.objects.long_string import LongString
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
@@ -80,7 +83,10 @@ def _get_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
             value = keyspace.bulk_of(key, entry) if type(entry) is bytes else keyspace.bulk(key)
         except (ColdRead, CommandError, CorruptionError, LimitError):
             break
-        if type(value) is bytes and len(value) > MAX_CACHED_BYTES:
+        if type(value) is bytes:
+            if len(value) > MAX_CACHED_BYTES:
+                break
+        elif type(value) is GeneratorType:
             break
         replies.append(value.data if type(value) is Reply else context.session.encode(value))
     return len(replies), b"".join(replies)
@@ -303,6 +309,8 @@ def getrange(context: Context, args: list[bytes]) -> Value:
     if type(text) is bytes:
         return text[first : last + 1]
     _check_reply(context, range(first, last + 1))
+    if type(text) is LongString and last + 1 - first > SLICED_BYTES:
+        return bulk_in_slices(text, first, last + 1)
     return part_of(text, first, last + 1)
 
 

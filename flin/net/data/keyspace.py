@@ -17,6 +17,7 @@ from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
 from flin.errors import CommandError, CorruptionError, FormatVersionError, LimitError
 from flin.net.batch.journal import Journal
+from flin.net.data.long_bulk import SLICED_BYTES, bulk_in_slices
 from flin.net.data.object_host import ObjectHost
 from flin.net.data.observers import Watches, WriteObserver
 from flin.net.wire.replies import OUT_OF_MEMORY, WRONG_TYPE, Reply, Slices, too_large_reply
@@ -145,15 +146,18 @@ class Keyspace:
     def put_together(self, key: bytes, tag: int) -> bytes:
         """All of the string of a key whose entry has a tag. CommandError WRONGTYPE for another type; LimitError if it
         is longer than a reply may be."""
+        return self._long_string(key, tag).whole()
+
+    def _long_string(self, key: bytes, tag: int) -> LongString:
         if tag != LONG_STRING:
             raise CommandError(WRONG_TYPE)
         found = self.objects.find(key, LongString)
         assert found is not None
         if len(found) > self._largest_reply_bytes:
             raise too_large_reply(len(found), self._largest_reply_bytes)
-        return found.whole()
+        return found
 
-    def bulk(self, key: bytes) -> Reply | bytes | None:
+    def bulk(self, key: bytes) -> Reply | bytes | Slices | None:
         """GET's answer: the cached reply of a hot key, else its value. WRONGTYPE as `value`."""
         hot = self.hot
         reply = hot.young.get(key)
@@ -238,8 +242,11 @@ class Keyspace:
         return self._pending.now_ms
 
     @contextmanager
-    def journal(self) -> Iterator[Journal]:
-        """A journal that notes what is committed while the block runs."""
+    def journal(self, *, commits: bool = False) -> Iterator[Journal]:
+        """A journal that notes what is committed while the block runs. commits: first the pending batch, so that
+        nothing of it is noted."""
+        if commits:
+            self._pending.commit()
         journal = Journal()
         self._pending.journals.append(journal)
         try:
@@ -392,7 +399,7 @@ class Keyspace:
         self.is_blocking = blocking
         self.read = self._store.read if blocking else self._store.read_nowait
 
-    def _bulk_after_young_miss(self, key: bytes) -> Reply | bytes | None:
+    def _bulk_after_young_miss(self, key: bytes) -> Reply | bytes | Slices | None:
         """Finish `bulk` for a key without a reply in the young generation of `hot`: take it from the old one, else from
         the store."""
         reply = self.hot.find_old(key)
@@ -410,7 +417,10 @@ class Keyspace:
             return None
         self.hits += 1
         assert type(found) is tuple
-        return self.put_together(key, found[2]) if found[2] else found[0]  # its tag, which is 0 for a string; its value
+        if not found[2]:  # its tag, which is 0 for a string
+            return found[0]
+        text = self._long_string(key, found[2])
+        return bulk_in_slices(text, 0, len(text)) if len(text) > SLICED_BYTES else text.whole()
 
     def _write(self, key: bytes, entry: Entry, size_bytes: int) -> None:
         if len(self.objects):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flin.engine.entry import Live, make_entry
@@ -37,6 +37,7 @@ def string_or_none(keyspace: Keyspace, key: bytes, entry: Live | None) -> bytes 
     """The string of the key's entry; None for another type. LimitError as `string_at`."""
     if entry is None or isinstance(entry, bytes):
         return entry
+    assert type(entry) is tuple
     value, _, tag = entry
     if tag == LONG_STRING:
         return keyspace.put_together(key, tag)
@@ -53,23 +54,28 @@ def text_at(keyspace: Keyspace, key: bytes) -> tuple[Text | None, int]:
     if entry is None or type(entry) is bytes:
         return entry, 0
     assert type(entry) is tuple
-    return _text_of(keyspace, key, entry), entry[1]
+    return text_of(keyspace, key, entry), entry[1]
 
 
 def shown_text(keyspace: Keyspace, key: bytes) -> Text | None:
     """`text_at` for a command that shows it: counted as `look_up` does."""
     entry = keyspace.look_up(key)
-    return entry if entry is None or type(entry) is bytes else _text_of(keyspace, key, entry)
+    return None if entry is None else text_of(keyspace, key, entry)
 
 
-def _text_of(keyspace: Keyspace, key: bytes, entry: Live) -> Text | None:
+def text_of(keyspace: Keyspace, key: bytes, entry: Live) -> Text:
+    """The string of the key's entry. WRONGTYPE for another type."""
+    if type(entry) is bytes:
+        return entry
     assert type(entry) is tuple
     value, _, tag = entry
     if not tag:
         return value
     if tag != LONG_STRING:
         raise CommandError(WRONG_TYPE)
-    return keyspace.objects.find(key, LongString)
+    found = keyspace.objects.find(key, LongString)
+    assert found is not None
+    return found
 
 
 def part_of(text: Text, begin: int, end: int) -> bytes:
@@ -87,6 +93,13 @@ def parts_of(text: Text, begin: int, end: int) -> Iterator[Edit]:
         return text.parts(begin, end)
     assert type(text) is bytes
     return ((start, text[start : min(end, start + PART_BYTES)]) for start in range(begin, end, PART_BYTES))
+
+
+def part_pages(text: Text, begin: int, end: int) -> Iterator[Iterable[Edit]]:
+    """`parts_of` as of this call, some at a time; other commands may run between two pages."""
+    if type(text) is LongString:
+        return text.part_pages(begin, end)
+    return ([part] for part in parts_of(text, begin, end))
 
 
 def write_parts(

@@ -104,6 +104,8 @@ def run(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
                     return TURN_IS_OVER
         elif type(value) is int:
             append(b":%d\r\n" % value)
+        elif type(value) is GeneratorType:  # of a long string
+            return _advance(caller, WaitForSlices(command, request, value, 0))
         else:
             data = session.encode(value)
             append(data)

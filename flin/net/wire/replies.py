@@ -6,7 +6,7 @@ bytes that are finished already, and the same in RESP2 and RESP3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, TypeAlias
 
 from flin.errors import CommandError, LimitError
@@ -125,6 +125,11 @@ def simple(text: bytes) -> Reply:
 def bulk(value: bytes) -> Reply:
     """A bulk string, finished."""
     return Reply(b"$%d\r\n%b\r\n" % (len(value), value))
+
+
+def bulk_of(parts: Sequence[bytes]) -> Reply:
+    """A bulk string of many parts, finished: a long one is copied once."""
+    return Reply(b"".join((b"$%d\r\n" % sum(map(len, parts)), *parts, b"\r\n")))
 
 
 def shown(text: bytes, most_bytes: int = SHOWN_BYTES) -> str:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import and_, or_, xor
+from types import GeneratorType
+
 import pytest
 
-from flin.errors import LimitError
+from flin.errors import CommandError, LimitError
+from flin.net.commands import strings
+from flin.net.wire.replies import Reply, last_of
 from flin.objects.layout import LONG_STRING
 from flin.objects.long_string import LongString
+from flin.rdb import dump
+from flin.rdb.value import String
 from tests.net.commands.handling import Handling
 
 LAST = b"4294967295"
@@ -134,3 +142,106 @@ def test_the_last_bit(server: Handling) -> None:
         with pytest.raises(LimitError):
             server.call(*words)
     assert server.call(b"STRLEN", b"k") == 1 << 29
+
+
+# Longer than a slice.
+
+SIZE = 3 << 20
+FULL = b"\xff" * SIZE
+
+
+@pytest.fixture
+def sliced(server: Handling) -> Handling:
+    """`chunks` is stored in chunks, `plain` as it is; both are 3 MiB of ones."""
+    server.call(b"SET", b"plain", FULL)
+    server.call(b"SETRANGE", b"chunks", b"0", FULL)
+    server.pending.commit()
+    return server
+
+
+CHANGES = ["SETRANGE {} 3145000 ##", "SETRANGE {} 0 ##", "SET {} x", "DEL {}", "FLUSHALL", "APPEND {} #"]
+READS = [
+    ("BITCOUNT {}", 8 * SIZE),
+    ("BITCOUNT {} 1 -2", 8 * (SIZE - 2)),
+    ("BITCOUNT {} 3 -4 BIT", 8 * SIZE - 6),
+    ("BITPOS {} 0", 8 * SIZE),
+    ("BITPOS {} 0 0 -1", -1),
+    ("BITPOS {} 0 7 -9 BIT", -1),
+]
+OF_CHUNKS = [("GET {}", b"$3145728\r\n" + FULL + b"\r\n"), ("GETRANGE {} 5 -5", b"$3145719\r\n" + FULL[9:] + b"\r\n")]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    ("line", "key", "expected"),
+    [*((line, key, found) for line, found in READS for key in ("plain", "chunks"))]
+    + [(line, "chunks", found) for line, found in OF_CHUNKS],
+)
+def test_what_reads_much_goes_in_slices_of_one_moment(
+    sliced: Handling, line: str, key: str, expected: object, change: str
+) -> None:
+    slices = sliced.handle(*line.format(key).encode().split())
+    next(slices)
+    next(slices)
+    sliced.call(*change.format(key).encode().split())
+    sliced.pending.commit()
+    value = last_of(slices)
+    assert (value.data if isinstance(value, Reply) else value) == expected
+
+
+def test_a_dump_of_a_long_string_is_of_one_moment(sliced: Handling) -> None:
+    for key in (b"plain", b"chunks"):
+        slices = sliced.handle(b"DUMP", key)
+        next(slices)
+        sliced.call(b"DEL", key)
+        sliced.pending.commit()
+        assert dump.decode(last_of(slices), 4 * SIZE) == String(FULL)
+
+
+@pytest.mark.parametrize("key", ["plain", "chunks"])
+@pytest.mark.parametrize("change", CHANGES[:2] + CHANGES[5:])
+def test_bitop_stores_what_is_of_the_moment_when_it_stores(sliced: Handling, key: str, change: str) -> None:
+    slices = sliced.handle(b"BITOP", b"NOT", b"to", key.encode())
+    for _ in range(5):
+        next(slices)
+    sliced.call(*change.format(key).encode().split())
+    sliced.pending.commit()
+    now = sliced.context.keyspace.value(key.encode())
+    assert now is not None
+    assert now != FULL
+    assert last_of(slices) == len(now)
+    assert sliced.context.keyspace.value(b"to") == bytes(255 - byte for byte in now)
+
+
+def test_bitop_of_a_source_that_becomes_another_type_or_goes(sliced: Handling) -> None:
+    slices = sliced.handle(b"BITOP", b"OR", b"to", b"chunks")
+    next(slices)
+    sliced.call(b"DEL", b"chunks")
+    assert last_of(slices) == 0
+    assert sliced.call(b"EXISTS", b"to") == 0
+    sliced.call(b"SETRANGE", b"chunks", b"0", FULL)
+    slices = sliced.handle(b"BITOP", b"OR", b"to", b"chunks", b"plain")
+    next(slices)
+    sliced.call(b"DEL", b"chunks")
+    sliced.call(b"SADD", b"chunks", b"member")
+    with pytest.raises(CommandError, match="WRONGTYPE"):
+        last_of(slices)
+
+
+def test_bitop_in_slices_is_that_in_one_step(sliced: Handling) -> None:
+    sliced.call(b"SETRANGE", b"short", b"100000", b"\x0f" * 2000)
+    sliced.call(b"SETBIT", b"sparse", b"%d" % (8 * SIZE + 7), b"1")
+    for name in (b"AND", b"OR", b"XOR"):
+        for keys in ([b"plain", b"short"], [b"chunks", b"sparse"], [b"short", b"sparse", b"chunks"]):
+            assert isinstance(sliced.handle(b"BITOP", name, b"to", *keys), GeneratorType)
+            assert sliced.call(b"BITOP", name, b"to", *keys) == max(sliced.call(b"STRLEN", key) for key in keys)
+            expected = [int.from_bytes(sliced.context.keyspace.value(key).ljust(SIZE + 1, b"\0")) for key in keys]  # type: ignore[union-attr]
+            joined = reduce({b"AND": and_, b"OR": or_, b"XOR": xor}[name], expected)
+            value = sliced.context.keyspace.value(b"to")
+            assert value is not None
+            assert value.ljust(SIZE + 1, b"\0") == joined.to_bytes(SIZE + 1)
+
+
+def test_a_pipeline_of_gets_ends_before_one_in_slices(sliced: Handling) -> None:
+    sliced.call(b"SET", b"short", b"x")
+    assert strings._get_many(sliced.context, (b"short", b"chunks", b"short")) == (1, b"$1\r\nx\r\n")

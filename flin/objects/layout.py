@@ -298,6 +298,11 @@ def decode_pending(value: bytes) -> Pending:
     return Pending(delivered_at_ms, deliveries, value[_PENDING_VALUE.size :])
 
 
+def is_pending_for(consumer: bytes, value: bytes) -> bool:
+    """Whether a pending entry's value names this consumer."""
+    return value[_PENDING_VALUE.size :] == consumer
+
+
 # Long strings.
 
 

@@ -10,7 +10,6 @@ from flin.objects.layout import UNKNOWN_ENTRIES_READ, parse_stream_id, stream_id
 from flin.objects.meta import NO_ID
 from flin.objects.reading import Reading
 from flin.objects.stream import Stream
-from flin.objects.stream_id import MAX_ID
 
 StreamId: TypeAlias = tuple[int, int]
 """Milliseconds since 1970, and a number among the entries of that millisecond."""
@@ -107,14 +106,13 @@ class StreamView(Mapping[StreamId, Fields]):
             return {}
         made = {}
         for name, group in found.groups().items():
-            pending = group.pending()
             made[name] = StreamGroup(
                 parse_stream_id(group.last_id),
                 None if group.entries_read == UNKNOWN_ENTRIES_READ else group.entries_read,
                 {consumer.name: consumer.seen_at_ms for consumer in group.consumers().values()},
                 {
                     parse_stream_id(id_): PendingEntry(it.consumer, it.delivered_at_ms, it.deliveries)
-                    for id_, it in ((id_, pending[id_]) for id_ in group.pending_ids(NO_ID, MAX_ID))
+                    for id_, it in group.between()
                 },
             )
         return made

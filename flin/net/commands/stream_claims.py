@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flin.errors import CommandError
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.commands.stream_arguments import parse_start, parse_strict_id
-from flin.net.commands.stream_groups import find_group, see, shown_name
+from flin.net.commands.stream_groups import Room, find_group, see, shown_name
 from flin.net.wire.numbers import INT64_MAX, parse_int64
 from flin.net.wire.replies import Value, syntax_error
 from flin.objects.layout import Pending
@@ -49,7 +49,12 @@ def xclaim(context: Context, args: list[bytes]) -> Value:
     stream, group = find_group(context, key, args[2])
     least_idle_ms = max(0, parse_int64(args[4], "ERR Invalid min-idle-time argument for XCLAIM"))
     claim = _parse_claim(args, now_ms)
-    entries = {id_: stream.get(id_) for id_ in claim.ids}
+    entries: dict[bytes, list[bytes] | None] = {}
+    room = Room(context)
+    for id_ in claim.ids:
+        entries[id_] = strings = stream.get(id_)
+        room.take(strings)
+    delivered = group.find(entries)
     group.consumers()  # all that is read is read before the first change
     if claim.last_id > group.last_id:
         group.last_id = claim.last_id
@@ -59,9 +64,10 @@ def xclaim(context: Context, args: list[bytes]) -> Value:
         at_ms = now_ms
     claimed: list[Value] = []
     for id_ in claim.ids:
-        pending, strings = group.pending().get(id_), entries[id_]
+        pending, strings = delivered.get(id_), entries[id_]
         if strings is None:  # it was deleted
-            group.acknowledge([id_])
+            if pending is not None:
+                group.acknowledge({id_: delivered.pop(id_)})
             continue
         if pending is None and not claim.forces:
             continue
@@ -74,7 +80,9 @@ def xclaim(context: Context, args: list[bytes]) -> Value:
             deliveries += 1
         if not claimed:
             see(context, key, group, args[3])  # only now is a consumer made, as in Redis
-        group.set_pending(id_, Pending(at_ms, deliveries, args[3]))
+        claimed_now = Pending(at_ms, deliveries, args[3])
+        group.set_pending(id_, claimed_now, pending)
+        delivered[id_] = claimed_now  # an id may come again
         claimed.append(show_id(id_) if claim.just_ids else [show_id(id_), strings])
     return claimed
 
@@ -118,36 +126,42 @@ def xautoclaim(context: Context, args: list[bytes]) -> Value:
     start = parse_start(args[5])
     count, just_ids = _autoclaim_options(args)
     stream, group = find_group(context, key, args[2])
-    seen, next_id = _stale(stream, group, start, count, now_ms - least_idle_ms if least_idle_ms else None)
+    before_ms = now_ms - least_idle_ms if least_idle_ms else None
+    seen, next_id = _stale(Room(context), stream, group, start, count, before_ms)
+    group.consumers()  # all that is read is read before the first change
     claimed: list[Value] = []
-    deleted: list[bytes] = []
-    for id_, strings in seen:
+    deleted: dict[bytes, Pending] = {}
+    for id_, pending, strings in seen:
         if strings is None:
-            deleted.append(id_)
+            deleted[id_] = pending
             continue
-        deliveries = group.pending()[id_].deliveries + (not just_ids)
         if not claimed:
             see(context, key, group, args[3])
-        group.set_pending(id_, Pending(now_ms, deliveries, args[3]))
+        group.set_pending(id_, Pending(now_ms, pending.deliveries + (not just_ids), args[3]), pending)
         claimed.append(show_id(id_) if just_ids else [show_id(id_), strings])
     group.acknowledge(deleted)
     return [show_id(next_id), claimed, list(map(show_id, deleted))]
 
 
+_Seen: TypeAlias = tuple[bytes, Pending, list[bytes] | None]
+"""An id, its pending entry, and the entry's strings; None: it was deleted."""
+
+
 def _stale(
-    stream: Stream, group: Group, start: bytes, count: int, before_ms: int | None
-) -> tuple[list[tuple[bytes, list[bytes] | None]], bytes]:
-    """Up to `count` pending entries that were delivered by then (None: whenever) or are deleted (None in place of
-    their strings), and the id to go on with: 0-0 at the end."""
-    found: list[tuple[bytes, list[bytes] | None]] = []
-    attempts, delivered = count * _ATTEMPTS, group.pending()
-    for id_ in group.pending_ids(start):
+    room: Room, stream: Stream, group: Group, start: bytes, count: int, before_ms: int | None
+) -> tuple[list[_Seen], bytes]:
+    """Up to `count` pending entries that were delivered by then (None: whenever) or are deleted, and the id to go on
+    with: 0-0 at the end."""
+    found: list[_Seen] = []
+    attempts = count * _ATTEMPTS
+    for id_, pending in group.between(start):
         if not attempts or len(found) == count:
             return found, id_
         attempts -= 1
         strings = stream.get(id_)
-        if strings is None or before_ms is None or delivered[id_].delivered_at_ms <= before_ms:
-            found.append((id_, strings))
+        if strings is None or before_ms is None or pending.delivered_at_ms <= before_ms:
+            room.take(strings)
+            found.append((id_, pending, strings))
     return found, NO_ID
 
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from flin.errors import CommandError
+from flin.errors import CommandError, LimitError
 from flin.net.command.command import FIRST_KEY, Keys
 from flin.net.command.registry import command, container
 from flin.net.commands.elements import look_up
 from flin.net.commands.help import declare_help, unknown_or_wrong_arity
 from flin.net.commands.stream_arguments import parse_id, parse_start, parse_stop, parse_strict_id
+from flin.net.wire.growing_reply import GrowingReply
 from flin.net.wire.numbers import parse_int64
-from flin.net.wire.replies import NULL_ARRAY, OK, ONE, ZERO, Value, shown, syntax_error
+from flin.net.wire.replies import (
+    NULL_ARRAY,
+    OK,
+    ONE,
+    OUT_OF_MEMORY,
+    ZERO,
+    Reply,
+    Slices,
+    Value,
+    shown,
+    syntax_error,
+    too_large_reply,
+)
+from flin.objects import limits
 from flin.objects.layout import UNKNOWN_ENTRIES_READ
 from flin.objects.meta import NO_ID
 from flin.objects.stream import Stream
@@ -25,6 +41,9 @@ GROUP: Final = "stream"
 
 SECOND_KEY: Final = Keys(2, 2, 1)
 
+
+PENDING_BYTES: Final = 500
+"""A pending entry in memory while it is read and its piece is in the batch, about."""
 
 _SHOWN_NAME_BYTES: Final = 4096
 """Redis shows names of keys and groups whole."""
@@ -57,6 +76,34 @@ def see(context: Context, key: bytes, group: Group, name: bytes) -> Consumer:
     if is_new:
         context.notify(b"xgroup-createconsumer", key)
     return consumer
+
+
+DELIVERED_BYTES: Final = 1000
+"""An entry that is delivered to a consumer, in memory, beside its strings: read, in the batch as a pending one, and in
+the reply; about."""
+
+STRING_BYTES: Final = 50
+"""A field or value, beside its bytes: a bytes object and its place in a list. In the reply it takes less."""
+
+
+class Room:
+    """For the entries that a command delivers: a quarter of the limit, and the largest reply."""
+
+    def __init__(self, context: Context) -> None:
+        self._most_bytes = context.services.config.options.memory_limit // 4
+        self._largest_reply_bytes = context.services.config.largest_reply_bytes
+        self._bytes = 0
+        self._entries = 0
+
+    def take(self, strings: list[bytes] | None) -> None:
+        """CommandError OOM or LimitError if an entry more does not fit; the command has changed nothing yet."""
+        self._entries += 1
+        if strings is not None:
+            self._bytes += sum(map(len, strings)) + STRING_BYTES * len(strings)
+        if self._bytes > self._largest_reply_bytes:
+            raise too_large_reply(self._bytes, self._largest_reply_bytes)
+        if self._bytes + DELIVERED_BYTES * self._entries > self._most_bytes:
+            raise CommandError(OUT_OF_MEMORY)
 
 
 # XGROUP.
@@ -159,7 +206,10 @@ def xgroup_delconsumer(context: Context, args: list[bytes]) -> Value:
     _, group = _group_of(context, args)
     if args[4] not in group.consumers():
         return ZERO
-    pending = group.delete_consumer(args[4])
+    try:
+        pending = group.delete_consumer(args[4], context.services.config.options.memory_limit // 4 // PENDING_BYTES)
+    except LimitError:
+        raise CommandError(OUT_OF_MEMORY) from None
     context.notify(b"xgroup-delconsumer", args[2])
     return pending
 
@@ -177,14 +227,16 @@ def xack(context: Context, args: list[bytes]) -> Value:
     group = None if stream is None else stream.groups().get(args[2])
     if group is None:
         return ZERO
-    return group.acknowledge(list(map(parse_strict_id, args[3:])))
+    found = group.find(map(parse_strict_id, args[3:]))
+    group.consumers()  # all that is read is read before the first change
+    return group.acknowledge(found)
 
 
 @command("xpending", -3, "readonly", FIRST_KEY)
 def xpending(context: Context, args: list[bytes]) -> Value:
     """Returns how much is pending in a group, or which entries are."""
     if len(args) == 3:
-        return _pending_in_all(_found(context, args))
+        return counted_first(lambda: [_found(context, args)], lambda: _pending_in_all(_found(context, args)))
     if not 6 <= len(args) <= 9:
         raise syntax_error()
     at, least_idle_ms = 3, 0
@@ -201,16 +253,25 @@ def xpending(context: Context, args: list[bytes]) -> Value:
         consumer = group.consumers().get(args[at + 3])
         if consumer is None:
             return []
-    shown_entries: list[Value] = []
-    delivered = group.pending()
-    for id_ in group.pending_ids(start, stop, consumer) if count > 0 else ():
-        pending = delivered[id_]
-        idle_ms = context.now_ms - pending.delivered_at_ms
-        if not least_idle_ms or idle_ms >= least_idle_ms:
-            shown_entries.append([show_id(id_), pending.consumer, max(0, idle_ms), pending.deliveries])
-            if len(shown_entries) == count:
-                break
-    return shown_entries
+    now_ms = context.now_ms
+    idle = (
+        [show_id(id_), pending.consumer, max(0, now_ms - pending.delivered_at_ms), pending.deliveries]
+        for id_, pending in group.between(start, stop, consumer)
+        if not least_idle_ms or now_ms - pending.delivered_at_ms >= least_idle_ms
+    )
+    shown_entries = islice(idle, max(0, count))
+    page = list(islice(shown_entries, limits.PAGE))
+    if len(page) < limits.PAGE:
+        return page
+    return array_of(context, chain(page, shown_entries), context.services.config.largest_reply_bytes)
+
+
+def array_of(context: Context, elements: Iterable[Value], most_bytes: int) -> Reply:
+    """An array that may be too long to hold as values. LimitError if it is larger."""
+    reply, source = GrowingReply(context.session.encode, most_bytes), iter(elements)
+    while page := list(islice(source, limits.PAGE)):
+        reply.add(page)
+    return reply.array()
 
 
 def _found(context: Context, args: list[bytes]) -> Group:
@@ -222,11 +283,28 @@ def _found(context: Context, args: list[bytes]) -> Group:
 
 
 def _pending_in_all(group: Group) -> Value:
-    number = len(group.pending())
-    if not number:
+    bounds = group.bounds()
+    if bounds is None:
         return [0, None, None, NULL_ARRAY]
-    first, last = group.pending_bounds()
     consumers = [
-        [name, b"%d" % len(consumer.ids)] for name, consumer in sorted(group.consumers().items()) if consumer.ids
+        [name, b"%d" % consumer.pending] for name, consumer in sorted(group.consumers().items()) if consumer.pending
     ]
-    return [number, show_id(first), show_id(last), consumers]
+    return [group.pending, *map(show_id, bounds), consumers]
+
+
+def counted_first(groups: Callable[[], Iterable[Group]], answer: Callable[[], Value]) -> Value:
+    """What a command answers that asks how many entries are pending in these groups: they are counted before, many in
+    slices. `groups` is asked anew after each slice."""
+    return answer() if _count_some(groups()) else _counted_in_slices(groups, answer)
+
+
+def _counted_in_slices(groups: Callable[[], Iterable[Group]], answer: Callable[[], Value]) -> Slices:
+    yield
+    while not _count_some(groups()):
+        yield
+    return answer()
+
+
+def _count_some(groups: Iterable[Group]) -> bool:
+    """Count a page more; whether all are counted."""
+    return all(group.count_some() for group in groups)

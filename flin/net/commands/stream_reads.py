@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flin.errors import CommandError
@@ -14,10 +14,10 @@ from flin.net.command.registry import command
 from flin.net.commands.elements import growing, look_up
 from flin.net.commands.keys import tag_of
 from flin.net.commands.stream_arguments import parse_strict_id
-from flin.net.commands.stream_groups import see, shown_name
+from flin.net.commands.stream_groups import Room, see, shown_name
 from flin.net.commands.streams import range_reply
 from flin.net.wire.numbers import parse_int64
-from flin.net.wire.replies import NULL_ARRAY, Slices, Value, WaitForKeys, syntax_error, too_large_reply
+from flin.net.wire.replies import NULL_ARRAY, Slices, Value, WaitForKeys, syntax_error
 from flin.objects.layout import STREAM, Pending
 from flin.objects.meta import NO_ID
 from flin.objects.stream import Stream
@@ -190,7 +190,7 @@ def xreadgroup(context: Context, args: list[bytes]) -> Value:
         group = stream.groups().get(name)
         if group is None:
             raise CommandError("NOGROUP the consumer group this client was blocked on no longer exists")
-        read = _Read(context, options, key, stream, group, None)
+        read = _Read(context, options, Room(context), key, stream, group, None)
         return reply_of(context, [(key, read.deliver())]) if read.has_something else wait
 
     wait = WaitForKeys(keys, options.seconds, NULL_ARRAY, again, wakes_at_end=True)
@@ -202,17 +202,23 @@ _Wanted: TypeAlias = tuple[bytes, Stream, Group, bytes | None]
 
 
 def _read_all(context: Context, options: ReadOptions, wanted: list[_Wanted]) -> list[tuple[bytes, Value]]:
+    room = Room(context)
     if len({key for key, _, _, _ in wanted}) == len(wanted):
-        reads = [_Read(context, options, *want) for want in wanted]  # all is read before the first change
+        reads = [_Read(context, options, room, *want) for want in wanted]  # all is read before the first change
         return [(read.key, read.deliver()) for read in reads if read.has_something]
     # Of a stream that is named twice the second read sees what the first has changed: it must not be put off.
     keyspace = context.keyspace
     was_blocking = keyspace.is_blocking
     keyspace.block_reads(blocking=True)
     try:
-        found = []
+        found: list[tuple[bytes, Value]] = []
         for want in wanted:
-            read = _Read(context, options, *want)
+            try:
+                read = _Read(context, options, room, *want)
+            except CommandError:
+                if not found:
+                    raise
+                break  # what was delivered is shown; the next XREADGROUP gets the rest
             if read.has_something:
                 found.append((read.key, read.deliver()))
         return found
@@ -224,7 +230,14 @@ class _Read:
     """What one stream has for the consumer. `after`: its history behind this id; None: what nobody has got yet."""
 
     def __init__(
-        self, context: Context, options: ReadOptions, key: bytes, stream: Stream, group: Group, after: bytes | None
+        self,
+        context: Context,
+        options: ReadOptions,
+        room: Room,
+        key: bytes,
+        stream: Stream,
+        group: Group,
+        after: bytes | None,
     ) -> None:
         self.key = key
         self._context = context
@@ -232,18 +245,26 @@ class _Read:
         self._stream = stream
         self._group = group
         self._is_history = after is not None
-        most = len(stream) if options.count is None else min(options.count, len(stream))
+        self._entries: list[tuple[bytes, list[bytes] | None]] = []
+        self._delivered: dict[bytes, Pending] = {}  # those of the entries that are pending
         consumer = group.consumers().get(options.consumer)
-        self._entries: list[tuple[bytes, list[bytes] | None]]
         if after is not None:
-            ids = group.pending_ids(next_id(after), MAX_ID, consumer) if consumer and after < MAX_ID else iter(())
-            self._entries = [(id_, stream.get(id_)) for id_ in islice(ids, options.count)]
+            history = group.between(next_id(after), MAX_ID, consumer) if consumer and after < MAX_ID else iter(())
+            for id_, pending in islice(history, options.count):
+                strings = stream.get(id_)
+                room.take(strings)
+                self._entries.append((id_, strings))
+                self._delivered[id_] = pending
         elif group.last_id < stream.newest_id():
-            self._entries = list(chain.from_iterable(stream.pages(next_id(group.last_id), MAX_ID, most)))
-            _check_size(context, self._entries)
-            self._entries_read = read_after(stream, group, [id_ for id_, _ in self._entries])
-        else:
-            self._entries = []
+            most = len(stream) if options.count is None else min(options.count, len(stream))
+            for page in stream.pages(next_id(group.last_id), MAX_ID, most):
+                for entry in page:
+                    room.take(entry[1])
+                self._entries += page
+            ids = [id_ for id_, _ in self._entries]
+            self._entries_read = read_after(stream, group, ids)
+            if not options.is_noack:
+                self._delivered = group.find(ids)
 
     @property
     def has_something(self) -> bool:
@@ -259,20 +280,13 @@ class _Read:
             group.save()
             if not self._options.is_noack:
                 for id_, _ in self._entries:
-                    group.set_pending(id_, Pending(now_ms, 1, consumer.name))
+                    group.set_pending(id_, Pending(now_ms, 1, consumer.name), self._delivered.get(id_))
             return [[show_id(id_), strings] for id_, strings in self._entries]
-        delivered = group.pending()
         for id_, strings in self._entries:
             if strings is not None:
-                group.set_pending(id_, Pending(now_ms, delivered[id_].deliveries + 1, consumer.name))
+                before = self._delivered[id_]
+                group.set_pending(id_, Pending(now_ms, before.deliveries + 1, consumer.name), before)
         return [[show_id(id_), NULL_ARRAY if strings is None else strings] for id_, strings in self._entries]
-
-
-def _check_size(context: Context, entries: Iterable[tuple[bytes, list[bytes] | None]]) -> None:
-    """LimitError for a reply that is too large, before anything changes."""
-    size = sum(sum(map(len, strings)) for _, strings in entries if strings is not None)
-    if size > context.services.config.largest_reply_bytes:
-        raise too_large_reply(size, context.services.config.largest_reply_bytes)
 
 
 # Replies.

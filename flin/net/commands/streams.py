@@ -180,7 +180,11 @@ def _range(context: Context, args: list[bytes], start: bytes, stop: bytes, *, re
 
 
 def show_entries(entries: Iterable[StreamEntry]) -> list[Value]:
-    return [[show_id(id_), strings] for id_, strings in entries]
+    return list(map(show_entry, entries))
+
+
+def show_entry(entry: StreamEntry) -> list[Value]:
+    return [show_id(entry[0]), entry[1]]
 
 
 def range_reply(

@@ -20,6 +20,9 @@ _MOST_DELIVERIES: Final = (1 << 32) - 1
 """A payload may hold more, and times before 1970: no DUMP writes either."""
 
 
+PENDING_BYTES: Final = 400
+"""A pending entry in memory as a value, with its piece in the batch or its bytes in a payload, about."""
+
 STRING_BYTES: Final = 50
 """A field or value in memory in addition to its bytes, about."""
 
@@ -34,27 +37,36 @@ def stream_value(found: Stream, most_bytes: int) -> value.Stream:
             size += sum(map(len, strings)) + STRING_BYTES * len(strings)
         if size > most_bytes:
             raise CommandError(OUT_OF_MEMORY)
+    groups = []
+    for _, group in sorted(found.groups().items()):
+        groups.append(_group_value(group, most_bytes - size))
+        size += PENDING_BYTES * len(groups[-1].pending) + _size_of_consumers(groups[-1])
     return value.Stream(
         entries,
         parse_stream_id(found.last_id),
         parse_stream_id(found.greatest_deleted_id),
         found.added,
-        [_group_value(group) for _, group in sorted(found.groups().items())],
+        groups,
     )
 
 
-def _group_value(group: Group) -> value.Group:
-    delivered = group.pending()
+def _group_value(group: Group, most_bytes: int) -> value.Group:
+    pending: list[value.Pending] = []
+    for id_, delivered in group.between():
+        pending.append(value.Pending(parse_stream_id(id_), delivered.consumer, *delivered[:2]))
+        if PENDING_BYTES * len(pending) > most_bytes:
+            raise CommandError(OUT_OF_MEMORY)
     return value.Group(
         group.name,
         parse_stream_id(group.last_id),
         None if group.entries_read == UNKNOWN_ENTRIES_READ else group.entries_read,
         {name: consumer.seen_at_ms for name, consumer in group.consumers().items()},
-        [
-            value.Pending(parse_stream_id(id_), delivered[id_].consumer, *delivered[id_][:2])
-            for id_ in group.pending_ids(NO_ID)
-        ],
+        pending,
     )
+
+
+def _size_of_consumers(group: value.Group) -> int:
+    return sum(map(len, group.consumers)) + PENDING_BYTES * len(group.consumers)
 
 
 def put_stream(keyspace: Keyspace, key: bytes, restored: value.Stream, expires_at_ms: int) -> None:
@@ -74,4 +86,4 @@ def put_stream(keyspace: Keyspace, key: bytes, restored: value.Stream, expires_a
             delivered = Pending(
                 max(0, pending.delivered_ms), min(pending.deliveries, _MOST_DELIVERIES), pending.consumer
             )
-            put.set_pending(stream_id(*pending.id), delivered)
+            put.set_pending(stream_id(*pending.id), delivered, None)

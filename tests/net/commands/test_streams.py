@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from flin.errors import LimitError
-from flin.net.wire.replies import last_of
-from flin.objects import limits, stream, stream_tail
+from flin.errors import CommandError, LimitError
+from flin.net.wire.replies import NULL_ARRAY, last_of
+from flin.objects import limits, stream, stream_group, stream_tail
 from flin.objects.layout import PREFIX_BYTES
+from flin.objects.stream import Stream
 from tests.net.commands.handling import Handling
 
 
@@ -191,12 +192,117 @@ def test_a_name_of_a_group_that_is_too_long(server: Handling) -> None:
     assert server.call(b"XGROUP", b"CREATE", b"s", b"g" * 65_535, b"0", b"MKSTREAM") == b"+OK\r\n"
 
 
-def test_pending_entries_are_counted_as_memory(server: Handling) -> None:
-    add(server, 1, 1000)
-    server.call(b"XGROUP", b"CREATE", b"s", b"g", b"0")
-    server.pending.commit()
+def test_consumers_are_counted_as_memory_and_pending_entries_take_none(server: Handling) -> None:
+    deliver(server, 1000)
     objects = server.context.keyspace.objects
     before = objects.memory_bytes()
-    server.call(b"XREADGROUP", b"GROUP", b"g", b"c", b"STREAMS", b"s", b">")
+    server.call(b"XPENDING", b"s", b"g")
+    assert objects.memory_bytes() == before
+    for number in range(100):
+        server.call(b"XGROUP", b"CREATECONSUMER", b"s", b"g", b"%d" % number)
     server.call(b"XINFO", b"GROUPS", b"s")
-    assert objects.memory_bytes() > before + 1000 * 200
+    assert objects.memory_bytes() >= before + 100 * 250
+
+
+def deliver(server: Handling, number: int, consumer: bytes = b"c") -> None:
+    """So many entries, and all of them to a group."""
+    add(server, 1, number)
+    server.call(b"XGROUP", b"CREATE", b"s", b"g", b"0")
+    assert len(server.call(b"XREADGROUP", b"GROUP", b"g", consumer, b"STREAMS", b"s", b">")[0][1]) == number
+    server.pending.commit()
+
+
+@pytest.mark.parametrize(
+    "words", [b"XPENDING s g", b"XINFO GROUPS s", b"XINFO CONSUMERS s g", b"XINFO STREAM s FULL COUNT 3"]
+)
+def test_pending_entries_are_counted_in_slices(server: Handling, monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
+    """Others acknowledge, claim and deliver entries meanwhile, below and above what is counted."""
+    monkeypatch.setattr(stream_group, "COUNTED_AT_ONCE", 8)
+    deliver(server, 40)
+    server.context.keyspace.objects.forget_all()
+    slices = server.handle(*words.split())
+    next(slices)
+    next(slices)
+    server.call(b"XACK", b"s", b"g", b"2-1", b"3-1", b"39-1")
+    server.call(b"XCLAIM", b"s", b"g", b"d", b"0", b"4-1", b"30-1")
+    add(server, 41, 42)
+    server.call(b"XREADGROUP", b"GROUP", b"g", b"d", b"STREAMS", b"s", b">")
+    last_of(slices)
+    assert server.call(b"XPENDING", b"s", b"g") == [39, b"1-1", b"42-1", [[b"c", b"35"], [b"d", b"4"]]]
+    group = server.context.keyspace.objects.find(b"s", Stream).groups()[b"g"]  # type: ignore[union-attr]
+    group._check()
+    shown = server.handle(b"XINFO", b"STREAM", b"s", b"FULL", b"COUNT", b"3")
+    (of_group,) = shown[b"groups"]
+    assert of_group[b"pending"].data.startswith(b"*3\r\n*4\r\n$3\r\n1-1")
+    assert [(consumer[b"name"], consumer[b"pel-count"]) for consumer in of_group[b"consumers"]] == [
+        (b"c", 35),
+        (b"d", 4),
+    ]
+    assert of_group[b"consumers"][1][b"pending"].data.startswith(b"*3\r\n*3\r\n$3\r\n4-1")
+
+
+def test_the_group_goes_while_its_entries_are_counted(server: Handling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_group, "COUNTED_AT_ONCE", 8)
+    deliver(server, 40)
+    server.context.keyspace.objects.forget_all()
+    slices = server.handle(b"XPENDING", b"s", b"g")
+    next(slices)
+    server.call(b"XGROUP", b"DESTROY", b"s", b"g")
+    with pytest.raises(CommandError, match="NOGROUP No such key 's' or consumer group 'g'"):
+        last_of(slices)
+
+
+def test_a_group_of_many_pieces_is_destroyed_by_ranges(server: Handling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_group, "MAX_TOMBSTONES", 8)
+    deliver(server, 40)
+    for number in range(10):
+        server.call(b"XGROUP", b"CREATECONSUMER", b"s", b"g", b"%d" % number)
+    server.call(b"XGROUP", b"DESTROY", b"s", b"g")
+    server.pending.settle()
+    assert len(server.pending.points) < 8
+    assert server.call(b"XGROUP", b"CREATE", b"s", b"g", b"0") == b"+OK\r\n"
+    for _ in range(2):
+        assert server.call(b"XPENDING", b"s", b"g") == [0, None, None, NULL_ARRAY]
+        assert server.call(b"XINFO", b"CONSUMERS", b"s", b"g") == []
+        server.pending.commit()
+        server.context.keyspace.objects.forget_all()
+
+
+def test_reads_begin_behind_what_was_acknowledged(server: Handling) -> None:
+    deliver(server, 50)
+    server.call(b"XACK", b"s", b"g", *[b"%d-1" % ms for ms in range(1, 50)])
+    objects = server.context.keyspace.objects
+    group = objects.find(b"s", Stream).groups()[b"g"]  # type: ignore[union-attr]
+    assert server.call(b"XPENDING", b"s", b"g") == [1, b"50-1", b"50-1", [[b"c", b"1"]]]
+    assert group._floor == b"\0" * 7 + b"\x32" + b"\0" * 7 + b"\1" == group._ceiling
+    server.call(b"XACK", b"s", b"g", b"50-1")
+    assert server.call(b"XREADGROUP", b"GROUP", b"g", b"c", b"STREAMS", b"s", b"0") == [[b"s", []]]
+    assert server.call(b"XAUTOCLAIM", b"s", b"g", b"c", b"0", b"0") == [b"0-0", [], []]
+    assert group._floor > b"\xff" * 16
+    server.call(b"XCLAIM", b"s", b"g", b"d", b"0", b"7-1", b"FORCE")
+    assert server.call(b"XPENDING", b"s", b"g", b"-", b"+", b"9") == [[b"7-1", b"d", 0, 2]]
+    group._check()
+
+
+def test_a_long_list_of_pending_entries(server: Handling, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver(server, 50)
+    whole = server.wire(b"XPENDING", b"s", b"g", b"-", b"+", b"45")
+    monkeypatch.setattr(limits, "PAGE", 8)
+    assert server.wire(b"XPENDING", b"s", b"g", b"-", b"+", b"45") == whole
+    assert whole.count(b"-1\r\n") == 45
+    server.services.config.largest_reply_bytes = 1000
+    with pytest.raises(LimitError, match="the size of the reply in bytes"):
+        server.call(b"XPENDING", b"s", b"g", b"-", b"+", b"45")
+    with pytest.raises(LimitError, match="the size of the reply in bytes"):
+        server.call(b"XINFO", b"STREAM", b"s", b"FULL", b"COUNT", b"0")
+
+
+def test_what_was_delivered_before_there_is_no_room_is_shown(server: Handling) -> None:
+    """Of a stream that is named twice the second read comes after the first one's changes."""
+    added = add(server, 1, 10)
+    server.call(b"XGROUP", b"CREATE", b"s", b"g", b"0")
+    object.__setattr__(server.services.config.options, "memory_limit", 4 * 6 * 1110)
+    twice = [b"STREAMS", b"s", b"s", b">", b">"]
+    head = [b"XREADGROUP", b"GROUP", b"g", b"c"]
+    assert server.call(*head, b"COUNT", b"4", *twice) == [[b"s", added[:4]]]
+    assert server.call(*head, *twice) == [[b"s", added[4:]]]

@@ -24,7 +24,7 @@ from flin.engine.key import PIECES_START, PIECES_STOP
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
 from flin.net.data.keyspace import Keyspace
-from flin.objects import limits, stream, stream_tail
+from flin.objects import limits, stream, stream_group, stream_tail
 from flin.objects import reaper as reaper_module
 from flin.objects import versions as versions_module
 from flin.objects.copying import maybe_spread, read_pieces
@@ -57,12 +57,15 @@ Held = dict[tuple[int, bytes], tuple[Value, int]]
 
 @contextmanager
 def small_limits() -> Iterator[None]:
-    """Three elements make a collection spread, eight versions are a lease, six pieces a range delete."""
+    """Three elements make a collection spread, eight versions are a lease, six pieces (a group's: two) are deleted one
+    by one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "MAX_PACKED_ELEMENTS", 2)
         patch.setattr(limits, "MAX_WHOLE", 5)
         patch.setattr(stream_tail, "MAX_HELD", 2)
         patch.setattr(stream, "READ_AHEAD", 3)
+        patch.setattr(stream_group, "COUNTED_AT_ONCE", 2)
+        patch.setattr(stream_group, "MAX_TOMBSTONES", 2)
         patch.setattr(versions_module, "LEASED", 8)
         patch.setattr(reaper_module, "PAGE", 3)
         patch.setattr(reaper_module, "MAX_TOMBSTONES", 6)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from random import Random
 from typing import Any, Final
 
 import pytest
 
-from flin.objects.layout import GROUP
+from flin.objects.layout import GROUP, Pending
 from flin.objects.live_object import LiveObject
 from flin.objects.stream import Stream
-from flin.objects.stream_group import Group
-from flin.objects.stream_id import next_id
+from flin.objects.stream_group import Consumer, Group
+from flin.objects.stream_id import MAX_ID, next_id
 from flin.objects.stream_tail import Tail
 from flin.testing import ManualClock, SimulatedDisk
 from flin.testing.run import EngineSetup
@@ -88,10 +87,10 @@ def acknowledged_entries_stay_on_disk(patch: Patch) -> None:
         def delete_piece(self, _: bytes) -> None:
             pass
 
-    def acknowledge(self: Group, ids: Iterable[bytes]) -> int:
+    def acknowledge(self: Group, found: dict[bytes, Pending]) -> int:
         host, self._host = self._host, Deaf()  # type: ignore[misc, assignment]
         try:
-            return original(self, ids)
+            return original(self, found)
         finally:
             self._host = host  # type: ignore[misc]
 
@@ -120,6 +119,34 @@ def group_is_not_counted(patch: Patch) -> None:
     patch.setattr(Stream, "create_group", create)
 
 
+def acknowledged_entries_stay_counted(patch: Patch) -> None:
+    """what is acknowledged among the counted entries is taken from the count"""
+    patch.setattr(Group, "_uncount", lambda *_: None)
+
+
+def claimed_entry_below_the_consumers_bounds(patch: Patch) -> None:
+    """a consumer's bounds are widened by what it is given"""
+
+    def has(self: Consumer, id_: bytes) -> None:
+        if self.first > MAX_ID:
+            original(self, id_)
+
+    original = Consumer.has
+    patch.setattr(Consumer, "has", has)
+
+
+def delivered_below_the_groups_floor(patch: Patch) -> None:
+    """what is delivered again lowers the group's floor"""
+
+    def set_pending(self: Group, *rest: Any) -> None:
+        floor = self._floor
+        original(self, *rest)
+        self._floor = floor if floor <= MAX_ID else self._floor
+
+    original = Group.set_pending
+    patch.setattr(Group, "set_pending", set_pending)
+
+
 BUGS: Final[list[Bug]] = [
     floor_too_high,
     first_ids_stay,
@@ -128,6 +155,9 @@ BUGS: Final[list[Bug]] = [
     acknowledged_entries_stay_on_disk,
     destroyed_group_leaves_consumers,
     group_is_not_counted,
+    acknowledged_entries_stay_counted,
+    claimed_entry_below_the_consumers_bounds,
+    delivered_below_the_groups_floor,
 ]
 
 

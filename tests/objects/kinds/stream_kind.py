@@ -122,11 +122,11 @@ class StreamKind(Kind[Stream, Plain]):
             group.consumers[consumer] = now_ms
             for id_ in random.sample(plain.ids(), random.randint(0, min(3, len(plain.entries)))):
                 delivered = Pending(now_ms, random.choice((1, 2, 1 << 62)), consumer)
-                live.set_pending(id_, delivered)
+                live.set_pending(id_, delivered, live.find([id_]).get(id_))
                 group.pending[id_] = (*delivered,)
         elif how < 0.75:
             ids = random.sample(sorted(group.pending), random.randint(0, len(group.pending)))
-            assert live.acknowledge([*ids, b"\x77" * 16]) == len(ids)
+            assert live.acknowledge(live.find([*ids, b"\x77" * 16])) == len(ids)
             group.pending = {id_: held for id_, held in group.pending.items() if id_ not in ids}
         elif how < 0.9:
             live.last_id, live.entries_read = plain.last_id, plain.added
@@ -134,7 +134,7 @@ class StreamKind(Kind[Stream, Plain]):
             group.last_id, group.entries_read = plain.last_id, plain.added
         elif consumer in group.consumers:
             gone = [id_ for id_, held in group.pending.items() if held[2] == consumer]
-            assert live.delete_consumer(consumer) == len(gone)
+            assert live.delete_consumer(consumer, len(gone)) == len(gone)
             del group.consumers[consumer]
             group.pending = {id_: held for id_, held in group.pending.items() if id_ not in gone}
 
@@ -202,6 +202,17 @@ class StreamKind(Kind[Stream, Plain]):
 def _plain_group(group: Group) -> PlainGroup:
     group._check()
     consumers = {name: consumer.seen_at_ms for name, consumer in group.consumers().items()}
-    pending = {id_: (*delivered,) for id_, delivered in group.pending().items()}
-    assert list(group.pending_ids(NO_ID)) == sorted(pending)
-    return PlainGroup(group.last_id, group.entries_read, consumers, pending)
+    found = list(group.between())
+    ids = [id_ for id_, _ in found]
+    assert ids == sorted(ids)
+    assert group.bounds() == ((ids[0], ids[-1]) if ids else None)
+    assert group.find([b"", *ids, b"\x77" * 16]) == dict(found)
+    for name, consumer in group.consumers().items():
+        of_it = [(id_, delivered) for id_, delivered in found if delivered.consumer == name]
+        for start in (NO_ID, *ids[:2], *ids[-1:]):
+            assert list(group.between(start, MAX_ID, consumer)) == [held for held in of_it if held[0] >= start]
+        assert list(group.between(NO_ID, ids[0] if ids else NO_ID, consumer)) == of_it[: of_it[:1] == found[:1]]
+    if group.count_some():
+        assert group.pending == len(found)
+    group._check()
+    return PlainGroup(group.last_id, group.entries_read, consumers, {id_: (*delivered,) for id_, delivered in found})

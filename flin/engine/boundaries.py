@@ -40,6 +40,12 @@ def reaching(lists: Iterable[Boundaries], start: bytes, stop: bytes) -> list[Bou
     return [each for each in lists if each and each[0] < stop and start < each[-1]]
 
 
+def meets(boundaries: Boundaries, start: bytes, stop: bytes) -> bool:
+    """Whether one of the ranges holds a key of [start, stop)."""
+    at = bisect_right(boundaries, start)
+    return bool(at & 1) or (at < len(boundaries) and boundaries[at] < stop)
+
+
 def add(boundaries: list[bytes], start: bytes, stop: bytes) -> None:
     """Add the range [start, stop), start < stop, in place; ranges that touch it become one with it."""
     low = bisect_left(boundaries, start)

@@ -18,6 +18,7 @@ from flin.engine.boundaries import (
     cut_boundaries,
     cut_page,
     joined,
+    meets,
     ranges_of,
     reaching,
     skip,
@@ -70,6 +71,8 @@ def test_cut_boundaries(ranges: list[Range], start: bytes, stop: bytes) -> None:
     expected = [(max(low, start), min(high, stop)) for low, high in ranges_of(boundaries_of(ranges))]
     expected = [pair for pair in expected if pair[0] < pair[1]]
     assert list(ranges_of(cut_boundaries(boundaries_of(ranges), start, stop))) == expected
+    if start < stop:
+        assert meets(boundaries_of(ranges), start, stop) == bool(expected)
 
 
 @given(RANGES, KEYS)

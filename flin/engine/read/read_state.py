@@ -26,6 +26,7 @@ from flin.engine.read.short_scan import HeadOf, TooMuchHidden, head_pages, visib
 from flin.engine.read.sorted_view import SortedView, build_view
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import Table
+from flin.engine.table.state import TableState
 
 _TOMBSTONE_TYPE: Final = type(TOMBSTONE)
 
@@ -99,18 +100,19 @@ class TableRun:
                 return TOMBSTONE
         return None
 
-    def head(self, start: bytes, stop: bytes, count: int) -> Page:
-        """The first entries of [start, stop), fewer than the count only if there are no more."""
+    def head(self, start: bytes, stop: bytes, count: int, *, nowait: bool = False) -> Page:
+        """The first entries of [start, stop), fewer than the count only if there are no more. nowait: ColdRead instead
+        of a wait for the disk."""
         table = self.plain_table
         if table is not None:
-            return (table.state or table.loaded()).head(start, stop, count)
+            return _opened(table, nowait).head(start, stop, count, nowait=nowait)
         keys: list[bytes] = []
         entries: list[Entry] = []
         for index in range(bisect_left(self.largest, start), len(self.tables)):
             table = self.tables[index]
             if table.meta.smallest >= stop:
                 break
-            more_keys, more_entries = (table.state or table.loaded()).head(start, stop, count - len(keys))
+            more_keys, more_entries = _opened(table, nowait).head(start, stop, count - len(keys), nowait=nowait)
             keys += more_keys
             entries += more_entries
             if len(keys) == count:
@@ -147,6 +149,10 @@ class TableRun:
                 if table.meta.range_deletes and table.state is None:
                     table.loaded_nowait()
         return self.deleted
+
+
+def _opened(table: Table, nowait: bool) -> TableState:
+    return table.state or (table.loaded_nowait() if nowait else table.loaded())
 
 
 OpenRuns: TypeAlias = tuple[tuple[TableRun, ...], ...]

@@ -36,7 +36,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Page
 from flin.errors import CorruptionError, FormatVersionError
@@ -442,9 +442,9 @@ def entry_count(source: bytes, start: int) -> int:
 
 
 def decode_slice(source: bytes, start: int, begin: int, end: int) -> Page:
-    """The keys and entries from index begin to end, at the cost of these alone if all are plain."""
+    """The keys and entries from index begin to end, at the cost of these alone if none has a tag or an expiry."""
     flags, count, prefix_size, key_size, value_size = read_header(source, start)
-    if flags & ANNOTATED:
+    if flags & (HAS_TAGS | HAS_EXPIRIES):
         keys, entries = decode(source, start)
         return keys[begin:end], entries[begin:end]
     at = start + HEADER_SIZE
@@ -454,19 +454,29 @@ def decode_slice(source: bytes, start: int, begin: int, end: int) -> Page:
     )
     if prefix_size:
         keys = [prefix + key for key in keys]
-    values, _ = _slice_column(source, at, count, value_size, flags & FIXED_VALUES, flags & WIDE_VALUES, begin, end)
-    return keys, cast("list[Entry]", values)
+    skip = count if flags & HAS_KINDS else 0
+    values: list[Any] = _slice_column(
+        source, at, count, value_size, flags & FIXED_VALUES, flags & WIDE_VALUES, begin, end, skip
+    )[0]
+    if not skip:
+        return keys, values
+    at += 0 if flags & FIXED_VALUES else (count + 1) * (4 if flags & WIDE_VALUES else 2)
+    kinds = source[at + begin : at + end]
+    if KIND_DELETE in kinds:
+        values = [TOMBSTONE if kind == KIND_DELETE else value for kind, value in zip(kinds, values, strict=True)]
+    return keys, values
 
 
 def _slice_column(
-    source: bytes, at: int, count: int, size: int, fixed: int, wide: int, begin: int, end: int
+    source: bytes, at: int, count: int, size: int, fixed: int, wide: int, begin: int, end: int, skip: int = 0
 ) -> tuple[list[bytes], int]:
-    """Some items of a column, and the offset after the column."""
+    """Some items of a column, and the offset after the column. skip: bytes between its bounds and its items."""
     if fixed:
+        at += skip
         return _fixed_column(source, at + begin * size, end - begin, size), at + count * size
     width = 4 if wide else 2
     bounds = _numbers(end - begin + 1, "I" if wide else "H").unpack_from(source, at + begin * width)
-    at += (count + 1) * width
+    at += (count + 1) * width + skip
     column = source[at : at + bounds[-1]]
     return [column[first:last] for first, last in pairwise(bounds)], at + size
 

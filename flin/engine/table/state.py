@@ -254,8 +254,9 @@ class TableState:
         if self.cache is not None:
             self.cache.recharge(found)
 
-    def head(self, start: bytes, stop: bytes, count: int) -> Page:
-        """The first entries of [start, stop), fewer than the count only if there are no more. The caller owns them."""
+    def head(self, start: bytes, stop: bytes, count: int, *, nowait: bool = False) -> Page:
+        """The first entries of [start, stop), fewer than the count only if there are no more. The caller owns them.
+        nowait: ColdRead instead of a wait for a block."""
         separators = self.separators
         number = bisect_right(separators, start) - 1
         found = self.blocks[number] if number >= 0 else None
@@ -268,10 +269,10 @@ class TableState:
             if end <= len(keys):
                 found.hits += 1
                 return keys[begin:end], entries[begin:end]
-        keys, entries = self._slice(number, start, count) if number >= 0 else ([], [])
+        keys, entries = self._slice(number, start, count, nowait) if number >= 0 else ([], [])
         while len(keys) < count and number + 1 < len(separators) and separators[number + 1] < stop:
             number += 1
-            more_keys, more_entries = self._slice(number, b"", count - len(keys))
+            more_keys, more_entries = self._slice(number, b"", count - len(keys), nowait)
             keys += more_keys
             entries += more_entries
         if keys and keys[-1] >= stop:
@@ -279,9 +280,11 @@ class TableState:
             del keys[cut:], entries[cut:]
         return keys, entries
 
-    def _slice(self, number: int, start: bytes, count: int) -> Page:
+    def _slice(self, number: int, start: bytes, count: int, nowait: bool) -> Page:
         """Up to count entries of one block from start on."""
-        found = self.blocks[number] or self.record_miss(number)
+        found = self.blocks[number]
+        if found is None:
+            found = self.block_nowait(number) if nowait and self.cache is not None else self.record_miss(number)
         source, at = self.data, self.starts[number]
         if found is not None:
             found.hits += 1

@@ -11,11 +11,12 @@ from functools import partial
 from itertools import chain
 from typing import Final
 
-from flin.engine.boundaries import Boundaries, skip, skip_back
+from flin.engine.boundaries import Boundaries, meets, skip, skip_back
 from flin.engine.catalog.generation import Memtables, copy_bounded
 from flin.engine.entry import TOMBSTONE, Entry, Page
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import PAGE_ENTRIES
+from flin.engine.read import small_page
 from flin.engine.read.merge import Passed
 from flin.engine.read.read_state import HEAD_ENTRIES, ReadState, heads_of, live_pages
 from flin.engine.reentry import holds_lock
@@ -60,26 +61,38 @@ class OrderedReads(Commits):
         """The first `count` live entries of [start, stop), in a reverse page the last ones, downwards; fewer only if
         there are no more. The values must be plain. `nowait`: ColdRead instead of a wait for a block; its `load` reads
         everything that the page needs."""
-        keys: list[bytes] = []
-        entries: list[Entry] = []
         try:
-            for page in live_pages(self.scan(start, stop, reverse=reverse, limit=count, nowait=nowait)):
-                keys += page[0]
-                entries += page[1]
-                if len(keys) >= count:
-                    break
+            return self._page(start, stop, count, reverse, nowait)
         except ColdRead:
             raise ColdRead(partial(self._load_page, start, stop, count, reverse)) from None
+
+    def _page(self, start: bytes, stop: bytes, count: int, reverse: bool, nowait: bool) -> Page:
+        small = None if reverse or count > HEAD_ENTRIES else self._small_page(start, stop, count, nowait)
+        if small is not None:
+            return small
+        keys: list[bytes] = []
+        entries: list[Entry] = []
+        for page in live_pages(self.scan(start, stop, reverse=reverse, limit=count, nowait=nowait)):
+            keys += page[0]
+            entries += page[1]
+            if len(keys) >= count:
+                break
         return keys[:count], entries[:count]
+
+    def _small_page(self, start: bytes, stop: bytes, count: int, nowait: bool) -> Page | None:
+        """Such a page, made at once (read/small_page.py); None if that does not do."""
+        self.check_open()
+        state, dead = self.state, self._dead.known
+        shard = small_page.shard_of_range(start, stop, len(state.active))
+        if shard is None or (dead and meets(dead, start, stop)):
+            return None
+        return small_page.read(state, shard, start, stop, count, self._active_heads, nowait)
 
     def _load_page(self, start: bytes, stop: bytes, count: int, reverse: bool) -> None:
         """Load block after block, as they are missed. If the cache cannot hold them, give up: the caller asks again."""
         for _ in range(MAX_LOADS):
             try:
-                pages = live_pages(self.scan(start, stop, reverse=reverse, limit=count, nowait=True))
-                found = 0
-                while found < count:
-                    found += len(next(pages, ((), ()))[0]) or count
+                self._page(start, stop, count, reverse, nowait=True)
                 return
             except ColdRead as cold:
                 cold.load()

@@ -17,7 +17,7 @@ from flin.engine.tree import ordered_reads
 from flin.engine.verify import verify_store
 from flin.testing import SimulatedDisk
 
-PREFIX = namespace_prefix(0x8000) + b"\0\1"
+PREFIX = namespace_prefix(0x8000) + b"\x30\1"  # a slot's pieces
 KEYS = [b"%02d" % number for number in range(24)]
 
 keys = st.sampled_from(KEYS)
@@ -91,6 +91,31 @@ def test_pages_against_a_dict(
     assert found == (expected, [model[key] for key in expected])
     assert verify_store(db._store, no_collections) == []
     db.close()
+
+
+def test_a_range_that_no_shard_holds_alone_is_scanned() -> None:
+    start, stop = namespace_prefix(0x8000), namespace_prefix(0x8001)
+    with opened(SimulatedDisk(), shards=4) as db:
+        found = [start + slot.to_bytes(2, "big") + b"key" for slot in range(0, 16_384, 1000)]
+        db._store.commit(dict.fromkeys(found, b"v"))
+        assert page(db._store, start, stop, 9, reverse=False)[0] == found[:9]
+        assert page(db._store, found[2], found[4], 9, reverse=False)[0] == found[2:4]
+        assert page(db._store, found[2], found[2] + b"\0", 9, reverse=False)[0] == found[2:3]
+
+
+@pytest.mark.parametrize("live_every", [2, 16, 400])
+def test_tombstones_between_live_entries(live_every: int) -> None:
+    """Some are passed, of more the page asks again, and then the scan."""
+    with opened(SimulatedDisk()) as db:
+        found = [PREFIX + b"%04d" % number for number in range(2000)]
+        db._store.commit(dict.fromkeys(found, b"v"))
+        db.flush()
+        db._store.commit({key: TOMBSTONE for number, key in enumerate(found) if number % live_every})
+        for _ in range(2):
+            for count in (1, 3, 100):
+                keys = page(db._store, PREFIX + b"0001", PREFIX + b"\xff", count, reverse=False)[0]
+                assert keys == found[live_every::live_every][:count]
+            db.flush()
 
 
 @pytest.mark.parametrize("reverse", [False, True])

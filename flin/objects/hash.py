@@ -42,7 +42,7 @@ class Hash(Unordered[tuple[bytes, bytes]]):
 
     def charge_bytes(self) -> int:
         held = len(self.fields) * _FIELD_BYTES + self.held_bytes if self.fields is not None else 0
-        return BASE_BYTES + len(self.key) + held
+        return BASE_BYTES + len(self.key) + held + self._index_bytes
 
     # Reads.
 
@@ -73,7 +73,7 @@ class Hash(Unordered[tuple[bytes, bytes]]):
         if fits_whole(len(found), size):
             self.fields = found
             self.held_bytes = size
-            self.objects.grown(self)
+            self.objects.grown(self.key)
         return found
 
     @property

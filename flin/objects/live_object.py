@@ -36,8 +36,8 @@ class Objects(Protocol):
     def touch(self, changed: LiveObject, size_bytes: int = 0) -> None:
         """It has changed. size_bytes: what its value adds to the batch, about; 0 if its pieces were put."""
 
-    def grown(self, found: LiveObject) -> None:
-        """It may hold more in memory, though it has not changed."""
+    def grown(self, key: bytes) -> None:
+        """The key's object may hold more in memory, though it has not changed."""
 
     def delete(self, emptied: LiveObject) -> None:
         """It has lost its last element."""

@@ -116,9 +116,10 @@ class LiveObjects:
         self._dirty[key] = changed
         self.host.put_own(key, (b"", changed.expires_at_ms, changed.TAG), size_bytes)
 
-    def grown(self, found: LiveObject) -> None:
-        """It may hold more in memory, though it has not changed."""
-        if self.live.get(found.key) is found:
+    def grown(self, key: bytes) -> None:
+        """The key's object may hold more in memory, though it has not changed."""
+        found = self.live.get(key)
+        if found is not None:
             self._recharge(found)
             if self._young_bytes > self._half_bytes:
                 self._evict()

@@ -7,15 +7,15 @@ index (rank_index.py), made when the first is asked for and kept up to date by `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from flin.engine.entry import TOMBSTONE, Page
 from flin.engine.key import prefix_stop
 from flin.errors import CorruptionError
-from flin.objects import limits
+from flin.objects import limits, rank_index
 from flin.objects.host import Host
-from flin.objects.rank_index import RankIndex
+from flin.objects.rank_index import Piece, RankIndex
 
 Part: TypeAlias = tuple[list[bytes], list[bytes]]
 """Suffixes and values of pieces, in the order in which they were asked for."""
@@ -25,10 +25,12 @@ class Pieces:
     """Bounds are suffixes: `start` is the first that belongs to the range, `stop` the first that does not; None: no
     bound. Any method that reads may raise ColdRead."""
 
-    __slots__ = ("_host", "_index", "_stop", "ceiling", "floor", "prefix")
+    __slots__ = ("_host", "_index", "_on_grown", "_stop", "ceiling", "floor", "prefix")
 
-    def __init__(self, host: Host, prefix: bytes) -> None:
+    def __init__(self, host: Host, prefix: bytes, on_grown: Callable[[], None] | None = None) -> None:
+        """on_grown: told when the rank index has been made."""
         self._host: Final = host
+        self._on_grown = on_grown
         self.prefix: Final = prefix
         stop = prefix_stop(prefix)
         assert stop is not None  # it begins with FF 01
@@ -90,7 +92,11 @@ class Pieces:
 
     def from_rank(self, rank: int, count: int) -> Part:
         """`count` pieces from a rank on, in order; fewer only if there are no more. IndexError for a rank of none."""
-        piece, offset = self._ranked().at(rank)
+        index = self._ranked()
+        piece, offset = index.at(rank)
+        if piece.size > rank_index.MOST:
+            self._divide(piece)
+            piece, offset = index.at(rank)
         # A bound, where it can be, keeps the batch's changes beyond it out of the page.
         stop = piece.stop if offset + count <= piece.size else None
         suffixes, values = self.part(piece.start, stop, offset + count)
@@ -98,13 +104,22 @@ class Pieces:
 
     def rank_of(self, suffix: bytes) -> int:
         """How many pieces come before this suffix, whether it is there or not."""
-        piece = self._ranked().piece_of(suffix)
+        index = self._ranked()
+        piece = index.piece_of(suffix)
+        if piece.size > rank_index.MOST:
+            self._divide(piece)
+            piece = index.piece_of(suffix)
         return piece.before + len(self.part(piece.start, suffix, piece.size)[0])
 
     @property
     def is_ranked(self) -> bool:
         """Whether the rank index is there; else who asks for a rank reads all pieces first."""
-        return self._index is not None and self._index.is_whole
+        return self._index is not None and self._index.is_whole and not self._index.huge
+
+    @property
+    def charge_bytes(self) -> int:
+        """What the rank index costs in memory, about."""
+        return 0 if self._index is None else self._index.memory_bytes()
 
     def rank_some(self) -> bool:
         """Read a page more for the rank index; whether it is there now. Others may run between two pages."""
@@ -116,16 +131,25 @@ class Pieces:
             index.extend(suffixes)
             if len(suffixes) < limits.PAGE:
                 index.finish()
-        return index.is_whole
+                if self._on_grown is not None:
+                    self._on_grown()
+        elif index.huge:
+            piece = index.piece_of(min(index.huge))
+            index.split(
+                piece.start, self.part(piece.start, piece.stop, min(piece.size, limits.PAGE + rank_index.NEW))[0]
+            )
+        return index.is_whole and not index.huge
 
     def _ranked(self) -> RankIndex:
         while not self.rank_some():
             pass
         index = self._index
         assert index is not None
-        for start in list(index.large):
-            index.split(start, self.part(start, None, index.piece_of(start).size)[0])
         return index
+
+    def _divide(self, piece: Piece) -> None:
+        assert self._index is not None
+        self._index.split(piece.start, self.part(piece.start, piece.stop, piece.size)[0])
 
     # Changes.
 

@@ -82,7 +82,7 @@ class Reading:
         reads: HostReads = self  # mypy: it has all of them
         return cast("Host", reads)
 
-    def grown(self, found: LiveObject) -> None:
+    def grown(self, key: bytes) -> None:
         """Nothing is kept."""
 
     def entry(self, key: bytes) -> Live | None:

@@ -47,7 +47,7 @@ class Set(Unordered[bytes]):
 
     def charge_bytes(self) -> int:
         held = len(self.members) * MEMBER_BYTES + self.held_bytes if self.members is not None else 0
-        return BASE_BYTES + len(self.key) + held
+        return BASE_BYTES + len(self.key) + held + self._index_bytes
 
     # Reads.
 
@@ -73,7 +73,7 @@ class Set(Unordered[bytes]):
         if fits_whole(len(found), size):
             self._hold(found.copy())
             self.held_bytes = size
-            self.objects.grown(self)
+            self.objects.grown(self.key)
         return found
 
     def pages(self) -> Iterator[list[bytes]]:

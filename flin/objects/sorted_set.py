@@ -11,6 +11,7 @@ Ranges, ranks and counts are asked of `order`. It answers with *places*: a score
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import Final, TypeAlias
 
@@ -80,7 +81,8 @@ class SortedSet(LiveObject):
 
     def charge_bytes(self) -> int:
         held = len(self.scores) * MEMBER_BYTES + 2 * self.held_bytes if self.scores is not None else 0
-        return BASE_BYTES + len(self.key) + held
+        spread = 0 if self._spread is None else self._spread.charge_bytes
+        return BASE_BYTES + len(self.key) + held + spread
 
     # Reads.
 
@@ -129,7 +131,7 @@ class SortedSet(LiveObject):
         if limits.fits_whole(len(found)):
             self._hold(found)
             self.held_bytes = sum(map(len, found)) + _PACKED_BYTES * len(found)
-            self.objects.grown(self)
+            self.objects.grown(self.key)
         return found
 
     def pages(self) -> Iterator[Iterable[Pair]]:
@@ -257,7 +259,7 @@ class SortedSet(LiveObject):
         assert isinstance(meta, SortedSetMeta)
         host = self.objects.host
         self._members = Pieces(host, self.prefix + MEMBER)
-        self._spread = SpreadOrder(host, self.prefix, meta)
+        self._spread = SpreadOrder(host, self.prefix, meta, partial(self.objects.grown, self.key))
         self.scores = self._whole = None
 
     def _narrow(self, spread: SpreadOrder) -> None:

@@ -11,7 +11,7 @@ shows what is there. A ZPOPMIN that has to seek costs 26 µs, one that finds its
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from flin.objects import limits
@@ -25,6 +25,9 @@ WINDOW: Final = 128
 
 MAX_WINDOW: Final = 512
 """Places in a window before half of them are left out."""
+
+_PLACE_BYTES: Final = 56
+"""A place in a window beside its bytes: a bytes object, and where the list has it."""
 
 _END: Final = b"\xff\xf1"
 """Above all places: inf begins with FF F0, and no score follows it."""
@@ -66,13 +69,22 @@ class Window:
 class SpreadOrder:
     """The order of one spread set. Any method that reads may raise ColdRead."""
 
-    __slots__ = ("_head", "_meta", "_pieces", "_tail")
+    __slots__ = ("_head", "_meta", "_on_grown", "_pieces", "_tail")
 
-    def __init__(self, host: Host, prefix: bytes, meta: SortedSetMeta) -> None:
-        self._pieces: Final = Pieces(host, prefix + IN_ORDER)
+    def __init__(self, host: Host, prefix: bytes, meta: SortedSetMeta, on_grown: Callable[[], None]) -> None:
+        """on_grown: told when it holds more in memory, though nothing has changed."""
+        self._pieces: Final = Pieces(host, prefix + IN_ORDER, on_grown)
+        self._on_grown = on_grown
         self._meta: Final = meta
         self._head = Window(b"", b"", [])
         self._tail = Window(_END, _END, [])
+
+    @property
+    def charge_bytes(self) -> int:
+        """What windows and rank index cost in memory, about."""
+        held = self._head.places or self._tail.places
+        places = len(self._head.places) + len(self._tail.places)
+        return self._pieces.charge_bytes + (places * (_PLACE_BYTES + len(held[0])) if held else 0)
 
     # Changes.
 
@@ -157,6 +169,7 @@ class SpreadOrder:
             found = self.part(b"", None, count, reverse=not reverse, skip=after)
             found.reverse()
             return found
+        self._pieces.floor = self._meta.floor
         found = self._pieces.from_rank(after if reverse else rank, count)[0]
         if reverse:
             found.reverse()
@@ -165,7 +178,10 @@ class SpreadOrder:
     def rank_of(self, place: bytes) -> int:
         """How many places come before it."""
         known = self._head.maybe_part(b"", place, self._meta.count, reverse=False)
-        return self._pieces.rank_of(place) if known is None else len(known)
+        if known is not None:
+            return len(known)
+        self._pieces.floor = self._meta.floor
+        return self._pieces.rank_of(place)
 
     @property
     def is_ranked(self) -> bool:
@@ -215,6 +231,7 @@ class SpreadOrder:
         is_all = len(places) < WINDOW
         self._head = Window(b"", _END if is_all else places[-1] + b"\0", places)
         self.narrow()
+        self._on_grown()
         return self._head
 
     def _filled_tail(self) -> Window:
@@ -224,6 +241,7 @@ class SpreadOrder:
         places.reverse()
         self._tail = Window(b"" if is_all else places[0], _END, places)
         self.narrow()
+        self._on_grown()
         return self._tail
 
     def _is_above(self, stop: bytes) -> bool:

@@ -246,7 +246,7 @@ class Stream(LiveObject):
 
     def groups(self) -> dict[bytes, Group]:
         """By name; not to be changed."""
-        self.objects.grown(self)  # by what the last command loaded
+        self.objects.grown(self.key)  # by what the last command loaded
         if self._groups is None:
             host, prefix = self.objects.host, self.prefix
             found: dict[bytes, Group] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from flin.objects import limits
@@ -82,9 +83,14 @@ class Unordered(LiveObject, Generic[Element]):
 
     # Inside.
 
+    @property
+    def _index_bytes(self) -> int:
+        """What the rank index costs in memory, about."""
+        return 0 if self.meta is None else self._pieces.charge_bytes
+
     def _begin_spread(self, meta: Meta) -> None:
         super()._begin_spread(meta)
-        self._pieces = Pieces(self.objects.host, self.prefix)
+        self._pieces = Pieces(self.objects.host, self.prefix, partial(self.objects.grown, self.key))
         self._ranks_read = 0
         self._forget_elements()
 

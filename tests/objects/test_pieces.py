@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 import pytest
@@ -100,14 +100,39 @@ def test_against_a_dict(
         pieces.at(len(ordered))
 
 
+def grow(pieces: Pieces, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        pieces.put(b"%04d" % number, b"")
+        pieces.added([b"%04d" % number])
+
+
 def test_a_large_piece_of_the_index_is_divided() -> None:
     pieces = made(Held())
     assert pieces.rank_of(b"zz") == 0
-    for number in range(2000):
-        pieces.put(b"%04d" % number, b"")
-        pieces.added([b"%04d" % number])
-    assert pieces.rank_of(b"1234") == 1234
-    assert pieces.at(1999)[0] == b"1999"
+    grow(pieces, [*range(0, 2000, 1000), *range(1, 200)])
+    assert pieces.is_ranked
+    assert pieces.rank_of(b"0123") == 123
+    assert pieces.at(200)[0] == b"1000"
+
+
+def test_a_huge_one_is_divided_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PAGE", 300)
+    told: list[bool] = []
+    pieces = Pieces(cast(Host, Held()), PREFIX, lambda: told.append(pieces.is_ranked))
+    assert pieces.rank_of(b"zz") == 0
+    assert told == [True]
+    charged = pieces.charge_bytes
+    grow(pieces, [1000, 3000, *range(1001, 2000)])
+    assert not pieces.is_ranked
+    steps = [pieces.rank_some(), pieces.rank_some(), pieces.rank_some()]
+    assert steps == [False, True, True]
+    assert pieces.is_ranked
+    assert pieces.charge_bytes > 8 * charged
+    grow(pieces, range(2000, 3000))
+    assert pieces.rank_of(b"2345") == 1345, "at once for who cannot wait"
+    assert pieces.is_ranked
+    assert [pieces.at(rank)[0] for rank in (0, 999, 1999, 2000)] == [b"1000", b"1999", b"2999", b"3000"]
+    assert told == [True]
 
 
 @pytest.mark.parametrize("entry", [(b"v", 5, 0), (b"v", 0, 3)])

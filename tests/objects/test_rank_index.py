@@ -46,9 +46,9 @@ def _agrees(index: RankIndex, keys: list[bytes]) -> None:
 
 def _divide_large(index: RankIndex, keys: list[bytes]) -> None:
     for piece in list(index.pieces()):
-        if piece.start in index.large:
+        if piece.size > rank_index.MOST:
             index.split(piece.start, keys[piece.before : piece.before + piece.size])
-    assert index.large == set()
+    assert index.huge == set()
     assert all(piece.size <= rank_index.MOST for piece in index.pieces())
 
 
@@ -57,7 +57,7 @@ def test_made_in_slices(slice_: int) -> None:
     keys = [b"%06d" % number for number in range(5000)]
     index = RankIndex.made(keys[at : at + slice_] for at in range(0, len(keys), slice_))
     _agrees(index, keys)
-    assert [piece.size for piece in index.pieces()] == [NEW] * 39 + [8]
+    assert [piece.size for piece in index.pieces()] == [NEW] * 78 + [8]
     for rank in (0, 1, NEW - 1, NEW, 2500, 4999):
         assert _key(index, keys, rank) == keys[rank]
         assert _rank(index, keys, keys[rank]) == rank
@@ -84,36 +84,91 @@ def test_a_queue_leaves_nothing_behind() -> None:
     for number in range(2000, 20_000):
         index.add(keys[number])
         index.remove(keys[number - 2000])
-        if index.large:
-            _divide_large(index, keys[number - 1999 : number + 1])
     _agrees(index, keys[-2000:])
-    assert len(list(index.pieces())) <= 32
+    assert len(list(index.pieces())) <= 34
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_keys_that_come_in_order_need_no_reads(step: int) -> None:
+    keys = [b"%06d" % number for number in range(3000)]
+    index = RankIndex.made([])
+    for key in keys[::step]:
+        index.add(key)
+    _agrees(index, keys)
+    assert {piece.size for piece in index.pieces()} == {NEW, 3000 % NEW}
+
+
+def _made_large(more: int) -> tuple[RankIndex, list[bytes]]:
+    """With so many keys between the first one and the second."""
+    keys = [b"0", *(b"1%06d" % number for number in range(more)), *(b"2%06d" % number for number in range(NEW))]
+    index = RankIndex.made([keys[:1] + keys[more + 1 :]])
+    for key in keys[1 : more + 1]:
+        index.add(key)
+    _agrees(index, keys)
+    return index, keys
 
 
 def test_a_large_piece_is_divided_evenly() -> None:
-    keys = [b"%06d" % number for number in range(3000)]
-    index = RankIndex.made([keys[:10]])
-    for key in keys[10:]:
-        index.add(key)
-    assert index.large == {b""}
-    _agrees(index, keys)
+    index, keys = _made_large(300)
+    assert index.huge == set()
+    assert [piece.size for piece in index.pieces()] == [364, 1]
     _divide_large(index, keys)
     _agrees(index, keys)
-    assert {piece.size for piece in index.pieces()} <= {96, 97}
+    assert [piece.size for piece in index.pieces()] == [52] * 7 + [1]
+
+
+def test_a_huge_piece_is_divided_from_its_beginning() -> None:
+    index, keys = _made_large(2000)
+    assert index.huge == {b""}
+    for _ in range(2):
+        (start,) = index.huge
+        piece = index.piece_of(start)
+        index.split(start, keys[piece.before : piece.before + 1000])
+        _agrees(index, keys)
+    assert index.huge == set()
+    for key in keys[NEW * 5 + 10 : 1990]:
+        index.remove(key)
+    _agrees(index, keys[: NEW * 5 + 10] + keys[1990:])
+
+
+def test_a_huge_piece_that_loses_keys_is_huge_no_longer() -> None:
+    index, keys = _made_large(500)
+    assert index.huge == {b""}
+    for key in keys[:200]:
+        index.remove(key)
+    assert index.huge == set()
+    _agrees(index, keys[200:])
+
+
+def test_a_huge_first_piece_that_keys_come_below() -> None:
+    index, keys = _made_large(600)
+    for key in (b"!1", b"!0"):
+        index.add(key)
+        keys.insert(0, key)
+        _agrees(index, keys)
+    assert index.huge == {b"0"}
 
 
 def test_an_empty_piece_joins_even_a_large_one() -> None:
     keys = [b"%06d" % number for number in range(3 * NEW)]
     index = RankIndex.made([keys])
-    for place, more in ((NEW, 140), (3 * NEW, 100)):  # 268 keys, 128, 228
+    for place, more in ((NEW, 440), (2 * NEW + 1, 500)):
         for number in range(more):
             keys.append(keys[place - 1] + b"%d" % number)
             index.add(keys[-1])
-    for key in keys[NEW : 2 * NEW]:
+    keys.sort()
+    gone = [key for key in keys if keys[0] <= b"%06d" % NEW <= key < b"%06d" % (2 * NEW)]
+    for key in gone:
         index.remove(key)
-    keys = sorted(keys[:NEW] + keys[2 * NEW :])
+    keys = [key for key in keys if key not in set(gone)]
     _agrees(index, keys)
-    assert [piece.size for piece in index.pieces()] == [268, 228]
+    assert [piece.size for piece in index.pieces()] == [504, 564]
+    assert index.huge == {b"%06d" % (2 * NEW)}
+    for key in [key for key in keys if key < b"%06d" % (2 * NEW)]:
+        index.remove(key)
+        keys.remove(key)
+    _agrees(index, keys)
+    assert index.huge == {b""}, "it has no piece before it"
     _divide_large(index, keys)
     _agrees(index, keys)
 
@@ -142,7 +197,9 @@ def test_changes_at_random() -> None:
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_index, "MOST", 8)
     monkeypatch.setattr(rank_index, "NEW", 6)
+    monkeypatch.setattr(rank_index, "HUGE", 12)
     monkeypatch.setattr(rank_index, "_LEAST", 2)
+    monkeypatch.setattr(rank_index, "_GROUP", 3)
 
 
 class Changes(RuleBasedStateMachine):
@@ -175,10 +232,16 @@ class Changes(RuleBasedStateMachine):
             insort(self.keys, key)
             self.index.add(key)
 
+    @precondition(lambda self: self.index.is_whole)
     @rule()
     def divide(self) -> None:
-        if self.index.is_whole:
-            _divide_large(self.index, self.keys)
+        _divide_large(self.index, self.keys)
+
+    @precondition(lambda self: self.index.is_whole and self.index.huge)
+    @rule(count=st.integers(7, 12))
+    def divide_the_beginning(self, count: int) -> None:
+        piece = self.index.piece_of(min(self.index.huge))
+        self.index.split(piece.start, self.keys[piece.before :][:count])
 
     @invariant()
     def agrees(self) -> None:
@@ -192,7 +255,7 @@ class Changes(RuleBasedStateMachine):
 
 @pytest.mark.usefixtures("_small_pieces")
 def test_any_changes() -> None:
-    run_state_machine_as_test(Changes, settings=settings(max_examples=200, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(Changes, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
 
 
 @given(st.lists(st.binary(max_size=3), unique=True))

@@ -22,7 +22,7 @@ from flin.errors import StorageError
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
 from flin.net.data.object_host import ObjectHost
-from flin.objects import limits, spread_order
+from flin.objects import limits, rank_index, spread_order
 from flin.objects.layout import PREFIX_BYTES
 from flin.objects.meta import SortedSetMeta
 from flin.objects.score import encode_score
@@ -46,6 +46,8 @@ def in_order(model: Model) -> list[bytes]:
 
 
 class Machine(RuleBasedStateMachine):
+    room_bytes = 100_000
+
     def __init__(self) -> None:
         super().__init__()
         self.disk = SimulatedDisk()
@@ -59,7 +61,7 @@ class Machine(RuleBasedStateMachine):
         )
         self.store = store_of(self.engine)
         self.pending = Pending(self.store)
-        self.databases = Databases(self.store, self.pending, 1, 100_000)
+        self.databases = Databases(self.store, self.pending, 1, self.room_bytes)
         self.databases.block_reads(blocking=True)
 
     @property
@@ -224,8 +226,8 @@ def _fail(*_: Any) -> int:
     raise StorageError("write", "/db", "a test says so")
 
 
-LIMITS = [(2, 0), (2, 5), (64, 5)]
-"""Members of a packed one, and of a spread one that is kept whole."""
+LIMITS = [(2, 0, 100_000), (2, 5, 100_000), (64, 5, 100_000), (2, 0, 2000)]
+"""Members of a packed one, and of a spread one that is kept whole; bytes of room, of which half holds an object."""
 
 
 def small_limits(patch: pytest.MonkeyPatch, packed: int, whole: int) -> None:
@@ -235,12 +237,15 @@ def small_limits(patch: pytest.MonkeyPatch, packed: int, whole: int) -> None:
     patch.setattr(limits, "PAGE", 3)
     patch.setattr(spread_order, "WINDOW", 3)
     patch.setattr(spread_order, "MAX_WINDOW", 4)
+    for name, number in (("NEW", 2), ("MOST", 3), ("HUGE", 4), ("_LEAST", 1), ("_GROUP", 2)):
+        patch.setattr(rank_index, name, number)
 
 
-@pytest.fixture(params=LIMITS, ids=["never whole", "perhaps whole", "packed"])
+@pytest.fixture(params=LIMITS, ids=["never whole", "perhaps whole", "packed", "no room"])
 def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    packed, whole = request.param
+    packed, whole, room_bytes = request.param
     small_limits(monkeypatch, packed, whole)
+    monkeypatch.setattr(Machine, "room_bytes", room_bytes)
 
     def run(examples: int) -> None:
         sizes = settings(max_examples=examples, stateful_step_count=40, deadline=None, report_multiple_bugs=False)
@@ -256,6 +261,31 @@ def test_sorted_set_over_an_engine(run: Callable[[int], None]) -> None:
 @pytest.mark.slow
 def test_many_sorted_sets_over_an_engine(run: Callable[[int], None]) -> None:
     run(1500)
+
+
+def test_windows_and_ranks_take_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a spread one holds is counted, and goes when the room is another's."""
+    monkeypatch.setattr(limits, "MAX_WHOLE", 0)
+    machine = Machine()
+    objects = machine.databases.keyspaces[0].objects
+    machine.put({b"%05d" % number: float(number) for number in range(3000)})
+    machine.commit()
+    bare = objects.memory_bytes()
+    machine.found.order.from_rank(0, 10)
+    head = objects.memory_bytes()
+    assert head - bare > spread_order.WINDOW * (8 + 5)
+    machine.found.order.from_rank(0, 10, reverse=True)
+    assert objects.memory_bytes() - head == head - bare
+    assert machine.found.rank(b"01500") == 1500
+    assert machine.found.order.is_ranked
+    assert objects.memory_bytes() > 2 * head - bare + 3000 // rank_index.MOST * (8 + 5)
+    machine.evict()
+    monkeypatch.setattr(Machine, "room_bytes", 1500)
+    machine.reopen()
+    objects = machine.databases.keyspaces[0].objects
+    assert machine.found.order.from_rank(0, 10) == machine.expected[:10]
+    assert objects.memory_bytes() == 0, "it does not fit"
+    machine.teardown()
 
 
 def test_a_queue_never_reads_behind_its_floor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -332,9 +332,11 @@ def _rank(context: Context, args: list[bytes], *, reverse: bool) -> Value:
     score = None if found is None else found.score(args[2])
     if found is None or score is None:
         return None
-    if not found.order.knows_ranks(place_of(args[2], score)):
+    place = place_of(args[2], score)
+    if not found.order.knows_ranks(place):
         return ranked_first(context, args[1], lambda found: _rank_in(found, args[2], reverse=reverse))
-    return _rank_in(found, args[2], reverse=reverse)
+    rank = found.order.rank_of(place)
+    return len(found) - 1 - rank if reverse else rank
 
 
 def _rank_in(found: SortedSet | None, member: bytes, *, reverse: bool) -> int | None:

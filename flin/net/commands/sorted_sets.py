@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 GROUP: Final = "sorted-set"
 
+MAX_COUNTS: Final = 3
+"""Times that a count of ranks begins again before it goes on without a pause."""
+
 _flat: Final = chain.from_iterable
 
 
@@ -54,9 +57,14 @@ def take_out(context: Context, key: bytes, found: SortedSet, places: Sequence[by
 
 def ranked_first(context: Context, key: bytes, answer: Callable[[SortedSet | None], Value]) -> Slices:
     """What a command answers that asks for ranks: those of a large sorted set that is not in memory are counted before,
-    in slices."""
-    while (found := context.keyspace.objects.find(key, SortedSet)) is not None and not found.order.rank_some():
-        yield
+    in slices. If others drive it out of memory meanwhile, the count begins again, at last in one slice."""
+    objects = context.keyspace.objects
+    found, begun = objects.find(key, SortedSet), 0
+    while found is not None and not found.order.rank_some():
+        if begun < MAX_COUNTS:
+            yield
+            before, found = found, objects.find(key, SortedSet)
+            begun += found is not before
     value = answer(found)
     if isinstance(value, GeneratorType):
         value = yield from value

@@ -1,13 +1,13 @@
 """RESTORE's payloads under arbitrary bytes.
 
 Invariant: any bytes decode to a value, which is written and read again as the same one, or raise PayloadError, or
-LimitError if more would be decompressed than is allowed; nothing is in a value twice, no score is NaN, a stream's
-entries, groups and owners add up; the time and memory that it takes are bounded by the number of bytes, not by what
-they claim.
+LimitError if more would be decompressed, or take more in memory, than is allowed; nothing is in a value twice, no score
+is NaN, a stream's entries, groups and owners add up; the time that it takes is bounded by the number of bytes, not by
+what they claim, and the memory by the limit, however many elements the bytes hold.
 
 The first byte of an input chooses what the rest is: a payload as it is, a type with its form before a correct footer
-(alone, or within a string, a listpack or a ziplist, so that the decoders of elements are reached), or changes to a
-good payload.
+(alone, or within a string, a listpack or a ziplist, so that the decoders of elements are reached), many small elements
+with a lie about their number, or changes to a good payload.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Final
 from flin.errors import LimitError, PayloadError
 from flin.rdb import body, dump, listpack
 from flin.rdb.crc64 import crc64
-from flin.rdb.primitives import string
-from flin.rdb.value import Group, Pending, SortedSet, Stream, StreamEntry, Value
+from flin.rdb.primitives import ELEMENT_BYTES, length, string
+from flin.rdb.value import Group, Hash, List, Pending, Set, SortedSet, Stream, StreamEntry, Value
 
 MOST_BYTES: Final = 1 << 16
 ALLOWED: Final = (PayloadError, LimitError)
@@ -43,8 +43,10 @@ def payloads(data: bytes) -> list[bytes]:
         type_, inner = rest[:1], rest[1:]
         texts = [string(inner), string(_listpack(inner)), string(_ziplist(inner))]
         return [_sealed(type_ + head + text) for text in texts for head in _HEADS]
-    if kind < b"\xd0":
+    if kind < b"\xc0":
         return [_sealed(_in_stream(rest))]
+    if kind < b"\xd8":
+        return [_sealed(bomb) for bomb in _bombs(rest)]
     return [_sealed(_changed(_SAMPLE, rest))]
 
 
@@ -53,16 +55,16 @@ _HEADS: Final = (b"", b"\x01", b"\x01\x02")
 
 
 def _judge(payload: bytes) -> None:
-    assert 0 <= body.claimed_elements(payload) <= len(payload)
     try:
         value = dump.decode(payload, MOST_BYTES)
     except ALLOWED:
         return
-    assert dump.decode(dump.encode(value), 0) == value
+    assert dump.decode(dump.encode(value), 1 << 30) == value
     if isinstance(value, Stream):
         _judge_stream(value)
     elif isinstance(value, SortedSet):
         assert not any(map(math.isnan, value.scores.values()))
+    assert _elements(value) * ELEMENT_BYTES <= MOST_BYTES
     assert isinstance(value, Stream) or _size(value) <= MOST_BYTES + 30 * len(payload)
 
 
@@ -77,6 +79,19 @@ def _judge_stream(stream: Stream) -> None:
         pending = [found.id for found in group.pending]
         assert all(id_ < following for id_, following in pairwise(pending))
         assert {found.consumer for found in group.pending} <= group.consumers.keys()
+
+
+def _elements(value: Value) -> int:
+    """How many elements it has; of a stream fewer than what its memory is counted for."""
+    match value:
+        case List(found) | Set(found) | SortedSet(found):
+            return len(found)
+        case Hash(fields):
+            return 2 * len(fields)
+        case Stream(entries, _, _, _, groups):
+            return len(entries) + sum(len(group.pending) + len(group.consumers) for group in groups)
+        case _:
+            return 0
 
 
 def _size(value: Value) -> int:
@@ -116,6 +131,27 @@ def _in_stream(data: bytes) -> bytes:
     """A stream whose node has these integers and texts; the first bytes are what follows it."""
     tail, elements = data[:12].ljust(12, b"\x00"), data[12:]
     return b"\x13\x01\x10" + bytes(15) + b"\x05" + string(_listpack(elements)) + tail
+
+
+def _bombs(data: bytes) -> list[bytes]:
+    """Up to 4,095 elements of a byte or two, in every form; some other number is claimed if the input says so."""
+    count, lie, types = int.from_bytes(data[:2], "big") % 4096, int.from_bytes(data[2:4], "big"), data[4:7]
+    packed = listpack.encode([5] * count)
+    packed = packed[:4] + struct.pack("<H", lie or count) + packed[6:]
+    old = struct.pack("<IIH", 11 + 2 * count, 8 + 2 * count, lie or count)
+    old += b"".join([b"\x00\xf1", b"\x02\xf1" * (count - 1)]) if count else b""
+    forms = [
+        string(packed),
+        string(old + b"\xff"),
+        string(b"\xfe" + b"\x00\x00\x00" * (count // 2) + b"\xff"),
+        string(struct.pack("<II", 2, lie or count) + struct.pack(f"<{count}h", *range(count))),
+        b"\xc3" + length(len(data[7:])) + length(lie) + data[7:],
+    ]
+    plain = length(lie or count) + bytes(count)
+    heads = [bytes([type_ % 20]) for type_ in types]
+    return [head + more + form for head in heads for form in forms for more in _HEADS] + [
+        head + plain for head in heads
+    ]
 
 
 _SAMPLE: Final = body.encode(

@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
-from flin.errors import PayloadError
 from flin.rdb import intset, listpack, stream, ziplist, zipmap
 from flin.rdb.primitives import Reader, double, length, score, string
 from flin.rdb.value import Hash, List, Set, SortedSet, Stream, String, Value
@@ -37,7 +36,7 @@ _LISTPACK_NODE: Final = 2
 
 def decode(data: bytes, most_bytes: int) -> Value:
     """The value in `data`, all of it. Raises PayloadError if it is none, is empty but may not be, or has anything
-    twice; LimitError if more than `most_bytes` would be decompressed."""
+    twice; LimitError if more than `most_bytes` would be decompressed, or its elements take more in memory."""
     reader = Reader(data, most_bytes)
     type_ = reader.byte()
     form = FORMS.get(type_)
@@ -48,17 +47,11 @@ def decode(data: bytes, most_bytes: int) -> Value:
     return value
 
 
-def claimed_elements(data: bytes) -> int:
-    """How many strings a list, set, hash or sorted set of a plain form says that it has: what decoding would cost. 0 of
-    anything else, and where the claim is false: each string takes at least a byte."""
-    strings_each = {1: 1, 2: 1, 3: 1, 4: 2, 5: 1}.get(data[0] if data else 0, 0)
-    if not strings_each:
-        return 0
-    try:
-        claimed = strings_each * Reader(data[1:10], 0).length()
-    except PayloadError:
-        return 0
-    return claimed if claimed < len(data) else 0
+def _count(reader: Reader, each: int = 1) -> int:
+    """How many elements of so many strings each follow, for which there is room."""
+    count = reader.count(least=1)
+    reader.take_room(count * each)
+    return count
 
 
 def _string(reader: Reader) -> String:
@@ -66,11 +59,11 @@ def _string(reader: Reader) -> String:
 
 
 def _list(reader: Reader) -> List:
-    return List(reader.strings(reader.count(least=1)))
+    return List(reader.strings(_count(reader)))
 
 
 def _set(reader: Reader) -> Set:
-    members = reader.strings(reader.count(least=1))
+    members = reader.strings(_count(reader))
     distinct = set(members)
     if len(distinct) != len(members):
         raise reader.bad("a member is there twice")
@@ -78,7 +71,7 @@ def _set(reader: Reader) -> Set:
 
 
 def _hash(reader: Reader) -> Hash:
-    return _hash_of(reader, reader.strings(2 * reader.count(least=1)))
+    return _hash_of(reader, reader.strings(2 * _count(reader, 2)))
 
 
 def _hash_of(reader: Reader, fields: Sequence[bytes]) -> Hash:
@@ -95,12 +88,12 @@ def _pairs(reader: Reader, elements: Sequence[bytes]) -> dict[bytes, bytes]:
 
 
 def _sorted_set(reader: Reader) -> SortedSet:
-    count = reader.count(least=1)
+    count = _count(reader)
     return _sorted_set_of(reader, count, dict(zip(*reader.scored(count), strict=True)))
 
 
 def _old_sorted_set(reader: Reader) -> SortedSet:
-    count = reader.count(least=1)
+    count = _count(reader)
     pairs = [(reader.string(), reader.old_double()) for _ in range(count)]
     return _sorted_set_of(reader, count, dict(pairs))
 
@@ -126,18 +119,37 @@ def _quicklist_node(reader: Reader) -> Iterable[bytes]:
     kind, data = reader.length(), reader.string()
     if kind not in (_PLAIN_NODE, _LISTPACK_NODE) or not data:
         raise reader.bad(f"no node of a list is of the kind {kind}, or it is empty")
-    return (data,) if kind == _PLAIN_NODE else _listpack(data)
+    if kind == _LISTPACK_NODE:
+        return _listpack(reader, data)
+    reader.take_room(1)
+    return (data,)
 
 
 def _nodes(reader: Reader, node: Callable[[Reader], Iterable[bytes]]) -> List:
     return _list_of(reader, list(chain.from_iterable(node(reader) for _ in range(reader.count(least=1)))))
 
 
-def _listpack(data: bytes) -> list[bytes]:
-    return listpack.texts(listpack.decode(data))
+def _listpack(reader: Reader, data: bytes) -> list[bytes]:
+    found = listpack.decode(data, reader.left_elements)
+    reader.take_room(len(found))
+    return listpack.texts(found)
 
 
-def _intset(data: bytes) -> set[bytes]:
+def _ziplist(reader: Reader) -> list[bytes]:
+    found = ziplist.decode(reader.string(), reader.left_elements)
+    reader.take_room(len(found))
+    return found
+
+
+def _zipmap(reader: Reader) -> list[bytes]:
+    found = zipmap.decode(reader.string(), reader.left_elements)
+    reader.take_room(len(found))
+    return found
+
+
+def _intset(reader: Reader) -> set[bytes]:
+    data = reader.string()
+    reader.take_room(intset.claimed(data))
     return {b"%d" % member for member in intset.decode(data)}
 
 
@@ -148,15 +160,15 @@ FORMS: Final[Mapping[int, Callable[[Reader], Value]]] = {
     3: _old_sorted_set,
     4: _hash,
     5: _sorted_set,
-    9: lambda reader: _hash_of(reader, zipmap.decode(reader.string())),
-    10: lambda reader: _list_of(reader, ziplist.decode(reader.string())),
-    11: lambda reader: Set(_intset(reader.string())),
-    12: lambda reader: _sorted_set_of_texts(reader, ziplist.decode(reader.string())),
-    13: lambda reader: _hash_of(reader, ziplist.decode(reader.string())),
-    14: lambda reader: _nodes(reader, lambda node: ziplist.decode(node.string())),
+    9: lambda reader: _hash_of(reader, _zipmap(reader)),
+    10: lambda reader: _list_of(reader, _ziplist(reader)),
+    11: lambda reader: Set(_intset(reader)),
+    12: lambda reader: _sorted_set_of_texts(reader, _ziplist(reader)),
+    13: lambda reader: _hash_of(reader, _ziplist(reader)),
+    14: lambda reader: _nodes(reader, _ziplist),
     15: lambda reader: stream.decode(reader, has_past=False),
-    16: lambda reader: _hash_of(reader, _listpack(reader.string())),
-    17: lambda reader: _sorted_set_of_texts(reader, _listpack(reader.string())),
+    16: lambda reader: _hash_of(reader, _listpack(reader, reader.string())),
+    17: lambda reader: _sorted_set_of_texts(reader, _listpack(reader, reader.string())),
     18: lambda reader: _nodes(reader, _quicklist_node),
     19: lambda reader: stream.decode(reader, has_past=True),
 }

@@ -41,7 +41,8 @@ def stored(crc: int) -> bytes:
 
 def decode(payload: bytes, most_bytes: int) -> Value:
     """The value. Raises PayloadFooterError if its version is newer than Flin's or its checksum wrong, PayloadError if
-    it is no value of Redis 7.0, LimitError if more than `most_bytes` would be decompressed."""
+    it is no value of Redis 7.0, LimitError if more than `most_bytes` would be decompressed, or the value
+    would take more in memory."""
     check(payload, crc64(memoryview(payload)[:-CRC_BYTES]))
     return decode_checked(payload, most_bytes)
 

@@ -19,6 +19,11 @@ _HEADER: Final = struct.Struct("<II")
 _CODES: Final = {2: "h", 4: "i", 8: "q"}
 
 
+def claimed(data: bytes) -> int:
+    """How many members it says that it has; `decode` refuses a false claim."""
+    return int.from_bytes(data[4:8], "little")
+
+
 def decode(data: bytes) -> tuple[int, ...]:
     """The members, at least one. Raises PayloadError."""
     if len(data) < _HEADER.size:

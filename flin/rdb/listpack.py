@@ -19,8 +19,8 @@ Little-endian unless noted.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 from flin.errors import LimitError, PayloadError
 
@@ -34,8 +34,13 @@ MOST_BYTES: Final = (1 << 32) - 1
 _BYTE: Final = [bytes((value,)) for value in range(256)]
 
 
-def decode(data: bytes) -> list[bytes | int]:
-    """The elements. Raises PayloadError, also if a back length is not that of the element."""
+_LEAST_BYTES: Final = 2
+"""An element and its back length take as much."""
+
+
+def decode(data: bytes, most_elements: int) -> list[bytes | int]:
+    """The elements. Raises PayloadError, also if a back length is not that of the element; LimitError as soon as there
+    are more elements."""
     size = len(data)
     if size <= _HEADER.size or data[-1] != _END:
         raise PayloadError("listpack", 0, "it has no header or no end")
@@ -44,7 +49,7 @@ def decode(data: bytes) -> list[bytes | int]:
         raise PayloadError("listpack", 0, f"{claimed_size} bytes claimed, there are {size}")
     found: list[bytes | int] = []
     at, end = _HEADER.size, size - 1
-    append = found.append
+    append = found.append if size <= _LEAST_BYTES * most_elements else bounded(found, most_elements)
     try:
         while at < end:
             first = data[at]
@@ -69,6 +74,20 @@ def decode(data: bytes) -> list[bytes | int]:
     if count not in (_UNKNOWN, len(found)):
         raise PayloadError("listpack", 4, f"{count} elements claimed, {len(found)} found")
     return found
+
+
+Element = TypeVar("Element")
+
+
+def bounded(found: list[Element], most_elements: int) -> Callable[[Element], None]:
+    """Appends to a list, until it is so long: LimitError."""
+
+    def append(element: Element) -> None:
+        if len(found) >= most_elements:
+            raise LimitError("a decoded value", len(found) + 1, most_elements)
+        found.append(element)
+
+    return append
 
 
 def _wide(data: bytes, at: int, first: int) -> tuple[bytes | int, int]:

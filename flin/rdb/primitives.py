@@ -38,15 +38,32 @@ MOST_SCORE_BYTES: Final = 128
 """No program writes a longer one, and parsing millions of digits would take quadratic time."""
 
 
+ELEMENT_BYTES: Final = 150
+"""An element in memory beside its bytes: a bytes object and its places in a collection, about."""
+
+
 class Reader:
     """Reads one item after the other from a payload. Everything raises PayloadError if the payload ends too early; a
-    string raises LimitError if more than `most_bytes` would be decompressed from one payload."""
+    string raises LimitError if more than `most_bytes` would be decompressed from one payload, and who decodes elements
+    says before what they will take: a byte of a payload may become 80 in memory."""
 
     def __init__(self, data: bytes, most_bytes: int) -> None:
         self._data = data
         self._at = 0
         self._most_bytes = most_bytes
         self._decompressed = 0
+        self._decoded = 0
+
+    def take_room(self, elements: int, each_bytes: int = ELEMENT_BYTES) -> None:
+        """So many elements are about to be decoded. LimitError if all so far take more than the limit."""
+        self._decoded += elements * each_bytes
+        if self._decoded > self._most_bytes:
+            raise LimitError("a decoded value", self._decoded, self._most_bytes)
+
+    @property
+    def left_elements(self) -> int:
+        """How many there is room for."""
+        return (self._most_bytes - self._decoded) // ELEMENT_BYTES
 
     def bad(self, reason: str) -> PayloadError:
         return PayloadError("payload", self._at, reason)

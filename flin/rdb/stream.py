@@ -36,6 +36,13 @@ _FLAGS: Final = {0, _DELETED, _SAME_FIELDS, _DELETED | _SAME_FIELDS}
 _ENTRY_BYTES: Final = 12
 """About how many bytes an entry takes in addition to its fields and values."""
 
+_GROUP_BYTES: Final = 1000
+_CONSUMER_BYTES: Final = 400
+_PENDING_BYTES: Final = 500
+_ENTRY_MEMORY_BYTES: Final = 250
+_STRING_BYTES: Final = 50
+"""What these take in memory beside their bytes, about."""
+
 _MASK: Final = (1 << 64) - 1
 _UNKNOWN: Final = _MASK
 _ZERO: Final = (0, 0)
@@ -45,7 +52,7 @@ _ZERO: Final = (0, 0)
 
 
 def decode(reader: Reader, has_past: bool) -> Stream:
-    """The stream that follows; `has_past`: type 19, not 15. Raises PayloadError."""
+    """The stream that follows; `has_past`: type 19, not 15. Raises PayloadError, LimitError."""
     entries = _entries(reader)
     count = reader.length()
     if count != len(entries):
@@ -59,6 +66,7 @@ def decode(reader: Reader, has_past: bool) -> Stream:
         raise reader.bad("its last ID or the number of entries added is below what there is")
     groups: dict[bytes, Group] = {}
     for _ in range(reader.count()):
+        reader.take_room(1, _GROUP_BYTES)
         group = _group(reader, entries, last_id, has_past)
         if group.name in groups:
             raise reader.bad("a group is there twice")
@@ -69,6 +77,7 @@ def decode(reader: Reader, has_past: bool) -> Stream:
 def _entries(reader: Reader) -> list[StreamEntry]:
     nodes: dict[StreamId, bytes] = {}
     for _ in range(reader.count()):
+        reader.take_room(1)
         key, node = reader.string(), reader.string()
         if len(key) != ID_BYTES or unpack_id(key) in nodes:
             raise reader.bad("the key of a node is no ID, or there twice")
@@ -76,14 +85,16 @@ def _entries(reader: Reader) -> list[StreamEntry]:
     entries: list[StreamEntry] = []
     last = _ZERO
     for master_id, node in sorted(nodes.items()):
-        last = _decode_node(master_id, node, last, entries)
+        last = _decode_node(reader, master_id, node, last, entries)
     return entries
 
 
-def _decode_node(master_id: StreamId, data: bytes, last: StreamId, entries: list[StreamEntry]) -> StreamId:
+def _decode_node(
+    reader: Reader, master_id: StreamId, data: bytes, last: StreamId, entries: list[StreamEntry]
+) -> StreamId:
     """Append the entries that are not deleted. Returns the last ID, even of a deleted one. All are above `last`."""
     # Elements have any type: arithmetic checks them anyway, and separate checks would take as long again.
-    elements: list[Any] = listpack.decode(data)
+    elements: list[Any] = listpack.decode(data, reader.left_elements)
     found = [0, 0]
     at = 0
     try:
@@ -111,6 +122,7 @@ def _decode_node(master_id: StreamId, data: bytes, last: StreamId, entries: list
             is_deleted = flags & _DELETED
             found[is_deleted] += 1
             if not is_deleted:
+                reader.take_room(1, _ENTRY_MEMORY_BYTES + _STRING_BYTES * len(fields))
                 entries.append(StreamEntry(id_, fields))
     except (IndexError, TypeError, ValueError):
         raise _bad(at, "it ends in an entry, or has text for a number") from None
@@ -135,6 +147,7 @@ def _group(reader: Reader, entries: Sequence[StreamEntry], stream_last_id: Strea
         entries_read = _maybe_read(entries, stream_last_id, last_id)
     delivered: dict[StreamId, tuple[int, int]] = {}
     count = reader.count()
+    reader.take_room(count, _PENDING_BYTES)
     for _ in range(count):
         id_ = reader.raw_id()
         delivered[id_] = reader.milliseconds(), reader.length()
@@ -152,6 +165,7 @@ def _consumers(reader: Reader) -> tuple[dict[bytes, int], dict[StreamId, bytes]]
     seen: dict[bytes, int] = {}
     owners: dict[StreamId, bytes] = {}
     for _ in range(reader.count()):
+        reader.take_room(1, _CONSUMER_BYTES)
         name = reader.string()
         if name in seen:
             raise reader.bad("a consumer is there twice")

@@ -22,6 +22,7 @@ import struct
 from typing import Final
 
 from flin.errors import PayloadError
+from flin.rdb.listpack import bounded
 
 _HEADER: Final = struct.Struct("<IIH")
 _END: Final = 0xFF
@@ -30,8 +31,8 @@ _BIG: Final = 0xFE
 _WIDTHS: Final = {0xC0: 2, 0xD0: 4, 0xE0: 8, 0xF0: 3, 0xFE: 1}
 
 
-def decode(data: bytes) -> list[bytes]:
-    """The entries, integers as their decimal text. Raises PayloadError."""
+def decode(data: bytes, most_entries: int) -> list[bytes]:
+    """The entries, integers as their decimal text. Raises PayloadError; LimitError as soon as there are too many."""
     size = len(data)
     if size <= _HEADER.size or data[-1] != _END:
         raise PayloadError("ziplist", 0, "it has no header or no end")
@@ -39,6 +40,7 @@ def decode(data: bytes) -> list[bytes]:
     if claimed_size != size:
         raise PayloadError("ziplist", 0, f"{claimed_size} bytes claimed, there are {size}")
     found: list[bytes] = []
+    append = bounded(found, most_entries)
     at, end = _HEADER.size, size - 1
     last, before = at, 0
     try:
@@ -55,7 +57,7 @@ def decode(data: bytes) -> list[bytes]:
             if claimed_before != before:
                 raise PayloadError("ziplist", last, f"{before} bytes stand before, not {claimed_before}")
             entry, at = _entry(data, at)
-            found.append(entry)
+            append(entry)
             before = at - last
     except IndexError:
         at = size

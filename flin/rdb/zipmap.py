@@ -14,25 +14,27 @@ from __future__ import annotations
 from typing import Final
 
 from flin.errors import PayloadError
+from flin.rdb.listpack import bounded
 
 _END: Final = 255
 _BIG: Final = 254
 
 
-def decode(data: bytes) -> list[bytes]:
-    """Fields and values in turn. Raises PayloadError."""
+def decode(data: bytes, most_strings: int) -> list[bytes]:
+    """Fields and values in turn. Raises PayloadError; LimitError as soon as there are more strings."""
     found: list[bytes] = []
+    append = bounded(found, most_strings)
     at, end = 1, len(data) - 1
     if end < 1 or data[end] != _END:
         raise PayloadError("zipmap", max(0, end), "it has no end")
     try:
         while at < end:
             start, at = _text(data, at)
-            found.append(data[start:at])
+            append(data[start:at])
             start, size = _length(data, at)
             free = data[start]
             at = start + 1 + size
-            found.append(data[start + 1 : at])
+            append(data[start + 1 : at])
             at += free
     except IndexError:
         at = len(data)

@@ -35,6 +35,9 @@ EXTRA_BYTES: Final = 150 * MB
 """For the interpreter, its modules, and what the limit does not count."""
 
 PIPELINE: Final = 1000
+AT_ONCE: Final = 20
+"""Elements in a request that fills a large collection."""
+
 LOOK_SECONDS: Final = 0.05
 SLOW_CHUNK: Final = 1 << 16
 SLOW_SECONDS: Final = 0.001
@@ -144,8 +147,10 @@ class Kind:
     """A type: how an element gets into a collection, and which requests ask for all of them."""
 
     name: str
-    put: Callable[[bytes, int], bytes]
-    """The request that puts the element with this number under a key."""
+    put: Callable[[bytes, int, int], bytes]
+    """The request that puts elements under a key: that with the first number, and those behind it up to the second."""
+    size: bytes
+    """The command that counts them."""
     get: Callable[[bytes], bytes]
     """A read of a small collection."""
     wholes: tuple[str, ...]
@@ -154,28 +159,45 @@ class Kind:
     """Requests for some elements, again and again: a cursor or a number stands at C."""
 
 
-def _zadd(key: bytes, number: int) -> bytes:
-    return encode(b"ZADD", key, b"%d" % (number * 7919 % 1_000_003), b"member:%d" % number)
+def _putting(command: bytes, *words: Callable[[int], bytes]) -> Callable[[bytes, int, int], bytes]:
+    """A request of a command with these words for each element."""
+
+    def put(key: bytes, first: int, stop: int) -> bytes:
+        return encode(command, key, *(word(number) for number in range(first, stop) for word in words))
+
+    return put
+
+
+def _xadd(key: bytes, first: int, stop: int) -> bytes:
+    entries = (encode(b"XADD", key, b"%d-1" % (at + 1), b"field", b"value %d" % at) for at in range(first, stop))
+    return b"".join(entries)
+
+
+def _score(number: int) -> bytes:
+    return b"%d" % (number * 7919 % 1_000_003)
 
 
 KINDS: Final = (
     Kind(
         "hash",
-        lambda key, number: encode(b"HSET", key, b"field:%d" % number, b"value %d" % number),
+        _putting(b"HSET", b"field:%d".__mod__, b"value %d".__mod__),
+        b"HLEN",
         lambda key: encode(b"HGETALL", key),
         ("HGETALL K", "HKEYS K", "HVALS K", "HRANDFIELD K -N", "HRANDFIELD K N WITHVALUES"),
         ("HSCAN K C COUNT 1000",),
     ),
     Kind(
         "set",
-        lambda key, number: encode(b"SADD", key, b"member:%d" % number),
+        _putting(b"SADD", b"member:%d".__mod__),
+        b"SCARD",
         lambda key: encode(b"SMEMBERS", key),
         ("SMEMBERS K", "SRANDMEMBER K -N", "SRANDMEMBER K N", "SORT K ALPHA", "SINTER K K", "SUNION K K"),
         ("SSCAN K C COUNT 1000", "SPOP K 100"),
     ),
     Kind(
         "zset",
-        _zadd,
+        _putting(b"ZADD", _score, b"member:%d".__mod__),
+        b"ZCARD",
         lambda key: encode(b"ZRANGE", key, b"0", b"-1"),
         (
             "ZRANGE K 0 -1 WITHSCORES",
@@ -190,14 +212,16 @@ KINDS: Final = (
     ),
     Kind(
         "list",
-        lambda key, number: encode(b"RPUSH", key, b"element %d" % number),
+        _putting(b"RPUSH", b"element %d".__mod__),
+        b"LLEN",
         lambda key: encode(b"LRANGE", key, b"0", b"-1"),
         ("LRANGE K 0 -1", "SORT K ALPHA", "LPOS K nothing", "LREM K 0 nothing"),
         ("LINDEX K C", "LPOP K 100"),
     ),
     Kind(
         "stream",
-        lambda key, number: encode(b"XADD", key, b"%d-1" % (number + 1), b"field", b"value %d" % number),
+        _xadd,
+        b"XLEN",
         lambda key: encode(b"XRANGE", key, b"-", b"+"),
         ("XRANGE K - +", "XREVRANGE K + -", "XREAD STREAMS K 0", "XINFO STREAM K FULL COUNT 0"),
         ("XRANGE K C + COUNT 1000", "XTRIM K MAXLEN = 1000"),
@@ -215,14 +239,14 @@ class Sizes:
 def many(kind: Kind, sizes: Sizes, client: Client) -> Iterator[str]:
     """Many small collections of one type, read at random."""
     keys = sizes.keys // len(KINDS)
-    client.pour(kind.put(b"%b:%d" % (kind.name.encode(), number), number) for number in range(keys))
+    client.pour(kind.put(b"%b:%d" % (kind.name.encode(), number), number, number + 1) for number in range(keys))
     yield f"{keys:,} of one element"
     source = Random(1)
     names = (b"%b:%d" % (kind.name.encode(), source.randrange(keys)) for _ in range(sizes.reads))
     client.pour(map(kind.get, names))
     yield f"{sizes.reads:,} reads"
     again = (b"%b:%d" % (kind.name.encode(), source.randrange(keys)) for _ in range(sizes.reads // 4))
-    client.pour(kind.put(name, sizes.keys + at) for at, name in enumerate(again))
+    client.pour(kind.put(name, sizes.keys + at, sizes.keys + at + 1) for at, name in enumerate(again))
     yield f"{sizes.reads // 4:,} changes"
 
 
@@ -232,9 +256,11 @@ def _request(text: str, names: dict[str, bytes]) -> bytes:
 
 
 def large_fill(kind: Kind, sizes: Sizes, client: Client) -> Iterator[str]:
-    """One large collection of a type."""
+    """One large collection of a type. A fill that was cut off goes on where it was."""
     key = b"large " + kind.name.encode()
-    client.pour(kind.put(key, number) for number in range(sizes.elements))
+    begin = int(client.ask(encode(kind.size, key))[1:].split(b"\r\n")[0])
+    firsts = range(begin, sizes.elements, AT_ONCE)
+    client.pour((kind.put(key, first, min(first + AT_ONCE, sizes.elements)) for first in firsts), PIPELINE // AT_ONCE)
     yield f"{sizes.elements:,} elements"
 
 

@@ -15,8 +15,8 @@ from flin.rdb.value import Group, Hash, List, Pending, Set, SortedSet, Stream, S
 LONG: Final = b"long " * 20
 HUGE: Final = bytes(range(256))
 
-MOST_BYTES: Final = 1 << 20
-"""The limit of decompressed bytes: any that no sample reaches."""
+MOST_BYTES: Final = 1 << 26
+"""The limit of what is decompressed, and of what elements take: any that no sample reaches."""
 
 
 def ziplist(entries: Sequence[bytes | int]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from flin.errors import LimitError, PayloadError
 from flin.rdb import body, listpack
 from flin.rdb.primitives import double, length, string
 from flin.rdb.value import Hash, List, Set, SortedSet, Stream, String, Value
-from tests.rdb.samples import MOST_BYTES, SAMPLES, intset, old_score, ziplist, zipmap
+from tests.rdb.samples import LONG, LZF_LONG, MOST_BYTES, intset, old_score, ziplist, zipmap
 from tests.rdb.values import ALL, VALUES, damaged, maybe_value
 
 NAN = float("nan")
@@ -43,12 +44,12 @@ PLAIN: list[tuple[Value, bytes]] = [
 @pytest.mark.parametrize(("value", "data"), PLAIN)
 def test_the_plain_forms(value: Value, data: bytes) -> None:
     assert body.encode(value) == data
-    assert body.decode(data, 0) == value
+    assert body.decode(data, MOST_BYTES) == value
 
 
 @given(VALUES)
 def test_round_trip(value: Value) -> None:
-    assert body.decode(body.encode(value), 0) == value
+    assert body.decode(body.encode(value), MOST_BYTES) == value
 
 
 TWICE = [b"a", b"1", b"a", b"2"]
@@ -114,10 +115,10 @@ def test_what_is_merely_claimed_takes_no_memory(name: str) -> None:
 
 
 def test_what_would_be_decompressed_is_bounded() -> None:
-    data, value = SAMPLES["list with LZF"]
-    assert body.decode(data, 200) == value
+    data = b"\x00" + LZF_LONG
+    assert body.decode(data, 100) == String(LONG)
     with pytest.raises(LimitError):
-        body.decode(data, 199)
+        body.decode(data, 99)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -135,22 +136,49 @@ def test_any_bytes(type_: int, data: bytes) -> None:
     maybe_value(bytes([type_]) + length(1) + string(data))
 
 
-@pytest.mark.parametrize(
-    ("data", "count"),
-    [
-        (b"\x01\x03\x01a\x01b\x01c", 3),
-        (b"\x02\x41\x00" + bytes(256), 256),
-        (b"\x04\x80\x00\x00\x00\x10" + bytes(32), 32),
-        (b"\x05\x02" + bytes(20), 2),
-        (b"\x01\x04\x01a", 0),
-        (b"\x05\x81" + b"\xff" * 8, 0),
-        (b"\x00\x03abc", 0),
-        (b"\x10\x03abc", 0),
-        (b"\x01\x80\x7f", 0),
-        (b"\x01\xc0", 0),
-        (b"\x01", 0),
-        (b"", 0),
-    ],
-)
-def test_claimed_elements(data: bytes, count: int) -> None:
-    assert body.claimed_elements(data) == count
+LISTPACK: Final = listpack.encode([7] * (1 << 19))
+BOMBS: Final = {
+    "list": b"\x01" + length(1 << 20) + b"\x00" * (1 << 20),
+    "set": b"\x02" + length(1 << 20) + b"\x00" * (1 << 20),
+    "hash": b"\x04" + length(1 << 19) + b"\x00" * (1 << 20),
+    "sorted set": b"\x05" + length(1 << 17) + (b"\x00" + bytes(8)) * (1 << 17),
+    "old sorted set": b"\x03" + length(1 << 18) + b"\x00\x01\x30" * (1 << 18),
+    "listpack": b"\x10" + string(LISTPACK),
+    "listpack with a false count": b"\x10" + string(LISTPACK.replace(b"\xff\xff\x07", b"\x02\0\x07")),
+    "ziplist": b"\x0d" + string(ziplist([7] * (1 << 19))),
+    "zipmap": b"\x09" + string(b"\xfe" + b"\x00\x00\x00" * (1 << 18) + b"\xff"),
+    "intset": b"\x0b" + string(intset(4, list(range(1 << 18)))),
+    "quicklist of ziplists": b"\x0e" + length(1 << 12) + string(ziplist([7] * 100)) * (1 << 12),
+    "quicklist of listpacks": b"\x12" + length(1 << 12) + (b"\x02" + string(listpack.encode([7] * 100))) * (1 << 12),
+    "quicklist of plain nodes": b"\x12" + length(1 << 18) + b"\x01\x01a" * (1 << 18),
+}
+"""A megabyte of bytes, which would be 40 to 200 in memory."""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_is_decoded_is_bounded(name: str) -> None:
+    data = BOMBS[name]
+    with pytest.raises(LimitError):
+        body.decode(data, 100_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(LimitError):
+            body.decode(data, 200_000)
+        assert tracemalloc.get_traced_memory()[1] < len(data) + 600_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_bound_is_exact(name: str) -> None:
+    """There is a limit from which on a value is read, and below it never."""
+    data, value = ALL[name]
+    least, enough = 0, MOST_BYTES
+    while least < enough:
+        middle = (least + enough) // 2
+        try:
+            assert body.decode(data, middle) == value
+            enough = middle
+        except LimitError:
+            least = middle + 1
+    assert least <= 40_000 + 400 * len(data)

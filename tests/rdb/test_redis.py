@@ -146,7 +146,7 @@ def test_the_same_bytes_for_a_string(client: JudgingClient) -> None:
     """Short ones: longer ones Redis compresses."""
     for text in (b"", b"a", b"hello", b"x" * 20, b"0", b"-1", b"007", b"-0", b"127", b"128", b"2147483648", b"1.5"):
         client.ask(b"SET", KEY, text)
-        assert dump.encode(dump.decode(client.dump(KEY), 0)) == client.dump(KEY)
+        assert dump.encode(dump.decode(client.dump(KEY), MOST_BYTES)) == client.dump(KEY)
 
 
 # What is written.
@@ -174,7 +174,7 @@ def test_entries_read_in_the_older_type(client: JudgingClient) -> None:
     for entries, last, group_id, _ in OLD_GROUPS:
         data = b"\x0f" + old_type(entries, last, group_id)
         assert client.maybe_error(KEY, sealed(data)) is None
-        assert client.value(KEY) == body.decode(data, 0)
+        assert client.value(KEY) == body.decode(data, MOST_BYTES)
 
 
 # What is refused.
@@ -211,7 +211,7 @@ def test_versions_and_checksums(client: JudgingClient) -> None:
     good = sealed(b"\x00\x01a")
     for payload in (sealed(b"\x00\x01a", 11), good[:-1] + b"\x00", good[:-1], b"", b"short"):
         with pytest.raises(PayloadFooterError):
-            dump.decode(payload, 0)
+            dump.decode(payload, MOST_BYTES)
         assert client.maybe_error(KEY, payload) == "ERR DUMP payload version or checksum are wrong"
 
 

@@ -11,13 +11,13 @@ from flin.errors import PayloadError
 from flin.rdb import listpack, stream
 from flin.rdb.primitives import Reader, length, milliseconds, raw_id, stream_id, string
 from flin.rdb.value import Stream, StreamEntry, StreamId
-from tests.rdb.samples import EMPTY_STREAM, LONG, OLD_STREAM, STREAM, old_stream
+from tests.rdb.samples import EMPTY_STREAM, LONG, MOST_BYTES, OLD_STREAM, STREAM, old_stream
 
 LAST = (9, 9)
 
 
 def decode(data: bytes, has_past: bool = True) -> Stream:
-    reader = Reader(data, 0)
+    reader = Reader(data, MOST_BYTES)
     found = stream.decode(reader, has_past)
     reader.end()
     return found
@@ -45,9 +45,9 @@ def test_nodes_are_as_large_as_those_of_redis(entries: list[list[bytes]], nodes:
     value = Stream([StreamEntry((7, n), fields) for n, fields in enumerate(entries, 1)], LAST, (0, 0), 999, [])
     data = stream.encode(value)
     assert decode(data) == value
-    reader = Reader(data, 0)
+    reader = Reader(data, MOST_BYTES)
     found = [reader.strings(2)[1] for _ in range(reader.length())]
-    assert [listpack.decode(node)[0] for node in found] == nodes
+    assert [listpack.decode(node, MOST_BYTES)[0] for node in found] == nodes
 
 
 def test_fields_that_repeat_are_written_once() -> None:

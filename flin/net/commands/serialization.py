@@ -16,7 +16,7 @@ from flin.net.command.arguments import invalid_expiry, option_name
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.commands.keys import tag_of
-from flin.net.data.rdb_values import ELEMENT_BYTES, body_pages, put, size_of
+from flin.net.data.rdb_values import body_pages, put, size_of
 from flin.net.data.text import Text, part_of, part_pages, text_of
 from flin.net.wire.numbers import INT64_MAX, parse_int64
 from flin.net.wire.replies import OK, OUT_OF_MEMORY, Slices, syntax_error
@@ -169,8 +169,6 @@ def _put(context: Context, key: bytes, payload: bytes, crc: int, options: _Optio
     most_bytes = _most_bytes(context)
     try:
         payloads.check(payload, crc)
-        if body.claimed_elements(payload) * ELEMENT_BYTES > most_bytes:
-            raise CommandError(OUT_OF_MEMORY)
         value = payloads.decode_checked(payload, most_bytes)
     except PayloadFooterError:
         raise CommandError(_BAD_FOOTER) from None

@@ -320,28 +320,32 @@ def _was_copied_large(context: Context, sets: _Sets) -> bool:
     return any(is_large(page, len(first), thresholds) for page in first.pages())
 
 
-def _collect(pages: _Pages, each_bytes: int, most_bytes: int, refusal: Callable[[int], Exception]) -> list[bytes]:
-    """The members of all pages, each once, unless they take more memory than that."""
+def _collect(pages: _Pages, most_bytes: int) -> list[bytes]:
+    """The members of all pages, each once. CommandError OOM if they take more memory than that."""
     found: dict[bytes, None] = {}
     size = 0
     for page in pages:
         new = [member for member in page if member not in found]
-        size += sum(map(len, new)) + each_bytes * len(new)
+        size += sum(map(len, new)) + MEMBER_BYTES * len(new)
         if size > most_bytes:
-            raise refusal(size)
+            raise CommandError(OUT_OF_MEMORY)
         found.update(dict.fromkeys(new))
     return list(found)
 
 
 def _of_a_reply(context: Context, pages: _Pages) -> list[bytes]:
-    most_bytes = context.services.config.largest_reply_bytes
-    return _collect(pages, _BULK_BYTES, most_bytes, lambda size: too_large_reply(size, most_bytes))
+    """Each once. CommandError OOM if they take more memory than a command may; LimitError for too large a reply."""
+    found = _collect(pages, context.services.config.options.memory_limit // 4)
+    size, most_bytes = sum(map(len, found)) + _BULK_BYTES * len(found), context.services.config.largest_reply_bytes
+    if size > most_bytes:
+        raise too_large_reply(size, most_bytes)
+    return found
 
 
 def _store(context: Context, key: bytes, pages: _Pages, event: bytes, *, was_large: bool = False) -> int:
     """Put the members in the place of whatever is at the key; if there are none, delete it."""
     keyspace, most_bytes = context.keyspace, context.services.config.options.memory_limit // 4
-    members = _collect(pages, MEMBER_BYTES, most_bytes, lambda _: CommandError(OUT_OF_MEMORY))
+    members = _collect(pages, most_bytes)
     replaced = keyspace.entry(key)
     if replaced is not None:
         keyspace.note_gone(replaced)

@@ -17,7 +17,6 @@ from flin.net.command.command import FIRST_KEY, Keys
 from flin.net.command.registry import command
 from flin.net.commands.keys import tag_of
 from flin.net.data.many_keys import find_many
-from flin.net.data.rdb_values import ELEMENT_BYTES
 from flin.net.data.text import string_or_none
 from flin.net.wire.double import maybe_double
 from flin.net.wire.numbers import parse_int64
@@ -28,6 +27,7 @@ from flin.objects.layout import HASH, LIST, SET, SORTED_SET
 from flin.objects.list import List
 from flin.objects.set import Set
 from flin.objects.sorted_set import SortedSet, member_at
+from flin.rdb.primitives import ELEMENT_BYTES
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace

@@ -133,19 +133,17 @@ _Operation = Callable[[_Request, "_Room"], dict[bytes, float]]
 
 
 class _Room:
-    """How many bytes the result may take. `refusal`: the error if it takes more."""
+    """For the result: a command may take a quarter of the limit."""
 
-    def __init__(self, most_bytes: int, each_bytes: int, refusal: Callable[[int], Exception]) -> None:
-        self._most_bytes = most_bytes
-        self._each_bytes = each_bytes
-        self._refusal = refusal
-        self._taken = 0
+    def __init__(self, context: Context) -> None:
+        self._left_bytes = context.services.config.options.memory_limit // 4
 
     def take(self, members: Iterable[bytes]) -> None:
+        """CommandError OOM if these do not fit."""
         sizes = list(map(len, members))
-        self._taken += sum(sizes) + self._each_bytes * len(sizes)
-        if self._taken > self._most_bytes:
-            raise self._refusal(self._taken)
+        self._left_bytes -= sum(sizes) + MEMBER_BYTES * len(sizes)
+        if self._left_bytes < 0:
+            raise CommandError(OUT_OF_MEMORY)
 
 
 def _weighted(score: float, weight: float) -> float:
@@ -219,16 +217,17 @@ _BULK_BYTES: Final = 6
 
 
 def _answer(context: Context, request: _Request, operation: _Operation) -> Value:
-    """In order."""
-    most_bytes = context.services.config.largest_reply_bytes
-    room = _Room(most_bytes, _BULK_BYTES, lambda size: too_large_reply(size, most_bytes))
-    pairs = sorted(operation(request, room).items(), key=lambda pair: (pair[1], pair[0]))
+    """In order. CommandError OOM if it takes too much memory; LimitError for too large a reply."""
+    scores = operation(request, _Room(context))
+    size, most_bytes = sum(map(len, scores)) + _BULK_BYTES * len(scores), context.services.config.largest_reply_bytes
+    if size > most_bytes:
+        raise too_large_reply(size, most_bytes)
+    pairs = sorted(scores.items(), key=lambda pair: (pair[1], pair[0]))
     return shown_pairs(context)(pairs) if request.has_scores else [member for member, _ in pairs]
 
 
 def _stored(context: Context, args: list[bytes], request: _Request, operation: _Operation) -> int:
-    room = _Room(context.services.config.options.memory_limit // 4, MEMBER_BYTES, lambda _: CommandError(OUT_OF_MEMORY))
-    return store(context, args[1], operation(request, room), args[0].lower())
+    return store(context, args[1], operation(request, _Room(context)), args[0].lower())
 
 
 _WEIGHTED: Final = (b"WEIGHTS", b"AGGREGATE")

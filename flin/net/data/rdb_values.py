@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from flin.engine.entry import make_entry
 from flin.net.data.stream_values import put_stream, stream_value
@@ -18,12 +18,10 @@ from flin.objects.set import Set
 from flin.objects.sorted_set import SortedSet
 from flin.objects.stream import Stream
 from flin.rdb import body, value
+from flin.rdb.primitives import ELEMENT_BYTES
 
 if TYPE_CHECKING:
     from flin.net.data.keyspace import Keyspace
-
-ELEMENT_BYTES: Final = 150
-"""An element in memory beside its bytes: a bytes object and its places in a collection, about."""
 
 Pages: TypeAlias = Iterator[bytes]
 

@@ -28,7 +28,7 @@ ENGINE: Final = [
 """Of flin.engine."""
 
 OBJECTS: Final = [
-    "score list_position rank_index hyperloglog geohash versions thresholds host limits stream_trimming",
+    "score list_position rank_index hyperloglog geohash versions thresholds host limits",
     "layout",
     "meta stream_id",
     "packed stream_tail",
@@ -36,7 +36,7 @@ OBJECTS: Final = [
     "unordered whole_order spread_order spread_list stream_group",
     "lex_bounds",
     "hash list set sorted_set long_string live_objects owners stream",
-    "reaper kinds reading footprint stream_progress",
+    "reaper kinds reading footprint stream_progress stream_trimming",
     "hash_view list_view set_view sorted_set_view stream_view",
     "views",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from flin.errors import CorruptionError
 from flin.objects import limits
@@ -26,8 +26,21 @@ from flin.objects.stream_tail import StreamEntry, Tail
 READ_AHEAD: Final = 128
 """Entries that are read at once: the first ids for trimming, and the newest entries after the stream was loaded."""
 
+MAX_TOMBSTONES: Final = 4096
+"""If more entries are trimmed at once, one range delete takes all of them: 3 µs each without it."""
+
 _PACKED_ENTRY_BYTES: Final = 17
 """An entry in a packed value, in addition to its strings: its id and its number of pairs."""
+
+
+class Cut(NamedTuple):
+    """The first entries of a stream, which are to be deleted."""
+
+    number: int
+    last: bytes
+    """Their ids are at most this, all others above."""
+    ids: list[bytes] | None
+    """None: they are too many to be named."""
 
 
 class Stream(LiveObject):
@@ -165,22 +178,77 @@ class Stream(LiveObject):
         first = self._first
         while len(first) < number:
             start = _above(first[-1]) if first else self.floor
-            read = self._stored(start, self.last_id, READ_AHEAD if number <= READ_AHEAD else limits.PAGE)
+            read = self._ids(start, READ_AHEAD if number <= READ_AHEAD else limits.PAGE)
             if not read:
-                raise CorruptionError("a stream", 0, f"it has fewer entries than the {self.count} of its meta")
-            first += [id_ for id_, _ in read]
+                raise self._lacks_entries()
+            first += read
         return first[:number]
 
-    def id_pages(self) -> Iterator[list[bytes]]:
-        """All ids, from the first on, some at a time; nothing may change in between."""
-        if self.holds_all:
-            if self.count:
-                yield self.tail.ids
-            return
+    def cut(self, number: int, added: bytes | None = None, below: bytes | None = None) -> Cut:
+        """The first so many entries, at least one, for `trim`. added: the id of one that will have been added by then.
+        below: what the caller knows to be above all of them and not above the next. Reads the ids of them or of what
+        stays, whichever are fewer."""
+        if self.meta is None or number <= MAX_TOMBSTONES:
+            ids = self.first_ids(min(number, self.count))
+            if added is not None and number > self.count:
+                ids = [*ids, added]
+            return Cut(number, ids[-1], ids)
+        if below is not None:
+            return Cut(number, previous_id(below), None)
+        if number >= self.count:
+            return Cut(number, self.last_id if added is None else added, None)
+        return Cut(number, self._last_of_first(number), None)
+
+    def _last_of_first(self, number: int) -> bytes:
+        stay = self.count - number
+        if stay < number:
+            for ids in self._id_pages_back():
+                if stay <= len(ids):
+                    return previous_id(ids[stay - 1])
+                stay -= len(ids)
+        else:
+            for ids in self._id_pages():
+                if number <= len(ids):
+                    return ids[number - 1]
+                number -= len(ids)
+        raise self._lacks_entries()
+
+    def number_below(self, id_: bytes, enough: int = 0) -> int:
+        """How many entries are below an id, or some number above `enough` if that is not 0. Reads from both ends, up to
+        where the id is met."""
+        tail = self.tail
+        if id_ >= tail.since or self.holds_all:
+            return self.count - len(tail.ids) + bisect_left(tail.ids, id_)
+        below = above = 0
+        from_end = self._id_pages_back()
+        for number, ids in enumerate(self._id_pages()):
+            below += bisect_left(ids, id_)
+            if ids[-1] >= id_ or 0 < enough < below:
+                break
+            if number:  # those of the first page were held
+                back = next(from_end)
+                above += len(back)
+                if back[-1] < id_:
+                    return self.count - above + sum(each < id_ for each in back)
+        return below
+
+    def _id_pages(self) -> Iterator[list[bytes]]:
+        """All ids of a spread one, some at a time; nothing may change in between."""
         page = self.first_ids(1) and self._first.copy()
         while page:
             yield page
-            page = [id_ for id_, _ in self._stored(_above(page[-1]), self.last_id, limits.PAGE)]
+            page = self._ids(_above(page[-1]), limits.PAGE)
+
+    def _id_pages_back(self) -> Iterator[list[bytes]]:
+        """From the last one on, downwards."""
+        assert self._pieces is not None
+        stop = self.last_id + b"\0"
+        while page := self._pieces.part(self.floor, stop, limits.PAGE, reverse=True)[0]:
+            yield page
+            stop = page[-1]
+
+    def _lacks_entries(self) -> CorruptionError:
+        return CorruptionError("a stream", 0, f"it has fewer entries than the {self.count} of its meta")
 
     # Changes.
 
@@ -221,11 +289,18 @@ class Stream(LiveObject):
             self.floor = first[0] if first else _above(last_read)
         return len(gone)
 
-    def trim(self, gone: list[bytes]) -> None:
-        """Delete the first entries, at least one: `first_ids` has named them. Nothing is read."""
-        self._take_out(gone)
-        self.floor = _above(gone[-1])
-        del self._first[: bisect_right(self._first, gone[-1])]
+    def trim(self, cut: Cut) -> None:
+        """Delete the first entries. Nothing is read."""
+        if cut.ids is not None:
+            self._take_out(cut.ids)
+        else:
+            begin = self.prefix + ENTRY
+            self.objects.host.delete_pieces(begin, begin + cut.last + b"\0")
+            self.count -= cut.number
+            self.tail.remove_to(cut.last)
+            self._touch()
+        self.floor = _above(cut.last)
+        del self._first[: bisect_right(self._first, cut.last)]
 
     def set_id(self, last_id: bytes, added: int | None, greatest_deleted_id: bytes) -> None:
         """XSETID. The caller knows that no entry is above the last id."""
@@ -286,6 +361,11 @@ class Stream(LiveObject):
     def _stored(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> list[StreamEntry]:
         assert self._pieces is not None
         return _entries_of(self._pieces.part(start, stop + b"\0", count, reverse=reverse))
+
+    def _ids(self, start: bytes, count: int) -> list[bytes]:
+        """The first so many from an id on."""
+        assert self._pieces is not None
+        return self._pieces.part(start, self.last_id + b"\0", count)[0]
 
     def _touch(self) -> None:
         self.objects.touch(self, self.held_bytes if self.meta is None else 0)

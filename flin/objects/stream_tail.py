@@ -62,6 +62,12 @@ class Tail:
             del self.ids[bisect_left(self.ids, id_)]
             self.bytes -= _size_of(strings)
 
+    def remove_to(self, last: bytes) -> None:
+        """Remove what is held up to this id."""
+        gone = bisect_right(self.ids, last)
+        self.bytes -= sum(_size_of(self.entries.pop(id_)) for id_ in self.ids[:gone])
+        del self.ids[:gone]
+
     def shorten(self) -> None:
         """Let the oldest ones go, if too many are held."""
         if len(self.ids) <= 2 * MAX_HELD and self.bytes <= 2 * MAX_HELD_BYTES:

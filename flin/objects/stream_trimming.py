@@ -6,10 +6,10 @@ counts hundreds from the first entry on. The last node of a stream may have fewe
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
+
+from flin.objects.stream import Cut, Stream
 
 
 class Entries(Protocol):
@@ -17,7 +17,7 @@ class Entries(Protocol):
 
     def __len__(self) -> int: ...
 
-    def id_pages(self) -> Iterator[list[bytes]]: ...
+    def number_below(self, id_: bytes, enough: int = 0) -> int: ...
 
 
 @dataclass(slots=True)
@@ -38,12 +38,13 @@ class Trimming:
         if self.most is not None:
             return self._whole_nodes(max(0, count - self.most), count)
         assert self.least_id is not None
-        below = int(added is not None and added < self.least_id)
-        for page in stream.id_pages():
-            below += bisect_left(page, self.least_id)
-            if page[-1] >= self.least_id or (self.limit and below > self.limit):
-                break
+        below = stream.number_below(self.least_id, self.limit) + (added is not None and added < self.least_id)
         return self._whole_nodes(below, count)
+
+    def cut_of(self, stream: Stream, added: bytes | None = None) -> Cut | None:
+        """The first entries that are to be deleted; None: none."""
+        number = self.number_of(stream, added)
+        return stream.cut(number, added, None if self.node else self.least_id) if number else None
 
     def _whole_nodes(self, number: int, count: int) -> int:
         """As many of `number` of `count` entries as nodes allow."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
 
 import pytest
 
@@ -11,7 +11,7 @@ from flin.objects.stream_trimming import Trimming
 
 
 class Entries:
-    """Ids 1-0 to count-0, three a page."""
+    """Ids 1-0 to count-0."""
 
     def __init__(self, count: int) -> None:
         self.ids = [stream_id(ms, 0) for ms in range(1, count + 1)]
@@ -19,8 +19,9 @@ class Entries:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def id_pages(self) -> Iterator[list[bytes]]:
-        return (self.ids[start : start + 3] for start in range(0, len(self.ids), 3))
+    def number_below(self, id_: bytes, enough: int = 0) -> int:
+        below = bisect_left(self.ids, id_)
+        return enough + 1 if 0 < enough < below else below
 
 
 @pytest.mark.parametrize(

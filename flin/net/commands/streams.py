@@ -54,14 +54,11 @@ def xadd(context: Context, args: list[bytes]) -> Value:
     if stream is None:
         return None
     id_ = _id_of_new(stream, options.id_, options.has_number, context.now_ms)
-    gone: list[bytes] = []
-    if options.trimming is not None:
-        number = options.trimming.number_of(stream, id_)
-        gone = stream.first_ids(min(number, len(stream))) + [id_] * (number > len(stream))
+    cut = None if options.trimming is None else options.trimming.cut_of(stream, id_)
     stream.append(id_, strings)
     context.notify(b"xadd", key)
-    if gone:
-        stream.trim(gone)
+    if cut is not None:
+        stream.trim(cut)
         context.notify(b"xtrim", key)
     return show_id(id_)
 
@@ -84,11 +81,12 @@ def xtrim(context: Context, args: list[bytes]) -> Value:
     """Deletes the first entries of a stream: all but the newest, or all below an id; returns how many."""
     trimming = parse_trim(args, context.services.config.thresholds.stream_node_entries)
     stream = context.keyspace.objects.find(args[1], Stream)
-    number = 0 if stream is None else trimming.number_of(stream)
-    if stream is not None and number:
-        stream.trim(stream.first_ids(number))
-        context.notify(b"xtrim", args[1])
-    return number
+    cut = None if stream is None else trimming.cut_of(stream)
+    if stream is None or cut is None:
+        return ZERO
+    stream.trim(cut)
+    context.notify(b"xtrim", args[1])
+    return cut.number
 
 
 @command("xdel", -3, "write fast", FIRST_KEY)

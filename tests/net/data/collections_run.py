@@ -66,6 +66,7 @@ def small_limits() -> Iterator[None]:
         patch.setattr(stream, "READ_AHEAD", 3)
         patch.setattr(stream_group, "COUNTED_AT_ONCE", 2)
         patch.setattr(stream_group, "MAX_TOMBSTONES", 2)
+        patch.setattr(stream, "MAX_TOMBSTONES", 3)
         patch.setattr(versions_module, "LEASED", 8)
         patch.setattr(reaper_module, "PAGE", 3)
         patch.setattr(reaper_module, "MAX_TOMBSTONES", 6)

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import pytest
 
+from flin.net.data.object_host import ObjectHost
 from flin.objects.layout import GROUP, Pending
 from flin.objects.live_object import LiveObject
-from flin.objects.stream import Stream
+from flin.objects.stream import Cut, Stream
 from flin.objects.stream_group import Consumer, Group
 from flin.objects.stream_id import MAX_ID, next_id
 from flin.objects.stream_tail import Tail
@@ -49,8 +50,8 @@ def reloads() -> None:
 def floor_too_high(patch: Patch) -> None:
     """no entry is below the floor"""
 
-    def trim(self: Stream, gone: list[bytes]) -> None:
-        original(self, gone)
+    def trim(self: Stream, cut: Cut) -> None:
+        original(self, cut)
         self.floor = next_id(self.floor)
 
     original = Stream.trim
@@ -60,10 +61,10 @@ def floor_too_high(patch: Patch) -> None:
 def first_ids_stay(patch: Patch) -> None:
     """the ids that were read ahead are those of the first entries"""
 
-    def trim(self: Stream, gone: list[bytes]) -> None:
+    def trim(self: Stream, cut: Cut) -> None:
         before = self._first
         self._first = []
-        original(self, gone)
+        original(self, cut)
         self._first = before
 
     original = Stream.trim
@@ -73,6 +74,21 @@ def first_ids_stay(patch: Patch) -> None:
 def tail_keeps_deleted_entries(patch: Patch) -> None:
     """what is deleted leaves memory, too"""
     patch.setattr(Tail, "remove", lambda *_: None)
+
+
+def tail_keeps_what_a_range_has_taken(patch: Patch) -> None:
+    """what is trimmed leaves memory, too"""
+    patch.setattr(Tail, "remove_to", lambda *_: None)
+
+
+def range_ends_too_early(patch: Patch) -> None:
+    """the last entry that is trimmed goes, too"""
+
+    def delete_pieces(self: ObjectHost, start: bytes, stop: bytes) -> None:
+        original(self, start, stop[:-1])  # without the zero byte the stop is the last one's own key
+
+    original = ObjectHost.delete_pieces
+    patch.setattr(ObjectHost, "delete_pieces", delete_pieces)
 
 
 def meta_is_not_brought_up_to_date(patch: Patch) -> None:
@@ -151,6 +167,8 @@ BUGS: Final[list[Bug]] = [
     floor_too_high,
     first_ids_stay,
     tail_keeps_deleted_entries,
+    tail_keeps_what_a_range_has_taken,
+    range_ends_too_early,
     meta_is_not_brought_up_to_date,
     acknowledged_entries_stay_on_disk,
     destroyed_group_leaves_consumers,

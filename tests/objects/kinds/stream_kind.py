@@ -86,9 +86,15 @@ class StreamKind(Kind[Stream, Plain]):
     def _trim(self, found: Stream, plain: Plain, random: Random) -> None:
         if plain.entries:
             number = random.randint(1, len(plain.entries))
-            gone = found.first_ids(number)
-            assert gone == plain.ids()[:number]
-            found.trim(gone)
+            gone = plain.ids()[:number]
+            for id_ in (gone[-1], *plain.ids()[number : number + 1]):
+                assert found.number_below(id_) == bisect_left(plain.ids(), id_)
+            cut = found.cut(number)
+            assert cut.number == number
+            assert cut.ids in (None, gone)
+            assert gone[-1] <= cut.last
+            found.trim(cut)
+            assert [found.get(id_) for id_ in gone] == [None] * number
             del plain.entries[:number]
 
     def _set_id(self, found: Stream, plain: Plain, random: Random) -> None:

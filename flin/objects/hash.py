@@ -6,7 +6,7 @@ is packed or whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -56,8 +56,11 @@ class Hash(Unordered[tuple[bytes, bytes]]):
         fields = self.fields
         return fields.get(field) if fields is not None else self.objects.host.piece(self.prefix + field)
 
-    def get_many(self, fields: Sequence[bytes]) -> list[bytes | None]:
-        return list(map(self.get, fields))
+    def get_many(self, fields: Iterable[bytes]) -> list[bytes | None]:
+        held = self.fields
+        if held is not None:
+            return list(map(held.get, fields))
+        return self.objects.host.pieces(list(map(self.prefix.__add__, fields)))
 
     def items(self, most_bytes: int | None = None) -> dict[bytes, bytes]:
         """All fields and values; not to be changed. LimitError as soon as they are found to have more bytes."""
@@ -107,27 +110,28 @@ class Hash(Unordered[tuple[bytes, bytes]]):
 
     # Changes.
 
-    def put_many(self, pairs: dict[bytes, bytes], longest_bytes: int = 0) -> int:
-        """Set at least one field; how many of them are new. longest_bytes: of a value that another one of the same
-        command replaces: for Redis the hash is large for it."""
-        before = self.get_many(list(pairs))
-        new = before.count(None)
+    def put_many(self, pairs: dict[bytes, bytes], longest_bytes: int = 0) -> list[bytes]:
+        """Set at least one field; those that are new. longest_bytes: of a value that another one for the same field
+        replaces at once: for Redis the hash is large for it."""
+        return self.replace_many(pairs, self.get_many(pairs), longest_bytes)
+
+    def replace_many(self, pairs: dict[bytes, bytes], before: list[bytes | None], longest_bytes: int) -> list[bytes]:
+        """`put_many`, where `before` is what `get_many` has just said of these fields. Nothing is read."""
+        new = [field for field, value in zip(pairs, before, strict=True) if value is None] if None in before else []
         if self.fields is not None:
-            self.held_bytes += sum(map(len, pairs.values())) + 2 * new
-            for field, value in zip(pairs, before, strict=True):
-                self.held_bytes += len(field) if value is None else -len(value)
+            replaced = sum(len(value) for value in before if value is not None)
+            self.held_bytes += sum(map(len, pairs.values())) + sum(map(len, new)) + 2 * len(new) - replaced
             self.fields.update(pairs)
         if not self.was_large:
-            self._note_size(max(longest_bytes, *map(len, (*pairs, *pairs.values()))), new)
+            self._note_size(max(longest_bytes, *map(len, (*pairs, *pairs.values()))), len(new))
         if self.meta is None:
             if self.is_too_large_to_pack():
                 self._spread()
             self.objects.touch(self, self.held_bytes)
             return new
-        put, prefix = self.objects.host.put_piece, self.prefix
-        for field, value in pairs.items():
-            put(prefix + field, value)
-        self._note_new([field for field, value in zip(pairs, before, strict=True) if value is None] if new else ())
+        self.objects.host.put_pieces(map(self.prefix.__add__, pairs), pairs.values())
+        if new:
+            self._note_new(new)
         self.objects.touch(self)
         return new
 

@@ -6,7 +6,7 @@ pending batch first; each may raise ColdRead, so an object reads all that it nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from flin.engine.entry import Live, Page
@@ -28,8 +28,8 @@ class HostReads(Protocol):
     def piece(self, stored: bytes) -> bytes | None:
         """The value of a piece."""
 
-    def pieces(self, stored: Sequence[bytes]) -> Sequence[bytes | None]:
-        """The values of some pieces: faster than one by one where all of them are in memory."""
+    def pieces(self, stored: Sequence[bytes]) -> list[bytes | None]:
+        """The values of some pieces: faster than one by one where they are in memory."""
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The first `count` pieces of [start, stop), or the last ones, downwards; fewer only if there are no more."""
@@ -48,6 +48,9 @@ class HostReads(Protocol):
 
 class Host(HostReads, Protocol):
     def put_piece(self, stored: bytes, value: bytes) -> None: ...
+
+    def put_pieces(self, stored: Iterable[bytes], values: Collection[bytes]) -> None:
+        """At least one."""
 
     def delete_piece(self, stored: bytes) -> None: ...
 

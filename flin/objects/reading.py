@@ -98,7 +98,7 @@ class Reading:
             return found
         raise CorruptionError("a piece of a collection", 0, "it has a tag or an expiry")
 
-    def pieces(self, stored: Sequence[bytes]) -> Sequence[bytes | None]:
+    def pieces(self, stored: Sequence[bytes]) -> list[bytes | None]:
         return [*map(self.piece, stored)]
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import repeat
+from itertools import compress, repeat
+from operator import not_
 from typing import Final
 
 from flin.objects.layout import SET
@@ -100,15 +101,25 @@ class Set(Unordered[bytes]):
         """OBJECT ENCODING."""
         return b"hashtable" if self.was_large else b"intset"
 
-    # Changes.
+    def hold(self, members: Iterable[bytes]) -> list[bool]:
+        """Whether each is in it."""
+        places = self.places
+        if places is not None:
+            return list(map(places.__contains__, members))
+        pieces = self.objects.host.pieces(list(map(self.prefix.__add__, members)))
+        return [piece is not None for piece in pieces]
 
     def absent(self, members: Iterable[bytes]) -> list[bytes]:
         """Those that are not in it, each once."""
-        return [member for member in dict.fromkeys(members) if member not in self]
+        unique = list(dict.fromkeys(members))
+        return list(compress(unique, map(not_, self.hold(unique))))
 
     def present(self, members: Iterable[bytes]) -> list[bytes]:
         """Those that are in it, each once."""
-        return [member for member in dict.fromkeys(members) if member in self]
+        unique = list(dict.fromkeys(members))
+        return list(compress(unique, self.hold(unique)))
+
+    # Changes.
 
     def add_absent(self, new: list[bytes]) -> None:
         """Add at least one member; the caller knows that none of them is there. Nothing is read."""
@@ -124,9 +135,7 @@ class Set(Unordered[bytes]):
                 self._spread()
             self.objects.touch(self, self.held_bytes)
             return
-        put, prefix = self.objects.host.put_piece, self.prefix
-        for member in new:
-            put(prefix + member, b"")
+        self.objects.host.put_pieces(map(self.prefix.__add__, new), [b""] * len(new))
         self._note_new(new)
         self.objects.touch(self)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 
@@ -82,6 +82,9 @@ class PlainHost:
 
     def put_piece(self, stored: bytes, value: bytes) -> None:
         self.points[stored] = value
+
+    def put_pieces(self, stored: Iterable[bytes], values: Collection[bytes]) -> None:
+        self.points.update(zip(stored, values, strict=True))
 
     def delete_piece(self, stored: bytes) -> None:
         self.points[stored] = TOMBSTONE

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BATCH_ENTRIES: Final = 1024
-"""With values of at most 1 KiB (longer ones are summed in `large_bytes`) this bounds a batch to about 1 MiB."""
+"""With values of at most SHORT_BYTES this bounds a batch to about 1 MiB."""
+
+SHORT_BYTES: Final = 1024
+"""Values up to this length are only counted; longer ones are added up in `large_bytes`."""
 
 BATCH_BYTES: Final = 1 << 20
 """A longer frame makes every waiting reply wait longer and gains nothing: the WAL write is one copy either way."""

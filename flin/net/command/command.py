@@ -20,7 +20,8 @@ CommandError."""
 Batch: TypeAlias = Callable[..., tuple[int, bytes]]
 """Runs a pipeline of requests with the same name and number of arguments at once: takes the context and a column per
 argument, returns how many of the first have run, and their finished replies; the others are run one by one. If it
-raises, it has changed nothing."""
+raises, it has changed nothing: so it reads all that it needs before its first change, and where a read waits for the
+disk (ColdRead), or anything is wrong with a request (FlinError), all are run one by one."""
 
 FindKeys: TypeAlias = Callable[[list[bytes]], list[int]]
 """The positions of the keys in a request, for a command whose keys no triple (`Keys`) can name."""

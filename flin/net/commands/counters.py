@@ -15,7 +15,7 @@ from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.data.text import string_at
 from flin.net.wire import long_double
-from flin.net.wire.numbers import INT64_MAX, INT64_MIN, parse_int64
+from flin.net.wire.numbers import INT64_MAX, INT64_MIN, SMALL_DIGITS, maybe_small, parse_int64, texts_of
 from flin.net.wire.replies import NOT_A_FLOAT, Value
 
 if TYPE_CHECKING:
@@ -24,12 +24,8 @@ if TYPE_CHECKING:
 
 GROUP: Final = "string"
 
-SMALL_DIGITS: Final = 18
-"""Nine times the largest such number still fits 64 bits."""
-
 ZERO: Final = ord("0")
 _one_more: Final = (1).__add__
-_text_of: Final = b"%d".__mod__
 
 
 def _incr_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
@@ -74,19 +70,9 @@ def _entries(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[Entry | None]:
 
 
 def _incremented(entries: Sequence[Entry | None]) -> list[bytes] | None:
-    """One more than each, if all are small numbers without a sign, in canonical form; None: look at them one by one.
-
-    Every step is a loop in C over all of them: in bytecode each number would cost as much as eight do now."""
-    if set(map(type, entries)) != {bytes}:
-        return None
-    texts = cast("Sequence[bytes]", entries)
-    lengths = list(map(len, texts))
-    if not min(lengths) or max(lengths) > SMALL_DIGITS or not b"".join(texts).isdigit():
-        return None
-    numbers = list(map(int, texts))
-    if b" 0" in b" " + b" ".join(texts) and list(map(_text_of, numbers)) != list(texts):
-        return None  # a leading zero, but for zero itself
-    return (b"%d " * len(lengths) % tuple(map(_one_more, numbers))).split()
+    """One more than each, if all are small numbers without a sign, in canonical form; None: look at them one by one."""
+    numbers = maybe_small(cast("Sequence[bytes]", entries)) if set(map(type, entries)) == {bytes} else None
+    return None if numbers is None else texts_of(list(map(_one_more, numbers)))
 
 
 def _is_small(text: bytes) -> bool:

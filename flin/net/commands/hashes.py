@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from operator import add
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
+from flin.net.commands.columns import NONE_DONE, bulks, one_object, one_or_new, replies_of_new
 from flin.net.commands.elements import (
     all_in_slices,
     choose,
@@ -23,7 +25,7 @@ from flin.net.commands.elements import (
     scan_elements,
 )
 from flin.net.wire import long_double
-from flin.net.wire.numbers import INT64_MAX, INT64_MIN, parse_int64
+from flin.net.wire.numbers import INT64_MAX, INT64_MIN, maybe_small, parse_int64, texts_of
 from flin.net.wire.replies import (
     EMPTY_ARRAY,
     NOT_A_FLOAT,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 GROUP: Final = "hash"
 
+_NO_INTEGER: Final = "ERR hash value is not an integer"
+
 _Pairs = Sequence[tuple[bytes, bytes]]
 
 _flat: Final = chain.from_iterable
@@ -51,7 +55,18 @@ _flat: Final = chain.from_iterable
 # Writes. Each reads all it needs before its first change.
 
 
-@command("hset", -4, "write denyoom fast", FIRST_KEY)
+def _hset_many(
+    context: Context, keys: tuple[bytes, ...], fields: tuple[bytes, ...], values: tuple[bytes, ...]
+) -> tuple[int, bytes]:
+    hash_ = one_or_new(context, keys, Hash)
+    if hash_ is None:
+        return NONE_DONE
+    new = hash_.put_many(dict(zip(fields, values, strict=True)), max(map(len, values)))
+    context.notify_times(b"hset", keys[0], len(keys))
+    return len(keys), replies_of_new(fields, new)
+
+
+@command("hset", -4, "write denyoom fast", FIRST_KEY, batch=_hset_many)
 def hset(context: Context, args: list[bytes]) -> Value:
     """Sets fields of a hash, made if there is none; returns how many are new."""
     return _put_pairs(context, args, "hset")
@@ -75,7 +90,7 @@ def _put_pairs(context: Context, args: list[bytes], name: str) -> int:
     else:
         pairs = dict(zip(args[2::2], args[3::2], strict=True))
         longest_bytes = max(map(len, args[2:])) if 2 * len(pairs) < len(args) - 2 else 0  # a field was named twice
-        added = hash_.put_many(pairs, longest_bytes)
+        added = len(hash_.put_many(pairs, longest_bytes))
     context.notify(b"hset", args[1])
     return added
 
@@ -91,13 +106,45 @@ def hsetnx(context: Context, args: list[bytes]) -> Value:
     return ONE
 
 
-@command("hincrby", 4, "write denyoom fast", FIRST_KEY)
+def _hincrby_many(
+    context: Context, keys: tuple[bytes, ...], fields: tuple[bytes, ...], increments: tuple[bytes, ...]
+) -> tuple[int, bytes]:
+    """Nothing of it is done if one of them fails."""
+    hash_ = one_or_new(context, keys, Hash)
+    if hash_ is None:
+        return NONE_DONE
+    steps = map({text: parse_int64(text) for text in set(increments)}.__getitem__, increments)
+    unique = dict.fromkeys(fields)
+    before = hash_.get_many(unique)
+    texts = [b"0" if text is None else text for text in before]
+    numbers = maybe_small(texts) or [parse_int64(text, _NO_INTEGER) for text in texts]
+    if len(unique) == len(fields):
+        totals = list(map(add, numbers, steps))
+    else:
+        totals = _running_totals(dict(zip(unique, numbers, strict=True)), fields, steps)
+    if min(totals) < INT64_MIN or max(totals) > INT64_MAX:
+        return NONE_DONE
+    texts = texts_of(totals)
+    hash_.replace_many(dict(zip(fields, texts, strict=True)), before, max(map(len, texts)))
+    context.notify_times(b"hincrby", keys[0], len(keys))
+    return len(keys), b":%b\r\n" % b"\r\n:".join(texts)
+
+
+def _running_totals(sums: dict[bytes, int], fields: Iterable[bytes], steps: Iterable[int]) -> list[int]:
+    totals = []
+    for field, step in zip(fields, steps, strict=True):
+        sums[field] = total = sums[field] + step
+        totals.append(total)
+    return totals
+
+
+@command("hincrby", 4, "write denyoom fast", FIRST_KEY, batch=_hincrby_many)
 def hincrby(context: Context, args: list[bytes]) -> Value:
     """Adds an integer to the one at a field; an absent field counts as 0."""
     increment = parse_int64(args[3])
     hash_ = context.keyspace.objects.find_or_make(args[1], Hash)
     text = hash_.get(args[2])
-    total = increment if text is None else parse_int64(text, "ERR hash value is not an integer") + increment
+    total = increment if text is None else parse_int64(text, _NO_INTEGER) + increment
     if not INT64_MIN <= total <= INT64_MAX:
         raise CommandError("ERR increment or decrement would overflow")
     hash_.put(args[2], b"%d" % total, text)
@@ -143,7 +190,16 @@ def hdel(context: Context, args: list[bytes]) -> Value:
 # Reads of named fields.
 
 
-@command("hget", 3, "readonly fast", FIRST_KEY)
+def _hget_many(context: Context, keys: tuple[bytes, ...], fields: tuple[bytes, ...]) -> tuple[int, bytes]:
+    hash_ = one_object(context, keys, Hash)
+    data = None if hash_ is None else bulks(context, hash_.get_many(fields))
+    if data is None:
+        return NONE_DONE
+    context.keyspace.hits += len(keys)
+    return len(keys), data
+
+
+@command("hget", 3, "readonly fast", FIRST_KEY, batch=_hget_many)
 def hget(context: Context, args: list[bytes]) -> Value:
     """Returns the value of a field of a hash."""
     hash_ = look_up(context, args[1], Hash)

@@ -16,6 +16,7 @@ from flin.errors import CommandError
 from flin.net.command.arguments import keys_after_number, option_name, parse_count, parse_limit, parse_number_of_keys
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS
 from flin.net.command.registry import command
+from flin.net.commands.columns import NONE_DONE, one_object, one_or_new, replies_of_held, replies_of_new
 from flin.net.commands.elements import (
     choose,
     different_elements,
@@ -49,7 +50,18 @@ def _set_of(context: Context, members: Sequence[bytes]) -> Value:
 # One set.
 
 
-@command("sadd", -3, "write denyoom fast", FIRST_KEY)
+def _sadd_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes, ...]) -> tuple[int, bytes]:
+    found = one_or_new(context, keys, Set)
+    if found is None:
+        return NONE_DONE
+    new = found.absent(members)
+    if new:
+        found.add_absent(new)
+        context.notify_times(b"sadd", keys[0], len(new))
+    return len(keys), replies_of_new(members, new)
+
+
+@command("sadd", -3, "write denyoom fast", FIRST_KEY, batch=_sadd_many)
 def sadd(context: Context, args: list[bytes]) -> Value:
     """Adds members to a set, made if there is none; returns how many are new."""
     found = context.keyspace.objects.find_or_make(args[1], Set)
@@ -110,7 +122,16 @@ def scard(context: Context, args: list[bytes]) -> Value:
     return 0 if found is None else len(found)
 
 
-@command("sismember", 3, "readonly fast", FIRST_KEY)
+def _sismember_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes, ...]) -> tuple[int, bytes]:
+    found = one_object(context, keys, Set)
+    if found is None:
+        return NONE_DONE
+    data = replies_of_held(found.hold(members))
+    context.keyspace.hits += len(keys)
+    return len(keys), data
+
+
+@command("sismember", 3, "readonly fast", FIRST_KEY, batch=_sismember_many)
 def sismember(context: Context, args: list[bytes]) -> Value:
     """Returns whether a set has a member."""
     found = look_up(context, args[1], Set)

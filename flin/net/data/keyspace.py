@@ -17,6 +17,7 @@ from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
 from flin.errors import CommandError, CorruptionError, FormatVersionError, LimitError
 from flin.net.batch.journal import Journal
+from flin.net.batch.pending import SHORT_BYTES
 from flin.net.data.long_bulk import SLICED_BYTES, bulk_in_slices
 from flin.net.data.object_host import ObjectHost
 from flin.net.data.observers import Watches, WriteObserver
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from flin.net.batch.version_lease import VersionLease
     from flin.net.data.reply_cache import ReplyCache
     from flin.objects.thresholds import Thresholds
-
-SHORT_BYTES: Final = 1024
-"""Values up to this length are only counted, not added up: 1,024 of them are the batch's bound of 1 MiB."""
 
 COUNT_BUDGET: Final = 1000
 """Lookups of one slice of a count: at 2 microseconds each, other clients wait 2 ms at most."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from flin.engine.boundaries import covers
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.errors import CorruptionError
+from flin.net.batch.pending import SHORT_BYTES
 from flin.net.data.observers import WriteObserver
 
 if TYPE_CHECKING:
@@ -75,13 +76,14 @@ class ObjectHost:
             found = self._keyspace.read(stored)
         return None if found is TOMBSTONE else found
 
-    def pieces(self, stored: Sequence[bytes]) -> Sequence[bytes | None]:
+    def pieces(self, stored: Sequence[bytes]) -> list[bytes | None]:
         newest = self._store.newest_entries()
-        if newest is not None and not self._pending.ranges:
-            found = [*map(cast("Any", self._pending.points.get), stored, map(newest.get, stored))]
-            if set(map(type, found)) == {bytes}:
-                return found
-        return [*map(self.piece, stored)]
+        if newest is None or self._ranges:
+            return [*map(self.piece, stored)]
+        found = [*map(cast("Any", self._points_get), stored, map(newest.get, stored))]
+        if set(map(type, found)) == {bytes}:
+            return found
+        return [one if type(one) is bytes else self.piece(key) for key, one in zip(stored, found, strict=True)]
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The store is asked for more where the batch deletes; what it has gives a page that is whole up to a bound,
@@ -114,8 +116,13 @@ class ObjectHost:
 
     def put_piece(self, stored: bytes, value: bytes) -> None:
         self._points[stored] = value
-        if len(value) > 1024:
+        if len(value) > SHORT_BYTES:
             self._pending.large_bytes += len(value)
+
+    def put_pieces(self, stored: Iterable[bytes], values: Collection[bytes]) -> None:
+        self._points.update(zip(stored, values, strict=True))
+        if max(map(len, values)) > SHORT_BYTES:
+            self._pending.large_bytes += sum(size for size in map(len, values) if size > SHORT_BYTES)
 
     def delete_piece(self, stored: bytes) -> None:
         self._pending.points[stored] = TOMBSTONE

@@ -33,6 +33,9 @@ class Context:
     def notify(self, event: bytes, key: bytes) -> None:
         """A keyspace event, by Redis's name for it. Nobody can listen yet."""
 
+    def notify_times(self, event: bytes, key: bytes, times: int) -> None:
+        """`notify` that many times."""
+
     def select(self, database: int) -> None:
         """Make another database the session's own. The caller has checked the number."""
         self.session.database = database

@@ -14,7 +14,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.engine.table.cold_read import ColdRead
-from flin.errors import CommandError
+from flin.errors import CommandError, FlinError
 from flin.net.batch.pending import BATCH_BYTES
 from flin.net.batch.reply_barrier import EVERYTHING
 from flin.net.client.session import NO_NAME
@@ -132,6 +132,8 @@ def run_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
     begin_ns = time.perf_counter_ns() if context.services.tick.is_sampled else 0
     try:
         done, data = command.batch(context, *columns)
+    except (ColdRead, FlinError):
+        return 0  # one by one they wait, or answer what is wrong
     except Exception:
         record_unexpected(context, command)
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from flin.errors import CommandError
@@ -15,6 +16,29 @@ MAX_DIGITS: Final = 20
 """Characters of the longest 64-bit number with its sign."""
 
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}").fullmatch
+
+SMALL_DIGITS: Final = 18
+"""Nine times the largest such number still fits 64 bits."""
+
+_text_of: Final = b"%d".__mod__
+
+
+def maybe_small(texts: Sequence[bytes]) -> list[int] | None:
+    """The numbers, if all are canonical, without a sign and of at most SMALL_DIGITS; None: look at them one by one.
+
+    Every step is a loop in C over all of them: in bytecode each number would cost as much as eight do now."""
+    lengths = list(map(len, texts))
+    if not min(lengths) or max(lengths) > SMALL_DIGITS or not b"".join(texts).isdigit():
+        return None
+    numbers = list(map(int, texts))
+    if b" 0" in b" " + b" ".join(texts) and list(map(_text_of, numbers)) != list(texts):
+        return None  # a leading zero, but for zero itself
+    return numbers
+
+
+def texts_of(numbers: Sequence[int]) -> list[bytes]:
+    """The text of each."""
+    return (b"%d " * len(numbers) % tuple(numbers)).split()
 
 
 def maybe_int64(raw: bytes) -> int | None:

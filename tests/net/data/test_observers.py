@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from flin.net.batch.pending import Pending
+from flin.net.batch.pending import SHORT_BYTES, Pending
 from flin.net.data.databases import Databases
-from flin.net.data.keyspace import SHORT_BYTES, Keyspace
+from flin.net.data.keyspace import Keyspace
 from flin.net.data.observers import Watches, WriteObserver
 from tests.net.fake_store import FakeStore
 

@@ -10,11 +10,10 @@ import pytest
 
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.engine.entry import TOMBSTONE, Entry, make_entry
-from flin.net.batch.pending import BATCH_ENTRIES
+from flin.net.batch.pending import BATCH_ENTRIES, SHORT_BYTES
 from flin.net.command.command import MAX_UNTIMED_ARGUMENTS
 from flin.net.command.registry import with_subcommands
 from flin.net.commands.counters import _incremented
-from flin.net.data.keyspace import SHORT_BYTES
 from flin.net.run.services import make_services
 from flin.net.serve.acceptor import accept
 from flin.net.serve.connection import TURN_COMMANDS

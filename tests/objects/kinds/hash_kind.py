@@ -27,7 +27,7 @@ class HashKind(Kind[Hash, Plain]):
                 assert found.get(field) == plain.get(field)
                 found.put(field, value, plain.get(field))
         else:
-            assert found.put_many(dict(pairs)) == len(pairs.keys() - plain.keys())
+            assert set(found.put_many(dict(pairs))) == pairs.keys() - plain.keys()
         plain.update(pairs)
 
     def change(self, found: Hash, plain: Plain, random: Random) -> None:

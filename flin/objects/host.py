@@ -31,12 +31,6 @@ class HostReads(Protocol):
     def pieces(self, stored: Sequence[bytes]) -> list[bytes | None]:
         """The values of some pieces: faster than one by one where they are in memory."""
 
-    def neighbours(self, stored: Sequence[bytes]) -> Sequence[bytes | None]:
-        """The values of some pieces, ascending, with few others between them: faster still."""
-
-    def pieces_in_memory(self, stored: Sequence[bytes]) -> Sequence[bytes] | None:
-        """The values of some pieces, if all of them were written lately; None says nothing."""
-
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The first `count` pieces of [start, stop), or the last ones, downwards; fewer only if there are no more."""
 
@@ -53,9 +47,6 @@ class HostReads(Protocol):
 
 
 class Host(HostReads, Protocol):
-    def piece_in_memory(self, stored: bytes) -> bytes | None:
-        """The value of a piece, if it was written lately; None says nothing."""
-
     def put_piece(self, stored: bytes, value: bytes) -> None: ...
 
     def put_pieces(self, stored: Iterable[bytes], values: Collection[bytes]) -> None:
@@ -63,7 +54,8 @@ class Host(HostReads, Protocol):
 
     def delete_piece(self, stored: bytes) -> None: ...
 
-    def delete_some_pieces(self, stored: Sequence[bytes]) -> None: ...
+    def delete_each(self, stored: Iterable[bytes]) -> None:
+        """`delete_piece` for each."""
 
     def take_back_piece(self, stored: bytes) -> None:
         """Delete a piece that this batch has put, and that the store does not hold: nothing of it is left."""

@@ -7,7 +7,7 @@ index (rank_index.py), made when the first is asked for and kept up to date by `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from flin.engine.entry import TOMBSTONE, Page
@@ -167,6 +167,18 @@ class Pieces:
         """Delete one that is there."""
         self._host.delete_piece(self.prefix + suffix)
         self.gone((suffix,))
+
+    def delete_each(self, suffixes: Sequence[bytes]) -> None:
+        """`delete` for each."""
+        self._host.delete_each(map(self.prefix.__add__, suffixes))
+        self.gone(suffixes)
+
+    def put_each(self, suffixes: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """`put` for each, of at least one."""
+        self._host.put_pieces(map(self.prefix.__add__, suffixes), values)
+
+    def get_each(self, suffixes: Iterable[bytes]) -> list[bytes | None]:
+        return self._host.pieces(list(map(self.prefix.__add__, suffixes)))
 
     def gone(self, suffixes: Sequence[bytes]) -> None:
         """These were there, and were deleted."""

@@ -13,7 +13,9 @@ from __future__ import annotations
 import math
 import re
 import struct
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from operator import ne, neg
+from typing import Final, NamedTuple, cast
 
 from flin.errors import ConflictError, CorruptionError
 
@@ -56,6 +58,27 @@ def decode_score(ordered: bytes) -> float:
     return score
 
 
+def encode_scores(scores: Sequence[float]) -> list[bytes]:
+    """`encode_score` of each; none of them is -0. In C where none is negative."""
+    if len(scores) < 2 or not min(scores) >= 0.0:
+        return list(map(encode_score, scores))
+    number = len(scores)
+    return _cut(struct.pack(f">{number}d", *map(neg, scores)), number)
+
+
+def decode_scores(ordered: Sequence[bytes]) -> list[float]:
+    """`decode_score` of each. In C where none is negative."""
+    if len(ordered) > 1 and min(ordered) >= b"\x80" and set(map(len, ordered)) == {8}:
+        scores = list(map(neg, struct.unpack(f">{len(ordered)}d", b"".join(ordered))))
+        if not any(map(ne, scores, scores)):
+            return scores
+    return list(map(decode_score, ordered))
+
+
+def _cut(ordered: bytes, number: int) -> list[bytes]:
+    return list(struct.unpack("8s" * number, ordered))
+
+
 # Texts.
 
 
@@ -79,6 +102,14 @@ def maybe_parse_score(text: bytes) -> float | None:
     if score in (_INF, -_INF) or (score == 0.0 and not _is_zero(text)):
         return None
     return score + 0.0
+
+
+def maybe_parse_scores(texts: Sequence[bytes]) -> list[float] | None:
+    """`maybe_parse_score` of each; None if one is none."""
+    if max(map(len, texts)) <= _SHORT and min(map(len, texts)) and b"".join(texts).isdigit():
+        return list(map(float, texts))
+    scores = list(map(maybe_parse_score, texts))
+    return None if None in scores else cast("list[float]", scores)
 
 
 def _maybe_number(text: bytes) -> float | None:

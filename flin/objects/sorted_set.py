@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
-from typing import Final, TypeAlias
+from itertools import chain, compress, islice, repeat
+from operator import add, is_
+from typing import Final, TypeAlias, cast
 
 from flin.objects import limits
 from flin.objects.layout import MEMBER, SCORE_BYTES, SORTED_SET
@@ -21,7 +22,7 @@ from flin.objects.live_object import BASE_BYTES, LiveObject, Objects
 from flin.objects.meta import Meta, SortedSetMeta
 from flin.objects.packed import decode_sorted_set, encode_sorted_set
 from flin.objects.pieces import Pieces
-from flin.objects.score import decode_score, encode_score
+from flin.objects.score import decode_score, decode_scores, encode_score, encode_scores
 from flin.objects.spread_order import SpreadOrder
 from flin.objects.whole_order import WholeOrder
 
@@ -30,6 +31,9 @@ MEMBER_BYTES: Final = 250
 
 _PACKED_BYTES: Final = 9
 """What a member adds to a packed value: its score, and what parts it from the next one."""
+
+_CHANGES: Final = 1024
+"""Changes that are made at once: some lists of them are made, and no longer ones."""
 
 Pair: TypeAlias = tuple[bytes, float]
 """A member and its score."""
@@ -99,6 +103,15 @@ class SortedSet(LiveObject):
             return scores.get(member)
         found = self._members.get(member)
         return None if found is None else decode_score(found)
+
+    def scores_of(self, members: Sequence[bytes]) -> list[float | None]:
+        """`score` of each."""
+        if self.scores is not None:
+            return list(map(self.scores.get, members))
+        found = self._members.get_each(members)
+        if None in found:
+            return [None if one is None else decode_score(one) for one in found]
+        return [*decode_scores(cast("list[bytes]", found))]
 
     @property
     def order(self) -> WholeOrder | SpreadOrder:
@@ -176,8 +189,13 @@ class SortedSet(LiveObject):
 
     def put_many(self, changes: Sequence[Change]) -> None:
         """`put` of at least one; each member once."""
-        for member, score, before in changes:
+        done = 0
+        while self._spread is None and done < len(changes):
+            member, score, before = changes[done]
             self._put(member, score + 0.0, before)
+            done += 1
+        for at in range(done, len(changes), _CHANGES):
+            self._put_spread(*zip(*changes[at : at + _CHANGES], strict=True))
         self.objects.touch(self, self.held_bytes if self.meta is None else 0)
 
     def remove(self, places: Sequence[bytes]) -> None:
@@ -216,9 +234,8 @@ class SortedSet(LiveObject):
         self._whole = WholeOrder(scores)
 
     def _put(self, member: bytes, score: float, before: float | None) -> None:
-        if before is None and not self.was_large:
-            sizes = self.objects.thresholds
-            self.was_large = len(member) > sizes.sorted_set_member_bytes or len(self) >= sizes.sorted_set_members
+        if before is None:
+            self._note_size((member,))
         scores = self.scores
         if scores is not None:
             scores[member] = score
@@ -240,6 +257,40 @@ class SortedSet(LiveObject):
         else:
             self._spread.remove(encode_score(before) + member)
         self._spread.add(ordered + member)
+
+    def _put_spread(self, members: Sequence[bytes], scores: Sequence[float], before: Sequence[float | None]) -> None:
+        """`_put` for each, into a spread one, with loops in C."""
+        spread, meta, held = self._spread, self.meta, self.scores
+        assert spread is not None
+        assert meta is not None
+        scores = [score + 0.0 for score in scores]
+        ordered = encode_scores(scores)
+        new: list[bytes] = []
+        if None in before:
+            new = list(compress(members, map(is_, before, repeat(None))))
+            self._note_size(new)
+            old = [(score, member) for score, member in zip(before, members, strict=True) if score is not None]
+            gone = [encode_score(score) + member for score, member in old]
+        else:
+            gone = list(map(add, encode_scores(cast("Sequence[float]", before)), members))
+        if held is not None:
+            assert self._whole is not None
+            for member, score in zip(members, before, strict=True):
+                self._whole.moved(member, score)
+            held.update(zip(members, scores, strict=True))
+            self.held_bytes += sum(map(len, new)) + _PACKED_BYTES * len(new)
+            if not limits.fits_whole(len(held)):
+                self.scores = self._whole = None  # from here on it is read piece by piece
+        self._members.put_each(members, ordered)
+        spread.move(gone, list(map(add, ordered, members)))
+        meta.count += len(new)
+
+    def _note_size(self, new: Sequence[bytes]) -> None:
+        """These are about to come: whether it is large for Redis."""
+        if not self.was_large:
+            sizes = self.objects.thresholds
+            longest = max(map(len, new))
+            self.was_large = longest > sizes.sorted_set_member_bytes or len(self) + len(new) > sizes.sorted_set_members
 
     def _become_spread(self) -> None:
         scores, whole = self.scores, self._whole

@@ -11,7 +11,7 @@ shows what is there. A ZPOPMIN that has to seek costs 26 µs, one that finds its
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from flin.objects import limits
@@ -92,6 +92,10 @@ class SpreadOrder:
         """One that was not there."""
         self._pieces.put(place, b"")
         self._pieces.added((place,))
+        self._note(place)
+
+    def _note(self, place: bytes) -> None:
+        """It was added: to windows, too, and perhaps floor or ceiling move."""
         meta = self._meta
         if place < meta.floor:
             meta.floor = floor_of(place)
@@ -109,10 +113,30 @@ class SpreadOrder:
     def remove(self, place: bytes) -> None:
         """One that is there."""
         self._pieces.delete(place)
+        self._forget(place)
+
+    def _forget(self, place: bytes) -> None:
+        """It was removed: from windows, too."""
         if place < self._head.stop:
             self._head.remove(place)
         if place >= self._tail.start:
             self._tail.remove(place)
+
+    def move(self, gone: Sequence[bytes], places: Sequence[bytes]) -> None:
+        """`remove` for each of those that are gone, then `add` for each of the places, of which there is at least
+        one."""
+        if gone:
+            self._pieces.delete_each(gone)
+            for place in self._in_windows(gone):
+                self._forget(place)
+        self._pieces.put_each(places, [b""] * len(places))
+        self._pieces.added(places)
+        for place in {min(places), max(places), *self._in_windows(places)}:
+            self._note(place)
+
+    def _in_windows(self, places: Sequence[bytes]) -> list[bytes]:
+        head, tail = self._head.stop, self._tail.start
+        return [place for place in places if place < head or place >= tail]
 
     def _cut_head(self) -> None:
         places = self._head.places

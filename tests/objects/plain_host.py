@@ -69,18 +69,6 @@ class PlainHost:
     def pieces(self, stored: Sequence[bytes]) -> list[bytes | None]:
         return [*map(self.piece, stored)]
 
-    neighbours = pieces
-
-    def piece_in_memory(self, stored: bytes) -> bytes | None:
-        found = self.points.get(stored)
-        return found if type(found) is bytes else None
-
-    def pieces_in_memory(self, stored: Sequence[bytes]) -> list[bytes] | None:
-        """The batch is written lately."""
-        found = [self.points.get(key) for key in stored]
-        values = [value for value in found if type(value) is bytes]
-        return values if len(values) == len(found) else None
-
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         found = self._all()
         keys = sorted((key for key in found if start <= key < stop), reverse=reverse)[:count]
@@ -101,7 +89,7 @@ class PlainHost:
     def delete_piece(self, stored: bytes) -> None:
         self.points[stored] = TOMBSTONE
 
-    def delete_some_pieces(self, stored: Sequence[bytes]) -> None:
+    def delete_each(self, stored: Iterable[bytes]) -> None:
         for key in stored:
             self.delete_piece(key)
 

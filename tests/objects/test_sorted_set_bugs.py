@@ -14,6 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from flin.objects import spread_order
 from flin.objects.pieces import Pieces
+from flin.objects.rank_index import RankIndex
 from flin.objects.sorted_set import SortedSet
 from flin.objects.spread_order import SpreadOrder, Window
 from flin.objects.whole_order import WholeOrder
@@ -54,13 +55,13 @@ def ceiling_not_raised(patch: Patch) -> None:
 
 
 def _after_add(patch: Patch, restore: Callable[[Any, bytes, bytes], None]) -> None:
-    def add(self: SpreadOrder, place: bytes) -> None:
+    def note(self: SpreadOrder, place: bytes) -> None:
         floor, ceiling = self._meta.floor, self._meta.ceiling
         original(self, place)
         restore(self._meta, floor, ceiling)
 
-    original = SpreadOrder.add
-    patch.setattr(SpreadOrder, "add", add)
+    original = SpreadOrder._note
+    patch.setattr(SpreadOrder, "_note", note)
 
 
 @with_limits()
@@ -117,6 +118,54 @@ def old_place_stays(patch: Patch) -> None:
 
     original = SortedSet._put
     patch.setattr(SortedSet, "_put", put)
+
+
+@with_limits()
+def old_places_stay(patch: Patch) -> None:
+    """new scores of several members delete their old places"""
+    original = SpreadOrder.move
+    patch.setattr(SpreadOrder, "move", lambda self, gone, places: original(self, (), places))
+
+
+@with_limits()
+def window_not_told_of_many(patch: Patch) -> None:
+    """a window knows what is added within it together with others, and removed"""
+    patch.setattr(SpreadOrder, "_in_windows", lambda self, places: [])
+
+
+@with_limits(whole=5)
+def whole_one_not_told_of_many(patch: Patch) -> None:
+    """the order of a whole one is told of several members that move at once"""
+
+    def put_spread(self: SortedSet, members: Any, scores: Any, before: Any) -> None:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(WholeOrder, "moved", lambda self, member, before: None)
+            original(self, members, scores, before)
+
+    original = SortedSet._put_spread
+    patch.setattr(SortedSet, "_put_spread", put_spread)
+
+
+@with_limits()
+def sums_not_spoiled(patch: Patch) -> None:
+    """a change of a count spoils the sums that have it"""
+
+    def change(self: RankIndex, piece: int, by: int) -> None:
+        self._counts[piece] += by
+
+    patch.setattr(RankIndex, "_change", change)
+
+
+@with_limits()
+def rest_of_a_divided_piece_not_counted(patch: Patch) -> None:
+    """what was not read of a piece that is divided stays in its last part"""
+    original = RankIndex.split
+
+    def split(self: RankIndex, start: bytes, keys: list[bytes]) -> None:
+        self._counts[self._starts.index(start)] = len(keys)
+        original(self, start, keys)
+
+    patch.setattr(RankIndex, "split", split)
 
 
 @with_limits()

@@ -5,9 +5,10 @@ A sorted set is never empty: who takes its last member deletes the key. Ranges a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress, repeat
+from operator import is_, ne
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from flin.errors import CommandError
 from flin.net.command.arguments import option_name
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
+from flin.net.commands.columns import NONE_DONE, one_object, one_or_new, replies_of_new
 from flin.net.commands.elements import (
     SLICE_RANKS,
     choose,
@@ -26,7 +28,7 @@ from flin.net.commands.elements import (
 )
 from flin.net.wire.numbers import INT64_MAX
 from flin.net.wire.replies import EMPTY_ARRAY, NOT_A_FLOAT, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error
-from flin.objects.score import maybe_parse_score, score_text, small_score_text
+from flin.objects.score import maybe_parse_score, maybe_parse_scores, score_text, small_score_text
 from flin.objects.sorted_set import MEMBER_BYTES, Change, Pair, SortedSet, place_of
 
 if TYPE_CHECKING:
@@ -123,7 +125,41 @@ _ADD_OPTIONS: Final = {
 }
 
 
-@command("zadd", -4, "write denyoom fast", FIRST_KEY)
+def _zadd_many(
+    context: Context, keys: tuple[bytes, ...], texts: tuple[bytes, ...], members: tuple[bytes, ...]
+) -> tuple[int, bytes]:
+    found = one_or_new(context, keys, SortedSet)
+    scores = maybe_parse_scores(texts)
+    if found is None or scores is None:
+        return NONE_DONE
+    members = _different(members)
+    before = found.scores_of(members)
+    _put_changed(context, keys[0], found, zip(members, scores, before), b"zadd")  # noqa: B905  the scores may be more
+    new = list(compress(members, map(is_, before, repeat(None)))) if None in before else []
+    return len(members), replies_of_new(members, new)
+
+
+def _different(members: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The first ones, up to one that is named again: what is written of it is read anew."""
+    if len(set(members)) == len(members):
+        return members
+    seen: set[bytes] = set()
+    for number, member in enumerate(members):
+        if member in seen:
+            return members[:number]
+        seen.add(member)
+    return members
+
+
+def _put_changed(context: Context, key: bytes, found: SortedSet, changes: Iterable[Change], event: bytes) -> None:
+    """Put those that differ from what is there."""
+    changed = [change for change in changes if change[1] != change[2]]
+    if changed:
+        found.put_many(changed)
+        context.notify_times(event, key, len(changed))
+
+
+@command("zadd", -4, "write denyoom fast", FIRST_KEY, batch=_zadd_many)
 def zadd(context: Context, args: list[bytes]) -> Value:
     """Sets scores of members of a sorted set, made if there is none; returns how many are new."""
     if len(args) == 4:  # one member, as nearly always
@@ -209,7 +245,23 @@ def _increment(context: Context, key: bytes, member: bytes, increment: float, op
     return total
 
 
-@command("zincrby", 4, "write denyoom fast", FIRST_KEY)
+def _zincrby_many(
+    context: Context, keys: tuple[bytes, ...], texts: tuple[bytes, ...], members: tuple[bytes, ...]
+) -> tuple[int, bytes]:
+    found = one_or_new(context, keys, SortedSet)
+    increments = maybe_parse_scores(texts)
+    if found is None or increments is None:
+        return NONE_DONE
+    members = _different(members)
+    before = found.scores_of(members)
+    totals = [one if score is None else score + one for score, one in zip(before, increments)]  # noqa: B905  as above
+    if any(map(ne, totals, totals)):
+        return NONE_DONE  # inf - inf
+    _put_changed(context, keys[0], found, zip(members, totals, before, strict=True), b"zincr")
+    return len(members), b"".join(map(context.session.encode, totals))
+
+
+@command("zincrby", 4, "write denyoom fast", FIRST_KEY, batch=_zincrby_many)
 def zincrby(context: Context, args: list[bytes]) -> Value:
     """Adds to the score of a member of a sorted set; an absent one counts as 0. Returns the new score."""
     return _increment(context, args[1], args[3], _score_or_option(args[2]), _AddOptions())
@@ -238,7 +290,19 @@ def zcard(context: Context, args: list[bytes]) -> Value:
     return 0 if found is None else len(found)
 
 
-@command("zscore", 3, "readonly fast", FIRST_KEY)
+def _zscore_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes, ...]) -> tuple[int, bytes]:
+    found = one_object(context, keys, SortedSet)
+    if found is None:
+        return NONE_DONE
+    scores = found.scores_of(members)
+    context.keyspace.hits += len(keys)
+    if context.session.protocol == 2 and None not in scores:
+        texts = (b"%.17g " * len(scores) % tuple(scores)).split()
+        return len(keys), b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
+    return len(keys), b"".join(map(context.session.encode, scores))
+
+
+@command("zscore", 3, "readonly fast", FIRST_KEY, batch=_zscore_many)
 def zscore(context: Context, args: list[bytes]) -> Value:
     """Returns the score of a member of a sorted set."""
     found = look_up(context, args[1], SortedSet)

@@ -29,6 +29,7 @@ KEYS = [b"h1", b"h2", b"s1", b"s2", b"l1", b"z1", b"c1", b"c2", b"k1"]
 
 ELEMENTS = [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"10", b"11", b"12", b"\xff\xff", b"\r\n", b""]
 NUMBERS = [b"1", b"7", b"0", b"5", b"-1", b"-5", b"10", b"01", b"+1", b"xy", b"9223372036854775807", b""]
+SCORES = [*[b"1", b"7", b"0", b"5"] * 2, b"-1", b"-0", b"10", b"1.5", b"2e1", b"inf", b"nan", b"-inf", b"+inf", b"1e-9"]
 VALUES = [b"1", b"5", b"x", b"", b"12", b"-3", b"7" * 19, b"v" * 70, b"w" * 700, b"9223372036854775807"]
 
 FORMS = {
@@ -41,7 +42,8 @@ FORMS = {
     b"LPUSH": (b"l", VALUES),
     b"LPOP": (b"l",),
     b"RPOP": (b"l",),
-    b"ZADD": (b"z", NUMBERS, ELEMENTS),
+    b"ZADD": (b"z", SCORES, ELEMENTS),
+    b"ZINCRBY": (b"z", SCORES, ELEMENTS),
     b"ZSCORE": (b"z", ELEMENTS),
 }
 """Commands by the keys and arguments that they take."""

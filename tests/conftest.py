@@ -7,9 +7,11 @@ collects all tests and runs its share.
 from __future__ import annotations
 
 import gc
+import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import hypothesis
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from tests import costs
 from tests.fifth import choose_fifth
 from tests.figures import Figures
+from tests.source import ROOT
 from tests.tool import in_ci, missing_tool
 from tests.tool import needs_tool as find_tool
 
@@ -31,6 +34,8 @@ def needs_tool() -> Callable[[str], str]:
     return find_tool
 
 
+BYTECODE: Final = ROOT / ".pytest_cache" / "bytecode"
+
 _FIGURES = pytest.StashKey[Figures]()
 _COSTS = pytest.StashKey[costs.Costs]()
 _SUITES = {"not slow": "ordinary", "slow": "slow"}  # by what `-m` says; pyproject.toml's own is the first
@@ -41,6 +46,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_COSTS] = costs.Costs()
     config.pluginmanager.register(config.stash[_COSTS])
     choose_fifth()
+    _keep_bytecode()
+
+
+def _keep_bytecode() -> None:
+    """Where no bytecode may be written beside the source, keep it beside pytest's cache. The suite starts some five
+    hundred processes: without it each compiles all modules that it imports, which takes as long again as its start."""
+    if sys.dont_write_bytecode:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(BYTECODE)
+        sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

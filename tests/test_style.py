@@ -6,9 +6,6 @@ import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
-
-import pytest
 
 from tests.source import ROOT, module_name, python_files, tree_of
 
@@ -34,37 +31,37 @@ def test_mypy() -> None:
     _passes("mypy", *TYPED)
 
 
-@pytest.mark.parametrize("path", python_files("flin"), ids=module_name)
-def test_module(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert path.stem not in BANNED_NAMES, "a file is named for the one noun it defines"
-    assert text.count("\n") <= MAX_LINES
-    assert ast.get_docstring(tree_of(path)) or not text.strip(), "a module says what it is"
+def test_modules() -> None:
+    for path in python_files("flin"):
+        text = path.read_text(encoding="utf-8")
+        assert path.stem not in BANNED_NAMES, f"{path}: a file is named for the one noun it defines"
+        assert text.count("\n") <= MAX_LINES, path
+        assert ast.get_docstring(tree_of(path)) or not text.strip(), f"{path}: a module says what it is"
 
 
-@pytest.mark.parametrize("path", python_files("flin"), ids=module_name)
-def test_long_functions_say_why(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
-            size = node.end_lineno - node.lineno + 1
-            said = (ast.get_docstring(node) or "") + "".join(
-                line.partition("#")[2] for line in lines[max(0, node.lineno - 4) : node.end_lineno]
-            )
-            assert size <= MAX_FUNCTION_LINES or re.search(r"\blong\b", said, re.IGNORECASE), (
-                f"{node.name} has {size} lines and does not say why it is long"
-            )
+def test_long_functions_say_why() -> None:
+    for path in python_files("flin"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+                size = node.end_lineno - node.lineno + 1
+                said = (ast.get_docstring(node) or "") + "".join(
+                    line.partition("#")[2] for line in lines[max(0, node.lineno - 4) : node.end_lineno]
+                )
+                assert size <= MAX_FUNCTION_LINES or re.search(r"\blong\b", said, re.IGNORECASE), (
+                    f"{path}: {node.name} has {size} lines and does not say why it is long"
+                )
 
 
-@pytest.mark.parametrize("path", python_files("flin"), ids=module_name)
-def test_docstrings_begin_with_what_it_is(path: Path) -> None:
+def test_docstrings_begin_with_what_they_are() -> None:
     """With the noun or the verb: "Of the WAL" and "The same, but" send the reader somewhere else first."""
     strings = [
-        node.value.value
+        (module_name(path), node.value.value.partition("\n")[0])
+        for path in python_files("flin")
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     ]
-    assert [text.partition("\n")[0] for text in strings if text.startswith(("Of ", "The same"))] == []
+    assert [found for found in strings if found[1].startswith(("Of ", "The same"))] == []
 
 
 def test_documents_hold_no_machine_paths() -> None:

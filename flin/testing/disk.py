@@ -268,7 +268,7 @@ class SimulatedDisk:
     def files(self) -> dict[str, bytes]:
         """Every path and its content: two disks are equal if these are."""
         return {
-            posixpath.join(path, name): bytes(file.content)
+            f"{path if path != '/' else ''}/{name}": bytes(file.content)
             for path, directory in sorted(self.directories.items())
             for name, file in sorted(directory.names.items())
         }
@@ -352,8 +352,8 @@ class SimulatedDisk:
         return found
 
     def _parent(self, path: str) -> tuple[SimulatedDirectory, str]:
-        parent, name = posixpath.split(_normal(path))
-        if parent == _normal(path):
+        parent, name = _split(path)
+        if not name:
             _refuse(errno.EISDIR, path)
         return self._directory(parent), name
 
@@ -365,7 +365,7 @@ class SimulatedDisk:
         return found
 
     def _maybe_file(self, path: str) -> SimulatedFile | None:
-        parent, name = posixpath.split(_normal(path))
+        parent, name = _split(path)
         self._check_held(parent)
         directory = self.directories.get(parent)
         return None if directory is None else directory.names.get(name)
@@ -551,6 +551,12 @@ class SimulatedLock:
 @lru_cache(maxsize=1024)  # a fifth of a crash test's time otherwise
 def _normal(path: str) -> str:
     return posixpath.normpath(posixpath.join("/", path))
+
+
+@lru_cache(maxsize=1024)
+def _split(path: str) -> tuple[str, str]:
+    """The directory of a path and the name in it, which is empty for the root alone."""
+    return posixpath.split(_normal(path))
 
 
 def _fail(fault: Fault, path: str) -> NoReturn:

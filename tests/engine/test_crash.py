@@ -50,13 +50,16 @@ ALPHABET: list[Operation] = [
 ]
 
 
-@pytest.mark.parametrize(("sync", "window_bytes"), [("always", 512), ("interval", 512), ("interval", 0)])
-def test_every_short_workload(sync: str, window_bytes: int, figures: Figures) -> None:
-    checker = CrashChecker(EngineSetup(sync, window_bytes=window_bytes), limit=20, second_every=8)
+@pytest.mark.parametrize(
+    ("sync", "shards", "window_bytes"),
+    [("always", 1, 512), ("interval", 1, 512), ("interval", 1, 0), ("never", 4, 512)],
+)
+def test_every_short_workload(sync: str, shards: int, window_bytes: int, figures: Figures) -> None:
+    checker = CrashChecker(EngineSetup(sync, shards, window_bytes=window_bytes), limit=24, second_every=12)
     crash_every_workload(checker, every_workload(ALPHABET, 2))
     figures.checked(checker)
     assert checker.states > 2000
-    assert checker.during_recovery > checker.states // 12
+    assert checker.during_recovery > checker.states // 18
 
 
 @pytest.mark.slow

@@ -39,17 +39,20 @@ SETUPS = [EngineSetup("always"), EngineSetup("interval", window_bytes=0), Engine
 
 
 def _cases() -> Iterator[ParameterSet]:
-    """Every workload, kind and setup; the ordinary suite takes each workload and kind in one setup, in turn."""
+    """Every workload, kind and setup, and every n. The ordinary suite takes each workload and kind in one setup, in
+    turn, and every second n."""
     for (at, name), (of, kind), (which, setup) in product(enumerate(WORKLOADS), enumerate(KINDS), enumerate(SETUPS)):
-        marks = [] if (at + of) % len(SETUPS) == which else [pytest.mark.slow]
-        yield pytest.param(name, kind, setup, id=f"{name}-{kind}-{setup.sync}-{setup.window_bytes}", marks=marks)
+        case = f"{name}-{kind}-{setup.sync}-{setup.window_bytes}"
+        if (at + of) % len(SETUPS) == which:
+            yield pytest.param(name, kind, setup, of % 2, 2, id=case)
+        yield pytest.param(name, kind, setup, 0, 1, id=f"{case}-every", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("name", "kind", "setup"), list(_cases()))
-def test_nth_call_fails(name: str, kind: str, setup: EngineSetup, figures: Figures) -> None:
+@pytest.mark.parametrize(("name", "kind", "setup", "first", "step"), list(_cases()))
+def test_nth_call_fails(name: str, kind: str, setup: EngineSetup, first: int, step: int, figures: Figures) -> None:
     checker = CrashChecker(setup, limit=2, second_crashes=0)
-    for number, run in enumerate(every_failure(setup, WORKLOADS[name], KINDS[kind])):
-        check_failed(run, checker, f"{name}, {kind}, call {number}", no_files=True)
+    for number, run in enumerate(every_failure(setup, WORKLOADS[name], KINDS[kind], first, step)):
+        check_failed(run, checker, f"{name}, {kind}, call {first + number * step}", no_files=True)
         figures.add(FAILED_CALLS, 1)
     figures.checked(checker)
     assert checker.states

@@ -42,7 +42,19 @@ def _check(mutant: Mutant, repeat: str, figures: Figures) -> None:
     figures.add(CAUGHT, 1)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS[chosen_fifth() :: FIFTHS], ids=lambda mutant: mutant.name)
+FOUND_LATE: Final = frozenset(
+    (
+        *("ended_segments_not_synced", "bytes_after_the_end_are_replayed", "wrong_end_of_the_predecessor"),
+        *("recovery_trusts_the_page_cache", "tables_are_opened_after_close", "replay_goes_on_after_a_hole"),
+        "inputs_removed_before_the_manifest",
+    )
+)
+"""Their hunts take 5 to 16 s each, all others 0.7 s on average: too long for the ordinary suite."""
+
+TODAYS: Final = [mutant for mutant in MUTANTS[chosen_fifth() :: FIFTHS] if mutant.name not in FOUND_LATE]
+
+
+@pytest.mark.parametrize("mutant", TODAYS, ids=lambda mutant: mutant.name)
 def test_mutant_of_today_is_caught(mutant: Mutant, figures: Figures) -> None:
     _check(mutant, f"{FIFTH}={MUTANTS.index(mutant) % FIFTHS} pytest tests/engine/test_mutants.py", figures)
 
@@ -77,6 +89,7 @@ def test_names_and_number() -> None:
     names = [mutant.name for mutant in MUTANTS]
     assert len(names) == len(set(names)) >= 90
     assert {mutant.hunt for mutant in MUTANTS} == set(HUNTS)
+    assert set(names) >= FOUND_LATE
 
 
 def test_they_touch_what_the_engine_has() -> None:

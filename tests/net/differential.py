@@ -14,9 +14,8 @@ from tests.net.generator import OPTIONS, PLAIN, QUEUEABLE, TRANSACTIONS, Burst, 
 from tests.net.raw_client import Raw, RawClient
 
 MIN_OF_EACH = 50
-"""Requests per command and kind that a run must hold."""
+"""Requests per command and kind that the random runs of a suite must hold."""
 
-_SCHEDULED = MIN_OF_EACH + 10
 _NEAR = 600_000
 """The largest difference of remaining times, in seconds or milliseconds: ten minutes in ms. Delays begin at a day."""
 
@@ -24,28 +23,17 @@ _MAX_PIPELINE = 64
 INTERNAL_ERROR = b"-ERR internal error"
 """Flin's answer when a handler raised an unexpected exception; Redis has no such reply."""
 
-_RARE = ("flushall", "flushdb", "select")
-"""Not drawn beyond their share: they empty or change the database too often for the others."""
 
-
-def schedule(seed: int, total: int, protocol: int = 2) -> Iterator[Request]:
-    """At least `total` requests, each command of each kind often enough, in random order."""
+def schedule(seed: int, each: int, protocol: int = 2) -> Iterator[Request]:
+    """Each command of each kind so often, in random order: about a thousand requests for one of each."""
     source = Generator(seed, protocol)
-    jobs: list[tuple[str, Kind]] = [(name, "plain") for name in PLAIN for _ in range(_SCHEDULED)]
-    jobs += [(name, "options") for name in OPTIONS for _ in range(_SCHEDULED)]
-    jobs += [(name, "wrong") for name in (*PLAIN, *TRANSACTIONS) for _ in range(_SCHEDULED)]
-    jobs += [("", "plain")] * (_SCHEDULED * 8)  # transactions: one in seven ends with DISCARD
+    jobs: list[tuple[str, Kind]] = [(name, "plain") for name in PLAIN for _ in range(each)]
+    jobs += [(name, "options") for name in OPTIONS for _ in range(each)]
+    jobs += [(name, "wrong") for name in (*PLAIN, *TRANSACTIONS) for _ in range(each)]
+    jobs += [("", "plain")] * (each * 16)  # transactions: one in seven ends with DISCARD
     source.random.shuffle(jobs)
-    common = [name for name in PLAIN if name not in _RARE]
-    made = 0
     for name, kind in jobs:
-        burst = _burst(source, name, kind)
-        made += len(burst)
-        yield from burst
-    while made < total:
-        burst = _burst(source, source.pick(common), source.pick(_KINDS))
-        made += len(burst)
-        yield from burst
+        yield from _burst(source, name, kind)
 
 
 _KINDS: list[Kind] = ["plain", "options", "wrong"]

@@ -48,6 +48,15 @@ class Tail:
         self.entries[id_] = strings
         self.bytes += _size_of(strings)
 
+    def extend(self, ids: list[bytes], entries: list[list[bytes]]) -> None:
+        """Add entries above all others, and let the oldest ones go, if too many are held."""
+        if ids[0] < self.since:
+            self.since = ids[0]
+        self.ids += ids
+        self.entries.update(zip(ids, entries, strict=True))
+        self.bytes += sum(map(_size_of, entries))
+        self.shorten()
+
     def fill(self, entries: list[StreamEntry], since: bytes) -> None:
         """Hold these instead: all from `since` on, in order."""
         self.ids = [id_ for id_, _ in entries]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from flin.errors import CommandError
@@ -101,7 +102,7 @@ def parse_stop(text: bytes) -> bytes:
 
 @dataclass(slots=True)
 class AddOptions:
-    """What stands before XADD's fields."""
+    """What stands before XADD's fields; not to be changed."""
 
     trimming: Trimming | None = None
     makes_stream: bool = True
@@ -110,6 +111,9 @@ class AddOptions:
     has_number: bool = True
     fields_at: int = 0
     """The position of the first field."""
+
+
+_NO_OPTIONS: Final = AddOptions(fields_at=3)
 
 
 class _Trim:
@@ -170,7 +174,23 @@ class _Trim:
 def parse_add(args: list[bytes], node: int) -> AddOptions:
     """XADD's options and id. node: entries in a node, for `~`."""
     if args[2] == b"*":  # as nearly always
-        return AddOptions(fields_at=3)
+        return _NO_OPTIONS
+    if len(args) > 5 and args[5] == b"*" and len(args[2]) + len(args[3]) + len(args[4]) <= _USUAL_BYTES:
+        return _usual_options(args[2], args[3], args[4], node)
+    return _parse_add(args, node)
+
+
+_USUAL_BYTES: Final = 64
+"""Options that take more are not kept; `MAXLEN ~` and the longest number take 27."""
+
+
+@lru_cache(maxsize=64)
+def _usual_options(name: bytes, how: bytes, most: bytes, node: int) -> AddOptions:
+    """`MAXLEN ~ 1000 *` is the same in each of thousands of requests: it is read once."""
+    return _parse_add([b"", b"", name, how, most, b"*"], node)
+
+
+def _parse_add(args: list[bytes], node: int) -> AddOptions:
     trim, found = _Trim(), AddOptions()
     at = 2
     while at < len(args):

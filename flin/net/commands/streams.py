@@ -6,13 +6,22 @@ Long replies are made in slices. Reading in groups is in stream_groups.py, XREAD
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
-from flin.errors import CommandError
+from flin.engine.table.cold_read import ColdRead
+from flin.errors import CommandError, CorruptionError, FormatVersionError
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.commands.elements import growing, look_up
-from flin.net.commands.stream_arguments import parse_add, parse_start, parse_stop, parse_strict_id, parse_trim
+from flin.net.commands.stream_arguments import (
+    MAX_NUMBER,
+    parse_add,
+    parse_start,
+    parse_stop,
+    parse_strict_id,
+    parse_trim,
+)
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import (
     EMPTY_ARRAY,
@@ -20,12 +29,14 @@ from flin.net.wire.replies import (
     NULL_ARRAY,
     OK,
     ZERO,
+    Reply,
     Slices,
     Value,
     syntax_error,
     wrong_arity,
 )
 from flin.objects import limits
+from flin.objects.layout import parse_stream_id, stream_id
 from flin.objects.meta import NO_ID
 from flin.objects.stream import Stream
 from flin.objects.stream_id import MAX_ID, new_id, next_id, show_id
@@ -40,7 +51,36 @@ GROUP: Final = "stream"
 # Writes.
 
 
-@command("xadd", -5, "write denyoom fast", FIRST_KEY)
+def _add_many(
+    context: Context,
+    keys: tuple[bytes, ...],
+    ids: tuple[bytes, ...],
+    fields: tuple[bytes, ...],
+    values: tuple[bytes, ...],
+) -> tuple[int, bytes]:
+    """A pipeline of `XADD key * field value` with one key, of a spread stream: others are added one by one."""
+    key, count = keys[0], len(keys)
+    if keys.count(key) < count or ids.count(b"*") < count or context.keyspace.observers:
+        return 0, b""
+    try:
+        stream = context.keyspace.objects.find(key, Stream)
+    except (ColdRead, CommandError, CorruptionError, FormatVersionError):
+        return 0, b""
+    if stream is None or stream.is_packed or stream.last_id == MAX_ID:
+        return 0, b""
+    ms, number = parse_stream_id(new_id(stream.last_id, context.now_ms))
+    if number + count > MAX_NUMBER:
+        return 0, b""
+    stream.append_many(
+        list(map(stream_id, repeat(ms), range(number, number + count))), list(zip(fields, values, strict=True))
+    )
+    for _ in keys:
+        context.notify(b"xadd", key)
+    texts = [b"%d-%d" % (ms, each) for each in range(number, number + count)]
+    return count, b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
+
+
+@command("xadd", -5, "write denyoom fast", FIRST_KEY, batch=_add_many)
 def xadd(context: Context, args: list[bytes]) -> Value:
     """Adds an entry to a stream, made if there is none; returns its id."""
     options = parse_add(args, context.services.config.thresholds.stream_node_entries)
@@ -181,8 +221,15 @@ def show_entries(entries: Iterable[StreamEntry]) -> list[Value]:
     return list(map(show_entry, entries))
 
 
-def show_entry(entry: StreamEntry) -> list[Value]:
-    return [show_id(entry[0]), entry[1]]
+def show_entry(entry: StreamEntry) -> Reply:
+    """An array of the id and an array of strings: finished here, in one step for most, since replies have many."""
+    id_, strings = show_id(entry[0]), entry[1]
+    if len(strings) == 2:
+        field, value = strings
+        head = b"*2\r\n$%d\r\n%b\r\n*2\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+        return Reply(head % (len(id_), id_, len(field), field, len(value), value))
+    parts = [b"$%d\r\n%b\r\n" % (len(string), string) for string in strings]
+    return Reply(b"*2\r\n$%d\r\n%b\r\n*%d\r\n%b" % (len(id_), id_, len(parts), b"".join(parts)))
 
 
 def range_reply(

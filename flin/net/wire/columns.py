@@ -21,7 +21,7 @@ MIN_REQUESTS: Final = 4
 MAX_ARGUMENT: Final = 1024
 """Longer ones gain nothing: their cost is the copying."""
 
-_COUNTS: Final = {b"*%d\r\n" % count: count for count in (2, 3, 4)}
+_COUNTS: Final = {b"*%d\r\n" % count: count for count in (2, 3, 4, 5)}
 _LENGTHS: Final = {b"$%d" % length: length for length in range(MAX_ARGUMENT + 1)}
 
 Column = tuple[bytes, ...]
@@ -46,7 +46,7 @@ _layouts: Final[dict[tuple[int, bytes], Layout]] = {}
 
 def maybe_columns(data: bytes, limit: int) -> tuple[bytes, list[Column]] | None:
     """The command's name as sent, and the other arguments, a column each, if these bytes are from MIN_REQUESTS to
-    `limit` whole requests of such a pipeline, of one to three such arguments each. None says nothing: the parsers
+    `limit` whole requests of such a pipeline, of one to four such arguments each. None says nothing: the parsers
     look."""
     clue = len(data), data[:17]  # as far as the length of the key, after a name of three letters
     layout = _layouts.get(clue)

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from flin.errors import CommandError, LimitError
+from flin.net.command.registry import find
 from flin.net.wire.replies import NULL_ARRAY, last_of
 from flin.objects import limits, stream, stream_group, stream_tail
 from flin.objects.layout import PREFIX_BYTES
 from flin.objects.stream import Stream
 from tests.net.commands.handling import Handling
+from tests.net.fake_peer import Clients
 
 
 @pytest.fixture
@@ -306,3 +308,84 @@ def test_what_was_delivered_before_there_is_no_room_is_shown(server: Handling) -
     head = [b"XREADGROUP", b"GROUP", b"g", b"c"]
     assert server.call(*head, b"COUNT", b"4", *twice) == [[b"s", added[:4]]]
     assert server.call(*head, *twice) == [[b"s", added[4:]]]
+
+
+# Pipelines of `XADD key * field value`.
+
+
+def xadd_batch(server: Handling, *requests: bytes) -> tuple[int, bytes]:
+    command = find(b"xadd")
+    assert command is not None
+    assert command.batch is not None
+    return command.batch(server.context, *zip(*(request.split() for request in requests), strict=True))
+
+
+LINES = [b"s * f %d" % number for number in range(40)]
+
+
+def spread(server: Handling, *last: bytes) -> None:
+    """A hundred entries, and those with these ids."""
+    for id_ in (*(b"1-%d" % number for number in range(1, 101)), *last):
+        server.call(b"XADD", b"s", id_, b"f", b"v")
+
+
+@pytest.mark.parametrize("last", [b"2-1", b"1800000000000-7", b"1900000000000-7"])
+def test_a_pipeline_of_xadd_is_that_one_by_one(last: bytes) -> None:
+    """Ids of this moment, of the millisecond of the last one, and behind one of the future."""
+    one, many = Handling(), Handling()
+    for server in (one, many):
+        spread(server, last)
+        server.pending.commit()
+    for lines in (LINES, [b"s * f \xff", b"s * \xff\xff v"]):
+        said = b"".join(one.wire(b"XADD", *line.split()) for line in lines)
+        assert xadd_batch(many, *lines) == (len(lines), said)
+        assert many.wire(b"XREVRANGE", b"s", b"+", b"-") == one.wire(b"XREVRANGE", b"s", b"+", b"-")
+    for server in (one, many):
+        server.pending.commit()
+        server.services.databases.forget_objects()
+    assert many.wire(b"XRANGE", b"s", b"-", b"+") == one.wire(b"XRANGE", b"s", b"-", b"+")
+    assert many.wire(b"XINFO", b"STREAM", b"s") == one.wire(b"XINFO", b"STREAM", b"s")
+
+
+def test_other_pipelines_of_xadd_are_left(server: Handling) -> None:
+    server.call(b"SET", b"string", b"v")
+    assert xadd_batch(server, *LINES) == (0, b""), "none"
+    server.call(b"XADD", b"s", b"*", b"f", b"v")
+    assert xadd_batch(server, *LINES) == (0, b""), "packed"
+    server.call(b"DEL", b"s")
+    spread(server)
+    assert xadd_batch(server, b"s * f v", b"t * f v") == (0, b""), "several"
+    assert xadd_batch(server, b"s * f v", b"s 1-1 f v") == (0, b""), "an id"
+    assert xadd_batch(server, b"string * f v") == (0, b""), "a string"
+    server.call(b"WATCH", b"s")
+    assert xadd_batch(server, *LINES) == (0, b""), "somebody looks"
+    server.call(b"UNWATCH")
+    server.call(b"EXPIRE", b"s", b"100")
+    assert xadd_batch(server, *LINES[:10])[0] == 10
+    assert server.call(b"TTL", b"s") == 100
+    server.call(b"XSETID", b"s", b"1800000000009-18446744073709551600")
+    assert xadd_batch(server, *LINES) == (0, b""), "the millisecond is nearly full"
+    assert xadd_batch(server, *LINES[:10])[0] == 10
+
+
+def test_a_pipeline_over_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[int, bytes]] = []
+    command = find(b"xadd")
+    assert command is not None
+    batch = command.batch
+    assert batch is not None
+
+    def noted(*columns: Any) -> tuple[int, bytes]:
+        done.append(batch(*columns))
+        return done[-1]
+
+    monkeypatch.setattr(command, "batch", noted)
+    peer = Clients().connect()
+    for number in range(1, 101):
+        peer.ask(b"XADD s 1-%d f v" % number)
+    for first in (0, 50):  # a pipeline is looked at as columns once one before was alike
+        said = peer.ask(*[b"XADD s * f %02d" % number for number in range(50)])
+        texts = [b"1800000000000-%d" % number for number in range(first, first + 50)]
+        assert said == b"".join(b"$%d\r\n%b\r\n" % (len(text), text) for text in texts)
+    assert done == [(50, said)]
+    assert peer.ask(b"XLEN s") == b":200\r\n"

@@ -43,8 +43,8 @@ SLOW_CHUNK: Final = 1 << 16
 SLOW_SECONDS: Final = 0.001
 """A slow client reads so much and waits: 30 MB/s at most."""
 
-RANDOM_SHARE: Final = 10
-"""A tenth of the elements of a large collection is drawn at random."""
+RANDOM_SHARE: Final = 100
+"""One element in so many of a large collection is drawn at random."""
 
 RECEIVED: Final = 1 << 20
 WORD: Final = b"PONG " + b"x" * 20
@@ -90,6 +90,14 @@ class Client:
             if slowly:
                 time.sleep(SLOW_SECONDS)
         return head
+
+    def bulk(self, request: bytes) -> bytes:
+        """The bytes that a request is answered with."""
+        self._socket.sendall(request)
+        with self._socket.makefile("rb") as replies:
+            head = replies.readline()
+            assert head.startswith(b"$"), head
+            return replies.read(int(head[1:]) + 2)[:-2]
 
 
 # Looking.
@@ -234,6 +242,8 @@ class Sizes:
     keys: int
     elements: int
     reads: int
+    result_bytes: int
+    """What a command may make as a whole."""
 
 
 def many(kind: Kind, sizes: Sizes, client: Client) -> Iterator[str]:
@@ -322,11 +332,51 @@ def group(kind: Kind, sizes: Sizes, client: Client) -> Iterator[str]:
     yield "all acknowledged"
 
 
+RESULTS: Final[dict[str, tuple[int, tuple[str, ...]]]] = {
+    "hash": (350, ("COPY K D REPLACE",)),
+    "set": (
+        200,
+        ("COPY K D REPLACE", "SUNIONSTORE D K K", "SINTERSTORE D K K", "SORT K ALPHA STORE D", "SUNION K K"),
+    ),
+    "zset": (
+        500,
+        ("COPY K D REPLACE", "ZUNIONSTORE D 1 K", "ZINTERSTORE D 2 K K", "ZRANGESTORE D K 0 -1", "ZUNION 1 K"),
+    ),
+    "list": (200, ("COPY K D REPLACE", "SORT K ALPHA STORE D", "SORT K ALPHA")),
+    "stream": (
+        1200,
+        ("COPY K D REPLACE", "XGROUP CREATE K G 0", "XREADGROUP GROUP G one STREAMS K >", "XGROUP DELCONSUMER K G one"),
+    ),
+}
+"""What an element takes as the strictest of these commands counts it, RESTORE among them; and the commands."""
+
+
+def results(kind: Kind, sizes: Sizes, client: Client) -> Iterator[str]:
+    """Commands that make their result as a whole, of nearly as many elements as they may."""
+    each_bytes, texts = RESULTS[kind.name]
+    key, number = b"medium " + kind.name.encode(), sizes.result_bytes // each_bytes
+    firsts = range(0, number, AT_ONCE)
+    client.pour((kind.put(key, first, min(first + AT_ONCE, number)) for first in firsts), PIPELINE // AT_ONCE)
+    yield f"{number:,} elements"
+    for text in texts:
+        head = client.ask(_request(text, {"K": key, "D": b"made", "G": GROUP}))
+        assert not head.startswith(b"-"), head[:200]
+        client.ask(encode(b"DEL", b"made"))
+        yield text
+    payload = client.bulk(encode(b"DUMP", key))
+    yield f"DUMP K: {len(payload):,} B"
+    head = client.ask(encode(b"RESTORE", b"made", b"0", payload))
+    assert head.startswith(b"+OK"), head[:200]
+    client.ask(encode(b"DEL", b"made"))
+    yield "RESTORE"
+
+
 STAGES: Final[dict[str, tuple[Kind, Callable[[Kind, Sizes, Client], Iterator[str]]]]] = {
     **{f"many-{kind.name}": (kind, many) for kind in KINDS},
     **{f"fill-{kind.name}": (kind, large_fill) for kind in KINDS},
     "group": (KINDS[-1], group),
     **{f"read-{kind.name}": (kind, large) for kind in KINDS},
+    **{f"results-{kind.name}": (kind, results) for kind in KINDS},
 }
 """By name. `read` and `group` need what `fill` has made."""
 
@@ -385,7 +435,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
     print("    own with helpers  resident peak, MB", file=out)
     with tempfile.TemporaryDirectory() as scratch:
         directory = (chosen.keep or Path(scratch)) / "weight"
-        sizes = Sizes(chosen.keys, chosen.elements, chosen.reads)
+        sizes = Sizes(chosen.keys, chosen.elements, chosen.reads, limit // 4)
         for weight in weigh(directory, chosen.stages.split(","), sizes, limit):
             print(weight.line(), file=out, flush=True)
             worst = max(worst, weight.own_bytes)

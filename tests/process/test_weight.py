@@ -20,7 +20,9 @@ def _run(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_moment_of_it() -> None:
-    code, said = _run("--keys", "500", "--elements", "1100", "--reads", "50", "--stages", "many-hash,fill-stream,group")
+    code, said = _run(
+        "--keys", "500", "--elements", "1100", "--reads", "50", "--stages", "many-hash,fill-stream,group,results-stream"
+    )
     assert code == 0, said
     own = [float(line.split()[0]) for line in said.splitlines() if re.match(r" +\d+ +\d+ +\d+ ", line)]
     assert len(own) >= 12, said
@@ -28,10 +30,14 @@ def test_a_moment_of_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stages", ["many", "hash", "set", "zset", "list", "stream,group"])
+@pytest.mark.parametrize("stages", ["many", "hash", "set", "zset", "list", "stream,group", "results"])
 def test_within_the_limit(stages: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight, "EXTRA_BYTES", SMALLER_EXTRA_MB * weight.MB)
-    chosen = [name for name in weight.STAGES if any(word in name for word in stages.split(","))]
+    chosen = [
+        name
+        for name in weight.STAGES
+        if any(word in name for word in stages.split(",")) and ("results" in name) == (stages == "results")
+    ]
     code, said = _run("--keys", "60000", "--elements", "100000", "--reads", "5000", "--stages", ",".join(chosen))
     assert code == 0, said
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.table.cold_read import ColdRead
-from flin.errors import CorruptionError
+from flin.errors import CommandError, CorruptionError
 from flin.net.command.arguments import keys_after_number, option_name, parse_count, pop_arguments, timeout_seconds
 from flin.net.command.command import FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command
@@ -17,6 +17,7 @@ from flin.net.commands.lists import one_list
 from flin.net.wire.replies import (
     EMPTY_ARRAY,
     NULL_ARRAY,
+    OUT_OF_MEMORY,
     Value,
     WaitForKeys,
     syntax_error,
@@ -41,6 +42,9 @@ _MAX_BATCH_BYTES: Final = 1 << 16
 
 _BULK_BYTES: Final = 6
 """What a bulk has beside its bytes, at least."""
+
+_POPPED_BYTES: Final = 200
+"""What an element takes beside its bytes while it is taken out: itself, and its tombstone in the batch; about."""
 
 
 # Out of one list.
@@ -125,7 +129,8 @@ def _last(found: List, count: int) -> list[bytes]:
 
 
 def _of_a_reply(context: Context, pages: Iterable[list[bytes]]) -> list[bytes]:
-    most_bytes = context.services.config.largest_reply_bytes
+    config = context.services.config
+    most_bytes, most_memory = config.largest_reply_bytes, config.options.memory_limit // 4
     found: list[bytes] = []
     size = 0
     for page in pages:
@@ -133,6 +138,8 @@ def _of_a_reply(context: Context, pages: Iterable[list[bytes]]) -> list[bytes]:
         if size > most_bytes:
             raise too_large_reply(size, most_bytes)
         found += page
+        if size + _POPPED_BYTES * len(found) > most_memory:
+            raise CommandError(OUT_OF_MEMORY)
     return found
 
 

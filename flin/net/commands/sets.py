@@ -209,6 +209,9 @@ def _pop_many(context: Context, key: bytes, count: int) -> list[bytes]:
     if found is None or not count:
         return []
     left = max(0, len(found) - count)
+    held = count if left * _MOVED > count else len(found)
+    if held * MEMBER_BYTES > context.services.config.options.memory_limit // 4:
+        raise CommandError(OUT_OF_MEMORY)
     if left * _MOVED > count:
         gone = _of_a_reply(context, [different_elements(found, count)])
         _take_out(context, key, found, gone, b"spop")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from flin.errors import CommandError
 from flin.net.command.arguments import keys_after_number, parse_count, pop_arguments, timeout_seconds
 from flin.net.command.command import FIRST_KEY, Keys
 from flin.net.command.registry import command
-from flin.net.commands.sorted_sets import shown_pairs, take_out
-from flin.net.wire.replies import NULL_ARRAY, Value, WaitForKeys, syntax_error, too_large_reply
+from flin.net.commands.sorted_sets import room_for, shown_pairs, take_out
+from flin.net.wire.replies import NULL_ARRAY, OUT_OF_MEMORY, Value, WaitForKeys, syntax_error, too_large_reply
 from flin.objects.sorted_set import Pair, SortedSet, pair_at
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def _taken(context: Context, key: bytes, count: int, *, is_last: bool) -> list[P
     if found is None or not count:
         return []
     count = min(count, len(found))
+    if count > room_for(context):
+        raise CommandError(OUT_OF_MEMORY)
     if count > MAX_UNCHECKED:
         _check_reply(context, count, 0)
     places = found.order.from_rank(0, count, reverse=is_last)

@@ -91,7 +91,8 @@ class Table:
         return state.find(key)
 
     def get_nowait(self, key: bytes, hashed: int | None = None) -> Entry | None:
-        """What `get` gives, but raises ColdRead instead of waiting for the disk. Without a cache it may wait."""
+        """What `get` gives, but raises ColdRead instead of waiting for the disk. Without a cache it may wait.
+        (Written out in read.read_path._from_runs_nowait.)"""
         if self.cache is None:
             return self.get(key, hashed)
         state = self.state or self.loaded_nowait()

@@ -23,7 +23,7 @@ from flin.engine.buffers import BytesLike
 from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END, user_key
 from flin.engine.memtable import Memtable
-from flin.engine.read.read_path import _from_runs, below_memtables, from_memtables, read_older
+from flin.engine.read.read_path import _from_runs, _from_runs_nowait, below_memtables, from_memtables, read_older
 from flin.engine.read.read_state import ReadState, TableRun, heads_of
 from flin.engine.read.sorted_view import SortedView
 from flin.engine.read.value_cache import ValueCache
@@ -116,6 +116,15 @@ def filters_of_many(given: Input) -> None:
 def runs_without_pages(given: Input) -> None:
     for key in given.keys:
         assert _from_runs(given.state, 0, key, hash_key(key)) == first_run_that_says(given.runs, key)
+
+
+def runs_without_waiting(given: Input) -> None:
+    for table in given.tables:
+        table.loaded()
+    for key in given.keys * 3:  # not cached yet, a payload, entries
+        says = (run.find(key, hash_key(key), nowait=True) for run in given.runs)
+        expected = next((entry for entry in says if entry is not None), None)
+        assert _from_runs_nowait(given.state, 0, key, hash_key(key)) == expected
 
 
 def runs_with_pages(given: Input) -> None:
@@ -250,6 +259,15 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
     "read.read_path._from_runs": (
         {"read.read_state.TableRun.find", "sstable.Table.get", "table.bloom.contains"},
         runs_without_pages,
+    ),
+    "read.read_path._from_runs_nowait": (
+        {
+            "read.read_state.TableRun.find",
+            "sstable.Table.get_nowait",
+            "table.bloom.contains",
+            "table.cached_block.CachedBlock.find",
+        },
+        runs_without_waiting,
     ),
     "read.sorted_view.SortedView.find_cold": (
         {"read.read_state.TableRun.find", "table.bloom.contains"},

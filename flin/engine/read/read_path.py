@@ -37,17 +37,10 @@ def from_memtables(state: ReadState, shard: int, key: bytes) -> Entry | None:
 def from_tables(state: ReadState, shard: int, key: bytes, hashed: int, *, wait: bool = True) -> Entry | None:
     """What the tables say of a stored key: None if nothing. `hashed`: hash_key(key). Without `wait`: ColdRead if it
     would have to wait for a block. Raises CorruptionError, StorageError."""
-    if wait:
-        sorted_view = state.sorted_views[shard]
-        return _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find(key, hashed)
-    for run in state.runs[shard]:
-        if run.has_range_tombstones:
-            entry = run.find(key, hashed, nowait=True)
-        else:
-            entry = run.tables[bisect_left(run.bounds, key)].get_nowait(key, hashed)
-        if entry is not None:
-            return entry
-    return None
+    if not wait:
+        return _from_runs_nowait(state, shard, key, hashed)
+    sorted_view = state.sorted_views[shard]
+    return _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find(key, hashed)
 
 
 def below_memtables(state: ReadState, shard: int, key: bytes, values: ValueCache) -> Entry | None:
@@ -127,4 +120,40 @@ def _from_runs(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry |
     return None
 
 
-assert MASK_INDEX == 4095  # written out in _from_runs, where a global would cost 5 ns
+def _from_runs_nowait(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry | None:
+    """What the runs say; ColdRead where a block would have to be waited for. A third less than with the calls.
+
+    Written out: read.read_state.TableRun.find"""
+    mask = MASKS[hashed & 4095]
+    for run in state.runs[shard]:
+        table = run.plain_table
+        if table is None:
+            if run.has_range_tombstones:
+                entry = run.find(key, hashed, nowait=True)
+                if entry is not None:
+                    return entry
+                continue
+            table = run.tables[bisect_left(run.bounds, key)]
+        opened = table.state
+        # Written out: sstable.Table.get_nowait, table.bloom.contains
+        if opened is None or table.cache is None:
+            entry = table.get_nowait(key, hashed)
+        elif opened.words[hashed % opened.word_count] & mask != mask:
+            continue
+        else:
+            number = bisect_right(opened.separators, key) - 1
+            if number < 0:
+                continue
+            found = opened.blocks[number]
+            if found is None:
+                entry = opened.block_nowait(number).find(key)
+            else:
+                found.hits += 1
+                entries = found.entries  # Written out: table.cached_block.CachedBlock.find
+                entry = entries.get(key) if entries is not None else opened.find_unexpanded(found, key)
+        if entry is not None:
+            return entry
+    return None
+
+
+assert MASK_INDEX == 4095  # written out in both, where a global would cost 5 ns

@@ -431,8 +431,9 @@ class Keyspace:
         self.objects.forget(key)
 
     def _forget_objects(self, keys: Sequence[bytes]) -> None:
-        for key in keys:
-            self.objects.forget(key)
+        if self.objects.has_any(keys):
+            for key in keys:
+                self.objects.forget(key)
 
     def write_own(self, key: bytes, entry: Entry, size_bytes: int) -> None:
         """What an object of this database says of its key."""

@@ -64,11 +64,7 @@ class ObjectHost:
         found: Entry | None = self._points_get(stored)
         if found is None and not (self._ranges and covers(self._ranges, stored)):
             found = self._keyspace.read(stored)
-        if type(found) is bytes:
-            return found
-        if found is None or found is TOMBSTONE:
-            return None
-        raise CorruptionError("a piece of a collection", 0, "it has a tag or an expiry")
+        return found if type(found) is bytes else _checked(found)
 
     def _live(self, stored: bytes) -> Live | None:
         found: Entry | None = self._pending.points.get(stored)
@@ -83,7 +79,9 @@ class ObjectHost:
         found = [*map(cast("Any", self._points_get), stored, map(newest.get, stored))]
         if set(map(type, found)) == {bytes}:
             return found
-        return [one if type(one) is bytes else self.piece(key) for key, one in zip(stored, found, strict=True)]
+        read = self._keyspace.read
+        found = [read(key) if one is None else one for key, one in zip(stored, found, strict=True)]
+        return found if set(map(type, found)) == {bytes} else [*map(_checked, found)]
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The store is asked for more where the batch deletes; what it has gives a page that is whole up to a bound,
@@ -162,3 +160,12 @@ class ObjectHost:
 
     def take_version(self) -> int:
         return self._lease.take()
+
+
+def _checked(found: Entry | None) -> bytes | None:
+    """The value of a piece."""
+    if type(found) is bytes or found is None:
+        return found
+    if found is TOMBSTONE:
+        return None
+    raise CorruptionError("a piece of a collection", 0, "it has a tag or an expiry")

@@ -166,7 +166,8 @@ class Pieces:
     def delete(self, suffix: bytes) -> None:
         """Delete one that is there."""
         self._host.delete_piece(self.prefix + suffix)
-        self.gone((suffix,))
+        if self._index is not None:
+            self._index.remove(suffix)
 
     def delete_each(self, suffixes: Sequence[bytes]) -> None:
         """`delete` for each."""

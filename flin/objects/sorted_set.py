@@ -54,6 +54,11 @@ def pair_at(place: bytes) -> Pair:
     return place[SCORE_BYTES:], decode_score(place[:SCORE_BYTES])
 
 
+def pairs_at(places: Sequence[bytes]) -> list[Pair]:
+    members = [place[SCORE_BYTES:] for place in places]
+    return list(zip(members, decode_scores([place[:SCORE_BYTES] for place in places]), strict=True))
+
+
 class SortedSet(LiveObject):
     """`scores` is None if it is spread, and not whole."""
 
@@ -121,6 +126,15 @@ class SortedSet(LiveObject):
         assert self._spread is not None
         return self._spread
 
+    @property
+    def is_ranked(self) -> bool:
+        """Whether ranks are found by a few reads; if not, rank_some() makes it so."""
+        return self.order.is_ranked
+
+    def rank_some(self) -> bool:
+        """Read a page more for the rank index; whether ranks are found now. Others may run between two calls."""
+        return self.order.rank_some()
+
     def rank(self, member: bytes) -> int | None:
         """How many members come before it; None: it is no member."""
         score = self.score(member)
@@ -140,7 +154,7 @@ class SortedSet(LiveObject):
         """All of it, not to be changed; from here on it is kept if it is not too large."""
         if self.scores is not None:
             return self.scores
-        found = dict(chain.from_iterable(map(_pairs_at, self.order.parts(b"", None))))
+        found = dict(chain.from_iterable(map(pairs_at, self.order.parts(b"", None))))
         if limits.fits_whole(len(found)):
             self._hold(found)
             self.held_bytes = sum(map(len, found)) + _PACKED_BYTES * len(found)
@@ -151,17 +165,17 @@ class SortedSet(LiveObject):
         """All members with their scores, some at a time; nothing may change in between."""
         if self.scores is not None or limits.fits_whole(len(self)):
             return iter([self.all_scores().items()])
-        return map(_pairs_at, self.order.parts(b"", None))
+        return map(pairs_at, self.order.parts(b"", None))
 
     def elements(self) -> list[Pair]:
         """All of it, as a list of the caller's own; that of a packed one in order."""
         if self.is_packed:
-            return _pairs_at(self.order.from_rank(0, len(self)))
+            return pairs_at(self.order.from_rank(0, len(self)))
         return list(self.all_scores().items())
 
     def element_pages(self) -> Iterator[list[Pair]]:
         """All as of this call, some at a time; other commands may run in between."""
-        return map(_pairs_at, self.order.frozen_parts(b"", None))
+        return map(pairs_at, self.order.frozen_parts(b"", None))
 
     def element_at(self, rank: int) -> Pair:
         return pair_at(self.order.from_rank(rank, 1)[0])
@@ -320,7 +334,3 @@ class SortedSet(LiveObject):
         elif self._whole.is_sorted:
             places = self._whole.places()
             spread.narrow_to(places[0], places[-1])
-
-
-def _pairs_at(places: list[bytes]) -> list[Pair]:
-    return list(map(pair_at, places))

@@ -186,10 +186,10 @@ class SpreadOrder:
         count = min(count, total - rank)
         if count <= 0:
             return []
-        if rank + count <= limits.PAGE:
+        if rank <= limits.PAGE:
             return self.part(b"", None, count, reverse=reverse, skip=rank)
         after = total - rank - count  # places after these
-        if after + count <= limits.PAGE:
+        if after <= limits.PAGE:
             found = self.part(b"", None, count, reverse=not reverse, skip=after)
             found.reverse()
             return found

@@ -81,6 +81,15 @@ class Unordered(LiveObject, Generic[Element]):
                 return found[rank]
         return self._held_at(rank)
 
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the element at a rank is found by a few reads; if not, rank_some() makes it so."""
+        return self.is_whole or not self.is_large or self._pieces.is_ranked
+
+    def rank_some(self) -> bool:
+        """Read a page more for the rank index; whether ranks are found now. Others may run between two calls."""
+        return self.is_whole or self._pieces.rank_some()
+
     # Inside.
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from flin.errors import CommandError
@@ -30,12 +31,16 @@ SLICE_ELEMENTS: Final = 256
 SLICE_RANKS: Final = 16
 """Elements that are found by their ranks in one slice: some 200 microseconds for each, so others wait 3 ms."""
 
+MAX_COUNTS: Final = 3
+"""Times that a count of ranks begins again before it goes on without a pause."""
+
 Shown: TypeAlias = Callable[[list[Any]], list[Value]]
 """Elements as the reply has them."""
 
 Collection: TypeAlias = Unordered[Any] | SortedSet
 
 Kind = TypeVar("Kind", bound=LiveObject)
+Ranked = TypeVar("Ranked", bound=Collection)
 
 
 def look_up(context: Context, key: bytes, kind: type[Kind]) -> Kind | None:
@@ -60,6 +65,22 @@ def all_in_slices(context: Context, pages: Iterable[list[Any]], shown: Shown) ->
         reply.add(shown(page))
         yield
     return reply.array()
+
+
+def ranked_first(context: Context, key: bytes, kind: type[Ranked], answer: Callable[[Ranked | None], Value]) -> Slices:
+    """What a command answers that asks for ranks: those of a large collection that is not in memory are counted before,
+    in slices. If others drive it out of memory meanwhile, the count begins again, at last in one slice."""
+    objects = context.keyspace.objects
+    found, begun = objects.find(key, kind), 0
+    while found is not None and not found.rank_some():
+        if begun < MAX_COUNTS:
+            yield
+            before, found = found, objects.find(key, kind)
+            begun += found is not before
+    value = answer(found)
+    if isinstance(value, GeneratorType):
+        value = yield from value
+    return value
 
 
 # HSCAN, SSCAN, ZSCAN. A packed collection is returned whole. A spread one's cursor stands for its key and the last
@@ -127,10 +148,16 @@ def random_element(found: Collection) -> Any:
     return found.element_at(random.randrange(len(found)))
 
 
+def are_found_by_rank(found: Collection, count: int) -> bool:
+    """Whether so many different elements are few enough for that."""
+    number = len(found)
+    return count < number and (count <= SLICE_RANKS or count * limits.RANK_READS <= number)
+
+
 def different_elements(found: Collection, count: int) -> list[Any]:
     """That many different elements, or all: by their ranks where they are few among many."""
     number = len(found)
-    if count < number and (count <= SLICE_RANKS or count * limits.RANK_READS <= number):
+    if are_found_by_rank(found, count):
         return list(map(found.element_at, random.sample(range(number), count)))
     elements = found.elements()
     return elements if count >= number else random.sample(elements, count)

@@ -15,6 +15,7 @@ from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.commands.columns import NONE_DONE, bulks, one_object, one_or_new, replies_of_new
 from flin.net.commands.elements import (
+    SLICE_RANKS,
     all_in_slices,
     choose,
     draw,
@@ -22,6 +23,7 @@ from flin.net.commands.elements import (
     look_up,
     parse_random_count,
     random_element,
+    ranked_first,
     scan_elements,
 )
 from flin.net.wire import long_double
@@ -310,13 +312,27 @@ def hrandfield(context: Context, args: list[bytes]) -> Value:
     """Returns fields of a hash at random: different ones, or with a negative count each drawn from all."""
     if len(args) == 2:
         hash_ = look_up(context, args[1], Hash)
-        return None if hash_ is None else random_element(hash_)[0]
+        if hash_ is not None and not hash_.is_ranked:
+            return ranked_first(context, args[1], Hash, _random_field)
+        return _random_field(hash_)
     count, has_values = _count_of_random(args)
     hash_ = look_up(context, args[1], Hash)
     if hash_ is None or not count:
         return EMPTY_ARRAY
     shown = _fields if not has_values else _pairs if context.session.protocol == 3 else _words
-    return draw(context, args[1], Hash, -count, shown) if count < 0 else choose(context, hash_, count, shown)
+
+    def chosen(hash_: Hash | None) -> Value:
+        if hash_ is None:
+            return EMPTY_ARRAY
+        return draw(context, args[1], Hash, -count, shown) if count < 0 else choose(context, hash_, count, shown)
+
+    if count <= SLICE_RANKS and not hash_.is_ranked:
+        return ranked_first(context, args[1], Hash, chosen)
+    return chosen(hash_)
+
+
+def _random_field(hash_: Hash | None) -> bytes | None:
+    return None if hash_ is None else random_element(hash_)[0]
 
 
 def _count_of_random(args: list[bytes]) -> tuple[int, bool]:

@@ -18,6 +18,8 @@ from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS
 from flin.net.command.registry import command
 from flin.net.commands.columns import NONE_DONE, one_object, one_or_new, replies_of_held, replies_of_new
 from flin.net.commands.elements import (
+    SLICE_RANKS,
+    are_found_by_rank,
     choose,
     different_elements,
     draw,
@@ -25,6 +27,7 @@ from flin.net.commands.elements import (
     look_up,
     parse_random_count,
     random_element,
+    ranked_first,
     scan_elements,
 )
 from flin.net.wire.replies import EMPTY_ARRAY, ONE, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error, too_large_reply
@@ -182,11 +185,17 @@ def srandmember(context: Context, args: list[bytes]) -> Value:
         raise syntax_error()
     count = parse_random_count(args[2]) if len(args) == 3 else None
     found = look_up(context, args[1], Set)
-    if count is None:
-        return None if found is None else random_element(found)
-    if found is None or not count:
-        return EMPTY_ARRAY
-    return draw(context, args[1], Set, -count, list) if count < 0 else choose(context, found, count, list)
+
+    def chosen(found: Set | None) -> Value:
+        if count is None:
+            return None if found is None else random_element(found)
+        if found is None or not count:
+            return EMPTY_ARRAY
+        return draw(context, args[1], Set, -count, list) if count < 0 else choose(context, found, count, list)
+
+    if found is not None and not found.is_ranked and (count is None or 0 != count <= SLICE_RANKS):
+        return ranked_first(context, args[1], Set, chosen)
+    return chosen(found)
 
 
 @command("spop", -2, "write fast timed", FIRST_KEY)
@@ -194,14 +203,21 @@ def spop(context: Context, args: list[bytes]) -> Value:
     """Takes members out of a set at random and returns them; without members the key is gone."""
     if len(args) > 3:
         raise syntax_error()
-    if len(args) == 3:
-        return _set_of(context, _pop_many(context, args[1], parse_count(args[2])))
+    count = parse_count(args[2]) if len(args) == 3 else None
+
+    def popped(found: Set | None) -> Value:
+        if count is not None:
+            return _set_of(context, _pop_many(context, args[1], count))
+        if found is None:
+            return None
+        member: bytes = random_element(found)
+        _take_out(context, args[1], found, [member], b"spop")
+        return member
+
     found = context.keyspace.objects.find(args[1], Set)
-    if found is None:
-        return None
-    member: bytes = random_element(found)
-    _take_out(context, args[1], found, [member], b"spop")
-    return member
+    if found is not None and not found.is_ranked and (count is None or (count and are_found_by_rank(found, count))):
+        return ranked_first(context, args[1], Set, popped)
+    return popped(found)
 
 
 def _pop_many(context: Context, key: bytes, count: int) -> list[bytes]:

@@ -10,7 +10,7 @@ from flin.net.command.command import FIRST_KEY, Keys
 from flin.net.command.registry import command
 from flin.net.commands.sorted_sets import room_for, shown_pairs, take_out
 from flin.net.wire.replies import NULL_ARRAY, OUT_OF_MEMORY, Value, WaitForKeys, syntax_error, too_large_reply
-from flin.objects.sorted_set import Pair, SortedSet, pair_at
+from flin.objects.sorted_set import Pair, SortedSet, pairs_at
 
 if TYPE_CHECKING:
     from flin.net.run.context import Context
@@ -27,13 +27,13 @@ _ENDS: Final = {b"MIN": False, b"MAX": True}
 """Whether the last members are meant."""
 
 
-@command("zpopmin", -2, "write fast timed", FIRST_KEY)
+@command("zpopmin", -2, "write fast counted", FIRST_KEY)
 def zpopmin(context: Context, args: list[bytes]) -> Value:
     """Takes the members with the lowest scores out of a sorted set and returns them."""
     return _pop(context, args, is_last=False)
 
 
-@command("zpopmax", -2, "write fast timed", FIRST_KEY)
+@command("zpopmax", -2, "write fast counted", FIRST_KEY)
 def zpopmax(context: Context, args: list[bytes]) -> Value:
     """Takes the members with the highest scores out of a sorted set and returns them."""
     return _pop(context, args, is_last=True)
@@ -68,7 +68,7 @@ def _taken(context: Context, key: bytes, count: int, *, is_last: bool) -> list[P
     places = found.order.from_rank(0, count, reverse=is_last)
     _check_reply(context, count, sum(map(len, places)))
     take_out(context, key, found, places, b"zpopmax" if is_last else b"zpopmin")
-    return list(map(pair_at, places))
+    return pairs_at(places)
 
 
 # From the first of several keys that has members.

@@ -14,14 +14,14 @@ from flin.errors import CommandError, ConflictError
 from flin.net.command.arguments import option_name
 from flin.net.command.command import FIRST_KEY, FIRST_TWO_KEYS
 from flin.net.command.registry import command
-from flin.net.commands.elements import growing, look_up
-from flin.net.commands.sorted_sets import ranked_first, room_for, shown_pairs, store, take_out
+from flin.net.commands.elements import growing, look_up, ranked_first
+from flin.net.commands.sorted_sets import room_for, shown_pairs, store, take_out
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import EMPTY_ARRAY, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error
 from flin.objects import limits
 from flin.objects.lex_bounds import Bounds, lex_bounds
 from flin.objects.score import LexRange, ScoreRange, parse_lex_range, parse_score_range
-from flin.objects.sorted_set import SortedSet, member_at, pair_at, place_of
+from flin.objects.sorted_set import SortedSet, member_at, pairs_at, place_of
 
 if TYPE_CHECKING:
     from flin.net.run.context import Context
@@ -161,7 +161,7 @@ class _Answer:
         """Whether the rank index is needed, and not there yet."""
         is_deep = self._skip > limits.PAGE
         if self._is_by_rank:
-            is_deep = self._skip + self._count > limits.PAGE and self._total - self._skip > limits.PAGE
+            is_deep = is_deep and self._total - self._skip > limits.PAGE
         return is_deep and not self._order.is_ranked
 
     def is_all(self) -> bool:
@@ -254,7 +254,10 @@ def _range_of(context: Context, key: bytes, query: _Query, found: SortedSet) -> 
     answer = _Answer(found, query)
     if answer.needs_ranks():
         return ranked_first(
-            context, key, lambda found: EMPTY_ARRAY if found is None else _range_of(context, key, query, found)
+            context,
+            key,
+            SortedSet,
+            lambda found: EMPTY_ARRAY if found is None else _range_of(context, key, query, found),
         )
     places = answer.first(limits.SLICED + 1)
     return show(places) if len(places) <= limits.SLICED else _range_in_slices(context, answer, show)
@@ -265,7 +268,7 @@ def shown_places(context: Context, *, has_scores: bool) -> Callable[[Sequence[by
     if not has_scores:
         return lambda places: list(map(member_at, places))
     show = shown_pairs(context)
-    return lambda places: show(list(map(pair_at, places)))
+    return lambda places: show(pairs_at(places))
 
 
 def _range_in_slices(context: Context, answer: _Answer, show: Callable[[Sequence[bytes]], list[Value]]) -> Slices:
@@ -285,7 +288,7 @@ def zrangestore(context: Context, args: list[bytes]) -> Value:
     if found is not None:
         answer = _Answer(found, query)
         places = answer.first(room_for(context) + 1)
-    return store(context, args[1], dict(map(pair_at, places)), b"zrangestore")
+    return store(context, args[1], dict(pairs_at(places)), b"zrangestore")
 
 
 # Counts and ranks.
@@ -311,7 +314,7 @@ def _count(context: Context, key: bytes, range_: ScoreRange | LexRange) -> Value
     if found.order.knows_ranks(*bounds):
         return found.order.count(*bounds)
     return ranked_first(
-        context, key, lambda found: ZERO if found is None else found.order.count(*_bounds_of(found, range_))
+        context, key, SortedSet, lambda found: ZERO if found is None else found.order.count(*_bounds_of(found, range_))
     )
 
 
@@ -334,7 +337,7 @@ def _rank(context: Context, args: list[bytes], *, reverse: bool) -> Value:
         return None
     place = place_of(args[2], score)
     if not found.order.knows_ranks(place):
-        return ranked_first(context, args[1], lambda found: _rank_in(found, args[2], reverse=reverse))
+        return ranked_first(context, args[1], SortedSet, lambda found: _rank_in(found, args[2], reverse=reverse))
     rank = found.order.rank_of(place)
     return len(found) - 1 - rank if reverse else rank
 

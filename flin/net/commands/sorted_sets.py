@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, repeat
 from operator import is_, ne
-from types import GeneratorType
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
@@ -24,10 +23,11 @@ from flin.net.commands.elements import (
     look_up,
     parse_random_count,
     random_element,
+    ranked_first,
     scan_elements,
 )
 from flin.net.wire.numbers import INT64_MAX
-from flin.net.wire.replies import EMPTY_ARRAY, NOT_A_FLOAT, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error
+from flin.net.wire.replies import EMPTY_ARRAY, NOT_A_FLOAT, OUT_OF_MEMORY, ZERO, Value, syntax_error
 from flin.objects.score import maybe_parse_score, maybe_parse_scores, score_text, small_score_text
 from flin.objects.sorted_set import MEMBER_BYTES, Change, Pair, SortedSet, place_of
 
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from flin.net.run.context import Context
 
 GROUP: Final = "sorted-set"
-
-MAX_COUNTS: Final = 3
-"""Times that a count of ranks begins again before it goes on without a pause."""
 
 _flat: Final = chain.from_iterable
 
@@ -55,22 +52,6 @@ def take_out(context: Context, key: bytes, found: SortedSet, places: Sequence[by
     context.notify(event, key)
     if not len(found):
         context.notify(b"del", key)
-
-
-def ranked_first(context: Context, key: bytes, answer: Callable[[SortedSet | None], Value]) -> Slices:
-    """What a command answers that asks for ranks: those of a large sorted set that is not in memory are counted before,
-    in slices. If others drive it out of memory meanwhile, the count begins again, at last in one slice."""
-    objects = context.keyspace.objects
-    found, begun = objects.find(key, SortedSet), 0
-    while found is not None and not found.order.rank_some():
-        if begun < MAX_COUNTS:
-            yield
-            before, found = found, objects.find(key, SortedSet)
-            begun += found is not before
-    value = answer(found)
-    if isinstance(value, GeneratorType):
-        value = yield from value
-    return value
 
 
 def room_for(context: Context) -> int:
@@ -336,8 +317,8 @@ def zrandmember(context: Context, args: list[bytes]) -> Value:
     """Returns members of a sorted set at random: different ones, or with a negative count each drawn from all."""
     if len(args) == 2:
         found = look_up(context, args[1], SortedSet)
-        if found is not None and not found.order.is_ranked:
-            return ranked_first(context, args[1], _random_member)
+        if found is not None and not found.is_ranked:
+            return ranked_first(context, args[1], SortedSet, _random_member)
         return _random_member(found)
     count, has_scores = _count_of_random(args)
     found = look_up(context, args[1], SortedSet)
@@ -350,8 +331,8 @@ def zrandmember(context: Context, args: list[bytes]) -> Value:
             return EMPTY_ARRAY
         return draw(context, args[1], SortedSet, -count, shown) if count < 0 else choose(context, found, count, shown)
 
-    if count <= SLICE_RANKS and not found.order.is_ranked:
-        return ranked_first(context, args[1], chosen)
+    if count <= SLICE_RANKS and not found.is_ranked:
+        return ranked_first(context, args[1], SortedSet, chosen)
     return chosen(found)
 
 

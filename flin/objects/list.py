@@ -7,6 +7,7 @@ spread list is kept in memory whole, since both ends, where most of the work is,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -46,7 +47,8 @@ class List(LiveObject):
         return encode_list(self.elements)
 
     def charge_bytes(self) -> int:
-        return BASE_BYTES + len(self.key) + len(self.elements) * ELEMENT_BYTES + self.held_bytes
+        spread = 0 if self.spread is None else self.spread.charge_bytes
+        return BASE_BYTES + len(self.key) + len(self.elements) * ELEMENT_BYTES + self.held_bytes + spread
 
     # Reads.
 
@@ -260,7 +262,7 @@ class List(LiveObject):
     def _begin_spread(self, meta: Meta) -> None:
         super()._begin_spread(meta)
         assert isinstance(meta, ListMeta)
-        self.spread = SpreadList(self.objects.host, self.prefix, meta)
+        self.spread = SpreadList(self.objects.host, self.prefix, meta, partial(self.objects.grown, self.key))
         self.elements = []
         self.held_bytes = 0
 

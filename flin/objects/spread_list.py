@@ -11,7 +11,7 @@ nothing, so it is known where that may be: at the indices that the list had when
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
@@ -38,15 +38,22 @@ class SpreadList:
     elements, from 0 on. What reads may raise ColdRead; each method reads all that it needs before it changes
     anything."""
 
-    __slots__ = ("_batch", "_host", "_pieces", "_prefix", "_stored", "meta")
+    __slots__ = ("_batch", "_host", "_on_grown", "_pieces", "_prefix", "_stored", "meta")
 
-    def __init__(self, host: Host, prefix: bytes, meta: ListMeta) -> None:
+    def __init__(self, host: Host, prefix: bytes, meta: ListMeta, on_grown: Callable[[], None]) -> None:
+        """on_grown: told when it holds more in memory, though nothing has changed."""
         self.meta: Final = meta
         self._host: Final = host
         self._prefix: Final = prefix
-        self._pieces = Pieces(host, prefix)
+        self._on_grown: Final = on_grown
+        self._pieces = self._without_ranks()
         self._batch = -1  # the one for which _stored holds
         self._stored = range(0)  # the indices at which the store may hold an element
+
+    @property
+    def charge_bytes(self) -> int:
+        """What the rank index costs in memory, about."""
+        return self._pieces.charge_bytes
 
     # Batches. Before the first change since a commit one of these must be called.
 
@@ -210,7 +217,7 @@ class SpreadList:
             self._host.delete_pieces(self._prefix + position(meta.head), self._prefix + first)
         if right:
             self._host.delete_pieces(self._prefix + last + b"\0", self._prefix + position(meta.tail))
-        self._pieces = Pieces(self._host, self._prefix)  # without a rank index
+        self._pieces = self._without_ranks()
         meta.count -= left + right
         self._set_ends(_index_of(first), _index_of(last))
 
@@ -280,7 +287,10 @@ class SpreadList:
         is_dense = meta.tail - meta.head == meta.count and not meta.has_fractions
         if is_dense != meta.is_dense:
             meta.is_dense = is_dense
-            self._pieces = Pieces(self._host, self._prefix)  # the rank index is of those that are not dense
+            self._pieces = self._without_ranks()  # they are known of those that are not dense
+
+    def _without_ranks(self) -> Pieces:
+        return Pieces(self._host, self._prefix, self._on_grown)
 
 
 def _index_of(suffix: bytes) -> int:

@@ -350,3 +350,14 @@ def test_an_element_that_is_missing_is_an_error(machine: Machine, monkeypatch: p
         found.pop_left()
     with pytest.raises(CorruptionError, match="lacks 1"):
         found.between(0, 9)
+
+
+def test_the_rank_index_of_a_list_with_holes_is_charged() -> None:
+    host, objects = made()
+    found = objects.find_or_make(KEY, List)
+    found.push_right([b"%d" % number for number in range(5000)])
+    found.remove(b"2500", 1)
+    host.commit()
+    before = objects.memory_bytes()
+    assert found.at(2600) == b"2601"
+    assert objects.memory_bytes() > before + 10 * 64

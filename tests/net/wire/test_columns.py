@@ -210,7 +210,10 @@ def test_many_writes_of_one_round_are_several_frames() -> None:
     assert scene.store.entries[b"255"] == b"w"
 
 
-@pytest.mark.parametrize("request_", [[b"GET", b"k"], [b"SET", b"k", b"v"], [b"SET", b"", b""], [b"GET", b"x" * 9000]])
+@pytest.mark.parametrize(
+    "request_",
+    [[b"GET", b"k"], [b"SET", b"k", b"v"], [b"SET", b"", b""], [b"GET", b"x" * 9000], [b"HSET", b"h", b"", b"v"]],
+)
 def test_a_single_request_and_what_is_nearly_one(request_: list[bytes]) -> None:
     wire = encode_requests([request_])
     assert maybe_single(wire) == [request_]

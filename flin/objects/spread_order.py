@@ -186,6 +186,9 @@ class SpreadOrder:
         count = min(count, total - rank)
         if count <= 0:
             return []
+        known = (self._tail if reverse else self._head).places  # all that there are at that end
+        if rank + count <= len(known):
+            return known[-1 - rank : -1 - rank - count : -1] if reverse else known[rank : rank + count]
         if rank <= limits.PAGE:
             return self.part(b"", None, count, reverse=reverse, skip=rank)
         after = total - rank - count  # places after these

@@ -10,7 +10,7 @@ from flin.net.command.command import FIRST_KEY, Keys
 from flin.net.command.registry import command
 from flin.net.commands.sorted_sets import room_for, shown_pairs, take_out
 from flin.net.wire.replies import NULL_ARRAY, OUT_OF_MEMORY, Value, WaitForKeys, syntax_error, too_large_reply
-from flin.objects.sorted_set import Pair, SortedSet, pairs_at
+from flin.objects.sorted_set import Pair, SortedSet, pair_at, pairs_at
 
 if TYPE_CHECKING:
     from flin.net.run.context import Context
@@ -43,8 +43,7 @@ def _pop(context: Context, args: list[bytes], *, is_last: bool) -> Value:
     if len(args) > 3:
         raise syntax_error()
     if len(args) == 2:
-        pairs = _taken(context, args[1], 1, is_last=is_last)
-        return pairs[0] if pairs else []
+        return _taken_one(context, args[1], is_last=is_last) or []
     return shown_pairs(context)(_taken(context, args[1], parse_count(args[2]), is_last=is_last))
 
 
@@ -54,6 +53,18 @@ def _check_reply(context: Context, count: int, size_bytes: int) -> None:
     most_bytes = context.services.config.largest_reply_bytes
     if size_bytes > most_bytes:
         raise too_large_reply(size_bytes, most_bytes)
+
+
+def _taken_one(context: Context, key: bytes, *, is_last: bool) -> Pair | None:
+    """`_taken` of one, as most queues ask."""
+    found = context.keyspace.objects.find(key, SortedSet)
+    if found is None:
+        return None
+    places = found.order.from_rank(0, 1, reverse=is_last)
+    if len(places[0]) > MAX_UNCHECKED:
+        _check_reply(context, 1, len(places[0]))
+    take_out(context, key, found, places, b"zpopmax" if is_last else b"zpopmin")
+    return pair_at(places[0])
 
 
 def _taken(context: Context, key: bytes, count: int, *, is_last: bool) -> list[Pair]:

@@ -19,6 +19,7 @@ from flin.net.commands.sorted_sets import room_for, shown_pairs, store, take_out
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import EMPTY_ARRAY, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error
 from flin.objects import limits
+from flin.objects.layout import SCORE_BYTES
 from flin.objects.lex_bounds import Bounds, lex_bounds
 from flin.objects.score import LexRange, ScoreRange, parse_lex_range, parse_score_range
 from flin.objects.sorted_set import SortedSet, member_at, pairs_at, place_of
@@ -241,7 +242,7 @@ def _plain_range(context: Context, args: list[bytes], *, reverse: bool) -> Value
     start, count = ranks.within(len(found))
     if start + count > limits.PAGE:
         return _range_of(context, args[1], _Query(_RANKS, reverse, ranks), found)
-    return list(map(member_at, found.order.from_rank(start, count, reverse=reverse)))
+    return [place[SCORE_BYTES:] for place in found.order.from_rank(start, count, reverse=reverse)]
 
 
 def _range(context: Context, key: bytes, query: _Query) -> Value:

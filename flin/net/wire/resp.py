@@ -12,6 +12,9 @@ from typing import Any, Final
 from flin.errors import CommandError
 from flin.net.wire.replies import NullArray, Reply, Value, Verbatim
 
+_SHORT_BYTES: Final = 1024
+"""A longer bulk is not copied into one piece with its header: the join of all pieces copies it anyway."""
+
 _flatten = chain.from_iterable
 
 
@@ -113,7 +116,10 @@ def _verbatim2(value: Verbatim, append: _Append) -> None:
 def _array2(value: Any, append: _Append) -> None:
     append(b"*%d\r\n" % len(value))
     for element in value:
-        _ENCODERS2[type(element)](element, append)
+        if type(element) is bytes and len(element) <= _SHORT_BYTES:  # most elements
+            append(b"$%d\r\n%b\r\n" % (len(element), element))
+        else:
+            _ENCODERS2[type(element)](element, append)
 
 
 def _map2(value: dict[Any, Any], append: _Append) -> None:
@@ -140,7 +146,10 @@ def _verbatim3(value: Verbatim, append: _Append) -> None:
 
 def _elements3(value: Any, append: _Append) -> None:
     for element in value:
-        _ENCODERS3[type(element)](element, append)
+        if type(element) is bytes and len(element) <= _SHORT_BYTES:
+            append(b"$%d\r\n%b\r\n" % (len(element), element))
+        else:
+            _ENCODERS3[type(element)](element, append)
 
 
 def _array3(value: Any, append: _Append) -> None:

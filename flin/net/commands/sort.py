@@ -220,7 +220,11 @@ def _selected(context: Context, key: bytes, options: _Options, by: _Pattern | No
     elements = _elements(context, key, options)
     if not options.is_sorted:
         return elements
-    weights: list[bytes | None] = [*elements] if by is None else [by.value(keyspace, element) for element in elements]
+    weights: list[bytes | None] = [*elements]
+    if by is not None:
+        most_bytes = context.services.config.options.memory_limit // 4
+        found = (by.value(keyspace, element) for element in elements)
+        weights = _collected(found, ELEMENT_BYTES, most_bytes, lambda _: CommandError(OUT_OF_MEMORY))
     start, stop = options.bounds(len(elements))
     if options.is_text:  # what has no weight comes first, and stays among its like as it was
         order: list[Any] = [(weight is not None, weight or b"") for weight in weights]

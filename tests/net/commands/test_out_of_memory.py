@@ -140,3 +140,15 @@ def test_a_quarter_of_the_limit(line: str) -> None:
             assert server.pending.points.keys() == expected_writes.keys()
             fitting = middle
     assert fitting >= 4 * 100, "it is refused by what its result takes"
+
+
+@pytest.mark.parametrize("line", [b"SORT few BY w_* ALPHA", b"SORT few BY w_* ALPHA STORE d"])
+def test_weights_that_are_larger_than_what_is_sorted(line: bytes) -> None:
+    server = serve()
+    server.call(b"RPUSH", b"few", b"1", b"2", b"3")
+    for number in (b"1", b"2", b"3"):
+        server.call(b"SET", b"w_" + number, b"w" * 5000)
+    object.__setattr__(server.services.config.options, "memory_limit", 4 * 15_000)
+    assert server.call(*line.split()) == OUT_OF_MEMORY
+    object.__setattr__(server.services.config.options, "memory_limit", 4 * 15_500)
+    assert server.call(*line.split()) in ([b"1", b"2", b"3"], 3)

@@ -17,9 +17,11 @@ The order of ages stays right because a compaction takes whole neighbouring runs
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import TypeAlias
 
 from flin.engine.catalog.version import Run, ShardRuns, Version
 from flin.engine.table.meta import TableMeta
@@ -66,8 +68,22 @@ class Compaction:
         return not self.rewrite
 
 
+Hides: TypeAlias = Callable[[TableMeta, TableMeta], int]
+"""About how many entries of the second table, an older one, lie under range deletes of the first."""
+
+
+def hides_by_metadata(table: TableMeta, older: TableMeta) -> int:
+    """As far as metadata tell: what a table deletes is known if it holds nothing but one range."""
+    if table.range_deletes != 1 or table.entry_count:
+        return 0
+    return older.entry_count if table.smallest <= older.smallest and older.largest <= table.largest else 0
+
+
 def pick_compaction(
-    version: Version, options: CompactionOptions, busy: Collection[Compaction] = ()
+    version: Version,
+    options: CompactionOptions,
+    busy: Collection[Compaction] = (),
+    hides: Hides = hides_by_metadata,
 ) -> Compaction | None:
     """The most useful compaction that shares no run with a busy one; None if nothing is worth doing.
 
@@ -76,7 +92,7 @@ def pick_compaction(
     best_rank = (-1, -1)
     for shard, runs in enumerate(version.shards):
         taken = {run for compaction in busy if compaction.shard == shard for run in compaction.runs}
-        compaction = _pick_in_shard(shard, runs, taken, options)
+        compaction = _pick_in_shard(shard, runs, taken, options, hides)
         if compaction is not None:
             rank = (int(compaction.trivial), len(runs))
             if rank > best_rank:
@@ -113,9 +129,11 @@ def install(runs: ShardRuns, compaction: Compaction, outputs: Run) -> ShardRuns:
     raise ValueError("the inputs of the compaction are not neighbouring runs of the shard")
 
 
-def _pick_in_shard(shard: int, runs: ShardRuns, taken: set[Run], options: CompactionOptions) -> Compaction | None:
+def _pick_in_shard(
+    shard: int, runs: ShardRuns, taken: set[Run], options: CompactionOptions, hides: Hides
+) -> Compaction | None:
     stretches = [stretch for stretch in _stretches(runs, taken) if stretch[1] > stretch[0]]
-    for rule in (_pick_free, _pick_bottom, _pick_similar, _pick_cap, _pick_dense):
+    for rule in (_pick_free, _pick_bottom, _pick_similar, _pick_cap, partial(_pick_dense, hides=hides)):
         for start, stop in stretches:
             compaction = rule(shard, runs, start, stop, options)
             if compaction is not None:
@@ -180,7 +198,9 @@ def _pick_cap(shard: int, runs: ShardRuns, start: int, stop: int, options: Compa
     return _plan(shard, runs, first, first + width, options, "too many runs")
 
 
-def _pick_dense(shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions) -> Compaction | None:
+def _pick_dense(
+    shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions, hides: Hides
+) -> Compaction | None:
     """Merge if dropping tombstones, and the entries that they hide, pays for the rewriting."""
     if stop != len(runs):
         return None
@@ -190,25 +210,23 @@ def _pick_dense(shard: int, runs: ShardRuns, start: int, stop: int, options: Com
         if not compaction.trivial:
             return compaction
     entries = sum(table.entry_count for run in runs[start:stop] for table in run)
-    hidden = sum(_hidden_entries(runs, index, stop) for index in range(start, stop - 1))
+    hidden = sum(_hidden_entries(runs, index, stop, hides) for index in range(start, stop - 1))
     if stop - start > 1 and hidden and hidden >= options.tombstone_ratio * entries:
         return _plan(shard, runs, start, stop, options, "many tombstones")
     return None
 
 
-def _hidden_entries(runs: ShardRuns, index: int, stop: int) -> int:
-    """The least number of older entries that the run's tombstones hide, if each hides one.
-
-    A table's metadata says what its range deletes cover only if the table holds nothing but one range."""
+def _hidden_entries(runs: ShardRuns, index: int, stop: int, hides: Hides) -> int:
+    """How many older entries the run hides: one by each tombstone, at least, and those under its range deletes."""
     hidden = 0
     for table in runs[index]:
         hidden += table.tombstones
-        if table.range_deletes == 1 and not table.entry_count:
+        if table.range_deletes:
             hidden += sum(
-                older.entry_count
+                hides(table, older)
                 for run in runs[index + 1 : stop]
                 for older in run
-                if table.smallest <= older.smallest and older.largest <= table.largest
+                if older.smallest <= table.largest and table.smallest <= older.largest
             )
     return hidden
 

@@ -25,6 +25,7 @@ from flin.engine.background.compaction import (
     pick_full_compaction,
 )
 from flin.engine.background.damaged_work import DamagedWork
+from flin.engine.background.hidden_entries import HiddenEntries
 from flin.engine.background.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named, remove_outputs
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.maintenance import Maintenance
@@ -84,6 +85,7 @@ class Compactor:
         self._compaction_wanted = [Bell() for _ in range(COMPACTION_THREADS)]
         self._maintenance = Maintenance(store, self.sweeper, self._damaged, self.statistics, self._note_failure)
         self._threads: list[Thread] = []
+        self._hidden = HiddenEntries()
         self._prepare_wanted = False
         store.listeners.on_sealed = self.wake
         store.listeners.on_filling = self._prepare
@@ -172,7 +174,10 @@ class Compactor:
 
     def compact_once(self) -> bool:
         """Do the most useful compaction, if one is worth doing."""
-        return self._compact(lambda state: pick_compaction(state.version, self._options, self._taken()))
+        return self._compact(self._pick)
+
+    def _pick(self, state: ReadState) -> Compaction | None:
+        return pick_compaction(state.version, self._options, self._taken(), self._hidden.among(state))
 
     def compact_fully(self) -> None:
         """Merge all runs of every shard into one, without tombstones."""

@@ -210,8 +210,15 @@ def test_a_range_delete_over_everything_is_merged_down() -> None:
     found = pick((table("", "zz", 1, entries=0, range_deletes=1),), bottom)
     assert found is not None
     assert (found.reason, found.bottom, found.rewrite) == ("many tombstones", True, found.runs)
-    # With points in the same table it is unknown how much the one range covers.
-    assert pick((table("", "zz", 1, entries=1, range_deletes=1),), bottom) is None
+    # With points in the same table the metadata do not tell what the one range covers; the compactor asks the tables.
+    mixed: Run = (table("", "zz", 1, entries=1, range_deletes=1),)
+    assert pick(mixed, bottom) is None
+    version = Version(((mixed, bottom),))
+    few = pick_compaction(version, OPTIONS, hides=lambda table, older: 20 if older is bottom[0] else 0)
+    assert few is None, "a tenth of what there is"
+    found = pick_compaction(version, OPTIONS, hides=lambda table, older: 60 if older is bottom[0] else 0)
+    assert found is not None
+    assert (found.reason, found.rewrite) == ("many tombstones", found.runs)
 
 
 def test_dense_tables_of_the_bottom_are_rewritten_alone() -> None:

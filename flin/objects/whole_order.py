@@ -36,6 +36,11 @@ class WholeOrder:
         """The score was this; None: it was no member."""
         if self._places is not None:
             self._moved.setdefault(member, before)
+            if self._are_many(len(self._moved)):  # also those that came and went again, any number of them
+                self._places, self._moved = None, {}
+
+    def _are_many(self, moved: int) -> bool:
+        return moved * _MANY > len(self._scores) + limits.MAX_PACKED_ELEMENTS
 
     @property
     def is_sorted(self) -> bool:
@@ -52,7 +57,7 @@ class WholeOrder:
 
     def _catch_up(self) -> None:
         moved, self._moved = self._moved, {}
-        if len(moved) * _MANY > len(self._scores) + limits.MAX_PACKED_ELEMENTS:
+        if self._are_many(len(moved)):
             self._places = None
             return
         for member, before in moved.items():

@@ -135,8 +135,8 @@ class Clients:
     # The clients' buffers.
 
     def buffered_bytes(self) -> int:
-        """Bytes in all clients' buffers."""
-        return sum(client.output_bytes() + client.input_bytes() for client in self.admitted.values())
+        """Bytes in all clients' buffers, with what their sessions keep."""
+        return sum(map(_size_of, self.admitted.values()))
 
     def note_input(self, size_bytes: int) -> None:
         """Count a large chunk that has arrived. The buffers are checked after every sixteenth of their bound, since one
@@ -151,11 +151,7 @@ class Clients:
         share = self._config.buffers_bytes
         if self.buffered_bytes() <= share:
             return
-        sizes = {
-            client: client.output_bytes() + client.input_bytes()
-            for client in self.admitted.values()
-            if not client.session.is_no_evict
-        }
+        sizes = {client: _size_of(client) for client in self.admitted.values() if not client.session.is_no_evict}
         excess = sum(sizes.values()) - share
         for client in sorted(sizes, key=lambda client: sizes[client], reverse=True):
             if excess <= 0:
@@ -169,6 +165,10 @@ class Clients:
                 sizes[client],
             )
             client.abort()
+
+
+def _size_of(client: Client) -> int:
+    return client.output_bytes() + client.input_bytes() + client.session.kept_bytes()
 
 
 def is_loopback(address: str) -> bool:

@@ -20,6 +20,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.errors import FlinError
+from flin.net.client.session import AWAITED_KEY_BYTES
 from flin.net.data.waiters import AWAITED_TAGS
 from flin.net.run.call import error_text
 from flin.net.run.tick import ReplySink
@@ -78,14 +79,16 @@ class WaitForReady(Wait):
     def begin(self, client: BlockedClient) -> None:
         """Stand at the end of the lines."""
         self.client = client
-        self.context.session.is_waiting = True
-        self.context.services.waiters.add(self._keyspace, self.wanted.keys, self)
+        session, keys = self.context.session, self.wanted.keys
+        session.is_waiting, session.awaited_bytes = True, AWAITED_KEY_BYTES * len(keys)
+        self.context.services.waiters.add(self._keyspace, keys, self)
 
     def leave(self) -> None:
         """Leave the lines: it has its reply, or its client is gone."""
         if self.timer is not None:
             self.timer.cancel()
-        self.context.session.is_waiting = False
+        session = self.context.session
+        session.is_waiting, session.awaited_bytes = False, 0
         self.context.services.waiters.discard(self._keyspace, self.wanted.keys, self)
 
     def run_again(self, key: bytes) -> Value:

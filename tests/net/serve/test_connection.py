@@ -341,6 +341,21 @@ def test_clients_buffers_together_are_bounded() -> None:
         ask(modest, b"x" * 100 + b"\r\n", b"$100\r\n" + b"x" * 100 + b"\r\n")
 
 
+@pytest.mark.parametrize("words", [b"WATCH", b"BLPOP"])
+def test_keys_that_are_watched_or_awaited_count_as_buffers(words: bytes) -> None:
+    keys = [b"%d" % number for number in range(4000)] + [b"0"] * (words == b"BLPOP")
+    wire = b"*%d\r\n$5\r\n%b\r\n" % (len(keys) + 1, words) + b"".join(b"$%d\r\n%b\r\n" % (len(k), k) for k in keys)
+    with ServerThread(memory_limit=16 << 20, buffers_share=0.05) as server, server.connect() as greedy:
+        clients = server.server.services.clients
+        with server.connect() as modest:
+            greedy.sendall(wire)
+            assert read_to_end(greedy) in (b"", b"+OK\r\n")
+            ask(modest, b"WATCH k\r\n", b"+OK\r\n")
+            assert 0 < server.call(clients.buffered_bytes) < 1000
+            ask(modest, b"UNWATCH\r\n", b"+OK\r\n")
+            assert server.call(clients.buffered_bytes) == 0
+
+
 def test_a_tick_serves_everybody_before_a_turn_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[int] = []
 

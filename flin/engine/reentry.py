@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from threading import Thread
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
@@ -83,3 +84,14 @@ def refuse_reentry(call: str, levels: int = 2) -> None:
     """ReentrantCallError if the caller, a call of this name, runs inside another call of this thread."""
     if is_reentered(levels):
         raise ReentrantCallError(call)
+
+
+def start_thread(thread: Thread) -> None:
+    """Start it. What a signal handler raises meanwhile comes out as it is.
+
+    Thread.start answers any exception by taking the thread out of a table. If the new thread has left that table
+    already, this is a KeyError, and the caller would never see the handler's own (CPython 3.11 to 3.13)."""
+    try:
+        thread.start()
+    except KeyError as error:
+        raise (error.__context__ or error) from None

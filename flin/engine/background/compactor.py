@@ -32,7 +32,7 @@ from flin.engine.background.maintenance import Maintenance
 from flin.engine.background.runner import Runner
 from flin.engine.background.sweep import Sweeper
 from flin.engine.read.read_state import ReadState
-from flin.engine.reentry import holds_lock, is_reentered
+from flin.engine.reentry import holds_lock, is_reentered, start_thread
 from flin.engine.sstable import TableOptions
 from flin.engine.tree.store import Store
 from flin.errors import ClosedError, CorruptionError, FlinError, HelperDiedError, drop_traceback
@@ -101,7 +101,7 @@ class Compactor:
             for name, work in loops:
                 thread = Thread(target=work, name=f"flin-{name}", daemon=True)
                 self._threads.append(thread)  # first: an interrupt may come after the start
-                thread.start()
+                start_thread(thread)
         self.wake()
 
     def wake(self) -> None:

@@ -23,7 +23,7 @@ from flin.engine.background.job_wire import Message, WireError
 from flin.engine.disk.descriptor import STANDARD_ERROR
 from flin.engine.disk.directory_lock import HeldDirectory
 from flin.engine.disk.fs import FileSystem, OsFileSystem, after_fork_in_child, pipe
-from flin.engine.reentry import holds_lock
+from flin.engine.reentry import holds_lock, start_thread
 from flin.errors import FlinError, HelperDiedError, JobFailedError
 
 CLOSE_SECONDS: Final = 5.0
@@ -62,7 +62,7 @@ class HelperProcess:
         self.pid = self._process.pid
         self._reader = Thread(target=self._read_all, name="flin helper reader", daemon=True)
         try:
-            self._reader.start()
+            start_thread(self._reader)
         except BaseException:  # no room for one more thread, or an interrupt, perhaps after the start
             self.alive = False
             self._process.kill()

@@ -9,7 +9,7 @@ from flin.engine.background.job import Job, JobCancelled, JobResult
 from flin.engine.background.job_gate import JobGate
 from flin.engine.background.job_handle import JobHandle, RunnerStatistics, end_job, whatever_comes
 from flin.engine.disk.fs import FileSystem
-from flin.engine.reentry import holds_lock
+from flin.engine.reentry import holds_lock, start_thread
 from flin.errors import ClosedError, FlinError, JobFailedError
 
 
@@ -39,7 +39,7 @@ class ThreadRunner:
                 raise ClosedError("the runner is closed")
             self._running[handle] = handle.worker = thread
             try:
-                thread.start()
+                start_thread(thread)
             except RuntimeError:  # no room for one more, or the interpreter is ending
                 self._running[handle] = handle.worker = None
                 has_thread = False

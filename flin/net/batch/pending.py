@@ -38,6 +38,10 @@ BATCH_BYTES: Final = 1 << 20
 SHORT_ENTRY_BYTES: Final = 1 << 16
 """Far above key and value of nearly every short entry: entries counted at this size cannot pass a limit unseen."""
 
+REPORT_MS: Final = 10_000
+"""From one line of diagnostics to the next of its kind: a full disk refuses every batch, and a line for each (several
+MB a second) would fill the disk that lacks room."""
+
 READY: Final = 1 << 62
 """This bit of `large_bytes` says that a key is ready (`note_ready`)."""
 
@@ -58,7 +62,9 @@ class Pending:
 
     __slots__ = (
         "_listeners",
+        "_reported",
         "_store",
+        "_unreported",
         "batches",
         "clock",
         "failures",
@@ -89,6 +95,8 @@ class Pending:
         self.journals: list[Journal] = []  # of commands that read in slices
         self.unsettled: list[Callable[[], None]] = []  # called once, before the next commit or savepoint
         self.on_refused: Callable[[], None] = _nothing  # the readers of the batch forget what they read
+        self._reported: tuple[type[Exception] | None, int] = (None, 0)  # the refusal that was logged last, and when
+        self._unreported = 0  # those since
         self._listeners: tuple[BatchListener, ...] = ()  # in the order in which they are told
         self._store = store
 
@@ -156,8 +164,7 @@ class Pending:
         self.unsettled.clear()
 
     def _refuse(self, error: Exception) -> None:
-        unexpected = None if isinstance(error, FlinError) else error
-        logger.error("a batch of %d writes was refused: %s", len(self.points), error, exc_info=unexpected)
+        self._report(error)
         self.failures += 1
         refusal = Refusal(set(self.points), tuple(self.ranges), error)
         self.points.clear()
@@ -168,6 +175,17 @@ class Pending:
         self.on_refused()
         for listener in self._listeners:
             listener.batch_refused(refusal)
+
+    def _report(self, error: Exception) -> None:
+        kind, at_ms = self._reported
+        if kind is type(error) and 0 <= self.now_ms - at_ms < REPORT_MS:  # less than 0: the clock was set back
+            self._unreported += 1
+            return
+        unexpected = None if isinstance(error, FlinError) else error
+        since = f" ({self._unreported} more since the last report)" if self._unreported else ""
+        logger.error("a batch of %d writes was refused: %s%s", len(self.points), error, since, exc_info=unexpected)
+        self._reported = (type(error), self.now_ms)
+        self._unreported = 0
 
     # The writes of a transaction are one frame, or nothing.
 

@@ -33,6 +33,7 @@ from flin.engine.background.runner import Runner
 from flin.engine.background.thread_runner import ThreadRunner
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.entry import TOMBSTONE
+from flin.engine.reentry import start_thread
 from flin.engine.sstable import TableOptions
 from flin.errors import ClosedError, CorruptionError, HelperDiedError, JobFailedError, StorageError
 from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
@@ -571,6 +572,35 @@ def test_a_job_whose_start_is_interrupted_ends(tree: Tree, monkeypatch: pytest.M
             runner.submit(compaction_of(tree))
     runner.close()
     assert not threads[0].is_alive()
+
+
+def test_an_interrupt_of_a_start_comes_out_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler of a signal raises inside of Thread.start, when the new thread lives already."""
+
+    class TimeoutOfTheProgram(Exception):
+        pass
+
+    living, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        living.set()
+        may_end.wait()
+
+    primitive = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
+    really = getattr(threading, primitive)
+
+    def interrupted(*arguments: Any, **options: Any) -> NoReturn:
+        really(*arguments, **options)
+        living.wait()
+        raise TimeoutOfTheProgram
+
+    thread = threading.Thread(target=work)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, primitive, interrupted)
+        with pytest.raises(TimeoutOfTheProgram):
+            start_thread(thread)
+    may_end.set()
+    thread.join()
 
 
 def test_a_helper_whose_start_is_interrupted_ends(monkeypatch: pytest.MonkeyPatch) -> None:

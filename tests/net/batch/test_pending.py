@@ -47,6 +47,30 @@ def test_listeners_are_told_in_their_order_once_it_is_empty(store: FakeStore) ->
     assert store.entries == {b"a": b"1"}
 
 
+def test_a_full_disk_does_not_fill_the_diagnostics(store: FakeStore, caplog: pytest.LogCaptureFixture) -> None:
+    """One line in ten seconds says how many batches were refused; another kind of error has a line of its own."""
+    pending = Pending(store)
+
+    def refused(failure: Exception, at_ms: int) -> list[str]:
+        store.failure = failure
+        pending.now_ms = at_ms
+        pending.points[b"a"] = b"1"
+        caplog.clear()
+        pending.commit()
+        return caplog.messages
+
+    full = StorageError("write", "wal", "no space")
+    first = "a batch of 1 writes was refused: cannot write wal: no space"
+    assert refused(full, 1_000_000) == [first]
+    assert [refused(full, 1_000_000 + ms) for ms in (0, 1, 9_999)] == [[], [], []]
+    assert refused(full, 1_010_000) == [first + " (3 more since the last report)"]
+    assert refused(full, 1_010_001) == []
+    assert len(refused(LimitError("commit", 2, 1), 1_010_002)) == 1
+    assert refused(full, 1_010_003) == [first], "the last report was of another kind"
+    assert refused(full, 500_000) == [first], "the clock was set back"
+    assert pending.failures == 9
+
+
 def test_a_listener_may_leave_while_it_is_told(store: FakeStore) -> None:
     pending = Pending(store)
     told: list[tuple[object, ...]] = []

@@ -28,7 +28,7 @@ ENGINE: Final = [
 """Of flin.engine."""
 
 OBJECTS: Final = [
-    "score list_position rank_index hyperloglog geohash versions thresholds host limits",
+    "score list_position read_ahead rank_index hyperloglog geohash versions thresholds host limits",
     "layout",
     "meta stream_id",
     "packed stream_tail",

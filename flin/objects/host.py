@@ -31,6 +31,12 @@ class HostReads(Protocol):
     def pieces(self, stored: Sequence[bytes]) -> list[bytes | None]:
         """The values of some pieces: faster than one by one where they are in memory."""
 
+    def neighbours(self, stored: Sequence[bytes]) -> Sequence[bytes | None]:
+        """The values of some pieces, ascending, with few others between them: faster still."""
+
+    def pieces_in_memory(self, stored: Sequence[bytes]) -> Sequence[bytes] | None:
+        """The values of some pieces, if all of them were written lately; None says nothing."""
+
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The first `count` pieces of [start, stop), or the last ones, downwards; fewer only if there are no more."""
 
@@ -47,6 +53,9 @@ class HostReads(Protocol):
 
 
 class Host(HostReads, Protocol):
+    def piece_in_memory(self, stored: bytes) -> bytes | None:
+        """The value of a piece, if it was written lately; None says nothing."""
+
     def put_piece(self, stored: bytes, value: bytes) -> None: ...
 
     def put_pieces(self, stored: Iterable[bytes], values: Collection[bytes]) -> None:

@@ -65,9 +65,17 @@ class List(LiveObject):
         """The element at a rank below the length."""
         return self.elements[rank] if self.spread is None else self.spread.at(rank)
 
+    def at_end(self, count: int, *, is_left: bool) -> list[bytes]:
+        """So many of the first elements, or of the last ones, from the end on, for who is about to drop them."""
+        spread, length = self.spread, len(self)
+        if spread is not None and spread.meta.is_dense:
+            return spread.at_end(count, is_left=is_left)
+        return self.between(0, count) if is_left else self.between(length - count, length)[::-1]
+
     def between(self, start: int, stop: int) -> list[bytes]:
         """The elements from a rank to below another, as a list of the caller's own."""
-        return list(chain.from_iterable(self.pages(start, stop)))
+        found = None if self.spread is None else self.spread.maybe_at_once(start, stop)
+        return found if found is not None else list(chain.from_iterable(self.pages(start, stop)))
 
     def pages(self, start: int, stop: int) -> Iterator[list[bytes]]:
         """`between`, some at a time; nothing may change in between."""

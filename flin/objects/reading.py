@@ -101,6 +101,11 @@ class Reading:
     def pieces(self, stored: Sequence[bytes]) -> list[bytes | None]:
         return [*map(self.piece, stored)]
 
+    neighbours = pieces
+
+    def pieces_in_memory(self, stored: Sequence[bytes]) -> None:
+        """The engine knows."""
+
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         keys: list[bytes] = []
         entries: list[Entry] = []

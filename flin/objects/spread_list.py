@@ -11,18 +11,23 @@ nothing, so it is known where that may be: at the indices that the list had when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import chain
+from struct import Struct
 from typing import Final
 
 from flin.errors import CorruptionError
+from flin.objects import limits
 from flin.objects.host import Host
+from flin.objects.layout import PREFIX_BYTES
 from flin.objects.list_position import INDEX_BYTES, maybe_between, position
 from flin.objects.meta import ListMeta
 from flin.objects.pieces import Part, Pieces
+from flin.objects.read_ahead import ReadAhead
 
-SINGLE: Final = 16
-"""Up to so many neighbours are read by their keys: a page costs as much, since it sorts the batch."""
+CHUNK: Final = 256
+"""Elements of a dense one that are read together, by their keys."""
 
 NEAR: Final = 256
 """A rank that is nearer to an end is counted from there: as many as a piece of the rank index has."""
@@ -32,13 +37,15 @@ MAX_TOMBSTONES: Final = 4096
 
 _ALL_INDICES: Final = range(1 << 64)
 
+_LAST_BYTES: Final = tuple(bytes((number,)) for number in range(256))
+
 
 class SpreadList:
     """The meta's head is the index of the first element, its tail the one after that of the last. Ranks are those of
     elements, from 0 on. What reads may raise ColdRead; each method reads all that it needs before it changes
     anything."""
 
-    __slots__ = ("_batch", "_host", "_on_grown", "_pieces", "_prefix", "_stored", "meta")
+    __slots__ = ("_batch", "_host", "_on_grown", "_pieces", "_prefix", "_stored", "ahead", "meta")
 
     def __init__(self, host: Host, prefix: bytes, meta: ListMeta, on_grown: Callable[[], None]) -> None:
         """on_grown: told when it holds more in memory, though nothing has changed."""
@@ -49,11 +56,12 @@ class SpreadList:
         self._pieces = self._without_ranks()
         self._batch = -1  # the one for which _stored holds
         self._stored = range(0)  # the indices at which the store may hold an element
+        self.ahead: Final = ReadAhead()  # while it is dense
 
     @property
     def charge_bytes(self) -> int:
-        """What the rank index costs in memory, about."""
-        return self._pieces.charge_bytes
+        """What the rank index and what was read ahead cost in memory, about."""
+        return self._pieces.charge_bytes + self.ahead.held_bytes
 
     # Batches. Before the first change since a commit one of these must be called.
 
@@ -81,13 +89,47 @@ class SpreadList:
             raise CorruptionError("a list", 0, f"it has no element at the position {suffix.hex()}")
         return found
 
-    def _some(self, indices: range) -> list[bytes]:
-        prefix = self._prefix
-        found = self._host.pieces([prefix + index.to_bytes(INDEX_BYTES, "big") for index in indices])
-        elements = [element for element in found if element is not None]
-        if len(elements) < len(indices):
-            raise CorruptionError("a list", 0, f"it lacks elements from the index {indices.start} on")
+    def _keys(self, start: int, stop: int) -> list[bytes]:
+        """The keys of the pieces at the indices from start to below stop. Neighbours have all but the last byte in
+        common: cut out of one string they cost half as much as one by one."""
+        keys: list[bytes] = []
+        while start < stop:
+            head = self._prefix + (start >> 8).to_bytes(INDEX_BYTES - 1, "big")
+            first = start & 255
+            last_bytes = _LAST_BYTES[first : first + stop - start]
+            keys += _cutter(len(last_bytes))(head.join((b"", *last_bytes)))
+            start += 256 - first
+        return keys
+
+    def _some(self, start: int, stop: int) -> list[bytes]:
+        """The elements at these indices of a dense one."""
+        keys = self._keys(start, stop)
+        written = self._host.pieces_in_memory(keys)
+        if written is not None:
+            return list(written)
+        elements = [element for element in self._host.neighbours(keys) if element is not None]
+        if len(elements) < stop - start:
+            raise CorruptionError("a list", 0, f"it lacks elements from the index {start} on")
         return elements
+
+    def at_end(self, count: int, *, is_left: bool) -> list[bytes]:
+        """The first elements of a dense one, or the last ones, from the end on; it reads ahead."""
+        meta, ahead = self.meta, self.ahead
+        start, stop = (meta.head, meta.head + count) if is_left else (meta.tail - count, meta.tail)
+        found: Sequence[bytes] | None = ahead.find(start, stop) if ahead.elements else None
+        if found is None:
+            found = self._host.pieces_in_memory(self._keys(start, stop))
+        if found is None:
+            reach = ahead.reach(count)
+            begin = start if is_left else max(stop - reach, meta.head)
+            end = min(start + reach, meta.tail) if is_left else stop
+            try:
+                ahead.fill(begin, self._some(begin, end))
+            except CorruptionError:  # perhaps not where it is asked for
+                ahead.fill(start, self._some(start, stop))
+            found = ahead.find(start, stop)
+            assert found is not None
+        return list(found) if is_left else list(found[::-1])
 
     def position_at(self, rank: int) -> bytes:
         """The position of the element at a rank, or of the end."""
@@ -117,8 +159,8 @@ class SpreadList:
 
     def pages(self, start: int, stop: int) -> Iterator[list[bytes]]:
         """The elements from a rank to below another, some at a time; nothing may change in between."""
-        if stop - start <= SINGLE and self.meta.is_dense:
-            yield self._some(range(self.meta.head + start, self.meta.head + stop))
+        if self.meta.is_dense:
+            yield from self._dense_pages(self.meta.head + start, self.meta.head + stop)
             return
         left = stop - start
         for _, values in self._pieces.parts(self.position_at(start), self.position_at(stop)):
@@ -126,6 +168,20 @@ class SpreadList:
             yield values
         if left:
             raise CorruptionError("a list", 0, f"it lacks {left} of the elements from {start} to {stop}")
+
+    def maybe_at_once(self, start: int, stop: int) -> list[bytes] | None:
+        """`pages` in one, if it is dense and they are few."""
+        meta = self.meta
+        return self._some(meta.head + start, meta.head + stop) if meta.is_dense and stop - start <= CHUNK else None
+
+    def _dense_pages(self, start: int, stop: int) -> Iterator[list[bytes]]:
+        """The elements at these indices. Of huge ones a page has few."""
+        count = min(limits.FIRST_PAGE, CHUNK)
+        while start < stop:
+            page = self._some(start, min(start + count, stop))
+            yield page
+            start += len(page)
+            count = min(CHUNK, 1 + limits.PAGE_BYTES * len(page) // (1 + sum(map(len, page))))
 
     def frozen_pages(self, start: int, stop: int) -> Iterator[list[bytes]]:
         """`pages` as of this call; other commands may run in between."""
@@ -138,27 +194,27 @@ class SpreadList:
 
     # Changes at the ends.
 
-    def push_left(self, elements: Iterable[bytes]) -> None:
-        put, prefix, meta = self._host.put_piece, self._prefix, self.meta
-        head = before = meta.head
-        for element in elements:
-            head -= 1
-            put(prefix + head.to_bytes(INDEX_BYTES, "big"), element)
+    def push_left(self, elements: Sequence[bytes]) -> None:
+        meta = self.meta
+        before, head = meta.head, meta.head - len(elements)
+        self._put(head, before, elements[::-1])
         meta.head = head
-        meta.count += before - head
-        if not meta.is_dense:
-            self._pieces.added([position(index) for index in range(head, before)])
 
-    def push_right(self, elements: Iterable[bytes]) -> None:
-        put, prefix, meta = self._host.put_piece, self._prefix, self.meta
-        tail = before = meta.tail
-        for element in elements:
-            put(prefix + tail.to_bytes(INDEX_BYTES, "big"), element)
-            tail += 1
+    def push_right(self, elements: Sequence[bytes]) -> None:
+        meta = self.meta
+        before, tail = meta.tail, meta.tail + len(elements)
+        self._put(before, tail, elements)
         meta.tail = tail
-        meta.count += tail - before
-        if not meta.is_dense:
-            self._pieces.added([position(index) for index in range(before, tail)])
+
+    def _put(self, start: int, stop: int, elements: Sequence[bytes]) -> None:
+        """New ones, at the indices from start to below stop."""
+        if len(elements) == 1:
+            self._host.put_piece(self._prefix + start.to_bytes(INDEX_BYTES, "big"), elements[0])
+        else:
+            self._host.put_pieces(self._keys(start, stop), elements)
+        self.meta.count += stop - start
+        if not self.meta.is_dense:
+            self._pieces.added([position(index) for index in range(start, stop)])
 
     def pop_left(self) -> bytes:
         """Delete the first. After the last one the list is done with."""
@@ -169,9 +225,7 @@ class SpreadList:
             return values[0]
         if not meta.is_dense:
             return self._pop_only()
-        suffix = meta.head.to_bytes(INDEX_BYTES, "big")
-        element = self._at(suffix)
-        self._delete_at(meta.head, suffix)
+        element = self._pop_at(meta.head, is_left=True)
         meta.head += 1
         meta.count -= 1
         return element
@@ -185,12 +239,22 @@ class SpreadList:
             return values[0]
         if not meta.is_dense:
             return self._pop_only()
-        index = meta.tail - 1
-        suffix = index.to_bytes(INDEX_BYTES, "big")
-        element = self._at(suffix)
-        self._delete_at(index, suffix)
-        meta.tail = index
+        element = self._pop_at(meta.tail - 1, is_left=False)
+        meta.tail -= 1
         meta.count -= 1
+        return element
+
+    def _pop_at(self, index: int, *, is_left: bool) -> bytes:
+        """Delete the element at an end of a dense one."""
+        host, ahead, stored = self._host, self.ahead, self._prefix + index.to_bytes(INDEX_BYTES, "big")
+        element = None if ahead.elements else host.piece_in_memory(stored)
+        if element is None:
+            element = self.at_end(1, is_left=is_left)[0]
+            ahead.cut(self.meta.head + is_left, self.meta.tail - (not is_left))
+        if index in self._stored:
+            host.delete_piece(stored)
+        else:
+            host.take_back_piece(stored)
         return element
 
     def _pop_only(self) -> bytes:
@@ -203,12 +267,14 @@ class SpreadList:
         """Delete so many elements at both ends; at least one stays."""
         meta = self.meta
         if meta.is_dense and left + right <= MAX_TOMBSTONES:
-            for index in chain(range(meta.head, meta.head + left), range(meta.tail - right, meta.tail)):
-                self._delete_at(index, index.to_bytes(INDEX_BYTES, "big"))
+            self._delete_between(meta.head, meta.head + left)
+            self._delete_between(meta.tail - right, meta.tail)
             meta.head += left
             meta.tail -= right
             meta.count -= left + right
+            self.ahead.cut(meta.head, meta.tail)
             return
+        self.ahead.forget()
         first, last = self.position_at(left), self.position_at(meta.count - right - 1)
         if left + right <= MAX_TOMBSTONES:
             self._delete(self._at_ends(left, right), _index_of(first), _index_of(last))
@@ -230,6 +296,7 @@ class SpreadList:
 
     def put(self, suffix: bytes, element: bytes) -> None:
         """In the place of the one at this position."""
+        self.ahead.forget()
         self._host.put_piece(self._prefix + suffix, element)
 
     def maybe_position_beside(self, suffix: bytes, *, is_before: bool) -> bytes | None:
@@ -243,6 +310,7 @@ class SpreadList:
 
     def insert(self, suffix: bytes, element: bytes) -> None:
         """At a position that nobody has."""
+        self.ahead.forget()
         meta = self.meta
         index = _index_of(suffix)
         self._pieces.put(suffix, element)
@@ -256,6 +324,7 @@ class SpreadList:
 
     def delete(self, gone: Sequence[bytes]) -> None:
         """Delete the elements at these positions, at least one; at least one stays."""
+        self.ahead.forget()
         taken = set(gone)
         self._delete(gone, _index_of(self._first_kept(taken)), _index_of(self._first_kept(taken, reverse=True)))
 
@@ -275,6 +344,14 @@ class SpreadList:
         self.meta.count -= len(gone)
         self._set_ends(first, last)
 
+    def _delete_between(self, start: int, stop: int) -> None:
+        """Those at the indices from start to below stop of a dense one."""
+        if start in self._stored and stop - 1 in self._stored:
+            self._host.delete_each(self._keys(start, stop))
+            return
+        for index in range(start, stop):
+            self._delete_at(index, index.to_bytes(INDEX_BYTES, "big"))
+
     def _delete_at(self, index: int, suffix: bytes) -> None:
         if index in self._stored:
             self._host.delete_piece(self._prefix + suffix)
@@ -291,6 +368,12 @@ class SpreadList:
 
     def _without_ranks(self) -> Pieces:
         return Pieces(self._host, self._prefix, self._on_grown)
+
+
+@cache
+def _cutter(count: int) -> Callable[[bytes], tuple[bytes, ...]]:
+    """Cuts so many keys, at most 256."""
+    return Struct(f"{PREFIX_BYTES + INDEX_BYTES}s" * count).unpack
 
 
 def _index_of(suffix: bytes) -> int:

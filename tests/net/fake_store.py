@@ -55,8 +55,13 @@ class FakeStore:
             raise ColdRead(lambda: self._warm(key))
         return self.entries.get(key)
 
+    def read_near(self, keys: Sequence[bytes], *, nowait: bool = False) -> list[Entry | None]:
+        return [*map(self.read_nowait if nowait else self.read, keys)]
+
     def newest_entries(self) -> dict[bytes, Entry] | None:
         """All entries except cold ones."""
+        if not self.cold:
+            return self.entries
         return {key: entry for key, entry in self.entries.items() if key not in self.cold}
 
     def _warm(self, key: bytes) -> None:
@@ -130,3 +135,11 @@ class OftenColdStore(FakeStore):
         if self._reads % 3 == 0:
             raise ColdRead(lambda: None)
         return self.read(key)
+
+    def newest_entries(self) -> dict[bytes, Entry]:
+        return {}
+
+    def read_near(self, keys: Sequence[bytes], *, nowait: bool = False) -> list[Entry | None]:
+        if nowait:
+            self.read_nowait(keys[0])
+        return [*map(self.read, keys)]

@@ -69,6 +69,18 @@ class PlainHost:
     def pieces(self, stored: Sequence[bytes]) -> list[bytes | None]:
         return [*map(self.piece, stored)]
 
+    neighbours = pieces
+
+    def piece_in_memory(self, stored: bytes) -> bytes | None:
+        found = self.points.get(stored)
+        return found if type(found) is bytes else None
+
+    def pieces_in_memory(self, stored: Sequence[bytes]) -> list[bytes] | None:
+        """The batch is written lately."""
+        found = [self.points.get(key) for key in stored]
+        values = [value for value in found if type(value) is bytes]
+        return values if len(values) == len(found) else None
+
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         found = self._all()
         keys = sorted((key for key in found if start <= key < stop), reverse=reverse)[:count]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from flin.errors import CorruptionError
-from flin.objects import limits, spread_list
+from flin.objects import limits, read_ahead, spread_list
 from flin.objects.host import Host
 from flin.objects.layout import PREFIX_BYTES
 from flin.objects.list import List
@@ -67,6 +67,15 @@ class Machine(RuleBasedStateMachine):
         assert popped == self.model.pop(0 if is_left else -1)
 
     @precondition(lambda self: self.model)
+    @rule(data=st.data(), is_left=sides)
+    def pop_some(self, data: st.DataObject, is_left: bool) -> None:
+        count = data.draw(st.integers(1, len(self.model)))
+        found = self.found()
+        assert found.at_end(count, is_left=is_left) == (self.model if is_left else self.model[::-1])[:count]
+        found.drop(count if is_left else 0, 0 if is_left else count)
+        self.model = self.model[count:] if is_left else self.model[:-count]
+
+    @precondition(lambda self: self.model)
     @rule(is_from_left=sides, is_to_left=sides)
     def rotate(self, is_from_left: bool, is_to_left: bool) -> None:
         element = self.model.pop(0 if is_from_left else -1)
@@ -95,7 +104,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model)
     @rule(data=st.data(), element=elements)
     def set_at(self, data: st.DataObject, element: bytes) -> None:
-        rank = data.draw(st.integers(0, len(self.model) - 1))
+        self.set_at_rank(data.draw(st.integers(0, len(self.model) - 1)), element)
+
+    def set_at_rank(self, rank: int, element: bytes) -> None:
         self.found().set_at(rank, element)
         self.model[rank] = element
 
@@ -174,7 +185,16 @@ class Machine(RuleBasedStateMachine):
                     stop = start + len(expected)
                     assert found.between(start, stop) == expected
                     assert list(chain.from_iterable(found.frozen_pages(start, stop))) == expected
+            self.read_ahead_is_right(found)
         self.objects._check()
+
+    def read_ahead_is_right(self, found: List) -> None:
+        spread = found.spread
+        if spread is not None and spread.ahead.elements:
+            assert spread.meta.is_dense
+            first = spread.ahead.start - spread.meta.head
+            assert first >= 0
+            assert self.model[first : first + len(spread.ahead.elements)] == spread.ahead.elements
 
     def teardown(self) -> None:
         self.evict()
@@ -186,7 +206,9 @@ def run(examples: int, patch: pytest.MonkeyPatch, packed: int, near: int) -> Non
     patch.setattr(limits, "MIN_REWRITTEN", 2)
     patch.setattr(limits, "MAX_REWRITES", 2)
     patch.setattr(limits, "PAGE", 3)
-    patch.setattr(spread_list, "SINGLE", 2)
+    patch.setattr(spread_list, "CHUNK", 3)
+    patch.setattr(read_ahead, "BEGIN", 3)
+    patch.setattr(read_ahead, "MAX_ELEMENTS", 5)
     patch.setattr(spread_list, "NEAR", near)
     patch.setattr(spread_list, "MAX_TOMBSTONES", 4)
     run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None))
@@ -248,16 +270,62 @@ def test_elements_that_come_and_go_in_one_batch(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("is_left", [True, False])
-def test_a_queue_reads_one_element_for_each_pop(machine: Machine, is_left: bool) -> None:
-    """However many went before, and after it was loaded again."""
+def test_a_queue_reads_ahead(machine: Machine, is_left: bool) -> None:
+    """Each element is read once at most, however many went before; after it was loaded again it begins with one."""
     for number in range(50):
         machine.push([b"x"], is_left=not is_left)
         found, before = machine.found(), machine.host.reads
         assert found.pop_left() if is_left else found.pop_right()
-        assert machine.host.reads == before + 1
-        if not number % 10:
+        assert machine.host.reads <= before + (8 if number % 10 else 1)
+        if number % 10 == 9:
             machine.host.commit()
             machine.objects.forget_all()
+    assert machine.host.reads <= 60
+
+
+def test_what_is_read_ahead_is_charged_and_forgotten(machine: Machine) -> None:
+    machine.commit()
+    found = machine.found()
+    least = found.charge_bytes()
+    machine.pop(is_left=True)
+    machine.pop(is_left=True)
+    assert found.charge_bytes() > least + 6 * read_ahead.ELEMENT_BYTES
+    machine.set_at_rank(0, b"changed")
+    assert found.charge_bytes() == least
+
+
+def test_what_has_left_is_not_kept() -> None:
+    ahead = read_ahead.ReadAhead()
+    ahead.fill(7, [b"a", b"b", b"c", b"d"])
+    ahead.cut(8, 10)
+    assert (ahead.find(8, 10), ahead.find(9, 10), ahead.find(7, 9)) == ([b"b", b"c"], [b"c"], None)
+    assert ahead.held_bytes
+    ahead.cut(12, 20)
+    assert (ahead.elements, ahead.held_bytes) == ([], 0)
+
+
+def test_pages_grow_to_a_bound() -> None:
+    ahead = read_ahead.ReadAhead()
+    reaches = []
+    for size in (1, 8, 8, 8, 8, 8, 8, 60_000, 8):
+        count = ahead.reach(1)
+        reaches.append(count)
+        ahead.fill(7, [b"x" * size] * count)
+    assert reaches == [1, 8, 16, 32, 64, 128, 256, 256, 1]
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_a_hole_behind_what_is_popped_hurts_nobody(machine: Machine, is_left: bool) -> None:
+    """What can be read ahead is read."""
+    machine.commit()
+    machine.pop(is_left=is_left)
+    found = machine.found()
+    del machine.host.store[found.prefix + (FIRST_INDEX + 4).to_bytes(8, "big")]
+    for number in (1, 2, 3):
+        popped = found.pop_left() if is_left else found.pop_right()
+        assert popped == b"%d" % (number if is_left else 8 - number)
+    with pytest.raises(CorruptionError, match="lacks elements"):
+        _ = found.pop_left() if is_left else found.pop_right()
 
 
 def test_holes_leave_at_the_ends(machine: Machine) -> None:
@@ -343,12 +411,14 @@ def test_many_go_by_one_range_delete(machine: Machine, monkeypatch: pytest.Monke
 
 
 def test_an_element_that_is_missing_is_an_error(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread_list, "SINGLE", 2)
+    monkeypatch.setattr(spread_list, "CHUNK", 2)
     found = machine.found()
     del machine.host.store[found.prefix + FIRST_INDEX.to_bytes(8, "big")]
     with pytest.raises(CorruptionError, match="no element at the position"):
+        found.at(0)
+    with pytest.raises(CorruptionError, match="lacks elements"):
         found.pop_left()
-    with pytest.raises(CorruptionError, match="lacks 1"):
+    with pytest.raises(CorruptionError, match="lacks elements"):
         found.between(0, 9)
 
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from flin.objects import limits, spread_list
+from flin.objects import limits, read_ahead, spread_list
 from flin.objects.list import List
 from flin.objects.list_position import INDEX_BYTES
 from flin.objects.pieces import Pieces
+from flin.objects.read_ahead import ReadAhead
 from flin.objects.spread_list import SpreadList
 from tests.objects.test_list import Machine
 
@@ -100,6 +101,16 @@ def one_too_many_by_a_range(patch: Patch) -> None:
     patch.setattr(SpreadList, "drop", drop)
 
 
+def read_ahead_for_ever(patch: Patch) -> None:
+    """what was read ahead is forgotten before an element in the middle changes"""
+    patch.setattr(ReadAhead, "forget", lambda _: None)
+
+
+def read_ahead_beyond_the_ends(patch: Patch) -> None:
+    """an index that the list has left, and may come to again, is not among those that were read ahead"""
+    patch.setattr(ReadAhead, "cut", lambda *_: None)
+
+
 BUGS: Final[list[Callable[[Patch], None]]] = [
     all_is_taken_back,
     ends_that_are_not_told,
@@ -108,12 +119,15 @@ BUGS: Final[list[Callable[[Patch], None]]] = [
     right_of_the_pivot,
     written_anew_in_place,
     one_too_many_by_a_range,
+    read_ahead_for_ever,
+    read_ahead_beyond_the_ends,
 ]
 
 
 def hunt(patch: Patch) -> None:
     patch.setattr(limits, "MAX_PACKED_ELEMENTS", 4)
     patch.setattr(limits, "PAGE", 3)
+    patch.setattr(read_ahead, "BEGIN", 3)
     patch.setattr(spread_list, "NEAR", 2)
     patch.setattr(spread_list, "MAX_TOMBSTONES", 4)
     run_state_machine_as_test(Machine, settings=HUNT)

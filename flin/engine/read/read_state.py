@@ -310,17 +310,13 @@ class ReadState:
     ) -> list[Source]:
         """The shard's sources between start and stop, newest first. `first`: a copy of the active memtable's entries;
         without it the active memtable must be empty."""
-        sources = [Source([first] if first is not None else [], self.active[shard].deleted)]
+        active = Source([first] if first is not None else [], self.active[shard].deleted)
         older: tuple[_Below, ...] = (*self.older[shard], *self.runs[shard])
-        for run in older:
-            pages: Callable[..., Iterator[Page]]
-            if nowait and isinstance(run, TableRun):
-                pages, deleted = run.pages_nowait, run.deleted_nowait()
-            else:
-                pages, deleted = run.pages, run.deleted
-            begin_at = partial(_pages_below, pages, start) if reverse else partial(_pages_from, pages, stop)
-            sources.append(Source(pages(start, stop, reverse=reverse), deleted, begin_at, passed))
-        return sources
+        return [active, *_sources(older, start, stop, reverse, passed, nowait)]
+
+    def table_pages(self, shard: int, start: bytes, stop: bytes, *, nowait: bool) -> Iterator[Page]:
+        """The entries that the tables of a shard have between start and stop, below all memtables."""
+        return merge_pages([*_sources(self.runs[shard], start, stop, False, None, nowait)])
 
     def pages(
         self,
@@ -372,6 +368,19 @@ def _heads(newest_first: Sequence[_Below], deleting: Sequence[_Below]) -> list[H
 def _head_below(below: _Below, above: Sequence[_Below], start: bytes, stop: bytes, count: int) -> Page:
     """The head of a memtable or run below others' range deletes, which runs read when they are first needed."""
     return visible_head(below.head, [each.deleted for each in above], start, stop, count)
+
+
+def _sources(
+    newest_first: Sequence[_Below], start: bytes, stop: bytes, reverse: bool, passed: Passed | None, nowait: bool
+) -> Iterator[Source]:
+    for run in newest_first:
+        pages: Callable[..., Iterator[Page]]
+        if nowait and isinstance(run, TableRun):
+            pages, deleted = run.pages_nowait, run.deleted_nowait()
+        else:
+            pages, deleted = run.pages, run.deleted
+        begin_at = partial(_pages_below, pages, start) if reverse else partial(_pages_from, pages, stop)
+        yield Source(pages(start, stop, reverse=reverse), deleted, begin_at, passed)
 
 
 def _pages_from(pages: Callable[..., Iterator[Page]], stop: bytes, start: bytes) -> Iterator[Page]:

@@ -6,18 +6,19 @@ memtables' entries. If a scan passes many tombstones before it finds anything, i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain
-from typing import Final
+from itertools import chain, repeat
+from typing import Any, Final, cast
 
 from flin.engine.boundaries import Boundaries, meets, skip, skip_back
 from flin.engine.catalog.generation import Memtables, copy_bounded
-from flin.engine.entry import TOMBSTONE, Entry, Page
+from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import PAGE_ENTRIES
 from flin.engine.read import small_page
 from flin.engine.read.merge import Passed
+from flin.engine.read.read_path import from_memtables
 from flin.engine.read.read_state import HEAD_ENTRIES, ReadState, heads_of, live_pages
 from flin.engine.reentry import holds_lock
 from flin.engine.table.cold_read import ColdRead
@@ -93,6 +94,43 @@ class OrderedReads(Commits):
         for _ in range(MAX_LOADS):
             try:
                 self._page(start, stop, count, reverse, nowait=True)
+                return
+            except ColdRead as cold:
+                cold.load()
+
+    def read_near(self, keys: Sequence[bytes], *, nowait: bool = False) -> list[Live | None]:
+        """What `read` gives for each of some ascending keys with few others between them, all of one shard: one look
+        at the tables for all. nowait: ColdRead where it would wait for the disk."""
+        try:
+            return self._read_near(keys, nowait)
+        except ColdRead:
+            raise ColdRead(partial(self._load_near, keys)) from None
+
+    def _read_near(self, keys: Sequence[bytes], nowait: bool) -> list[Live | None]:
+        state = self.state
+        shard = state.shard_of(keys[0])
+        memtables = (state.active[shard], *state.older[shard])
+        found: list[Entry | None]
+        if any(memtable.deleted for memtable in memtables):
+            found = [from_memtables(state, shard, key) for key in keys]
+        else:
+            newest: Iterator[Entry | None] = repeat(None)
+            for memtable in reversed(memtables):
+                newest = map(cast("Any", memtable.entries.get), keys, newest)
+            found = list(newest)
+        missing = [key for key, entry in zip(keys, found, strict=True) if entry is None]
+        if missing:
+            below: dict[bytes, Entry] = {}
+            for page in state.table_pages(shard, missing[0], missing[-1] + b"\0", nowait=nowait):
+                below.update(zip(*page, strict=True))
+            found = [below.get(key) if entry is None else entry for key, entry in zip(keys, found, strict=True)]
+        return [None if entry is TOMBSTONE else entry for entry in found]
+
+    def _load_near(self, keys: Sequence[bytes]) -> None:
+        """As `_load_page`."""
+        for _ in range(MAX_LOADS):
+            try:
+                self._read_near(keys, True)
                 return
             except ColdRead as cold:
                 cold.load()

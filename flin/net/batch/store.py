@@ -49,6 +49,10 @@ class StoreLike(Protocol):
         """The dict that the next commit goes to, for immediate lookups: nothing is known of keys that it does not hold.
         None: there are several such dicts."""
 
+    def read_near(self, keys: Sequence[bytes], *, nowait: bool = False) -> Sequence[Entry | None]:
+        """What `read` gives for each of some ascending keys with few others between them, all of one shard. nowait:
+        ColdRead instead of a wait."""
+
     def commit(self, batch: dict[bytes, Entry], ranges: Sequence[Range] = ()) -> int:
         """Write one WAL frame, then apply it; the ranges are older than the entries. Keeps no reference to the batch.
 

@@ -24,6 +24,7 @@ from flin.net.wire.replies import (
     too_large_reply,
     wrong_arity,
 )
+from flin.net.wire.resp import encode_bulks
 from flin.objects.list import List
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _pop_in_one(context: Context, keys: tuple[bytes, ...], *, is_left: bool) -> 
     if found is None or len(found) <= count:
         return 0, b""
     try:
-        taken = _first(found, count) if is_left else _last(found, count)
+        taken = found.at_end(count, is_left=is_left)
         if sum(map(len, taken)) > _MAX_BATCH_BYTES:
             return 0, b""
         found.drop(count if is_left else 0, 0 if is_left else count)
@@ -74,7 +75,7 @@ def _pop_in_one(context: Context, keys: tuple[bytes, ...], *, is_left: bool) -> 
         return 0, b""
     for key in keys:
         _note_popped(context, key, is_left=is_left, is_empty=False)
-    return count, b"".join([b"$%d\r\n%b\r\n" % (len(element), element) for element in taken])
+    return count, encode_bulks(taken)
 
 
 @command("lpop", -2, "write fast counted", FIRST_KEY, batch=_lpop_many)
@@ -90,14 +91,15 @@ def rpop(context: Context, args: list[bytes]) -> Value:
 
 
 def _pop(context: Context, args: list[bytes], name: str, *, is_left: bool) -> Value:
+    if len(args) == 2:
+        found = context.keyspace.objects.find(args[1], List)
+        return None if found is None else _pop_one(context, found, is_left=is_left)
     if len(args) > 3:
         raise wrong_arity(name)
-    count = parse_count(args[2]) if len(args) == 3 else None
+    count = parse_count(args[2])
     found = context.keyspace.objects.find(args[1], List)
     if found is None:
-        return None if count is None else NULL_ARRAY
-    if count is None:
-        return _pop_one(context, found, is_left=is_left)
+        return NULL_ARRAY
     return _pop_many(context, found, count, is_left=is_left) if count else EMPTY_ARRAY
 
 
@@ -116,16 +118,6 @@ def _pop_many(context: Context, found: List, count: int, *, is_left: bool) -> li
     found.drop(count if is_left else 0, 0 if is_left else count)
     _note_popped(context, found.key, is_left=is_left, is_empty=count == length)
     return taken if is_left else taken[::-1]
-
-
-def _first(found: List, count: int) -> list[bytes]:
-    return found.between(0, count)
-
-
-def _last(found: List, count: int) -> list[bytes]:
-    """The last one first."""
-    length = len(found)
-    return found.between(length - count, length)[::-1]
 
 
 def _of_a_reply(context: Context, pages: Iterable[list[bytes]]) -> list[bytes]:

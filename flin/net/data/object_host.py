@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from flin.engine.boundaries import covers
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
@@ -61,7 +61,7 @@ class ObjectHost:
         return self._live(self._keyspace.stored(key))
 
     def piece(self, stored: bytes) -> bytes | None:
-        found: Entry | None = self._points_get(stored)
+        found: Entry | None = self.piece_in_memory(stored) or self._points_get(stored)
         if found is None and not (self._ranges and covers(self._ranges, stored)):
             found = self._keyspace.read(stored)
         return found if type(found) is bytes else _checked(found)
@@ -82,6 +82,36 @@ class ObjectHost:
         read = self._keyspace.read
         found = [read(key) if one is None else one for key, one in zip(stored, found, strict=True)]
         return found if set(map(type, found)) == {bytes} else [*map(_checked, found)]
+
+    def neighbours(self, stored: Sequence[bytes]) -> Sequence[bytes | None]:
+        found = self.pieces_in_memory(stored)
+        if found is not None:
+            return found
+        if self._ranges:
+            return [*map(self.piece, stored)]
+        entries: dict[bytes, Entry | None] = dict(zip(stored, map(self._points_get, stored), strict=True))
+        missing = [key for key, entry in entries.items() if entry is None]
+        if missing:
+            nowait = not self._keyspace.is_blocking
+            entries.update(zip(missing, self._store.read_near(missing, nowait=nowait), strict=True))
+        return [*map(_checked, entries.values())]
+
+    def piece_in_memory(self, stored: bytes) -> bytes | None:
+        found: Entry | None = self._points_get(stored)
+        if found is None and not self._ranges:
+            newest = self._store.newest_entries()
+            if newest is not None:
+                found = newest.get(stored)
+        return found if type(found) is bytes else None
+
+    def pieces_in_memory(self, stored: Sequence[bytes]) -> Sequence[bytes] | None:
+        newest = self._store.newest_entries()
+        if newest is None or self._ranges:
+            return None
+        found: list[Any] = [*map(newest.get, stored)]
+        if self._points:
+            found = [*map(cast("Any", self._points_get), stored, found)]
+        return found if set(map(type, found)) == _ONLY_BYTES else None
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False) -> Page:
         """The store is asked for more where the batch deletes; what it has gives a page that is whole up to a bound,
@@ -123,7 +153,7 @@ class ObjectHost:
             self._pending.large_bytes += sum(size for size in map(len, values) if size > SHORT_BYTES)
 
     def delete_piece(self, stored: bytes) -> None:
-        self._pending.points[stored] = TOMBSTONE
+        self._points[stored] = TOMBSTONE
 
     def delete_each(self, stored: Iterable[bytes]) -> None:
         self._points.update(dict.fromkeys(stored, TOMBSTONE))
@@ -169,3 +199,6 @@ def _checked(found: Entry | None) -> bytes | None:
     if found is TOMBSTONE:
         return None
     raise CorruptionError("a piece of a collection", 0, "it has a tag or an expiry")
+
+
+_ONLY_BYTES: Final = {bytes}

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Collection
+from itertools import chain, repeat
 from typing import Any, Final
 
 from flin.errors import CommandError
@@ -16,6 +16,12 @@ _SHORT_BYTES: Final = 1024
 """A longer bulk is not copied into one piece with its header: the join of all pieces copies it anyway."""
 
 _flatten = chain.from_iterable
+
+BULK_HEADERS: Final = tuple(b"$%d\r\n" % length for length in range(4097))
+"""The headers of bulks by length: a lookup costs 20 ns, formatting 100."""
+
+MIN_BULKS: Final = 4
+"""Arrays of fewer elements are encoded one by one."""
 
 
 def encode_requests(requests: list[list[bytes]]) -> bytes:
@@ -68,7 +74,21 @@ def encode_error(text: str) -> bytes:
     return b"-" + text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace") + b"\r\n"
 
 
+def encode_bulks(values: Collection[bytes]) -> bytes:
+    """Bulks, one after the other. In loops of C: 10 ns for each if all are of one length, else 60."""
+    lengths = list(map(len, values))
+    if not lengths:
+        return b""
+    if lengths.count(lengths[0]) == len(lengths):
+        header = b"$%d\r\n" % lengths[0]
+        return header + (b"\r\n" + header).join(values) + b"\r\n"
+    if max(lengths) < len(BULK_HEADERS):
+        return b"".join(_flatten(zip(map(BULK_HEADERS.__getitem__, lengths), values, repeat(b"\r\n"))))
+    return b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
+
+
 _Append = Callable[[bytes], None]
+_Encoders = dict[type, Callable[[Any, _Append], None]]
 
 
 def _reply(value: Reply, append: _Append) -> None:
@@ -113,19 +133,25 @@ def _verbatim2(value: Verbatim, append: _Append) -> None:
     _bulk(value.text, append)
 
 
-def _array2(value: Any, append: _Append) -> None:
-    append(b"*%d\r\n" % len(value))
-    for element in value:
-        if type(element) is bytes and len(element) <= _SHORT_BYTES:  # most elements
+def _elements(values: Collection[Any], encoders: _Encoders, append: _Append) -> None:
+    if len(values) >= MIN_BULKS and set(map(type, values)) == _ONLY_BYTES:
+        append(encode_bulks(values))
+        return
+    for element in values:
+        if type(element) is bytes and len(element) <= _SHORT_BYTES:
             append(b"$%d\r\n%b\r\n" % (len(element), element))
         else:
-            _ENCODERS2[type(element)](element, append)
+            encoders[type(element)](element, append)
+
+
+def _array2(value: Any, append: _Append) -> None:
+    append(b"*%d\r\n" % len(value))
+    _elements(value, _ENCODERS2, append)
 
 
 def _map2(value: dict[Any, Any], append: _Append) -> None:
     append(b"*%d\r\n" % (2 * len(value)))
-    for element in _flatten(value.items()):
-        _ENCODERS2[type(element)](element, append)
+    _elements(list(_flatten(value.items())), _ENCODERS2, append)
 
 
 def _null3(value: object, append: _Append) -> None:
@@ -144,27 +170,19 @@ def _verbatim3(value: Verbatim, append: _Append) -> None:
     append(b"=%d\r\ntxt:%b\r\n" % (len(value.text) + 4, value.text))
 
 
-def _elements3(value: Any, append: _Append) -> None:
-    for element in value:
-        if type(element) is bytes and len(element) <= _SHORT_BYTES:
-            append(b"$%d\r\n%b\r\n" % (len(element), element))
-        else:
-            _ENCODERS3[type(element)](element, append)
-
-
 def _array3(value: Any, append: _Append) -> None:
     append(b"*%d\r\n" % len(value))
-    _elements3(value, append)
+    _elements(value, _ENCODERS3, append)
 
 
 def _set3(value: Any, append: _Append) -> None:
     append(b"~%d\r\n" % len(value))
-    _elements3(value, append)
+    _elements(value, _ENCODERS3, append)
 
 
 def _map3(value: dict[Any, Any], append: _Append) -> None:
     append(b"%%%d\r\n" % len(value))
-    _elements3(_flatten(value.items()), append)
+    _elements(list(_flatten(value.items())), _ENCODERS3, append)
 
 
 def format_float(value: float) -> bytes:
@@ -172,7 +190,9 @@ def format_float(value: float) -> bytes:
     return b"%.17g" % value
 
 
-_ENCODERS2: Final[dict[type, Callable[[Any, _Append], None]]] = {
+_ONLY_BYTES: Final = {bytes}
+
+_ENCODERS2: Final[_Encoders] = {
     Reply: _reply,
     bytes: _bulk,
     int: _integer,
@@ -189,7 +209,7 @@ _ENCODERS2: Final[dict[type, Callable[[Any, _Append], None]]] = {
     frozenset: _array2,
     dict: _map2,
 }
-_ENCODERS3: Final[dict[type, Callable[[Any, _Append], None]]] = {
+_ENCODERS3: Final[_Encoders] = {
     **_ENCODERS2,
     type(None): _null3,
     NullArray: _null3,

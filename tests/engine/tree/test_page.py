@@ -48,6 +48,17 @@ def page(store: Any, start: bytes, stop: bytes, count: int, *, reverse: bool) ->
             cold.load()
 
 
+def read_near(store: Any, keys: list[bytes]) -> list[Any]:
+    """Without waiting for the disk, but where a load does."""
+    while True:
+        try:
+            found: list[Any] = store.read_near(keys, nowait=True)
+        except ColdRead as cold:
+            cold.load()
+        else:
+            return found
+
+
 def no_collections(pages: Iterable[Page]) -> list[str]:
     """The pieces here are nobody's: the engine's own part of verify() asks for no owner."""
     list(pages)
@@ -89,6 +100,8 @@ def test_pages_against_a_dict(
     assert page(db._store, start, stop, count, reverse=reverse)[0] == expected
     found = db._store.page(start, stop, count, reverse=reverse)
     assert found == (expected, [model[key] for key in expected])
+    near = [PREFIX + key for key in KEYS if one <= key]
+    assert read_near(db._store, near) == db._store.read_near(near) == [model.get(key) for key in near]
     assert verify_store(db._store, no_collections) == []
     db.close()
 
@@ -135,6 +148,23 @@ def test_one_load_reads_all_that_a_page_needs(reverse: bool) -> None:
         assert found == (expected[::-1] if reverse else expected)[:128]
         assert loads == 1
         assert page(db._store, *bounds, 128, reverse=reverse) == (found, 0), "from the cache"
+
+
+def test_one_load_reads_neighbours() -> None:
+    disk = SimulatedDisk()
+    keys = [PREFIX + b"%04d" % number for number in range(400)]
+    with opened(disk) as db:
+        for run in range(4):
+            db._store.commit(dict.fromkeys(keys[run::4], b"v" * 100))
+            db.flush()
+    disk.resident = False
+    with opened(disk) as db:
+        db._store.commit({keys[150]: b"new", keys[151]: TOMBSTONE})
+        with pytest.raises(ColdRead) as cold:
+            db._store.read_near(keys[100:228], nowait=True)
+        cold.value.load()
+        found = db._store.read_near(keys[100:228], nowait=True)
+        assert found == [b"v" * 100] * 50 + [b"new", None] + [b"v" * 100] * 76
 
 
 def test_a_load_that_never_suffices_ends(monkeypatch: pytest.MonkeyPatch) -> None:

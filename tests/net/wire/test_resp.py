@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
 from flin.errors import CommandError
 from flin.net.wire.replies import NULL_ARRAY, OK, Reply, Verbatim
-from flin.net.wire.resp import encode2, encode3, encode_error, format_float
+from flin.net.wire.resp import encode2, encode3, encode_bulks, encode_error, format_float
 
 VALUES: list[tuple[Any, bytes, bytes]] = [
     (OK, b"+OK\r\n", b"+OK\r\n"),
@@ -54,3 +55,26 @@ def test_floats_are_those_of_redis() -> None:
         b"1e+20",
         b"-inf",
     ]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [b""],
+        [b"a"] * 9,
+        [b"a", b"", b"\r\n", b"x" * 4096],
+        [b"a", b"x" * 4097, b""],
+        {b"a", b"bc", b"def", b"ghij"},
+    ],
+    ids=["none", "an empty one", "alike", "up to the table's end", "longer", "a set"],
+)
+def test_bulks_are_those_of_each_value(values: Collection[bytes]) -> None:
+    assert encode_bulks(values) == b"".join(map(encode2, values))
+    assert encode2(list(values)) == b"*%d\r\n" % len(values) + encode_bulks(values)
+    assert encode3(list(values)) == encode2(list(values))
+
+
+def test_values_of_several_kinds_among_bytes() -> None:
+    assert encode2([b"a", b"b", b"c", None, 1]) == b"*5\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$-1\r\n:1\r\n"
+    assert encode3({b"a": b"b", b"c": b"d"}) == b"%2\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n"

@@ -74,8 +74,15 @@ class List(LiveObject):
 
     def between(self, start: int, stop: int) -> list[bytes]:
         """The elements from a rank to below another, as a list of the caller's own."""
-        found = None if self.spread is None else self.spread.maybe_at_once(start, stop)
-        return found if found is not None else list(chain.from_iterable(self.pages(start, stop)))
+        spread = self.spread
+        if spread is None:
+            return self.elements[start:stop]
+        found = spread.maybe_kept(start, stop)
+        if found is None:
+            found = list(chain.from_iterable(spread.pages(start, stop)))
+            if spread.keep(start, found):
+                self.objects.grown(self.key)
+        return found
 
     def pages(self, start: int, stop: int) -> Iterator[list[bytes]]:
         """`between`, some at a time; nothing may change in between."""

@@ -26,7 +26,7 @@ from flin.objects.meta import ListMeta
 from flin.objects.pieces import Part, Pieces
 from flin.objects.read_ahead import ReadAhead
 
-CHUNK: Final = 256
+CHUNK: Final = 1024
 """Elements of a dense one that are read together, by their keys."""
 
 NEAR: Final = 256
@@ -169,10 +169,14 @@ class SpreadList:
         if left:
             raise CorruptionError("a list", 0, f"it lacks {left} of the elements from {start} to {stop}")
 
-    def maybe_at_once(self, start: int, stop: int) -> list[bytes] | None:
-        """`pages` in one, if it is dense and they are few."""
-        meta = self.meta
-        return self._some(meta.head + start, meta.head + stop) if meta.is_dense and stop - start <= CHUNK else None
+    def maybe_kept(self, start: int, stop: int) -> list[bytes] | None:
+        """The elements from a rank to below another, if they were read lately."""
+        head = self.meta.head
+        return self.ahead.find(head + start, head + stop) if self.ahead.elements else None
+
+    def keep(self, start: int, elements: list[bytes]) -> bool:
+        """Keep elements that were read, from this rank on, if they are not too many. Returns whether they are kept."""
+        return self.meta.is_dense and self.ahead.keep(self.meta.head + start, elements)
 
     def _dense_pages(self, start: int, stop: int) -> Iterator[list[bytes]]:
         """The elements at these indices. Of huge ones a page has few."""

@@ -66,6 +66,10 @@ class RawClient:
         self._file.close()
         self._socket.close()
 
+    def shut_down(self) -> None:
+        """End the connection at once; whoever reads from it finds its end."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+
     def send_raw(self, data: bytes) -> None:
         self._socket.sendall(data)
 

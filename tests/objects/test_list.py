@@ -185,6 +185,8 @@ class Machine(RuleBasedStateMachine):
                     stop = start + len(expected)
                     assert found.between(start, stop) == expected
                     assert list(chain.from_iterable(found.frozen_pages(start, stop))) == expected
+            for _ in range(2):
+                assert found.between(0, len(model)) == model
             self.read_ahead_is_right(found)
         self.objects._check()
 
@@ -302,6 +304,32 @@ def test_what_has_left_is_not_kept() -> None:
     assert ahead.held_bytes
     ahead.cut(12, 20)
     assert (ahead.elements, ahead.held_bytes) == ([], 0)
+
+
+def test_a_range_that_is_read_again_is_kept(machine: Machine) -> None:
+    machine.commit()
+    found, before = machine.found(), machine.host.reads
+    least = machine.objects.memory_bytes()
+    for reads in (5, 10, 10, 10):
+        assert found.between(2, 7) == machine.model[2:7]
+        assert machine.host.reads == before + reads
+    assert machine.objects.memory_bytes() > least + 5 * read_ahead.ELEMENT_BYTES
+    assert found.between(3, 5) == machine.model[3:5]
+    machine.push([b"new"], is_left=True)
+    before = machine.host.reads
+    assert found.between(3, 8) == machine.model[3:8]
+    assert machine.host.reads == before
+    machine.set_at_rank(5, b"changed")
+    assert found.between(3, 8) == machine.model[3:8]
+    assert machine.host.reads == before + 5
+
+
+def test_ranges_that_are_not_kept() -> None:
+    ahead = read_ahead.ReadAhead()
+    for elements in ([b"a"] * 3, [b"a"] * 1025, [b"x" * 100_000] * 4):
+        assert not any(ahead.keep(7, elements) for _ in range(3))
+    assert not any(ahead.keep(number, [b"a"] * 9) for number in range(9)), "each begins elsewhere"
+    assert ahead.keep(8, [b"a"] * 9)
 
 
 def test_pages_grow_to_a_bound() -> None:

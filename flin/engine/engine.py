@@ -25,7 +25,7 @@ from flin.engine.batch import WriteBatch
 from flin.engine.buffers import BytesLike, as_bytes, as_stored
 from flin.engine.closing import Closing
 from flin.engine.disk.fs import FileSystem, OsFileSystem, absolute
-from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry, value_at
+from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, is_alive, make_entry
 from flin.engine.key import USER_END
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
@@ -135,7 +135,7 @@ class Engine(WritableView):
     def incr(self, key: BytesLike, delta: int = 1) -> int:
         """Add to the number that the key holds as decimal text (0 if absent), and return the sum. The expiry stays.
 
-        ConflictError if the value is not a 64-bit integer, or the sum would not be one.
+        ConflictError if the value is not a 64-bit integer, or the sum would not be one, or the key holds a collection.
         """
         now_ms = self._store.now_ms()
         try:
@@ -146,7 +146,7 @@ class Engine(WritableView):
 
         def add(entry: Live | None) -> Entry:
             nonlocal total
-            value = value_at(entry, now_ms)
+            value = entry if type(entry) is bytes else self._string_at(entry, now_ms)
             total = (0 if value is None else _integer(value)) + delta
             if not -MAX_INTEGER - 1 <= total <= MAX_INTEGER:
                 raise ConflictError(f"the sum {total} does not fit 64 bits")
@@ -157,13 +157,14 @@ class Engine(WritableView):
         return total
 
     def put_if_absent(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None) -> bool:
-        """Set the key if it is absent. True if it was set."""
+        """Set the key if it is absent. True if it was set. ConflictError if it holds a collection."""
         return self.compare_and_set(key, None, value, ttl=ttl)
 
     def compare_and_set(
         self, key: BytesLike, expected: BytesLike | None, new: BytesLike | None, *, ttl: float | None = None
     ) -> bool:
-        """If the key holds `expected` (None: if it is absent), set it to `new` (None: delete it). True if it did."""
+        """If the key holds `expected` (None: if it is absent), set it to `new` (None: delete it). True if it did.
+        ConflictError if it holds a collection."""
         now_ms = self._store.now_ms()
         wanted = None if expected is None else as_bytes("a value", expected)
         expires_at_ms = 0 if ttl is None else self._expires_at_ms(ttl)
@@ -172,14 +173,14 @@ class Engine(WritableView):
 
         def swap(entry: Live | None) -> Entry | None:
             nonlocal held
-            held = value_at(entry, now_ms) == wanted
+            held = self._string_at(entry, now_ms) == wanted
             return entry_then if held else None
 
         self._update(key, swap)
         return held
 
     def expire(self, key: BytesLike, ttl: float) -> bool:
-        """Let the key expire in ttl seconds. False if it is absent."""
+        """Let the key expire in ttl seconds, whatever it holds. False if it is absent."""
         return self._set_expiry(key, self._expires_at_ms(ttl))
 
     def persist(self, key: BytesLike) -> bool:
@@ -245,13 +246,14 @@ class Engine(WritableView):
         self._delete_bounds(b"", USER_END, None)
 
     def setdefault(self, key: BytesLike, default: BytesLike = b"") -> bytes:
-        """Return the value of the key. If it is absent, set it to the default first."""
+        """Return the value of the key. If it is absent, set it to the default first. ConflictError if it holds a
+        collection."""
         now_ms = self._store.now_ms()
         result = wanted = as_bytes("a value", default)
 
         def set_if_absent(entry: Live | None) -> Entry | None:
             nonlocal result
-            value = value_at(entry, now_ms)
+            value = self._string_at(entry, now_ms)
             result = wanted if value is None else value
             return wanted if value is None else None
 
@@ -269,7 +271,7 @@ class Engine(WritableView):
 
         def take(entry: Live | None) -> Entry | None:
             nonlocal taken
-            taken = value_at(entry, now_ms)
+            taken = self._value_at(entry, now_ms)
             return None if taken is None else TOMBSTONE
 
         self._update(key, take)
@@ -421,16 +423,24 @@ class Engine(WritableView):
         if position is not None and self._sync_always:
             self._store.sync(position)
 
+    def _string_at(self, entry: Live | None, now_ms: int) -> bytes | None:
+        """`_value_at` for a call that may replace what it finds. ConflictError for a collection."""
+        value = self._value_at(entry, now_ms)
+        if value is None and is_alive(entry, now_ms):
+            raise ConflictError("the key holds a collection")
+        return value
+
     def _set_expiry(self, key: BytesLike, expires_at_ms: int) -> bool:
         now_ms = self._store.now_ms()
         done = False
 
         def change(entry: Live | None) -> Entry | None:
             nonlocal done
-            value = value_at(entry, now_ms)
-            before = entry[1] if isinstance(entry, tuple) else 0
-            done = value is not None and bool(expires_at_ms or before)
-            return make_entry(value, expires_at_ms) if done and value is not None else None
+            if entry is None or not is_alive(entry, now_ms):
+                return None
+            value, before, tag = entry if isinstance(entry, tuple) else (entry, 0, 0)
+            done = bool(expires_at_ms or before)
+            return make_entry(value, expires_at_ms, tag) if done else None
 
         self._update(key, change)
         return done

@@ -45,6 +45,13 @@ KIND_MERGE: Final = 4  # reserved: a merge operand
 KIND_POINTER: Final = 5  # reserved: the value lives in a value file
 
 
+def is_alive(entry: Entry | None, now_ms: int) -> bool:
+    """Whether there is a value of any type at now_ms."""
+    if type(entry) is tuple:
+        return not 0 != entry[1] <= now_ms
+    return entry is not None and entry is not TOMBSTONE
+
+
 def value_at(entry: Entry | None, now_ms: int) -> bytes | None:
     """The value of an untagged entry that is alive at now_ms, else None."""
     if type(entry) is bytes:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 class TypedKeys(ABC):
     """The calls for keys of any type. A mapping's own calls see strings alone: a key that holds a collection is absent
-    for `get`, `in` and scans; `put` and `delete` replace it. A long string that commands have changed in parts lies in
-    pieces: reads and scans put it together, calls that change a value by what it was (`incr`, `pop`) see none.
+    for `get`, `in`, `pop` and scans; `put` and `delete` replace it, and calls that would replace it by what was there
+    (`incr`, `put_if_absent`, `compare_and_set`, `setdefault`) raise ConflictError. `ttl`, `expire` and `persist` work
+    for every type. A long string that commands have changed in parts lies in pieces; to every call it is a string.
 
     A view may be kept: it reads anew at each call, from an engine what is there then, from a snapshot what was there. A
     key that is absent is an empty collection. A key that holds another type raises ConflictError, in the call that

@@ -14,7 +14,7 @@ from operator import index
 from typing import Final, NoReturn, cast, overload
 
 from flin.engine.buffers import BytesLike, Default, as_bytes, as_stored
-from flin.engine.entry import Entry, Page, value_at
+from flin.engine.entry import Entry, Page, is_alive, value_at
 from flin.engine.key import USER_END, prefix_stop, stored_key, user_key
 from flin.engine.mapping_views import Items, Keys, Values
 from flin.engine.read.read_state import HEAD_ENTRIES
@@ -83,7 +83,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
         """The seconds until the key expires; None if it does not expire, or is absent."""
         now_ms = self._now_ms()
         entry = self._read(as_stored(key))
-        if not isinstance(entry, tuple) or value_at(entry, now_ms) is None or not entry[1]:
+        if not isinstance(entry, tuple) or not is_alive(entry, now_ms) or not entry[1]:
             return None
         return (entry[1] - now_ms) / 1000
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -234,6 +234,58 @@ def test_a_long_string(db: Engine) -> None:
         db.put(b"k", b"plain")
         assert snapshot[b"k"] == text
         assert db[b"k"] == b"plain"
+
+
+def test_calls_that_go_by_what_was_there(db: Engine) -> None:
+    """What would replace a collection unseen is refused; what shows no value sees any type."""
+    serve(db, [b"HSET", b"h", b"a", b"1"], [b"RPUSH", b"l", *ELEMENTS], [b"HSET", b"old", b"a", b"1"])
+    serve(db, [b"PEXPIRE", b"old", b"1"])
+    clock = db._store.options.clock_ms
+    assert isinstance(clock, ManualClock)
+    clock.advance(5)  # seconds
+    calls: list[Callable[[bytes], object]] = [
+        db.incr,
+        lambda key: db.put_if_absent(key, b"v"),
+        lambda key: db.compare_and_set(key, None, b"v"),
+        lambda key: db.compare_and_set(key, b"x", b"v"),
+        lambda key: db.compare_and_set(key, b"x", None),
+        lambda key: db.setdefault(key, b"v"),
+    ]
+    for key in (b"h", b"l"):
+        for call in calls:
+            with pytest.raises(ConflictError, match=r"^the key holds a collection$"):
+                call(key)
+        assert db.pop(key, 5) == 5
+        assert db.ttl(key) is None
+        assert db.expire(key, 100)
+        assert db.ttl(key) == 100
+        assert db.persist(key)
+        assert not db.persist(key)
+    assert dict(db.hash(b"h")) == {b"a": b"1"}
+    assert list(db.list(b"l")) == ELEMENTS
+    assert not db.expire(b"old", 100)
+    assert db.ttl(b"old") is None
+    assert db.put_if_absent(b"old", b"v"), "it has expired"
+    assert (len(db), list(db)) == (3, [b"old"])
+
+
+def test_calls_that_go_by_what_was_there_and_a_long_string(db: Engine) -> None:
+    text = bytes(100_000) + b"x"
+    for key in (b"a", b"b", b"c"):
+        serve(db, [b"SETRANGE", key, b"100000", b"x"])
+    with pytest.raises(ConflictError, match="64-bit"):
+        db.incr(b"a")
+    assert not db.put_if_absent(b"a", b"v")
+    assert db.setdefault(b"a", b"v") == text
+    assert db.expire(b"a", 100)
+    assert db.ttl(b"a") == 100
+    assert db.get(b"a") == text
+    assert db.compare_and_set(b"a", text, b"v")
+    assert db[b"a"] == b"v"
+    assert db.pop(b"b") == text
+    assert b"b" not in db
+    assert db.compare_and_set(b"c", text, None)
+    assert dict(db) == {b"a": b"v"}
 
 
 def test_an_absent_key_is_an_empty_collection(db: Engine) -> None:

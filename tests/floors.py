@@ -31,7 +31,7 @@ OBJECTS: Final = [
     "score list_position read_ahead rank_index hyperloglog geohash versions thresholds host limits",
     "layout",
     "meta stream_id",
-    "packed stream_tail",
+    "packed stream_tail misplaced",
     "live_object copying pieces",
     "unordered whole_order spread_order spread_list stream_group",
     "lex_bounds",

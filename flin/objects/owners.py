@@ -1,9 +1,9 @@
 """Whether every piece of a collection has an owner, and every owner all of its pieces: what a check of a database asks.
 
 A spread collection is three things: the key's own entry with a meta, an anchor that names the key, and as many pieces
-as the meta says. Where the key's entry is gone, or names another version, anchor and pieces are *dead*: that is no
-fault, they wait for the reaper. All else that does not fit together is one, for example pieces without an anchor, which
-no reaper would ever find.
+as the meta says, where it says (misplaced.py). Where the key's entry is gone, or names another version, anchor and
+pieces are *dead*: that is no fault, they wait for the reaper. All else that does not fit together is one, for example
+pieces without an anchor, which no reaper would ever find.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from flin.objects.layout import (
 from flin.objects.layout import ENTRY as STREAM_ENTRY
 from flin.objects.layout import MEMBER as SCORED_MEMBER
 from flin.objects.meta import Meta, StreamMeta
+from flin.objects.misplaced import Misplaced
 
 _ANCHORS_START: Final = namespace_prefix(ANCHORS)
 
@@ -44,12 +45,14 @@ class _Spread:
     key: bytes
     tag: int
     meta: Meta
+    misplaced: Misplaced
     has_anchor: bool = False
     pieces: Counter[bytes] = field(default_factory=Counter)  # by letter; of types without letters under b""
 
 
 class Owners:
-    """The check of one state. Memory grows with the number of spread collections, not with that of their pieces."""
+    """The check of one state. Memory grows with the number of spread collections, and of consumers of streams, not with
+    that of pieces."""
 
     def __init__(self) -> None:
         self.dead = 0
@@ -100,7 +103,7 @@ class Owners:
         if other is not None:
             self._problems.append(f"the keys {other.key!r} and {key!r} name the same pieces, {_of(owner)}")
         else:
-            self._spread[owner] = _Spread(key, entry[2], meta)
+            self._spread[owner] = _Spread(key, entry[2], meta, Misplaced(meta))
 
     def _check_piece(self, stored: bytes, entry: Entry) -> None:
         owner, suffix = parse_element(stored)
@@ -112,6 +115,8 @@ class Owners:
             return
         spread.pieces[suffix[:1] if spread.tag in (SORTED_SET, STREAM) else b""] += 1
         check_suffix(spread.tag, suffix)
+        if type(entry) is bytes:
+            spread.misplaced.take(suffix, entry)
 
     def _check_anchor(self, stored: bytes, entry: Entry) -> None:
         owner = parse_anchor(stored)
@@ -130,11 +135,15 @@ class Owners:
     def _of_spread(self, owner: Owner, spread: _Spread) -> Iterator[str]:
         if not spread.has_anchor:
             yield f"{spread.key!r} has no anchor for {_of(owner)}: nobody would ever delete its pieces"
+        fit = True
         for letter, count in _counts(spread).items():
             if spread.pieces[letter] != count:
                 of = f" of kind {letter.decode()}" * bool(letter)
                 what = TYPE_NAMES[spread.tag]
                 yield f"the {what} {spread.key!r} says {count} pieces{of} and has {spread.pieces[letter]}, {_of(owner)}"
+                fit = False
+        for problem in spread.misplaced.problems() if fit else ():
+            yield f"the {TYPE_NAMES[spread.tag]} {spread.key!r} has {problem}, {_of(owner)}"
 
 
 def _counts(spread: _Spread) -> dict[bytes, int]:

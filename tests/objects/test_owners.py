@@ -10,8 +10,24 @@ import flin.engine
 from flin.engine.engine import Engine, store_of
 from flin.engine.entry import EXPIRED_MS, TOMBSTONE, Entry, make_entry
 from flin.engine.slot import slot_of
-from flin.objects.layout import HASH, LIST, SORTED_SET, STREAM, anchor_key, elements_prefix, in_order_suffix
-from flin.objects.meta import Meta, SortedSetMeta, StreamMeta
+from flin.objects.layout import (
+    HASH,
+    LIST,
+    LONG_STRING,
+    SORTED_SET,
+    STREAM,
+    Pending,
+    anchor_key,
+    chunk_suffix,
+    consumers_of,
+    elements_prefix,
+    encode_consumer,
+    encode_pending,
+    in_order_suffix,
+    pending_of,
+)
+from flin.objects.list_position import position
+from flin.objects.meta import ListMeta, LongStringMeta, Meta, SortedSetMeta, StreamMeta
 from flin.objects.owners import Owners
 from flin.objects.score import encode_score
 from tests.test_cli import Capture
@@ -64,7 +80,7 @@ SET_OF_SCORES: Entries = {
     IN_ORDER: b"",
 }
 STREAM_OF_ONE: Entries = {
-    b"k": make_entry(StreamMeta(SLOT, 7, 1, groups=1).encode(), 0, STREAM),
+    b"k": make_entry(StreamMeta(SLOT, 7, 1, last_id=bytes(15) + b"\1", groups=1).encode(), 0, STREAM),
     ANCHOR: b"k",
     PREFIX + b"e" + bytes(15) + b"\1": b"",
     PREFIX + b"gone": bytes(24),
@@ -102,6 +118,78 @@ DAMAGED: dict[str, tuple[Entries, str]] = {
     "a group too few": (
         STREAM_OF_ONE | {PREFIX + b"gone": TOMBSTONE},
         f"the stream b'k' says 1 pieces of kind g and has 0, {AT}",
+    ),
+}
+LIST_OF_TWO: Entries = {
+    b"k": make_entry(ListMeta(SLOT, 7, 2, 10, 12, True).encode(), 0, LIST),
+    ANCHOR: b"k",
+    PREFIX + position(10): b"a",
+    PREFIX + position(11): b"b",
+}
+STRING: Entries = {
+    b"k": make_entry(LongStringMeta(SLOT, 7, 1, 2000).encode(), 0, LONG_STRING),
+    ANCHOR: b"k",
+    PREFIX + chunk_suffix(1): bytes(976),
+}
+ORDERED: Entries = SET_OF_SCORES | {
+    b"k": make_entry(SortedSetMeta(SLOT, 7, 1, encode_score(1.0), encode_score(1.0) + b"x").encode(), 0, SORTED_SET)
+}
+DELIVERED: Entries = STREAM_OF_ONE | {
+    PREFIX + consumers_of(b"one") + b"c": encode_consumer(5),
+    PREFIX + pending_of(b"one") + bytes(15) + b"\1": encode_pending(Pending(1, 1, b"c")),
+}
+
+
+@pytest.mark.parametrize("entries", [LIST_OF_TWO, STRING, ORDERED, DELIVERED])
+def test_pieces_in_their_places(entries: Entries) -> None:
+    assert problems(entries) == []
+
+
+DAMAGED |= {
+    "an element behind the tail": (
+        LIST_OF_TWO | {PREFIX + position(11): TOMBSTONE, PREFIX + position(12): b"b"},
+        "the list b'k' has 1 pieces outside of its head and tail",
+    ),
+    "an element before the head": (
+        LIST_OF_TWO | {PREFIX + position(10): TOMBSTONE, PREFIX + position(9, b"x"): b"b"},
+        "the list b'k' has 1 pieces outside of its head and tail",
+    ),
+    "a chunk that is too long": (
+        STRING | {PREFIX + chunk_suffix(1): bytes(977)},
+        "the long string b'k' has 1 pieces beyond its length",
+    ),
+    "a chunk behind the end": (
+        STRING | {PREFIX + chunk_suffix(1): TOMBSTONE, PREFIX + chunk_suffix(2): b"x"},
+        "the long string b'k' has 1 pieces beyond its length",
+    ),
+    "another score": (
+        ORDERED | {MEMBER: encode_score(2.0)},
+        "the sorted set b'k' has members whose scores are not those of their places in order",
+    ),
+    "another member": (
+        ORDERED | {IN_ORDER: TOMBSTONE, PREFIX + in_order_suffix(encode_score(1.0), b"w"): b""},
+        "the sorted set b'k' has members whose scores are not those of their places in order",
+    ),
+    "a place above the ceiling": (
+        ORDERED
+        | {
+            MEMBER: encode_score(2.0),
+            IN_ORDER: TOMBSTONE,
+            PREFIX + in_order_suffix(encode_score(2.0), b"x"): b"",
+        },
+        "the sorted set b'k' has 1 pieces outside of its floor and ceiling",
+    ),
+    "an entry above the last id": (
+        STREAM_OF_ONE | {PREFIX + b"e" + bytes(15) + b"\1": TOMBSTONE, PREFIX + b"e" + bytes(15) + b"\2": b""},
+        "the stream b'k' has 1 pieces outside of its floor and last id",
+    ),
+    "pending for nobody": (
+        DELIVERED | {PREFIX + consumers_of(b"one") + b"c": TOMBSTONE},
+        "the stream b'k' has 1 pieces pending for a consumer that is not there",
+    ),
+    "a consumer of no group": (
+        DELIVERED | {PREFIX + consumers_of(b"two") + b"c": encode_consumer(5)},
+        "the stream b'k' has 1 consumers of groups that are not there",
     ),
 }
 

@@ -18,7 +18,7 @@ from flin.errors import CommandError
 from flin.net.data import text as text_module
 from flin.net.data.keyspace import Keyspace
 from flin.net.data.text import part_of, parts_of, text_at, write_parts
-from flin.objects import limits, long_string
+from flin.objects import limits, long_string, misplaced
 from flin.objects.layout import LONG_STRING
 from flin.objects.long_string import LongString
 from flin.objects.owners import Owners
@@ -106,6 +106,7 @@ def small_limits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(text_module, "MAX_PLAIN_BYTES", 2)
     patch.setattr(long_string, "MAX_WHOLE_BYTES", 8)
     patch.setattr(long_string, "CHUNK_BYTES", 4)
+    patch.setattr(misplaced, "CHUNK_BYTES", 4)
     patch.setattr(long_string, "_SINGLE", 2)
     patch.setattr(limits, "PAGE", 3)
 

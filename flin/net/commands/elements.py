@@ -29,7 +29,7 @@ SLICE_ELEMENTS: Final = 256
 """Elements that are drawn or scanned in one slice."""
 
 SLICE_RANKS: Final = 16
-"""Elements that are found by their ranks in one slice: some 200 microseconds for each, so others wait 3 ms."""
+"""Elements that are found by their ranks in one slice: some 70 microseconds for each, so others wait 1 ms."""
 
 MAX_COUNTS: Final = 3
 """Times that a count of ranks begins again before it goes on without a pause."""

@@ -7,7 +7,7 @@ causes changes, so that an ordinary request tests one boolean.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from flin.net.client.link import NO_LINK, Link
 from flin.net.wire.replies import Value
@@ -32,6 +32,16 @@ NO_NAME: Final = b"NULL"
 """The name in CLIENT LIST if no command has run yet, or the newest one is unknown."""
 
 
+class Growing(Protocol):
+    """A reply that is not finished."""
+
+    def size_bytes(self) -> int: ...
+
+
+def _no_reply() -> None:
+    """None is made in slices."""
+
+
 class Session:
     """One client's state. `link` is its connection."""
 
@@ -43,6 +53,7 @@ class Session:
         "database",
         "descriptor",
         "encode",
+        "growing",
         "has_authenticated",
         "id",
         "is_authenticated",
@@ -100,6 +111,7 @@ class Session:
         self.is_no_touch = False
         self.is_waiting = False  # blocked: it waits for a key
         self.awaited_bytes = 0  # then: of the keys
+        self.growing: Callable[[], Growing | None] = _no_reply  # the one that its command makes in slices
         # A transaction: None outside MULTI, else the queued commands with their requests.
         self.queue: list[tuple[Command, list[bytes]]] | None = None
         self.remarks: list[Remark] = []  # shared with its transcript
@@ -171,9 +183,12 @@ class Session:
             self.watched_bytes = 0
 
     def kept_bytes(self) -> int:
-        """What it keeps for its client beside requests and replies: watched and awaited keys, names."""
+        """What it keeps for its client beside requests and finished replies: one that still grows, watched and awaited
+        keys, names."""
         names = len(self.name) + len(self.library_name) + len(self.library_version)
-        return self.watched_bytes + self.awaited_bytes + names
+        growing = self.growing()
+        grown = 0 if growing is None else growing.size_bytes()
+        return self.watched_bytes + self.awaited_bytes + names + grown
 
     def touch(self) -> None:
         """A watched key was written."""

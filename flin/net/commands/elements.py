@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from weakref import ref
 
 from flin.errors import CommandError
 from flin.net.commands.scan import END, ScanOptions, parse_cursor, scan_options
@@ -55,7 +56,10 @@ def look_up(context: Context, key: bytes, kind: type[Kind]) -> Kind | None:
 
 
 def growing(context: Context) -> GrowingReply:
-    return GrowingReply(context.session.encode, context.services.config.largest_reply_bytes)
+    """A reply that grows while others are served: what there is of it counts as the client's."""
+    reply = GrowingReply(context.session.encode, context.services.config.largest_reply_bytes)
+    context.session.growing = ref(reply)
+    return reply
 
 
 def all_in_slices(context: Context, pages: Iterable[list[Any]], shown: Shown) -> Slices:

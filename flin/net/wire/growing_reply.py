@@ -21,6 +21,10 @@ class GrowingReply:
         self._bytes = 0
         self._count = 0
 
+    def size_bytes(self) -> int:
+        """So far."""
+        return self._bytes
+
     def add(self, elements: Sequence[Value]) -> None:
         """Append the elements of a page. Raises LimitError."""
         data = self._encode(list(elements))

@@ -51,6 +51,18 @@ def test_long_replies_go_in_slices(server: Handling) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_a_reply_that_grows_counts_as_its_clients(server: Handling) -> None:
+    add(server, 1, 200)
+    slices = server.handle(b"XRANGE", b"s", b"-", b"+")
+    sizes = [server.session.kept_bytes() for _ in slices]
+    assert sizes[0] > 8 * 20
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > 2 * sizes[0]
+    del slices
+    assert server.session.kept_bytes() == 0
+
+
+@pytest.mark.usefixtures("small")
 def test_a_long_range_is_of_one_moment(server: Handling) -> None:
     added = add(server, 1, 50)
     slices = server.handle(b"XRANGE", b"s", b"-", b"+")

@@ -1,8 +1,8 @@
 """Commands over sets: SADD, SINTER and their kin. A set is never empty: who takes its last member deletes the key.
 
 Members come in no promised order. SMEMBERS of a large set is made in slices, of the state at its beginning. What
-several sets have together is found in one step, as in Redis, and a result that takes too much memory is refused before
-anything changes.
+large sets have together is read in slices, too, but stored in one step, as in Redis; a result that takes too much
+memory is refused before anything changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,18 @@ from flin.net.commands.elements import (
     ranked_first,
     scan_elements,
 )
-from flin.net.wire.replies import EMPTY_ARRAY, ONE, OUT_OF_MEMORY, ZERO, Slices, Value, syntax_error, too_large_reply
+from flin.net.wire.replies import (
+    EMPTY_ARRAY,
+    ONE,
+    OUT_OF_MEMORY,
+    ZERO,
+    Slices,
+    Value,
+    last_of,
+    syntax_error,
+    too_large_reply,
+)
+from flin.objects import limits
 from flin.objects.set import MEMBER_BYTES, Set, is_large
 
 if TYPE_CHECKING:
@@ -261,19 +272,19 @@ def _make(
 @command("sunion", -2, "readonly", ALL_KEYS)
 def sunion(context: Context, args: list[bytes]) -> Value:
     """Returns the members of all sets together."""
-    return _set_of(context, _of_a_reply(context, _union(_sets(context, args[1:]))))
+    return _read_several(context, args[1:], _union)
 
 
 @command("sinter", -2, "readonly", ALL_KEYS)
 def sinter(context: Context, args: list[bytes]) -> Value:
     """Returns the members that all sets have."""
-    return _set_of(context, _of_a_reply(context, _intersection(_sets(context, args[1:]))))
+    return _read_several(context, args[1:], _intersection)
 
 
 @command("sdiff", -2, "readonly", ALL_KEYS)
 def sdiff(context: Context, args: list[bytes]) -> Value:
     """Returns the members of the first set that no other set has."""
-    return _set_of(context, _of_a_reply(context, _difference(_sets(context, args[1:]))))
+    return _read_several(context, args[1:], _difference)
 
 
 @command("sunionstore", -3, "write denyoom", ALL_KEYS)
@@ -302,11 +313,20 @@ def sintercard(context: Context, args: list[bytes]) -> Value:
     if number > len(args) - 2:
         raise CommandError("ERR Number of keys can't be greater than number of args")
     limit = _limit(args[2 + number :])
+    keys = args[2 : 2 + number]
+    sets = _sets(context, keys)
+    if _are_small(context, sets):
+        return last_of(_counted(_intersection(sets), limit))
+    return _undisturbed(context, keys, lambda sets: _counted(_intersection(sets), limit))
+
+
+def _counted(pages: _Pages, limit: int) -> Slices:
     count = 0
-    for page in _intersection(_sets(context, args[2 : 2 + number])):
+    for page in pages:
         count += len(page)
         if limit and count >= limit:
             return limit
+        yield
     return count
 
 
@@ -328,9 +348,14 @@ def _sets(context: Context, keys: list[bytes]) -> _Sets:
     return [look_up(context, key, Set) for key in keys]
 
 
+def _short_pages(found: Set) -> _Pages:
+    """A whole set is one page: in pieces."""
+    return (page[start : start + limits.PAGE] for page in found.pages() for start in range(0, len(page), limits.PAGE))
+
+
 def _union(sets: _Sets) -> _Pages:
     """Pages in which a member may come again."""
-    return chain.from_iterable(found.pages() for found in sets if found is not None)
+    return chain.from_iterable(_short_pages(found) for found in sets if found is not None)
 
 
 def _intersection(sets: _Sets) -> _Pages:
@@ -338,7 +363,9 @@ def _intersection(sets: _Sets) -> _Pages:
     if len(present) < len(sets):
         return []
     smallest, *others = sorted(present, key=len)
-    return (reduce(lambda page, other: [m for m in page if m in other], others, page) for page in smallest.pages())
+    return (
+        reduce(lambda page, other: [m for m in page if m in other], others, page) for page in _short_pages(smallest)
+    )
 
 
 def _difference(sets: _Sets) -> _Pages:
@@ -346,7 +373,9 @@ def _difference(sets: _Sets) -> _Pages:
     if first is None:
         return []
     present = [found for found in others if found is not None]
-    return (reduce(lambda page, other: [m for m in page if m not in other], present, page) for page in first.pages())
+    return (
+        reduce(lambda page, other: [m for m in page if m not in other], present, page) for page in _short_pages(first)
+    )
 
 
 def _was_copied_large(context: Context, sets: _Sets) -> bool:
@@ -360,7 +389,7 @@ def _was_copied_large(context: Context, sets: _Sets) -> bool:
     return any(is_large(page, len(first), thresholds) for page in first.pages())
 
 
-def _collect(pages: _Pages, most_bytes: int) -> list[bytes]:
+def _collected(pages: _Pages, most_bytes: int) -> Slices:
     """The members of all pages, each once. CommandError OOM if they take more memory than that."""
     found: dict[bytes, None] = {}
     size = 0
@@ -370,22 +399,72 @@ def _collect(pages: _Pages, most_bytes: int) -> list[bytes]:
         if size > most_bytes:
             raise CommandError(OUT_OF_MEMORY)
         found.update(dict.fromkeys(new))
+        yield
     return list(found)
 
 
 def _of_a_reply(context: Context, pages: _Pages) -> list[bytes]:
     """Each once. CommandError OOM if they take more memory than a command may; LimitError for too large a reply."""
-    found = _collect(pages, context.services.config.options.memory_limit // 4)
+    found: list[bytes] = last_of(_collected(pages, context.services.config.options.memory_limit // 4))
     size, most_bytes = sum(map(len, found)) + _BULK_BYTES * len(found), context.services.config.largest_reply_bytes
     if size > most_bytes:
         raise too_large_reply(size, most_bytes)
     return found
 
 
+# Of large sets these reads go in slices. If another client writes to one of them meanwhile, all is read again in one
+# step: so a reply is of one moment.
+
+
+def _are_small(context: Context, sets: _Sets) -> bool:
+    """Or it is a transaction, which is one step anyway."""
+    return sum(map(len, filter(None, sets))) <= limits.SLICED or context.keyspace.is_in_transaction
+
+
+def _read_several(context: Context, keys: list[bytes], join: Callable[[_Sets], _Pages]) -> Value:
+    sets = _sets(context, keys)
+    if _are_small(context, sets):
+        return _set_of(context, _of_a_reply(context, join(sets)))
+    return _read_in_slices(context, keys, join)
+
+
+def _read_in_slices(context: Context, keys: list[bytes], join: Callable[[_Sets], _Pages]) -> Slices:
+    most_bytes = context.services.config.options.memory_limit // 4
+    members = yield from _undisturbed(context, keys, lambda sets: _collected(join(sets), most_bytes))
+    reply = growing(context)
+    for start in range(0, len(members), limits.PAGE):
+        reply.add(members[start : start + limits.PAGE])
+        yield
+    return reply.set(is_resp3=context.session.protocol == 3)
+
+
+def _undisturbed(context: Context, keys: list[bytes], work: Callable[[_Sets], Slices]) -> Slices:
+    """The result of the work on these sets."""
+    keyspace = context.keyspace
+
+    def begin() -> Slices:
+        return work([keyspace.objects.find(key, Set) for key in keys])
+
+    with keyspace.journal(commits=True) as journal:
+        slices = begin()
+        while True:
+            try:
+                with keyspace.waiting():
+                    next(slices)
+            except StopIteration as end:
+                result = end.value
+                break
+            yield
+        if not keyspace.changed(journal, keys):
+            return result
+    with keyspace.waiting():
+        return last_of(begin())
+
+
 def _store(context: Context, key: bytes, pages: _Pages, event: bytes, *, was_large: bool = False) -> int:
     """Put the members in the place of whatever is at the key; if there are none, delete it."""
     keyspace, most_bytes = context.keyspace, context.services.config.options.memory_limit // 4
-    members = _collect(pages, most_bytes)
+    members: list[bytes] = last_of(_collected(pages, most_bytes))
     replaced = keyspace.entry(key)
     if replaced is not None:
         keyspace.note_gone(replaced)

@@ -10,7 +10,7 @@ from types import GeneratorType
 import pytest
 
 import flin.objects.limits
-from flin.errors import LimitError
+from flin.errors import CommandError, LimitError
 from flin.net.wire.numbers import INT64_MAX as MOST
 from flin.net.wire.replies import Reply, last_of
 from flin.net.wire.resp import encode2, split_replies
@@ -315,6 +315,57 @@ def test_a_large_set_replies_in_slices(large: Handling, protocol: int) -> None:
     reply = last_of(slices).data
     assert reply.startswith(b"~3000\r\n" if protocol == 3 else b"*3000\r\n")
     assert sorted(split_replies(reply[7:])) == sorted(map(encode2, LARGE))
+
+
+OTHERS = {b"m%d" % number for number in range(1500, 4500)}
+ALGEBRA = {"SUNION s o": LARGE | OTHERS, "SINTER s o": LARGE & OTHERS, "SDIFF s o": LARGE - OTHERS}
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("line", ALGEBRA)
+def test_several_large_sets_are_read_in_slices(large: Handling, line: str, protocol: int) -> None:
+    """Of one moment: if one of them changes meanwhile, of that of the end. Other keys may change."""
+    large.session.set_protocol(protocol)
+    large.call(b"SADD", b"o", *OTHERS)
+    words = line.encode().split()
+    assert set(_elements(large.call(*words))) == ALGEBRA[line] == _now(large, line)
+    for change in ("SADD other m", "SADD o new", "SREM s m0 m2999", "DEL o", "DEL s"):
+        large.call(b"SADD", b"o", *OTHERS)
+        slices = large.handle(*words)
+        next(slices)
+        next(slices)
+        large.call(*change.encode().split())
+        large.pending.commit()
+        found = _elements(last_of(slices))
+        assert len(found) == len(set(found))
+        assert set(found) == _now(large, line)
+
+
+def _now(server: Handling, line: str) -> set[bytes]:
+    """What there is now, by the members of each."""
+    name, *keys = line.split()
+    one, other = (set(_elements(server.call(b"SMEMBERS", key.encode()))) for key in keys)
+    return {"SUNION": one | other, "SINTER": one & other, "SDIFF": one - other}[name]
+
+
+def test_the_number_of_what_large_sets_share_is_counted_in_slices(large: Handling) -> None:
+    large.call(b"SADD", b"o", *OTHERS)
+    for words, count, less in (([], 1500, 1499), ([b"LIMIT", b"0"], 1499, 1498), ([b"LIMIT", b"1100"], 1100, 1100)):
+        slices = large.handle(b"SINTERCARD", b"2", b"s", b"o", *words)
+        assert next(slices) is None
+        large.call(b"SREM", b"o", max(set(_elements(large.call(b"SINTER", b"s", b"o")))))
+        assert last_of(slices) == less
+        assert large.call(b"SINTERCARD", b"2", b"s", b"o", *words) == less
+        assert count >= less
+
+
+def test_a_set_that_becomes_another_type_meanwhile(large: Handling) -> None:
+    large.call(b"SADD", b"o", *OTHERS)
+    slices = large.handle(b"SUNION", b"s", b"o")
+    next(slices)
+    large.talk([("DEL o", 1), ("SET o text", OK)])
+    with pytest.raises(CommandError, match="WRONGTYPE"):
+        last_of(slices)
 
 
 @pytest.mark.parametrize("count", [10, 256, 257, 3000, 5000])

@@ -1,5 +1,6 @@
 """Maintenance: periodic work. It syncs the WAL once per interval, sweeps expired keys, fits the block cache to its
-room and removes obsolete files. One thread does it, at the pace of pace.py.
+room, removes obsolete files, and flushes range deletes under which much lies. One thread does it, at the pace of
+pace.py.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ from time import monotonic, sleep
 from typing import Final
 
 from flin.engine.background.background_statistics import BackgroundStatistics
+from flin.engine.background.compaction import CompactionOptions
 from flin.engine.background.damaged_work import DamagedWork
+from flin.engine.background.hidden_entries import is_worth_a_flush
 from flin.engine.background.pace import Pace
 from flin.engine.background.sweep import Sweeper
 from flin.engine.tree.store import Store
 from flin.errors import ClosedError, CorruptionError
+
+SPACE_SECONDS: Final = 10.0
+"""From one look for range deletes that are worth a flush to the next; each looks at the bounds of all tables."""
 
 
 class Maintenance:
@@ -41,6 +47,7 @@ class Maintenance:
         store = self._store
         options = store.options
         pace = Pace(options.sync_interval_ms / 1000 if options.sync == "interval" else None, monotonic())
+        looked_at = monotonic()
         while True:
             try:
                 if self.ended.wait(pace.wait_seconds(monotonic())):
@@ -55,12 +62,21 @@ class Maintenance:
                 pace.end_sweep(all_done=self._sweep_some(pace.sweep_seconds, pace.sweep_until))
                 store.tables.fit_cache(store.options.budget.block_cache)
                 store.tables.remove_obsolete()
+                if monotonic() - looked_at >= SPACE_SECONDS:
+                    looked_at = monotonic()
+                    self._flush_what_frees_much()
             except ClosedError:
                 return
             except MemoryError:
                 sleep(pace.round)  # the thread must not end for want of memory; the work is tried again
             except BaseException as error:  # nor for anything else: no other thread syncs
                 self._note_failure(error)
+
+    def _flush_what_frees_much(self) -> None:
+        store = self._store
+        if store.read_only_reason is None and is_worth_a_flush(store.state, CompactionOptions().tombstone_ratio):
+            store.seal()
+            store.listeners.on_sealed()
 
     def sweep(self) -> int:
         """Delete expired keys. Returns how many."""

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from flin.engine import Engine
-from flin.engine.background import hidden_entries
-from flin.engine.background.hidden_entries import HiddenEntries
+from flin.engine.background import hidden_entries, maintenance
+from flin.engine.background.hidden_entries import HiddenEntries, is_worth_a_flush
 from flin.errors import CorruptionError
+from flin.testing.process import wait_until
 
 OpenEngine = Callable[..., Any]
 KEYS = [b"k%05d" % number for number in range(4000)]
@@ -51,6 +52,36 @@ def test_a_few_are_not_worth_a_merge(engine: Engine) -> None:
     engine.put(b"n", b"v")
     engine.flush()
     assert entries(engine) == 4001
+
+
+@pytest.mark.parametrize(("start", "stop", "is_worth"), [(0, 4000, True), (500, 2500, True), (0, 400, False)])
+def test_range_deletes_in_memory_may_be_worth_a_flush(engine: Engine, start: int, stop: int, is_worth: bool) -> None:
+    assert not is_worth_a_flush(engine._store.state, 0.25)
+    engine.delete_range(KEYS[start], KEYS[stop - 1] + b"x")
+    assert is_worth_a_flush(engine._store.state, 0.25) is is_worth
+    engine.flush()
+    assert not is_worth_a_flush(engine._store.state, 0.25), "none is in memory"
+
+
+def test_a_damaged_table_does_not_count(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(deleted: object, table: object) -> int:
+        raise CorruptionError("a.sst", 0, "a checksum is wrong")
+
+    engine.clear()
+    monkeypatch.setattr(hidden_entries, "hidden_below", damaged)
+    assert not is_worth_a_flush(engine._store.state, 0.25)
+
+
+def test_space_comes_back_though_nobody_writes_any_more(
+    open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "SPACE_SECONDS", 0.0)
+    db: Engine = open_engine(runner="thread", compression="none")
+    db.put_many([(key, b"v" * 50) for key in KEYS])
+    db.flush()
+    assert entries(db) == 4000
+    db.clear()
+    wait_until(lambda: entries(db) == 0, "all tables are gone")
 
 
 def test_the_indexes_tell_about_how_many(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def _add_types(more: Commands) -> None:
     details = """\
 Sends commands to collections of 100,000 elements with redis-benchmark, without a pipeline and in pipelines of 16, to
 both servers in turn. Costs are processor time of the server's own process for a request; "times base" divides them
-by that of SET (writes) or GET (reads), "of GET's" the ratio to Redis by that of GET. Takes about ten minutes."""
+by that of SET (writes) or GET (reads), "of GET's" the ratio to Redis by that of GET. Takes about five minutes."""
     examples = "  flin bench types --rows LPUSH,RPOP --rounds 5"
     parser = add_command(more, "types", run_types, "the cost of commands over collections", details, examples)
     _add_common(parser)

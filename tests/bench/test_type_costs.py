@@ -42,6 +42,13 @@ def test_a_command_that_fails_is_named(
     assert "WRONGTYPE" in failure
 
 
+def test_who_takes_comes_after_who_puts() -> None:
+    settings = type_costs.Settings(rows=("SPOP",))
+    assert [row.title for row in settings.chosen()] == ["SET", "GET", "SADD new", "SPOP"]
+    titles = [row.title for row in type_costs.ROWS]
+    assert all(titles.index(row.after) < titles.index(row.title) for row in type_costs.ROWS if row.after)
+
+
 def test_figures_are_ratios() -> None:
     result = type_costs.Result()
     for title, pipeline, ours, theirs in [

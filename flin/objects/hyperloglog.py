@@ -150,10 +150,18 @@ class HyperLogLog:
             self.make_stale()
         return changed
 
-    def merge(self, others: Sequence[HyperLogLog], sparse_max_bytes: int = DEFAULT_SPARSE_MAX_BYTES) -> None:
-        """Take each register's largest value. It becomes dense if one of the others is."""
+    def merge(
+        self,
+        others: Sequence[HyperLogLog],
+        sparse_max_bytes: int = DEFAULT_SPARSE_MAX_BYTES,
+        *,
+        becomes_dense: bool | None = None,
+    ) -> None:
+        """Take each register's largest value. It becomes dense if one of the others is, or as the caller says."""
         merged = _largest([self, *others])
-        if not all(other.is_sparse for other in others):
+        if becomes_dense is None:
+            becomes_dense = not all(other.is_sparse for other in others)
+        if becomes_dense:
             self.make_dense()
         if self._registers is not None:
             self._registers = merged

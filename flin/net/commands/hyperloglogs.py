@@ -16,7 +16,7 @@ from flin.net.command.command import ALL_KEYS, FIRST_KEY, Keys
 from flin.net.command.registry import command
 from flin.net.data.many_keys import read_many
 from flin.net.data.text import string_at
-from flin.net.wire.replies import OK, ONE, WRONG_TYPE, ZERO, Slices, Value, shown
+from flin.net.wire.replies import OK, ONE, WRONG_TYPE, ZERO, Slices, Value, last_of, shown
 from flin.objects.hyperloglog import HyperLogLog, count_of_all, is_hyperloglog, maybe_cached_count
 
 if TYPE_CHECKING:
@@ -114,13 +114,36 @@ def pfmerge(context: Context, args: list[bytes]) -> Value:
 
 
 def _merge_all(context: Context, keys: list[bytes]) -> Slices:
-    """One step once all keys are read, so that no write of others is lost."""
-    keyspace, key = context.keyspace, keys[0]
-    entries = yield from _read_all(context, keys)
-    others = [_decoded_entry(entry) for entry in entries]
+    """Many are joined in slices. If another client writes to one of them meanwhile, once more in one step."""
+    keyspace = context.keyspace
+    if len(keys) <= SLICE_KEYS or keyspace.is_in_transaction:
+        others = [_decoded_entry(entry) for entry in (yield from _read_all(context, keys))]
+        return _put_merged(context, keys[0], others, not all(other.is_sparse for other in others))
+    with keyspace.journal(commits=True) as journal:
+        joined = yield from _joined((yield from _read_all(context, keys)))
+        if keyspace.changed(journal, keys):
+            with keyspace.waiting():
+                joined = last_of(_joined(last_of(_read_all(context, keys))))
+    return _put_merged(context, keys[0], *joined)
+
+
+def _joined(entries: list[Live]) -> Slices:
+    """All of them together as one, and whether one of them is dense."""
+    union, has_dense = HyperLogLog(), False
+    union.make_dense()
+    for start in range(0, len(entries), SLICE_KEYS):
+        found = [_decoded_entry(entry) for entry in entries[start : start + SLICE_KEYS]]
+        has_dense = has_dense or not all(one.is_sparse for one in found)
+        union.merge(found)
+        yield
+    return [union], has_dense
+
+
+def _put_merged(context: Context, key: bytes, others: list[HyperLogLog], has_dense: bool) -> Value:
+    keyspace = context.keyspace
     value, expires_at_ms = string_at(keyspace, key)
     merged = HyperLogLog() if value is None else _decoded(value)
-    merged.merge(others, context.services.config.hll_sparse_max_bytes)
+    merged.merge(others, context.services.config.hll_sparse_max_bytes, becomes_dense=has_dense)
     keyspace.put(key, make_entry(merged.encode(), expires_at_ms))
     context.notify(b"pfadd", key)
     return OK

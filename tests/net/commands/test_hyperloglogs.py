@@ -9,7 +9,7 @@ import pytest
 
 from flin.errors import CommandError
 from flin.net.commands import hyperloglogs
-from flin.net.wire.replies import OK, ONE, ZERO
+from flin.net.wire.replies import OK, ONE, ZERO, last_of
 from flin.objects.hyperloglog import REGISTERS, HyperLogLog
 from tests.net.commands.handling import LIST_TAG, START_MS, Handling
 from tests.net.fake_store import FakeStall
@@ -216,3 +216,37 @@ def test_the_self_test(server: Handling, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(HyperLogLog, "encode", lambda self: NEW)
     with pytest.raises(CommandError, match="TESTFAILED dense/sparse disagree"):
         list(server.handle(b"PFSELFTEST"))
+
+
+@pytest.mark.parametrize("is_dense", [False, True])
+@pytest.mark.parametrize("change", ["PFADD other x", "PFADD k3 x y", "DEL k0", "SET k39 v", "PFADD to z", "DEL to"])
+def test_a_merge_of_many_in_slices_is_of_its_end(change: str, is_dense: bool) -> None:
+    """As in one step, byte for byte, once the change has been made."""
+    one, sliced = Handling(), Handling()
+    keys = [b"k%d" % number for number in range(40)]
+    for server in (one, sliced):
+        for key in keys:
+            server.call(b"PFADD", key, key, b"a " + key, b"a " + key[:2])
+        server.call(b"PFADD", b"to", b"first")
+        if is_dense:
+            server.call(b"PFDEBUG", b"TODENSE", b"k20")
+        server.pending.commit()
+    slices = sliced.handle(b"PFMERGE", b"to", *keys)
+    for _ in range(3):
+        next(slices)
+    words = change.encode().split()
+    sliced.call(*words)
+    sliced.pending.commit()
+    one.call(*words)
+    if change == "SET k39 v":
+        with pytest.raises(CommandError, match="not a valid HyperLogLog"):
+            last_of(slices)
+        return
+    assert last_of(slices) is OK
+    merged = HyperLogLog()
+    value = one.context.keyspace.value(b"to")
+    if value is not None:
+        merged = HyperLogLog.decode(value)
+    held = [one.context.keyspace.value(key) for key in ([b"to"] if value is not None else []) + keys]
+    merged.merge([HyperLogLog.decode(each) for each in held if each is not None], 3000)
+    assert sliced.context.keyspace.value(b"to") == merged.encode()

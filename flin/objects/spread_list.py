@@ -200,22 +200,29 @@ class SpreadList:
 
     def push_left(self, elements: Sequence[bytes]) -> None:
         meta = self.meta
+        if len(elements) == 1 and meta.is_dense:  # most pushes
+            meta.head -= 1
+            meta.count += 1
+            self._host.put_piece(self._prefix + meta.head.to_bytes(INDEX_BYTES, "big"), elements[0])
+            return
         before, head = meta.head, meta.head - len(elements)
         self._put(head, before, elements[::-1])
         meta.head = head
 
     def push_right(self, elements: Sequence[bytes]) -> None:
         meta = self.meta
+        if len(elements) == 1 and meta.is_dense:
+            self._host.put_piece(self._prefix + meta.tail.to_bytes(INDEX_BYTES, "big"), elements[0])
+            meta.tail += 1
+            meta.count += 1
+            return
         before, tail = meta.tail, meta.tail + len(elements)
         self._put(before, tail, elements)
         meta.tail = tail
 
     def _put(self, start: int, stop: int, elements: Sequence[bytes]) -> None:
         """New ones, at the indices from start to below stop."""
-        if len(elements) == 1:
-            self._host.put_piece(self._prefix + start.to_bytes(INDEX_BYTES, "big"), elements[0])
-        else:
-            self._host.put_pieces(self._keys(start, stop), elements)
+        self._host.put_pieces(self._keys(start, stop), elements)
         self.meta.count += stop - start
         if not self.meta.is_dense:
             self._pieces.added([position(index) for index in range(start, stop)])

@@ -269,10 +269,10 @@ class TableState:
             if end <= len(keys):
                 found.hits += 1
                 return keys[begin:end], entries[begin:end]
-        keys, entries = self._slice(number, start, count, nowait) if number >= 0 else ([], [])
+        keys, entries = self._slice(number, start, stop, count, nowait) if number >= 0 else ([], [])
         while len(keys) < count and number + 1 < len(separators) and separators[number + 1] < stop:
             number += 1
-            more_keys, more_entries = self._slice(number, b"", count - len(keys), nowait)
+            more_keys, more_entries = self._slice(number, b"", stop, count - len(keys), nowait)
             keys += more_keys
             entries += more_entries
         if keys and keys[-1] >= stop:
@@ -280,8 +280,8 @@ class TableState:
             del keys[cut:], entries[cut:]
         return keys, entries
 
-    def _slice(self, number: int, start: bytes, count: int, nowait: bool) -> Page:
-        """Up to count entries of one block from start on."""
+    def _slice(self, number: int, start: bytes, stop: bytes, count: int, nowait: bool) -> Page:
+        """Up to count entries of one block from start on; entries from stop on may be among them."""
         found = self.blocks[number]
         if found is None:
             found = self.block_nowait(number) if nowait and self.cache is not None else self.record_miss(number)
@@ -296,6 +296,9 @@ class TableState:
             if entry_count > MIN_SEARCHED:
                 begin = block.lower_bound(source, at, start) if start else 0
                 end = min(begin + count, entry_count)
+                separators = self.separators
+                if number + 1 == len(separators) or separators[number + 1] > stop:
+                    end = min(end, block.lower_bound(source, at, stop))
                 return block.decode_slice(source, at, begin, end) if begin < end else ([], [])
             keys, entries = block.decode(source, at)
             if not start and entry_count <= count:

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -94,11 +95,48 @@ MAKERS: Final[dict[str, Callable[[Random], Request]]] = {
     "copy": lambda r: [b"copy", _key(r), _key(r), b"replace"],
     "pexpireat": lambda r: [b"pexpireat", _key(r), b"%d" % (FAR_MS + r.randrange(9))],
     "persist": lambda r: [b"persist", _key(r)],
+    "sinterstore": lambda r: [b"sinterstore", _key(r), _key(r), _key(r)],
+    "sdiffstore": lambda r: [b"sdiffstore", _key(r), _key(r), _key(r)],
+    "zunionstore": lambda r: [b"zunionstore", _key(r), b"2", _key(r), _key(r)],
+    "zinterstore": lambda r: [b"zinterstore", _key(r), b"2", _key(r), _key(r)],
+    "zrangestore": lambda r: [b"zrangestore", _key(r), _key(r), b"0", b"%d" % r.randrange(9)],
+    "geosearchstore": lambda r: [b"geosearchstore", _key(r), _key(r), b"frommember", _name(r), b"byradius", b"9999",
+                                 b"km"],
+    "sort": lambda r: [b"sort", _key(r), b"alpha", b"store", _key(r)],
+    "restore": lambda r: [b"restore", _key(r), b"%d" % r.choice((0, FAR_MS)), r.choice(payloads()), b"absttl",
+                          *r.choice(([], [b"replace"], [b"replace"]))],
+    "bitop": lambda r: [b"bitop", r.choice((b"or", b"xor")), _key(r), _key(r), _key(r)],
 }  # fmt: skip
 """A random request of each command. One that meets another type, or nothing, changes nothing: that is part of it."""
 
-RARE: Final = {"set", "del", "rename", "copy", "pexpireat", "persist", "sunionstore"}
+WHOLE: Final = ["copy", "restore", "sort", "bitop", "sunionstore", "sinterstore", "sdiffstore", "zunionstore",
+                "zinterstore", "zrangestore", "geosearchstore"]  # fmt: skip
+"""Commands that write a whole key anew."""
+
+RARE: Final = {"set", "del", "rename", "pexpireat", "persist", *WHOLE}
 """Commands that take collections away: a third as often, so that some grow."""
+
+
+@cache
+def payloads() -> list[bytes]:
+    """What DUMP writes of every type: of one element, of some, and of more than stay packed with low limits."""
+    handling = Handling()
+    found = []
+    for count in (1, 3, 20):
+        elements = [b"e%d" % number for number in range(count)]
+        pairs = list(chain(*((element, b"%d" % number) for number, element in enumerate(elements))))
+        for request in (
+            [b"hset", b"k", *pairs],
+            [b"rpush", b"k", *elements],
+            [b"sadd", b"k", *elements],
+            [b"zadd", b"k", *pairs[1:], b"last"],
+            [b"xadd", b"k", b"7-1", *pairs],
+            [b"set", b"k", b"string" * count],
+        ):
+            handling.call(*request)
+            found.append(handling.call(b"dump", b"k"))
+            handling.call(b"del", b"k")
+    return found
 
 
 def units(seed: int, lane: int) -> Iterator[Unit]:
@@ -109,7 +147,9 @@ def units(seed: int, lane: int) -> Iterator[Unit]:
         drawn = random.random()
         if drawn < 0.01:
             yield [[b"swapdb", *databases]]
-        elif drawn < 0.013:
+        elif drawn < 0.015:
+            yield [[b"move", _key(random), databases[1]]]
+        elif drawn < 0.018:
             yield [[b"flushdb", *random.choice(([], [b"async"]))]]
         else:
             commands = [
@@ -123,7 +163,7 @@ class Lane:
         self.number = number
         self._units = units(seed, number)
         self._model = Handling()
-        self._model.call(b"select", self._database)
+        self._model.call(b"select", self._databases[0])
         self.unchecked: list[Unit] = []
         """Those that were sent and are not in the model yet."""
         self.answered = 0
@@ -131,8 +171,8 @@ class Lane:
         self.failure: BaseException | None = None
 
     @property
-    def _database(self) -> bytes:
-        return b"%d" % (2 * self.number)
+    def _databases(self) -> list[bytes]:
+        return [b"%d" % (2 * self.number), b"%d" % (2 * self.number + 1)]
 
     # The load.
 
@@ -140,7 +180,7 @@ class Lane:
         """Until the server is killed."""
         try:
             with RawClient(port) as client:
-                client.call(b"select", self._database)
+                client.call(b"select", self._databases[0])
                 while True:
                     self._pipeline(client)
         except (EOFError, ConnectionError):
@@ -168,16 +208,23 @@ class Lane:
         def ask(*words: bytes) -> Any:
             return parsed(client.call(*words).data)
 
-        ask(b"select", self._database)
-        found = shown(ask)
+        found = self._shown(ask)
         for number, unit in enumerate([*self.unchecked, []]):
-            if number >= self.answered and shown(self._ask_model) == found:
+            if number >= self.answered and self._shown(self._ask_model) == found:
                 self.unchecked, self.answered = [], 0
                 return number
             for request in unit:
                 self._model.call(*request)
             self._model.pending.commit()
         raise AssertionError(f"lane {self.number}: found {found}, answered {self.answered} of {len(self.unchecked)}")
+
+    def _shown(self, ask: Callable[..., Any]) -> list[dict[bytes, Any]]:
+        """Both databases; the first is selected then."""
+        found = []
+        for database in self._databases[::-1]:
+            ask(b"select", database)
+            found.append(shown(ask))
+        return found
 
     def _ask_model(self, *words: bytes) -> Any:
         return parsed(self._model.wire(*words))

@@ -69,6 +69,28 @@ def _key(random: Random) -> bytes:
     return random.choice(KEYS)
 
 
+@cache
+def payloads() -> list[bytes]:
+    """What DUMP writes of every type: of one element, of some, and of more than stay packed with low limits."""
+    handling = Handling()
+    found = []
+    for count in (1, 3, 20):
+        elements = [b"e%d" % number for number in range(count)]
+        pairs = list(chain(*((element, b"%d" % number) for number, element in enumerate(elements))))
+        for request in (
+            [b"hset", b"k", *pairs],
+            [b"rpush", b"k", *elements],
+            [b"sadd", b"k", *elements],
+            [b"zadd", b"k", *pairs[1:], b"last"],
+            [b"xadd", b"k", b"7-1", *pairs],
+            [b"set", b"k", b"string" * count],
+        ):
+            handling.call(*request)
+            found.append(handling.call(b"dump", b"k"))
+            handling.call(b"del", b"k")
+    return found
+
+
 MAKERS: Final[dict[str, Callable[[Random], Request]]] = {
     "hset": lambda r: [b"hset", _key(r), *chain(*_several(r, lambda r: (_name(r), _element(r))))],
     "hincrby": lambda r: [b"hincrby", _key(r), b"n%d" % r.randrange(3), b"%d" % r.randrange(-9, 99)],
@@ -115,28 +137,6 @@ WHOLE: Final = ["copy", "restore", "sort", "bitop", "sunionstore", "sinterstore"
 
 RARE: Final = {"set", "del", "rename", "pexpireat", "persist", *WHOLE}
 """Commands that take collections away: a third as often, so that some grow."""
-
-
-@cache
-def payloads() -> list[bytes]:
-    """What DUMP writes of every type: of one element, of some, and of more than stay packed with low limits."""
-    handling = Handling()
-    found = []
-    for count in (1, 3, 20):
-        elements = [b"e%d" % number for number in range(count)]
-        pairs = list(chain(*((element, b"%d" % number) for number, element in enumerate(elements))))
-        for request in (
-            [b"hset", b"k", *pairs],
-            [b"rpush", b"k", *elements],
-            [b"sadd", b"k", *elements],
-            [b"zadd", b"k", *pairs[1:], b"last"],
-            [b"xadd", b"k", b"7-1", *pairs],
-            [b"set", b"k", b"string" * count],
-        ):
-            handling.call(*request)
-            found.append(handling.call(b"dump", b"k"))
-            handling.call(b"del", b"k")
-    return found
 
 
 def units(seed: int, lane: int) -> Iterator[Unit]:

@@ -56,10 +56,11 @@ class Reaper:
         self.reaped = 0
         """Collections since the start."""
 
-    def step(self, now_ms: int, is_over: Callable[[], bool]) -> ColdRead | None:
-        """Work until `is_over`, or until nothing is left; a cold read that must be loaded before the next step.
+    def step(self, now_ms: int, is_over: Callable[[], bool]) -> Callable[[], None] | None:
+        """Work until `is_over`, or until nothing is left; what must be loaded, by a thread, before the next step.
 
-        now_ms: by a clock that is never set."""
+        now_ms: by a clock that is never set. Not the ColdRead itself: its frames and their callers' would hold it, and
+        the state that they read, until the garbage collector runs; meanwhile no file of that state is removed."""
         try:
             while not is_over():
                 if self._anchor is None:
@@ -70,7 +71,7 @@ class Reaper:
                 if not self._look_at(self._anchor, now_ms):
                     return None
         except ColdRead as cold:
-            return cold
+            return cold.load
         return None
 
     def skip(self) -> None:

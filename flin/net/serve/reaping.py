@@ -47,14 +47,14 @@ class Reaping:
             return
         deadline = time.perf_counter() + TURN_SECONDS
         try:
-            cold = self.reaper.step(self._services.tick.steady_ms, lambda: time.perf_counter() >= deadline)
+            load = self.reaper.step(self._services.tick.steady_ms, lambda: time.perf_counter() >= deadline)
         except FlinError as error:  # a damaged table, mostly: the rest is reaped all the same
             self._note(error)
             self.reaper.skip()
             return
-        if cold is not None:
+        if load is not None:
             self._is_loading = True
-            self._cold.submit(cold.load, self._loaded)
+            self._cold.submit(load, self._loaded)
 
     def _loaded(self) -> None:
         self._is_loading = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from redis import Redis
 import flin.engine
 from flin.engine.engine import store_of
 from flin.engine.key import PIECES_START, PIECES_STOP
+from flin.engine.table.cold_read import ColdRead
 from flin.errors import CorruptionError
 from flin.net.batch.pending import Pending
 from flin.net.data.databases import Databases
@@ -71,10 +73,10 @@ class Scene:
 
     def reap(self, steps: int = 50) -> None:
         for _ in range(steps):
-            cold = self.reaper.step(self.now_ms, lambda: False)
+            load = self.reaper.step(self.now_ms, lambda: False)
             self.now_ms += 100
-            if cold is not None:
-                cold.load()
+            if load is not None:
+                load()
 
 
 @pytest.fixture
@@ -227,10 +229,17 @@ def test_cold_pages_are_loaded_between_two_steps(scene: Scene) -> None:
     scene.engine.flush()
     scene.crash()
     scene.disk.resident = False
-    cold = scene.reaper.step(0, lambda: False)
-    assert cold is not None
+    gc.collect()
+    gc.disable()
+    try:
+        load = scene.reaper.step(0, lambda: False)
+        assert load is not None
+        kept = [each for each in gc.get_objects() if type(each) is ColdRead]
+        assert kept == [], "it would keep the state that it read, and its files, until the collector runs"
+    finally:
+        gc.enable()
     assert scene.pieces() == 201
-    cold.load()
+    load()
     scene.reap()
     assert scene.pieces() == 0
 

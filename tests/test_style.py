@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.source import ROOT, module_name, python_files, tree_of
 
 FOLDERS = [folder for folder in ("flin", "tests", "fuzz", "examples") if (ROOT / folder).is_dir()]
@@ -27,6 +29,7 @@ def test_ruff_format() -> None:
     _passes("ruff", "format", "--check", "--no-cache", *FOLDERS)
 
 
+@pytest.mark.long
 def test_mypy() -> None:
     _passes("mypy", *TYPED)
 

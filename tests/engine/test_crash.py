@@ -50,6 +50,7 @@ ALPHABET: list[Operation] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sync", "shards", "window_bytes"),
     [("always", 1, 512), ("interval", 1, 512), ("interval", 1, 0), ("never", 4, 512)],

@@ -60,7 +60,8 @@ def kind(request: pytest.FixtureRequest, server: Handling, commits: bool) -> str
 
 def seen(server: Handling, kind: str, key: bytes) -> Any:
     name, *rest = READ[kind]
-    value = server.call(name, key, *rest)
+    # Each entry of a stream is a finished reply.
+    value = server.wire(name, key, *rest) if kind == "stream" else server.call(name, key, *rest)
     found = sorted(value) if kind == "set" and isinstance(value, list) else value
     return found, server.call(b"TTL", key)
 

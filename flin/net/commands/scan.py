@@ -123,7 +123,7 @@ def scan_options(args: list[bytes], start: int, *, has_type: bool = True) -> Sca
 
 def parse_cursor(text: bytes) -> int:
     """The number of a cursor, which may be unknown; 0 at a scan's beginning. CommandError for other text."""
-    found = _CURSOR.fullmatch(text)
+    found = _CURSOR.fullmatch(text.partition(b"\0")[0])  # for Redis a text ends there
     cursor = int(found["digits"] or b"0") if found else _CURSOR_END
     if cursor >= _CURSOR_END:
         raise CommandError("ERR invalid cursor")

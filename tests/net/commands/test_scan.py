@@ -139,6 +139,12 @@ def test_a_cursor_belongs_to_its_database(filled: Handling) -> None:
     assert filled.call(b"KEYS", b"*") == [b"a"]
 
 
+def test_a_cursor_ends_at_a_zero_byte(filled: Handling) -> None:
+    _, first = filled.call(b"SCAN", b"0")
+    for cursor in (b"\0", b"0\0abc"):
+        assert filled.call(b"SCAN", cursor)[1] == first
+
+
 @pytest.mark.parametrize(
     ("line", "error"),
     [

@@ -49,8 +49,17 @@ FREE: Final = {
     "sadd": 3, "srem": 3, "smove": 3, "scard": 1, "sismember": 2, "smismember": 3, "smembers": 1, "sscan": 2,
     "spop": 1, "srandmember": 1, "sunion": 3, "sinter": 3, "sdiff": 3, "sintercard": 4, "sunionstore": 3,
     "sinterstore": 3, "sdiffstore": 3,
-    "move": 2, "client|no-evict": 1, "function|flush": 1, "script|flush": 1, "flushdb": 1, "time": 1,
-    "nosuchcommand": 2,
+    "zadd": 5, "zincrby": 3, "zrem": 2, "zcard": 1, "zscore": 2, "zmscore": 3, "zrank": 3, "zrevrank": 2, "zcount": 3,
+    "zlexcount": 3, "zrange": 5, "zrevrange": 4, "zrangebyscore": 4, "zrevrangebyscore": 4, "zrangebylex": 4,
+    "zrevrangebylex": 3, "zrangestore": 5, "zpopmin": 2, "zpopmax": 2, "zmpop": 4, "zremrangebyrank": 3,
+    "zremrangebyscore": 3, "zremrangebylex": 3, "zunion": 4, "zinter": 4, "zdiff": 3, "zintercard": 4, "zunionstore": 5,
+    "zinterstore": 5, "zdiffstore": 4, "zscan": 2,
+    "geoadd": 4, "geodist": 4, "geohash": 2, "geopos": 2, "georadius": 5, "georadiusbymember_ro": 4, "geosearch": 6,
+    "xlen": 1, "xrange": 3, "xrevrange": 3, "xdel": 2, "xtrim": 3, "xread": 4, "xreadgroup": 6, "xack": 3,
+    "xpending": 5, "xsetid": 2, "xgroup|create": 4, "xgroup|destroy": 2, "xgroup|setid": 3, "xinfo|stream": 1,
+    "xinfo|groups": 1, "sort": 4, "sort_ro": 3, "pfadd": 2, "pfmerge": 3, "setrange": 3, "swapdb": 2, "unlink": 2,
+    "object|encoding": 1, "move": 2, "client|no-evict": 1, "function|flush": 1, "script|flush": 1, "flushdb": 1,
+    "time": 1, "nosuchcommand": 2,
 }  # fmt: skip
 """Commands that may get any words, and how many: none of them takes a time or harms a server."""
 

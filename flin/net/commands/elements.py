@@ -16,7 +16,7 @@ from flin.errors import CommandError
 from flin.net.commands.scan import END, ScanOptions, parse_cursor, scan_options
 from flin.net.wire.growing_reply import GrowingReply
 from flin.net.wire.numbers import INT64_MAX, INT64_MIN, parse_int64
-from flin.net.wire.replies import EMPTY_BULK, Slices, Value, too_large_reply
+from flin.net.wire.replies import EMPTY_ARRAY, EMPTY_BULK, Slices, Value, too_large_reply
 from flin.objects import limits
 from flin.objects.layout import elements_namespace
 from flin.objects.live_object import LiveObject
@@ -152,6 +152,32 @@ def random_element(found: Collection) -> Any:
     return found.element_at(random.randrange(len(found)))
 
 
+def one_at_random(context: Context, key: bytes, kind: type[Ranked], shown: Callable[[Any], Value]) -> Value:
+    """What a command without a count answers; null if there is no such collection."""
+    return _by_ranks(context, key, kind, lambda found: None if found is None else shown(random_element(found)))
+
+
+def several_at_random(context: Context, key: bytes, kind: type[Ranked], count: int, shown: Shown) -> Value:
+    """Different elements, or with a negative count each drawn from all; none of a collection that is not there."""
+
+    def chosen(found: Ranked | None) -> Value:
+        if found is None or not count:
+            return EMPTY_ARRAY
+        return draw(context, key, kind, -count, shown) if count < 0 else choose(context, found, count, shown)
+
+    return _by_ranks(context, key, kind, chosen, asked=0 != count <= SLICE_RANKS)
+
+
+def _by_ranks(
+    context: Context, key: bytes, kind: type[Ranked], answer: Callable[[Ranked | None], Value], *, asked: bool = True
+) -> Value:
+    """The answer, after the ranks are counted if they are asked."""
+    found = look_up(context, key, kind)
+    if found is not None and asked and not found.is_ranked:
+        return ranked_first(context, key, kind, answer)
+    return answer(found)
+
+
 def are_found_by_rank(found: Collection, count: int) -> bool:
     """Whether so many different elements are few enough for that."""
     number = len(found)
@@ -190,9 +216,7 @@ def _choose_in_slices(context: Context, pages: Iterator[list[Any]], count: int, 
     return reply.array()
 
 
-def draw(
-    context: Context, key: bytes, kind: type[Unordered[Any]] | type[SortedSet], count: int, shown: Shown
-) -> Slices:
+def draw(context: Context, key: bytes, kind: type[Ranked], count: int, shown: Shown) -> Slices:
     """Draw an element from all, that many times. Others may change the collection between slices: then from what it has
     then, and if it is deleted, that is the end."""
     least_bytes, most_bytes = count * len(EMPTY_BULK.data), context.services.config.largest_reply_bytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from operator import add
+from operator import add, itemgetter
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
@@ -15,16 +15,13 @@ from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.commands.columns import NONE_DONE, bulks, one_object, one_or_new, replies_of_new
 from flin.net.commands.elements import (
-    SLICE_RANKS,
     all_in_slices,
-    choose,
-    draw,
     growing,
     look_up,
+    one_at_random,
     parse_random_count,
-    random_element,
-    ranked_first,
     scan_elements,
+    several_at_random,
 )
 from flin.net.wire import long_double
 from flin.net.wire.numbers import INT64_MAX, INT64_MIN, maybe_small, parse_int64, texts_of
@@ -311,28 +308,10 @@ def _matching(pairs: _Pairs, matches: Callable[[bytes], bool]) -> list[bytes]:
 def hrandfield(context: Context, args: list[bytes]) -> Value:
     """Returns fields of a hash at random: different ones, or with a negative count each drawn from all."""
     if len(args) == 2:
-        hash_ = look_up(context, args[1], Hash)
-        if hash_ is not None and not hash_.is_ranked:
-            return ranked_first(context, args[1], Hash, _random_field)
-        return _random_field(hash_)
+        return one_at_random(context, args[1], Hash, itemgetter(0))
     count, has_values = _count_of_random(args)
-    hash_ = look_up(context, args[1], Hash)
-    if hash_ is None or not count:
-        return EMPTY_ARRAY
     shown = _fields if not has_values else _pairs if context.session.protocol == 3 else _words
-
-    def chosen(hash_: Hash | None) -> Value:
-        if hash_ is None:
-            return EMPTY_ARRAY
-        return draw(context, args[1], Hash, -count, shown) if count < 0 else choose(context, hash_, count, shown)
-
-    if count <= SLICE_RANKS and not hash_.is_ranked:
-        return ranked_first(context, args[1], Hash, chosen)
-    return chosen(hash_)
-
-
-def _random_field(hash_: Hash | None) -> bytes | None:
-    return None if hash_ is None else random_element(hash_)[0]
+    return several_at_random(context, args[1], Hash, count, shown)
 
 
 def _count_of_random(args: list[bytes]) -> tuple[int, bool]:

@@ -18,20 +18,18 @@ from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS
 from flin.net.command.registry import command
 from flin.net.commands.columns import NONE_DONE, one_object, one_or_new, replies_of_held, replies_of_new
 from flin.net.commands.elements import (
-    SLICE_RANKS,
     are_found_by_rank,
-    choose,
     different_elements,
-    draw,
     growing,
     look_up,
+    one_at_random,
     parse_random_count,
     random_element,
     ranked_first,
     scan_elements,
+    several_at_random,
 )
 from flin.net.wire.replies import (
-    EMPTY_ARRAY,
     ONE,
     OUT_OF_MEMORY,
     ZERO,
@@ -194,19 +192,9 @@ def srandmember(context: Context, args: list[bytes]) -> Value:
     """Returns members of a set at random: different ones, or with a negative count each drawn from all."""
     if len(args) > 3:
         raise syntax_error()
-    count = parse_random_count(args[2]) if len(args) == 3 else None
-    found = look_up(context, args[1], Set)
-
-    def chosen(found: Set | None) -> Value:
-        if count is None:
-            return None if found is None else random_element(found)
-        if found is None or not count:
-            return EMPTY_ARRAY
-        return draw(context, args[1], Set, -count, list) if count < 0 else choose(context, found, count, list)
-
-    if found is not None and not found.is_ranked and (count is None or 0 != count <= SLICE_RANKS):
-        return ranked_first(context, args[1], Set, chosen)
-    return chosen(found)
+    if len(args) == 2:
+        return one_at_random(context, args[1], Set, bytes)
+    return several_at_random(context, args[1], Set, parse_random_count(args[2]), list)
 
 
 @command("spop", -2, "write fast timed", FIRST_KEY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, repeat
-from operator import is_, ne
+from operator import is_, itemgetter, ne
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
@@ -17,17 +17,14 @@ from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
 from flin.net.commands.columns import NONE_DONE, one_object, one_or_new, replies_of_new
 from flin.net.commands.elements import (
-    SLICE_RANKS,
-    choose,
-    draw,
     look_up,
+    one_at_random,
     parse_random_count,
-    random_element,
-    ranked_first,
     scan_elements,
+    several_at_random,
 )
 from flin.net.wire.numbers import INT64_MAX
-from flin.net.wire.replies import EMPTY_ARRAY, NOT_A_FLOAT, OUT_OF_MEMORY, ZERO, Value, syntax_error
+from flin.net.wire.replies import NOT_A_FLOAT, OUT_OF_MEMORY, ZERO, Value, syntax_error
 from flin.objects.score import maybe_parse_score, maybe_parse_scores, score_text, small_score_text
 from flin.objects.sorted_set import MEMBER_BYTES, Change, Pair, SortedSet, place_of
 
@@ -316,28 +313,9 @@ def zscan(context: Context, args: list[bytes]) -> Value:
 def zrandmember(context: Context, args: list[bytes]) -> Value:
     """Returns members of a sorted set at random: different ones, or with a negative count each drawn from all."""
     if len(args) == 2:
-        found = look_up(context, args[1], SortedSet)
-        if found is not None and not found.is_ranked:
-            return ranked_first(context, args[1], SortedSet, _random_member)
-        return _random_member(found)
+        return one_at_random(context, args[1], SortedSet, itemgetter(0))
     count, has_scores = _count_of_random(args)
-    found = look_up(context, args[1], SortedSet)
-    if found is None or not count:
-        return EMPTY_ARRAY
-    shown = shown_pairs(context) if has_scores else _members
-
-    def chosen(found: SortedSet | None) -> Value:
-        if found is None:
-            return EMPTY_ARRAY
-        return draw(context, args[1], SortedSet, -count, shown) if count < 0 else choose(context, found, count, shown)
-
-    if count <= SLICE_RANKS and not found.is_ranked:
-        return ranked_first(context, args[1], SortedSet, chosen)
-    return chosen(found)
-
-
-def _random_member(found: SortedSet | None) -> bytes | None:
-    return None if found is None else random_element(found)[0]
+    return several_at_random(context, args[1], SortedSet, count, shown_pairs(context) if has_scores else _members)
 
 
 def _count_of_random(args: list[bytes]) -> tuple[int, bool]:

@@ -11,7 +11,7 @@ import time
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final
 
-from flin.errors import CommandError, CorruptionError, FlinError
+from flin.errors import CommandError, CorruptionError, FlinError, LimitError
 from flin.net.command.command import Command, Flag
 from flin.net.wire.replies import Value, WaitForKeys, last_of
 
@@ -53,8 +53,9 @@ def error_text(context: Context, command: Command, error: Exception) -> str:
         return str(error)
     if isinstance(error, CorruptionError):
         return context.services.damage.note(error)
-    if isinstance(error, FlinError):  # mostly the disk's: its text says all, a traceback adds nothing
-        logger.error("%s failed: %s", command.name, error)
+    if isinstance(error, FlinError):
+        if not isinstance(error, LimitError):  # the disk's: its text says all. Of a limit only the client need know
+            logger.error("%s failed: %s", command.name, error)
         return f"ERR {error}"
     record_unexpected(context, command)
     return INTERNAL_ERROR

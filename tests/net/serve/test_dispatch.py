@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from flin.errors import CommandError, CorruptionError, StorageError
+from flin.errors import CommandError, CorruptionError, FlinError, LimitError, StorageError
 from flin.net.command.command import Command, Flag, Handler, Keys
 from flin.net.command.registry import BY_NAME, UNTIMED, with_subcommands
 from flin.net.run.context import Context
@@ -480,6 +480,23 @@ def test_exec_that_is_refused_ends_the_transaction(client: HandlerClient, lines:
     assert replies.endswith(abort + b"wrong number of arguments for 'exec' command\r\n-ERR EXEC without MULTI\r\n")
     stranger = HandlerClient(requirepass="secret")
     assert send(stranger, "EXEC")[0] == abort + b"NOAUTH Authentication required.\r\n"
+
+
+def test_the_log_tells_of_the_disk_and_not_of_limits(
+    client: HandlerClient, extra: Extra, caplog: pytest.LogCaptureFixture
+) -> None:
+    def raising(error: FlinError) -> Callable[[Context, list[bytes]], Value]:
+        def run(context: Context, args: list[bytes]) -> Value:
+            raise error
+
+        return run
+
+    extra.add("LARGE", raising(LimitError("the size of the reply in bytes", 9, 8)), Flag.READONLY)
+    extra.add("FULL", raising(StorageError("read", "000001.sst", "no space")), Flag.READONLY)
+    assert send(client, "LARGE")[0] == b"-ERR the size of the reply in bytes is 9, the maximum is 8\r\n"
+    assert not caplog.records
+    assert send(client, "FULL")[0].startswith(b"-ERR ")
+    assert "no space" in caplog.text
 
 
 def test_damage_is_named(client: HandlerClient, extra: Extra, caplog: pytest.LogCaptureFixture) -> None:

@@ -53,9 +53,9 @@ def error_text(context: Context, command: Command, error: Exception) -> str:
         return str(error)
     if isinstance(error, CorruptionError):
         return context.services.damage.note(error)
-    if isinstance(error, FlinError):
-        if not isinstance(error, LimitError):  # the disk's: its text says all. Of a limit only the client need know
-            logger.error("%s failed: %s", command.name, error)
+    if isinstance(error, FlinError):  # mostly the disk's: its text says all, a traceback adds nothing
+        level = logging.WARNING if isinstance(error, LimitError) else logging.ERROR  # the first is the client's to mend
+        logger.log(level, "%s failed: %s", command.name, error)
         return f"ERR {error}"
     record_unexpected(context, command)
     return INTERNAL_ERROR

@@ -142,7 +142,7 @@ def compared(source: Generator) -> Burst:
         return source.transaction(QUEUEABLE)
     if form < 4:
         name = source.pick(list(FREE))
-        words = [_free_word(source) for _ in range(FREE[name])]
+        words = [_without_negative_zero(_free_word(source)) for _ in range(FREE[name])]
         return [source.request(name, *words, compare="numbers" if name == "hello" else COMPARISONS.get(name, "same"))]
     if form == 4:
         return source.burst(source.pick(list(OPTIONS)), "options")
@@ -160,6 +160,15 @@ def _free_word(source: Generator) -> bytes:
     if form == 5:
         return bytes(NUMERALS[byte % len(NUMERALS)] for byte in source.random.randbytes(size))
     return source.random.randbytes(size)
+
+
+def _without_negative_zero(word: bytes) -> bytes:
+    """A score of -0 is a listed difference."""
+    try:
+        number = float(word.partition(b"\0")[0])
+    except ValueError:
+        return word
+    return b"0" if number == 0 and word.lstrip().startswith(b"-") else word
 
 
 def any_words(source: Generator) -> Burst:

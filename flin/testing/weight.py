@@ -36,10 +36,14 @@ EXTRA_BYTES: Final = 150 * MB
 """For the interpreter, its modules, and what the limit does not count."""
 
 PIPELINE: Final = 1000
+"""Requests in a pipeline: enough that the server, and not the round trips, takes the time."""
+
 AT_ONCE: Final = 20
 """Elements in a request that fills a large collection."""
 
 LOOK_SECONDS: Final = 0.05
+"""A look at all processes takes a millisecond: 2 % of one core."""
+
 SLOW_CHUNK: Final = 1 << 16
 SLOW_SECONDS: Final = 0.001
 """A slow client reads so much and waits: 30 MB/s at most."""
@@ -48,6 +52,8 @@ RANDOM_SHARE: Final = 100
 """One element in so many of a large collection is drawn at random."""
 
 RECEIVED: Final = 1 << 20
+"""A fast client reads so much at once. A shorter reply is not read slowly, too: it never fills a buffer."""
+
 WORD: Final = b"PONG " + b"x" * 20
 END: Final = b"$%d\r\n%b\r\n" % (len(WORD), WORD)
 """The reply to a PING behind a request: no element ends so."""

@@ -106,15 +106,25 @@ _ADD_OPTIONS: Final = {
 def _zadd_many(
     context: Context, keys: tuple[bytes, ...], texts: tuple[bytes, ...], members: tuple[bytes, ...]
 ) -> tuple[int, bytes]:
-    found = one_or_new(context, keys, SortedSet)
-    scores = maybe_parse_scores(texts)
-    if found is None or scores is None:
+    found, scores, members, before = _looked_up(context, keys, texts, members)
+    if found is None:
         return NONE_DONE
-    members = _different(members)
-    before = found.scores_of(members)
     _put_changed(context, keys[0], found, zip(members, scores, before), b"zadd")  # noqa: B905  the scores may be more
     new = list(compress(members, map(is_, before, repeat(None)))) if None in before else []
     return len(members), replies_of_new(members, new)
+
+
+def _looked_up(
+    context: Context, keys: tuple[bytes, ...], texts: tuple[bytes, ...], members: tuple[bytes, ...]
+) -> tuple[SortedSet | None, Sequence[float], tuple[bytes, ...], Sequence[float | None]]:
+    """The sorted set, the numbers, the members up to one that is named again, and their scores. No sorted set: the
+    requests run one by one."""
+    found = one_or_new(context, keys, SortedSet)
+    numbers = maybe_parse_scores(texts)
+    if found is None or numbers is None:
+        return None, (), (), ()
+    members = _different(members)
+    return found, numbers, members, found.scores_of(members)
 
 
 def _different(members: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -226,12 +236,9 @@ def _increment(context: Context, key: bytes, member: bytes, increment: float, op
 def _zincrby_many(
     context: Context, keys: tuple[bytes, ...], texts: tuple[bytes, ...], members: tuple[bytes, ...]
 ) -> tuple[int, bytes]:
-    found = one_or_new(context, keys, SortedSet)
-    increments = maybe_parse_scores(texts)
-    if found is None or increments is None:
+    found, increments, members, before = _looked_up(context, keys, texts, members)
+    if found is None:
         return NONE_DONE
-    members = _different(members)
-    before = found.scores_of(members)
     totals = [one if score is None else score + one for score, one in zip(before, increments)]  # noqa: B905  as above
     if any(map(ne, totals, totals)):
         return NONE_DONE  # inf - inf

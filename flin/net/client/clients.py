@@ -6,6 +6,7 @@ This module knows no transport: a `Client` is what a connection shows of itself.
 from __future__ import annotations
 
 import logging
+from enum import IntFlag
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.net.client.link import Link
@@ -27,6 +28,15 @@ PROTECTED: Final = (
     "from the loopback interface. To connect from another computer set a password (requirepass), or turn protected "
     "mode off (protected-mode no) if you are sure that nobody else can reach this port."
 )
+
+
+class ServerClosure(IntFlag):
+    """Why the gates of all sessions are closed, beside the state of the engine."""
+
+    NONE = 0
+    MONITOR = 1  # somebody is shown every command
+    PAUSE = 2  # CLIENT PAUSE
+    SCRIPT = 4  # a long script runs in its thread: nothing else touches a database
 
 
 class Client(Link, Protocol):
@@ -73,6 +83,7 @@ class Clients:
         self._counters = counters
         self._next_session_id = 1
         self._unbounded_bytes = 0  # arrived since the buffers were last looked at
+        self.closed_by = ServerClosure.NONE
         self.gates_open = self._gates_are_open()
         pending.listen(self)
 
@@ -114,6 +125,16 @@ class Clients:
             session.let_in(needs_password=self._config.requires_password)
             session.refresh(server_gates_open=self.gates_open)
 
+    def close_gates(self, cause: ServerClosure) -> None:
+        """From now on every request of every session passes all gates."""
+        self.closed_by |= cause
+        self.maybe_refresh()
+
+    def open_gates(self, cause: ServerClosure) -> None:
+        """This cause is over."""
+        self.closed_by &= ~cause
+        self.maybe_refresh()
+
     def maybe_refresh(self) -> None:
         """After each batch and by the clock: tell the sessions only if something changed."""
         if self._gates_are_open() != self.gates_open:
@@ -125,7 +146,7 @@ class Clients:
         self.maybe_refresh()
 
     def _gates_are_open(self) -> bool:
-        return self.takes_writes() and not self._config.times_every_command
+        return not self.closed_by and self.takes_writes() and not self._config.times_every_command
 
     def takes_writes(self) -> bool:
         """Whether the engine takes writes now, without a delay."""

@@ -7,6 +7,7 @@ causes changes, so that an ordinary request tests one boolean.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntFlag
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from flin.net.client.link import NO_LINK, Link
@@ -32,6 +33,18 @@ NO_NAME: Final = b"NULL"
 """The name in CLIENT LIST if no command has run yet, or the newest one is unknown."""
 
 
+class Closure(IntFlag):
+    """Why the gates of one session are closed, beside those that every session has: while there is a cause, each of its
+    requests passes all gates, one by one. An ordinary session has none, and pays nothing for what it does not use."""
+
+    NONE = 0
+    RESTRICTED = 1  # its user may not run every command on every key and channel
+    TRACKING = 2  # it is told of changes of the keys that it reads
+    SUBSCRIBED = 4  # in RESP2: it may only send what is about subscriptions
+    REPLY = 8  # CLIENT REPLY OFF or SKIP
+    MONITOR = 16  # it shows what others run
+
+
 class Growing(Protocol):
     """A reply that is not finished."""
 
@@ -49,6 +62,7 @@ class Session:
         "address",
         "awaited_bytes",
         "close_after_reply",
+        "closed_by",
         "created_ms",
         "database",
         "descriptor",
@@ -120,6 +134,7 @@ class Session:
         self.watched: list[tuple[Keyspace, bytes, bool]] = []  # keyspace, key, whether it was there
         self.watched_bytes = 0
         self.is_dirty = False  # a watched key was touched: EXEC answers null
+        self.closed_by = Closure.NONE
         self.skips_gates = False
         self.close_after_reply = False
 
@@ -146,7 +161,17 @@ class Session:
 
     def refresh(self, *, server_gates_open: bool) -> None:
         """Compute the boolean of the usually open gates. Call it after authentication, MULTI, EXEC, DISCARD, RESET."""
-        self.skips_gates = server_gates_open and self.is_authenticated and self.queue is None
+        self.skips_gates = server_gates_open and self.is_authenticated and self.queue is None and not self.closed_by
+
+    def close_gates(self, cause: Closure) -> None:
+        """From the next request on, all gates are looked at."""
+        self.closed_by |= cause
+        self.skips_gates = False
+
+    def open_gates(self, cause: Closure, *, server_gates_open: bool) -> None:
+        """This cause is over."""
+        self.closed_by &= ~cause
+        self.refresh(server_gates_open=server_gates_open)
 
     def begin_queue(self) -> None:
         """MULTI."""

@@ -42,7 +42,19 @@ OBJECTS: Final = [
 ]
 """Of flin.objects."""
 
-NET: Final = ["wire/", "settings/", "command/", "batch/", "data/", "client/", "run/", "commands/", "serve/", "server"]
+NET: Final = [
+    "wire/",
+    "settings/",
+    "command/",
+    "batch/",
+    "data/",
+    "messages/",
+    "client/",
+    "run/",
+    "commands/",
+    "serve/",
+    "server",
+]
 """Of flin.net."""
 
 

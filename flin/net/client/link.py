@@ -18,6 +18,10 @@ class Link(Protocol):
     def unblock(self, *, with_error: bool) -> bool:
         """CLIENT UNBLOCK: end its wait for a key as its timeout would, or with an error. Returns whether it waited."""
 
+    def push(self, data: bytes) -> None:
+        """Send a message, a whole frame, that no request has asked for, with the replies of this tick: never before the
+        writes of the tick are in the WAL (in `always`: synced). If they fail, it is dropped."""
+
     def abort(self) -> None:
         """Close now; what was not sent is lost."""
 
@@ -36,6 +40,9 @@ class NoLink:
 
     def unblock(self, *, with_error: bool) -> bool:
         return False
+
+    def push(self, data: bytes) -> None:
+        pass
 
     def abort(self) -> None:
         pass

@@ -9,13 +9,18 @@ earlier batch, and those before the mark in the turn that was under way. Example
 
     turns  (7, [SET a, SET b])  (7, [GET a, SET large, GET b])  (8, mark: 3 pieces)
     if batch 8 is refused, only the reply to the last GET b is looked at
+
+Messages (messages/message.py) stand among the replies, each a piece of its own, and match no request. Those of a batch
+that is refused are dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
+from flin.net.messages.message import Message
 from flin.net.wire.resp import split_replies
 
 if TYPE_CHECKING:
@@ -36,12 +41,13 @@ class Transcript:
     """The transcript of one tick. `turns` is appended to directly: the number of the batch in which the turn began, and
     its requests. Requests that have not run may follow in the last turn: there is no reply to match them with."""
 
-    __slots__ = ("remarks", "turns")
+    __slots__ = ("messages", "remarks", "turns")
 
     def __init__(self, remarks: list[Remark] | None = None) -> None:
         """remarks: the session's, which appends to them."""
         self.turns: list[tuple[int, list[list[bytes]] | Columns | int]] = []  # int: a mark, the pieces before it
         self.remarks: list[Remark] = [] if remarks is None else remarks
+        self.messages: list[tuple[int, int]] = []  # of held output: where in it each message begins and ends
 
     def taken(self) -> Transcript:
         """A new transcript with the contents of this one, which keeps its lists, now empty."""
@@ -90,18 +96,46 @@ class Transcript:
         self.turns.clear()
         self.remarks.clear()
 
+    def note_messages(self, pieces: list[bytes]) -> None:
+        """The pieces are joined and held: note where the messages are among them."""
+        end = 0
+        for piece in pieces:
+            begin, end = end, end + len(piece)
+            if type(piece) is Message:
+                self.messages.append((begin, end))
+
+    def pieces_of(self, held: bytes) -> list[bytes]:
+        """What is held as pieces again, as far as messages are to be told from replies."""
+        pieces: list[bytes] = []
+        after = 0
+        for begin, end in self.messages:
+            pieces += (held[after:begin], Message(held[begin:end]))
+            after = end
+        return [*pieces, held[after:]]
+
     def judged(self, pieces: list[bytes], judge: Judge, batch: int | None = None) -> list[bytes]:
-        """The pieces, with the replies (of one batch, or all) as the judge lets them leave."""
+        """The pieces, with the replies (of one batch, or all) as the judge lets them leave, and without its
+        messages."""
         marks = [index for index, (began, turn) in enumerate(self.turns) if type(turn) is int and began == batch]
         before = self.turns[marks[-1]][1] if marks else 0
         assert type(before) is int
-        replies = split_replies(b"".join(pieces[:before]))
-        settled = len(replies)
-        replies += split_replies(b"".join(pieces[before:]))
-        for number, ((began, request), reply) in enumerate(zip(self.requests(), replies, strict=False)):
+        frames = _frames(pieces[:before])
+        settled = len(frames)
+        frames += _frames(pieces[before:])
+        replies = [number for number, frame in enumerate(frames) if type(frame) is not Message]
+        for number, (began, request) in zip(replies, self.requests(), strict=False):
             if number >= settled and (marks or batch is None or began == batch):
-                replies[number] = judge(request, reply)
+                frames[number] = judge(request, frames[number])
         if marks:
             assert batch is not None
             self.turns[marks[-1]] = batch, settled  # counted in the pieces as they are now
-        return replies
+        return [frame for frame in frames if type(frame) is not Message or (batch is not None and frame.batch != batch)]
+
+
+def _frames(pieces: list[bytes]) -> list[bytes]:
+    """The replies and messages that these pieces are. A message never stands within a reply."""
+    frames: list[bytes] = []
+    for is_message, run in groupby(pieces, lambda piece: type(piece) is Message):
+        of_run = list(run)
+        frames += of_run if is_message else split_replies(b"".join(of_run))
+    return frames

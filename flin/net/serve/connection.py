@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flin.net.batch.reply_barrier import EVERYTHING, NOTHING
 from flin.net.client.session import Session
 from flin.net.client.unread import Unread
+from flin.net.messages.message import Message, message_of
 from flin.net.run.context import Context
 from flin.net.serve.backlog import Backlog
 from flin.net.serve.dispatch import position_for, resume, run, run_columns
@@ -319,6 +320,19 @@ class Connection(asyncio.Protocol):
         else:
             self._maybe_hold()
             self._update_reading()
+
+    # Messages: what it is sent without having asked.
+
+    def push(self, data: bytes) -> None:
+        output = self._output
+        if not output.is_in_tick:
+            if self._flow.is_over:
+                return
+            output.is_in_tick = True
+            self._tick.enter(self)
+        self.append(data if type(data) is Message else message_of(data, self._pending.batches))
+        output.shown = EVERYTHING
+        output.has_messages = True
 
     def _leave_lines(self) -> None:
         """It does not wait for a key any more, if it did."""

@@ -26,7 +26,17 @@ fail) what they answer. A bare tuple, since every reply in `always` makes one: a
 class Output:
     """`pieces` and `turns` are the same two lists forever: others append to them directly."""
 
-    __slots__ = ("held", "held_bytes", "is_in_tick", "pieces", "remarks", "shown", "transcript", "turns")
+    __slots__ = (
+        "has_messages",
+        "held",
+        "held_bytes",
+        "is_in_tick",
+        "pieces",
+        "remarks",
+        "shown",
+        "transcript",
+        "turns",
+    )
 
     def __init__(self, remarks: list[Remark]) -> None:
         """remarks: the session's."""
@@ -36,6 +46,7 @@ class Output:
         self.turns = self.transcript.turns
         self.shown = NOTHING  # the position up to which the WAL must be synced before this tick's replies may leave
         self.is_in_tick = False  # the tick knows that this connection replies
+        self.has_messages = False  # perhaps some of the pieces are: looked at where they are held
         self.held: deque[Held] = deque()
         self.held_bytes = 0
 
@@ -57,8 +68,12 @@ class Output:
         self.is_in_tick = False
         if self.pieces:
             data = b"".join(self.pieces)
+            transcript = self.transcript.taken()
+            if self.has_messages:
+                self.has_messages = False
+                transcript.note_messages(self.pieces)
             self.pieces.clear()
-            self.held.append((min(position, self.shown), data, self.transcript.taken()))
+            self.held.append((min(position, self.shown), data, transcript))
             self.held_bytes += len(data)
         else:
             self.transcript.clear()
@@ -85,7 +100,7 @@ class Output:
     def replace_held(self, number: int, judge: Judge) -> None:
         """The sync of the held output at this place has failed: it may leave at once, as the judge wants it."""
         _, old, transcript = self.held[number]
-        data = b"".join(transcript.judged([old], judge))
+        data = b"".join(transcript.judged(transcript.pieces_of(old), judge))
         self.held_bytes += len(data) - len(old)
         self.held[number] = NOTHING, data, transcript
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any, Final, TypeAlias
 
+from flin.net.command.channels import CHANNELS
+from flin.net.command.key_specs import KEY_SPECS, VARIABLE, Touch, needs, touches_of
 from flin.net.wire.replies import Value
 
 Handler: TypeAlias = Callable[[Any, list[bytes]], Value]
@@ -50,6 +52,7 @@ class Flag(IntFlag):
     ENDS_QUEUE = 131072  # EXEC: if it is refused itself, the transaction ends. Not a flag of Redis
     TIMED = 262144  # never untimed: its work grows with the value, though Redis says "fast". Not a flag of Redis
     COUNTED = 524288  # with more than the minimum of arguments its work grows (LPOP's count): timed then. Not of Redis
+    NO_MANDATORY_KEYS = 4194304  # it may name no key at all (EVAL)
     UNTIMED = (
         65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
     )
@@ -104,6 +107,7 @@ class Command:
         "batch",
         "calls",
         "categories",
+        "channels",
         "container",
         "failed_calls",
         "flags",
@@ -112,11 +116,13 @@ class Command:
         "is_unqueued",
         "is_untimed",
         "is_write",
+        "key_specs",
         "keys",
         "maximum",
         "minimum",
         "name",
         "nanoseconds",
+        "only_key",
         "rejected_calls",
         "subcommands",
         "summary",
@@ -150,6 +156,12 @@ class Command:
         self.is_untimed = self.is_untimed and not inspect.isgeneratorfunction(handler)
         self.is_unqueued = bool(flags & Flag.UNQUEUED)
         self.keys = keys
+        self.key_specs = KEY_SPECS.get(name, ())
+        # Most commands name one key, and always need the same of it: where it stands, and what (key_specs.needs).
+        self.only_key: tuple[int, int] | None = None
+        if len(self.key_specs) == 1 and self.key_specs[0].is_one_key and name not in VARIABLE:
+            self.only_key = (self.key_specs[0].index, needs(self.key_specs[0].flags))
+        self.channels = CHANNELS.get(name)
         self.group = group
         self.summary = summary
         self.categories = categories  # ACL categories beyond those that flags and group imply
@@ -159,6 +171,11 @@ class Command:
         self.rejected_calls = 0
         self.timed_calls = 0
         self.nanoseconds = 0  # of those
+
+    def touches(self, request: list[bytes]) -> list[Touch]:
+        """The keys of a request and what happens to each; none where the request cannot be right."""
+        found = self.keys.find(request) if self.keys.find is not None else None
+        return touches_of(self.name, self.key_specs, found, request, is_write=self.is_write)
 
     def note_time(self, nanoseconds: int, calls: int) -> None:
         self.nanoseconds += nanoseconds

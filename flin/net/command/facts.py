@@ -47,6 +47,7 @@ command 2.8.13 Depends on subcommand.
 command|count 2.8.13 O(1)
 command|docs 7.0.0 O(N) where N is the number of commands to look up
 command|getkeys 2.8.13 O(N) where N is the number of arguments to the command
+command|getkeysandflags 7.0.0 O(N) where N is the number of arguments to the command
 command|help 5.0.0 O(1)
 command|info 2.8.13 O(N) where N is the number of commands to look up
 command|list 7.0.0 O(N) where N is the total number of commands

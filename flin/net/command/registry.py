@@ -68,11 +68,27 @@ def command(
 
 
 def container(
-    name: str, group: str, summary: str, arity: int = -2, flags: str = "", *, alone: Handler | None = None
+    name: str,
+    group: str,
+    summary: str,
+    arity: int = -2,
+    flags: str = "",
+    *,
+    alone: Handler | None = None,
+    categories: str = "",
 ) -> None:
     """Declare a command that has subcommands: dispatch goes straight to them. `alone` runs if none is given."""
     handler = alone or _never_called
-    found = Command(name, handler, arity=arity, flags=flags_of(flags), keys=NO_KEYS, group=group, summary=summary)
+    found = Command(
+        name,
+        handler,
+        arity=arity,
+        flags=flags_of(flags),
+        keys=NO_KEYS,
+        group=group,
+        summary=summary,
+        categories=categories.split(),
+    )
     found.subcommands = {}
     _add(found)
 

@@ -9,13 +9,13 @@ from flin.net.run.context import Context
 from flin.net.wire.replies import Value, shown
 
 
-def declare_help(name: str, group: str) -> None:
+def declare_help(name: str, group: str, categories: str = "") -> None:
     """Declare `name|help`. Call it after the container's other subcommands."""
     found = find_by_path(name)
     assert found is not None
     container = found
 
-    @command(f"{name}|help", 2, "loading stale", group=group)
+    @command(f"{name}|help", 2, "loading stale", group=group, categories=categories)
     def show_help(context: Context, args: list[bytes]) -> Value:
         """Shows the subcommands."""
         return help_lines(container)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from flin.errors import CommandError
+from flin.net.command.categories import categories
 from flin.net.command.command import Command, Flag
 from flin.net.command.facts import FACTS
+from flin.net.command.key_specs import KeyFlag, Touch, flag_names
 from flin.net.command.registry import all_commands, command, container, find_by_path, find_for, with_subcommands
 from flin.net.commands.help import declare_help
 from flin.net.run.context import Context
@@ -16,6 +18,7 @@ from flin.net.wire.replies import Value, syntax_error
 GROUP: Final = "server"
 
 _ANYTIME: Final = "loading stale"
+_CONNECTION: Final = "connection"
 
 _SHOWN_FLAGS: Final = tuple(
     (flag, (flag.name or "").lower())
@@ -34,23 +37,10 @@ _SHOWN_FLAGS: Final = tuple(
         Flag.NO_MULTI,
         Flag.MOVABLEKEYS,
         Flag.ALLOW_BUSY,
+        Flag.SKIP_SLOWLOG,
+        Flag.NO_MANDATORY_KEYS,
     )
 )
-_GROUP_CATEGORIES: Final = {
-    "string": "string",
-    "bitmap": "bitmap",
-    "geo": "geo",
-    "hash": "hash",
-    "hyperloglog": "hyperloglog",
-    "list": "list",
-    "set": "set",
-    "sorted-set": "sortedset",
-    "stream": "stream",
-    "generic": "keyspace",
-    "connection": "connection",
-    "transactions": "transaction",
-    "scripting": "scripting",
-}
 
 
 def command_(context: Context, args: list[bytes]) -> Value:
@@ -58,16 +48,24 @@ def command_(context: Context, args: list[bytes]) -> Value:
     return [describe(found) for found in all_commands()]
 
 
-container("command", GROUP, "Describes all commands; its subcommands, some of them.", -1, _ANYTIME, alone=command_)
+container(
+    "command",
+    GROUP,
+    "Describes all commands; its subcommands, some of them.",
+    -1,
+    _ANYTIME,
+    alone=command_,
+    categories=_CONNECTION,
+)
 
 
-@command("command|count", 2, _ANYTIME)
+@command("command|count", 2, _ANYTIME, categories=_CONNECTION)
 def command_count(context: Context, args: list[bytes]) -> Value:
     """Returns the number of commands."""
     return sum(1 for _ in all_commands())
 
 
-@command("command|info", -2, _ANYTIME)
+@command("command|info", -2, _ANYTIME, categories=_CONNECTION)
 def command_info(context: Context, args: list[bytes]) -> Value:
     """Describes commands: arity, flags, keys."""
     if len(args) == 2:
@@ -75,14 +73,14 @@ def command_info(context: Context, args: list[bytes]) -> Value:
     return [None if found is None else describe(found) for found in map(_by_path, args[2:])]
 
 
-@command("command|docs", -2, _ANYTIME)
+@command("command|docs", -2, _ANYTIME, categories=_CONNECTION)
 def command_docs(context: Context, args: list[bytes]) -> Value:
     """Returns the commands' documentation."""
     chosen = all_commands() if len(args) == 2 else map(_by_path, args[2:])
     return {found.name.encode(): document(found) for found in chosen if found is not None}
 
 
-@command("command|list", -2, _ANYTIME)
+@command("command|list", -2, _ANYTIME, categories=_CONNECTION)
 def command_list(context: Context, args: list[bytes]) -> Value:
     """Returns the commands' names."""
     if len(args) == 2:
@@ -101,21 +99,30 @@ def command_list(context: Context, args: list[bytes]) -> Value:
     raise syntax_error()
 
 
-@command("command|getkeys", -4, _ANYTIME)
+@command("command|getkeys", -4, _ANYTIME, categories=_CONNECTION)
 def command_getkeys(context: Context, args: list[bytes]) -> Value:
     """Returns the keys of a request."""
-    request = args[2:]
+    return [args[2:][position] for position, _ in _touches(args[2:])]
+
+
+@command("command|getkeysandflags", -4, _ANYTIME, categories=_CONNECTION)
+def command_getkeysandflags(context: Context, args: list[bytes]) -> Value:
+    """Returns the keys of a request, and what happens to each."""
+    return [[args[2:][position], flag_names(flags)] for position, flags in _touches(args[2:])]
+
+
+def _touches(request: list[bytes]) -> list[Touch]:
     found = find_for(request)
     if found is None:
         raise CommandError("ERR Invalid command specified")
-    if not found.keys.first and found.keys.find is None:
+    if all(spec.flags & KeyFlag.NOT_KEY for spec in found.key_specs):
         raise CommandError("ERR The command has no key arguments")
     if not found.minimum <= len(request) <= found.maximum:
         raise CommandError("ERR Invalid number of arguments specified for command")
-    positions = found.keys.positions(request)
-    if not positions:
+    touches = found.touches(request)
+    if not touches and not found.flags & Flag.NO_MANDATORY_KEYS:
         raise CommandError("ERR Invalid arguments specified for command")
-    return [request[position] for position in positions]
+    return touches
 
 
 def _everything() -> list[Command]:
@@ -127,56 +134,28 @@ def _by_path(name: bytes) -> Command | None:
     return find_by_path(name.decode("latin-1").lower())
 
 
-def categories(found: Command) -> list[str]:
-    """The ACL categories, as Redis derives them from flags and group."""
-    flags = found.flags
-    names: list[str] = []
-    if flags & Flag.WRITE:
-        names.append("write")
-    if flags & Flag.READONLY:
-        names.append("read")
-    if flags & Flag.ADMIN:
-        names += ["admin", "dangerous"]
-    if flags & Flag.PUBSUB:
-        names.append("pubsub")
-    names.append("fast" if flags & Flag.FAST else "slow")
-    if flags & Flag.BLOCKING:
-        names.append("blocking")
-    if found.group in _GROUP_CATEGORIES and found.subcommands is None:
-        names.append(_GROUP_CATEGORIES[found.group])
-    return list(dict.fromkeys([*names, *found.categories]))
-
-
 def describe(found: Command) -> list[Any]:
     """An element of COMMAND: name, arity, flags, first, last, step, categories, tips, key specs, subcommands."""
     keys = found.keys
     return [
         found.name.encode(),
         found.arity,
-        [name for flag, name in _SHOWN_FLAGS if found.flags & flag],
+        _shown_flags(found),
         keys.first,
         keys.last,
         keys.step,
         ["@" + name for name in categories(found)],
         [],
-        _key_specifications(found),
+        [spec.describe() for spec in found.key_specs],
         [] if found.subcommands is None else [describe(sub) for _, sub in sorted(found.subcommands.items())],
     ]
 
 
-def _key_specifications(found: Command) -> list[Any]:
-    keys = found.keys
-    if not keys.first:
-        return []
-    last = keys.last - keys.first if keys.last > 0 else keys.last
-    access = ["RW", "access", "update"] if found.is_write else ["RO", "access"]
-    return [
-        {
-            b"flags": access,
-            b"begin_search": {b"type": b"index", b"spec": {b"index": keys.first}},
-            b"find_keys": {b"type": b"range", b"spec": {b"lastkey": last, b"keystep": keys.step, b"limit": 0}},
-        }
-    ]
+def _shown_flags(found: Command) -> list[str]:
+    flags = found.flags
+    if flags & Flag.NO_AUTH:  # Redis's slow log has AUTH and its kin, without their arguments
+        flags &= ~Flag.SKIP_SLOWLOG
+    return [name for flag, name in _SHOWN_FLAGS if flags & flag]
 
 
 def document(found: Command) -> dict[bytes, Any]:
@@ -193,4 +172,4 @@ def document(found: Command) -> dict[bytes, Any]:
     return shown
 
 
-declare_help("command", GROUP)
+declare_help("command", GROUP, categories=_CONNECTION)

@@ -105,7 +105,7 @@ _WORDS: Final = {b"BLOCK": 2, b"COUNT": 2, b"GROUP": 3, b"NOACK": 1}
 STREAM_KEYS: Final = Keys(0, 0, 0, _find_keys)
 
 
-@command("xread", -4, "readonly blocking", STREAM_KEYS)
+@command("xread", -4, "readonly blocking movablekeys", STREAM_KEYS)
 def xread(context: Context, args: list[bytes]) -> Value:
     """Returns the entries of streams behind the given ids; null if there are none, or waits for some."""
     options = parse_read(args, has_group=False)
@@ -159,7 +159,7 @@ _MEANINGLESS: Final = (
 )
 
 
-@command("xreadgroup", -7, "write blocking", STREAM_KEYS)
+@command("xreadgroup", -7, "write blocking movablekeys", STREAM_KEYS)
 def xreadgroup(context: Context, args: list[bytes]) -> Value:
     """Returns entries that no consumer of a group has got yet, or what is pending for this one; may wait for some."""
     options = parse_read(args, has_group=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flin.net.command.categories import categories
 from flin.net.command.command import Flag, Keys, flags_of
 from flin.net.command.facts import FACTS
 from flin.net.command.registry import (
@@ -16,7 +17,7 @@ from flin.net.command.registry import (
     find_by_path,
     with_subcommands,
 )
-from flin.net.commands.introspection import categories, describe
+from flin.net.commands.introspection import describe
 from tests.net.serving import HandlerClient
 
 GROUPS = {
@@ -112,7 +113,7 @@ def test_describe_as_redis_does() -> None:
     get = find(b"get")
     assert get is not None
     described = describe(get)
-    assert described[:7] == [b"get", 2, ["readonly", "fast"], 1, 1, 1, ["@read", "@fast", "@string"]]
+    assert described[:7] == [b"get", 2, ["readonly", "fast"], 1, 1, 1, ["@read", "@string", "@fast"]]
     assert described[8][0][b"begin_search"] == {b"type": b"index", b"spec": {b"index": 1}}
     assert described[9] == []
     client = find(b"client")

@@ -1,0 +1,106 @@
+"""The table of commands beside redis-server: COMMAND INFO of every command, and the keys of thousands of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+import flin.net.commands.every  # noqa: F401 - declares them
+from flin.net.command.registry import all_commands, with_subcommands
+from tests.net.differential import schedule
+from tests.net.raw_client import RawClient
+from tests.net.redis_server import running_redis
+from tests.net.serving import ServerThread
+
+NOT_IN_REDIS = {"client|no-touch", "client|setinfo"}
+"""Of Redis 7.2: see the table of differences."""
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as theirs, ServerThread() as server:
+        yield server.port, theirs
+
+
+def described(port: int, names: list[str]) -> dict[str, dict[str, Any]]:
+    """What COMMAND INFO says of each, without what is Redis's alone: tips, and notes of key specifications."""
+    connection: Any = redis.Connection(port=port, protocol=3)  # type: ignore[no-untyped-call]
+    try:
+        connection.send_command("COMMAND", "INFO", *names)
+        replies = connection.read_response()
+    finally:
+        connection.disconnect()
+    found = {}
+    for name, reply in zip(names, replies, strict=True):
+        assert reply is not None, f"{name} is not there"
+        specs = [{key: value for key, value in spec.items() if key not in (b"notes", b"flags")} for spec in reply[8]]
+        found[name] = {
+            "arity": reply[1],
+            "flags": set(reply[2]),
+            "triple": reply[3:6],
+            "categories": list(reply[6]),
+            "keys": specs,
+            "touches": [sorted(spec[b"flags"]) for spec in reply[8]],
+        }
+    return found
+
+
+def test_every_declaration_is_redis_s_own(ports: tuple[int, int]) -> None:
+    names = [found.name for found in {*all_commands(), *with_subcommands()} if found.name not in NOT_IN_REDIS]
+    ours, theirs = (described(port, sorted(names)) for port in ports)
+    for name in sorted(names):
+        assert ours[name] == theirs[name], name
+
+
+@pytest.mark.parametrize("word", [b"GETKEYS", b"GETKEYSANDFLAGS"])
+def test_keys_of_random_requests(ports: tuple[int, int], word: bytes) -> None:
+    requests = [
+        [b"COMMAND", word, *request.words]
+        for request in schedule(20_261_129, 1)
+        if request.words[0].lower() not in (b"quit", b"client") and request.words.count(b"STORE") < 2
+    ]
+    requests += [[b"COMMAND", word, *line.split(b" ")] for line in FURTHER]
+    compared = 0
+    for ours, theirs, request in zip(*(answers(port, requests) for port in ports), requests, strict=True):
+        if ours == INVALID and b"1.5" in request:
+            continue  # as a number of keys: Redis falls back to reading it as 1 here, and the command itself refuses it
+        assert ours == theirs, request
+        compared += 1
+    assert compared > 900
+
+
+INVALID = b"-ERR Invalid arguments specified for command\r\n"
+
+FURTHER = [
+    b"set k v ex get",
+    b"bitfield k overflow wrap",
+    b"bitfield k foo",
+    b"bitfield k get u8 0 get u8",
+    b"zunionstore d 2 a",
+    b"zunion 2 a",
+    b"lmpop 0 a left",
+    b"xread streams a b c 1 2 3",
+    b"xread streams a b",
+    b"xreadgroup group g c streams a b 1 2",
+    b"georadius k 0 0 1 m store a storedist b",
+    b"georadius k 0 0 1 m store",
+    b"georadiusbymember k m 1 m store b",
+    b"sort k limit 0 1 store",
+    b"sort k limit store x",
+    b"sort k by nosort get # store to desc",
+    b"memory usage a",
+    b"object help",
+    b"ping a",
+    b"nothing a",
+]
+
+
+def answers(port: int, requests: list[list[bytes]]) -> list[bytes]:
+    client = RawClient(port)
+    try:
+        return [reply.data for reply in client.pipeline(requests)]
+    finally:
+        client.close()

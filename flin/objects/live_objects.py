@@ -237,6 +237,10 @@ class LiveObjects:
     def __len__(self) -> int:
         return len(self.live) + len(self._old)
 
+    def each(self) -> list[LiveObject]:
+        """All of them."""
+        return [*self.live.values(), *self._old.values()]
+
     def memory_bytes(self) -> int:
         """What all of them cost, about."""
         return sum(found.charged_bytes for kept in (self.live, self._old) for found in kept.values())

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from flin.engine.boundaries import add, ranges_of
 from flin.engine.entry import Entry
+from flin.engine.key import PIECES_START
 from flin.errors import FlinError, LimitError
 from flin.net.batch.piece_order import PieceOrder
 from flin.net.batch.refusal import Refusal
 from flin.net.batch.reply_barrier import ReplyBarrier
+from flin.objects.layout import PREFIX_BYTES
 
 if TYPE_CHECKING:
     from flin.net.batch.journal import Journal
@@ -67,6 +69,7 @@ class Pending:
         "_unreported",
         "batches",
         "clock",
+        "effects",
         "failures",
         "in_transaction",
         "journals",
@@ -91,6 +94,7 @@ class Pending:
         self.now_ms = store.now_ms()
         self.batches = 0  # committed ones
         self.failures = 0
+        self.effects: list[Callable[[], None]] | None = None  # of a step that may still be taken back
         self.reply_barrier = ReplyBarrier(self.points, self.ranges) if is_always else None
         self.journals: list[Journal] = []  # of commands that read in slices
         self.unsettled: list[Callable[[], None]] = []  # called once, before the next commit or savepoint
@@ -187,7 +191,15 @@ class Pending:
         self._reported = (type(error), self.now_ms)
         self._unreported = 0
 
-    # The writes of a transaction are one frame, or nothing.
+    # The writes of a step (a transaction, a script) are in one frame, or nowhere: see data/savepoint.py.
+
+    def after_step(self, effect: Callable[[], None]) -> None:
+        """Do now what others see of a command beside its writes (a publication, a message); within a step, once that is
+        kept. If it is taken back, nobody sees anything."""
+        if self.effects is None:
+            effect()
+        else:
+            self.effects.append(effect)
 
     def savepoint(self) -> Savepoint:
         """The pending batch as it is now."""
@@ -201,6 +213,18 @@ class Pending:
         self.points.update(points)
         self.pieces.forget()
         self.ranges[:] = ranges
+        self.unsettled.clear()  # at the savepoint nothing was owed
+
+    def changed_since(self, savepoint: Savepoint) -> set[bytes] | None:
+        """The stored keys that the batch holds otherwise than at the savepoint, and of pieces also the prefixes that
+        they share with the others of their collection; None: ranges of them."""
+        points, ranges, _ = savepoint
+        if ranges != self.ranges:
+            return None
+        changed = {key for key, entry in self.points.items() if points.get(key) is not entry}
+        changed |= points.keys() - self.points.keys()
+        changed |= {key[:PREFIX_BYTES] for key in changed if key >= PIECES_START}
+        return changed
 
     def check_size(self, maximum: int) -> None:
         """LimitError if the pending batch has more bytes than this."""

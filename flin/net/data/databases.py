@@ -13,7 +13,7 @@ from flin.objects.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from flin.engine.expiring import Expiries
-    from flin.net.batch.pending import Pending
+    from flin.net.batch.pending import Pending, Savepoint
     from flin.net.batch.refusal import Refusal
     from flin.net.batch.store import StoreLike
 
@@ -41,8 +41,8 @@ class Databases:
             for database, room in enumerate(_rooms(number, reply_cache_bytes))
         ]
         self.expiries: dict[int, Expiries] = {}  # by namespace: the newest figures, for INFO
-        self._store = store
-        self._pending = pending
+        self.store = store
+        self.pending = pending
         self._is_swapped = False  # the pending batch swaps databases
         self._recall()
         pending.on_refused = self.forget_objects
@@ -56,7 +56,7 @@ class Databases:
         """FLUSHALL."""
         for keyspace in self.keyspaces:
             keyspace.note_clear()
-        self._pending.delete_range(b"", namespace_prefix(0xFFFF))  # the last namespace is no database's
+        self.pending.delete_range(b"", namespace_prefix(0xFFFF))  # the last namespace is no database's
         for keyspace in self.keyspaces:
             keyspace.hot.clear()
 
@@ -71,11 +71,11 @@ class Databases:
         """The numbers are checked, and neither is 0."""
         self.keyspaces[first].exchange(self.keyspaces[second])
         self._namespaces[first], self._namespaces[second] = self._namespaces[second], self._namespaces[first]
-        self._pending.points[STORED_KEY] = encode(self._namespaces)
+        self.pending.points[STORED_KEY] = encode(self._namespaces)
         if not self._is_swapped:
             self._is_swapped = True
             # Before the listeners that judge replies: these go by the databases as they are then.
-            self._pending.listen(self, first=True)
+            self.pending.listen(self, first=True)
 
     def batch_committed(self) -> None:
         """If it swapped databases, read their namespaces again."""
@@ -86,9 +86,12 @@ class Databases:
         if self._is_swapped:
             self._recall()
 
-    def rolled_back(self) -> None:
-        """A part of the batch was taken back."""
-        self.forget_objects()
+    def take_back(self, savepoint: Savepoint) -> None:
+        """Make the pending batch again what it was at the savepoint, and forget what was read from it since."""
+        changed = self.pending.changed_since(savepoint)
+        self.pending.roll_back(savepoint)
+        for keyspace in self.keyspaces:
+            keyspace.take_back(changed)
         self._lease.rolled_back()
         if self._is_swapped:
             self._recall()
@@ -99,11 +102,11 @@ class Databases:
             keyspace.objects.forget_all()
 
     def _recall(self) -> None:
-        entry = self._pending.points.get(STORED_KEY)
+        entry = self.pending.points.get(STORED_KEY)
         if entry is None and self._is_swapped:
             self._is_swapped = False
-            self._pending.forget(self)
-        self._namespaces = recall(self._store) if entry is None else decode(entry)
+            self.pending.forget(self)
+        self._namespaces = recall(self.store) if entry is None else decode(entry)
         for keyspace, namespace in zip(self.keyspaces, self._namespaces, strict=False):
             if keyspace.namespace != namespace:
                 keyspace.hold(namespace)

@@ -9,6 +9,7 @@ clock, so an expired key is absent on every path. A write discards the key's cac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -20,7 +21,7 @@ from flin.net.batch.journal import Journal
 from flin.net.batch.pending import SHORT_BYTES
 from flin.net.data.long_bulk import SLICED_BYTES, bulk_in_slices
 from flin.net.data.object_host import ObjectHost
-from flin.net.data.observers import Watches, WriteObserver
+from flin.net.data.observers import Observers, Watches
 from flin.net.wire.replies import OUT_OF_MEMORY, WRONG_TYPE, Reply, Slices, too_large_reply
 from flin.objects.copying import maybe_spread, read_pieces, write_copy
 from flin.objects.layout import LONG_STRING, anchor_key, anchors_namespace, elements_namespace
@@ -79,7 +80,7 @@ class Keyspace:
         self.database = database
         self.namespace = database  # of its stored keys; SWAPDB exchanges two
         self.hot = hot
-        self.observers: list[WriteObserver] = []
+        self.observers = Observers()
         self.watches = Watches(self.observers)
         self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
         self.is_blocking = False
@@ -358,7 +359,7 @@ class Keyspace:
     def note_clear(self) -> None:
         """Prepare for the deletion of all keys: FLUSHDB, FLUSHALL."""
         for observer in self.observers:
-            observer.all_written(self._is_there)
+            observer.all_written(self.is_there)
         self.objects.forget_all()
 
     # SWAPDB.
@@ -379,7 +380,7 @@ class Keyspace:
         other.hold(mine)
 
         def either_has(key: bytes) -> bool:
-            return self._is_there(key) or other._is_there(key)
+            return self.is_there(key) or other.is_there(key)
 
         for observer in [*self.observers, *other.observers]:
             observer.all_written(either_has)
@@ -389,6 +390,20 @@ class Keyspace:
         self.objects.forget_all()
         self.namespace = namespace
         self._prefix, self._end = bounds_of(namespace)
+
+    # Steps that are taken back: see savepoint.py.
+
+    def take_back(self, stored: AbstractSet[bytes] | None) -> None:
+        """The batch holds again what it held before at these stored keys of all databases; None: nobody knows where.
+        Objects that were read from it are forgotten: by their own keys, or (groups of a stream change alone) by the
+        prefixes of their pieces, which are keys too."""
+        objects = self.objects
+        if stored is None:
+            objects.forget_all()
+        elif len(objects):
+            for found in objects.each():
+                if self.stored(found.key) in stored or (found.prefix and found.prefix in stored):
+                    objects.forget(found.key)
 
     # Modes.
 
@@ -444,7 +459,7 @@ class Keyspace:
         if size_bytes > SHORT_BYTES:
             self._pending.large_bytes += size_bytes
 
-    def _is_there(self, key: bytes) -> bool:
+    def is_there(self, key: bytes) -> bool:
         """Whether the key is stored, expired or not."""
         stored = self.stored(key)
         found = self._points_get(stored)

@@ -9,7 +9,7 @@ from flin.engine.boundaries import covers
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.errors import CorruptionError
 from flin.net.batch.pending import SHORT_BYTES
-from flin.net.data.observers import WriteObserver
+from flin.net.data.observers import Observers
 
 if TYPE_CHECKING:
     from flin.net.batch.pending import Pending
@@ -23,7 +23,7 @@ class Database(Protocol):
     namespace: int
     read: Callable[[bytes], Entry | None]
     is_blocking: bool
-    observers: list[WriteObserver]
+    observers: Observers
 
     def entry(self, key: bytes) -> Live | None: ...
 

@@ -6,7 +6,7 @@ A keyspace holds those that watch something now; with none, a write costs one tr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, SupportsIndex
 
 
 class WriteObserver(Protocol):
@@ -21,6 +21,69 @@ class WriteObserver(Protocol):
     def all_written(self, has_changed: Callable[[bytes], bool]) -> None:
         """The whole database is about to be deleted, or was exchanged. `has_changed` tells whether that changes a key
         (it was there, expired or not, or is there now); it raises what a read of the disk raises."""
+
+
+class Observers(list[WriteObserver]):
+    """Those of one database. Who reads sees a list whose truth is one test.
+
+    While a step (savepoint.py) may still be taken back, `HeldWrites` stands in their place: they are told once the step
+    is kept, or never. Who comes or goes meanwhile joins or leaves those behind it."""
+
+    __slots__ = ("_behind",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._behind: list[WriteObserver] | None = None  # those who wait to be told
+
+    def append(self, observer: WriteObserver) -> None:
+        super().append(observer) if self._behind is None else self._behind.append(observer)
+
+    def remove(self, observer: WriteObserver) -> None:
+        super().remove(observer) if self._behind is None else self._behind.remove(observer)
+
+    def insert(self, index: SupportsIndex, observer: WriteObserver) -> None:
+        super().insert(index, observer) if self._behind is None else self._behind.insert(index, observer)
+
+    def hold(self) -> HeldWrites:
+        """From now on nobody is told. A step within a step holds what the outer one would be told."""
+        outer = self[0] if self._behind is not None else None
+        assert outer is None or isinstance(outer, HeldWrites)
+        if outer is None:
+            self._behind = [*self]
+        held = HeldWrites(outer)
+        self[:] = [held]
+        return held
+
+    def let_go(self, held: HeldWrites) -> None:
+        """They are there again, as if the step had not begun; nobody has been told."""
+        if held.outer is not None:
+            self[:] = [held.outer]
+        else:
+            assert self._behind is not None
+            self[:] = self._behind
+            self._behind = None
+
+
+class HeldWrites:
+    """What the observers of a database are to be told of a step. Each key once: a script may write one a million
+    times."""
+
+    __slots__ = ("everything", "keys", "outer")
+
+    def __init__(self, outer: HeldWrites | None) -> None:
+        self.outer = outer
+        self.keys: dict[bytes, None] = {}  # in the order in which they were first written
+        self.everything = False
+
+    def key_written(self, key: bytes) -> None:
+        self.keys[key] = None
+
+    def keys_written(self, keys: Sequence[bytes]) -> None:
+        self.keys.update(dict.fromkeys(keys))
+
+    def all_written(self, has_changed: Callable[[bytes], bool]) -> None:
+        """Which keys that changes is asked again once the step is kept: here nobody knows yet who wants to know."""
+        self.everything = True
 
 
 class Watcher(Protocol):

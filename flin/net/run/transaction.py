@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError, LimitError, StorageError
 from flin.net.command.command import Command
+from flin.net.data.savepoint import Step
 from flin.net.run.call import call
 from flin.net.run.gates import check_writes
 from flin.net.wire.replies import NULL_ARRAY, Reply, Value, too_large_reply
@@ -45,22 +46,23 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
     session.unwatch()
     session.remarks.append((request_of_exec, queue))
     services = context.services
-    pending = services.pending
-    savepoint = pending.savepoint()
     services.databases.block_reads(blocking=True)
-    pending.in_transaction = True
+    step = Step(services.databases)
+    step.will_write()
     try:
         replies = _run_queue(context, queue)
-        pending.check_size(services.config.largest_commit_bytes)
-        return replies
-    except LimitError as error:
-        pending.roll_back(savepoint)
-        services.databases.rolled_back()
+        services.pending.check_size(services.config.largest_commit_bytes)
+    except BaseException as error:
+        step.take_back()
+        if not isinstance(error, LimitError):
+            raise
         logger.error("exec failed: %s", error)
         raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
+    else:
+        step.keep()
+        return replies
     finally:
         services.databases.block_reads(blocking=False)
-        pending.in_transaction = False
         context.end_transaction()
 
 

@@ -402,8 +402,7 @@ class CollectionsRun:
         if self.random.random() < 0.5:
             pending.settle()
         pending.in_transaction = False
-        pending.roll_back(savepoint)
-        self.served.databases.rolled_back()
+        self.served.databases.take_back(savepoint)
         self.held = before
         self._fresh = fresh
 

@@ -105,10 +105,10 @@ def swap_is_not_stored(patch: Patch) -> None:
     original = Databases.swap
 
     def swap(self: Databases, first: int, second: int) -> None:
-        before = dict(self._pending.points)
+        before = dict(self.pending.points)
         original(self, first, second)
-        for key in self._pending.points.keys() - before.keys():
-            del self._pending.points[key]
+        for key in self.pending.points.keys() - before.keys():
+            del self.pending.points[key]
 
     patch.setattr(Databases, "swap", swap)
 
@@ -119,7 +119,7 @@ def swap_is_stored_alone(patch: Patch) -> None:
 
     def swap(self: Databases, first: int, second: int) -> None:
         original(self, first, second)
-        self._pending.commit()
+        self.pending.commit()
 
     patch.setattr(Databases, "swap", swap)
 

@@ -181,8 +181,7 @@ class Machine(RuleBasedStateMachine):
             else:  # a command that reads entries as they are
                 self.pending.settle()
         self.pending.in_transaction = False
-        self.pending.roll_back(savepoint)
-        self.databases.rolled_back()
+        self.databases.take_back(savepoint)
         self.model = before
 
     @rule(work=st.sampled_from(["flush", "compact"]))
@@ -289,8 +288,7 @@ def test_a_dead_collection_shows_nothing_in_a_new_one(machine: Machine, how: str
     savepoint = machine.pending.savepoint()
     first = spread(machine, b"a", b"1", b"2", b"3").meta
     if how == "roll back":
-        machine.pending.roll_back(savepoint)
-        machine.databases.rolled_back()
+        machine.databases.take_back(savepoint)
     elif how == "refuse":
         machine.refuse()
     else:
@@ -329,8 +327,7 @@ def test_a_lease_that_was_rolled_back_is_not_taken_as_committed(machine: Machine
     savepoint = machine.pending.savepoint()
     spread(machine, b"a", b"1", b"2", b"3")
     machine.pending.settle()
-    machine.pending.roll_back(savepoint)
-    machine.databases.rolled_back()
+    machine.databases.take_back(savepoint)
     machine.keyspace(0).put_value(b"string", b"v")
     machine.pending.commit()
     first = spread(machine, b"a", b"1", b"2", b"3").meta

@@ -85,8 +85,7 @@ def leases() -> None:
                 served.pending.commit()
         else:
             served.pending.settle()  # as a command that reads entries as they are
-            served.pending.roll_back(savepoint)
-            served.databases.rolled_back()
+            served.databases.take_back(savepoint)
         served.keyspace(0).put_value(b"string", b"v")
         served.pending.commit()
         _spread(served, b"later")

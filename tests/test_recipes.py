@@ -10,59 +10,19 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import flin.engine
 from flin.testing.process import PATIENCE_SECONDS, is_alive, wait_until
+from tests.program import Program, running
 from tests.source import ROOT
 
 EXAMPLES = ROOT / "examples"
 GUNICORN = ["-m", "gunicorn", "--chdir", str(EXAMPLES), "--bind", "127.0.0.1:0"]
 UVICORN = ["-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0"]
 RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-
-
-class Program:
-    """A program in a directory of its own, whose output can be waited for."""
-
-    def __init__(self, folder: Path, command: list[str], **environment: str) -> None:
-        self.output = folder / f"{command[1]}.out"
-        everything = {**os.environ, "HOME": str(folder), "PYTHONPATH": str(ROOT), **environment}
-        with self.output.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, *command], cwd=folder, env=everything, stdout=output, stderr=subprocess.STDOUT
-            )
-        self.pid = self._process.pid
-
-    def printed(self) -> str:
-        return self.output.read_text()
-
-    def found(self, pattern: str) -> str:
-        """Wait until it has printed this. Returns the first group."""
-        wait_until(lambda: re.search(pattern, self.printed()) or self._process.poll() is not None, pattern)
-        matched = re.search(pattern, self.printed())
-        assert matched is not None, self.printed()
-        return matched[1]
-
-    def end(self) -> int:
-        self._process.terminate()
-        try:
-            return self._process.wait(PATIENCE_SECONDS)
-        finally:
-            self._process.kill()
-
-
-@contextmanager
-def running(folder: Path, command: list[str], **environment: str) -> Iterator[Program]:
-    program = Program(folder, command, **environment)
-    try:
-        yield program
-    finally:
-        assert program.end() in (0, -signal.SIGTERM), program.printed()
 
 
 def ask(address: str, path: str = "/a") -> tuple[int, int]:

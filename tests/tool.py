@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-TOOLS: Final = ("redis-server", "redis-cli", "redis-benchmark", "node", "npm", "mkfs.ext4", "atheris")
+TOOLS: Final = (
+    "redis-server", "redis-cli", "redis-benchmark", "node", "npm", "mkfs.ext4", "atheris", "extra programs",
+)  # fmt: skip
 """The tools that .ci/run installs. Python packages of the bench extra are not among them: their tests may be skipped
 anywhere."""
 
@@ -22,6 +24,11 @@ def needs_tool(name: str) -> str:
     if path is None:
         pytest.skip(f"missing tool: {name}", allow_module_level=True)
     return path
+
+
+def needs_package(module: str) -> Any:
+    """A module of the extra `programs`; skips the test if it is missing."""
+    return pytest.importorskip(module, reason=f"missing tool: extra programs ({module})")
 
 
 def in_ci() -> bool:

@@ -1,0 +1,70 @@
+"""A program that a test runs beside itself, and whose output it can wait for."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flin.testing.process import PATIENCE_SECONDS, wait_until
+from tests.source import ROOT
+
+
+class Program:
+    """A program, by default in Python, whose folder is its working directory."""
+
+    def __init__(
+        self, folder: Path, command: list[str], *, executable: str = sys.executable, **environment: str
+    ) -> None:
+        number = len(list(folder.glob("*.out")))
+        self.output = folder / f"{Path(command[-1]).name[:40]}-{number}.out"
+        everything = {**os.environ, "HOME": str(folder), "PYTHONPATH": str(ROOT), **environment}
+        with self.output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [executable, *command], cwd=folder, env=everything, stdout=output, stderr=subprocess.STDOUT
+            )
+        self.pid = self._process.pid
+
+    def printed(self) -> str:
+        return self.output.read_text()
+
+    def found(self, pattern: str) -> str:
+        """Wait until it has printed this. Returns the last group, or all of it."""
+        wait_until(lambda: re.search(pattern, self.printed()) or self._process.poll() is not None, pattern)
+        matched = re.search(pattern, self.printed())
+        assert matched is not None, self.printed()
+        return matched[matched.re.groups]
+
+    def wait(self) -> str:
+        """What it has printed when it has ended by itself, without an error."""
+        code = self._process.wait(PATIENCE_SECONDS)
+        assert code == 0, self.printed()
+        return self.printed()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> int:
+        self._process.terminate()
+        try:
+            return self._process.wait(PATIENCE_SECONDS)
+        finally:
+            self._process.kill()
+
+
+@contextmanager
+def running(
+    folder: Path, command: list[str], *, executable: str = sys.executable, **environment: str
+) -> Iterator[Program]:
+    """The program, which is told to end with the block, and then must not fail; it may have been killed."""
+    program = Program(folder, command, executable=executable, **environment)
+    try:
+        yield program
+    finally:
+        assert program.end() in (0, -signal.SIGTERM, -signal.SIGKILL), program.printed()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import flin.engine
-from flin.net.command.registry import all_commands
+from flin.net.command.registry import all_commands, with_subcommands
 from flin.net.commands import bitmaps
 from flin.net.data import text
 from flin.net.settings.config import Config, ServerOptions
@@ -58,6 +58,11 @@ SEED = 20_261_120  # any number: a run can be repeated, and the slow runs take o
 NOT_GENERATED = {
     "quit": "it closes the connection: test_quit",
     "pfselftest": "it takes Redis half a second: tests/net/commands/test_hyperloglogs.py",
+    **{
+        found.name: "sequences of several clients: tests/net/test_pubsub_differential.py"
+        for found in with_subcommands()
+        if found.group == "pubsub"
+    },
     "shutdown": "it ends the server: its errors are in test_errors_of_shutdown",
     "client|setinfo": "Redis 7.0 does not know it: see the table of differences",
     "client|no-touch": "Redis 7.0 does not know it: see the table of differences",
@@ -669,6 +674,12 @@ PROBES: dict[str, list[list[bytes]]] = {
         [b"EXEC"],
     ],
     "group-name": [[b"XGROUP", b"CREATE", b"x", b"g" * 65_536, b"0", b"MKSTREAM"]],
+    "exec-message": [
+        [b"MULTI"],
+        [b"SUBSCRIBE", b"c"],
+        [b"PUBLISH", b"c", b"told"],
+        [b"EXEC"],
+    ],
     "glob-budget": [[b"KEYS", b"[ab]" * 300]],
 }
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flin.net.batch.refusal import Refusal
     from flin.net.batch.store import StoreLike
     from flin.net.client.counters import Counters
+    from flin.net.messages.pubsub import PubSub
     from flin.net.settings.config import Config
 
 logger = logging.getLogger(__name__)
@@ -74,13 +75,14 @@ class Client(Link, Protocol):
 class Clients:
     """`gates_open` joins what all sessions' gates have in common; `refresh` computes it and tells every session."""
 
-    def __init__(self, store: StoreLike, pending: Pending, config: Config, counters: Counters) -> None:
+    def __init__(self, store: StoreLike, pending: Pending, config: Config, counters: Counters, pubsub: PubSub) -> None:
         self.sessions: dict[int, Session] = {}
         self.admitted: dict[int, Client] = {}  # by session id
         self.request_limits = RequestLimits(bulk_bytes=config.longest_bulk_bytes)
         self._store = store
         self._config = config
         self._counters = counters
+        self._pubsub = pubsub
         self._next_session_id = 1
         self._unbounded_bytes = 0  # arrived since the buffers were last looked at
         self.closed_by = ServerClosure.NONE
@@ -102,6 +104,7 @@ class Clients:
         return session
 
     def close_session(self, session: Session) -> None:
+        self._pubsub.leave(session)
         session.leave()
         self.sessions.pop(session.id, None)
         self.admitted.pop(session.id, None)

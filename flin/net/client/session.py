@@ -17,10 +17,12 @@ from flin.net.wire.resp import encode2, encode3
 if TYPE_CHECKING:
     from flin.net.command.command import Command
     from flin.net.data.keyspace import Keyspace
+    from flin.net.messages.pubsub import Push, Subscriptions
 
-Remark: TypeAlias = "tuple[list[bytes], list[tuple[Command, list[bytes]]]] | None"
-"""What must be known of a tick in addition to its requests: an EXEC and the requests that it ran; None: from here on
-the session reads another database, or speaks another protocol."""
+Remark: TypeAlias = "tuple[list[bytes], list[tuple[Command, list[bytes]]] | int] | None"
+"""What must be known of a tick in addition to its requests: an EXEC and the requests that it ran; a request and the
+number of frames that are its reply, if that is not one (SUBSCRIBE); None: from here on the session reads another
+database, or speaks another protocol."""
 
 RESP2: Final = 2
 RESP3: Final = 3
@@ -88,6 +90,7 @@ class Session:
         "queue_failed",
         "remarks",
         "skips_gates",
+        "subscriptions",
         "user",
         "watched",
         "watched_bytes",
@@ -134,6 +137,7 @@ class Session:
         self.watched: list[tuple[Keyspace, bytes, bool]] = []  # keyspace, key, whether it was there
         self.watched_bytes = 0
         self.is_dirty = False  # a watched key was touched: EXEC answers null
+        self.subscriptions: Subscriptions | None = None  # None: it has none
         self.closed_by = Closure.NONE
         self.skips_gates = False
         self.close_after_reply = False
@@ -173,6 +177,17 @@ class Session:
         self.closed_by &= ~cause
         self.refresh(server_gates_open=server_gates_open)
 
+    def note_subscriptions(self, *, server_gates_open: bool) -> None:
+        """After a change of its subscriptions or its protocol."""
+        if self.subscriptions is not None and self.protocol == RESP2:
+            self.close_gates(Closure.SUBSCRIBED)
+        elif self.closed_by & Closure.SUBSCRIBED:
+            self.open_gates(Closure.SUBSCRIBED, server_gates_open=server_gates_open)
+
+    @property
+    def push(self) -> Push:
+        return self.link.push
+
     def begin_queue(self) -> None:
         """MULTI."""
         self.queue = []
@@ -209,11 +224,12 @@ class Session:
 
     def kept_bytes(self) -> int:
         """What it keeps for its client beside requests and finished replies: one that still grows, watched and awaited
-        keys, names."""
+        keys, subscriptions, names."""
         names = len(self.name) + len(self.library_name) + len(self.library_version)
         growing = self.growing()
         grown = 0 if growing is None else growing.size_bytes()
-        return self.watched_bytes + self.awaited_bytes + names + grown
+        subscribed = 0 if self.subscriptions is None else self.subscriptions.size_bytes
+        return self.watched_bytes + self.awaited_bytes + subscribed + names + grown
 
     def touch(self) -> None:
         """A watched key was written."""

@@ -17,7 +17,7 @@ that is refused are dropped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from flin.net.messages.message import Message
@@ -85,7 +85,25 @@ class Transcript:
 
     def transaction_of(self, request: list[bytes]) -> list[tuple[Command, list[bytes]]] | None:
         """The requests that this EXEC ran; None: it is no EXEC."""
+        about = self._remark_of(request)
+        return None if isinstance(about, int) else about
+
+    def _remark_of(self, request: list[bytes]) -> list[tuple[Command, list[bytes]]] | int | None:
         return next((remark[1] for remark in self.remarks if remark is not None and remark[0] is request), None)
+
+    def _frames_of(self, request: list[bytes]) -> int:
+        """How many frames its reply is: SUBSCRIBE answers with one for each channel. In EXEC they stand in its array as
+        they do in Redis, where its length counts one for each request; when the request was queued the reply was
+        QUEUED."""
+        about = self._remark_of(request)
+        if isinstance(about, int):
+            queues = [remark[1] for remark in self.remarks if remark is not None and not isinstance(remark[1], int)]
+            return 1 if any(queued is request for queue in queues for _, queued in queue) else about
+        return 1 if about is None else 1 + sum(self._more_frames_of(queued) for _, queued in about)
+
+    def _more_frames_of(self, queued: list[bytes]) -> int:
+        about = self._remark_of(queued)
+        return about - 1 if isinstance(about, int) else 0
 
     @property
     def is_of_one_database(self) -> bool:
@@ -122,10 +140,14 @@ class Transcript:
         frames = _frames(pieces[:before])
         settled = len(frames)
         frames += _frames(pieces[before:])
-        replies = [number for number, frame in enumerate(frames) if type(frame) is not Message]
-        for number, (began, request) in zip(replies, self.requests(), strict=False):
-            if number >= settled and (marks or batch is None or began == batch):
-                frames[number] = judge(request, frames[number])
+        replies = iter([number for number, frame in enumerate(frames) if type(frame) is not Message])
+        for began, request in self.requests():
+            numbers = list(islice(replies, self._frames_of(request)))
+            if numbers and numbers[0] >= settled and (marks or batch is None or began == batch):
+                reply = b"".join([frames[number] for number in numbers])
+                for number in numbers:
+                    frames[number] = b""
+                frames[numbers[0]] = judge(request, reply)
         if marks:
             assert batch is not None
             self.turns[marks[-1]] = batch, settled  # counted in the pieces as they are now

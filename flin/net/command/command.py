@@ -53,6 +53,8 @@ class Flag(IntFlag):
     TIMED = 262144  # never untimed: its work grows with the value, though Redis says "fast". Not a flag of Redis
     COUNTED = 524288  # with more than the minimum of arguments its work grows (LPOP's count): timed then. Not of Redis
     NO_MANDATORY_KEYS = 4194304  # it may name no key at all (EVAL)
+    WHILE_SUBSCRIBED = 1 << 24  # a subscribed client may send it in RESP2, too. Not a flag of Redis
+    PUBLISHES = 1 << 25  # its effect is messages, which go with a batch that is refused. Not a flag of Redis
     UNTIMED = (
         65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
     )

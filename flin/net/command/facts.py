@@ -150,7 +150,17 @@ pfmerge 2.8.9 O(N) for N keys
 pfselftest 2.8.9 O(1): some 300 ms
 ping 1.0.0 O(1)
 psetex 2.6.0 O(1)
+psubscribe 2.0.0 O(N) where N is the number of patterns
 pttl 2.6.0 O(1)
+publish 2.0.0 O(N+M) for N clients subscribed to the channel and M patterns with a matching prefix
+pubsub 2.8.0 Depends on subcommand.
+pubsub|channels 2.8.0 O(N) where N is the number of channels with subscribers
+pubsub|help 6.2.0 O(1)
+pubsub|numpat 2.8.0 O(1)
+pubsub|numsub 2.8.0 O(N) for N channels
+pubsub|shardchannels 7.0.0 O(N) where N is the number of sharded channels with subscribers
+pubsub|shardnumsub 7.0.0 O(N) for N channels
+punsubscribe 2.0.0 O(N) where N is the number of patterns
 quit 1.0.0 O(1)
 randomkey 1.0.0 O(N) for N keys
 rename 1.0.0 O(1)
@@ -190,20 +200,26 @@ smove 1.0.0 O(1)
 sort 1.0.0 O(N*log(N)) for N elements
 sort_ro 7.0.0 O(N*log(N)) for N elements
 spop 1.0.0 O(N) for N members returned, or in the set where many are asked for
+spublish 7.0.0 O(N) where N is the number of clients subscribed to the channel
 srandmember 1.0.0 O(N) for N members returned, or in the set where more than 16 are asked for
 srem 1.0.0 O(N) for N members
 sscan 2.8.0 O(1) per call, O(N) for a whole scan of N members
+ssubscribe 7.0.0 O(N) where N is the number of channels
 strlen 2.2.0 O(1)
+subscribe 2.0.0 O(N) where N is the number of channels
 substr 1.0.0 O(N) for N bytes returned
 sunion 1.0.0 O(N) for N members in all sets
 sunionstore 1.0.0 O(N) for N members in all sets
+sunsubscribe 7.0.0 O(N) where N is the number of channels
 swapdb 4.0.0 O(N) for N watched keys of both
 time 2.6.0 O(1)
 touch 3.2.1 O(N) for N keys
 ttl 1.0.0 O(1)
 type 1.0.0 O(1)
 unlink 4.0.0 O(N) for N keys
+unsubscribe 2.0.0 O(N) where N is the number of channels
 unwatch 2.2.0 O(1)
+watch 2.2.0 O(N) for N keys
 xack 5.0.0 O(1) for each id
 xadd 5.0.0 O(1) when adding a new entry, O(N) when trimming N entries
 xautoclaim 6.2.0 O(1) if COUNT is small
@@ -229,7 +245,6 @@ xreadgroup 5.0.0 O(N) for N entries returned
 xrevrange 5.0.0 O(N) for N entries returned
 xsetid 5.0.0 O(1)
 xtrim 5.0.0 O(N) for N entries deleted
-watch 2.2.0 O(N) for N keys
 zadd 1.2.0 O(N*log(M)) for N members named and M in the sorted set
 zcard 1.2.0 O(1)
 zcount 2.0.0 O(log(N)) for N members

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from flin.errors import CommandError
-from flin.net.client.session import RESP2, RESP3, Session
+from flin.net.client.session import RESP2, RESP3, Closure, Session
 from flin.net.command.arguments import parse_int32
 from flin.net.command.registry import command, container, find_by_path
 from flin.net.commands.help import declare_help
@@ -36,14 +36,14 @@ _CLIENT_TYPES: Final = (b"normal", b"master", b"replica", b"slave", b"pubsub")
 _RESET: Final = Reply(b"+RESET\r\n")
 
 
-@command("ping", -1, "fast")
+@command("ping", -1, "fast while_subscribed")
 def ping(context: Context, args: list[bytes]) -> Value:
     """Returns the server's liveliness response."""
-    if len(args) == 1:
-        return PONG
     if len(args) > 2:
         raise wrong_arity("ping")
-    return args[1]
+    if context.session.closed_by & Closure.SUBSCRIBED:
+        return [b"pong", args[1] if len(args) == 2 else b""]
+    return PONG if len(args) == 1 else args[1]
 
 
 @command("echo", 2, "loading stale fast")
@@ -52,20 +52,22 @@ def echo(context: Context, args: list[bytes]) -> Value:
     return args[1]
 
 
-@command("quit", -1, f"{_HANDSHAKE} unqueued")
+@command("quit", -1, f"{_HANDSHAKE} unqueued while_subscribed")
 def quit_(context: Context, args: list[bytes]) -> Value:
     """Closes the connection."""
     context.session.close_after_reply = True
     return OK
 
 
-@command("reset", 1, f"{_HANDSHAKE} unqueued")
+@command("reset", 1, f"{_HANDSHAKE} unqueued while_subscribed")
 def reset(context: Context, args: list[bytes]) -> Value:
     """Resets the connection."""
     session = context.session
     context.end_transaction()
     context.select(0)
     session.set_protocol(RESP2)
+    context.services.pubsub.leave(session)
+    context.note_subscriptions()
     session.name = b""
     session.is_no_evict = session.is_no_touch = False
     services = context.services
@@ -114,6 +116,7 @@ def hello(context: Context, args: list[bytes]) -> Value:
     if name is not None:
         session.name = name
     session.set_protocol(protocol)
+    context.note_subscriptions()
     return {
         b"server": b"redis",
         b"version": REDIS_VERSION,
@@ -330,6 +333,8 @@ def describe(session: Session, steady_ms: int, request: list[bytes] | None = Non
     """A line of CLIENT LIST, with Redis's fields in Redis's order. request: the one that the session is running."""
     flags = ("x" if session.queue is not None else "") + ("d" if session.is_dirty else "")
     flags += ("e" if session.is_no_evict else "") + ("b" if session.is_waiting else "")
+    flags += "P" if session.subscriptions is not None else ""
+    subscribed = (0, 0, 0) if session.subscriptions is None else [*map(len, session.subscriptions.names)]
     output_bytes = session.link.output_bytes()
     # Redis's buffer still holds the running request: here it is a list already.
     input_bytes = session.link.input_bytes() + (0 if request is None else len(encode_requests([request])))
@@ -345,9 +350,9 @@ def describe(session: Session, steady_ms: int, request: list[bytes] | None = Non
         "idle": (steady_ms - session.last_ms) // 1000,
         "flags": flags or "N",
         "db": session.database,
-        "sub": 0,
-        "psub": 0,
-        "ssub": 0,
+        "sub": subscribed[0],
+        "psub": subscribed[1],
+        "ssub": subscribed[2],
         "multi": -1 if session.queue is None else len(session.queue),
         "qbuf": input_bytes,
         "qbuf-free": 0,

@@ -170,6 +170,7 @@ def _persistence(services: Services) -> Figures:
 
 def _stats(services: Services) -> Figures:
     counters = services.counters
+    channels, patterns, shards = services.pubsub.registries
     return {
         "total_connections_received": counters.connections,
         "total_commands_processed": counters.commands,
@@ -180,6 +181,9 @@ def _stats(services: Services) -> Figures:
         "expired_keys": services.engine_statistics().get("background", {}).get("swept_keys", 0),
         "keyspace_hits": sum(keyspace.hits + keyspace.hot.hits for keyspace in services.databases.keyspaces),
         "keyspace_misses": sum(keyspace.misses for keyspace in services.databases.keyspaces),
+        "pubsub_channels": len(channels),
+        "pubsub_patterns": len(patterns),
+        "pubsubshard_channels": len(shards),
         "unexpected_error_replies": counters.internal_errors,
         "total_error_replies": sum(counters.errors.values()),
         "client_output_buffer_limit_disconnections": counters.clients_closed_for_output,

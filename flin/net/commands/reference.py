@@ -23,7 +23,7 @@ This page lists every command of the server. It is generated from the declaratio
 """
 
 _INTERNAL: Final = (
-    Flag.UNTIMED | Flag.UNQUEUED | Flag.ENDS_QUEUE | Flag.TIMED | Flag.COUNTED
+    Flag.UNTIMED | Flag.UNQUEUED | Flag.ENDS_QUEUE | Flag.TIMED | Flag.COUNTED | Flag.WHILE_SUBSCRIBED | Flag.PUBLISHES
 )  # for dispatch alone; Redis has no such flags
 
 _TITLES: Final = {

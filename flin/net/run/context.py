@@ -36,6 +36,10 @@ class Context:
     def notify_times(self, event: bytes, key: bytes, times: int) -> None:
         """`notify` that many times."""
 
+    def note_subscriptions(self) -> None:
+        """After a change of the session's subscriptions or its protocol."""
+        self.session.note_subscriptions(server_gates_open=self.services.clients.gates_open)
+
     def select(self, database: int) -> None:
         """Make another database the session's own. The caller has checked the number."""
         self.session.database = database

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
+from flin.net.client.session import Closure
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import find
 from flin.net.wire.replies import SHOWN_BYTES, shown, wrong_arity
@@ -53,6 +54,11 @@ def check_gates(context: Context, command: Command, *, has_waited: bool) -> None
         raise CommandError("NOAUTH Authentication required.")
     if session.queue is not None and command.flags & Flag.NO_MULTI:
         raise CommandError("ERR Command not allowed inside a transaction")
+    if session.closed_by & Closure.SUBSCRIBED and not command.flags & Flag.WHILE_SUBSCRIBED:
+        raise CommandError(
+            f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
+            "allowed in this context"
+        )
     if command.is_write and not context.services.clients.gates_open:
         check_writes(context, has_waited=has_waited or session.queue is not None)
 

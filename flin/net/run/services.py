@@ -20,6 +20,7 @@ from flin.net.command.registry import with_subcommands
 from flin.net.data.cursors import Cursors
 from flin.net.data.databases import Databases
 from flin.net.data.waiters import Waiters
+from flin.net.messages.pubsub import PubSub
 from flin.net.run.tick import Tick, steady_ms
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Services:
     damage: Damage
     slowlog: Slowlog
     waiters: Waiters
+    pubsub: PubSub
     process: Process
     stop: Callable[[], None]
     """SHUTDOWN."""
@@ -102,7 +104,8 @@ def make_services(
         store, pending, config.databases, config.reply_cache_bytes, config.thresholds, config.largest_reply_bytes
     )
     counters = Counters()
-    clients = Clients(store, pending, config, counters)
+    pubsub = PubSub(pending)
+    clients = Clients(store, pending, config, counters, pubsub)
     tick = Tick(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)
     return Services(
         store=store,
@@ -116,6 +119,7 @@ def make_services(
         damage=Damage(config.options.dir),
         slowlog=Slowlog(),
         waiters=Waiters(pending),
+        pubsub=pubsub,
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
         stop=stop,
         engine_statistics=engine_statistics,

@@ -456,6 +456,8 @@ class Connection(asyncio.Protocol):
         self._flow.on(Event.STOP)
         self._backlog.clear()
         self._leave_lines()
+        if self.session.subscriptions is not None:
+            self._services.pubsub.leave(self.session)
 
     def close(self) -> None:
         """Close once what was written has been sent; nothing more is read or run."""

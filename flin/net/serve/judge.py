@@ -15,7 +15,7 @@ from flin.net.command.command import Command, Flag
 from flin.net.command.registry import find_for
 from flin.net.run.call import value_of
 from flin.net.serve.dispatch import position_for
-from flin.net.wire.replies import QUEUED
+from flin.net.wire.replies import QUEUED, ZERO
 from flin.net.wire.resp import encode_error
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
     def fails_in_transaction(command: Command, request: list[bytes]) -> bool:
         # There a walk over all keys has met the batch; elsewhere it commits the batch first.
         walks = command.flags & Flag.READONLY and not command.keys.positions(request)
-        return command.is_write or bool(walks) or has_shown(command, request)
+        return command.is_write or bool(walks) or _publishes(command) or has_shown(command, request)
 
     def judged(request: list[bytes], reply: bytes) -> bytes:
         command = find_for(request)
         if command is None or _says_nothing(reply):
             return reply
-        if command.is_write:
+        if command.is_write or (_publishes(command) and reply != ZERO.data):  # its message was dropped
             return _error(context, refusal.text)
         queue = transcript.transaction_of(request)
         if queue is not None:
@@ -91,11 +91,17 @@ def judge_unsynced(context: Context, transcript: Transcript, synced_position: in
         if transcript.transaction_of(request) is not None:
             return _error(context, _ABORTED + MISCONF)
         reads = command.flags & Flag.READONLY
-        if command.is_write or (reads and position_for(context, [request]) > synced_position):
+        publishes = _publishes(command) and reply != ZERO.data
+        if command.is_write or publishes or (reads and position_for(context, [request]) > synced_position):
             return _error(context, MISCONF)
         return reply
 
     return judged
+
+
+def _publishes(command: Command) -> bool:
+    """Whether it sends messages: those of a batch that is not there do not leave."""
+    return bool(command.flags & Flag.PUBLISHES)
 
 
 def _says_nothing(reply: bytes) -> bool:

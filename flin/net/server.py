@@ -163,7 +163,7 @@ class Server:
         await self._finish_connections()
         if self._timer is not None:
             self._timer.cancel()
-        self.services.tick.end()
+        self.services.tick.end_all()
         if self.store.read_only_reason is None:
             keep_cursors(self.services.cursors, self.store)
             await self._loop.run_in_executor(self._sync_thread, self.store.sync)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from flin.net.client.link import Link
 from flin.net.client.session import Session
 from flin.net.client.unread import Unread
+from flin.net.settings.output_limits import NORMAL, PUBSUB
 from flin.net.wire.resp_python import RequestLimits
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from flin.net.client.counters import Counters
     from flin.net.messages.pubsub import PubSub
     from flin.net.settings.config import Config
+    from flin.net.settings.output_limits import OutputLimit
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +163,10 @@ class Clients:
     def buffered_bytes(self) -> int:
         """Bytes in all clients' buffers, with what their sessions keep."""
         return sum(map(_size_of, self.admitted.values()))
+
+    def output_limit_of(self, session: Session) -> OutputLimit:
+        """How much of its output this client may leave unread."""
+        return self._config.output_limits[NORMAL if session.subscriptions is None else PUBSUB]
 
     def note_input(self, size_bytes: int) -> None:
         """Count a large chunk that has arrived. The buffers are checked after every sixteenth of their bound, since one

@@ -1,4 +1,4 @@
-"""How long a client has taken none of its replies: the housekeeping's look at a connection."""
+"""How long a client has taken none of its replies, or not enough: the housekeeping's look at a connection."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ NOT_SEEN: Final = 1 << 62
 
 
 class Unread:
-    __slots__ = ("_left_bytes", "_since_ms")
+    __slots__ = ("_beyond_since_ms", "_left_bytes", "_since_ms")
 
     def __init__(self) -> None:
         self._left_bytes = NOT_SEEN  # at the housekeeping's last look
         self._since_ms = 0
+        self._beyond_since_ms: int | None = None  # None: it is within its soft limit
 
     def begin(self) -> None:
         """The client has read."""
@@ -26,3 +27,13 @@ class Unread:
             self._since_ms = steady_ms
         self._left_bytes = left_bytes
         return steady_ms - self._since_ms
+
+    def note_soft_limit(self, steady_ms: int, *, is_beyond: bool) -> int:
+        """Note whether it has more unread than its soft limit allows. Returns for how many milliseconds it has, however
+        much it reads meanwhile, as far as the looks tell."""
+        if not is_beyond:
+            self._beyond_since_ms = None
+            return 0
+        if self._beyond_since_ms is None:
+            self._beyond_since_ms = steady_ms
+        return steady_ms - self._beyond_since_ms

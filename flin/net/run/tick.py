@@ -34,6 +34,11 @@ SAMPLED_TICKS: Final = 61
 so that commands that take turns are all met; two looks at the clock cost a GET 2 %, in one tick of 61 nothing."""
 
 
+OUTLETS: Final = 512
+"""Connections whose replies are sent in one round; the others wait for the next one. 1,000 sends take 3 ms: a message
+to many subscribers must not hold up everybody else for longer than half of that."""
+
+
 def steady_ms() -> int:
     """Milliseconds since some moment; changes of the wall clock do not affect it."""
     return time.monotonic_ns() // 1_000_000
@@ -136,9 +141,21 @@ class Tick:
             self._holding.extend([sink for sink in sinks if sink.hold(position, synced)])
             if self._holding:
                 self._begin_sync()
-        else:
+        elif len(sinks) <= OUTLETS:
             for sink in sinks:
                 sink.release()
+        else:
+            # What they run meanwhile joins their output: so they wait for the batch of the next round as it does.
+            for sink in sinks[OUTLETS:]:
+                self.enter(sink)
+            for sink in sinks[:OUTLETS]:
+                sink.release()
+
+    def end_all(self) -> None:
+        """End rounds until nobody has anything to send."""
+        self.end()
+        while self._sinks:
+            self.end()
 
     # Called by the pending batch.
 
@@ -178,6 +195,12 @@ class Tick:
         synced = self._store.synced_position
         assert self._pending.reply_barrier is not None
         self._pending.reply_barrier.end_sync(synced)
-        self._holding.extend(sink for sink in dict.fromkeys(holding) if sink.release_held(synced))
+        self._release_synced([*dict.fromkeys(holding)], synced)
+
+    def _release_synced(self, sinks: list[ReplySink], synced: int) -> None:
+        """Send what may leave now, in portions, and begin the sync of the rest."""
+        self._holding.extend([sink for sink in sinks[:OUTLETS] if sink.release_held(synced)])
         if self._holding:
             self._begin_sync()
+        if len(sinks) > OUTLETS:
+            self._call_soon(lambda: self._release_synced(sinks[OUTLETS:], synced))

@@ -52,7 +52,7 @@ LARGE_CHUNK_BYTES: Final = 4096
 """Chunks from this size on are added up, so that the bound on all clients' buffers is held while they arrive."""
 
 CLOSE_BYTES: Final = 64 << 20
-"""Unread and held replies at which the connection is closed."""
+"""Unread and held replies at which the connection is closed, where `client-output-buffer-limit` has no hard limit."""
 
 UNTRUSTED_OUTPUT_BYTES: Final = 64 << 10
 """CLOSE_BYTES before authentication."""
@@ -541,7 +541,9 @@ class Connection(asyncio.Protocol):
         self._counters.output_bytes += size
         if self._flow.is_unread or not self.session.is_authenticated:
             # Before the write: a single reply may be as long as a value.
-            limit = CLOSE_BYTES if self.session.is_authenticated else UNTRUSTED_OUTPUT_BYTES
+            limit = UNTRUSTED_OUTPUT_BYTES
+            if self.session.is_authenticated:
+                limit = self._services.clients.output_limit_of(self.session).hard_bytes or CLOSE_BYTES
             if transport.get_write_buffer_size() > limit:
                 self._counters.clients_closed_for_output += 1
                 logger.warning("closing %s: over %d bytes of unread replies", self.session.address, limit)

@@ -83,10 +83,22 @@ class Housekeeping:
             return "idle"
         if client.input_bytes() > QUERY_BUFFER_BYTES:
             return "over 1 GB of requests waiting"
-        reason = self._reason_of_unread(client, steady_ms)
+        reason = self._reason_of_limits(client, steady_ms) or self._reason_of_unread(client, steady_ms)
         if reason is not None:
             self._services.counters.clients_closed_for_output += 1
         return reason
+
+    def _reason_of_limits(self, client: Client, steady_ms: int) -> str | None:
+        """Why a client is closed by `client-output-buffer-limit`. (What is beyond a hard limit is met by the next write
+        too, but not while the output waits for a sync.)"""
+        limit = self._services.clients.output_limit_of(client.session)
+        unread = client.output_bytes()
+        if limit.hard_bytes and unread > limit.hard_bytes:
+            return f"{unread} bytes of output unread, more than the hard limit of {limit.hard_bytes}"
+        is_beyond = bool(limit.soft_bytes) and unread > limit.soft_bytes
+        if client.unread.note_soft_limit(steady_ms, is_beyond=is_beyond) > limit.soft_seconds * 1000:
+            return f"over {limit.soft_bytes} bytes of output unread for {limit.soft_seconds} s"
+        return None
 
     def _reason_of_unread(self, client: Client, steady_ms: int) -> str | None:
         """Why a client that has read nothing for too long is closed; None: it stays."""

@@ -17,6 +17,7 @@ from typing import Any, Final
 from flin.engine.options import SyncMode, parse_bytes
 from flin.errors import CommandError, FlinError
 from flin.net.settings.file_limit import check_clients
+from flin.net.settings.output_limits import DEFAULT_LIMITS, parse_limits, show_limits
 from flin.net.settings.parameter import (
     IMMUTABLE,
     PROTECTED,
@@ -177,6 +178,7 @@ class Config:
         self.timeout = options.timeout
         self.slowlog_log_slower_than = options.slowlog_log_slower_than
         self.slowlog_max_len = options.slowlog_max_len
+        self.output_limits = dict(DEFAULT_LIMITS)
         self.thresholds = Thresholds()
         self.hll_sparse_max_bytes = DEFAULT_SPARSE_MAX_BYTES
         self.reply_cache_bytes = int(options.memory_limit * options.hot_keys_share)
@@ -277,6 +279,11 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"appendonly": constant(b"yes", yes_or_no),
     b"bind": Parameter(lambda config: " ".join(config.options.bind).encode()),
     b"buffers-share": option("buffers_share"),
+    b"client-output-buffer-limit": Parameter(
+        lambda config: show_limits(config.output_limits),
+        parse_limits,
+        lambda config, limits: config.output_limits.update(limits),
+    ),
     b"client-query-buffer-limit": constant(b"1073741824", memory_size),
     b"databases": option("databases", refusal=IMMUTABLE),
     b"dir": option("dir", refusal=PROTECTED),

@@ -152,37 +152,5 @@ def parse_size(text: str) -> int | None:
     return int(matched[1]) * _UNITS[matched[2]]
 
 
-_WRONG_OUTPUT_LIMIT: Final = "Error in hard, soft or soft_seconds setting in buffer limit configuration."
-
-
-def output_limits(raw: bytes) -> dict[bytes, tuple[int, int, int]]:
-    """The limits of all classes of clients. A class that is not named has its default."""
-    return _DEFAULT_LIMITS | _named_limits(raw)
-
-
-def _named_limits(raw: bytes) -> dict[bytes, tuple[int, int, int]]:
-    """By class: the hard limit and the soft one in bytes, and the seconds for which the soft one may be exceeded."""
-    words = raw.lower().split()
-    if len(words) % 4:
-        raise ValueError("Wrong number of arguments in buffer limit configuration.")
-    limits = {}
-    for start in range(0, len(words), 4):
-        name, hard, soft, seconds = words[start : start + 4]
-        if name not in (b"normal", b"slave", b"replica", b"pubsub"):
-            raise ValueError("Invalid client class specified in buffer limit configuration.")
-        try:
-            limit = memory_size(hard), memory_size(soft), any_integer(seconds)
-        except ValueError:
-            raise ValueError(_WRONG_OUTPUT_LIMIT) from None
-        if limit[2] < 0:
-            raise ValueError(_WRONG_OUTPUT_LIMIT)
-        limits[b"slave" if name == b"replica" else name] = limit
-    return limits
-
-
-OUTPUT_LIMITS: Final = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"
-_DEFAULT_LIMITS: Final = _named_limits(OUTPUT_LIMITS.encode())
-
-
 def _nothing() -> None:
     pass

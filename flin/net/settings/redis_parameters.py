@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from flin.net.settings.parameter import (
     IMMUTABLE,
-    OUTPUT_LIMITS,
     PROTECTED,
     Parameter,
     Parse,
@@ -19,7 +18,6 @@ from flin.net.settings.parameter import (
     choice_of,
     constant,
     memory_size,
-    output_limits,
     same_text,
     yes_or_no,
 )
@@ -103,7 +101,6 @@ def without_effect() -> Iterator[tuple[bytes, Parameter[Any]]]:
         (_SIZES, memory_size, None),
         (_FLAGS, yes_or_no, None),
         (_TEXTS, same_text, None),
-        (f"client-output-buffer-limit {OUTPUT_LIMITS}", output_limits, None),
     ]
     for table, parse, refusal in kinds:
         for pair in table.split(";"):

@@ -46,6 +46,7 @@ NET: Final = [
     "wire/",
     "settings/",
     "command/",
+    "access/",
     "batch/",
     "data/",
     "messages/",

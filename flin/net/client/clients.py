@@ -9,6 +9,7 @@ import logging
 from enum import IntFlag
 from typing import TYPE_CHECKING, Final, Protocol
 
+from flin.net.access.users import Users
 from flin.net.client.link import Link
 from flin.net.client.session import Session
 from flin.net.client.unread import Unread
@@ -77,7 +78,9 @@ class Client(Link, Protocol):
 class Clients:
     """`gates_open` joins what all sessions' gates have in common; `refresh` computes it and tells every session."""
 
-    def __init__(self, store: StoreLike, pending: Pending, config: Config, counters: Counters, pubsub: PubSub) -> None:
+    def __init__(
+        self, store: StoreLike, pending: Pending, config: Config, counters: Counters, pubsub: PubSub, users: Users
+    ) -> None:
         self.sessions: dict[int, Session] = {}
         self.admitted: dict[int, Client] = {}  # by session id
         self.request_limits = RequestLimits(bulk_bytes=config.longest_bulk_bytes)
@@ -85,6 +88,7 @@ class Clients:
         self._config = config
         self._counters = counters
         self._pubsub = pubsub
+        self._users = users
         self._next_session_id = 1
         self._unbounded_bytes = 0  # arrived since the buffers were last looked at
         self.closed_by = ServerClosure.NONE
@@ -96,10 +100,19 @@ class Clients:
     def open_session(
         self, link: Link, address: str, local_address: str, steady_ms: int, descriptor: int = -1
     ) -> Session:
-        """A new client's session. Without a password everybody is authenticated. descriptor: its socket's."""
-        authenticated = not self._config.requires_password
-        number = self._next_session_id
-        session = Session(number, link, address, local_address, steady_ms, descriptor, authenticated=authenticated)
+        """A new client's session: it is the default user, logged in where that needs no password. descriptor: its
+        socket's."""
+        number, users = self._next_session_id, self._users
+        session = Session(
+            number,
+            link,
+            address,
+            local_address,
+            steady_ms,
+            descriptor,
+            user=users.default,
+            authenticated=not users.needs_password,
+        )
         self._next_session_id += 1
         session.refresh(server_gates_open=self.gates_open)
         self.sessions[session.id] = session
@@ -114,7 +127,7 @@ class Clients:
     def refusal_of(self, session: Session) -> str | None:
         """Why a new connection is turned away, or None."""
         config = self._config
-        if config.protected_mode and not config.requires_password and not is_loopback(session.address):
+        if config.protected_mode and self._users.default.has_nopass and not is_loopback(session.address):
             return PROTECTED
         if len(self.admitted) >= config.maxclients:
             return "ERR max number of clients reached"
@@ -123,12 +136,12 @@ class Clients:
     # The gate that all clients share.
 
     def refresh(self) -> None:
-        """After a change of the stall, of read-only or of CONFIG: compute who is let in, and tell every session which
-        gates to look at."""
+        """After a change of the stall, of read-only, of CONFIG or of a user: compute who is let in, and tell every
+        session which gates to look at."""
         self.gates_open = self._gates_are_open()
         for session in self.sessions.values():
-            session.let_in(needs_password=self._config.requires_password)
-            session.refresh(server_gates_open=self.gates_open)
+            session.let_in(needs_password=self._users.needs_password)
+            session.note_rules(server_gates_open=self.gates_open)
 
     def close_gates(self, cause: ServerClosure) -> None:
         """From now on every request of every session passes all gates."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import IntFlag
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from flin.net.access.user import User
 from flin.net.client.link import NO_LINK, Link
 from flin.net.wire.replies import Value
 from flin.net.wire.resp import encode2, encode3
@@ -105,6 +106,7 @@ class Session:
         steady_ms: int,
         descriptor: int = -1,
         *,
+        user: User,
         authenticated: bool,
     ) -> None:
         self.id = session_id
@@ -116,7 +118,7 @@ class Session:
         self.last_ms = steady_ms
         self.has_authenticated = authenticated  # by a password, or because it connected while none was needed
         self.is_authenticated = authenticated  # or none is needed now
-        self.user = b"default"
+        self.user = user
         self.protocol = RESP2
         self.encode: Callable[[Value], bytes] = encode2
         self.database = 0
@@ -138,7 +140,7 @@ class Session:
         self.watched_bytes = 0
         self.is_dirty = False  # a watched key was touched: EXEC answers null
         self.subscriptions: Subscriptions | None = None  # None: it has none
-        self.closed_by = Closure.NONE
+        self.closed_by = Closure.NONE if user.is_unrestricted else Closure.RESTRICTED
         self.skips_gates = False
         self.close_after_reply = False
 
@@ -148,11 +150,19 @@ class Session:
         self.remarks.append(None)
         self.encode = encode3 if protocol == RESP3 else encode2
 
-    def set_authenticated(self, authenticated: bool, *, server_gates_open: bool) -> None:
-        """AUTH, HELLO … AUTH, RESET."""
+    def log_in(self, user: User, authenticated: bool, *, server_gates_open: bool) -> None:
+        """AUTH, HELLO … AUTH; RESET, which makes it the default user again, who may need a password."""
+        self.user = user
         self.has_authenticated = authenticated
         self.let_in(needs_password=True)
-        self.refresh(server_gates_open=server_gates_open)
+        self.note_rules(server_gates_open=server_gates_open)
+
+    def note_rules(self, *, server_gates_open: bool) -> None:
+        """After a change of its user, or of its rules: a user who may do everything closes no gate."""
+        if self.user.is_unrestricted:
+            self.open_gates(Closure.RESTRICTED, server_gates_open=server_gates_open)
+        else:
+            self.close_gates(Closure.RESTRICTED)
 
     def let_in(self, *, needs_password: bool) -> None:
         """Compute whether this client may run commands, as in Redis: one that connected while no password was needed

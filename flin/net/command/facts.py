@@ -16,6 +16,18 @@ class Facts(NamedTuple):
 
 # One command or subcommand per line: its name, since which Redis it exists, its time.
 _TABLE: Final = """
+acl 6.0.0 Depends on subcommand.
+acl|cat 6.0.0 O(1) since the categories and commands are a fixed set
+acl|deluser 6.0.0 O(1) amortized time considering the typical user
+acl|dryrun 7.0.0 O(1)
+acl|genpass 6.0.0 O(1)
+acl|getuser 6.0.0 O(N) where N is the number of rules of the user
+acl|help 6.0.0 O(1)
+acl|list 6.0.0 O(N) where N is the number of users
+acl|log 6.0.0 O(N) where N is the number of entries shown
+acl|setuser 6.0.0 O(N) where N is the number of rules given
+acl|users 6.0.0 O(N) where N is the number of users
+acl|whoami 6.0.0 O(1)
 append 2.0.0 O(N) for a string of N bytes
 auth 1.0.0 O(N) where N is the number of passwords defined for the user
 bitcount 2.6.0 O(N)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from flin.errors import CommandError
-from flin.net.client.session import RESP2, RESP3, Closure, Session
+from flin.net.access.users import Users
+from flin.net.client.session import RESP2, Closure, Session
 from flin.net.command.arguments import parse_int32
 from flin.net.command.registry import command, container, find_by_path
 from flin.net.commands.help import declare_help
@@ -21,16 +22,7 @@ REDIS_VERSION: Final = b"7.0.15"
 """The version of Redis whose commands and texts are followed."""
 
 _ALWAYS: Final = "noscript loading stale"
-_HANDSHAKE: Final = f"{_ALWAYS} fast no_auth allow_busy skip_slowlog"
-_WRONG_PASSWORD: Final = "WRONGPASS invalid username-password pair or user is disabled."
-_NO_PASSWORD: Final = (
-    "ERR AUTH <password> called without any password configured for the default user. "
-    "Are you sure your configuration is correct?"
-)
-_HELLO_NEEDS_AUTH: Final = (
-    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
-    "option can be used to authenticate the client and select the RESP protocol version at the same time"
-)
+HANDSHAKE: Final = f"{_ALWAYS} fast no_auth allow_busy skip_slowlog"
 _BAD_NAME: Final = "ERR Client names cannot contain spaces, newlines or special characters."
 _CLIENT_TYPES: Final = (b"normal", b"master", b"replica", b"slave", b"pubsub")
 _RESET: Final = Reply(b"+RESET\r\n")
@@ -52,14 +44,14 @@ def echo(context: Context, args: list[bytes]) -> Value:
     return args[1]
 
 
-@command("quit", -1, f"{_HANDSHAKE} unqueued while_subscribed")
+@command("quit", -1, f"{HANDSHAKE} unqueued while_subscribed")
 def quit_(context: Context, args: list[bytes]) -> Value:
     """Closes the connection."""
     context.session.close_after_reply = True
     return OK
 
 
-@command("reset", 1, f"{_HANDSHAKE} unqueued while_subscribed")
+@command("reset", 1, f"{HANDSHAKE} unqueued while_subscribed")
 def reset(context: Context, args: list[bytes]) -> Value:
     """Resets the connection."""
     session = context.session
@@ -71,7 +63,8 @@ def reset(context: Context, args: list[bytes]) -> Value:
     session.name = b""
     session.is_no_evict = session.is_no_touch = False
     services = context.services
-    session.set_authenticated(not services.config.requires_password, server_gates_open=services.clients.gates_open)
+    users = services.users
+    session.log_in(users.default, not users.needs_password, server_gates_open=services.clients.gates_open)
     return _RESET
 
 
@@ -85,77 +78,7 @@ def select(context: Context, args: list[bytes]) -> Value:
     return OK
 
 
-@command("auth", -2, _HANDSHAKE)
-def auth(context: Context, args: list[bytes]) -> Value:
-    """Authenticates the connection."""
-    if len(args) > 3:
-        raise syntax_error()
-    if len(args) == 2:
-        if not context.services.config.requires_password:
-            raise CommandError(_NO_PASSWORD)
-        _authenticate(context, b"default", args[1])
-    else:
-        _authenticate(context, args[1], args[2])
-    return OK
-
-
-@command("hello", -1, _HANDSHAKE)
-def hello(context: Context, args: list[bytes]) -> Value:
-    """Handshakes with the server: protocol, authentication, name."""
-    session = context.session
-    protocol = session.protocol
-    if len(args) > 1:
-        protocol = parse_int64(args[1], "ERR Protocol version is not an integer or out of range")
-        if protocol not in (RESP2, RESP3):
-            raise CommandError("NOPROTO unsupported protocol version")
-    credentials, name = _hello_options(args)
-    if credentials is not None:
-        _authenticate(context, *credentials)
-    if not session.is_authenticated:
-        raise CommandError(_HELLO_NEEDS_AUTH)
-    if name is not None:
-        session.name = name
-    session.set_protocol(protocol)
-    context.note_subscriptions()
-    return {
-        b"server": b"redis",
-        b"version": REDIS_VERSION,
-        b"proto": protocol,
-        b"id": session.id,
-        b"mode": b"standalone",
-        b"role": b"master",
-        b"modules": [],
-    }
-
-
-def _hello_options(args: list[bytes]) -> tuple[tuple[bytes, bytes] | None, bytes | None]:
-    credentials: tuple[bytes, bytes] | None = None
-    name: bytes | None = None
-    position = 2
-    while position < len(args):
-        option = args[position].lower()
-        following = len(args) - position - 1
-        if option == b"auth" and following >= 2:
-            credentials = (args[position + 1], args[position + 2])
-            position += 3
-        elif option == b"setname" and following >= 1:
-            name = _checked_name(args[position + 1])
-            position += 2
-        else:
-            raise CommandError(f"ERR Syntax error in HELLO option '{shown(args[position])}'")
-    return credentials, name
-
-
-def _authenticate(context: Context, user: bytes, password: bytes) -> None:
-    services = context.services
-    config = services.config
-    # Without a password the default user takes any, as Redis's nopass user does.
-    if user != b"default" or (config.requires_password and not config.is_password(password)):
-        raise CommandError(_WRONG_PASSWORD)
-    context.session.set_authenticated(True, server_gates_open=services.clients.gates_open)
-
-
-def _checked_name(name: bytes) -> bytes:
+def checked_name(name: bytes) -> bytes:
     if any(not 0x21 <= byte <= 0x7E for byte in name):
         raise CommandError(_BAD_NAME)
     return name
@@ -179,7 +102,7 @@ def client_getname(context: Context, args: list[bytes]) -> Value:
 @command("client|setname", 3, _ALWAYS)
 def client_setname(context: Context, args: list[bytes]) -> Value:
     """Names the connection."""
-    context.session.name = _checked_name(args[2])
+    context.session.name = checked_name(args[2])
     return OK
 
 
@@ -271,7 +194,7 @@ def client_kill(context: Context, args: list[bytes]) -> Value:
                 _kill(context, session)
                 return OK
         raise CommandError("ERR No such client")
-    accepts, skip_me = _kill_filters(args)
+    accepts, skip_me = _kill_filters(context.services.users, args)
     chosen = [session for session in sessions if accepts(session) and not (skip_me and session is context.session)]
     for session in chosen:
         _kill(context, session)
@@ -299,7 +222,7 @@ def client_unblock(context: Context, args: list[bytes]) -> Value:
     return int(session is not None and session.link.unblock(with_error=reason == b"error"))
 
 
-def _kill_filters(args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
+def _kill_filters(users: Users, args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
     if len(args) % 2:
         raise syntax_error()
     tests: list[Callable[[Session], bool]] = []
@@ -320,8 +243,10 @@ def _kill_filters(args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
         elif name == b"laddr":
             tests.append(lambda session, value=value: session.local_address == value)  # type: ignore[misc]
         elif name == b"user":
-            if text != b"default":
+            user = users.find(text)
+            if user is None:
                 raise CommandError(f"ERR No such user '{shown(text)}'")
+            tests.append(lambda session, user=user: session.user is user)  # type: ignore[misc]
         elif name == b"skipme" and text.lower() in (b"yes", b"no"):
             skip_me = text.lower() == b"yes"
         else:
@@ -366,7 +291,7 @@ def describe(session: Session, steady_ms: int, request: list[bytes] | None = Non
         "tot-mem": SESSION_BYTES + input_bytes + output_bytes,
         "events": "rw" if output_bytes else "r",
         "cmd": "NULL" if command is None else command.name,
-        "user": session.user.decode(),
+        "user": session.user.name.decode("latin-1"),
         "redir": -1,
         "resp": session.protocol,
         "lib-name": session.library_name.decode(),

@@ -1,6 +1,8 @@
 """Importing this module declares every command."""
 
 from flin.net.commands import (
+    acl,
+    authentication,
     bitmaps,
     connection,
     counters,
@@ -33,6 +35,8 @@ from flin.net.commands import (
 )
 
 __all__ = [
+    "acl",
+    "authentication",
     "bitmaps",
     "connection",
     "counters",

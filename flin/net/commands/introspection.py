@@ -153,7 +153,7 @@ def describe(found: Command) -> list[Any]:
 
 def _shown_flags(found: Command) -> list[str]:
     flags = found.flags
-    if flags & Flag.NO_AUTH:  # Redis's slow log has AUTH and its kin, without their arguments
+    if not flags & Flag.ENDS_QUEUE:  # Redis's slow log has AUTH and its kin, without their arguments
         flags &= ~Flag.SKIP_SLOWLOG
     return [name for flag, name in _SHOWN_FLAGS if flags & flag]
 

@@ -18,6 +18,7 @@ from flin.net.command.registry import command
 from flin.net.commands.keys import tag_of
 from flin.net.data.many_keys import find_many
 from flin.net.data.text import string_or_none
+from flin.net.run.permission import may_read_every_key
 from flin.net.wire.double import maybe_double
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import OUT_OF_MEMORY, WRONG_TYPE, Slices, syntax_error, too_large_reply
@@ -78,17 +79,18 @@ def _sort_keys(args: list[bytes]) -> list[int]:
 @command("sort", -2, "write denyoom movablekeys", Keys(1, 1, 1, _sort_keys), categories=_CATEGORIES)
 def sort(context: Context, args: list[bytes]) -> Slices:
     """Returns the elements of a list, set or sorted set in order, or what they name, or stores that as a list."""
-    return _sort(context, args[1], _parse_options(args, may_store=True))
+    return _sort(context, args[1], _parse_options(context, args, may_store=True))
 
 
 @command("sort_ro", -2, "readonly movablekeys", FIRST_KEY, categories=_CATEGORIES)
 def sort_ro(context: Context, args: list[bytes]) -> Slices:
     """Returns the elements of a list, set or sorted set in order, or what they name."""
-    return _sort(context, args[1], _parse_options(args, may_store=False))
+    return _sort(context, args[1], _parse_options(context, args, may_store=False))
 
 
-def _parse_options(args: list[bytes], *, may_store: bool) -> _Options:
+def _parse_options(context: Context, args: list[bytes], *, may_store: bool) -> _Options:
     options = _Options()
+    is_trusted = context.session.user.is_unrestricted or may_read_every_key(context, args)
     position = 2
     while position < len(args):
         name, left = option_name(args[position]), len(args) - position - 1
@@ -106,13 +108,22 @@ def _parse_options(args: list[bytes], *, may_store: bool) -> _Options:
             position += 1
             options.by = args[position]
             options.is_sorted = options.is_sorted and b"*" in options.by
+            if b"*" in options.by and not is_trusted:
+                raise _denied("BY")
         elif name == b"GET" and left >= 1:
             position += 1
             options.get.append(args[position])
+            if not is_trusted:
+                raise _denied("GET")
         else:
             raise syntax_error()
         position += 1
     return options
+
+
+def _denied(option: str) -> CommandError:
+    """Nobody knows beforehand which keys it reads, so the user must be allowed to read every one."""
+    return CommandError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
 
 
 def _sort(context: Context, key: bytes, options: _Options) -> Slices:

@@ -11,6 +11,7 @@ from flin.errors import CommandError
 from flin.net.client.session import Closure
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import find
+from flin.net.run.permission import may_run, note_denial
 from flin.net.wire.replies import SHOWN_BYTES, shown, wrong_arity
 
 if TYPE_CHECKING:
@@ -47,13 +48,18 @@ def check_arity(command: Command, request: list[bytes]) -> None:
         raise wrong_arity(command.name)
 
 
-def check_gates(context: Context, command: Command, *, has_waited: bool) -> None:
+def check_gates(context: Context, command: Command, request: list[bytes], *, has_waited: bool) -> None:
     """Raises CommandError, in Redis's order, or StalledError. Inside MULTI an error fails EXEC."""
     session = context.session
     if not session.is_authenticated and not command.flags & Flag.NO_AUTH:
         raise CommandError("NOAUTH Authentication required.")
     if session.queue is not None and command.flags & Flag.NO_MULTI:
         raise CommandError("ERR Command not allowed inside a transaction")
+    if session.closed_by & Closure.RESTRICTED:
+        denial = may_run(session, command, request)
+        if denial is not None:
+            note_denial(context, denial, "toplevel" if session.queue is None else "multi")
+            raise CommandError(denial.text)
     if session.closed_by & Closure.SUBSCRIBED and not command.flags & Flag.WHILE_SUBSCRIBED:
         raise CommandError(
             f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "

@@ -11,6 +11,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flin.net.access.denial_log import DenialLog
+from flin.net.access.users import Users
 from flin.net.batch.pending import Pending
 from flin.net.client.clients import Clients
 from flin.net.client.counters import Counters
@@ -57,6 +59,8 @@ class Services:
     slowlog: Slowlog
     waiters: Waiters
     pubsub: PubSub
+    users: Users
+    denials: DenialLog
     process: Process
     stop: Callable[[], None]
     """SHUTDOWN."""
@@ -105,7 +109,9 @@ def make_services(
     )
     counters = Counters()
     pubsub = PubSub(pending)
-    clients = Clients(store, pending, config, counters, pubsub)
+    users = Users(config.initial_password, lambda: config.has_all_channels_by_default)
+    config.on_password = users.set_default_password
+    clients = Clients(store, pending, config, counters, pubsub, users)
     tick = Tick(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)
     return Services(
         store=store,
@@ -120,6 +126,8 @@ def make_services(
         slowlog=Slowlog(),
         waiters=Waiters(pending),
         pubsub=pubsub,
+        users=users,
+        denials=DenialLog(),
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
         stop=stop,
         engine_statistics=engine_statistics,

@@ -12,6 +12,7 @@ from flin.net.command.command import Command
 from flin.net.data.savepoint import Step
 from flin.net.run.call import call
 from flin.net.run.gates import check_writes
+from flin.net.run.permission import may_run, note_denial
 from flin.net.wire.replies import NULL_ARRAY, Reply, Value, too_large_reply
 
 if TYPE_CHECKING:
@@ -87,7 +88,13 @@ def _run_queue(context: Context, queue: list[tuple[Command, list[bytes]]]) -> li
     replies: list[Reply] = []
     size = 0
     for command, request in queue:
-        value = call(context, command, request)
+        denial = may_run(context.session, command, request)  # the rules may have changed, or it has logged in
+        if denial is None:
+            value = call(context, command, request)
+        else:
+            note_denial(context, denial, "multi")
+            context.services.counters.count_error(denial.change)
+            value = CommandError(denial.change)
         data = context.session.encode(value)  # in the protocol of now: HELLO may be among them
         size += len(data)
         if size > most_bytes:

@@ -191,7 +191,7 @@ def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_wai
     try:
         command = resolve(request)
         check_arity(command, request)
-        check_gates(context, command, has_waited=has_waited)
+        check_gates(context, command, request, has_waited=has_waited)
     except CommandError as error:
         _refuse(caller, command, error)
         return None

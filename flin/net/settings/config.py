@@ -7,8 +7,6 @@ be set at the start. It checks every other value as the start does.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -57,6 +55,7 @@ class ServerOptions:
     memory_limit: int = 1 << 30  # bytes, for memtables, caches and helper together
     shards: int | None = None  # None: what the directory has, or the engine's default
     requirepass: str = ""
+    aclfile: str = ""  # a file of users; empty: none
     databases: int = 16
     maxclients: int = 10_000
     protected_mode: bool = True
@@ -191,27 +190,20 @@ class Config:
         self.longest_bulk_bytes = min(MAX_BULK_BYTES, max(MIN_BULK_BYTES, self.buffers_bytes // 2))
         # For one reply: with the other replies of its tick, and what is read meanwhile, it stays in the share.
         self.largest_reply_bytes = max(self.buffers_bytes * 3 // 4, self.longest_bulk_bytes)
-        self._password_hash = (
-            password_hash(options.requirepass.encode("utf-8", "surrogateescape")) if options.requirepass else None
-        )
+        self.acllog_max_len = DEFAULT_DENIALS
+        self.has_all_channels_by_default = False  # whether new users may publish and subscribe everywhere
+        self.on_password: Callable[[bytes], None] = _nobody_listens
+        """Called with the new password by CONFIG SET requirepass: it is the default user's, not kept here."""
 
     @property
-    def requires_password(self) -> bool:
-        return self._password_hash is not None
+    def initial_password(self) -> bytes:
+        """The default user's at the start; empty: none is needed."""
+        return self.options.requirepass.encode("utf-8", "surrogateescape")
 
     @property
     def times_every_command(self) -> bool:
         """Whether even commands of constant work are timed. They never take as long as the usual threshold."""
         return 0 <= self.slowlog_log_slower_than < TIMED_MICROSECONDS
-
-    def is_password(self, password: bytes) -> bool:
-        """Whether this is the password; compared in constant time."""
-        expected = self._password_hash
-        return expected is not None and hmac.compare_digest(password_hash(password), expected)
-
-    def set_password(self, password: bytes) -> None:
-        """Set the password; after an empty one, none is needed."""
-        self._password_hash = password_hash(password) if password else None
 
     def get(self, patterns: Callable[[bytes], bool]) -> dict[bytes, bytes]:
         """The parameters whose names a predicate accepts."""
@@ -243,9 +235,12 @@ TIMED_MICROSECONDS: Final = 1000
 """Every command is timed if SLOWLOG's threshold is below this; one of constant work takes a few microseconds."""
 
 
-def password_hash(password: bytes) -> bytes:
-    """SHA-256, as Redis keeps passwords."""
-    return hashlib.sha256(password).digest()
+DEFAULT_DENIALS: Final = 128
+"""Entries of ACL LOG that are kept, as in Redis."""
+
+
+def _nobody_listens(password: bytes) -> None:
+    pass
 
 
 def _in_range(name: str) -> Callable[[bytes], int]:
@@ -273,6 +268,13 @@ _POLICIES: Final = (
 
 PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     **dict(without_effect()),
+    b"acl-pubsub-default": Parameter(
+        lambda config: b"allchannels" if config.has_all_channels_by_default else b"resetchannels",
+        choice_of("allchannels", "resetchannels"),
+        lambda config, value: setattr(config, "has_all_channels_by_default", value == b"allchannels"),
+    ),
+    b"aclfile": option("aclfile", refusal=IMMUTABLE),
+    b"acllog-max-len": attribute("acllog_max_len", integer_from(0, INT64_MAX)),
     b"appendfsync": Parameter(
         lambda config: _REDIS_SYNC_NAMES[config.options.sync], choice_of("everysec", "always", "no")
     ),
@@ -309,7 +311,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"requirepass": Parameter(
         # Only its hash is kept, so there is nothing to show.
         lambda config: b"",
-        apply=lambda config, value: config.set_password(value),
+        apply=lambda config, value: config.on_password(value),
     ),
     b"save": constant(b""),
     b"set-max-intset-entries": _threshold("set_integers", integer_from(0, INT64_MAX)),

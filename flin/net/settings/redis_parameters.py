@@ -25,7 +25,7 @@ from flin.net.settings.parameter import (
 # One after the other, `name value`; a name alone has the empty value.
 
 _IMMUTABLE: Final = """
-aclfile; always-show-logo no; aof_rewrite_cpulist; appenddirname appendonlydir; appendfilename appendonly.aof;
+always-show-logo no; aof_rewrite_cpulist; appenddirname appendonlydir; appendfilename appendonly.aof;
 bgsave_cpulist; bio_cpulist; cluster-config-file nodes.conf; cluster-enabled no; cluster-port 0; daemonize no;
 disable-thp yes; enable-debug-command no; enable-module-command no; enable-protected-configs no; io-threads 1;
 io-threads-do-reads no; logfile; pidfile; rdbchecksum yes; replicaof; server_cpulist; set-proc-title yes;
@@ -34,7 +34,7 @@ unixsocket; unixsocketperm 0
 """
 
 _INTEGERS: Final = """
-acllog-max-len 128; active-defrag-cycle-max 25; active-defrag-cycle-min 1; active-defrag-max-scan-fields 1000;
+active-defrag-cycle-max 25; active-defrag-cycle-min 1; active-defrag-max-scan-fields 1000;
 active-defrag-threshold-lower 10; active-defrag-threshold-upper 100; active-expire-effort 1;
 auto-aof-rewrite-percentage 100; busy-reply-threshold 5000; cluster-announce-bus-port 0; cluster-announce-port 0;
 cluster-announce-tls-port 0; cluster-migration-barrier 1; cluster-node-timeout 15000;
@@ -78,7 +78,6 @@ tls-key-file-pass; tls-protocols
 """
 
 _CHOICES: Final = {
-    "acl-pubsub-default": ("resetchannels", "allchannels", "resetchannels"),
     "cluster-preferred-endpoint-type": ("ip", "ip", "hostname", "unknown-endpoint"),
     "loglevel": ("notice", "debug", "verbose", "notice", "warning"),
     "oom-score-adj": ("no", "no", "yes", "relative", "absolute"),

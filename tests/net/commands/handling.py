@@ -36,7 +36,9 @@ class Handling:
         self.store: FakeStore = FakeStore(clock=lambda: self.now_ms) if store is None else store
         self.services = make_services(self.store, Config(ServerOptions()), _ignore)
         self.pending = self.services.pending
-        self.session = Session(1, NO_LINK, "127.0.0.1:1", "127.0.0.1:2", START_MS, authenticated=True)
+        self.session = Session(
+            1, NO_LINK, "127.0.0.1:1", "127.0.0.1:2", START_MS, user=self.services.users.default, authenticated=True
+        )
         self.context = Context(self.services, self.session)
 
     def pass_time(self, ms: int) -> None:

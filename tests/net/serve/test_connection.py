@@ -314,7 +314,7 @@ def test_protected_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     with ServerThread() as server:
         with server.connect() as sock:
             assert read_to_end(sock).startswith(b"-DENIED Flin is running in protected mode")
-        server.call(lambda: server.server.services.config.set_password(b"secret"))
+        server.call(lambda: server.server.services.config.on_password(b"secret"))
         with server.connect() as sock:
             ask(sock, b"AUTH secret\r\n", b"+OK\r\n")
 

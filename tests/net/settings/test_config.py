@@ -176,12 +176,12 @@ def test_limits_of_hashes_have_two_names() -> None:
 
 def test_passwords() -> None:
     config = Config(ServerOptions(requirepass="secret"))
-    assert config.requires_password
-    assert config.is_password(b"secret")
-    assert not config.is_password(b"Secret")
-    config.set({b"requirepass": b""})
-    assert not config.requires_password
-    assert not config.is_password(b"")
+    assert config.initial_password == b"secret"
+    heard: list[bytes] = []
+    config.on_password = heard.append
+    config.set({b"requirepass": b"other"})
+    assert heard == [b"other"]
+    assert config.get(b"requirepass".__eq__) == {b"requirepass": b""}, "passwords are not shown"
 
 
 def test_the_value_that_a_parameter_has_may_be_set() -> None:

@@ -1,0 +1,69 @@
+"""The commands that rules may name: those of Flin, and those of Redis 7.0 that Flin does not have.
+
+A file of users that was made for Redis says `-@all +psync +replconf +ping`, say. Such rules are kept and shown as they
+are, although there is nothing here that they could allow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from flin.net.command.categories import categories
+from flin.net.command.registry import all_commands
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A command as rules see it. with_subcommands: its own name, and those of its subcommands."""
+
+    name: str
+    categories: frozenset[str]
+    with_subcommands: tuple[str, ...]
+
+
+_ABSENT: Final = """
+admin fast dangerous: lastsave role
+admin slow dangerous: bgrewriteaof bgsave cluster|addslots cluster|addslotsrange cluster|bumpepoch
+admin slow dangerous: cluster|count-failure-reports cluster|delslots cluster|delslotsrange cluster|failover
+admin slow dangerous: cluster|flushslots cluster|forget cluster|meet cluster|replicas cluster|replicate cluster|reset
+admin slow dangerous: cluster|saveconfig cluster|set-config-epoch cluster|setslot cluster|slaves config|rewrite debug
+admin slow dangerous: failover latency|doctor latency|graph latency|histogram latency|history latency|latest
+admin slow dangerous: latency|reset module|list module|load module|loadex module|unload monitor psync replconf
+admin slow dangerous: replicaof save slaveof sync
+admin slow dangerous connection: client|pause client|unpause
+fast connection: asking readonly readwrite
+keyspace write slow dangerous: migrate restore-asking
+pubsub fast: publish spublish
+pubsub slow: psubscribe pubsub|channels pubsub|numpat pubsub|numsub pubsub|shardchannels pubsub|shardnumsub
+pubsub slow: punsubscribe ssubscribe subscribe sunsubscribe unsubscribe
+read fast: lolwut
+slow: cluster cluster|countkeysinslot cluster|getkeysinslot cluster|help cluster|info cluster|keyslot cluster|links
+slow: cluster|myid cluster|nodes cluster|shards cluster|slots latency latency|help memory|doctor memory|malloc-stats
+slow: memory|purge memory|stats module module|help pubsub pubsub|help
+slow connection: client|caching client|getredir client|reply client|tracking client|trackinginfo wait
+slow scripting: eval eval_ro evalsha evalsha_ro fcall fcall_ro function|dump function|help function|kill function|list
+slow scripting: function|stats script|debug script|exists script|help script|kill script|load
+write slow scripting: function|delete function|load function|restore
+"""
+"""Their categories in Redis 7.0, then their names. What is declared meanwhile needs no row."""
+
+
+@lru_cache(maxsize=1)
+def universe() -> dict[str, Named]:
+    """All of them, by name, in order of name. The registry must be whole."""
+    found: dict[str, frozenset[str]] = {}
+    for line in _ABSENT.strip().splitlines():
+        words, _, names = line.partition(": ")
+        found.update(dict.fromkeys(names.split(), frozenset(words.split())))
+    for command in all_commands():
+        found[command.name] = frozenset(categories(command))
+        for sub in (command.subcommands or {}).values():
+            found[sub.name] = frozenset(categories(sub))
+    subcommands: dict[str, list[str]] = {}
+    for name in sorted(found):
+        subcommands.setdefault(name.partition("|")[0], []).append(name)
+    return {
+        name: Named(name, found[name], (name,) if "|" in name else tuple(subcommands[name])) for name in sorted(found)
+    }

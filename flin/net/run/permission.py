@@ -1,0 +1,42 @@
+"""Whether a session's user may run a request, and the log of what was denied.
+
+Dispatch asks it of the requests of restricted users only (their gates are closed), EXEC and scripts of every command
+that they run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flin.net.access.denial import Denial, Kind
+from flin.net.access.denial_log import Entry
+from flin.net.command.registry import find_for
+
+if TYPE_CHECKING:
+    from flin.net.client.session import Session
+    from flin.net.command.command import Command
+    from flin.net.run.context import Context
+
+
+def may_run(session: Session, command: Command, request: list[bytes]) -> Denial | None:
+    """None if it may. The request has a number of arguments that the command takes."""
+    user = session.user
+    return None if user.is_unrestricted else user.may_run(command, request)
+
+
+def may_read_every_key(context: Context, request: list[bytes]) -> bool:
+    """Whether the user may run the request, and read whatever key with it."""
+    command = find_for(request)
+    return command is not None and context.session.user.reads_every_key(command, request)
+
+
+def note_denial(context: Context, denial: Denial, where: str) -> None:
+    """Put it into ACL LOG. where: toplevel, multi or lua."""
+    note(context, denial.kind, denial.what, context.session.user.name, where)
+
+
+def note(context: Context, kind: Kind, what: bytes, user: bytes, where: str) -> None:
+    services, session = context.services, context.session
+    client = f"id={session.id} addr={session.address} laddr={session.local_address}".encode()
+    entry = Entry(kind, where, what, user, services.pending.now_ms, client)
+    services.denials.add(entry, services.config.acllog_max_len)

@@ -1,0 +1,170 @@
+"""Users beside redis-server: their rules as text, what they may run, and the replies that they get."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from tests.net.acl_generator import RuleGenerator
+from tests.net.differential import agree, schedule
+from tests.net.raw_client import RawClient
+from tests.net.redis_server import running_redis
+from tests.net.serving import ServerThread
+
+SEEDS = range(int(os.environ.get("FLIN_DIFFERENTIAL_SEEDS", "1")))
+NOT_IN_REDIS = {"client|no-touch", "client|setinfo"}
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as theirs, ServerThread() as server:
+        yield server.port, theirs
+
+
+@pytest.fixture
+def both(ports: tuple[int, int]) -> Iterator[tuple[redis.Redis, redis.Redis]]:
+    ours, theirs = (redis.Redis(port=port, protocol=2, single_connection_client=True) for port in ports)
+    yield ours, theirs
+    for client in (ours, theirs):
+        asked(client, b"ACL", b"DELUSER", b"tried", *NAMES)
+        client.flushall()
+        client.close()
+
+
+def asked(client: redis.Redis, *words: bytes | str) -> Any:
+    """The reply as Redis sends it, in RESP2; an error is a value, too."""
+    connection: Any = client.connection
+    connection.send_command(*words)
+    try:
+        return connection.read_response()
+    except redis.ResponseError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def shape(details: list[Any]) -> dict[str, Any]:
+    """A reply of ACL GETUSER, so that two can be compared: Redis names single commands in the order of a hash table."""
+    found = {key.decode(): value for key, value in zip(details[::2], details[1::2], strict=True)}
+    found["commands"] = words_of(found["commands"])
+    if "selectors" in found:
+        found["selectors"] = [shape(selector) for selector in found["selectors"]]
+    return found
+
+
+def words_of(rules: bytes) -> tuple[list[str], list[str]]:
+    words = rules.decode().split()
+    categories = [word for word in words if "@" in word]
+    not_there = {sign + name for sign in "+-" for name in NOT_IN_REDIS}
+    return categories, sorted(set(words) - set(categories) - not_there)
+
+
+def kind_of(answer: bytes | str) -> str:
+    """What ACL DRYRUN found."""
+    if isinstance(answer, str):
+        return "refused"
+    return "allowed" if answer == b"OK" else answer.split()[-1].strip(b"'").decode("latin-1")
+
+
+def run_rules(both: tuple[redis.Redis, redis.Redis], seed: int, users: int, checks: int) -> Counter[str]:
+    """Change a user again and again; after each change both must show the same rules and allow the same requests."""
+    generator = RuleGenerator(seed)
+    requests = [request.words for request in schedule(seed, 1 + users * checks // 1000)]
+    requests = [words for words in requests if words[0].lower() not in (b"client", b"shutdown")]
+    generator.random.shuffle(requests)
+    outcomes: Counter[str] = Counter()
+    for number in range(users):
+        rules = generator.rules()
+        ours, theirs = (asked(client, b"ACL", b"SETUSER", b"tried", *rules) for client in both)
+        assert ours == theirs, rules
+        outcomes["error" if isinstance(theirs, str) else "set"] += 1
+        shown = [asked(client, b"ACL", b"GETUSER", b"tried") for client in both]
+        if None in shown:
+            assert shown == [None, None]
+            continue
+        mine, other = map(shape, shown)
+        for part in (mine, other, *mine["selectors"], *other["selectors"]):
+            part["keys"] = part["keys"].replace(b"%RW~*", b"~*")  # Redis shows what it would read as "all keys"
+        assert mine == other, rules
+        for _ in range(checks):
+            words = requests[(number * checks + _) % len(requests)]
+            answers = [asked(client, b"ACL", b"DRYRUN", b"tried", *words) for client in both]
+            assert answers[0] == answers[1], (words, shown[1])
+            outcomes[kind_of(answers[1])] += 1
+        if number % 10 == 9:
+            both[0].acl_deluser("tried")
+            both[1].acl_deluser("tried")
+    return outcomes
+
+
+def test_random_rules(both: tuple[redis.Redis, redis.Redis]) -> None:
+    outcomes = run_rules(both, 20_261_129, users=100, checks=12)
+    assert outcomes["set"] > 50
+    assert outcomes["error"] > 5
+    assert outcomes["allowed"] > 50
+    assert outcomes["command"] > 50
+    assert outcomes["key"] > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_rules_at_length(both: tuple[redis.Redis, redis.Redis], seed: int) -> None:
+    outcomes = run_rules(both, seed, users=1500, checks=20)
+    assert min(outcomes[kind] for kind in ("allowed", "command", "key")) > 1000
+
+
+NAMES = (b"first", b"second")
+SPARED = (b"scan", b"quit", b"shutdown", b"client", b"flushall", b"flushdb", b"swapdb", b"reset", b"hello", b"auth")
+
+
+def run_as_users(ports: tuple[int, int], both: tuple[redis.Redis, redis.Redis], seed: int, rounds: int) -> Counter[str]:
+    """Two users with rules that change under them send random requests of all types, transactions among them. Their
+    replies are the same, and so is what ACL LOG says of them."""
+    generator = RuleGenerator(seed)
+    clients = {(name, port): RawClient(port) for name in NAMES for port in ports}
+    outcomes: Counter[str] = Counter()
+    requests = [request for request in schedule(seed, 1 + rounds // 8) if request.name not in map(bytes.decode, SPARED)]
+    try:
+        for client in both:
+            for name in NAMES:
+                asked(client, b"ACL", b"SETUSER", name, b"on", b"nopass", b"+@all", b"~*", b"&*")
+        for (name, _), client_ in clients.items():
+            client_.call(b"AUTH", name, b"any")
+        for number in range(rounds):
+            name = generator.random.choice(NAMES)
+            base = generator.random.choice([b"+@all", b"+@all", b"+@read", b"+@fast", b"-@all"])
+            further = [word for word in generator.rules(5) if word.lower() not in (b"off", b"reset", b"resetpass")]
+            rules = [b"nopass", b"resetkeys", base, b"-@admin", *(word for word in further if word[:1] not in b"<!#>")]
+            replies = [asked(client, b"ACL", b"SETUSER", name, *rules) for client in both]
+            assert replies[0] == replies[1], rules
+            part = requests[number * 90 % len(requests) :][:90]
+            ours, theirs = ([clients[name, port].call(*request.words) for request in part] for port in ports)
+            for request, mine, other in zip(part, ours, theirs, strict=True):
+                assert agree(request, mine, other), (request.words, rules, mine.data[:300], other.data[:300])
+                outcomes[other.data[:7].decode("latin-1")] += 1
+            logs = [[entry[:10] for entry in asked(client, b"ACL", b"LOG", b"1000")] for client in both]
+            assert logs[0] == logs[1], rules
+            for client in both:
+                asked(client, b"ACL", b"LOG", b"RESET")
+    finally:
+        for client_ in clients.values():
+            client_.close()
+    return outcomes
+
+
+def test_what_users_are_answered(ports: tuple[int, int], both: tuple[redis.Redis, redis.Redis]) -> None:
+    outcomes = run_as_users(ports, both, 20_261_129, rounds=20)
+    assert outcomes["-NOPERM"] > 100
+    assert outcomes.total() - outcomes["-NOPERM"] > 300
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_users_are_answered_at_length(
+    ports: tuple[int, int], both: tuple[redis.Redis, redis.Redis], seed: int
+) -> None:
+    outcomes = run_as_users(ports, both, seed, rounds=250)
+    assert outcomes["-NOPERM"] > 2000

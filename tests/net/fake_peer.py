@@ -104,8 +104,8 @@ class FakeLoop:
         self.soon: list[Callable[[], None]] = []
         self.later: list[tuple[float, FakeTimer]] = []
 
-    def call_soon(self, function: Callable[[], None]) -> None:
-        self.soon.append(function)
+    def call_soon(self, function: Callable[..., None], *args: Any) -> None:
+        self.soon.append(lambda: function(*args))
 
     def call_later(self, seconds: float, function: Callable[..., None], *args: Any) -> FakeTimer:
         timer = FakeTimer(lambda: function(*args))

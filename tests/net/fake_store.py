@@ -35,6 +35,7 @@ class FakeStore:
         self.synced_position = 0
         self.commits: list[int] = []
         self.syncs = 0
+        self.holds_sweep = False
         self.read_only_reason: str | None = None
         self.background_error: BaseException | None = None
         self.stall_state = FakeStall()

@@ -44,7 +44,15 @@ class RawClient:
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
+        # A request after one without a reply (CLIENT REPLY OFF) would wait 40 ms for its acknowledgement.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rb")
+
+    @property
+    def port(self) -> int:
+        """Its own."""
+        port: int = self._socket.getsockname()[1]
+        return port
 
     def has_reply(self) -> bool:
         """Whether something has arrived that was not read yet."""
@@ -55,6 +63,24 @@ class RawClient:
             return False
         finally:
             self._socket.settimeout(PATIENCE_SECONDS)
+
+    def read_what_is_there(self) -> bytes:
+        """All that has arrived and was not read yet, whole replies or not. At its end: `(closed)`."""
+        parts: list[bytes] = []
+        self._socket.settimeout(0)
+        try:
+            while part := self._file.read1(1 << 16):
+                parts.append(part)
+            while part := self._socket.recv(1 << 16):  # read1 returns nothing at an end, too
+                parts.append(part)
+            parts.append(b"(closed)")
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            parts.append(b"(closed)")
+        finally:
+            self._socket.settimeout(PATIENCE_SECONDS)
+        return b"".join(parts)
 
     def __enter__(self) -> RawClient:
         return self

@@ -684,6 +684,9 @@ PROBES: dict[str, list[list[bytes]]] = {
 }
 
 NOT_PROBED = {
+    "silence-in-exec": "Redis's reply there is no whole reply; tests/net/serve/test_silence.py has Flin's",
+    "silent-quit": "nothing comes from Redis; tests/net/serve/test_silence.py has Flin's end",
+    "unblock-paused": "redis-server 7.0.15 crashes; tests/net/serve/test_pause.py has Flin's reply",
     "object-idletime": "it would have to wait for whole seconds",
     "mixed-scores": "what a skiplist answers depends on the random heights of its nodes",
 }

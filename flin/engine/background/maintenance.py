@@ -86,7 +86,7 @@ class Maintenance:
 
     def _sweep_some(self, seconds: float, until: float) -> bool:
         """Sweep for `seconds` of processor time, or until that moment. Returns whether all is done."""
-        if self._store.read_only_reason is not None or self._damaged.sweep_is_paused():
+        if self._store.holds_sweep or self._store.read_only_reason is not None or self._damaged.sweep_is_paused():
             return True
         try:
             return self._sweeper.sweep(self._store.now_ms(), seconds, until)

@@ -46,6 +46,7 @@ class Store(Edits):
 
     def __init__(self, directory: str, options: Options) -> None:
         super().__init__(options)
+        self.holds_sweep = False  # set by whoever wants expired keys to stay for a while
         self._opened = opening.open_directory(directory, options)
         try:
             self._begin()

@@ -25,6 +25,9 @@ class Stall(Protocol):
 
 
 class StoreLike(Protocol):
+    holds_sweep: bool
+    """While it is true, expired keys are not deleted."""
+
     @property
     def position(self) -> int:
         """The position in the WAL: everything committed so far lies below it."""

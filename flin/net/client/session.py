@@ -7,7 +7,7 @@ causes changes, so that an ordinary request tests one boolean.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntFlag
+from enum import Enum, IntFlag, auto
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from flin.net.access.user import User
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Remark: TypeAlias = "tuple[list[bytes], list[tuple[Command, list[bytes]]] | int] | None"
 """What must be known of a tick in addition to its requests: an EXEC and the requests that it ran; a request and the
-number of frames that are its reply, if that is not one (SUBSCRIBE); None: from here on the session reads another
-database, or speaks another protocol."""
+number of frames that are its reply, if that is not one (SUBSCRIBE, CLIENT REPLY OFF); None: from here on the session
+reads another database, or speaks another protocol."""
 
 RESP2: Final = 2
 RESP3: Final = 3
@@ -48,6 +48,15 @@ class Closure(IntFlag):
     MONITOR = 16  # it shows what others run
 
 
+class Silence(Enum):
+    """CLIENT REPLY: which requests are answered."""
+
+    NONE = auto()
+    THIS = auto()  # the next reply is left out, and then the one after it: SKIP is answered by nothing itself
+    NEXT = auto()  # the next reply is left out
+    ALL = auto()
+
+
 class Growing(Protocol):
     """A reply that is not finished."""
 
@@ -70,6 +79,7 @@ class Session:
         "database",
         "descriptor",
         "encode",
+        "endings",
         "growing",
         "has_authenticated",
         "id",
@@ -90,6 +100,7 @@ class Session:
         "queue_bytes",
         "queue_failed",
         "remarks",
+        "silence",
         "skips_gates",
         "subscriptions",
         "user",
@@ -141,6 +152,8 @@ class Session:
         self.is_dirty = False  # a watched key was touched: EXEC answers null
         self.subscriptions: Subscriptions | None = None  # None: it has none
         self.closed_by = Closure.NONE if user.is_unrestricted else Closure.RESTRICTED
+        self.endings: tuple[Callable[[], None], ...] = ()  # what ends with it, or at RESET: MONITOR, subscriptions
+        self.silence = Silence.NONE  # unless it is NONE, its gates are closed by REPLY
         self.skips_gates = False
         self.close_after_reply = False
 
@@ -198,6 +211,26 @@ class Session:
     def push(self) -> Push:
         return self.link.push
 
+    def set_silence(self, silence: Silence, *, server_gates_open: bool) -> None:
+        """CLIENT REPLY."""
+        self.silence = silence
+        if silence is Silence.NONE:
+            self.open_gates(Closure.REPLY, server_gates_open=server_gates_open)
+        else:
+            self.close_gates(Closure.REPLY)
+
+    def leave_out(self, request: list[bytes], *, server_gates_open: bool) -> None:
+        """The reply to the request is due now, and left out: `silence` is not NONE."""
+        self.remarks.insert(0, (request, 0))  # before others about it
+        self.note_reply(server_gates_open=server_gates_open)
+
+    def note_reply(self, *, server_gates_open: bool) -> None:
+        """A reply was due."""
+        if self.silence is Silence.THIS:
+            self.silence = Silence.NEXT
+        elif self.silence is Silence.NEXT:
+            self.set_silence(Silence.NONE, server_gates_open=server_gates_open)
+
     def begin_queue(self) -> None:
         """MULTI."""
         self.queue = []
@@ -212,8 +245,23 @@ class Session:
         self.unwatch()
         self.refresh(server_gates_open=server_gates_open)
 
+    def begin(self, ending: Callable[[], None]) -> None:
+        """It begins something that `ending` ends when the connection is closed, or reset."""
+        self.endings = (*self.endings, ending)
+
+    def has_ended(self, ending: Callable[[], None]) -> None:
+        """What it began has ended before."""
+        self.endings = tuple(other for other in self.endings if other != ending)
+
+    def end_everything(self) -> None:
+        """End what it has begun."""
+        endings, self.endings = self.endings, ()
+        for ending in endings:
+            ending()
+
     def leave(self) -> None:
         """Its connection is closed: neither keeps the other, so both go with their last reference."""
+        self.end_everything()
         self.unwatch()
         self.link = NO_LINK
         self.queue = None

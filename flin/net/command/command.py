@@ -50,6 +50,7 @@ class Flag(IntFlag):
     SKIP_SLOWLOG = 16384
     PUBSUB = 32768
     ENDS_QUEUE = 131072  # EXEC: if it is refused itself, the transaction ends. Not a flag of Redis
+    MAY_REPLICATE = 1048576  # no write, but it waits while writes are paused (EVAL). COMMAND does not show it
     TIMED = 262144  # never untimed: its work grows with the value, though Redis says "fast". Not a flag of Redis
     COUNTED = 524288  # with more than the minimum of arguments its work grows (LPOP's count): timed then. Not of Redis
     NO_MANDATORY_KEYS = 4194304  # it may name no key at all (EVAL)

@@ -52,9 +52,12 @@ client|kill 2.4.0 O(N) where N is the number of client connections
 client|list 2.4.0 O(N) where N is the number of client connections
 client|no-evict 7.0.0 O(1)
 client|no-touch 7.2.0 O(1)
+client|pause 3.0.0 O(1)
+client|reply 3.2.0 O(1)
 client|setinfo 7.2.0 O(1)
 client|setname 2.6.9 O(1)
 client|unblock 5.0.0 O(1)
+client|unpause 6.2.0 O(N) where N is the number of requests that wait
 command 2.8.13 Depends on subcommand.
 command|count 2.8.13 O(1)
 command|docs 7.0.0 O(N) where N is the number of commands to look up
@@ -141,6 +144,7 @@ memory 4.0.0 Depends on subcommand.
 memory|help 4.0.0 O(1)
 memory|usage 4.0.0 O(N) where N is the number of samples
 mget 1.0.0 O(N) for N keys
+monitor 1.0.0 O(1)
 move 1.0.0 O(1)
 mset 1.0.1 O(N) for N keys
 msetnx 1.0.1 O(N) for N keys

@@ -1,20 +1,15 @@
-"""Commands about the connection itself: handshake, authentication, names, the list of clients."""
+"""Commands about the connection itself: database, end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from flin.errors import CommandError
-from flin.net.access.users import Users
-from flin.net.client.session import RESP2, Closure, Session
+from flin.net.client.session import RESP2, Closure, Silence
 from flin.net.command.arguments import parse_int32
-from flin.net.command.registry import command, container, find_by_path
-from flin.net.commands.help import declare_help
+from flin.net.command.registry import command
 from flin.net.run.context import Context
-from flin.net.wire.numbers import maybe_int64, parse_int64
-from flin.net.wire.replies import OK, PONG, Reply, Value, Verbatim, shown, syntax_error, wrong_arity
-from flin.net.wire.resp import encode_requests
+from flin.net.wire.replies import OK, PONG, Reply, Value, wrong_arity
 
 GROUP: Final = "connection"
 
@@ -24,7 +19,6 @@ REDIS_VERSION: Final = b"7.0.15"
 _ALWAYS: Final = "noscript loading stale"
 HANDSHAKE: Final = f"{_ALWAYS} fast no_auth allow_busy skip_slowlog"
 _BAD_NAME: Final = "ERR Client names cannot contain spaces, newlines or special characters."
-_CLIENT_TYPES: Final = (b"normal", b"master", b"replica", b"slave", b"pubsub")
 _RESET: Final = Reply(b"+RESET\r\n")
 
 
@@ -47,6 +41,7 @@ def echo(context: Context, args: list[bytes]) -> Value:
 @command("quit", -1, f"{HANDSHAKE} unqueued while_subscribed")
 def quit_(context: Context, args: list[bytes]) -> Value:
     """Closes the connection."""
+    context.session.end_everything()  # nothing follows its reply
     context.session.close_after_reply = True
     return OK
 
@@ -61,8 +56,10 @@ def reset(context: Context, args: list[bytes]) -> Value:
     context.services.pubsub.leave(session)
     context.note_subscriptions()
     session.name = b""
-    session.is_no_evict = session.is_no_touch = False
+    session.is_no_touch = False
+    session.end_everything()
     services = context.services
+    session.set_silence(Silence.NONE, server_gates_open=services.clients.gates_open)
     users = services.users
     session.log_in(users.default, not users.needs_password, server_gates_open=services.clients.gates_open)
     return _RESET
@@ -79,229 +76,7 @@ def select(context: Context, args: list[bytes]) -> Value:
 
 
 def checked_name(name: bytes) -> bytes:
+    """The name, if a connection may have it."""
     if any(not 0x21 <= byte <= 0x7E for byte in name):
         raise CommandError(_BAD_NAME)
     return name
-
-
-container("client", GROUP, "Commands about client connections.")
-
-
-@command("client|id", 2, _ALWAYS)
-def client_id(context: Context, args: list[bytes]) -> Value:
-    """Returns the connection's unique number."""
-    return context.session.id
-
-
-@command("client|getname", 2, _ALWAYS)
-def client_getname(context: Context, args: list[bytes]) -> Value:
-    """Returns the name of the connection."""
-    return context.session.name or None
-
-
-@command("client|setname", 3, _ALWAYS)
-def client_setname(context: Context, args: list[bytes]) -> Value:
-    """Names the connection."""
-    context.session.name = checked_name(args[2])
-    return OK
-
-
-@command("client|setinfo", 4, _ALWAYS)
-def client_setinfo(context: Context, args: list[bytes]) -> Value:
-    """Tells the client library's name or version."""
-    option = args[2].lower()
-    text = args[3]
-    if option not in (b"lib-name", b"lib-ver"):
-        raise CommandError(f"ERR Unrecognized option '{shown(args[2])}'")
-    if any(not 0x21 <= byte <= 0x7E for byte in text):
-        raise CommandError(f"ERR {option.decode()} cannot contain spaces, newlines or special characters.")
-    if option == b"lib-name":
-        context.session.library_name = text
-    else:
-        context.session.library_version = text
-    return OK
-
-
-@command("client|no-evict", 3, f"{_ALWAYS} admin")
-def client_no_evict(context: Context, args: list[bytes]) -> Value:
-    """Whether the connection is spared when buffers must go."""
-    context.session.is_no_evict = _on_or_off(args[2])
-    return OK
-
-
-@command("client|no-touch", 3, _ALWAYS)
-def client_no_touch(context: Context, args: list[bytes]) -> Value:
-    """Whether the connection's reads leave the keys' age alone (Flin keeps none)."""
-    context.session.is_no_touch = _on_or_off(args[2])
-    return OK
-
-
-def _on_or_off(text: bytes) -> bool:
-    lowered = text.lower()
-    if lowered not in (b"on", b"off"):
-        raise syntax_error()
-    return lowered == b"on"
-
-
-@command("client|info", 2, _ALWAYS)
-def client_info(context: Context, args: list[bytes]) -> Value:
-    """Describes the connection."""
-    return Verbatim(describe(context.session, context.services.tick.steady_ms, args) + b"\n")
-
-
-@command("client|list", -2, f"{_ALWAYS} admin")
-def client_list(context: Context, args: list[bytes]) -> Value:
-    """Lists the open connections."""
-    sessions = context.services.clients.sessions
-    chosen = list(sessions.values())
-    if len(args) > 2:
-        option = args[2].lower()
-        if option == b"type" and len(args) == 4:
-            if _client_type(args[3]) != b"normal":
-                chosen = []
-        elif option == b"id" and len(args) > 3:
-            numbers = [_listed_id(text) for text in args[3:]]
-            chosen = [sessions[number] for number in dict.fromkeys(numbers) if number in sessions]
-        else:
-            raise syntax_error()
-    own, steady_ms = context.session, context.services.tick.steady_ms
-    lines = [describe(session, steady_ms, args if session is own else None) for session in chosen]
-    return Verbatim(b"".join(line + b"\n" for line in lines))
-
-
-def _listed_id(text: bytes) -> int:
-    number = maybe_int64(text)
-    if number is None:
-        raise CommandError("ERR Invalid client ID")
-    return number
-
-
-def _client_type(text: bytes) -> bytes:
-    lowered = text.lower()
-    if lowered not in _CLIENT_TYPES:
-        raise CommandError(f"ERR Unknown client type '{shown(text)}'")
-    return lowered
-
-
-@command("client|kill", -3, f"{_ALWAYS} admin")
-def client_kill(context: Context, args: list[bytes]) -> Value:
-    """Closes connections."""
-    sessions = list(context.services.clients.sessions.values())
-    if len(args) == 3:
-        wanted = args[2].decode("latin-1")
-        for session in sessions:
-            if session.address == wanted:
-                _kill(context, session)
-                return OK
-        raise CommandError("ERR No such client")
-    accepts, skip_me = _kill_filters(context.services.users, args)
-    chosen = [session for session in sessions if accepts(session) and not (skip_me and session is context.session)]
-    for session in chosen:
-        _kill(context, session)
-    return len(chosen)
-
-
-def _kill(context: Context, session: Session) -> None:
-    if session is context.session:
-        session.close_after_reply = True
-    else:
-        session.link.abort()  # what it has not read is lost, as in Redis: it may never read
-
-
-@command("client|unblock", -3, f"{_ALWAYS} admin")
-def client_unblock(context: Context, args: list[bytes]) -> Value:
-    """Ends another client's wait for a key, as its timeout would or with an error; returns whether it waited."""
-    if len(args) > 4:
-        raise CommandError(
-            f"ERR unknown subcommand or wrong number of arguments for '{shown(args[1])}'. Try CLIENT HELP."
-        )
-    reason = args[3].lower() if len(args) == 4 else b"timeout"
-    if reason not in (b"timeout", b"error"):
-        raise CommandError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
-    session = context.services.clients.sessions.get(parse_int64(args[2]))
-    return int(session is not None and session.link.unblock(with_error=reason == b"error"))
-
-
-def _kill_filters(users: Users, args: list[bytes]) -> tuple[Callable[[Session], bool], bool]:
-    if len(args) % 2:
-        raise syntax_error()
-    tests: list[Callable[[Session], bool]] = []
-    skip_me = True
-    for option, text in zip(args[2::2], args[3::2], strict=True):
-        name = option.lower()
-        value = text.decode("latin-1")
-        if name == b"id":
-            number = maybe_int64(text)
-            if number is None or number < 1:
-                raise CommandError("ERR client-id should be greater than 0")
-            tests.append(lambda session, number=number: session.id == number)  # type: ignore[misc]
-        elif name == b"type":
-            normal = _client_type(text) == b"normal"
-            tests.append(lambda session, normal=normal: normal)  # type: ignore[misc]
-        elif name == b"addr":
-            tests.append(lambda session, value=value: session.address == value)  # type: ignore[misc]
-        elif name == b"laddr":
-            tests.append(lambda session, value=value: session.local_address == value)  # type: ignore[misc]
-        elif name == b"user":
-            user = users.find(text)
-            if user is None:
-                raise CommandError(f"ERR No such user '{shown(text)}'")
-            tests.append(lambda session, user=user: session.user is user)  # type: ignore[misc]
-        elif name == b"skipme" and text.lower() in (b"yes", b"no"):
-            skip_me = text.lower() == b"yes"
-        else:
-            raise syntax_error()
-    return lambda session: all(test(session) for test in tests), skip_me
-
-
-def describe(session: Session, steady_ms: int, request: list[bytes] | None = None) -> bytes:
-    """A line of CLIENT LIST, with Redis's fields in Redis's order. request: the one that the session is running."""
-    flags = ("x" if session.queue is not None else "") + ("d" if session.is_dirty else "")
-    flags += ("e" if session.is_no_evict else "") + ("b" if session.is_waiting else "")
-    flags += "P" if session.subscriptions is not None else ""
-    subscribed = (0, 0, 0) if session.subscriptions is None else [*map(len, session.subscriptions.names)]
-    output_bytes = session.link.output_bytes()
-    # Redis's buffer still holds the running request: here it is a list already.
-    input_bytes = session.link.input_bytes() + (0 if request is None else len(encode_requests([request])))
-    # The name as in the table: the client's own words could hold spaces, and look like other fields.
-    command = find_by_path(session.last_command.decode("latin-1").lower())
-    fields = {
-        "id": session.id,
-        "addr": session.address,
-        "laddr": session.local_address,
-        "fd": session.descriptor,
-        "name": session.name.decode(),
-        "age": (steady_ms - session.created_ms) // 1000,
-        "idle": (steady_ms - session.last_ms) // 1000,
-        "flags": flags or "N",
-        "db": session.database,
-        "sub": subscribed[0],
-        "psub": subscribed[1],
-        "ssub": subscribed[2],
-        "multi": -1 if session.queue is None else len(session.queue),
-        "qbuf": input_bytes,
-        "qbuf-free": 0,
-        "argv-mem": 0,
-        "multi-mem": session.queue_bytes,
-        "rbs": 0,
-        "rbp": 0,
-        "obl": 0,
-        "oll": 0,
-        "omem": output_bytes,
-        "tot-mem": SESSION_BYTES + input_bytes + output_bytes,
-        "events": "rw" if output_bytes else "r",
-        "cmd": "NULL" if command is None else command.name,
-        "user": session.user.name.decode("latin-1"),
-        "redir": -1,
-        "resp": session.protocol,
-        "lib-name": session.library_name.decode(),
-        "lib-ver": session.library_version.decode(),
-    }
-    return " ".join(f"{name}={value}" for name, value in fields.items()).encode("latin-1", "replace")
-
-
-SESSION_BYTES: Final = 24 * 1024
-"""Bytes of an idle connection: session, parser (hiredis keeps 16 KiB), transport. Measured, rounded up."""
-
-
-declare_help("client", GROUP)

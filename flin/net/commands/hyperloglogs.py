@@ -64,7 +64,7 @@ def pfadd(context: Context, args: list[bytes]) -> Value:
     return ONE
 
 
-@command("pfcount", -2, "readonly", ALL_KEYS)
+@command("pfcount", -2, "readonly may_replicate", ALL_KEYS)
 def pfcount(context: Context, args: list[bytes]) -> Value:
     """Estimates how many different elements a HyperLogLog has, or several together."""
     if len(args) > 2:

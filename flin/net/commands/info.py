@@ -116,7 +116,7 @@ def _clients(services: Services) -> Figures:
     sessions = services.clients.sessions.values()
     return {
         "connected_clients": len(services.clients.admitted),
-        "blocked_clients": services.waiters.number,
+        "blocked_clients": services.waiters.number + len(services.pause.held),
         "maxclients": services.config.maxclients,
         "client_recent_max_input_buffer": max((session.link.input_bytes() for session in sessions), default=0),
         "client_recent_max_output_buffer": max((session.link.output_bytes() for session in sessions), default=0),

@@ -34,6 +34,7 @@ def call(context: Context, command: Command, request: list[bytes]) -> Value:
         value = CommandError(error_text(context, command, error))
         context.services.counters.count_error(str(value))
     note_time(context, command, request, time.perf_counter_ns() - begin_ns)
+    show_to_monitors(context, command, request)
     return value
 
 
@@ -65,6 +66,14 @@ def record_unexpected(context: Context, command: Command) -> None:
     """Log the traceback of the exception that is being handled."""
     context.services.counters.internal_errors += 1
     logger.exception("an unexpected exception in %s", command.name)
+
+
+def show_to_monitors(context: Context, command: Command, request: list[bytes]) -> None:
+    """Once it has run, unless it is an operator's."""
+    services, session = context.services, context.session
+    if services.monitors and not command.flags & Flag.ADMIN:
+        client = f"unix:{session.local_address}" if session.local_address.startswith("/") else session.address
+        services.monitors.show(session.database, client, request)
 
 
 def note_time(context: Context, command: Command, request: list[bytes], nanoseconds: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
+from flin.net.client.clients import ServerClosure
 from flin.net.client.session import Closure
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import find
@@ -15,10 +16,21 @@ from flin.net.run.permission import may_run, note_denial
 from flin.net.wire.replies import SHOWN_BYTES, shown, wrong_arity
 
 if TYPE_CHECKING:
+    from flin.net.client.session import Session
     from flin.net.run.context import Context
+
+_MAY_WRITE: Final = Flag.WRITE | Flag.PUBLISHES | Flag.MAY_REPLICATE
 
 STALL_POLL_SECONDS: Final = 0.01
 """How often a stopped writer tries again."""
+
+
+class PausedError(Exception):
+    """CLIENT PAUSE: the request waits for its end, at most so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class StalledError(Exception):
@@ -49,7 +61,7 @@ def check_arity(command: Command, request: list[bytes]) -> None:
 
 
 def check_gates(context: Context, command: Command, request: list[bytes], *, has_waited: bool) -> None:
-    """Raises CommandError, in Redis's order, or StalledError. Inside MULTI an error fails EXEC."""
+    """Raises CommandError, in Redis's order, StalledError or PausedError. Inside MULTI an error fails EXEC."""
     session = context.session
     if not session.is_authenticated and not command.flags & Flag.NO_AUTH:
         raise CommandError("NOAUTH Authentication required.")
@@ -67,6 +79,20 @@ def check_gates(context: Context, command: Command, request: list[bytes], *, has
         )
     if command.is_write and not context.services.clients.gates_open:
         check_writes(context, has_waited=has_waited or session.queue is not None)
+    if session.closed_by & Closure.MONITOR:
+        # As in Redis, where it is a kind of replica: it is never paused.
+        if command.flags & (_MAY_WRITE | Flag.READONLY):
+            raise CommandError("ERR Replica can't interact with the keyspace")
+    elif context.services.clients.closed_by & ServerClosure.PAUSE:
+        seconds = context.services.pause.seconds_for(may_write=may_write(session, command))
+        if seconds:
+            raise PausedError(seconds)
+
+
+def may_write(session: Session, command: Command) -> bool:
+    """Whether the command waits while writes are paused."""
+    queue = session.queue if command.flags & Flag.ENDS_QUEUE else None
+    return any(one.flags & _MAY_WRITE for one in (command, *(queued for queued, _ in queue or ())))
 
 
 def check_writes(context: Context, *, has_waited: bool) -> None:

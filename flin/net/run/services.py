@@ -17,11 +17,13 @@ from flin.net.batch.pending import Pending
 from flin.net.client.clients import Clients
 from flin.net.client.counters import Counters
 from flin.net.client.damage import Damage
+from flin.net.client.pause import Pause
 from flin.net.client.slowlog import Slowlog
 from flin.net.command.registry import with_subcommands
 from flin.net.data.cursors import Cursors
 from flin.net.data.databases import Databases
 from flin.net.data.waiters import Waiters
+from flin.net.messages.monitor import Monitors
 from flin.net.messages.pubsub import PubSub
 from flin.net.run.tick import Tick, steady_ms
 
@@ -61,6 +63,8 @@ class Services:
     pubsub: PubSub
     users: Users
     denials: DenialLog
+    pause: Pause
+    monitors: Monitors
     process: Process
     stop: Callable[[], None]
     """SHUTDOWN."""
@@ -128,6 +132,8 @@ def make_services(
         pubsub=pubsub,
         users=users,
         denials=DenialLog(),
+        pause=Pause(clients, store, steady_clock),
+        monitors=Monitors(),
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
         stop=stop,
         engine_statistics=engine_statistics,

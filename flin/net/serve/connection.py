@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from flin.net.batch.reply_barrier import EVERYTHING, NOTHING
-from flin.net.client.session import Session
+from flin.net.client.session import Session, Silence
 from flin.net.client.unread import Unread
 from flin.net.messages.message import Message, message_of
 from flin.net.run.context import Context
@@ -27,8 +27,8 @@ from flin.net.serve.dispatch import position_for, resume, run, run_columns
 from flin.net.serve.flow import BLOCKED, CLOSED, ENDING, HELD, READING, Event, Flow
 from flin.net.serve.judge import judge_refused, judge_unsynced, may_have_shown
 from flin.net.serve.output import Output
-from flin.net.serve.peer import has_hung_up
-from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters
+from flin.net.serve.peer import address_of, descriptor_of, has_hung_up
+from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
 from flin.net.serve.waiting import WaitForReady, after_command
 from flin.net.wire.requests import RequestParser
 from flin.net.wire.resp import encode_error
@@ -56,6 +56,10 @@ CLOSE_BYTES: Final = 64 << 20
 
 UNTRUSTED_OUTPUT_BYTES: Final = 64 << 10
 """CLOSE_BYTES before authentication."""
+
+
+_LEFT_BEHIND: Final = (WaitForReady, WaitForPause)
+"""Waits that end with the client, or with the server: nothing of such a request has run."""
 
 
 class Connection(asyncio.Protocol):
@@ -95,14 +99,11 @@ class Connection(asyncio.Protocol):
         self._wait: Wait | None = None  # what it waits for, or TURN_IS_OVER
         self.unread = Unread()
         transport.set_write_buffer_limits(high=PAUSE_BYTES)
-        session = services.clients.open_session(
-            self,
-            _address(transport, "peername"),
-            _address(transport, "sockname"),
-            self._tick.steady_ms,
-            _descriptor(transport),
+        addresses = address_of(transport, "peername"), address_of(transport, "sockname")
+        session: Session = services.clients.open_session(
+            self, *addresses, self._tick.steady_ms, descriptor_of(transport)
         )
-        self.session: Session = session
+        self.session = session
         self.context = Context(services, session)
         self._output = Output(session.remarks)
         self.append: Callable[[bytes], None] = self._output.pieces.append
@@ -126,7 +127,7 @@ class Connection(asyncio.Protocol):
         if state is not READING:
             if not flow.is_over:
                 self._backlog.keep(data)
-                if state is BLOCKED and self.is_full:
+                if state is BLOCKED and self.is_full and type(self._wait) is WaitForReady:
                     self._counters.clients_closed_for_output += 1
                     logger.warning(
                         "closing %s: its requests behind one that waits exceed its share", self.session.address
@@ -149,7 +150,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends nothing more: what was read before is still answered."""
         self._flow.is_last = True
-        if self._is_done or type(self._wait) is WaitForReady:  # as in Redis, nobody waits for a key any more
+        if self._is_done or type(self._wait) in _LEFT_BEHIND:  # as in Redis: nobody is there to be told
             self._end()
         return True
 
@@ -249,7 +250,7 @@ class Connection(asyncio.Protocol):
             return
         if parser.error is not None:
             self._counters.protocol_errors += 1
-            if not isinstance(parser.error, CrossProtocolError):
+            if not isinstance(parser.error, CrossProtocolError) and self.session.silence is Silence.NONE:
                 self.append(encode_error(f"ERR {parser.error}"))
             self._end()
         elif self._flow.is_last:
@@ -264,6 +265,11 @@ class Connection(asyncio.Protocol):
         self._wait = wait
         if type(wait) is WaitForReady:
             self._block(wait)
+            return
+        if type(wait) is WaitForPause:
+            wait.begin(self._loop, self._end_pause)
+            self._flow.on(Event.BLOCK)
+            self._update_reading()
             return
         self._flow.on(Event.END_TURN if wait is TURN_IS_OVER else Event.WAIT)
         self._update_reading()
@@ -290,6 +296,13 @@ class Connection(asyncio.Protocol):
         self._pending.refresh_clock()
         wait.give_up()
 
+    def _end_pause(self, wait: Wait) -> None:
+        """CLIENT PAUSE has ended, as far as this request knows; nothing if it was woken before."""
+        if self._wait is wait:
+            wait.leave()
+            self._flow.on(Event.END_TURN)
+            self._continue()
+
     def unblock(self, *, with_error: bool) -> bool:
         wait = self._wait
         if type(wait) is not WaitForReady:
@@ -311,7 +324,10 @@ class Connection(asyncio.Protocol):
             output.is_in_tick = True
             self._tick.enter(self)
         output.turns.append((batch, [wait.request]))
-        self.append(data)
+        if self.session.silence is Silence.NONE:
+            self.append(data)
+        else:
+            self.session.leave_out(wait.request, server_gates_open=self._services.clients.gates_open)
         output.shown = EVERYTHING
         self._leave_lines()
         self._flow.on(Event.FINISH)
@@ -335,9 +351,9 @@ class Connection(asyncio.Protocol):
         output.has_messages = True
 
     def _leave_lines(self) -> None:
-        """It does not wait for a key any more, if it did."""
+        """It does not wait for a key any more, nor for the end of a pause, if it did."""
         wait = self._wait
-        if type(wait) is WaitForReady:
+        if wait is not None and type(wait) in _LEFT_BEHIND:
             self._wait = None
             wait.leave()
 
@@ -517,7 +533,7 @@ class Connection(asyncio.Protocol):
     def finish(self) -> bool:
         """At the server's end: read nothing more. Returns whether everything read has been answered and sent."""
         self._flow.may_read = False
-        if type(self._wait) is WaitForReady:
+        if type(self._wait) in _LEFT_BEHIND:
             self._end()
         self._update_reading()
         return self._is_done and not self._output.is_in_tick and not self.output_bytes()
@@ -581,17 +597,3 @@ class Connection(asyncio.Protocol):
                 transport.resume_reading()
             else:
                 transport.pause_reading()
-
-
-def _descriptor(transport: asyncio.Transport) -> int:
-    peer = transport.get_extra_info("socket")
-    return -1 if peer is None else peer.fileno()
-
-
-def _address(transport: asyncio.Transport, what: str) -> str:
-    """`host:port`, `[host]:port` as Redis prints it, or the path of a Unix socket."""
-    name: Any = transport.get_extra_info(what)
-    if isinstance(name, tuple) and len(name) >= 2:
-        host, port = name[0], name[1]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return str(name or "?:0")

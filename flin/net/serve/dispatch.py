@@ -17,12 +17,12 @@ from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, FlinError
 from flin.net.batch.pending import BATCH_BYTES
 from flin.net.batch.reply_barrier import EVERYTHING
-from flin.net.client.session import NO_NAME
+from flin.net.client.session import NO_NAME, Silence
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import UNTIMED, find
-from flin.net.run.call import error_text, note_time, record_unexpected
-from flin.net.run.gates import StalledError, check_arity, check_gates, resolve
-from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForSlices, WaitForWriters
+from flin.net.run.call import error_text, note_time, record_unexpected, show_to_monitors
+from flin.net.run.gates import PausedError, StalledError, check_arity, check_gates, resolve
+from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
 from flin.net.serve.waiting import WaitForReady, after_command
 from flin.net.wire.replies import QUEUED, Reply, Value, WaitForKeys, too_large_reply
 from flin.net.wire.resp import BULK_HEADERS, encode_error
@@ -177,6 +177,8 @@ def resume(caller: Caller, wait: Wait) -> Wait | None:
         return _advance(caller, wait)
     if type(wait) is WaitForDisk:
         return run_gated(caller, wait.request, attempt=wait.attempt + 1, has_waited=wait.has_waited)
+    if type(wait) is WaitForPause:
+        return run_gated(caller, wait.request, attempt=wait.attempt, has_waited=wait.has_waited)
     if type(wait) is WaitForWriters:
         return run_gated(caller, wait.request, attempt=wait.attempt, has_waited=True)
     return None
@@ -193,15 +195,17 @@ def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_wai
         check_arity(command, request)
         check_gates(context, command, request, has_waited=has_waited)
     except CommandError as error:
-        _refuse(caller, command, error)
+        _refuse(caller, command, request, error)
         return None
     except StalledError as stalled:
         return WaitForWriters(request, stalled.delay_seconds, attempt)
+    except PausedError as paused:
+        return WaitForPause(context, request, paused.seconds, attempt, has_waited)
     session.last_command = command.name.encode()
     if session.queue is not None and not command.is_unqueued:
         session.queue.append((command, request))
         session.queue_bytes += sum(map(len, request)) + QUEUED_OVERHEAD_BYTES
-        caller.append(QUEUED.data)
+        _append(caller, request, QUEUED.data)
         return None
     return _run_timed(caller, command, request, attempt)
 
@@ -218,14 +222,18 @@ def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: 
         wait = _handle(caller, command, request, error, attempt, context.has_waited)
         if wait is None:
             note_time(context, command, request, time.perf_counter_ns() - begin_ns)
+            show_to_monitors(context, command, request)
         return wait
     finally:
         if attempt > RERUNS:
             context.services.databases.block_reads(blocking=False)
     if type(value) is GeneratorType:
+        show_to_monitors(context, command, request)
         return _advance(caller, WaitForSlices(command, request, value, attempt))
     note_time(context, command, request, time.perf_counter_ns() - begin_ns)
-    return _answer(caller, command, request, value)
+    wait = _answer(caller, command, request, value)
+    show_to_monitors(context, command, request)
+    return wait
 
 
 def _answer(caller: Caller, command: Command, request: list[bytes], value: Value) -> Wait | None:
@@ -237,9 +245,9 @@ def _answer(caller: Caller, command: Command, request: list[bytes], value: Value
     data = session.encode(value)
     most_bytes = context.services.config.largest_reply_bytes
     if len(data) > most_bytes:
-        _fail(caller, command, too_large_reply(len(data), most_bytes))
+        _fail(caller, command, request, too_large_reply(len(data), most_bytes))
         return None
-    caller.append(data)
+    _append(caller, request, data, is_told=bool(command.flags & Flag.PUBSUB and command.flags & Flag.WHILE_SUBSCRIBED))
     if context.services.pending.is_full or context.services.waiters.ready:
         after_command(context.services)
     if session.close_after_reply:
@@ -288,15 +296,30 @@ def _handle(
         return WaitForDisk(request, load, attempt, has_waited)
     if isinstance(error, StalledError):
         return WaitForWriters(request, error.delay_seconds, attempt)
-    _fail(caller, command, error)
+    _fail(caller, command, request, error)
     return None
 
 
-def _fail(caller: Caller, command: Command, error: Exception) -> None:
+def _fail(caller: Caller, command: Command, request: list[bytes], error: Exception) -> None:
     """Reply with the error."""
     text = error_text(caller.context, command, error)
     caller.context.services.counters.count_error(text)
-    caller.append(encode_error(text))
+    _append(caller, request, encode_error(text))
+
+
+def _append(caller: Caller, request: list[bytes], data: bytes, *, is_told: bool = False) -> None:
+    """Reply to the request, unless its client wants no reply to it. is_told: it is told that it is subscribed, as in
+    Redis, whatever it wants."""
+    session = caller.context.session
+    if session.silence is Silence.NONE:
+        caller.append(data)
+        return
+    server_gates_open = caller.context.services.clients.gates_open
+    if is_told:
+        caller.append(data)
+        session.note_reply(server_gates_open=server_gates_open)
+    else:
+        session.leave_out(request, server_gates_open=server_gates_open)
 
 
 def _load_all(
@@ -321,7 +344,7 @@ def _load_all(
     return load
 
 
-def _refuse(caller: Caller, command: Command | None, error: CommandError) -> None:
+def _refuse(caller: Caller, command: Command | None, request: list[bytes], error: CommandError) -> None:
     """Reply to a request that does not pass the gates: it makes an open transaction fail; a refused EXEC ends it."""
     context = caller.context
     session = context.session
@@ -333,8 +356,9 @@ def _refuse(caller: Caller, command: Command | None, error: CommandError) -> Non
         session.last_command = command.name.encode()
     if command is not None and command.flags & Flag.ENDS_QUEUE:
         context.end_transaction()
+        show_to_monitors(context, command, request)
         text = f"EXECABORT Transaction discarded because of: {text.removeprefix('ERR ')}"
     else:
         session.queue_failed = session.queue is not None
     context.services.counters.count_error(text)
-    caller.append(encode_error(text))
+    _append(caller, request, encode_error(text))

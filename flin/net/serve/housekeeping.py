@@ -51,6 +51,7 @@ class Housekeeping:
         services.pending.refresh_clock()
         services.tick.refresh_steady_clock()
         services.clients.maybe_refresh()
+        services.pause.maybe_end()
         if services.waiters.ready:  # left over from a batch that was refused
             after_command(services)
         self._check_connections()

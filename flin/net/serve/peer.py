@@ -1,12 +1,13 @@
-"""The peer of a socket: whether it has hung up, as the kernel knows before the event loop does.
+"""The peer of a socket: its address, and whether it has hung up, as the kernel knows before the event loop does.
 
 The loop hears of an end in its next round, and while a transport is paused not at all.
 """
 
 from __future__ import annotations
 
+import asyncio
 import select
-from typing import Final
+from typing import Any, Final
 
 _ENDS: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
 """POLLRDHUP (Linux): the peer sends nothing more, though there may be bytes to read before its end."""
@@ -19,3 +20,18 @@ def has_hung_up(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, _ENDS)
     return bool(poll.poll(0))
+
+
+def descriptor_of(transport: asyncio.Transport) -> int:
+    """-1: no socket."""
+    peer = transport.get_extra_info("socket")
+    return -1 if peer is None else peer.fileno()
+
+
+def address_of(transport: asyncio.Transport, what: str) -> str:
+    """`host:port`, `[host]:port` as Redis prints it, or the path of a Unix socket."""
+    name: Any = transport.get_extra_info(what)
+    if isinstance(name, tuple) and len(name) >= 2:
+        host, port = name[0], name[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(name or "?:0")

@@ -76,6 +76,15 @@ def test_a_listener_is_told_what_has_expired_and_with_which_entry(db: Any, clock
     assert sum(map(len, told)) == 3, "each once"
 
 
+def test_a_sweep_that_is_held_deletes_nothing(db: Any, clock: ManualClock) -> None:
+    db.put(b"a", b"1", ttl=5)
+    db._store.holds_sweep = True
+    clock.advance(5)
+    assert (len(db), b"a" in db, db._store.count()) == (1, False, 1)
+    db._store.holds_sweep = False
+    assert (len(db), db._store.count()) == (0, 0)
+
+
 def test_what_was_written_since_is_not_swept(db: Any, clock: ManualClock) -> None:
     db.put_many(dict.fromkeys(_keys(6), b"v"), ttl=5)
     db.flush()

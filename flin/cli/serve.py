@@ -45,6 +45,7 @@ def add_parser(commands: Commands) -> None:
     add("--memory-limit", metavar="SIZE", help="memory for memtables, caches and helpers together (default 1gb)")
     add("--shards", type=_integer, metavar="N", help="a power of two; fixed when the database is created (default 1)")
     add("--requirepass", metavar="PASSWORD", help="clients must send it with AUTH")
+    add("--aclfile", metavar="FILE", help="users and what they may do, as ACL SAVE writes them")
     add(
         "--protected-mode",
         type=_yes_or_no,

@@ -13,7 +13,7 @@ _NO_EVICTION: Final = "--memory-limit bounds memory; data beyond it stays on dis
 _FOREGROUND: Final = "flin serve runs in the foreground: start it from systemd, or with nohup and &"
 _STDERR: Final = "messages go to stderr: redirect it to a file (2>> flin.err)"
 _TCP_ONLY: Final = "Flin listens on TCP only: see --bind and --port"
-_ONE_PASSWORD: Final = "Flin has one password and no other users: see --requirepass"
+_IN_A_FILE: Final = "users are lines of a file: see --aclfile"
 
 REDIS_OPTIONS: Final = {
     "--unixsocket": _TCP_ONLY,
@@ -36,8 +36,7 @@ REDIS_OPTIONS: Final = {
     "--slaveof": "Flin does not replicate",
     "--cluster": "Flin has no cluster mode",
     "--io-threads": "one thread answers all clients; helper processes flush and compact",
-    "--user": _ONE_PASSWORD,
-    "--aclfile": _ONE_PASSWORD,
+    "--user": _IN_A_FILE,
     "--host": "it is called --bind",
     "-h": "it is called --bind",
     "-p": "it is called --port",

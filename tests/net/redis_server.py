@@ -22,15 +22,16 @@ EXPECTED_SERIES = "7.0."
 
 
 @contextmanager
-def running_redis(directory: Path) -> Iterator[int]:
-    """The port of a fresh redis-server without persistence, ended with the block; skips if none is installed."""
+def running_redis(directory: Path, **options: str) -> Iterator[int]:
+    """The port of a fresh redis-server without persistence, ended with the block; skips if none is installed. options:
+    further ones of its own."""
     program = needs_tool("redis-server")
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     if f"v={EXPECTED_SERIES}" not in version:
         pytest.skip(f"redis-server is not {EXPECTED_SERIES}x: {version.strip()}")
     for _ in range(ATTEMPTS):
         port = _free_port()
-        process = _start(program, directory, port)
+        process = _start(program, directory, port, options)
         try:
             if _is_ready(process, port):
                 yield port
@@ -47,9 +48,9 @@ def _free_port() -> int:
         return port
 
 
-def _start(program: str, directory: Path, port: int) -> subprocess.Popen[bytes]:
+def _start(program: str, directory: Path, port: int, further: dict[str, str]) -> subprocess.Popen[bytes]:
     options = {"port": port, "bind": "127.0.0.1", "dir": directory, "save": "", "appendonly": "no", "databases": 16}
-    arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    arguments = [word for name, value in (options | further).items() for word in (f"--{name}", str(value))]
     with (directory / "redis.out").open("wb") as output:
         return subprocess.Popen([program, *arguments], stdout=output, stderr=subprocess.STDOUT)
 

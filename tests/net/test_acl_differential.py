@@ -168,3 +168,52 @@ def test_what_users_are_answered_at_length(
 ) -> None:
     outcomes = run_as_users(ports, both, seed, rounds=250)
     assert outcomes["-NOPERM"] > 2000
+
+
+LINES = [
+    "user default on nopass ~* &* +@all",
+    "user a on >secret ~a* +@read",
+    "user a off",
+    "\tuser b  off  +get  \r",
+    "user c (+get ~x) +@read   (  +set   )",
+    "user c (+get",
+    "user d %R~x %RW~* ~y &a resetchannels &b -@all +@all -get",
+    "user d +nope -nope nope ~* ~x",
+    "user",
+    "usr e",
+    "USER e on",
+    "# comment",
+    "",
+    "   ",
+    "user e on nopass #" + "0" * 64 + " +select|0 +config|get -config",
+    'user "e f" on',
+    "user f " + " ".join(["+@string", "-@write", "+incr", "+debug|object|x"]),
+]
+
+
+def test_files_of_users(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Random files: ACL LOAD says the same of what is wrong, or the users are the same."""
+    path = tmp_path_factory.mktemp("acl") / "users.acl"
+    path.write_text(LINES[0])
+    generator = RuleGenerator(20_261_129)
+    with (
+        running_redis(tmp_path_factory.mktemp("redis"), aclfile=str(path)) as port,
+        ServerThread(aclfile=str(path)) as server,
+    ):
+        both = [redis.Redis(port=each, protocol=2, single_connection_client=True) for each in (server.port, port)]
+        loaded = 0
+        for _ in range(120):
+            lines = [LINES[0], *generator.random.sample(LINES, generator.random.randint(0, 4))]
+            path.write_text("\n".join(lines))
+            ours, theirs = (asked(client, b"ACL", b"LOAD") for client in both)
+            assert ours == theirs, lines
+            loaded += theirs == b"OK"
+            names = [asked(client, b"ACL", b"USERS") for client in both]
+            assert names[0] == names[1], lines
+            for name in names[0]:
+                mine, other = (shape(asked(client, b"ACL", b"GETUSER", name)) for client in both)
+                other["keys"] = other["keys"].replace(b"~x ~* ", b"~x %RW~* ").replace(b"%R~x ~* ", b"%R~x %RW~* ")
+                assert mine == other, lines
+        assert 20 < loaded < 100
+        for client in both:
+            client.close()

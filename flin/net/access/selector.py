@@ -102,6 +102,7 @@ class Selector:
 
     def compile(self) -> None:
         """After changes. Raises CommandError for a pattern that takes too many steps."""
+        self.is_all_commands = self.takes_future and len(self.names) == len(universe())
         found = {name: find_by_path(name) for name in (*self.names, *self.first_arguments)}
         nothing, reads, writes, both = (
             compiled([glob for glob, flags in self.keys.items() if flags & wanted == wanted])

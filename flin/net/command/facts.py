@@ -24,7 +24,9 @@ acl|genpass 6.0.0 O(1)
 acl|getuser 6.0.0 O(N) where N is the number of rules of the user
 acl|help 6.0.0 O(1)
 acl|list 6.0.0 O(N) where N is the number of users
+acl|load 6.0.0 O(N) where N is the number of users
 acl|log 6.0.0 O(N) where N is the number of entries shown
+acl|save 6.0.0 O(N) where N is the number of users
 acl|setuser 6.0.0 O(N) where N is the number of rules given
 acl|users 6.0.0 O(N) where N is the number of users
 acl|whoami 6.0.0 O(1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from typing import Final
 
 from flin.errors import CommandError
+from flin.net.access import acl_file
+from flin.net.access.acl_file import AclFileError
 from flin.net.access.description import described, details
 from flin.net.access.rules import UnmatchedParenthesis, merged
 from flin.net.access.user import User
@@ -20,6 +23,8 @@ from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import OK, Value, shown, wrong_arity
 
 GROUP: Final = "server"
+
+logger = logging.getLogger(__name__)
 
 _ANYONE: Final = "noscript loading stale"
 _ADMIN: Final = f"admin {_ANYONE}"
@@ -113,6 +118,44 @@ def _close(context: Context, session: Session) -> None:
         session.close_after_reply = True
     else:
         session.link.abort()
+
+
+@command("acl|load", 2, _ADMIN)
+def acl_load(context: Context, args: list[bytes]) -> Value:
+    """Reads the users from the file of users, all of them or none."""
+    try:
+        gone = acl_file.load(_path(context), context.services.users)
+    except AclFileError as error:
+        raise CommandError(f"ERR {_line(str(error))}") from None
+    context.services.clients.refresh()
+    close_sessions(context, gone)
+    _close_eavesdroppers(context, context.services.users.default)
+    return OK
+
+
+@command("acl|save", 2, _ADMIN)
+def acl_save(context: Context, args: list[bytes]) -> Value:
+    """Writes the users to the file of users."""
+    path = _path(context)
+    try:
+        acl_file.save(path, context.services.users)
+    except OSError as error:
+        logger.error("the users could not be saved in %s: %s", path, error)
+        raise CommandError(
+            "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
+        ) from None
+    return OK
+
+
+def _path(context: Context) -> str:
+    path = context.services.config.options.aclfile
+    if not path:
+        raise CommandError(
+            "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL "
+            "SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in "
+            "order to store users in the Redis configuration."
+        )
+    return path
 
 
 @command("acl|cat", -2, _ANYONE)

@@ -70,6 +70,7 @@ def check_gates(context: Context, command: Command, request: list[bytes], *, has
     if session.closed_by & Closure.RESTRICTED:
         denial = may_run(session, command, request)
         if denial is not None:
+            session.last_command = command.name.encode()
             note_denial(context, denial, "toplevel" if session.queue is None else "multi")
             raise CommandError(denial.text)
     if session.closed_by & Closure.SUBSCRIBED and not command.flags & Flag.WHILE_SUBSCRIBED:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flin.net.access.denial import Denial, Kind
 from flin.net.access.denial_log import Entry
+from flin.net.client.description import describe
 from flin.net.command.registry import find_for
 
 if TYPE_CHECKING:
@@ -37,6 +38,6 @@ def note_denial(context: Context, denial: Denial, where: str) -> None:
 
 def note(context: Context, kind: Kind, what: bytes, user: bytes, where: str) -> None:
     services, session = context.services, context.session
-    client = f"id={session.id} addr={session.address} laddr={session.local_address}".encode()
+    client = describe(session, services.tick.steady_ms)
     entry = Entry(kind, where, what, user, services.pending.now_ms, client)
     services.denials.add(entry, services.config.acllog_max_len)

@@ -11,6 +11,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flin.net.access import acl_file
+from flin.net.access.acl_file import AclFileError
 from flin.net.access.denial_log import DenialLog
 from flin.net.access.users import Users
 from flin.net.batch.pending import Pending
@@ -26,6 +28,7 @@ from flin.net.data.waiters import Waiters
 from flin.net.messages.monitor import Monitors
 from flin.net.messages.pubsub import PubSub
 from flin.net.run.tick import Tick, steady_ms
+from flin.net.settings.config import ConfigError, ServerOptions
 
 if TYPE_CHECKING:
     from flin.engine.expiring import ExpiringSteps
@@ -91,6 +94,16 @@ def no_expiries() -> ExpiringSteps:
     return {}
 
 
+def load_users(options: ServerOptions, users: Users) -> None:
+    """At the start. Raises ConfigError for a file that is none, with what is wrong in which line."""
+    if options.requirepass:
+        raise ConfigError("with an aclfile, requirepass has no effect: give the default user its password there")
+    try:
+        acl_file.load(options.aclfile, users)
+    except AclFileError as error:
+        raise ConfigError(f"the server does not start because of the aclfile: {error}") from error
+
+
 def make_services(
     store: StoreLike,
     config: Config,
@@ -115,6 +128,8 @@ def make_services(
     pubsub = PubSub(pending)
     users = Users(config.initial_password, lambda: config.has_all_channels_by_default)
     config.on_password = users.set_default_password
+    if config.options.aclfile:
+        load_users(config.options, users)
     clients = Clients(store, pending, config, counters, pubsub, users)
     tick = Tick(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)
     return Services(

@@ -242,6 +242,7 @@ def test_the_log_merges_what_is_alike(client: HandlerClient) -> None:
         ("KEY", b"c", b"u", 1),
         ("KEY", b"b", b"u", 3),
     ]
+    assert b" cmd=get user=u " in log[1].client
     assert ask(client, "ACL LOG 1").startswith("*1|*14|$5|count|:1|$6|reason|$4|auth|$7|context|$8|toplevel|")
     ask(client, "CONFIG SET acllog-max-len 1")
     ask(user, "GET d")

@@ -147,6 +147,18 @@ class CommandError(FlinError):
     """A command gets an error reply; the connection stays open. The text begins with its RESP prefix (`ERR …`)."""
 
 
+class ScriptError(CommandError):
+    """A script failed by its own doing: what it wrote stays, as in Redis."""
+
+
+class ScriptAborted(FlinError):
+    """A script was stopped from outside: it leaves nothing behind. What is raised says why: time, a kill, memory."""
+
+
+class ScriptOutOfMemory(ScriptAborted):
+    """A script needed more than its Lua may have."""
+
+
 class PayloadError(FlinError):
     """The bytes that a client sent as a value are none. Example: RESTORE with a hash that has a field twice."""
 

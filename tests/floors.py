@@ -52,6 +52,7 @@ NET: Final = [
     "messages/",
     "client/",
     "run/",
+    "scripting/",
     "commands/",
     "serve/",
     "server",

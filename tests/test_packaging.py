@@ -25,7 +25,7 @@ ALLOWED_IMPORTS = {
     "flin/engine": ENGINE_NEEDS,
     "flin/objects": ENGINE_NEEDS,
     "flin/testing": ENGINE_NEEDS | {"redis"},  # redis-py only if it is installed: see `flin.testing.kill`
-    "flin/net": ENGINE_NEEDS | {"uvloop", "hiredis"},
+    "flin/net": ENGINE_NEEDS | {"uvloop", "hiredis", "lupa"},  # lupa only when the first script comes
     "flin/cli": ENGINE_NEEDS | {"uvloop", "hiredis"},
 }
 
@@ -85,6 +85,9 @@ def test_wheel(tmp_path: Path) -> None:
         points = archive.read(f"flin-{flin.__version__}.dist-info/entry_points.txt").decode()
     assert "flin/py.typed" in names
     assert {path.relative_to(ROOT).as_posix() for path in python_files("flin")} <= names
+    lua = {path.relative_to(ROOT).as_posix() for path in (ROOT / "flin").rglob("*.lua")}
+    assert "flin/net/scripting/sandbox.lua" in lua
+    assert lua <= names
     assert {name.split("/")[0] for name in names} == {"flin", f"flin-{flin.__version__}.dist-info"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert f"Version: {flin.__version__}\n" in metadata

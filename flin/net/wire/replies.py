@@ -25,12 +25,32 @@ class Reply:
 
 
 class Verbatim:
-    """Text for people (INFO, LATENCY DOCTOR): a verbatim string in RESP3, a bulk in RESP2."""
+    """Text for people (INFO, LATENCY DOCTOR): a verbatim string in RESP3, a bulk in RESP2. format: three letters."""
+
+    __slots__ = ("format", "text")
+
+    def __init__(self, text: bytes, format: bytes = b"txt") -> None:
+        self.text = text
+        self.format = format
+
+
+class BigNumber:
+    """The digits of a number of any size, from a script: a bulk in RESP2."""
 
     __slots__ = ("text",)
 
     def __init__(self, text: bytes) -> None:
         self.text = text
+
+
+class Map:
+    """A map or a set from a script, whose keys may be anything: what a dict would refuse, or take for equal."""
+
+    __slots__ = ("is_set", "pairs")
+
+    def __init__(self, pairs: list[tuple[Value, Value]], *, is_set: bool) -> None:
+        self.pairs = pairs
+        self.is_set = is_set
 
 
 class NullArray:
@@ -73,8 +93,9 @@ class WaitForKeys:
 
 Value: TypeAlias = Any
 """One of: Reply, bytes (bulk), int, None (null bulk), bool (RESP2: 1 or 0), float (RESP2: bulk), list or tuple
-(array), dict (map; RESP2: flat array), set or frozenset (RESP2: array), Verbatim, NULL_ARRAY, CommandError (as an
-element of an array: an error in place), str (simple string; must hold neither CR nor LF), WaitForKeys, or Slices."""
+(array), dict or Map (map; RESP2: flat array), set or frozenset (RESP2: array), Verbatim, BigNumber, NULL_ARRAY,
+CommandError (as an element of an array: an error in place), str (simple string; must hold neither CR nor LF),
+WaitForKeys, or Slices."""
 
 Slices: TypeAlias = Generator[Any, None, Any]
 """A handler may be a generator: it yields between slices of long work and returns its value at the end. Other

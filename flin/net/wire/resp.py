@@ -10,7 +10,7 @@ from itertools import chain, repeat
 from typing import Any, Final
 
 from flin.errors import CommandError
-from flin.net.wire.replies import NullArray, Reply, Value, Verbatim
+from flin.net.wire.replies import BigNumber, Map, NullArray, Reply, Value, Verbatim
 
 _SHORT_BYTES: Final = 1024
 """A longer bulk is not copied into one piece with its header: the join of all pieces copies it anyway."""
@@ -129,7 +129,7 @@ def _float2(value: float, append: _Append) -> None:
     _bulk(format_float(value), append)
 
 
-def _verbatim2(value: Verbatim, append: _Append) -> None:
+def _verbatim2(value: Verbatim | BigNumber, append: _Append) -> None:
     _bulk(value.text, append)
 
 
@@ -154,6 +154,14 @@ def _map2(value: dict[Any, Any], append: _Append) -> None:
     _elements(list(_flatten(value.items())), _ENCODERS2, append)
 
 
+def _pairs2(value: Map, append: _Append) -> None:
+    _array2(_parts(value), append)
+
+
+def _parts(value: Map) -> list[Any]:
+    return [key for key, _ in value.pairs] if value.is_set else list(_flatten(value.pairs))
+
+
 def _null3(value: object, append: _Append) -> None:
     append(b"_\r\n")
 
@@ -167,7 +175,16 @@ def _float3(value: float, append: _Append) -> None:
 
 
 def _verbatim3(value: Verbatim, append: _Append) -> None:
-    append(b"=%d\r\ntxt:%b\r\n" % (len(value.text) + 4, value.text))
+    append(b"=%d\r\n%b:%b\r\n" % (len(value.text) + 4, value.format, value.text))
+
+
+def _big_number3(value: BigNumber, append: _Append) -> None:
+    append(b"(%b\r\n" % value.text)
+
+
+def _pairs3(value: Map, append: _Append) -> None:
+    append(b"%b%d\r\n" % (b"~" if value.is_set else b"%", len(value.pairs)))
+    _elements(_parts(value), _ENCODERS3, append)
 
 
 def _array3(value: Any, append: _Append) -> None:
@@ -203,6 +220,8 @@ _ENCODERS2: Final[_Encoders] = {
     bool: _boolean2,
     float: _float2,
     Verbatim: _verbatim2,
+    BigNumber: _verbatim2,
+    Map: _pairs2,
     list: _array2,
     tuple: _array2,
     set: _array2,
@@ -216,6 +235,8 @@ _ENCODERS3: Final[_Encoders] = {
     bool: _boolean3,
     float: _float3,
     Verbatim: _verbatim3,
+    BigNumber: _big_number3,
+    Map: _pairs3,
     list: _array3,
     tuple: _array3,
     set: _set3,

@@ -1,0 +1,269 @@
+"""The Lua of scripts: LuaJIT 2.1 with its compiler off, inside a sandbox (`sandbox.lua`). The only importer of lupa.
+
+Only the 5.1 dialects run Redis's scripts, and of those only LuaJIT calls its hooks inside coroutines and lets memory
+errors be told apart. With the compiler on, a compiled loop would never call the hook.
+
+A script is stopped by its caller's word alone: `should_stop` is asked each 10,000 instructions. What stops it
+(`ScriptAborted`, or any other exception of the caller's) is raised again by `run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from flin.errors import CommandError, ScriptAborted, ScriptError, ScriptOutOfMemory
+from flin.net.scripting.values import (
+    ABORT,
+    ERROR,
+    LONG,
+    MISUSE,
+    MOST_VALUES,
+    SHAPED,
+    VALUE,
+    argument_of,
+    from_lua,
+    to_lua,
+    values_of,
+)
+from flin.net.wire.replies import Value
+
+DEFAULT_MEMORY_BYTES: Final = 64 << 20
+SCRIPT_NAME: Final = b"@user_script"
+
+_FOLDER: Final = Path(__file__).parent
+_ABORTED: Final = 10
+_MEMORY: Final = 11
+_RAISED: Final = 12
+
+_TAIL_CALL: Final = re.compile(rb"\breturn\s+[\w.:]+\s*[({\"'\[]")
+
+_NOT_INSTALLED: Final = "ERR Lua is not installed here: pip install 'flin[lua]'"
+_NO_ARGUMENT: Final = b"ERR Please specify at least one argument for this redis lib call"
+_BAD_ARGUMENT: Final = b"ERR Lua redis lib command arguments must be strings or integers"
+
+
+class Caller(Protocol):
+    """What a script reaches through `redis.*`, and who may stop it."""
+
+    def call(self, arguments: list[bytes]) -> Value:
+        """Run a command. An error reply is a CommandError, as the value or raised. ScriptAborted ends the script."""
+
+    def log(self, level: int, message: bytes) -> None: ...
+
+    def set_protocol(self, version: int) -> None:
+        """`redis.setresp`: 2 or 3, for the replies of later calls."""
+
+    def acl_check(self, arguments: list[bytes]) -> bool:
+        """May the user run this? CommandError if it is no command."""
+
+    def should_stop(self) -> bool:
+        """Asked again and again while the script runs. True stops it (`ScriptAborted`), as does an exception."""
+
+
+class LuaNotInstalled(CommandError):
+    """lupa is missing, or its wheel for this machine holds no LuaJIT 2.1."""
+
+
+class Chunk:
+    """A compiled script: it belongs to its Lua."""
+
+    __slots__ = ("function", "label", "name", "source", "state")
+
+    def __init__(self, source: bytes, name: bytes, label: bytes) -> None:
+        self.source = source
+        self.name = name
+        self.label = label
+        self.function: Any = None
+        self.state: Any = None
+
+
+class Lua:
+    """One Lua state for all scripts of a server, made anew when a script has spent its memory. One run at a time."""
+
+    def __init__(self, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
+        """LuaNotInstalled if there is no LuaJIT. memory_bytes: what scripts may hold, 80 KB of it the libraries."""
+        self._memory_bytes = memory_bytes
+        self._caller: Caller | None = None
+        self._cause: BaseException | None = None
+        self._resp3 = False
+        self._last: Value = None
+        self._arguments: list[bytes] = []
+        self._state: Any = None
+        self._start()
+
+    def _start(self) -> None:
+        lupa = _luajit()
+        state = lupa.LuaRuntime(
+            encoding=None,
+            unpack_returned_tuples=True,
+            register_eval=False,
+            register_builtins=False,
+            attribute_filter=_refuse,
+            max_memory=self._memory_bytes,
+        )
+        host = {
+            b"call": self._call,
+            b"more": self._more,
+            b"log": self._log,
+            b"protocol": self._protocol,
+            b"acl": self._acl,
+            b"stop": self._stop,
+            b"sha1": _sha1,
+        }
+        sandbox = state.compile((_FOLDER / "sandbox.lua").read_bytes(), name=b"=flin")
+        runner = sandbox(state.table_from(host))
+        self._run_script = runner[b"script"]
+        self._run_long_script = runner[b"long_script"]
+        self._take = runner[b"take"]
+        self._forget = runner[b"forget"]
+        self._compile = runner[b"compile"]
+        self._state = state
+
+    def compile(self, source: bytes, name: bytes = SCRIPT_NAME, label: bytes | None = None) -> Chunk:
+        """ScriptError if it is no Lua. label: what errors of a run name, by default the SHA-1 of the source."""
+        chunk = Chunk(source, name, _sha1(source) if label is None else label)
+        self._compile_into(chunk)
+        return chunk
+
+    def _compile_into(self, chunk: Chunk) -> None:
+        try:
+            made = self._compile(chunk.source, chunk.name)
+        except _luajit().LuaMemoryError:
+            made = (None, b"not enough memory")
+        if type(made) is tuple:
+            if made[1] == b"not enough memory":
+                self._start()
+            raise ScriptError("ERR Error compiling script (new function): " + made[1].decode("latin-1"))
+        chunk.function = made
+        chunk.state = self._state
+
+    def run(self, chunk: Chunk, keys: list[bytes], arguments: list[bytes], caller: Caller) -> Value:
+        """Run a script and return its value. ScriptError: it failed. ScriptAborted: it was stopped."""
+        if chunk.state is not self._state:
+            self._compile_into(chunk)
+        self._caller, self._cause, self._resp3, self._last = caller, None, False, None
+        try:
+            if len(keys) + len(arguments) <= MOST_VALUES:
+                found = self._run_script(chunk.function, len(keys), len(arguments), *keys, *arguments)
+            else:
+                self._last = keys + arguments
+                found = self._run_long_script(chunk.function, len(keys), len(arguments))
+            return self._result(chunk, found if type(found) is tuple else (found,))
+        except _luajit().LuaMemoryError:
+            self._start()
+            raise _out_of_memory() from None
+        finally:
+            self._forget()
+            self._caller = self._last = None
+
+    def _result(self, chunk: Chunk, found: tuple[Any, ...]) -> Value:
+        kind = found[0]
+        if self._cause is not None:
+            cause, self._cause = self._cause, None
+            raise cause
+        if kind == _MEMORY:
+            self._start()
+            raise _out_of_memory()
+        if kind == _ABORTED:
+            raise ScriptAborted("the script was stopped")
+        if kind == _RAISED:
+            raise ScriptError(_raised(chunk, *found[1:]))
+        return from_lua(found, self._page)
+
+    def _page(self, start: int) -> tuple[Any, ...]:
+        page = self._take(start)
+        return page if type(page) is tuple else (page,)
+
+    # What sandbox.lua calls. None of these raises: an exception would reach the script as an object of Python's.
+
+    def _call(self, *values: Any) -> tuple[Any, ...]:
+        try:
+            arguments = [argument_of(value) for value in values]
+            if not arguments:
+                return (MISUSE, _NO_ARGUMENT)
+            if None in arguments:
+                return (MISUSE, _BAD_ARGUMENT)
+            try:
+                value = self._caller.call(arguments)  # type: ignore[union-attr,arg-type]
+            except ScriptError:
+                raise
+            except CommandError as error:
+                value = error
+            found = to_lua(value, resp3=self._resp3)
+            if found[0] in (LONG, SHAPED):
+                self._last = values_of(value, resp3=self._resp3)
+            return found
+        except BaseException as cause:
+            return self._ended_by(cause)
+
+    def _ended_by(self, cause: BaseException) -> tuple[Any, ...]:
+        self._cause = cause
+        return (ABORT,)
+
+    def _more(self, start: int) -> Any:
+        return tuple(self._last[start : start + MOST_VALUES])
+
+    def _log(self, level: int, message: bytes) -> None:
+        try:
+            self._caller.log(level, message)  # type: ignore[union-attr]
+        except BaseException as cause:
+            self._cause = cause
+
+    def _protocol(self, version: int) -> None:
+        try:
+            self._resp3 = version == 3
+            self._caller.set_protocol(version)  # type: ignore[union-attr]
+        except BaseException as cause:
+            self._cause = cause
+
+    def _acl(self, *values: Any) -> tuple[Any, ...]:
+        try:
+            arguments = [argument_of(value) for value in values]
+            if not arguments:
+                return (MISUSE, _NO_ARGUMENT)
+            if None in arguments:
+                return (MISUSE, _BAD_ARGUMENT)
+            return (VALUE, self._caller.acl_check(arguments))  # type: ignore[union-attr,arg-type]
+        except CommandError as error:
+            return (ERROR, str(error).encode("latin-1", "replace"))
+        except BaseException as cause:
+            return self._ended_by(cause)
+
+    def _stop(self) -> bool:
+        try:
+            return self._cause is not None or (self._caller is not None and self._caller.should_stop())
+        except BaseException as cause:
+            self._cause = cause
+            return True
+
+
+def _luajit() -> Any:
+    try:
+        import lupa.luajit21 as lupa
+    except ImportError as error:
+        raise LuaNotInstalled(_NOT_INSTALLED) from error
+    return lupa
+
+
+def _refuse(owner: object, name: object, is_setting: bool) -> object:
+    raise AttributeError("no attribute of Python's can be reached")
+
+
+def _sha1(text: bytes) -> bytes:
+    return hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+
+
+def _raised(chunk: Chunk, text: bytes, source: bytes | None = None, line: int | None = None) -> str:
+    """The text of an error, with the place, which Lua does not know behind a tail call (`return f()`): if a script has
+    one of these, that is the place, else the line is -1."""
+    if source is None or line is None:
+        tails = [chunk.source.count(b"\n", 0, found.start()) + 1 for found in _TAIL_CALL.finditer(chunk.source)]
+        source, line = chunk.name, tails[0] if len(set(tails)) == 1 else -1
+    return f"{text.decode('latin-1')} script: {chunk.label.decode()}, on {source.decode('latin-1')}:{line}."
+
+
+def _out_of_memory() -> ScriptOutOfMemory:
+    return ScriptOutOfMemory("not enough memory")

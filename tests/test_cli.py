@@ -143,8 +143,9 @@ def test_a_directory_that_cannot_be_read_is_2(database: Path, monkeypatch: pytes
 
 
 UNKNOWN = {
-    "serve --unixsocket /run/x": "flin serve: there is no option --unixsocket: Flin listens on TCP only",
-    "serve --tls-port 1": "flin serve: there is no option --tls-port: Flin does not speak TLS",
+    "serve --tls": "flin serve: there is no option --tls: see --tls-port",
+    "serve --tls-ciphersuites x": "flin serve: there is no option --tls-ciphersuites: the cipher suites of TLS 1.3",
+    "serve --tls-replication yes": "flin serve: there is no option --tls-replication: Flin does not replicate",
     "serve --appendfsync always": "flin serve: there is no option --appendfsync: it is called --sync",
     "serve --maxmemory-policy x": "--memory-limit bounds memory",
     "serve -p 6379": "flin serve: there is no option -p: it is called --port",

@@ -12,7 +12,15 @@ from flin.cli.parsing import Commands, UsageError, add_command
 from flin.engine import Options
 from flin.engine.catalog.manifest import read as read_manifest
 from flin.engine.disk.fs import OsFileSystem
-from flin.net.settings.config import SYNC_MODES, ConfigError, ServerOptions, options_from_file, with_values
+from flin.net.settings.config import (
+    SYNC_MODES,
+    TLS_AUTH_CLIENTS,
+    TLS_PROTOCOLS,
+    ConfigError,
+    ServerOptions,
+    options_from_file,
+    with_values,
+)
 
 SUMMARY = "serve a database to Redis clients"
 DETAILS = """\
@@ -38,7 +46,12 @@ def add_parser(commands: Commands) -> None:
     defaults = ServerOptions()
     add = parser.add_argument
     add("--config", metavar="FILE", help="a TOML file with a [server] table")
-    add("--port", type=_integer, metavar="N", help=f"TCP port (default {defaults.port}; 0: a free one)")
+    add(
+        "--port",
+        type=_integer,
+        metavar="N",
+        help=f"TCP port (default {defaults.port}; 0: a free one, or none beside --tls-port or --unixsocket)",
+    )
     add("--bind", action="append", metavar="ADDRESS", help="address to listen on, may be repeated (default 127.0.0.1)")
     add("--dir", metavar="DIR", help=f"the database's directory (default {defaults.dir})")
     add("--sync", choices=SYNC_MODES, help=f"when writes are made durable (default {defaults.sync})")
@@ -91,6 +104,36 @@ def add_parser(commands: Commands) -> None:
         type=_integer,
         metavar="N",
         help=f"entries of the slow log (default {defaults.slowlog_max_len})",
+    )
+    _add_listeners(parser, defaults)
+
+
+def _add_listeners(parser: argparse.ArgumentParser, defaults: ServerOptions) -> None:
+    add = parser.add_argument
+    add("--tls-port", type=_integer, metavar="N", help="TCP port for TLS (default none; 0: a free one)")
+    add("--tls-cert-file", metavar="FILE", help="the server's certificate, PEM; read again on SIGHUP")
+    add("--tls-key-file", metavar="FILE", help="the key of the certificate, PEM")
+    add("--tls-key-file-pass", metavar="PASSWORD", help="the password of the key, if it has one")
+    add("--tls-ca-cert-file", metavar="FILE", help="authorities whose certificates clients may show, PEM")
+    add("--tls-ca-cert-dir", metavar="DIR", help="the same, a directory as `openssl rehash` makes it")
+    add(
+        "--tls-auth-clients",
+        choices=TLS_AUTH_CLIENTS,
+        help=f"whether clients must show a certificate (default {defaults.tls_auth_clients})",
+    )
+    add("--tls-protocols", metavar="VERSIONS", help=f'versions of TLS (default "{" ".join(TLS_PROTOCOLS)}")')
+    add("--tls-ciphers", metavar="LIST", help="ciphers of TLS 1.2, in OpenSSL's words")
+    add(
+        "--tls-maxclients",
+        type=_integer,
+        metavar="N",
+        help=f"maximum number of TLS connections (default {defaults.tls_maxclients})",
+    )
+    add("--unixsocket", metavar="PATH", help="Unix socket to listen on (default none)")
+    add(
+        "--unixsocketperm",
+        metavar="OCTAL",
+        help=f"permissions of the Unix socket (default {defaults.unixsocketperm}: its owner's)",
     )
 
 

@@ -12,13 +12,15 @@ _NO_SNAPSHOT: Final = "Flin writes no RDB file: the directory of --dir holds the
 _NO_EVICTION: Final = "--memory-limit bounds memory; data beyond it stays on disk, and nothing is evicted"
 _FOREGROUND: Final = "flin serve runs in the foreground: start it from systemd, or with nohup and &"
 _STDERR: Final = "messages go to stderr: redirect it to a file (2>> flin.err)"
-_TCP_ONLY: Final = "Flin listens on TCP only: see --bind and --port"
 _IN_A_FILE: Final = "users are lines of a file: see --aclfile"
 
 REDIS_OPTIONS: Final = {
-    "--unixsocket": _TCP_ONLY,
-    "--unixsocketperm": _TCP_ONLY,
-    "--tls": "Flin does not speak TLS: put a proxy such as stunnel before it",
+    "--tls-ciphersuites": "the cipher suites of TLS 1.3 are OpenSSL's own; see --tls-ciphers for TLS 1.2",
+    "--tls-dh-params-file": "keys are exchanged on elliptic curves only",
+    "--tls-client": "Flin is no TLS client: it does not replicate",
+    "--tls-replication": "Flin does not replicate",
+    "--tls-cluster": "Flin has no cluster mode",
+    "--tls": "see --tls-port",
     "--appendonly": _MADE_DURABLE,
     "--appendfsync": "it is called --sync: always, interval (Redis: everysec) or never (Redis: no)",
     "--save": _NO_SNAPSHOT,

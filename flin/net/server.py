@@ -13,7 +13,6 @@ import logging
 import logging.handlers
 import queue
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,11 +27,11 @@ from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.net.commands.info import resident_bytes
 from flin.net.data.cursors import keep_cursors, recall_cursors
 from flin.net.run.services import Services, make_services, no_expiries
-from flin.net.serve.acceptor import Acceptor
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
+from flin.net.serve.listeners import Listeners
 from flin.net.serve.reaping import Reaping
-from flin.net.settings.config import Config, ConfigError, ServerOptions
+from flin.net.settings.config import Config, ServerOptions
 from flin.net.settings.file_limit import make_room
 
 uvloop: Any
@@ -78,7 +77,7 @@ class Server:
         self.store = store
         self.services: Services
         self.port = 0
-        self._listeners: list[asyncio.Server] = []
+        self.listeners: Listeners
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self._is_stopped = False
@@ -108,8 +107,10 @@ class Server:
         recall_cursors(services.cursors, self.store)
         self._housekeeping = Housekeeping(services)
         self.reaping = Reaping(services, self._cold)
-        await self._listen()
-        services.process.port = self.port
+        self.listeners = Listeners(self.options, services, self._cold, loop)
+        await self.listeners.open()
+        self.port = self.listeners.port
+        services.process.port = self.port or self.listeners.tls_port
         self._timer = loop.call_later(STEP_SECONDS, self._step)
 
     def _fit_file_limit(self) -> None:
@@ -118,27 +119,6 @@ class Server:
         if fitting < self.options.maxclients:
             logger.warning("maxclients is %d: the operating system does not let this process open more files", fitting)
             self.options = replace(self.options, maxclients=fitting)
-
-    async def _listen(self) -> None:
-        self.port = self.options.port
-        for host in self.options.bind:
-            try:
-                listener = await self._loop.create_server(
-                    self._acceptor, host, self.port, backlog=self.options.tcp_backlog
-                )
-            except OSError as error:
-                await self._close_listeners()
-                raise ConfigError(f"cannot listen on {host} port {self.port}: {error.strerror or error}") from error
-            self._listeners.append(listener)
-            # Port 0 asked for any free one: further addresses get the same.
-            self.port = listener.sockets[0].getsockname()[1]
-            for listening in listener.sockets:
-                # Accepted sockets inherit both options.
-                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _keep_alive(listening, self.options.tcp_keepalive)
-
-    def _acceptor(self) -> Acceptor:
-        return Acceptor(self.services, self._cold, self._loop)
 
     def _step(self) -> None:
         self._timer = self._loop.call_later(STEP_SECONDS, self._step)
@@ -159,7 +139,7 @@ class Server:
             return
         self._is_stopped = True
         self._stopping.set()
-        await self._close_listeners()
+        self.listeners.close()
         await self._finish_connections()
         if self._timer is not None:
             self._timer.cancel()
@@ -184,22 +164,6 @@ class Server:
                 return
             await asyncio.sleep(FINISH_POLL_SECONDS)
         logger.warning("some clients did not read their replies within %g s", FINISH_SECONDS)
-
-    async def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
-
-
-def _keep_alive(listening: socket.socket, idle_seconds: int) -> None:
-    """Find dead peers as Redis does: after the idle time, three probes, a third of it apart."""
-    if idle_seconds <= 0:
-        return
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_KEEPIDLE"):
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, min(idle_seconds, 32_767))
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, min(max(1, idle_seconds // 3), 32_767))
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 def serve(options: ServerOptions) -> int:
@@ -229,6 +193,8 @@ async def _serve(options: ServerOptions) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.request_stop)
+        if options.tls_port is not None:
+            loop.add_signal_handler(signal.SIGHUP, server.listeners.reload)
         print(_start_line(options, server, engine, time.monotonic() - began), flush=True)
         _tune_collector()
         await server.wait()
@@ -258,7 +224,7 @@ def _open_engine(options: ServerOptions) -> Any:
 def _start_line(options: ServerOptions, server: Server, engine: Any, seconds: float) -> str:
     recovered = engine.stats()["wal"]["replayed_operations"]
     return (
-        f"flin {flin.__version__} is ready on {' '.join(options.bind)} port {server.port}: directory {options.dir}, "
+        f"flin {flin.__version__} is ready on {server.listeners.places}: directory {options.dir}, "
         f"sync {options.sync}, {recovered} records recovered, {seconds:.2f} s"
     )
 

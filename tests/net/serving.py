@@ -36,6 +36,7 @@ class ServerThread:
         self.server: Server
         self.loop: asyncio.AbstractEventLoop
         self.port = 0
+        self.tls_port = 0
 
     def __enter__(self) -> ServerThread:
         self._thread.start()
@@ -89,6 +90,7 @@ class ServerThread:
         self.server = Server(self.options, self.store)
         await self.server.start()
         self.port = self.server.port
+        self.tls_port = self.server.listeners.tls_port
         self._ready.set()
         await self.server.wait()
         await self.server.stop()

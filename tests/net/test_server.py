@@ -119,9 +119,9 @@ class Served:
         )
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()
+        assert " is ready on " in self.line, (self.line, self.process.stderr and self.process.stderr.read())
         found = re.search(r"port (\d+)", self.line)
-        assert found, (self.line, self.process.stderr.read() if self.process.stderr else "")
-        self.port = int(found[1])
+        self.port = int(found[1]) if found else 0  # a Unix socket alone
 
     def end(self, number: int) -> int:
         """Send a signal. Returns the exit code."""

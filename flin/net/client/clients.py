@@ -215,6 +215,6 @@ def _size_of(client: Client) -> int:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a peer's address, as `host:port`, is this machine's own; a Unix socket's is."""
+    """Whether a peer's address, as `host:port`, is this machine's own; a Unix socket's, an absolute path, is."""
     host = address.rpartition(":")[0].strip("[]")
-    return not host or host == "::1" or host.startswith(("127.", "::ffff:127.")) or host == "?"
+    return not host or host in ("::1", "?") or host.startswith(("/", "127.", "::ffff:127."))

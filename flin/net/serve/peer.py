@@ -6,7 +6,9 @@ The loop hears of an end in its next round, and while a transport is paused not 
 from __future__ import annotations
 
 import asyncio
+import os
 import select
+import socket
 from typing import Any, Final
 
 _ENDS: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
@@ -29,8 +31,11 @@ def descriptor_of(transport: asyncio.Transport) -> int:
 
 
 def address_of(transport: asyncio.Transport, what: str) -> str:
-    """`host:port`, `[host]:port` as Redis prints it, or the path of a Unix socket."""
+    """`host:port`, `[host]:port` as Redis prints it; of a Unix socket, for both ends, the absolute `PATH:0`."""
     name: Any = transport.get_extra_info(what)
+    peer = transport.get_extra_info("socket")
+    if peer is not None and peer.family == socket.AF_UNIX:
+        return f"{os.fsdecode(peer.getsockname())}:0"
     if isinstance(name, tuple) and len(name) >= 2:
         host, port = name[0], name[1]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -7,6 +7,7 @@ be set at the start. It checks every other value as the start does.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -67,6 +68,18 @@ class ServerOptions:
     buffers_share: float = 0.25  # of memory_limit, for all clients' buffers together
     slowlog_log_slower_than: int = 10_000  # microseconds; negative: nothing
     slowlog_max_len: int = 128
+    tls_port: int | None = None  # None: no TLS; 0: a free port
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    tls_key_file_pass: str = ""
+    tls_ca_cert_file: str = ""
+    tls_ca_cert_dir: str = ""
+    tls_auth_clients: str = "yes"  # Redis's default: clients must show a certificate
+    tls_protocols: str = ""  # empty: all of TLS_PROTOCOLS
+    tls_ciphers: str = ""  # of TLS 1.2, as OpenSSL names them; empty: Python's choice
+    tls_maxclients: int = 4096  # at 40 KB an idle connection 160 MB, within the clients' share of the default memory
+    unixsocket: str = ""
+    unixsocketperm: str = "700"  # octal
 
     def check(self) -> ServerOptions:
         """Return the options. ConfigError if a value makes no sense."""
@@ -74,14 +87,63 @@ class ServerOptions:
             raise ConfigError(f"sync is {self.sync!r}, it must be one of {', '.join(SYNC_MODES)}")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} is {value}, it must be from {low} to {high}")
         if not self.bind:
             raise ConfigError("bind names no address")
         if not self.dir or "\0" in self.dir:
             raise ConfigError(f"dir is {self.dir!r}, which names no directory")
+        self._check_tls()
+        self._check_unix_socket()
         return self
 
+    def _check_tls(self) -> None:
+        if self.tls_auth_clients not in TLS_AUTH_CLIENTS:
+            raise ConfigError(
+                f"tls_auth_clients is {self.tls_auth_clients!r}, it must be one of {', '.join(TLS_AUTH_CLIENTS)}"
+            )
+        for word in self.tls_protocols.split():
+            if word not in TLS_PROTOCOLS:
+                raise ConfigError(f"tls_protocols has {word!r}, but there are only {' and '.join(TLS_PROTOCOLS)}")
+        if self.tls_port is None:
+            for name in _NEEDS_TLS_PORT:
+                if getattr(self, name):
+                    raise ConfigError(f"{name} is given, but no tls_port: nothing would be encrypted")
+            return
+        if self.tls_port and self.tls_port == self.port:
+            raise ConfigError(f"port and tls_port are both {self.port}")
+        for name in ("tls_cert_file", "tls_key_file"):
+            if not getattr(self, name):
+                raise ConfigError(f"tls_port needs {name}")
+        if self.tls_auth_clients != "no" and not (self.tls_ca_cert_file or self.tls_ca_cert_dir):
+            raise ConfigError(
+                f"tls_auth_clients is {self.tls_auth_clients}, which needs tls_ca_cert_file or tls_ca_cert_dir: whose "
+                "certificates clients may show; without client certificates it must be no"
+            )
+
+    def _check_unix_socket(self) -> None:
+        if not self.unixsocket.isprintable():
+            raise ConfigError(f"unixsocket is {self.unixsocket!r}, which is no path of a socket")
+        if re.fullmatch("0?[0-7]{3}", self.unixsocketperm) is None:
+            raise ConfigError(f"unixsocketperm is {self.unixsocketperm!r}, it must be octal digits, such as 700")
+
+    @property
+    def listens_on_tcp(self) -> bool:
+        """Port 0 is any free port, unless clients have another way in: then there is no plain TCP."""
+        return self.port != 0 or (self.tls_port is None and not self.unixsocket)
+
+
+TLS_AUTH_CLIENTS: Final = ("yes", "no", "optional")
+TLS_PROTOCOLS: Final = ("TLSv1.2", "TLSv1.3")
+_NEEDS_TLS_PORT: Final = (
+    "tls_cert_file",
+    "tls_key_file",
+    "tls_key_file_pass",
+    "tls_ca_cert_file",
+    "tls_ca_cert_dir",
+    "tls_protocols",
+    "tls_ciphers",
+)
 
 MAX_BULK_BYTES: Final = 512 << 20
 """Redis's default of proto-max-bulk-len, the longest argument and the longest string."""
@@ -105,6 +167,8 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "buffers_share": (0.01, 0.9),
     "slowlog_log_slower_than": (-1, 1 << 62),
     "slowlog_max_len": (0, 1 << 31),
+    "tls_port": (0, 65_535),
+    "tls_maxclients": (1, 1_000_000),
 }
 """The allowed values, at the start and for CONFIG SET."""
 
@@ -151,6 +215,8 @@ def _coerced(name: str, value: Any, default: Any) -> Any:
         if not isinstance(words, list | tuple) or not all(type(word) is str and word for word in words):
             raise ConfigError(f"{name} is {value!r}, it must be an address or a list of them")
         return tuple(words)
+    if name == "tls_auth_clients" and type(value) is bool:
+        return "yes" if value else "no"
     if name == "memory_limit" and isinstance(value, str):
         try:
             return parse_bytes(value)  # as the engine reads it
@@ -160,7 +226,7 @@ def _coerced(name: str, value: Any, default: Any) -> Any:
         return float(value)
     expected = int if default is None else type(default)
     if type(value) is not expected:
-        if name == "requirepass":
+        if name in ("requirepass", "tls_key_file_pass"):
             raise ConfigError(f"{name} must be text in quotes")
         raise ConfigError(f"{name} is {value!r}, it must be of type {expected.__name__}")
     return value
@@ -175,6 +241,7 @@ class Config:
         self.maxclients = options.maxclients
         self.protected_mode = options.protected_mode
         self.timeout = options.timeout
+        self.tls_maxclients = options.tls_maxclients
         self.slowlog_log_slower_than = options.slowlog_log_slower_than
         self.slowlog_max_len = options.slowlog_max_len
         self.output_limits = dict(DEFAULT_LIMITS)
@@ -322,6 +389,20 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"tcp-backlog": option("tcp_backlog", refusal=IMMUTABLE),
     b"tcp-keepalive": option("tcp_keepalive", _in_range("tcp_keepalive")),
     b"timeout": attribute("timeout", _in_range("timeout")),
+    b"tls-auth-clients": option("tls_auth_clients", choice_of(*TLS_AUTH_CLIENTS)),
+    b"tls-ca-cert-dir": option("tls_ca_cert_dir"),
+    b"tls-ca-cert-file": option("tls_ca_cert_file"),
+    b"tls-cert-file": option("tls_cert_file"),
+    b"tls-ciphers": option("tls_ciphers"),
+    b"tls-key-file": option("tls_key_file"),
+    b"tls-key-file-pass": constant(b""),  # nobody is shown a password
+    b"tls-maxclients": attribute("tls_maxclients", _in_range("tls_maxclients")),
+    b"tls-port": Parameter(lambda config: b"%d" % (config.options.tls_port or 0), _in_range("tls_port")),
+    b"tls-protocols": option("tls_protocols"),
+    b"unixsocket": option("unixsocket", refusal=IMMUTABLE),
+    b"unixsocketperm": Parameter(
+        lambda config: config.options.unixsocketperm.encode() if config.options.unixsocket else b"0", refusal=IMMUTABLE
+    ),
     **dict.fromkeys(
         (b"zset-max-listpack-entries", b"zset-max-ziplist-entries"),
         _threshold("sorted_set_members", integer_from(0, INT64_MAX)),

@@ -29,8 +29,7 @@ always-show-logo no; aof_rewrite_cpulist; appenddirname appendonlydir; appendfil
 bgsave_cpulist; bio_cpulist; cluster-config-file nodes.conf; cluster-enabled no; cluster-port 0; daemonize no;
 disable-thp yes; enable-debug-command no; enable-module-command no; enable-protected-configs no; io-threads 1;
 io-threads-do-reads no; logfile; pidfile; rdbchecksum yes; replicaof; server_cpulist; set-proc-title yes;
-slaveof; socket-mark-id 0; supervised no; syslog-enabled no; syslog-facility local0; syslog-ident redis;
-unixsocket; unixsocketperm 0
+slaveof; socket-mark-id 0; supervised no; syslog-enabled no; syslog-facility local0; syslog-ident redis
 """
 
 _INTEGERS: Final = """
@@ -45,7 +44,7 @@ min-replicas-to-write 0; min-slaves-max-lag 10; min-slaves-to-write 0; repl-back
 repl-diskless-sync-delay 5; repl-diskless-sync-max-replicas 0; repl-ping-replica-period 10;
 repl-ping-slave-period 10; repl-timeout 60; replica-announce-port 0; replica-priority 100;
 shutdown-timeout 10; slave-announce-port 0; slave-priority 100;
-tls-port 0; tls-session-cache-size 20480; tls-session-cache-timeout 300; tracking-table-max-keys 1000000
+tls-session-cache-size 20480; tls-session-cache-timeout 300; tracking-table-max-keys 1000000
 """
 
 _SIZES: Final = """
@@ -72,9 +71,8 @@ _TEXTS: Final = """
 bind-source-addr; cluster-announce-hostname; cluster-announce-ip; ignore-warnings;
 latency-tracking-info-percentiles 50 99 99.9; masterauth; masteruser; maxmemory-clients 0; notify-keyspace-events;
 oom-score-adj-values 0 200 800; proc-title-template {title} {listen-addr} {server-mode}; replica-announce-ip;
-slave-announce-ip; tls-ca-cert-dir; tls-ca-cert-file; tls-cert-file; tls-ciphers; tls-ciphersuites;
-tls-client-cert-file; tls-client-key-file; tls-client-key-file-pass; tls-dh-params-file; tls-key-file;
-tls-key-file-pass; tls-protocols
+slave-announce-ip; tls-ciphersuites; tls-client-cert-file; tls-client-key-file; tls-client-key-file-pass;
+tls-dh-params-file
 """
 
 _CHOICES: Final = {
@@ -86,7 +84,6 @@ _CHOICES: Final = {
     "sanitize-dump-payload": ("no", "no", "yes", "clients"),
     "shutdown-on-sigint": ("default", "default", "save", "nosave", "now", "force"),
     "shutdown-on-sigterm": ("default", "default", "save", "nosave", "now", "force"),
-    "tls-auth-clients": ("yes", "no", "yes", "optional"),
 }
 """By name: the value, then all choices in Redis's order."""
 

@@ -51,11 +51,54 @@ def test_a_file_and_its_values(tmp_path: Path) -> None:
         {"slowlog_log_slower_than": -2},
         {"buffers_share": float("nan")},
         {"memory_limit": 64.5},
+        {"tls_port": 70_000},
+        {"tls_port": "6381"},
+        {"tls_maxclients": 0},
+        {"tls_protocols": "TLSv1.1 TLSv1.2"},
+        {"tls_auth_clients": "maybe"},
+        {"unixsocket": "a\nb"},
+        {"unixsocketperm": 700},
+        {"unixsocketperm": "999"},
+        {"unixsocketperm": "0o700"},
     ],
 )
 def test_wrong_values(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         with_values(ServerOptions(), values)
+
+
+_TLS = {"tls_port": 6381, "tls_cert_file": "a.pem", "tls_key_file": "a.key"}
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"tls_port": 6381}, "tls_port needs tls_cert_file"),
+        ({"tls_port": 6381, "tls_cert_file": "a.pem"}, "tls_port needs tls_key_file"),
+        (_TLS, "tls_auth_clients is yes, which needs tls_ca_cert_file or tls_ca_cert_dir"),
+        (_TLS | {"tls_auth_clients": "optional"}, "tls_auth_clients is optional, which needs"),
+        (_TLS | {"port": 6381, "tls_auth_clients": "no"}, "port and tls_port are both 6381"),
+        ({"tls_cert_file": "a.pem"}, "tls_cert_file is given, but no tls_port"),
+        ({"tls_ca_cert_dir": "a"}, "tls_ca_cert_dir is given, but no tls_port"),
+    ],
+)
+def test_tls_needs_all_of_its_options(values: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        with_values(ServerOptions(), values)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_plain"),
+    [
+        ({}, True),
+        ({"port": 0}, True),
+        ({"port": 0, "unixsocket": "a"}, False),
+        ({"port": 0, "tls_auth_clients": False, **_TLS}, False),
+        ({"port": 7, "unixsocket": "a", "tls_auth_clients": "no", **_TLS}, True),
+    ],
+)
+def test_port_0_is_a_free_one_unless_there_is_another_way_in(values: dict[str, Any], is_plain: bool) -> None:
+    assert with_values(ServerOptions(), values).listens_on_tcp == is_plain
 
 
 def test_a_broken_file(tmp_path: Path) -> None:
@@ -89,6 +132,8 @@ def test_a_redis_conf_is_told_apart(tmp_path: Path) -> None:
         ("[server]\nbind = 5\n", "bind"),
         ('[server]\nprotected_mode = "yes"\n', "protected_mode"),
         ("[server]\ntimeout = 1979-05-27\n", "timeout"),
+        ("[server]\nunixsocketperm = 0o700\n", "unixsocketperm"),
+        ("[server]\ntls_key_file_pass = 12\n", "tls_key_file_pass must be text in quotes"),
     ],
 )
 def test_whatever_a_file_holds_is_known_or_an_error(tmp_path: Path, text: str, name: str) -> None:

@@ -105,6 +105,11 @@ def add_parser(commands: Commands) -> None:
         metavar="N",
         help=f"entries of the slow log (default {defaults.slowlog_max_len})",
     )
+    add(
+        "--notify-keyspace-events",
+        metavar="CLASSES",
+        help="events of keys that clients may listen to, as in Redis: KEA",
+    )
     _add_listeners(parser, defaults)
 
 

@@ -45,7 +45,6 @@ REDIS_OPTIONS: Final = {
     "-a": "it is called --requirepass",
     "--password": "it is called --requirepass",
     "--data": "it is called --dir",
-    "--notify-keyspace-events": "Flin has no keyspace events",
     "--rename-command": "Flin renames no commands",
 }
 """The name of each here, or why there is none. A name also stands for longer ones that begin with it and a dash: --tls

@@ -164,7 +164,9 @@ class Clients:
         self.maybe_refresh()
 
     def _gates_are_open(self) -> bool:
-        return not self.closed_by and self.takes_writes() and not self._config.times_every_command
+        config = self._config
+        is_usual = not (self.closed_by or config.times_every_command or config.notified)
+        return is_usual and self.takes_writes()
 
     def takes_writes(self) -> bool:
         """Whether the engine takes writes now, without a delay."""

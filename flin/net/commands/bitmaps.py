@@ -72,6 +72,7 @@ def setbit(context: Context, args: list[bytes]) -> Value:
     if not byte or was != bit:
         changed = bytes((number ^ (was ^ bit) << shift,))
         write_parts(keyspace, key, text, expires_at_ms, [(position, changed)], position + 1)
+        context.notify(b"setbit", key)
     return was
 
 
@@ -223,7 +224,7 @@ def bitop(context: Context, args: list[bytes]) -> Value:
     texts = _sources(context, args)
     if max(map(len, texts)) * len(texts) > SLICED_BYTES and not keyspace.is_in_transaction:
         return _join_in_slices(context, args, texts)
-    return _put_joined(keyspace, destination, _joined(name, texts))
+    return _put_joined(context, destination, _joined(name, texts))
 
 
 def _sources(context: Context, args: list[bytes]) -> list[Text]:
@@ -249,15 +250,17 @@ def _join_in_slices(context: Context, args: list[bytes], texts: list[Text]) -> S
         if keyspace.changed(journal, args[3:]):
             with keyspace.waiting():
                 found = list(_joined(name, _sources(context, args)))
-    return _put_joined(keyspace, args[2], found)
+    return _put_joined(context, args[2], found)
 
 
-def _put_joined(keyspace: Keyspace, destination: bytes, parts: Iterable[bytes]) -> int:
-    joined = b"".join(parts)
+def _put_joined(context: Context, destination: bytes, parts: Iterable[bytes]) -> int:
+    keyspace, joined = context.keyspace, b"".join(parts)
     if joined:
         keyspace.put(destination, joined)
+        context.notify(b"set", destination)
     elif keyspace.exists(destination):
         keyspace.delete(destination)
+        context.notify(b"del", destination)
     return len(joined)
 
 
@@ -317,6 +320,8 @@ def bitfield(context: Context, args: list[bytes]) -> Value:
     length = max(0 if text is None else len(text), (max(ends) + 7) >> 3)
     if text is None or length > len(text) or window.fields != before:
         write_parts(keyspace, key, text, expires_at_ms, window.edits(before, length), length)
+        if any(reply is not None for step, reply in zip(steps, replies, strict=True) if step.name != b"get"):
+            context.notify(b"setbit", key)
     return replies
 
 

@@ -131,4 +131,5 @@ def incrbyfloat(context: Context, args: list[bytes]) -> Value:
     except OverflowError:
         raise CommandError("ERR increment would produce NaN or Infinity") from None
     context.keyspace.put(args[1], make_entry(text, expires_at_ms))
+    context.notify(b"incrbyfloat", args[1])
     return text

@@ -60,8 +60,10 @@ def _expire(context: Context, args: list[bytes], unit: ExpiryUnit, name: str) ->
     if expires_at_ms <= now_ms:
         keyspace.note_gone(entry)
         keyspace.delete(key)
+        context.notify(b"del", key)
     else:
         keyspace.put(key, make_entry(value, expires_at_ms, tag))
+        context.notify(b"expire", key)
     return ONE
 
 
@@ -73,6 +75,7 @@ def persist(context: Context, args: list[bytes]) -> Value:
         return ZERO
     value, _, tag = entry
     context.keyspace.put(args[1], make_entry(value, 0, tag))
+    context.notify(b"persist", args[1])
     return ONE
 
 

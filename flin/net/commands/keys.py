@@ -41,16 +41,18 @@ def delete(context: Context, args: list[bytes]) -> Value:
     """Deletes keys and returns how many there were."""
     keyspace = context.keyspace
     if len(args) > MAX_UNSLICED_KEYS:
-        return _delete_many(keyspace, args)
+        return _delete_many(context, args)
     entries = {key: entry for key in args[1:] if (entry := keyspace.entry(key)) is not None}
     for key, entry in entries.items():
         if type(entry) is tuple:
             keyspace.note_gone(entry)
         keyspace.delete(key)
+        context.notify(b"del", key)
     return len(entries)
 
 
-def _delete_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
+def _delete_many(context: Context, args: list[bytes]) -> Slices:
+    keyspace = context.keyspace
     keys = list(dict.fromkeys(args[1:]))
     entries = yield from find_many(keyspace, keys)
     found = [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
@@ -59,6 +61,7 @@ def _delete_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
             keyspace.note_gone(entry)
     if found:
         keyspace.delete_all(found)
+        context.notify_each(b"del", found)
     return len(found)
 
 
@@ -110,6 +113,8 @@ def copy(context: Context, args: list[bytes]) -> Value:
     if entry is None or (target.exists(destination) and not replace):
         return ZERO
     _copy(context, source, target, destination)
+    context.notify_in(target, b"new", destination)
+    context.notify_in(target, b"copy_to", destination)
     return ONE
 
 
@@ -155,6 +160,9 @@ def move(context: Context, args: list[bytes]) -> Value:
     _copy(context, key, target, key)
     context.keyspace.note_gone(entry)
     context.keyspace.delete(key)
+    context.notify_in(target, b"new", key)
+    context.notify(b"move_from", key)
+    context.notify_in(target, b"move_to", key)
     return ONE
 
 
@@ -163,7 +171,7 @@ def rename(context: Context, args: list[bytes]) -> Value:
     """Renames a key, over whatever the new name held."""
     entry = _existing(context, args[1])
     if args[1] != args[2]:
-        context.keyspace.rename(args[1], args[2], entry)
+        _rename(context, args, entry)
     return OK
 
 
@@ -173,8 +181,15 @@ def renamenx(context: Context, args: list[bytes]) -> Value:
     entry = _existing(context, args[1])
     if context.keyspace.exists(args[2]):
         return ZERO
-    context.keyspace.rename(args[1], args[2], entry)
+    _rename(context, args, entry)
     return ONE
+
+
+def _rename(context: Context, args: list[bytes], entry: Live) -> None:
+    context.keyspace.rename(args[1], args[2], entry)
+    context.notify(b"new", args[2])
+    context.notify(b"rename_from", args[1])
+    context.notify(b"rename_to", args[2])
 
 
 def _existing(context: Context, key: bytes) -> Live:

@@ -191,12 +191,12 @@ def _move(context: Context, args: list[bytes], *, is_from_left: bool, is_to_left
         return None
     if args[1] == args[2]:
         element = source.rotate(is_from_left=is_from_left, is_to_left=is_to_left)
-        context.notify(b"lpop" if is_from_left else b"rpop", args[1])
     else:
         destination = objects.find_or_make(args[2], List)
-        element = _pop_one(context, source, is_left=is_from_left)
+        element = source.pop_left() if is_from_left else source.pop_right()
         destination.push_left((element,)) if is_to_left else destination.push_right((element,))
     context.notify(b"lpush" if is_to_left else b"rpush", args[2])
+    _note_popped(context, args[1], is_left=is_from_left, is_empty=not len(source))
     return element
 
 

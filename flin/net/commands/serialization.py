@@ -189,4 +189,5 @@ def _put(context: Context, key: bytes, payload: bytes, crc: int, options: _Optio
             context.notify(b"del", key)
         return
     put(keyspace, key, value, expires_at_ms)
+    context.notify(b"new", key)
     context.notify(b"restore", key)

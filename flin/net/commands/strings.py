@@ -127,6 +127,9 @@ def _set_with_options(context: Context, args: list[bytes]) -> Value:
         if options.keep_ttl:
             expires_at_ms = current_ms or 0
     keyspace.put(key, make_entry(value, expires_at_ms))
+    context.notify(b"set", key)
+    if options.expiry is not None:
+        context.notify(b"expire", key)
     return old if options.get else OK
 
 
@@ -145,6 +148,8 @@ def psetex(context: Context, args: list[bytes]) -> Value:
 def _set_expiring(context: Context, args: list[bytes], unit: ExpiryUnit, name: str) -> Value:
     expires_at_ms = positive_expiry(args[2], unit, context.now_ms, name)
     context.keyspace.put(args[1], make_entry(args[3], expires_at_ms))
+    context.notify(b"set", args[1])
+    context.notify(b"expire", args[1])
     return OK
 
 
@@ -154,6 +159,7 @@ def setnx(context: Context, args: list[bytes]) -> Value:
     if context.keyspace.exists(args[1]):
         return ZERO
     context.keyspace.put_value(args[1], args[2])
+    context.notify(b"set", args[1])
     return ONE
 
 
@@ -163,6 +169,7 @@ def getset(context: Context, args: list[bytes]) -> Value:
     old = context.keyspace.value(args[1])
     _check_reply(context, old)
     context.keyspace.put_value(args[1], args[2])
+    context.notify(b"set", args[1])
     return old
 
 
@@ -173,6 +180,7 @@ def getdel(context: Context, args: list[bytes]) -> Value:
     _check_reply(context, value)
     if value is not None:
         context.keyspace.delete(args[1])
+        context.notify(b"del", args[1])
     return value
 
 
@@ -190,10 +198,13 @@ def getex(context: Context, args: list[bytes]) -> Value:
         expires_at_ms = positive_expiry(options.expiry, options.unit, context.now_ms, "getex")
         if expires_at_ms <= context.now_ms:
             keyspace.delete(key)
+            context.notify(b"del", key)
         else:
             _set_expiry(keyspace, key, expires_at_ms)
+            context.notify(b"expire", key)
     elif options.persist and current_ms:
         _set_expiry(keyspace, key, 0)
+        context.notify(b"persist", key)
     return value
 
 
@@ -245,7 +256,7 @@ def mset(context: Context, args: list[bytes]) -> Value:
     """Sets several keys to strings, all at once."""
     if len(args) % 2 == 0:
         raise wrong_arity("mset")
-    _put_all(context.keyspace, args)
+    _put_all(context, args)
     return OK
 
 
@@ -256,23 +267,24 @@ def msetnx(context: Context, args: list[bytes]) -> Value:
         raise wrong_arity("msetnx")
     keyspace = context.keyspace
     if len(args) > MAX_UNSLICED_KEYS:
-        return _put_all_new(keyspace, args)
+        return _put_all_new(context, args)
     if any(keyspace.exists(key) for key in args[1::2]):
         return ZERO
-    _put_all(keyspace, args)
+    _put_all(context, args)
     return ONE
 
 
-def _put_all_new(keyspace: Keyspace, args: list[bytes]) -> Slices:
-    entries = yield from find_many(keyspace, args[1::2])
+def _put_all_new(context: Context, args: list[bytes]) -> Slices:
+    entries = yield from find_many(context.keyspace, args[1::2])
     if entries.count(None) < len(entries):
         return ZERO
-    _put_all(keyspace, args)
+    _put_all(context, args)
     return ONE
 
 
-def _put_all(keyspace: Keyspace, args: list[bytes]) -> None:
-    keyspace.put_values(args[1::2], args[2::2])
+def _put_all(context: Context, args: list[bytes]) -> None:
+    context.keyspace.put_values(args[1::2], args[2::2])
+    context.notify_each(b"set", args[1::2])
 
 
 @command("append", 3, "write denyoom fast timed", FIRST_KEY)
@@ -282,11 +294,14 @@ def append(context: Context, args: list[bytes]) -> Value:
     if type(text) is bytes and not expires_at_ms and len(text) + len(args[2]) <= texts.MAX_PLAIN_BYTES:
         text += args[2]
         context.keyspace.put_value(args[1], text)
+        context.notify(b"append", args[1])
         return len(text)
     offset = 0 if text is None else len(text)
     length = offset + len(args[2])
     _check_length(context, length)
-    return write_parts(context.keyspace, args[1], text, expires_at_ms, [(offset, args[2])], length)
+    write_parts(context.keyspace, args[1], text, expires_at_ms, [(offset, args[2])], length)
+    context.notify(b"append", args[1])
+    return length
 
 
 @command("strlen", 2, "readonly fast", FIRST_KEY)
@@ -331,7 +346,9 @@ def setrange(context: Context, args: list[bytes]) -> Value:
     if not part:
         return 0 if text is None else len(text)
     _check_length(context, offset + len(part))
-    return write_parts(context.keyspace, key, text, expires_at_ms, [(offset, part)], offset + len(part))
+    length = write_parts(context.keyspace, key, text, expires_at_ms, [(offset, part)], offset + len(part))
+    context.notify(b"setrange", key)
+    return length
 
 
 def _check_length(context: Context, length: int) -> None:

@@ -103,6 +103,10 @@ class Keyspace:
         """The stored form of a user's key in this database."""
         return self._prefix + key if self._prefix else stored_key(key)
 
+    def key_of(self, stored: bytes) -> bytes:
+        """The user's key of a stored one of this database."""
+        return stored[len(self._prefix) :] if self._prefix else user_key(stored)
+
     # Reads. Each may raise ColdRead: a handler reads everything before its first write.
 
     def entry(self, key: bytes) -> Live | None:
@@ -184,6 +188,14 @@ class Keyspace:
         if key not in self._points:
             hot.fill(key, value)
         return value
+
+    def expired(self, key: bytes) -> tuple[bytes, int, int] | None:
+        """The entry of a key that has expired and is not deleted yet: for `entry` it is absent."""
+        stored = self.stored(key)
+        found = self._points_get(stored)
+        if found is None and not (self._ranges and covers(self._ranges, stored)):
+            found = self.read(stored)
+        return found if type(found) is tuple and found[1] and found[1] <= self._pending.now_ms else None
 
     def exists(self, key: bytes) -> bool:
         return self.entry(key) is not None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError, CorruptionError, FlinError, LimitError
 from flin.net.command.command import Command, Flag
+from flin.net.run.noting import run_noting
 from flin.net.wire.replies import Value, WaitForKeys, last_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def call(context: Context, command: Command, request: list[bytes]) -> Value:
     command.calls += 1
     begin_ns = time.perf_counter_ns()
     try:
-        value = value_of(context, command, request)
+        value = _whole(run_handler(context, command, request))
     except Exception as error:
         value = CommandError(error_text(context, command, error))
         context.services.counters.count_error(str(value))
@@ -39,12 +40,25 @@ def call(context: Context, command: Command, request: list[bytes]) -> Value:
 
 
 def value_of(context: Context, command: Command, request: list[bytes]) -> Value:
-    """Run the command, neither counted nor timed, and return its value. Raises whatever its handler raises. Nobody can
-    wait here: a blocking command that finds nothing gives its null."""
-    value = command.handler(context, request)
+    """Run the command once more, neither counted nor timed nor told of, and return its value. Raises whatever its
+    handler raises."""
+    return _whole(command.handler(context, request))
+
+
+def _whole(value: Value) -> Value:
+    """The value at the end of its slices. Nobody can wait here: a blocking command that has found nothing gives its
+    null."""
     if type(value) is GeneratorType:
         value = last_of(value)
     return value.null if type(value) is WaitForKeys else value
+
+
+def run_handler(context: Context, command: Command, request: list[bytes]) -> Value:
+    """Run the command's handler, and tell of keyspace events if somebody may listen. Raises whatever the handler
+    raises."""
+    if context.services.config.notified:
+        return run_noting(context, command, request)
+    return command.handler(context, request)
 
 
 def error_text(context: Context, command: Command, error: Exception) -> str:

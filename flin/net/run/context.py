@@ -6,6 +6,7 @@ that it needs before it changes anything: a read may raise ColdRead, and then th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 class Context:
     """`context.keyspace` is the selected database; `context.services` is the rest of the server."""
 
-    __slots__ = ("has_waited", "keyspace", "services", "session")
+    __slots__ = ("_config", "has_waited", "keyspace", "services", "session")
 
     def __init__(self, services: Services, session: Session) -> None:
         self.services = services
+        self._config = services.config
         self.session = session
         self.has_waited = False  # the present command has waited for the stall, so it need not wait again
         self.keyspace: Keyspace = services.databases.keyspaces[session.database]
@@ -31,10 +33,27 @@ class Context:
         return self.services.pending.now_ms
 
     def notify(self, event: bytes, key: bytes) -> None:
-        """A keyspace event, by Redis's name for it. Nobody can listen yet."""
+        """A keyspace event, by Redis's name for it, of a key of the selected database. (The handlers of SET without
+        options and of the counters tell none: run/noting.py does.)"""
+        if self._config.notified:
+            self.services.notifications.tell(event, key, self.keyspace.database)
 
     def notify_times(self, event: bytes, key: bytes, times: int) -> None:
         """`notify` that many times."""
+        if self._config.notified:
+            for _ in range(times):
+                self.notify(event, key)
+
+    def notify_each(self, event: bytes, keys: Iterable[bytes]) -> None:
+        """`notify` for each of the keys."""
+        if self._config.notified:
+            for key in keys:
+                self.notify(event, key)
+
+    def notify_in(self, keyspace: Keyspace, event: bytes, key: bytes) -> None:
+        """`notify` of a key of another database."""
+        if self._config.notified:
+            self.services.notifications.tell(event, key, keyspace.database)
 
     def note_subscriptions(self) -> None:
         """After a change of the session's subscriptions or its protocol."""

@@ -26,6 +26,7 @@ from flin.net.data.cursors import Cursors
 from flin.net.data.databases import Databases
 from flin.net.data.waiters import Waiters
 from flin.net.messages.monitor import Monitors
+from flin.net.messages.notifications import Notifications
 from flin.net.messages.pubsub import PubSub
 from flin.net.run.tick import Tick, steady_ms
 from flin.net.settings.config import ConfigError, ServerOptions
@@ -68,6 +69,7 @@ class Services:
     denials: DenialLog
     pause: Pause
     monitors: Monitors
+    notifications: Notifications
     process: Process
     stop: Callable[[], None]
     """SHUTDOWN."""
@@ -149,6 +151,7 @@ def make_services(
         denials=DenialLog(),
         pause=Pause(clients, store, steady_clock),
         monitors=Monitors(),
+        notifications=Notifications(config, pubsub, pending),
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
         stop=stop,
         engine_statistics=engine_statistics,

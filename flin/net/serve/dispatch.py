@@ -20,7 +20,7 @@ from flin.net.batch.reply_barrier import EVERYTHING
 from flin.net.client.session import NO_NAME, Silence
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import UNTIMED, find
-from flin.net.run.call import error_text, note_time, record_unexpected, show_to_monitors
+from flin.net.run.call import error_text, note_time, record_unexpected, run_handler, show_to_monitors
 from flin.net.run.gates import PausedError, StalledError, check_arity, check_gates, resolve
 from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
 from flin.net.serve.waiting import WaitForReady, after_command
@@ -217,7 +217,7 @@ def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: 
     if attempt > RERUNS:
         context.services.databases.block_reads(blocking=True)
     try:
-        value = command.handler(context, request)
+        value = run_handler(context, command, request)
     except Exception as error:
         wait = _handle(caller, command, request, error, attempt, context.has_waited)
         if wait is None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.key import namespace_of
 from flin.errors import CorruptionError, FlinError, FormatVersionError
+from flin.net.settings.event_classes import EventClass
 from flin.objects.copying import maybe_spread
 from flin.objects.layout import anchor_key
 from flin.objects.reaper import Reaper
@@ -37,12 +38,14 @@ class Reaping:
         self._services = services
         self._cold = cold
         self._is_loading = False
-        self._expired: deque[bytes] = deque()  # stored keys that a sweep has deleted, while somebody waits for keys
+        # Stored keys that a sweep has deleted, and when they expired, while somebody wants to know.
+        self._expired: deque[tuple[bytes, int]] = deque()
 
     def step(self) -> None:
         """One turn."""
         while self._expired:
-            self._services.waiters.note_deleted(self._expired.popleft())
+            self._tell_expired(*self._expired.popleft())
+        self._services.notifications.pass_on()
         if self._is_loading or not self._services.clients.takes_writes():
             return
         deadline = time.perf_counter() + TURN_SECONDS
@@ -56,6 +59,16 @@ class Reaping:
             self._is_loading = True
             self._cold.submit(load, self._loaded)
 
+    def _tell_expired(self, stored: bytes, expires_at_ms: int) -> None:
+        services = self._services
+        services.waiters.note_deleted(stored)
+        if services.config.notified & EventClass.EXPIRED:
+            namespace = namespace_of(stored)
+            for keyspace in services.databases.keyspaces:
+                if keyspace.namespace == namespace:
+                    key = keyspace.key_of(stored)
+                    services.notifications.tell_swept(stored, expires_at_ms, key, keyspace.database)
+
     def _loaded(self) -> None:
         self._is_loading = False
 
@@ -67,8 +80,9 @@ class Reaping:
 
     def note_expired(self, expired: Mapping[bytes, Live]) -> None:
         """What a sweep has deleted, by stored key. Any thread may call this."""
-        if self._services.waiters.number:
-            self._expired.extend(expired)
+        services = self._services
+        if services.waiters.number or services.config.notified & EventClass.EXPIRED:
+            self._expired.extend((stored, entry[1]) for stored, entry in expired.items() if type(entry) is tuple)
         gone = self._services.databases.keyspaces[0].objects.gone
         for stored, entry in expired.items():
             with suppress(CorruptionError, FormatVersionError):

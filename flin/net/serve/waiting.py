@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from flin.errors import FlinError
 from flin.net.client.session import AWAITED_KEY_BYTES
 from flin.net.data.waiters import AWAITED_TAGS
-from flin.net.run.call import error_text
+from flin.net.run.call import error_text, run_handler
 from flin.net.run.tick import ReplySink
 from flin.net.serve.wait import Wait
 from flin.net.wire.replies import NULL_ARRAY, Value, WaitForKeys, last_of, too_large_reply
@@ -96,7 +96,7 @@ class WaitForReady(Wait):
         if self.wanted.again is not None:
             value = self.wanted.again(key)
         else:
-            value = self.command.handler(self.context, self._request_for(key))
+            value = run_handler(self.context, self.command, self._request_for(key))
         return last_of(value) if type(value) is GeneratorType else value
 
     def _request_for(self, key: bytes) -> list[bytes]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from flin.engine.options import SyncMode, parse_bytes
 from flin.errors import CommandError, FlinError
+from flin.net.settings.event_classes import EventClass, heard, parse_classes, show_classes
 from flin.net.settings.file_limit import check_clients
 from flin.net.settings.output_limits import DEFAULT_LIMITS, parse_limits, show_limits
 from flin.net.settings.parameter import (
@@ -80,6 +81,7 @@ class ServerOptions:
     tls_maxclients: int = 4096  # at 40 KB an idle connection 160 MB, within the clients' share of the default memory
     unixsocket: str = ""
     unixsocketperm: str = "700"  # octal
+    notify_keyspace_events: str = ""  # classes of keyspace events, by Redis's letters; none
 
     def check(self) -> ServerOptions:
         """Return the options. ConfigError if a value makes no sense."""
@@ -89,6 +91,10 @@ class ServerOptions:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} is {value}, it must be from {low} to {high}")
+        try:
+            parse_classes(self.notify_keyspace_events.encode("utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"notify_keyspace_events is {self.notify_keyspace_events!r}: {error}") from None
         if not self.bind:
             raise ConfigError("bind names no address")
         if not self.dir or "\0" in self.dir:
@@ -245,6 +251,7 @@ class Config:
         self.slowlog_log_slower_than = options.slowlog_log_slower_than
         self.slowlog_max_len = options.slowlog_max_len
         self.output_limits = dict(DEFAULT_LIMITS)
+        self.event_classes = parse_classes(options.notify_keyspace_events.encode("utf-8"))
         self.thresholds = Thresholds()
         self.hll_sparse_max_bytes = DEFAULT_SPARSE_MAX_BYTES
         self.reply_cache_bytes = int(options.memory_limit * options.hot_keys_share)
@@ -266,6 +273,16 @@ class Config:
     def initial_password(self) -> bytes:
         """The default user's at the start; empty: none is needed."""
         return self.options.requirepass.encode("utf-8", "surrogateescape")
+
+    @property
+    def event_classes(self) -> EventClass:
+        """As notify-keyspace-events names them."""
+        return self._event_classes
+
+    @event_classes.setter
+    def event_classes(self, classes: EventClass) -> None:
+        self._event_classes = classes
+        self.notified = heard(classes)
 
     @property
     def times_every_command(self) -> bool:
@@ -371,6 +388,11 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"maxmemory": constant(b"0", memory_size),
     b"maxmemory-policy": constant(b"noeviction", choice_of(*_POLICIES)),
     b"memory-limit": option("memory_limit", memory_size),
+    b"notify-keyspace-events": Parameter(
+        lambda config: show_classes(config.event_classes),
+        parse_classes,
+        lambda config, classes: setattr(config, "event_classes", classes),
+    ),
     b"port": option("port", _in_range("port")),
     b"proto-max-bulk-len": Parameter(lambda config: b"%d" % config.longest_bulk_bytes, memory_size),
     b"protected-mode": attribute("protected_mode", yes_or_no),

@@ -1,0 +1,118 @@
+"""Noting: how a command runs while keyspace events are listened to. Then the gates of all sessions are closed, so every
+command comes here, one by one.
+
+Handlers tell what they do to keys (Context.notify), but those of the hot path: they cannot tell anything without
+costing those who do not listen, so their events stand here. What was there before a command is looked at before it
+runs: keys that have expired are deleted, keys that are not there may be new afterwards, or missed.
+"""
+
+from __future__ import annotations
+
+from types import GeneratorType
+from typing import TYPE_CHECKING, Final
+
+from flin.net.command.command import Command, Flag
+from flin.net.settings.event_classes import EventClass
+from flin.net.wire.replies import Slices, Value, last_of
+
+if TYPE_CHECKING:
+    from flin.net.run.context import Context
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_HOT: Final = {"set": b"set", "incr": b"incrby", "decr": b"incrby", "incrby": b"incrby", "decrby": b"incrby"}
+"""The event of a key by the commands whose handlers tell none: SET without options, counters."""
+
+_HOT_WORDS: Final = 3
+"""A SET with more has options, and tells of itself."""
+
+_BEFORE: Final = EventClass.EXPIRED | EventClass.NEW | EventClass.MISS
+
+# Which keys a command misses, as Redis looks for them: one that only reads misses all that are not there. (One that
+# fails tells of none: Redis tells of those that it had looked for until then.)
+
+_MISSES_NONE: Final = _names("object|encoding object|refcount object|idletime object|freq memory|usage")
+_MISSES_FIRST: Final = _names(
+    "getex getdel getset copy sort georadius georadiusbymember xclaim xautoclaim xack xreadgroup"
+)
+_MISSES_SOURCES: Final = _names(
+    "bitop sinterstore sunionstore sdiffstore zinterstore zunionstore zdiffstore zrangestore geosearchstore"
+)
+"""All but the first key, which is the destination."""
+_MISSES_ALL: Final = _names("pfmerge")
+_LOOKS_TWICE: Final = _names("xread")
+
+
+def run_noting(context: Context, command: Command, request: list[bytes]) -> Value:
+    """Run the handler and tell what it does not. Raises what the handler raises, and ColdRead before it has run."""
+    notifications = context.services.notifications
+    classes = context.services.config.notified
+    absent = _look(context, command, request) if classes & _BEFORE else []
+    missed = _missed(context, command, request, absent) if absent and classes & EventClass.MISS else []
+    if classes & EventClass.NEW and command.is_write:
+        notifications.added = {(context.keyspace.database, request[position]) for position in absent}
+    notifications.missed = missed
+    try:
+        value = command.handler(context, request)
+        if type(value) is GeneratorType:
+            if not notifications.added:
+                notifications.missed = []
+                return _in_slices(context, missed, value)
+            value = last_of(value)  # in one step, so that nobody else's events are taken for its own
+        event = _HOT.get(command.name)
+        if event is not None and len(request) <= _HOT_WORDS:
+            context.notify(event, request[1])
+        notifications.tell_missed()
+    finally:
+        notifications.added, notifications.missed = set(), []
+    return value
+
+
+def _look(context: Context, command: Command, request: list[bytes]) -> list[int]:
+    """Delete the keys of the request that have expired. Returns the positions of those that are not there."""
+    services, keyspace = context.services, context.keyspace
+    may_delete = bool(services.config.notified & EventClass.EXPIRED) and services.clients.takes_writes()
+    absent: list[int] = []
+    for position in command.keys.positions(request):
+        key = request[position]
+        if keyspace.entry(key) is None:
+            absent.append(position)
+            expired = keyspace.expired(key) if may_delete else None
+            if expired is not None:
+                keyspace.note_gone(expired)
+                keyspace.delete(key)
+                services.notifications.tell_expired(keyspace.stored(key), expired[1], key, keyspace.database)
+    return absent
+
+
+def _missed(context: Context, command: Command, request: list[bytes], absent: list[int]) -> list[tuple[int, bytes]]:
+    """Those of the absent keys that the command looks for in order to read them, with the database."""
+    name, positions = command.name, command.keys.positions(request)
+    if name in _MISSES_NONE:
+        return []
+    if name in _MISSES_FIRST or _reads_first(name, request):
+        absent = [position for position in absent if position == positions[0]]
+    elif name in _MISSES_SOURCES:
+        absent = [position for position in absent if position != positions[0]]
+    elif not command.flags & Flag.READONLY and name not in _MISSES_ALL:
+        return []
+    keys = [(context.keyspace.database, request[position]) for position in absent]
+    return keys * 2 if name in _LOOKS_TWICE else keys
+
+
+def _reads_first(name: str, request: list[bytes]) -> bool:
+    """Whether by its options the command shows what is at the key: SET with GET, BITFIELD with nothing but GET."""
+    words = [word.lower() for word in request[2:]]
+    return (name == "set" and b"get" in words[1:]) or (name == "bitfield" and not {b"set", b"incrby"} & {*words})
+
+
+def _in_slices(context: Context, missed: list[tuple[int, bytes]], slices: Slices) -> Slices:
+    """A command in slices, others of which run in between: what it missed is told at its end."""
+    value = yield from slices
+    notifications = context.services.notifications
+    notifications.missed = missed
+    notifications.tell_missed()
+    return value

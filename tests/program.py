@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flin.testing.process import PATIENCE_SECONDS, wait_until
+from flin.testing.process import PATIENCE_SECONDS, children, kill, wait_until
 from tests.source import ROOT
 
 
@@ -47,7 +47,12 @@ class Program:
         return self.printed()
 
     def kill(self) -> None:
-        self._process.kill()
+        """kill -9 of it and of all that it has started."""
+        family = [self.pid]
+        for pid in family:
+            family += children(pid)
+        for pid in family:
+            kill(pid)
         self._process.wait()
 
     def end(self) -> int:
@@ -55,7 +60,7 @@ class Program:
         try:
             return self._process.wait(PATIENCE_SECONDS)
         finally:
-            self._process.kill()
+            self.kill()
 
 
 @contextmanager

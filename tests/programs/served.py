@@ -68,11 +68,13 @@ class Served:
 
         return redis.Redis(port=self.port, **options)
 
-    def needs_scripts(self) -> None:
-        """Skip the test of a program that sends scripts, while this server knows none."""
+    def needs(self, *commands: str) -> None:
+        """Skip the test of a program that sends these commands, while this server does not know them all."""
         with self.client() as client:
-            if "eval" not in client.command():
-                pytest.skip("scripts are not there yet")
+            known = client.command()
+        for command in commands:
+            if command not in known:
+                pytest.skip(f"{command} is not there yet")
 
     def kill(self) -> None:
         self._process.kill()

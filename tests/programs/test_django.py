@@ -36,7 +36,7 @@ def cache(served: Served, backend: str) -> Iterator[Any]:
     from django.test.utils import override_settings
 
     if backend == DJANGO_REDIS:
-        served.needs_scripts()
+        served.needs("eval")
     if not settings.configured:
         settings.configure()
     configured = {"default": {"BACKEND": backend, "LOCATION": f"{served.url}/1", "KEY_PREFIX": "site"}}

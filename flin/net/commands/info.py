@@ -175,6 +175,8 @@ def _stats(services: Services) -> Figures:
         "total_connections_received": counters.connections,
         "total_commands_processed": counters.commands,
         "instantaneous_ops_per_sec": services.process.commands_per_second,
+        "instantaneous_input_kbps": f"{services.process.input_bytes_per_second / 1024:.2f}",
+        "instantaneous_output_kbps": f"{services.process.output_bytes_per_second / 1024:.2f}",
         "total_net_input_bytes": counters.input_bytes,
         "total_net_output_bytes": counters.output_bytes,
         "rejected_connections": counters.rejected_connections,

@@ -52,6 +52,8 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
     "Persistence": {
         "loading": 0,
         "async_loading": 0,
+        "current_cow_peak": 0,
+        "current_cow_size": 0,
         "rdb_changes_since_last_save": 0,
         "rdb_bgsave_in_progress": 0,
         "rdb_last_bgsave_status": "ok",
@@ -80,6 +82,10 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
         "module_fork_last_cow_size": 0,
     },
     "Stats": {
+        "instantaneous_input_repl_kbps": "0.00",
+        "instantaneous_output_repl_kbps": "0.00",
+        "io_threaded_reads_processed": 0,
+        "io_threaded_writes_processed": 0,
         "total_net_repl_input_bytes": 0,
         "total_net_repl_output_bytes": 0,
         "sync_full": 0,

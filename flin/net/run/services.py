@@ -48,6 +48,8 @@ class Process:
     startup_memory_bytes: int = 0
     peak_memory_bytes: int = 0
     commands_per_second: int = 0
+    input_bytes_per_second: int = 0
+    output_bytes_per_second: int = 0
     run_id: str = field(default_factory=lambda: secrets.token_hex(20))
 
 

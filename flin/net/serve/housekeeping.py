@@ -43,7 +43,7 @@ class Housekeeping:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._step = 0
-        self._commands = 0
+        self._counted = (0, 0, 0)
 
     def step(self) -> None:
         """Run one step's checks."""
@@ -57,10 +57,16 @@ class Housekeeping:
         self._check_connections()
         self._step += 1
         if self._step % STEPS_PER_ROUND == 0:
-            commands = services.counters.commands
-            services.process.commands_per_second = max(0, commands - self._commands)
-            self._commands = commands
+            self._measure_rates()
             services.clients.bound_buffers()
+
+    def _measure_rates(self) -> None:
+        """Rates of the last second; CONFIG RESETSTAT sets the counters back to 0."""
+        counters, process = self._services.counters, self._services.process
+        counted = (counters.commands, counters.input_bytes, counters.output_bytes)
+        rates = (max(0, now - before) for now, before in zip(counted, self._counted, strict=True))
+        process.commands_per_second, process.input_bytes_per_second, process.output_bytes_per_second = rates
+        self._counted = counted
 
     def _check_connections(self) -> None:
         """Check a tenth of the connections: timeouts, and clients that do not read."""

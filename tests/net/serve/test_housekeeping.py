@@ -90,3 +90,24 @@ def test_a_password_that_is_removed_lets_everybody_in() -> None:
     assert first.ask(b"CONFIG SET requirepass other") == b"+OK\r\n"
     assert second.ask(b"GET k") == denied, "it has given none, as in Redis"
     assert second.ask(b"AUTH other", b"GET k") == b"+OK\r\n$-1\r\n"
+
+
+def test_the_rates_of_the_last_second() -> None:
+    clients = Clients()
+    peer = clients.connect()
+
+    def rates() -> list[bytes]:
+        shown = dict(line.split(b":", 1) for line in peer.ask(b"INFO stats").split(b"\r\n") if b":" in line)
+        names = (b"instantaneous_ops_per_sec", b"instantaneous_input_kbps", b"instantaneous_output_kbps")
+        return [shown[name] for name in names]
+
+    clients.pass_seconds(1)
+    for _ in range(4):
+        peer.ask(b"ECHO " + b"x" * 2000)
+    clients.pass_seconds(1)
+    commands, received, sent = rates()
+    assert commands == b"4"
+    assert 7.8 < float(received) < 8.2
+    assert 7.7 < float(sent) < 8.2
+    clients.pass_seconds(2)
+    assert rates() == [b"0", b"0.00", b"0.00"]

@@ -63,6 +63,11 @@ NOT_GENERATED = {
         for found in with_subcommands()
         if found.group == "pubsub"
     },
+    **{
+        found.name: "sequences about users: tests/net/test_acl_differential.py"
+        for found in with_subcommands()
+        if found.name.startswith("acl|")
+    },
     "shutdown": "it ends the server: its errors are in test_errors_of_shutdown",
     "client|setinfo": "Redis 7.0 does not know it: see the table of differences",
     "client|no-touch": "Redis 7.0 does not know it: see the table of differences",

@@ -78,7 +78,10 @@ def commands(selector: Selector) -> bytes:
     words = ["-@all" if adds else "+@all"]
     left, made = selector.copy(), Selector()
     made.set_all_commands(allowed=not adds)
-    members = {category: [n.name for n in all_names.values() if category in n.categories] for category in CATEGORIES}
+    members = {
+        category: [named.name for named in all_names.values() if category in named.categories and not named.is_newer]
+        for category in CATEGORIES
+    }
     applied: set[str] = set()
     while (best := _best_category(left, members, applied, adds=adds)) is not None:
         made.set_category(best, allowed=adds)

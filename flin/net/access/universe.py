@@ -11,16 +11,19 @@ from functools import lru_cache
 from typing import Final
 
 from flin.net.command.categories import categories
+from flin.net.command.facts import FACTS
 from flin.net.command.registry import all_commands
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A command as rules see it. with_subcommands: its own name, and those of its subcommands."""
+    """A command as rules see it. with_subcommands: its own name, and those of its subcommands. is_newer: Redis 7.0 does
+    not have it: it must not affect how rules are worded."""
 
     name: str
     categories: frozenset[str]
     with_subcommands: tuple[str, ...]
+    is_newer: bool
 
 
 _ABSENT: Final = """
@@ -50,6 +53,11 @@ write slow scripting: function|delete function|load function|restore
 """Their categories in Redis 7.0, then their names. What is declared meanwhile needs no row."""
 
 
+def _is_newer(name: str) -> bool:
+    facts = FACTS.get(name)
+    return facts is not None and tuple(map(int, facts.since.split("."))) >= (7, 1)
+
+
 @lru_cache(maxsize=1)
 def universe() -> dict[str, Named]:
     """All of them, by name, in order of name. The registry must be whole."""
@@ -65,5 +73,6 @@ def universe() -> dict[str, Named]:
     for name in sorted(found):
         subcommands.setdefault(name.partition("|")[0], []).append(name)
     return {
-        name: Named(name, found[name], (name,) if "|" in name else tuple(subcommands[name])) for name in sorted(found)
+        name: Named(name, found[name], (name,) if "|" in name else tuple(subcommands[name]), _is_newer(name))
+        for name in sorted(found)
     }

@@ -15,7 +15,7 @@ from flin.net.access.denial import Denial, Kind
 from flin.net.access.patterns import compiled
 from flin.net.access.universe import universe
 from flin.net.command.command import Command, Flag
-from flin.net.command.key_specs import READS, WRITES, needs
+from flin.net.command.key_specs import READS, WRITES
 from flin.net.command.registry import find_by_path
 
 ANY: Final = READS | WRITES
@@ -133,14 +133,16 @@ class Selector:
             return Denial(Kind.COMMAND, command.name.encode())
         if not self.is_all_keys:
             only_key = command.only_key
-            if only_key is not None:
-                position, wanted = only_key
+            if only_key is not None and len(request) <= only_key[2]:
+                position, wanted, _ = only_key
                 if not rules.keys[wanted](request[position]):
                     return Denial(Kind.KEY, request[position], position)
             elif command.key_specs:
-                for position, flags in command.touches(request):
-                    if not rules.keys[needs(flags)](request[position]):
-                        return Denial(Kind.KEY, request[position], position)
+                for use, positions in command.touches(request):
+                    allows = rules.keys[use.needs]
+                    for position in positions:
+                        if not allows(request[position]):
+                            return Denial(Kind.KEY, request[position], position)
         if command.channels is None or self.is_all_channels or not command.channels.is_checked:
             return None
         return self._check_channels(rules, command, request)

@@ -12,7 +12,7 @@ from enum import IntFlag
 from typing import Any, Final, TypeAlias
 
 from flin.net.command.channels import CHANNELS
-from flin.net.command.key_specs import KEY_SPECS, VARIABLE, Touch, needs, touches_of
+from flin.net.command.key_specs import UNBOUNDED, KeySpec, Touch, Uses
 from flin.net.wire.replies import Value
 
 Handler: TypeAlias = Callable[[Any, list[bytes]], Value]
@@ -91,10 +91,6 @@ FIRST_TWO_KEYS: Final = Keys(1, 2, 1)
 ALL_KEYS: Final = Keys(1, -1, 1)
 KEYS_AND_VALUES: Final = Keys(1, -1, 2)
 
-UNBOUNDED: Final = 1 << 30
-"""The maximum of a command that takes any number of arguments; the parser stops long before."""
-
-
 MAX_UNTIMED_ARGUMENTS: Final = 64
 """The most arguments of an untimed command that takes any number of them: with more it is timed."""
 
@@ -106,6 +102,7 @@ class Command:
     """A declared command. `minimum` and `maximum` bound the number of arguments, the name included."""
 
     __slots__ = (
+        "_uses",
         "arity",
         "batch",
         "calls",
@@ -119,7 +116,6 @@ class Command:
         "is_unqueued",
         "is_untimed",
         "is_write",
-        "key_specs",
         "keys",
         "maximum",
         "minimum",
@@ -159,11 +155,8 @@ class Command:
         self.is_untimed = self.is_untimed and not inspect.isgeneratorfunction(handler)
         self.is_unqueued = bool(flags & Flag.UNQUEUED)
         self.keys = keys
-        self.key_specs = KEY_SPECS.get(name, ())
-        # Most commands name one key, and always need the same of it: where it stands, and what (key_specs.needs).
-        self.only_key: tuple[int, int] | None = None
-        if len(self.key_specs) == 1 and self.key_specs[0].is_one_key and name not in VARIABLE:
-            self.only_key = (self.key_specs[0].index, needs(self.key_specs[0].flags))
+        self._uses = Uses(name, is_write=self.is_write)
+        self.only_key = self._uses.only_key
         self.channels = CHANNELS.get(name)
         self.group = group
         self.summary = summary
@@ -175,10 +168,15 @@ class Command:
         self.timed_calls = 0
         self.nanoseconds = 0  # of those
 
+    @property
+    def key_specs(self) -> tuple[KeySpec, ...]:
+        """Where its keys stand, as COMMAND INFO shows it."""
+        return self._uses.specs
+
     def touches(self, request: list[bytes]) -> list[Touch]:
-        """The keys of a request and what happens to each; none where the request cannot be right."""
+        """What happens to which keys of a request; none where the request cannot be right."""
         found = self.keys.find(request) if self.keys.find is not None else None
-        return touches_of(self.name, self.key_specs, found, request, is_write=self.is_write)
+        return self._uses.touches(request, found)
 
     def note_time(self, nanoseconds: int, calls: int) -> None:
         self.nanoseconds += nanoseconds

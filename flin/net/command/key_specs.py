@@ -13,10 +13,10 @@ word, which is looked for from 6 on · `STREAMS@1..-1:2` the first half of what 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from flin.net.wire.numbers import maybe_int64
 
@@ -43,18 +43,33 @@ SHOWN_NAMES: Final = {
     flag: (flag.name or "") if flag <= KeyFlag.RM else (flag.name or "").lower() for flag in KeyFlag if flag
 }
 
+UNBOUNDED: Final = 1 << 30
+"""The maximum of a command that takes any number of arguments; the parser stops long before."""
+
 READS: Final = 1
 WRITES: Final = 2
 """What a user must be allowed to do with a key; both: 3, and neither (EXISTS, which shows no value): 0."""
-
-Touch: TypeAlias = tuple[int, KeyFlag]
-"""The position of a key in a request, and what happens to it."""
 
 
 def needs(flags: KeyFlag) -> int:
     """READS, WRITES, both, or neither."""
     changes = flags & (KeyFlag.UPDATE | KeyFlag.INSERT | KeyFlag.DELETE)
     return (READS if flags & KeyFlag.ACCESS else 0) | (WRITES if changes else 0)
+
+
+class Use(NamedTuple):
+    """What happens to a key."""
+
+    flags: KeyFlag
+    needs: int
+
+
+def use_of(flags: KeyFlag) -> Use:
+    return Use(flags, needs(flags))
+
+
+Touch: TypeAlias = tuple[Use, Sequence[int]]
+"""What happens to the keys at these positions of a request."""
 
 
 def flag_names(flags: KeyFlag) -> list[str]:
@@ -231,48 +246,67 @@ KEY_SPECS: Final = dict(_read_table())
 # What specifications cannot say: it depends on the other arguments.
 
 
-def _of_set(request: list[bytes]) -> KeyFlag:
-    shows = any(word.upper() == b"GET" for word in request[3:])
-    return KeyFlag.RW | KeyFlag.ACCESS | KeyFlag.UPDATE if shows else KeyFlag.OW | KeyFlag.UPDATE
+_READ: Final = use_of(KeyFlag.RO | KeyFlag.ACCESS)
+_OVERWRITTEN: Final = use_of(KeyFlag.OW | KeyFlag.UPDATE)
+_CHANGED: Final = use_of(KeyFlag.RW | KeyFlag.ACCESS | KeyFlag.UPDATE)
+
+
+def _of_set(request: list[bytes]) -> Use:
+    shows = len(request) > 3 and any(word.upper() == b"GET" for word in request[3:])
+    return _CHANGED if shows else _OVERWRITTEN
 
 
 _BITFIELD_WORDS: Final = {b"GET": 2, b"OVERFLOW": 1}
 
 
-def _of_bitfield(request: list[bytes]) -> KeyFlag:
+def _of_bitfield(request: list[bytes]) -> Use:
     at = 2
     while at < len(request):
         words = _BITFIELD_WORDS.get(request[at].upper())
         if words is None or at + words >= len(request):
-            return KeyFlag.RW | KeyFlag.ACCESS | KeyFlag.UPDATE
+            return _CHANGED
         at += 1 + words
-    return KeyFlag.RO | KeyFlag.ACCESS
+    return _READ
 
 
-VARIABLE: Final[dict[str, Callable[[list[bytes]], KeyFlag]]] = {"set": _of_set, "bitfield": _of_bitfield}
-"""The flags of the only key."""
+VARIABLE: Final[dict[str, Callable[[list[bytes]], Use]]] = {"set": _of_set, "bitfield": _of_bitfield}
+"""What happens to the only key."""
 
 
-def touches_of(
-    name: str, specs: tuple[KeySpec, ...], found: list[int] | None, request: list[bytes], *, is_write: bool
-) -> list[Touch]:
-    """The keys of a request and what happens to each. found: the positions that the command itself computes, if it
-    does: those that no specification names are taken to be written by a command that writes. No key is left out."""
-    if name in VARIABLE:
-        return [(specs[0].index, VARIABLE[name](request))]
-    touches: dict[int, KeyFlag] = {}
-    for spec in specs:
-        if spec.flags & KeyFlag.NOT_KEY or spec.is_unknown:
-            continue
-        positions = spec.positions(request)
-        if positions is None:
-            touches.clear()
-            break
-        for position in positions:
-            touches[position] = touches.get(position, KeyFlag.NONE) | spec.flags
-    if found is not None:
-        fixed = {spec.index: spec.flags for spec in specs if spec.is_one_key}
-        others = KeyFlag.OW | KeyFlag.UPDATE if is_write else KeyFlag.RO | KeyFlag.ACCESS
-        for position in found:
-            touches.setdefault(position, fixed.get(position, others))
-    return list(touches.items())
+class Uses:
+    """The keys of one command's requests, as its specifications have them."""
+
+    __slots__ = ("_of_only_key", "_of_others", "_specs", "only_key", "specs")
+
+    def __init__(self, name: str, *, is_write: bool) -> None:
+        self.specs = KEY_SPECS.get(name, ())
+        self._of_only_key = VARIABLE.get(name)
+        self._of_others = _OVERWRITTEN if is_write else _READ
+        self._specs = [
+            (spec, use_of(spec.flags)) for spec in self.specs if not (spec.is_unknown or spec.flags & KeyFlag.NOT_KEY)
+        ]
+        self.only_key: tuple[int, int, int] | None = None
+        """Where the only key stands and what is needed of it, if that is the same in all requests of up to so many
+        arguments: so it is for most commands."""
+        if name == "set":
+            self.only_key = (1, WRITES, 3)
+        elif len(self.specs) == 1 and self.specs[0].is_one_key and self._of_only_key is None:
+            self.only_key = (self.specs[0].index, self._specs[0][1].needs, UNBOUNDED)
+
+    def touches(self, request: list[bytes], found: list[int] | None) -> list[Touch]:
+        """What happens to which keys of a request. found: the positions that the command itself computes, if it does:
+        those that no specification names are taken to be written by a command that writes. No key is left out."""
+        if self._of_only_key is not None:
+            return [(self._of_only_key(request), (self.specs[0].index,))]
+        touches: list[Touch] = []
+        for spec, use in self._specs:
+            positions = spec.positions(request)
+            if positions is None:
+                touches = []
+                break
+            touches.append((use, positions))
+        if found is not None:
+            named = {position for _, positions in touches for position in positions}
+            fixed = {spec.index: use for spec, use in self._specs if spec.is_one_key}
+            touches += [(fixed.get(at, self._of_others), (at,)) for at in found if at not in named]
+        return touches

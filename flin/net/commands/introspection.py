@@ -8,7 +8,7 @@ from flin.errors import CommandError
 from flin.net.command.categories import categories
 from flin.net.command.command import Command, Flag
 from flin.net.command.facts import FACTS
-from flin.net.command.key_specs import KeyFlag, Touch, flag_names
+from flin.net.command.key_specs import KeyFlag, flag_names
 from flin.net.command.registry import all_commands, command, container, find_by_path, find_for, with_subcommands
 from flin.net.commands.help import declare_help
 from flin.net.run.context import Context
@@ -102,16 +102,16 @@ def command_list(context: Context, args: list[bytes]) -> Value:
 @command("command|getkeys", -4, _ANYTIME, categories=_CONNECTION)
 def command_getkeys(context: Context, args: list[bytes]) -> Value:
     """Returns the keys of a request."""
-    return [args[2:][position] for position, _ in _touches(args[2:])]
+    return [key for key, _ in _keys(args[2:])]
 
 
 @command("command|getkeysandflags", -4, _ANYTIME, categories=_CONNECTION)
 def command_getkeysandflags(context: Context, args: list[bytes]) -> Value:
     """Returns the keys of a request, and what happens to each."""
-    return [[args[2:][position], flag_names(flags)] for position, flags in _touches(args[2:])]
+    return [[key, flag_names(flags)] for key, flags in _keys(args[2:])]
 
 
-def _touches(request: list[bytes]) -> list[Touch]:
+def _keys(request: list[bytes]) -> list[tuple[bytes, KeyFlag]]:
     found = find_for(request)
     if found is None:
         raise CommandError("ERR Invalid command specified")
@@ -120,9 +120,9 @@ def _touches(request: list[bytes]) -> list[Touch]:
     if not found.minimum <= len(request) <= found.maximum:
         raise CommandError("ERR Invalid number of arguments specified for command")
     touches = found.touches(request)
-    if not touches and not found.flags & Flag.NO_MANDATORY_KEYS:
+    if not any(positions for _, positions in touches) and not found.flags & Flag.NO_MANDATORY_KEYS:
         raise CommandError("ERR Invalid arguments specified for command")
-    return touches
+    return [(request[position], use.flags) for use, positions in touches for position in positions]
 
 
 def _everything() -> list[Command]:

@@ -11,8 +11,9 @@ from itertools import groupby
 from typing import Final
 
 import flin.net.commands.every  # declares every command
-from flin.net.command.command import UNBOUNDED, Command, Flag
+from flin.net.command.command import Command, Flag
 from flin.net.command.facts import FACTS
+from flin.net.command.key_specs import UNBOUNDED
 from flin.net.command.registry import all_commands
 
 _HEAD = """# Commands

@@ -689,6 +689,8 @@ PROBES: dict[str, list[list[bytes]]] = {
 }
 
 NOT_PROBED = {
+    "tracking-tick": "tests/net/messages/test_tracking.py has Flin's order",
+    "tracking-swapdb": "nothing comes from Redis; tests/net/messages/test_tracking.py has Flin's message",
     "silence-in-exec": "Redis's reply there is no whole reply; tests/net/serve/test_silence.py has Flin's",
     "silent-quit": "nothing comes from Redis; tests/net/serve/test_silence.py has Flin's end",
     "unblock-paused": "redis-server 7.0.15 crashes; tests/net/serve/test_pause.py has Flin's reply",

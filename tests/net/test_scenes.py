@@ -67,6 +67,142 @@ SCENES = {
         e: EXEC
         b: CLIENT UNPAUSE; GET n
     """,
+    "tracking options": r"""
+        a3: CLIENT TRACKING ON PREFIX a; CLIENT TRACKING maybe; CLIENT TRACKING ON other; CLIENT TRACKING ON REDIRECT
+        a3: CLIENT TRACKING ON REDIRECT x; CLIENT TRACKING ON REDIRECT 0; CLIENT TRACKING ON REDIRECT -1
+        b: PING
+        a3: CLIENT TRACKING ON REDIRECT {b} REDIRECT {b}; CLIENT TRACKING ON BCAST OPTIN
+        a3: CLIENT TRACKING ON OPTOUT OPTIN
+        a3: CLIENT TRACKING ON BCAST PREFIX a PREFIX ab; CLIENT TRACKING ON BCAST PREFIX ab PREFIX a; CLIENT GETREDIR
+        a3: CLIENT TRACKING ON BCAST PREFIX b PREFIX a; CLIENT TRACKINGINFO; CLIENT TRACKING ON BCAST PREFIX aa
+        a3: CLIENT TRACKING ON BCAST PREFIX c NOLOOP; CLIENT TRACKINGINFO; CLIENT TRACKING ON BCAST; CLIENT TRACKINGINFO
+        a3: CLIENT TRACKING ON; CLIENT TRACKING OFF other; CLIENT TRACKING OFF BCAST PREFIX a; CLIENT TRACKINGINFO
+        a3: CLIENT TRACKING OFF; CLIENT TRACKING ON OPTIN; CLIENT CACHING YES; CLIENT TRACKINGINFO; PING
+        a3: CLIENT TRACKINGINFO; CLIENT CACHING NO; CLIENT CACHING x; CLIENT TRACKING ON OPTOUT
+        a3: CLIENT TRACKING ON; CLIENT TRACKING ON OPTOUT; CLIENT CACHING NO; CLIENT TRACKINGINFO; CLIENT CACHING YES
+        a3: CLIENT TRACKING ON REDIRECT {b} NOLOOP; CLIENT GETREDIR; CLIENT TRACKINGINFO; RESET; CLIENT TRACKINGINFO
+        b: CLIENT CACHING YES; CLIENT CACHING x; CLIENT TRACKING ON; CLIENT CACHING YES; CLIENT TRACKINGINFO; GET a
+        b: CLIENT TRACKING; CLIENT CACHING; CLIENT TRACKINGINFO x; CLIENT TRACKING ON BCAST NOLOOP PREFIX; SET a 1
+    """,
+    "tracking": r"""
+        a3: CLIENT TRACKING ON; GET a; GET b; MGET a c
+        w: SET a 1
+        w: MSET a 2 b 2 c 3
+        w: SET a 3
+        a3: GET a
+        a3: SET a 4
+        a3: SET a 5
+        a3: MULTI; GET a; GET b; EXEC
+        w: MULTI; SET a 1; SET b 2; SET a 3; EXEC
+        a3: GET a; EXISTS b
+        w: SELECT 3; SET a 9; DEL none; DEL a; SELECT 0
+        a3: GET a
+        w: SELECT 3; FLUSHDB
+        w: SELECT 0; FLUSHALL
+        a3: GET a
+        a3: FLUSHALL
+        w: MSET r1 x r2 y
+        a3: MGET r1 r3
+        w: RENAME r1 r2
+        a3: GET r1; GET r2
+        w: RENAME r2 r4
+        w: COPY r4 r3; MOVE r4 5
+        a3: LRANGE l 0 -1; SMEMBERS s; HGETALL h; ZRANGE z 0 -1; XLEN x
+        w: RPUSH l 1; SADD s 1; HSET h a 1; ZADD z 1 a; XADD x 1-1 a b
+        a3: LLEN l; SCARD s; TTL a; TYPE b; OBJECT ENCODING a; STRLEN c; DBSIZE; SORT_RO l
+        w: SADD s 1; SET a 5 NX; DEL none
+        w: EXPIRE a 100
+        w: PERSIST a; LPOP l; GETDEL b; APPEND c x; PFADD p x
+        a3: GETEX a; SORT l; PFCOUNT p; PFCOUNT p
+        w: SET a 2; PFADD p y
+        v3: CLIENT TRACKING ON; GET a
+        v3: MULTI; SET a 1; INCR a; EXEC
+        a3: GET a
+        v3: GET a
+        w: INCR a
+        a3: CLIENT TRACKING OFF; GET a
+        v3: GET a
+        w: INCR a
+        a3: CLIENT TRACKING ON; GET a
+        a3: (leaves)
+        w: INCR a
+        v3: GET a; RESET; GET a
+        w: INCR a
+    """,
+    "tracking modes": r"""
+        a3: CLIENT TRACKING ON NOLOOP; GET a; GET b
+        a3: SET a 2
+        w: SET a 1; SET b 1
+        a3: MULTI; GET a; SET a 1; GET a; EXEC
+        w: SET a 2
+        a3: MULTI; SET b 1; GET b; EXEC
+        w: SET b 2
+        a3: CLIENT TRACKING OFF; CLIENT TRACKING ON OPTIN; GET a; CLIENT CACHING YES; GET b; GET c
+        w: MSET a 1 b 1 c 1
+        a3: CLIENT CACHING YES; MULTI; GET a; GET b; EXEC; GET c
+        w: MSET a 1 b 1 c 1
+        a3: CLIENT CACHING YES; CLIENT ID; GET a
+        w: MSET a 1 b 1 c 1
+        a3: MULTI; CLIENT CACHING YES; GET a; GET b; EXEC; GET c
+        w: MSET a 1 b 1 c 1
+        a3: CLIENT CACHING YES; NOSUCH; GET a
+        w: MSET a 1 b 1 c 1
+        a3: CLIENT TRACKING OFF; CLIENT TRACKING ON OPTOUT; GET a; CLIENT CACHING NO; GET b; GET c
+        w: MSET a 1 b 1 c 1
+        a3: CLIENT TRACKING OFF; CLIENT TRACKING ON BCAST PREFIX a PREFIX b; GET c
+        w: SET b1 1; SET a2 1; SET a1 1; SET a2 2; SET c 1; DEL a1
+        w: DEL none a9
+        w: MSET b2 1 b3 1 c3 1
+        w: FLUSHALL
+        a3: SET a1 2; SET a0 1
+        b3: CLIENT TRACKING ON BCAST NOLOOP
+        b3: SET a 1; SET x 1
+        w: SET a 1; SET x 1
+        b3: MULTI; SET a 1; EXEC
+        a3: CLIENT TRACKING OFF
+        w: MULTI; SET a 1; LPUSH l 1; EXEC
+        w: RENAME a b
+        b3: (leaves)
+        w: SET a 1
+    """,
+    "redirection": r"""
+        t: SUBSCRIBE __redis__:invalidate
+        a: CLIENT TRACKING ON REDIRECT {t}; GET a; GET b
+        w: SET a 1
+        w: FLUSHALL
+        a: GET a; GET b
+        t: (leaves)
+        w: SET a 1
+        a: CLIENT TRACKINGINFO; CLIENT GETREDIR; GET a
+        t3: PING
+        a: CLIENT TRACKING ON REDIRECT {t3}; GET a; CLIENT TRACKINGINFO
+        w: SET a 1
+        a: GET a
+        w: FLUSHALL
+        a3: CLIENT TRACKING ON REDIRECT {t3} BCAST; GET a
+        w: MSET a 1 b 2
+        t3: (leaves)
+        w: MSET a 1 b 2
+        w: SET a 1; FLUSHALL
+        a3: CLIENT TRACKINGINFO; CLIENT TRACKING OFF; CLIENT TRACKING ON; GET a
+        w: SET a 1
+        t: PING
+        a3: CLIENT TRACKING ON REDIRECT {t}; GET a
+        w: SET a 1
+        t: SUBSCRIBE other
+        a3: GET a
+        w: SET a 1
+        w: PUBLISH other x
+        a3: GET a
+        w: FLUSHALL
+        t: UNSUBSCRIBE
+        a3: GET a
+        w: SET a 1
+        s3: CLIENT TRACKING ON REDIRECT {s3}; GET a
+        w: SET a 1
+        o3: CLIENT TRACKING ON; CLIENT REPLY OFF; GET a
+        w: SET a 1
+    """,
     "monitor": r"""
         m: MONITOR
         m3: MONITOR

@@ -6,6 +6,7 @@ from typing import Final
 
 from flin.net.client.session import Closure, Session
 from flin.net.command.registry import find_by_path
+from flin.net.messages.tracking import Mode
 from flin.net.wire.resp import encode_requests
 
 SESSION_BYTES: Final = 24 * 1024
@@ -47,7 +48,7 @@ def describe(session: Session, steady_ms: int, request: list[bytes] | None = Non
         "events": "rw" if output_bytes else "r",
         "cmd": "NULL" if command is None else command.name,
         "user": session.user.name.decode("latin-1"),
-        "redir": -1,
+        "redir": -1 if session.tracker is None else session.tracker.redirect,
         "resp": session.protocol,
         "lib-name": session.library_name.decode(),
         "lib-ver": session.library_version.decode(),
@@ -57,11 +58,15 @@ def describe(session: Session, steady_ms: int, request: list[bytes] | None = Non
 
 def _flags_of(session: Session) -> str:
     """Redis's letters in Redis's order."""
+    tracker = session.tracker
     states = {
         "O": session.closed_by & Closure.MONITOR,
         "P": session.subscriptions is not None,
         "x": session.queue is not None,
         "b": session.is_waiting,
+        "t": tracker is not None,
+        "R": tracker is not None and tracker.is_broken,
+        "B": tracker is not None and tracker.mode & Mode.BCAST,
         "d": session.is_dirty,
         "c": session.close_after_reply,
         "U": session.local_address.startswith("/"),

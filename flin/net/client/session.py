@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flin.net.command.command import Command
     from flin.net.data.keyspace import Keyspace
     from flin.net.messages.pubsub import Push, Subscriptions
+    from flin.net.messages.tracking import Tracker
 
 Remark: TypeAlias = "tuple[list[bytes], list[tuple[Command, list[bytes]]] | int] | None"
 """What must be known of a tick in addition to its requests: an EXEC and the requests that it ran; a request and the
@@ -63,6 +64,9 @@ class Growing(Protocol):
     def size_bytes(self) -> int: ...
 
 
+_NOTHING_BEGUN: Final[dict[Closure, Callable[[], None]]] = {}
+
+
 def _no_reply() -> None:
     """None is made in slices."""
 
@@ -103,6 +107,7 @@ class Session:
         "silence",
         "skips_gates",
         "subscriptions",
+        "tracker",
         "user",
         "watched",
         "watched_bytes",
@@ -152,7 +157,8 @@ class Session:
         self.is_dirty = False  # a watched key was touched: EXEC answers null
         self.subscriptions: Subscriptions | None = None  # None: it has none
         self.closed_by = Closure.NONE if user.is_unrestricted else Closure.RESTRICTED
-        self.endings: tuple[Callable[[], None], ...] = ()  # what ends with it, or at RESET: MONITOR, subscriptions
+        self.endings: dict[Closure, Callable[[], None]] = _NOTHING_BEGUN  # what ends with it, or at RESET
+        self.tracker: Tracker | None = None  # None: it does not track
         self.silence = Silence.NONE  # unless it is NONE, its gates are closed by REPLY
         self.skips_gates = False
         self.close_after_reply = False
@@ -245,19 +251,22 @@ class Session:
         self.unwatch()
         self.refresh(server_gates_open=server_gates_open)
 
-    def begin(self, ending: Callable[[], None]) -> None:
-        """It begins something that `ending` ends when the connection is closed, or reset."""
-        self.endings = (*self.endings, ending)
+    def begin(self, cause: Closure, ending: Callable[[], None]) -> None:
+        """It begins something that `ending` ends: when it is told to, when it is reset, or its connection is closed."""
+        self.endings = {**self.endings, cause: ending}
 
-    def has_ended(self, ending: Callable[[], None]) -> None:
-        """What it began has ended before."""
-        self.endings = tuple(other for other in self.endings if other != ending)
+    def end(self, cause: Closure) -> None:
+        """End it, if it has begun."""
+        endings = {**self.endings}
+        ending = endings.pop(cause, None)
+        if ending is not None:
+            self.endings = endings
+            ending()
 
     def end_everything(self) -> None:
-        """End what it has begun."""
-        endings, self.endings = self.endings, ()
-        for ending in endings:
-            ending()
+        """End all that it has begun."""
+        for cause in self.endings:
+            self.end(cause)
 
     def leave(self) -> None:
         """Its connection is closed: neither keeps the other, so both go with their last reference."""

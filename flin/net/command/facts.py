@@ -46,7 +46,9 @@ bzmpop 7.0.0 O(K+N) for K keys and N members returned
 bzpopmax 5.0.0 O(K) for K keys
 bzpopmin 5.0.0 O(K) for K keys
 client 2.4.0 Depends on subcommand.
+client|caching 6.0.0 O(1)
 client|getname 2.6.9 O(1)
+client|getredir 6.0.0 O(1)
 client|help 5.0.0 O(1)
 client|id 5.0.0 O(1)
 client|info 6.2.0 O(1)
@@ -58,6 +60,8 @@ client|pause 3.0.0 O(1)
 client|reply 3.2.0 O(1)
 client|setinfo 7.2.0 O(1)
 client|setname 2.6.9 O(1)
+client|tracking 6.0.0 O(1), some options may be slower
+client|trackinginfo 6.2.0 O(1)
 client|unblock 5.0.0 O(1)
 client|unpause 6.2.0 O(N) where N is the number of requests that wait
 command 2.8.13 Depends on subcommand.

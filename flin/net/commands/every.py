@@ -33,6 +33,7 @@ from flin.net.commands import (
     stream_reads,
     streams,
     strings,
+    tracking,
     transactions,
 )
 
@@ -69,5 +70,6 @@ __all__ = [
     "stream_reads",
     "streams",
     "strings",
+    "tracking",
     "transactions",
 ]

@@ -117,6 +117,7 @@ def _clients(services: Services) -> Figures:
     return {
         "connected_clients": len(services.clients.admitted),
         "blocked_clients": services.waiters.number + len(services.pause.held),
+        "tracking_clients": len(services.tracking.trackers),
         "maxclients": services.config.maxclients,
         "client_recent_max_input_buffer": max((session.link.input_bytes() for session in sessions), default=0),
         "client_recent_max_output_buffer": max((session.link.output_bytes() for session in sessions), default=0),
@@ -186,6 +187,9 @@ def _stats(services: Services) -> Figures:
         "pubsub_channels": len(channels),
         "pubsub_patterns": len(patterns),
         "pubsubshard_channels": len(shards),
+        "tracking_total_keys": len(services.tracking.table),
+        "tracking_total_items": services.tracking.table.number_of_readers,
+        "tracking_total_prefixes": len(services.tracking.prefixes),
         "unexpected_error_replies": counters.internal_errors,
         "total_error_replies": sum(counters.errors.values()),
         "client_output_buffer_limit_disconnections": counters.clients_closed_for_output,

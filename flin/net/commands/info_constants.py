@@ -15,7 +15,7 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
         "config_file": "",
         "io_threads_active": 0,
     },
-    "Clients": {"cluster_connections": 0, "tracking_clients": 0, "clients_in_timeout_table": 0},
+    "Clients": {"cluster_connections": 0, "clients_in_timeout_table": 0},
     "Memory": {
         "used_memory_lua": 0,
         "used_memory_vm_eval": 0,
@@ -108,9 +108,6 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
         "active_defrag_key_misses": 0,
         "total_active_defrag_time": 0,
         "current_active_defrag_time": 0,
-        "tracking_total_keys": 0,
-        "tracking_total_items": 0,
-        "tracking_total_prefixes": 0,
         "dump_payload_sanitizations": 0,
     },
     "Replication": {

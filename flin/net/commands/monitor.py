@@ -29,7 +29,7 @@ def monitor(context: Context, args: list[bytes]) -> Value:
         return NOTHING
     services.monitors.add(session.id, session.link)
     session.close_gates(Closure.MONITOR)
-    session.begin(lambda: _end(services, session))
+    session.begin(Closure.MONITOR, lambda: _end(services, session))
     services.clients.close_gates(ServerClosure.MONITOR)
     return OK
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from flin.engine.boundaries import boundaries_of, covers, ranges_of
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
-from flin.engine.key import USER_END, namespace_prefix, stored_key, user_key
+from flin.engine.key import USER_END, namespace_of, namespace_prefix, stored_key, user_key
 from flin.errors import CommandError, CorruptionError, FormatVersionError, LimitError
 from flin.net.batch.journal import Journal
 from flin.net.batch.pending import SHORT_BYTES
@@ -536,6 +536,12 @@ class Keyspace:
                 keys.append(stored[cut:] if cut else user_key(stored))
                 live.append(entry)
             yield keys, live
+
+
+def user_part(stored: bytes) -> bytes:
+    """The user's key of a stored key of any database."""
+    namespace = namespace_of(stored)
+    return stored[len(namespace_prefix(namespace)) :] if namespace else user_key(stored)
 
 
 def bounds_of(namespace: int) -> tuple[bytes, bytes]:

@@ -14,14 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from flin.engine.key import namespace_of, namespace_prefix, user_key
+from flin.engine.key import namespace_of
+from flin.net.data.keyspace import Keyspace, user_part
 from flin.objects.layout import LIST, SORTED_SET, STREAM
 
 if TYPE_CHECKING:
     from flin.engine.entry import Entry
     from flin.net.batch.pending import Pending
     from flin.net.batch.refusal import Refusal
-    from flin.net.data.keyspace import Keyspace
 
 AWAITED_TAGS: Final = frozenset((LIST, SORTED_SET, STREAM))
 """The types for which somebody may wait."""
@@ -149,7 +149,7 @@ class Waiters:
     def note_deleted(self, stored: bytes) -> None:
         """The stored key was deleted beneath the batch: it had expired."""
         namespace = namespace_of(stored)
-        key = stored[len(namespace_prefix(namespace)) :] if namespace else user_key(stored)
+        key = user_part(stored)
         for lines in self._lines.values():
             if lines.wake_at_end and key in lines.by_key and lines.keyspace.namespace == namespace:
                 lines.note(key)

@@ -36,6 +36,9 @@ def call(context: Context, command: Command, request: list[bytes]) -> Value:
         context.services.counters.count_error(str(value))
     note_time(context, command, request, time.perf_counter_ns() - begin_ns)
     show_to_monitors(context, command, request)
+    tracker = context.session.tracker
+    if tracker is not None:
+        context.services.tracking.remember(tracker, tracked_reads(context, command, request))
     return value
 
 
@@ -88,6 +91,15 @@ def show_to_monitors(context: Context, command: Command, request: list[bytes]) -
     if services.monitors and not command.flags & Flag.ADMIN:
         client = f"unix:{session.local_address}" if session.local_address.startswith("/") else session.address
         services.monitors.show(session.database, client, request)
+
+
+def tracked_reads(context: Context, command: Command, request: list[bytes]) -> list[bytes]:
+    """The keys that the command reads and the client tracks, for client-side caching. (Those of a script are read by
+    its own commands.)"""
+    tracker = context.session.tracker
+    if tracker is None or not tracker.remembers or not command.flags & Flag.READONLY or command.group == "scripting":
+        return []
+    return [request[position] for position in command.keys.positions(request)]
 
 
 def note_time(context: Context, command: Command, request: list[bytes], nanoseconds: int) -> None:

@@ -75,6 +75,7 @@ def _look(context: Context, command: Command, request: list[bytes]) -> list[int]
     """Delete the keys of the request that have expired. Returns the positions of those that are not there."""
     services, keyspace = context.services, context.keyspace
     may_delete = bool(services.config.notified & EventClass.EXPIRED) and services.clients.takes_writes()
+    may_delete = may_delete and not services.pause.kind  # meanwhile nothing expires
     absent: list[int] = []
     for position in command.keys.positions(request):
         key = request[position]

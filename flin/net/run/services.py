@@ -28,6 +28,7 @@ from flin.net.data.waiters import Waiters
 from flin.net.messages.monitor import Monitors
 from flin.net.messages.notifications import Notifications
 from flin.net.messages.pubsub import PubSub
+from flin.net.messages.tracking import Tracking
 from flin.net.run.tick import Tick, steady_ms
 from flin.net.settings.config import ConfigError, ServerOptions
 
@@ -72,6 +73,7 @@ class Services:
     pause: Pause
     monitors: Monitors
     notifications: Notifications
+    tracking: Tracking
     process: Process
     stop: Callable[[], None]
     """SHUTDOWN."""
@@ -154,6 +156,7 @@ def make_services(
         pause=Pause(clients, store, steady_clock),
         monitors=Monitors(),
         notifications=Notifications(config, pubsub, pending),
+        tracking=Tracking(pending, databases, clients.sessions.get, config),
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
         stop=stop,
         engine_statistics=engine_statistics,

@@ -20,7 +20,7 @@ from flin.net.batch.reply_barrier import EVERYTHING
 from flin.net.client.session import NO_NAME, Silence
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import UNTIMED, find
-from flin.net.run.call import error_text, note_time, record_unexpected, run_handler, show_to_monitors
+from flin.net.run.call import error_text, note_time, record_unexpected, run_handler, show_to_monitors, tracked_reads
 from flin.net.run.gates import PausedError, StalledError, check_arity, check_gates, resolve
 from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
 from flin.net.serve.waiting import WaitForReady, after_command
@@ -205,7 +205,7 @@ def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_wai
     if session.queue is not None and not command.is_unqueued:
         session.queue.append((command, request))
         session.queue_bytes += sum(map(len, request)) + QUEUED_OVERHEAD_BYTES
-        _append(caller, request, QUEUED.data)
+        _append(caller, command, request, QUEUED.data)
         return None
     return _run_timed(caller, command, request, attempt)
 
@@ -216,22 +216,33 @@ def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: 
     begin_ns = time.perf_counter_ns()
     if attempt > RERUNS:
         context.services.databases.block_reads(blocking=True)
+    tracker = context.session.tracker
+    if tracker is not None:
+        context.services.tracking.begin(tracker)
     try:
         value = run_handler(context, command, request)
     except Exception as error:
         wait = _handle(caller, command, request, error, attempt, context.has_waited)
         if wait is None:
             note_time(context, command, request, time.perf_counter_ns() - begin_ns)
+            if tracker is not None:
+                context.services.tracking.remember(tracker, tracked_reads(context, command, request))
             show_to_monitors(context, command, request)
         return wait
     finally:
         if attempt > RERUNS:
             context.services.databases.block_reads(blocking=False)
+        if tracker is not None:
+            context.services.tracking.end()
+    if tracker is not None:
+        context.services.tracking.remember(tracker, tracked_reads(context, command, request))
     if type(value) is GeneratorType:
         show_to_monitors(context, command, request)
         return _advance(caller, WaitForSlices(command, request, value, attempt))
     note_time(context, command, request, time.perf_counter_ns() - begin_ns)
     wait = _answer(caller, command, request, value)
+    if tracker is not None:
+        context.services.tracking.bound()
     show_to_monitors(context, command, request)
     return wait
 
@@ -247,7 +258,7 @@ def _answer(caller: Caller, command: Command, request: list[bytes], value: Value
     if len(data) > most_bytes:
         _fail(caller, command, request, too_large_reply(len(data), most_bytes))
         return None
-    _append(caller, request, data, is_told=bool(command.flags & Flag.PUBSUB and command.flags & Flag.WHILE_SUBSCRIBED))
+    _append(caller, command, request, data)
     if context.services.pending.is_full or context.services.waiters.ready:
         after_command(context.services)
     if session.close_after_reply:
@@ -261,6 +272,9 @@ def _advance(caller: Caller, wait: WaitForSlices) -> Wait | None:
     begin_ns = time.perf_counter_ns()
     if wait.attempt > RERUNS:
         context.services.databases.block_reads(blocking=True)
+    tracker = context.session.tracker
+    if tracker is not None:
+        context.services.tracking.begin(tracker)
     try:
         wait.load = next(wait.slices)
         return wait
@@ -275,8 +289,15 @@ def _advance(caller: Caller, wait: WaitForSlices) -> Wait | None:
         wait.nanoseconds += time.perf_counter_ns() - begin_ns
         if wait.attempt > RERUNS:
             context.services.databases.block_reads(blocking=False)
+        if tracker is not None:
+            context.services.tracking.end()
     note_time(context, wait.command, wait.request, wait.nanoseconds)
-    return _answer(caller, wait.command, wait.request, value)
+    if tracker is None:
+        return _answer(caller, wait.command, wait.request, value)
+    reads = tracked_reads(context, wait.command, wait.request)
+    again = _answer(caller, wait.command, wait.request, value)
+    context.services.tracking.tell_missed(tracker, reads)
+    return again
 
 
 def _handle(
@@ -304,18 +325,21 @@ def _fail(caller: Caller, command: Command, request: list[bytes], error: Excepti
     """Reply with the error."""
     text = error_text(caller.context, command, error)
     caller.context.services.counters.count_error(text)
-    _append(caller, request, encode_error(text))
+    _append(caller, command, request, encode_error(text))
 
 
-def _append(caller: Caller, request: list[bytes], data: bytes, *, is_told: bool = False) -> None:
-    """Reply to the request, unless its client wants no reply to it. is_told: it is told that it is subscribed, as in
-    Redis, whatever it wants."""
+def _append(caller: Caller, command: Command | None, request: list[bytes], data: bytes) -> None:
+    """Reply to the request, unless its client wants no reply to it. It is told that it is subscribed, as in Redis,
+    whatever it wants."""
     session = caller.context.session
+    tracker = session.tracker
+    if tracker is not None and session.queue is None and not (command and command.name.startswith("client|")):
+        tracker.is_caching = False
     if session.silence is Silence.NONE:
         caller.append(data)
         return
     server_gates_open = caller.context.services.clients.gates_open
-    if is_told:
+    if command is not None and command.flags & Flag.PUBSUB and command.flags & Flag.WHILE_SUBSCRIBED:
         caller.append(data)
         session.note_reply(server_gates_open=server_gates_open)
     else:
@@ -361,4 +385,4 @@ def _refuse(caller: Caller, command: Command | None, request: list[bytes], error
     else:
         session.queue_failed = session.queue is not None
     context.services.counters.count_error(text)
-    _append(caller, request, encode_error(text))
+    _append(caller, command, request, encode_error(text))

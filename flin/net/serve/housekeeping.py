@@ -52,6 +52,7 @@ class Housekeeping:
         services.tick.refresh_steady_clock()
         services.clients.maybe_refresh()
         services.pause.maybe_end()
+        services.tracking.bound()
         if services.waiters.ready:  # left over from a batch that was refused
             after_command(services)
         self._check_connections()

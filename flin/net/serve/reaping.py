@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.key import namespace_of
 from flin.errors import CorruptionError, FlinError, FormatVersionError
+from flin.net.data.keyspace import user_part
 from flin.net.settings.event_classes import EventClass
 from flin.objects.copying import maybe_spread
 from flin.objects.layout import anchor_key
@@ -62,6 +63,8 @@ class Reaping:
     def _tell_expired(self, stored: bytes, expires_at_ms: int) -> None:
         services = self._services
         services.waiters.note_deleted(stored)
+        if services.tracking.trackers:
+            services.tracking.note_deleted(user_part(stored))
         if services.config.notified & EventClass.EXPIRED:
             namespace = namespace_of(stored)
             for keyspace in services.databases.keyspaces:
@@ -81,7 +84,7 @@ class Reaping:
     def note_expired(self, expired: Mapping[bytes, Live]) -> None:
         """What a sweep has deleted, by stored key. Any thread may call this."""
         services = self._services
-        if services.waiters.number or services.config.notified & EventClass.EXPIRED:
+        if services.waiters.number or services.tracking.trackers or services.config.notified & EventClass.EXPIRED:
             self._expired.extend((stored, entry[1]) for stored, entry in expired.items() if type(entry) is tuple)
         gone = self._services.databases.keyspaces[0].objects.gone
         for stored, entry in expired.items():

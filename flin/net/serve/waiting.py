@@ -173,6 +173,9 @@ def _serve_waiter(waiter: WaitForReady, key: bytes) -> None:
     ready = len(services.waiters.ready)
     batch = services.pending.batches
     services.tick.speaker = client
+    tracker = context.session.tracker
+    if tracker is not None:
+        services.tracking.begin(tracker)
     try:
         value = waiter.run_again(key)
         if type(value) is WaitForKeys:  # what it has written (that it has looked) must not wake it again
@@ -186,4 +189,7 @@ def _serve_waiter(waiter: WaitForReady, key: bytes) -> None:
         text = error_text(context, command, error)
         services.counters.count_error(text)
         data = encode_error(text)
+    finally:
+        if tracker is not None:
+            services.tracking.end()
     client.answer(waiter, data, batch)

@@ -255,6 +255,8 @@ class Config:
         self.thresholds = Thresholds()
         self.hll_sparse_max_bytes = DEFAULT_SPARSE_MAX_BYTES
         self.reply_cache_bytes = int(options.memory_limit * options.hot_keys_share)
+        self.tracking_table_max_keys = 1_000_000  # 0: no bound but the next
+        self.tracking_table_bytes = options.memory_limit // 16
         self.buffers_bytes = int(options.memory_limit * options.buffers_share)
         # A single client is no longer read before it uses up the share: that would close it.
         self.client_bytes = self.buffers_bytes - self.buffers_bytes // 16
@@ -425,6 +427,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"unixsocketperm": Parameter(
         lambda config: config.options.unixsocketperm.encode() if config.options.unixsocket else b"0", refusal=IMMUTABLE
     ),
+    b"tracking-table-max-keys": attribute("tracking_table_max_keys", integer_from(0, INT64_MAX)),
     **dict.fromkeys(
         (b"zset-max-listpack-entries", b"zset-max-ziplist-entries"),
         _threshold("sorted_set_members", integer_from(0, INT64_MAX)),

@@ -44,7 +44,7 @@ min-replicas-to-write 0; min-slaves-max-lag 10; min-slaves-to-write 0; repl-back
 repl-diskless-sync-delay 5; repl-diskless-sync-max-replicas 0; repl-ping-replica-period 10;
 repl-ping-slave-period 10; repl-timeout 60; replica-announce-port 0; replica-priority 100;
 shutdown-timeout 10; slave-announce-port 0; slave-priority 100;
-tls-session-cache-size 20480; tls-session-cache-timeout 300; tracking-table-max-keys 1000000
+tls-session-cache-size 20480; tls-session-cache-timeout 300
 """
 
 _SIZES: Final = """

@@ -93,9 +93,9 @@ class WaitForKeys:
 
 Value: TypeAlias = Any
 """One of: Reply, bytes (bulk), int, None (null bulk), bool (RESP2: 1 or 0), float (RESP2: bulk), list or tuple
-(array), dict or Map (map; RESP2: flat array), set or frozenset (RESP2: array), Verbatim, BigNumber, NULL_ARRAY,
-CommandError (as an element of an array: an error in place), str (simple string; must hold neither CR nor LF),
-WaitForKeys, or Slices."""
+(array), dict or Map (map; RESP2: flat array), set, frozenset or, in order, the keys of a dict (RESP2: array), Verbatim,
+BigNumber, NULL_ARRAY, CommandError (as an element of an array: an error in place), str (simple string; must hold
+neither CR nor LF), WaitForKeys, or Slices."""
 
 Slices: TypeAlias = Generator[Any, None, Any]
 """A handler may be a generator: it yields between slices of long work and returns its value at the end. Other

@@ -209,6 +209,8 @@ def format_float(value: float) -> bytes:
 
 _ONLY_BYTES: Final = {bytes}
 
+_ORDERED: Final[type] = type(dict[Any, Any]().keys())
+
 _ENCODERS2: Final[_Encoders] = {
     Reply: _reply,
     bytes: _bulk,
@@ -226,6 +228,7 @@ _ENCODERS2: Final[_Encoders] = {
     tuple: _array2,
     set: _array2,
     frozenset: _array2,
+    _ORDERED: _array2,
     dict: _map2,
 }
 _ENCODERS3: Final[_Encoders] = {
@@ -241,5 +244,6 @@ _ENCODERS3: Final[_Encoders] = {
     tuple: _array3,
     set: _set3,
     frozenset: _set3,
+    _ORDERED: _set3,
     dict: _map3,
 }

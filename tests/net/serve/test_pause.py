@@ -127,5 +127,9 @@ def test_who_monitors_is_not_paused(clients: Clients) -> None:
 def test_nothing_expires_meanwhile(clients: Clients) -> None:
     operator = pause(clients, b"100000 WRITE")
     assert clients.store.holds_sweep
+    operator.ask(b"CONFIG SET notify-keyspace-events Ex")
+    clients.store.entries[b"a"] = b"1", 1, 0
+    assert operator.ask(b"GET a") == b"$-1\r\n"
+    assert b"a" in clients.store.entries
     operator.ask(b"CLIENT UNPAUSE")
     assert not clients.store.holds_sweep

@@ -141,6 +141,28 @@ def test_in_always_a_message_waits_for_the_sync_of_its_tick(always: tuple[Client
     assert reader.read_all() == b">1\r\n:9\r\n", "nothing is unsynced"
 
 
+def test_in_always_a_tracked_read_waits_for_its_keys_alone_and_an_invalidation_for_the_write(
+    always: tuple[Clients, LateExecutor],
+) -> None:
+    clients, executor = always
+    writer, reader, other = (clients.connect() for _ in range(3))
+    for peer in (reader, other):
+        peer.ask(b"HELLO 3", b"CLIENT TRACKING ON", b"GET c")
+    reader.ask(b"GET a")
+    writer.say(b"SET a 1")
+    reader.say(b"GET b")
+    other.say(b"GET b")
+    clients.loop.run()
+    other.say(b"GET a")
+    clients.loop.run()
+    assert other.read_all() == b"_\r\n", "b is durable, a is not"
+    assert reader.transport.unread == b"", "its output has a message about a"
+    executor.run()
+    clients.loop.run()
+    assert reader.read_all() == b"_\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n"
+    assert other.read_all() == b"$1\r\n1\r\n"
+
+
 def test_in_always_a_sync_that_fails_drops_the_messages_that_waited_for_it(
     always: tuple[Clients, LateExecutor],
 ) -> None:

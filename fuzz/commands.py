@@ -7,7 +7,8 @@ Redis 7.0 sends (except for docs/redis-differences.md); and whatever words follo
 The first byte of an input chooses the protocol, whether Flin's store is often cold, and whether there is a redis-server
 to compare with or the words are arbitrary (some would harm it). The rest are the draws of
 `tests.net.generator.Generator`: mostly well-formed commands, a few keys that meet, transactions over two connections;
-and commands with free words, which it lacks.
+and commands with free words, which it lacks. One head in 32 makes a sequence of five clients about pub/sub instead
+(`tests.net.pubsub_run.Plan`), all of whose frames are compared.
 
 Servers and connections are started once, used by all inputs of a process, and ended with it or by `close`.
 `fuzz/corpus/pipelines` holds requests as they were sent; pytest sends them to Flin alone.
@@ -26,6 +27,7 @@ from fuzz.byte_source import ByteSource
 from tests.net.differential import INTERNAL_ERROR, Pair
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import COMPARISONS, JUNK, KEYS, OPTIONS, PLAIN, QUEUEABLE, TEXTS, Burst, Generator, Request
+from tests.net.pubsub_run import Plan, differences, run
 from tests.net.raw_client import RawClient, encode_request
 from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
@@ -34,6 +36,13 @@ TOOLS: Final = ("redis-server",)
 
 MOST_REQUESTS: Final = 150
 """The most requests of one input: some 20 ms for both servers."""
+
+PUBSUB_HEAD: Final = 23
+"""Of 32: an input about pub/sub."""
+
+BYTES_OF_STEP: Final = 8
+MOST_STEPS: Final = 40
+"""Of such a sequence: about so many draws each, and at most so many."""
 
 FREE: Final = {
     "get": 1, "set": 2, "setnx": 2, "getset": 2, "getdel": 1, "getex": 1, "mget": 3, "mset": 4, "msetnx": 4,
@@ -79,6 +88,9 @@ def one_input(data: bytes) -> None:
     head = data[0] if data else 0
     protocol, is_cold, is_alone = 2 + (head & 1), bool(head & 2), head % 32 >= 24
     draws = ByteSource(data[1:])
+    if head % 32 == PUBSUB_HEAD:
+        _compare_clients(Plan(draws), min(len(data) // BYTES_OF_STEP + 1, MOST_STEPS))
+        return
     source = Generator(draws, protocol)
     requests: Burst = []
     while not draws.is_empty and len(requests) < MOST_REQUESTS:
@@ -91,6 +103,13 @@ def one_input(data: bytes) -> None:
     except BaseException:
         close()  # the position in the replies is unknown: the next input meets new servers
         raise
+
+
+def _compare_clients(plan: Plan, number: int) -> None:
+    steps = list(plan.steps(number))
+    found = list(differences(steps, run(_redis_port(), steps), run(_flin_port(False), steps)))
+    if found:
+        raise Failure("\n".join(found[:3]))
 
 
 def _compare(pair: Pair, requests: Burst) -> None:

@@ -96,7 +96,12 @@ def run(port: int, steps: list[Step]) -> list[list[Raw]]:
     """What each client read after each step, clients in order."""
     clients = [RawClient(port) for _ in range(CLIENTS)]
     try:
-        return [seen for step in steps for seen in _run_step(clients, step)]
+        seen = [read for step in steps for read in _run_step(clients, step)]
+        for (
+            client
+        ) in clients:  # the next run must not meet their subscriptions, which a closed connection may still have
+            assert client.call(b"RESET").payload == b"RESET"
+        return seen
     finally:
         for client in clients:
             client.close()
@@ -121,6 +126,13 @@ def _read_to_end(client: RawClient) -> list[Raw]:
         if END in read.data:  # a bulk, or the array of a client that is subscribed
             return seen
         seen.append(read)
+
+
+def differences(steps: list[Step], theirs: list[list[Raw]], ours: list[list[Raw]]) -> Iterator[str]:
+    """What differs, client by client, after each step."""
+    for number, (expected, seen) in enumerate(zip(theirs, ours, strict=True)):
+        if comparable(expected) != comparable(seen):
+            yield f"client after {steps[number // CLIENTS]}: Redis {comparable(expected)}, Flin {comparable(seen)}"
 
 
 def comparable(seen: list[Raw]) -> list[object]:

@@ -61,6 +61,19 @@ def test_a_difference_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     commands.close()
 
 
+def test_a_difference_between_subscribers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_tool("redis-server")
+    commands.close()
+    chance = random.Random(SEED)
+    some = [bytes((commands.PUBSUB_HEAD,)) + chance.randbytes(300) for _ in range(5)]
+    for data in some:
+        commands.one_input(data)
+    monkeypatch.setattr("flin.net.messages.pubsub.Subscriptions.count", lambda mine, kind: len(mine.names[kind]))
+    with pytest.raises(Failure, match="Flin"):
+        any(map(commands.one_input, some))
+    commands.close()
+
+
 def test_what_is_made_is_known() -> None:
     assert FREE.keys() - {"nosuchcommand", "watch"} <= PLAIN.keys()
     assert set(HARMFUL) <= PLAIN.keys()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.net.pubsub_run import Plan, comparable, run
+from tests.net.pubsub_run import Plan, differences, run
 from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
 
@@ -17,11 +17,8 @@ def compare(directory: Path, seeds: range, steps: int) -> None:
     with running_redis(directory) as redis_port, ServerThread() as server:
         for seed in seeds:
             plan = list(Plan(random.Random(seed)).steps(steps))
-            theirs, ours = run(redis_port, plan), run(server.port, plan)
-            assert len(theirs) == len(ours)
-            for number, (expected, seen) in enumerate(zip(theirs, ours, strict=True)):
-                where = f"seed {seed}, client {number % 5} after {plan[number // 5]}"
-                assert comparable(seen) == comparable(expected), where
+            found = list(differences(plan, run(redis_port, plan), run(server.port, plan)))
+            assert not found, f"seed {seed}: {found[0]}"
 
 
 def test_a_short_sequence_gives_each_client_what_redis_gives(tmp_path: Path) -> None:

@@ -46,6 +46,10 @@ class Plan:
             requests = [self.request(client) for _ in range(length)]
             if self.random.random() < 0.15:
                 requests = [[b"MULTI"], *[self.queued(client) for _ in range(length)], [b"EXEC"]]
+            elif self.random.random() < 0.15:  # alike: such pipelines are recognised by their bytes, and run as one
+                requests = [
+                    [b"PUBLISH", self.random.choice(NAMES[:2]), b"%03d" % number] for number in range(length + 4)
+                ]
             yield Step(client, requests)
 
     def names(self, names: tuple[bytes, ...], least: int) -> list[bytes]:

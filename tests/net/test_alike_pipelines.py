@@ -59,6 +59,7 @@ ARGUMENTS: Final[dict[str, list[str]]] = {
     "zincrby": ["key", "score", "name"],
     "zscore": ["key", "name"],
     "xadd": ["key", "id", "name", "value"],
+    "publish": ["key", "value"],
 }
 """The words of every command with a batch form."""
 

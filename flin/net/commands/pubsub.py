@@ -124,7 +124,14 @@ def _frames(context: Context, args: list[bytes], frames: list[bytes]) -> Reply:
     return Reply(b"".join(frames))
 
 
-@command("publish", 3, _PUBLISHING)
+def _publish_many(context: Context, channels: tuple[bytes, ...], payloads: tuple[bytes, ...]) -> tuple[int, bytes]:
+    """A pipeline of PUBLISHes, unless the client may get some of the messages itself: each stands before its reply."""
+    if context.session.subscriptions is not None:
+        return 0, b""
+    return len(channels), context.services.pubsub.publish_many(channels, payloads)
+
+
+@command("publish", 3, _PUBLISHING, batch=_publish_many)
 def publish(context: Context, args: list[bytes]) -> Value:
     """Sends a message to a channel; returns how many clients get it."""
     return context.services.pubsub.publish(args[1], args[2])

@@ -7,7 +7,7 @@ join the output of each (Link.push): it leaves with the tick that made it, after
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -22,6 +22,8 @@ SUBSCRIPTION_BYTES: Final = 500
 tracemalloc, CPython 3.11, with nobody else subscribed to the same)."""
 
 RESP3: Final = 3
+
+_MESSAGE: Final = b"3\r\n$7\r\nmessage\r\n"
 
 Push = Callable[[bytes], None]
 """A connection's: see client/link.py."""
@@ -70,10 +72,11 @@ Receivers = dict[Receiver, Push]
 class PubSub:
     """The registries of one server."""
 
-    __slots__ = ("_index", "_pending", "registries")
+    __slots__ = ("_channels", "_index", "_patterns", "_pending", "registries")
 
     def __init__(self, pending: Pending) -> None:
         self.registries: tuple[dict[bytes, Receivers], dict[bytes, Receivers], dict[bytes, Receivers]] = ({}, {}, {})
+        self._channels, self._patterns, _ = self.registries
         self._index = PatternIndex()
         self._pending = pending
 
@@ -130,25 +133,36 @@ class PubSub:
     @property
     def has_listeners(self) -> bool:
         """Whether a publication to a channel could reach anybody."""
-        return bool(self.registries[Kind.CHANNEL] or self._index)
+        return bool(self._channels or self._patterns)
 
     def publish(self, channel: bytes, payload: bytes) -> int:
         """Send the message to all who are subscribed to the channel, then to those with a pattern that matches it.
         Returns how many messages that is."""
-        channels, patterns, _ = self.registries
         number = 0
-        receivers = channels.get(channel)
+        receivers = self._channels.get(channel)
         if receivers is not None:
             number = len(receivers)
-            self._send(receivers, b"3\r\n$7\r\nmessage\r\n", channel, payload)
-        if self._index:
+            self._send(receivers, _MESSAGE, channel, payload)
+        if self._patterns:
             for pattern in self._index.matching(channel):
-                receivers = patterns[pattern]
+                receivers = self._patterns[pattern]
                 number += len(receivers)
-                self._send(
-                    receivers, b"4\r\n$8\r\npmessage\r\n$%d\r\n%b\r\n" % (len(pattern), pattern), channel, payload
-                )
+                head = b"4\r\n$8\r\npmessage\r\n$%d\r\n%b\r\n" % (len(pattern), pattern)
+                self._send(receivers, head, channel, payload)
         return number
+
+    def publish_many(self, channels: Sequence[bytes], payloads: Sequence[bytes]) -> bytes:
+        """Do what `publish` does for each message in turn. Returns the replies. Several to one channel are one piece of
+        the output of each who gets them (measured in pipelines of 16 to one subscriber: 3.4 µs a message before)."""
+        channel = channels[0]
+        if self._patterns or (self._channels and channels.count(channel) < len(channels)):
+            return b"".join([b":%d\r\n" % self.publish(*message) for message in zip(channels, payloads, strict=True)])
+        receivers = self._channels.get(channel)
+        if receivers is None:
+            return b":0\r\n" * len(channels)
+        head = b"%b$%d\r\n%b\r\n" % (_MESSAGE, len(channel), channel)
+        self._send_frames(receivers, [b"%b$%d\r\n%b\r\n" % (head, len(payload), payload) for payload in payloads])
+        return b":%d\r\n" % len(receivers) * len(channels)
 
     def publish_shard(self, channel: bytes, payload: bytes) -> int:
         """Send the message to all who are subscribed to the sharded channel. Returns their number."""
@@ -160,25 +174,30 @@ class PubSub:
 
     def _send(self, receivers: Receivers, head: bytes, channel: bytes, payload: bytes) -> None:
         frame = b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (head, len(channel), channel, len(payload), payload)
-        batch = self._pending.batches
-        if self._pending.effects is not None:  # a transaction or a script, which may still be taken back
-            self._send_after_step(receivers, frame, batch)
-            return
+        self._send_frames(receivers, (frame,))
+
+    def _send_frames(self, receivers: Receivers, frames: Sequence[bytes]) -> None:
+        """Frames without their first byte, which the protocol decides."""
+        pending = self._pending
         of2: Message | None = None
         of3: Message | None = None
+        if pending.effects is not None:  # a transaction or a script, which may still be taken back
+            self._send_after_step(receivers, frames)
+            return
         for receiver, push in receivers.items():
             if receiver.protocol == RESP3:
                 if of3 is None:
-                    of3 = message_of(b">" + frame, batch)
+                    of3 = message_of(_marked(b">", frames), pending.batches)
                 push(of3)
             else:
                 if of2 is None:
-                    of2 = message_of(b"*" + frame, batch)
+                    of2 = message_of(_marked(b"*", frames), pending.batches)
                 push(of2)
 
-    def _send_after_step(self, receivers: Receivers, frame: bytes, batch: int) -> None:
+    def _send_after_step(self, receivers: Receivers, frames: Sequence[bytes]) -> None:
         """To those who are subscribed now, in the protocols that they speak now."""
-        of2, of3 = message_of(b"*" + frame, batch), message_of(b">" + frame, batch)
+        batch = self._pending.batches
+        of2, of3 = message_of(_marked(b"*", frames), batch), message_of(_marked(b">", frames), batch)
         sends = [(push, of3 if receiver.protocol == RESP3 else of2) for receiver, push in receivers.items()]
 
         def send() -> None:
@@ -186,3 +205,7 @@ class PubSub:
                 push(message)
 
         self._pending.after_step(send)
+
+
+def _marked(mark: bytes, frames: Sequence[bytes]) -> bytes:
+    return mark + mark.join(frames)

@@ -175,3 +175,55 @@ def test_patterns_that_cannot_be_read_subscribe_to_nothing() -> None:
     peer = clients.connect()
     assert peer.ask(b"PSUBSCRIBE a* " + b"[ab]" * 1000).startswith(b"-ERR")
     assert peer.ask(b"PUBSUB NUMPAT") == b":0\r\n"
+
+
+def expecting(clients: Clients) -> Peer:
+    """A client whose next pipeline is recognised as one by its bytes: it has sent one like it."""
+    peer = clients.connect()
+    peer.ask(*[b"PUBLISH z %d" % number for number in range(8)])
+    return peer
+
+
+def test_a_pipeline_of_messages_is_one_piece_of_each_output() -> None:
+    clients = Clients()
+    older, newer = subscribed(clients, b"a"), subscribed(clients, b"a", protocol=b"3")
+    publisher = expecting(clients)
+    publisher.say(*[b"PUBLISH a %d" % number for number in range(8)])
+    assert len(older.connection._output.pieces) == len(newer.connection._output.pieces) == 1
+    clients.loop.run()
+    assert publisher.read_all() == b":2\r\n" * 8
+    assert older.read_all() == b"".join(message(b"a", b"%d" % number) for number in range(8))
+    assert newer.read_all() == b"".join(message(b"a", b"%d" % number, b">") for number in range(8))
+    assert publisher.ask(*[b"PUBLISH b %d" % number for number in range(8)]) == b":0\r\n" * 8
+
+
+def test_a_pipeline_to_several_channels_and_patterns_keeps_its_order() -> None:
+    clients = Clients()
+    listener = subscribed(clients, b"a", b"b")
+    publisher = expecting(clients)
+    requests = [b"PUBLISH %c %d" % (b"abc"[number % 3], number) for number in range(9)]
+    assert publisher.ask(*requests) == b":1\r\n:1\r\n:0\r\n" * 3
+    expected = [message(b"%c" % b"abc"[number % 3], b"%d" % number) for number in range(9) if number % 3 < 2]
+    assert listener.read_all() == b"".join(expected)
+    listener.ask(b"PSUBSCRIBE *")
+    assert publisher.ask(*[b"PUBLISH a %d" % number for number in range(4)]) == b":2\r\n" * 4
+    assert listener.read_all().count(b"pmessage") == 4
+
+
+def test_a_pipeline_to_oneself_has_each_message_before_its_reply() -> None:
+    clients = Clients()
+    peer = subscribed(clients, b"a", protocol=b"3")
+    peer.ask(*[b"PUBLISH z %d" % number for number in range(8)])
+    told = peer.ask(*[b"PUBLISH a %d" % number for number in range(4)])
+    assert told == b"".join(message(b"a", b"%d" % number, b">") + b":1\r\n" for number in range(4))
+
+
+def test_a_pipeline_in_a_refused_batch_tells_nobody() -> None:
+    clients = Clients()
+    listener, publisher, writer = subscribed(clients, b"a"), expecting(clients), clients.connect()
+    clients.store.failure = FULL
+    writer.say(b"SET k v")
+    publisher.say(*[b"PUBLISH a %d" % number for number in range(4)])
+    clients.loop.run()
+    assert publisher.read_all() == REFUSED * 4
+    assert listener.read_all() == b""

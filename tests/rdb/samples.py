@@ -21,12 +21,12 @@ MOST_BYTES: Final = 1 << 26
 
 def ziplist(entries: Sequence[bytes | int]) -> bytes:
     """A ziplist, with every length of the entry before in as few bytes as possible."""
-    found, before, tail = b"", 0, 10
+    found, before, tail = bytearray(), 0, 10
     for entry in entries:
         tail = 10 + len(found)
         head = bytes([before]) if before < 254 else b"\xfe" + struct.pack("<I", before)
-        added = head + _ziplist_entry(entry)
-        found, before = found + added, len(added)
+        found += head + _ziplist_entry(entry)
+        before = 10 + len(found) - tail
     return struct.pack("<IIH", 11 + len(found), tail, min(len(entries), 65535)) + found + b"\xff"
 
 

@@ -13,6 +13,7 @@ from flin.engine import Options
 from flin.engine.catalog.manifest import read as read_manifest
 from flin.engine.disk.fs import OsFileSystem
 from flin.net.settings.config import (
+    DEBUG_COMMAND,
     SYNC_MODES,
     TLS_AUTH_CLIENTS,
     TLS_PROTOCOLS,
@@ -93,6 +94,12 @@ def add_parser(commands: Commands) -> None:
         metavar="SECONDS",
         help="close clients whose request stays incomplete this long",
     )
+    _add_observing(parser, defaults)
+    _add_listeners(parser, defaults)
+
+
+def _add_observing(parser: argparse.ArgumentParser, defaults: ServerOptions) -> None:
+    add = parser.add_argument
     add(
         "--slowlog-log-slower-than",
         type=_integer,
@@ -110,7 +117,17 @@ def add_parser(commands: Commands) -> None:
         metavar="CLASSES",
         help="events of keys that clients may listen to, as in Redis: KEA",
     )
-    _add_listeners(parser, defaults)
+    add(
+        "--latency-monitor-threshold",
+        type=_integer,
+        metavar="MILLISECONDS",
+        help="LATENCY shows commands that take so long (default 0: none)",
+    )
+    add(
+        "--enable-debug-command",
+        choices=DEBUG_COMMAND,
+        help=f"who may send DEBUG (default {defaults.enable_debug_command}; for tests)",
+    )
 
 
 def _add_listeners(parser: argparse.ArgumentParser, defaults: ServerOptions) -> None:

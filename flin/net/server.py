@@ -26,7 +26,7 @@ from flin.engine.engine import store_of
 from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.net.commands.info import resident_bytes
 from flin.net.data.cursors import keep_cursors, recall_cursors
-from flin.net.run.services import Services, make_services, no_expiries
+from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
 from flin.net.serve.listeners import Listeners
@@ -86,6 +86,7 @@ class Server:
         self,
         engine_statistics: Callable[[], Mapping[str, Any]] = dict,
         expiring: Callable[[], ExpiringSteps] = no_expiries,
+        compact: Callable[[], None] = nothing_to_do,
     ) -> None:
         """Listen. Raises ConfigError where an address cannot be had."""
         loop = self._loop = asyncio.get_running_loop()
@@ -101,6 +102,7 @@ class Server:
             stop=self.request_stop,
             engine_statistics=engine_statistics,
             expiring=expiring,
+            compact=compact,
             event_loop="uvloop" if uvloop is not None and isinstance(loop, uvloop.Loop) else "asyncio",
             startup_memory_bytes=resident_bytes(),
         )
@@ -188,7 +190,7 @@ async def _serve(options: ServerOptions) -> int:
     try:
         store = store_of(engine)
         server = Server(options, store)
-        await server.start(engine.stats, Expiring(store).steps)
+        await server.start(engine.stats, Expiring(store).steps, engine.compact)
         store.listeners.on_expired = server.reaping.note_expired
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,7 +14,7 @@ import flin.net.commands.every  # noqa: F401 - declares them
 from flin.engine.expiring import ExpiringSteps
 from flin.net.client.link import NO_LINK
 from flin.net.run.context import Context
-from flin.net.run.services import Services, make_services, no_expiries
+from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.dispatch import resume, run_gated
 from flin.net.serve.wait import WaitForDisk, WaitForSlices
 from flin.net.server import Server
@@ -26,10 +26,18 @@ from tests.net.fake_store import FakeStore
 class ServerThread:
     """`with ServerThread() as server:` answers on `server.port` until the block ends."""
 
-    def __init__(self, store: Any = None, *, uvloop: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        store: Any = None,
+        *,
+        uvloop: bool = True,
+        compact: Callable[[], None] = nothing_to_do,
+        **options: Any,
+    ) -> None:
         self.store = FakeStore() if store is None else store
         self.options = ServerOptions(**{"port": 0, **options})
         self._uvloop = uvloop
+        self._compact = compact
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._failure: BaseException | None = None
@@ -88,7 +96,7 @@ class ServerThread:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.server = Server(self.options, self.store)
-        await self.server.start()
+        await self.server.start(compact=self._compact)
         self.port = self.server.port
         self.tls_port = self.server.listeners.tls_port
         self._ready.set()

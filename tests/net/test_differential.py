@@ -68,6 +68,13 @@ NOT_GENERATED = {
         for found in with_subcommands()
         if found.name.startswith("acl|")
     },
+    **{
+        found.name: "its lines are in tests/net/test_administration_beside_redis.py"
+        for found in with_subcommands()
+        if found.handler.__module__.rpartition(".")[2] in ("debug", "latency", "lolwut", "persistence", "replication")
+        or found.name in ("memory|doctor", "memory|malloc-stats", "memory|purge", "memory|stats")
+        or (found.name in ("latency|help", "module|help"))
+    },
     "shutdown": "it ends the server: its errors are in test_errors_of_shutdown",
     "client|setinfo": "Redis 7.0 does not know it: see the table of differences",
     "client|no-touch": "Redis 7.0 does not know it: see the table of differences",

@@ -33,6 +33,12 @@ class Pause:
         self._store = store
         self._steady_clock = steady_clock
         self._until_ms = 0
+        self._is_active_expire = True
+
+    def set_active_expire(self, active: bool) -> None:
+        """DEBUG SET-ACTIVE-EXPIRE: whether expired keys are deleted while there is no pause."""
+        self._is_active_expire = active
+        self._store.holds_sweep = not active or self.kind is not PauseKind.NONE
 
     def begin(self, kind: PauseKind, milliseconds: int) -> None:
         """Pause for so long, or strengthen and lengthen the pause that there is."""
@@ -46,7 +52,7 @@ class Pause:
         """Let everybody go on at once."""
         self.kind = PauseKind.NONE
         self._until_ms = 0
-        self._store.holds_sweep = False
+        self._store.holds_sweep = not self._is_active_expire
         self._clients.open_gates(ServerClosure.PAUSE)
         for wake in [*self.held.values()]:
             wake()

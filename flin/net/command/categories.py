@@ -49,8 +49,8 @@ _OF_GROUP: Final = {
     "scripting": "scripting",
 }
 
-_APART: Final = ("sort", "sort_ro")
-"""They are generic, but not of @keyspace: of the types that they sort."""
+_APART: Final = ("sort", "sort_ro", "wait")
+"""They are generic, but not of @keyspace."""
 
 
 def categories(found: Command) -> list[str]:

@@ -55,6 +55,7 @@ class Flag(IntFlag):
     COUNTED = 524288  # with more than the minimum of arguments its work grows (LPOP's count): timed then. Not of Redis
     NO_MANDATORY_KEYS = 4194304  # it may name no key at all (EVAL)
     WHILE_SUBSCRIBED = 1 << 24  # a subscribed client may send it in RESP2, too. Not a flag of Redis
+    NO_ASYNC_LOADING = 1 << 26
     PUBLISHES = 1 << 25  # its effect is messages, which go with a batch that is refused. Not a flag of Redis
     UNTIMED = (
         65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis
@@ -113,6 +114,7 @@ class Command:
         "flags",
         "group",
         "handler",
+        "histogram",
         "is_unqueued",
         "is_untimed",
         "is_write",
@@ -167,6 +169,7 @@ class Command:
         self.rejected_calls = 0
         self.timed_calls = 0
         self.nanoseconds = 0  # of those
+        self.histogram: dict[int, int] = {}  # of those, how many took less than so many microseconds: a power of two
 
     @property
     def key_specs(self) -> tuple[KeySpec, ...]:
@@ -181,6 +184,9 @@ class Command:
     def note_time(self, nanoseconds: int, calls: int) -> None:
         self.nanoseconds += nanoseconds
         self.timed_calls += calls
+        if calls:
+            bucket = (nanoseconds // (calls * 1000)).bit_length()
+            self.histogram[bucket] = self.histogram.get(bucket, 0) + calls
 
     def microseconds(self) -> int:
         """The time of all calls: untimed commands are timed now and then, and the others are taken to be like those."""
@@ -189,6 +195,7 @@ class Command:
     def reset_counters(self) -> None:
         self.calls = self.failed_calls = self.rejected_calls = 0
         self.timed_calls = self.nanoseconds = 0
+        self.histogram.clear()
 
     def __repr__(self) -> str:
         return f"<Command {self.name}>"

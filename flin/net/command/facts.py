@@ -31,7 +31,10 @@ acl|setuser 6.0.0 O(N) where N is the number of rules given
 acl|users 6.0.0 O(N) where N is the number of users
 acl|whoami 6.0.0 O(1)
 append 2.0.0 O(N) for a string of N bytes
+asking 3.0.0 O(1)
 auth 1.0.0 O(N) where N is the number of passwords defined for the user
+bgrewriteaof 1.0.0 O(N) in the background, for the size of the database
+bgsave 1.0.0 O(N) in the background, for the bytes of the log that are not durable yet
 bitcount 2.6.0 O(N)
 bitfield 3.2.0 O(N) for a string of N bytes, O(1) for each operation
 bitfield_ro 6.0.0 O(1) for each operation
@@ -64,6 +67,34 @@ client|tracking 6.0.0 O(1), some options may be slower
 client|trackinginfo 6.2.0 O(1)
 client|unblock 5.0.0 O(1)
 client|unpause 6.2.0 O(N) where N is the number of requests that wait
+cluster 3.0.0 Depends on subcommand.
+cluster|addslots 3.0.0 O(1)
+cluster|addslotsrange 7.0.0 O(1)
+cluster|bumpepoch 3.0.0 O(1)
+cluster|count-failure-reports 3.0.0 O(1)
+cluster|countkeysinslot 3.0.0 O(1)
+cluster|delslots 3.0.0 O(1)
+cluster|delslotsrange 7.0.0 O(1)
+cluster|failover 3.0.0 O(1)
+cluster|flushslots 3.0.0 O(1)
+cluster|forget 3.0.0 O(1)
+cluster|getkeysinslot 3.0.0 O(1)
+cluster|help 5.0.0 O(1)
+cluster|info 3.0.0 O(1)
+cluster|keyslot 3.0.0 O(1)
+cluster|links 7.0.0 O(1)
+cluster|meet 3.0.0 O(1)
+cluster|myid 3.0.0 O(1)
+cluster|nodes 3.0.0 O(1)
+cluster|replicas 5.0.0 O(1)
+cluster|replicate 3.0.0 O(1)
+cluster|reset 3.0.0 O(1)
+cluster|saveconfig 3.0.0 O(1)
+cluster|set-config-epoch 3.0.0 O(1)
+cluster|setslot 3.0.0 O(1)
+cluster|shards 7.0.0 O(1)
+cluster|slaves 3.0.0 O(1)
+cluster|slots 3.0.0 O(1)
 command 2.8.13 Depends on subcommand.
 command|count 2.8.13 O(1)
 command|docs 7.0.0 O(N) where N is the number of commands to look up
@@ -79,6 +110,7 @@ config|resetstat 2.0.0 O(1)
 config|set 2.0.0 O(N) when N is the number of configuration parameters provided
 copy 6.2.0 O(1)
 dbsize 1.0.0 O(1), after writes at most the memtables' size once
+debug 1.0.0 Depends on subcommand.
 decr 1.0.0 O(1)
 decrby 1.0.0 O(1)
 del 1.0.0 O(N) for N keys
@@ -90,6 +122,7 @@ exists 1.0.0 O(N) for N keys
 expire 1.0.0 O(1)
 expireat 1.2.0 O(1)
 expiretime 7.0.0 O(1)
+failover 6.2.0 O(1)
 flushall 1.0.0 O(1): the store begins a new version
 flushdb 1.0.0 O(1): one range delete
 function 7.0.0 Depends on subcommand.
@@ -132,12 +165,22 @@ incrby 1.0.0 O(1)
 incrbyfloat 2.6.0 O(1)
 info 1.0.0 O(1)
 keys 1.0.0 O(N) for N keys with the pattern's literal prefix
+lastsave 1.0.0 O(1)
+latency 2.8.13 Depends on subcommand.
+latency|doctor 2.8.13 O(1)
+latency|graph 2.8.13 O(1)
+latency|help 2.8.13 O(1)
+latency|histogram 7.0.0 O(N) where N is the number of commands with latency information being retrieved
+latency|history 2.8.13 O(1)
+latency|latest 2.8.13 O(1)
+latency|reset 2.8.13 O(1)
 lcs 7.0.0 O(N*M) for strings of N and M bytes
 lindex 1.0.0 O(1); O(log N) after LINSERT, or LREM in the middle
 linsert 2.2.0 O(N) for N elements up to the pivot
 llen 1.0.0 O(1)
 lmove 6.2.0 O(1)
 lmpop 7.0.0 O(N+M) for N keys and M elements returned
+lolwut 5.0.0 O(1)
 lpop 1.0.0 O(N) for N elements returned
 lpos 6.0.6 O(N) for N elements compared
 lpush 1.0.0 O(N) for N elements
@@ -147,9 +190,19 @@ lrem 1.0.0 O(N) for N elements compared
 lset 1.0.0 O(1); O(log N) after LINSERT, or LREM in the middle
 ltrim 1.0.0 O(N) for the fewer of those that stay and those that go
 memory 4.0.0 Depends on subcommand.
+memory|doctor 4.0.0 O(1)
 memory|help 4.0.0 O(1)
+memory|malloc-stats 4.0.0 O(1)
+memory|purge 4.0.0 Depends on how much memory is allocated, could be slow
+memory|stats 4.0.0 O(N) to count the keys, if that is not known
 memory|usage 4.0.0 O(N) where N is the number of samples
 mget 1.0.0 O(N) for N keys
+module 4.0.0 Depends on subcommand.
+module|help 5.0.0 O(1)
+module|list 4.0.0 O(N) where N is the number of loaded modules
+module|load 4.0.0 O(1)
+module|loadex 7.0.0 O(1)
+module|unload 4.0.0 O(1)
 monitor 1.0.0 O(1)
 move 1.0.0 O(1)
 mset 1.0.1 O(N) for N keys
@@ -173,6 +226,7 @@ pfselftest 2.8.9 O(1): some 300 ms
 ping 1.0.0 O(1)
 psetex 2.6.0 O(1)
 psubscribe 2.0.0 O(N) where N is the number of patterns
+psync 2.8.0 O(1)
 pttl 2.6.0 O(1)
 publish 2.0.0 O(N+M) for N clients subscribed to the channel and M patterns with a matching prefix
 pubsub 2.8.0 Depends on subcommand.
@@ -185,15 +239,21 @@ pubsub|shardnumsub 7.0.0 O(N) for N channels
 punsubscribe 2.0.0 O(N) where N is the number of patterns
 quit 1.0.0 O(1)
 randomkey 1.0.0 O(N) for N keys
+readonly 3.0.0 O(1)
+readwrite 3.0.0 O(1)
 rename 1.0.0 O(1)
 renamenx 1.0.0 O(1)
+replconf 3.0.0 O(1)
+replicaof 5.0.0 O(1)
 reset 6.2.0 O(1)
 restore 2.6.0 O(N) for a value of N bytes
+role 2.8.12 O(1)
 rpop 1.0.0 O(N) for N elements returned
 rpoplpush 1.2.0 O(1)
 rpush 1.0.0 O(N) for N elements
 rpushx 2.2.0 O(N) for N elements
 sadd 1.0.0 O(N) for N members
+save 1.0.0 O(N) for the bytes of the log that are not durable yet
 scan 2.8.0 O(1) per call, O(N) for a whole scan of N keys
 scard 1.0.0 O(1)
 script 2.6.0 Depends on subcommand.
@@ -211,6 +271,7 @@ sinter 1.0.0 O(N*M) for N members in the smallest of M sets
 sintercard 7.0.0 O(N*M) for N members in the smallest of M sets
 sinterstore 1.0.0 O(N*M) for N members in the smallest of M sets
 sismember 1.0.0 O(1)
+slaveof 1.0.0 O(1)
 slowlog 2.2.12 Depends on subcommand.
 slowlog|get 2.2.12 O(N) where N is the number of entries returned
 slowlog|help 6.2.0 O(1)
@@ -234,6 +295,7 @@ sunion 1.0.0 O(N) for N members in all sets
 sunionstore 1.0.0 O(N) for N members in all sets
 sunsubscribe 7.0.0 O(N) where N is the number of channels
 swapdb 4.0.0 O(N) for N watched keys of both
+sync 1.0.0 O(1)
 time 2.6.0 O(1)
 touch 3.2.1 O(N) for N keys
 ttl 1.0.0 O(1)
@@ -241,6 +303,7 @@ type 1.0.0 O(1)
 unlink 4.0.0 O(N) for N keys
 unsubscribe 2.0.0 O(N) where N is the number of channels
 unwatch 2.2.0 O(1)
+wait 3.0.0 O(1)
 watch 2.2.0 O(N) for N keys
 xack 5.0.0 O(1) for each id
 xadd 5.0.0 O(1) when adding a new entry, O(N) when trimming N entries

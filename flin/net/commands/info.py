@@ -36,7 +36,7 @@ def render_info(services: Services, asked: list[str]) -> Slices:
     """The sections asked for, or the default ones. In slices: the keys are counted first."""
     names = _chosen(asked)
     if "keyspace" in names:
-        yield from _count_keys(services)
+        yield from count_keys(services)
         yield from _count_expiring(services)
     sections = [
         _section(title, CONSTANTS.get(title, {}) | make(services))
@@ -46,7 +46,7 @@ def render_info(services: Services, asked: list[str]) -> Slices:
     return Verbatim("\r\n".join(sections).encode("utf-8", "replace"))
 
 
-def _count_keys(services: Services) -> Slices:
+def count_keys(services: Services) -> Slices:
     for keyspace in services.databases.keyspaces:
         counting = keyspace.count()
         for _ in range(COUNT_SLICES):
@@ -71,7 +71,7 @@ def _count_expiring(services: Services) -> Slices:
 
 def _chosen(asked: list[str]) -> set[str]:
     everything = {title.lower() for title in _SECTIONS}
-    default = everything - {"commandstats"}
+    default = everything - {"commandstats", "latencystats"}
     if not asked:
         return default
     chosen: set[str] = set()
@@ -108,6 +108,7 @@ def _server(services: Services) -> Figures:
         "server_time_usec": services.store.now_ms() * 1000,
         "uptime_in_seconds": uptime,
         "uptime_in_days": uptime // 86_400,
+        "lru_clock": services.store.now_ms() // 1000 & 0xFFFFFF,  # Redis's has 24 bits
         "executable": sys.executable,
     }
 
@@ -124,7 +125,7 @@ def _clients(services: Services) -> Figures:
     }
 
 
-def _memory(services: Services) -> Figures:
+def memory_figures(services: Services) -> Figures:
     used = resident_bytes()
     # The kernel adds up its threads' counts only now and then, so its peak may lag behind.
     peak = services.process.peak_memory_bytes = max(
@@ -157,10 +158,20 @@ def _memory(services: Services) -> Figures:
 
 
 def _persistence(services: Services) -> Figures:
-    store = services.store
+    store, saving = services.store, services.saving
     return {
         "aof_last_write_status": "ok" if store.read_only_reason is None and store.background_error is None else "err",
-        "rdb_last_save_time": services.process.started_at_seconds,
+        "rdb_last_save_time": saving.saved_at_seconds,
+        "rdb_bgsave_in_progress": int(saving.save.is_running),
+        "rdb_last_bgsave_status": "ok" if saving.save.is_good else "err",
+        "rdb_last_bgsave_time_sec": saving.save.seconds,
+        "rdb_current_bgsave_time_sec": saving.save.present_seconds(),
+        "rdb_saves": saving.save.times,
+        "aof_rewrite_in_progress": int(saving.compaction.is_running),
+        "aof_last_rewrite_time_sec": saving.compaction.seconds,
+        "aof_current_rewrite_time_sec": saving.compaction.present_seconds(),
+        "aof_last_bgrewrite_status": "ok" if saving.compaction.is_good else "err",
+        "aof_rewrites": saving.compaction.times,
         "aof_current_size": services.engine_statistics().get("disk", {}).get("wal_bytes", 0),
         "wal_position": store.position,
         "wal_synced_position": store.synced_position,
@@ -235,6 +246,30 @@ def _command_statistics(services: Services) -> Figures:
     }
 
 
+def _latency_statistics(services: Services) -> Figures:
+    return {
+        f"latency_percentiles_usec_{found.name}": ",".join(
+            f"p{percentile:g}={_percentile(found.histogram, percentile):.3f}" for percentile in (50, 99, 99.9)
+        )
+        for found in with_subcommands()
+        if found.histogram
+    }
+
+
+def _percentile(histogram: Mapping[int, int], percentile: float) -> int:
+    """Microseconds: the upper end of the power of two in which it lies."""
+    left = sum(histogram.values()) * percentile / 100
+    for bucket, count in sorted(histogram.items()):
+        left -= count
+        if left <= 0:
+            return 1 << bucket
+    raise AssertionError("the counts add up to their sum")
+
+
+def _modules(services: Services) -> Figures:
+    return {}
+
+
 def _error_statistics(services: Services) -> Figures:
     return {f"errorstat_{prefix}": f"count={count}" for prefix, count in sorted(services.counters.errors.items())}
 
@@ -307,13 +342,15 @@ def resident_bytes() -> int:
 _SECTIONS: Final[dict[str, Callable[[Any], Figures]]] = {
     "Server": _server,
     "Clients": _clients,
-    "Memory": _memory,
+    "Memory": memory_figures,
     "Persistence": _persistence,
     "Stats": _stats,
     "Replication": _replication,
     "CPU": _cpu,
+    "Modules": _modules,
     "Commandstats": _command_statistics,
     "Errorstats": _error_statistics,
+    "Latencystats": _latency_statistics,
     "Cluster": _cluster,
     "Keyspace": _keyspace,
     "Flin": _flin,

@@ -34,6 +34,7 @@ _SHOWN_FLAGS: Final = tuple(
         Flag.STALE,
         Flag.FAST,
         Flag.NO_AUTH,
+        Flag.NO_ASYNC_LOADING,
         Flag.NO_MULTI,
         Flag.MOVABLEKEYS,
         Flag.ALLOW_BUSY,

@@ -43,6 +43,7 @@ _TITLES: Final = {
     "server": "Server",
     "scripting": "Scripting",
     "pubsub": "Publish and subscribe",
+    "cluster": "Clusters",
 }
 
 

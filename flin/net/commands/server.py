@@ -1,4 +1,4 @@
-"""Commands about the server: CONFIG, INFO, FLUSHALL, SLOWLOG, MEMORY, SHUTDOWN."""
+"""Commands about the server: CONFIG, INFO, FLUSHALL, SLOWLOG, SHUTDOWN."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from typing import Final
 
 from flin.errors import CommandError
 from flin.net.command.arguments import parse_int32
-from flin.net.command.command import Keys
 from flin.net.command.registry import command, container
 from flin.net.commands.help import declare_help, unknown_or_wrong_arity
 from flin.net.commands.info import render_info
 from flin.net.run.context import Context
 from flin.net.wire.glob import compile_glob
-from flin.net.wire.numbers import maybe_int64, parse_int64
+from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import NOTHING, OK, Slices, Value, syntax_error
-from flin.objects.footprint import all_pieces, own_bytes, sampled_bytes
 
 GROUP: Final = "server"
 
@@ -175,33 +173,3 @@ def slowlog_reset(context: Context, args: list[bytes]) -> Value:
 
 
 declare_help("slowlog", GROUP)
-container("memory", GROUP, "Commands about memory.")
-
-
-_DEFAULT_SAMPLES: Final = 5  # Redis's own
-
-
-@command("memory|usage", -3, "readonly", Keys(2, 2, 1))
-def memory_usage(context: Context, args: list[bytes]) -> Slices:
-    """Estimates what a key takes in memory while it is in a memtable, by some of its elements; SAMPLES 0: by all."""
-    samples = _DEFAULT_SAMPLES
-    for position in range(3, len(args), 2):
-        if args[position].lower() != b"samples" or position + 1 == len(args):
-            raise syntax_error()
-        samples = parse_int64(args[position + 1])
-        if samples < 0:
-            raise syntax_error()
-    entry = context.keyspace.settled(args[2])
-    if entry is None:
-        return None
-    host = context.keyspace.objects.host
-    size = own_bytes(args[2], entry)
-    if samples:
-        return size + sampled_bytes(host, entry, samples)
-    for part in all_pieces(host, entry):
-        size += part
-        yield
-    return size
-
-
-declare_help("memory", GROUP)

@@ -103,10 +103,14 @@ def tracked_reads(context: Context, command: Command, request: list[bytes]) -> l
 
 
 def note_time(context: Context, command: Command, request: list[bytes], nanoseconds: int) -> None:
-    """Count the time for commandstats and SLOWLOG."""
+    """Count the time for commandstats, LATENCY and SLOWLOG."""
     microseconds = nanoseconds // 1000
     command.note_time(nanoseconds, 1)
     services = context.services
+    latency_threshold = services.config.latency_monitor_threshold
+    if 0 < latency_threshold * 1000 <= microseconds:
+        event = b"fast-command" if command.flags & Flag.FAST else b"command"
+        services.latency.add(event, context.now_ms, microseconds // 1000)
     threshold = services.config.slowlog_log_slower_than
     if 0 <= threshold <= microseconds and not command.flags & Flag.SKIP_SLOWLOG:
         session = context.session

@@ -19,6 +19,7 @@ from flin.net.batch.pending import Pending
 from flin.net.client.clients import Clients
 from flin.net.client.counters import Counters
 from flin.net.client.damage import Damage
+from flin.net.client.latency import Latency
 from flin.net.client.pause import Pause
 from flin.net.client.slowlog import Slowlog
 from flin.net.command.registry import with_subcommands
@@ -29,6 +30,7 @@ from flin.net.messages.monitor import Monitors
 from flin.net.messages.notifications import Notifications
 from flin.net.messages.pubsub import PubSub
 from flin.net.messages.tracking import Tracking
+from flin.net.run.saving import Saving
 from flin.net.run.tick import Tick, steady_ms
 from flin.net.settings.config import ConfigError, ServerOptions
 
@@ -66,6 +68,8 @@ class Services:
     cursors: Cursors
     damage: Damage
     slowlog: Slowlog
+    latency: Latency
+    saving: Saving
     waiters: Waiters
     pubsub: PubSub
     users: Users
@@ -90,7 +94,7 @@ class Services:
             command.reset_counters()
 
 
-def _nothing() -> None:
+def nothing_to_do() -> None:
     pass
 
 
@@ -118,9 +122,10 @@ def make_services(
     executor: Executor | None = None,
     wake: Callable[[Callable[[], None]], object] | None = None,
     steady_clock: Callable[[], int] = steady_ms,
-    stop: Callable[[], None] = _nothing,
+    stop: Callable[[], None] = nothing_to_do,
     engine_statistics: Callable[[], Mapping[str, Any]] = dict,
     expiring: Callable[[], ExpiringSteps] = no_expiries,
+    compact: Callable[[], None] = nothing_to_do,
     event_loop: str = "asyncio",
     startup_memory_bytes: int = 0,
 ) -> Services:
@@ -149,6 +154,8 @@ def make_services(
         cursors=Cursors(store.now_ms()),
         damage=Damage(config.options.dir),
         slowlog=Slowlog(),
+        latency=Latency(),
+        saving=Saving(store, compact, call_soon),
         waiters=Waiters(pending),
         pubsub=pubsub,
         users=users,

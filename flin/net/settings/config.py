@@ -69,6 +69,8 @@ class ServerOptions:
     buffers_share: float = 0.25  # of memory_limit, for all clients' buffers together
     slowlog_log_slower_than: int = 10_000  # microseconds; negative: nothing
     slowlog_max_len: int = 128
+    latency_monitor_threshold: int = 0  # milliseconds; 0: nothing
+    enable_debug_command: str = "no"
     tls_port: int | None = None  # None: no TLS; 0: a free port
     tls_cert_file: str = ""
     tls_key_file: str = ""
@@ -99,6 +101,10 @@ class ServerOptions:
             raise ConfigError("bind names no address")
         if not self.dir or "\0" in self.dir:
             raise ConfigError(f"dir is {self.dir!r}, which names no directory")
+        if self.enable_debug_command not in DEBUG_COMMAND:
+            raise ConfigError(
+                f"enable_debug_command is {self.enable_debug_command!r}, it must be one of {', '.join(DEBUG_COMMAND)}"
+            )
         self._check_tls()
         self._check_unix_socket()
         return self
@@ -139,6 +145,7 @@ class ServerOptions:
         return self.port != 0 or (self.tls_port is None and not self.unixsocket)
 
 
+DEBUG_COMMAND: Final = ("no", "yes", "local")
 TLS_AUTH_CLIENTS: Final = ("yes", "no", "optional")
 TLS_PROTOCOLS: Final = ("TLSv1.2", "TLSv1.3")
 _NEEDS_TLS_PORT: Final = (
@@ -173,6 +180,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "buffers_share": (0.01, 0.9),
     "slowlog_log_slower_than": (-1, 1 << 62),
     "slowlog_max_len": (0, 1 << 31),
+    "latency_monitor_threshold": (0, INT64_MAX),
     "tls_port": (0, 65_535),
     "tls_maxclients": (1, 1_000_000),
 }
@@ -221,7 +229,7 @@ def _coerced(name: str, value: Any, default: Any) -> Any:
         if not isinstance(words, list | tuple) or not all(type(word) is str and word for word in words):
             raise ConfigError(f"{name} is {value!r}, it must be an address or a list of them")
         return tuple(words)
-    if name == "tls_auth_clients" and type(value) is bool:
+    if name in ("tls_auth_clients", "enable_debug_command") and type(value) is bool:
         return "yes" if value else "no"
     if name == "memory_limit" and isinstance(value, str):
         try:
@@ -248,6 +256,7 @@ class Config:
         self.protected_mode = options.protected_mode
         self.timeout = options.timeout
         self.tls_maxclients = options.tls_maxclients
+        self.latency_monitor_threshold = options.latency_monitor_threshold
         self.slowlog_log_slower_than = options.slowlog_log_slower_than
         self.slowlog_max_len = options.slowlog_max_len
         self.output_limits = dict(DEFAULT_LIMITS)
@@ -375,6 +384,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"client-query-buffer-limit": constant(b"1073741824", memory_size),
     b"databases": option("databases", refusal=IMMUTABLE),
     b"dir": option("dir", refusal=PROTECTED),
+    b"enable-debug-command": option("enable_debug_command", refusal=IMMUTABLE),
     # The second name is that of older versions.
     **dict.fromkeys(
         (b"hash-max-listpack-entries", b"hash-max-ziplist-entries"),
@@ -386,6 +396,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     ),
     b"hll-sparse-max-bytes": attribute("hll_sparse_max_bytes", memory_from(0, INT64_MAX)),
     b"hot-keys-share": option("hot_keys_share"),
+    b"latency-monitor-threshold": attribute("latency_monitor_threshold", _in_range("latency_monitor_threshold")),
     b"maxclients": attribute("maxclients", _in_range("maxclients"), check_clients),
     b"maxmemory": constant(b"0", memory_size),
     b"maxmemory-policy": constant(b"noeviction", choice_of(*_POLICIES)),

@@ -27,7 +27,7 @@ from flin.net.settings.parameter import (
 _IMMUTABLE: Final = """
 always-show-logo no; aof_rewrite_cpulist; appenddirname appendonlydir; appendfilename appendonly.aof;
 bgsave_cpulist; bio_cpulist; cluster-config-file nodes.conf; cluster-enabled no; cluster-port 0; daemonize no;
-disable-thp yes; enable-debug-command no; enable-module-command no; enable-protected-configs no; io-threads 1;
+disable-thp yes; enable-module-command no; enable-protected-configs no; io-threads 1;
 io-threads-do-reads no; logfile; pidfile; rdbchecksum yes; replicaof; server_cpulist; set-proc-title yes;
 slaveof; socket-mark-id 0; supervised no; syslog-enabled no; syslog-facility local0; syslog-ident redis
 """
@@ -37,7 +37,7 @@ active-defrag-cycle-max 25; active-defrag-cycle-min 1; active-defrag-max-scan-fi
 active-defrag-threshold-lower 10; active-defrag-threshold-upper 100; active-expire-effort 1;
 auto-aof-rewrite-percentage 100; busy-reply-threshold 5000; cluster-announce-bus-port 0; cluster-announce-port 0;
 cluster-announce-tls-port 0; cluster-migration-barrier 1; cluster-node-timeout 15000;
-cluster-replica-validity-factor 10; cluster-slave-validity-factor 10; hz 10; latency-monitor-threshold 0;
+cluster-replica-validity-factor 10; cluster-slave-validity-factor 10; hz 10;
 lfu-decay-time 1; lfu-log-factor 10; list-compress-depth 0; list-max-listpack-size -2; list-max-ziplist-size -2;
 lua-time-limit 5000; maxmemory-eviction-tenacity 10; maxmemory-samples 5; min-replicas-max-lag 10;
 min-replicas-to-write 0; min-slaves-max-lag 10; min-slaves-to-write 0; repl-backlog-ttl 3600;

@@ -36,6 +36,7 @@ GROUPS = {
     "server",
     "scripting",
     "pubsub",
+    "cluster",
 }
 
 

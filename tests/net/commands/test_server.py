@@ -159,7 +159,7 @@ def test_info_sections(client: HandlerClient) -> None:
     assert "cmdstat_info" not in info(client)
     for name in ("all", "everything", "commandstats"):
         assert info(client, name)["cmdstat_info"].startswith("calls="), name
-    assert info(client, "default", "commandstats").keys() == info(client, "all").keys()
+    assert info(client, "default", "commandstats", "latencystats").keys() == info(client, "all").keys()
     ask(client, "CONFIG RESETSTAT")
     assert info(client, "errorstats") == {}
 

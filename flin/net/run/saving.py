@@ -1,0 +1,103 @@
+"""SAVE, BGSAVE and BGREWRITEAOF: what they mean here, and how the last of each ended.
+
+Every write is in the write-ahead log before it is answered, so there is no snapshot to write: to save is to make the
+log durable, which the sync mode `always` does before each answer, `interval` each second, and `never` not at all. To
+rewrite is to compact: one run of tables without anything that was overwritten or deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Thread
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from flin.errors import FlinError
+
+if TYPE_CHECKING:
+    from flin.net.batch.store import StoreLike
+
+logger = logging.getLogger(__name__)
+
+
+class Work:
+    """One kind of work in the background: whether it is under way, and how the last one ended."""
+
+    def __init__(self) -> None:
+        self.is_running = False
+        self.began = 0.0  # by the monotonic clock
+        self.seconds = -1  # of the last one; -1: there was none
+        self.is_good = True
+        self.times = 0
+
+    def present_seconds(self) -> int:
+        """How long the one that is under way has taken; -1: none is."""
+        return int(monotonic() - self.began) if self.is_running else -1
+
+
+class Saving:
+    def __init__(
+        self, store: StoreLike, compact: Callable[[], None], call_soon: Callable[[Callable[[], None]], object]
+    ):
+        """compact: blocks, any thread. call_soon: the loop's; what it calls runs after the present tick's commit."""
+        self._store = store
+        self._compact = compact
+        self._call_soon = call_soon
+        self.saved_at_seconds = store.now_ms() // 1000  # what recovery found is durable
+        self.save = Work()
+        self.compaction = Work()
+
+    def save_now(self) -> None:
+        """Make durable what is committed. Blocks; any thread. Raises StorageError, ReadOnlyError."""
+        work = self.save
+        work.began = monotonic()
+        try:
+            self._store.sync()
+        except BaseException:
+            work.is_good = False
+            raise
+        work.is_good = True
+        work.times += 1
+        work.seconds = int(monotonic() - work.began)
+        self.saved_at_seconds = self._store.now_ms() // 1000
+
+    def begin_save(self) -> bool:
+        """Save in a thread what this tick commits, too. Returns False if that is under way already."""
+        return self._begin(self.save, self.save_now, "flin-save")
+
+    def begin_compaction(self) -> bool:
+        """Compact the database in a thread. Returns False if that is under way already."""
+        return self._begin(self.compaction, self._compact_now, "flin-rewrite")
+
+    def _compact_now(self) -> None:
+        work = self.compaction
+        work.began = monotonic()
+        try:
+            self._compact()
+        except BaseException:
+            work.is_good = False
+            raise
+        work.is_good = True
+        work.times += 1
+        work.seconds = int(monotonic() - work.began)
+
+    def _begin(self, work: Work, act: Callable[[], None], name: str) -> bool:
+        if work.is_running:
+            return False
+        work.is_running = True
+        work.began = monotonic()
+
+        def run() -> None:
+            try:
+                act()
+            except FlinError as error:  # the end of the server ends a compaction, too
+                logger.error("%s failed: %s", name, error)
+            except Exception:
+                logger.exception("%s failed", name)
+            finally:
+                work.is_running = False
+
+        # A daemon: the end of the process does not wait for a compaction, which loses nothing.
+        self._call_soon(lambda: Thread(target=run, name=name, daemon=True).start())
+        return True

@@ -638,6 +638,22 @@ PROBES: dict[str, list[list[bytes]]] = {
     "expired-count": [[b"MULTI"], [b"SET", b"k", b"v", b"PXAT", b"1"], [b"GET", b"k"], [b"DBSIZE"], [b"EXEC"]],
     "option-nul": [[b"SET", b"k", b"v", b"NX\x00abc"]],
     "long-option": [[b"EXPIRE", b"k", b"1", b"x" * 200]],
+    "getkeys-number": [[b"COMMAND", b"GETKEYS", b"ZUNION", b"1.5", b"a", b"b"]],
+    "acl-pattern": [[b"ACL", b"SETUSER", b"probe", b"reset", b"%RW~*"], [b"ACL", b"GETUSER", b"probe"]],
+    "acl-store": [
+        [b"ACL", b"SETUSER", b"probe", b"reset", b"+@all", b"~k", b"~a"],
+        [b"ACL", b"DRYRUN", b"probe", *b"GEORADIUS k 0 0 1 m STORE a STORE b".split()],
+    ],
+    "acl-text": [
+        [
+            b"ACL",
+            b"SETUSER",
+            b"probe",
+            b"reset",
+            *(b"+" + name for name in b"get set del incr hget ping type ttl mget zadd sadd lpop".split()),
+        ],
+        [b"ACL", b"GETUSER", b"probe"],
+    ],
     "help-text": [[b"CONFIG", b"HELP"]],
     "client-setinfo": [[b"CLIENT", b"SETINFO", b"LIB-NAME", b"x"]],
     "client-no-touch": [[b"CLIENT", b"NO-TOUCH", b"on"]],
@@ -702,6 +718,7 @@ NOT_PROBED = {
     "silent-quit": "nothing comes from Redis; tests/net/serve/test_silence.py has Flin's end",
     "unblock-paused": "redis-server 7.0.15 crashes; tests/net/serve/test_pause.py has Flin's reply",
     "object-idletime": "it would have to wait for whole seconds",
+    "acl-requirepass": "it is about the start: tests/net/access/test_acl_file.py",
     "mixed-scores": "what a skiplist answers depends on the random heights of its nodes",
 }
 

@@ -1,4 +1,4 @@
-"""The Lua of scripts: LuaJIT 2.1 with its compiler off, inside a sandbox (`sandbox.lua`). The only importer of lupa.
+"""The Lua of scripts: LuaJIT 2.1 with its compiler off, inside a sandbox (sandbox.lua). The only importer of lupa.
 
 Only the 5.1 dialects run Redis's scripts, and of those only LuaJIT calls its hooks inside coroutines and lets memory
 errors be told apart. With the compiler on, a compiled loop would never call the hook.
@@ -34,6 +34,7 @@ DEFAULT_MEMORY_BYTES: Final = 64 << 20
 SCRIPT_NAME: Final = b"@user_script"
 
 _FOLDER: Final = Path(__file__).parent
+_LIBRARIES: Final = (b"api", b"results", b"random", b"ieee", b"cjson", b"cmsgpack", b"struct")
 _ABORTED: Final = 10
 _MEMORY: Final = 11
 _RAISED: Final = 12
@@ -70,12 +71,13 @@ class LuaNotInstalled(CommandError):
 class Chunk:
     """A compiled script: it belongs to its Lua."""
 
-    __slots__ = ("function", "label", "name", "source", "state")
+    __slots__ = ("function", "label", "line", "name", "source", "state")
 
     def __init__(self, source: bytes, name: bytes, label: bytes) -> None:
         self.source = source
         self.name = name
         self.label = label
+        self.line = _line_of_tail_call(source)
         self.function: Any = None
         self.state: Any = None
 
@@ -105,6 +107,7 @@ class Lua:
             max_memory=self._memory_bytes,
         )
         host = {
+            b"libraries": state.table_from({name: _library(state, name) for name in _LIBRARIES}),
             b"call": self._call,
             b"more": self._more,
             b"log": self._log,
@@ -113,8 +116,7 @@ class Lua:
             b"stop": self._stop,
             b"sha1": _sha1,
         }
-        sandbox = state.compile((_FOLDER / "sandbox.lua").read_bytes(), name=b"=flin")
-        runner = sandbox(state.table_from(host))
+        runner = _library(state, b"sandbox")(state.table_from(host))
         self._run_script = runner[b"script"]
         self._run_long_script = runner[b"long_script"]
         self._take = runner[b"take"]
@@ -147,10 +149,11 @@ class Lua:
         self._caller, self._cause, self._resp3, self._last = caller, None, False, None
         try:
             if len(keys) + len(arguments) <= MOST_VALUES:
-                found = self._run_script(chunk.function, len(keys), len(arguments), *keys, *arguments)
+                place = (chunk.function, chunk.name[1:], chunk.line)
+                found = self._run_script(*place, len(keys), len(arguments), *keys, *arguments)
             else:
                 self._last = keys + arguments
-                found = self._run_long_script(chunk.function, len(keys), len(arguments))
+                found = self._run_long_script(chunk.function, chunk.name[1:], chunk.line, len(keys), len(arguments))
             return self._result(chunk, found if type(found) is tuple else (found,))
         except _luajit().LuaMemoryError:
             self._start()
@@ -177,7 +180,7 @@ class Lua:
         page = self._take(start)
         return page if type(page) is tuple else (page,)
 
-    # What sandbox.lua calls. None of these raises: an exception would reach the script as an object of Python's.
+    # What the Lua files call. None of these raises: an exception would reach the script as an object of Python's.
 
     def _call(self, *values: Any) -> tuple[Any, ...]:
         try:
@@ -248,6 +251,11 @@ def _luajit() -> Any:
     return lupa
 
 
+def _library(state: Any, name: bytes) -> Any:
+    """A Lua file of this package, compiled. Their frames have one name, which sandbox.lua knows."""
+    return state.compile((_FOLDER / f"{name.decode()}.lua").read_bytes(), name=b"=flin")
+
+
 def _refuse(owner: object, name: object, is_setting: bool) -> object:
     raise AttributeError("no attribute of Python's can be reached")
 
@@ -256,12 +264,14 @@ def _sha1(text: bytes) -> bytes:
     return hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
-def _raised(chunk: Chunk, text: bytes, source: bytes | None = None, line: int | None = None) -> str:
-    """The text of an error, with the place, which Lua does not know behind a tail call (`return f()`): if a script has
-    one of these, that is the place, else the line is -1."""
-    if source is None or line is None:
-        tails = [chunk.source.count(b"\n", 0, found.start()) + 1 for found in _TAIL_CALL.finditer(chunk.source)]
-        source, line = chunk.name, tails[0] if len(set(tails)) == 1 else -1
+def _line_of_tail_call(source: bytes) -> int:
+    """The line of an error behind `return f()`, of which Lua keeps none: where a script has one such line, that is it,
+    else -1."""
+    tails = {source.count(b"\n", 0, found.start()) + 1 for found in _TAIL_CALL.finditer(source)}
+    return tails.pop() if len(tails) == 1 else -1
+
+
+def _raised(chunk: Chunk, text: bytes, source: bytes, line: int) -> str:
     return f"{text.decode('latin-1')} script: {chunk.label.decode()}, on {source.decode('latin-1')}:{line}."
 
 

@@ -18,7 +18,7 @@ A shape is written in prefix form: `*2;$_` is an array of a value and a null. It
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flin.errors import CommandError
@@ -65,7 +65,7 @@ def _number_text(number: float) -> bytes:
 
 
 def to_lua(value: Value, *, resp3: bool) -> tuple[Any, ...]:
-    """A command's reply as the kind and values that `sandbox.lua` makes a value of. resp3: as the script chose."""
+    """A command's reply as the kind and values that sandbox.lua makes a value of. resp3: as the script chose."""
     kind = type(value)
     if kind is bytes or kind is int:
         return (VALUE, value)
@@ -206,7 +206,7 @@ def _shape3(value: Value, shape: list[bytes], values: list[Any]) -> None:
 
 
 def from_lua(described: tuple[Any, ...], more: Callable[[int], tuple[Any, ...]]) -> Value:
-    """What a script returned, from what `sandbox.lua` tells of it. more: the values from this one on, a page."""
+    """What a script returned, from what sandbox.lua tells of it. more: the values from this one on, a page."""
     kind, *rest = described
     if kind == VALUE:
         return _plain(rest[0]) if rest else None
@@ -265,9 +265,3 @@ _SINGLES: Final[dict[bytes, Callable[[Any], Value]]] = {
     b",": float,
     b"(": lambda text: BigNumber(_line(text)),
 }
-
-
-def pages(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """At most MOST_VALUES at once."""
-    for start in range(0, len(values), MOST_VALUES):
-        yield values[start : start + MOST_VALUES]

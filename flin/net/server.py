@@ -142,6 +142,8 @@ class Server:
         self._is_stopped = True
         self._stopping.set()
         self.listeners.close()
+        if not await self._loop.run_in_executor(None, self.services.long_script.has_ended, FINISH_SECONDS):
+            logger.error("a script did not end within %g s: nothing of it is kept", FINISH_SECONDS)
         await self._finish_connections()
         if self._timer is not None:
             self._timer.cancel()

@@ -75,6 +75,11 @@ NOT_GENERATED = {
         or found.name in ("memory|doctor", "memory|malloc-stats", "memory|purge", "memory|stats")
         or (found.name in ("latency|help", "module|help"))
     },
+    **{
+        found.name: "scripts of their own: tests/net/test_scripts_differential.py"
+        for found in with_subcommands()
+        if found.group == "scripting" and not found.name.endswith("|flush")
+    },
     "shutdown": "it ends the server: its errors are in test_errors_of_shutdown",
     "client|setinfo": "Redis 7.0 does not know it: see the table of differences",
     "client|no-touch": "Redis 7.0 does not know it: see the table of differences",
@@ -654,6 +659,7 @@ PROBES: dict[str, list[list[bytes]]] = {
         ],
         [b"ACL", b"GETUSER", b"probe"],
     ],
+    "script-debug": [[b"SCRIPT", b"DEBUG", b"YES"]],
     "help-text": [[b"CONFIG", b"HELP"]],
     "client-setinfo": [[b"CLIENT", b"SETINFO", b"LIB-NAME", b"x"]],
     "client-no-touch": [[b"CLIENT", b"NO-TOUCH", b"on"]],
@@ -714,6 +720,10 @@ PROBES: dict[str, list[list[bytes]]] = {
 NOT_PROBED = {
     "tracking-tick": "tests/net/messages/test_tracking.py has Flin's order",
     "tracking-swapdb": "nothing comes from Redis; tests/net/messages/test_tracking.py has Flin's message",
+    "script-kill": "redis-server would have to be killed; tests/net/serve/test_long_scripts.py has Flin's side",
+    "script-busy": "redis-server would be busy for seconds; tests/net/serve/test_long_scripts.py has Flin's side",
+    "script-limits": "it would take Redis seconds; tests/net/scripting/test_script_run.py has Flin's side",
+    "script-cache": "it takes 501 scripts; tests/net/scripting/test_scripts.py has Flin's side",
     "silence-in-exec": "Redis's reply there is no whole reply; tests/net/serve/test_silence.py has Flin's",
     "silent-quit": "nothing comes from Redis; tests/net/serve/test_silence.py has Flin's end",
     "unblock-paused": "redis-server 7.0.15 crashes; tests/net/serve/test_pause.py has Flin's reply",

@@ -33,3 +33,9 @@ class Counters:
         prefix = text.partition(" ")[0]
         if prefix in self.errors or len(self.errors) < COUNTED_PREFIXES:
             self.errors[prefix] = self.errors.get(prefix, 0) + 1
+
+    def uncount_error(self, text: str) -> None:
+        """Whoever replies with this error counts it again."""
+        prefix = text.partition(" ")[0]
+        if prefix in self.errors:
+            self.errors[prefix] -= 1

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from flin.net.messages.tracking import Tracker
 
 Remark: TypeAlias = "tuple[list[bytes], list[tuple[Command, list[bytes]]] | int] | None"
-"""What must be known of a tick in addition to its requests: an EXEC and the requests that it ran; a request and the
-number of frames that are its reply, if that is not one (SUBSCRIBE, CLIENT REPLY OFF); None: from here on the session
-reads another database, or speaks another protocol."""
+"""What must be known of a tick in addition to its requests: an EXEC, or a script, and the requests that it ran; a
+request and the number of frames that are its reply, if that is not one (SUBSCRIBE, CLIENT REPLY OFF); None: from here
+on the session reads another database, or speaks another protocol."""
 
 RESP2: Final = 2
 RESP3: Final = 3

@@ -84,7 +84,7 @@ class Transcript:
         self.turns.append((batch, pieces))
 
     def transaction_of(self, request: list[bytes]) -> list[tuple[Command, list[bytes]]] | None:
-        """The requests that this EXEC ran; None: it is no EXEC."""
+        """The requests that this EXEC ran, or this script; None: it is neither, or showed nothing of the batch."""
         about = self._remark_of(request)
         return None if isinstance(about, int) else about
 

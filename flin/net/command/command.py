@@ -53,6 +53,7 @@ class Flag(IntFlag):
     MAY_REPLICATE = 1048576  # no write, but it waits while writes are paused (EVAL). COMMAND does not show it
     TIMED = 262144  # never untimed: its work grows with the value, though Redis says "fast". Not a flag of Redis
     COUNTED = 524288  # with more than the minimum of arguments its work grows (LPOP's count): timed then. Not of Redis
+    SKIP_MONITOR = 2097152
     NO_MANDATORY_KEYS = 4194304  # it may name no key at all (EVAL)
     WHILE_SUBSCRIBED = 1 << 24  # a subscribed client may send it in RESP2, too. Not a flag of Redis
     NO_ASYNC_LOADING = 1 << 26
@@ -120,6 +121,7 @@ class Command:
         "is_write",
         "keys",
         "maximum",
+        "may_write",
         "minimum",
         "name",
         "nanoseconds",
@@ -153,6 +155,7 @@ class Command:
         self.untimed_maximum = self.minimum if flags & Flag.COUNTED else min(self.maximum, MAX_UNTIMED_ARGUMENTS)
         self.flags = flags
         self.is_write = bool(flags & Flag.WRITE)
+        self.may_write = self.is_write or bool(flags & Flag.NO_MANDATORY_KEYS and not flags & Flag.READONLY)  # a script
         self.is_untimed = bool(flags & (Flag.FAST | Flag.UNTIMED)) and not flags & _NEVER_BRIEF
         self.is_untimed = self.is_untimed and not inspect.isgeneratorfunction(handler)
         self.is_unqueued = bool(flags & Flag.UNQUEUED)

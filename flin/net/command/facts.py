@@ -117,6 +117,10 @@ del 1.0.0 O(N) for N keys
 discard 2.0.0 O(N) for N queued requests
 dump 2.6.0 O(N) for a value of N bytes
 echo 1.0.0 O(1)
+eval 2.6.0 Depends on the script that is executed.
+eval_ro 7.0.0 Depends on the script that is executed.
+evalsha 2.6.0 Depends on the script that is executed.
+evalsha_ro 7.0.0 Depends on the script that is executed.
 exec 1.2.0 Depends on the queued commands
 exists 1.0.0 O(N) for N keys
 expire 1.0.0 O(1)
@@ -257,7 +261,12 @@ save 1.0.0 O(N) for the bytes of the log that are not durable yet
 scan 2.8.0 O(1) per call, O(N) for a whole scan of N keys
 scard 1.0.0 O(1)
 script 2.6.0 Depends on subcommand.
-script|flush 2.6.0 O(1)
+script|debug 3.2.0 O(1)
+script|exists 2.6.0 O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).
+script|flush 2.6.0 O(N) with N being the number of scripts in cache
+script|help 5.0.0 O(1)
+script|kill 2.6.0 O(1)
+script|load 2.6.0 O(N) with N being the length in bytes of the script body.
 sdiff 1.0.0 O(N*M) for N members in the first set and M other sets
 sdiffstore 1.0.0 O(N*M) for N members in the first set and M other sets
 select 1.0.0 O(1)

@@ -16,6 +16,7 @@ import flin
 from flin.net.command.registry import with_subcommands
 from flin.net.commands.connection import REDIS_VERSION
 from flin.net.commands.info_constants import CONSTANTS
+from flin.net.scripting.scripts import Scripts
 from flin.net.wire.replies import Slices, Verbatim
 
 if TYPE_CHECKING:
@@ -154,6 +155,22 @@ def memory_figures(services: Services) -> Figures:
         "memory_limit": limit,
         "memory_limit_human": human_size(limit),
         "mem_clients_normal": services.clients.buffered_bytes(),
+        **_scripts(services.part(Scripts)),
+    }
+
+
+def _scripts(scripts: Scripts) -> Figures:
+    lua, sources = scripts.lua_bytes(), scripts.memory_bytes()
+    return {
+        "used_memory_lua": lua,
+        "used_memory_vm_eval": lua,
+        "used_memory_lua_human": human_size(lua),
+        "used_memory_scripts_eval": sources,
+        "number_of_cached_scripts": len(scripts),
+        "used_memory_vm_total": lua,
+        "used_memory_vm_total_human": human_size(lua),
+        "used_memory_scripts": sources,
+        "used_memory_scripts_human": human_size(sources),
     }
 
 

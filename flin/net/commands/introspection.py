@@ -39,6 +39,7 @@ _SHOWN_FLAGS: Final = tuple(
         Flag.MOVABLEKEYS,
         Flag.ALLOW_BUSY,
         Flag.SKIP_SLOWLOG,
+        Flag.SKIP_MONITOR,
         Flag.NO_MANDATORY_KEYS,
     )
 )

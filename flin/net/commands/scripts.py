@@ -1,6 +1,4 @@
-"""FUNCTION FLUSH and SCRIPT FLUSH. Flin has neither functions nor scripts, but the test suites and tools of clients
-empty both before they begin.
-"""
+"""FUNCTION FLUSH. Flin has no functions, but the test suites and tools of clients delete all before they begin."""
 
 from __future__ import annotations
 
@@ -15,7 +13,6 @@ from flin.net.wire.replies import OK, Value
 GROUP: Final = "scripting"
 
 container("function", GROUP, "Commands about functions.")
-container("script", GROUP, "Commands about scripts.")
 
 
 @command("function|flush", -2, "write noscript")
@@ -25,12 +22,4 @@ def function_flush(context: Context, args: list[bytes]) -> Value:
         raise unknown_or_wrong_arity(args)
     if len(args) == 3 and args[2].lower() not in (b"async", b"sync"):
         raise CommandError("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
-    return OK
-
-
-@command("script|flush", -2, "noscript")
-def script_flush(context: Context, args: list[bytes]) -> Value:
-    """Answers OK: there are no scripts."""
-    if len(args) > 3 or (len(args) == 3 and args[2].lower() not in (b"async", b"sync")):
-        raise CommandError("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
     return OK

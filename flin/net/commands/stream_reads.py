@@ -17,7 +17,7 @@ from flin.net.commands.stream_arguments import parse_strict_id
 from flin.net.commands.stream_groups import Room, see, shown_name
 from flin.net.commands.streams import range_reply
 from flin.net.wire.numbers import parse_int64
-from flin.net.wire.replies import NULL_ARRAY, Slices, Value, WaitForKeys, syntax_error
+from flin.net.wire.replies import NULL_ARRAY, Slices, Value, WaitForKeys, shown, syntax_error
 from flin.objects.layout import STREAM, Pending
 from flin.objects.meta import NO_ID
 from flin.objects.stream import Stream
@@ -109,6 +109,7 @@ STREAM_KEYS: Final = Keys(0, 0, 0, _find_keys)
 def xread(context: Context, args: list[bytes]) -> Value:
     """Returns the entries of streams behind the given ids; null if there are none, or waits for some."""
     options = parse_read(args, has_group=False)
+    _check_script(context, args, options)
     keys, texts = _halves(args, options)
     wanted: list[tuple[bytes, Stream | None, bytes]] = []
     for key, text in zip(keys, texts, strict=True):
@@ -142,6 +143,11 @@ def _halves(args: list[bytes], options: ReadOptions) -> tuple[list[bytes], list[
     return args[options.keys_at : middle], args[middle:]
 
 
+def _check_script(context: Context, args: list[bytes], options: ReadOptions) -> None:
+    if context.in_script and options.seconds is not None:
+        raise CommandError(f"ERR {shown(args[0])} command is not allowed with BLOCK option from scripts")
+
+
 def _parse_after(text: bytes, stream: Stream | None) -> bytes:
     if text == b"$":
         return NO_ID if stream is None else stream.last_id
@@ -163,6 +169,7 @@ _MEANINGLESS: Final = (
 def xreadgroup(context: Context, args: list[bytes]) -> Value:
     """Returns entries that no consumer of a group has got yet, or what is pending for this one; may wait for some."""
     options = parse_read(args, has_group=True)
+    _check_script(context, args, options)
     name = options.group
     assert name is not None
     keys, texts = _halves(args, options)

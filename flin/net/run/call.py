@@ -30,7 +30,7 @@ def call(context: Context, command: Command, request: list[bytes]) -> Value:
     command.calls += 1
     begin_ns = time.perf_counter_ns()
     try:
-        value = _whole(run_handler(context, command, request))
+        value = whole(run_handler(context, command, request))
     except Exception as error:
         value = CommandError(error_text(context, command, error))
         context.services.counters.count_error(str(value))
@@ -45,10 +45,10 @@ def call(context: Context, command: Command, request: list[bytes]) -> Value:
 def value_of(context: Context, command: Command, request: list[bytes]) -> Value:
     """Run the command once more, neither counted nor timed nor told of, and return its value. Raises whatever its
     handler raises."""
-    return _whole(command.handler(context, request))
+    return whole(command.handler(context, request))
 
 
-def _whole(value: Value) -> Value:
+def whole(value: Value) -> Value:
     """The value at the end of its slices. Nobody can wait here: a blocking command that has found nothing gives its
     null."""
     if type(value) is GeneratorType:
@@ -86,11 +86,16 @@ def record_unexpected(context: Context, command: Command) -> None:
 
 
 def show_to_monitors(context: Context, command: Command, request: list[bytes]) -> None:
-    """Once it has run, unless it is an operator's."""
-    services, session = context.services, context.session
-    if services.monitors and not command.flags & Flag.ADMIN:
-        client = f"unix:{session.local_address}" if session.local_address.startswith("/") else session.address
-        services.monitors.show(session.database, client, request)
+    """Once it has run, unless it is an operator's, or a script, which is shown before what it calls."""
+    services = context.services
+    if services.monitors and not command.flags & (Flag.ADMIN | Flag.SKIP_MONITOR):
+        services.monitors.show(context.session.database, client_of(context), request)
+
+
+def client_of(context: Context) -> str:
+    """The client as MONITOR shows it."""
+    session = context.session
+    return f"unix:{session.local_address}" if session.local_address.startswith("/") else session.address
 
 
 def tracked_reads(context: Context, command: Command, request: list[bytes]) -> list[bytes]:

@@ -7,7 +7,7 @@ that it needs before it changes anything: a read may raise ColdRead, and then th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from flin.net.client.session import Session
@@ -19,6 +19,7 @@ class Context:
     """`context.keyspace` is the selected database; `context.services` is the rest of the server."""
 
     __slots__ = ("_config", "has_waited", "keyspace", "services", "session")
+    in_script: ClassVar[bool] = False
 
     def __init__(self, services: Services, session: Session) -> None:
         self.services = services

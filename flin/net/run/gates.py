@@ -61,7 +61,8 @@ def check_arity(command: Command, request: list[bytes]) -> None:
 
 
 def check_gates(context: Context, command: Command, request: list[bytes], *, has_waited: bool) -> None:
-    """Raises CommandError, in Redis's order, StalledError or PausedError. Inside MULTI an error fails EXEC."""
+    """Raises CommandError, in Redis's order, StalledError, ScriptRunsError or PausedError. Inside MULTI an error fails
+    EXEC."""
     session = context.session
     if not session.is_authenticated and not command.flags & Flag.NO_AUTH:
         raise CommandError("NOAUTH Authentication required.")
@@ -78,7 +79,10 @@ def check_gates(context: Context, command: Command, request: list[bytes], *, has
             f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
             "allowed in this context"
         )
-    if command.is_write and not context.services.clients.gates_open:
+    clients = context.services.clients
+    if clients.closed_by & ServerClosure.SCRIPT:
+        context.services.long_script.check(command, is_queued=session.queue is not None and not command.is_unqueued)
+    if command.is_write and not clients.gates_open:
         check_writes(context, has_waited=has_waited or session.queue is not None)
     if session.closed_by & Closure.MONITOR:
         # As in Redis, where it is a kind of replica: it is never paused.

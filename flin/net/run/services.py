@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flin.net.access import acl_file
 from flin.net.access.acl_file import AclFileError
@@ -30,6 +30,7 @@ from flin.net.messages.monitor import Monitors
 from flin.net.messages.notifications import Notifications
 from flin.net.messages.pubsub import PubSub
 from flin.net.messages.tracking import Tracking
+from flin.net.run.long_script import LongScript
 from flin.net.run.saving import Saving
 from flin.net.run.tick import Tick, steady_ms
 from flin.net.settings.config import ConfigError, ServerOptions
@@ -56,6 +57,9 @@ class Process:
     run_id: str = field(default_factory=lambda: secrets.token_hex(20))
 
 
+Part = TypeVar("Part")
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     store: StoreLike
@@ -78,12 +82,21 @@ class Services:
     monitors: Monitors
     notifications: Notifications
     tracking: Tracking
+    long_script: LongScript
     process: Process
     stop: Callable[[], None]
     """SHUTDOWN."""
     engine_statistics: Callable[[], Mapping[str, Any]]
     expiring: Callable[[], ExpiringSteps]
     """Counts the keys with an expiry, for INFO."""
+    parts: dict[type, Any] = field(default_factory=dict)
+
+    def part(self, kind: Callable[[Services], Part]) -> Part:
+        """The server's only one of a class that this floor does not know, made at the first need."""
+        found: Part | None = self.parts.get(kind)  # type: ignore[call-overload]
+        if found is None:
+            found = self.parts[kind] = kind(self)  # type: ignore[index]
+        return found
 
     def reset_counters(self) -> None:
         """CONFIG RESETSTAT."""
@@ -164,6 +177,7 @@ def make_services(
         monitors=Monitors(),
         notifications=Notifications(config, pubsub, pending),
         tracking=Tracking(pending, databases, clients.sessions.get, config),
+        long_script=LongScript(pending, databases, store, clients, config, tick, wake),
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
         stop=stop,
         engine_statistics=engine_statistics,

@@ -124,6 +124,12 @@ class Tick:
             self._is_scheduled = True
             self._call_soon(self.end)
 
+    def schedule_end(self) -> None:
+        """Something was written, and perhaps nobody replies in this tick."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._call_soon(self.end)
+
     def refresh_steady_clock(self) -> None:
         self.steady_ms = self.steady_clock()
 
@@ -133,7 +139,8 @@ class Tick:
         self._ticks += 1
         self.is_sampled = self._ticks % SAMPLED_TICKS == 0
         self.speaker = None
-        self._pending.commit()
+        if not self._pending.in_transaction:  # a long script runs in its thread: what has replied shows nothing of it
+            self._pending.commit()
         sinks = self._sinks
         self._sinks = []
         if self._pending.reply_barrier is not None and self._store.synced_position < self._store.position:

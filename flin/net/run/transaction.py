@@ -36,12 +36,13 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
     if session.is_dirty or _has_expired_watch(session):
         context.end_transaction()
         return NULL_ARRAY
-    if any(command.is_write for command, _ in queue):
+    if any(command.may_write for command, _ in queue):
         try:
             check_writes(context, has_waited=context.has_waited)
         except CommandError as error:
-            context.end_transaction()
-            raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
+            if any(command.is_write for command, _ in queue):  # a script is told when it writes
+                context.end_transaction()
+                raise CommandError(f"EXECABORT Transaction discarded because of: {error}") from None
     _read_keys(context, queue)
     session.queue = None  # handlers see that they are run, not queued
     session.unwatch()

@@ -124,6 +124,10 @@ class Lua:
         self._compile = runner[b"compile"]
         self._state = state
 
+    def memory_bytes(self) -> int:
+        """What this Lua has allocated."""
+        return int(self._state.get_memory_used(total=True) or 0)
+
     def compile(self, source: bytes, name: bytes = SCRIPT_NAME, label: bytes | None = None) -> Chunk:
         """ScriptError if it is no Lua. label: what errors of a run name, by default the SHA-1 of the source."""
         chunk = Chunk(source, name, _sha1(source) if label is None else label)

@@ -39,6 +39,7 @@ end
 -- Aborts ----------------------------------------------------------------------------------------------------------
 
 local aborted = false
+local running = false -- a script, not what is around it: there an error would reach Python
 local memory_ended = false
 local ABORT = {} -- no script ever sees it
 
@@ -62,7 +63,7 @@ local function check_error(e)
 end
 
 local function hook()
-  if aborted or host_stop() then
+  if running and (aborted or host_stop()) then
     return abort()
   end
 end
@@ -434,6 +435,7 @@ debug.setmetatable("", {
 local error_source, error_line -- of the last error, where the stack still had it
 
 local function handler(e)
+  running = false
   if aborted or e == ABORT then
     return e
   end
@@ -448,8 +450,14 @@ local function handler(e)
   return e
 end
 
+local function ended(...)
+  running = false
+  return ...
+end
+
 local function body(chunk, ...)
-  return results.describe(chunk(...))
+  running = true
+  return ended(results.describe(chunk(...)))
 end
 
 local ABORTED, MEMORY, RAISED = 10, 11, 12

@@ -28,6 +28,7 @@ from flin.net.serve.flow import BLOCKED, CLOSED, ENDING, HELD, READING, Event, F
 from flin.net.serve.judge import judge_refused, judge_unsynced, may_have_shown
 from flin.net.serve.output import Output
 from flin.net.serve.peer import address_of, descriptor_of, has_hung_up
+from flin.net.serve.script_waits import WaitForOwnScript, WaitForScript
 from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
 from flin.net.serve.waiting import WaitForReady, after_command
 from flin.net.wire.requests import RequestParser
@@ -58,7 +59,7 @@ UNTRUSTED_OUTPUT_BYTES: Final = 64 << 10
 """CLOSE_BYTES before authentication."""
 
 
-_LEFT_BEHIND: Final = (WaitForReady, WaitForPause)
+_LEFT_BEHIND: Final = (WaitForReady, WaitForPause, WaitForScript)
 """Waits that end with the client, or with the server: nothing of such a request has run."""
 
 
@@ -160,10 +161,9 @@ class Connection(asyncio.Protocol):
         self._output.clear()
         self._backlog.clear()
         self._leave_lines()
-        wait = self._wait
-        self._wait = None
-        if type(wait) is WaitForSlices:
-            wait.slices.close()
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait.close()
         self._services.clients.close_session(self.session)
 
     def pause_writing(self) -> None:
@@ -266,8 +266,8 @@ class Connection(asyncio.Protocol):
         if type(wait) is WaitForReady:
             self._block(wait)
             return
-        if type(wait) is WaitForPause:
-            wait.begin(self._loop, self._end_pause)
+        if isinstance(wait, WaitForPause | WaitForScript | WaitForOwnScript):
+            wait.begin(self._loop, self._end_wait)
             self._flow.on(Event.BLOCK)
             self._update_reading()
             return
@@ -296,8 +296,8 @@ class Connection(asyncio.Protocol):
         self._pending.refresh_clock()
         wait.give_up()
 
-    def _end_pause(self, wait: Wait) -> None:
-        """CLIENT PAUSE has ended, as far as this request knows; nothing if it was woken before."""
+    def _end_wait(self, wait: Wait) -> None:
+        """CLIENT PAUSE or a script has ended, as far as this request knows; nothing if it was woken before."""
         if self._wait is wait:
             wait.leave()
             self._flow.on(Event.END_TURN)
@@ -351,7 +351,7 @@ class Connection(asyncio.Protocol):
         output.has_messages = True
 
     def _leave_lines(self) -> None:
-        """It does not wait for a key any more, nor for the end of a pause, if it did."""
+        """It does not wait for a key any more, nor for the end of a pause or a script, if it did."""
         wait = self._wait
         if wait is not None and type(wait) in _LEFT_BEHIND:
             self._wait = None

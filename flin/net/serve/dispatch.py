@@ -22,6 +22,8 @@ from flin.net.command.command import Command, Flag
 from flin.net.command.registry import UNTIMED, find
 from flin.net.run.call import error_text, note_time, record_unexpected, run_handler, show_to_monitors, tracked_reads
 from flin.net.run.gates import PausedError, StalledError, check_arity, check_gates, resolve
+from flin.net.run.long_script import LONGEST_WAIT_SECONDS, LongScriptError, ScriptRunsError
+from flin.net.serve.script_waits import WaitForOwnScript, WaitForScript
 from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
 from flin.net.serve.waiting import WaitForReady, after_command
 from flin.net.wire.replies import QUEUED, Reply, Value, WaitForKeys, too_large_reply
@@ -177,7 +179,11 @@ def resume(caller: Caller, wait: Wait) -> Wait | None:
         return _advance(caller, wait)
     if type(wait) is WaitForDisk:
         return run_gated(caller, wait.request, attempt=wait.attempt + 1, has_waited=wait.has_waited)
-    if type(wait) is WaitForPause:
+    if type(wait) is WaitForOwnScript:
+        return _end_own_script(caller, wait)
+    if type(wait) is WaitForScript and wait.slices is not None:
+        return _advance(caller, wait.slices)
+    if type(wait) is WaitForPause or type(wait) is WaitForScript:
         return run_gated(caller, wait.request, attempt=wait.attempt, has_waited=wait.has_waited)
     if type(wait) is WaitForWriters:
         return run_gated(caller, wait.request, attempt=wait.attempt, has_waited=True)
@@ -201,6 +207,8 @@ def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_wai
         return WaitForWriters(request, stalled.delay_seconds, attempt)
     except PausedError as paused:
         return WaitForPause(context, request, paused.seconds, attempt, has_waited)
+    except ScriptRunsError as runs:
+        return WaitForScript(context.services.long_script, request, runs.seconds, attempt, has_waited)
     session.last_command = command.name.encode()
     if session.queue is not None and not command.is_unqueued:
         session.queue.append((command, request))
@@ -269,6 +277,9 @@ def _answer(caller: Caller, command: Command, request: list[bytes], value: Value
 def _advance(caller: Caller, wait: WaitForSlices) -> Wait | None:
     """Run one slice."""
     context = caller.context
+    long_script = context.services.long_script
+    if long_script.job is not None:
+        return WaitForScript(long_script, wait.request, LONGEST_WAIT_SECONDS, wait.attempt, context.has_waited, wait)
     begin_ns = time.perf_counter_ns()
     if wait.attempt > RERUNS:
         context.services.databases.block_reads(blocking=True)
@@ -317,7 +328,18 @@ def _handle(
         return WaitForDisk(request, load, attempt, has_waited)
     if isinstance(error, StalledError):
         return WaitForWriters(request, error.delay_seconds, attempt)
+    if isinstance(error, LongScriptError):
+        return WaitForOwnScript(caller.context.services.long_script, command, request, error.job)
     _fail(caller, command, request, error)
+    return None
+
+
+def _end_own_script(caller: Caller, wait: WaitForOwnScript) -> Wait | None:
+    """The script that has left the loop has ended: reply."""
+    note_time(caller.context, wait.command, wait.request, wait.nanoseconds)
+    if wait.error is None:
+        return _answer(caller, wait.command, wait.request, wait.value)
+    _fail(caller, wait.command, wait.request, wait.error)
     return None
 
 

@@ -45,7 +45,7 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
     def fails_in_transaction(command: Command, request: list[bytes]) -> bool:
         # There a walk over all keys has met the batch; elsewhere it commits the batch first.
         walks = command.flags & Flag.READONLY and not command.keys.positions(request)
-        return command.is_write or bool(walks) or _publishes(command) or has_shown(command, request)
+        return command.may_write or bool(walks) or _publishes(command) or has_shown(command, request)
 
     def judged(request: list[bytes], reply: bytes) -> bytes:
         command = find_for(request)
@@ -56,11 +56,11 @@ def judge_refused(refusal: Refusal, context: Context, transcript: Transcript) ->
         queue = transcript.transaction_of(request)
         if queue is not None:
             failed = any(fails_in_transaction(one, of) for one, of in queue)
-            return _error(context, _ABORTED + refusal.text) if failed else reply
+            return _error(context, _aborted(command, refusal.text)) if failed else reply
         if not command.flags & Flag.READONLY or not has_shown(command, request):
             return reply
         # XREAD BLOCK, which was given what is not there now, could wait again, but it has its reply.
-        is_repeatable = is_certain and not command.flags & Flag.BLOCKING
+        is_repeatable = is_certain and not command.flags & (Flag.BLOCKING | Flag.NO_MANDATORY_KEYS)
         return _read_again(refusal, context, command, request) if is_repeatable else _error(context, refusal.text)
 
     return judged
@@ -89,14 +89,19 @@ def judge_unsynced(context: Context, transcript: Transcript, synced_position: in
         if command is None or _says_nothing(reply):
             return reply
         if transcript.transaction_of(request) is not None:
-            return _error(context, _ABORTED + MISCONF)
+            return _error(context, _aborted(command, MISCONF))
         reads = command.flags & Flag.READONLY
         publishes = _publishes(command) and reply != ZERO.data
-        if command.is_write or publishes or (reads and position_for(context, [request]) > synced_position):
+        if command.may_write or publishes or (reads and position_for(context, [request]) > synced_position):
             return _error(context, MISCONF)
         return reply
 
     return judged
+
+
+def _aborted(command: Command, text: str) -> str:
+    """What EXEC answers, or a script."""
+    return _ABORTED + text if command.flags & Flag.ENDS_QUEUE else text
 
 
 def _publishes(command: Command) -> bool:

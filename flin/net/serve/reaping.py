@@ -43,7 +43,9 @@ class Reaping:
         self._expired: deque[tuple[bytes, int]] = deque()
 
     def step(self) -> None:
-        """One turn."""
+        """One turn. While a long script runs nothing else touches a database."""
+        if self._services.long_script.job is not None:
+            return
         while self._expired:
             self._tell_expired(*self._expired.popleft())
         self._services.notifications.pass_on()

@@ -24,6 +24,9 @@ class Wait:
     def leave(self) -> None:
         """Nobody waits any more: let go of what would wake it."""
 
+    def close(self) -> None:
+        """The connection is gone."""
+
 
 class WaitForDisk(Wait):
     """A cold read: run `load` in a reader thread, then the same request again."""
@@ -51,6 +54,9 @@ class WaitForSlices(Wait):
         self.slices = slices
         self.nanoseconds = 0
         self.attempt = attempt  # cold reads that came before
+
+    def close(self) -> None:
+        self.slices.close()
 
 
 class WaitForWriters(Wait):

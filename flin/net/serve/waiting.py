@@ -121,6 +121,8 @@ class WaitForReady(Wait):
 def after_command(services: Services) -> None:
     """Do what waits for the end of a command: serve ready keys, commit a batch that is full."""
     pending = services.pending
+    if pending.in_transaction:
+        return  # a long script runs in its thread: the batch is its own
     pending.clear_ready()
     if services.waiters.ready:
         serve(services)

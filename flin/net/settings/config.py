@@ -164,6 +164,13 @@ MAX_BULK_BYTES: Final = 512 << 20
 MAX_COMMIT_BYTES: Final = 4_000_000_000
 """A little below the longest frame of the WAL, which holds more than keys and values."""
 
+BUSY_REPLY_THRESHOLD_MS: Final = 5000
+"""Redis's default."""
+
+LUA_MEMORY_LIMIT_BYTES: Final = 64 << 20
+MIN_LUA_MEMORY_BYTES: Final = 1 << 20
+"""What Lua may hold at once. Lua itself with its libraries takes 80 KB, a script of 1.2 KB of JSON some more."""
+
 MIN_BULK_BYTES: Final = 512 << 10
 """The longest argument that every server takes, however small its memory limit."""
 
@@ -262,6 +269,8 @@ class Config:
         self.output_limits = dict(DEFAULT_LIMITS)
         self.event_classes = parse_classes(options.notify_keyspace_events.encode("utf-8"))
         self.thresholds = Thresholds()
+        self.busy_reply_threshold_ms = BUSY_REPLY_THRESHOLD_MS
+        self.lua_memory_limit_bytes = LUA_MEMORY_LIMIT_BYTES
         self.hll_sparse_max_bytes = DEFAULT_SPARSE_MAX_BYTES
         self.reply_cache_bytes = int(options.memory_limit * options.hot_keys_share)
         self.tracking_table_max_keys = 1_000_000  # 0: no bound but the next
@@ -381,6 +390,11 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
         parse_limits,
         lambda config, limits: config.output_limits.update(limits),
     ),
+    **dict.fromkeys(
+        (b"busy-reply-threshold", b"lua-time-limit"),
+        attribute("busy_reply_threshold_ms", integer_from(0, INT64_MAX)),
+    ),
+    b"lua-memory-limit": attribute("lua_memory_limit_bytes", memory_from(MIN_LUA_MEMORY_BYTES, INT64_MAX)),
     b"client-query-buffer-limit": constant(b"1073741824", memory_size),
     b"databases": option("databases", refusal=IMMUTABLE),
     b"dir": option("dir", refusal=PROTECTED),

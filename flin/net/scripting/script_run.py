@@ -1,0 +1,427 @@
+"""One run of a script: what its `redis.call` does, and what becomes of its writes.
+
+A script is a step (data/savepoint.py). One that ends, or fails by an error of its own, keeps its writes, as in Redis;
+one that is aborted leaves nothing. Why one is aborted:
+
+- A read would wait for the disk (ColdRead), or its first write for a stall: it runs again from its beginning, as any
+  command does then. The first visit to the disk loads all keys that the request names.
+- It has run on the loop for 50 ms: it begins anew in a thread of its own (run/long_script.py). In EXEC, which
+  cannot leave the loop, it fails after 5 seconds.
+- SCRIPT KILL, FUNCTION KILL, the end of the server; its memory; more writes than one frame holds: it fails.
+
+What runs (a script, a function of a library) is an `Execute`: it runs Lua, whose calls come here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from types import GeneratorType
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
+
+from flin.engine.table.cold_read import ColdRead
+from flin.errors import CommandError, LimitError, ScriptAborted, ScriptError
+from flin.net.client.link import NO_LINK
+from flin.net.client.session import Session
+from flin.net.command.command import Command, Flag
+from flin.net.command.registry import find, find_for
+from flin.net.data.savepoint import Step
+from flin.net.run.call import client_of, error_text, note_time, run_handler, whole
+from flin.net.run.context import Context
+from flin.net.run.gates import StalledError, check_writes
+from flin.net.run.long_script import LongScriptError
+from flin.net.run.permission import may_run, note_denial
+from flin.net.wire.replies import Value, last_of
+from flin.net.wire.resp import encode2, encode3
+
+if TYPE_CHECKING:
+    from flin.net.run.services import Services
+
+logger = logging.getLogger(__name__)
+
+LOOP_NS: Final = 50_000_000
+"""The longest that a script runs on the loop: others wait so long. To begin anew costs at most as much again."""
+
+EXEC_NS: Final = 5_000_000_000
+"""The longest that a script runs within EXEC: Redis's default of busy-reply-threshold."""
+
+NOTED_CALLS: Final = 64
+"""Calls that are noted of a script that reads: if the batch that it has read is refused, they tell whether its reply
+shows that. Of more it is taken for granted."""
+
+KILLED: Final = "ERR Script killed by user with {} KILL..."
+IN_EXEC: Final = "ERR Script aborted: it ran for 5 seconds within EXEC"
+ONLY_READS: Final = "ERR Write commands are not allowed from read-only scripts."
+
+Execute: TypeAlias = "Callable[[ScriptRun], Value]"
+"""Runs Lua, and returns its value. Raises ScriptError, or ScriptAborted when a call raised it, or `should_stop` said
+so."""
+
+_LEVELS: Final = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
+"""Those of `redis.log`: debug, verbose, notice, warning."""
+
+
+class _Known(NamedTuple):
+    """What `call` knows of a command by its name as it was sent. is_plain: it only reads, and may run at once.
+    is_change: no reader may call it, as in Redis: a write, a message, PFCOUNT, which keeps what it has counted."""
+
+    command: Command
+    minimum: int
+    maximum: int
+    untimed_maximum: int
+    is_plain: bool
+    is_change: bool
+
+
+class ScriptContext(Context):
+    """What the commands of a script see: a session of its own, in RESP2 and in the caller's database, whatever the
+    caller's protocol is, so that SELECT ends with the script."""
+
+    __slots__ = ("known",)
+    in_script: ClassVar[bool] = True
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services, Session(0, NO_LINK, "", "", 0, user=services.users.default, authenticated=True))
+        self.known: dict[bytes, _Known] = {}
+
+    def begin(self, caller: Context) -> None:
+        session, outer = self.session, caller.session
+        session.user, session.name = outer.user, outer.name
+        session.address, session.local_address = outer.address, outer.local_address
+        session.database = outer.database
+        session.remarks.clear()
+        self.keyspace = caller.keyspace
+        self.has_waited = caller.has_waited
+        if session.protocol != 2:
+            self.speak(2)
+
+    def speak(self, version: int) -> None:
+        """`redis.setresp`."""
+        self.session.protocol = version
+        self.session.encode = encode3 if version == 3 else encode2
+
+
+class ScriptRun:
+    """`context` is that of its commands. It is the caller of its Lua, and the job of its thread."""
+
+    __slots__ = (
+        "_caller",
+        "_cause",
+        "_checked_writes",
+        "_error",
+        "_execute",
+        "_inner_error",
+        "_is_alone",
+        "_is_gated",
+        "_is_in_exec",
+        "_is_killed",
+        "_is_restricted",
+        "_label",
+        "_noted",
+        "_step",
+        "_until_ns",
+        "_value",
+        "_writes_freely",
+        "context",
+        "is_function",
+        "nanoseconds",
+        "reads_only",
+        "request",
+    )
+
+    def __init__(
+        self,
+        caller: Context,
+        request: list[bytes],
+        execute: Execute,
+        label: bytes,
+        *,
+        reads_only: bool,
+        is_function: bool = False,
+    ) -> None:
+        """caller: the client's. request: the whole one. label: what errors call it."""
+        self.context = caller.services.part(ScriptContext)
+        self.context.begin(caller)
+        self.request = request
+        self.reads_only = reads_only
+        self.is_function = is_function
+        self.nanoseconds = 0  # in the thread
+        self._label = label
+        self._caller = caller
+        self._execute = execute
+        self._step: Step | None = None
+        self._is_in_exec = caller.services.pending.in_transaction
+        self._writes_freely = False  # the step knows that writes come, and they are allowed
+        services = caller.services
+        self._is_restricted = not caller.session.user.is_unrestricted
+        self._is_gated = bool(  # each call is looked at
+            self._is_restricted
+            or services.tick.is_sampled
+            or services.monitors
+            or services.config.times_every_command
+            or services.config.notified
+        )
+        self._cause: Exception | None = None  # of its abort
+        self._error: CommandError | None = None
+        self._inner_error = ""  # the newest error of a command
+        self._value: Value = None
+        self._is_alone = False
+        self._is_killed = False
+        self._until_ns = 0  # 0: nothing stops it but a kill
+        self._checked_writes = 0  # entries of the batch when its size was last looked at
+        pending = services.pending
+        self._noted: list[tuple[Command, list[bytes]]] | None = [] if pending.points or pending.ranges else None
+
+    # Where it runs.
+
+    def on_loop(self) -> Value:
+        """Run it, and return its value. Raises its error, ColdRead, StalledError or LongScriptError."""
+        if self._is_in_exec or self._caller.services.long_script.wake is not None:
+            self._until_ns = time.monotonic_ns() + (EXEC_NS if self._is_in_exec else LOOP_NS)
+        self._step = Step(self._caller.services.databases)
+        self._go()
+        return self._end()
+
+    def begin(self) -> None:
+        self.context.begin(self._caller)
+        self._is_alone = True
+        self._until_ns = 0
+        self._cause = None
+        self._writes_freely = False
+        self._step = Step(self._caller.services.databases)
+
+    def run(self) -> None:
+        begin_ns = time.perf_counter_ns()
+        self._go()
+        self.nanoseconds = time.perf_counter_ns() - begin_ns
+
+    def kill(self) -> None:
+        self._is_killed = True
+
+    def end(self) -> Value:
+        """On the loop, when the thread has ended."""
+        return self._end()
+
+    def _go(self) -> None:
+        """Run it to its end, whatever that is."""
+        if self._is_gated:
+            self._show(self._caller, client_of(self._caller), self.request)
+            if self._caller.services.config.notified:
+                self._begin_writing()  # a read that meets an expired key deletes it, and tells
+        try:
+            self._value = self._execute(self)
+        except ScriptAborted as aborted:
+            if self._cause is None:
+                self._cause = self._told(f"ERR {aborted}")  # its memory
+        except ScriptError as error:
+            self._error = error
+        except Exception as error:
+            self._cause = error
+
+    def _end(self) -> Value:
+        """Keep what it did, or take it back."""
+        step, services = self._step, self._caller.services
+        assert step is not None
+        cause = self._cause
+        if cause is None and step.writes and not self._is_in_exec:
+            try:
+                services.pending.check_size(services.config.largest_commit_bytes)
+            except LimitError as error:
+                cause = error
+        if cause is not None:
+            step.take_back()
+            raise cause
+        step.keep()
+        if step.writes or self._noted:
+            self._remark(step)
+        if self._error is not None:
+            if self._inner_error and str(self._error).startswith(self._inner_error):
+                services.counters.uncount_error(self._inner_error)  # the reply counts it
+            raise self._error
+        return self._value
+
+    def _remark(self, step: Step) -> None:
+        """Should the batch be refused, its reply shows what is not there."""
+        session = self._caller.session
+        if step.writes:
+            session.remarks.append((self.request, [(_marker(), self.request)]))
+        elif self._noted:
+            session.remarks.append((self.request, self._noted))
+            if self.context.session.remarks:  # SELECT: nobody knows which databases it has read
+                session.remarks.append(None)
+
+    # What its Lua calls: see runtime.Caller.
+
+    def call(self, arguments: list[bytes]) -> Value:
+        context = self.context
+        found = context.known.get(arguments[0])
+        if (
+            found is None
+            or self._is_restricted
+            or not found.minimum <= len(arguments) <= found.maximum
+            or not (found.is_plain or self._writes_freely)
+        ):
+            admitted = self._admitted(arguments)
+            if isinstance(admitted, CommandError):
+                return admitted
+            found = admitted
+        known = found
+        command = known.command
+        command.calls += 1
+        if self._noted is not None:
+            self._note(command, arguments)
+        if len(arguments) > known.untimed_maximum or self._is_gated:
+            return self._call_timed(command, arguments)
+        try:
+            value = command.handler(context, arguments)
+            return last_of(value) if type(value) is GeneratorType else value
+        except Exception as error:
+            return self._failed(command, arguments, error)
+
+    def _call_timed(self, command: Command, arguments: list[bytes]) -> Value:
+        begin_ns = time.monotonic_ns()
+        self._show(self.context, "lua", arguments)
+        try:
+            value = whole(run_handler(self.context, command, arguments))
+        except Exception as error:
+            value = self._failed(command, arguments, error)
+        end_ns = time.monotonic_ns()
+        note_time(self.context, command, arguments, end_ns - begin_ns)
+        if (self._is_killed or end_ns > self._until_ns > 0) and self.should_stop():
+            raise ScriptAborted
+        return value
+
+    def _show(self, context: Context, client: str, request: list[bytes]) -> None:
+        """To monitors, once the step is kept."""
+        services, database = self._caller.services, context.session.database
+        if services.monitors:
+            services.pending.after_step(lambda: services.monitors.show(database, client, request))
+
+    def _failed(self, command: Command, arguments: list[bytes], error: Exception) -> CommandError:
+        """The error that Lua gets; a run that cannot go on ends."""
+        if isinstance(error, ColdRead | StalledError):
+            command.calls -= 1  # it runs again
+            # A new one: the frames of the old one would keep what they have read.
+            self._cause = ColdRead(error.load) if isinstance(error, ColdRead) else error
+            raise ScriptAborted from None
+        text = self._inner_error = error_text(self.context, command, error)
+        self._caller.services.counters.count_error(text)
+        return CommandError(text)
+
+    def _admitted(self, arguments: list[bytes]) -> _Known | CommandError:
+        """The command, if a script may run it now: see gates.py for what clients must pass."""
+        name = arguments[0]
+        known = self.context.known.get(name)
+        if known is None:
+            command = find_for(arguments)
+            if command is None or (command.subcommands is not None and len(arguments) > 1):
+                return self._refused(None, "ERR Unknown Redis command called from script")
+            known = _known(command)
+            is_one = command.subcommands is None and find(name) is command
+            if is_one and not command.flags & Flag.NOSCRIPT and len(self.context.known) < MOST_NAMES:
+                self.context.known[name] = known
+        command = known.command
+        if not known.minimum <= len(arguments) <= known.maximum:
+            return self._refused(command, "ERR Wrong number of args calling Redis command from script")
+        if command.flags & Flag.NOSCRIPT:
+            return self._refused(command, "ERR This Redis command is not allowed from script")
+        denial = may_run(self.context.session, command, arguments) if self._is_restricted else None
+        if denial is not None:
+            note_denial(self._caller, denial, "lua")
+            return self._refused(command, denial.in_script)
+        if known.is_change and self.reads_only:
+            return self._refused(command, ONLY_READS)
+        if command.is_write and not self._writes_freely and not self._caller.services.clients.gates_open:
+            try:
+                self._check_gate()
+            except CommandError as error:
+                return self._refused(command, str(error))
+        if not known.is_plain and not self._writes_freely:
+            self._begin_writing()
+            self._writes_freely = not self.reads_only
+        return known
+
+    def _begin_writing(self) -> None:
+        assert self._step is not None
+        self._step.will_write(alone=self._is_alone)
+
+    def _check_gate(self) -> None:
+        """CommandError if the engine takes no writes. In a stall the run ends, and begins again, unless it cannot."""
+        try:
+            check_writes(self.context, has_waited=self.context.has_waited or self._is_in_exec or self._is_alone)
+        except StalledError as error:
+            if not self._is_in_exec and not self._is_alone:
+                self._cause = error
+                raise ScriptAborted from None
+
+    def _refused(self, command: Command | None, text: str) -> CommandError:
+        if command is not None:
+            command.rejected_calls += 1
+        self._inner_error = text
+        self._caller.services.counters.count_error(text)
+        return CommandError(text)
+
+    def _note(self, command: Command, arguments: list[bytes]) -> None:
+        assert self._noted is not None
+        if len(self._noted) < NOTED_CALLS:
+            self._noted.append((command, arguments))
+        else:
+            self._noted = [(_marker(), self.request)]
+
+    def should_stop(self) -> bool:
+        if self._cause is not None:
+            return True
+        if self._is_killed:
+            self._cause = self._told(KILLED.format("FUNCTION" if self.is_function else "SCRIPT"))
+        elif time.monotonic_ns() > self._until_ns > 0:
+            self._cause = self._told(IN_EXEC) if self._is_in_exec else LongScriptError(self)
+        elif self._writes_freely:
+            self._check_writes()
+        return self._cause is not None
+
+    def _told(self, text: str) -> CommandError:
+        return CommandError(f"{text} script: {self._label.decode()}")
+
+    def _check_writes(self) -> None:
+        """Whether its writes still fit into one frame. To add them up costs time, so only when they have doubled."""
+        services = self._caller.services
+        number = len(services.pending.points)
+        if number > 2 * self._checked_writes or services.pending.large_bytes > services.config.largest_commit_bytes:
+            self._checked_writes = max(number, 1000)
+            try:
+                services.pending.check_size(services.config.largest_commit_bytes)
+            except LimitError as error:
+                self._cause = error
+
+    def log(self, level: int, message: bytes) -> None:
+        text = message.decode("utf-8", "backslashreplace")
+        self._caller.services.pending.after_step(lambda: logger.log(_LEVELS[level], "a script says: %s", text))
+
+    def set_protocol(self, version: int) -> None:
+        self.context.speak(version)
+
+    def acl_check(self, arguments: list[bytes]) -> bool:
+        """Raises CommandError if there is no such command."""
+        command = find_for(arguments)
+        if command is None or (command.subcommands is not None and len(arguments) > 1):
+            raise CommandError("ERR Invalid command passed to redis.acl_check_cmd()")
+        return may_run(self.context.session, command, arguments) is None
+
+
+MOST_NAMES: Final = 1000
+"""Names in mixed case are few; a script that makes some up must not fill the memory."""
+
+
+def _known(command: Command) -> _Known:
+    is_change = bool(command.flags & (Flag.WRITE | Flag.PUBLISHES)) or command.name == "pfcount"
+    is_plain = bool(command.flags & Flag.READONLY) and not is_change and not command.flags & Flag.NOSCRIPT
+    untimed_maximum = command.untimed_maximum if command.is_untimed else 0
+    return _Known(command, command.minimum, command.maximum, untimed_maximum, is_plain, is_change)
+
+
+def _marker() -> Command:
+    """A command that writes."""
+    found = find(b"set")
+    assert found is not None
+    return found

@@ -1,0 +1,140 @@
+"""The cache of scripts: by their SHA-1, and by their source, so that EVAL of one that is known computes no SHA-1.
+
+Those that SCRIPT LOAD has loaded stay until SCRIPT FLUSH, of those that EVAL has brought the newest 500. All are gone
+when the server ends, as in Redis: a client that gets NOSCRIPT sends the source again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from flin.errors import CommandError
+from flin.net.run.gates import check_writes
+from flin.net.scripting.runtime import Chunk, Lua
+from flin.net.scripting.shebang import ScriptFlag, parse_shebang
+
+if TYPE_CHECKING:
+    from flin.net.run.context import Context
+    from flin.net.run.services import Services
+
+MOST_EVALUATED: Final = 500
+"""As in Redis from 7.4 on: programs that write values into their scripts must not fill the memory."""
+
+NO_SCRIPT: Final = "NOSCRIPT No matching script. Please use EVAL."
+
+OVERHEAD_BYTES: Final = 700
+"""A script in the tables beside its source, about."""
+
+
+class Script:
+    """A compiled script."""
+
+    __slots__ = ("chunk", "flags", "is_loaded", "sha", "source")
+
+    def __init__(self, source: bytes, sha: bytes, flags: ScriptFlag, chunk: Chunk) -> None:
+        self.source: Final = source
+        self.sha: Final = sha
+        self.flags: Final = flags
+        self.chunk: Final = chunk
+        self.is_loaded = False  # by SCRIPT LOAD
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether it says that it writes nothing."""
+        return bool(self.flags & ScriptFlag.NO_WRITES)
+
+
+class Scripts:
+    """The scripts of a server, and the Lua that runs them."""
+
+    def __init__(self, services: Services) -> None:
+        self.by_source: dict[bytes, Script] = {}  # those of EVAL in the order of their last use
+        self._by_sha: dict[bytes, Script] = {}
+        self._evaluated = 0
+        self._services = services
+        self._lua: Lua | None = None
+
+    @property
+    def lua(self) -> Lua:
+        """Made at the first need. CommandError where Lua is not installed."""
+        if self._lua is None:
+            self._lua = Lua(self._services.config.lua_memory_limit_bytes)
+        return self._lua
+
+    # Finding.
+
+    def evaluated(self, source: bytes) -> Script:
+        """The script that EVAL was given. CommandError as Redis words it."""
+        script = self.by_source.get(source)
+        if script is None:
+            return self._keep(self._compile(source, sha_of(source)), is_loaded=False)
+        if not script.is_loaded:
+            self.by_source[source] = self.by_source.pop(source)
+        return script
+
+    def find(self, sha: bytes) -> Script:
+        """CommandError NOSCRIPT."""
+        script = self._by_sha.get(sha) or self._by_sha.get(sha.lower())
+        if script is None:
+            raise CommandError(NO_SCRIPT)
+        return script
+
+    def exists(self, sha: bytes) -> bool:
+        return sha.lower() in self._by_sha
+
+    def load(self, source: bytes) -> bytes:
+        """Keep a script until `flush`, and return its SHA-1."""
+        script = self.by_source.get(source)
+        if script is None:
+            script = self._keep(self._compile(source, sha_of(source)), is_loaded=True)
+        elif not script.is_loaded:
+            script.is_loaded = True
+            self._evaluated -= 1
+        return script.sha
+
+    def flush(self) -> None:
+        self.by_source.clear()
+        self._by_sha.clear()
+        self._evaluated = 0
+        self._lua = None  # with all that it holds
+
+    def check_flags(self, context: Context, script: Script, *, reads_only: bool) -> None:
+        """What a script with a shebang says of itself is checked before it begins. CommandError as Redis words it."""
+        if script.flags & (ScriptFlag.COMPATIBILITY | ScriptFlag.NO_WRITES):
+            return
+        if reads_only:
+            raise CommandError("ERR Can not execute a script with write flag using *_ro command.")
+        if not self._services.clients.gates_open:
+            check_writes(context, has_waited=context.has_waited or self._services.pending.in_transaction)
+
+    def _compile(self, source: bytes, sha: bytes) -> Script:
+        flags, lua_source = parse_shebang(source)
+        return Script(source, sha, flags, self.lua.compile(lua_source, label=sha))
+
+    def _keep(self, script: Script, *, is_loaded: bool) -> Script:
+        script.is_loaded = is_loaded
+        self.by_source[script.source] = self._by_sha[script.sha] = script
+        if not is_loaded:
+            self._evaluated += 1
+            if self._evaluated > MOST_EVALUATED:
+                oldest = next(one for one in self.by_source.values() if not one.is_loaded)
+                del self.by_source[oldest.source], self._by_sha[oldest.sha]
+                self._evaluated -= 1
+        return script
+
+    # For INFO.
+
+    def __len__(self) -> int:
+        return len(self.by_source)
+
+    def memory_bytes(self) -> int:
+        return sum(len(source) + OVERHEAD_BYTES for source in self.by_source)
+
+    def lua_bytes(self) -> int:
+        """What Lua itself has allocated."""
+        return 0 if self._lua is None else self._lua.memory_bytes()
+
+
+def sha_of(source: bytes) -> bytes:
+    return hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()

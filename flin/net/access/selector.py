@@ -8,7 +8,7 @@ with a key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from flin.net.access.denial import Denial, Kind
@@ -133,7 +133,7 @@ class Selector:
             return Denial(Kind.COMMAND, command.name.encode())
         if not self.is_all_keys:
             only_key = command.only_key
-            if only_key is not None and len(request) <= only_key[2]:
+            if only_key is not None and only_key[0] < len(request) <= only_key[2]:
                 position, wanted, _ = only_key
                 if not rules.keys[wanted](request[position]):
                     return Denial(Kind.KEY, request[position], position)
@@ -146,6 +146,22 @@ class Selector:
         if command.channels is None or self.is_all_channels or not command.channels.is_checked:
             return None
         return self._check_channels(rules, command, request)
+
+    def allows_columns(self, command: Command, columns: Sequence[tuple[bytes, ...]]) -> bool:
+        """Whether it allows all requests with these arguments, a column for each. False where that is not simple."""
+        rules = self._compiled
+        assert rules is not None
+        if not (self.is_all_commands or command in rules.commands):
+            return False
+        if command.channels is not None and not self.is_all_channels:
+            return False
+        if self.is_all_keys or not command.key_specs:
+            return True
+        only_key = command.only_key
+        if only_key is None or len(columns) >= only_key[2]:
+            return False
+        position, wanted, _ = only_key
+        return all(map(rules.keys[wanted], columns[position - 1]))
 
     def _allows_first_argument(self, rules: _Compiled, command: Command, request: list[bytes]) -> bool:
         words = rules.first_arguments.get(command)

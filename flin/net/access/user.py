@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from flin.net.access.denial import Denial
 from flin.net.access.selector import Selector
@@ -66,6 +66,11 @@ class User:
             if worst is None or (denial.kind, denial.position) > (worst.kind, worst.position):
                 worst = denial
         return worst
+
+    def may_run_columns(self, command: Command, columns: Sequence[tuple[bytes, ...]]) -> bool:
+        """Whether one selector allows all requests of a pipeline of one command; columns: one for each argument. False
+        where that cannot be told at once."""
+        return any(selector.allows_columns(command, columns) for selector in self.selectors)
 
     def reads_every_key(self, command: Command, request: list[bytes]) -> bool:
         """Whether one selector allows the request and to read whatever key (SORT's BY and GET name keys as they go)."""

@@ -181,7 +181,7 @@ class Command:
 
     def touches(self, request: list[bytes]) -> list[Touch]:
         """What happens to which keys of a request; none where the request cannot be right."""
-        found = self.keys.find(request) if self.keys.find is not None else None
+        found = self.keys.find(request) if self.keys.find is not None and len(request) >= self.minimum else None
         return self._uses.touches(request, found)
 
     def note_time(self, nanoseconds: int, calls: int) -> None:

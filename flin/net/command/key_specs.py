@@ -297,7 +297,8 @@ class Uses:
         """What happens to which keys of a request. found: the positions that the command itself computes, if it does:
         those that no specification names are taken to be written by a command that writes. No key is left out."""
         if self._of_only_key is not None:
-            return [(self._of_only_key(request), (self.specs[0].index,))]
+            at = self.specs[0].index
+            return [(self._of_only_key(request), (at,))] if at < len(request) else []
         touches: list[Touch] = []
         for spec, use in self._specs:
             positions = spec.positions(request)

@@ -6,11 +6,13 @@ that they run.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from flin.net.access.denial import Denial, Kind
 from flin.net.access.denial_log import Entry
 from flin.net.client.description import describe
+from flin.net.client.session import Closure
 from flin.net.command.registry import find_for
 
 if TYPE_CHECKING:
@@ -20,9 +22,30 @@ if TYPE_CHECKING:
 
 
 def may_run(session: Session, command: Command, request: list[bytes]) -> Denial | None:
-    """None if it may. The request has a number of arguments that the command takes."""
+    """None if it may. Of a request with too few arguments only the command is looked at, as in Redis."""
     user = session.user
     return None if user.is_unrestricted else user.may_run(command, request)
+
+
+def is_limited_by_rules_alone(context: Context) -> bool:
+    """Whether the rules of its user are the only gate that is closed to the session."""
+    session, services = context.session, context.services
+    return (
+        session.closed_by == _RESTRICTED
+        and session.is_authenticated
+        and session.queue is None
+        and services.clients.gates_open
+        and not services.tick.is_sampled
+    )
+
+
+_RESTRICTED: Final = Closure.RESTRICTED
+
+
+def may_run_columns(context: Context, command: Command, columns: Sequence[tuple[bytes, ...]]) -> bool:
+    """Whether a pipeline of one command, a column for each argument, may run at once: nothing limits the session but
+    the rules of its user, and these allow all of it. Otherwise the requests are looked at one by one."""
+    return is_limited_by_rules_alone(context) and context.session.user.may_run_columns(command, columns)
 
 
 def may_read_every_key(context: Context, request: list[bytes]) -> bool:

@@ -23,6 +23,7 @@ from flin.net.command.registry import UNTIMED, find
 from flin.net.run.call import error_text, note_time, record_unexpected, run_handler, show_to_monitors, tracked_reads
 from flin.net.run.gates import PausedError, StalledError, check_arity, check_gates, resolve
 from flin.net.run.long_script import LONGEST_WAIT_SECONDS, LongScriptError, ScriptRunsError
+from flin.net.run.permission import is_limited_by_rules_alone, may_run_columns
 from flin.net.serve.script_waits import WaitForOwnScript, WaitForScript
 from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
 from flin.net.serve.waiting import WaitForReady, after_command
@@ -125,7 +126,7 @@ def run_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
         command is None
         or command.batch is None
         or len(columns) + 1 != command.minimum
-        or not context.session.skips_gates
+        or not (context.session.skips_gates or may_run_columns(context, command, columns))
     ):
         return 0
     begin_ns = time.perf_counter_ns() if context.services.tick.is_sampled else 0
@@ -196,6 +197,14 @@ def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_wai
     session = context.session
     context.has_waited = has_waited
     command = None
+    if not (attempt or has_waited) and is_limited_by_rules_alone(context):
+        command = UNTIMED.get(request[0])
+        if (
+            command is not None
+            and command.minimum <= len(request) <= command.untimed_maximum
+            and session.user.may_run(command, request) is None
+        ):
+            return _run_untimed(caller, command, request)
     try:
         command = resolve(request)
         check_arity(command, request)
@@ -216,6 +225,18 @@ def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_wai
         _append(caller, command, request, QUEUED.data)
         return None
     return _run_timed(caller, command, request, attempt)
+
+
+def _run_untimed(caller: Caller, command: Command, request: list[bytes]) -> Wait | None:
+    """Run a brief request of a restricted user: as `run` does it, once the rules have been asked."""
+    command.calls += 1
+    try:
+        value = run_handler(caller.context, command, request)
+    except Exception as error:
+        return _handle(caller, command, request, error)
+    if type(value) is GeneratorType:  # of a long string
+        return _advance(caller, WaitForSlices(command, request, value, 0))
+    return _answer(caller, command, request, value)
 
 
 def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: int) -> Wait | None:

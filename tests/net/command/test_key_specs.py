@@ -49,6 +49,15 @@ def test_touches(line: str, expected: str) -> None:
     assert touched(line) == expected
 
 
+def test_requests_that_are_too_short_name_no_keys() -> None:
+    """redis.acl_check_cmd in a script asks about them."""
+    for found in with_subcommands():
+        for words in range(1, found.minimum):
+            request = [b"1"] * words
+            touches = [position for _, positions in found.touches(request) for position in positions]
+            assert all(position < words for position in touches), found
+
+
 def test_every_command_with_keys_says_what_it_does_with_them() -> None:
     """A command without specifications is one without keys: nothing is hidden from the rules of users."""
     for found in with_subcommands():

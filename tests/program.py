@@ -26,8 +26,9 @@ class Program:
         everything = {**os.environ, "HOME": str(folder), "PYTHONPATH": str(ROOT), **environment}
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
-                [executable, *command], cwd=folder, env=everything, stdout=output, stderr=subprocess.STDOUT
-            )
+                [executable, *command], cwd=folder, env=everything, stdin=subprocess.PIPE, stdout=output,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
         self.pid = self._process.pid
 
     def printed(self) -> str:
@@ -39,6 +40,12 @@ class Program:
         matched = re.search(pattern, self.printed())
         assert matched is not None, self.printed()
         return matched[matched.re.groups]
+
+    def say(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
 
     def wait(self) -> str:
         """What it has printed when it has ended by itself, without an error."""
@@ -61,6 +68,8 @@ class Program:
             return self._process.wait(PATIENCE_SECONDS)
         finally:
             self.kill()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
 
 
 @contextmanager

@@ -54,7 +54,10 @@ def run_node(served: Served, node_modules: Path, tmp_path: Path) -> Callable[...
 
     @contextmanager
     def run(name: str, *words: str, **environment: str) -> Iterator[Program]:
-        everything = {"NODE_PATH": str(node_modules), "PORT": str(served.port), "URL": served.url, **environment}
+        everything = {
+            "NODE_PATH": str(node_modules), "NODE_NO_WARNINGS": "1", "PORT": str(served.port), "URL": served.url,
+            **environment,
+        }  # fmt: skip
         command = [str(NODE / name), *words]
         with running(tmp_path, command, executable=needs_tool("node"), **everything) as program:
             yield program

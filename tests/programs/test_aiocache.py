@@ -64,3 +64,33 @@ def test_decorator(served: Served) -> None:
         await squared.cache.close()
 
     asyncio.run(use())
+
+
+def test_locks(served: Served) -> None:
+    """Scripts release the one and check the other."""
+    aiocache = needs_package("aiocache")
+    served.needs("eval")
+    made = count(1)
+
+    async def use() -> None:
+        options: dict[str, Any] = {"endpoint": "127.0.0.1", "port": served.port}
+
+        @aiocache.cached_stampede(lease=100, ttl=1000, key="slow", cache=aiocache.Cache.REDIS, **options)
+        async def slow() -> int:
+            await asyncio.sleep(0.01)
+            return next(made)
+
+        assert await asyncio.gather(*(slow() for _ in range(5))) == [1] * 5, "one makes it, the others wait for it"
+        async with aiocache.Cache(aiocache.Cache.REDIS, **options) as cache:
+            assert not await cache.exists("slow-lock")
+            await cache.set("value", "first")
+            async with aiocache.lock.OptimisticLock(cache, "value") as lock:
+                await lock.cas("second")
+            assert await cache.get("value") == "second"
+            async with aiocache.lock.OptimisticLock(cache, "value") as lock:
+                await cache.set("value", "of another")
+                with pytest.raises(aiocache.lock.OptimisticLockError):
+                    await lock.cas("third")
+        await slow.cache.close()
+
+    asyncio.run(use())

@@ -1,4 +1,4 @@
-"""cashews: its cache, decorators, tags, counters, locks."""
+"""cashews: its cache, decorators, counters; its locks, rate limits and tags, which are scripts."""
 
 from __future__ import annotations
 
@@ -41,6 +41,50 @@ def test_cache(served: Served) -> None:
         assert (await user("a"))["made"] == 3
         await cache.clear()
         assert await cache.get("plain") is None
+        await cache.close()
+
+    asyncio.run(use())
+
+
+def test_scripts(served: Served) -> None:
+    cashews = needs_package("cashews")
+    served.needs("evalsha")
+    made, inside, most = count(1), 0, 0
+
+    async def use() -> None:
+        cache = cashews.Cache()
+        cache.setup(served.url, client_side=False)
+
+        @cache.locked(ttl="100s", key="busy")
+        async def alone() -> None:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.001)
+            inside -= 1
+
+        @cache.slice_rate_limit(limit=3, period="1h", key="limit:{name}")
+        async def limited(name: str) -> str:
+            return name
+
+        @cache(ttl="1h", key="tagged:{name}", tags=["users"])
+        async def tagged(name: str) -> int:
+            return next(made)
+
+        await asyncio.gather(*(alone() for _ in range(5)))
+        assert (inside, most) == (0, 1)
+        assert [await tagged("a"), await tagged("b"), await tagged("a")] == [1, 2, 1]
+        assert [await limited("ada") for _ in range(3)] == ["ada"] * 3
+        assert await cache.set_lock("held", "mine", expire=1000)
+        await asyncio.to_thread(served.kill_and_start)
+        assert await cache.get("plain") is None, "its connection is found dead, and it goes on without the cache"
+        with pytest.raises(cashews.RateLimitError):
+            await limited("ada")
+        assert not await cache.set_lock("held", "other", expire=1000)
+        assert not await cache.unlock("held", "other")
+        assert await cache.unlock("held", "mine")
+        await cache.delete_tags("users")
+        assert [await tagged("a"), await tagged("b")] == [3, 4]
         await cache.close()
 
     asyncio.run(use())

@@ -91,3 +91,34 @@ def test_site(served: Served, backend: str) -> None:
         served.kill_and_start()
         assert (ask("visits"), ask("visits", other)) == (6, 2), "who has a session still has it"
         assert ask("made-at", other) == made_at
+
+
+def test_more_of_django_redis(served: Served) -> None:
+    """What it has beside Django's interface: times to live, patterns, locks, its raw client."""
+    needs_package("django_redis")
+    served.needs("evalsha")
+    from django.conf import settings
+    from django.core.cache import caches
+    from django.test.utils import override_settings
+
+    if not settings.configured:
+        settings.configure()
+    with override_settings(CACHES={"default": {"BACKEND": DJANGO_REDIS, "LOCATION": f"{served.url}/1"}}):
+        cache: Any = caches["default"]
+        for number in range(300):
+            cache.set(f"user:{number}", number, timeout=1000)
+        assert 900 < cache.ttl("user:1") <= 1000
+        assert cache.persist("user:1")
+        assert cache.ttl("user:1") is None
+        assert cache.expire("user:1", 500)
+        assert sorted(cache.keys("user:1?")) == sorted(f"user:1{digit}" for digit in range(10))
+        assert len(list(cache.iter_keys("user:2*"))) == 111
+        with cache.lock("work", timeout=1000):
+            assert not cache.lock("work").acquire(blocking=False)
+        assert cache.set("once", 1, nx=True)
+        assert not cache.set("once", 2, nx=True)
+        served.kill_and_start()
+        assert cache.delete_pattern("user:2*") == 111
+        assert (cache.get("user:2"), cache.get("user:3")) == (None, 3)
+        assert cache.incr("once", 4) == 5
+        caches.close_all()

@@ -232,3 +232,54 @@ def test_files_of_users(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert 20 < loaded < 100
         for client in both:
             client.close()
+
+
+SCRIPTS = [
+    "return redis.pcall('get', KEYS[1])",
+    "return redis.pcall('set', KEYS[1], 'v')",
+    "return redis.pcall('set', KEYS[1], 'v', 'get')",
+    "return redis.call('del', KEYS[1])",
+    "local value = redis.call('get', KEYS[1]) return value",
+    "return redis.pcall('publish', KEYS[1], 'm')",
+    "return redis.pcall('object', 'encoding', KEYS[1])",
+    "return redis.pcall('sort', KEYS[1], 'by', 'w_*')",
+    "return {redis.acl_check_cmd('get', KEYS[1]), redis.acl_check_cmd('set', KEYS[1], 'v')}",
+    "return {redis.acl_check_cmd('get'), redis.acl_check_cmd('zunionstore'), redis.acl_check_cmd('config', 'get')}",
+    "return redis.acl_check_cmd('nothing')",
+    "return redis.acl_check_cmd()",
+    "redis.pcall('set', KEYS[1], 'w') return redis.pcall('get', KEYS[2])",
+]
+
+
+def test_scripts_of_users(ports: tuple[int, int], both: tuple[redis.Redis, redis.Redis]) -> None:
+    """What a script may do is what its user may do; its keys are asked about when it is sent, and when it uses them."""
+    generator = RuleGenerator(20_261_129)
+    clients = [RawClient(port) for port in ports]
+    outcomes: Counter[bytes] = Counter()
+    try:
+        for client in both:
+            asked(client, b"ACL", b"SETUSER", NAMES[0], b"on", b"nopass")
+        for raw in clients:
+            raw.call(b"AUTH", NAMES[0], b"any")
+        for _ in range(40):
+            further = [word for word in generator.rules(4) if word.lower() not in (b"off", b"reset", b"resetpass")]
+            rules = [b"nopass", b"resetkeys", b"-@all", b"+@scripting", b"+@string", *further, b"+eval"]
+            rules = [word for word in rules if word[:1] not in b"<!#>"]
+            replies = [asked(client, b"ACL", b"SETUSER", NAMES[0], *rules) for client in both]
+            assert replies[0] == replies[1], rules
+            for script in SCRIPTS:
+                # Keys that are not declared, too: the rules are asked again when they are used.
+                number = generator.random.choice([b"0", b"2"])
+                words = [b"EVAL", script.replace("KEYS", "KEYS" if number == b"2" else "ARGV").encode(), number]
+                words += generator.random.sample([b"k1", b"l:1", b"z:1", b"c1", b"a"], 2)
+                ours, theirs = (raw.call(*words).data for raw in clients)
+                assert ours == theirs, (words, rules)
+                outcomes[theirs[:5]] += 1
+            logs = [[entry[:10] for entry in asked(client, b"ACL", b"LOG", b"1000")] for client in both]
+            assert logs[0] == logs[1], rules
+            for client in both:
+                asked(client, b"ACL", b"LOG", b"RESET")
+        assert min(outcomes[kind] for kind in (b"-NOPE", b"-ERR ", b"*2\r\n:")) > 3
+    finally:
+        for raw in clients:
+            raw.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from flin.testing.process import wait_until
 from tests.net.differential import shortened
@@ -85,7 +85,19 @@ class Stage:
         return data
 
 
-def compare(flin_port: int, redis_port: int, script: str | Iterable[str]) -> dict[str, list[bytes]]:
+Arrived = dict[str, bytes]
+
+
+def are_equal(ours: Arrived, theirs: Arrived) -> bool:
+    return ours == theirs
+
+
+def compare(
+    flin_port: int,
+    redis_port: int,
+    script: str | Iterable[str],
+    agree: Callable[[Arrived, Arrived], bool] = are_equal,
+) -> dict[str, list[bytes]]:
     """Play the script on both. Returns what arrived for each client, step by step: for tests that something did."""
     steps = script.strip().splitlines() if isinstance(script, str) else script
     flin, redis = Stage(flin_port), Stage(redis_port)
@@ -97,7 +109,7 @@ def compare(flin_port: int, redis_port: int, script: str | Iterable[str]) -> dic
             history.append(step.strip())
             theirs = redis.play(name, requests.split("; "))
             ours = flin.play(name, requests.split("; "))
-            if ours != theirs:
+            if not agree(ours, theirs):
                 lines = "\n    ".join(history[-25:])
                 raise AssertionError(f"{lines}\nRedis: {_shown(theirs)}\nFlin:  {_shown(ours)}")
             for client, data in theirs.items():

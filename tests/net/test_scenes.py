@@ -9,6 +9,7 @@ import pytest
 from tests.net.redis_server import running_redis
 from tests.net.scenes import compare
 from tests.net.serving import ServerThread
+from tests.net.tracking_scripts import script, tells_no_less, tells_the_same
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +236,20 @@ SCENES = {
 def test_a_scene(ports: tuple[int, int], name: str) -> None:
     told = compare(*ports, SCENES[name])
     assert sum(map(len, told.values())) > 10
+
+
+SEEDS = [1, *[pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3)]]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_scenes_of_clients_that_track(ports: tuple[int, int], seed: int) -> None:
+    told = compare(*ports, script(seed, 1000 if seed == 1 else 4000), tells_the_same)
+    invalidations = {name: b"".join(data).count(b"invalidate") for name, data in told.items()}
+    assert min(invalidations[name] for name in ("a3", "b3", "d3", "s")) >= 5, invalidations
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_scenes_with_transactions(ports: tuple[int, int], seed: int) -> None:
+    """In EXEC Flin invalidates more: what the transaction itself has read, though after it wrote."""
+    told = compare(*ports, script(seed + 100, 500 if seed == 1 else 4000, transactions=True), tells_no_less)
+    assert b"".join(told["a3"]).count(b"invalidate") >= 10

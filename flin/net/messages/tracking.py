@@ -93,7 +93,7 @@ class Tracking:
         self._index: PrefixIndex[tuple[bytes, dict[int, Tracker]]] = PrefixIndex()
         self._readers: dict[bytes, Readers] = {}  # of keys that the pending batch writes, in order
         self._broadcast: dict[bytes, int] = {}  # keys that the pending batch writes, by their writer
-        self._is_flushed = False
+        self._flushed: list[dict[bytes, Readers]] = []  # what was in the table when it deletes everything
         self._pending = pending
         self._databases = databases
         self._find = find
@@ -131,7 +131,7 @@ class Tracking:
                 del self.prefixes[prefix]
                 self._index.discard(prefix)
         if not self.trackers:
-            self.table.clear()
+            self.table.take_all()
             self._forget_batch()
             self._pending.forget(self)
             for keyspace in self._databases.keyspaces:
@@ -198,7 +198,7 @@ class Tracking:
             self.key_written(key)
 
     def all_written(self, has_changed: Callable[[bytes], bool]) -> None:
-        self._is_flushed = True
+        self._flushed.append(self.table.take_all())
 
     def note_deleted(self, key: bytes) -> None:
         """The key was deleted beneath the batch: it had expired."""
@@ -217,25 +217,26 @@ class Tracking:
 
     def batch_committed(self) -> None:
         batch = self._pending.batches - 1  # the one that was committed: what follows may be refused, these not
-        owed, broadcast, is_flushed = self._readers, self._broadcast, self._is_flushed
-        if not (owed or broadcast or is_flushed):
+        owed, broadcast, flushed = self._readers, self._broadcast, self._flushed
+        if not (owed or broadcast or flushed):
             return
         self._forget_batch()
         for key, readers in owed.items():
             self._tell_readers(key, readers, batch)
-        if is_flushed:
-            self.table.clear()
+        if flushed:
             for tracker in [*self.trackers.values()]:
                 self._tell(tracker, of_everything(tracker.receiver.protocol, batch))
         self._tell_broadcast(broadcast, batch)
 
     def batch_refused(self, refusal: Refusal) -> None:
-        for key, readers in self._readers.items():
-            self.table.put_back(key, readers)
+        for written in (self._readers, *self._flushed):
+            for key, readers in written.items():
+                self.table.put_back(key, readers)
         self._forget_batch()
 
     def _forget_batch(self) -> None:
-        self._readers, self._broadcast, self._is_flushed = {}, {}, False
+        self._readers, self._broadcast = {}, {}
+        self._flushed = []
 
     # Telling them.
 

@@ -246,7 +246,9 @@ def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: 
     if attempt > RERUNS:
         context.services.databases.block_reads(blocking=True)
     tracker = context.session.tracker
+    reads: list[bytes] = []
     if tracker is not None:
+        reads = tracked_reads(context, command, request)
         context.services.tracking.begin(tracker)
     try:
         value = run_handler(context, command, request)
@@ -255,7 +257,7 @@ def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: 
         if wait is None:
             note_time(context, command, request, time.perf_counter_ns() - begin_ns)
             if tracker is not None:
-                context.services.tracking.remember(tracker, tracked_reads(context, command, request))
+                context.services.tracking.remember(tracker, reads)
             show_to_monitors(context, command, request)
         return wait
     finally:
@@ -264,7 +266,7 @@ def _run_timed(caller: Caller, command: Command, request: list[bytes], attempt: 
         if tracker is not None:
             context.services.tracking.end()
     if tracker is not None:
-        context.services.tracking.remember(tracker, tracked_reads(context, command, request))
+        context.services.tracking.remember(tracker, reads)
     if type(value) is GeneratorType:
         show_to_monitors(context, command, request)
         return _advance(caller, WaitForSlices(command, request, value, attempt))

@@ -127,6 +127,26 @@ def test_a_step_that_is_taken_back_tells_nobody() -> None:
     assert reader.read_all() == invalid(b"a")
 
 
+def test_a_read_that_fails_is_tracked_as_its_options_say(clients: Clients) -> None:
+    optin, optout, writer = tracking(clients, b"OPTIN"), tracking(clients, b"OPTOUT"), clients.connect()
+    writer.ask(b"SET a 1")
+    optin.ask(b"CLIENT CACHING YES", b"HGETALL a")
+    optout.ask(b"CLIENT CACHING NO", b"HGETALL a")
+    writer.ask(b"SET a 2")
+    assert (optin.read_all(), optout.read_all()) == (invalid(b"a"), b"")
+
+
+def test_who_reads_after_a_flush_is_told_of_the_next_write(clients: Clients) -> None:
+    reader, writer = tracking(clients), clients.connect()
+    reader.say(b"GET a")
+    writer.say(b"FLUSHDB")
+    reader.say(b"GET b")
+    clients.loop.run()
+    assert reader.read_all() == b"_\r\n_\r\n" + ALL_INVALID
+    writer.ask(b"MSET a 1 b 1")
+    assert reader.read_all() == invalid(b"b")
+
+
 def test_swapdb_invalidates_everything(clients: Clients) -> None:
     reader, writer = tracking(clients), clients.connect()
     reader.ask(b"GET a")

@@ -56,9 +56,7 @@ class Stage:
             wait_until(lambda: not self._control.call(b"CLIENT", b"LIST", b"ID", b"%d" % number).payload, "it has left")
         else:
             filled = [re.sub(r"\{(\w+)\}", lambda found: str(self.numbers[found[1]]), line) for line in requests]
-            client.send(
-                [request.encode("latin-1").decode("unicode_escape").encode("latin-1").split(b" ") for request in filled]
-            )
+            client.send([[_word(text) for text in request.split(" ")] for request in filled])
         return self._arrived()
 
     def _arrived(self) -> dict[str, bytes]:
@@ -79,10 +77,16 @@ class Stage:
     def _without_accidents(self, data: bytes) -> bytes:
         own = rb"\+\d{10}\.\d{6} \[0 127\.0\.0\.1:%d\] [^\r]*\r\n" % self._control.port
         data = re.sub(own, b"", data)
-        data = re.sub(rb"\+\d{10}\.\d{6} \[(\d+) 127\.0\.0\.1:\d+\]", rb"+TIME [\1 ADDRESS]", data)
+        data = re.sub(rb"\+\d{10}\.\d{6} \[(\d+) ", rb"+TIME [\1 ", data)
+        data = re.sub(rb"(?<=\[\d )127\.0\.0\.1:\d+\]", rb"ADDRESS]", data)
         for name, number in self.numbers.items():
             data = re.sub(rb"(?<=:)%d(?=\r)" % number, b"number of " + name.encode(), data)
         return data
+
+
+def _word(text: str) -> bytes:
+    """With escapes: `\\x20` is a space within a word."""
+    return text.encode("latin-1").decode("unicode_escape").encode("latin-1")
 
 
 Arrived = dict[str, bytes]

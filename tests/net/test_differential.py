@@ -719,6 +719,7 @@ PROBES: dict[str, list[list[bytes]]] = {
 
 NOT_PROBED = {
     "tracking-tick": "tests/net/messages/test_tracking.py has Flin's order",
+    "tracking-scripts": "tests/net/messages/test_tracking.py has what Flin enters",
     "tracking-swapdb": "nothing comes from Redis; tests/net/messages/test_tracking.py has Flin's message",
     "script-kill": "redis-server would have to be killed; tests/net/serve/test_long_scripts.py has Flin's side",
     "script-busy": "redis-server would be busy for seconds; tests/net/serve/test_long_scripts.py has Flin's side",

@@ -68,6 +68,32 @@ SCENES = {
         e: EXEC
         b: CLIENT UNPAUSE; GET n
     """,
+    "scripts": r"""
+        m: MONITOR
+        w: PING
+        a: EVAL return(redis.call('get','k')) 0
+        a: EVAL redis.call('select','3')redis.call('set','k','v')return(redis.pcall('lpush','k','x')) 0
+        a: MULTI; EVAL return(redis.call('get',KEYS[1])) 1 k; PING; EXEC
+        a: SCRIPT LOAD return(redis.call('get',KEYS[1]))
+        a: EVAL_RO return(redis.call('get',KEYS[1])) 1 k
+        a: EVAL return(redis.call('nosuch')) 0
+        m: RESET
+        t3: CLIENT TRACKING ON; EVAL return(redis.call('get',KEYS[1])) 1 k
+        w: SET k 1
+        t3: EVAL_RO return(redis.call('get',KEYS[1])) 1 k
+        w: EVAL redis.call('set',KEYS[1],1)redis.call('set',KEYS[1],2)redis.call('set','other',1) 1 k
+        t3: MULTI; EVAL_RO return(redis.call('mget',KEYS[1],KEYS[2])) 2 k j; EXEC
+        w: MSET k 1 j 2
+        t3: EVAL return(redis.call('set',KEYS[1],1)) 1 k; GET k; GET j
+        t3: EVAL return(redis.call('set',KEYS[1],1)) 1 k
+        w: CLIENT PAUSE 100000 WRITE
+        a: EVAL return(1) 0
+        b: EVAL_RO return(1) 0; EVAL #!lua\x20flags=no-writes\nreturn(1) 0
+        c: EVAL #!lua\nreturn(1) 0
+        d: MULTI; EVAL_RO return(1) 0; EXEC; MULTI; EVAL return(1) 0
+        w: CLIENT UNPAUSE
+        d: EXEC
+    """,
     "tracking options": r"""
         a3: CLIENT TRACKING ON PREFIX a; CLIENT TRACKING maybe; CLIENT TRACKING ON other; CLIENT TRACKING ON REDIRECT
         a3: CLIENT TRACKING ON REDIRECT x; CLIENT TRACKING ON REDIRECT 0; CLIENT TRACKING ON REDIRECT -1

@@ -127,6 +127,7 @@ class Command:
         "nanoseconds",
         "only_key",
         "rejected_calls",
+        "says_it_reads",
         "subcommands",
         "summary",
         "timed_calls",
@@ -163,6 +164,8 @@ class Command:
         self._uses = Uses(name, is_write=self.is_write)
         self.only_key = self._uses.only_key
         self.channels = CHANNELS.get(name)
+        # Whether this request (of EVAL) says of itself that it only reads: takes the context and the request.
+        self.says_it_reads: Callable[[Any, list[bytes]], bool] | None = None
         self.group = group
         self.summary = summary
         self.categories = categories  # ACL categories beyond those that flags and group imply

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
 from flin.net.command.arguments import keys_after_number
-from flin.net.command.registry import command, container
+from flin.net.command.registry import command, container, find_by_path
 from flin.net.commands.help import declare_help
 from flin.net.scripting.script_run import ScriptRun
 from flin.net.scripting.scripts import Script, Scripts
@@ -49,6 +50,21 @@ def evalsha_ro(context: Context, args: list[bytes]) -> Value:
     """Runs a Lua script that writes nothing, by its SHA-1."""
     scripts = context.services.part(Scripts)
     return _run(context, args, scripts, scripts.find(args[1]), reads_only=True)
+
+
+def _says_it_reads(context: Context, args: list[bytes]) -> bool:
+    """Whether the script has the flag no-writes: then it runs while writes are paused."""
+    scripts = context.services.part(Scripts)
+    with suppress(CommandError):  # which its run will answer
+        is_source = args[0].lower() == b"eval"
+        return (scripts.evaluated(args[1]) if is_source else scripts.find(args[1])).is_reader
+    return False
+
+
+for _name in ("eval", "evalsha"):
+    _declared = find_by_path(_name)
+    assert _declared is not None
+    _declared.says_it_reads = _says_it_reads
 
 
 def _run(context: Context, args: list[bytes], scripts: Scripts, script: Script, *, reads_only: bool = False) -> Value:

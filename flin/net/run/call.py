@@ -89,7 +89,8 @@ def show_to_monitors(context: Context, command: Command, request: list[bytes]) -
     """Once it has run, unless it is an operator's, or a script, which is shown before what it calls."""
     services = context.services
     if services.monitors and not command.flags & (Flag.ADMIN | Flag.SKIP_MONITOR):
-        services.monitors.show(context.session.database, client_of(context), request)
+        database, client = context.session.database, client_of(context)
+        services.pending.after_step(lambda: services.monitors.show(database, client, request))
 
 
 def client_of(context: Context) -> str:

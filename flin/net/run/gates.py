@@ -16,7 +16,6 @@ from flin.net.run.permission import may_run, note_denial
 from flin.net.wire.replies import SHOWN_BYTES, shown, wrong_arity
 
 if TYPE_CHECKING:
-    from flin.net.client.session import Session
     from flin.net.run.context import Context
 
 _MAY_WRITE: Final = Flag.WRITE | Flag.PUBLISHES | Flag.MAY_REPLICATE
@@ -89,15 +88,21 @@ def check_gates(context: Context, command: Command, request: list[bytes], *, has
         if command.flags & (_MAY_WRITE | Flag.READONLY):
             raise CommandError("ERR Replica can't interact with the keyspace")
     elif context.services.clients.closed_by & ServerClosure.PAUSE:
-        seconds = context.services.pause.seconds_for(may_write=may_write(session, command))
+        seconds = context.services.pause.seconds_for(may_write=may_write(context, command, request))
         if seconds:
             raise PausedError(seconds)
 
 
-def may_write(session: Session, command: Command) -> bool:
-    """Whether the command waits while writes are paused."""
-    queue = session.queue if command.flags & Flag.ENDS_QUEUE else None
-    return any(one.flags & _MAY_WRITE for one in (command, *(queued for queued, _ in queue or ())))
+def may_write(context: Context, command: Command, request: list[bytes]) -> bool:
+    """Whether the request waits while writes are paused."""
+    queue = context.session.queue if command.flags & Flag.ENDS_QUEUE else None
+    return any(_may_write(context, one, of) for one, of in ((command, request), *(queue or ())))
+
+
+def _may_write(context: Context, command: Command, request: list[bytes]) -> bool:
+    if not command.flags & _MAY_WRITE:
+        return False
+    return command.says_it_reads is None or not command.says_it_reads(context, request)
 
 
 def check_writes(context: Context, *, has_waited: bool) -> None:

@@ -27,7 +27,7 @@ from flin.net.client.session import Session
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import find, find_for
 from flin.net.data.savepoint import Step
-from flin.net.run.call import client_of, error_text, note_time, run_handler, whole
+from flin.net.run.call import client_of, error_text, note_time, run_handler, tracked_reads, whole
 from flin.net.run.context import Context
 from flin.net.run.gates import StalledError, check_writes
 from flin.net.run.long_script import LongScriptError
@@ -161,6 +161,7 @@ class ScriptRun:
             or services.monitors
             or services.config.times_every_command
             or services.config.notified
+            or caller.session.tracker is not None
         )
         self._cause: Exception | None = None  # of its abort
         self._error: CommandError | None = None
@@ -281,16 +282,24 @@ class ScriptRun:
 
     def _call_timed(self, command: Command, arguments: list[bytes]) -> Value:
         begin_ns = time.monotonic_ns()
-        self._show(self.context, "lua", arguments)
         try:
             value = whole(run_handler(self.context, command, arguments))
         except Exception as error:
             value = self._failed(command, arguments, error)
+        self._show(self.context, "lua", arguments)
+        self._remember(command, arguments)
         end_ns = time.monotonic_ns()
         note_time(self.context, command, arguments, end_ns - begin_ns)
         if (self._is_killed or end_ns > self._until_ns > 0) and self.should_stop():
             raise ScriptAborted
         return value
+
+    def _remember(self, command: Command, request: list[bytes]) -> None:
+        """What the script has read, for client-side caching: entered on the loop, once the step is kept."""
+        tracker, services = self._caller.session.tracker, self._caller.services
+        reads = tracked_reads(self._caller, command, request)
+        if tracker is not None and reads:
+            services.pending.after_step(lambda: services.tracking.remember(tracker, reads))
 
     def _show(self, context: Context, client: str, request: list[bytes]) -> None:
         """To monitors, once the step is kept."""

@@ -147,6 +147,16 @@ def test_who_reads_after_a_flush_is_told_of_the_next_write(clients: Clients) -> 
     assert reader.read_all() == invalid(b"b")
 
 
+def test_what_a_script_reads_is_tracked_whatever_it_declares(clients: Clients) -> None:
+    reader, writer = tracking(clients), clients.connect()
+    for words in ([b"EVAL"], [b"EVAL_RO"]):
+        reader.say([*words, b"redis.call('get', 'b') return 1", b"1", b"a"])
+        clients.loop.run()
+        writer.ask(b"SET a 1")
+        writer.ask(b"SET b 1")
+        assert reader.read_all() == b":1\r\n" + invalid(b"b")
+
+
 def test_swapdb_invalidates_everything(clients: Clients) -> None:
     reader, writer = tracking(clients), clients.connect()
     reader.ask(b"GET a")

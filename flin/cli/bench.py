@@ -34,6 +34,7 @@ stdout, progress to stderr.
   flin bench curves       how costs grow with keys, shards, value sizes, connections and history, as pictures
   flin bench steps        where the time goes: the steps of each operation, in nanoseconds
   flin bench types        the cost of commands over collections, beside SET and GET and beside redis-server
+  flin bench pubsub       the cost of a message to nobody, one or many subscribers, beside redis-server
   flin bench load         memory, time and files for millions of keys; time to reopen, also after kill -9"""
 EXAMPLES = """\
   flin bench --quick
@@ -66,6 +67,7 @@ def add_parser(commands: Commands) -> None:
     _add_curves(more)
     _add_steps(more)
     _add_types(more)
+    _add_pubsub(more)
     _add_load(more)
 
 
@@ -139,6 +141,18 @@ by that of SET (writes) or GET (reads), "of GET's" the ratio to Redis by that of
     _add_common(parser)
     parser.add_argument("--quick", action="store_true", help="small collections, one round: a quarter of a minute")
     parser.add_argument("--rows", metavar="ROW,…", help="rows to measure (default: all); an unknown one lists them all")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="number of rounds (default 3)")
+
+
+def _add_pubsub(more: Commands) -> None:
+    details = """\
+Publishes messages of 64 bytes with redis-benchmark over 50 connections, without a pipeline and in pipelines of 16, to
+both servers in turn, while nobody, one client, 100 or 1,000 clients are subscribed. Costs are processor time of the
+server's own process for each message that somebody gets. Takes about two minutes."""
+    examples = "  flin bench pubsub --rounds 5"
+    parser = add_command(more, "pubsub", run_pubsub, "the cost of messages to subscribers", details, examples)
+    _add_common(parser)
+    parser.add_argument("--quick", action="store_true", help="few messages, one round: some seconds")
     parser.add_argument("--rounds", type=positive, metavar="N", help="number of rounds (default 3)")
 
 
@@ -310,6 +324,28 @@ def run_types(arguments: argparse.Namespace) -> int:
         result = type_costs.run(settings, scratch, Progress(settings.steps()))
     print(type_costs.table(settings, result))
     _write_json(arguments, report.document("types", asdict(settings), result.to_json()))
+    for failure in result.failures:
+        _say(failure)
+    return exit_code.PROBLEMS if result.failures else exit_code.OK
+
+
+def run_pubsub(arguments: argparse.Namespace) -> int:
+    from flin.bench import pubsub, report, served, server_process
+    from flin.bench.progress import Progress
+
+    if not served.is_available():
+        raise UsageError(f"{served.PROGRAM} is not installed (Debian: apt install redis-tools)")
+    settings = pubsub.QUICK if arguments.quick else pubsub.Settings()
+    names = [name for name in settings.servers if name not in _names(arguments.without)]
+    settings = replace(
+        settings,
+        servers=_installed(names, server_process.is_installed),
+        rounds=arguments.rounds or settings.rounds,
+    )
+    with _scratch(arguments) as scratch:
+        result = pubsub.run(settings, scratch, Progress(settings.steps()))
+    print(pubsub.table(settings, result))
+    _write_json(arguments, report.document("pubsub", asdict(settings), result.to_json()))
     for failure in result.failures:
         _say(failure)
     return exit_code.PROBLEMS if result.failures else exit_code.OK

@@ -13,7 +13,7 @@ from flin.net.access.users import Users
 from flin.net.client.link import Link
 from flin.net.client.session import Session
 from flin.net.client.unread import Unread
-from flin.net.settings.output_limits import NORMAL, PUBSUB
+from flin.net.settings.output_limits import CLOSE_BYTES, NORMAL, PUBSUB, UNTRUSTED_OUTPUT_BYTES
 from flin.net.wire.resp_python import RequestLimits
 
 if TYPE_CHECKING:
@@ -182,6 +182,12 @@ class Clients:
     def output_limit_of(self, session: Session) -> OutputLimit:
         """How much of its output this client may leave unread."""
         return self._config.output_limits[NORMAL if session.subscriptions is None else PUBSUB]
+
+    def most_unread_bytes(self, session: Session) -> int:
+        """What it may leave unread before its connection is closed by the next reply."""
+        if not session.is_authenticated:
+            return UNTRUSTED_OUTPUT_BYTES
+        return self.output_limit_of(session).hard_bytes or CLOSE_BYTES
 
     def note_input(self, size_bytes: int) -> None:
         """Count a large chunk that has arrived. The buffers are checked after every sixteenth of their bound, since one

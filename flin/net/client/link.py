@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 
@@ -22,8 +23,16 @@ class Link(Protocol):
         """Send a message, a whole frame, that no request has asked for, with the replies of this tick: never before the
         writes of the tick are in the WAL (in `always`: synced). If they fail, it is dropped."""
 
+    def outlet(self) -> Callable[[bytes], None]:
+        """What `push` does for each Message of this tick: the call that adds one. It holds until the tick ends, or the
+        connection."""
+
     def abort(self) -> None:
         """Close now; what was not sent is lost."""
+
+
+def discard(data: bytes) -> None:
+    """Who is gone gets no message."""
 
 
 class NoLink:
@@ -43,6 +52,9 @@ class NoLink:
 
     def push(self, data: bytes) -> None:
         pass
+
+    def outlet(self) -> Callable[[bytes], None]:
+        return discard
 
     def abort(self) -> None:
         pass

@@ -18,7 +18,7 @@ from flin.net.wire.resp import encode2, encode3
 if TYPE_CHECKING:
     from flin.net.command.command import Command
     from flin.net.data.keyspace import Keyspace
-    from flin.net.messages.pubsub import Push, Subscriptions
+    from flin.net.messages.pubsub import Outlet, Push, Subscriptions
     from flin.net.messages.tracking import Tracker
 
 Remark: TypeAlias = "tuple[list[bytes], list[tuple[Command, list[bytes]]] | int] | None"
@@ -216,6 +216,11 @@ class Session:
     @property
     def push(self) -> Push:
         return self.link.push
+
+    @property
+    def outlet(self) -> Outlet:
+        """Its connection's."""
+        return self.link.outlet
 
     def set_silence(self, silence: Silence, *, server_gates_open: bool) -> None:
         """CLIENT REPLY."""

@@ -58,6 +58,7 @@ class Context:
 
     def note_subscriptions(self) -> None:
         """After a change of the session's subscriptions or its protocol."""
+        self.services.pubsub.note_protocol(self.session)
         self.session.note_subscriptions(server_gates_open=self.services.clients.gates_open)
 
     def select(self, database: int) -> None:

@@ -156,6 +156,7 @@ def make_services(
         load_users(config.options, users)
     clients = Clients(store, pending, config, counters, pubsub, users)
     tick = Tick(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)
+    pubsub.rounds = tick
     return Services(
         store=store,
         pending=pending,

@@ -82,12 +82,12 @@ class Tick:
         "_pending",
         "_sinks",
         "_store",
-        "_ticks",
         "_wake",
         "is_sampled",
         "speaker",
         "steady_clock",
         "steady_ms",
+        "ticks",
     )
 
     def __init__(
@@ -105,7 +105,7 @@ class Tick:
         self.speaker: ReplySink | None = None  # the connection whose requests are running
         self.steady_clock = steady_clock
         self.steady_ms = steady_clock()  # read ten times a second; durations are counted with it
-        self._ticks = 0
+        self.ticks = 0  # that have ended
         self._store = store
         self._pending = pending
         self._call_soon = call_soon
@@ -136,13 +136,13 @@ class Tick:
     def end(self) -> None:
         """The end of the round: the WAL write, then the replies."""
         self._is_scheduled = False
-        self._ticks += 1
-        self.is_sampled = self._ticks % SAMPLED_TICKS == 0
         self.speaker = None
         if not self._pending.in_transaction:  # a long script runs in its thread: what has replied shows nothing of it
             self._pending.commit()
         sinks = self._sinks
         self._sinks = []
+        self.ticks += 1
+        self.is_sampled = self.ticks % SAMPLED_TICKS == 0
         if self._pending.reply_barrier is not None and self._store.synced_position < self._store.position:
             position, synced = self._store.position, self._store.synced_position
             self._holding.extend([sink for sink in sinks if sink.hold(position, synced)])

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from flin.net.batch.reply_barrier import EVERYTHING, NOTHING
+from flin.net.client.link import discard
 from flin.net.client.session import Session, Silence
 from flin.net.client.unread import Unread
 from flin.net.messages.message import Message, message_of
@@ -51,12 +52,6 @@ PAUSE_BYTES: Final = 1 << 20
 
 LARGE_CHUNK_BYTES: Final = 4096
 """Chunks from this size on are added up, so that the bound on all clients' buffers is held while they arrive."""
-
-CLOSE_BYTES: Final = 64 << 20
-"""Unread and held replies at which the connection is closed, where `client-output-buffer-limit` has no hard limit."""
-
-UNTRUSTED_OUTPUT_BYTES: Final = 64 << 10
-"""CLOSE_BYTES before authentication."""
 
 
 _LEFT_BEHIND: Final = (WaitForReady, WaitForPause, WaitForScript)
@@ -340,15 +335,18 @@ class Connection(asyncio.Protocol):
     # Messages: what it is sent without having asked.
 
     def push(self, data: bytes) -> None:
+        self.outlet()(data if type(data) is Message else message_of(data, self._pending.batches))
+
+    def outlet(self) -> Callable[[bytes], None]:
         output = self._output
         if not output.is_in_tick:
             if self._flow.is_over:
-                return
+                return discard
             output.is_in_tick = True
             self._tick.enter(self)
-        self.append(data if type(data) is Message else message_of(data, self._pending.batches))
         output.shown = EVERYTHING
         output.has_messages = True
+        return self.append
 
     def _leave_lines(self) -> None:
         """It does not wait for a key any more, nor for the end of a pause or a script, if it did."""
@@ -557,9 +555,7 @@ class Connection(asyncio.Protocol):
         self._counters.output_bytes += size
         if self._flow.is_unread or not self.session.is_authenticated:
             # Before the write: a single reply may be as long as a value.
-            limit = UNTRUSTED_OUTPUT_BYTES
-            if self.session.is_authenticated:
-                limit = self._services.clients.output_limit_of(self.session).hard_bytes or CLOSE_BYTES
+            limit = self._services.clients.most_unread_bytes(self.session)
             if transport.get_write_buffer_size() > limit:
                 self._counters.clients_closed_for_output += 1
                 logger.warning("closing %s: over %d bytes of unread replies", self.session.address, limit)

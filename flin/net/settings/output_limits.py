@@ -17,6 +17,12 @@ NORMAL: Final = b"normal"
 PUBSUB: Final = b"pubsub"
 _CLASSES: Final = (NORMAL, b"slave", PUBSUB)
 
+CLOSE_BYTES: Final = 64 << 20
+"""Unread output at which a client of a class without a hard limit is closed."""
+
+UNTRUSTED_OUTPUT_BYTES: Final = 64 << 10
+"""CLOSE_BYTES before authentication."""
+
 _WRONG_LIMIT: Final = "Error in hard, soft or soft_seconds setting in buffer limit configuration."
 
 

@@ -8,7 +8,8 @@ The first byte of an input chooses the protocol, whether Flin's store is often c
 to compare with or the words are arbitrary (some would harm it). The rest are the draws of
 `tests.net.generator.Generator`: mostly well-formed commands, a few keys that meet, transactions over two connections;
 and commands with free words, which it lacks. One head in 32 makes a sequence of five clients about pub/sub instead
-(`tests.net.pubsub_run.Plan`), all of whose frames are compared.
+(`tests.net.pubsub_run.Plan`), all of whose frames are compared; another one, random rules of a user, and what it may
+run (`tests.net.acl_run`).
 
 Servers and connections are started once, used by all inputs of a process, and ended with it or by `close`.
 `fuzz/corpus/pipelines` holds requests as they were sent; pytest sends them to Flin alone.
@@ -24,6 +25,9 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from fuzz.byte_source import ByteSource
+from tests.net.acl_generator import RuleGenerator
+from tests.net.acl_run import NAME
+from tests.net.acl_run import differences as rule_differences
 from tests.net.differential import INTERNAL_ERROR, Pair
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import COMPARISONS, JUNK, KEYS, OPTIONS, PLAIN, QUEUEABLE, TEXTS, Burst, Generator, Request
@@ -39,6 +43,12 @@ MOST_REQUESTS: Final = 150
 
 PUBSUB_HEAD: Final = 23
 """Of 32: an input about pub/sub."""
+
+USERS_HEAD: Final = 22
+"""Of 32: an input about users."""
+
+MOST_USERS: Final = 12
+"""Changes of rules in such an input, each with some requests."""
 
 BYTES_OF_STEP: Final = 8
 MOST_STEPS: Final = 40
@@ -92,6 +102,9 @@ def one_input(data: bytes) -> None:
         _compare_clients(Plan(draws), min(len(data) // BYTES_OF_STEP + 1, MOST_STEPS))
         return
     source = Generator(draws, protocol)
+    if head % 32 == USERS_HEAD:
+        _compare_rules(source, draws)
+        return
     requests: Burst = []
     while not draws.is_empty and len(requests) < MOST_REQUESTS:
         requests += any_words(source) if is_alone else compared(source)
@@ -110,6 +123,28 @@ def _compare_clients(plan: Plan, number: int) -> None:
     found = list(differences(steps, run(_redis_port(), steps), run(_flin_port(False), steps)))
     if found:
         raise Failure("\n".join(found[:3]))
+
+
+def _compare_rules(source: Generator, draws: ByteSource) -> None:
+    generator = RuleGenerator(draws)
+    with RawClient(_flin_port(False)) as flin, RawClient(_redis_port()) as redis:
+        for client in (flin, redis):
+            client.call(b"ACL", b"DELUSER", NAME)
+        for _ in range(MOST_USERS):
+            rules = generator.rules()
+            requests = [request.words for request in compared(source) if not _reads_as_one(request)]
+            found = [told for _, told in rule_differences(flin, redis, rules, requests) if told]
+            if found:
+                raise Failure(found[0])
+            if draws.is_empty:
+                return
+
+
+def _reads_as_one(request: Request) -> bool:
+    """Whether it is a listed difference: a number of keys that is none, or two destinations."""
+    words = [word.upper() for word in request.words]
+    is_counted = any(word.startswith((b"Z", b"LMP", b"BZM", b"BLM", b"SINTERC")) for word in words[:1])
+    return is_counted or words.count(b"STORE") + words.count(b"STOREDIST") > 1
 
 
 def _compare(pair: Pair, requests: Burst) -> None:

@@ -31,8 +31,8 @@ _USER = [
 
 
 class RuleGenerator:
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, source: random.Random) -> None:
+        self.random = source
 
     def rules(self, most: int = 6) -> list[bytes]:
         """One to `most` words; one in eight of such lists has a bad one."""

@@ -74,6 +74,19 @@ def test_a_difference_between_subscribers_is_found(monkeypatch: pytest.MonkeyPat
     commands.close()
 
 
+def test_a_difference_between_rules_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_tool("redis-server")
+    commands.close()
+    chance = random.Random(SEED)
+    some = [bytes((commands.USERS_HEAD,)) + chance.randbytes(200) for _ in range(5)]
+    for data in some:
+        commands.one_input(data)
+    monkeypatch.setattr("flin.net.access.selector.Selector.set_category", lambda selector, category, allowed: None)
+    with pytest.raises(Failure, match="Flin"):
+        any(map(commands.one_input, some))
+    commands.close()
+
+
 def test_what_is_made_is_known() -> None:
     assert FREE.keys() - {"nosuchcommand", "watch"} <= PLAIN.keys()
     assert set(HARMFUL) <= PLAIN.keys()

@@ -1,6 +1,6 @@
 """The commands that rules may name: those of Flin, and those of Redis 7.0 that Flin does not have.
 
-A file of users that was made for Redis says `-@all +psync +replconf +ping`, say. Such rules are kept and shown as they
+A file of users that was made for Redis says `-@all +migrate +ping`, say. Such rules are kept and shown as they
 are, although there is nothing here that they could allow.
 """
 
@@ -27,27 +27,9 @@ class Named:
 
 
 _ABSENT: Final = """
-admin fast dangerous: lastsave role
-admin slow dangerous: bgrewriteaof bgsave cluster|addslots cluster|addslotsrange cluster|bumpepoch
-admin slow dangerous: cluster|count-failure-reports cluster|delslots cluster|delslotsrange cluster|failover
-admin slow dangerous: cluster|flushslots cluster|forget cluster|meet cluster|replicas cluster|replicate cluster|reset
-admin slow dangerous: cluster|saveconfig cluster|set-config-epoch cluster|setslot cluster|slaves config|rewrite debug
-admin slow dangerous: failover latency|doctor latency|graph latency|histogram latency|history latency|latest
-admin slow dangerous: latency|reset module|list module|load module|loadex module|unload monitor psync replconf
-admin slow dangerous: replicaof save slaveof sync
-admin slow dangerous connection: client|pause client|unpause
-fast connection: asking readonly readwrite
+admin slow dangerous: config|rewrite
 keyspace write slow dangerous: migrate restore-asking
-pubsub fast: publish spublish
-pubsub slow: psubscribe pubsub|channels pubsub|numpat pubsub|numsub pubsub|shardchannels pubsub|shardnumsub
-pubsub slow: punsubscribe ssubscribe subscribe sunsubscribe unsubscribe
-read fast: lolwut
-slow: cluster cluster|countkeysinslot cluster|getkeysinslot cluster|help cluster|info cluster|keyslot cluster|links
-slow: cluster|myid cluster|nodes cluster|shards cluster|slots latency latency|help memory|doctor memory|malloc-stats
-slow: memory|purge memory|stats module module|help pubsub pubsub|help
-slow connection: client|caching client|getredir client|reply client|tracking client|trackinginfo wait
-slow scripting: eval eval_ro evalsha evalsha_ro fcall fcall_ro function|dump function|help function|kill function|list
-slow scripting: function|stats script|debug script|exists script|help script|kill script|load
+slow scripting: fcall fcall_ro function|dump function|help function|kill function|list function|stats
 write slow scripting: function|delete function|load function|restore
 """
 """Their categories in Redis 7.0, then their names. What is declared meanwhile needs no row."""

@@ -109,11 +109,9 @@ class KeySpec:
             return None
         if self.is_counted:
             number = maybe_int64(request[first])
-            if number is None or number < 0:
+            if number is None or number < 1:
                 return None
             first, last = first + 1, first + number
-            if not number:
-                return range(0)
         elif self.last >= 0:
             last = first + self.last
         elif self.limit:

@@ -36,11 +36,11 @@ _SHOWN_FLAGS: Final = tuple(
         Flag.NO_AUTH,
         Flag.NO_ASYNC_LOADING,
         Flag.NO_MULTI,
-        Flag.MOVABLEKEYS,
         Flag.ALLOW_BUSY,
         Flag.SKIP_SLOWLOG,
         Flag.SKIP_MONITOR,
         Flag.NO_MANDATORY_KEYS,
+        Flag.MOVABLEKEYS,
     )
 )
 

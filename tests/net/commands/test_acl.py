@@ -309,8 +309,8 @@ def test_client_list_and_kill_by_user(client: HandlerClient) -> None:
 
 
 def test_absent_commands_of_redis_may_be_named(client: HandlerClient) -> None:
-    assert ask(client, "ACL SETUSER replica on nopass +psync +replconf +ping") == "+OK|"
-    assert ask(client, "ACL GETUSER replica").count("-@all +ping +psync +replconf|") == 1
+    assert ask(client, "ACL SETUSER replica on nopass +psync +migrate +ping") == "+OK|"
+    assert ask(client, "ACL GETUSER replica").count("-@all +migrate +ping +psync|") == 1
 
 
 def test_a_pattern_that_takes_too_many_steps(client: HandlerClient) -> None:

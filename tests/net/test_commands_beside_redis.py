@@ -9,7 +9,8 @@ import pytest
 import redis
 
 import flin.net.commands.every  # noqa: F401 - declares them
-from flin.net.command.registry import all_commands, with_subcommands
+from flin.net.command.registry import all_commands, find_for, with_subcommands
+from flin.net.commands.reference import ABSENT, REFUSED
 from tests.net.differential import schedule
 from tests.net.raw_client import RawClient
 from tests.net.redis_server import running_redis
@@ -53,6 +54,30 @@ def test_every_declaration_is_redis_s_own(ports: tuple[int, int]) -> None:
     ours, theirs = (described(port, sorted(names)) for port in ports)
     for name in sorted(names):
         assert ours[name] == theirs[name], name
+
+
+def test_every_command_of_redis_is_there_or_listed(ports: tuple[int, int]) -> None:
+    """docs/commands.md lists those that are absent or refused, with the reason."""
+    connection: Any = redis.Connection(port=ports[1], protocol=3)  # type: ignore[no-untyped-call]
+    try:
+        connection.send_command("COMMAND", "LIST")
+        theirs = {name.decode() for name in connection.read_response()}
+    finally:
+        connection.disconnect()
+    ours = {found.name for found in {*all_commands(), *with_subcommands()}}
+    missing = theirs - ours
+    assert {name.partition("|")[0] for name in missing} == ABSENT.keys()
+    assert {name for name in ABSENT if name in ours} <= {"function"}, "it is there now: take it off the list"
+    assert ours - theirs == NOT_IN_REDIS
+
+
+def test_what_is_refused_is_refused(ports: tuple[int, int]) -> None:
+    with RawClient(ports[0]) as client:
+        for name in REFUSED:
+            words = name.encode().split()
+            found = find_for(words)
+            assert found is not None, name
+            assert client.call(*words, *[b"1"] * (found.minimum - len(words))).is_error, name
 
 
 @pytest.mark.parametrize("word", [b"GETKEYS", b"GETKEYSANDFLAGS"])

@@ -9,7 +9,6 @@ all, and all that is wrong with it is told by lines. It is written beside the ol
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +19,7 @@ from flin.net.access.description import described
 from flin.net.access.rules import UNKNOWN_NAME, UnmatchedParenthesis, merged
 from flin.net.access.user import User
 from flin.net.access.users import BadRule, Users
+from flin.net.settings.whole_file import write_whole
 
 _BLANKS: Final = b" \t\r\n"
 _SPACES: Final = re.compile(rb"[\s\0]")
@@ -104,21 +104,4 @@ def load(path: str, users: Users) -> list[User]:
 def save(path: str, users: Iterable[User]) -> None:
     """Raises OSError; the old file is whole then. The new one is only readable for its owner, unless the old one was
     for others."""
-    directory = os.path.dirname(path) or "."
-    beside = f"{path}.{os.getpid()}.tmp"
-    mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o600
-    try:
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.write(render(users))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError:
-        if os.path.exists(beside):
-            os.unlink(beside)
-        raise
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(path, render(users))

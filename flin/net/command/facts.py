@@ -107,6 +107,7 @@ config 2.0.0 Depends on subcommand.
 config|get 2.0.0 O(N) when N is the number of configuration parameters provided
 config|help 5.0.0 O(1)
 config|resetstat 2.0.0 O(1)
+config|rewrite 2.8.0 O(N) for the size of the file
 config|set 2.0.0 O(N) when N is the number of configuration parameters provided
 copy 6.2.0 O(1)
 dbsize 1.0.0 O(1), after writes at most the memtables' size once

@@ -111,6 +111,7 @@ def _server(services: Services) -> Figures:
         "uptime_in_days": uptime // 86_400,
         "lru_clock": services.store.now_ms() // 1000 & 0xFFFFFF,  # Redis's has 24 bits
         "executable": sys.executable,
+        "config_file": services.config.options.config_file,
     }
 
 

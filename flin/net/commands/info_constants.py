@@ -15,7 +15,6 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
         "process_supervised": "no",
         "hz": 10,
         "configured_hz": 10,
-        "config_file": "",
         "io_threads_active": 0,
     },
     "Clients": {"cluster_connections": 0, "clients_in_timeout_table": 0},

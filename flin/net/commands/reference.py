@@ -47,9 +47,54 @@ _TITLES: Final = {
 }
 
 
+ABSENT: Final = {
+    "fcall": "functions are not there yet",
+    "fcall_ro": "functions are not there yet",
+    "function": "functions are not there yet, but for FUNCTION FLUSH",
+    "migrate": "the server opens no connections: send what DUMP returns to the other server's RESTORE",
+    "restore-asking": "for nodes of a cluster among each other",
+}
+"""Redis's commands that are not declared, and why."""
+
+REFUSED: Final = {
+    "asking": "there is no cluster",
+    "cluster": "there is no cluster: Redis's error for an instance without cluster support, for each subcommand",
+    "debug": "unless the server was started with `--enable-debug-command`, as in Redis; then HELP lists what is there",
+    "failover": "there are no replicas",
+    "module load": "there are no modules, nor LOADEX and UNLOAD; MODULE LIST returns none",
+    "psync": "there is no replication",
+    "readonly": "there is no cluster",
+    "readwrite": "there is no cluster",
+    "replconf": "there is no replication",
+    "replicaof": "there is no replication; NO ONE is accepted",
+    "slaveof": "there is no replication; NO ONE is accepted",
+    "sync": "there is no replication",
+}
+"""Redis's commands that are declared, and only ever answer that they cannot be had here."""
+
+_BESIDE_REDIS = """## Beside Redis 7.0
+
+Every command of Redis 7.0 is in the tables above, but for these, which get Redis's error for an unknown command:
+
+| command | why |
+|---|---|
+"""
+
+_REFUSED = """
+These are there, and are refused:
+
+| command | why |
+|---|---|
+"""
+
+
 def render() -> str:
     """The whole document."""
-    return "\n".join([_HEAD, *_groups()])
+    return "\n".join([_HEAD, *_groups(), _BESIDE_REDIS + _reasons(ABSENT) + _REFUSED + _reasons(REFUSED)])
+
+
+def _reasons(commands: dict[str, str]) -> str:
+    return "".join(f"| `{name.upper()}` | {reason} |\n" for name, reason in commands.items())
 
 
 def _groups() -> Iterator[str]:

@@ -10,6 +10,8 @@ from flin.net.command.registry import command, container
 from flin.net.commands.help import declare_help, unknown_or_wrong_arity
 from flin.net.commands.info import render_info
 from flin.net.run.context import Context
+from flin.net.settings.config import ConfigError
+from flin.net.settings.rewriting import rewrite
 from flin.net.wire.glob import compile_glob
 from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import NOTHING, OK, Slices, Value, syntax_error
@@ -127,6 +129,21 @@ def config_set(context: Context, args: list[bytes]) -> Value:
         changes[name.lower()] = value
     context.services.config.set(changes)
     context.services.clients.refresh()
+    return OK
+
+
+@command("config|rewrite", 2, _ADMIN)
+def config_rewrite(context: Context, args: list[bytes]) -> Value:
+    """Puts what CONFIG SET has changed into the configuration file."""
+    config = context.services.config
+    if not config.options.config_file:
+        raise CommandError("ERR The server is running without a config file")
+    try:
+        rewrite(config)
+    except ConfigError as error:
+        raise CommandError(f"ERR Rewriting config file: {error}") from error
+    except OSError as error:
+        raise CommandError(f"ERR Rewriting config file: {error.strerror}") from error
     return OK
 
 

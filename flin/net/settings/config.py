@@ -69,6 +69,8 @@ class ServerOptions:
     buffers_share: float = 0.25  # of memory_limit, for all clients' buffers together
     slowlog_log_slower_than: int = 10_000  # microseconds; negative: nothing
     slowlog_max_len: int = 128
+    config_file: str = ""  # where these come from; CONFIG REWRITE writes there
+    parameters: tuple[tuple[str, str], ...] = ()  # further ones that CONFIG SET knows, and their values
     latency_monitor_threshold: int = 0  # milliseconds; 0: nothing
     enable_debug_command: str = "no"
     tls_port: int | None = None  # None: no TLS; 0: a free port
@@ -200,10 +202,20 @@ def options_from_file(path: str, options: ServerOptions | None = None) -> Server
     Anything outside this table is an error: a `requirepass` above it would start a server without a password.
     """
     with open(path, "rb") as file:
-        try:
-            table = tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ConfigError(f"{path} is no TOML file with a [server] table: {error}") from error
+        data = file.read()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no TOML file with a [server] table: {error}") from error
+    return options_from_text(text, path, options)
+
+
+def options_from_text(text: str, path: str, options: ServerOptions | None = None) -> ServerOptions:
+    """What `options_from_file` gives for a file of this text. Raises ConfigError."""
+    try:
+        table = tomllib.loads(text.replace("\r\n", "\n"))  # as tomllib.load reads a file
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML file with a [server] table: {error}") from error
     try:
         for name, value in table.items():
             if name != "server":
@@ -211,7 +223,7 @@ def options_from_file(path: str, options: ServerOptions | None = None) -> Server
                 raise ConfigError(f"unknown {kind} {name!r}")
             if not isinstance(value, dict):
                 raise ConfigError("'server' must be a table: write [server]")
-        return with_values(options or ServerOptions(), table.get("server", {}))
+        return replace(with_values(options or ServerOptions(), table.get("server", {})), config_file=path)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -220,14 +232,41 @@ def with_values(options: ServerOptions, values: Mapping[str, Any]) -> ServerOpti
     """The options with some values changed, each checked for its type. Sizes may be text: "1gb"."""
     known = {field.name: field for field in fields(ServerOptions)}
     changes: dict[str, Any] = {}
+    further: dict[str, str] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
-        if name not in known:
+        is_parameter = name not in known and _is_changeable(name)
+        if not is_parameter and (name not in known or name in _NOT_IN_FILES):
             raise ConfigError(f"there is no option {key!r}")
-        if name in changes:
+        if name in changes or name in further:
             raise ConfigError(f"{key!r}: the same option is there in two spellings; keep {name!r}")
-        changes[name] = _coerced(name, value, getattr(ServerOptions(), name))
-    return replace(options, **changes).check()
+        if is_parameter:
+            further[name] = _text_of(name, value)
+        else:
+            changes[name] = _coerced(name, value, getattr(ServerOptions(), name))
+    changed = replace(options, **changes).check()
+    if further:
+        changed = replace(changed, parameters=tuple((dict(changed.parameters) | further).items()))
+        Config(changed)  # which raises what is wrong with one
+    return changed
+
+
+_NOT_IN_FILES: Final = ("config_file", "parameters")
+
+
+def _is_changeable(name: str) -> bool:
+    """Whether CONFIG SET can change a parameter of this name, written with underscores: then a file may set it, too."""
+    parameter = PARAMETERS.get(name.replace("_", "-").encode())
+    return parameter is not None and parameter.apply is not None
+
+
+def _text_of(name: str, value: Any) -> str:
+    """A value of a file as CONFIG SET takes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | str):
+        raise ConfigError(f"{name} is {value!r}, it must be a number or text")
+    return str(value)
 
 
 def _coerced(name: str, value: Any, default: Any) -> Any:
@@ -288,6 +327,21 @@ class Config:
         self.has_all_channels_by_default = False  # whether new users may publish and subscribe everywhere
         self.on_password: Callable[[bytes], None] = _nobody_listens
         """Called with the new password by CONFIG SET requirepass: it is the default user's, not kept here."""
+        self.is_password_changed = False
+        for name, value in options.parameters:
+            self._take(name, value)
+
+    def _take(self, name: str, value: str) -> None:
+        """A parameter of the file. Raises ConfigError."""
+        try:
+            self.set({name.replace("_", "-").encode(): value.encode("utf-8", "surrogateescape")})
+        except CommandError as error:
+            raise ConfigError(f"{name} is {value!r}: {str(error).partition(' - ')[2]}") from error
+
+    def set_password(self, password: bytes) -> None:
+        """CONFIG SET requirepass."""
+        self.is_password_changed = True
+        self.on_password(password)
 
     @property
     def initial_password(self) -> bytes:
@@ -427,7 +481,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"requirepass": Parameter(
         # Only its hash is kept, so there is nothing to show.
         lambda config: b"",
-        apply=lambda config, value: config.on_password(value),
+        apply=lambda config, value: config.set_password(value),
     ),
     b"save": constant(b""),
     b"set-max-intset-entries": _threshold("set_integers", integer_from(0, INT64_MAX)),

@@ -1,0 +1,128 @@
+"""CONFIG REWRITE: what CONFIG SET has changed, put into the configuration file.
+
+The lines of other options, comments, and the order stay; options that the file does not name are appended. What would
+be read back is checked before anything is written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flin.net.settings.config import (
+    PARAMETERS,
+    Config,
+    ConfigError,
+    ServerOptions,
+    options_from_file,
+    options_from_text,
+)
+from flin.net.settings.whole_file import write_whole
+
+_HEADER: Final = re.compile(r"""[ \t]*\[[ \t]*(server|"server"|'server')[ \t]*\][ \t]*(#.*)?""")
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
+
+
+class RewriteError(ConfigError):
+    """Nothing was written. str() says why."""
+
+
+def rewrite(config: Config) -> None:
+    """Raises RewriteError, ConfigError for a file that is wrong by now, OSError."""
+    path = config.options.config_file
+    if config.is_password_changed:
+        raise RewriteError(
+            "requirepass was changed, and only its hash is known: write it into the file yourself, or use an aclfile"
+        )
+    changes = changed(config, Config(options_from_file(path)))
+    if not changes:
+        return
+    with open(path, encoding="utf-8", newline="") as file:
+        text = rewritten(file.read(), changes)
+    left = changed(config, Config(options_from_text(text, path)))
+    if left:
+        raise RewriteError(f"{', '.join(left)} would not be read back")
+    write_whole(os.path.realpath(path), text.encode())
+
+
+def changed(config: Config, other: Config) -> dict[str, str]:
+    """The parameters that CONFIG SET may change and whose values differ: the name in the file, the value as TOML."""
+    changes = {}
+    seen: set[int] = set()
+    for name, parameter in PARAMETERS.items():
+        if parameter.apply is None or id(parameter) in seen:  # the second name of one that is there
+            continue
+        seen.add(id(parameter))
+        value = parameter.show(config)
+        if value != parameter.show(other):
+            field = name.decode().replace("-", "_")
+            changes[field] = _literal(value.decode("utf-8", "surrogateescape"), getattr(ServerOptions(), field, None))
+    return changes
+
+
+def _literal(value: str, default: Any) -> str:
+    """The value in TOML. default: an option's, which has its type; None: any type is read."""
+    if isinstance(default, bool):
+        return "true" if value == "yes" else "false"
+    if not isinstance(default, str) and _INTEGER.fullmatch(value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", escaped) + '"'
+
+
+def rewritten(text: str, changes: Mapping[str, str]) -> str:
+    """The text of a file, which is right, with other values (as TOML) of some options. Raises RewriteError."""
+    lines = text.splitlines(keepends=True)
+    header = next((number for number, line in enumerate(lines) if _HEADER.fullmatch(line.rstrip("\r\n"))), None)
+    end = "\r\n" if "\r\n" in text else "\n"
+    if header is None:
+        if tomllib.loads(text):
+            raise RewriteError("the file has no line [server]")
+        lines.append(f"{end if lines and not lines[-1].endswith(end) else ''}[server]{end}")
+        header = len(lines) - 1
+    left = dict(changes)
+    made = lines[: header + 1]
+    position = header + 1
+    while position < len(lines):
+        after, names = _statement(lines, position)
+        name = names[0].replace("-", "_") if names else ""
+        if name in left:
+            made.append(_replaced(lines[position:after], left.pop(name)))
+        else:
+            made += lines[position:after]
+        position = after
+    if left and not made[-1].endswith("\n"):
+        made.append(end)
+    return "".join([*made, *(f"{name} = {value}{end}" for name, value in left.items())])
+
+
+def _statement(lines: list[str], start: int) -> tuple[int, list[str]]:
+    """Where the statement ends that begins with this line (a value may go over several), and the names that it sets."""
+    for after in range(start + 1, len(lines) + 1):
+        try:
+            return after, list(tomllib.loads("".join(lines[start:after])))
+        except tomllib.TOMLDecodeError:
+            continue
+    raise RewriteError(f"line {start + 1} is not understood")
+
+
+def _replaced(lines: list[str], value: str) -> str:
+    """The statement with another value; its name as it was spelled, and a comment after it."""
+    last = lines[-1]
+    body = last.rstrip("\r\n")
+    end = last[len(body) :] or "\n"
+    comment = ""
+    whole = tomllib.loads("".join(lines))
+    for found in re.finditer("#", body):
+        try:
+            if tomllib.loads("".join([*lines[:-1], body[: found.start()]])) == whole:
+                kept = body[: found.start()].rstrip()
+                comment = body[len(kept) :]
+                break
+        except tomllib.TOMLDecodeError:
+            continue  # this # belongs to the value
+    key = lines[0].partition("=")[0]
+    return f"{key}= {value}{comment}{end}"

@@ -9,7 +9,8 @@ to compare with or the words are arbitrary (some would harm it). The rest are th
 `tests.net.generator.Generator`: mostly well-formed commands, a few keys that meet, transactions over two connections;
 and commands with free words, which it lacks. One head in 32 makes a sequence of five clients about pub/sub instead
 (`tests.net.pubsub_run.Plan`), all of whose frames are compared; another one, random rules of a user, and what it may
-run (`tests.net.acl_run`).
+run (`tests.net.acl_run`); another one, a scene of clients that track keys (`tests.net.tracking_scripts`), who are told
+of at least what Redis tells them of.
 
 Servers and connections are started once, used by all inputs of a process, and ended with it or by `close`.
 `fuzz/corpus/pipelines` holds requests as they were sent; pytest sends them to Flin alone.
@@ -34,7 +35,9 @@ from tests.net.generator import COMPARISONS, JUNK, KEYS, OPTIONS, PLAIN, QUEUEAB
 from tests.net.pubsub_run import Plan, differences, run
 from tests.net.raw_client import RawClient, encode_request
 from tests.net.redis_server import running_redis
+from tests.net.scenes import compare
 from tests.net.serving import ServerThread
+from tests.net.tracking_scripts import script, tells_no_less
 
 TOOLS: Final = ("redis-server",)
 
@@ -42,7 +45,8 @@ MOST_REQUESTS: Final = 150
 """The most requests of one input: some 20 ms for both servers."""
 
 PUBSUB_HEAD: Final = 23
-"""Of 32: an input about pub/sub."""
+TRACKING_HEAD: Final = 21
+"""Of 32: an input about pub/sub, and one about client-side caching."""
 
 USERS_HEAD: Final = 22
 """Of 32: an input about users."""
@@ -59,6 +63,7 @@ FREE: Final = {
     "append": 2, "strlen": 1, "getrange": 3, "substr": 3, "incr": 1, "incrby": 2, "decrby": 2, "incrbyfloat": 2,
     "del": 2, "exists": 3, "touch": 2, "type": 1, "copy": 2, "rename": 2, "renamenx": 2, "keys": 1, "persist": 1,
     "ping": 1, "echo": 1, "ttl": 1, "watch": 2, "select": 1, "hello": 1, "auth": 1, "client|setname": 1,
+    "client|caching": 1, "client|trackinginfo": 1, "client|getredir": 1,
     "getbit": 2, "bitcount": 4, "bitpos": 5, "bitop": 4, "bitfield": 5, "bitfield_ro": 4, "lcs": 3,
     "hset": 3, "hmset": 5, "hsetnx": 3, "hget": 2, "hmget": 4, "hdel": 3, "hexists": 2, "hstrlen": 2, "hincrby": 3,
     "hincrbyfloat": 3, "hlen": 1, "hgetall": 1, "hkeys": 1, "hvals": 1, "hscan": 2, "hrandfield": 1,
@@ -100,6 +105,9 @@ def one_input(data: bytes) -> None:
     draws = ByteSource(data[1:])
     if head % 32 == PUBSUB_HEAD:
         _compare_clients(Plan(draws), min(len(data) // BYTES_OF_STEP + 1, MOST_STEPS))
+        return
+    if head % 32 == TRACKING_HEAD:
+        _compare_tracking(draws, min(len(data) // BYTES_OF_STEP + 1, MOST_STEPS))
         return
     source = Generator(draws, protocol)
     if head % 32 == USERS_HEAD:
@@ -145,6 +153,13 @@ def _reads_as_one(request: Request) -> bool:
     words = [word.upper() for word in request.words]
     is_counted = any(word.startswith((b"Z", b"LMP", b"BZM", b"BLM", b"SINTERC")) for word in words[:1])
     return is_counted or words.count(b"STORE") + words.count(b"STOREDIST") > 1
+
+
+def _compare_tracking(draws: ByteSource, number: int) -> None:
+    try:
+        compare(_flin_port(False), _redis_port(), script(draws, number, transactions=True), tells_no_less)
+    except AssertionError as error:
+        raise Failure(str(error)) from None
 
 
 def _compare(pair: Pair, requests: Burst) -> None:

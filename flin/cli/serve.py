@@ -128,6 +128,11 @@ def _add_observing(parser: argparse.ArgumentParser, defaults: ServerOptions) -> 
         choices=DEBUG_COMMAND,
         help=f"who may send DEBUG (default {defaults.enable_debug_command}; for tests)",
     )
+    add(
+        "--redis-version",
+        metavar="X.Y.Z",
+        help=f"the version of Redis that clients are told (default {defaults.redis_version})",
+    )
 
 
 def _add_listeners(parser: argparse.ArgumentParser, defaults: ServerOptions) -> None:

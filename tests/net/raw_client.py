@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from typing import NamedTuple
+from io import BytesIO
+from typing import BinaryIO, NamedTuple
 
 from flin.testing.process import PATIENCE_SECONDS
 
@@ -117,24 +118,38 @@ class RawClient:
         return self._file.read(1) == b""
 
     def read(self) -> Raw:
-        line = self._file.readline()
-        if not line.endswith(b"\r\n"):
-            raise EOFError(f"the server closed the connection after {line!r}")
-        kind, number = line[:1], line[1:-2]
-        if kind in _LINES:
-            return Raw(kind, line)
-        size = int(number)
-        if size < 0:
-            return Raw(kind, line)
-        if kind in _BLOBS:
-            body = self._file.read(size + 2)
-            if len(body) != size + 2 or not body.endswith(b"\r\n"):
-                raise ValueError(f"a blob of {size} bytes ends in {body[-2:]!r}")
-            return Raw(kind, line + body)
-        if kind in _SEQUENCES or kind in _MAPS:
-            items = tuple(self.read() for _ in range(size * 2 if kind in _MAPS else size))
-            return Raw(kind, line + b"".join(item.data for item in items), items)
-        raise ValueError(f"no reply begins with {line!r}")
+        return read_from(self._file)
+
+
+def read_from(file: BinaryIO) -> Raw:
+    """The next reply."""
+    line = file.readline()
+    if not line.endswith(b"\r\n"):
+        raise EOFError(f"the server closed the connection after {line!r}")
+    kind, number = line[:1], line[1:-2]
+    if kind in _LINES:
+        return Raw(kind, line)
+    size = int(number)
+    if size < 0:
+        return Raw(kind, line)
+    if kind in _BLOBS:
+        body = file.read(size + 2)
+        if len(body) != size + 2 or not body.endswith(b"\r\n"):
+            raise ValueError(f"a blob of {size} bytes ends in {body[-2:]!r}")
+        return Raw(kind, line + body)
+    if kind in _SEQUENCES or kind in _MAPS:
+        items = tuple(read_from(file) for _ in range(size * 2 if kind in _MAPS else size))
+        return Raw(kind, line + b"".join(item.data for item in items), items)
+    raise ValueError(f"no reply begins with {line!r}")
+
+
+def replies_in(data: bytes) -> list[Raw]:
+    """Whole replies, one after the other."""
+    file = BytesIO(data)
+    replies = []
+    while file.tell() < len(data):
+        replies.append(read_from(file))
+    return replies
 
 
 def encode_request(request: list[bytes]) -> bytes:

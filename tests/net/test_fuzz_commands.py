@@ -78,7 +78,7 @@ def test_a_difference_between_rules_is_found(monkeypatch: pytest.MonkeyPatch) ->
     needs_tool("redis-server")
     commands.close()
     chance = random.Random(SEED)
-    some = [bytes((commands.USERS_HEAD,)) + chance.randbytes(200) for _ in range(5)]
+    some = [bytes((commands.USERS_HEAD,)) + chance.randbytes(200) for _ in range(12)]
     for data in some:
         commands.one_input(data)
     monkeypatch.setattr("flin.net.access.selector.Selector.set_category", lambda selector, category, allowed: None)
@@ -92,3 +92,16 @@ def test_what_is_made_is_known() -> None:
     assert set(HARMFUL) <= PLAIN.keys()
     source = Generator(SEED)
     assert {request.name for _ in range(5000) for request in compared(source)} >= PLAIN.keys() | FREE.keys()
+
+
+def test_a_missing_invalidation_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_tool("redis-server")
+    commands.close()
+    chance = random.Random(SEED)
+    some = [bytes((commands.TRACKING_HEAD,)) + chance.randbytes(300) for _ in range(8)]
+    for data in some:
+        commands.one_input(data)
+    monkeypatch.setattr("flin.net.messages.tracking.Tracking._tell_readers", lambda *_: None)
+    with pytest.raises(Failure, match="Flin"):
+        any(map(commands.one_input, some))
+    commands.close()

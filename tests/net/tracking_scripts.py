@@ -27,8 +27,8 @@ _INVALIDATION = re.compile(
 )
 
 
-def script(seed: int, steps: int, *, transactions: bool = False) -> Iterator[str]:
-    draw = random.Random(seed)
+def script(draw: random.Random, steps: int, *, transactions: bool = False) -> Iterator[str]:
+    """The steps of a scene. transactions: some of them are in MULTI."""
 
     def key() -> str:
         return draw.choice(KEYS)

@@ -8,7 +8,7 @@ from flin.errors import CommandError
 from flin.net.access.denial import Kind
 from flin.net.client.session import RESP2, RESP3
 from flin.net.command.registry import command
-from flin.net.commands.connection import HANDSHAKE, REDIS_VERSION, checked_name
+from flin.net.commands.connection import HANDSHAKE, checked_name
 from flin.net.run.context import Context
 from flin.net.run.permission import note
 from flin.net.wire.numbers import parse_int64
@@ -62,7 +62,7 @@ def hello(context: Context, args: list[bytes]) -> Value:
     context.note_subscriptions()
     return {
         b"server": b"redis",
-        b"version": REDIS_VERSION,
+        b"version": context.services.config.options.redis_version.encode(),
         b"proto": protocol,
         b"id": session.id,
         b"mode": b"standalone",

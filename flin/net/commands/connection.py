@@ -13,9 +13,6 @@ from flin.net.wire.replies import OK, PONG, Reply, Value, wrong_arity
 
 GROUP: Final = "connection"
 
-REDIS_VERSION: Final = b"7.0.15"
-"""The version of Redis whose commands and texts are followed."""
-
 _ALWAYS: Final = "noscript loading stale"
 HANDSHAKE: Final = f"{_ALWAYS} fast no_auth allow_busy skip_slowlog"
 _BAD_NAME: Final = "ERR Client names cannot contain spaces, newlines or special characters."

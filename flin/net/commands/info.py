@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import flin
 from flin.net.command.registry import with_subcommands
-from flin.net.commands.connection import REDIS_VERSION
 from flin.net.commands.info_constants import CONSTANTS
 from flin.net.scripting.scripts import Scripts
 from flin.net.wire.replies import Slices, Verbatim
@@ -95,7 +94,7 @@ def _section(title: str, figures: Mapping[str, Any]) -> str:
 def _server(services: Services) -> Figures:
     uptime = (services.tick.steady_ms - services.process.started_steady_ms) // 1000
     return {
-        "redis_version": REDIS_VERSION.decode(),
+        "redis_version": services.config.options.redis_version,
         "flin_version": flin.__version__,
         "redis_mode": "standalone",
         "mode": "standalone",

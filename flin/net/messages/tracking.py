@@ -141,18 +141,14 @@ class Tracking:
 
     def remember(self, tracker: Tracker, keys: Sequence[bytes]) -> None:
         """Enter keys that it has just read."""
+        self._enter(tracker.receiver.id, keys)
+        if keys and self._pending.effects is not None:
+            self._pending.after_step(lambda: self._enter(tracker.receiver.id, keys))
 
-        if not keys:
-            return
-
-        def enter() -> None:
-            if tracker.receiver.id in self.trackers:
-                for key in keys:
-                    self.table.add(key, tracker.receiver.id)
-
-        enter()
-        if self._pending.effects is not None:
-            self._pending.after_step(enter)
+    def _enter(self, number: int, keys: Sequence[bytes]) -> None:
+        if number in self.trackers:
+            for key in keys:
+                self.table.add(key, number)
 
     def tell_missed(self, tracker: Tracker, keys: Sequence[bytes]) -> None:
         """Its command has read these keys in slices, from when they were entered until now, and its reply is made. Of

@@ -73,6 +73,7 @@ class ServerOptions:
     parameters: tuple[tuple[str, str], ...] = ()  # further ones that CONFIG SET knows, and their values
     latency_monitor_threshold: int = 0  # milliseconds; 0: nothing
     enable_debug_command: str = "no"
+    redis_version: str = "7.0.15"  # what HELLO and INFO say: some clients ask for more (redis-py's cache: 7.4)
     tls_port: int | None = None  # None: no TLS; 0: a free port
     tls_cert_file: str = ""
     tls_key_file: str = ""
@@ -107,6 +108,8 @@ class ServerOptions:
             raise ConfigError(
                 f"enable_debug_command is {self.enable_debug_command!r}, it must be one of {', '.join(DEBUG_COMMAND)}"
             )
+        if re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", self.redis_version) is None:
+            raise ConfigError(f"redis_version is {self.redis_version!r}, it must be three numbers, such as 7.0.15")
         self._check_tls()
         self._check_unix_socket()
         return self
@@ -477,6 +480,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     b"port": option("port", _in_range("port")),
     b"proto-max-bulk-len": Parameter(lambda config: b"%d" % config.longest_bulk_bytes, memory_size),
     b"protected-mode": attribute("protected_mode", yes_or_no),
+    b"redis-version": option("redis_version", refusal=IMMUTABLE),
     b"request-timeout": option("request_timeout", _in_range("request_timeout")),
     b"requirepass": Parameter(
         # Only its hash is kept, so there is nothing to show.

@@ -54,6 +54,7 @@ def test_a_file_and_its_values(tmp_path: Path) -> None:
         {"tls_port": 70_000},
         {"tls_port": "6381"},
         {"tls_maxclients": 0},
+        {"redis_version": "7.4"},
         {"tls_protocols": "TLSv1.1 TLSv1.2"},
         {"tls_auth_clients": "maybe"},
         {"unixsocket": "a\nb"},

@@ -43,14 +43,15 @@ class PrefixIndex(Generic[Item]):
     def under(self, name: bytes) -> Iterator[Item]:
         """The items of all prefixes with which the name begins. A longer cut than the name is the name itself, which is
         no prefix of that length."""
-        for length, items in self._by_length.items():
+        for length, items in list(self._by_length.items()):
             item = items.get(name[:length])
             if item is not None:
                 yield item
 
 
 class PatternIndex:
-    """A set of patterns. False while it is empty."""
+    """A set of patterns. False while it is empty. Looking for some goes over copies: a long script may publish in its
+    thread while the loop takes a client's patterns away that has left."""
 
     __slots__ = ("_prefixes",)
 
@@ -83,7 +84,7 @@ class PatternIndex:
         return [
             pattern
             for patterns in self._prefixes.under(name)
-            for pattern, glob in patterns.items()
+            for pattern, glob in list(patterns.items())
             if _matches(glob, name)
         ]
 

@@ -48,10 +48,22 @@ _LOOKS_TWICE: Final = _names("xread")
 
 def run_noting(context: Context, command: Command, request: list[bytes]) -> Value:
     """Run the handler and tell what it does not. Raises what the handler raises, and ColdRead before it has run."""
+    classes = context.services.config.notified
+    if command.group == "scripting":  # what it calls comes here, one by one
+        return command.handler(context, request)
+    absent = _look(context, command, request) if classes & _BEFORE else []
+    if absent and classes & (EventClass.NEW | EventClass.MISS):
+        return _run_with_absent(context, command, request, absent)
+    value = command.handler(context, request)
+    _tell_hot(context, command, request)
+    return value
+
+
+def _run_with_absent(context: Context, command: Command, request: list[bytes], absent: list[int]) -> Value:
+    """Run the handler where some keys, by their positions, are not there: it may make them, or miss them."""
     notifications = context.services.notifications
     classes = context.services.config.notified
-    absent = _look(context, command, request) if classes & _BEFORE else []
-    missed = _missed(context, command, request, absent) if absent and classes & EventClass.MISS else []
+    missed = _missed(context, command, request, absent) if classes & EventClass.MISS else []
     if classes & EventClass.NEW and command.is_write:
         notifications.added = {(context.keyspace.database, request[position]) for position in absent}
     notifications.missed = missed
@@ -62,13 +74,17 @@ def run_noting(context: Context, command: Command, request: list[bytes]) -> Valu
                 notifications.missed = []
                 return _in_slices(context, missed, value)
             value = last_of(value)  # in one step, so that nobody else's events are taken for its own
-        event = _HOT.get(command.name)
-        if event is not None and len(request) <= _HOT_WORDS:
-            context.notify(event, request[1])
+        _tell_hot(context, command, request)
         notifications.tell_missed()
     finally:
         notifications.added, notifications.missed = set(), []
     return value
+
+
+def _tell_hot(context: Context, command: Command, request: list[bytes]) -> None:
+    event = _HOT.get(command.name)
+    if event is not None and len(request) <= _HOT_WORDS:
+        context.notify(event, request[1])
 
 
 def _look(context: Context, command: Command, request: list[bytes]) -> list[int]:

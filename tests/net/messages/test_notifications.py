@@ -201,3 +201,17 @@ def test_nobody_subscribed_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     clients = Clients(notify_keyspace_events="KEA")
     monkeypatch.setattr(type(clients.services.pubsub), "publish", None)
     assert clients.connect().ask(b"SET a 1", b"LPUSH l a") == b"+OK\r\n:1\r\n"
+
+
+def test_a_script_tells_what_its_commands_do_and_nothing_if_it_is_taken_back() -> None:
+    pytest.importorskip("lupa.luajit21")
+    _clients, client, listener = listening(b"KAnm")
+    script = b"redis.call('SET', KEYS[1], 1) redis.call('GET', 'none') return redis.call('INCR', KEYS[1])"
+    client.say([b"EVAL", script, b"1", b"a"], [b"EVAL_RO", b"return 1", b"1", b"missing"])
+    client._loop.run()
+    assert client.read_all() == b":2\r\n:1\r\n"
+    assert told(listener) == ["a new", "a set", "none keymiss", "a incrby"]
+    client.say([b"EVAL", b"redis.call('SET', KEYS[1], 1) redis.call('NOTHING')", b"1", b"b"])
+    client._loop.run()
+    assert client.read_all().startswith(b"-ERR")
+    assert told(listener) == ["b new", "b set"], "an error of its own keeps its writes, as in Redis"

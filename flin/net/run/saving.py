@@ -13,7 +13,7 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from flin.errors import FlinError
+from flin.errors import ClosedError, FlinError
 
 if TYPE_CHECKING:
     from flin.net.batch.store import StoreLike
@@ -91,7 +91,9 @@ class Saving:
         def run() -> None:
             try:
                 act()
-            except FlinError as error:  # the end of the server ends a compaction, too
+            except ClosedError:
+                logger.info("%s ended with the server: the directory is as whole as before", name)
+            except FlinError as error:
                 logger.error("%s failed: %s", name, error)
             except Exception:
                 logger.exception("%s failed", name)

@@ -3,7 +3,7 @@
 Only the 5.1 dialects run Redis's scripts, and of those only LuaJIT calls its hooks inside coroutines and lets memory
 errors be told apart. With the compiler on, a compiled loop would never call the hook.
 
-A script is stopped by its caller's word alone: `should_stop` is asked each 10,000 instructions. What stops it
+A script is stopped by its caller's word alone: `should_stop` is asked at least each 100,000 instructions. What stops it
 (`ScriptAborted`, or any other exception of the caller's) is raised again by `run`.
 """
 
@@ -34,7 +34,7 @@ DEFAULT_MEMORY_BYTES: Final = 64 << 20
 SCRIPT_NAME: Final = b"@user_script"
 
 _FOLDER: Final = Path(__file__).parent
-_LIBRARIES: Final = (b"api", b"results", b"random", b"ieee", b"cjson", b"cmsgpack", b"struct")
+_LIBRARIES: Final = (b"guard", b"api", b"results", b"patterns", b"random", b"ieee", b"cjson", b"cmsgpack", b"struct")
 _ABORTED: Final = 10
 _MEMORY: Final = 11
 _RAISED: Final = 12

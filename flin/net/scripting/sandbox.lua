@@ -3,29 +3,18 @@
 -- A script sees one environment behind an empty proxy, and each library behind one of its own: reads go on to the real
 -- table, writes raise. No function that could see through a proxy is given as it is (next, rawget, table.insert ...).
 -- Nothing of Python is ever a value in a script: each Python function is an upvalue of a closure here, and none raises.
---
--- An abort (time, a kill, memory, a cold read) is an error that nothing in a script can catch: `aborted` stays true,
--- and whatever catches errors (pcall, xpcall, coroutine.resume, load) raises it again.
---
--- Frames of this file and of its neighbours are named "=flin", which the search for an error's line skips.
 
 local host = ... -- a table of Python's functions and of its neighbours, compiled
 
-local host_stop = host.stop
-
-local type, tostring, tonumber, error, select = type, tostring, tonumber, error, select
+local type, tostring, error, select = type, tostring, error, select
 local rawget, rawset, unpack = rawget, rawset, unpack
-local raw_next, raw_pairs, raw_pcall, raw_xpcall, raw_load = next, pairs, pcall, xpcall, load
+local raw_next, raw_pairs = next, pairs
 local raw_setmetatable, raw_getmetatable, raw_collectgarbage = setmetatable, getmetatable, collectgarbage
-local getinfo, sethook = debug.getinfo, debug.sethook
-local floor = math.floor
-local byte, find, gsub = string.byte, string.find, string.gsub
-local raw_rep, raw_insert, raw_sort, raw_log = string.rep, table.insert, table.sort, math.log
-local raw_resume, raw_tohex = coroutine.resume, bit.tohex
+local raw_rep, raw_insert, raw_log = string.rep, table.insert, math.log
+local format, sort = string.format, table.sort
+local raw_tohex = bit.tohex
 
 local READ_ONLY = "Attempt to modify a readonly table"
-local NO_MEMORY = "not enough memory"
-local HOOK_INSTRUCTIONS = 10000 -- Python looks at its clock each time: 1 us in some 40
 
 jit.off()
 jit.off(true, true)
@@ -36,88 +25,9 @@ raw_getmetatable(null).__tostring = function()
   return "userdata: (nil)"
 end
 
--- Aborts ----------------------------------------------------------------------------------------------------------
-
-local aborted = false
-local running = false -- a script, not what is around it: there an error would reach Python
-local memory_ended = false
-local ABORT = {} -- no script ever sees it
-
-local function abort()
-  aborted = true
-  return error(ABORT, 0)
-end
-
--- What an error that a script could catch means for the run: it may be the end of it.
-local function check_error(e)
-  if aborted then
-    return error(ABORT, 0)
-  end
-  if e == NO_MEMORY then
-    memory_ended = true
-    return abort()
-  end
-  if type(e) == "userdata" and e ~= null then -- something of Python's: never a script's to see
-    return abort()
-  end
-end
-
-local function hook()
-  if running and (aborted or host_stop()) then
-    return abort()
-  end
-end
-
--- Errors of a script's own: the line that they name is the script's -----------------------------------------------
-
-local place = "" -- where a script is that has no frame any more: it returned what a call of its last line gives
-
--- The innermost frame that is a script's own. Ours are below it: few, or a deep document of cjson's.
-local function frame()
-  for level = 3, 4000 do
-    local info = getinfo(level, "Sl")
-    if not info or (info.what ~= "C" and info.source ~= "=flin") then
-      return info
-    end
-  end
-end
-
-local function where()
-  local info = frame()
-  return info and info.short_src .. ":" .. info.currentline .. ": " or place
-end
-
-local function fail(message)
-  message = where() .. message
-  return error(message, 0)
-end
-
-local function bad_argument(position, name, what)
-  return fail("bad argument #" .. position .. " to '" .. name .. "' (" .. what .. ")")
-end
-
-local function kind_of(position, ...)
-  return select("#", ...) < position and "no value" or type((select(position, ...)))
-end
-
-local function text_argument(position, name, ...)
-  local value = (select(position, ...))
-  if type(value) == "number" then
-    return tostring(value)
-  elseif type(value) ~= "string" then
-    return bad_argument(position, name, "string expected, got " .. kind_of(position, ...))
-  end
-  return value
-end
-
-local function number_argument(position, name, ...)
-  local value = (select(position, ...))
-  local number = type(value) ~= "table" and tonumber(value)
-  if not number then
-    return bad_argument(position, name, "number expected, got " .. kind_of(position, ...))
-  end
-  return number
-end
+local guard = host.libraries.guard(host, null)
+local fail, bad_argument, kind_of, text_argument = guard.fail, guard.bad_argument, guard.kind_of, guard.text_argument
+local enter, left, whole = guard.enter, guard.left, guard.whole
 
 -- Proxies ---------------------------------------------------------------------------------------------------------
 
@@ -148,7 +58,7 @@ end
 raw_setmetatable(environment, { __index = missing_global })
 metatable_of[G] = protect({ __index = missing_global })
 
-local base = {}
+local base = { pcall = guard.pcall, xpcall = guard.xpcall }
 
 function base.next(...)
   local t, key = ...
@@ -199,75 +109,17 @@ function base.getmetatable(...)
   return raw_getmetatable(...)
 end
 
-local function settle(ok, ...)
-  if ok then
-    return true, ...
-  end
-  local e = ...
-  check_error(e)
-  if type(e) == "table" then
-    local text = rawget(e, "err")
-    if type(text) == "string" then -- as Redis does: pcall gives the text of an error reply
-      return false, text
-    end
-  end
-  return false, e
-end
-
-function base.pcall(...)
-  return settle(raw_pcall(...))
-end
-
-local function settle_raw(ok, ...)
-  if not ok then
-    check_error((...))
-  end
-  return ok, ...
-end
-
-function base.xpcall(...)
-  if select("#", ...) < 2 then
-    return raw_xpcall(...)
-  end
-  local body, handler = ...
-  return settle_raw(raw_xpcall(body, function(e)
-    if aborted or e == NO_MEMORY then
-      return e
-    end
-    return handler(e)
-  end))
-end
-
--- Bytecode is none: behind a space it is read as text, which fails as Redis says it.
-local function text_only(source)
-  return byte(source) == 27 and " " .. source or source
-end
-
-local function settle_load(chunk, message)
-  if aborted then
-    return error(ABORT, 0)
-  end
-  if chunk == nil then
-    if message == NO_MEMORY then
-      memory_ended = true
-      return abort()
-    end
-    return nil, message
-  end
-  return chunk
-end
-
 function base.load(...)
   local reader, name = ...
   if type(reader) ~= "function" then
     return bad_argument(1, "load", "function expected, got " .. kind_of(1, ...))
   end
-  return settle_load(raw_load(reader, name or "=(load)", "t", G))
+  return guard.load(reader, name or "=(load)", G)
 end
 
 function base.loadstring(...)
   local source, name = text_argument(1, "loadstring", ...), (select(2, ...))
-  return settle_load(raw_load(text_only(source), name or source, "t", G))
+  return guard.load(source, name or source, G)
 end
 
 -- The collector belongs to all scripts: one that stopped it would spend the memory of the others.
@@ -301,7 +153,6 @@ local function copy(from, names)
 end
 
 local strings = copy(string, "byte char find format gmatch gsub len lower match rep reverse sub upper")
-strings.gfind = strings.gmatch
 local tables = copy(table, "concat foreach foreachi getn insert maxn remove sort")
 local maths = copy(
   math,
@@ -309,7 +160,8 @@ local maths = copy(
     .. " sinh sqrt tan tanh"
 )
 maths.mod = maths.fmod
-local coroutines = copy(coroutine, "create resume running status wrap yield")
+local coroutines = copy(coroutine, "create running status yield")
+coroutines.resume, coroutines.wrap = guard.resume, guard.wrap
 
 function strings.rep(...)
   local text, count = ...
@@ -323,8 +175,15 @@ function strings.rep(...)
 end
 
 function tables.insert(...)
-  if real_of[(...)] then
+  local list, position, value = ...
+  if real_of[list] then
     return error(READ_ONLY, 0)
+  elseif type(position) == "number" and position < 1 and type(list) == "table" and select("#", ...) == 3 then
+    for place = #list + 1, whole(position) + 1, -1 do -- in C two billion steps without a hook
+      list[place] = list[place - 1]
+    end
+    list[whole(position)] = value
+    return
   end
   return raw_insert(...)
 end
@@ -340,10 +199,24 @@ end
 -- Without a comparator no hook is reached: a long list gets one.
 function tables.sort(...)
   local list, comparator = ...
-  if comparator == nil and type(list) == "table" and #list > 1000 then
-    return raw_sort(list, ascends)
+  if type(list) ~= "table" or (comparator ~= nil and type(comparator) ~= "function") then
+    return sort(...)
+  elseif comparator == nil and #list > 1000 then
+    comparator = ascends
   end
-  return raw_sort(...)
+  enter()
+  return left(sort(list, comparator))
+end
+
+-- Tables may have __tostring.
+function strings.format(...)
+  for position = 2, select("#", ...) do
+    if type((select(position, ...))) == "table" then
+      enter()
+      return left(format(...))
+    end
+  end
+  return format(...)
 end
 
 function maths.log(...)
@@ -353,45 +226,20 @@ function maths.log(...)
   return raw_log(...)
 end
 
-function coroutines.resume(...)
-  return settle_raw(raw_resume(...))
-end
-
 -- What the other files of this folder are given.
 
--- A C int of a double: toward zero; out of range it is as cvttsd2si leaves it, cut to 32 bits.
-local function whole(number)
-  if number ~= number or number >= 9223372036854775808 or number < -9223372036854775808 then
-    return 0
-  end
-  number = number < 0 and -floor(-number) or floor(number)
-  number = number % 4294967296
-  return number >= 2147483648 and number - 4294967296 or number
+local tools = guard
+tools.null = null
+tools.real_of = real_of
+
+for name, replacement in raw_pairs(host.libraries.patterns(tools)) do
+  strings[name] = replacement
 end
-
-local tools = {
-  abort = abort,
-  fail = fail,
-  bad_argument = bad_argument,
-  text_argument = text_argument,
-  number_argument = number_argument,
-  whole = whole,
-  null = null,
-  real_of = real_of,
-}
-
-function tools.is_stopped()
-  return aborted or host_stop()
-end
-
-function tools.whole_argument(position, name, ...)
-  local number = number_argument(position, name, ...)
-  return number < 0 and -floor(-number) or floor(number)
-end
-
+strings.gfind = strings.gmatch
 maths.random, maths.randomseed = host.libraries.random(tools)
 local results = host.libraries.results(tools)
 tools.set_resp3 = results.set_resp3
+local describe = results.describe
 local redis, more_values = host.libraries.api(tools, host)
 
 -- The environment -----------------------------------------------------------------------------------------------------
@@ -432,67 +280,10 @@ debug.setmetatable("", {
 
 -- Running -------------------------------------------------------------------------------------------------------------
 
-local error_source, error_line -- of the last error, where the stack still had it
-
-local function handler(e)
-  running = false
-  if aborted or e == ABORT then
-    return e
-  end
-  local info = frame()
-  if info then
-    error_source, error_line = info.source, info.currentline
-  end
-  if type(e) == "string" and find(e, "^flin:%d+: ") then
-    -- A built-in that was called last (`return tostring()`) has no frame but ours before it, and no name.
-    return place .. gsub(gsub(e, "^flin:%d+: ", ""), "to 'chunk'", "to '?'", 1)
-  end
-  return e
-end
-
-local function ended(...)
-  running = false
-  return ...
-end
-
-local function body(chunk, ...)
-  running = true
-  return ended(results.describe(chunk(...)))
-end
-
-local ABORTED, MEMORY, RAISED = 10, 11, 12
-
-local function finish(ok, kind, ...)
-  if memory_ended or (not ok and kind == NO_MEMORY) then
-    return MEMORY
-  elseif aborted or (not ok and kind == ABORT) then
-    return ABORTED
-  elseif ok then
-    return kind, ...
-  end
-  local e = kind
-  if type(e) ~= "table" then
-    return RAISED, "ERR " .. tostring(e), error_source, error_line
-  end
-  local text = rawget(e, "err")
-  if type(text) == "string" or type(text) == "number" then
-    return RAISED, tostring(text), error_source, error_line
-  end
-  return RAISED, "ERR unknown error", error_source, error_line
-end
-
-local function begin(name, line)
-  place = name .. ":" .. line .. ": "
-  aborted, memory_ended = false, false
-  results.begin()
-  error_source, error_line = "@" .. name, line
-end
-
 local runner = {}
 
 -- Called by Python. The globals of the real state are gone by then.
 function runner.script(chunk, name, line, keys, arguments, key, ...)
-  begin(name, line)
   if keys == 0 then
     environment.KEYS = {}
     environment.ARGV = arguments == 0 and {} or { key, ... }
@@ -504,12 +295,11 @@ function runner.script(chunk, name, line, keys, arguments, key, ...)
     environment.KEYS = { unpack(all, 1, keys) }
     environment.ARGV = { unpack(all, keys + 1, keys + arguments) }
   end
-  return finish(raw_xpcall(body, handler, chunk))
+  return guard.run(describe, chunk, name, line)
 end
 
 -- Thousands of them come in pages.
 function runner.long_script(chunk, name, line, keys, arguments)
-  begin(name, line)
   local all = more_values({}, keys + arguments)
   environment.KEYS, environment.ARGV = {}, {}
   for position = 1, keys do
@@ -518,7 +308,7 @@ function runner.long_script(chunk, name, line, keys, arguments)
   for position = 1, arguments do
     environment.ARGV[position] = all[keys + position]
   end
-  return finish(raw_xpcall(body, handler, chunk))
+  return guard.run(describe, chunk, name, line)
 end
 
 runner.take = results.take
@@ -529,17 +319,11 @@ function runner.forget()
 end
 
 function runner.compile(source, name)
-  aborted, memory_ended = false, false
-  local chunk, message = raw_load(text_only(source), name, "t", G)
-  if chunk then
-    return chunk
-  end
-  return nil, message
+  return guard.compile(source, name, G)
 end
 
 local real = _G
 for name in raw_pairs(real) do
   real[name] = nil
 end
-sethook(hook, "", HOOK_INSTRUCTIONS)
 return runner

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 GROUP: Final = "scripting"
 
 _KEYS: Final = keys_after_number(2)
-_RUNS: Final = "noscript stale skip_monitor no_mandatory_keys movablekeys may_replicate"
-_READS: Final = "readonly noscript stale skip_monitor no_mandatory_keys movablekeys"
+_DIGITS: Final = {b"%d" % number: number for number in range(10)}
+
+# Untimed: a script that takes long enough for the slow log tells of itself (ScriptRun).
+_RUNS: Final = "untimed noscript stale skip_monitor no_mandatory_keys movablekeys may_replicate"
+_READS: Final = "untimed readonly noscript stale skip_monitor no_mandatory_keys movablekeys"
 
 
 @command("eval", -3, _RUNS, _KEYS)
@@ -68,12 +71,15 @@ for _name in ("eval", "evalsha"):
 
 
 def _run(context: Context, args: list[bytes], scripts: Scripts, script: Script, *, reads_only: bool = False) -> Value:
-    number = parse_int64(args[2], NOT_AN_INTEGER)
+    number = _DIGITS.get(args[2])
+    if number is None:
+        number = parse_int64(args[2], NOT_AN_INTEGER)
     if number > len(args) - 3:
         raise CommandError("ERR Number of keys can't be greater than number of args")
     if number < 0:
         raise CommandError("ERR Number of keys can't be negative")
-    scripts.check_flags(context, script, reads_only=reads_only)
+    if script.is_declared:
+        scripts.check_writer(context, reads_only=reads_only)
     lua, chunk, keys, arguments = scripts.lua, script.chunk, args[3 : 3 + number], args[3 + number :]
 
     def execute(run: ScriptRun) -> Value:

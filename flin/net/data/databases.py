@@ -8,6 +8,7 @@ from flin.engine.key import namespace_prefix
 from flin.net.batch.namespaces import STORED_KEY, decode, encode, recall
 from flin.net.batch.version_lease import VersionLease
 from flin.net.data.keyspace import Keyspace
+from flin.net.data.observers import Observed
 from flin.net.data.reply_cache import ReplyCache
 from flin.objects.thresholds import Thresholds
 
@@ -34,9 +35,18 @@ class Databases:
         largest_reply_bytes: no longer string is put together."""
         self._lease = VersionLease(store, pending)
         thresholds = Thresholds() if thresholds is None else thresholds
+        self.observed = Observed()
         self.keyspaces = [
             Keyspace(
-                database, store, pending, ReplyCache(room), self._lease, room // 2, thresholds, largest_reply_bytes
+                database,
+                store,
+                pending,
+                ReplyCache(room),
+                self._lease,
+                room // 2,
+                thresholds,
+                largest_reply_bytes,
+                self.observed,
             )
             for database, room in enumerate(_rooms(number, reply_cache_bytes))
         ]

@@ -21,7 +21,7 @@ from flin.net.batch.journal import Journal
 from flin.net.batch.pending import SHORT_BYTES
 from flin.net.data.long_bulk import SLICED_BYTES, bulk_in_slices
 from flin.net.data.object_host import ObjectHost
-from flin.net.data.observers import Observers, Watches
+from flin.net.data.observers import Observed, Observers, Watches
 from flin.net.wire.replies import OUT_OF_MEMORY, WRONG_TYPE, Reply, Slices, too_large_reply
 from flin.objects.copying import maybe_spread, read_pieces, write_copy
 from flin.objects.layout import LONG_STRING, anchor_key, anchors_namespace, elements_namespace
@@ -75,12 +75,13 @@ class Keyspace:
         objects_bytes: int,
         thresholds: Thresholds,
         largest_reply_bytes: int,
+        observed: Observed,
     ) -> None:
         """objects_bytes: room for live objects."""
         self.database = database
         self.namespace = database  # of its stored keys; SWAPDB exchanges two
         self.hot = hot
-        self.observers = Observers()
+        self.observers = Observers(observed)
         self.watches = Watches(self.observers)
         self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
         self.is_blocking = False

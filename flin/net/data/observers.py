@@ -6,7 +6,7 @@ A keyspace holds those that watch something now; with none, a write costs one tr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, SupportsIndex
+from typing import Protocol
 
 
 class WriteObserver(Protocol):
@@ -23,26 +23,35 @@ class WriteObserver(Protocol):
         (it was there, expired or not, or is there now); it raises what a read of the disk raises."""
 
 
+class Observed:
+    """How many observers all databases have together."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
 class Observers(list[WriteObserver]):
     """Those of one database. Who reads sees a list whose truth is one test.
 
     While a step (savepoint.py) may still be taken back, `HeldWrites` stands in their place: they are told once the step
     is kept, or never. Who comes or goes meanwhile joins or leaves those behind it."""
 
-    __slots__ = ("_behind",)
+    __slots__ = ("_behind", "_observed")
 
-    def __init__(self) -> None:
+    def __init__(self, observed: Observed) -> None:
         super().__init__()
+        self._observed = observed
         self._behind: list[WriteObserver] | None = None  # those who wait to be told
 
     def append(self, observer: WriteObserver) -> None:
+        self._observed.number += 1
         super().append(observer) if self._behind is None else self._behind.append(observer)
 
     def remove(self, observer: WriteObserver) -> None:
         super().remove(observer) if self._behind is None else self._behind.remove(observer)
-
-    def insert(self, index: SupportsIndex, observer: WriteObserver) -> None:
-        super().insert(index, observer) if self._behind is None else self._behind.insert(index, observer)
+        self._observed.number -= 1
 
     def hold(self) -> HeldWrites:
         """From now on nobody is told. A step within a step holds what the outer one would be told."""

@@ -55,8 +55,8 @@ class Step:
         if self._savepoint is None:
             databases = self._databases
             self._savepoint = databases.pending.savepoint()
-            for keyspace in databases.keyspaces:
-                if keyspace.observers or alone:
+            if databases.observed.number or alone:
+                for keyspace in databases.keyspaces:
                     self._held.append((keyspace, keyspace.stored(b""), keyspace.observers.hold()))
 
     def keep(self) -> None:

@@ -67,27 +67,28 @@ def check_gates(context: Context, command: Command, request: list[bytes], *, has
         raise CommandError("NOAUTH Authentication required.")
     if session.queue is not None and command.flags & Flag.NO_MULTI:
         raise CommandError("ERR Command not allowed inside a transaction")
-    if session.closed_by & Closure.RESTRICTED:
+    closed_by = session.closed_by  # nearly always nothing: a truth test is a tenth of what `&` of flags costs
+    if closed_by and closed_by & Closure.RESTRICTED:
         denial = may_run(session, command, request)
         if denial is not None:
             session.last_command = command.name.encode()
             note_denial(context, denial, "toplevel" if session.queue is None else "multi")
             raise CommandError(denial.text)
-    if session.closed_by & Closure.SUBSCRIBED and not command.flags & Flag.WHILE_SUBSCRIBED:
+    if closed_by and closed_by & Closure.SUBSCRIBED and not command.flags & Flag.WHILE_SUBSCRIBED:
         raise CommandError(
             f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
             "allowed in this context"
         )
     clients = context.services.clients
-    if clients.closed_by & ServerClosure.SCRIPT:
+    if clients.closed_by and clients.closed_by & ServerClosure.SCRIPT:
         context.services.long_script.check(command, is_queued=session.queue is not None and not command.is_unqueued)
     if command.is_write and not clients.gates_open:
         check_writes(context, has_waited=has_waited or session.queue is not None)
-    if session.closed_by & Closure.MONITOR:
+    if closed_by and closed_by & Closure.MONITOR:
         # As in Redis, where it is a kind of replica: it is never paused.
         if command.flags & (_MAY_WRITE | Flag.READONLY):
             raise CommandError("ERR Replica can't interact with the keyspace")
-    elif context.services.clients.closed_by & ServerClosure.PAUSE:
+    elif clients.closed_by and clients.closed_by & ServerClosure.PAUSE:
         seconds = context.services.pause.seconds_for(may_write=may_write(context, command, request))
         if seconds:
             raise PausedError(seconds)

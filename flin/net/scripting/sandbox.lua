@@ -282,8 +282,15 @@ debug.setmetatable("", {
 
 local runner = {}
 
+-- A function of a library must not find them.
+local function nameless(...)
+  environment.KEYS, environment.ARGV = nil, nil
+  return ...
+end
+
 -- Called by Python. The globals of the real state are gone by then.
 function runner.script(chunk, name, line, keys, arguments, key, ...)
+  results.begin()
   if keys == 0 then
     environment.KEYS = {}
     environment.ARGV = arguments == 0 and {} or { key, ... }
@@ -295,11 +302,12 @@ function runner.script(chunk, name, line, keys, arguments, key, ...)
     environment.KEYS = { unpack(all, 1, keys) }
     environment.ARGV = { unpack(all, keys + 1, keys + arguments) }
   end
-  return guard.run(describe, chunk, name, line)
+  return nameless(guard.run(describe, chunk, name, line))
 end
 
 -- Thousands of them come in pages.
 function runner.long_script(chunk, name, line, keys, arguments)
+  results.begin()
   local all = more_values({}, keys + arguments)
   environment.KEYS, environment.ARGV = {}, {}
   for position = 1, keys do
@@ -308,13 +316,12 @@ function runner.long_script(chunk, name, line, keys, arguments)
   for position = 1, arguments do
     environment.ARGV[position] = all[keys + position]
   end
-  return guard.run(describe, chunk, name, line)
+  return nameless(guard.run(describe, chunk, name, line))
 end
 
 runner.take = results.take
 
 function runner.forget()
-  environment.KEYS, environment.ARGV = nil, nil
   results.begin()
 end
 

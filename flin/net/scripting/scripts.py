@@ -28,21 +28,18 @@ OVERHEAD_BYTES: Final = 700
 
 
 class Script:
-    """A compiled script."""
+    """A compiled script. is_reader: it says that it writes nothing. is_declared: it says what it does, and so that it
+    writes."""
 
-    __slots__ = ("chunk", "flags", "is_loaded", "sha", "source")
+    __slots__ = ("chunk", "is_declared", "is_loaded", "is_reader", "sha", "source")
 
     def __init__(self, source: bytes, sha: bytes, flags: ScriptFlag, chunk: Chunk) -> None:
         self.source: Final = source
         self.sha: Final = sha
-        self.flags: Final = flags
+        self.is_reader: Final = bool(flags & ScriptFlag.NO_WRITES)
+        self.is_declared: Final = not flags & (ScriptFlag.NO_WRITES | ScriptFlag.COMPATIBILITY)
         self.chunk: Final = chunk
         self.is_loaded = False  # by SCRIPT LOAD
-
-    @property
-    def is_reader(self) -> bool:
-        """Whether it says that it writes nothing."""
-        return bool(self.flags & ScriptFlag.NO_WRITES)
 
 
 class Scripts:
@@ -99,10 +96,8 @@ class Scripts:
         self._evaluated = 0
         self._lua = None  # with all that it holds
 
-    def check_flags(self, context: Context, script: Script, *, reads_only: bool) -> None:
-        """What a script with a shebang says of itself is checked before it begins. CommandError as Redis words it."""
-        if script.flags & (ScriptFlag.COMPATIBILITY | ScriptFlag.NO_WRITES):
-            return
+    def check_writer(self, context: Context, *, reads_only: bool) -> None:
+        """A script that says that it writes is checked before it begins. CommandError as Redis words it."""
         if reads_only:
             raise CommandError("ERR Can not execute a script with write flag using *_ro command.")
         if not self._services.clients.gates_open:

@@ -10,13 +10,15 @@ import pytest
 
 from flin.engine.entry import Entry
 from flin.engine.table.cold_read import ColdRead
+from flin.net.client.clients import ServerClosure
 from flin.net.client.link import NoLink
 from flin.net.command.registry import find
 from flin.net.run.gates import StalledError
 from flin.net.scripting import script_run
 from tests.net.commands.handling import Handling
 from tests.net.fake_store import FakeStall, FakeStore, OftenColdStore
-from tests.net.serving import HandlerClient
+from tests.net.raw_client import RawClient
+from tests.net.serving import HandlerClient, ServerThread
 
 pytest.importorskip("lupa.luajit21", exc_type=ImportError)
 
@@ -125,6 +127,7 @@ def test_monitors_see_a_script_before_its_calls(client: HandlerClient) -> None:
     """And nothing of a run that is taken back."""
     shown = Pushes()
     client.services.monitors.add(7, shown)
+    client.services.clients.close_gates(ServerClosure.MONITOR)
     client.store.make_cold(b"a")
     run(client, b"redis.call('SET', 'b', '1') return redis.call('GET', 'a')")
     lines = [line.split(b"] ", 1)[1] for line in shown.messages]
@@ -151,16 +154,15 @@ def test_a_restricted_user(client: HandlerClient) -> None:
     assert {entry.context for entry in client.services.denials.entries} == {"lua"}
 
 
-def test_keyspace_events_and_messages_come_once(client: HandlerClient) -> None:
+def test_keyspace_events_and_messages_come_once() -> None:
     """A run that is taken back tells nothing."""
-    client.call(b"CONFIG", b"SET", b"notify-keyspace-events", b"KA")
-    listener = client.another()
-    heard = listener.context.session.link = Pushes()
-    listener.call(b"PSUBSCRIBE", b"*")
-    client.store.make_cold(b"a")
-    source = b"redis.call('SET', 'b', '1') redis.call('PUBLISH', 'news', 'x') redis.call('RPUSH', KEYS[1], 'y')"
-    run(client, source, b"a")
-    assert [message.split(b"\r\n")[-2] for message in heard.messages] == [b"set", b"x", b"rpush"]
+    with ServerThread(OftenColdStore()) as server, RawClient(server.port) as client, RawClient(server.port) as listener:
+        client.pipeline([[b"CONFIG", b"SET", b"notify-keyspace-events", b"KA"]])
+        listener.pipeline([[b"PSUBSCRIBE", b"*"]])
+        source = b"redis.call('SET', 'b', '1') redis.call('PUBLISH', 'news', 'x') redis.call('RPUSH', KEYS[1], 'y')"
+        client.pipeline([[b"EVAL", source, b"1", b"a"], [b"PUBLISH", b"end", b"of it"]])
+        assert server.server.services.counters.cold_reads
+        assert [listener.read().items[3].payload for _ in range(4)] == [b"set", b"x", b"rpush", b"of it"]
 
 
 # Aborted runs.

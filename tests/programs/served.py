@@ -14,8 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.source import ROOT
 from tests.tool import needs_tool
@@ -67,14 +65,6 @@ class Served:
         import redis
 
         return redis.Redis(port=self.port, **options)
-
-    def needs(self, *commands: str) -> None:
-        """Skip the test of a program that sends these commands, while this server does not know them all."""
-        with self.client() as client:
-            known = client.command()
-        for command in commands:
-            if command not in known:
-                pytest.skip(f"{command} is not there yet")
 
     def kill(self) -> None:
         self._process.kill()

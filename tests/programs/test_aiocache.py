@@ -69,7 +69,6 @@ def test_decorator(served: Served) -> None:
 def test_locks(served: Served) -> None:
     """Scripts release the one and check the other."""
     aiocache = needs_package("aiocache")
-    served.needs("eval")
     made = count(1)
 
     async def use() -> None:

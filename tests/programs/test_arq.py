@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_jobs(served: Served, tmp_path: Path) -> None:
-    packages = path_with(tmp_path / "packages", "arq>=0.26,<1", "redis>=5,<6", dependencies=False)
+    packages = path_with(tmp_path / "packages", "arq>=0.26,<1")
     environment = {"PORT": str(served.port), "PYTHONPATH": packages, "PYTHONUNBUFFERED": "1"}
     arq = ["-m", "arq", "tests.programs.apps.arq_tasks.WorkerSettings"]
     client = ["-m", "tests.programs.apps.arq_tasks"]

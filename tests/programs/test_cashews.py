@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from flin.testing.process import PATIENCE_SECONDS
 from tests.programs.served import Served
 from tests.tool import needs_package
 
@@ -48,7 +49,6 @@ def test_cache(served: Served) -> None:
 
 def test_scripts(served: Served) -> None:
     cashews = needs_package("cashews")
-    served.needs("evalsha")
     made, inside, most = count(1), 0, 0
 
     async def use() -> None:
@@ -88,3 +88,26 @@ def test_scripts(served: Served) -> None:
         await cache.close()
 
     asyncio.run(use())
+
+
+def test_client_side(served: Served) -> None:
+    """A reader keeps values in its own memory, until a writer's change is told (in RESP2, by a redirection)."""
+    cashews = needs_package("cashews")
+
+    async def use() -> None:
+        reader, writer = cashews.Cache(), cashews.Cache()
+        for cache in (reader, writer):
+            cache.setup(f"{served.url}?protocol=2", client_side=True, client_side_prefix="app:")
+        await writer.set("key", "first", expire=1000)
+        assert [await reader.get("key") for _ in range(3)] == ["first"] * 3
+        with served.client() as client:
+            client.config_resetstat()
+            assert await reader.get("key") == "first"
+            assert "cmdstat_get" not in client.info("commandstats"), "nothing was asked"
+        await writer.set("key", "second", expire=1000)
+        while await reader.get("key") != "second":
+            await asyncio.sleep(0.001)
+        await reader.close()
+        await writer.close()
+
+    asyncio.run(asyncio.wait_for(use(), PATIENCE_SECONDS))

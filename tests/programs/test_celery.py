@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.filterwarnings("de
 @pytest.fixture
 def tasks(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     needs_package("celery")
-    served.needs("evalsha", "subscribe")
     monkeypatch.setenv("URL", served.url)
     name = "tests.programs.apps.celery_tasks"
     sys.modules.pop(name, None)

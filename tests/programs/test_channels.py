@@ -18,7 +18,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 def test_core_layer(served: Served) -> None:
     """It keeps messages in the server: they are there after a kill -9, once and in order."""
     core, full_error = needs_package("channels_redis.core"), needs_package("channels.exceptions").ChannelFull
-    served.needs("eval", "bzpopmin")
 
     async def use() -> None:
         layer = core.RedisChannelLayer(hosts=[served.url], capacity=20)
@@ -56,7 +55,6 @@ def test_core_layer(served: Served) -> None:
 def test_pubsub_layer(served: Served) -> None:
     """It subscribes again by itself after a kill -9."""
     pubsub = needs_package("channels_redis.pubsub")
-    served.needs("subscribe")
 
     async def use() -> None:
         layer, other = (pubsub.RedisPubSubChannelLayer(hosts=[served.url]) for _ in range(2))

@@ -35,8 +35,6 @@ def cache(served: Served, backend: str) -> Iterator[Any]:
     from django.core.cache import caches
     from django.test.utils import override_settings
 
-    if backend == DJANGO_REDIS:
-        served.needs("eval")
     if not settings.configured:
         settings.configure()
     configured = {"default": {"BACKEND": backend, "LOCATION": f"{served.url}/1", "KEY_PREFIX": "site"}}
@@ -96,7 +94,6 @@ def test_site(served: Served, backend: str) -> None:
 def test_more_of_django_redis(served: Served) -> None:
     """What it has beside Django's interface: times to live, patterns, locks, its raw client."""
     needs_package("django_redis")
-    served.needs("evalsha")
     from django.conf import settings
     from django.core.cache import caches
     from django.test.utils import override_settings

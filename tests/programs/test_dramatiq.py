@@ -23,7 +23,6 @@ PATIENCE_MS = int(PATIENCE_SECONDS * 1000)
 @pytest.fixture
 def tasks(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     needs_package("dramatiq")
-    served.needs("evalsha")
     monkeypatch.setenv("URL", served.url)
     name = "tests.programs.apps.dramatiq_tasks"
     sys.modules.pop(name, None)

@@ -21,7 +21,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 @pytest.fixture
 def tasks(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     needs_package("huey")
-    served.needs("evalsha")
     monkeypatch.setenv("URL", served.url)
     name = "tests.programs.apps.huey_jobs"
     sys.modules.pop(name, None)

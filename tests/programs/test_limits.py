@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 )
 def test_strategy(served: Served, strategy: str) -> None:
     limits = needs_package("limits")
-    served.needs("evalsha")
     storage = limits.storage.storage_from_string(served.url)
     assert storage.check()
     limiter = getattr(limits.strategies, strategy)(storage)

@@ -45,7 +45,6 @@ health {"waiting":0,"active":0,"succeeded":52,"failed":0,"delayed":0,"newestJob"
 
 @pytest.mark.parametrize("name", SAID)
 def test_jobs(served: Served, run_node: Callable[..., Any], name: str) -> None:
-    served.needs("evalsha", "subscribe")
     script = f"{name}.cjs"
     if name == "bullmq":
         with run_node(script, "worker") as worker:
@@ -59,7 +58,6 @@ def test_jobs(served: Served, run_node: Callable[..., Any], name: str) -> None:
 
 @pytest.mark.parametrize("name", SAID)
 def test_worker_and_server_that_are_killed(served: Served, run_node: Callable[..., Any], name: str) -> None:
-    served.needs("evalsha", "subscribe")
     script = f"{name}.cjs"
     with run_node(script, "worker", HANG="1") as first:
         first.found("ready")
@@ -77,7 +75,6 @@ def test_worker_and_server_that_are_killed(served: Served, run_node: Callable[..
 
 def test_worker_that_waits_for_the_server(served: Served, run_node: Callable[..., Any]) -> None:
     """BullMQ's worker goes on when the server is there again."""
-    served.needs("evalsha", "subscribe")
     with run_node("bullmq.cjs", "worker") as worker:
         worker.found("ready")
         served.kill_and_start()

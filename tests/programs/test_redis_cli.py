@@ -139,3 +139,35 @@ def test_stat_and_latency(served: Served) -> None:
     least, most, average, samples = cli(served, "--latency", "--raw").split()
     assert int(least) <= float(average) <= int(most)
     assert int(samples) > 10
+
+
+def test_scripts(served: Served) -> None:
+    script = served.folder / "add.lua"
+    script.write_text("local sum = redis.call('INCRBY', KEYS[1], ARGV[1])\nreturn {KEYS[1], sum}\n")
+    assert cli(served, "--eval", str(script), "counter", ",", "40") == "counter\n40\n"
+    digest = cli(served, "SCRIPT", "LOAD", script.read_text()).strip()
+    assert cli(served, "EVALSHA", digest, "1", "counter", "2") == "counter\n42\n"
+    served.kill_and_start()
+    assert cli(served, "--eval", str(script), "counter", ",", "1") == "counter\n43\n"
+
+
+def test_messages_and_monitor(served: Served) -> None:
+    port = ["-p", str(served.port)]
+    with running(served.folder, [*port, "MONITOR"], executable=needs_tool("redis-cli")) as monitor:
+        monitor.found("OK")
+        with running(served.folder, [*port, "PSUBSCRIBE", "new*"], executable=needs_tool("redis-cli")) as reader:
+            reader.found("psubscribe\nnew.*\n1\n")
+            assert cli(served, "PUBLISH", "news", "hello") == "1\n"
+            reader.found("pmessage\nnew.*\nnews\nhello\n")
+            reader.kill()
+        monitor.found(r'\[0 127.0.0.1:\d+\] "PUBLISH" "news" "hello"')
+        monitor.kill()
+
+
+def test_hotkeys(served: Served) -> None:
+    """It asks for OBJECT FREQ, which only servers with another maxmemory-policy know: Redis says no, too."""
+    served.may_fail.add("object|freq")
+    command = [needs_tool("redis-cli"), "-p", str(served.port), "--hotkeys"]
+    cli(served, "SET", "k", "v")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert "LFU maxmemory policy is not selected" in done.stdout + done.stderr

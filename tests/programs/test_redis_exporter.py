@@ -70,7 +70,6 @@ def test_the_names(served: Served) -> None:
 
 def test_the_other_commands(served: Served) -> None:
     """CONFIG GET *, SLOWLOG, LATENCY, CLIENT LIST."""
-    served.needs("latency")
     with served.client(decode_responses=True) as client:
         config = client.config_get("*")
         assert {"maxmemory", "maxclients", "databases", "slowlog-log-slower-than"} <= config.keys()

@@ -77,7 +77,6 @@ def test_client_that_waits_for_a_server(served: Served) -> None:
 
 
 def test_lock(served: Served) -> None:
-    served.needs("evalsha")
     with served.client() as client, served.client() as other:
         counter = {"value": 0, "most": 0, "inside": 0}
 
@@ -111,7 +110,6 @@ def test_lock(served: Served) -> None:
 
 @PROTOCOLS
 def test_messages(served: Served, protocol: int) -> None:
-    served.needs("subscribe")
     with served.client(protocol=protocol, decode_responses=True) as client, client.pubsub() as subscriber:
         heard: list[tuple[str, Any]] = []
         subscriber.subscribe(news=lambda message: heard.append(("news", message["data"])))
@@ -131,3 +129,14 @@ def test_messages(served: Served, protocol: int) -> None:
         while len(heard) < 3:
             subscriber.get_message(timeout=PATIENCE_SECONDS)
         assert heard == [("news", "first"), ("sport.chess", "second"), ("news", "third")]
+
+
+def test_client_side_caching(served: Served) -> None:
+    """redis-py asks for Redis 7.4 first, as it does of Redis 7.0."""
+    from redis.cache import CacheConfig
+
+    with (
+        served.client(protocol=3, cache_config=CacheConfig()) as client,
+        pytest.raises(redis.ConnectionError, match=r"7\.4"),
+    ):
+        client.get("key")

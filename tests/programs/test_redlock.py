@@ -13,7 +13,6 @@ pytestmark = pytest.mark.slow
 
 
 def test_locks(served: Served, run_node: Callable[..., Any]) -> None:
-    served.needs("evalsha")
     with run_node("redlock.cjs") as program:
         program.found("now kill the server")
         served.kill_and_start()

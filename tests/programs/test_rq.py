@@ -36,7 +36,6 @@ def finished(job: Any) -> Any:
 
 def test_jobs(served: Served) -> None:
     rq = needs_package("rq")
-    served.needs("evalsha", "subscribe")
     with served.client() as client:
         high, low = rq.Queue("high", connection=client), rq.Queue("low", connection=client)
         early = [low.enqueue(f"{JOBS}.add", number, number, result_ttl=1000) for number in range(10)]
@@ -65,7 +64,6 @@ def test_jobs(served: Served) -> None:
 
 def test_worker_that_is_killed(served: Served) -> None:
     rq = needs_package("rq")
-    served.needs("evalsha", "subscribe")
     started, release = served.folder / "started", served.folder / "release"
     with served.client() as client:
         queue = rq.Queue("low", connection=client)

@@ -14,7 +14,6 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("kind", ["ioredis", "node-redis", "sharded"])
 def test_rooms(served: Served, run_node: Callable[..., Any], kind: str) -> None:
-    served.needs("subscribe", "ssubscribe")
     with run_node("socket-io.cjs", kind) as program:
         program.found("now kill the server")
         served.kill_and_start()

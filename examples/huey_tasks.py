@@ -7,25 +7,11 @@ cd examples && python -c "import huey_tasks; huey_tasks.main()"
 Huey finds a job's function by its module, so the program that hands out the jobs imports this one and does not run it.
 """
 
-import datetime
 import os
 
-from huey import Huey
-from huey.storage import RedisStorage
+from huey import RedisHuey
 
-
-class Storage(RedisStorage):  # type: ignore[misc]
-    """Takes the jobs that are due in a transaction. Huey itself sends a Lua script for that."""
-
-    def read_schedule(self, ts: datetime.datetime) -> list[bytes]:
-        with self.conn.pipeline(transaction=True) as pipeline:
-            pipeline.zrangebyscore(self.schedule_key, "-inf", self.convert_ts(ts))
-            pipeline.zremrangebyscore(self.schedule_key, "-inf", self.convert_ts(ts))
-            due: list[bytes] = pipeline.execute()[0]
-        return due
-
-
-huey = Huey("jobs", storage_class=Storage, port=int(os.environ.get("FLIN_PORT", "6380")))
+huey = RedisHuey("jobs", port=int(os.environ.get("FLIN_PORT", "6380")))
 
 
 @huey.task(retries=2, retry_delay=1)  # type: ignore[untyped-decorator]

@@ -105,7 +105,7 @@ def run(*words: str, folder: Path, **environment: str) -> str:
 
 @pytest.mark.slow
 def test_huey_runs_jobs(tmp_path: Path) -> None:
-    """Also those of its schedule, which it would ask for by a script."""
+    """Also those of its schedule, which it asks for by a script."""
     pytest.importorskip("huey")
     told("cd examples && huey_consumer huey_tasks.huey --workers 2")
     paths = os.pathsep.join((str(ROOT), str(EXAMPLES)))
@@ -117,23 +117,6 @@ def test_huey_runs_jobs(tmp_path: Path) -> None:
             done = run(*program, folder=tmp_path, PYTHONPATH=paths, FLIN_PORT=port)
             assert done == "done:  [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]\nlater: 42\n"
         assert "ERROR" not in worker.printed()
-
-
-@pytest.mark.slow
-def test_arq_runs_jobs(tmp_path: Path) -> None:
-    """arq wants an older redis-py than the other tests, so it gets a folder of its own, before all others."""
-    told("cd examples && arq arq_tasks.WorkerSettings")
-    packages = tmp_path / "packages"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(packages)]
-    subprocess.run([*pip, "arq>=0.26,<1"], check=True, timeout=600)
-    paths = os.pathsep.join(map(str, (packages, ROOT, EXAMPLES)))
-    with running(tmp_path, ["-m", "flin", "serve", "--dir", "jobs", "--port", "0"]) as server:
-        port = server.found(r"is ready on [\d.]+ port (\d+)")
-        arq = ["-m", "arq", "arq_tasks.WorkerSettings"]
-        with running(tmp_path, arq, PYTHONPATH=paths, FLIN_PORT=port, PYTHONUNBUFFERED="1") as worker:
-            done = run(str(EXAMPLES / "arq_tasks.py"), folder=tmp_path, FLIN_PORT=port, PYTHONPATH=paths)
-            assert done == "done:  [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]\nlater: 42\ntries: 3\n"
-        assert "Traceback" not in worker.printed()
 
 
 def test_a_pool_computes_and_one_process_writes(tmp_path: Path) -> None:
@@ -165,7 +148,7 @@ def test_the_document_shows_what_the_examples_hold() -> None:
     plain = {re.sub(r"  #.*", "", line).strip() for line in sources.splitlines()}
     text = RECIPES.partition("## Copies")[0]
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 5
     for line in "".join(blocks).splitlines():
         assert re.sub(r"  #.*", "", line).strip() in plain, line
 

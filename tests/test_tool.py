@@ -51,6 +51,7 @@ def test_missing_tool(tmp_path: Path, ci: bool) -> None:
     [
         ("Skipped: missing tool: npm", "npm"),
         ("redis-server is not there", "redis-server"),
+        ("Skipped: missing tool: extra programs (celery)", "extra programs"),
         ("could not import 'rocksdict'", None),
         ("a node-like thing", None),
     ],

@@ -31,7 +31,7 @@ class Served:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self.is_redis = os.environ.get("FLIN_PROGRAMS_SERVER") == "redis-server"
         self.may_fail = set(ASKED_FOR)
@@ -98,7 +98,7 @@ class Served:
         }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     for port in random.sample(PORTS, len(PORTS)):
         try:
             with socket.create_server(("127.0.0.1", port)):

@@ -18,10 +18,11 @@ from tests.tool import needs_package
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
-@pytest.fixture
-def tasks(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(params=["RedisHuey", "PriorityRedisHuey"])  # over BRPOP, over BZPOPMIN
+def tasks(served: Served, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Any]:
     needs_package("huey")
     monkeypatch.setenv("URL", served.url)
+    monkeypatch.setenv("KIND", request.param)
     name = "tests.programs.apps.huey_jobs"
     sys.modules.pop(name, None)
     module = importlib.import_module(name)  # with this server's address
@@ -42,7 +43,8 @@ def get(result: Any) -> Any:
 
 
 def test_tasks(served: Served, tasks: Any) -> None:
-    early = [tasks.add(number, number, priority=number) for number in range(50)]
+    priority = "Priority" in type(tasks.huey).__name__
+    early = [tasks.add(number, number, **({"priority": number} if priority else {})) for number in range(50)]
     assert tasks.huey.pending_count() == 50
     later, never = tasks.add.schedule((1, 2), delay=1), tasks.add.schedule((1, 3), delay=1000)
     with consumer(served):

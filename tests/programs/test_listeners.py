@@ -1,8 +1,9 @@
-"""Clients over TLS and over a Unix socket: ioredis, node-redis and redis-py, with a kill -9 of the server between."""
+"""TLS and a Unix socket: ioredis, node-redis, redis-py and redis-cli, with a kill -9 of the server in the middle."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from flin.testing.process import PATIENCE_SECONDS
 from tests.net.certificates import Certificates
-from tests.programs.served import Served, _free_port
+from tests.programs.served import Served, free_port
+from tests.tool import needs_tool
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +29,7 @@ def certificates(tmp_path: Path) -> Certificates:
 
 @pytest.fixture
 def tls_port() -> int:
-    return _free_port()
+    return free_port()
 
 
 @pytest.fixture
@@ -68,6 +71,15 @@ def test_node(
         "now kill the server",
         "after 10000 10000 10000",
     ]
+
+
+def test_redis_cli(served: Served, certificates: Certificates, tls_port: int, path: Path) -> None:
+    shown = ["--cert", str(certificates.client_cert), "--key", str(certificates.client_key)]
+    encrypted = ["-h", "localhost", "-p", str(tls_port), "--tls", "--cacert", str(certificates.ca), *shown]
+    for expected, options in enumerate((encrypted, ["-s", str(path)], encrypted), 1):
+        command = [needs_tool("redis-cli"), *options, "INCR", "asked"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
+        assert done.stdout == f"{expected}\n"
 
 
 def test_redis_py(served: Served, certificates: Certificates, tls_port: int, path: Path) -> None:

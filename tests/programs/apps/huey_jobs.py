@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 
-from huey import PriorityRedisHuey
+import huey as huey_of
 
-huey = PriorityRedisHuey("jobs", url=os.environ["URL"], notify_result=True)
+kind = getattr(huey_of, os.environ.get("KIND", "RedisHuey"))
+huey = kind("jobs", url=os.environ["URL"], notify_result=True)
 
 
 @huey.task()

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 import flin.net.commands.every  # noqa: F401 - declares them
+from flin.net.command.categories import CATEGORIES
 from flin.net.command.registry import all_commands, find_for, with_subcommands
 from flin.net.commands.reference import ABSENT, REFUSED
 from tests.net.differential import schedule
@@ -78,6 +79,17 @@ def test_what_is_refused_is_refused(ports: tuple[int, int]) -> None:
             found = find_for(words)
             assert found is not None, name
             assert client.call(*words, *[b"1"] * (found.minimum - len(words))).is_error, name
+
+
+def test_the_commands_of_each_category(ports: tuple[int, int]) -> None:
+    declared = {found.name.encode() for found in {*all_commands(), *with_subcommands()}}
+    requests = [[b"ACL", b"CAT"], *([b"ACL", b"CAT", category.encode()] for category in CATEGORIES)]
+    with RawClient(ports[0]) as flin, RawClient(ports[1]) as redis_client:
+        ours, theirs = ([[item.payload for item in reply.items] for reply in client.pipeline(requests)]
+                        for client in (flin, redis_client))  # fmt: skip
+    assert ours[0] == theirs[0] == [category.encode() for category in CATEGORIES]
+    for category, mine, other in zip(CATEGORIES, ours[1:], theirs[1:], strict=True):
+        assert set(mine) - {name.encode() for name in NOT_IN_REDIS} == set(other) & declared, category
 
 
 @pytest.mark.parametrize("word", [b"GETKEYS", b"GETKEYSANDFLAGS"])

@@ -16,8 +16,8 @@ from flin.net.access.user import User
 from flin.net.access.users import DEFAULT, BadRule
 from flin.net.client.session import Session
 from flin.net.command.categories import CATEGORIES, categories
-from flin.net.command.registry import command, container, find_for, with_subcommands
-from flin.net.commands.help import declare_help
+from flin.net.command.registry import all_commands, command, container, find_for, with_subcommands
+from flin.net.commands.help import declare_help, unknown_or_wrong_arity
 from flin.net.run.context import Context
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import OK, Value, shown, wrong_arity
@@ -162,20 +162,21 @@ def _path(context: Context) -> str:
 def acl_cat(context: Context, args: list[bytes]) -> Value:
     """Lists the categories, or the commands of one."""
     if len(args) > 3:
-        raise wrong_arity("acl|cat")
+        raise unknown_or_wrong_arity(args)
     if len(args) == 2:
         return list(map(str.encode, CATEGORIES))
     category = args[2].lower().decode("latin-1")
     if category not in CATEGORIES:
         raise CommandError(f"ERR Unknown category '{shown(args[2])}'")
-    return [found.name.encode() for found in with_subcommands() if category in categories(found)]
+    everything = {*all_commands(), *with_subcommands()}
+    return sorted(found.name.encode() for found in everything if category in categories(found))
 
 
 @command("acl|genpass", -2, _ANYONE)
 def acl_genpass(context: Context, args: list[bytes]) -> Value:
     """Makes a password of random bits, in hexadecimal."""
     if len(args) > 3:
-        raise wrong_arity("acl|genpass")
+        raise unknown_or_wrong_arity(args)
     bits = _DEFAULT_BITS if len(args) == 2 else parse_int64(args[2])
     if not 0 < bits <= _MOST_BITS:
         raise CommandError(
@@ -206,7 +207,7 @@ def acl_dryrun(context: Context, args: list[bytes]) -> Value:
 def acl_log(context: Context, args: list[bytes]) -> Value:
     """Lists what was denied, newest first, or forgets it."""
     if len(args) > 3:
-        raise wrong_arity("acl|log")
+        raise unknown_or_wrong_arity(args)
     log = context.services.denials
     count = _DEFAULT_ENTRIES
     if len(args) == 3:

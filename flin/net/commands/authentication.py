@@ -22,7 +22,7 @@ _NO_PASSWORD: Final = (
     "Are you sure your configuration is correct?"
 )
 _HELLO_NEEDS_AUTH: Final = (
-    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
     "option can be used to authenticate the client and select the RESP protocol version at the same time"
 )
 

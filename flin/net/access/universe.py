@@ -27,7 +27,6 @@ class Named:
 
 
 _ABSENT: Final = """
-admin slow dangerous: config|rewrite
 keyspace write slow dangerous: migrate restore-asking
 slow scripting: fcall fcall_ro function|dump function|help function|kill function|list function|stats
 write slow scripting: function|delete function|load function|restore

@@ -79,9 +79,21 @@ class Stage:
         data = re.sub(own, b"", data)
         data = re.sub(rb"\+\d{10}\.\d{6} \[(\d+) ", rb"+TIME [\1 ", data)
         data = re.sub(rb"(?<=\[\d )127\.0\.0\.1:\d+\]", rb"ADDRESS]", data)
+        data = re.sub(rb"[$=]\d+\r\n(?:txt:)?((?:id=\d+ [^\r]*\n)+)\r\n", _without_sizes, data)
         for name, number in self.numbers.items():
+            data = re.sub(rb"(?<=redir=)%d\b" % number, b"number of " + name.encode(), data)
             data = re.sub(rb"(?<=:)%d(?=\r)" % number, b"number of " + name.encode(), data)
         return data
+
+
+def _without_sizes(listed: re.Match[bytes]) -> bytes:
+    """CLIENT LIST, INFO: the fields that do not depend on the machine. (Redis turns its list of clients round now and
+    then.)"""
+    lines = [dict(field.split(b"=", 1) for field in line.split(b" ")) for line in listed[1].splitlines()]
+    return b"".join(sorted(b" ".join(line[name] for name in _FIELDS) + b"\r\n" for line in lines))
+
+
+_FIELDS = (b"name", b"flags", b"db", b"sub", b"psub", b"ssub", b"multi", b"cmd", b"user", b"redir", b"resp")
 
 
 def _word(text: str) -> bytes:

@@ -69,6 +69,32 @@ SCENES = {
         e: EXEC
         b: CLIENT UNPAUSE; GET n
     """,
+    "list": r"""
+        a: SELECT 3
+        b3: CLIENT SETNAME me; SUBSCRIBE x y; PSUBSCRIBE z*; SSUBSCRIBE s
+        c: MULTI; GET a; GET b
+        d: BLPOP list 0
+        m: MONITOR
+        t3: CLIENT TRACKING ON
+        u3: CLIENT TRACKING ON BCAST REDIRECT {t3} NOLOOP; CLIENT NO-EVICT ON
+        w: WATCH k; SET k 1; MULTI
+        s: SUBSCRIBE x
+        n: CLIENT INFO; CLIENT LIST ID {a} {b3} {c} {d} {m} {t3} {u3} {w} {s} {n}
+        t3: (leaves)
+        n: SET k 2
+        u3: CLIENT INFO; CLIENT GETREDIR
+        n: CLIENT LIST ID {u3} {u3} 999999 {a}; CLIENT LIST ID x; CLIENT LIST ID; CLIENT LIST TYPE; CLIENT LIST TYPE x
+        n: CLIENT LIST TYPE pubsub; CLIENT LIST TYPE replica; CLIENT LIST TYPE master; CLIENT LIST TYPE slave
+        n: CLIENT PAUSE 100000 WRITE
+        a: SET x 1
+        n: CLIENT LIST ID {a}; CLIENT UNPAUSE; CLIENT UNBLOCK {d} ERROR; CLIENT UNBLOCK {a}; CLIENT UNBLOCK x
+        u3: RESET; CLIENT INFO
+        n: CLIENT KILL TYPE pubsub; CLIENT KILL TYPE nonsense; CLIENT KILL ID {n}; CLIENT KILL ID 0
+        n: CLIENT KILL ADDR x:1
+        n: CLIENT KILL TYPE pubsub SKIPME maybe; CLIENT KILL LADDR 1.2.3.4:5 USER default; CLIENT KILL USER nobody
+        n: CLIENT KILL ID {c} TYPE pubsub; CLIENT KILL ID {c} TYPE normal USER default; CLIENT KILL 1.2.3.4:5
+        n: CLIENT KILL ID {n} SKIPME no
+    """,
     "scripts": r"""
         m: MONITOR
         w: PING

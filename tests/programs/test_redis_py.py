@@ -132,7 +132,8 @@ def test_messages(served: Served, protocol: int) -> None:
 
 
 def test_client_side_caching(served: Served) -> None:
-    """redis-py asks for Redis 7.4 first, as it does of Redis 7.0."""
+    """redis-py asks for Redis 7.4 first, as it does of Redis 7.0. With --redis-version it works:
+    tests/net/test_redis_py_cache.py."""
     from redis.cache import CacheConfig
 
     with (

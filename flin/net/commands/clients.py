@@ -141,7 +141,7 @@ def client_list(context: Context, args: list[bytes]) -> Value:
             chosen = [session for session in chosen if _type_of(session) == wanted]
         elif option == b"id" and len(args) > 3:
             numbers = [_listed_id(text) for text in args[3:]]
-            chosen = [sessions[number] for number in dict.fromkeys(numbers) if number in sessions]
+            chosen = [sessions[number] for number in numbers if number in sessions]  # each as often as named
         else:
             raise syntax_error()
     own, steady_ms = context.session, context.services.tick.steady_ms

@@ -96,7 +96,8 @@ def show_to_monitors(context: Context, command: Command, request: list[bytes]) -
 def client_of(context: Context) -> str:
     """The client as MONITOR shows it."""
     session = context.session
-    return f"unix:{session.local_address}" if session.local_address.startswith("/") else session.address
+    own = session.local_address
+    return f"unix:{own.removesuffix(':0')}" if own.startswith("/") else session.address
 
 
 def tracked_reads(context: Context, command: Command, request: list[bytes]) -> list[bytes]:

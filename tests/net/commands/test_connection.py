@@ -111,7 +111,7 @@ def test_client_list_and_info(client: HandlerClient) -> None:
     assert fields[b"db"] == b"2"
     assert fields[b"cmd"] == b"client|list"
     assert fields[b"resp"] == b"2"
-    assert client.call(b"CLIENT", b"LIST", b"ID", b"2", b"2").count(b"id=2") == 1
+    assert client.call(b"CLIENT", b"LIST", b"ID", b"2", b"2").count(b"id=2") == 2
     assert b"cmd=client|info" in client.call(b"CLIENT", b"INFO")
 
 

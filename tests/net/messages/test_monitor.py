@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import pytest
 
 from flin.net.client.clients import ServerClosure
 from flin.net.messages.monitor import line_of, quoted, without_secrets
 from tests.net.fake_peer import Clients
+from tests.net.serving import ServerThread
 
 
 def test_a_line() -> None:
@@ -44,6 +48,22 @@ def test_quoted(text: bytes, shown: bytes) -> None:
 )
 def test_passwords_are_left_out(request_: bytes, shown: bytes) -> None:
     assert without_secrets(request_.split()) == shown.split()
+
+
+def test_clients_of_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "flin.sock")
+    with (
+        ServerThread(unixsocket=path),
+        socket.socket(socket.AF_UNIX) as monitor,
+        socket.socket(socket.AF_UNIX) as other,
+    ):
+        for client in (monitor, other):
+            client.connect(path)
+        monitor.sendall(b"MONITOR\r\n")
+        assert monitor.recv(100) == b"+OK\r\n"
+        other.sendall(b"PING\r\n")
+        line = monitor.makefile("rb").readline()
+        assert line.endswith(b' [0 unix:%b] "PING"\r\n' % path.encode())
 
 
 def test_gates_are_closed_only_while_somebody_monitors() -> None:

@@ -72,6 +72,47 @@ def test_every_command_of_redis_is_there_or_listed(ports: tuple[int, int]) -> No
     assert ours - theirs == NOT_IN_REDIS
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_the_arguments_of_every_command(ports: tuple[int, int], protocol: int) -> None:
+    ours, theirs = (documented(port, protocol) for port in ports)
+    for name in ours.keys() & theirs.keys():
+        assert ours[name] == theirs[name], name
+    assert len(ours.keys() & theirs.keys()) > 300
+
+
+def documented(port: int, protocol: int) -> dict[str, Any]:
+    """By name the arguments of COMMAND DOCS, without the versions since which they exist."""
+    connection: Any = redis.Connection(port=port, protocol=protocol)  # type: ignore[no-untyped-call]
+    try:
+        connection.send_command("COMMAND", "DOCS")
+        docs = connection.read_response()
+    finally:
+        connection.disconnect()
+    found: dict[str, Any] = {}
+
+    def enter(commands: Any) -> None:
+        for name, facts in pairs(commands).items():
+            found[name.decode()] = [argument_of(argument) for argument in pairs(facts).get(b"arguments", [])]
+            enter(pairs(facts).get(b"subcommands", {}))
+
+    enter(docs)
+    return found
+
+
+def pairs(reply: Any) -> dict[Any, Any]:
+    """A map of RESP3, or what RESP2 has in its place."""
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def argument_of(reply: Any) -> dict[bytes, Any]:
+    shown = {key: value for key, value in pairs(reply).items() if key not in (b"since", b"deprecated_since")}
+    if b"flags" in shown:
+        shown[b"flags"] = set(shown[b"flags"])
+    if b"arguments" in shown:
+        shown[b"arguments"] = [argument_of(inner) for inner in shown[b"arguments"]]
+    return shown
+
+
 def test_what_is_refused_is_refused(ports: tuple[int, int]) -> None:
     with RawClient(ports[0]) as client:
         for name in REFUSED:

@@ -10,6 +10,7 @@ from flin.net.command.command import Command, Flag
 from flin.net.command.facts import FACTS
 from flin.net.command.key_specs import KeyFlag, flag_names
 from flin.net.command.registry import all_commands, command, container, find_by_path, find_for, with_subcommands
+from flin.net.command.syntax import arguments_of
 from flin.net.commands.help import declare_help
 from flin.net.run.context import Context
 from flin.net.wire.glob import compile_glob
@@ -169,6 +170,9 @@ def document(found: Command) -> dict[bytes, Any]:
         b"group": found.group.encode(),
         b"complexity": facts.complexity.encode(),
     }
+    arguments = arguments_of(found.name)
+    if arguments:
+        shown[b"arguments"] = [argument.described() for argument in arguments]
     if found.subcommands is not None:
         shown[b"subcommands"] = {sub.name.encode(): document(sub) for _, sub in sorted(found.subcommands.items())}
     return shown

@@ -13,13 +13,14 @@ from typing import Final
 import flin.net.commands.every  # declares every command
 from flin.net.command.command import Command, Flag
 from flin.net.command.facts import FACTS
-from flin.net.command.key_specs import UNBOUNDED
 from flin.net.command.registry import all_commands
+from flin.net.command.syntax import arguments_of
 
 _HEAD = """# Commands
 
 This page lists every command of the server. It is generated from the declarations in `flin/net/commands/`:
-`python -m flin.net.commands.reference > docs/commands.md`. The number of arguments does not include the command's name.
+`python -m flin.net.commands.reference > docs/commands.md`. Arguments are written as
+`redis-cli` shows them: [x] may be left out, <x | y> is one of both.
 [redis-differences.md](redis-differences.md) lists what differs from Redis 7.0.
 """
 
@@ -125,13 +126,8 @@ def _row(command: Command) -> str:
 
 
 def _arguments(command: Command) -> str:
-    """How many arguments follow the name (that of a subcommand has two words)."""
-    words = 1 + command.name.count("|")
-    least = command.minimum - words
-    if command.maximum == UNBOUNDED:
-        return f"{least} or more"
-    most = command.maximum - words
-    return str(least) if least == most else f"{least} to {most}"
+    syntax = " ".join(argument.text() for argument in arguments_of(command.name))
+    return f"`{syntax.replace('|', chr(92) + '|')}`" if syntax else ""
 
 
 if __name__ == "__main__":

@@ -206,16 +206,16 @@ class PubSub:
         return number
 
     def publish_many(self, channels: Sequence[bytes], payloads: Sequence[bytes]) -> bytes:
-        """Do what `publish` does for each message in turn. Returns the replies. Several to one channel are one piece of
-        the output of each who gets them (measured in pipelines of 16 to one subscriber: 3.4 µs a message before)."""
+        """Do what `publish` does for each message in turn; their payloads are of one length. Returns the replies.
+        Several to one channel are one piece of the output of each who gets them."""
         channel = channels[0]
         if self._patterns or (self._channels and channels.count(channel) < len(channels)):
             return b"".join([b":%d\r\n" % self.publish(*message) for message in zip(channels, payloads, strict=True)])
         receivers = self._channels.get(channel)
         if receivers is None:
             return b":0\r\n" * len(channels)
-        head = b"%b$%d\r\n%b\r\n" % (_MESSAGE, len(channel), channel)
-        self._send_frames(receivers, [b"%b$%d\r\n%b\r\n" % (head, len(payload), payload) for payload in payloads])
+        head = b"%b$%d\r\n%b\r\n$%d\r\n" % (_MESSAGE, len(channel), channel, len(payloads[0]))
+        self._send_frames(receivers, lambda mark: mark + head + (b"\r\n" + mark + head).join(payloads) + b"\r\n")
         return b":%d\r\n" % len(receivers) * len(channels)
 
     def publish_shard(self, channel: bytes, payload: bytes) -> int:
@@ -228,29 +228,29 @@ class PubSub:
 
     def _send(self, receivers: Receivers, head: bytes, channel: bytes, payload: bytes) -> None:
         frame = b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (head, len(channel), channel, len(payload), payload)
-        self._send_frames(receivers, (frame,))
+        self._send_frames(receivers, lambda mark: mark + frame)
 
-    def _send_frames(self, receivers: Receivers, frames: Sequence[bytes]) -> None:
-        """Frames without their first byte, which the protocol decides."""
+    def _send_frames(self, receivers: Receivers, frames: Callable[[bytes], bytes]) -> None:
+        """frames: takes the first byte of each frame, which the protocol decides."""
         batch = self._pending.batches
         if self._pending.effects is not None:  # a transaction or a script, which may still be taken back
             self._send_after_step(receivers, frames)
             return
         receivers.enter(self.rounds.ticks)
         if receivers.of2:
-            message = message_of(_marked(b"*", frames), batch)
+            message = message_of(frames(b"*"), batch)
             for append in receivers.of2:
                 append(message)
         if receivers.of3:
-            message = message_of(_marked(b">", frames), batch)
+            message = message_of(frames(b">"), batch)
             for append in receivers.of3:
                 append(message)
 
-    def _send_after_step(self, receivers: Receivers, frames: Sequence[bytes]) -> None:
+    def _send_after_step(self, receivers: Receivers, frames: Callable[[bytes], bytes]) -> None:
         """To those who are subscribed now, in the protocols that they speak now. A long script comes here from its own
         thread, while clients may leave: so it goes over a copy."""
         batch = self._pending.batches
-        of2, of3 = message_of(_marked(b"*", frames), batch), message_of(_marked(b">", frames), batch)
+        of2, of3 = message_of(frames(b"*"), batch), message_of(frames(b">"), batch)
         present = list(receivers.outlets.items())
         sends = [(outlet, of3 if receiver.protocol == RESP3 else of2) for receiver, outlet in present]
 
@@ -259,7 +259,3 @@ class PubSub:
                 outlet()(message)
 
         self._pending.after_step(send)
-
-
-def _marked(mark: bytes, frames: Sequence[bytes]) -> bytes:
-    return mark + mark.join(frames)

@@ -227,3 +227,34 @@ def test_a_pipeline_in_a_refused_batch_tells_nobody() -> None:
     clients.loop.run()
     assert publisher.read_all() == REFUSED * 4
     assert listener.read_all() == b""
+
+
+def test_messages_reach_a_client_that_waits_for_a_key_or_the_disk() -> None:
+    clients = Clients()
+    peer, publisher = subscribed(clients, b"a", protocol=b"3"), clients.connect()
+    peer.send(b"BLPOP l 0")
+    publisher.ask(b"PUBLISH a one")
+    assert peer.read_all() == message(b"a", b"one", b">")
+    publisher.send(b"RPUSH l x", b"PUBLISH a two")
+    assert peer.read_all() == b"*2\r\n$1\r\nl\r\n$1\r\nx\r\n" + message(b"a", b"two", b">")
+    clients.store.entries[b"k"] = b"v"
+    clients.store.make_cold(b"k")
+    peer.say(b"GET k", b"PING")
+    publisher.say(b"PUBLISH a three")
+    clients.loop.run()
+    assert sorted(peer.read_all().splitlines()) == sorted(
+        (message(b"a", b"three", b">") + b"$1\r\nv\r\n+PONG\r\n").splitlines()
+    )
+
+
+def test_a_client_that_does_not_read_is_still_sent_what_comes_first() -> None:
+    """Messages wait behind its unread replies, in order, and its requests do not run meanwhile."""
+    clients = Clients(memory_limit=1 << 30)
+    clients.store.entries[b"big"] = b"x" * (2 << 20)
+    peer, publisher = subscribed(clients, b"a", protocol=b"3"), clients.connect()
+    peer.send(b"GET big")
+    publisher.ask(b"PUBLISH a one")
+    peer.send(b"PING")
+    publisher.ask(b"PUBLISH a two")
+    told = peer.read_all()
+    assert told.endswith(message(b"a", b"one", b">") + message(b"a", b"two", b">") + b"+PONG\r\n")

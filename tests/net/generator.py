@@ -519,10 +519,15 @@ def _command_names(name: str) -> Maker:
     return make
 
 
-def _command_getkeys(source: Generator) -> Burst:
-    name = source.pick(["get", "set", "mset", "del", "copy", "object|encoding", "expire", "ping", "keys"])
-    inner = next(request for request in source.burst(name, "plain") if request.name == name)
-    return [source.request("command|getkeys", *inner.words)]
+def _command_keys(asked: str) -> Maker:
+    """Of a request, made as if it were to be run."""
+
+    def make(source: Generator) -> Burst:
+        name = source.pick(["get", "set", "mset", "del", "copy", "object|encoding", "expire", "ping", "keys"])
+        inner = next(request for request in source.burst(name, "plain") if request.name == name)
+        return [source.request(asked, *inner.words)]
+
+    return make
 
 
 def _key(source: Generator) -> bytes:
@@ -664,7 +669,7 @@ PLAIN: Final[dict[str, Maker]] = {
     "command|list": _one("command|list", compare="shape"),
     "command|docs": _command_names("command|docs"),
     "command|info": _command_names("command|info"),
-    "command|getkeys": _command_getkeys,
+    **{name: _command_keys(name) for name in ("command|getkeys", "command|getkeysandflags")},
     "command|help": _one("command|help", compare="shape"),
     "slowlog|get": _one("slowlog|get", compare="shape"),
     "slowlog|len": _one("slowlog|len", compare="shape"),

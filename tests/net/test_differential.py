@@ -81,6 +81,7 @@ NOT_GENERATED = {
         if found.group == "scripting" and not found.name.endswith("|flush")
     },
     "config|rewrite": "it writes a file: tests/net/settings/test_rewriting.py",
+    "monitor": "its connection gets lines from then on: tests/net/test_scenes.py",
     "shutdown": "it ends the server: its errors are in test_errors_of_shutdown",
     "client|setinfo": "Redis 7.0 does not know it: see the table of differences",
     "client|no-touch": "Redis 7.0 does not know it: see the table of differences",

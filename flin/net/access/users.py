@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from flin.errors import FlinError
 from flin.net.access import rules
 from flin.net.access.user import User
 
@@ -97,7 +98,7 @@ class Users:
         return gone
 
 
-class BadRule(ValueError):
+class BadRule(FlinError):
     """A word that is no rule, and Redis's text about it."""
 
     def __init__(self, rule: bytes, reason: str) -> None:

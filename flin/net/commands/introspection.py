@@ -111,7 +111,7 @@ def command_getkeys(context: Context, args: list[bytes]) -> Value:
 @command("command|getkeysandflags", -4, _ANYTIME, categories=_CONNECTION)
 def command_getkeysandflags(context: Context, args: list[bytes]) -> Value:
     """Returns the keys of a request, and what happens to each."""
-    return [[key, flag_names(flags)] for key, flags in _keys(args[2:])]
+    return [[key, dict.fromkeys(flag_names(flags)).keys()] for key, flags in _keys(args[2:])]
 
 
 def _keys(request: list[bytes]) -> list[tuple[bytes, KeyFlag]]:

@@ -731,6 +731,7 @@ NOT_PROBED = {
     "silent-quit": "nothing comes from Redis; tests/net/serve/test_silence.py has Flin's end",
     "unblock-paused": "redis-server 7.0.15 crashes; tests/net/serve/test_pause.py has Flin's reply",
     "object-idletime": "it would have to wait for whole seconds",
+    "acl-log-length": "it takes another user: tests/net/commands/test_acl.py",
     "acl-requirepass": "it is about the start: tests/net/access/test_acl_file.py",
     "mixed-scores": "what a skiplist answers depends on the random heights of its nodes",
 }

@@ -9,6 +9,9 @@ from typing import Final
 from flin.net.access.denial import Kind
 
 MERGED_MS: Final = 60_000
+KEPT_BYTES: Final = 4096
+"""What is kept of a key, a name, a client's line: each may have hundreds of megabytes, and there are 128 entries."""
+
 SCANNED: Final = 10
 """How many of the newest entries are compared with a new one."""
 
@@ -31,6 +34,7 @@ class DenialLog:
 
     def add(self, entry: Entry, most: int) -> None:
         """most: entries that are kept."""
+        entry.what, entry.user, entry.client = (text[:KEPT_BYTES] for text in (entry.what, entry.user, entry.client))
         for at, known in enumerate(islice(self.entries, SCANNED)):
             is_alike = (known.reason, known.context, known.what, known.user) == (
                 entry.reason,

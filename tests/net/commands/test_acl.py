@@ -251,6 +251,18 @@ def test_the_log_merges_what_is_alike(client: HandlerClient) -> None:
     assert ask(client, "ACL LOG") == "*0|"
 
 
+def test_the_log_keeps_the_beginning_of_long_keys_and_names(client: HandlerClient) -> None:
+    user = logged_in(client, "u", "+get +client ~a*")
+    user.call(b"CLIENT", b"SETNAME", b"n" * 100_000)
+    for number in range(2):
+        user.call(b"GET", b"k" * 100_000 + b"%d" % number)
+    user.call(b"AUTH", b"v" * 100_000, b"any")
+    entries = client.services.denials.entries
+    assert [len(entry.what) for entry in entries] == [4, 4096]
+    assert [len(entry.user) for entry in entries] == [4096, 1]
+    assert [len(entry.client) for entry in entries] == [4096, 4096]
+
+
 def test_what_is_older_than_a_minute_is_another_entry(client: HandlerClient) -> None:
     user = logged_in(client, "u", "+get ~a*")
     ask(user, "GET b")

@@ -19,6 +19,7 @@ Servers and connections are started once, used by all inputs of a process, and e
 from __future__ import annotations
 
 import atexit
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
@@ -36,6 +37,7 @@ from tests.net.pubsub_run import Plan, differences, run
 from tests.net.raw_client import RawClient, encode_request
 from tests.net.redis_server import running_redis
 from tests.net.scenes import compare
+from tests.net.script_of_requests import script_of
 from tests.net.serving import ServerThread
 from tests.net.tracking_scripts import script, tells_no_less
 
@@ -88,6 +90,13 @@ FREE: Final = {
 """Commands that may get any words, and how many: none of them takes a time or harms a server."""
 
 NUMERALS: Final = b"0123456789.-+eExXpPinfaINFAN _"
+IN_SCRIPTS: Final = tuple(
+    name
+    for name in FREE
+    if name not in COMPARISONS and name not in ("hello", "time", "swapdb", "spop", "srandmember", "hrandfield", "sort")
+)
+"""The commands whose replies a script is given alike."""
+
 HARMFUL: Final = ("client|kill", "config|set")
 """Free words would end the fuzzer's own connection, or change what Flin's next inputs meet."""
 
@@ -206,17 +215,23 @@ def check(port: int, data: bytes) -> None:
 
 def compared(source: Generator) -> Burst:
     """A few requests that belong together, to which both servers give the same replies."""
-    form = source.random.randrange(8)
+    form = source.random.randrange(9)
     if form == 0:
         return source.transaction(QUEUEABLE)
+    if form == 8:
+        return [script_of([_free_request(source, IN_SCRIPTS).words for _ in range(source.random.randrange(1, 6))])]
     if form < 4:
-        name = source.pick(list(FREE))
-        words = [_without_negative_zero(_free_word(source)) for _ in range(FREE[name])]
-        return [source.request(name, *words, compare="numbers" if name == "hello" else COMPARISONS.get(name, "same"))]
+        return [_free_request(source)]
     if form == 4:
         return source.burst(source.pick(list(OPTIONS)), "options")
     name = source.pick(list(PLAIN))
     return source.wrong(name) if form == 5 else source.burst(name, "plain")
+
+
+def _free_request(source: Generator, names: Sequence[str] = tuple(FREE)) -> Request:
+    name = source.pick(names)
+    words = [_without_negative_zero(_free_word(source)) for _ in range(FREE[name])]
+    return source.request(name, *words, compare="numbers" if name == "hello" else COMPARISONS.get(name, "same"))
 
 
 def _free_word(source: Generator) -> bytes:

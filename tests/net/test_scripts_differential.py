@@ -14,6 +14,7 @@ from tests.net.differential import Pair
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, Generator, Request
 from tests.net.redis_server import running_redis
+from tests.net.script_of_requests import script_of
 from tests.net.serving import ServerThread
 
 pytest.importorskip("lupa.luajit21", exc_type=ImportError)
@@ -218,24 +219,6 @@ def _requests(seed: int, number: int) -> list[list[bytes]]:
             if request.compare == "same" and command is not None and not command.flags & Flag.NOSCRIPT:
                 found.append(request.words)
     return found
-
-
-EACH: Final = b"""
-    local replies, at = {}, 1
-    while at <= #ARGV do
-        local count, words = tonumber(ARGV[at]), {}
-        for i = 1, count do words[i] = ARGV[at + i] end
-        at = at + count + 1
-        replies[#replies + 1] = redis.pcall(unpack(words))
-    end
-    return replies
-"""
-"""A script that calls what its arguments spell: a number of words, then these."""
-
-
-def script_of(requests: list[list[bytes]]) -> Request:
-    words = [word for request in requests for word in (b"%d" % len(request), *request)]
-    return Request("eval", [b"EVAL", EACH, b"0", *words])
 
 
 def differences(flin_port: int, redis_port: int, seed: int, number: int) -> list[str]:

@@ -343,3 +343,31 @@ def test_a_transcript() -> None:
     assert list(seen(3)) == [b"D"]
     assert list(seen(4)) == []
     assert len(list(seen(None))) == 6
+
+
+def test_scripts(clients: Clients) -> None:
+    """One that wrote fails, and one that read what the batch wrote; a script that showed nothing of it does not."""
+    pytest.importorskip("lupa.luajit21", exc_type=ImportError)
+    first, other = clients.connect(), clients.connect()
+    assert round_of(
+        clients,
+        (first, [b"EVAL return(redis.call('GET','a')) 0", b"EVAL return(redis.call('SET','a',2)) 0"]),
+        (
+            other,
+            [
+                b"EVAL return(redis.call('GET','a')) 0",
+                b"EVAL_RO return(redis.call('GET','a')) 0",
+                b"EVAL return(redis.call('GET','b')) 0",
+                b"EVAL return(redis.call('DBSIZE')) 0",
+                b"EVAL return(7) 0",
+                b"MULTI",
+                b"EVAL return(redis.call('GET','b')) 0",
+                b"EXEC",
+            ],
+        ),
+    ) == [
+        [b"$1\r\n1\r\n", REFUSED],
+        [REFUSED, REFUSED, b"$1\r\n2\r\n", REFUSED, b":7\r\n", b"+OK\r\n", b"+QUEUED\r\n", ABORTED],
+    ]
+    clients.store.failure = None
+    assert first.ask(b"GET a") == b"$1\r\n1\r\n"

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from importlib.util import find_spec
 from random import Random
 from typing import Final
 
 from flin.engine.engine import Engine, store_of
+from flin.net.data.savepoint import Step as Taken
 from flin.testing import Fault, ManualClock, Model, SimulatedDisk, killed
 from flin.testing.model import Delete, Expectation, Put, State, Step
 from flin.testing.run import CrashPoint, EngineSetup
 from tests.net.commands.handling import START_MS, Handling
 from tests.net.data.collections_run import CollectionsChecker, Served, small_limits
 from tests.net.fake_store import FakeStore
+from tests.net.script_of_requests import EACH
 from tests.process.collections_load import MAKERS, WHOLE, Unit, parsed, shown
+
+HAS_LUA: Final = find_spec("lupa") is not None and find_spec("lupa.luajit21") is not None
 
 DATABASES: Final = (b"0", b"1", b"2")
 """SWAPDB exchanges the last two."""
@@ -62,6 +67,7 @@ class CommandsRun:
 
     def __init__(self, setup: EngineSetup, seed: int) -> None:
         self.setup, self.random = setup, Random(seed)
+        self._as_script = Random(-seed)
         self.clock = ManualClock(START_MS)
         self.disk = SimulatedDisk(window_bytes=setup.window_bytes)
         self.model = Model({}, START_MS)
@@ -94,8 +100,11 @@ class CommandsRun:
     def _do(self, unit: Unit, *, is_refused: bool) -> None:
         pending, plain = self._handling.pending, self._plain
         entries, failures = dict(plain.store.entries), pending.failures
-        replies = [self._handling.call(*request) for request in unit]
-        assert [plain.call(*request) for request in unit] == replies, unit
+        replies = [plain.call(*request) for request in unit]
+        if HAS_LUA and self._as_script.random() < 0.4:
+            self._run_script(unit)
+        else:
+            assert [self._handling.call(*request) for request in unit] == replies, unit
         plain.pending.commit()
         state, before = all_shown(plain), self.model.state
         steps: list[Step] = [Delete(key) for key in before.keys() - state.keys()]
@@ -117,6 +126,17 @@ class CommandsRun:
         if self.setup.sync == "always":
             self._engine.sync()
             self.model.promise()
+
+    def _run_script(self, unit: Unit) -> None:
+        """As one script, perhaps after one that was taken back."""
+        words = [word for request in unit for word in (b"%d" % len(request), *request)]
+        if self._as_script.random() < 0.5:
+            step = Taken(self._handling.services.databases)
+            step.will_write()
+            self._handling.call(b"EVAL", EACH, b"0", *words)
+            step.take_back()
+        found = self._handling.call(b"EVAL", EACH, b"0", *words)
+        assert isinstance(found, list), found
 
     def _between(self) -> None:
         chance = self.random.random()

@@ -350,7 +350,7 @@ def _names() -> list[str]:
     return found
 
 
-def _some(seed: int, number: int) -> list[list[bytes]]:
+def some(seed: int, number: int) -> list[list[bytes]]:
     source = Generator(seed)
     names = _names()
     requests: list[list[bytes]] = []
@@ -361,12 +361,12 @@ def _some(seed: int, number: int) -> list[list[bytes]]:
     return requests[:number]
 
 
-def _is_runnable(words: list[bytes]) -> bool:
+def is_runnable(words: list[bytes]) -> bool:
     command = find_for(words)
     return command is not None and command.minimum <= len(words) <= command.maximum and command.group in _GROUPS
 
 
-def _twins(patch: pytest.MonkeyPatch, largest_packed: int, requests: list[list[bytes]]) -> tuple[Handling, Handling]:
+def twins(patch: pytest.MonkeyPatch, largest_packed: int, requests: list[list[bytes]]) -> tuple[Handling, Handling]:
     patch.setattr(limits, "MAX_PACKED_ELEMENTS", largest_packed)
     twins = Handling(), Handling()
     for twin in twins:
@@ -386,10 +386,10 @@ def _shown(value: Value) -> bytes:
 def cut_everywhere(seed: int, largest_packed: int) -> None:
     """A step that is cut after any of its commands is as none; then it runs to the same end as one that never was."""
     assert len(KEYS) > 8
-    requests = [words for words in _some(seed, 60) if _is_runnable(words)]
+    requests = [words for words in some(seed, 60) if is_runnable(words)]
     first, script = requests[:-8], requests[-8:]
     with pytest.MonkeyPatch.context() as patch:
-        ours, theirs = _twins(patch, largest_packed, first)
+        ours, theirs = twins(patch, largest_packed, first)
         seen = dump(theirs)
         assert dump(ours) == seen
         (watcher,) = watched(ours, KEYS[0])

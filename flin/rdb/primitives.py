@@ -73,6 +73,10 @@ class Reader:
         if self._at != len(self._data):
             raise self.bad(f"{len(self._data) - self._at} bytes follow the value")
 
+    @property
+    def is_at_end(self) -> bool:
+        return self._at == len(self._data)
+
     def byte(self) -> int:
         return self.take(1)[0]
 

@@ -28,8 +28,6 @@ class Named:
 
 _ABSENT: Final = """
 keyspace write slow dangerous: migrate restore-asking
-slow scripting: fcall fcall_ro function|dump function|help function|kill function|list function|stats
-write slow scripting: function|delete function|load function|restore
 """
 """Their categories in Redis 7.0, then their names. What is declared meanwhile needs no row."""
 

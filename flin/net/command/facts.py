@@ -128,10 +128,20 @@ expire 1.0.0 O(1)
 expireat 1.2.0 O(1)
 expiretime 7.0.0 O(1)
 failover 6.2.0 O(1)
+fcall 7.0.0 Depends on the function that is executed.
+fcall_ro 7.0.0 Depends on the function that is executed.
 flushall 1.0.0 O(1): the store begins a new version
 flushdb 1.0.0 O(1): one range delete
 function 7.0.0 Depends on subcommand.
-function|flush 7.0.0 O(1)
+function|delete 7.0.0 O(N) for a library of N functions
+function|dump 7.0.0 O(N) for libraries of N bytes
+function|flush 7.0.0 O(N) for N libraries
+function|help 5.0.0 O(1)
+function|kill 7.0.0 O(1)
+function|list 7.0.0 O(N) for N functions
+function|load 7.0.0 O(1), and what the library does
+function|restore 7.0.0 O(N) for N functions
+function|stats 7.0.0 O(1)
 geoadd 3.2.0 O(N*log(M)) for N members named and M in the sorted set
 geodist 3.2.0 O(1)
 geohash 3.2.0 O(1) for each member

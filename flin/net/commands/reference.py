@@ -49,9 +49,6 @@ _TITLES: Final = {
 
 
 ABSENT: Final = {
-    "fcall": "functions are not there yet",
-    "fcall_ro": "functions are not there yet",
-    "function": "functions are not there yet, but for FUNCTION FLUSH",
     "migrate": "the server opens no connections: send what DUMP returns to the other server's RESTORE",
     "restore-asking": "for nodes of a cluster among each other",
 }

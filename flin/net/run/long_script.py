@@ -178,6 +178,10 @@ class LongScript:
             raise CommandError(BUSY.format("FUNCTION" if self.job.is_function else "SCRIPT"))
         self.job.kill()
 
+    def duration_ms(self) -> int:
+        """Since when the job runs."""
+        return self._tick.steady_clock() - self._since_ms
+
     def has_ended(self, seconds: float) -> bool:
         """At the server's end, in any thread: kill the script, and wait for it. False: it did not end. (What no hook
         reaches is a pathological pattern.)"""

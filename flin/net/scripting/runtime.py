@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from flin.errors import CommandError, ScriptAborted, ScriptError, ScriptOutOfMemory
 from flin.net.scripting.values import (
@@ -33,9 +35,21 @@ from flin.net.wire.replies import Reply, Value
 
 DEFAULT_MEMORY_BYTES: Final = 64 << 20
 SCRIPT_NAME: Final = b"@user_script"
+LIBRARY_NAME: Final = b"@user_function"
 
 _FOLDER: Final = Path(__file__).parent
-_LIBRARIES: Final = (b"guard", b"api", b"results", b"patterns", b"random", b"ieee", b"cjson", b"cmsgpack", b"struct")
+_LIBRARIES: Final = (
+    b"guard",
+    b"api",
+    b"library",
+    b"results",
+    b"patterns",
+    b"random",
+    b"ieee",
+    b"cjson",
+    b"cmsgpack",
+    b"struct",
+)
 _ONLY_TEXT: Final = {bytes}
 _SHORT_REPLIES: Final = {b"+OK\r\n": (STATUS, b"OK"), b":0\r\n": (VALUE, 0), b":1\r\n": (VALUE, 1)}
 _ABORTED: Final = 10
@@ -44,6 +58,7 @@ _RAISED: Final = 12
 
 _TAIL_CALL: Final = re.compile(rb"\breturn\s+[\w.:]+\s*[({\"'\[]")
 
+_COMPILING: Final = "Error compiling script (new function)"
 _NOT_INSTALLED: Final = "ERR Lua is not installed here: pip install 'flin[lua]'"
 _NO_ARGUMENT: Final = b"ERR Please specify at least one argument for this redis lib call"
 _BAD_ARGUMENT: Final = b"ERR Lua redis lib command arguments must be strings or integers"
@@ -85,12 +100,22 @@ class Chunk:
         self.state: Any = None
 
 
+class Registered(NamedTuple):
+    """A function that a library has registered."""
+
+    name: bytes
+    description: bytes | None
+    flags: list[bytes]
+    chunk: Chunk
+
+
 class Lua:
     """One Lua state for all scripts of a server, made anew when a script has spent its memory. One run at a time."""
 
-    def __init__(self, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
+    def __init__(self, memory_bytes: int = DEFAULT_MEMORY_BYTES, *, is_for_functions: bool = False) -> None:
         """LuaNotInstalled if there is no LuaJIT. memory_bytes: what scripts may hold, 80 KB of it the libraries."""
         self._memory_bytes = memory_bytes
+        self._is_for_functions = is_for_functions
         self._caller: Caller | None = None
         self._cause: BaseException | None = None
         self._resp3 = False
@@ -111,6 +136,7 @@ class Lua:
             max_memory=self._memory_bytes,
         )
         host = {
+            b"is_for_functions": self._is_for_functions,
             b"libraries": state.table_from({name: _library(state, name) for name in _LIBRARIES}),
             b"call": self._call,
             b"more": self._more,
@@ -123,6 +149,9 @@ class Lua:
         runner = _library(state, b"sandbox")(state.table_from(host))
         self._run_script = runner[b"script"]
         self._run_long_script = runner[b"long_script"]
+        self._run_callback = runner[b"callback"]
+        self._run_library = runner[b"library"]
+        self._registered = runner[b"registered"]
         self._take = runner[b"take"]
         self._forget = runner[b"forget"]
         self._compile = runner[b"compile"]
@@ -138,6 +167,57 @@ class Lua:
         self._compile_into(chunk)
         return chunk
 
+    def load_library(self, source: bytes, caller: Caller) -> list[Registered]:
+        """Run a library and return what it registers. CommandError: it is no Lua, or failed; ScriptAborted: it was
+        stopped."""
+        chunk = Chunk(source, LIBRARY_NAME, b"")
+        try:
+            self._compile_into(chunk)
+        except ScriptError as error:
+            raise ScriptError(str(error).replace(_COMPILING, "Error compiling function", 1)) from None
+        count, found = 0, None
+        try:
+            with self._running(caller):
+                count, *found = self._run_library(chunk.function, chunk.name[1:], chunk.line)
+                if found[0] == _RAISED:
+                    raise CommandError("ERR Error registering functions: " + found[1].decode("latin-1"))
+                self._result(chunk, tuple(found))
+                return [self._registration(chunk, self._registered(position + 1)) for position in range(count)]
+        except _luajit().LuaMemoryError:
+            self._start()
+            raise _out_of_memory() from None
+
+    def _registration(self, chunk: Chunk, described: tuple[Any, ...]) -> Registered:
+        name, description, callback, *flags = described
+        made = Chunk(chunk.source, chunk.name, name)
+        made.line, made.function, made.state = chunk.line, callback, self._state
+        return Registered(name, description or None, flags, made)
+
+    def is_gone(self, chunk: Chunk) -> bool:
+        """Whether the state that a library's function belonged to was made anew since."""
+        return chunk.state is not self._state
+
+    @contextmanager
+    def _running(self, caller: Caller) -> Iterator[None]:
+        self._caller, self._cause, self._resp3, self._last = caller, None, False, None
+        try:
+            yield
+        finally:
+            self._forget()
+            self._caller = self._last = None
+
+    def call_function(self, chunk: Chunk, keys: list[bytes], arguments: list[bytes], caller: Caller) -> Value:
+        """Call a function of a library, as `run` runs a script. The chunk must not be gone."""
+        try:
+            with self._running(caller):
+                self._last = keys + arguments
+                place = (chunk.function, chunk.name[1:], chunk.line)
+                found = self._run_callback(*place, len(keys), len(arguments))
+                return self._result(chunk, found if type(found) is tuple else (found,))
+        except _luajit().LuaMemoryError:
+            self._start()
+            raise _out_of_memory() from None
+
     def _compile_into(self, chunk: Chunk) -> None:
         try:
             made = self._compile(chunk.source, chunk.name)
@@ -146,7 +226,7 @@ class Lua:
         if type(made) is tuple:
             if made[1] == b"not enough memory":
                 self._start()
-            raise ScriptError("ERR Error compiling script (new function): " + made[1].decode("latin-1"))
+            raise ScriptError(f"ERR {_COMPILING}: " + made[1].decode("latin-1"))
         chunk.function = made
         chunk.state = self._state
 

@@ -241,6 +241,11 @@ local results = host.libraries.results(tools)
 tools.set_resp3 = results.set_resp3
 local describe = results.describe
 local redis, more_values = host.libraries.api(tools, host)
+tools.protect, tools.unpack = protect, unpack
+local library = host.libraries.library(tools, redis)
+if host.is_for_functions then
+  redis.replicate_commands, redis.breakpoint, redis.debug = nil, nil, nil
+end
 
 -- The environment -----------------------------------------------------------------------------------------------------
 
@@ -319,6 +324,30 @@ function runner.long_script(chunk, name, line, keys, arguments)
   return nameless(guard.run(describe, chunk, name, line))
 end
 
+-- A function of a library: what it is called with are arguments, no globals.
+function runner.callback(callback, name, line, keys, arguments)
+  local all, given_keys, given = more_values({}, keys + arguments), {}, {}
+  for position = 1, keys do
+    given_keys[position] = all[position]
+  end
+  for position = 1, arguments do
+    given[position] = all[keys + position]
+  end
+  return guard.run(describe, callback, name, line, given_keys, given)
+end
+
+-- Run a library's chunk. Meanwhile its globals are others.
+function runner.library(chunk, name, line)
+  library.begin()
+  metas[G].__index = library.environment
+  local function finish(...)
+    metas[G].__index = environment
+    return library.finish(), ...
+  end
+  return finish(guard.run(describe, chunk, name, line))
+end
+
+runner.registered = library.take
 runner.take = results.take
 
 function runner.forget()

@@ -187,6 +187,11 @@ class ScriptRun:
         pending = services.pending
         self._noted: list[tuple[Command, list[bytes]]] | None = [] if pending.points or pending.ranges else None
 
+    @property
+    def label(self) -> bytes:
+        """The function's name, or the script's SHA-1."""
+        return self._label
+
     # Where it runs.
 
     def on_loop(self) -> Value:

@@ -1,6 +1,7 @@
 """Commands that write whole keys anew, by their handlers over the simulated disk, and a checker of what a crash leaves.
 
-SORT … STORE, RESTORE, COPY, MOVE, SWAPDB, the other … STORE commands, among the commands of the kill -9 load. The same
+SORT … STORE, RESTORE, COPY, MOVE, SWAPDB, the other … STORE commands, and libraries of functions, among the commands of
+the kill -9 load. The same
 handlers over a store in memory say what each unit makes; a unit is one commit. A seed replays a run.
 """
 
@@ -14,6 +15,7 @@ from typing import Final
 
 from flin.engine.engine import Engine, store_of
 from flin.net.data.savepoint import Step as Taken
+from flin.net.scripting.functions import Functions
 from flin.testing import Fault, ManualClock, Model, SimulatedDisk, killed
 from flin.testing.model import Delete, Expectation, Put, State, Step
 from flin.testing.run import CrashPoint, EngineSetup
@@ -36,6 +38,9 @@ def drawn(random: Random) -> Unit:
         if random.random() < 0.08:
             unit.append([b"swapdb", b"1", b"2"])
             continue
+        if random.random() < 0.08:
+            unit.append(_of_library(random))
+            continue
         name = random.choice(WHOLE if random.random() < 0.5 else list(MAKERS))
         request = MAKERS[name](random)
         if name == "copy" and random.random() < 0.5:
@@ -46,13 +51,25 @@ def drawn(random: Random) -> Unit:
     return unit
 
 
+def _of_library(random: Random) -> list[bytes]:
+    name = b"L%d" % random.randrange(3)
+    if random.random() < 0.3:
+        return [b"function", b"delete", name]
+    if random.random() < 0.1:
+        return [b"function", b"flush"]
+    source = b"#!lua name=%b\nredis.register_function('f%b', function() return %d end)"
+    return [b"function", b"load", b"replace", source % (name, name, random.randrange(1000))]
+
+
 def all_shown(handling: Handling) -> State:
-    """Every key of every database, for the model of flin.testing: a collection is one value."""
+    """Every key of every database, and every library, for the model of flin.testing: a collection is one value."""
     state: State = {}
     for database in DATABASES:
         handling.call(b"select", database)
         for key, (kind, value, at_ms) in shown(lambda *words: parsed(handling.wire(*words))).items():
             state[b"%b %b" % (database, key)] = (repr((kind, value)).encode(), max(0, at_ms))
+    for name, library in handling.services.part(Functions).libraries.items():
+        state[b"function %b" % name] = (library.source, 0)
     return state
 
 

@@ -9,6 +9,7 @@ import pytest
 from flin.errors import ScriptError, ScriptOutOfMemory
 from flin.net.scripting.runtime import Lua
 from flin.net.wire.resp import encode2
+from tests.net.commands.handling import Handling
 from tests.net.scripting.calling import run
 
 
@@ -63,6 +64,25 @@ def test_beyond_lua_5_1(lua: Lua) -> None:
 def test_the_collector_stays(lua: Lua) -> None:
     source = "collectgarbage('stop') for i = 1, 3e5 do local t = {i} end return collectgarbage('count') < 16384"
     assert run(lua, source) == 1
+
+
+def test_nested_calls(lua: Lua) -> None:
+    source = "local n = 0 local function f() n = n + 1 ('a'):gsub('a', f) end pcall(f) return n"
+    assert run(lua, source) == 191
+
+
+def test_functions_have_a_lua_of_their_own() -> None:
+    server = Handling()
+    names = [b"b", b"a", b"d", b"c"]
+    calls = b"".join(
+        b"redis.register_function('%b', function() return math.random(1000) end) " % name for name in names
+    )
+    server.call(b"FUNCTION", b"LOAD", b"#!lua name=L\n" + calls)
+    first = server.call(b"FCALL", b"a", b"0")
+    assert server.call(b"EVAL", b"return math.random(1000)", b"0") == first
+    (library,) = server.call(b"FUNCTION", b"LIST")
+    assert [function[b"name"] for function in library[b"functions"]] == names
+    assert calls in server.call(b"FUNCTION", b"DUMP")
 
 
 def test_memory_is_limited() -> None:

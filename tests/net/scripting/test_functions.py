@@ -1,0 +1,182 @@
+"""Libraries of functions, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flin.errors import StorageError
+from flin.net.scripting.functions import PREFIX, Functions, decode, encode, parse_metadata
+from tests.net.commands.handling import Handling
+from tests.net.raw_client import RawClient
+from tests.net.redis_server import running_redis
+from tests.net.scripting.function_probes import REQUESTS
+from tests.net.serving import ServerThread
+from tests.process.collections_load import Served
+
+pytest.importorskip("lupa.luajit21", exc_type=ImportError)
+
+OK = b"+OK\r\n"
+
+
+def library(name: str, *functions: str, value: object = 1) -> bytes:
+    calls = "".join(f"redis.register_function('{each}', function() return {value} end)\n" for each in functions)
+    return f"#!lua name={name}\n{calls}".encode()
+
+
+@pytest.fixture
+def server() -> Handling:
+    return Handling()
+
+
+# Beside redis-server.
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as theirs, ServerThread() as ours:
+        yield ours.port, theirs
+
+
+@pytest.mark.parametrize("protocol", [b"2", b"3"])
+def test_requests_are_answered_as_redis_does(ports: tuple[int, int], protocol: bytes) -> None:
+    with RawClient(ports[0]) as ours, RawClient(ports[1]) as theirs:
+        for client in (ours, theirs):
+            client.call(b"HELLO", protocol)
+            client.call(b"FUNCTION", b"FLUSH")
+            client.call(b"FLUSHALL")
+        for request in REQUESTS:
+            assert ours.call(*request).data == theirs.call(*request).data, request
+
+
+def test_payloads_of_redis_are_restored_and_ours_there(ports: tuple[int, int]) -> None:
+    """Redis compresses long sources."""
+    source = library("big", *[f"f{number}" for number in range(40)])
+    with RawClient(ports[0]) as ours, RawClient(ports[1]) as theirs:
+        for giver, taker in ((ours, theirs), (theirs, ours)):
+            for client in (giver, taker):
+                assert client.call(b"FUNCTION", b"FLUSH").data == OK
+            assert giver.call(b"FUNCTION", b"LOAD", source).data == b"$3\r\nbig\r\n"
+            payload = giver.call(b"FUNCTION", b"DUMP").data
+            payload = payload[payload.index(b"\r\n") + 2 : -2]
+            assert taker.call(b"FUNCTION", b"RESTORE", payload).data == OK
+            assert taker.call(b"FCALL", b"f39", b"0").data == b":1\r\n"
+            listed = taker.call(b"FUNCTION", b"LIST", b"WITHCODE").data
+            assert source in listed
+
+
+# Kept.
+
+
+def test_libraries_are_in_the_store(server: Handling) -> None:
+    server.call(b"FUNCTION", b"LOAD", library("L", "f"))
+    assert PREFIX + b"L" in server.pending.points
+    server.pending.commit()
+    again = Handling(server.store)
+    assert again.call(b"FCALL", b"F", b"0") == 1, "names of functions do not differ by case"
+    assert again.call(b"FUNCTION", b"DELETE", b"l") == "-ERR Library not found"
+    assert again.call(b"FUNCTION", b"DELETE", b"L") == OK
+    again.pending.commit()
+    assert Handling(server.store).call(b"FCALL", b"f", b"0") == "-ERR Function not found"
+
+
+def test_flushall_leaves_them(server: Handling) -> None:
+    server.call(b"FUNCTION", b"LOAD", library("L", "f"))
+    server.pending.commit()
+    server.call(b"FLUSHALL")
+    server.pending.commit()
+    assert Handling(server.store).call(b"FCALL", b"f", b"0") == 1
+
+
+def test_a_refused_batch_changes_nothing(server: Handling) -> None:
+    server.call(b"FUNCTION", b"LOAD", library("L", "f"))
+    server.pending.commit()
+    server.store.failure = StorageError("append", "wal", OSError(28, "No space left on device"))
+    server.call(b"FUNCTION", b"LOAD", b"REPLACE", library("L", "g"))
+    server.call(b"FUNCTION", b"LOAD", library("M", "h"))
+    assert server.call(b"FCALL", b"g", b"0") == 1
+    server.pending.commit()
+    server.store.failure = None
+    assert server.call(b"FCALL", b"f", b"0") == 1
+    assert server.call(b"FCALL", b"g", b"0") == "-ERR Function not found"
+    assert list(server.services.part(Functions).libraries) == [b"L"]
+
+
+def test_a_restore_takes_all_or_nothing(server: Handling) -> None:
+    server.call(b"FUNCTION", b"LOAD", library("L", "f"))
+    for sources, error in (
+        ([library("M", "g"), library("N", "g")], "-ERR Function g already exists"),
+        ([library("M", "g"), library("M", "h")], "-ERR Library 'M' already exists"),
+        ([library("M", "g"), b"#!lua name=N\nx = 1"], "-ERR Error registering functions: ERR user_function:2: Attempt"),
+        ([library("M", "F")], "-ERR Function F already exists"),
+    ):
+        assert server.call(b"FUNCTION", b"RESTORE", encode(sources)).startswith(error)
+        assert list(server.services.part(Functions).libraries) == [b"L"]
+    assert server.call(b"FUNCTION", b"RESTORE", encode([library("L", "g")]), b"REPLACE") == OK
+    assert server.call(b"FCALL", b"f", b"0") == "-ERR Function not found"
+    assert server.call(b"FUNCTION", b"RESTORE", encode([library("M", "f")]), b"FLUSH") == OK
+    assert list(server.services.part(Functions).libraries) == [b"M"]
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", encode([])[:-1], encode([]) + b"x"])
+def test_payloads_that_are_none(server: Handling, payload: bytes) -> None:
+    assert server.call(b"FUNCTION", b"RESTORE", payload) == "-ERR DUMP payload version or checksum are wrong"
+
+
+def test_dump_and_back() -> None:
+    sources = [library("L", "f"), library("M", *map(str, range(3000)))]
+    assert decode(encode(sources)) == sources
+
+
+def test_metadata() -> None:
+    assert parse_metadata(b"#!LUA  name=a_1 \nx") == (b"a_1", b"\nx")
+
+
+def test_a_memory_bomb_leaves_the_functions(server: Handling) -> None:
+    """Its Lua is made anew, and the libraries run in it again."""
+    source = b"#!lua name=L\nredis.register_function('bomb', function() return string.rep('x', 1e9) end)"
+    server.call(b"FUNCTION", b"LOAD", source)
+    server.call(b"FUNCTION", b"LOAD", library("M", "f", value="math.max(1, 2)"))
+    for _ in range(2):
+        assert "memory" in server.call(b"FCALL", b"bomb", b"0")
+        assert server.call(b"FCALL", b"f", b"0") == 2
+
+
+def test_writes_are_one_step(server: Handling) -> None:
+    """A function's own error keeps what it wrote; a reader writes nothing."""
+    source = b"""#!lua name=L
+redis.register_function('w', function(keys, args) redis.call('SET', keys[1], args[1]) error('x') end)
+redis.register_function{function_name='r', callback=function(keys) return redis.call('SET', keys[1], 1) end,
+  flags={'no-writes'}}"""
+    server.call(b"FUNCTION", b"LOAD", source)
+    assert server.call(b"FCALL", b"w", b"1", b"a", b"v") == "-ERR user_function:2: x script: w, on @user_function:2."
+    assert server.call(b"GET", b"a") == b"v"
+    error = "-ERR Write commands are not allowed from read-only scripts. script: r, on @user_function:3."
+    assert server.call(b"FCALL", b"r", b"1", b"b") == error
+    assert server.call(b"FCALL_RO", b"w", b"1", b"a", b"v") == (
+        "-ERR Can not execute a script with write flag using *_ro command."
+    )
+
+
+def test_nothing_of_a_call_is_seen_by_the_next(server: Handling) -> None:
+    source = b"#!lua name=L\nlocal n = 0 redis.register_function('f', function(k, a) n = n + 1 return {n, #k, #a} end)"
+    server.call(b"FUNCTION", b"LOAD", source)
+    assert server.call(b"FCALL", b"f", b"1", b"k", b"a") == [1, 1, 1]
+    assert server.call(b"FCALL", b"f", b"0") == [2, 0, 0], "a library's own variables stay, as in Redis"
+    assert server.call(b"EVAL", b"return tostring(rawget(_G, 'n'))", b"0") == b"nil"
+
+
+def test_kill_9(tmp_path: Path) -> None:
+    """What was answered is there after a kill."""
+    served = Served(tmp_path / "db", "always", "", 1)
+    with RawClient(served.start()) as client:
+        assert client.call(b"FUNCTION", b"LOAD", library("L", "f")).data == b"$1\r\nL\r\n"
+        assert client.call(b"FUNCTION", b"LOAD", library("M", "g")).data == b"$1\r\nM\r\n"
+        assert client.call(b"FUNCTION", b"DELETE", b"M").data == OK
+        served.kill()
+    with RawClient(served.start()) as client:
+        assert client.call(b"FCALL", b"f", b"0").data == b":1\r\n"
+        assert client.call(b"FCALL", b"g", b"0").data == b"-ERR Function not found\r\n"
+    served.stop()

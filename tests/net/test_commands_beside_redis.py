@@ -57,6 +57,22 @@ def test_every_declaration_is_redis_s_own(ports: tuple[int, int]) -> None:
         assert ours[name] == theirs[name], name
 
 
+def test_the_bytes_of_command_info(ports: tuple[int, int]) -> None:
+    """In RESP3, of all commands that have no tips, notes or subcommands."""
+    names = sorted(found.name for found in with_subcommands() if found.name not in NOT_IN_REDIS)
+    with RawClient(ports[0]) as flin, RawClient(ports[1]) as redis_client:
+        for client in (flin, redis_client):
+            client.call(b"HELLO", b"3")
+        compared = 0
+        for name in names:
+            ours, theirs = (client.call(b"COMMAND", b"INFO", name.encode()) for client in (flin, redis_client))
+            (described,) = theirs.items
+            if not described.items[7].items and b"notes" not in theirs.data:
+                assert ours.data == theirs.data, name
+                compared += 1
+    assert compared > 100
+
+
 def test_every_command_of_redis_is_there_or_listed(ports: tuple[int, int]) -> None:
     """docs/commands.md lists those that are absent or refused, with the reason."""
     connection: Any = redis.Connection(port=ports[1], protocol=3)  # type: ignore[no-untyped-call]

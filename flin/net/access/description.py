@@ -38,7 +38,7 @@ def details(user: User) -> dict[bytes, Any]:
     """What ACL GETUSER answers."""
     own, *further = user.selectors
     return {
-        b"flags": [word.decode() for word in flags(user)],
+        b"flags": dict.fromkeys(flags(user)).keys(),
         b"passwords": list(user.passwords),
         **_parts(own),
         b"selectors": [_parts(selector) for selector in further],

@@ -131,7 +131,7 @@ class KeySpec:
     def describe(self) -> dict[bytes, Any]:
         """An element of COMMAND INFO."""
         return {
-            b"flags": [name.encode() for name in flag_names(self.flags)],
+            b"flags": dict.fromkeys(flag_names(self.flags)).keys(),
             b"begin_search": self._begin(),
             b"find_keys": self._find(),
         }

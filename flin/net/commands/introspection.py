@@ -14,7 +14,7 @@ from flin.net.command.syntax import arguments_of
 from flin.net.commands.help import declare_help
 from flin.net.run.context import Context
 from flin.net.wire.glob import compile_glob
-from flin.net.wire.replies import Value, syntax_error
+from flin.net.wire.replies import Map, Value, syntax_error
 
 GROUP: Final = "server"
 
@@ -143,15 +143,20 @@ def describe(found: Command) -> list[Any]:
     return [
         found.name.encode(),
         found.arity,
-        _shown_flags(found),
+        _set_of(_shown_flags(found)),
         keys.first,
         keys.last,
         keys.step,
-        ["@" + name for name in categories(found)],
-        [],
-        [spec.describe() for spec in found.key_specs],
-        [] if found.subcommands is None else [describe(sub) for _, sub in sorted(found.subcommands.items())],
+        _set_of(["@" + name for name in categories(found)]),
+        _set_of([]),
+        _set_of([spec.describe() for spec in found.key_specs]),
+        _set_of([describe(sub) for _, sub in sorted((found.subcommands or {}).items())]),
     ]
+
+
+def _set_of(values: list[Any]) -> Map:
+    """A set that keeps its order."""
+    return Map([(value, True) for value in values], is_set=True)
 
 
 def _shown_flags(found: Command) -> list[str]:

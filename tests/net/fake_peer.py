@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, cast
 
 import flin.net.commands.every  # noqa: F401 - declares them
@@ -105,7 +106,7 @@ class FakeLoop:
         self.later: list[tuple[float, FakeTimer]] = []
 
     def call_soon(self, function: Callable[..., None], *args: Any) -> None:
-        self.soon.append(lambda: function(*args))
+        self.soon.append(partial(function, *args) if args else function)
 
     def call_later(self, seconds: float, function: Callable[..., None], *args: Any) -> FakeTimer:
         timer = FakeTimer(lambda: function(*args))

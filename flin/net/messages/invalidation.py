@@ -46,6 +46,6 @@ def of_everything(protocol: int, batch: int) -> Invalidation:
     return Invalidation(_NULLS[protocol], batch)
 
 
-def redirection_is_broken(client: int) -> bytes:
+def redirection_is_broken(client: int, batch: int) -> Message:
     """The client that was to be told in its place is gone."""
-    return b">2\r\n$21\r\ntracking-redir-broken\r\n:%d\r\n" % client
+    return message_of(b">2\r\n$21\r\ntracking-redir-broken\r\n:%d\r\n" % client, batch)

@@ -92,6 +92,7 @@ class Tracking:
         self.writer = NOBODY  # the client whose command runs, if it asked for NOLOOP
         self._index: PrefixIndex[tuple[bytes, dict[int, Tracker]]] = PrefixIndex()
         self._readers: dict[bytes, Readers] = {}  # of keys that the pending batch writes, in order
+        self._own: dict[bytes, set[int]] = {}  # those of them who wrote it themselves, and asked not to be told
         self._broadcast: dict[bytes, int] = {}  # keys that the pending batch writes, by their writer
         self._flushed: list[dict[bytes, Readers]] = []  # what was in the table when it deletes everything
         self._pending = pending
@@ -157,7 +158,7 @@ class Tracking:
         number = tracker.receiver.id
         for key in keys:
             if not self.table.has(key, number):
-                self._tell(tracker, of_keys([key], self._pending.batches))
+                self._tell(tracker, of_keys([key], self._settled))
         self.bound()
 
     def bound(self) -> None:
@@ -168,7 +169,7 @@ class Tracking:
         if len(table) <= most_keys and table.size_bytes <= most_bytes:
             return
         for key, readers in table.evict(most_keys, most_bytes):
-            self._tell_readers(key, readers, self._pending.batches)
+            self._tell_readers(key, readers, self._settled)
 
     # What is written.
 
@@ -200,19 +201,22 @@ class Tracking:
         """The key was deleted beneath the batch: it had expired."""
         readers = self.table.take(key)
         if readers is not None:
-            self._tell_readers(key, readers, self._pending.batches)
-        self._tell_broadcast({key: NOBODY}, self._pending.batches)
+            self._tell_readers(key, readers, self._settled)
+        self._tell_broadcast({key: NOBODY}, self._settled)
 
     def _owe(self, key: bytes, readers: Readers) -> None:
         if self.writer:
-            readers = {*numbers_of(readers)} - {self.writer}
+            numbers = numbers_of(readers)
+            if self.writer in numbers:
+                self._own[key] = {*self._own.get(key, ()), self.writer}
+                readers = numbers - {self.writer}
         owed = self._readers.get(key)
         self._readers[key] = readers if owed is None else {*numbers_of(owed), *numbers_of(readers)}
 
     # What became of it: called by the pending batch.
 
     def batch_committed(self) -> None:
-        batch = self._pending.batches - 1  # the one that was committed: what follows may be refused, these not
+        batch = self._settled
         owed, broadcast, flushed = self._readers, self._broadcast, self._flushed
         if not (owed or broadcast or flushed):
             return
@@ -228,13 +232,20 @@ class Tracking:
         for written in (self._readers, *self._flushed):
             for key, readers in written.items():
                 self.table.put_back(key, readers)
+        for key, writers in self._own.items():
+            self.table.put_back(key, writers)
         self._forget_batch()
 
     def _forget_batch(self) -> None:
-        self._readers, self._broadcast = {}, {}
+        self._readers, self._own, self._broadcast = {}, {}, {}
         self._flushed = []
 
     # Telling them.
+
+    @property
+    def _settled(self) -> int:
+        """The newest batch that was committed: messages of the present one are dropped if it is refused, these not."""
+        return self._pending.batches - 1
 
     def _tell_readers(self, key: bytes, readers: Readers, batch: int) -> None:
         invalidation = of_keys([key], batch)
@@ -270,7 +281,7 @@ class Tracking:
             if other is None:
                 tracker.is_broken = True
                 if receiver.protocol > 2:
-                    receiver.push(redirection_is_broken(tracker.redirect))
+                    receiver.push(redirection_is_broken(tracker.redirect, self._settled))
                 return
             receiver = other
         if receiver.protocol > 2:

@@ -67,6 +67,27 @@ def test_a_write_that_the_tick_loses_is_never_told_of(clients: Clients) -> None:
     assert reader.read_all() == invalid(b"a", b"b"), "it was put back"
 
 
+def test_noloop_knows_that_its_own_write_was_lost(clients: Clients) -> None:
+    mine, other = tracking(clients, b"NOLOOP"), clients.connect()
+    mine.ask(b"GET a")
+    clients.store.failure = FULL
+    assert mine.ask(b"SET a 1").startswith(b"-MISCONF")
+    clients.store.failure = None
+    other.ask(b"SET a 2")
+    assert mine.read_all() == invalid(b"a"), "what it has cached was not old, until now"
+
+
+def test_an_eviction_is_told_of_though_the_batch_of_its_moment_is_lost(clients: Clients) -> None:
+    reader, other = tracking(clients), clients.connect()
+    other.ask(b"CONFIG SET tracking-table-max-keys 1")
+    reader.ask(b"GET a")
+    clients.store.failure = FULL
+    other.say(b"SET c 1")
+    reader.say(b"GET b")
+    clients.loop.run()
+    assert reader.read_all() == b"_\r\n" + invalid(b"a")
+
+
 def test_a_batch_that_was_written_is_told_of_though_the_next_one_of_the_tick_is_lost(clients: Clients) -> None:
     reader, writer = tracking(clients), clients.connect()
     reader.ask(b"MGET a b")

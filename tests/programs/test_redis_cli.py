@@ -171,3 +171,11 @@ def test_hotkeys(served: Served) -> None:
     cli(served, "SET", "k", "v")
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert "LFU maxmemory policy is not selected" in done.stdout + done.stderr
+
+
+def test_functions(served: Served) -> None:
+    library = "#!lua name=math\nredis.register_function('twice', function(_, given) return given[1] * 2 end)\n"
+    assert cli(served, "-x", "FUNCTION", "LOAD", said=library) == "math\n"
+    served.kill_and_start()
+    assert cli(served, "FCALL", "twice", "0", "21") == "42\n", "functions are data"
+    assert "library_name\nmath\n" in cli(served, "FUNCTION", "LIST")

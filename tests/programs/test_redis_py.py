@@ -141,3 +141,18 @@ def test_client_side_caching(served: Served) -> None:
         pytest.raises(redis.ConnectionError, match=r"7\.4"),
     ):
         client.get("key")
+
+
+def test_functions(served: Served) -> None:
+    code = "#!lua name=counters\nredis.register_function('add', function(keys, given)\n"
+    code += "  return redis.call('INCRBY', keys[1], given[1])\nend)\n"
+    with served.client() as client:
+        assert client.function_load(code) == b"counters"
+        assert client.fcall("add", 1, "count", 40) == 40
+        served.kill_and_start()
+        assert client.fcall("add", 1, "count", 2) == 42, "functions are data"
+        dump = client.function_dump()
+        assert client.function_flush()
+        assert client.function_list() == []
+        assert client.function_restore(dump)
+        assert client.fcall("add", 1, "count", 1) == 43

@@ -72,7 +72,7 @@ def test_redis_py() -> None:
                     assert pipe.execute() == [protocol - 1, b"b"]
                 assert {row["name"] for row in client.client_list()} == {"tester"}
                 with pytest.raises(redis.ResponseError, match="unknown command"):
-                    client.eval("return 1", 0)
+                    client.execute_command("NOSUCH")
 
 
 def test_redis_cli(needs_tool: Callable[[str], str]) -> None:

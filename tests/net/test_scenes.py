@@ -104,6 +104,8 @@ SCENES = {
         a: SCRIPT LOAD return(redis.call('get',KEYS[1]))
         a: EVAL_RO return(redis.call('get',KEYS[1])) 1 k
         a: EVAL return(redis.call('nosuch')) 0
+        a: EVALSHA 0000 0; EVAL return(1) 5; EVAL syntax( 0; EVAL_RO return(redis.call('set','k','v')) 0
+        a: MULTI; EVALSHA 0000 0; EVAL return(redis.call('get','k')) 0; EXEC
         m: RESET
         t3: CLIENT TRACKING ON; EVAL return(redis.call('get',KEYS[1])) 1 k
         w: SET k 1

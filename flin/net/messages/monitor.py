@@ -17,6 +17,9 @@ class Receiver(Protocol):
         """Send a message with the replies of this tick."""
 
 
+SCRIPT: Final = "lua"
+"""The client of what a script calls."""
+
 _REDACTED: Final = b"(redacted)"
 
 _ESCAPES: Final = {
@@ -33,6 +36,7 @@ class Monitors:
 
     def __init__(self) -> None:
         self._receivers: dict[int, Receiver] = {}
+        self._newest: list[bytes] = []  # the request that was shown last, beside what scripts call
 
     def __len__(self) -> int:
         return len(self._receivers)
@@ -45,9 +49,16 @@ class Monitors:
 
     def show(self, database: int, client: str, request: list[bytes]) -> None:
         """Show a command that has run to everybody."""
+        if client != SCRIPT:
+            self._newest = request
         line = line_of(time.time_ns() // 1000, database, client, request)
         for receiver in [*self._receivers.values()]:
             receiver.push(line)
+
+    def show_missed(self, database: int, client: str, request: list[bytes]) -> None:
+        """Show a script if it was not shown."""
+        if self._newest is not request:
+            self.show(database, client, request)
 
 
 def line_of(at_microseconds: int, database: int, client: str, request: list[bytes]) -> bytes:

@@ -86,11 +86,13 @@ def record_unexpected(context: Context, command: Command) -> None:
 
 
 def show_to_monitors(context: Context, command: Command, request: list[bytes]) -> None:
-    """Once it has run, unless it is an operator's, or a script, which is shown before what it calls."""
+    """Once it has run, unless it is an operator's. A script is shown before what it calls, by its run: here it is shown
+    if it has not begun to."""
     services = context.services
-    if services.monitors and not command.flags & (Flag.ADMIN | Flag.SKIP_MONITOR):
+    if services.monitors and not command.flags & Flag.ADMIN:
         database, client = context.session.database, client_of(context)
-        services.pending.after_step(lambda: services.monitors.show(database, client, request))
+        show = services.monitors.show_missed if command.flags & Flag.SKIP_MONITOR else services.monitors.show
+        services.pending.after_step(lambda: show(database, client, request))
 
 
 def client_of(context: Context) -> str:

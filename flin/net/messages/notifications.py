@@ -35,8 +35,11 @@ _TABLE: Final = {
     EventClass.MISS: "keymiss",
 }
 
-CLASS_OF: Final = {name.encode(): found for found, names in _TABLE.items() for name in names.split()}
-"""The class of each event."""
+CLASS_OF: Final = {name.encode(): int(found) for found, names in _TABLE.items() for name in names.split()}
+"""The class of each event, as a plain number: an operation of an IntFlag takes a microsecond."""
+
+_KEYSPACE: Final = int(EventClass.KEYSPACE)
+_KEYEVENT: Final = int(EventClass.KEYEVENT)
 
 
 class Notifications:
@@ -77,9 +80,9 @@ class Notifications:
         classes, pubsub = self._config.notified, self._pubsub
         if not classes & CLASS_OF[event] or not pubsub.has_listeners:
             return
-        if classes & EventClass.KEYSPACE:
+        if classes & _KEYSPACE:
             pubsub.publish(b"__keyspace@%d__:%b" % (database, key), event)
-        if classes & EventClass.KEYEVENT:
+        if classes & _KEYEVENT:
             pubsub.publish(b"__keyevent@%d__:%b" % (database, event), key)
 
     # Keys that have expired.

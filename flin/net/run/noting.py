@@ -29,7 +29,11 @@ _HOT: Final = {"set": b"set", "incr": b"incrby", "decr": b"incrby", "incrby": b"
 _HOT_WORDS: Final = 3
 """A SET with more has options, and tells of itself."""
 
-_BEFORE: Final = EventClass.EXPIRED | EventClass.NEW | EventClass.MISS
+# Plain numbers: an operation of an IntFlag takes a microsecond.
+_EXPIRED: Final = int(EventClass.EXPIRED)
+_NEW: Final = int(EventClass.NEW)
+_MISS: Final = int(EventClass.MISS)
+_BEFORE: Final = _EXPIRED | _NEW | _MISS
 
 # Which keys a command misses, as Redis looks for them: one that only reads misses all that are not there. (One that
 # fails tells of none: Redis tells of those that it had looked for until then.)
@@ -52,7 +56,7 @@ def run_noting(context: Context, command: Command, request: list[bytes]) -> Valu
     if command.group == "scripting":  # what it calls comes here, one by one
         return command.handler(context, request)
     absent = _look(context, command, request) if classes & _BEFORE else []
-    if absent and classes & (EventClass.NEW | EventClass.MISS):
+    if absent and classes & (_NEW | _MISS):
         return _run_with_absent(context, command, request, absent)
     value = command.handler(context, request)
     _tell_hot(context, command, request)
@@ -63,8 +67,8 @@ def _run_with_absent(context: Context, command: Command, request: list[bytes], a
     """Run the handler where some keys, by their positions, are not there: it may make them, or miss them."""
     notifications = context.services.notifications
     classes = context.services.config.notified
-    missed = _missed(context, command, request, absent) if classes & EventClass.MISS else []
-    if classes & EventClass.NEW and command.is_write:
+    missed = _missed(context, command, request, absent) if classes & _MISS else []
+    if classes & _NEW and command.is_write:
         notifications.added = {(context.keyspace.database, request[position]) for position in absent}
     notifications.missed = missed
     try:
@@ -89,20 +93,24 @@ def _tell_hot(context: Context, command: Command, request: list[bytes]) -> None:
 
 def _look(context: Context, command: Command, request: list[bytes]) -> list[int]:
     """Delete the keys of the request that have expired. Returns the positions of those that are not there."""
-    services, keyspace = context.services, context.keyspace
-    may_delete = bool(services.config.notified & EventClass.EXPIRED) and services.clients.takes_writes()
-    may_delete = may_delete and not services.pause.kind  # meanwhile nothing expires
+    keyspace = context.keyspace
     absent: list[int] = []
     for position in command.keys.positions(request):
-        key = request[position]
-        if keyspace.entry(key) is None:
+        if keyspace.entry(request[position]) is None:
             absent.append(position)
-            expired = keyspace.expired(key) if may_delete else None
-            if expired is not None:
-                keyspace.note_gone(expired)
-                keyspace.delete(key)
-                services.notifications.tell_expired(keyspace.stored(key), expired[1], key, keyspace.database)
+            if context.services.config.notified & _EXPIRED:
+                _maybe_delete(context, request[position])
     return absent
+
+
+def _maybe_delete(context: Context, key: bytes) -> None:
+    """Delete a key that is not there, if that is because it has expired, and writes are taken."""
+    services, keyspace = context.services, context.keyspace
+    expired = keyspace.expired(key)
+    if expired is not None and services.clients.takes_writes():
+        keyspace.note_gone(expired)
+        keyspace.delete(key)
+        services.notifications.tell_expired(keyspace.stored(key), expired[1], key, keyspace.database)
 
 
 def _missed(context: Context, command: Command, request: list[bytes], absent: list[int]) -> list[tuple[int, bytes]]:

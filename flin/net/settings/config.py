@@ -359,7 +359,7 @@ class Config:
     @event_classes.setter
     def event_classes(self, classes: EventClass) -> None:
         self._event_classes = classes
-        self.notified = heard(classes)
+        self.notified = int(heard(classes))  # a plain number: each command tests it while one is on
 
     @property
     def times_every_command(self) -> bool:

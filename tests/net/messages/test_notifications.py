@@ -63,7 +63,7 @@ def test_the_option_at_the_start() -> None:
 
 
 def test_each_event_is_of_one_class() -> None:
-    assert CLASS_OF[b"set"] is EventClass.STRING
+    assert CLASS_OF[b"set"] == EventClass.STRING
     assert all(bin(found).count("1") == 1 for found in CLASS_OF.values())
 
 

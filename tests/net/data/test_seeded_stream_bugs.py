@@ -18,10 +18,8 @@ from flin.testing import ManualClock, SimulatedDisk
 from flin.testing.run import EngineSetup
 from tests.figures import CAUGHT, Figures
 from tests.net.data.collections_run import Served, small_limits
-from tests.net.data.test_seeded_bugs import OWN_MISTAKE, Bug
+from tests.net.data.seeded_bug import Bug, Patch, check_caught
 from tests.objects.kinds.stream_kind import StreamKind
-
-Patch = pytest.MonkeyPatch
 
 
 def reloads() -> None:
@@ -181,10 +179,7 @@ BUGS: Final[list[Bug]] = [
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_seeded_bug_is_caught(bug: Bug, monkeypatch: Patch, figures: Figures) -> None:
-    bug(monkeypatch)
-    with pytest.raises(Exception) as caught:  # noqa: PT011  # whatever it is, the hunt has found something
-        reloads()
-    assert not OWN_MISTAKE.search(repr(caught.value)), f"the patch no longer fits: {caught.value!r}"
+    check_caught(bug, reloads, monkeypatch)
     figures.add(CAUGHT, 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left
 
 import pytest
 from hypothesis import given
@@ -125,13 +126,20 @@ def test_ten_thousand_distances(redis: RawClient) -> None:
             assert distance_text(distance) == text
 
 
-def _found(points: list[tuple[float, float]], shape: Circle | Box) -> list[tuple[bytes, bytes]]:
+Ordered = list[tuple[int, bytes]]
+
+
+def _in_order(points: list[tuple[float, float]]) -> Ordered:
+    """The sorted set of the points: their scores and members."""
+    return sorted((encode(*point), b"%d" % number) for number, point in enumerate(points))
+
+
+def _found(in_order: Ordered, shape: Circle | Box) -> list[tuple[bytes, bytes]]:
     """Members and distances in the order of a reply that is not sorted."""
-    in_order = sorted((encode(*point), b"%d" % number) for number, point in enumerate(points))
     found = []
     for start, stop in covering_ranges(shape):
-        for score, member in in_order:
-            if start <= score < stop and (distance := shape.maybe_distance_m(*decode(score))) is not None:
+        for score, member in in_order[bisect_left(in_order, (start,)) : bisect_left(in_order, (stop,))]:
+            if (distance := shape.maybe_distance_m(*decode(score))) is not None:
                 found.append((member, distance_text(distance)))
     return found
 
@@ -169,6 +177,7 @@ def test_searches(redis: RawClient, seed: int) -> None:
         near = [(chance.gauss(x, spread), chance.gauss(y, spread)) for _ in range(800)]
         points = [(x, y) for x, y in near if abs(x) <= 180 and abs(y) <= LATITUDE_MAX]
     _add(redis, points)
+    in_order = _in_order(points)
     found_any = 0
     for centre in [
         *EDGES,
@@ -177,7 +186,7 @@ def test_searches(redis: RawClient, seed: int) -> None:
         *_points(chance, 20),
     ]:
         for shape in _shapes(chance, centre):
-            found = _found(points, shape)
+            found = _found(in_order, shape)
             assert found == _searched(redis, shape), shape
             found_any += bool(found)
     assert found_any >= 40
@@ -187,9 +196,10 @@ def test_searches(redis: RawClient, seed: int) -> None:
 def test_sizes_beyond_all_sense(redis: RawClient, size: float) -> None:
     points = EDGES + _points(random.Random(4), 100)
     _add(redis, points)
+    in_order = _in_order(points)
     for centre in EDGES:
         for shape in (Circle(*centre, size), Box(*centre, size, 1000.0), Box(*centre, 1000.0, size)):
-            assert _found(points, shape) == _searched(redis, shape), shape
+            assert _found(in_order, shape) == _searched(redis, shape), shape
 
 
 # Up to the last box; what is still nearer to the maximum is rounded to it, and its cell lies outside the grid.

@@ -89,11 +89,12 @@ class LuaNotInstalled(CommandError):
 class Chunk:
     """A compiled script: it belongs to its Lua."""
 
-    __slots__ = ("function", "label", "line", "name", "source", "state")
+    __slots__ = ("function", "label", "line", "name", "place", "source", "state")
 
     def __init__(self, source: bytes, name: bytes, label: bytes) -> None:
         self.source = source
         self.name = name
+        self.place = name[1:]
         self.label = label
         self.line = _line_of_tail_call(source)
         self.function: Any = None
@@ -178,7 +179,7 @@ class Lua:
         count, found = 0, None
         try:
             with self._running(caller):
-                count, *found = self._run_library(chunk.function, chunk.name[1:], chunk.line)
+                count, *found = self._run_library(chunk.function, chunk.place, chunk.line)
                 if found[0] == _RAISED:
                     raise CommandError("ERR Error registering functions: " + found[1].decode("latin-1"))
                 self._result(chunk, tuple(found))
@@ -211,7 +212,7 @@ class Lua:
         try:
             with self._running(caller):
                 self._last = keys + arguments
-                place = (chunk.function, chunk.name[1:], chunk.line)
+                place = (chunk.function, chunk.place, chunk.line)
                 found = self._run_callback(*place, len(keys), len(arguments))
                 return self._result(chunk, found if type(found) is tuple else (found,))
         except _luajit().LuaMemoryError:
@@ -237,11 +238,15 @@ class Lua:
         self._caller, self._cause, self._resp3, self._last = caller, None, False, None
         try:
             if len(keys) + len(arguments) <= MOST_VALUES:
-                place = (chunk.function, chunk.name[1:], chunk.line)
+                place = (chunk.function, chunk.place, chunk.line)
                 found = self._run_script(*place, len(keys), len(arguments), *keys, *arguments)
+                if type(found) is tuple and found[0] == VALUE and self._cause is None:
+                    value = found[1]  # what `_result` gives, for most scripts
+                    if type(value) is bytes or type(value) is int:
+                        return value
             else:
                 self._last = keys + arguments
-                found = self._run_long_script(chunk.function, chunk.name[1:], chunk.line, len(keys), len(arguments))
+                found = self._run_long_script(chunk.function, chunk.place, chunk.line, len(keys), len(arguments))
             return self._result(chunk, found if type(found) is tuple else (found,))
         except _luajit().LuaMemoryError:
             self._start()

@@ -105,7 +105,21 @@ def _value(server: Handling, key: bytes) -> object:
     if kind == b"+hash\r\n":
         fields = run(server, [b"HKEYS", key])
         return dict(zip(fields, run(server, [b"HMGET", key, *fields]), strict=True))
+    if kind == b"+stream\r\n":
+        return _stream(server, key)
     return run(server, [b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"] if kind == b"+zset\r\n" else [b"DUMP", key])
+
+
+def _stream(server: Handling, key: bytes) -> object:
+    """With its groups; consumers come in the order in which they were made or read."""
+    groups = run(server, [b"XINFO", b"GROUPS", key])
+    told = [b"XINFO", b"STREAM", key], [b"XRANGE", key, b"-", b"+"]
+    found: list[object] = [groups, *(encode2(run(server, words)) for words in told)]
+    for group in groups:
+        name = group[b"name"]
+        consumers = run(server, [b"XINFO", b"CONSUMERS", key, name])
+        found += [sorted(map(repr, consumers)), run(server, [b"XPENDING", key, name, b"-", b"+", b"9999"])]
+    return found
 
 
 def forget(server: Handling) -> None:

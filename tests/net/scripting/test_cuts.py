@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import ScriptAborted
-from flin.net.scripting.script_run import ScriptRun
+from flin.net.scripting.script_run import LARGE_BATCH, ScriptRun
 from tests.net.data.test_savepoint import batch, dump, forget, is_runnable, some, twins, watched
 from tests.net.generator import KEYS
 from tests.net.script_of_requests import EACH
@@ -42,6 +42,9 @@ def cut_everywhere(seed: int, largest_packed: int) -> None:
     words = [word for request in script for word in (b"%d" % len(request), *request)]
     with pytest.MonkeyPatch.context() as patch:
         ours, theirs = twins(patch, largest_packed, first)
+        for twin in (ours, theirs):
+            if len(twin.pending.points) > LARGE_BATCH:  # as each script would first
+                twin.pending.commit()
         cut = Cut(patch)
         (watcher,) = watched(ours, KEYS[0])
         seen, before = dump(ours), batch(ours)

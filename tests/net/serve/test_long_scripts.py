@@ -293,3 +293,15 @@ def test_the_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         assert client.read().data.startswith(b"-ERR Script killed by user")
         client.close()
     assert server.store.entries == {}
+
+
+def test_the_slow_log() -> None:
+    """Scripts of ordinary clients tell it themselves, once, however they end; brief ones do not."""
+    with ServerThread() as server, RawClient(server.port) as client:
+        client.pipeline([[b"CONFIG", b"SET", b"slowlog-log-slower-than", b"1000"], [b"SLOWLOG", b"RESET"]])
+        slow = b"redis.call('SET', 'a', '1') for i = 1, 2000000 do end %b"
+        for end in (b"return 1", b"error('stop')"):
+            client.call(b"EVAL", slow % end, b"0")
+        entries = client.call(b"SLOWLOG", b"GET").items
+        assert [entry.items[3].items[0].payload for entry in entries] == [b"EVAL", b"EVAL"]
+        assert all(int(entry.items[2].payload) >= 1000 for entry in entries)

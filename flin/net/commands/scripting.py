@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -31,28 +32,28 @@ _READS: Final = "untimed readonly noscript stale skip_monitor no_mandatory_keys 
 def eval_(context: Context, args: list[bytes]) -> Value:
     """Runs a Lua script as one step."""
     scripts = context.services.part(Scripts)
-    return _run(context, args, scripts, scripts.evaluated(args[1]))
+    return _run(context, args, scripts, scripts.evaluated)
 
 
 @command("evalsha", -3, _RUNS, _KEYS)
 def evalsha(context: Context, args: list[bytes]) -> Value:
     """Runs a Lua script that the server knows, by its SHA-1."""
     scripts = context.services.part(Scripts)
-    return _run(context, args, scripts, scripts.find(args[1]))
+    return _run(context, args, scripts, scripts.find)
 
 
 @command("eval_ro", -3, _READS, _KEYS)
 def eval_ro(context: Context, args: list[bytes]) -> Value:
     """Runs a Lua script that writes nothing."""
     scripts = context.services.part(Scripts)
-    return _run(context, args, scripts, scripts.evaluated(args[1]), reads_only=True)
+    return _run(context, args, scripts, scripts.evaluated, reads_only=True)
 
 
 @command("evalsha_ro", -3, _READS, _KEYS)
 def evalsha_ro(context: Context, args: list[bytes]) -> Value:
     """Runs a Lua script that writes nothing, by its SHA-1."""
     scripts = context.services.part(Scripts)
-    return _run(context, args, scripts, scripts.find(args[1]), reads_only=True)
+    return _run(context, args, scripts, scripts.find, reads_only=True)
 
 
 def _says_it_reads(context: Context, args: list[bytes]) -> bool:
@@ -70,7 +71,9 @@ for _name in ("eval", "evalsha"):
     _declared.says_it_reads = _says_it_reads
 
 
-def _run(context: Context, args: list[bytes], scripts: Scripts, script: Script, *, reads_only: bool = False) -> Value:
+def _run(
+    context: Context, args: list[bytes], scripts: Scripts, find: Callable[[bytes], Script], *, reads_only: bool = False
+) -> Value:
     number = _DIGITS.get(args[2])
     if number is None:
         number = parse_int64(args[2], NOT_AN_INTEGER)
@@ -78,6 +81,7 @@ def _run(context: Context, args: list[bytes], scripts: Scripts, script: Script, 
         raise CommandError("ERR Number of keys can't be greater than number of args")
     if number < 0:
         raise CommandError("ERR Number of keys can't be negative")
+    script = find(args[1])  # not before: a request with a wrong number leaves no script in the cache
     if script.is_declared:
         scripts.check_writer(context, reads_only=reads_only)
     lua, chunk, keys, arguments = scripts.lua, script.chunk, args[3 : 3 + number], args[3 + number :]

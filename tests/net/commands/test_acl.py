@@ -339,3 +339,11 @@ def test_a_session_of_one_user(client: HandlerClient) -> None:
     session.refresh(server_gates_open=True)
     assert not session.skips_gates
     assert Context(client.services, session).keyspace is client.context.keyspace
+
+
+def test_the_form_of_getuser(client: HandlerClient) -> None:
+    assert ask(client, "ACL GETUSER default").startswith("*12|$5|flags|*2|$2|on|$6|nopass|$9|passwords|*0|")
+    ask(client, "HELLO 3")
+    resp3 = ask(client, "ACL GETUSER default")
+    assert resp3.startswith("%6|$5|flags|~2|$")
+    assert "|$9|passwords|*0|$8|commands|" in resp3

@@ -92,3 +92,10 @@ def test_without_lua(server: Handling, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "lupa.luajit21", None)
     assert server.call(b"EVAL", b"return 1", b"0") == "-ERR Lua is not installed here: pip install 'flin[lua]'"
     assert server.call(b"SCRIPT", b"EXISTS", sha(b"return 1")) == [0]
+
+
+def test_a_wrong_number_of_keys_leaves_no_script(server: Handling) -> None:
+    for number in (b"x", b"-1", b"1"):
+        assert str(server.call(b"EVAL", b"return (", number)).startswith(("-ERR value", "-ERR Number of keys"))
+        server.call(b"EVAL", b"return 7", number)
+    assert server.call(b"EVALSHA", sha(b"return 7"), b"0") == NO_SCRIPT

@@ -299,6 +299,8 @@ class Session:
         keys, subscriptions, names."""
         names = len(self.name) + len(self.library_name) + len(self.library_version)
         growing = self.growing()
+        if self.tracker is not None:
+            names += self.tracker.prefixes_bytes
         grown = 0 if growing is None else growing.size_bytes()
         subscribed = 0 if self.subscriptions is None else self.subscriptions.size_bytes
         return self.watched_bytes + self.awaited_bytes + subscribed + names + grown

@@ -37,6 +37,10 @@ SEVERAL: Final = -1
 """The writer of a key that several have written."""
 
 
+PREFIX_BYTES: Final = 560
+"""A prefix of one client, beside its bytes (measured with tracemalloc, CPython 3.11, with nobody else's)."""
+
+
 class Mode(IntFlag):
     """The options of CLIENT TRACKING ON."""
 
@@ -61,13 +65,14 @@ class Receiver(Protocol):
 class Tracker:
     """One client that tracks, from ON to OFF."""
 
-    __slots__ = ("is_broken", "is_caching", "mode", "prefixes", "receiver", "redirect")
+    __slots__ = ("is_broken", "is_caching", "mode", "prefixes", "prefixes_bytes", "receiver", "redirect")
 
     def __init__(self, receiver: Receiver) -> None:
         self.receiver = receiver
         self.mode = Mode.DEFAULT
         self.redirect = NOBODY  # the number of the client that is told in its place
         self.prefixes: set[bytes] = set()
+        self.prefixes_bytes = 0  # what they take in memory
         self.is_caching = False  # CLIENT CACHING was sent: for the next command, or transaction
         self.is_broken = False  # the other client was found to be gone
 
@@ -119,7 +124,9 @@ class Tracking:
                 trackers = self.prefixes[prefix] = {}
                 self._index.put(prefix, (prefix, trackers))
             trackers[receiver.id] = tracker
-            tracker.prefixes.add(prefix)
+            if prefix not in tracker.prefixes:
+                tracker.prefixes.add(prefix)
+                tracker.prefixes_bytes += len(prefix) + PREFIX_BYTES
         return tracker
 
     def stop(self, receiver: Receiver) -> None:

@@ -7,6 +7,7 @@ import pytest
 from flin.engine.key import stored_key
 from flin.errors import StorageError
 from flin.net.client.session import Closure
+from flin.net.messages.tracking import PREFIX_BYTES
 from flin.net.messages.tracking_table import KEY_BYTES
 from flin.net.serve.reaping import Reaping
 from tests.net.fake_peer import Clients, Peer
@@ -176,6 +177,16 @@ def test_what_a_script_reads_is_tracked_whatever_it_declares(clients: Clients) -
         writer.ask(b"SET a 1")
         writer.ask(b"SET b 1")
         assert reader.read_all() == b":1\r\n" + invalid(b"b")
+
+
+def test_many_prefixes_are_checked_at_once_and_counted(clients: Clients) -> None:
+    peer = clients.connect()
+    many = [word for number in range(20_000) for word in (b"PREFIX", b"%08d" % number)]
+    for more, reply in (([b"PREFIX", b"000"], b"-ERR Prefix "), ([], b"+OK")):
+        peer.say([b"CLIENT", b"TRACKING", b"ON", b"BCAST", *many, *more])
+        clients.loop.run()
+        assert peer.read_all().startswith(reply)
+    assert peer.connection.session.kept_bytes() == 20_000 * (8 + PREFIX_BYTES)
 
 
 def test_swapdb_invalidates_everything(clients: Clients) -> None:

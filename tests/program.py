@@ -54,7 +54,9 @@ class Program:
         return self.printed()
 
     def kill(self) -> None:
-        """kill -9 of it and of all that it has started."""
+        """kill -9 of it and of all that it has started; nothing if it has ended, since its number may be another's."""
+        if self._process.poll() is not None:
+            return
         family = [self.pid]
         for pid in family:
             family += children(pid)

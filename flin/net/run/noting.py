@@ -104,10 +104,11 @@ def _look(context: Context, command: Command, request: list[bytes]) -> list[int]
 
 
 def _maybe_delete(context: Context, key: bytes) -> None:
-    """Delete a key that is not there, if that is because it has expired, and writes are taken."""
+    """Delete a key that is not there, if that is because it has expired, and writes are taken. (In a CLIENT PAUSE
+    nothing expires.)"""
     services, keyspace = context.services, context.keyspace
     expired = keyspace.expired(key)
-    if expired is not None and services.clients.takes_writes():
+    if expired is not None and not services.pause.kind and services.clients.takes_writes():
         keyspace.note_gone(expired)
         keyspace.delete(key)
         services.notifications.tell_expired(keyspace.stored(key), expired[1], key, keyspace.database)

@@ -51,7 +51,9 @@ def asked(client: redis.Redis, *words: bytes | str) -> Any:
 def run_rules(ports: tuple[int, int], seed: int, users: int, checks: int) -> Counter[str]:
     """Change a user again and again; after each change both must show the same rules and allow the same requests."""
     generator = RuleGenerator(random.Random(seed))
-    requests = [request.words for request in schedule(seed, 1 + users * checks // 1000) if request.name != "shutdown"]
+    scheduled = schedule(seed, 1 + users * checks // 1000)
+    # "1.5" as a number of keys is 1 for Redis's rules alone: see the table of differences.
+    requests = [request.words for request in scheduled if b"1.5" not in request.words]
     generator.random.shuffle(requests)
     outcomes: Counter[str] = Counter()
     with RawClient(ports[0]) as flin, RawClient(ports[1]) as other:

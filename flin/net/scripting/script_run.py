@@ -54,7 +54,9 @@ NOTED_CALLS: Final = 64
 """Calls that are noted of a script that reads: if the batch that it has read is refused, they tell whether its reply
 shows that. Of more it is taken for granted."""
 
-KILLED: Final = "ERR Script killed by user with {} KILL..."
+KILLED: Final = "ERR Script killed by user with SCRIPT KILL..."
+"""After FUNCTION KILL, too, as in Redis."""
+
 IN_EXEC: Final = "ERR Script aborted: it ran for 5 seconds within EXEC"
 ONLY_READS: Final = "ERR Write commands are not allowed from read-only scripts."
 
@@ -424,7 +426,7 @@ class ScriptRun:
         if self._cause is not None:
             return True
         if self._is_killed:
-            self._cause = self._told(KILLED.format("FUNCTION" if self.is_function else "SCRIPT"))
+            self._cause = self._told(KILLED)
         elif time.monotonic_ns() > self._until_ns > 0:
             self._cause = self._told(IN_EXEC) if self._is_in_exec else LongScriptError(self)
         elif self._writes_freely:

@@ -9,6 +9,7 @@ import pytest
 
 from flin.errors import StorageError
 from flin.net.scripting.functions import PREFIX, Functions, decode, encode, parse_metadata
+from flin.testing.process import wait_until
 from tests.net.commands.handling import Handling
 from tests.net.raw_client import RawClient
 from tests.net.redis_server import running_redis
@@ -166,6 +167,38 @@ def test_nothing_of_a_call_is_seen_by_the_next(server: Handling) -> None:
     assert server.call(b"FCALL", b"f", b"1", b"k", b"a") == [1, 1, 1]
     assert server.call(b"FCALL", b"f", b"0") == [2, 0, 0], "a library's own variables stay, as in Redis"
     assert server.call(b"EVAL", b"return tostring(rawget(_G, 'n'))", b"0") == b"nil"
+
+
+def test_function_kill(ports: tuple[int, int]) -> None:
+    """It ends functions alone, and takes back what the function wrote."""
+    source = (
+        b"#!lua name=K\nredis.register_function('turn', function() redis.call('SET', 'x', 1) while true do end end)"
+    )
+    with RawClient(ports[0]) as caller, RawClient(ports[0]) as other:
+        assert caller.call(b"FUNCTION", b"LOAD", b"REPLACE", source).data == b"$1\r\nK\r\n"
+        caller.send([[b"FCALL", b"turn", b"0"]])
+        wait_until(lambda: b"$4\r\nturn\r\n" in other.call(b"FUNCTION", b"STATS").data, "the function runs alone")
+        assert other.call(b"SCRIPT", b"KILL").payload.startswith(b"BUSY")
+        assert other.call(b"FUNCTION", b"KILL").data == OK
+        assert caller.read().payload == b"ERR Script killed by user with SCRIPT KILL... script: turn"
+        assert other.call(b"GET", b"x").is_null
+        assert other.call(b"FUNCTION", b"KILL").payload.startswith(b"NOTBUSY")
+        assert other.call(b"FUNCTION", b"DELETE", b"K").data == OK
+
+
+def test_within_exec(ports: tuple[int, int]) -> None:
+    with RawClient(ports[0]) as ours, RawClient(ports[1]) as theirs:
+        replies = []
+        for client in (ours, theirs):
+            requests = [
+                [b"MULTI"],
+                [b"FUNCTION", b"LOAD", b"REPLACE", library("L", "f")],
+                [b"FCALL", b"f", b"0"],
+                [b"EXEC"],
+            ]
+            replies.append([reply.data for reply in client.pipeline(requests)])
+        assert replies[0] == replies[1]
+        assert replies[0][-1] == b"*2\r\n$1\r\nL\r\n:1\r\n"
 
 
 def test_kill_9(tmp_path: Path) -> None:

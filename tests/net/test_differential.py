@@ -720,6 +720,7 @@ PROBES: dict[str, list[list[bytes]]] = {
 }
 
 NOT_PROBED = {
+    "monitor-cut": "tests/net/messages/test_monitor.py has Flin's lines",
     "tracking-tick": "tests/net/messages/test_tracking.py has Flin's order",
     "tracking-scripts": "tests/net/messages/test_tracking.py has what Flin enters",
     "tracking-swapdb": "nothing comes from Redis; tests/net/messages/test_tracking.py has Flin's message",

@@ -8,7 +8,9 @@ its address, "unix:" and the path of its socket, or "lua" for a call by a script
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 
@@ -27,6 +29,12 @@ _ESCAPES: Final = {
     **{byte: b"\\" + bytes([byte]) for byte in b'\\"'},
     **dict(zip(b"\n\r\t\a\b", (b"\\n", b"\\r", b"\\t", b"\\a", b"\\b"), strict=True)),
 }
+
+_SPECIAL: Final = re.compile(rb"[^ !#-\[\]-~]")
+
+SHOWN_BYTES: Final = 1 << 18
+"""The most bytes of a command's arguments that are shown. A value of 100 MB would keep the server busy for seconds, and
+fill the output of each monitor."""
 
 _HAS_SECRETS: Final = frozenset((b"auth", b"hello", b"migrate"))
 
@@ -64,15 +72,23 @@ class Monitors:
 def line_of(at_microseconds: int, database: int, client: str, request: list[bytes]) -> bytes:
     """The line of one command; passwords are left out."""
     seconds, microseconds = divmod(at_microseconds, 1_000_000)
-    words = b" ".join(map(quoted, without_secrets(request)))
+    words = b" ".join(map(quoted, _shortened(without_secrets(request))))
     return b"+%d.%06d [%d %b] %b\r\n" % (seconds, microseconds, database, client.encode("latin-1", "replace"), words)
+
+
+def _shortened(request: list[bytes]) -> Iterator[bytes]:
+    room = SHOWN_BYTES
+    for number, word in enumerate(request):
+        if room <= 0:
+            yield b"... (%d more arguments)" % (len(request) - number)
+            return
+        yield word if len(word) <= room else b"%b... (%d more bytes)" % (word[:room], len(word) - room)
+        room -= len(word)
 
 
 def quoted(text: bytes) -> bytes:
     """The text in double quotes, with Redis's escapes."""
-    if text.isalnum() and text.isascii():
-        return b'"%b"' % text
-    return b'"%b"' % b"".join([_ESCAPES.get(byte) or bytes((byte,)) for byte in text])
+    return b'"%b"' % _SPECIAL.sub(lambda found: _ESCAPES[found[0][0]], text)
 
 
 def without_secrets(request: list[bytes]) -> list[bytes]:

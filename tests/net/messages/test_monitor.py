@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flin.net.client.clients import ServerClosure
-from flin.net.messages.monitor import line_of, quoted, without_secrets
+from flin.net.messages.monitor import SHOWN_BYTES, line_of, quoted, without_secrets
 from tests.net.fake_peer import Clients
 from tests.net.serving import ServerThread
 
@@ -32,6 +32,13 @@ def test_a_line() -> None:
 )
 def test_quoted(text: bytes, shown: bytes) -> None:
     assert quoted(text) == shown
+
+
+def test_a_long_command_is_cut() -> None:
+    value = b"x" * SHOWN_BYTES
+    assert line_of(0, 0, "a", [b"SET", b"k", value[4:]]).endswith(b'"SET" "k" "%b"\r\n' % value[4:])
+    line = line_of(0, 0, "a", [b"SET", b"k", value, b"NX", b"GET"])
+    assert line.endswith(b'x... (4 more bytes)" "... (2 more arguments)"\r\n')
 
 
 @pytest.mark.parametrize(
@@ -87,8 +94,8 @@ def test_a_monitor_that_does_not_read_is_closed() -> None:
     clients = Clients()
     peer, monitor = clients.connect(), clients.connect()
     monitor.ask(b"MONITOR")
-    value = b"x" * (1 << 20)
-    for _ in range(80):
+    value = b"x" * SHOWN_BYTES
+    for _ in range(300):
         peer.ask(b"ECHO " + value)
     assert monitor.is_closed
     assert peer.connection.session.skips_gates

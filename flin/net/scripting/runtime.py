@@ -151,6 +151,7 @@ class Lua:
         self._run_script = runner[b"script"]
         self._run_long_script = runner[b"long_script"]
         self._run_callback = runner[b"callback"]
+        self._run_long_callback = runner[b"long_callback"]
         self._run_library = runner[b"library"]
         self._registered = runner[b"registered"]
         self._take = runner[b"take"]
@@ -209,15 +210,7 @@ class Lua:
 
     def call_function(self, chunk: Chunk, keys: list[bytes], arguments: list[bytes], caller: Caller) -> Value:
         """Call a function of a library, as `run` runs a script. The chunk must not be gone."""
-        try:
-            with self._running(caller):
-                self._last = keys + arguments
-                place = (chunk.function, chunk.place, chunk.line)
-                found = self._run_callback(*place, len(keys), len(arguments))
-                return self._result(chunk, found if type(found) is tuple else (found,))
-        except _luajit().LuaMemoryError:
-            self._start()
-            raise _out_of_memory() from None
+        return self._run(self._run_callback, self._run_long_callback, chunk, keys, arguments, caller)
 
     def _compile_into(self, chunk: Chunk) -> None:
         try:
@@ -235,18 +228,24 @@ class Lua:
         """Run a script and return its value. ScriptError: it failed. ScriptAborted: it was stopped."""
         if chunk.state is not self._state:
             self._compile_into(chunk)
+        return self._run(self._run_script, self._run_long_script, chunk, keys, arguments, caller)
+
+    def _run(
+        self, short: Any, long: Any, chunk: Chunk, keys: list[bytes], arguments: list[bytes], caller: Caller
+    ) -> Value:
+        """long: for more values than cross at once."""
         self._caller, self._cause, self._resp3, self._last = caller, None, False, None
         try:
             if len(keys) + len(arguments) <= MOST_VALUES:
                 place = (chunk.function, chunk.place, chunk.line)
-                found = self._run_script(*place, len(keys), len(arguments), *keys, *arguments)
+                found = short(*place, len(keys), len(arguments), *keys, *arguments)
                 if type(found) is tuple and found[0] == VALUE and self._cause is None:
                     value = found[1]  # what `_result` gives, for most scripts
                     if type(value) is bytes or type(value) is int:
                         return value
             else:
                 self._last = keys + arguments
-                found = self._run_long_script(chunk.function, chunk.place, chunk.line, len(keys), len(arguments))
+                found = long(chunk.function, chunk.place, chunk.line, len(keys), len(arguments))
             return self._result(chunk, found if type(found) is tuple else (found,))
         except _luajit().LuaMemoryError:
             self._start()

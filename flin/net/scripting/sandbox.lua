@@ -325,7 +325,20 @@ function runner.long_script(chunk, name, line, keys, arguments)
 end
 
 -- A function of a library: what it is called with are arguments, no globals.
-function runner.callback(callback, name, line, keys, arguments)
+function runner.callback(callback, name, line, keys, arguments, key, ...)
+  results.begin()
+  local given_keys, given = {}, {}
+  if keys == 1 then
+    given_keys, given = { key }, { ... }
+  elseif keys + arguments > 0 then
+    local all = { key, ... }
+    given_keys, given = { unpack(all, 1, keys) }, { unpack(all, keys + 1, keys + arguments) }
+  end
+  return nameless(guard.run(describe, callback, name, line, given_keys, given))
+end
+
+function runner.long_callback(callback, name, line, keys, arguments)
+  results.begin()
   local all, given_keys, given = more_values({}, keys + arguments), {}, {}
   for position = 1, keys do
     given_keys[position] = all[position]
@@ -333,7 +346,7 @@ function runner.callback(callback, name, line, keys, arguments)
   for position = 1, arguments do
     given[position] = all[keys + position]
   end
-  return guard.run(describe, callback, name, line, given_keys, given)
+  return nameless(guard.run(describe, callback, name, line, given_keys, given))
 end
 
 -- Run a library's chunk. Meanwhile its globals are others.

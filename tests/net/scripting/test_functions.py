@@ -161,6 +161,27 @@ redis.register_function{function_name='r', callback=function(keys) return redis.
     )
 
 
+def test_what_a_function_is_given(server: Handling) -> None:
+    source = (
+        b"#!lua name=L\nredis.register_function('f', function(k, a) redis.setresp(3) return {#k, #a, k[#k], a[#a]} end)"
+    )
+    server.call(b"FUNCTION", b"LOAD", source)
+    many = [b"%d" % number for number in range(3000)]
+    for keys, arguments in (
+        ([], [b"a"]),
+        ([b"k"], [b"a", b"b"]),
+        ([b"k", b"l"], [b"a"]),
+        (many, many),
+        (many[:9], many),
+    ):
+        expected = [len(keys), len(arguments), *keys[-1:], *arguments[-1:]]
+        expected = expected if keys else expected[:2]
+        assert server.call(b"FCALL", b"f", b"%d" % len(keys), *keys, *arguments) == expected
+    boolean = b"#!lua name=M\nredis.register_function('t', function() return true end)"
+    server.call(b"FUNCTION", b"LOAD", boolean)
+    assert server.call(b"FCALL", b"t", b"0") == 1, "what setresp chose ends with its call"
+
+
 def test_nothing_of_a_call_is_seen_by_the_next(server: Handling) -> None:
     source = b"#!lua name=L\nlocal n = 0 redis.register_function('f', function(k, a) n = n + 1 return {n, #k, #a} end)"
     server.call(b"FUNCTION", b"LOAD", source)

@@ -38,7 +38,12 @@ class Pause:
     def set_active_expire(self, active: bool) -> None:
         """DEBUG SET-ACTIVE-EXPIRE: whether expired keys are deleted while there is no pause."""
         self._is_active_expire = active
-        self._store.holds_sweep = not active or self.kind is not PauseKind.NONE
+        self.fit_sweep()
+
+    def fit_sweep(self) -> None:
+        """Nothing is swept while there is a pause, or a long script, or where DEBUG has forbidden it."""
+        is_script = bool(self._clients.closed_by & ServerClosure.SCRIPT)
+        self._store.holds_sweep = is_script or not self._is_active_expire or self.kind is not PauseKind.NONE
 
     def begin(self, kind: PauseKind, milliseconds: int) -> None:
         """Pause for so long, or strengthen and lengthen the pause that there is."""
@@ -52,7 +57,7 @@ class Pause:
         """Let everybody go on at once."""
         self.kind = PauseKind.NONE
         self._until_ms = 0
-        self._store.holds_sweep = not self._is_active_expire
+        self.fit_sweep()
         self._clients.open_gates(ServerClosure.PAUSE)
         for wake in [*self.held.values()]:
             wake()

@@ -22,8 +22,8 @@ from flin.net.command.command import Flag
 
 if TYPE_CHECKING:
     from flin.net.batch.pending import Pending
-    from flin.net.batch.store import StoreLike
     from flin.net.client.clients import Clients
+    from flin.net.client.pause import Pause
     from flin.net.command.command import Command
     from flin.net.data.databases import Databases
     from flin.net.run.tick import Tick
@@ -84,7 +84,7 @@ class LongScript:
         self,
         pending: Pending,
         databases: Databases,
-        store: StoreLike,
+        pause: Pause,
         clients: Clients,
         config: Config,
         tick: Tick,
@@ -96,7 +96,7 @@ class LongScript:
         self.wake: Final = wake
         self._pending = pending
         self._databases = databases
-        self._store = store
+        self._pause = pause
         self._clients = clients
         self._config = config
         self._tick = tick
@@ -121,7 +121,7 @@ class LongScript:
         assert self.wake is not None
         self._pending.commit()
         self._databases.block_reads(blocking=True)
-        self._store.holds_sweep = True
+        self._pause.fit_sweep()
         self._clock = self._pending.clock
         self._pending.refresh_clock()
         now_ms = self._pending.now_ms
@@ -143,9 +143,9 @@ class LongScript:
         self._pending.clock = self._clock
         self._pending.refresh_clock()
         self._databases.block_reads(blocking=False)
-        self._store.holds_sweep = bool(self._clients.closed_by & ServerClosure.PAUSE)
         self.job = None
         self._clients.open_gates(ServerClosure.SCRIPT)
+        self._pause.fit_sweep()
         on_end()
         self._tick.schedule_end()  # it may be that nobody is there to get a reply
         held, self.held = self.held, {}

@@ -157,6 +157,7 @@ def make_services(
     clients = Clients(store, pending, config, counters, pubsub, users)
     tick = Tick(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)
     pubsub.rounds = tick
+    pause = Pause(clients, store, steady_clock)
     return Services(
         store=store,
         pending=pending,
@@ -174,11 +175,11 @@ def make_services(
         pubsub=pubsub,
         users=users,
         denials=DenialLog(),
-        pause=Pause(clients, store, steady_clock),
+        pause=pause,
         monitors=Monitors(),
         notifications=Notifications(config, pubsub, pending),
         tracking=Tracking(pending, databases, clients.sessions.get, config),
-        long_script=LongScript(pending, databases, store, clients, config, tick, wake),
+        long_script=LongScript(pending, databases, pause, clients, config, tick, wake),
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
         stop=stop,
         engine_statistics=engine_statistics,

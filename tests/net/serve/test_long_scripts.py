@@ -243,6 +243,18 @@ def test_the_clock_stands_still(scene: Scene, clock: Clock) -> None:
     assert scene.ask(other, "EXISTS a") == [b":0\r\n"]
 
 
+def test_the_sweep_waits_for_its_end(scene: Scene) -> None:
+    """Also if a pause begins and ends meanwhile."""
+    store = scene.server.store
+    owner, other = scene.begin(), scene.new()
+    assert store.holds_sweep
+    assert scene.ask(other, "CLIENT PAUSE 100000 WRITE", "CLIENT UNPAUSE") == [b"+OK\r\n"] * 2
+    assert store.holds_sweep
+    scene.may_end.set()
+    owner.read()
+    assert not store.holds_sweep
+
+
 def test_a_transaction_that_waits(scene: Scene) -> None:
     owner, other = scene.begin(), scene.new()
     assert scene.ask(other, "MULTI", "INCR a") == [b"+OK\r\n", b"+QUEUED\r\n"]

@@ -16,17 +16,10 @@ from flin.net.serve.dispatch import Caller, run_columns
 from flin.net.wire.columns import Column
 from flin.objects import limits as sizes
 from tests.net.raw_client import RawClient
-from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
 from tests.net.wire.test_columns_of_collections import ELEMENTS, FORMS, KEYS, pipeline
 
 ROUNDS = 4000
-
-
-@pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with running_redis(tmp_path_factory.mktemp("redis")) as port:
-        yield port
 
 
 @pytest.fixture(params=[(64, 16384), (3, 16384), (3, 0)], ids=["packed", "whole", "spread"])

@@ -23,7 +23,6 @@ from flin.objects import limits
 from flin.testing.process import wait_until
 from tests.net.fake_store import OftenColdStore
 from tests.net.raw_client import RawClient
-from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
 from tests.process.collections_load import parsed, shown
 
@@ -72,12 +71,6 @@ TIMED_ID: Final = re.compile(r"(?:\$\d+\\r\\n)?\d{13}-\d+")
 
 def test_every_batch_form_is_tried() -> None:
     assert {command.name for command in all_commands() if command.batch is not None} == ARGUMENTS.keys()
-
-
-@pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with running_redis(tmp_path_factory.mktemp("redis")) as port:
-        yield port
 
 
 Pipeline = list[list[bytes]]

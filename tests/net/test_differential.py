@@ -31,7 +31,6 @@ from tests.net.hyperloglog_generator import PLAIN_HYPERLOGLOGS
 from tests.net.key_generator import PLAIN_KEYS
 from tests.net.list_generator import PLAIN_LISTS
 from tests.net.raw_client import Raw, RawClient
-from tests.net.redis_server import running_redis
 from tests.net.serving import ServerThread
 from tests.net.set_generator import PLAIN_SETS
 from tests.net.sorted_set_generator import PLAIN_SORTED_SETS
@@ -87,12 +86,6 @@ NOT_GENERATED = {
     "client|no-touch": "Redis 7.0 does not know it: see the table of differences",
 }
 """The commands that the generator leaves out, and why."""
-
-
-@pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with running_redis(tmp_path_factory.mktemp("redis")) as port:
-        yield port
 
 
 @pytest.fixture(scope="module", params=["cold", "engine"])

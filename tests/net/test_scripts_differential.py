@@ -13,17 +13,10 @@ from flin.net.command.registry import find_for
 from tests.net.differential import Pair
 from tests.net.fake_store import FakeStore, OftenColdStore
 from tests.net.generator import OPTIONS, PLAIN, Generator, Request
-from tests.net.redis_server import running_redis
 from tests.net.script_of_requests import script_of
 from tests.net.serving import ServerThread
 
 pytest.importorskip("lupa.luajit21", exc_type=ImportError)
-
-
-@pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with running_redis(tmp_path_factory.mktemp("redis")) as port:
-        yield port
 
 
 @pytest.fixture(scope="module", params=["memory", "cold"])

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from flin.errors import ScriptError
 from flin.net.scripting.runtime import Lua
 from flin.net.wire.resp import encode2, encode_error, encode_requests, split_replies
-from tests.net.redis_server import running_redis
 from tests.net.scripting import library_probes
 from tests.net.scripting.calling import FakeCaller, run
 from tests.net.scripting.random_values import document, value
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with running_redis(tmp_path_factory.mktemp("redis")) as port:
-        yield port
 
 
 def of_redis(port: int, scripts: list[str]) -> list[bytes]:
@@ -47,29 +39,29 @@ def compare(port: int, scripts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["CJSON", "CMSGPACK", "STRUCT_AND_BIT"])
-def test_probes(redis: int, name: str) -> None:
+def test_probes(redis_port: int, name: str) -> None:
     scripts = [line for line in getattr(library_probes, name).splitlines() if line]
     assert len(scripts) > 80
-    compare(redis, scripts)
+    compare(redis_port, scripts)
 
 
 ROUNDS = 250
 
 
-def test_random_values_are_encoded_alike(redis: int) -> None:
+def test_random_values_are_encoded_alike(redis_port: int) -> None:
     source = random.Random(1)
     values = [value(source) for _ in range(ROUNDS)]
-    compare(redis, [f"return cjson.encode({each})" for each in values])
-    compare(redis, [f"return cmsgpack.pack({each}, {each})" for each in values])
+    compare(redis_port, [f"return cjson.encode({each})" for each in values])
+    compare(redis_port, [f"return cmsgpack.pack({each}, {each})" for each in values])
 
 
-def test_random_documents_are_decoded_alike(redis: int) -> None:
+def test_random_documents_are_decoded_alike(redis_port: int) -> None:
     source = random.Random(2)
     scripts = [f"return cjson.encode(cjson.decode([==[\n{document(source)}]==]))" for _ in range(2 * ROUNDS)]
-    compare(redis, [script.encode().decode("latin-1") for script in scripts])
+    compare(redis_port, [script.encode().decode("latin-1") for script in scripts])
 
 
-def test_random_packs_are_unpacked_alike(redis: int) -> None:
+def test_random_packs_are_unpacked_alike(redis_port: int) -> None:
     """Also cut, and with bytes changed."""
     source = random.Random(3)
     lua = Lua()
@@ -86,7 +78,7 @@ def test_random_packs_are_unpacked_alike(redis: int) -> None:
             " values[i] = tostring(values[i]):gsub(': .*', '') end return values"
         )
         scripts.append(f"return {{cmsgpack.unpack_one('{literal}', {source.randrange(3)})}}")
-    replies = of_redis(redis, scripts)
+    replies = of_redis(redis_port, scripts)
     for script, expected in zip(scripts, replies, strict=True):
         if b"index is" not in expected:
             assert of_flin(lua, script) == expected, script
@@ -104,7 +96,7 @@ def _argument(source: random.Random, letter: str) -> list[str]:
     return [source.choice(NUMBERS)] if letter[0] not in "x<>!" else []
 
 
-def test_random_structs_are_alike(redis: int) -> None:
+def test_random_structs_are_alike(redis_port: int) -> None:
     source = random.Random(4)
     scripts = []
     for _ in range(2 * ROUNDS):
@@ -119,10 +111,10 @@ def test_random_structs_are_alike(redis: int) -> None:
             " values[i] = tostring(values[i]):gsub('^-?nan$', 'nan') end return values"
         )
         scripts.append(f"return struct.size('{words}')")
-    compare(redis, scripts)
+    compare(redis_port, scripts)
 
 
-def test_random_numbers_are_those_of_redis(redis: int) -> None:
+def test_random_numbers_are_those_of_redis(redis_port: int) -> None:
     """From a server's start on, and after a seed."""
     scripts = [
         "return {tostring(math.random()), math.random(10), math.random(3, 20), math.random(2^31 - 1)}",
@@ -131,4 +123,4 @@ def test_random_numbers_are_those_of_redis(redis: int) -> None:
         "local t = {} for i = 1, 100 do t[i] = math.random(1000) end return t",
         "math.random('x')", "math.randomseed()", "return math.random('7')",
     ]  # fmt: skip
-    compare(redis, scripts)
+    compare(redis_port, scripts)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ import pytest
 from flin.errors import ScriptError
 from flin.net.scripting import runtime
 from flin.net.scripting.runtime import Lua
-from tests.net.redis_server import running_redis
 from tests.net.scripting.calling import run
 from tests.net.scripting.test_libraries import of_redis
 
@@ -23,12 +21,6 @@ from tests.net.scripting.test_libraries import of_redis
 @pytest.fixture(scope="module")
 def lua() -> Lua:
     return Lua()
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with running_redis(tmp_path_factory.mktemp("redis")) as port:
-        yield port
 
 
 NAMES = """
@@ -45,8 +37,8 @@ return table.concat(names, ' ')
 ABSENT = {"__redis__err__handler:function", "string.dump:function"}  # the handler is Redis's own, no part of its API
 
 
-def test_names_are_those_of_redis(lua: Lua, redis: int) -> None:
-    (reply,) = of_redis(redis, [NAMES])
+def test_names_are_those_of_redis(lua: Lua, redis_port: int) -> None:
+    (reply,) = of_redis(redis_port, [NAMES])
     theirs = set(reply.split(b"\r\n")[1].decode().split())
     assert set(run(lua, NAMES).decode().split()) == theirs - ABSENT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flin.engine.key import namespace_prefix
@@ -55,6 +56,7 @@ class Databases:
         self.pending = pending
         self._is_swapped = False  # the pending batch swaps databases
         self._recall()
+        self.when_taken_back: list[Callable[[], None]] = []  # who else keeps what the batch says
         pending.on_refused = self.forget_objects
 
     def block_reads(self, *, blocking: bool) -> None:
@@ -105,6 +107,8 @@ class Databases:
         self._lease.rolled_back()
         if self._is_swapped:
             self._recall()
+        for forget in self.when_taken_back:
+            forget()
 
     def forget_objects(self) -> None:
         """The batch is gone, and with it the truth of everything read from it: all objects are read again."""

@@ -3,7 +3,8 @@
     FF 01 FF FF `library:` name   →   a format byte, then the source as FUNCTION LOAD was given it
 
 They are read and run at the first need after a start. What a request changes joins the batch of its tick; if that is
-refused, they are read again. Names of libraries differ by case, those of functions do not, as in Redis.
+refused, or the step that it was a part of is taken back, they are read again. Names of libraries differ by case, those
+of functions do not, as in Redis.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import TOMBSTONE
 from flin.engine.key import namespace_prefix
-from flin.errors import CommandError, FormatVersionError, PayloadError, ScriptAborted
+from flin.errors import CommandError, FormatVersionError, PayloadError, ScriptAborted, ScriptOutOfMemory
 from flin.net.scripting.runtime import Chunk, Lua, Registered
 from flin.net.scripting.shebang import SHEBANG, ScriptFlag, flags_named
 from flin.net.wire.replies import Value, shown
@@ -82,6 +83,7 @@ class Functions:
         self._libraries: dict[bytes, Library] | None = None  # None: to be read
         self._by_name: dict[bytes, Function] = {}
         self._is_listening = False
+        services.databases.when_taken_back.append(self._read_again)
 
     @property
     def lua(self) -> Lua:
@@ -91,12 +93,18 @@ class Functions:
 
     @property
     def libraries(self) -> dict[bytes, Library]:
-        """By name, in the order in which they were loaded."""
+        """By name, in the order in which they were loaded. CommandError if one of those in the store does not run."""
         if self._libraries is None:
-            sources = self._stored()
+            made = {name: self._made(source, was_loaded=True) for name, source in self._stored().items()}
             self._libraries = {}
-            self._keep({name: self._made(source) for name, source in sources.items()})
+            self._keep(made)
         return self._libraries
+
+    def _sources(self) -> dict[bytes, bytes]:
+        """By name. Needs no Lua: a library that does not run any more can be deleted, and saved."""
+        if self._libraries is None:
+            return self._stored()
+        return {name: library.source for name, library in self._libraries.items()}
 
     def _stored(self) -> dict[bytes, bytes]:
         store, found = self._services.store, {}
@@ -126,7 +134,8 @@ class Functions:
 
     def _load_again(self, library: Library) -> None:
         """Into a Lua that was made anew."""
-        for function, registered in zip(library.functions, self._run(library.lua_source), strict=True):
+        registrations = self._run(library.lua_source, was_loaded=True)
+        for function, registered in zip(library.functions, registrations, strict=True):
             function.chunk = registered.chunk
 
     # Changes.
@@ -142,14 +151,17 @@ class Functions:
         return name
 
     def delete(self, name: bytes) -> None:
-        if name not in self.libraries:
+        if name not in self._sources():
             raise CommandError("ERR Library not found")
-        self._write({}, {name})
+        self._enter({}, {name})
+        if self._libraries is not None:
+            self._drop(self._libraries.pop(name))
 
     def flush(self) -> None:
-        self._write({}, set(self.libraries))
-        if not self._libraries:
-            self._lua = None  # with all that it holds
+        self._enter({}, set(self._sources()))
+        self._libraries = {}
+        self._by_name.clear()
+        self._lua = None  # with all that it holds
 
     def restore(self, payload: bytes, policy: bytes) -> None:
         """policy: FLUSH, APPEND or REPLACE. All of the payload is taken, or nothing."""
@@ -168,20 +180,26 @@ class Functions:
 
     def dump(self) -> bytes:
         """The payload of FUNCTION DUMP."""
-        return encode([library.source for library in self.libraries.values()])
+        return encode([*self._sources().values()])
 
-    def _made(self, source: bytes) -> Library:
-        """Run a library. CommandError as Redis words it."""
+    def _made(self, source: bytes, *, was_loaded: bool = False) -> Library:
+        """Run a library. CommandError as Redis words it. was_loaded: it has run before, within its time."""
         name, lua_source = parse_metadata(source)
         library = Library(name, source, lua_source)
-        library.functions = [Function(library, registered) for registered in self._run(lua_source)]
+        library.functions = [
+            Function(library, registered) for registered in self._run(lua_source, was_loaded=was_loaded)
+        ]
         if not library.functions:
             raise CommandError("ERR No functions registered")
         return library
 
-    def _run(self, lua_source: bytes) -> list[Registered]:
+    def _run(self, lua_source: bytes, *, was_loaded: bool) -> list[Registered]:
+        caller = _Loading(has_limit=not was_loaded)
         try:
-            return self.lua.load_library(lua_source, _Loading())
+            try:
+                return self.lua.load_library(lua_source, caller)
+            except ScriptOutOfMemory:  # all libraries share one Lua: it was made anew, and has room
+                return self.lua.load_library(lua_source, caller)
         except ScriptAborted as error:
             raise CommandError(f"ERR Error registering functions: ERR {error}") from None
 
@@ -195,17 +213,22 @@ class Functions:
                 seen.add(function.name.lower())
 
     def _write(self, made: dict[bytes, Library], gone: set[bytes]) -> None:
+        self._enter(made, gone)
+        for name in gone:
+            self._drop(self.libraries.pop(name))
+        self._keep(made)
+
+    def _enter(self, made: dict[bytes, Library], gone: set[bytes]) -> None:
+        """Into the batch."""
         pending = self._services.pending
         for name in gone:
             pending.points[PREFIX + name] = TOMBSTONE
         for name, library in made.items():
             pending.points[PREFIX + name] = _FORMAT + library.source
+            pending.large_bytes += len(library.source)
         if not self._is_listening:
             self._is_listening = True
             pending.listen(self)
-        for name in gone:
-            self._drop(self.libraries.pop(name))
-        self._keep(made)
 
     def _keep(self, made: dict[bytes, Library]) -> None:
         libraries = self.libraries
@@ -226,9 +249,13 @@ class Functions:
         self._end()
 
     def batch_refused(self, refusal: Refusal) -> None:
-        self._libraries = None
-        self._by_name.clear()
+        self._read_again()
         self._end()
+
+    def _read_again(self) -> None:
+        if self._is_listening:  # else the batch has nothing of ours
+            self._libraries = None
+            self._by_name.clear()
 
     def _end(self) -> None:
         self._is_listening = False
@@ -238,8 +265,8 @@ class Functions:
 class _Loading:
     """A library's caller while it is loaded: there is nothing to call."""
 
-    def __init__(self) -> None:
-        self._until_ns = time.monotonic_ns() + LOAD_NS
+    def __init__(self, *, has_limit: bool) -> None:
+        self._until_ns = time.monotonic_ns() + LOAD_NS if has_limit else 0
 
     def call(self, arguments: list[bytes]) -> Value:
         raise CommandError("ERR redis.call can only be called inside a script invocation")
@@ -254,7 +281,7 @@ class _Loading:
         return False
 
     def should_stop(self) -> bool:
-        if time.monotonic_ns() > self._until_ns:
+        if time.monotonic_ns() > self._until_ns > 0:
             raise ScriptAborted("FUNCTION LOAD timeout")
         return False
 

@@ -172,10 +172,12 @@ class Lua:
     def load_library(self, source: bytes, caller: Caller) -> list[Registered]:
         """Run a library and return what it registers. CommandError: it is no Lua, or failed; ScriptAborted: it was
         stopped."""
-        chunk = Chunk(source, LIBRARY_NAME, b"")
+        chunk, state = Chunk(source, LIBRARY_NAME, b""), self._state
         try:
             self._compile_into(chunk)
         except ScriptError as error:
+            if self._state is not state:
+                raise _out_of_memory() from None
             raise ScriptError(str(error).replace(_COMPILING, "Error compiling function", 1)) from None
         count, found = 0, None
         try:

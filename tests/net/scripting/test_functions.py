@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from flin.errors import StorageError
+from flin.net.data.savepoint import Step
 from flin.net.scripting.functions import PREFIX, Functions, decode, encode, parse_metadata
+from flin.net.scripting.runtime import LuaNotInstalled
 from flin.testing.process import wait_until
 from tests.net.commands.handling import Handling
 from tests.net.raw_client import RawClient
@@ -103,6 +105,87 @@ def test_a_refused_batch_changes_nothing(server: Handling) -> None:
     assert server.call(b"FCALL", b"f", b"0") == 1
     assert server.call(b"FCALL", b"g", b"0") == "-ERR Function not found"
     assert list(server.services.part(Functions).libraries) == [b"L"]
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        ([b"LOAD", b"REPLACE", library("L", "g")], b"g"),
+        ([b"LOAD", library("M", "h")], b"h"),
+        ([b"DELETE", b"L"], None),
+        ([b"FLUSH"], None),
+        ([b"RESTORE", encode([library("N", "f")]), b"FLUSH"], None),
+    ],
+)
+def test_a_step_that_is_taken_back_changes_nothing(server: Handling, words: list[bytes], changed: bytes | None) -> None:
+    server.call(b"FUNCTION", b"LOAD", library("L", "f"))
+    step = Step(server.services.databases)
+    step.will_write()
+    server.call(b"FUNCTION", *words)
+    assert changed is None or server.call(b"FCALL", changed, b"0") == 1
+    step.take_back()
+    assert server.call(b"FCALL", b"f", b"0") == 1
+    assert changed is None or server.call(b"FCALL", changed, b"0") == "-ERR Function not found"
+    assert list(server.services.part(Functions).libraries) == [b"L"]
+    server.pending.commit()
+    assert Handling(server.store).call(b"FCALL", b"f", b"0") == 1
+
+
+def test_libraries_that_need_more_than_one_lua(server: Handling) -> None:
+    """They share one: where its memory ends it is made anew, for the next of them. So is it after a start."""
+    server.services.config.lua_memory_limit_bytes = 1 << 20
+    for number in range(10):
+        source = b"#!lua name=l%d\nlocal s = '%s'\nredis.register_function('f%d', function() return #s end)"
+        source %= (number, b"%d" % number * 100_000, number)
+        assert server.call(b"FUNCTION", b"LOAD", source) == b"l%d" % number
+    server.pending.commit()
+    again = Handling(server.store)
+    again.services.config.lua_memory_limit_bytes = 1 << 20
+    for each in (server, again):
+        assert [each.call(b"FCALL", b"f%d" % number, b"0") for number in range(10)] == [100_000] * 10
+
+
+def test_a_library_that_was_loaded_has_time_to_load_again(server: Handling, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = b"for i = 1, 300000 do local x = i end\n" + library("L", "f").partition(b"\n")[2]
+    assert server.call(b"FUNCTION", b"LOAD", b"#!lua name=L\n" + source) == b"L"
+    server.pending.commit()
+    monkeypatch.setattr("flin.net.scripting.functions.LOAD_NS", 1)
+    assert "timeout" in server.call(b"FUNCTION", b"LOAD", b"#!lua name=M\n" + source)
+    assert Handling(server.store).call(b"FCALL", b"f", b"0") == 1
+
+
+def test_libraries_that_do_not_run_any_more(server: Handling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Because Lua is gone, or the limit of its memory was lowered. No command says that they are not there; they can
+    be saved and deleted."""
+    server.call(b"FUNCTION", b"LOAD", library("L", "f"))
+    server.call(b"FUNCTION", b"LOAD", library("M", "g"))
+    payload = server.call(b"FUNCTION", b"DUMP")
+    server.pending.commit()
+    without = Handling(server.store)
+    missing = LuaNotInstalled("ERR Lua is not installed here")
+
+    def fail(*_: object, **__: object) -> None:
+        raise missing
+
+    monkeypatch.setattr("flin.net.scripting.functions.Lua", fail)
+    for _ in range(2):
+        for words in ([b"FCALL", b"f", b"0"], [b"FUNCTION", b"LIST"], [b"FUNCTION", b"STATS"]):
+            assert without.call(*words) == f"-{missing}"
+        assert without.call(b"FUNCTION", b"LOAD", library("L", "f")) == f"-{missing}"
+    assert without.call(b"FUNCTION", b"DUMP") == payload
+    assert without.call(b"FUNCTION", b"DELETE", b"N") == "-ERR Library not found"
+    assert without.call(b"FUNCTION", b"DELETE", b"M") == OK
+    assert without.call(b"FCALL", b"f", b"0") == f"-{missing}"
+    assert without.call(b"FUNCTION", b"DELETE", b"L") == OK
+    assert without.call(b"FUNCTION", b"LIST") == []
+    without.pending.commit()
+    assert Handling(server.store).call(b"FUNCTION", b"LIST") == []
+    for name in ("X", "Y"):
+        without.store.entries[PREFIX + name.encode()] = b"\x01" + library(name, f"f{name}")
+    once_more = Handling(server.store)
+    assert once_more.call(b"FCALL", b"fX", b"0") == f"-{missing}"
+    assert once_more.call(b"FUNCTION", b"FLUSH") == OK
+    assert once_more.call(b"FCALL", b"fX", b"0") == "-ERR Function not found"
 
 
 def test_a_restore_takes_all_or_nothing(server: Handling) -> None:

@@ -47,7 +47,7 @@ class LiveObjects:
         self.host: Final = host
         self.thresholds: Final = thresholds
         self.live: Final[dict[bytes, LiveObject]] = {}  # the young generation, and what is dirty
-        self._old: dict[bytes, LiveObject] = {}
+        self.old: dict[bytes, LiveObject] = {}  # the old generation: another dict after each eviction
         self._dirty: dict[bytes, LiveObject] = {}
         self.gone: Final[deque[bytes]] = deque(maxlen=MAX_GONE)  # anchors whose owner may have gone, for the reaper
         self._half_bytes = room_bytes // 2
@@ -166,7 +166,7 @@ class LiveObjects:
 
     def has_any(self, keys: Sequence[bytes]) -> bool:
         """Whether one of them has an object here: 50 ns each, a tenth of what `forget` costs."""
-        return not (self.live.keys().isdisjoint(keys) and self._old.keys().isdisjoint(keys))
+        return not (self.live.keys().isdisjoint(keys) and self.old.keys().isdisjoint(keys))
 
     def forget(self, key: bytes) -> LiveObject | None:
         """The key is written in another way. What was forgotten, if it was live."""
@@ -186,7 +186,7 @@ class LiveObjects:
         for changed in self._dirty.values():
             changed.is_dirty = False
         self.live.clear()
-        self._old.clear()
+        self.old.clear()
         self._dirty.clear()
         self._young_bytes = self._old_bytes = 0
         if self._told_bytes:
@@ -203,7 +203,7 @@ class LiveObjects:
 
     def _take_old(self, key: bytes) -> LiveObject | None:
         """Out of the old generation, also out of what that one costs."""
-        found = self._old.pop(key, None)
+        found = self.old.pop(key, None)
         if found is not None:
             self._old_bytes -= found.charged_bytes
         return found
@@ -230,26 +230,26 @@ class LiveObjects:
             if self._old_bytes <= self._half_bytes:
                 break
             self._old_bytes -= old.pop(key).charged_bytes
-        self._old = old
+        self.old = old
         self._young_bytes = sum(dirty.charged_bytes for dirty in live.values())
         self._tell()
 
     def __len__(self) -> int:
-        return len(self.live) + len(self._old)
+        return len(self.live) + len(self.old)
 
     def each(self) -> list[LiveObject]:
         """All of them."""
-        return [*self.live.values(), *self._old.values()]
+        return [*self.live.values(), *self.old.values()]
 
     def memory_bytes(self) -> int:
         """What all of them cost, about."""
-        return sum(found.charged_bytes for kept in (self.live, self._old) for found in kept.values())
+        return sum(found.charged_bytes for kept in (self.live, self.old) for found in kept.values())
 
     def _check(self) -> None:
         """For tests."""
-        assert self.live.keys().isdisjoint(self._old)
+        assert self.live.keys().isdisjoint(self.old)
         assert all(self.live.get(key) is changed for key, changed in self._dirty.items())
         assert all(found.is_dirty == (key in self._dirty) for key, found in self.live.items())
-        assert not any(found.is_dirty for found in self._old.values())
+        assert not any(found.is_dirty for found in self.old.values())
         assert self._young_bytes == sum(found.charged_bytes for found in self.live.values())
-        assert self._old_bytes == sum(found.charged_bytes for found in self._old.values())
+        assert self._old_bytes == sum(found.charged_bytes for found in self.old.values())

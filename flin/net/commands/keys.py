@@ -75,6 +75,8 @@ def unlink(context: Context, args: list[bytes]) -> Value:
 def exists(context: Context, args: list[bytes]) -> Value:
     """Counts how many of the keys exist; a key named twice counts twice."""
     keyspace = context.keyspace
+    if len(args) == 2:
+        return int(keyspace.look_up(args[1]) is not None)
     if len(args) > MAX_UNSLICED_KEYS:
         return _count_many(keyspace, args)
     found = sum([keyspace.exists(key) for key in args[1:]])

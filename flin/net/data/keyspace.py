@@ -126,7 +126,10 @@ class Keyspace:
         """`entry` for a command that shows the key: INFO counts whether it was there. Writes that only need to know
         what they replace count nothing, as in Redis."""
         found = self.entry(key)
-        self.count_look_ups(found is not None, 1)
+        if found is None:
+            self.misses += 1
+        else:
+            self.hits += 1
         return found
 
     def count_look_ups(self, hits: int, total: int) -> None:
@@ -135,7 +138,8 @@ class Keyspace:
 
     def settled(self, key: bytes) -> Live | None:
         """`entry` with its true value: that of a collection that has changed may be empty until the commit."""
-        self.objects.settle_key(key)
+        if self.live:  # what is dirty is among them
+            self.objects.settle_key(key)
         return self.entry(key)
 
     def value(self, key: bytes) -> bytes | None:
@@ -449,7 +453,7 @@ class Keyspace:
         return bulk_in_slices(text, 0, len(text)) if len(text) > SLICED_BYTES else text.whole()
 
     def _write(self, key: bytes, entry: Entry, size_bytes: int) -> None:
-        if len(self.objects):
+        if self.live or self.objects.old:
             self._forget_object(key)
         self.write_own(key, entry, size_bytes)
 
@@ -465,8 +469,10 @@ class Keyspace:
 
     def write_own(self, key: bytes, entry: Entry, size_bytes: int) -> None:
         """What an object of this database says of its key."""
-        self._points[self.stored(key)] = entry
-        self.hot.discard(key)
+        self._points[key if key < b"\xff" and not self._prefix else self.stored(key)] = entry
+        hot = self.hot
+        if key in hot.young or key in hot.old:
+            hot.discard(key)
         for observer in self.observers:
             observer.key_written(key)
         if size_bytes > SHORT_BYTES:

@@ -93,7 +93,7 @@ class Machine(test_live_objects.Machine):
         """A short one is an object only while it is dirty, a long one in chunks."""
         for number in range(2):
             objects = self.keyspace(number).objects
-            for kept in (objects.live, objects._old):
+            for kept in (objects.live, objects.old):
                 for found in kept.values():
                     if isinstance(found, LongString):
                         assert found.is_dirty or found.meta is not None

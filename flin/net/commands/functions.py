@@ -14,7 +14,7 @@ from flin.net.run.gates import check_writes
 from flin.net.scripting.functions import Function, Functions, Library
 from flin.net.scripting.script_run import ScriptRun
 from flin.net.wire.glob import compile_glob
-from flin.net.wire.numbers import maybe_int64
+from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import OK, Map, Value, shown
 
 if TYPE_CHECKING:
@@ -26,13 +26,14 @@ _KEYS: Final = keys_after_number(2)
 POLICIES: Final = (b"FLUSH", b"APPEND", b"REPLACE")
 
 
-@command("fcall", -3, "noscript stale skip_monitor no_mandatory_keys movablekeys may_replicate", _KEYS)
+# Untimed: as EVAL.
+@command("fcall", -3, "untimed noscript stale skip_monitor no_mandatory_keys movablekeys may_replicate", _KEYS)
 def fcall(context: Context, args: list[bytes]) -> Value:
     """Calls a function of a library as one step."""
     return _call(context, args, reads_only=False)
 
 
-@command("fcall_ro", -3, "readonly noscript stale skip_monitor no_mandatory_keys movablekeys", _KEYS)
+@command("fcall_ro", -3, "untimed readonly noscript stale skip_monitor no_mandatory_keys movablekeys", _KEYS)
 def fcall_ro(context: Context, args: list[bytes]) -> Value:
     """Calls a function of a library that writes nothing."""
     return _call(context, args, reads_only=True)
@@ -53,28 +54,21 @@ _fcall.says_it_reads = _says_it_reads
 def _call(context: Context, args: list[bytes], *, reads_only: bool) -> Value:
     functions = context.services.part(Functions)
     function = functions.find(args[1])
-    number = maybe_int64(args[2])
-    if number is None:
-        raise CommandError("ERR Bad number of keys provided")
+    number = parse_int64(args[2], "ERR Bad number of keys provided")
     if number > len(args) - 3:
         raise CommandError("ERR Number of keys can't be greater than number of args")
     if number < 0:
         raise CommandError("ERR Number of keys can't be negative")
-    _check_flags(context, function, reads_only=reads_only)
-    keys, arguments = args[3 : 3 + number], args[3 + number :]
-
-    def execute(run: ScriptRun) -> Value:
-        return functions.call(function, keys, arguments, run)
-
-    reads_only = reads_only or function.is_reader
-    return ScriptRun(context, args, execute, function.name, reads_only=reads_only, is_function=True).on_loop()
+    if not function.is_reader:
+        _check_writer(context, reads_only=reads_only)
+    run = ScriptRun(context, args, functions.call, function, function.name, number, is_function=True)
+    run.reads_only = reads_only or function.is_reader
+    return run.on_loop()
 
 
-def _check_flags(context: Context, function: Function, *, reads_only: bool) -> None:
+def _check_writer(context: Context, *, reads_only: bool) -> None:
     """What a function says of itself is checked before it begins. CommandError as Redis words it."""
     services = context.services
-    if function.is_reader:
-        return
     if reads_only:
         raise CommandError("ERR Can not execute a script with write flag using *_ro command.")
     if not services.clients.gates_open:

@@ -84,12 +84,9 @@ def _run(
     script = find(args[1])  # not before: a request with a wrong number leaves no script in the cache
     if script.is_declared:
         scripts.check_writer(context, reads_only=reads_only)
-    lua, chunk, keys, arguments = scripts.lua, script.chunk, args[3 : 3 + number], args[3 + number :]
-
-    def execute(run: ScriptRun) -> Value:
-        return lua.run(chunk, keys, arguments, run)
-
-    return ScriptRun(context, args, execute, script.sha, reads_only=reads_only or script.is_reader).on_loop()
+    run = ScriptRun(context, args, scripts.lua.run, script.chunk, script.sha, number)
+    run.reads_only = reads_only or script.is_reader
+    return run.on_loop()
 
 
 container("script", GROUP, "Commands about scripts.")

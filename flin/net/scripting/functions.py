@@ -47,19 +47,15 @@ _BAD_NAME: Final = (
 class Function:
     """A function of a library."""
 
-    __slots__ = ("chunk", "description", "flag_names", "flags", "library", "name")
+    __slots__ = ("chunk", "description", "flag_names", "is_reader", "library", "name")
 
     def __init__(self, library: Library, registered: Registered) -> None:
         self.library: Final = library
         self.name: Final = registered.name
         self.description: Final = registered.description
         self.flag_names: Final = registered.flags
-        self.flags: Final = flags_named(b",".join(registered.flags))
+        self.is_reader: Final = bool(flags_named(b",".join(registered.flags)) & ScriptFlag.NO_WRITES)
         self.chunk: Chunk = registered.chunk
-
-    @property
-    def is_reader(self) -> bool:
-        return bool(self.flags & ScriptFlag.NO_WRITES)
 
 
 class Library:
@@ -94,10 +90,12 @@ class Functions:
     @property
     def libraries(self) -> dict[bytes, Library]:
         """By name, in the order in which they were loaded. CommandError if one of those in the store does not run."""
-        if self._libraries is None:
-            made = {name: self._made(source, was_loaded=True) for name, source in self._stored().items()}
-            self._libraries = {}
-            self._keep(made)
+        return self._read() if self._libraries is None else self._libraries
+
+    def _read(self) -> dict[bytes, Library]:
+        made = {name: self._made(source, was_loaded=True) for name, source in self._stored().items()}
+        self._libraries = {}
+        self._keep(made)
         return self._libraries
 
     def _sources(self) -> dict[bytes, bytes]:
@@ -120,14 +118,16 @@ class Functions:
 
     def find(self, name: bytes) -> Function:
         """CommandError as Redis words it."""
-        assert self.libraries is not None
-        function = self._by_name.get(name.lower())
+        if self._libraries is None:
+            self._read()
+        function = self._by_name.get(name) or self._by_name.get(name.lower())
         if function is None:
             raise CommandError("ERR Function not found")
         return function
 
     def call(self, function: Function, keys: list[bytes], arguments: list[bytes], run: ScriptRun) -> Value:
-        lua = self.lua
+        """An `Execute` of script_run.py."""
+        lua = self._lua or self.lua
         if lua.is_gone(function.chunk):
             self._load_again(function.library)
         return lua.call_function(function.chunk, keys, arguments, run)

@@ -18,7 +18,7 @@ import logging
 import time
 from collections.abc import Callable
 from types import GeneratorType
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, LimitError, ScriptAborted, ScriptError
@@ -60,25 +60,29 @@ KILLED: Final = "ERR Script killed by user with SCRIPT KILL..."
 IN_EXEC: Final = "ERR Script aborted: it ran for 5 seconds within EXEC"
 ONLY_READS: Final = "ERR Write commands are not allowed from read-only scripts."
 
-Execute: TypeAlias = "Callable[[ScriptRun], Value]"
-"""Runs Lua, and returns its value. Raises ScriptError, or ScriptAborted when a call raised it, or `should_stop` said
-so."""
+Execute: TypeAlias = "Callable[[Any, list[bytes], list[bytes], ScriptRun], Value]"
+"""Runs Lua (a chunk, a function of a library) with keys and arguments, and returns its value. Raises ScriptError, or
+ScriptAborted when a call raised it, or `should_stop` said so."""
 
 _LEVELS: Final = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
 """Those of `redis.log`: debug, verbose, notice, warning."""
 
 
-class _Known(NamedTuple):
-    """What `call` knows of a command by its name as it was sent. is_plain: it only reads, and may run at once.
-    is_change: no reader may call it, as in Redis: a write, a message, PFCOUNT, which keeps what it has counted."""
+class _Known:
+    """What `call` knows of a command by its name as it was sent. brief_maximum: with more arguments it is timed.
+    is_plain: it only reads, and may run at once. is_change: no reader may call it, as in Redis: a write, a message,
+    PFCOUNT, which keeps what it has counted. is_barred: from scripts."""
 
-    command: Command
-    minimum: int
-    maximum: int
-    untimed_maximum: int
-    is_plain: bool
-    is_change: bool
-    is_barred: bool  # from scripts
+    __slots__ = ("brief_maximum", "command", "is_barred", "is_change", "is_plain", "minimum")
+
+    def __init__(self, command: Command) -> None:
+        flags = command.flags
+        self.command: Final = command
+        self.minimum: Final = command.minimum
+        self.brief_maximum: Final = command.untimed_maximum if command.is_untimed else 0
+        self.is_change: Final = bool(flags & (Flag.WRITE | Flag.PUBLISHES)) or command.name == "pfcount"
+        self.is_barred: Final = bool(flags & Flag.NOSCRIPT)
+        self.is_plain: Final = bool(flags & Flag.READONLY) and not self.is_change and not self.is_barred
 
 
 class ScriptContext(Context):
@@ -123,6 +127,7 @@ class ScriptRun:
         "_checked_writes",
         "_error",
         "_execute",
+        "_executed",
         "_inner_error",
         "_is_alone",
         "_is_gated",
@@ -131,6 +136,7 @@ class ScriptRun:
         "_is_restricted",
         "_label",
         "_noted",
+        "_number_of_keys",
         "_step",
         "_until_ns",
         "_value",
@@ -147,22 +153,26 @@ class ScriptRun:
         caller: Context,
         request: list[bytes],
         execute: Execute,
+        executed: Any,
         label: bytes,
+        number_of_keys: int,
         *,
-        reads_only: bool,
         is_function: bool = False,
     ) -> None:
-        """caller: the client's. request: the whole one. label: what errors call it."""
+        """caller: the client's. request: the whole one, with its keys from the fourth word on. executed: what
+        `execute` is given to run. label: what errors call it."""
         services = caller.services
         self.context = services.part(ScriptContext)
         self.context.begin(caller)
         self.request = request
-        self.reads_only = reads_only
+        self.reads_only = False  # it may not write
         self.is_function = is_function
         self.nanoseconds = 0  # in the thread
         self._label = label
         self._caller = caller
         self._execute = execute
+        self._executed = executed
+        self._number_of_keys = number_of_keys
         self._step: Step | None = None
         self._is_in_exec = services.pending.in_transaction
         self._writes_freely = False  # the step knows that writes come, and they are allowed
@@ -253,7 +263,8 @@ class ScriptRun:
             if self._caller.services.config.notified:
                 self._begin_writing()  # a read that meets an expired key deletes it, and tells
         try:
-            self._value = self._execute(self)
+            end = 3 + self._number_of_keys
+            self._value = self._execute(self._executed, self.request[3:end], self.request[end:], self)
         except ScriptAborted as aborted:
             if self._cause is None:
                 self._cause = self._told(f"ERR {aborted}")  # its memory
@@ -298,23 +309,23 @@ class ScriptRun:
 
     def call(self, arguments: list[bytes]) -> Value:
         context = self.context
-        found = context.known.get(arguments[0])
+        known = context.known.get(arguments[0])
         if (
-            found is None
-            or self._is_restricted
-            or not found.minimum <= len(arguments) <= found.maximum
-            or not (found.is_plain or self._writes_freely)
+            known is None
+            or self._is_gated
+            or not known.minimum <= len(arguments) <= known.brief_maximum
+            or not (known.is_plain or self._writes_freely)
         ):
             admitted = self._admitted(arguments)
-            if isinstance(admitted, CommandError):
+            if type(admitted) is CommandError:
                 return admitted
-            found = admitted
-        known = found
+            assert type(admitted) is _Known
+            known = admitted
         command = known.command
         command.calls += 1
         if self._noted is not None:
             self._note(command, arguments)
-        if len(arguments) > known.untimed_maximum or self._is_gated:
+        if self._is_gated or len(arguments) > known.brief_maximum:
             return self._call_timed(command, arguments)
         try:
             value = command.handler(context, arguments)
@@ -369,12 +380,12 @@ class ScriptRun:
             command = find_for(arguments)
             if command is None or (command.subcommands is not None and len(arguments) > 1):
                 return self._refused(None, "ERR Unknown Redis command called from script")
-            known = _known(command)
+            known = _Known(command)
             is_one = command.subcommands is None and find(name) is command
             if is_one and not known.is_barred and len(self.context.known) < MOST_NAMES:
                 self.context.known[name] = known
         command = known.command
-        if not known.minimum <= len(arguments) <= known.maximum:
+        if not known.minimum <= len(arguments) <= command.maximum:
             return self._refused(command, "ERR Wrong number of args calling Redis command from script")
         if known.is_barred:
             return self._refused(command, "ERR This Redis command is not allowed from script")
@@ -464,14 +475,6 @@ class ScriptRun:
 
 MOST_NAMES: Final = 1000
 """Names in mixed case are few; a script that makes some up must not fill the memory."""
-
-
-def _known(command: Command) -> _Known:
-    is_change = bool(command.flags & (Flag.WRITE | Flag.PUBLISHES)) or command.name == "pfcount"
-    is_plain = bool(command.flags & Flag.READONLY) and not is_change and not command.flags & Flag.NOSCRIPT
-    untimed_maximum = command.untimed_maximum if command.is_untimed else 0
-    is_barred = bool(command.flags & Flag.NOSCRIPT)
-    return _Known(command, command.minimum, command.maximum, untimed_maximum, is_plain, is_change, is_barred)
 
 
 def _marker() -> Command:

@@ -48,6 +48,7 @@ class Scripts:
     def __init__(self, services: Services) -> None:
         self.by_source: dict[bytes, Script] = {}  # those of EVAL in the order of their last use
         self._by_sha: dict[bytes, Script] = {}
+        self._newest: Script | None = None  # the last of EVAL's in `by_source`
         self._evaluated = 0
         self._services = services
         self._lua: Lua | None = None
@@ -66,8 +67,9 @@ class Scripts:
         script = self.by_source.get(source)
         if script is None:
             return self._keep(self._compile(source, sha_of(source)), is_loaded=False)
-        if not script.is_loaded:
+        if not script.is_loaded and script is not self._newest:
             self.by_source[source] = self.by_source.pop(source)
+            self._newest = script
         return script
 
     def find(self, sha: bytes) -> Script:
@@ -93,6 +95,7 @@ class Scripts:
     def flush(self) -> None:
         self.by_source.clear()
         self._by_sha.clear()
+        self._newest = None
         self._evaluated = 0
         self._lua = None  # with all that it holds
 
@@ -111,6 +114,7 @@ class Scripts:
         script.is_loaded = is_loaded
         self.by_source[script.source] = self._by_sha[script.sha] = script
         if not is_loaded:
+            self._newest = script
             self._evaluated += 1
             if self._evaluated > MOST_EVALUATED:
                 oldest = next(one for one in self.by_source.values() if not one.is_loaded)

@@ -91,15 +91,14 @@ function build(shape, values)
   return node()
 end
 
-local VALUE, ARRAY, STATUS, ERROR, SHAPED, LONG, MISUSE = 0, 1, 2, 3, 4, 5, 6
+local ARRAY, STATUS, ERROR, SHAPED, LONG, MISUSE = 1, 2, 3, 4, 5, 6
 
+-- A value comes alone; anything else is a kind and what belongs to it.
 local function reply(kind, ...)
-  if kind == VALUE then
-    return (...)
+  if kind == STATUS then
+    return { ok = (...) }
   elseif kind == ARRAY then
     return { ... }
-  elseif kind == STATUS then
-    return { ok = (...) }
   elseif kind == SHAPED then
     return shaped(...)
   elseif kind == LONG then
@@ -109,7 +108,9 @@ local function reply(kind, ...)
 end
 
 local function called(kind, text, ...)
-  if kind == ERROR then
+  if text == nil then
+    return kind
+  elseif kind == ERROR then
     return error({ err = text, ignore_error_stats_update = true })
   elseif kind == MISUSE then
     return error({ err = text })
@@ -118,7 +119,9 @@ local function called(kind, text, ...)
 end
 
 local function tried(kind, text, ...)
-  if kind == ERROR then
+  if text == nil then
+    return kind
+  elseif kind == ERROR then
     return { err = text, ignore_error_stats_update = true }
   elseif kind == MISUSE then
     return { err = text }

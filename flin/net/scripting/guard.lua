@@ -101,7 +101,12 @@ after_cycle()
 
 -- Errors of a script's own: the line that they name is the script's -----------------------------------------------
 
-local place = "" -- where a script is that has no frame any more: it returned what a call of its last line gives
+-- Where a script is that has no frame any more: it returned what a call of its last line gives.
+local name, line
+
+local function place()
+  return name and name .. ":" .. line .. ": " or ""
+end
 
 -- The innermost frame that is a script's own. Ours are below it: few, or a deep document of cjson's.
 local function frame()
@@ -115,7 +120,7 @@ end
 
 local function where()
   local info = frame()
-  return info and info.short_src .. ":" .. info.currentline .. ": " or place
+  return info and info.short_src .. ":" .. info.currentline .. ": " or place()
 end
 
 local function fail(message)
@@ -311,7 +316,7 @@ end
 
 -- A run -----------------------------------------------------------------------------------------------------------
 
-local error_source, error_line -- of the last error, where the stack still had it
+local error_source, error_line -- of the last error, if the stack still had it
 
 local function handler(e)
   running = false
@@ -324,7 +329,7 @@ local function handler(e)
   end
   if type(e) == "string" and find(e, "^flin:%d+: ") then
     -- A built-in that was called last (`return tostring()`) has no frame but ours before it, and no name.
-    return place .. gsub(gsub(e, "^flin:%d+: ", ""), "to 'chunk'", "to '?'", 1)
+    return place() .. gsub(gsub(e, "^flin:%d+: ", ""), "to 'chunk'", "to '?'", 1)
   end
   return e
 end
@@ -344,13 +349,16 @@ local ABORTED, MEMORY, RAISED = 10, 11, 12
 local function finish(ok, kind, ...)
   running = false
   if memory_ended or (not ok and kind == NO_MEMORY) then
-    return MEMORY
+    return MEMORY, true
   elseif aborted or (not ok and kind == ABORT) then
-    return ABORTED
+    return ABORTED, true
   elseif ok then
     return kind, ...
   end
   local e = kind
+  if not error_source then
+    error_source, error_line = "@" .. name, line
+  end
   if type(e) ~= "table" then
     return RAISED, "ERR " .. tostring(e), error_source, error_line
   end
@@ -362,10 +370,10 @@ local function finish(ok, kind, ...)
 end
 
 -- Run a function of a script, and tell what came of it: what `describe` makes of its value, or why there is none.
-function guard.run(describe, chunk, name, line, ...)
-  place = name .. ":" .. line .. ": "
+function guard.run(describe, chunk, chunk_name, chunk_line, ...)
+  name, line = chunk_name, chunk_line
   aborted, memory_ended, nested, resumed_at = false, false, 0, 0
-  error_source, error_line = "@" .. name, line
+  error_source = nil
   return finish(raw_xpcall(body, handler, describe, chunk, ...))
 end
 

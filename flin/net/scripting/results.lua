@@ -8,7 +8,7 @@ local concat, next, rawget, type, unpack = table.concat, next, rawget, type, unp
 local MOST_VALUES = 4000 -- that cross at once: 8,000 overflow Lua's C stack
 local MOST_DEPTH = 190 -- of nested tables: Redis is bounded by its C stack, this by Python's
 
-local VALUE, SHAPED = 0, 4
+local SHAPED = 4
 
 local resp3 = false -- as redis.setresp chose
 local pending -- values that did not cross at once
@@ -104,16 +104,16 @@ function describe_node(value, depth, shape, values)
   end
 end
 
--- A result as (kind, ...): see values.py. Only raw access: no metatable of the script's runs here.
+-- A result as it crosses: see values.py. Only raw access: no metatable of the script's runs here.
 local function describe(value)
   local kind = type(value)
   if kind == "string" or kind == "number" then
-    return VALUE, value
+    return value
   elseif kind ~= "table" then
     if kind == "boolean" and (value or resp3) then
-      return VALUE, resp3 and value or value and 1
+      return resp3 and value or value and 1
     end
-    return VALUE
+    return nil
   end
   local shape, values = {}, {}
   describe_table(real_of[value] or value, 1, shape, values)

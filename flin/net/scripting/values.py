@@ -1,9 +1,9 @@
 """Values between Lua and the server, in both directions.
 
-They cross flat, as a kind and what belongs to it, since a table costs Python three to five microseconds:
+They cross flat, since a table costs Python three to five microseconds: a text, a number, a boolean or nothing alone,
+all else as a kind and what belongs to it, which is never nothing:
 
-    VALUE, value                     a text, a number, false, or nothing
-    ARRAY, value…                    an array of such values
+    ARRAY, value…                    an array of texts and numbers, but no empty one
     STATUS, text                     `{ok=text}`
     ERROR, text                      what `redis.call` raises
     SHAPED, shape, count, value…     anything else: a text that tells the shape, and the values in it, in their order
@@ -26,7 +26,6 @@ from flin.net.wire.numbers import INT64_MIN
 from flin.net.wire.replies import BigNumber, Map, NullArray, Reply, Value, Verbatim
 from flin.net.wire.resp import format_float
 
-VALUE: Final = 0
 ARRAY: Final = 1
 STATUS: Final = 2
 ERROR: Final = 3
@@ -64,27 +63,27 @@ def _number_text(number: float) -> bytes:
 # To Lua.
 
 
-def to_lua(value: Value, *, resp3: bool) -> tuple[Any, ...]:
-    """A command's reply as the kind and values that sandbox.lua makes a value of. resp3: as the script chose."""
+def to_lua(value: Value, *, resp3: bool) -> Any:
+    """A command's reply as it crosses; api.lua makes a value of it. resp3: as the script chose."""
     kind = type(value)
     if kind is bytes or kind is int:
-        return (VALUE, value)
+        return value
     if value is None:
-        return (VALUE, None if resp3 else False)
+        return None if resp3 else False
     if kind is Reply:
         return _of_reply(value.data, resp3)
     if kind is CommandError:
         return (ERROR, _text(value))
     if kind is str:
         return (STATUS, value.encode("latin-1", "replace"))
-    if (kind is list or kind is tuple) and set(map(type, value)) <= _PLAIN:
+    if (kind is list or kind is tuple) and value and set(map(type, value)) <= _PLAIN:
         count = len(value)
         return (ARRAY, *value) if count <= MOST_VALUES else (LONG, count, *value[:MOST_VALUES])
     shape: list[bytes] = []
     values: list[bytes | int | float] = []
     _shape(value, resp3, shape, values)
     if len(shape) == 1 and shape[0] == b"$":
-        return (VALUE, values[0])
+        return values[0]
     return (SHAPED, b"".join(shape), len(values), *values[:MOST_VALUES])
 
 
@@ -101,17 +100,17 @@ def _text(error: CommandError) -> bytes:
     return str(error).encode("latin-1", "replace")
 
 
-def _of_reply(data: bytes, resp3: bool) -> tuple[Any, ...]:
+def _of_reply(data: bytes, resp3: bool) -> Any:
     """The commonest forms; the rest is read as a whole reply."""
     first = data[:1]
     if first == b"+":
         return (STATUS, data[1:-2])
     if first == b":":
-        return (VALUE, int(data[1:-2]))
+        return int(data[1:-2])
     if first == b"-":
         return (ERROR, data[1:-2])
     if first == b"$" and data[1:2] != b"-":
-        return (VALUE, data[data.index(b"\r\n") + 2 : -2])
+        return data[data.index(b"\r\n") + 2 : -2]
     value, _ = _read_reply(data, 0)
     return to_lua(value, resp3=resp3)
 
@@ -205,18 +204,17 @@ def _shape3(value: Value, shape: list[bytes], values: list[Any]) -> None:
 # From Lua.
 
 
-def from_lua(described: tuple[Any, ...], more: Callable[[int], tuple[Any, ...]]) -> Value:
-    """What a script returned, from what sandbox.lua tells of it. more: the values from this one on, a page."""
-    kind, *rest = described
-    if kind == VALUE:
-        return _plain(rest[0]) if rest else None
-    shape, count, *values = rest
+def from_lua(described: Any, more: Callable[[int], tuple[Any, ...]]) -> Value:
+    """What a script returned, from what results.lua tells of it. more: the values from this one on, a page."""
+    if type(described) is not tuple:
+        return _plain(described)
+    _, shape, count, *values = described
     while len(values) < count:
         values += more(len(values))
     return _Described(shape, values).value()
 
 
-def _plain(value: object) -> Value:
+def _plain(value: Any) -> Value:
     return integer_of(value) if type(value) is float else value
 
 

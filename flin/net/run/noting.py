@@ -136,9 +136,19 @@ def _reads_first(name: str, request: list[bytes]) -> bool:
 
 
 def _in_slices(context: Context, missed: list[tuple[int, bytes]], slices: Slices) -> Slices:
-    """A command in slices, others of which run in between: what it missed is told at its end."""
-    value = yield from slices
+    """A command in slices, others of which run in between: what it missed is told before its first event, or at its
+    end."""
     notifications = context.services.notifications
-    notifications.missed = missed
-    notifications.tell_missed()
-    return value
+    try:
+        while True:
+            notifications.missed = missed
+            try:
+                step = next(slices)
+            except StopIteration as finished:
+                notifications.tell_missed()
+                return finished.value
+            finally:
+                missed, notifications.missed = notifications.missed, []
+            yield step
+    finally:
+        slices.close()

@@ -197,6 +197,14 @@ def test_commands_over_many_keys_tell_of_each() -> None:
     assert told(listener) == [f"k{number} keymiss" for number in range(600)]
 
 
+def test_what_a_command_in_slices_misses_comes_before_its_events() -> None:
+    _clients, client, listener = listening(b"KAm")
+    client.ask(b"PFMERGE all one two")
+    assert told(listener) == ["all keymiss", "one keymiss", "two keymiss", "all pfadd"]
+    client.ask(b"SET b x", b"BITOP OR d a b c")
+    assert told(listener) == ["b set", "a keymiss", "c keymiss", "d set"]
+
+
 def test_nobody_subscribed_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     clients = Clients(notify_keyspace_events="KEA")
     monkeypatch.setattr(type(clients.services.pubsub), "publish", None)

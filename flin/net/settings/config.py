@@ -343,7 +343,7 @@ class Config:
 
     def set_password(self, password: bytes) -> None:
         """CONFIG SET requirepass."""
-        self.is_password_changed = True
+        self.is_password_changed = password != self.initial_password
         self.on_password(password)
 
     @property

@@ -142,6 +142,15 @@ def test_a_password_is_not_lost_in_silence(file: Path) -> None:
     assert file.read_text() == FILE
 
 
+def test_a_password_that_is_what_it_was_at_the_start_is_no_change(file: Path) -> None:
+    client = client_of(file)
+    ask(client, "CONFIG SET requirepass new")
+    ask(client, "CONFIG SET maxclients 5")
+    assert "requirepass was changed" in ask(client, "CONFIG REWRITE")
+    client.services.config.set({b"requirepass": client.services.config.initial_password})
+    assert ask(client, "CONFIG REWRITE") == "+OK\r\n"
+
+
 def test_without_a_file() -> None:
     assert ask(HandlerClient(), "CONFIG REWRITE") == "-ERR The server is running without a config file\r\n"
 

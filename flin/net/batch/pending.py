@@ -44,6 +44,9 @@ REPORT_MS: Final = 10_000
 """From one line of diagnostics to the next of its kind: a full disk refuses every batch, and a line for each (several
 MB a second) would fill the disk that lacks room."""
 
+EFFECT_BYTES: Final = 300
+"""An effect by itself: a closure with its cells, and its place in the list."""
+
 READY: Final = 1 << 62
 """This bit of `large_bytes` says that a key is ready (`note_ready`)."""
 
@@ -69,6 +72,7 @@ class Pending:
         "_unreported",
         "batches",
         "clock",
+        "effect_bytes",
         "effects",
         "failures",
         "in_transaction",
@@ -95,6 +99,7 @@ class Pending:
         self.batches = 0  # committed ones
         self.failures = 0
         self.effects: list[Callable[[], None]] | None = None  # of a step that may still be taken back
+        self.effect_bytes = 0  # what they hold, about
         self.reply_barrier = ReplyBarrier(self.points, self.ranges) if is_always else None
         self.journals: list[Journal] = []  # of commands that read in slices
         self.unsettled: list[Callable[[], None]] = []  # called once, before the next commit or savepoint
@@ -193,13 +198,14 @@ class Pending:
 
     # The writes of a step (a transaction, a script) are in one frame, or nowhere: see data/savepoint.py.
 
-    def after_step(self, effect: Callable[[], None]) -> None:
+    def after_step(self, effect: Callable[[], None], size_bytes: int = 0) -> None:
         """Do now what others see of a command beside its writes (a publication, a message); within a step, once that is
-        kept. If it is taken back, nobody sees anything."""
+        kept. If it is taken back, nobody sees anything. size_bytes: of what the effect holds."""
         if self.effects is None:
             effect()
         else:
             self.effects.append(effect)
+            self.effect_bytes += EFFECT_BYTES + size_bytes
 
     def savepoint(self) -> Savepoint:
         """The pending batch as it is now."""

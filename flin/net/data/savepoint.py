@@ -39,6 +39,8 @@ class Step:
         self._held: list[tuple[Keyspace, bytes, HeldWrites]] = []  # with the prefix of its stored keys
         pending = databases.pending
         self._outer_effects = pending.effects
+        if self._outer_effects is None:
+            pending.effect_bytes = 0
         self._effects: list[Callable[[], None]] = []
         pending.effects = self._effects
         self._was_in_transaction = pending.in_transaction

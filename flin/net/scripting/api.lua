@@ -4,6 +4,7 @@ local tools, host = ...
 local abort, whole = tools.abort, tools.whole
 local host_call, host_more, host_log, host_protocol, host_acl, host_sha1 =
   host.call, host.more, host.log, host.protocol, host.acl, host.sha1
+local collect, most_kilobytes = collectgarbage, host.memory_bytes / 1024
 local concat, error, find, gsub, match, select, sub, tonumber, tostring, type =
   table.concat, error, string.find, string.gsub, string.match, select, string.sub, tonumber, tostring, type
 
@@ -147,11 +148,42 @@ local redis = {
   REDIS_VERSION_NUM = 0x0007000f,
 }
 
+-- One text may be given a thousand times, and Python has each by itself: together they have no more bytes than Lua may.
+-- Where little is in use, or few are given, that needs no look at them.
+local FEW = 3
+
+local function too_large(count, ...)
+  if count * collect("count") > most_kilobytes then
+    local words, bytes = { ... }, 0
+    for position = 1, count do
+      local word = words[position]
+      bytes = bytes + (type(word) == "string" and #word or 0)
+    end
+    if bytes > most_kilobytes * 1024 then
+      return "ERR The arguments of a call have " .. bytes .. " bytes, the maximum is " .. most_kilobytes * 1024
+    end
+  end
+end
+
 function redis.call(...)
+  local count = select("#", ...)
+  if count > FEW then
+    local text = too_large(count, ...)
+    if text then
+      return error({ err = text })
+    end
+  end
   return called(host_call(...))
 end
 
 function redis.pcall(...)
+  local count = select("#", ...)
+  if count > FEW then
+    local text = too_large(count, ...)
+    if text then
+      return { err = text }
+    end
+  end
   return tried(host_call(...))
 end
 
@@ -234,6 +266,13 @@ function redis.set_repl(...)
 end
 
 function redis.acl_check_cmd(...)
+  local count = select("#", ...)
+  if count > FEW then
+    local text = too_large(count, ...)
+    if text then
+      return error({ err = text })
+    end
+  end
   return called(host_acl(...))
 end
 

@@ -84,7 +84,12 @@ class Functions:
     @property
     def lua(self) -> Lua:
         if self._lua is None:
-            self._lua = Lua(self._services.config.lua_memory_limit_bytes, is_for_functions=True)
+            config = self._services.config
+            self._lua = Lua(
+                config.lua_memory_limit_bytes,
+                largest_reply_bytes=config.largest_reply_bytes,
+                is_for_functions=True,
+            )
         return self._lua
 
     @property

@@ -1,8 +1,9 @@
 -- What a script returns, told to Python: a kind and flat values (see values.py). Only raw access: nothing of the
 -- script's runs here.
 
-local tools = ...
-local real_of = tools.real_of
+local tools, host = ...
+local real_of, abort = tools.real_of, tools.abort
+local most_bytes, host_too_large = host.largest_reply_bytes, host.too_large
 local concat, next, rawget, type, unpack = table.concat, next, rawget, type, unpack
 
 local MOST_VALUES = 4000 -- that cross at once: 8,000 overflow Lua's C stack
@@ -12,6 +13,16 @@ local SHAPED = 4
 
 local resp3 = false -- as redis.setresp chose
 local pending -- values that did not cross at once
+local bytes = 0 -- of the texts so far: one may stand in a table a million times, and Python has each by itself
+
+local function note(text)
+  bytes = bytes + #text
+  if bytes > most_bytes then
+    host_too_large(bytes)
+    return abort()
+  end
+  return text
+end
 
 local describe_node
 
@@ -48,13 +59,13 @@ local function describe_table(t, depth, shape, values)
   local special = rawget(t, "err")
   if type(special) == "string" then
     shape[#shape + 1] = "-"
-    values[#values + 1] = special
+    values[#values + 1] = note(special)
     return
   end
   special = rawget(t, "ok")
   if type(special) == "string" then
     shape[#shape + 1] = "+"
-    values[#values + 1] = special
+    values[#values + 1] = note(special)
     return
   end
   special = rawget(t, "double")
@@ -74,7 +85,7 @@ local function describe_table(t, depth, shape, values)
   special = rawget(t, "big_number")
   if type(special) == "string" then
     shape[#shape + 1] = "("
-    values[#values + 1] = special
+    values[#values + 1] = note(special)
     return
   end
   special = rawget(t, "verbatim_string")
@@ -82,8 +93,8 @@ local function describe_table(t, depth, shape, values)
     local format, text = rawget(special, "format"), rawget(special, "string")
     if type(format) == "string" and type(text) == "string" then
       shape[#shape + 1] = "="
-      values[#values + 1] = format
-      values[#values + 1] = text
+      values[#values + 1] = note(format)
+      values[#values + 1] = note(text)
       return
     end
   end
@@ -92,7 +103,10 @@ end
 
 function describe_node(value, depth, shape, values)
   local kind = type(value)
-  if kind == "string" or kind == "number" then
+  if kind == "string" then
+    shape[#shape + 1] = "$"
+    values[#values + 1] = note(value)
+  elseif kind == "number" then
     shape[#shape + 1] = "$"
     values[#values + 1] = value
   elseif kind == "boolean" then
@@ -107,7 +121,9 @@ end
 -- A result as it crosses: see values.py. Only raw access: no metatable of the script's runs here.
 local function describe(value)
   local kind = type(value)
-  if kind == "string" or kind == "number" then
+  if kind == "string" then
+    return note(value)
+  elseif kind == "number" then
     return value
   elseif kind ~= "table" then
     if kind == "boolean" and (value or resp3) then
@@ -127,7 +143,7 @@ end
 local results = { describe = describe }
 
 function results.begin()
-  resp3, pending = false, nil
+  resp3, pending, bytes = false, nil, 0
 end
 
 function results.set_resp3(chosen)

@@ -30,7 +30,7 @@ from flin.net.scripting.values import (
     to_lua,
     values_of,
 )
-from flin.net.wire.replies import Reply, Value
+from flin.net.wire.replies import Reply, Value, too_large_reply
 
 DEFAULT_MEMORY_BYTES: Final = 64 << 20
 SCRIPT_NAME: Final = b"@user_script"
@@ -111,9 +111,17 @@ class Registered(NamedTuple):
 class Lua:
     """One Lua state for all scripts of a server, made anew when a script has spent its memory. One run at a time."""
 
-    def __init__(self, memory_bytes: int = DEFAULT_MEMORY_BYTES, *, is_for_functions: bool = False) -> None:
-        """LuaNotInstalled if there is no LuaJIT. memory_bytes: what scripts may hold, 80 KB of it the libraries."""
+    def __init__(
+        self,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        *,
+        largest_reply_bytes: int | None = None,
+        is_for_functions: bool = False,
+    ) -> None:
+        """LuaNotInstalled if there is no LuaJIT. memory_bytes: what scripts may hold, 80 KB of it the libraries; the
+        arguments of one call have no more. largest_reply_bytes: nor has what one returns, if this is None."""
         self._memory_bytes = memory_bytes
+        self._largest_reply_bytes = memory_bytes if largest_reply_bytes is None else largest_reply_bytes
         self._is_for_functions = is_for_functions
         self._caller: Caller | None = None
         self._cause: BaseException | None = None
@@ -136,6 +144,8 @@ class Lua:
         )
         host = {
             b"is_for_functions": self._is_for_functions,
+            b"memory_bytes": self._memory_bytes,
+            b"largest_reply_bytes": self._largest_reply_bytes,
             b"libraries": state.table_from({name: _library(state, name) for name in _LIBRARIES}),
             b"call": self._call,
             b"more": self._more,
@@ -143,6 +153,7 @@ class Lua:
             b"protocol": self._protocol,
             b"acl": self._acl,
             b"stop": self._stop,
+            b"too_large": self._too_large,
             b"sha1": _sha1,
         }
         runner = _library(state, b"sandbox")(state.table_from(host))
@@ -342,6 +353,9 @@ class Lua:
         except BaseException as cause:
             self._cause = cause
             return True
+
+    def _too_large(self, size_bytes: float) -> None:
+        self._cause = too_large_reply(int(size_bytes), self._largest_reply_bytes)
 
 
 def _luajit() -> Any:

@@ -237,7 +237,7 @@ for name, replacement in raw_pairs(host.libraries.patterns(tools)) do
 end
 strings.gfind = strings.gmatch
 maths.random, maths.randomseed = host.libraries.random(tools)
-local results = host.libraries.results(tools)
+local results = host.libraries.results(tools, host)
 tools.set_resp3 = results.set_resp3
 local describe = results.describe
 local redis, more_values = host.libraries.api(tools, host)

@@ -32,7 +32,7 @@ from flin.net.run.context import Context
 from flin.net.run.gates import StalledError, check_writes
 from flin.net.run.long_script import LongScriptError
 from flin.net.run.permission import may_run, note_denial
-from flin.net.wire.replies import Value, last_of
+from flin.net.wire.replies import Reply, Value, last_of, too_large_reply
 from flin.net.wire.resp import encode2, encode3
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ LARGE_BATCH: Final = 256
 NOTED_CALLS: Final = 64
 """Calls that are noted of a script that reads: if the batch that it has read is refused, they tell whether its reply
 shows that. Of more it is taken for granted."""
+
+LOGGED_BYTES: Final = 1024
+"""What is kept of a line that a script logs, as in Redis."""
 
 KILLED: Final = "ERR Script killed by user with SCRIPT KILL..."
 """After FUNCTION KILL, too, as in Redis."""
@@ -283,6 +286,8 @@ class ScriptRun:
                 services.pending.check_size(services.config.largest_commit_bytes)
             except LimitError as error:
                 cause = error
+        if cause is None and step.writes and type(self._value) is list:
+            cause = self._encoded()
         if cause is not None:
             step.take_back()
             raise cause
@@ -294,6 +299,12 @@ class ScriptRun:
                 services.counters.uncount_error(self._inner_error)  # the reply counts it
             raise self._error
         return self._value
+
+    def _encoded(self) -> LimitError | None:
+        """Make the reply now: one that is too large leaves nothing. (Lua has counted its texts alone.)"""
+        data, most_bytes = self._caller.session.encode(self._value), self._caller.services.config.largest_reply_bytes
+        self._value = Reply(data)
+        return too_large_reply(len(data), most_bytes) if len(data) > most_bytes else None
 
     def _remark(self, step: Step) -> None:
         """Should the batch be refused, its reply shows what is not there."""
@@ -359,7 +370,8 @@ class ScriptRun:
         """To monitors, once the step is kept."""
         services, database = self._caller.services, context.session.database
         if services.monitors:
-            services.pending.after_step(lambda: services.monitors.show(database, client, request))
+            size_bytes = sum(map(len, request))
+            services.pending.after_step(lambda: services.monitors.show(database, client, request), size_bytes)
 
     def _failed(self, command: Command, arguments: list[bytes], error: Exception) -> CommandError:
         """The error that Lua gets; a run that cannot go on ends."""
@@ -440,8 +452,13 @@ class ScriptRun:
             self._cause = self._told(KILLED)
         elif time.monotonic_ns() > self._until_ns > 0:
             self._cause = self._told(IN_EXEC) if self._is_in_exec else LongScriptError(self)
-        elif self._writes_freely:
-            self._check_writes()
+        else:
+            services = self._caller.services
+            largest_bytes, effect_bytes = services.config.largest_commit_bytes, services.pending.effect_bytes
+            if effect_bytes > largest_bytes:
+                self._cause = LimitError("the size of its messages in bytes", effect_bytes, largest_bytes)
+            elif self._writes_freely:
+                self._check_writes()
         return self._cause is not None
 
     def _told(self, text: str) -> CommandError:
@@ -459,8 +476,11 @@ class ScriptRun:
                 self._cause = error
 
     def log(self, level: int, message: bytes) -> None:
-        text = message.decode("utf-8", "backslashreplace")
-        self._caller.services.pending.after_step(lambda: logger.log(_LEVELS[level], "a script says: %s", text))
+        if logger.isEnabledFor(_LEVELS[level]):
+            text = message[:LOGGED_BYTES].decode("utf-8", "backslashreplace")
+            self._caller.services.pending.after_step(
+                lambda: logger.log(_LEVELS[level], "a script says: %s", text), len(text)
+            )
 
     def set_protocol(self, version: int) -> None:
         self.context.speak(version)

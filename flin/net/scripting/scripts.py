@@ -1,7 +1,8 @@
 """The cache of scripts: by their SHA-1, and by their source, so that EVAL of one that is known computes no SHA-1.
 
-Those that SCRIPT LOAD has loaded stay until SCRIPT FLUSH, of those that EVAL has brought the newest 500. All are gone
-when the server ends, as in Redis: a client that gets NOSCRIPT sends the source again.
+Those that SCRIPT LOAD has loaded stay until SCRIPT FLUSH, of those that EVAL has brought the newest 500, or as many as
+have a quarter of lua-memory-limit. All are gone when the server ends, as in Redis: a client that gets NOSCRIPT sends
+the source again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 MOST_EVALUATED: Final = 500
 """As in Redis from 7.4 on: programs that write values into their scripts must not fill the memory."""
+
+EVALUATED_SHARE: Final = 4
+"""Their sources have at most this part of lua-memory-limit."""
 
 NO_SCRIPT: Final = "NOSCRIPT No matching script. Please use EVAL."
 
@@ -49,7 +53,7 @@ class Scripts:
         self.by_source: dict[bytes, Script] = {}  # those of EVAL in the order of their last use
         self._by_sha: dict[bytes, Script] = {}
         self._newest: Script | None = None  # the last of EVAL's in `by_source`
-        self._evaluated = 0
+        self._evaluated = self._evaluated_bytes = 0
         self._services = services
         self._lua: Lua | None = None
 
@@ -57,7 +61,8 @@ class Scripts:
     def lua(self) -> Lua:
         """Made at the first need. CommandError where Lua is not installed."""
         if self._lua is None:
-            self._lua = Lua(self._services.config.lua_memory_limit_bytes)
+            config = self._services.config
+            self._lua = Lua(config.lua_memory_limit_bytes, largest_reply_bytes=config.largest_reply_bytes)
         return self._lua
 
     # Finding.
@@ -90,13 +95,14 @@ class Scripts:
         elif not script.is_loaded:
             script.is_loaded = True
             self._evaluated -= 1
+            self._evaluated_bytes -= len(source)
         return script.sha
 
     def flush(self) -> None:
         self.by_source.clear()
         self._by_sha.clear()
         self._newest = None
-        self._evaluated = 0
+        self._evaluated = self._evaluated_bytes = 0
         self._lua = None  # with all that it holds
 
     def check_writer(self, context: Context, *, reads_only: bool) -> None:
@@ -116,11 +122,17 @@ class Scripts:
         if not is_loaded:
             self._newest = script
             self._evaluated += 1
-            if self._evaluated > MOST_EVALUATED:
-                oldest = next(one for one in self.by_source.values() if not one.is_loaded)
-                del self.by_source[oldest.source], self._by_sha[oldest.sha]
-                self._evaluated -= 1
+            self._evaluated_bytes += len(script.source)
+            most_bytes = self._services.config.lua_memory_limit_bytes // EVALUATED_SHARE
+            while self._evaluated > MOST_EVALUATED or (self._evaluated_bytes > most_bytes and self._evaluated > 1):
+                self._forget_oldest()
         return script
+
+    def _forget_oldest(self) -> None:
+        oldest = next(one for one in self.by_source.values() if not one.is_loaded)
+        del self.by_source[oldest.source], self._by_sha[oldest.sha]
+        self._evaluated -= 1
+        self._evaluated_bytes -= len(oldest.source)
 
     # For INFO.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from flin.errors import CommandError, ScriptAborted, ScriptError, ScriptOutOfMemory
+from flin.errors import CommandError, LimitError, ScriptAborted, ScriptError, ScriptOutOfMemory
 from flin.net.scripting.runtime import Lua, LuaNotInstalled
+from flin.net.wire.replies import Value
 from flin.net.wire.resp import encode2
 from tests.net.scripting.calling import FakeCaller, run
 
@@ -307,6 +308,35 @@ def test_memory_bombs_end(source: str) -> None:
         run(lua, source, caller=FakeCaller(stop_after=20_000))
     assert lua.run(chunk, [], [], FakeCaller()) == 7, "a chunk of the old state is compiled again"
     assert run(lua, "return #string.rep('x', 1000000)") == 1_000_000
+
+
+@pytest.mark.parametrize(
+    "made", ["s", "{ok=s}", "{err=s}", "{big_number=s}", "{verbatim_string={format='txt', string=s}}"]
+)
+def test_a_text_may_not_be_returned_a_thousand_times(made: str) -> None:
+    """In Lua it is there once, in Python each is one by itself."""
+    lua = Lua(memory_bytes=8 << 20, largest_reply_bytes=2_000_000)
+    source = f"local s, t = string.rep('x', 1000), {{}} for i = 1, tonumber(ARGV[1]) do t[i] = {made} end return t"
+    assert len(cast(list[Value], run(lua, source, arguments=[b"1900"]))) == 1900
+    with pytest.raises(LimitError, match=r"the size of the reply in bytes is 200.*, the maximum is 2000000"):
+        run(lua, source, arguments=[b"3000"])
+    with pytest.raises(LimitError):
+        run(lua, "return pcall(string.rep, 'x', 2000001) and string.rep('x', 2000001)")
+    assert run(lua, "return string.rep('x', 2000000)") == b"x" * 2_000_000
+
+
+@pytest.mark.parametrize("function", ["redis.call", "redis.pcall", "redis.acl_check_cmd"])
+def test_a_text_may_not_be_an_argument_a_thousand_times(function: str) -> None:
+    lua, caller = Lua(memory_bytes=8 << 20), FakeCaller(mset=b"done")
+    source = "local s, t = string.rep('x', 1000000), {} for i = 1, tonumber(ARGV[1]) do t[i] = s end "
+    source += f"return {function}('mset', unpack(t))"
+    assert run(lua, source, arguments=[b"8"], caller=caller) in (b"done", True, 1)
+    message = "ERR The arguments of a call have 9000004 bytes, the maximum is 8388608"
+    if function == "redis.pcall":
+        assert str(run(lua, source, arguments=[b"9"], caller=caller)) == message
+    else:
+        with pytest.raises(ScriptError, match=message):
+            run(lua, source, arguments=[b"9"], caller=caller)
 
 
 RECURSIONS = [

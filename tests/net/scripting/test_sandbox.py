@@ -152,7 +152,16 @@ return function(start)
   return closures, environments, lib.concat(userdata, ' ')
 end
 """
-PYTHONS = {"host_call", "host_more", "host_log", "host_protocol", "host_acl", "host_stop", "host_sha1"}
+PYTHONS = {
+    "host_call",
+    "host_more",
+    "host_log",
+    "host_protocol",
+    "host_acl",
+    "host_stop",
+    "host_sha1",
+    "host_too_large",
+}
 
 
 def test_what_closures_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,39 @@ def test_log_lines_come_when_it_is_kept(client: HandlerClient, caplog: pytest.Lo
     assert said == [("WARNING", "a script says: careful"), ("INFO", "a script says: once")]
 
 
+def test_messages_that_wait_for_its_end_are_bounded() -> None:
+    """They are no part of what Lua may hold."""
+    with ServerThread() as server, RawClient(server.port) as client, RawClient(server.port) as listener:
+        listener.pipeline([[b"SUBSCRIBE", b"news"]])
+        server.server.services.config.largest_commit_bytes = 1 << 20
+        error = b"-ERR the size of its messages in bytes is "
+        for call in (b"redis.call('PUBLISH', 'news', ARGV[1])", b"redis.log(redis.LOG_WARNING, ARGV[1])"):
+            source = b"redis.call('SET', 'a', '1') for i = 1, 1000000 do " + call + b" end"
+            assert client.call(b"EVAL", source, b"0", b"x" * 1000).data.startswith(error)
+            assert client.call(b"GET", b"a").data == b"$-1\r\n"
+        source = b"for i = 1, 10 do redis.call('PUBLISH', 'news', ARGV[1]) end return 1"
+        assert client.call(b"EVAL", source, b"0", b"end").data == b":1\r\n"
+        assert listener.read().items[2].payload == b"end"
+
+
+def test_a_reply_that_is_too_large_leaves_nothing(client: HandlerClient) -> None:
+    client.services.config.largest_reply_bytes = 2_000_000
+    source = b"redis.call('SET', 'a', '1') local t = {} for i = 1, 400000 do t[i] = %b end return t"
+    for element in (b"i", b"string.rep('x', 1000)"):
+        assert run(client, source % element).startswith(b"-ERR the size of the reply in bytes is ")
+        assert client.call(b"GET", b"a") == b"$-1\r\n"
+    assert run(client, source.replace(b"400000", b"2") % b"{double=i}") == b"*2\r\n$1\r\n1\r\n$1\r\n2\r\n"
+    client.call(b"HELLO", b"3")
+    assert run(client, source.replace(b"400000", b"2") % b"{double=i}") == b"*2\r\n,1\r\n,2\r\n"
+
+
+def test_a_logged_line_is_cut(client: HandlerClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "flin"):
+        run(client, b"redis.log(redis.LOG_DEBUG, 'x') redis.log(redis.LOG_NOTICE, string.rep('x', 5000))")
+    said = [record.getMessage() for record in caplog.records if "a script" in record.getMessage()]
+    assert said == ["a script says: " + "x" * 1024]
+
+
 class Pushes(NoLink):
     """A connection, as far as messages go."""
 

@@ -99,3 +99,19 @@ def test_a_wrong_number_of_keys_leaves_no_script(server: Handling) -> None:
         assert str(server.call(b"EVAL", b"return (", number)).startswith(("-ERR value", "-ERR Number of keys"))
         server.call(b"EVAL", b"return 7", number)
     assert server.call(b"EVALSHA", sha(b"return 7"), b"0") == NO_SCRIPT
+
+
+def test_sources_of_eval_have_a_part_of_the_memory(server: Handling) -> None:
+    """500 of them may be long."""
+    server.services.config.lua_memory_limit_bytes = 4 << 20
+    sources = [b"--" + b"%d" % number * 400_000 + b"\nreturn %d" % number for number in range(4)]
+    for source in sources:
+        server.call(b"EVAL", source, b"0")
+    assert [server.call(b"SCRIPT", b"EXISTS", sha(source)) for source in sources] == [[0], [0], [1], [1]]
+    server.call(b"SCRIPT", b"LOAD", sources[2])
+    server.call(b"EVAL", sources[0], b"0")
+    assert [server.call(b"SCRIPT", b"EXISTS", sha(source)) for source in sources] == [[1], [0], [1], [1]]
+    long = b"--" + b"x" * 2_000_000 + b"\nreturn 7"
+    server.call(b"EVAL", long, b"0")
+    assert server.call(b"EVALSHA", sha(long), b"0") == 7, "the newest stays"
+    assert len(server.services.part(Scripts)) == 2

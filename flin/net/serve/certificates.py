@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flin.net.settings.config import ServerOptions
 
 _VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+_NO_PEM: Final = "one of the two is no PEM, or the key has another password than tls_key_file_pass"
 _VERIFY: Final = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "no": ssl.CERT_NONE}
 
 
@@ -41,9 +42,8 @@ def _load_chain(context: ssl.SSLContext, options: ServerOptions) -> None:
         # As a function: without a password OpenSSL would ask for one at the terminal.
         context.load_cert_chain(options.tls_cert_file, options.tls_key_file, lambda: options.tls_key_file_pass)
     except (ssl.SSLError, ValueError) as error:
-        raise ConfigError(
-            f"tls_cert_file {options.tls_cert_file} with tls_key_file {options.tls_key_file}: {_reason(error)}"
-        ) from error
+        files = f"tls_cert_file {options.tls_cert_file} with tls_key_file {options.tls_key_file}"
+        raise ConfigError(f"{files}: {_reason(error) or _NO_PEM}") from error
 
 
 def _load_authorities(context: ssl.SSLContext, options: ServerOptions) -> None:
@@ -55,7 +55,7 @@ def _load_authorities(context: ssl.SSLContext, options: ServerOptions) -> None:
     try:
         context.load_verify_locations(file or None, directory or None)
     except ssl.SSLError as error:
-        raise ConfigError(f"tls_ca_cert_file {file}: {_reason(error)}") from error
+        raise ConfigError(f"tls_ca_cert_file {file}: {_reason(error) or error}") from error
 
 
 def _check_readable(name: str, path: str) -> None:
@@ -69,5 +69,8 @@ def _check_readable(name: str, path: str) -> None:
 
 
 def _reason(error: Exception) -> str:
+    """In OpenSSL's words; empty: it has none but its own module's name."""
     reason = getattr(error, "reason", None)
-    return str(reason).lower().replace("_", " ") if reason else str(error)
+    if reason:
+        return str(reason).lower().replace("_", " ")
+    return "" if isinstance(error, ssl.SSLError) else str(error)

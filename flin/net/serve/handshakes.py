@@ -3,7 +3,7 @@
 The first answer of a handshake is a signature: 0.2 to 1.5 ms of the event loop's thread. So that a thousand clients
 that connect at the same time do not stop the others for a second, one handshake begins in each round of the loop, and
 at most AT_ONCE are under way. A client takes its place when its first bytes arrive: one that sends nothing costs
-nothing until its time is over.
+nothing until its time is over. One that does not go on loses its place, and may still end its handshake in time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ AT_ONCE: Final = 64
 
 SECONDS: Final = 10.0
 """For the first bytes, and again for the handshake. What a client waits for its place does not count."""
+
+PATIENCE_SECONDS: Final = 0.2
+"""Who is under way for longer, while others stand in line, keeps no place: a wait for its client costs nothing. Else
+AT_ONCE clients that send a byte each would keep everybody out for SECONDS."""
 
 LOG_EVERY_SECONDS: Final = 1.0
 """At most one line for handshakes that fail: anybody who reaches the port can make them fail."""
@@ -53,8 +57,9 @@ class Handshakes:
         self._loop = loop
         self._timers: dict[Handshake, Timer] = {}  # of those that are expected, and those under way
         self._line: deque[Handshake] = deque()
-        self._under_way: set[Handshake] = set()
+        self._under_way: dict[Handshake, float] = {}  # when each began; in this order
         self._is_scheduled = False
+        self._alarm: Timer | None = None  # for the oldest under way, while others stand in line
         self.failures = 0
         self._failures_shown = 0
         self._shown_at = float("-inf")
@@ -78,7 +83,7 @@ class Handshakes:
         timer = self._timers.pop(handshake, None)
         if timer is not None:
             timer.cancel()
-            self._under_way.discard(handshake)
+            self._under_way.pop(handshake, None)
         elif handshake in self._line:
             self._line.remove(handshake)
         self._maybe_schedule()
@@ -98,20 +103,39 @@ class Handshakes:
         """Give all of them up."""
         for handshake in [*self._timers, *self._line]:
             handshake.give_up()
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def _start_timer(self, handshake: Handshake) -> None:
         self._timers[handshake] = self._loop.call_later(SECONDS, handshake.give_up)
 
     def _maybe_schedule(self) -> None:
-        if self._line and not self._is_scheduled and len(self._under_way) < AT_ONCE:
+        if self._line and not self._is_scheduled and self._has_place():
             self._is_scheduled = True
             self._loop.call_soon(self._begin_next)
 
+    def _has_place(self) -> bool:
+        """Whether the next one may begin; if not, it is looked at again in time."""
+        if len(self._under_way) < AT_ONCE:
+            return True
+        oldest, began = next(iter(self._under_way.items()))
+        left = began + PATIENCE_SECONDS - self._loop.time()
+        if left <= 0:
+            del self._under_way[oldest]
+            return True
+        if self._alarm is None:
+            self._alarm = self._loop.call_later(left, self._ring)
+        return False
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._maybe_schedule()
+
     def _begin_next(self) -> None:
         self._is_scheduled = False
-        if self._line and len(self._under_way) < AT_ONCE:
+        if self._line:
             handshake = self._line.popleft()
-            self._under_way.add(handshake)
+            self._under_way[handshake] = self._loop.time()
             self._start_timer(handshake)
             handshake.begin()
         self._maybe_schedule()

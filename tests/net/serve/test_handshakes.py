@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flin.net.serve.handshakes import AT_ONCE, SECONDS, Handshakes
+from flin.net.serve.handshakes import AT_ONCE, PATIENCE_SECONDS, SECONDS, Handshakes
 from tests.net.fake_peer import FakeTimer
 
 
@@ -82,13 +82,40 @@ def test_those_under_way_end_in_time_and_those_in_line_take_their_places() -> No
         handshakes.line_up(client)
     for _ in range(AT_ONCE):
         loop.round()
-    assert {delay for delay, timer in loop.timers if timer.function is not None} == {SECONDS}
+    assert {delay for delay, timer in loop.timers if timer.function is not None} == {SECONDS, PATIENCE_SECONDS}
     loop.expire()
     assert all(client.has_given_up for client in clients[:AT_ONCE])
     assert not any(client.has_given_up for client in clients[AT_ONCE:]), "to stand in line costs no time"
     for _ in range(3):
         loop.round()
     assert all(client.has_begun for client in clients[AT_ONCE:])
+
+
+def test_those_that_do_not_go_on_keep_nobody_out() -> None:
+    loop = Loop()
+    handshakes = Handshakes(loop)
+    clients = [Client(handshakes) for _ in range(AT_ONCE + 3)]
+    for client in clients:
+        handshakes.expect(client)
+        handshakes.line_up(client)
+    for number in range(AT_ONCE):
+        loop.now = number / 1024
+        loop.round()
+    (alarm,) = [timer for delay, timer in loop.timers if delay == PATIENCE_SECONDS - loop.now]
+    loop.now = PATIENCE_SECONDS + 1 / 1024  # of the first two
+    assert alarm.function is not None
+    alarm.function()
+    for _ in range(3):
+        loop.round()
+    assert [client.has_begun for client in clients[AT_ONCE:]] == [True, True, False]
+    assert not any(client.has_given_up for client in clients), "they still have their time"
+    assert len(handshakes) == AT_ONCE + 3
+    handshakes.end(clients[0])
+    loop.round()
+    assert not clients[-1].has_begun, "it had no place any more"
+    handshakes.end(clients[5])
+    loop.round()
+    assert clients[-1].has_begun
 
 
 def test_one_that_sends_nothing_takes_no_place() -> None:

@@ -25,7 +25,14 @@ This page lists every command of the server. It is generated from the declaratio
 """
 
 _INTERNAL: Final = (
-    Flag.UNTIMED | Flag.UNQUEUED | Flag.ENDS_QUEUE | Flag.TIMED | Flag.COUNTED | Flag.WHILE_SUBSCRIBED | Flag.PUBLISHES
+    Flag.UNTIMED
+    | Flag.UNQUEUED
+    | Flag.ENDS_QUEUE
+    | Flag.TIMED
+    | Flag.COUNTED
+    | Flag.WHILE_SUBSCRIBED
+    | Flag.PUBLISHES
+    | Flag.SHOWS_MORE
 )  # for dispatch alone; Redis has no such flags
 
 _TITLES: Final = {

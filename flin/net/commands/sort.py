@@ -82,7 +82,7 @@ def sort(context: Context, args: list[bytes]) -> Slices:
     return _sort(context, args[1], _parse_options(context, args, may_store=True))
 
 
-@command("sort_ro", -2, "readonly movablekeys", FIRST_KEY, categories=_CATEGORIES)
+@command("sort_ro", -2, "readonly movablekeys shows_more", FIRST_KEY, categories=_CATEGORIES)
 def sort_ro(context: Context, args: list[bytes]) -> Slices:
     """Returns the elements of a list, set or sorted set in order, or what they name."""
     return _sort(context, args[1], _parse_options(context, args, may_store=False))

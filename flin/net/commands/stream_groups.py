@@ -232,7 +232,7 @@ def xack(context: Context, args: list[bytes]) -> Value:
     return group.acknowledge(found)
 
 
-@command("xpending", -3, "readonly", FIRST_KEY)
+@command("xpending", -3, "readonly shows_more", FIRST_KEY)
 def xpending(context: Context, args: list[bytes]) -> Value:
     """Returns how much is pending in a group, or which entries are."""
     if len(args) == 3:

@@ -43,6 +43,8 @@ OUTPUT_BUDGET_BYTES: Final = 1 << 20
 RERUNS: Final = 3
 """The most cold reads of a command; after them it reads on the loop: the cache is too small to hold all its keys."""
 
+_READS_KEYS: Final = Flag.READONLY | Flag.SHOWS_MORE
+
 QUEUED_OVERHEAD_BYTES: Final = 200
 """Bytes of one queued request: its list, its tuple and the objects of its arguments."""
 
@@ -158,8 +160,8 @@ def position_for(context: Context, requests: Sequence[list[bytes]]) -> int:
     stored: set[bytes] = set()
     for request in requests:
         command = find(request[0])
-        # A command that only reads, and names keys, shows nothing of the store but the entries of these keys.
-        if command is None or not command.flags & Flag.READONLY or not command.keys.first:
+        # Most commands that only read, and name keys, show nothing of the store but the entries of these keys.
+        if command is None or command.flags & _READS_KEYS != Flag.READONLY or not command.keys.first:
             return EVERYTHING
         stored.update(context.keyspace.stored(request[position]) for position in command.keys.positions(request))
     return reply_barrier.position_for(stored)

@@ -49,12 +49,6 @@ def pytest_configure(config: pytest.Config) -> None:
     _keep_bytecode()
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: for a fifth of their time tests wait, for disks, sockets and processes."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
-
-
 def _keep_bytecode() -> None:
     """Where no bytecode may be written beside the source, keep it beside pytest's cache. The suite starts some five
     hundred processes: without it each compiles all modules that it imports, which takes as long again as its start."""

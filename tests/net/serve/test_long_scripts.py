@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -67,6 +68,11 @@ class Scene:
             client.close()
 
 
+def leaves_the_loop_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script_run, "LOOP_NS", 1)
+    monkeypatch.setattr(script_run.ScriptRun, "_has_worked_long", lambda run: True)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now_ms = 1_800_000_000_000
@@ -82,7 +88,7 @@ def clock() -> Clock:
 
 @pytest.fixture(params=[True, False], ids=["uvloop", "asyncio"])
 def scene(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[Scene]:
-    monkeypatch.setattr(script_run, "LOOP_NS", 1)
+    leaves_the_loop_at_once(monkeypatch)
     found = find(b"keys")
     assert found is not None
     with ServerThread(FakeStore(clock), uvloop=request.param) as server:
@@ -296,7 +302,7 @@ def test_a_batch_that_is_refused(scene: Scene) -> None:
 
 def test_the_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The script is killed, nothing of it is kept, and its client is told."""
-    monkeypatch.setattr(script_run, "LOOP_NS", 1)
+    leaves_the_loop_at_once(monkeypatch)
     with ServerThread() as server:
         client = RawClient(server.port)
         client.send([[b"EVAL", b"redis.call('SET', 'a', '1') while true do end", b"0"]])
@@ -317,3 +323,26 @@ def test_the_slow_log() -> None:
         entries = client.call(b"SLOWLOG", b"GET").items
         assert [entry.items[3].items[0].payload for entry in entries] == [b"EVAL", b"EVAL"]
         assert all(int(entry.items[2].payload) >= 1000 for entry in entries)
+
+
+@pytest.mark.parametrize("used_ns", [0, 1000])
+def test_a_script_that_only_waits_for_the_processor_stays(monkeypatch: pytest.MonkeyPatch, used_ns: int) -> None:
+    """Its time passes, but it is not its own work that takes so long: a thread would not help."""
+    threads: list[str] = []
+
+    def keys(context: Any, args: list[bytes]) -> list[bytes]:
+        threads.append(threading.current_thread().name)
+        return []
+
+    found = find(b"keys")
+    assert found is not None
+    monkeypatch.setattr(found, "handler", keys)
+    monkeypatch.setattr(script_run, "LOOP_NS", 1)
+    clock = itertools.count(7, used_ns)
+    monkeypatch.setattr("flin.net.scripting.script_run.time.thread_time_ns", lambda: next(clock))
+    with ServerThread(FakeStore()) as server:
+        client = RawClient(server.port)
+        assert client.call(b"EVAL", b"for _ = 1, 9 do redis.call('KEYS', 'x') end return 1", b"0").data == b":1\r\n"
+        client.close()
+    assert threads.count("flin-script") == (9 if used_ns else 0)
+    assert len(threads) - threads.count("flin-script") == (2 if used_ns else 9)

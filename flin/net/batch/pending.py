@@ -209,7 +209,8 @@ class Pending:
 
     def savepoint(self) -> Savepoint:
         """The pending batch as it is now."""
-        self.settle()
+        if self.unsettled:
+            self.settle()
         return dict(self.points), list(self.ranges), self.large_bytes
 
     def roll_back(self, savepoint: Savepoint) -> None:

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 class Step:
     """From its making until `keep` or `take_back`; one of them is called, once."""
 
-    __slots__ = ("_databases", "_effects", "_held", "_outer_effects", "_savepoint", "_was_in_transaction")
+    __slots__ = ("_databases", "_effects", "_held", "_outer_effects", "_savepoint", "_was_in_transaction", "writes")
 
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
+        self.writes = False  # whether `will_write` was called
         self._savepoint: Savepoint | None = None
         self._held: list[tuple[Keyspace, bytes, HeldWrites]] = []  # with the prefix of its stored keys
         pending = databases.pending
@@ -46,15 +47,11 @@ class Step:
         self._was_in_transaction = pending.in_transaction
         pending.in_transaction = True
 
-    @property
-    def writes(self) -> bool:
-        """Whether `will_write` was called."""
-        return self._savepoint is not None
-
     def will_write(self, *, alone: bool = False) -> None:
         """Call this before the first write. alone: in a thread of its own, so that observers may come and go
         meanwhile."""
-        if self._savepoint is None:
+        if not self.writes:
+            self.writes = True
             databases = self._databases
             self._savepoint = databases.pending.savepoint()
             if databases.observed.number or alone:

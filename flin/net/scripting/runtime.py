@@ -305,8 +305,12 @@ class Lua:
             kind = type(value)
             if kind is bytes or kind is int:  # what `to_lua` gives, for most calls
                 return value
-            if kind is Reply and value.data in _SHORT_REPLIES:
-                return _SHORT_REPLIES[value.data]
+            if value is None:
+                return None if self._resp3 else False
+            if kind is Reply:
+                found = _SHORT_REPLIES.get(value.data)
+                if found is not None:
+                    return found
             found = to_lua(value, resp3=self._resp3)
             if type(found) is tuple and found[0] in (LONG, SHAPED):
                 self._last = values_of(value, resp3=self._resp3)

@@ -293,20 +293,23 @@ local function nameless(...)
   return ...
 end
 
--- Called by Python. The globals of the real state are gone by then.
-function runner.script(chunk, name, line, keys, arguments, key, ...)
-  results.begin()
+-- The keys and the arguments.
+local function given(keys, arguments, key, ...)
   if keys == 0 then
-    environment.KEYS = {}
-    environment.ARGV = arguments == 0 and {} or { key, ... }
+    return {}, arguments == 0 and {} or { key, ... }
   elseif keys == 1 then
-    environment.KEYS = { key }
-    environment.ARGV = { ... }
-  else
-    local all = { key, ... }
-    environment.KEYS = { unpack(all, 1, keys) }
-    environment.ARGV = { unpack(all, keys + 1, keys + arguments) }
+    return { key }, { ... }
+  elseif keys == 2 then
+    return { key, (...) }, { select(2, ...) }
   end
+  local all = { key, ... }
+  return { unpack(all, 1, keys) }, { unpack(all, keys + 1, keys + arguments) }
+end
+
+-- Called by Python. The globals of the real state are gone by then.
+function runner.script(chunk, name, line, ...)
+  results.begin()
+  environment.KEYS, environment.ARGV = given(...)
   return nameless(guard.run(describe, chunk, name, line))
 end
 
@@ -325,16 +328,9 @@ function runner.long_script(chunk, name, line, keys, arguments)
 end
 
 -- A function of a library: what it is called with are arguments, no globals.
-function runner.callback(callback, name, line, keys, arguments, key, ...)
+function runner.callback(callback, name, line, ...)
   results.begin()
-  local given_keys, given = {}, {}
-  if keys == 1 then
-    given_keys, given = { key }, { ... }
-  elseif keys + arguments > 0 then
-    local all = { key, ... }
-    given_keys, given = { unpack(all, 1, keys) }, { unpack(all, keys + 1, keys + arguments) }
-  end
-  return nameless(guard.run(describe, callback, name, line, given_keys, given))
+  return nameless(guard.run(describe, callback, name, line, given(...)))
 end
 
 function runner.long_callback(callback, name, line, keys, arguments)

@@ -94,12 +94,16 @@ class ScriptContext(Context):
     """What the commands of a script see: a session of its own, in RESP2 and in the caller's database, whatever the
     caller's protocol is, so that SELECT ends with the script."""
 
-    __slots__ = ("known",)
+    __slots__ = ("known", "marker", "plain")
     in_script: ClassVar[bool] = True
 
     def __init__(self, services: Services) -> None:
         super().__init__(services, Session(0, NO_LINK, "", "", 0, user=services.users.default, authenticated=True))
         self.known: dict[bytes, _Known] = {}
+        self.plain: dict[bytes, _Known] = {}  # those of them that only read
+        marker = find(b"set")
+        assert marker is not None
+        self.marker: Final[Command] = marker  # a command that writes
 
     def begin(self, caller: Context) -> None:
         session = self.session
@@ -142,6 +146,7 @@ class ScriptRun:
         "_label",
         "_noted",
         "_number_of_keys",
+        "_quick",
         "_step",
         "_until_ns",
         "_used_ns",
@@ -205,6 +210,8 @@ class ScriptRun:
         self._checked_writes = 0  # entries of the batch when its size was last looked at
         pending = services.pending
         self._noted: list[tuple[Command, list[bytes]]] | None = [] if pending.points or pending.ranges else None
+        # What may run without a further look, by names: what only reads, then everything.
+        self._quick = _NO_COMMANDS if self._is_gated else self.context.plain
 
     @property
     def label(self) -> bytes:
@@ -224,15 +231,15 @@ class ScriptRun:
         self._step = Step(services.databases)
         self._go()
         if self._caller.session.skips_gates:
-            self._note_slow(time.monotonic_ns() - begin_ns)
+            nanoseconds = time.monotonic_ns() - begin_ns
+            if nanoseconds >= services.config.slowlog_log_slower_than * 1000 >= 0:
+                self._note_slow(nanoseconds)
         return self._end()
 
     def _note_slow(self, nanoseconds: int) -> None:
         """SLOWLOG: dispatch reads no clock for scripts of an ordinary client."""
         services, session = self._caller.services, self._caller.session
-        threshold = services.config.slowlog_log_slower_than
-        is_slow = 0 <= threshold * 1000 <= nanoseconds and not services.tick.is_sampled
-        if is_slow and (self._cause is None or type(self._cause) is CommandError):
+        if not services.tick.is_sampled and (self._cause is None or type(self._cause) is CommandError):
             microseconds = nanoseconds // 1000
             services.slowlog.add(
                 self.request,
@@ -249,6 +256,7 @@ class ScriptRun:
         self._until_ns = 0
         self._cause = None
         self._writes_freely = False
+        self._quick = _NO_COMMANDS if self._is_gated else self.context.plain
         self._step = Step(self._caller.services.databases)
 
     def run(self) -> None:
@@ -314,7 +322,7 @@ class ScriptRun:
         """Should the batch be refused, its reply shows what is not there."""
         session = self._caller.session
         if step.writes:
-            session.remarks.append((self.request, [(_marker(), self.request)]))
+            session.remarks.append((self.request, [(self.context.marker, self.request)]))
         elif self._noted:
             session.remarks.append((self.request, self._noted))
             if self.context.session.remarks:  # SELECT: nobody knows which databases it has read
@@ -323,32 +331,29 @@ class ScriptRun:
     # What its Lua calls: see runtime.Caller.
 
     def call(self, arguments: list[bytes]) -> Value:
-        context = self.context
-        known = context.known.get(arguments[0])
-        if (
-            known is None
-            or self._is_gated
-            or not known.minimum <= len(arguments) <= known.brief_maximum
-            or not (known.is_plain or self._writes_freely)
-        ):
+        known = self._quick.get(arguments[0])
+        if known is None or not known.minimum <= len(arguments) <= known.brief_maximum:
             admitted = self._admitted(arguments)
             if type(admitted) is CommandError:
                 return admitted
             assert type(admitted) is _Known
             known = admitted
+            if self._is_gated or len(arguments) > known.brief_maximum:
+                return self._call_timed(known.command, arguments)
         command = known.command
         command.calls += 1
         if self._noted is not None:
             self._note(command, arguments)
-        if self._is_gated or len(arguments) > known.brief_maximum:
-            return self._call_timed(command, arguments)
         try:
-            value = command.handler(context, arguments)
+            value = command.handler(self.context, arguments)
             return last_of(value) if type(value) is GeneratorType else value
         except Exception as error:
             return self._failed(command, arguments, error)
 
     def _call_timed(self, command: Command, arguments: list[bytes]) -> Value:
+        command.calls += 1
+        if self._noted is not None:
+            self._note(command, arguments)
         self.context.name(self._caller)
         begin_ns = time.monotonic_ns()
         try:
@@ -400,6 +405,8 @@ class ScriptRun:
             is_one = command.subcommands is None and find(name) is command
             if is_one and not known.is_barred and len(self.context.known) < MOST_NAMES:
                 self.context.known[name] = known
+                if known.is_plain:
+                    self.context.plain[name] = known
         command = known.command
         if not known.minimum <= len(arguments) <= command.maximum:
             return self._refused(command, "ERR Wrong number of args calling Redis command from script")
@@ -419,6 +426,8 @@ class ScriptRun:
         if not known.is_plain and not self._writes_freely:
             self._begin_writing()
             self._writes_freely = not self.reads_only
+            if self._writes_freely and not self._is_gated:
+                self._quick = self.context.known
         return known
 
     def _begin_writing(self) -> None:
@@ -447,7 +456,7 @@ class ScriptRun:
         if len(self._noted) < NOTED_CALLS:
             self._noted.append((command, arguments))
         else:
-            self._noted = [(_marker(), self.request)]
+            self._noted = [(self.context.marker, self.request)]
 
     def should_stop(self) -> bool:
         if self._cause is not None:
@@ -507,12 +516,7 @@ class ScriptRun:
         return may_run(self._caller.session, command, arguments) is None
 
 
+_NO_COMMANDS: Final[dict[bytes, _Known]] = {}
+
 MOST_NAMES: Final = 1000
 """Names in mixed case are few; a script that makes some up must not fill the memory."""
-
-
-def _marker() -> Command:
-    """A command that writes."""
-    found = find(b"set")
-    assert found is not None
-    return found

@@ -103,14 +103,14 @@ def _text(error: CommandError) -> bytes:
 def _of_reply(data: bytes, resp3: bool) -> Any:
     """The commonest forms; the rest is read as a whole reply."""
     first = data[:1]
+    if first == b"$" and data[1:2] != b"-":
+        return data[data.index(b"\r\n") + 2 : -2]
     if first == b"+":
         return (STATUS, data[1:-2])
     if first == b":":
         return int(data[1:-2])
     if first == b"-":
         return (ERROR, data[1:-2])
-    if first == b"$" and data[1:2] != b"-":
-        return data[data.index(b"\r\n") + 2 : -2]
     value, _ = _read_reply(data, 0)
     return to_lua(value, resp3=resp3)
 

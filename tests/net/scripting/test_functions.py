@@ -254,6 +254,8 @@ def test_what_a_function_is_given(server: Handling) -> None:
         ([], [b"a"]),
         ([b"k"], [b"a", b"b"]),
         ([b"k", b"l"], [b"a"]),
+        ([b"k", b"l"], [b"a", b"b"]),
+        ([b"k", b"l", b"m"], [b"a"]),
         (many, many),
         (many[:9], many),
     ):
@@ -263,6 +265,13 @@ def test_what_a_function_is_given(server: Handling) -> None:
     boolean = b"#!lua name=M\nredis.register_function('t', function() return true end)"
     server.call(b"FUNCTION", b"LOAD", boolean)
     assert server.call(b"FCALL", b"t", b"0") == 1, "what setresp chose ends with its call"
+
+
+@pytest.mark.parametrize("returned", ["10", "11", "12", "4", "'text'", "false", "{}", "{12}", "1.5"])
+def test_what_a_library_returns_does_not_matter(server: Handling, returned: str) -> None:
+    source = f"#!lua name=L\nredis.register_function('f', function() return {returned} end) return {returned}"
+    assert server.call(b"FUNCTION", b"LOAD", source.encode()) == b"L"
+    assert server.call(b"FCALL", b"f", b"0") == server.call(b"EVAL", b"return %b" % returned.encode(), b"0")
 
 
 def test_nothing_of_a_call_is_seen_by_the_next(server: Handling) -> None:

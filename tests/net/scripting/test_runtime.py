@@ -27,6 +27,8 @@ def test_keys_and_arguments(lua: Lua) -> None:
     assert run(lua, source, keys=[b"k"]) == [1, 0, b"k"]
     assert run(lua, source, keys=[b"k"], arguments=[b"a", b"b"]) == [1, 2, b"k", b"a", b"b"]
     assert run(lua, source, keys=[b"k", b"l"], arguments=[b"a", b"b"]) == [2, 2, b"k", b"a", b"b"]
+    assert run(lua, source, keys=[b"k", b"l"]) == [2, 0, b"k"]
+    assert run(lua, source, keys=[b"k", b"l", b"m"], arguments=[b"a"]) == [3, 1, b"k", b"a", b"a"]
     many = [b"%d" % number for number in range(9000)]
     assert run(lua, source, keys=many, arguments=many) == [9000, 9000, b"0", b"0", b"8999"]
     assert run(lua, "KEYS[1] = 'other' return KEYS", keys=[b"k"]) == [b"other"]

@@ -314,14 +314,21 @@ def test_the_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_slow_log() -> None:
-    """Scripts of ordinary clients tell it themselves, once, however they end; brief ones do not."""
+    """Scripts and functions of ordinary clients tell it themselves, once, however they end; brief ones do not."""
+    library = (
+        b"#!lua name=L\nredis.register_function('slow', function() for i = 1, 2000000 do end end)\n"
+        b"redis.register_function('brief', function() end)"
+    )
     with ServerThread() as server, RawClient(server.port) as client:
+        client.pipeline([[b"FUNCTION", b"LOAD", library], [b"FCALL", b"brief", b"0"], [b"EVAL", b"return 1", b"0"]])
         client.pipeline([[b"CONFIG", b"SET", b"slowlog-log-slower-than", b"1000"], [b"SLOWLOG", b"RESET"]])
         slow = b"redis.call('SET', 'a', '1') for i = 1, 2000000 do end %b"
         for end in (b"return 1", b"error('stop')"):
             client.call(b"EVAL", slow % end, b"0")
+        client.call(b"FCALL", b"slow", b"0")
+        client.call(b"FCALL", b"brief", b"0")
         entries = client.call(b"SLOWLOG", b"GET").items
-        assert [entry.items[3].items[0].payload for entry in entries] == [b"EVAL", b"EVAL"]
+        assert [entry.items[3].items[0].payload for entry in entries] == [b"FCALL", b"EVAL", b"EVAL"]
         assert all(int(entry.items[2].payload) >= 1000 for entry in entries)
 
 

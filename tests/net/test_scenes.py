@@ -21,6 +21,17 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]
 
 
 SCENES = {
+    "killed at once": r"""
+        s: SUBSCRIBE x
+        a: MULTI
+        t: CLIENT TRACKING ON REDIRECT {a}; GET k
+        n: CLIENT KILL ID {a}; CLIENT KILL ID {a}; CLIENT LIST ID {a}; CLIENT UNBLOCK {a}
+        n: CLIENT TRACKING ON REDIRECT {a}
+        t: CLIENT TRACKINGINFO
+        n: SET k 1
+        t: CLIENT TRACKINGINFO
+        n: CLIENT KILL TYPE pubsub; CLIENT KILL ID {s}; CLIENT LIST ID {s}; PUBLISH x 1; PUBSUB NUMSUB x
+    """,
     "reply": r"""
         a: CLIENT REPLY OFF; PING; CLIENT REPLY SKIP; PING; NOSUCH; GET
         a: SET a 1; CLIENT REPLY ON; GET a

@@ -121,6 +121,15 @@ class Clients:
     def close_session(self, session: Session) -> None:
         self._pubsub.leave(session)
         session.leave()
+        self._forget(session)
+
+    def kill(self, session: Session) -> None:
+        """Close its connection now: what it has not read is lost. Nobody finds it any more, though the connection is
+        lost in the next round of the loop."""
+        session.link.abort()
+        self._forget(session)
+
+    def _forget(self, session: Session) -> None:
         self.sessions.pop(session.id, None)
         self.admitted.pop(session.id, None)
 
@@ -215,7 +224,7 @@ class Clients:
                 share,
                 sizes[client],
             )
-            client.abort()
+            self.kill(client.session)
 
 
 def _size_of(client: Client) -> int:

@@ -190,7 +190,7 @@ def _kill(context: Context, session: Session) -> None:
     if session is context.session:
         session.close_after_reply = True
     else:
-        session.link.abort()  # what it has not read is lost, as in Redis: it may never read
+        context.services.clients.kill(session)  # not when it has read its replies: as in Redis, it may never do
 
 
 @command("client|unblock", -3, f"{_ALWAYS} admin")

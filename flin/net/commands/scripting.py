@@ -11,7 +11,7 @@ from flin.net.command.arguments import keys_after_number
 from flin.net.command.registry import command, container, find_by_path
 from flin.net.commands.help import declare_help
 from flin.net.scripting.script_run import ScriptRun
-from flin.net.scripting.scripts import Script, Scripts
+from flin.net.scripting.scripts import NO_SCRIPT, SHA_LENGTH, Script, Scripts
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import NOT_AN_INTEGER, OK, Value
 
@@ -39,6 +39,7 @@ def eval_(context: Context, args: list[bytes]) -> Value:
 def evalsha(context: Context, args: list[bytes]) -> Value:
     """Runs a Lua script that the server knows, by its SHA-1."""
     scripts = context.services.part(Scripts)
+    _check_length(args[1])
     return _run(context, args, scripts, scripts.find)
 
 
@@ -53,7 +54,14 @@ def eval_ro(context: Context, args: list[bytes]) -> Value:
 def evalsha_ro(context: Context, args: list[bytes]) -> Value:
     """Runs a Lua script that writes nothing, by its SHA-1."""
     scripts = context.services.part(Scripts)
+    _check_length(args[1])
     return _run(context, args, scripts, scripts.find, reads_only=True)
+
+
+def _check_length(sha: bytes) -> None:
+    """What cannot be a SHA-1 is told before a wrong number of keys, as in Redis."""
+    if len(sha) != SHA_LENGTH:
+        raise CommandError(NO_SCRIPT)
 
 
 def _says_it_reads(context: Context, args: list[bytes]) -> bool:

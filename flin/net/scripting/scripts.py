@@ -25,6 +25,8 @@ MOST_EVALUATED: Final = 500
 EVALUATED_SHARE: Final = 4
 """Their sources have at most this part of lua-memory-limit."""
 
+SHA_LENGTH: Final = 40
+
 NO_SCRIPT: Final = "NOSCRIPT No matching script. Please use EVAL."
 
 OVERHEAD_BYTES: Final = 700

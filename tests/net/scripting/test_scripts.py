@@ -115,3 +115,9 @@ def test_sources_of_eval_have_a_part_of_the_memory(server: Handling) -> None:
     server.call(b"EVAL", long, b"0")
     assert server.call(b"EVALSHA", sha(long), b"0") == 7, "the newest stays"
     assert len(server.services.part(Scripts)) == 2
+
+
+def test_what_is_no_sha_is_told_first(server: Handling) -> None:
+    for name in (b"EVALSHA", b"EVALSHA_RO"):
+        assert server.call(name, b"x", b"many") == server.call(name, sha(b"x"), b"0") == NO_SCRIPT
+        assert server.call(name, sha(b"x"), b"many") == "-ERR value is not an integer or out of range"

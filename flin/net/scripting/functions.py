@@ -336,7 +336,7 @@ def decode(payload: bytes) -> list[bytes]:
                 raise CommandError("ERR given type is not a function")
             sources.append(reader.string())
     except PayloadError:
-        raise CommandError("ERR Failed loading library data") from None
+        raise CommandError("ERR Failed loading library payload") from None
     return sources
 
 

@@ -84,6 +84,7 @@ class Pending:
         "points",
         "ranges",
         "reply_barrier",
+        "script_ns",
         "unsettled",
     )
 
@@ -100,6 +101,7 @@ class Pending:
         self.failures = 0
         self.effects: list[Callable[[], None]] | None = None  # of a step that may still be taken back
         self.effect_bytes = 0  # what they hold, about
+        self.script_ns = 0  # that the scripts of this transaction have run
         self.reply_barrier = ReplyBarrier(self.points, self.ranges) if is_always else None
         self.journals: list[Journal] = []  # of commands that read in slices
         self.unsettled: list[Callable[[], None]] = []  # called once, before the next commit or savepoint

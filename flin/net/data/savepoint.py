@@ -41,7 +41,7 @@ class Step:
         pending = databases.pending
         self._outer_effects = pending.effects
         if self._outer_effects is None:
-            pending.effect_bytes = 0
+            pending.effect_bytes = pending.script_ns = 0
         self._effects: list[Callable[[], None]] = []
         pending.effects = self._effects
         self._was_in_transaction = pending.in_transaction

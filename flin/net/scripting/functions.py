@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import TOMBSTONE
@@ -18,7 +19,7 @@ from flin.engine.key import namespace_prefix
 from flin.errors import CommandError, FormatVersionError, PayloadError, ScriptAborted, ScriptOutOfMemory
 from flin.net.scripting.runtime import Chunk, Lua, Registered
 from flin.net.scripting.shebang import SHEBANG, ScriptFlag, flags_named
-from flin.net.wire.replies import Value, shown
+from flin.net.wire.replies import OUT_OF_MEMORY, Value, shown
 from flin.rdb.crc64 import crc64
 from flin.rdb.dump import CRC_BYTES, VERSION_BYTES, check, stored
 from flin.rdb.primitives import Reader, string
@@ -78,6 +79,7 @@ class Functions:
         self._lua: Lua | None = None
         self._libraries: dict[bytes, Library] | None = None  # None: to be read
         self._by_name: dict[bytes, Function] = {}
+        self._source_bytes = 0
         self._is_listening = False
         services.databases.when_taken_back.append(self._read_again)
 
@@ -164,8 +166,8 @@ class Functions:
 
     def flush(self) -> None:
         self._enter({}, set(self._sources()))
+        self._forget()
         self._libraries = {}
-        self._by_name.clear()
         self._lua = None  # with all that it holds
 
     def restore(self, payload: bytes, policy: bytes) -> None:
@@ -218,6 +220,10 @@ class Functions:
                 seen.add(function.name.lower())
 
     def _write(self, made: dict[bytes, Library], gone: set[bytes]) -> None:
+        leaving = [self.libraries[name] for name in gone | made.keys() if name in self.libraries]
+        size_bytes = self._source_bytes - _size_of(leaving) + _size_of(made.values())
+        if size_bytes > self._services.config.options.memory_limit // 4:
+            raise CommandError(OUT_OF_MEMORY)
         self._enter(made, gone)
         for name in gone:
             self._drop(self.libraries.pop(name))
@@ -243,8 +249,10 @@ class Functions:
             libraries[name] = library
             for function in library.functions:
                 self._by_name[function.name.lower()] = function
+        self._source_bytes += _size_of(made.values())
 
     def _drop(self, library: Library) -> None:
+        self._source_bytes -= len(library.source)
         for function in library.functions:
             del self._by_name[function.name.lower()]
 
@@ -259,8 +267,12 @@ class Functions:
 
     def _read_again(self) -> None:
         if self._is_listening:  # else the batch has nothing of ours
-            self._libraries = None
-            self._by_name.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._libraries = None
+        self._by_name.clear()
+        self._source_bytes = 0
 
     def _end(self) -> None:
         self._is_listening = False
@@ -338,6 +350,10 @@ def decode(payload: bytes) -> list[bytes]:
     except PayloadError:
         raise CommandError("ERR Failed loading library payload") from None
     return sources
+
+
+def _size_of(libraries: Iterable[Library]) -> int:
+    return sum(len(library.source) for library in libraries)
 
 
 def _source_of(entry: object) -> bytes:

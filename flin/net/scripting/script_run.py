@@ -46,7 +46,7 @@ ms at most, unless the machine gives the loop no processor, for which a thread o
 costs at most as much again."""
 
 EXEC_NS: Final = 5_000_000_000
-"""The longest that a script runs within EXEC: Redis's default of busy-reply-threshold."""
+"""The longest that the scripts of one EXEC run together: Redis's default of busy-reply-threshold."""
 
 LARGE_BATCH: Final = 256
 """Entries of a batch that is committed before a script begins: its copy, for the savepoint, would cost more (1.3 µs for
@@ -62,7 +62,7 @@ LOGGED_BYTES: Final = 1024
 KILLED: Final = "ERR Script killed by user with SCRIPT KILL..."
 """After FUNCTION KILL, too, as in Redis."""
 
-IN_EXEC: Final = "ERR Script aborted: it ran for 5 seconds within EXEC"
+IN_EXEC: Final = "ERR Script aborted: scripts ran for 5 seconds within EXEC"
 ONLY_READS: Final = "ERR Write commands are not allowed from read-only scripts."
 
 Execute: TypeAlias = "Callable[[Any, list[bytes], list[bytes], ScriptRun], Value]"
@@ -227,9 +227,12 @@ class ScriptRun:
             services.pending.commit()
         begin_ns = time.monotonic_ns()
         if self._is_in_exec or services.long_script.wake is not None:
-            self._until_ns = begin_ns + (EXEC_NS if self._is_in_exec else LOOP_NS)
+            most_ns = EXEC_NS - services.pending.script_ns if self._is_in_exec else LOOP_NS
+            self._until_ns = begin_ns + most_ns
         self._step = Step(services.databases)
         self._go()
+        if self._is_in_exec:
+            services.pending.script_ns += time.monotonic_ns() - begin_ns
         if self._caller.session.skips_gates:
             nanoseconds = time.monotonic_ns() - begin_ns
             if nanoseconds >= services.config.slowlog_log_slower_than * 1000 >= 0:

@@ -14,6 +14,7 @@ from flin.errors import CommandError
 from flin.net.run.gates import check_writes
 from flin.net.scripting.runtime import Chunk, Lua
 from flin.net.scripting.shebang import ScriptFlag, parse_shebang
+from flin.net.wire.replies import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from flin.net.run.context import Context
@@ -55,7 +56,7 @@ class Scripts:
         self.by_source: dict[bytes, Script] = {}  # those of EVAL in the order of their last use
         self._by_sha: dict[bytes, Script] = {}
         self._newest: Script | None = None  # the last of EVAL's in `by_source`
-        self._evaluated = self._evaluated_bytes = 0
+        self._evaluated = self._evaluated_bytes = self._loaded_bytes = 0
         self._services = services
         self._lua: Lua | None = None
 
@@ -90,21 +91,27 @@ class Scripts:
         return sha.lower() in self._by_sha
 
     def load(self, source: bytes) -> bytes:
-        """Keep a script until `flush`, and return its SHA-1."""
+        """Keep a script until `flush`, and return its SHA-1. CommandError if all that are kept had more than a quarter
+        of the memory limit."""
         script = self.by_source.get(source)
+        if script is None or not script.is_loaded:
+            size_bytes = self._loaded_bytes + len(source) + OVERHEAD_BYTES
+            if size_bytes > self._services.config.options.memory_limit // 4:
+                raise CommandError(OUT_OF_MEMORY)
         if script is None:
             script = self._keep(self._compile(source, sha_of(source)), is_loaded=True)
         elif not script.is_loaded:
             script.is_loaded = True
             self._evaluated -= 1
             self._evaluated_bytes -= len(source)
+            self._loaded_bytes += len(source) + OVERHEAD_BYTES
         return script.sha
 
     def flush(self) -> None:
         self.by_source.clear()
         self._by_sha.clear()
         self._newest = None
-        self._evaluated = self._evaluated_bytes = 0
+        self._evaluated = self._evaluated_bytes = self._loaded_bytes = 0
         self._lua = None  # with all that it holds
 
     def check_writer(self, context: Context, *, reads_only: bool) -> None:
@@ -121,7 +128,9 @@ class Scripts:
     def _keep(self, script: Script, *, is_loaded: bool) -> Script:
         script.is_loaded = is_loaded
         self.by_source[script.source] = self._by_sha[script.sha] = script
-        if not is_loaded:
+        if is_loaded:
+            self._loaded_bytes += len(script.source) + OVERHEAD_BYTES
+        else:
             self._newest = script
             self._evaluated += 1
             self._evaluated_bytes += len(script.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from flin.errors import StorageError
 from flin.net.data.savepoint import Step
 from flin.net.scripting.functions import PREFIX, Functions, decode, encode, parse_metadata
 from flin.net.scripting.runtime import LuaNotInstalled
+from flin.net.wire.replies import OUT_OF_MEMORY
 from flin.testing.process import wait_until
 from tests.net.commands.handling import Handling
 from tests.net.raw_client import RawClient
@@ -201,6 +203,20 @@ def test_a_restore_takes_all_or_nothing(server: Handling) -> None:
     assert server.call(b"FUNCTION", b"RESTORE", encode([library("L", "g")]), b"REPLACE") == OK
     assert server.call(b"FCALL", b"f", b"0") == "-ERR Function not found"
     assert server.call(b"FUNCTION", b"RESTORE", encode([library("M", "f")]), b"FLUSH") == OK
+    assert list(server.services.part(Functions).libraries) == [b"M"]
+
+
+def test_libraries_have_a_quarter_of_the_memory(server: Handling) -> None:
+    options = server.services.config.options
+    server.services.config.options = dataclasses.replace(options, memory_limit=20_000)
+    long = library("L", "f") + b"--" + b"x" * 4000
+    assert server.call(b"FUNCTION", b"LOAD", long) == b"L"
+    assert server.call(b"FUNCTION", b"LOAD", b"REPLACE", long) == b"L"
+    assert server.call(b"FUNCTION", b"LOAD", library("M", "g") + b"--" + b"x" * 1000) == "-" + OUT_OF_MEMORY
+    assert server.call(b"FUNCTION", b"RESTORE", encode([library("M", "f") + b"--" + b"x" * 4000]), b"FLUSH") == OK
+    assert (
+        server.call(b"FUNCTION", b"RESTORE", encode([library("N", "g") + b"--" + b"x" * 4000])) == "-" + OUT_OF_MEMORY
+    )
     assert list(server.services.part(Functions).libraries) == [b"M"]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -325,8 +327,25 @@ def test_a_script_that_is_aborted_in_exec(client: HandlerClient, monkeypatch: py
     run(client, b"redis.call('SET', 'a', '2') redis.call('SET', 'b', '2') while true do end")
     client.call(b"MGET", b"a", b"b")
     replies = client.call(b"EXEC")
-    assert b"-ERR Script aborted: it ran for 5 seconds within EXEC script: " in replies
+    assert b"-ERR Script aborted: scripts ran for 5 seconds within EXEC script: " in replies
     assert replies.endswith(b"*2\r\n$1\r\n1\r\n$-1\r\n")
+
+
+def test_the_scripts_of_one_exec_share_their_time(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by 1 ms when it is read."""
+    now_ms = itertools.count()
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(now_ms) * 1_000_000)
+    monkeypatch.setattr(script_run, "EXEC_NS", 50_000_000)
+    for number, most_ms in ((1, 80), (5, 120)):
+        client.call(b"MULTI")
+        for _ in range(number):
+            run(client, b"while true do end")
+        run(client, b"return 7")
+        begin_ms = next(now_ms)
+        replies = client.call(b"EXEC")
+        assert replies.count(b"-ERR Script aborted: ") == number
+        assert replies.endswith(b":7\r\n")
+        assert 50 <= next(now_ms) - begin_ms < most_ms
 
 
 def test_exec_is_one_step_with_its_scripts(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:

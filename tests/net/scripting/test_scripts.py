@@ -9,6 +9,7 @@ import pytest
 
 from flin.net.scripting import scripts as scripts_module
 from flin.net.scripting.scripts import Scripts
+from flin.net.wire.replies import OUT_OF_MEMORY
 from tests.net.commands.handling import Handling
 
 pytest.importorskip("lupa.luajit21", exc_type=ImportError)
@@ -121,3 +122,18 @@ def test_what_is_no_sha_is_told_first(server: Handling) -> None:
     for name in (b"EVALSHA", b"EVALSHA_RO"):
         assert server.call(name, b"x", b"many") == server.call(name, sha(b"x"), b"0") == NO_SCRIPT
         assert server.call(name, sha(b"x"), b"many") == "-ERR value is not an integer or out of range"
+
+
+def test_loaded_scripts_have_a_quarter_of_the_memory(server: Handling) -> None:
+    most_bytes = server.services.config.options.memory_limit // 4
+    server.services.part(Scripts)._loaded_bytes = most_bytes - 3000
+    assert server.call(b"SCRIPT", b"LOAD", b"return 1") == sha(b"return 1")
+    server.call(b"EVAL", b"return 2", b"0")
+    for source in (b"return 1", b"return 2"):
+        assert server.call(b"SCRIPT", b"LOAD", source) == sha(source)
+    too_long = b"return 3 --" + b"x" * 3000
+    assert server.call(b"SCRIPT", b"LOAD", too_long) == "-" + OUT_OF_MEMORY
+    assert server.call(b"EVAL", too_long, b"0") == 3
+    assert server.call(b"SCRIPT", b"LOAD", too_long) == "-" + OUT_OF_MEMORY
+    server.call(b"SCRIPT", b"FLUSH")
+    assert server.call(b"SCRIPT", b"LOAD", too_long) == sha(too_long)

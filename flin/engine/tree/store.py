@@ -134,10 +134,13 @@ class Store(Edits):
     def read_nowait(self, key: bytes) -> Live | None:
         """What `read` gives; ColdRead instead of a wait for a block."""
         state = self.state
-        shard = state.shard_of(key)
-        entry = from_memtables(state, shard, key)
+        get = state.get_active
+        shard = state.shard_of(key) if get is None else 0
+        entry = None if get is None else get(key)
         if entry is None:
-            entry = from_tables(state, shard, key, hash_key(key), wait=False)
+            entry = from_memtables(state, shard, key)
+            if entry is None:
+                entry = from_tables(state, shard, key, hash_key(key), wait=False)
         return None if entry is TOMBSTONE else entry
 
     def newest_entries(self) -> Mapping[bytes, Entry] | None:

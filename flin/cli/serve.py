@@ -29,9 +29,9 @@ Opens the directory (and creates it if needed) and serves it to Redis clients on
 kill -9 in every sync mode. --sync says which writes a power cut may lose: none (always), those of about the last
 second (interval), or those that the kernel had not written yet (never). SIGTERM or Ctrl-C ends the server cleanly.
 
-Options come from the defaults, then from the --config file (a [server] table with the names below, such as
-memory_limit = "4gb"), then from the command line; the last one wins. Every user of the machine can see a password
-on the command line: put it into the file."""
+Options come from the defaults, then from the --config file (a [server] table with the names below and those that
+CONFIG SET takes, with underscores, such as memory_limit = "4gb"), then from the command line; the last one wins.
+Every user of the machine can see a password on the command line: put it into the file."""
 EXAMPLES = """\
   flin serve
   flin serve --dir data --port 6380 --sync always --memory-limit 4gb

@@ -10,6 +10,7 @@ import redis
 
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.net.command.categories import CATEGORIES
+from flin.net.command.facts import FACTS
 from flin.net.command.registry import all_commands, find_for, with_subcommands
 from flin.net.commands.reference import ABSENT, REFUSED
 from tests.net.differential import schedule
@@ -55,6 +56,21 @@ def test_every_declaration_is_redis_s_own(ports: tuple[int, int]) -> None:
     ours, theirs = (described(port, sorted(names)) for port in ports)
     for name in sorted(names):
         assert ours[name] == theirs[name], name
+
+
+def test_since_which_version_each_exists(ports: tuple[int, int]) -> None:
+    connection: Any = redis.Connection(port=ports[1], protocol=3)  # type: ignore[no-untyped-call]
+    try:
+        connection.send_command("COMMAND", "DOCS")
+        documents = connection.read_response()
+    finally:
+        connection.disconnect()
+    for document in [*documents.values()]:
+        documents |= document.get(b"subcommands", {})
+    theirs = {name.decode(): document[b"since"].decode() for name, document in documents.items()}
+    assert {name: fact.since for name, fact in FACTS.items() if fact.since != theirs.get(name)} == dict.fromkeys(
+        NOT_IN_REDIS, "7.2.0"
+    )
 
 
 def test_the_bytes_of_command_info(ports: tuple[int, int]) -> None:

@@ -59,7 +59,7 @@ client|kill 2.4.0 O(N) where N is the number of client connections
 client|list 2.4.0 O(N) where N is the number of client connections
 client|no-evict 7.0.0 O(1)
 client|no-touch 7.2.0 O(1)
-client|pause 3.0.0 O(1)
+client|pause 2.9.50 O(1)
 client|reply 3.2.0 O(1)
 client|setinfo 7.2.0 O(1)
 client|setname 2.6.9 O(1)
@@ -136,7 +136,7 @@ function 7.0.0 Depends on subcommand.
 function|delete 7.0.0 O(N) for a library of N functions
 function|dump 7.0.0 O(N) for libraries of N bytes
 function|flush 7.0.0 O(N) for N libraries
-function|help 5.0.0 O(1)
+function|help 7.0.0 O(1)
 function|kill 7.0.0 O(1)
 function|list 7.0.0 O(N) for N functions
 function|load 7.0.0 O(1), and what the library does

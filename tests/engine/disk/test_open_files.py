@@ -484,9 +484,11 @@ print(limit)
 
 @pytest.mark.parametrize("runner", ["helper", "thread"])
 def test_more_tables_than_descriptors(tmp_path: Path, runner: str) -> None:
-    """With a limit of 40 files: writes, merges, reads, a close and an open of more tables than that."""
-    command = [sys.executable, "-c", TABLE_COUNT, str(tmp_path / "db"), "40", runner]
+    """With a limit of 48 files: writes, merges, reads, a close and an open of more tables than that. Not fewer: where
+    merges get no processor there are up to 24 runs, and a scan has one table of each mapped, which takes a descriptor
+    before Python 3.13; files, pipes and standard streams of the engine and its helpers are some 16."""
+    command = [sys.executable, "-c", TABLE_COUNT, str(tmp_path / "db"), "48", runner]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) > 40
+    assert int(done.stdout) > 48
     assert os.listdir(tmp_path / "db")

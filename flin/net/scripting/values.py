@@ -18,7 +18,7 @@ A shape is written in prefix form: `*2;$_` is an array of a value and a null. It
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, KeysView, Sequence
 from typing import Any, Final
 
 from flin.errors import CommandError
@@ -116,25 +116,40 @@ def _of_reply(data: bytes, resp3: bool) -> Any:
 
 
 def _read_reply(data: bytes, start: int) -> tuple[Value, int]:
-    """The value of a finished reply (RESP2), and where it ends."""
+    """The value of a finished reply, in either protocol, and where it ends."""
     end = data.index(b"\r\n", start)
     kind, line, end = data[start : start + 1], data[start + 1 : end], end + 2
-    if kind == b"$":
+    if kind in b"$=":
         length = int(line)
-        return (None, end) if length < 0 else (data[end : end + length], end + length + 2)
-    if kind == b"*":
+        if length < 0:
+            return None, end
+        text = data[end : end + length]
+        return (text if kind == b"$" else Verbatim(text[4:], text[:3])), end + length + 2
+    if kind in b"*~%":
         if int(line) < 0:
             return None, end
-        elements = []
-        for _ in range(int(line)):
+        elements: list[Any] = []
+        for _ in range(int(line) * 2 if kind == b"%" else int(line)):
             element, end = _read_reply(data, end)
             elements.append(element)
-        return elements, end
-    if kind == b":":
-        return int(line), end
-    if kind == b"-":
-        return CommandError(line.decode("latin-1")), end
-    return line.decode("latin-1"), end
+        return _SHAPES[kind](elements), end
+    return _LINES[kind](line), end
+
+
+_SHAPES: Final[dict[bytes, Callable[[list[Any]], Value]]] = {
+    b"*": lambda elements: elements,
+    b"~": lambda elements: Map([(element, None) for element in elements], is_set=True),
+    b"%": lambda elements: Map([*zip(elements[::2], elements[1::2], strict=True)], is_set=False),
+}
+_LINES: Final[dict[bytes, Callable[[bytes], Value]]] = {
+    b":": int,
+    b"+": lambda line: line.decode("latin-1"),
+    b"-": lambda line: CommandError(line.decode("latin-1")),
+    b"_": lambda line: None,
+    b"#": lambda line: line == b"t",
+    b",": float,
+    b"(": BigNumber,
+}
 
 
 def _shape(value: Value, resp3: bool, shape: list[bytes], values: list[Any]) -> None:
@@ -163,9 +178,11 @@ def _shape(value: Value, resp3: bool, shape: list[bytes], values: list[Any]) -> 
 
 
 def _as_resp2(value: Value) -> Value:
+    if isinstance(value, Map):
+        return [part for pair in value.pairs for part in (pair[:1] if value.is_set else pair)]
     if isinstance(value, dict):
         return [part for pair in value.items() for part in pair]
-    if isinstance(value, (set, frozenset)):
+    if isinstance(value, (set, frozenset, KeysView)):
         return list(value)
     if isinstance(value, bool):
         return int(value)
@@ -177,12 +194,17 @@ def _as_resp2(value: Value) -> Value:
 
 
 def _shape3(value: Value, shape: list[bytes], values: list[Any]) -> None:
-    if isinstance(value, dict):
-        shape.append(b"%%%d;" % len(value))
-        for pair in value.items():
+    if isinstance(value, Map) and value.is_set:
+        shape.append(b"~%d;" % len(value.pairs))
+        for element, _ in value.pairs:
+            _shape(element, True, shape, values)
+    elif isinstance(value, dict | Map):
+        pairs = value.pairs if isinstance(value, Map) else value.items()
+        shape.append(b"%%%d;" % len(pairs))
+        for pair in pairs:
             for part in pair:
                 _shape(part, True, shape, values)
-    elif isinstance(value, (set, frozenset)):
+    elif isinstance(value, (set, frozenset, KeysView)):
         shape.append(b"~%d;" % len(value))
         for element in value:
             _shape(element, True, shape, values)
@@ -252,7 +274,7 @@ class _Described:
             return _CONSTANTS[kind]
         if kind == b"=":
             shown = self._next()
-            return Verbatim(self._next(), shown)
+            return Verbatim(self._next(), (shown + b"   ")[:3])
         return _SINGLES[kind](self._next())
 
 

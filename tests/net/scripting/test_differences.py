@@ -55,6 +55,10 @@ def test_nan_and_negative_zero(lua: Lua) -> None:
 def test_beyond_lua_5_1(lua: Lua) -> None:
     assert run(lua, "return type(string.dump)") == b"nil"
     assert run(lua, r"goto over do return 'no' end ::over:: return '\x41'") == b"A"
+    for escape in (r"\q", r"\.", r"\300"):
+        with pytest.raises(ScriptError, match="invalid escape sequence"):
+            run(lua, f"return '{escape}'")
+    assert run(lua, "return {string.format('%c', 0), string.format('%q', '\\0')}") == [b"\0", b'"\\0"']
     assert run(lua, "return {tostring(1LL), type(1LL)}") == [b"1LL", b"cdata"]
     source = "local f = coroutine.wrap(function() return pcall(coroutine.yield, 1) end) f() return {f(2)}"
     assert run(lua, source) == [1, 2]

@@ -78,6 +78,9 @@ RETURNED3 = [
     ("{set={[{}]=true}}", b"~1\r\n*0\r\n"),
     ("{double=1.5}", b",1.5\r\n"),
     ("{big_number='123'}", b"(123\r\n"),
+    ("{verbatim_string={format='toolong', string='x'}}", b"=5\r\ntoo:x\r\n"),
+    ("{verbatim_string={format='', string='x'}}", b"=5\r\n   :x\r\n"),
+    ("{verbatim_string={format='\\r\\n', string='x'}}", b"=5\r\n\r\n :x\r\n"),
     ("{verbatim_string={format='mkd', string='hi'}}", b"=6\r\nmkd:hi\r\n"),
 ]
 

@@ -124,5 +124,6 @@ def _replaced(lines: list[str], value: str) -> str:
                 break
         except tomllib.TOMLDecodeError:
             continue  # this # belongs to the value
-    key = lines[0].partition("=")[0]
-    return f"{key}= {value}{comment}{end}"
+    key, _, rest = lines[0].partition("=")
+    space = " " if rest[:1].isspace() else ""
+    return f"{key}={space}{value}{comment}{end}"

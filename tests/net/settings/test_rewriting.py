@@ -49,6 +49,10 @@ def test_only_the_changed_value_is_another(changes: dict[str, str], before: str,
     options_from_text(made, "flin.toml")
 
 
+def test_what_is_written_without_spaces_stays_so() -> None:
+    assert rewritten("[server]\ntimeout=1 # t\n", {"timeout": "9"}) == "[server]\ntimeout=9 # t\n"
+
+
 @pytest.mark.parametrize(
     ("text", "made"),
     [

@@ -82,6 +82,7 @@ class Functions:
         self._source_bytes = 0
         self._is_listening = False
         services.databases.when_taken_back.append(self._read_again)
+        services.config.when_lua_memory_changes.append(self._drop_lua)
 
     @property
     def lua(self) -> Lua:
@@ -93,6 +94,10 @@ class Functions:
                 is_for_functions=True,
             )
         return self._lua
+
+    def _drop_lua(self) -> None:
+        """In the next one libraries run again at their next call. It has the memory of now."""
+        self._lua = None
 
     @property
     def libraries(self) -> dict[bytes, Library]:

@@ -59,6 +59,7 @@ class Scripts:
         self._evaluated = self._evaluated_bytes = self._loaded_bytes = 0
         self._services = services
         self._lua: Lua | None = None
+        services.config.when_lua_memory_changes.append(self._drop_lua)
 
     @property
     def lua(self) -> Lua:
@@ -67,6 +68,10 @@ class Scripts:
             config = self._services.config
             self._lua = Lua(config.lua_memory_limit_bytes, largest_reply_bytes=config.largest_reply_bytes)
         return self._lua
+
+    def _drop_lua(self) -> None:
+        """The next one, in which scripts are compiled again at their next run, has the memory of now."""
+        self._lua = None
 
     # Finding.
 

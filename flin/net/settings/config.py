@@ -313,6 +313,7 @@ class Config:
         self.thresholds = Thresholds()
         self.busy_reply_threshold_ms = BUSY_REPLY_THRESHOLD_MS
         self.lua_memory_limit_bytes = LUA_MEMORY_LIMIT_BYTES
+        self.when_lua_memory_changes: list[Callable[[], None]] = []  # who has made a Lua
         self.hll_sparse_max_bytes = DEFAULT_SPARSE_MAX_BYTES
         self.reply_cache_bytes = int(options.memory_limit * options.hot_keys_share)
         self.tracking_table_max_keys = 1_000_000  # 0: no bound but the next
@@ -369,6 +370,11 @@ class Config:
     def get(self, patterns: Callable[[bytes], bool]) -> dict[bytes, bytes]:
         """The parameters whose names a predicate accepts."""
         return {name: parameter.show(self) for name, parameter in sorted(PARAMETERS.items()) if patterns(name)}
+
+    def limit_lua_memory(self, size_bytes: int) -> None:
+        self.lua_memory_limit_bytes = size_bytes
+        for tell in self.when_lua_memory_changes:
+            tell()
 
     def set(self, changes: Mapping[bytes, bytes]) -> None:
         """Change parameters, all or none. Raises CommandError as Redis words it."""
@@ -451,7 +457,11 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
         (b"busy-reply-threshold", b"lua-time-limit"),
         attribute("busy_reply_threshold_ms", integer_from(0, INT64_MAX)),
     ),
-    b"lua-memory-limit": attribute("lua_memory_limit_bytes", memory_from(MIN_LUA_MEMORY_BYTES, INT64_MAX)),
+    b"lua-memory-limit": Parameter(
+        lambda config: b"%d" % config.lua_memory_limit_bytes,
+        memory_from(MIN_LUA_MEMORY_BYTES, INT64_MAX),
+        lambda config, size_bytes: config.limit_lua_memory(size_bytes),
+    ),
     b"client-query-buffer-limit": constant(b"1073741824", memory_size),
     b"databases": option("databases", refusal=IMMUTABLE),
     b"dir": option("dir", refusal=PROTECTED),

@@ -118,6 +118,20 @@ def test_sources_of_eval_have_a_part_of_the_memory(server: Handling) -> None:
     assert len(server.services.part(Scripts)) == 2
 
 
+def test_the_memory_of_lua_is_changed_while_it_runs(server: Handling) -> None:
+    source, library = (
+        b"return #string.rep('x', 2000000)",
+        b"#!lua name=L\nredis.register_function('f', function() %b end)",
+    )
+    assert server.call(b"FUNCTION", b"LOAD", library % source) == b"L"
+    loaded = server.call(b"SCRIPT", b"LOAD", source)
+    for limit, may_run in ((b"64mb", True), (b"1mb", False), (b"8mb", True)):
+        assert server.call(b"CONFIG", b"SET", b"lua-memory-limit", limit) == OK
+        for words in ([b"EVAL", source], [b"EVALSHA", loaded], [b"FCALL", b"f"]):
+            found = server.call(*words, b"0")
+            assert found == 2_000_000 if may_run else "not enough memory" in found
+
+
 def test_what_is_no_sha_is_told_first(server: Handling) -> None:
     for name in (b"EVALSHA", b"EVALSHA_RO"):
         assert server.call(name, b"x", b"many") == server.call(name, sha(b"x"), b"0") == NO_SCRIPT

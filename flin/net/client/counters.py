@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Final
 
 COUNTED_PREFIXES: Final = 128
 """A handler's own prefixes are few; a flood of made-up ones must not grow without bound."""
+
+PREFIX_CHARACTERS: Final = 128
+"""What is kept of a prefix: a script may make one of megabytes."""
 
 
 @dataclass(slots=True)
@@ -30,12 +34,17 @@ class Counters:
             setattr(self, field_.name, {} if field_.name == "errors" else 0)
 
     def count_error(self, text: str) -> None:
-        prefix = text.partition(" ")[0]
+        prefix = _prefix_of(text)
         if prefix in self.errors or len(self.errors) < COUNTED_PREFIXES:
             self.errors[prefix] = self.errors.get(prefix, 0) + 1
 
     def uncount_error(self, text: str) -> None:
         """Whoever replies with this error counts it again."""
-        prefix = text.partition(" ")[0]
+        prefix = _prefix_of(text)
         if prefix in self.errors:
             self.errors[prefix] -= 1
+
+
+def _prefix_of(text: str) -> str:
+    """The first word: INFO shows it on one line."""
+    return re.split("[ \r\n]", text[:PREFIX_CHARACTERS], maxsplit=1)[0]

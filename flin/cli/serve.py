@@ -92,7 +92,7 @@ def add_parser(commands: Commands) -> None:
         "--request-timeout",
         type=_integer,
         metavar="SECONDS",
-        help="close clients whose request stays incomplete this long",
+        help=f"close clients whose request stays incomplete this long (default {defaults.request_timeout})",
     )
     _add_observing(parser, defaults)
     _add_listeners(parser, defaults)
@@ -104,7 +104,7 @@ def _add_observing(parser: argparse.ArgumentParser, defaults: ServerOptions) -> 
         "--slowlog-log-slower-than",
         type=_integer,
         metavar="MICROSECONDS",
-        help="put slower commands into the slow log (-1: none)",
+        help=f"put slower commands into the slow log (default {defaults.slowlog_log_slower_than}; -1: none)",
     )
     add(
         "--slowlog-max-len",
@@ -115,7 +115,7 @@ def _add_observing(parser: argparse.ArgumentParser, defaults: ServerOptions) -> 
     add(
         "--notify-keyspace-events",
         metavar="CLASSES",
-        help="events of keys that clients may listen to, as in Redis: KEA",
+        help="events of keys that clients may listen to, as in Redis: KEA (default none)",
     )
     add(
         "--latency-monitor-threshold",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import flin
 from flin.net.command.registry import with_subcommands
 from flin.net.commands.info_constants import CONSTANTS
+from flin.net.scripting.functions import Functions
 from flin.net.scripting.scripts import Scripts
 from flin.net.wire.replies import Slices, Verbatim
 
@@ -155,22 +156,27 @@ def memory_figures(services: Services) -> Figures:
         "memory_limit": limit,
         "memory_limit_human": human_size(limit),
         "mem_clients_normal": services.clients.buffered_bytes(),
-        **_scripts(services.part(Scripts)),
+        **_scripts(services.part(Scripts), services.part(Functions)),
     }
 
 
-def _scripts(scripts: Scripts) -> Figures:
-    lua, sources = scripts.lua_bytes(), scripts.memory_bytes()
+def _scripts(scripts: Scripts, functions: Functions) -> Figures:
+    lua, of_functions = scripts.lua_bytes(), functions.lua_bytes()
+    sources, libraries = scripts.memory_bytes(), functions.memory_bytes()
     return {
         "used_memory_lua": lua,
         "used_memory_vm_eval": lua,
         "used_memory_lua_human": human_size(lua),
         "used_memory_scripts_eval": sources,
         "number_of_cached_scripts": len(scripts),
-        "used_memory_vm_total": lua,
-        "used_memory_vm_total_human": human_size(lua),
-        "used_memory_scripts": sources,
-        "used_memory_scripts_human": human_size(sources),
+        "number_of_functions": functions.number(),
+        "number_of_libraries": len(functions),
+        "used_memory_vm_functions": of_functions,
+        "used_memory_vm_total": lua + of_functions,
+        "used_memory_vm_total_human": human_size(lua + of_functions),
+        "used_memory_functions": libraries,
+        "used_memory_scripts": sources + libraries,
+        "used_memory_scripts_human": human_size(sources + libraries),
     }
 
 

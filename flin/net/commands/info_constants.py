@@ -19,10 +19,6 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
     },
     "Clients": {"cluster_connections": 0, "clients_in_timeout_table": 0},
     "Memory": {
-        "used_memory_vm_functions": 0,
-        "used_memory_functions": 0,
-        "number_of_functions": 0,
-        "number_of_libraries": 0,
         "maxmemory": 0,
         "maxmemory_human": "0B",
         "maxmemory_policy": "noeviction",

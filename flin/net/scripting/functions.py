@@ -261,6 +261,23 @@ class Functions:
         for function in library.functions:
             del self._by_name[function.name.lower()]
 
+    # For INFO, which runs no library: those in the store are counted once they have been read.
+
+    def __len__(self) -> int:
+        return len(self._libraries or ())
+
+    def number(self) -> int:
+        """How many functions they have."""
+        return len(self._by_name)
+
+    def memory_bytes(self) -> int:
+        """Their sources, which are kept as they came and as Lua gets them."""
+        return 2 * self._source_bytes
+
+    def lua_bytes(self) -> int:
+        """What their Lua has allocated."""
+        return 0 if self._lua is None else self._lua.memory_bytes()
+
     # The batch.
 
     def batch_committed(self) -> None:

@@ -206,6 +206,23 @@ def test_a_restore_takes_all_or_nothing(server: Handling) -> None:
     assert list(server.services.part(Functions).libraries) == [b"M"]
 
 
+def test_figures(server: Handling) -> None:
+    def figures() -> list[int]:
+        lines = dict(line.split(":") for line in server.call(b"INFO", b"memory").text.decode().split()[2:])
+        assert int(lines["used_memory_vm_total"]) == int(lines["used_memory_vm_functions"])
+        names = ("number_of_libraries", "number_of_functions", "used_memory_functions", "used_memory_vm_functions")
+        return [int(lines[name]) for name in names]
+
+    assert figures() == [0, 0, 0, 0]
+    source = library("L", "f", "g")
+    server.call(b"FUNCTION", b"LOAD", source)
+    *found, of_lua = figures()
+    assert found == [1, 2, 2 * len(source)]
+    assert of_lua > 50_000
+    server.call(b"FUNCTION", b"FLUSH")
+    assert figures() == [0, 0, 0, 0]
+
+
 def test_libraries_have_a_quarter_of_the_memory(server: Handling) -> None:
     options = server.services.config.options
     server.services.config.options = dataclasses.replace(options, memory_limit=20_000)

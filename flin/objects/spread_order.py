@@ -224,6 +224,7 @@ class SpreadOrder:
 
     def rank_some(self) -> bool:
         """Read a page more for the rank index; whether it is there now. Others may run between two calls."""
+        self._pieces.floor = self._meta.floor  # it may have moved down since the last rank was asked for
         return self._pieces.rank_some()
 
     def count(self, start: bytes, stop: bytes | None) -> int:

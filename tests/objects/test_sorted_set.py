@@ -325,3 +325,17 @@ def test_a_queue_never_reads_behind_its_floor(monkeypatch: pytest.MonkeyPatch) -
             machine.reopen()
     assert machine.expected[0] == machine.found.order.from_rank(0, 1)[0]
     machine.teardown()
+
+
+def test_a_piece_that_grew_below_the_floor_is_divided_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The floor of an earlier question is not that of the division: members have come below it."""
+    small_limits(monkeypatch, 2, 0)
+    machine = Machine()
+    low = -math.inf
+    machine.put({b"": -1.5, b"\xff": low, b"b": low, b"c": low})
+    machine.found.order.part(b"", None, 1)  # finds the floor
+    machine.ranks()
+    machine.put({b"a": low, b"b": low, b"c": low, b"": -1.5})
+    machine.rank_some(1)
+    machine.ranks()
+    machine.teardown()

@@ -25,7 +25,7 @@ from flin.bench.processes import own_cpu_seconds
 from flin.bench.progress import Progress
 from flin.bench.report import aligned
 from flin.bench.server_process import ServerError, ServerProcess
-from flin.bench.type_costs import CONNECTIONS, PIPELINES
+from flin.bench.type_costs import CONNECTIONS, PIPELINES, failures_noted
 
 VALUE: Final = b"x" * 64
 MESSAGE_BYTES: Final = len(b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$64\r\n\r\n") + len(VALUE)
@@ -78,13 +78,9 @@ class Result:
 
 def run(settings: Settings, scratch: str, progress: Progress) -> Result:
     result = Result()
-    for _ in range(settings.rounds):
-        for server in settings.servers:
-            try:
-                _run_server(server, settings, scratch, result, progress)
-            except (ServerError, subprocess.SubprocessError) as error:
-                result.failures.append(f"{server}: {error}")
-                progress.say(f"{server}: {error}")
+    for server in settings.servers * settings.rounds:
+        with failures_noted(server, result.failures, progress):
+            _run_server(server, settings, scratch, result, progress)
     return result
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -152,15 +153,21 @@ class Result:
         }
 
 
+@contextmanager
+def failures_noted(server: str, failures: list[str], progress: Progress) -> Iterator[None]:
+    """A server that fails in the block is noted and told of, and the run goes on with the others."""
+    try:
+        yield
+    except (ServerError, subprocess.SubprocessError) as error:
+        failures.append(f"{server}: {error}")
+        progress.say(failures[-1])
+
+
 def run(settings: Settings, scratch: str, progress: Progress) -> Result:
     result = Result()
-    for _ in range(settings.rounds):
-        for server in settings.servers:
-            try:
-                _run_server(server, settings, scratch, result, progress)
-            except (ServerError, subprocess.SubprocessError) as error:
-                result.failures.append(f"{server}: {error}")
-                progress.say(f"{server}: {error}")
+    for server in settings.servers * settings.rounds:
+        with failures_noted(server, result.failures, progress):
+            _run_server(server, settings, scratch, result, progress)
     return result
 
 

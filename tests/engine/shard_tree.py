@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flin.engine.background.compaction import Compaction, CompactionOptions, install
-from flin.engine.background.job import CompactionJob, FlushJob, Job, JobResult, check_result, run_job
+from flin.engine.background.job import CompactionJob, FlushJob, Job, JobResult
+from flin.engine.background.job_run import check_result, run_job
 from flin.engine.boundaries import boundaries_of
 from flin.engine.catalog.version import Run, ShardRuns
 from flin.engine.disk.file_name import wal_name

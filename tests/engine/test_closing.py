@@ -13,7 +13,8 @@ import pytest
 import flin.engine
 from flin.engine.background import job_gate
 from flin.engine.background.compactor import Compactor
-from flin.engine.background.job import CompactionJob, FlushJob, Job, JobResult, run_job
+from flin.engine.background.job import CompactionJob, FlushJob, Job, JobResult
+from flin.engine.background.job_run import run_job
 from flin.engine.disk.fs import FileSystem
 from flin.engine.engine import Engine
 from flin.errors import ClosedError, LockedError, StorageError

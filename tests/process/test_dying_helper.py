@@ -13,7 +13,8 @@ import flin.engine
 from flin.engine.background import helper_runner
 from flin.engine.background.compaction import Compaction
 from flin.engine.background.helper_runner import HelperRunner
-from flin.engine.background.job import FlushJob, Job, JobResult, run_job
+from flin.engine.background.job import FlushJob, Job, JobResult
+from flin.engine.background.job_run import run_job
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.disk.fs import OsFileSystem
 from flin.errors import HelperDiedError

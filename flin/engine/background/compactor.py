@@ -26,8 +26,9 @@ from flin.engine.background.compaction import (
 )
 from flin.engine.background.damaged_work import DamagedWork
 from flin.engine.background.hidden_entries import HiddenEntries
-from flin.engine.background.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named, remove_outputs
+from flin.engine.background.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named
 from flin.engine.background.job_handle import JobHandle
+from flin.engine.background.job_run import remove_outputs
 from flin.engine.background.maintenance import Maintenance
 from flin.engine.background.runner import Runner
 from flin.engine.background.sweep import Sweeper

@@ -17,8 +17,9 @@ from time import monotonic
 from typing import Any, Final
 
 from flin.engine.background import job_wire
-from flin.engine.background.job import Job, JobCancelled, check_result, remove_outputs
+from flin.engine.background.job import Job, JobCancelled
 from flin.engine.background.job_handle import JobHandle, RunnerStatistics, end_job, whatever_comes
+from flin.engine.background.job_run import check_result, remove_outputs
 from flin.engine.background.job_wire import Message, WireError
 from flin.engine.disk.descriptor import STANDARD_ERROR
 from flin.engine.disk.directory_lock import HeldDirectory

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from threading import Event, Lock
 
-from flin.engine.background.job import Job, JobCancelled, JobResult, run_job
+from flin.engine.background.job import Job, JobCancelled, JobResult
 from flin.engine.background.job_gate import stop_if
 from flin.engine.background.job_handle import JobHandle, RunnerStatistics, end_job
+from flin.engine.background.job_run import run_job
 from flin.engine.disk.fs import FileSystem
 from flin.errors import ClosedError, FlinError
 

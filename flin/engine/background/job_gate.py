@@ -9,8 +9,9 @@ from __future__ import annotations
 from threading import Condition, Event, Lock
 from typing import TypeAlias
 
-from flin.engine.background.job import FlushJob, Job, JobCancelled, JobResult, run_job
+from flin.engine.background.job import FlushJob, Job, JobCancelled, JobResult
 from flin.engine.background.job_handle import JobHandle
+from flin.engine.background.job_run import run_job
 from flin.engine.disk.fs import FileSystem
 from flin.engine.reentry import holds_lock
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flin.engine.background.job import run_job
 from flin.engine.background.job_files import Outputs
+from flin.engine.background.job_run import run_job
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.disk.open_files import TableFile
 from tests.engine.shard_tree import Tree

@@ -25,9 +25,10 @@ from flin.engine.background import helper_process, helper_runner, job_gate
 from flin.engine.background.helper_process import own_command
 from flin.engine.background.helper_runner import HELLO_SECONDS, HelperRunner
 from flin.engine.background.inline_runner import InlineRunner
-from flin.engine.background.job import CompactionJob, FlushJob, JobCancelled, check_result, remove_outputs, run_job
+from flin.engine.background.job import CompactionJob, FlushJob, JobCancelled
 from flin.engine.background.job_gate import JobGate
 from flin.engine.background.job_handle import JobHandle
+from flin.engine.background.job_run import check_result, remove_outputs, run_job
 from flin.engine.background.pair_runner import PairRunner
 from flin.engine.background.runner import Runner
 from flin.engine.background.thread_runner import ThreadRunner

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flin.engine.background import compaction, compactor, job
+from flin.engine.background import compaction, compactor, flushing, garbage, job, job_run, merging
 from flin.engine.background.run_writer import RunWriter
 from flin.engine.catalog import version
 from flin.engine.entry import TOMBSTONE
@@ -51,8 +51,8 @@ def _change_segments(patch: Patch, change: Callable[[Any], Any]) -> None:
 @caught_by(short_workloads)
 def flush_leaves_keys_out(patch: Patch) -> None:
     """a flush writes every key of its generation"""
-    original = job._split
-    patch.setattr(job, "_split", lambda part, shards: [keys[:1] for keys in original(part, shards)])
+    original = flushing._split
+    patch.setattr(flushing, "_split", lambda part, shards: [keys[:1] for keys in original(part, shards)])
 
 
 @caught_by(running_workloads)
@@ -75,7 +75,7 @@ def tombstone_dropped_by_a_flush(patch: Patch) -> None:
     def drop(entries: Any, keys: list[bytes], *_: Any) -> list[bytes]:
         return [key for key in keys if entries[key] is not TOMBSTONE]
 
-    patch.setattr(job, "_without_needless", drop)
+    patch.setattr(flushing, "_without_needless", drop)
 
 
 @caught_by(layered_workloads)
@@ -94,7 +94,7 @@ def range_delete_dropped_by_a_flush(patch: Patch) -> None:
         return replace(resolution, ranges=())
 
     original = count.resolving
-    patch.setattr(job, "resolving", resolving)
+    patch.setattr(flushing, "resolving", resolving)
 
 
 @caught_by(layered_workloads)
@@ -105,7 +105,7 @@ def range_delete_dropped_by_a_partial_merge(patch: Patch) -> None:
     def run_writer(outputs: Any, options: Any, sequences: Any, _: Any, **rest: Any) -> Any:
         return original(outputs, options, sequences, (), **rest)
 
-    patch.setattr(job, "RunWriter", run_writer)
+    patch.setattr(merging, "RunWriter", run_writer)
 
 
 @caught_by(layered_workloads)
@@ -123,9 +123,9 @@ def expired_entry_dropped_by_a_flush(patch: Patch) -> None:
         kept = without_needless(entries, keys, *rest)
         return [key for key in kept if type(entries[key]) is not tuple or not 0 < entries[key][1] <= now_ms]
 
-    original, without_needless = job._flush, job._without_needless
-    patch.setattr(job, "_flush", flush)
-    patch.setattr(job, "_without_needless", drop)
+    original, without_needless = flushing.flush, flushing._without_needless
+    patch.setattr(job_run, "flush", flush)
+    patch.setattr(flushing, "_without_needless", drop)
 
 
 @caught_by(running_workloads)
@@ -137,8 +137,8 @@ def expiry_lost_by_a_flush(patch: Patch) -> None:
         plain = [entry[0] if type(entry) is tuple else entry for entry in entries]
         return original((keys, plain), *rest, **named)
 
-    original = job._drop_garbage
-    patch.setattr(job, "_drop_garbage", drop_garbage)
+    original = garbage.drop_garbage
+    _patch_garbage(patch, drop_garbage)
 
 
 @caught_by(layered_workloads)
@@ -157,8 +157,8 @@ def merge_goes_below_older_runs(patch: Patch) -> None:
 @caught_by(running_workloads)
 def value_emptied_before_it_expires(patch: Patch) -> None:
     """a job drops only values that have expired"""
-    original = job._drop_garbage
-    patch.setattr(job, "_drop_garbage", lambda page, bottom, now_ms: original(page, bottom, now_ms + 3_600_000))
+    original = garbage.drop_garbage
+    _patch_garbage(patch, lambda page, bottom, now_ms: original(page, bottom, now_ms + 3_600_000))
 
 
 @caught_by(layered_workloads)
@@ -171,8 +171,13 @@ def emptied_entry_keeps_its_expiry(patch: Patch) -> None:
         kept = [_with_expiry_of(before[key], entry) for key, entry in zip(keys, entries, strict=True)]
         return keys, kept
 
-    original = job._drop_garbage
-    patch.setattr(job, "_drop_garbage", drop_garbage)
+    original = garbage.drop_garbage
+    _patch_garbage(patch, drop_garbage)
+
+
+def _patch_garbage(patch: Patch, drop_garbage: Any) -> None:
+    for module in (flushing, merging):
+        patch.setattr(module, "drop_garbage", drop_garbage)
 
 
 def _with_expiry_of(before: Any, entry: Any) -> Any:
@@ -189,4 +194,4 @@ def older_entry_wins_a_merge(patch: Patch) -> None:
 @caught_by(short_workloads)
 def counts_not_resolved_by_a_flush(patch: Patch) -> None:
     """the number of keys is exact"""
-    patch.setattr(job, "add_counts", lambda left, _: left)
+    patch.setattr(flushing, "add_counts", lambda left, _: left)

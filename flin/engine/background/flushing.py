@@ -1,0 +1,103 @@
+"""The flush: whole generations of the WAL into level 0. It holds the generation that it writes in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from flin.engine.background.garbage import drop_garbage
+from flin.engine.background.job import FlushJob, JobStatistics
+from flin.engine.background.job_files import OlderRun, Outputs
+from flin.engine.boundaries import boundaries_of, covers
+from flin.engine.catalog.version import Run
+from flin.engine.disk.fs import FileSystem
+from flin.engine.entry import TOMBSTONE, Entry, Range
+from flin.engine.memtable import Memtable, add_counts
+from flin.engine.read.count import has_tombstones, resolving
+from flin.engine.slot import shard_of_stored
+from flin.engine.sstable import TableWriter
+from flin.engine.table.meta import TableMeta
+from flin.engine.wal.replay import load_segment
+
+FLUSH_PAGE_ENTRIES: Final = 8192
+"""Entries of a flush between two checkpoints: about 10 ms."""
+
+
+def flush(
+    fs: FileSystem,
+    job: FlushJob,
+    checkpoint: Callable[[], None],
+    outputs: Outputs,
+    statistics: JobStatistics,
+) -> tuple[dict[int, Run], dict[int, int]]:
+    memtable = Memtable()
+    sequences: list[int] = []
+    for segment in job.segments:
+        replay = load_segment(fs, job.directory, segment, memtable)
+        statistics.entries_in += replay.operations
+        statistics.bytes_in += segment.end - segment.start
+        if replay.operations:
+            sequences += (replay.next_sequence - replay.operations, replay.next_sequence - 1)
+        checkpoint()
+    tables: dict[int, Run] = {}
+    counts: dict[int, int] = {}
+    bounds = (min(sequences), max(sequences)) if sequences else (0, 0)
+    for shard, keys in enumerate(_split(memtable, job.shards)):
+        if not keys and not memtable.deleted:
+            continue
+        older = [OlderRun(fs, job.directory, run) for run in job.older[shard]]
+        work = resolving(memtable, keys, memtable.ranges, older)
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                resolution = end.value
+                break
+            checkpoint()
+        counts = add_counts(counts, resolution.change)
+        kept = _without_needless(memtable.entries, keys, resolution.replaced, resolution.ranges)
+        if kept or resolution.ranges:
+            tables[shard] = (_write_section(outputs, job, memtable, kept, resolution.ranges, bounds, checkpoint),)
+    return tables, counts
+
+
+def _split(memtable: Memtable, shards: int) -> list[list[bytes]]:
+    """The memtable's keys by shard, ascending."""
+    keys = sorted(memtable.entries)
+    if shards == 1:
+        return [keys]
+    split: list[list[bytes]] = [[] for _ in range(shards)]
+    for key in keys:
+        split[shard_of_stored(key, shards)].append(key)
+    return split
+
+
+def _without_needless(
+    entries: dict[bytes, Entry], keys: list[bytes], replaced: set[bytes], ranges: Sequence[Range]
+) -> list[bytes]:
+    """The keys without those tombstones that hide nothing, or only what a range delete of the memtable hides anyway."""
+    if not has_tombstones(entries, keys):
+        return keys
+    deleted = boundaries_of(ranges)
+    return [key for key in keys if entries[key] is not TOMBSTONE or (key in replaced and not covers(deleted, key))]
+
+
+def _write_section(
+    outputs: Outputs,
+    job: FlushJob,
+    memtable: Memtable,
+    keys: list[bytes],
+    ranges: Sequence[Range],
+    bounds: tuple[int, int],
+    checkpoint: Callable[[], None],
+) -> TableMeta:
+    file = outputs.current or outputs.begin()
+    writer = TableWriter(file.append, job.options, *bounds, base_offset=file.size_bytes, file=file.name)
+    get = memtable.entries.__getitem__
+    for at in range(0, len(keys), FLUSH_PAGE_ENTRIES):
+        page = keys[at : at + FLUSH_PAGE_ENTRIES]
+        writer.add(*drop_garbage((page, list(map(get, page))), bottom=False, now_ms=job.now_ms))
+        checkpoint()
+    if ranges:
+        writer.add_ranges(ranges)
+    return writer.finish()

@@ -1,0 +1,90 @@
+"""Background work as functions from files to files: a flush (flushing.py) and a compaction (merging.py).
+
+A job's files count only when the caller has checked them and committed the edit: until then no manifest names them, and
+a job that fails or is cancelled removes them. Their names are made of the job's number and epoch, and they are created
+exclusively. A job takes its input files for granted: its caller keeps them until it has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+
+from flin.engine.background.flushing import flush
+from flin.engine.background.job import FlushJob, Job, JobResult, JobStatistics
+from flin.engine.background.job_files import Outputs
+from flin.engine.background.merging import compact
+from flin.engine.disk.file_name import maybe_parse
+from flin.engine.disk.fs import FileSystem, join
+from flin.engine.disk.open_files import TableFile
+from flin.engine.sstable import read_meta
+from flin.errors import CorruptionError, StorageError
+
+
+def run_job(fs: FileSystem, job: Job, checkpoint: Callable[[], None]) -> JobResult:
+    """Do the job. Checkpoint is called between slices: it may wait, or raise JobCancelled.
+
+    On any exception its files are removed. StorageError if the operating system refuses something, CorruptionError or
+    FormatVersionError if an input cannot be read."""
+    began = time.thread_time()
+    statistics = JobStatistics()
+    with Outputs(fs, job.directory, job.number, job.epoch) as outputs, ExitStack() as inputs:
+        try:
+            if isinstance(job, FlushJob):
+                tables, counts = flush(fs, job, checkpoint, outputs, statistics)
+            else:
+                tables, counts = compact(fs, job, checkpoint, outputs, inputs, statistics), {}
+            outputs.keep()
+        except OSError as error:
+            path = error.filename if isinstance(error.filename, str) else job.directory
+            raise StorageError(f"{_purpose(job)}: read or write", path, error) from error
+    statistics.cpu_seconds = time.thread_time() - began
+    statistics.entries_out = sum(table.entry_count for run in tables.values() for table in run)
+    statistics.bytes_out = sum(table.length for run in tables.values() for table in run)
+    return JobResult(tables, counts, statistics)
+
+
+def check_result(fs: FileSystem, job: Job, result: JobResult) -> None:
+    """Compare a job's result with the files' own footers and properties; CorruptionError if they differ.
+
+    Called before the edit is committed, because the result may come from another process."""
+    for run in result.tables.values():
+        for table in run:
+            name = maybe_parse(table.file)
+            path = join(job.directory, table.file)
+            if name is None or (name.role, name.number, name.epoch) != ("table", job.number, job.epoch):
+                raise CorruptionError(path, 0, f"not an output of job {job.number}")
+            file = TableFile(fs, path)
+            try:
+                found = read_meta(file, table.offset, table.length)
+            except OSError as error:
+                raise StorageError("read", path, error) from error
+            finally:
+                file.close()
+            if found != table:
+                raise CorruptionError(path, table.offset, "a section is not what its job reported")
+        for left, right in pairwise(run):
+            if left.largest >= right.smallest:
+                raise CorruptionError(join(job.directory, right.file), right.offset, "tables of one run overlap")
+
+
+def remove_outputs(fs: FileSystem, job: Job) -> list[str]:
+    """Remove the files that a dead job has left in its directory. Returns their names. StorageError if that is
+    refused."""
+    removed = []
+    try:
+        for name in fs.names(job.directory):
+            parsed = maybe_parse(name)
+            if parsed and (parsed.role, parsed.number, parsed.epoch) == ("table", job.number, job.epoch):
+                with suppress(FileNotFoundError):  # the background was faster: its tables were removed meanwhile
+                    fs.remove(join(job.directory, name))
+                    removed.append(name)
+    except OSError as error:
+        raise StorageError("remove the files of a dead job in", job.directory, error) from error
+    return removed
+
+
+def _purpose(job: Job) -> str:
+    return f"flush {job.number}" if isinstance(job, FlushJob) else f"compaction {job.number}"

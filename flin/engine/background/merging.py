@@ -1,0 +1,100 @@
+"""The merge: neighbouring runs of one shard into one run.
+
+Memory. It holds `slice_bytes` for all sources together and one data block of each; an output's index and filter grow
+with `target_table_bytes`.
+
+Order of ages. In any memtable, generation or table a range delete is older than every point in it. So a merge may
+join the range deletes of its inputs: a point that one of them hides is gone already, and every point that is left is
+newer than the range deletes of its own source and of all older ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import chain
+from typing import Final, cast
+
+from flin.engine.background.garbage import drop_garbage
+from flin.engine.background.job import CompactionJob, JobStatistics
+from flin.engine.background.job_files import Input, Outputs
+from flin.engine.background.run_writer import RunWriter
+from flin.engine.boundaries import Boundaries, boundaries_of, covers_all, joined, ranges_of
+from flin.engine.catalog.version import Run
+from flin.engine.disk.fs import FileSystem, join
+from flin.engine.entry import TOMBSTONE, Entry, Page
+from flin.engine.read.merge import Source, merge_pages
+from flin.errors import CorruptionError
+
+ENTRY_COST_BYTES: Final = 150
+"""Bytes that Python adds to the data of an entry in a slice: two bytes objects, three list slots, a dict slot."""
+
+
+def compact(
+    fs: FileSystem,
+    job: CompactionJob,
+    checkpoint: Callable[[], None],
+    outputs: Outputs,
+    inputs: ExitStack,
+    statistics: JobStatistics,
+) -> dict[int, Run]:
+    metas = [table for run in job.inputs for table in run]
+    if not metas:
+        return {}
+    statistics.entries_in = sum(table.entry_count for table in metas)
+    statistics.bytes_in = sum(table.length for table in metas)
+    each = max(1, job.slice_bytes // len(job.inputs))
+    sources: list[Source] = []
+    deleted: Boundaries = ()
+    for run in job.inputs:
+        tables = [inputs.enter_context(closing(Input(fs, job.directory, table))) for table in run]
+        readable = [table for table in tables if not covers_all(deleted, table.meta.smallest, table.meta.largest)]
+        pieces = [table.deleted() for table in tables if table.meta.range_deletes]
+        own = boundaries_of(chain.from_iterable(map(ranges_of, pieces)))
+        sources.append(Source(_gathered(readable, each), own))
+        deleted = joined(deleted, own) if own else deleted
+    sequences = (min(table.smallest_sequence for table in metas), max(table.largest_sequence for table in metas))
+    writer = RunWriter(
+        outputs,
+        job.options,
+        sequences,
+        () if job.bottom else deleted,
+        target_table_bytes=job.target_table_bytes,
+        output_boundaries=job.output_boundaries,
+    )
+    for page in merge_pages(sources):
+        checkpoint()
+        keys, entries = drop_garbage(page, job.bottom, job.now_ms)
+        if keys:
+            try:
+                writer.add(keys, entries)
+            except ValueError as error:  # the pages of one input are not in order, though their checksums are right
+                path = join(job.directory, metas[0].file)
+                raise CorruptionError(path, metas[0].offset, f"merged with its neighbours: {error}") from error
+    run = writer.finish()
+    return {job.shard: run} if run else {}
+
+
+def _gathered(inputs: Sequence[Input], most_bytes: int) -> Iterator[Page]:
+    """The run's pages, joined up to about most_bytes: a slice's fixed costs are paid once per thousand entries."""
+    keys: list[bytes] = []
+    entries: list[Entry] = []
+    held = 0
+    for table in inputs:
+        for page_keys, page_entries in table.pages():
+            keys += page_keys
+            entries += page_entries
+            held += _memory_of(page_keys, page_entries)
+            if held >= most_bytes:
+                yield keys, entries
+                keys, entries, held = [], [], 0
+    if keys:
+        yield keys, entries
+
+
+def _memory_of(keys: list[bytes], entries: list[Entry]) -> int:
+    cost = ENTRY_COST_BYTES * len(keys) + sum(map(len, keys))
+    if set(map(type, entries)) == {bytes}:
+        return cost + sum(map(len, cast("list[bytes]", entries)))
+    values = [entry[0] if type(entry) is tuple else entry for entry in entries if entry is not TOMBSTONE]
+    return cost + sum(map(len, values))

@@ -14,8 +14,8 @@ from zlib import crc32
 
 import flin.engine
 from flin.engine.catalog import manifest
-from flin.engine.catalog.version import Version
-from flin.engine.disk.file_name import table_name
+from flin.engine.catalog.version import ValueFile, Version
+from flin.engine.disk.file_name import table_name, wal_name
 from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError
 from flin.testing import ManualClock, SimulatedDisk
@@ -38,7 +38,8 @@ def _decode(data: bytes) -> None:
         found = manifest.decode(data, "m")
     except ALLOWED:
         return
-    assert manifest.encode(found) == data
+    if data[8] == manifest.FORMAT_VERSION:  # an older one is written anew in the present format
+        assert manifest.encode(found) == data
     for runs in found.version.shards:
         for run in runs:
             assert all("/" not in table.file and table.file.endswith(".sst") for table in run)
@@ -67,10 +68,11 @@ def _sample() -> bytes:
     """The body of a manifest with two shards and three tables."""
 
     def table(number: int, smallest: bytes, largest: bytes) -> TableMeta:
-        return TableMeta(table_name(number, 0, 1), 0, 4096, 9, 1, 0, 0, smallest, largest, 1, 9, 500)
+        return TableMeta(table_name(number, 0, 1), 0, 4096, 9, 1, 0, 0, smallest, largest, 1, 9, 500, ((0, 8),))
 
     shards = (((table(2, b"a", b"c"), table(3, b"d", b"f")),), ((table(1, b"", b"z"),),))
-    version = Version(shards, {0: 18, 3: 1})
+    files = (ValueFile(4, wal_name(4, 1), 5000, 3000),)
+    version = Version(shards, {0: 18, 3: 1}, (1, 0), ((b"d",), ()), files)
     return manifest.encode(manifest.Manifest(bytes(16), 2, 2, 4, 1, 0, 1, 0, version))[24:]
 
 

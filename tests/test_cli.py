@@ -396,7 +396,7 @@ def test_compact(database: Path, capsys: Capture) -> None:
 def test_dump_of_a_manifest(database: Path, capsys: Capture) -> None:
     code, output, _ = run(capsys, "dump", database / "MANIFEST")
     assert code == 0
-    assert output.startswith("manifest, format 1, ")
+    assert output.startswith("manifest, format 2, ")
     assert "shard 0, run 0 (0 is the newest): 1 table\n" in output
     for table in database.glob("*.sst"):
         assert f"  {table.name} at 0: " in output

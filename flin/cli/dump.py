@@ -105,7 +105,8 @@ class _Dump:
     def _sstable(self, limit: int | None) -> Iterator[str]:
         metas = table_footer.read_metas(self._file)
         size, sections = f"{self._file.size():,} bytes", _many(len(metas), "section")
-        yield f"SSTable, format {table_footer.FORMAT_VERSION}, {size}, {sections}"
+        version = int.from_bytes(self._file.pread(4, self._file.size() - 16), "little")
+        yield f"SSTable, format {version}, {size}, {sections}"
         for number, meta in enumerate(metas):
             yield f"section {number}: {self._describe(meta)}"
             table = Table(self._file, meta, None)
@@ -116,8 +117,9 @@ class _Dump:
                 yield f"  {self._entry(key, entry)}"
 
     def _manifest(self) -> Iterator[str]:
-        found = manifest.decode(self._file.pread(self._file.size(), 0), self._file.path)
-        yield f"manifest, format {manifest.FORMAT_VERSION}, {self._file.size():,} bytes"
+        data = self._file.pread(self._file.size(), 0)
+        found = manifest.decode(data, self._file.path)
+        yield f"manifest, format {int.from_bytes(data[8:12], 'little')}, {len(data):,} bytes"
         yield f"  database {found.database_id.hex()}, epoch {found.epoch}, {_many(found.shards, 'shard')}"
         yield f"  next job {found.next_job}, clock {_time(found.clock_ms)}"
         yield f"  WAL from segment {found.wal_floor}, position {found.wal_position}, sequence {found.next_sequence}"

@@ -14,6 +14,9 @@ that owns them, so all of a value lies in one shard.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 USER_END: Final = b"\xff\x01"
@@ -53,6 +56,23 @@ def namespace_of(stored: bytes) -> int:
 def is_counted(stored: bytes) -> bool:
     """Whether the key counts, in its namespace: pieces of larger values do not."""
     return stored < PIECES_START or stored >= PIECES_STOP
+
+
+def without_pieces(keys: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    """The ascending stored keys that count, and the pieces of larger values among them."""
+    begin, end = bisect_left(keys, PIECES_START), bisect_left(keys, PIECES_STOP)
+    if begin == end:
+        return keys, ()
+    return [*keys[:begin], *keys[end:]], keys[begin:end]
+
+
+def count_by_namespace(keys: Sequence[bytes]) -> dict[int, int]:
+    """How many of the ascending stored keys each namespace has."""
+    users = bisect_left(keys, USER_END)
+    counts = dict(Counter(map(namespace_of, keys[users:]))) if users < len(keys) else {}
+    if users:
+        counts[0] = users
+    return counts
 
 
 def prefix_stop(prefix: bytes) -> bytes | None:

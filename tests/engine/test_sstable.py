@@ -434,7 +434,11 @@ def test_a_disk_that_fails_is_a_storage_error() -> None:
 
 def test_meta_is_what_the_writer_said() -> None:
     data, meta = write_table({b"a": b"1"})
-    assert open_table(data, meta).meta == meta == TableMeta("t.sst", 0, len(data), 1, 0, 0, 0, b"a", b"a", 5, 9, 2)
+    assert (
+        open_table(data, meta).meta
+        == meta
+        == TableMeta("t.sst", 0, len(data), 1, 0, 0, 0, b"a", b"a", 5, 9, 2, ((0, 1),))
+    )
 
 
 def test_the_documents_table_is_what_is_written() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from flin.engine.catalog.version import Run, ShardRuns, Version
+from flin.engine.catalog.version import Run, ShardRuns, ValueFile, Version
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.sstable import TableOptions
 from flin.engine.wal.frames import SegmentSlice
@@ -66,8 +66,10 @@ class JobStatistics:
 @dataclass(frozen=True, slots=True)
 class JobResult:
     tables: dict[int, Run]  # by shard, in key order; a shard without a table is left out
-    counts: dict[int, int]  # change of live keys, by namespace; empty for a compaction
+    counts: dict[int, int]  # change of the number of live keys of settled runs, by namespace
     statistics: JobStatistics = field(default_factory=JobStatistics)
+    value_files: tuple[ValueFile, ...] = ()  # segments that became value files, and those that the job wrote
+    live_values: dict[int, int] = field(default_factory=dict)  # change of live bytes of older value files, by number
 
     def files(self) -> list[str]:
         return sorted({table.file for run in self.tables.values() for table in run})

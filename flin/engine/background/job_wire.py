@@ -20,18 +20,18 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from typing import Any, Final, TypeVar
 
 from flin.engine.background.job import CompactionJob, FlushJob, Job, JobCancelled, JobResult, JobStatistics
-from flin.engine.catalog.version import Run, ShardRuns
+from flin.engine.catalog.version import Run, ShardRuns, ValueFile
 from flin.engine.disk.directory_lock import HeldDirectory
 from flin.engine.sstable import TableOptions
 from flin.engine.table.meta import TableMeta
 from flin.engine.wal.frames import SegmentSlice
 from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 
 MAX_MESSAGE_BYTES: Final = 1 << 30
 """A job names every table that it may read: some 300 bytes each, so this is millions. Anything longer is no message."""
@@ -157,16 +157,20 @@ def encode_result(result: JobResult) -> list[Any]:
         [[shard, _plain_run(run)] for shard, run in result.tables.items()],
         [[namespace, change] for namespace, change in result.counts.items()],
         _plain(result.statistics),
+        [_plain(each) for each in result.value_files],
+        [[number, change] for number, change in result.live_values.items()],
     ]
 
 
 def decode_result(body: Any) -> JobResult:
     try:
-        tables, counts, statistics = body
+        tables, counts, statistics, value_files, live_values = body
         return JobResult(
             {shard: _run(run) for shard, run in tables},
             dict(counts),
             _built(JobStatistics, statistics),
+            tuple(_built(ValueFile, each) for each in value_files),
+            dict(live_values),
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise WireError(f"not a result: {error!r}") from error
@@ -248,7 +252,9 @@ def _run(plain: list[list[Any]]) -> Run:
     for values in plain:
         for index in _META_BYTES if len(values) == len(_META_FIELDS) else ():
             values[index] = _bytes(values[index])
-        tables.append(_built(TableMeta, values))
+        meta = _built(TableMeta, values)
+        points = None if meta.points is None else tuple((namespace, count) for namespace, count in meta.points)
+        tables.append(replace(meta, points=points))
     return tuple(tables)
 
 

@@ -2,7 +2,7 @@
 
     offset  size
          0     8  magic "FlinMAN\\0"
-         8     4  format version, 1
+         8     4  format version, 2
         12     4  CRC-32 of the body
         16     8  length of the body
         24        body
@@ -10,9 +10,15 @@
 The body (integers little-endian): a fixed part (`_FIXED` below: identity, epoch, shards, next job, WAL floor, WAL
 position and next sequence at that floor, clock, number of counts, number of runs, number of tables), then
 
-    counts   namespace (u32), live keys in the tables (i64)
-    runs     shard (u32), number of tables (u32); of each shard the newest run first
-    tables   of the runs in order: `_TABLE` (numbers and the lengths of what follows), file name, smallest, largest key
+    counts       namespace (u32), live keys of the settled runs (i64)
+    runs         shard (u32), number of tables (u32); of each shard the newest run first
+    tables       of the runs in order: `_TABLE` (numbers and the lengths of what follows), file name, smallest, largest
+                 key; then the number of points (u32; NO_POINTS: not known) and of each: namespace (u32), puts (u64)
+    shards       of each: how many of its newest runs are unsettled (u32), number of fences (u32); of each fence the
+                 length (u32) and the key
+    value files  their number (u32); of each: `_VALUE_FILE` (number, length, live bytes, length of the name), file name
+
+Version 1 ends with the tables, which have no points.
 
 A file name in a manifest is data: one that Flin would not write is corruption, so no path leaves the directory.
 """
@@ -20,19 +26,21 @@ A file name in a manifest is data: one that Flin would not write is corruption, 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import pairwise
+from typing import Any, Final
 from zlib import crc32
 
-from flin.engine.catalog.version import Run, Version
+from flin.engine.catalog.version import Run, ValueFile, Version
 from flin.engine.disk.file_name import MANIFEST, maybe_parse, temporary_name
 from flin.engine.disk.fs import FileSystem, append_all, join
 from flin.engine.slot import MAX_SHARDS
-from flin.engine.table.meta import TableMeta
+from flin.engine.table.meta import Points, TableMeta
 from flin.errors import CorruptionError, FormatVersionError
 
 MAGIC: Final = b"FlinMAN\0"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 _PREFIX: Final = struct.Struct("<8sIIQ")
 BODY_OFFSET: Final = _PREFIX.size
@@ -40,6 +48,12 @@ _FIXED: Final = struct.Struct("<16sQIQQQQQIII")
 _COUNT: Final = struct.Struct("<Iq")
 _RUN: Final = struct.Struct("<II")
 _TABLE: Final = struct.Struct("<QQQQQQQQQHII")
+_NUMBER: Final = struct.Struct("<I")
+_POINTS: Final = struct.Struct("<IQ")
+_SHARD: Final = struct.Struct("<II")
+_VALUE_FILE: Final = struct.Struct("<QQQH")
+
+NO_POINTS: Final = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +140,14 @@ def encode(manifest: Manifest, tables: dict[tuple[str, int], bytes] | None = Non
         parts += map(_encode_table, metas)
     else:
         parts += [tables[table.file, table.offset] for table in metas]
+    for unsettled, fences in zip(version.unsettled, version.fences, strict=True):
+        parts.append(_SHARD.pack(unsettled, len(fences)))
+        for fence in fences:
+            parts += (_NUMBER.pack(len(fence)), fence)
+    parts.append(_NUMBER.pack(len(version.value_files)))
+    for each in version.value_files:
+        name = each.file.encode()
+        parts += (_VALUE_FILE.pack(each.number, each.length, each.live_bytes, len(name)), name)
     body = b"".join(parts)
     return _PREFIX.pack(MAGIC, FORMAT_VERSION, crc32(body), len(body)) + body
 
@@ -140,10 +162,10 @@ def decode(data: bytes, path: str) -> Manifest:
     if version > FORMAT_VERSION:
         raise FormatVersionError(path, f"manifest format {version}; this Flin reads up to {FORMAT_VERSION}")
     body = data[_PREFIX.size :]
-    if version != FORMAT_VERSION or len(body) != length or crc32(body) != crc:
+    if not version or len(body) != length or crc32(body) != crc:
         raise CorruptionError(path, 8, "the manifest's checksum or length does not match")
     try:
-        return _decode_body(body, path)
+        return _Decoder(body, version, path).manifest()
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise CorruptionError(path, _PREFIX.size, f"the manifest's body is cut: {error}") from error
 
@@ -190,81 +212,123 @@ def _encode_table(table: TableMeta) -> bytes:
         len(table.smallest),
         len(table.largest),
     )
-    return b"".join((fixed, name, table.smallest, table.largest))
-
-
-def _decode_body(body: bytes, path: str) -> Manifest:
-    database_id, epoch, shards, *numbers, count_number, run_number, table_number = _FIXED.unpack_from(body)
-    offset = _FIXED.size
-    if not 1 <= shards <= MAX_SHARDS or shards & (shards - 1):
-        raise CorruptionError(path, _PREFIX.size, f"{shards} shards: not a power of two up to {MAX_SHARDS}")
-    counts = {}
-    for _ in range(count_number):
-        namespace, count = _COUNT.unpack_from(body, offset)
-        counts[namespace] = count
-        offset += _COUNT.size
-    layout = []
-    for _ in range(run_number):
-        layout.append(_RUN.unpack_from(body, offset))
-        offset += _RUN.size
-    tables = []
-    for _ in range(table_number):
-        table, offset = _decode_table(body, offset, path)
-        tables.append(table)
-    if offset != len(body) or sum(size for _, size in layout) != table_number:
-        raise CorruptionError(path, _PREFIX.size + offset, "the manifest's counts do not match its tables")
-    order = [shard for shard, _ in layout]
-    if order != sorted(order) or list(counts) != sorted(counts) or len(counts) != count_number:
-        raise CorruptionError(path, _PREFIX.size, "the manifest's runs or counts are not in order")
-    if not all(size for _, size in layout):
-        raise CorruptionError(path, _PREFIX.size, "the manifest has a run without tables")
-    runs_of: list[list[Run]] = [[] for _ in range(shards)]
-    position = 0
-    for shard, size in layout:
-        runs_of[shard].append(tuple(tables[position : position + size]))
-        position += size
-    version = Version(tuple(tuple(runs) for runs in runs_of), counts)
-    next_job, wal_floor, wal_position, next_sequence, clock_ms = numbers
-    return Manifest(database_id, epoch, shards, next_job, wal_floor, wal_position, next_sequence, clock_ms, version)
-
-
-def _decode_table(body: bytes, offset: int, path: str) -> tuple[TableMeta, int]:
-    (
-        section,
-        length,
-        entries,
-        tombstones,
-        range_deletes,
-        expiring,
-        smallest_sequence,
-        largest_sequence,
-        raw_bytes,
-        name_length,
-        smallest_length,
-        largest_length,
-    ) = _TABLE.unpack_from(body, offset)
-    name_end = offset + _TABLE.size + name_length
-    smallest_end = name_end + smallest_length
-    end = smallest_end + largest_length
-    if end > len(body):
-        raise CorruptionError(path, _PREFIX.size + offset, "a table's record is cut")
-    file = body[offset + _TABLE.size : name_end].decode("ascii", "backslashreplace")
-    name = maybe_parse(file)
-    if name is None or name.role != "table":
-        raise CorruptionError(path, _PREFIX.size + offset, f"{file!r} is not the name of a table")
-    smallest, largest = body[name_end:smallest_end], body[smallest_end:end]
-    table = TableMeta(
-        file=file,
-        offset=section,
-        length=length,
-        entry_count=entries,
-        tombstones=tombstones,
-        range_deletes=range_deletes,
-        expiring=expiring,
-        smallest=smallest,
-        largest=largest,
-        smallest_sequence=smallest_sequence,
-        largest_sequence=largest_sequence,
-        raw_bytes=raw_bytes,
+    points = table.points
+    counted = (
+        [_NUMBER.pack(NO_POINTS)]
+        if points is None
+        else [_NUMBER.pack(len(points)), *[_POINTS.pack(*pair) for pair in points]]
     )
-    return table, end
+    return b"".join((fixed, name, table.smallest, table.largest, *counted))
+
+
+class _Decoder:
+    """Decodes a body. struct.error, IndexError or UnicodeDecodeError where it is cut."""
+
+    def __init__(self, body: bytes, version: int, path: str) -> None:
+        self._body = body
+        self._version = version
+        self._path = path
+        self._offset = 0
+
+    def manifest(self) -> Manifest:
+        database_id, epoch, shards, *numbers, count_number, run_number, table_number = self._take(_FIXED)
+        if not 1 <= shards <= MAX_SHARDS or shards & (shards - 1):
+            raise CorruptionError(self._path, BODY_OFFSET, f"{shards} shards: not a power of two up to {MAX_SHARDS}")
+        counts = dict(self._take(_COUNT) for _ in range(count_number))
+        layout = [self._take(_RUN) for _ in range(run_number)]
+        tables = [self._table() for _ in range(table_number)]
+        if sum(size for _, size in layout) != table_number:
+            raise self._corruption("the manifest's counts do not match its tables")
+        order = [shard for shard, _ in layout]
+        if order != sorted(order) or list(counts) != sorted(counts) or len(counts) != count_number:
+            raise CorruptionError(self._path, BODY_OFFSET, "the manifest's runs or counts are not in order")
+        if not all(size for _, size in layout):
+            raise CorruptionError(self._path, BODY_OFFSET, "the manifest has a run without tables")
+        runs_of: list[list[Run]] = [[] for _ in range(shards)]
+        position = 0
+        for shard, size in layout:
+            runs_of[shard].append(tuple(tables[position : position + size]))
+            position += size
+        if self._version == 1:
+            version = Version(tuple(map(tuple, runs_of)), counts)
+        else:
+            unsettled, fences = zip(*[self._shard(len(runs)) for runs in runs_of], strict=True)
+            version = Version(tuple(map(tuple, runs_of)), counts, unsettled, fences, self._value_files())
+        if self._offset != len(self._body):
+            raise self._corruption("the manifest's body goes on after its end")
+        next_job, wal_floor, wal_position, next_sequence, clock_ms = numbers
+        return Manifest(database_id, epoch, shards, next_job, wal_floor, wal_position, next_sequence, clock_ms, version)
+
+    def _take(self, fields: struct.Struct) -> tuple[Any, ...]:
+        offset = self._offset
+        self._offset += fields.size
+        return fields.unpack_from(self._body, offset)
+
+    def _bytes(self, size: int) -> bytes:
+        start = self._offset
+        if start + size > len(self._body):
+            raise self._corruption("a record of the manifest is cut")
+        self._offset += size
+        return self._body[start : start + size]
+
+    def _name(self, size: int, *roles: str) -> str:
+        file = self._bytes(size).decode("ascii", "backslashreplace")
+        name = maybe_parse(file)
+        if name is None or name.role not in roles:
+            raise self._corruption(f"{file!r} is not the name of a {roles[0]}")
+        return file
+
+    def _table(self) -> TableMeta:
+        *numbers, name_length, smallest_length, largest_length = self._take(_TABLE)
+        file = self._name(name_length, "table")
+        smallest, largest = self._bytes(smallest_length), self._bytes(largest_length)
+        section, length, entries, tombstones, range_deletes, expiring, *sequences, raw_bytes = numbers
+        return TableMeta(
+            file=file,
+            offset=section,
+            length=length,
+            entry_count=entries,
+            tombstones=tombstones,
+            range_deletes=range_deletes,
+            expiring=expiring,
+            smallest=smallest,
+            largest=largest,
+            smallest_sequence=sequences[0],
+            largest_sequence=sequences[1],
+            raw_bytes=raw_bytes,
+            points=None if self._version == 1 else self._points(),
+        )
+
+    def _points(self) -> Points | None:
+        (number,) = self._take(_NUMBER)
+        if number == NO_POINTS:
+            return None
+        points = tuple(self._take(_POINTS) for _ in range(number))
+        if not _ascend([namespace for namespace, _ in points]) or not all(count for _, count in points):
+            raise self._corruption("a table's points are not in order")
+        return points
+
+    def _shard(self, runs: int) -> tuple[int, tuple[bytes, ...]]:
+        unsettled, fence_number = self._take(_SHARD)
+        fences = tuple(self._bytes(self._take(_NUMBER)[0]) for _ in range(fence_number))
+        if unsettled > runs or not _ascend(fences):
+            raise self._corruption("a shard has more unsettled runs than runs, or fences that are not in order")
+        return unsettled, fences
+
+    def _value_files(self) -> tuple[ValueFile, ...]:
+        (number,) = self._take(_NUMBER)
+        files = []
+        for _ in range(number):
+            file_number, length, live_bytes, name_length = self._take(_VALUE_FILE)
+            file = self._name(name_length, "wal")
+            files.append(ValueFile(file_number, file, length, live_bytes))
+        if not _ascend([each.number for each in files]) or not all(each.live_bytes for each in files):
+            raise self._corruption("the manifest's value files are not in order")
+        return tuple(files)
+
+    def _corruption(self, reason: str) -> CorruptionError:
+        return CorruptionError(self._path, BODY_OFFSET + self._offset, reason)
+
+
+def _ascend(items: Sequence[Any]) -> bool:
+    return all(left < right for left, right in pairwise(items))

@@ -1,16 +1,22 @@
-"""A version: which tables make up the database on disk, as of one moment. Immutable; replaced by one assignment.
+"""A version: which files make up the database on disk, as of one moment. Immutable; replaced by one assignment.
 
 Theory. Each shard is a list of runs, newest first. A run is a list of tables whose key ranges do not overlap,
 in key order. Age is the order of the runs and the only order between versions of a key: newer runs hide older ones.
-A finished job makes an edit: `with_flush` and `with_shard` give another version.
+
+The number of live keys is known of the oldest runs of a shard, which are settled. A flush adds an unsettled run: nobody
+has looked yet which of its keys are new. A merge into the bottom settles, or a count on demand.
+
+Values of a certain size lie in value files, to which tables point. A finished job makes an edit: `with_flush`,
+`with_shard` and `with_counts` give another version.
 
 This module knows names and numbers only: it reads no file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, TypeVar
 
 from flin.engine.table.meta import TableMeta
 
@@ -21,28 +27,96 @@ ShardRuns: TypeAlias = tuple[Run, ...]
 """Newest first."""
 
 
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class ValueFile:
+    """A WAL segment, or a file that a merge wrote, whose frames hold values that tables point to."""
+
+    number: int  # as pointers name it: a segment's number, or a collected file's (file_name.py)
+    file: str  # a bare file name
+    length: int  # where its last good frame ends
+    live_bytes: int  # bytes of values that pointers of the version's tables name; hidden ones count until a merge
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     shards: tuple[ShardRuns, ...]
-    counts: dict[int, int] = field(default_factory=dict)  # namespace → live keys in the tables
+    counts: dict[int, int] = field(default_factory=dict)  # namespace → live keys of the settled runs
+    unsettled: tuple[int, ...] = ()  # of each shard how many of its newest runs are not settled; left out: none
+    fences: tuple[tuple[bytes, ...], ...] = ()  # of each shard the ascending keys that part its bottom; left out: none
+    value_files: tuple[ValueFile, ...] = ()  # by ascending numbers
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unsettled", self.unsettled or (0,) * len(self.shards))
+        object.__setattr__(self, "fences", self.fences or ((),) * len(self.shards))
 
     def files(self) -> set[str]:
-        """The names of all files that hold a table of this version."""
-        return {table.file for runs in self.shards for run in runs for table in run}
+        """The names of all files of this version: tables and value files."""
+        tables = {table.file for runs in self.shards for run in runs for table in run}
+        return tables.union(each.file for each in self.value_files)
 
 
-def with_flush(version: Version, tables: dict[int, Run], counts: dict[int, int]) -> Version:
-    """The version after a flush: its tables become the newest run of their shards; counts change by what it
-    resolved."""
+def with_flush(
+    version: Version,
+    tables: Mapping[int, Run],
+    counts: Mapping[int, int],
+    *,
+    settled: bool = True,
+    value_files: Sequence[ValueFile] = (),
+) -> Version:
+    """The version after a flush: its tables become the newest run of their shards. `counts`: by how much it changes the
+    number of live keys, if it was resolved; else the new runs are unsettled."""
     shards = tuple((tables[shard], *runs) if tables.get(shard) else runs for shard, runs in enumerate(version.shards))
+    added = [0 if settled or not tables.get(shard) else 1 for shard in range(len(shards))]
+    unsettled = tuple(map(int.__add__, version.unsettled, added))
+    version = replace(version, shards=shards, unsettled=unsettled)
+    return with_counts(with_values(version, value_files, {}), counts)
+
+
+def with_shard(
+    version: Version,
+    shard: int,
+    runs: ShardRuns,
+    *,
+    unsettled: int | None = None,
+    fences: tuple[bytes, ...] | None = None,
+    counts: Mapping[int, int] | None = None,
+) -> Version:
+    """The version after a compaction: one shard has other runs. The live keys are the same, but it may have settled
+    some: then `unsettled` is what is left, and `counts` the change of those that are counted."""
+    return with_counts(
+        replace(
+            version,
+            shards=_with(version.shards, shard, runs),
+            unsettled=version.unsettled if unsettled is None else _with(version.unsettled, shard, unsettled),
+            fences=version.fences if fences is None else _with(version.fences, shard, fences),
+        ),
+        counts or {},
+    )
+
+
+def with_counts(version: Version, change: Mapping[int, int], unsettled: tuple[int, ...] | None = None) -> Version:
+    """The version after a count: the number of live keys of its settled runs has changed, by namespace."""
     total = dict(version.counts)
-    for namespace, change in counts.items():
-        total[namespace] = total.get(namespace, 0) + change
-    return Version(shards, {namespace: count for namespace, count in total.items() if count})
+    for namespace, count in change.items():
+        total[namespace] = total.get(namespace, 0) + count
+    counts = {namespace: count for namespace, count in total.items() if count}
+    return replace(version, counts=counts, unsettled=version.unsettled if unsettled is None else unsettled)
 
 
-def with_shard(version: Version, shard: int, runs: ShardRuns) -> Version:
-    """The version after a compaction: one shard has other runs; the live keys are the same."""
-    shards = list(version.shards)
-    shards[shard] = runs
-    return Version(tuple(shards), version.counts)
+def with_values(version: Version, added: Sequence[ValueFile], change: Mapping[int, int]) -> Version:
+    """The version with more value files, and with other live bytes, by number; those with none left are gone."""
+    if not added and not change:
+        return version
+    files = [
+        replace(each, live_bytes=each.live_bytes + change.get(each.number, 0))
+        for each in (*version.value_files, *added)
+    ]
+    kept = sorted((each for each in files if each.live_bytes), key=lambda each: each.number)
+    return replace(version, value_files=tuple(kept))
+
+
+def _with(items: tuple[_Item, ...], index: int, item: _Item) -> tuple[_Item, ...]:
+    return (*items[:index], item, *items[index + 1 :])

@@ -15,7 +15,6 @@ their equivalent: jobs pause between slices, and a count on demand stops when it
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from flin.engine.boundaries import Boundaries, boundaries_of, covered_slices, cut_boundaries, ranges_of
 from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Range
-from flin.engine.key import KEYS_END, PIECES_START, PIECES_STOP, USER_END, namespace_of
+from flin.engine.key import KEYS_END, PIECES_START, PIECES_STOP, USER_END, count_by_namespace, without_pieces
 from flin.engine.memtable import Memtable, add_counts
 from flin.engine.read.merge import Source, merge_pages
 from flin.engine.table import bloom
@@ -103,7 +102,7 @@ def resolving(
 
     Yields the cost of the last slice; returns the resolution."""
     entries = memtable.entries
-    keys, pieces = _without_pieces(keys)
+    keys, pieces = without_pieces(keys)
     question = _Question(entries)
     yield from question.ask(list(keys), older)
     replaced = question.live
@@ -130,14 +129,6 @@ def resolving(
         yield max(1, len(hidden) // LOOK_UP_COST)
     replaced.update(key for key in pieces if entries[key] is TOMBSTONE)
     return Resolution(change, replaced, ranges_of(boundaries_of(hiding)) if in_pieces else tuple(hiding))
-
-
-def _without_pieces(keys: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
-    """The ascending keys that count, and the pieces of larger values among them."""
-    begin, end = bisect_left(keys, PIECES_START), bisect_left(keys, PIECES_STOP)
-    if begin == end:
-        return keys, ()
-    return [*keys[:begin], *keys[end:]], keys[begin:end]
 
 
 def hidden_keys(boundaries: Boundaries, layers: Sequence[Layer]) -> Iterator[list[bytes]]:
@@ -178,15 +169,6 @@ def has_tombstones(entries: Mapping[bytes, Entry], keys: Sequence[bytes]) -> boo
     # In the dict's own order if these are all its keys: 20 times as fast as key by key.
     values = entries.values() if len(keys) == len(entries) else map(entries.__getitem__, keys)
     return type(TOMBSTONE) in set(map(type, values))
-
-
-def count_by_namespace(keys: Sequence[bytes]) -> dict[int, int]:
-    """How many of the ascending keys each namespace has."""
-    users = bisect_left(keys, USER_END)
-    counts = dict(Counter(map(namespace_of, keys[users:]))) if users < len(keys) else {}
-    if users:
-        counts[0] = users
-    return counts
 
 
 def subtract_counts(left: dict[int, int], right: dict[int, int]) -> dict[int, int]:

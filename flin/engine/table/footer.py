@@ -9,7 +9,7 @@ Properties block (little-endian), for each property, in any order; unknown ones 
     name size    u8
     name         ASCII
     value size   u32
-    value        numbers as decimal text
+    value        numbers as decimal text, pairs of them as "first:second,first:second"
     …
     checksum     u32, zlib.crc32 over all before it
 
@@ -26,8 +26,10 @@ Footer, 68 bytes:
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from itertools import pairwise
+from typing import Final, TypeAlias
 from zlib import crc32
 
 from flin.engine.disk.fs import ReadableFile
@@ -36,8 +38,8 @@ from flin.engine.table.meta import TableMeta
 from flin.engine.table.stored_block import require_codec
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 
-FORMAT_VERSION: Final = 2
-"""The version of tables with a key part; those without one have version 1, as ever."""
+FORMAT_VERSION: Final = 3
+"""Version 1 had no key part, and 2 one; neither has `points` or pointers, so a count must read their keys."""
 
 MAGIC: Final = b"FlinSST\n"
 
@@ -58,6 +60,10 @@ _NUMBERS: Final = {
 """The numbers of the properties block: their names there, and in TableMeta."""
 
 
+ValueBytes: TypeAlias = tuple[tuple[int, int], ...]
+"""(number of a value file, bytes), ascending, without zeros."""
+
+
 @dataclass(frozen=True, slots=True)
 class Footer:
     """The starts of the blocks of a table, relative to its section."""
@@ -75,14 +81,13 @@ class Properties:
     meta: TableMeta
     codec: str
     hash_name: str
+    values: ValueBytes = ()  # bytes of values that its pointers name, by value file
     keys: tuple[int, int] | None = None  # where key part and its index begin, if there is one
 
 
-def encode_footer(footer: Footer, *, has_keys: bool = False) -> bytes:
-    version = FORMAT_VERSION if has_keys else 1
-    data = _FOOTER.pack(
-        footer.expiry, footer.filter, footer.index, footer.ranges, footer.properties, footer.size, 0, version
-    )
+def encode_footer(footer: Footer) -> bytes:
+    starts = (footer.expiry, footer.filter, footer.index, footer.ranges, footer.properties)
+    data = _FOOTER.pack(*starts, footer.size, 0, FORMAT_VERSION)
     return data + _TAIL.pack(crc32(data), MAGIC)
 
 
@@ -104,14 +109,20 @@ def decode_footer(data: bytes, path: str, offset: int) -> Footer:
     return footer
 
 
-def encode_properties(meta: TableMeta, codec: str, keys: tuple[int, int] | None = None) -> bytes:
-    values = {name: str(getattr(meta, own)).encode() for name, own in _NUMBERS.items()}
-    values |= {"smallest": meta.smallest, "largest": meta.largest}
-    values |= {"codec": codec.encode(), "hash": HASH_NAME.encode()}
+def encode_properties(
+    meta: TableMeta, codec: str, keys: tuple[int, int] | None = None, values: ValueBytes = ()
+) -> bytes:
+    properties = {name: str(getattr(meta, own)).encode() for name, own in _NUMBERS.items()}
+    properties |= {"smallest": meta.smallest, "largest": meta.largest}
+    properties |= {"codec": codec.encode(), "hash": HASH_NAME.encode()}
+    if meta.points is not None:
+        properties["points"] = _encode_pairs(meta.points)
+    if values:
+        properties["values"] = _encode_pairs(values)
     if keys is not None:
-        values |= {"keys": str(keys[0]).encode(), "key_index": str(keys[1]).encode()}
+        properties |= {"keys": str(keys[0]).encode(), "key_index": str(keys[1]).encode()}
     parts = []
-    for name, value in values.items():
+    for name, value in properties.items():
         parts.append(bytes((len(name),)) + name.encode() + struct.pack("<I", len(value)) + value)
     data = b"".join(parts)
     return data + struct.pack("<I", crc32(data))
@@ -129,12 +140,14 @@ def decode_properties(data: bytes, footer: Footer, file: str, base_offset: int, 
             length=footer.size,
             smallest=values["smallest"],
             largest=values["largest"],
+            points=_decode_pairs(values["points"]) if "points" in values else None,
             **numbers,
         )
         keys = (_number(values["keys"]), _number(values["key_index"])) if "keys" in values else None
         if keys is not None and not keys[0] <= keys[1] <= footer.expiry:
             raise CorruptionError(path, offset, "the key part that a properties block names is not in its place")
-        return Properties(meta, values["codec"].decode("ascii"), values["hash"].decode("ascii"), keys)
+        codec, hash_name = values["codec"].decode("ascii"), values["hash"].decode("ascii")
+        return Properties(meta, codec, hash_name, _decode_pairs(values.get("values", b"")), keys)
     except KeyError as error:
         raise CorruptionError(path, offset, f"a properties block lacks {error}") from None
     except ValueError as error:
@@ -145,6 +158,22 @@ def _number(text: bytes) -> int:
     if not text.isdigit() or len(text) > 20:
         raise ValueError(text[:20])
     return int(text)
+
+
+def _encode_pairs(pairs: Iterable[tuple[int, int]]) -> bytes:
+    return b",".join(b"%d:%d" % pair for pair in pairs)
+
+
+def _decode_pairs(text: bytes) -> tuple[tuple[int, int], ...]:
+    """The pairs; ValueError unless their first numbers ascend and no second one is 0."""
+    pairs = []
+    for item in text.split(b",") if text else ():
+        first, _, second = item.partition(b":")
+        pairs.append((_number(first), _number(second)))
+    ascend = all(left[0] < right[0] for left, right in pairwise(pairs))
+    if not ascend or not all(second for _, second in pairs):
+        raise ValueError(text[:40])
+    return tuple(pairs)
 
 
 def _decode_values(data: bytes, path: str, offset: int) -> dict[str, bytes]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
+
+Points: TypeAlias = tuple[tuple[int, int], ...]
+"""(namespace, puts that count there), ascending, without zeros."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +25,6 @@ class TableMeta:
     smallest_sequence: int
     largest_sequence: int
     raw_bytes: int  # keys and values before compression
+    points: Points | None = None
+    """Its puts that count (key.is_counted), by namespace: in a sorted run with nothing beneath, the number of live
+    keys. None in a table that a Flin before format 3 wrote."""

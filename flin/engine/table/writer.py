@@ -18,6 +18,7 @@ from operator import add
 from typing import Any, Final
 
 from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Range
+from flin.engine.key import USER_END, count_by_namespace, without_pieces
 from flin.engine.table import block, bloom, expiry_block, index_block, range_block, stored_block
 from flin.engine.table import footer as table_footer
 from flin.engine.table.block import MAX_ENTRIES, Annotations, Sizes
@@ -74,6 +75,7 @@ class TableWriter:
         self._tombstones = 0
         self._raw_bytes = 0
         self._key_bytes = 0
+        self._points: dict[int, int] = {}
         self._key_part: KeyPartWriter | None = KeyPartWriter()  # None if it would not pay
 
     @property
@@ -130,7 +132,7 @@ class TableWriter:
         size = self._size + len(properties) + table_footer.FOOTER_SIZE
         self._write(properties)
         footer = table_footer.Footer(expiry_start, filter_start, index_start, ranges_start, properties_start, size)
-        self._write(table_footer.encode_footer(footer, has_keys=key_part is not None))
+        self._write(table_footer.encode_footer(footer))
         self._flush()
         return self._meta(size)
 
@@ -162,6 +164,7 @@ class TableWriter:
             smallest_sequence=self._sequences[0],
             largest_sequence=self._sequences[1],
             raw_bytes=self._raw_bytes,
+            points=tuple(sorted(self._points.items())),
         )
 
     def _write_blocks(self, keys: list[bytes], entries: list[Entry], *, is_last: bool) -> int:
@@ -186,6 +189,7 @@ class TableWriter:
             if annotations is not None:
                 annotations = _slice(annotations, 0, done)
                 self._note(keys[:done], annotations)
+            self._count(keys[:done], annotations)
             if self._key_bytes * (MIN_SHARE + 1) > self._raw_bytes:
                 self._key_part = None
             elif self._key_part is not None:
@@ -241,6 +245,17 @@ class TableWriter:
         self._tombstones += kinds.count(KIND_DELETE)
         if any(expiries):
             self._expiries += [pair for pair in zip(expiries, keys, strict=True) if pair[0]]
+
+    def _count(self, keys: list[bytes], annotations: Annotations | None) -> None:
+        """Count the puts among the keys."""
+        kinds = None if annotations is None else annotations[0]
+        if kinds is not None and KIND_DELETE in kinds:
+            keys = [key for key, kind in zip(keys, kinds, strict=True) if kind != KIND_DELETE]
+        if keys and keys[-1] < USER_END:
+            self._points[0] = self._points.get(0, 0) + len(keys)
+            return
+        for namespace, count in count_by_namespace(without_pieces(keys)[0]).items():
+            self._points[namespace] = self._points.get(namespace, 0) + count
 
     def _write(self, piece: bytes) -> None:
         self._size += len(piece)

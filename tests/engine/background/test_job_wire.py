@@ -24,6 +24,7 @@ from flin.engine.background.job_wire import (
     encode_result,
     read_message,
 )
+from flin.engine.catalog.version import ValueFile
 from flin.engine.sstable import TableOptions
 from flin.engine.table.meta import TableMeta
 from flin.engine.wal.frames import SegmentSlice
@@ -33,7 +34,8 @@ number = st.integers(0, 2**63)
 name = st.text(max_size=20)
 key = st.binary(max_size=20)
 
-metas = st.builds(TableMeta, name, *[number] * 6, key, key, *[number] * 3)
+pairs = st.lists(st.tuples(number, number), max_size=3).map(tuple)
+metas = st.builds(TableMeta, name, *[number] * 6, key, key, *[number] * 3, st.none() | pairs)
 runs = st.lists(metas, max_size=3).map(tuple)
 shard_runs = st.lists(runs, max_size=3).map(tuple)
 options = st.builds(TableOptions, number, number, name, number)
@@ -62,6 +64,8 @@ results = st.builds(
     st.dictionaries(number, runs, max_size=3),
     st.dictionaries(number, st.integers(), max_size=3),
     st.builds(JobStatistics, st.floats(0, 1e9), number, number, number, number),
+    st.lists(st.builds(ValueFile, number, name, number, number), max_size=2).map(tuple),
+    st.dictionaries(number, st.integers(), max_size=3),
 )
 
 

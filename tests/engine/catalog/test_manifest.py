@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest, ManifestWriter
-from flin.engine.catalog.version import Version
-from flin.engine.disk.file_name import table_name
+from flin.engine.catalog.version import ValueFile, Version
+from flin.engine.disk.file_name import table_name, wal_name
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.slot import MAX_SHARDS
 from flin.engine.table.meta import TableMeta
@@ -44,6 +44,9 @@ SAMPLE = manifest(
             ((table(2, range_deletes=1, smallest=b"", largest=b"\xff\x01"),),),
         ),
         {0: 12, 7: 3},
+        (1, 0),
+        ((b"g", b"n"), ()),
+        (ValueFile(4, wal_name(4, 2), 5000, 3000), ValueFile(6, wal_name(6, 3), 900, 9)),
     ),
 )
 
@@ -60,10 +63,22 @@ def test_layout() -> None:
         "0100000000000000 0a00000000000000 e703000000000000 1300 01000000 01000000"
     )
     body = fixed + counts + runs + record + b"00000001-0000.2.sst" + b"a" + b"m"
-    data = b"FlinMAN\0" + struct.pack("<IIQ", 1, crc32(body), len(body)) + body
-    expected = manifest(version=Version((((table(),),),), {2: -2}))
+    points = bytes.fromhex("01000000 07000000 0900000000000000")
+    shard = bytes.fromhex("01000000 01000000 02000000") + b"ca"
+    value_files = bytes.fromhex("01000000 0500000000000000 0010000000000000 0004000000000000 0e00") + b"00000005.2.wal"
+    expected = manifest(
+        version=Version(
+            (((table(points=((7, 9),)),),),), {2: -2}, (1,), ((b"ca",),), (ValueFile(5, "00000005.2.wal", 4096, 1024),)
+        )
+    )
+    data = _file(2, body + points + shard + value_files)
     assert manifest_format.encode(expected) == data
     assert manifest_format.decode(data, "m") == expected
+    assert manifest_format.decode(_file(1, body), "m") == manifest(version=Version((((table(),),),), {2: -2}))
+
+
+def _file(version: int, body: bytes) -> bytes:
+    return b"FlinMAN\0" + struct.pack("<IIQ", version, crc32(body), len(body)) + body
 
 
 numbers = st.integers(0, 2**63 - 1)
@@ -81,13 +96,42 @@ tables = st.builds(
     smallest_sequence=numbers,
     largest_sequence=numbers,
     raw_bytes=numbers,
+    points=st.none()
+    | st.dictionaries(st.integers(0, 65535), st.integers(1, 2**63), max_size=3).map(
+        lambda of: tuple(sorted(of.items()))
+    ),
 )
+value_files = st.dictionaries(
+    numbers,
+    st.builds(
+        lambda *fields: fields,
+        st.builds(wal_name, st.integers(1, 10**12), st.integers(0, 10**9)),
+        numbers,
+        st.integers(1, 2**63),
+    ),
+    max_size=3,
+).map(lambda of: tuple(ValueFile(number, *of[number]) for number in sorted(of)))
 runs = st.lists(st.lists(tables, min_size=1, max_size=3).map(tuple), max_size=3).map(tuple)
+
+
+def _each(power: int, of_shard: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(of_shard, min_size=2**power, max_size=2**power).map(tuple)
+
+
 versions = st.integers(0, 3).flatmap(
     lambda power: st.builds(
-        Version,
-        st.lists(runs, min_size=2**power, max_size=2**power).map(tuple),
+        lambda shards, counts, shares, fences, files: Version(
+            shards,
+            counts,
+            tuple(int(share * len(runs)) for share, runs in zip(shares, shards, strict=True)),
+            fences,
+            files,
+        ),
+        _each(power, runs),
         st.dictionaries(st.integers(0, 65535), st.integers(-(2**40), 2**40), max_size=4),
+        _each(power, st.floats(0, 1)),
+        _each(power, st.sets(st.binary(max_size=9), max_size=3).map(lambda keys: tuple(sorted(keys)))),
+        value_files,
     )
 )
 manifests = st.builds(
@@ -171,7 +215,7 @@ def test_a_changed_body_gives_a_manifest_or_corruption(data: st.DataObject) -> N
 
 
 def _with_prefix(body: bytes) -> bytes:
-    return b"FlinMAN\0" + struct.pack("<IIQ", 1, crc32(body), len(body)) + body
+    return _file(manifest_format.FORMAT_VERSION, body)
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "LOCK", "MANIFEST", "00000001.1.wal", "00000001-0000.1.sst/",
@@ -209,14 +253,15 @@ def test_what_is_not_in_order() -> None:
 
 
 def _swapped_counts(data: bytearray) -> bytes:
-    return bytes(data[24:-24] + data[-12:] + data[-24:-12])
+    end = -12  # after them: one shard without fences, no value file
+    return bytes(data[24 : end - 24] + data[end - 12 : end] + data[end - 24 : end - 12] + data[end:])
 
 
-@pytest.mark.parametrize("version", [2, 2**32 - 1])
+@pytest.mark.parametrize("version", [3, 2**32 - 1])
 def test_a_newer_manifest_is_refused(version: int) -> None:
     data = bytearray(manifest_format.encode(SAMPLE))
     data[8:12] = struct.pack("<I", version)
-    with pytest.raises(FormatVersionError, match="up to 1"):
+    with pytest.raises(FormatVersionError, match="up to 2"):
         manifest_format.decode(bytes(data), "m")
 
 

@@ -12,10 +12,18 @@ from hypothesis import strategies as st
 from flin.engine.boundaries import boundaries_of, covers, cut_boundaries
 from flin.engine.disk.fs import append_all
 from flin.engine.entry import TOMBSTONE, Entry, Range
-from flin.engine.key import KEYS_END, PIECES_START, PIECES_STOP, is_counted, namespace_of, namespace_prefix
+from flin.engine.key import (
+    KEYS_END,
+    PIECES_START,
+    PIECES_STOP,
+    count_by_namespace,
+    is_counted,
+    namespace_of,
+    namespace_prefix,
+)
 from flin.engine.memtable import Memtable, add_counts
 from flin.engine.read import count
-from flin.engine.read.count import Layer, count_by_namespace, live_keys, resolve, resolving, subtract_counts
+from flin.engine.read.count import Layer, live_keys, resolve, resolving, subtract_counts
 from flin.engine.sstable import Table, TableOptions, TableWriter
 from flin.engine.table import writer as table_writer
 from flin.testing.disk import SimulatedDisk

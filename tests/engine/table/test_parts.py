@@ -166,7 +166,7 @@ def test_a_newer_format_is_refused() -> None:
     data = bytearray(table_footer.encode_footer(table_footer.Footer(1, 2, 3, 4, 5, 100)))
     data[52] = table_footer.FORMAT_VERSION + 1
     data[56:60] = crc32(data[:56]).to_bytes(4, "little")
-    with pytest.raises(FormatVersionError, match="format version 3"):
+    with pytest.raises(FormatVersionError, match="format version 4"):
         table_footer.decode_footer(bytes(data), "t", 0)
 
 

@@ -15,7 +15,7 @@ from zlib import crc32
 import flin.engine
 from flin.engine.catalog import manifest
 from flin.engine.catalog.version import ValueFile, Version
-from flin.engine.disk.file_name import table_name, wal_name
+from flin.engine.disk.file_name import collected_number, table_name, value_name, wal_name
 from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FormatVersionError
 from flin.testing import ManualClock, SimulatedDisk
@@ -43,6 +43,7 @@ def _decode(data: bytes) -> None:
     for runs in found.version.shards:
         for run in runs:
             assert all("/" not in table.file and table.file.endswith(".sst") for table in run)
+    assert all("/" not in each.file and each.file.endswith((".wal", ".val")) for each in found.version.value_files)
     _open(data)
 
 
@@ -71,7 +72,7 @@ def _sample() -> bytes:
         return TableMeta(table_name(number, 0, 1), 0, 4096, 9, 1, 0, 0, smallest, largest, 1, 9, 500, ((0, 8),))
 
     shards = (((table(2, b"a", b"c"), table(3, b"d", b"f")),), ((table(1, b"", b"z"),),))
-    files = (ValueFile(4, wal_name(4, 1), 5000, 3000),)
+    files = (ValueFile(4, wal_name(4, 1), 5000, 3000), ValueFile(collected_number(2, 1), value_name(2, 1, 1), 99, 9))
     version = Version(shards, {0: 18, 3: 1}, (1, 0), ((b"d",), ()), files)
     return manifest.encode(manifest.Manifest(bytes(16), 2, 2, 4, 1, 0, 1, 0, version))[24:]
 

@@ -86,7 +86,7 @@ def _free_bytes(store: Store) -> int:
 def _table_statistics(version: Version) -> dict[str, Any]:
     tables = [table for runs in version.shards for run in runs for table in run]
     return {
-        "files": len(version.files()),
+        "files": len({table.file for table in tables}),
         "tables": len(tables),
         "runs": max(map(len, version.shards)),
         "bytes": sum(table.length for table in tables),

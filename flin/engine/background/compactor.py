@@ -162,7 +162,12 @@ class Compactor:
                 _log_retry(job, error)
                 result = self._runner.run(job)
             try:
-                self._install(job, lambda: store.install_flush(generation, result.tables, result.counts, job.now_ms))
+                self._install(
+                    job,
+                    lambda: store.install_flush(
+                        generation, result.tables, result.counts, job.now_ms, result.value_files
+                    ),
+                )
             finally:  # also if something failed after the edit
                 self._want_compaction()
             done = self.statistics
@@ -257,7 +262,13 @@ class Compactor:
         outputs = result.tables.get(compaction.shard, ())
         self._install(
             job,
-            lambda: store.install_compaction(compaction.shard, lambda runs: install(runs, compaction, outputs), now_ms),
+            lambda: store.install_compaction(
+                compaction.shard,
+                lambda runs: install(runs, compaction, outputs),
+                now_ms,
+                result.value_files,
+                result.live_values,
+            ),
         )
         del state
         with self._busy_lock:

@@ -77,5 +77,12 @@ class JobResult:
 
 def is_output_named(version: Version, job: Job) -> bool:
     """Whether the version names a file that the job has written."""
-    names = map(maybe_parse, version.files())
-    return any(name is not None and (name.number, name.epoch) == (job.number, job.epoch) for name in names)
+    return any(is_output(name, job) for name in version.files())
+
+
+def is_output(name: str, job: Job) -> bool:
+    """Whether a file with this name is the job's: a table, or values that it collected."""
+    parsed = maybe_parse(name)
+    if parsed is None or parsed.role not in ("table", "value"):
+        return False
+    return (parsed.number, parsed.epoch) == (job.number, job.epoch)

@@ -13,10 +13,11 @@ from contextlib import ExitStack, suppress
 from itertools import pairwise
 
 from flin.engine.background.flushing import flush
-from flin.engine.background.job import FlushJob, Job, JobResult, JobStatistics
+from flin.engine.background.job import FlushJob, Job, JobResult, JobStatistics, is_output
 from flin.engine.background.job_files import Outputs
 from flin.engine.background.merging import compact
-from flin.engine.disk.file_name import maybe_parse
+from flin.engine.catalog.version import ValueFile
+from flin.engine.disk.file_name import maybe_parse, maybe_value_number
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.open_files import TableFile
 from flin.engine.sstable import read_meta
@@ -68,6 +69,24 @@ def check_result(fs: FileSystem, job: Job, result: JobResult) -> None:
         for left, right in pairwise(run):
             if left.largest >= right.smallest:
                 raise CorruptionError(join(job.directory, right.file), right.offset, "tables of one run overlap")
+    for each in result.value_files:
+        _check_value_file(fs, job, each)
+
+
+def _check_value_file(fs: FileSystem, job: Job, each: ValueFile) -> None:
+    path = join(job.directory, each.file)
+    if isinstance(job, FlushJob):
+        is_named = any((each.file, each.length) == (segment.file, segment.end) for segment in job.segments)
+    else:
+        is_named = is_output(each.file, job)
+    if not is_named or maybe_value_number(each.file) != each.number:
+        raise CorruptionError(path, 0, f"not a value file of job {job.number}")
+    try:
+        size = fs.file_size(path)
+    except OSError as error:
+        raise StorageError("read", path, error) from error
+    if size < each.length:
+        raise CorruptionError(path, size, f"a value file of {each.length} bytes, its job reported")
 
 
 def remove_outputs(fs: FileSystem, job: Job) -> list[str]:
@@ -76,8 +95,7 @@ def remove_outputs(fs: FileSystem, job: Job) -> list[str]:
     removed = []
     try:
         for name in fs.names(job.directory):
-            parsed = maybe_parse(name)
-            if parsed and (parsed.role, parsed.number, parsed.epoch) == ("table", job.number, job.epoch):
+            if is_output(name, job):
                 with suppress(FileNotFoundError):  # the background was faster: its tables were removed meanwhile
                     fs.remove(join(job.directory, name))
                     removed.append(name)

@@ -33,7 +33,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from flin.engine.catalog.version import Run, ValueFile, Version
-from flin.engine.disk.file_name import MANIFEST, maybe_parse, temporary_name
+from flin.engine.disk.file_name import MANIFEST, maybe_parse, maybe_value_number, temporary_name
 from flin.engine.disk.fs import FileSystem, append_all, join
 from flin.engine.slot import MAX_SHARDS
 from flin.engine.table.meta import Points, TableMeta
@@ -254,6 +254,8 @@ class _Decoder:
         else:
             unsettled, fences = zip(*[self._shard(len(runs)) for runs in runs_of], strict=True)
             version = Version(tuple(map(tuple, runs_of)), counts, unsettled, fences, self._value_files())
+            if version.value_files and not tables:
+                raise self._corruption("the manifest has value files and no tables that could name them")
         if self._offset != len(self._body):
             raise self._corruption("the manifest's body goes on after its end")
         next_job, wal_floor, wal_position, next_sequence, clock_ms = numbers
@@ -275,7 +277,7 @@ class _Decoder:
         file = self._bytes(size).decode("ascii", "backslashreplace")
         name = maybe_parse(file)
         if name is None or name.role not in roles:
-            raise self._corruption(f"{file!r} is not the name of a {roles[0]}")
+            raise self._corruption(f"{file!r} is not the name of a {' or '.join(roles)} file")
         return file
 
     def _table(self) -> TableMeta:
@@ -320,7 +322,9 @@ class _Decoder:
         files = []
         for _ in range(number):
             file_number, length, live_bytes, name_length = self._take(_VALUE_FILE)
-            file = self._name(name_length, "wal")
+            file = self._name(name_length, "wal", "value")
+            if maybe_value_number(file) != file_number or not live_bytes <= length:
+                raise self._corruption(f"value file {file!r} has another's number, or more values than bytes")
             files.append(ValueFile(file_number, file, length, live_bytes))
         if not _ascend([each.number for each in files]) or not all(each.live_bytes for each in files):
             raise self._corruption("the manifest's value files are not in order")

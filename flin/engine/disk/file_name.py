@@ -5,6 +5,7 @@
     MANIFEST.<epoch>.tmp              a manifest being written
     <number>.<epoch>.wal              a WAL segment (wal/frames.py)
     <number>-<part>.<epoch>.sst       an SSTable written by job <number> (sstable.py)
+    <number>-<part>.<epoch>.val       values that job <number> collected; its content is a segment
 
 Numbers rise and are never used twice in one epoch; the epoch rises with every writable open. So files of an
 orphaned helper of an earlier process can never collide with new ones.
@@ -21,13 +22,17 @@ MANIFEST: Final = "MANIFEST"
 
 _WAL: Final = re.compile(r"([0-9]{8,20})\.([0-9]{1,20})\.wal")
 _TABLE: Final = re.compile(r"([0-9]{8,20})-([0-9]{4,10})\.([0-9]{1,20})\.sst")
+_VALUES: Final = re.compile(r"([0-9]{8,20})-([0-9]{4,10})\.([0-9]{1,20})\.val")
 _TEMPORARY: Final = re.compile(r"MANIFEST\.([0-9]{1,20})\.tmp")
 _NUMBERS: Final = 1 << 63
+
+_COLLECTED: Final = 1 << 63
+_PART_BITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    role: str  # "wal", "table", "temporary"
+    role: str  # "wal", "table", "value", "temporary"
     number: int
     part: int
     epoch: int
@@ -39,6 +44,23 @@ def wal_name(number: int, epoch: int) -> str:
 
 def table_name(number: int, part: int, epoch: int) -> str:
     return f"{number:08d}-{part:04d}.{epoch}.sst"
+
+
+def value_name(number: int, part: int, epoch: int) -> str:
+    return f"{number:08d}-{part:04d}.{epoch}.val"
+
+
+def collected_number(number: int, part: int) -> int:
+    """How pointers call the file of values that a job collected: the topmost bit tells it from a segment's number."""
+    return _COLLECTED | number << _PART_BITS | part
+
+
+def maybe_value_number(name: str) -> int | None:
+    """How pointers call the file; None if it can hold no values."""
+    parsed = maybe_parse(name)
+    if parsed is None or parsed.role not in ("wal", "value"):
+        return None
+    return parsed.number if parsed.role == "wal" else collected_number(parsed.number, parsed.part)
 
 
 def temporary_name(epoch: int) -> str:
@@ -53,6 +75,11 @@ def maybe_parse(name: str) -> FileName | None:
     elif match := _TABLE.fullmatch(name):
         found = FileName("table", int(match[1]), int(match[2]), int(match[3]))
         canonical = table_name(found.number, found.part, found.epoch)
+    elif match := _VALUES.fullmatch(name):
+        found = FileName("value", int(match[1]), int(match[2]), int(match[3]))
+        canonical = value_name(found.number, found.part, found.epoch)
+        if found.number >> (63 - _PART_BITS) or found.part >> _PART_BITS:
+            return None  # no pointer can name it
     elif match := _TEMPORARY.fullmatch(name):
         found = FileName("temporary", 0, 0, int(match[1]))
         canonical = temporary_name(found.epoch)

@@ -9,7 +9,7 @@ are atomic.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import chain
@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 from flin.engine.boundaries import Boundaries, boundaries_of, covers, ranges_of, reaching, skip
 from flin.engine.catalog.generation import Bounded, Memtables, SealedGeneration
 from flin.engine.catalog.version import Version
+from flin.engine.disk.open_files import TableFile
 from flin.engine.entry import TOMBSTONE, Entry, Page
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import Memtable
@@ -182,6 +183,9 @@ class ReadState:
     )  # by shard: the older memtables that have range deletes
     sorted_views: tuple[SortedView | None, ...] = ()  # by shard; kept by `replace` for as long as the runs are the same
     dead: Boundaries = ()  # the dead stretches of a frozen state (dead_stretches.py)
+    value_files: Mapping[int, TableFile] = field(default_factory=dict)
+    """The version's value files, by the numbers that pointers have. They stay on the disk as long as a state has them:
+    whoever resolves a pointer holds the state that it comes from."""
 
     def __post_init__(self) -> None:
         shards = len(self.active)

@@ -6,13 +6,13 @@ removed and nothing is written any more, until the next open finds out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from flin.engine.catalog.generation import SealedGeneration
 from flin.engine.catalog.manifest import Manifest
-from flin.engine.catalog.version import Run, ShardRuns, with_flush, with_shard
+from flin.engine.catalog.version import Run, ShardRuns, ValueFile, with_flush, with_shard, with_values
 from flin.engine.read.read_state import OpenRuns
 from flin.engine.reentry import holds_lock, is_held
 from flin.engine.tree.closed_state import CLOSED_STATE
@@ -41,28 +41,43 @@ class Edits(OrderedReads):
 
     @holds_lock
     def install_flush(
-        self, generation: SealedGeneration, tables: dict[int, Run], counts: dict[int, int], now_ms: int
+        self,
+        generation: SealedGeneration,
+        tables: dict[int, Run],
+        counts: dict[int, int],
+        now_ms: int,
+        value_files: Sequence[ValueFile] = (),
     ) -> None:
-        """Commit the flush of the oldest sealed generation, then remove its segments."""
+        """Commit the flush of the oldest sealed generation, then remove those of its segments that are no value
+        files."""
         self.sync(generation.end_position)  # the prefix holds across files: no table is ahead of the durable WAL
         with self._versions.lock:
             assert self.state.sealed[-1] is generation, "flushes commit oldest first"
             manifest = replace(
                 self._versions.manifest,
-                version=with_flush(self._versions.manifest.version, tables, counts),
+                version=with_flush(self._versions.manifest.version, tables, counts, value_files=value_files),
                 wal_floor=generation.next_segment,
                 wal_position=generation.end_position,
                 next_sequence=generation.next_sequence,
             )
             self._edit(manifest, now_ms, generation)
-        remove_segments(self.options.fs, self.directory, generation.next_segment)
+        remove_segments(self.options.fs, self.directory, generation.next_segment, self.tables.holds)
 
     @holds_lock
-    def install_compaction(self, shard: int, change: Callable[[ShardRuns], ShardRuns], now_ms: int) -> None:
-        """Commit a compaction: `change` maps the shard's present runs to those that it leaves."""
+    def install_compaction(
+        self,
+        shard: int,
+        change: Callable[[ShardRuns], ShardRuns],
+        now_ms: int,
+        value_files: Sequence[ValueFile] = (),
+        live_values: Mapping[int, int] | None = None,
+    ) -> None:
+        """Commit a compaction: `change` maps the shard's present runs to those that it leaves; `value_files` are new,
+        and `live_values` is the change of live bytes in older ones."""
         with self._versions.lock:
             version = self._versions.manifest.version
             version = with_shard(version, shard, change(version.shards[shard]))
+            version = with_values(version, value_files, live_values or {})
             self._edit(replace(self._versions.manifest, version=version), now_ms, None)
 
     def _edit(self, manifest: Manifest, now_ms: int, flushed: SealedGeneration | None) -> None:
@@ -112,7 +127,15 @@ class Edits(OrderedReads):
             if flushed is None:
                 self._dead.forget()
             state = self.state
-            sealed = state.sealed if flushed is None else state.sealed[:-1]
-            self._install(replace(state, runs=runs, version=manifest.version, sealed=sealed, flushes=flushes))
+            self._install(
+                replace(
+                    state,
+                    runs=runs,
+                    version=manifest.version,
+                    value_files=self.tables.value_files,
+                    sealed=state.sealed if flushed is None else state.sealed[:-1],
+                    flushes=flushes,
+                )
+            )
 
         self._exclusively(install)

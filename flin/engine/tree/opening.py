@@ -1,8 +1,8 @@
 """Opening a database: from a directory to everything the store needs. Nothing is changed before all is read.
 
 The order: refuse a directory of another program, lock it, read the manifest (or create the database), replay the WAL,
-check that the tables are there; then, durably, raise the epoch; then sync the accepted segments and remove files that
-nothing names.
+check that tables and value files are there; then, durably, raise the epoch; then sync the accepted segments
+and remove files that nothing names.
 """
 
 from __future__ import annotations
@@ -102,8 +102,7 @@ def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
         )
     _check_manifest(fs, directory, manifest)
     recovery = recover(fs, directory, manifest, options.budget.generation)
-    metas = [table for runs in manifest.version.shards for run in runs for table in run]
-    missing_bytes(fs, directory, metas)
+    missing_bytes(fs, directory, manifest.version)
     writer = ManifestWriter(fs, directory)
     manifest = replace(manifest, epoch=manifest.epoch + 1)
     _check_place(fs, directory, temporary_name(manifest.epoch))
@@ -113,7 +112,7 @@ def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
     # the same number the older file counts.
     if _remove_unnamed(fs, directory, _named(manifest, recovery)):
         fs.sync_directory(directory)
-    _make_durable(fs, directory, manifest.epoch, recovery)
+    _make_durable(fs, directory, manifest, recovery)
     _remove_unnamed(fs, directory, _named(manifest, recovery))
     fs.sync_directory(directory)
     return Opened(directory, lock, manifest, writer, recovery)
@@ -170,21 +169,24 @@ def _check_place(fs: FileSystem, directory: str, name: str) -> None:
         raise CorruptionError(path, 0, "not a regular file")
 
 
-def _make_durable(fs: FileSystem, directory: str, epoch: int, recovery: Recovery) -> None:
+def _make_durable(fs: FileSystem, directory: str, manifest: Manifest, recovery: Recovery) -> None:
     """Sync every accepted segment before anything new is promised that depends on it.
 
     A segment that is not known to be synced is copied, and the copy synced: after a failed fsync the kernel may treat
-    pages as clean that never reached the disk, and another fsync of the same file would report a false success."""
+    pages as clean that never reached the disk, and another fsync of the same file would report a false success.
+    A segment that is a value file was synced before the manifest named it, and keeps its name."""
     copied = False
+    value_files = {each.file for each in manifest.version.value_files}
     for generation in recovery.generations:
         for index, piece in enumerate(generation.segments):
             old = join(directory, piece.file)
-            if recovery.clean or recovery.end_positions[piece.file] <= recovery.synced:
+            is_synced = recovery.clean or recovery.end_positions[piece.file] <= recovery.synced
+            if is_synced or piece.file in value_files:
                 fs.sync_file(old)
                 continue
             parsed = maybe_parse(piece.file)
             assert parsed is not None
-            name = wal_name(parsed.number, epoch)
+            name = wal_name(parsed.number, manifest.epoch)
             try:
                 _copy(fs, old, join(directory, name), piece.end)
             except OSError as error:
@@ -214,7 +216,7 @@ def _copy(fs: FileSystem, old: str, new: str, size: int) -> None:
 
 
 def _named(manifest: Manifest, recovery: Recovery) -> set[str]:
-    """The files of the database: tables that the manifest names, and the segments that recovery accepted."""
+    """The files of the database: those that the manifest names, and the segments that recovery accepted."""
     segments = [piece.file for generation in recovery.generations for piece in generation.segments]
     return {*segments, *manifest.version.files()}
 

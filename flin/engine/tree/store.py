@@ -97,7 +97,8 @@ class Store(Edits):
             self._generation.due = due_of(newest.memtable)
         sealed = [recovered_generation(generation, shards) for generation in reversed(recovered)]
         version = self._versions.manifest.version
-        return ReadState(active, ((),) * shards, tuple(sealed), self.tables.runs_of(version), version, 0)
+        runs = self.tables.runs_of(version)
+        return ReadState(active, ((),) * shards, tuple(sealed), runs, version, 0, value_files=self.tables.value_files)
 
     # What it was opened with.
 

@@ -1,14 +1,15 @@
-"""The tables of the versions in use, and the removal of obsolete files.
+"""The tables and value files of the versions in use, and the removal of obsolete files.
 
-A file is removed when the last state that names one of its tables is gone: then the file object that all its tables
-share is freed, too, and leaves its name in a queue. `remove_obsolete` empties the queue, outside any lock.
+A file is removed when the last state that names it is gone: then the file object that its tables share, or that the
+runs of its versions hold, is freed, too, and leaves its name in a queue. `remove_obsolete` empties the queue, outside
+any lock.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from flin.engine.catalog.version import Version
@@ -31,13 +32,16 @@ class TableCache:
         self._directory = directory
         self.block_cache = cache
         self._tables: dict[tuple[str, int], Table] = {}
+        self.value_files: Mapping[int, TableFile] = {}
+        """Those of the newest version, by the numbers that pointers have. Replaced with each version, never changed."""
         self._files: weakref.WeakValueDictionary[str, TableFile] = weakref.WeakValueDictionary()
         self._wanted: set[str] = set()  # files of the newest version
         self._gone: deque[str] = deque()  # names of files that no state holds any more
         self._keeps_files = False
 
     def runs_of(self, version: Version) -> OpenRuns:
-        """The version's runs. Tables of earlier versions that are not in it are dropped.
+        """The version's runs; its value files are in `value_files` now. Tables of earlier versions that are not in it
+        are dropped.
 
         CorruptionError if a file is missing."""
         before, self._tables = self._tables, {}
@@ -46,11 +50,17 @@ class TableCache:
                 tuple(TableRun([self._open(table, before) for table in run]) for run in shard)
                 for shard in version.shards
             )
+            value_files = {each.number: self._file(each.file) for each in version.value_files}
         except BaseException:
             self._tables = before
             raise
+        self.value_files = value_files
         self._wanted = version.files()
         return runs
+
+    def holds(self, name: str) -> bool:
+        """Whether the newest version or any state names this file."""
+        return name in self._wanted or name in self._files
 
     def keep_files(self) -> None:
         """Remove no file any more, since it is unknown which version counts; the next open does it."""
@@ -98,6 +108,7 @@ class TableCache:
         """Drop every table, before the directory is released. Readers that still hold a state go on with open tables;
         the others raise ClosedError."""
         self._tables = {}
+        self.value_files = {}
         for file in list(self._files.values()):
             file.end()
 
@@ -115,7 +126,7 @@ class TableCache:
             path = join(self._directory, name)
             try:
                 if not self._fs.is_file(path):
-                    raise CorruptionError(path, 0, "the manifest names this table, and there is no such regular file")
+                    raise CorruptionError(path, 0, "the manifest names this file, and there is no such regular file")
             except OSError as error:
                 raise StorageError("look for", path, error) from error
             file = TableFile(self._fs, path, self._open_files)
@@ -124,26 +135,28 @@ class TableCache:
         return file
 
 
-def missing_bytes(fs: FileSystem, directory: str, metas: Iterable[TableMeta]) -> None:
-    """CorruptionError if a file is shorter than its tables: a mapping beyond its end would kill the interpreter."""
-    ends: dict[str, int] = {}
-    for meta in metas:
+def missing_bytes(fs: FileSystem, directory: str, version: Version) -> None:
+    """CorruptionError if a file of the version is missing, or shorter than what it should hold: a mapping beyond its
+    end would kill the interpreter, and a value beyond it is lost."""
+    ends = {each.file: each.length for each in version.value_files}
+    for meta in (table for runs in version.shards for run in runs for table in run):
         ends[meta.file] = max(ends.get(meta.file, 0), meta.offset + meta.length)
     for name, end in ends.items():
         path = join(directory, name)
         try:
             size = fs.file_size(path)
         except (FileNotFoundError, IsADirectoryError) as error:
-            text = "the manifest names this table, and there is no such regular file"
+            text = "the manifest names this file, and there is no such regular file"
             raise CorruptionError(path, 0, text) from error
         if size < end:
-            raise CorruptionError(path, size, f"the table is {size} bytes long, the manifest says {end}")
+            raise CorruptionError(path, size, f"the file is {size} bytes long, the manifest says {end}")
 
 
-def remove_segments(fs: FileSystem, directory: str, floor: int) -> None:
-    """Remove the WAL segments below the floor. One that stays is removed by the next flush or open."""
+def remove_segments(fs: FileSystem, directory: str, floor: int, holds: Callable[[str], bool]) -> None:
+    """Remove the WAL segments below the floor, except value files, which go with the last state that holds them. One
+    that stays is removed by the next flush or open."""
     with suppress(OSError):
         for name in fs.names(directory):
             parsed = maybe_parse(name)
-            if parsed is not None and parsed.role == "wal" and parsed.number < floor:
+            if parsed is not None and parsed.role == "wal" and parsed.number < floor and not holds(name):
                 fs.remove(join(directory, name))

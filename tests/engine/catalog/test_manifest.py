@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest, ManifestWriter
 from flin.engine.catalog.version import ValueFile, Version
-from flin.engine.disk.file_name import table_name, wal_name
+from flin.engine.disk.file_name import maybe_value_number, table_name, value_name, wal_name
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.slot import MAX_SHARDS
 from flin.engine.table.meta import TableMeta
@@ -46,7 +46,7 @@ SAMPLE = manifest(
         {0: 12, 7: 3},
         (1, 0),
         ((b"g", b"n"), ()),
-        (ValueFile(4, wal_name(4, 2), 5000, 3000), ValueFile(6, wal_name(6, 3), 900, 9)),
+        (ValueFile(4, wal_name(4, 2), 5000, 3000), ValueFile(1 << 63 | 6 << 20 | 1, value_name(6, 1, 3), 900, 9)),
     ),
 )
 
@@ -101,17 +101,27 @@ tables = st.builds(
         lambda of: tuple(sorted(of.items()))
     ),
 )
-value_files = st.dictionaries(
-    numbers,
-    st.builds(
-        lambda *fields: fields,
-        st.builds(wal_name, st.integers(1, 10**12), st.integers(0, 10**9)),
-        numbers,
-        st.integers(1, 2**63),
-    ),
+value_names = st.one_of(
+    st.builds(wal_name, st.integers(1, 10**12), st.integers(0, 10**9)),
+    st.builds(value_name, st.integers(1, 10**12), st.integers(0, 10**6), st.integers(0, 10**9)),
+)
+value_files = st.lists(
+    st.tuples(value_names, st.integers(1, 2**60), st.integers(0, 2**60)),
     max_size=3,
-).map(lambda of: tuple(ValueFile(number, *of[number]) for number in sorted(of)))
+    unique_by=lambda of: _number(of[0]),
+).map(
+    lambda of: tuple(
+        ValueFile(_number(name), name, live + more, live)
+        for name, live, more in sorted(of, key=lambda of: _number(of[0]))
+    )
+)
 runs = st.lists(st.lists(tables, min_size=1, max_size=3).map(tuple), max_size=3).map(tuple)
+
+
+def _number(name: str) -> int:
+    number = maybe_value_number(name)
+    assert number is not None
+    return number
 
 
 def _each(power: int, of_shard: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -125,7 +135,7 @@ versions = st.integers(0, 3).flatmap(
             counts,
             tuple(int(share * len(runs)) for share, runs in zip(shares, shards, strict=True)),
             fences,
-            files,
+            files if any(shards) else (),
         ),
         _each(power, runs),
         st.dictionaries(st.integers(0, 65535), st.integers(-(2**40), 2**40), max_size=4),

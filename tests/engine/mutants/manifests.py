@@ -65,7 +65,7 @@ def wal_removed_before_the_manifest(patch: Patch) -> None:
     """a segment is removed only when the manifest no longer needs it"""
 
     def install(self: Any, generation: Any, *rest: Any) -> None:
-        remove_segments(self.options.fs, self.directory, generation.next_segment)
+        remove_segments(self.options.fs, self.directory, generation.next_segment, self.tables.holds)
         original(self, generation, *rest)
 
     original = Store.install_flush
@@ -136,15 +136,15 @@ def flush_takes_what_came_later(patch: Patch) -> None:
 @caught_by(concurrent_writes)
 def segment_at_the_floor_is_removed(patch: Patch) -> None:
     """the segment at the floor stays"""
-    patch.setattr(edits, "remove_segments", lambda fs, path, floor: remove_segments(fs, path, floor + 1))
+    patch.setattr(edits, "remove_segments", lambda fs, path, floor, holds: remove_segments(fs, path, floor + 1, holds))
 
 
 @caught_by(failing_calls)
 def refused_edit_leaves_its_counts(patch: Patch) -> None:
     """a flush that is tried again computes its counts once"""
 
-    def with_flush(version: Any, tables: Any, counts: Any) -> Any:
-        flushed = original(version, tables, counts)
+    def with_flush(version: Any, tables: Any, counts: Any, **changes: Any) -> Any:
+        flushed = original(version, tables, counts, **changes)
         version.counts.update(flushed.counts)
         return flushed
 

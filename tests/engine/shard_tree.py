@@ -119,6 +119,7 @@ class Tree:
             slice_bytes,
             compaction.output_boundaries,
             urgent=True,
+            fences=compaction.fences,
         )
 
     def compact(
@@ -131,7 +132,7 @@ class Tree:
         else:
             result = self.do(self.compaction_job(compaction, target_table_bytes, slice_bytes))
         assert result.counts == {}
-        self.runs[shard] = install(self.runs[shard], compaction, result.tables.get(shard, ()))
+        self.runs[shard] = install(self.runs[shard], compaction, result.tables.get(shard, ())).runs
         return result
 
     def compact_runs(self, start: int, stop: int, *, shard: int = 0, target_table_bytes: int = 1 << 20) -> JobResult:

@@ -1,28 +1,36 @@
-"""Which runs to merge next: a pure choice over a version. Nothing here reads a file, a clock or a thread.
+"""A compaction: a plan to merge neighbouring runs of a shard between two keys, and what it leaves. Pure: nothing here
+reads a file, a clock or a thread. picker.py chooses.
 
 Theory (lazy leveling). In Python, CPU time per rewritten key is scarce, so each shard keeps a few overlapping runs
-above one sorted run that holds most of its data, the bottom. Merging everything into the bottom waits until the runs
-above reach a set share of its size, which bounds both the space that shadowed entries take and the rewriting of the
-bottom; the runs above are merged among themselves once enough neighbours are of similar size, so that an entry is
-rewritten about once per level of sizes. A cap on the number of runs bounds the cost of a lookup.
+above one sorted run that holds most of its data, the bottom. Merging into the bottom waits until the runs above reach a
+set share of its size, which bounds both the space that shadowed entries take and the rewriting of the bottom; the runs
+above are merged among themselves once enough neighbours are of similar size, so that an entry is rewritten about once
+per level of sizes. A cap on the number of runs bounds the cost of a lookup.
 
-Only the necessary tables are rewritten: those of the chosen runs are put into groups of overlapping key ranges, and a
-large enough table that overlaps nothing moves into the result as it is (a trivial move). Small neighbours are packed
-into one; else a run would end as thousands of tiny files. Rewritten tables may not span a moved one:
-`output_boundaries` tells the job where a new output must begin.
+All of this is decided, and done, by key range (fences.py), so no merge takes a whole run of a large database.
 
-The order of ages stays right because a compaction takes whole neighbouring runs, and its result takes their place.
+The order of ages stays right because, between its first and its last key, a compaction takes everything that its
+neighbouring runs hold, and its result takes the place of the oldest. No table is cut: a plan takes whole *clusters*,
+tables that overlap each other, directly or through others.
+
+Only the necessary tables are rewritten: a large enough table that overlaps nothing moves into the result as it is (a
+trivial move). Small neighbours are packed into one; else a run would end as thousands of tiny files. Rewritten tables
+may not span a moved one: `output_boundaries` tells the job where a new output must begin.
+
+Settled runs (version.py) are the oldest. A merge of unsettled runs that has nothing beneath it settles: its result goes
+into the oldest run if that is settled, else it becomes a new oldest run. Other merges take runs of one kind alone.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Final, NamedTuple, TypeAlias
 
+from flin.engine.background.fences import cuts
 from flin.engine.catalog.version import Run, ShardRuns, Version
 from flin.engine.table.meta import TableMeta
 
@@ -45,22 +53,78 @@ class CompactionOptions:
     """Tombstones per entry from which the space that a merge frees pays for it."""
     smallest_move_share: float = 0.25
     """Tables below this share of the target are packed with their neighbours instead of being moved."""
+    plan_bytes: int = 1 << 30
+    """A plan takes more ranges up to this many bytes of input, before compression: half a minute of merging."""
+    range_bytes: int = 2 << 30
+    """A range of the bottom that is larger gets a fence in its middle, so they hold about 1 GB."""
+    large_bytes: int = 10 << 30
+    """From this size of a shard on its merges are wider, it may have more runs, and its tables grow."""
+    large_width: int = 8
+    large_maximum_runs: int = 24
+    """Simulated at 100 GB: width 8 writes a fifth less than 4, with 13 runs on average instead of 9."""
+    largest_tables: int = 4
+    """Tables grow up to so many times the target: a terabyte is 8,000 files instead of 32,000."""
+
+    def at(self, size_bytes: int) -> CompactionOptions:
+        """The options for a shard of this size."""
+        if size_bytes < self.large_bytes:
+            return self
+        growth = min(self.largest_tables, size_bytes // self.large_bytes)
+        return replace(
+            self,
+            merge_width=self.large_width,
+            maximum_runs=self.large_maximum_runs,
+            target_table_bytes=self.target_table_bytes * growth,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What a choice is made from: one shard of a version."""
+
+    number: int
+    runs: ShardRuns
+    unsettled: int
+    fences: tuple[bytes, ...]
+    options: CompactionOptions  # for its size
+
+    @classmethod
+    def of(cls, version: Version, number: int, options: CompactionOptions) -> Shard:
+        runs = version.shards[number]
+        size = sum(map(run_bytes, runs))
+        return cls(number, runs, version.unsettled[number], version.fences[number], options.at(size))
+
+
+Chosen: TypeAlias = list[tuple[int, Run]]
+"""Runs of a shard, newest first, by their index, and those of their tables that a plan takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """A plan. The runs that it names are those of the version that it was picked from; flushes may add younger runs
-    meanwhile."""
+    """A plan. The tables that it names are those of the version that it was picked from; flushes may add younger runs
+    meanwhile, and compactions of other ranges, or of other runs, may end."""
 
     shard: int
-    indices: tuple[int, ...]  # where the chosen runs are in that version, newest first, adjacent
-    runs: ShardRuns  # the chosen runs
-    rewrite: ShardRuns  # those of their tables that the job reads, newest first, without empty runs
+    indices: tuple[int, ...]  # where the chosen runs are in that version, newest first
+    runs: ShardRuns  # those of their tables that it takes
+    rewrite: ShardRuns  # those that the job reads, newest first, without empty runs
     moves: Run  # those that go into the result as they are, in key order
     output_boundaries: tuple[bytes, ...]  # smallest keys of moved tables: no output spans one
     bottom: bool  # nothing older overlaps the rewritten tables: tombstones and range deletes may go
     reason: str
     urgent: bool = False  # a caller waits for it, or lookups must pass more runs than the cap
+    fences: tuple[bytes, ...] = ()  # an output that is large enough ends before each of these
+    target_table_bytes: int = 32 << 20
+    settles: bool = False  # its result belongs to the oldest run, which is settled, or becomes that
+    unsettled_runs: int = 0  # how many of its runs, the newest ones, are not settled
+    settled_inputs: int = 0  # how many of the rewritten runs, the oldest ones, are settled
+    counted_moves: Run = ()  # moved tables that it settles: all of their puts are new keys there
+    start: bytes = field(init=False)  # it takes all that the runs from its newest to its oldest hold in [start, stop)
+    stop: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", min((run[0].smallest for run in self.runs), default=b""))
+        object.__setattr__(self, "stop", max((run[-1].largest + b"\0" for run in self.runs), default=b""))
 
     @property
     def trivial(self) -> bool:
@@ -68,176 +132,34 @@ class Compaction:
         return not self.rewrite
 
 
-Hides: TypeAlias = Callable[[TableMeta, TableMeta], int]
-"""About how many entries of the second table, an older one, lie under range deletes of the first."""
+class Block(NamedTuple):
+    """Where in a shard no other compaction may work: between two keys, and from a run to another, which is left out."""
+
+    start: bytes
+    stop: bytes
+    first: int
+    after: int
+
+    def hinders(self, start: bytes, stop: bytes, first: int, after: int) -> bool:
+        return self.start < stop and start < self.stop and self.first < after and first < self.after
 
 
-def hides_by_metadata(table: TableMeta, older: TableMeta) -> int:
-    """As far as metadata tell: what a table deletes is known if it holds nothing but one range."""
-    if table.range_deletes != 1 or table.entry_count:
-        return 0
-    return older.entry_count if table.smallest <= older.smallest and older.largest <= table.largest else 0
+END: Final = 1 << 31
+"""Below the oldest run."""
 
 
-def pick_compaction(
-    version: Version,
-    options: CompactionOptions,
-    busy: Collection[Compaction] = (),
-    hides: Hides = hides_by_metadata,
+def block_of(compaction: Compaction, runs: ShardRuns) -> Block:
+    """Where the compaction works, in the shard as it is now. ValueError if its inputs are not there any more."""
+    places = _places(runs, compaction.runs)
+    return Block(compaction.start, compaction.stop, places[0], END if compaction.settles else places[-1] + 1)
+
+
+def plan(
+    shard: Shard, first: int, after: int, chosen: Chosen, reason: str, *, drop_all: bool = False
 ) -> Compaction | None:
-    """The most useful compaction that shares no run with a busy one; None if nothing is worth doing.
-
-    A plan without rewriting comes first (it costs nothing), then the shard with the most runs."""
-    best: Compaction | None = None
-    best_rank = (-1, -1)
-    for shard, runs in enumerate(version.shards):
-        taken = {run for compaction in busy if compaction.shard == shard for run in compaction.runs}
-        compaction = _pick_in_shard(shard, runs, taken, options, hides)
-        if compaction is not None:
-            rank = (int(compaction.trivial), len(runs))
-            if rank > best_rank:
-                best, best_rank = compaction, rank
-    return best
-
-
-def pick_full_compaction(
-    version: Version, shard: int, options: CompactionOptions, busy: Collection[Compaction] = ()
-) -> Compaction | None:
-    """Merge all runs of the shard into one without tombstones; None if that is done already, or a busy compaction is in
-    the way."""
-    runs = version.shards[shard]
-    if not runs or any(compaction.shard == shard for compaction in busy):
-        return None
-    compaction = _plan(shard, runs, 0, len(runs), options, "asked for", drop_all=True)
-    return compaction if len(runs) > 1 or compaction.rewrite else None
-
-
-def install(runs: ShardRuns, compaction: Compaction, outputs: Run) -> ShardRuns:
-    """The shard's runs after the compaction: its result takes the place of its inputs.
-
-    ValueError if the inputs are not neighbours in `runs`, or the result's tables overlap: committing that would break
-    the order of ages."""
-    width = len(compaction.runs)
-    result = tuple(sorted((*outputs, *compaction.moves), key=_smallest))
-    for left, right in pairwise(result):
-        if left.largest >= right.smallest:
-            raise ValueError(f"tables {left.file} and {right.file} of one run overlap")
-    for start in range(len(runs) - width + 1):
-        if runs[start : start + width] == compaction.runs:
-            merged: ShardRuns = (result,) if result else ()
-            return runs[:start] + merged + runs[start + width :]
-    raise ValueError("the inputs of the compaction are not neighbouring runs of the shard")
-
-
-def _pick_in_shard(
-    shard: int, runs: ShardRuns, taken: set[Run], options: CompactionOptions, hides: Hides
-) -> Compaction | None:
-    stretches = [stretch for stretch in _stretches(runs, taken) if stretch[1] > stretch[0]]
-    for rule in (_pick_free, _pick_bottom, _pick_similar, _pick_cap, partial(_pick_dense, hides=hides)):
-        for start, stop in stretches:
-            compaction = rule(shard, runs, start, stop, options)
-            if compaction is not None:
-                return compaction
-    return None
-
-
-def _stretches(runs: ShardRuns, taken: set[Run]) -> Iterator[tuple[int, int]]:
-    """The longest stretches of neighbouring runs without a taken one, as (start, stop)."""
-    start = 0
-    for index, run in enumerate(runs):
-        if taken and run in taken:  # hashing a run of a thousand tables takes a millisecond
-            yield start, index
-            start = index + 1
-    yield start, len(runs)
-
-
-# The rules, in the order in which they are tried. Each looks at the runs from start to stop.
-
-
-def _pick_free(shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions) -> Compaction | None:
-    """Two neighbours that share no key and need no packing become one run at no cost (sequential inserts)."""
-    for index in range(start, stop - 1):
-        if not _runs_overlap(runs[index], runs[index + 1]):
-            compaction = _plan(shard, runs, index, index + 2, options, "no overlap")
-            if compaction.trivial:
-                return compaction
-    return None
-
-
-def _pick_bottom(shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions) -> Compaction | None:
-    """Everything into the bottom, once the runs above are large enough."""
-    if stop != len(runs) or stop - start < options.merge_width:
-        return None
-    above = sum(map(_run_bytes, runs[start : stop - 1]))
-    if above < options.bottom_ratio * _run_bytes(runs[stop - 1]):
-        return None
-    return _plan(shard, runs, start, stop, options, "bottom is outweighed")
-
-
-def _pick_similar(shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions) -> Compaction | None:
-    """The youngest stretch of enough neighbours of similar size."""
-    sizes = [_run_bytes(run) for run in runs[start:stop]]
-    for first in range(len(sizes) - options.merge_width + 1):
-        total = sizes[first]
-        after = first + 1
-        while after < len(sizes) and sizes[after] <= options.similar_ratio * total / (after - first):
-            total += sizes[after]
-            after += 1
-        if after - first >= options.merge_width:
-            return _plan(shard, runs, start + first, start + after, options, "similar sizes")
-    return None
-
-
-def _pick_cap(shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions) -> Compaction | None:
-    """Too many runs: the cheapest neighbours whose merge brings them down to the cap, as far as the stretch allows."""
-    width = min(len(runs) - options.maximum_runs + 1, stop - start)
-    if width < 2 or len(runs) <= options.maximum_runs:
-        return None
-    sizes = [_run_bytes(run) for run in runs]
-    first = min(range(start, stop - width + 1), key=lambda index: sum(sizes[index : index + width]))
-    return _plan(shard, runs, first, first + width, options, "too many runs")
-
-
-def _pick_dense(
-    shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions, hides: Hides
-) -> Compaction | None:
-    """Merge if dropping tombstones, and the entries that they hide, pays for the rewriting."""
-    if stop != len(runs):
-        return None
-    bottom = runs[stop - 1]
-    if any(_is_dense(table, options) for table in bottom):
-        compaction = _plan(shard, runs, stop - 1, stop, options, "tombstones in the bottom")
-        if not compaction.trivial:
-            return compaction
-    entries = sum(table.entry_count for run in runs[start:stop] for table in run)
-    hidden = sum(_hidden_entries(runs, index, stop, hides) for index in range(start, stop - 1))
-    if stop - start > 1 and hidden and hidden >= options.tombstone_ratio * entries:
-        return _plan(shard, runs, start, stop, options, "many tombstones")
-    return None
-
-
-def _hidden_entries(runs: ShardRuns, index: int, stop: int, hides: Hides) -> int:
-    """How many older entries the run hides: one by each tombstone, at least, and those under its range deletes."""
-    hidden = 0
-    for table in runs[index]:
-        hidden += table.tombstones
-        if table.range_deletes:
-            hidden += sum(
-                hides(table, older)
-                for run in runs[index + 1 : stop]
-                for older in run
-                if older.smallest <= table.largest and table.smallest <= older.largest
-            )
-    return hidden
-
-
-# From chosen runs to a plan.
-
-
-def _plan(
-    shard: int, runs: ShardRuns, start: int, stop: int, options: CompactionOptions, reason: str, drop_all: bool = False
-) -> Compaction:
-    """Decide which tables of the runs are moved as they are, and which are rewritten.
+    """Decide which of the chosen tables are moved as they are, and which are rewritten. They are all that the runs from
+    `first` to before `after` hold between their keys. None if the runs may not be merged: some are settled, others not,
+    and an older run overlaps them.
 
     Example, two runs and their key ranges, `b` and `e` of full size, `c` and `d` small:
 
@@ -246,10 +168,15 @@ def _plan(
 
     The overlap groups are {a..c, b..d}, {e}, {f..g}, {h}, {i}. A group of one table of full size moves: `e`. It ends
     a stretch, so {a..c, b..d} are rewritten together, and {f..g, h, i}; a stretch of one table moves, too."""
+    runs, options = shard.runs, shard.options
     # 1. What overlaps, and whether anything older lies beneath that tombstones must hide.
-    chosen = runs[start:stop]
-    overlapping = _overlap_groups(chosen)
-    bottom = not _overlap_any(runs[stop:], overlapping[0][0].smallest, max(table.largest for table in overlapping[-1]))
+    tables = tuple(run for _, run in chosen)
+    overlapping = _overlap_groups(tables)
+    bottom = not overlap_any(runs[after:], overlapping[0][0].smallest, max(map(_largest, overlapping[-1])))
+    unsettled = {table for index, run in chosen if index < shard.unsettled for table in run}
+    if not bottom and unsettled and chosen[-1][0] >= shard.unsettled:
+        return None
+    settles = bottom and bool(unsettled)
     # 2. A table that is large enough and alone moves; the tables between two moved ones are a stretch.
     least = options.target_table_bytes * options.smallest_move_share
     stretches: list[list[TableMeta]] = []
@@ -257,8 +184,9 @@ def _plan(
     stretch: list[TableMeta] = []
     for group in overlapping:
         table = group[0]
-        garbage = bottom and (_is_dense(table, options) or (drop_all and _has_tombstones(table)))
-        if len(group) == 1 and table.length >= least and not garbage:
+        garbage = bottom and (is_dense(table, options) or (drop_all and _has_tombstones(table)))
+        uncounted = settles and table in unsettled and (table.points is None or _has_tombstones(table))
+        if len(group) == 1 and table.length >= least and not garbage and not uncounted:
             moves.append(table)
             stretches.append(stretch)
             stretch = []
@@ -268,18 +196,144 @@ def _plan(
     # 3. A stretch is rewritten; a small table alone between moved ones has nothing to be packed with.
     rewritten: set[TableMeta] = set()
     for stretch in stretches:
-        if len(stretch) == 1 and not (bottom and _has_tombstones(stretch[0])):
-            moves.append(stretch[0])
+        alone = stretch[0] if len(stretch) == 1 else None
+        uncounted = alone is not None and settles and alone in unsettled and alone.points is None
+        if alone and not (bottom and _has_tombstones(alone)) and not uncounted:
+            moves.append(alone)
         else:
             rewritten.update(stretch)
     # 4. No output spans a moved table.
     moves.sort(key=_smallest)
-    rewrite = tuple(kept for run in chosen if (kept := tuple(table for table in run if table in rewritten)))
-    output_boundaries = tuple(table.smallest for table in moves) if rewrite else ()
-    urgent = drop_all or len(runs) > options.maximum_runs
+    rewrite = tuple(kept for run in tables if (kept := tuple(table for table in run if table in rewritten)))
     return Compaction(
-        shard, tuple(range(start, stop)), chosen, rewrite, tuple(moves), output_boundaries, bottom, reason, urgent
+        shard.number,
+        tuple(index for index, _ in chosen),
+        tables,
+        rewrite,
+        tuple(moves),
+        tuple(table.smallest for table in moves) if rewrite else (),
+        bottom,
+        reason,
+        urgent=drop_all or len(runs) > options.maximum_runs,
+        fences=_cuts(shard, rewrite),
+        target_table_bytes=options.target_table_bytes,
+        settles=settles,
+        unsettled_runs=sum(index < shard.unsettled for index, _ in chosen),
+        settled_inputs=sum(run[0] not in unsettled for run in rewrite),
+        counted_moves=tuple(table for table in moves if table in unsettled) if settles else (),
     )
+
+
+def _cuts(shard: Shard, rewrite: ShardRuns) -> tuple[bytes, ...]:
+    """The fences at which the outputs end."""
+    if not rewrite:
+        return ()
+    start, stop = min(run[0].smallest for run in rewrite), max(run[-1].largest for run in rewrite)
+    least = shard.options.target_table_bytes // 4
+    return cuts(shard.fences, start, stop, sum(map(run_bytes, rewrite)), least)
+
+
+class Superseded(Exception):  # not an error: the work is done again
+    """A count on demand has settled some of a compaction's inputs meanwhile: by how much its result changes the number
+    of live keys is not known any more."""
+
+
+def changes_count(compaction: Compaction, runs: ShardRuns, unsettled: int) -> bool:
+    """Whether the number of live keys changes by what the compaction found; False if all of its inputs were settled
+    meanwhile. Superseded if some were."""
+    now = sum(place < unsettled for place in _places(runs, compaction.runs))
+    if now and now != compaction.unsettled_runs:
+        raise Superseded
+    return now > 0 and compaction.settles
+
+
+class Installed(NamedTuple):
+    """A shard after a compaction."""
+
+    runs: ShardRuns
+    unsettled: int
+
+
+def install(runs: ShardRuns, compaction: Compaction, outputs: Run, unsettled: int = 0) -> Installed:
+    """The shard after the compaction: its inputs have left their runs, and its result is in the place of the oldest;
+    if it settles, in the oldest run.
+
+    ValueError if it is not so that the inputs are all that their neighbouring runs hold between its keys, or if the
+    result's tables overlap: committing that would break the order of ages."""
+    result = tuple(sorted((*outputs, *compaction.moves), key=_smallest))
+    for table, after in pairwise(result):
+        if table.largest >= after.smallest:
+            raise ValueError(f"tables {table.file} and {after.file} of one run overlap")
+    if result and not (compaction.start <= result[0].smallest and result[-1].largest < compaction.stop):
+        raise ValueError("the result of the compaction is not between its keys")
+    places = _places(runs, compaction.runs)
+    left = list(runs)
+    for place, inputs in zip(places, compaction.runs, strict=True):
+        run = runs[place]
+        at = bisect_left(run, inputs[0].smallest, key=_smallest)
+        left[place] = run[:at] + run[at + len(inputs) :]
+    target, settled = places[-1], len(runs) - unsettled
+    if compaction.settles and settled:
+        target = len(runs) - 1
+    beneath = len(runs) if compaction.settles else target + 1
+    if any(_slice(run, compaction.start, compaction.stop) for run in left[places[0] : beneath]):
+        raise ValueError("the inputs of the compaction are not all that its runs hold between its keys")
+    if compaction.settles and not settled:
+        left.append(())
+        target = len(left) - 1
+    at = bisect_left(left[target], compaction.start, key=_smallest)
+    left[target] = left[target][:at] + result + left[target][at:]
+    return Installed(tuple(filter(None, left)), sum(map(bool, left[:unsettled])))
+
+
+def _places(runs: ShardRuns, inputs: ShardRuns) -> list[int]:
+    """Where the runs are that hold these inputs, in the same order. ValueError if there are none."""
+    places: list[int] = []
+    place = 0
+    for wanted in inputs:
+        while place < len(runs):
+            at = bisect_left(runs[place], wanted[0].smallest, key=_smallest)
+            if runs[place][at : at + len(wanted)] == wanted:
+                break
+            place += 1
+        else:
+            raise ValueError("the inputs of the compaction are not neighbours in runs of the shard")
+        places.append(place)
+        place += 1
+    return places
+
+
+# Of tables and runs.
+
+
+def gather(runs: ShardRuns, first: int, after: int, start: bytes, stop: bytes | None, most_bytes: int) -> Chosen | None:
+    """What the runs from `first` to before `after` hold in [start, stop), to whole clusters: with all that overlaps it.
+    Stop None: to the end. None if that is more than most_bytes."""
+    slices: list[tuple[int, int]] = []
+    while True:
+        before = start, stop, slices
+        slices = []
+        size = 0
+        for run in runs[first:after]:
+            low = bisect_left(run, start, key=_largest)
+            high = len(run) if stop is None else bisect_left(run, stop, low, key=_smallest)
+            slices.append((low, high))
+            if low < high:
+                start = min(start, run[low].smallest)
+                stop = None if stop is None else max(stop, run[high - 1].largest + b"\0")
+        if (start, stop, slices) == before:
+            break
+        for run, (low, high) in zip(runs[first:after], slices, strict=True):
+            size += sum(table.raw_bytes for table in run[low:high])
+        if size > most_bytes:
+            return None
+    return [(first + index, runs[first + index][low:high]) for index, (low, high) in enumerate(slices) if low < high]
+
+
+def _slice(run: Run, start: bytes, stop: bytes) -> Run:
+    """The run's tables that overlap [start, stop)."""
+    low = bisect_left(run, start, key=_largest)
+    return run[low : bisect_left(run, stop, low, key=_smallest)]
 
 
 def _overlap_groups(runs: Sequence[Run]) -> list[list[TableMeta]]:
@@ -296,22 +350,34 @@ def _overlap_groups(runs: Sequence[Run]) -> list[list[TableMeta]]:
     return groups
 
 
-def _runs_overlap(left: Run, right: Run) -> bool:
+def runs_overlap(left: Run, right: Run) -> bool:
     few, many = (left, right) if len(left) < len(right) else (right, left)
-    return any(_overlap_any((many,), table.smallest, table.largest) for table in few)
+    return any(overlap_any((many,), table.smallest, table.largest) for table in few)
 
 
-def _overlap_any(runs: Sequence[Run], smallest: bytes, largest: bytes) -> bool:
+def overlap_any(runs: Collection[Run], smallest: bytes, largest: bytes) -> bool:
     """Whether a table of the runs holds keys between smallest and largest, both inclusive."""
-    for run in runs:
-        # Of the tables that begin at or below largest, the last one reaches furthest.
-        after = bisect_left(run, largest + b"\0", key=_smallest)
-        if after and run[after - 1].largest >= smallest:
-            return True
-    return False
+    return any(_slice(run, smallest, largest + b"\0") for run in runs)
 
 
-def _run_bytes(run: Run) -> int:
+def are_interleaved(runs: ShardRuns, first: int, after: int, rewrite: ShardRuns) -> bool:
+    """Whether a result of these tables would not be older as a whole than the newer tables that overlap it, and newer
+    than the older ones, by the sequences of commits. Lookups do not need that; but a repair without a manifest tells
+    the order of tables by it."""
+    if not rewrite:
+        return False
+    start = min(run[0].smallest for run in rewrite)
+    stop = max(run[-1].largest for run in rewrite) + b"\0"
+    oldest = min(table.smallest_sequence for run in rewrite for table in run)
+    newest = max(table.largest_sequence for run in rewrite for table in run)
+    newer = (table for run in runs[:first] for table in _slice(run, start, stop))
+    older = (table for run in runs[after:] for table in _slice(run, start, stop))
+    return any(table.smallest_sequence < newest for table in newer) or any(
+        oldest < table.largest_sequence for table in older
+    )
+
+
+def run_bytes(run: Run) -> int:
     """The run's size before compression: level 0 is written raw, and the cost of a merge depends on keys and values."""
     return sum(table.raw_bytes for table in run)
 
@@ -320,11 +386,12 @@ def _has_tombstones(table: TableMeta) -> bool:
     return table.tombstones > 0 or table.range_deletes > 0
 
 
-def _is_dense(table: TableMeta, options: CompactionOptions) -> bool:
+def is_dense(table: TableMeta, options: CompactionOptions) -> bool:
+    """Whether the table holds so many tombstones that dropping them pays for writing it anew."""
     return _has_tombstones(table) and (
         table.tombstones + table.range_deletes >= options.tombstone_ratio * (table.entry_count + table.range_deletes)
     )
 
 
-def _smallest(table: TableMeta) -> bytes:
-    return table.smallest
+_smallest: Callable[[TableMeta], bytes] = attrgetter("smallest")
+_largest: Callable[[TableMeta], bytes] = attrgetter("largest")

@@ -20,18 +20,22 @@ from flin.engine.background.bell import Bell
 from flin.engine.background.compaction import (
     Compaction,
     CompactionOptions,
+    Superseded,
+    changes_count,
     install,
-    pick_compaction,
-    pick_full_compaction,
 )
 from flin.engine.background.damaged_work import DamagedWork
+from flin.engine.background.fences import parted
 from flin.engine.background.hidden_entries import HiddenEntries
 from flin.engine.background.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_run import remove_outputs
 from flin.engine.background.maintenance import Maintenance
+from flin.engine.background.picker import pick_compaction, pick_full_compaction
 from flin.engine.background.runner import Runner
 from flin.engine.background.sweep import Sweeper
+from flin.engine.catalog.version import Run, Version, with_shard
+from flin.engine.memtable import add_counts
 from flin.engine.read.read_state import ReadState
 from flin.engine.reentry import holds_lock, is_reentered, start_thread
 from flin.engine.sstable import TableOptions
@@ -222,6 +226,8 @@ class Compactor:
             self._busy.append(compaction)
         try:
             self._carry_out(compaction)
+        except Superseded:  # its files are removed; what is due now is picked anew
+            pass
         except CorruptionError as error:
             with self._busy_lock:
                 self._damaged.set_aside(compaction, error)
@@ -240,7 +246,7 @@ class Compactor:
         store, done = self._store, self.statistics
         now_ms = store.now_ms()
         if compaction.trivial:
-            store.install_compaction(compaction.shard, lambda runs: install(runs, compaction, ()), now_ms)
+            store.install_compaction(lambda version: self._after(version, compaction, (), {}), now_ms)
             done.trivial_moves += 1
             return
         state = store.state  # held, so that the input files stay
@@ -253,18 +259,20 @@ class Compactor:
             compaction.bottom,
             self._table_options,
             now_ms,
-            self._options.target_table_bytes,
+            compaction.target_table_bytes,
             store.options.budget.compaction_slice,
             compaction.output_boundaries,
             compaction.urgent,
+            compaction.fences,
+            compaction.settles,
+            compaction.settled_inputs,
         )
         result = self._run(job)
         outputs = result.tables.get(compaction.shard, ())
         self._install(
             job,
             lambda: store.install_compaction(
-                compaction.shard,
-                lambda runs: install(runs, compaction, outputs),
+                lambda version: self._after(version, compaction, outputs, result.counts),
                 now_ms,
                 result.value_files,
                 result.live_values,
@@ -277,6 +285,18 @@ class Compactor:
             done.compacted_entries += result.statistics.entries_in
             done.compacted_bytes += result.statistics.bytes_out
             done.reasons[compaction.reason] = done.reasons.get(compaction.reason, 0) + 1
+
+    def _after(self, version: Version, compaction: Compaction, outputs: Run, counts: dict[int, int]) -> Version:
+        """The version after the compaction: the tables that moved settle without a job."""
+        shard = compaction.shard
+        if not changes_count(compaction, version.shards[shard], version.unsettled[shard]):
+            counts = {}
+        else:
+            for table in compaction.counted_moves:
+                counts = add_counts(counts, dict(table.points or ()))
+        runs, unsettled = install(version.shards[shard], compaction, outputs, version.unsettled[shard])
+        fences = parted(runs, version.fences[shard], self._options.range_bytes)
+        return with_shard(version, shard, runs, unsettled=unsettled, fences=fences, counts=counts)
 
     def _sync_meanwhile(self, handle: JobHandle, position: int) -> None:
         """Sync the WAL while the flush runs, since its edit needs that; if the sync fails, the flush's files are

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import Final
 
-from flin.engine.background.compaction import Hides, hides_by_metadata
+from flin.engine.background.picker import Hides, hides_by_metadata
 from flin.engine.boundaries import Boundaries, boundaries_of, covered_slices, covers_all, meets, ranges_of
 from flin.engine.read.read_state import ReadState
 from flin.engine.sstable import Table

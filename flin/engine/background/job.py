@@ -49,6 +49,9 @@ class CompactionJob:
     slice_bytes: int
     output_boundaries: tuple[bytes, ...] = ()  # an output ends before each of these keys (Compaction.output_boundaries)
     urgent: bool = False  # something waits for it, or will (Compaction.urgent); else it runs while processors idle
+    fences: tuple[bytes, ...] = ()  # an output that is large enough ends before each of these (Compaction.fences)
+    settles: bool = False  # its result is settled (Compaction.settles)
+    settled_inputs: int = 0  # how many of its inputs, the oldest, are settled
 
 
 Job: TypeAlias = FlushJob | CompactionJob

@@ -31,7 +31,7 @@ from flin.engine.table.meta import TableMeta
 from flin.engine.wal.frames import SegmentSlice
 from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 
 MAX_MESSAGE_BYTES: Final = 1 << 30
 """A job names every table that it may read: some 300 bytes each, so this is millions. Anything longer is no message."""
@@ -112,6 +112,9 @@ def encode_job(job: Job) -> Message:
         job.slice_bytes,
         [_text(cut) for cut in job.output_boundaries],
         job.urgent,
+        [_text(fence) for fence in job.fences],
+        job.settles,
+        job.settled_inputs,
     ]
     return {"kind": "compaction", "job": body}
 
@@ -132,7 +135,7 @@ def decode_job(message: Message) -> Job:
             )
         if message["kind"] == "compaction":
             directory, number, epoch, shard, inputs, bottom, options, now_ms, *limits = message["job"]
-            target, slice_bytes, output_boundaries, urgent = limits
+            target, slice_bytes, output_boundaries, urgent, fences, settles, settled_inputs = limits
             return CompactionJob(
                 directory,
                 number,
@@ -146,6 +149,9 @@ def decode_job(message: Message) -> Job:
                 slice_bytes,
                 tuple(map(_bytes, output_boundaries)),
                 bool(urgent),
+                tuple(map(_bytes, fences)),
+                bool(settles),
+                settled_inputs,
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WireError(f"not a job: {error!r}") from error

@@ -61,6 +61,7 @@ def compact(
         () if job.bottom else deleted,
         target_table_bytes=job.target_table_bytes,
         output_boundaries=job.output_boundaries,
+        fences=job.fences,
     )
     for page in merge_pages(sources):
         checkpoint()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Final
 
 from flin.engine.background.job_files import Outputs
 from flin.engine.boundaries import Boundaries, cut_boundaries, ranges_of
@@ -12,6 +13,9 @@ from flin.engine.entry import Entry
 from flin.engine.key import KEYS_END
 from flin.engine.sstable import TableOptions, TableWriter
 from flin.engine.table.meta import TableMeta
+
+SMALLEST_AT_FENCE: Final = 0.25
+"""The share of the target from which a table ends at a fence."""
 
 
 class RunWriter:
@@ -29,12 +33,16 @@ class RunWriter:
         *,
         target_table_bytes: int,
         output_boundaries: Sequence[bytes],
+        fences: Sequence[bytes] = (),
     ) -> None:
         self._outputs = outputs
         self._options = options
         self._sequences = sequences  # the smallest and largest of all tables
         self._target = target_table_bytes
         self._output_boundaries = sorted(output_boundaries, reverse=True)  # the next one last; no table spans one
+        # Within a range delete a table cannot end: its range would end, and the next begin, at the same key.
+        usable = [fence for fence in fences if not bisect_left(deleted, fence) & 1]
+        self._fences = sorted(usable, reverse=True)
         self._deleted = deleted
         self._ranges_from = b""  # ranges below are written
         self._writer: TableWriter | None = None
@@ -45,10 +53,10 @@ class RunWriter:
             cut = self._output_boundaries.pop()
             at = bisect_left(keys, cut)
             if at:
-                self._write(keys[:at], entries[:at])
+                self._write_to_fences(keys[:at], entries[:at])
                 keys, entries = keys[at:], entries[at:]
             self._end_table(cut, cut)
-        self._write(keys, entries)
+        self._write_to_fences(keys, entries)
 
     def finish(self) -> Run:
         while self._output_boundaries:
@@ -56,6 +64,17 @@ class RunWriter:
             self._end_table(cut, cut)
         self._end_table(KEYS_END, KEYS_END)
         return tuple(self._tables)
+
+    def _write_to_fences(self, keys: list[bytes], entries: list[Entry]) -> None:
+        while self._fences and self._fences[-1] <= keys[-1]:
+            fence = self._fences.pop()
+            at = bisect_left(keys, fence)
+            if at:
+                self._write(keys[:at], entries[:at])
+                keys, entries = keys[at:], entries[at:]
+            if self._writer is not None and self._writer.size_bytes >= self._target * SMALLEST_AT_FENCE:
+                self._end_table(fence, fence)
+        self._write(keys, entries)
 
     def _write(self, keys: list[bytes], entries: list[Entry]) -> None:
         writer = self._writer or self._begin_table()

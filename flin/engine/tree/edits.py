@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from flin.engine.catalog.generation import SealedGeneration
 from flin.engine.catalog.manifest import Manifest
-from flin.engine.catalog.version import Run, ShardRuns, ValueFile, with_flush, with_shard, with_values
+from flin.engine.catalog.version import Run, ValueFile, Version, with_flush, with_values
 from flin.engine.read.read_state import OpenRuns
 from flin.engine.reentry import holds_lock, is_held
 from flin.engine.tree.closed_state import CLOSED_STATE
@@ -66,17 +66,15 @@ class Edits(OrderedReads):
     @holds_lock
     def install_compaction(
         self,
-        shard: int,
-        change: Callable[[ShardRuns], ShardRuns],
+        change: Callable[[Version], Version],
         now_ms: int,
         value_files: Sequence[ValueFile] = (),
         live_values: Mapping[int, int] | None = None,
     ) -> None:
-        """Commit a compaction: `change` maps the shard's present runs to those that it leaves; `value_files` are new,
-        and `live_values` is the change of live bytes in older ones."""
+        """Commit a compaction: `change` maps the present version to the one that it leaves; `value_files` are new, and
+        `live_values` is the change of live bytes in older ones."""
         with self._versions.lock:
-            version = self._versions.manifest.version
-            version = with_shard(version, shard, change(version.shards[shard]))
+            version = change(self._versions.manifest.version)
             version = with_values(version, value_files, live_values or {})
             self._edit(replace(self._versions.manifest, version=version), now_ms, None)
 

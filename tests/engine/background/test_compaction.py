@@ -13,9 +13,8 @@ from flin.engine.background.compaction import (
     Compaction,
     CompactionOptions,
     install,
-    pick_compaction,
-    pick_full_compaction,
 )
+from flin.engine.background.picker import pick_compaction, pick_full_compaction
 from flin.engine.catalog.version import Run, ShardRuns, Version
 from flin.engine.table.meta import TableMeta
 
@@ -103,7 +102,7 @@ def test_neighbours_that_share_no_key_become_one_run_for_nothing() -> None:
     assert found is not None
     assert found.trivial
     assert found.moves == older + newer
-    assert install((newer, older), found, ()) == (older + newer,)
+    assert install((newer, older), found, ()).runs == (older + newer,)
 
 
 def test_touching_tables_overlap() -> None:
@@ -139,7 +138,7 @@ def test_only_overlap_groups_are_rewritten() -> None:
     assert [names(run) for run in found.rewrite] == [["b-d-50"], ["c-f-50"], ["f-g-30"], ["a-f-40"]]
     assert [one.smallest for one in found.moves] == [b"k", b"m", b"r", b"t", b"v", b"x"]
     assert found.output_boundaries == tuple(one.smallest for one in found.moves)
-    result = install(runs, found, (table("a", "c", 60), table("d", "g", 70)))
+    result = install(runs, found, (table("a", "c", 60), table("d", "g", 70))).runs
     assert [one.smallest for one in result[0]] == [b"a", b"d", b"k", b"m", b"r", b"t", b"v", b"x"]
 
 
@@ -169,9 +168,9 @@ def test_busy_runs_are_left_alone_and_what_is_younger_goes_on() -> None:
     runs: ShardRuns = (*young, *old)
     merged_old: Run = (table("a", "z", 4000, file="old"),)
     merged_young: Run = (table("a", "z", 40, file="young"),)
-    one = install(install(runs, first, merged_old), second, merged_young)
-    two = install(install(runs, second, merged_young), first, merged_old)
-    assert one == two == (merged_young, merged_old)
+    one = install(install(runs, first, merged_old).runs, second, merged_young)
+    two = install(install(runs, second, merged_young).runs, first, merged_old)
+    assert one.runs == two.runs == (merged_young, merged_old)
 
 
 def test_busy_shards_do_not_hold_others_back() -> None:
@@ -228,7 +227,7 @@ def test_dense_tables_of_the_bottom_are_rewritten_alone() -> None:
     assert found.bottom
     assert names(found.moves) == ["a-c-100", "g-h-100"]
     assert found.output_boundaries == (b"a", b"g")
-    assert install((bottom,), found, ()) == ((bottom[0], bottom[2]),)
+    assert install((bottom,), found, ()).runs == ((bottom[0], bottom[2]),)
     assert pick((table("a", "c"), table("d", "f", tombstones=20))) is None
 
 
@@ -264,12 +263,12 @@ def test_install_refuses_what_breaks_the_order() -> None:
     runs: ShardRuns = tuple(whole(number) for number in range(4))
     found = pick(*runs)
     assert found is not None
-    with pytest.raises(ValueError, match="not neighbouring"):
+    with pytest.raises(ValueError, match="not neighbours"):
         install(runs[:2] + runs[3:], found, whole(9))
     with pytest.raises(ValueError, match="overlap"):
         install(runs, found, (table("a", "m"), table("m", "z")))
-    assert install((whole(8), *runs), found, whole(9)) == (whole(8), whole(9))
-    assert install((whole(8), *runs), found, ()) == (whole(8),)
+    assert install((whole(8), *runs), found, whole(9)).runs == (whole(8), whole(9))
+    assert install((whole(8), *runs), found, ()).runs == (whole(8),)
 
 
 # Simulations: tables of keys stand for files.
@@ -303,7 +302,7 @@ class Tree:
                 pending.append(key)
             if pending:
                 outputs.append(self._write(pending))
-            self.runs = install(self.runs, found, tuple(outputs))
+            self.runs = install(self.runs, found, tuple(outputs)).runs
             self.jobs += not found.trivial
             assert len(self.runs) <= before
             for run in self.runs:

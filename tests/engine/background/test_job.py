@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flin.engine.background.compaction import Compaction, pick_compaction, pick_full_compaction
+from flin.engine.background.compaction import Compaction
 from flin.engine.background.job import CompactionJob, JobCancelled
 from flin.engine.background.job_run import check_result, remove_outputs, run_job
+from flin.engine.background.picker import pick_compaction, pick_full_compaction
 from flin.engine.catalog.version import Run, Version
 from flin.engine.disk.file_name import table_name
 from flin.engine.disk.fs import AppendFile, Buffer, OsAppendFile, OsFileSystem

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flin.engine.background import compaction, compactor, flushing, garbage, job, job_run, merging
+from flin.engine.background import compaction, compactor, flushing, garbage, job, job_run, merging, picker
 from flin.engine.background.run_writer import RunWriter
 from flin.engine.catalog import version
 from flin.engine.entry import TOMBSTONE
@@ -81,8 +81,13 @@ def tombstone_dropped_by_a_flush(patch: Patch) -> None:
 @caught_by(layered_workloads)
 def tombstone_dropped_by_a_partial_merge(patch: Patch) -> None:
     """only a merge with nothing below it drops tombstones"""
-    original = compaction._plan
-    patch.setattr(compaction, "_plan", lambda *rest, **named: replace(original(*rest, **named), bottom=True))
+
+    def plan(*rest: Any, **named: Any) -> Any:
+        found = original(*rest, **named)
+        return found and replace(found, bottom=True)
+
+    original = compaction.plan
+    patch.setattr(picker, "plan", plan)
 
 
 @caught_by(running_workloads)
@@ -145,10 +150,11 @@ def expiry_lost_by_a_flush(patch: Patch) -> None:
 def merge_goes_below_older_runs(patch: Patch) -> None:
     """the result of a merge stays above older runs"""
 
-    def install(runs: Any, done: Any, outputs: Any) -> Any:
-        installed = original(runs, done, outputs)
-        start = runs.index(done.runs[0])
-        return installed[:start] + installed[start + 1 :] + installed[start : start + 1] if outputs else installed
+    def install(runs: Any, done: Any, outputs: Any, unsettled: int) -> Any:
+        installed, unsettled = original(runs, done, outputs, unsettled)
+        start = next(index for index, run in enumerate(runs) if run[:1] == done.runs[0][:1])
+        changed = installed[:start] + installed[start + 1 :] + installed[start : start + 1] if outputs else installed
+        return changed, unsettled
 
     original = compaction.install
     patch.setattr(compactor, "install", install)

@@ -1,0 +1,374 @@
+"""The picker: which compaction is the most useful now. A pure choice over a version (compaction.py has the theory).
+
+Each rule proposes where to merge: which runs, and in which of the ranges between the fences (with what overlaps them).
+The first proposal counts that becomes a plan: one that is not too large, and that is not in the way of a compaction
+under way. As many neighbouring ranges join it, for which the rule proposes the same, as a plan may take.
+
+Work. A rule looks at each run in each range, so a pick costs about 1 µs for each table and each range.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from flin.engine.background.compaction import (
+    END,
+    Block,
+    Chosen,
+    Compaction,
+    CompactionOptions,
+    Shard,
+    are_interleaved,
+    block_of,
+    gather,
+    is_dense,
+    plan,
+    run_bytes,
+    runs_overlap,
+)
+from flin.engine.background.fences import bytes_by_range
+from flin.engine.catalog.version import Run, Version
+from flin.engine.table.meta import TableMeta
+
+Hides: TypeAlias = Callable[[TableMeta, TableMeta], int]
+"""About how many entries of the second table, an older one, lie under range deletes of the first."""
+
+TRIES: Final = 8
+"""Proposals of one rule that are tried. Those that are refused are mostly in the way of the same compaction."""
+
+DRAG: Final = 2
+"""A plan may be so many times larger than what its ranges hold, for the tables that reach beyond them."""
+
+
+def hides_by_metadata(table: TableMeta, older: TableMeta) -> int:
+    """As far as metadata tell: what a table deletes is known if it holds nothing but one range."""
+    if table.range_deletes != 1 or table.entry_count:
+        return 0
+    return older.entry_count if table.smallest <= older.smallest and older.largest <= table.largest else 0
+
+
+def pick_compaction(
+    version: Version,
+    options: CompactionOptions,
+    busy: Collection[Compaction] = (),
+    hides: Hides = hides_by_metadata,
+) -> Compaction | None:
+    """The most useful compaction that is in the way of no busy one; None if nothing is worth doing.
+
+    A plan without rewriting comes first (it costs nothing), then the shard with the most runs."""
+    best: Compaction | None = None
+    best_rank = (-1, -1)
+    for number, runs in enumerate(version.shards):
+        if not runs:
+            continue
+        blocks = [block_of(each, runs) for each in busy if each.shard == number]
+        compaction = _Choice(Shard.of(version, number, options), blocks, hides).pick()
+        if compaction is not None:
+            rank = (int(compaction.trivial), len(runs))
+            if rank > best_rank:
+                best, best_rank = compaction, rank
+    return best
+
+
+def pick_full_compaction(
+    version: Version, shard: int, options: CompactionOptions, busy: Collection[Compaction] = ()
+) -> Compaction | None:
+    """The next step towards one run of the shard, without tombstones; None if that is done already, or a busy
+    compaction is in the way."""
+    if not version.shards[shard] or any(compaction.shard == shard for compaction in busy):
+        return None
+    return _Choice(Shard.of(version, shard, options), [], hides_by_metadata).pick_full()
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """To merge the runs from `first` to before `after` in a range."""
+
+    index: int  # of the range
+    first: int
+    after: int
+
+
+class _Choice:
+    """One pick in one shard. A range's *stack* is what its runs hold there: (run, bytes), newest first."""
+
+    def __init__(self, shard: Shard, blocks: list[Block], hides: Hides) -> None:
+        self._shard = shard
+        self._runs = shard.runs
+        self._options = shard.options
+        self._blocks = blocks
+        self._hides = hides
+        self._sizes = [bytes_by_range(run, shard.fences) for run in shard.runs]  # by run, by range
+        self._ranges = range(len(shard.fences) + 1)
+
+    def pick(self) -> Compaction | None:
+        return self._free() or self._bottom() or self._similar() or self._cap() or self._dense()
+
+    def pick_full(self) -> Compaction | None:
+        count = len(self._runs)
+        for index in self._ranges:
+            chosen = gather(self._runs, 0, count, *self._bounds(index, index), END << 32) or []
+            if len(chosen) > 1 or any(table.tombstones or table.range_deletes for _, run in chosen for table in run):
+                if sum(run_bytes(run) for _, run in chosen) > self._most(index, index, 0, count):
+                    young = self._youngest()
+                    if young > 1:
+                        return plan(self._shard, 0, young, list(enumerate(self._runs[:young])), "asked for")
+                return plan(self._shard, 0, count, chosen, "asked for", drop_all=True)
+        if count == 1:
+            return None
+        return plan(self._shard, 0, count, list(enumerate(self._runs)), "asked for", drop_all=True)
+
+    def _youngest(self) -> int:
+        """How many of the newest runs fit into a plan, two at least; 0 if that takes the bottom, or settled ones
+        beside others. One run of them has smaller tables than they have."""
+        last = min(len(self._runs) - 1, self._shard.unsettled or len(self._runs))
+        size = count = 0
+        while count < last and (count < 2 or size + run_bytes(self._runs[count]) <= self._options.plan_bytes):
+            size += run_bytes(self._runs[count])
+            count += 1
+        return count if count > 1 else 0
+
+    # The rules, in the order in which they are tried.
+
+    def _free(self) -> Compaction | None:
+        """Two neighbours that share no key and need no packing become one run at no cost (sequential inserts)."""
+        for index, (newer, older) in enumerate(zip(self._runs, self._runs[1:], strict=False)):
+            if not runs_overlap(newer, older):
+                compaction = self._planned(index, index + 2, [(index, newer), (index + 1, older)], "no overlap")
+                if compaction is not None and compaction.trivial:
+                    return compaction
+        return None
+
+    def _bottom(self) -> Compaction | None:
+        """Everything into the bottom, where the runs above are large enough; first where they weigh most."""
+        proposals = []
+        for index in self._ranges:
+            above = self._above(index)
+            if len(above) < self._options.merge_width:
+                continue
+            bottom = above.pop()[1]
+            weight = sum(size for _, size in above)
+            if weight >= self._options.bottom_ratio * bottom:
+                proposals.append((-weight / bottom, _Proposal(index, above[0][0], len(self._runs))))
+        proposals.sort(key=lambda each: each[0])
+        return self._first_good([each for _, each in proposals], "bottom is outweighed", fewer=True)
+
+    def _similar(self) -> Compaction | None:
+        """The youngest stretch of enough neighbours of similar size."""
+        proposals = []
+        for index in self._ranges:
+            for first, after in self._stretches(index):
+                found = self._similar_in(self._stack(index, first, after))
+                if found is not None:
+                    proposals.append(_Proposal(index, *found))
+                    break
+        proposals.sort(key=lambda each: each.first)
+        return self._first_good(proposals, "similar sizes")
+
+    def _similar_in(self, stack: list[tuple[int, int]]) -> tuple[int, int] | None:
+        options = self._options
+        for first in range(len(stack) - options.merge_width + 1):
+            total = stack[first][1]
+            after = first + 1
+            while after < len(stack) and stack[after][1] <= options.similar_ratio * total / (after - first):
+                total += stack[after][1]
+                after += 1
+            if after - first >= options.merge_width:
+                return stack[first][0], stack[after - 1][0] + 1
+        return None
+
+    def _cap(self) -> Compaction | None:
+        """Too many runs: the cheapest neighbours whose merge brings them down to the cap, as far as the stretch
+        allows."""
+        excess = len(self._runs) - self._options.maximum_runs
+        if excess <= 0:
+            return None
+        shared: dict[tuple[int, int], list[int]] = {}  # by window: the ranges in which more than one run has something
+        for index in self._ranges:
+            for first, after in self._stretches(index):
+                width = min(excess + 1, after - first)
+                for newest in range(first, after - width + 1) if width > 1 else ():
+                    ranges = shared.setdefault((newest, newest + width), [])
+                    if sum(bool(self._sizes[run][index]) for run in range(newest, newest + width)) > 1:
+                        ranges.append(index)
+        costs = {window: sum(self._size(*window, index) for index in ranges) for window, ranges in shared.items()}
+        windows = sorted(shared, key=lambda window: costs[window])
+        proposals = [_Proposal(index, *window) for window in windows for index in shared[window]]
+        return self._first_good(proposals, "too many runs") or self._whole(windows)
+
+    def _whole(self, windows: list[tuple[int, int]]) -> Compaction | None:
+        """The last resort: neighbouring runs with all that they hold, however much that is. What overlaps nothing
+        moves, and small tables are packed."""
+        for first, after in windows[:TRIES]:
+            while first >= 0 and after <= len(self._runs):
+                chosen = [(run, self._runs[run]) for run in range(first, after)]
+                compaction = self._planned(first, after, chosen, "too many runs")
+                if compaction is not None:
+                    return compaction
+                first, after = (first - 1, after) if first else (first, after + 1)
+        return None
+
+    def _dense(self) -> Compaction | None:
+        """Merge where dropping tombstones, and the entries that they hide, pays for the rewriting."""
+        count = len(self._runs)
+        dense = tuple(table for table in self._runs[-1] if is_dense(table, self._options))
+        if dense:
+            sizes = bytes_by_range(dense, self._shard.fences)
+            proposals = [
+                _Proposal(index, count - 1, count)
+                for index in self._ranges
+                if sizes[index] and self._floor(index) < count
+            ]
+            compaction = self._first_good(proposals, "tombstones in the bottom")
+            if compaction is not None and not compaction.trivial:
+                return compaction
+        hidden = [self._hidden(run) for run in range(count - 1)]
+        if not any(map(any, hidden)):
+            return None
+        entries = [_entries_by_range(run, self._shard.fences) for run in self._runs]
+        ranked = []
+        for index in self._ranges:
+            first = self._floor(index)
+            found = sum(each[index] for each in hidden[first:])
+            total = sum(each[index] for each in entries[first:])
+            if found and first < count - 1 and found >= self._options.tombstone_ratio * total:
+                ranked.append((-found / max(total, 1), _Proposal(index, first, count)))
+        ranked.sort(key=lambda each: each[0])
+        return self._first_good([each for _, each in ranked], "many tombstones", fewer=True)
+
+    def _hidden(self, index: int) -> list[float]:
+        """By range: how many older entries a run hides, one by each tombstone, at least, and those under its range
+        deletes."""
+        hidden = [0.0] * len(self._ranges)
+        for table in self._runs[index]:
+            if table.tombstones:
+                self._spread(table, table.tombstones, hidden)
+            if table.range_deletes:
+                for run in self._runs[index + 1 :]:
+                    for older in run:
+                        if older.smallest <= table.largest and table.smallest <= older.largest:
+                            self._spread(older, self._hides(table, older), hidden)
+        return hidden
+
+    def _spread(self, table: TableMeta, amount: int, over: list[float]) -> None:
+        first, last = _span(table, self._shard.fences)
+        for index in range(first, last + 1):
+            over[index] += amount / (last - first + 1)
+
+    # Stacks, and the parts of them that are free.
+
+    def _bounds(self, first: int, last: int) -> tuple[bytes, bytes | None]:
+        fences = self._shard.fences
+        return fences[first - 1] if first else b"", fences[last] if last < len(fences) else None
+
+    def _stack(self, index: int, first: int, after: int) -> list[tuple[int, int]]:
+        return [(run, self._sizes[run][index]) for run in range(first, after) if self._sizes[run][index]]
+
+    def _blocks_in(self, index: int) -> list[Block]:
+        if not self._blocks:
+            return []
+        start, stop = self._bounds(index, index)
+        return [each for each in self._blocks if start < each.stop and (stop is None or each.start < stop)]
+
+    def _floor(self, index: int) -> int:
+        """The first run from which on all may go into the bottom there."""
+        return max((each.after for each in self._blocks_in(index)), default=0)
+
+    def _above(self, index: int) -> list[tuple[int, int]]:
+        return self._stack(index, min(self._floor(index), len(self._runs)), len(self._runs))
+
+    def _stretches(self, index: int) -> Iterator[tuple[int, int]]:
+        """The longest stretches of neighbouring runs that no busy compaction takes there, and that are all settled or
+        all unsettled."""
+        blocks = self._blocks_in(index)
+        start = 0
+        edges = [(each.first, min(each.after, len(self._runs))) for each in blocks]
+        edges.append((self._shard.unsettled, self._shard.unsettled))
+        for first, after in sorted(edges):
+            if start < first:
+                yield start, first
+            start = max(start, after)
+        if start < len(self._runs):
+            yield start, len(self._runs)
+
+    # From proposals to a plan.
+
+    def _first_good(self, proposals: list[_Proposal], reason: str, *, fewer: bool = False) -> Compaction | None:
+        """The plan of the first proposal that becomes one. With `fewer`, its newest runs may be left out."""
+        wanted = set(proposals)
+        for proposal in proposals[:TRIES]:
+            for first in self._firsts(proposal) if fewer else (proposal.first,):
+                chosen = self._gathered(proposal, first, wanted)
+                if chosen:
+                    compaction = self._planned(first, proposal.after, chosen, reason)
+                    if compaction is not None:
+                        return compaction
+        return None
+
+    def _firsts(self, proposal: _Proposal) -> Iterator[int]:
+        """With which run to begin: some of the newest may have tables that reach far, so they are left out if what
+        remains above the bottom weighs half at least."""
+        stack = self._stack(proposal.index, proposal.first, proposal.after)
+        total = left = sum(size for _, size in stack[:-1])
+        for first, size in stack[:-1]:
+            if 2 * left < total:
+                return
+            yield first
+            left -= size
+        if not stack[:-1]:
+            yield proposal.first
+
+    def _gathered(self, proposal: _Proposal, first: int, wanted: set[_Proposal]) -> Chosen | None:
+        """What the runs hold in the proposal's range and in as many of the next ones, of which the same is wanted, as a
+        plan may take."""
+        index, last = proposal.index, proposal.index
+        size = self._size(first, proposal.after, index)
+        while replace(proposal, index=last + 1) in wanted:
+            size += self._size(first, proposal.after, last + 1)
+            if size > self._options.plan_bytes:
+                break
+            last += 1
+        while True:
+            start, stop = self._bounds(index, last)
+            most = self._most(index, last, first, proposal.after)
+            chosen = gather(self._runs, first, proposal.after, start, stop, most)
+            if chosen is not None or index == last:
+                return chosen
+            last = (index + last) // 2
+
+    def _size(self, first: int, after: int, index: int) -> int:
+        return sum(self._sizes[run][index] for run in range(first, after))
+
+    def _most(self, index: int, last: int, first: int, after: int) -> int:
+        """The most bytes that a plan for these ranges may take."""
+        if not self._shard.fences:
+            return END << 32
+        own = sum(self._size(first, after, each) for each in range(index, last + 1))
+        return max(self._options.plan_bytes, DRAG * own)
+
+    def _planned(self, first: int, after: int, chosen: Chosen, reason: str) -> Compaction | None:
+        """The plan, if it is in nobody's way."""
+        compaction = plan(self._shard, first, after, chosen, reason) if chosen else None
+        if compaction is None or are_interleaved(self._shard.runs, first, after, compaction.rewrite):
+            return None
+        newest, oldest = chosen[0][0], END if compaction.settles else chosen[-1][0] + 1
+        if any(each.hinders(compaction.start, compaction.stop, newest, oldest) for each in self._blocks):
+            return None
+        return compaction
+
+
+def _span(table: TableMeta, fences: tuple[bytes, ...]) -> tuple[int, int]:
+    """The first and the last range that the table reaches into."""
+    return bisect_right(fences, table.smallest), bisect_right(fences, table.largest)
+
+
+def _entries_by_range(run: Run, fences: tuple[bytes, ...]) -> list[float]:
+    entries = [0.0] * (len(fences) + 1)
+    for table in run:
+        first, last = _span(table, fences)
+        for index in range(first, last + 1):
+            entries[index] += table.entry_count / (last - first + 1)
+    return entries

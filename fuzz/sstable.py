@@ -38,6 +38,9 @@ class _File:
     def pread_nowait(self, size: int, offset: int) -> bytes | None:
         return self._data[offset : offset + size]
 
+    def will_need(self, size: int, offset: int) -> None:
+        pass
+
     def map(self) -> bytes:
         return self._data
 

@@ -49,6 +49,9 @@ class MemoryFile:
     def pread_nowait(self, size: int, offset: int) -> bytes | None:
         return self.pread(size, offset)
 
+    def will_need(self, size: int, offset: int) -> None:
+        """Do nothing: all of it is in memory."""
+
     def map(self) -> Mapped:
         return bytes(self._data)
 

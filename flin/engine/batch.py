@@ -145,13 +145,17 @@ class WriteBatch(WritableView):
             return self._below._read(stored)
         return None if entry is TOMBSTONE else entry
 
-    def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
+    def _pages(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
+    ) -> Iterator[Page]:
         self._check_open()
         frozen = Memtable(
             dict(self._memtable.entries), self._memtable.deleted
         )  # later writes to the batch are not for this scan
         mine = Source(frozen.pages(start, stop, reverse=reverse), frozen.deleted)
-        return merge_pages([mine, Source(self._below._pages(start, stop, reverse, None))], reverse=reverse)
+        return merge_pages(
+            [mine, Source(self._below._pages(start, stop, reverse, None, values=values))], reverse=reverse
+        )
 
     def _now_ms(self) -> int:
         return self._below._now_ms()

@@ -395,11 +395,13 @@ class Engine(WritableView):
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
         return self._store.first(start, stop, count)
 
-    def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
-        return self._store.head(start, stop, limit)
+    def _head(self, start: bytes, stop: bytes, limit: int, *, values: bool = True) -> Page | None:
+        return self._store.head(start, stop, limit, values=values)
 
-    def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
-        return self._store.scan(start, stop, reverse=reverse, limit=limit)
+    def _pages(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
+    ) -> Iterator[Page]:
+        return self._store.scan(start, stop, reverse=reverse, limit=limit, values=values)
 
     def _commit(
         self, points: Mapping[bytes, Entry], ranges: Sequence[Range], sync: bool | None, *, plain: bool | None = None
@@ -467,6 +469,7 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
     block_size_bytes: int = 8192,
     stall_timeout_ms: int = 60_000,
     stall_writers: bool = True,
+    value_threshold: int = 0,
     value_cache: bool = True,
     fs: FileSystem | None = None,
     clock_ms: Callable[[], int] = wall_clock_ms,
@@ -490,6 +493,7 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
         block_size_bytes=block_size_bytes,
         stall_timeout_ms=stall_timeout_ms,
         stall_writers=stall_writers,
+        value_threshold=value_threshold,
         value_cache=value_cache,
         fs=OsFileSystem() if fs is None else fs,
         clock_ms=clock_ms,

@@ -1,10 +1,12 @@
 """What a key maps to inside the engine: an entry.
 
-An entry has one of three shapes, told apart by `type(entry) is bytes` and `entry is TOMBSTONE`:
+An entry has one of four shapes, told apart by `type(entry) is bytes` and `entry is TOMBSTONE`:
 
 - `bytes`: a plain value, tag 0, no expiry. The ordinary case, so it pays for no wrapper.
 - `(value, expires_at_ms, tag)`: a value with an expiry (0: none) or a tag (0: plain bytes), or both.
 - `TOMBSTONE`: a tombstone; it hides whatever older runs hold for the key.
+- `Pointer`: a plain value that lies in a value file; with an expiry or a tag, the tuple holds it. Only tables, and what
+  is read from them, have pointers: nothing above the store ever sees one (table/value_files.py).
 
 A range delete hides the keys from start (inclusive) to stop (exclusive) in everything *older* than the
 memtable, generation or table that holds it, never a point in the same one.
@@ -12,6 +14,7 @@ memtable, generation or table that holds it, never a point in the same one.
 
 from __future__ import annotations
 
+import struct
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
@@ -21,6 +24,27 @@ class _Tombstone(Enum):
 
 
 TOMBSTONE: Final = _Tombstone.TOMBSTONE
+
+
+class Pointer(bytes):
+    """The place of a value, POINTER_BYTES long: the file's number (u64), the offset of its first byte in the file
+    (u64), its length (u32), and its checksum (u32). The checksum is CRC-32, begun with that of number and offset: a
+    value from another place is found out.
+
+    A segment has its own number there; a file that a merge wrote, that of file_name.collected_number."""
+
+    __slots__ = ()
+
+
+_POINTER: Final = struct.Struct("<QQII")
+POINTER_BYTES: Final = _POINTER.size
+read_pointer: Final = _POINTER.unpack
+"""A pointer as (number, offset, length, checksum)."""
+read_pointers: Final = _POINTER.iter_unpack
+"""All of these, one after the other, of pointers that are joined."""
+pack_pointer: Final = _POINTER.pack
+pack_place: Final = struct.Struct("<QQ").pack
+"""Number and offset, with which the checksum of a value begins."""
 
 Expiring: TypeAlias = tuple[bytes, int, int]
 """(value, expires_at_ms or 0, tag). The expiry is below 0 where the clock stands before 1970."""
@@ -42,7 +66,13 @@ KIND_PUT: Final = 1
 KIND_DELETE: Final = 2
 KIND_RANGE_DELETE: Final = 3
 KIND_MERGE: Final = 4  # reserved: a merge operand
-KIND_POINTER: Final = 5  # reserved: the value lives in a value file
+KIND_POINTER: Final = 5  # only in tables: a put whose value is a Pointer
+
+
+def maybe_pointer(entry: Entry) -> Pointer | None:
+    """The entry's pointer, if it has one."""
+    value = entry[0] if type(entry) is tuple else entry
+    return value if type(value) is Pointer else None
 
 
 def is_alive(entry: Entry | None, now_ms: int) -> bool:

@@ -20,6 +20,11 @@ Compression: TypeAlias = Literal["zstd", "none"]
 MIN_MEMORY_LIMIT_BYTES: Final = 1 << 20
 """Below this a generation holds a few hundred entries and everything is flushing."""
 
+MIN_VALUE_THRESHOLD: Final = 8
+"""A place takes 24 bytes, so smaller ones than that serve tests alone."""
+
+MAX_VALUE_THRESHOLD: Final = 1 << 30
+
 _UNITS: Final = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4} | {
     power + suffix: 1 << 10 * number for number, power in enumerate("kmgt", 1) for suffix in ("b", "ib")
 }
@@ -64,6 +69,9 @@ class Options:
     stall_writers: bool = True
     """Let writes wait if flushes and compactions fall behind. The server turns it off: instead of waiting itself, it
     stops reading from the clients that write."""
+    value_threshold: int = 0
+    """Bytes from which on a value stays in the write-ahead log's file instead of being copied into tables; at least 8.
+    0: every value is copied. Databases that hold such values can be opened with any threshold."""
     value_cache: bool = True
     """Cache values that are often read from tables. The server turns it off, since it caches cached replies instead."""
     fs: FileSystem = field(default_factory=OsFileSystem)
@@ -82,6 +90,9 @@ class Options:
             raise ValueError(f"shards must be a power of two from 1 to {MAX_SHARDS}, not {shards}")
         if not 512 <= self.block_size_bytes <= 1 << 20:
             raise ValueError(f"block_size_bytes must be from 512 to 1048576, not {self.block_size_bytes}")
+        if self.value_threshold and not MIN_VALUE_THRESHOLD <= self.value_threshold <= MAX_VALUE_THRESHOLD:
+            least, most = MIN_VALUE_THRESHOLD, MAX_VALUE_THRESHOLD
+            raise ValueError(f"value_threshold must be 0 or from {least} to {most}, not {self.value_threshold}")
         if self.sync_interval_ms < 1 or self.stall_timeout_ms < 0:
             raise ValueError("sync_interval_ms must be at least 1 and stall_timeout_ms at least 0")
         if self.memory_limit_bytes < MIN_MEMORY_LIMIT_BYTES:
@@ -89,7 +100,7 @@ class Options:
 
     def _check_types(self) -> None:
         """Check types first: a wrong type would fail somewhere deep, or be taken for another value."""
-        for name in ("sync_interval_ms", "shards", "block_size_bytes", "stall_timeout_ms"):
+        for name in ("sync_interval_ms", "shards", "block_size_bytes", "stall_timeout_ms", "value_threshold"):
             value = getattr(self, name)
             if type(value) is not int and not (name == "shards" and value is None):
                 raise TypeError(f"{name} must be an int, not {value!r}")

@@ -68,11 +68,14 @@ class Snapshot(View):
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
         return self._open_state().head(start, stop, count)
 
-    def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
-        return self._open_state().plain_head(start, stop, limit) if limit <= HEAD_ENTRIES else None
+    def _head(self, start: bytes, stop: bytes, limit: int, *, values: bool = True) -> Page | None:
+        state = self._open_state()
+        return state.plain_head(start, stop, limit, values=values) if limit <= HEAD_ENTRIES else None
 
-    def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
-        return self._open_state().pages(start, stop, reverse=reverse)
+    def _pages(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
+    ) -> Iterator[Page]:
+        return self._open_state().pages(start, stop, reverse=reverse, values=values)
 
     def _now_ms(self) -> int:
         return self._made_at_ms

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flin.engine.buffers import BytesLike
-from flin.engine.entry import Entry, Live, Page, value_at
+from flin.engine.entry import Entry, Live, Page, is_alive, value_at
 
 if TYPE_CHECKING:
     from flin.objects.views import HashView, ListView, Reading, SetView, SortedSetView, StreamView
@@ -33,8 +33,11 @@ class TypedKeys(ABC):
         """The newest entry of a stored key, or None; it may have expired."""
 
     @abstractmethod
-    def _pages(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterator[Page]:
-        """Entries of [start, stop) in order, tombstones included, consistent as of the call."""
+    def _pages(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
+    ) -> Iterator[Page]:
+        """Entries of [start, stop) in order, tombstones included, consistent as of the call. Without `values` those
+        that are not at hand stay pointers."""
 
     @abstractmethod
     def _now_ms(self) -> int:
@@ -85,6 +88,14 @@ class TypedKeys(ABC):
 
         reader = READERS.get(entry[2])
         return None if reader is None else reader(self._reading(), entry)
+
+    def _has_value(self, entry: Entry | None, now_ms: int) -> bool:
+        """Whether `_value_at` gives a value. The entry may have a pointer."""
+        if type(entry) is not tuple or not entry[2] or 0 != entry[1] <= now_ms:
+            return is_alive(entry, now_ms)
+        from flin.objects.views import READERS
+
+        return entry[2] in READERS
 
     def _reading(self) -> Reading:
         from flin.objects.views import Reading

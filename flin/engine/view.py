@@ -14,7 +14,7 @@ from operator import index
 from typing import Final, NoReturn, cast, overload
 
 from flin.engine.buffers import BytesLike, Default, as_bytes, as_stored
-from flin.engine.entry import Entry, Page, is_alive, value_at
+from flin.engine.entry import Entry, Page, Pointer, is_alive, value_at
 from flin.engine.key import USER_END, prefix_stop, stored_key, user_key
 from flin.engine.mapping_views import Items, Keys, Values
 from flin.engine.read.read_state import HEAD_ENTRIES
@@ -22,6 +22,7 @@ from flin.engine.scan_iterator import Limited, Paged, Paired
 from flin.engine.typed_keys import TypedKeys
 
 _PLAIN: Final = {bytes}
+_VALUES: Final = {bytes, Pointer}
 
 
 class View(TypedKeys, Mapping[bytes, bytes]):
@@ -39,9 +40,9 @@ class View(TypedKeys, Mapping[bytes, bytes]):
         """
         return None
 
-    def _head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+    def _head(self, start: bytes, stop: bytes, limit: int, *, values: bool = True) -> Page | None:
         """The first entries of [start, stop), with at least `limit` plain values, or all; None if only the pages can
-        tell. The caller owns the page."""
+        tell. The caller owns the page. Without `values` those that are not at hand stay pointers."""
         return None
 
     @abstractmethod
@@ -135,7 +136,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
         if limit is not None and (type(limit) is not int or not 0 <= limit <= sys.maxsize):
             limit = _checked_limit(limit)
         bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
-        keys: Iterator[bytes] = Paged.from_iterable(keys for keys, _ in self._visible(*bounds, reverse, limit))
+        keys: Iterator[bytes] = Paged.from_iterable(self._visible_keys(*bounds, reverse, limit))
         return keys if limit is None else Limited(keys, limit)
 
     def first(self) -> bytes | None:
@@ -164,7 +165,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
 
     def __len__(self) -> int:
         """The number of keys. It reads them all."""
-        return sum(len(keys) for keys, _ in self._visible(b"", USER_END, False, None))
+        return sum(map(len, self._visible_keys(b"", USER_END, False, None)))
 
     def __bool__(self) -> bool:
         return self.first() is not None
@@ -202,6 +203,15 @@ class View(TypedKeys, Mapping[bytes, bytes]):
             return (head,)  # type: ignore[return-value]  # as it is, without a generator
         return visible_pages(iter((head,)), self._now_ms(), self._value_at)
 
+    def _visible_keys(self, start: bytes, stop: bytes, reverse: bool, limit: int | None) -> Iterable[list[bytes]]:
+        """The keys of `_visible`, page by page; no value is read for them."""
+        if start >= stop or limit == 0:
+            self._check_open()
+            return ()
+        head = None if limit is None or reverse else self._head(start, stop, limit, values=False)
+        pages = self._pages(start, stop, reverse, limit, values=False) if head is None else iter((head,))
+        return _visible_keys(pages, self._now_ms(), self._has_value)
+
 
 def _checked_limit(limit: int) -> int:
     try:
@@ -231,6 +241,14 @@ def visible_pages(
         if keys[0] >= b"\xff" or keys[-1] >= b"\xff":
             keys = [user_key(key) for key in keys]
         yield keys, values
+
+
+def _visible_keys(pages: Iterator[Page], now_ms: int, has_value: Callable[[Entry, int], bool]) -> Iterator[list[bytes]]:
+    for keys, entries in pages:
+        if not set(map(type, entries)) <= _VALUES:
+            keys = [key for key, entry in zip(keys, entries, strict=True) if has_value(entry, now_ms)]
+        if keys:
+            yield [user_key(key) for key in keys] if keys[0] >= b"\xff" or keys[-1] >= b"\xff" else keys
 
 
 def scan_bounds(

@@ -516,6 +516,9 @@ class SimulatedReadableFile:
             data = bytes(self._opened().content[offset : offset + size])
             return data if self._disk.resident and len(data) == size else None
 
+    def will_need(self, size: int, offset: int) -> None:
+        """Do nothing: what is read next decides."""
+
     def map(self) -> bytes:
         with self._disk._call("map", self.path):
             return bytes(self._opened().content)

@@ -60,6 +60,7 @@ class EngineSetup:
     runner: str = "inline"
     window_bytes: int = 512
     """Bytes of a WAL segment that are mapped at once: a sector, so that short workloads fill several. 0: no mapping."""
+    value_threshold: int = 0
 
     def open(self, disk: SimulatedDisk, clock: ManualClock, seed: object) -> Engine:
         # Every opening has its own seed: two engines that draw equal salts would prove nothing.
@@ -72,6 +73,7 @@ class EngineSetup:
             sync=cast("SyncMode", self.sync),
             shards=self.shards,
             memory_limit=self.memory_limit,
+            value_threshold=self.value_threshold,
         )
 
 

@@ -36,6 +36,9 @@ class MemoryFile:
     def pread_nowait(self, size: int, offset: int) -> bytes | None:
         return self.data[offset : offset + size] if self.is_warm else None
 
+    def will_need(self, size: int, offset: int) -> None:
+        pass
+
     def map(self) -> bytes:
         return self.data
 

@@ -164,3 +164,11 @@ def test_auto_stays_in_the_process_on_another_disk() -> None:
         db.flush()
         assert db.stats()["background"]["helper_pids"] == []
         assert db.get(b"key") == b"value"
+
+
+@pytest.mark.parametrize("threshold", [-1, 1, 7, (1 << 30) + 1])
+def test_thresholds_out_of_bounds(threshold: int) -> None:
+    with pytest.raises(ValueError, match="value_threshold must be 0 or from 8 to 1073741824"):
+        Options(value_threshold=threshold)
+    with pytest.raises(TypeError, match="value_threshold must be an int"):
+        Options(value_threshold=float(threshold))  # type: ignore[arg-type]

@@ -157,6 +157,7 @@ class Compactor:
                 state.version.shards,
                 self._flush_options,
                 store.now_ms(),
+                store.options.value_threshold,
             )
             handle = self._runner.submit(job)
             self._sync_meanwhile(handle, generation.end_position)

@@ -8,8 +8,9 @@ from typing import Final
 from flin.engine.background.garbage import drop_garbage
 from flin.engine.background.job import FlushJob, JobStatistics
 from flin.engine.background.job_files import OlderRun, Outputs
+from flin.engine.background.value_segments import ValueSegments
 from flin.engine.boundaries import boundaries_of, covers
-from flin.engine.catalog.version import Run
+from flin.engine.catalog.version import Run, ValueFile
 from flin.engine.disk.fs import FileSystem
 from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.memtable import Memtable, add_counts
@@ -29,16 +30,19 @@ def flush(
     checkpoint: Callable[[], None],
     outputs: Outputs,
     statistics: JobStatistics,
-) -> tuple[dict[int, Run], dict[int, int]]:
+) -> tuple[dict[int, Run], dict[int, int], tuple[ValueFile, ...]]:
+    """Its tables by shard, the change of the number of live keys, and the segments that became value files."""
     memtable = Memtable()
+    values = ValueSegments(job.value_threshold, job.segments)
     sequences: list[int] = []
     for segment in job.segments:
-        replay = load_segment(fs, job.directory, segment, memtable)
+        replay = load_segment(fs, job.directory, segment, memtable, values.large_in(segment))
         statistics.entries_in += replay.operations
         statistics.bytes_in += segment.end - segment.start
         if replay.operations:
             sequences += (replay.next_sequence - replay.operations, replay.next_sequence - 1)
         checkpoint()
+    values.copy_back(fs, job.directory, memtable.entries, checkpoint)
     tables: dict[int, Run] = {}
     counts: dict[int, int] = {}
     bounds = (min(sequences), max(sequences)) if sequences else (0, 0)
@@ -57,8 +61,10 @@ def flush(
         counts = add_counts(counts, resolution.change)
         kept = _without_needless(memtable.entries, keys, resolution.replaced, resolution.ranges)
         if kept or resolution.ranges:
-            tables[shard] = (_write_section(outputs, job, memtable, kept, resolution.ranges, bounds, checkpoint),)
-    return tables, counts
+            writer = _section_writer(outputs, job, bounds)
+            tables[shard] = (_write_section(writer, job, memtable, kept, resolution.ranges, checkpoint),)
+            values.note(writer.values)
+    return tables, counts, values.files()
 
 
 def _split(memtable: Memtable, shards: int) -> list[list[bytes]]:
@@ -82,17 +88,19 @@ def _without_needless(
     return [key for key in keys if entries[key] is not TOMBSTONE or (key in replaced and not covers(deleted, key))]
 
 
+def _section_writer(outputs: Outputs, job: FlushJob, bounds: tuple[int, int]) -> TableWriter:
+    file = outputs.current or outputs.begin()
+    return TableWriter(file.append, job.options, *bounds, base_offset=file.size_bytes, file=file.name)
+
+
 def _write_section(
-    outputs: Outputs,
+    writer: TableWriter,
     job: FlushJob,
     memtable: Memtable,
     keys: list[bytes],
     ranges: Sequence[Range],
-    bounds: tuple[int, int],
     checkpoint: Callable[[], None],
 ) -> TableMeta:
-    file = outputs.current or outputs.begin()
-    writer = TableWriter(file.append, job.options, *bounds, base_offset=file.size_bytes, file=file.name)
     get = memtable.entries.__getitem__
     for at in range(0, len(keys), FLUSH_PAGE_ENTRIES):
         page = keys[at : at + FLUSH_PAGE_ENTRIES]

@@ -31,6 +31,7 @@ class FlushJob:
     older: tuple[ShardRuns, ...]  # per shard: everything older than the segments, newest first
     options: TableOptions
     now_ms: int
+    value_threshold: int = 0  # bytes from which on a value may stay in its segment; 0: none does
 
 
 @dataclass(frozen=True, slots=True)

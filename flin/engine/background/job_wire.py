@@ -97,6 +97,7 @@ def encode_job(job: Job) -> Message:
             [_plain_runs(runs) for runs in job.older],
             _plain(job.options),
             job.now_ms,
+            job.value_threshold,
         ]
         return {"kind": "flush", "job": body}
     body = [
@@ -122,7 +123,7 @@ def encode_job(job: Job) -> Message:
 def decode_job(message: Message) -> Job:
     try:
         if message["kind"] == "flush":
-            directory, number, epoch, shards, segments, older, options, now_ms = message["job"]
+            directory, number, epoch, shards, segments, older, options, now_ms, threshold = message["job"]
             return FlushJob(
                 directory,
                 number,
@@ -132,6 +133,7 @@ def decode_job(message: Message) -> Job:
                 tuple(_runs(runs) for runs in older),
                 _built(TableOptions, options),
                 now_ms,
+                threshold,
             )
         if message["kind"] == "compaction":
             directory, number, epoch, shard, inputs, bottom, options, now_ms, *limits = message["job"]

@@ -150,6 +150,9 @@ class TableFile:
     def pread_nowait(self, size: int, offset: int) -> bytes | None:
         return self._opened().pread_nowait(size, offset)
 
+    def will_need(self, size: int, offset: int) -> None:
+        self._opened().will_need(size, offset)
+
     def map(self) -> Mapped:
         """Map the file; only the mapping stays open then."""
         if not self._maps:

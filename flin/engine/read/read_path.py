@@ -5,8 +5,9 @@
     from_tables      the runs, newest first, of each a filter, an index, a block; if a page of the sorted view covers
                      the key, that page
 
-The first place that says anything is right; a tombstone says something. Snapshots, the server and the read before a
-write compose these. `read_older` is the way of an engine's reads: the same, with the calls written out.
+The first place that says anything is right; a tombstone says something. Pointers are resolved here, so the cache of hot
+values holds values. Snapshots, the server and the read before a write compose these. `read_older` is the way of an
+engine's reads: the same, with the calls written out.
 """
 
 from __future__ import annotations
@@ -36,11 +37,18 @@ def from_memtables(state: ReadState, shard: int, key: bytes) -> Entry | None:
 
 def from_tables(state: ReadState, shard: int, key: bytes, hashed: int, *, wait: bool = True) -> Entry | None:
     """What the tables say of a stored key: None if nothing. `hashed`: hash_key(key). Without `wait`: ColdRead if it
-    would have to wait for a block. Raises CorruptionError, StorageError."""
+    would have to wait for the disk. Raises CorruptionError, StorageError."""
     if not wait:
-        return _from_runs_nowait(state, shard, key, hashed)
+        entry = _from_runs_nowait(state, shard, key, hashed)
+        if type(entry) is bytes or entry is None:
+            return entry
+        resolved: Entry = state.value_files.resolved_nowait(entry)
+        return resolved
     sorted_view = state.sorted_views[shard]
-    return _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find(key, hashed)
+    entry = _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find(key, hashed)
+    if type(entry) is not bytes and entry is not None:
+        entry = state.value_files.resolved(entry)
+    return entry
 
 
 def below_memtables(state: ReadState, shard: int, key: bytes, values: ValueCache) -> Entry | None:
@@ -58,7 +66,7 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> 
     """What a state holds for a key that the active dict of its shard does not know; never a tombstone.
 
     Does what `from_memtables` and `below_memtables` do, with their calls written out; only what a page of the sorted
-    view says is not cached again."""
+    view says is not cached again, unless it was a pointer."""
     # 1. The range deletes of the active memtable. Written out: boundaries.covers
     deleted = state.active[shard].deleted
     if deleted and deleted[0] <= key and bisect_right(deleted, key) & 1:  # below the first lie most: 30 ns, not 400
@@ -85,13 +93,25 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> 
         if page is not None:
             page.hits += 1
             entry = page.get(key)
-            return None if entry is TOMBSTONE else entry
+            if type(entry) is bytes or entry is None:
+                return entry
+            return None if entry is TOMBSTONE else _resolved_from_page(state, key, entry, values)
     # 5. The tables; what they say may be hot.
     hashed = hash_key(key)
     entry = _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find_cold(number, key, hashed)
     if entry is not None:
+        if type(entry) is not bytes:
+            entry = state.value_files.resolved(entry)
         values.fill(key, entry, hashed, state.flushes)
     return None if entry is TOMBSTONE else entry
+
+
+def _resolved_from_page(state: ReadState, key: bytes, entry: Live, values: ValueCache) -> Live:
+    """The entry of a page of the sorted view, resolved; the value may be hot."""
+    resolved: Live = state.value_files.resolved(entry)
+    if resolved is not entry:
+        values.fill(key, resolved, hash_key(key), state.flushes)
+    return resolved
 
 
 def _from_runs(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry | None:

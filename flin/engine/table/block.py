@@ -20,7 +20,8 @@ Layout of the payload (little-endian; stored_block.py has what surrounds it on d
     expiries     count x i64, milliseconds or 0; absent if all are 0 (no HAS_EXPIRIES)
     values
 
-Keys ascend strictly. A tombstone has an empty value. The readers take a source (bytes, or a mapped file, whose slices
+Keys ascend strictly. A tombstone has an empty value; of kind 5 it is the place of the value in a value file (entry.py:
+Pointer). The readers take a source (bytes, or a mapped file, whose slices
 are bytes) and an offset into it, so that a block is read where it lies. They trust a payload that `check` has accepted:
 its checksum was right and its header adds up to its size. If a payload adds up but is wrong elsewhere, that gives wrong
 values, never a read outside of the source.
@@ -38,7 +39,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any, Final, TypeAlias
 
-from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Page
+from flin.engine.entry import KIND_DELETE, KIND_POINTER, KIND_PUT, TOMBSTONE, Entry, Page, Pointer
 from flin.errors import CorruptionError, FormatVersionError
 
 FIXED_KEYS: Final = 0x01
@@ -236,7 +237,7 @@ def maybe_size(source: bytes, start: int) -> int | None:
 
 
 def _check_kinds(kinds: bytes, path: str, offset: int) -> None:
-    unknown = kinds.translate(None, bytes((KIND_PUT, KIND_DELETE)))
+    unknown = kinds.translate(None, bytes((KIND_PUT, KIND_DELETE, KIND_POINTER)))
     if 0 in unknown:
         raise CorruptionError(path, offset, "a data block has an entry of kind 0")
     if unknown:
@@ -369,8 +370,10 @@ def entry_at(source: bytes, at: int, flags: int, count: int, value_size: int, in
     if not flags & ANNOTATED:
         return source[at + start : at + stop]
     tag = expires_at_ms = 0
+    kind = KIND_PUT
     if flags & HAS_KINDS:
-        if source[at + index] == KIND_DELETE:
+        kind = source[at + index]
+        if kind == KIND_DELETE:
             return TOMBSTONE
         at += count
     if flags & HAS_TAGS:
@@ -380,6 +383,8 @@ def entry_at(source: bytes, at: int, flags: int, count: int, value_size: int, in
         expires_at_ms = int.from_bytes(source[at + 8 * index : at + 8 * index + 8], "little", signed=True)
         at += 8 * count
     value = source[at + start : at + stop]
+    if kind == KIND_POINTER:
+        value = Pointer(value)
     return (value, expires_at_ms, tag) if tag or expires_at_ms else value
 
 
@@ -461,9 +466,7 @@ def decode_slice(source: bytes, start: int, begin: int, end: int) -> Page:
     if not skip:
         return keys, values
     at += 0 if flags & FIXED_VALUES else (count + 1) * (4 if flags & WIDE_VALUES else 2)
-    kinds = source[at + begin : at + end]
-    if KIND_DELETE in kinds:
-        values = [TOMBSTONE if kind == KIND_DELETE else value for kind, value in zip(kinds, values, strict=True)]
+    _apply_kinds(source[at + begin : at + end], values)
     return keys, values
 
 
@@ -484,11 +487,24 @@ def _slice_column(
 def _annotate(source: bytes, at: int, flags: int, count: int, entries: list[Any]) -> None:
     """Turn values into entries, by the annotations at `at`."""
     kinds, tags, expiries = _annotations(source, at, flags, count)
-    for index in range(count):
-        if tags[index] or expiries[index]:
-            entries[index] = (entries[index], expiries[index], tags[index])
-        if kinds[index] == KIND_DELETE:
-            entries[index] = TOMBSTONE
+    _apply_kinds(kinds, entries)
+    if flags & (HAS_TAGS | HAS_EXPIRIES):
+        for index in range(count):
+            if (tags[index] or expiries[index]) and kinds[index] != KIND_DELETE:
+                entries[index] = (entries[index], expiries[index], tags[index])
+
+
+def _apply_kinds(kinds: Sequence[int], entries: list[Any]) -> None:
+    """Turn values into pointers and tombstones."""
+    if KIND_POINTER in kinds:
+        if KIND_PUT not in kinds and KIND_DELETE not in kinds:
+            entries[:] = map(Pointer, entries)
+            return
+        pairs = zip(kinds, entries, strict=True)
+        entries[:] = [Pointer(value) if kind == KIND_POINTER else value for kind, value in pairs]
+    if KIND_DELETE in kinds:
+        pairs = zip(kinds, entries, strict=True)
+        entries[:] = [TOMBSTONE if kind == KIND_DELETE else value for kind, value in pairs]
 
 
 def _annotations(source: bytes, at: int, flags: int, count: int) -> Annotations:

@@ -84,7 +84,7 @@ class _Check:
                 if entry[1]:
                     self._expiries.append((entry[1], key))
             else:
-                assert type(entry) is bytes
+                assert isinstance(entry, bytes)
                 self._raw_bytes += len(entry)
 
     def totals(self) -> None:

@@ -17,13 +17,16 @@ from itertools import accumulate, repeat
 from operator import add
 from typing import Any, Final
 
-from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Range
+from flin.engine.entry import KIND_DELETE, KIND_POINTER, KIND_PUT, TOMBSTONE, Entry, Pointer, Range, read_pointers
 from flin.engine.key import USER_END, count_by_namespace, without_pieces
 from flin.engine.table import block, bloom, expiry_block, index_block, range_block, stored_block
 from flin.engine.table import footer as table_footer
 from flin.engine.table.block import MAX_ENTRIES, Annotations, Sizes
 from flin.engine.table.key_part import MIN_SHARE, KeyPartWriter
 from flin.engine.table.meta import TableMeta
+
+_WITHOUT_POINTERS: Final = bytes.maketrans(bytes((KIND_POINTER,)), bytes((KIND_PUT,)))
+"""A key part serves counts, to which a pointer is a put."""
 
 _WRITE_SIZE: Final = 256 << 10
 """Bytes per append: a write(2) costs a microsecond, a block 30."""
@@ -76,6 +79,8 @@ class TableWriter:
         self._raw_bytes = 0
         self._key_bytes = 0
         self._points: dict[int, int] = {}
+        self.values: dict[int, int] = {}
+        """Bytes of values that the pointers written so far name, by value file; whole after `finish`."""
         self._key_part: KeyPartWriter | None = KeyPartWriter()  # None if it would not pay
 
     @property
@@ -128,7 +133,8 @@ class TableWriter:
         self._write(range_block.encode(self._ranges))
         properties_start = self._size
         meta = self._meta(0)
-        properties = table_footer.encode_properties(meta, self._options.codec, key_part)
+        values = tuple(sorted(self.values.items()))
+        properties = table_footer.encode_properties(meta, self._options.codec, key_part, values)
         size = self._size + len(properties) + table_footer.FOOTER_SIZE
         self._write(properties)
         footer = table_footer.Footer(expiry_start, filter_start, index_start, ranges_start, properties_start, size)
@@ -189,11 +195,14 @@ class TableWriter:
             if annotations is not None:
                 annotations = _slice(annotations, 0, done)
                 self._note(keys[:done], annotations)
+                if KIND_POINTER in annotations[0]:
+                    self._note_pointers(values[:done], annotations[0])
             self._count(keys[:done], annotations)
             if self._key_bytes * (MIN_SHARE + 1) > self._raw_bytes:
                 self._key_part = None
             elif self._key_part is not None:
-                self._key_part.add(keys[:done], None if annotations is None else annotations[0])
+                kinds = None if annotations is None else bytes(annotations[0]).translate(_WITHOUT_POINTERS)
+                self._key_part.add(keys[:done], kinds)
         return done
 
     def _cuts(self, count: int, key_sizes: Sizes, value_sizes: Sizes, is_last: bool) -> Iterator[tuple[int, int]]:
@@ -246,6 +255,11 @@ class TableWriter:
         if any(expiries):
             self._expiries += [pair for pair in zip(expiries, keys, strict=True) if pair[0]]
 
+    def _note_pointers(self, values: list[bytes], kinds: Sequence[int]) -> None:
+        pointers = [value for value, kind in zip(values, kinds, strict=True) if kind == KIND_POINTER]
+        for number, _, length, _ in read_pointers(b"".join(pointers)):
+            self.values[number] = self.values.get(number, 0) + length
+
     def _count(self, keys: list[bytes], annotations: Annotations | None) -> None:
         """Count the puts among the keys."""
         kinds = None if annotations is None else annotations[0]
@@ -279,8 +293,11 @@ class TableWriter:
 
 def split_entries(entries: list[Any]) -> tuple[list[bytes], Annotations | None]:
     """Split entries into values and annotations; None instead of these if all are plain puts."""
-    if set(map(type, entries)) <= {bytes}:
+    types = set(map(type, entries))
+    if types <= {bytes}:
         return entries, None
+    if types == {Pointer}:
+        return entries, (bytes((KIND_POINTER,)) * len(entries), bytes(len(entries)), (0,) * len(entries))
     values = []
     kinds = bytearray()
     tags = bytearray()
@@ -291,6 +308,8 @@ def split_entries(entries: list[Any]) -> tuple[list[bytes], Annotations | None]:
             value, kind = b"", KIND_DELETE
         elif type(entry) is tuple:
             value, expires_at_ms, tag = entry
+        if type(value) is Pointer:
+            kind = KIND_POINTER
         values.append(value)
         kinds.append(kind)
         tags.append(tag)

@@ -19,7 +19,7 @@ from flin.engine.memtable import PAGE_ENTRIES
 from flin.engine.read import small_page
 from flin.engine.read.merge import Passed
 from flin.engine.read.read_path import from_memtables
-from flin.engine.read.read_state import HEAD_ENTRIES, ReadState, heads_of, live_pages
+from flin.engine.read.read_state import HEAD_ENTRIES, ReadState, count_plain, heads_of, live_pages
 from flin.engine.reentry import holds_lock
 from flin.engine.table.cold_read import ColdRead
 from flin.engine.tree.commits import Commits
@@ -42,20 +42,34 @@ class OrderedReads(Commits):
         return self._exclusively(self._freeze_open)
 
     def pages(
-        self, state: ReadState, start: bytes = b"", stop: bytes = KEYS_END, reverse: bool = False
+        self,
+        state: ReadState,
+        start: bytes = b"",
+        stop: bytes = KEYS_END,
+        reverse: bool = False,
+        *,
+        values: bool = True,
     ) -> Iterator[Page]:
-        """The live and the expired entries of a frozen state, page by page."""
-        return live_pages(state.pages(start, stop, reverse=reverse))
+        """The live and the expired entries of a frozen state, page by page. Without `values` pointers stay pointers."""
+        return live_pages(state.pages(start, stop, reverse=reverse, values=values))
 
     def scan(
-        self, start: bytes, stop: bytes, *, reverse: bool = False, limit: int | None = None, nowait: bool = False
+        self,
+        start: bytes,
+        stop: bytes,
+        *,
+        reverse: bool = False,
+        limit: int | None = None,
+        nowait: bool = False,
+        values: bool = True,
     ) -> Iterator[Page]:
         """All entries as of now, tombstones after the first live one included; with a limit, pages may end after that
-        many plain values. `nowait`: ColdRead, here or with a page, instead of a wait for a block.
+        many plain values. `nowait`: ColdRead, here or with a page, instead of a wait for the disk. Without `values`
+        pointers stay pointers.
 
         A scan with a limit copies the entries that it needs from the active memtables instead of freezing them."""
         passed = Passed()
-        pages, search = self._exclusively(lambda: self._begin_scan(start, stop, reverse, limit, passed, nowait))
+        pages, search = self._exclusively(lambda: self._begin_scan(start, stop, reverse, limit, passed, nowait, values))
         return self._first_live(pages, search, passed, reverse) if search else self._noticed(pages, passed)
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False, nowait: bool = False) -> Page:
@@ -87,7 +101,8 @@ class OrderedReads(Commits):
         shard = small_page.shard_of_range(start, stop, len(state.active))
         if shard is None or (dead and meets(dead, start, stop)):
             return None
-        return small_page.read(state, shard, start, stop, count, self._active_heads, nowait)
+        page = small_page.read(state, shard, start, stop, count, self._active_heads, nowait)
+        return None if page is None else state.value_files.resolved_page(page, nowait=nowait)
 
     def _load_page(self, start: bytes, stop: bytes, count: int, reverse: bool) -> None:
         """Load block after block, as they are missed. If the cache cannot hold them, give up: the caller asks again."""
@@ -123,6 +138,9 @@ class OrderedReads(Commits):
             below: dict[bytes, Entry] = {}
             for page in state.table_pages(shard, missing[0], missing[-1] + b"\0", nowait=nowait):
                 below.update(zip(*page, strict=True))
+            wanted = [key for key in missing if key in below]
+            of_tables = state.value_files.resolved_page((wanted, [below[key] for key in wanted]), nowait=nowait)
+            below = dict(zip(*of_tables, strict=True))
             found = [below.get(key) if entry is None else entry for key, entry in zip(keys, found, strict=True)]
         return [None if entry is TOMBSTONE else entry for entry in found]
 
@@ -136,7 +154,7 @@ class OrderedReads(Commits):
                 cold.load()
 
     def _begin_scan(
-        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, passed: Passed, nowait: bool
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, passed: Passed, nowait: bool, values: bool
     ) -> tuple[Iterator[Page], Search | None]:
         size = PAGE_ENTRIES if limit is None else min(2 * limit + 16, PAGE_ENTRIES)
         self.check_open()
@@ -148,13 +166,13 @@ class OrderedReads(Commits):
         if (
             self._control.times_held() > 1
         ):  # in the middle of a commit, which may have reported its keys to the stretches already
-            return state.with_copies(dead).pages(start, stop, reverse=reverse, nowait=nowait), None
+            return state.with_copies(dead).pages(start, stop, reverse=reverse, nowait=nowait, values=values), None
         bounds = [copy_bounded(memtable, start, stop, reverse, size, limit) for memtable in state.active]
         if None in bounds:
-            pages = self._freeze().pages(start, stop, reverse=reverse, passed=passed, nowait=nowait)
+            pages = self._freeze().pages(start, stop, reverse=reverse, passed=passed, nowait=nowait, values=values)
         else:
             whole = [bound for bound in bounds if bound]
-            pages = state.bounded_pages(whole, reverse=reverse, dead=dead, passed=passed, nowait=nowait)
+            pages = state.bounded_pages(whole, reverse=reverse, dead=dead, passed=passed, nowait=nowait, values=values)
         return pages, self._begin_search(start, stop) if self._dead.learns else None
 
     def _noticed(self, pages: Iterator[Page], passed: Passed) -> Iterator[Page]:
@@ -220,19 +238,19 @@ class OrderedReads(Commits):
         page = self.state.head(start, stop, count, self._active_heads, dead.known)
         return page if dead.parted == parted else None
 
-    def head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+    def head(self, start: bytes, stop: bytes, limit: int, *, values: bool = True) -> Page | None:
         """The beginning of such a scan in one page, with `limit` plain values, or all there are. None if that takes
-        more: a larger limit, many hidden entries, many tombstones."""
+        more: a larger limit, many hidden entries, many tombstones. Without `values` pointers stay pointers."""
         if limit > HEAD_ENTRIES:
             return None
         dead = self._dead
         parted = dead.parted
-        page = self.state.plain_head(start, stop, limit, self._active_heads, dead.known)
+        page = self.state.plain_head(start, stop, limit, self._active_heads, dead.known, values=values)
         if page is None:
-            page = self._long_head(start, stop, limit)
+            page = self._long_head(start, stop, limit, values)
         return page if dead.parted == parted else None
 
-    def _long_head(self, start: bytes, stop: bytes, limit: int) -> Page | None:
+    def _long_head(self, start: bytes, stop: bytes, limit: int, values: bool) -> Page | None:
         """What `head` gives, after some more tombstones; how far they reach is remembered."""
         count = limit + MAX_TOMBSTONES
         if self._control.times_held():  # as in `_begin_scan`
@@ -240,7 +258,7 @@ class OrderedReads(Commits):
         search = self._exclusively(lambda: self._begin_search(start, stop))
         dead_stop = b""
         try:
-            page = self.state.head(start, stop, count, self._active_heads, self._dead.known)
+            page = self.state.head(start, stop, count, self._active_heads, self._dead.known, values=values)
             at = _first_live_at(page) if page is not None else None
             if at != 0:
                 self._dead.learns = True
@@ -252,7 +270,7 @@ class OrderedReads(Commits):
         finally:
             self._exclusively(lambda: self._end_search(search, start, dead_stop))
         whole = page is not None and len(page[0]) < count
-        return page if whole or (page and list(map(type, page[1])).count(bytes) >= limit) else None
+        return page if whole or (page and count_plain(page[1]) >= limit) else None
 
 
 def _first_live_at(page: Page) -> int | None:

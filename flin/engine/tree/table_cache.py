@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 
-from flin.engine.catalog.version import Version
+from flin.engine.catalog.version import ValueFile, Version
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.open_files import OPEN_FILES, OpenFiles, TableFile
@@ -20,6 +20,7 @@ from flin.engine.read.read_state import OpenRuns, TableRun
 from flin.engine.sstable import Table
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.meta import TableMeta
+from flin.engine.table.value_files import OpenValueFile, ValueFiles
 from flin.errors import CorruptionError, StorageError
 
 
@@ -32,7 +33,7 @@ class TableCache:
         self._directory = directory
         self.block_cache = cache
         self._tables: dict[tuple[str, int], Table] = {}
-        self.value_files: Mapping[int, TableFile] = {}
+        self.value_files = ValueFiles()
         """Those of the newest version, by the numbers that pointers have. Replaced with each version, never changed."""
         self._files: weakref.WeakValueDictionary[str, TableFile] = weakref.WeakValueDictionary()
         self._wanted: set[str] = set()  # files of the newest version
@@ -50,7 +51,7 @@ class TableCache:
                 tuple(TableRun([self._open(table, before) for table in run]) for run in shard)
                 for shard in version.shards
             )
-            value_files = {each.number: self._file(each.file) for each in version.value_files}
+            value_files = ValueFiles({each.number: self._value_file(each) for each in version.value_files})
         except BaseException:
             self._tables = before
             raise
@@ -108,7 +109,7 @@ class TableCache:
         """Drop every table, before the directory is released. Readers that still hold a state go on with open tables;
         the others raise ClosedError."""
         self._tables = {}
-        self.value_files = {}
+        self.value_files = ValueFiles()
         for file in list(self._files.values()):
             file.end()
 
@@ -123,16 +124,31 @@ class TableCache:
     def _file(self, name: str) -> TableFile:
         file = self._files.get(name)
         if file is None:
-            path = join(self._directory, name)
-            try:
-                if not self._fs.is_file(path):
-                    raise CorruptionError(path, 0, "the manifest names this file, and there is no such regular file")
-            except OSError as error:
-                raise StorageError("look for", path, error) from error
-            file = TableFile(self._fs, path, self._open_files)
-            weakref.finalize(file, self._gone.append, name).atexit = False
-            self._files[name] = file
+            file = TableFile(self._fs, self._path_of(name), self._open_files)
+            self._note(name, file)
         return file
+
+    def _value_file(self, value_file: ValueFile) -> OpenValueFile:
+        name = value_file.file
+        file = self._files.get(name)
+        if not isinstance(file, OpenValueFile):
+            file = OpenValueFile(self._fs, self._path_of(name), self._open_files, length=value_file.length)
+            self._note(name, file)
+        return file
+
+    def _note(self, name: str, file: TableFile) -> None:
+        weakref.finalize(file, self._gone.append, name).atexit = False
+        self._files[name] = file
+
+    def _path_of(self, name: str) -> str:
+        """The path of a file that must be there."""
+        path = join(self._directory, name)
+        try:
+            if not self._fs.is_file(path):
+                raise CorruptionError(path, 0, "the manifest names this file, and there is no such regular file")
+        except OSError as error:
+            raise StorageError("look for", path, error) from error
+        return path
 
 
 def missing_bytes(fs: FileSystem, directory: str, version: Version) -> None:

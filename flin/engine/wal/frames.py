@@ -53,7 +53,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, repeat
 from sys import byteorder
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
 from flin.engine.disk.fs import Mapped
@@ -474,13 +474,23 @@ def _encode_operations(points: Mapping[bytes, Entry], ranges: Sequence[Range]) -
     return [kinds, tags, expiries, _lengths(keys, values), b"".join(keys), b"".join(values)]
 
 
+class Replaces(Protocol):
+    """What puts pointers in the places of large values (wal/large_values.py)."""
+
+    def replaced(self, values: Iterable[bytes], stop: int) -> list[bytes]:
+        """The values, which follow each other up to the offset `stop` of the segment."""
+
+
 def decode_payload(
-    kind: int, payload: bytes, count: int, path: str, offset: int
+    kind: int, payload: bytes, count: int, path: str, offset: int, large: Replaces | None = None
 ) -> tuple[list[Range], list[tuple[bytes, Entry]]]:
     """The range deletes and points of a good frame of kind puts or operations. Raises CorruptionError if its lengths do
     not add up, FormatVersionError for any other kind. (Written out in wal.replay.replay.)"""
+    frame_end = offset + FRAME_BYTES + len(payload)
     if kind == FRAME_PUTS:
         keys, values = _decode_columns(payload, 0, count, path, offset)
+        if large is not None:
+            values = large.replaced(values, frame_end)
         return [], list(zip(keys, values, strict=True))
     if kind != FRAME_OPERATIONS:
         raise FormatVersionError(path, f"the frame at offset {offset} is of kind {kind}; a newer Flin wrote it")
@@ -488,6 +498,9 @@ def decode_payload(
         raise CorruptionError(path, offset, "a commit is shorter than its count of operations needs")
     keys, values = _decode_columns(payload, 10 * count, count, path, offset)
     kinds, tags = payload[:count], payload[count : 2 * count]
+    if large is not None:
+        others = kinds.rfind(KIND_RANGE_DELETE) + 1  # these come first; what else has a value is a put
+        values = values[:others] + large.replaced(values[others:], frame_end)
     expiries = struct.unpack_from(f"<{count}q", payload, 2 * count)
     ranges: list[Range] = []
     points: list[tuple[bytes, Entry]] = []

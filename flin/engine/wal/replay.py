@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flin.engine.disk.fs import FileSystem, Mapped, join
@@ -15,6 +15,7 @@ from flin.engine.wal.frames import (
     FRAME_OPERATIONS,
     FRAME_PUT,
     HEADER_BYTES,
+    MAX_PAYLOAD_BYTES,
     Columns,
     SegmentHeader,
     SegmentSlice,
@@ -24,6 +25,7 @@ from flin.engine.wal.frames import (
     is_blank,
     read_frame_header,
 )
+from flin.engine.wal.large_values import LargeValues
 from flin.errors import CorruptionError
 
 
@@ -41,17 +43,31 @@ class Replay:
 
 
 def replay(
-    data: Mapped, header: SegmentHeader, path: str, memtable: Memtable, *, start: int = HEADER_BYTES, end: int
+    data: Mapped,
+    header: SegmentHeader,
+    path: str,
+    memtable: Memtable,
+    *,
+    start: int = HEADER_BYTES,
+    end: int,
+    large: LargeValues | None = None,
 ) -> Replay:
     """Apply the good frames of data[start:end] to the memtable, up to the first that is not good (wal.ValidFrames).
+    `large`: put pointers in the places of large values.
 
     CorruptionError for a good frame whose payload does not fit its count, FormatVersionError for a kind that only a
     newer Flin knows."""
     valid = ValidFrames(data, header, start, end)
     entries = memtable.entries
+    threshold = MAX_PAYLOAD_BYTES if large is None else large.threshold
     for found in valid:
         if isinstance(found, Columns):
-            entries.update(zip(found.keys, found.values, strict=True))
+            values: Sequence[bytes] = found.values
+            if large is not None and len(values[0]) >= threshold:
+                first = found.positions[0] - header.base + FRAME_BYTES + 4 + len(found.keys[0])
+                size = found.positions[1] - found.positions[0]
+                values = large.pointers(range(first, first + size * len(values), size), values)
+            entries.update(zip(found.keys, values, strict=True))
             continue
         offset, frame_end, kind, count = found
         if kind == FRAME_PUT:  # every put of the hot path comes by here: decoded in place
@@ -59,7 +75,10 @@ def replay(
             value_start = body + int.from_bytes(data[body - 4 : body], "little")
             if value_start > frame_end or count != 1:
                 raise CorruptionError(path, offset, "a put's key is longer than its frame")
-            entries[data[body:value_start]] = data[value_start:frame_end]
+            value = data[value_start:frame_end]
+            if large is not None and len(value) >= threshold:
+                value = large.pointer(value_start, value)
+            entries[data[body:value_start]] = value
         elif kind == FRAME_OPERATIONS and count == 1 and data[offset + FRAME_BYTES] == KIND_DELETE:
             # So does every delete. Its key is the rest after the columns; its length must say so.
             # Written out: wal.frames.decode_payload
@@ -68,14 +87,27 @@ def replay(
                 raise CorruptionError(path, offset, "a commit's lengths do not add up")
             entries[data[body:frame_end]] = TOMBSTONE
         elif kind != FRAME_END:
-            memtable.apply(*decode_payload(kind, data[offset + FRAME_BYTES : frame_end], count, path, offset))
+            payload = data[offset + FRAME_BYTES : frame_end]
+            memtable.apply(*decode_payload(kind, payload, count, path, offset, large))
     return Replay(
         valid.end, valid.next_sequence, valid.synced, valid.frames, valid.operations, valid.closed, valid.stop_reason
     )
 
 
-def load_segment(fs: FileSystem, directory: str, piece: SegmentSlice, memtable: Memtable) -> Replay:
+def load_segment(
+    fs: FileSystem, directory: str, piece: SegmentSlice, memtable: Memtable, large: LargeValues | None = None
+) -> Replay:
     """Apply the whole slice of a segment, in a file of the directory, to the memtable. CorruptionError on damage."""
+    path = join(directory, piece.file)
+    data = map_segment(fs, directory, piece)
+    done = replay(data, decode_header(data, path), path, memtable, start=piece.start, end=piece.end, large=large)
+    if done.stop_reason or done.end != piece.end:
+        raise CorruptionError(path, done.end, done.stop_reason or "the segment holds zeros where frames should be")
+    return done
+
+
+def map_segment(fs: FileSystem, directory: str, piece: SegmentSlice) -> Mapped:
+    """The bytes of a segment's file. CorruptionError if it is shorter than the slice."""
     path = join(directory, piece.file)
     file = fs.open(path)
     try:
@@ -84,10 +116,7 @@ def load_segment(fs: FileSystem, directory: str, piece: SegmentSlice, memtable: 
         file.close()
     if len(data) < piece.end:
         raise CorruptionError(path, len(data), f"the segment is shorter than its {piece.end} valid bytes")
-    done = replay(data, decode_header(data, path), path, memtable, start=piece.start, end=piece.end)
-    if done.stop_reason or done.end != piece.end:
-        raise CorruptionError(path, done.end, done.stop_reason or "the segment holds zeros where frames should be")
-    return done
+    return data
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,14 +265,14 @@ def test_a_put_into_a_stretch_while_a_head_is_read(open_engine: Any, monkeypatch
     assert db.first() == b"0150"
     assert db._store._dead.known == [b"", b"0150"]
     state_type = type(db._store.state)
-    original = state_type.head
+    original = state_type._head
 
     def put_first(*arguments: Any, **named: Any) -> Any:
-        monkeypatch.setattr(state_type, "head", original)
+        monkeypatch.setattr(state_type, "_head", original)
         db.put(b"0100", b"new")
         return original(*arguments, **named)
 
-    monkeypatch.setattr(state_type, "head", put_first)
+    monkeypatch.setattr(state_type, "_head", put_first)
     assert db.first() == b"0100"
 
 

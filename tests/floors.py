@@ -12,7 +12,7 @@ from typing import Final
 from tests.source import ROOT
 
 ENGINE: Final = [
-    "reentry",
+    "reentry checksum",
     "disk/",
     "options entry key slot boundaries buffers",
     "table/",

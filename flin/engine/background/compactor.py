@@ -54,6 +54,10 @@ costs a slice of memory in the helper, which runs the smaller merge first."""
 TARGET_TABLE_SHARE: Final = 8
 """The memory limit divided by this bounds a table's size: its index and filter are held while it is written."""
 
+ABOVE_BOTTOM_LEVEL: Final = -1
+"""The zstd level of tables that will be merged again. Of values of which half is random it takes 0.21 µs an entry of
+116 bytes instead of 0.34, for the same size; of JSON 0.33 instead of 0.40, but half more disk: so the bottom has 1."""
+
 
 def _log_retry(job: FlushJob | CompactionJob, error: HelperDiedError) -> None:
     """Log that the job is run again at once, in a new helper: the caller that waits (a flush, a close) did nothing
@@ -76,7 +80,9 @@ class Compactor:
         self._options = CompactionOptions(target_table_bytes=target)
         block_size = store.options.block_size_bytes
         self._flush_options = TableOptions(block_size_bytes=block_size, codec="none")
-        self._table_options = TableOptions(block_size_bytes=block_size, codec=store.options.compression)
+        codec = store.options.compression
+        self._table_options = TableOptions(block_size_bytes=block_size, codec=codec, zstd_level=ABOVE_BOTTOM_LEVEL)
+        self._bottom_options = TableOptions(block_size_bytes=block_size, codec=codec)
         # RLocks: a debugger may raise between the end of a `with` and its exit; then that thread must be able to close.
         self._flush_lock = RLock()  # one flush at a time: they commit oldest first
         self._busy: list[Compaction] = []
@@ -258,7 +264,7 @@ class Compactor:
             compaction.shard,
             compaction.rewrite,
             compaction.bottom,
-            self._table_options,
+            self._bottom_options if compaction.bottom else self._table_options,
             now_ms,
             compaction.target_table_bytes,
             store.options.budget.compaction_slice,

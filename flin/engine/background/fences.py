@@ -15,9 +15,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
-from zlib import crc32
 
 from flin.engine.catalog.version import Run, ShardRuns
+from flin.engine.checksum import crc32
 
 
 def bytes_by_range(run: Run, fences: Sequence[bytes]) -> list[int]:

@@ -30,9 +30,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
-from zlib import crc32
 
 from flin.engine.catalog.version import Run, ValueFile, Version
+from flin.engine.checksum import crc32
 from flin.engine.disk.file_name import MANIFEST, maybe_parse, maybe_value_number, temporary_name
 from flin.engine.disk.fs import FileSystem, append_all, join
 from flin.engine.slot import MAX_SHARDS

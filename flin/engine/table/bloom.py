@@ -23,10 +23,10 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from typing import Final
-from zlib import crc32
 
 import mmh3
 
+from flin.engine.checksum import crc32
 from flin.errors import CorruptionError
 
 HASH_NAME: Final = "murmur3_x86_32"

@@ -16,8 +16,8 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
-from zlib import crc32
 
+from flin.engine.checksum import crc32
 from flin.errors import CorruptionError
 
 _HEADER: Final = struct.Struct("<II")

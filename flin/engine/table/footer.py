@@ -30,8 +30,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, TypeAlias
-from zlib import crc32
 
+from flin.engine.checksum import crc32
 from flin.engine.disk.fs import ReadableFile
 from flin.engine.table.bloom import HASH_NAME
 from flin.engine.table.meta import TableMeta

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise
 from operator import le
 from typing import Final
-from zlib import crc32
 
+from flin.engine.checksum import crc32
 from flin.errors import CorruptionError
 
 _HEADER: Final = struct.Struct("<II")

@@ -12,8 +12,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from typing import Final
-from zlib import crc32
 
+from flin.engine.checksum import crc32
 from flin.engine.entry import Range
 from flin.errors import CorruptionError
 

@@ -14,8 +14,8 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final, cast
-from zlib import crc32
 
+from flin.engine.checksum import crc32
 from flin.engine.table import block
 from flin.errors import CorruptionError, FormatVersionError
 

@@ -18,8 +18,8 @@ from functools import partial
 from itertools import accumulate
 from time import monotonic
 from typing import Any, Final, TypeAlias
-from zlib import crc32
 
+from flin.engine.checksum import crc32
 from flin.engine.disk.fs import FileSystem
 from flin.engine.disk.open_files import OPEN_FILES, OpenFiles, TableFile
 from flin.engine.entry import (

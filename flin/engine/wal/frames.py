@@ -54,8 +54,8 @@ from functools import lru_cache
 from itertools import chain, repeat
 from sys import byteorder
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
-from zlib import crc32
 
+from flin.engine.checksum import crc32
 from flin.engine.disk.fs import Mapped
 from flin.engine.entry import (
     KIND_DELETE,

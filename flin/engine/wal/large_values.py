@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, repeat
 from typing import Final
-from zlib import crc32
 
+from flin.engine.checksum import crc32
 from flin.engine.entry import POINTER_BYTES, Pointer, pack_place, pack_pointer
 
 _PLACE_BYTES: Final = 16  # number and offset

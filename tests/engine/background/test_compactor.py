@@ -14,6 +14,7 @@ import pytest
 import flin.engine
 from flin.engine.background import compactor
 from flin.engine.background.compactor import Compactor
+from flin.engine.background.job import CompactionJob, JobResult
 from flin.engine.engine import Engine
 from flin.errors import FlinError, ReadOnlyError, StorageError
 from flin.testing import Fault, SimulatedDisk
@@ -188,3 +189,20 @@ def test_the_interval_survives_what_ends_a_thread() -> None:
         db.put(b"key", b"value")
         _wait(lambda: db._store.synced_position == db._store.position, "a sync")
         assert fault.fired
+
+
+def test_only_the_bottom_is_compressed_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What will be merged again is compressed fast."""
+    levels: set[tuple[bool, int]] = set()
+    run = Compactor._run
+
+    def noted(self: Compactor, job: CompactionJob) -> JobResult:
+        levels.add((job.bottom, job.options.zstd_level))
+        return run(self, job)
+
+    monkeypatch.setattr(Compactor, "_run", noted)
+    with flin.engine.open("/db", fs=SimulatedDisk(), runner="inline", memory_limit=1 << 20) as db:
+        for number in range(12_000):
+            db.put(b"%d" % (number * 7919 % 9973), b"x" * 300)
+        assert levels == {(True, 1), (False, -1)}
+        assert db.verify() == []

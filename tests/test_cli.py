@@ -83,7 +83,16 @@ def test_every_command_has_help_with_examples_and_exit_codes(capsys: Capture) ->
     assert code == 0
     for command in ("serve", "check", "dump", "stats", "compact", "bench"):
         assert f"flin {command}" in text
-    for words in (["serve"], ["check"], ["dump"], ["stats"], ["compact"], ["bench"], ["bench", "load"]):
+    for words in (
+        ["serve"],
+        ["check"],
+        ["dump"],
+        ["stats"],
+        ["compact"],
+        ["bench"],
+        ["bench", "load"],
+        ["bench", "scale"],
+    ):
         code, text, _ = run(capsys, *words, "--help")
         assert code == 0
         assert "examples:\n  flin " in text

@@ -35,7 +35,8 @@ stdout, progress to stderr.
   flin bench steps        where the time goes: the steps of each operation, in nanoseconds
   flin bench types        the cost of commands over collections, beside SET and GET and beside redis-server
   flin bench pubsub       the cost of a message to nobody, one or many subscribers, beside redis-server
-  flin bench load         memory, time and files for millions of keys; time to reopen, also after kill -9"""
+  flin bench load         memory, time and files for millions of keys; time to reopen, also after kill -9
+  flin bench scale        the same for a whole life of many keys or bytes: load, overwrite, delete; resumable"""
 EXAMPLES = """\
   flin bench --quick
   flin bench --rows fillrandom,ycsb-a,sustained --rounds 5
@@ -69,6 +70,7 @@ def add_parser(commands: Commands) -> None:
     _add_types(more)
     _add_pubsub(more)
     _add_load(more)
+    _add_scale(more)
 
 
 def _add_common(parser: Parser) -> None:
@@ -167,6 +169,24 @@ files and bytes, and times a reopen after a clean close and another one after ki
         "--millions", type=float, default=5.0, metavar="N", help="number of keys, in millions (default 5)"
     )
     parser.add_argument("--stores", default="flin", metavar="STORE,…", help="any of flin (default), rocksdict, plyvel")
+
+
+def _add_scale(more: Commands) -> None:
+    details = """\
+Writes keys, one put at a time, opens them again, overwrites half and deletes a quarter, is killed with -9 in the middle
+of that. Shows time, peak memory of all processes, files, descriptors, the disk against the data, the largest job and
+bytes written per byte given. With --directory it keeps the data, and an interrupted run goes on where it was."""
+    examples = """\
+  flin bench scale --keys 50000000 --directory /var/tmp/scale
+  flin bench scale --data 20gb --value-bytes 65536 --minutes 10"""
+    parser = add_command(more, "scale", run_scale, "load, kill, overwrite and delete many keys", details, examples)
+    _add_common(parser)
+    parser.add_argument("--keys", type=positive, metavar="N", help="number of keys (default 1000000)")
+    parser.add_argument("--data", type=size, metavar="SIZE", help="bytes of keys and values, instead of --keys")
+    parser.add_argument("--value-bytes", type=positive, default=100, metavar="N", help="size of a value (default 100)")
+    parser.add_argument("--minutes", type=positive, metavar="N", help="end the load then, with the keys it has by then")
+    parser.add_argument("--directory", metavar="DIR", help="directory to keep, to go on after an interruption")
+    parser.add_argument("--store", default="flin", metavar="STORE", help="flin (default), rocksdict or plyvel")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -373,6 +393,34 @@ def run_load(arguments: argparse.Namespace) -> int:
     _write_json(
         arguments, report.document("load", {"stores": [asdict(one) for one in settings]}, [asdict(r) for r in results])
     )
+    return exit_code.OK
+
+
+def run_scale(arguments: argparse.Namespace) -> int:
+    from flin.bench import report, scale, store
+    from flin.bench.progress import Progress
+
+    (name,) = _known([arguments.store], tuple(store.STORES), "store")
+    if not store.is_installed(name):
+        raise UsageError(f"{name} is not installed")
+    defaults = scale.Settings()
+    settings = scale.Settings(
+        name,
+        arguments.keys or defaults.count,
+        arguments.value_bytes,
+        arguments.memory_limit or defaults.memory_bytes,
+        60.0 * (arguments.minutes or 0),
+    )
+    if arguments.data:
+        settings = replace(settings, count=max(1, arguments.data // settings.pair_bytes))
+    with _scratch(arguments) as scratch:
+        directory = scale.make_directory(arguments.directory or scratch)
+        try:
+            note = scale.run(settings, directory, Progress(len(scale.STEPS)))
+        except scale.OtherRunError as error:
+            raise UsageError(str(error)) from None
+    print(scale.table(note))
+    _write_json(arguments, report.document("scale", asdict(settings), asdict(note)))
     return exit_code.OK
 
 

@@ -61,6 +61,8 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "microseconds_per_key": (
                 1e6 * (done.flush_seconds + done.compaction_seconds) / keys_rewritten if keys_rewritten else 0.0
             ),
+            "largest_job_bytes": done.largest_job_bytes,
+            "longest_job_seconds": done.longest_job_seconds,
             # Bytes written to tables per byte that left the WAL.
             "write_amplification": written / done.wal_bytes_flushed if done.wal_bytes_flushed else 0.0,
         },

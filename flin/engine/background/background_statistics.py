@@ -22,4 +22,11 @@ class BackgroundStatistics:
     compacted_bytes: int = 0
     wal_bytes_flushed: int = 0
     swept: int = 0
+    largest_job_bytes: int = 0  # read by one job
+    longest_job_seconds: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)  # how many compactions had each reason
+
+    def note_job(self, bytes_in: int, seconds: float) -> None:
+        """A job has read so many bytes, and its caller has waited so long for it."""
+        self.largest_job_bytes = max(self.largest_job_bytes, bytes_in)
+        self.longest_job_seconds = max(self.longest_job_seconds, seconds)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from threading import Condition, RLock, Thread, current_thread, get_ident
-from time import sleep
+from time import monotonic, sleep
 from typing import Final
 
 from flin.engine.background.background_statistics import BackgroundStatistics
@@ -165,6 +165,7 @@ class Compactor:
                 store.now_ms(),
                 store.options.value_threshold,
             )
+            began = monotonic()
             handle = self._runner.submit(job)
             self._sync_meanwhile(handle, generation.end_position)
             try:
@@ -187,6 +188,7 @@ class Compactor:
             done.flushed_entries += result.statistics.entries_out
             done.flushed_bytes += result.statistics.bytes_out
             done.wal_bytes_flushed += result.statistics.bytes_in
+            done.note_job(result.statistics.bytes_in, monotonic() - began)
         return True
 
     def compact_once(self) -> bool:
@@ -274,6 +276,7 @@ class Compactor:
             compaction.settles,
             compaction.settled_inputs,
         )
+        began = monotonic()
         result = self._run(job)
         outputs = result.tables.get(compaction.shard, ())
         self._install(
@@ -287,6 +290,7 @@ class Compactor:
         )
         del state
         with self._busy_lock:
+            done.note_job(result.statistics.bytes_in, monotonic() - began)
             done.compactions += 1
             done.compaction_seconds += result.statistics.cpu_seconds
             done.compacted_entries += result.statistics.entries_in

@@ -6,9 +6,14 @@ and 43, 1 KiB 576 and 54, 8 KiB 2,154 and 207. So there is no size at which zlib
 
 from __future__ import annotations
 
-try:
-    from zlib_ng.zlib_ng import crc32
-except ImportError:
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # zlib-ng's has types only where it is installed
     from zlib import crc32
+else:
+    try:
+        from zlib_ng.zlib_ng import crc32
+    except ImportError:
+        from zlib import crc32
 
 __all__ = ["crc32"]

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -308,7 +309,7 @@ def test_check_names_all_where_the_database_cannot_be_opened(database: Path, cap
     code, output, _ = run(capsys, "check", database)
     assert code == 1
     assert f"{table}: corrupt" in output
-    assert f"{other}: corrupt at offset 0: the manifest names this table" in output
+    assert f"{other}: corrupt at offset 0: the manifest names this file" in output
 
 
 def test_check_of_a_damaged_manifest(database: Path, capsys: Capture) -> None:
@@ -444,6 +445,56 @@ def test_dump_of_a_segment(database: Path, capsys: Capture) -> None:
     assert run(capsys, "dump", segment, "--limit", 1)[1].count("sequence ") == 2  # the header's and one frame's
 
 
+def test_dump_of_value_files(tmp_path: Path, capsys: Capture) -> None:
+    directory = tmp_path / "values"
+    with flin.engine.open(str(directory), runner="inline", value_threshold=300) as engine:
+        for count, text in ((9, b"old"), (7, b"new")):
+            engine.put_many({b"k%d" % number: text * 300 for number in range(count)})
+            engine.flush()
+        engine.compact()  # learns that the first file is worn
+        engine.put(b"k0", b"")
+        engine.compact()
+    _, output, _ = run(capsys, "dump", directory / "MANIFEST")
+    segment, collected = only(directory, "*.wal"), only(directory, "*.val")
+    assert f": {segment.name}, 5,400 of " in output
+    assert f": {collected.name}, 1,800 of " in output
+    code, output, _ = run(capsys, "dump", collected)
+    assert code == 0
+    assert output.startswith(f"value file {2**63 + int(collected.name[:8]) * 2**20}, format 1, ")
+    assert output.count('  put "k') == 2
+    assert '  put "k8" = "oldold' in output
+    code, output, _ = run(capsys, "dump", only(directory, "*.sst"))
+    assert code == 0
+    assert re.search(r'  put "k1" = 900 bytes at \d+ in value file \d+\n', output)
+    assert '  put "k0" = ""' in output
+
+
+def test_check_reads_value_files(tmp_path: Path, capsys: Capture) -> None:
+    directory = tmp_path / "values"
+    with flin.engine.open(str(directory), runner="inline", value_threshold=300) as engine:
+        engine.put_many({b"k%d" % number: b"%d" % number * 900 for number in range(9)})
+        engine.flush()
+        engine.put_many({b"k%d" % number: b"new" * 300 for number in range(5)})
+    assert run(capsys, "check", directory)[0] == 0
+    first, second = sorted(directory.glob("*.wal"))
+    whole = first.read_bytes()
+    at = whole.index(b"7" * 900)
+    flip(first, at + 100)
+    code, output, _ = run(capsys, "check", directory)
+    assert code == 1
+    assert f"{first}: corrupt at offset {at}: the checksum of the value of b'k7' does not match\n" in output
+    assert "1 problem in" in output
+    first.unlink()
+    code, output, _ = run(capsys, "check", directory)
+    assert code == 1
+    assert f"{first}: corrupt at offset 0: the manifest names this file, and there is no such regular file\n" in output
+    first.write_bytes(whole[: at + 10])
+    code, output, _ = run(capsys, "check", directory)
+    assert code == 1
+    assert f"{first}: corrupt at offset {at + 10}: the file is {at + 10} bytes long, the manifest says" in output
+    assert str(second) not in output
+
+
 def test_dump_shows_what_is_before_the_damage(database: Path, capsys: Capture) -> None:
     segment = only(database, "*.wal")
     data = segment.read_bytes()
@@ -465,7 +516,7 @@ def test_dump_of_something_else_is_2(tmp_path: Path, capsys: Capture) -> None:
         path.write_bytes(content)
         code, output, errors = run(capsys, "dump", path)
         assert (code, output) == (2, "")
-        assert "is not a WAL segment, an SSTable or a manifest" in errors
+        assert "is no WAL segment, value file, SSTable or manifest" in errors
     assert run(capsys, "dump", tmp_path)[0] == 2
 
 

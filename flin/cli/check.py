@@ -14,6 +14,7 @@ from flin.cli.parsing import Commands, add_command, database_directory
 from flin.cli.ticker import Ticker
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest
+from flin.engine.catalog.version import ValueFile
 from flin.engine.disk.file_name import MANIFEST, maybe_parse
 from flin.engine.disk.fs import FileSystem, ReadableFile
 from flin.engine.engine import store_of
@@ -28,8 +29,9 @@ from flin.objects.owners import Owners
 
 SUMMARY = "read and verify a whole database, changing nothing"
 DETAILS = """\
-Replays the WAL, reads every block of every table, and checks checksums, order, filters, counts, the manifest, and that
-each piece of a collection has its owner and each owner all of its pieces.
+Replays the WAL, reads every block of every table and every value that lies in a value file, and checks checksums,
+order, filters, counts, the manifest, and that each piece of a collection has its owner and each owner all of its
+pieces.
 Each problem is one line on stdout that names the file. If the database cannot be opened, each file is verified by
 itself, so that you see all damage and not only the first. No other process may have the directory open."""
 EXAMPLES = """\
@@ -87,9 +89,15 @@ def survey(fs: FileSystem, directory: str) -> Iterator[FlinError]:
     except OSError as error:
         yield StorageError("read", os.path.join(directory, MANIFEST), error)
     yield from _survey_tables(fs, directory, manifest)
-    for name in fs.names(directory):
+    value_files = {} if manifest is None else {each.file: each for each in manifest.version.value_files}
+    for name in sorted({*fs.names(directory), *value_files}):
         parsed = maybe_parse(name)
-        if parsed is not None and parsed.role == "wal" and (manifest is None or parsed.number >= manifest.wal_floor):
+        if parsed is None or parsed.role not in ("wal", "value"):
+            continue
+        live = parsed.role == "wal" and (manifest is None or parsed.number >= manifest.wal_floor)
+        if name in value_files:
+            yield from _survey_value_file(fs, os.path.join(directory, name), value_files[name])
+        elif live or manifest is None:
             yield from _survey_segment(fs, os.path.join(directory, name))
 
 
@@ -109,7 +117,7 @@ def _survey_tables(fs: FileSystem, directory: str, manifest: Manifest | None) ->
 
 def _survey_table(fs: FileSystem, path: str, metas: list[TableMeta]) -> Iterator[FlinError]:
     """The problems of a table file. If the manifest says nothing of it, it is read as it describes itself."""
-    missing = "the manifest names this table, and there is no such regular file" if metas else NO_FILE
+    missing = "the manifest names this file, and there is no such regular file" if metas else NO_FILE
     try:
         with _opened(fs, path, missing) as file:
             for meta in metas or table_footer.read_metas(file):
@@ -118,16 +126,30 @@ def _survey_table(fs: FileSystem, path: str, metas: list[TableMeta]) -> Iterator
         yield error
 
 
-def _survey_segment(fs: FileSystem, path: str) -> Iterator[FlinError]:
-    """The problems of a segment. A torn tail shows here, too: only the whole WAL can tell whether it was promised."""
+def _survey_segment(
+    fs: FileSystem, path: str, length: int | None = None, missing: str = NO_FILE
+) -> Iterator[FlinError]:
+    """The problems of a segment, up to the length if it is known. A torn tail shows here, too: only the whole WAL can
+    tell whether it was promised."""
     try:
-        with _opened(fs, path) as file:
+        with _opened(fs, path, missing) as file:
             data = file.map()
+            if length is not None and len(data) < length:
+                yield CorruptionError(
+                    path, len(data), f"the file is {len(data)} bytes long, the manifest says {length}"
+                )
             header = wal_frames.decode_header(data, path)
-            for _ in wal_replay.read_frames(data, header, path, end=len(data)):
+            end = len(data) if length is None else min(length, len(data))
+            for _ in wal_replay.read_frames(data, header, path, end=end):
                 pass
     except FlinError as error:
         yield error
+
+
+def _survey_value_file(fs: FileSystem, path: str, named: ValueFile) -> Iterator[FlinError]:
+    """The problems of the whole file, also where no table points to."""
+    missing = "the manifest names this file, and there is no such regular file"
+    yield from _survey_segment(fs, path, named.length, missing)
 
 
 @contextmanager

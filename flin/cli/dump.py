@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command, positive
 from flin.engine.catalog import manifest
-from flin.engine.disk.file_name import MANIFEST
+from flin.engine.disk.file_name import COLLECTED, MANIFEST
 from flin.engine.disk.fs import OsFileSystem, ReadableFile
-from flin.engine.entry import TOMBSTONE, Entry
+from flin.engine.entry import TOMBSTONE, Entry, Pointer, read_pointer
 from flin.engine.key import USER_END, namespace_of, user_key
 from flin.engine.sstable import Table
 from flin.engine.table import footer as table_footer
@@ -28,14 +28,16 @@ if TYPE_CHECKING:
 CUT_BYTES: Final = 64
 """Bytes of a key or value that are shown without --full: they fit on a line."""
 
-SUMMARY = "show the contents of a WAL segment, an SSTable or a manifest"
+SUMMARY = "show the contents of a WAL segment, a value file, an SSTable or a manifest"
 DETAILS = """\
-Prints one line for each operation of a WAL segment, each entry of an SSTable, or each table of a manifest. Bytes
-that are not printable ASCII are shown as \\xNN. Keys and values over 64 bytes are cut; --full shows all of them. A
-damaged file is shown up to the damage; the last line then names it (exit code 1)."""
+Prints one line for each operation of a WAL segment or a value file, each entry of an SSTable, or each table and value
+file of a manifest. Of a value that lies in a value file an SSTable knows only the place. Bytes that are not printable
+ASCII are shown as \\xNN. Keys and values over 64 bytes are cut; --full shows all of them. A damaged file is shown up to
+the damage; the last line then names it (exit code 1)."""
 EXAMPLES = """\
   flin dump data/MANIFEST
   flin dump data/00000003.2.wal --limit 20
+  flin dump data/00000009-0000.2.val
   flin dump data/00000002-0000.2.sst --full | grep user:42"""
 
 
@@ -81,12 +83,13 @@ class _Dump:
             return self._manifest()
         if tail == table_footer.MAGIC:
             return self._sstable(limit)
-        raise UsageError(f"{self._file.path} ({size} bytes) is not a WAL segment, an SSTable or a manifest of Flin's")
+        raise UsageError(f"{self._file.path} ({size} bytes) is no WAL segment, value file, SSTable or manifest of Flin")
 
     def _wal(self, limit: int | None) -> Iterator[str]:
         data = self._file.map()
         header = wal_frames.decode_header(data, self._file.path)
-        yield f"WAL segment {header.number}, format {wal_frames.FORMAT_VERSION}, {len(data):,} bytes"
+        kind = f"WAL segment {header.number}" if header.number < COLLECTED else f"value file {header.number}"
+        yield f"{kind}, format {wal_frames.FORMAT_VERSION}, {len(data):,} bytes"
         yield f"  database {header.database_id.hex()}, salt {header.salt.hex()}"
         yield f"  base {header.base}, first sequence {header.first_sequence}, synced to {header.synced}"
         if header.predecessor:
@@ -130,6 +133,9 @@ class _Dump:
                 yield f"shard {shard}, run {age} (0 is the newest): {_many(len(tables), 'table')}"
                 for meta in tables:
                     yield f"  {meta.file} at {meta.offset}: {self._describe(meta)}"
+        for each in found.version.value_files:
+            live = f"{each.live_bytes:,} of {each.length:,} bytes are live"
+            yield f"value file {each.number}: {each.file}, {live} ({each.live_bytes / each.length:.0%})"
 
     def _describe(self, meta: TableMeta) -> str:
         parts = [f"{meta.length:,} bytes", _many(meta.entry_count, "entry", "entries")]
@@ -147,13 +153,16 @@ class _Dump:
     def _entry(self, key: bytes, entry: Entry) -> str:
         if entry is TOMBSTONE:
             return f"delete {self._key(key)}"
-        if type(entry) is bytes:
-            return f"put {self._key(key)} = {self._bytes(entry)}"
-        assert type(entry) is tuple
-        value, expires_at_ms, tag = entry
+        value, expires_at_ms, tag = (entry, 0, 0) if isinstance(entry, bytes) else entry
         expiry = f", expires {_time(expires_at_ms)}" if expires_at_ms else ""
         kind = f", tag {tag}" if tag else ""
-        return f"put {self._key(key)} = {self._bytes(value)}{expiry}{kind}"
+        return f"put {self._key(key)} = {self._value(value)}{expiry}{kind}"
+
+    def _value(self, value: bytes) -> str:
+        if type(value) is not Pointer:
+            return self._bytes(value)
+        number, offset, length, _ = read_pointer(value)
+        return f"{length:,} bytes at {offset} in value file {number}"
 
     def _key(self, stored: bytes) -> str:
         """A user's key as the user wrote it; an internal one with its namespace."""

@@ -34,7 +34,7 @@ from flin.engine.table import footer as table_footer
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.bloom import MASKS, hash_key
 from flin.engine.table.cold_read import ColdRead
-from flin.engine.table.footer import read_meta, read_metas
+from flin.engine.table.footer import ValueBytes, read_meta, read_metas
 from flin.engine.table.key_part import KeyPage
 from flin.engine.table.meta import TableMeta
 from flin.engine.table.scan import scan, scan_nowait
@@ -165,6 +165,11 @@ class Table:
     def ranges(self) -> tuple[Range, ...]:
         """The range deletes as pairs."""
         return ranges_of(self.deleted)
+
+    @property
+    def values(self) -> ValueBytes:
+        """Bytes of values that its pointers name, by value file; read each time."""
+        return table_footer.read_values(self._file, self.meta.offset, self.meta.length)
 
     # Ordered reads.
 

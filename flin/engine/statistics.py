@@ -39,6 +39,7 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "generation_limit_bytes": store.options.budget.generation,
         },
         "tables": _table_statistics(state.version) | {"memory_bytes": store.tables.memory_bytes()},
+        "value_files": _value_statistics(state.version),
         "disk": {
             "free_bytes": _free_bytes(store),
             "wal_bytes": store.position - store.manifest.wal_position,
@@ -50,6 +51,7 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "trivial_moves": done.trivial_moves,
             "cpu_seconds": done.compaction_seconds,
             "bytes_written": done.compacted_bytes,
+            "collected_bytes": done.collected_bytes,
             "reasons": dict(done.reasons),
         },
         "background": {
@@ -83,6 +85,17 @@ def _free_bytes(store: Store) -> int:
         return store.options.fs.free_bytes(store.directory)
     except OSError as error:
         raise StorageError("ask for the free space of", store.directory, error) from error
+
+
+def _value_statistics(version: Version) -> dict[str, Any]:
+    size = sum(each.length for each in version.value_files)
+    live = sum(each.live_bytes for each in version.value_files)
+    return {
+        "files": len(version.value_files),
+        "bytes": size,
+        "live_bytes": live,
+        "live_share": live / size if size else 1.0,
+    }
 
 
 def _table_statistics(version: Version) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from flin.engine.catalog.manifest import read as read_manifest
+from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import join
 from flin.engine.entry import TOMBSTONE, Page
 from flin.engine.key import is_counted, namespace_of
 from flin.engine.memtable import Memtable
 from flin.engine.read.read_state import ReadState
+from flin.engine.read.value_check import ValueCheck
 from flin.engine.tree.store import Store
 from flin.engine.wal.replay import load_segment
 from flin.errors import CorruptionError, FlinError, StorageError
@@ -20,18 +22,20 @@ CollectionsCheck: TypeAlias = Callable[[Iterable[Page]], list[str]]
 
 
 def verify_store(store: Store, check_collections: CollectionsCheck) -> list[FlinError]:
-    """All problems: in tables, their order, the counts of live keys, collections, the WAL of sealed generations, the
-    manifest.
+    """All problems: in tables, the values that they point to, their order, the counts of live keys, collections, the
+    WAL of sealed generations, the manifest.
 
     ClosedError if the store is closed before the end: its directory may be another database's by then."""
     state = store.freeze()
     problems: list[FlinError] = []
     problems += _verify_manifest(store)
+    values = ValueCheck(state.value_files)
     for runs in state.runs:
         for run in runs:
             for table in run.tables:
                 try:
-                    problems += table.verify()
+                    wrong = table.verify()
+                    problems += wrong or values.table(table, join(store.directory, table.meta.file))
                 except FlinError as error:  # of a newer format, or not readable: the others are still checked
                     problems.append(error)
             for left, right in zip(run.tables, run.tables[1:], strict=False):
@@ -39,6 +43,7 @@ def verify_store(store: Store, check_collections: CollectionsCheck) -> list[Flin
                     path = join(store.directory, right.meta.file)
                     problems.append(CorruptionError(path, right.meta.offset, "it overlaps its neighbour in the run"))
     if not problems:
+        problems += values.sums(state.version.value_files, join(store.directory, MANIFEST))
         problems += _verify_entries(store, state, check_collections)
     for generation in state.sealed:
         for piece in generation.segments:
@@ -62,7 +67,7 @@ def _verify_manifest(store: Store) -> list[FlinError]:
     except OSError as error:
         return [StorageError("read the manifest of", store.directory, error)]
     if found is None or found.database_id != store.manifest.database_id:
-        return [CorruptionError(join(store.directory, "MANIFEST"), 0, "the manifest of this database is gone")]
+        return [CorruptionError(join(store.directory, MANIFEST), 0, "the manifest of this database is gone")]
     return []
 
 

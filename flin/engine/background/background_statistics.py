@@ -21,6 +21,7 @@ class BackgroundStatistics:
     compacted_entries: int = 0
     compacted_bytes: int = 0
     wal_bytes_flushed: int = 0
+    collected_bytes: int = 0
     swept: int = 0
     largest_job_bytes: int = 0  # read by one job
     longest_job_seconds: float = 0.0

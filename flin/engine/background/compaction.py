@@ -154,12 +154,16 @@ def block_of(compaction: Compaction, runs: ShardRuns) -> Block:
     return Block(compaction.start, compaction.stop, places[0], END if compaction.settles else places[-1] + 1)
 
 
+Worn: TypeAlias = Collection[TableMeta]
+"""Tables that point into worn value files (value_garbage.py)."""
+
+
 def plan(
-    shard: Shard, first: int, after: int, chosen: Chosen, reason: str, *, drop_all: bool = False
+    shard: Shard, first: int, after: int, chosen: Chosen, reason: str, *, drop_all: bool = False, worn: Worn = ()
 ) -> Compaction | None:
     """Decide which of the chosen tables are moved as they are, and which are rewritten. They are all that the runs from
     `first` to before `after` hold between their keys. None if the runs may not be merged: some are settled, others not,
-    and an older run overlaps them.
+    and an older run overlaps them. Tables in `worn` do not move.
 
     Example, two runs and their key ranges, `b` and `e` of full size, `c` and `d` small:
 
@@ -184,7 +188,7 @@ def plan(
     stretch: list[TableMeta] = []
     for group in overlapping:
         table = group[0]
-        garbage = bottom and (is_dense(table, options) or (drop_all and _has_tombstones(table)))
+        garbage = bottom and (is_dense(table, options) or (drop_all and _has_tombstones(table)) or table in worn)
         uncounted = settles and table in unsettled and (table.points is None or _has_tombstones(table))
         if len(group) == 1 and table.length >= least and not garbage and not uncounted:
             moves.append(table)
@@ -198,7 +202,7 @@ def plan(
     for stretch in stretches:
         alone = stretch[0] if len(stretch) == 1 else None
         uncounted = alone is not None and settles and alone in unsettled and alone.points is None
-        if alone and not (bottom and _has_tombstones(alone)) and not uncounted:
+        if alone and not (bottom and (_has_tombstones(alone) or alone in worn)) and not uncounted:
             moves.append(alone)
         else:
             rewritten.update(stretch)

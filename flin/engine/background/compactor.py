@@ -31,9 +31,10 @@ from flin.engine.background.job import CompactionJob, FlushJob, JobCancelled, Jo
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_run import remove_outputs
 from flin.engine.background.maintenance import Maintenance
-from flin.engine.background.picker import pick_compaction, pick_full_compaction
+from flin.engine.background.picker import pick_collection, pick_compaction, pick_full_compaction
 from flin.engine.background.runner import Runner
 from flin.engine.background.sweep import Sweeper
+from flin.engine.background.value_garbage import PointedValues, worn_files
 from flin.engine.catalog.version import Run, Version, with_shard
 from flin.engine.memtable import add_counts
 from flin.engine.read.read_state import ReadState
@@ -97,6 +98,7 @@ class Compactor:
         self._maintenance = Maintenance(store, self.sweeper, self._damaged, self.statistics, self._note_failure)
         self._threads: list[Thread] = []
         self._hidden = HiddenEntries()
+        self._pointed = PointedValues()
         self._prepare_wanted = False
         store.listeners.on_sealed = self.wake
         store.listeners.on_filling = self._prepare
@@ -196,7 +198,9 @@ class Compactor:
         return self._compact(self._pick)
 
     def _pick(self, state: ReadState) -> Compaction | None:
-        return pick_compaction(state.version, self._options, self._taken(), self._hidden.among(state))
+        taken = self._taken()
+        compaction = pick_compaction(state.version, self._options, taken, self._hidden.among(state))
+        return compaction or pick_collection(state.version, self._options, taken, self._pointed.among(state))
 
     def compact_fully(self) -> None:
         """Merge all runs of every shard into one, without tombstones."""
@@ -275,6 +279,8 @@ class Compactor:
             compaction.fences,
             compaction.settles,
             compaction.settled_inputs,
+            worn_files(state.version) if compaction.bottom else (),
+            bool(state.version.value_files),
         )
         began = monotonic()
         result = self._run(job)
@@ -295,6 +301,7 @@ class Compactor:
             done.compaction_seconds += result.statistics.cpu_seconds
             done.compacted_entries += result.statistics.entries_in
             done.compacted_bytes += result.statistics.bytes_out
+            done.collected_bytes += result.statistics.collected_bytes
             done.reasons[compaction.reason] = done.reasons.get(compaction.reason, 0) + 1
 
     def _after(self, version: Version, compaction: Compaction, outputs: Run, counts: dict[int, int]) -> Version:

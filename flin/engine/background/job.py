@@ -53,6 +53,8 @@ class CompactionJob:
     fences: tuple[bytes, ...] = ()  # an output that is large enough ends before each of these (Compaction.fences)
     settles: bool = False  # its result is settled (Compaction.settles)
     settled_inputs: int = 0  # how many of its inputs, the oldest, are settled
+    worn: tuple[ValueFile, ...] = ()  # value files whose values are written anew
+    has_values: bool = False  # there are value files, so inputs may point into some
 
 
 Job: TypeAlias = FlushJob | CompactionJob
@@ -65,6 +67,7 @@ class JobStatistics:
     entries_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    collected_bytes: int = 0  # of values that were written to new value files
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Final, overload
 
 from flin.engine.boundaries import Boundaries
 from flin.engine.catalog.version import Run
-from flin.engine.disk.file_name import table_name
+from flin.engine.disk.file_name import table_name, value_name
 from flin.engine.disk.fs import AppendFile, FileSystem, append_all, join
 from flin.engine.disk.open_files import OPEN_FILES, TableFile
 from flin.engine.entry import Page
@@ -115,14 +115,29 @@ class Outputs:
         self._number = number
         self._epoch = epoch
         self._names: list[str] = []
+        self._values: OutputFile | None = None
+        self._value_files = 0
         self._kept = False
 
     def begin(self) -> OutputFile:
-        name = table_name(self._number, len(self._names), self._epoch)
+        self.current = self._create(table_name(self._number, len(self._names) - self._value_files, self._epoch))
+        return self.current
+
+    def begin_values(self) -> OutputFile:
+        """Begin a value file, beside the current file of tables."""
+        self._values = self._create(value_name(self._number, self._value_files, self._epoch))
+        self._value_files += 1
+        return self._values
+
+    def end_values(self) -> None:
+        if self._values is not None:
+            self._values.finish()
+            self._values = None
+
+    def _create(self, name: str) -> OutputFile:
         file = self._fs.create(join(self._directory, name))
         self._names.append(name)
-        self.current = OutputFile(file, name)
-        return self.current
+        return OutputFile(file, name)
 
     def end_current(self) -> None:
         if self.current is not None:
@@ -132,6 +147,7 @@ class Outputs:
     def keep(self) -> None:
         """Make all of it durable: data, then names."""
         self.end_current()
+        self.end_values()
         if self._names:
             self._fs.sync_directory(self._directory)
         self._kept = True
@@ -144,8 +160,9 @@ class Outputs:
     ) -> None:
         if self._kept:
             return
-        if self.current is not None:
-            self.current.close()
+        for file in (self.current, self._values):
+            if file is not None:
+                file.close()
         for name in self._names:
             try:
                 self._fs.remove(join(self._directory, name))

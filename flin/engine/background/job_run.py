@@ -32,12 +32,13 @@ def run_job(fs: FileSystem, job: Job, checkpoint: Callable[[], None]) -> JobResu
     began = time.thread_time()
     statistics = JobStatistics()
     with Outputs(fs, job.directory, job.number, job.epoch) as outputs, ExitStack() as inputs:
+        live_values: dict[int, int] = {}
+        counts: dict[int, int] = {}
         try:
             if isinstance(job, FlushJob):
                 tables, counts, value_files = flush(fs, job, checkpoint, outputs, statistics)
             else:
-                tables, counts = compact(fs, job, checkpoint, outputs, inputs, statistics), {}
-                value_files = ()
+                tables, value_files, live_values = compact(fs, job, checkpoint, outputs, inputs, statistics)
             outputs.keep()
         except OSError as error:
             path = error.filename if isinstance(error.filename, str) else job.directory
@@ -45,7 +46,7 @@ def run_job(fs: FileSystem, job: Job, checkpoint: Callable[[], None]) -> JobResu
     statistics.cpu_seconds = time.thread_time() - began
     statistics.entries_out = sum(table.entry_count for run in tables.values() for table in run)
     statistics.bytes_out = sum(table.length for run in tables.values() for table in run)
-    return JobResult(tables, counts, statistics, value_files)
+    return JobResult(tables, counts, statistics, value_files, live_values)
 
 
 def check_result(fs: FileSystem, job: Job, result: JobResult) -> None:

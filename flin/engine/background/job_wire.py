@@ -116,6 +116,8 @@ def encode_job(job: Job) -> Message:
         [_text(fence) for fence in job.fences],
         job.settles,
         job.settled_inputs,
+        [_plain(each) for each in job.worn],
+        job.has_values,
     ]
     return {"kind": "compaction", "job": body}
 
@@ -137,7 +139,7 @@ def decode_job(message: Message) -> Job:
             )
         if message["kind"] == "compaction":
             directory, number, epoch, shard, inputs, bottom, options, now_ms, *limits = message["job"]
-            target, slice_bytes, output_boundaries, urgent, fences, settles, settled_inputs = limits
+            target, slice_bytes, output_boundaries, urgent, fences, settles, settled_inputs, worn, has_values = limits
             return CompactionJob(
                 directory,
                 number,
@@ -154,6 +156,8 @@ def decode_job(message: Message) -> Job:
                 tuple(map(_bytes, fences)),
                 bool(settles),
                 settled_inputs,
+                tuple(_built(ValueFile, each) for each in worn),
+                bool(has_values),
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WireError(f"not a job: {error!r}") from error

@@ -15,12 +15,13 @@ from contextlib import ExitStack, closing
 from itertools import chain
 from typing import Final, cast
 
+from flin.engine.background.collecting import Collector, change_of_values
 from flin.engine.background.garbage import drop_garbage
 from flin.engine.background.job import CompactionJob, JobStatistics
 from flin.engine.background.job_files import Input, Outputs
 from flin.engine.background.run_writer import RunWriter
 from flin.engine.boundaries import Boundaries, boundaries_of, covers_all, joined, ranges_of
-from flin.engine.catalog.version import Run
+from flin.engine.catalog.version import Run, ValueFile
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.entry import TOMBSTONE, Entry, Page
 from flin.engine.read.merge import Source, merge_pages
@@ -37,10 +38,11 @@ def compact(
     outputs: Outputs,
     inputs: ExitStack,
     statistics: JobStatistics,
-) -> dict[int, Run]:
+) -> tuple[dict[int, Run], tuple[ValueFile, ...], dict[int, int]]:
+    """The merged run, new value files, and the change of live bytes in older ones."""
     metas = [table for run in job.inputs for table in run]
     if not metas:
-        return {}
+        return {}, (), {}
     statistics.entries_in = sum(table.entry_count for table in metas)
     statistics.bytes_in = sum(table.length for table in metas)
     each = max(1, job.slice_bytes // len(job.inputs))
@@ -63,17 +65,24 @@ def compact(
         output_boundaries=job.output_boundaries,
         fences=job.fences,
     )
+    collector = Collector(fs, job, outputs, checkpoint, sequences[1])
     for page in merge_pages(sources):
         checkpoint()
         keys, entries = drop_garbage(page, job.bottom, job.now_ms)
         if keys:
             try:
-                writer.add(keys, entries)
+                writer.add(keys, collector.collect(keys, entries))
             except ValueError as error:  # the pages of one input are not in order, though their checksums are right
                 path = join(job.directory, metas[0].file)
                 raise CorruptionError(path, metas[0].offset, f"merged with its neighbours: {error}") from error
     run = writer.finish()
-    return {job.shard: run} if run else {}
+    collector.finish()
+    statistics.collected_bytes = collector.collected_bytes
+    change = change_of_values(fs, job.directory, metas, run) if job.has_values else {}
+    for made in collector.value_files:
+        if change.pop(made.number, 0) != made.live_bytes:
+            raise CorruptionError(join(job.directory, made.file), 0, "tables do not name what was collected in it")
+    return {job.shard: run} if run else {}, tuple(collector.value_files), change
 
 
 def _gathered(inputs: Sequence[Input], most_bytes: int) -> Iterator[Page]:

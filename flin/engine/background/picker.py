@@ -10,8 +10,9 @@ Work. A rule looks at each run in each range, so a pick costs about 1 µs for ea
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Final, TypeAlias
 
 from flin.engine.background.compaction import (
@@ -25,11 +26,19 @@ from flin.engine.background.compaction import (
     block_of,
     gather,
     is_dense,
+    overlap_any,
     plan,
     run_bytes,
     runs_overlap,
 )
 from flin.engine.background.fences import bytes_by_range
+from flin.engine.background.value_garbage import (
+    ValuesOf,
+    is_mostly_garbage,
+    options_for,
+    worn_files,
+    worn_tables,
+)
 from flin.engine.catalog.version import Run, Version
 from flin.engine.table.meta import TableMeta
 
@@ -38,6 +47,8 @@ Hides: TypeAlias = Callable[[TableMeta, TableMeta], int]
 
 TRIES: Final = 8
 """Proposals of one rule that are tried. Those that are refused are mostly in the way of the same compaction."""
+
+COLLECTS: Final = "garbage in value files"
 
 DRAG: Final = 2
 """A plan may be so many times larger than what its ranges hold, for the tables that reach beyond them."""
@@ -59,6 +70,7 @@ def pick_compaction(
     """The most useful compaction that is in the way of no busy one; None if nothing is worth doing.
 
     A plan without rewriting comes first (it costs nothing), then the shard with the most runs."""
+    options = options_for(version, options)
     best: Compaction | None = None
     best_rank = (-1, -1)
     for number, runs in enumerate(version.shards):
@@ -71,6 +83,23 @@ def pick_compaction(
             if rank > best_rank:
                 best, best_rank = compaction, rank
     return best
+
+
+def pick_collection(
+    version: Version, options: CompactionOptions, busy: Collection[Compaction], values_of: ValuesOf
+) -> Compaction | None:
+    """A merge for the sake of value files, if all of them together are mostly garbage; None if none would help."""
+    if not is_mostly_garbage(version):
+        return None
+    worn = {each.number for each in worn_files(version)}
+    for number, runs in enumerate(version.shards):
+        if runs:
+            blocks = [block_of(each, runs) for each in busy if each.shard == number]
+            choice = _Choice(Shard.of(version, number, options_for(version, options)), blocks, hides_by_metadata)
+            compaction = choice.collect(worn, values_of)
+            if compaction is not None:
+                return compaction
+    return None
 
 
 def pick_full_compaction(
@@ -120,6 +149,29 @@ class _Choice:
         if count == 1:
             return None
         return plan(self._shard, 0, count, list(enumerate(self._runs)), "asked for", drop_all=True)
+
+    def collect(self, worn: Collection[int], values_of: ValuesOf) -> Compaction | None:
+        """Write tables anew that point into worn value files and have nothing beneath; if there are none, merge others
+        with what is beneath them."""
+        count = len(self._runs)
+        above: list[tuple[int, TableMeta]] = []
+        for index in reversed(range(count)):
+            tables = worn_tables(self._runs[index], worn, values_of)
+            lowest = [each for each in tables if not overlap_any(self._runs[index + 1 :], each.smallest, each.largest)]
+            for stretch in _neighbours(self._runs[index], lowest):
+                compaction = self._planned(index, index + 1, [(index, stretch)], COLLECTS, worn=set(stretch))
+                if compaction is not None:
+                    return compaction
+            above += [(index, each) for each in tables if each not in lowest]
+        ranges = {each for _, table in above for each in self._spanned(table)}
+        proposals = [
+            _Proposal(index, stack[0][0], count) for index in sorted(ranges) if len(stack := self._above(index)) > 1
+        ]
+        return self._first_good(proposals, COLLECTS)
+
+    def _spanned(self, table: TableMeta) -> range:
+        first, last = _span(table, self._shard.fences)
+        return range(first, last + 1)
 
     def _youngest(self) -> int:
         """How many of the newest runs fit into a plan, two at least; 0 if that takes the bottom, or settled ones
@@ -349,9 +401,11 @@ class _Choice:
         own = sum(self._size(first, after, each) for each in range(index, last + 1))
         return max(self._options.plan_bytes, DRAG * own)
 
-    def _planned(self, first: int, after: int, chosen: Chosen, reason: str) -> Compaction | None:
+    def _planned(
+        self, first: int, after: int, chosen: Chosen, reason: str, *, worn: Collection[TableMeta] = ()
+    ) -> Compaction | None:
         """The plan, if it is in nobody's way."""
-        compaction = plan(self._shard, first, after, chosen, reason) if chosen else None
+        compaction = plan(self._shard, first, after, chosen, reason, worn=worn) if chosen else None
         if compaction is None or are_interleaved(self._shard.runs, first, after, compaction.rewrite):
             return None
         newest, oldest = chosen[0][0], END if compaction.settles else chosen[-1][0] + 1
@@ -363,6 +417,14 @@ class _Choice:
 def _span(table: TableMeta, fences: tuple[bytes, ...]) -> tuple[int, int]:
     """The first and the last range that the table reaches into."""
     return bisect_right(fences, table.smallest), bisect_right(fences, table.largest)
+
+
+def _neighbours(run: Run, tables: Sequence[TableMeta]) -> Iterator[Run]:
+    """The tables in stretches without another table of the run between them."""
+    wanted = set(tables)
+    for is_wanted, stretch in groupby(run, key=wanted.__contains__):
+        if is_wanted:
+            yield tuple(stretch)
 
 
 def _entries_by_range(run: Run, fences: tuple[bytes, ...]) -> list[float]:

@@ -26,7 +26,8 @@ _VALUES: Final = re.compile(r"([0-9]{8,20})-([0-9]{4,10})\.([0-9]{1,20})\.val")
 _TEMPORARY: Final = re.compile(r"MANIFEST\.([0-9]{1,20})\.tmp")
 _NUMBERS: Final = 1 << 63
 
-_COLLECTED: Final = 1 << 63
+COLLECTED: Final = 1 << 63
+"""From here on files have the numbers that collected values are in; below are segments."""
 _PART_BITS: Final = 20
 
 
@@ -52,7 +53,7 @@ def value_name(number: int, part: int, epoch: int) -> str:
 
 def collected_number(number: int, part: int) -> int:
     """How pointers call the file of values that a job collected: the topmost bit tells it from a segment's number."""
-    return _COLLECTED | number << _PART_BITS | part
+    return COLLECTED | number << _PART_BITS | part
 
 
 def maybe_value_number(name: str) -> int | None:

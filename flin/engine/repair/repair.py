@@ -6,13 +6,14 @@ are written first and its manifest last, so that an interrupted repair leaves a 
 The newest version of a key wins, as in a merge: the WAL before the tables, and the tables by their order in the
 manifest, or without one by what they say themselves (salvaged_tables.py). Each shard becomes one run, in which
 tombstones and range deletes have been applied. If a newer value or a deletion was lost, an older value may reappear:
-the report names the first and the last key of such ranges.
+the report names the first and the last key of such ranges. Values that lie in value files are put into the tables.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +22,8 @@ from flin.engine.background.run_writer import RunWriter
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest, ManifestWriter
 from flin.engine.catalog.version import ShardRuns, Version
-from flin.engine.disk.file_name import MANIFEST, maybe_parse
-from flin.engine.disk.fs import FileSystem
+from flin.engine.disk.file_name import COLLECTED, MANIFEST, maybe_parse, maybe_value_number
+from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.lock import lock_directory
 from flin.engine.entry import TOMBSTONE, Entry, Page
 from flin.engine.key import KEYS_END, is_counted, namespace_of
@@ -31,9 +32,11 @@ from flin.engine.options import Options
 from flin.engine.read.merge import Source, merge_pages
 from flin.engine.repair.report import Loss, RepairReport
 from flin.engine.repair.salvaged_tables import Aged, SalvagedTables
+from flin.engine.repair.salvaged_values import GivenBack, SalvagedValues
 from flin.engine.repair.salvaged_wal import SalvagedSegment, SalvagedWal
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableOptions
+from flin.engine.wal.frames import HEADER_BYTES, decode_header
 from flin.errors import CorruptionError, FormatVersionError, StorageError
 
 EPOCH: Final = 1
@@ -75,20 +78,23 @@ class Repair:
             source_lock = lock_directory(self._fs, self.report.source, options.clock_ms())
             stack.callback(source_lock.release)
             manifest = self._manifest()
-            tables, wal = self._tables(), self._wal(manifest)
-            if manifest is not None and not self._is_ours(manifest, wal):
+            identities = self._identities()
+            if manifest is not None and not self._is_ours(manifest, identities):
                 manifest = None
+            tables = self._tables()
+            values = self._values(manifest, tables)
+            wal = self._wal(manifest, values)
             if manifest is not None:
                 shards = tables.by_manifest(manifest)
                 segments = list(wal.segments(manifest.database_id, manifest.next_sequence))
             else:
                 shards = tables.by_themselves(self._options.shards)
-                identities = wal.identities().most_common(1)
-                segments = list(wal.segments(identities[0][0] if identities else None, None))
+                most = identities.most_common(1)
+                segments = list(wal.segments(most[0][0] if most else None, None))
             self.report.shards = len(shards)
             self._check_shards(manifest)
             self._warn_of_overlap(manifest, shards, segments)
-            self._write(manifest, shards, segments, stack)
+            self._write(manifest, shards, segments, values, stack)
             tables.count_kept()
             self._warn_of_losses()
         return self.report
@@ -120,15 +126,48 @@ class Repair:
     def _tables(self) -> SalvagedTables:
         return SalvagedTables(self._fs, self.report.source, self.report, self._options.force)
 
-    def _wal(self, manifest: Manifest | None) -> SalvagedWal:
+    def _values(self, manifest: Manifest | None, tables: SalvagedTables) -> SalvagedValues:
+        """The value files: those that the manifest names, or else tables; and then all that merges wrote."""
+        if manifest is not None:
+            named = manifest.version.value_files
+            lengths = {each.file: each.length for each in named}
+            return SalvagedValues(self._fs, self.report.source, self.report, {each.number for each in named}, lengths)
+        numbers = tables.value_numbers()
+        for name in self._fs.names(self.report.source):
+            number = maybe_value_number(name)
+            if number is not None and number >= COLLECTED:
+                numbers.add(number)
+        return SalvagedValues(self._fs, self.report.source, self.report, numbers, {})
+
+    def _wal(self, manifest: Manifest | None, values: SalvagedValues) -> SalvagedWal:
         wal = SalvagedWal(self._fs, self.report.source, self.report, self._options.force)
         names = [(parsed, name) for name in self._fs.names(self.report.source) if (parsed := maybe_parse(name))]
-        wal.read([(parsed, name) for parsed, name in names if parsed.role == "wal"])
+        floor = 0 if manifest is None else manifest.wal_floor
+        wal.read(
+            [
+                (parsed, name)
+                for parsed, name in names
+                if parsed.role == "wal" and (name not in values.names or 0 < floor <= parsed.number)
+            ]
+        )
         return wal
 
-    def _is_ours(self, manifest: Manifest, wal: SalvagedWal) -> bool:
+    def _identities(self) -> Counter[bytes]:
+        """The databases that segments and value files name, with their numbers of files."""
+        identities: Counter[bytes] = Counter()
+        for name in self._fs.names(self.report.source):
+            path = join(self.report.source, name)
+            if maybe_value_number(name) is not None and self._fs.is_file(path):
+                with suppress(OSError, CorruptionError, FormatVersionError):
+                    file = self._fs.open(path)
+                    try:
+                        identities[decode_header(file.pread(HEADER_BYTES, 0), path).database_id] += 1
+                    finally:
+                        file.close()
+        return identities
+
+    def _is_ours(self, manifest: Manifest, identities: Counter[bytes]) -> bool:
         """Whether the manifest is this database's: not if there are segments and all are another's."""
-        identities = wal.identities()
         if not identities or manifest.database_id in identities:
             return True
         self.report.files[0].lose(Loss(24, 16, "the manifest and the segments belong to different databases"))
@@ -154,13 +193,19 @@ class Repair:
     # Merging and writing.
 
     def _write(
-        self, manifest: Manifest | None, shards: list[list[Aged]], segments: list[SalvagedSegment], stack: ExitStack
+        self,
+        manifest: Manifest | None,
+        shards: list[list[Aged]],
+        segments: list[SalvagedSegment],
+        values: SalvagedValues,
+        stack: ExitStack,
     ) -> None:
         newest = max([segment.last_sequence for segment in segments], default=0)
         newest = max([newest, *(each.largest_sequence for aged in shards for each in aged)])
         if manifest is not None:
             newest = max(newest, manifest.next_sequence - 1)
         memtables = [_split(segment.memtable, len(shards)) for segment in segments]
+        given = self._given_back(values, shards)
         runs: list[ShardRuns] = []
         outputs: list[Outputs] = []
         options, directory = self._target, self.report.target
@@ -170,8 +215,9 @@ class Repair:
         try:
             with ExitStack() as written:
                 for shard, aged in enumerate(shards):
-                    by_age = _by_age(aged, segments, [memtable[shard] for memtable in memtables], manifest is None)
-                    pages = self._live(merge_pages(list(by_age)))
+                    own = [memtable[shard] for memtable in memtables]
+                    by_age = _by_age(aged, segments, own, given[shard], manifest is None)
+                    pages = self._live(values.resolved(merge_pages(list(by_age))))
                     if options is None or directory is None:
                         for _ in pages:
                             pass
@@ -196,6 +242,14 @@ class Repair:
                     self._write_manifest(options, directory, manifest, Version(tuple(runs), self._counts), newest)
         except OSError as error:
             raise StorageError("write", directory or self.report.source, error) from error
+
+    def _given_back(self, values: SalvagedValues, shards: list[list[Aged]]) -> list[list[GivenBack]]:
+        """What value files hold of lost tables. Only a complete reading tells what is lost."""
+        if values:
+            for table in (table for aged in shards for each in aged for table in each.tables):
+                for _ in table.pages():
+                    pass
+        return values.given_back(shards)
 
     def _live(self, pages: Iterator[Page]) -> Iterator[Page]:
         """The pages without tombstones, counted: beneath the result there is nothing to hide."""
@@ -252,16 +306,22 @@ def _split(memtable: Memtable, shards: int) -> list[Memtable]:
 
 
 def _by_age(
-    aged: Sequence[Aged], segments: Sequence[SalvagedSegment], memtables: Sequence[Memtable], by_sequence: bool
+    aged: Sequence[Aged],
+    segments: Sequence[SalvagedSegment],
+    memtables: Sequence[Memtable],
+    given: Sequence[GivenBack],
+    by_sequence: bool,
 ) -> Iterator[Source]:
     """The sources of one shard, newest first. By the manifest every segment is newer than every table."""
-    waiting = sorted(zip(segments, memtables, strict=True), key=lambda pair: pair[0].last_sequence)
+    waiting = [(not by_sequence, segment.last_sequence, own) for segment, own in zip(segments, memtables, strict=True)]
+    waiting += [(False, each.last_sequence, each.memtable) for each in given]
+    waiting.sort(key=lambda each: each[:2])
     for each in aged:
-        while waiting and (not by_sequence or waiting[-1][0].last_sequence > each.largest_sequence):
-            yield _source(waiting.pop()[1])
+        while waiting and (waiting[-1][0] or waiting[-1][1] > each.largest_sequence):
+            yield _source(waiting.pop()[2])
         yield Source(each.pages(), each.deleted())
     while waiting:
-        yield _source(waiting.pop()[1])
+        yield _source(waiting.pop()[2])
 
 
 def _source(memtable: Memtable) -> Source:

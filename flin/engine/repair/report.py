@@ -26,7 +26,9 @@ class Loss:
         text = f"{self.bytes:,} bytes at offset {self.offset}: {self.reason}"
         if self.operations is not None:
             text += f"; {self.operations:,} operations"
-        if self.first is not None:
+        if self.first is not None and self.first == self.last:
+            text += f"; key {self.first}"
+        elif self.first is not None:
             text += f"; keys from {self.first}" + (f" to {self.last}" if self.last is not None else " on")
         return text
 
@@ -36,7 +38,7 @@ class FileReport:
     """One file. Only tables have entries, only segments operations; blocks are data blocks or frames."""
 
     file: str
-    role: str  # "manifest", "wal", "table"
+    role: str  # "manifest", "wal", "table", "value"
     kept_blocks: int = 0
     kept_entries: int = 0
     kept_bytes: int = 0
@@ -55,6 +57,8 @@ class FileReport:
     def kept(self) -> str:
         if self.role == "manifest":
             return "read" if not self.losses else "not used"
+        if self.role == "value":
+            return f"kept {self.kept_entries:,} {'value' if self.kept_entries == 1 else 'values'}"
         unit = ("frame" if self.role == "wal" else "block") + "s"[: self.kept_blocks != 1]
         single, many = ("operation", "operations") if self.role == "wal" else ("entry", "entries")
         entries = single if self.kept_entries == 1 else many

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from flin.engine.disk.fs import ReadableFile
 from flin.engine.disk.open_files import TableFile
 from flin.engine.entry import TOMBSTONE, Entry, Page, Range
+from flin.engine.key import KEYS_END
 from flin.engine.repair.report import FileReport, Loss, key_text
 from flin.engine.table import block, index_block, range_block, stored_block
 from flin.engine.table import footer as table_footer
@@ -41,6 +42,8 @@ class SalvagedTable:
         self._length = length
         self._report = report
         self._force = force
+        self.lost: list[Range] = []
+        """Where entries are lost, after a complete reading."""
         self.meta = meta
         self._footer: Footer | None = self._maybe(lambda: table_footer.read_footer(file, offset, length))
         self._data_stop = self._read_properties()
@@ -106,18 +109,22 @@ class SalvagedTable:
 
     def _lose(self, start: int, size: int, reason: str) -> None:
         first, last = self._bounds(start)
-        self._report.lose(Loss(self._offset + start, size, reason, first, last))
+        texts = None if first is None else key_text(first), None if last is None else key_text(last)
+        self._report.lose(Loss(self._offset + start, size, reason, *texts))
+        bounds = (first or b"", KEYS_END if last is None else last + b"\0")
+        if bounds not in self.lost:
+            self.lost.append(bounds)
 
-    def _bounds(self, start: int) -> tuple[str | None, str | None]:
+    def _bounds(self, start: int) -> tuple[bytes | None, bytes | None]:
         """The keys between which a block of the index lies."""
         if not self._separators:
             meta = self.meta
-            return (None, None) if meta is None else (key_text(meta.smallest), key_text(meta.largest))
+            return (None, None) if meta is None else (meta.smallest, meta.largest)
         number = bisect_left(self._starts, (start, 0))
         first = self._separators[number] or (self.meta.smallest if self.meta is not None else b"")
         if number + 1 < len(self._separators):
-            return key_text(first), key_text(self._separators[number + 1])
-        return key_text(first), None if self.meta is None else key_text(self.meta.largest)
+            return first, self._separators[number + 1]
+        return first, None if self.meta is None else self.meta.largest
 
     # The parts after the data blocks.
 

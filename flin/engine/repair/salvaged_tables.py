@@ -9,6 +9,7 @@ whose properties are lost is taken to be as new as its job's number allows.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
@@ -22,7 +23,7 @@ from flin.engine.entry import Page, Range
 from flin.engine.repair.report import FileReport, Loss, RepairReport, key_text
 from flin.engine.repair.salvaged_table import SalvagedTable, read_through, same_table
 from flin.engine.slot import MAX_SHARDS, shard_of_stored
-from flin.engine.table.footer import FOOTER_SIZE, MAGIC, decode_footer, read_meta, read_metas
+from flin.engine.table.footer import FOOTER_SIZE, MAGIC, decode_footer, read_meta, read_metas, read_values
 from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 
@@ -39,6 +40,8 @@ class Aged:
     largest_sequence: int = 0
     number: int = 0  # the job's number
     hidden: list[Range] = field(default_factory=list)  # covered by tables that were made from this one
+    missing: list[Range] = field(default_factory=list)  # of a run: where tables of it are missing
+    is_run: bool = False  # all tables of it are here, or in `missing`
 
     def pages(self) -> Iterator[Page]:
         hidden = boundaries_of(self.hidden)
@@ -51,6 +54,25 @@ class Aged:
     def deleted(self) -> Boundaries:
         """The boundaries of all range deletes of these tables."""
         return boundaries_of(piece for table in self.tables for piece in table.ranges)
+
+    def lost(self) -> list[Range]:
+        """Where entries are lost, as far as a complete reading has shown."""
+        return [*self.missing, *(piece for table in self.tables for piece in table.lost)]
+
+    def tells(self, key: bytes, first: int, last: int) -> bool:
+        """Whether everything that commits between these sequences did to the key is known from here: its entry, or that
+        it has none. Of a run, a key between two tables is known from both."""
+        if any(start <= key < stop for start, stop in self.lost()):
+            return False
+        metas = [table.meta for table in self.tables]
+        if any(meta is None for meta in metas):
+            return False
+        near = [meta for meta in metas if meta is not None and meta.smallest <= key <= meta.largest]
+        if not near and self.is_run:
+            below = [meta for meta in metas if meta is not None and meta.largest < key]
+            above = [meta for meta in metas if meta is not None and meta.smallest > key]
+            near = below[-1:] + above[:1]
+        return bool(near) and all(meta.smallest_sequence <= first and last <= meta.largest_sequence for meta in near)
 
 
 class SalvagedTables:
@@ -84,7 +106,15 @@ class SalvagedTables:
                 tables = [table for meta in run if (table := self._named(meta)) is not None]
                 bounds = [(meta.smallest, meta.largest) for meta in run]
                 is_disjoint = all(left[1] < right[0] for left, right in pairwise(bounds))
-                aged += [Aged(tables)] if is_disjoint else [Aged([table]) for table in tables]
+                newest = max(meta.largest_sequence for meta in run)
+                groups = [tables] if is_disjoint else [[table] for table in tables]
+                aged += [Aged(group, newest, is_run=is_disjoint) for group in groups]
+                found = {table.meta for table in tables}
+                missing = [(meta.smallest, meta.largest + b"\0") for meta in run if meta not in found]
+                if missing and aged and groups:
+                    aged[-1].missing += missing
+                elif missing:
+                    aged.append(Aged([], newest, missing=missing))
             shards.append(aged)
         for name in self.names:
             if name not in self._reports:
@@ -117,6 +147,15 @@ class SalvagedTables:
             "tables are not those that the manifest names: if it is old or another database's, use --without-manifest"
         )
         return None
+
+    def value_numbers(self) -> set[int]:
+        """The numbers of the value files that tables name, as far as they can be read."""
+        numbers: set[int] = set()
+        for meta in self._said():
+            with suppress(FlinError, OSError):
+                file = TableFile(self._fs, join(self._directory, meta.file))
+                numbers.update(number for number, _ in read_values(file, meta.offset, meta.length))
+        return numbers
 
     def _is_proven(self, meta: TableMeta) -> bool:
         """Whether the section itself says that it is the one that the manifest names."""

@@ -9,7 +9,6 @@ A segment whose header is damaged is identified by its frames; one under another
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -74,10 +73,6 @@ class SalvagedWal:
             found = self._read(parsed, join(self._directory, name), self._report.file(name, "wal"))
             if found is not None:
                 self._files.append(found)
-
-    def identities(self) -> Counter[bytes]:
-        """The databases that the segments name, with their numbers of segments."""
-        return Counter(file.header.database_id for file in self._files if file.header is not None and file.has_header)
 
     def segments(self, database_id: bytes | None, next_sequence: int | None) -> Iterator[SalvagedSegment]:
         """The segments, oldest first. `next_sequence`: the first that no table holds, if that is known; frames below it

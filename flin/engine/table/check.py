@@ -9,7 +9,17 @@ from functools import partial
 from itertools import pairwise
 
 from flin.engine.disk.fs import ReadableFile
-from flin.engine.entry import KIND_DELETE, KIND_PUT, TOMBSTONE, Entry, Range
+from flin.engine.entry import (
+    KIND_DELETE,
+    KIND_PUT,
+    POINTER_BYTES,
+    TOMBSTONE,
+    Entry,
+    Pointer,
+    Range,
+    maybe_pointer,
+    read_pointer,
+)
 from flin.engine.key import KEYS_END
 from flin.engine.table import block, bloom, expiry_block, range_block
 from flin.engine.table import footer as table_footer
@@ -42,6 +52,7 @@ class _Check:
         self._entries = 0
         self._tombstones = 0
         self._raw_bytes = 0
+        self._values: dict[int, int] = {}  # bytes of values that pointers name, by value file
         self._expiries: list[tuple[int, bytes]] = []
         self._smallest: bytes | None = None
         self._largest: bytes | None = None
@@ -76,6 +87,9 @@ class _Check:
         self._largest = keys[-1]
         self._entries += len(keys)
         for key, entry in zip(keys, entries, strict=True):
+            pointer = maybe_pointer(entry)
+            if pointer is not None:
+                self._pointer(number, pointer)
             self._raw_bytes += len(key)
             if entry is TOMBSTONE:
                 self._tombstones += 1
@@ -86,6 +100,13 @@ class _Check:
             else:
                 assert isinstance(entry, bytes)
                 self._raw_bytes += len(entry)
+
+    def _pointer(self, block: int, pointer: Pointer) -> None:
+        if len(pointer) != POINTER_BYTES:
+            self._wrong(block, "the place of a value is too long or too short")
+            return
+        number, _, length, _ = read_pointer(pointer)
+        self._values[number] = self._values.get(number, 0) + length
 
     def totals(self) -> None:
         """Check, if all blocks are whole, that the properties agree with them."""
@@ -101,6 +122,10 @@ class _Check:
             "raw_bytes": (meta.raw_bytes, self._raw_bytes),
             "smallest": (meta.smallest, min(bounds, default=None)),
             "largest": (meta.largest, max(bounds, default=None)),
+            "values": (
+                table_footer.read_values(state.file, meta.offset, meta.length),
+                tuple(sorted(self._values.items())),
+            ),
         }
         for name, (said, found) in said_and_found.items():
             if said != found:

@@ -232,6 +232,12 @@ def read_meta(file: ReadableFile, offset: int, length: int) -> TableMeta:
     return read_properties(file, footer, offset, _base_name(file.path)).meta
 
 
+def read_values(file: ReadableFile, offset: int, length: int) -> ValueBytes:
+    """What the pointers of the table at `offset` name; reads only footer and properties. Raises CorruptionError,
+    FormatVersionError."""
+    return read_properties(file, read_footer(file, offset, length), offset, _base_name(file.path)).values
+
+
 def read_metas(file: ReadableFile) -> list[TableMeta]:
     """The metadata of every table of a file, first to last; they are found from its end backwards."""
     metas: list[TableMeta] = []

@@ -63,7 +63,7 @@ def disk(naming: None) -> SimulatedDisk:
 
 def forget(db: Any, *numbers: int) -> None:
     """Commit an edit after which no table points into these."""
-    db._store.install_compaction(0, lambda runs: runs, 0, (), dict.fromkeys(numbers, -1))
+    db._store.install_compaction(lambda version: version, 0, (), dict.fromkeys(numbers, -1))
     db._store.tables.remove_obsolete()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from flin.engine.background.compaction import Compaction, CompactionOptions, install
 from flin.engine.background.job import CompactionJob, FlushJob, Job, JobResult
@@ -15,11 +16,14 @@ from flin.engine.disk.fs import FileSystem, OsFileSystem, append_all, join
 from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END
 from flin.engine.memtable import add_counts
+from flin.engine.read.count import settling
 from flin.engine.read.merge import Source, merge_pages
 from flin.engine.sstable import Table, TableOptions
 from flin.engine.wal.frames import SegmentHeader, SegmentSlice, encode_commit, encode_header
 
 SALT = b"saltsalt"
+
+Result = TypeVar("Result")
 
 Commit = tuple[Sequence[Range], Mapping[bytes, Entry]]
 """Range deletes, then points."""
@@ -90,16 +94,20 @@ class Tree:
             segment, self.sequence = write_segment(self.fs, self.directory, self.number, commits, self.sequence)
             segments.append(segment)
         self.number += 1
-        older = tuple(self.runs)
-        return FlushJob(self.directory, self.number, 1, self.shards, tuple(segments), older, self.options, self.now_ms)
+        return FlushJob(self.directory, self.number, 1, self.shards, tuple(segments), self.options, self.now_ms)
 
     def flush(self, *generations: Iterable[Commit]) -> JobResult:
+        """Flush, and settle at once. Returns the job's result with the change of live keys."""
         job = self.flush_job(*generations)
         result = self.do(job)
+        assert result.counts == {}
+        change: dict[int, int] = {}
         for shard, run in result.tables.items():
+            older = [self.tables(each) for each in self.runs[shard]]
+            change = add_counts(change, whole(settling([self.tables(run)], older)))
             self.runs[shard] = (run, *self.runs[shard])
-        self.counts = add_counts(self.counts, result.counts)
-        return result
+        self.counts = add_counts(self.counts, change)
+        return replace(result, counts=change)
 
     def compaction_job(
         self, compaction: Compaction, target_table_bytes: int, slice_bytes: int = 1 << 20
@@ -175,6 +183,16 @@ class Tree:
                 assert run
                 for table in self.tables(run):
                     assert table.verify() == []
+
+
+def whole(slices: Generator[int, None, Result]) -> Result:
+    """The result of work that is done in slices."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 def small_options(target_table_bytes: int) -> CompactionOptions:

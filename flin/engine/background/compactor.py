@@ -162,7 +162,6 @@ class Compactor:
                 store.manifest.epoch,
                 len(state.active),
                 generation.segments,
-                state.version.shards,
                 self._flush_options,
                 store.now_ms(),
                 store.options.value_threshold,
@@ -178,9 +177,7 @@ class Compactor:
             try:
                 self._install(
                     job,
-                    lambda: store.install_flush(
-                        generation, result.tables, result.counts, job.now_ms, result.value_files
-                    ),
+                    lambda: store.install_flush(generation, result.tables, job.now_ms, result.value_files),
                 )
             finally:  # also if something failed after the edit
                 self._want_compaction()

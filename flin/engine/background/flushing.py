@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from flin.engine.background.garbage import drop_garbage
 from flin.engine.background.job import FlushJob, JobStatistics
-from flin.engine.background.job_files import OlderRun, Outputs
+from flin.engine.background.job_files import Outputs
 from flin.engine.background.value_segments import ValueSegments
-from flin.engine.boundaries import boundaries_of, covers
+from flin.engine.boundaries import covers
 from flin.engine.catalog.version import Run, ValueFile
 from flin.engine.disk.fs import FileSystem
-from flin.engine.entry import TOMBSTONE, Entry, Range
-from flin.engine.memtable import Memtable, add_counts
-from flin.engine.read.count import has_tombstones, resolving
+from flin.engine.entry import TOMBSTONE
+from flin.engine.memtable import Memtable
+from flin.engine.read.count import has_tombstones
 from flin.engine.slot import shard_of_stored
 from flin.engine.sstable import TableWriter
 from flin.engine.table.meta import TableMeta
@@ -30,8 +30,8 @@ def flush(
     checkpoint: Callable[[], None],
     outputs: Outputs,
     statistics: JobStatistics,
-) -> tuple[dict[int, Run], dict[int, int], tuple[ValueFile, ...]]:
-    """Its tables by shard, the change of the number of live keys, and the segments that became value files."""
+) -> tuple[dict[int, Run], tuple[ValueFile, ...]]:
+    """Its tables by shard, and the segments that became value files."""
     memtable = Memtable()
     values = ValueSegments(job.value_threshold, job.segments)
     sequences: list[int] = []
@@ -44,27 +44,16 @@ def flush(
         checkpoint()
     values.copy_back(fs, job.directory, memtable.entries, checkpoint)
     tables: dict[int, Run] = {}
-    counts: dict[int, int] = {}
     bounds = (min(sequences), max(sequences)) if sequences else (0, 0)
     for shard, keys in enumerate(_split(memtable, job.shards)):
         if not keys and not memtable.deleted:
             continue
-        older = [OlderRun(fs, job.directory, run) for run in job.older[shard]]
-        work = resolving(memtable, keys, memtable.ranges, older)
-        while True:
-            try:
-                next(work)
-            except StopIteration as end:
-                resolution = end.value
-                break
-            checkpoint()
-        counts = add_counts(counts, resolution.change)
-        kept = _without_needless(memtable.entries, keys, resolution.replaced, resolution.ranges)
-        if kept or resolution.ranges:
+        kept = _without_covered(memtable, keys)
+        if kept or memtable.deleted:
             writer = _section_writer(outputs, job, bounds)
-            tables[shard] = (_write_section(writer, job, memtable, kept, resolution.ranges, checkpoint),)
+            tables[shard] = (_write_section(writer, job, memtable, kept, checkpoint),)
             values.note(writer.values)
-    return tables, counts, values.files()
+    return tables, values.files()
 
 
 def _split(memtable: Memtable, shards: int) -> list[list[bytes]]:
@@ -78,14 +67,12 @@ def _split(memtable: Memtable, shards: int) -> list[list[bytes]]:
     return split
 
 
-def _without_needless(
-    entries: dict[bytes, Entry], keys: list[bytes], replaced: set[bytes], ranges: Sequence[Range]
-) -> list[bytes]:
-    """The keys without those tombstones that hide nothing, or only what a range delete of the memtable hides anyway."""
-    if not has_tombstones(entries, keys):
+def _without_covered(memtable: Memtable, keys: list[bytes]) -> list[bytes]:
+    """The keys without those tombstones that hide only what a range delete of the memtable hides anyway."""
+    entries, deleted = memtable.entries, memtable.deleted
+    if not deleted or not has_tombstones(entries, keys):
         return keys
-    deleted = boundaries_of(ranges)
-    return [key for key in keys if entries[key] is not TOMBSTONE or (key in replaced and not covers(deleted, key))]
+    return [key for key in keys if entries[key] is not TOMBSTONE or not covers(deleted, key)]
 
 
 def _section_writer(outputs: Outputs, job: FlushJob, bounds: tuple[int, int]) -> TableWriter:
@@ -98,7 +85,6 @@ def _write_section(
     job: FlushJob,
     memtable: Memtable,
     keys: list[bytes],
-    ranges: Sequence[Range],
     checkpoint: Callable[[], None],
 ) -> TableMeta:
     get = memtable.entries.__getitem__
@@ -106,6 +92,6 @@ def _write_section(
         page = keys[at : at + FLUSH_PAGE_ENTRIES]
         writer.add(*drop_garbage((page, list(map(get, page))), bottom=False, now_ms=job.now_ms))
         checkpoint()
-    if ranges:
-        writer.add_ranges(ranges)
+    if memtable.deleted:
+        writer.add_ranges(memtable.ranges)
     return writer.finish()

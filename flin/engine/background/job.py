@@ -28,7 +28,6 @@ class FlushJob:
     epoch: int
     shards: int
     segments: tuple[SegmentSlice, ...]
-    older: tuple[ShardRuns, ...]  # per shard: everything older than the segments, newest first
     options: TableOptions
     now_ms: int
     value_threshold: int = 0  # bytes from which on a value may stay in its segment; 0: none does

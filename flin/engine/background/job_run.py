@@ -16,6 +16,7 @@ from flin.engine.background.flushing import flush
 from flin.engine.background.job import FlushJob, Job, JobResult, JobStatistics, is_output
 from flin.engine.background.job_files import Outputs
 from flin.engine.background.merging import compact
+from flin.engine.background.settling import settled_change
 from flin.engine.catalog.version import ValueFile
 from flin.engine.disk.file_name import maybe_parse, maybe_value_number
 from flin.engine.disk.fs import FileSystem, join
@@ -31,14 +32,16 @@ def run_job(fs: FileSystem, job: Job, checkpoint: Callable[[], None]) -> JobResu
     FormatVersionError if an input cannot be read."""
     began = time.thread_time()
     statistics = JobStatistics()
+    counts: dict[int, int] = {}
+    value_files: tuple[ValueFile, ...] = ()
+    live_values: dict[int, int] = {}
     with Outputs(fs, job.directory, job.number, job.epoch) as outputs, ExitStack() as inputs:
-        live_values: dict[int, int] = {}
-        counts: dict[int, int] = {}
         try:
             if isinstance(job, FlushJob):
-                tables, counts, value_files = flush(fs, job, checkpoint, outputs, statistics)
+                tables, value_files = flush(fs, job, checkpoint, outputs, statistics)
             else:
                 tables, value_files, live_values = compact(fs, job, checkpoint, outputs, inputs, statistics)
+                counts = settled_change(fs, job, tables.get(job.shard, ()), checkpoint)
             outputs.keep()
         except OSError as error:
             path = error.filename if isinstance(error.filename, str) else job.directory

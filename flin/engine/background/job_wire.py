@@ -94,7 +94,6 @@ def encode_job(job: Job) -> Message:
             job.epoch,
             job.shards,
             [[one.file, one.start, one.end] for one in job.segments],
-            [_plain_runs(runs) for runs in job.older],
             _plain(job.options),
             job.now_ms,
             job.value_threshold,
@@ -125,14 +124,13 @@ def encode_job(job: Job) -> Message:
 def decode_job(message: Message) -> Job:
     try:
         if message["kind"] == "flush":
-            directory, number, epoch, shards, segments, older, options, now_ms, threshold = message["job"]
+            directory, number, epoch, shards, segments, options, now_ms, threshold = message["job"]
             return FlushJob(
                 directory,
                 number,
                 epoch,
                 shards,
                 tuple(_built(SegmentSlice, one) for one in segments),
-                tuple(_runs(runs) for runs in older),
                 _built(TableOptions, options),
                 now_ms,
                 threshold,

@@ -14,8 +14,10 @@ This module knows names and numbers only: it reads no file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TypeAlias, TypeVar
 
 from flin.engine.table.meta import TableMeta
@@ -58,21 +60,33 @@ class Version:
         return tables.union(each.file for each in self.value_files)
 
 
-def with_flush(
-    version: Version,
-    tables: Mapping[int, Run],
-    counts: Mapping[int, int],
-    *,
-    settled: bool = True,
-    value_files: Sequence[ValueFile] = (),
-) -> Version:
-    """The version after a flush: its tables become the newest run of their shards. `counts`: by how much it changes the
-    number of live keys, if it was resolved; else the new runs are unsettled."""
-    shards = tuple((tables[shard], *runs) if tables.get(shard) else runs for shard, runs in enumerate(version.shards))
-    added = [0 if settled or not tables.get(shard) else 1 for shard in range(len(shards))]
-    unsettled = tuple(map(int.__add__, version.unsettled, added))
-    version = replace(version, shards=shards, unsettled=unsettled)
+def with_flush(version: Version, tables: Mapping[int, Run], value_files: Sequence[ValueFile] = ()) -> Version:
+    """The version after a flush: its tables become the newest run of their shards. Such a run is unsettled, unless all
+    beneath is settled and none of it can hold the run's keys (keys in order, or a first flush): then all are new."""
+    shards, unsettled = list(version.shards), list(version.unsettled)
+    counts: dict[int, int] = {}
+    for shard, run in tables.items():
+        runs = shards[shard]
+        shards[shard] = (run, *runs)
+        if unsettled[shard] or any(table.points is None or _meets(runs, table) for table in run):
+            unsettled[shard] += 1
+            continue
+        for namespace, count in (pair for table in run for pair in table.points or ()):
+            counts[namespace] = counts.get(namespace, 0) + count
+    version = replace(version, shards=tuple(shards), unsettled=tuple(unsettled))
     return with_counts(with_values(version, value_files, {}), counts)
+
+
+def _meets(runs: ShardRuns, table: TableMeta) -> bool:
+    """Whether a table of the runs shares keys with this one."""
+    for run in runs:
+        after = bisect_right(run, table.largest, key=_smallest)
+        if after and run[after - 1].largest >= table.smallest:
+            return True
+    return False
+
+
+_smallest: Callable[[TableMeta], bytes] = attrgetter("smallest")
 
 
 def with_shard(

@@ -33,6 +33,9 @@ from flin.engine.table.meta import TableMeta
 SLICE: Final = 1024
 """Lookups between two yields: about 1-3 ms, by which a server may be late."""
 
+PIECE_ENTRIES: Final = 1 << 16
+"""Keys that are resolved at once: 10 MB, and the tables beneath are asked for neighbours."""
+
 # When to read all keys of a table instead of asking for each. The unit is the cost of one key when all are read
 # (0.1-0.25 µs, measured). Values are not read, but their checksums are compared, so their bytes cost, too.
 BYTES_READ: Final = 200
@@ -131,6 +134,27 @@ def resolving(
     return Resolution(change, replaced, ranges_of(boundaries_of(hiding)) if in_pieces else tuple(hiding))
 
 
+def settling(newer: Sequence[Layer], older: Sequence[Layer]) -> Generator[int, None, dict[int, int]]:
+    """By how much newer layers change the number of live keys of older ones; both newest first. Yields as `resolving`.
+
+    The newer layers are merged, and resolved in pieces as if each were a memtable: in a merge, too, every range delete
+    is older than the points that are left. Example: newer layers say `b` deleted, `c` put; an older one holds `b`. The
+    change is 0: one more, one less."""
+    deleted = boundaries_of(chain.from_iterable(ranges_of(_layer_deleted(layer, b"", KEYS_END)) for layer in newer))
+    change: dict[int, int] = {}
+    start, entries = b"", dict[bytes, Entry]()
+    for keys, kinds in merge_pages([_kind_source(layer, b"", KEYS_END) for layer in newer]):
+        entries.update((key, TOMBSTONE if kind == KIND_DELETE else b"") for key, kind in zip(keys, kinds, strict=True))  # type: ignore[comparison-overlap]
+        yield max(1, len(keys) // LOOK_UP_COST)
+        if len(entries) >= PIECE_ENTRIES:
+            stop = keys[-1] + b"\0"  # the next possible key
+            piece = Memtable(entries, cut_boundaries(deleted, start, stop))
+            change = add_counts(change, (yield from resolving(piece, list(entries), piece.ranges, older)).change)
+            start, entries = stop, {}
+    last = Memtable(entries, cut_boundaries(deleted, start, KEYS_END))
+    return add_counts(change, (yield from resolving(last, list(entries), last.ranges, older)).change)
+
+
 def hidden_keys(boundaries: Boundaries, layers: Sequence[Layer]) -> Iterator[list[bytes]]:
     """Pages of live keys of the layers (newest first) that include every key that the boundaries cover.
 
@@ -153,11 +177,7 @@ def hidden_keys(boundaries: Boundaries, layers: Sequence[Layer]) -> Iterator[lis
 
 def live_keys(layers: Sequence[Layer], start: bytes, stop: bytes) -> Iterator[list[bytes]]:
     """The live keys of [start, stop) as of the layers, newest first, in ascending pages (a page may be empty)."""
-    sources = [
-        Source(_kind_pages(layer, stop, start), _layer_deleted(layer, start, stop), partial(_kind_pages, layer, stop))
-        for layer in layers
-    ]
-    for keys, kinds in merge_pages(sources):
+    for keys, kinds in merge_pages([_kind_source(layer, start, stop) for layer in layers]):
         if KIND_DELETE in kinds:  # type: ignore[comparison-overlap]  # the merge does not look into entries
             yield [key for key, kind in zip(keys, kinds, strict=True) if kind != KIND_DELETE]  # type: ignore[comparison-overlap]
         else:
@@ -295,6 +315,11 @@ class _Question:
 
 
 # Layers as sources of a merge whose entries are kinds: the merge does not look into entries.
+
+
+def _kind_source(layer: Layer, start: bytes, stop: bytes) -> Source:
+    deleted = _layer_deleted(layer, start, stop)
+    return Source(_kind_pages(layer, stop, start), deleted, partial(_kind_pages, layer, stop))
 
 
 def _kind_pages(layer: Layer, stop: bytes, start: bytes) -> Iterator[tuple[list[bytes], Any]]:

@@ -1,13 +1,22 @@
-"""The number of live keys of a state, resolved on demand: each memtable once, in slices, by one caller at a time."""
+"""The number of live keys of a state, on demand: each memtable and each unsettled run is resolved once, in slices, by
+one caller at a time.
+
+The settled runs are counted in the version. What is above them is resolved against what is beneath: unsettled runs all
+together, each memtable by itself. A resolved memtable keeps its change. Of runs the total is kept, with the last
+sequence that they hold: merges change nothing of it, so in a later version it is the number of live keys of the runs up
+to that sequence, and only what was flushed since must be resolved. The next edit writes it down (`settled`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any, TypeAlias
 
-from flin.engine.memtable import Memtable
-from flin.engine.read.count import resolve, resolving
+from flin.engine.catalog.version import Version, with_counts
+from flin.engine.memtable import Memtable, add_counts
+from flin.engine.read.count import resolve, resolving, settling, subtract_counts
 from flin.engine.read.read_state import ReadState
 from flin.engine.reentry import holds_lock, is_reentered
 
@@ -15,26 +24,49 @@ Resolve: TypeAlias = Callable[[Memtable, Sequence[Any], int | None], int | None]
 """Resolves a memtable above its layers within a budget, and returns what is left of the budget."""
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The number of live keys of all runs up to a sequence."""
+
+    sequence: int
+    total: dict[int, int]  # by namespace
+
+
 class LiveCount:
-    """The count of one store. A resolved change is kept in its memtable; the resolving under way, here."""
+    """The count of one store."""
 
     def __init__(self) -> None:
         self._lock = RLock()
         self._resolving: tuple[Memtable, Generator[int, None, Any]] | None = None
+        self._settling: tuple[int, dict[int, int], Generator[int, None, dict[int, int]]] | None = None
+        self._counted: Counted | None = None  # replaced by one assignment: edits read it without the lock
 
     def of(self, state: ReadState, namespace: int, budget: int | None) -> int | None:
         """The count of a frozen state. With a budget of lookups it may stop halfway: None; the next call goes on."""
         if is_reentered():  # the resolving may be under way in this very thread
-            return self._sum(state, namespace, None, _resolve_alone)
+            return self._sum(state, namespace, _runs_alone(state), None, _resolve_alone)
         return self._sum_together(state, namespace, budget)
+
+    def settled(self, version: Version) -> Version:
+        """The version with the runs settled that were counted."""
+        counted = self._counted
+        if counted is None or not any(version.unsettled):
+            return version
+        unsettled = newer_runs(version, counted.sequence)
+        if unsettled is None or sum(unsettled) >= sum(version.unsettled):
+            return version
+        return with_counts(version, subtract_counts(counted.total, version.counts), unsettled)
 
     @holds_lock
     def _sum_together(self, state: ReadState, namespace: int, budget: int | None) -> int | None:
         with self._lock:
-            return self._sum(state, namespace, budget, self._resolve)
+            total, budget = self._runs(state, budget)
+            return None if total is None else self._sum(state, namespace, total, budget, self._resolve)
 
-    def _sum(self, state: ReadState, namespace: int, budget: int | None, resolve_memtable: Resolve) -> int | None:
-        total = state.version.counts.get(namespace, 0)
+    def _sum(
+        self, state: ReadState, namespace: int, runs: dict[int, int], budget: int | None, resolve_memtable: Resolve
+    ) -> int | None:
+        total = runs.get(namespace, 0)
         for shard, memtables in enumerate(state.older):
             for index in range(len(memtables) - 1, -1, -1):
                 memtable = memtables[index]
@@ -45,6 +77,33 @@ class LiveCount:
                         return None
                 total += memtable.key_count_delta.get(namespace, 0)
         return total
+
+    # The runs.
+
+    def _runs(self, state: ReadState, budget: int | None) -> tuple[dict[int, int] | None, int | None]:
+        """The number of live keys of the state's runs, and what is left of the budget; None if that was too small."""
+        while True:
+            version = self.settled(state.version)
+            if not any(version.unsettled):
+                return version.counts, budget
+            if self._settling is None:
+                work = _settling_of(state, version.unsettled)
+                self._settling = _last_sequence(version), version.counts, work
+            sequence, counts, work = self._settling
+            try:
+                while budget is None or budget > 0:
+                    cost = next(work)
+                    if budget is not None:
+                        budget -= cost
+                return None, budget
+            except StopIteration as end:
+                self._counted = Counted(sequence, add_counts(counts, end.value))
+                self._settling = None  # it may have been begun for an older state: what came since is next
+            except BaseException:  # an interrupt, or damage: a generator that has raised has ended
+                self._settling = None
+                raise
+
+    # Memtables.
 
     def _resolve(self, memtable: Memtable, layers: Sequence[Any], budget: int | None) -> int | None:
         """Resolve the memtable as far as the budget reaches. Returns what is left of the budget."""
@@ -63,6 +122,42 @@ class LiveCount:
             self._resolving = None
             raise
         return budget
+
+
+def newer_runs(version: Version, sequence: int) -> tuple[int, ...] | None:
+    """How many of each shard's newest runs were flushed after the sequence; None if a merge has mixed such entries with
+    older ones."""
+    newer = []
+    for runs in version.shards:
+        number = 0
+        while number < len(runs) and all(table.smallest_sequence > sequence for table in runs[number]):
+            number += 1
+        if any(table.largest_sequence > sequence for run in runs[number:] for table in run):
+            return None
+        newer.append(number)
+    return tuple(newer)
+
+
+def _last_sequence(version: Version) -> int:
+    return max(table.largest_sequence for runs in version.shards for run in runs for table in run)
+
+
+def _settling_of(state: ReadState, unsettled: Sequence[int]) -> Generator[int, None, dict[int, int]]:
+    """By how much the newest runs of each shard change the number of live keys."""
+    change: dict[int, int] = {}
+    for runs, number in zip(state.runs, unsettled, strict=True):
+        layers = [run.tables for run in runs]
+        change = add_counts(change, (yield from settling(layers[:number], layers[number:])))
+    return change
+
+
+def _runs_alone(state: ReadState) -> dict[int, int]:
+    work = _settling_of(state, state.version.unsettled)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return add_counts(state.version.counts, end.value)
 
 
 def _resolve_alone(memtable: Memtable, layers: Sequence[Any], budget: int | None) -> int | None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from flin.engine.catalog.generation import SealedGeneration
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.catalog.version import Run, ValueFile, Version, with_flush, with_values
+from flin.engine.read.live_count import LiveCount
 from flin.engine.read.read_state import OpenRuns
 from flin.engine.reentry import holds_lock, is_held
 from flin.engine.tree.closed_state import CLOSED_STATE
@@ -27,6 +28,7 @@ class Edits(OrderedReads):
 
     tables: TableCache
     _versions: VersionSet
+    _live_count: LiveCount
 
     @property
     def manifest(self) -> Manifest:
@@ -44,7 +46,6 @@ class Edits(OrderedReads):
         self,
         generation: SealedGeneration,
         tables: dict[int, Run],
-        counts: dict[int, int],
         now_ms: int,
         value_files: Sequence[ValueFile] = (),
     ) -> None:
@@ -55,7 +56,7 @@ class Edits(OrderedReads):
             assert self.state.sealed[-1] is generation, "flushes commit oldest first"
             manifest = replace(
                 self._versions.manifest,
-                version=with_flush(self._versions.manifest.version, tables, counts, value_files=value_files),
+                version=with_flush(self._settled_version(), tables, value_files),
                 wal_floor=generation.next_segment,
                 wal_position=generation.end_position,
                 next_sequence=generation.next_sequence,
@@ -74,9 +75,13 @@ class Edits(OrderedReads):
         """Commit a compaction: `change` maps the present version to the one that it leaves; `value_files` are new, and
         `live_values` is the change of live bytes in older ones."""
         with self._versions.lock:
-            version = change(self._versions.manifest.version)
+            version = change(self._settled_version())
             version = with_values(version, value_files, live_values or {})
             self._edit(replace(self._versions.manifest, version=version), now_ms, None)
+
+    def _settled_version(self) -> Version:
+        """The present version; a count on demand since the last edit joins the next one."""
+        return self._live_count.settled(self._versions.manifest.version)
 
     def _edit(self, manifest: Manifest, now_ms: int, flushed: SealedGeneration | None) -> None:
         versions = self._versions

@@ -61,21 +61,19 @@ def test_flush_writes_sorted_runs_and_counts(tree: Tree) -> None:
     assert result.counts == {0: 2}
     assert tree.read() == {b"a": b"v", b"c": b"2"}
     (meta,) = tree.runs[0][0]
-    # b's tombstone hides nothing.
-    assert (meta.entry_count, meta.tombstones, meta.smallest_sequence, meta.largest_sequence) == (2, 0, 1, 5)
-    assert (result.statistics.entries_in, result.statistics.entries_out) == (5, 2)
+    assert (meta.entry_count, meta.tombstones, meta.smallest_sequence, meta.largest_sequence) == (3, 1, 1, 5)
+    assert meta.points == ((0, 2),)
+    assert (result.statistics.entries_in, result.statistics.entries_out) == (5, 3)
     assert result.statistics.bytes_out == meta.length
 
 
-def test_pieces_of_larger_values_are_not_counted_and_their_tombstones_stay(tree: Tree) -> None:
-    """A flush does not look up what they hide."""
+def test_pieces_of_larger_values_are_not_counted(tree: Tree) -> None:
     pieces = namespace_prefix(0x8000)
     assert tree.flush([puts(b"a", pieces + b"\0\0x", pieces + b"\0\0y")]).counts == {0: 1}
     result = tree.flush([deletes(pieces + b"\0\0x", pieces + b"\0\0none", b"none")])
     assert (result.counts, tree.counts) == ({}, {0: 1})
-    assert tree.runs[0][0][0].tombstones == 2, "those of the pieces; b'none' hides nothing"
     result = tree.flush([(((pieces, namespace_prefix(0x8001)), (b"q", b"r")), {})])
-    assert (result.counts, tree.runs[0][0][0].range_deletes) == ({}, 1)
+    assert (result.counts, tree.runs[0][0][0].range_deletes) == ({}, 2)
     assert tree.read() == {b"a": b"v"}
 
 
@@ -85,9 +83,9 @@ def test_flush_counts_against_older_tables(tree: Tree) -> None:
     assert result.counts == {}  # one more, one less
     assert tree.counts == {0: 4}
     (meta,) = tree.runs[0][0]
-    assert (meta.entry_count, meta.tombstones) == (3, 1)  # x is nowhere beneath
+    assert (meta.entry_count, meta.tombstones) == (4, 2)  # also x, which is nowhere beneath: nobody looks
     # a tombstone beneath counts as nothing
-    assert tree.flush([deletes(b"b")]).tables == {}
+    assert tree.flush([deletes(b"b")]).counts == {}
     assert tree.flush([puts(b"b")]).counts == {0: 1}
 
 
@@ -99,8 +97,15 @@ def test_flush_joins_generations_oldest_first(tree: Tree) -> None:
 
 
 def test_flush_of_nothing_writes_nothing(tree: Tree) -> None:
-    result = tree.flush([deletes(b"a")])
+    result = tree.flush([])
     assert (result.tables, result.counts, names(tree)) == ({}, {}, [])
+
+
+def test_tombstones_that_hide_nothing_go_with_the_first_merge(tree: Tree) -> None:
+    tree.flush([deletes(b"a")])
+    assert tree.runs[0][0][0].tombstones == 1
+    tree.compact_runs(0, 1)
+    assert tree.runs == [()]
 
 
 def test_expired_puts_count_until_they_are_deleted(tree: Tree) -> None:
@@ -127,13 +132,14 @@ def test_range_deletes_take_what_is_beneath_off_the_count(tree: Tree) -> None:
     assert tree.counts == {0: 3}
 
 
-def test_range_deletes_that_hide_nothing_are_dropped(tree: Tree) -> None:
+def test_range_deletes_that_hide_nothing_change_no_count(tree: Tree) -> None:
     tree.flush([puts(b"a", b"z")])
     result = tree.flush([(((b"b", b"c"), (b"m", b"n")), {b"q": b"v"})])
     (meta,) = result.tables[0]
-    assert meta.range_deletes == 0
+    assert meta.range_deletes == 2
+    assert result.counts == {0: 1}
     assert tree.flush([(((b"b", b"y"),), {})]).counts == {0: -1}
-    assert tree.flush([(((b"b", b"y"),), {})]).tables == {}
+    assert tree.flush([(((b"b", b"y"),), {})]).counts == {}
 
 
 def test_clearing_everything(tree: Tree) -> None:

@@ -41,9 +41,7 @@ shard_runs = st.lists(runs, max_size=3).map(tuple)
 options = st.builds(TableOptions, number, number, name, number)
 segments = st.lists(st.builds(SegmentSlice, name, number, number), max_size=3).map(tuple)
 jobs = st.one_of(
-    st.builds(
-        FlushJob, name, number, number, number, segments, st.lists(shard_runs, max_size=3).map(tuple), options, number
-    ),
+    st.builds(FlushJob, name, number, number, number, segments, options, number),
     st.builds(
         CompactionJob,
         name,

@@ -156,7 +156,7 @@ def test_cancelled_jobs_leave_nothing(kind: type[ThreadRunner | HelperRunner], l
 
 def test_a_result_is_waited_for_no_longer_than_asked() -> None:
     with pytest.raises(TimeoutError):
-        JobHandle(FlushJob("", 1, 1, 1, (), (), TableOptions(), 0)).result(0.0)
+        JobHandle(FlushJob("", 1, 1, 1, (), TableOptions(), 0)).result(0.0)
 
 
 class Held(OsFileSystem):

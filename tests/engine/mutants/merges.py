@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flin.engine.background import compaction, compactor, flushing, garbage, job, job_run, merging, picker
+from flin.engine.background import compaction, compactor, flushing, garbage, job, job_run, merging, picker, settling
 from flin.engine.background.run_writer import RunWriter
 from flin.engine.catalog import version
 from flin.engine.entry import TOMBSTONE
-from flin.engine.read import count, merge
+from flin.engine.read import merge
 from flin.engine.tree import edits
 from flin.engine.tree.store import Store
+from flin.engine.wal import replay
 from tests.engine.hunts import layered_workloads, random_workloads, running_workloads, short_workloads
 from tests.engine.mutants.mutant import Patch, caught_by
 
@@ -59,8 +60,8 @@ def flush_leaves_keys_out(patch: Patch) -> None:
 def flush_goes_below_older_runs(patch: Patch) -> None:
     """newer runs hide older ones"""
 
-    def with_flush(version: Any, tables: Any, counts: Any) -> Any:
-        flushed = original(version, tables, counts)
+    def with_flush(version: Any, tables: Any, *rest: Any) -> Any:
+        flushed = original(version, tables, *rest)
         shards = [runs[1:] + runs[:1] if tables.get(shard) else runs for shard, runs in enumerate(flushed.shards)]
         return replace(flushed, shards=tuple(shards))
 
@@ -72,10 +73,10 @@ def flush_goes_below_older_runs(patch: Patch) -> None:
 def tombstone_dropped_by_a_flush(patch: Patch) -> None:
     """a tombstone stays while it hides something older"""
 
-    def drop(entries: Any, keys: list[bytes], *_: Any) -> list[bytes]:
-        return [key for key in keys if entries[key] is not TOMBSTONE]
+    def drop(memtable: Any, keys: list[bytes]) -> list[bytes]:
+        return [key for key in keys if memtable.entries[key] is not TOMBSTONE]
 
-    patch.setattr(flushing, "_without_needless", drop)
+    patch.setattr(flushing, "_without_covered", drop)
 
 
 @caught_by(layered_workloads)
@@ -94,12 +95,13 @@ def tombstone_dropped_by_a_partial_merge(patch: Patch) -> None:
 def range_delete_dropped_by_a_flush(patch: Patch) -> None:
     """a range delete stays while it hides something older"""
 
-    def resolving(*arguments: Any) -> Any:
-        resolution = yield from original(*arguments)
-        return replace(resolution, ranges=())
+    def load_segment(fs: Any, directory: Any, piece: Any, memtable: Any) -> Any:
+        done = original(fs, directory, piece, memtable)
+        memtable.deleted = []
+        return done
 
-    original = count.resolving
-    patch.setattr(flushing, "resolving", resolving)
+    original = replay.load_segment
+    patch.setattr(flushing, "load_segment", load_segment)
 
 
 @caught_by(layered_workloads)
@@ -124,13 +126,14 @@ def expired_entry_dropped_by_a_flush(patch: Patch) -> None:
         now_ms = job.now_ms
         return original(fs, job, *rest)
 
-    def drop(entries: Any, keys: list[bytes], *rest: Any) -> list[bytes]:
-        kept = without_needless(entries, keys, *rest)
+    def drop(memtable: Any, keys: list[bytes]) -> list[bytes]:
+        entries = memtable.entries
+        kept = without_covered(memtable, keys)
         return [key for key in kept if type(entries[key]) is not tuple or not 0 < entries[key][1] <= now_ms]
 
-    original, without_needless = flushing.flush, flushing._without_needless
+    original, without_covered = flushing.flush, flushing._without_covered
     patch.setattr(job_run, "flush", flush)
-    patch.setattr(flushing, "_without_needless", drop)
+    patch.setattr(flushing, "_without_covered", drop)
 
 
 @caught_by(running_workloads)
@@ -198,6 +201,12 @@ def older_entry_wins_a_merge(patch: Patch) -> None:
 
 
 @caught_by(short_workloads)
-def counts_not_resolved_by_a_flush(patch: Patch) -> None:
-    """the number of keys is exact"""
-    patch.setattr(flushing, "add_counts", lambda left, _: left)
+def flush_that_overlaps_settles(patch: Patch) -> None:
+    """the number of keys is exact: a flushed run over others is not settled"""
+    patch.setattr(version, "_meets", lambda runs, table: False)
+
+
+@caught_by(short_workloads)
+def merge_forgets_what_was_counted(patch: Patch) -> None:
+    """a merge that settles takes its settled inputs off the number of keys"""
+    patch.setattr(settling, "subtract_counts", lambda left, right: left)

@@ -37,13 +37,13 @@ def naming(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every flush makes value files of all of its segments, as if tables pointed to one byte of each."""
     original = Edits.install_flush
 
-    def install(self: Any, generation: Any, tables: Any, counts: Any, now_ms: int, _: Any) -> None:
+    def install(self: Any, generation: Any, tables: Any, now_ms: int, _: Any) -> None:
         named = []
         for piece in generation.segments:
             parsed = maybe_parse(piece.file)
             assert parsed is not None
             named.append(ValueFile(parsed.number, piece.file, piece.end, 1))
-        original(self, generation, tables, counts, now_ms, named)
+        original(self, generation, tables, now_ms, named)
 
     monkeypatch.setattr(Edits, "install_flush", install)
 

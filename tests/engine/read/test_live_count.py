@@ -1,0 +1,121 @@
+"""The number of keys on demand: exact at any moment, and each run is settled once."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+import flin.engine
+from flin.engine.catalog.version import Version, with_counts, with_flush
+from flin.engine.read import count, live_count
+from flin.engine.read.live_count import newer_runs
+from flin.engine.table.meta import TableMeta
+from flin.testing import ManualClock, SimulatedDisk
+
+KEYS = [b"%02d" % number for number in range(40)]
+
+
+def opened(disk: SimulatedDisk, **options: Any) -> Any:
+    return flin.engine.open("/db", fs=disk, runner="inline", clock_ms=ManualClock(), memory_limit="1mb", **options)
+
+
+def table(smallest: bytes, largest: bytes, first: int, last: int, **changes: Any) -> TableMeta:
+    points = changes.pop("points", ((0, 5),))
+    return TableMeta("00000001-0000.1.sst", 0, 100, 5, 0, 0, 0, smallest, largest, first, last, 500, points)
+
+
+def test_a_flush_that_meets_nothing_is_settled() -> None:
+    version = with_flush(Version(((),)), {0: (table(b"a", b"c", 1, 5),)})
+    assert (version.counts, version.unsettled) == ({0: 5}, (0,))
+    version = with_flush(version, {0: (table(b"d", b"f", 6, 10),)})  # keys in order: no merge, no count
+    assert (version.counts, version.unsettled) == ({0: 10}, (0,))
+    version = with_flush(version, {0: (table(b"f", b"h", 11, 15),)})
+    assert (version.counts, version.unsettled) == ({0: 10}, (1,))
+    version = with_flush(version, {0: (table(b"x", b"z", 16, 20),)})
+    assert (version.counts, version.unsettled) == ({0: 10}, (2,)), "settled runs are the oldest"
+
+
+def test_a_table_of_an_older_format_does_not_tell() -> None:
+    version = with_flush(Version(((),)), {0: (table(b"a", b"c", 1, 5, points=None),)})
+    assert (version.counts, version.unsettled) == ({}, (1,))
+
+
+def test_newer_runs() -> None:
+    old, new, mixed = table(b"a", b"c", 1, 5), table(b"a", b"c", 6, 9), table(b"a", b"c", 4, 7)
+    assert newer_runs(Version((((new,), (old,)), ((old,),))), 5) == (1, 0)
+    assert newer_runs(Version((((new,), (old,)),)), 9) == (0,)
+    assert newer_runs(Version((((mixed,), (old,)),)), 5) is None
+
+
+def test_a_count_joins_the_next_edit() -> None:
+    version = Version((((table(b"a", b"c", 6, 9),), (table(b"a", b"c", 1, 5),)),), {0: 5}, (1,))
+    counts = live_count.LiveCount()
+    assert counts.settled(version) == version
+    counts._counted = live_count.Counted(9, {0: 7})
+    assert counts.settled(version) == with_counts(version, {0: 2}, (0,))
+    younger = with_flush(version, {0: (table(b"b", b"b", 10, 12),)})
+    assert (counts.settled(younger).counts, counts.settled(younger).unsettled) == ({0: 7}, (1,))
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+@pytest.mark.parametrize("seed", range(6))
+def test_len_is_exact_at_any_moment(seed: int, shards: int) -> None:
+    """Writes, flushes, merges, reopenings and power cuts in any order, and a count now and then."""
+    chance, disk, model = Random(seed), SimulatedDisk(), dict[bytes, bytes]()
+    db = opened(disk, shards=shards)
+    for step in range(400):
+        match chance.randrange(12):
+            case 0 | 1 | 2 | 3:
+                pairs = dict.fromkeys(chance.sample(KEYS, chance.randint(1, 12)), b"%d" % step)
+                db.put_many(pairs)
+                model |= pairs
+            case 4 | 5:
+                gone = chance.sample(KEYS, chance.randint(1, 5))
+                db.delete_many(gone)
+                model = {key: value for key, value in model.items() if key not in gone}
+            case 6:
+                start, stop = sorted(chance.sample(KEYS, 2))
+                db.delete_range(start, stop)
+                model = {key: value for key, value in model.items() if not start <= key < stop}
+            case 7 | 8:
+                db.flush()
+            case 9:
+                assert len(db) == len(model), f"step {step}"
+            case 10:
+                if chance.random() < 0.3:
+                    db.compact()
+            case 11:
+                if chance.random() < 0.3:
+                    db.close()
+                    db = opened(disk)
+    assert len(db) == len(model)
+    assert db.verify() == []
+    db.close()
+
+
+def test_each_run_is_settled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    settling = count.settling
+
+    def counted(newer: Any, older: Any) -> Any:
+        nonlocal asked
+        asked += sum(map(len, newer))
+        return settling(newer, older)
+
+    monkeypatch.setattr(live_count, "settling", counted)
+    disk = SimulatedDisk()
+    with opened(disk) as db:
+        for _ in range(2):
+            db.put_many(dict.fromkeys(KEYS, b"v"))
+            db.flush()
+        assert (len(db), asked) == (40, 1), "the first flush met nothing"
+        assert (len(db), asked) == (40, 1)
+        db.put(KEYS[0], b"v")
+        db.flush()  # its edit says that those are settled
+        assert (len(db), asked) == (40, 2)
+    with opened(disk) as db:
+        assert (len(db), asked) == (40, 3), "no edit came after that count"
+        db.compact()
+        assert (len(db), asked) == (40, 3), "merges settle, too"

@@ -109,7 +109,7 @@ class _Size:
 
     def _compare_row(self, row: Row) -> Comparison:
         name = f"{row.name} {size_text(self._value_bytes)}"
-        comparison = Comparison(name, "µs", target=of_embedded(row.name))
+        comparison = Comparison(name, "µs", target=of_embedded(name))
         for _ in range(self._settings.rounds):
             for store in self._settings.stores:
                 outcome = self._measure(comparison, store, row, latencies=False)

@@ -22,6 +22,7 @@ from flin.bench.comparison import OURS, Comparison, Result
 from flin.bench.progress import Progress
 from flin.bench.row import WrongAnswerError
 from flin.bench.store import FlinStore, Store, import_library, open_store
+from flin.bench.target import THREADS
 from flin.bench.workload import BATCH_SIZE, Workload
 
 LOADED: Final = 40_000
@@ -92,7 +93,7 @@ def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result
 
 
 def _compare_scene(scene: Scene, settings: Settings, scratch: str, progress: Progress) -> Comparison:
-    row = Comparison(scene.name, "µs", published=scene.published)
+    row = Comparison(scene.name, "µs", published=scene.published, target=THREADS if scene.peers else None)
     for _ in range(settings.rounds):
         for store in settings.stores_of(scene):
             with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:

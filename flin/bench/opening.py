@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -23,19 +23,24 @@ from flin.bench.workload import key_of
 from flin.engine.wal import frames as wal_frames
 
 OPEN_SECONDS: Final = 0.1
-RECOVERY_SECONDS_PER_GB: Final = 5.0
-"""The most seconds per GB of live WAL."""
+RECOVERY_SECONDS: Final = 0.5
+RECOVERY_SECONDS_PER_GB: Final = 3.0
+"""The most that recovery may take: so long at any size of the data, and so much more per GB of live WAL."""
 
 REWRITTEN_SHARE: Final = 10
 """Before the kill one key in ten is written again, but no more than this:"""
 
 REWRITTEN_MAXIMUM: Final = 300_000
 
+WIDE_SHARE: Final = 0.9
+"""Or nearly all of them: the process is killed before its end."""
+
 PEERS_KEYS: Final = 1_000_000
 """The most keys that the peers are loaded with."""
 
 SECONDS: Final = "seconds"
 PER_GB: Final = "seconds per GB of live WAL"
+ALLOWED: Final = "of the allowed time, 0.5 s and 3 s per GB of live WAL"
 
 _Attempt: TypeAlias = Callable[[str, str], str]
 """Takes a store and a directory; returns the result, for the progress line."""
@@ -44,10 +49,14 @@ _Attempt: TypeAlias = Callable[[str, str], str]
 @dataclass(frozen=True, slots=True)
 class Settings:
     stores: tuple[str, ...] = ("flin", "rocksdict", "plyvel")
-    counts: tuple[int, ...] = (1_000_000, 10_000_000)
+    counts: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     value_bytes: int = 100
     memory_bytes: int = 256 << 20
     rounds: int = 3
+    wide_count: int = 1_000_000
+    """Keys of one more size, nearly all written again under a limit that leaves them in the WAL; 0: none."""
+
+    wide_memory_bytes: int = 2 << 30
 
     def stores_of(self, count: int) -> tuple[str, ...]:
         """The stores for this number of keys; only Flin for many: its target is in seconds, and loading the peers takes
@@ -55,14 +64,18 @@ class Settings:
         return tuple(store for store in self.stores if store == OURS or count <= PEERS_KEYS)
 
     def steps(self) -> int:
-        return sum(len(self.stores_of(count)) for count in self.counts) * (1 + 2 * self.rounds)
+        return sum(len(self.stores_of(count)) for count in self._all_counts()) * (1 + 2 * self.rounds)
 
     def seconds(self) -> float:
         """The expected time: loading, then for each round two opens and the writing before a kill."""
-        return sum(
+        wide = self.rounds * len(self.stores_of(self.wide_count)) * self.wide_count * 8e-6
+        return wide + sum(
             len(self.stores_of(count)) * (0.5 + count * 7e-6 + self.rounds * (0.8 + _rewritten(count) * 8e-6))
-            for count in self.counts
+            for count in self._all_counts()
         )
+
+    def _all_counts(self) -> tuple[int, ...]:
+        return (*self.counts, self.wide_count) if self.wide_count else self.counts
 
 
 def _rewritten(count: int) -> int:
@@ -76,18 +89,24 @@ def _frame_bytes(value_bytes: int) -> int:
 
 
 def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result]:
-    return [finding for count in settings.counts for finding in _Size(settings, count, progress).compare(scratch)]
+    sizes = [_Size(settings, count, _rewritten(count), "", progress) for count in settings.counts]
+    if settings.wide_count:
+        wide = replace(settings, memory_bytes=settings.wide_memory_bytes)
+        title = f", limit {wide.memory_bytes >> 20} MiB"
+        sizes.append(_Size(wide, wide.wide_count, int(WIDE_SHARE * wide.wide_count), title, progress))
+    return [finding for size in sizes for finding in size.compare(scratch)]
 
 
 class _Size:
-    """One number of keys."""
+    """One number of keys, so many of which are written again before the kill."""
 
-    def __init__(self, settings: Settings, count: int, progress: Progress) -> None:
+    def __init__(self, settings: Settings, count: int, rewritten: int, title: str, progress: Progress) -> None:
         self._settings = settings
         self._count = count
+        self._rewritten = rewritten
         self._progress = progress
-        self._clean = Finding(f"open {count:,} keys, closed")
-        self._killed = Finding(f"open {count:,} keys, killed")
+        self._clean = Finding(f"open {count:,} keys{title}, closed")
+        self._killed = Finding(f"open {count:,} keys{title}, killed")
 
     def compare(self, scratch: str) -> list[Result]:
         with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
@@ -98,7 +117,7 @@ class _Size:
                     for store in loaded:
                         self._attempt(store, parent, attempt)
         self._clean.at_most(SECONDS, OPEN_SECONDS)
-        self._killed.at_most(PER_GB, RECOVERY_SECONDS_PER_GB)
+        self._killed.at_most(ALLOWED, 1.0)
         return [self._clean, self._killed]
 
     def _attempt(self, store: str, parent: str, attempt: _Attempt) -> bool:
@@ -124,7 +143,7 @@ class _Size:
         return f"open after {seconds:.3f} s"
 
     def _kill(self, store: str, directory: str) -> str:
-        wanted = _rewritten(self._count)
+        wanted = self._rewritten
         written = 0
         with self._process("rewrite", store, directory) as process:
             for line in lines_of(process):
@@ -138,7 +157,12 @@ class _Size:
         figures = {SECONDS: seconds}
         if store == OURS:
             live_bytes = max(1, replayed) * _frame_bytes(self._settings.value_bytes)
-            figures |= {"live WAL, MiB": live_bytes / (1 << 20), PER_GB: seconds / (live_bytes / 1e9)}
+            allowed = RECOVERY_SECONDS + RECOVERY_SECONDS_PER_GB * live_bytes / 1e9
+            figures |= {
+                "live WAL, MiB": live_bytes / (1 << 20),
+                PER_GB: seconds / (live_bytes / 1e9),
+                ALLOWED: seconds / allowed,
+            }
         self._killed.add(store, figures)
         return f"killed after {written:,} keys, open after {seconds:.3f} s"
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from flin.bench import beyond_memory, compaction, embedded, headline, opening, served, slow_sync, sustained
+from flin.bench import beyond_memory, compaction, embedded, headline, opening, rewriting, served, slow_sync, sustained
 from flin.bench.comparison import Result
 from flin.bench.progress import Progress
 from flin.bench.rows import ROWS
 
-EMBEDDED_ROWS: Final = (*ROWS, "sustained", "open", "headline")
+EMBEDDED_ROWS: Final = (*ROWS, "sustained", "rewriting", "open", "headline")
 SERVED_ROWS: Final = (*served.SCENES, "headline-served", "compaction", "beyond-memory", "slow-sync")
 ALL_ROWS: Final = (*EMBEDDED_ROWS, *SERVED_ROWS)
 
@@ -25,6 +25,7 @@ LONG_ROWS: Final = ("compaction", "headline-served")
 
 QUICK_KEYS: Final = 30_000
 QUICK_OPEN_KEYS: Final = 100_000
+QUICK_REWRITTEN: Final = 10_000
 QUICK_SECONDS: Final = 0.4
 QUICK_MEMORY: Final = 16 << 20
 
@@ -100,12 +101,22 @@ def _sustained(choice: Choice, rows: tuple[str, ...]) -> sustained.Settings | No
     return replace(full, memory_bytes=choice.memory_bytes or (QUICK_MEMORY if choice.quick else full.memory_bytes))
 
 
+def _rewriting(choice: Choice, rows: tuple[str, ...]) -> rewriting.Settings | None:
+    if "rewriting" not in rows:
+        return None
+    full = rewriting.Settings(choice.stores, rounds=choice.rounds or 1)
+    quick = replace(full, count=QUICK_REWRITTEN, memory_bytes=QUICK_MEMORY)
+    settings = quick if choice.quick else full
+    return replace(settings, count=choice.count or settings.count)
+
+
 def _opening(choice: Choice, rows: tuple[str, ...]) -> opening.Settings | None:
     if "open" not in rows:
         return None
     full = opening.Settings(choice.stores, rounds=_rounds(choice, 3))
     counts = (choice.count,) if choice.count else (QUICK_OPEN_KEYS,) if choice.quick else full.counts
-    return replace(full, counts=counts, memory_bytes=choice.memory_bytes or full.memory_bytes)
+    wide = full.wide_count if counts == full.counts else 0
+    return replace(full, counts=counts, wide_count=wide, memory_bytes=choice.memory_bytes or full.memory_bytes)
 
 
 def _headline(choice: Choice, rows: tuple[str, ...]) -> headline.Settings | None:
@@ -154,6 +165,7 @@ def _rounds(choice: Choice, full: int) -> int:
 _PARTS: Final[tuple[tuple[str, _Make, Callable[[Any, str, Progress], list[Any]]], ...]] = (
     ("embedded", _embedded, embedded.compare),
     ("sustained", _sustained, sustained.compare),
+    ("rewriting", _rewriting, rewriting.compare),
     ("open", _opening, opening.compare),
     ("headline", _headline, headline.compare),
     ("served", _served, served.compare),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -17,6 +18,8 @@ Pair = tuple[bytes, bytes]
 
 FILTER_BITS_PER_KEY: Final = 10
 """About 1 % of false positives, as both libraries' manuals advise."""
+
+_STALL: Final = re.compile(r"Cumulative stall: (\d+):(\d+):([\d.]+) H:M:S")
 
 
 class Store(Protocol):
@@ -111,6 +114,11 @@ class RocksStore:
 
     def seek(self, start: bytes, count: int) -> list[Pair]:
         return list(islice(self._database.items(from_key=start), count))
+
+    def held_back_seconds(self) -> float:
+        """How long writers were slowed or stopped, from the line "Cumulative stall: 00:00:1.234 H:M:S, 5.6 percent"."""
+        found = _STALL.search(self._database.property_value("rocksdb.stats"))
+        return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else 0.0
 
     def close(self) -> None:
         self._database.close()

@@ -24,7 +24,7 @@ from flin.bench.loader import key_at
 from flin.bench.memory import MemorySampler, is_supported
 from flin.bench.processes import wait_until_quiet, written_bytes
 from flin.bench.progress import Progress
-from flin.bench.store import FlinStore, Store, import_library, open_store
+from flin.bench.store import FlinStore, RocksStore, Store, import_library, open_store
 from flin.bench.target import SUSTAINED
 from flin.bench.workload import Workload
 
@@ -39,6 +39,9 @@ QUIET_SECONDS: Final = 300.0
 
 WRITE_AMPLIFICATION: Final = 6.0
 """The most that Flin may write to tables per byte that it was given."""
+
+HELD_BACK: Final = "writers held back, share of the puts' time"
+HELD_BACK_MOST: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result
             finding.add(store, figures)
             progress.step(f"sustained {store}: {rates.rates[store][-1]:,.0f}/s")
     finding.at_most("tables written per byte given", WRITE_AMPLIFICATION)
+    finding.at_most(HELD_BACK, HELD_BACK_MOST)
     return [rates, finding]
 
 
@@ -105,6 +109,7 @@ def perform(task: Task) -> dict[str, float]:
         for position in range(count):
             put(key_at(position, count), values[position % pool])
         filled = perf_counter()
+        held_back = held_back_seconds(store)
         waited = 0.0
         if sampler:
             waited = wait_until_quiet(os.getpid(), QUIET_SECONDS, aside=lambda: sampler.cpu_seconds)
@@ -122,7 +127,16 @@ def perform(task: Task) -> dict[str, float]:
         # The helper has ended by now, so the kernel has added its written bytes to those of this process.
         figures["written per byte given, WAL and all"] = (written_bytes() - written_before) / given
         figures["peak memory of all processes, MiB"] = sampler.peak_bytes / (1 << 20)
+    if held_back is not None:
+        figures[HELD_BACK] = held_back / (filled - started)
     return figures | own
+
+
+def held_back_seconds(store: Store) -> float | None:
+    """How long the only writer has waited for the background, as the store itself tells; None: it does not."""
+    if isinstance(store, FlinStore):
+        return float(store.statistics()["stall"]["seconds"])
+    return store.held_back_seconds() if isinstance(store, RocksStore) else None
 
 
 def _own_figures(store: Store) -> dict[str, float]:
@@ -134,7 +148,6 @@ def _own_figures(store: Store) -> dict[str, float]:
     return {
         "background, µs per key and job": background["microseconds_per_key"],
         "tables written per byte given": background["write_amplification"],
-        "writers held back, seconds": statistics["stall"]["seconds"],
     }
 
 

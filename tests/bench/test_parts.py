@@ -7,16 +7,30 @@ import itertools
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
+from types import SimpleNamespace
 
 import pytest
 
-from flin.bench import beyond_memory, compaction, headline, memory, opening, processes, report, slow_sync, sustained
+from flin.bench import (
+    beyond_memory,
+    compaction,
+    headline,
+    memory,
+    opening,
+    processes,
+    report,
+    rewriting,
+    slow_sync,
+    sustained,
+)
 from flin.bench.comparison import Comparison, Finding
 from flin.bench.progress import Progress
 from flin.bench.row import WrongAnswerError
 from flin.bench.slow_disk import delayed
+from flin.bench.store import RocksStore
 from tests.bench.dict_store import DictStore
 
 needs_proc = pytest.mark.skipif(not memory.is_supported(), reason="needs /proc")
@@ -40,6 +54,8 @@ def test_sustained(tmp_path: Path) -> None:
     if memory.is_supported():
         assert 5 < (finding.median("peak memory of all processes, MiB") or 0) < 500
         assert (finding.median("on disk per byte given") or 0) > 0.2
+    assert 0 <= (finding.median(sustained.HELD_BACK) or 0) <= 1
+    assert sustained.HELD_BACK in finding.goals
     assert progress.done == settings.steps()
     assert not list(tmp_path.iterdir())
 
@@ -83,7 +99,9 @@ def test_the_measurements_own_time_is_no_noise(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_opening_after_a_close_and_a_kill(tmp_path: Path) -> None:
-    settings = opening.Settings(("flin",), counts=(20_000,), value_bytes=40, memory_bytes=16 << 20, rounds=2)
+    settings = opening.Settings(
+        ("flin",), counts=(20_000,), value_bytes=40, memory_bytes=16 << 20, rounds=2, wide_count=0
+    )
     progress = quiet_progress(settings.steps())
     clean, killed = opening.compare(settings, str(tmp_path), progress)
     assert isinstance(clean, Finding)
@@ -92,6 +110,7 @@ def test_opening_after_a_close_and_a_kill(tmp_path: Path) -> None:
     assert len(clean.figures[opening.SECONDS]["flin"]) == len(killed.figures[opening.SECONDS]["flin"]) == 2
     assert (killed.median("live WAL, MiB") or 0) > 0.05
     assert set(clean.goals) == {opening.SECONDS}
+    assert set(killed.goals) == {opening.ALLOWED}
     assert progress.done == settings.steps() == 5
     assert not list(tmp_path.iterdir())
 
@@ -99,7 +118,55 @@ def test_opening_after_a_close_and_a_kill(tmp_path: Path) -> None:
 def test_the_peers_are_not_loaded_with_many_keys() -> None:
     settings = opening.Settings(("flin", "plyvel"), counts=(1000, 10 * opening.PEERS_KEYS), rounds=1)
     assert [settings.stores_of(count) for count in settings.counts] == [("flin", "plyvel"), ("flin",)]
-    assert settings.steps() == 9
+    assert settings.steps() == 15, "also of the size with a larger limit, which both have"
+    assert replace(settings, wide_count=0).steps() == 9
+
+
+@pytest.mark.slow
+def test_much_wal_is_left_by_a_kill_under_a_large_limit(tmp_path: Path) -> None:
+    settings = opening.Settings(
+        ("flin",), counts=(), value_bytes=40, rounds=1, wide_count=30_000, wide_memory_bytes=64 << 20
+    )
+    _, killed = opening.compare(settings, str(tmp_path), quiet_progress(settings.steps()))
+    assert isinstance(killed, Finding)
+    assert killed.name == "open 30,000 keys, limit 64 MiB, killed"
+    assert killed.failures == []
+    assert (killed.median("live WAL, MiB") or 0) > 0.9 * 30_000 * 56 / (1 << 20)
+
+
+@pytest.mark.slow
+@needs_proc
+def test_the_bytes_written_are_those_that_the_engine_counts(tmp_path: Path) -> None:
+    before = processes.written_bytes()
+    (tmp_path / "probe").write_bytes(bytes(4096))
+    (tmp_path / "probe").unlink()
+    if processes.written_bytes() == before:
+        pytest.skip("the kernel counts no bytes on this disk")
+    settings = rewriting.Settings(("flin",), count=6_000, memory_bytes=2 << 20)
+    progress = quiet_progress(settings.steps())
+    (finding,) = rewriting.compare(settings, str(tmp_path), progress)
+    assert isinstance(finding, Finding)
+    assert finding.failures == []
+    written, counted = finding.median(rewriting.WRITTEN) or 0, finding.median("counted by the engine") or 0
+    assert 1 < counted < written * 1.02
+    assert written < counted * 1.25, "besides: the manifest, rests of pages, the WAL's prepared space"
+    assert finding.median("of that WAL") == pytest.approx(1.04, abs=0.03)
+    assert set(finding.goals) == {rewriting.WRITTEN, rewriting.ON_DISK}
+    assert progress.done == settings.steps() == 1
+
+
+def test_each_writing_meets_every_key_once_in_its_own_order() -> None:
+    writings = [[rewriting.key_at(position, writing, 500) for position in range(500)] for writing in range(3)]
+    assert {len(set(keys)) for keys in writings} == {500}
+    assert len({tuple(keys) for keys in writings}) == 3
+
+
+def test_how_long_rocksdb_held_its_writers_back() -> None:
+    text = "Cumulative stall: 01:02:3.456 H:M:S, 5.6 percent"
+    rocks = object.__new__(RocksStore)
+    rocks._database = SimpleNamespace(property_value=lambda name: text)
+    assert sustained.held_back_seconds(rocks) == pytest.approx(3723.456)
+    assert sustained.held_back_seconds(DictStore()) is None
 
 
 @pytest.mark.slow

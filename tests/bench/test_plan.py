@@ -52,7 +52,7 @@ def test_rows_choose_parts(rows: tuple[str, ...], parts: list[str]) -> None:
 
 
 def test_only_one_of_the_two_sides() -> None:
-    assert names(replace(ALL, only="embedded")) == ["embedded", "sustained", "open", "headline"]
+    assert names(replace(ALL, only="embedded")) == ["embedded", "sustained", "rewriting", "open", "headline"]
     assert names(replace(ALL, only="served", rows=("fillseq",))) == []
 
 

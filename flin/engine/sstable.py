@@ -20,11 +20,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from flin.engine.boundaries import Boundaries, ranges_of
 from flin.engine.disk.fs import ReadableFile
-from flin.engine.disk.open_files import OpenFiles
 from flin.engine.entry import Entry, Page, Range
 from flin.engine.key import KEYS_END
 from flin.engine.reentry import holds_lock
@@ -58,13 +57,19 @@ AWAITED_SECONDS: Final = 10.0
 at once: if a lookup needs more runs than may be open, it would otherwise be repeated forever."""
 
 
+class OpenTables(Protocol):
+    """Who bounds the number of open tables, or the memory that they take (tree/index_memory.py)."""
+
+    def add(self, table: Table) -> None: ...
+
+
 class Table:
     """One table, for any number of threads."""
 
     def __init__(
-        self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None, files: OpenFiles | None = None
+        self, file: ReadableFile, meta: TableMeta, cache: BlockCache | None, files: OpenTables | None = None
     ) -> None:
-        """`files` counts it as open from its first use on, until others take its place."""
+        """`files` is told when it opens, and may close it for others."""
         self.meta: Final = meta
         self._file: Final = file
         self.cache: Final = cache
@@ -148,9 +153,15 @@ class Table:
         """Forget filter, index and mapping until the next use. A reader keeps those that it uses."""
         self.state = None
 
+    def read_index_in_place(self) -> None:
+        """Save memory: read the index in the mapping from now on, while it is open."""
+        state = self.state
+        if state is not None:
+            state.read_index_in_place()
+
     @property
     def memory_bytes(self) -> int:
-        """Bytes of memory that filter and index cost; 0 while it is not open."""
+        """Bytes of memory that it costs; 0 while it is not open."""
         state = self.state
         return 0 if state is None else state.memory_bytes
 

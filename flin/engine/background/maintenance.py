@@ -60,7 +60,7 @@ class Maintenance:
                     if store.read_only_reason is None:
                         store.sync()
                 pace.end_sweep(all_done=self._sweep_some(pace.sweep_seconds, pace.sweep_until))
-                store.tables.fit_cache(store.options.budget.block_cache)
+                store.tables.memory.fit(store.options.budget.block_cache)
                 store.tables.remove_obsolete()
                 if monotonic() - looked_at >= SPACE_SECONDS:
                     looked_at = monotonic()

@@ -20,12 +20,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise
 from operator import le
-from typing import Final
+from typing import Final, overload
 
 from flin.engine.checksum import crc32
+from flin.engine.disk.fs import Mapped
 from flin.errors import CorruptionError
 
 _HEADER: Final = struct.Struct("<II")
+_read_bounds: Final = struct.Struct("<II").unpack_from
 
 _SEPARATOR_COST: Final = 56
 """Bytes of a short separator in addition to its data: 33 of object header, 8 in the list, the allocator's rounding."""
@@ -36,8 +38,37 @@ class Index:
     separators: list[bytes]
     starts: array[int]  # one more than there are separators
 
-    def memory_bytes(self) -> int:
-        return _SEPARATOR_COST * len(self.separators) + sum(map(len, self.separators)) + 8 * len(self.starts)
+    def separator_bytes(self) -> int:
+        """Bytes of memory that the separators take."""
+        return _SEPARATOR_COST * len(self.separators) + sum(map(len, self.separators))
+
+
+class MappedSeparators(Sequence[bytes]):
+    """The separators of an index block that `decode` took, read where they lie in a mapping: a bisect among 4,096 takes
+    3 µs instead of 0.4, but they take no memory."""
+
+    __slots__ = ("_bounds", "_column", "_count", "_data")
+
+    def __init__(self, data: Mapped, start: int) -> None:
+        self._data = data
+        self._count: int = _HEADER.unpack_from(data, start)[0]
+        self._bounds = start + _HEADER.size + 8 * (self._count + 1)
+        self._column = self._bounds + 4 * (self._count + 1)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(self._count))]
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        start, stop = _read_bounds(self._data, self._bounds + 4 * index)
+        return self._data[self._column + start : self._column + stop]
 
 
 def encode(separators: Sequence[bytes], starts: Sequence[int]) -> bytes:

@@ -3,13 +3,15 @@
 It is complete before a second thread can see it; then only the marks and the counts (heat.py) change. A mark is one
 byte per block: 0 until its checksum was compared, then RAW or PACKED.
 
-The file is mapped whole: `data` is used like `bytes` (an index gives a number, a slice bytes).
+The file is mapped whole: `data` is used like `bytes` (an index gives a number, a slice bytes). The filter is read
+there, and the separators, too, if memory is short.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -30,6 +32,9 @@ from flin.errors import CorruptionError, StorageError
 MIN_SEARCHED: Final = 12
 """A block with at most this many entries is decoded whole if some are wanted: to find these would cost as much."""
 
+_BLOCK_COST: Final = 8 + 8 + 1 + 1
+"""Bytes of memory for each data block: its start, its place in the cache row, its mark, its heat."""
+
 RAW: Final = 1
 PACKED: Final = 2
 
@@ -41,6 +46,8 @@ class TableState:
     """Filter, index and mapping of a table, made by `Table.loaded`."""
 
     __slots__ = (
+        "_other_bytes",
+        "_separator_bytes",
         "base",
         "blocks",
         "cache",
@@ -52,7 +59,6 @@ class TableState:
         "keys",
         "largest",
         "marks",
-        "memory_bytes",
         "path",
         "separators",
         "staged",
@@ -74,24 +80,26 @@ class TableState:
         self.footer: Final = footer
         self.keys: Final = properties.keys
         self.largest: Final = meta.largest
-        self.words: Final = bloom.decode(self.part(footer.filter, footer.index), path, base + footer.filter)
-        self.word_count: Final = len(self.words)
         index_part = self.part(footer.index, footer.ranges)
         data_stop = footer.expiry if properties.keys is None else properties.keys[0]
         index = index_block.decode(index_part, data_stop, path, base + footer.index)
-        self.separators: Final = index.separators
+        self.separators: Sequence[bytes] = index.separators
         self.starts: Final = array("Q", [base + start for start in index.starts])  # in the file
         ranges = range_block.decode(self.part(footer.ranges, footer.properties), path, base + footer.ranges)
         self.deleted: Final = boundaries_of(ranges)
         self.data: Final = _map(file)
         if self.data and len(self.data) < base + meta.length:  # it has become shorter since the database was opened
             raise CorruptionError(path, len(self.data), "the file ends within a table")
+        self.words: Final = self._filter()
+        self.word_count: Final = len(self.words)
         self.blocks: Final[CacheRow] = [None] * len(index.separators)
         self.marks: Final = bytearray(len(index.separators))
         self.heat: Final = Heat(len(self.marks))
         # Blocks that were read for a lookup that will be repeated, and that the cache did not keep.
         self.staged: Final[dict[int, CachedBlock]] = {}
-        self.memory_bytes: Final = index.memory_bytes() + 8 * len(self.words) + 10 * len(self.marks)
+        self._separator_bytes = index.separator_bytes()
+        held = 0 if isinstance(self.words, memoryview) else 8 * self.word_count
+        self._other_bytes: Final = held + _BLOCK_COST * len(self.marks)
 
     def __del__(self) -> None:
         """Give up its cached blocks, which nothing can reach any more: they must not keep others out of the cache."""
@@ -102,6 +110,23 @@ class TableState:
     def part(self, start: int, stop: int) -> bytes:
         """Bytes of the section."""
         return table_footer.read_part(self.file, self.base + start, stop - start)
+
+    def _filter(self) -> Sequence[int]:
+        """The filter's words: in the mapping, once its checksum was compared."""
+        start, stop, base = self.footer.filter, self.footer.index, self.base
+        words = bloom.decode(self.part(start, stop), self.path, base + start)
+        return bloom.mapped(self.data, base + start, base + stop) or words
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of memory that it takes, without cached blocks."""
+        return self._separator_bytes + self._other_bytes
+
+    def read_index_in_place(self) -> None:
+        """Read the separators in the mapping from now on, to save memory."""
+        if self.data and self._separator_bytes:
+            self.separators = index_block.MappedSeparators(self.data, self.base + self.footer.index)
+            self._separator_bytes = 0
 
     def reads(self) -> int:
         """About the number of reads of blocks: if it differs from before, there were some."""

@@ -21,6 +21,7 @@ from flin.engine.sstable import Table
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.meta import TableMeta
 from flin.engine.table.value_files import OpenValueFile, ValueFiles
+from flin.engine.tree.index_memory import IndexMemory
 from flin.errors import CorruptionError, StorageError
 
 
@@ -30,6 +31,7 @@ class TableCache:
     def __init__(self, fs: FileSystem, directory: str, cache: BlockCache, files: OpenFiles = OPEN_FILES) -> None:
         self._fs = fs
         self._open_files = files
+        self.memory = IndexMemory(files, cache)
         self._directory = directory
         self.block_cache = cache
         self._tables: dict[tuple[str, int], Table] = {}
@@ -87,15 +89,9 @@ class TableCache:
                 failed.append(name)
         return failed
 
-    def fit_cache(self, budget_bytes: int) -> None:
-        """Make room in the block cache for filters and indexes, which stay in memory; it keeps at least a quarter."""
-        room = max(budget_bytes - self.memory_bytes(), budget_bytes // 4)
-        if room != self.block_cache.capacity_bytes:
-            self.block_cache.resize(room)
-
     def memory_bytes(self) -> int:
-        """Bytes of memory of the filters and indexes that were read so far."""
-        return sum(table.memory_bytes for table in list(self._tables.values()))
+        """Bytes of memory of the indexes that were read so far."""
+        return self.memory.used_bytes()
 
     @property
     def obsolete_files(self) -> int:
@@ -117,7 +113,7 @@ class TableCache:
         key = (meta.file, meta.offset)
         table = before.get(key)
         if table is None:
-            table = Table(self._file(meta.file), meta, self.block_cache, self._open_files)
+            table = Table(self._file(meta.file), meta, self.block_cache, self.memory)
         self._tables[key] = table
         return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from zlib import crc32
 
@@ -208,3 +209,14 @@ def test_what_a_file_says_of_its_tables() -> None:
     with pytest.raises(CorruptionError):
         table_footer.read_metas(MemoryFile(first[3:] + second))
     assert table_footer.read_metas(MemoryFile(b"")) == []
+
+
+@given(st.lists(st.binary(max_size=12), unique=True, max_size=40), st.binary(max_size=9), st.binary(max_size=13))
+def test_separators_are_read_in_place(separators: list[bytes], before: bytes, key: bytes) -> None:
+    separators.sort()
+    data = before + index_block.encode(separators, [10 * number for number in range(len(separators) + 1)]) + before
+    found = index_block.MappedSeparators(data, len(before))
+    assert list(found) == separators
+    assert found[1:] == separators[1:]
+    assert bisect_right(found, key) == bisect_right(separators, key)
+    assert bisect_left(found, key) == bisect_left(separators, key)

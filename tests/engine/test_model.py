@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from flin.engine.background import value_garbage, value_segments
 from flin.engine.key import prefix_stop
 from flin.errors import ConflictError
 from flin.testing import ManualClock, SimulatedDisk
@@ -45,6 +46,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     shards = 1
     runner = "inline"
+    value_threshold = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +60,8 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.opened += 1
-        self.engine = EngineSetup("interval", self.shards, runner=self.runner).open(self.disk, self.clock, self.opened)
+        setup = EngineSetup("interval", self.shards, runner=self.runner, value_threshold=self.value_threshold)
+        self.engine = setup.open(self.disk, self.clock, self.opened)
 
     def live(self) -> dict[bytes, bytes]:
         now_ms = self.clock.now_ms
@@ -427,8 +430,9 @@ def _select(
     return found if limit is None else found[:limit]
 
 
-def _machine(shards: int, runner: str = "inline") -> type[EngineMachine]:
-    return type(f"EngineMachine{shards}", (EngineMachine,), {"shards": shards, "runner": runner})
+def _machine(shards: int, runner: str = "inline", value_threshold: int = 0) -> type[EngineMachine]:
+    settings = {"shards": shards, "runner": runner, "value_threshold": value_threshold}
+    return type(f"EngineMachine{shards}", (EngineMachine,), settings)
 
 
 @pytest.mark.parametrize("shards", [1, 4, 16, 64])
@@ -441,6 +445,44 @@ def test_engine_is_a_dict(shards: int) -> None:
 def test_engine_is_a_dict_while_threads_flush_and_merge(shards: int) -> None:
     few = settings(max_examples=10, stateful_step_count=40)
     run_state_machine_as_test(_machine(shards, "thread"), settings=few)
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly every value that was flushed is read by a pointer: each segment becomes a value file, none is worn."""
+    for module, name in (
+        (value_segments, "LEAST_SHARE"),
+        (value_garbage, "LEAST_SHARE"),
+        (value_garbage, "WORN_SHARE"),
+    ):
+        monkeypatch.setattr(module, name, 0.0)
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_engine_is_a_dict_whose_values_lie_in_value_files(shards: int, kept: None) -> None:
+    few = settings(max_examples=15, stateful_step_count=40)
+    run_state_machine_as_test(_machine(shards, value_threshold=8), settings=few)
+
+
+def test_engine_is_a_dict_whose_values_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(value_segments, "LEAST_SHARE", 0.0)
+    few = settings(max_examples=15, stateful_step_count=40)
+    run_state_machine_as_test(_machine(1, value_threshold=8), settings=few)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["inline", "thread"])
+def test_engine_is_a_dict_with_value_files_for_long(runner: str, kept: None) -> None:
+    many = settings(max_examples=100, stateful_step_count=80)
+    run_state_machine_as_test(_machine(1, runner, value_threshold=8), settings=many)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["inline", "thread"])
+def test_engine_is_a_dict_whose_values_are_collected_for_long(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(value_segments, "LEAST_SHARE", 0.0)
+    many = settings(max_examples=100, stateful_step_count=80)
+    run_state_machine_as_test(_machine(1, runner, value_threshold=8), settings=many)
 
 
 @pytest.mark.slow

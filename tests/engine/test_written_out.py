@@ -31,9 +31,12 @@ from flin.engine.sstable import Table, TableOptions
 from flin.engine.table import bloom
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.bloom import hash_key
+from flin.engine.table.value_files import OpenValueFile, Row, ValueFiles, rows_of
 from flin.engine.view import View
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
+from flin.engine.wal.large_values import LargeValues
+from flin.errors import CorruptionError
 from flin.testing import SimulatedDisk
 from tests.engine.layers import memtable_of, run_of, state_of
 from tests.engine.wal.test_writer import EngineSetup as WalScene
@@ -103,6 +106,48 @@ def look_ups_in_cached_blocks(given: Input) -> None:
             if found is not None:
                 assert found.find(key) == state.find(key) == found.find(key)
             state.find(key)
+
+
+def values_of_files(given: Input) -> None:
+    """Some pointers name what is not there; the second time nothing that was right is compared any more."""
+    chance = given.chance
+    disk = SimulatedDisk()
+    disk.make_directory("/v")
+    file = disk.create("/v/1")
+    data = chance.randbytes(20_000)
+    file.append(data)
+    file.close()
+    large = LargeValues(1, 1)
+    pointers = []
+    for _ in range(12):
+        offset, size = chance.randrange(19_000), chance.choice([5, 1024, 3000])
+        seen = data[offset : offset + size] if chance.random() < 0.8 else bytes(size)
+        pointers.append(large.pointer(offset, seen))
+    rows = rows_of(pointers)
+    length = chance.choice([20_000, 19_500])
+    one, other, alone = [OpenValueFile(disk, "/v/1", length=length) for _ in range(3)]
+    files = ValueFiles({1: alone})
+    for row in rows * 2:
+
+        def checked(row: Row = row) -> bytes:
+            value = other.pread(row[2], row[1])
+            other.check(row, value)
+            return value
+
+        expected = outcome(checked)
+        assert outcome(partial(one.value, row)) == expected
+        assert outcome(partial(first_of, files, row)) == expected
+
+
+def first_of(files: ValueFiles, row: Row) -> bytes:
+    return files._read_one_by_one([row])[0]
+
+
+def outcome(read: Callable[[], bytes]) -> bytes | str:
+    try:
+        return read()
+    except CorruptionError as error:
+        return str(error)
 
 
 def filters_of_many(given: Input) -> None:
@@ -278,6 +323,11 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
         {"boundaries.covers", "read.value_cache.ValueCache.get", "read.sorted_view.SortedView.find"},
         older_than_the_active_dict,
     ),
+    "table.value_files.OpenValueFile.value": (
+        {"disk.open_files.TableFile.pread", "table.value_files.OpenValueFile.check"},
+        values_of_files,
+    ),
+    "table.value_files.ValueFiles._read_one_by_one": ({"table.value_files.OpenValueFile.check"}, values_of_files),
     "wal.writer.WalWriter.put": ({"wal.writer.WalWriter._append"}, frames_of_puts),
     "wal.frames.encode_delete": ({"wal.frames.encode_commit"}, frames_of_deletes),
     "wal.replay.replay": ({"wal.frames.decode_payload"}, replays_of_deletes),

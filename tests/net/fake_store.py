@@ -97,7 +97,9 @@ class FakeStore:
     def freeze(self) -> dict[bytes, Entry]:
         return dict(self.entries)
 
-    def pages(self, state: Any, start: bytes, stop: bytes, reverse: bool = False) -> Iterator[Page]:
+    def pages(
+        self, state: Any, start: bytes, stop: bytes, reverse: bool = False, *, values: bool = True
+    ) -> Iterator[Page]:
         keys = sorted((key for key in state if start <= key < stop), reverse=reverse)
         for first in range(0, len(keys), PAGE_ENTRIES):
             page = keys[first : first + PAGE_ENTRIES]

@@ -145,6 +145,7 @@ class TableFile:
         return self._by_path(self._fs.file_size)
 
     def pread(self, size: int, offset: int) -> bytes:
+        """What `ReadableFile.pread` gives. (Written out in table.value_files.OpenValueFile.value.)"""
         return self._opened().pread(size, offset)
 
     def pread_nowait(self, size: int, offset: int) -> bytes | None:

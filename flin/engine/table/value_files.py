@@ -13,7 +13,8 @@ are read by one call. If others are not in memory, the kernel is told of all of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from time import monotonic
@@ -54,8 +55,13 @@ most scans end soon, and a page of large values must not be hundreds of megabyte
 _PROBED: Final = 4
 """From this number of values on, the kernel is asked whether the first is in memory."""
 
+_MAX_READING: Final = 16
+"""Files that one page keeps open."""
+
 _DENSE: Final = 4
-"""Values are read by one call if what lies between them is at most a quarter of their bytes."""
+_GAP_BYTES: Final = 128
+"""Values are read by one call if between two of them lies at most this (a frame and its key), and a quarter of the
+first's bytes more."""
 
 Row: TypeAlias = tuple[int, int, int, int]
 """A pointer's number, offset, length and checksum."""
@@ -80,8 +86,24 @@ class OpenValueFile(TableFile):
     def value(self, row: Row) -> bytes:
         """The value. Raises CorruptionError, StorageError, ClosedError."""
         _, offset, size, _ = row
-        value = self._read(size, offset)
-        self._check(row, value)
+        file = self._file  # Written out: disk.open_files.TableFile.pread
+        try:
+            if file is None:
+                file = self._opened()
+            self._used = True
+            value = file.pread(size, offset)
+        except OSError as error:
+            raise self._error(error, offset) from error
+        # Written out: table.value_files.OpenValueFile.check
+        checked = self._checked
+        if (
+            size < _BIT_BYTES
+            or checked is None
+            or offset + size > self._length
+            or not checked[offset >> 13] & 1 << (offset >> 10 & 7)
+            or len(value) != size
+        ):
+            self.check(row, value)
         return value
 
     def value_nowait(self, row: Row) -> bytes:
@@ -95,7 +117,7 @@ class OpenValueFile(TableFile):
             if not is_awaited:
                 raise ColdRead(partial(self.load, row))
             value = self._read(size, offset)
-        self._check(row, value)
+        self.check(row, value)
         return value
 
     def load(self, row: Row) -> None:
@@ -111,33 +133,46 @@ class OpenValueFile(TableFile):
             awaited.pop(next(iter(awaited), -1), None)
         awaited[row[1]] = monotonic()
 
-    def values(self, rows: Sequence[Row]) -> list[bytes]:
-        """The values of some rows of this file, which may wait for the disk."""
-        low = min(row[1] for row in rows)
-        span = max(row[1] + row[2] for row in rows) - low
-        total = sum(row[2] for row in rows)
-        if span <= total + total // _DENSE:
-            data = self._read(span, low)
-            values = [data[offset - low : offset - low + size] for _, offset, size, _ in rows]
-        else:
-            if len(rows) >= _PROBED and self._read_nowait(rows[0][2], rows[0][1]) is None:
-                for _, offset, size, _ in rows:
-                    self._advise(size, offset)
-            values = [self._read(size, offset) for _, offset, size, _ in rows]
+    def reading(self) -> tuple[Callable[[int, int], bytes], bytearray, int]:
+        """For a loop over many values: what reads the open file, the bits of what was compared, the file's length."""
+        try:
+            file = self._opened()
+        except OSError as error:
+            raise self._error(error, 0) from error
+        return file.pread, self._bits(), self._length
+
+    def span(self, rows: Sequence[Row]) -> list[bytes]:
+        """The values of ascending rows that lie close together, by one read."""
+        low, last = rows[0][1], rows[-1]
+        data = self._read(last[1] + last[2] - low, low)
+        values = [data[offset - low : offset - low + size] for _, offset, size, _ in rows]
         for row, value in zip(rows, values, strict=True):
-            self._check(row, value)
+            self.check(row, value)
         return values
 
-    def _check(self, row: Row, value: bytes) -> None:
-        """Compare the value with its checksum, unless that was done since the file was opened."""
+    def first_if_warm(self, row: Row) -> bytes | None:
+        """The value, if it is in memory."""
+        value = self._read_nowait(row[2], row[1])
+        if value is not None:
+            self.check(row, value)
+        return value
+
+    def will_need_value(self, row: Row) -> None:
+        """Let the kernel read it meanwhile."""
+        try:
+            self.will_need(row[2], row[1])
+        except OSError as error:
+            raise self._error(error, row[1]) from error
+
+    def check(self, row: Row, value: bytes) -> None:
+        """Compare the value with its checksum, unless that was done since the file was opened. (Written out in
+        `value` and `ValueFiles._read_one_by_one`.)"""
         number, offset, size, checksum = row
         if offset + size > self._length:
             raise CorruptionError(self.path, offset, f"a value of {size} bytes is beyond the end of the value file")
         if len(value) != size:
             raise CorruptionError(self.path, offset, f"the value file ends within a value of {size} bytes")
-        checked = self._checked
-        if checked is None:
-            checked = self._checked = bytearray(self._length // (8 * _BIT_BYTES) + 1)
+        checked = self._bits()
         place, bit = offset >> 13, 1 << (offset >> 10 & 7)
         if size >= _BIT_BYTES and checked[place] & bit:
             return
@@ -145,6 +180,12 @@ class OpenValueFile(TableFile):
             raise CorruptionError(self.path, offset, "the checksum of a value is wrong")
         if size >= _BIT_BYTES:
             checked[place] |= bit  # another thread's bit may be lost: its value is compared once more
+
+    def _bits(self) -> bytearray:
+        checked = self._checked
+        if checked is None:
+            checked = self._checked = bytearray(self._length // (8 * _BIT_BYTES) + 1)
+        return checked
 
     def _is_awaited(self, offset: int) -> bool:
         moment = self._awaited.get(offset)
@@ -159,12 +200,6 @@ class OpenValueFile(TableFile):
     def _read_nowait(self, size: int, offset: int) -> bytes | None:
         try:
             return self.pread_nowait(size, offset)
-        except OSError as error:
-            raise self._error(error, offset) from error
-
-    def _advise(self, size: int, offset: int) -> None:
-        try:
-            self.will_need(size, offset)
         except OSError as error:
             raise self._error(error, offset) from error
 
@@ -203,11 +238,11 @@ class ValueFiles(dict[int, OpenValueFile]):
         if types.isdisjoint(_TUPLE_OR_POINTER):
             return page
         if types == {Pointer}:
-            return keys, self._values(entries, nowait)  # type: ignore[return-value, arg-type]
+            return keys, self._values(rows_of(entries), nowait)  # type: ignore[arg-type, return-value]
         pointers = [pointer for entry in entries if (pointer := maybe_pointer(entry)) is not None]
         if not pointers:
             return page
-        values = iter(self._values(pointers, nowait))
+        values = iter(self._values(rows_of(pointers), nowait))
         return keys, [_with_value(entry, values) for entry in entries]
 
     def resolved_pages(self, pages: Iterator[Page], *, nowait: bool = False) -> Iterator[Page]:
@@ -229,46 +264,94 @@ class ValueFiles(dict[int, OpenValueFile]):
         if len(pointer) != POINTER_BYTES:
             raise _no_pointer(pointer)
         row = read_pointer(pointer)
-        value: bytes = read(self.get(row[0]) or self._lacks(row), row)
+        value: bytes = read(self._file(row), row)
         return value
 
-    def _values(self, pointers: Sequence[bytes], nowait: bool) -> list[bytes]:
-        for pointer in pointers:
-            if len(pointer) != POINTER_BYTES:
-                raise _no_pointer(pointer)
-        rows = list(read_pointers(b"".join(pointers)))
+    def _values(self, rows: Sequence[Row], nowait: bool) -> list[bytes]:
         if nowait:
             try:
-                return [(self.get(row[0]) or self._lacks(row)).value_nowait(row) for row in rows]
+                return [self._file(row).value_nowait(row) for row in rows]
             except ColdRead:
                 raise ColdRead(partial(self._load, rows)) from None
-        return self._read_rows(rows)
+        if len(rows) > 1:
+            if rows[0][1] > rows[-1][1] and (_is_close(rows[1], rows[0]) or _is_close(rows[-1], rows[-2])):
+                return self._read_spans(rows[::-1])[::-1]
+            if _is_close(rows[0], rows[1]) or _is_close(rows[-2], rows[-1]):
+                return self._read_spans(rows)
+        return self._read_one_by_one(rows)
 
-    def _read_rows(self, rows: Sequence[Row]) -> list[bytes]:
-        numbers = {row[0] for row in rows}
-        if len(numbers) == 1:
-            return (self.get(rows[0][0]) or self._lacks(rows[0])).values(rows)
-        values: list[bytes] = [b""] * len(rows)
-        for number in sorted(numbers):
-            places = [place for place, row in enumerate(rows) if row[0] == number]
-            own = [rows[place] for place in places]
-            for place, value in zip(places, (self.get(number) or self._lacks(own[0])).values(own), strict=True):
-                values[place] = value
+    def _read_spans(self, rows: Sequence[Row]) -> list[bytes]:
+        """Values some of which lie close together, in the order of their offsets."""
+        values: list[bytes] = []
+        start = 0
+        for place in range(1, len(rows) + 1):
+            if place == len(rows) or not _is_close(rows[place - 1], rows[place]):
+                values += self._file(rows[start]).span(rows[start:place])
+                start = place
+        return values
+
+    def _read_one_by_one(self, rows: Sequence[Row]) -> list[bytes]:
+        """Values that lie anywhere. In one loop: the calls for each would cost as much as the reads."""
+        values: list[bytes] = []
+        if len(rows) >= _PROBED:
+            first = self._file(rows[0]).first_if_warm(rows[0])
+            if first is None:
+                for row in rows:
+                    self._file(row).will_need_value(row)
+            else:
+                values.append(first)
+        opened: dict[int, Any] = {}
+        for row in rows[len(values) :]:
+            number, offset, size, _ = row
+            reading = opened.get(number)
+            if reading is None:
+                if len(opened) == _MAX_READING:  # each keeps its descriptor
+                    opened.clear()
+                reading = opened[number] = self._file(row).reading()
+            pread, checked, length = reading
+            try:
+                value = pread(size, offset)
+            except OSError as error:
+                raise StorageError("read", self[number].path, error) from error
+            # Written out: table.value_files.OpenValueFile.check
+            if (
+                size < _BIT_BYTES
+                or offset + size > length
+                or not checked[offset >> 13] & 1 << (offset >> 10 & 7)
+                or len(value) != size
+            ):
+                self[number].check(row, value)
+            values.append(value)
         return values
 
     def _load(self, rows: Sequence[Row]) -> None:
         """Read them for a page that will be asked for again."""
         try:
-            self._read_rows(rows)
+            self._values(rows, nowait=False)
         finally:
             for row in rows:
                 file = self.get(row[0])
                 if file is not None:
                     file.note_load(row)
 
-    def _lacks(self, row: Row) -> OpenValueFile:
-        """Raise: no file has this number."""
-        raise CorruptionError(f"value file {row[0]}", row[1], "a table points to a value file that the manifest lacks")
+    def _file(self, row: Row) -> OpenValueFile:
+        file = self.get(row[0])
+        if file is None:
+            text = "a table points to a value file that the manifest lacks"
+            raise CorruptionError(f"value file {row[0]}", row[1], text)
+        return file
+
+
+def rows_of(pointers: Sequence[bytes]) -> list[Row]:
+    """What the pointers say."""
+    if set(map(len, pointers)) != {POINTER_BYTES}:
+        raise _no_pointer(next(pointer for pointer in pointers if len(pointer) != POINTER_BYTES))
+    return list(read_pointers(b"".join(pointers)))
+
+
+def _is_close(row: Row, following: Row) -> bool:
+    """Whether a value begins soon after another."""
+    return row[0] == following[0] and 0 <= following[1] - row[1] - row[2] <= _GAP_BYTES + row[2] // _DENSE
 
 
 def _with_value(entry: Entry, values: Iterator[bytes]) -> Entry:
@@ -281,10 +364,12 @@ def _with_value(entry: Entry, values: Iterator[bytes]) -> Entry:
 
 def _fitting(entries: Sequence[Entry]) -> int:
     """How many of the first entries, at least one, have values that fit into a page together."""
-    sizes = [0 if (pointer := maybe_pointer(entry)) is None else int.from_bytes(pointer[16:20], "little")
-             for entry in entries]  # fmt: skip
-    fits = sum(total <= _PAGE_BYTES for total in accumulate(sizes))
-    return max(fits, 1)
+    pointers = [maybe_pointer(entry) or _NO_VALUE for entry in entries]
+    totals = list(accumulate(row[2] for row in rows_of(pointers)))
+    return bisect_right(totals, _PAGE_BYTES, 1)
+
+
+_NO_VALUE: Final = bytes(POINTER_BYTES)
 
 
 def _no_pointer(pointer: bytes) -> CorruptionError:

@@ -68,8 +68,11 @@ class StoreLike(Protocol):
     def freeze(self) -> Any:
         """The present state, for `pages`."""
 
-    def pages(self, state: Any, start: bytes, stop: bytes, reverse: bool = False) -> Iterator[Page]:
-        """Pages of live and expired entries from start (inclusive) to stop (exclusive), without tombstones."""
+    def pages(
+        self, state: Any, start: bytes, stop: bytes, reverse: bool = False, *, values: bool = True
+    ) -> Iterator[Page]:
+        """Pages of live and expired entries from start (inclusive) to stop (exclusive), without tombstones. Without
+        `values` an entry may have a pointer in the place of its value: it tells its expiry and tag alone."""
 
     def page(self, start: bytes, stop: bytes, count: int, *, reverse: bool = False, nowait: bool = False) -> Page:
         """The first `count` live entries of [start, stop), or the last ones, downwards; fewer only if there are no

@@ -229,20 +229,20 @@ class Keyspace:
 
         Keys that expire before their page is reached are left out, so a page may be empty. The pending batch is
         committed first, so that one frozen state is walked; in a transaction, whose writes stay together, it is laid
-        over that state.
+        over that state. An entry tells its expiry and tag: its value may be a pointer.
         """
         # The smallest key above k is k with a zero byte after it.
         begin = self._prefix if after is None else self.stored(after) + b"\x00"
         end = self._end if stop is None else self.stored(stop)
-        return self._live_pages(self.frozen_pages(begin, end))
+        return self._live_pages(self.frozen_pages(begin, end, values=False))
 
-    def frozen_pages(self, begin: bytes, end: bytes, *, reverse: bool = False) -> Iterator[Page]:
+    def frozen_pages(self, begin: bytes, end: bytes, *, reverse: bool = False, values: bool = True) -> Iterator[Page]:
         """The entries of these stored keys, expired ones and tombstones of the pending batch among them: as `pages`."""
         if self._pending.in_transaction:
             self._pending.settle()
         else:
             self._pending.commit()
-        pages = self._store.pages(self._store.freeze(), begin, end, reverse)
+        pages = self._store.pages(self._store.freeze(), begin, end, reverse, values=values)
         if self._points or self._ranges:
             pages = self._with_pending(pages, begin, end, reverse=reverse)
         return pages

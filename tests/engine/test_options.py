@@ -147,6 +147,12 @@ def test_writers_are_slowed_before_they_are_stopped() -> None:
     assert not any(stall_of(2, runs).stopped for runs in range(STOP_RUNS))
 
 
+def test_a_large_shard_may_have_more_runs() -> None:
+    assert stall_of(0, 35, is_large=True) is NO_STALL
+    assert 0 < stall_of(0, 36, is_large=True).delay_seconds < stall_of(0, 63, is_large=True).delay_seconds
+    assert stall_of(0, 64, is_large=True).stopped
+
+
 @pytest.mark.parametrize(
     ("sealed", "runs", "reason"),
     [(3, 0, "3 generations wait for their flush"), (0, STOP_RUNS, "48 runs wait for compaction"), (9, 99, "9 gen")],

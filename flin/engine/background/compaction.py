@@ -23,7 +23,7 @@ into the oldest run if that is settled, else it becomes a new oldest run. Other 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -31,7 +31,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from flin.engine.background.fences import cuts
-from flin.engine.catalog.version import Run, ShardRuns, Version
+from flin.engine.catalog.version import Run, ShardRuns
 from flin.engine.table.meta import TableMeta
 
 
@@ -42,6 +42,8 @@ class CompactionOptions:
     merge_width: int = 4
     """Neighbours of similar size that make a merge. Simulated with 200 equal flushes of random keys: 4 gives a
     write amplification of 4.4 with 9 runs at most, 8 gives 3.7 with 12."""
+    bottom_width: int = 4
+    """Runs, the bottom included, that make a merge into it: it waits for more where they are few and small."""
     similar_ratio: float = 1.5
     """A run joins younger neighbours if its size is at most this many times their mean."""
     bottom_ratio: float = 0.6
@@ -62,6 +64,8 @@ class CompactionOptions:
     large_width: int = 8
     large_maximum_runs: int = 24
     """Simulated at 100 GB: width 8 writes a fifth less than 4, with 13 runs on average instead of 9."""
+    large_bottom_ratio: float = 0.4
+    """Simulated at 100 GB, overwritten: 1.34 times the live data on the disk at most, with 0.6 it is 1.5."""
     largest_tables: int = 4
     """Tables grow up to so many times the target: a terabyte is 8,000 files instead of 32,000."""
 
@@ -74,25 +78,20 @@ class CompactionOptions:
             self,
             merge_width=self.large_width,
             maximum_runs=self.large_maximum_runs,
+            bottom_ratio=min(self.bottom_ratio, self.large_bottom_ratio),
             target_table_bytes=self.target_table_bytes * growth,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What a choice is made from: one shard of a version."""
+    """One shard of a version, from which compactions are planned."""
 
     number: int
     runs: ShardRuns
     unsettled: int
     fences: tuple[bytes, ...]
     options: CompactionOptions  # for its size
-
-    @classmethod
-    def of(cls, version: Version, number: int, options: CompactionOptions) -> Shard:
-        runs = version.shards[number]
-        size = sum(map(run_bytes, runs))
-        return cls(number, runs, version.unsettled[number], version.fences[number], options.at(size))
 
 
 Chosen: TypeAlias = list[tuple[int, Run]]
@@ -175,8 +174,8 @@ def plan(
     runs, options = shard.runs, shard.options
     # 1. What overlaps, and whether anything older lies beneath that tombstones must hide.
     tables = tuple(run for _, run in chosen)
-    overlapping = _overlap_groups(tables)
-    bottom = not overlap_any(runs[after:], overlapping[0][0].smallest, max(map(_largest, overlapping[-1])))
+    groups = _overlap_groups(tables)
+    bottom = not overlap_any(runs[after:], groups[0][0].smallest, max(map(_largest, groups[-1])))
     unsettled = {table for index, run in chosen if index < shard.unsettled for table in run}
     if not bottom and unsettled and chosen[-1][0] >= shard.unsettled:
         return None
@@ -186,8 +185,13 @@ def plan(
     stretches: list[list[TableMeta]] = []
     moves: list[TableMeta] = []
     stretch: list[TableMeta] = []
-    for group in overlapping:
+    fences = list(reversed(_cuts(shard, tables)))
+    for group in groups:
         table = group[0]
+        while fences and fences[-1] <= table.smallest:  # what lies beyond is not packed with what is before
+            fences.pop()
+            stretches.append(stretch)
+            stretch = []
         garbage = bottom and (is_dense(table, options) or (drop_all and _has_tombstones(table)) or table in worn)
         uncounted = settles and table in unsettled and (table.points is None or _has_tombstones(table))
         if len(group) == 1 and table.length >= least and not garbage and not uncounted:
@@ -280,7 +284,7 @@ def install(runs: ShardRuns, compaction: Compaction, outputs: Run, unsettled: in
     if compaction.settles and settled:
         target = len(runs) - 1
     beneath = len(runs) if compaction.settles else target + 1
-    if any(_slice(run, compaction.start, compaction.stop) for run in left[places[0] : beneath]):
+    if any(overlapping(run, compaction.start, compaction.stop) for run in left[places[0] : beneath]):
         raise ValueError("the inputs of the compaction are not all that its runs hold between its keys")
     if compaction.settles and not settled:
         left.append(())
@@ -334,7 +338,7 @@ def gather(runs: ShardRuns, first: int, after: int, start: bytes, stop: bytes | 
     return [(first + index, runs[first + index][low:high]) for index, (low, high) in enumerate(slices) if low < high]
 
 
-def _slice(run: Run, start: bytes, stop: bytes) -> Run:
+def overlapping(run: Run, start: bytes, stop: bytes) -> Run:
     """The run's tables that overlap [start, stop)."""
     low = bisect_left(run, start, key=_largest)
     return run[low : bisect_left(run, stop, low, key=_smallest)]
@@ -361,24 +365,44 @@ def runs_overlap(left: Run, right: Run) -> bool:
 
 def overlap_any(runs: Collection[Run], smallest: bytes, largest: bytes) -> bool:
     """Whether a table of the runs holds keys between smallest and largest, both inclusive."""
-    return any(_slice(run, smallest, largest + b"\0") for run in runs)
+    return any(overlapping(run, smallest, largest + b"\0") for run in runs)
 
 
-def are_interleaved(runs: ShardRuns, first: int, after: int, rewrite: ShardRuns) -> bool:
-    """Whether a result of these tables would not be older as a whole than the newer tables that overlap it, and newer
-    than the older ones, by the sequences of commits. Lookups do not need that; but a repair without a manifest tells
-    the order of tables by it."""
-    if not rewrite:
-        return False
-    start = min(run[0].smallest for run in rewrite)
-    stop = max(run[-1].largest for run in rewrite) + b"\0"
-    oldest = min(table.smallest_sequence for run in rewrite for table in run)
-    newest = max(table.largest_sequence for run in rewrite for table in run)
-    newer = (table for run in runs[:first] for table in _slice(run, start, stop))
-    older = (table for run in runs[after:] for table in _slice(run, start, stop))
-    return any(table.smallest_sequence < newest for table in newer) or any(
-        oldest < table.largest_sequence for table in older
-    )
+def sequences_between(runs: ShardRuns, start: bytes, stop: bytes) -> tuple[int, int]:
+    """The smallest and the largest sequence of the commits in the runs' tables that reach into [start, stop)."""
+    tables = [table for run in runs for table in overlapping(run, start, stop)]
+    smallest = min((table.smallest_sequence for table in tables), default=0)
+    return smallest, max((table.largest_sequence for table in tables), default=0)
+
+
+def in_order(shard: Shard, compaction: Compaction, first: int, after: int) -> Compaction | None:
+    """The compaction, if each of its outputs will be older as a whole than the newer tables that overlap it, and newer
+    than the older ones, by the sequences of their commits; where necessary with more fences at which they end. Else
+    None. Lookups do not need that, but a repair without a manifest tells the order of tables by it."""
+    if not compaction.rewrite:
+        return compaction
+    newer, older = shard.runs[:first], shard.runs[after:]
+
+    def is_ordered(start: bytes, stop: bytes) -> bool:
+        oldest, newest = sequences_between(compaction.rewrite, start, stop)
+        above = (table for run in newer for table in overlapping(run, start, stop))
+        below = (table for run in older for table in overlapping(run, start, stop))
+        return all(newest <= table.smallest_sequence for table in above) and all(
+            table.largest_sequence <= oldest for table in below
+        )
+
+    if is_ordered(compaction.start, compaction.stop):
+        return compaction
+    added: list[bytes] = []
+    cuts = sorted({*compaction.output_boundaries, *compaction.fences})
+    for start, stop in pairwise([compaction.start, *cuts, compaction.stop]):
+        if not is_ordered(start, stop):
+            low, high = bisect_right(shard.fences, start), bisect_left(shard.fences, stop)
+            finer = shard.fences[low:high]
+            if not finer or not all(is_ordered(*part) for part in pairwise([start, *finer, stop])):
+                return None
+            added += finer
+    return replace(compaction, fences=tuple(sorted({*compaction.fences, *added})))
 
 
 def run_bytes(run: Run) -> int:

@@ -32,6 +32,7 @@ from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_run import remove_outputs
 from flin.engine.background.maintenance import Maintenance
 from flin.engine.background.picker import pick_collection, pick_compaction, pick_full_compaction
+from flin.engine.background.run_profile import RunProfiles
 from flin.engine.background.runner import Runner
 from flin.engine.background.sweep import Sweeper
 from flin.engine.background.value_garbage import PointedValues, worn_files
@@ -99,6 +100,7 @@ class Compactor:
         self._threads: list[Thread] = []
         self._hidden = HiddenEntries()
         self._pointed = PointedValues()
+        self._profiles = RunProfiles()  # guarded by `_busy_lock`
         self._prepare_wanted = False
         store.listeners.on_sealed = self.wake
         store.listeners.on_filling = self._prepare
@@ -196,7 +198,8 @@ class Compactor:
 
     def _pick(self, state: ReadState) -> Compaction | None:
         taken = self._taken()
-        compaction = pick_compaction(state.version, self._options, taken, self._hidden.among(state))
+        hides = self._hidden.among(state)
+        compaction = pick_compaction(state.version, self._options, taken, hides, self._profiles)
         return compaction or pick_collection(state.version, self._options, taken, self._pointed.among(state))
 
     def compact_fully(self) -> None:

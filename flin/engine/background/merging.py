@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import chain
 from typing import Final, cast
 
 from flin.engine.background.collecting import Collector, change_of_values
+from flin.engine.background.compaction import sequences_between
 from flin.engine.background.garbage import drop_garbage
 from flin.engine.background.job import CompactionJob, JobStatistics
 from flin.engine.background.job_files import Input, Outputs
@@ -24,6 +26,7 @@ from flin.engine.boundaries import Boundaries, boundaries_of, covers_all, joined
 from flin.engine.catalog.version import Run, ValueFile
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.entry import TOMBSTONE, Entry, Page
+from flin.engine.key import KEYS_END
 from flin.engine.read.merge import Source, merge_pages
 from flin.errors import CorruptionError
 
@@ -55,17 +58,16 @@ def compact(
         own = boundaries_of(chain.from_iterable(map(ranges_of, pieces)))
         sources.append(Source(_gathered(readable, each), own))
         deleted = joined(deleted, own) if own else deleted
-    sequences = (min(table.smallest_sequence for table in metas), max(table.largest_sequence for table in metas))
     writer = RunWriter(
         outputs,
         job.options,
-        sequences,
+        partial(sequences_between, job.inputs),
         () if job.bottom else deleted,
         target_table_bytes=job.target_table_bytes,
         output_boundaries=job.output_boundaries,
         fences=job.fences,
     )
-    collector = Collector(fs, job, outputs, checkpoint, sequences[1])
+    collector = Collector(fs, job, outputs, checkpoint, sequences_between(job.inputs, b"", KEYS_END)[1])
     for page in merge_pages(sources):
         checkpoint()
         keys, entries = drop_garbage(page, job.bottom, job.now_ms)

@@ -4,12 +4,11 @@ Each rule proposes where to merge: which runs, and in which of the ranges betwee
 The first proposal counts that becomes a plan: one that is not too large, and that is not in the way of a compaction
 under way. As many neighbouring ranges join it, for which the rule proposes the same, as a plan may take.
 
-Work. A rule looks at each run in each range, so a pick costs about 1 µs for each table and each range.
+Work. A rule looks at what each run holds in each range, which is remembered (run_profile.py).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -22,16 +21,17 @@ from flin.engine.background.compaction import (
     Compaction,
     CompactionOptions,
     Shard,
-    are_interleaved,
     block_of,
     gather,
+    in_order,
     is_dense,
     overlap_any,
+    overlapping,
     plan,
     run_bytes,
     runs_overlap,
 )
-from flin.engine.background.fences import bytes_by_range
+from flin.engine.background.run_profile import RunProfile, RunProfiles, spans
 from flin.engine.background.value_garbage import (
     ValuesOf,
     is_mostly_garbage,
@@ -50,8 +50,10 @@ TRIES: Final = 8
 
 COLLECTS: Final = "garbage in value files"
 
+MOST: Final = 3
 DRAG: Final = 2
-"""A plan may be so many times larger than what its ranges hold, for the tables that reach beyond them."""
+"""A plan may be so many times larger than a plan is wanted to be, or than what its ranges hold: its tables may reach
+beyond them."""
 
 
 def hides_by_metadata(table: TableMeta, older: TableMeta) -> int:
@@ -66,18 +68,21 @@ def pick_compaction(
     options: CompactionOptions,
     busy: Collection[Compaction] = (),
     hides: Hides = hides_by_metadata,
+    profiles: RunProfiles | None = None,
 ) -> Compaction | None:
     """The most useful compaction that is in the way of no busy one; None if nothing is worth doing.
 
     A plan without rewriting comes first (it costs nothing), then the shard with the most runs."""
     options = options_for(version, options)
+    profiles = profiles or RunProfiles()
+    profiles.begin()
     best: Compaction | None = None
     best_rank = (-1, -1)
     for number, runs in enumerate(version.shards):
         if not runs:
             continue
         blocks = [block_of(each, runs) for each in busy if each.shard == number]
-        compaction = _Choice(Shard.of(version, number, options), blocks, hides).pick()
+        compaction = _choice(version, number, options, profiles, blocks, hides).pick()
         if compaction is not None:
             rank = (int(compaction.trivial), len(runs))
             if rank > best_rank:
@@ -95,7 +100,7 @@ def pick_collection(
     for number, runs in enumerate(version.shards):
         if runs:
             blocks = [block_of(each, runs) for each in busy if each.shard == number]
-            choice = _Choice(Shard.of(version, number, options_for(version, options)), blocks, hides_by_metadata)
+            choice = _choice(version, number, options_for(version, options), RunProfiles(), blocks, hides_by_metadata)
             compaction = choice.collect(worn, values_of)
             if compaction is not None:
                 return compaction
@@ -109,7 +114,16 @@ def pick_full_compaction(
     compaction is in the way."""
     if not version.shards[shard] or any(compaction.shard == shard for compaction in busy):
         return None
-    return _Choice(Shard.of(version, shard, options), [], hides_by_metadata).pick_full()
+    return _choice(version, shard, options, RunProfiles(), [], hides_by_metadata).pick_full()
+
+
+def _choice(
+    version: Version, number: int, options: CompactionOptions, known: RunProfiles, blocks: list[Block], hides: Hides
+) -> _Choice:
+    runs, fences = version.shards[number], version.fences[number]
+    profiles = [known.of(run, fences) for run in runs]
+    options = options.at(sum(profile.raw_bytes for profile in profiles))
+    return _Choice(Shard(number, runs, version.unsettled[number], fences, options), profiles, blocks, hides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +138,18 @@ class _Proposal:
 class _Choice:
     """One pick in one shard. A range's *stack* is what its runs hold there: (run, bytes), newest first."""
 
-    def __init__(self, shard: Shard, blocks: list[Block], hides: Hides) -> None:
+    def __init__(self, shard: Shard, profiles: list[RunProfile], blocks: list[Block], hides: Hides) -> None:
         self._shard = shard
         self._runs = shard.runs
         self._options = shard.options
         self._blocks = blocks
         self._hides = hides
-        self._sizes = [bytes_by_range(run, shard.fences) for run in shard.runs]  # by run, by range
+        self._profiles = profiles
+        self._sizes = [profile.sizes for profile in profiles]
         self._ranges = range(len(shard.fences) + 1)
+        self._stacks = [
+            [(run, size) for run, size in enumerate(sizes) if size] for sizes in zip(*self._sizes, strict=True)
+        ]
 
     def pick(self) -> Compaction | None:
         return self._free() or self._bottom() or self._similar() or self._cap() or self._dense()
@@ -163,15 +181,16 @@ class _Choice:
                 if compaction is not None:
                     return compaction
             above += [(index, each) for each in tables if each not in lowest]
-        ranges = {each for _, table in above for each in self._spanned(table)}
+        tables = [table for _, table in above]
+        ranges = {
+            each
+            for span in spans(sorted(tables, key=lambda each: each.smallest), self._shard.fences)
+            for each in range(*span)
+        }
         proposals = [
             _Proposal(index, stack[0][0], count) for index in sorted(ranges) if len(stack := self._above(index)) > 1
         ]
         return self._first_good(proposals, COLLECTS)
-
-    def _spanned(self, table: TableMeta) -> range:
-        first, last = _span(table, self._shard.fences)
-        return range(first, last + 1)
 
     def _youngest(self) -> int:
         """How many of the newest runs fit into a plan, two at least; 0 if that takes the bottom, or settled ones
@@ -199,10 +218,10 @@ class _Choice:
         proposals = []
         for index in self._ranges:
             above = self._above(index)
-            if len(above) < self._options.merge_width:
+            if len(above) < self._options.bottom_width:
                 continue
-            bottom = above.pop()[1]
-            weight = sum(size for _, size in above)
+            bottom = above[-1][1]
+            weight = sum([size for _, size in above]) - bottom
             if weight >= self._options.bottom_ratio * bottom:
                 proposals.append((-weight / bottom, _Proposal(index, above[0][0], len(self._runs))))
         proposals.sort(key=lambda each: each[0])
@@ -266,26 +285,21 @@ class _Choice:
     def _dense(self) -> Compaction | None:
         """Merge where dropping tombstones, and the entries that they hide, pays for the rewriting."""
         count = len(self._runs)
-        dense = tuple(table for table in self._runs[-1] if is_dense(table, self._options))
+        dense = [table for table in self._profiles[-1].with_tombstones if is_dense(table, self._options)]
         if dense:
-            sizes = bytes_by_range(dense, self._shard.fences)
-            proposals = [
-                _Proposal(index, count - 1, count)
-                for index in self._ranges
-                if sizes[index] and self._floor(index) < count
-            ]
+            where = {index for span in spans(dense, self._shard.fences) for index in range(*span)}
+            proposals = [_Proposal(index, count - 1, count) for index in sorted(where) if self._floor(index) < count]
             compaction = self._first_good(proposals, "tombstones in the bottom")
             if compaction is not None and not compaction.trivial:
                 return compaction
-        hidden = [self._hidden(run) for run in range(count - 1)]
-        if not any(map(any, hidden)):
+        if not any(profile.with_tombstones for profile in self._profiles[:-1]):
             return None
-        entries = [_entries_by_range(run, self._shard.fences) for run in self._runs]
+        hidden = [self._hidden(run) for run in range(count - 1)]
         ranked = []
         for index in self._ranges:
             first = self._floor(index)
             found = sum(each[index] for each in hidden[first:])
-            total = sum(each[index] for each in entries[first:])
+            total = sum(each.entries[index] for each in self._profiles[first:])
             if found and first < count - 1 and found >= self._options.tombstone_ratio * total:
                 ranked.append((-found / max(total, 1), _Proposal(index, first, count)))
         ranked.sort(key=lambda each: each[0])
@@ -294,21 +308,16 @@ class _Choice:
     def _hidden(self, index: int) -> list[float]:
         """By range: how many older entries a run hides, one by each tombstone, at least, and those under its range
         deletes."""
-        hidden = [0.0] * len(self._ranges)
-        for table in self._runs[index]:
-            if table.tombstones:
-                self._spread(table, table.tombstones, hidden)
-            if table.range_deletes:
-                for run in self._runs[index + 1 :]:
-                    for older in run:
-                        if older.smallest <= table.largest and table.smallest <= older.largest:
-                            self._spread(older, self._hides(table, older), hidden)
+        profile = self._profiles[index]
+        hidden = list(profile.tombstones or [0.0] * len(self._ranges))
+        for table in profile.deleting:
+            for run in self._runs[index + 1 :]:
+                hit = overlapping(run, table.smallest, table.largest + b"\0")
+                for older, (first, after) in zip(hit, spans(hit, self._shard.fences), strict=True):
+                    share = self._hides(table, older) / (after - first)
+                    for each in range(first, after):
+                        hidden[each] += share
         return hidden
-
-    def _spread(self, table: TableMeta, amount: int, over: list[float]) -> None:
-        first, last = _span(table, self._shard.fences)
-        for index in range(first, last + 1):
-            over[index] += amount / (last - first + 1)
 
     # Stacks, and the parts of them that are free.
 
@@ -317,7 +326,10 @@ class _Choice:
         return fences[first - 1] if first else b"", fences[last] if last < len(fences) else None
 
     def _stack(self, index: int, first: int, after: int) -> list[tuple[int, int]]:
-        return [(run, self._sizes[run][index]) for run in range(first, after) if self._sizes[run][index]]
+        stack = self._stacks[index]
+        if first == 0 and after == len(self._runs):
+            return stack
+        return [each for each in stack if first <= each[0] < after]
 
     def _blocks_in(self, index: int) -> list[Block]:
         if not self._blocks:
@@ -399,24 +411,20 @@ class _Choice:
         if not self._shard.fences:
             return END << 32
         own = sum(self._size(first, after, each) for each in range(index, last + 1))
-        return max(self._options.plan_bytes, DRAG * own)
+        return max(MOST * self._options.plan_bytes, DRAG * own)
 
     def _planned(
         self, first: int, after: int, chosen: Chosen, reason: str, *, worn: Collection[TableMeta] = ()
     ) -> Compaction | None:
         """The plan, if it is in nobody's way."""
         compaction = plan(self._shard, first, after, chosen, reason, worn=worn) if chosen else None
-        if compaction is None or are_interleaved(self._shard.runs, first, after, compaction.rewrite):
+        compaction = compaction and in_order(self._shard, compaction, first, after)
+        if compaction is None:
             return None
         newest, oldest = chosen[0][0], END if compaction.settles else chosen[-1][0] + 1
         if any(each.hinders(compaction.start, compaction.stop, newest, oldest) for each in self._blocks):
             return None
         return compaction
-
-
-def _span(table: TableMeta, fences: tuple[bytes, ...]) -> tuple[int, int]:
-    """The first and the last range that the table reaches into."""
-    return bisect_right(fences, table.smallest), bisect_right(fences, table.largest)
 
 
 def _neighbours(run: Run, tables: Sequence[TableMeta]) -> Iterator[Run]:
@@ -425,12 +433,3 @@ def _neighbours(run: Run, tables: Sequence[TableMeta]) -> Iterator[Run]:
     for is_wanted, stretch in groupby(run, key=wanted.__contains__):
         if is_wanted:
             yield tuple(stretch)
-
-
-def _entries_by_range(run: Run, fences: tuple[bytes, ...]) -> list[float]:
-    entries = [0.0] * (len(fences) + 1)
-    for table in run:
-        first, last = _span(table, fences)
-        for index in range(first, last + 1):
-            entries[index] += table.entry_count / (last - first + 1)
-    return entries

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from flin.engine.background.job_files import Outputs
 from flin.engine.boundaries import Boundaries, cut_boundaries, ranges_of
@@ -14,8 +14,8 @@ from flin.engine.key import KEYS_END
 from flin.engine.sstable import TableOptions, TableWriter
 from flin.engine.table.meta import TableMeta
 
-SMALLEST_AT_FENCE: Final = 0.25
-"""The share of the target from which a table ends at a fence."""
+Sequences: TypeAlias = Callable[[bytes, bytes], tuple[int, int]]
+"""The smallest and the largest sequence of what the inputs hold from a key to before another."""
 
 
 class RunWriter:
@@ -28,7 +28,7 @@ class RunWriter:
         self,
         outputs: Outputs,
         options: TableOptions,
-        sequences: tuple[int, int],
+        sequences: Sequences,
         deleted: Boundaries,
         *,
         target_table_bytes: int,
@@ -37,12 +37,12 @@ class RunWriter:
     ) -> None:
         self._outputs = outputs
         self._options = options
-        self._sequences = sequences  # the smallest and largest of all tables
+        self._sequences = sequences
         self._target = target_table_bytes
-        self._output_boundaries = sorted(output_boundaries, reverse=True)  # the next one last; no table spans one
-        # Within a range delete a table cannot end: its range would end, and the next begin, at the same key.
+        # Within a range delete no table ends at a fence: its range would end, and the next begin, at the same key.
         usable = [fence for fence in fences if not bisect_left(deleted, fence) & 1]
-        self._fences = sorted(usable, reverse=True)
+        self._output_boundaries = sorted({*output_boundaries, *usable}, reverse=True)  # the next one last
+        self._part_begins = b""  # the boundary before; no table spans one
         self._deleted = deleted
         self._ranges_from = b""  # ranges below are written
         self._writer: TableWriter | None = None
@@ -50,31 +50,24 @@ class RunWriter:
 
     def add(self, keys: list[bytes], entries: list[Entry]) -> None:
         while self._output_boundaries and self._output_boundaries[-1] <= keys[-1]:
-            cut = self._output_boundaries.pop()
+            cut = self._output_boundaries[-1]
             at = bisect_left(keys, cut)
-            if at:
-                self._write_to_fences(keys[:at], entries[:at])
-                keys, entries = keys[at:], entries[at:]
-            self._end_table(cut, cut)
-        self._write_to_fences(keys, entries)
-
-    def finish(self) -> Run:
-        while self._output_boundaries:
-            cut = self._output_boundaries.pop()
-            self._end_table(cut, cut)
-        self._end_table(KEYS_END, KEYS_END)
-        return tuple(self._tables)
-
-    def _write_to_fences(self, keys: list[bytes], entries: list[Entry]) -> None:
-        while self._fences and self._fences[-1] <= keys[-1]:
-            fence = self._fences.pop()
-            at = bisect_left(keys, fence)
             if at:
                 self._write(keys[:at], entries[:at])
                 keys, entries = keys[at:], entries[at:]
-            if self._writer is not None and self._writer.size_bytes >= self._target * SMALLEST_AT_FENCE:
-                self._end_table(fence, fence)
+            self._end_part()
         self._write(keys, entries)
+
+    def finish(self) -> Run:
+        while self._output_boundaries:
+            self._end_part()
+        self._end_table(KEYS_END, KEYS_END)
+        return tuple(self._tables)
+
+    def _end_part(self) -> None:
+        cut = self._output_boundaries[-1]
+        self._end_table(cut, cut)
+        self._part_begins = self._output_boundaries.pop()
 
     def _write(self, keys: list[bytes], entries: list[Entry]) -> None:
         writer = self._writer or self._begin_table()
@@ -84,7 +77,9 @@ class RunWriter:
 
     def _begin_table(self) -> TableWriter:
         file = self._outputs.begin()
-        self._writer = TableWriter(file.append, self._options, *self._sequences, file=file.name)
+        part_ends = self._output_boundaries[-1] if self._output_boundaries else KEYS_END
+        sequences = self._sequences(self._part_begins, part_ends)
+        self._writer = TableWriter(file.append, self._options, *sequences, file=file.name)
         return self._writer
 
     def _end_table(self, ranges_stop: bytes, next_ranges: bytes) -> None:

@@ -227,7 +227,7 @@ class Repair:
                     writer = RunWriter(
                         output,
                         TableOptions(options.block_size_bytes, codec=options.compression),
-                        (1, max(1, newest)),
+                        lambda *_: (1, max(1, newest)),
                         (),
                         target_table_bytes=TARGET_TABLE_BYTES,
                         output_boundaries=(),

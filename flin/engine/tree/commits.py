@@ -28,7 +28,7 @@ from flin.engine.read.read_state import OpenRuns, ReadState
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.reentry import holds_lock, is_held
 from flin.engine.tree.dead_stretches import DeadStretches
-from flin.engine.tree.stall import stall_of
+from flin.engine.tree.stall import LARGE_BYTES, SLOW_RUNS, stall_of
 from flin.engine.tree.turns import Turns
 from flin.engine.wal.frames import are_plain
 from flin.errors import (
@@ -351,7 +351,9 @@ class Commits(Turns):
     def _install(self, state: ReadState) -> None:
         assert is_held(self._commit_lock)
         self.state = state
-        self._control.stall = stall_of(len(state.sealed), max(map(len, state.runs)))
+        most = max(state.runs, key=len)
+        is_large = len(most) >= SLOW_RUNS and sum(run.raw_bytes for run in most) >= LARGE_BYTES
+        self._control.stall = stall_of(len(state.sealed), len(most), is_large=is_large)
         self._look_again()
         if not self._must_wait:
             self._control.writable.notify_all()

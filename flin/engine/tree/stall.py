@@ -16,6 +16,12 @@ SLOW_RUNS: Final = 24
 STOP_RUNS: Final = 48
 """Runs from which writers are stopped: a lookup would ask 48 filters, about 15 µs."""
 
+LARGE_BYTES: Final = 10 << 30
+"""Above this a shard may have more runs (compaction.py): their merges are wider, since each byte is merged more often."""
+
+LARGE_SLOW_RUNS: Final = 36
+LARGE_STOP_RUNS: Final = 64
+
 SLOWEST_DELAY_SECONDS: Final = 0.01
 """The longest delay of one commit while slowed: 100 commits a second is still progress."""
 
@@ -39,13 +45,14 @@ class Stall:
 NO_STALL: Final = Stall()
 
 
-def stall_of(sealed_generations: int, runs: int) -> Stall:
-    """The stall. `runs`: those of the shard with the most."""
+def stall_of(sealed_generations: int, runs: int, *, is_large: bool = False) -> Stall:
+    """The stall. `runs`: those of the shard with the most; `is_large`: it holds more than LARGE_BYTES."""
+    slow, stop = (LARGE_SLOW_RUNS, LARGE_STOP_RUNS) if is_large else (SLOW_RUNS, STOP_RUNS)
     if sealed_generations > MAX_SEALED_GENERATIONS:
         return Stall(stopped=True, reason=f"{sealed_generations} generations wait for their flush")
-    if runs >= STOP_RUNS:
+    if runs >= stop:
         return Stall(stopped=True, reason=f"{runs} runs wait for compaction")
-    if runs >= SLOW_RUNS:
-        share = (runs - SLOW_RUNS + 1) / (STOP_RUNS - SLOW_RUNS)
+    if runs >= slow:
+        share = (runs - slow + 1) / (stop - slow)
         return Stall(delay_seconds=SLOWEST_DELAY_SECONDS * share, reason=f"{runs} runs wait for compaction")
     return NO_STALL

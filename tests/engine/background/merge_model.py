@@ -3,14 +3,23 @@ step. Several may be under way, and flushes may come meanwhile."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
 
-from flin.engine.background.compaction import Compaction, CompactionOptions, Superseded, changes_count, install
+from flin.engine.background.compaction import (
+    Compaction,
+    CompactionOptions,
+    Superseded,
+    changes_count,
+    install,
+    sequences_between,
+)
 from flin.engine.background.fences import parted
 from flin.engine.background.picker import pick_compaction
 from flin.engine.catalog.version import Run, ShardRuns, Version
+from flin.engine.key import KEYS_END
 from flin.engine.table.meta import TableMeta
 
 Entry = tuple[int, bool]
@@ -110,21 +119,28 @@ class MergeModel:
         self.check()
 
     def outputs(self, compaction: Compaction, merged: Content) -> Run:
-        """The tables that the job writes: they end before each boundary, before a fence if they are large enough, and
-        when they are full."""
+        """The tables that the job writes: they end before each boundary and fence, and when they are full."""
         outputs: list[Content] = []
         pending: dict[bytes, Entry] = {}
-        least = compaction.target_table_bytes // 4
+        cuts = sorted({*compaction.output_boundaries, *compaction.fences})
         last = b""
         for key in sorted(merged):
-            crosses = any(last < cut <= key for cut in compaction.output_boundaries)
-            crosses = crosses or (len(pending) >= least and any(last < cut <= key for cut in compaction.fences))
+            crosses = any(last < cut <= key for cut in cuts)
             if pending and (crosses or len(pending) >= compaction.target_table_bytes):
                 outputs.append(pending)
                 pending = {}
             pending[key] = merged[key]
             last = key
-        return tuple(table_of(content, self.contents) for content in (*outputs, pending) if content)
+        tables = [table_of(content, self.contents) for content in (*outputs, pending) if content]
+        sequences = []
+        for table in tables:
+            at = bisect_right(cuts, table.smallest)
+            start, stop = cuts[at - 1] if at else b"", cuts[at] if at < len(cuts) else KEYS_END
+            sequences.append(sequences_between(compaction.rewrite, start, stop))
+        return tuple(
+            replace(table, smallest_sequence=low, largest_sequence=high)
+            for table, (low, high) in zip(tables, sequences, strict=True)
+        )
 
     def settle(self, left: int) -> None:
         """A count on demand: so many of the newest runs are left unsettled, which were flushed meanwhile."""

@@ -181,12 +181,8 @@ class _Choice:
                 if compaction is not None:
                     return compaction
             above += [(index, each) for each in tables if each not in lowest]
-        tables = [table for _, table in above]
-        ranges = {
-            each
-            for span in spans(sorted(tables, key=lambda each: each.smallest), self._shard.fences)
-            for each in range(*span)
-        }
+        upper = sorted((table for _, table in above), key=lambda table: table.smallest)
+        ranges = {index for span in spans(upper, self._shard.fences) for index in range(*span)}
         proposals = [
             _Proposal(index, stack[0][0], count) for index in sorted(ranges) if len(stack := self._above(index)) > 1
         ]

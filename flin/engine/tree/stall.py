@@ -17,7 +17,7 @@ STOP_RUNS: Final = 48
 """Runs from which writers are stopped: a lookup would ask 48 filters, about 15 µs."""
 
 LARGE_BYTES: Final = 10 << 30
-"""Above this a shard may have more runs (compaction.py): their merges are wider, since each byte is merged more often."""
+"""Above this a shard may have more runs: their merges are wider (compaction.py)."""
 
 LARGE_SLOW_RUNS: Final = 36
 LARGE_STOP_RUNS: Final = 64

@@ -26,6 +26,7 @@ def write(
     target: int = 1 << 20,
     output_boundaries: tuple[bytes, ...] = (),
     page: int = 3,
+    fences: tuple[bytes, ...] = (),
 ) -> tuple[Run, list[list[bytes]], list[tuple[Range, ...]]]:
     """The run of these keys; each table's keys and its range deletes."""
     disk = SimulatedDisk()
@@ -33,10 +34,11 @@ def write(
         writer = RunWriter(
             outputs,
             OPTIONS,
-            (1, 2),
+            lambda start, stop: (len(start), 10 + len(stop)),
             boundaries_of(ranges),
             target_table_bytes=target,
             output_boundaries=output_boundaries,
+            fences=fences,
         )
         for at in range(0, len(keys), page):
             some = keys[at : at + page]
@@ -88,9 +90,39 @@ some_ranges = st.lists(
 ).map(lambda ranges: [(start, stop) for start, stop in ranges if start < stop])
 
 
-@given(some_keys, some_ranges, st.sampled_from([50, 200, 1 << 20]), st.integers(1, 7))
-def test_nothing_is_lost_and_nothing_overlaps(keys: list[bytes], ranges: list[Range], target: int, page: int) -> None:
-    run, found, pieces = write(keys, ranges, target, page=page)
+some_fences = st.lists(st.integers(0, 99).map(lambda number: b"%02d" % number), unique=True, max_size=5).map(sorted)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "expected"),
+    [
+        ([], [[b"a"], [b"f", b"g"]]),
+        ([(b"b", b"e")], [[b"a"], [b"f", b"g"]]),
+        ([(b"f", b"ff")], [[b"a"], [b"f", b"g"]]),
+        ([(b"b", b"f")], [[b"a", b"f", b"g"]]),  # the range would end at the key at which the next table begins
+        ([(b"b", b"x")], [[b"a", b"f", b"g"]]),
+    ],
+)
+def test_tables_end_at_fences_outside_of_range_deletes(ranges: list[Range], expected: list[list[bytes]]) -> None:
+    run, found, _ = write([b"a", b"f", b"g"], ranges, fences=(b"f", b"z"))
+    assert found == expected
+    assert all(left.largest < right.smallest for left, right in pairwise(run))
+
+
+def test_tables_have_the_sequences_of_their_part() -> None:
+    run, _, _ = write([b"a", b"ffff", b"x"], [], fences=(b"f",), output_boundaries=(b"hhh",))
+    assert [(table.smallest_sequence, table.largest_sequence) for table in run] == [
+        (len(b""), 10 + len(b"f")),
+        (len(b"f"), 10 + len(b"hhh")),
+        (len(b"hhh"), 10 + len(KEYS_END)),
+    ]
+
+
+@given(some_keys, some_ranges, st.sampled_from([50, 200, 1 << 20]), st.integers(1, 7), some_fences)
+def test_nothing_is_lost_and_nothing_overlaps(
+    keys: list[bytes], ranges: list[Range], target: int, page: int, fences: list[bytes]
+) -> None:
+    run, found, pieces = write(keys, ranges, target, page=page, fences=tuple(fences))
     assert [key for some in found for key in some] == keys
     assert all(left.largest < right.smallest for left, right in pairwise(run))
     # Each key of the ranges is covered, or is a point itself; no other one is covered.

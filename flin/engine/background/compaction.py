@@ -182,25 +182,13 @@ def plan(
     settles = bottom and bool(unsettled)
     # 2. A table that is large enough and alone moves; the tables between two moved ones are a stretch.
     least = options.target_table_bytes * options.smallest_move_share
-    stretches: list[list[TableMeta]] = []
-    moves: list[TableMeta] = []
-    stretch: list[TableMeta] = []
-    fences = list(reversed(_cuts(shard, tables)))
-    for group in groups:
-        table = group[0]
-        while fences and fences[-1] <= table.smallest:  # what lies beyond is not packed with what is before
-            fences.pop()
-            stretches.append(stretch)
-            stretch = []
+
+    def may_move(table: TableMeta) -> bool:
         garbage = bottom and (is_dense(table, options) or (drop_all and _has_tombstones(table)) or table in worn)
         uncounted = settles and table in unsettled and (table.points is None or _has_tombstones(table))
-        if len(group) == 1 and table.length >= least and not garbage and not uncounted:
-            moves.append(table)
-            stretches.append(stretch)
-            stretch = []
-        else:
-            stretch.extend(group)
-    stretches.append(stretch)
+        return table.length >= least and not garbage and not uncounted
+
+    moves, stretches = _moved_and_stretches(groups, may_move, _cuts(shard, tables))
     # 3. A stretch is rewritten; a small table alone between moved ones has nothing to be packed with.
     rewritten: set[TableMeta] = set()
     for stretch in stretches:
@@ -230,6 +218,26 @@ def plan(
         settled_inputs=sum(run[0] not in unsettled for run in rewrite),
         counted_moves=tuple(table for table in moves if table in unsettled) if settles else (),
     )
+
+
+def _moved_and_stretches(
+    groups: list[list[TableMeta]], may_move: Callable[[TableMeta], bool], fences: Sequence[bytes]
+) -> tuple[list[TableMeta], list[list[TableMeta]]]:
+    """The tables that are alone and may move, and the stretches of others between these, and between the fences: what
+    lies beyond is not packed with what is before."""
+    moves: list[TableMeta] = []
+    stretches: list[list[TableMeta]] = [[]]
+    passed = 0
+    for group in groups:
+        before, passed = passed, bisect_right(fences, group[0].smallest)
+        if before != passed:
+            stretches.append([])
+        if len(group) == 1 and may_move(group[0]):
+            moves += group
+            stretches.append([])
+        else:
+            stretches[-1] += group
+    return moves, stretches
 
 
 def _cuts(shard: Shard, rewrite: ShardRuns) -> tuple[bytes, ...]:

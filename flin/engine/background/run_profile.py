@@ -51,7 +51,7 @@ class RunProfile:
 
 
 def spans(run: Sequence[TableMeta], fences: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Of each table the first range that it reaches into, and the one after the last."""
+    """The first range that each table reaches into, and the one after the last."""
     found: list[tuple[int, int]] = []
     first = 0
     for table in run:

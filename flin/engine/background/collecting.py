@@ -28,6 +28,9 @@ from flin.engine.wal.large_values import LargeValues
 FRAME_VALUES_BYTES: Final = 256 << 10
 """Values of a frame: few enough for the memory of a job, and many compared with a frame's 45 bytes."""
 
+MAX_COLLECTED_BYTES: Final = 1 << 30
+"""The most that one merge collects: like any merge it ends within a minute. The rest is left to the next ones."""
+
 OPERATION_BYTES: Final = 18
 """A frame's columns have at most so many bytes for each operation (wal/frames.py)."""
 
@@ -72,6 +75,8 @@ class Collector:
         taken: list[int] = []
         size = 0
         for index, length in wanted:
+            if self.collected_bytes >= MAX_COLLECTED_BYTES:
+                break
             taken.append(index)
             size += length
             if size >= FRAME_VALUES_BYTES:

@@ -66,6 +66,8 @@ class CompactionOptions:
     """Simulated at 100 GB: width 8 writes a fifth less than 4, with 13 runs on average instead of 9."""
     large_bottom_ratio: float = 0.4
     """Simulated at 100 GB, overwritten: 1.34 times the live data on the disk at most, with 0.6 it is 1.5."""
+    urgent: bool = False
+    """Merges do not wait until processors idle: the disk fills with garbage (value_garbage.py)."""
     largest_tables: int = 4
     """Tables grow up to so many times the target: a terabyte is 8,000 files instead of 32,000."""
 
@@ -210,7 +212,7 @@ def plan(
         tuple(table.smallest for table in moves) if rewrite else (),
         bottom,
         reason,
-        urgent=drop_all or len(runs) > options.maximum_runs,
+        urgent=drop_all or options.urgent or len(runs) > options.maximum_runs,
         fences=_cuts(shard, rewrite),
         target_table_bytes=options.target_table_bytes,
         settles=settles,

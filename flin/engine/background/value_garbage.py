@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final, TypeAlias
 
+from flin.engine.background.collecting import MAX_COLLECTED_BYTES
 from flin.engine.background.compaction import CompactionOptions
 from flin.engine.catalog.version import Run, ValueFile, Version
 from flin.engine.read.read_state import ReadState
@@ -29,12 +30,11 @@ LEAST_SHARE: Final = 0.6
 """The share of live bytes in all value files together below which merges are made for them alone: 1 / 0.6 is 1.67.
 Then files below this share are worn, too; there is one at least."""
 
-MAX_COLLECTED_BYTES: Final = 1 << 30
-"""The most values and entries that such a merge reads: like any merge it ends within a minute."""
-
 LIGHT_BOTTOM_RATIO: Final = 0.3
 """The share of the bottom's size that the runs above it may reach if the data lies in value files: pointers are 40
-bytes an entry, so to rewrite them costs little, and only the merge tells which values are garbage."""
+bytes an entry, so to rewrite them costs little, and only the merge tells which values are garbage. If they reach the
+bottom's size, or most is garbage, merges are urgent: a writer that does nothing else can fill the disk faster than
+merges find out while they wait for idle processors."""
 
 ValuesOf: TypeAlias = Callable[[TableMeta], ValueBytes]
 """The bytes of values that a table's pointers name, by value file."""
@@ -56,9 +56,13 @@ def options_for(version: Version, options: CompactionOptions) -> CompactionOptio
     """The options for this version: others if most of its data lies in value files."""
     if not version.value_files:
         return options
-    in_tables = sum(table.raw_bytes for runs in version.shards for run in runs for table in run)
+    in_bottom = sum(table.raw_bytes for runs in version.shards for table in (runs[-1] if runs else ()))
+    above = sum(table.raw_bytes for runs in version.shards for run in runs[:-1] for table in run)
     in_values = sum(each.live_bytes for each in version.value_files)
-    return replace(options, bottom_ratio=LIGHT_BOTTOM_RATIO) if in_values > in_tables else options
+    if in_values <= in_bottom + above:
+        return options
+    is_behind = above >= in_bottom or is_mostly_garbage(version)
+    return replace(options, bottom_ratio=LIGHT_BOTTOM_RATIO, urgent=is_behind)
 
 
 class PointedValues:

@@ -181,7 +181,8 @@ def _scripts(scripts: Scripts, functions: Functions) -> Figures:
 
 
 def _persistence(services: Services) -> Figures:
-    store, saving = services.store, services.saving
+    store, saving, engine = services.store, services.saving, services.engine_statistics()
+    values = engine.get("value_files", {})
     return {
         "aof_last_write_status": "ok" if store.read_only_reason is None and store.background_error is None else "err",
         "rdb_last_save_time": saving.saved_at_seconds,
@@ -195,7 +196,10 @@ def _persistence(services: Services) -> Figures:
         "aof_current_rewrite_time_sec": saving.compaction.present_seconds(),
         "aof_last_bgrewrite_status": "ok" if saving.compaction.is_good else "err",
         "aof_rewrites": saving.compaction.times,
-        "aof_current_size": services.engine_statistics().get("disk", {}).get("wal_bytes", 0),
+        "aof_current_size": engine.get("disk", {}).get("wal_bytes", 0),
+        "value_files": values.get("files", 0),
+        "value_files_bytes": values.get("bytes", 0),
+        "value_files_live_bytes": values.get("live_bytes", 0),
         "wal_position": store.position,
         "wal_synced_position": store.synced_position,
         "sync": services.config.options.sync,

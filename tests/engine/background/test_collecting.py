@@ -209,6 +209,22 @@ def test_files_end_at_the_target_and_frames_at_their_limit(monkeypatch: pytest.M
     db.close()
 
 
+def test_a_merge_collects_only_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "FRAME_VALUES_BYTES", 2000)
+    monkeypatch.setattr(collecting, "MAX_COLLECTED_BYTES", 10_000)
+    disk = SimulatedDisk()
+    db = filled(disk)
+    db.put(b"00000", b"small")
+    db.compact()
+    stats = db.stats()["compaction"]
+    merges = sum(stats["reasons"].values())
+    assert stats["collected_bytes"] == sum(len(value(number, 0)) for number in range(160, 200)) > 20_000
+    assert merges >= 4, "what is left is for the next one, until nothing is worn"
+    assert all(each.live_bytes < 13_000 for each in collected(db))
+    assert len(resolved(disk, db)) == 200
+    db.close()
+
+
 def test_damage_in_a_worn_file_stops_the_merge_and_changes_nothing() -> None:
     disk = SimulatedDisk()
     db = filled(disk)

@@ -99,6 +99,15 @@ def test_pointers_merge_earlier() -> None:
     assert options_for(Version(((),)), OPTIONS) is OPTIONS
 
 
+def test_merges_are_urgent_if_the_runs_above_outgrow_the_bottom_or_most_is_garbage() -> None:
+    above, bottom = table(1, "a", "b", 900), table(2, "a", "b", 1000)
+    full = (file(1, 9000, 9000),)
+    assert not options_for(Version((((above,), (bottom,)),), value_files=full), OPTIONS).urgent
+    assert options_for(Version((((above,), (above,), (bottom,)),), value_files=full), OPTIONS).urgent
+    assert options_for(Version((((above,), (bottom,)),), value_files=(file(1, 5000, 9000),)), OPTIONS).urgent
+    assert not options_for(Version((((above,), (above,), (bottom,)),)), OPTIONS).urgent
+
+
 # Bounds, on a simulated disk. Scaled down: values of 1 KiB, a memory limit of 1 MB (generations of 250 KB), 2,000 keys.
 
 KEYS = 2000

@@ -238,6 +238,14 @@ def test_info_has_what_monitoring_reads(client: HandlerClient) -> None:
     assert not missing
 
 
+def test_info_tells_of_value_files(client: HandlerClient) -> None:
+    told = {"value_files": {"files": 3, "bytes": 700, "live_bytes": 500}}
+    object.__setattr__(client.services, "engine_statistics", lambda: told)
+    found = info(client, "persistence")
+    names = ("value_files", "value_files_bytes", "value_files_live_bytes")
+    assert [found[name] for name in names] == ["3", "700", "500"]
+
+
 def test_memory_has_a_peak(client: HandlerClient, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter([1 << 40, 1 << 30])
     monkeypatch.setattr("flin.net.commands.info.resident_bytes", lambda: next(sizes))

@@ -12,6 +12,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ from flin.engine.sstable import Table, TableOptions
 from flin.engine.table import bloom
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.bloom import hash_key
-from flin.engine.table.value_files import OpenValueFile, Row, ValueFiles, rows_of
+from flin.engine.table.value_files import OpenValueFile, Row, ValueFiles, are_close, rows_of
 from flin.engine.view import View
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
@@ -125,7 +126,7 @@ def values_of_files(given: Input) -> None:
         pointers.append(large.pointer(offset, seen))
     rows = rows_of(pointers)
     length = chance.choice([20_000, 19_500])
-    one, other, alone = [OpenValueFile(disk, "/v/1", length=length) for _ in range(3)]
+    one, other, alone, spanned = [OpenValueFile(disk, "/v/1", length=length) for _ in range(4)]
     files = ValueFiles({1: alone})
     for row in rows * 2:
 
@@ -137,6 +138,39 @@ def values_of_files(given: Input) -> None:
         expected = outcome(checked)
         assert outcome(partial(one.value, row)) == expected
         assert outcome(partial(first_of, files, row)) == expected
+        assert outcome(partial(span_of, spanned, row)) == expected
+
+
+def span_of(file: OpenValueFile, row: Row) -> bytes:
+    return file.span([row])[0]
+
+
+def spans_of_values(given: Input) -> None:
+    """Each read is of values that are close, and no two reads are."""
+    chance = given.chance
+    rows: list[Row] = []
+    offset = 0
+    for _ in range(20):
+        offset += chance.choice([-5, 0, 100, 127, 128, 129, 378, 379, 5000])
+        size = chance.choice([10, 1000])
+        rows.append((chance.choice([1, 1, 1, 2]), max(offset, 0), size, 0))
+        offset = rows[-1][1] + size
+    spans: list[list[Row]] = []
+
+    class Spans:
+        def span(self, some: list[Row]) -> list[bytes]:
+            spans.append(some)
+            return [b""] * len(some)
+
+    files: Any = ValueFiles({1: Spans(), 2: Spans()})  # type: ignore[dict-item]
+    files._read_spans(rows)
+    expected = [rows[:1]]
+    for row, following in pairwise(rows):
+        if are_close(row, following):
+            expected[-1].append(following)
+        else:
+            expected.append([following])
+    assert spans == expected
 
 
 def first_of(files: ValueFiles, row: Row) -> bytes:
@@ -327,6 +361,8 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
         {"disk.open_files.TableFile.pread", "table.value_files.OpenValueFile.check"},
         values_of_files,
     ),
+    "table.value_files.OpenValueFile.span": ({"table.value_files.OpenValueFile.check"}, values_of_files),
+    "table.value_files.ValueFiles._read_spans": ({"table.value_files.are_close"}, spans_of_values),
     "table.value_files.ValueFiles._read_one_by_one": ({"table.value_files.OpenValueFile.check"}, values_of_files),
     "wal.writer.WalWriter.put": ({"wal.writer.WalWriter._append"}, frames_of_puts),
     "wal.frames.encode_delete": ({"wal.frames.encode_commit"}, frames_of_deletes),

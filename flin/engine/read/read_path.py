@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 
 from flin.engine.boundaries import covers
-from flin.engine.entry import TOMBSTONE, Entry, Live
+from flin.engine.entry import TOMBSTONE, Entry, Live, Pointer
 from flin.engine.read.read_state import ReadState
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.table.bloom import MASK_INDEX, MASKS, hash_key
@@ -44,22 +44,34 @@ def from_tables(state: ReadState, shard: int, key: bytes, hashed: int, *, wait: 
             return entry
         resolved: Entry = state.value_files.resolved_nowait(entry)
         return resolved
-    sorted_view = state.sorted_views[shard]
-    entry = _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find(key, hashed)
+    entry = _from_runs_or_view(state, shard, key, hashed)
     if type(entry) is not bytes and entry is not None:
         entry = state.value_files.resolved(entry)
     return entry
 
 
-def below_memtables(state: ReadState, shard: int, key: bytes, values: ValueCache) -> Entry | None:
-    """What the places below the memtables say. What the tables say may be hot."""
+def below_memtables(
+    state: ReadState, shard: int, key: bytes, values: ValueCache, now_ms: int | None = None
+) -> Entry | None:
+    """What the places below the memtables say. What the tables say may be hot. `now_ms`: a string that has expired by
+    then is given without a value that lies in a value file: a sweep need not read it, nor need it be whole."""
     entry: Entry | None = values.get(key)
     if entry is None:
         hashed = hash_key(key)
-        entry = from_tables(state, shard, key, hashed)
+        entry = _from_runs_or_view(state, shard, key, hashed)
+        if now_ms is not None and type(entry) is tuple and not entry[2] and 0 != entry[1] <= now_ms:
+            return (b"", entry[1], 0) if type(entry[0]) is Pointer else entry
         if entry is not None:
+            entry = state.value_files.resolved(entry)
+            assert entry is not None
             values.fill(key, entry, hashed, state.flushes)
     return entry
+
+
+def _from_runs_or_view(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry | None:
+    """What the tables say, not resolved."""
+    sorted_view = state.sorted_views[shard]
+    return _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find(key, hashed)
 
 
 def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> Live | None:

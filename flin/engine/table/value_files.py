@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
@@ -145,9 +145,16 @@ class OpenValueFile(TableFile):
         """The values of ascending rows that lie close together, by one read."""
         low, last = rows[0][1], rows[-1]
         data = self._read(last[1] + last[2] - low, low)
-        values = [data[offset - low : offset - low + size] for _, offset, size, _ in rows]
-        for row, value in zip(rows, values, strict=True):
-            self.check(row, value)
+        is_whole = low + len(data) == last[1] + last[2] <= self._length
+        checked = self._bits()
+        values: list[bytes] = []
+        for row in rows:
+            _, offset, size, _ = row
+            value = data[offset - low : offset - low + size]
+            # Written out: table.value_files.OpenValueFile.check
+            if size < _BIT_BYTES or not is_whole or not checked[offset >> 13] & 1 << (offset >> 10 & 7):
+                self.check(row, value)
+            values.append(value)
         return values
 
     def first_if_warm(self, row: Row) -> bytes | None:
@@ -166,7 +173,7 @@ class OpenValueFile(TableFile):
 
     def check(self, row: Row, value: bytes) -> None:
         """Compare the value with its checksum, unless that was done since the file was opened. (Written out in
-        `value` and `ValueFiles._read_one_by_one`.)"""
+        `value`, `span` and `ValueFiles._read_one_by_one`.)"""
         number, offset, size, checksum = row
         if offset + size > self._length:
             raise CorruptionError(self.path, offset, f"a value of {size} bytes is beyond the end of the value file")
@@ -274,20 +281,23 @@ class ValueFiles(dict[int, OpenValueFile]):
             except ColdRead:
                 raise ColdRead(partial(self._load, rows)) from None
         if len(rows) > 1:
-            if rows[0][1] > rows[-1][1] and (_is_close(rows[1], rows[0]) or _is_close(rows[-1], rows[-2])):
+            if rows[0][1] > rows[-1][1] and (are_close(rows[1], rows[0]) or are_close(rows[-1], rows[-2])):
                 return self._read_spans(rows[::-1])[::-1]
-            if _is_close(rows[0], rows[1]) or _is_close(rows[-2], rows[-1]):
+            if are_close(rows[0], rows[1]) or are_close(rows[-2], rows[-1]):
                 return self._read_spans(rows)
         return self._read_one_by_one(rows)
 
     def _read_spans(self, rows: Sequence[Row]) -> list[bytes]:
         """Values some of which lie close together, in the order of their offsets."""
+        # Written out: table.value_files.are_close
+        cuts = [
+            place
+            for place, (row, following) in enumerate(pairwise(rows), 1)
+            if not (row[0] == following[0] and 0 <= following[1] - row[1] - row[2] <= _GAP_BYTES + row[2] // _DENSE)
+        ]
         values: list[bytes] = []
-        start = 0
-        for place in range(1, len(rows) + 1):
-            if place == len(rows) or not _is_close(rows[place - 1], rows[place]):
-                values += self._file(rows[start]).span(rows[start:place])
-                start = place
+        for start, stop in pairwise([0, *cuts, len(rows)]):
+            values += self._file(rows[start]).span(rows[start:stop])
         return values
 
     def _read_one_by_one(self, rows: Sequence[Row]) -> list[bytes]:
@@ -349,8 +359,8 @@ def rows_of(pointers: Sequence[bytes]) -> list[Row]:
     return list(read_pointers(b"".join(pointers)))
 
 
-def _is_close(row: Row, following: Row) -> bool:
-    """Whether a value begins soon after another."""
+def are_close(row: Row, following: Row) -> bool:
+    """Whether a value begins soon after another. (Written out in ValueFiles._read_spans.)"""
     return row[0] == following[0] and 0 <= following[1] - row[1] - row[2] <= _GAP_BYTES + row[2] // _DENSE
 
 

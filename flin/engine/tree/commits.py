@@ -190,10 +190,13 @@ class Commits(Turns):
 
     @holds_lock
     def update_many(
-        self, keys: Sequence[bytes], decide: Callable[[dict[bytes, Entry | None]], dict[bytes, Entry]]
+        self,
+        keys: Sequence[bytes],
+        decide: Callable[[dict[bytes, Entry | None]], dict[bytes, Entry]],
+        now_ms: int | None = None,
     ) -> int | None:
         """Do what `update` does for several keys in one commit: `decide` gets all entries and returns those to
-        commit."""
+        commit. `now_ms`: it needs no values of strings that have expired by then."""
         runs: OpenRuns | None = None
         found: dict[bytes, Entry | None] = {}
         position: int | None = None
@@ -221,7 +224,7 @@ class Commits(Turns):
             if not unknown:
                 break
             runs, values = state.runs, self.value_cache
-            found = {key: below_memtables(state, state.shard_of(key), key, values) for key in unknown}
+            found = {key: below_memtables(state, state.shard_of(key), key, values, now_ms) for key in unknown}
         if self._wal.position > self._seal_check:
             self._maybe_seal()
         return position

@@ -186,7 +186,7 @@ class Store(Edits):
             )
             return dict.fromkeys(expired, TOMBSTONE)
 
-        self.update_many(keys, choose)
+        self.update_many(keys, choose, now_ms)
         if expired and self.listeners.on_expired is not None:
             self.listeners.on_expired(expired)
         return len(expired)

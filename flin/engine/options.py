@@ -138,13 +138,16 @@ class MemoryBudget:
     """A thirty-second: what one compaction job holds at once; two may run."""
     block_cache: int
     """A quarter: decoded blocks cost about twice what they hold."""
+    quiet_block_cache: int
+    """Three eighths while nothing is written: the room of a generation that would wait for its flush. It is given back
+    before the flush of the next generation, so long before two wait and a third one fills."""
     value_cache: int
     """An eighth for hot values (or, in the server, cached replies)."""
 
     @classmethod
     def of(cls, memory_limit_bytes: int) -> MemoryBudget:
         sixteenth = memory_limit_bytes // 16
-        return cls(2 * sixteenth, 3 * sixteenth, sixteenth // 2, 4 * sixteenth, 2 * sixteenth)
+        return cls(2 * sixteenth, 3 * sixteenth, sixteenth // 2, 4 * sixteenth, 6 * sixteenth, 2 * sixteenth)
 
 
 MAX_SEALED_GENERATIONS: Final = 2

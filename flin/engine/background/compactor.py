@@ -27,6 +27,7 @@ from flin.engine.background.compaction import (
 from flin.engine.background.damaged_work import DamagedWork
 from flin.engine.background.fences import parted
 from flin.engine.background.hidden_entries import HiddenEntries
+from flin.engine.background.idle import REASON, Quiet, pick_idle
 from flin.engine.background.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_run import remove_outputs
@@ -52,6 +53,9 @@ RETRY_SECONDS: Final = 1.0
 COMPACTION_THREADS: Final = 2
 """One for a long merge, which may take minutes, and one for the small merges that flushes make due meanwhile. Each
 costs a slice of memory in the helper, which runs the smaller merge first."""
+
+LOOK_SECONDS: Final = 0.1
+"""How often a merge that is made while nothing is written looks whether that has changed."""
 
 TARGET_TABLE_SHARE: Final = 8
 """The memory limit divided by this bounds a table's size: its index and filter are held while it is written."""
@@ -96,7 +100,16 @@ class Compactor:
         self._handles: set[JobHandle] = set()  # of the compactions under way; guarded by `_busy_lock`
         self._flush_wanted = Bell()
         self._compaction_wanted = [Bell() for _ in range(COMPACTION_THREADS)]
-        self._maintenance = Maintenance(store, self.sweeper, self._damaged, self.statistics, self._note_failure)
+        self._quiet = Quiet()
+        self._maintenance = Maintenance(
+            store,
+            self.sweeper,
+            self._damaged,
+            self.statistics,
+            self._note_failure,
+            self._quiet,
+            self._want_compaction,
+        )
         self._threads: list[Thread] = []
         self._hidden = HiddenEntries()
         self._pointed = PointedValues()
@@ -158,6 +171,7 @@ class Compactor:
             if not state.sealed:
                 return False
             generation = state.sealed[-1]
+            store.tables.memory.fit(store.cache_budget(is_quiet=False))
             job = FlushJob(
                 store.directory,
                 store.next_job(),
@@ -201,6 +215,23 @@ class Compactor:
         hides = self._hidden.among(state)
         compaction = pick_compaction(state.version, self._options, taken, hides, self._profiles)
         return compaction or pick_collection(state.version, self._options, taken, self._pointed.among(state))
+
+    def merge_idle_once(self) -> bool:
+        """Make a merge that pays only while nothing is written. False if there is none, or if a write cancelled it."""
+        try:
+            done = self._compact(lambda state: pick_idle(state.version, self._options, self._taken()))
+        except JobCancelled:
+            self._quiet.end(cancelled=True)
+            if self._stopping:
+                raise
+            return False
+        self._quiet.end(cancelled=False)
+        return done
+
+    def _compact_or_use_quiet(self) -> bool:
+        if self.compact_once():
+            return True
+        return self._quiet.reached(self._store.position, monotonic()) and self.merge_idle_once()
 
     def compact_fully(self) -> None:
         """Merge all runs of every shard into one, without tombstones."""
@@ -283,7 +314,7 @@ class Compactor:
             bool(state.version.value_files),
         )
         began = monotonic()
-        result = self._run(job)
+        result = self._run(job, compaction.reason == REASON)
         outputs = result.tables.get(compaction.shard, ())
         self._install(
             job,
@@ -330,21 +361,26 @@ class Compactor:
                 remove_outputs(self._store.options.fs, handle.job)
             raise
 
-    def _run(self, job: CompactionJob) -> JobResult:
+    def _run(self, job: CompactionJob, ends_at_a_write: bool) -> JobResult:
         try:
-            return self._run_once(job)
+            return self._run_once(job, ends_at_a_write)
         except HelperDiedError as error:
             _log_retry(job, error)
-            return self._run_once(job)
+            return self._run_once(job, ends_at_a_write)
 
     @holds_lock
-    def _run_once(self, job: CompactionJob) -> JobResult:
+    def _run_once(self, job: CompactionJob, ends_at_a_write: bool) -> JobResult:
+        position = self._store.position
         handle = self._runner.submit(job)
         with self._busy_lock:
             self._handles.add(handle)
             if self._stopping:
                 handle.cancel()
         try:
+            while ends_at_a_write and not handle.wait(LOOK_SECONDS):
+                if self._store.position != position:
+                    handle.cancel()
+                    ends_at_a_write = False
             return handle.result()
         finally:
             with self._busy_lock:
@@ -377,7 +413,7 @@ class Compactor:
 
     def _compaction_loop(self, wanted: Bell) -> None:
         wanted.ring()
-        self._loop(wanted, self.compact_once)
+        self._loop(wanted, self._compact_or_use_quiet)
 
     def _loop(self, wanted: Bell, work: Callable[[], bool]) -> None:
         while not self._stopping:

@@ -15,6 +15,7 @@ from flin.engine.background.background_statistics import BackgroundStatistics
 from flin.engine.background.compaction import CompactionOptions
 from flin.engine.background.damaged_work import DamagedWork
 from flin.engine.background.hidden_entries import is_worth_a_flush
+from flin.engine.background.idle import Quiet
 from flin.engine.background.pace import Pace
 from flin.engine.background.sweep import Sweeper
 from flin.engine.tree.store import Store
@@ -34,13 +35,18 @@ class Maintenance:
         damaged: DamagedWork,
         statistics: BackgroundStatistics,
         note_failure: Callable[[BaseException], None],
+        quiet: Quiet,
+        on_quiet: Callable[[], None],
     ) -> None:
+        """`on_quiet` is called each time that nothing has been written for long enough."""
         self.ended: Final = Event()
         self._store = store
         self._sweeper = sweeper
         self._damaged = damaged
         self._statistics = statistics
         self._note_failure = note_failure
+        self._quiet = quiet
+        self._on_quiet = on_quiet
 
     def run(self) -> None:
         """The thread's work, until `ended` is set or the store is closed."""
@@ -48,6 +54,7 @@ class Maintenance:
         options = store.options
         pace = Pace(options.sync_interval_ms / 1000 if options.sync == "interval" else None, monotonic())
         looked_at = monotonic()
+        was_quiet = False
         while True:
             try:
                 if self.ended.wait(pace.wait_seconds(monotonic())):
@@ -60,8 +67,12 @@ class Maintenance:
                     if store.read_only_reason is None:
                         store.sync()
                 pace.end_sweep(all_done=self._sweep_some(pace.sweep_seconds, pace.sweep_until))
-                store.tables.memory.fit(store.options.budget.block_cache)
+                is_quiet = self._quiet.reached(store.position, monotonic())
+                store.tables.memory.fit(store.cache_budget(is_quiet=is_quiet))
                 store.tables.remove_obsolete()
+                if is_quiet and not was_quiet:
+                    self._on_quiet()
+                was_quiet = is_quiet
                 if monotonic() - looked_at >= SPACE_SECONDS:
                     looked_at = monotonic()
                     self._flush_what_frees_much()

@@ -144,6 +144,12 @@ class Store(Edits):
                 entry = from_tables(state, shard, key, hash_key(key), wait=False)
         return None if entry is TOMBSTONE else entry
 
+    def cache_budget(self, *, is_quiet: bool) -> int:
+        """Bytes for the indexes of tables and the block cache: more while nothing is written and no generation waits
+        for its flush."""
+        budget = self.options.budget
+        return budget.quiet_block_cache if is_quiet and not self.state.sealed else budget.block_cache
+
     def newest_entries(self) -> Mapping[bytes, Entry] | None:
         """The points of the active memtable, if there is only one; it says nothing about keys that it does not hold."""
         active = self.state.active

@@ -196,9 +196,9 @@ def test_only_the_bottom_is_compressed_well(monkeypatch: pytest.MonkeyPatch) -> 
     levels: set[tuple[bool, int]] = set()
     run = Compactor._run
 
-    def noted(self: Compactor, job: CompactionJob) -> JobResult:
+    def noted(self: Compactor, job: CompactionJob, ends_at_a_write: bool) -> JobResult:
         levels.add((job.bottom, job.options.zstd_level))
-        return run(self, job)
+        return run(self, job, ends_at_a_write)
 
     monkeypatch.setattr(Compactor, "_run", noted)
     with flin.engine.open("/db", fs=SimulatedDisk(), runner="inline", memory_limit=1 << 20) as db:

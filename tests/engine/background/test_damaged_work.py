@@ -50,9 +50,9 @@ def test_a_compaction_is_set_aside(
     jobs: list[object] = []
     run = engine._compactor._run
 
-    def counted(job: CompactionJob) -> JobResult:
+    def counted(job: CompactionJob, ends_at_a_write: bool) -> JobResult:
         jobs.append(job)
-        return run(job)
+        return run(job, ends_at_a_write)
 
     monkeypatch.setattr(engine._compactor, "_run", counted)
     for _ in range(3):

@@ -137,7 +137,7 @@ class Held:
         self.may_end = threading.Event()
         self._kind = kind
 
-    def __call__(self, fs: FileSystem, job: Job, checkpoint: Callable[[], None]) -> JobResult:
+    def __call__(self, fs: FileSystem, job: Job, checkpoint: Callable[[], None], *rest: Any) -> JobResult:
         if isinstance(job, self._kind):
             self.entered.set()
             while not self.may_end.is_set():

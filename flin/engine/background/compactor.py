@@ -57,6 +57,10 @@ costs a slice of memory in the helper, which runs the smaller merge first."""
 LOOK_SECONDS: Final = 0.1
 """How often a merge that is made while nothing is written looks whether that has changed."""
 
+PATIENT_SESSION: Final = 4
+"""A close cancels the merges that have done less than half of their work, so it takes no longer than they have taken.
+Each fourth session waits for them: else programs that run for seconds would begin the same merge again and again."""
+
 TARGET_TABLE_SHARE: Final = 8
 """The memory limit divided by this bounds a table's size: its index and filter are held while it is written."""
 
@@ -375,7 +379,7 @@ class Compactor:
         with self._busy_lock:
             self._handles.add(handle)
             if self._stopping:
-                handle.cancel()
+                handle.cancel(unless_half=True)
         try:
             while ends_at_a_write and not handle.wait(LOOK_SECONDS):
                 if self._store.position != position:
@@ -471,8 +475,9 @@ class Compactor:
         """End the threads, each after its present job; the runner stays usable."""
         with self._busy_lock:
             self._stopping = True
-            for handle in self._handles:
-                handle.cancel()  # a flush may finish: else the next open would do it again
+            if self._store.manifest.epoch % PATIENT_SESSION:
+                for handle in self._handles:  # a flush may finish: else the next open would do it again
+                    handle.cancel(unless_half=True)
         self._maintenance.ended.set()
         self._flush_wanted.ring()
         self._want_compaction()

@@ -71,7 +71,7 @@ class Helper:
             elif message["type"] == "job":
                 self._begin(message)
             elif message["type"] == "cancel":
-                self._cancel(message["id"])
+                self._cancel(message["id"], bool(message.get("unless_half")))
             else:
                 raise job_wire.WireError(f"a message of type {message['type']!r}")
 
@@ -82,11 +82,11 @@ class Helper:
             self._running[job_id] = handle
         Thread(target=self._work, args=(job_id, handle), daemon=True).start()
 
-    def _cancel(self, job_id: int) -> None:
+    def _cancel(self, job_id: int, unless_half: bool) -> None:
         with self._lock:
             handle = self._running.get(job_id)
         if handle is not None:  # else it has just ended
-            handle.cancel()
+            handle.cancel(unless_half=unless_half)
 
     def _work(self, job_id: int, handle: JobHandle) -> None:
         try:

@@ -85,7 +85,9 @@ class HelperProcess:
 
     @holds_lock
     def submit(self, job_id: int, job: Job) -> JobHandle:
-        handle = JobHandle(job, lambda: self._send({"type": "cancel", "id": job_id}))
+        handle = JobHandle(
+            job, lambda unless_half: self._send({"type": "cancel", "id": job_id, "unless_half": unless_half})
+        )
         handle.worker = self._reader
         message = {"type": "job", "id": job_id, **job_wire.encode_job(job)}
         with self._lock:

@@ -38,7 +38,7 @@ class JobGate:
             self._running.append(rank)
             self._first = min(self._running)
         try:
-            return run_job(fs, handle.job, lambda: self._pass(rank, handle.cancelled))
+            return run_job(fs, handle.job, lambda: self._pass(rank, handle), handle.note_progress)
         finally:
             with self._changed:
                 self._running.remove(rank)
@@ -46,17 +46,18 @@ class JobGate:
                 self._changed.notify_all()
 
     @holds_lock
-    def wake(self) -> None:
-        """Make the waiting jobs look at their cancelled flag."""
+    def wake(self, unless_half: bool = False) -> None:
+        """Make the waiting jobs look whether they are still wanted."""
         with self._changed:
             self._changed.notify_all()
 
     @holds_lock
-    def _pass(self, rank: _Rank, cancelled: Event) -> None:
+    def _pass(self, rank: _Rank, handle: JobHandle) -> None:
         if rank[0] and self._first < rank:
             with self._changed:
-                self._changed.wait_for(lambda: self._first >= rank or cancelled.is_set())
-        stop_if(cancelled)
+                self._changed.wait_for(lambda: self._first >= rank or handle.is_unwanted)
+        if handle.is_unwanted:
+            raise JobCancelled
 
 
 def _work_of(job: Job) -> int:

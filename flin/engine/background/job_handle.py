@@ -35,9 +35,11 @@ class RunnerStatistics:
 class JobHandle:
     """A submitted job. Threads may share it."""
 
-    def __init__(self, job: Job, on_cancel: Callable[[], None] | None = None) -> None:
+    def __init__(self, job: Job, on_cancel: Callable[[bool], None] | None = None) -> None:
         self.job = job
         self.cancelled = Event()
+        self.progress = 0.0  # the share of a merge that is done, where the job runs
+        self._unless_half = False
         self.worker: Thread | None = None  # the thread that will end it; None: the one that submitted it
         self._on_cancel = on_cancel
         self._ended = Event()
@@ -63,11 +65,23 @@ class JobHandle:
                 return False
         return True
 
-    def cancel(self) -> None:
-        """Ask the job to end at its next checkpoint; it then raises JobCancelled, unless it was faster."""
-        self.cancelled.set()
+    def cancel(self, *, unless_half: bool = False) -> None:
+        """Ask the job to end at its next checkpoint; it then raises JobCancelled, unless it was faster. With
+        `unless_half` it goes on if half of its work is done by then."""
+        if unless_half:
+            self._unless_half = True
+        else:
+            self.cancelled.set()
         if self._on_cancel is not None:
-            self._on_cancel()
+            self._on_cancel(unless_half)
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether the job should end at this checkpoint."""
+        return self.cancelled.is_set() or (self._unless_half and self.progress < 0.5)
+
+    def note_progress(self, done: float) -> None:
+        self.progress = done
 
     @property
     def ended(self) -> bool:

@@ -25,8 +25,11 @@ from flin.engine.sstable import read_meta
 from flin.errors import CorruptionError, StorageError
 
 
-def run_job(fs: FileSystem, job: Job, checkpoint: Callable[[], None]) -> JobResult:
-    """Do the job. Checkpoint is called between slices: it may wait, or raise JobCancelled.
+def run_job(
+    fs: FileSystem, job: Job, checkpoint: Callable[[], None], note_progress: Callable[[float], None] = lambda done: None
+) -> JobResult:
+    """Do the job. Checkpoint is called between slices: it may wait, or raise JobCancelled. `note_progress` is told
+    which share of a merge is done.
 
     On any exception its files are removed. StorageError if the operating system refuses something, CorruptionError or
     FormatVersionError if an input cannot be read."""
@@ -40,7 +43,9 @@ def run_job(fs: FileSystem, job: Job, checkpoint: Callable[[], None]) -> JobResu
             if isinstance(job, FlushJob):
                 tables, value_files = flush(fs, job, checkpoint, outputs, statistics)
             else:
-                tables, value_files, live_values = compact(fs, job, checkpoint, outputs, inputs, statistics)
+                tables, value_files, live_values = compact(
+                    fs, job, checkpoint, note_progress, outputs, inputs, statistics
+                )
                 counts = settled_change(fs, job, tables.get(job.shard, ()), checkpoint)
             outputs.keep()
         except OSError as error:

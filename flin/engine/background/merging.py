@@ -38,6 +38,7 @@ def compact(
     fs: FileSystem,
     job: CompactionJob,
     checkpoint: Callable[[], None],
+    note_progress: Callable[[float], None],
     outputs: Outputs,
     inputs: ExitStack,
     statistics: JobStatistics,
@@ -49,6 +50,13 @@ def compact(
     statistics.entries_in = sum(table.entry_count for table in metas)
     statistics.bytes_in = sum(table.length for table in metas)
     each = max(1, job.slice_bytes // len(job.inputs))
+    read = 0
+
+    def count(page: Page) -> None:
+        nonlocal read
+        read += len(page[0])
+        note_progress(read / max(statistics.entries_in, 1))
+
     sources: list[Source] = []
     deleted: Boundaries = ()
     for run in job.inputs:
@@ -56,7 +64,7 @@ def compact(
         readable = [table for table in tables if not covers_all(deleted, table.meta.smallest, table.meta.largest)]
         pieces = [table.deleted() for table in tables if table.meta.range_deletes]
         own = boundaries_of(chain.from_iterable(map(ranges_of, pieces)))
-        sources.append(Source(_gathered(readable, each), own))
+        sources.append(Source(_gathered(readable, each, count), own))
         deleted = joined(deleted, own) if own else deleted
     writer = RunWriter(
         outputs,
@@ -87,7 +95,7 @@ def compact(
     return {job.shard: run} if run else {}, tuple(collector.value_files), change
 
 
-def _gathered(inputs: Sequence[Input], most_bytes: int) -> Iterator[Page]:
+def _gathered(inputs: Sequence[Input], most_bytes: int, count: Callable[[Page], None]) -> Iterator[Page]:
     """The run's pages, joined up to about most_bytes: a slice's fixed costs are paid once per thousand entries."""
     keys: list[bytes] = []
     entries: list[Entry] = []
@@ -98,9 +106,11 @@ def _gathered(inputs: Sequence[Input], most_bytes: int) -> Iterator[Page]:
             entries += page_entries
             held += _memory_of(page_keys, page_entries)
             if held >= most_bytes:
+                count((keys, entries))
                 yield keys, entries
                 keys, entries, held = [], [], 0
     if keys:
+        count((keys, entries))
         yield keys, entries
 
 

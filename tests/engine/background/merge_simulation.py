@@ -66,6 +66,14 @@ class Simulation:
             self.filled += self.generation_bytes
             self._flush((self.generation_bytes / self.data_bytes, 0.0))
 
+    def fill_in_order(self, size: int) -> None:
+        """Put new keys, each larger than the one before."""
+        for at in range(0, size, self.generation_bytes):
+            self.filled += self.generation_bytes
+            self._flush(
+                (1.0, 0.0), SPACE * at // self.data_bytes, SPACE * (at + self.generation_bytes) // self.data_bytes
+            )
+
     def overwrite(self, size: int) -> None:
         for _ in range(size // self.generation_bytes):
             self._flush((0.0, self.generation_bytes / self.data_bytes))
@@ -92,8 +100,8 @@ class Simulation:
         bounds = key_of(start), key_of(stop - 1)
         return TableMeta(file, 0, size, size, 0, 0, 0, *bounds, number, number, size)
 
-    def _flush(self, densities: Densities) -> None:
-        table = self.table(0, SPACE, densities)
+    def _flush(self, densities: Densities, start: int = 0, stop: int = SPACE) -> None:
+        table = self.table(start, stop, densities)
         self.runs = ((table,), *self.runs)
         self.flushed += table.raw_bytes
         self.written += table.raw_bytes

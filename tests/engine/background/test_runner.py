@@ -553,7 +553,7 @@ def test_a_job_whose_start_is_interrupted_ends(tree: Tree, monkeypatch: pytest.M
     start, entered = threading.Thread.start, threading.Event()
     threads: list[threading.Thread] = []
 
-    def run_job(fs: object, job: object, checkpoint: Callable[[], None]) -> NoReturn:
+    def run_job(fs: object, job: object, checkpoint: Callable[[], None], note_progress: object) -> NoReturn:
         entered.set()
         while True:
             checkpoint()

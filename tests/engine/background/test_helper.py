@@ -162,3 +162,16 @@ def test_only_compactions_that_nothing_waits_for_wait_for_an_idle_processor(tree
 def test_messages_are_found_one_after_the_other() -> None:
     stream = io.BytesIO(encode_message({"type": "a"}) + encode_message({"type": "b"}))
     assert [read_message(stream.read), read_message(stream.read)] == [{"type": "a"}, {"type": "b"}]
+
+
+def test_it_imports_no_face() -> None:
+    """Writers wait for the first flush, and so for its start: half of the imports are of what jobs do not need."""
+    *words, boot, paths = own_command()
+    look = "print(*sys.modules)"
+    assert boot.endswith("import main; main()")
+    done = subprocess.run(
+        [*words, boot.removesuffix("main()") + look, paths], capture_output=True, text=True, check=True
+    )
+    modules = done.stdout.split()
+    assert "flin.engine.background.merging" in modules
+    assert not {"flin.engine.engine", "flin.engine.view", "flin.engine.tree.store"} & set(modules)

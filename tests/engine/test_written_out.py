@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import random
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
@@ -24,7 +25,15 @@ from flin.engine.buffers import BytesLike
 from flin.engine.entry import TOMBSTONE, Entry, Range
 from flin.engine.key import KEYS_END, user_key
 from flin.engine.memtable import Memtable
-from flin.engine.read.read_path import _from_runs, _from_runs_nowait, below_memtables, from_memtables, read_older
+from flin.engine.read.read_path import (
+    ABSENT,
+    _from_runs,
+    _from_runs_nowait,
+    _is_absent,
+    below_memtables,
+    from_memtables,
+    read_older,
+)
 from flin.engine.read.read_state import ReadState, TableRun, heads_of
 from flin.engine.read.sorted_view import SortedView
 from flin.engine.read.value_cache import ValueCache
@@ -228,9 +237,11 @@ def older_than_the_active_dict(given: Input) -> None:
     """With a twin: reads from tables by one of them count towards pages and hot values."""
     twin = Input(given.seed)
     quick, plain = ValueCache(1 << 16), ValueCache(1 << 16)
-    for key in given.keys * 9:
+    for number, key in enumerate(given.keys * 9):
         if key in given.active.entries:
             continue
+        if number % 3 == 0:
+            quick.absent = ABSENT  # the filters are asked first
         expected = from_memtables(twin.state, 0, key)
         if expected is None:
             expected = below_memtables(twin.state, 0, key, plain)
@@ -238,6 +249,19 @@ def older_than_the_active_dict(given: Input) -> None:
     assert quick.young.items() <= plain.young.items(), "the plain way keeps what pages say, too"
     if given.state.sorted_views == (None,):
         assert quick.statistics() == plain.statistics()
+
+
+def filters_of_runs(given: Input) -> None:
+    values = ValueCache(1 << 16)
+    for key in given.keys:
+        for state in (given.state, replace(given.state, runs=(given.state.runs[0][:1],), sorted_views=())):
+            runs = state.runs[0]
+            may_hold = any(
+                run.has_range_tombstones
+                or bloom.contains(run.tables[bisect_left(run.bounds, key)].filter_words, hash_key(key))
+                for run in runs
+            )
+            assert _is_absent(state, 0, key, values) != may_hold
 
 
 def frames_of_puts(given: Input) -> None:
@@ -352,6 +376,7 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
         {"read.read_state.TableRun.find", "table.bloom.contains"},
         runs_with_pages,
     ),
+    "read.read_path._is_absent": ({"table.bloom.contains"}, filters_of_runs),
     "read.read_path.from_memtables": ({"memtable.Memtable.get"}, memtables),
     "read.read_path.read_older": (
         {"boundaries.covers", "read.value_cache.ValueCache.get", "read.sorted_view.SortedView.find"},

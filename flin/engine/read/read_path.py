@@ -13,12 +13,20 @@ engine's reads: the same, with the calls written out.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from typing import Final
 
 from flin.engine.boundaries import covers
 from flin.engine.entry import TOMBSTONE, Entry, Live, Pointer
 from flin.engine.read.read_state import ReadState
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.table.bloom import MASK_INDEX, MASKS, hash_key
+
+ABSENT: Final = 8
+"""Look-ups that found nothing, since the last one that found something in a table, from which on filters are asked
+before hot values and pages: 0.83-1.01 µs instead of 1.13 for an absent key, and 0.4 more for a key that is there."""
+
+MAX_ABSENT: Final = 16
+"""A key that a filter lets through halves their number. So one that is let through by chance ends nothing, but two."""
 
 
 def from_memtables(state: ReadState, shard: int, key: bytes) -> Entry | None:
@@ -88,14 +96,17 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> 
         entry = memtable.get(key)
         if entry is not None:
             return None if entry is TOMBSTONE else entry
-    # 3. The hot values, most of which are young. Written out: read.value_cache.ValueCache.get
+    # 3. The filters, while look-ups miss.
+    if values.absent >= ABSENT and _is_absent(state, shard, key, values):
+        return None
+    # 4. The hot values, most of which are young. Written out: read.value_cache.ValueCache.get
     entry = values.young.get(key)
     if entry is not None:
         values.hits += 1
         return entry
     if values.old and (entry := values.get(key)) is not None:
         return entry
-    # 4. The page of the sorted view; if there is one, no hash is needed.
+    # 5. The page of the sorted view; if there is one, no hash is needed.
     # Written out: read.sorted_view.SortedView.find
     sorted_view, number = state.sorted_views[shard], 0
     if sorted_view is not None:
@@ -108,14 +119,38 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> 
             if type(entry) is bytes or entry is None:
                 return entry
             return None if entry is TOMBSTONE else _resolved_from_page(state, key, entry, values)
-    # 5. The tables; what they say may be hot.
+    # 6. The tables; what they say may be hot.
     hashed = hash_key(key)
     entry = _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find_cold(number, key, hashed)
     if entry is not None:
         if type(entry) is not bytes:
             entry = state.value_files.resolved(entry)
         values.fill(key, entry, hashed, state.flushes)
+        values.absent = 0
+    else:
+        values.absent += 1
     return None if entry is TOMBSTONE else entry
+
+
+def _is_absent(state: ReadState, shard: int, key: bytes, values: ValueCache) -> bool:
+    """Whether the filters say that no table holds the key; then no hot value is there either. Asked while look-ups
+    miss: who then finds one pays for the filters twice, so it soon ends. Written out: table.bloom.contains"""
+    hashed = hash_key(key)
+    mask = MASKS[hashed & 4095]
+    for run in state.runs[shard]:
+        table = run.plain_table
+        if table is None:
+            if run.has_range_tombstones:
+                break
+            table = run.tables[bisect_left(run.bounds, key)]
+        opened = table.state or table.loaded()
+        if opened.words[hashed % opened.word_count] & mask == mask:
+            break
+    else:
+        values.absent = MAX_ABSENT
+        return True
+    values.absent >>= 1
+    return False
 
 
 def _resolved_from_page(state: ReadState, key: bytes, entry: Live, values: ValueCache) -> Live:

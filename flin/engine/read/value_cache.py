@@ -40,6 +40,7 @@ class ValueCache:
         self.old: dict[bytes, Live] = {}
         self.hits = 0  # counted without a lock: about right
         self.misses = 0
+        self.absent = 0  # look-ups in tables that found nothing, lately; kept by read_path.py
         self.evictions = 0
         self.flushes = 0
         self._young_bytes = 0

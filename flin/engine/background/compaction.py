@@ -324,9 +324,17 @@ def _places(runs: ShardRuns, inputs: ShardRuns) -> list[int]:
 # Of tables and runs.
 
 
-def gather(runs: ShardRuns, first: int, after: int, start: bytes, stop: bytes | None, most_bytes: int) -> Chosen | None:
+def gather(
+    runs: ShardRuns,
+    first: int,
+    after: int,
+    start: bytes,
+    stop: bytes | None,
+    most_bytes: int,
+    unread: Collection[int] = (),
+) -> Chosen | None:
     """What the runs from `first` to before `after` hold in [start, stop), to whole clusters: with all that overlaps it.
-    Stop None: to the end. None if that is more than most_bytes."""
+    Stop None: to the end. None if that is more than most_bytes, without the tables with the ids in `unread`."""
     slices: list[tuple[int, int]] = []
     while True:
         before = start, stop, slices
@@ -342,7 +350,7 @@ def gather(runs: ShardRuns, first: int, after: int, start: bytes, stop: bytes | 
         if (start, stop, slices) == before:
             break
         for run, (low, high) in zip(runs[first:after], slices, strict=True):
-            size += sum(table.raw_bytes for table in run[low:high])
+            size += sum(table.raw_bytes for table in run[low:high] if id(table) not in unread)
         if size > most_bytes:
             return None
     return [(first + index, runs[first + index][low:high]) for index, (low, high) in enumerate(slices) if low < high]

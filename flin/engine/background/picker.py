@@ -147,6 +147,7 @@ class _Choice:
         self._profiles = profiles
         self._sizes = [profile.sizes for profile in profiles]
         self._ranges = range(len(shard.fences) + 1)
+        self._unread: set[int] = set()  # ids of tables that lie under range deletes: a merge with these reads none
         self._stacks = [
             [(run, size) for run, size in enumerate(sizes) if size] for sizes in zip(*self._sizes, strict=True)
         ]
@@ -310,7 +311,10 @@ class _Choice:
             for run in self._runs[index + 1 :]:
                 hit = overlapping(run, table.smallest, table.largest + b"\0")
                 for older, (first, after) in zip(hit, spans(hit, self._shard.fences), strict=True):
-                    share = self._hides(table, older) / (after - first)
+                    count = self._hides(table, older)
+                    if count >= older.entry_count:
+                        self._unread.add(id(older))
+                    share = count / (after - first)
                     for each in range(first, after):
                         hidden[each] += share
         return hidden
@@ -394,7 +398,7 @@ class _Choice:
         while True:
             start, stop = self._bounds(index, last)
             most = self._most(index, last, first, proposal.after)
-            chosen = gather(self._runs, first, proposal.after, start, stop, most)
+            chosen = gather(self._runs, first, proposal.after, start, stop, most, self._unread)
             if chosen is not None or index == last:
                 return chosen
             last = (index + last) // 2

@@ -173,6 +173,28 @@ def test_busy_runs_are_left_alone_and_what_is_younger_goes_on() -> None:
     assert one.runs == two.runs == (merged_young, merged_old)
 
 
+def test_two_compactions_of_different_ranges_at_once() -> None:
+    """Also if one of them is set aside because it met damage: the other range goes on."""
+    options = CompactionOptions(target_table_bytes=100, plan_bytes=450, range_bytes=900)
+    runs: ShardRuns = tuple((table("a", "c", file=f"{at}-l"), table("m", "p", file=f"{at}-h")) for at in range(4))
+    version = Version((runs,), fences=((b"g",),))
+    first = pick_compaction(version, options)
+    assert first is not None
+    second = pick_compaction(version, options, (first,))
+    assert second is not None
+    assert (first.start, first.stop, second.start, second.stop) == (b"a", b"c\0", b"m", b"p\0")
+    assert first.indices == second.indices == (0, 1, 2, 3)
+    assert pick_compaction(version, options, (first, second)) is None
+    low, high = (table("a", "c", file="low"),), (table("m", "p", file="high"),)
+    half = install(runs, first, low).runs
+    assert [names(run) for run in half] == [["0-h"], ["1-h"], ["2-h"], ["low", "3-h"]]
+    assert install(half, second, high).runs == install(install(runs, second, high).runs, first, low).runs
+    # What is flushed meanwhile lies above; what another compaction took is not there any more.
+    assert install((whole(9), *half), second, high).runs == (whole(9), (*low, *high))
+    with pytest.raises(ValueError, match="not neighbours"):
+        install(half, first, low)
+
+
 def test_busy_shards_do_not_hold_others_back() -> None:
     runs = tuple(whole(number) for number in range(4))
     version = Version((runs, runs))

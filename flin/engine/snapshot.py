@@ -38,7 +38,7 @@ class Snapshot(View):
         self.close()
 
     def __len__(self) -> int:
-        """The number of keys, exactly. Keys that were written since the last flush are looked up once."""
+        """The number of keys, exactly. What neither a merge nor a call before has counted is looked up once."""
         state = self._open_state()
         count = self._store.count(0, None, state)
         assert count is not None  # without a budget it counts to the end

@@ -54,6 +54,13 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "collected_bytes": done.collected_bytes,
             "reasons": dict(done.reasons),
         },
+        "count": {
+            "unsettled_runs": sum(state.version.unsettled),
+            "unsettled_entries": store.unsettled_entries(),
+            "jobs": compactor.counter.jobs,
+            "cpu_seconds": compactor.counter.cpu_seconds,
+            "entries": compactor.counter.entries,
+        },
         "background": {
             "failures": done.failures,
             "last_failure": done.last_failure,

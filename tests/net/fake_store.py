@@ -110,8 +110,17 @@ class FakeStore:
         keys = sorted((key for key in self.entries if start <= key < stop), reverse=reverse)[:count]
         return keys, [self.entries[key] for key in keys]
 
-    def count(self, namespace: int = 0, budget: int | None = None) -> int | None:
+    def count(self, namespace: int = 0, budget: int | None = None, state: Any = None) -> int | None:
         return sum(1 for key in self.entries if namespace_of(key) == namespace)
+
+    def settle(self, state: Any) -> None:
+        """There are no tables."""
+
+    def unsettled_entries(self) -> int:
+        return 0
+
+    def settled_count(self, namespace: int = 0) -> int:
+        return self.count(namespace) or 0
 
     def clear(self) -> None:
         if self.failure is not None:

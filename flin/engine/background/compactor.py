@@ -24,11 +24,12 @@ from flin.engine.background.compaction import (
     changes_count,
     install,
 )
+from flin.engine.background.counter import Counter
 from flin.engine.background.damaged_work import DamagedWork
 from flin.engine.background.fences import parted
 from flin.engine.background.hidden_entries import HiddenEntries
 from flin.engine.background.idle import REASON, Quiet, pick_idle
-from flin.engine.background.job import CompactionJob, FlushJob, JobCancelled, JobResult, is_output_named
+from flin.engine.background.job import CompactionJob, CountJob, FlushJob, Job, JobCancelled, JobResult, is_output_named
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_run import remove_outputs
 from flin.engine.background.maintenance import Maintenance
@@ -69,7 +70,7 @@ ABOVE_BOTTOM_LEVEL: Final = -1
 116 bytes instead of 0.34, for the same size; of JSON 0.33 instead of 0.40, but half more disk: so the bottom has 1."""
 
 
-def _log_retry(job: FlushJob | CompactionJob, error: HelperDiedError) -> None:
+def _log_retry(job: Job, error: HelperDiedError) -> None:
     """Log that the job is run again at once, in a new helper: the caller that waits (a flush, a close) did nothing
     wrong. If that helper dies, too, the job may be the cause (memory), and the background tries again more slowly."""
     logger.warning("job %d runs again: %s", job.number, str(error))
@@ -105,6 +106,7 @@ class Compactor:
         self._flush_wanted = Bell()
         self._compaction_wanted = [Bell() for _ in range(COMPACTION_THREADS)]
         self._quiet = Quiet()
+        self.counter = Counter(store, lambda job: self._run(job, False), self._note_failure)
         self._maintenance = Maintenance(
             store,
             self.sweeper,
@@ -235,7 +237,13 @@ class Compactor:
     def _compact_or_use_quiet(self) -> bool:
         if self.compact_once():
             return True
-        return self._quiet.reached(self._store.position, monotonic()) and self.merge_idle_once()
+        if not self._quiet.reached(self._store.position, monotonic()):
+            return False
+        if self.merge_idle_once():
+            return True
+        if not self._busy:
+            self.counter.count_idly()  # last, because a merge settles for nothing
+        return False
 
     def compact_fully(self) -> None:
         """Merge all runs of every shard into one, without tombstones."""
@@ -365,7 +373,7 @@ class Compactor:
                 remove_outputs(self._store.options.fs, handle.job)
             raise
 
-    def _run(self, job: CompactionJob, ends_at_a_write: bool) -> JobResult:
+    def _run(self, job: CompactionJob | CountJob, ends_at_a_write: bool) -> JobResult:
         try:
             return self._run_once(job, ends_at_a_write)
         except HelperDiedError as error:
@@ -373,7 +381,7 @@ class Compactor:
             return self._run_once(job, ends_at_a_write)
 
     @holds_lock
-    def _run_once(self, job: CompactionJob, ends_at_a_write: bool) -> JobResult:
+    def _run_once(self, job: CompactionJob | CountJob, ends_at_a_write: bool) -> JobResult:
         position = self._store.position
         handle = self._runner.submit(job)
         with self._busy_lock:

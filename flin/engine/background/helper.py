@@ -31,7 +31,7 @@ from time import monotonic, sleep
 from typing import Final, NoReturn
 
 from flin.engine.background import job_wire
-from flin.engine.background.job import CompactionJob, FlushJob, Job
+from flin.engine.background.job import CompactionJob, CountJob, FlushJob, Job
 from flin.engine.background.job_gate import JobGate
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_wire import Message
@@ -160,13 +160,17 @@ def _watch_parent(parent: int) -> None:
     os._exit(0)
 
 
+def _is_asked_for(job: Job) -> bool:
+    return isinstance(job, CountJob) and job.urgent
+
+
 def lower_priority(job: Job) -> None:
     """Lower the priority of this thread, which will run the job; elsewhere than on Linux, where threads have none, that
     of the process, once.
 
     Without privileges there is no way back, hence a thread for each job."""
     if sys.platform == "linux":
-        nice = NICE_FLUSH if isinstance(job, FlushJob) else NICE_COMPACTION
+        nice = NICE_FLUSH if isinstance(job, FlushJob) or _is_asked_for(job) else NICE_COMPACTION
         os.setpriority(os.PRIO_PROCESS, get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
         if isinstance(job, CompactionJob) and not job.urgent:
             with suppress(PermissionError):  # a container's filter may refuse the call; then nice must do

@@ -56,7 +56,20 @@ class CompactionJob:
     has_values: bool = False  # there are value files, so inputs may point into some
 
 
-Job: TypeAlias = FlushJob | CompactionJob
+@dataclass(frozen=True, slots=True)
+class CountJob:
+    """By how much unsettled runs of one shard change the number of live keys. It writes nothing."""
+
+    directory: str
+    number: int
+    epoch: int
+    shard: int
+    unsettled: ShardRuns  # newest first: those that are counted, together
+    older: ShardRuns  # all beneath them
+    urgent: bool  # somebody waits for it; else it runs after all others
+
+
+Job: TypeAlias = FlushJob | CompactionJob | CountJob
 
 
 @dataclass(slots=True)

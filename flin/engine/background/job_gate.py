@@ -1,7 +1,8 @@
 """The gate: of the jobs that run in threads of one process, the one with the least work goes first.
 
-Flushes never wait, since writers wait for them. Among compactions the smaller one goes first: while a merge of
-everything takes minutes, the young runs above it must still be merged among themselves.
+Flushes never wait, since writers wait for them, nor do counts that somebody has asked for. Among compactions the
+smaller one goes first: while a merge of everything takes minutes, the young runs above it must still be merged among
+themselves.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from threading import Condition, Event, Lock
 from typing import TypeAlias
 
-from flin.engine.background.job import FlushJob, Job, JobCancelled, JobResult
+from flin.engine.background.job import CountJob, FlushJob, Job, JobCancelled, JobResult
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_run import run_job
 from flin.engine.disk.fs import FileSystem
@@ -61,8 +62,11 @@ class JobGate:
 
 
 def _work_of(job: Job) -> int:
-    """The bytes that the job rewrites; 0 for a flush."""
-    return 0 if isinstance(job, FlushJob) else 1 + sum(table.length for run in job.inputs for table in run)
+    """The bytes that the job rewrites, or counts; 0 if it goes first."""
+    if isinstance(job, FlushJob) or (isinstance(job, CountJob) and job.urgent):
+        return 0
+    runs = job.unsettled if isinstance(job, CountJob) else job.inputs
+    return 1 + sum(table.length for run in runs for table in run)
 
 
 def stop_if(cancelled: Event) -> None:

@@ -1,4 +1,5 @@
-"""Background work as functions from files to files: a flush (flushing.py) and a compaction (merging.py).
+"""Background work as functions from files to files: a flush (flushing.py), a compaction (merging.py), and a count
+(settling.py), which writes none.
 
 A job's files count only when the caller has checked them and committed the edit: until then no manifest names them, and
 a job that fails or is cancelled removes them. Their names are made of the job's number and epoch, and they are created
@@ -13,10 +14,10 @@ from contextlib import ExitStack, suppress
 from itertools import pairwise
 
 from flin.engine.background.flushing import flush
-from flin.engine.background.job import FlushJob, Job, JobResult, JobStatistics, is_output
+from flin.engine.background.job import CountJob, FlushJob, Job, JobResult, JobStatistics, is_output
 from flin.engine.background.job_files import Outputs
 from flin.engine.background.merging import compact
-from flin.engine.background.settling import settled_change
+from flin.engine.background.settling import count_unsettled, settled_change
 from flin.engine.catalog.version import ValueFile
 from flin.engine.disk.file_name import maybe_parse, maybe_value_number
 from flin.engine.disk.fs import FileSystem, join
@@ -42,6 +43,8 @@ def run_job(
         try:
             if isinstance(job, FlushJob):
                 tables, value_files = flush(fs, job, checkpoint, outputs, statistics)
+            elif isinstance(job, CountJob):
+                tables, counts = {}, count_unsettled(fs, job, checkpoint, statistics)
             else:
                 tables, value_files, live_values = compact(
                     fs, job, checkpoint, note_progress, outputs, inputs, statistics
@@ -115,4 +118,5 @@ def remove_outputs(fs: FileSystem, job: Job) -> list[str]:
 
 
 def _purpose(job: Job) -> str:
-    return f"flush {job.number}" if isinstance(job, FlushJob) else f"compaction {job.number}"
+    kind = "flush" if isinstance(job, FlushJob) else "count" if isinstance(job, CountJob) else "compaction"
+    return f"{kind} {job.number}"

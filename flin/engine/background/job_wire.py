@@ -23,7 +23,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import astuple, fields, replace
 from typing import Any, Final, TypeVar
 
-from flin.engine.background.job import CompactionJob, FlushJob, Job, JobCancelled, JobResult, JobStatistics
+from flin.engine.background.job import (
+    CompactionJob,
+    CountJob,
+    FlushJob,
+    Job,
+    JobCancelled,
+    JobResult,
+    JobStatistics,
+)
 from flin.engine.catalog.version import Run, ShardRuns, ValueFile
 from flin.engine.disk.directory_lock import HeldDirectory
 from flin.engine.sstable import TableOptions
@@ -31,7 +39,7 @@ from flin.engine.table.meta import TableMeta
 from flin.engine.wal.frames import SegmentSlice
 from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 
-PROTOCOL: Final = 4
+PROTOCOL: Final = 5
 
 MAX_MESSAGE_BYTES: Final = 1 << 30
 """A job names every table that it may read: some 300 bytes each, so this is millions. Anything longer is no message."""
@@ -99,6 +107,9 @@ def encode_job(job: Job) -> Message:
             job.value_threshold,
         ]
         return {"kind": "flush", "job": body}
+    if isinstance(job, CountJob):
+        runs = [_plain_runs(job.unsettled), _plain_runs(job.older)]
+        return {"kind": "count", "job": [job.directory, job.number, job.epoch, job.shard, *runs, job.urgent]}
     body = [
         job.directory,
         job.number,
@@ -135,6 +146,9 @@ def decode_job(message: Message) -> Job:
                 now_ms,
                 threshold,
             )
+        if message["kind"] == "count":
+            directory, number, epoch, shard, unsettled, older, urgent = message["job"]
+            return CountJob(directory, number, epoch, shard, _runs(unsettled), _runs(older), bool(urgent))
         if message["kind"] == "compaction":
             directory, number, epoch, shard, inputs, bottom, options, now_ms, *limits = message["job"]
             target, slice_bytes, output_boundaries, urgent, fences, settles, settled_inputs, worn, has_values = limits

@@ -6,7 +6,7 @@ from typing import Final
 
 from flin.engine.background.helper_runner import HelperRunner
 from flin.engine.background.inline_runner import InlineRunner
-from flin.engine.background.job import FlushJob, Job, JobResult
+from flin.engine.background.job import CountJob, FlushJob, Job, JobResult
 from flin.engine.background.job_handle import JobHandle, RunnerStatistics
 from flin.engine.disk.fs import FileSystem
 
@@ -18,7 +18,8 @@ def bytes_of(job: Job) -> int:
     """How many bytes a job must read: of the WAL, or of tables."""
     if isinstance(job, FlushJob):
         return sum(segment.end - segment.start for segment in job.segments)
-    return sum(table.length for run in job.inputs for table in run)
+    runs = job.unsettled if isinstance(job, CountJob) else job.inputs  # the older ones it reads in places
+    return sum(table.length for run in runs for table in run)
 
 
 class PairRunner:

@@ -5,6 +5,9 @@ The settled runs are counted in the version. What is above them is resolved agai
 together, each memtable by itself. A resolved memtable keeps its change. Of runs the total is kept, with the last
 sequence that they hold: merges change nothing of it, so in a later version it is the number of live keys of the runs up
 to that sequence, and only what was flushed since must be resolved. The next edit writes it down (`settled`).
+
+Where much is unsettled, a helper counts it (`count_away`, which the background sets), and whoever asks waits without
+the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from flin.engine.catalog.version import Version, with_counts
 from flin.engine.memtable import Memtable, add_counts
@@ -22,6 +25,14 @@ from flin.engine.reentry import holds_lock, is_reentered
 
 Resolve: TypeAlias = Callable[[Memtable, Sequence[Any], int | None], int | None]
 """Resolves a memtable above its layers within a budget, and returns what is left of the budget."""
+
+
+CountAway: TypeAlias = Callable[[Version, bool], dict[int, int] | None]
+"""By how much a version's unsettled runs change the number of live keys; None if nobody else can count. The flag: a
+caller waits."""
+
+FEW_ENTRIES: Final = 1 << 14
+"""So many unsettled entries are counted here: 10 to 100 ms, in slices. More go to a helper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +51,43 @@ class LiveCount:
         self._resolving: tuple[Memtable, Generator[int, None, Any]] | None = None
         self._settling: tuple[int, dict[int, int], Generator[int, None, dict[int, int]]] | None = None
         self._counted: Counted | None = None  # replaced by one assignment: edits read it without the lock
+        self._away = RLock()  # one count in a helper at a time: the next one finds what this one has counted
+        self.count_away: CountAway | None = None
 
     def of(self, state: ReadState, namespace: int, budget: int | None) -> int | None:
         """The count of a frozen state. With a budget of lookups it may stop halfway: None; the next call goes on."""
         if is_reentered():  # the resolving may be under way in this very thread
             return self._sum(state, namespace, _runs_alone(state), None, _resolve_alone)
+        if budget is None:
+            self.settle(state)
         return self._sum_together(state, namespace, budget)
 
+    @holds_lock
+    def settle(self, state: ReadState, *, asked: bool = True, few: int = FEW_ENTRIES) -> None:
+        """Have the state's unsettled runs counted in a helper, if they hold more than `few` entries, and wait. Those
+        who count in slices meanwhile are not held up."""
+        if self.count_away is None or self.unsettled_entries(state.version) <= few:
+            return
+        with self._away:
+            version = self.settled(state.version)
+            if not any(version.unsettled):
+                return
+            change = self.count_away(version, asked)
+            if change is not None:
+                self._counted = Counted(_last_sequence(version), add_counts(version.counts, change))
+
+    def unsettled_entries(self, version: Version) -> int:
+        """How many entries nobody has counted yet: a count must look at so many."""
+        version = self.settled(version)
+        return sum(
+            table.entry_count
+            for runs, unsettled in zip(version.shards, version.unsettled, strict=True)
+            for run in runs[:unsettled]
+            for table in run
+        )
+
     def settled(self, version: Version) -> Version:
-        """The version with the runs settled that were counted."""
+        """The version with the runs settled that were counted, if the count was of this version or an older one."""
         counted = self._counted
         if counted is None or not any(version.unsettled):
             return version
@@ -85,6 +124,8 @@ class LiveCount:
         while True:
             version = self.settled(state.version)
             if not any(version.unsettled):
+                if self._settling is not None and self._counted and self._settling[0] <= self._counted.sequence:
+                    self._settling = None  # a helper was faster: let go of the tables
                 return version.counts, budget
             if self._settling is None:
                 work = _settling_of(state, version.unsettled)
@@ -126,8 +167,10 @@ class LiveCount:
 
 def newer_runs(version: Version, sequence: int) -> tuple[int, ...] | None:
     """How many of each shard's newest runs were flushed after the sequence; None if a merge has mixed such entries with
-    older ones."""
+    older ones, or if the version does not hold all up to the sequence: a snapshot may be older than the count."""
     newer = []
+    if _last_sequence(version) < sequence:
+        return None
     for runs in version.shards:
         number = 0
         while number < len(runs) and all(table.smallest_sequence > sequence for table in runs[number]):
@@ -139,7 +182,7 @@ def newer_runs(version: Version, sequence: int) -> tuple[int, ...] | None:
 
 
 def _last_sequence(version: Version) -> int:
-    return max(table.largest_sequence for runs in version.shards for run in runs for table in run)
+    return max((table.largest_sequence for runs in version.shards for run in runs for table in run), default=0)
 
 
 def _settling_of(state: ReadState, unsettled: Sequence[int]) -> Generator[int, None, dict[int, int]]:

@@ -79,6 +79,15 @@ class Edits(OrderedReads):
             version = with_values(version, value_files, live_values or {})
             self._edit(replace(self._versions.manifest, version=version), now_ms, None)
 
+    @holds_lock
+    def install_counted(self, now_ms: int) -> None:
+        """Commit what was counted since the last edit, if it is anything."""
+        with self._versions.lock:
+            manifest = self._versions.manifest
+            version = self._settled_version()
+            if version is not manifest.version:
+                self._edit(replace(manifest, version=version), now_ms, None)
+
     def _settled_version(self) -> Version:
         """The present version; a count on demand since the last edit joins the next one."""
         return self._live_count.settled(self._versions.manifest.version)

@@ -158,9 +158,26 @@ class Store(Edits):
     def count(self, namespace: int = 0, budget: int | None = None, state: ReadState | None = None) -> int | None:
         """The exact number of keys in the namespace, expired ones included until their sweep.
 
-        Each memtable is resolved against older entries once. With a budget of lookups that may stop halfway: None, and
-        the next call goes on."""
+        Each memtable and each unsettled run is resolved against older entries once. With a budget of lookups that may
+        stop halfway: None, and the next call goes on. Without one, much that is unsettled is counted by a helper."""
         return self._live_count.of(state or self.freeze(), namespace, budget)
+
+    @property
+    def live_count(self) -> LiveCount:
+        return self._live_count
+
+    def settle(self, state: ReadState) -> None:
+        """Have the state's unsettled runs counted by a helper, and wait: for those who must not wait for it in `count`,
+        in another thread than theirs."""
+        self._live_count.settle(state, few=0)
+
+    def unsettled_entries(self) -> int:
+        """How many entries of tables nobody has counted yet."""
+        return self._live_count.unsettled_entries(self.state.version)
+
+    def settled_count(self, namespace: int = 0) -> int:
+        """The keys of settled runs: the last exact number, at no cost, for those who watch."""
+        return self._live_count.settled(self.state.version).counts.get(namespace, 0)
 
     # Expiry.
 

@@ -78,8 +78,19 @@ class StoreLike(Protocol):
         """The first `count` live entries of [start, stop), or the last ones, downwards; fewer only if there are no
         more. nowait: ColdRead where it would wait."""
 
-    def count(self, namespace: int = 0, budget: int | None = None) -> int | None:
-        """The exact number of keys; None when the budget of lookups did not suffice: call again."""
+    def count(self, namespace: int = 0, budget: int | None = None, state: Any = None) -> int | None:
+        """The exact number of keys in a frozen state, or now; None when the budget of lookups did not suffice: call
+        again. May wait for files, unless `settle` was called for the state or nothing is
+        unsettled."""
+
+    def settle(self, state: Any) -> None:
+        """Count what no merge has counted yet. Takes seconds; any thread."""
+
+    def unsettled_entries(self) -> int:
+        """How many entries of tables no merge has counted yet: `count` must look at so many."""
+
+    def settled_count(self, namespace: int = 0) -> int:
+        """The exact number of keys without what no merge has counted yet. At once."""
 
     def stall(self) -> Stall: ...
 

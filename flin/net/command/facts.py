@@ -110,7 +110,7 @@ config|resetstat 2.0.0 O(1)
 config|rewrite 2.8.0 O(N) for the size of the file
 config|set 2.0.0 O(N) when N is the number of configuration parameters provided
 copy 6.2.0 O(1)
-dbsize 1.0.0 O(1), after writes at most the memtables' size once
+dbsize 1.0.0 O(1), after writes at most what no merge has counted, once
 debug 1.0.0 Depends on subcommand.
 decr 1.0.0 O(1)
 decrby 1.0.0 O(1)

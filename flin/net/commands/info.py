@@ -49,7 +49,7 @@ def render_info(services: Services, asked: list[str]) -> Slices:
 
 def count_keys(services: Services) -> Slices:
     for keyspace in services.databases.keyspaces:
-        counting = keyspace.count()
+        counting = keyspace.watch_count()
         for _ in range(COUNT_SLICES):
             try:
                 next(counting)

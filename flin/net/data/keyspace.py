@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from flin.engine.boundaries import boundaries_of, covers, ranges_of
@@ -217,10 +218,22 @@ class Keyspace:
         if self._pending.in_transaction:
             return self._count_with_pending()
         self._pending.commit()
-        while (number := self._store.count(self.namespace, COUNT_BUDGET)) is None:
+        store = self._store
+        state = None
+        if store.unsettled_entries():
+            state = store.freeze()  # so that flushes that come meanwhile leave nothing more to count
+            yield partial(store.settle, state)
+        while (number := store.count(self.namespace, COUNT_BUDGET, state)) is None:
             yield
         self.last_count = number
         return number
+
+    def watch_count(self) -> Slices:
+        """Set `last_count` for those who watch: exactly if that needs no files, else to the keys of what is settled."""
+        if self._store.unsettled_entries():
+            self.last_count = self._store.settled_count(self.namespace)
+        else:
+            yield from self.count()
 
     def pages(
         self, after: bytes | None = None, *, stop: bytes | None = None

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flin.engine.background.compaction import Compaction
-from flin.engine.background.job import CompactionJob, JobCancelled
+from flin.engine.background.job import CompactionJob, CountJob, JobCancelled
 from flin.engine.background.job_run import check_result, remove_outputs, run_job
 from flin.engine.background.picker import pick_compaction, pick_full_compaction
 from flin.engine.catalog.version import Run, Version
@@ -140,6 +140,25 @@ def test_range_deletes_that_hide_nothing_change_no_count(tree: Tree) -> None:
     assert result.counts == {0: 1}
     assert tree.flush([(((b"b", b"y"),), {})]).counts == {0: -1}
     assert tree.flush([(((b"b", b"y"),), {})]).counts == {}
+
+
+def test_a_count_writes_nothing(tree: Tree) -> None:
+    tree.flush([puts(b"a")])
+    tree.flush([puts(b"a", b"b"), deletes(b"c")])
+    before = names(tree)
+    job = CountJob(tree.directory, 9, 1, 0, tree.runs[0][:1], tree.runs[0][1:], urgent=True)
+    result = tree.do(job)
+    assert (result.tables, result.counts, names(tree)) == ({}, {0: 1}, before)
+    assert (result.statistics.entries_in, result.statistics.entries_out) == (3, 0)
+    with pytest.raises(JobCancelled):
+        run_job(tree.fs, job, _cancel)
+    Path(tree.directory, tree.runs[0][1][0].file).unlink()
+    with pytest.raises(StorageError):
+        tree.do(job)
+
+
+def _cancel() -> None:
+    raise JobCancelled
 
 
 def test_clearing_everything(tree: Tree) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flin.engine.background import job_wire
-from flin.engine.background.job import CompactionJob, FlushJob, Job, JobCancelled, JobResult, JobStatistics
+from flin.engine.background.job import CompactionJob, CountJob, FlushJob, Job, JobCancelled, JobResult, JobStatistics
 from flin.engine.background.job_wire import (
     WireError,
     decode_error,
@@ -41,6 +41,7 @@ shard_runs = st.lists(runs, max_size=3).map(tuple)
 options = st.builds(TableOptions, number, number, name, number)
 segments = st.lists(st.builds(SegmentSlice, name, number, number), max_size=3).map(tuple)
 jobs = st.one_of(
+    st.builds(CountJob, name, number, number, number, shard_runs, shard_runs, st.booleans()),
     st.builds(FlushJob, name, number, number, number, segments, options, number),
     st.builds(
         CompactionJob,

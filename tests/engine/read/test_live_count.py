@@ -119,3 +119,21 @@ def test_each_run_is_settled_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (len(db), asked) == (40, 3), "no edit came after that count"
         db.compact()
         assert (len(db), asked) == (40, 3), "merges settle, too"
+
+
+def test_a_snapshot_may_be_older_than_the_newest_count() -> None:
+    with opened(SimulatedDisk()) as db:
+        for begin, end in ((0, 20), (5, 25)):
+            db.put_many(dict.fromkeys(KEYS[begin:end], b"v"))
+            db.flush()
+        before = db.snapshot()
+        db.put_many(dict.fromkeys(KEYS[5:40], b"v"))
+        db.flush()
+        assert (len(db), len(before), len(db)) == (40, 25, 40)
+        before.close()
+
+
+def test_newer_runs_of_an_older_version() -> None:
+    version = Version((((table(b"a", b"c", 6, 9),), (table(b"a", b"c", 1, 5),)),))
+    assert newer_runs(version, 12) is None
+    assert newer_runs(Version(((),)), 12) is None

@@ -152,7 +152,7 @@ def test_pages_go_on_after_a_key(world: World) -> None:
 
 def test_count_in_slices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[int | None] = [None, None, 7]
-    monkeypatch.setattr(world.store, "count", lambda namespace, budget: answers.pop(0))
+    monkeypatch.setattr(world.store, "count", lambda namespace, budget, state: answers.pop(0))
     assert finish(world.first) == 7
     assert answers == []
     assert world.first.last_count == 7

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flin.engine.background.compactor import Compactor
+from flin.engine.background.counter import Counter
 from flin.engine.background.runner import Runner
 from flin.engine.catalog.version import Version
 from flin.engine.tree.store import Store
@@ -54,13 +55,7 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "collected_bytes": done.collected_bytes,
             "reasons": dict(done.reasons),
         },
-        "count": {
-            "unsettled_runs": sum(state.version.unsettled),
-            "unsettled_entries": store.unsettled_entries(),
-            "jobs": compactor.counter.jobs,
-            "cpu_seconds": compactor.counter.cpu_seconds,
-            "entries": compactor.counter.entries,
-        },
+        "count": _count_statistics(store, compactor.counter),
         "background": {
             "failures": done.failures,
             "last_failure": done.last_failure,
@@ -84,6 +79,16 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
         },
         "block_cache": store.tables.block_cache.statistics(),
         "value_cache": store.value_cache.statistics(),
+    }
+
+
+def _count_statistics(store: Store, counter: Counter) -> dict[str, Any]:
+    return {
+        "unsettled_runs": sum(store.state.version.unsettled),
+        "unsettled_entries": store.unsettled_entries(),
+        "jobs": counter.jobs,
+        "cpu_seconds": counter.cpu_seconds,
+        "entries": counter.entries,
     }
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
@@ -332,14 +332,16 @@ def gather(
     stop: bytes | None,
     most_bytes: int,
     unread: Collection[int] = (),
+    ends: Sequence[Sequence[int]] | None = None,
 ) -> Chosen | None:
     """What the runs from `first` to before `after` hold in [start, stop), to whole clusters: with all that overlaps it.
-    Stop None: to the end. None if that is more than most_bytes, without the tables with the ids in `unread`."""
+    Stop None: to the end. None if that is more than most_bytes, without the tables with the ids in `unread`. `ends`, if
+    they are known: the bytes of each run before each of its tables, and of all."""
+    ends = ends or [[*accumulate((table.raw_bytes for table in run), initial=0)] for run in runs]
     slices: list[tuple[int, int]] = []
     while True:
         before = start, stop, slices
         slices = []
-        size = 0
         for run in runs[first:after]:
             low = bisect_left(run, start, key=_largest)
             high = len(run) if stop is None else bisect_left(run, stop, low, key=_smallest)
@@ -349,8 +351,10 @@ def gather(
                 stop = None if stop is None else max(stop, run[high - 1].largest + b"\0")
         if (start, stop, slices) == before:
             break
-        for run, (low, high) in zip(runs[first:after], slices, strict=True):
-            size += sum(table.raw_bytes for table in run[low:high] if id(table) not in unread)
+        size = sum(held[high] - held[low] for held, (low, high) in zip(ends[first:after], slices, strict=True))
+        if size > most_bytes and unread:
+            chosen = (run[low:high] for run, (low, high) in zip(runs[first:after], slices, strict=True))
+            size -= sum(table.raw_bytes for run in chosen for table in run if id(table) in unread)
         if size > most_bytes:
             return None
     return [(first + index, runs[first + index][low:high]) for index, (low, high) in enumerate(slices) if low < high]

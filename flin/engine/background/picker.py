@@ -146,6 +146,7 @@ class _Choice:
         self._hides = hides
         self._profiles = profiles
         self._sizes = [profile.sizes for profile in profiles]
+        self._ends = [profile.ends for profile in profiles]
         self._ranges = range(len(shard.fences) + 1)
         self._unread: set[int] = set()  # ids of tables that lie under range deletes: a merge with these reads none
         self._stacks = [
@@ -158,7 +159,7 @@ class _Choice:
     def pick_full(self) -> Compaction | None:
         count = len(self._runs)
         for index in self._ranges:
-            chosen = gather(self._runs, 0, count, *self._bounds(index, index), END << 32) or []
+            chosen = gather(self._runs, 0, count, *self._bounds(index, index), END << 32, (), self._ends) or []
             if len(chosen) > 1 or any(table.tombstones or table.range_deletes for _, run in chosen for table in run):
                 if sum(run_bytes(run) for _, run in chosen) > self._most(index, index, 0, count):
                     young = self._youngest()
@@ -398,7 +399,7 @@ class _Choice:
         while True:
             start, stop = self._bounds(index, last)
             most = self._most(index, last, first, proposal.after)
-            chosen = gather(self._runs, first, proposal.after, start, stop, most, self._unread)
+            chosen = gather(self._runs, first, proposal.after, start, stop, most, self._unread, self._ends)
             if chosen is not None or index == last:
                 return chosen
             last = (index + last) // 2

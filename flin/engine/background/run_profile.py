@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from flin.engine.catalog.version import Run
 from flin.engine.table.meta import TableMeta
@@ -18,12 +19,16 @@ class RunProfile:
 
     run: Run
     fences: tuple[bytes, ...]
-    raw_bytes: int
+    ends: list[int]  # the bytes before each table, and of all
     sizes: list[int]  # before compression; a table without entries (range deletes alone) counts as one byte
     entries: list[float]
     tombstones: list[float] | None  # None: there are none
     deleting: Run  # tables with range deletes
     with_tombstones: Run  # and with tombstones of either kind
+
+    @property
+    def raw_bytes(self) -> int:
+        return self.ends[-1]
 
     @classmethod
     def of(cls, run: Run, fences: tuple[bytes, ...]) -> RunProfile:
@@ -41,7 +46,7 @@ class RunProfile:
         return cls(
             run,
             fences,
-            sum(table.raw_bytes for table in run),
+            list(accumulate((table.raw_bytes for table in run), initial=0)),
             sizes,
             entries,
             dead if any(dead) else None,

@@ -66,6 +66,14 @@ class Simulation:
             self.filled += self.generation_bytes
             self._flush((self.generation_bytes / self.data_bytes, 0.0))
 
+    def begin_full(self) -> None:
+        """Begin with all keys in the bottom."""
+        table_bytes = self.options.at(self.data_bytes).target_table_bytes
+        edges = [SPACE * at // self.data_bytes for at in range(0, self.data_bytes + 1, table_bytes)]
+        self.runs = (tuple(self.table(start, stop, (1.0, 0.0)) for start, stop in pairwise(edges)),)
+        self.filled = self.data_bytes
+        self.fences = parted(self.runs, (), self.options.range_bytes)
+
     def fill_in_order(self, size: int) -> None:
         """Put new keys, each larger than the one before."""
         for at in range(0, size, self.generation_bytes):

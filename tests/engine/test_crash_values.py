@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flin.engine.background import picker
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.disk.file_name import LOCK, MANIFEST, maybe_parse, value_name
 from flin.engine.disk.fs import join
@@ -45,6 +46,12 @@ WORKLOADS: dict[str, list[Operation]] = {
         *[values("ab", b"3"), COMPACT],
     ],
 }
+
+
+@pytest.fixture(autouse=True)
+def merges_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of pointers merge no earlier than others, so each step here has a merge of its own."""
+    monkeypatch.setattr(picker, "options_for", lambda _, options: options)
 
 
 def collected(run: WorkloadRun) -> bool:

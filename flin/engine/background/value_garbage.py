@@ -63,7 +63,7 @@ def options_for(version: Version, options: CompactionOptions) -> CompactionOptio
     if in_values <= in_bottom + above:
         return options
     is_behind = 2 * above >= in_bottom or is_mostly_garbage(version)
-    return replace(options, bottom_ratio=LIGHT_BOTTOM_RATIO, urgent=is_behind)
+    return replace(options, bottom_ratio=LIGHT_BOTTOM_RATIO, bottom_width=2, urgent=is_behind)
 
 
 class PointedValues:

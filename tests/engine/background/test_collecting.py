@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.engine.background import collecting
+from flin.engine.background import collecting, picker
 from flin.engine.catalog.version import ValueFile
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.entry import TOMBSTONE, Pointer, read_pointer
@@ -20,6 +20,12 @@ from flin.engine.wal.replay import read_frames
 from flin.testing import ManualClock, SimulatedDisk
 
 DB = "/db"
+
+
+@pytest.fixture(autouse=True)
+def merges_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of pointers merge no earlier than others, so each step here has a merge of its own."""
+    monkeypatch.setattr(picker, "options_for", lambda _, options: options)
 
 
 def opened(disk: SimulatedDisk, **options: Any) -> Any:

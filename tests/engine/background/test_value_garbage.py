@@ -96,6 +96,7 @@ def test_pointers_merge_earlier() -> None:
     large = Version((((table(1, "a", "b", 5000),),),), value_files=(file(1, 6000, 9000),))
     assert options_for(small, OPTIONS) is OPTIONS
     assert options_for(large, OPTIONS).bottom_ratio == LIGHT_BOTTOM_RATIO < OPTIONS.bottom_ratio
+    assert options_for(large, OPTIONS).bottom_width == 2, "however few runs hold the pointers"
     assert options_for(Version(((),)), OPTIONS) is OPTIONS
 
 

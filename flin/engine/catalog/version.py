@@ -15,7 +15,7 @@ This module knows names and numbers only: it reads no file.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TypeAlias, TypeVar
@@ -49,8 +49,12 @@ class Version:
     unsettled: tuple[int, ...] = ()  # of each shard how many of its newest runs are not settled; left out: none
     fences: tuple[tuple[bytes, ...], ...] = ()  # of each shard the ascending keys that part its bottom; left out: none
     value_files: tuple[ValueFile, ...] = ()  # by ascending numbers
+    last_sequence: int = field(default=0, compare=False)
+    """The last that was ever flushed; left out: that of the tables, from which merges may have dropped it."""
 
     def __post_init__(self) -> None:
+        if not self.last_sequence:
+            object.__setattr__(self, "last_sequence", _last_sequence(self.shards))
         object.__setattr__(self, "unsettled", self.unsettled or (0,) * len(self.shards))
         object.__setattr__(self, "fences", self.fences or ((),) * len(self.shards))
 
@@ -73,7 +77,8 @@ def with_flush(version: Version, tables: Mapping[int, Run], value_files: Sequenc
             continue
         for namespace, count in (pair for table in run for pair in table.points or ()):
             counts[namespace] = counts.get(namespace, 0) + count
-    version = replace(version, shards=tuple(shards), unsettled=tuple(unsettled))
+    last = max(version.last_sequence, _last_sequence([tables.values()]))
+    version = replace(version, shards=tuple(shards), unsettled=tuple(unsettled), last_sequence=last)
     return with_counts(with_values(version, value_files, {}), counts)
 
 
@@ -87,6 +92,10 @@ def _meets(runs: ShardRuns, table: TableMeta) -> bool:
 
 
 _smallest: Callable[[TableMeta], bytes] = attrgetter("smallest")
+
+
+def _last_sequence(shards: Iterable[Iterable[Run]]) -> int:
+    return max((table.largest_sequence for runs in shards for run in runs for table in run), default=0)
 
 
 def with_shard(

@@ -3,8 +3,9 @@ one caller at a time.
 
 The settled runs are counted in the version. What is above them is resolved against what is beneath: unsettled runs all
 together, each memtable by itself. A resolved memtable keeps its change. Of runs the total is kept, with the last
-sequence that they hold: merges change nothing of it, so in a later version it is the number of live keys of the runs up
-to that sequence, and only what was flushed since must be resolved. The next edit writes it down (`settled`).
+sequence that was flushed: merges change nothing of it, so in a later version it is the number of live keys of the runs
+up to that sequence, and only what was flushed since must be resolved. The next edit writes it down (`settled`). An
+older version, as of a snapshot, is counted for itself.
 
 Where much is unsettled, a helper counts it (`count_away`, which the background sets), and whoever asks waits without
 the interpreter's lock.
@@ -74,7 +75,7 @@ class LiveCount:
                 return
             change = self.count_away(version, asked)
             if change is not None:
-                self._counted = Counted(_last_sequence(version), add_counts(version.counts, change))
+                self._counted = Counted(version.last_sequence, add_counts(version.counts, change))
 
     def unsettled_entries(self, version: Version) -> int:
         """How many entries nobody has counted yet: a count must look at so many."""
@@ -129,7 +130,7 @@ class LiveCount:
                 return version.counts, budget
             if self._settling is None:
                 work = _settling_of(state, version.unsettled)
-                self._settling = _last_sequence(version), version.counts, work
+                self._settling = version.last_sequence, version.counts, work
             sequence, counts, work = self._settling
             try:
                 while budget is None or budget > 0:
@@ -139,7 +140,7 @@ class LiveCount:
                 return None, budget
             except StopIteration as end:
                 self._counted = Counted(sequence, add_counts(counts, end.value))
-                self._settling = None  # it may have been begun for an older state: what came since is next
+                self._settling = None  # it may have been begun for another state: then this one is next
             except BaseException:  # an interrupt, or damage: a generator that has raised has ended
                 self._settling = None
                 raise
@@ -169,7 +170,7 @@ def newer_runs(version: Version, sequence: int) -> tuple[int, ...] | None:
     """How many of each shard's newest runs were flushed after the sequence; None if a merge has mixed such entries with
     older ones, or if the version does not hold all up to the sequence: a snapshot may be older than the count."""
     newer = []
-    if _last_sequence(version) < sequence:
+    if version.last_sequence < sequence:
         return None
     for runs in version.shards:
         number = 0
@@ -179,10 +180,6 @@ def newer_runs(version: Version, sequence: int) -> tuple[int, ...] | None:
             return None
         newer.append(number)
     return tuple(newer)
-
-
-def _last_sequence(version: Version) -> int:
-    return max((table.largest_sequence for runs in version.shards for run in runs for table in run), default=0)
 
 
 def _settling_of(state: ReadState, unsettled: Sequence[int]) -> Generator[int, None, dict[int, int]]:

@@ -95,6 +95,33 @@ def test_len_is_exact_at_any_moment(seed: int, shards: int) -> None:
     db.close()
 
 
+def test_an_older_version_is_counted_for_itself() -> None:
+    """A snapshot's version, after a count of a newer one, and after a merge that left nothing of the last flush."""
+    with opened(SimulatedDisk()) as db:
+        db.put_many(dict.fromkeys(KEYS[:20], b"v"))
+        db.flush()
+        db.put_many(dict.fromkeys(KEYS[10:30], b"v"))
+        db.flush()  # meets keys, so it is not settled
+        snapshots = [(db.snapshot(), 30)]
+        db.delete_range(KEYS[0], KEYS[5])
+        db.flush()
+        snapshots.append((db.snapshot(), 25))
+        db.put_many(dict.fromkeys(KEYS[:40], b"v"))
+        db.flush()
+        for _ in range(2):
+            assert len(db) == 40
+            assert [len(snapshot) for snapshot, _ in snapshots] == [count for _, count in snapshots]
+        db.delete_range(KEYS[0], KEYS[39])
+        db.flush()
+        snapshots.append((db.snapshot(), 1))
+        db.compact()
+        db.put_many(dict.fromkeys(KEYS[38:], b"v"))
+        db.flush()
+        for _ in range(2):
+            assert len(db) == 2
+            assert [len(snapshot) for snapshot, _ in snapshots] == [count for _, count in snapshots]
+
+
 def test_each_run_is_settled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
     settling = count.settling

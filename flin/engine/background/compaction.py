@@ -155,6 +155,15 @@ def block_of(compaction: Compaction, runs: ShardRuns) -> Block:
     return Block(compaction.start, compaction.stop, places[0], END if compaction.settles else places[-1] + 1)
 
 
+def has_its_inputs(compaction: Compaction, runs: ShardRuns) -> bool:
+    """Whether the compaction's inputs are in the shard: afterwards they are gone, or one run."""
+    try:
+        _places(runs, compaction.runs)
+    except ValueError:
+        return False
+    return True
+
+
 Worn: TypeAlias = Collection[TableMeta]
 """Tables that point into worn value files (value_garbage.py)."""
 

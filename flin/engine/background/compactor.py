@@ -22,6 +22,7 @@ from flin.engine.background.compaction import (
     CompactionOptions,
     Superseded,
     changes_count,
+    has_its_inputs,
     install,
 )
 from flin.engine.background.counter import Counter
@@ -217,7 +218,7 @@ class Compactor:
         return self._compact(self._pick)
 
     def _pick(self, state: ReadState) -> Compaction | None:
-        taken = self._taken()
+        taken = self._taken(state)
         hides = self._hidden.among(state)
         compaction = pick_compaction(state.version, self._options, taken, hides, self._profiles)
         return compaction or pick_collection(state.version, self._options, taken, self._pointed.among(state))
@@ -225,7 +226,7 @@ class Compactor:
     def merge_idle_once(self) -> bool:
         """Make a merge that pays only while nothing is written. False if there is none, or if a write cancelled it."""
         try:
-            done = self._compact(lambda state: pick_idle(state.version, self._options, self._taken()))
+            done = self._compact(lambda state: pick_idle(state.version, self._options, self._taken(state)))
         except JobCancelled:
             self._quiet.end(cancelled=True)
             if self._stopping:
@@ -250,7 +251,7 @@ class Compactor:
         for shard in range(self._store.manifest.shards):
 
             def pick(state: ReadState, shard: int = shard) -> Compaction | None:
-                return pick_full_compaction(state.version, shard, self._options, self._taken())
+                return pick_full_compaction(state.version, shard, self._options, self._taken(state))
 
             while self._compact(pick) or self._wait_for_compaction(shard):
                 pass
@@ -258,9 +259,12 @@ class Compactor:
             if damage is not None:
                 raise damage
 
-    def _taken(self) -> list[Compaction]:
-        """The compactions whose runs no other may touch."""
-        return [*self._busy, *self._damaged.compactions()]
+    def _taken(self, state: ReadState) -> list[Compaction]:
+        """The compactions whose runs no other may touch. One whose edit counts already may still be among the busy."""
+        shards = state.version.shards
+        return [
+            each for each in (*self._busy, *self._damaged.compactions()) if has_its_inputs(each, shards[each.shard])
+        ]
 
     @holds_lock
     def _wait_for_compaction(self, shard: int) -> bool:

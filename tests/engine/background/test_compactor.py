@@ -13,8 +13,10 @@ import pytest
 
 import flin.engine
 from flin.engine.background import compactor
+from flin.engine.background.compaction import Compaction
 from flin.engine.background.compactor import Compactor
 from flin.engine.background.job import CompactionJob, JobResult
+from flin.engine.background.picker import pick_full_compaction
 from flin.engine.engine import Engine
 from flin.errors import FlinError, ReadOnlyError, StorageError
 from flin.testing import Fault, SimulatedDisk
@@ -206,3 +208,23 @@ def test_only_the_bottom_is_compressed_well(monkeypatch: pytest.MonkeyPatch) -> 
             db.put(b"%d" % (number * 7919 % 9973), b"x" * 300)
         assert levels == {(True, 1), (False, -1)}
         assert db.verify() == []
+
+
+def test_a_pick_between_an_edit_and_the_end_of_its_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other thread may look for work then: the inputs are gone, and the compaction is still among the busy ones."""
+    carry_out, picks = Compactor._carry_out, 0
+
+    def then_pick(self: Compactor, compaction: Compaction) -> None:
+        nonlocal picks
+        carry_out(self, compaction)
+        state = self._store.state
+        self._pick(state)
+        pick_full_compaction(state.version, 0, self._options, self._taken(state))
+        picks += 1
+
+    monkeypatch.setattr(Compactor, "_carry_out", then_pick)
+    with flin.engine.open("/db", fs=SimulatedDisk(), runner="inline", memory_limit=1 << 20) as db:
+        for number in range(6000):
+            db.put(b"%d" % (number * 7919 % 997), b"x" * 300)
+        db.compact()
+    assert picks > 1

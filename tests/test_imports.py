@@ -35,6 +35,7 @@ ALSO = {
     ("flin.engine.disk.lock", "datetime.UTC"): "the same",
     ("flin.engine.background.helper", "time.sleep"): "a watchdog's pace",
     ("flin.engine.background.sweep", "time.sleep"): "of no time: lets other threads in",
+    ("flin.engine.tree.turns", "time.sleep"): "pauses of a writer while another thread is in the middle of a write",
     ("flin.engine.background.job_handle", "time.sleep"): "a pause of a thread that found no memory",
     ("flin.engine.background.compactor", "time.sleep"): "a pause of threads that have no memory to wait in another way",
     ("flin.engine.background.maintenance", "time.sleep"): "the same",

@@ -91,6 +91,8 @@ class Commits(Turns):
         """Put one plain value at a stored key. Returns the WAL position after it. Raises what `commit` raises.
 
         Written out: tree.commits.Commits.commit"""
+        if self._blocked:
+            self._give_way()
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():
@@ -115,6 +117,8 @@ class Commits(Turns):
         """Commit one tombstone for a stored key, like `put`. (A call for the common part would cost each 0.1 µs.)
 
         Written out: tree.commits.Commits.commit"""
+        if self._blocked:
+            self._give_way()
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():
@@ -138,6 +142,8 @@ class Commits(Turns):
 
         ReadOnlyError, StorageError (nothing happened), LimitError (over 4 GiB), StallTimeout, ClosedError. In a call
         that re-enters it is put off until the outer one has ended. (Written out in `put` and `delete`.)"""
+        if self._blocked:
+            self._give_way()
         try:
             with self._commit_lock:
                 if self._blocked and not self._may_write():
@@ -163,6 +169,8 @@ class Commits(Turns):
         found: Entry | None = None
         position: int | None = None
         while True:
+            if self._blocked:
+                self._give_way()
             try:
                 with self._commit_lock:
                     if self._blocked and not self._may_write():
@@ -201,6 +209,8 @@ class Commits(Turns):
         found: dict[bytes, Entry | None] = {}
         position: int | None = None
         while True:
+            if self._blocked:
+                self._give_way()
             try:
                 with self._commit_lock:
                     if self._blocked and not self._may_write():

@@ -25,8 +25,8 @@ def bytes_of(job: Job) -> int:
 class PairRunner:
     """Two helper processes, started when they are needed: one for flushes, one for compactions.
 
-    In one process a flush and a compaction take turns; while writers keep flushes coming, compactions starve, the runs
-    pile up, and each flush has to ask more of them (count.py). Two processes share the cores by the kernel's rules and
+    In one process a flush and a compaction take turns; while writers keep flushes coming, compactions starve, and the
+    runs pile up. Two processes share the cores by the kernel's rules and
     their priorities. A million puts of 100 B in random order, until compaction was done, on two cores: 64,000/s with
     one, 104,000/s with two, which cost 20 MB more."""
 

@@ -52,6 +52,7 @@ WORKLOADS: dict[str, list[Operation]] = {
 def merges_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of pointers merge no earlier than others, so each step here has a merge of its own."""
     monkeypatch.setattr(picker, "options_for", lambda _, options: options)
+    monkeypatch.setattr(picker, "may_be_mostly_garbage", lambda _: False)
 
 
 def collected(run: WorkloadRun) -> bool:

@@ -35,6 +35,7 @@ from flin.engine.background.run_profile import RunProfile, RunProfiles, spans
 from flin.engine.background.value_garbage import (
     ValuesOf,
     is_mostly_garbage,
+    may_be_mostly_garbage,
     options_for,
     worn_files,
     worn_tables,
@@ -95,13 +96,25 @@ def pick_collection(
 ) -> Compaction | None:
     """A merge for the sake of value files, if all of them together are mostly garbage; None if none would help."""
     if not is_mostly_garbage(version):
-        return None
+        return _pick_discovery(version, options, busy) if may_be_mostly_garbage(version) else None
     worn = {each.number for each in worn_files(version)}
     for number, runs in enumerate(version.shards):
         if runs:
             blocks = [block_of(each, runs) for each in busy if each.shard == number]
             choice = _choice(version, number, options_for(version, options), RunProfiles(), blocks, hides_by_metadata)
             compaction = choice.collect(worn, values_of)
+            if compaction is not None:
+                return compaction
+    return None
+
+
+def _pick_discovery(version: Version, options: CompactionOptions, busy: Collection[Compaction]) -> Compaction | None:
+    """A merge into the bottom that tells what the runs above hide, however little they weigh."""
+    options = replace(options_for(version, options), bottom_ratio=0.0, bottom_width=2)
+    for number, runs in enumerate(version.shards):
+        if len(runs) > 1:
+            blocks = [block_of(each, runs) for each in busy if each.shard == number]
+            compaction = _choice(version, number, options, RunProfiles(), blocks, hides_by_metadata).discover()
             if compaction is not None:
                 return compaction
     return None
@@ -169,6 +182,9 @@ class _Choice:
         if count == 1:
             return None
         return plan(self._shard, 0, count, list(enumerate(self._runs)), "asked for", drop_all=True)
+
+    def discover(self) -> Compaction | None:
+        return self._bottom()
 
     def collect(self, worn: Collection[int], values_of: ValuesOf) -> Compaction | None:
         """Write tables anew that point into worn value files and have nothing beneath; if there are none, merge others

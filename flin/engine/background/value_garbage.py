@@ -4,8 +4,8 @@ Theory. Overwritten and deleted values stay in their files until the last pointe
 file is known exactly of what merges have seen. A merge into the bottom writes values anew that lie in worn files, less
 than half live: simulated with six times as many random overwrites as keys, values are then written 1.65 times in all
 and files take 1.5 times the live values on average (with 0.7 instead of one half 2.2 and 1.3 times). If writes end, no
-merge comes along: so if all files together fall below 0.62, the bottom's tables that point into the emptiest files are
-merged by themselves.
+merge comes along: so if all files together may be below 0.62, the runs above are merged into the bottom, which tells
+what they hide; and if they are, the bottom's tables that point into the emptiest files are merged by themselves.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ LEAST_SHARE: Final = 0.62
 with tables and the WAL the disk takes 1.7 times the live values (measured with 0.6: 1.77, of values of 1.1 KB).
 Then files below this share are worn, too; there is one at least."""
 
+LEAST_UNKNOWN_SHARE: Final = 0.1
+"""Entries above the bottom, as a share of its own, from which on it pays to find out what they hide."""
+
 LIGHT_BOTTOM_RATIO: Final = 0.3
 """The share of the bottom's size that the runs above it may reach if the data lies in value files: pointers are 40
 bytes an entry, so to rewrite them costs little, and only the merge tells which values are garbage. If they reach half
@@ -51,6 +54,16 @@ def is_mostly_garbage(version: Version) -> bool:
     """Whether all value files together need merges of their own."""
     live = sum(each.live_bytes for each in version.value_files)
     return live < LEAST_SHARE * sum(each.length for each in version.value_files)
+
+
+def may_be_mostly_garbage(version: Version) -> bool:
+    """Whether that is so if every entry above the bottom hides one in it: then a merge into the bottom tells. Not if
+    these are few, since that merge writes all of the bottom's pointers anew."""
+    bottom = sum(table.entry_count for runs in version.shards for table in (runs[-1] if runs else ()))
+    above = sum(table.entry_count for runs in version.shards for run in runs[:-1] for table in run)
+    live = sum(each.live_bytes for each in version.value_files)
+    size = sum(each.length for each in version.value_files)
+    return above >= LEAST_UNKNOWN_SHARE * bottom and live * bottom < LEAST_SHARE * size * (bottom + above)
 
 
 def options_for(version: Version, options: CompactionOptions) -> CompactionOptions:

@@ -26,6 +26,7 @@ DB = "/db"
 def merges_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of pointers merge no earlier than others, so each step here has a merge of its own."""
     monkeypatch.setattr(picker, "options_for", lambda _, options: options)
+    monkeypatch.setattr(picker, "may_be_mostly_garbage", lambda _: False)
 
 
 def opened(disk: SimulatedDisk, **options: Any) -> Any:

@@ -14,6 +14,7 @@ from flin.engine.background.picker import COLLECTS, pick_collection
 from flin.engine.background.value_garbage import (
     LIGHT_BOTTOM_RATIO,
     is_mostly_garbage,
+    may_be_mostly_garbage,
     options_for,
     worn_files,
     worn_tables,
@@ -82,6 +83,20 @@ def test_what_is_above_is_written_anew_if_nothing_is_beneath() -> None:
     picked = pick(((above,), (bottom,)), files, {above: 1})
     assert picked.rewrite == ((above,), (bottom,)), "with what it hides"
     assert picked.bottom
+
+
+def test_what_is_not_known_yet_is_found_out() -> None:
+    """Most is live as far as merges know, but not if the run above hides as many values as it has entries."""
+    above, bottom = table(1, "a", "c"), table(2, "a", "b")
+    live = (file(1, 900), file(2, 600))
+    assert may_be_mostly_garbage(Version((((above,), (bottom,)),), value_files=live))
+    picked = pick(((above,), (bottom,)), live, {})
+    assert picked.rewrite == ((above,), (bottom,))
+    assert picked.bottom
+    assert pick(((bottom,),), live, {}) is None
+    assert pick(((above,), (bottom,)), live, {}, [picked]) is None
+    assert not may_be_mostly_garbage(Version((((bottom,),),), value_files=live))
+    assert not may_be_mostly_garbage(Version((((above,), (bottom,)),)))
 
 
 def test_a_merge_for_values_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

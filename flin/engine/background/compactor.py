@@ -103,6 +103,7 @@ class Compactor:
         self._compaction_ended = Condition(self._busy_lock)
         self._background_errors: dict[int, BaseException] = {}  # by the thread that met each; guarded by `_busy_lock`
         self._stopping = False
+        self._full_compactions = 0  # under way; guarded by `_busy_lock`
         self._handles: set[JobHandle] = set()  # of the compactions under way; guarded by `_busy_lock`
         self._flush_wanted = Bell()
         self._compaction_wanted = [Bell() for _ in range(COMPACTION_THREADS)]
@@ -238,7 +239,7 @@ class Compactor:
     def _compact_or_use_quiet(self) -> bool:
         if self.compact_once():
             return True
-        if not self._quiet.reached(self._store.position, monotonic()):
+        if self._full_compactions or not self._quiet.reached(self._store.position, monotonic()):
             return False
         if self.merge_idle_once():
             return True
@@ -247,17 +248,29 @@ class Compactor:
         return False
 
     def compact_fully(self) -> None:
-        """Merge all runs of every shard into one, without tombstones."""
-        for shard in range(self._store.manifest.shards):
+        """Merge all runs of every shard into one, without tombstones. A merge that only uses the quiet ends: it has the
+        lowest priority, and the caller would wait for it."""
+        self._count_full_compactions(1)
+        try:
+            for shard in range(self._store.manifest.shards):
+                self._compact_shard_fully(shard)
+        finally:
+            self._count_full_compactions(-1)
 
-            def pick(state: ReadState, shard: int = shard) -> Compaction | None:
-                return pick_full_compaction(state.version, shard, self._options, self._taken(state))
+    @holds_lock
+    def _count_full_compactions(self, change: int) -> None:
+        with self._busy_lock:
+            self._full_compactions += change
 
-            while self._compact(pick) or self._wait_for_compaction(shard):
-                pass
-            damage = self._damaged.error_in(shard)
-            if damage is not None:
-                raise damage
+    def _compact_shard_fully(self, shard: int) -> None:
+        def pick(state: ReadState) -> Compaction | None:
+            return pick_full_compaction(state.version, shard, self._options, self._taken(state))
+
+        while self._compact(pick) or self._wait_for_compaction(shard):
+            pass
+        damage = self._damaged.error_in(shard)
+        if damage is not None:
+            raise damage
 
     def _taken(self, state: ReadState) -> list[Compaction]:
         """The compactions whose runs no other may touch. One whose edit counts already may still be among the busy."""
@@ -394,7 +407,7 @@ class Compactor:
                 handle.cancel(unless_half=True)
         try:
             while ends_at_a_write and not handle.wait(LOOK_SECONDS):
-                if self._store.position != position:
+                if self._store.position != position or self._full_compactions:
                     handle.cancel()
                     ends_at_a_write = False
             return handle.result()

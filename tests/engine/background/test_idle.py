@@ -144,42 +144,40 @@ def test_an_engine_merges_when_idle() -> None:
     db.close()
 
 
-def test_the_next_write_cancels_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing of it stays; when it is quiet again, it is done."""
+@pytest.mark.parametrize("by", ["put", "compact"])
+def test_it_is_cancelled(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the next write, or by who waits for a merge; nothing of it stays. When it is quiet again, it is done."""
     monkeypatch.setattr(compactor_module, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr("flin.engine.background.idle.QUIET_SECONDS", 3600.0)
-    begun, written = Event(), Event()
+    begun = Event()
     cancelled: list[bool] = []
 
-    def slow(fs: Any, job: CompactionJob, checkpoint: Any, *more: Any) -> Any:
-        def until_cancelled() -> None:
+    def endless(fs: Any, job: CompactionJob, checkpoint: Any, *more: Any) -> Any:
+        while not cancelled:
             begun.set()
-            written.wait(30)
-            for _ in range(3000):  # it is asked to end within moments
-                checkpoint()
-                Event().wait(0.005)
-
-        if not cancelled:
             try:
-                until_cancelled()
+                checkpoint()
             except BaseException:
                 cancelled.append(True)
                 raise
+            Event().wait(0.001)
         return compact(fs, job, checkpoint, *more)
 
-    monkeypatch.setattr("flin.engine.background.job_run.compact", slow)
+    monkeypatch.setattr("flin.engine.background.job_run.compact", endless)
     db = three_runs("thread")
     results: list[bool] = []
     thread = Thread(target=lambda: results.append(db._compactor.merge_idle_once()))
     thread.start()
     assert begun.wait(30)
-    db.put(b"new", b"1")
-    written.set()
+    if by == "compact":
+        db.compact()
+    else:
+        db.put(b"0001", b"1")
     thread.join(30)
-    assert (results, cancelled, runs_of(db)) == ([False], [True], 3)
-    assert db._compactor.merge_idle_once()
+    assert (results, cancelled, runs_of(db)) == ([False], [True], 1 if by == "compact" else 3)
+    assert db._compactor.merge_idle_once() == (by == "put")
     assert runs_of(db) == 1
-    assert (len(db), db.verify()) == (901, [])
+    assert (len(db), db.verify()) == (900, [])
     db.close()
 
 

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, TextIO
 
@@ -40,6 +40,12 @@ SECOND_CRASHES: Final = 2
 FAULTS_EVERY: Final = 8
 FAULT_RUNS: Final = 60
 """In every eighth seed calls fail, in at most 60 runs."""
+
+SMALL_VALUE: Final = 8
+"""The least value threshold."""
+
+LAYERS: Final = 0.5
+"""The share of operations that make a run where merges take a few keys: two or three runs are merged."""
 
 PROGRESS_SECONDS: Final = 5.0
 SHORTEN_SECONDS: Final = 60.0
@@ -81,7 +87,10 @@ def case_of(seed: int) -> Case:
         random.choice((1, 1, 4, 16)),
         window_bytes=random.choice((0, 512, 4096)),
     )
-    workload = Draw(random).workload(random.randrange(1, OPERATIONS + 1))
+    of_the_engine = Random(f"{seed} engine")  # apart: whatever is added leaves the other choices as they are
+    setup = replace(setup, tiny=of_the_engine.random() < 0.4, value_threshold=of_the_engine.choice((0, 8, 8, 600)))
+    layers = LAYERS if setup.tiny else 0.0
+    workload = Draw(random).workload(random.randrange(1, OPERATIONS + 1), layers)
     return Case(seed, setup, workload, every=random.choice((1, 7, 41)), limit=random.randrange(1, 5))
 
 

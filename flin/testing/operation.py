@@ -51,7 +51,9 @@ class Draw:
         return first, last
 
     def value(self) -> bytes:
-        return b"%02d" % self.random.randrange(100) * self.random.choice((0, 1, 5, 300))
+        """Also of seven to nine bytes, since a value of eight may lie in a value file."""
+        length = self.random.choice((0, 2, 10, 600, self.random.randrange(7, 10)))
+        return (b"%02d" % self.random.randrange(100) * 300)[:length]
 
     def ttl(self) -> float | None:
         return self.random.choice((None, None, None, 0.5, 5.0))
@@ -64,8 +66,9 @@ class Draw:
         rule = self.random.choices(self._rules, [rule.weight for rule in self._rules])[0]
         return rule.drawn(self)
 
-    def workload(self, length: int) -> list[Operation]:
-        return [self.operation() for _ in range(length)]
+    def workload(self, length: int, layers: float = 0.0) -> list[Operation]:
+        """`layers`: the share of operations that make a run, besides those drawn by weight."""
+        return [Layer.drawn(self) if self.random.random() < layers else self.operation() for _ in range(length)]
 
 
 class Rule(Operation):
@@ -359,6 +362,35 @@ class Fill(Rule):
 
 
 @dataclass(frozen=True)
+class Layer(Rule):
+    """One commit of puts and deletes over neighbouring keys of Fill, and its flush: a run more."""
+
+    first: int
+    count: int
+    length: int  # of values
+    deleted: int  # every so many keys are deleted; 0: none
+    ttl: float | None = None
+
+    def do(self, run: WorkloadRun) -> None:
+        parts: list[Put | Delete | DeleteRange] = []
+        for number in range(self.first, self.first + self.count):
+            key = b"f%03d" % (number % 200)
+            if self.deleted and number % self.deleted == 0:
+                parts.append(Delete(key))
+            else:
+                parts.append(Put(key, (b"%d of %d " % (number, self.count) * 100)[: self.length], self.ttl))
+        Batch(tuple(parts)).do(run)
+        Maintenance("flush").do(run)
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> Layer:
+        random = draw.random
+        count = random.choice((3, 10, 40))
+        length, deleted, ttl = random.choice((7, 9, 300, 600)), random.choice((0, 0, 2, 5)), random.choice((None, 50.0))
+        return cls(random.randrange(0, 200, 5), count, length, deleted, ttl)
+
+
+@dataclass(frozen=True)
 class Take(Rule):
     """Takes from the front, as from a queue, or from the end, as from a stack; each one is a commit."""
 
@@ -459,6 +491,24 @@ class Sweep(Rule):
     @classmethod
     def drawn(cls, draw: Draw) -> Sweep:
         return cls()
+
+
+@dataclass(frozen=True)
+class CountSome(Rule):
+    """Go on counting with a budget of look-ups, as the server does: the count may end in a later state."""
+
+    lookups: int
+
+    def do(self, run: WorkloadRun) -> None:
+        found = store_of(run.engine).count(budget=self.lookups)
+        if found is not None:
+            alive = run.view()
+            expired = run.model.expectation().expiring - alive.keys()
+            assert len(alive) <= found <= len(alive) + len(expired), "the count is wrong"
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> CountSome:
+        return cls(draw.random.choice((1, 5, 50)))
 
 
 @dataclass(frozen=True)
@@ -574,7 +624,7 @@ class Replace(Rule):
 
 RULES: Final[tuple[type[Rule], ...]] = (
     *(Put, Delete, Incr, CompareAndSet, Expire, Pop),
-    *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Fill, Take, DeleteEach),
-    *(Maintenance, Reopen, Advance, Sweep, Read, TakeSnapshot, ReleaseSnapshot),
+    *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Fill, Layer, Take, DeleteEach),
+    *(Maintenance, Reopen, Advance, Sweep, CountSome, Read, TakeSnapshot, ReleaseSnapshot),
     *(Refused, Crash, Replace),
 )

@@ -14,6 +14,7 @@ from random import Random
 from typing import Final, TypeAlias, cast
 
 import flin.engine
+from flin.engine.background.compaction import CompactionOptions
 from flin.engine.buffers import as_stored
 from flin.engine.engine import Engine, store_of
 from flin.engine.entry import EXPIRED_MS
@@ -26,6 +27,11 @@ from flin.testing.disk import SimulatedDisk
 from flin.testing.model import Expectation, Model, Put, State, Step, view
 
 PATH: Final = "/data/db"
+
+TINY_MERGES: Final = CompactionOptions(
+    target_table_bytes=2048, merge_width=2, maximum_runs=4, plan_bytes=3000, range_bytes=3000
+)
+"""Some six values of 300 bytes are a full table, and ten are a range."""
 
 UNCHECKED: Final = object()
 """The expected answer of a call about which the model says nothing."""
@@ -61,10 +67,12 @@ class EngineSetup:
     window_bytes: int = 512
     """Bytes of a WAL segment that are mapped at once: a sector, so that short workloads fill several. 0: no mapping."""
     value_threshold: int = 0
+    tiny: bool = False
+    """Whether blocks, tables, merges and the ranges between fences hold a few keys."""
 
     def open(self, disk: SimulatedDisk, clock: ManualClock, seed: object) -> Engine:
         # Every opening has its own seed: two engines that draw equal salts would prove nothing.
-        return flin.engine.open(
+        engine = flin.engine.open(
             PATH,
             fs=disk,
             clock_ms=clock,
@@ -74,7 +82,11 @@ class EngineSetup:
             shards=self.shards,
             memory_limit=self.memory_limit,
             value_threshold=self.value_threshold,
+            block_size_bytes=512 if self.tiny else 8192,
         )
+        if self.tiny:
+            engine._compactor.set_sizes(TINY_MERGES, slice_bytes=1)
+        return engine
 
 
 @dataclass(slots=True)

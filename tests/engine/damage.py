@@ -53,6 +53,14 @@ SCENES: dict[str, tuple[EngineSetup, Workload]] = {
             Delete(b"a"),
         ],
     ),
+    "value files": (
+        EngineSetup("always", value_threshold=8),
+        [
+            *(PutMany(tuple((key, value * 9) for key, value in BLOCK[:12])), FLUSH),
+            *(PutMany(tuple((key, value * 8) for key, value in BLOCK[3:12])), Maintenance("compact")),
+            *(Put(b"a", b"the first value", ttl=100.0), Delete(b"m001"), FLUSH, Put(b"b", b"in the WAL", sync=False)),
+        ],
+    ),
     "large values": (EngineSetup("always"), [PutMany(tuple((key, value * 40) for key, value in BLOCK[:9])), FLUSH]),
 }
 
@@ -84,6 +92,11 @@ class Damage:
             manifests[run.engine._store.manifest.epoch] = run.disk.read(join(PATH, MANIFEST))
         self.older_manifests = list(manifests.values())[:-1]  # the last of each earlier open
         self.image = killed(run.disk)
+        version = run.engine._store.manifest.version
+        self.named = {  # and where it ends, at least
+            table.file: table.offset + table.length for shard in version.shards for tables in shard for table in tables
+        }
+        self.named |= {each.file: each.length for each in version.value_files}
         run.abandon()
         self.expectation: Expectation = run.model.expectation()
         self.outcomes: Counter[str] = Counter()
@@ -92,6 +105,11 @@ class Damage:
 
     def paths(self) -> list[str]:
         return [path for path in self.image.files() if path.startswith(PATH) and not path.endswith("LOCK")]
+
+    def is_segment(self, path: str) -> bool:
+        """Whether the file is a live segment: unsynced, it may be gone, or end earlier. One that is a value file may
+        not, though it is called a segment."""
+        return path.endswith(".wal") and os.path.basename(path) not in self.named
 
     def case(self, what: str, change: Callable[[SimulatedDisk], None], *, any_prefix: bool = False) -> str:
         """Damage a clone. Returns the outcome. `any_prefix`: nothing is left that could tell what was promised."""
@@ -214,7 +232,7 @@ def stretch(name: str, step: int, fillings: Sequence[Filling] = ()) -> Counter[s
 
 def _overwrite(damage: Damage, path: str, start: int, stop: int, filling: Filling) -> None:
     random = Random(f"{path} {start} {stop} {filling}")
-    is_lost = path.endswith(".wal") and not still_vouched(damage.image, path, start, stop)
+    is_lost = damage.is_segment(path) and not still_vouched(damage.image, path, start, stop)
 
     def change(disk: SimulatedDisk) -> None:
         overwrite(disk, path, start, stop, filling, random)
@@ -253,10 +271,12 @@ def cut(name: str, step: int = 1, say: Callable[[str], None] | None = None) -> C
     for path in damage.paths():
         content = damage.image.read(path)
         # A WAL that ends too early looks as if the crash came earlier: only later bytes could tell.
-        any_prefix = path.endswith(".wal")
+        any_prefix = damage.is_segment(path)
         lengths = {*range(Random(path).randrange(step), len(content), step), 0, len(content) - 1}
         for length in sorted(lengths):
-            damage.case(f"{path} cut to {length}", writing(path, content[:length]), any_prefix=any_prefix)
+            outcome = damage.case(f"{path} cut to {length}", writing(path, content[:length]), any_prefix=any_prefix)
+            is_short = length < damage.named.get(os.path.basename(path), 0)
+            assert outcome == "open" or not is_short, f"{path} was cut to {length}, and the open did not notice"
         for extra in (bytes(1), bytes(5000), b"x", Random(path).randbytes(5000), content):
             damage.case(f"{path} and {len(extra)} bytes", writing(path, content + extra))
         if say is not None:
@@ -278,7 +298,7 @@ def lose(name: str) -> None:
             for path in lost:
                 disk.lose(path)
 
-        only_wal = all(path.endswith(".wal") for path in lost)
+        only_wal = all(map(damage.is_segment, lost))
         outcome = damage.case(f"{lost} are gone", lose, any_prefix=only_wal)
         assert outcome == "open" or only_wal, f"{lost} are gone and nobody noticed: {outcome}"
 
@@ -293,16 +313,16 @@ def exchange(name: str) -> None:
             disk.write(one, damage.image.read(other))
             disk.write(other, damage.image.read(one))
 
-        any_prefix = one.endswith(".wal") or other.endswith(".wal")
+        any_prefix = damage.is_segment(one) or damage.is_segment(other)
         if first != second:
             damage.case(f"{one} and {other} exchanged", exchange, any_prefix=any_prefix)
-            damage.case(f"{one} is {other}", writing(one, second), any_prefix=one.endswith(".wal"))
+            damage.case(f"{one} is {other}", writing(one, second), any_prefix=damage.is_segment(one))
 
 
 def put_in_place(name: str) -> None:
     """Put files of databases with another identity under this one's names: they decode, but do not belong to it."""
     damage = Damage(name, check_every=1)
-    has_segments = any(path.endswith(".wal") for path in damage.paths())
+    has_segments = any(map(damage.is_segment, damage.paths()))
     for other in SCENES:
         foreign = Damage(other, seed=1000)
         has_tables = any(".sst" in each for each in foreign.paths())
@@ -312,7 +332,7 @@ def put_in_place(name: str) -> None:
                 continue
             if path.endswith("MANIFEST") and not has_segments and not has_tables:
                 continue  # without tables and segments nothing distinguishes one database from another
-            is_wal = path.endswith(".wal")
+            is_wal = damage.is_segment(path)
             outcome = damage.case(f"{path} is {strange} of {other}", writing(path, content), any_prefix=is_wal)
             assert outcome == "open" or not is_wal, f"{path} is another database's, and nobody noticed"
 

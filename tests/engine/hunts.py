@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from random import Random
 from typing import Any, Final, TypeAlias
 
 import pytest
@@ -26,6 +27,7 @@ from flin.testing.operation import (
     Crash,
     Delete,
     DeleteRange,
+    Draw,
     Fill,
     Maintenance,
     Put,
@@ -37,7 +39,7 @@ from flin.testing.operation import (
 from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun
 from tests.engine import damage
 from tests.engine.crash_corpus import CORPUS
-from tests.engine.test_crash import ALPHABET
+from tests.engine.test_crash import ALPHABET, VALUE_FILES, WITH_VALUES
 from tests.engine.test_faults import SETUPS as FAULTY_SETUPS
 from tests.engine.test_faults import WORKLOADS
 
@@ -46,6 +48,9 @@ SEEDS: Final = 80
 
 RUNS: Final = 400
 """Random workloads that only run, with a few crashes among their operations: a hundredth of the time each."""
+
+RANGED_RUNS: Final = 150
+"""Random workloads of many runs."""
 
 FLUSH: Final = Maintenance("flush")
 
@@ -329,8 +334,41 @@ def layered_workloads(tally: Tally) -> None:
         WorkloadRun(EngineSetup("never", window_bytes=0), record=False).run(workload)
 
 
+def ranged_workloads(tally: Tally) -> None:
+    """Random workloads of many runs, where tables, merges and the ranges between fences hold a few keys."""
+    tally.unit = "workloads"
+    setup = EngineSetup("never", window_bytes=0, tiny=True)
+    for seed in range(RANGED_RUNS):
+        tally.count += 1
+        WorkloadRun(setup, record=False).run([*Draw(Random(seed)).workload(16, layers=0.7), Read(), Sweep()])
+
+
+def valued_workloads(tally: Tally) -> None:
+    """The same with values of eight bytes and more in value files. At the end live sums and pointers are verified."""
+    tally.unit = "workloads"
+    for seed in range(RANGED_RUNS):
+        tally.count += 1
+        setup = EngineSetup("never", window_bytes=0, value_threshold=8, tiny=seed % 2 > 0)
+        run = WorkloadRun(setup, record=False)
+        run.open()
+        for operation in Draw(Random(seed)).workload(16, layers=0.5):
+            operation.do(run)
+        Read().do(run)
+        Sweep().do(run)
+        run.release_snapshots()
+        problems = run.engine.verify()
+        assert not problems, problems
+        run.abandon()
+
+
+def value_files(tally: Tally) -> None:
+    """Every operation after two flushes that made value files: flushes, merges that collect, and more; every crash."""
+    checker = CrashChecker(EngineSetup("always", value_threshold=8, tiny=True), limit=8, second_every=12)
+    _crash_each(tally, checker, ((*VALUE_FILES, *each) for each in every_workload(WITH_VALUES, 1)))
+
+
 HUNTS: Final[tuple[Hunt, ...]] = (
     *(short_workloads, unsynced_workloads, long_writes, crashed_recoveries, random_workloads),
     *(reopened_workloads, lost_segments, concurrent_writes, past_failures, running_workloads, layered_workloads),
-    *(failing_calls, turned_bits, damaged_stretches, moved_files),
+    *(ranged_workloads, valued_workloads, value_files, failing_calls, turned_bits, damaged_stretches, moved_files),
 )

@@ -28,6 +28,7 @@ from flin.testing.operation import (
     Refused,
     Reopen,
     Replace,
+    Sweep,
 )
 from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun
 from tests.figures import Figures
@@ -63,6 +64,50 @@ def test_every_short_workload(sync: str, shards: int, window_bytes: int, figures
     assert checker.during_recovery > checker.states // 18
 
 
+WITH_VALUES: list[Operation] = [
+    Put(b"a", b"another value of a"),
+    Put(b"d", b"x" * 600),
+    Batch((Delete(b"a"), Put(b"b", b"another of b", ttl=60.0))),
+    DeleteRange(b"a", b"c"),
+    Maintenance("flush"),
+    Maintenance("compact"),
+    Sweep(),
+    Reopen(),
+    Reopen(flush=False),
+]
+"""What changes the values that lie in value files, and the counts."""
+
+VALUE_FILES: Workload = (
+    Batch(tuple(Put(key, b"the first value of %b " % key * 30) for key in (b"a", b"b", b"c"))),
+    Maintenance("flush"),
+    Put(b"a", b"the second value of a " * 30),
+    Put(b"b", b"the second value of b " * 20),
+    Maintenance("flush"),
+)
+"""Two value files, of which the next merge into the bottom finds the first one worn, and two unsettled runs at most."""
+
+
+def crash_value_files(sync: str, length: int, limit: int) -> CrashChecker:
+    checker = CrashChecker(EngineSetup(sync, value_threshold=8, tiny=True), limit, second_every=12)
+    crash_every_workload(checker, ((*VALUE_FILES, *each) for each in every_workload(WITH_VALUES, length)))
+    return checker
+
+
+@pytest.mark.parametrize("sync", ["always", "interval"])
+def test_every_short_workload_of_value_files(sync: str, figures: Figures) -> None:
+    checker = crash_value_files(sync, 1, 8)
+    figures.checked(checker)
+    assert checker.states > 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sync", ["always", "never"])
+def test_every_workload_of_value_files(sync: str, figures: Figures) -> None:
+    checker = crash_value_files(sync, 2, 12)
+    figures.checked(checker)
+    assert checker.states > 1000
+
+
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("sync", SYNC_MODES)
@@ -85,16 +130,18 @@ def _crash_a_workload(figures: Figures, setup: EngineSetup, workload: Workload, 
 
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(
-    st.sampled_from(SYNC_MODES),
-    st.sampled_from([1, 4]),
-    st.sampled_from([0, 512, 4096]),
+    st.builds(
+        EngineSetup,
+        st.sampled_from(SYNC_MODES),
+        st.sampled_from([1, 4]),
+        window_bytes=st.sampled_from([0, 512, 4096]),
+        value_threshold=st.sampled_from([0, 8]),
+        tiny=st.booleans(),
+    ),
     st.randoms(use_true_random=False),
     st.integers(3, 12),
 )
-def test_longer_workloads(
-    figures: Figures, sync: str, shards: int, window_bytes: int, random: Random, length: int
-) -> None:
-    setup = EngineSetup(sync, shards, window_bytes=window_bytes)
+def test_longer_workloads(figures: Figures, setup: EngineSetup, random: Random, length: int) -> None:
     _crash_a_workload(figures, setup, Draw(random).workload(length), limit=2, crash_points=12)
 
 
@@ -102,9 +149,18 @@ def test_longer_workloads(
 @pytest.mark.long
 @pytest.mark.parametrize("sync", SYNC_MODES)
 @settings(max_examples=30, suppress_health_check=list(HealthCheck))
-@given(shards=st.sampled_from([1, 4, 16]), random=st.randoms(use_true_random=False), length=st.integers(3, 30))
-def test_long_workloads(figures: Figures, sync: str, shards: int, random: Random, length: int) -> None:
-    _crash_a_workload(figures, EngineSetup(sync, shards), Draw(random).workload(length), limit=4, crash_points=30)
+@given(
+    shards=st.sampled_from([1, 4, 16]),
+    threshold=st.sampled_from([0, 8]),
+    tiny=st.booleans(),
+    random=st.randoms(use_true_random=False),
+    length=st.integers(3, 30),
+)
+def test_long_workloads(
+    figures: Figures, sync: str, shards: int, threshold: int, tiny: bool, random: Random, length: int
+) -> None:
+    setup = EngineSetup(sync, shards, value_threshold=threshold, tiny=tiny)
+    _crash_a_workload(figures, setup, Draw(random).workload(length, 0.3 if tiny else 0), limit=4, crash_points=30)
 
 
 def _crash_generations(figures: Figures, setup: EngineSetup, seed: int, every: int, limit: int) -> int:

@@ -32,6 +32,8 @@ setups = st.builds(
     sync=st.sampled_from(["always", "interval", "never"]),
     shards=st.sampled_from([1, 4]),
     window_bytes=st.sampled_from([0, 512, 4096]),
+    value_threshold=st.sampled_from([0, 8, 600]),
+    tiny=st.booleans(),
 )
 
 

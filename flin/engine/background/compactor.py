@@ -90,6 +90,7 @@ class Compactor:
         limit = store.options.memory_limit_bytes
         target = min(32 << 20, max(1 << 18, limit // TARGET_TABLE_SHARE))
         self._options = CompactionOptions(target_table_bytes=target)
+        self._slice_bytes = store.options.budget.compaction_slice
         block_size = store.options.block_size_bytes
         self._flush_options = TableOptions(block_size_bytes=block_size, codec="none")
         codec = store.options.compression
@@ -127,6 +128,10 @@ class Compactor:
         store.listeners.on_filling = self._prepare
         # With threads, too: an interrupted call of `flush` has left work that no thread was told of.
         store.listeners.on_stopped = self.wake if threads else self.run_pending
+
+    def set_sizes(self, options: CompactionOptions, slice_bytes: int) -> None:
+        """Merge by other sizes from now on. Tests make a small database behave as a large one."""
+        self._options, self._slice_bytes = options, slice_bytes
 
     def start(self) -> None:
         """Begin, with the work that recovery left."""
@@ -333,7 +338,7 @@ class Compactor:
             self._bottom_options if compaction.bottom else self._table_options,
             now_ms,
             compaction.target_table_bytes,
-            store.options.budget.compaction_slice,
+            self._slice_bytes,
             compaction.output_boundaries,
             compaction.urgent,
             compaction.fences,

@@ -95,8 +95,8 @@ def tombstone_dropped_by_a_partial_merge(patch: Patch) -> None:
 def range_delete_dropped_by_a_flush(patch: Patch) -> None:
     """a range delete stays while it hides something older"""
 
-    def load_segment(fs: Any, directory: Any, piece: Any, memtable: Any) -> Any:
-        done = original(fs, directory, piece, memtable)
+    def load_segment(fs: Any, directory: Any, piece: Any, memtable: Any, *rest: Any) -> Any:
+        done = original(fs, directory, piece, memtable, *rest)
         memtable.deleted = []
         return done
 

@@ -20,6 +20,7 @@ from flin.testing.operation import (
     Expire,
     Fill,
     Incr,
+    Layer,
     Maintenance,
     Put,
     PutMany,
@@ -131,6 +132,12 @@ CORPUS: Final = (
         EngineSetup("always", shards=16, window_bytes=4096),
         [Put(b"a", b"1"), Expire(b"a", 0.5), DeleteMany((b"b",), sync=True)],
         fault="memory late",
+    ),
+    Past(
+        "engine: a flush whose edit was refused removed the segments that it had wanted to name as value files",
+        EngineSetup("never", window_bytes=0, value_threshold=8),
+        [Layer(50, 3, 600, 0), Reopen()],
+        fault="full sticky",
     ),
     Past(
         "engine: a snapshot that outlived a close opened its tables by path, in whatever database was there by then",

@@ -128,6 +128,7 @@ class Edits(OrderedReads):
 
     def _install_edit(self, manifest: Manifest, runs: OpenRuns, flushed: SealedGeneration | None) -> None:
         self._versions.manifest = manifest
+        self.tables.wal_floor = manifest.wal_floor
         flushes = self.state.flushes
         if flushed is not None:
             flushes += 1

@@ -97,6 +97,7 @@ class Store(Edits):
             self._generation.due = due_of(newest.memtable)
         sealed = [recovered_generation(generation, shards) for generation in reversed(recovered)]
         version = self._versions.manifest.version
+        self.tables.wal_floor = self._versions.manifest.wal_floor
         runs = self.tables.runs_of(version)
         return ReadState(active, ((),) * shards, tuple(sealed), runs, version, 0, value_files=self.tables.value_files)
 

@@ -40,6 +40,9 @@ class TableCache:
         self._files: weakref.WeakValueDictionary[str, TableFile] = weakref.WeakValueDictionary()
         self._wanted: set[str] = set()  # files of the newest version
         self._gone: deque[str] = deque()  # names of files that no state holds any more
+        self.wal_floor = 0
+        """That of the newest manifest. Segments from it on are the WAL's: an edit that failed had opened some as value
+        files, which leaves them in `_gone`."""
         self._keeps_files = False
 
     def runs_of(self, version: Version) -> OpenRuns:
@@ -79,7 +82,7 @@ class TableCache:
                 name = self._gone.popleft()
             except IndexError:  # empty: another thread may have been faster
                 break
-            if name in self._wanted:
+            if name in self._wanted or self._is_live_segment(name):
                 continue
             try:
                 self._fs.remove(join(self._directory, name))
@@ -88,6 +91,10 @@ class TableCache:
             except OSError:
                 failed.append(name)
         return failed
+
+    def _is_live_segment(self, name: str) -> bool:
+        parsed = maybe_parse(name)
+        return parsed is not None and parsed.role == "wal" and parsed.number >= self.wal_floor
 
     def memory_bytes(self) -> int:
         """Bytes of memory of the indexes that were read so far."""

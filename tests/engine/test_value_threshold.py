@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import flin.engine
 from flin.engine.disk.fs import OsReadableFile
 from flin.engine.entry import Pointer, maybe_pointer
-from flin.errors import ClosedError, CorruptionError
+from flin.errors import ClosedError, CorruptionError, StorageError
 from flin.testing import ManualClock, SimulatedDisk
 
 VALUE = b"v" * 1000
@@ -185,3 +186,25 @@ def test_a_damaged_value_that_has_expired_is_swept(tmp_path: Path) -> None:
         clock.advance(20)
         assert len(db) == 20, "its sweep has deleted what expired"
         assert db.get(b"t07") is None
+
+
+def test_a_flush_whose_edit_fails_keeps_its_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the WAL until the manifest names them as value files."""
+    disk = SimulatedDisk()
+    db = opened(disk)
+    db.put_many({b"%02d" % index: VALUE for index in range(20)})
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(db._store._versions.writer), "write", refuse)
+        with pytest.raises(StorageError):
+            db.flush()
+        gc.collect()
+        db._store.tables.remove_obsolete()
+    assert [name for name in disk.names("/db") if name.endswith(".wal")], "the segment is still the WAL"
+    db.flush()
+    assert db._store.manifest.version.value_files
+    assert db[b"07"] == VALUE
+    db.close()

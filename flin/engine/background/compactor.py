@@ -68,7 +68,7 @@ TARGET_TABLE_SHARE: Final = 8
 
 ABOVE_BOTTOM_LEVEL: Final = -1
 """The zstd level of tables that will be merged again. Of values of which half is random it takes 0.21 µs an entry of
-116 bytes instead of 0.34, for the same size; of JSON 0.33 instead of 0.40, but half more disk: so the bottom has 1."""
+116 bytes instead of 0.34, for the same size; of JSON 0.33 instead of 0.40, for a third more disk. The bottom has 1."""
 
 
 def _log_retry(job: Job, error: HelperDiedError) -> None:

@@ -197,7 +197,7 @@ def copies_before_their_epoch(patch: Patch) -> None:
 
     def recover(fs: Any, directory: str, manifest: Any, *rest: Any) -> Any:
         result = original(fs, directory, manifest, *rest)
-        make_durable(fs, directory, manifest.epoch + 1, result)
+        make_durable(fs, directory, replace(manifest, epoch=manifest.epoch + 1), result)
         return result
 
     original, make_durable = recovery.recover, opening._make_durable

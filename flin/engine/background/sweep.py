@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from math import inf
-from threading import Lock
+from threading import Lock, RLock
 from time import monotonic, sleep, thread_time
 from typing import Final
 
@@ -35,6 +35,7 @@ class Sweeper:
         self.deleted = 0
         self._owed: DueHeap = []  # due when a sweep failed to delete them, or had no time
         self._lock = Lock()
+        self._sweeping = RLock()  # one sweep at a time: when it has ended, no other one has keys in hand, which count
 
     @holds_lock
     def due(self, now_ms: int, limit: int) -> list[bytes]:
@@ -69,6 +70,10 @@ class Sweeper:
     def sweep(self, now_ms: int, seconds: float = inf, until: float = inf) -> bool:
         """Delete keys that have expired by now. Returns whether these were all. It ends after the first commit at which
         `seconds` of processor time are spent, or the moment `until` of the monotonic clock has come."""
+        with self._sweeping:
+            return self._sweep(now_ms, seconds, until)
+
+    def _sweep(self, now_ms: int, seconds: float, until: float) -> bool:
         began = thread_time()
         while keys := self.due(now_ms, DUE_KEYS):
             at = 0

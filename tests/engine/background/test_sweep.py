@@ -7,6 +7,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from threading import Event, Thread, current_thread
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from flin.engine.background import sweep
 from flin.engine.background.sweep import DUE_KEYS, SWEEP_COMMIT_KEYS
 from flin.errors import StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
+from flin.testing.process import PATIENCE_SECONDS
 
 OpenEngine = Callable[..., Any]
 
@@ -286,3 +288,33 @@ def test_a_time_to_live_is_the_same_whatever_the_clock_says(open_engine: OpenEng
         assert dict(view) == dict(db.items()) == {b"long": b"v", b"stays": b"v"}
         assert len(view) == len(db) == 2
     assert db.ttl(b"long") == 994
+
+
+def test_a_count_waits_for_the_sweep_under_way(db: Any, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The background's sweep has keys in hand; nobody else would find them, and they would count."""
+    store = db._store
+    delete, in_hand, counting = store.delete_expired, Event(), Event()
+
+    def slowly(keys: Any, now_ms: int) -> int:
+        if current_thread() is background:
+            in_hand.set()
+            assert counting.wait(PATIENCE_SECONDS)
+            counter.join(0.05)  # it would be wrong at once
+        return int(delete(keys, now_ms))
+
+    monkeypatch.setattr(store, "delete_expired", slowly)
+    counts = list[int]()
+
+    def count() -> None:
+        counting.set()
+        counts.append(len(db))
+
+    background, counter = Thread(target=db._compactor.sweep), Thread(target=count)
+    db.put_many(dict.fromkeys(_keys(100), b"v"), ttl=5)
+    clock.advance(5)
+    background.start()
+    assert in_hand.wait(PATIENCE_SECONDS)
+    counter.start()
+    background.join()
+    counter.join()
+    assert counts == [0]

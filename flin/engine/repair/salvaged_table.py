@@ -62,11 +62,16 @@ class SalvagedTable:
         return not self._report.losses
 
     def first_key(self) -> bytes | None:
-        return next(iter(self.first_keys()), None)
+        return next(iter(self.first_keys(1)), None)
 
-    def first_keys(self) -> list[bytes]:
-        """The keys of the first good block; none if there is no such block."""
-        return next((keys for keys, _ in self.pages()), [])
+    def first_keys(self, wanted: int) -> list[bytes]:
+        """At least so many keys, those of the first good blocks; fewer if the table has no more."""
+        found: list[bytes] = []
+        for keys, _ in self.pages():
+            found += keys
+            if len(found) >= wanted:
+                break
+        return found
 
     def pages(self) -> Iterator[Page]:
         """The entries of the good blocks, ascending."""

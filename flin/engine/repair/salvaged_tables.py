@@ -27,9 +27,10 @@ from flin.engine.table.footer import FOOTER_SIZE, MAGIC, decode_footer, read_met
 from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError, FlinError, FormatVersionError
 
-TELLING_KEYS: Final = 24
+TELLING_KEYS: Final = 16
 """Keys that suffice to tell the number of shards, without the first of each table. If a table's keys are of one shard
-of n, each further key is in the same shard of 2n by chance in half of the cases: all 24 are once in 2^24."""
+of n, each further key is in the same shard of 2n by chance in half of the cases: all 16 are once in 65,536. With too
+few shards tables would be taken for the inputs of others, with too many only range deletes might hide too little."""
 
 
 @dataclass(slots=True)
@@ -311,7 +312,7 @@ def _search_sections(file: TableFile) -> list[tuple[int, int]]:
 def _shards_of(files: list[list[SalvagedTable]]) -> int:
     """The number of shards. A file's sections are of different shards, and a table's keys are of one shard: the
     smallest number that explains the former, or the largest that explains both, if there are enough keys to tell."""
-    several = [[keys for table in tables if (keys := table.first_keys())] for tables in files]
+    several = [[keys for table in tables if (keys := table.first_keys(TELLING_KEYS))] for tables in files]
     shards = 1
     while shards < MAX_SHARDS and any(len({_shard(keys[0], shards) for keys in file}) < len(file) for file in several):
         shards *= 2

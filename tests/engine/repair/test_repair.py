@@ -27,7 +27,18 @@ from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.errors import CorruptionError, FormatVersionError, LockedError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk, killed
-from flin.testing.operation import Clear, Crash, Delete, DeleteRange, Draw, Incr, Maintenance, Put, PutMany
+from flin.testing.operation import (
+    Clear,
+    Crash,
+    Delete,
+    DeleteRange,
+    Draw,
+    Incr,
+    Maintenance,
+    Put,
+    PutMany,
+    TakeSnapshot,
+)
 from flin.testing.run import PATH, EngineSetup, Workload, WorkloadRun
 from tests.engine.plain_ranges import covers
 
@@ -106,11 +117,17 @@ def newest_files(disk: SimulatedDisk, keys: set[bytes]) -> dict[bytes, str]:
 # Properties.
 
 SETUPS = st.builds(EngineSetup, st.sampled_from(["always", "never"]), st.sampled_from([1, 4]), window_bytes=st.just(0))
-WORKLOADS = st.builds(
-    lambda random, length: Draw(random, without=(Crash,)).workload(length),
-    st.randoms(use_true_random=False),
-    st.integers(3, 14),
-)
+
+
+def workloads(*without: type[Any]) -> st.SearchStrategy[Workload]:
+    return st.builds(
+        lambda random, length: Draw(random, without=(Crash, *without)).workload(length),
+        st.randoms(use_true_random=False),
+        st.integers(3, 14),
+    )
+
+
+WORKLOADS = workloads()
 
 
 @given(SETUPS, WORKLOADS)
@@ -136,9 +153,10 @@ RANGE_DELETE_ALONE: Workload = [
 """In its last flush one shard has a range delete and no key, and another one a newer point."""
 
 
-@given(SETUPS, WORKLOADS)
+@given(SETUPS, workloads(TakeSnapshot))
 @example(EngineSetup("always", 4, window_bytes=0), RANGE_DELETE_ALONE)
 def test_without_its_manifest_too(setup: EngineSetup, workload: Workload) -> None:
+    """A snapshot would keep tables that were merged away: only the manifest tells that these are no part of it."""
     disk, expected, _, now_ms = prepare(setup, workload)
     disk.lose(join(PATH, MANIFEST))
     report = repair(disk, now_ms, shards=setup.shards)
@@ -212,6 +230,20 @@ def test_without_its_manifest_the_number_of_shards_follows_from_the_keys() -> No
             engine.flush()
     disk.lose(join(PATH, MANIFEST))
     assert repair(disk, 0).shards == 2
+    assert contents(disk, 0) == expected
+
+
+def test_a_few_large_values_tell_the_number_of_shards() -> None:
+    """A block holds two of them: more than the first one of each table is looked at."""
+    disk = SimulatedDisk()
+    expected = {b"%d" % number**7: b"%d" % number * 2000 for number in range(40)}
+    with flin.engine.open(PATH, fs=disk, clock_ms=ManualClock(), runner="inline", shards=4) as engine:
+        for _ in range(2):
+            engine.put_many(expected)
+            engine.flush()
+        engine.compact()
+    disk.lose(join(PATH, MANIFEST))
+    assert repair(disk, 0).shards == 4
     assert contents(disk, 0) == expected
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import flin.engine
+from flin.engine.background import value_garbage
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.version import Version
 from flin.engine.disk.fs import join
@@ -70,9 +71,10 @@ def flip_value(disk: SimulatedDisk, wanted: bytes) -> str:
 
 
 @pytest.fixture
-def disk() -> SimulatedDisk:
+def disk(monkeypatch: pytest.MonkeyPatch) -> SimulatedDisk:
     """Keys 0 to 59 in the bottom, of which 0 to 9 were deleted since and 10 to 19 written again; the tombstones and the
     old values are merged away. Then a level 0 with new values of 20 to 29, and 30 and 31 deleted."""
+    monkeypatch.setattr(value_garbage, "LEAST_UNKNOWN_SHARE", 1.0)  # level 0 stays
     disk = SimulatedDisk()
     db = opened(disk)
     db.put_many({key(number): value(number, 0) for number in range(60)})

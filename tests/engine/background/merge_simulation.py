@@ -58,6 +58,7 @@ class Simulation:
     reasons: Counter[str] = field(default_factory=Counter)
     jobs_seen: list[int] = field(default_factory=list)
     profiles: RunProfiles = field(default_factory=RunProfiles)
+    busy: tuple[Compaction, ...] = ()  # merges under way, which do not end
     _numbers: count[int] = field(default_factory=count)
 
     def fill(self, size: int) -> None:
@@ -116,7 +117,7 @@ class Simulation:
         while True:
             began = perf_counter()
             version = Version((self.runs,), fences=(self.fences,))
-            found = pick_compaction(version, self.options, profiles=self.profiles)
+            found = pick_compaction(version, self.options, self.busy, profiles=self.profiles)
             seconds = perf_counter() - began
             self.slowest_pick = max(self.slowest_pick, seconds)
             self.pick_seconds += seconds

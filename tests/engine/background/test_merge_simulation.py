@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.background.merge_simulation import GB, MB, Simulation
+from flin.engine.background.compaction import Shard, plan
+from flin.engine.tree.stall import SLOW_RUNS
+from tests.engine.background.merge_simulation import GB, MB, SPACE, Simulation
 
 SETTLED = 0.5
 """From this share of the fill on the disk is measured: four runs of a generation each are always merged at once."""
@@ -68,3 +70,19 @@ def test_sequential_keys_are_never_written_again() -> None:
     assert simulation.write_amplification == 1
     assert simulation.most_runs == 1
     assert len(simulation.fences) >= 4
+
+
+@pytest.mark.parametrize("merged", [4, 8, 12])
+def test_flushes_beside_a_long_merge_are_written_few_times(merged: int) -> None:
+    """That merge takes up to as many runs as there may be, and waits while smaller ones are made."""
+    simulation = Simulation(GB, 8 * MB)
+    simulation.filled = GB
+    overwritten = (0.0, 8 * MB / GB)
+    simulation.runs = tuple((simulation.table(0, SPACE, overwritten),) for _ in range(merged))
+    shard = Shard(0, simulation.runs, 0, (), simulation.options)
+    long_merge = plan(shard, 0, merged, list(enumerate(simulation.runs)), "long")
+    assert long_merge is not None
+    simulation.busy = (long_merge,)
+    simulation.overwrite(80 * 8 * MB)
+    assert simulation.write_amplification <= 5
+    assert simulation.most_runs <= 18 < SLOW_RUNS

@@ -1,5 +1,6 @@
 """Invariant: any bytes taken for a table, or for a part of one, give entries or CorruptionError or FormatVersionError;
-nothing else is raised, and undamaged parts are read as they were written.
+nothing else is raised, and undamaged parts are read as they were written. A table says how many puts it holds, and how
+many bytes of values its pointers name.
 
 The first byte chooses what the rest is taken for. If a checksum would stop the search, it is corrected first, so that
 the decoders after it are reached.
@@ -7,12 +8,14 @@ the decoders after it are reached.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from zlib import crc32
 
-from flin.engine.entry import TOMBSTONE, Entry
+from flin.engine.entry import TOMBSTONE, Entry, Pointer, maybe_pointer, pack_pointer, read_pointer
+from flin.engine.key import count_by_namespace, without_pieces
 from flin.engine.sstable import Table, TableOptions, TableWriter, read_metas
 from flin.engine.table import block, bloom, expiry_block, index_block, range_block, stored_block
 from flin.engine.table import footer as table_footer
@@ -145,6 +148,16 @@ def _script(data: bytes) -> None:
     for key, entry in entries.items():
         assert reader.get(key) == entry
     assert reader.verify() == []
+    assert meta.points == tuple(sorted(count_by_namespace(without_pieces(_puts(entries))[0]).items()))
+    named: Counter[int] = Counter()
+    for number, _, length, _ in map(read_pointer, filter(None, map(maybe_pointer, entries.values()))):
+        named[number] += length
+    assert dict(reader.values) == named
+    assert read_metas(_File(table)) == [meta]
+
+
+def _puts(entries: dict[bytes, Entry]) -> list[bytes]:
+    return sorted(key for key, entry in entries.items() if entry is not TOMBSTONE)
 
 
 def _entry(value: bytes, shape: int) -> Entry:
@@ -154,7 +167,16 @@ def _entry(value: bytes, shape: int) -> Entry:
         return value, shape * 1_000_003, 0
     if shape % 8 == 3:
         return value, 0, shape % 256
+    if shape % 8 == 4:
+        return _pointer(value)
+    if shape % 8 == 5:
+        return _pointer(value), shape, shape % 3
     return value
+
+
+def _pointer(value: bytes) -> Pointer:
+    """One whose number and length come from the value. None names an empty value (options.MIN_VALUE_THRESHOLD)."""
+    return Pointer(pack_pointer(len(value) % 3, 20, int.from_bytes(value[:4]) or 1, crc32(value)))
 
 
 def _example(shape: int) -> tuple[bytes, TableMeta, dict[bytes, Entry]]:

@@ -14,10 +14,11 @@ from flin.cli.parsing import Commands, UsageError, add_command, positive
 from flin.engine.catalog import manifest
 from flin.engine.disk.file_name import COLLECTED, MANIFEST
 from flin.engine.disk.fs import OsFileSystem, ReadableFile
-from flin.engine.entry import TOMBSTONE, Entry, Pointer, read_pointer
+from flin.engine.entry import TOMBSTONE, Entry, Pointer
 from flin.engine.key import USER_END, namespace_of, user_key
 from flin.engine.sstable import Table
 from flin.engine.table import footer as table_footer
+from flin.engine.table.value_files import row_of
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.errors import CorruptionError
@@ -161,7 +162,7 @@ class _Dump:
     def _value(self, value: bytes) -> str:
         if type(value) is not Pointer:
             return self._bytes(value)
-        number, offset, length, _ = read_pointer(value)
+        number, offset, length, _ = row_of(value)
         return f"{length:,} bytes at {offset} in value file {number}"
 
     def _key(self, stored: bytes) -> str:

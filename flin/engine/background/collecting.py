@@ -18,10 +18,10 @@ from flin.engine.catalog.version import ValueFile
 from flin.engine.disk.file_name import maybe_value_number
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.open_files import TableFile
-from flin.engine.entry import Entry, Live, maybe_pointer, read_pointer
+from flin.engine.entry import Entry, Live, maybe_pointer
 from flin.engine.table.footer import ValueBytes, read_values
 from flin.engine.table.meta import TableMeta
-from flin.engine.table.value_files import OpenValueFile
+from flin.engine.table.value_files import OpenValueFile, row_of
 from flin.engine.wal.frames import FRAME_BYTES, HEADER_BYTES, SegmentHeader, decode_header, encode_commit, encode_header
 from flin.engine.wal.large_values import LargeValues
 
@@ -99,7 +99,7 @@ class Collector:
             for index, entry in enumerate(entries):
                 pointer = maybe_pointer(entry)
                 if pointer is not None:
-                    number, _, length, _ = read_pointer(pointer)
+                    number, _, length, _ = row_of(pointer)
                     if number in self._sources:
                         wanted.append((index, length))
         return wanted
@@ -136,7 +136,7 @@ class Collector:
         """The entry with its value in the place of the pointer."""
         pointer = maybe_pointer(entry)
         assert pointer is not None
-        row = read_pointer(pointer)
+        row = row_of(pointer)
         source = self._sources[row[0]]
         if self._database_id is None:
             self._database_id = decode_header(source.pread(HEADER_BYTES, 0), source.path).database_id

@@ -23,6 +23,7 @@ class ValueCheck:
         self._files = files
         self._live: Counter[int] = Counter()
         self._unreadable: set[int] = set()
+        self._ends: dict[int, int] = {}  # the sizes of the files
 
     def table(self, table: Table, path: str) -> Iterator[FlinError]:
         """What is wrong with the values that pointers of a sound table name."""
@@ -58,13 +59,16 @@ class ValueCheck:
         if number in self._unreadable:
             return None
         try:
-            value = file.pread(length, offset)
+            end = self._ends.get(number)
+            if end is None:
+                end = self._ends[number] = file.size()
+            value = file.pread(length, offset) if offset + length <= end else b""
         except OSError as error:
             self._unreadable.add(number)
             return StorageError("read", file.path, error)
         if len(value) < length:
             self._unreadable.add(number)
-            return CorruptionError(file.path, offset + len(value), f"the file ends within the value of {key[:40]!r}")
+            return CorruptionError(file.path, max(offset, end), f"the file ends within the value of {key[:40]!r}")
         if value_checksum(number, offset, value) != checksum:
             return CorruptionError(file.path, offset, f"the checksum of the value of {key[:40]!r} does not match")
         return None

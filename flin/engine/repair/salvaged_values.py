@@ -96,6 +96,8 @@ class SalvagedValues:
             return None
         number, offset, length, checksum = read_pointer(pointer)
         for file in self._files.get(number, ()):
+            if offset + length > file.size():
+                continue
             value = read_through(file, offset, length)
             file.close()
             if len(value) == length and value_checksum(number, offset, value) == checksum:

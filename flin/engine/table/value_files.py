@@ -86,6 +86,8 @@ class OpenValueFile(TableFile):
     def value(self, row: Row) -> bytes:
         """The value. Raises CorruptionError, StorageError, ClosedError."""
         _, offset, size, _ = row
+        if offset + size > self._length:  # Written out: table.value_files.OpenValueFile.check_place
+            self.check_place(row)
         file = self._file  # Written out: disk.open_files.TableFile.pread
         try:
             if file is None:
@@ -99,7 +101,6 @@ class OpenValueFile(TableFile):
         if (
             size < _BIT_BYTES
             or checked is None
-            or offset + size > self._length
             or not checked[offset >> 13] & 1 << (offset >> 10 & 7)
             or len(value) != size
         ):
@@ -109,6 +110,7 @@ class OpenValueFile(TableFile):
     def value_nowait(self, row: Row) -> bytes:
         """What `value` gives, or ColdRead instead of a wait for the disk."""
         _, offset, size, _ = row
+        self.check_place(row)
         is_awaited = self._is_awaited(offset)
         if self._file is None and not is_awaited:
             raise ColdRead(partial(self.load, row))
@@ -144,8 +146,9 @@ class OpenValueFile(TableFile):
     def span(self, rows: Sequence[Row]) -> list[bytes]:
         """The values of ascending rows that lie close together, by one read."""
         low, last = rows[0][1], rows[-1]
+        self.check_place(last)
         data = self._read(last[1] + last[2] - low, low)
-        is_whole = low + len(data) == last[1] + last[2] <= self._length
+        is_whole = low + len(data) == last[1] + last[2]
         checked = self._bits()
         values: list[bytes] = []
         for row in rows:
@@ -159,6 +162,7 @@ class OpenValueFile(TableFile):
 
     def first_if_warm(self, row: Row) -> bytes | None:
         """The value, if it is in memory."""
+        self.check_place(row)
         value = self._read_nowait(row[2], row[1])
         if value is not None:
             self.check(row, value)
@@ -166,17 +170,23 @@ class OpenValueFile(TableFile):
 
     def will_need_value(self, row: Row) -> None:
         """Let the kernel read it meanwhile."""
+        self.check_place(row)
         try:
             self.will_need(row[2], row[1])
         except OSError as error:
             raise self._error(error, row[1]) from error
 
+    def check_place(self, row: Row) -> None:
+        """Before anything is read: a wrong pointer must not ask the system for gigabytes, or for a place beyond 2**63,
+        which no call takes. (Written out in `value` and `ValueFiles._read_one_by_one`.)"""
+        _, offset, size, _ = row
+        if offset + size > self._length:
+            raise CorruptionError(self.path, offset, f"a value of {size} bytes is beyond the end of the value file")
+
     def check(self, row: Row, value: bytes) -> None:
         """Compare the value with its checksum, unless that was done since the file was opened. (Written out in
         `value`, `span` and `ValueFiles._read_one_by_one`.)"""
         number, offset, size, checksum = row
-        if offset + size > self._length:
-            raise CorruptionError(self.path, offset, f"a value of {size} bytes is beyond the end of the value file")
         if len(value) != size:
             raise CorruptionError(self.path, offset, f"the value file ends within a value of {size} bytes")
         checked = self._bits()
@@ -268,9 +278,7 @@ class ValueFiles(dict[int, OpenValueFile]):
                 at = end
 
     def _value(self, pointer: Pointer, read: Any) -> bytes:
-        if len(pointer) != POINTER_BYTES:
-            raise _no_pointer(pointer)
-        row = read_pointer(pointer)
+        row = row_of(pointer)
         value: bytes = read(self._file(row), row)
         return value
 
@@ -319,17 +327,14 @@ class ValueFiles(dict[int, OpenValueFile]):
                     opened.clear()
                 reading = opened[number] = self._file(row).reading()
             pread, checked, length = reading
+            if offset + size > length:  # Written out: table.value_files.OpenValueFile.check_place
+                self[number].check_place(row)
             try:
                 value = pread(size, offset)
             except OSError as error:
                 raise StorageError("read", self[number].path, error) from error
             # Written out: table.value_files.OpenValueFile.check
-            if (
-                size < _BIT_BYTES
-                or offset + size > length
-                or not checked[offset >> 13] & 1 << (offset >> 10 & 7)
-                or len(value) != size
-            ):
+            if size < _BIT_BYTES or not checked[offset >> 13] & 1 << (offset >> 10 & 7) or len(value) != size:
                 self[number].check(row, value)
             values.append(value)
         return values
@@ -352,8 +357,15 @@ class ValueFiles(dict[int, OpenValueFile]):
         return file
 
 
+def row_of(pointer: bytes) -> Row:
+    """What the pointer says. CorruptionError if it is none."""
+    if len(pointer) != POINTER_BYTES:
+        raise _no_pointer(pointer)
+    return read_pointer(pointer)
+
+
 def rows_of(pointers: Sequence[bytes]) -> list[Row]:
-    """What the pointers say."""
+    """What the pointers, at least one, say. CorruptionError if one is none."""
     if set(map(len, pointers)) != {POINTER_BYTES}:
         raise _no_pointer(next(pointer for pointer in pointers if len(pointer) != POINTER_BYTES))
     return list(read_pointers(b"".join(pointers)))

@@ -17,13 +17,14 @@ from itertools import accumulate, repeat
 from operator import add
 from typing import Any, Final
 
-from flin.engine.entry import KIND_DELETE, KIND_POINTER, KIND_PUT, TOMBSTONE, Entry, Pointer, Range, read_pointers
+from flin.engine.entry import KIND_DELETE, KIND_POINTER, KIND_PUT, TOMBSTONE, Entry, Pointer, Range
 from flin.engine.key import USER_END, count_by_namespace, without_pieces
 from flin.engine.table import block, bloom, expiry_block, index_block, range_block, stored_block
 from flin.engine.table import footer as table_footer
 from flin.engine.table.block import MAX_ENTRIES, Annotations, Sizes
 from flin.engine.table.key_part import MIN_SHARE, KeyPartWriter
 from flin.engine.table.meta import TableMeta
+from flin.engine.table.value_files import rows_of
 
 _WITHOUT_POINTERS: Final = bytes.maketrans(bytes((KIND_POINTER,)), bytes((KIND_PUT,)))
 """A key part serves counts, to which a pointer is a put."""
@@ -260,7 +261,7 @@ class TableWriter:
 
     def _note_pointers(self, values: list[bytes], kinds: Sequence[int]) -> None:
         pointers = [value for value, kind in zip(values, kinds, strict=True) if kind == KIND_POINTER]
-        for number, _, length, _ in read_pointers(b"".join(pointers)):
+        for number, _, length, _ in rows_of(pointers) if pointers else ():
             self.values[number] = self.values.get(number, 0) + length
 
     def _count(self, keys: list[bytes], annotations: Annotations | None) -> None:

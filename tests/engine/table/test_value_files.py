@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flin.engine.disk.fs import OsFileSystem, OsReadableFile
 from flin.engine.disk.open_files import OpenFiles
-from flin.engine.entry import TOMBSTONE, Entry, Pointer
+from flin.engine.entry import TOMBSTONE, Entry, Pointer, pack_pointer
 from flin.engine.table.cold_read import ColdRead
 from flin.engine.table.value_files import OpenValueFile, ValueFiles
 from flin.engine.wal.large_values import LargeValues
@@ -135,16 +135,26 @@ def test_a_cut_file_and_a_wrong_pointer(tmp_path: Path) -> None:
     inside = LargeValues(7, 1).pointer(10**6, b"x")
     with pytest.raises(CorruptionError, match="beyond the end"):
         written.files.resolved(inside)
+    for offset, length in ((1 << 63, 1), ((1 << 64) - 1, 1), (0, (1 << 32) - 1)):  # what no call takes, or no memory
+        wrong = Pointer(pack_pointer(7, offset, length, 0))
+        pages: list[list[Entry]] = [[wrong], [wrong] * 4, [written.pointers[0], wrong, wrong, wrong]]
+        for page in pages:
+            with pytest.raises(CorruptionError, match="beyond the end"):
+                written.files.resolved_page(page_of(page))
+        with pytest.raises(CorruptionError, match="beyond the end"):
+            written.files.resolved(wrong)
+        with pytest.raises(CorruptionError, match="beyond the end"):
+            written.files.resolved_nowait(wrong)
     os.truncate(written.path, 3000)
     with pytest.raises(CorruptionError, match="ends within a value"):
         written.files.resolved(written.pointers[1])
     with pytest.raises(CorruptionError, match="manifest lacks"):
         written.files.resolved(LargeValues(8, 1).pointer(0, b"x"))
-    for wrong in (b"", b"short", b"p" * 25):
+    for size in (0, 5, 25):
         with pytest.raises(CorruptionError, match="a pointer of"):
-            written.files.resolved(Pointer(wrong))
+            written.files.resolved(Pointer(b"p" * size))
         with pytest.raises(CorruptionError, match="a pointer of"):
-            written.files.resolved_page(page_of([Pointer(wrong), written.pointers[0]]))
+            written.files.resolved_page(page_of([Pointer(b"p" * size), written.pointers[0]]))
 
 
 def test_values_of_two_files_with_changed_names(tmp_path: Path) -> None:

@@ -379,7 +379,16 @@ class Compactor:
                 counts = add_counts(counts, dict(table.points or ()))
         runs, unsettled = install(version.shards[shard], compaction, outputs, version.unsettled[shard])
         fences = parted(runs, version.fences[shard], self._options.range_bytes)
-        return with_shard(version, shard, runs, unsettled=unsettled, fences=fences, counts=counts)
+        rewritten = [table.largest_sequence for run in compaction.rewrite for table in run] if compaction.bottom else []
+        return with_shard(
+            version,
+            shard,
+            runs,
+            unsettled=unsettled,
+            fences=fences,
+            counts=counts,
+            bottom_sequence=max(rewritten, default=0),
+        )
 
     def _sync_meanwhile(self, handle: JobHandle, position: int) -> None:
         """Sync the WAL while the flush runs, since its edit needs that; if the sync fails, the flush's files are

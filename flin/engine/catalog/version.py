@@ -51,6 +51,9 @@ class Version:
     value_files: tuple[ValueFile, ...] = ()  # by ascending numbers
     last_sequence: int = field(default=0, compare=False)
     """The last that was ever flushed; left out: that of the tables, from which merges may have dropped it."""
+    bottom_sequence: int = field(default=0, compare=False)
+    """The last that a merge into the bottom has rewritten since the database was opened. Such a merge may leave no
+    table that says so: what it deletes is gone, and so are the tombstones."""
 
     def __post_init__(self) -> None:
         if not self.last_sequence:
@@ -106,15 +109,18 @@ def with_shard(
     unsettled: int | None = None,
     fences: tuple[bytes, ...] | None = None,
     counts: Mapping[int, int] | None = None,
+    bottom_sequence: int = 0,
 ) -> Version:
     """The version after a compaction: one shard has other runs. The live keys are the same, but it may have settled
-    some: then `unsettled` is what is left, and `counts` the change of those that are counted."""
+    some: then `unsettled` is what is left, and `counts` the change of those that are counted. `bottom_sequence`: the
+    last that it has rewritten, if it went into the bottom."""
     return with_counts(
         replace(
             version,
             shards=_with(version.shards, shard, runs),
             unsettled=version.unsettled if unsettled is None else _with(version.unsettled, shard, unsettled),
             fences=version.fences if fences is None else _with(version.fences, shard, fences),
+            bottom_sequence=max(version.bottom_sequence, bottom_sequence),
         ),
         counts or {},
     )

@@ -170,7 +170,7 @@ def newer_runs(version: Version, sequence: int) -> tuple[int, ...] | None:
     """How many of each shard's newest runs were flushed after the sequence; None if a merge has mixed such entries with
     older ones, or if the version does not hold all up to the sequence: a snapshot may be older than the count."""
     newer = []
-    if version.last_sequence < sequence:
+    if not version.bottom_sequence <= sequence <= version.last_sequence:
         return None
     for runs in version.shards:
         number = 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import flin.engine
-from flin.engine.catalog.version import Version, with_counts, with_flush
+from flin.engine.catalog.version import Version, with_counts, with_flush, with_shard
 from flin.engine.read import count, live_count
 from flin.engine.read.live_count import newer_runs
 from flin.engine.table.meta import TableMeta
@@ -93,6 +93,22 @@ def test_len_is_exact_at_any_moment(seed: int, shards: int) -> None:
     assert len(db) == len(model)
     assert db.verify() == []
     db.close()
+
+
+def test_a_count_that_a_merge_into_the_bottom_has_overtaken() -> None:
+    """A deletion was flushed and merged after the count began, in a range where the unsettled run holds nothing. It is
+    gone with what it deleted, and no table tells: that count is of no use any more."""
+    bottom, gone, newer = table(b"a", b"c", 1, 2), table(b"x", b"x", 1, 2, points=((0, 1),)), table(b"b", b"c", 3, 5)
+    version = Version((((newer,), (bottom, gone)),), {0: 6}, (1,))
+    counts = live_count.LiveCount()
+    flushed = with_flush(version, {0: (table(b"x", b"x", 6, 6, points=()),)})
+    assert flushed.unsettled == (2,)
+    merged = with_shard(flushed, 0, ((newer,), (bottom,)), unsettled=1, counts={0: -1}, bottom_sequence=6)
+    counts._counted = live_count.Counted(5, {0: 7})
+    assert counts.settled(version).counts == {0: 7}, "as of then"
+    assert counts.settled(merged) == merged
+    counts._counted = live_count.Counted(6, {0: 6})
+    assert (counts.settled(merged).counts, counts.settled(merged).unsettled) == ({0: 6}, (0,))
 
 
 def test_an_older_version_is_counted_for_itself() -> None:

@@ -26,6 +26,7 @@ from flin.cli.main import main, parser
 from flin.cli.overlay import OverlayFileSystem, open_unchanged
 from flin.cli.stats import lines_of
 from flin.cli.ticker import Ticker
+from flin.engine.background import value_segments
 from flin.errors import LockedError
 
 Capture = pytest.CaptureFixture[str]
@@ -445,7 +446,8 @@ def test_dump_of_a_segment(database: Path, capsys: Capture) -> None:
     assert run(capsys, "dump", segment, "--limit", 1)[1].count("sequence ") == 2  # the header's and one frame's
 
 
-def test_dump_of_value_files(tmp_path: Path, capsys: Capture) -> None:
+def test_dump_of_value_files(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(value_segments, "MAX_EMPTY_BYTES", 1 << 20)  # small segments are kept
     directory = tmp_path / "values"
     with flin.engine.open(str(directory), runner="inline", value_threshold=300) as engine:
         for count, text in ((9, b"old"), (7, b"new")):
@@ -469,7 +471,8 @@ def test_dump_of_value_files(tmp_path: Path, capsys: Capture) -> None:
     assert '  put "k0" = ""' in output
 
 
-def test_check_reads_value_files(tmp_path: Path, capsys: Capture) -> None:
+def test_check_reads_value_files(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(value_segments, "MAX_EMPTY_BYTES", 1 << 20)  # small segments are kept
     directory = tmp_path / "values"
     with flin.engine.open(str(directory), runner="inline", value_threshold=300) as engine:
         engine.put_many({b"k%d" % number: b"%d" % number * 900 for number in range(9)})

@@ -10,12 +10,19 @@ from typing import Any
 import pytest
 
 import flin.engine
+from flin.engine.background import value_segments
 from flin.engine.disk.fs import OsReadableFile
 from flin.engine.entry import Pointer, maybe_pointer
 from flin.errors import ClosedError, CorruptionError, StorageError
 from flin.testing import ManualClock, SimulatedDisk
 
 VALUE = b"v" * 1000
+
+
+@pytest.fixture(autouse=True)
+def small_segments_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the real file system each of them has a window of the WAL, most of it empty."""
+    monkeypatch.setattr(value_segments, "MAX_EMPTY_BYTES", 1 << 20)
 
 
 def opened(disk: Any = None, **options: Any) -> Any:

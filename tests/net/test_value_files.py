@@ -30,6 +30,12 @@ BESIDE = ["del", "expire", "persist", "rename", "copy", "set", "get", "getdel", 
 Compare = Callable[[Iterable[Request], int], list[str]]
 
 
+@pytest.fixture(autouse=True)
+def small_segments_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the real file system each of them has a window of the WAL, most of it empty."""
+    monkeypatch.setattr(value_segments, "MAX_EMPTY_BYTES", 1 << 20)
+
+
 @pytest.fixture
 def compare(tmp_path: Path, redis_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compare]:
     """Compares the replies to requests. Every value of 8 bytes and more that was flushed is read through a pointer, and

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from flin.engine.catalog.version import ValueFile
 from flin.engine.disk.file_name import maybe_value_number
-from flin.engine.disk.fs import FileSystem
+from flin.engine.disk.fs import FileSystem, join
 from flin.engine.entry import Entry, maybe_pointer, read_pointer, read_pointers
 from flin.engine.wal.frames import SegmentSlice
 from flin.engine.wal.large_values import LargeValues
@@ -21,6 +21,10 @@ from flin.engine.wal.replay import map_segment
 
 LEAST_SHARE: Final = 0.75
 """The share of live large values in a segment's bytes from which on it becomes a value file."""
+
+MAX_EMPTY_BYTES: Final = 128 << 10
+"""So many bytes may lie after its end, half of a window of the WAL (disk/fs.py), unless they are less than the values.
+A session that writes little would leave a file of a whole window, and another one the next time."""
 
 
 @dataclass(slots=True)
@@ -45,7 +49,8 @@ class ValueSegments:
         live = live_bytes(entries.values())
         for segment in self.segments:
             number = number_of(segment)
-            if 0 < live.get(number, 0) < LEAST_SHARE * segment.end:
+            size = live.get(number, 0)
+            if size and (size < LEAST_SHARE * segment.end or _is_mostly_empty(fs, directory, segment, size)):
                 data = map_segment(fs, directory, segment)
                 own = [(key, entry) for key, entry in entries.items() if _number_in(entry) == number]
                 entries.update((key, _with_value(entry, data)) for key, entry in own)
@@ -65,6 +70,10 @@ class ValueSegments:
             if self.live.get(number)
         ]
         return tuple(sorted(files, key=lambda each: each.number))
+
+
+def _is_mostly_empty(fs: FileSystem, directory: str, segment: SegmentSlice, live: int) -> bool:
+    return fs.file_size(join(directory, segment.file)) - segment.end > max(live, MAX_EMPTY_BYTES)
 
 
 def number_of(segment: SegmentSlice) -> int:

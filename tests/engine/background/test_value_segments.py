@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import flin.engine
+from flin.engine.background import value_garbage
 from flin.engine.background.value_segments import live_bytes
 from flin.engine.entry import TOMBSTONE, Pointer
 from flin.engine.wal.large_values import LargeValues
@@ -62,7 +64,8 @@ def test_small_values_beside_large_ones_keep_a_segment_from_it() -> None:
         assert db[b"a07"] == VALUE
 
 
-def test_what_was_overwritten_within_the_generation_counts_as_dead() -> None:
+def test_what_was_overwritten_within_the_generation_counts_as_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(value_garbage, "LEAST_UNKNOWN_SHARE", 10.0)  # no merge finds out what the second flush hides
     with opened(SimulatedDisk()) as db:
         for number in range(20):
             db.put(b"%02d" % (number % 10), VALUE + b"%d" % number)
@@ -123,3 +126,17 @@ def test_live_bytes() -> None:
     entries: list[Any] = [b"plain", TOMBSTONE, (b"t", 0, 1), first.pointer(9, b"abc"), (second.pointer(9, b"de"), 5, 0)]
     assert live_bytes([*entries, first.pointer(99, b"f")]) == {1: 4, 2: 2}
     assert live_bytes([]) == {}
+
+
+def test_a_session_that_writes_little_leaves_no_file_of_a_whole_window(tmp_path: Path) -> None:
+    """On the real file system the WAL is written through windows of 256 KiB."""
+    for session in range(3):
+        with flin.engine.open(tmp_path / "db", runner="inline", value_threshold=500) as db:
+            db.put_many({b"%d" % (100 * session + number): VALUE for number in range(20)})
+    size = sum(path.stat().st_size for path in (tmp_path / "db").iterdir())
+    assert size < 2 * 60 * len(VALUE)
+    with flin.engine.open(tmp_path / "db", runner="inline", value_threshold=500) as db:
+        assert files_of(db) == []
+        db.put_many({b"%d" % number: VALUE for number in range(200)})  # most of a window
+        db.flush()
+        assert len(files_of(db)) == 1

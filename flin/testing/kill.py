@@ -30,6 +30,8 @@ from random import Random
 from statistics import median
 from typing import Any, Final, TextIO
 
+from flin.engine.catalog import manifest
+from flin.engine.disk.fs import OsFileSystem
 from flin.testing.lane import Lanes, Violation
 from flin.testing.load import EmbeddedLoad, Load, ServedLoad, is_supported
 from flin.testing.process import HangError, is_alive, is_working, kill, wait_until
@@ -75,6 +77,12 @@ class Scene:
         return f"{self.mode}, sync {self.sync}, victim {self.victim}"
 
 
+_SUMS: Final = (
+    *("cycles", "void", "answered", "creations", "openings", "jobs", "helpers"),
+    *("value_files", "collected"),
+)
+
+
 @dataclass(slots=True)
 class Tally:
     cycles: int = 0  # under load, checked
@@ -85,10 +93,12 @@ class Tally:
     openings: int = 0  # interrupted openings
     jobs: int = 0  # cycles with a kill while a helper had a job
     helpers: int = 0  # killed helpers
+    value_files: int = 0  # that manifests of killed processes named
+    collected: int = 0  # of these, those that merges had written
     scenes: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
-        for name in ("cycles", "void", "answered", "creations", "openings", "jobs", "helpers"):
+        for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.rates += other.rates
         self.scenes += other.scenes
@@ -98,7 +108,7 @@ class Tally:
         return (
             f"{seconds:,.0f} s: {self.cycles:,} cycles ({rate}), {self.void} void, {self.answered:,} commits answered, "
             f"{self.creations} creations and {self.openings} openings interrupted, {self.jobs} kills during a job, "
-            f"{self.helpers} helpers killed"
+            f"{self.helpers} helpers killed, {self.value_files:,} value files ({self.collected:,} collected)"
         )
 
     def report(self) -> dict[str, Any]:
@@ -108,7 +118,9 @@ class Tally:
             "cycles": self.cycles, "void": self.void, "lost": 0, "commits_answered": self.answered,
             "writes_per_second": per_second,
             "creations_interrupted": self.creations, "openings_interrupted": self.openings,
-            "kills_during_a_job": self.jobs, "helpers_killed": self.helpers, "cycles_by_scene": dict(self.scenes),
+            "kills_during_a_job": self.jobs, "helpers_killed": self.helpers,
+            "value_files": self.value_files, "collected_value_files": self.collected,
+            "cycles_by_scene": dict(self.scenes),
         }  # fmt: skip
 
 
@@ -240,6 +252,11 @@ class Episode:
 
     def _check(self) -> None:
         load = self._load
+        fs, directory = OsFileSystem(), str(load.directory)
+        found = manifest.read(fs, directory) if load.directory.exists() else None
+        for each in () if found is None else found.version.value_files:
+            self._tally.value_files += 1
+            self._tally.collected += each.file.endswith(".val")
         least, most = load.bounds()
         check_copy(load.directory, self._lanes, least, least if self._is_clean else most)
         load.recover(self._lanes.recovered(load.lanes))

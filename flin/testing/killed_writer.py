@@ -19,10 +19,13 @@ from typing import Any, Final
 
 import flin.engine
 from flin.engine.engine import Engine
-from flin.testing.lane import commit_of, counter_key, counter_value, parse_counter
+from flin.testing.lane import VALUE_THRESHOLD, commit_of, counter_key, counter_value, parse_counter
 
 SYNC_EVERY: Final = 1000
 """Commits of the first lane between two calls of sync(): after each, everything answered before is promised."""
+
+COUNT_EVERY: Final = 1000
+"""Commits of the first lane between two counts of the keys: the helper counts, too."""
 
 MEMORY_LIMIT: Final = 1 << 20
 """The least possible: a flush every few hundred commits, so that kills meet flushes and compactions under way."""
@@ -94,6 +97,8 @@ def _write(engine: Engine, page: Page, lane: int) -> None:
                 before = page.answered()
                 engine.sync()
                 page.set_promised(before)
+            if lane == 0 and number % COUNT_EVERY == 0:
+                len(engine)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
@@ -106,6 +111,7 @@ def main(write: Callable[[Engine, Page, int], None] = _write) -> None:
     page = Page(Path(path), int(lanes))
     # With so little memory every job is small, and "auto" would run it here: there would be no helper to kill.
     options: Any = {"sync": sync, "shards": int(shards), "memory_limit": MEMORY_LIMIT, "runner": "helper"}
+    options["value_threshold"] = VALUE_THRESHOLD
     with flin.engine.open(directory, **options) as engine:
         page.set_open(True)
         threads = [Thread(target=write, args=(engine, page, lane), daemon=True) for lane in range(page.lanes)]

@@ -16,6 +16,12 @@ KEYS: Final = 499  # prime, so that commits of every kind meet on every key
 LARGE: Final = 70_000
 """Bytes of a rare value: more than the WAL maps at once, so its frame takes the other way."""
 
+VALUE_BYTES: Final = tuple(1024 << step for step in range(7))
+"""Bytes of larger values, one commit in 22: 1 to 64 KiB, with a value threshold on pointers to value files. Keys are
+written again and again, so that merges collect what is left in files that are mostly garbage."""
+
+VALUE_THRESHOLD: Final = 1024
+
 COUNTER: Final = b"%d:last"
 
 
@@ -47,6 +53,8 @@ def commit_of(lane: int, number: int) -> Commit:
         return Commit({}, (_key(lane, half * 3), _key(lane, half * 3 + 1)))
     if half % 1009 == 0:
         return Commit({_key(lane, half): b"%07d" % number * (LARGE // 7)})
+    if half % 11 == 5:
+        return Commit({_key(lane, half): (b"%07d " % number * (VALUE_BYTES[-1] // 8))[: VALUE_BYTES[half // 11 % 7]]})
     return Commit({_key(lane, half): b"%d " % number * (number % 61)})
 
 

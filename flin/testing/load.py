@@ -28,11 +28,27 @@ from typing import IO, Any, Final
 from flin.engine.disk.file_name import LOCK
 from flin.testing import process
 from flin.testing.killed_writer import Page
-from flin.testing.lane import Violation, commit_of, counter_key, counter_value, parse_counter, writes_between
+from flin.testing.lane import (
+    VALUE_THRESHOLD,
+    Violation,
+    commit_of,
+    counter_key,
+    counter_value,
+    parse_counter,
+    writes_between,
+)
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 
 PIPELINE: Final = 16
 """Commits that a client sends at once."""
+
+SERVE: Final = f"""
+import functools, sys, flin.engine
+flin.engine.open = functools.partial(flin.engine.open, value_threshold={VALUE_THRESHOLD})
+from flin.cli.main import main
+sys.exit(main())
+"""
+"""`flin`, with values of the lanes in value files."""
 
 START_SECONDS: Final = 60.0
 
@@ -234,7 +250,7 @@ class ServedLoad(Load):
 
     def _command(self) -> list[str]:
         words = ["--port", "0", "--dir", str(self.directory), "--sync", self.sync, "--shards", str(self.shards)]
-        return [sys.executable, "-m", "flin", "serve", *words, *self._options]
+        return [sys.executable, "-c", SERVE, "serve", *words, *self._options]
 
     def _prepare(self) -> None:
         self._answered = list(self.floor)

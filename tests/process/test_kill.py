@@ -50,6 +50,7 @@ def test_nothing_answered_is_lost_for_long(tmp_path: Path, mode: str, figures: F
     assert len(report["cycles_by_scene"]) == 9
     assert report["openings_interrupted"] > 0
     assert report["kills_during_a_job"] > 0
+    assert report["value_files"] > report["collected_value_files"] > 0
 
 
 # The checker is checked.

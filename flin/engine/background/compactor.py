@@ -8,7 +8,7 @@ which deterministic tests need.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Condition, RLock, Thread, current_thread, get_ident
@@ -39,11 +39,12 @@ from flin.engine.background.run_profile import RunProfiles
 from flin.engine.background.runner import Runner
 from flin.engine.background.sweep import Sweeper
 from flin.engine.background.value_garbage import PointedValues, worn_files
-from flin.engine.catalog.version import Run, Version, with_shard
+from flin.engine.catalog.version import Run, ValueFile, Version, with_shard
 from flin.engine.memtable import add_counts
 from flin.engine.read.read_state import ReadState
 from flin.engine.reentry import holds_lock, is_reentered, start_thread
-from flin.engine.sstable import TableOptions
+from flin.engine.sstable import Table, TableOptions
+from flin.engine.table.value_files import OpenValueFile
 from flin.engine.tree.store import Store
 from flin.errors import ClosedError, CorruptionError, FlinError, HelperDiedError, drop_traceback
 
@@ -76,6 +77,16 @@ def _log_retry(job: Job, error: HelperDiedError) -> None:
     wrong. If that helper dies, too, the job may be the cause (memory), and the background tries again more slowly."""
     logger.warning("job %d runs again: %s", job.number, str(error))
     drop_traceback(error)
+
+
+def _files_read(state: ReadState, compaction: Compaction, worn: Sequence[ValueFile]) -> list[Table | OpenValueFile]:
+    """What the compaction reads: the files stay for as long as these are held."""
+    inputs = {(table.file, table.offset) for run in compaction.rewrite for table in run}
+    tables = (table for run in state.runs[compaction.shard] for table in run.tables)
+    return [
+        *(table for table in tables if (table.meta.file, table.meta.offset) in inputs),
+        *(state.value_files[each.number] for each in worn),
+    ]
 
 
 class Compactor:
@@ -297,8 +308,7 @@ class Compactor:
     def _compact(self, pick: Callable[[ReadState], Compaction | None]) -> bool:
         store = self._store
         with self._busy_lock:
-            state = store.state
-            compaction = pick(state)
+            compaction = pick(store.state)
             if compaction is None:
                 return False
             self._busy.append(compaction)
@@ -314,7 +324,6 @@ class Compactor:
             with self._busy_lock:
                 self._busy.remove(compaction)
                 self._compaction_ended.notify_all()
-        del state
         self.sweeper.let_go()
         store.tables.remove_obsolete()
         return True
@@ -327,7 +336,9 @@ class Compactor:
             store.install_compaction(lambda version: self._after(version, compaction, (), {}), now_ms)
             done.trivial_moves += 1
             return
-        state = store.state  # held, so that the input files stay
+        state = store.state
+        worn = worn_files(state.version) if compaction.bottom else ()
+        held = _files_read(state, compaction, worn)
         job = CompactionJob(
             store.directory,
             store.next_job(),
@@ -344,9 +355,10 @@ class Compactor:
             compaction.fences,
             compaction.settles,
             compaction.settled_inputs,
-            worn_files(state.version) if compaction.bottom else (),
+            worn,
             bool(state.version.value_files),
         )
+        del state  # else no file of its whole version would be removed until the job has ended
         began = monotonic()
         result = self._run(job, compaction.reason == REASON)
         outputs = result.tables.get(compaction.shard, ())
@@ -359,7 +371,7 @@ class Compactor:
                 result.live_values,
             ),
         )
-        del state
+        del held
         with self._busy_lock:
             done.note_job(result.statistics.bytes_in, monotonic() - began)
             done.compactions += 1

@@ -228,3 +228,33 @@ def test_a_pick_between_an_edit_and_the_end_of_its_compaction(monkeypatch: pytes
             db.put(b"%d" % (number * 7919 % 997), b"x" * 300)
         db.compact()
     assert picks > 1
+
+
+def test_files_that_others_leave_are_removed_while_a_merge_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds what it reads, not the whole version that it began with."""
+    disk = SimulatedDisk()
+    run_once = Compactor._run_once
+    removed: list[set[str]] = []
+
+    def tables() -> set[str]:
+        return {name for name in disk.names("/db") if name.endswith(".sst")}
+
+    def run(self: Compactor, job: CompactionJob, ends_at_a_write: bool) -> JobResult:
+        if job.shard == 0 and not removed:
+            removed.append(set())
+            before, own = tables(), {table.file for run in job.inputs for table in run}
+            self._compact_shard_fully(1)
+            removed[0] = before - tables()
+            assert own <= tables()
+        return run_once(self, job, ends_at_a_write)
+
+    monkeypatch.setattr(Compactor, "_run_once", run)
+    with flin.engine.open("/db", fs=disk, runner="inline", shards=2) as db:
+        for times in range(3):
+            for number in range(100):
+                db.put(b"%d" % number, b"x")
+            db.flush()
+            if times == 1:
+                db._compactor._compact_shard_fully(1)  # a file of this shard alone
+        db._compactor._compact_shard_fully(0)
+    assert removed[0]

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 
 from flin.engine.checksum import crc32
 from flin.engine.disk.fs import FileSystem
-from flin.engine.disk.open_files import OPEN_FILES, OpenFiles, TableFile
+from flin.engine.disk.open_files import OPEN_FILES, OpenFiles, TableFile, max_open_files
 from flin.engine.entry import (
     POINTER_BYTES,
     Entry,
@@ -56,7 +56,7 @@ _PROBED: Final = 4
 """From this number of values on, the kernel is asked whether the first is in memory."""
 
 _MAX_READING: Final = 16
-"""Files that one page keeps open."""
+"""Files that one page keeps open; fewer where the system allows few (_most_reading), since threads read at once."""
 
 _DENSE: Final = 4
 _GAP_BYTES: Final = 128
@@ -319,12 +319,15 @@ class ValueFiles(dict[int, OpenValueFile]):
             else:
                 values.append(first)
         opened: dict[int, Any] = {}
+        most = 0
         for row in rows[len(values) :]:
             number, offset, size, _ = row
             reading = opened.get(number)
             if reading is None:
-                if len(opened) == _MAX_READING:  # each keeps its descriptor
-                    opened.clear()
+                if opened:
+                    most = most or _most_reading()
+                    if len(opened) >= most:  # each keeps its descriptor
+                        opened.clear()
                 reading = opened[number] = self._file(row).reading()
             pread, checked, length = reading
             if offset + size > length:  # Written out: table.value_files.OpenValueFile.check_place
@@ -355,6 +358,11 @@ class ValueFiles(dict[int, OpenValueFile]):
             text = "a table points to a value file that the manifest lacks"
             raise CorruptionError(f"value file {row[0]}", row[1], text)
         return file
+
+
+def _most_reading() -> int:
+    """An eighth of the files that may be open: so eight threads keep no more than the bound allows once more."""
+    return max(1, min(_MAX_READING, max_open_files() // 8))
 
 
 def row_of(pointer: bytes) -> Row:

@@ -492,3 +492,64 @@ def test_more_tables_than_descriptors(tmp_path: Path, runner: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 48
     assert os.listdir(tmp_path / "db")
+
+
+VALUE_FILES = """
+import os, random, resource, sys, threading, flin.engine
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+options = {"memory_limit": "1mb", "value_threshold": 64, "runner": sys.argv[2]}
+pairs = {b"%04d" % number: b"%04d" % number * 250 for number in range(int(sys.argv[3]))}
+chance = random.Random(1)
+
+def check(db):
+    keys = chance.sample(sorted(pairs), 200)
+    assert [db.get(key) for key in keys] == [pairs[key] for key in keys]
+    assert list(db.get_many(keys)) == [pairs[key] for key in keys]
+    assert dict(db.scan()) == pairs
+
+def read(db):
+    check(db)
+    checked.append(db)
+
+checked = []
+with flin.engine.open(sys.argv[1], **options) as db:
+    files = len(db._store.manifest.version.value_files)
+    readers = [threading.Thread(target=read, args=(db,)) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert len(checked) == 8
+    with db.snapshot() as snapshot:
+        for number in range(0, len(pairs), 3):
+            pairs[b"%04d" % number] = b"new " * 250
+        db.put_many(list(pairs.items())[::3])
+        db.flush()
+        db.compact()
+        assert sum(1 for _ in snapshot.scan()) == len(pairs)
+    check(db)
+    assert db.verify() == []
+    assert db._compactor.statistics.failures == 0, db._compactor.statistics.last_failure
+with flin.engine.open(sys.argv[1], **options) as db:
+    check(db)
+    assert len(db) == len(pairs)
+print(files)
+"""
+
+
+@pytest.mark.parametrize("runner", ["helper", "thread"])
+def test_more_value_files_than_descriptors(tmp_path: Path, runner: str) -> None:
+    """With a limit of 64 files: gets, pages, scans, several threads, merges and a reopening over thousands of them."""
+    disk = SimulatedDisk()
+    with flin.engine.open("/db", fs=disk, runner="inline", sync="never", value_threshold=64) as db:
+        for number in range(2000):
+            db.put(b"%04d" % number, b"%04d" % number * 250)
+            db._store._wal.end_segment()  # each becomes a value file
+        db.flush()
+    (tmp_path / "db").mkdir()
+    for path, content in disk.files().items():
+        (tmp_path / path[1:]).write_bytes(content)
+    command = [sys.executable, "-c", VALUE_FILES, str(tmp_path / "db"), runner, "2000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) == 2000

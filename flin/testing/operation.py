@@ -368,6 +368,9 @@ class Maintenance(Rule):
     def do(self, run: WorkloadRun) -> None:
         getattr(run.engine, self.name)()
         run.model.promise()
+        if run.setup.idle and self.name == "flush":
+            while run.engine._compactor.merge_idle_once():
+                pass
 
     @classmethod
     def drawn(cls, draw: Draw) -> Maintenance:

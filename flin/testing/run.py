@@ -69,6 +69,8 @@ class EngineSetup:
     value_threshold: int = 0
     tiny: bool = False
     """Whether blocks, tables, merges and the ranges between fences hold a few keys."""
+    idle: bool = False
+    """Whether after each flush the merges follow that are made while nothing is written."""
 
     def open(self, disk: SimulatedDisk, clock: ManualClock, seed: object) -> Engine:
         # Every opening has its own seed: two engines that draw equal salts would prove nothing.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from itertools import chain
+from operator import attrgetter
 from typing import Final, cast
 
 from flin.engine.background.collecting import Collector, change_of_values
@@ -28,6 +29,7 @@ from flin.engine.disk.fs import FileSystem, join
 from flin.engine.entry import TOMBSTONE, Entry, Page
 from flin.engine.key import KEYS_END
 from flin.engine.read.merge import Source, merge_pages
+from flin.engine.table.meta import TableMeta
 from flin.errors import CorruptionError
 
 ENTRY_COST_BYTES: Final = 150
@@ -86,6 +88,9 @@ def compact(
                 path = join(job.directory, metas[0].file)
                 raise CorruptionError(path, metas[0].offset, f"merged with its neighbours: {error}") from error
     run = writer.finish()
+    if run and (run[0].smallest < min(map(_smallest, metas)) or run[-1].largest > max(map(_largest, metas))):
+        path = join(job.directory, metas[0].file)
+        raise CorruptionError(path, metas[0].offset, "it or its neighbours hold keys that are not between their bounds")
     collector.finish()
     statistics.collected_bytes = collector.collected_bytes
     change = change_of_values(fs, job.directory, metas, run) if job.has_values else {}
@@ -93,6 +98,10 @@ def compact(
         if change.pop(made.number, 0) != made.live_bytes:
             raise CorruptionError(join(job.directory, made.file), 0, "tables do not name what was collected in it")
     return {job.shard: run} if run else {}, tuple(collector.value_files), change
+
+
+_smallest: Callable[[TableMeta], bytes] = attrgetter("smallest")
+_largest: Callable[[TableMeta], bytes] = attrgetter("largest")
 
 
 def _gathered(inputs: Sequence[Input], most_bytes: int, count: Callable[[Page], None]) -> Iterator[Page]:

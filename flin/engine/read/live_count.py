@@ -50,7 +50,7 @@ class LiveCount:
     def __init__(self) -> None:
         self._lock = RLock()
         self._resolving: tuple[Memtable, Generator[int, None, Any]] | None = None
-        self._settling: tuple[int, dict[int, int], Generator[int, None, dict[int, int]]] | None = None
+        self._settling: tuple[Version, dict[int, int], Generator[int, None, dict[int, int]]] | None = None
         self._counted: Counted | None = None  # replaced by one assignment: edits read it without the lock
         self._away = RLock()  # one count in a helper at a time: the next one finds what this one has counted
         self.count_away: CountAway | None = None
@@ -125,13 +125,13 @@ class LiveCount:
         while True:
             version = self.settled(state.version)
             if not any(version.unsettled):
-                if self._settling is not None and self._counted and self._settling[0] <= self._counted.sequence:
+                if self._settling and self._counted and self._settling[0].last_sequence <= self._counted.sequence:
                     self._settling = None  # a helper was faster: let go of the tables
                 return version.counts, budget
             if self._settling is None:
                 work = _settling_of(state, version.unsettled)
-                self._settling = version.last_sequence, version.counts, work
-            sequence, counts, work = self._settling
+                self._settling = state.version, version.counts, work
+            begun_for, counts, work = self._settling
             try:
                 while budget is None or budget > 0:
                     cost = next(work)
@@ -139,8 +139,11 @@ class LiveCount:
                         budget -= cost
                 return None, budget
             except StopIteration as end:
-                self._counted = Counted(sequence, add_counts(counts, end.value))
-                self._settling = None  # it may have been begun for another state: then this one is next
+                counted = Counted(begun_for.last_sequence, add_counts(counts, end.value))
+                self._counted, self._settling = counted, None
+                if begun_for is state.version:  # whatever its sequences say: a damaged table's may be wrong
+                    return counted.total, budget
+                # It was begun for another state: this one is next.
             except BaseException:  # an interrupt, or damage: a generator that has raised has ended
                 self._settling = None
                 raise

@@ -21,6 +21,8 @@ from flin.engine.catalog.generation import (
     split_memtable,
 )
 from flin.engine.catalog.recovery import RecoveredGeneration, Recovery
+from flin.engine.disk.file_name import MANIFEST
+from flin.engine.disk.fs import join
 from flin.engine.disk.lock import HeldLock
 from flin.engine.entry import TOMBSTONE, Entry, Live
 from flin.engine.options import Options
@@ -38,7 +40,7 @@ from flin.engine.tree.edits import Edits
 from flin.engine.tree.table_cache import TableCache
 from flin.engine.tree.version_set import VersionSet
 from flin.engine.wal.writer import WalWriter
-from flin.errors import ReadOnlyError
+from flin.errors import CorruptionError, ReadOnlyError
 
 
 class Store(Edits):
@@ -160,8 +162,12 @@ class Store(Edits):
         """The exact number of keys in the namespace, expired ones included until their sweep.
 
         Each memtable and each unsettled run is resolved against older entries once. With a budget of lookups that may
-        stop halfway: None, and the next call goes on. Without one, much that is unsettled is counted by a helper."""
-        return self._live_count.of(state or self.freeze(), namespace, budget)
+        stop halfway: None, and the next call goes on. Without one, much that is unsettled is counted by a helper.
+        CorruptionError if what the manifest counts cannot be."""
+        number = self._live_count.of(state or self.freeze(), namespace, budget)
+        if number is not None and number < 0:
+            raise CorruptionError(join(self.directory, MANIFEST), 0, f"by its counts there are {number} keys")
+        return number
 
     @property
     def live_count(self) -> LiveCount:

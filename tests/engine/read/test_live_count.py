@@ -180,3 +180,13 @@ def test_newer_runs_of_an_older_version() -> None:
     version = Version((((table(b"a", b"c", 6, 9),), (table(b"a", b"c", 1, 5),)),))
     assert newer_runs(version, 12) is None
     assert newer_runs(Version(((),)), 12) is None
+
+
+def test_sequences_that_lie_end_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged manifest may say that a table's first sequence is above its last."""
+    monkeypatch.setattr(live_count, "newer_runs", lambda version, _: version.unsettled)
+    with opened(SimulatedDisk()) as db:
+        for _ in range(2):
+            db.put_many(dict.fromkeys(KEYS, b"v"))
+            db.flush()
+        assert len(db) == 40

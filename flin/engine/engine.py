@@ -470,7 +470,7 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
     block_size_bytes: int = 8192,
     stall_timeout_ms: int = 60_000,
     stall_writers: bool = True,
-    value_threshold: int = 0,
+    value_threshold: int = 4096,
     value_cache: bool = True,
     fs: FileSystem | None = None,
     clock_ms: Callable[[], int] = wall_clock_ms,

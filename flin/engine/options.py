@@ -69,9 +69,10 @@ class Options:
     stall_writers: bool = True
     """Let writes wait if flushes and compactions fall behind. The server turns it off: instead of waiting itself, it
     stops reading from the clients that write."""
-    value_threshold: int = 0
+    value_threshold: int = 4096
     """Bytes from which on a value stays in the write-ahead log's file instead of being copied into tables; at least 8.
-    0: every value is copied. Databases that hold such values can be opened with any threshold."""
+    0: every value is copied. Databases that hold such values can be opened with any threshold. Below 4096 seeks and
+    scans cost more than with values in tables; from there on nothing does (docs/performance.md)."""
     value_cache: bool = True
     """Cache values that are often read from tables. The server turns it off, since it caches cached replies instead."""
     fs: FileSystem = field(default_factory=OsFileSystem)

@@ -140,6 +140,7 @@ def values_of_files(given: Input) -> None:
     for row in rows * 2:
 
         def checked(row: Row = row) -> bytes:
+            other.check_place(row)
             value = other.pread(row[2], row[1])
             other.check(row, value)
             return value
@@ -383,12 +384,19 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
         older_than_the_active_dict,
     ),
     "table.value_files.OpenValueFile.value": (
-        {"disk.open_files.TableFile.pread", "table.value_files.OpenValueFile.check"},
+        {
+            "disk.open_files.TableFile.pread",
+            "table.value_files.OpenValueFile.check",
+            "table.value_files.OpenValueFile.check_place",
+        },
         values_of_files,
     ),
     "table.value_files.OpenValueFile.span": ({"table.value_files.OpenValueFile.check"}, values_of_files),
     "table.value_files.ValueFiles._read_spans": ({"table.value_files.are_close"}, spans_of_values),
-    "table.value_files.ValueFiles._read_one_by_one": ({"table.value_files.OpenValueFile.check"}, values_of_files),
+    "table.value_files.ValueFiles._read_one_by_one": (
+        {"table.value_files.OpenValueFile.check", "table.value_files.OpenValueFile.check_place"},
+        values_of_files,
+    ),
     "wal.writer.WalWriter.put": ({"wal.writer.WalWriter._append"}, frames_of_puts),
     "wal.frames.encode_delete": ({"wal.frames.encode_commit"}, frames_of_deletes),
     "wal.replay.replay": ({"wal.frames.decode_payload"}, replays_of_deletes),

@@ -44,7 +44,10 @@ def verify_store(store: Store, check_collections: CollectionsCheck) -> list[Flin
                     problems.append(CorruptionError(path, right.meta.offset, "it overlaps its neighbour in the run"))
     if not problems:
         problems += values.sums(state.version.value_files, join(store.directory, MANIFEST))
-        problems += _verify_entries(store, state, check_collections)
+        try:
+            problems += _verify_entries(store, state, check_collections)
+        except (CorruptionError, StorageError) as error:  # damage that no table's own check sees
+            problems.append(error)
     for generation in state.sealed:
         for piece in generation.segments:
             try:

@@ -38,18 +38,19 @@ class Sweeper:
         self._sweeping = RLock()  # one sweep at a time: when it has ended, no other one has keys in hand, which count
 
     @holds_lock
-    def due(self, now_ms: int, limit: int) -> list[bytes]:
-        """Up to `limit` keys that have expired by now, unless they were written since. Each comes once per table."""
-        keys: list[bytes] = []
+    def due(self, now_ms: int, limit: int) -> DueHeap:
+        """Up to `limit` keys that have expired by now, and when, unless they were written since. Each comes once per
+        table."""
+        keys: DueHeap = []
         try:
             self._take_due(keys, now_ms, limit)
         except BaseException:  # a table that cannot be read
-            self.give_back(keys, now_ms)
+            self.give_back(keys)
             raise
         return keys
 
     @holds_lock
-    def _take_due(self, keys: list[bytes], now_ms: int, limit: int) -> None:
+    def _take_due(self, keys: DueHeap, now_ms: int, limit: int) -> None:
         with self._lock:
             keys += pop_due(self._owed, now_ms, limit)
             keys += self._store.take_due(now_ms, limit - len(keys))
@@ -79,23 +80,26 @@ class Sweeper:
             at = 0
             try:
                 while at < len(keys):
-                    self.deleted += self._store.delete_expired(keys[at : at + SWEEP_COMMIT_KEYS], now_ms)
+                    deleted = self._store.delete_expired([key for _, key in keys[at : at + SWEEP_COMMIT_KEYS]], now_ms)
+                    if deleted is None:  # what has expired by the new clock is for the next sweep
+                        return False
+                    self.deleted += deleted
                     at += SWEEP_COMMIT_KEYS
                     if thread_time() - began >= seconds or monotonic() >= until:
                         return False
                     sleep(0)  # a thread that waits for the interpreter gets it now, not after a switch interval of 5 ms
             finally:
-                self.give_back(keys[at:], now_ms)
+                self.give_back(keys[at:])
         return True
 
     @holds_lock
-    def give_back(self, keys: list[bytes], now_ms: int) -> None:
-        """Keep these keys for the next time: they were due at now_ms, but could not be deleted (a full disk, say).
+    def give_back(self, keys: DueHeap) -> None:
+        """Keep these keys for the next time: they were due, but could not be deleted (a full disk, say).
 
         If the clock is set back meanwhile, they may be alive again, and are due when it comes to that moment again."""
         with self._lock:
-            for key in keys:
-                heapq.heappush(self._owed, (now_ms, key))
+            for due in keys:
+                heapq.heappush(self._owed, due)
 
 
 class _Place:
@@ -106,9 +110,9 @@ class _Place:
         self._expiries: Iterator[tuple[int, bytes]] = iter(table.expiries())
         self._next = next(self._expiries, None)
 
-    def take(self, now_ms: int, limit: int) -> list[bytes]:
-        taken: list[bytes] = []
+    def take(self, now_ms: int, limit: int) -> DueHeap:
+        taken: DueHeap = []
         while self._next is not None and self._next[0] <= now_ms and len(taken) < limit:
-            taken.append(self._next[1])
+            taken.append(self._next)
             self._next = next(self._expiries, None)
         return taken

@@ -99,12 +99,12 @@ def due_of(memtable: Memtable) -> DueHeap:
     return due
 
 
-def pop_due(due: DueHeap, now_ms: int, limit: int) -> list[bytes]:
-    """Take up to `limit` keys whose moment has come."""
-    keys: list[bytes] = []
-    while due and due[0][0] <= now_ms and len(keys) < limit:
-        keys.append(heapq.heappop(due)[1])
-    return keys
+def pop_due(due: DueHeap, now_ms: int, limit: int) -> DueHeap:
+    """Take up to `limit` keys whose moment has come, each with it."""
+    taken: DueHeap = []
+    while due and due[0][0] <= now_ms and len(taken) < limit:
+        taken.append(heapq.heappop(due))
+    return taken
 
 
 def join_neighbours(memtables: Memtables) -> Memtables:

@@ -192,12 +192,12 @@ class Store(Edits):
         """The time that expiries are compared with. It may jump, either way."""
         return self.options.clock_ms()
 
-    def take_due(self, now_ms: int, limit: int) -> list[bytes]:
-        """Take keys of the memtables that have expired, each once; they may have been written since."""
+    def take_due(self, now_ms: int, limit: int) -> DueHeap:
+        """Take keys of the memtables that have expired, each once, and when; they may have been written since."""
         return self._exclusively(lambda: self._take_due(now_ms, limit))
 
-    def _take_due(self, now_ms: int, limit: int) -> list[bytes]:
-        taken: list[bytes] = []
+    def _take_due(self, now_ms: int, limit: int) -> DueHeap:
+        taken: DueHeap = []
         for heap in (self._generation.due, *(generation.due for generation in self.state.sealed)):
             taken += pop_due(heap, now_ms, limit - len(taken))
         return taken
@@ -206,17 +206,21 @@ class Store(Edits):
         """Copies of the heaps of what will expire in each memtable, for `expiring`."""
         return [self._generation.due[:], *(generation.due[:] for generation in self.state.sealed)]
 
-    def delete_expired(self, keys: Sequence[bytes], now_ms: int) -> int:
-        """Commit tombstones for those of the keys that have expired. Returns how many had."""
-        expired: dict[bytes, Live] = {}
+    def delete_expired(self, keys: Sequence[bytes], now_ms: int) -> int | None:
+        """Commit tombstones for those of the keys that have expired. Returns how many had. None: the clock has been set
+        back behind now_ms, and nothing was done, since keys may have been put by the new clock."""
+        expired: dict[bytes, Live] | None = None
 
         def choose(entries: dict[bytes, Entry | None]) -> dict[bytes, Entry]:
-            expired.update(
-                {key: entry for key, entry in entries.items() if type(entry) is tuple and 0 != entry[1] <= now_ms}
-            )
+            nonlocal expired
+            if self.now_ms() < now_ms:
+                return {}
+            expired = {key: entry for key, entry in entries.items() if type(entry) is tuple and 0 != entry[1] <= now_ms}
             return dict.fromkeys(expired, TOMBSTONE)
 
         self.update_many(keys, choose, now_ms)
+        if expired is None:
+            return None
         if expired and self.listeners.on_expired is not None:
             self.listeners.on_expired(expired)
         return len(expired)

@@ -239,6 +239,49 @@ def test_what_a_sweep_owes_waits_for_a_clock_that_was_set_back(clock: ManualCloc
         assert len(db) == 0
 
 
+@pytest.mark.parametrize("flushed", [False, True])
+def test_what_a_sweep_owes_is_due_at_its_own_moment(clock: ManualClock, flushed: bool) -> None:
+    """Not when the clock comes to the moment of the sweep that was refused, an hour later."""
+    disk = SimulatedDisk()
+    with flin.engine.open("/db", fs=disk, runner="inline", clock_ms=clock) as db:
+        db.put_many(dict.fromkeys(_keys(200), b"v"), ttl=10)
+        if flushed:
+            db.flush()
+        clock.advance(3600)
+        disk.faults.append(Fault(0, errno.ENOSPC, frozenset({"append", "create", "extend"}), sticky=True))
+        with pytest.raises(StorageError):
+            db._compactor.sweep()
+        disk.faults.clear()
+        clock.advance(-3595)
+        assert len(db) == 200
+        clock.advance(5)
+        assert len(db) == 0
+
+
+def test_a_sweep_under_way_spares_what_is_put_after_the_clock_was_set_back(
+    db: Any, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep took the time before. By the new clock the keys live, and expire when it comes to their moment."""
+    update = db._store.update_many
+
+    def set_back_first(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        clock.advance(-3600)
+        db.put_many(dict.fromkeys(_keys(100), b"new"), ttl=10)
+        return update(*arguments)
+
+    db.put_many(dict.fromkeys(_keys(200), b"v"), ttl=5)
+    clock.advance(3600)
+    monkeypatch.setattr(db._store, "update_many", set_back_first)
+    db._compactor.sweep()
+    assert db.get_many(_keys(100)) == [b"new"] * 100
+    assert len(db) == 200
+    clock.advance(5)
+    assert len(db) == 100
+    clock.advance(5)
+    assert len(db) == 0
+
+
 def test_threads_sweep_by_themselves(open_engine: OpenEngine, clock: ManualClock) -> None:
     db = open_engine(runner="thread", clock_ms=clock)
     db.put_many(dict.fromkeys(_keys(100), b"v"), ttl=1)

@@ -612,6 +612,8 @@ def test_serve_takes_defaults_then_the_file_then_the_command_line(tmp_path: Path
         ("--config", "nowhere.toml"),
         ("--maxclients", "0"),
         ("--shards", "3"),
+        ("--value-threshold", "7"),
+        ("--value-threshold", "1x"),
     ],
 )
 def test_serve_refuses_what_makes_no_sense(arguments: tuple[str, ...], capsys: Capture) -> None:

@@ -58,6 +58,11 @@ def add_parser(commands: Commands) -> None:
     add("--sync", choices=SYNC_MODES, help=f"when writes are made durable (default {defaults.sync})")
     add("--memory-limit", metavar="SIZE", help="memory for memtables, caches and helpers together (default 1gb)")
     add("--shards", type=_integer, metavar="N", help="a power of two; fixed when the database is created (default 1)")
+    add(
+        "--value-threshold",
+        metavar="SIZE",
+        help=f"values of at least this size are not copied into tables (default {defaults.value_threshold}; 0: all)",
+    )
     add("--requirepass", metavar="PASSWORD", help="clients must send it with AUTH")
     add("--aclfile", metavar="FILE", help="users and what they may do, as ACL SAVE writes them")
     add(

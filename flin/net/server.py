@@ -219,6 +219,7 @@ def _open_engine(options: ServerOptions) -> Any:
         sync=options.sync,
         memory_limit=options.memory_limit,
         shards=options.shards,
+        value_threshold=options.value_threshold,
         value_cache=False,
         # The server holds writers back by their connections; a commit must not wait on the loop.
         stall_writers=False,

@@ -42,14 +42,6 @@ from flin.testing.process import PATIENCE_SECONDS, wait_until
 PIPELINE: Final = 16
 """Commits that a client sends at once."""
 
-SERVE: Final = f"""
-import functools, sys, flin.engine
-flin.engine.open = functools.partial(flin.engine.open, value_threshold={VALUE_THRESHOLD})
-from flin.cli.main import main
-sys.exit(main())
-"""
-"""`flin`, with values of the lanes in value files."""
-
 START_SECONDS: Final = 60.0
 
 
@@ -250,7 +242,8 @@ class ServedLoad(Load):
 
     def _command(self) -> list[str]:
         words = ["--port", "0", "--dir", str(self.directory), "--sync", self.sync, "--shards", str(self.shards)]
-        return [sys.executable, "-c", SERVE, "serve", *words, *self._options]
+        words += ["--value-threshold", str(VALUE_THRESHOLD), *self._options]
+        return [sys.executable, "-m", "flin", "serve", *words]
 
     def _prepare(self) -> None:
         self._answered = list(self.floor)

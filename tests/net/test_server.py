@@ -184,6 +184,23 @@ def test_a_signal_ends_it_cleanly(serve: Callable[..., Served], number: int) -> 
     assert again.end(signal.SIGTERM) == 0
 
 
+def test_another_value_threshold_holds_for_new_values(serve: Callable[..., Served]) -> None:
+    values = {f"{threshold}:{number}": f"{threshold}" * 2000 for threshold in (1, 0) for number in range(200)}
+    for threshold in ("1kb", "0"):
+        served = serve("--value-threshold", threshold)
+        with redis.Redis(port=served.port, decode_responses=True) as client:
+            assert client.config_get("value-threshold") == {"value-threshold": "1024" if threshold == "1kb" else "0"}
+            client.mset({key: value for key, value in values.items() if key[0] == threshold[0]})
+        assert served.end(signal.SIGTERM) == 0  # a clean end flushes
+    served = serve()
+    with redis.Redis(port=served.port, decode_responses=True) as client:
+        assert client.config_get("value-threshold") == {"value-threshold": "4096"}
+        assert client.mget(values) == list(values.values())
+        found = client.info("persistence")
+    assert (found["value_files"], found["value_files_live_bytes"]) == (1, 200 * 2000), "each stays where it is"
+    assert served.end(signal.SIGTERM) == 0
+
+
 def test_a_terminal_that_closes_does_not_end_it(serve: Callable[..., Served]) -> None:
     """Like redis-server; so `flin serve &` needs no nohup."""
     served = serve()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from flin.engine.options import SyncMode, parse_bytes
+from flin.engine.options import MAX_VALUE_THRESHOLD, MIN_VALUE_THRESHOLD, SyncMode, parse_bytes
 from flin.errors import CommandError, FlinError
 from flin.net.settings.event_classes import EventClass, heard, parse_classes, show_classes
 from flin.net.settings.file_limit import check_clients
@@ -56,6 +56,7 @@ class ServerOptions:
     sync: SyncMode = "interval"
     memory_limit: int = 1 << 30  # bytes, for memtables, caches and helper together
     shards: int | None = None  # None: what the directory has, or the engine's default
+    value_threshold: int = 4096  # bytes from which on a value stays in a value file; 0: none. The engine's default
     requirepass: str = ""
     aclfile: str = ""  # a file of users; empty: none
     databases: int = 16
@@ -96,6 +97,10 @@ class ServerOptions:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} is {value}, it must be from {low} to {high}")
+        if 0 < self.value_threshold < MIN_VALUE_THRESHOLD:
+            raise ConfigError(
+                f"value_threshold is {self.value_threshold}, it must be 0 or at least {MIN_VALUE_THRESHOLD}"
+            )
         try:
             parse_classes(self.notify_keyspace_events.encode("utf-8"))
         except ValueError as error:
@@ -182,6 +187,7 @@ MIN_BULK_BYTES: Final = 512 << 10
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "port": (0, 65_535),
     "memory_limit": (16 << 20, 1 << 50),
+    "value_threshold": (0, MAX_VALUE_THRESHOLD),
     "databases": (1, 16),  # the internal namespaces that are set aside for them
     "maxclients": (1, 1_000_000),
     "timeout": (0, 1 << 31),
@@ -255,6 +261,7 @@ def with_values(options: ServerOptions, values: Mapping[str, Any]) -> ServerOpti
 
 
 _NOT_IN_FILES: Final = ("config_file", "parameters")
+_SIZES: Final = ("memory_limit", "value_threshold")
 
 
 def _is_changeable(name: str) -> bool:
@@ -280,7 +287,7 @@ def _coerced(name: str, value: Any, default: Any) -> Any:
         return tuple(words)
     if name in ("tls_auth_clients", "enable_debug_command") and type(value) is bool:
         return "yes" if value else "no"
-    if name == "memory_limit" and isinstance(value, str):
+    if name in _SIZES and isinstance(value, str):
         try:
             return parse_bytes(value)  # as the engine reads it
         except ValueError as error:
@@ -521,6 +528,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
         lambda config: config.options.unixsocketperm.encode() if config.options.unixsocket else b"0", refusal=IMMUTABLE
     ),
     b"tracking-table-max-keys": attribute("tracking_table_max_keys", integer_from(0, INT64_MAX)),
+    b"value-threshold": option("value_threshold", memory_size),
     **dict.fromkeys(
         (b"zset-max-listpack-entries", b"zset-max-ziplist-entries"),
         _threshold("sorted_set_members", integer_from(0, INT64_MAX)),

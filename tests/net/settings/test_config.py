@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import flin.engine
 from flin.errors import CommandError
 from flin.net.settings.config import PARAMETERS, Config, ConfigError, ServerOptions, options_from_file, with_values
 from flin.net.settings.file_limit import clients_within, files_for
@@ -29,6 +30,7 @@ def test_a_file_and_its_values(tmp_path: Path) -> None:
     path.write_text('[server]\nport = 7000\nbind = ["127.0.0.1", "::1"]\nmemory-limit = "512mb"\nrequirepass = "x"\n')
     options = options_from_file(str(path))
     assert (options.port, options.bind, options.memory_limit) == (7000, ("127.0.0.1", "::1"), 512 << 20)
+    assert options.value_threshold == flin.engine.Options().value_threshold
     assert with_values(options, {"port": 1, "bind": "0.0.0.0 ::"}).bind == ("0.0.0.0", "::")
 
 
@@ -51,6 +53,10 @@ def test_a_file_and_its_values(tmp_path: Path) -> None:
         {"slowlog_log_slower_than": -2},
         {"buffers_share": float("nan")},
         {"memory_limit": 64.5},
+        {"value_threshold": 7},
+        {"value_threshold": -1},
+        {"value_threshold": "2gb"},
+        {"value_threshold": None},
         {"tls_port": 70_000},
         {"tls_port": "6381"},
         {"tls_maxclients": 0},
@@ -238,6 +244,14 @@ def test_the_value_that_a_parameter_has_may_be_set() -> None:
             config.set({name: value})
     config.set({b"appendfsync": b"EVERYSEC", b"maxmemory": b"0mb", b"memory-limit": b"64mb", b"appendonly": b"Yes"})
     assert config.get(lambda name: True) == before
+
+
+def test_the_value_threshold_is_shown_and_set_at_the_start() -> None:
+    for given, shown in ((0, b"0"), (8, b"8"), ("16kb", b"16384"), ("1gb", b"1073741824")):
+        config = Config(with_values(ServerOptions(), {"value-threshold": given}))
+        assert config.get(b"value-threshold".__eq__) == {b"value-threshold": shown}
+        with pytest.raises(CommandError, match="can't set immutable config"):
+            config.set({b"value-threshold": b"4kb"})
 
 
 def test_clients_leave_files_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,11 +138,11 @@ class WriteBatch(WritableView):
         if start < stop:
             self._memtable.delete_range(start, stop)
 
-    def _read(self, stored: bytes) -> Live | None:
+    def _read(self, stored: bytes, *, values: bool = True) -> Live | None:
         self._check_open()
         entry = self._memtable.get(stored)
         if entry is None:
-            return self._below._read(stored)
+            return self._below._read(stored, values=values)
         return None if entry is TOMBSTONE else entry
 
     def _pages(

@@ -384,8 +384,8 @@ class Engine(WritableView):
 
     # The base of the read calls (view.py).
 
-    def _read(self, stored: bytes) -> Live | None:
-        return self._store.read(stored)
+    def _read(self, stored: bytes, *, values: bool = True) -> Live | None:
+        return self._store.read(stored, values=values)
 
     def _now_ms(self) -> int:
         return self._store.now_ms()

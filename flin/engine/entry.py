@@ -75,6 +75,12 @@ def maybe_pointer(entry: Entry) -> Pointer | None:
     return value if type(value) is Pointer else None
 
 
+def value_length(pointer: Pointer) -> int:
+    """Bytes of the value at a pointer's place. What it says is not checked before the value is read."""
+    length: int = read_pointer(pointer)[2]
+    return length
+
+
 def is_alive(entry: Entry | None, now_ms: int) -> bool:
     """Whether there is a value of any type at now_ms."""
     if type(entry) is tuple:

@@ -55,14 +55,14 @@ class Snapshot(View):
             for run in runs:
                 for table in run.tables:
                     found.update(key for _, key in takewhile(lambda due: due[0] <= now_ms, table.expiries()))
-        return sum(key < USER_END and _has_expired(self._read(key), now_ms) for key in found)
+        return sum(key < USER_END and _has_expired(self._read(key, values=False), now_ms) for key in found)
 
-    def _read(self, stored: bytes) -> Live | None:
+    def _read(self, stored: bytes, *, values: bool = True) -> Live | None:
         state = self._open_state()
         shard = state.shard_of(stored)
         entry = from_memtables(state, shard, stored)
         if entry is None:
-            entry = from_tables(state, shard, stored, hash_key(stored))
+            entry = from_tables(state, shard, stored, hash_key(stored), values=values)
         return None if entry is TOMBSTONE else entry
 
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:

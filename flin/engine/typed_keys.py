@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flin.engine.buffers import BytesLike
@@ -29,8 +30,8 @@ class TypedKeys(ABC):
     """
 
     @abstractmethod
-    def _read(self, stored: bytes) -> Live | None:
-        """The newest entry of a stored key, or None; it may have expired."""
+    def _read(self, stored: bytes, *, values: bool = True) -> Live | None:
+        """The newest entry of a stored key, or None; it may have expired. Without `values` it may have a pointer."""
 
     @abstractmethod
     def _pages(
@@ -46,7 +47,7 @@ class TypedKeys(ABC):
     def type(self, key: BytesLike) -> str | None:
         """What the key holds: "string", or the name of the call that reads it ("hash", "list", "set", "sorted_set",
         "stream"); None if it is absent. Example: `getattr(db, db.type(key))(key)`."""
-        return self._reading().type_of(key)
+        return self._reading(values=False).type_of(key)
 
     def hash(self, key: BytesLike) -> HashView:
         """The hash at the key: a mapping of fields to values. Example: `dict(db.hash(b"user:1").items())`."""
@@ -97,7 +98,8 @@ class TypedKeys(ABC):
 
         return entry[2] in READERS
 
-    def _reading(self) -> Reading:
+    def _reading(self, *, values: bool = True) -> Reading:
         from flin.objects.views import Reading
 
-        return Reading(self._read, self._pages, self._now_ms)
+        read = self._read if values else partial(self._read, values=False)
+        return Reading(read, self._pages, self._now_ms)

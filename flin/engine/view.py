@@ -78,12 +78,12 @@ class View(TypedKeys, Mapping[bytes, bytes]):
         return value
 
     def __contains__(self, key: object) -> bool:
-        return self._value_at(self._read(as_stored(key)), self._now_ms()) is not None
+        return self._has_value(self._read(as_stored(key), values=False), self._now_ms())
 
     def ttl(self, key: BytesLike) -> float | None:
         """The seconds until the key expires; None if it does not expire, or is absent."""
         now_ms = self._now_ms()
-        entry = self._read(as_stored(key))
+        entry = self._read(as_stored(key), values=False)
         if not isinstance(entry, tuple) or not is_alive(entry, now_ms) or not entry[1]:
             return None
         return (entry[1] - now_ms) / 1000

@@ -135,6 +135,27 @@ def test_keys_are_found_without_reading_values(monkeypatch: pytest.MonkeyPatch, 
         assert db[b"07"] == model[b"07"]
 
 
+def test_nothing_is_fetched_to_tell_whether_a_key_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clock = ManualClock()
+    with flin.engine.open(tmp_path / "db", runner="inline", value_threshold=8, clock_ms=clock) as db:
+        model = filled(db)
+        db.put(b"brief", VALUE, ttl=10)
+        db.flush()
+        with monkeypatch.context() as unreadable, db.snapshot() as snapshot, db.write_batch() as batch:
+            for file in db._store.state.value_files.values():
+                unreadable.setattr(type(file), "pread", None)
+                unreadable.setattr(type(file), "_opened", None)
+            for view in (db, snapshot, batch):
+                for _ in range(20):  # so that a key may become hot
+                    assert b"07" in view
+                    assert b"7" not in view
+                assert (view.ttl(b"brief"), view.ttl(b"07")) == (10.0, None)
+                assert (view.type(b"brief"), view.type(b"07"), view.type(b"7")) == ("string", "string", None)
+            clock.advance(11)
+            assert (b"brief" in db, b"brief" in batch, b"brief" in snapshot) == (False, False, True)
+        assert (db[b"07"], db[b"07"], db[b"07"]) == (model[b"07"],) * 3, "no pointer has become hot"
+
+
 def test_the_value_cache_holds_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with flin.engine.open(tmp_path / "db", runner="inline", value_threshold=8) as db:
         model = filled(db)

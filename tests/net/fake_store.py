@@ -48,10 +48,10 @@ class FakeStore:
         """From now on these keys need a thread to be read, once."""
         self.cold.update(keys)
 
-    def read(self, key: bytes) -> Entry | None:
+    def read(self, key: bytes, *, values: bool = True) -> Entry | None:
         return self.entries.get(key)
 
-    def read_nowait(self, key: bytes) -> Entry | None:
+    def read_nowait(self, key: bytes, *, values: bool = True) -> Entry | None:
         if key in self.cold:
             raise ColdRead(lambda: self._warm(key))
         return self.entries.get(key)
@@ -142,7 +142,7 @@ class OftenColdStore(FakeStore):
         super().__init__()
         self._reads = 0
 
-    def read_nowait(self, key: bytes) -> Entry | None:
+    def read_nowait(self, key: bytes, *, values: bool = True) -> Entry | None:
         self._reads += 1
         if self._reads % 3 == 0:
             raise ColdRead(lambda: None)

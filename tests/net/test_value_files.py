@@ -109,7 +109,37 @@ def test_damage_in_a_value_file_is_told_to_the_client(tmp_path: Path) -> None:
             assert value_file.file.encode() in reply
             assert b"%d" % offset in reply
             assert client.call(b"GET", b"k4").data == b"$2000\r\n" + b"E" * 2000 + b"\r\n"
-            assert client.call(b"EXISTS", b"k4").data == b":1\r\n"
+            for key in (b"k3", b"k4"):  # no value is read to tell these
+                assert client.call(b"EXISTS", key).data == client.call(b"TOUCH", key).data == b":1\r\n"
+                assert client.call(b"TYPE", key).data == b"+string\r\n"
+                assert client.call(b"TTL", key).data == client.call(b"PEXPIRETIME", key).data == b":-1\r\n"
+                assert client.call(b"STRLEN", key).data == b":2000\r\n"
+                assert client.call(b"OBJECT", b"ENCODING", key).data == b"$3\r\nraw\r\n"
+                assert client.call(b"OBJECT", b"REFCOUNT", key).data == b":1\r\n"
+                assert client.call(b"OBJECT", b"IDLETIME", key).data == b":0\r\n"
+                assert client.call(b"SETNX", key, b"v").data == client.call(b"PERSIST", key).data == b":0\r\n"
+                assert client.call(b"SCAN", b"0", b"MATCH", key, b"TYPE", b"string").data.count(key) == 1
+                assert client.call(b"MULTI").data == b"+OK\r\n"
+                client.call(b"EXISTS", key)
+                client.call(b"COPY", key, key + b"copy", b"DB", b"1")
+                assert client.call(b"EXEC").data.startswith(b"*2\r\n:1\r\n-" if key == b"k3" else b"*2\r\n:1\r\n:1")
             assert client.call(b"DBSIZE").data == b":10\r\n"
             assert client.call(b"SET", b"k3", b"new").data == b"+OK\r\n"
             assert client.call(b"GET", b"k3").data == b"$3\r\nnew\r\n"
+
+
+def test_a_damaged_value_can_be_deleted(tmp_path: Path) -> None:
+    with flin.engine.open(tmp_path / "db", runner="inline", value_threshold=1000, value_cache=False) as db:
+        keys = [b"k%03d" % number for number in range(200)]
+        for key in keys:
+            db.put(key, key * 300)
+        db.flush()
+        (value_file,) = db._store.manifest.version.value_files
+        path = tmp_path / "db" / value_file.file
+        path.write_bytes(path.read_bytes().replace(b"k1", b"K1"))
+        with ServerThread(db._store) as server, RawClient(server.port) as client:
+            assert client.call(b"GET", keys[100]).data.startswith(b"-")
+            assert client.call(b"DEL", keys[100]).data == b":1\r\n"
+            assert client.call(b"EXISTS", *keys).data == b":199\r\n"
+            assert client.call(b"UNLINK", *keys).data == b":199\r\n", "in slices"
+            assert client.call(b"DBSIZE").data == b":0\r\n"

@@ -43,17 +43,19 @@ def from_memtables(state: ReadState, shard: int, key: bytes) -> Entry | None:
     return None
 
 
-def from_tables(state: ReadState, shard: int, key: bytes, hashed: int, *, wait: bool = True) -> Entry | None:
+def from_tables(
+    state: ReadState, shard: int, key: bytes, hashed: int, *, wait: bool = True, values: bool = True
+) -> Entry | None:
     """What the tables say of a stored key: None if nothing. `hashed`: hash_key(key). Without `wait`: ColdRead if it
-    would have to wait for the disk. Raises CorruptionError, StorageError."""
+    would have to wait for the disk. Without `values` pointers stay. Raises CorruptionError, StorageError."""
     if not wait:
         entry = _from_runs_nowait(state, shard, key, hashed)
-        if type(entry) is bytes or entry is None:
+        if type(entry) is bytes or entry is None or not values:
             return entry
         resolved: Entry = state.value_files.resolved_nowait(entry)
         return resolved
     entry = _from_runs_or_view(state, shard, key, hashed)
-    if type(entry) is not bytes and entry is not None:
+    if values and type(entry) is not bytes and entry is not None:
         entry = state.value_files.resolved(entry)
     return entry
 
@@ -82,8 +84,9 @@ def _from_runs_or_view(state: ReadState, shard: int, key: bytes, hashed: int) ->
     return _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find(key, hashed)
 
 
-def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> Live | None:
-    """What a state holds for a key that the active dict of its shard does not know; never a tombstone.
+def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache, *, resolves: bool = True) -> Live | None:
+    """What a state holds for a key that the active dict of its shard does not know; never a tombstone. If it does not
+    resolve, pointers stay.
 
     Does what `from_memtables` and `below_memtables` do, with their calls written out; only what a page of the sorted
     view says is not cached again, unless it was a pointer."""
@@ -118,15 +121,19 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache) -> 
             entry = page.get(key)
             if type(entry) is bytes or entry is None:
                 return entry
-            return None if entry is TOMBSTONE else _resolved_from_page(state, key, entry, values)
+            if entry is TOMBSTONE:
+                return None
+            return _resolved_from_page(state, key, entry, values) if resolves else entry
     # 6. The tables; what they say may be hot.
     hashed = hash_key(key)
     entry = _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find_cold(number, key, hashed)
     if entry is not None:
+        values.absent = 0
         if type(entry) is not bytes:
+            if not resolves:
+                return None if entry is TOMBSTONE else entry
             entry = state.value_files.resolved(entry)
         values.fill(key, entry, hashed, state.flushes)
-        values.absent = 0
     else:
         values.absent += 1
     return None if entry is TOMBSTONE else entry

@@ -126,17 +126,18 @@ class Store(Edits):
 
     # Reading.
 
-    def read(self, key: bytes) -> Live | None:
-        """The newest entry of a stored key, never a tombstone; the caller must check whether it has expired."""
+    def read(self, key: bytes, *, values: bool = True) -> Live | None:
+        """The newest entry of a stored key, never a tombstone; the caller must check whether it has expired. Without
+        `values` it may have a pointer in the place of its value."""
         state = self.state
         shard = state.shard_of(key)
         entry = state.active[shard].entries.get(key)
         if entry is None:
-            return read_older(state, shard, key, self.value_cache)
+            return read_older(state, shard, key, self.value_cache, resolves=values)
         return None if entry is TOMBSTONE else entry
 
-    def read_nowait(self, key: bytes) -> Live | None:
-        """What `read` gives; ColdRead instead of a wait for a block."""
+    def read_nowait(self, key: bytes, *, values: bool = True) -> Live | None:
+        """What `read` gives; ColdRead instead of a wait for the disk."""
         state = self.state
         get = state.get_active
         shard = state.shard_of(key) if get is None else 0
@@ -144,7 +145,7 @@ class Store(Edits):
         if entry is None:
             entry = from_memtables(state, shard, key)
             if entry is None:
-                entry = from_tables(state, shard, key, hash_key(key), wait=False)
+                entry = from_tables(state, shard, key, hash_key(key), wait=False, values=values)
         return None if entry is TOMBSTONE else entry
 
     def cache_budget(self, *, is_quiet: bool) -> int:

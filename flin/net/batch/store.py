@@ -42,10 +42,11 @@ class StoreLike(Protocol):
     def background_error(self) -> BaseException | None:
         """Why flushes and compactions fail, while they do: then a stall does not end by itself."""
 
-    def read(self, key: bytes) -> Entry | None:
-        """The newest entry, live or expired, never TOMBSTONE. May wait for the disk."""
+    def read(self, key: bytes, *, values: bool = True) -> Entry | None:
+        """The newest entry, live or expired, never TOMBSTONE. May wait for the disk. Without `values` it may have a
+        pointer in the place of its value."""
 
-    def read_nowait(self, key: bytes) -> Entry | None:
+    def read_nowait(self, key: bytes, *, values: bool = True) -> Entry | None:
         """What `read` gives; raises ColdRead instead of waiting."""
 
     def newest_entries(self) -> Mapping[bytes, Entry] | None:

@@ -70,41 +70,42 @@ def _expire(context: Context, args: list[bytes], unit: ExpiryUnit, name: str) ->
 @command("persist", 2, "write fast", FIRST_KEY)
 def persist(context: Context, args: list[bytes]) -> Value:
     """Removes a key's expiry."""
-    entry = context.keyspace.settled(args[1])
-    if entry is None or isinstance(entry, bytes) or not entry[1]:
+    if not context.keyspace.expires_at_ms(args[1]):
         return ZERO
+    entry = context.keyspace.settled(args[1])
+    assert type(entry) is tuple
     value, _, tag = entry
     context.keyspace.put(args[1], make_entry(value, 0, tag))
     context.notify(b"persist", args[1])
     return ONE
 
 
-@command("ttl", 2, "readonly fast", FIRST_KEY)
+@command("ttl", 2, "readonly fast peeks", FIRST_KEY)
 def ttl(context: Context, args: list[bytes]) -> Value:
     """Returns the seconds until a key expires; -1 without expiry, -2 without key."""
     return _in_seconds(_remaining_ms(context, args[1]))
 
 
-@command("pttl", 2, "readonly fast", FIRST_KEY)
+@command("pttl", 2, "readonly fast peeks", FIRST_KEY)
 def pttl(context: Context, args: list[bytes]) -> Value:
     """Returns the milliseconds until a key expires; -1 without expiry, -2 without key."""
     return _remaining_ms(context, args[1])
 
 
-@command("expiretime", 2, "readonly fast", FIRST_KEY)
+@command("expiretime", 2, "readonly fast peeks", FIRST_KEY)
 def expiretime(context: Context, args: list[bytes]) -> Value:
     """Returns when a key expires, in seconds since 1970; -1 without expiry, -2 without key."""
     return _in_seconds(_expires_at_ms(context, args[1]))
 
 
-@command("pexpiretime", 2, "readonly fast", FIRST_KEY)
+@command("pexpiretime", 2, "readonly fast peeks", FIRST_KEY)
 def pexpiretime(context: Context, args: list[bytes]) -> Value:
     """Returns when a key expires, in milliseconds since 1970; -1 without expiry, -2 without key."""
     return _expires_at_ms(context, args[1])
 
 
 def _expires_at_ms(context: Context, key: bytes) -> int:
-    entry = context.keyspace.look_up(key)
+    entry = context.keyspace.look_up(key, values=False)
     if entry is None:
         return _NO_KEY
     return (entry[1] if type(entry) is tuple else 0) or _NO_EXPIRY

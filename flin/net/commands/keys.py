@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flin.engine.entry import Live
+from flin.engine.entry import Live, Pointer, maybe_pointer, value_length
 from flin.errors import CommandError
 from flin.net.command.arguments import option_name, parse_int32
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
@@ -36,13 +36,13 @@ def tag_of(entry: Live) -> int:
     return 0 if isinstance(entry, bytes) else entry[2]
 
 
-@command("del", -2, "write", ALL_KEYS)
+@command("del", -2, "write peeks", ALL_KEYS)
 def delete(context: Context, args: list[bytes]) -> Value:
     """Deletes keys and returns how many there were."""
     keyspace = context.keyspace
     if len(args) > MAX_UNSLICED_KEYS:
         return _delete_many(context, args)
-    entries = {key: entry for key in args[1:] if (entry := keyspace.entry(key)) is not None}
+    entries = {key: entry for key in args[1:] if (entry := keyspace.outline(key)) is not None}
     for key, entry in entries.items():
         if type(entry) is tuple:
             keyspace.note_gone(entry)
@@ -65,18 +65,18 @@ def _delete_many(context: Context, args: list[bytes]) -> Slices:
     return len(found)
 
 
-@command("unlink", -2, "write fast", ALL_KEYS)
+@command("unlink", -2, "write fast peeks", ALL_KEYS)
 def unlink(context: Context, args: list[bytes]) -> Value:
     """Delete the keys as DEL does; deleting never waits here."""
     return delete(context, args)
 
 
-@command("exists", -2, "readonly fast", ALL_KEYS)
+@command("exists", -2, "readonly fast peeks", ALL_KEYS)
 def exists(context: Context, args: list[bytes]) -> Value:
     """Counts how many of the keys exist; a key named twice counts twice."""
     keyspace = context.keyspace
     if len(args) == 2:
-        return int(keyspace.look_up(args[1]) is not None)
+        return int(keyspace.look_up(args[1], values=False) is not None)
     if len(args) > MAX_UNSLICED_KEYS:
         return _count_many(keyspace, args)
     found = sum([keyspace.exists(key) for key in args[1:]])
@@ -91,16 +91,16 @@ def _count_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
     return found
 
 
-@command("touch", -2, "readonly fast", ALL_KEYS)
+@command("touch", -2, "readonly fast peeks", ALL_KEYS)
 def touch(context: Context, args: list[bytes]) -> Value:
     """Counts how many of the keys exist. No time of access is kept."""
     return exists(context, args)
 
 
-@command("type", 2, "readonly fast", FIRST_KEY)
+@command("type", 2, "readonly fast peeks", FIRST_KEY)
 def type_(context: Context, args: list[bytes]) -> Value:
     """Returns the type of what a key holds, or none."""
-    entry = context.keyspace.look_up(args[1])
+    entry = context.keyspace.look_up(args[1], values=False)
     return _NO_TYPE if entry is None else simple(type_name(entry))
 
 
@@ -111,7 +111,7 @@ def copy(context: Context, args: list[bytes]) -> Value:
     target, replace = _copy_options(context, args)
     if target is context.keyspace and source == destination:
         raise CommandError("ERR source and destination objects are the same")
-    entry = context.keyspace.look_up(source)
+    entry = context.keyspace.look_up(source, values=False)
     if entry is None or (target.exists(destination) and not replace):
         return ZERO
     _copy(context, source, target, destination)
@@ -156,7 +156,7 @@ def move(context: Context, args: list[bytes]) -> Value:
     key, target = args[1], _database(context, args[2])
     if target is context.keyspace:
         raise CommandError("ERR source and destination objects are the same")
-    entry = context.keyspace.entry(key)
+    entry = context.keyspace.outline(key)
     if entry is None or target.exists(key):
         return ZERO
     _copy(context, key, target, key)
@@ -230,10 +230,19 @@ _OBJECT_HELP: Final = (
 container("object", GROUP, "Tells about the value of a key.")
 
 
+def _short(context: Context, key: bytes) -> Live | None:
+    """The key's entry. A string that is too long to be an integer or embedded may be a pointer."""
+    entry = context.keyspace.look_up(key, values=False)
+    if entry is None:
+        return None
+    pointer = maybe_pointer(entry)
+    return context.keyspace.entry(key) if pointer is not None and value_length(pointer) <= _MAX_EMBEDDED else entry
+
+
 @command("object|encoding", 3, "readonly", _OBJECT_KEY)
 def object_encoding(context: Context, args: list[bytes]) -> Value:
     """Returns how Redis would keep the value in memory."""
-    entry = context.keyspace.look_up(args[2])
+    entry = _short(context, args[2])
     if entry is None:
         return None
     kind = KINDS.get(tag_of(entry))
@@ -244,6 +253,8 @@ def object_encoding(context: Context, args: list[bytes]) -> Value:
     if tag_of(entry) == LONG_STRING:
         return b"raw"
     value = string_of(entry)
+    if type(value) is Pointer:
+        return b"raw"
     if maybe_int64(value) is not None:
         return b"int"
     return b"embstr" if len(value) <= _MAX_EMBEDDED else b"raw"
@@ -259,23 +270,24 @@ def string_of(entry: Live) -> bytes:
 @command("object|refcount", 3, "readonly", _OBJECT_KEY)
 def object_refcount(context: Context, args: list[bytes]) -> Value:
     """Returns the number of references Redis would count."""
-    entry = context.keyspace.look_up(args[2])
+    entry = _short(context, args[2])
     if entry is None:
         return None
-    number = None if tag_of(entry) else maybe_int64(string_of(entry))
+    is_long = tag_of(entry) or maybe_pointer(entry) is not None
+    number = None if is_long else maybe_int64(string_of(entry))
     return _SHARED_COUNT if number is not None and 0 <= number < _SHARED_INTEGERS else 1
 
 
-@command("object|idletime", 3, "readonly", _OBJECT_KEY)
+@command("object|idletime", 3, "readonly peeks", _OBJECT_KEY)
 def object_idletime(context: Context, args: list[bytes]) -> Value:
     """Returns 0 for a key that exists: no time of access is kept."""
-    return None if context.keyspace.look_up(args[2]) is None else ZERO
+    return None if context.keyspace.look_up(args[2], values=False) is None else ZERO
 
 
-@command("object|freq", 3, "readonly", _OBJECT_KEY)
+@command("object|freq", 3, "readonly peeks", _OBJECT_KEY)
 def object_freq(context: Context, args: list[bytes]) -> Value:
     """Refused for a key that exists: no frequency of access is kept."""
-    if context.keyspace.look_up(args[2]) is None:
+    if context.keyspace.look_up(args[2], values=False) is None:
         return None
     raise CommandError(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "

@@ -33,6 +33,7 @@ _INTERNAL: Final = (
     | Flag.WHILE_SUBSCRIBED
     | Flag.PUBLISHES
     | Flag.SHOWS_MORE
+    | Flag.PEEKS
 )  # for dispatch alone; Redis has no such flags
 
 _TITLES: Final = {

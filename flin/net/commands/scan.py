@@ -135,7 +135,7 @@ def _walk(keyspace: Keyspace, glob: Glob, after: bytes | None) -> Iterator[tuple
     """Pages of the keys above `after` that may match, in order."""
     only = glob.literal
     if only is not None:
-        entry = keyspace.entry(only) if after is None or after < only else None
+        entry = keyspace.outline(only) if after is None or after < only else None
         return iter([] if entry is None else [([only], [entry])])
     prefix = glob.prefix
     if not prefix or (after is not None and after >= prefix):
@@ -158,7 +158,7 @@ def _portions(
 
 def _from_prefix(keyspace: Keyspace, prefix: bytes) -> Iterator[tuple[list[bytes], list[Live]]]:
     """The key that is the prefix itself, then those above it."""
-    entry = keyspace.entry(prefix)
+    entry = keyspace.outline(prefix)
     pages = keyspace.pages(prefix, stop=prefix_stop(prefix))
     if entry is not None:
         yield [prefix], [entry]

@@ -10,7 +10,7 @@ from collections.abc import Sized
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final
 
-from flin.engine.entry import make_entry
+from flin.engine.entry import make_entry, maybe_pointer, value_length
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError, LimitError
 from flin.net.command.arguments import (
@@ -30,7 +30,7 @@ from flin.net.data import text as texts
 from flin.net.data.long_bulk import SLICED_BYTES, bulk_in_slices
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many, read_many
 from flin.net.data.reply_cache import MAX_CACHED_BYTES
-from flin.net.data.text import part_of, shown_text, string_at, string_or_none, text_at, write_parts
+from flin.net.data.text import part_of, shown_text, string_at, string_or_none, text_at, text_of, write_parts
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import (
     EMPTY_BULK,
@@ -304,10 +304,14 @@ def append(context: Context, args: list[bytes]) -> Value:
     return length
 
 
-@command("strlen", 2, "readonly fast", FIRST_KEY)
+@command("strlen", 2, "readonly fast peeks", FIRST_KEY)
 def strlen(context: Context, args: list[bytes]) -> Value:
     """Returns the length of the string at a key."""
-    return len(shown_text(context.keyspace, args[1]) or b"")
+    entry = context.keyspace.look_up(args[1], values=False)
+    if entry is None:
+        return 0
+    pointer = maybe_pointer(entry)
+    return len(text_of(context.keyspace, args[1], entry)) if pointer is None else value_length(pointer)
 
 
 @command("getrange", 4, "readonly", FIRST_KEY)

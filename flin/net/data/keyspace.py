@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from flin.engine.boundaries import boundaries_of, covers, ranges_of
-from flin.engine.entry import TOMBSTONE, Entry, Live, Page
+from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Pointer, is_alive
 from flin.engine.key import USER_END, namespace_of, namespace_prefix, stored_key, user_key
 from flin.errors import CommandError, CorruptionError, FormatVersionError, LimitError
 from flin.net.batch.journal import Journal
@@ -84,7 +84,7 @@ class Keyspace:
         self.hot = hot
         self.observers = Observers(observed)
         self.watches = Watches(self.observers)
-        self.read: Callable[[bytes], Entry | None] = store.read_nowait  # or store.read: see block_reads
+        self.read = store.read_nowait  # or store.read: see block_reads
         self.is_blocking = False
         self.objects = LiveObjects(
             ObjectHost(self, store, pending, lease), objects_bytes, thresholds, lambda used: self.hot.lend(used)
@@ -123,10 +123,20 @@ class Keyspace:
             return found
         return None
 
-    def look_up(self, key: bytes) -> Live | None:
-        """`entry` for a command that shows the key: INFO counts whether it was there. Writes that only need to know
-        what they replace count nothing, as in Redis."""
-        found = self.entry(key)
+    def outline(self, key: bytes) -> Live | None:
+        """`entry` for who needs no string: a Pointer may be in its place, which is not followed to a value file."""
+        stored = self.stored(key)
+        found = self._points_get(stored)
+        if found is None and not (self._ranges and covers(self._ranges, stored)):
+            found = self.read(stored, values=False)
+            if type(found) is tuple and found[2] and type(found[0]) is Pointer:
+                found = self.read(stored)  # a collection's own entry, which is small
+        return found if is_alive(found, self._pending.now_ms) else None  # type: ignore[return-value]  # no tombstone
+
+    def look_up(self, key: bytes, *, values: bool = True) -> Live | None:
+        """`entry`, or `outline`, for a command that shows the key: INFO counts whether it was there. Writes that only
+        need to know what they replace count nothing, as in Redis."""
+        found = self.entry(key) if values else self.outline(key)
         if found is None:
             self.misses += 1
         else:
@@ -204,11 +214,11 @@ class Keyspace:
         return found if type(found) is tuple and found[1] and found[1] <= self._pending.now_ms else None
 
     def exists(self, key: bytes) -> bool:
-        return self.entry(key) is not None
+        return self.outline(key) is not None
 
     def expires_at_ms(self, key: bytes) -> int | None:
         """None: no such key; 0: it has no expiry."""
-        found = self.entry(key)
+        found = self.outline(key)
         if found is None:
             return None
         return found[1] if type(found) is tuple else 0
@@ -293,6 +303,11 @@ class Keyspace:
         with self.waiting():
             return self.entry(key)
 
+    def outline_waiting(self, key: bytes) -> Live | None:
+        """`outline`, waiting for the disk."""
+        with self.waiting():
+            return self.outline(key)
+
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Reads in the block wait for the disk."""
@@ -303,10 +318,10 @@ class Keyspace:
         finally:
             self.block_reads(blocking=was_blocking)
 
-    def load(self, keys: Sequence[bytes]) -> None:
+    def load(self, keys: Sequence[bytes], *, values: bool = True) -> None:
         """In a reader thread: read the keys, so that they lie in the cache."""
         for key in keys:
-            self._store.read(self.stored(key))
+            self._store.read(self.stored(key), values=values)
 
     # Writes.
 
@@ -496,7 +511,7 @@ class Keyspace:
         stored = self.stored(key)
         found = self._points_get(stored)
         if found is None and not covers(self._ranges, stored):
-            found = self._store.read(stored)
+            found = self._store.read(stored, values=False)
         return found is not None and found is not TOMBSTONE
 
     def _write_all(self, keys: Sequence[bytes], entries: Sequence[Entry], large_bytes: int) -> None:
@@ -523,7 +538,7 @@ class Keyspace:
         number = 0 if cleared else self._store.count(self.namespace) or 0
         for stored, entry in self._points.items():
             if first <= stored < end:
-                was_there = not cleared and self._store.read(stored) is not None
+                was_there = not cleared and self._store.read(stored, values=False) is not None
                 number += (entry is not TOMBSTONE) - was_there
         return number
 

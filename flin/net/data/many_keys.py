@@ -12,12 +12,15 @@ the memory. MGET keeps them, up to the size of the largest reply.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from flin.engine.entry import Live, make_entry
+from flin.engine.entry import Expiring, Live, make_entry
 from flin.engine.table.cold_read import ColdRead
+from flin.errors import CorruptionError, FormatVersionError
 from flin.net.wire.replies import too_large_reply
+from flin.objects.copying import maybe_spread
 from flin.objects.layout import LONG_STRING
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class _Found:
         """most_bytes: for all values together; None: no values are kept."""
         self.entries: list[Live | None] = [None] * number
         self.done = 0
+        self.keeps_values = most_bytes is not None
         self._most_bytes = most_bytes
         self._bytes = 0
 
@@ -62,7 +66,8 @@ class _Found:
             for done, position in enumerate(positions):  # noqa: B007
                 entry = read(keys[position])
                 if most_bytes is None:
-                    entry = b"" if type(entry) is bytes else (b"", entry[1], entry[2]) if type(entry) is tuple else None
+                    if entry is not None:
+                        entry = _bare(entry) if type(entry) is tuple else b""
                 else:
                     if entry is not None:
                         size += len(entry) if type(entry) is bytes else len(entry[0])  # type: ignore[arg-type]
@@ -76,8 +81,17 @@ class _Found:
             self._bytes, self.done = size, done
 
 
+def _bare(entry: Expiring) -> Expiring:
+    """The entry without its value, unless that names pieces, which whoever deletes it must know."""
+    with suppress(CorruptionError, FormatVersionError):
+        if maybe_spread(entry) is not None:
+            return entry
+    return (b"", entry[1], entry[2])
+
+
 def find_many(keyspace: Keyspace, keys: Sequence[bytes]) -> Loads:
-    """The entries that `read_many` gives, with empty values: they tell which keys are there."""
+    """The entries that `read_many` gives, with empty values: they tell which keys are there. Those of spread
+    collections are whole, for who deletes them."""
     return _gather(keyspace, keys, _Found(len(keys), None))
 
 
@@ -105,7 +119,7 @@ def _whole(keyspace: Keyspace, key: bytes, *, is_sliced: bool) -> bytes:
 def _gather(keyspace: Keyspace, keys: Sequence[bytes], found: _Found) -> Loads:
     wanted: Sequence[int] = range(len(keys))
     if len(keys) <= SLICE_KEYS or keyspace.is_in_transaction:
-        found.read(keyspace.entry, keys, wanted)
+        found.read(keyspace.entry if found.keeps_values else keyspace.outline, keys, wanted)
         return found.entries
     with keyspace.journal() as journal:
         for _ in range(ROUNDS):
@@ -115,7 +129,7 @@ def _gather(keyspace: Keyspace, keys: Sequence[bytes], found: _Found) -> Loads:
             wanted = keyspace.changed(journal, keys)
             if len(wanted) <= SLICE_KEYS:
                 break
-        found.read(keyspace.entry_waiting, keys, wanted)
+        found.read(keyspace.entry_waiting if found.keeps_values else keyspace.outline_waiting, keys, wanted)
     now_ms = keyspace.now_ms
     return [None if type(entry) is tuple and 0 != entry[1] <= now_ms else entry for entry in found.entries]
 
@@ -128,9 +142,10 @@ def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
 def _read(keyspace: Keyspace, keys: Sequence[bytes], part: Sequence[int], found: _Found) -> Generator[Any, None, None]:
     """Read a slice; if a key is cold, a thread reads the rest of the slice first."""
     try:
-        found.read(keyspace.entry, keys, part)
+        found.read(keyspace.entry if found.keeps_values else keyspace.outline, keys, part)
         return
     except ColdRead:
         rest = part[found.done :]
-    yield partial(keyspace.load, [keys[position] for position in rest])
-    found.read(keyspace.entry_waiting, keys, rest)  # the cache may be too small for a slice
+    yield partial(keyspace.load, [keys[position] for position in rest], values=found.keeps_values)
+    # The cache may be too small for a slice.
+    found.read(keyspace.entry_waiting if found.keeps_values else keyspace.outline_waiting, keys, rest)

@@ -21,9 +21,11 @@ class Database(Protocol):
     """The keyspace, as far as its host knows it."""
 
     namespace: int
-    read: Callable[[bytes], Entry | None]
     is_blocking: bool
     observers: Observers
+
+    @property
+    def read(self) -> Callable[[bytes], Entry | None]: ...
 
     def entry(self, key: bytes) -> Live | None: ...
 

@@ -91,7 +91,7 @@ class Lines:
 
     def all_written(self, has_changed: Callable[[bytes], bool]) -> None:
         for key in self.by_key:
-            self._maybe_note(key, self.keyspace.entry_waiting(key))
+            self._maybe_note(key, self.keyspace.outline_waiting(key))
 
     def _note_written(self, key: bytes) -> None:
         self._maybe_note(key, self._pending.points.get(self.keyspace.stored(key)))

@@ -96,7 +96,7 @@ def _look(context: Context, command: Command, request: list[bytes]) -> list[int]
     keyspace = context.keyspace
     absent: list[int] = []
     for position in command.keys.positions(request):
-        if keyspace.entry(request[position]) is None:
+        if not keyspace.exists(request[position]):
             absent.append(position)
             if context.services.config.notified & _EXPIRED:
                 _maybe_delete(context, request[position])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError, LimitError, StorageError
-from flin.net.command.command import Command
+from flin.net.command.command import Command, Flag
 from flin.net.data.savepoint import Step
 from flin.net.run.call import call
 from flin.net.run.gates import check_writes
@@ -72,10 +72,11 @@ def _read_keys(context: Context, queue: list[tuple[Command, list[bytes]]]) -> No
     """Read all keys that the commands name, before the first of them writes."""
     try:
         for command, request in queue:
+            read = context.keyspace.outline if command.flags & Flag.PEEKS else context.keyspace.entry
             for position in command.keys.positions(request):
                 # Damage becomes the reply of the command that meets it, like any error; the others run.
                 with suppress(CorruptionError, StorageError):
-                    context.keyspace.entry(request[position])
+                    read(request[position])
     except ColdRead:
         raise  # EXEC runs again
     except Exception:

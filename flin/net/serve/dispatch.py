@@ -402,15 +402,19 @@ def _load_all(
     It takes what ColdRead asks for, not the exception: that keeps its frames alive, and these the state they read."""
     queue = context.session.queue if command.flags & Flag.ENDS_QUEUE else None
     requests = [(command, request)] if queue is None else queue
-    stored = [context.keyspace.stored(of[position]) for each, of in requests for position in each.keys.positions(of)]
+    stored = [
+        (context.keyspace.stored(of[position]), not each.flags & Flag.PEEKS)
+        for each, of in requests
+        for position in each.keys.positions(of)
+    ]
     if len(stored) < 2:
         return first
     read = context.services.store.read
 
     def load() -> None:
         first()
-        for key in stored:
-            read(key)
+        for key, values in stored:
+            read(key, values=values)
 
     return load
 

@@ -162,7 +162,7 @@ def _serve_key(lines: Lines, key: bytes) -> None:
 
 def _tag_at(lines: Lines, key: bytes) -> int:
     """The tag of what is there; 0 for a string and for nothing."""
-    entry = lines.keyspace.entry(key)
+    entry = lines.keyspace.outline(key)
     return entry[2] if type(entry) is tuple else 0
 
 

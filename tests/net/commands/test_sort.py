@@ -174,7 +174,7 @@ def test_the_keys_of_a_request(server: Handling) -> None:
 def test_cold_keys_are_read_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """None of 600 weights is in memory: a thread reads them, in slices, and then they are sorted in one step."""
 
-    def read(store: FakeStore, key: bytes) -> Entry | None:
+    def read(store: FakeStore, key: bytes, *, values: bool = True) -> Entry | None:
         store.cold.discard(key)
         return store.entries.get(key)
 

@@ -181,13 +181,13 @@ class ForgetfulStore(FakeStore):
         self.recent: list[bytes] = []
         self.reads = 0
 
-    def read(self, key: bytes) -> Entry | None:
+    def read(self, key: bytes, *, values: bool = True) -> Entry | None:
         self.reads += 1
         assert self.reads < 20 * NUMBER, "it begins again and again"
         self.recent = [*self.recent[-9:], key]
         return super().read(key)
 
-    def read_nowait(self, key: bytes) -> Entry | None:
+    def read_nowait(self, key: bytes, *, values: bool = True) -> Entry | None:
         if key not in self.recent:
             raise ColdRead(lambda: self.recent.append(key))
         return super().read_nowait(key)
@@ -216,7 +216,7 @@ def test_values_are_not_kept_where_none_is_shown(client: HandlerClient, name: by
     kept: list[int] = []
     read: list[bytes] = []
 
-    def read_nowait(key: bytes) -> Entry:
+    def read_nowait(key: bytes, *, values: bool = True) -> Entry:
         read.append(key)
         return (Value(b"v"), 0, 0)
 
@@ -227,6 +227,17 @@ def test_values_are_not_kept_where_none_is_shown(client: HandlerClient, name: by
     assert max(kept) <= 1
 
 
+@pytest.mark.parametrize("number", [1, MAX_UNSLICED_KEYS + 1, NUMBER])
+def test_the_pieces_of_a_collection_that_is_not_in_memory_are_noted(client: HandlerClient, number: int) -> None:
+    """Else the reaper would find them after an hour."""
+    client.call(b"HSET", b"k", *(b"%d" % word for word in range(400)))
+    objects = client.services.databases.keyspaces[0].objects
+    objects.forget_all()
+    objects.gone.clear()
+    assert client.call(b"DEL", *KEYS[1:number], b"k") == b":%d\r\n" % number
+    assert len(objects.gone) == 1
+
+
 @pytest.mark.parametrize("number", [MAX_UNSLICED_KEYS - 1, NUMBER])
 def test_a_reply_may_be_as_large_as_the_share_allows(number: int) -> None:
     """Larger ones are refused before they are in memory, whether or not the client would read fast enough."""
@@ -235,7 +246,7 @@ def test_a_reply_may_be_as_large_as_the_share_allows(number: int) -> None:
     reads: list[bytes] = []
     size = most_bytes // number + 1
 
-    def read_nowait(key: bytes) -> bytes:
+    def read_nowait(key: bytes, *, values: bool = True) -> bytes:
         reads.append(key)
         return bytes(size)
 

@@ -239,7 +239,7 @@ def test_pcall_does_not_catch_a_cold_read(server: Handling) -> None:
 class WarmingStore(FakeStore):
     """A read that may wait fills the cache, as the engine's does."""
 
-    def read(self, key: bytes) -> Entry | None:
+    def read(self, key: bytes, *, values: bool = True) -> Entry | None:
         self.cold.discard(key)
         return super().read(key)
 

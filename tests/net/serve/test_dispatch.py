@@ -194,7 +194,7 @@ def test_several_cold_keys_take_one_visit(client: HandlerClient) -> None:
     asked: list[bytes] = []
     read = client.store.read
 
-    def noted(key: bytes) -> object:
+    def noted(key: bytes, *, values: bool) -> object:
         asked.append(key)
         client.store.cold.discard(key)
         return read(key)
@@ -212,7 +212,7 @@ def test_the_cold_keys_of_a_transaction_take_one_visit(client: HandlerClient, mo
     keys = [b"a", b"b", b"c", b"d", b"e", b"f"]
     client.store.entries.update(dict.fromkeys(keys, b"v"))
     client.store.make_cold(*keys)
-    monkeypatch.setattr(client.store, "read", client.store.cold.discard)
+    monkeypatch.setattr(client.store, "read", lambda key, values: client.store.cold.discard(key))
     send(client, "MULTI", "GET a", "MGET b c d", "COPY e g", "GET f")
     _, wait, _ = send(client, "EXEC")
     assert isinstance(wait, WaitForDisk)

@@ -3,20 +3,26 @@
 Before the clock starts, the row runs once over a few keys in a directory of its own, so that no store pays for first
 imports, for a processor that was asleep or for bytecode that the interpreter has not specialised yet; and the
 harness's own objects (keys, values, batches) are hidden from the garbage collector (gc.freeze).
+
+A loaded store rests before rows begin with it: it is opened again, and left alone until its background has nothing to
+do.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, Final
 
 from flin.bench.figures import percentiles
+from flin.bench.memory import is_supported
+from flin.bench.processes import wait_until_quiet
 from flin.bench.row import LOAD, Nanoseconds, Row
 from flin.bench.rows import ROWS
 from flin.bench.store import import_library, open_store
@@ -27,6 +33,10 @@ CHILD_TIMEOUT_SECONDS: Final = 1800.0
 
 WARM_UP_KEYS: Final = 500
 """Some hundred calls: the interpreter specialises a loop within tens of calls."""
+
+
+MAX_REST_SECONDS: Final = 120.0
+"""The longest wait for a background that goes on after the rest: that of the embedded rows takes a few seconds."""
 
 
 class ChildError(Exception):
@@ -43,6 +53,7 @@ class Task:
     memory_bytes: int
     latencies: bool
     tuned: bool = True
+    rest_seconds: float = 0.0  # after a load: the least time that the store is left alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +103,20 @@ def perform(task: Task) -> Outcome:
     closing = perf_counter()
     store.close()
     closed = perf_counter()
+    if row is LOAD and task.rest_seconds:
+        _rest(task)
     latencies = percentiles(spent, 1e-3) if spent else None
     return Outcome(operations, closing - opened, opened - started, closed - closing, latencies)
+
+
+def _rest(task: Task) -> None:
+    """Let the store finish what its load has left to its background, as `waitforcompaction` of RocksDB's db_bench does:
+    else the first rows measure how much of that was done by chance."""
+    store = open_store(task.store, task.directory, task.memory_bytes, tuned=task.tuned)
+    sleep(task.rest_seconds)
+    if is_supported():
+        wait_until_quiet(os.getpid(), MAX_REST_SECONDS)
+    store.close()
 
 
 def _warm_up(task: Task, row: Row) -> None:

@@ -1,8 +1,9 @@
 """Compares engines inside a Python process.
 
 Each measurement is a child process with a directory of its own: empty, or a copy of one that was loaded once per
-store and value size. The stores take turns within a round (A B C, A B C …), so that a slow minute of the machine
-hits all of them. Percentiles come from one more round, in which every call is timed.
+store and value size, and then left alone until its background had nothing to do. The stores take turns within a round
+(A B C, A B C …), so that a slow minute of the machine hits all of them. Percentiles come from one more round, in which
+every call is timed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from flin.bench.target import of_embedded
 FIRST_SIZE_ONLY: Final = ("fillsync", "fillsync16", "readmissing", "scanreverse")
 """Rows that would show nothing new with other value sizes: the disk's sync, the filter, or the same as `scan`."""
 
+REST_SECONDS: Final = 5.0
+"""The least time that a loaded store is left alone, opened: Flin begins to merge after a second without writes, and the
+peers' merges follow each other at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -36,6 +41,7 @@ class Settings:
     memory_bytes: int = 256 << 20
     latencies: bool = True
     tuned: bool = True  # the peers are set up as by a careful user; else their defaults
+    rest_seconds: float = REST_SECONDS
 
     def rows_of(self, value_bytes: int) -> list[Row]:
         """The rows for one size of values. Some rows run with one size only."""
@@ -67,8 +73,9 @@ class Settings:
         return steps * len(self.stores)
 
     def seconds(self) -> float:
-        """The expected time: for starting a process and making the keys, then some microseconds per key."""
-        return self.steps() * (0.2 + self.count * 5e-6)
+        """The expected time: for starting a process and making the keys, then some microseconds per key; and rests."""
+        rests = sum(any(row.loaded for row in self.rows_of(size)) for size in self.sizes()) * len(self.stores)
+        return self.steps() * (0.2 + self.count * 5e-6) + rests * self.rest_seconds
 
 
 def compare(settings: Settings, scratch: str, progress: Progress) -> list[Comparison]:
@@ -151,6 +158,7 @@ class _Size:
             settings.memory_bytes,
             latencies,
             settings.tuned,
+            settings.rest_seconds,
         )
         try:
             outcome = run_in_child(task)

@@ -23,6 +23,9 @@ NEED_REDIS_BENCHMARK: Final = (*served.SCENES, "headline-served", "slow-sync")
 LONG_ROWS: Final = ("compaction", "headline-served")
 """Not in a quick run, unless asked for by name: three compactions take long; the other is much like `plain`."""
 
+QUICK_REST_SECONDS: Final = 0.0
+"""So few keys are one run in every store."""
+
 QUICK_KEYS: Final = 30_000
 QUICK_OPEN_KEYS: Final = 100_000
 QUICK_REWRITTEN: Final = 10_000
@@ -90,6 +93,7 @@ def _embedded(choice: Choice, rows: tuple[str, ...]) -> embedded.Settings | None
         choice.memory_bytes or full.memory_bytes,
         choice.latencies and not choice.quick,
         choice.tuned,
+        QUICK_REST_SECONDS if choice.quick else full.rest_seconds,
     )
     return settings if mine else None
 

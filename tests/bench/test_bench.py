@@ -151,7 +151,13 @@ def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
 
 def test_rows_are_compared_in_turn(tmp_path: Path) -> None:
     settings = embedded.Settings(
-        stores=("flin",), rows=("fillbatch", "readrandom"), value_sizes=(20,), count=200, rounds=2, latencies=True
+        stores=("flin",),
+        rows=("fillbatch", "readrandom"),
+        value_sizes=(20,),
+        count=200,
+        rounds=2,
+        latencies=True,
+        rest_seconds=0.1,
     )
     said = io.StringIO()
     progress = Progress(settings.steps(), said)
@@ -397,7 +403,7 @@ def test_bench_runs_the_rows_asked_for(tmp_path: Path, capsys: pytest.CaptureFix
         "--only",
         "embedded",
         "--rows",
-        "fillseq,scan",
+        "fillseq,fillbatch",
         "--keys",
         "100",
         "--value-bytes",
@@ -408,10 +414,10 @@ def test_bench_runs_the_rows_asked_for(tmp_path: Path, capsys: pytest.CaptureFix
     files = ["--json", str(tmp_path / "out.json"), "--svg", str(tmp_path / "out.svg"), "--scratch", str(tmp_path)]
     assert main(["bench", "--without", "rocksdict,plyvel", *arguments, *files]) == 0
     output = capsys.readouterr()
-    assert "| scan 30 B" in output.out
+    assert "| fillbatch 30 B" in output.out
     assert "left]" in output.err
     document = json.loads((tmp_path / "out.json").read_text())
-    assert [row["row"] for row in document["results"]] == ["fillseq 30 B", "scan 30 B"]
+    assert [row["row"] for row in document["results"]] == ["fillseq 30 B", "fillbatch 30 B"]
     assert (tmp_path / "out.svg").read_text().startswith("<svg")
 
 

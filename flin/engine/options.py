@@ -140,15 +140,15 @@ class MemoryBudget:
     block_cache: int
     """A quarter: decoded blocks cost about twice what they hold."""
     quiet_block_cache: int
-    """Three eighths while nothing is written: the room of a generation that would wait for its flush. It is given back
-    before the flush of the next generation, so long before two wait and a third one fills."""
+    """A half while nothing is written, and until the first write: the room of the generations that would wait for their
+    flush. It is given back within a quarter of a second of a write, and before a flush."""
     value_cache: int
     """An eighth for hot values (or, in the server, cached replies)."""
 
     @classmethod
     def of(cls, memory_limit_bytes: int) -> MemoryBudget:
         sixteenth = memory_limit_bytes // 16
-        return cls(2 * sixteenth, 3 * sixteenth, sixteenth // 2, 4 * sixteenth, 6 * sixteenth, 2 * sixteenth)
+        return cls(2 * sixteenth, 3 * sixteenth, sixteenth // 2, 4 * sixteenth, 8 * sixteenth, 2 * sixteenth)
 
 
 MAX_SEALED_GENERATIONS: Final = 2

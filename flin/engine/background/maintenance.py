@@ -41,6 +41,7 @@ class Maintenance:
         """`on_quiet` is called each time that nothing has been written for long enough."""
         self.ended: Final = Event()
         self._store = store
+        self._opened_at = store.position  # until the first write the cache keeps the room that it was opened with
         self._sweeper = sweeper
         self._damaged = damaged
         self._statistics = statistics
@@ -68,7 +69,7 @@ class Maintenance:
                         store.sync()
                 pace.end_sweep(all_done=self._sweep_some(pace.sweep_seconds, pace.sweep_until))
                 is_quiet = self._quiet.reached(store.position, monotonic())
-                store.tables.memory.fit(store.cache_budget(is_quiet=is_quiet))
+                store.tables.memory.fit(store.cache_budget(is_quiet=is_quiet or store.position == self._opened_at))
                 store.tables.remove_obsolete()
                 if is_quiet and not was_quiet:
                     self._on_quiet()

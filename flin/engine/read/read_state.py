@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from flin.engine.boundaries import Boundaries, boundaries_of, covers, ranges_of, reaching, skip
@@ -30,6 +31,7 @@ from flin.engine.table.state import TableState
 from flin.engine.table.value_files import ValueFiles
 
 _TOMBSTONE_TYPE: Final = type(TOMBSTONE)
+_KEYS: Final = itemgetter(0)
 
 HEAD_ENTRIES: Final = 256
 """Up to this limit a scan is one page, made at once; beyond it a run's pages cost little compared with their
@@ -262,8 +264,10 @@ class ReadState:
                 break
         else:  # there is nothing to copy, so nothing to lock
             return heads[0] if len(heads) == 1 else join_heads(heads, count)
+        if heads and len(heads[-1][0]) == count:  # what lies above it is not needed
+            stop = heads[-1][0][-1] + b"\0"  # the next possible key
         of_active = active_heads(active, deleted, dead, start, stop, count)
-        return None if of_active is None else join_heads(heads + of_active, count)
+        return None if of_active is None else join_heads([*heads, *filter(_KEYS, of_active)], count)
 
     def _older_heads(self, start: bytes, stop: bytes, count: int, hidden: list[Boundaries]) -> list[Page]:
         """The heads, for `head`, of everything below the active memtables, without the keys that `hidden` covers.

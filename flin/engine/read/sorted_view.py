@@ -32,7 +32,8 @@ TOUCHES: Final = 6
 value cache takes at their second read, would make pages for nothing."""
 
 SEEK_TOUCHES: Final = 6
-"""A seek saves several times what a lookup saves."""
+"""A seek saves several times what a lookup saves. If there is one table, a page is one block, decoded: the first seek
+makes it, while the cache has room (50,000 seeks over 200,000 keys: 7.7 µs each instead of 9.8)."""
 
 _REFUSED: Final = 255
 """Touches of a range that has too many blocks in some run."""
@@ -79,12 +80,14 @@ class ViewPage(dict[bytes, Entry]):
         self.ordered: Page | None = None  # made by the first call of `page`
 
     def add(self, keys: list[bytes], entries: list[Entry], data_bytes: int) -> None:
-        """Add the entries of a younger run."""
+        """Add the entries of a younger run. The page may keep the lists."""
+        self.ordered = None if self else (keys, entries)
         self.update(zip(keys, entries, strict=True))
         self._data_bytes += data_bytes
 
     def remove(self, deleted: Boundaries) -> None:
         """Remove what a younger run's range deletes cover; the page is still charged for it."""
+        self.ordered = None
         for key in [key for key in self if covers(deleted, key)]:
             del self[key]
 
@@ -106,12 +109,13 @@ _View = tuple[Sequence[bytes], list[ViewPage | None], bytearray]
 class SortedView:
     """The runs of one version of a shard, newest first, for any number of threads."""
 
-    __slots__ = ("_cache", "_is_prepared", "runs", "view")
+    __slots__ = ("_cache", "_is_one_table", "_is_prepared", "runs", "view")
 
     def __init__(self, runs: Sequence[RunLike], cache: BlockCache) -> None:
         self.runs: Final = runs
         self._cache: Final = cache
         self._is_prepared = False
+        self._is_one_table = len(runs) == 1 and runs[0].plain_table is not None
         self.view: _View = ([b""], [None], bytearray(1))  # one range, until a lookup has found something
 
     def __del__(self) -> None:
@@ -223,7 +227,7 @@ class SortedView:
         """Count a seek to a range without a page. Returns the page once there is one."""
         touches = self.view[2]
         count = touches[number]
-        if count < TOUCHES:
+        if count < TOUCHES and (self._cache.is_full or not self._is_one_table):
             touches[number] = min(count + SEEK_TOUCHES, TOUCHES)
         elif count != _REFUSED:
             return self._make(number)

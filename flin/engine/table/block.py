@@ -440,6 +440,26 @@ def decode(source: bytes, start: int) -> Page:
     return keys, entries
 
 
+def head(source: bytes, at: int, start: bytes, stop: bytes | None, count: int) -> Page:
+    """The first `count` entries of [start, stop), or all if there are fewer. A stop of None is the end of the block."""
+    flags, total, prefix_size, key_size, value_size = read_header(source, at)
+    if flags != _PLAIN_FIXED or prefix_size:
+        begin = lower_bound(source, at, start) if start else 0
+        end = total if stop is None else lower_bound(source, at, stop)
+        end = min(begin + count, end)
+        return decode_slice(source, at, begin, end) if begin < end else ([], [])
+    # The ordinary block, without calls that find out its kind again.
+    at += HEADER_SIZE
+    begin = _lower_fixed(source, at, total, key_size, start) if start else 0
+    end = total if stop is None else _lower_fixed(source, at, total, key_size, stop)
+    wanted = min(count, end - begin)
+    if wanted <= 0:
+        return [], []
+    values_at = at + total * key_size + begin * value_size
+    entries: list[Any] = _fixed_column(source, values_at, wanted, value_size)
+    return _fixed_column(source, at + begin * key_size, wanted, key_size), entries
+
+
 def entry_count(source: bytes, start: int) -> int:
     """How many entries the block has."""
     count: int = read_header(source, start)[1]

@@ -32,6 +32,8 @@ class Charged(Protocol):
     def charge_bytes(self) -> int: ...
 
 
+_NOTHING: Final[tuple[CacheRow, int, CachedBlock]] = [], -1, CachedBlock(b"")
+
 _CHANCES: Final = 64
 """The most blocks that are passed over in a row: an eviction must not take a millisecond if all were hit."""
 
@@ -45,6 +47,8 @@ class BlockCache:
         self.misses = 0  # counted by the tables, without a lock: about right
         self.evictions = 0
         self.is_full = capacity_bytes == 0
+        self.passing = _NOTHING
+        """Row, number and block of the last lookup whose block did not deserve a place in the full cache."""
         self._evicted_hits = 0
         self._clock: deque[tuple[list[Any], int, Charged]] = deque()
         self.gone: deque[list[Any]] = deque()
@@ -64,6 +68,11 @@ class BlockCache:
         if self.gone:
             self.drop_gone()
         self._change(lambda: self._put(row, number, block, charge))
+
+    def pass_by(self, row: CacheRow, number: int, block: CachedBlock) -> None:
+        """Remember a block until the next one, unless it is too large for the cache, too."""
+        if block.charge_bytes() * 8 <= self.capacity_bytes:
+            self.passing = row, number, block
 
     def recharge(self, block: Charged) -> None:
         """Charge a block that grew."""
@@ -137,6 +146,8 @@ class BlockCache:
             for row, number, block in dead:
                 row[number] = None
                 block.charge = 0
+        if any(row is self.passing[0] for row in gone):
+            self.passing = _NOTHING
         for _ in gone:  # last: an interrupt loses none
             self.gone.popleft()
 

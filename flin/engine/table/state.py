@@ -29,9 +29,6 @@ from flin.engine.table.meta import TableMeta
 from flin.engine.table.stored_block import CHECKSUM_SIZE
 from flin.errors import CorruptionError, StorageError
 
-MIN_SEARCHED: Final = 12
-"""A block with at most this many entries is decoded whole if some are wanted: to find these would cost as much."""
-
 _BLOCK_COST: Final = 8 + 8 + 1 + 1
 """Bytes of memory for each data block: its start, its place in the cache row, its mark, its heat."""
 
@@ -265,12 +262,28 @@ class TableState:
         if cache is not None:
             cache.misses += 1
         if mark == PACKED:
-            return self.admit(number, self.unpack(number))
+            return self._unpacked(number)
         if cache is None or not self.heat.on_miss(number, cache.is_full):
             return None
         start = self.starts[number]
         found = CachedBlock.expanded(self.data, start, self.starts[number + 1] - start)
         cache.put(self.blocks, number, found)
+        return found
+
+    def _unpacked(self, number: int) -> CachedBlock:
+        """A packed block that is not cached. If the cache is full, only one that is asked for more often than others
+        takes their place: if lookups are spread evenly, to put each one in and another one out gains nothing, and costs
+        as much as to unpack it. The last that did not is remembered, since the next lookup may be of the next key."""
+        cache = self.cache
+        if cache is None or not cache.is_full:
+            return self.admit(number, self.unpack(number))
+        row, last, found = cache.passing
+        if row is not self.blocks or last != number:
+            found = CachedBlock(self.unpack(number))
+            if self.heat.on_miss(number, True):
+                cache.put(self.blocks, number, found)
+            else:
+                cache.pass_by(self.blocks, number, found)
         return found
 
     def expand(self, found: CachedBlock) -> None:
@@ -317,21 +330,12 @@ class TableState:
             if payload is not None and not self.is_worn(found):
                 source, at, found = payload, 0, None
         if found is None:
-            entry_count = block.entry_count(source, at)
-            if entry_count > MIN_SEARCHED:
-                begin = block.lower_bound(source, at, start) if start else 0
-                end = min(begin + count, entry_count)
-                separators = self.separators
-                if number + 1 == len(separators) or separators[number + 1] > stop:
-                    end = min(end, block.lower_bound(source, at, stop))
-                return block.decode_slice(source, at, begin, end) if begin < end else ([], [])
-            keys, entries = block.decode(source, at)
-            if not start and entry_count <= count:
-                return keys, entries
-        else:
-            if found.entries is None:
-                self.expand(found)
-            keys, entries = found.page()
+            separators = self.separators
+            ends_here = number + 1 == len(separators) or separators[number + 1] > stop
+            return block.head(source, at, start, stop if ends_here else None, count)
+        if found.entries is None:
+            self.expand(found)
+        keys, entries = found.page()
         begin = bisect_left(keys, start) if start else 0
         return keys[begin : begin + count], entries[begin : begin + count]
 

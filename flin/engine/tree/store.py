@@ -64,7 +64,7 @@ class Store(Edits):
         self._live_count = LiveCount()
         self._versions = VersionSet(opened.manifest, opened.manifest_writer)
         self.value_cache = ValueCache(options.budget.value_cache if options.value_cache else 0)
-        self.tables = TableCache(options.fs, self.directory, BlockCache(options.budget.block_cache))
+        self.tables = TableCache(options.fs, self.directory, BlockCache(options.budget.quiet_block_cache))
         self._wal = self._begin_wal()
         self.state = self._recovered_state(opened.recovery.generations)
         opened.lock.tell_if_lost(self._lose_directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from threading import Event, Thread
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -194,6 +195,18 @@ def test_the_maintenance_begins_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compactor_module.Compactor, "_run", noted)
     db = three_runs("thread")
     assert merged.wait(30)
+    db.close()
+
+
+def test_the_cache_has_more_room_until_the_first_write(open_engine: Any) -> None:
+    db = open_engine(runner="thread")
+    cache, budget = db._store.tables.block_cache, db._store.options.budget
+    assert cache.capacity_bytes == budget.quiet_block_cache > budget.block_cache
+    db.put(b"a", b"1")
+    deadline = monotonic() + 30
+    while cache.capacity_bytes > budget.block_cache and monotonic() < deadline:
+        sleep(0.01)
+    assert cache.capacity_bytes <= budget.block_cache
     db.close()
 
 

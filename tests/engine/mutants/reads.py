@@ -12,6 +12,7 @@ from flin.engine.catalog.generation import empty_memtables, with_commit
 from flin.engine.disk.open_files import TableFile
 from flin.engine.entry import TOMBSTONE
 from flin.engine.memtable import Memtable
+from flin.engine.read import merge
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.table import bloom, range_block, stored_block
 from flin.engine.tree import commits, store
@@ -49,6 +50,20 @@ def tables_are_opened_after_close(patch: Patch) -> None:
 def value_cache_not_told_of_a_flush(patch: Patch) -> None:
     """no cache returns a value that a later commit has replaced"""
     patch.setattr(ValueCache, "begin_flush", lambda self, flushes, _: setattr(self, "flushes", flushes))
+
+
+@caught_by(running_workloads)
+def head_keeps_the_older_entry(patch: Patch) -> None:
+    """the newest entry of a key counts, in the first entries of a scan, too"""
+    inserted = merge._inserted
+
+    def keep(
+        keys: list[bytes], entries: list[Any], newer: list[bytes], newer_entries: list[Any], count: int
+    ) -> tuple[list[bytes], list[Any]]:
+        new = [(key, entry) for key, entry in zip(newer, newer_entries, strict=True) if key not in keys]
+        return inserted(keys, entries, [key for key, _ in new], [entry for _, entry in new], count)
+
+    patch.setattr(merge, "_inserted", keep)
 
 
 @caught_by(running_workloads)

@@ -160,8 +160,24 @@ def test_join_heads() -> None:
     older: tuple[list[bytes], list[Entry]] = ([b"a", b"b", b"c"], [b"1", b"old", b"3"])
     assert join_heads([older, newer], 4) == ([b"a", b"b", b"c", b"d"], [b"1", b"new", b"3", TOMBSTONE])
     assert join_heads([older, newer], 2) == ([b"a", b"b"], [b"1", b"new"])
+    assert len(older[0]) == len(older[1]) == 3, "what is joined stays as it is"
     assert join_heads([newer], 2) == newer
     assert join_heads([], 2) == ([], [])
+
+
+def test_what_lies_above_a_full_head_is_not_asked_for() -> None:
+    """Else a scan in a large database would copy as many entries of a small memtable, which lie far above."""
+    asked: list[bytes] = []
+
+    def noted(active: Any, deleted: Any, dead: Any, start: bytes, stop: bytes, count: int) -> list[Any] | None:
+        asked.append(stop)
+        return heads_of(active, deleted, dead, start, stop, count)
+
+    active = Memtable({b"b": b"new", b"x": b"new"})
+    state = state_of(active, [Memtable({b"a": b"1", b"b": b"2", b"c": b"3", b"d": b"4"})], [])
+    assert state.head(b"", KEYS_END, 3, noted) == ([b"a", b"b", b"c"], [b"1", b"new", b"3"])
+    assert state.head(b"", KEYS_END, 9, noted) == ([b"a", b"b", b"c", b"d", b"x"], [b"1", b"new", b"3", b"4", b"new"])
+    assert asked == [b"c\0", KEYS_END]
 
 
 @pytest.mark.parametrize("value_cache", [True, False])

@@ -121,6 +121,30 @@ def test_absent_keys_make_no_pages() -> None:
     assert len(cache) <= 2, "but for what the filters let through"
 
 
+def test_the_first_seek_in_one_table_makes_its_page() -> None:
+    cache = BlockCache(1 << 20)
+    keys = [b"%04d" % number for number in range(400)]
+    run = run_of({key: b"v" + key for key in keys}, [], TableOptions(block_size_bytes=500, codec="none"), cache)
+    view = SortedView([run], cache)
+    expected = keys[7:17], [b"v" + key for key in keys[7:17]]
+    assert view.head(keys[7], KEYS_END, 10) == expected
+    made = [page for page in view.view[1] if page is not None]
+    assert made
+    assert len(cache) == len(made), "the table's own blocks are not cached, too"
+    assert view.head(keys[7], KEYS_END, 10) == expected
+    cache._check()
+
+
+def test_in_a_full_cache_seeks_are_counted_first() -> None:
+    cache = BlockCache(1 << 20)
+    keys = [b"%04d" % number for number in range(400)]
+    run = run_of({key: b"v" + key for key in keys}, [], TableOptions(block_size_bytes=500, codec="none"), cache)
+    cache.is_full = True
+    view = SortedView([run], cache)
+    assert view.head(keys[7], KEYS_END, 10) is None
+    assert len(cache) == 0
+
+
 def test_a_range_with_too_many_blocks_is_read_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sorted_view, "_MAX_BLOCKS", 0)
     cache = BlockCache(1 << 20)

@@ -97,6 +97,13 @@ def test_slices(entries: dict[bytes, Any], data: st.DataObject) -> None:
     assert list(zip(*block.decode_slice(payload, 0, begin, end), strict=True)) == plain_decode(payload)[begin:end]
 
 
+@given(TABLES, st.binary(max_size=3), st.none() | st.binary(max_size=4), st.integers(1, 300), st.binary(max_size=3))
+def test_heads(entries: dict[bytes, Any], start: bytes, stop: bytes | None, count: int, before: bytes) -> None:
+    expected = [item for item in sorted(entries.items()) if start <= item[0] and (stop is None or item[0] < stop)]
+    found = block.head(before + encode(entries) + b"behind", len(before), start, stop, count)
+    assert list(zip(*found, strict=True)) == expected[:count]
+
+
 READERS: list[Callable[[bytes], object]] = [
     lambda payload: block.decode(payload, 0),
     lambda payload: block.decode_kinds(payload, 0),

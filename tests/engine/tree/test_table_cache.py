@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.table.block_cache import BlockCache
+from flin.engine.table.state import TableState
 from flin.engine.tree.table_cache import TableCache
 from flin.errors import CorruptionError, FlinError, StorageError
 from flin.testing import Fault, ManualClock, SimulatedDisk
@@ -155,6 +158,54 @@ def living_slots(db: Any) -> set[int]:
     state = db._store.state
     found = {id(joined.view[1]) for joined in state.sorted_views if joined is not None}
     return found | {id(table.loaded().blocks) for run in state.runs[0] for table in run.tables}
+
+
+def test_lookups_that_are_spread_evenly_do_not_turn_the_full_cache_over() -> None:
+    """Each would unpack a block, put it in and another one out, for nothing."""
+    db = opened(SimulatedDisk(), memory_limit="1mb", value_cache=False)
+    keys = [b"%05d" % index for index in range(20_000)]
+    db.put_many(dict.fromkeys(keys, b"v" * 100))
+    db.compact()
+    cache = db._store.tables.block_cache
+    order = random.Random(1).sample(keys, len(keys))
+    for key in order:
+        assert db.get(key) == b"v" * 100
+    assert cache.is_full
+    misses, evictions = cache.misses, cache.evictions
+    for key in order:
+        assert db.get(key) == b"v" * 100
+    assert cache.misses - misses > 1000
+    assert cache.evictions - evictions < (cache.misses - misses) / 2
+    cache._check()
+    db.close()
+
+
+def test_the_next_lookup_may_use_a_block_that_the_full_cache_did_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    db = opened(SimulatedDisk(), memory_limit="1mb", value_cache=False)
+    keys = [b"%05d" % index for index in range(20_000)]
+    db.put_many(dict.fromkeys(keys, b"v" * 100))
+    db.compact()
+    unpacked: list[int] = []
+    unpack = TableState.unpack
+
+    def noted(self: TableState, number: int) -> bytes:
+        unpacked.append(number)
+        return unpack(self, number)
+
+    monkeypatch.setattr(TableState, "unpack", noted)
+    cache = db._store.tables.block_cache
+    assert db.get(keys[0]) == b"v" * 100
+    unpacked.clear()
+    cache.is_full = True
+    for key in keys[5000:5020]:
+        assert db.get(key) == b"v" * 100
+    assert len(unpacked) <= 2, "twenty neighbours lie in a block or two"
+    assert len(cache) == 1, "that of the first key"
+    db.compact()
+    gc.collect()
+    cache.drop_gone()
+    assert cache.passing[1] == -1, "nor does it stay longer than its table"
+    db.close()
 
 
 def test_blocks_of_obsolete_tables_leave_the_cache() -> None:

@@ -58,12 +58,10 @@ def is_counted(stored: bytes) -> bool:
     return stored < PIECES_START or stored >= PIECES_STOP
 
 
-def without_pieces(keys: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
-    """The ascending stored keys that count, and the pieces of larger values among them."""
+def without_pieces(keys: Sequence[bytes]) -> Sequence[bytes]:
+    """Those of the ascending stored keys that count: all but the pieces of larger values."""
     begin, end = bisect_left(keys, PIECES_START), bisect_left(keys, PIECES_STOP)
-    if begin == end:
-        return keys, ()
-    return [*keys[:begin], *keys[end:]], keys[begin:end]
+    return keys if begin == end else [*keys[:begin], *keys[end:]]
 
 
 def count_by_namespace(keys: Sequence[bytes]) -> dict[int, int]:

@@ -45,7 +45,7 @@ def settled_change(fs: FileSystem, job: CompactionJob, outputs: Run, checkpoint:
     if counted is None or len(settled) > 1:
         counted = {}
         for keys in live_keys([OlderRun(fs, job.directory, run) for run in settled], b"", KEYS_END):
-            counted = add_counts(counted, count_by_namespace(without_pieces(keys)[0]))
+            counted = add_counts(counted, count_by_namespace(without_pieces(keys)))
             checkpoint()
     return subtract_counts(_points_of(outputs) or {}, counted)
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, compress
 from typing import Any, Final, Protocol, TypeAlias
@@ -77,61 +76,46 @@ Layer: TypeAlias = Memtable | Sequence[CountedTable]
 its tables as they are taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """The effect of a memtable on the layers beneath it."""
-
-    change: dict[int, int]  # change of the number of live keys, by namespace, without zeros
-    replaced: set[bytes]  # the memtable's keys that are live beneath it, and its deleted pieces, which may be
-    ranges: tuple[Range, ...]  # the memtable's range deletes that hide a live key or may hide a piece, joined
-
-
-def resolve(memtable: Memtable, keys: Sequence[bytes], ranges: Sequence[Range], older: Sequence[Layer]) -> Resolution:
+def resolve(
+    memtable: Memtable, keys: Sequence[bytes], ranges: Sequence[Range], older: Sequence[Layer]
+) -> dict[int, int]:
     """Do what `resolving` does, without slices."""
     work = resolving(memtable, keys, ranges, older)
     while True:
         try:
             next(work)
         except StopIteration as end:
-            resolution: Resolution = end.value
-            return resolution
+            change: dict[int, int] = end.value
+            return change
 
 
 def resolving(
     memtable: Memtable, keys: Sequence[bytes], ranges: Sequence[Range], older: Sequence[Layer]
-) -> Generator[int, None, Resolution]:
+) -> Generator[int, None, dict[int, int]]:
     """Resolve the memtable's keys (all of them, or one shard's; ascending) and ranges against that shard's older
-    layers, newest first.
+    layers, newest first: by how much the number of live keys changes, by namespace, without zeros.
 
-    Yields the cost of the last slice; returns the resolution."""
+    Yields the cost of the last slice."""
     entries = memtable.entries
-    keys, pieces = without_pieces(keys)
+    keys = without_pieces(keys)
     question = _Question(entries)
     yield from question.ask(list(keys), older)
-    replaced = question.live
     change = count_by_namespace(keys)
     if has_tombstones(entries, keys):
         change = subtract_counts(change, count_by_namespace([key for key in keys if entries[key] is TOMBSTONE]))
     all_are_users = bool(keys) and keys[-1] < USER_END
-    change = subtract_counts(change, {0: len(replaced)} if all_are_users else count_by_namespace(sorted(replaced)))
-    boundaries = boundaries_of(ranges)
-    in_pieces = ranges_of(cut_boundaries(boundaries, PIECES_START, PIECES_STOP))
-    if in_pieces:  # they stay: nobody looks what they hide
-        boundaries = [
-            *cut_boundaries(boundaries, b"", PIECES_START),
-            *cut_boundaries(boundaries, PIECES_STOP, KEYS_END),
-        ]
-    hiding: dict[Range, None] = dict.fromkeys(in_pieces)
+    live = question.live
+    change = subtract_counts(change, {0: len(live)} if all_are_users else count_by_namespace(sorted(live)))
+    deleted = boundaries_of(ranges)
+    boundaries = [*cut_boundaries(deleted, b"", PIECES_START), *cut_boundaries(deleted, PIECES_STOP, KEYS_END)]
     for hidden in hidden_keys(boundaries, older):
         for begin, end in covered_slices(hidden, boundaries):
-            at = bisect_right(boundaries, hidden[begin])
-            hiding[boundaries[at - 1], boundaries[at]] = None
-            live = hidden[begin:end]
-            gone = live if entries.keys().isdisjoint(live) else [key for key in live if key not in entries]
+            gone = hidden[begin:end]
+            if not entries.keys().isdisjoint(gone):
+                gone = [key for key in gone if key not in entries]
             change = subtract_counts(change, count_by_namespace(gone))
         yield max(1, len(hidden) // LOOK_UP_COST)
-    replaced.update(key for key in pieces if entries[key] is TOMBSTONE)
-    return Resolution(change, replaced, ranges_of(boundaries_of(hiding)) if in_pieces else tuple(hiding))
+    return change
 
 
 def settling(newer: Sequence[Layer], older: Sequence[Layer]) -> Generator[int, None, dict[int, int]]:
@@ -149,10 +133,10 @@ def settling(newer: Sequence[Layer], older: Sequence[Layer]) -> Generator[int, N
         if len(entries) >= PIECE_ENTRIES:
             stop = keys[-1] + b"\0"  # the next possible key
             piece = Memtable(entries, cut_boundaries(deleted, start, stop))
-            change = add_counts(change, (yield from resolving(piece, list(entries), piece.ranges, older)).change)
+            change = add_counts(change, (yield from resolving(piece, list(entries), piece.ranges, older)))
             start, entries = stop, {}
     last = Memtable(entries, cut_boundaries(deleted, start, KEYS_END))
-    return add_counts(change, (yield from resolving(last, list(entries), last.ranges, older)).change)
+    return add_counts(change, (yield from resolving(last, list(entries), last.ranges, older)))
 
 
 def hidden_keys(boundaries: Boundaries, layers: Sequence[Layer]) -> Iterator[list[bytes]]:

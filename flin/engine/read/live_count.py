@@ -161,7 +161,7 @@ class LiveCount:
                 if budget is not None:
                     budget -= cost
         except StopIteration as end:
-            memtable.key_count_delta = end.value.change
+            memtable.key_count_delta = end.value
             self._resolving = None
         except BaseException:  # an interrupt, or damage: a generator that has raised has ended
             self._resolving = None
@@ -204,5 +204,5 @@ def _runs_alone(state: ReadState) -> dict[int, int]:
 
 
 def _resolve_alone(memtable: Memtable, layers: Sequence[Any], budget: int | None) -> int | None:
-    memtable.key_count_delta = resolve(memtable, memtable.sorted_keys(), memtable.ranges, layers).change
+    memtable.key_count_delta = resolve(memtable, memtable.sorted_keys(), memtable.ranges, layers)
     return budget

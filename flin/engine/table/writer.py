@@ -272,7 +272,7 @@ class TableWriter:
         if keys and keys[-1] < USER_END:
             self._points[0] = self._points.get(0, 0) + len(keys)
             return
-        for namespace, count in count_by_namespace(without_pieces(keys)[0]).items():
+        for namespace, count in count_by_namespace(without_pieces(keys)).items():
             self._points[namespace] = self._points.get(namespace, 0) + count
 
     def _write(self, piece: bytes) -> None:

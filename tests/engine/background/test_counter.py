@@ -11,9 +11,9 @@ import pytest
 
 import flin.engine
 from flin.engine.background.job import CountJob, JobCancelled
-from flin.engine.read import live_count
 from flin.errors import CorruptionError, HelperDiedError, StorageError
-from flin.testing import CrashModel, Fault, ManualClock, SimulatedDisk, after_crash
+from flin.testing import CrashModel, Fault, SimulatedDisk, after_crash
+from tests.engine.small_database import count_away_from, opened
 
 PATIENCE_SECONDS = 30.0
 
@@ -23,13 +23,7 @@ KEYS = [b"%03d" % number for number in range(100)]
 @pytest.fixture(autouse=True)
 def all_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts of any size are jobs."""
-    monkeypatch.setattr(live_count, "FEW_ENTRIES", 0)
-    monkeypatch.setattr(live_count.LiveCount.settle, "__kwdefaults__", {"asked": True, "few": 0})
-
-
-def opened(disk: SimulatedDisk, **options: Any) -> Any:
-    options = {"runner": "inline"} | options
-    return flin.engine.open("/db", fs=disk, clock_ms=ManualClock(), memory_limit="1mb", **options)
+    count_away_from(monkeypatch, 0)
 
 
 def fill(db: Any, *rounds: tuple[int, int]) -> None:
@@ -54,49 +48,6 @@ def test_each_run_is_counted_once() -> None:
         assert (db.stats()["tables"]["live_keys"], count_figures(db)) == ({0: 75}, (1, 30, 1))
         assert (len(db), count_figures(db)) == (100, (1, 0, 2))
         assert db.stats()["count"]["entries"] == 50 + 30
-
-
-@pytest.mark.parametrize("shards", [1, 4])
-@pytest.mark.parametrize("seed", range(4))
-def test_len_is_exact_at_any_moment(seed: int, shards: int) -> None:
-    """Writes, flushes, merges, snapshots, power cuts and reopenings in any order, and counts in between."""
-    chance, disk = Random(seed), SimulatedDisk()
-    model: dict[bytes, bytes] = {}
-    db = opened(disk, shards=shards, sync="always")
-    snapshots: list[tuple[Any, int]] = []
-    for step in range(150):
-        match chance.randrange(12):
-            case 0 | 1 | 2 | 3:
-                pairs = dict.fromkeys(chance.sample(KEYS, chance.randint(1, 30)), b"%d" % step)
-                db.put_many(pairs)
-                model |= pairs
-            case 4:
-                gone = chance.sample(KEYS, chance.randint(1, 20))
-                db.delete_many(gone)
-                model = {key: value for key, value in model.items() if key not in gone}
-            case 5:
-                start, stop = sorted(chance.sample(KEYS, 2))
-                db.delete_range(start, stop)
-                model = {key: value for key, value in model.items() if not start <= key < stop}
-            case 6 | 7:
-                db.flush()
-            case 8:
-                assert len(db) == len(model), f"step {step}"
-            case 9:
-                db._compactor.counter.count_idly()
-                assert not any(db._store.manifest.version.unsettled)
-            case 10:
-                snapshots.append((db.snapshot(), len(model)))
-            case 11:
-                for snapshot, number in snapshots:
-                    assert len(snapshot) == number, f"step {step}"
-                    snapshot.close()
-                snapshots.clear()
-                if chance.random() < 0.5:
-                    disk = after_crash(disk, CrashModel.TORN, Random(step).randrange)
-                    db = opened(disk, sync="always")
-    assert len(db) == len(model)
-    assert db.verify() == []
 
 
 def test_a_power_cut_between_a_count_and_its_edit_loses_the_count_only() -> None:

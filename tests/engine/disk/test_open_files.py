@@ -28,11 +28,12 @@ from flin.engine.disk.fs import OsFileSystem
 from flin.engine.disk.open_files import OPEN_FILES, OpenFiles, TableFile
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import ClosedError, StorageError
-from flin.testing import ManualClock, SimulatedDisk
+from flin.testing import SimulatedDisk
 from flin.testing.crash_checker import CrashChecker
 from flin.testing.operation import Fill, Maintenance, Put, Read, Reopen
 from flin.testing.run import EngineSetup, WorkloadRun
 from tests.engine.intruder import intruding
+from tests.engine.small_database import opened
 from tests.figures import Figures
 from tests.source import ROOT
 
@@ -159,11 +160,6 @@ def test_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tables may be open."""
     monkeypatch.setattr(OPEN_FILES, "limit", lambda: 2)
-
-
-def opened(disk: SimulatedDisk, **options: Any) -> Any:
-    defaults: dict[str, Any] = {"runner": "inline", "clock_ms": ManualClock(), "memory_limit": "1mb"}
-    return flin.engine.open("/db", fs=disk, **defaults | options)
 
 
 def filled(disk: SimulatedDisk, tables: int, **options: Any) -> dict[bytes, bytes]:

@@ -7,18 +7,14 @@ from typing import Any
 
 import pytest
 
-import flin.engine
 from flin.engine.catalog.version import Version, with_counts, with_flush, with_shard
 from flin.engine.read import count, live_count
 from flin.engine.read.live_count import newer_runs
 from flin.engine.table.meta import TableMeta
-from flin.testing import ManualClock, SimulatedDisk
+from flin.testing import CrashModel, SimulatedDisk, after_crash
+from tests.engine.small_database import count_away_from, opened
 
 KEYS = [b"%02d" % number for number in range(40)]
-
-
-def opened(disk: SimulatedDisk, **options: Any) -> Any:
-    return flin.engine.open("/db", fs=disk, runner="inline", clock_ms=ManualClock(), memory_limit="1mb", **options)
 
 
 def table(smallest: bytes, largest: bytes, first: int, last: int, **changes: Any) -> TableMeta:
@@ -59,14 +55,17 @@ def test_a_count_joins_the_next_edit() -> None:
     assert (counts.settled(younger).counts, counts.settled(younger).unsettled) == ({0: 7}, (1,))
 
 
+@pytest.mark.parametrize("few", [0, live_count.FEW_ENTRIES], ids=["in a helper", "in slices"])
 @pytest.mark.parametrize("shards", [1, 4])
-@pytest.mark.parametrize("seed", range(6))
-def test_len_is_exact_at_any_moment(seed: int, shards: int) -> None:
-    """Writes, flushes, merges, reopenings and power cuts in any order, and a count now and then."""
+@pytest.mark.parametrize("seed", range(5))
+def test_len_is_exact_at_any_moment(monkeypatch: pytest.MonkeyPatch, seed: int, shards: int, few: int) -> None:
+    """Writes, flushes, merges, snapshots, power cuts and reopenings in any order, and counts in between."""
+    count_away_from(monkeypatch, few)
     chance, disk, model = Random(seed), SimulatedDisk(), dict[bytes, bytes]()
-    db = opened(disk, shards=shards)
-    for step in range(400):
-        match chance.randrange(12):
+    db = opened(disk, shards=shards, sync="always")
+    snapshots: list[tuple[Any, int]] = []
+    for step in range(250):
+        match chance.randrange(14):
             case 0 | 1 | 2 | 3:
                 pairs = dict.fromkeys(chance.sample(KEYS, chance.randint(1, 12)), b"%d" % step)
                 db.put_many(pairs)
@@ -87,9 +86,21 @@ def test_len_is_exact_at_any_moment(seed: int, shards: int) -> None:
                 if chance.random() < 0.3:
                     db.compact()
             case 11:
-                if chance.random() < 0.3:
+                db._compactor.counter.count_idly()
+                assert db.stats()["count"]["unsettled_entries"] == 0
+            case 12:
+                snapshots.append((db.snapshot(), len(model)))
+            case 13:
+                for snapshot, number in snapshots:
+                    assert len(snapshot) == number, f"step {step}"
+                    snapshot.close()
+                snapshots.clear()
+                if chance.random() < 0.5:
+                    disk = after_crash(disk, CrashModel.TORN, Random(step).randrange)
+                    db = opened(disk, sync="always")
+                elif chance.random() < 0.5:
                     db.close()
-                    db = opened(disk)
+                    db = opened(disk, sync="always")
     assert len(db) == len(model)
     assert db.verify() == []
     db.close()

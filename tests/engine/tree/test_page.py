@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import flin.engine
 from flin.engine.entry import TOMBSTONE, Page
 from flin.engine.key import namespace_prefix
 from flin.engine.table.cold_read import ColdRead
 from flin.engine.tree import ordered_reads
 from flin.engine.verify import verify_store
 from flin.testing import SimulatedDisk
+from tests.engine import small_database
 
 PREFIX = namespace_prefix(0x8000) + b"\x30\1"  # a slot's pieces
 KEYS = [b"%02d" % number for number in range(24)]
@@ -32,8 +33,7 @@ steps = st.lists(
 )
 
 
-def opened(disk: SimulatedDisk, shards: int = 1) -> Any:
-    return flin.engine.open("/db", fs=disk, runner="inline", shards=shards, memory_limit="1mb", value_cache=False)
+opened = partial(small_database.opened, value_cache=False)
 
 
 def page(store: Any, start: bytes, stop: bytes, count: int, *, reverse: bool) -> tuple[list[bytes], int]:
@@ -72,7 +72,7 @@ def test_pages_against_a_dict(
 ) -> None:
     disk, model = SimulatedDisk(), dict[bytes, bytes]()
     disk.resident = False
-    db = opened(disk, shards)
+    db = opened(disk, shards=shards)
     snapshots = []
     for number, (what, argument) in enumerate(work):
         store = db._store
@@ -92,7 +92,7 @@ def test_pages_against_a_dict(
                 snapshots.append(db.snapshot())
             case "reopen":
                 db.close()
-                db = opened(disk, shards)
+                db = opened(disk, shards=shards)
             case _:
                 getattr(db, what)()
     start, stop = sorted((PREFIX + one, PREFIX + other))

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import flin.engine
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.disk.file_name import maybe_parse
@@ -19,16 +18,11 @@ from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.state import TableState
 from flin.engine.tree.table_cache import TableCache
 from flin.errors import CorruptionError, FlinError, StorageError
-from flin.testing import Fault, ManualClock, SimulatedDisk
+from flin.testing import Fault, SimulatedDisk
 from tests.engine.intruder import intruding
+from tests.engine.small_database import DB, opened
 
 OpenEngine = Callable[..., Any]
-DB = "/db"
-
-
-def opened(disk: SimulatedDisk, **options: Any) -> Any:
-    defaults: dict[str, Any] = {"runner": "inline", "clock_ms": ManualClock(), "memory_limit": "1mb"}
-    return flin.engine.open(DB, fs=disk, **defaults | options)
 
 
 def tables(disk: SimulatedDisk) -> list[str]:

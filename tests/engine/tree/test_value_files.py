@@ -8,20 +8,13 @@ from typing import Any
 
 import pytest
 
-import flin.engine
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.version import ValueFile
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.tree.edits import Edits
 from flin.errors import CorruptionError
-from flin.testing import Fault, ManualClock, SimulatedDisk
-
-DB = "/db"
-
-
-def opened(disk: SimulatedDisk, **options: Any) -> Any:
-    defaults: dict[str, Any] = {"runner": "inline", "clock_ms": ManualClock(), "memory_limit": "1mb"}
-    return flin.engine.open(DB, fs=disk, **defaults | options)
+from flin.testing import Fault, SimulatedDisk
+from tests.engine.small_database import DB, opened
 
 
 def segments(disk: SimulatedDisk) -> list[str]:

@@ -148,7 +148,7 @@ def _script(data: bytes) -> None:
     for key, entry in entries.items():
         assert reader.get(key) == entry
     assert reader.verify() == []
-    assert meta.points == tuple(sorted(count_by_namespace(without_pieces(_puts(entries))[0]).items()))
+    assert meta.points == tuple(sorted(count_by_namespace(without_pieces(_puts(entries))).items()))
     named: Counter[int] = Counter()
     for number, _, length, _ in map(read_pointer, filter(None, map(maybe_pointer, entries.values()))):
         named[number] += length

@@ -24,6 +24,7 @@ from flin.engine.background.compaction import (
     changes_count,
     has_its_inputs,
     install,
+    run_bytes,
 )
 from flin.engine.background.counter import Counter
 from flin.engine.background.damaged_work import DamagedWork
@@ -390,7 +391,8 @@ class Compactor:
             for table in compaction.counted_moves:
                 counts = add_counts(counts, dict(table.points or ()))
         runs, unsettled = install(version.shards[shard], compaction, outputs, version.unsettled[shard])
-        fences = parted(runs, version.fences[shard], self._options.range_bytes)
+        options = self._options.at(sum(map(run_bytes, runs)))
+        fences = parted(runs, version.fences[shard], options.range_bytes)
         rewritten = [table.largest_sequence for run in compaction.rewrite for table in run] if compaction.bottom else []
         return with_shard(
             version,

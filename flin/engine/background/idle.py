@@ -69,7 +69,7 @@ def pick_idle(version: Version, options: CompactionOptions, busy: Collection[Com
         if runs:
             sized = options.at(sum(map(run_bytes, runs)))
             shard = Shard(number, runs, version.unsettled[number], version.fences[number], sized)
-            found = _settled_as_it_is(shard) or _merged(shard)
+            found = _settled_as_it_is(shard) or _merged(shard, options.range_bytes)
             if found is not None:
                 return found
     return None
@@ -82,7 +82,7 @@ def _settled_as_it_is(shard: Shard) -> Compaction | None:
     return found if found is not None and found.trivial else None
 
 
-def _merged(shard: Shard) -> Compaction | None:
+def _merged(shard: Shard, most_bytes: int) -> Compaction | None:
     runs, fences = shard.runs, shard.fences
     sizes = [RunProfile.of(run, fences).sizes for run in runs]
     for index in range(len(fences) + 1):
@@ -92,7 +92,7 @@ def _merged(shard: Shard) -> Compaction | None:
             if sum(sizes[run][index] for run in stack[:last]) < SHARE * sizes[stack[last]][index]:
                 continue
             first, after = stack[0], stack[last] + 1 if last + 1 < len(stack) else len(runs)
-            chosen = gather(runs, first, after, start, stop, shard.options.range_bytes)
+            chosen = gather(runs, first, after, start, stop, most_bytes)
             if chosen is None or len(chosen) < 2:
                 continue
             found = plan(shard, first, after, chosen, REASON)

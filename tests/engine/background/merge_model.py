@@ -14,6 +14,7 @@ from flin.engine.background.compaction import (
     Superseded,
     changes_count,
     install,
+    run_bytes,
     sequences_between,
 )
 from flin.engine.background.fences import parted
@@ -115,7 +116,8 @@ class MergeModel:
             self.live += sum(lives for _, lives in merged.values()) - sum(lives for _, lives in settled.values())
             self.live += sum(count for table in compaction.counted_moves for _, count in table.points or ())
         self.runs, self.unsettled = install(self.runs, compaction, outputs, self.unsettled)
-        self.fences = parted(self.runs, self.fences, self.options.range_bytes)
+        options = self.options.at(sum(map(run_bytes, self.runs)))
+        self.fences = parted(self.runs, self.fences, options.range_bytes)
         self.check()
 
     def outputs(self, compaction: Compaction, merged: Content) -> Run:

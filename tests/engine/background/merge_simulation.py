@@ -1,13 +1,18 @@
 """A large shard as metadata alone: random keys are put, flushed and merged, and what would be written is added up.
 
 A table is a stretch of the key space with two densities: of the keys that it holds since they were first put, which no
-other table holds, and of those that were overwritten, which are independent samples. So a merge is arithmetic."""
+other table holds, and of those that were overwritten, which are independent samples. So a merge is arithmetic.
+
+`python -m tests.engine.background.merge_simulation GIGABYTES GENERATION_MB` fills a shard, overwrites all of it, and
+prints how far it is: more than a test has time for. With `full` as a third argument it begins with all in the bottom.
+"""
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
 from time import perf_counter
@@ -73,7 +78,7 @@ class Simulation:
         edges = [SPACE * at // self.data_bytes for at in range(0, self.data_bytes + 1, table_bytes)]
         self.runs = (tuple(self.table(start, stop, (1.0, 0.0)) for start, stop in pairwise(edges)),)
         self.filled = self.data_bytes
-        self.fences = parted(self.runs, (), self.options.range_bytes)
+        self.fences = parted(self.runs, (), self.options.at(self.data_bytes).range_bytes)
 
     def fill_in_order(self, size: int) -> None:
         """Put new keys, each larger than the one before."""
@@ -139,7 +144,8 @@ class Simulation:
         self.most_held = max(self.most_held, (self.held + size) / self.filled)
         self.reasons[found.reason] += 1
         self.runs = install(self.runs, found, outputs).runs
-        self.fences = parted(self.runs, self.fences, self.options.range_bytes, self.profiles)
+        range_bytes = self.options.at(self.held).range_bytes
+        self.fences = parted(self.runs, self.fences, range_bytes, self.profiles)
         for run in found.rewrite:
             for table in run:
                 del self.densities[table.file]
@@ -209,3 +215,33 @@ def _average(parts: Sequence[tuple[int, int, Densities]]) -> Densities:
     first = sum((stop - start) * densities[0] for start, stop, densities in parts) / width
     second = sum((stop - start) * densities[1] for start, stop, densities in parts) / width
     return first, second
+
+
+def main(arguments: Sequence[str]) -> None:
+    size = int(float(arguments[0]) * GB)
+    simulation = Simulation(size, int(arguments[1]) * MB)
+    if "full" in arguments:
+        simulation.begin_full()
+    else:
+        _go_on("filled", simulation, simulation.fill)
+    simulation.begin_measuring()
+    _go_on("overwritten", simulation, simulation.overwrite)
+
+
+def _go_on(what: str, simulation: Simulation, write: Callable[[int], None]) -> None:
+    generations = simulation.data_bytes // simulation.generation_bytes
+    for done in range(1, 21):
+        write((generations * done // 20 - generations * (done - 1) // 20) * simulation.generation_bytes)
+        print(
+            f"{what} {5 * done} %: written {simulation.write_amplification:.2f} times, on the disk at most"
+            f" {simulation.most_held:.2f}, largest merge {simulation.largest_job / GB:.2f} GB, runs"
+            f" {simulation.runs_seen / simulation.flushes:.1f} on average, {simulation.most_runs} at most,"
+            f" {len(simulation.fences)} fences",
+            flush=True,
+        )
+        if done == 10 and what == "filled":
+            simulation.most_held = 0.0  # four runs of a generation each are always merged at once
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -23,6 +23,8 @@ CODECS: Final = ("none", "zstd")
 CHECKSUM_SIZE: Final = 4
 
 _SAVES: Final = 8
+_MOST_FOLD: Final = 1 << 15
+"""The largest factor of zstd: four bytes make at most 128 KiB, and no larger claim of a header is believed."""
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _FEED_BYTES: Final = 16 << 10
 """Bytes given at once to a decompressor that looks for the end of its frame: about two blocks."""
@@ -83,6 +85,8 @@ def _decompress(stored: bytes, path: str, offset: int) -> bytes:
     if stored[0] != block.COMPRESSED or len(stored) < _COMPRESSED_HEADER.size + CHECKSUM_SIZE:
         raise CorruptionError(path, offset, "a compressed block has no valid header")
     _, size = _COMPRESSED_HEADER.unpack_from(stored)
+    if size > _MOST_FOLD * len(stored):
+        raise CorruptionError(path, offset, f"a compressed block of {len(stored)} bytes cannot hold {size}")
     import zstandard
 
     try:
@@ -91,7 +95,7 @@ def _decompress(stored: bytes, path: str, offset: int) -> bytes:
         decompress = _local.decompress = zstandard.ZstdDecompressor().decompress
     try:
         payload = decompress(memoryview(stored)[_COMPRESSED_HEADER.size : -CHECKSUM_SIZE], max_output_size=size)
-    except (zstandard.ZstdError, MemoryError) as error:
+    except zstandard.ZstdError as error:
         raise CorruptionError(path, offset, f"a block cannot be decompressed: {error}") from error
     if len(payload) != size:
         raise CorruptionError(path, offset, "a block decompresses to another size than its header says")

@@ -127,11 +127,23 @@ def test_a_block_that_does_not_shrink_is_stored_raw() -> None:
 
 def test_a_compressed_block_that_lies_about_its_size_is_corrupt() -> None:
     stored, _ = stored_block.store(PAYLOAD, 0, stored_block.compressor("zstd", 1))
-    for size in (0, 1, len(PAYLOAD) - 1, len(PAYLOAD) + 1):
+    for size in (0, 1, len(PAYLOAD) - 1, len(PAYLOAD) + 1, 2**32 - 1):
         with pytest.raises(CorruptionError):
             stored_block.unpack(stored[:1] + size.to_bytes(4, "little") + stored[5:] + bytes(4), "t", 0)
     with pytest.raises(CorruptionError):
         stored_block.unpack(b"\x80", "t", 0)
+
+
+def test_a_want_of_memory_is_no_corruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A merge that met corruption is set aside for good; one that lacked memory is tried again."""
+
+    def decompress(*_: object, **__: object) -> bytes:
+        raise MemoryError
+
+    stored = b"".join(stored_block.store(PAYLOAD, 0, stored_block.compressor("zstd", 1)))
+    monkeypatch.setattr(stored_block._local, "decompress", decompress, raising=False)
+    with pytest.raises(MemoryError):
+        stored_block.unpack(stored, "t", 0)
 
 
 def test_unknown_codec() -> None:

@@ -34,6 +34,7 @@ ALSO = {
     ("flin.engine.disk.lock", "datetime.datetime"): "writes a moment that it was given as text",
     ("flin.engine.disk.lock", "datetime.UTC"): "the same",
     ("flin.engine.background.helper", "time.sleep"): "a watchdog's pace",
+    ("flin.engine.reentry", "mmap.mmap"): "memory of no file: whether there is room for a thread",
     ("flin.engine.background.sweep", "time.sleep"): "of no time: lets other threads in",
     ("flin.engine.tree.turns", "time.sleep"): "pauses of a writer while another thread is in the middle of a write",
     ("flin.engine.background.job_handle", "time.sleep"): "a pause of a thread that found no memory",

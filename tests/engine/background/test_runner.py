@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import pytest
 
 import flin.engine
+from flin.engine import reentry
 from flin.engine.background import helper_process, helper_runner, job_gate
 from flin.engine.background.helper_process import own_command
 from flin.engine.background.helper_runner import HELLO_SECONDS, HelperRunner
@@ -602,6 +603,23 @@ def test_an_interrupt_of_a_start_comes_out_as_itself(monkeypatch: pytest.MonkeyP
             start_thread(thread)
     may_end.set()
     thread.join()
+
+
+def test_no_thread_is_started_without_room(
+    tmp_path: Path, open_engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It might end before its first step, and its start would be waited for in vain: by a flush, so by all writers."""
+    db = open_engine(runner="thread")
+    db.put(b"k", b"v")
+    with monkeypatch.context() as patch:
+        patch.setattr(reentry, "_ROOM_BYTES", 1 << 60)
+        with pytest.raises(MemoryError):
+            db.flush()
+        with pytest.raises(MemoryError):
+            flin.engine.open(tmp_path / "other")
+    db.flush()
+    assert dict(db) == {b"k": b"v"}
+    flin.engine.open(tmp_path / "other").close()
 
 
 def test_a_helper_whose_start_is_interrupted_ends(monkeypatch: pytest.MonkeyPatch) -> None:

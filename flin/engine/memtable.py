@@ -130,6 +130,11 @@ class Memtable:
             del entries[key]
         self._ordered, self._ordered_count = ordered, len(entries)
 
+    @property
+    def is_sorted(self) -> bool:
+        """Whether `sorted_keys` is at once."""
+        return self._ordered is not None and len(self.entries) == self._ordered_count
+
     @holds_lock
     def sorted_keys(self) -> Sequence[bytes]:
         """All keys in ascending order; a view that later changes of an active memtable may extend.

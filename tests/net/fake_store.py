@@ -116,6 +116,12 @@ class FakeStore:
     def settle(self, state: Any) -> None:
         """There are no tables."""
 
+    def uncounted_entries(self) -> int:
+        return 0
+
+    def count_ahead(self) -> None:
+        """Nothing is uncounted."""
+
     def unsettled_entries(self) -> int:
         return 0
 

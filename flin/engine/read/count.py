@@ -17,7 +17,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, compress
+from itertools import chain, compress, islice
 from typing import Any, Final, Protocol, TypeAlias
 
 from flin.engine.boundaries import Boundaries, boundaries_of, covered_slices, cut_boundaries, ranges_of
@@ -34,6 +34,12 @@ SLICE: Final = 1024
 
 PIECE_ENTRIES: Final = 1 << 16
 """Keys that are resolved at once: 10 MB, and the tables beneath are asked for neighbours."""
+
+SORTED_AT_ONCE: Final = 4096
+"""Keys of one part of a memtable that is sorted in parts, about: 4 ms."""
+_SAMPLES: Final = 8  # of each part: few parts are more than twice as large as others
+DEALT: Final = 4
+"""Keys that cost a lookup to deal out or to sort (measured: 0.5 and 0.6 µs each)."""
 
 # When to read all keys of a table instead of asking for each. The unit is the cost of one key when all are read
 # (0.1-0.25 µs, measured). Values are not read, but their checksums are compared, so their bytes cost, too.
@@ -116,6 +122,26 @@ def resolving(
             change = subtract_counts(change, count_by_namespace(gone))
         yield max(1, len(hidden) // LOOK_UP_COST)
     return change
+
+
+def sorting(memtable: Memtable) -> Generator[int, None, Sequence[bytes]]:
+    """All keys of a frozen memtable, ascending. Yields as `resolving`: to sort a large memtable at once would keep the
+    interpreter's lock for as long as a second. So its keys are dealt out by a sample of them, and sorted in parts."""
+    entries = memtable.entries
+    if memtable.is_sorted or len(entries) <= 2 * SORTED_AT_ONCE:
+        return memtable.sorted_keys()
+    splitters = sorted(islice(entries, 0, None, SORTED_AT_ONCE // _SAMPLES))[_SAMPLES::_SAMPLES]
+    parts: list[list[bytes]] = [[] for _ in range(len(splitters) + 1)]
+    for number, key in enumerate(entries, 1):
+        parts[bisect_right(splitters, key)].append(key)
+        if not number % (SLICE * DEALT):
+            yield SLICE
+    keys: list[bytes] = []
+    for part in parts:
+        part.sort()
+        keys += part
+        yield len(part) // DEALT
+    return keys
 
 
 def settling(newer: Sequence[Layer], older: Sequence[Layer]) -> Generator[int, None, dict[int, int]]:

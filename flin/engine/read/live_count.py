@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from flin.engine.catalog.version import Version, with_counts
 from flin.engine.memtable import Memtable, add_counts
-from flin.engine.read.count import resolve, resolving, settling, subtract_counts
+from flin.engine.read.count import resolve, resolving, settling, sorting, subtract_counts
 from flin.engine.read.read_state import ReadState
 from flin.engine.reentry import holds_lock, is_reentered
 
@@ -153,7 +153,7 @@ class LiveCount:
     def _resolve(self, memtable: Memtable, layers: Sequence[Any], budget: int | None) -> int | None:
         """Resolve the memtable as far as the budget reaches. Returns what is left of the budget."""
         if self._resolving is None or self._resolving[0] is not memtable:
-            self._resolving = (memtable, resolving(memtable, memtable.sorted_keys(), memtable.ranges, layers))
+            self._resolving = (memtable, _resolving(memtable, layers))
         work = self._resolving[1]
         try:
             while budget is None or budget > 0:
@@ -167,6 +167,11 @@ class LiveCount:
             self._resolving = None
             raise
         return budget
+
+
+def _resolving(memtable: Memtable, layers: Sequence[Any]) -> Generator[int, None, dict[int, int]]:
+    keys = yield from sorting(memtable)
+    return (yield from resolving(memtable, keys, memtable.ranges, layers))
 
 
 def newer_runs(version: Version, sequence: int) -> tuple[int, ...] | None:

@@ -26,6 +26,7 @@ from flin.engine.disk.fs import join
 from flin.engine.disk.lock import HeldLock
 from flin.engine.entry import TOMBSTONE, Entry, Live
 from flin.engine.options import Options
+from flin.engine.read.count import SLICE
 from flin.engine.read.live_count import LiveCount
 from flin.engine.read.read_path import from_memtables, from_tables, read_older
 from flin.engine.read.read_state import ReadState
@@ -178,6 +179,21 @@ class Store(Edits):
         """Have the state's unsettled runs counted by a helper, and wait: for those who must not wait for it in `count`,
         in another thread than theirs."""
         self._live_count.settle(state, few=0)
+
+    def uncounted_entries(self) -> int:
+        """How many entries `count` would look at now: those that nobody has counted, of tables and of memtables."""
+        state = self.state
+        waiting = (
+            memtable.size for of_shard in state.older for memtable in of_shard if memtable.key_count_delta is None
+        )
+        return self.unsettled_entries() + sum(memtable.size for memtable in state.active) + sum(waiting)
+
+    def count_ahead(self) -> None:
+        """Count what is uncounted, so that `count` need not: for another thread than the one that must not wait."""
+        state = self.freeze()
+        self.settle(state)
+        while self.count(0, SLICE, state) is None:  # each slice lets go of the lock
+            pass
 
     def unsettled_entries(self) -> int:
         """How many entries of tables nobody has counted yet."""

@@ -87,6 +87,12 @@ class StoreLike(Protocol):
     def settle(self, state: Any) -> None:
         """Count what no merge has counted yet. Takes seconds; any thread."""
 
+    def uncounted_entries(self) -> int:
+        """How many entries `count` would look at now, in tables and in memory."""
+
+    def count_ahead(self) -> None:
+        """Count what is uncounted. Takes seconds; any thread."""
+
     def unsettled_entries(self) -> int:
         """How many entries of tables no merge has counted yet: `count` must look at so many."""
 

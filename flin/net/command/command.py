@@ -59,6 +59,7 @@ class Flag(IntFlag):
     NO_ASYNC_LOADING = 1 << 26
     SHOWS_MORE = 1 << 27  # than its keys' own entries tell (SORT_RO's BY, what a group owes). Not a flag of Redis
     PEEKS = 1 << 28  # asks for no string of its keys (EXISTS, DEL): Keyspace.outline is enough. Not a flag of Redis
+    COUNTS_KEYS = 1 << 29  # DBSIZE: EXEC has what is uncounted counted ahead. Not a flag of Redis
     PUBLISHES = 1 << 25  # its effect is messages, which go with a batch that is refused. Not a flag of Redis
     UNTIMED = (
         65536  # constant, short work, though Redis does not say "fast" (SET): no clock is read. Not a flag of Redis

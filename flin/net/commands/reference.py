@@ -34,6 +34,7 @@ _INTERNAL: Final = (
     | Flag.PUBLISHES
     | Flag.SHOWS_MORE
     | Flag.PEEKS
+    | Flag.COUNTS_KEYS
 )  # for dispatch alone; Redis has no such flags
 
 _TITLES: Final = {

@@ -50,7 +50,7 @@ def keys(context: Context, args: list[bytes]) -> Slices:
     return found
 
 
-@command("randomkey", 1, "readonly")
+@command("randomkey", 1, "readonly counts_keys")
 def randomkey(context: Context, args: list[bytes]) -> Slices:
     """Returns one of the keys; each is equally likely."""
     keyspace = context.keyspace

@@ -34,7 +34,7 @@ def time_(context: Context, args: list[bytes]) -> Value:
     return [b"%d" % (now_ms // 1000), b"%d" % (now_ms % 1000 * 1000)]
 
 
-@command("dbsize", 1, "readonly fast", categories="keyspace")
+@command("dbsize", 1, "readonly fast counts_keys", categories="keyspace")
 def dbsize(context: Context, args: list[bytes]) -> Slices:
     """Returns the number of keys in the database."""
     return (yield from context.keyspace.count())

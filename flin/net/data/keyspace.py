@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from flin.engine.boundaries import boundaries_of, covers, ranges_of
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Pointer, is_alive
 from flin.engine.key import USER_END, namespace_of, namespace_prefix, stored_key, user_key
+from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError, FormatVersionError, LimitError
 from flin.net.batch.journal import Journal
 from flin.net.batch.pending import SHORT_BYTES
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 COUNT_BUDGET: Final = 1000
 """Lookups of one slice of a count: at 2 microseconds each, other clients wait 2 ms at most."""
+
+COUNTED_AT_ONCE: Final = 4096
+"""Entries that a count inside a transaction or a script may look at on the loop: some 10 ms. More are counted ahead."""
 
 
 class Keyspace:
@@ -238,9 +242,16 @@ class Keyspace:
         self.last_count = number
         return number
 
+    def count_ahead(self) -> None:
+        """For a count that must be one step: if that would take long, ColdRead, so that a thread counts first. What is
+        written meanwhile remains; each time that is less."""
+        if not self.is_blocking and self._store.uncounted_entries() > COUNTED_AT_ONCE:
+            raise ColdRead(self._store.count_ahead)
+
     def watch_count(self) -> Slices:
         """Set `last_count` for those who watch: exactly if that needs no files, else to the keys of what is settled."""
-        if self._store.unsettled_entries():
+        store = self._store
+        if store.unsettled_entries() or (self._pending.in_transaction and store.uncounted_entries() > COUNTED_AT_ONCE):
             self.last_count = self._store.settled_count(self.namespace)
         else:
             yield from self.count()
@@ -533,6 +544,7 @@ class Keyspace:
 
     def _count_with_pending(self) -> int:
         """Count inside a transaction: the keys that the pending batch changes are looked up one by one."""
+        self.count_ahead()
         first, end = self._prefix, self._end
         cleared = any(start <= first and end <= stop for start, stop in ranges_of(self._ranges))
         number = 0 if cleared else self._store.count(self.namespace) or 0

@@ -71,6 +71,8 @@ def run_transaction(context: Context, request_of_exec: list[bytes]) -> Value:
 def _read_keys(context: Context, queue: list[tuple[Command, list[bytes]]]) -> None:
     """Read all keys that the commands name, before the first of them writes."""
     try:
+        if any(command.flags & Flag.COUNTS_KEYS for command, _ in queue):
+            context.keyspace.count_ahead()
         for command, request in queue:
             read = context.keyspace.outline if command.flags & Flag.PEEKS else context.keyspace.entry
             for position in command.keys.positions(request):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,7 +22,7 @@ from flin.engine.key import (
 )
 from flin.engine.memtable import Memtable, add_counts
 from flin.engine.read import count
-from flin.engine.read.count import Layer, live_keys, resolve, resolving, subtract_counts
+from flin.engine.read.count import DEALT, SORTED_AT_ONCE, Layer, live_keys, resolve, resolving, sorting, subtract_counts
 from flin.engine.sstable import Table, TableOptions, TableWriter
 from flin.engine.table import writer as table_writer
 from flin.testing.disk import SimulatedDisk
@@ -170,3 +171,24 @@ def test_count_by_namespace() -> None:
     keys = [b"a", b"\xff\x00", *(namespace_prefix(number) for number in (1, 1, 7))]
     assert count_by_namespace(keys) == {0: 2, 1: 2, 7: 1}
     assert subtract_counts({0: 2, 1: 1}, {1: 1, 2: 1}) == {0: 2, 2: -1}
+
+
+@pytest.mark.parametrize("size", [0, 1, 2 * SORTED_AT_ONCE, 2 * SORTED_AT_ONCE + 1, 50_000])
+@pytest.mark.parametrize("order", ["random", "ascending", "descending", "alike"])
+def test_a_memtable_is_sorted_in_parts(size: int, order: str) -> None:
+    numbers = list(range(0, size * 7, 7)) if order != "alike" else [2**40 * (n % 9 == 0) + n for n in range(size)]
+    if order == "random":
+        random.Random(size).shuffle(numbers)
+    elif order == "descending":
+        numbers.reverse()
+    entries: dict[bytes, Entry] = dict.fromkeys((b"%d" % number for number in numbers), b"v")
+    work = sorting(Memtable(entries))
+    costs = []
+    while True:
+        try:
+            costs.append(next(work))
+        except StopIteration as end:
+            assert list(end.value) == sorted(entries)
+            break
+    assert max(costs, default=0) <= 4 * SORTED_AT_ONCE // DEALT
+    assert bool(costs) == (size > 2 * SORTED_AT_ONCE)

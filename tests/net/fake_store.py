@@ -36,6 +36,7 @@ class FakeStore:
         self.commits: list[int] = []
         self.syncs = 0
         self.holds_sweep = False
+        self.awaits_filters = False
         self.read_only_reason: str | None = None
         self.background_error: BaseException | None = None
         self.stall_state = FakeStall()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -39,6 +39,12 @@ _MAX_STAGED: Final = 8
 """The most staged blocks of a table; with more large cold values at a time, some are only read twice."""
 
 
+FILTER_PART_BYTES: Final = 64 << 10
+"""Bytes of a filter that are loaded at once: a page fault reads as much around it, by default 128 KiB."""
+
+_MAX_LOADED: Final = 1024
+
+
 class TableState:
     """Filter, index and mapping of a table, made by `Table.loaded`."""
 
@@ -55,6 +61,7 @@ class TableState:
         "heat",
         "keys",
         "largest",
+        "loaded_parts",
         "marks",
         "path",
         "separators",
@@ -94,6 +101,7 @@ class TableState:
         self.heat: Final = Heat(len(self.marks))
         # Blocks that were read for a lookup that will be repeated, and that the cache did not keep.
         self.staged: Final[dict[int, CachedBlock]] = {}
+        self.loaded_parts: Final[set[int]] = set()  # of the filter, for lookups that will be repeated
         self._separator_bytes = index.separator_bytes()
         held = 0 if isinstance(self.words, memoryview) else 8 * self.word_count
         self._other_bytes: Final = held + _BLOCK_COST * len(self.marks)
@@ -113,6 +121,25 @@ class TableState:
         start, stop, base = self.footer.filter, self.footer.index, self.base
         words = bloom.decode(self.part(start, stop), self.path, base + start)
         return bloom.mapped(self.data, base + start, base + stop) or words
+
+    def maybe_filter_load(self, hashed: int) -> Callable[[], None] | None:
+        """What another thread must do first, where to ask the filter for this hash would be a page fault.
+
+        None: it would be none, or that was just done."""
+        if not isinstance(self.words, memoryview):
+            return None
+        place = self.base + self.footer.filter + 4 + 8 * (hashed % self.word_count)
+        part = place - place % FILTER_PART_BYTES
+        if part in self.loaded_parts:
+            self.loaded_parts.discard(part)
+            return None
+        return None if self.file.pread_nowait(1, place) is not None else partial(self._load_filter, part)
+
+    def _load_filter(self, part: int) -> None:
+        self.file.pread(FILTER_PART_BYTES, part)
+        if len(self.loaded_parts) >= _MAX_LOADED:  # of lookups that were not repeated
+            self.loaded_parts.clear()
+        self.loaded_parts.add(part)
 
     @property
     def memory_bytes(self) -> int:

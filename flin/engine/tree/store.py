@@ -28,7 +28,7 @@ from flin.engine.entry import TOMBSTONE, Entry, Live
 from flin.engine.options import Options
 from flin.engine.read.count import SLICE
 from flin.engine.read.live_count import LiveCount
-from flin.engine.read.read_path import from_memtables, from_tables, read_older
+from flin.engine.read.read_path import await_filters, from_memtables, from_tables, read_older
 from flin.engine.read.read_state import ReadState
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.reentry import holds_lock
@@ -49,6 +49,7 @@ class Store(Edits):
 
     def __init__(self, directory: str, options: Options) -> None:
         super().__init__(options)
+        self.awaits_filters = False  # set by whoever sees that filters are read from the disk again and again
         self.holds_sweep = False  # set by whoever wants expired keys to stay for a while
         self._opened = opening.open_directory(directory, options)
         try:
@@ -146,7 +147,10 @@ class Store(Edits):
         if entry is None:
             entry = from_memtables(state, shard, key)
             if entry is None:
-                entry = from_tables(state, shard, key, hash_key(key), wait=False, values=values)
+                hashed = hash_key(key)
+                if self.awaits_filters:
+                    await_filters(state, shard, key, hashed)
+                entry = from_tables(state, shard, key, hashed, wait=False, values=values)
         return None if entry is TOMBSTONE else entry
 
     def cache_budget(self, *, is_quiet: bool) -> int:

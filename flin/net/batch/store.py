@@ -28,6 +28,9 @@ class StoreLike(Protocol):
     holds_sweep: bool
     """While it is true, expired keys are not deleted."""
 
+    awaits_filters: bool
+    """While it is true, `read_nowait` raises ColdRead for parts of filters, too, that are not in memory."""
+
     @property
     def position(self) -> int:
         """The position in the WAL: everything committed so far lies below it."""

@@ -10,6 +10,7 @@ steadily is never closed for being slow.
 from __future__ import annotations
 
 import logging
+import resource
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -38,12 +39,26 @@ STUCK_MS: Final = 10_000
 """A client that takes nothing for this long is closed if nothing else can end the wait: its backlog is full, so both
 sides would wait forever; or it closes as soon as it has read its last replies."""
 
+FAULTS_MS: Final = 60_000
+"""How long after a page fault look-ups expect more. In that time there are none; then the first one costs 0.1 s at most
+until the next step."""
+
+
+def page_faults() -> int:
+    """The page faults of this thread that waited for the disk, since its start; 0 where the system does not say."""
+    return resource.getrusage(_THIS_THREAD).ru_majflt if _THIS_THREAD is not None else 0
+
+
+_THIS_THREAD: Final[int | None] = getattr(resource, "RUSAGE_THREAD", None)
+
 
 class Housekeeping:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._step = 0
         self._counted = (0, 0, 0)
+        self._faults = page_faults()
+        self._faulted_ms: int | None = None  # when there was a new one; None: since long there was none
 
     def step(self) -> None:
         """Run one step's checks."""
@@ -55,11 +70,24 @@ class Housekeeping:
         services.tracking.bound()
         if services.waiters.ready:  # left over from a batch that was refused
             after_command(services)
+        self._look_for_faults()
         self._check_connections()
         self._step += 1
         if self._step % STEPS_PER_ROUND == 0:
             self._measure_rates()
             services.clients.bound_buffers()
+
+    def _look_for_faults(self) -> None:
+        """Filters are read in the mapping of their tables. While the kernel evicts them, the loop would wait for the
+        disk in page faults, and with it all clients: then threads read them, as they read blocks."""
+        store, now_ms = self._services.store, self._services.tick.steady_ms
+        faults = page_faults()
+        if faults > self._faults:
+            self._faulted_ms = now_ms
+        elif self._faulted_ms is not None and now_ms - self._faulted_ms > FAULTS_MS:
+            self._faulted_ms = None
+        self._faults = faults
+        store.awaits_filters = self._faulted_ms is not None
 
     def _measure_rates(self) -> None:
         """Rates of the last second; CONFIG RESETSTAT sets the counters back to 0."""

@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import flin.engine
-from flin.engine.disk.fs import OsAppendFile, OsFileSystem
+from flin.engine.disk.fs import OsAppendFile, OsFileSystem, OsReadableFile
 from flin.engine.entry import TOMBSTONE
 from flin.engine.key import KEYS_END, namespace_prefix, stored_key
 from flin.engine.reentry import is_held
@@ -331,6 +332,42 @@ def test_reads_that_do_not_wait(open_engine: OpenEngine) -> None:
             cold.load()
     else:
         pytest.fail("it never got warm")
+
+
+def test_filters_that_were_evicted_are_loaded_by_who_may_wait(
+    open_engine: OpenEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = open_engine(tmp_path / "db", value_cache=False, runner="inline", memory_limit="4mb")
+    for begin in (0, 10_000):  # two runs
+        db.put_many({b"%05d" % number: b"v" for number in range(begin, begin + 20_000)})
+        db.flush()
+    store = db._store
+    for key in (b"00007", b"07000x"):
+        store.read(key)  # which opens the tables
+    monkeypatch.setattr(OsReadableFile, "pread_nowait", lambda file, size, offset: None if size == 1 else bytes(size))
+    assert store.read_nowait(b"07000x") is None, "nobody saw page faults"
+    store.awaits_filters = True
+    for _ in range(3):
+        with pytest.raises(ColdRead) as cold:
+            store.read_nowait(b"07000x")
+        cold.value.load()
+        assert store.read_nowait(b"07000x") is None, "even where no page is ever in memory"
+    opened = [table.state for run in store.state.runs[0] for table in run.tables]
+    assert not any(state.loaded_parts for state in opened)
+    monkeypatch.undo()
+    assert store.read_nowait(b"07000x") is None, "it is in memory"
+    for key in (b"00007", b"29999"):
+        assert read_cold(store, key) == b"v"
+    assert store.read_nowait(b"30000") is None
+
+
+def read_cold(store: Any, key: bytes) -> object:
+    for _ in range(4):
+        try:
+            return store.read_nowait(key)
+        except ColdRead as cold:
+            cold.load()
+    raise AssertionError("it never got warm")
 
 
 def test_pages_of_a_frozen_state(db: Any) -> None:

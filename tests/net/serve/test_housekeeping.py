@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flin.net.serve import housekeeping
 from flin.net.wire.resp import encode_requests
 from tests.net.fake_peer import Clients, Peer
 
@@ -49,6 +50,21 @@ def test_timeouts_are_kept() -> None:
     assert idle.read_all() == b"+PONG\r\n"
     clients.pass_seconds(31)
     assert idle.is_closed
+
+
+def test_page_faults_of_the_loop_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a minute after each, look-ups ask whether a filter is in memory."""
+    clients = Clients()
+    faults = housekeeping.page_faults()
+    monkeypatch.setattr(housekeeping, "page_faults", lambda: faults)
+    clients.pass_seconds(1)
+    assert not clients.store.awaits_filters
+    for _ in range(2):
+        faults += 1
+        clients.pass_seconds(housekeeping.FAULTS_MS // 1000 - 1)
+        assert clients.store.awaits_filters
+    clients.pass_seconds(2)
+    assert not clients.store.awaits_filters
 
 
 # CLIENT KILL.

@@ -8,7 +8,7 @@ watches a key, and sometimes waits for one. After each pipeline the replies and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, count, product
 from pathlib import Path
 from random import Random
@@ -186,10 +186,10 @@ def test_alike(
     assert command.batch is not None
     batch, done = command.batch, []
 
-    def counted(*arguments: Any) -> tuple[int, bytes]:
-        answer = batch(*arguments)
-        done.append(answer[0])
-        return answer
+    def counted(*arguments: Any) -> Sequence[bytes]:
+        replies = batch(*arguments)
+        done.append(len(replies))
+        return replies
 
     monkeypatch.setattr(command, "batch", counted)
     if store == "cold":

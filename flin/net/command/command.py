@@ -19,11 +19,11 @@ Handler: TypeAlias = Callable[[Any, list[bytes]], Value]
 """Takes a Context (context.py, which stands above) and the request, name first; returns a value to encode, or raises
 CommandError."""
 
-Batch: TypeAlias = Callable[..., tuple[int, bytes]]
-"""Runs a pipeline of requests with the same name and number of arguments at once: takes the context and a column per
-argument, returns how many of the first have run, and their finished replies; the others are run one by one. If it
-raises, it has changed nothing: so it reads all that it needs before its first change, and where a read waits for the
-disk (ColdRead), or anything is wrong with a request (FlinError), all are run one by one."""
+Batch: TypeAlias = Callable[..., Sequence[bytes]]
+"""Runs requests with the same name and number of arguments at once: takes the context and a column per argument,
+returns the finished replies of the first, as many as have run; the others are run one by one. If it raises, it has
+changed nothing: so it reads all that it needs before its first change, and where a read waits for the disk (ColdRead),
+or anything is wrong with a request (FlinError), all are run one by one."""
 
 FindKeys: TypeAlias = Callable[[list[bytes]], list[int]]
 """The positions of the keys in a request, for a command whose keys no triple (`Keys`) can name."""

@@ -6,8 +6,8 @@ most clients' do: the object is found once, and loops in C go over the elements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from flin.net.data.reply_cache import MAX_CACHED_BYTES
 from flin.objects.live_object import LiveObject
@@ -15,7 +15,7 @@ from flin.objects.live_object import LiveObject
 if TYPE_CHECKING:
     from flin.net.run.context import Context
 
-NONE_DONE: Final = (0, b"")
+NONE_DONE: Final[tuple[bytes, ...]] = ()
 """The requests run one by one."""
 
 _ZERO: Final = b":0\r\n"
@@ -38,31 +38,42 @@ def one_or_new(context: Context, keys: Sequence[bytes], kind: type[Kind]) -> Kin
     return context.keyspace.objects.find_or_make(key, kind)
 
 
-def replies_of_new(elements: Sequence[bytes], new: Sequence[bytes]) -> bytes:
+def replies_of_new(elements: Sequence[bytes], new: Sequence[bytes]) -> list[bytes]:
     """The reply of each request that put an element: 1 for the first that puts one of the new ones."""
     if not new:
-        return _ZERO * len(elements)
+        return [_ZERO] * len(elements)
     if len(new) == len(elements):
-        return _ONE * len(elements)
+        return [_ONE] * len(elements)
     left = set(new)
     replies = []
     for element in elements:
         replies.append(_ONE if element in left else _ZERO)
         left.discard(element)
-    return b"".join(replies)
+    return replies
 
 
-def replies_of_held(held: Sequence[bool]) -> bytes:
-    return b"".join(map((_ZERO, _ONE).__getitem__, held))
+def replies_of_held(held: Sequence[bool]) -> list[bytes]:
+    return list(map((_ZERO, _ONE).__getitem__, held))
 
 
-def bulks(context: Context, values: Sequence[bytes | None]) -> bytes | None:
+def replies_of_numbers(texts: Iterable[bytes]) -> list[bytes]:
+    """A reply of each number, given in decimal."""
+    return list(map(b":%b\r\n".__mod__, texts))
+
+
+def bulks(context: Context, values: Sequence[bytes | None]) -> list[bytes] | None:
     """A reply of each value. None if one is long: `run` counts those."""
     lengths = {-1 if value is None else len(value) for value in values}
     if max(lengths) > MAX_CACHED_BYTES:
         return None
-    if len(lengths) == 1 and None not in values:
-        header = b"$%d\r\n" % lengths.pop()
-        return header + (b"\r\n" + header).join(values) + b"\r\n"  # type: ignore[arg-type]
+    if None not in values:
+        return bulk_of_each(cast("Sequence[bytes]", values))
     null = context.session.encode(None)
-    return b"".join([null if value is None else b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
+    return [null if value is None else b"$%d\r\n%b\r\n" % (len(value), value) for value in values]
+
+
+def bulk_of_each(values: Sequence[bytes]) -> list[bytes]:
+    length = len(values[0])
+    if all(map(length.__eq__, map(len, values))):
+        return list(map((b"$%d\r\n%%b\r\n" % length).__mod__, values))
+    return [b"$%d\r\n%b\r\n" % (len(value), value) for value in values]

@@ -13,6 +13,7 @@ from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
+from flin.net.commands.columns import replies_of_numbers
 from flin.net.data.text import string_at
 from flin.net.wire import long_double
 from flin.net.wire.numbers import INT64_MAX, INT64_MIN, SMALL_DIGITS, maybe_small, parse_int64, texts_of
@@ -28,14 +29,14 @@ ZERO: Final = ord("0")
 _one_more: Final = (1).__add__
 
 
-def _incr_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _incr_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
     """A pipeline of INCRs, up to the first that waits for the disk, fails, or has an expiry or a sign."""
     keyspace = context.keyspace
     if len(set(keys)) == len(keys):
         increments = _incremented(_entries(keyspace, keys))
         if increments is not None:
             keyspace.put_values(keys, increments)
-            return len(keys), b":%b\r\n" % b"\r\n:".join(increments)
+            return replies_of_numbers(increments)
     texts: dict[bytes, bytes] = {}
     replies: list[bytes] = []
     for key in keys:
@@ -54,7 +55,7 @@ def _incr_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
         replies.append(b":%b\r\n" % text)
     if texts:
         keyspace.put_values(list(texts), list(texts.values()))
-    return len(replies), b"".join(replies)
+    return replies
 
 
 def _entries(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[Entry | None]:

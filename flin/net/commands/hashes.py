@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from flin.errors import CommandError
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
-from flin.net.commands.columns import NONE_DONE, bulks, one_object, one_or_new, replies_of_new
+from flin.net.commands.columns import NONE_DONE, bulks, one_object, one_or_new, replies_of_new, replies_of_numbers
 from flin.net.commands.elements import (
     all_in_slices,
     growing,
@@ -56,13 +56,13 @@ _flat: Final = chain.from_iterable
 
 def _hset_many(
     context: Context, keys: tuple[bytes, ...], fields: tuple[bytes, ...], values: tuple[bytes, ...]
-) -> tuple[int, bytes]:
+) -> Sequence[bytes]:
     hash_ = one_or_new(context, keys, Hash)
     if hash_ is None:
         return NONE_DONE
     new = hash_.put_many(dict(zip(fields, values, strict=True)), max(map(len, values)))
     context.notify_times(b"hset", keys[0], len(keys))
-    return len(keys), replies_of_new(fields, new)
+    return replies_of_new(fields, new)
 
 
 @command("hset", -4, "write denyoom fast", FIRST_KEY, batch=_hset_many)
@@ -107,7 +107,7 @@ def hsetnx(context: Context, args: list[bytes]) -> Value:
 
 def _hincrby_many(
     context: Context, keys: tuple[bytes, ...], fields: tuple[bytes, ...], increments: tuple[bytes, ...]
-) -> tuple[int, bytes]:
+) -> Sequence[bytes]:
     """Nothing of it is done if one of them fails."""
     hash_ = one_or_new(context, keys, Hash)
     if hash_ is None:
@@ -126,7 +126,7 @@ def _hincrby_many(
     texts = texts_of(totals)
     hash_.replace_many(dict(zip(fields, texts, strict=True)), before, max(map(len, texts)))
     context.notify_times(b"hincrby", keys[0], len(keys))
-    return len(keys), b":%b\r\n" % b"\r\n:".join(texts)
+    return replies_of_numbers(texts)
 
 
 def _running_totals(sums: dict[bytes, int], fields: Iterable[bytes], steps: Iterable[int]) -> list[int]:
@@ -189,13 +189,13 @@ def hdel(context: Context, args: list[bytes]) -> Value:
 # Reads of named fields.
 
 
-def _hget_many(context: Context, keys: tuple[bytes, ...], fields: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _hget_many(context: Context, keys: tuple[bytes, ...], fields: tuple[bytes, ...]) -> Sequence[bytes]:
     hash_ = one_object(context, keys, Hash)
-    data = None if hash_ is None else bulks(context, hash_.get_many(fields))
-    if data is None:
+    replies = None if hash_ is None else bulks(context, hash_.get_many(fields))
+    if replies is None:
         return NONE_DONE
     context.keyspace.hits += len(keys)
-    return len(keys), data
+    return replies
 
 
 @command("hget", 3, "readonly fast", FIRST_KEY, batch=_hget_many)

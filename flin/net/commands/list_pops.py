@@ -5,7 +5,7 @@ A handler that finds nothing to take returns WaitForKeys; once a key is ready th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from flin.engine.table.cold_read import ColdRead
@@ -13,6 +13,7 @@ from flin.errors import CommandError, CorruptionError
 from flin.net.command.arguments import keys_after_number, option_name, parse_count, pop_arguments, timeout_seconds
 from flin.net.command.command import FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command
+from flin.net.commands.columns import NONE_DONE, bulk_of_each
 from flin.net.commands.lists import one_list
 from flin.net.wire.replies import (
     EMPTY_ARRAY,
@@ -24,7 +25,6 @@ from flin.net.wire.replies import (
     too_large_reply,
     wrong_arity,
 )
-from flin.net.wire.resp import encode_bulks
 from flin.objects.list import List
 
 if TYPE_CHECKING:
@@ -51,31 +51,31 @@ _POPPED_BYTES: Final = 200
 # Out of one list.
 
 
-def _lpop_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _lpop_many(context: Context, keys: tuple[bytes, ...]) -> Sequence[bytes]:
     return _pop_in_one(context, keys, is_left=True)
 
 
-def _rpop_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _rpop_many(context: Context, keys: tuple[bytes, ...]) -> Sequence[bytes]:
     return _pop_in_one(context, keys, is_left=False)
 
 
-def _pop_in_one(context: Context, keys: tuple[bytes, ...], *, is_left: bool) -> tuple[int, bytes]:
+def _pop_in_one(context: Context, keys: tuple[bytes, ...], *, is_left: bool) -> Sequence[bytes]:
     """A pipeline of pops of one list that has more elements. Nothing of it is done if a read waits for the disk or
     fails, if elements are long, or if somebody watches or waits: the requests run one by one then."""
     found = one_list(context, keys)
     count = len(keys)
     if found is None or len(found) <= count:
-        return 0, b""
+        return NONE_DONE
     try:
         taken = found.at_end(count, is_left=is_left)
         if sum(map(len, taken)) > _MAX_BATCH_BYTES:
-            return 0, b""
+            return NONE_DONE
         found.drop(count if is_left else 0, 0 if is_left else count)
     except (ColdRead, CorruptionError):
-        return 0, b""
+        return NONE_DONE
     for key in keys:
         _note_popped(context, key, is_left=is_left, is_empty=False)
-    return count, encode_bulks(taken)
+    return bulk_of_each(taken)
 
 
 @command("lpop", -2, "write fast counted", FIRST_KEY, batch=_lpop_many)

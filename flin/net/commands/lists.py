@@ -5,7 +5,7 @@ A reply with many elements of a large list is made in slices, of the state at it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
@@ -15,6 +15,7 @@ from flin.errors import CommandError, CorruptionError, FormatVersionError
 from flin.net.command.arguments import option_name
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
+from flin.net.commands.columns import NONE_DONE
 from flin.net.commands.elements import all_in_slices, look_up
 from flin.net.wire.numbers import INT64_MAX, maybe_int64, parse_int64
 from flin.net.wire.replies import EMPTY_ARRAY, NO_SUCH_KEY, OK, OUT_OF_MEMORY, ZERO, Value, syntax_error
@@ -42,29 +43,29 @@ def one_list(context: Context, keys: tuple[bytes, ...]) -> List | None:
         return None
 
 
-def _lpush_many(context: Context, keys: tuple[bytes, ...], elements: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _lpush_many(context: Context, keys: tuple[bytes, ...], elements: tuple[bytes, ...]) -> Sequence[bytes]:
     found = one_list(context, keys)
     if found is None:
-        return 0, b""
+        return NONE_DONE
     found.push_left(elements)
     for key in keys:
         context.notify(b"lpush", key)
-    return len(keys), _lengths(len(found), len(keys))
+    return _lengths(len(found), len(keys))
 
 
-def _rpush_many(context: Context, keys: tuple[bytes, ...], elements: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _rpush_many(context: Context, keys: tuple[bytes, ...], elements: tuple[bytes, ...]) -> Sequence[bytes]:
     found = one_list(context, keys)
     if found is None:
-        return 0, b""
+        return NONE_DONE
     found.push_right(elements)
     for key in keys:
         context.notify(b"rpush", key)
-    return len(keys), _lengths(len(found), len(keys))
+    return _lengths(len(found), len(keys))
 
 
-def _lengths(last: int, count: int) -> bytes:
+def _lengths(last: int, count: int) -> list[bytes]:
     """The replies of so many pushes, as the list grew."""
-    return b":%d\r\n" * count % tuple(range(last - count + 1, last + 1))
+    return list(map(b":%d\r\n".__mod__, range(last - count + 1, last + 1)))
 
 
 @command("lpush", -3, "write denyoom fast", FIRST_KEY, batch=_lpush_many)

@@ -13,6 +13,7 @@ from flin.errors import CommandError
 from flin.net.client.session import RESP3
 from flin.net.command.command import Keys
 from flin.net.command.registry import command, container
+from flin.net.commands.columns import NONE_DONE
 from flin.net.commands.help import declare_help, unknown_or_wrong_arity
 from flin.net.messages.pattern_index import matches_channel
 from flin.net.messages.pubsub import Kind
@@ -124,11 +125,11 @@ def _frames(context: Context, args: list[bytes], frames: list[bytes]) -> Reply:
     return Reply(b"".join(frames))
 
 
-def _publish_many(context: Context, channels: tuple[bytes, ...], payloads: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _publish_many(context: Context, channels: tuple[bytes, ...], payloads: tuple[bytes, ...]) -> Sequence[bytes]:
     """A pipeline of PUBLISHes, unless the client may get some of the messages itself: each stands before its reply."""
     if context.session.subscriptions is not None:
-        return 0, b""
-    return len(channels), context.services.pubsub.publish_many(channels, payloads)
+        return NONE_DONE
+    return context.services.pubsub.publish_many(channels, payloads)
 
 
 @command("publish", 3, _PUBLISHING, batch=_publish_many)

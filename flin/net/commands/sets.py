@@ -62,7 +62,7 @@ def _set_of(context: Context, members: Sequence[bytes]) -> Value:
 # One set.
 
 
-def _sadd_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _sadd_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes, ...]) -> Sequence[bytes]:
     found = one_or_new(context, keys, Set)
     if found is None:
         return NONE_DONE
@@ -70,7 +70,7 @@ def _sadd_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes, 
     if new:
         found.add_absent(new)
         context.notify_times(b"sadd", keys[0], len(new))
-    return len(keys), replies_of_new(members, new)
+    return replies_of_new(members, new)
 
 
 @command("sadd", -3, "write denyoom fast", FIRST_KEY, batch=_sadd_many)
@@ -134,13 +134,13 @@ def scard(context: Context, args: list[bytes]) -> Value:
     return 0 if found is None else len(found)
 
 
-def _sismember_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _sismember_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes, ...]) -> Sequence[bytes]:
     found = one_object(context, keys, Set)
     if found is None:
         return NONE_DONE
-    data = replies_of_held(found.hold(members))
+    replies = replies_of_held(found.hold(members))
     context.keyspace.hits += len(keys)
-    return len(keys), data
+    return replies
 
 
 @command("sismember", 3, "readonly fast", FIRST_KEY, batch=_sismember_many)

@@ -105,13 +105,13 @@ _ADD_OPTIONS: Final = {
 
 def _zadd_many(
     context: Context, keys: tuple[bytes, ...], texts: tuple[bytes, ...], members: tuple[bytes, ...]
-) -> tuple[int, bytes]:
+) -> Sequence[bytes]:
     found, scores, members, before = _looked_up(context, keys, texts, members)
     if found is None:
         return NONE_DONE
     _put_changed(context, keys[0], found, zip(members, scores, before), b"zadd")  # noqa: B905  the scores may be more
     new = list(compress(members, map(is_, before, repeat(None)))) if None in before else []
-    return len(members), replies_of_new(members, new)
+    return replies_of_new(members, new)
 
 
 def _looked_up(
@@ -235,7 +235,7 @@ def _increment(context: Context, key: bytes, member: bytes, increment: float, op
 
 def _zincrby_many(
     context: Context, keys: tuple[bytes, ...], texts: tuple[bytes, ...], members: tuple[bytes, ...]
-) -> tuple[int, bytes]:
+) -> Sequence[bytes]:
     found, increments, members, before = _looked_up(context, keys, texts, members)
     if found is None:
         return NONE_DONE
@@ -243,7 +243,7 @@ def _zincrby_many(
     if any(map(ne, totals, totals)):
         return NONE_DONE  # inf - inf
     _put_changed(context, keys[0], found, zip(members, totals, before, strict=True), b"zincr")
-    return len(members), b"".join(map(context.session.encode, totals))
+    return list(map(context.session.encode, totals))
 
 
 @command("zincrby", 4, "write denyoom fast", FIRST_KEY, batch=_zincrby_many)
@@ -275,7 +275,7 @@ def zcard(context: Context, args: list[bytes]) -> Value:
     return 0 if found is None else len(found)
 
 
-def _zscore_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _zscore_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes, ...]) -> Sequence[bytes]:
     found = one_object(context, keys, SortedSet)
     if found is None:
         return NONE_DONE
@@ -283,8 +283,8 @@ def _zscore_many(context: Context, keys: tuple[bytes, ...], members: tuple[bytes
     context.keyspace.hits += len(keys)
     if context.session.protocol == 2 and None not in scores:
         texts = (b"%.17g " * len(scores) % tuple(scores)).split()
-        return len(keys), b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
-    return len(keys), b"".join(map(context.session.encode, scores))
+        return [b"$%d\r\n%b\r\n" % (len(text), text) for text in texts]
+    return list(map(context.session.encode, scores))
 
 
 @command("zscore", 3, "readonly fast", FIRST_KEY, batch=_zscore_many)

@@ -5,7 +5,7 @@ Long replies are made in slices. Reading in groups is in stream_groups.py, XREAD
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +13,7 @@ from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError, FormatVersionError
 from flin.net.command.command import FIRST_KEY
 from flin.net.command.registry import command
+from flin.net.commands.columns import NONE_DONE
 from flin.net.commands.elements import growing, look_up
 from flin.net.commands.stream_arguments import (
     MAX_NUMBER,
@@ -57,27 +58,27 @@ def _add_many(
     ids: tuple[bytes, ...],
     fields: tuple[bytes, ...],
     values: tuple[bytes, ...],
-) -> tuple[int, bytes]:
+) -> Sequence[bytes]:
     """A pipeline of `XADD key * field value` with one key, of a spread stream: others are added one by one."""
     key, count = keys[0], len(keys)
     if keys.count(key) < count or ids.count(b"*") < count or context.keyspace.observers:
-        return 0, b""
+        return NONE_DONE
     try:
         stream = context.keyspace.objects.find(key, Stream)
     except (ColdRead, CommandError, CorruptionError, FormatVersionError):
-        return 0, b""
+        return NONE_DONE
     if stream is None or stream.is_packed or stream.last_id == MAX_ID:
-        return 0, b""
+        return NONE_DONE
     ms, number = parse_stream_id(new_id(stream.last_id, context.now_ms))
     if number + count > MAX_NUMBER:
-        return 0, b""
+        return NONE_DONE
     stream.append_many(
         list(map(stream_id, repeat(ms), range(number, number + count))), list(zip(fields, values, strict=True))
     )
     for _ in keys:
         context.notify(b"xadd", key)
     texts = [b"%d-%d" % (ms, each) for each in range(number, number + count)]
-    return count, b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
+    return [b"$%d\r\n%b\r\n" % (len(text), text) for text in texts]
 
 
 @command("xadd", -5, "write denyoom fast", FIRST_KEY, batch=_add_many)

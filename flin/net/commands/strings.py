@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from types import GeneratorType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from flin.engine.entry import make_entry, maybe_pointer, value_length
 from flin.engine.table.cold_read import ColdRead
@@ -61,24 +61,30 @@ def _check_reply(context: Context, value: Sized | None) -> None:
         raise too_large_reply(len(value), most_bytes)
 
 
-def _get_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
-    """A pipeline of GETs, up to the first that waits for the disk, fails, or is long: `run` counts those."""
+def _get_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
+    """Many GETs, up to the first that waits for the disk, fails, or is long: `run` counts those."""
+    hot = context.keyspace.hot
+    cached = list(map(hot.young.get, keys))
+    missing = cached.count(None)
+    hot.hits += len(keys) - missing
+    if not missing:
+        return cast("list[bytes]", cached)
+    places = [place for place, reply in enumerate(cached) if reply is None]
+    made = _make_replies(context, [keys[place] for place in places])
+    if len(made) < missing:
+        end = places[len(made)]
+        hot.hits -= len(keys) - end - (missing - len(made))
+        del cached[end:]
+    for place, reply in zip(places, made):  # noqa: B905  the places may be more
+        cached[place] = reply
+    return cast("list[bytes]", cached)
+
+
+def _make_replies(context: Context, keys: list[bytes]) -> list[bytes]:
+    """The replies to GETs of keys without a cached one, up to the first that `_get_many` leaves to others."""
     keyspace = context.keyspace
-    hot = keyspace.hot
-    try:
-        data = b"".join(map(hot.young.__getitem__, keys))
-    except KeyError:
-        pass
-    else:
-        hot.hits += len(keys)
-        return len(keys), data
     replies: list[bytes] = []
     for key, entry in zip(keys, keyspace.in_memory(keys), strict=True):
-        reply = hot.young.get(key)
-        if reply is not None:
-            hot.hits += 1
-            replies.append(reply)
-            continue
         try:
             value = keyspace.bulk_of(key, entry) if type(entry) is bytes else keyspace.bulk(key)
         except (ColdRead, CommandError, CorruptionError, LimitError):
@@ -89,7 +95,7 @@ def _get_many(context: Context, keys: tuple[bytes, ...]) -> tuple[int, bytes]:
         elif type(value) is GeneratorType:
             break
         replies.append(value.data if type(value) is Reply else context.session.encode(value))
-    return len(replies), b"".join(replies)
+    return replies
 
 
 @command("get", 2, "readonly fast", FIRST_KEY, batch=_get_many)
@@ -98,9 +104,9 @@ def get(context: Context, args: list[bytes]) -> Value:
     return context.keyspace.bulk(args[1])
 
 
-def _set_many(context: Context, keys: tuple[bytes, ...], values: tuple[bytes, ...]) -> tuple[int, bytes]:
+def _set_many(context: Context, keys: tuple[bytes, ...], values: tuple[bytes, ...]) -> list[bytes]:
     context.keyspace.put_values(keys, values)
-    return len(keys), OK.data * len(keys)
+    return [OK.data] * len(keys)
 
 
 @command("set", -3, "write denyoom untimed", FIRST_KEY, batch=_set_many)

@@ -208,18 +208,18 @@ class PubSub:
                 self._send(receivers, head, channel, payload)
         return number
 
-    def publish_many(self, channels: Sequence[bytes], payloads: Sequence[bytes]) -> bytes:
+    def publish_many(self, channels: Sequence[bytes], payloads: Sequence[bytes]) -> list[bytes]:
         """Do what `publish` does for each message in turn; their payloads are of one length. Returns the replies.
         Several to one channel are one piece of the output of each who gets them."""
         channel = channels[0]
         if self._patterns or (self._channels and channels.count(channel) < len(channels)):
-            return b"".join([b":%d\r\n" % self.publish(*message) for message in zip(channels, payloads, strict=True)])
+            return [b":%d\r\n" % self.publish(*message) for message in zip(channels, payloads, strict=True)]
         receivers = self._channels.get(channel)
         if receivers is None:
-            return b":0\r\n" * len(channels)
+            return [b":0\r\n"] * len(channels)
         head = b"%b$%d\r\n%b\r\n$%d\r\n" % (_MESSAGE, len(channel), channel, len(payloads[0]))
         self._send_frames(receivers, lambda mark: mark + head + (b"\r\n" + mark + head).join(payloads) + b"\r\n")
-        return b":%d\r\n" % len(receivers) * len(channels)
+        return [b":%d\r\n" % len(receivers)] * len(channels)
 
     def publish_shard(self, channel: bytes, payload: bytes) -> int:
         """Send the message to all who are subscribed to the sharded channel. Returns their number."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final
 
+from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError, FlinError, LimitError
 from flin.net.command.command import Command, Flag
 from flin.net.run.noting import run_noting
@@ -18,6 +20,7 @@ from flin.net.wire.replies import Value, WaitForKeys, last_of
 
 if TYPE_CHECKING:
     from flin.net.run.context import Context
+    from flin.net.wire.columns import Column
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +65,25 @@ def run_handler(context: Context, command: Command, request: list[bytes]) -> Val
     if context.services.config.notified:
         return run_noting(context, command, request)
     return command.handler(context, request)
+
+
+def run_batch(context: Context, command: Command, columns: list[Column]) -> Sequence[bytes]:
+    """Run the batch form of a command that has one. Returns the replies to the first requests, as many as have run: the
+    others run one by one, where they wait, or answer what is wrong."""
+    assert command.batch is not None
+    services = context.services
+    begin_ns = time.perf_counter_ns() if services.tick.is_sampled else 0
+    try:
+        replies = command.batch(context, *columns)
+    except (ColdRead, FlinError):
+        return ()
+    except Exception:
+        record_unexpected(context, command)
+        return ()
+    command.calls += len(replies)
+    if begin_ns:
+        command.note_time(time.perf_counter_ns() - begin_ns, len(replies))
+    return replies
 
 
 def error_text(context: Context, command: Command, error: Exception) -> str:

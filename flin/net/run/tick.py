@@ -67,6 +67,27 @@ class ReplySink(Protocol):
         """The sync failed after this position: replace the replies held for later ones, and send everything held."""
 
 
+class RoundLike(Protocol):
+    """The requests that connections have put aside until the end of the round (serve/round.py)."""
+
+    def run(self) -> None:
+        """Run them. Connections whose requests must run alone enter the tick."""
+
+    def batch_committed(self) -> None:
+        """What was answered so far is final."""
+
+    def batch_refused(self) -> None:
+        """What was answered since the last batch is to be judged: its connections enter the tick."""
+
+    def release(self) -> int:
+        """Send the replies. Returns to how many connections."""
+
+
+CROWD: Final = 4
+"""Connections that replied in one round: from so many on, requests are put aside in the next one. Fewer gain nothing by
+being run together, and one that waits for each reply would pay for the look."""
+
+
 class Tick:
     """The present round.
 
@@ -83,7 +104,10 @@ class Tick:
         "_sinks",
         "_store",
         "_wake",
+        "has_aside",
+        "is_crowded",
         "is_sampled",
+        "round",
         "speaker",
         "steady_clock",
         "steady_ms",
@@ -103,6 +127,9 @@ class Tick:
         """executor runs `store.sync` (one thread), wake is the loop's call_soon_threadsafe: both only for `always`."""
         self.is_sampled = False
         self.speaker: ReplySink | None = None  # the connection whose requests are running
+        self.round: RoundLike  # set before any connection puts something aside
+        self.is_crowded = False  # many replied in the last round: chunks may be put aside in this one
+        self.has_aside = False
         self.steady_clock = steady_clock
         self.steady_ms = steady_clock()  # read ten times a second; durations are counted with it
         self.ticks = 0  # that have ended
@@ -124,6 +151,11 @@ class Tick:
             self._is_scheduled = True
             self._call_soon(self.end)
 
+    def put_aside(self) -> None:
+        """A connection is the first of this round to put a chunk aside."""
+        self.has_aside = True
+        self.schedule_end()
+
     def schedule_end(self) -> None:
         """Something was written, and perhaps nobody replies in this tick."""
         if not self._is_scheduled:
@@ -134,9 +166,12 @@ class Tick:
         self.steady_ms = self.steady_clock()
 
     def end(self) -> None:
-        """The end of the round: the WAL write, then the replies."""
-        self._is_scheduled = False
+        """The end of the round: what was put aside, the WAL write, then the replies."""
         self.speaker = None
+        if self.has_aside:
+            self.round.run()
+            self.speaker = None
+        self._is_scheduled = False
         if not self._pending.in_transaction:  # a long script runs in its thread: what has replied shows nothing of it
             self._pending.commit()
         sinks = self._sinks
@@ -148,7 +183,12 @@ class Tick:
             self._holding.extend([sink for sink in sinks if sink.hold(position, synced)])
             if self._holding:
                 self._begin_sync()
-        elif len(sinks) <= OUTLETS:
+            return
+        spoke = len(sinks)
+        if self.has_aside:  # first: the others may have messages for the same clients, which their requests caused
+            self.has_aside = False
+            spoke += self.round.release()
+        if len(sinks) <= OUTLETS:
             for sink in sinks:
                 sink.release()
         else:
@@ -157,6 +197,7 @@ class Tick:
                 self.enter(sink)
             for sink in sinks[:OUTLETS]:
                 sink.release()
+        self.is_crowded = spoke >= CROWD and self._pending.reply_barrier is None
 
     def end_all(self) -> None:
         """End rounds until nobody has anything to send."""
@@ -167,10 +208,14 @@ class Tick:
     # Called by the pending batch.
 
     def batch_committed(self) -> None:
+        if self.has_aside:
+            self.round.batch_committed()
         if self.speaker is not None:
             self.speaker.mark(self._pending.batches)
 
     def batch_refused(self, refusal: Refusal) -> None:
+        if self.has_aside:
+            self.round.batch_refused()
         for sink in self._sinks:
             sink.refuse(self._pending.batches, refusal)
 

@@ -14,24 +14,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from flin.net.batch.reply_barrier import EVERYTHING, NOTHING
-from flin.net.client.link import discard
+from flin.net.batch.reply_barrier import EVERYTHING
 from flin.net.client.session import Session, Silence
 from flin.net.client.unread import Unread
-from flin.net.messages.message import Message, message_of
 from flin.net.run.context import Context
 from flin.net.serve.backlog import Backlog
 from flin.net.serve.dispatch import position_for, resume, run, run_columns
-from flin.net.serve.flow import BLOCKED, CLOSED, ENDING, HELD, READING, Event, Flow
+from flin.net.serve.flow import BLOCKED, CLOSED, ENDING, HELD, READING, Event
 from flin.net.serve.judge import judge_refused, judge_unsynced, may_have_shown
-from flin.net.serve.output import Output
 from flin.net.serve.peer import address_of, descriptor_of, has_hung_up
+from flin.net.serve.round import MAX_CHUNK_BYTES, Round
 from flin.net.serve.script_waits import WaitForOwnScript, WaitForScript
 from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
 from flin.net.serve.waiting import WaitForReady, after_command
+from flin.net.serve.way_out import LARGE_CHUNK_BYTES, PAUSE_BYTES, WayOut
 from flin.net.wire.requests import RequestParser
 from flin.net.wire.resp import encode_error
 from flin.net.wire.resp_python import CrossProtocolError
@@ -47,67 +45,59 @@ TURN_COMMANDS: Final = 256
 """Commands of a connection's turn: then the others run (measured: another client's median 242 ms without, 0.18 with
 it)."""
 
-PAUSE_BYTES: Final = 1 << 20
-"""Unread and held replies at which no more requests are run."""
-
-LARGE_CHUNK_BYTES: Final = 4096
-"""Chunks from this size on are added up, so that the bound on all clients' buffers is held while they arrive."""
-
-
 _LEFT_BEHIND: Final = (WaitForReady, WaitForPause, WaitForScript)
 """Waits that end with the client, or with the server: nothing of such a request has run."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(WayOut, asyncio.Protocol):
     """One client's connection. Its session ends with it."""
 
-    __slots__ = (
-        "_backlog",
-        "_cold",
-        "_counters",
-        "_flow",
-        "_loop",
-        "_output",
-        "_parser",
-        "_pending",
-        "_services",
-        "_tick",
-        "_transport",
-        "_wait",
-        "append",
-        "context",
-        "session",
-        "unread",
-    )
+    __slots__ = ("_backlog", "_cold", "_lanes", "_loop", "_parser", "_wait", "context", "unread")
 
     def __init__(
         self, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport
     ) -> None:
-        self._services = services
-        self._counters = services.counters
-        self._pending = services.pending
-        self._tick = services.tick
-        self._cold = cold
-        self._loop = loop
-        self._transport: asyncio.Transport | None = transport
-        self._flow = Flow()
-        self._backlog = Backlog()
-        self._wait: Wait | None = None  # what it waits for, or TURN_IS_OVER
         self.unread = Unread()
-        transport.set_write_buffer_limits(high=PAUSE_BYTES)
         addresses = address_of(transport, "peername"), address_of(transport, "sockname")
         session: Session = services.clients.open_session(
-            self, *addresses, self._tick.steady_ms, descriptor_of(transport)
+            self, *addresses, services.tick.steady_ms, descriptor_of(transport)
         )
-        self.session = session
+        super().__init__(services, session, transport)
+        transport.set_write_buffer_limits(high=PAUSE_BYTES)
+        self._cold = cold
+        self._lanes = services.part(Round).lanes
+        self._loop = loop
+        self._backlog = Backlog()
+        self._wait: Wait | None = None  # what it waits for, or TURN_IS_OVER
         self.context = Context(services, session)
-        self._output = Output(session.remarks)
-        self.append: Callable[[bytes], None] = self._output.pieces.append
         self._parser = RequestParser(is_trusted=session.is_authenticated, limits=services.clients.request_limits)
 
     # Called by the transport.
 
     def data_received(self, data: bytes) -> None:
+        tick = self._tick
+        if tick.is_crowded:
+            session = self.session
+            lane = self._lanes[session.protocol]
+            if self in lane:
+                self.receive(lane.pop(self))
+            elif (
+                session.skips_gates
+                and self._flow.state is READING
+                and len(data) < MAX_CHUNK_BYTES
+                and self._parser.is_between_requests
+                and not self._output.is_in_tick
+                and not session.database
+                and session.subscriptions is None
+            ):
+                lane[self] = data
+                session.last_ms = tick.steady_ms
+                if not tick.has_aside:
+                    tick.put_aside()
+                return
+        self.receive(data)
+
+    def receive(self, data: bytes) -> None:
         flow = self._flow
         state = flow.state
         if state is not READING and flow.is_over:
@@ -145,12 +135,14 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends nothing more: what was read before is still answered."""
+        self._run_aside()
         self._flow.is_last = True
         if self._is_done or type(self._wait) in _LEFT_BEHIND:  # as in Redis: nobody is there to be told
             self._end()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._run_aside()
         self._flow.on(Event.LOSE)
         self._transport = None
         self._output.clear()
@@ -169,6 +161,17 @@ class Connection(asyncio.Protocol):
         self._flow.is_unread = False
         self.unread.begin()
         self._maybe_go_on()
+
+    # A round: see round.Joining.
+
+    def _run_aside(self) -> None:
+        """Run the chunk that is put aside, if there is one: something follows it."""
+        lane = self._lanes[self.session.protocol]
+        if self in lane:
+            self.receive(lane.pop(self))
+
+    def run_rest(self, requests: list[list[bytes]]) -> None:
+        self._run(requests)
 
     # Running requests.
 
@@ -332,22 +335,6 @@ class Connection(asyncio.Protocol):
             self._maybe_hold()
             self._update_reading()
 
-    # Messages: what it is sent without having asked.
-
-    def push(self, data: bytes) -> None:
-        self.outlet()(data if type(data) is Message else message_of(data, self._pending.batches))
-
-    def outlet(self) -> Callable[[bytes], None]:
-        output = self._output
-        if not output.is_in_tick:
-            if self._flow.is_over:
-                return discard
-            output.is_in_tick = True
-            self._tick.enter(self)
-        output.shown = EVERYTHING
-        output.has_messages = True
-        return self.append
-
     def _leave_lines(self) -> None:
         """It does not wait for a key any more, nor for the end of a pause or a script, if it did."""
         wait = self._wait
@@ -396,37 +383,6 @@ class Connection(asyncio.Protocol):
 
     # Called by the tick: see tick.ReplySink.
 
-    def release(self) -> None:
-        output = self._output
-        if output.held:
-            self._write(output.take())
-        else:  # Output.take, written out: a call costs 2 % of a GET
-            output.is_in_tick = False
-            output.shown = NOTHING
-            output.turns.clear()
-            if output.remarks:
-                output.remarks.clear()
-            pieces = output.pieces
-            if pieces:
-                data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                pieces.clear()
-                self._write(data)
-        if self._flow.state is not READING:  # the connection ends, or too much was held
-            self._note_held()
-
-    def hold(self, position: int, synced_position: int) -> bool:
-        self._output.hold(position)
-        return self.release_held(synced_position)
-
-    def release_held(self, synced_position: int) -> bool:
-        output = self._output
-        data = output.take_held(synced_position)
-        if data:
-            self._write(data)
-        if output.held_bytes > PAUSE_BYTES or self._flow.state is not READING:
-            self._note_held()
-        return bool(output.held)
-
     def _note_held(self) -> None:
         """Called when more is held than before, or less."""
         flow = self._flow
@@ -435,9 +391,6 @@ class Connection(asyncio.Protocol):
         self._maybe_go_on()
         if flow.state is ENDING:
             self._end()
-
-    def mark(self, batch: int) -> None:
-        self._output.transcript.mark(batch, len(self._output.pieces))
 
     def refuse(self, batch: int, refusal: Refusal) -> None:
         if self._flow.state is CLOSED:
@@ -468,6 +421,7 @@ class Connection(asyncio.Protocol):
     def _stop(self) -> None:
         """Run nothing more."""
         self._flow.on(Event.STOP)
+        self._lanes[self.session.protocol].pop(self, None)
         self._backlog.clear()
         self._leave_lines()
         if self.session.subscriptions is not None:
@@ -485,22 +439,12 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def output_bytes(self) -> int:
-        """Bytes of replies that are not sent yet."""
-        written = 0 if self._transport is None else self._transport.get_write_buffer_size()
-        return written + self._output.held_bytes
-
     def input_bytes(self) -> int:
         """Bytes of requests that are read and not answered yet."""
         wait = self._wait
         request = [] if wait is None or type(wait) is Wait else wait.request  # type: ignore[attr-defined]
         running = sum(map(len, request))
         return self._parser.buffered_bytes + self.session.queue_bytes + running + self._backlog.size_bytes()
-
-    @property
-    def own_bytes(self) -> int:
-        """The most bytes that this client's buffers may hold."""
-        return self._services.config.client_bytes
 
     @property
     def is_full(self) -> bool:
@@ -511,7 +455,7 @@ class Connection(asyncio.Protocol):
     @property
     def _is_done(self) -> bool:
         """Whether no request of this client is running or waiting to be run."""
-        return self._wait is None and not self._backlog.chunks
+        return self._wait is None and not self._backlog.chunks and self not in self._lanes[self.session.protocol]
 
     @property
     def is_incomplete(self) -> bool:
@@ -541,27 +485,6 @@ class Connection(asyncio.Protocol):
         self._stop()
         if not self._output.is_in_tick and not self._output.held:
             self.close()
-
-    def _write(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        size = len(data)
-        if size >= LARGE_CHUNK_BYTES and size > self.own_bytes:  # a value stored when the memory limit was larger
-            self._counters.clients_closed_for_output += 1
-            logger.warning("closing %s: a reply of %d bytes exceeds its share", self.session.address, size)
-            self.abort()
-            return
-        self._counters.output_bytes += size
-        if self._flow.is_unread or not self.session.is_authenticated:
-            # Before the write: a single reply may be as long as a value.
-            limit = self._services.clients.most_unread_bytes(self.session)
-            if transport.get_write_buffer_size() > limit:
-                self._counters.clients_closed_for_output += 1
-                logger.warning("closing %s: over %d bytes of unread replies", self.session.address, limit)
-                self.abort()
-                return
-        transport.write(data)
 
     # What follows from the state of the flow.
 

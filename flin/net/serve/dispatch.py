@@ -14,13 +14,13 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.engine.table.cold_read import ColdRead
-from flin.errors import CommandError, FlinError
+from flin.errors import CommandError
 from flin.net.batch.pending import BATCH_BYTES
 from flin.net.batch.reply_barrier import EVERYTHING
 from flin.net.client.session import NO_NAME, Silence
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import UNTIMED, find
-from flin.net.run.call import error_text, note_time, record_unexpected, run_handler, show_to_monitors, tracked_reads
+from flin.net.run.call import error_text, note_time, run_batch, run_handler, show_to_monitors, tracked_reads
 from flin.net.run.gates import PausedError, StalledError, check_arity, check_gates, resolve
 from flin.net.run.long_script import LONGEST_WAIT_SECONDS, LongScriptError, ScriptRunsError
 from flin.net.run.permission import is_limited_by_rules_alone, may_run_columns
@@ -131,22 +131,12 @@ def run_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
         or not (context.session.skips_gates or may_run_columns(context, command, columns))
     ):
         return 0
-    begin_ns = time.perf_counter_ns() if context.services.tick.is_sampled else 0
-    try:
-        done, data = command.batch(context, *columns)
-    except (ColdRead, FlinError):
-        return 0  # one by one they wait, or answer what is wrong
-    except Exception:
-        record_unexpected(context, command)
-        return 0
-    command.calls += done
-    if begin_ns:
-        command.note_time(time.perf_counter_ns() - begin_ns, done)
-    if done:
-        caller.append(data)
+    replies = run_batch(context, command, columns)
+    if replies:
+        caller.append(b"".join(replies))
     if context.services.waiters.ready:
         after_command(context.services)
-    return done
+    return len(replies)
 
 
 def position_for(context: Context, requests: Sequence[list[bytes]]) -> int:

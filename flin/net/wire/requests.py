@@ -76,7 +76,16 @@ _HEADERS: Final = _Headers({length: b"$%d" % length for length in range(4097)})
 class RequestParser:
     """Feed bytes, take requests. `error` is final, as in PythonParser."""
 
-    __slots__ = ("_guarded", "_limits", "_recognisers", "error", "expects_columns", "incremental", "is_trusted")
+    __slots__ = (
+        "_guarded",
+        "_limits",
+        "_recognisers",
+        "error",
+        "expects_columns",
+        "incremental",
+        "is_between_requests",
+        "is_trusted",
+    )
 
     def __init__(self, *, is_trusted: bool = True, limits: RequestLimits = TRUSTED) -> None:
         """limits: once the client is trusted. A bulk that comes whole in one chunk may be as long as the chunk."""
@@ -86,11 +95,12 @@ class RequestParser:
         self._limits = limits
         self._guarded = None if hiredis is None else Guarded(limits)
         self.incremental: PythonParser | None = None  # while it parses
+        self.is_between_requests = False  # nothing of a request that is cut is kept, so a chunk begins with a request
         self._recognisers: tuple[Callable[[bytes], Requests | None], ...] = ()  # asked before it
         if self._guarded is None or not is_trusted:
             self.incremental = PythonParser(limits if is_trusted else UNTRUSTED, limits)
         else:
-            self._recognisers = (maybe_single, self._guarded.recognise)
+            self._begin_recognising(self._guarded)
 
     def trust(self, trusted: bool = True) -> None:
         """Authentication succeeded: the ordinary limits from now on. Or it was revoked (RESET)."""
@@ -138,11 +148,17 @@ class RequestParser:
     def _note_guarded(self, requests: Requests) -> None:
         assert self._guarded is not None
         recognise = self._guarded.recognise
-        self._recognisers = (recognise,) if self._guarded.carried else (maybe_single, recognise)
+        self.is_between_requests = not self._guarded.carried
+        self._recognisers = (maybe_single, recognise) if self.is_between_requests else (recognise,)
         if len(requests) >= MIN_REQUESTS:
             self.expects_columns = list(map(len, requests[0])) == list(map(len, requests[-1]))
 
+    def _begin_recognising(self, guarded: Guarded) -> None:
+        self.is_between_requests = True
+        self._recognisers = (maybe_single, guarded.recognise)
+
     def _begin_incremental(self) -> PythonParser:
+        self.is_between_requests = False
         self._recognisers = ()
         self.incremental = PythonParser(self._limits, self._limits)
         return self.incremental
@@ -156,7 +172,7 @@ class RequestParser:
         if self.is_trusted and parser.is_empty and self.error is None and hiredis is not None:
             self.incremental = None
             self._guarded = Guarded(self._limits)
-            self._recognisers = (maybe_single, self._guarded.recognise)
+            self._begin_recognising(self._guarded)
         return requests
 
 

@@ -12,8 +12,8 @@ import pytest
 import redis
 import redis.asyncio
 
-from flin.net.serve.connection import PAUSE_BYTES
 from flin.net.serve.housekeeping import LARGE_OUTPUT_MS, STUCK_MS
+from flin.net.serve.way_out import PAUSE_BYTES
 from flin.net.wire.resp import encode_requests
 from tests.net.fake_peer import Clients, Peer
 from tests.net.fake_store import FakeStall, FakeStore

@@ -1,0 +1,186 @@
+"""A round: the requests that many connections send in one round of the event loop, run together where they are alike.
+
+Without pipelines a request costs a dozen calls, most of which do the same for every connection. So a connection puts a
+short chunk aside (`Lane`) instead of running it. At the end of the round the chunks are joined, cut into columns
+(wire/columns.py), run by the command's batch form, committed with everything else of the tick, and answered one by one.
+
+What is put aside is only the ordinary: a chunk of a session whose gates are all open, in the first database, that
+neither subscribes nor tracks, in a mode other than `always`. What turns out to be unusual is given back to its
+connection, which runs it as if it had just arrived. No two chunks of one connection are put aside: before a second one,
+or the end of its input, the first is run. Requests of different connections in one round have no order that a client
+can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from flin.net.command.registry import UNTIMED
+from flin.net.run.call import run_batch
+from flin.net.serve.waiting import after_command
+from flin.net.wire.columns import MIN_REQUESTS, Column, columns_of_chunks
+from flin.net.wire.requests import maybe_single
+
+if TYPE_CHECKING:
+    from flin.net.run.context import Context
+    from flin.net.run.services import Services
+
+MAX_CHUNK_BYTES: Final = 4096
+"""A longer chunk gains nothing: its own bytes cost more than the calls."""
+
+MAX_GROUP_BYTES: Final = 1 << 20
+"""What is run together is not more than this: the size of a frame."""
+
+_MISSES: Final = 2
+"""After so many requests in a row of which none could run with others, the rest run by themselves."""
+
+_skips_gates: Final = attrgetter("session.skips_gates")
+
+
+class Joining(Protocol):
+    """A connection, as far as the round knows it."""
+
+    @property
+    def context(self) -> Context: ...
+
+    def receive(self, data: bytes) -> None:
+        """Run the chunk alone, as if it had just arrived."""
+
+    def deliver(self, name: bytes, reply: bytes) -> None:
+        """Send the replies to its chunk: its tick has ended well."""
+
+    def owe(self, name: bytes, columns: list[Column], replies: Sequence[bytes]) -> None:
+        """Append the replies to its output of this tick: they may still be judged."""
+
+    def run_rest(self, requests: list[list[bytes]]) -> None:
+        """Run the requests behind those that are answered."""
+
+
+Lane: TypeAlias = dict[Joining, bytes]
+"""The chunks that are put aside, one of each connection: of those that speak one version of the protocol."""
+
+_Answers: TypeAlias = tuple[list[Joining], Sequence[bytes], bytes, list[Column], int]
+"""Connections, their replies, the command's name, the other arguments, and how many requests each connection sent."""
+
+
+class Round:
+    """The present round of one server."""
+
+    __slots__ = ("_answered", "_committed", "_services", "lanes")
+
+    def __init__(self, services: Services) -> None:
+        self.lanes: dict[int, Lane] = {2: {}, 3: {}}  # by protocol; the same two dicts for the server's life
+        self._answered: list[_Answers] = []  # in the batch that is not committed yet
+        self._committed: list[_Answers] = []
+        self._services = services
+        services.tick.round = self
+
+    # Called by the tick: see tick.RoundLike.
+
+    def run(self) -> None:
+        for lane in self.lanes.values():
+            if lane:
+                chunks = lane.copy()
+                lane.clear()
+                self._run(chunks)
+
+    def batch_committed(self) -> None:
+        self._committed += self._answered
+        self._answered.clear()
+
+    def batch_refused(self) -> None:
+        for connections, replies, name, columns, each in self._answered:
+            for index, connection in enumerate(connections):
+                own = slice(index * each, (index + 1) * each)
+                connection.owe(name, [column[own] for column in columns], replies[own])
+        self._answered.clear()
+
+    def release(self) -> int:
+        spoke = 0
+        answers = self._committed + self._answered
+        for connections, replies, name, _, each in answers:
+            if each == 1:
+                for connection, reply in zip(connections, replies, strict=True):
+                    connection.deliver(name, reply)
+            else:
+                for index, connection in enumerate(connections):
+                    connection.deliver(name, b"".join(replies[index * each : (index + 1) * each]))
+            spoke += len(connections)
+        self._committed.clear()
+        self._answered.clear()
+        return spoke
+
+    def _run(self, put_aside: Lane) -> None:
+        self._services.pending.refresh_clock()
+        for connections in _groups(put_aside):
+            chunks = [put_aside[each] for each in connections]
+            found = None if len(chunks) < MIN_REQUESTS else columns_of_chunks(chunks)
+            if found is None:
+                self._run_singles(connections, chunks)
+            else:
+                name, columns = found
+                self._run_columns(connections, chunks, name, columns, len(columns[0]) // len(chunks))
+
+    def _run_singles(self, connections: list[Joining], chunks: list[bytes]) -> None:
+        """Run chunks that are of no common layout: those that are one request together, where their arguments are as
+        many, the others alone."""
+        kinds: dict[tuple[bytes, int], list[tuple[Joining, bytes, list[bytes]]]] = {}
+        for connection, chunk in zip(connections, chunks, strict=True):
+            requests = maybe_single(chunk) if len(chunks) >= MIN_REQUESTS else None
+            if requests is None:
+                connection.receive(chunk)
+            else:
+                request = requests[0]
+                kinds.setdefault((request[0], len(request)), []).append((connection, chunk, request))
+        for (name, _), alike in kinds.items():
+            own, of_own, found = zip(*alike, strict=True)
+            self._run_columns([*own], [*of_own], name, [*zip(*found, strict=True)][1:], 1)
+
+    def _run_columns(
+        self, connections: list[Joining], chunks: list[bytes], name: bytes, columns: list[Column], each: int
+    ) -> None:
+        """Run the requests of one command, `each` of each connection. One that cannot run so runs alone."""
+        command = UNTIMED.get(name)
+        misses = 0
+        if command is None or command.batch is None or len(columns) + 1 != command.minimum:
+            misses = _MISSES
+        while misses < _MISSES and connections and all(map(_skips_gates, connections)):
+            assert command is not None
+            replies = run_batch(connections[0].context, command, columns)
+            whole, part = divmod(len(replies), each)
+            self._services.counters.commands += len(replies)
+            self._services.counters.input_bytes += sum(map(len, chunks[:whole]))
+            self._answered.append((connections[:whole], replies[: whole * each], name, columns, each))
+            _after_batch(self._services)
+            if whole == len(connections):
+                return
+            connection, rows = connections[whole], slice(whole * each, (whole + 1) * each)
+            if part:
+                own = [column[rows] for column in columns]
+                self._services.counters.input_bytes += len(chunks[whole])
+                connection.owe(name, [column[:part] for column in own], replies[whole * each :])
+                connection.run_rest([[name, *row] for row in zip(*(column[part:] for column in own), strict=True)])
+            else:
+                connection.receive(chunks[whole])
+            misses = 0 if whole else misses + 1
+            connections, chunks = connections[whole + 1 :], chunks[whole + 1 :]
+            columns = [column[rows.stop :] for column in columns]
+        for connection, chunk in zip(connections, chunks, strict=True):
+            connection.receive(chunk)
+
+
+def _groups(chunks: Lane) -> Iterator[list[Joining]]:
+    """The connections by how their chunks begin: as far as a name of three letters."""
+    groups: dict[bytes, list[Joining]] = {}
+    for connection, chunk in chunks.items():
+        groups.setdefault(chunk[:11], []).append(connection)
+    most = MAX_GROUP_BYTES // MAX_CHUNK_BYTES
+    return (group[at : at + most] for group in groups.values() for at in range(0, len(group), most))
+
+
+def _after_batch(services: Services) -> None:
+    """Do what waits for the end of a command, if anything does."""
+    if services.pending.is_full or services.waiters.ready:
+        after_command(services)

@@ -1,0 +1,418 @@
+"""Rounds: what many connections send at once is run together, and nobody can tell."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import pairwise, permutations
+from typing import Any
+
+import pytest
+
+from flin.errors import StorageError
+from flin.net.batch.refusal import MISCONF
+from flin.net.command.registry import find
+from flin.net.run import tick
+from flin.net.serve import round as rounds
+from flin.net.serve.round import MAX_CHUNK_BYTES
+from flin.net.wire.columns import columns_of_chunks
+from flin.net.wire.resp import encode_requests
+from flin.net.wire.resp_python import TRUSTED, PythonParser
+from tests.net.fake_peer import Clients, Peer
+
+NUMBER = 6
+NO_ROOM = StorageError("write", "wal", "no space left on device")
+
+
+@pytest.fixture(autouse=True)
+def always_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick, "CROWD", 0)
+
+
+@pytest.fixture
+def clients() -> Clients:
+    clients = Clients(databases=3)
+    clients.connect().ask(b"PING")  # the round before
+    return clients
+
+
+@pytest.fixture
+def peers(clients: Clients) -> list[Peer]:
+    return [clients.connect() for _ in range(NUMBER)]
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many requests of GET, SET and INCR ran at once, each time that some did."""
+    done: list[int] = []
+    for name in (b"GET", b"SET", b"INCR", b"LPUSH"):
+        command = find(name)
+        assert command is not None
+        monkeypatch.setattr(command, "batch", _counted(command.batch, done))
+    return done
+
+
+def _counted(batch: Any, done: list[int]) -> Any:
+    def counted(*arguments: Any) -> Sequence[bytes]:
+        replies: Sequence[bytes] = batch(*arguments)
+        done.append(len(replies))
+        return replies
+
+    return counted
+
+
+def say_all(clients: Clients, peers: Sequence[Peer], *requests: bytes) -> list[bytes]:
+    """Each says its request in one round. Returns the replies."""
+    for peer, request in zip(peers, requests, strict=True):
+        peer.say(request)
+    clients.loop.run()
+    return [peer.read_all() for peer in peers]
+
+
+def test_requests_of_one_command_run_together(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
+    assert say_all(clients, peers, *[b"SET %d v%d" % (number, number) for number in range(NUMBER)]) == [b"+OK\r\n"] * 6
+    assert clients.store.commits == [6]
+    clients.store.entries.clear()
+    clients.store.entries.update({b"%d" % number: b"x" * number for number in range(4)})
+    said = say_all(clients, peers, *[b"GET %d" % number for number in range(NUMBER)])
+    assert said == [b"$%d\r\n%b\r\n" % (number, b"x" * number) for number in range(4)] + [b"$-1\r\n"] * 2
+    assert batches == [6, 6]
+
+
+def test_requests_of_several_commands_and_lengths(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
+    requests = [b"GET k", b"INCR n", b"SET k 1", b"GET longer", b"INCR %b" % (b"n" * 9), b"SET k %b" % (b"1" * 9)]
+    everybody = [*peers, *(clients.connect() for _ in range(3 * NUMBER))]
+    said = say_all(clients, everybody, *requests * 4)
+    assert said[2::6] + said[5::6] == [b"+OK\r\n"] * 8
+    assert [*said[1::6], *said[4::6]] == [b":%d\r\n" % number for number in (1, 2, 3, 4)] * 2
+    assert said[3::6] == [b"$-1\r\n"] * 4
+    assert batches == [8, 8, 8]
+
+
+def test_values_that_hold_line_ends(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
+    values = [b"a\r\nb" * number + b"\r\n$3\r\nGET\r\n"[: number * 3] for number in range(NUMBER)]
+    for peer, value in zip(peers, values, strict=True):
+        peer.connection.data_received(encode_requests([[b"SET", b"k" * (1 + len(value) % 5), value]]))
+    clients.loop.run()
+    assert [peer.read_all() for peer in peers] == [b"+OK\r\n"] * NUMBER
+    assert clients.store.entries == {b"k" * (1 + len(value) % 5): value for value in values}
+    assert batches == [NUMBER]
+
+
+def test_pipelines_of_several_connections(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
+    for number, peer in enumerate(peers):
+        peer.say(*[b"INCR %d" % (key + 10 * number) for key in range(10, 18)])
+    clients.loop.run()
+    assert [peer.read_all() for peer in peers] == [b":1\r\n" * 8] * NUMBER
+    assert batches == [8 * NUMBER]
+
+
+def test_a_pipeline_that_stops_in_the_middle(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
+    """The key with an expiry runs by itself; those before and behind it, and other connections', together."""
+    clients.connect().ask(b"SET 37 5 EX 100", b"SET 38 five")
+    del batches[:]
+    for number, peer in enumerate(peers):
+        peer.say(*[b"INCR %d" % (key + 10 * number) for key in range(10, 18)])
+        peer.say(b"GET 10")  # a second chunk
+    clients.loop.run()
+    said = [peer.read_all() for peer in peers]
+    others = [b":1\r\n" * 8 + b"$1\r\n1\r\n"] * NUMBER
+    assert said[:2] == others[:2]
+    assert said[2] == b":1\r\n" * 7 + b":6\r\n" + b"$1\r\n1\r\n"
+    assert said[3:] == others[3:]
+    assert batches == []
+
+
+def test_a_second_chunk_waits_for_the_first(clients: Clients, peers: list[Peer]) -> None:
+    for peer in peers:
+        peer.say(b"SET k 1")
+        peer.say(b"APPEND k 2")
+        peer.say(b"GET k")
+    clients.loop.run()
+    assert [peer.read_all() for peer in peers] == [b"+OK\r\n:2\r\n$2\r\n12\r\n"] * NUMBER
+
+
+def test_a_request_and_the_end_in_one_round(clients: Clients, peers: list[Peer]) -> None:
+    for number, peer in enumerate(peers):
+        peer.say(b"SET %d v" % number)
+        peer.connection.eof_received()
+    clients.loop.run()
+    assert len(clients.store.entries) == NUMBER
+    assert [(peer.read_all(), peer.is_closed) for peer in peers] == [(b"+OK\r\n", True)] * NUMBER
+
+
+def test_a_request_and_a_lost_connection_in_one_round(clients: Clients, peers: list[Peer]) -> None:
+    for number, peer in enumerate(peers):
+        peer.say(b"SET %d v" % number)
+        peer.connection.connection_lost(None)
+    clients.loop.run()
+    assert len(clients.store.entries) == NUMBER
+    assert not any(peer.transport.unread for peer in peers)
+
+
+def test_a_client_that_is_killed_is_not_answered(clients: Clients, peers: list[Peer]) -> None:
+    victim = peers[0].connection.session.id
+    for peer in peers[:-1]:
+        peer.say(b"SET k v")
+    peers[-1].say(b"PING")
+    peers[-1].say(b"CLIENT KILL ID %d" % victim)
+    clients.loop.run()
+    assert [peer.read_all() for peer in peers] == [b"", *[b"+OK\r\n"] * 4, b"+PONG\r\n:1\r\n"]
+    assert peers[0].is_closed
+
+
+def test_a_server_that_ends_answers_what_is_put_aside(clients: Clients, peers: list[Peer]) -> None:
+    for peer in peers:
+        peer.say(b"SET k v")
+        assert not peer.connection.finish()
+    clients.loop.run()
+    assert [peer.read_all() for peer in peers] == [b"+OK\r\n"] * NUMBER
+    assert all(peer.connection.finish() for peer in peers)
+
+
+def test_gates_that_close_in_the_round(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
+    """They are put aside before writes are paused: as if they had arrived after it."""
+    for peer in peers[:-1]:
+        peer.say(b"SET k v")
+    peers[-1].say(b"PING")
+    peers[-1].say(b"CLIENT PAUSE 1000 WRITE")  # a second chunk is not put aside
+    clients.loop.run()
+    assert [peer.read_all() for peer in peers] == [b""] * 5 + [b"+PONG\r\n+OK\r\n"]
+    assert peers[-1].ask(b"CLIENT UNPAUSE") == b"+OK\r\n"
+    assert [peer.read_all() for peer in peers] == [b"+OK\r\n"] * 5 + [b""]
+    assert batches == []
+
+
+def test_sessions_that_are_not_ordinary(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
+    clients.connect().ask(b"SET k 0")
+    say_all(clients, peers, b"MULTI", b"SELECT 1", b"SUBSCRIBE c", b"CLIENT REPLY OFF", b"PING", b"PING")
+    del batches[:]
+    said = say_all(clients, peers, *[b"GET k"] * NUMBER)
+    assert said[:2] == [b"+QUEUED\r\n", b"$-1\r\n"]
+    assert said[2].startswith(b"-ERR Can't execute 'get'")
+    assert said[3:] == [b"", b"$1\r\n0\r\n", b"$1\r\n0\r\n"]
+    assert batches == []
+
+
+def test_both_protocols(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
+    others = [clients.connect() for _ in range(NUMBER)]
+    for other in others:
+        other.ask(b"HELLO 3")
+    said = say_all(clients, [*peers, *others], *[b"GET k"] * 2 * NUMBER)
+    assert said == [b"$-1\r\n"] * NUMBER + [b"_\r\n"] * NUMBER
+    assert batches == [NUMBER, NUMBER]
+
+
+def test_waiters_are_served(clients: Clients, peers: list[Peer]) -> None:
+    waiting = [clients.connect() for _ in range(NUMBER)]
+    for peer in waiting:
+        peer.send(b"BLPOP l 0")
+    assert say_all(clients, peers, *[b"LPUSH l %d" % number for number in range(NUMBER)]) == [b":1\r\n"] * NUMBER
+    assert [peer.read_all() for peer in waiting] == [
+        b"*2\r\n$1\r\nl\r\n$1\r\n%d\r\n" % number for number in range(NUMBER)
+    ]
+
+
+def test_keys_that_wait_for_the_disk(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
+    clients.store.entries.update({b"%d" % number: b"v" for number in range(NUMBER)})
+    clients.store.make_cold(b"2", b"3")
+    assert say_all(clients, peers, *[b"GET %d" % number for number in range(NUMBER)]) == [b"$1\r\nv\r\n"] * NUMBER
+    assert batches == [2, 0, 2]
+
+
+def test_a_refused_batch(clients: Clients, peers: list[Peer], batches: list[int]) -> None:
+    """Writers fail, and who was shown what they wrote reads again."""
+    clients.store.entries[b"k"] = b"old"
+    clients.store.failure = NO_ROOM
+    others = [clients.connect() for _ in range(NUMBER)]
+    said = say_all(clients, [*peers, *others], *[b"SET k new"] * NUMBER, *[b"GET k"] * NUMBER)
+    assert said == [f"-{MISCONF}\r\n".encode()] * NUMBER + [b"$3\r\nold\r\n"] * NUMBER
+    assert batches == [NUMBER, NUMBER]
+
+
+def test_a_batch_that_is_full_in_the_round(clients: Clients, batches: list[int]) -> None:
+    """What was committed before is final, though the next batch is refused."""
+    peers = [clients.connect() for _ in range(300)]
+    value = b"v" * (MAX_CHUNK_BYTES - 100)
+    for number, peer in enumerate(peers):
+        peer.say(b"SET %03d %b" % (number, value))
+
+    def refuse_from_now_on() -> None:
+        clients.store.failure = NO_ROOM
+
+    clients.pending.listen(Refusing(refuse_from_now_on))
+    clients.loop.run()
+    said = [peer.read_all() for peer in peers]
+    assert said == [b"+OK\r\n"] * 256 + [f"-{MISCONF}\r\n".encode()] * 44
+    assert len(clients.store.entries) == 256
+    assert batches == [256, 44]
+
+
+class Refusing:
+    def __init__(self, refuse: Any) -> None:
+        self._refuse = refuse
+
+    def batch_committed(self) -> None:
+        self._refuse()
+
+    def batch_refused(self, refusal: object) -> None: ...
+
+
+def test_few_connections_put_nothing_aside(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick, "CROWD", 4)
+    peers = [clients.connect() for _ in range(4)]
+    say_all(clients, peers[:3], *[b"PING"] * 3)
+    assert not clients.services.tick.is_crowded
+    say_all(clients, peers, *[b"PING"] * 4)
+    assert clients.services.tick.is_crowded
+    say_all(clients, peers, *[b"GET k"] * 4)
+    assert clients.services.tick.is_crowded, "those whose chunks were put aside count"
+    say_all(clients, peers[:1], b"PING")
+    assert not clients.services.tick.is_crowded
+
+
+def test_nothing_is_put_aside_in_the_mode_always() -> None:
+    clients = Clients(sync="always")
+    peers = [clients.connect() for _ in range(NUMBER)]
+    for _ in range(2):
+        say_all(clients, peers, *[b"SET k v"] * NUMBER)
+        assert not clients.services.tick.is_crowded
+
+
+# Against all orders in which the chunks could have run.
+
+_KEYS = (b"a", b"b", b"list", b"hash")
+
+
+def _request(source: random.Random) -> list[bytes]:
+    key = source.choice(_KEYS)
+    number = b"%d" % source.randrange(20)
+    return source.choice(
+        (
+            [b"GET", key],
+            [b"SET", key, number],
+            [b"INCR", key],
+            [b"get", key],
+            [b"DEL", key],
+            [b"EXISTS", key],
+            [b"MGET", b"a", b"b"],
+            [b"MSET", b"a", number, b"b", number],
+            [b"LPUSH", b"list", number],
+            [b"RPOP", b"list"],
+            [b"HSET", b"hash", number, number],
+            [b"HGET", b"hash", number],
+            [b"SADD", key, number],
+            [b"ZADD", key, number, number],
+            [b"EXPIRE", key, b"100"],
+            [b"APPEND", key, number],
+            [b"SETNX", key, number],
+            [b"NOTHING"],
+        )
+    )
+
+
+def _request_of_texts(source: random.Random) -> list[bytes]:
+    key = source.choice((b"x", b"y"))
+    return [source.choice((b"GET", b"INCR", b"DEL", b"EXISTS", b"MGET")), key]
+
+
+def _chunk(source: random.Random) -> list[list[bytes]]:
+    kind = source.random()
+    if kind < 0.6:
+        return [_request(source)]
+    if kind < 0.8:  # of one command
+        return [_request(source)] * source.randrange(1, 6)
+    if kind < 0.9:
+        return [[b"MULTI"], _request(source), _request(source), [b"EXEC"]]
+    return [_request(source) for _ in range(source.randrange(1, 4))]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_some_order_of_the_chunks_explains_each_round(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the engine refuses the batch: those that fail have never been."""
+    source = random.Random(seed)
+    monkeypatch.setattr(rounds, "MIN_REQUESTS", source.choice((1, 2)))
+    clients = Clients()
+    peers = [clients.connect() for _ in range(5)]
+    alike = 0.5 * source.random()
+    for _ in range(12):
+        before = dict(clients.store.entries)
+        fails = source.random() < 0.2
+        clients.store.failure = NO_ROOM if fails else None
+        # An error says nothing of a batch that is refused, so in such a round nothing answers with one but a refusal.
+        chunks = [[_request_of_texts(source)] if fails else _chunk(source) for _ in peers]
+        for number in range(1, 5):
+            if source.random() < alike:
+                chunks[number] = chunks[0]
+        if source.random() < 0.3:
+            clients.store.make_cold(*source.choices(_KEYS, k=2))
+        for peer, chunk in zip(peers, chunks, strict=True):
+            peer.connection.data_received(encode_requests(chunk))
+        clients.loop.run()
+        said = [peer.read_all() for peer in peers]
+        left = [number for number in range(5) if not said[number].startswith(b"-MISCONF")]
+        after = dict(clients.store.entries)
+        orders = permutations(left)
+        assert any(_explains(before, chunks, order, said, after) for order in orders), (chunks, said)
+
+
+def _explains(
+    before: dict[bytes, Any],
+    chunks: list[list[list[bytes]]],
+    order: Sequence[int],
+    said: list[bytes],
+    after: dict[bytes, Any],
+) -> bool:
+    """Whether the chunks, run in this order by themselves, get these replies and leave this state."""
+    plain = Clients()
+    plain.store.entries.update(before)
+    for number in order:
+        peer = plain.connect()
+        peer.connection.data_received(encode_requests(chunks[number]))
+        plain.loop.run()
+        if peer.read_all() != said[number]:
+            return False
+    return bool(plain.store.entries == after)
+
+
+# The joined chunks as columns.
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_chunks_that_are_taken_for_columns_are_whole_requests(seed: int) -> None:
+    source = random.Random(seed)
+    name = source.choice((b"GET", b"SET", b"HSET", b"XX"))
+    taken = 0
+    for _ in range(60):
+        rows = [_row(source, name) for _ in range(source.randrange(2, 7))]
+        wire = encode_requests(rows)
+        if source.random() < 0.5:
+            chunks = [encode_requests([row]) for row in rows]
+        else:  # cut anywhere, as long as each piece begins as a request does
+            places = [place for place in range(1, len(wire)) if wire[place : place + 11] == wire[:11]]
+            cuts = [0, *sorted(source.sample(places, source.randrange(len(places) + 1))), len(wire)]
+            chunks = [wire[begin:end] for begin, end in pairwise(cuts)]
+        if source.random() < 0.3:
+            at = source.randrange(len(chunks))
+            chunk = chunks[at]
+            place = source.randrange(11, len(chunk)) if len(chunk) > 11 else len(chunk)
+            chunks[at] = chunk[:place] + bytes(source.choices(b"*$123\r\n", k=source.randrange(3))) + chunk[place + 1 :]
+        found = columns_of_chunks(chunks)
+        if found is None:
+            continue
+        taken += 1
+        each = len(found[1][0]) // len(chunks)
+        requests = [[found[0], *row] for row in zip(*found[1], strict=True)]
+        for number, chunk in enumerate(chunks):
+            parser = PythonParser(TRUSTED, TRUSTED)
+            assert parser.feed(chunk) == requests[number * each : (number + 1) * each]
+            assert parser.is_empty
+    assert taken > 2
+
+
+def _row(source: random.Random, name: bytes) -> list[bytes]:
+    """A request whose arguments hold what requests are made of."""
+    pieces = (b"*2", b"$3", b"GET", b"\r\n", b"a", b"*3\r\n$3\r\nSET\r\n", b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", b"bb")
+    weights = (2, 2, 2, 1, 60, 1, 1, 30)
+    number = {b"GET": 1, b"SET": 2, b"HSET": 3, b"XX": 2}[name]
+    return [name, *(b"".join(source.choices(pieces, weights, k=source.randrange(4))) for _ in range(number))]

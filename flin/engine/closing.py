@@ -83,6 +83,7 @@ class Closing:
         finally:
             self._runner.close()
             self._compactor.stop()  # in case the first was interrupted: no thread may work on after the end
+            self._compactor.discard_flushes()
             store.end_close()
 
     def _close_later(self, flush: bool) -> None:

@@ -15,7 +15,9 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
+from flin.engine.background.inline_runner import InlineRunner
 from flin.engine.buffers import as_stored
+from flin.engine.engine import store_of
 from flin.engine.wal.frames import FRAME_BYTES, HEADER_BYTES
 from flin.errors import FlinError
 from flin.testing import Fault, SimulatedDisk, crash
@@ -295,6 +297,46 @@ class FillUnflushed(Fill):
         run.disk.faults.clear()
 
 
+@dataclass(frozen=True)
+class FlushAhead(Operation):
+    """The writes, each in a generation of its own; then all are flushed, and each job runs before the edit of the
+    former one, though in this thread."""
+
+    writes: tuple[Operation, ...]
+
+    def do(self, run: WorkloadRun) -> None:
+        for write in self.writes:
+            write.do(run)
+            store_of(run.engine).seal()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(InlineRunner, "runs_apart", lambda *_: True)
+            run.engine.flush()
+
+
+AHEAD: Final[Workload] = (
+    FlushAhead((Put(b"a", b"1" * 200), Put(b"b", b"2" * 200), Delete(b"a"))),
+    Put(b"c", b"3"),
+    FlushAhead((Put(b"a", b"4" * 200), DeleteRange(b"a", b"c"))),
+    Reopen(flush=False),
+    FlushAhead((Put(b"b", b"5"), Put(b"d", b"6" * 200, ttl=0.5), Put(b"b", b"7"))),
+)
+"""Later generations overwrite and delete what earlier ones hold."""
+
+FAILING_AHEAD: Final[Workload] = (*AHEAD[:3], Put(b"e", b"8"))
+"""The write at the end has the close write a manifest: that removes what a failed one may have left."""
+
+
+def flushes_ahead(tally: Tally) -> None:
+    """A workload made for this, of flushes whose jobs run ahead: every crash, and each call fails in every way."""
+    _crash_each(tally, CrashChecker(EngineSetup("always"), limit=6, second_every=8), [AHEAD])
+    setup = EngineSetup("interval", value_threshold=8)
+    checker = CrashChecker(setup, limit=1, second_crashes=0)
+    for kind, fault in KINDS.items():
+        for number, run in enumerate(every_failure(setup, FAILING_AHEAD, fault)):
+            tally.count += 1
+            check_failed(run, checker, f"flushes ahead, {kind}, call {number}", no_files=True)
+
+
 class RefusedSweep(Operation):
     """The disk has no room for the tombstones of expired keys."""
 
@@ -370,5 +412,14 @@ def value_files(tally: Tally) -> None:
 HUNTS: Final[tuple[Hunt, ...]] = (
     *(short_workloads, unsynced_workloads, long_writes, crashed_recoveries, random_workloads),
     *(reopened_workloads, lost_segments, concurrent_writes, past_failures, running_workloads, layered_workloads),
-    *(ranged_workloads, valued_workloads, value_files, failing_calls, turned_bits, damaged_stretches, moved_files),
+    *(
+        flushes_ahead,
+        ranged_workloads,
+        valued_workloads,
+        value_files,
+        failing_calls,
+        turned_bits,
+        damaged_stretches,
+        moved_files,
+    ),
 )

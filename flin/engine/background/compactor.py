@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from threading import Condition, RLock, Thread, current_thread, get_ident
 from time import monotonic, sleep
@@ -29,11 +28,12 @@ from flin.engine.background.compaction import (
 from flin.engine.background.counter import Counter
 from flin.engine.background.damaged_work import DamagedWork
 from flin.engine.background.fences import parted
+from flin.engine.background.flush_lane import FlushLane
 from flin.engine.background.hidden_entries import HiddenEntries
 from flin.engine.background.idle import REASON, Quiet, pick_idle
-from flin.engine.background.job import CompactionJob, CountJob, FlushJob, Job, JobCancelled, JobResult, is_output_named
+from flin.engine.background.job import CompactionJob, CountJob, JobCancelled, JobResult
+from flin.engine.background.job_edit import install_result, log_retry
 from flin.engine.background.job_handle import JobHandle
-from flin.engine.background.job_run import remove_outputs
 from flin.engine.background.maintenance import Maintenance
 from flin.engine.background.picker import pick_collection, pick_compaction, pick_full_compaction
 from flin.engine.background.run_profile import RunProfiles
@@ -73,13 +73,6 @@ ABOVE_BOTTOM_LEVEL: Final = -1
 116 bytes instead of 0.34, for the same size; of JSON 0.33 instead of 0.40, for a third more disk. The bottom has 1."""
 
 
-def _log_retry(job: Job, error: HelperDiedError) -> None:
-    """Log that the job is run again at once, in a new helper: the caller that waits (a flush, a close) did nothing
-    wrong. If that helper dies, too, the job may be the cause (memory), and the background tries again more slowly."""
-    logger.warning("job %d runs again: %s", job.number, str(error))
-    drop_traceback(error)
-
-
 def _files_read(state: ReadState, compaction: Compaction, worn: Sequence[ValueFile]) -> list[Table | OpenValueFile]:
     """What the compaction reads: the files stay for as long as these are held."""
     inputs = {(table.file, table.offset) for run in compaction.rewrite for table in run}
@@ -104,12 +97,10 @@ class Compactor:
         self._options = CompactionOptions(target_table_bytes=target)
         self._slice_bytes = store.options.budget.compaction_slice
         block_size = store.options.block_size_bytes
-        self._flush_options = TableOptions(block_size_bytes=block_size, codec="none")
         codec = store.options.compression
         self._table_options = TableOptions(block_size_bytes=block_size, codec=codec, zstd_level=ABOVE_BOTTOM_LEVEL)
         self._bottom_options = TableOptions(block_size_bytes=block_size, codec=codec)
         # RLocks: a debugger may raise between the end of a `with` and its exit; then that thread must be able to close.
-        self._flush_lock = RLock()  # one flush at a time: they commit oldest first
         self._busy: list[Compaction] = []
         self._damaged = DamagedWork(store.directory)
         self._busy_lock = RLock()
@@ -121,6 +112,7 @@ class Compactor:
         self._flush_wanted = Bell()
         self._compaction_wanted = [Bell() for _ in range(COMPACTION_THREADS)]
         self._quiet = Quiet()
+        self._lane = FlushLane(store, runner, self.statistics, self._want_compaction)
         self.counter = Counter(store, lambda job: self._run(job, False), self._note_failure)
         self._maintenance = Maintenance(
             store,
@@ -190,46 +182,14 @@ class Compactor:
     @holds_lock
     def flush_once(self) -> bool:
         """Flush the oldest sealed generation; False if there is none."""
-        store = self._store
-        with self._flush_lock:
-            state = store.state  # held until the job is done, so that its input files stay
-            if not state.sealed:
-                return False
-            generation = state.sealed[-1]
-            store.tables.memory.fit(store.cache_budget(is_quiet=False))
-            job = FlushJob(
-                store.directory,
-                store.next_job(),
-                store.manifest.epoch,
-                len(state.active),
-                generation.segments,
-                self._flush_options,
-                store.now_ms(),
-                store.options.value_threshold,
-            )
-            began = monotonic()
-            handle = self._runner.submit(job)
-            self._sync_meanwhile(handle, generation.end_position)
-            try:
-                result = handle.result()
-            except HelperDiedError as error:
-                _log_retry(job, error)
-                result = self._runner.run(job)
-            try:
-                self._install(
-                    job,
-                    lambda: store.install_flush(generation, result.tables, job.now_ms, result.value_files),
-                )
-            finally:  # also if something failed after the edit
-                self._want_compaction()
-            done = self.statistics
-            done.flushes += 1
-            done.flush_seconds += result.statistics.cpu_seconds
-            done.flushed_entries += result.statistics.entries_out
-            done.flushed_bytes += result.statistics.bytes_out
-            done.wal_bytes_flushed += result.statistics.bytes_in
-            done.note_job(result.statistics.bytes_in, monotonic() - began)
-        return True
+        done = self._lane.flush_once()
+        if done and not self._threads_wanted:  # else other threads do, since writers may be waiting for this one
+            self._store.tables.remove_obsolete()
+        return done
+
+    def discard_flushes(self) -> None:
+        """Discard flushes that have begun and are not committed."""
+        self._lane.discard()
 
     def compact_once(self) -> bool:
         """Do the most useful compaction, if one is worth doing."""
@@ -363,7 +323,8 @@ class Compactor:
         began = monotonic()
         result = self._run(job, compaction.reason == REASON)
         outputs = result.tables.get(compaction.shard, ())
-        self._install(
+        install_result(
+            store,
             job,
             lambda: store.install_compaction(
                 lambda version: self._after(version, compaction, outputs, result.counts),
@@ -404,25 +365,11 @@ class Compactor:
             bottom_sequence=max(rewritten, default=0),
         )
 
-    def _sync_meanwhile(self, handle: JobHandle, position: int) -> None:
-        """Sync the WAL while the flush runs, since its edit needs that; if the sync fails, the flush's files are
-        discarded.
-
-        The sync of 32 MB takes 20-80 ms; writers that are stopped until the flush is done would wait for it."""
-        try:
-            self._store.sync(position)
-        except BaseException:  # also no memory, or an interrupt: the flush is tried again, under another number
-            handle.cancel()
-            with suppress(FlinError, JobCancelled):  # the failed sync matters more; the next open removes what stays
-                handle.result()
-                remove_outputs(self._store.options.fs, handle.job)
-            raise
-
     def _run(self, job: CompactionJob | CountJob, ends_at_a_write: bool) -> JobResult:
         try:
             return self._run_once(job, ends_at_a_write)
         except HelperDiedError as error:
-            _log_retry(job, error)
+            log_retry(job, error)
             return self._run_once(job, ends_at_a_write)
 
     @holds_lock
@@ -442,20 +389,6 @@ class Compactor:
         finally:
             with self._busy_lock:
                 self._handles.discard(handle)
-
-    def _install(self, job: FlushJob | CompactionJob, edit: Callable[[], None]) -> None:
-        """Commit the edit. If that fails, the job's files are removed, unless the new manifest may be on the disk; an
-        interrupt may also come when the edit counts already."""
-        store = self._store
-        try:
-            edit()
-        except BaseException as error:
-            if store.read_only_reason is None and not is_output_named(store.manifest.version, job):
-                try:
-                    remove_outputs(store.options.fs, job)
-                except FlinError as refused:  # the first failure is the cause; the next open removes what stays
-                    error.add_note(f"and its files are still there: {refused}")
-            raise
 
     # The threads.
 

@@ -69,6 +69,9 @@ class HelperRunner:
             if not self._closed:
                 self._ready_helper()
 
+    def runs_apart(self, flush_bytes: int) -> bool:
+        return True
+
     @holds_lock
     def submit(self, job: Job) -> JobHandle:
         with self._lock:

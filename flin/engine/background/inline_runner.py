@@ -25,6 +25,9 @@ class InlineRunner:
     def prepare(self, flush_bytes: int) -> None:
         """Do nothing: nothing is needed."""
 
+    def runs_apart(self, flush_bytes: int) -> bool:
+        return False
+
     def submit(self, job: Job) -> JobHandle:
         if self._closed.is_set():
             raise ClosedError("the runner is closed")

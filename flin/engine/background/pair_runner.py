@@ -57,6 +57,9 @@ class PairRunner:
         if flush_bytes >= self._small_bytes:
             self.flushes.prepare(flush_bytes)
 
+    def runs_apart(self, flush_bytes: int) -> bool:
+        return flush_bytes >= self._small_bytes
+
     def submit(self, job: Job) -> JobHandle:
         if bytes_of(job) < self._small_bytes:
             return self._small.submit(job)

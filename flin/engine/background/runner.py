@@ -29,6 +29,9 @@ class Runner(Protocol):
     def prepare(self, flush_bytes: int) -> None:
         """The first flush is near and will read about `flush_bytes`: start what it will need."""
 
+    def runs_apart(self, flush_bytes: int) -> bool:
+        """Whether a flush that reads so many bytes runs beside its caller, not within `submit`."""
+
     def submit(self, job: Job) -> JobHandle:
         """Begin a job. ClosedError after close."""
 

@@ -28,6 +28,9 @@ class ThreadRunner:
     def prepare(self, flush_bytes: int) -> None:
         """Do nothing: nothing is needed."""
 
+    def runs_apart(self, flush_bytes: int) -> bool:
+        return True
+
     @holds_lock
     def submit(self, job: Job) -> JobHandle:
         handle = JobHandle(job, self._gate.wake)

@@ -18,7 +18,7 @@ from flin.engine.read.read_state import OpenRuns
 from flin.engine.reentry import holds_lock, is_held
 from flin.engine.tree.closed_state import CLOSED_STATE
 from flin.engine.tree.ordered_reads import OrderedReads
-from flin.engine.tree.table_cache import TableCache, remove_segments
+from flin.engine.tree.table_cache import TableCache
 from flin.engine.tree.version_set import VersionSet
 from flin.errors import CLOSED_TEXT, ClosedError, ReadOnlyError, StorageError
 
@@ -49,8 +49,8 @@ class Edits(OrderedReads):
         now_ms: int,
         value_files: Sequence[ValueFile] = (),
     ) -> None:
-        """Commit the flush of the oldest sealed generation, then remove those of its segments that are no value
-        files."""
+        """Commit the flush of the oldest sealed generation. Those of its segments that are no value files are obsolete
+        then."""
         self.sync(generation.end_position)  # the prefix holds across files: no table is ahead of the durable WAL
         with self._versions.lock:
             assert self.state.sealed[-1] is generation, "flushes commit oldest first"
@@ -62,7 +62,6 @@ class Edits(OrderedReads):
                 next_sequence=generation.next_sequence,
             )
             self._edit(manifest, now_ms, generation)
-        remove_segments(self.options.fs, self.directory, generation.next_segment, self.tables.holds)
 
     @holds_lock
     def install_compaction(

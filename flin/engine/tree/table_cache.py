@@ -10,7 +10,6 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 from flin.engine.catalog.version import ValueFile, Version
 from flin.engine.disk.file_name import maybe_parse
@@ -43,6 +42,7 @@ class TableCache:
         self.wal_floor = 0
         """That of the newest manifest. Segments from it on are the WAL's: an edit that failed had opened some as value
         files, which leaves them in `_gone`."""
+        self._removed_below = 0  # the floor up to which segments were removed
         self._keeps_files = False
 
     def runs_of(self, version: Version) -> OpenRuns:
@@ -74,8 +74,15 @@ class TableCache:
 
     def remove_obsolete(self) -> list[str]:
         """Remove obsolete files, and their blocks from the cache. Returns the names of files that could not be removed
-        (the next open tries)."""
+        (the next open tries).
+
+        A flush leaves this to other threads, since writers may be waiting for the next one: to remove its segments
+        takes 8 ms."""
         self.block_cache.drop_gone()
+        floor = self.wal_floor  # it is that of a durable manifest
+        is_due = floor > self._removed_below and not self._keeps_files
+        if is_due and remove_segments(self._fs, self._directory, floor, self.holds):
+            self._removed_below = floor
         failed: list[str] = []
         while not self._keeps_files:
             try:
@@ -171,11 +178,21 @@ def missing_bytes(fs: FileSystem, directory: str, version: Version) -> None:
             raise CorruptionError(path, size, f"the file is {size} bytes long, the manifest says {end}")
 
 
-def remove_segments(fs: FileSystem, directory: str, floor: int, holds: Callable[[str], bool]) -> None:
-    """Remove the WAL segments below the floor, except value files, which go with the last state that holds them. One
-    that stays is removed by the next flush or open."""
-    with suppress(OSError):
-        for name in fs.names(directory):
-            parsed = maybe_parse(name)
-            if parsed is not None and parsed.role == "wal" and parsed.number < floor and not holds(name):
+def remove_segments(fs: FileSystem, directory: str, floor: int, holds: Callable[[str], bool]) -> bool:
+    """Remove the WAL segments below the floor, except value files, which go with the last state that holds them.
+    Returns whether none stays that should go; the next call, or the next open, tries again."""
+    is_done = True
+    try:
+        names = fs.names(directory)
+    except OSError:
+        return False
+    for name in names:
+        parsed = maybe_parse(name)
+        if parsed is not None and parsed.role == "wal" and parsed.number < floor and not holds(name):
+            try:
                 fs.remove(join(directory, name))
+            except FileNotFoundError:  # another thread was faster
+                continue
+            except OSError:
+                is_done = False
+    return is_done

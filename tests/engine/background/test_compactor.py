@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 import flin.engine
-from flin.engine.background import compactor
+from flin.engine.background import compactor, job_edit
 from flin.engine.background.compaction import Compaction
 from flin.engine.background.compactor import Compactor
 from flin.engine.background.job import CompactionJob, JobResult
@@ -89,7 +89,7 @@ def test_the_first_failure_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(db._store, "install_flush", no_room)
-        patch.setattr(compactor, "remove_outputs", refuse)
+        patch.setattr(job_edit, "remove_outputs", refuse)
         with pytest.raises(StorageError, match="the first cause") as raised:
             db.flush()
     assert "the second" in raised.value.__notes__[0]

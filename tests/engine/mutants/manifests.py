@@ -6,16 +6,24 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from flin.engine.background import compactor
+from flin.engine.background import flush_lane, job_edit
+from flin.engine.background.flush_lane import FlushLane
 from flin.engine.background.job_files import Outputs
 from flin.engine.catalog import manifest, version
 from flin.engine.catalog.manifest import ManifestWriter
 from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import append_all, join
-from flin.engine.tree import edits, opening
+from flin.engine.tree import edits, opening, table_cache
 from flin.engine.tree.store import Store
 from flin.engine.tree.table_cache import TableCache, remove_segments
-from tests.engine.hunts import concurrent_writes, failing_calls, reopened_workloads, short_workloads, turned_bits
+from tests.engine.hunts import (
+    concurrent_writes,
+    failing_calls,
+    flushes_ahead,
+    reopened_workloads,
+    short_workloads,
+    turned_bits,
+)
 from tests.engine.mutants.mutant import Patch, caught_by
 
 
@@ -136,7 +144,8 @@ def flush_takes_what_came_later(patch: Patch) -> None:
 @caught_by(concurrent_writes)
 def segment_at_the_floor_is_removed(patch: Patch) -> None:
     """the segment at the floor stays"""
-    patch.setattr(edits, "remove_segments", lambda fs, path, floor, holds: remove_segments(fs, path, floor + 1, holds))
+    remove = lambda fs, path, floor, holds: remove_segments(fs, path, floor + 1, holds)  # noqa: E731
+    patch.setattr(table_cache, "remove_segments", remove)
 
 
 @caught_by(failing_calls)
@@ -155,13 +164,32 @@ def refused_edit_leaves_its_counts(patch: Patch) -> None:
 @caught_by(failing_calls)
 def outputs_that_are_named_are_removed(patch: Patch) -> None:
     """files that the new manifest names stay, whatever fails after it"""
-    patch.setattr(compactor, "is_output_named", lambda *_: False)
+    patch.setattr(job_edit, "is_output_named", lambda *_: False)
 
 
 @caught_by(failing_calls)
 def outputs_of_a_refused_edit_stay(patch: Patch) -> None:
     """the files that a job wrote are removed if its edit is refused"""
-    patch.setattr(compactor, "remove_outputs", lambda *_: None)
+    patch.setattr(job_edit, "remove_outputs", lambda *_: None)
+
+
+@caught_by(flushes_ahead)
+def outputs_of_a_discarded_flush_stay(patch: Patch) -> None:
+    """the files of a flush that ran ahead are removed if the edit before it fails"""
+    patch.setattr(flush_lane, "remove_outputs", lambda *_: None)
+
+
+@caught_by(flushes_ahead)
+def flush_that_ran_ahead_is_committed_first(patch: Patch) -> None:
+    """after a failed edit the oldest generation is flushed first"""
+
+    def finish(self: Any, flush: Any) -> None:
+        oldest = self._store.state.sealed[-1]
+        original(self, replace(flush, generation=oldest))
+
+    original = FlushLane._finish
+    patch.setattr(FlushLane, "_finish", finish)
+    patch.setattr(FlushLane, "discard", lambda self: None)
 
 
 @caught_by(failing_calls)

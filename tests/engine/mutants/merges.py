@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from flin.engine.background import compaction, compactor, flushing, garbage, job, job_run, merging, picker, settling
+from flin.engine.background import (
+    compaction,
+    compactor,
+    flush_lane,
+    flushing,
+    garbage,
+    job,
+    job_run,
+    merging,
+    picker,
+    settling,
+)
 from flin.engine.background.run_writer import RunWriter
 from flin.engine.catalog import version
 from flin.engine.entry import TOMBSTONE
@@ -46,7 +57,7 @@ def _change_segments(patch: Patch, change: Callable[[Any], Any]) -> None:
     def flush_job(directory: str, number: int, epoch: int, shards: int, segments: Any, *rest: Any) -> Any:
         return job.FlushJob(directory, number, epoch, shards, change(segments), *rest)
 
-    patch.setattr(compactor, "FlushJob", flush_job)
+    patch.setattr(flush_lane, "FlushJob", flush_job)
 
 
 @caught_by(short_workloads)

@@ -12,7 +12,7 @@ from flin.engine.catalog.version import with_values
 from flin.engine.disk.file_name import value_name
 from flin.engine.disk.fs import join
 from flin.engine.table.value_files import OpenValueFile
-from flin.engine.tree import edits, opening
+from flin.engine.tree import edits, opening, table_cache
 from flin.engine.tree.store import Store
 from flin.engine.tree.table_cache import TableCache, missing_bytes, remove_segments
 from flin.errors import CorruptionError
@@ -56,7 +56,9 @@ def merge_names_no_value_files(patch: Patch) -> None:
 def named_segment_is_removed(patch: Patch) -> None:
     """a segment that the manifest names as a value file stays"""
     original = remove_segments
-    patch.setattr(edits, "remove_segments", lambda fs, path, floor, _: original(fs, path, floor, lambda name: False))
+    patch.setattr(
+        table_cache, "remove_segments", lambda fs, path, floor, _: original(fs, path, floor, lambda name: False)
+    )
 
 
 @caught_by(valued_workloads)

@@ -1,0 +1,148 @@
+"""The flush lane: sealed generations become tables, oldest first. Each takes a job, a sync of the WAL and an edit.
+
+While the edit of one is made (a manifest is written and synced, 5 to 15 ms), the job of the next one runs already, or
+the helper would stand still for a fifth of its time while writers wait for it. Nothing else overlaps:
+
+    generation 1   job, sync   edit
+    generation 2               job, sync   edit
+
+That is safe because a job needs nothing of the edit before it. It reads segments of its own, which stay until its own
+edit, and writes files that no manifest names until then. Edits are still made one after the other, each after the sync
+up to the end of its generation. If anything fails, the job that runs ahead is discarded with its files, and everything
+is done again, oldest first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import RLock
+from time import monotonic
+
+from flin.engine.background.background_statistics import BackgroundStatistics
+from flin.engine.background.job import FlushJob, JobCancelled, JobResult
+from flin.engine.background.job_edit import install_result, log_retry
+from flin.engine.background.job_handle import JobHandle
+from flin.engine.background.job_run import remove_outputs
+from flin.engine.background.runner import Runner
+from flin.engine.catalog.generation import SealedGeneration
+from flin.engine.reentry import holds_lock
+from flin.engine.sstable import TableOptions
+from flin.engine.tree.store import Store
+from flin.errors import FlinError, HelperDiedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Flush:
+    """A flush that has begun."""
+
+    generation: SealedGeneration
+    job: FlushJob
+    handle: JobHandle
+    began: float
+
+
+class FlushLane:
+    """The flushes of one store."""
+
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner,
+        statistics: BackgroundStatistics,
+        on_flushed: Callable[[], None],
+    ) -> None:
+        """`on_flushed` is called after each edit, and after one that failed."""
+        self._store = store
+        self._runner = runner
+        self._statistics = statistics
+        self._on_flushed = on_flushed
+        self._options = TableOptions(block_size_bytes=store.options.block_size_bytes, codec="none")
+        # An RLock: a debugger may raise between the end of a `with` and its exit; then that thread must be able to
+        # close.
+        self._lock = RLock()  # one flush at a time: they commit oldest first
+        self._begun: deque[_Flush] = deque()  # those whose edit has not begun, oldest first; guarded by the lock
+
+    @holds_lock
+    def flush_once(self) -> bool:
+        """Flush the oldest sealed generation; False if there is none."""
+        with self._lock:
+            sealed = self._store.state.sealed
+            if not sealed:
+                return False
+            try:
+                if not self._begun:
+                    self._begin(sealed[-1])
+                self._finish(self._begun[0])
+            except BaseException:  # also no memory, or an interrupt: the next call begins anew, under other numbers
+                self.discard()
+                raise
+        return True
+
+    @holds_lock
+    def discard(self) -> None:
+        """Discard what has begun, with its files: no manifest names them yet."""
+        with self._lock:
+            while self._begun:
+                flush = self._begun.pop()
+                flush.handle.cancel()
+                # What made this necessary matters more; the next open removes what stays.
+                with suppress(FlinError, JobCancelled):
+                    flush.handle.result()
+                    remove_outputs(self._store.options.fs, flush.job)
+
+    def _begin(self, generation: SealedGeneration) -> None:
+        store = self._store
+        store.tables.memory.fit(store.cache_budget(is_quiet=False))
+        job = FlushJob(
+            store.directory,
+            store.next_job(),
+            store.manifest.epoch,
+            len(store.state.active),
+            generation.segments,
+            self._options,
+            store.now_ms(),
+            store.options.value_threshold,
+        )
+        began = monotonic()
+        self._begun.append(_Flush(generation, job, self._runner.submit(job), began))
+
+    def _finish(self, flush: _Flush) -> None:
+        store, job = self._store, flush.job
+        # The edit needs the sync, which takes 20-80 ms for 32 MB; writers that are stopped would wait for it.
+        store.sync(flush.generation.end_position)
+        result = self._result_of(flush)
+        self._run_ahead()
+
+        def edit() -> None:
+            self._begun.popleft()  # from here on its files may be named
+            store.install_flush(flush.generation, result.tables, job.now_ms, result.value_files)
+
+        try:
+            install_result(store, job, edit)
+        finally:  # also if something failed after the edit
+            self._on_flushed()
+        done = self._statistics
+        done.flushes += 1
+        done.flush_seconds += result.statistics.cpu_seconds
+        done.flushed_entries += result.statistics.entries_out
+        done.flushed_bytes += result.statistics.bytes_out
+        done.wal_bytes_flushed += result.statistics.bytes_in
+        done.note_job(result.statistics.bytes_in, monotonic() - flush.began)
+
+    def _result_of(self, flush: _Flush) -> JobResult:
+        try:
+            return flush.handle.result()
+        except HelperDiedError as error:
+            log_retry(flush.job, error)
+            return self._runner.run(flush.job)
+
+    def _run_ahead(self) -> None:
+        """Begin the job of the generation after the one whose job has ended, if it would not run in this thread."""
+        sealed = self._store.state.sealed
+        if len(sealed) > 1:
+            generation = sealed[-2]
+            if self._runner.runs_apart(sum(segment.end - segment.start for segment in generation.segments)):
+                self._begin(generation)

@@ -196,15 +196,20 @@ class Compactor:
         return self._compact(self._pick)
 
     def _pick(self, state: ReadState) -> Compaction | None:
-        taken = self._taken(state)
+        version, taken = self._counted(state), self._taken(state)
         hides = self._hidden.among(state)
-        compaction = pick_compaction(state.version, self._options, taken, hides, self._profiles)
-        return compaction or pick_collection(state.version, self._options, taken, self._pointed.among(state))
+        compaction = pick_compaction(version, self._options, taken, hides, self._profiles)
+        return compaction or pick_collection(version, self._options, taken, self._pointed.among(state))
+
+    def _counted(self, state: ReadState) -> Version:
+        """The state's version as the next edit will have it. A plan by one that does not know of the last count would
+        be superseded by it, and made again, without end."""
+        return self._store.live_count.settled(state.version)
 
     def merge_idle_once(self) -> bool:
         """Make a merge that pays only while nothing is written. False if there is none, or if a write cancelled it."""
         try:
-            done = self._compact(lambda state: pick_idle(state.version, self._options, self._taken(state)))
+            done = self._compact(lambda state: pick_idle(self._counted(state), self._options, self._taken(state)))
         except JobCancelled:
             self._quiet.end(cancelled=True)
             if self._stopping:
@@ -241,7 +246,7 @@ class Compactor:
 
     def _compact_shard_fully(self, shard: int) -> None:
         def pick(state: ReadState) -> Compaction | None:
-            return pick_full_compaction(state.version, shard, self._options, self._taken(state))
+            return pick_full_compaction(self._counted(state), shard, self._options, self._taken(state))
 
         while self._compact(pick) or self._wait_for_compaction(shard):
             pass

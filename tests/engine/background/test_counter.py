@@ -65,6 +65,31 @@ def test_a_power_cut_between_a_count_and_its_edit_loses_the_count_only() -> None
         assert (len(db), count_figures(db)[2]) == (75, 0)
 
 
+def test_a_merge_of_counted_runs_and_newer_ones_is_made_once() -> None:
+    """The count is of before a flush, and no edit has written it down since: a merge of all would be superseded by it,
+    and a plan that does not know of it made again and again, for ever."""
+    with opened(SimulatedDisk()) as db:
+        fill(db, (0, 50), (25, 75))
+        count = db._store.live_count.count_away
+
+        def count_beside_a_flush(version: Any, asked: bool) -> Any:
+            change = count(version, asked)
+            db._store.live_count.count_away = count
+            beside = Thread(target=fill, args=(db, (70, 100)))
+            beside.start()
+            beside.join()
+            return change
+
+        db._store.live_count.count_away = count_beside_a_flush
+        assert len(db) == 75, "as it was at the call"
+        assert db._store.manifest.version.unsettled == (2,)
+        assert count_figures(db)[1] == 30, "of the newer run"
+        before = db._store.next_job()
+        db.compact()
+        assert db._store.next_job() == before + 2
+        assert (len(db), db._store.manifest.version.unsettled) == (100, (0,))
+
+
 def test_a_merge_takes_runs_while_they_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number stays true for what was counted, and the edit is that of the merge."""
     with opened(SimulatedDisk()) as db:

@@ -50,6 +50,7 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
         "compaction": {
             "jobs": done.compactions,
             "trivial_moves": done.trivial_moves,
+            "discarded": done.discarded,
             "cpu_seconds": done.compaction_seconds,
             "bytes_written": done.compacted_bytes,
             "collected_bytes": done.collected_bytes,

@@ -12,6 +12,7 @@ class BackgroundStatistics:
     flushes: int = 0
     compactions: int = 0
     trivial_moves: int = 0
+    discarded: int = 0  # compactions whose work was thrown away
     failures: int = 0
     last_failure: str = ""
     flush_seconds: float = 0.0

@@ -280,8 +280,11 @@ class Compactor:
             self._busy.append(compaction)
         try:
             self._carry_out(compaction)
-        except Superseded:  # its files are removed; what is due now is picked anew
-            pass
+        except (Superseded, JobCancelled) as error:  # its files are removed; what is due now is picked anew
+            with self._busy_lock:
+                self.statistics.discarded += 1
+            if isinstance(error, JobCancelled):
+                raise
         except CorruptionError as error:
             with self._busy_lock:
                 self._damaged.set_aside(compaction, error)

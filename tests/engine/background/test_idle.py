@@ -176,6 +176,7 @@ def test_it_is_cancelled(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
         db.put(b"0001", b"1")
     thread.join(30)
     assert (results, cancelled, runs_of(db)) == ([False], [True], 1 if by == "compact" else 3)
+    assert db.stats()["compaction"]["discarded"] == 1
     assert db._compactor.merge_idle_once() == (by == "put")
     assert runs_of(db) == 1
     assert (len(db), db.verify()) == (900, [])

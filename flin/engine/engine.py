@@ -29,10 +29,11 @@ from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, is_alive, mak
 from flin.engine.key import USER_END
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
-from flin.engine.read.read_path import read_older
+from flin.engine.read.read_path import ABSENT, MAX_ABSENT, read_older
 from flin.engine.reentry import is_reentered, refuse_reentry
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
+from flin.engine.table.bloom import MASKS, hash_key
 from flin.engine.tree.store import Store
 from flin.engine.verify import verify_store
 from flin.engine.view import scan_bounds
@@ -94,7 +95,16 @@ class Engine(WritableView):
         else:
             entry = get_active(key)
             if entry is None:
-                entry = read_older(state, 0, key, store.value_cache)
+                values = store.value_cache
+                if values.absent >= ABSENT and (table := state.lone_table) is not None:
+                    # Written out: read.read_path._is_absent
+                    hashed = hash_key(key)
+                    opened = table.state or table.loaded()
+                    mask = MASKS[hashed & 4095]
+                    if opened.words[hashed % opened.word_count] & mask != mask:
+                        values.absent = MAX_ABSENT
+                        return default
+                entry = read_older(state, 0, key, values)
         if type(entry) is bytes:
             return entry
         if entry is None:

@@ -309,9 +309,15 @@ def gets_of_an_engine(given: Input) -> None:
                 if given.chance.random() < 0.1:
                     db.flush()
             asked: list[BytesLike] = [*given.keys, bytearray(b"a"), b"\xff\xff"]
-            for each in asked:
-                assert db.get(each) == View.get(db, each)
-                assert db.get(each, 7) == View.get(db, each, 7)
+            for absent in (0, ABSENT):
+                for each in asked:
+                    db._store.value_cache.absent = absent
+                    assert db.get(each) == View.get(db, each)
+                    db._store.value_cache.absent = absent
+                    assert db.get(each, 7) == View.get(db, each, 7)
+                db.compact()
+                assert (db._store.state.lone_table is not None) == (shards == 1 and len(db) > 0)
+                db.put(b"new", b"1")
 
 
 def writes_of_a_store(given: Input) -> None:
@@ -400,7 +406,7 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
     "wal.writer.WalWriter.put": ({"wal.writer.WalWriter._append"}, frames_of_puts),
     "wal.frames.encode_delete": ({"wal.frames.encode_commit"}, frames_of_deletes),
     "wal.replay.replay": ({"wal.frames.decode_payload"}, replays_of_deletes),
-    "engine.Engine.get": ({"view.View.get"}, gets_of_an_engine),
+    "engine.Engine.get": ({"view.View.get", "read.read_path._is_absent"}, gets_of_an_engine),
     "tree.commits.Commits.put": ({"tree.commits.Commits.commit"}, writes_of_a_store),
     "tree.commits.Commits.delete": ({"tree.commits.Commits.commit"}, writes_of_a_store),
     "view.View.scan": ({"view.scan_bounds"}, bounds_of_scans),

@@ -176,6 +176,7 @@ class ReadState:
     version: Version
     flushes: int  # rises with every flush edit: a value read from tables is worth caching only if this is unchanged
     older: tuple[Memtables, ...] = field(init=False)  # by shard: frozen and sealed memtables, newest first
+    lone_table: Table | None = field(init=False)  # if it is all that lies below one active memtable
     get_active: Callable[[bytes], Entry | None] | None = field(init=False)  # `get` of the dict, if there is one shard
     # How each run and frozen memtable gives its first entries, oldest first: those of the runs by shard, and those of
     # all memtables.
@@ -205,6 +206,8 @@ class ReadState:
         object.__setattr__(self, "heads", (tuple(of_runs), tuple(of_memtables)))
         object.__setattr__(self, "deleting", deleting)
         object.__setattr__(self, "sorted_views", _sorted_views(self.runs, self.sorted_views))
+        lone = self.runs[0][0].plain_table if shards == 1 and not older[0] and len(self.runs[0]) == 1 else None
+        object.__setattr__(self, "lone_table", lone)
         object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
 
     def with_active(self, active: Memtables, dead: Boundaries = ()) -> ReadState:

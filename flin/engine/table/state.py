@@ -237,7 +237,11 @@ class TableState:
                 self.cache.misses += 1
             if (self.marks[number] or self.verify(number)) != PACKED:
                 return block.find(self.data, self.starts[number], key)
-            found = self.admit(number, self.unpack(number))
+            payload = self.unpack(number)
+            entry = block.find(payload, 0, key)
+            if entry is not None:  # else the filter has let the key through by chance
+                self.admit(number, payload).hits += 1
+            return entry
         found.hits += 1
         return found.find(key)
 

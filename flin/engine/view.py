@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import starmap
 from operator import index
-from typing import Final, NoReturn, cast, overload
+from typing import Final, NoReturn, overload
 
 from flin.engine.buffers import BytesLike, Default, as_bytes, as_stored
 from flin.engine.entry import Entry, Page, Pointer, is_alive, value_at
@@ -116,7 +116,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
             first = self._first(*bounds, limit)
             # Most short scans end here, without a generator: they meet nothing hidden.
             if first is not None and first[0] and set(map(type, first[1])) == _PLAIN and first[0][-1] < b"\xff":
-                return Paired(*cast("tuple[list[bytes], list[bytes]]", first))
+                return Paired(*first)
         pages = self._visible(*bounds, reverse, limit)
         pairs: Iterator[tuple[bytes, bytes]] = Paged.from_iterable(starmap(zip, pages))
         return pairs if limit is None else Limited(pairs, limit)

@@ -177,6 +177,7 @@ class ReadState:
     flushes: int  # rises with every flush edit: a value read from tables is worth caching only if this is unchanged
     older: tuple[Memtables, ...] = field(init=False)  # by shard: frozen and sealed memtables, newest first
     lone_table: Table | None = field(init=False)  # if it is all that lies below one active memtable
+    lone_view: SortedView | None = field(init=False)  # likewise
     get_active: Callable[[bytes], Entry | None] | None = field(init=False)  # `get` of the dict, if there is one shard
     # How each run and frozen memtable gives its first entries, oldest first: those of the runs by shard, and those of
     # all memtables.
@@ -208,6 +209,8 @@ class ReadState:
         object.__setattr__(self, "sorted_views", _sorted_views(self.runs, self.sorted_views))
         lone = self.runs[0][0].plain_table if shards == 1 and not older[0] and len(self.runs[0]) == 1 else None
         object.__setattr__(self, "lone_table", lone)
+        lone_view = self.sorted_views[0] if shards == 1 and not older[0] else None
+        object.__setattr__(self, "lone_view", lone_view)
         object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
 
     def with_active(self, active: Memtables, dead: Boundaries = ()) -> ReadState:
@@ -258,10 +261,14 @@ class ReadState:
             start = skip((dead,), start)
             if start >= stop:
                 return [], []
-        try:
-            heads = self._older_heads(start, stop, count, hidden)
-        except TooMuchHidden:
-            return None
+        if hidden or self.lone_view is None:
+            try:
+                heads = self._older_heads(start, stop, count, hidden)
+            except TooMuchHidden:
+                return None
+        else:  # what that does then, 0.4 µs sooner
+            head = self.lone_view.head(start, stop, count)
+            heads = head_pages(self.heads[0][0], start, stop, count) if head is None else [head]
         for memtable in active:
             if memtable.entries or (memtable.deleted and memtable.deleted is not deleted):
                 break

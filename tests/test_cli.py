@@ -361,8 +361,9 @@ def test_stats(database: Path, capsys: Capture) -> None:
     before = fingerprint(database)
     code, output, errors = run(capsys, "stats", database)
     assert (code, errors) == (0, "")
-    assert "keys        303\n" in output
+    assert "keys         303\n" in output
     assert "\ntables\n  files " in output
+    assert "\nvalue_files\n  files " in output
     code, output, _ = run(capsys, "stats", database, "--json")
     assert json.loads(output)["wal"]["torn"] == ""
     assert fingerprint(database) == before

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import flin.engine
+from flin.cli.repair import lines_of
+from flin.engine.repair.report import Loss, RepairReport
 from tests.test_cli import Capture, fingerprint, flip, only, run
 from tests.test_cli import database as database  # the fixture
 
@@ -98,3 +100,16 @@ def test_a_newer_format_is_refused(database: Path, capsys: Capture) -> None:
     assert not Path(f"{database}.repaired").exists()
     assert run(capsys, "repair", database, "--force")[0] == 1
     assert run(capsys, "check", f"{database}.repaired")[0] == 0
+
+
+def test_losses_are_in_the_order_of_the_file() -> None:
+    report = RepairReport("db", None, keys=1200, expired=1000)
+    file = report.file("00000001.1.wal", "value")
+    for offset in (7000, 90):
+        file.lose(Loss(offset, 20, "the value is lost"))
+    assert list(lines_of(report)) == [
+        "00000001.1.wal: kept 0 values",
+        "  lost: 20 bytes at offset 90: the value is lost",
+        "  lost: 20 bytes at offset 7000: the value is lost",
+        "1,200 keys in 1 shard, 1,000 of them expired; see the losses above; dry run, nothing was written",
+    ]

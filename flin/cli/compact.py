@@ -13,7 +13,10 @@ from flin.cli.ticker import Ticker
 SUMMARY = "make a database as small as possible"
 DETAILS = """\
 Flushes the WAL and merges all runs of each shard into one, which drops overwritten values and tombstones. While it
-runs it needs free space for a second copy of the data. You can interrupt it safely."""
+runs it needs free space for a second copy of the data. You can interrupt it safely.
+
+Of values that lie in value files the overwritten ones stay until half of their file is garbage, or two fifths of all
+value files: the last lines of `flin dump DIR/MANIFEST` show how much of each is live."""
 EXAMPLES = """\
   flin compact data
   flin compact data --memory-limit 1gb"""

@@ -80,14 +80,15 @@ def lines_of(report: RepairReport) -> Iterator[str]:
     """A line per file, its losses below it; then the warnings, and the result."""
     for file in report.files:
         yield f"{file.file}: {file.kept()}" + (f" ({file.note})" if file.note else "")
-        for loss in file.losses:
+        for loss in sorted(file.losses, key=lambda loss: loss.offset):
             yield f"  lost: {loss}"
     for warning in report.warnings:
         yield f"warning: {warning}"
     where = "dry run, nothing was written" if report.target is None else f"written to {report.target}"
     shards = f"{report.shards:,} shard{'s'[: report.shards != 1]}"
     verdict = "nothing was lost" if report.lossless else "see the losses above"
-    yield f"{report.keys:,} keys in {shards}; {verdict}; {where}"
+    expired = f", {report.expired:,} of them expired" if report.expired else ""
+    yield f"{report.keys:,} keys in {shards}{expired}; {verdict}; {where}"
 
 
 def _new_directory(text: str, source: str) -> str:

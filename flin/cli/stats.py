@@ -16,9 +16,9 @@ from flin.engine import Engine
 
 SUMMARY = "print the figures of a database, changing nothing"
 DETAILS = """\
-Prints keys, files and bytes, tables and runs, and what recovery found in the WAL. It opens the directory as an
-engine would and replays its WAL into memory, but changes no file. For a database that a server has open, ask the
-server: its INFO command has the same figures and more."""
+Prints keys, files and bytes, tables and runs, value files, and what recovery found in the WAL. It opens the
+directory as an engine would and replays its WAL into memory, but changes no file. For a database that a server has
+open, ask the server: its INFO command has the same figures and more."""
 EXAMPLES = """\
   flin stats data
   flin stats data --json | jq .keys"""
@@ -46,7 +46,7 @@ def figures_of(database: Engine) -> dict[str, Any]:
     """The figures of the directory. Those of caches and jobs belong to a running engine, and are left out."""
     files, disk_bytes = disk_use(database.path)
     figures = database.stats()
-    at_rest = {name: figures[name] for name in ("path", "shards", "wal", "memtables", "tables")}
+    at_rest = {name: figures[name] for name in ("path", "shards", "wal", "memtables", "tables", "value_files")}
     return {"keys": len(database), "files": files, "disk_bytes": disk_bytes, **at_rest}
 
 

@@ -25,7 +25,7 @@ from flin.engine.catalog.version import ShardRuns, Version
 from flin.engine.disk.file_name import COLLECTED, MANIFEST, maybe_parse, maybe_value_number
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.lock import lock_directory
-from flin.engine.entry import TOMBSTONE, Entry, Page
+from flin.engine.entry import TOMBSTONE, Entry, Page, is_alive
 from flin.engine.key import KEYS_END, is_counted, namespace_of
 from flin.engine.memtable import Memtable, add_counts
 from flin.engine.options import Options
@@ -69,6 +69,7 @@ class Repair:
         self._fs = source_fs
         self._options = options
         self._target = target
+        self._now_ms = (target or Options()).clock_ms()
         self._counts: dict[int, int] = {}
 
     def run(self) -> RepairReport:
@@ -260,6 +261,7 @@ class Repair:
                     continue
                 keys, entries = [key for key, _ in alive], [entry for _, entry in alive]
             self.report.keys += len(keys)
+            self.report.expired += sum(not is_alive(entry, self._now_ms) for entry in entries if type(entry) is tuple)
             if keys[-1] < b"\xff":
                 self._counts = add_counts(self._counts, {0: len(keys)})
             else:

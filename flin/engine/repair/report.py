@@ -72,6 +72,8 @@ class RepairReport:
     shards: int = 1
     keys: int = 0
     """Live keys in the result, of all namespaces together."""
+    expired: int = 0
+    """Those among them that have expired: the next open deletes them."""
     files: list[FileReport] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

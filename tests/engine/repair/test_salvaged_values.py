@@ -109,6 +109,21 @@ def test_nothing_is_damaged(disk: SimulatedDisk) -> None:
     assert [each.kept() for each in of_role(report, "value")] == ["kept 28 values", "kept 10 values", "kept 10 values"]
 
 
+def test_keys_that_have_expired_are_counted_apart() -> None:
+    """They stay, since the clock may be wrong; the next open deletes them."""
+    disk, clock = SimulatedDisk(), ManualClock()
+    with opened(disk) as db:
+        for number in range(5):
+            db.put(key(number), value(number, 0), ttl=10)
+        db.put(key(5), value(5, 0), ttl=1000)
+        db.put(key(6), value(6, 0))
+    clock.advance(11)
+    report = Repair(disk, OLD, RepairOptions(), Options(fs=disk, clock_ms=clock), NEW).run()
+    assert (report.keys, report.expired, report.lossless) == (7, 5, True)
+    with opened(disk, NEW, create=False, clock_ms=clock) as db:
+        assert list(db) == [key(5), key(6)]
+
+
 def test_without_a_manifest_value_files_are_no_wal(disk: SimulatedDisk) -> None:
     """What was deleted, and is merged away, does not come back from the segment that it was in."""
     _, found = repaired(disk, use_manifest=False)

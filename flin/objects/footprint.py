@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from flin.engine.entry import TOMBSTONE, Live, Page
+from flin.engine.entry import TOMBSTONE, Live, Page, Pointer, value_length
 from flin.engine.key import prefix_stop
 from flin.objects.copying import maybe_spread
 from flin.objects.host import Host
@@ -17,10 +17,10 @@ ENTRY_BYTES: Final = 175
 
 
 def own_bytes(key: bytes, entry: Live) -> int:
-    """The key's settled own entry, and the anchor of a spread one."""
-    value = entry if type(entry) is bytes else entry[0]
-    assert type(value) is bytes
-    size = len(key) + len(value) + ENTRY_BYTES
+    """The key's settled own entry, which may have a pointer to a string, and the anchor of a spread one."""
+    value = entry[0] if type(entry) is tuple else entry
+    assert isinstance(value, bytes)
+    size = len(key) + (value_length(value) if type(value) is Pointer else len(value)) + ENTRY_BYTES
     return size if maybe_spread(entry) is None else size + PREFIX_BYTES + len(key) + ENTRY_BYTES
 
 

@@ -108,6 +108,7 @@ def test_damage_in_a_value_file_is_told_to_the_client(tmp_path: Path) -> None:
             assert reply.startswith(b"-")
             assert value_file.file.encode() in reply
             assert b"%d" % offset in reply
+            assert client.call(b"SET", b"like", bytes(2000 - 2)).data == b"+OK\r\n"  # its key is two bytes longer
             assert client.call(b"GET", b"k4").data == b"$2000\r\n" + b"E" * 2000 + b"\r\n"
             for key in (b"k3", b"k4"):  # no value is read to tell these
                 assert client.call(b"EXISTS", key).data == client.call(b"TOUCH", key).data == b":1\r\n"
@@ -116,6 +117,7 @@ def test_damage_in_a_value_file_is_told_to_the_client(tmp_path: Path) -> None:
                 assert client.call(b"STRLEN", key).data == b":2000\r\n"
                 assert client.call(b"OBJECT", b"ENCODING", key).data == b"$3\r\nraw\r\n"
                 assert client.call(b"OBJECT", b"REFCOUNT", key).data == b":1\r\n"
+                assert client.call(b"MEMORY", b"USAGE", key).data == client.call(b"MEMORY", b"USAGE", b"like").data
                 assert client.call(b"OBJECT", b"IDLETIME", key).data == b":0\r\n"
                 assert client.call(b"SETNX", key, b"v").data == client.call(b"PERSIST", key).data == b":0\r\n"
                 assert client.call(b"SCAN", b"0", b"MATCH", key, b"TYPE", b"string").data.count(key) == 1
@@ -123,7 +125,7 @@ def test_damage_in_a_value_file_is_told_to_the_client(tmp_path: Path) -> None:
                 client.call(b"EXISTS", key)
                 client.call(b"COPY", key, key + b"copy", b"DB", b"1")
                 assert client.call(b"EXEC").data.startswith(b"*2\r\n:1\r\n-" if key == b"k3" else b"*2\r\n:1\r\n:1")
-            assert client.call(b"DBSIZE").data == b":10\r\n"
+            assert client.call(b"DBSIZE").data == b":11\r\n"
             assert client.call(b"SET", b"k3", b"new").data == b"+OK\r\n"
             assert client.call(b"GET", b"k3").data == b"$3\r\nnew\r\n"
 

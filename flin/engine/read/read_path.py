@@ -202,7 +202,7 @@ def _from_runs(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry |
 
 def await_filters(state: ReadState, shard: int, key: bytes, hashed: int) -> None:
     """ColdRead if a filter that the key's look-up asks would be read from the disk, by a page fault that holds all
-    other requests up. To find out costs 1.5 µs a run, so only those call it who have seen such faults."""
+    other requests up. To find out costs 2 µs a run, so only those call it who have seen such faults."""
     mask = MASKS[hashed & 4095]
     loads: list[Callable[[], None]] = []
     for run in state.runs[shard]:

@@ -33,7 +33,7 @@ def memory_usage(context: Context, args: list[bytes]) -> Slices:
         samples = parse_int64(args[position + 1])
         if samples < 0:
             raise syntax_error()
-    entry = context.keyspace.settled(args[2])
+    entry = context.keyspace.settled(args[2], values=False)
     if entry is None:
         return None
     host = context.keyspace.objects.host

@@ -151,11 +151,12 @@ class Keyspace:
         self.hits += hits
         self.misses += total - hits
 
-    def settled(self, key: bytes) -> Live | None:
-        """`entry` with its true value: that of a collection that has changed may be empty until the commit."""
+    def settled(self, key: bytes, *, values: bool = True) -> Live | None:
+        """`entry`, or `outline`, with its true value: that of a collection that has changed may be empty until the
+        commit."""
         if self.live:  # what is dirty is among them
             self.objects.settle_key(key)
-        return self.entry(key)
+        return self.entry(key) if values else self.outline(key)
 
     def value(self, key: bytes) -> bytes | None:
         """The string at the key, None if absent; counted as `look_up` does. Raises CommandError WRONGTYPE for another

@@ -29,6 +29,7 @@ from flin.errors import CorruptionError, FormatVersionError, LockedError, Storag
 from flin.testing import Fault, ManualClock, SimulatedDisk, killed
 from flin.testing.operation import (
     Clear,
+    CountSome,
     Crash,
     Delete,
     DeleteRange,
@@ -153,10 +154,11 @@ RANGE_DELETE_ALONE: Workload = [
 """In its last flush one shard has a range delete and no key, and another one a newer point."""
 
 
-@given(SETUPS, workloads(TakeSnapshot))
+@given(SETUPS, workloads(TakeSnapshot, CountSome))
 @example(EngineSetup("always", 4, window_bytes=0), RANGE_DELETE_ALONE)
 def test_without_its_manifest_too(setup: EngineSetup, workload: Workload) -> None:
-    """A snapshot would keep tables that were merged away: only the manifest tells that these are no part of it."""
+    """A snapshot, or a count under way, would keep tables that were merged away: only the manifest tells that these are
+    no part of it."""
     disk, expected, _, now_ms = prepare(setup, workload)
     disk.lose(join(PATH, MANIFEST))
     report = repair(disk, now_ms, shards=setup.shards)

@@ -43,6 +43,8 @@ WORDS: Final[dict[str, list[list[bytes]]]] = {
 
 ARGUMENTS: Final[dict[str, list[str]]] = {
     "get": ["key"],
+    "mget": ["key", "key"],
+    "mset": ["key", "value", "key", "value"],
     "set": ["key", "value"],
     "incr": ["key"],
     "hget": ["key", "name"],

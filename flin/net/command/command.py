@@ -107,6 +107,7 @@ class Command:
     """A declared command. `minimum` and `maximum` bound the number of arguments, the name included."""
 
     __slots__ = (
+        "_is_batch_wide",
         "_uses",
         "arity",
         "batch",
@@ -149,12 +150,14 @@ class Command:
         summary: str,
         categories: Sequence[str] = (),
         batch: Batch | None = None,
+        is_batch_wide: bool = False,
     ) -> None:
         self.name = name  # lower case; "container|subcommand" for a subcommand
         self.handler = handler
         self.arity = arity
         self.minimum = abs(arity)
-        self.batch = batch  # for requests with the minimum of arguments
+        self.batch = batch  # for requests with the minimum of arguments, or
+        self._is_batch_wide = is_batch_wide  # with any number of them
         self.maximum = arity if arity > 0 else UNBOUNDED
         self.untimed_maximum = self.minimum if flags & Flag.COUNTED else min(self.maximum, MAX_UNTIMED_ARGUMENTS)
         self.flags = flags
@@ -179,6 +182,10 @@ class Command:
         self.timed_calls = 0
         self.nanoseconds = 0  # of those
         self.histogram: dict[int, int] = {}  # of those, how many took less than so many microseconds: a power of two
+
+    def takes_batch(self, arguments: int) -> bool:
+        """Whether it has a batch form for requests with so many arguments after the name."""
+        return self.batch is not None and (self._is_batch_wide or arguments + 1 == self.minimum)
 
     @property
     def key_specs(self) -> tuple[KeySpec, ...]:

@@ -42,11 +42,12 @@ def command(
     *,
     categories: str = "",
     batch: Batch | None = None,
+    is_batch_wide: bool = False,
     group: str | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare the handler below as this command. arity counts the name; negative: the least number. flags and
-    categories (ACL's, beyond those that flags and group imply): names with spaces between. group: where it is not the
-    module's GROUP."""
+    categories (ACL's, beyond those that flags and group imply): names with spaces between. batch: for
+    requests with the least number, is_batch_wide: with any. group: where it is not the module's GROUP."""
 
     def declare(handler: Handler) -> Handler:
         _add(
@@ -60,6 +61,7 @@ def command(
                 summary=(handler.__doc__ or "").partition("\n")[0],
                 categories=categories.split(),
                 batch=batch,
+                is_batch_wide=is_batch_wide,
             )
         )
         return handler

@@ -36,7 +36,7 @@ def tag_of(entry: Live) -> int:
     return 0 if isinstance(entry, bytes) else entry[2]
 
 
-@command("del", -2, "write peeks", ALL_KEYS)
+@command("del", -2, "write untimed peeks", ALL_KEYS)
 def delete(context: Context, args: list[bytes]) -> Value:
     """Deletes keys and returns how many there were."""
     keyspace = context.keyspace

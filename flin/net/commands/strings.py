@@ -7,6 +7,7 @@ unless KEEPTTL says otherwise.
 from __future__ import annotations
 
 from collections.abc import Sized
+from itertools import chain
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final, cast
 
@@ -222,7 +223,15 @@ def _set_expiry(keyspace: Keyspace, key: bytes, expires_at_ms: int) -> None:
     keyspace.put(key, make_entry(value, expires_at_ms, tag))
 
 
-@command("mget", -2, "readonly fast", ALL_KEYS)
+def _mget_many(context: Context, *columns: tuple[bytes, ...]) -> list[bytes]:
+    """Requests for strings, up to one that names another type, or waits for the disk."""
+    width = len(columns)
+    found = _get_many(context, tuple(chain.from_iterable(zip(*columns, strict=True))))
+    head = b"*%d\r\n" % width
+    return [head + b"".join(found[end - width : end]) for end in range(width, len(found) + 1, width)]
+
+
+@command("mget", -2, "readonly fast", ALL_KEYS, batch=_mget_many, is_batch_wide=True)
 def mget(context: Context, args: list[bytes]) -> Value:
     """Returns the strings at several keys; null for a key that is absent or holds no string."""
     if len(args) > MAX_UNSLICED_KEYS:
@@ -231,8 +240,8 @@ def mget(context: Context, args: list[bytes]) -> Value:
     most_bytes = context.services.config.largest_reply_bytes
     values: list[bytes | None] = []
     hits = size = 0
-    for key in args[1:]:
-        entry = keyspace.entry(key)
+    for key, held in zip(args[1:], keyspace.in_memory(args[1:]), strict=True):
+        entry = held if type(held) is bytes else keyspace.entry(key)
         if entry is not None:
             hits += 1
             value = entry if type(entry) is bytes else string_or_none(keyspace, key, entry)
@@ -257,7 +266,15 @@ def _get_all(context: Context, args: list[bytes]) -> Slices:
     ]
 
 
-@command("mset", -3, "write denyoom untimed", KEYS_AND_VALUES)
+def _mset_many(context: Context, *columns: tuple[bytes, ...]) -> list[bytes]:
+    if len(columns) % 2:
+        return []
+    keys, values = (tuple(chain.from_iterable(zip(*columns[first::2], strict=True))) for first in (0, 1))
+    context.keyspace.put_values(keys, values)
+    return [OK.data] * len(columns[0])
+
+
+@command("mset", -3, "write denyoom untimed", KEYS_AND_VALUES, batch=_mset_many, is_batch_wide=True)
 def mset(context: Context, args: list[bytes]) -> Value:
     """Sets several keys to strings, all at once."""
     if len(args) % 2 == 0:

@@ -126,8 +126,8 @@ def run_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
     command = UNTIMED.get(name)
     if (
         command is None
-        or command.batch is None
-        or len(columns) + 1 != command.minimum
+        or not command.takes_batch(len(columns))
+        or len(columns) >= command.untimed_maximum
         or not (context.session.skips_gates or may_run_columns(context, command, columns))
     ):
         return 0
@@ -360,9 +360,14 @@ def _end_own_script(caller: Caller, wait: WaitForOwnScript) -> Wait | None:
 
 def _fail(caller: Caller, command: Command, request: list[bytes], error: Exception) -> None:
     """Reply with the error."""
-    text = error_text(caller.context, command, error)
-    caller.context.services.counters.count_error(text)
-    _append(caller, command, request, encode_error(text))
+    _append(caller, command, request, failure(caller.context, command, error))
+
+
+def failure(context: Context, command: Command, error: Exception) -> bytes:
+    """The error as a reply, counted."""
+    text = error_text(context, command, error)
+    context.services.counters.count_error(text)
+    return encode_error(text)
 
 
 def _append(caller: Caller, command: Command | None, request: list[bytes], data: bytes) -> None:

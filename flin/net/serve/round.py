@@ -15,15 +15,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
+from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from flin.engine.table.cold_read import ColdRead
+from flin.net.batch.pending import BATCH_BYTES
 from flin.net.command.registry import UNTIMED
 from flin.net.run.call import run_batch
+from flin.net.run.gates import StalledError
+from flin.net.serve.dispatch import failure
 from flin.net.serve.waiting import after_command
 from flin.net.wire.columns import MIN_REQUESTS, Column, columns_of_chunks
+from flin.net.wire.replies import Reply
 from flin.net.wire.requests import maybe_single
 
 if TYPE_CHECKING:
+    from flin.net.command.command import Command
     from flin.net.run.context import Context
     from flin.net.run.services import Services
 
@@ -144,11 +151,15 @@ class Round:
         """Run the requests of one command, `each` of each connection. One that cannot run so runs alone."""
         command = UNTIMED.get(name)
         misses = 0
-        if command is None or command.batch is None or len(columns) + 1 != command.minimum:
+        if command is None or not command.minimum <= len(columns) + 1 <= command.untimed_maximum:
             misses = _MISSES
         while misses < _MISSES and connections and all(map(_skips_gates, connections)):
             assert command is not None
-            replies = run_batch(connections[0].context, command, columns)
+            replies: Sequence[bytes] = ()
+            if command.takes_batch(len(columns)):
+                replies = run_batch(connections[0].context, command, columns)
+            if not replies:
+                replies = _run_each(connections, command, name, columns, each)
             whole, part = divmod(len(replies), each)
             self._services.counters.commands += len(replies)
             self._services.counters.input_bytes += sum(map(len, chunks[:whole]))
@@ -169,6 +180,34 @@ class Round:
             columns = [column[rows.stop :] for column in columns]
         for connection, chunk in zip(connections, chunks, strict=True):
             connection.receive(chunk)
+
+
+def _run_each(
+    connections: list[Joining], command: Command, name: bytes, columns: list[Column], each: int
+) -> list[bytes]:
+    """Run the requests of a brief command one after another, up to one that must run alone, or after which something
+    waits. Returns their replies."""
+    services = connections[0].context.services
+    replies: list[bytes] = []
+    if services.tick.is_sampled:  # they are timed one by one
+        return replies
+    pending, handler = services.pending, command.handler
+    contexts = [connection.context for connection in connections for _ in range(each)]
+    for context, row in zip(contexts, zip(*columns, strict=True), strict=True):
+        try:
+            value = handler(context, [name, *row])
+        except (ColdRead, StalledError):
+            break
+        except Exception as error:
+            replies.append(failure(context, command, error))
+            continue
+        if type(value) is GeneratorType:  # of a long string: it has not begun
+            break
+        replies.append(value.data if type(value) is Reply else context.session.encode(value))
+        if pending.large_bytes >= BATCH_BYTES or len(replies[-1]) > MAX_CHUNK_BYTES:
+            break
+    command.calls += len(replies)
+    return replies
 
 
 def _groups(chunks: Lane) -> Iterator[list[Joining]]:

@@ -21,7 +21,10 @@ MIN_REQUESTS: Final = 4
 MAX_ARGUMENT: Final = 1024
 """Longer ones gain nothing: their cost is the copying."""
 
-_COUNTS: Final = {b"*%d\r\n" % count: count for count in (2, 3, 4, 5)}
+MAX_COUNT: Final = 64
+"""Words of a request: those of an untimed command (command.py) at most."""
+
+_COUNTS: Final = {b"*%d" % count: count for count in range(2, MAX_COUNT + 1)}
 _LENGTHS: Final = {b"$%d" % length: length for length in range(MAX_ARGUMENT + 1)}
 _HEADERS: Final = {length: header for header, length in _LENGTHS.items()}
 
@@ -82,8 +85,7 @@ _layouts: Final[dict[tuple[int, bytes], Layout]] = {}
 
 def maybe_columns(data: bytes, limit: int) -> tuple[bytes, list[Column]] | None:
     """The command's name as sent, and the other arguments, a column each, if these bytes are from MIN_REQUESTS to
-    `limit` whole requests of such a pipeline, of one to four such arguments each. None says nothing: the parsers
-    look."""
+    `limit` whole requests of such a pipeline. None says nothing: the parsers look."""
     return _cut(data, data, MIN_REQUESTS, limit)
 
 
@@ -106,10 +108,8 @@ def _split(data: bytes, number: int) -> tuple[bytes, list[Column]] | None:
     that the headers say must be those of the bytes. No chunk can end within a request then, though they are looked at
     joined: each begins as requests do, so in the middle of one its count would stand in the place of a header, or more
     arguments would follow it than are left."""
-    count = _COUNTS.get(data[:4])
-    if count is None:
-        return None
-    parts = data.split(b"\r\n")
+    count = _COUNTS.get(data[:4].partition(b"\r")[0], 0)
+    parts = data.split(b"\r\n") if count else []
     stride = 2 * count + 1
     if len(parts) != stride * number + 1 or parts[-1] or parts[::stride].count(parts[0]) != number:
         return None
@@ -141,7 +141,7 @@ def _cut(first: bytes, data: bytes, fewest: int, most: int) -> tuple[bytes, list
 
 def _layout_of(data: bytes) -> Layout | None:
     """The layout of the first request."""
-    count = _COUNTS.get(data[:4])
+    count = _COUNTS.get(data[:4].partition(b"\r")[0])
     if count is None:
         return None
     parts = data.split(b"\r\n", 2 * count)  # the count, then headers and arguments in turn, then all the rest

@@ -453,7 +453,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (value_segments, "LEAST_SHARE"),
         (value_garbage, "LEAST_SHARE"),
-        (value_garbage, "WORN_SHARE"),
+        (value_garbage, "MOST_SHARE"),
     ):
         monkeypatch.setattr(module, name, 0.0)
 

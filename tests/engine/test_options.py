@@ -11,7 +11,7 @@ import pytest
 
 import flin.engine
 from flin.engine.options import MIN_MEMORY_LIMIT_BYTES, MemoryBudget, Options, check_size, parse_bytes
-from flin.engine.tree.stall import NO_STALL, SLOW_RUNS, SLOWEST_DELAY_SECONDS, STOP_RUNS, stall_of
+from flin.engine.tree.stall import NO_STALL, SLOW_RUNS, SLOW_UNSEEN, SLOWEST_DELAY_SECONDS, STOP_RUNS, stall_of
 from flin.errors import LimitError
 from flin.testing import SimulatedDisk
 
@@ -154,6 +154,13 @@ def test_a_large_shard_may_have_more_runs() -> None:
     assert stall_of(0, 35, is_large=True) is NO_STALL
     assert 0 < stall_of(0, 36, is_large=True).delay_seconds < stall_of(0, 63, is_large=True).delay_seconds
     assert stall_of(0, 64, is_large=True).stopped
+
+
+def test_writers_are_slowed_by_overwritten_values_that_no_merge_has_found() -> None:
+    assert stall_of(0, 0, unseen=SLOW_UNSEEN) is NO_STALL
+    delays = [stall_of(0, 0, unseen=SLOW_UNSEEN + share).delay_seconds for share in (0.01, 0.5, 1.0, 9.0)]
+    assert 0 < delays[0] < delays[1] < delays[2] == delays[3] == SLOWEST_DELAY_SECONDS
+    assert not stall_of(0, 0, unseen=9.0).stopped
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def compare(tmp_path: Path, redis_port: int, monkeypatch: pytest.MonkeyPatch) ->
     for module, name in (
         (value_segments, "LEAST_SHARE"),
         (value_garbage, "LEAST_SHARE"),
-        (value_garbage, "WORN_SHARE"),
+        (value_garbage, "MOST_SHARE"),
     ):
         monkeypatch.setattr(module, name, 0.0)  # every segment becomes a value file, and none is ever worn
     with (

@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from flin.engine.table.meta import TableMeta
 
@@ -65,6 +65,44 @@ class Version:
         """The names of all files of this version: tables and value files."""
         tables = {table.file for runs in self.shards for run in runs for table in run}
         return tables.union(each.file for each in self.value_files)
+
+
+LITTLE_DEAD: Final = 0.08
+MUCH_DEAD: Final = 0.2
+"""Shares of value files that are dead, as far as merges know. Frames and keys are dead from the first, 0.06 beside
+values of 1 KiB; where random keys are overwritten it is 0.2 to 0.35."""
+
+
+class ValueTotals(NamedTuple):
+    """What all value files hold together."""
+
+    size: int
+    live: int  # as far as merges know
+    unseen: float  # entries above the bottom, of which no merge knows yet what they hide, by entries of the bottom
+
+    @property
+    def least_live(self) -> float:
+        """What lives if every entry above the bottom hides one in it."""
+        return self.live / (1 + self.unseen)
+
+    @property
+    def likely_unseen(self) -> float:
+        """The share of the live values that is probably garbage which no merge has found yet: none as long as merges
+        have found next to none (new keys are written), all that lies above the bottom once they have found much."""
+        dead = 1 - self.live / max(1, self.size)
+        return self.unseen * min(1.0, max(0.0, (dead - LITTLE_DEAD) / (MUCH_DEAD - LITTLE_DEAD)))
+
+
+def value_totals(version: Version) -> ValueTotals:
+    if not version.value_files:
+        return ValueTotals(0, 0, 0.0)
+    bottom = sum(table.entry_count for runs in version.shards for table in (runs[-1] if runs else ()))
+    above = sum(table.entry_count for runs in version.shards for run in runs[:-1] for table in run)
+    return ValueTotals(
+        sum(each.length for each in version.value_files),
+        sum(each.live_bytes for each in version.value_files),
+        above / max(1, bottom),
+    )
 
 
 def with_flush(version: Version, tables: Mapping[int, Run], value_files: Sequence[ValueFile] = ()) -> Version:

@@ -20,6 +20,7 @@ from flin.engine.catalog.generation import (
     join_neighbours,
     with_commit,
 )
+from flin.engine.catalog.version import Version, value_totals
 from flin.engine.entry import TOMBSTONE, Entry, Live, Range
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
 from flin.engine.options import Options
@@ -54,6 +55,8 @@ class Commits(Turns):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._dead = DeadStretches()
+        self._measured: Version | None = None
+        self._unseen = 0.0  # of that version
 
     @property
     def sealed_count(self) -> int:
@@ -363,10 +366,12 @@ class Commits(Turns):
 
     def _install(self, state: ReadState) -> None:
         assert is_held(self._commit_lock)
+        if state.version is not self._measured:  # states change more often
+            self._measured, self._unseen = state.version, value_totals(state.version).likely_unseen
         self.state = state
         most = max(state.runs, key=len)
         is_large = len(most) >= SLOW_RUNS and sum(run.raw_bytes for run in most) >= LARGE_BYTES
-        self._control.stall = stall_of(len(state.sealed), len(most), is_large=is_large)
+        self._control.stall = stall_of(len(state.sealed), len(most), is_large=is_large, unseen=self._unseen)
         self._look_again()
         if not self._must_wait:
             self._control.writable.notify_all()

@@ -22,6 +22,11 @@ LARGE_BYTES: Final = 10 << 30
 LARGE_SLOW_RUNS: Final = 36
 LARGE_STOP_RUNS: Final = 64
 
+SLOW_UNSEEN: Final = 0.35
+MOST_UNSEEN: Final = 1.35
+"""Garbage in value files that no merge has found, as a share of what lives there, from which writers are slowed, and at
+which they are slowed the most: merges begin at 0.3 at the latest, and what they have not found fills the disk."""
+
 SLOWEST_DELAY_SECONDS: Final = 0.01
 """The longest delay of one commit while slowed: 100 commits a second is still progress."""
 
@@ -45,8 +50,9 @@ class Stall:
 NO_STALL: Final = Stall()
 
 
-def stall_of(sealed_generations: int, runs: int, *, is_large: bool = False) -> Stall:
-    """The stall. `runs`: those of the shard with the most; `is_large`: it holds more than LARGE_BYTES."""
+def stall_of(sealed_generations: int, runs: int, *, is_large: bool = False, unseen: float = 0.0) -> Stall:
+    """The stall. `runs`: those of the shard with the most; `is_large`: it holds more than LARGE_BYTES; `unseen`: the
+    share of the live values that is probably garbage which no merge has found yet."""
     slow, stop = (LARGE_SLOW_RUNS, LARGE_STOP_RUNS) if is_large else (SLOW_RUNS, STOP_RUNS)
     if sealed_generations > MAX_SEALED_GENERATIONS:
         return Stall(stopped=True, reason=f"{sealed_generations} generations wait for their flush")
@@ -55,4 +61,7 @@ def stall_of(sealed_generations: int, runs: int, *, is_large: bool = False) -> S
     if runs >= slow:
         share = (runs - slow + 1) / (stop - slow)
         return Stall(delay_seconds=SLOWEST_DELAY_SECONDS * share, reason=f"{runs} runs wait for compaction")
+    if unseen > SLOW_UNSEEN:
+        share = min(1.0, (unseen - SLOW_UNSEEN) / (MOST_UNSEEN - SLOW_UNSEEN))
+        return Stall(delay_seconds=SLOWEST_DELAY_SECONDS * share, reason="overwritten values wait for compaction")
     return NO_STALL

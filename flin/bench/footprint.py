@@ -7,14 +7,13 @@ free if the processes ended. Descriptors are those of the process that has the m
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from flin.bench.memory import descendants
+from flin.bench.sampler import Sampler
 
 SAMPLE_SECONDS: Final = 0.5
 """Reading smaps_rollup of a process with 2 GB of mapped tables takes 10 ms: two samples a second cost 2 % of a core."""
@@ -67,27 +66,13 @@ def _sum(lines: list[str], name: str) -> int:
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
 
-class FootprintSampler:
-    """Samples a running process from entry to exit; the last sample is taken at the exit."""
+class FootprintSampler(Sampler):
+    """Samples a running process."""
 
     def __init__(self, pid: int, directory: str) -> None:
+        super().__init__(SAMPLE_SECONDS)
         self.peak = Footprint()
         self._pid, self._directory = pid, directory
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._sample, name="footprint-sampler", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while True:
-            self.peak.join(footprint_of(self._pid, self._directory))
-            if self._ended.wait(SAMPLE_SECONDS):
-                return
+    def sample(self) -> None:
+        self.peak.join(footprint_of(self._pid, self._directory))

@@ -5,11 +5,11 @@ Private memory would be freed if the processes ended: pages of mapped files and 
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from flin.bench.sampler import Sampler
 
 SAMPLES_PER_SECOND: Final = 10
 
@@ -40,35 +40,18 @@ def _read(path: Path) -> str:
         return ""
 
 
-class MemorySampler:
-    """Samples from entry to exit."""
-
+class MemorySampler(Sampler):
     def __init__(self, pid: int) -> None:
+        super().__init__(1 / SAMPLES_PER_SECOND)
         self.peak_bytes = 0
         self.samples = 0
         self.most_processes = 0
         self.cpu_seconds = 0.0  # used by the sampling itself
         self._pid = pid
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._sample, name="memory-sampler", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        due = time.monotonic()
-        while not self._ended.is_set():
-            pids = descendants(self._pid)
-            self.peak_bytes = max(self.peak_bytes, sum(map(private_bytes, pids)))
-            self.most_processes = max(self.most_processes, len(pids))
-            self.samples += 1
-            self.cpu_seconds = time.thread_time()
-            due = max(due + 1 / SAMPLES_PER_SECOND, time.monotonic())
-            self._ended.wait(due - time.monotonic())
+    def sample(self) -> None:
+        pids = descendants(self._pid)
+        self.peak_bytes = max(self.peak_bytes, sum(map(private_bytes, pids)))
+        self.most_processes = max(self.most_processes, len(pids))
+        self.samples += 1
+        self.cpu_seconds = time.thread_time()

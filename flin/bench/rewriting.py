@@ -7,17 +7,14 @@ store writes in a fresh process (`python -m flin.bench.rewriting TASK`) and dire
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from flin.bench.child import ChildError, call
 from flin.bench.comparison import Finding, Result
+from flin.bench.in_turn import Task, in_turn, main
 from flin.bench.load import disk_use
 from flin.bench.loader import STRIDE
 from flin.bench.memory import is_supported
@@ -57,31 +54,11 @@ class Settings:
         return self.steps() * (2 + self.count * (1 + OVERWRITES) * 5e-5)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    store: str
-    directory: str
-    count: int
-    value_bytes: int
-    memory_bytes: int
-
-
 def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result]:
     finding = Finding(f"{settings.count:,} keys of {settings.value_bytes:,} B, {OVERWRITES} overwrites")
-    for _ in range(settings.rounds):
-        for store in settings.stores:
-            with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
-                task = Task(
-                    store, str(Path(parent) / "data"), settings.count, settings.value_bytes, settings.memory_bytes
-                )
-                try:
-                    figures = call("flin.bench.rewriting", task, f"{store} rewriting")
-                except ChildError as error:
-                    finding.failures.append(f"{store}: {error}")
-                    progress.step(f"rewriting {store}: failed: {error}")
-                    continue
-            finding.add(store, figures)
-            progress.step(f"rewriting {store}: {figures.get(WRITTEN, 0.0):.2f}")
+    for store, figures in in_turn("rewriting", settings, scratch, progress, finding.failures):
+        finding.add(store, figures)
+        progress.step(f"rewriting {store}: {figures.get(WRITTEN, 0.0):.2f}")
     finding.at_most(WRITTEN, WRITTEN_MOST)
     finding.at_most(ON_DISK, ON_DISK_MOST)
     return [finding]
@@ -142,10 +119,5 @@ def _counted(store: Store) -> dict[str, float]:
     }
 
 
-def main() -> int:
-    print(json.dumps(perform(Task(**json.loads(sys.argv[1])))))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(perform))

@@ -7,18 +7,15 @@ for all of a store's processes, WAL included, so they can be compared; Flin's ow
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from flin.bench.child import ChildError, call
 from flin.bench.comparison import Comparison, Finding, Result
+from flin.bench.in_turn import Task, in_turn, main
 from flin.bench.load import disk_use
 from flin.bench.loader import key_at
 from flin.bench.memory import MemorySampler, is_supported
@@ -62,34 +59,14 @@ class Settings:
         return self.steps() * (2 + self.count * 7e-6)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    store: str
-    directory: str
-    count: int
-    value_bytes: int
-    memory_bytes: int
-
-
 def compare(settings: Settings, scratch: str, progress: Progress) -> list[Result]:
     name = f"sustained {settings.count:,} keys of {settings.value_bytes} B, {settings.memory_bytes >> 20} MiB"
     rates = Comparison(name, "µs", settings.count, target=SUSTAINED)
     finding = Finding("sustained")
-    for _ in range(settings.rounds):
-        for store in settings.stores:
-            with tempfile.TemporaryDirectory(prefix="flin-bench-", dir=scratch) as parent:
-                task = Task(
-                    store, str(Path(parent) / "data"), settings.count, settings.value_bytes, settings.memory_bytes
-                )
-                try:
-                    figures = call("flin.bench.sustained", task, f"{store} sustained")
-                except ChildError as error:
-                    rates.failures.append(f"{store}: {error}")
-                    progress.step(f"sustained {store}: failed: {error}")
-                    continue
-            rates.add(store, figures.pop("rate"))
-            finding.add(store, figures)
-            progress.step(f"sustained {store}: {rates.rates[store][-1]:,.0f}/s")
+    for store, figures in in_turn("sustained", settings, scratch, progress, rates.failures):
+        rates.add(store, figures.pop("rate"))
+        finding.add(store, figures)
+        progress.step(f"sustained {store}: {rates.rates[store][-1]:,.0f}/s")
     finding.at_most("tables written per byte given", WRITE_AMPLIFICATION)
     finding.at_most(HELD_BACK, HELD_BACK_MOST)
     return [rates, finding]
@@ -151,10 +128,5 @@ def _own_figures(store: Store) -> dict[str, float]:
     }
 
 
-def main() -> int:
-    print(json.dumps(perform(Task(**json.loads(sys.argv[1])))))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(perform))

@@ -28,7 +28,7 @@ from flin.engine.background.compaction import (
 from flin.engine.background.counter import Counter
 from flin.engine.background.damaged_work import DamagedWork
 from flin.engine.background.fences import parted
-from flin.engine.background.flush_lane import FlushLane
+from flin.engine.background.flush_lane import ABOVE_BOTTOM_LEVEL, FlushLane
 from flin.engine.background.hidden_entries import HiddenEntries
 from flin.engine.background.idle import REASON, Quiet, pick_idle
 from flin.engine.background.job import CompactionJob, CountJob, JobCancelled, JobResult
@@ -67,10 +67,6 @@ Each fourth session waits for them: else programs that run for seconds would beg
 
 TARGET_TABLE_SHARE: Final = 8
 """The memory limit divided by this bounds a table's size: its index and filter are held while it is written."""
-
-ABOVE_BOTTOM_LEVEL: Final = -1
-"""The zstd level of tables that will be merged again. Of values of which half is random it takes 0.21 µs an entry of
-116 bytes instead of 0.34, for the same size; of JSON 0.33 instead of 0.40, for a third more disk. The bottom has 1."""
 
 
 def _files_read(state: ReadState, compaction: Compaction, worn: Sequence[ValueFile]) -> list[Table | OpenValueFile]:

@@ -210,6 +210,15 @@ def test_only_the_bottom_is_compressed_well(monkeypatch: pytest.MonkeyPatch) -> 
         assert db.verify() == []
 
 
+@pytest.mark.parametrize(("size", "is_compressed"), [(100, False), (1000, True)])
+def test_a_flush_compresses_large_entries(size: int, is_compressed: bool) -> None:
+    with flin.engine.open(PATH, fs=SimulatedDisk(), runner="inline") as db:
+        db.put_many({b"%03d" % number: b"x" * size for number in range(200)})
+        db.flush()
+        (table,) = db._store.manifest.version.shards[0][0]
+        assert (table.length < table.raw_bytes / 2) == is_compressed
+
+
 def test_a_pick_between_an_edit_and_the_end_of_its_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other thread may look for work then: the inputs are gone, and the compaction is still among the busy ones."""
     carry_out, picks = Compactor._carry_out, 0

@@ -117,6 +117,7 @@ class FlushLane:
             self._large_options if _has_large_entries(generation) else self._options,
             store.now_ms(),
             store.options.value_threshold,
+            len(store.state.sealed) > 1,
         )
         began = monotonic()
         self._begun.append(_Flush(generation, job, self._runner.submit(job), began))

@@ -13,7 +13,8 @@ It ends by os._exit: no thread is waited for. Files of unfinished jobs stay; the
 
 Priorities. The process that answers users should win where cores are few, but in the end writers wait for flushes. At
 nice 2 and 5, with two other busy processes on two cores, the kernel leaves a flush about half a core and an urgent
-compaction about a quarter of one; alone they have all they want. Other compactions are SCHED_IDLE: they stop whenever
+compaction about a quarter of one; alone they have all they want. A flush behind which another generation waits has no
+lower priority than the writers, who will wait for it next. Other compactions are SCHED_IDLE: they stop whenever
 another process has work, which halves the p99 of reads at the same time, and become urgent once a shard has more runs
 than it should. Linux sets this per thread; elsewhere all jobs get the priority of a flush.
 """
@@ -160,8 +161,10 @@ def _watch_parent(parent: int) -> None:
     os._exit(0)
 
 
-def _is_asked_for(job: Job) -> bool:
-    return isinstance(job, CountJob) and job.urgent
+def _nice_of(job: Job) -> int:
+    if isinstance(job, FlushJob):
+        return 0 if job.urgent else NICE_FLUSH
+    return NICE_FLUSH if isinstance(job, CountJob) and job.urgent else NICE_COMPACTION
 
 
 def lower_priority(job: Job) -> None:
@@ -170,8 +173,7 @@ def lower_priority(job: Job) -> None:
 
     Without privileges there is no way back, hence a thread for each job."""
     if sys.platform == "linux":
-        nice = NICE_FLUSH if isinstance(job, FlushJob) or _is_asked_for(job) else NICE_COMPACTION
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _nice_of(job))
         if isinstance(job, CompactionJob) and not job.urgent:
             with suppress(PermissionError):  # a container's filter may refuse the call; then nice must do
                 os.sched_setscheduler(get_native_id(), os.SCHED_IDLE, os.sched_param(0))

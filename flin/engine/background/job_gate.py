@@ -1,14 +1,15 @@
-"""The gate: of the jobs that run in threads of one process, the one with the least work goes first.
+"""The gate: of the jobs that run in threads of one process, the urgent one with the least work goes first.
 
-Flushes never wait, since writers wait for them, nor do counts that somebody has asked for. Among compactions the
-smaller one goes first: while a merge of everything takes minutes, the young runs above it must still be merged among
-themselves.
+Flushes never wait, since writers wait for them, nor do counts that somebody has asked for. Of two compactions that are
+both urgent, or both not, the smaller one goes first: while a merge of everything takes minutes, the young runs above it
+must still be merged among themselves. One that is not urgent gets no processor while others want it (helper.py): if an
+urgent one waited for it, both would stand still on a busy machine.
 """
 
 from __future__ import annotations
 
 from threading import Condition, Event, Lock
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from flin.engine.background.job import CountJob, FlushJob, Job, JobCancelled, JobResult
 from flin.engine.background.job_handle import JobHandle
@@ -16,8 +17,10 @@ from flin.engine.background.job_run import run_job
 from flin.engine.disk.fs import FileSystem
 from flin.engine.reentry import holds_lock
 
-_Rank: TypeAlias = tuple[int, int]
-"""Work and order of arrival."""
+_Rank: TypeAlias = tuple[bool, int, int]
+"""Whether it can wait, its work, and its order of arrival."""
+
+_NONE: Final = (False, 0, 0)
 
 
 class JobGate:
@@ -26,7 +29,7 @@ class JobGate:
     def __init__(self) -> None:
         self._changed = Condition(Lock())
         self._running: list[_Rank] = []
-        self._first: _Rank = (0, 0)  # the lowest rank of the running jobs
+        self._first: _Rank = _NONE  # the lowest rank of the running jobs
         self._entered = 0
 
     @holds_lock
@@ -35,7 +38,7 @@ class JobGate:
         work = _work_of(handle.job)
         with self._changed:
             self._entered += 1
-            rank = work, self._entered
+            rank = _can_wait(handle.job), work, self._entered
             self._running.append(rank)
             self._first = min(self._running)
         try:
@@ -43,7 +46,7 @@ class JobGate:
         finally:
             with self._changed:
                 self._running.remove(rank)
-                self._first = min(self._running, default=(0, 0))
+                self._first = min(self._running, default=_NONE)
                 self._changed.notify_all()
 
     @holds_lock
@@ -54,11 +57,15 @@ class JobGate:
 
     @holds_lock
     def _pass(self, rank: _Rank, handle: JobHandle) -> None:
-        if rank[0] and self._first < rank:
+        if rank[1] and self._first < rank:
             with self._changed:
                 self._changed.wait_for(lambda: self._first >= rank or handle.is_unwanted)
         if handle.is_unwanted:
             raise JobCancelled
+
+
+def _can_wait(job: Job) -> bool:
+    return not isinstance(job, FlushJob) and not job.urgent
 
 
 def _work_of(job: Job) -> int:

@@ -105,6 +105,7 @@ def encode_job(job: Job) -> Message:
             _plain(job.options),
             job.now_ms,
             job.value_threshold,
+            job.urgent,
         ]
         return {"kind": "flush", "job": body}
     if isinstance(job, CountJob):
@@ -135,7 +136,7 @@ def encode_job(job: Job) -> Message:
 def decode_job(message: Message) -> Job:
     try:
         if message["kind"] == "flush":
-            directory, number, epoch, shards, segments, options, now_ms, threshold = message["job"]
+            directory, number, epoch, shards, segments, options, now_ms, threshold, urgent = message["job"]
             return FlushJob(
                 directory,
                 number,
@@ -145,6 +146,7 @@ def decode_job(message: Message) -> Job:
                 _built(TableOptions, options),
                 now_ms,
                 threshold,
+                bool(urgent),
             )
         if message["kind"] == "count":
             directory, number, epoch, shard, unsettled, older, urgent = message["job"]

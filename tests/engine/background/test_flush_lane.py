@@ -118,6 +118,22 @@ def test_none_runs_ahead_where_jobs_run_in_the_callers_thread(monkeypatch: pytes
     db.close()
 
 
+def test_a_flush_with_another_behind_it_is_urgent(monkeypatch: pytest.MonkeyPatch) -> None:
+    db = sealed_three(SimulatedDisk())
+    urgent: list[bool] = []
+    submit = db._runner.submit
+
+    def noted(job: Job) -> JobHandle:
+        assert isinstance(job, FlushJob)
+        urgent.append(job.urgent)
+        return submit(job)
+
+    monkeypatch.setattr(db._runner, "submit", noted)
+    db.flush()
+    assert urgent == [True, True, False]
+    db.close()
+
+
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InlineRunner, "runs_apart", lambda *_: True)

@@ -154,7 +154,9 @@ def test_only_compactions_that_nothing_waits_for_wait_for_an_idle_processor(tree
     own = os.getpriority(os.PRIO_PROCESS, 0)
     plan = Compaction(0, (0,), tree.runs[0], tree.runs[0], (), (), True, "test")
     compaction = tree.compaction_job(plan, 20_000, 4096)
-    assert policy(tree.flush_job([((), {b"k": b"v"})])) == (os.SCHED_OTHER, min(19, own + NICE_FLUSH))
+    flush = tree.flush_job([((), {b"k": b"v"})])
+    assert policy(flush) == (os.SCHED_OTHER, min(19, own + NICE_FLUSH))
+    assert policy(replace(flush, urgent=True)) == (os.SCHED_OTHER, own)
     assert policy(replace(compaction, urgent=False))[0] == os.SCHED_IDLE
     assert policy(compaction) == (os.SCHED_OTHER, min(19, own + NICE_COMPACTION))
 

@@ -42,7 +42,7 @@ options = st.builds(TableOptions, number, number, name, number)
 segments = st.lists(st.builds(SegmentSlice, name, number, number), max_size=3).map(tuple)
 jobs = st.one_of(
     st.builds(CountJob, name, number, number, number, shard_runs, shard_runs, st.booleans()),
-    st.builds(FlushJob, name, number, number, number, segments, options, number),
+    st.builds(FlushJob, name, number, number, number, segments, options, number, number, st.booleans()),
     st.builds(
         CompactionJob,
         name,

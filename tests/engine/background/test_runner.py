@@ -206,6 +206,30 @@ def test_compactions_wait_for_flushes_and_for_smaller_compactions(long_tree: Tre
     assert done == ["flush", "small", "large"]
 
 
+def test_an_urgent_compaction_goes_before_a_smaller_one_that_can_wait(long_tree: Tree) -> None:
+    gate = JobGate()
+    urgent = replace(compaction_of(long_tree), urgent=True)
+    small = replace(urgent, number=urgent.number + 1, inputs=urgent.inputs[:1], urgent=False)
+    done: list[str] = []
+
+    def run(job: CompactionJob, fs: OsFileSystem, name: str) -> None:
+        gate.run(fs, JobHandle(job, gate.wake))
+        done.append(name)
+
+    held = Held()
+    first = threading.Thread(target=run, args=(urgent, held, "urgent"))
+    first.start()
+    assert held.holding.wait(PATIENCE_SECONDS)
+    second = threading.Thread(target=run, args=(small, OsFileSystem(), "small"))
+    second.start()
+    second.join(0.1)
+    assert done == []
+    held.go_on.set()
+    for thread in (first, second):
+        thread.join(PATIENCE_SECONDS)
+    assert done == ["urgent", "small"]
+
+
 def test_a_waiting_compaction_can_be_cancelled(tree: Tree) -> None:
     gate = JobGate()
     held = Held()

@@ -361,11 +361,12 @@ LAYERED_WORKLOADS: Final[Sequence[Workload]] = (
     (Put(b"a", b"1", ttl=0.5), Advance(1.0), RefusedSweep(), Sweep()),
     (FillUnflushed(0, 900), Crash(CrashModel.KILLED, 0), Read()),
     (Put(b"a", b"1"), FLUSH, Put(b"a", b"2", ttl=0.5), Advance(1.0), FLUSH, Read()),
+    (Put(b"a", b"1", ttl=10.0), Advance(3600.0), RefusedSweep(), Advance(-3595.0), Read(), Advance(5.0), Sweep()),
 )
 """A value that is read, flushed and read again; one that would have expired without a later put; one that expires after
 a recovery; four small runs above a large one, which are merged among themselves; one that has expired at a flush before
-the clock is set back; a refused sweep; recovered generations; one that has expired at a flush, above an older one. Few
-random workloads get so far."""
+the clock is set back; a refused sweep; recovered generations; one that has expired at a flush, above an older one; one
+that lives again after a refused sweep, since the clock is set back. Few random workloads get so far."""
 
 
 def layered_workloads(tally: Tally) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from flin.engine import memtable
 from flin.engine.background.sweep import Sweeper
 from flin.engine.catalog import generation
-from flin.engine.catalog.generation import empty_memtables, with_commit
+from flin.engine.catalog.generation import DueHeap, empty_memtables, with_commit
 from flin.engine.disk.open_files import TableFile
 from flin.engine.entry import TOMBSTONE
 from flin.engine.memtable import Memtable
@@ -133,6 +133,20 @@ def sweep_does_not_look_again(patch: Patch) -> None:
 def refused_sweep_forgets_its_keys(patch: Patch) -> None:
     """keys that a sweep could not delete are tried again"""
     patch.setattr(Sweeper, "give_back", lambda *_: None)
+
+
+@caught_by(layered_workloads)
+def owed_keys_are_due_at_their_sweep(patch: Patch) -> None:
+    """keys that a sweep could not delete are due at their own moment, whatever the clock was then"""
+    due, give_back = Sweeper.due, Sweeper.give_back
+    began = [0]
+
+    def note(self: Sweeper, now_ms: int, limit: int) -> DueHeap:
+        began[0] = now_ms
+        return due(self, now_ms, limit)
+
+    patch.setattr(Sweeper, "due", note)
+    patch.setattr(Sweeper, "give_back", lambda self, keys: give_back(self, [(began[0], key) for _, key in keys]))
 
 
 @caught_by(layered_workloads)

@@ -30,13 +30,26 @@ _one_more: Final = (1).__add__
 
 
 def _incr_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
-    """A pipeline of INCRs, up to the first that waits for the disk, fails, or has an expiry or a sign."""
+    """Many INCRs, up to the first that waits for the disk, fails, or has an expiry or a sign."""
     keyspace = context.keyspace
-    if len(set(keys)) == len(keys):
-        increments = _incremented(_entries(keyspace, keys))
-        if increments is not None:
-            keyspace.put_values(keys, increments)
-            return replies_of_numbers(increments)
+    unique = tuple(dict.fromkeys(keys))
+    numbers = _small_numbers(_entries(keyspace, unique))
+    if numbers is None:
+        return _incr_each(keyspace, keys)
+    if len(unique) == len(keys):
+        texts = stored = texts_of(list(map(_one_more, numbers)))
+    else:
+        sums = dict(zip(unique, numbers, strict=True))
+        totals = []
+        for key in keys:
+            sums[key] = total = sums[key] + 1
+            totals.append(total)
+        texts, stored = texts_of(totals), texts_of(list(sums.values()))
+    keyspace.put_values(unique, stored)
+    return replies_of_numbers(texts)
+
+
+def _incr_each(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[bytes]:
     texts: dict[bytes, bytes] = {}
     replies: list[bytes] = []
     for key in keys:
@@ -70,10 +83,9 @@ def _entries(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[Entry | None]:
     return [b"0" if entry is None else entry for entry in found]
 
 
-def _incremented(entries: Sequence[Entry | None]) -> list[bytes] | None:
-    """One more than each, if all are small numbers without a sign, in canonical form; None: look at them one by one."""
-    numbers = maybe_small(cast("Sequence[bytes]", entries)) if set(map(type, entries)) == {bytes} else None
-    return None if numbers is None else texts_of(list(map(_one_more, numbers)))
+def _small_numbers(entries: Sequence[Entry | None]) -> list[int] | None:
+    """The numbers, if all are small ones without a sign, in canonical form; None: look at them one by one."""
+    return maybe_small(cast("Sequence[bytes]", entries)) if set(map(type, entries)) == {bytes} else None
 
 
 def _is_small(text: bytes) -> bool:

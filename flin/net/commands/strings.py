@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from flin.engine.entry import make_entry, maybe_pointer, value_length
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError, LimitError
+from flin.net.batch.pending import BATCH_ENTRIES
 from flin.net.command.arguments import (
     EX,
     PX,
@@ -267,8 +268,11 @@ def _get_all(context: Context, args: list[bytes]) -> Slices:
 
 
 def _mset_many(context: Context, *columns: tuple[bytes, ...]) -> list[bytes]:
+    """As many as make one full batch."""
     if len(columns) % 2:
         return []
+    most = max(1, BATCH_ENTRIES // (len(columns) // 2))
+    columns = tuple(column[:most] for column in columns)
     keys, values = (tuple(chain.from_iterable(zip(*columns[first::2], strict=True))) for first in (0, 1))
     context.keyspace.put_values(keys, values)
     return [OK.data] * len(columns[0])

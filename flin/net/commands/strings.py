@@ -54,6 +54,11 @@ if TYPE_CHECKING:
 
 GROUP: Final = "string"
 
+MGET_KEYS: Final = 256
+MGET_BYTES: Final = 1 << 20
+"""Many MGETs look up so many keys at once, and end behind so many bytes of replies: a request of some bytes may ask for
+a hundred times as many."""
+
 
 def _check_reply(context: Context, value: Sized | None) -> None:
     """Call it before a command changes the key whose value it shows. LimitError if the value is too large for a reply,
@@ -87,14 +92,14 @@ def _make_replies(context: Context, keys: list[bytes]) -> list[bytes]:
     keyspace = context.keyspace
     replies: list[bytes] = []
     for key, entry in zip(keys, keyspace.in_memory(keys), strict=True):
+        counted = keyspace.hits, keyspace.misses
         try:
             value = keyspace.bulk_of(key, entry) if type(entry) is bytes else keyspace.bulk(key)
+            is_left = len(value) > MAX_CACHED_BYTES if type(value) is bytes else type(value) is GeneratorType
         except (ColdRead, CommandError, CorruptionError, LimitError):
-            break
-        if type(value) is bytes:
-            if len(value) > MAX_CACHED_BYTES:
-                break
-        elif type(value) is GeneratorType:
+            is_left = True
+        if is_left:  # who looks it up then counts it
+            keyspace.hits, keyspace.misses = counted
             break
         replies.append(value.data if type(value) is Reply else context.session.encode(value))
     return replies
@@ -227,9 +232,28 @@ def _set_expiry(keyspace: Keyspace, key: bytes, expires_at_ms: int) -> None:
 def _mget_many(context: Context, *columns: tuple[bytes, ...]) -> list[bytes]:
     """Requests for strings, up to one that names another type, or waits for the disk."""
     width = len(columns)
-    found = _get_many(context, tuple(chain.from_iterable(zip(*columns, strict=True))))
+    keys = tuple(chain.from_iterable(zip(*columns, strict=True)))
     head = b"*%d\r\n" % width
-    return [head + b"".join(found[end - width : end]) for end in range(width, len(found) + 1, width)]
+    replies: list[bytes] = []
+    room, step = MGET_BYTES, max(MGET_KEYS // width, 1) * width
+    for start in range(0, len(keys), step):
+        asked = keys[start : start + step]
+        found = _get_many(context, asked)
+        made = [head + b"".join(found[end - width : end]) for end in range(width, len(found) + 1, width)]
+        replies += made
+        room -= sum(map(len, made))
+        if len(found) < len(asked):
+            _uncount(context.keyspace, found[len(made) * width :])
+            break
+        if room < 0:
+            break
+    return replies
+
+
+def _uncount(keyspace: Keyspace, replies: list[bytes]) -> None:
+    """The keys of these replies are looked up once more."""
+    hits = len(replies) - sum(reply[1:2] == b"-" or reply[:1] == b"_" for reply in replies)
+    keyspace.count_look_ups(-hits, -len(replies))
 
 
 @command("mget", -2, "readonly fast", ALL_KEYS, batch=_mget_many, is_batch_wide=True)

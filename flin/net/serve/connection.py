@@ -183,10 +183,11 @@ class Connection(WayOut, asyncio.Protocol):
         if found is None:
             return None
         name, columns = found
+        batch = self._pending.batches
         done = run_columns(self, name, columns)  # it commits nothing, so nobody asks for the speaker
         output = self._output
         if done:
-            output.turns.append((self._pending.batches, (name, columns, done)))
+            output.turns.append((batch, (name, columns, done)))
         self._counters.commands += done
         self.session.last_command = name
         if not output.is_in_tick:
@@ -419,8 +420,9 @@ class Connection(WayOut, asyncio.Protocol):
         self._parser.trust(trusted)
 
     def _stop(self) -> None:
-        """Run nothing more."""
+        """Run nothing more, in this round either."""
         self._flow.on(Event.STOP)
+        self.session.skips_gates = False
         self._lanes[self.session.protocol].pop(self, None)
         self._backlog.clear()
         self._leave_lines()

@@ -13,10 +13,11 @@ can tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from types import GeneratorType
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 from flin.engine.table.cold_read import ColdRead
 from flin.net.batch.pending import BATCH_BYTES
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from flin.net.run.context import Context
     from flin.net.run.services import Services
 
+logger = logging.getLogger(__name__)
+
 MAX_CHUNK_BYTES: Final = 4096
 """A longer chunk gains nothing: its own bytes cost more than the calls."""
 
@@ -44,6 +47,9 @@ _MISSES: Final = 2
 """After so many requests in a row of which none could run with others, the rest run by themselves."""
 
 _skips_gates: Final = attrgetter("session.skips_gates")
+
+
+_Given = TypeVar("_Given")
 
 
 class Joining(Protocol):
@@ -63,6 +69,9 @@ class Joining(Protocol):
 
     def run_rest(self, requests: list[list[bytes]]) -> None:
         """Run the requests behind those that are answered."""
+
+    def abort(self) -> None:
+        """Close now."""
 
 
 Lane: TypeAlias = dict[Joining, bytes]
@@ -137,7 +146,7 @@ class Round:
         for connection, chunk in zip(connections, chunks, strict=True):
             requests = maybe_single(chunk) if len(chunks) >= MIN_REQUESTS else None
             if requests is None:
-                connection.receive(chunk)
+                _alone(connection, connection.receive, chunk)
             else:
                 request = requests[0]
                 kinds.setdefault((request[0], len(request)), []).append((connection, chunk, request))
@@ -164,50 +173,66 @@ class Round:
             self._services.counters.commands += len(replies)
             self._services.counters.input_bytes += sum(map(len, chunks[:whole]))
             self._answered.append((connections[:whole], replies[: whole * each], name, columns, each))
+            rows = slice(whole * each, (whole + 1) * each)
+            own = [column[rows] for column in columns] if part else []
+            if part:  # before the batch is committed that they have written to
+                self._services.counters.input_bytes += len(chunks[whole])
+                connections[whole].owe(name, [column[:part] for column in own], replies[whole * each :])
             _after_batch(self._services)
             if whole == len(connections):
                 return
-            connection, rows = connections[whole], slice(whole * each, (whole + 1) * each)
+            connection = connections[whole]
             if part:
-                own = [column[rows] for column in columns]
-                self._services.counters.input_bytes += len(chunks[whole])
-                connection.owe(name, [column[:part] for column in own], replies[whole * each :])
-                connection.run_rest([[name, *row] for row in zip(*(column[part:] for column in own), strict=True)])
+                rest = zip(*(column[part:] for column in own), strict=True)
+                _alone(connection, connection.run_rest, [[name, *row] for row in rest])
             else:
-                connection.receive(chunks[whole])
+                _alone(connection, connection.receive, chunks[whole])
             misses = 0 if whole else misses + 1
             connections, chunks = connections[whole + 1 :], chunks[whole + 1 :]
             columns = [column[rows.stop :] for column in columns]
         for connection, chunk in zip(connections, chunks, strict=True):
-            connection.receive(chunk)
+            _alone(connection, connection.receive, chunk)
 
 
 def _run_each(
     connections: list[Joining], command: Command, name: bytes, columns: list[Column], each: int
 ) -> list[bytes]:
     """Run the requests of a brief command one after another, up to one that must run alone, or after which something
-    waits. Returns their replies."""
+    waits. Returns their replies.
+
+    Only what is about keys: a script may commit, leave the loop and have remarks in its connection's transcript, which
+    SELECT has, too."""
     services = connections[0].context.services
     replies: list[bytes] = []
-    if services.tick.is_sampled:  # they are timed one by one
+    if services.tick.is_sampled or not command.keys.first:  # the former: they are timed one by one
         return replies
     pending, handler = services.pending, command.handler
     contexts = [connection.context for connection in connections for _ in range(each)]
     for context, row in zip(contexts, zip(*columns, strict=True), strict=True):
         try:
             value = handler(context, [name, *row])
+            if type(value) is GeneratorType:  # of a long string: it has not begun
+                break
+            replies.append(value.data if type(value) is Reply else context.session.encode(value))
         except (ColdRead, StalledError):
             break
         except Exception as error:
             replies.append(failure(context, command, error))
             continue
-        if type(value) is GeneratorType:  # of a long string: it has not begun
-            break
-        replies.append(value.data if type(value) is Reply else context.session.encode(value))
         if pending.large_bytes >= BATCH_BYTES or len(replies[-1]) > MAX_CHUNK_BYTES:
             break
     command.calls += len(replies)
     return replies
+
+
+def _alone(connection: Joining, run: Callable[[_Given], None], given: _Given) -> None:
+    """Run what a connection runs by itself. If that fails unexpectedly, do what the loop does outside a round: the
+    others are still to be answered."""
+    try:
+        run(given)
+    except Exception:
+        logger.exception("closing %s: an unexpected exception", connection.context.session.address)
+        connection.abort()
 
 
 def _groups(chunks: Lane) -> Iterator[list[Joining]]:

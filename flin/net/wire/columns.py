@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from operator import methodcaller
 from typing import Final
 
 MIN_REQUESTS: Final = 4
@@ -28,6 +29,11 @@ _COUNTS: Final = {b"*%d" % count: count for count in range(2, MAX_COUNT + 1)}
 _LENGTHS: Final = {b"$%d" % length: length for length in range(MAX_ARGUMENT + 1)}
 _HEADERS: Final = {length: header for header, length in _LENGTHS.items()}
 
+MOST_CUT: Final = 1024
+"""Arguments that are cut by one `struct`: a larger one saves nothing more, and is kept."""
+
+_line_ends: Final = methodcaller("count", b"\r\n")
+
 Column = tuple[bytes, ...]
 """One argument of all requests."""
 
@@ -35,7 +41,7 @@ Column = tuple[bytes, ...]
 class Layout:
     """How such requests are laid out: all but the arguments after the name."""
 
-    __slots__ = ("_arguments", "_cuts", "_cutter", "_pattern", "name", "size")
+    __slots__ = ("_arguments", "_cuts", "_cutter", "_most", "_pattern", "name", "size")
 
     def __init__(self, name: bytes, headers: Sequence[bytes], lengths: Sequence[int]) -> None:
         """The name as sent, the header of the request and of each argument, and the length of each argument, where the
@@ -44,6 +50,7 @@ class Layout:
         skipped = [len(head) + len(headers[2]) + 2, *(len(header) + 4 for header in headers[3:])]
         self.name = name
         self._arguments = len(lengths) - 1  # after the name
+        self._most = 1 << ((MOST_CUT // self._arguments).bit_length() - 1)  # requests that one struct cuts
         self._cutter = "".join(f"{skip}x{length}s" for skip, length in zip(skipped, lengths[1:], strict=True)) + "2x"
         self._pattern = head.replace(b"%", b"%%") + b"".join(b"%b\r\n%%b\r\n" % header for header in headers[2:])
         self._cuts: dict[int, Callable[[bytes, int], Column]] = {}  # of so many requests, a power of two
@@ -66,7 +73,7 @@ class Layout:
         flat: Column = ()
         offset = 0
         while number:
-            power = 1 << (number.bit_length() - 1)
+            power = min(1 << (number.bit_length() - 1), self._most)
             cut = self._cuts.get(power)
             if cut is None:
                 cut = self._cuts[power] = struct.Struct(self._cutter * power).unpack_from
@@ -77,7 +84,7 @@ class Layout:
 
 
 KEPT_LAYOUTS: Final = 128
-"""Each has some 80 bytes for each argument of the largest round it has cut: 10 MB in all, were they of the largest."""
+"""Each has some 80 bytes for each argument that it cuts at once: 10 MB in all, were they of the largest."""
 
 _layouts: Final[dict[tuple[int, bytes], Layout]] = {}
 """By a chunk's length and first bytes: a guess, which the comparison proves as it proves every layout."""
@@ -98,19 +105,20 @@ def columns_of_chunks(chunks: Sequence[bytes]) -> tuple[bytes, list[Column]] | N
         found = _cut(chunks[0], data, 1, len(data))
         if found is not None:
             return found
-    return _split(data, len(chunks))
+    return _split(data, chunks)
 
 
-def _split(data: bytes, number: int) -> tuple[bytes, list[Column]] | None:
-    """So many chunks joined, as columns, if each is one request.
+def _split(data: bytes, chunks: Sequence[bytes]) -> tuple[bytes, list[Column]] | None:
+    """The chunks, joined to `data`, as columns, if each is one request.
 
     Split at its line ends, a request is its count, then the header and the bytes of each argument in turn; the lengths
-    that the headers say must be those of the bytes. No chunk can end within a request then, though they are looked at
-    joined: each begins as requests do, so in the middle of one its count would stand in the place of a header, or more
-    arguments would follow it than are left."""
+    that the headers say must be those of the bytes. That every chunk has the line ends of one request is looked at by
+    itself: else a chunk that is cut within its request could be completed by the next one, another client's."""
     count = _COUNTS.get(data[:4].partition(b"\r")[0], 0)
-    parts = data.split(b"\r\n") if count else []
     stride = 2 * count + 1
+    if not count or list(map(_line_ends, chunks)) != [stride] * len(chunks):
+        return None
+    number, parts = len(chunks), data.split(b"\r\n")
     if len(parts) != stride * number + 1 or parts[-1] or parts[::stride].count(parts[0]) != number:
         return None
     for place in range(1, stride, 2):

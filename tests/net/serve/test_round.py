@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Sequence
 from itertools import pairwise, permutations
 from typing import Any
@@ -16,6 +17,7 @@ from flin.net.run import tick
 from flin.net.serve import round as rounds
 from flin.net.serve.round import MAX_CHUNK_BYTES
 from flin.net.wire.columns import columns_of_chunks
+from flin.net.wire.requests import RequestParser
 from flin.net.wire.resp import encode_requests
 from flin.net.wire.resp_python import TRUSTED, PythonParser
 from tests.net.fake_peer import Clients, Peer
@@ -249,13 +251,15 @@ def test_a_batch_that_is_full_in_the_round(clients: Clients, batches: list[int])
 
 
 class Refusing:
-    def __init__(self, refuse: Any) -> None:
+    def __init__(self, refuse: Any, take: Any = lambda: None) -> None:
         self._refuse = refuse
+        self._take = take
 
     def batch_committed(self) -> None:
         self._refuse()
 
-    def batch_refused(self, refusal: object) -> None: ...
+    def batch_refused(self, refusal: object) -> None:
+        self._take()
 
 
 def test_few_connections_put_nothing_aside(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,6 +281,156 @@ def test_nothing_is_put_aside_in_the_mode_always() -> None:
     for _ in range(2):
         say_all(clients, peers, *[b"SET k v"] * NUMBER)
         assert not clients.services.tick.is_crowded
+
+
+# What must not join a round, or not so.
+
+
+def test_a_request_that_is_cut_is_not_completed_by_another_client(clients: Clients, peers: list[Peer]) -> None:
+    """The second's bytes are no request, but would end the first's; their number would fit, too."""
+    cut = b"*4\r\n$3\r\nSET\r\n$2\r\n"
+    rest = b"*4\r\n$3\r\nSET\r\n$1\r\nk\r\n" + encode_requests([[b"SET", b"x", b"y", b"NX"]])
+    chunks = [cut, rest, *[encode_requests([[b"SET", b"key", b"value", b"NX"]])] * 4]
+    for peer, chunk in zip(peers, chunks, strict=True):
+        peer.connection.data_received(chunk)
+    clients.loop.run()
+    peers[0].connection.data_received(b"k1\r\n$1\r\nv\r\n$2\r\nNX\r\n")
+    clients.loop.run()
+    said = [peer.read_all() for peer in peers]
+    assert said[0] == b"+OK\r\n"
+    assert said[1].startswith(b"-ERR Protocol error")
+    assert clients.store.entries == {b"k1": b"v", b"key": b"value"}
+
+
+def test_clients_that_are_killed_in_the_round_write_nothing_behind_it(clients: Clients, peers: list[Peer]) -> None:
+    """Whoever has killed them may look at once, and must not be overtaken."""
+    killed = b" ".join(b"%d" % peer.connection.session.id for peer in peers[1:])
+    peers[0].say(*[b"CLIENT KILL ID %b" % number for number in killed.split()], b"GET k")
+    for peer in peers[1:]:
+        peer.say(b"SET k v")
+    clients.loop.run()
+    assert peers[0].read_all() == b":1\r\n" * 5 + b"$-1\r\n"
+    assert not clients.store.entries
+    assert all(peer.is_closed for peer in peers[1:])
+
+
+def test_a_user_who_is_deleted_in_the_round_writes_nothing_behind_it(clients: Clients, peers: list[Peer]) -> None:
+    peers[0].ask(b"ACL SETUSER all on nopass ~* &* +@all")
+    for peer in peers[1:]:
+        peer.ask(b"AUTH all x")
+    assert all(peer.connection.session.skips_gates for peer in peers[1:])
+    said = say_all(clients, peers, b"ACL DELUSER all", *[b"SET k v"] * 5)
+    assert said == [b":1\r\n", *[b""] * 5]
+    assert not clients.store.entries
+
+
+@pytest.mark.parametrize("request_", [b"SELECT 0", b"EVAL s 1 k", b"EVAL r 1 k"])
+def test_what_a_transcript_must_know_of_is_forgotten_with_the_round(
+    clients: Clients, peers: list[Peer], request_: bytes
+) -> None:
+    scripts = {b"s": b"return redis.call('set', KEYS[1], '1')", b"r": b"return redis.call('get', KEYS[1])"}
+    words = [scripts.get(word, word) for word in request_.split()]
+    for _ in range(5):
+        for peer in peers:
+            peer.say(words)
+        clients.loop.run()
+        assert len({peer.read_all() for peer in peers}) == 1
+        assert not any(peer.connection.session.remarks for peer in peers)
+
+
+def test_scripts_of_a_batch_that_is_refused_fail(clients: Clients, peers: list[Peer]) -> None:
+    clients.store.failure = NO_ROOM
+    script = b"return redis.call('set', KEYS[1], '1')"
+    for number, peer in enumerate(peers):
+        peer.say([b"EVAL", script, b"1", b"k%d" % number])
+    clients.loop.run()
+    assert [peer.read_all() for peer in peers] == [f"-{MISCONF}\r\n".encode()] * NUMBER
+    assert not clients.store.entries
+
+
+def test_a_pipeline_that_stops_in_a_full_batch_that_is_refused(clients: Clients) -> None:
+    """What it has written before it stopped was in that batch."""
+    others = [clients.connect() for _ in range(16)]
+    last = clients.connect()
+    last.ask(b"SET n0003 5 EX 100")
+    for number, peer in enumerate(others):
+        peer.say(*[b"INCR m%02d%02d" % (number, key) for key in range(64)])
+    last.say(*[b"INCR n%04d" % key for key in range(64)])
+    clients.store.failure = NO_ROOM
+
+    def take_from_now_on() -> None:
+        clients.store.failure = None
+
+    clients.pending.listen(Refusing(lambda: None, take_from_now_on))
+    clients.loop.run()
+    assert [peer.read_all() for peer in others] == [f"-{MISCONF}\r\n".encode() * 64] * 16
+    assert last.read_all() == f"-{MISCONF}\r\n".encode() * 3 + b":6\r\n" + b":1\r\n" * 60
+    assert len(clients.store.entries) == 61
+
+
+def test_a_pipeline_that_stops_in_a_full_batch_that_is_committed(clients: Clients) -> None:
+    """If the next batch is refused, what was in the one before is answered as it is."""
+    others = [clients.connect() for _ in range(16)]
+    last = clients.connect()
+    last.ask(b"SET n0003 5 EX 100")
+    for number, peer in enumerate(others):
+        peer.say(*[b"INCR m%02d%02d" % (number, key) for key in range(64)])
+    last.say(*[b"INCR n%04d" % key for key in range(64)])
+
+    def refuse_from_now_on() -> None:
+        clients.store.failure = NO_ROOM
+
+    clients.pending.listen(Refusing(refuse_from_now_on))
+    clients.loop.run()
+    assert [peer.read_all() for peer in others] == [b":1\r\n" * 64] * 16
+    assert last.read_all() == b":1\r\n" * 3 + f"-{MISCONF}\r\n".encode() * 61
+    assert len(clients.store.entries) == 16 * 64 + 4
+
+
+def test_a_connection_that_fails_unexpectedly_is_closed_alone(
+    clients: Clients, peers: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def feed(parser: RequestParser, data: bytes) -> list[list[bytes]]:
+        if b"BUG" in data:
+            raise RuntimeError("a bug")
+        return original(parser, data)
+
+    original = RequestParser.feed
+    monkeypatch.setattr(RequestParser, "feed", feed)
+    assert say_all(clients, peers, *[b"TIME"] * 3, b"TIME BUG", *[b"TIME"] * 2)[3] == b""
+    assert peers.pop(3).is_closed
+    assert say_all(clients, peers, *[b"GET k"] * 5) == [b"$-1\r\n"] * 5
+
+
+def test_many_mgets_of_long_values_take_turns(clients: Clients, peers: list[Peer]) -> None:
+    """Their replies would be a thousand times as long as the requests."""
+    clients.store.entries.update({b"%02d" % number: b"v" * 4000 for number in range(60)})
+    command = find(b"MGET")
+    assert command is not None
+    assert command.batch is not None
+    keys = [b"%02d" % number for number in range(60)]
+    replies = command.batch(peers[0].connection.context, *[(key,) * 600 for key in keys])
+    assert 1 <= len(replies) < 10
+    assert len(set(replies)) == 1
+
+
+def test_look_ups_that_run_again_are_counted_once(clients: Clients, peers: list[Peer]) -> None:
+    say_all(clients, peers, b"SET a 1", b"LPUSH l 1", b"PING", b"PING", b"PING", b"PING")
+    keyspace = clients.services.databases.keyspaces[0]
+    say_all(clients, peers, b"MGET a l", b"MGET a b", b"MGET a a", b"MGET l a", b"MGET b b", b"MGET a a")
+    assert (keyspace.hits + keyspace.hot.hits, keyspace.misses) == (9, 3)
+    say_all(clients, peers, *[b"GET a", b"GET l"] * 3)
+    assert (keyspace.hits + keyspace.hot.hits, keyspace.misses) == (15, 3)
+
+
+def test_layouts_of_large_rounds_are_small() -> None:
+    """A hundred of them are kept."""
+    chunk = encode_requests([[b"GET", b"1234567"]] * 150)
+    tracemalloc.start()
+    assert columns_of_chunks([chunk] * 256) is not None
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 200_000
 
 
 # Against all orders in which the chunks could have run.

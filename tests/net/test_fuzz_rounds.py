@@ -1,0 +1,109 @@
+"""The fuzzers of rounds: short runs that are the same every time, and that they find seeded bugs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from flin.net.serve.connection import Connection
+from flin.net.serve.round import Round
+from flin.net.wire import columns
+from fuzz.resp import check_chunks, random_chunks
+from fuzz.rounds import check, random_scene
+from tests.net.data.seeded_bug import Patch, check_caught
+from tests.net.fake_peer import Clients
+
+SCENES = 150
+CHUNKS = 2000
+
+
+def scenes() -> None:
+    for seed in range(SCENES):
+        check(random_scene(Random(seed)))
+
+
+def chunks() -> None:
+    taken = sum(check_chunks(random_chunks(Random(seed))) for seed in range(CHUNKS))
+    assert taken > CHUNKS // 4, taken
+
+
+def killed_writers() -> None:
+    """Clients that are killed in a round write nothing behind it."""
+    clients = Clients()
+    killer, *others = peers = [clients.connect() for _ in range(6)]
+    for peer in peers:
+        peer.say(b"PING")
+    clients.loop.run()
+    killer.say(*[b"CLIENT KILL ID %d" % peer.connection.session.id for peer in others])
+    for peer in others:
+        peer.say(b"SET k v")
+    clients.loop.run()
+    assert not clients.store.entries
+
+
+def test_random_scenes() -> None:
+    scenes()
+
+
+def test_random_chunks() -> None:
+    chunks()
+
+
+def test_killed_writers() -> None:
+    killed_writers()
+
+
+def chunks_complete_each_other(patch: Patch) -> None:
+    """a request that is cut is not completed by another client's bytes"""
+    patch.setattr(columns, "_line_ends", lambda chunk: 2 * int(chunk[1:].partition(b"\r")[0]) + 1)
+
+
+def refused_replies_leave(patch: Patch) -> None:
+    """who has written in a batch that is refused is told so"""
+    patch.setattr(Round, "batch_refused", Round.batch_committed)
+
+
+def replies_are_swapped(patch: Patch) -> None:
+    """each client gets its own reply"""
+
+    def release(self: Round) -> int:
+        self._committed = [(found[0][::-1], *found[1:]) for found in self._committed]
+        return original(self)
+
+    original = Round.release
+    patch.setattr(Round, "release", release)
+
+
+def replies_are_not_counted(patch: Patch) -> None:
+    """CLIENT LIST shows the newest command"""
+    patch.setattr(Connection, "deliver", lambda self, _, reply: self._write(reply))
+
+
+def killed_clients_write(patch: Patch) -> None:
+    """nothing of a client runs behind its end"""
+
+    def stop(self: Any) -> None:
+        before = self.session.skips_gates
+        original(self)
+        self.session.skips_gates = before
+
+    original = Connection._stop
+    patch.setattr(Connection, "_stop", stop)
+
+
+@pytest.mark.parametrize(
+    ("bug", "hunt"),
+    [
+        (chunks_complete_each_other, chunks),
+        (refused_replies_leave, scenes),
+        (replies_are_swapped, scenes),
+        (replies_are_not_counted, scenes),
+        (killed_clients_write, killed_writers),
+    ],
+    ids=lambda each: each.__name__,
+)
+def test_bugs_are_caught(bug: Callable[[Patch], None], hunt: Callable[[], None], monkeypatch: Patch) -> None:
+    check_caught(bug, hunt, monkeypatch)

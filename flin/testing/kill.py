@@ -135,7 +135,7 @@ class Episode:
         self._lanes = Lanes()
         self._is_clean = False
         self._shards = self._random.choice((1, 4, 16))
-        self._load = self._new_load(8 if scene.sync == "always" else 3)
+        self._load = self._new_load(8 if scene.sync == "always" else 12 if scene.mode == "served" else 3)
 
     def run(self, cycles: int, deadline: float) -> None:
         """Run `cycles` cycles that count, or fewer if the time is over. Violation if anything was lost, or

@@ -42,6 +42,10 @@ from flin.testing.process import PATIENCE_SECONDS, wait_until
 PIPELINE: Final = 16
 """Commits that a client sends at once."""
 
+PATIENT_LANES: Final = 4
+"""Except in `always`, the clients of lanes from this one on send one commit at a time: a server runs what many of them
+send together."""
+
 START_SECONDS: Final = 60.0
 
 
@@ -294,12 +298,13 @@ class ServedLoad(Load):
             self._problems.append(f"lane {lane}: {type(error).__name__}: {error}")
 
     def _drive_socket(self, port: int, lane: int) -> None:
+        pipeline = 1 if lane >= PATIENT_LANES and self.sync != "always" else PIPELINE
         with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as sock, sock.makefile("rb") as replies:
             sock.sendall(request(b"GET", counter_key(lane)))
             self._answered[lane] = number = parse_counter(_read_bulk(replies))[0]
             while not self._is_ending:
                 known = self.answered()
-                numbers = range(number + 1, number + 1 + PIPELINE)
+                numbers = range(number + 1, number + 1 + pipeline)
                 commits = [commit_requests(lane, each, known) for each in numbers]
                 sock.sendall(b"".join(b"".join(requests) for requests in commits))
                 for number, requests in zip(numbers, commits, strict=True):

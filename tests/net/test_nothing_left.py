@@ -25,6 +25,7 @@ from flin.engine.disk.fs import OsReadableFile
 from flin.engine.read.read_state import ReadState
 from flin.errors import FlinError, StorageError
 from flin.net.client.session import Session
+from flin.net.run import tick
 from flin.net.run.context import Context
 from flin.net.serve.connection import Connection
 from flin.net.wire.requests import RequestParser
@@ -167,6 +168,44 @@ def test_clients_that_are_closed(left: Left) -> None:
         killer.ask(b"QUIT")
         assert killer.is_closed
     del killer, unread, slicing, queueing, peer
+    clients.loop.run()
+    assert left() == []
+    assert alive(*CONNECTION) == connections
+
+
+def test_rounds_of_clients_that_come_and_go(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answered together, cold, refused, killed, gone with a request that is put aside, one that fails unexpectedly."""
+    connections = alive(*CONNECTION)
+    monkeypatch.setattr(tick, "CROWD", 0)
+    clients = Clients()
+    clients.store.entries.update({b"a": b"1", b"b": b"1", b"text": b"x"})
+    for _ in range(4):
+        peers = [clients.connect() for _ in range(12)]
+        for request in (b"INCR a", b"GET b", b"INCR text", b"EXISTS a b", b"SELECT 0", b"GET"):
+            for is_refused in (False, True):
+                clients.store.failure = StorageError("write", "wal", "no space left") if is_refused else None
+                clients.store.make_cold(b"a", b"b")
+                for peer in peers:
+                    peer.say(request)
+                clients.loop.run()
+        clients.store.failure = None
+        peers[0].say(*[b"CLIENT KILL ID %d" % peer.connection.session.id for peer in peers[1:4]])
+        for peer in peers[1:]:
+            peer.say(b"SET k v")
+        peers[4].connection.eof_received()
+        clients.loop.run()
+        with monkeypatch.context() as patch:
+            patch.setattr(RequestParser, "feed", lambda parser, data: 1 // 0)
+            for peer in peers[5:]:
+                peer.say(b"TIME")
+            clients.loop.run()
+        for peer in (peers[0], peers[4]):
+            peer.read_all()
+            peer.say(b"QUIT")
+            clients.loop.run()
+            peer.read_all()
+        assert all(peer.is_closed for peer in peers)
+    del peers, peer
     clients.loop.run()
     assert left() == []
     assert alive(*CONNECTION) == connections

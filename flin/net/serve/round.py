@@ -20,7 +20,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 from flin.engine.table.cold_read import ColdRead
-from flin.net.batch.pending import BATCH_BYTES
+from flin.net.batch.pending import BATCH_BYTES, BATCH_ENTRIES
 from flin.net.command.registry import UNTIMED
 from flin.net.run.call import run_batch
 from flin.net.run.gates import StalledError
@@ -206,7 +206,7 @@ def _run_each(
     replies: list[bytes] = []
     if services.tick.is_sampled or not command.keys.first:  # the former: they are timed one by one
         return replies
-    pending, handler = services.pending, command.handler
+    pending, points, handler = services.pending, services.pending.points, command.handler
     contexts = [connection.context for connection in connections for _ in range(each)]
     for context, row in zip(contexts, zip(*columns, strict=True), strict=True):
         try:
@@ -219,7 +219,7 @@ def _run_each(
         except Exception as error:
             replies.append(failure(context, command, error))
             continue
-        if pending.large_bytes >= BATCH_BYTES or len(replies[-1]) > MAX_CHUNK_BYTES:
+        if pending.large_bytes >= BATCH_BYTES or len(points) >= BATCH_ENTRIES or len(replies[-1]) > MAX_CHUNK_BYTES:
             break
     command.calls += len(replies)
     return replies

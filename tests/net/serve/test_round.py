@@ -414,6 +414,46 @@ def test_many_mgets_of_long_values_take_turns(clients: Clients, peers: list[Peer
     assert len(set(replies)) == 1
 
 
+def test_a_batch_ends_in_the_middle_of_a_round(clients: Clients) -> None:
+    """Else one frame had all that a megabyte of requests names."""
+    peers = [clients.connect() for _ in range(20)]
+    keys = [[b"%d:%d" % (number, key) for key in range(400)] for number in range(20)]
+    clients.store.entries.update({key: b"" for own in keys for key in own})
+    for peer, own in zip(peers, keys, strict=True):
+        peer.say(*[[b"DEL", *own[start : start + 50]] for start in range(0, 400, 50)])
+    clients.loop.run()
+    assert [peer.read_all() for peer in peers] == [b":50\r\n" * 8] * 20
+    assert max(clients.store.commits) < 1024 + 400
+    assert not clients.store.entries
+
+
+def test_queues_of_many_clients(clients: Clients) -> None:
+    """Producers and those who wait for them, in the same rounds: every job is taken once."""
+    source = random.Random(1)
+    producers, workers = ([clients.connect() for _ in range(8)] for _ in range(2))
+    taken: list[bytes] = []
+    made = 0
+    for worker in workers:
+        worker.send(b"BLPOP q r 0")
+    for _ in range(60):
+        for peer in producers:
+            jobs = [b"%04d" % (made + each) for each in range(source.choice((1, 1, 2, 3)))]
+            made += len(jobs)
+            peer.say([source.choice((b"RPUSH", b"LPUSH")), source.choice((b"q", b"r")), *jobs])
+        for worker in workers:
+            if worker.transport.unread:
+                taken += worker.read_all().split(b"\r\n")[4::5]
+                worker.say(b"BLPOP q r 0")
+        clients.loop.run()
+    for peer in producers:
+        peer.read_all()
+    for worker in workers:
+        taken += worker.read_all().split(b"\r\n")[4::5]
+    for key in (b"q", b"r"):
+        taken += producers[0].ask(b"LRANGE %b 0 -1" % key).split(b"\r\n")[2::2]
+    assert sorted(taken) == [b"%04d" % number for number in range(made)]
+
+
 def test_look_ups_that_run_again_are_counted_once(clients: Clients, peers: list[Peer]) -> None:
     say_all(clients, peers, b"SET a 1", b"LPUSH l 1", b"PING", b"PING", b"PING", b"PING")
     keyspace = clients.services.databases.keyspaces[0]

@@ -58,7 +58,7 @@ def test_killed_writers() -> None:
 
 def chunks_complete_each_other(patch: Patch) -> None:
     """a request that is cut is not completed by another client's bytes"""
-    patch.setattr(columns, "_line_ends", lambda chunk: 2 * int(chunk[1:].partition(b"\r")[0]) + 1)
+    patch.setattr(columns, "_line_feeds", lambda chunk, _: 2 * int(chunk[1:].partition(b"\r")[0]) + 1)
 
 
 def refused_replies_leave(patch: Patch) -> None:

@@ -159,39 +159,58 @@ class Round:
     ) -> None:
         """Run the requests of one command, `each` of each connection. One that cannot run so runs alone."""
         command = UNTIMED.get(name)
-        misses = 0
+        begin = misses = 0
+        most = len(connections)
         if command is None or not command.minimum <= len(columns) + 1 <= command.untimed_maximum:
             misses = _MISSES
-        while misses < _MISSES and connections and all(map(_skips_gates, connections)):
+        while misses < _MISSES and begin < len(connections):
             assert command is not None
-            replies: Sequence[bytes] = ()
-            if command.takes_batch(len(columns)):
-                replies = run_batch(connections[0].context, command, columns)
-            if not replies:
-                replies = _run_each(connections, command, name, columns, each)
-            whole, part = divmod(len(replies), each)
-            self._services.counters.commands += len(replies)
-            self._services.counters.input_bytes += sum(map(len, chunks[:whole]))
-            self._answered.append((connections[:whole], replies[: whole * each], name, columns, each))
-            rows = slice(whole * each, (whole + 1) * each)
-            own = [column[rows] for column in columns] if part else []
-            if part:  # before the batch is committed that they have written to
-                self._services.counters.input_bytes += len(chunks[whole])
-                connections[whole].owe(name, [column[:part] for column in own], replies[whole * each :])
-            _after_batch(self._services)
-            if whole == len(connections):
-                return
+            end = min(begin + most, len(connections))
+            some = connections[begin:end]
+            if not all(map(_skips_gates, some)):
+                break
+            own = [column[begin * each : end * each] for column in columns]
+            whole = self._run_some(some, chunks[begin:end], command, name, own, each)
+            begin += min(whole + 1, len(some))
+            misses = 0 if whole else misses + 1
+            # A batch form may look at all requests before it stops: so it gets few behind a place where it has.
+            most = 2 * (most if whole == len(some) else max(whole, 1))
+        for connection, chunk in zip(connections[begin:], chunks[begin:], strict=True):
+            _alone(connection, connection.receive, chunk)
+
+    def _run_some(
+        self,
+        connections: list[Joining],
+        chunks: list[bytes],
+        command: Command,
+        name: bytes,
+        columns: list[Column],
+        each: int,
+    ) -> int:
+        """Run the requests up to one that cannot run so, and then that connection's alone. Returns how many connections
+        were before it."""
+        replies: Sequence[bytes] = ()
+        if command.takes_batch(len(columns)):
+            replies = run_batch(connections[0].context, command, columns)
+        if not replies:
+            replies = _run_each(connections, command, name, columns, each)
+        whole, part = divmod(len(replies), each)
+        self._services.counters.commands += len(replies)
+        self._services.counters.input_bytes += sum(map(len, chunks[:whole]))
+        self._answered.append((connections[:whole], replies[: whole * each], name, columns, each))
+        own = [column[whole * each : (whole + 1) * each] for column in columns] if part else []
+        if part:  # before the batch is committed that they have written to
+            self._services.counters.input_bytes += len(chunks[whole])
+            connections[whole].owe(name, [column[:part] for column in own], replies[whole * each :])
+        _after_batch(self._services)
+        if whole < len(connections):
             connection = connections[whole]
             if part:
                 rest = zip(*(column[part:] for column in own), strict=True)
                 _alone(connection, connection.run_rest, [[name, *row] for row in rest])
             else:
                 _alone(connection, connection.receive, chunks[whole])
-            misses = 0 if whole else misses + 1
-            connections, chunks = connections[whole + 1 :], chunks[whole + 1 :]
-            columns = [column[rows.stop :] for column in columns]
-        for connection, chunk in zip(connections, chunks, strict=True):
-            _alone(connection, connection.receive, chunk)
+        return whole
 
 
 def _run_each(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from operator import methodcaller
+from itertools import repeat
 from typing import Final
 
 MIN_REQUESTS: Final = 4
@@ -32,7 +32,8 @@ _HEADERS: Final = {length: header for header, length in _LENGTHS.items()}
 MOST_CUT: Final = 1024
 """Arguments that are cut by one `struct`: a larger one saves nothing more, and is kept."""
 
-_line_ends: Final = methodcaller("count", b"\r\n")
+_LINE_FEED: Final = ord("\n")
+_line_feeds: Final = bytes.count
 
 Column = tuple[bytes, ...]
 """One argument of all requests."""
@@ -112,11 +113,12 @@ def _split(data: bytes, chunks: Sequence[bytes]) -> tuple[bytes, list[Column]] |
     """The chunks, joined to `data`, as columns, if each is one request.
 
     Split at its line ends, a request is its count, then the header and the bytes of each argument in turn; the lengths
-    that the headers say must be those of the bytes. That every chunk has the line ends of one request is looked at by
-    itself: else a chunk that is cut within its request could be completed by the next one, another client's."""
+    that the headers say must be those of the bytes. Each chunk has the line ends of one request, not only all together:
+    else one that is cut within its request could be completed by the next one, another client's. (Counted are line
+    feeds, of which there are at least as many: that costs half.)"""
     count = _COUNTS.get(data[:4].partition(b"\r")[0], 0)
     stride = 2 * count + 1
-    if not count or list(map(_line_ends, chunks)) != [stride] * len(chunks):
+    if not count or set(map(_line_feeds, chunks, repeat(_LINE_FEED))) != {stride}:
         return None
     number, parts = len(chunks), data.split(b"\r\n")
     if len(parts) != stride * number + 1 or parts[-1] or parts[::stride].count(parts[0]) != number:

@@ -454,6 +454,38 @@ def test_queues_of_many_clients(clients: Clients) -> None:
     assert sorted(taken) == [b"%04d" % number for number in range(made)]
 
 
+def test_requests_that_stop_many_times_are_not_looked_at_again_and_again(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second client's pipeline names a key of another type."""
+    seen: list[int] = []
+    command = find(b"GET")
+    assert command is not None
+    original: Any = command.batch
+
+    def batch(context: Any, keys: tuple[bytes, ...]) -> Sequence[bytes]:
+        seen.append(len(keys))
+        replies: Sequence[bytes] = original(context, keys)
+        return replies
+
+    monkeypatch.setattr(command, "batch", batch)
+    peers = [clients.connect() for _ in range(64)]
+    for number, peer in enumerate(peers):
+        if number % 2:
+            peer.ask(b"LPUSH %d:5 x" % number)
+        peer.ask(b"PING")
+    for number, peer in enumerate(peers):
+        peer.say(*[b"GET %d:%d" % (number + 10, key) for key in range(10)])
+    clients.loop.run()
+    del seen[:]
+    for number, peer in enumerate(peers):
+        peer.read_all()
+        peer.say(*[b"GET %02d:%d" % (number, key) for key in range(10)])
+    clients.loop.run()
+    assert {len(peer.read_all()) for peer in peers} == {50, 45 + 68}
+    assert sum(seen) < 4 * 640
+
+
 def test_look_ups_that_run_again_are_counted_once(clients: Clients, peers: list[Peer]) -> None:
     say_all(clients, peers, b"SET a 1", b"LPUSH l 1", b"PING", b"PING", b"PING", b"PING")
     keyspace = clients.services.databases.keyspaces[0]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flin.errors import StorageError
+from flin.net.batch import pending
 from flin.net.batch.refusal import MISCONF
 from flin.net.command.registry import find
 from flin.net.run import tick
@@ -18,7 +19,7 @@ from flin.net.serve import round as rounds
 from flin.net.serve.round import MAX_CHUNK_BYTES
 from flin.net.wire.columns import columns_of_chunks
 from flin.net.wire.requests import RequestParser
-from flin.net.wire.resp import encode_requests
+from flin.net.wire.resp import encode_requests, split_replies
 from flin.net.wire.resp_python import TRUSTED, PythonParser
 from tests.net.fake_peer import Clients, Peer
 
@@ -503,6 +504,74 @@ def test_layouts_of_large_rounds_are_small() -> None:
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 200_000
+
+
+# What is answered is there, and what is refused is not, wherever the batches end.
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_batches_that_are_refused_in_the_middle_of_rounds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = random.Random(seed)
+    for module in (pending, rounds):
+        monkeypatch.setattr(module, "BATCH_ENTRIES", source.choice((3, 8, 40)))
+    clients = Clients()
+    peers = [clients.connect() for _ in range(9)]
+    commit = clients.store.commit
+
+    def often_refused(*arguments: Any) -> Any:
+        clients.store.failure = NO_ROOM if source.random() < 0.4 else None
+        return commit(*arguments)
+
+    monkeypatch.setattr(clients.store, "commit", often_refused)
+    expected: dict[bytes, bool] = {}
+    for number in range(60):
+        chunks = [_writes(source, b"%03d:%d" % (number, client)) for client in range(9)]
+        shape = chunks[0][0]
+        if source.random() < 0.7:
+            chunks = [(shape, b"%03d:%d" % (number, client)) for client in range(9)]
+        stops = [key for kind, own in chunks for key in _keys(kind, own) if source.random() < 0.1]
+        clients.store.make_cold(*stops)
+        for peer, (kind, own) in zip(peers, chunks, strict=True):
+            peer.connection.data_received(encode_requests(_requests(kind, own)))
+        clients.loop.run()
+        for peer, (kind, own) in zip(peers, chunks, strict=True):
+            replies = split_replies(peer.read_all())
+            if kind == "transaction":
+                replies = [replies[-1]] * 2
+            keys = _keys(kind, own)
+            if kind == "mset":
+                replies = replies * 3
+            assert len(replies) == len(keys), (kind, replies)
+            expected |= {key: reply[:1] != b"-" for key, reply in zip(keys, replies, strict=True)}
+    assert {key for key, is_there in expected.items() if is_there} == clients.store.entries.keys()
+    assert len(set(expected.values())) == 2
+
+
+def _writes(source: random.Random, own: bytes) -> tuple[str, bytes]:
+    return source.choice(("set", "sets", "incrs", "setex", "mset", "hset", "script", "transaction", "mixed")), own
+
+
+def _keys(kind: str, own: bytes) -> list[bytes]:
+    number = {"sets": 5, "incrs": 7, "mset": 3, "transaction": 2, "mixed": 4}.get(kind, 1)
+    return [b"%b:%d" % (own, each) for each in range(number)]
+
+
+def _requests(kind: str, own: bytes) -> list[list[bytes]]:
+    keys = _keys(kind, own)
+    if kind == "mset":
+        return [[b"MSET", *[word for key in keys for word in (key, b"1")]]]
+    if kind == "transaction":
+        return [[b"MULTI"], *[[b"SET", key, b"1"] for key in keys], [b"EXEC"]]
+    if kind == "mixed":
+        return [[b"SET", keys[0], b"1"], [b"INCR", keys[1]], [b"LPUSH", keys[2], b"x"], [b"APPEND", keys[3], b"x"]]
+    script = b"return redis.call('set', KEYS[1], '1')"
+    of: dict[str, list[list[bytes]]] = {
+        "incrs": [[b"INCR", key] for key in keys],
+        "setex": [[b"SETEX", keys[0], b"100", b"1"]],
+        "hset": [[b"HSET", keys[0], b"f", b"v"]],
+        "script": [[b"EVAL", script, b"1", keys[0]]],
+    }
+    return of.get(kind) or [[b"SET", key, b"1"] for key in keys]
 
 
 # Against all orders in which the chunks could have run.

@@ -15,6 +15,9 @@ from flin.bench.target import Target
 
 OURS: Final = "flin"
 
+BUSY_GENERATOR: Final = 0.8
+"""The share of a core from which on the load generator is what servers wait for: rates say nothing of them then."""
+
 
 @dataclass(slots=True)
 class Comparison:
@@ -28,6 +31,29 @@ class Comparison:
     failures: list[str] = field(default_factory=list)
     target: Target | None = None
     published: float | None = None  # a rate that others published for this workload, on unknown hardware
+    costs: dict[str, list[float]] = field(default_factory=dict)  # store → µs of processor time an operation
+    generator: dict[str, list[float]] = field(default_factory=dict)  # store → the share of a core, of who asked it
+
+    def add_cost(self, store: str, microseconds: float, generator_share: float) -> None:
+        self.costs.setdefault(store, []).append(microseconds)
+        self.generator.setdefault(store, []).append(generator_share)
+
+    @property
+    def waits_for_generator(self) -> bool:
+        """Whether a store waited for the load generator rather than the other way round."""
+        return any(median(shares) > BUSY_GENERATOR for shares in self.generator.values())
+
+    @property
+    def cost_ratio(self) -> float | None:
+        """The cheapest peer's processor time divided by Flin's, as the median of the rounds: as `ratio`, more is
+        better."""
+        ours = self.costs.get(OURS, [])
+        peers = {
+            name: [1 / cost for cost in costs]
+            for name, costs in self.costs.items()
+            if name != OURS and len(costs) == len(ours) and all(costs)
+        }
+        return median_ratio([1 / cost for cost in ours], peers) if all(ours) else None
 
     def add(self, store: str, rate: float) -> None:
         self.rates.setdefault(store, []).append(rate)
@@ -45,7 +71,10 @@ class Comparison:
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the target is reached; None if there is no target, or nothing to compare."""
+        """Whether the target is reached; None if there is no target, or nothing to compare: then also where the load
+        generator was too busy."""
+        if self.waits_for_generator:
+            return None
         return None if self.target is None else self.target.is_reached(self.ratio, self.median_rate(OURS))
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +87,8 @@ class Comparison:
             "target": None if self.target is None else str(self.target),
             "target_is_reached": self.is_reached,
             "published": self.published,
+            "microseconds_of_processor_time": self.costs,
+            "generator_share_of_a_core": self.generator,
             "latency_unit": self.unit,
             "latency": self.latencies,
             "failures": self.failures,

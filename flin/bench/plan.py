@@ -20,8 +20,9 @@ ALL_ROWS: Final = (*EMBEDDED_ROWS, *SERVED_ROWS)
 
 NEED_REDIS_BENCHMARK: Final = (*served.SCENES, "headline-served", "slow-sync")
 
-LONG_ROWS: Final = ("compaction", "headline-served")
-"""Not in a quick run, unless asked for by name: three compactions take long; the other is much like `plain`."""
+LONG_ROWS: Final = ("compaction", "headline-served", "mget", "missing", "reconnecting")
+"""Not in a quick run, unless asked for by name: three compactions take long; the others are much like `plain` and
+`pipelined`."""
 
 QUICK_REST_SECONDS: Final = 0.0
 """So few keys are one run in every store."""

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from statistics import median
 from typing import Any, Final
 
 import flin
@@ -22,6 +23,8 @@ def tables(results: Sequence[Result]) -> str:
     timed = [comparison for comparison in comparisons if comparison.latencies]
     made = [table(comparisons)] if comparisons else []
     made += [latency_table(timed)] if timed else []
+    weighed = [comparison for comparison in comparisons if comparison.costs]
+    made += [cost_table(weighed)] if weighed else []
     made += [found(findings)] if findings else []
     return "\n\n".join(made)
 
@@ -59,6 +62,30 @@ def latency_table(comparisons: Sequence[Comparison]) -> str:
         theirs = [row.latencies.get(peer, {}).get("p99") for peer in peers]
         lines.append([row.name, *(_latency(figure, row.unit) for figure in (*ours, *theirs))])
     return aligned(lines)
+
+
+def cost_table(comparisons: Sequence[Comparison]) -> str:
+    """A table of the processor time that an operation takes, and of the share of a core that the load generator
+    took: its row does not count where that is marked."""
+    stores = store_names(comparisons)
+    lines = [["processor time, µs", *stores, "ratio", *(f"generator, {store}" for store in stores), "counts"]]
+    for row in comparisons:
+        costs = [_median(row.costs.get(store)) for store in stores]
+        shares = [_median(row.generator.get(store)) for store in stores]
+        lines.append(
+            [
+                row.name,
+                *(NOTHING if cost is None else f"{cost:.2f}" for cost in costs),
+                NOTHING if row.cost_ratio is None else f"{row.cost_ratio:.2f}",
+                *(NOTHING if share is None else f"{share:.0%}" for share in shares),
+                REACHED[not row.waits_for_generator],
+            ]
+        )
+    return aligned(lines)
+
+
+def _median(figures: Sequence[float] | None) -> float | None:
+    return median(figures) if figures else None
 
 
 def found(findings: Sequence[Finding]) -> str:

@@ -3,25 +3,31 @@
 A scene is one way of asking (connections, pipeline, value size). Each scene runs in a fresh server with a fresh
 directory, the servers taking turns; its tests run one after another, so that GET finds what SET wrote. The
 latencies are redis-benchmark's own, of every single request (of a pipeline, from sending to its last reply).
+
+Beside the rates stands the processor time of each server for a request, since where the load generator's core is busy
+both servers wait for it, and their rates say little of them.
 """
 
 from __future__ import annotations
 
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Final
 
 from flin.bench import generator
 from flin.bench.comparison import Comparison
 from flin.bench.embedded import size_text
+from flin.bench.processes import cpu_seconds
 from flin.bench.progress import Progress
 from flin.bench.server_process import ServerError, ServerProcess
-from flin.bench.target import of_served
+from flin.bench.target import Target, of_served
 
 PROGRAM: Final = "redis-benchmark"
 PROGRAM_TIMEOUT_SECONDS: Final = 600.0
@@ -35,6 +41,12 @@ UNIQUE_KEYS: Final = 2_000_000_000
 
 KEYS_PER_CONNECTION: Final = 1000
 """Keys per connection that GET reads in a scene with unique keys."""
+
+LOADED_KEYS: Final = 100_000
+"""Of a scene whose tests find their keys loaded."""
+
+COMMANDS: Final = {"mget": ["MGET", *["key:__rand_int__"] * 10]}
+"""The words of tests that redis-benchmark does not know."""
 
 WARM_UP_SHARE: Final = 20
 """A twentieth as many requests run before those that are measured."""
@@ -50,13 +62,18 @@ class Scene:
     title: str = ""
     unique: bool = False  # SETs of unique keys, and GETs of keys that were loaded before
     published: tuple[float, ...] = ()  # requests per second that others published, for each test
+    is_loaded: bool = False  # the keys are there before the first test
+    missing: float = 0.0  # the share of the keys asked for that are not
+    reconnects: bool = False  # each request has a connection of its own
+    target: Target | None = None  # None: what is usual for such tests
 
     def row_name(self, test: str) -> str:
         if self.title:
             return f"{self.title} {test.upper()}"
         pipeline = f" pipeline {self.pipeline}" if self.pipeline > 1 else ""
         one = "" if self.connections == 1 else "s"
-        return f"{test.upper()} {self.connections} connection{one}{pipeline} {size_text(self.value_bytes)}"
+        kind = f", {self.missing:.0%} missing" if self.missing else ", one request each" if self.reconnects else ""
+        return f"{test.upper()} {self.connections} connection{one}{pipeline} {size_text(self.value_bytes)}{kind}"
 
 
 SCENES: Final = {
@@ -64,6 +81,9 @@ SCENES: Final = {
     "pipelined": Scene(64, 16, 100, ("set", "get", "incr"), 1_000_000),
     "single": Scene(1, 1, 100, ("set", "get"), 20_000),
     "mset": Scene(256, 1, 100, ("mset",), 100_000),
+    "mget": Scene(256, 1, 100, ("mget",), 100_000, is_loaded=True),
+    "missing": Scene(64, 16, 100, ("get",), 1_000_000, is_loaded=True, missing=0.02, target=Target(0.8)),
+    "reconnecting": Scene(50, 1, 100, ("set", "get"), 20_000, reconnects=True, target=Target(0.8)),
 }
 """The rows of the full run, with requests for some seconds each."""
 
@@ -105,6 +125,8 @@ class Settings:
 class Result:
     rate: float
     latencies: dict[str, float]  # milliseconds
+    microseconds: float = 0.0  # processor time of the server for a request, its helpers included
+    generator_share: float = 0.0  # of a core, that redis-benchmark took
 
 
 def is_available() -> bool:
@@ -123,7 +145,7 @@ def _compare_scene(scene: Scene, settings: Settings, scratch: str, progress: Pro
             scene.row_name(test),
             "ms",
             scene.requests,
-            target=None if scene.title else of_served(test, scene.connections, scene.pipeline),
+            target=None if scene.title else scene.target or of_served(test, scene.connections, scene.pipeline),
             published=scene.published[index] if scene.published else None,
         )
         for index, test in enumerate(scene.tests)
@@ -133,6 +155,7 @@ def _compare_scene(scene: Scene, settings: Settings, scratch: str, progress: Pro
         for server in settings.servers:
             for test, result in _run_scene(scene, server, scratch, rows, progress).items():
                 rows[test].add(server, result.rate)
+                rows[test].add_cost(server, result.microseconds, result.generator_share)
                 results.setdefault((test, server), []).append(result)
     for (test, server), rounds in results.items():
         rows[test].latencies[server] = {
@@ -152,9 +175,11 @@ def _run_scene(
                 if scene.unique:
                     keys = scene.connections * KEYS_PER_CONNECTION
                     generator.fill(process.port, keys, scene.value_bytes, b"key:%012d")
+                if scene.is_loaded:
+                    generator.fill(process.port, LOADED_KEYS, scene.value_bytes, b"key:%012d")
                 for test in scene.tests:
                     _run_program(scene, test, process.port, scene.requests // WARM_UP_SHARE)
-                    results[test] = measure(scene, test, process.port)
+                    results[test] = measure(scene, test, process.port, process.pid)
                     progress.step(f"{scene.row_name(test)} {server}: {results[test].rate:,.0f}/s")
         except (ServerError, subprocess.SubprocessError) as error:
             for test in scene.tests:
@@ -164,25 +189,41 @@ def _run_scene(
     return results
 
 
-def measure(scene: Scene, test: str, port: int) -> Result:
-    """Run redis-benchmark once."""
-    return parse(_run_program(scene, test, port, scene.requests))
+def measure(scene: Scene, test: str, port: int, pid: int | None = None) -> Result:
+    """Run redis-benchmark once. pid: the server's, whose processor time is measured, too."""
+    before, began = _generator_seconds(), perf_counter()
+    used = 0.0 if pid is None else cpu_seconds(pid)
+    result = parse(_run_program(scene, test, port, scene.requests))
+    share = (_generator_seconds() - before) / (perf_counter() - began)
+    if pid is None:
+        return replace(result, generator_share=share)
+    return replace(result, microseconds=(cpu_seconds(pid) - used) / scene.requests * 1e6, generator_share=share)
+
+
+def _generator_seconds() -> float:
+    """Processor time of ended children."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _run_program(scene: Scene, test: str, port: int, requests: int) -> str:
     keys = max(1, scene.requests // REQUESTS_PER_KEY)
     if scene.unique:
         keys = scene.connections * KEYS_PER_CONNECTION if test == "get" else UNIQUE_KEYS
-    options = {
+    if scene.is_loaded:
+        keys = round(LOADED_KEYS / (1 - scene.missing))
+    words = COMMANDS.get(test, [])
+    options: dict[str, str | int] = {} if words else {"-t": test}
+    options |= {
         "-p": port,
-        "-t": test,
         "-n": max(1, requests),
         "-r": keys,
         "-c": scene.connections,
         "-P": scene.pipeline,
         "-d": scene.value_bytes,
+        "-k": 0 if scene.reconnects else 1,
     }
-    command = [PROGRAM, *(str(part) for option in options.items() for part in option)]
+    command = [PROGRAM, *(str(part) for option in options.items() for part in option), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_SECONDS, check=False)
     if done.returncode:
         raise ServerError(f"{PROGRAM} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-200:]}")

@@ -40,7 +40,7 @@ EMBEDDED: Final = {
 }
 """What the interpreter allows, by row; the others are as fast as the faster peer."""
 
-PLAIN: Final = {"set": Target(1), "get": Target(0.85), "mset": Target(0.9)}
+PLAIN: Final = {"set": Target(1), "get": Target(0.85), "mset": Target(0.9), "mget": Target(0.9)}
 PIPELINED: Final = {"set": Target(1.1), "get": Target(0.85), "incr": Target(0.7)}
 ONE_CONNECTION: Final = {"set": Target(0.85), "get": Target(0.95)}
 """By redis-benchmark's names; of Redis with its append-only file."""

@@ -288,14 +288,22 @@ def test_servers_answer_and_are_compared(name: str, tmp_path: Path, needs_tool: 
     if name != "flin":
         needs_tool(name)
     scene = served.Scene(4, 2, 10, ("set", "get"), 200)
-    settings = served.Settings((name,), (scene,), rounds=1)
+    others = served.Scene(4, 1, 10, ("mget", "get"), 200, is_loaded=True, missing=0.02, reconnects=True)
+    settings = served.Settings((name,), (scene, others), rounds=1)
     progress = Progress(settings.steps(), io.StringIO())
     rows = served.compare(settings, str(tmp_path), progress)
-    assert [row.name for row in rows] == ["SET 4 connections pipeline 2 10 B", "GET 4 connections pipeline 2 10 B"]
+    assert [row.name for row in rows] == [
+        "SET 4 connections pipeline 2 10 B",
+        "GET 4 connections pipeline 2 10 B",
+        "MGET 4 connections 10 B, 2% missing",
+        "GET 4 connections 10 B, 2% missing",
+    ]
     for row in rows:
         assert row.failures == []
         assert row.rates[name][0] > 0
         assert row.latencies[name]["p50"] > 0
+        assert row.costs[name][0] >= 0
+        assert row.generator[name][0] > 0
     assert not list(tmp_path.iterdir())
 
 

@@ -31,6 +31,7 @@ from flin.bench.progress import Progress
 from flin.bench.row import WrongAnswerError
 from flin.bench.slow_disk import delayed
 from flin.bench.store import RocksStore
+from flin.bench.target import Target
 from tests.bench.dict_store import DictStore
 
 needs_proc = pytest.mark.skipif(not memory.is_supported(), reason="needs /proc")
@@ -239,3 +240,38 @@ def test_the_latency_during_compactions_as_a_row(tmp_path: Path, monkeypatch: py
     assert finding.goals["compactions beside it"] == ("at least 3", False)
     assert finding.goals["requests without an answer"] == ("at most 0", True)
     assert "p99 over the quiet one" in finding.goals
+
+
+def test_rows_that_wait_for_the_load_generator_do_not_count() -> None:
+    row = Comparison("GET", "ms", target=Target(0.5))
+    for rate, cost, share in ((60_000, 10.0, 0.7), (50_000, 12.0, 0.9)):
+        row.add("flin", rate)
+        row.add("redis-server", 100_000)
+        row.add_cost("flin", cost, share)
+        row.add_cost("redis-server", 8.0, 0.5)
+    assert not row.waits_for_generator, "half of the rounds"
+    assert row.is_reached
+    assert row.cost_ratio == pytest.approx((0.8 + 8 / 12) / 2)
+    row.add("flin", 60_000)
+    row.add("redis-server", 100_000)
+    row.add_cost("flin", 10.0, 0.95)
+    row.add_cost("redis-server", 8.0, 0.5)
+    assert row.is_reached is None
+    lines = report.cost_table([row]).splitlines()
+    assert [cell.strip() for cell in lines[-1].split("|")[1:-1]] == [
+        "GET",
+        "10.00",
+        "8.00",
+        "0.80",
+        "90%",
+        "50%",
+        "no",
+    ]
+    assert report.tables([row]).count("processor time") == 1
+
+
+def test_a_cost_below_the_clocks_tick_has_no_ratio() -> None:
+    row = Comparison("GET", "ms")
+    row.add_cost("flin", 0.0, 0.1)
+    row.add_cost("redis-server", 0.0, 0.1)
+    assert row.cost_ratio is None

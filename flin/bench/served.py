@@ -43,7 +43,7 @@ KEYS_PER_CONNECTION: Final = 1000
 """Keys per connection that GET reads in a scene with unique keys."""
 
 LOADED_KEYS: Final = 100_000
-"""Of a scene whose tests find their keys loaded."""
+"""Keys that are loaded before the tests of some scenes."""
 
 COMMANDS: Final = {"mget": ["MGET", *["key:__rand_int__"] * 10]}
 """The words of tests that redis-benchmark does not know."""

@@ -180,6 +180,9 @@ def test_entries_read_in_the_older_type(client: JudgingClient) -> None:
 # What is refused.
 
 BODIES = {**BAD, **{name: b"\x13" + data for name, data in (*BAD_NODES.items(), *BAD_GROUPS.items())}}
+FREED_TWICE = "pending of one twice"
+"""Redis 7.0.15 refuses it, and frees one of its entries twice: it crashes, at once or many requests later. So it is not
+sent: 400 times it was the only one of these payloads after which Redis crashed."""
 READ_BY_REDIS = {
     "NaN, listpack",
     "a score that is none",
@@ -203,8 +206,10 @@ number, an XLEN that is not the number of entries, entries out of order."""
 
 
 def test_what_redis_refuses_is_refused(client: JudgingClient) -> None:
-    accepted = {name: data for name, data in BODIES.items() if client.maybe_error(KEY, sealed(data)) is None}
-    assert accepted.keys() == READ_BY_REDIS
+    sent = BODIES.keys() - {FREED_TWICE}
+    assert {name for name in sent if client.maybe_error(KEY, sealed(BODIES[name])) is None} == READ_BY_REDIS
+    with pytest.raises(PayloadError):
+        body.decode(BODIES[FREED_TWICE], MOST_BYTES)
 
 
 def test_versions_and_checksums(client: JudgingClient) -> None:

@@ -460,7 +460,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 chance = random.Random(1)
 pairs, limit = {}, 0
 db = flin.engine.open(sys.argv[1], memory_limit="1mb", compression="none", runner=sys.argv[3])
-for _ in range(60):
+for _ in range(90):
     new = {chance.randbytes(12): chance.randbytes(800) for _ in range(500)}
     db.put_many(new)
     pairs |= new

@@ -10,7 +10,6 @@ from flin.engine.background.job import CompactionJob
 from flin.engine.catalog import version as versions
 from flin.engine.read import live_count
 from flin.engine.read.live_count import LiveCount
-from flin.engine.tree.edits import Edits
 from tests.engine.hunts import ranged_workloads, short_workloads
 from tests.engine.mutants.mutant import Patch, caught_by
 
@@ -19,11 +18,11 @@ from tests.engine.mutants.mutant import Patch, caught_by
 def count_is_settled_twice(patch: Patch) -> None:
     """the edit that writes a count down says which runs it settles"""
 
-    def settled_version(self: Any) -> Any:
-        return replace(original(self), unsettled=self.manifest.version.unsettled)
+    def settled(self: Any, version: Any) -> Any:
+        return replace(original(self, version), unsettled=version.unsettled)
 
-    original = Edits._settled_version
-    patch.setattr(Edits, "_settled_version", settled_version)
+    original = LiveCount.settled  # not the edit alone: then no merge would fit the version that it was planned for
+    patch.setattr(LiveCount, "settled", settled)
 
 
 @caught_by(ranged_workloads)

@@ -349,14 +349,20 @@ def test_scripts_of_a_batch_that_is_refused_fail(clients: Clients, peers: list[P
     assert not clients.store.entries
 
 
-def test_a_pipeline_that_stops_in_a_full_batch_that_is_refused(clients: Clients) -> None:
-    """What it has written before it stopped was in that batch."""
+def fill_a_batch(clients: Clients) -> tuple[list[Peer], Peer]:
+    """Pipelines that fill a batch, and one more that stops in the middle, at a key with an expiry."""
     others = [clients.connect() for _ in range(16)]
     last = clients.connect()
     last.ask(b"SET n0003 5 EX 100")
     for number, peer in enumerate(others):
         peer.say(*[b"INCR m%02d%02d" % (number, key) for key in range(64)])
     last.say(*[b"INCR n%04d" % key for key in range(64)])
+    return others, last
+
+
+def test_a_pipeline_that_stops_in_a_full_batch_that_is_refused(clients: Clients) -> None:
+    """What it has written before it stopped was in that batch."""
+    others, last = fill_a_batch(clients)
     clients.store.failure = NO_ROOM
 
     def take_from_now_on() -> None:
@@ -371,12 +377,7 @@ def test_a_pipeline_that_stops_in_a_full_batch_that_is_refused(clients: Clients)
 
 def test_a_pipeline_that_stops_in_a_full_batch_that_is_committed(clients: Clients) -> None:
     """If the next batch is refused, what was in the one before is answered as it is."""
-    others = [clients.connect() for _ in range(16)]
-    last = clients.connect()
-    last.ask(b"SET n0003 5 EX 100")
-    for number, peer in enumerate(others):
-        peer.say(*[b"INCR m%02d%02d" % (number, key) for key in range(64)])
-    last.say(*[b"INCR n%04d" % key for key in range(64)])
+    others, last = fill_a_batch(clients)
 
     def refuse_from_now_on() -> None:
         clients.store.failure = NO_ROOM

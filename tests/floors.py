@@ -60,6 +60,12 @@ NET: Final = [
 """Of flin.net."""
 
 
+CLUSTER: Final = [
+    "groups",
+]
+"""Of flin.cluster."""
+
+
 def floors_of(package: str, floors: list[str]) -> list[list[str]]:
     """The modules of each floor, a wing's package among them: it is below them all, since it imports nothing."""
     return [[module for name in floor.split() for module in _modules(package, name)] for floor in floors]
@@ -81,6 +87,8 @@ FLOORS: Final = [
     *floors_of("flin.objects", OBJECTS),
     ["flin.testing", "flin.net"],  # `testing` is for tests, of Flin and of programs that use it
     *floors_of("flin.net", NET),
+    ["flin.cluster"],
+    *floors_of("flin.cluster", CLUSTER),
     ["flin.bench"],
     ["flin.cli"],
     ["flin.__main__"],

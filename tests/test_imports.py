@@ -151,7 +151,7 @@ def test_every_floor_has_its_module_and_every_module_its_floor() -> None:
     named = [module for floor in FLOORS for module in floor]
     assert len(named) == len(set(named))
     assert [module for module in named if module not in MODULES] == []
-    placed = ("flin.engine.", "flin.objects.", "flin.net.")
+    placed = ("flin.engine.", "flin.objects.", "flin.net.", "flin.cluster.")
     assert [module for module in MODULES if module.startswith(placed) and module not in named] == []
 
 

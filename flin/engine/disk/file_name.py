@@ -7,6 +7,9 @@
     <number>-<part>.<epoch>.sst       an SSTable written by job <number> (sstable.py)
     <number>-<part>.<epoch>.val       values that job <number> collected; its content is a segment
 
+    groups.json                       not of a database: it makes a directory one of groups, each with its own database
+    group-<number>                    one of these databases
+
 Numbers rise and are never used twice in one epoch; the epoch rises with every writable open. So files of an
 orphaned helper of an earlier process can never collide with new ones.
 """
@@ -19,10 +22,12 @@ from typing import Final
 
 LOCK: Final = "LOCK"
 MANIFEST: Final = "MANIFEST"
+GROUPS: Final = "groups.json"
 
 _WAL: Final = re.compile(r"([0-9]{8,20})\.([0-9]{1,20})\.wal")
 _TABLE: Final = re.compile(r"([0-9]{8,20})-([0-9]{4,10})\.([0-9]{1,20})\.sst")
 _VALUES: Final = re.compile(r"([0-9]{8,20})-([0-9]{4,10})\.([0-9]{1,20})\.val")
+_GROUP: Final = re.compile(r"group-[0-9]{2,5}")
 _TEMPORARY: Final = re.compile(r"MANIFEST\.([0-9]{1,20})\.tmp")
 _NUMBERS: Final = 1 << 63
 
@@ -62,6 +67,14 @@ def maybe_value_number(name: str) -> int | None:
     if parsed is None or parsed.role not in ("wal", "value"):
         return None
     return parsed.number if parsed.role == "wal" else collected_number(parsed.number, parsed.part)
+
+
+def group_name(number: int) -> str:
+    return f"group-{number:02d}"
+
+
+def is_group_name(name: str) -> bool:
+    return _GROUP.fullmatch(name) is not None
 
 
 def temporary_name(epoch: int) -> str:

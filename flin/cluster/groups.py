@@ -1,0 +1,183 @@
+"""A directory of groups: one database for each range of slots, and `groups.json`, which says which.
+
+    DIR/groups.json     {"flin_groups": 1,                                       the format's number
+                         "groups": [{"id": "40 hexadecimal digits",              names its node to clients
+                                     "first": 0, "last": 8191}, ...]}            its slots, last included
+    DIR/group-00/       the database of the first group
+    DIR/group-01/ ...
+    DIR/LOCK            held by the process that works with all of them, such as the supervisor of a server
+
+The file is written once, when the directory is made, after the databases' directories: who finds it knows that all of
+them were there, so a missing one was lost. Ranges are in order and cover every slot; their number is fixed, since a
+key's slot says where it lies.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flin.engine.disk.file_name import GROUPS, LOCK, MANIFEST, group_name
+from flin.engine.disk.fs import FileSystem, OsFileSystem, append_all, join
+from flin.engine.options import system_random_bytes
+from flin.errors import CorruptionError, FormatVersionError, StorageError
+
+SLOTS: Final = 16384
+"""Their number in a Redis Cluster, fixed by its protocol."""
+
+FORMAT: Final = 1
+
+_TEMPORARY: Final = GROUPS + ".tmp"
+
+ID_BYTES: Final = 20
+"""A node's id has 40 hexadecimal digits in Redis Cluster, and clients rely on it."""
+
+MAX_FILE_BYTES: Final = 4 << 20
+"""More than one group for each slot would take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A range of slots, the last one included, and where its database is."""
+
+    number: int
+    id: str
+    first: int
+    last: int
+    directory: Path
+
+
+def read_groups(path: str | Path, fs: FileSystem | None = None) -> tuple[Group, ...]:
+    """The groups of a directory; () if it is none (a database, an empty directory, or nothing).
+
+    CorruptionError if the file is damaged or a group's directory is missing, FormatVersionError if a newer Flin wrote
+    it, StorageError if it cannot be read, or if there is a database beside it."""
+    fs = fs or OsFileSystem()
+    directory = str(path)
+    try:
+        names = fs.names(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        raise StorageError("read", directory, error) from error
+    if GROUPS not in names:
+        return ()
+    file = join(directory, GROUPS)
+    groups = _decoded(_content(fs, file), file, directory)
+    if MANIFEST in names:
+        raise StorageError(
+            "use", directory, f"it has both a database ({MANIFEST}) and groups ({GROUPS}): move away what is not meant"
+        )
+    missing = [group.directory.name for group in groups if group.directory.name not in names]
+    if missing:
+        raise CorruptionError(file, 0, f"it names {', '.join(missing)}, not found here: restore from a backup")
+    return groups
+
+
+def create_groups(path: str | Path, count: int, fs: FileSystem | None = None) -> tuple[Group, ...]:
+    """Make a directory of so many groups, whose databases are empty. Durable when it returns; after a crash there are
+    all of them or none, and it can be called again.
+
+    ValueError unless each group can have a slot. StorageError if the directory holds anything of Flin's already, or the
+    disk refuses."""
+    if not 1 <= count <= SLOTS:
+        raise ValueError(f"{count} groups: there must be from 1 to {SLOTS}")
+    fs = fs or OsFileSystem()
+    directory = str(path)
+    groups = tuple(
+        Group(number, system_random_bytes(ID_BYTES).hex(), *slots_of(number, count), _place(directory, number))
+        for number in range(count)
+    )
+    try:
+        fs.make_directory(directory)
+        _refuse_filled(fs, directory, groups)
+        for group in groups:
+            fs.make_directory(str(group.directory))
+        temporary = join(directory, _TEMPORARY)
+        with suppress(FileNotFoundError):  # of one that a crash has cut off
+            fs.remove(temporary)
+        file = fs.create(temporary)
+        try:
+            append_all(file, _encoded(groups))
+            file.sync()
+        finally:
+            file.close()
+        fs.rename(temporary, join(directory, GROUPS))
+        fs.sync_directory(directory)
+    except OSError as error:
+        raise StorageError("make groups in", directory, error) from error
+    return groups
+
+
+def slots_of(number: int, count: int) -> tuple[int, int]:
+    """The first and the last slot of a group among so many: ranges as equal as can be.
+
+    >>> slots_of(0, 3), slots_of(1, 3), slots_of(2, 3)
+    ((0, 5460), (5461, 10921), (10922, 16383))
+    """
+    return number * SLOTS // count, (number + 1) * SLOTS // count - 1
+
+
+def _place(directory: str, number: int) -> Path:
+    return Path(directory, group_name(number))
+
+
+def _refuse_filled(fs: FileSystem, directory: str, groups: tuple[Group, ...]) -> None:
+    """What an interrupted call has left is taken over: empty directories, and the file that was not renamed yet."""
+    names = set(fs.names(directory)) - {LOCK, _TEMPORARY}
+    places = {group.directory.name: str(group.directory) for group in groups}
+    filled = [
+        name for name in sorted(names) if name not in places or fs.is_file(places[name]) or fs.names(places[name])
+    ]
+    if filled:
+        raise StorageError("make groups in", directory, f"it is not empty: {filled[0]} is there")
+
+
+def _content(fs: FileSystem, path: str) -> bytes:
+    try:
+        file = fs.open(path)
+        try:
+            return file.pread(MAX_FILE_BYTES, 0)
+        finally:
+            file.close()
+    except OSError as error:
+        raise StorageError("read", path, error) from error
+
+
+def _encoded(groups: tuple[Group, ...]) -> bytes:
+    rows = [{"id": group.id, "first": group.first, "last": group.last} for group in groups]
+    return json.dumps({"flin_groups": FORMAT, "groups": rows}, indent=1).encode() + b"\n"
+
+
+def _decoded(data: bytes, path: str, directory: str) -> tuple[Group, ...]:
+    """Any bytes give groups that cover every slot, or CorruptionError or FormatVersionError."""
+    try:
+        content: Any = json.loads(data)
+        number = content["flin_groups"]
+        if type(number) is int and number > FORMAT:
+            raise FormatVersionError(path, f"format {number}, of a newer Flin: this one reads {FORMAT}")
+        groups = tuple(_group(directory, number, row) for number, row in enumerate(content["groups"]))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CorruptionError(path, 0, f"it is no list of groups{_ADVICE}") from error
+    edges = [(group.first, group.last + 1) for group in groups]
+    is_whole = [first for first, _ in edges] + [SLOTS] == [0] + [after for _, after in edges]
+    if type(number) is not int or number != FORMAT or not is_whole or any(first >= after for first, after in edges):
+        raise CorruptionError(path, 0, f"its groups do not cover all slots once{_ADVICE}")
+    if len({group.id for group in groups}) < len(groups):
+        raise CorruptionError(path, 0, f"two of its groups have the same id{_ADVICE}")
+    return groups
+
+
+_ADVICE: Final = "; restore it from a backup (the databases in the directories beside it are whole without it)"
+
+
+def _group(directory: str, number: int, row: Any) -> Group:
+    name, first, last = row["id"], row["first"], row["last"]
+    if type(name) is not str or type(first) is not int or type(last) is not int:
+        raise TypeError("a group is text and two whole numbers")
+    if len(name) != 2 * ID_BYTES or bytes.fromhex(name).hex() != name:
+        raise ValueError("an id has 40 hexadecimal digits")
+    return Group(number, name, first, last, _place(directory, number))

@@ -44,6 +44,7 @@ OBJECTS: Final = [
 
 NET: Final = [
     "wire/",
+    "cluster/",
     "settings/",
     "command/",
     "access/",

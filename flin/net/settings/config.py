@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from flin.engine.options import MAX_VALUE_THRESHOLD, MIN_VALUE_THRESHOLD, SyncMode, parse_bytes
 from flin.errors import CommandError, FlinError
+from flin.net.cluster.topology import Topology
 from flin.net.settings.event_classes import EventClass, heard, parse_classes, show_classes
 from flin.net.settings.file_limit import check_clients
 from flin.net.settings.output_limits import DEFAULT_LIMITS, parse_limits, show_limits
@@ -88,6 +89,7 @@ class ServerOptions:
     unixsocket: str = ""
     unixsocketperm: str = "700"  # octal
     notify_keyspace_events: str = ""  # classes of keyspace events, by Redis's letters; none
+    topology: Topology | None = None  # the cluster that it is a node of; None: of none
 
     def check(self) -> ServerOptions:
         """Return the options. ConfigError if a value makes no sense."""
@@ -260,7 +262,7 @@ def with_values(options: ServerOptions, values: Mapping[str, Any]) -> ServerOpti
     return changed
 
 
-_NOT_IN_FILES: Final = ("config_file", "parameters")
+_NOT_IN_FILES: Final = ("config_file", "parameters", "topology")
 _SIZES: Final = ("memory_limit", "value_threshold")
 
 

@@ -7,14 +7,10 @@ unless KEEPTTL says otherwise.
 from __future__ import annotations
 
 from collections.abc import Sized
-from itertools import chain
-from types import GeneratorType
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from flin.engine.entry import make_entry, maybe_pointer, value_length
-from flin.engine.table.cold_read import ColdRead
-from flin.errors import CommandError, CorruptionError, LimitError
-from flin.net.batch.pending import BATCH_ENTRIES
+from flin.errors import CommandError
 from flin.net.command.arguments import (
     EX,
     PX,
@@ -28,10 +24,10 @@ from flin.net.command.arguments import (
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, KEYS_AND_VALUES
 from flin.net.command.registry import command
 from flin.net.commands.longest_common import LongestCommon
+from flin.net.commands.string_columns import get_many, mget_many, mset_many, set_many
 from flin.net.data import text as texts
 from flin.net.data.long_bulk import SLICED_BYTES, bulk_in_slices
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many, read_many
-from flin.net.data.reply_cache import MAX_CACHED_BYTES
 from flin.net.data.text import part_of, shown_text, string_at, string_or_none, text_at, text_of, write_parts
 from flin.net.wire.numbers import parse_int64
 from flin.net.wire.replies import (
@@ -39,7 +35,6 @@ from flin.net.wire.replies import (
     OK,
     ONE,
     ZERO,
-    Reply,
     Slices,
     Value,
     too_large_reply,
@@ -54,11 +49,6 @@ if TYPE_CHECKING:
 
 GROUP: Final = "string"
 
-MGET_KEYS: Final = 256
-MGET_BYTES: Final = 1 << 20
-"""Many MGETs look up so many keys at once, and end behind so many bytes of replies: a request of some bytes may ask for
-a hundred times as many."""
-
 
 def _check_reply(context: Context, value: Sized | None) -> None:
     """Call it before a command changes the key whose value it shows. LimitError if the value is too large for a reply,
@@ -68,55 +58,13 @@ def _check_reply(context: Context, value: Sized | None) -> None:
         raise too_large_reply(len(value), most_bytes)
 
 
-def _get_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
-    """Many GETs, up to the first that waits for the disk, fails, or is long: `run` counts those."""
-    hot = context.keyspace.hot
-    cached = list(map(hot.young.get, keys))
-    missing = cached.count(None)
-    hot.hits += len(keys) - missing
-    if not missing:
-        return cast("list[bytes]", cached)
-    places = [place for place, reply in enumerate(cached) if reply is None]
-    made = _make_replies(context, [keys[place] for place in places])
-    if len(made) < missing:
-        end = places[len(made)]
-        hot.hits -= len(keys) - end - (missing - len(made))
-        del cached[end:]
-    for place, reply in zip(places, made):  # noqa: B905  the places may be more
-        cached[place] = reply
-    return cast("list[bytes]", cached)
-
-
-def _make_replies(context: Context, keys: list[bytes]) -> list[bytes]:
-    """The replies to GETs of keys without a cached one, up to the first that `_get_many` leaves to others."""
-    keyspace = context.keyspace
-    replies: list[bytes] = []
-    for key, entry in zip(keys, keyspace.in_memory(keys), strict=True):
-        counted = keyspace.hits, keyspace.misses
-        try:
-            value = keyspace.bulk_of(key, entry) if type(entry) is bytes else keyspace.bulk(key)
-            is_left = len(value) > MAX_CACHED_BYTES if type(value) is bytes else type(value) is GeneratorType
-        except (ColdRead, CommandError, CorruptionError, LimitError):
-            is_left = True
-        if is_left:  # who looks it up then counts it
-            keyspace.hits, keyspace.misses = counted
-            break
-        replies.append(value.data if type(value) is Reply else context.session.encode(value))
-    return replies
-
-
-@command("get", 2, "readonly fast", FIRST_KEY, batch=_get_many)
+@command("get", 2, "readonly fast", FIRST_KEY, batch=get_many)
 def get(context: Context, args: list[bytes]) -> Value:
     """Returns the string at a key."""
     return context.keyspace.bulk(args[1])
 
 
-def _set_many(context: Context, keys: tuple[bytes, ...], values: tuple[bytes, ...]) -> list[bytes]:
-    context.keyspace.put_values(keys, values)
-    return [OK.data] * len(keys)
-
-
-@command("set", -3, "write denyoom untimed", FIRST_KEY, batch=_set_many)
+@command("set", -3, "write denyoom untimed", FIRST_KEY, batch=set_many)
 def set_(context: Context, args: list[bytes]) -> Value:
     """Sets a key to a string, whatever it held; on conditions and with an expiry if wanted."""
     if len(args) == 3:
@@ -229,34 +177,7 @@ def _set_expiry(keyspace: Keyspace, key: bytes, expires_at_ms: int) -> None:
     keyspace.put(key, make_entry(value, expires_at_ms, tag))
 
 
-def _mget_many(context: Context, *columns: tuple[bytes, ...]) -> list[bytes]:
-    """Requests for strings, up to one that names another type, or waits for the disk."""
-    width = len(columns)
-    keys = tuple(chain.from_iterable(zip(*columns, strict=True)))
-    head = b"*%d\r\n" % width
-    replies: list[bytes] = []
-    room, step = MGET_BYTES, max(MGET_KEYS // width, 1) * width
-    for start in range(0, len(keys), step):
-        asked = keys[start : start + step]
-        found = _get_many(context, asked)
-        made = [head + b"".join(found[end - width : end]) for end in range(width, len(found) + 1, width)]
-        replies += made
-        room -= sum(map(len, made))
-        if len(found) < len(asked):
-            _uncount(context.keyspace, found[len(made) * width :])
-            break
-        if room < 0:
-            break
-    return replies
-
-
-def _uncount(keyspace: Keyspace, replies: list[bytes]) -> None:
-    """The keys of these replies are looked up once more."""
-    hits = len(replies) - sum(reply[1:2] == b"-" or reply[:1] == b"_" for reply in replies)
-    keyspace.count_look_ups(-hits, -len(replies))
-
-
-@command("mget", -2, "readonly fast", ALL_KEYS, batch=_mget_many, is_batch_wide=True)
+@command("mget", -2, "readonly fast", ALL_KEYS, batch=mget_many, is_batch_wide=True)
 def mget(context: Context, args: list[bytes]) -> Value:
     """Returns the strings at several keys; null for a key that is absent or holds no string."""
     if len(args) > MAX_UNSLICED_KEYS:
@@ -291,18 +212,7 @@ def _get_all(context: Context, args: list[bytes]) -> Slices:
     ]
 
 
-def _mset_many(context: Context, *columns: tuple[bytes, ...]) -> list[bytes]:
-    """As many as make one full batch."""
-    if len(columns) % 2:
-        return []
-    most = max(1, BATCH_ENTRIES // (len(columns) // 2))
-    columns = tuple(column[:most] for column in columns)
-    keys, values = (tuple(chain.from_iterable(zip(*columns[first::2], strict=True))) for first in (0, 1))
-    context.keyspace.put_values(keys, values)
-    return [OK.data] * len(columns[0])
-
-
-@command("mset", -3, "write denyoom untimed", KEYS_AND_VALUES, batch=_mset_many, is_batch_wide=True)
+@command("mset", -3, "write denyoom untimed", KEYS_AND_VALUES, batch=mset_many, is_batch_wide=True)
 def mset(context: Context, args: list[bytes]) -> Value:
     """Sets several keys to strings, all at once."""
     if len(args) % 2 == 0:

@@ -8,7 +8,7 @@ clock, so an expired key is absent on every path. A write discards the key's cac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -188,7 +188,7 @@ class Keyspace:
         if reply is not None:
             hot.hits += 1
             return Reply(reply)
-        return self._bulk_after_young_miss(key)
+        return self.bulk_after_young_miss(key)
 
     def in_memory(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """What the pending batch, or else the newest memtable, holds at each key: perhaps expired, perhaps TOMBSTONE.
@@ -198,17 +198,9 @@ class Keyspace:
             return [None] * len(keys)
         return [*map(cast("Any", self._points_get), keys, map(newest.get, keys))]
 
-    def bulk_of(self, key: bytes, value: bytes) -> Reply | bytes:
-        """GET's answer where `in_memory` found this value."""
-        hot = self.hot
-        reply = hot.find_old(key)
-        if reply is not None:
-            hot.hits += 1
-            return Reply(reply)
-        self.hits += 1
-        if key not in self._points:
-            hot.fill(key, value)
-        return value
+    def has_pending(self, keys: Iterable[bytes]) -> bool:
+        """Whether the pending batch holds one of these keys."""
+        return bool(self._points) and not self._points.keys().isdisjoint(keys)
 
     def expired(self, key: bytes) -> tuple[bytes, int, int] | None:
         """The entry of a key that has expired and is not deleted yet: for `entry` it is absent."""
@@ -469,7 +461,7 @@ class Keyspace:
         self.is_blocking = blocking
         self.read = self._store.read if blocking else self._store.read_nowait
 
-    def _bulk_after_young_miss(self, key: bytes) -> Reply | bytes | Slices | None:
+    def bulk_after_young_miss(self, key: bytes) -> Reply | bytes | Slices | None:
         """Finish `bulk` for a key without a reply in the young generation of `hot`: take it from the old one, else from
         the store."""
         reply = self.hot.find_old(key)

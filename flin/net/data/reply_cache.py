@@ -14,6 +14,7 @@ that are spread evenly over more keys than fit would make, keep and free a reply
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from flin.net.wire.replies import bulk
@@ -79,6 +80,23 @@ class ReplyCache:
         elif len(value) <= MAX_CACHED_BYTES and self._half_bytes:
             self._insert(key, bulk(value).data)
 
+    def fill_many(self, keys: Sequence[bytes], replies: Sequence[bytes]) -> None:
+        """Do what `fill` does, given finished replies of short values, in loops of C while nothing was evicted."""
+        if not self._half_bytes:
+            return
+        if self.old:
+            doorkeeper = self._doorkeeper
+            for key, reply in zip(keys, replies, strict=True):
+                hashed = hash(key)
+                slot, mark = hashed & 0xFFFF, hashed >> 16 & 0xFF
+                if doorkeeper[slot] == mark:
+                    self._insert(key, reply)
+                else:
+                    doorkeeper[slot] = mark
+            return
+        self.young.update(zip(keys, replies, strict=True))
+        self._note(sum(map(len, keys)) + sum(map(len, replies)) + OVERHEAD_BYTES * len(keys))
+
     def discard(self, key: bytes) -> None:
         # The bytes go on counting until the generation turns: exact accounting would cost every write.
         self.young.pop(key, None)
@@ -105,7 +123,11 @@ class ReplyCache:
 
     def _insert(self, key: bytes, reply: bytes) -> None:
         self.young[key] = reply
-        self._young_bytes += len(key) + len(reply) + OVERHEAD_BYTES
+        self._note(len(key) + len(reply) + OVERHEAD_BYTES)
+
+    def _note(self, size_bytes: int) -> None:
+        """Young holds so much more."""
+        self._young_bytes += size_bytes
         if self._evicted:
             for _ in range(min(FREED_PER_FILL, len(self._evicted))):
                 self._evicted.popitem()

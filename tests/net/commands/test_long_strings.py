@@ -9,7 +9,7 @@ from types import GeneratorType
 import pytest
 
 from flin.errors import CommandError, LimitError
-from flin.net.commands import strings
+from flin.net.commands import string_columns
 from flin.net.wire.replies import Reply, last_of
 from flin.objects.layout import LONG_STRING
 from flin.objects.long_string import LongString
@@ -244,4 +244,4 @@ def test_bitop_in_slices_is_that_in_one_step(sliced: Handling) -> None:
 
 def test_a_pipeline_of_gets_ends_before_one_in_slices(sliced: Handling) -> None:
     sliced.call(b"SET", b"short", b"x")
-    assert strings._get_many(sliced.context, (b"short", b"chunks", b"short")) == [b"$1\r\nx\r\n"]
+    assert string_columns.get_many(sliced.context, (b"short", b"chunks", b"short")) == [b"$1\r\nx\r\n"]

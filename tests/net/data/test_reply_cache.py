@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from flin.net.data.reply_cache import DOORKEEPER_SLOTS, MAX_CACHED_BYTES, OVERHEAD_BYTES, ReplyCache
 
 
@@ -69,3 +71,22 @@ def test_a_key_is_admitted_at_its_second_miss() -> None:
     assert once.size() < first + count // 64, "hardly any that was asked for once"
     fill(once, b"d", b"")
     assert b"d" in once.young
+
+
+def test_many_at_once_are_filled_as_one_by_one() -> None:
+    once, each = ReplyCache(1 << 18), ReplyCache(1 << 18)
+    source = Random(7)
+    for _ in range(300):
+        asked = [b"%d" % source.randrange(3000) for _ in range(source.randrange(1, 60))]
+        keys = [key for key in dict.fromkeys(asked) if key not in once.young and once.find_old(key) is None]
+        once.fill_many(keys, [b"$8\r\n%b\r\n" % key.zfill(8) for key in keys])
+        for key in dict.fromkeys(asked):
+            if key not in each.young and each.find_old(key) is None:
+                each.fill(key, key.zfill(8))
+        assert once.approximate_bytes() <= (1 << 18) + 60 * (OVERHEAD_BYTES + 18), "it turns behind a batch"
+        assert not once.evictions or once.old
+    assert once.evictions > 100
+    assert abs(once.size() - each.size()) < 400
+    off = ReplyCache(0)
+    off.fill_many([b"a"], [b"$-1\r\n"])
+    assert off.size() == 0

@@ -63,6 +63,9 @@ NET: Final = [
 
 CLUSTER: Final = [
     "groups",
+    "places strays source_group target_group staging",
+    "copying",
+    "resizing",
 ]
 """Of flin.cluster."""
 

@@ -83,10 +83,11 @@ def flip(path: Path, offset: int) -> None:
 def test_every_command_has_help_with_examples_and_exit_codes(capsys: Capture) -> None:
     code, text, _ = run(capsys, "--help")
     assert code == 0
-    for command in ("serve", "check", "dump", "stats", "compact", "bench"):
+    for command in ("serve", "resize", "check", "dump", "stats", "compact", "bench"):
         assert f"flin {command}" in text
     for words in (
         ["serve"],
+        ["resize"],
         ["check"],
         ["dump"],
         ["stats"],
@@ -213,7 +214,7 @@ def test_a_database_in_use_is_3(command: str, database: Path, capsys: Capture) -
 
 
 def test_an_interrupt_is_130(database: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(directory: str) -> None:
+    def interrupt(directory: str, group: None) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flin.cli.check.check", interrupt)
@@ -227,7 +228,7 @@ def test_a_signal_ends_it_as_an_interrupt_does(
     """What was begun is cleaned up, and a handler that was set before is set again."""
     ended = []
 
-    def take_long(directory: str) -> None:
+    def take_long(directory: str, group: None) -> None:
         try:
             os.kill(os.getpid(), number)
             time.sleep(60)
@@ -245,7 +246,7 @@ def test_an_ignored_signal_stays_ignored(database: Path, capsys: Capture, monkey
     """Like under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def check(directory: str) -> tuple[list[str], str]:
+    def check(directory: str, group: None) -> tuple[list[str], str]:
         os.kill(os.getpid(), signal.SIGHUP)
         return [], "well"
 

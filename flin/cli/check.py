@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from flin.cli import exit_code
+from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import OverlayFileSystem, open_unchanged
-from flin.cli.parsing import Commands, add_command, database_directory
+from flin.cli.parsing import Commands, add_command
 from flin.cli.ticker import Ticker
+from flin.cluster.groups import Group
+from flin.cluster.places import Place
+from flin.cluster.strays import Strays
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.catalog.version import ValueFile
 from flin.engine.disk.file_name import MANIFEST, maybe_parse
 from flin.engine.disk.fs import FileSystem, ReadableFile
 from flin.engine.engine import store_of
+from flin.engine.entry import Page
 from flin.engine.sstable import Table
 from flin.engine.table import footer as table_footer
 from flin.engine.table.meta import TableMeta
-from flin.engine.verify import verify_store
+from flin.engine.verify import CollectionsCheck, verify_store
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
 from flin.errors import CorruptionError, FlinError, LockedError, StorageError
@@ -33,7 +38,9 @@ Replays the WAL, reads every block of every table and every value that lies in a
 order, filters, counts, the manifest, and that each piece of a collection has its owner and each owner all of its
 pieces.
 Each problem is one line on stdout that names the file. If the database cannot be opened, each file is verified by
-itself, so that you see all damage and not only the first. No other process may have the directory open."""
+itself, so that you see all damage and not only the first. No other process may have the directory open.
+
+Of a directory of groups each is checked in turn, also whether its keys are of its own slots."""
 EXAMPLES = """\
   flin check data
   flin check data && cp -a data backup"""
@@ -47,21 +54,25 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    directory = os.path.abspath(database_directory(arguments.directory))
+    return each_group(places_of(arguments.directory), _check_place)
+
+
+def _check_place(place: Place) -> int:
     with Ticker("checking"):
-        problems, summary = check(directory)
+        problems, summary = check(place.directory, place.group)
     for problem in problems:
         print(problem)
-    print(summary if not problems else f"{len(problems)} problem{'s'[: len(problems) != 1]} in {directory}")
+    print(summary if not problems else f"{len(problems)} problem{'s'[: len(problems) != 1]} in {place.directory}")
     return exit_code.PROBLEMS if problems else exit_code.OK
 
 
-def check(directory: str) -> tuple[list[str], str]:
-    """The problems, or a summary if there are none. LockedError if an engine has the directory open."""
+def check(directory: str, group: Group | None = None) -> tuple[list[str], str]:
+    """The problems, or a summary if there are none. LockedError if an engine has the directory open. group: whose
+    database it is; its keys must be its own."""
     try:
         with open_unchanged(directory) as database:
             owners = Owners()
-            problems = [str(problem) for problem in verify_store(store_of(database), owners.check)]
+            problems = [str(problem) for problem in verify_store(store_of(database), _collections(owners, group))]
             summary = f"{directory}: {len(database):,} keys, all well{_dead(owners.dead)}"
     except LockedError:
         raise
@@ -70,6 +81,17 @@ def check(directory: str) -> tuple[list[str], str]:
         found = [str(problem) for problem in survey(OverlayFileSystem(), directory)]
         return list(dict.fromkeys([str(error), *found])), ""
     return problems, summary
+
+
+def _collections(owners: Owners, group: Group | None) -> CollectionsCheck:
+    if group is None:
+        return owners.check
+    strays = Strays(group)
+
+    def check_both(pages: Iterable[Page]) -> list[str]:
+        return owners.check(strays.passing(pages)) + strays.problems()
+
+    return check_both
 
 
 def _dead(number: int) -> str:

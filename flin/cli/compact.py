@@ -7,13 +7,15 @@ from pathlib import Path
 
 from flin import engine
 from flin.cli import exit_code
-from flin.cli.parsing import Commands, UsageError, add_command, database_directory, size
+from flin.cli.each_group import each_group, places_of
+from flin.cli.parsing import Commands, UsageError, add_command, size
 from flin.cli.ticker import Ticker
 
 SUMMARY = "make a database as small as possible"
 DETAILS = """\
 Flushes the WAL and merges all runs of each shard into one, which drops overwritten values and tombstones. While it
-runs it needs free space for a second copy of the data. You can interrupt it safely.
+runs it needs free space for a second copy of the data, of a directory of groups for that of one group at a time. You
+can interrupt it safely.
 
 Of values that lie in value files the overwritten ones stay until half of their file is garbage, or two fifths of all
 value files: the last lines of `flin dump DIR/MANIFEST` show how much of each is live."""
@@ -31,10 +33,14 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    directory = database_directory(arguments.directory)
+    return each_group(places_of(arguments.directory), lambda place: compact(place.directory, arguments.memory_limit))
+
+
+def compact(directory: str, memory_limit: int) -> int:
+    """The exit code."""
     before = disk_use(directory)
     try:
-        database = engine.open(directory, create=False, memory_limit=arguments.memory_limit)
+        database = engine.open(directory, create=False, memory_limit=memory_limit)
     except ValueError as error:
         raise UsageError(error) from error
     with Ticker("compacting", lambda: _text(disk_use(directory))), database:

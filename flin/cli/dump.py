@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from flin.cli import exit_code
 from flin.cli.parsing import Commands, UsageError, add_command, positive
 from flin.engine.catalog import manifest
-from flin.engine.disk.file_name import COLLECTED, MANIFEST
+from flin.engine.disk.file_name import COLLECTED, GROUPS, MANIFEST, group_name
 from flin.engine.disk.fs import OsFileSystem, ReadableFile
 from flin.engine.entry import TOMBSTONE, Entry, Pointer
 from flin.engine.key import USER_END, namespace_of, user_key
@@ -52,7 +52,8 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
     if path.is_dir():
-        raise UsageError(f"{path} is a directory: name one of its files, such as {path / MANIFEST}")
+        below = path / group_name(0) if (path / GROUPS).exists() else path
+        raise UsageError(f"{path} is a directory: name one of its files, such as {below / MANIFEST}")
     if not path.is_file():
         raise UsageError(f"there is no file {arguments.file!r}")
     file = OsFileSystem().open(str(path))

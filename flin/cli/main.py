@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import flin
-from flin.cli import bench, check, compact, dump, exit_code, repair, serve, stats
+from flin.cli import bench, check, compact, dump, exit_code, repair, resize, serve, stats
+from flin.cli.failure import fail, report
 from flin.cli.parsing import Parser, UsageError
 from flin.cli.termination import Terminated, terminable
 from flin.cli.unknown import unknown_text
 from flin.engine.disk.fs import leave_standard_numbers
-from flin.errors import FlinError, LockedError
+from flin.errors import FlinError
 
 DESCRIPTION = """\
 Flin: an embedded key-value engine, and a server that speaks the Redis protocol.
 
   flin serve            serve a database to Redis clients
+  flin resize DIR NEW   copy a database to another number of workers
   flin check DIR        read and verify a whole database, changing nothing
   flin repair DIR       save what is left of a damaged database into a new one
   flin dump FILE        show a WAL segment, an SSTable or a manifest
@@ -40,7 +42,7 @@ def parser() -> Parser:
     top = Parser(prog="flin", description=DESCRIPTION, epilog=EPILOG)
     top.add_argument("--version", action="version", version=f"flin {flin.__version__}")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for module in (serve, check, repair, dump, stats, compact, bench):
+    for module in (serve, resize, check, repair, dump, stats, compact, bench):
         module.add_parser(commands)
     return top
 
@@ -61,29 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except UsageError as error:
-        return _fail(error, exit_code.USAGE)
-    except LockedError as error:
-        return _fail(error, exit_code.LOCKED)
+        return fail(error, exit_code.USAGE)
+    except BrokenPipeError:
+        return _abandon_output()
     except (FlinError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            return _abandon_output()
-        return _fail(_text_of(error), exit_code.PROBLEMS)
+        return report(error)
     except KeyboardInterrupt:
-        return _fail("interrupted", exit_code.INTERRUPTED)
+        return fail("interrupted", exit_code.INTERRUPTED)
     except Terminated as error:
-        return _fail(f"ended by {signal.Signals(error.number).name}", exit_code.SIGNALLED + error.number)
-
-
-def _text_of(error: Exception) -> str:
-    """The error's text; of an OSError, the file and what is wrong with it, without the number."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return str(error)
-
-
-def _fail(reason: object, code: int) -> int:
-    print(f"flin: {reason}", file=sys.stderr)
-    return code
+        return fail(f"ended by {signal.Signals(error.number).name}", exit_code.SIGNALLED + error.number)
 
 
 def _abandon_output() -> int:

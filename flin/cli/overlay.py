@@ -1,7 +1,7 @@
 """A view of a database's directory that an engine can open and that changes nothing: its writes stay in memory.
 
-`flin check` and `flin stats` use it. It locks the directory as a reader, without writing into the lock file, so that no
-engine opens the directory meanwhile, but several such views may.
+`flin check`, `flin stats` and `flin resize` use it. It locks the directory as a reader, without writing into the lock
+file, so that no engine opens the directory meanwhile, but several such views may.
 """
 
 from __future__ import annotations
@@ -156,9 +156,11 @@ class OverlayFileSystem:
 
 
 @contextmanager
-def open_unchanged(directory: str) -> Iterator[Engine]:
+def open_unchanged(directory: str, memory_limit: int = 256 << 20) -> Iterator[Engine]:
     """An engine over the directory, which changes no file. Raises what `flin.engine.open` raises."""
-    engine = open_engine(directory, create=False, runner="inline", sync="never", fs=OverlayFileSystem())
+    engine = open_engine(
+        directory, create=False, runner="inline", sync="never", memory_limit=memory_limit, fs=OverlayFileSystem()
+    )
     try:
         yield engine
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from flin.cli import exit_code
-from flin.engine.disk.file_name import MANIFEST, maybe_parse
+from flin.engine.disk.file_name import GROUPS, MANIFEST, UNFINISHED, maybe_parse
 from flin.engine.options import parse_bytes
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -60,7 +60,7 @@ def positive(text: str) -> int:
 
 
 def database_directory(text: str) -> str:
-    """The directory of a database that exists; UsageError otherwise."""
+    """The directory of a database, or of groups, that exists; UsageError otherwise."""
     path = Path(text)
     if not text or not path.exists():
         raise UsageError(f"there is no directory {text!r}: name that of a database")
@@ -70,13 +70,26 @@ def database_directory(text: str) -> str:
         names = os.listdir(path)
     except PermissionError as error:
         raise UsageError(f"{text} cannot be read: {error.strerror}; run flin as its owner, {_owner(path)}") from error
+    if UNFINISHED in names and not {MANIFEST, GROUPS} & {*names}:
+        raise UsageError(f"{text} is what an interrupted `flin resize` has left: remove it, and resize again")
     if not _is_database(names):
         raise UsageError(f"{text} holds no Flin database{_instead(path, names)}")
     return text
 
 
+def new_directory(text: str, source: str, advice: str) -> str:
+    """The absolute path of a directory to be made: absent or empty, and outside of the source; UsageError otherwise.
+    advice: the end of the error if it is neither."""
+    path = os.path.abspath(text)
+    if os.path.realpath(path) == os.path.realpath(source) or path.startswith(f"{source}{os.sep}"):
+        raise UsageError(f"the result must not lie in {source}, which stays as it is")
+    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
+        raise UsageError(f"{path} is there and not an empty directory; {advice}")
+    return path
+
+
 def _is_database(names: list[str]) -> bool:
-    return MANIFEST in names or any(maybe_parse(name) for name in names)
+    return MANIFEST in names or GROUPS in names or any(maybe_parse(name) for name in names)
 
 
 def _owner(path: Path) -> str:

@@ -7,12 +7,16 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 from flin.cli import exit_code
 from flin.cli.check import check
+from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import OverlayFileSystem
-from flin.cli.parsing import Commands, UsageError, add_command, database_directory, positive
+from flin.cli.parsing import Commands, UsageError, add_command, new_directory, positive
 from flin.cli.ticker import Ticker
+from flin.cluster.groups import copy_groups
+from flin.cluster.places import Place
 from flin.engine import Options
 from flin.engine.disk.file_name import LOCK
 from flin.engine.repair.repair import Repair, RepairOptions
@@ -47,33 +51,56 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    directory = os.path.abspath(database_directory(arguments.directory))
-    target = None if arguments.dry_run else _new_directory(arguments.into or f"{directory}.repaired", directory)
+    places = places_of(arguments.directory)
+    directory = os.path.abspath(arguments.directory)
+    target = None if arguments.dry_run else _target(arguments.into or f"{directory}.repaired", directory)
+    found: list[dict[str, Any]] = []
+
+    def repair_place(place: Place) -> int:
+        into = target
+        if place.group is not None and target is not None:
+            into = os.path.join(target, os.path.basename(place.directory))
+        report, problems = repair(arguments, place, into)
+        number = {} if place.group is None else {"group": place.group.number}
+        found.append({**number, **report.as_dict(), "problems": problems})
+        if not arguments.json:
+            for line in (*lines_of(report), *problems):
+                print(line)
+        return exit_code.OK if report.lossless and not problems else exit_code.PROBLEMS
+
+    code = each_group(places, repair_place, heading=not arguments.json)
+    if target is not None and places[0].group is not None and len(found) == len(places):
+        copy_groups(directory, target)  # last: without it the result does not open
+    if arguments.json:
+        print(json.dumps(found[0] if places[0].group is None else {"groups": found}, indent=2))
+    return code
+
+
+def _target(text: str, source: str) -> str:
+    return new_directory(text, source, "name another one with --into")
+
+
+def repair(arguments: argparse.Namespace, place: Place, target: str | None) -> tuple[RepairReport, list[str]]:
+    """The report, and the problems of the result. Without a target nothing is written."""
     options = RepairOptions(not arguments.without_manifest, arguments.force, arguments.shards)
     try:
         writing = Options(shards=arguments.shards)
     except ValueError as error:
         raise UsageError(error) from error
-    repair = Repair(OverlayFileSystem(), directory, options, None if target is None else writing, target)
+    work = Repair(OverlayFileSystem(), place.directory, options, None if target is None else writing, target)
     try:
-        with Ticker("repairing", lambda: f"{repair.report.keys:,} keys"):
-            report = repair.run()
+        with Ticker("repairing", lambda: f"{work.report.keys:,} keys"):
+            report = work.run()
     except ValueError as error:
         raise UsageError(error) from error
     except BaseException:
         if target is not None:
             _remove_empty(target)
         raise
-    problems: list[str] = []
-    if target is not None:
-        with Ticker("verifying"):
-            problems, _ = check(target)
-    if arguments.json:
-        print(json.dumps({**report.as_dict(), "problems": problems}, indent=2))
-    else:
-        for line in (*lines_of(report), *problems):
-            print(line)
-    return exit_code.OK if report.lossless and not problems else exit_code.PROBLEMS
+    if target is None:
+        return report, []
+    with Ticker("verifying"):
+        return report, check(target, place.group)[0]
 
 
 def lines_of(report: RepairReport) -> Iterator[str]:
@@ -89,15 +116,6 @@ def lines_of(report: RepairReport) -> Iterator[str]:
     verdict = "nothing was lost" if report.lossless else "see the losses above"
     expired = f", {report.expired:,} of them expired" if report.expired else ""
     yield f"{report.keys:,} keys in {shards}{expired}; {verdict}; {where}"
-
-
-def _new_directory(text: str, source: str) -> str:
-    path = os.path.abspath(text)
-    if os.path.realpath(path) == os.path.realpath(source) or path.startswith(f"{source}{os.sep}"):
-        raise UsageError(f"the result must not lie in {source}, which stays as it is")
-    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
-        raise UsageError(f"{path} is there and not an empty directory; name another one with --into")
-    return path
 
 
 def _remove_empty(directory: str) -> None:

@@ -9,16 +9,18 @@ from typing import Any
 
 from flin.cli import exit_code
 from flin.cli.compact import disk_use
+from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import open_unchanged
-from flin.cli.parsing import Commands, add_command, database_directory
+from flin.cli.parsing import Commands, add_command
 from flin.cli.ticker import Ticker
+from flin.cluster.places import Place
 from flin.engine import Engine
 
 SUMMARY = "print the figures of a database, changing nothing"
 DETAILS = """\
 Prints keys, files and bytes, tables and runs, value files, and what recovery found in the WAL. It opens the
 directory as an engine would and replays its WAL into memory, but changes no file. For a database that a server has
-open, ask the server: its INFO command has the same figures and more."""
+open, ask the server: its INFO command has the same figures and more. Of a directory of groups it prints each one's."""
 EXAMPLES = """\
   flin stats data
   flin stats data --json | jq .keys"""
@@ -31,15 +33,29 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    directory = database_directory(arguments.directory)
-    with Ticker("reading"), open_unchanged(directory) as database:
-        figures = figures_of(database)
+    found: list[dict[str, Any]] = []
+
+    def read(place: Place) -> int:
+        with Ticker("reading"), open_unchanged(place.directory) as database:
+            figures = figures_of(database)
+        if not arguments.json:
+            for line in lines_of(figures):
+                print(line)
+        if place.group is not None:
+            figures = {"group": place.group.number, "slots": [place.group.first, place.group.last], **figures}
+        found.append(figures)
+        return exit_code.OK
+
+    places = places_of(arguments.directory)
+    code = each_group(places, read, heading=not arguments.json)
     if arguments.json:
-        print(json.dumps(figures, indent=2, default=str))
-    else:
-        for line in lines_of(figures):
-            print(line)
-    return exit_code.OK
+        print(json.dumps(found[0] if places[0].group is None else whole(found), indent=2, default=str))
+    return code
+
+
+def whole(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of a directory of groups: sums, then those of each group."""
+    return {name: sum(group[name] for group in groups) for name in ("keys", "files", "disk_bytes")} | {"groups": groups}
 
 
 def figures_of(database: Engine) -> dict[str, Any]:

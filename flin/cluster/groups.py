@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from flin.engine.disk.file_name import GROUPS, LOCK, MANIFEST, group_name
+from flin.engine.disk.file_name import GROUPS, LOCK, MANIFEST, UNFINISHED, group_name
 from flin.engine.disk.fs import FileSystem, OsFileSystem, append_all, join
 from flin.engine.options import system_random_bytes
 from flin.errors import CorruptionError, FormatVersionError, StorageError
@@ -54,7 +54,7 @@ def read_groups(path: str | Path, fs: FileSystem | None = None) -> tuple[Group, 
     """The groups of a directory; () if it is none (a database, an empty directory, or nothing).
 
     CorruptionError if the file is damaged or a group's directory is missing, FormatVersionError if a newer Flin wrote
-    it, StorageError if it cannot be read, or if there is a database beside it."""
+    it, StorageError if it cannot be read, is unfinished, or if there is a database beside it."""
     fs = fs or OsFileSystem()
     directory = str(path)
     try:
@@ -64,6 +64,8 @@ def read_groups(path: str | Path, fs: FileSystem | None = None) -> tuple[Group, 
     except OSError as error:
         raise StorageError("read", directory, error) from error
     if GROUPS not in names:
+        if UNFINISHED in names and MANIFEST not in names:
+            raise StorageError("use", directory, "`flin resize` has not finished it: remove it and resize again")
         return ()
     file = join(directory, GROUPS)
     groups = _decoded(_content(fs, file), file, directory)
@@ -96,20 +98,34 @@ def create_groups(path: str | Path, count: int, fs: FileSystem | None = None) ->
         _refuse_filled(fs, directory, groups)
         for group in groups:
             fs.make_directory(str(group.directory))
-        temporary = join(directory, _TEMPORARY)
-        with suppress(FileNotFoundError):  # of one that a crash has cut off
-            fs.remove(temporary)
-        file = fs.create(temporary)
-        try:
-            append_all(file, _encoded(groups))
-            file.sync()
-        finally:
-            file.close()
-        fs.rename(temporary, join(directory, GROUPS))
-        fs.sync_directory(directory)
+        _write(fs, directory, _encoded(groups))
     except OSError as error:
         raise StorageError("make groups in", directory, error) from error
     return groups
+
+
+def copy_groups(source: str, target: str) -> None:
+    """Say in another directory that holds the same databases that it does, durably. StorageError."""
+    fs = OsFileSystem()
+    data = _content(fs, join(source, GROUPS))
+    try:
+        _write(fs, target, data)
+    except OSError as error:
+        raise StorageError("make groups in", target, error) from error
+
+
+def _write(fs: FileSystem, directory: str, data: bytes) -> None:
+    temporary = join(directory, _TEMPORARY)
+    with suppress(FileNotFoundError):  # of one that a crash has cut off
+        fs.remove(temporary)
+    file = fs.create(temporary)
+    try:
+        append_all(file, data)
+        file.sync()
+    finally:
+        file.close()
+    fs.rename(temporary, join(directory, GROUPS))
+    fs.sync_directory(directory)
 
 
 def slots_of(number: int, count: int) -> tuple[int, int]:

@@ -16,7 +16,16 @@ from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import BODY_OFFSET, Manifest, ManifestWriter
 from flin.engine.catalog.recovery import Recovery, recover
 from flin.engine.catalog.version import Version
-from flin.engine.disk.file_name import GROUPS, LOCK, MANIFEST, is_group_name, maybe_parse, temporary_name, wal_name
+from flin.engine.disk.file_name import (
+    GROUPS,
+    LOCK,
+    MANIFEST,
+    UNFINISHED,
+    is_group_name,
+    maybe_parse,
+    temporary_name,
+    wal_name,
+)
 from flin.engine.disk.fs import FileSystem, append_all, join
 from flin.engine.disk.lock import HeldLock, is_lock_text, lock_directory
 from flin.engine.options import Options
@@ -71,11 +80,13 @@ def _refuse_foreign(fs: FileSystem, directory: str, create: bool) -> None:
     names = fs.names(directory)
     if MANIFEST in names and manifest_format.is_manifest(fs, directory):
         return
+    if UNFINISHED in names:
+        raise StorageError("open", directory, "`flin resize` has not finished it: remove it and resize again")
     if any(parsed.role != "temporary" for name in names if (parsed := maybe_parse(name)) is not None):
         return  # a database with a damaged manifest, or without one: reported once it is locked
-    if GROUPS in names:
-        groups = ", ".join(filter(is_group_name, names))
-        raise StorageError("open", directory, f"it holds several databases, open one of them: {groups}")
+    groups = [name for name in names if is_group_name(name)]
+    if groups or GROUPS in names:  # also if that file is lost: no new database may hide them
+        raise StorageError("open", directory, f"it holds several databases, open one of them: {', '.join(groups)}")
     found = maybe_foreign(names)
     if found is not None:
         raise StorageError("open", directory, f"it holds {found}")

@@ -1,0 +1,70 @@
+"""`flin resize`: copies a database to a new directory, for another number of workers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Final
+
+from flin.cli import exit_code
+from flin.cli.each_group import name_of, places_of
+from flin.cli.overlay import open_unchanged
+from flin.cli.parsing import Commands, UsageError, add_command, new_directory, positive, size
+from flin.cli.ticker import Ticker
+from flin.cluster.places import places_in
+from flin.engine.disk.file_name import UNFINISHED
+
+SUMMARY = "copy a database to a new directory, for another number of workers"
+DETAILS = """\
+Copies every key to the group of its slot: values and collections as they are stored, expiries to the millisecond, the
+libraries of functions into every group. DIR is a database or a directory of groups, and is not changed; no server may
+have it open. NEW becomes a directory of N groups for `flin serve --workers N`, or with --workers 1 a plain database.
+At the end everything is read again and compared.
+
+With more than one worker there is database 0 only: keys in others are an error. Until all is done `flin serve` and the
+other commands refuse NEW. If the copy is interrupted, remove NEW and begin again. It needs free space for a second
+copy of the data."""
+EXAMPLES = """\
+  flin resize data data.4 --workers 4 && flin serve --dir data.4 --workers 4
+  flin resize data.4 data.1 --workers 1
+  flin resize data.4 data.8 --workers 8 --memory-limit 2gb"""
+
+MOST_WORKERS: Final = 256
+"""Each has a database open at once, with helper processes of its own."""
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "resize", run, SUMMARY, DETAILS, EXAMPLES)
+    parser.add_argument("directory", metavar="DIR", help="the directory to copy")
+    parser.add_argument("target", metavar="NEW", help="the new directory, empty or absent")
+    parser.add_argument("--workers", type=positive, metavar="N", required=True, help="how many groups NEW has")
+    parser.add_argument(
+        "--memory-limit",
+        type=size,
+        default="256mb",
+        metavar="SIZE",
+        help="bytes, or a size such as 256mb (default), for all groups together",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.workers > MOST_WORKERS:
+        raise UsageError(f"--workers {arguments.workers}: {MOST_WORKERS} are the most")
+    sources = places_of(arguments.directory)
+    target = new_directory(arguments.target, os.path.abspath(arguments.directory), "name another one")
+    from flin.cluster.resizing import Resizing  # what the server is made of, which the other commands do without
+
+    resizing = Resizing(sources, target, arguments.workers, open_unchanged, arguments.memory_limit)
+    try:
+        with Ticker("resizing", lambda: resizing.progress):
+            counts = resizing.run()
+    except BaseException:
+        if os.path.lexists(os.path.join(target, UNFINISHED)):
+            print(f"flin: {target} is unfinished: remove it and begin again", file=sys.stderr)
+        raise
+    for place, count in zip(places_in(target), counts, strict=True):
+        if place.group is not None:
+            print(f"{name_of(place)}: {count:,} keys")
+    print(f"{sum(counts):,} keys were copied to {target}")
+    return exit_code.OK

@@ -1,0 +1,142 @@
+"""Another number of groups: a database, or a directory of groups, copied to a new one, key by key.
+
+Nothing is written before all sources are open, locked, and looked through for what would not fit. At the end each new
+database is opened again and must hold what was written into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from flin.cluster.copying import Copying
+from flin.cluster.places import Place
+from flin.cluster.source_group import SourceGroup
+from flin.cluster.staging import Staging
+from flin.cluster.target_group import TargetGroup
+from flin.engine.engine import Engine, store_of
+from flin.engine.entry import Entry
+from flin.engine.options import MIN_MEMORY_LIMIT_BYTES, Options
+from flin.engine.tree.store import Store
+from flin.errors import CorruptionError, FlinError, StorageError
+from flin.net.batch.namespaces import MAX_DATABASES
+
+OpenUnchanged: TypeAlias = Callable[[str, int], AbstractContextManager[Engine]]
+"""Opens the database in a directory, with so many bytes of memory, and changes no file."""
+
+
+class Resizing:
+    """One run into a new directory, of so many groups or, if it is one, a database by itself."""
+
+    def __init__(
+        self,
+        sources: Sequence[Place],
+        target: str,
+        workers: int,
+        open_unchanged: OpenUnchanged,
+        memory_limit: int,
+        writing: Options | None = None,
+    ) -> None:
+        """writing: file system, clock and runner of the target."""
+        self._sources: Final = sources
+        self._writing: Final = writing or Options()
+        self._staging: Final = Staging(target, workers, self._writing.fs)
+        self._workers: Final = workers
+        self._open_unchanged: Final = open_unchanged
+        # A quarter for reading: a scan needs a few blocks. Writing makes generations, and merges them.
+        self._source_bytes: Final = _share(memory_limit // 4, len(sources))
+        self._target_bytes: Final = _share(memory_limit * 3 // 4, workers)
+        self._now_ms: Final = self._writing.clock_ms()
+        self._copying = Copying((), self._now_ms)
+        self._total = 0
+
+    @property
+    def progress(self) -> str:
+        return f"{self._copying.copied:,} of {self._total:,} keys"
+
+    def run(self) -> list[int]:
+        """The number of keys of each new database. LockedError, CorruptionError, FormatVersionError; StorageError, also
+        for what cannot be copied."""
+        with ExitStack() as stack:
+            sources = [self._opened(place, stack) for place in self._sources]
+            namespaces, shared = self._copyable(sources)
+            self._total = sum(source.count() for source in sources)
+            directories = self._staging.begin()
+            targets = self._fill(directories, sources, namespaces, shared)
+            counts = self._check(directories, targets)
+        self._staging.finish()
+        return counts
+
+    def _opened(self, place: Place, stack: ExitStack) -> SourceGroup:
+        engine = stack.enter_context(self._open_unchanged(place.directory, self._source_bytes))
+        return SourceGroup(engine, place.group, self._now_ms)
+
+    def _copyable(self, sources: Sequence[SourceGroup]) -> tuple[range, dict[bytes, Entry]]:
+        """The namespaces to copy, and the entries that every target gets. StorageError if anything has no place in the
+        target."""
+        if self._workers == 1 and self._sources[0].group is None:
+            return range(MAX_DATABASES), sources[0].libraries() | sources[0].order_of_databases()
+        libraries: dict[bytes, Entry] = {}
+        for source in sources:
+            others = ", ".join(str(database) for database in source.databases() if database)
+            if others:
+                reason = f"groups have database 0 alone, and there are keys in database {others}, too"
+                raise StorageError("resize", source.path, reason)
+            for stored, library in source.libraries().items():
+                if libraries.setdefault(stored, library) != library:
+                    name = stored.rpartition(b":")[2].decode()
+                    raise StorageError("resize", source.path, f"its library {name} is not that of the groups before it")
+        return range(1), libraries
+
+    def _fill(
+        self,
+        directories: Sequence[str],
+        sources: Sequence[SourceGroup],
+        namespaces: range,
+        shared: dict[bytes, Entry],
+    ) -> list[TargetGroup]:
+        with ExitStack() as stack:
+            targets = [TargetGroup(store_of(stack.enter_context(self._made(directory)))) for directory in directories]
+            self._copying = Copying(targets, self._now_ms)
+            for source in sources:
+                for namespace in namespaces:
+                    self._copying.copy(source, namespace)
+            self._copying.end(shared)
+        return targets
+
+    @contextmanager
+    def _made(self, directory: str) -> Iterator[Engine]:
+        """The clock stands still: no key expires while it is copied and counted. Nothing is synced before the end: a
+        target that is not finished is refused anyway."""
+        options = replace(
+            self._writing,
+            sync="never",
+            memory_limit=self._target_bytes,
+            value_cache=False,
+            clock_ms=lambda: self._now_ms,
+        )
+        engine = Engine(Store(directory, options))
+        try:
+            yield engine
+        except BaseException:
+            with suppress(FlinError):  # a full disk refuses this, too; what is raised says why it ends
+                engine.close(flush=False)
+            raise
+        engine.close()
+
+    def _check(self, directories: Sequence[str], targets: Sequence[TargetGroup]) -> list[int]:
+        counts = []
+        for directory, target in zip(directories, targets, strict=True):
+            with self._open_unchanged(directory, self._source_bytes) as written:
+                found = target.check(written)
+            counts.append(sum(found[namespace] for namespace in found if namespace < MAX_DATABASES))
+        if sum(counts) != self._copying.copied:
+            reason = f"{sum(counts):,} keys are in the new groups, and {self._copying.copied:,} were copied"
+            raise CorruptionError(directories[0], 0, reason)
+        return counts
+
+
+def _share(memory_bytes: int, engines: int) -> int:
+    return max(MIN_MEMORY_LIMIT_BYTES, memory_bytes // engines)

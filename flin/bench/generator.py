@@ -1,9 +1,9 @@
 """A load generator in its own process: `python -m flin.bench.generator TASK`, TASK and outcome in JSON.
 
-`open`: GETs at a fixed rate. Every request has a moment at which it is due, and its latency counts from then, however
-late it was sent: a server that stands still for a second gets a second's worth of bad latencies, not one
-(no coordinated omission). The generator's own lateness is reported, too. It naps by time.sleep, which wakes within
-0.1 ms; a poll's timeout would be rounded to 1 ms.
+`open`: GETs, and a share of SETs, at a fixed rate. Every request has a moment at which it is due, and its latency
+counts from then, however late it was sent: a server that stands still for a second gets a second's worth of bad
+latencies, not one (no coordinated omission). The generator's own lateness is reported, too. It naps by time.sleep,
+which wakes within 0.1 ms; a poll's timeout would be rounded to 1 ms.
 `closed`: GETs as fast as the answers come, one pipeline outstanding per connection: the peak.
 `write`: SETs of random keys at a fixed rate, in pipelines.
 
@@ -34,6 +34,8 @@ WRITE_PIPELINE: Final = 20
 DRAIN_SECONDS: Final = 10.0
 """The time to wait for the last replies."""
 
+STORED: Final = b"+OK\r\n"
+
 NAP_SECONDS: Final = 0.00005
 """The nap when nothing is due and nothing has arrived: the call itself adds about as much again."""
 
@@ -53,6 +55,7 @@ class Task:
     seed: int = 1
     pipeline: int = 1  # closed: requests per send
     zipfian: bool = False  # the keys' popularity falls with their rank; else all are equally popular
+    write_share: float = 0.0  # open: of the requests that are SETs, of random keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Outcome:
     latencies: dict[str, float]  # milliseconds, from when a request was due
     late: dict[str, float]  # milliseconds from due to sent: the generator's own share
     hot: dict[str, float] = field(default_factory=dict)  # open and zipfian: the latencies of the most popular keys
+    writes: dict[str, float] = field(default_factory=dict)  # open: those of SETs, which are among the latencies, too
 
     @property
     def rate(self) -> float:
@@ -76,12 +80,14 @@ class UnexpectedReplyError(Exception):
 class Connection:
     """A socket with its unanswered requests: their numbers, or when they were sent."""
 
-    def __init__(self, port: int, value_bytes: int) -> None:
+    def __init__(self, port: int, value_bytes: int, *, writes: bool = False) -> None:
+        """`writes`: its requests are SETs; else they are GETs."""
+        self.writes = writes
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.waiting: deque[int] = deque()
-        self._header = b"$%d\r\n" % value_bytes
-        self._reply_bytes = len(self._header) + value_bytes + 2
+        self._header = STORED if writes else b"$%d\r\n" % value_bytes
+        self._reply_bytes = len(STORED) if writes else len(self._header) + value_bytes + 2
         self._received = 0  # bytes of the incomplete reply
 
     def receive(self) -> int:
@@ -92,6 +98,9 @@ class Connection:
         replies, self._received = divmod(self._received + len(data), self._reply_bytes)
         return replies
 
+
+VALUES: Final = 1024
+"""Different values of SETs."""
 
 READY: Final = 1 << 16
 READY_ZIPFIAN: Final = 1 << 18
@@ -129,20 +138,43 @@ def set_request(key: bytes, value: bytes) -> bytes:
     return b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value)
 
 
+class Writes:
+    """SETs of random keys. Each is put together when it is due (1 µs): many prepared ones would not fit in memory."""
+
+    def __init__(self, task: Task) -> None:
+        generator = random.Random(task.seed)
+        self._keys = [key_of(generator.randrange(task.count)) for _ in range(READY)]
+        self._values = [compressible(generator, task.value_bytes) for _ in range(VALUES)]
+
+    def request(self, number: int) -> bytes:
+        return set_request(self._keys[number % READY], self._values[number % VALUES])
+
+
+def is_write(number: int, share: float) -> bool:
+    """Whether the request of this number is a SET: so many are, at even distances."""
+    return int((number + 1) * share) > int(number * share)
+
+
 class OpenLoop:
-    """GETs at a fixed rate."""
+    """GETs, and perhaps SETs among them, at a fixed rate. SETs have connections of their own, as many as the GETs."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._total = int(task.rate * task.seconds)
         self._requests = Requests(task)
         self._connections = [Connection(task.port, task.value_bytes) for _ in range(task.connections)]
-        self._by_descriptor = {connection.socket.fileno(): connection for connection in self._connections}
+        self._writers = [
+            Connection(task.port, task.value_bytes, writes=True)
+            for _ in range(task.connections if task.write_share else 0)
+        ]
+        self._writes = Writes(task)
+        self._by_descriptor = {each.socket.fileno(): each for each in (*self._connections, *self._writers)}
         self._poll = select.epoll()
         for descriptor in self._by_descriptor:
             self._poll.register(descriptor, select.EPOLLIN)
         self._latencies: list[int] = []
         self._hot: list[int] = []
+        self._stored: list[int] = []  # latencies of SETs
         self._late: list[int] = []
         self._interval = 1e9 / task.rate
         self._started = 0
@@ -161,20 +193,26 @@ class OpenLoop:
         seconds = (perf_counter_ns() - started) / 1e9
         answered = len(self._latencies)
         latencies, late = percentiles(self._latencies, 1e-6), percentiles(self._late, 1e-6)
-        hot = percentiles(self._hot, 1e-6) if self._hot else {}
-        return Outcome(answered, seconds, self._total - answered, latencies, late, hot)
+        hot, stored = (percentiles(samples, 1e-6) if samples else {} for samples in (self._hot, self._stored))
+        return Outcome(answered, seconds, self._total - answered, latencies, late, hot, stored)
 
     def _send_due(self, started: int) -> int:
         """Send the requests that are due, but only a few, so that replies are seen in time."""
-        interval, requests = self._interval, self._requests
+        interval, requests, share = self._interval, self._requests, self._task.write_share
         first = sent = len(self._late)
         now = perf_counter_ns()
         limit = min(self._total, first + SEND_BURST, int((now - started) / interval) + 1)
         while sent < limit:
             due = started + int(sent * interval)
-            connection = self._connections[sent % len(self._connections)]
+            if share and is_write(sent, share):
+                connection, request = self._writers[sent % len(self._writers)], self._writes.request(sent)
+            else:
+                connection, request = (
+                    self._connections[sent % len(self._connections)],
+                    requests.ready[sent % requests.size],
+                )
             connection.waiting.append(sent)
-            connection.socket.sendall(requests.ready[sent % requests.size])
+            connection.socket.sendall(request)
             self._late.append(perf_counter_ns() - due)
             sent += 1
         return sent - first
@@ -190,7 +228,9 @@ class OpenLoop:
                 number = connection.waiting.popleft()
                 latency = now - self._started - int(number * self._interval)
                 record(latency)
-                if hot[number % len(hot)]:
+                if connection.writes:
+                    self._stored.append(latency)
+                elif hot[number % len(hot)]:
                     self._hot.append(latency)
         return len(ready)
 
@@ -229,9 +269,9 @@ def run_closed(task: Task) -> Outcome:
 def run_write(task: Task) -> Outcome:
     """SETs at a fixed rate, each pipeline answered before the next; a server that stalls writers slows it down."""
     generator = random.Random(task.seed)
-    values = [compressible(generator, task.value_bytes) for _ in range(1024)]
+    values = [compressible(generator, task.value_bytes) for _ in range(VALUES)]
     connection = socket.create_connection(("127.0.0.1", task.port))
-    expected = b"+OK\r\n" * WRITE_PIPELINE
+    expected = STORED * WRITE_PIPELINE
     latencies: list[int] = []
     written = 0
     started = now = perf_counter_ns()
@@ -252,12 +292,12 @@ def run_write(task: Task) -> Outcome:
 def fill(port: int, count: int, value_bytes: int, name: bytes = KEY_FORMAT) -> None:
     """Write every key once, so that no GET misses; `name` formats a number as a key."""
     generator = random.Random(0)
-    values = [compressible(generator, value_bytes) for _ in range(1024)]
+    values = [compressible(generator, value_bytes) for _ in range(VALUES)]
     with socket.create_connection(("127.0.0.1", port)) as connection:
         for start in range(0, count, WRITE_PIPELINE):
             keys = [name % number for number in range(start, min(count, start + WRITE_PIPELINE))]
             connection.sendall(b"".join(set_request(key, generator.choice(values)) for key in keys))
-            _expect(connection, b"+OK\r\n" * len(keys))
+            _expect(connection, STORED * len(keys))
 
 
 def _expect(connection: socket.socket, expected: bytes) -> None:

@@ -31,6 +31,7 @@ plyvel get the same memory as Flin, and a Bloom filter. Percentiles are those of
 stdout, progress to stderr.
 
   flin bench compaction   the latency of GETs while compactions run
+  flin bench pauses       the latency of GETs and SETs beside flushes and merges, and the causes of pauses
   flin bench curves       how costs grow with keys, shards, value sizes, connections and history, as pictures
   flin bench steps        where the time goes: the steps of each operation, in nanoseconds
   flin bench types        the cost of commands over collections, beside SET and GET and beside redis-server
@@ -65,6 +66,7 @@ def add_parser(commands: Commands) -> None:
     # Not required: without WHAT the rows of the table run.
     more = parser.add_subparsers(title="further measurements", metavar="WHAT")
     _add_compaction(more)
+    _add_pauses(more)
     _add_curves(more)
     _add_steps(more)
     _add_types(more)
@@ -99,6 +101,26 @@ a writer forces at least three compactions. The latency of a request counts from
     parser.add_argument("--seconds", type=positive, metavar="N", help="seconds with the writer (default 60)")
     parser.add_argument("--write-rate", type=positive, metavar="N", help="SETs per second (default 5000)")
     parser.add_argument("--rate", type=positive, metavar="N", help="GETs per second (default: half of the peak)")
+
+
+def _add_pauses(more: Commands) -> None:
+    details = """\
+Sends GETs and SETs to both servers in turn, at half of Flin's peak: first with so few SETs that nothing runs in the
+background, then with so many that flushes and merges follow each other; to Redis once more while it rewrites its
+append-only file. The latency of a request counts from the time at which it was due. Where perf may record (for root,
+mostly), the turns of the event loop that take longer than 2 ms are divided by cause. Takes three minutes."""
+    examples = "  flin bench pauses --rounds 3 --rate 6000"
+    parser = add_command(
+        more, "pauses", run_pauses, "pauses beside flushes and merges, and their causes", details, examples
+    )
+    _add_common(parser)
+    parser.add_argument(
+        "--keys", type=positive, metavar="N", help="number of keys, with values of 1 KiB (default 50000)"
+    )
+    parser.add_argument("--seconds", type=positive, metavar="N", help="seconds of each phase (default 15)")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="number of rounds (default 2)")
+    parser.add_argument("--rate", type=positive, metavar="N", help="requests per second (default: half of the peak)")
+    parser.add_argument("--write-percent", type=positive, metavar="N", help="SETs among them (default 30)")
 
 
 def _add_curves(more: Commands) -> None:
@@ -274,6 +296,33 @@ def run_compaction(arguments: argparse.Namespace) -> int:
     _write_json(arguments, report.document("compaction", asdict(settings), compaction.to_json(result)))
     if not result.enough:
         _say(f"fewer than {compaction.COMPACTIONS} compactions, or requests without an answer: raise --seconds")
+        return exit_code.PROBLEMS
+    return exit_code.OK
+
+
+def run_pauses(arguments: argparse.Namespace) -> int:
+    from flin.bench import pauses, report, server_process
+    from flin.bench.progress import Progress
+
+    defaults = pauses.Settings()
+    names = [name for name in defaults.servers if name not in _names(arguments.without)]
+    settings = pauses.Settings(
+        servers=_installed(names, server_process.is_installed),
+        count=arguments.keys or defaults.count,
+        memory_bytes=arguments.memory_limit or defaults.memory_bytes,
+        write_share=(arguments.write_percent or 100 * defaults.write_share) / 100,
+        seconds=arguments.seconds or defaults.seconds,
+        rounds=arguments.rounds or defaults.rounds,
+        rate=arguments.rate,
+    )
+    if not settings.servers:
+        raise UsageError("nothing is left to be measured")
+    with _scratch(arguments) as scratch:
+        result = pauses.run(settings, scratch, Progress(settings.steps()))
+    print(pauses.table(result))
+    _write_json(arguments, report.document("pauses", asdict(settings), pauses.to_json(result)))
+    if result.unanswered:
+        _say(f"{result.unanswered} requests without an answer")
         return exit_code.PROBLEMS
     return exit_code.OK
 

@@ -88,6 +88,9 @@ class FakeStore:
         self.commits.append(len(batch))
         return self.position
 
+    def put(self, key: bytes, value: bytes) -> int:
+        return self.commit({key: value})
+
     def sync(self) -> None:
         position = self.position
         if self.sync_failure is not None:

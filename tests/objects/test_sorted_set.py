@@ -136,6 +136,7 @@ class Machine(RuleBasedStateMachine):
     def refuse(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.store, "commit", _fail)
+            patch.setattr(self.store, "put", _fail)
             self.pending.commit()
         self.model = self.committed.copy()
 

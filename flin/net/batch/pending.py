@@ -154,7 +154,10 @@ class Pending:
         for journal in self.journals:
             journal.note(points, ranges)
         try:
-            position = self._store.commit(points, ranges_of(ranges) if ranges else ())
+            if len(points) == 1 and not ranges and type(value := next(iter(points.values()))) is bytes:
+                position = self._store.put(next(iter(points)), value)
+            else:
+                position = self._store.commit(points, ranges_of(ranges) if ranges else ())
         except Exception as error:  # whatever it is, the replies of this tick are still owed
             self._refuse(error)
             return

@@ -66,6 +66,9 @@ class StoreLike(Protocol):
         Returns the WAL position after the frame; raises StorageError or ReadOnlyError, and then nothing happened.
         """
 
+    def put(self, key: bytes, value: bytes) -> int:
+        """Do what `commit` does for one plain value, in half the time: a server with one client that writes."""
+
     def sync(self) -> None:
         """Make everything committed durable. Blocks; any thread; StorageError."""
 

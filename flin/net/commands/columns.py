@@ -6,7 +6,7 @@ most clients' do: the object is found once, and loops in C go over the elements.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from flin.net.data.reply_cache import MAX_CACHED_BYTES
@@ -56,9 +56,9 @@ def replies_of_held(held: Sequence[bool]) -> list[bytes]:
     return list(map((_ZERO, _ONE).__getitem__, held))
 
 
-def replies_of_numbers(texts: Iterable[bytes]) -> list[bytes]:
-    """A reply of each number, given in decimal."""
-    return list(map(b":%b\r\n".__mod__, texts))
+def replies_of_numbers(numbers: Sequence[int]) -> list[bytes]:
+    """A reply of each number."""
+    return (b":%d\r\n" * len(numbers) % tuple(numbers)).splitlines(keepends=True)
 
 
 def bulks(context: Context, values: Sequence[bytes | None]) -> list[bytes] | None:

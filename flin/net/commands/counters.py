@@ -37,16 +37,17 @@ def _incr_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
     if numbers is None:
         return _incr_each(keyspace, keys)
     if len(unique) == len(keys):
-        texts = stored = texts_of(list(map(_one_more, numbers)))
+        totals = list(map(_one_more, numbers))
+        sums = totals
     else:
-        sums = dict(zip(unique, numbers, strict=True))
+        running = dict(zip(unique, numbers, strict=True))
         totals = []
         for key in keys:
-            sums[key] = total = sums[key] + 1
+            running[key] = total = running[key] + 1
             totals.append(total)
-        texts, stored = texts_of(totals), texts_of(list(sums.values()))
-    keyspace.put_values(unique, stored)
-    return replies_of_numbers(texts)
+        sums = list(running.values())
+    keyspace.put_values(unique, texts_of(sums))
+    return replies_of_numbers(totals)
 
 
 def _incr_each(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[bytes]:

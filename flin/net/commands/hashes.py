@@ -126,7 +126,7 @@ def _hincrby_many(
     texts = texts_of(totals)
     hash_.replace_many(dict(zip(fields, texts, strict=True)), before, max(map(len, texts)))
     context.notify_times(b"hincrby", keys[0], len(keys))
-    return replies_of_numbers(texts)
+    return replies_of_numbers(totals)
 
 
 def _running_totals(sums: dict[bytes, int], fields: Iterable[bytes], steps: Iterable[int]) -> list[int]:

@@ -196,7 +196,8 @@ class Keyspace:
         newest = self._store.newest_entries()
         if newest is None or self._prefix or self._ranges or max(keys) >= b"\xff":
             return [None] * len(keys)
-        return [*map(cast("Any", self._points_get), keys, map(newest.get, keys))]
+        found = map(newest.get, keys)
+        return [*map(cast("Any", self._points_get), keys, found)] if self._points else [*found]
 
     def has_pending(self, keys: Iterable[bytes]) -> bool:
         """Whether the pending batch holds one of these keys."""

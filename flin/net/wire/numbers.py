@@ -29,8 +29,8 @@ def maybe_small(texts: Sequence[bytes]) -> list[int] | None:
     """The numbers, if all are canonical, without a sign and of at most SMALL_DIGITS; None: look at them one by one.
 
     Every step is a loop in C over all of them: in bytecode each number would cost as much as eight do now."""
-    lengths = list(map(len, texts))
-    if not min(lengths) or max(lengths) > SMALL_DIGITS or not b"".join(texts).isdigit():
+    lengths = set(map(len, texts))
+    if 0 in lengths or max(lengths) > SMALL_DIGITS or not b"".join(texts).isdigit():
         return None
     numbers = list(map(int, texts))
     if b" 0" in b" " + b" ".join(texts) and list(map(_text_of, numbers)) != list(texts):

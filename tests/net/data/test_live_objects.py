@@ -158,6 +158,7 @@ class Machine(RuleBasedStateMachine):
     def refuse(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.store, "commit", self._fail)
+            patch.setattr(self.store, "put", self._fail)
             self.pending.commit()
         self.model = deepcopy(self.committed)
 

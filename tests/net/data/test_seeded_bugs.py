@@ -75,6 +75,7 @@ def leases() -> None:
         if how == "refused":
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(served.store, "commit", _fail)
+                patch.setattr(served.store, "put", _fail)
                 served.pending.commit()
         else:
             served.pending.settle()  # as a command that reads entries as they are

@@ -195,6 +195,7 @@ def test_a_refused_batch_is_written_again(scene: Scene) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scene.store, "commit", refuse)
+        patch.setattr(scene.store, "put", refuse)
         scene.reap(1)
     assert calls
     assert scene.pieces() == 31

@@ -88,6 +88,10 @@ class ReadOnlyError(FlinError):
         self.reason = reason
 
 
+class WorkerError(FlinError):
+    """A worker of `flin serve --workers` cannot be started, or did not end well; the text says which, and why."""
+
+
 class HelperDiedError(FlinError):
     """The helper process ended in the middle of a job. Its files are removed; the job is run again."""
 

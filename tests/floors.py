@@ -55,14 +55,17 @@ NET: Final = [
     "run/",
     "scripting/",
     "commands/",
-    "serve/",
+    "serve/ diagnostics",
     "server",
 ]
 """Of flin.net."""
 
 
 CLUSTER: Final = [
-    "groups",
+    "groups ports choice fleet",
+    "assignment",
+    "worker worker_process",
+    "supervisor",
     "places strays source_group target_group staging",
     "copying",
     "resizing",

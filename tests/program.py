@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flin.testing.process import PATIENCE_SECONDS, children, kill, wait_until
@@ -55,6 +55,9 @@ class Program:
 
     def kill(self) -> None:
         """kill -9 of it and of all that it has started; nothing if it has ended, since its number may be another's."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         if self._process.poll() is not None:
             return
         family = [self.pid]
@@ -64,14 +67,17 @@ class Program:
             kill(pid)
         self._process.wait()
 
-    def end(self) -> int:
-        self._process.terminate()
+    def wait_for_code(self) -> int:
+        """The exit code when it has ended by itself."""
+        return self._process.wait(PATIENCE_SECONDS)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """The exit code after this signal."""
+        self._process.send_signal(number)
         try:
             return self._process.wait(PATIENCE_SECONDS)
         finally:
             self.kill()
-            if self._process.stdin is not None:
-                self._process.stdin.close()
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from flin.errors import (
     ProtocolError,
     ScriptAborted,
     StorageError,
+    WorkerError,
 )
 
 CAUSE = OSError(28, "No space left on device")
@@ -43,7 +44,7 @@ SAMPLES: dict[str, Any] = {
 }
 """An argument for each annotation of a constructor's parameters."""
 
-OF_THE_SERVER = (ProtocolError, CommandError, PayloadError, ScriptAborted)
+OF_THE_SERVER = (ProtocolError, CommandError, PayloadError, ScriptAborted, WorkerError)
 
 
 def _modules() -> Iterator[str]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from flin.cli.parsing import Commands, UsageError, add_command
+from flin.cluster.choice import Choice, choose
+from flin.cluster.groups import read_groups
 from flin.engine import Options
 from flin.engine.catalog.manifest import read as read_manifest
 from flin.engine.disk.fs import OsFileSystem
@@ -29,6 +33,9 @@ Opens the directory (and creates it if needed) and serves it to Redis clients on
 kill -9 in every sync mode. --sync says which writes a power cut may lose: none (always), those of about the last
 second (interval), or those that the kernel had not written yet (never). SIGTERM or Ctrl-C ends the server cleanly.
 
+With --workers 2 or more it is a Redis Cluster of as many processes, for more than one core: worker i listens on the
+port plus 100 times i, and clients must know clusters, as most libraries do (docs/workers.md).
+
 Options come from the defaults, then from the --config file (a [server] table with the names below and those that
 CONFIG SET takes, with underscores, such as memory_limit = "4gb"), then from the command line; the last one wins.
 Every user of the machine can see a password on the command line: put it into the file."""
@@ -36,6 +43,7 @@ EXAMPLES = """\
   flin serve
   flin serve --dir data --port 6380 --sync always --memory-limit 4gb
   flin serve --config flin.toml
+  flin serve --workers 4 --dir new-directory
   redis-cli -p 6380 SET greeting hello"""
 
 EXTRA: Final = ("uvloop", "hiredis")
@@ -55,6 +63,12 @@ def add_parser(commands: Commands) -> None:
     )
     add("--bind", action="append", metavar="ADDRESS", help="address to listen on, may be repeated (default 127.0.0.1)")
     add("--dir", metavar="DIR", help=f"the database's directory (default {defaults.dir})")
+    add(
+        "--workers",
+        type=_integer,
+        metavar="N",
+        help="processes, each with a range of the keys: a Redis Cluster, fixed when the directory is made (default 1)",
+    )
     add("--sync", choices=SYNC_MODES, help=f"when writes are made durable (default {defaults.sync})")
     add("--memory-limit", metavar="SIZE", help="memory for memtables, caches and helpers together (default 1gb)")
     add("--shards", type=_integer, metavar="N", help="a power of two; fixed when the database is created (default 1)")
@@ -99,6 +113,7 @@ def add_parser(commands: Commands) -> None:
         metavar="SECONDS",
         help=f"close clients whose request stays incomplete this long (default {defaults.request_timeout})",
     )
+    add("--cluster-announce-ip", metavar="ADDRESS", help="where workers are, if clients need another one than they use")
     _add_observing(parser, defaults)
     _add_listeners(parser, defaults)
 
@@ -171,13 +186,36 @@ def _add_listeners(parser: argparse.ArgumentParser, defaults: ServerOptions) -> 
 
 def run(arguments: argparse.Namespace) -> int:
     options = options_of(arguments)
+    choice = choice_of(options)
+    options = replace(options, workers=choice.workers)
     check_engine_options(options)
     missing = missing_of_extra()
     if missing:
         print(f"flin: without {' and '.join(missing)} the server is slow: pip install 'flin[server]'", file=sys.stderr)
+    if choice.workers > 1:
+        from flin.cluster.supervisor import supervise
+
+        return supervise(options)
     from flin.net.server import serve
 
-    return serve(options)
+    return serve(options, choice.remark)
+
+
+def choice_of(options: ServerOptions) -> Choice:
+    """How many processes. UsageError if the directory is for another number, or if an option has no sense then."""
+    groups = len(read_groups(options.dir))
+    has_database = bool(_shards_at(options.dir))
+    choice = choose(options.workers, groups, has_database, usable_cores(), options.dir)
+    if choice.refusal:
+        raise UsageError(choice.refusal)
+    if choice.workers > 1 and options.unixsocket:
+        raise UsageError("--unixsocket cannot be had with --workers: a cluster sends its clients from port to port")
+    return choice
+
+
+def usable_cores() -> int:
+    """The processors that this process may use, where the system tells that, else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_engine_options(options: ServerOptions) -> None:
@@ -186,9 +224,17 @@ def check_engine_options(options: ServerOptions) -> None:
         Options(memory_limit=options.memory_limit, shards=options.shards)
     except ValueError as error:
         raise UsageError(error) from error
-    manifest = read_manifest(OsFileSystem(), options.dir) if Path(options.dir).is_dir() else None
-    if manifest is not None and options.shards not in (None, manifest.shards):
-        raise UsageError(f"{options.dir} has {manifest.shards} shards, which is fixed; leave --shards out")
+    groups = read_groups(options.dir)
+    for directory in [str(group.directory) for group in groups] or [options.dir]:
+        shards = _shards_at(directory)
+        if shards and options.shards not in (None, shards):
+            raise UsageError(f"{directory} has {shards} shards, which is fixed; leave --shards out")
+
+
+def _shards_at(directory: str) -> int:
+    """The shards of the database; 0 if there is none."""
+    manifest = read_manifest(OsFileSystem(), directory) if Path(directory).is_dir() else None
+    return 0 if manifest is None else manifest.shards
 
 
 def missing_of_extra() -> list[str]:

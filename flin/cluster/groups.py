@@ -20,13 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from flin.engine.disk.file_name import GROUPS, LOCK, MANIFEST, UNFINISHED, group_name
+from flin.engine.disk.file_name import GROUPS, MANIFEST, UNFINISHED, group_name, is_group_name, maybe_parse
 from flin.engine.disk.fs import FileSystem, OsFileSystem, append_all, join
 from flin.engine.options import system_random_bytes
+from flin.engine.tree.foreign import maybe_foreign
 from flin.errors import CorruptionError, FormatVersionError, StorageError
-
-SLOTS: Final = 16384
-"""Their number in a Redis Cluster, fixed by its protocol."""
+from flin.net.cluster.slots import SLOTS
 
 FORMAT: Final = 1
 
@@ -83,8 +82,8 @@ def create_groups(path: str | Path, count: int, fs: FileSystem | None = None) ->
     """Make a directory of so many groups, whose databases are empty. Durable when it returns; after a crash there are
     all of them or none, and it can be called again.
 
-    ValueError unless each group can have a slot. StorageError if the directory holds anything of Flin's already, or the
-    disk refuses."""
+    ValueError unless each group can have a slot. StorageError if the directory holds a database already, or anything of
+    one, or the disk refuses."""
     if not 1 <= count <= SLOTS:
         raise ValueError(f"{count} groups: there must be from 1 to {SLOTS}")
     fs = fs or OsFileSystem()
@@ -95,7 +94,7 @@ def create_groups(path: str | Path, count: int, fs: FileSystem | None = None) ->
     )
     try:
         fs.make_directory(directory)
-        _refuse_filled(fs, directory, groups)
+        _refuse_filled(fs, directory)
         for group in groups:
             fs.make_directory(str(group.directory))
         _write(fs, directory, _encoded(groups))
@@ -141,15 +140,18 @@ def _place(directory: str, number: int) -> Path:
     return Path(directory, group_name(number))
 
 
-def _refuse_filled(fs: FileSystem, directory: str, groups: tuple[Group, ...]) -> None:
-    """What an interrupted call has left is taken over: empty directories, and the file that was not renamed yet."""
-    names = set(fs.names(directory)) - {LOCK, _TEMPORARY}
-    places = {group.directory.name: str(group.directory) for group in groups}
-    filled = [
-        name for name in sorted(names) if name not in places or fs.is_file(places[name]) or fs.names(places[name])
-    ]
-    if filled:
-        raise StorageError("make groups in", directory, f"it is not empty: {filled[0]} is there")
+def _refuse_filled(fs: FileSystem, directory: str) -> None:
+    """Empty directories are taken over, since an interrupted call may have left them. Other files do not matter, as
+    beside a database: a disk of its own has a `lost+found`."""
+    names = fs.names(directory)
+    found = maybe_foreign(names)
+    for name in names:
+        place = join(directory, name)
+        is_filled = is_group_name(name) and (fs.is_file(place) or fs.names(place))
+        if is_filled or name in (GROUPS, MANIFEST, UNFINISHED) or maybe_parse(name):
+            found = found or f"{name} of a database or of groups"
+    if found:
+        raise StorageError("make groups in", directory, f"it holds {found}")
 
 
 def _content(fs: FileSystem, path: str) -> bytes:

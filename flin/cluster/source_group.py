@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
-from flin.cluster.groups import SLOTS, Group
+from flin.cluster.groups import Group
 from flin.engine.engine import Engine, store_of
 from flin.engine.entry import Entry, Page, is_alive
 from flin.engine.key import USER_END, namespace_prefix, prefix_stop
 from flin.errors import StorageError
 from flin.net.batch import namespaces
+from flin.net.cluster.slots import SLOTS
 from flin.net.scripting.functions import PREFIX as LIBRARIES
 
 

@@ -10,26 +10,23 @@ import asyncio
 import ctypes
 import gc
 import logging
-import logging.handlers
-import queue
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import flin
-import flin.net.commands.every  # declares every command
+import flin.net.commands.every  # noqa: F401 - declares every command
 from flin.engine.engine import store_of
 from flin.engine.expiring import Expiring, ExpiringSteps
 from flin.net.commands.info import resident_bytes
 from flin.net.data.cursors import keep_cursors, recall_cursors
+from flin.net.diagnostics import Diagnostics, start_line
 from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.cold import ColdReads
 from flin.net.serve.housekeeping import STEP_SECONDS, Housekeeping
-from flin.net.serve.listeners import Listeners
+from flin.net.serve.listeners import BoundSockets, Listeners
 from flin.net.serve.reaping import Reaping
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.settings.file_limit import make_room
@@ -72,9 +69,10 @@ MAX_KEPT_BYTES: Final = 4 << 20
 class Server:
     """Answers clients from an open store until `stop`. Call all methods on the loop that it was started on."""
 
-    def __init__(self, options: ServerOptions, store: StoreLike) -> None:
+    def __init__(self, options: ServerOptions, store: StoreLike, bound: BoundSockets | None = None) -> None:
         self.options = options.check()
         self.store = store
+        self._bound = bound or BoundSockets()
         self.services: Services
         self.port = 0
         self.listeners: Listeners
@@ -109,7 +107,7 @@ class Server:
         recall_cursors(services.cursors, self.store)
         self._housekeeping = Housekeeping(services)
         self.reaping = Reaping(services, self._cold)
-        self.listeners = Listeners(self.options, services, self._cold, loop)
+        self.listeners = Listeners(self.options, services, self._cold, loop, self._bound)
         await self.listeners.open()
         self.port = self.listeners.port
         services.process.port = self.port or self.listeners.tls_port
@@ -170,28 +168,46 @@ class Server:
         logger.warning("some clients did not read their replies within %g s", FINISH_SECONDS)
 
 
-def serve(options: ServerOptions) -> int:
+WhenReady: TypeAlias = "Callable[[Server, int, float], None]"
+"""Called once clients are answered, with the records that were recovered, and the seconds that all of it took."""
+
+
+def serve(
+    options: ServerOptions,
+    remark: str = "",
+    *,
+    name: str = "",
+    bound: BoundSockets | None = None,
+    when_ready: WhenReady | None = None,
+) -> int:
     """Open the engine and answer clients until SIGTERM, SIGINT or SHUTDOWN. The exit code: 0 after a clean end.
 
-    Raises ConfigError, and what opening the engine raises.
+    It prints a line when it is ready, with the remark, unless `when_ready` does something else. name: stands in every
+    line of the log. Raises ConfigError, and what opening the engine raises.
     """
     options.check()
     # If the terminal of `flin serve &` closes, the server stays, as redis-server does. The helpers inherit this.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _keep_freed_memory(options.memory_limit)
-    with _Diagnostics():
+
+    def announce(server: Server, recovered: int, seconds: float) -> None:
+        place = f"directory {options.dir}, sync {options.sync}"
+        print(start_line(server.listeners.places, place, recovered, seconds) + remark, flush=True)
+
+    with Diagnostics(name):
+        serving = _serve(options, bound or BoundSockets(), when_ready or announce)
         if uvloop is not None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(_serve(options))
-        return asyncio.run(_serve(options))
+                return runner.run(serving)
+        return asyncio.run(serving)
 
 
-async def _serve(options: ServerOptions) -> int:
+async def _serve(options: ServerOptions, bound: BoundSockets, when_ready: WhenReady) -> int:
     began = time.monotonic()
     engine = _open_engine(options)
     try:
         store = store_of(engine)
-        server = Server(options, store)
+        server = Server(options, store, bound)
         await server.start(engine.stats, Expiring(store).steps, engine.compact)
         store.listeners.on_expired = server.reaping.note_expired
         loop = asyncio.get_running_loop()
@@ -199,7 +215,7 @@ async def _serve(options: ServerOptions) -> int:
             loop.add_signal_handler(number, server.request_stop)
         if options.tls_port is not None:
             loop.add_signal_handler(signal.SIGHUP, server.listeners.reload)
-        print(_start_line(options, server, engine, time.monotonic() - began), flush=True)
+        when_ready(server, engine.stats()["wal"]["replayed_operations"], time.monotonic() - began)
         _tune_collector()
         await server.wait()
         logger.info("stopping")
@@ -226,14 +242,6 @@ def _open_engine(options: ServerOptions) -> Any:
     )
 
 
-def _start_line(options: ServerOptions, server: Server, engine: Any, seconds: float) -> str:
-    recovered = engine.stats()["wal"]["replayed_operations"]
-    return (
-        f"flin {flin.__version__} is ready on {server.listeners.places}: directory {options.dir}, "
-        f"sync {options.sync}, {recovered} records recovered, {seconds:.2f} s"
-    )
-
-
 def _tune_collector() -> None:
     gc.collect()
     gc.freeze()
@@ -249,22 +257,3 @@ def _keep_freed_memory(memory_limit_bytes: int) -> None:
     kept = min(KEPT_FREE_BYTES, memory_limit_bytes // 16)
     mallopt(M_TRIM_THRESHOLD, kept)
     mallopt(M_MMAP_THRESHOLD, min(MAX_KEPT_BYTES, kept))
-
-
-class _Diagnostics:
-    """Records go to stderr through a queue and a thread: a full pipe there never blocks the loop."""
-
-    def __enter__(self) -> None:
-        records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        self._handler = logging.handlers.QueueHandler(records)
-        self._listener = logging.handlers.QueueListener(records, handler)
-        root = logging.getLogger("flin")
-        root.addHandler(self._handler)
-        root.setLevel(logging.INFO)
-        self._listener.start()
-
-    def __exit__(self, *exception: object) -> None:
-        logging.getLogger("flin").removeHandler(self._handler)
-        self._listener.stop()

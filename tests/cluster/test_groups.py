@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flin.engine
-from flin.cluster.groups import SLOTS, Group, create_groups, read_groups, slots_of
+from flin.cluster.groups import Group, create_groups, read_groups, slots_of
 from flin.errors import CorruptionError, FormatVersionError, StorageError
+from flin.net.cluster.slots import SLOTS
 from flin.testing import CrashModel, Fault, SimulatedDisk, every_crash, killed
 
 
@@ -63,13 +64,22 @@ def test_what_is_no_directory_of_groups(tmp_path: Path) -> None:
         assert read_groups(tmp_path / name) == ()
 
 
-@pytest.mark.parametrize("name", ["notes", "MANIFEST", "groups.json", "group-00/MANIFEST", "group-02"])
-def test_groups_are_made_in_an_empty_directory_only(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["MANIFEST", "groups.json", "00000001.1.wal", "group-00/MANIFEST", "group-02", "data.mdb"]
+)
+def test_groups_are_made_where_no_database_is(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(StorageError, match=f"it is not empty: {name.partition('/')[0]} is there"):
+    with pytest.raises(StorageError, match=f"it holds .*{name.partition('/')[0]}"):
         create_groups(tmp_path, 2)
     assert (tmp_path / name).read_bytes() == b"x"
+
+
+def test_other_files_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "notes").write_bytes(b"x")
+    (tmp_path / "group-00").mkdir()
+    assert create_groups(tmp_path, 2) == read_groups(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flin.net.serve.acceptor import Acceptor, accept
 from flin.net.serve.certificates import tls_context
@@ -26,13 +27,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class BoundSockets:
+    """What another process has bound for this one, which needs to bind nothing then. Nobody listens on them yet."""
+
+    plain: tuple[socket.socket, ...] = ()
+    tls: tuple[socket.socket, ...] = ()
+
+
 class Listeners:
     """`open`, then `close`, on one loop. `port` and `tls_port` are the real ones once it is open; 0: none."""
 
     def __init__(
-        self, options: ServerOptions, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop
+        self,
+        options: ServerOptions,
+        services: Services,
+        cold: ColdReads,
+        loop: asyncio.AbstractEventLoop,
+        bound: BoundSockets,
     ) -> None:
         self._options = options
+        self._bound = bound
         self._services = services
         self._cold = cold
         self._loop = loop
@@ -51,20 +66,26 @@ class Listeners:
             if options.tls_port is not None:
                 self._context = tls_context(options)
             if options.listens_on_tcp:
-                self.port = await self._listen(self._plain_client, options.port)
+                self.port = await self._listen(self._plain_client, options.port, self._bound.plain)
             if options.tls_port is not None:
-                self.tls_port = await self._listen(self._tls_client, options.tls_port)
+                self.tls_port = await self._listen(self._tls_client, options.tls_port, self._bound.tls)
             if options.unixsocket:
                 await self._listen_on_unix_socket(os.path.abspath(options.unixsocket))
         except ConfigError:
             self.close()
             raise
 
-    async def _listen(self, protocol: Callable[[], asyncio.Protocol], port: int) -> int:
-        for host in self._options.bind:
+    async def _listen(
+        self, protocol: Callable[[], asyncio.Protocol], port: int, bound: tuple[socket.socket, ...]
+    ) -> int:
+        places: list[dict[str, Any]] = [{"sock": each} for each in bound]
+        for place in places or [{"host": host} for host in self._options.bind]:
+            if "host" in place:
+                place["port"] = port
             try:
-                server = await self._loop.create_server(protocol, host, port, backlog=self._options.tcp_backlog)
+                server = await self._loop.create_server(protocol, backlog=self._options.tcp_backlog, **place)
             except OSError as error:
+                host = place.get("host") or place["sock"].getsockname()[0]
                 raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
             self._servers.append(server)
             # Port 0 asked for any free one: further addresses get the same.

@@ -89,6 +89,8 @@ class ServerOptions:
     unixsocket: str = ""
     unixsocketperm: str = "700"  # octal
     notify_keyspace_events: str = ""  # classes of keyspace events, by Redis's letters; none
+    workers: int = 1  # processes; several are a cluster, in which each has a range of the slots
+    cluster_announce_ip: str = ""  # where clients are told to find them; empty: where they have found one
     topology: Topology | None = None  # the cluster that it is a node of; None: of none
 
     def check(self) -> ServerOptions:
@@ -117,6 +119,8 @@ class ServerOptions:
             )
         if re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", self.redis_version) is None:
             raise ConfigError(f"redis_version is {self.redis_version!r}, it must be three numbers, such as 7.0.15")
+        if re.fullmatch(r"[0-9A-Za-z.:_-]*", self.cluster_announce_ip) is None:
+            raise ConfigError(f"cluster_announce_ip is {self.cluster_announce_ip!r}, it must be an address or a name")
         self._check_tls()
         self._check_unix_socket()
         return self
@@ -203,6 +207,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "latency_monitor_threshold": (0, INT64_MAX),
     "tls_port": (0, 65_535),
     "tls_maxclients": (1, 1_000_000),
+    "workers": (1, 1_000_000),
 }
 """The allowed values, at the start and for CONFIG SET."""
 
@@ -471,6 +476,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
         memory_from(MIN_LUA_MEMORY_BYTES, INT64_MAX),
         lambda config, size_bytes: config.limit_lua_memory(size_bytes),
     ),
+    b"cluster-announce-ip": option("cluster_announce_ip", refusal=IMMUTABLE),
     b"client-query-buffer-limit": constant(b"1073741824", memory_size),
     b"databases": option("databases", refusal=IMMUTABLE),
     b"dir": option("dir", refusal=PROTECTED),
@@ -531,6 +537,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     ),
     b"tracking-table-max-keys": attribute("tracking_table_max_keys", integer_from(0, INT64_MAX)),
     b"value-threshold": option("value_threshold", memory_size),
+    b"workers": option("workers", refusal=IMMUTABLE),
     **dict.fromkeys(
         (b"zset-max-listpack-entries", b"zset-max-ziplist-entries"),
         _threshold("sorted_set_members", integer_from(0, INT64_MAX)),

@@ -68,7 +68,7 @@ tls-prefer-server-ciphers no; tls-replication no; tls-session-caching yes
 """
 
 _TEXTS: Final = """
-bind-source-addr; cluster-announce-hostname; cluster-announce-ip; ignore-warnings;
+bind-source-addr; cluster-announce-hostname; ignore-warnings;
 latency-tracking-info-percentiles 50 99 99.9; masterauth; masteruser; maxmemory-clients 0;
 oom-score-adj-values 0 200 800; proc-title-template {title} {listen-addr} {server-mode}; replica-announce-ip;
 slave-announce-ip; tls-ciphersuites; tls-client-cert-file; tls-client-key-file; tls-client-key-file-pass;

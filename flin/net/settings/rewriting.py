@@ -32,6 +32,8 @@ class RewriteError(ConfigError):
 
 def rewrite(config: Config) -> None:
     """Raises RewriteError, ConfigError for a file that is wrong by now, OSError."""
+    if config.options.workers > 1:
+        raise RewriteError("CONFIG SET changes one worker, and the file is for all: write into it yourself")
     path = config.options.config_file
     if config.is_password_changed:
         raise RewriteError(

@@ -1,0 +1,99 @@
+"""What a worker is told when it starts: its options, and its sockets. And what it tells: that it is ready, or why not.
+
+Messages are lines of JSON in the pipes between the supervisor and a worker. Options go through a pipe, and not on the
+command line, because every user of the machine can read that, and a password may be among them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from flin.cluster.groups import Group
+from flin.net.cluster.topology import Node, Topology
+from flin.net.settings.config import ConfigError, ServerOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """For one worker."""
+
+    options: ServerOptions
+    plain: tuple[int, ...]
+    """Descriptors of bound sockets, which it inherits."""
+    tls: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """From one worker: it is ready, or, if there is a failure, not."""
+
+    recovered: int = 0
+    """Records of its write-ahead log."""
+    failure: str = ""
+
+
+def shared(options: ServerOptions) -> ServerOptions:
+    """The options of all workers. What is limited for the whole server is divided: memory, and clients. ConfigError if
+    a share is too small."""
+    count = options.workers
+    try:
+        return replace(
+            options,
+            memory_limit=options.memory_limit // count,
+            maxclients=max(1, options.maxclients // count),
+            tls_maxclients=max(1, options.tls_maxclients // count),
+            databases=1,  # a cluster has no others
+        ).check()
+    except ConfigError as error:
+        raise ConfigError(f"for each of {count} workers: {error}") from error
+
+
+def divided(
+    options: ServerOptions, groups: Sequence[Group], ports: Sequence[tuple[int, int]]
+) -> tuple[ServerOptions, ...]:
+    """The options of each worker, of what `shared` gives. ports: plain and TLS, 0 for none."""
+    nodes = tuple(
+        Node(group.id, options.cluster_announce_ip, port or tls_port, group.first, group.last, tls_port)
+        for group, (port, tls_port) in zip(groups, ports, strict=True)
+    )
+    return tuple(
+        replace(
+            options,
+            dir=str(group.directory),
+            port=port,
+            tls_port=None if options.tls_port is None else tls_port,
+            topology=Topology(nodes, group.number),
+        )
+        for group, (port, tls_port) in zip(groups, ports, strict=True)
+    )
+
+
+def encode_assignment(assignment: Assignment) -> bytes:
+    return _line(asdict(assignment))
+
+
+def decode_assignment(line: bytes) -> Assignment:
+    message = json.loads(line)
+    options: dict[str, Any] = message["options"]
+    topology = options["topology"]
+    options |= {
+        "bind": tuple(options["bind"]),
+        "parameters": tuple((name, value) for name, value in options["parameters"]),
+        "topology": topology and Topology(tuple(Node(**node) for node in topology["nodes"]), topology["own"]),
+    }
+    return Assignment(ServerOptions(**options), tuple(message["plain"]), tuple(message["tls"]))
+
+
+def encode_report(report: Report) -> bytes:
+    return _line(asdict(report))
+
+
+def decode_report(line: bytes) -> Report:
+    return Report(**json.loads(line))
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"

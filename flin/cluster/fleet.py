@@ -1,0 +1,202 @@
+"""The workers as their supervisor sees them: what is to be done when one is ready, or has ended, or all must end.
+
+Pure: every call returns the steps to take, in order. The rules:
+
+- Until all are ready for the first time the server has not started: if one ends, it is over, and says why. Nobody
+  depends on it yet, and what is wrong now (a damaged directory) is wrong next time, too.
+- From then on a worker that dies is started again, the others go on meanwhile. If it dies again soon, it waits longer.
+- One that cannot get ready several times in a row ends the server with its reason: part of the slots without anybody
+  to serve them is a state that nobody should be in for long, and restarts that never succeed would hide it.
+- One that ends cleanly by itself was told so, by SHUTDOWN or a signal, and stays away.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final, TypeAlias
+
+FIRST_DELAY_SECONDS: Final = 0.1
+"""Before a dead worker is started again. Enough for its sockets and files to be closed; a client's retry is slower."""
+
+MAX_DELAY_SECONDS: Final = 10.0
+"""A start costs about half a second of processor time: one that dies at once, again and again, takes 5 % of a core."""
+
+STABLE_SECONDS: Final = 60.0
+"""A worker that has answered for so long did not die of its start: its next death is a first one."""
+
+MAX_STARTS: Final = 5
+"""Starts in a row that never became ready; 3 s with the delays. A passing cause (memory that others have) has a
+chance, and nobody waits long for what does not pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a worker has ended."""
+
+    code: int
+    """As Popen gives it: negative for a signal."""
+    failure: str = ""
+    """What it has said, if it could."""
+
+    def __str__(self) -> str:
+        if self.failure:
+            return self.failure
+        if self.code >= 0:
+            return f"ended with exit code {self.code}"
+        try:
+            return f"ended by {signal.Signals(-self.code).name}"
+        except ValueError:  # a real-time signal between the first and the last, which has no name
+            return f"ended by signal {-self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    number: int
+    after_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    number: int
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Close its sockets: nobody will answer there, so nobody should wait."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """All are ready for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """For the log."""
+
+    text: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """All have ended. problem: why that is an error; empty: it is none."""
+
+    problem: str
+
+
+Step: TypeAlias = Start | Signal | Abandon | Announce | Note | Finish
+
+
+class State(Enum):
+    STARTING = auto()
+    READY = auto()
+    WAITING = auto()  # to be started again
+    ENDED = auto()
+
+
+@dataclass(slots=True)
+class Member:
+    """One worker."""
+
+    state: State = State.STARTING
+    vain_starts: int = 0
+    """Starts in a row that never became ready."""
+    quick_deaths: int = 0
+    """Deaths in a row, each less than STABLE_SECONDS after it was ready."""
+    ready_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Times are any steady clock's, in seconds."""
+
+    members: list[Member]
+    is_announced: bool = False
+    is_stopping: bool = False
+    problem: str = field(default="")
+
+    def begin(self) -> list[Step]:
+        return [Start(number, 0) for number in range(len(self.members))]
+
+    def note_ready(self, number: int, now: float) -> list[Step]:
+        member = self.members[number]
+        member.state, member.ready_at, member.vain_starts = State.READY, now, 0
+        if self.is_announced:
+            return [Note(f"worker {number} is ready again")]
+        self.is_announced = all(each.state is State.READY for each in self.members)
+        return [Announce()] if self.is_announced else []
+
+    def note_started(self, number: int) -> bool:
+        """Whether a worker whose time has come is to be started indeed; then it counts as starting."""
+        if self.is_stopping:
+            return False
+        self.members[number].state = State.STARTING
+        return True
+
+    def note_end(self, number: int, ending: Ending, now: float) -> list[Step]:
+        member = self.members[number]
+        was_ready = member.state is State.READY
+        member.state = State.ENDED
+        if self.is_stopping:
+            # One that was still starting dies of the signal, which is no loss: it is as safe as a kill.
+            if ending.code not in (0, -signal.SIGTERM, -signal.SIGINT):
+                self.problem = self.problem or f"worker {number}: {ending}"
+            return self._maybe_finish()
+        if not self.is_announced:
+            return self._give_up(f"worker {number}: {ending}")
+        if was_ready and ending.code == 0:
+            note = Note(f"worker {number} was told to end, and its slots are served no more till all are started anew")
+            return [note, Abandon(number), *self._maybe_finish()]
+        if was_ready:
+            member.quick_deaths = 0 if now - member.ready_at >= STABLE_SECONDS else member.quick_deaths
+        else:
+            member.vain_starts += 1
+            if member.vain_starts >= MAX_STARTS:
+                return self._give_up(f"worker {number} could not be started {MAX_STARTS} times: {ending}")
+        member.quick_deaths += 1
+        member.state = State.WAITING
+        delay = delay_after(member.quick_deaths)
+        note = Note(f"worker {number}: {ending}; it is started again in {delay:g} s", is_error=True)
+        return [note, Start(number, delay)]
+
+    def stop(self) -> list[Step]:
+        """SIGTERM, SIGINT. Idempotent."""
+        if self.is_stopping:
+            return []
+        self.is_stopping = True
+        steps: list[Step] = [Abandon(number) for number in range(len(self.members))]
+        for number, member in enumerate(self.members):
+            if member.state in (State.STARTING, State.READY):
+                steps.append(Signal(number, signal.SIGTERM))
+            else:
+                member.state = State.ENDED
+        return steps + self._maybe_finish()
+
+    def hang_up(self) -> list[Step]:
+        """SIGHUP: certificates are to be read again. One that is still starting reads them anyway, and would die."""
+        return [
+            Signal(number, signal.SIGHUP) for number, member in enumerate(self.members) if member.state is State.READY
+        ]
+
+    def _give_up(self, problem: str) -> list[Step]:
+        self.problem = problem
+        return self.stop()
+
+    def _maybe_finish(self) -> list[Step]:
+        return [Finish(self.problem)] if all(each.state is State.ENDED for each in self.members) else []
+
+
+def delay_after(quick_deaths: int) -> float:
+    """Seconds before the next start, after so many deaths in a row.
+
+    >>> [delay_after(deaths) for deaths in (1, 2, 3, 7, 8, 2000)]
+    [0.1, 0.2, 0.4, 6.4, 10.0, 10.0]
+    """
+    return min(math.ldexp(FIRST_DELAY_SECONDS, min(quick_deaths - 1, 10)), MAX_DELAY_SECONDS)

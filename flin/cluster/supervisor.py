@@ -1,0 +1,186 @@
+"""The supervisor: starts the workers, starts those again that die, passes signals on, and ends when they have ended.
+
+It answers no client and opens no database. What is to be done says fleet.py; this does it. Workers are new processes,
+never forks. Each has a process group of its own, so what a terminal sends reaches them only through the supervisor. Two
+pipes connect it with each of them (worker.py): one ends when the supervisor ends, however that comes, the other when
+the worker ends.
+
+It holds the lock of the directory of groups. After a kill of the supervisor its workers end by themselves, but need a
+moment for that: the next one waits for their locks before it takes their ports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Final
+
+from flin.cluster.assignment import Assignment, divided, shared
+from flin.cluster.fleet import Abandon, Announce, Ending, Finish, Fleet, Member, Note, Signal, Start, Step
+from flin.cluster.groups import Group, create_groups, read_groups
+from flin.cluster.ports import WorkerSockets, bind_all
+from flin.cluster.worker_process import WorkerProcess
+from flin.engine.disk.fs import OsFileSystem
+from flin.engine.disk.lock import HeldLock, lock_directory
+from flin.engine.options import wall_clock_ms
+from flin.errors import LockedError, StorageError, WorkerError
+from flin.net.diagnostics import Diagnostics, start_line
+from flin.net.settings.config import ServerOptions
+
+logger = logging.getLogger(__name__)
+
+LOCK_SECONDS: Final = 15.0
+"""How long to wait for workers whose supervisor was killed. They answer what they have read within 2 s, and close their
+databases, which takes less than 5 s on an idle machine."""
+
+LOCK_POLL_SECONDS: Final = 0.05
+
+
+def supervise(options: ServerOptions) -> int:
+    """Serve a directory of groups until SIGTERM or SIGINT. The exit code: 0 after a clean end.
+
+    Raises ConfigError, LockedError, StorageError and what reading the groups raises, before any worker is started; and
+    WorkerError if one cannot be started or does not end well."""
+    options_of_all = shared(options)
+    with Diagnostics("supervisor"):
+        fs = OsFileSystem()
+        lock = _locked(fs, options.dir)
+        try:
+            groups = read_groups(options.dir)
+            wait_for_locks(fs, groups, LOCK_SECONDS)
+            sockets = bind_all(options)  # before a directory is made that another number of workers could not use
+            try:
+                groups = groups or create_groups(options.dir, options.workers)
+                return asyncio.run(Supervisor(options_of_all, groups, sockets).run())
+            finally:
+                for each in sockets:
+                    each.close()
+        finally:
+            lock.release()
+
+
+def _locked(fs: OsFileSystem, directory: str) -> HeldLock:
+    try:
+        fs.make_directory(directory)
+    except OSError as error:
+        raise StorageError("create", directory, error) from error
+    return lock_directory(fs, directory, wall_clock_ms())
+
+
+def wait_for_locks(fs: OsFileSystem, groups: Iterable[Group], seconds: float) -> None:
+    """Wait until nobody has the groups' databases open. LockedError, with the holder, when the time is over."""
+    deadline = time.monotonic() + seconds
+    for group in groups:
+        is_told = False
+        while True:
+            try:
+                lock_directory(fs, str(group.directory), wall_clock_ms()).release()
+                break
+            except LockedError as error:
+                if time.monotonic() >= deadline:
+                    raise
+                if not is_told:
+                    logger.warning("%s; waiting for that for %g s at most", error, seconds)
+                is_told = True
+                time.sleep(LOCK_POLL_SECONDS)
+
+
+class Supervisor:
+    """One run, on an event loop. It owns neither the sockets nor the lock."""
+
+    def __init__(self, options: ServerOptions, groups: Sequence[Group], sockets: Sequence[WorkerSockets]) -> None:
+        self._options = options
+        self._groups = groups
+        self._sockets = sockets
+        self._of_workers = divided(options, groups, [(each.port, each.tls_port) for each in sockets])
+        self._fleet = Fleet([Member() for _ in groups])
+        self._workers: dict[int, WorkerProcess] = {}
+        self._recovered = 0
+        self._began = time.monotonic()
+
+    async def run(self) -> int:
+        """Raises WorkerError."""
+        self._loop = asyncio.get_running_loop()
+        self._finished: asyncio.Future[str] = self._loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, lambda: self._take(self._fleet.stop()))
+        # As without workers: the end of the terminal does not end the server.
+        self._loop.add_signal_handler(signal.SIGHUP, lambda: self._take(self._fleet.hang_up()))
+        self._take(self._fleet.begin())
+        try:
+            problem = await self._finished
+        finally:
+            for worker in self._workers.values():  # none is left, unless this failed
+                worker.cut()
+        if problem:
+            raise WorkerError(problem)
+        return 0
+
+    def _take(self, steps: Iterable[Step]) -> None:
+        try:
+            for step in steps:
+                self._carry_out(step)
+        except Exception as error:  # the outermost frame of a callback: the run ends by it
+            if not self._finished.done():
+                self._finished.set_exception(error)
+
+    def _carry_out(self, step: Step) -> None:
+        match step:
+            case Start(number, 0):
+                self._start(number)
+            case Start(number, seconds):
+                self._loop.call_later(seconds, self._start_again, number)
+            case Signal(number, which):
+                if worker := self._workers.get(number):  # else it could not even be started
+                    worker.signal(which)
+            case Abandon(number):
+                self._sockets[number].close()
+            case Announce():
+                self._announce()
+            case Note(text, is_error):
+                logger.log(logging.ERROR if is_error else logging.INFO, "%s", text)
+            case Finish(problem):
+                self._finished.set_result(problem)
+
+    def _start_again(self, number: int) -> None:
+        if self._fleet.note_started(number):
+            self._start(number)
+
+    def _start(self, number: int) -> None:
+        group = self._groups[number]
+        plain, tls = self._sockets[number].numbers
+        assignment = Assignment(self._of_workers[number], tuple(plain), tuple(tls))
+        try:
+            worker = WorkerProcess(number, f"{group.first}-{group.last}", assignment)
+        except OSError as error:  # no memory, no process or no file is left for it
+            ending = Ending(1, f"no process can be started: {error}")
+            self._loop.call_soon(lambda: self._take(self._fleet.note_end(number, ending, self._loop.time())))
+            return
+        self._workers[number] = worker
+        self._loop.add_reader(worker.reports, partial(self._hear, number, worker))
+
+    def _hear(self, number: int, worker: WorkerProcess) -> None:
+        """A worker has sent a report, or has ended."""
+        for report in worker.heard():
+            if not report.failure:
+                self._recovered += report.recovered
+                self._take(self._fleet.note_ready(number, self._loop.time()))
+        if worker.has_ended:
+            self._loop.remove_reader(worker.reports)
+            ending = worker.ending()
+            del self._workers[number]
+            self._take(self._fleet.note_end(number, ending, self._loop.time()))
+
+    def _announce(self) -> None:
+        hosts = " ".join(self._options.bind)
+        numbers = {
+            "ports": [each.port for each in self._sockets if each.port],
+            "TLS ports": [each.tls_port for each in self._sockets if each.tls_port],
+        }
+        places = ", ".join(f"{hosts} {kind} {' '.join(map(str, ports))}" for kind, ports in numbers.items() if ports)
+        what = f"directory {self._options.dir}, {len(self._groups)} workers, sync {self._options.sync}"
+        print(start_line(places, what, self._recovered, time.monotonic() - self._began), flush=True)

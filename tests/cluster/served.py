@@ -1,0 +1,70 @@
+"""`flin serve` with workers, in processes of its own, as an operator starts it."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import redis
+
+from flin.net.cluster.slots import slot_of
+from flin.testing.process import PATIENCE_SECONDS, children, wait_until
+from tests.program import Program
+
+
+class Served:
+    """A supervisor and its workers. `folder` is its working directory, and DIR is `folder/db`."""
+
+    def __init__(self, folder: Path, *options: str, workers: int = 2, wait: bool = True) -> None:
+        words = ["serve", "--port", "0", "--dir", "db", "--memory-limit", f"{32 * workers}mb"]
+        self.program = Program(folder, ["-m", "flin", *words, "--workers", str(workers), *options])
+        self.start_line = ""
+        self.ports: list[int] = []
+        if wait:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        self.start_line = self.program.found(r"flin .* is ready on .*")
+        listed = self.start_line.partition(" port")[2].partition(":")[0]
+        self.ports = [int(port) for port in re.findall(r" (\d+)", listed)]
+
+    @property
+    def pid(self) -> int:
+        return self.program.pid
+
+    def workers(self) -> dict[int, int]:
+        """The pid of each worker that lives, by its number."""
+        found = {}
+        for pid in children(self.pid):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            name = next((word for word in words if word.startswith(b"flin serve, worker ")), b"")
+            if name:
+                found[int(name.rpartition(b" ")[2])] = pid
+        return found
+
+    def client(self, number: int = 0) -> redis.Redis:
+        return redis.Redis(port=self.ports[number], socket_timeout=PATIENCE_SECONDS, decode_responses=True)
+
+    def wait_until_logged(self, pattern: str, times: int = 1) -> None:
+        wait_until(lambda: len(re.findall(pattern, self.program.printed())) >= times, pattern)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """The exit code after this signal."""
+        return self.program.end(number)
+
+
+def refused(folder: Path, *options: str) -> tuple[int, str]:
+    """The exit code and the output of a start that fails."""
+    program = Program(folder, ["-m", "flin", "serve", *options])
+    try:
+        return program.wait_for_code(), program.printed()
+    finally:
+        program.kill()
+
+
+def key_of(slots: Sequence[int], text: str = "key") -> str:
+    """A key whose slot is in the range from the first to the last."""
+    keys = (f"{text}{number}" for number in range(100_000))
+    return next(key for key in keys if slots[0] <= slot_of(key.encode()) <= slots[-1])

@@ -1,0 +1,209 @@
+"""What the supervisor does about its workers, without any process."""
+
+from __future__ import annotations
+
+import signal
+from random import Random
+
+import pytest
+
+from flin.cluster.fleet import (
+    MAX_DELAY_SECONDS,
+    MAX_STARTS,
+    STABLE_SECONDS,
+    Abandon,
+    Announce,
+    Ending,
+    Finish,
+    Fleet,
+    Member,
+    Note,
+    Signal,
+    Start,
+    State,
+    Step,
+    delay_after,
+)
+
+CLEAN = Ending(0)
+KILLED = Ending(-signal.SIGKILL)
+
+
+def fleet(count: int = 2) -> Fleet:
+    return Fleet([Member() for _ in range(count)])
+
+
+def ready(count: int = 2) -> Fleet:
+    made = fleet(count)
+    for number in range(count):
+        made.note_ready(number, 0.0)
+    return made
+
+
+def quiet(steps: list[Step]) -> list[Step]:
+    return [step for step in steps if not isinstance(step, Note)]
+
+
+def texts(steps: list[Step]) -> list[str]:
+    return [step.text for step in steps if isinstance(step, Note)]
+
+
+def test_all_are_started_and_then_announced_once() -> None:
+    made = fleet(3)
+    assert made.begin() == [Start(0, 0), Start(1, 0), Start(2, 0)]
+    assert made.note_ready(2, 1.0) == made.note_ready(0, 1.0) == []
+    assert made.note_ready(1, 1.0) == [Announce()]
+
+
+@pytest.mark.parametrize("ending", [CLEAN, KILLED, Ending(1, "group-01/MANIFEST: corrupt at offset 0")])
+def test_a_start_that_fails_ends_all_with_its_reason(ending: Ending) -> None:
+    made = fleet()
+    made.note_ready(0, 0.0)
+    assert quiet(made.note_end(1, ending, 1.0)) == [Abandon(0), Abandon(1), Signal(0, signal.SIGTERM)]
+    assert made.note_end(0, CLEAN, 1.0) == [Finish(f"worker 1: {ending}")]
+
+
+def test_one_that_dies_is_started_again() -> None:
+    made = ready()
+    steps = made.note_end(1, KILLED, 5.0)
+    assert texts(steps) == ["worker 1: ended by SIGKILL; it is started again in 0.1 s"]
+    assert quiet(steps) == [Start(1, 0.1)]
+    assert made.note_started(1)
+    assert texts(made.note_ready(1, 6.0)) == ["worker 1 is ready again"]
+
+
+def test_deaths_in_a_row_take_longer_and_a_long_life_is_forgiven() -> None:
+    made = ready()
+    delays = []
+    now = 0.0
+    for _ in range(9):
+        delays += [step.after_seconds for step in made.note_end(0, KILLED, now) if isinstance(step, Start)]
+        made.note_started(0)
+        made.note_ready(0, now)
+        now += STABLE_SECONDS - 1
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, MAX_DELAY_SECONDS, MAX_DELAY_SECONDS]
+    assert quiet(made.note_end(0, KILLED, now + 1)) == [Start(0, 0.1)]
+
+
+def test_one_that_cannot_get_ready_again_ends_all_with_its_reason() -> None:
+    made = ready()
+    steps = made.note_end(0, KILLED, 0.0)
+    for number in range(MAX_STARTS):
+        assert quiet(steps) == [Start(0, delay_after(number + 1))]
+        assert made.note_started(0)
+        steps = made.note_end(0, Ending(1, "the disk is full"), 0.0)
+    assert quiet(steps) == [Abandon(0), Abandon(1), Signal(1, signal.SIGTERM)]
+    assert made.note_end(1, CLEAN, 0.0) == [Finish("worker 0 could not be started 5 times: the disk is full")]
+
+
+def test_a_start_that_succeeds_is_counted_no_more() -> None:
+    made = ready()
+    for _ in range(3 * MAX_STARTS):
+        assert isinstance(made.note_end(0, KILLED, 0.0)[-1], Start)
+        made.note_started(0)
+        assert isinstance(made.note_end(0, KILLED, 0.0)[-1], Start)
+        made.note_started(0)
+        made.note_ready(0, 0.0)
+
+
+def test_one_that_was_told_to_end_stays_away() -> None:
+    made = ready()
+    steps = made.note_end(0, CLEAN, 0.0)
+    assert texts(steps) == ["worker 0 was told to end, and its slots are served no more till all are started anew"]
+    assert quiet(steps) == [Abandon(0)]
+    assert quiet(made.note_end(1, CLEAN, 0.0)) == [Abandon(1), Finish("")]
+
+
+def test_stop_while_some_wait_and_some_start() -> None:
+    made = ready(4)
+    made.note_end(1, KILLED, 0.0)
+    made.note_end(2, KILLED, 0.0)
+    made.note_started(2)
+    made.note_end(3, CLEAN, 0.0)
+    assert made.stop() == [
+        *[Abandon(number) for number in range(4)],
+        Signal(0, signal.SIGTERM),
+        Signal(2, signal.SIGTERM),
+    ]
+    assert made.stop() == []
+    assert not made.note_started(1), "its time comes after the end"
+    assert made.note_end(2, Ending(-signal.SIGTERM), 0.0) == []
+    assert made.note_end(0, CLEAN, 0.0) == [Finish("")]
+
+
+def test_stop_before_anything_is_ready() -> None:
+    made = fleet()
+    assert quiet(made.stop())[2:] == [Signal(0, signal.SIGTERM), Signal(1, signal.SIGTERM)]
+    assert made.note_end(0, Ending(-signal.SIGTERM), 0.0) == []
+    assert made.note_end(1, Ending(-signal.SIGTERM), 0.0) == [Finish("")]
+
+
+def test_an_end_that_is_not_clean_is_told() -> None:
+    made = ready(3)
+    made.stop()
+    made.note_end(0, KILLED, 0.0)
+    made.note_end(1, Ending(1, "the disk is full"), 0.0)
+    assert made.note_end(2, CLEAN, 0.0) == [Finish("worker 0: ended by SIGKILL")]
+
+
+def test_hang_up_reaches_those_that_are_ready() -> None:
+    made = ready(3)
+    made.note_end(1, KILLED, 0.0)
+    assert made.hang_up() == [Signal(0, signal.SIGHUP), Signal(2, signal.SIGHUP)]
+    made.note_started(1)
+    assert made.hang_up() == [Signal(0, signal.SIGHUP), Signal(2, signal.SIGHUP)]
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        (Ending(3), "ended with exit code 3"),
+        (Ending(-9), "ended by SIGKILL"),
+        (Ending(-40), "ended by signal 40"),
+        (Ending(1, "why"), "why"),
+    ],
+)
+def test_endings_as_text(ending: Ending, text: str) -> None:
+    assert str(ending) == text
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_whatever_happens_it_ends_once_when_all_have_ended(seed: int) -> None:
+    """Processes of a model: whoever is started lives until it ends; whoever gets SIGTERM ends some time."""
+    random = Random(seed)
+    made = fleet(3)
+    alive: set[int] = set()
+    due: set[int] = set()
+    finished: list[Finish] = []
+
+    def take(steps: list[Step]) -> None:
+        for step in steps:
+            assert not finished
+            if isinstance(step, Start):
+                assert step.number not in alive
+                (due if step.after_seconds else alive).add(step.number)
+            elif isinstance(step, Signal):
+                assert step.number in alive
+            elif isinstance(step, Finish):
+                finished.append(step)
+
+    take(made.begin())
+    for turn in range(400):
+        if finished:
+            break
+        if turn == 300 or random.random() < 0.01:
+            take(made.stop())
+        elif due and random.random() < 0.5:
+            number = due.pop()
+            if made.note_started(number):
+                alive.add(number)
+        elif alive:
+            number = random.choice(sorted(alive))
+            if made.members[number].state is State.STARTING and random.random() < 0.8:
+                take(made.note_ready(number, turn))
+            elif random.random() < 0.3 or made.is_stopping:
+                alive.remove(number)
+                take(made.note_end(number, random.choice([CLEAN, KILLED, KILLED, Ending(1, "why")]), turn))
+    assert finished
+    assert not alive
+    assert all(member.state is State.ENDED for member in made.members)

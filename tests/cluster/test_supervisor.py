@@ -1,0 +1,265 @@
+"""`flin serve --workers`: real processes, from the start to the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import flin.engine
+from flin.cluster import supervisor
+from flin.cluster.groups import create_groups, read_groups
+from flin.errors import LockedError
+from flin.net.settings.config import ServerOptions
+from flin.testing.process import is_alive, kill
+from tests.cluster.served import Served, key_of, refused
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    started: list[Served] = []
+
+    def start(*options: str, **keywords: Any) -> Served:
+        started.append(Served(tmp_path, *options, **keywords))
+        return started[-1]
+
+    yield start
+    for served in started:
+        served.program.kill()
+
+
+def own_keys(tmp_path: Path) -> list[str]:
+    """A key for each worker."""
+    return [key_of((group.first, group.last)) for group in read_groups(tmp_path / "db")]
+
+
+def test_from_the_start_to_the_end(serve: Serve, tmp_path: Path) -> None:
+    served = serve(workers=3)
+    assert "directory db, 3 workers, sync interval, 0 records recovered" in served.start_line
+    keys = own_keys(tmp_path)
+    for number in range(3):
+        with served.client(number) as client:
+            assert client.set(keys[number], number)
+            assert client.config_get("dir") == {"dir": f"db/group-0{number}"}
+            assert client.config_get("memory-limit") == {"memory-limit": str(32 << 20)}
+            assert client.config_get("maxclients") == {"maxclients": "3333"}
+            assert client.config_get("workers") == {"workers": "3"}
+    workers = served.workers()
+    assert sorted(workers) == [0, 1, 2]
+    assert served.end() == 0
+    assert not any(map(is_alive, workers.values()))
+    for number, group in enumerate(read_groups(tmp_path / "db")):
+        with flin.engine.open(group.directory, runner="inline") as db:
+            assert len(db) == 1, number
+    again = serve(workers=3)
+    for number in range(3):
+        with again.client(number) as client:
+            assert client.get(keys[number]) == str(number)
+    assert again.end(signal.SIGINT) == 0
+
+
+def test_the_supervisor_answers_nobody_and_the_log_says_who_speaks(serve: Serve) -> None:
+    served = serve()
+    with served.client(1) as client:
+        client.shutdown()
+    served.wait_until_logged("supervisor: .* INFO .*: worker 1 was told to end, and its slots are served no more")
+    assert "\nworker 1: " in served.program.printed()
+    with closing(socket.socket()) as late, pytest.raises(ConnectionRefusedError):
+        late.connect(("127.0.0.1", served.ports[1]))
+    assert sorted(served.workers()) == [0]
+    with served.client(0) as client:
+        assert client.ping()
+        with suppress(redis.ConnectionError):
+            client.shutdown()
+    assert served.program.wait_for_code() == 0
+
+
+def test_a_worker_that_is_killed_comes_back_where_it_was(serve: Serve, tmp_path: Path) -> None:
+    served = serve()
+    keys = own_keys(tmp_path)
+    before = served.workers()
+    with served.client(0) as other, served.client(1) as client:
+        client.set(keys[1], "answered")
+        other.set(keys[0], 0)
+        kill(before[1])
+        # It connects while nobody is there to answer, and waits in the queue of the socket.
+        with served.client(1) as later:
+            assert later.get(keys[1]) == "answered"
+        assert [other.incr(keys[0]) for _ in range(100)] == list(range(1, 101)), "its connection has lived on"
+    after = served.workers()
+    assert (after[0], len({*before.values(), *after.values()})) == (before[0], 3)
+    served.wait_until_logged("ERROR .*: worker 1: ended by SIGKILL; it is started again in 0.1 s")
+    served.wait_until_logged("INFO .*: worker 1 is ready again")
+    assert served.end() == 0
+
+
+def test_workers_do_not_outlive_their_supervisor(serve: Serve, tmp_path: Path) -> None:
+    served = serve()
+    keys = own_keys(tmp_path)
+    workers = served.workers()
+    with served.client(1) as client:
+        client.set(keys[1], "answered")
+    kill(served.pid)
+    again = serve(wait=False)
+    again.wait_until_ready()
+    with again.client(1) as client:
+        assert client.get(keys[1]) == "answered"
+    assert not any(map(is_alive, workers.values()))
+    assert served.program.printed().count("the supervisor is gone: ending, too") == 2
+    assert again.end() == 0
+
+
+def test_a_supervisor_waits_for_whoever_has_a_group_open(serve: Serve, tmp_path: Path) -> None:
+    groups = create_groups(tmp_path / "db", 2)
+    with flin.engine.open(groups[1].directory, runner="inline"):
+        served = serve(wait=False)
+        served.wait_until_logged(
+            f"supervisor: .* WARNING .*group-01 is open in process {os.getpid()} .*; waiting for that for 15 s at most"
+        )
+    served.wait_until_ready()
+    assert served.end() == 0
+
+
+# Starts that fail.
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, text = refused(tmp_path, "--workers", "2", "--port", str(port - 100), "--dir", "db")
+    assert code == 1
+    assert text == f"flin: cannot listen on 127.0.0.1 port {port}, that of worker 1: Address already in use\n"
+    assert not (tmp_path / "db" / "groups.json").exists(), "another number may be tried"
+
+
+def test_a_damaged_group(tmp_path: Path) -> None:
+    groups = create_groups(tmp_path / "db", 2)
+    for group in groups:
+        flin.engine.open(group.directory, runner="inline").close()
+    manifest = groups[1].directory / "MANIFEST"
+    manifest.write_bytes(manifest.read_bytes()[:-1])
+    code, text = refused(tmp_path, "--workers", "2", "--port", "0", "--dir", "db")
+    assert code == 1
+    assert text.count("flin: ") == 1
+    assert "db/group-01/MANIFEST: corrupt at offset" in text
+
+
+def test_a_worker_that_cannot_start(tmp_path: Path) -> None:
+    """What the supervisor does not look into itself."""
+    (tmp_path / "users.acl").write_text("user nobody what\n")
+    code, text = refused(tmp_path, "--workers", "2", "--port", "0", "--dir", "db", "--aclfile", "users.acl")
+    assert code == 1
+    assert "users.acl:1: Syntax error" in text.rpartition("flin: worker ")[2]
+
+
+def test_a_damaged_group_of_a_worker_that_dies_later(serve: Serve, tmp_path: Path) -> None:
+    served = serve()
+    manifest = read_groups(tmp_path / "db")[1].directory / "MANIFEST"
+    manifest.write_bytes(manifest.read_bytes()[:-1])
+    kill(served.workers()[1])
+    assert served.program.wait_for_code() == 1
+    printed = served.program.printed()
+    assert printed.count("it is started again in") == 5
+    assert re.search("flin: worker 1 could not be started 5 times: .*/db/group-01/MANIFEST: corrupt at offset", printed)
+    assert "worker 0: " in printed.partition("flin.net.server: stopping")[0].splitlines()[-1], "it ended cleanly"
+
+
+def test_a_second_supervisor(serve: Serve, tmp_path: Path) -> None:
+    served = serve()
+    code, text = refused(tmp_path, "--workers", "2", "--port", "0", "--dir", "db")
+    assert code == 3
+    assert text.startswith(f"flin: db is open in process {served.pid} since ")
+    assert served.end() == 0
+
+
+def test_a_group_that_is_open_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "LOCK_SECONDS", 0.2)
+    groups = create_groups(tmp_path / "db", 2)
+    options = ServerOptions(workers=2, dir=str(tmp_path / "db"), port=0)
+    with (
+        flin.engine.open(groups[1].directory, runner="inline"),
+        pytest.raises(LockedError, match=r"group-01 is .*open"),
+    ):
+        supervisor.supervise(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--dir", "plain", "--workers", "2"), "plain is a database for one process: copy it with flin resize plain"),
+        (("--dir", "groups"), "groups is for 2 workers: use --workers 2, or copy it with flin resize"),
+        (("--dir", "groups", "--workers", "3"), "groups is for 2 workers: use --workers 2"),
+        (("--dir", "new", "--workers", "0"), "workers is 0, it must be from 1 to"),
+        (("--dir", "new", "--workers", "2", "--unixsocket", "s"), "--unixsocket cannot be had with --workers"),
+        (("--dir", "groups", "--workers", "2", "--shards", "4"), "groups/group-00 has 1 shards, which is fixed"),
+    ],
+)
+def test_wrong_usage(tmp_path: Path, options: tuple[str, ...], text: str) -> None:
+    flin.engine.open(tmp_path / "plain", runner="inline").close()
+    for group in create_groups(tmp_path / "groups", 2):
+        flin.engine.open(group.directory, runner="inline").close()
+    code, printed = refused(tmp_path, "--port", "0", *options)
+    assert (code, printed.startswith(f"flin: {text}")) == (2, True), printed
+    assert not (tmp_path / "new").exists()
+
+
+def test_shares_that_are_too_small(tmp_path: Path) -> None:
+    code, printed = refused(tmp_path, "--workers", "2", "--memory-limit", "31mb", "--dir", "db")
+    assert code == 1
+    assert (
+        printed
+        == "flin: for each of 2 workers: memory_limit is 16252928, it must be from 16777216 to 1125899906842624\n"
+    )
+    assert not (tmp_path / "db").exists()
+
+
+def test_many_workers_are_one_process(serve: Serve, tmp_path: Path) -> None:
+    """The command line of another program, whose workers are threads."""
+    cores = len(os.sched_getaffinity(0))
+    served = serve("--memory-limit", "64mb", workers=256)
+    assert served.start_line.endswith(
+        f"; --workers 256 is more than twice the {cores} cores here, so it is one process as ever"
+    )
+    assert not read_groups(tmp_path / "db")
+    with served.client() as client:
+        assert client.config_get("workers") == {"workers": "1"}
+    assert served.end() == 0
+
+
+# Options.
+
+
+def test_the_config_file(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "flin.toml").write_text('[server]\nworkers = 2\nmaxclients = 50\ncluster_announce_ip = "10.1.2.3"\n')
+    served = serve("--config", "flin.toml")
+    with served.client(1) as client:
+        assert client.config_get("cluster-announce-ip") == {"cluster-announce-ip": "10.1.2.3"}
+        assert client.config_get("maxclients") == {"maxclients": "25"}
+        assert client.config_set("slowlog-max-len", 5)
+        with pytest.raises(redis.ResponseError, match="CONFIG SET changes one worker, and the file is for all"):
+            client.config_rewrite()
+    assert served.end() == 0
+
+
+def test_users_are_those_of_one_file(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "users.acl").write_text("user default on nopass ~* &* +@all\n")
+    served = serve("--aclfile", "users.acl")
+    with served.client(0) as one, served.client(1) as other:
+        assert one.acl_setuser("ada", enabled=True, nopass=True, commands=["+get"], keys=["*"])
+        assert one.acl_save()
+        assert "ada" not in other.acl_users()
+        assert other.acl_load()
+        assert "ada" in other.acl_users()
+    assert served.end() == 0

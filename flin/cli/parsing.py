@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from flin.cli import exit_code
 from flin.engine.disk.file_name import GROUPS, MANIFEST, UNFINISHED, maybe_parse
@@ -59,6 +59,9 @@ def positive(text: str) -> int:
     return int(text)
 
 
+_UNFINISHED: Final = "what an interrupted `flin resize` has left: remove it, and resize again"
+
+
 def database_directory(text: str) -> str:
     """The directory of a database, or of groups, that exists; UsageError otherwise."""
     path = Path(text)
@@ -71,7 +74,7 @@ def database_directory(text: str) -> str:
     except PermissionError as error:
         raise UsageError(f"{text} cannot be read: {error.strerror}; run flin as its owner, {_owner(path)}") from error
     if UNFINISHED in names and not {MANIFEST, GROUPS} & {*names}:
-        raise UsageError(f"{text} is what an interrupted `flin resize` has left: remove it, and resize again")
+        raise UsageError(f"{text} is {_UNFINISHED}")
     if not _is_database(names):
         raise UsageError(f"{text} holds no Flin database{_instead(path, names)}")
     return text
@@ -83,6 +86,8 @@ def new_directory(text: str, source: str, advice: str) -> str:
     path = os.path.abspath(text)
     if os.path.realpath(path) == os.path.realpath(source) or path.startswith(f"{source}{os.sep}"):
         raise UsageError(f"the result must not lie in {source}, which stays as it is")
+    if os.path.isdir(path) and UNFINISHED in os.listdir(path):
+        raise UsageError(f"{path} is {_UNFINISHED}")
     if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
         raise UsageError(f"{path} is there and not an empty directory; {advice}")
     return path

@@ -14,6 +14,7 @@ from flin.cli.parsing import Commands, UsageError, add_command, new_directory, p
 from flin.cli.ticker import Ticker
 from flin.cluster.places import places_in
 from flin.engine.disk.file_name import UNFINISHED
+from flin.engine.disk.fs import OsFileSystem
 
 SUMMARY = "copy a database to a new directory, for another number of workers"
 DETAILS = """\
@@ -54,8 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     sources = places_of(arguments.directory)
     target = new_directory(arguments.target, os.path.abspath(arguments.directory), "name another one")
     from flin.cluster.resizing import Resizing  # what the server is made of, which the other commands do without
+    from flin.cluster.staging import Staging
 
-    resizing = Resizing(sources, target, arguments.workers, open_unchanged, arguments.memory_limit)
+    staging = Staging(target, arguments.workers, OsFileSystem())
+    resizing = Resizing(sources, staging, open_unchanged, arguments.memory_limit)
     try:
         with Ticker("resizing", lambda: resizing.progress):
             counts = resizing.run()

@@ -48,7 +48,9 @@ class Copying:
                 names = [stored[4:] if namespace else user_key(stored) for stored in page[0]]
             else:
                 names = page[0]
-            self._copy_page(source, namespace, names, page)
+            slots = [*map(slot_of, names)]
+            source.check(names, slots)
+            self._copy_page(source, namespace, names, slots, page)
             self._maybe_commit()
 
     def end(self, shared: dict[bytes, Entry]) -> None:
@@ -57,27 +59,22 @@ class Copying:
             target.points.update(shared)
             target.end()
 
-    def _copy_page(self, source: SourceGroup, namespace: int, names: Sequence[bytes], page: Page) -> None:
-        """Half a microsecond for each plain key."""
-        by_slot, allowed = self._by_slot, source.slots
-        size = copied = 0
-        for key, stored, entry in zip(names, *page, strict=True):
-            slot = slot_of(key)
-            if slot not in allowed:
-                source.refuse(key, slot)
-            if type(entry) is bytes:
-                size += len(entry)
-            elif is_alive(entry, self._now_ms):
-                assert type(entry) is tuple
-                size += len(entry[0])
+    def _copy_page(
+        self, source: SourceGroup, namespace: int, names: Sequence[bytes], slots: Sequence[int], page: Page
+    ) -> None:
+        """The names are the keys as users know them."""
+        by_slot, expired = self._by_slot, 0
+        for key, slot, stored, entry in zip(names, slots, *page, strict=True):
+            if type(entry) is tuple:
+                if not is_alive(entry, self._now_ms):
+                    expired += 1
+                    continue
+                self._size += len(entry[0])
                 if entry[2]:
                     entry = self._own_entry(source, namespace, key, entry, by_slot[slot])
-            else:
-                continue
             by_slot[slot].points[stored] = entry
-            copied += 1
-        self.copied += copied
-        self._size += size + sum(map(len, names))
+        self.copied += len(names) - expired
+        self._size += sum(map(len, names)) + sum(map(len, page[1]))  # type: ignore[arg-type]  # no tombstone
 
     def _own_entry(
         self, source: SourceGroup, namespace: int, key: bytes, entry: Expiring, target: TargetGroup

@@ -28,26 +28,24 @@ OpenUnchanged: TypeAlias = Callable[[str, int], AbstractContextManager[Engine]]
 
 
 class Resizing:
-    """One run into a new directory, of so many groups or, if it is one, a database by itself."""
+    """One run into a new directory."""
 
     def __init__(
         self,
         sources: Sequence[Place],
-        target: str,
-        workers: int,
+        staging: Staging,
         open_unchanged: OpenUnchanged,
         memory_limit: int,
         writing: Options | None = None,
     ) -> None:
-        """writing: file system, clock and runner of the target."""
+        """writing: the target's file system, clock and runner."""
         self._sources: Final = sources
         self._writing: Final = writing or Options()
-        self._staging: Final = Staging(target, workers, self._writing.fs)
-        self._workers: Final = workers
+        self._staging: Final = staging
         self._open_unchanged: Final = open_unchanged
         # A quarter for reading: a scan needs a few blocks. Writing makes generations, and merges them.
         self._source_bytes: Final = _share(memory_limit // 4, len(sources))
-        self._target_bytes: Final = _share(memory_limit * 3 // 4, workers)
+        self._target_bytes: Final = _share(memory_limit * 3 // 4, staging.workers)
         self._now_ms: Final = self._writing.clock_ms()
         self._copying = Copying((), self._now_ms)
         self._total = 0
@@ -76,7 +74,7 @@ class Resizing:
     def _copyable(self, sources: Sequence[SourceGroup]) -> tuple[range, dict[bytes, Entry]]:
         """The namespaces to copy, and the entries that every target gets. StorageError if anything has no place in the
         target."""
-        if self._workers == 1 and self._sources[0].group is None:
+        if self._staging.workers == 1 and self._sources[0].group is None:
             return range(MAX_DATABASES), sources[0].libraries() | sources[0].order_of_databases()
         libraries: dict[bytes, Entry] = {}
         for source in sources:

@@ -6,8 +6,8 @@ deleted collections.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from flin.cluster.groups import Group
 from flin.engine.engine import Engine, store_of
@@ -27,12 +27,15 @@ class SourceGroup:
         self._store = store_of(engine)
         self._state = self._store.freeze()
         self._now_ms = now_ms
-        self.slots: Final = range(group.first, group.last + 1) if group else range(SLOTS)
+        self._slots: Final = range(group.first, group.last + 1) if group else range(SLOTS)
 
-    def refuse(self, key: bytes, slot: int) -> NoReturn:
-        """For a key that lies here and belongs elsewhere: written by a server that did not know of groups. Nobody can
-        tell whether it or the other group's key of the same name is meant."""
-        raise StorageError("resize", self.path, f"the key {key!r} in it is of slot {slot}, which is another group's")
+    def check(self, keys: Sequence[bytes], slots: Sequence[int]) -> None:
+        """StorageError for a key that belongs to another group: written by a server that did not know of groups. Nobody
+        can tell whether it is meant, or a key of that group with the same name."""
+        if min(slots) < self._slots.start or max(slots) >= self._slots.stop:
+            key, slot = next(each for each in zip(keys, slots, strict=True) if each[1] not in self._slots)
+            reason = f"the key {key!r} in it is of slot {slot}, which is another group's"
+            raise StorageError("resize", self.path, reason)
 
     def count(self) -> int:
         """Its keys; those that have expired may be among them."""

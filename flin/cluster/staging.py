@@ -28,15 +28,15 @@ class Staging:
         """workers: 1: the target is a database by itself. remove_directory: removes an empty one."""
         self._target: Final = target
         self._inside: Final = join(target, UNFINISHED)
-        self._workers: Final = workers
+        self.workers: Final = workers
         self._fs: Final = fs
         self._remove_directory: Final = remove_directory
         self._directories: list[str] = []
 
     def begin(self) -> list[str]:
         """The directories of the databases, which are empty. StorageError if the disk refuses them."""
-        if self._workers > 1:
-            self._directories = [str(each.directory) for each in create_groups(self._inside, self._workers, self._fs)]
+        if self.workers > 1:
+            self._directories = [str(each.directory) for each in create_groups(self._inside, self.workers, self._fs)]
             return self._directories
         try:
             self._fs.make_directory(self._inside)

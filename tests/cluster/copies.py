@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from random import Random
 from typing import Any, Final, TypeAlias
 
@@ -11,6 +10,7 @@ import pytest
 
 from flin.cli.overlay import open_unchanged
 from flin.cluster.places import places_in
+from flin.cluster.resizing import OpenUnchanged
 from flin.engine.disk.fs import FileSystem
 from flin.engine.engine import Engine, store_of
 from flin.engine.slot import slot_of
@@ -21,6 +21,8 @@ from tests.process.collections_load import KEYS, MAKERS, NAMES, RARE, Request
 LOW: Final = {"MAX_PACKED_ELEMENTS": 3, "MAX_WHOLE": 6, "MIN_REWRITTEN": 2, "MAX_REWRITES": 2, "PAGE": 4}
 """Limits with which a few elements make a collection spread, and a few more none that stays whole."""
 
+MEMORY_LIMIT: Final = 8 << 20
+
 GROUP: Final = b"g0"
 
 STREAMS: Final[dict[str, Callable[[Random], Request]]] = {
@@ -30,8 +32,6 @@ STREAMS: Final[dict[str, Callable[[Random], Request]]] = {
     "xdel": lambda r: [b"xdel", r.choice(KEYS), b"%d-0" % r.randrange(99)],
     "xclaim": lambda r: [b"xclaim", r.choice(KEYS), GROUP, r.choice(NAMES), b"0", b"%d-0" % r.randrange(99), b"force"],
 }  # fmt: skip
-
-Opened: TypeAlias = Callable[[str], AbstractContextManager[Engine]]
 
 Contents: TypeAlias = dict[tuple[int, bytes], tuple[Any, ...]]
 """By database and key: the payload of DUMP, the expiry, the encoding."""
@@ -65,11 +65,11 @@ def write(engine: Engine, random: Random, commands: int, database: int = 0) -> N
     handling.pending.commit()
 
 
-def contents(directory: str, opened: Opened = open_unchanged, fs: FileSystem | None = None) -> Contents:
+def contents(directory: str, opened: OpenUnchanged = open_unchanged, fs: FileSystem | None = None) -> Contents:
     """Of a database, or of all groups: then each key lies in the group of its slot, and nowhere else."""
     found: Contents = {}
     for place in places_in(directory, fs):
-        with opened(place.directory) as engine:
+        with opened(place.directory, MEMORY_LIMIT) as engine:
             assert engine.verify() == []
             handling = handling_over(engine)
             for database in range(16):

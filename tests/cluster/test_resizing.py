@@ -18,6 +18,7 @@ from flin.cli.overlay import open_unchanged
 from flin.cluster.groups import create_groups, read_groups
 from flin.cluster.places import places_in
 from flin.cluster.resizing import Resizing
+from flin.cluster.staging import Staging
 from flin.engine.engine import Engine, store_of
 from flin.engine.entry import Entry
 from flin.engine.key import KEYS_END
@@ -38,7 +39,9 @@ NOW_MS = 1_800_000_000_000
 
 def resize(source: Path, target: Path, workers: int, **options: Any) -> list[int]:
     writing = Options(**{"runner": "inline", **options})
-    return Resizing(places_in(str(source)), str(target), workers, open_unchanged, LIMIT, writing).run()
+    return Resizing(
+        places_in(str(source)), Staging(str(target), workers, writing.fs), open_unchanged, LIMIT, writing
+    ).run()
 
 
 @contextmanager

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flin.engine.entry import Entry, Live, Pointer, maybe_pointer, value_length
-from flin.engine.table.cold_read import ColdRead
-from flin.errors import CommandError, CorruptionError
+from flin.engine.entry import Live, Pointer, maybe_pointer, value_length
+from flin.errors import CommandError
 from flin.net.command.arguments import option_name, parse_int32
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command, container
@@ -37,32 +36,7 @@ def tag_of(entry: Live) -> int:
     return 0 if isinstance(entry, bytes) else entry[2]
 
 
-def _delete_each(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
-    """Requests that delete one key each, up to the first that waits for the disk or fails."""
-    keyspace = context.keyspace
-    gone: set[bytes] = set()
-    replies: list[bytes] = []
-    for key, held in zip(keys, keyspace.in_memory(keys), strict=True):
-        entry: Entry | None = None
-        if key not in gone:
-            try:
-                entry = held if type(held) is bytes else keyspace.outline(key)
-            except (ColdRead, CorruptionError):
-                break
-        if entry is None:
-            replies.append(ZERO.data)
-            continue
-        if type(entry) is tuple:
-            keyspace.note_gone(entry)
-        gone.add(key)
-        replies.append(ONE.data)
-    if gone:
-        keyspace.delete_all([*gone])
-        context.notify_each(b"del", gone)
-    return replies
-
-
-@command("del", -2, "write untimed peeks", ALL_KEYS, batch=_delete_each)
+@command("del", -2, "write untimed peeks", ALL_KEYS)
 def delete(context: Context, args: list[bytes]) -> Value:
     """Deletes keys and returns how many there were."""
     keyspace = context.keyspace
@@ -91,27 +65,13 @@ def _delete_many(context: Context, args: list[bytes]) -> Slices:
     return len(found)
 
 
-@command("unlink", -2, "write fast peeks", ALL_KEYS, batch=_delete_each)
+@command("unlink", -2, "write fast peeks", ALL_KEYS)
 def unlink(context: Context, args: list[bytes]) -> Value:
     """Delete the keys as DEL does; deleting never waits here."""
     return delete(context, args)
 
 
-def _exist_each(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
-    """Requests that ask for one key each, up to the first that waits for the disk or fails."""
-    keyspace = context.keyspace
-    replies: list[bytes] = []
-    for key, held in zip(keys, keyspace.in_memory(keys), strict=True):
-        try:
-            is_there = type(held) is bytes or keyspace.exists(key)
-        except (ColdRead, CorruptionError):
-            break
-        replies.append(ONE.data if is_there else ZERO.data)
-    keyspace.count_look_ups(replies.count(ONE.data), len(replies))
-    return replies
-
-
-@command("exists", -2, "readonly fast peeks", ALL_KEYS, batch=_exist_each)
+@command("exists", -2, "readonly fast peeks", ALL_KEYS)
 def exists(context: Context, args: list[bytes]) -> Value:
     """Counts how many of the keys exist; a key named twice counts twice."""
     keyspace = context.keyspace
@@ -131,7 +91,7 @@ def _count_many(keyspace: Keyspace, args: list[bytes]) -> Slices:
     return found
 
 
-@command("touch", -2, "readonly fast peeks", ALL_KEYS, batch=_exist_each)
+@command("touch", -2, "readonly fast peeks", ALL_KEYS)
 def touch(context: Context, args: list[bytes]) -> Value:
     """Counts how many of the keys exist. No time of access is kept."""
     return exists(context, args)

@@ -132,7 +132,8 @@ class MemoryBudget:
     """How the memory limit is divided, in bytes."""
 
     generation: int
-    """One eighth for the open generation: with the two that may wait for their flush, three eighths."""
+    """One eighth for the open generation: with the two that may wait for their flush, three eighths. As long as none
+    waits, the last two that were flushed stay as a cache (generation.py: RetiredGeneration)."""
     flush: int
     """Three sixteenths: a flush job holds one generation again, and the table that it writes."""
     compaction_slice: int
@@ -141,7 +142,8 @@ class MemoryBudget:
     """A quarter: decoded blocks cost about twice what they hold."""
     quiet_block_cache: int
     """A half while nothing is written, and until the first write: the room of the generations that would wait for their
-    flush. It is given back within a quarter of a second of a write, and before a flush."""
+    flush, except what retired ones take of it. It is given back within a quarter of a second of a write, and before a
+    flush."""
     value_cache: int
     """An eighth for hot values (or, in the server, cached replies)."""
 

@@ -37,6 +37,8 @@ def engine_statistics(store: Store, compactor: Compactor, runner: Runner) -> dic
             "open_entries": sum(len(memtable.entries) for memtable in state.active),
             "frozen_memtables": sum(map(len, state.frozen)),
             "sealed_generations": len(state.sealed),
+            "retired_generations": len(state.retired),
+            "retired_bytes": state.retired_bytes,
             "generation_limit_bytes": store.options.budget.generation,
         },
         "tables": _table_statistics(state.version) | {"memory_bytes": store.tables.memory_bytes()},

@@ -9,7 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, TypeAlias, cast
 
@@ -17,9 +17,11 @@ import flin.engine
 from flin.engine.background.compaction import CompactionOptions
 from flin.engine.buffers import as_stored
 from flin.engine.engine import Engine, store_of
-from flin.engine.entry import EXPIRED_MS
+from flin.engine.entry import EXPIRED_MS, TOMBSTONE
 from flin.engine.options import RunnerKind, SyncMode
+from flin.engine.read.read_path import from_retired, from_tables
 from flin.engine.snapshot import Snapshot
+from flin.engine.table.bloom import hash_key
 from flin.errors import ClosedError, FlinError, ReadOnlyError
 from flin.testing.clock import ManualClock
 from flin.testing.crash_model import CrashModel, after_crash, killed
@@ -269,6 +271,22 @@ class WorkloadRun:
                 return
         found = CrashPoint(killed(self.disk), self.model.expectation(), self.operation, call, self.clock.now_ms)
         self.crash_points.append(found)
+
+
+def drop_retired(engine: Engine) -> None:
+    """Have lookups read tables from now on, until the next flush. First check that both say the same."""
+    store = store_of(engine)
+    state = store.state
+    bare = replace(state, retired=())
+    for shard, memtables in enumerate(state.retired_memtables):
+        for key in {key for memtable in memtables for key in memtable.entries}:
+            found = from_retired(state, shard, key)
+            if found is not None:
+                told = from_tables(bare, shard, key, hash_key(key))
+                assert found == (TOMBSTONE if told is None else told), (
+                    f"tables have {told!r} at {key!r}, a retired generation {found!r}"
+                )
+    store._exclusively(lambda: store._install(replace(store.state, retired=())))
 
 
 def check_snapshot(snapshot: Snapshot, expected: dict[bytes, bytes]) -> None:

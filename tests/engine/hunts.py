@@ -37,6 +37,7 @@ from flin.testing.operation import (
     Refused,
     Reopen,
     Sweep,
+    TakeSnapshot,
 )
 from flin.testing.run import EngineSetup, Operation, Workload, WorkloadRun
 from tests.engine import damage
@@ -361,12 +362,16 @@ LAYERED_WORKLOADS: Final[Sequence[Workload]] = (
     (Put(b"a", b"1", ttl=0.5), Advance(1.0), RefusedSweep(), Sweep()),
     (FillUnflushed(0, 900), Crash(CrashModel.KILLED, 0), Read()),
     (Put(b"a", b"1"), FLUSH, Put(b"a", b"2", ttl=0.5), Advance(1.0), FLUSH, Read()),
+    (Put(b"a", b"1"), FLUSH, Put(b"a", b"2"), FLUSH, Read()),
+    (Put(b"a", b"1"), FLUSH, Put(b"a", b"2"), TakeSnapshot(), Read()),
+    (Put(b"a", b"1"), Put(b"b", b"1"), FLUSH, DeleteRange(b"a", b"b"), FLUSH, Read()),
     (Put(b"a", b"1", ttl=10.0), Advance(3600.0), RefusedSweep(), Advance(-3595.0), Read(), Advance(5.0), Sweep()),
 )
 """A value that is read, flushed and read again; one that would have expired without a later put; one that expires after
 a recovery; four small runs above a large one, which are merged among themselves; one that has expired at a flush before
-the clock is set back; a refused sweep; recovered generations; one that has expired at a flush, above an older one; one
-that lives again after a refused sweep, since the clock is set back. Few random workloads get so far."""
+the clock is set back; a refused sweep; recovered generations; one that has expired at a flush, above an older one;
+retired generations, of which one is newer, or below a frozen memtable, or below a range delete; one that lives again
+after a refused sweep, since the clock is set back. Few random workloads get so far."""
 
 
 def layered_workloads(tally: Tally) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from flin.engine.boundaries import boundaries_of, cut_boundaries, ranges_of
+from flin.engine.catalog.generation import RetiredGeneration
 from flin.engine.catalog.version import Version
 from flin.engine.entry import Range
 from flin.engine.key import KEYS_END
@@ -40,5 +41,9 @@ def memtable_of(layer: tuple[dict[bytes, Any], list[Range]]) -> Memtable:
     return Memtable(dict(layer[0]), boundaries_of(layer[1]))
 
 
-def state_of(active: Memtable, memtables: list[Memtable], runs: list[TableRun]) -> ReadState:
-    return ReadState((active,), (tuple(memtables),), (), (tuple(runs),), Version(((),)), 0)
+def state_of(
+    active: Memtable, memtables: list[Memtable], runs: list[TableRun], retired: Sequence[Memtable] = ()
+) -> ReadState:
+    generations = tuple(RetiredGeneration(((memtable,),), 0) for memtable in retired)
+    frozen, none = (tuple(memtables),), Version(((),))
+    return ReadState((active,), frozen, (), (tuple(runs),), none, 0, retired=generations)

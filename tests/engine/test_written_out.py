@@ -72,6 +72,7 @@ class Input:
         self.runs = [run_of(points, chance.sample(self.keys, 1), options, cache, ranges) for points, ranges in layers]
         self.memtables = [memtable_of(self.layer()) for _ in range(chance.randrange(3))]
         self.active = memtable_of(self.layer())
+        self.retired = [memtable_of(layers[0])] if chance.random() < 0.5 else []  # what the newest run says
 
     def layer(self) -> tuple[Points, list[Range]]:
         chance = self.chance
@@ -82,7 +83,7 @@ class Input:
 
     @cached_property
     def state(self) -> ReadState:
-        return state_of(self.active, self.memtables, self.runs)
+        return state_of(self.active, self.memtables, self.runs, self.retired)
 
     @property
     def tables(self) -> list[Table]:
@@ -386,7 +387,12 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
     "read.read_path._is_absent": ({"table.bloom.contains"}, filters_of_runs),
     "read.read_path.from_memtables": ({"memtable.Memtable.get"}, memtables),
     "read.read_path.read_older": (
-        {"boundaries.covers", "read.value_cache.ValueCache.get", "read.sorted_view.SortedView.find"},
+        {
+            "boundaries.covers",
+            "read.value_cache.ValueCache.get",
+            "read.read_path.from_retired",
+            "read.sorted_view.SortedView.find",
+        },
         older_than_the_active_dict,
     ),
     "table.value_files.OpenValueFile.value": (

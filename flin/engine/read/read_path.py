@@ -2,6 +2,7 @@
 
     from_memtables   the active memtable, then the older memtables, newest first
     ValueCache.get   hot values; not for snapshots, whose tables may be older
+    from_retired     retired generations; not for snapshots either, nor for what reads more than single keys
     from_tables      the runs, newest first, of each a filter, an index, a block; if a page of the sorted view covers
                      the key, that page
 
@@ -47,6 +48,19 @@ def from_memtables(state: ReadState, shard: int, key: bytes) -> Entry | None:
     return None
 
 
+def from_retired(state: ReadState, shard: int, key: bytes) -> Entry | None:
+    """What the retired generations say of a stored key, which is what the tables say: None if they are to be asked.
+    They alone know of an entry that expires: a flush or a merge may have emptied it, for good. (Written out in
+    `read_older`.)"""
+    for memtable in state.retired_memtables[shard]:
+        entry = memtable.entries.get(key)
+        if entry is not None:
+            return None if type(entry) is tuple and entry[1] else entry
+        if memtable.deleted and memtable.deleted[0] <= key and covers(memtable.deleted, key):
+            return TOMBSTONE
+    return None
+
+
 def from_tables(
     state: ReadState, shard: int, key: bytes, hashed: int, *, wait: bool = True, values: bool = True
 ) -> Entry | None:
@@ -71,6 +85,9 @@ def below_memtables(
     then is given without a value that lies in a value file: a sweep need not read it, nor need it be whole."""
     entry: Entry | None = values.get(key)
     if entry is None:
+        entry = from_retired(state, shard, key)
+        if entry is not None:
+            return entry
         hashed = hash_key(key)
         entry = _from_runs_or_view(state, shard, key, hashed)
         if now_ms is not None and type(entry) is tuple and not entry[2] and 0 != entry[1] <= now_ms:
@@ -113,7 +130,16 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache, *, 
         return entry
     if values.old and (entry := values.get(key)) is not None:
         return entry
-    # 5. The page of the sorted view; if there is one, no hash is needed.
+    # 5. The retired generations. Written out: read.read_path.from_retired
+    for memtable in state.retired_memtables[shard]:
+        entry = memtable.entries.get(key)
+        if entry is not None:
+            if type(entry) is tuple and entry[1]:
+                break
+            return None if entry is TOMBSTONE else entry
+        if memtable.deleted and memtable.deleted[0] <= key and covers(memtable.deleted, key):
+            return None
+    # 6. The page of the sorted view; if there is one, no hash is needed.
     # Written out: read.sorted_view.SortedView.find
     sorted_view, number = state.sorted_views[shard], 0
     if sorted_view is not None:
@@ -128,7 +154,7 @@ def read_older(state: ReadState, shard: int, key: bytes, values: ValueCache, *, 
             if entry is TOMBSTONE:
                 return None
             return _resolved_from_page(state, key, entry, values) if resolves else entry
-    # 6. The tables; what they say may be hot.
+    # 7. The tables; what they say may be hot.
     hashed = hash_key(key)
     entry = _from_runs(state, shard, key, hashed) if sorted_view is None else sorted_view.find_cold(number, key, hashed)
     if entry is not None:

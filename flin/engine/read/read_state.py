@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from flin.engine.boundaries import Boundaries, boundaries_of, covers, ranges_of, reaching, skip
-from flin.engine.catalog.generation import Bounded, Memtables, SealedGeneration
+from flin.engine.catalog.generation import Bounded, Memtables, RetiredGeneration, SealedGeneration
 from flin.engine.catalog.version import Version
 from flin.engine.entry import TOMBSTONE, Entry, Page, Pointer
 from flin.engine.key import KEYS_END
@@ -188,6 +188,8 @@ class ReadState:
     sorted_views: tuple[SortedView | None, ...] = ()  # by shard; kept by `replace` for as long as the runs are the same
     dead: Boundaries = ()  # the dead stretches of a frozen state (dead_stretches.py)
     value_files: ValueFiles = field(default_factory=ValueFiles)  # of the version
+    retired: tuple[RetiredGeneration, ...] = ()  # newest first: a cache of what the runs say; not in frozen states
+    retired_memtables: tuple[Memtables, ...] = field(init=False)  # theirs by shard, newest first
 
     def __post_init__(self) -> None:
         shards = len(self.active)
@@ -197,6 +199,11 @@ class ReadState:
             for shard in range(shards)
         )
         object.__setattr__(self, "older", older)
+        of_retired = tuple(
+            tuple(memtable for generation in self.retired for memtable in generation.memtables[shard])
+            for shard in range(shards)
+        )
+        object.__setattr__(self, "retired_memtables", of_retired)
         deleting = tuple(tuple(memtable for memtable in of_shard if memtable.deleted) for of_shard in older)
         of_runs, of_memtables = [], []
         for shard in range(shards):
@@ -224,11 +231,25 @@ class ReadState:
         object.__setattr__(state, "get_active", active[0].entries.get if len(active) == 1 else None)
         return state
 
+    def frozen_state(self, dead: Boundaries) -> ReadState:
+        """This state, if its active memtables are empty, for those who keep it: writes go on into the installed one's
+        active memtables, and nobody may hold the memory of retired generations for long."""
+        shards = len(self.active)
+        state = self.with_active(tuple(Memtable() for _ in range(shards)), dead)
+        object.__setattr__(state, "retired", ())
+        object.__setattr__(state, "retired_memtables", ((),) * shards)
+        return state
+
     def with_copies(self, dead: Boundaries) -> ReadState:
         """A state that no write changes, like that of `Store.freeze`, made without replacing this one."""
         copies = [Memtable(dict(memtable.entries), memtable.deleted) for memtable in self.active]
         frozen = tuple((copy, *older) if copy else older for copy, older in zip(copies, self.frozen, strict=True))
-        return replace(self, active=tuple(Memtable() for _ in copies), frozen=frozen, dead=dead)
+        return replace(self, active=tuple(Memtable() for _ in copies), frozen=frozen, dead=dead, retired=())
+
+    @property
+    def retired_bytes(self) -> int:
+        """About how much memory the retired generations take."""
+        return sum(generation.size_bytes for generation in self.retired)
 
     def shard_of(self, key: bytes) -> int:
         return shard_of_stored(key, len(self.active)) if len(self.active) > 1 else 0

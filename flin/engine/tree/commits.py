@@ -18,12 +18,13 @@ from flin.engine.catalog.generation import (
     apply_points,
     empty_memtables,
     join_neighbours,
+    kept,
     with_commit,
 )
 from flin.engine.catalog.version import Version, value_totals
 from flin.engine.entry import TOMBSTONE, Entry, Live, Range
 from flin.engine.memtable import ENTRY_OVERHEAD_BYTES
-from flin.engine.options import Options
+from flin.engine.options import MAX_SEALED_GENERATIONS, Options
 from flin.engine.read.read_path import below_memtables, from_memtables
 from flin.engine.read.read_state import OpenRuns, ReadState
 from flin.engine.read.value_cache import ValueCache
@@ -301,8 +302,7 @@ class Commits(Turns):
             self._generation.size_bytes += sum(memtable.size for memtable in state.active) * ENTRY_OVERHEAD_BYTES
             state = replace(state, active=empty_memtables(len(frozen)), frozen=frozen)
             self.state = state
-        # The active memtables of the installed state will be written to: the caller's stay empty.
-        return state.with_active(empty_memtables(len(state.active)), self._dead.known)
+        return state.frozen_state(self._dead.known)
 
     def _maybe_seal(self) -> None:
         """Commit what was put off; seal the open generation if it is full, else note when to look again."""
@@ -342,9 +342,12 @@ class Commits(Turns):
             for active, frozen in zip(state.active, state.frozen, strict=True)
         )
         due = self._generation.due
-        generation = SealedGeneration(memtables, segments, wal.position, wal.sequence, wal.next_number, due)
+        generation = SealedGeneration(
+            memtables, segments, wal.position, wal.sequence, wal.next_number, due, self.open_bytes()
+        )
         sealed, none = (generation, *state.sealed), ((),) * len(memtables)
-        state = replace(state, active=empty_memtables(len(memtables)), frozen=none, sealed=sealed)
+        cached = kept(state.retired, self.retired_room(sealed))
+        state = replace(state, active=empty_memtables(len(memtables)), frozen=none, sealed=sealed, retired=cached)
         following = OpenGeneration(wal.position, self._generation.number + 1)
         # No call in between: an interrupt finds all of this done, or nothing. One job flushes a segment, and once.
         self.state, wal.ended, self._generation = state, (), following
@@ -357,6 +360,12 @@ class Commits(Turns):
         generation = self._generation
         entries = sum(memtable.size for memtable in self.state.active)
         return generation.size_bytes + self._wal.position - generation.start + entries * ENTRY_OVERHEAD_BYTES
+
+    def retired_room(self, sealed: Sequence[SealedGeneration]) -> int:
+        """Bytes for retired generations beside these sealed ones: what the budget gives these, and they leave."""
+        room = MAX_SEALED_GENERATIONS * self.options.budget.generation
+        # A generation is sealed once it is full, so it is a little larger: room for the second one.
+        return room + room // 32 - sum(generation.size_bytes for generation in sealed)
 
     def full_wal_bytes(self) -> int:
         """About how many bytes of WAL the open generation will have once it is full, if it goes on as it began."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from flin.engine.catalog.generation import SealedGeneration
+from flin.engine.catalog.generation import SealedGeneration, kept, retired
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.catalog.version import Run, ValueFile, Version, with_flush, with_values
 from flin.engine.read.live_count import LiveCount
@@ -139,13 +139,19 @@ class Edits(OrderedReads):
             if flushed is None:
                 self._dead.forget()
             state = self.state
+            if flushed is None:
+                sealed, cached = state.sealed, state.retired
+            else:
+                sealed = state.sealed[:-1]
+                cached = kept((retired(flushed), *state.retired), self.retired_room(sealed))
             self._install(
                 replace(
                     state,
                     runs=runs,
                     version=manifest.version,
                     value_files=self.tables.value_files,
-                    sealed=state.sealed if flushed is None else state.sealed[:-1],
+                    sealed=sealed,
+                    retired=cached,
                     flushes=flushes,
                 )
             )

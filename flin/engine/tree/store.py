@@ -28,7 +28,7 @@ from flin.engine.entry import TOMBSTONE, Entry, Live
 from flin.engine.options import Options
 from flin.engine.read.count import SLICE
 from flin.engine.read.live_count import LiveCount
-from flin.engine.read.read_path import await_filters, from_memtables, from_tables, read_older
+from flin.engine.read.read_path import await_filters, from_memtables, from_retired, from_tables, read_older
 from flin.engine.read.read_state import ReadState
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.reentry import holds_lock
@@ -147,6 +147,8 @@ class Store(Edits):
         if entry is None:
             entry = from_memtables(state, shard, key)
             if entry is None:
+                entry = from_retired(state, shard, key)
+            if entry is None:
                 hashed = hash_key(key)
                 if self.awaits_filters:
                     await_filters(state, shard, key, hashed)
@@ -155,9 +157,11 @@ class Store(Edits):
 
     def cache_budget(self, *, is_quiet: bool) -> int:
         """Bytes for the indexes of tables and the block cache: more while nothing is written and no generation waits
-        for its flush."""
-        budget = self.options.budget
-        return budget.quiet_block_cache if is_quiet and not self.state.sealed else budget.block_cache
+        for its flush, except what retired ones take."""
+        budget, state = self.options.budget, self.state
+        if not is_quiet or state.sealed:
+            return budget.block_cache
+        return budget.quiet_block_cache - state.retired_bytes
 
     def newest_entries(self) -> Mapping[bytes, Entry] | None:
         """The points of the active memtable, if there is only one; it says nothing about keys that it does not hold."""

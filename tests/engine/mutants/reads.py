@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
+from operator import add
 from typing import Any
 
 from flin.engine import memtable
 from flin.engine.background.sweep import Sweeper
 from flin.engine.catalog import generation
-from flin.engine.catalog.generation import DueHeap, empty_memtables, with_commit
+from flin.engine.catalog.generation import DueHeap, RetiredGeneration, SealedGeneration, empty_memtables, with_commit
 from flin.engine.disk.open_files import TableFile
 from flin.engine.entry import TOMBSTONE
 from flin.engine.memtable import Memtable
 from flin.engine.read import merge
+from flin.engine.read.read_state import ReadState
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.table import bloom, range_block, stored_block
-from flin.engine.tree import commits, store
+from flin.engine.tree import commits, edits, store
 from flin.engine.tree.dead_stretches import DeadStretches
 from flin.engine.tree.store import Store
 from tests.engine.hunts import layered_workloads, past_failures, running_workloads, turned_bits
@@ -50,6 +53,40 @@ def tables_are_opened_after_close(patch: Patch) -> None:
 def value_cache_not_told_of_a_flush(patch: Patch) -> None:
     """no cache returns a value that a later commit has replaced"""
     patch.setattr(ValueCache, "begin_flush", lambda self, flushes, _: setattr(self, "flushes", flushes))
+
+
+@caught_by(layered_workloads)
+def retired_generations_hide_newer_memtables(patch: Patch) -> None:
+    """a retired generation is asked after all memtables that are newer"""
+    original = ReadState.__post_init__
+
+    def mix(self: ReadState) -> None:
+        original(self)
+        mixed = tuple(map(add, self.retired_memtables, self.older))
+        object.__setattr__(self, "older", mixed)
+
+    patch.setattr(ReadState, "__post_init__", mix)
+
+
+@caught_by(layered_workloads)
+def older_generation_stays_retired_alone(patch: Patch) -> None:
+    """a retired generation is asked only if all that were flushed after it are, too"""
+    original = generation.kept
+    patch.setattr(edits, "kept", lambda newest_first, room: original(newest_first[-1:], room))
+
+
+@caught_by(layered_workloads)
+def retired_without_its_range_deletes(patch: Patch) -> None:
+    """the range deletes of a retired generation hide what older ones say"""
+    original = generation.retired
+
+    def bare(generation: SealedGeneration) -> RetiredGeneration:
+        found = original(generation)
+        for kept in chain.from_iterable(found.memtables):
+            kept.deleted = []
+        return found
+
+    patch.setattr(edits, "retired", bare)
 
 
 @caught_by(running_workloads)

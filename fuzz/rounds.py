@@ -5,7 +5,7 @@ counters and the errors are those. Every connection has keys of its own, so that
 
 An input is the draws of a scene: rounds in which each of some clients sends chunks of bytes. Most send the same
 requests, each with its own keys; some are cut within a request, spoilt, or of their own; now and then the store is
-cold, or refuses the batch.
+cold, or refuses the batch. Some scenes take place on a node of a cluster, where half of the slots are elsewhere.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
 from flin.errors import StorageError
+from flin.net.cluster.slots import slot_of
+from flin.net.cluster.topology import Node, Topology
 from flin.net.command.registry import with_subcommands
 from flin.net.run import tick
 from flin.net.wire.resp import encode_requests
@@ -25,6 +27,12 @@ from tests.net.fake_peer import Clients
 CLIENTS: Final = 7
 MOST_ROUNDS: Final = 8
 KEYS: Final = (b"a", b"b", b"list", b"hash", b"set", b"sorted", b"stream", b"a%db", b"long" * 8, b"new\r\nline")
+KEYS_OF_A_CLUSTER: Final = (b"a", b"b", b"list", b"{b}a", b"{b}b", b"{a}a", b"{a}b", b"{", b"{}a")
+"""The tag b is in the first half of the slots, a in the second."""
+
+HALF_OF_A_CLUSTER: Final = Topology(
+    (Node("a" * 40, "", 7000, 0, 8191), Node("b" * 40, "elsewhere", 7001, 8192, 16383)), own=0
+)
 
 Chunks: TypeAlias = list[bytes]
 """What one client sends in a round."""
@@ -64,15 +72,22 @@ class Failure(Exception):
 
 
 def one_input(data: bytes) -> None:
-    check(random_scene(ByteSource(data)))
+    source = ByteSource(data)
+    in_cluster = source.random() > 0.7
+    check(random_scene(source, in_cluster=in_cluster), in_cluster=in_cluster)
 
 
-def check(scene: list[Round]) -> None:
+def check(scene: list[Round], *, in_cluster: bool = False) -> None:
     """Raise Failure if somebody can tell that requests ran together."""
+    topology = HALF_OF_A_CLUSTER if in_cluster else None
     with _crowd_of(0):
-        together = _played(scene)
+        together = _played(scene, topology)
     with _crowd_of(1 << 30):
-        alone = _played(scene)
+        alone = _played(scene, topology)
+    if in_cluster:
+        foreign = [key for key in alone["entries"] if key < b"\xff" and slot_of(key) >= 8192]
+        if foreign:
+            raise Failure(f"a node has keys that are elsewhere: {foreign!r}")
     for what, found in together.items():
         if found != alone[what]:
             raise Failure(f"{what}: {found!r} instead of {alone[what]!r}")
@@ -88,11 +103,11 @@ def _crowd_of(number: int) -> Iterator[None]:
         tick.CROWD = before  # type: ignore[misc]
 
 
-def _played(scene: list[Round]) -> dict[str, Any]:
+def _played(scene: list[Round], topology: Topology | None) -> dict[str, Any]:
     """All that can be told from outside."""
     for command in with_subcommands():
         command.reset_counters()
-    clients = Clients(databases=2)
+    clients = Clients(databases=2, topology=topology)
     peers = [clients.connect() for _ in range(CLIENTS)]
     peers[0].ask(b"PING")  # the round before
     played: dict[str, Any] = {}
@@ -124,22 +139,25 @@ def _played(scene: list[Round]) -> dict[str, Any]:
     return played
 
 
-def random_scene(source: random.Random) -> list[Round]:
+def random_scene(source: random.Random, *, in_cluster: bool = False) -> list[Round]:
+    keys = KEYS_OF_A_CLUSTER if in_cluster else KEYS
     scene: list[Round] = []
     kept = [b""] * CLIENTS
     for _ in range(source.randrange(1, MOST_ROUNDS + 1)):
-        common = [_shape(source) for _ in range(source.choice((1, 1, 1, 2, 4, 6)))]
+        common = [_shape(source, keys) for _ in range(source.choice((1, 1, 1, 2, 4, 6)))]
         if source.random() > 0.6:
             common = common[:1] * len(common)
         sent: list[Chunks] = []
         for client in range(CLIENTS):
             requests = common
             if source.random() > 0.8:
-                requests = [_shape(source) for _ in range(source.choice((1, 1, 2, 3)))]
+                requests = [_shape(source, keys) for _ in range(source.choice((1, 1, 2, 3)))]
             if source.random() > 0.9:
                 sent.append([])
                 continue
-            wire = kept[client] + _spoilt(source, encode_requests([_filled(source, each, client) for each in requests]))
+            wire = kept[client] + _spoilt(
+                source, encode_requests([_filled(source, each, client, keys) for each in requests])
+            )
             kept[client] = b""
             chunks = [wire]
             if source.random() > 0.85:
@@ -149,28 +167,28 @@ def random_scene(source: random.Random) -> list[Round]:
                 else:
                     chunks, kept[client] = [wire[:at]], wire[at:]
             sent.append([chunk for chunk in chunks if chunk])
-        cold = tuple(key for key in KEYS if source.random() > 0.95)
+        cold = tuple(key for key in keys if source.random() > 0.95)
         scene.append((sent, cold, source.random() > 0.88))
     return scene
 
 
-def _shape(source: random.Random) -> list[bytes]:
+def _shape(source: random.Random, keys: tuple[bytes, ...]) -> list[bytes]:
     """A request whose keys are still to be filled in."""
     words = source.choice(_SHAPES).split()
     is_alike = source.random() <= 0.5
-    return [words[0].encode(), *(_word(source, word, is_alike) for word in words[1:])]
+    return [words[0].encode(), *(_word(source, word, keys if is_alike else ()) for word in words[1:])]
 
 
-def _word(source: random.Random, word: str, is_alike: bool) -> bytes:
+def _word(source: random.Random, word: str, keys: tuple[bytes, ...]) -> bytes:
     if word == "k":
-        return _KEY + (source.choice(KEYS) if is_alike else b"")
+        return _KEY + (source.choice(keys) if keys else b"")
     if word == "t":
         return source.choice(_TEXTS)
     return _SCRIPT if word == "s" else word.encode()
 
 
-def _filled(source: random.Random, shape: list[bytes], client: int) -> list[bytes]:
-    return [b"%d:%b" % (client, word[1:] or source.choice(KEYS)) if word[:1] == _KEY else word for word in shape]
+def _filled(source: random.Random, shape: list[bytes], client: int, keys: tuple[bytes, ...]) -> list[bytes]:
+    return [b"%d:%b" % (client, word[1:] or source.choice(keys)) if word[:1] == _KEY else word for word in shape]
 
 
 def _spoilt(source: random.Random, wire: bytes) -> bytes:

@@ -70,6 +70,8 @@ class Pair:
         self._protocol = protocol
         self.ends: Counter[str] = Counter()
         """How the transactions ended: run, touched (a watched key was), aborted."""
+        self.errors: Counter[bytes] = Counter()
+        """Redis's errors, by their first word."""
 
     def __enter__(self) -> Pair:
         self.begin_again()
@@ -103,6 +105,8 @@ class Pair:
             ours, theirs = flin.read(), redis.read()
             if request.name == "exec" and request.kind == "plain":
                 self.ends["touched" if theirs.is_null else "aborted" if theirs.is_error else "run"] += 1
+            if theirs.is_error:
+                self.errors[theirs.payload.partition(b" ")[0]] += 1
             before = [*before[-6:], f"{shortened(b' '.join(request.words))} -> {shortened(theirs.data)}"]
             if not agree(request, ours, theirs):
                 context = "\n    ".join(before)

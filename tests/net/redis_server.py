@@ -30,7 +30,7 @@ def running_redis(directory: Path, **options: str) -> Iterator[int]:
     if f"v={EXPECTED_SERIES}" not in version:
         pytest.skip(f"redis-server is not {EXPECTED_SERIES}x: {version.strip()}")
     for _ in range(ATTEMPTS):
-        port = _free_port()
+        port = free_port()
         process = _start(program, directory, port, options)
         try:
             if _is_ready(process, port):
@@ -42,7 +42,7 @@ def running_redis(directory: Path, **options: str) -> Iterator[int]:
     raise RuntimeError(f"redis-server did not start: {(directory / 'redis.out').read_text()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -70,7 +70,8 @@ NOT_GENERATED = {
     **{
         found.name: "its lines are in tests/net/test_administration_beside_redis.py"
         for found in with_subcommands()
-        if found.handler.__module__.rpartition(".")[2] in ("debug", "latency", "lolwut", "persistence", "replication")
+        if found.handler.__module__.rpartition(".")[2]
+        in ("cluster", "debug", "latency", "lolwut", "persistence", "replication")
         or found.name in ("memory|doctor", "memory|malloc-stats", "memory|purge", "memory|stats")
         or (found.name in ("latency|help", "module|help"))
     },

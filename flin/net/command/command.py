@@ -73,21 +73,29 @@ def flags_of(names: str) -> Flag:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Which arguments are keys: first, last (negative: from the end) and step, as COMMAND INFO shows them."""
+    """Which arguments are keys: first, last (negative: from the end) and step, as COMMAND INFO shows them.
+    are_channels: they are sharded channels, which are no keys, but have a slot as keys do."""
 
     first: int = 0
     last: int = 0
     step: int = 0
     find: FindKeys | None = None
+    are_channels: bool = False
 
     def positions(self, args: list[bytes]) -> list[int]:
         """The positions of the keys in this request; those beyond its end are left out."""
-        if self.find is not None:
-            return self.find(args)
+        return [] if self.are_channels else self.slotted(args)
+
+    def slotted(self, args: list[bytes]) -> list[int]:
+        """The positions of what has a slot in a cluster: of keys and of sharded channels."""
+        return list(self.fixed_positions(len(args))) if self.find is None else self.find(args)
+
+    def fixed_positions(self, number: int) -> range:
+        """Those of a request of so many arguments, the name included, where `find` need not look."""
         if not self.first:
-            return []
-        last = self.last if self.last >= 0 else len(args) + self.last
-        return list(range(self.first, min(last, len(args) - 1) + 1, self.step))
+            return range(0)
+        last = self.last if self.last >= 0 else number + self.last
+        return range(self.first, min(last, number - 1) + 1, self.step)
 
 
 NO_KEYS: Final = Keys()

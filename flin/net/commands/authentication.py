@@ -65,7 +65,7 @@ def hello(context: Context, args: list[bytes]) -> Value:
         b"version": context.services.config.options.redis_version.encode(),
         b"proto": protocol,
         b"id": session.id,
-        b"mode": b"standalone",
+        b"mode": b"standalone" if context.services.slot_gate is None else b"cluster",
         b"role": b"master",
         b"modules": [],
     }

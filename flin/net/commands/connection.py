@@ -9,6 +9,7 @@ from flin.net.client.session import RESP2, Closure, Silence
 from flin.net.command.arguments import parse_int32
 from flin.net.command.registry import command
 from flin.net.run.context import Context
+from flin.net.run.slot_gate import check_alone
 from flin.net.wire.replies import OK, PONG, Reply, Value, wrong_arity
 
 GROUP: Final = "connection"
@@ -66,6 +67,8 @@ def reset(context: Context, args: list[bytes]) -> Value:
 def select(context: Context, args: list[bytes]) -> Value:
     """Changes the selected database."""
     database = parse_int32(args[1])
+    if database:
+        check_alone(context.services.slot_gate, "SELECT")
     if not 0 <= database < context.services.config.databases:
         raise CommandError("ERR DB index is out of range")
     context.select(database)

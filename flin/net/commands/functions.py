@@ -61,7 +61,7 @@ def _call(context: Context, args: list[bytes], *, reads_only: bool) -> Value:
         raise CommandError("ERR Number of keys can't be negative")
     if not function.is_reader:
         _check_writer(context, reads_only=reads_only)
-    run = ScriptRun(context, args, functions.call, function, function.name, number, is_function=True)
+    run = ScriptRun(context, args, functions.call, function, function.name, number, function.flags, is_function=True)
     run.reads_only = reads_only or function.is_reader
     return run.on_loop()
 

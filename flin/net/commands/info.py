@@ -93,12 +93,13 @@ def _section(title: str, figures: Mapping[str, Any]) -> str:
 
 
 def _server(services: Services) -> Figures:
+    mode = "standalone" if services.slot_gate is None else "cluster"
     uptime = (services.tick.steady_ms - services.process.started_steady_ms) // 1000
     return {
         "redis_version": services.config.options.redis_version,
         "flin_version": flin.__version__,
-        "redis_mode": "standalone",
-        "mode": "standalone",
+        "redis_mode": mode,
+        "mode": mode,
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "arch_bits": 64 if sys.maxsize > 1 << 32 else 32,
         "python_version": platform.python_version(),
@@ -302,7 +303,7 @@ def _error_statistics(services: Services) -> Figures:
 
 
 def _cluster(services: Services) -> Figures:
-    return {}
+    return {"cluster_enabled": int(services.slot_gate is not None)}
 
 
 def _keyspace(services: Services) -> Figures:

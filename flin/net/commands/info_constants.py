@@ -110,6 +110,5 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
         "repl_backlog_first_byte_offset": 0,
         "repl_backlog_histlen": 0,
     },
-    "Cluster": {"cluster_enabled": 0},
 }
 """The figures by section."""

@@ -10,6 +10,7 @@ from flin.net.command.arguments import option_name, parse_int32
 from flin.net.command.command import ALL_KEYS, FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command, container
 from flin.net.data.many_keys import MAX_UNSLICED_KEYS, find_many
+from flin.net.run.slot_gate import check_alone
 from flin.net.wire.numbers import maybe_int64
 from flin.net.wire.replies import NO_SUCH_KEY, OK, ONE, WRONG_TYPE, ZERO, Slices, Value, simple, syntax_error
 from flin.objects.kinds import KINDS
@@ -109,6 +110,8 @@ def copy(context: Context, args: list[bytes]) -> Value:
     """Copies a key's value and expiry to another key, also in another database."""
     source, destination = args[1], args[2]
     target, replace = _copy_options(context, args)
+    if target is not context.keyspace:
+        check_alone(context.services.slot_gate, "Copying to another database")
     if target is context.keyspace and source == destination:
         raise CommandError("ERR source and destination objects are the same")
     entry = context.keyspace.look_up(source, values=False)
@@ -153,6 +156,7 @@ def _database(context: Context, text: bytes) -> Keyspace:
 @command("move", 3, "write fast", FIRST_KEY)
 def move(context: Context, args: list[bytes]) -> Value:
     """Moves a key to another database, unless it exists there."""
+    check_alone(context.services.slot_gate, "MOVE")
     key, target = args[1], _database(context, args[2])
     if target is context.keyspace:
         raise CommandError("ERR source and destination objects are the same")

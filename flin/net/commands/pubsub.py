@@ -29,12 +29,8 @@ _SUBSCRIBING: Final = "pubsub noscript loading stale while_subscribed"
 _PUBLISHING: Final = "pubsub loading stale fast publishes"
 
 
-def _no_keys(args: list[bytes]) -> list[int]:
-    return []
-
-
-SHARD_CHANNELS: Final = Keys(1, -1, 1, _no_keys)
-SHARD_CHANNEL: Final = Keys(1, 1, 1, _no_keys)
+SHARD_CHANNELS: Final = Keys(1, -1, 1, are_channels=True)
+SHARD_CHANNEL: Final = Keys(1, 1, 1, are_channels=True)
 """COMMAND INFO shows them in the place of keys, as Redis does for its cluster; they are none."""
 
 

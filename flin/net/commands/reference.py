@@ -64,14 +64,14 @@ ABSENT: Final = {
 """Redis's commands that are not declared, and why."""
 
 REFUSED: Final = {
-    "asking": "there is no cluster",
-    "cluster": "there is no cluster: Redis's error for an instance without cluster support, for each subcommand",
+    "asking": "unless the server is a node of a cluster",
+    "cluster": "unless the server is a node of a cluster: Redis's error for an instance without cluster support",
     "debug": "unless the server was started with `--enable-debug-command`, as in Redis; then HELP lists what is there",
     "failover": "there are no replicas",
     "module load": "there are no modules, nor LOADEX and UNLOAD; MODULE LIST returns none",
     "psync": "there is no replication",
-    "readonly": "there is no cluster",
-    "readwrite": "there is no cluster",
+    "readonly": "unless the server is a node of a cluster",
+    "readwrite": "unless the server is a node of a cluster",
     "replconf": "there is no replication",
     "replicaof": "there is no replication; NO ONE is accepted",
     "slaveof": "there is no replication; NO ONE is accepted",

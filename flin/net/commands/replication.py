@@ -1,4 +1,4 @@
-"""Replication and clusters, which there are not: what clients ask of a server that is alone, and clear errors."""
+"""Replication, which there is not: what clients ask of a server that is alone, and clear errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ GROUP: Final = "server"
 
 _ADMIN: Final = "admin noscript"
 _NO_REPLICAS: Final = "ERR Flin does not replicate"
-_NO_CLUSTER: Final = "ERR This instance has cluster support disabled"
 
 _MAX_PORT: Final = 65_535
 
@@ -95,55 +94,6 @@ def sync(context: Context, args: list[bytes]) -> Value:
     """Refused: there is no replication."""
     raise CommandError(_NO_REPLICAS)
 
-
-def _no_cluster(context: Context, args: list[bytes]) -> Value:
-    """Refused: there is no cluster."""
-    raise CommandError(_NO_CLUSTER)
-
-
-for _name, _flags in (
-    ("readonly", "loading stale fast"),
-    ("readwrite", "loading stale fast"),
-    ("asking", "fast"),
-):
-    command(_name, 1, _flags, categories="connection", group="cluster")(_no_cluster)
-
-container("cluster", "cluster", "Commands about a cluster.")
-
-_SUBCOMMANDS: Final = """
-addslots -3 admin stale no_async_loading
-addslotsrange -4 admin stale no_async_loading
-bumpepoch 2 admin stale no_async_loading
-count-failure-reports 3 admin stale
-countkeysinslot 3 stale
-delslots -3 admin stale no_async_loading
-delslotsrange -4 admin stale no_async_loading
-failover -2 admin stale no_async_loading
-flushslots 2 admin stale no_async_loading
-forget 3 admin stale no_async_loading
-getkeysinslot 4 stale
-info 2 stale
-keyslot 3 stale
-links 2 stale
-meet -4 admin stale no_async_loading
-myid 2 stale
-nodes 2 stale
-replicas 3 admin stale
-replicate 3 admin stale no_async_loading
-reset -2 admin noscript stale
-saveconfig 2 admin stale no_async_loading
-set-config-epoch 3 admin stale no_async_loading
-setslot -4 admin stale no_async_loading
-shards 2 stale
-slaves 3 admin stale
-slots 2 stale
-help 2 loading stale
-"""
-"""One for each line: its name, its arity, its flags."""
-
-for _line in _SUBCOMMANDS.strip().splitlines():
-    _name, _arity, _flags = _line.split(" ", 2)
-    command(f"cluster|{_name}", int(_arity), _flags, group="cluster")(_no_cluster)
 
 container("module", GROUP, "Commands about modules, which there are not.")
 

@@ -92,7 +92,7 @@ def _run(
     script = find(args[1])  # not before: a request with a wrong number leaves no script in the cache
     if script.is_declared:
         scripts.check_writer(context, reads_only=reads_only)
-    run = ScriptRun(context, args, scripts.lua.run, script.chunk, script.sha, number)
+    run = ScriptRun(context, args, scripts.lua.run, script.chunk, script.sha, number, script.flags)
     run.reads_only = reads_only or script.is_reader
     return run.on_loop()
 

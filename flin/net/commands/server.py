@@ -10,6 +10,7 @@ from flin.net.command.registry import command, container
 from flin.net.commands.help import declare_help, unknown_or_wrong_arity
 from flin.net.commands.info import render_info
 from flin.net.run.context import Context
+from flin.net.run.slot_gate import check_alone
 from flin.net.settings.config import ConfigError
 from flin.net.settings.rewriting import rewrite
 from flin.net.wire.glob import compile_glob
@@ -64,6 +65,7 @@ def flushall(context: Context, args: list[bytes]) -> Value:
 @command("swapdb", 3, "write fast", categories=_DANGEROUS)
 def swapdb(context: Context, args: list[bytes]) -> Value:
     """Exchanges the keys of two databases, at once for all clients."""
+    check_alone(context.services.slot_gate, "SWAPDB")
     first = parse_int32(args[1], "ERR invalid first DB index")
     second = parse_int32(args[2], "ERR invalid second DB index")
     services = context.services

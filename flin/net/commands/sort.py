@@ -90,6 +90,7 @@ def sort_ro(context: Context, args: list[bytes]) -> Slices:
 
 def _parse_options(context: Context, args: list[bytes], *, may_store: bool) -> _Options:
     options = _Options()
+    in_cluster = context.services.slot_gate is not None
     is_trusted = context.session.user.is_unrestricted or may_read_every_key(context, args)
     position = 2
     while position < len(args):
@@ -108,22 +109,25 @@ def _parse_options(context: Context, args: list[bytes], *, may_store: bool) -> _
             position += 1
             options.by = args[position]
             options.is_sorted = options.is_sorted and b"*" in options.by
-            if b"*" in options.by and not is_trusted:
-                raise _denied("BY")
+            if b"*" in options.by:
+                _check_pattern("BY", in_cluster=in_cluster, is_trusted=is_trusted)
         elif name == b"GET" and left >= 1:
             position += 1
             options.get.append(args[position])
-            if not is_trusted:
-                raise _denied("GET")
+            _check_pattern("GET", in_cluster=in_cluster, is_trusted=is_trusted)
         else:
             raise syntax_error()
         position += 1
     return options
 
 
-def _denied(option: str) -> CommandError:
-    """Nobody knows beforehand which keys it reads, so the user must be allowed to read every one."""
-    return CommandError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
+def _check_pattern(option: str, *, in_cluster: bool, is_trusted: bool) -> None:
+    """Nobody knows beforehand which keys it reads: they may be elsewhere in a cluster, and the user must be allowed to
+    read every one."""
+    if in_cluster:
+        raise CommandError(f"ERR {option} option of SORT denied in Cluster mode.")
+    if not is_trusted:
+        raise CommandError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
 
 
 def _sort(context: Context, key: bytes, options: _Options) -> Slices:

@@ -74,6 +74,9 @@ def check_gates(context: Context, command: Command, request: list[bytes], *, has
             session.last_command = command.name.encode()
             note_denial(context, denial, "toplevel" if session.queue is None else "multi")
             raise CommandError(denial.text)
+    slot_gate = context.services.slot_gate
+    if slot_gate is not None:
+        slot_gate.check(session, command, request)
     if closed_by and closed_by & Closure.SUBSCRIBED and not command.flags & Flag.WHILE_SUBSCRIBED:
         raise CommandError(
             f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "

@@ -32,6 +32,7 @@ from flin.net.messages.pubsub import PubSub
 from flin.net.messages.tracking import Tracking
 from flin.net.run.long_script import LongScript
 from flin.net.run.saving import Saving
+from flin.net.run.slot_gate import SlotGate
 from flin.net.run.tick import Tick, steady_ms
 from flin.net.settings.config import ConfigError, ServerOptions
 
@@ -84,6 +85,8 @@ class Services:
     tracking: Tracking
     long_script: LongScript
     process: Process
+    slot_gate: SlotGate | None
+    """None: it is no node of a cluster."""
     stop: Callable[[], None]
     """SHUTDOWN."""
     engine_statistics: Callable[[], Mapping[str, Any]]
@@ -158,6 +161,7 @@ def make_services(
     tick = Tick(store, pending, call_soon, executor=executor, wake=wake, steady_clock=steady_clock)
     pubsub.rounds = tick
     pause = Pause(clients, store, steady_clock)
+    topology = config.options.topology
     return Services(
         store=store,
         pending=pending,
@@ -181,6 +185,7 @@ def make_services(
         tracking=Tracking(pending, databases, clients.sessions.get, config),
         long_script=LongScript(pending, databases, pause, clients, config, tick, wake),
         process=Process(store.now_ms() // 1000, tick.steady_ms, event_loop, startup_memory_bytes=startup_memory_bytes),
+        slot_gate=None if topology is None else SlotGate(topology, config.options.bind),
         stop=stop,
         engine_statistics=engine_statistics,
         expiring=expiring,

@@ -48,14 +48,15 @@ _BAD_NAME: Final = (
 class Function:
     """A function of a library."""
 
-    __slots__ = ("chunk", "description", "flag_names", "is_reader", "library", "name")
+    __slots__ = ("chunk", "description", "flag_names", "flags", "is_reader", "library", "name")
 
     def __init__(self, library: Library, registered: Registered) -> None:
         self.library: Final = library
         self.name: Final = registered.name
         self.description: Final = registered.description
         self.flag_names: Final = registered.flags
-        self.is_reader: Final = bool(flags_named(b",".join(registered.flags)) & ScriptFlag.NO_WRITES)
+        self.flags: Final = flags_named(b",".join(registered.flags))
+        self.is_reader: Final = bool(self.flags & ScriptFlag.NO_WRITES)
         self.chunk: Chunk = registered.chunk
 
 

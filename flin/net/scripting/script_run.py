@@ -32,11 +32,13 @@ from flin.net.run.context import Context
 from flin.net.run.gates import StalledError, check_writes
 from flin.net.run.long_script import LongScriptError
 from flin.net.run.permission import may_run, note_denial
+from flin.net.scripting.script_slots import ScriptSlots
 from flin.net.wire.replies import Reply, Value, last_of, too_large_reply
 from flin.net.wire.resp import encode2, encode3
 
 if TYPE_CHECKING:
     from flin.net.run.services import Services
+    from flin.net.scripting.shebang import ScriptFlag
 
 logger = logging.getLogger(__name__)
 
@@ -142,11 +144,13 @@ class ScriptRun:
         "_is_gated",
         "_is_in_exec",
         "_is_killed",
+        "_is_looked_at",
         "_is_restricted",
         "_label",
         "_noted",
         "_number_of_keys",
         "_quick",
+        "_slots",
         "_step",
         "_until_ns",
         "_used_ns",
@@ -167,11 +171,12 @@ class ScriptRun:
         executed: Any,
         label: bytes,
         number_of_keys: int,
+        flags: ScriptFlag,
         *,
         is_function: bool = False,
     ) -> None:
         """caller: the client's. request: the whole one, with its keys from the fourth word on. executed: what
-        `execute` is given to run. label: what errors call it."""
+        `execute` is given to run. label: what errors call it. CommandError if it may not run in a cluster."""
         services = caller.services
         self.context = services.part(ScriptContext)
         self.context.begin(caller)
@@ -210,8 +215,11 @@ class ScriptRun:
         self._checked_writes = 0  # entries of the batch when its size was last looked at
         pending = services.pending
         self._noted: list[tuple[Command, list[bytes]]] | None = [] if pending.points or pending.ranges else None
+        gate = services.slot_gate
+        self._slots = None if gate is None else ScriptSlots(gate, request[3 : 3 + number_of_keys], flags)
         # What may run without a further look, by names: what only reads, then everything.
-        self._quick = _NO_COMMANDS if self._is_gated else self.context.plain
+        self._is_looked_at = self._is_gated or gate is not None
+        self._quick = _NO_COMMANDS if self._is_looked_at else self.context.plain
 
     @property
     def label(self) -> bytes:
@@ -259,7 +267,9 @@ class ScriptRun:
         self._until_ns = 0
         self._cause = None
         self._writes_freely = False
-        self._quick = _NO_COMMANDS if self._is_gated else self.context.plain
+        self._quick = _NO_COMMANDS if self._is_looked_at else self.context.plain
+        if self._slots is not None:
+            self._slots.begin_again()
         self._step = Step(self._caller.services.databases)
 
     def run(self) -> None:
@@ -426,10 +436,13 @@ class ScriptRun:
                 self._check_gate()
             except CommandError as error:
                 return self._refused(command, str(error))
+        misplaced = None if self._slots is None else self._slots.error(command, arguments)
+        if misplaced is not None:
+            return self._refused(command, misplaced)
         if not known.is_plain and not self._writes_freely:
             self._begin_writing()
             self._writes_freely = not self.reads_only
-            if self._writes_freely and not self._is_gated:
+            if self._writes_freely and not self._is_looked_at:
                 self._quick = self.context.known
         return known
 

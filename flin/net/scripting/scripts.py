@@ -38,11 +38,12 @@ class Script:
     """A compiled script. is_reader: it says that it writes nothing. is_declared: it says what it does, and so that it
     writes."""
 
-    __slots__ = ("chunk", "is_declared", "is_loaded", "is_reader", "sha", "source")
+    __slots__ = ("chunk", "flags", "is_declared", "is_loaded", "is_reader", "sha", "source")
 
     def __init__(self, source: bytes, sha: bytes, flags: ScriptFlag, chunk: Chunk) -> None:
         self.source: Final = source
         self.sha: Final = sha
+        self.flags: Final = flags
         self.is_reader: Final = bool(flags & ScriptFlag.NO_WRITES)
         self.is_declared: Final = not flags & (ScriptFlag.NO_WRITES | ScriptFlag.COMPATIBILITY)
         self.chunk: Final = chunk

@@ -12,8 +12,8 @@ SHEBANG: Final = b"#!"
 
 
 class ScriptFlag(IntFlag):
-    """The names are Redis's, in lower case and with hyphens. Only the first has an effect here: Flin keeps serving when
-    memory is short, has no stale replica and no cluster."""
+    """The names are Redis's, in lower case and with hyphens. Two have no effect here: Flin keeps serving when memory is
+    short, and has no stale replica."""
 
     NONE = 0
     NO_WRITES = 1
@@ -21,7 +21,7 @@ class ScriptFlag(IntFlag):
     ALLOW_STALE = 4
     NO_CLUSTER = 8
     ALLOW_CROSS_SLOT_KEYS = 16
-    COMPATIBILITY = 32  # no shebang: what it may do is checked call by call
+    COMPATIBILITY = 32  # no shebang: what it may do is checked call by call, and its keys may be of several slots
 
 
 _BY_NAME: Final = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from flin.net.serve.connection import Connection
+from flin.net.serve.connection import ClusterConnection, Connection
 from flin.net.wire.resp import encode_error
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def accept(
     services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport
 ) -> Connection:
     """The connection of a new client. One that is turned away is told so, and closes."""
-    connection = Connection(services, cold, loop, transport)
+    kind = Connection if services.slot_gate is None else ClusterConnection
+    connection = kind(services, cold, loop, transport)
     services.counters.connections += 1
     refusal = services.clients.refusal_of(connection.session)
     if refusal is None:

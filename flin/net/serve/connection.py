@@ -21,7 +21,7 @@ from flin.net.client.session import Session, Silence
 from flin.net.client.unread import Unread
 from flin.net.run.context import Context
 from flin.net.serve.backlog import Backlog
-from flin.net.serve.dispatch import position_for, resume, run, run_columns
+from flin.net.serve.dispatch import position_for, resume, run, run_columns, run_own, run_own_columns
 from flin.net.serve.flow import BLOCKED, CLOSED, ENDING, HELD, READING, Event
 from flin.net.serve.judge import judge_refused, judge_unsynced, may_have_shown
 from flin.net.serve.peer import address_of, descriptor_of, has_hung_up
@@ -53,6 +53,8 @@ class Connection(WayOut, asyncio.Protocol):
     """One client's connection. Its session ends with it."""
 
     __slots__ = ("_backlog", "_cold", "_lanes", "_loop", "_parser", "_wait", "context", "unread")
+    _run_requests = staticmethod(run)
+    _run_columns = staticmethod(run_columns)
 
     def __init__(
         self, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport
@@ -184,7 +186,7 @@ class Connection(WayOut, asyncio.Protocol):
             return None
         name, columns = found
         batch = self._pending.batches
-        done = run_columns(self, name, columns)  # it commits nothing, so nobody asks for the speaker
+        done = self._run_columns(self, name, columns)  # it commits nothing, so nobody asks for the speaker
         output = self._output
         if done:
             output.turns.append((batch, (name, columns, done)))
@@ -214,7 +216,7 @@ class Connection(WayOut, asyncio.Protocol):
         pending = self._pending
         self._tick.speaker = self
         self._output.turns.append((pending.batches, requests))
-        wait = run(self, iterator)
+        wait = self._run_requests(self, iterator)
         if pending.reply_barrier is not None:
             self._note_shown(requests)
         if wait is None:
@@ -518,3 +520,11 @@ class Connection(WayOut, asyncio.Protocol):
                 transport.resume_reading()
             else:
                 transport.pause_reading()
+
+
+class ClusterConnection(Connection):
+    """One to a node of a cluster. A class of its own, so that others need not ask."""
+
+    __slots__ = ()
+    _run_requests = staticmethod(run_own)
+    _run_columns = staticmethod(run_own_columns)

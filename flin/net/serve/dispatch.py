@@ -24,6 +24,7 @@ from flin.net.run.call import error_text, note_time, run_batch, run_handler, sho
 from flin.net.run.gates import PausedError, StalledError, check_arity, check_gates, resolve
 from flin.net.run.long_script import LONGEST_WAIT_SECONDS, LongScriptError, ScriptRunsError
 from flin.net.run.permission import is_limited_by_rules_alone, may_run_columns
+from flin.net.run.slot_gate import Redirection
 from flin.net.serve.script_waits import WaitForOwnScript, WaitForScript
 from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
 from flin.net.serve.waiting import WaitForReady, after_command
@@ -139,6 +140,62 @@ def run_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
     return len(replies)
 
 
+def run_own(caller: Caller, requests: Iterator[list[bytes]]) -> Wait | None:
+    """Do what `run` does, on a node of a cluster: it looks at the keys of each request. A loop of its own, so that
+    `run` need not ask; only what is short and usual has its place in it."""
+    context = caller.context
+    session, services = context.session, context.services
+    pending, gate, append, find_brief = services.pending, services.slot_gate, caller.append, UNTIMED.get
+    assert gate is not None
+    if services.tick.is_sampled:
+        return _run_sampled(caller, requests)
+    wait: Wait | None = None
+    for request in requests:
+        command = find_brief(request[0])
+        if (
+            command is None
+            or not session.skips_gates
+            or not command.minimum <= len(request) <= command.untimed_maximum
+            or not gate.is_open_to(command, request)
+        ):
+            wait = run_gated(caller, request)
+        else:
+            command.calls += 1
+            try:
+                value = command.handler(context, request)
+            except Exception as error:
+                wait = _handle(caller, command, request, error)
+            else:
+                if type(value) is Reply:
+                    append(value.data)
+                elif type(value) is bytes and len(value) <= LARGE_REPLY_BYTES:
+                    append(b"%b%b\r\n" % (BULK_HEADERS[len(value)], value))
+                elif type(value) is int:
+                    append(b":%d\r\n" % value)
+                elif type(value) is GeneratorType:  # of a long string
+                    wait = _advance(caller, WaitForSlices(command, request, value, 0))
+                else:
+                    wait = _answer(caller, command, request, value)
+            if pending.large_bytes >= BATCH_BYTES:
+                after_command(services)
+        if wait is not None:
+            return wait
+    return None
+
+
+def run_own_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
+    """Do what `run_columns` does, on a node of a cluster: up to the first request that may not run here."""
+    context = caller.context
+    command, gate = UNTIMED.get(name), context.services.slot_gate
+    assert gate is not None
+    if command is None:
+        return 0
+    number = gate.leading(command, columns, context.keyspace.hot.young)
+    if number == len(columns[0]):
+        return run_columns(caller, name, columns)
+    return run_columns(caller, name, [column[:number] for column in columns]) if number else 0
+
+
 def position_for(context: Context, requests: Sequence[list[bytes]]) -> int:
     """The position up to which, in `always`, the WAL must be synced before the replies to these requests, which have
     just run, may leave. Reads of named keys wait for those keys; all others (a write, a walk over keys, a count,
@@ -195,6 +252,7 @@ def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_wai
             command is not None
             and command.minimum <= len(request) <= command.untimed_maximum
             and session.user.may_run(command, request) is None
+            and (context.services.slot_gate is None or context.services.slot_gate.is_open_to(command, request))
         ):
             return _run_untimed(caller, command, request)
     try:
@@ -212,8 +270,9 @@ def run_gated(caller: Caller, request: list[bytes], *, attempt: int = 0, has_wai
         return WaitForScript(context.services.long_script, request, runs.seconds, attempt, has_waited)
     session.last_command = command.name.encode()
     if session.queue is not None and not command.is_unqueued:
-        session.queue.append((command, request))
-        session.queue_bytes += sum(map(len, request)) + QUEUED_OVERHEAD_BYTES
+        if not session.queue_failed and not session.is_dirty:  # else it will never run
+            session.queue.append((command, request))
+            session.queue_bytes += sum(map(len, request)) + QUEUED_OVERHEAD_BYTES
         _append(caller, command, request, QUEUED.data)
         return None
     return _run_timed(caller, command, request, attempt)
@@ -426,8 +485,9 @@ def _refuse(caller: Caller, command: Command | None, request: list[bytes], error
         session.last_command = command.name.encode()
     if command is not None and command.flags & Flag.ENDS_QUEUE:
         context.end_transaction()
-        show_to_monitors(context, command, request)
-        text = f"EXECABORT Transaction discarded because of: {text.removeprefix('ERR ')}"
+        if not isinstance(error, Redirection):
+            show_to_monitors(context, command, request)
+            text = f"EXECABORT Transaction discarded because of: {text.removeprefix('ERR ')}"
     else:
         session.queue_failed = session.queue is not None
     context.services.counters.count_error(text)

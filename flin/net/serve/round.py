@@ -189,24 +189,29 @@ class Round:
     ) -> int:
         """Run the requests up to one that cannot run so, and then that connection's alone. Returns how many connections
         were before it."""
+        context = connections[0].context
         replies: Sequence[bytes] = ()
-        if command.takes_batch(len(columns)):
-            replies = run_batch(connections[0].context, command, columns)
-        if not replies:
-            replies = _run_each(connections, command, name, columns, each)
+        number, gate = len(columns[0]), self._services.slot_gate
+        if gate is not None:
+            number = gate.leading(command, columns, context.keyspace.hot.young)
+        own = columns if number == len(columns[0]) else [column[:number] for column in columns]
+        if number and command.takes_batch(len(columns)):
+            replies = run_batch(context, command, own)
+        if number and not replies:
+            replies = _run_each(connections, command, name, own, each)
         whole, part = divmod(len(replies), each)
         self._services.counters.commands += len(replies)
         self._services.counters.input_bytes += sum(map(len, chunks[:whole]))
         self._answered.append((connections[:whole], replies[: whole * each], name, columns, each))
-        own = [column[whole * each : (whole + 1) * each] for column in columns] if part else []
+        next_one = [column[whole * each : (whole + 1) * each] for column in columns] if part else []
         if part:  # before the batch is committed that they have written to
             self._services.counters.input_bytes += len(chunks[whole])
-            connections[whole].owe(name, [column[:part] for column in own], replies[whole * each :])
+            connections[whole].owe(name, [column[:part] for column in next_one], replies[whole * each :])
         _after_batch(self._services)
         if whole < len(connections):
             connection = connections[whole]
             if part:
-                rest = zip(*(column[part:] for column in own), strict=True)
+                rest = zip(*(column[part:] for column in next_one), strict=True)
                 _alone(connection, connection.run_rest, [[name, *row] for row in rest])
             else:
                 _alone(connection, connection.receive, chunks[whole])
@@ -227,7 +232,7 @@ def _run_each(
         return replies
     pending, points, handler = services.pending, services.pending.points, command.handler
     contexts = [connection.context for connection in connections for _ in range(each)]
-    for context, row in zip(contexts, zip(*columns, strict=True), strict=True):
+    for context, row in zip(contexts, zip(*columns, strict=True)):  # noqa: B905  a gate may have left fewer rows
         try:
             value = handler(context, [name, *row])
             if type(value) is GeneratorType:  # of a long string: it has not begun

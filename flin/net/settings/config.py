@@ -478,6 +478,9 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     ),
     b"cluster-announce-ip": option("cluster_announce_ip", refusal=IMMUTABLE),
     b"client-query-buffer-limit": constant(b"1073741824", memory_size),
+    b"cluster-enabled": Parameter(
+        lambda config: b"no" if config.options.topology is None else b"yes", refusal=IMMUTABLE
+    ),
     b"databases": option("databases", refusal=IMMUTABLE),
     b"dir": option("dir", refusal=PROTECTED),
     b"enable-debug-command": option("enable_debug_command", refusal=IMMUTABLE),

@@ -26,7 +26,7 @@ from flin.net.settings.parameter import (
 
 _IMMUTABLE: Final = """
 always-show-logo no; aof_rewrite_cpulist; appenddirname appendonlydir; appendfilename appendonly.aof;
-bgsave_cpulist; bio_cpulist; cluster-config-file nodes.conf; cluster-enabled no; cluster-port 0; daemonize no;
+bgsave_cpulist; bio_cpulist; cluster-config-file nodes.conf; cluster-port 0; daemonize no;
 disable-thp yes; enable-module-command no; enable-protected-configs no; io-threads 1;
 io-threads-do-reads no; logfile; pidfile; rdbchecksum yes; replicaof; server_cpulist; set-proc-title yes;
 slaveof; socket-mark-id 0; supervised no; syslog-enabled no; syslog-facility local0; syslog-ident redis

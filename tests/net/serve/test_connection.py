@@ -363,7 +363,7 @@ def test_a_tick_serves_everybody_before_a_turn_repeats(monkeypatch: pytest.Monke
         turns.append(client.session.id)
         return run(client, requests)
 
-    monkeypatch.setattr("flin.net.serve.connection.run", noted)
+    monkeypatch.setattr(Connection, "_run_requests", staticmethod(noted))
     with ServerThread() as server, server.connect() as long, server.connect() as short:
         ask(short, b"PING\r\n", b"+PONG\r\n")
         turns.clear()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, CorruptionError
+from flin.net.batch.pending import BATCH_ENTRIES
 from flin.net.command.arguments import keys_after_number, option_name, parse_count, pop_arguments, timeout_seconds
 from flin.net.command.command import FIRST_KEY, FIRST_TWO_KEYS, Keys
 from flin.net.command.registry import command
@@ -38,8 +39,9 @@ _ENDS: Final = {b"LEFT": True, b"RIGHT": False}
 _ALL_BUT_LAST: Final = Keys(1, -2, 1)
 """The timeout stands behind the keys."""
 
-_MAX_BATCH_BYTES: Final = 1 << 16
-"""Elements that a pipeline of pops takes in one step."""
+_STEP: Final = 256
+_MAX_STEP_BYTES: Final = 1 << 16
+"""So many elements many pops take in one step, if they are not longer than this all together."""
 
 _BULK_BYTES: Final = 6
 """What a bulk has beside its bytes, at least."""
@@ -60,22 +62,27 @@ def _rpop_many(context: Context, keys: tuple[bytes, ...]) -> Sequence[bytes]:
 
 
 def _pop_in_one(context: Context, keys: tuple[bytes, ...], *, is_left: bool) -> Sequence[bytes]:
-    """A pipeline of pops of one list that has more elements. Nothing of it is done if a read waits for the disk or
-    fails, if elements are long, or if somebody watches or waits: the requests run one by one then."""
+    """Pops of one list, up to its last element, or where a read waits for the disk or fails, or elements are long. None
+    if somebody watches or waits. What is left runs one by one."""
     found = one_list(context, keys)
-    count = len(keys)
-    if found is None or len(found) <= count:
+    if found is None:
         return NONE_DONE
-    try:
-        taken = found.at_end(count, is_left=is_left)
-        if sum(map(len, taken)) > _MAX_BATCH_BYTES:
-            return NONE_DONE
-        found.drop(count if is_left else 0, 0 if is_left else count)
-    except (ColdRead, CorruptionError):
-        return NONE_DONE
-    for key in keys:
-        _note_popped(context, key, is_left=is_left, is_empty=False)
-    return bulk_of_each(taken)
+    if not len(found):
+        return [context.session.encode(None)] * len(keys)
+    replies: list[bytes] = []
+    wanted = min(len(keys), BATCH_ENTRIES)
+    while count := min(wanted - len(replies), len(found) - 1, _STEP):
+        try:
+            taken = found.at_end(count, is_left=is_left)
+            if sum(map(len, taken)) > _MAX_STEP_BYTES:
+                break
+            found.drop(count if is_left else 0, 0 if is_left else count)
+        except (ColdRead, CorruptionError):
+            break
+        for key in keys[:count]:
+            _note_popped(context, key, is_left=is_left, is_empty=False)
+        replies += bulk_of_each(taken)
+    return replies
 
 
 @command("lpop", -2, "write fast counted", FIRST_KEY, batch=_lpop_many)

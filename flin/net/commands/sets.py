@@ -197,7 +197,7 @@ def srandmember(context: Context, args: list[bytes]) -> Value:
     return several_at_random(context, args[1], Set, parse_random_count(args[2]), list)
 
 
-@command("spop", -2, "write fast timed", FIRST_KEY)
+@command("spop", -2, "write fast counted", FIRST_KEY)
 def spop(context: Context, args: list[bytes]) -> Value:
     """Takes members out of a set at random and returns them; without members the key is gone."""
     if len(args) > 3:

@@ -509,11 +509,23 @@ def test_pipelines_of_one_list(server: Handling) -> None:
 
 
 @pytest.mark.parametrize("name", [b"LPOP", b"RPOP"])
+def test_pops_of_nearly_all(server: Handling, name: bytes) -> None:
+    server.call(b"RPUSH", b"l", *[b"%03d" % number for number in range(900)])
+    expected = [b"$3\r\n%03d\r\n" % number for number in range(900)]
+    if name == b"RPOP":
+        expected.reverse()
+    assert batch_of(server, name, [b"l"] * 700) == expected[:700], "in several steps"
+    assert batch_of(server, name, [b"l"] * 500) == expected[700:899], "the last one deletes the key"
+    assert server.call(b"LLEN", b"l") == 1
+
+
+@pytest.mark.parametrize("name", [b"LPOP", b"RPOP"])
 def test_pipelines_that_run_one_by_one(server: Handling, name: bytes) -> None:
     server.call(b"RPUSH", b"l", *[b"x" * 5000] * 30)
     server.call(b"SET", b"s", b"x")
-    for keys in ([b"l", b"m"], [b"s", b"s"], [b"none", b"none"], [b"l"] * 30, [b"l"] * 20):
-        assert batch_of(server, name, keys) == [], "several, none, a string, all of it, much"
+    for keys in ([b"l", b"m"], [b"s", b"s"], [b"l"] * 30, [b"l"] * 20):
+        assert batch_of(server, name, keys) == [], "several, a string, all of it, much"
+    assert batch_of(server, name, [b"none"] * 2) == [b"$-1\r\n"] * 2
     server.context.keyspace.watches.add(b"l", server.session)
     assert batch_of(server, name, [b"l"] * 2) == [], "somebody looks"
     assert batch_of(server, name.replace(b"POP", b"PUSH"), [b"l"] * 2, [b"a", b"b"]) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import redis
@@ -37,8 +38,10 @@ class Served:
     def workers(self) -> dict[int, int]:
         """The pid of each worker that lives, by its number."""
         found = {}
+        words: list[bytes] = []
         for pid in children(self.pid):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended just now
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             name = next((word for word in words if word.startswith(b"flin serve, worker ")), b"")
             if name:
                 found[int(name.rpartition(b" ")[2])] = pid

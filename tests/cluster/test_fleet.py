@@ -167,12 +167,12 @@ def test_endings_as_text(ending: Ending, text: str) -> None:
     assert str(ending) == text
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_whatever_happens_it_ends_once_when_all_have_ended(seed: int) -> None:
-    """Processes of a model: whoever is started lives until it ends; whoever gets SIGTERM ends some time."""
+def live(made: Fleet, seed: int) -> None:
+    """A life by chance, with processes of a model: whoever is started lives until it ends, whoever gets SIGTERM ends
+    some time. AssertionError if the fleet does what makes no sense, or does not end with the last process."""
     random = Random(seed)
-    made = fleet(3)
     alive: set[int] = set()
+    told: set[int] = set()
     due: set[int] = set()
     finished: list[Finish] = []
 
@@ -180,12 +180,15 @@ def test_whatever_happens_it_ends_once_when_all_have_ended(seed: int) -> None:
         for step in steps:
             assert not finished
             if isinstance(step, Start):
-                assert step.number not in alive
+                assert step.number not in alive | due
                 (due if step.after_seconds else alive).add(step.number)
             elif isinstance(step, Signal):
                 assert step.number in alive
+                told.add(step.number)
             elif isinstance(step, Finish):
                 finished.append(step)
+        assert bool(finished) == (not alive and (not due or made.is_stopping))
+        assert not made.is_stopping or alive <= told, "it waits for one that was not told to end"
 
     take(made.begin())
     for turn in range(400):
@@ -196,6 +199,7 @@ def test_whatever_happens_it_ends_once_when_all_have_ended(seed: int) -> None:
         elif due and random.random() < 0.5:
             number = due.pop()
             if made.note_started(number):
+                assert not made.is_stopping
                 alive.add(number)
         elif alive:
             number = random.choice(sorted(alive))
@@ -207,3 +211,54 @@ def test_whatever_happens_it_ends_once_when_all_have_ended(seed: int) -> None:
     assert finished
     assert not alive
     assert all(member.state is State.ENDED for member in made.members)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_whatever_happens_it_ends_once_with_the_last_process(seed: int) -> None:
+    live(fleet(3), seed)
+
+
+class StartsAtTheEnd(Fleet):
+    def note_started(self, number: int) -> bool:
+        return super().note_started(number) or True
+
+
+class FinishesWithTheFirst(Fleet):
+    def _maybe_finish(self) -> list[Step]:
+        return [Finish(self.problem)] if any(each.state is State.ENDED for each in self.members) else []
+
+
+class ForgetsThoseThatStart(Fleet):
+    def stop(self) -> list[Step]:
+        starting = {number for number, each in enumerate(self.members) if each.state is State.STARTING}
+        return [step for step in super().stop() if not (isinstance(step, Signal) and step.number in starting)]
+
+
+class WaitsForThoseThatWait(Fleet):
+    def stop(self) -> list[Step]:
+        waiting = [each for each in self.members if each.state is State.WAITING]
+        steps = super().stop()
+        for each in waiting:
+            each.state = State.WAITING
+        return steps
+
+
+class TellsTheDead(Fleet):
+    def stop(self) -> list[Step]:
+        is_first = not self.is_stopping
+        steps = super().stop()
+        everybody: list[Step] = [Signal(number, signal.SIGTERM) for number in range(len(self.members))]
+        return everybody + [step for step in steps if not isinstance(step, Signal)] if is_first else steps
+
+
+@pytest.mark.parametrize(
+    "bug", [StartsAtTheEnd, FinishesWithTheFirst, ForgetsThoseThatStart, WaitsForThoseThatWait, TellsTheDead]
+)
+def test_seeded_bugs_are_found(bug: type[Fleet]) -> None:
+    found = 0
+    for seed in range(100):
+        try:
+            live(bug([Member() for _ in range(3)]), seed)
+        except AssertionError:
+            found += 1
+    assert found

@@ -46,6 +46,7 @@ def supervise(options: ServerOptions) -> int:
     Raises ConfigError, LockedError, StorageError and what reading the groups raises, before any worker is started; and
     WorkerError if one cannot be started or does not end well."""
     options_of_all = shared(options)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # till it is passed on; `flin serve &` outlives its terminal
     with Diagnostics("supervisor"):
         fs = OsFileSystem()
         lock = _locked(fs, options.dir)

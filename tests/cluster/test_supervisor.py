@@ -18,9 +18,12 @@ import flin.engine
 from flin.cluster import supervisor
 from flin.cluster.groups import create_groups, read_groups
 from flin.errors import LockedError
+from flin.net.cluster.slots import slot_of
 from flin.net.settings.config import ServerOptions
-from flin.testing.process import is_alive, kill
+from flin.testing.process import is_alive, kill, wait_until
 from tests.cluster.served import Served, key_of, refused
+from tests.net.certificates import Certificates
+from tests.net.serve.test_tls import serial_of
 
 Serve = Callable[..., Served]
 
@@ -66,6 +69,23 @@ def test_from_the_start_to_the_end(serve: Serve, tmp_path: Path) -> None:
         with again.client(number) as client:
             assert client.get(keys[number]) == str(number)
     assert again.end(signal.SIGINT) == 0
+
+
+def test_clients_of_a_cluster_find_all(serve: Serve, tmp_path: Path) -> None:
+    served = serve(workers=3)
+    keys = own_keys(tmp_path)
+    with served.client(0) as client:
+        slot = slot_of(keys[2].encode())
+        with pytest.raises(redis.exceptions.MovedError, match=f"{slot} 127.0.0.1:{served.ports[2]}"):
+            client.get(keys[2])
+        ranges = client.execute_command("CLUSTER SLOTS")
+    assert [each[2][:2] for each in ranges] == [["127.0.0.1", port] for port in served.ports]
+    with redis.RedisCluster(port=served.ports[1], decode_responses=True) as cluster:
+        for key in keys:
+            assert cluster.set(key, key)
+        assert [cluster.get(key) for key in keys] == keys
+        assert cluster.dbsize() == 3
+    assert served.end() == 0
 
 
 def test_the_supervisor_answers_nobody_and_the_log_says_who_speaks(serve: Serve) -> None:
@@ -127,6 +147,30 @@ def test_a_supervisor_waits_for_whoever_has_a_group_open(serve: Serve, tmp_path:
             f"supervisor: .* WARNING .*group-01 is open in process {os.getpid()} .*; waiting for that for 15 s at most"
         )
     served.wait_until_ready()
+    assert served.end() == 0
+
+
+def test_tls_and_certificates_that_are_read_again(serve: Serve, tmp_path: Path) -> None:
+    """SIGHUP to the supervisor reaches every worker."""
+    certificates = Certificates(tmp_path)
+    served = serve(*certificates.words())
+    assert served.start_line.partition(": ")[0].endswith(f"127.0.0.1 TLS ports {served.ports[0]} {served.ports[1]}")
+    before = [serial_of(port, certificates) for port in served.ports]
+    certificates.renew()
+    kill(served.pid, signal.SIGHUP)
+    wait_until(
+        lambda: not {serial_of(port, certificates) for port in served.ports} & {*before}, "the new certificate is shown"
+    )
+    assert served.end() == 0
+
+
+def test_sighup_without_tls_changes_nothing(serve: Serve) -> None:
+    served = serve()
+    workers = served.workers()
+    kill(served.pid, signal.SIGHUP)
+    with served.client(0) as client:
+        assert client.ping()
+    assert served.workers() == workers
     assert served.end() == 0
 
 

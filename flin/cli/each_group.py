@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from flin.cli.failure import report
 from flin.cli.overlay import OverlayFileSystem
@@ -25,9 +26,19 @@ def each_group(places: list[Place], run: Callable[[Place], int], *, heading: boo
     No server may have the groups open, nor begin meanwhile: LockedError."""
     if places[0].group is None:
         return run(places[0])
+    with held(places):
+        return max(_run(place, run, heading) for place in places)
+
+
+@contextmanager
+def held(places: list[Place]) -> Iterator[None]:
+    """No server begins to serve the groups; LockedError if one does."""
+    if places[0].group is None:
+        yield
+        return
     lock = lock_directory(OverlayFileSystem(), os.path.dirname(places[0].directory), wall_clock_ms())
     try:
-        return max(_run(place, run, heading) for place in places)
+        yield
     finally:
         lock.release()
 

@@ -8,7 +8,7 @@ import sys
 from typing import Final
 
 from flin.cli import exit_code
-from flin.cli.each_group import name_of, places_of
+from flin.cli.each_group import held, name_of, places_of
 from flin.cli.overlay import open_unchanged
 from flin.cli.parsing import Commands, UsageError, add_command, new_directory, positive, size
 from flin.cli.ticker import Ticker
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     staging = Staging(target, arguments.workers, OsFileSystem())
     resizing = Resizing(sources, staging, open_unchanged, arguments.memory_limit)
     try:
-        with Ticker("resizing", lambda: resizing.progress):
+        with held(sources), Ticker("resizing", lambda: resizing.progress):
             counts = resizing.run()
     except BaseException:
         if os.path.lexists(os.path.join(target, UNFINISHED)):

@@ -48,8 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     places = places_of(arguments.directory)
     code = each_group(places, read, heading=not arguments.json)
+    figures = found[0] if places[0].group is None else whole(found)
     if arguments.json:
-        print(json.dumps(found[0] if places[0].group is None else whole(found), indent=2, default=str))
+        print(json.dumps(figures, indent=2, default=str))
+    elif places[0].group is not None and len(found) == len(places):
+        print("all groups:")
+        for line in lines_of({name: figure for name, figure in figures.items() if name != "groups"}):
+            print(line)
     return code
 
 

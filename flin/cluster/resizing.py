@@ -96,7 +96,9 @@ class Resizing:
         shared: dict[bytes, Entry],
     ) -> list[TargetGroup]:
         with ExitStack() as stack:
-            targets = [TargetGroup(store_of(stack.enter_context(self._made(directory)))) for directory in directories]
+            shards = max(source.shards for source in sources)  # servers may be started with this number
+            made = [stack.enter_context(self._made(directory, shards)) for directory in directories]
+            targets = [TargetGroup(store_of(engine)) for engine in made]
             self._copying = Copying(targets, self._now_ms)
             for source in sources:
                 for namespace in namespaces:
@@ -105,13 +107,14 @@ class Resizing:
         return targets
 
     @contextmanager
-    def _made(self, directory: str) -> Iterator[Engine]:
+    def _made(self, directory: str, shards: int) -> Iterator[Engine]:
         """The clock stands still: no key expires while it is copied and counted. Nothing is synced before the end: a
         target that is not finished is refused anyway."""
         options = replace(
             self._writing,
             sync="never",
             memory_limit=self._target_bytes,
+            shards=shards,
             value_cache=False,
             clock_ms=lambda: self._now_ms,
         )

@@ -29,6 +29,10 @@ class SourceGroup:
         self._now_ms = now_ms
         self._slots: Final = range(group.first, group.last + 1) if group else range(SLOTS)
 
+    @property
+    def shards(self) -> int:
+        return self._store.manifest.shards
+
     def check(self, keys: Sequence[bytes], slots: Sequence[int]) -> None:
         """StorageError for a key that belongs to another group: written by a server that did not know of groups. Nobody
         can tell whether it is meant, or a key of that group with the same name."""

@@ -252,6 +252,15 @@ def test_a_plain_copy_keeps_all_databases(tmp_path: Path) -> None:
     assert contents(str(tmp_path / "new")) == before
 
 
+def test_the_number_of_shards_stays(tmp_path: Path) -> None:
+    """Servers are started with it, and it is fixed."""
+    flin.engine.open(tmp_path / "db", runner="inline", shards=4).close()
+    resize(tmp_path / "db", tmp_path / "two", 2)
+    resize(tmp_path / "two", tmp_path / "one", 1)
+    for place in (*places_in(str(tmp_path / "two")), *places_in(str(tmp_path / "one"))):
+        flin.engine.open(place.directory, runner="inline", shards=4).close()
+
+
 # What is refused. Nothing is written then.
 
 

@@ -80,11 +80,11 @@ def test_clients_of_a_cluster_find_all(serve: Serve, tmp_path: Path) -> None:
             client.get(keys[2])
         ranges = client.execute_command("CLUSTER SLOTS")
     assert [each[2][:2] for each in ranges] == [["127.0.0.1", port] for port in served.ports]
-    with redis.RedisCluster(port=served.ports[1], decode_responses=True) as cluster:
+    with redis.RedisCluster("127.0.0.1", served.ports[1], decode_responses=True) as cluster:
         for key in keys:
             assert cluster.set(key, key)
         assert [cluster.get(key) for key in keys] == keys
-        assert cluster.dbsize() == 3
+        assert cluster.dbsize(target_nodes=redis.RedisCluster.PRIMARIES) == 3
     assert served.end() == 0
 
 

@@ -66,6 +66,9 @@ class FakeStore:
             return self.entries
         return {key: entry for key, entry in self.entries.items() if key not in self.cold}
 
+    def older_entries(self, keys: Sequence[bytes]) -> list[None]:
+        return [None] * len(keys)
+
     def _warm(self, key: bytes) -> None:
         time.sleep(self.cold_delay_seconds)
         self.cold.discard(key)

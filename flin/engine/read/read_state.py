@@ -161,6 +161,9 @@ def _opened(table: Table, nowait: bool) -> TableState:
 OpenRuns: TypeAlias = tuple[tuple[TableRun, ...], ...]
 """The runs by shard, newest first."""
 
+DictGet: TypeAlias = Callable[[bytes, Entry | None], Entry | None]
+"""`get` of a memtable's dict, with a default."""
+
 _Below: TypeAlias = Memtable | TableRun
 """What lies below the active memtables, and does not change."""
 
@@ -179,6 +182,7 @@ class ReadState:
     lone_table: Table | None = field(init=False)  # if it is all that lies below one active memtable
     lone_view: SortedView | None = field(init=False)  # likewise
     get_active: Callable[[bytes], Entry | None] | None = field(init=False)  # `get` of the dict, if there is one shard
+    older_gets: tuple[DictGet, ...] = field(init=False)  # see `_older_gets`; empty if there are several shards
     # How each run and frozen memtable gives its first entries, oldest first: those of the runs by shard, and those of
     # all memtables.
     heads: tuple[tuple[tuple[HeadOf, ...], ...], tuple[HeadOf, ...]] = field(init=False)
@@ -219,6 +223,8 @@ class ReadState:
         lone_view = self.sorted_views[0] if shards == 1 and not older[0] else None
         object.__setattr__(self, "lone_view", lone_view)
         object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
+        gets = _older_gets((*older[0], *of_retired[0])) if shards == 1 else ()
+        object.__setattr__(self, "older_gets", gets)
 
     def with_active(self, active: Memtables, dead: Boundaries = ()) -> ReadState:
         """This state with other active memtables; it keeps what `replace` would compute anew for each range delete and
@@ -238,6 +244,7 @@ class ReadState:
         state = self.with_active(tuple(Memtable() for _ in range(shards)), dead)
         object.__setattr__(state, "retired", ())
         object.__setattr__(state, "retired_memtables", ((),) * shards)
+        object.__setattr__(state, "older_gets", ())
         return state
 
     def with_copies(self, dead: Boundaries) -> ReadState:
@@ -402,6 +409,17 @@ class ReadState:
 
 
 _FIELDS: Final = tuple(each.name for each in fields(ReadState))
+
+
+def _older_gets(newest_first: Sequence[Memtable]) -> tuple[DictGet, ...]:
+    """Those of the memtables below the active ones, retired ones included, down to the first with range deletes: what
+    lies beneath that may be hidden."""
+    gets: list[DictGet] = []
+    for memtable in newest_first:
+        gets.append(memtable.entries.get)
+        if memtable.deleted:
+            break
+    return tuple(gets)
 
 
 def _heads(newest_first: Sequence[_Below], deleting: Sequence[_Below]) -> list[HeadOf]:

@@ -8,7 +8,8 @@ Three locks, taken in this order: the edit lock, the commit lock, and the WAL's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from threading import RLock
 
 from flin.engine.catalog.generation import (
@@ -167,6 +168,16 @@ class Store(Edits):
         """The points of the active memtable, if there is only one; it says nothing about keys that it does not hold."""
         active = self.state.active
         return active[0].entries if len(active) == 1 else None
+
+    def older_entries(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        """What other memtables hold at keys that the newest entries lack, in loops of C: bytes are the newest value; of
+        anything else `read` knows whether it is still so."""
+        state = self.state
+        found: Iterator[Entry | None] = repeat(None, len(keys))
+        if not state.active[0].deleted:
+            for get in reversed(state.older_gets):
+                found = map(get, keys, found)
+        return list(found)
 
     def count(self, namespace: int = 0, budget: int | None = None, state: ReadState | None = None) -> int | None:
         """The exact number of keys in the namespace, expired ones included until their sweep.

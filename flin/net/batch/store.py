@@ -56,6 +56,10 @@ class StoreLike(Protocol):
         """The dict that the next commit goes to, for immediate lookups: nothing is known of keys that it does not hold.
         None: there are several such dicts."""
 
+    def older_entries(self, keys: Sequence[bytes]) -> Sequence[Entry | None]:
+        """What memory holds at keys that `newest_entries` lacks: bytes are the newest value; of anything else `read`
+        knows whether it is still so."""
+
     def read_near(self, keys: Sequence[bytes], *, nowait: bool = False) -> Sequence[Entry | None]:
         """What `read` gives for each of some ascending keys with few others between them, all of one shard. nowait:
         ColdRead instead of a wait."""

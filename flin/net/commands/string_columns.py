@@ -1,7 +1,8 @@
 """The batch forms of GET, MGET, SET and MSET (command.py: `Batch`): their requests as columns (wire/columns.py).
 
-What lies in memory is answered by loops in C: from the cached replies, else from the pending batch and the newest
-memtable. A key that is not there, expires, or lies deeper is looked up by itself; it does not hold up the others.
+What lies in memory is answered by loops in C: from the cached replies, else from the pending batch and the memtables,
+those of retired generations among them. A key that is not there, expires, or lies in tables is looked up by itself; it
+does not hold up the others.
 """
 
 from __future__ import annotations

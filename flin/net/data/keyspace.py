@@ -191,13 +191,20 @@ class Keyspace:
         return self.bulk_after_young_miss(key)
 
     def in_memory(self, keys: Sequence[bytes]) -> list[Entry | None]:
-        """What the pending batch, or else the newest memtable, holds at each key: perhaps expired, perhaps TOMBSTONE.
-        None where they hold nothing: `entry` knows. Two lookups per key, without a step of bytecode."""
+        """What the pending batch, or else a memtable, holds at each key: perhaps expired, perhaps TOMBSTONE; `entry`
+        knows. None where they hold nothing. Some lookups per key, without a step of bytecode."""
         newest = self._store.newest_entries()
         if newest is None or self._prefix or self._ranges or max(keys) >= b"\xff":
             return [None] * len(keys)
-        found = map(newest.get, keys)
-        return [*map(cast("Any", self._points_get), keys, found)] if self._points else [*found]
+        in_newest = map(newest.get, keys)
+        found: list[Entry | None]
+        found = [*map(cast("Any", self._points_get), keys, in_newest)] if self._points else [*in_newest]
+        if None in found:
+            places = [place for place, entry in enumerate(found) if entry is None]
+            older = self._store.older_entries([keys[place] for place in places])
+            for place, entry in zip(places, older, strict=True):
+                found[place] = entry
+        return found
 
     def has_pending(self, keys: Iterable[bytes]) -> bool:
         """Whether the pending batch holds one of these keys."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from itertools import chain
+from random import Random
 from typing import Any
 
 import pytest
@@ -139,6 +140,42 @@ def test_what_a_flush_or_a_merge_found_expired_stays_so(db: Any, clock: ManualCl
     assert db.get(b"b") == b"2"
     shard = db._store.state.shard_of(b"b")
     assert from_retired(db._store.state, shard, b"b") is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_loops_over_the_dicts_find_what_lookups_find(open_engine: OpenEngine, seed: int) -> None:
+    """`older_entries` after the newest ones: bytes are the newest value, whatever else they find is looked up."""
+    chance = Random(seed)
+    keys = [b"%02d" % number for number in range(30)]
+    db = open_engine(fs=SimulatedDisk(), memory_limit="1mb")
+    store = db._store
+    deeper = 0
+    for _ in range(120):
+        key = chance.choice(keys)
+        match chance.randrange(12):
+            case 0:
+                db.flush()
+            case 1:
+                store.freeze()
+            case 2:
+                db.delete(key)
+            case 3:
+                db.delete_range(key, key + b"9")
+            case 4:
+                db.put(key, b"t", ttl=100.0)
+            case _:
+                db.put(key, chance.randbytes(2))
+        newest = store.newest_entries()
+        assert newest is not None
+        for key in keys:
+            entry = newest.get(key)
+            if entry is None:
+                [entry] = store.older_entries([key])
+                deeper += entry is not None
+            if type(entry) is bytes:
+                assert db.get(key) == store.read_nowait(key) == entry
+    assert deeper > 100
+    assert store.freeze().older_gets == ()
 
 
 def test_who_keeps_a_state_keeps_none(db: Any) -> None:

@@ -145,10 +145,10 @@ class Store(Edits):
         get = state.get_active
         shard = state.shard_of(key) if get is None else 0
         entry = None if get is None else get(key)
-        if entry is None:
+        if entry is None and (get is None or state.older[0] or state.active[0].deleted):
             entry = from_memtables(state, shard, key)
-            if entry is None:
-                entry = from_retired(state, shard, key)
+        if entry is None and state.runs[shard]:  # what is retired says what they say
+            entry = from_retired(state, shard, key)
             if entry is None:
                 hashed = hash_key(key)
                 if self.awaits_filters:

@@ -55,11 +55,12 @@ def _replies_of(context: Context, keys: list[bytes]) -> list[bytes]:
         values = cast("list[bytes]", entries)
         if max(map(len, values)) <= MAX_CACHED_BYTES:
             return _replies_of_values(context.keyspace, keys, values)
+    null = context.session.encode(None)
     replies: list[bytes | None] = []  # None: of a short value in memory
     for key, entry in zip(keys, entries, strict=True):
         reply = None
         if type(entry) is not bytes or len(entry) > MAX_CACHED_BYTES or key in hot.old:
-            reply = _reply_of(context, key)
+            reply = _reply_of(context, key, null)
             if reply is None:
                 break
         replies.append(reply)
@@ -72,8 +73,9 @@ def _replies_of(context: Context, keys: list[bytes]) -> list[bytes]:
     return cast("list[bytes]", replies)
 
 
-def _reply_of(context: Context, key: bytes) -> bytes | None:
-    """The reply to one GET; None: it waits, fails or is long, and who looks the key up then counts it."""
+def _reply_of(context: Context, key: bytes, null: bytes) -> bytes | None:
+    """The reply to one GET; None: it waits, fails or is long, and who looks the key up then counts it. null: the reply
+    for an absent key."""
     keyspace = context.keyspace
     counted = keyspace.hits, keyspace.misses
     try:
@@ -81,6 +83,8 @@ def _reply_of(context: Context, key: bytes) -> bytes | None:
     except (ColdRead, CommandError, CorruptionError, LimitError):
         keyspace.hits, keyspace.misses = counted
         return None
+    if value is None:
+        return null
     if type(value) is Reply:
         return value.data
     if type(value) is GeneratorType or (type(value) is bytes and len(value) > MAX_CACHED_BYTES):

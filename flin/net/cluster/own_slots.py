@@ -13,7 +13,7 @@ from itertools import repeat
 from operator import eq, itemgetter
 from typing import Final
 
-from flin.net.cluster.slots import SLOTS, hash_tag
+from flin.net.cluster.slots import BRACE, SLOTS, hash_tag
 
 _CHECKSUMS: Final = 1 << 16
 """Their number. A slot is a checksum modulo the number of slots, so a table of all checksums saves that step."""
@@ -33,7 +33,7 @@ class OwnSlots:
 
     def has(self, key: bytes) -> int:
         """1 or 0."""
-        return self.by_checksum[crc_hqx(hash_tag(key) if b"{" in key else key, 0)]
+        return self.by_checksum[crc_hqx(hash_tag(key) if BRACE in key else key, 0)]
 
     def leading(self, columns: Sequence[Sequence[bytes]]) -> int:
         """How many of the first rows name own keys alone, and of one slot. columns: one or more keys of each row. (Keys
@@ -41,20 +41,22 @@ class OwnSlots:
         first, *others = columns
         if len(first) == 1 and not others:
             return self.has(first[0])
-        checksums = [*map(crc_hqx, _hashed(first), repeat(0))]
+        hashed = _hashed(first)
+        checksums = [*map(crc_hqx, hashed, repeat(0))]
         found = itemgetter(*checksums, 0)(self.by_checksum)  # of two or more it gives a tuple
         number = len(first) if all(found[:-1]) else found.index(0)
         for column in others:
-            end = bytes(map(eq, checksums, map(crc_hqx, _hashed(column), repeat(0)))).find(0)
-            if 0 <= end < number:
-                number = end
+            other = _hashed(column)
+            if other != hashed:  # nearly always the keys of a row have the same hash tag
+                end = bytes(map(eq, checksums, map(crc_hqx, other, repeat(0)))).find(0)
+                number = min(number, end) if end >= 0 else number
         return number
 
 
 def _hashed(keys: Sequence[bytes]) -> Sequence[bytes]:
     """The parts of the keys that decide on their slots."""
     joined = b"".join(keys)
-    if b"{" not in joined:
+    if BRACE not in joined:
         return keys
     number, width = len(keys), len(keys[0])
     begin = joined.find(b"{") + 1
@@ -65,5 +67,5 @@ def _hashed(keys: Sequence[bytes]) -> Sequence[bytes]:
         and joined[begin - 1 :: width].count(b"{") == joined[end::width].count(b"}") == number
         and set(map(len, keys)) == {width}
     ):
-        return [key[begin:end] for key in keys]
+        return [*map(itemgetter(slice(begin, end)), keys)]
     return [*map(hash_tag, keys)]

@@ -3,6 +3,6 @@ of a key is computed there."""
 
 from __future__ import annotations
 
-from flin.engine.slot import SLOTS, hash_tag, slot_of
+from flin.engine.slot import BRACE, SLOTS, hash_tag, slot_of
 
-__all__ = ["SLOTS", "hash_tag", "slot_of"]
+__all__ = ["BRACE", "SLOTS", "hash_tag", "slot_of"]

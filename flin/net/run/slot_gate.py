@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from flin.errors import CommandError
 from flin.net.cluster.own_slots import OwnSlots
-from flin.net.cluster.slots import hash_tag, slot_of
+from flin.net.cluster.slots import BRACE, hash_tag, slot_of
 from flin.net.command.command import FIRST_KEY, Command, Flag
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class SlotGate:
         """Whether a request that is not EXEC may run here; 0: no."""
         if command.keys is FIRST_KEY:
             key = request[1]
-            return self._has[crc_hqx(hash_tag(key) if b"{" in key else key, 0)]
+            return self._has[crc_hqx(hash_tag(key) if BRACE in key else key, 0)]
         slot = slot_of_all(command, request)
         return slot == NO_SLOT or (slot >= 0 and self.own.has_slot(slot))
 

@@ -650,6 +650,13 @@ def test_serve_without_its_extra_says_what_to_install(
     )
 
 
+def test_without_standard_output(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a daemon is started with: the exit code tells all the same."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["stats", str(database)]) == 0
+    assert main(["stats", str(database / "absent")]) == 2
+
+
 def test_serve_until_sigterm(tmp_path: Path) -> None:
     from flin.bench.server_process import ServerProcess
 

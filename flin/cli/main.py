@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The server has handlers of its own.
         with nullcontext() if arguments.command == "serve" else terminable():
             code: int = arguments.run(arguments)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it was closed before the start
+                sys.stdout.flush()
         return code
     except UsageError as error:
         return fail(error, exit_code.USAGE)

@@ -7,6 +7,7 @@ connections has a server behind it.
 
 from __future__ import annotations
 
+import errno
 import socket
 from dataclasses import dataclass
 from typing import Final
@@ -97,15 +98,30 @@ def _bind(hosts: tuple[str, ...], port: int, number: int) -> tuple[socket.socket
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             for family, kind, protocol, _, address in dict.fromkeys(found):
-                made.append(socket.socket(family, kind, protocol))
-                made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:  # its plain twin is bound by itself
-                    made[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                made[-1].bind((address[0], port, *address[2:]))
-                port = _port_of(tuple(made))
+                if (opened := _maybe_socket(family, kind, protocol)) is None:
+                    continue
+                made.append(opened)
+                opened.bind((address[0], port, *address[2:]))
+                port = _port_of((opened,))
         except OSError as error:
             for each in made:
                 each.close()
             reason = error.strerror or error
             raise ConfigError(f"cannot listen on {host} port {port}, that of worker {number}: {reason}") from error
+    if not made:
+        raise ConfigError(f"cannot listen on {' '.join(hosts)}: this machine has no such addresses")
     return tuple(made)
+
+
+def _maybe_socket(family: int, kind: int, protocol: int) -> socket.socket | None:
+    """None where the kernel does not know the family: a name may stand for an address of IPv6 all the same."""
+    try:
+        made = socket.socket(family, kind, protocol)
+    except OSError as error:
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+            raise
+        return None
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:  # its plain twin is bound by itself
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return made

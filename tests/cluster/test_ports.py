@@ -98,3 +98,16 @@ def test_a_free_port_is_the_same_on_all_addresses() -> None:
 def test_an_address_that_is_not_of_this_machine() -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1 port 0, that of worker 0: Cannot assign"):
         bind_all(ServerOptions(port=0, workers=2, bind=("192.0.2.1",)))
+
+
+def test_a_family_that_the_kernel_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` may stand for ::1 where there is no IPv6."""
+    plain = socket.getaddrinfo("127.0.0.1", 0, type=socket.SOCK_STREAM)
+    unknown = (socket.AF_INET6 + 90, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **keywords: [unknown, *plain])
+    (only,) = bind_all(ServerOptions(port=0, bind=("localhost",)))
+    assert [each.getsockname() for each in only.plain] == [("127.0.0.1", only.port)]
+    only.close()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **keywords: [unknown])
+    with pytest.raises(ConfigError, match="cannot listen on localhost: this machine has no such addresses"):
+        bind_all(ServerOptions(port=0, bind=("localhost",)))

@@ -70,6 +70,7 @@ def _flags_of(session: Session) -> str:
         "d": session.is_dirty,
         "c": session.close_after_reply,
         "U": session.local_address.startswith("/"),
+        "r": session.is_readonly,
         "e": session.is_no_evict,
     }
     return "".join(letter for letter, is_so in states.items() if is_so) or "N"

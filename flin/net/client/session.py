@@ -91,6 +91,7 @@ class Session:
         "is_dirty",
         "is_no_evict",
         "is_no_touch",
+        "is_readonly",
         "is_waiting",
         "last_command",
         "last_ms",
@@ -144,6 +145,7 @@ class Session:
         self.last_command = NO_NAME  # the newest command's name, as sent, or its path; CLIENT LIST looks it up
         self.is_no_evict = False
         self.is_no_touch = False
+        self.is_readonly = False  # READONLY on a node of a cluster: it could go to a replica, too
         self.is_waiting = False  # blocked: it waits for a key
         self.awaited_bytes = 0  # then: of the keys
         self.growing: Callable[[], Growing | None] = _no_reply  # the one that its command makes in slices

@@ -38,18 +38,28 @@ def _gate(context: Context) -> SlotGate:
     return gate
 
 
-def _accept(context: Context, args: list[bytes]) -> Value:
-    """Does nothing on a node of a cluster, which has no replicas and moves no slots; refused elsewhere."""
+@command("readonly", 1, "loading stale fast", categories="connection")
+def readonly(context: Context, args: list[bytes]) -> Value:
+    """Is noted, for CLIENT LIST: there are no replicas to read from. Refused outside a cluster."""
     _gate(context)
+    context.session.is_readonly = True
     return OK
 
 
-for _name, _flags in (
-    ("readonly", "loading stale fast"),
-    ("readwrite", "loading stale fast"),
-    ("asking", "fast"),
-):
-    command(_name, 1, _flags, categories="connection")(_accept)
+@command("readwrite", 1, "loading stale fast", categories="connection")
+def readwrite(context: Context, args: list[bytes]) -> Value:
+    """Ends READONLY. Refused outside a cluster."""
+    _gate(context)
+    context.session.is_readonly = False
+    return OK
+
+
+@command("asking", 1, "fast", categories="connection")
+def asking(context: Context, args: list[bytes]) -> Value:
+    """Does nothing: no slot is on its way to another node. Refused outside a cluster."""
+    _gate(context)
+    return OK
+
 
 container("cluster", GROUP, "Commands about the cluster that the server is a node of.")
 

@@ -55,6 +55,7 @@ def reset(context: Context, args: list[bytes]) -> Value:
     context.note_subscriptions()
     session.name = b""
     session.is_no_touch = False
+    session.is_readonly = False
     session.end_everything()
     services = context.services
     session.set_silence(Silence.NONE, server_gates_open=services.clients.gates_open)

@@ -10,7 +10,10 @@ import pytest
 
 from flin.net.cluster.topology import Node, Topology
 from flin.net.run.slot_gate import SlotGate
+from flin.testing.process import PATIENCE_SECONDS
+from tests.net.certificates import Certificates
 from tests.net.fake_peer import Clients
+from tests.net.redis_server import free_port
 from tests.net.serving import HandlerClient, ServerThread
 
 OWN = Node("a" * 40, "", 7000, 0, 8191, tls_port=7443)
@@ -86,6 +89,16 @@ def test_nothing_is_queued_behind_an_error() -> None:
     assert client.context.session.queue is not None
     assert len(client.context.session.queue) == 1
     assert client.call(b"EXEC").startswith(b"-EXECABORT")
+
+
+def test_who_speaks_tls_is_told_tls_ports(tmp_path: Path) -> None:
+    certificates, port = Certificates(tmp_path), free_port()
+    topology = Topology((replace(OWN, tls_port=port), OTHER), 0)
+    with ServerThread(topology=topology, **certificates.options() | {"tls_port": port}) as server:
+        plain = socket.create_connection(("127.0.0.1", server.tls_port), timeout=PATIENCE_SECONDS)
+        with plain, certificates.client().wrap_socket(plain, server_hostname="localhost") as client:
+            client.sendall(b"GET a\r\n")
+            assert client.recv(100) == b"-MOVED 15495 127.0.0.1:7444\r\n"
 
 
 def test_over_a_unix_socket(tmp_path: Path) -> None:

@@ -9,18 +9,29 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from flin.bench import beyond_memory, compaction, embedded, headline, opening, rewriting, served, slow_sync, sustained
+from flin.bench import (
+    beyond_memory,
+    compaction,
+    embedded,
+    headline,
+    opening,
+    rewriting,
+    served,
+    slow_sync,
+    sustained,
+    workers,
+)
 from flin.bench.comparison import Result
 from flin.bench.progress import Progress
 from flin.bench.rows import ROWS
 
 EMBEDDED_ROWS: Final = (*ROWS, "sustained", "rewriting", "open", "headline")
-SERVED_ROWS: Final = (*served.SCENES, "headline-served", "compaction", "beyond-memory", "slow-sync")
+SERVED_ROWS: Final = (*served.SCENES, "headline-served", "compaction", "beyond-memory", "slow-sync", "workers")
 ALL_ROWS: Final = (*EMBEDDED_ROWS, *SERVED_ROWS)
 
-NEED_REDIS_BENCHMARK: Final = (*served.SCENES, "headline-served", "slow-sync")
+NEED_REDIS_BENCHMARK: Final = (*served.SCENES, "headline-served", "slow-sync", "workers")
 
-LONG_ROWS: Final = ("compaction", "headline-served", "mget", "missing", "reconnecting")
+LONG_ROWS: Final = ("compaction", "headline-served", "mget", "missing", "reconnecting", "workers")
 """Not in a quick run, unless asked for by name: three compactions take long; the others are much like `plain` and
 `pipelined`."""
 
@@ -163,6 +174,13 @@ def _slow_sync(choice: Choice, rows: tuple[str, ...]) -> slow_sync.Settings | No
     return replace(full, seconds_each=1.5) if choice.quick else full
 
 
+def _workers(choice: Choice, rows: tuple[str, ...]) -> workers.Settings | None:
+    if "workers" not in rows:
+        return None
+    full = workers.Settings(rounds=_rounds(choice, 3))
+    return replace(full, requests=full.requests // served.QUICK_SHARE) if choice.quick else full
+
+
 def _rounds(choice: Choice, full: int) -> int:
     return choice.rounds or (1 if choice.quick else full)
 
@@ -178,4 +196,5 @@ _PARTS: Final[tuple[tuple[str, _Make, Callable[[Any, str, Progress], list[Any]]]
     ("compaction", _compaction, compaction.compare),
     ("beyond-memory", _beyond_memory, beyond_memory.compare),
     ("slow-sync", _slow_sync, slow_sync.compare),
+    ("workers", _workers, workers.compare),
 )

@@ -44,6 +44,23 @@ def free_port() -> int:
         return port
 
 
+def is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
 class ServerProcess:
     """Started on entry, ended on exit. Its output goes to a file next to its directory."""
 
@@ -53,12 +70,14 @@ class ServerProcess:
         directory: str,
         *options: str,
         port: int | None = None,
+        other_ports: tuple[int, ...] = (),
         command: Callable[[str, int, str], list[str]] = command_of,
     ) -> None:
         self.name = name
         self._command = command
         self.directory = directory
         self.port = free_port() if port is None else port
+        self._other_ports = other_ports  # it has started when these answer, too
         self.start_seconds = 0.0  # from the start of the process to its first answer
         self._options = options
         self._output = Path(f"{directory.rstrip('/')}.out")
@@ -78,7 +97,7 @@ class ServerProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        while not self._answers():
+        while not all(map(answers, (self.port, *self._other_ports))):
             if self._process.poll() is not None or time.monotonic() - started > START_SECONDS:
                 self.kill()
                 raise ServerError(f"{self.name} did not start: {self.printed()}")
@@ -126,11 +145,3 @@ class ServerProcess:
         if self._process is None:
             raise ServerError(f"{self.name} is not running")
         return self._process
-
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")
-        except OSError:
-            return False

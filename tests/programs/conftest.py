@@ -9,11 +9,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.program import Program, running
 from tests.programs.served import Served
+from tests.programs.served_cluster import ServedCluster
 from tests.tool import needs_tool
 
 NODE = Path(__file__).parent / "node"
@@ -22,6 +24,17 @@ NODE = Path(__file__).parent / "node"
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     server = Served(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ServedCluster]:
+    """Of two nodes; of others with `@pytest.mark.parametrize("cluster", [3], indirect=True)`."""
+    server = ServedCluster(tmp_path, getattr(request, "param", 2))
     try:
         server.start()
         yield server
@@ -53,15 +66,24 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run_node(served: Served, node_modules: Path, tmp_path: Path) -> Callable[..., object]:
     """`with run_node("bullmq.cjs") as program:` runs a program of node/ with the server's address."""
+    return node_runner(served, node_modules, tmp_path)
 
+
+@pytest.fixture
+def run_cluster_node(cluster: ServedCluster, node_modules: Path, tmp_path: Path) -> Callable[..., object]:
+    """The same with the cluster's address; CLUSTER is set."""
+    return node_runner(cluster, node_modules, tmp_path)
+
+
+def node_runner(served: Served | ServedCluster, node_modules: Path, folder: Path) -> Callable[..., Any]:
     @contextmanager
     def run(name: str, *words: str, **environment: str) -> Iterator[Program]:
         everything = {
             "NODE_PATH": str(node_modules), "NODE_NO_WARNINGS": "1", "PORT": str(served.port), "URL": served.url,
-            **environment,
+            **({"CLUSTER": "1"} if isinstance(served, ServedCluster) else {}), **environment,
         }  # fmt: skip
         command = [str(NODE / name), *words]
-        with running(tmp_path, command, executable=needs_tool("node"), **everything) as program:
+        with running(folder, command, executable=needs_tool("node"), **everything) as program:
             yield program
 
     return run

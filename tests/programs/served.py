@@ -99,10 +99,12 @@ class Served:
 
 
 def free_port() -> int:
-    for port in random.sample(PORTS, len(PORTS)):
-        try:
-            with socket.create_server(("127.0.0.1", port)):
-                return port
-        except OSError:
-            pass
-    raise RuntimeError("no port is free")
+    return next(filter(is_free, random.sample(PORTS, len(PORTS))))
+
+
+def is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False

@@ -1,9 +1,15 @@
 // Bull, the older brother of BullMQ: a producer and a worker in one, and the words for a worker that is killed.
 const Queue = require("bull");
 
+const connections = require("./connections.cjs");
+
 const [role, ...words] = process.argv.slice(2);
+// In a cluster all keys of a queue must have one slot: the prefix is a hash tag.
+const place = process.env.CLUSTER
+  ? { createClient: () => connections.ioredis({ enableReadyCheck: false }), prefix: "{bull}" }
+  : { redis: { port: Number(process.env.PORT), host: "127.0.0.1" } };
 const queue = new Queue("jobs", {
-  redis: { port: Number(process.env.PORT), host: "127.0.0.1" },
+  ...place,
   settings: { lockDuration: 1000, stalledInterval: 500 },
 });
 queue.on("error", () => {});
@@ -64,4 +70,4 @@ const roles = {
     await queue.close();
   },
 };
-roles[role]();
+roles[role]().then(() => role === "worker" || process.exit(0)); // the connections to a cluster are this program's own

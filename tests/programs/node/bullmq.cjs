@@ -3,7 +3,12 @@
 const { Queue, Worker, QueueEvents, FlowProducer } = require("bullmq");
 
 const [role] = process.argv.slice(2);
-const connection = { host: "127.0.0.1", port: Number(process.env.PORT), maxRetriesPerRequest: null };
+const connections = require("./connections.cjs");
+
+// In a cluster all keys of a queue must have one slot: the prefix is a hash tag.
+const settings = process.env.CLUSTER
+  ? () => ({ connection: connections.ioredis(), prefix: "{bull}" })
+  : () => ({ connection: { host: "127.0.0.1", port: Number(process.env.PORT), maxRetriesPerRequest: null } });
 
 async function work() {
   const seen = new Map();
@@ -22,7 +27,7 @@ async function work() {
       }
       return "done";
     },
-    { connection, concurrency: 3, lockDuration: 1000, stalledInterval: 500 },
+    { ...settings(), concurrency: 3, lockDuration: 1000, stalledInterval: 500 },
   );
   worker.on("error", () => {}); // it connects again by itself
   await worker.waitUntilReady();
@@ -34,8 +39,8 @@ async function work() {
 }
 
 async function produce() {
-  const queue = new Queue("jobs", { connection });
-  const events = new QueueEvents("jobs", { connection });
+  const queue = new Queue("jobs", settings());
+  const events = new QueueEvents("jobs", settings());
   queue.on("error", () => {});
   events.on("error", () => {});
   await events.waitUntilReady();
@@ -46,7 +51,7 @@ async function produce() {
   console.log("sums", (await Promise.all(early.map(result))).reduce((all, each) => all + each, 0));
   console.log("delayed", await result(await queue.add("add", { one: 20, other: 22 }, { delay: 300 })));
   console.log("third", await result(await queue.add("third", {}, { attempts: 3, backoff: { type: "fixed", delay: 50 } })));
-  const flow = new FlowProducer({ connection });
+  const flow = new FlowProducer(settings());
   const parent = await flow.add({
     name: "sum",
     queueName: "jobs",
@@ -76,18 +81,19 @@ async function produce() {
 }
 
 async function add(name) {
-  const queue = new Queue("jobs", { connection });
+  const queue = new Queue("jobs", settings());
   const job = await queue.add(name, {});
   console.log("added", job.id);
   await queue.close();
 }
 
 async function wait(id) {
-  const queue = new Queue("jobs", { connection });
-  const events = new QueueEvents("jobs", { connection });
+  const queue = new Queue("jobs", settings());
+  const events = new QueueEvents("jobs", settings());
   const job = await queue.getJob(id);
   console.log("result", await job.waitUntilFinished(events));
   await Promise.all([events.close(), queue.close()]);
 }
 
-({ worker: work, producer: produce, add: () => add("hang"), wait: () => wait(process.argv[3]) })[role]();
+({ worker: work, producer: produce, add: () => add("hang"), wait: () => wait(process.argv[3]) })[role]()
+  .then(() => role === "worker" || process.exit(0)); // the connections to a cluster are this program's own

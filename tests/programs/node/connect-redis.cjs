@@ -2,12 +2,10 @@
 const express = require("express");
 const session = require("express-session");
 const { RedisStore } = require("connect-redis");
-const { createClient } = require("redis");
+const connections = require("./connections.cjs");
 
 async function main() {
-  const client = createClient({ url: process.env.URL });
-  client.on("error", () => {}); // it connects again by itself
-  await client.connect();
+  const client = await connections.nodeRedis();
   const app = express();
   const store = new RedisStore({ client, prefix: "site:", ttl: 1000 });
   app.use(session({ store, secret: "secret", resave: false, saveUninitialized: false }));

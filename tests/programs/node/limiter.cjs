@@ -1,7 +1,6 @@
 // rate-limiter-flexible, by ioredis and by node-redis.
 const { RateLimiterRedis, BurstyRateLimiter } = require("rate-limiter-flexible");
-const Redis = require("ioredis");
-const { createClient } = require("redis");
+const connections = require("./connections.cjs");
 const { once } = require("node:events");
 
 async function tried(limiter, key, times) {
@@ -13,10 +12,8 @@ async function tried(limiter, key, times) {
 }
 
 async function main() {
-  const ioredis = new Redis(process.env.PORT, { maxRetriesPerRequest: null });
-  const nodeRedis = createClient({ url: process.env.URL });
-  for (const client of [ioredis, nodeRedis]) client.on("error", () => {});
-  await nodeRedis.connect();
+  const ioredis = connections.ioredis();
+  const nodeRedis = await connections.nodeRedis();
   const limiters = {
     ioredis: new RateLimiterRedis({ storeClient: ioredis, keyPrefix: "a", points: 5, duration: 1000, blockDuration: 2000 }),
     nodeRedis: new RateLimiterRedis({

@@ -1,11 +1,10 @@
 // redlock: many writers, one at a time; a lock that outlives the server.
-const Redis = require("ioredis");
+const connections = require("./connections.cjs");
 const Redlock = require("redlock");
 const { once } = require("node:events");
 
 async function main() {
-  const client = new Redis(process.env.PORT, { maxRetriesPerRequest: null });
-  client.on("error", () => {});
+  const client = connections.ioredis();
   const redlock = new Redlock([client], { retryCount: -1, retryDelay: 5, retryJitter: 5 });
   let [inside, most, count] = [0, 0, 0];
   await Promise.all(

@@ -4,23 +4,11 @@ const { once } = require("node:events");
 const { Server } = require("socket.io");
 const { io } = require("socket.io-client");
 const { createAdapter, createShardedAdapter } = require("@socket.io/redis-adapter");
-const Redis = require("ioredis");
-const { createClient } = require("redis");
-
-async function clients(kind) {
-  if (kind === "ioredis") {
-    const make = () => new Redis(process.env.PORT, { maxRetriesPerRequest: null });
-    return [make(), make()];
-  }
-  const made = [createClient({ url: process.env.URL }), createClient({ url: process.env.URL })];
-  for (const client of made) client.on("error", () => {});
-  await Promise.all(made.map((client) => client.connect()));
-  return made;
-}
+const connections = require("./connections.cjs");
 
 async function serve(kind) {
-  const [pub, sub] = await clients(kind);
-  for (const client of [pub, sub]) client.on("error", () => {});
+  const connect = kind === "ioredis" ? connections.ioredis : connections.nodeRedis;
+  const [pub, sub] = [await connect(), await connect()];
   const http = createServer();
   const adapter = kind === "sharded" ? createShardedAdapter(pub, sub) : createAdapter(pub, sub);
   const server = new Server(http, { adapter });

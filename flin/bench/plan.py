@@ -42,6 +42,7 @@ QUICK_KEYS: Final = 30_000
 QUICK_OPEN_KEYS: Final = 100_000
 QUICK_REWRITTEN: Final = 10_000
 QUICK_SECONDS: Final = 0.4
+QUICK_SLICES: Final = 2
 QUICK_MEMORY: Final = 16 << 20
 
 
@@ -177,8 +178,8 @@ def _slow_sync(choice: Choice, rows: tuple[str, ...]) -> slow_sync.Settings | No
 def _workers(choice: Choice, rows: tuple[str, ...]) -> workers.Settings | None:
     if "workers" not in rows:
         return None
-    full = workers.Settings(rounds=_rounds(choice, 3))
-    return replace(full, requests=full.requests // served.QUICK_SHARE) if choice.quick else full
+    full = workers.Settings()
+    return replace(full, rounds=choice.rounds or (QUICK_SLICES if choice.quick else full.rounds))
 
 
 def _rounds(choice: Choice, full: int) -> int:

@@ -40,6 +40,7 @@ ALSO = {
     ("flin.engine.background.job_handle", "time.sleep"): "a pause of a thread that found no memory",
     ("flin.engine.background.compactor", "time.sleep"): "a pause of threads that have no memory to wait in another way",
     ("flin.engine.background.maintenance", "time.sleep"): "the same",
+    ("flin.engine.background.slices", "time.sleep"): "the rest of a job between two slices",
     ("flin.engine.options", "secrets.token_bytes"): "the default of the random_bytes argument",
 }
 

@@ -176,9 +176,9 @@ class Compactor:
             bell.ring()
 
     @holds_lock
-    def flush_once(self) -> bool:
-        """Flush the oldest sealed generation; False if there is none."""
-        done = self._lane.flush_once()
+    def flush_once(self, *, urgent: bool = True) -> bool:
+        """Flush the oldest sealed generation; False if there is none. `urgent`: the caller waits for it."""
+        done = self._lane.flush_once(urgent=urgent)
         if done and not self._threads_wanted:  # else other threads do, since writers may be waiting for this one
             self._store.tables.remove_obsolete()
         return done
@@ -403,7 +403,7 @@ class Compactor:
         if self._prepare_wanted:
             self._prepare_wanted = False
             self._runner.prepare(self._store.full_wal_bytes())
-        return self.flush_once()
+        return self.flush_once(urgent=False)
 
     def _compaction_loop(self, wanted: Bell) -> None:
         wanted.ring()

@@ -78,15 +78,15 @@ class FlushLane:
         self._begun: deque[_Flush] = deque()  # those whose edit has not begun, oldest first; guarded by the lock
 
     @holds_lock
-    def flush_once(self) -> bool:
-        """Flush the oldest sealed generation; False if there is none."""
+    def flush_once(self, *, urgent: bool = False) -> bool:
+        """Flush the oldest sealed generation; False if there is none. `urgent`: a caller waits for it."""
         with self._lock:
             sealed = self._store.state.sealed
             if not sealed:
                 return False
             try:
                 if not self._begun:
-                    self._begin(sealed[-1])
+                    self._begin(sealed[-1], urgent=urgent or len(sealed) > 1)
                 self._finish(self._begun[0])
             except BaseException:  # also no memory, or an interrupt: the next call begins anew, under other numbers
                 self.discard()
@@ -105,7 +105,7 @@ class FlushLane:
                     flush.handle.result()
                     remove_outputs(self._store.options.fs, flush.job)
 
-    def _begin(self, generation: SealedGeneration) -> None:
+    def _begin(self, generation: SealedGeneration, *, urgent: bool) -> None:
         store = self._store
         store.tables.memory.fit(store.cache_budget(is_quiet=False))
         job = FlushJob(
@@ -117,7 +117,7 @@ class FlushLane:
             self._large_options if _has_large_entries(generation) else self._options,
             store.now_ms(),
             store.options.value_threshold,
-            len(store.state.sealed) > 1,
+            urgent,
         )
         began = monotonic()
         self._begun.append(_Flush(generation, job, self._runner.submit(job), began))
@@ -158,7 +158,7 @@ class FlushLane:
         if len(sealed) > 1:
             generation = sealed[-2]
             if self._runner.runs_apart(sum(segment.end - segment.start for segment in generation.segments)):
-                self._begin(generation)
+                self._begin(generation, urgent=True)  # writers fill them faster than it flushes
 
 
 def _has_large_entries(generation: SealedGeneration) -> bool:

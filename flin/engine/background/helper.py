@@ -11,12 +11,14 @@ ignored: they may come to a whole group of processes, and the parent may still n
 
 It ends by os._exit: no thread is waited for. Files of unfinished jobs stay; the parent, or the next open, removes them.
 
-Priorities. The process that answers users should win where cores are few, but in the end writers wait for flushes. At
-nice 2 and 5, with two other busy processes on two cores, the kernel leaves a flush about half a core and an urgent
-compaction about a quarter of one; alone they have all they want. A flush behind which another generation waits has no
-lower priority than the writers, who will wait for it next. Other compactions are SCHED_IDLE: they stop whenever
-another process has work, which halves the p99 of reads at the same time, and become urgent once a shard has more runs
-than it should. Linux sets this per thread; elsewhere all jobs get the priority of a flush.
+Priorities. The process that answers users should win where cores are few, but in the end writers wait for flushes. A
+flush behind which another generation waits, or that a caller waits for, has no lower priority than the writers, who
+will wait for it next. Any other has the time that a generation takes to fill, which is many times its own: it has nice
+10 and rests between slices of a millisecond (slices.py). At nice 5, with two other busy processes on two cores, the
+kernel leaves an urgent compaction about a quarter of a core; alone it has all it wants. Other compactions are
+SCHED_IDLE: they stop whenever another process has work, which halves the p99 of reads at the same time, and become
+urgent once a shard has more runs than it should. Linux sets this per thread; elsewhere
+all jobs get nice 2.
 """
 
 from __future__ import annotations
@@ -39,8 +41,12 @@ from flin.engine.background.job_wire import Message
 from flin.engine.disk.descriptor import STANDARD_ERROR, above_standard
 from flin.engine.disk.fs import OsFileSystem
 
-NICE_FLUSH: Final = 2
+NICE_URGENT_FLUSH: Final = 0
+NICE_FLUSH: Final = 10
+NICE_COUNT: Final = 2
 NICE_COMPACTION: Final = 5
+NICE_PROCESS: Final = 2
+"""Where threads have no priorities."""
 
 WATCH_SECONDS: Final = 1.0
 """How often it checks that the parent lives; ordinarily the end of the input tells, and at once."""
@@ -163,8 +169,8 @@ def _watch_parent(parent: int) -> None:
 
 def _nice_of(job: Job) -> int:
     if isinstance(job, FlushJob):
-        return 0 if job.urgent else NICE_FLUSH
-    return NICE_FLUSH if isinstance(job, CountJob) and job.urgent else NICE_COMPACTION
+        return NICE_URGENT_FLUSH if job.urgent else NICE_FLUSH
+    return NICE_COUNT if isinstance(job, CountJob) and job.urgent else NICE_COMPACTION
 
 
 def lower_priority(job: Job) -> None:
@@ -177,5 +183,5 @@ def lower_priority(job: Job) -> None:
         if isinstance(job, CompactionJob) and not job.urgent:
             with suppress(PermissionError):  # a container's filter may refuse the call; then nice must do
                 os.sched_setscheduler(get_native_id(), os.SCHED_IDLE, os.sched_param(0))
-    elif os.getpriority(os.PRIO_PROCESS, 0) < NICE_FLUSH:
-        os.setpriority(os.PRIO_PROCESS, 0, NICE_FLUSH)
+    elif os.getpriority(os.PRIO_PROCESS, 0) < NICE_PROCESS:
+        os.setpriority(os.PRIO_PROCESS, 0, NICE_PROCESS)

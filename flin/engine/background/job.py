@@ -31,7 +31,7 @@ class FlushJob:
     options: TableOptions
     now_ms: int
     value_threshold: int = 0  # bytes from which on a value may stay in its segment; 0: none does
-    urgent: bool = False  # another generation waits behind it, and soon writers will
+    urgent: bool = False  # a caller waits for it, or another generation behind it, and soon writers will
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from flin.engine.background.job import CountJob, FlushJob, Job, JobCancelled, JobResult
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_run import run_job
+from flin.engine.background.slices import Slices
 from flin.engine.disk.fs import FileSystem
 from flin.engine.reentry import holds_lock
 
@@ -41,8 +42,9 @@ class JobGate:
             rank = _can_wait(handle.job), work, self._entered
             self._running.append(rank)
             self._first = min(self._running)
+        slices = Slices() if _has_time(handle.job) else None
         try:
-            return run_job(fs, handle.job, lambda: self._pass(rank, handle), handle.note_progress)
+            return run_job(fs, handle.job, lambda: self._pass(rank, handle, slices), handle.note_progress)
         finally:
             with self._changed:
                 self._running.remove(rank)
@@ -56,12 +58,20 @@ class JobGate:
             self._changed.notify_all()
 
     @holds_lock
-    def _pass(self, rank: _Rank, handle: JobHandle) -> None:
+    def _pass(self, rank: _Rank, handle: JobHandle, slices: Slices | None) -> None:
         if rank[1] and self._first < rank:
             with self._changed:
                 self._changed.wait_for(lambda: self._first >= rank or handle.is_unwanted)
         if handle.is_unwanted:
             raise JobCancelled
+        if slices is not None:
+            slices.maybe_rest()
+
+
+def _has_time(job: Job) -> bool:
+    """Whether it rests between slices. A merge that is not urgent has the lowest priority instead (helper.py), and runs
+    for minutes; a count that is not urgent is short."""
+    return isinstance(job, FlushJob) and not job.urgent
 
 
 def _can_wait(job: Job) -> bool:

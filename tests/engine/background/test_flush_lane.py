@@ -118,7 +118,8 @@ def test_none_runs_ahead_where_jobs_run_in_the_callers_thread(monkeypatch: pytes
     db.close()
 
 
-def test_a_flush_with_another_behind_it_is_urgent(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("called", [False, True])
+def test_a_flush_is_urgent_if_another_or_a_caller_waits_for_it(monkeypatch: pytest.MonkeyPatch, called: bool) -> None:
     db = sealed_three(SimulatedDisk())
     urgent: list[bool] = []
     submit = db._runner.submit
@@ -129,8 +130,12 @@ def test_a_flush_with_another_behind_it_is_urgent(monkeypatch: pytest.MonkeyPatc
         return submit(job)
 
     monkeypatch.setattr(db._runner, "submit", noted)
-    db.flush()
-    assert urgent == [True, True, False]
+    if called:
+        db.flush()
+    else:
+        while db._compactor.flush_once(urgent=False):
+            pass
+    assert urgent == [True, True, called]
     db.close()
 
 

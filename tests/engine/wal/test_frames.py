@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 from typing import Any
 from zlib import crc32
@@ -438,6 +439,23 @@ def test_load_segment() -> None:
     memtable = Memtable()
     done = wal_replay.load_segment(disk, "/db", SegmentSlice("w", HEADER_BYTES, len(segment.data)), memtable)
     assert (done.operations, memtable.entries) == (2, {b"a": b"1", b"b": b"2"})
+
+
+@pytest.mark.parametrize(("frames", "least"), [("single", 1000 // wal_replay.SINGLE_FRAMES), ("alike", 1000 // 256)])
+def test_load_segment_with_checkpoints(frames: str, least: int) -> None:
+    """They come often, between frames, and change nothing."""
+    segment = Segment()
+    for number in range(1000):
+        segment.put(b"%05d" % number, b"v" * (10 + (number % 7 if frames == "single" else 0)))
+    disk = _disk_with(bytes(segment.data))
+    piece = SegmentSlice("w", HEADER_BYTES, len(segment.data))
+    plain, memtable = Memtable(), Memtable()
+    seen: list[int] = []
+    expected = wal_replay.load_segment(disk, "/db", piece, plain)
+    done = wal_replay.load_segment(disk, "/db", piece, memtable, None, lambda: seen.append(len(memtable.entries)))
+    assert (done, memtable.entries) == (expected, plain.entries)
+    assert len(seen) >= least
+    assert max(after - before for before, after in pairwise([0, *seen, 1000])) <= 256
 
 
 @pytest.mark.parametrize("more", [-1, 1, 30])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from flin.net import server as server_module
 from flin.net.settings.config import ConfigError
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.fake_store import FakeStore
@@ -254,3 +256,17 @@ def test_a_second_server_of_the_same_directory(serve: Callable[..., Served], tmp
     )
     assert done.returncode != 0
     assert "is open in process" in done.stderr
+
+
+def test_a_server_tunes_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an engine in a program of somebody else."""
+    intervals: list[float] = []
+    monkeypatch.setattr(sys, "setswitchinterval", intervals.append)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    thresholds = gc.get_threshold()
+    try:
+        server_module._tune_interpreter()
+        assert gc.get_threshold()[0] == server_module.COLLECT_EVERY
+    finally:
+        gc.set_threshold(*thresholds)
+    assert intervals == [server_module.SWITCH_SECONDS]

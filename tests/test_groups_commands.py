@@ -48,7 +48,10 @@ def test_a_resize_tells_what_it_made(plain: Path, tmp_path: Path, capsys: Captur
 def test_where_a_resize_writes(plain: Path, groups: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
+    (tmp_path / "link").symlink_to(plain)
     for source, target in (
+        (plain, tmp_path / "link" / "in"),
+        (tmp_path / "link", plain / "in"),
         (plain, plain),
         (plain, plain / "in"),
         (groups, groups / "group-00" / "in"),
@@ -202,6 +205,24 @@ def test_groups_are_repaired(groups: Path, tmp_path: Path, capsys: Capture) -> N
     assert len(read_groups(tmp_path / "other")) == 2
     assert run(capsys, "repair", groups, "--dry-run")[0] == 1
     assert not (tmp_path / "groups.repaired.repaired").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"{}"])
+def test_a_lost_list_of_groups(content: bytes | None, groups: Path, tmp_path: Path, capsys: Capture) -> None:
+    """The directories say which groups there were. If one of them is lost, too, nobody knows."""
+    before = read_groups(groups)
+    (groups / "groups.json").unlink() if content is None else (groups / "groups.json").write_bytes(content)
+    for command in ("check", "stats", "compact"):
+        assert run(capsys, command, groups)[0] != 0
+    code, output, errors = run(capsys, "repair", groups, "--into", tmp_path / "new")
+    assert (code, output.count("nothing was lost; written to")) == (1, 2)
+    assert errors == f"flin: {groups} has no groups.json that can be read: it is taken for one of 2 groups\n"
+    after = read_groups(tmp_path / "new")
+    assert [(each.first, each.last) for each in after] == [(each.first, each.last) for each in before]
+    assert run(capsys, "check", tmp_path / "new")[0] == 0
+    (groups / "group-00").rename(tmp_path / "elsewhere")
+    assert run(capsys, "repair", groups, "--into", tmp_path / "other")[0] != 0
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_group_that_cannot_be_repaired(groups: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -84,7 +84,7 @@ def new_directory(text: str, source: str, advice: str) -> str:
     """The absolute path of a directory to be made: absent or empty, and outside of the source; UsageError otherwise.
     advice: the end of the error if it is neither."""
     path = os.path.abspath(text)
-    if os.path.realpath(path) == os.path.realpath(source) or path.startswith(f"{source}{os.sep}"):
+    if f"{os.path.realpath(path)}{os.sep}".startswith(f"{os.path.realpath(source)}{os.sep}"):
         raise UsageError(f"the result must not lie in {source}, which stays as it is")
     if os.path.isdir(path) and UNFINISHED in os.listdir(path):
         raise UsageError(f"{path} is {_UNFINISHED}")

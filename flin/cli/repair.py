@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -15,12 +16,13 @@ from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import OverlayFileSystem
 from flin.cli.parsing import Commands, UsageError, add_command, new_directory, positive
 from flin.cli.ticker import Ticker
-from flin.cluster.groups import copy_groups
+from flin.cluster.groups import salvaged_groups, write_groups
 from flin.cluster.places import Place
 from flin.engine import Options
-from flin.engine.disk.file_name import LOCK
+from flin.engine.disk.file_name import GROUPS, LOCK
 from flin.engine.repair.repair import Repair, RepairOptions
 from flin.engine.repair.report import RepairReport
+from flin.errors import CorruptionError
 
 SUMMARY = "save what is left of a damaged database into a new one"
 DETAILS = """\
@@ -30,7 +32,10 @@ again with other options. Run `flin check` first: a database that opens needs no
 power cut by itself.
 
 Each loss is one line: file, bytes, reason, and between which keys. If a newer value or a deletion is lost, an older
-value may reappear; the warnings say so. Needs free space for a second copy of the data."""
+value may reappear; the warnings say so. Needs free space for a second copy of the data.
+
+Of a directory of groups each is repaired in turn, into a new directory of the same groups. If its groups.json is lost
+or damaged, the directories group-00, group-01 … say how many there are: all of them must be there."""
 EXAMPLES = """\
   flin repair data --dry-run
   flin repair data --into data.repaired && mv data data.damaged && mv data.repaired data
@@ -51,8 +56,8 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    places = places_of(arguments.directory)
     directory = os.path.abspath(arguments.directory)
+    places, is_whole = _places(arguments.directory)
     target = None if arguments.dry_run else _target(arguments.into or f"{directory}.repaired", directory)
     found: list[dict[str, Any]] = []
 
@@ -70,10 +75,25 @@ def run(arguments: argparse.Namespace) -> int:
 
     code = each_group(places, repair_place, heading=not arguments.json)
     if target is not None and places[0].group is not None and len(found) == len(places):
-        copy_groups(directory, target)  # last: without it the result does not open
+        # Last: without it the result does not open.
+        write_groups(target, tuple(place.group for place in places if place.group is not None))
     if arguments.json:
         print(json.dumps(found[0] if places[0].group is None else {"groups": found}, indent=2))
-    return code
+    return code if is_whole else max(code, exit_code.PROBLEMS)
+
+
+def _places(text: str) -> tuple[list[Place], bool]:
+    """The databases in the directory, and whether it says itself which."""
+    try:
+        return places_of(text), True
+    except (UsageError, CorruptionError):
+        groups = salvaged_groups(text) if os.path.isdir(text) else ()
+        if not groups:
+            raise
+    print(
+        f"flin: {text} has no {GROUPS} that can be read: it is taken for one of {len(groups)} groups", file=sys.stderr
+    )
+    return [Place(os.path.abspath(group.directory), group) for group in groups], False
 
 
 def _target(text: str, source: str) -> str:

@@ -88,10 +88,7 @@ def create_groups(path: str | Path, count: int, fs: FileSystem | None = None) ->
         raise ValueError(f"{count} groups: there must be from 1 to {SLOTS}")
     fs = fs or OsFileSystem()
     directory = str(path)
-    groups = tuple(
-        Group(number, system_random_bytes(ID_BYTES).hex(), *slots_of(number, count), _place(directory, number))
-        for number in range(count)
-    )
+    groups = _new_groups(directory, count)
     try:
         fs.make_directory(directory)
         _refuse_filled(fs, directory)
@@ -103,14 +100,27 @@ def create_groups(path: str | Path, count: int, fs: FileSystem | None = None) ->
     return groups
 
 
-def copy_groups(source: str, target: str) -> None:
-    """Say in another directory that holds the same databases that it does, durably. StorageError."""
-    fs = OsFileSystem()
-    data = _content(fs, join(source, GROUPS))
+def salvaged_groups(path: str | Path) -> tuple[Group, ...]:
+    """Where `groups.json` is lost or damaged: the groups that `create_groups` has made, by the directories that are
+    there; with new ids. () where the file is whole, or not all of them are numbered."""
+    directory = str(path)
     try:
-        _write(fs, target, data)
+        if read_groups(path):
+            return ()
+    except (StorageError, CorruptionError) as error:
+        if not str(error).endswith(_ADVICE):  # unfinished, or the file is whole and says which group is lost
+            return ()
+    names = {name for name in OsFileSystem().names(directory) if is_group_name(name)}
+    groups = _new_groups(directory, len(names))
+    return groups if names == {group.directory.name for group in groups} else ()
+
+
+def write_groups(path: str, groups: tuple[Group, ...]) -> None:
+    """Say, durably, that a directory holds the databases of these groups. StorageError."""
+    try:
+        _write(OsFileSystem(), path, _encoded(groups))
     except OSError as error:
-        raise StorageError("make groups in", target, error) from error
+        raise StorageError("make groups in", path, error) from error
 
 
 def _write(fs: FileSystem, directory: str, data: bytes) -> None:
@@ -125,6 +135,13 @@ def _write(fs: FileSystem, directory: str, data: bytes) -> None:
         file.close()
     fs.rename(temporary, join(directory, GROUPS))
     fs.sync_directory(directory)
+
+
+def _new_groups(directory: str, count: int) -> tuple[Group, ...]:
+    return tuple(
+        Group(number, system_random_bytes(ID_BYTES).hex(), *slots_of(number, count), _place(directory, number))
+        for number in range(count)
+    )
 
 
 def slots_of(number: int, count: int) -> tuple[int, int]:
@@ -189,7 +206,7 @@ def _decoded(data: bytes, path: str, directory: str) -> tuple[Group, ...]:
     return groups
 
 
-_ADVICE: Final = "; restore it from a backup (the databases in the directories beside it are whole without it)"
+_ADVICE: Final = "; `flin repair` makes it anew, in a copy of all, or restore it from a backup"
 
 
 def _group(directory: str, number: int, row: Any) -> Group:

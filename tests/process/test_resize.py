@@ -43,9 +43,10 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def check_refused(source: Path, target: Path) -> None:
     """By a server, and by another resize into it."""
-    code, errors = ended(flin_process("serve", "--dir", target, "--port", 0))
-    assert code == 1
-    assert "`flin resize` has not finished it: remove it and resize again" in errors
+    for more in ([], ["--workers", 2]):
+        code, errors = ended(flin_process("serve", "--dir", target, "--port", 0, *more))
+        assert code == 1
+        assert "`flin resize` has not finished it: remove it and resize again" in errors
     code, errors = ended(flin_process("resize", source, target, "--workers", 2))
     assert code == 2
     assert errors == f"flin: {target} is what an interrupted `flin resize` has left: remove it, and resize again\n"

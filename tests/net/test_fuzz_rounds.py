@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flin.errors import StorageError
 from flin.net.serve.connection import Connection
 from flin.net.serve.round import Round
 from flin.net.wire import columns
@@ -44,6 +45,31 @@ def killed_writers() -> None:
     assert not clients.store.entries
 
 
+def unsynced_replies() -> None:
+    """In `always` no reply leaves that shows what is not durable."""
+    clients = Clients(sync="always")
+    peers = [clients.connect() for _ in range(6)]
+    for number, peer in enumerate(peers):
+        peer.ask(b"SET %d old" % number)
+        peer.say(b"PING")
+    clients.loop.run()
+    for request in (b"GET %d", b"SET %d new", b"GET %d"):
+        for number, peer in enumerate(peers):
+            peer.read_all()
+            peer.say(request % number)
+        clients.loop.run()
+        replies = {peer.read_all() for peer in peers}
+        if clients.store.sync_failure is None:
+            assert replies == {b"$3\r\nold\r\n"}
+            clients.store.sync_failure = StorageError("sync", "wal", "a test says so")
+        else:
+            assert {reply[:1] for reply in replies} == {b"-"}
+
+
+def test_unsynced_replies() -> None:
+    unsynced_replies()
+
+
 def test_random_scenes() -> None:
     scenes()
 
@@ -54,6 +80,11 @@ def test_random_chunks() -> None:
 
 def test_killed_writers() -> None:
     killed_writers()
+
+
+def unsynced_replies_leave(patch: Patch) -> None:
+    """in `always` replies wait for the sync"""
+    patch.setattr(Round, "_may_leave", lambda self, command: True)
 
 
 def chunks_complete_each_other(patch: Patch) -> None:

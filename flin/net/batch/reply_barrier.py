@@ -69,6 +69,11 @@ class ReplyBarrier:
 
     # What replies show.
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether everything that can be read is durable."""
+        return not (self._points or self._ranges or self._late or self._syncing or self._cleared)
+
     def position_for(self, stored: AbstractSet[bytes]) -> int:
         """The position up to which the WAL must be synced before anybody is told what is at these keys."""
         if self._ranges or STORED_KEY in self._points or not self._points.keys().isdisjoint(stored):

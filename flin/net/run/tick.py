@@ -178,16 +178,17 @@ class Tick:
         self._sinks = []
         self.ticks += 1
         self.is_sampled = self.ticks % SAMPLED_TICKS == 0
+        spoke = len(sinks)
+        if self.has_aside:  # first: the others may have messages for the same clients, which their requests caused
+            self.has_aside = False
+            spoke += self.round.release()
+        self.is_crowded = spoke >= CROWD
         if self._pending.reply_barrier is not None and self._store.synced_position < self._store.position:
             position, synced = self._store.position, self._store.synced_position
             self._holding.extend([sink for sink in sinks if sink.hold(position, synced)])
             if self._holding:
                 self._begin_sync()
             return
-        spoke = len(sinks)
-        if self.has_aside:  # first: the others may have messages for the same clients, which their requests caused
-            self.has_aside = False
-            spoke += self.round.release()
         if len(sinks) <= OUTLETS:
             for sink in sinks:
                 sink.release()
@@ -197,7 +198,6 @@ class Tick:
                 self.enter(sink)
             for sink in sinks[:OUTLETS]:
                 sink.release()
-        self.is_crowded = spoke >= CROWD and self._pending.reply_barrier is None
 
     def end_all(self) -> None:
         """End rounds until nobody has anything to send."""

@@ -89,6 +89,7 @@ class Connection(WayOut, asyncio.Protocol):
                 and len(data) < MAX_CHUNK_BYTES
                 and self._parser.is_between_requests
                 and not self._output.is_in_tick
+                and not self._output.held
                 and not session.database
                 and session.subscriptions is None
             ):

@@ -5,7 +5,7 @@ short chunk aside (`Lane`) instead of running it. At the end of the round the ch
 (wire/columns.py), run by the command's batch form, committed with everything else of the tick, and answered one by one.
 
 What is put aside is only the ordinary: a chunk of a session whose gates are all open, in the first database, that
-neither subscribes nor tracks, in a mode other than `always`. What turns out to be unusual is given back to its
+neither subscribes nor tracks, none of whose replies is held. What turns out to be unusual is given back to its
 connection, which runs it as if it had just arrived. No two chunks of one connection are put aside: before a second one,
 or the end of its input, the first is run. Requests of different connections in one round have no order that a client
 can tell.
@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from operator import attrgetter
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 from flin.engine.table.cold_read import ColdRead
 from flin.net.batch.pending import BATCH_BYTES, BATCH_ENTRIES
+from flin.net.command.command import Flag
 from flin.net.command.registry import UNTIMED
 from flin.net.run.call import run_batch
 from flin.net.run.gates import StalledError
-from flin.net.serve.dispatch import failure
+from flin.net.serve.dispatch import failure, position_for
 from flin.net.serve.waiting import after_command
 from flin.net.wire.columns import MIN_REQUESTS, Column, columns_of_chunks
 from flin.net.wire.replies import Reply
@@ -66,6 +68,9 @@ class Joining(Protocol):
 
     def owe(self, name: bytes, columns: list[Column], replies: Sequence[bytes]) -> None:
         """Append the replies to its output of this tick: they may still be judged."""
+
+    def show(self, position: int) -> None:
+        """What it owes may leave once the WAL is synced up to the position (`always`)."""
 
     def run_rest(self, requests: list[list[bytes]]) -> None:
         """Run the requests behind those that are answered."""
@@ -127,6 +132,11 @@ class Round:
         self._committed.clear()
         self._answered.clear()
         return spoke
+
+    def _may_leave(self, command: Command) -> bool:
+        """Whether replies to this command may leave once the batch is committed. In `always` most are held."""
+        reply_barrier = self._services.pending.reply_barrier
+        return reply_barrier is None or (bool(command.flags & Flag.READONLY) and reply_barrier.is_clear)
 
     def _run(self, put_aside: Lane) -> None:
         self._services.pending.refresh_clock()
@@ -202,7 +212,12 @@ class Round:
         whole, part = divmod(len(replies), each)
         self._services.counters.commands += len(replies)
         self._services.counters.input_bytes += sum(map(len, chunks[:whole]))
-        self._answered.append((connections[:whole], replies[: whole * each], name, columns, each))
+        if self._may_leave(command):
+            self._answered.append((connections[:whole], replies[: whole * each], name, columns, each))
+        else:
+            for index, connection in enumerate(connections[:whole]):
+                some = slice(index * each, (index + 1) * each)
+                _hold(connection, command, name, [column[some] for column in columns], replies[some])
         next_one = [column[whole * each : (whole + 1) * each] for column in columns] if part else []
         if part:  # before the batch is committed that they have written to
             self._services.counters.input_bytes += len(chunks[whole])
@@ -216,6 +231,15 @@ class Round:
             else:
                 _alone(connection, connection.receive, chunks[whole])
         return whole
+
+
+def _hold(connection: Joining, command: Command, name: bytes, columns: list[Column], replies: Sequence[bytes]) -> None:
+    """Append the replies to the connection's output, which in `always` is held until what they show is durable."""
+    connection.owe(name, columns, replies)
+    if connection.context.services.pending.reply_barrier is not None:
+        rows = zip(*columns, strict=True)
+        shown = rows if command.flags & Flag.READONLY else islice(rows, 1)  # one write waits for everything
+        connection.show(position_for(connection.context, [[name, *row] for row in shown]))
 
 
 def _run_each(

@@ -98,6 +98,9 @@ class WayOut(ABC):
             output.is_in_tick = True
             self._tick.enter(self)
 
+    def show(self, position: int) -> None:
+        self._output.shown = max(self._output.shown, position)
+
     # Called by the tick: see tick.ReplySink.
 
     def release(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import tracemalloc
 from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
 from itertools import pairwise, permutations
 from typing import Any
 
@@ -21,7 +23,7 @@ from flin.net.wire.columns import columns_of_chunks
 from flin.net.wire.requests import RequestParser
 from flin.net.wire.resp import encode_requests, split_replies
 from flin.net.wire.resp_python import TRUSTED, PythonParser
-from tests.net.fake_peer import Clients, Peer
+from tests.net.fake_peer import Clients, Peer, PromptExecutor
 
 NUMBER = 6
 NO_ROOM = StorageError("write", "wal", "no space left on device")
@@ -276,12 +278,58 @@ def test_few_connections_put_nothing_aside(clients: Clients, monkeypatch: pytest
     assert not clients.services.tick.is_crowded
 
 
-def test_nothing_is_put_aside_in_the_mode_always() -> None:
-    clients = Clients(sync="always")
+class LateExecutor(PromptExecutor):
+    """Runs calls when it is told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Future[Any], Any]] = []
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.calls.append((future, partial(function, *args, **kwargs)))
+        return future
+
+    def run(self) -> None:
+        calls, self.calls = self.calls, []
+        for future, call in calls:
+            future.set_result(call())
+
+
+def test_replies_in_the_mode_always_wait_for_the_sync_in_order(batches: list[int]) -> None:
+    clients, late = Clients(sync="always"), LateExecutor()
+    clients.services.tick._executor = late
     peers = [clients.connect() for _ in range(NUMBER)]
-    for _ in range(2):
-        say_all(clients, peers, *[b"SET k v"] * NUMBER)
-        assert not clients.services.tick.is_crowded
+
+    def say(speakers: list[Peer], *requests: bytes) -> None:
+        for peer, request in zip(speakers, requests, strict=True):
+            peer.say(request)
+        clients.loop.run()
+
+    say(peers, *[b"GET k"] * NUMBER)
+    say(peers, *[b"GET k"] * NUMBER)
+    assert {peer.read_all() for peer in peers} == {b"$-1\r\n" * 2}, "all is durable: they leave at once"
+    say(peers, *[b"SET k v"] * NUMBER)
+    ran = batches.copy()
+    assert ran[-1] == NUMBER
+    say(peers[:5], b"GET k", b"GET other", b"INCR n", b"MGET k n", b"EXISTS other")
+    assert batches == ran, "who has held replies runs alone"
+    others = [clients.connect() for _ in range(NUMBER)]
+    say(others, *[b"GET k"] * NUMBER)
+    assert batches == [*ran, NUMBER]
+    assert {peer.read_all() for peer in [*peers, *others]} == {b""}
+    late.run()
+    clients.loop.run()
+    late.run()
+    clients.loop.run()
+    assert [peer.read_all() for peer in peers] == [
+        b"+OK\r\n$1\r\nv\r\n",
+        b"+OK\r\n$-1\r\n",
+        b"+OK\r\n:1\r\n",
+        b"+OK\r\n*2\r\n$1\r\nv\r\n$1\r\n1\r\n",
+        b"+OK\r\n:0\r\n",
+        b"+OK\r\n",
+    ]
+    assert {peer.read_all() for peer in others} == {b"$1\r\nv\r\n"}
 
 
 # What must not join a round, or not so.

@@ -39,9 +39,10 @@ _ENDS: Final = {b"LEFT": True, b"RIGHT": False}
 _ALL_BUT_LAST: Final = Keys(1, -2, 1)
 """The timeout stands behind the keys."""
 
-_STEP: Final = 256
 _MAX_STEP_BYTES: Final = 1 << 16
-"""So many elements many pops take in one step, if they are not longer than this all together."""
+"""Elements that many pops take in one step; if those of all are longer, so many of them at a time:"""
+
+_STEP: Final = 256
 
 _BULK_BYTES: Final = 6
 """What a bulk has beside its bytes, at least."""
@@ -70,12 +71,15 @@ def _pop_in_one(context: Context, keys: tuple[bytes, ...], *, is_left: bool) -> 
     if not len(found):
         return [context.session.encode(None)] * len(keys)
     replies: list[bytes] = []
-    wanted = min(len(keys), BATCH_ENTRIES)
-    while count := min(wanted - len(replies), len(found) - 1, _STEP):
+    wanted = step = min(len(keys), BATCH_ENTRIES)
+    while count := min(wanted - len(replies), len(found) - 1, step):
         try:
             taken = found.at_end(count, is_left=is_left)
             if sum(map(len, taken)) > _MAX_STEP_BYTES:
-                break
+                if count <= _STEP:
+                    break
+                step = _STEP
+                continue
             found.drop(count if is_left else 0, 0 if is_left else count)
         except (ColdRead, CorruptionError):
             break

@@ -286,11 +286,14 @@ def test_many_workers_are_one_process(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_the_config_file(serve: Serve, tmp_path: Path) -> None:
-    (tmp_path / "flin.toml").write_text('[server]\nworkers = 2\nmaxclients = 50\ncluster_announce_ip = "10.1.2.3"\n')
+    (tmp_path / "flin.toml").write_text(
+        '[server]\nworkers = 2\nmaxclients = 50\ndatabases = 4\ncluster_announce_ip = "10.1.2.3"\n'
+    )
     served = serve("--config", "flin.toml")
     with served.client(1) as client:
         assert client.config_get("cluster-announce-ip") == {"cluster-announce-ip": "10.1.2.3"}
         assert client.config_get("maxclients") == {"maxclients": "25"}
+        assert client.config_get("databases") == {"databases": "1"}
         assert client.config_set("slowlog-max-len", 5)
         with pytest.raises(redis.ResponseError, match="CONFIG SET changes one worker, and the file is for all"):
             client.config_rewrite()

@@ -62,7 +62,7 @@ NET: Final = [
 
 
 CLUSTER: Final = [
-    "groups ports choice fleet",
+    "groups ports choice fleet workers_lock",
     "assignment",
     "worker worker_process",
     "supervisor",

@@ -24,6 +24,8 @@ class Assignment:
     plain: tuple[int, ...]
     """Descriptors of bound sockets, which it inherits."""
     tls: tuple[int, ...]
+    lock: int
+    """Likewise, of the lock that it shares with its supervisor (workers_lock.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def decode_assignment(line: bytes) -> Assignment:
         "parameters": tuple((name, value) for name, value in options["parameters"]),
         "topology": topology and Topology(tuple(Node(**node) for node in topology["nodes"]), topology["own"]),
     }
-    return Assignment(ServerOptions(**options), tuple(message["plain"]), tuple(message["tls"]))
+    return Assignment(ServerOptions(**options), tuple(message["plain"]), tuple(message["tls"]), message["lock"])
 
 
 def encode_report(report: Report) -> bytes:

@@ -6,7 +6,7 @@ pipes connect it with each of them (worker.py): one ends when the supervisor end
 the worker ends.
 
 It holds the lock of the directory of groups. After a kill of the supervisor its workers end by themselves, but need a
-moment for that: the next one waits for their locks before it takes their ports.
+moment for that: the next one waits for them (workers_lock.py) before it takes their ports.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
@@ -24,6 +25,7 @@ from flin.cluster.fleet import Abandon, Announce, Ending, Finish, Fleet, Member,
 from flin.cluster.groups import Group, create_groups, read_groups
 from flin.cluster.ports import WorkerSockets, bind_all
 from flin.cluster.worker_process import WorkerProcess
+from flin.cluster.workers_lock import workers_lock
 from flin.engine.disk.fs import OsFileSystem
 from flin.engine.disk.lock import HeldLock, lock_directory
 from flin.engine.options import wall_clock_ms
@@ -47,21 +49,20 @@ def supervise(options: ServerOptions) -> int:
     WorkerError if one cannot be started or does not end well."""
     options_of_all = shared(options)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # till it is passed on; `flin serve &` outlives its terminal
-    with Diagnostics("supervisor"):
-        fs = OsFileSystem()
-        lock = _locked(fs, options.dir)
-        try:
-            groups = read_groups(options.dir)
+    fs = OsFileSystem()
+    with Diagnostics("supervisor"), ExitStack() as held:
+        held.callback(_locked(fs, options.dir).release)
+        groups = read_groups(options.dir)
+        if groups:
             wait_for_locks(fs, groups, LOCK_SECONDS)
-            sockets = bind_all(options)  # before a directory is made that another number of workers could not use
-            try:
-                groups = groups or create_groups(options.dir, options.workers)
-                return asyncio.run(Supervisor(options_of_all, groups, sockets).run())
-            finally:
-                for each in sockets:
-                    each.close()
-        finally:
-            lock.release()
+            lock = held.enter_context(workers_lock(options.dir, LOCK_SECONDS))
+        sockets = bind_all(options)  # before a directory is made that another number of workers could not use
+        for each in sockets:
+            held.callback(each.close)
+        if not groups:
+            groups = create_groups(options.dir, options.workers)
+            lock = held.enter_context(workers_lock(options.dir, LOCK_SECONDS))
+        return asyncio.run(Supervisor(options_of_all, groups, sockets, lock).run())
 
 
 def _locked(fs: OsFileSystem, directory: str) -> HeldLock:
@@ -91,12 +92,15 @@ def wait_for_locks(fs: OsFileSystem, groups: Iterable[Group], seconds: float) ->
 
 
 class Supervisor:
-    """One run, on an event loop. It owns neither the sockets nor the lock."""
+    """One run, on an event loop. It owns neither the sockets nor the locks."""
 
-    def __init__(self, options: ServerOptions, groups: Sequence[Group], sockets: Sequence[WorkerSockets]) -> None:
+    def __init__(
+        self, options: ServerOptions, groups: Sequence[Group], sockets: Sequence[WorkerSockets], lock: int
+    ) -> None:
         self._options = options
         self._groups = groups
         self._sockets = sockets
+        self._lock = lock
         self._of_workers = divided(options, groups, [(each.port, each.tls_port) for each in sockets])
         self._fleet = Fleet([Member() for _ in groups])
         self._workers: dict[int, WorkerProcess] = {}
@@ -154,7 +158,7 @@ class Supervisor:
     def _start(self, number: int) -> None:
         group = self._groups[number]
         plain, tls = self._sockets[number].numbers
-        assignment = Assignment(self._of_workers[number], tuple(plain), tuple(tls))
+        assignment = Assignment(self._of_workers[number], tuple(plain), tuple(tls), self._lock)
         try:
             worker = WorkerProcess(number, f"{group.first}-{group.last}", assignment)
         except OSError as error:  # no memory, no process or no file is left for it

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 def main() -> int:
     lifeline, reports = _take_streams()
     assignment = decode_assignment(_line(lifeline))
+    os.set_inheritable(assignment.lock, False)  # held to the end of this process, and of no other
     options = assignment.options
     assert options.topology is not None
     try:

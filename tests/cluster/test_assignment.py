@@ -34,11 +34,11 @@ OPTIONS = ServerOptions(
 
 def test_everything_comes_through(tmp_path: Path) -> None:
     for options in divided(OPTIONS, create_groups(tmp_path, 3), [(1, 0), (2, 0), (3, 0)]):
-        assignment = Assignment(options, (7, 8), (9,))
+        assignment = Assignment(options, (7, 8), (9,), 10)
         line = encode_assignment(assignment)
         assert decode_assignment(line) == assignment
         assert line.count(b"\n") == 1
-    assert decode_assignment(encode_assignment(Assignment(OPTIONS, (), ()))) == Assignment(OPTIONS, (), ())
+    assert decode_assignment(encode_assignment(Assignment(OPTIONS, (), (), 3))) == Assignment(OPTIONS, (), (), 3)
 
 
 def test_what_is_limited_for_all_is_divided() -> None:

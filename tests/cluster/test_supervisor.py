@@ -17,6 +17,7 @@ import redis
 import flin.engine
 from flin.cluster import supervisor
 from flin.cluster.groups import create_groups, read_groups
+from flin.cluster.workers_lock import workers_lock
 from flin.errors import LockedError
 from flin.net.cluster.slots import slot_of
 from flin.net.settings.config import ServerOptions
@@ -137,6 +138,34 @@ def test_workers_do_not_outlive_their_supervisor(serve: Serve, tmp_path: Path) -
     assert not any(map(is_alive, workers.values()))
     assert served.program.printed().count("the supervisor is gone: ending, too") == 2
     assert again.end() == 0
+
+
+def test_a_supervisor_waits_for_workers_that_are_still_starting(serve: Serve, tmp_path: Path) -> None:
+    """Of a supervisor that was killed: they hold no database yet, but will, and the ports."""
+    create_groups(tmp_path / "db", 2)
+    with workers_lock(str(tmp_path / "db"), 0):
+        served = serve(wait=False)
+        served.wait_until_logged("supervisor: .* workers of an earlier supervisor are ending; waiting for them for 15")
+    served.wait_until_ready()
+    for pid in served.workers().values():
+        held = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+        assert held.count(str(tmp_path / "db" / "groups.json")) == 1
+    assert served.end() == 0
+
+
+def test_workers_that_do_not_end_keep_the_next_supervisor_away(tmp_path: Path) -> None:
+    create_groups(tmp_path, 2)
+    with workers_lock(str(tmp_path), 0) as held:
+        with pytest.raises(LockedError, match="is open in another process"), workers_lock(str(tmp_path), 0.1):
+            pass
+        heir = os.dup(held)
+    try:
+        with pytest.raises(LockedError), workers_lock(str(tmp_path), 0):
+            pass
+    finally:
+        os.close(heir)
+    with workers_lock(str(tmp_path), 0):
+        pass
 
 
 def test_a_supervisor_waits_for_whoever_has_a_group_open(serve: Serve, tmp_path: Path) -> None:

@@ -510,6 +510,21 @@ def test_ttl_expire_persist(one: Any, clock: ManualClock, settle: Callable[[Any]
     assert not one.expire(b"absent", 10)
 
 
+def test_what_a_merge_found_expired_stays_so(one: Any, clock: ManualClock) -> None:
+    """However often it was read before, and if the clock is set back then."""
+    one.put(b"a", b"1", ttl=10.0)
+    one.flush()
+    assert [one.get(b"a") for _ in range(3)] == [b"1"] * 3
+    one._store.holds_sweep = True
+    clock.advance(20.0)
+    one.put(b"b", b"2")
+    one.flush()
+    one.compact()
+    clock.advance(-15.0)
+    assert dict(one.scan()) == {b"b": b"2"}
+    assert (one.get(b"a"), b"a" in one, one.ttl(b"a")) == (None, False, None)
+
+
 def test_a_new_value_has_no_old_expiry(one: Any, clock: ManualClock) -> None:
     writes: list[Callable[[], object]] = [
         lambda: one.put(b"k", b"2"),

@@ -129,6 +129,7 @@ class Edits(OrderedReads):
         self._versions.manifest = manifest
         self.tables.wal_floor = manifest.wal_floor
         flushes = self.state.flushes
+        self.value_cache.begin_edit(manifest.clock_ms)
         if flushed is not None:
             flushes += 1
             self.value_cache.begin_flush(

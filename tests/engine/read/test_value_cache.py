@@ -60,6 +60,24 @@ def test_a_flush_evicts_what_it_covers() -> None:
     assert cache.get(b"a") is None
 
 
+def test_an_edit_evicts_what_has_expired() -> None:
+    """A merge may have emptied it: it is gone, even if the clock is set back."""
+    cache = ValueCache(1 << 20)
+    _fill(cache, b"never", (b"1", 0, 7), 0)
+    _fill(cache, b"later", (b"1", 300, 0), 0)
+    for expires_at_ms in (100, 200):
+        _fill(cache, b"soon", (b"1", expires_at_ms, 0), 0)
+        cache.begin_edit(expires_at_ms - 1)
+        assert _keys(cache) == [b"later", b"never", b"soon"]
+        cache.begin_edit(expires_at_ms)
+        assert _keys(cache) == [b"later", b"never"]
+    cache.begin_edit(50)
+    _fill(cache, b"soon", (b"1", 200, 0), 0)
+    assert cache.get(b"soon") is None, "read from a state before the edit"
+    cache.begin_edit(300)
+    assert _keys(cache) == [b"never"]
+
+
 def test_tombstones_are_not_cached() -> None:
     cache = ValueCache(1 << 20)
     _fill(cache, b"a", TOMBSTONE, 0)

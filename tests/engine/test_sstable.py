@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -255,6 +256,39 @@ def test_nowait_gets_an_answer_where_the_cache_keeps_nothing() -> None:
         read.load()  # and no lookup follows: the staged blocks stay bounded
     assert table.state is not None
     assert len(table.state.staged) <= 8
+
+
+def test_nowait_gives_a_place_in_a_full_cache_to_blocks_that_are_asked_for_often() -> None:
+    entries: dict[bytes, Entry] = {b"%03d" % index: bytes(300) for index in range(200)}
+    data, meta = write_table(entries, TableOptions(block_size_bytes=1200, codec="none"))
+    cache = BlockCache(30_000)
+    table = Table(MemoryFile(data), meta, cache)
+    state = table.loaded()
+    for _ in range(3):
+        assert all(table.get_nowait(key) == entry for key, entry in entries.items())
+    assert cache.is_full
+    before = cache.evictions
+    for key in list(entries)[::8]:
+        table.get_nowait(key)
+    assert cache.evictions == before, "each block once: none is worth another one's place"
+    often = next(key for key in entries if state.blocks[bisect_right(state.separators, key) - 1] is None)
+    for _ in range(6):
+        assert table.get_nowait(often) == bytes(300)
+        table.get_nowait(b"199" if often < b"100" else b"000")  # so that it is not the last one
+    assert state.blocks[bisect_right(state.separators, often) - 1] is not None
+    cache._check()
+
+
+def test_nowait_compares_the_checksum_of_a_block_once() -> None:
+    data, meta = write_table({b"a": b"1" * 100}, TableOptions(codec="none"))
+    table = Table(MemoryFile(data), meta, BlockCache(1 << 20))
+    state = table.loaded()
+    stored = data[state.starts[0] : state.starts[1]]
+    wrong = stored[:-1] + bytes([stored[-1] ^ 1])
+    with pytest.raises(CorruptionError):
+        state._payload_of(0, wrong)
+    assert not state.marks[0]
+    assert state._payload_of(0, stored) == state._payload_of(0, wrong)
 
 
 def test_threads_share_a_table() -> None:

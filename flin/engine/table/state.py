@@ -203,8 +203,12 @@ class TableState:
         found = self.blocks[number]
         if found is not None:
             return found
-        if self.cache is not None:
-            self.cache.misses += 1
+        cache = self.cache
+        if cache is not None:
+            cache.misses += 1
+            row, last, passing = cache.passing
+            if last == number and row is self.blocks:
+                return passing
         if self.staged:
             staged = self.staged.pop(number, None)
             if staged is not None:
@@ -216,7 +220,22 @@ class TableState:
             raise StorageError("read", self.path, error) from error
         if stored is None:
             raise ColdRead(partial(self.fill, number))
-        return self.admit_stored(number, stored)
+        payload = self._payload_of(number, stored)
+        if cache is None or not cache.is_full or self.heat.on_miss(number, True):
+            return self.admit(number, payload)
+        found = CachedBlock(payload)  # as in `_unpacked`
+        cache.pass_by(self.blocks, number, found)
+        return found
+
+    def _payload_of(self, number: int, stored: bytes) -> bytes:
+        """The payload of a stored block that was read past the mapping, checked once, as in the mapping."""
+        start = self.starts[number]
+        if self.marks[number]:
+            return stored_block.unpack(stored, self.path, start)
+        stored_block.verify(stored, start - self.base, self.path, self.base)
+        payload = stored_block.unpack(stored, self.path, start)
+        self.marks[number] = RAW if stored[0] < COMPRESSED else PACKED
+        return payload
 
     def page_nowait(self, number: int) -> Page:
         """The block's entries, likewise. The lists are its own: not to be changed."""

@@ -22,7 +22,7 @@ from flin.testing.model import DeleteRange as RangeStep
 from flin.testing.model import Put as PutStep
 from flin.testing.model import State, Step, view
 from flin.testing.rule import COUNTER, KEYS, RULES, Draw, Rule, Write
-from flin.testing.run import WorkloadRun, drop_retired
+from flin.testing.run import WorkloadRun, check_retired, drop_retired
 
 __all__ = ["COUNTER", "KEYS", "RULES", "Draw", "Rule", "Write"]  # and the operations
 
@@ -449,6 +449,7 @@ class Read(Rule):
         expected = run.view()
         for times in range(3):
             if times:
+                check_retired(run.engine)
                 drop_retired(run.engine)
             for key in {*KEYS, *expected}:
                 assert run.engine.get(key) == expected.get(key), f"get({key!r}) is wrong"

@@ -274,19 +274,22 @@ class WorkloadRun:
 
 
 def drop_retired(engine: Engine) -> None:
-    """Have lookups read tables from now on, until the next flush. First check that both say the same."""
+    """Have lookups read tables from now on, until the next flush."""
     store = store_of(engine)
-    state = store.state
+    store._exclusively(lambda: store._install(replace(store.state, retired=())))
+
+
+def check_retired(engine: Engine) -> None:
+    """Check that retired generations say what tables say."""
+    state = store_of(engine).state
     bare = replace(state, retired=())
     for shard, memtables in enumerate(state.retired_memtables):
         for key in {key for memtable in memtables for key in memtable.entries}:
             found = from_retired(state, shard, key)
             if found is not None:
                 told = from_tables(bare, shard, key, hash_key(key))
-                assert found == (TOMBSTONE if told is None else told), (
-                    f"tables have {told!r} at {key!r}, a retired generation {found!r}"
-                )
-    store._exclusively(lambda: store._install(replace(store.state, retired=())))
+                expected = TOMBSTONE if told is None else told
+                assert found == expected, f"tables have {told!r} at {key!r}, a retired generation {found!r}"
 
 
 def check_snapshot(snapshot: Snapshot, expected: dict[bytes, bytes]) -> None:

@@ -15,6 +15,7 @@ from flin.engine.disk.fs import OsReadableFile
 from flin.engine.entry import Pointer, maybe_pointer
 from flin.errors import ClosedError, CorruptionError, StorageError
 from flin.testing import ManualClock, SimulatedDisk
+from flin.testing.run import drop_retired
 
 VALUE = b"v" * 1000
 
@@ -175,6 +176,7 @@ def test_damage_hits_its_reads_alone(tmp_path: Path) -> None:
         offset = data.index(model[b"12"])
         data[offset] ^= 1
         path.write_bytes(data)
+        drop_retired(db)
         for read in (lambda: db[b"12"], lambda: list(db.items()), lambda: dict(db.scan(start=b"12", limit=1))):
             with pytest.raises(CorruptionError) as caught:
                 read()

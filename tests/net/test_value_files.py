@@ -13,6 +13,7 @@ import flin.engine
 from flin.engine.background import value_garbage, value_segments
 from flin.engine.disk.fs import OsReadableFile
 from flin.objects import limits as sizes
+from flin.testing.run import drop_retired
 from tests.net.differential import Pair, focused, schedule
 from tests.net.generator import Request
 from tests.net.hash_generator import PLAIN_HASHES
@@ -103,6 +104,7 @@ def test_damage_in_a_value_file_is_told_to_the_client(tmp_path: Path) -> None:
         offset = data.index(b"DDDD")
         data[offset + 5] ^= 1
         path.write_bytes(data)
+        drop_retired(db)
         with ServerThread(db._store) as server, RawClient(server.port) as client:
             reply = client.call(b"GET", b"k3").data
             assert reply.startswith(b"-")
@@ -139,6 +141,7 @@ def test_a_damaged_value_can_be_deleted(tmp_path: Path) -> None:
         (value_file,) = db._store.manifest.version.value_files
         path = tmp_path / "db" / value_file.file
         path.write_bytes(path.read_bytes().replace(b"k1", b"K1"))
+        drop_retired(db)
         with ServerThread(db._store) as server, RawClient(server.port) as client:
             assert client.call(b"GET", keys[100]).data.startswith(b"-")
             assert client.call(b"DEL", keys[100]).data == b":1\r\n"

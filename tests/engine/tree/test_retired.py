@@ -18,7 +18,7 @@ from flin.engine.memtable import Memtable
 from flin.engine.read.read_path import from_retired
 from flin.errors import StorageError
 from flin.testing import ManualClock, SimulatedDisk
-from flin.testing.run import drop_retired
+from flin.testing.run import check_retired, drop_retired
 
 OpenEngine = Callable[..., Any]
 
@@ -209,7 +209,8 @@ def test_they_leave_the_memory_to_what_waits_for_its_flush(db: Any) -> None:
         assert store.open_bytes() + waiting + state.retired_bytes <= room
     assert most == 2
     assert all(db.get(b"%05d" % number) == b"x" * 200 for number in range(6000))
-    drop_retired(db)  # which compares them with the tables
+    check_retired(db)
+    drop_retired(db)
     assert store.state.retired == ()
 
 

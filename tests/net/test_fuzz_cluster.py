@@ -30,6 +30,11 @@ def columns_pass_the_gate(patch: Patch) -> None:
     patch.setattr(SlotGate, "leading", lambda self, command, columns, known: len(columns[0]))
 
 
+def absent_keys_are_own(patch: Patch) -> None:
+    """a GET in a column whose key is absent is sent to the key's node"""
+    patch.setattr(OwnSlots, "has", lambda self, key: 1)
+
+
 def one_key_of_several_is_looked_at(patch: Patch) -> None:
     """all keys of a request are of one slot"""
     original = OwnSlots.leading
@@ -43,7 +48,7 @@ def hash_tags_are_no_tags(patch: Patch) -> None:
 
 @pytest.mark.parametrize(
     "bug",
-    [columns_pass_the_gate, one_key_of_several_is_looked_at, hash_tags_are_no_tags],
+    [columns_pass_the_gate, absent_keys_are_own, one_key_of_several_is_looked_at, hash_tags_are_no_tags],
     ids=lambda each: each.__name__,
 )
 def test_bugs_are_caught(bug: Callable[[Patch], None], monkeypatch: Patch) -> None:

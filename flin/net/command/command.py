@@ -128,6 +128,7 @@ class Command:
         "group",
         "handler",
         "histogram",
+        "is_batch_gated",
         "is_unqueued",
         "is_untimed",
         "is_write",
@@ -159,6 +160,7 @@ class Command:
         categories: Sequence[str] = (),
         batch: Batch | None = None,
         is_batch_wide: bool = False,
+        is_batch_gated: bool = False,
     ) -> None:
         self.name = name  # lower case; "container|subcommand" for a subcommand
         self.handler = handler
@@ -166,6 +168,7 @@ class Command:
         self.minimum = abs(arity)
         self.batch = batch  # for requests with the minimum of arguments, or
         self._is_batch_wide = is_batch_wide  # with any number of them
+        self.is_batch_gated = is_batch_gated  # it ends before a key that a cluster has elsewhere
         self.maximum = arity if arity > 0 else UNBOUNDED
         self.untimed_maximum = self.minimum if flags & Flag.COUNTED else min(self.maximum, MAX_UNTIMED_ARGUMENTS)
         self.flags = flags

@@ -43,11 +43,13 @@ def command(
     categories: str = "",
     batch: Batch | None = None,
     is_batch_wide: bool = False,
+    is_batch_gated: bool = False,
     group: str | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare the handler below as this command. arity counts the name; negative: the least number. flags and
     categories (ACL's, beyond those that flags and group imply): names with spaces between. batch: for
-    requests with the least number, is_batch_wide: with any. group: where it is not the module's GROUP."""
+    requests with the least number, is_batch_wide: with any, is_batch_gated: it ends by itself before a key that a
+    cluster has elsewhere. group: where it is not the module's GROUP."""
 
     def declare(handler: Handler) -> Handler:
         _add(
@@ -62,6 +64,7 @@ def command(
                 categories=categories.split(),
                 batch=batch,
                 is_batch_wide=is_batch_wide,
+                is_batch_gated=is_batch_gated,
             )
         )
         return handler

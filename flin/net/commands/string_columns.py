@@ -30,7 +30,8 @@ a hundred times as many."""
 
 
 def get_many(context: Context, keys: Sequence[bytes]) -> list[bytes]:
-    """The replies to many GETs, up to the first that waits for the disk, fails, or is long: `run` counts those."""
+    """The replies to many GETs, up to the first that waits for the disk, fails, is long, or lies on another node of the
+    cluster: `run` counts those."""
     hot = context.keyspace.hot
     replies = [*map(hot.young.get, keys)]
     missing = replies.count(None)
@@ -75,7 +76,7 @@ def _replies_of(context: Context, keys: list[bytes]) -> list[bytes]:
 
 def _reply_of(context: Context, key: bytes, null: bytes) -> bytes | None:
     """The reply to one GET; None: it waits, fails or is long, and who looks the key up then counts it. null: the reply
-    for an absent key."""
+    for an absent key. On a node of a cluster a key that is here is its own, so only absent ones are looked at."""
     keyspace = context.keyspace
     counted = keyspace.hits, keyspace.misses
     try:
@@ -84,7 +85,11 @@ def _reply_of(context: Context, key: bytes, null: bytes) -> bytes | None:
         keyspace.hits, keyspace.misses = counted
         return None
     if value is None:
-        return null
+        gate = context.services.slot_gate
+        if gate is None or gate.own.has(key):
+            return null
+        keyspace.hits, keyspace.misses = counted  # a cluster has it elsewhere
+        return None
     if type(value) is Reply:
         return value.data
     if type(value) is GeneratorType or (type(value) is bytes and len(value) > MAX_CACHED_BYTES):

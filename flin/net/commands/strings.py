@@ -58,7 +58,7 @@ def _check_reply(context: Context, value: Sized | None) -> None:
         raise too_large_reply(len(value), most_bytes)
 
 
-@command("get", 2, "readonly fast", FIRST_KEY, batch=get_many)
+@command("get", 2, "readonly fast", FIRST_KEY, batch=get_many, is_batch_gated=True)
 def get(context: Context, args: list[bytes]) -> Value:
     """Returns the string at a key."""
     return context.keyspace.bulk(args[1])

@@ -190,7 +190,7 @@ def run_own_columns(caller: Caller, name: bytes, columns: list[Column]) -> int:
     assert gate is not None
     if command is None:
         return 0
-    number = gate.leading(command, columns, context.keyspace.hot.young)
+    number = len(columns[0]) if command.is_batch_gated else gate.leading(command, columns, context.keyspace.hot.young)
     if number == len(columns[0]):
         return run_columns(caller, name, columns)
     return run_columns(caller, name, [column[:number] for column in columns]) if number else 0

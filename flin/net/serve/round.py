@@ -188,6 +188,14 @@ class Round:
         for connection, chunk in zip(connections[begin:], chunks[begin:], strict=True):
             _alone(connection, connection.receive, chunk)
 
+    def _leading(self, context: Context, command: Command, columns: list[Column]) -> list[Column]:
+        """The first requests, up to one whose keys a cluster has elsewhere."""
+        gate = self._services.slot_gate
+        if gate is None:
+            return columns
+        number = gate.leading(command, columns, context.keyspace.hot.young)
+        return columns if number == len(columns[0]) else [column[:number] for column in columns]
+
     def _run_some(
         self,
         connections: list[Joining],
@@ -201,13 +209,13 @@ class Round:
         were before it."""
         context = connections[0].context
         replies: Sequence[bytes] = ()
-        number, gate = len(columns[0]), self._services.slot_gate
-        if gate is not None:
-            number = gate.leading(command, columns, context.keyspace.hot.young)
-        own = columns if number == len(columns[0]) else [column[:number] for column in columns]
-        if number and command.takes_batch(len(columns)):
+        takes_batch = command.takes_batch(len(columns))
+        own = columns if takes_batch and command.is_batch_gated else self._leading(context, command, columns)
+        if takes_batch and own[0]:
             replies = run_batch(context, command, own)
-        if number and not replies:
+        if not replies and command.is_batch_gated:
+            own = self._leading(context, command, columns)
+        if not replies and own[0]:
             replies = _run_each(connections, command, name, own, each)
         whole, part = divmod(len(replies), each)
         self._services.counters.commands += len(replies)

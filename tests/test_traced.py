@@ -14,6 +14,7 @@ import pytest
 
 import flin.engine
 from flin.engine.disk.fs import OsReadableFile
+from flin.testing.run import drop_retired
 from tests.net.serving import ServerThread
 from tests.source import ROOT
 
@@ -66,10 +67,11 @@ def test_a_set(tmp_path: Path) -> None:
     steps = steps_of("The way of a SET")
     assert len(steps) == 10
     with flin.engine.open(tmp_path / "db", runner="inline", shards=1) as db, ServerThread(db._store) as server:
-        one = served(server, b"SET k v\r\n", b"+OK\r\n")
+        one = served(server, b"SET k v\r\nSET l v\r\n", b"+OK\r\n" * 2)
+        alone = served(server, b"SET k v\r\n", b"+OK\r\n")
         alike = served(server, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n" * 32, b"+OK\r\n" * 32, times=2)
     assert follows(one, steps)
-    assert {name for step in steps for name in step} <= {*one, *alike}
+    assert {name for step in steps for name in step} <= {*one, *alone, *alike}
 
 
 def test_a_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +83,9 @@ def test_a_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(100):
             db.put(b"other%d" % number, b"v")
         db.flush()
+        drop_retired(db)
+        db.put(b"young", b"v")
+        db.snapshot().close()  # from now on there is a frozen memtable
         with ServerThread(db._store) as server:
             warm = served(server, b"GET k\r\n", b"$1\r\nv\r\n", times=2)
             # Reads that the kernel's cache answers would not wait: behave as if it did not.

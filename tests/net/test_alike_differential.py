@@ -11,7 +11,7 @@ import pytest
 
 import flin.engine
 from flin.net.command.registry import find
-from flin.net.serve import connection
+from flin.net.serve.connection import Connection
 from flin.net.serve.dispatch import Caller, run_columns
 from flin.net.wire.columns import Column
 from flin.objects import limits as sizes
@@ -61,7 +61,7 @@ def test_alike_pipelines(flin_port: int, redis_port: int, protocol: int, monkeyp
         run[name] += done
         return done
 
-    monkeypatch.setattr(connection, "run_columns", counted)
+    monkeypatch.setattr(Connection, "_run_columns", staticmethod(counted))
     source = random.Random(protocol)
     ours, theirs = RawClient(flin_port), RawClient(redis_port)
     for client in (ours, theirs):

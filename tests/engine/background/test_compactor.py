@@ -31,11 +31,11 @@ def test_a_thread_survives_exhausted_memory(monkeypatch: pytest.MonkeyPatch) -> 
     refused: list[str] = []
     flush_once, note_failure = Compactor.flush_once, Compactor._note_failure
 
-    def flush(self: Compactor) -> bool:
+    def flush(self: Compactor, *, urgent: bool = True) -> bool:
         if len(refused) < 4:
             refused.append("flush")
             raise MemoryError
-        return flush_once(self)
+        return flush_once(self, urgent=urgent)
 
     def note(self: Compactor, error: Exception) -> None:
         if len(refused) < 4:

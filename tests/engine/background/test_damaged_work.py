@@ -99,7 +99,7 @@ def test_a_flush_is_not_tried_again_by_itself(tmp_path: Path, monkeypatch: pytes
     tries: list[int] = []
     monkeypatch.setattr(compactor, "RETRY_SECONDS", 0.0)
 
-    def flush_once(self: compactor.Compactor) -> bool:
+    def flush_once(self: compactor.Compactor, *, urgent: bool = True) -> bool:
         tries.append(1)
         raise CorruptionError("1.wal", 5, "a frame")
 

@@ -11,8 +11,8 @@ import pytest
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.net.command.registry import find, with_subcommands
 from flin.net.run.services import make_services
-from flin.net.serve import connection
 from flin.net.serve.acceptor import accept
+from flin.net.serve.connection import Connection
 from flin.net.serve.dispatch import Caller, run_columns
 from flin.net.settings.config import Config, ServerOptions
 from flin.net.wire import requests as requests_module
@@ -142,7 +142,7 @@ def test_these_pipelines_reach_the_batch_forms(monkeypatch: pytest.MonkeyPatch) 
         left[name] += len(columns[0]) - done
         return done
 
-    monkeypatch.setattr(connection, "run_columns", counted)
+    monkeypatch.setattr(Connection, "_run_columns", staticmethod(counted))
     scene, source = Scene(), random.Random(0)
     for _ in range(600):
         scene.play(round_of(source))

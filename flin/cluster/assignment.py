@@ -47,7 +47,6 @@ def shared(options: ServerOptions) -> ServerOptions:
             memory_limit=options.memory_limit // count,
             maxclients=max(1, options.maxclients // count),
             tls_maxclients=max(1, options.tls_maxclients // count),
-            databases=1,  # a cluster has no others
         ).check()
     except ConfigError as error:
         raise ConfigError(f"for each of {count} workers: {error}") from error

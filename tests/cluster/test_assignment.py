@@ -43,7 +43,7 @@ def test_everything_comes_through(tmp_path: Path) -> None:
 
 def test_what_is_limited_for_all_is_divided() -> None:
     found = shared(OPTIONS)
-    assert found == replace(OPTIONS, memory_limit=1 << 30, maxclients=333, tls_maxclients=1365, databases=1)
+    assert found == replace(OPTIONS, memory_limit=1 << 30, maxclients=333, tls_maxclients=1365)
     assert shared(replace(OPTIONS, maxclients=1)).maxclients == 1, "not none"
 
 

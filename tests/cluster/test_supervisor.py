@@ -322,7 +322,9 @@ def test_the_config_file(serve: Serve, tmp_path: Path) -> None:
     with served.client(1) as client:
         assert client.config_get("cluster-announce-ip") == {"cluster-announce-ip": "10.1.2.3"}
         assert client.config_get("maxclients") == {"maxclients": "25"}
-        assert client.config_get("databases") == {"databases": "1"}
+        assert client.config_get("databases") == {"databases": "4"}
+        with pytest.raises(redis.ResponseError, match="Copying to another database is not allowed in cluster mode"):
+            client.execute_command("COPY", "a", "{a}b", "DB", "1")
         assert client.config_set("slowlog-max-len", 5)
         with pytest.raises(redis.ResponseError, match="CONFIG SET changes one worker, and the file is for all"):
             client.config_rewrite()

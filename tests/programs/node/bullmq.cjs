@@ -10,6 +10,10 @@ const settings = process.env.CLUSTER
   ? () => ({ connection: connections.ioredis(), prefix: "{bull}" })
   : () => ({ connection: { host: "127.0.0.1", port: Number(process.env.PORT), maxRetriesPerRequest: null } });
 
+// By default a queue's events are read from the first XREAD on, which may reach the server after a job has ended: then
+// who waits for that job has missed it, and waits for ever. On a busy machine that was one run of twenty.
+const fromTheBeginning = () => ({ ...settings(), lastEventId: "0-0" });
+
 async function work() {
   const seen = new Map();
   const worker = new Worker(
@@ -40,7 +44,7 @@ async function work() {
 
 async function produce() {
   const queue = new Queue("jobs", settings());
-  const events = new QueueEvents("jobs", settings());
+  const events = new QueueEvents("jobs", fromTheBeginning());
   queue.on("error", () => {});
   events.on("error", () => {});
   await events.waitUntilReady();
@@ -89,7 +93,7 @@ async function add(name) {
 
 async function wait(id) {
   const queue = new Queue("jobs", settings());
-  const events = new QueueEvents("jobs", settings());
+  const events = new QueueEvents("jobs", fromTheBeginning());
   const job = await queue.getJob(id);
   console.log("result", await job.waitUntilFinished(events));
   await Promise.all([events.close(), queue.close()]);

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import random
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from flin.bench.server_process import is_free
 from flin.testing.process import PATIENCE_SECONDS, wait_until
 from tests.source import ROOT
 from tests.tool import needs_tool
@@ -100,11 +100,3 @@ class Served:
 
 def free_port() -> int:
     return next(filter(is_free, random.sample(PORTS, len(PORTS))))
-
-
-def is_free(port: int) -> bool:
-    try:
-        with socket.create_server(("127.0.0.1", port)):
-            return True
-    except OSError:
-        return False

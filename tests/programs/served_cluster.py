@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from flin.bench.server_process import is_free
 from flin.testing.process import PATIENCE_SECONDS, wait_until
-from tests.programs.served import PORTS, free_port, is_free
+from tests.programs.served import PORTS, free_port
 from tests.source import ROOT
 from tests.tool import needs_tool
 

@@ -23,7 +23,8 @@ ENGINE: Final = [
     "background/",
     "repair/",
     "typed_keys",
-    "engine view batch snapshot statistics verify pairs mapping_views writable_view scan_iterator closing expiring",
+    "engine view batch snapshot statistics verify pairs mapping_views writable_view updates"
+    " scan_iterator closing expiring",
 ]
 """Of flin.engine."""
 

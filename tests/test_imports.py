@@ -20,6 +20,7 @@ BANNED = {"os", "io", "mmap", "fcntl", "shutil", "tempfile", "pathlib", "glob", 
 BANNED |= {"time", "datetime", "random", "secrets", "uuid"}
 ANYWHERE = {
     "os.PathLike": "a type of the public API",
+    "datetime.timedelta": "the same",
     "time.monotonic": "waits and pacing of threads; no state on disk depends on it",
     "time.perf_counter": "durations for stats()",
     "time.thread_time": "CPU time for stats()",

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TypeVar, overload
 
 from flin.engine.buffers import BytesLike, as_bytes, as_stored
-from flin.engine.entry import TOMBSTONE, Live, Page, make_entry
+from flin.engine.entry import TOMBSTONE, Entry, Live, Page, make_entry
 from flin.engine.key import USER_END
 from flin.engine.memtable import Memtable
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.read.merge import Source, merge_pages
 from flin.engine.view import View, scan_bounds
-from flin.engine.writable_view import NO_DEFAULT, WritableView
+from flin.engine.writable_view import Ttl, WritableView
 from flin.errors import ClosedError
-
-Default = TypeVar("Default")
 
 
 class WriteBatch(WritableView):
@@ -38,12 +35,12 @@ class WriteBatch(WritableView):
         self._memtable = Memtable()
         self._ended = False
 
-    def put(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None) -> None:
+    def put(self, key: BytesLike, value: BytesLike, *, ttl: Ttl | None = None) -> None:
         self._check_open()
         expires_at_ms = 0 if ttl is None else self._expires_at_ms(ttl)
         self._memtable.entries[as_stored(key)] = make_entry(as_bytes("a value", value), expires_at_ms)
 
-    def put_many(self, pairs: Pairs, *, ttl: float | None = None) -> None:
+    def put_many(self, pairs: Pairs, *, ttl: Ttl | None = None) -> None:
         self._check_open()
         points = points_of(pairs)
         if ttl is None:
@@ -73,36 +70,6 @@ class WriteBatch(WritableView):
         return self._memtable.size
 
     # The mapping protocol.
-
-    @overload
-    def pop(self, key: BytesLike) -> bytes: ...
-    @overload
-    def pop(self, key: BytesLike, default: Default) -> bytes | Default: ...
-    def pop(self, key: BytesLike, default: object = NO_DEFAULT) -> object:
-        """Delete the key and return its value. If it is absent: the default, or KeyError if there is no default."""
-        value = self.get(key)
-        if value is not None:
-            self.delete(key)
-            return value
-        if default is NO_DEFAULT:
-            raise KeyError(key)
-        return default
-
-    def popitem(self) -> tuple[bytes, bytes]:
-        """Delete the smallest key and return it with its value. KeyError if there is none."""
-        for key, value in self.scan(limit=1):
-            self.delete(key)
-            return key, value
-        raise KeyError("the database is empty")
-
-    def setdefault(self, key: BytesLike, default: BytesLike = b"") -> bytes:
-        """Return the value of the key. If it is absent, set it to the default first."""
-        wanted = as_bytes("a value", default)
-        value = self.get(key)
-        if value is not None:
-            return value
-        self.put(key, wanted)
-        return wanted
 
     def clear(self) -> None:
         """Delete every key."""
@@ -137,6 +104,12 @@ class WriteBatch(WritableView):
         self._check_open()
         if start < stop:
             self._memtable.delete_range(start, stop)
+
+    def _update(self, key: BytesLike, decide: Callable[[Live | None], Entry | None]) -> None:
+        stored = as_stored(key)
+        entry = decide(self._read(stored))
+        if entry is not None:
+            self._memtable.entries[stored] = entry
 
     def _read(self, stored: bytes, *, values: bool = True) -> Live | None:
         self._check_open()

@@ -12,10 +12,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from operator import index
 from sys import is_finalizing
 from types import TracebackType
-from typing import Any, Final, TypeVar, overload
+from typing import Any, TypeVar, overload
 from warnings import warn
 
 from flin.engine.background.compactor import Compactor
@@ -25,7 +24,7 @@ from flin.engine.batch import WriteBatch
 from flin.engine.buffers import BytesLike, as_bytes, as_stored
 from flin.engine.closing import Closing
 from flin.engine.disk.fs import FileSystem, OsFileSystem, absolute
-from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, is_alive, make_entry
+from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry
 from flin.engine.key import USER_END
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
@@ -35,18 +34,16 @@ from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.table.bloom import MASKS, hash_key
 from flin.engine.tree.store import Store
+from flin.engine.updates import Updates
 from flin.engine.verify import verify_store
 from flin.engine.view import scan_bounds
-from flin.engine.writable_view import NO_DEFAULT, WritableView
-from flin.errors import CLOSED_TEXT, ClosedError, ConflictError, FlinError, ReadOnlyError, StallTimeout, StorageError
-
-MAX_INTEGER: Final = 2**63 - 1
-"""Counters are signed 64-bit numbers, as Redis keeps them, so that both faces of a database agree."""
+from flin.engine.writable_view import Ttl
+from flin.errors import CLOSED_TEXT, ClosedError, FlinError, ReadOnlyError, StallTimeout, StorageError
 
 Default = TypeVar("Default")
 
 
-class Engine(WritableView):
+class Engine(Updates):
     """One open database. Close it, or use it as a context manager.
 
     Signal handlers, `__del__` and weakref callbacks may use it in the middle of another call of the same thread. Reads
@@ -112,8 +109,9 @@ class Engine(WritableView):
         value = self._value_at(entry, store.now_ms())
         return default if value is None else value
 
-    def put(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None, sync: bool | None = None) -> None:
-        """Set the key. `ttl`: seconds until it expires. `sync`: wait for the disk (None: as the sync mode says).
+    def put(self, key: BytesLike, value: BytesLike, *, ttl: Ttl | None = None, sync: bool | None = None) -> None:
+        """Set the key. `ttl`: seconds until it expires, or a timedelta. `sync`: wait for the disk (None: as the sync
+        mode says).
 
         Example: `db.put(b"session:9", b"token", ttl=3600)` expires in an hour.
         """
@@ -142,68 +140,13 @@ class Engine(WritableView):
         else:
             self._store.delete(key)
 
-    def incr(self, key: BytesLike, delta: int = 1) -> int:
-        """Add to the number that the key holds as decimal text (0 if absent), and return the sum. The expiry stays.
-
-        ConflictError if the value is not a 64-bit integer, or the sum would not be one, or the key holds a collection.
-        """
-        now_ms = self._store.now_ms()
-        try:
-            delta = index(delta)
-        except TypeError:
-            raise TypeError(f"delta must be a whole number, not {delta!r}") from None
-        total = 0
-
-        def add(entry: Live | None) -> Entry:
-            nonlocal total
-            value = entry if type(entry) is bytes else self._string_at(entry, now_ms)
-            total = (0 if value is None else _integer(value)) + delta
-            if not -MAX_INTEGER - 1 <= total <= MAX_INTEGER:
-                raise ConflictError(f"the sum {total} does not fit 64 bits")
-            text = b"%d" % total
-            return make_entry(text, entry[1]) if value is not None and isinstance(entry, tuple) else text
-
-        self._update(key, add)
-        return total
-
-    def put_if_absent(self, key: BytesLike, value: BytesLike, *, ttl: float | None = None) -> bool:
-        """Set the key if it is absent. True if it was set. ConflictError if it holds a collection."""
-        return self.compare_and_set(key, None, value, ttl=ttl)
-
-    def compare_and_set(
-        self, key: BytesLike, expected: BytesLike | None, new: BytesLike | None, *, ttl: float | None = None
-    ) -> bool:
-        """If the key holds `expected` (None: if it is absent), set it to `new` (None: delete it). True if it did.
-        ConflictError if it holds a collection."""
-        now_ms = self._store.now_ms()
-        wanted = None if expected is None else as_bytes("a value", expected)
-        expires_at_ms = 0 if ttl is None else self._expires_at_ms(ttl)
-        entry_then: Entry = TOMBSTONE if new is None else make_entry(as_bytes("a value", new), expires_at_ms)
-        held = False
-
-        def swap(entry: Live | None) -> Entry | None:
-            nonlocal held
-            held = self._string_at(entry, now_ms) == wanted
-            return entry_then if held else None
-
-        self._update(key, swap)
-        return held
-
-    def expire(self, key: BytesLike, ttl: float) -> bool:
-        """Let the key expire in ttl seconds, whatever it holds. False if it is absent."""
-        return self._set_expiry(key, self._expires_at_ms(ttl))
-
-    def persist(self, key: BytesLike) -> bool:
-        """Remove the expiry of the key. False if it is absent or has none."""
-        return self._set_expiry(key, 0)
-
     # Many keys.
 
     def put_many(
         self,
         pairs: Pairs,
         *,
-        ttl: float | None = None,
+        ttl: Ttl | None = None,
         sync: bool | None = None,
     ) -> None:
         """Set all the keys in one atomic commit. If a key comes twice, its last value counts."""
@@ -255,50 +198,6 @@ class Engine(WritableView):
     def clear(self) -> None:
         """Delete every key."""
         self._delete_bounds(b"", USER_END, None)
-
-    def setdefault(self, key: BytesLike, default: BytesLike = b"") -> bytes:
-        """Return the value of the key. If it is absent, set it to the default first. ConflictError if it holds a
-        collection."""
-        now_ms = self._store.now_ms()
-        result = wanted = as_bytes("a value", default)
-
-        def set_if_absent(entry: Live | None) -> Entry | None:
-            nonlocal result
-            value = self._string_at(entry, now_ms)
-            result = wanted if value is None else value
-            return wanted if value is None else None
-
-        self._update(key, set_if_absent)
-        return result
-
-    @overload
-    def pop(self, key: BytesLike) -> bytes: ...
-    @overload
-    def pop(self, key: BytesLike, default: Default) -> bytes | Default: ...
-    def pop(self, key: BytesLike, default: object = NO_DEFAULT) -> object:
-        """Delete the key and return its value. If it is absent: the default, or KeyError if there is no default."""
-        now_ms = self._store.now_ms()
-        taken: bytes | None = None
-
-        def take(entry: Live | None) -> Entry | None:
-            nonlocal taken
-            taken = self._value_at(entry, now_ms)
-            return None if taken is None else TOMBSTONE
-
-        self._update(key, take)
-        if taken is not None:
-            return taken
-        if default is NO_DEFAULT:
-            raise KeyError(key)
-        return default
-
-    def popitem(self) -> tuple[bytes, bytes]:
-        """Delete the smallest key and return it with its value. KeyError if there is none."""
-        while (key := self.first()) is not None:
-            value = self.pop(key, None)
-            if value is not None:  # else another thread took it in between
-                return key, value
-        raise KeyError("the database is empty")
 
     # Maintenance.
 
@@ -436,28 +335,6 @@ class Engine(WritableView):
         if position is not None and self._sync_always:
             self._store.sync(position)
 
-    def _string_at(self, entry: Live | None, now_ms: int) -> bytes | None:
-        """`_value_at` for a call that may replace what it finds. ConflictError for a collection."""
-        value = self._value_at(entry, now_ms)
-        if value is None and is_alive(entry, now_ms):
-            raise ConflictError("the key holds a collection")
-        return value
-
-    def _set_expiry(self, key: BytesLike, expires_at_ms: int) -> bool:
-        now_ms = self._store.now_ms()
-        done = False
-
-        def change(entry: Live | None) -> Entry | None:
-            nonlocal done
-            if entry is None or not is_alive(entry, now_ms):
-                return None
-            value, before, tag = entry if isinstance(entry, tuple) else (entry, 0, 0)
-            done = bool(expires_at_ms or before)
-            return make_entry(value, expires_at_ms, tag) if done else None
-
-        self._update(key, change)
-        return done
-
     def _delete_bounds(self, start: bytes, stop: bytes, sync: bool | None) -> None:
         self._commit({}, [(start, stop)] if start < stop else (), sync)
 
@@ -516,13 +393,3 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
 def _check_sync(sync: object) -> None:
     if sync is not None and sync is not True and sync is not False:
         raise TypeError(f"sync must be True, False or None, not {sync!r}; a sync mode is for open()")
-
-
-def _integer(value: bytes) -> int:
-    """Parse decimal text as Redis does: an optional minus, digits, no leading zero, no blank; else ConflictError."""
-    digits = value[1:] if value[:1] == b"-" else value
-    canonical = digits.isdigit() and (digits[:1] != b"0" or value == b"0") and len(digits) <= 19
-    number = int(value) if canonical else None
-    if number is None or not -MAX_INTEGER - 1 <= number <= MAX_INTEGER:
-        raise ConflictError(f"{value[:40]!r} is not a 64-bit integer")
-    return number

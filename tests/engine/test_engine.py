@@ -10,7 +10,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, MutableMapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from math import inf, nan
@@ -225,19 +225,17 @@ def test_none_is_no_value(one: Any) -> None:
 
 
 WRONG: dict[str, tuple[type[Exception], str, Callable[[Any], object]]] = {
-    "ttl as text": (TypeError, "ttl must be a number of seconds, not '5'", lambda db: db.put(b"k", b"v", ttl="5")),
-    "ttl as a duration": (
-        TypeError,
-        "ttl must be a number of seconds",
-        lambda db: db.expire(b"k", timedelta(seconds=5)),
-    ),
+    "ttl as text": (TypeError, "or a timedelta, not '5'", lambda db: db.put(b"k", b"v", ttl="5")),
+    "ttl as a moment": (TypeError, "or a timedelta, not datetime", lambda db: db.expire(b"k", datetime(2030, 1, 1))),
+    "ttl of no duration": (ValueError, "above 0, not datetime", lambda db: db.expire(b"k", timedelta(0))),
+    "ttl of incr": (TypeError, "ttl must be a number of seconds", lambda db: db.incr(b"k", ttl="5")),
     "ttl of many": (TypeError, "ttl must be a number of seconds", lambda db: db.put_many({b"k": b"v"}, ttl=[5])),
     "ttl in a batch": (
         TypeError,
         "ttl must be a number of seconds",
         lambda db: db.write_batch().put(b"k", b"v", ttl="1"),
     ),
-    "no ttl": (TypeError, "ttl must be a number of seconds, not None", lambda db: db.expire(b"k", None)),
+    "no ttl": (TypeError, "or a timedelta, not None", lambda db: db.expire(b"k", None)),
     "ttl 0": (ValueError, "ttl must be a number of seconds above 0, not 0", lambda db: db.put(b"k", b"v", ttl=0)),
     "ttl below 0": (ValueError, "ttl must be a number of seconds above 0", lambda db: db.expire(b"k", -0.5)),
     "ttl nan": (ValueError, "ttl must be a number of seconds above 0", lambda db: db.put(b"k", b"v", ttl=nan)),
@@ -284,6 +282,15 @@ def test_numbers_of_many_kinds(one: Any) -> None:
         assert one.ttl(b"k") == ttl
     one.put(b"k", b"v", ttl=1e-9)
     assert one.ttl(b"k") == 0.001, "rounded up to the millisecond"
+    one.put_many({b"k": b"v"}, ttl=timedelta(microseconds=1))
+    assert one.ttl(b"k") == 0.001
+    one.put(b"k", b"v", ttl=timedelta(days=4_000_000))  # a thousand times as much would be no timedelta
+    assert one.ttl(b"k") == 4_000_000 * 86_400
+    assert one.expire(b"k", timedelta(minutes=1, milliseconds=5))
+    assert one.ttl(b"k") == 60.005
+    with one.write_batch() as batch:
+        batch.put(b"k", b"v", ttl=timedelta(hours=1))
+    assert one.ttl(b"k") == 3600
     assert one.incr(b"n", True) == 1
     one.put_many([(b"%d" % number, b"") for number in range(5)])
     assert len(list(one.scan(limit=2**100))) == len(one) == 7
@@ -439,6 +446,20 @@ def test_incr_keeps_the_expiry(one: Any, clock: ManualClock) -> None:
     clock.advance(6)
     assert one.incr(b"n") == 1, "it had expired: a new number, without an expiry"
     assert one.ttl(b"n") is None
+
+
+def test_a_ttl_of_incr_is_for_a_new_number(one: Any, clock: ManualClock) -> None:
+    """A window of a minute, however many requests come within it."""
+    assert one.incr(b"hits", ttl=60) == 1
+    clock.advance(50)
+    assert one.incr(b"hits", 4, ttl=timedelta(minutes=1)) == 5
+    assert one.ttl(b"hits") == 10
+    clock.advance(10)
+    assert one.incr(b"hits", ttl=60) == 1
+    assert one.ttl(b"hits") == 60
+    one.put(b"total", b"1")
+    assert one.incr(b"total", ttl=60) == 2
+    assert one.ttl(b"total") is None, "it was there, without an expiry"
 
 
 def test_put_if_absent(db: Any, clock: ManualClock) -> None:

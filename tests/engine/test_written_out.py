@@ -22,7 +22,7 @@ import flin.engine
 from flin.engine import view
 from flin.engine.boundaries import covers
 from flin.engine.buffers import BytesLike
-from flin.engine.entry import TOMBSTONE, Entry, Range
+from flin.engine.entry import TOMBSTONE, Entry, Live, Range
 from flin.engine.key import KEYS_END, user_key
 from flin.engine.memtable import Memtable
 from flin.engine.read.read_path import (
@@ -36,6 +36,7 @@ from flin.engine.read.read_path import (
 )
 from flin.engine.read.read_state import ReadState, TableRun, heads_of
 from flin.engine.read.sorted_view import SortedView
+from flin.engine.read.table_batch import add_from_tables
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.sstable import Table, TableOptions
 from flin.engine.table import bloom
@@ -217,6 +218,16 @@ def runs_without_waiting(given: Input) -> None:
         assert _from_runs_nowait(given.state, 0, key, hash_key(key)) == expected
 
 
+def runs_of_many_keys(given: Input) -> None:
+    for table in given.tables:
+        table.loaded()
+    keys = given.keys * 3  # not cached yet, a payload, entries
+    expected = [_from_runs_nowait(given.state, 0, key, hash_key(key)) for key in keys]
+    found: list[Live | None] = []
+    add_from_tables(found, given.state, keys)
+    assert found == [None if entry is TOMBSTONE else entry for entry in expected]
+
+
 def runs_with_pages(given: Input) -> None:
     cache = given.tables[0].cache
     assert cache is not None
@@ -380,6 +391,7 @@ PAIRS: dict[str, tuple[set[str], Callable[[Input], None]]] = {
         },
         runs_without_waiting,
     ),
+    "read.table_batch.add_from_tables": ({"read.read_path._from_runs_nowait"}, runs_of_many_keys),
     "read.sorted_view.SortedView.find_cold": (
         {"read.read_state.TableRun.find", "table.bloom.contains"},
         runs_with_pages,

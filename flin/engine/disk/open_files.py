@@ -149,7 +149,9 @@ class TableFile:
         return self._opened().pread(size, offset)
 
     def pread_nowait(self, size: int, offset: int) -> bytes | None:
-        return self._opened().pread_nowait(size, offset)
+        self._used = True
+        file = self._file or self._opened()  # the call costs as much as all else here
+        return file.pread_nowait(size, offset)
 
     def will_need(self, size: int, offset: int) -> None:
         self._opened().will_need(size, offset)

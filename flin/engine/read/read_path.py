@@ -251,6 +251,7 @@ def _run_all(loads: Sequence[Callable[[], None]]) -> None:
 
 def _from_runs_nowait(state: ReadState, shard: int, key: bytes, hashed: int) -> Entry | None:
     """What the runs say; ColdRead where a block would have to be waited for. A third less than with the calls.
+    (Written out in read.table_batch.add_from_tables.)
 
     Written out: read.read_state.TableRun.find"""
     mask = MASKS[hashed & 4095]

@@ -183,6 +183,9 @@ class ReadState:
     lone_view: SortedView | None = field(init=False)  # likewise
     get_active: Callable[[bytes], Entry | None] | None = field(init=False)  # `get` of the dict, if there is one shard
     older_gets: tuple[DictGet, ...] = field(init=False)  # see `_older_gets`; empty if there are several shards
+    hides_nothing: bool = field(
+        init=False
+    )  # no memtable below the active ones has range deletes, and there is one shard
     # How each run and frozen memtable gives its first entries, oldest first: those of the runs by shard, and those of
     # all memtables.
     heads: tuple[tuple[tuple[HeadOf, ...], ...], tuple[HeadOf, ...]] = field(init=False)
@@ -225,6 +228,8 @@ class ReadState:
         object.__setattr__(self, "get_active", self.active[0].entries.get if shards == 1 else None)
         gets = _older_gets((*older[0], *of_retired[0])) if shards == 1 else ()
         object.__setattr__(self, "older_gets", gets)
+        below = (*older[0], *of_retired[0])
+        object.__setattr__(self, "hides_nothing", shards == 1 and not any(memtable.deleted for memtable in below))
 
     def with_active(self, active: Memtables, dead: Boundaries = ()) -> ReadState:
         """This state with other active memtables; it keeps what `replace` would compute anew for each range delete and

@@ -60,6 +60,10 @@ class StoreLike(Protocol):
         """What memory holds at keys that `newest_entries` lacks: bytes are the newest value; of anything else `read`
         knows whether it is still so."""
 
+    def in_tables(self, keys: Sequence[bytes]) -> Sequence[Entry | None]:
+        """What `read_nowait` gives for keys of which neither of these says anything, up to the first whose lookup
+        would wait, or fails: then there are fewer."""
+
     def read_near(self, keys: Sequence[bytes], *, nowait: bool = False) -> Sequence[Entry | None]:
         """What `read` gives for each of some ascending keys with few others between them, all of one shard. nowait:
         ColdRead instead of a wait."""

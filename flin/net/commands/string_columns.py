@@ -1,27 +1,28 @@
 """The batch forms of GET, MGET, SET and MSET (command.py: `Batch`): their requests as columns (wire/columns.py).
 
 What lies in memory is answered by loops in C: from the cached replies, else from the pending batch and the memtables,
-those of retired generations among them. A key that is not there, expires, or lies in tables is looked up by itself; it
-does not hold up the others.
+those of retired generations among them. What lies in tables, or nowhere, is looked up in one loop
+(data/live_entries.py). What must run by itself ends the batch: a lookup that waits for the disk, another type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from types import GeneratorType
 from typing import TYPE_CHECKING, Final, cast
 
-from flin.engine.table.cold_read import ColdRead
-from flin.errors import CommandError, CorruptionError, LimitError
 from flin.net.batch.pending import BATCH_ENTRIES
 from flin.net.commands.columns import bulk_of_each
+from flin.net.data.live_entries import live_entries
 from flin.net.data.reply_cache import MAX_CACHED_BYTES
-from flin.net.wire.replies import OK, Reply
+from flin.net.wire.replies import OK
 
 if TYPE_CHECKING:
+    from flin.engine.entry import Live
     from flin.net.data.keyspace import Keyspace
     from flin.net.run.context import Context
+
+_STRINGS: Final = {bytes}
 
 MGET_KEYS: Final = 256
 MGET_BYTES: Final = 1 << 20
@@ -34,68 +35,73 @@ def get_many(context: Context, keys: Sequence[bytes]) -> list[bytes]:
     cluster: `run` counts those."""
     hot = context.keyspace.hot
     replies = [*map(hot.young.get, keys)]
-    missing = replies.count(None)
-    hot.hits += len(keys) - missing
-    if missing:
-        places = [place for place, reply in enumerate(replies) if reply is None]
-        made = _replies_of(context, [keys[place] for place in places])
-        if len(made) < missing:
-            end = places[len(made)]
-            hot.hits -= len(keys) - end - (missing - len(made))
-            del replies[end:]
-        for place, reply in zip(places, made):  # noqa: B905  the places may be more
-            replies[place] = reply
+    if None in replies:
+        return _with_others(context, keys, replies, _replies_of if hot.old else _replies_from_store)
+    hot.hits += len(keys)
+    return cast("list[bytes]", replies)
+
+
+def _with_others(
+    context: Context,
+    keys: Sequence[bytes],
+    replies: list[bytes | None],
+    make: Callable[[Context, list[bytes]], Sequence[bytes]],
+) -> list[bytes]:
+    """These replies, which are cached, with those that `make` gives for the keys that lack one. It may stop early."""
+    places = [place for place, reply in enumerate(replies) if reply is None]
+    made = make(context, [keys[place] for place in places]) if places else ()
+    if len(made) < len(places):
+        del replies[places[len(made)] :]
+    context.keyspace.hot.hits += len(replies) - len(made)
+    for place, reply in zip(places, made):  # noqa: B905  the places may be more
+        replies[place] = reply
     return cast("list[bytes]", replies)
 
 
 def _replies_of(context: Context, keys: list[bytes]) -> list[bytes]:
     """What `get_many` gives, of keys without a young reply."""
-    hot = context.keyspace.hot
-    entries = context.keyspace.in_memory(keys)
-    if not hot.old and set(map(type, entries)) == {bytes}:
+    return _with_others(context, keys, context.keyspace.hot.find_old_many(keys), _replies_from_store)
+
+
+def _replies_from_store(context: Context, keys: list[bytes]) -> list[bytes]:
+    """What `get_many` gives, of keys without a cached reply."""
+    keyspace, gate = context.keyspace, context.services.slot_gate
+    entries = live_entries(keyspace, context.services.pending, keys)
+    if set(map(type, entries)) == _STRINGS:
         values = cast("list[bytes]", entries)
         if max(map(len, values)) <= MAX_CACHED_BYTES:
-            return _replies_of_values(context.keyspace, keys, values)
+            return _replies_of_values(keyspace, keys[: len(values)], values)
     null = context.session.encode(None)
-    replies: list[bytes | None] = []  # None: of a short value in memory
-    for key, entry in zip(keys, entries, strict=True):
-        reply = None
-        if type(entry) is not bytes or len(entry) > MAX_CACHED_BYTES or key in hot.old:
-            reply = _reply_of(context, key, null)
-            if reply is None:
+    replies: list[bytes | None] = []  # None: of a short value without expiry
+    absent = 0
+    for key, entry in zip(keys, entries):  # noqa: B905  the keys may be more
+        value = entry if type(entry) is bytes else _expiring_string(entry)
+        if value is None:
+            if entry is not None or not (gate is None or gate.own.has(key)):  # another type; a cluster has it elsewhere
                 break
-        replies.append(reply)
+            absent += 1
+            replies.append(null)
+        elif len(value) > MAX_CACHED_BYTES:
+            break
+        else:
+            replies.append(None if value is entry else context.session.encode(value))
     places = [place for place, reply in enumerate(replies) if reply is None]
+    others = len(replies) - len(places)
+    keyspace.hot.misses += others
+    keyspace.count_look_ups(others - absent, others)
     if places:
         values = [cast("bytes", entries[place]) for place in places]
-        made = _replies_of_values(context.keyspace, [keys[place] for place in places], values)
+        made = _replies_of_values(keyspace, [keys[place] for place in places], values)
         for place, reply in zip(places, made, strict=True):
             replies[place] = reply
     return cast("list[bytes]", replies)
 
 
-def _reply_of(context: Context, key: bytes, null: bytes) -> bytes | None:
-    """The reply to one GET; None: it waits, fails or is long, and who looks the key up then counts it. null: the reply
-    for an absent key. On a node of a cluster a key that is here is its own, so only absent ones are looked at."""
-    keyspace = context.keyspace
-    counted = keyspace.hits, keyspace.misses
-    try:
-        value = keyspace.bulk_after_young_miss(key)
-    except (ColdRead, CommandError, CorruptionError, LimitError):
-        keyspace.hits, keyspace.misses = counted
-        return None
-    if value is None:
-        gate = context.services.slot_gate
-        if gate is None or gate.own.has(key):
-            return null
-        keyspace.hits, keyspace.misses = counted  # a cluster has it elsewhere
-        return None
-    if type(value) is Reply:
-        return value.data
-    if type(value) is GeneratorType or (type(value) is bytes and len(value) > MAX_CACHED_BYTES):
-        keyspace.hits, keyspace.misses = counted
-        return None
-    return context.session.encode(value)
+def _expiring_string(entry: Live | None) -> bytes | None:
+    """The value of a string that expires; None of anything else."""
+    if type(entry) is tuple and not entry[2]:  # its tag, which is 0 for a string
+        return entry[0]
+    return None
 
 
 def _replies_of_values(keyspace: Keyspace, keys: list[bytes], values: list[bytes]) -> list[bytes]:

@@ -59,6 +59,7 @@ class Keyspace:
         "database",
         "hits",
         "hot",
+        "in_tables",
         "is_blocking",
         "last_count",
         "live",
@@ -89,6 +90,7 @@ class Keyspace:
         self.observers = Observers(observed)
         self.watches = Watches(self.observers)
         self.read = store.read_nowait  # or store.read: see block_reads
+        self.in_tables = store.in_tables
         self.is_blocking = False
         self.objects = LiveObjects(
             ObjectHost(self, store, pending, lease), objects_bytes, thresholds, lambda used: self.hot.lend(used)

@@ -8,14 +8,17 @@ Replies are evicted by generations, an approximation of LRU that costs a hit not
 freed, a few at each fill, since freeing 100,000 at once would stop the event loop for milliseconds. A hit in old moves
 the reply back to young. So a reply that is not asked for during a whole generation is evicted, and others stay.
 
-A key is admitted at its second miss within a short time; as long as nothing was evicted, at the first. Otherwise reads
-that are spread evenly over more keys than fit would make, keep and free a reply at every read.
+A key is admitted at its second miss within the time of a generation; as long as nothing was evicted, at the first.
+Otherwise reads of more keys than fit would make, keep and free a reply at nearly every read, and those that are read
+often would have to go for those that are not. (Zipfian reads of 49,000 keys, with room for 1,600: 62 % are hits, 3 %
+fill. If a second miss counts that comes later, it is 58 % and 29 %.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from itertools import repeat
+from typing import Any, Final, cast
 
 from flin.net.wire.replies import bulk
 
@@ -26,8 +29,8 @@ MAX_CACHED_BYTES: Final = 4096
 """Larger values gain little from a cached reply: copying them into the send buffer costs more than encoding."""
 
 DOORKEEPER_SLOTS: Final = 1 << 16
-"""Each slot is one byte of the hash of the key that was last missed there. A second miss is recognised within some
-65,000 others; one first miss in 256 is mistaken for a second."""
+"""Each slot is one byte of the hash of the key that was last missed there, since young began. A second miss is
+recognised within some 65,000 others; one first miss in 256 is mistaken for a second."""
 
 FREED_PER_FILL: Final = 2
 """At least one per fill, or evicted replies would outlive the next turn; two leave half a generation of slack."""
@@ -71,6 +74,16 @@ class ReplyCache:
         self.misses += 1
         return None
 
+    def find_old_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """What `find_old` gives for each key, in a loop of C; misses are not counted."""
+        pop = cast("Any", self.old.pop)
+        replies: list[bytes | None] = [*map(pop, keys, repeat(None))]
+        moved = {key: reply for key, reply in zip(keys, replies, strict=True) if reply is not None}
+        if moved:
+            self.young.update(moved)
+            self._note(sum(map(len, moved)) + sum(map(len, moved.values())), len(moved))
+        return replies
+
     def fill(self, key: bytes, value: bytes) -> None:
         """Offer a value that was read from the store (not from the pending batch), after a miss."""
         hashed = hash(key)
@@ -85,17 +98,25 @@ class ReplyCache:
         if not self._half_bytes:
             return
         if self.old:
-            doorkeeper = self._doorkeeper
-            for key, reply in zip(keys, replies, strict=True):
-                hashed = hash(key)
-                slot, mark = hashed & 0xFFFF, hashed >> 16 & 0xFF
-                if doorkeeper[slot] == mark:
-                    self._insert(key, reply)
-                else:
-                    doorkeeper[slot] = mark
+            self._fill_again(keys, replies)
             return
         self.young.update(zip(keys, replies, strict=True))
-        self._note(sum(map(len, keys)) + sum(map(len, replies)) + OVERHEAD_BYTES * len(keys))
+        self._note(sum(map(len, keys)) + sum(map(len, replies)), len(keys))
+
+    def _fill_again(self, keys: Sequence[bytes], replies: Sequence[bytes]) -> None:
+        """Those of them that the doorkeeper knows."""
+        doorkeeper = self._doorkeeper
+        size_bytes = count = 0
+        for key, reply, hashed in zip(keys, replies, map(hash, keys), strict=True):
+            slot, mark = hashed & 0xFFFF, hashed >> 16 & 0xFF
+            if doorkeeper[slot] == mark:
+                self.young[key] = reply
+                size_bytes += len(key) + len(reply)
+                count += 1
+            else:
+                doorkeeper[slot] = mark
+        if count:
+            self._note(size_bytes, count)
 
     def discard(self, key: bytes) -> None:
         # The bytes go on counting until the generation turns: exact accounting would cost every write.
@@ -123,13 +144,13 @@ class ReplyCache:
 
     def _insert(self, key: bytes, reply: bytes) -> None:
         self.young[key] = reply
-        self._note(len(key) + len(reply) + OVERHEAD_BYTES)
+        self._note(len(key) + len(reply), 1)
 
-    def _note(self, size_bytes: int) -> None:
-        """Young holds so much more."""
-        self._young_bytes += size_bytes
+    def _note(self, size_bytes: int, count: int) -> None:
+        """Young holds so many bytes more, in so many replies."""
+        self._young_bytes += size_bytes + OVERHEAD_BYTES * count
         if self._evicted:
-            for _ in range(min(FREED_PER_FILL, len(self._evicted))):
+            for _ in range(min(FREED_PER_FILL * count, len(self._evicted))):
                 self._evicted.popitem()
         if self._young_bytes > self._half_bytes:
             self.evictions += len(self.old)
@@ -137,3 +158,4 @@ class ReplyCache:
             self.old = self.young
             self.young = {}
             self._young_bytes = 0
+            self._doorkeeper = bytearray(DOORKEEPER_SLOTS)

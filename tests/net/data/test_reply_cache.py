@@ -90,3 +90,44 @@ def test_many_at_once_are_filled_as_one_by_one() -> None:
     off = ReplyCache(0)
     off.fill_many([b"a"], [b"$-1\r\n"])
     assert off.size() == 0
+
+
+def test_many_old_ones_are_found_as_one_by_one() -> None:
+    one, many = ReplyCache(40 * (OVERHEAD_BYTES + 8)), ReplyCache(40 * (OVERHEAD_BYTES + 8))
+    for hot in (one, many):
+        hot.fill_many([b"%02d" % number for number in range(30)], [b"$-1\r\n"] * 30)
+        assert hot.old
+    asked = [b"07", b"xx", b"08", b"07", b"29"]
+    found = many.find_old_many(asked)
+    assert found == [b"$-1\r\n", None, b"$-1\r\n", None, b"$-1\r\n"], "it has moved to young by the second time"
+    assert [one.find_old(key) for key in (b"07", b"xx", b"08", b"29")] == [found[0], None, found[2], found[4]]
+    assert (many.young, many.old) == (one.young, one.old)
+    assert many._young_bytes == one._young_bytes
+    assert many.misses == 0
+
+
+def test_the_evicted_are_freed_as_many_are_filled() -> None:
+    hot = ReplyCache(1 << 16)
+    number = 0
+    while hot.evictions < 1000:
+        keys = [b"%06d" % number for number in range(number, number + 50)]
+        number += 50
+        hot.fill_many(keys, [b"$-1\r\n"] * 50)
+        hot.fill_many(keys, [b"$-1\r\n"] * 50)
+        assert len(hot._evicted) + hot.size() < 3 * (1 << 16) // OVERHEAD_BYTES
+
+
+def test_a_first_miss_before_the_turn_counts_no_more() -> None:
+    hot = ReplyCache(40 * (OVERHEAD_BYTES + 8))
+    while not hot.old:
+        hot.fill(b"first %d" % hot.size(), b"")
+    hot.fill(b"a", b"")
+    evictions = hot.evictions
+    number = 0
+    while hot.evictions == evictions:
+        fill(hot, b"%d" % number, b"")
+        number += 1
+    hot.fill(b"a", b"")
+    assert b"a" not in hot.young
+    hot.fill(b"a", b"")
+    assert b"a" in hot.young

@@ -80,6 +80,8 @@ class FlushLane:
     @holds_lock
     def flush_once(self, *, urgent: bool = False) -> bool:
         """Flush the oldest sealed generation; False if there is none. `urgent`: a caller waits for it."""
+        if urgent:  # who frees now has the lock
+            self._store.dropped.is_urgent = True
         with self._lock:
             sealed = self._store.state.sealed
             if not sealed:
@@ -126,6 +128,7 @@ class FlushLane:
         store, job = self._store, flush.job
         # The edit needs the sync, which takes 20-80 ms for 32 MB; writers that are stopped would wait for it.
         store.sync(flush.generation.end_position)
+        self._free_dropped(flush)
         result = self._result_of(flush)
         self._run_ahead()
 
@@ -144,6 +147,18 @@ class FlushLane:
         done.flushed_bytes += result.statistics.bytes_out
         done.wal_bytes_flushed += result.statistics.bytes_in
         done.note_job(result.statistics.bytes_in, monotonic() - flush.began)
+
+    def _free_dropped(self, flush: _Flush) -> None:
+        """Free what made room for the newest generation, while the helper works: in slices, unless this is the thread
+        that writes."""
+        store = self._store
+        if store.options.runner == "inline":
+            store.dropped.forget()
+        else:
+            if flush.job.urgent:
+                store.dropped.is_urgent = True
+            store.dropped.free()
+            store.dropped.is_urgent = False
 
     def _result_of(self, flush: _Flush) -> JobResult:
         try:

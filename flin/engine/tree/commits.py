@@ -14,6 +14,7 @@ from typing import Final
 from flin.engine.boundaries import added
 from flin.engine.catalog.generation import (
     OpenGeneration,
+    RetiredGeneration,
     SealedGeneration,
     apply_points,
     empty_memtables,
@@ -30,6 +31,7 @@ from flin.engine.read.read_state import OpenRuns, ReadState
 from flin.engine.read.value_cache import ValueCache
 from flin.engine.reentry import holds_lock, is_held
 from flin.engine.tree.dead_stretches import DeadStretches
+from flin.engine.tree.dropped_memtables import DroppedMemtables
 from flin.engine.tree.stall import LARGE_BYTES, SLOW_RUNS, stall_of
 from flin.engine.tree.turns import Turns
 from flin.engine.wal.frames import are_plain
@@ -56,6 +58,7 @@ class Commits(Turns):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._dead = DeadStretches()
+        self.dropped = DroppedMemtables()
         self._measured: Version | None = None
         self._unseen = 0.0  # of that version
 
@@ -346,7 +349,7 @@ class Commits(Turns):
             memtables, segments, wal.position, wal.sequence, wal.next_number, due, self.open_bytes()
         )
         sealed, none = (generation, *state.sealed), ((),) * len(memtables)
-        cached = kept(state.retired, self.retired_room(sealed))
+        cached = self._kept(state.retired, sealed)
         state = replace(state, active=empty_memtables(len(memtables)), frozen=none, sealed=sealed, retired=cached)
         following = OpenGeneration(wal.position, self._generation.number + 1)
         # No call in between: an interrupt finds all of this done, or nothing. One job flushes a segment, and once.
@@ -361,7 +364,17 @@ class Commits(Turns):
         entries = sum(memtable.size for memtable in self.state.active)
         return generation.size_bytes + self._wal.position - generation.start + entries * ENTRY_OVERHEAD_BYTES
 
-    def retired_room(self, sealed: Sequence[SealedGeneration]) -> int:
+    def _kept(
+        self, retired: tuple[RetiredGeneration, ...], sealed: Sequence[SealedGeneration]
+    ) -> tuple[RetiredGeneration, ...]:
+        """The retired generations that have room beside these sealed ones. The others are freed later."""
+        cached = kept(retired, self._retired_room(sealed))
+        for generation in retired[len(cached) :]:
+            for memtables in generation.memtables:
+                self.dropped.add(memtables)
+        return cached
+
+    def _retired_room(self, sealed: Sequence[SealedGeneration]) -> int:
         """Bytes for retired generations beside these sealed ones: what the budget gives these, and they leave."""
         room = MAX_SEALED_GENERATIONS * self.options.budget.generation
         # A generation is sealed once it is full, so it is a little larger: room for the second one.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from flin.engine.catalog.generation import SealedGeneration, kept, retired
+from flin.engine.catalog.generation import SealedGeneration, retired
 from flin.engine.catalog.manifest import Manifest
 from flin.engine.catalog.version import Run, ValueFile, Version, with_flush, with_values
 from flin.engine.read.live_count import LiveCount
@@ -144,7 +144,7 @@ class Edits(OrderedReads):
                 sealed, cached = state.sealed, state.retired
             else:
                 sealed = state.sealed[:-1]
-                cached = kept((retired(flushed), *state.retired), self.retired_room(sealed))
+                cached = self._kept((retired(flushed), *state.retired), sealed)
             self._install(
                 replace(
                     state,

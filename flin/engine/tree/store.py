@@ -284,6 +284,7 @@ class Store(Edits):
     def _begin_close(self) -> None:
         self._control.is_closed = self._must_wait = True
         self._control.writable.notify_all()
+        self.dropped.is_urgent = True
 
     @holds_lock
     def end_close(self) -> None:

@@ -33,6 +33,10 @@ class Objects(Protocol):
     @property
     def thresholds(self) -> Thresholds: ...
 
+    @property
+    def large_bytes(self) -> int:
+        """How much memory one object may take for its elements, if that makes it fast."""
+
     def touch(self, changed: LiveObject, size_bytes: int = 0) -> None:
         """It has changed. size_bytes: what its value adds to the batch, about; 0 if its pieces were put."""
 

@@ -3,16 +3,20 @@
 Packed while small (packed.py), spread later, perhaps whole: limits.py says when. One that is packed or whole holds a
 list of its members and a dict to their places, so that a member at random is found, and taken out, in constant time:
 the last one takes its place.
+
+A larger one becomes whole, too, once members at random are asked for, if the database has room for it: it is *gathered*
+in slices. To find a member by its rank among 100,000 takes 70 to 140 µs, to gather it 1 µs, and then SPOP takes 6.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, repeat
 from operator import not_
 from typing import Final
 
+from flin.objects import limits
 from flin.objects.layout import SET
 from flin.objects.limits import PAGE, fits_whole
 from flin.objects.live_object import BASE_BYTES, Objects
@@ -27,17 +31,52 @@ MEMBER_BYTES: Final = 150
 _INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 
+class Gathering:
+    """The members that were read so far, in their order; changes may come between two pages."""
+
+    __slots__ = ("bytes", "is_done", "last", "members")
+
+    def __init__(self) -> None:
+        self.members: dict[bytes, None] = {}
+        self.bytes = 0  # of those that were read
+        self.last = b""  # members above it are still to be read
+        self.is_done = False
+
+    @property
+    def next(self) -> bytes:
+        """The first member that is still to be read, if it is there."""
+        return self.last + b"\0" if self.members or self.last else b""
+
+    def read(self, page: Sequence[bytes], size: int) -> None:
+        """Take the next page, of so many members if there are more."""
+        self.members.update(dict.fromkeys(page))
+        self.bytes += sum(map(len, page))
+        if len(page) < size:
+            self.is_done = True
+        else:
+            self.last = page[-1]
+
+    def added(self, new: Iterable[bytes]) -> None:
+        self.members.update((member, None) for member in new if member < self.next)
+
+    def removed(self, gone: Iterable[bytes]) -> None:
+        for member in gone:
+            self.members.pop(member, None)
+
+
 class Set(Unordered[bytes]):
     """`members` and `places`, or both None: spread, and not whole."""
 
     TAG = SET
 
-    __slots__ = ("members", "places")
+    __slots__ = ("_gathering", "_is_too_large", "members", "places")
 
     def __init__(self, objects: Objects, key: bytes) -> None:
         super().__init__(objects, key)
         self.members: list[bytes] | None = []
         self.places: dict[bytes, int] | None = {}
+        self._gathering: Gathering | None = None  # done: it is whole, however large
+        self._is_too_large = False  # by its bytes, as gathering has shown
 
     def load_packed(self, value: bytes) -> None:
         self._hold(decode_set(value))
@@ -48,6 +87,8 @@ class Set(Unordered[bytes]):
 
     def charge_bytes(self) -> int:
         held = len(self.members) * MEMBER_BYTES + self.held_bytes if self.members is not None else 0
+        if self._gathering is not None:
+            held += len(self._gathering.members) * MEMBER_BYTES
         return BASE_BYTES + len(self.key) + held + self._index_bytes
 
     # Reads.
@@ -88,6 +129,42 @@ class Set(Unordered[bytes]):
             members = self.members.copy()
             return (members[start : start + PAGE] for start in range(0, len(members), PAGE))
         return (members for members, _ in self._pieces.frozen_parts())
+
+    @property
+    def is_ranked(self) -> bool:
+        if self.is_whole or not self.is_large:
+            return True
+        pays = self._ranks_read * limits.RANK_READS >= len(self) and self._may_gather
+        return self._pieces.is_ranked and not pays
+
+    def rank_some(self) -> bool:
+        if self.is_whole or not self._may_gather:
+            return super().rank_some()
+        gathering = self._gathering
+        if gathering is None:
+            gathering = self._gathering = Gathering()
+        gathering.read(self._pieces.part(gathering.next, None, limits.PAGE)[0], limits.PAGE)
+        self._is_too_large = not self._has_room(len(self) * MEMBER_BYTES + gathering.bytes)
+        if self._is_too_large:
+            self._gathering = None
+        elif gathering.is_done:
+            self._hold(list(gathering.members))
+            self.held_bytes = gathering.bytes
+            gathering.members = {}
+            self.objects.grown(self.key)
+        return self.is_whole
+
+    @property
+    def _may_gather(self) -> bool:
+        return not self._is_too_large and self._has_room(len(self) * MEMBER_BYTES)
+
+    def _has_room(self, held_bytes: int) -> bool:
+        return held_bytes <= self.objects.large_bytes
+
+    def _may_stay_whole(self) -> bool:
+        if self._gathering is not None and self._gathering.is_done:
+            return self._has_room(len(self) * MEMBER_BYTES + self.held_bytes)
+        return super()._may_stay_whole()
 
     def _held_at(self, rank: int) -> bytes:
         assert self.members is not None
@@ -136,6 +213,8 @@ class Set(Unordered[bytes]):
             self.objects.touch(self, self.held_bytes)
             return
         self.objects.host.put_pieces(map(self.prefix.__add__, new), [b""] * len(new))
+        if self._gathering is not None and self.members is None:
+            self._gathering.added(new)
         self._note_new(new)
         self.objects.touch(self)
 
@@ -144,6 +223,8 @@ class Set(Unordered[bytes]):
         if self.members is not None:
             for member in gone:
                 self._take_out(member)
+        elif self._gathering is not None:
+            self._gathering.removed(gone)
         self._note_gone(gone)
 
     # Inside.
@@ -170,7 +251,7 @@ class Set(Unordered[bytes]):
             self.members, self.places = members, places
 
     def _forget_elements(self) -> None:
-        self.members = self.places = None
+        self.members = self.places = self._gathering = None
 
 
 def is_large(members: Iterable[bytes], count: int, thresholds: Thresholds) -> bool:

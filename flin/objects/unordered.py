@@ -114,8 +114,12 @@ class Unordered(LiveObject, Generic[Element]):
         assert self.meta is not None
         self.meta.count += len(new)
         self._pieces.added(new)
-        if self.is_whole and not limits.fits_whole(self.meta.count, self.held_bytes):
+        if self.is_whole and not self._may_stay_whole():
             self._forget_elements()  # from here on it is read element by element
+
+    def _may_stay_whole(self) -> bool:
+        """Whether one that is whole still fits."""
+        return limits.fits_whole(len(self), self.held_bytes)
 
     def _note_gone(self, gone: Iterable[bytes]) -> None:
         """These have left memory: delete their pieces, and the key with the last one."""

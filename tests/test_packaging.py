@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -16,7 +17,9 @@ import pytest
 import flin
 from tests.source import ROOT, imports_of, python_files
 
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONFIGURATION: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT: dict[str, Any] = CONFIGURATION["project"]
+BUILD: dict[str, Any] = CONFIGURATION["tool"]["hatch"]
 TEST_COMMAND = "python3 -m venv .venv-test && .venv-test/bin/pip install '.[dev]' && .venv-test/bin/pytest"
 
 # Distributions with the same import name, by the packages that need them.
@@ -94,3 +97,39 @@ def test_wheel(tmp_path: Path) -> None:
     assert f"Version: {flin.__version__}\n" in metadata
     assert "License-Expression: MIT\n" in metadata
     assert "flin = flin.cli.main:main" in points
+
+
+def test_links_hold_on_pypi() -> None:
+    """README's links lead to files of the repository; the page on PyPI gets them with the project's address before."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (rule,) = BUILD["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", readme)
+    assert all((ROOT / link).is_file() for link in links if "://" not in link)
+    shown = re.findall(r"\]\(([^)]+)\)", re.sub(rule["pattern"], rule["replacement"], readme))
+    assert len(shown) > 20
+    assert all(link.startswith(("#", f"{PROJECT['urls']['Homepage']}/blob/main/", "https://")) for link in shown)
+
+
+@pytest.mark.slow
+def test_sdist(tmp_path: Path) -> None:
+    """A source distribution holds all that the tests and documents need, and a wheel can be built from it."""
+    source = tmp_path / "source"
+    passing = shutil.ignore_patterns(
+        "__pycache__", "node_modules", ".git", ".venv*", ".*_cache", ".hypothesis", ".fuzz"
+    )
+    for name in ("docs", "examples", "flin", "fuzz", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=passing)
+    for path in (*ROOT.glob("*.md"), ROOT / "LICENSE", ROOT / "pyproject.toml", ROOT / ".gitignore"):
+        shutil.copy(path, source)
+    names = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    build = "import hatchling.build, sys; hatchling.build.build_sdist(sys.argv[1])"
+    pytest.importorskip("hatchling", reason="missing tool: extra programs (hatchling)")
+    done = subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("flin-*.tar.gz")
+    with tarfile.open(archive) as files:
+        held = {name.partition("/")[2] for name in files.getnames()}
+        metadata = files.extractfile(f"flin-{flin.__version__}/PKG-INFO")
+        assert metadata is not None
+        assert "](docs/" not in metadata.read().decode()
+    assert names <= held | {".gitignore"}

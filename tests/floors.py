@@ -23,8 +23,8 @@ ENGINE: Final = [
     "background/",
     "repair/",
     "typed_keys",
-    "engine view batch snapshot statistics verify pairs mapping_views writable_view updates"
-    " scan_iterator closing expiring",
+    "pairs mapping_views scan_iterator seekable_iterator",
+    "engine view batch snapshot statistics verify writable_view updates closing expiring prefixed",
 ]
 """Of flin.engine."""
 

@@ -14,6 +14,7 @@ from flin.engine.entry import TOMBSTONE, Entry, Live, Page, make_entry
 from flin.engine.key import USER_END
 from flin.engine.memtable import Memtable
 from flin.engine.pairs import Pairs, points_of
+from flin.engine.prefixed import PrefixedBatch
 from flin.engine.read.merge import Source, merge_pages
 from flin.engine.view import View, scan_bounds
 from flin.engine.writable_view import Ttl, WritableView
@@ -63,6 +64,10 @@ class WriteBatch(WritableView):
 
     def delete_prefix(self, prefix: BytesLike) -> None:
         self._delete_bounds(*scan_bounds(prefix, None, None, True, False))
+
+    def prefixed(self, prefix: BytesLike) -> PrefixedBatch:
+        """The keys that begin with the prefix, without it; what is written there is part of this batch."""
+        return PrefixedBatch(self, prefix)
 
     @property
     def writes(self) -> int:
@@ -122,16 +127,23 @@ class WriteBatch(WritableView):
         self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
     ) -> Iterator[Page]:
         self._check_open()
-        frozen = Memtable(
-            dict(self._memtable.entries), self._memtable.deleted
-        )  # later writes to the batch are not for this scan
+        frozen = self._writes_so_far()  # later ones are not for this scan
         mine = Source(frozen.pages(start, stop, reverse=reverse), frozen.deleted)
         return merge_pages(
             [mine, Source(self._below._pages(start, stop, reverse, None, values=values))], reverse=reverse
         )
 
+    def _writes_so_far(self) -> Memtable:
+        return Memtable(dict(self._memtable.entries), self._memtable.deleted)
+
     def _now_ms(self) -> int:
         return self._below._now_ms()
+
+    def _frozen(self) -> View:
+        self._check_open()
+        frozen = WriteBatch(self._below._frozen(), self._commit)
+        frozen._memtable = self._writes_so_far()
+        return frozen
 
     def _check_open(self) -> None:
         if self._ended:

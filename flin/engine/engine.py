@@ -28,6 +28,7 @@ from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry
 from flin.engine.key import USER_END
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
+from flin.engine.prefixed import PrefixedEngine
 from flin.engine.read.read_path import ABSENT, MAX_ABSENT, read_older
 from flin.engine.reentry import is_reentered, refuse_reentry
 from flin.engine.snapshot import Snapshot
@@ -179,6 +180,11 @@ class Engine(Updates):
         """`with db.snapshot() as view`: all read calls, on the data as it is now."""
         return Snapshot(self._store)
 
+    def prefixed(self, prefix: BytesLike) -> PrefixedEngine:
+        """The keys that begin with the prefix, as a database of its own with keys without it: `users =
+        db.prefixed(b"user:")`, then `users[b"1"]` is `db[b"user:1"]`."""
+        return PrefixedEngine(self, prefix)
+
     # The mapping protocol: what it would inherit is slow, or not atomic.
 
     def __len__(self) -> int:
@@ -197,7 +203,7 @@ class Engine(Updates):
 
     def clear(self) -> None:
         """Delete every key."""
-        self._delete_bounds(b"", USER_END, None)
+        self._delete_bounds(b"", USER_END)
 
     # Maintenance.
 
@@ -299,6 +305,9 @@ class Engine(Updates):
     def _now_ms(self) -> int:
         return self._store.now_ms()
 
+    def _frozen(self) -> Snapshot:
+        return Snapshot(self._store)
+
     def _check_open(self) -> None:
         self._store.check_open()
 
@@ -335,7 +344,7 @@ class Engine(Updates):
         if position is not None and self._sync_always:
             self._store.sync(position)
 
-    def _delete_bounds(self, start: bytes, stop: bytes, sync: bool | None) -> None:
+    def _delete_bounds(self, start: bytes, stop: bytes, sync: bool | None = None) -> None:
         self._commit({}, [(start, stop)] if start < stop else (), sync)
 
 

@@ -9,26 +9,28 @@ from itertools import chain, islice
 from typing import NoReturn
 
 
-class _Unique:
+class Unique:
+    """What has a place of its own in the data."""
+
     __slots__ = ()
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a scan cannot be copied or pickled: begin another one, or make a list of it")
 
 
-class Paged(_Unique, chain):  # type: ignore[type-arg]  # of keys or pairs
+class Paged(Unique, chain):  # type: ignore[type-arg]  # of keys or pairs
     """The items of the pages, one after the other."""
 
     __slots__ = ()
 
 
-class Paired(_Unique, zip):  # type: ignore[type-arg]  # of keys and values
+class Paired(Unique, zip):  # type: ignore[type-arg]  # of keys and values
     """The pairs of one page."""
 
     __slots__ = ()
 
 
-class Limited(_Unique, islice):  # type: ignore[type-arg]
+class Limited(Unique, islice):  # type: ignore[type-arg]
     """The first items of another iterator, up to a limit."""
 
     __slots__ = ()

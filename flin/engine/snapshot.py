@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from itertools import takewhile
 from types import TracebackType
 
+from flin.engine.buffers import BytesLike
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page
 from flin.engine.key import USER_END
+from flin.engine.prefixed import PrefixedSnapshot
 from flin.engine.read.read_path import from_memtables, from_tables
 from flin.engine.read.read_state import HEAD_ENTRIES, ReadState
 from flin.engine.table.bloom import hash_key
@@ -28,6 +30,10 @@ class Snapshot(View):
 
     def close(self) -> None:
         self._state = None
+
+    def prefixed(self, prefix: BytesLike) -> PrefixedSnapshot:
+        """The keys that begin with the prefix, without it."""
+        return PrefixedSnapshot(self, prefix)
 
     def __enter__(self) -> Snapshot:
         return self
@@ -79,6 +85,10 @@ class Snapshot(View):
 
     def _now_ms(self) -> int:
         return self._made_at_ms
+
+    def _frozen(self) -> Snapshot:
+        self._open_state()
+        return self
 
     def _check_open(self) -> None:
         self._open_state()

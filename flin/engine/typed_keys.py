@@ -47,39 +47,43 @@ class TypedKeys(ABC):
     def type(self, key: BytesLike) -> str | None:
         """What the key holds: "string", or the name of the call that reads it ("hash", "list", "set", "sorted_set",
         "stream"); None if it is absent. Example: `getattr(db, db.type(key))(key)`."""
-        return self._reading(values=False).type_of(key)
+        return self._reading(values=False).type_of(self._whole_key(key))
 
     def hash(self, key: BytesLike) -> HashView:
         """The hash at the key: a mapping of fields to values. Example: `dict(db.hash(b"user:1").items())`."""
         from flin.objects.views import HashView
 
-        return HashView(self._reading(), key)
+        return HashView(self._reading(), self._whole_key(key))
 
     def list(self, key: BytesLike) -> ListView:
         """The list at the key: a sequence of its elements. Example: `db.list(b"jobs")[-10:]`."""
         from flin.objects.views import ListView
 
-        return ListView(self._reading(), key)
+        return ListView(self._reading(), self._whole_key(key))
 
     def set(self, key: BytesLike) -> SetView:
         """The set at the key: a set of its members. Example: `db.set(b"online") & friends`."""
         from flin.objects.views import SetView
 
-        return SetView(self._reading(), key)
+        return SetView(self._reading(), self._whole_key(key))
 
     def sorted_set(self, key: BytesLike) -> SortedSetView:
         """The sorted set at the key: a mapping of members to scores, in the order of scores. Example: the ten best are
         `db.sorted_set(b"board").by_rank(slice(10), reverse=True)`."""
         from flin.objects.views import SortedSetView
 
-        return SortedSetView(self._reading(), key)
+        return SortedSetView(self._reading(), self._whole_key(key))
 
     def stream(self, key: BytesLike) -> StreamView:
         """The stream at the key: a mapping of ids to entries, in the order of ids; and its groups. Example:
         `list(db.stream(b"log").between((since_ms, 0)))`."""
         from flin.objects.views import StreamView
 
-        return StreamView(self._reading(), key)
+        return StreamView(self._reading(), self._whole_key(key))
+
+    def _whole_key(self, key: BytesLike) -> BytesLike:
+        """The key by which `_reading` finds what is at a key of this view."""
+        return key
 
     def _value_at(self, entry: Entry | None, now_ms: int) -> bytes | None:
         """The string of an entry that is alive at now_ms, else None. One that lies in pieces is put together."""

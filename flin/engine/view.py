@@ -11,14 +11,15 @@ from abc import abstractmethod
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import starmap
 from operator import index
-from typing import Final, NoReturn, overload
+from typing import Any, Final, Literal, NoReturn, overload
 
 from flin.engine.buffers import BytesLike, Default, as_bytes, as_stored
-from flin.engine.entry import Entry, Page, Pointer, is_alive, value_at
+from flin.engine.entry import Entry, Live, Page, Pointer, is_alive, value_at
 from flin.engine.key import USER_END, prefix_stop, stored_key, user_key
 from flin.engine.mapping_views import Items, Keys, Values
 from flin.engine.read.read_state import HEAD_ENTRIES
 from flin.engine.scan_iterator import Limited, Paged, Paired
+from flin.engine.seekable_iterator import SeekableIterator
 from flin.engine.typed_keys import TypedKeys
 
 _PLAIN: Final = {bytes}
@@ -46,6 +47,10 @@ class View(TypedKeys, Mapping[bytes, bytes]):
         return None
 
     @abstractmethod
+    def _frozen(self) -> View:
+        """A view of the data as it is now, whatever is written later."""
+
+    @abstractmethod
     def _check_open(self) -> None:
         """Raise ClosedError if nothing can be read any more, even in a call that has nothing to read."""
 
@@ -71,8 +76,21 @@ class View(TypedKeys, Mapping[bytes, bytes]):
         get = self.get
         return [get(key) for key in keys]
 
-    def __getitem__(self, key: BytesLike) -> bytes:
-        value = self.get(key)
+    @overload
+    def __getitem__(self, key: BytesLike) -> bytes: ...
+    @overload
+    def __getitem__(self, key: slice) -> RangeView: ...
+    def __getitem__(self, key: BytesLike | slice) -> bytes | RangeView:
+        """The value of the key, or KeyError. `db[start:stop]` is a view of the keys from start (inclusive) to stop
+        (exclusive): a mapping in key order, which reads when it is asked.
+
+        Example: `for key, value in db[b"a":b"m"].items()`."""
+        try:
+            value = self.get(key)  # type: ignore[arg-type]  # of a slice it says what follows
+        except TypeError:
+            if not isinstance(key, slice):
+                raise
+            return RangeView(self, *slice_bounds(key))
         if value is None:
             raise KeyError(key)
         return value
@@ -138,6 +156,52 @@ class View(TypedKeys, Mapping[bytes, bytes]):
         bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
         keys: Iterator[bytes] = Paged.from_iterable(self._visible_keys(*bounds, reverse, limit))
         return keys if limit is None else Limited(keys, limit)
+
+    @overload
+    def iterator(
+        self,
+        *,
+        start: BytesLike | None = None,
+        stop: BytesLike | None = None,
+        include_start: bool = True,
+        include_stop: bool = False,
+        prefix: BytesLike | None = None,
+        reverse: bool = False,
+        include_key: Literal[True] = True,
+        include_value: Literal[True] = True,
+    ) -> SeekableIterator[tuple[bytes, bytes]]: ...
+    @overload
+    def iterator(
+        self,
+        *,
+        start: BytesLike | None = None,
+        stop: BytesLike | None = None,
+        include_start: bool = True,
+        include_stop: bool = False,
+        prefix: BytesLike | None = None,
+        reverse: bool = False,
+        include_key: bool = True,
+        include_value: bool = True,
+    ) -> SeekableIterator[Any]: ...
+    def iterator(
+        self,
+        *,
+        start: BytesLike | None = None,
+        stop: BytesLike | None = None,
+        include_start: bool = True,
+        include_stop: bool = False,
+        prefix: BytesLike | None = None,
+        reverse: bool = False,
+        include_key: bool = True,
+        include_value: bool = True,
+    ) -> SeekableIterator[Any]:
+        """An iterator that can be moved, with plyvel's keywords and calls: `next(it)`, `it.prev()`, `it.seek(key)`,
+        `it.seek_to_start()`, `it.seek_to_stop()`. It shows the data as it is now, until it is closed or dropped.
+
+        It gives pairs; without `include_value` keys, without `include_key` values. A scan is faster for whoever only
+        goes forward."""
+        bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
+        return SeekableIterator(self._frozen(), *bounds, reverse=reverse, keys=include_key, values=include_value)
 
     def first(self) -> bytes | None:
         """The smallest key, or None if there is none."""
@@ -213,6 +277,54 @@ class View(TypedKeys, Mapping[bytes, bytes]):
         return _visible_keys(pages, self._now_ms(), self._has_value)
 
 
+class RangeView(View):
+    """`view[start:stop]`: what another view has from a start (inclusive) to a stop (exclusive). It reads anew at each
+    call. Keys outside are absent in it."""
+
+    def __init__(self, whole: View, start: bytes, stop: bytes) -> None:
+        """`start` and `stop` are stored keys."""
+        self._whole = whole
+        self._start = start
+        self._stop = stop
+
+    def _read(self, stored: bytes, *, values: bool = True) -> Live | None:
+        if self._start <= stored < self._stop or stored >= USER_END:  # pieces of a collection whose key is in the range
+            return self._whole._read(stored, values=values)
+        self._check_open()
+        return None
+
+    def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
+        start, stop = self._clip(start, stop)
+        return self._whole._first(start, stop, count) if start < stop else None
+
+    def _head(self, start: bytes, stop: bytes, limit: int, *, values: bool = True) -> Page | None:
+        start, stop = self._clip(start, stop)
+        return self._whole._head(start, stop, limit, values=values) if start < stop else None
+
+    def _pages(
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
+    ) -> Iterator[Page]:
+        start, stop = self._clip(start, stop)
+        if start < stop:
+            return self._whole._pages(start, stop, reverse, limit, values=values)
+        self._check_open()
+        return iter(())
+
+    def _clip(self, start: bytes, stop: bytes) -> tuple[bytes, bytes]:
+        if start >= USER_END:
+            return start, stop
+        return max(start, self._start), min(stop, self._stop)
+
+    def _now_ms(self) -> int:
+        return self._whole._now_ms()
+
+    def _frozen(self) -> RangeView:
+        return RangeView(self._whole._frozen(), self._start, self._stop)
+
+    def _check_open(self) -> None:
+        self._whole._check_open()
+
+
 def _checked_limit(limit: int) -> int:
     try:
         limit = index(limit)
@@ -268,3 +380,10 @@ def scan_bounds(
         if above is not None:
             high = min(high, stored_key(above))
     return low, high
+
+
+def slice_bounds(wanted: slice) -> tuple[bytes, bytes]:
+    """The stored bounds [low, high) of `view[start:stop]`."""
+    if wanted.step is not None:
+        raise ValueError("a slice of keys has no step: use reversed(view[start:stop]) or scan(reverse=True, limit=…)")
+    return scan_bounds(None, wanted.start, wanted.stop, True, False)

@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar, overload
 from flin.engine.buffers import BytesLike, as_bytes
 from flin.engine.entry import TOMBSTONE, Entry, Live, is_alive
 from flin.engine.pairs import Pairs
-from flin.engine.view import View
+from flin.engine.view import View, slice_bounds
 from flin.errors import ConflictError
 
 NO_DEFAULT: Final = object()
@@ -90,8 +90,19 @@ class WritableView(View, MutableMapping[bytes, bytes]):
     def __setitem__(self, key: BytesLike, value: BytesLike) -> None:
         self.put(key, value)
 
-    def __delitem__(self, key: BytesLike) -> None:
-        self.pop(key)
+    @abstractmethod
+    def _delete_bounds(self, start: bytes, stop: bytes) -> None:
+        """Delete what is between two stored keys."""
+
+    def __delitem__(self, key: BytesLike | slice) -> None:
+        """Delete the key, or raise KeyError. `del db[start:stop]` deletes the keys from start (inclusive) to stop
+        (exclusive), one small write, however many there are."""
+        try:
+            self.pop(key)  # type: ignore[arg-type]  # of a slice it says what follows
+        except TypeError:
+            if not isinstance(key, slice):
+                raise
+            self._delete_bounds(*slice_bounds(key))
 
     def update(self, other: Any = (), /, **named: Any) -> None:
         """Do as `put_many` does. A keyword cannot name a key, since keys are bytes."""

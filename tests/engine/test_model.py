@@ -308,6 +308,45 @@ class EngineMachine(RuleBasedStateMachine):
         assert list(self.engine.scan(**given)) == found
         assert list(self.engine.scan_keys(**given)) == [key for key, _ in found]
 
+    @rule(start=bounds, stop=bounds, seeks=st.lists(keys, min_size=1, max_size=3), reverse=st.booleans())
+    def part(self, start: Any, stop: Any, seeks: list[bytes], reverse: bool) -> None:
+        """A slice, and an iterator that is moved in it."""
+        found = _select(self.live(), None, start, stop, None)
+        part, iterator = self.engine[start:stop], self.engine.iterator(start=start, stop=stop, reverse=reverse)
+        assert (list(part.items()), len(part)) == (found, len(found))
+        for key in seeks:
+            assert part.get(key) == dict(found).get(key)
+            iterator.seek(key)
+            place = bisect_left(found, (key,))
+            above, below = found[place : place + 1], found[max(place - 1, 0) : place]
+            forward, back = (below, above) if reverse else (above, below)
+            assert [next(iterator)] == forward if forward else next(iterator, None) is None
+            iterator.seek(key)
+            assert not back or [iterator.prev()] == back
+
+    @rule(start=bounds, stop=bounds)
+    def delete_slice(self, start: Any, stop: Any) -> None:
+        del self.engine[start:stop]
+        gone = {key for key, _ in _select(dict.fromkeys(self.model, b""), None, start, stop, None)}
+        self.model = {key: entry for key, entry in self.model.items() if key not in gone}
+
+    @rule(prefix=st.sampled_from([b"k", b"k1", b"m0", b"\xff"]), key=keys, value=values, cut=keys)
+    def prefixed(self, prefix: bytes, key: bytes, value: bytes, cut: bytes) -> None:
+        """A part below a prefix: it writes and deletes in that part only."""
+        part = self.engine.prefixed(prefix)
+        part[key] = value
+        self.model[prefix + key] = (value, 0)
+        assert part.get(key) == value
+        stop = cut + b"\xff\xff"
+        part.delete_range(cut, stop)
+        gone = {name for name in self.model if name.startswith(prefix) and cut <= name[len(prefix) :] < stop}
+        self.model = {name: entry for name, entry in self.model.items() if name not in gone}
+        below = [(name[len(prefix) :], value) for name, value in self.live().items() if name.startswith(prefix)]
+        assert list(part.items()) == below
+        assert list(part.scan(limit=5)) == below[:5]
+        assert list(reversed(part.items())) == below[::-1]
+        assert len(part) == len(below)
+
     @rule(key=keys)
     def nearest(self, key: bytes) -> None:
         ordered = list(self.live())
@@ -415,9 +454,9 @@ def _select(
     stop: bytes | None,
     limit: int | None,
     *,
-    include_start: bool,
-    include_stop: bool,
-    reverse: bool,
+    include_start: bool = True,
+    include_stop: bool = False,
+    reverse: bool = False,
 ) -> list[tuple[bytes, bytes]]:
     """The result that a scan must give, computed in the plainest way."""
 

@@ -26,6 +26,8 @@ MAKE: dict[str, Callable[[Any], Any]] = {
     "reversed": reversed,
     "view": lambda db: db.items(),
     "scan of a batch": lambda db: db.write_batch().scan(),
+    "slice": lambda db: db[b"1":],
+    "iterator": lambda db: db.iterator(),
 }
 
 
@@ -44,7 +46,10 @@ def test_it_cannot_be_copied(
         how(made)
 
 
-@pytest.mark.parametrize("name", [name for name in MAKE if name not in ("engine", "snapshot", "batch", "view")])
+NO_ITERATORS = ("engine", "snapshot", "batch", "view", "slice")
+
+
+@pytest.mark.parametrize("name", [name for name in MAKE if name not in NO_ITERATORS])
 def test_it_is_an_iterator_to_its_end(open_engine: OpenEngine, name: str) -> None:
     db = open_engine(fs=SimulatedDisk())
     db.put_many({b"%03d" % number: b"v" for number in range(600)})

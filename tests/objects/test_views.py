@@ -333,6 +333,18 @@ def test_a_damaged_collection(db: Engine) -> None:
     db.delete(b"k")
 
 
+def test_parts_of_a_database_have_them(db: Engine) -> None:
+    """Below a prefix by the rest of the key; their pieces lie where the whole key says."""
+    for key in (b"user:1", b"\xff\x01user"):
+        serve(db, [b"HSET", key, *flat(FIELDS)], [b"RPUSH", key + b"list", *ELEMENTS])
+        for part in (db.prefixed(key[:2]), db.snapshot().prefixed(key[:1]).prefixed(key[1:2])):
+            assert part.hash(key[2:]) == FIELDS
+            assert list(part.list(key[2:] + b"list")) == ELEMENTS
+            assert (part.type(key[2:]), part.type(b"none"), part.get(key[2:])) == ("hash", None, None)
+        assert db[key : key + b"a"].hash(key) == FIELDS
+        assert list(db[key : key + b"a"].list(key + b"list")) == []
+
+
 def test_a_view_reads_anew(db: Engine) -> None:
     view = db.hash(b"h")
     with db.snapshot() as before:

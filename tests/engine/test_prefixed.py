@@ -1,0 +1,186 @@
+"""Parts below a prefix: each call does in its part what it does in a whole database, and nothing elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from flin.engine import Engine, Snapshot, WriteBatch
+from flin.engine.prefixed import PrefixedBatch, PrefixedEngine, PrefixedSnapshot
+from flin.errors import ClosedError, ConflictError
+from flin.testing import ManualClock, SimulatedDisk
+
+OpenEngine = Callable[..., Any]
+
+PREFIXES = [b"p", b"user:", b"\xfe\xff", b"\xff", b"\xff\xff", b"\0", b"{tag}"]
+KEYS = [b"", b"\0", b"a", b"ab", b"b", b"user:", b"\xff", b"\xff\0", b"\xff\x01x", b"\xff\xff"]
+
+
+@pytest.fixture(params=PREFIXES)
+def prefix(request: pytest.FixtureRequest) -> bytes:
+    found: bytes = request.param
+    return found
+
+
+def neighbours(prefix: bytes) -> dict[bytes, bytes]:
+    """Keys right beside the part."""
+    below = bytes([prefix[0] - 1]) + b"\xff\xff" if prefix[0] else b""
+    above = bytes([prefix[0] + 1]) if prefix[0] < 255 else None
+    found = {below: b"below", prefix[:-1] + b"\0": b"before" if prefix[-1] else b""}
+    if above is not None:
+        found[above] = b"above"
+    return {key: value for key, value in found.items() if not key.startswith(prefix)}
+
+
+def test_it_is_a_database_of_its_own(open_engine: OpenEngine, prefix: bytes) -> None:
+    db = open_engine(fs=SimulatedDisk(), clock_ms=ManualClock(), shards=4)
+    db.put_many(neighbours(prefix))
+    whole = open_engine("whole", fs=SimulatedDisk(), clock_ms=ManualClock())
+    part = db.prefixed(prefix)
+    for target in (part, whole):
+        target.put_many({key: b"v" + key for key in KEYS})
+        target.put(b"short", b"v", ttl=5, sync=True)
+        target[b"counter"] = b"5"
+    db.flush()
+    for target in (part, whole):
+        del target[b"ab"]
+        target.delete(b"absent")
+        target.delete_many([b"\xff\0", bytearray(b"none")])
+    _reads_alike(part, whole)
+    assert (part.incr(b"counter", 2), part.incr(b"new")) == (7, 1)
+    assert part.put_if_absent(b"counter", b"x") is False
+    assert part.compare_and_set(b"counter", b"7", b"8") is True
+    assert (part.expire(b"counter", 60), part.persist(b"counter"), part.persist(b"none")) == (True, True, False)
+    assert (part.setdefault(b"set", b"1"), part.setdefault(b"set", b"2")) == (b"1", b"1")
+    assert (part.pop(b"set"), part.pop(b"set", b"d"), part.popitem()) == (b"1", b"d", (b"", b"v"))
+    with pytest.raises(KeyError, match=r"b'set'"):
+        part.pop(b"set")
+    part.clear()
+    assert (list(part), len(part), bool(part), part.first()) == ([], 0, False, None)
+    with pytest.raises(KeyError, match="the database is empty"):
+        part.popitem()
+    assert dict(db.items()) == neighbours(prefix), "nothing else was touched"
+
+
+def _reads_alike(part: Any, whole: Any) -> None:
+    assert list(part.items()) == list(whole.items())
+    assert list(reversed(part.keys())) == list(reversed(whole.keys()))
+    assert list(part.values()) == list(whole.values())
+    assert len(part) == len(whole)
+    assert part.get_many(KEYS) == whole.get_many(KEYS)
+    assert [key in part for key in KEYS] == [key in whole for key in KEYS]
+    assert (part.ttl(b"short"), part.ttl(b"a")) == (whole.ttl(b"short"), None)
+    assert (part.first(), part.last()) == (whole.first(), whole.last())
+    for key in KEYS:
+        assert (part.next_key(key), part.prev_key(key)) == (whole.next_key(key), whole.prev_key(key))
+        for other in KEYS:
+            for options in ({"start": key, "stop": other}, {"prefix": key, "start": other, "limit": 2}):
+                for reverse in (False, True):
+                    assert list(part.scan(**options, reverse=reverse)) == list(whole.scan(**options, reverse=reverse))
+                    assert list(part.iterator(**options_of(options), reverse=reverse)) == list(
+                        whole.iterator(**options_of(options), reverse=reverse)
+                    )
+            assert list(part[key:other].items()) == list(whole[key:other].items())
+
+
+def options_of(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "limit"}
+
+
+@pytest.mark.parametrize("prefix", [b"p", b"\xfe\xff", b"\xff"])
+def test_ranges_end_at_the_prefix(open_engine: OpenEngine, prefix: bytes) -> None:
+    db = open_engine(fs=SimulatedDisk())
+    db.put_many(neighbours(prefix))
+    part = db.prefixed(prefix)
+    for start in KEYS:
+        for stop in (*KEYS, None):
+            part.put_many(dict.fromkeys(KEYS, b"v"))
+            if stop is None:
+                del part[start:]
+            else:
+                part.delete_range(start, stop)
+            assert list(part) == [key for key in KEYS if not (key >= start and (stop is None or key < stop))]
+            part.delete_prefix(b"a")
+            assert part.get(b"a") is None
+            assert neighbours(prefix).items() <= dict(db.items()).items()
+
+
+def test_prefixes_nest_by_concatenation(open_engine: OpenEngine) -> None:
+    db = open_engine(fs=SimulatedDisk())
+    inner = db.prefixed(b"a:").prefixed(b"b:")
+    inner[b"k"] = b"v"
+    assert (list(db), inner.prefix, list(db.prefixed(b"a:"))) == ([b"a:b:k"], b"a:b:", [b"b:k"])
+    inner.clear()
+    assert len(db) == 0
+
+
+def test_snapshots_and_batches(open_engine: OpenEngine) -> None:
+    db = open_engine(fs=SimulatedDisk())
+    part = db.prefixed(b"p:")
+    part[b"a"] = b"1"
+    with part.snapshot() as view, db.snapshot() as whole:
+        with part.write_batch(sync=True) as batch:
+            batch.put(b"b", b"2")
+            batch.prefixed(b"q:")[b"c"] = b"3"
+            del batch[b"a"]
+            assert (dict(batch.items()), batch.writes) == ({b"b": b"2", b"q:c": b"3"}, 3)
+            assert part.get(b"b") is None
+            iterator = batch.iterator(include_value=False)
+        assert list(iterator) == [b"b", b"q:c"]
+        assert dict(view.items()) == dict(whole.prefixed(b"p:").items()) == {b"a": b"1"}
+        assert list(whole.prefixed(b"p").prefixed(b":")) == [b"a"]
+    assert dict(db) == {b"p:b": b"2", b"p:q:c": b"3"}
+    for closed in (view, batch):
+        with pytest.raises(ClosedError):
+            closed.get(b"a")
+    with suppress(ZeroDivisionError), part.write_batch() as batch:
+        batch.clear()
+        batch[b"none"] = b"%d" % (1 // 0)
+    batch = part.write_batch()
+    batch.clear()
+    batch.discard()
+    later = db.write_batch().prefixed(b"z")
+    later[b""] = b"4"
+    later.commit()
+    assert list(db) == [b"p:b", b"p:q:c", b"z"]
+    snapshot = part.snapshot()
+    snapshot.close()
+    with pytest.raises(ClosedError):
+        len(snapshot)
+
+
+def test_what_is_refused(open_engine: OpenEngine) -> None:
+    db = open_engine(fs=SimulatedDisk())
+    part = db.prefixed(bytearray(b"p"))
+    with pytest.raises(ValueError, match="an empty prefix is that of every key"):
+        db.prefixed(b"")
+    with pytest.raises(ValueError, match="ttl must be"):
+        part.put(b"k", b"v", ttl=0)
+    wrong: Callable[[], Any]
+    for wrong in (lambda: db.prefixed("p"), lambda: part.put("k", b"v"), lambda: part.get("k"), lambda: "k" in part,
+                  lambda: part.put(b"k", "v"), lambda: part.update(k=b"v"), lambda: part.put(b"k", b"v", tll=5),
+                  lambda: db.write_batch().prefixed(b"p").put(b"k", b"v", sync=True)):  # fmt: skip
+        with pytest.raises(TypeError):
+            wrong()
+    part[b"text"] = b"abc"
+    with pytest.raises(ConflictError):
+        part.incr(b"text")
+    db.close()
+    for late in (lambda: part.get(b"k"), lambda: part.put(b"k", b"v"), part.snapshot, lambda: list(part)):
+        with pytest.raises(ClosedError):
+            late()
+
+
+OF_THE_DIRECTORY = {"flush", "compact", "sync", "verify", "stats", "close", "path", "closed"}
+"""An engine's calls that are for all that it has."""
+
+
+@pytest.mark.parametrize(
+    ("part", "whole"), [(PrefixedEngine, Engine), (PrefixedBatch, WriteBatch), (PrefixedSnapshot, Snapshot)]
+)
+def test_it_has_the_calls_of_what_is_below(part: type, whole: type) -> None:
+    missing = {name for name in dir(whole) if not name.startswith("_")} - set(dir(part))
+    assert missing <= OF_THE_DIRECTORY

@@ -130,6 +130,10 @@ class StallTimeout(FlinError):
     """A write waited longer than `stall_timeout_ms` for flushes and compactions to catch up."""
 
 
+class CodecError(FlinError, ValueError):
+    """A typed view cannot encode a key (NaN, say), or finds bytes that are not of its type."""
+
+
 class LimitError(FlinError):
     """Something is larger than Flin allows."""
 

@@ -23,8 +23,8 @@ ENGINE: Final = [
     "background/",
     "repair/",
     "typed_keys",
-    "pairs mapping_views scan_iterator seekable_iterator",
-    "engine view batch snapshot statistics verify writable_view updates closing expiring prefixed",
+    "pairs mapping_views scan_iterator seekable_iterator codec",
+    "engine view batch snapshot statistics verify writable_view updates closing expiring prefixed typed put_options",
 ]
 """Of flin.engine."""
 

@@ -50,6 +50,24 @@ def reads(view: Mapping[bytes, bytes], snapshot: Snapshot, batch: WriteBatch) ->
     return [*view, *snapshot.keys(), *reversed(batch), *(value for _, value in snapshot.scan(limit=5))]
 
 
+part: Mapping[bytes, bytes] = db[b"a":b"m"]
+del db[b"a":b"m"]
+pair: tuple[bytes, bytes] = db.iterator(prefix=b"k").prev()
+db.iterator(begin=b"k")  # error: No overload variant of "iterator" of "View" matches argument type
+users = db.prefixed(b"user:")
+users.put(b"1", b"Ada", ttl=5, sync=True)
+users.put(b"1", b"Ada", tll=5)  # error: Unexpected keyword argument "tll" for "put" of "PrefixedWrites"
+ages = users.typed(key=str, value=int)
+ages["Ada"] = 36
+ages["Ada"] = "36"  # error: Incompatible types in assignment
+ages[b"Ada"] = 36  # error: Invalid index type
+age_of: int | None = ages.get("Ada")
+points: dict[tuple[str, int], float] = dict(db.snapshot().typed(key=tuple[str, int], value=float).items())
+with ages.write_batch() as many:
+    many.put_many({"Ada": 36, "Grace": "85"})  # error: Dict entry 1 has incompatible type "str": "str"
+anything: list[int] = db.typed(key=bytes, value="json")[b"k"]
+db.typed(key=str, value="pickle")  # error: No overload variant of "typed" of "TypedEngines" matches argument types
+
 kind: str | None = db.type(b"k")
 fields: Mapping[bytes, bytes] = db.hash(b"k")
 age: bytes | int = db.hash(b"k").get(b"age", 5)

@@ -13,6 +13,7 @@ from flin.engine.options import Options
 from flin.engine.snapshot import Snapshot
 from flin.errors import (
     ClosedError,
+    CodecError,
     ConflictError,
     CorruptionError,
     FlinError,
@@ -29,6 +30,7 @@ from flin.errors import (
 
 __all__ = [
     "ClosedError",
+    "CodecError",
     "ConflictError",
     "CorruptionError",
     "Engine",

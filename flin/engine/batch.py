@@ -16,12 +16,13 @@ from flin.engine.memtable import Memtable
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.prefixed import PrefixedBatch
 from flin.engine.read.merge import Source, merge_pages
+from flin.engine.typed import TypedBatches
 from flin.engine.view import View, scan_bounds
 from flin.engine.writable_view import Ttl, WritableView
 from flin.errors import ClosedError
 
 
-class WriteBatch(WritableView):
+class WriteBatch(WritableView, TypedBatches):
     """A batch made by `Engine.write_batch()`. Leaving the `with` block commits it; an exception inside discards it.
 
     Reads through the batch see its own writes, and below them the engine's data. Calls that read before they write

@@ -35,6 +35,7 @@ from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.table.bloom import MASKS, hash_key
 from flin.engine.tree.store import Store
+from flin.engine.typed import TypedEngines
 from flin.engine.updates import Updates
 from flin.engine.verify import verify_store
 from flin.engine.view import scan_bounds
@@ -44,7 +45,7 @@ from flin.errors import CLOSED_TEXT, ClosedError, FlinError, ReadOnlyError, Stal
 Default = TypeVar("Default")
 
 
-class Engine(Updates):
+class Engine(Updates, TypedEngines):
     """One open database. Close it, or use it as a context manager.
 
     Signal handlers, `__del__` and weakref callbacks may use it in the middle of another call of the same thread. Reads

@@ -13,30 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from flin.engine.buffers import BytesLike, as_bytes
 from flin.engine.entry import Entry, Live, Page
 from flin.engine.key import USER_END, prefix_stop, stored_key, user_key
 from flin.engine.pairs import Pairs, points_of
+from flin.engine.put_options import PutOptions, SyncOption
+from flin.engine.typed import TypedBatches, TypedEngines, TypedSnapshots
 from flin.engine.updates import Updates
 from flin.engine.view import View
-from flin.engine.writable_view import Ttl, WritableView
+from flin.engine.writable_view import WritableView
 
 Default = TypeVar("Default")
-
-
-class PutOptions(TypedDict, total=False):
-    """The options of a put. A batch has no `sync`."""
-
-    ttl: Ttl | None
-    sync: bool | None
-
-
-class SyncOption(TypedDict, total=False):
-    """The option of deletes. A batch has none."""
-
-    sync: bool | None
 
 
 class PrefixedView(View):
@@ -180,7 +169,7 @@ class _Closable(PrefixedView):
         self._below.__exit__(kind, error, trace)
 
 
-class PrefixedSnapshot(_Closable):
+class PrefixedSnapshot(_Closable, TypedSnapshots):
     """A snapshot below a prefix."""
 
     def close(self) -> None:
@@ -188,7 +177,7 @@ class PrefixedSnapshot(_Closable):
         self._below.close()
 
 
-class PrefixedBatch(PrefixedWrites, _Closable):
+class PrefixedBatch(PrefixedWrites, _Closable, TypedBatches):
     """A batch below a prefix: its commit is that of the whole batch."""
 
     @property
@@ -204,7 +193,7 @@ class PrefixedBatch(PrefixedWrites, _Closable):
         self._below.discard()
 
 
-class PrefixedEngine(PrefixedWrites, Updates):
+class PrefixedEngine(PrefixedWrites, Updates, TypedEngines):
     """An engine's calls below a prefix. It has no end of its own: it is closed with the engine."""
 
     def write_batch(self, *, sync: bool | None = None) -> PrefixedBatch:

@@ -14,11 +14,12 @@ from flin.engine.read.read_path import from_memtables, from_tables
 from flin.engine.read.read_state import HEAD_ENTRIES, ReadState
 from flin.engine.table.bloom import hash_key
 from flin.engine.tree.store import Store
+from flin.engine.typed import TypedSnapshots
 from flin.engine.view import View
 from flin.errors import ClosedError
 
 
-class Snapshot(View):
+class Snapshot(View, TypedSnapshots):
     """A snapshot of `Engine.snapshot()`. It keeps the files that it reads until it is closed. Threads may share it.
 
     Close it before the engine: afterwards it raises ClosedError once it needs a table that is not open yet."""

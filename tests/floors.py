@@ -91,6 +91,7 @@ FLOORS: Final = [
     ["flin.rdb"],
     *floors_of("flin.engine", ENGINE),
     ["flin.engine"],
+    ["flin.dbm"],
     ["flin.objects"],
     *floors_of("flin.objects", OBJECTS),
     ["flin.testing", "flin.net"],  # `testing` is for tests, of Flin and of programs that use it

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -70,6 +71,30 @@ def test_uvicorn_with_the_engine_in_its_process(tmp_path: Path) -> None:
         assert second.found(r"is open in process (\d+)") == str(program.pid)
         assert second.end() != 0, "it could not start"
     with flin.engine.open(tmp_path / "visits", create=False, runner="inline") as db:
+        assert db.stats()["wal"]["replayed_operations"] == 0, "the lifespan closed it"
+
+
+def test_fastapi_with_the_engine_on_its_loop(tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("fastapi")
+    told("uvicorn --app-dir examples fastapi_embedded:app")
+    with running(tmp_path, [*UVICORN, "fastapi_embedded:app"], NOTES=str(tmp_path / "notes")) as program:
+        address = program.found(r"running on (http://[\d.:]+)") + "/notes"
+
+        def call(method: str, path: str, body: bytes | None = None) -> bytes:
+            headers = {"content-type": "application/json"}
+            request = urllib.request.Request(address + path, body, headers, method=method)
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as reply:
+                found: bytes = reply.read()
+                return found
+
+        call("PUT", "/milk", b'{"text": "two bottles"}')
+        call("PUT", "/bread", b'{"text": "one"}')
+        assert call("GET", "/milk") == b'{"text":"two bottles"}'
+        assert call("GET", "") == b'{"bread":{"text":"one"},"milk":{"text":"two bottles"}}'
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            call("GET", "/eggs")
+    with flin.engine.open(tmp_path / "notes", create=False, runner="inline") as db:
         assert db.stats()["wal"]["replayed_operations"] == 0, "the lifespan closed it"
 
 

@@ -165,7 +165,7 @@ class Engine(Updates, TypedEngines):
 
     def write_batch(self, *, sync: bool | None = None) -> WriteBatch:
         """`with db.write_batch() as batch`: its writes become one atomic commit. An exception discards them."""
-        _check_sync(sync)
+        check_sync(sync)
         self._check_open()
         return WriteBatch(self, lambda memtable: self._commit(memtable.entries, memtable.ranges, sync))
 
@@ -327,7 +327,7 @@ class Engine(Updates, TypedEngines):
         self, points: Mapping[bytes, Entry], ranges: Sequence[Range], sync: bool | None, *, plain: bool | None = None
     ) -> None:
         """Commit, and wait for the disk if this write asks for it."""
-        _check_sync(sync)
+        check_sync(sync)
         if not points and not ranges:
             self._check_open()
             return
@@ -400,6 +400,6 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
     return Engine(Store(absolute(path), options))
 
 
-def _check_sync(sync: object) -> None:
+def check_sync(sync: object) -> None:
     if sync is not None and sync is not True and sync is not False:
         raise TypeError(f"sync must be True, False or None, not {sync!r}; a sync mode is for open()")

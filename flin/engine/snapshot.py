@@ -64,12 +64,13 @@ class Snapshot(View, TypedSnapshots):
                     found.update(key for _, key in takewhile(lambda due: due[0] <= now_ms, table.expiries()))
         return sum(key < USER_END and _has_expired(self._read(key, values=False), now_ms) for key in found)
 
-    def _read(self, stored: bytes, *, values: bool = True) -> Live | None:
+    def _read(self, stored: bytes, *, values: bool = True, wait: bool = True) -> Live | None:
+        """Without `wait`: ColdRead where it would wait for the disk."""
         state = self._open_state()
         shard = state.shard_of(stored)
         entry = from_memtables(state, shard, stored)
         if entry is None:
-            entry = from_tables(state, shard, stored, hash_key(stored), values=values)
+            entry = from_tables(state, shard, stored, hash_key(stored), wait=wait, values=values)
         return None if entry is TOMBSTONE else entry
 
     def _first(self, start: bytes, stop: bytes, count: int) -> Page | None:
@@ -80,9 +81,9 @@ class Snapshot(View, TypedSnapshots):
         return state.plain_head(start, stop, limit, values=values) if limit <= HEAD_ENTRIES else None
 
     def _pages(
-        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True
+        self, start: bytes, stop: bytes, reverse: bool, limit: int | None, *, values: bool = True, wait: bool = True
     ) -> Iterator[Page]:
-        return self._open_state().pages(start, stop, reverse=reverse, values=values)
+        return self._open_state().pages(start, stop, reverse=reverse, nowait=not wait, values=values)
 
     def _now_ms(self) -> int:
         return self._made_at_ms

@@ -129,7 +129,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
         else:
             bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
         if limit is not None and (type(limit) is not int or not 0 <= limit <= sys.maxsize):
-            limit = _checked_limit(limit)
+            limit = checked_limit(limit)
         if limit is not None and not reverse and 0 < limit <= HEAD_ENTRIES and bounds[0] < bounds[1]:
             first = self._first(*bounds, limit)
             # Most short scans end here, without a generator: they meet nothing hidden.
@@ -152,7 +152,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
     ) -> Iterator[bytes]:
         """The keys of a scan with these arguments, without values."""
         if limit is not None and (type(limit) is not int or not 0 <= limit <= sys.maxsize):
-            limit = _checked_limit(limit)
+            limit = checked_limit(limit)
         bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
         keys: Iterator[bytes] = Paged.from_iterable(self._visible_keys(*bounds, reverse, limit))
         return keys if limit is None else Limited(keys, limit)
@@ -274,7 +274,7 @@ class View(TypedKeys, Mapping[bytes, bytes]):
             return ()
         head = None if limit is None or reverse else self._head(start, stop, limit, values=False)
         pages = self._pages(start, stop, reverse, limit, values=False) if head is None else iter((head,))
-        return _visible_keys(pages, self._now_ms(), self._has_value)
+        return visible_keys(pages, self._now_ms(), self._has_value)
 
 
 class RangeView(View):
@@ -325,7 +325,7 @@ class RangeView(View):
         self._whole._check_open()
 
 
-def _checked_limit(limit: int) -> int:
+def checked_limit(limit: int) -> int:
     try:
         limit = index(limit)
     except TypeError:
@@ -355,7 +355,7 @@ def visible_pages(
         yield keys, values
 
 
-def _visible_keys(pages: Iterator[Page], now_ms: int, has_value: Callable[[Entry, int], bool]) -> Iterator[list[bytes]]:
+def visible_keys(pages: Iterator[Page], now_ms: int, has_value: Callable[[Entry, int], bool]) -> Iterator[list[bytes]]:
     for keys, entries in pages:
         if not set(map(type, entries)) <= _VALUES:
             keys = [key for key, entry in zip(keys, entries, strict=True) if has_value(entry, now_ms)]

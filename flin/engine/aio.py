@@ -1,0 +1,583 @@
+"""The engine for asyncio and uvloop: `db = await flin.engine.aio.open(path)`, then the calls of an engine, awaited.
+
+Most calls are over before a thread could have begun, so nothing is handed to one that need not be:
+
+- A read asks for what is in memory, on the loop. If it would wait for the disk, a reader thread reads instead.
+- A write is made on the loop. If writers must wait for flushes or merges, a writer thread makes it instead, one after
+  the other.
+- A write that waits for the disk (the mode "always", or `sync=True`) joins a round: one sync in a thread for all that
+  were written before it began. Its end wakes them all by one call into the loop.
+- What takes long by its nature (flush, compact, verify, close) is done by a thread.
+
+A call that is cancelled while it waits has been written, or has not, or is just being written by its thread; never half
+of it. The loop is not blocked for longer than a page of a scan takes; after each page the others have their turn.
+
+The server has such ways of its own (net/serve/cold.py, net/run/tick.py): it has no tasks that could be awaited, and its
+replies wait for what they show, not for what they wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from copy import copy
+from functools import partial, wraps
+from itertools import chain, islice, starmap
+from types import TracebackType
+from typing import Any, Final, ParamSpec, TypeVar, overload
+
+from flin.engine import engine as sync_engine
+from flin.engine.batch import WriteBatch
+from flin.engine.buffers import BytesLike, as_stored
+from flin.engine.engine import Engine, check_sync, store_of
+from flin.engine.entry import Entry, Live, Page, is_alive, value_at
+from flin.engine.pairs import Pairs
+from flin.engine.snapshot import Snapshot
+from flin.engine.table.cold_read import ColdRead
+from flin.engine.tree.store import Store
+from flin.engine.view import checked_limit, scan_bounds, visible_keys, visible_pages
+from flin.engine.writable_view import Ttl
+from flin.errors import CLOSED_TEXT, ClosedError, FlinError
+
+P = ParamSpec("P")
+Default = TypeVar("Default")
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+READERS: Final = 4
+"""Enough to keep a disk's queue busy, as in the server."""
+
+TURN_KEYS: Final = 256
+"""The keys of a `get_many` that are read before others have their turn: a tenth of a millisecond, as a page takes."""
+
+COLD_PAGES: Final = 8
+"""The pages that a reader thread reads at once when a scan meets what is not in memory: a hop costs as much as one."""
+
+
+class AsyncView:
+    """The read calls that an engine and a snapshot share."""
+
+    _view: Engine | Snapshot
+    _readers: Executor
+
+    def _read_nowait(self, stored: bytes, *, values: bool = True) -> Live | None:
+        """What a stored key has; ColdRead instead of a wait for the disk."""
+        raise NotImplementedError
+
+    def _frozen(self) -> Snapshot:
+        """All that there is now, for a scan."""
+        raise NotImplementedError
+
+    @overload
+    async def get(self, key: BytesLike) -> bytes | None: ...
+    @overload
+    async def get(self, key: BytesLike, default: Default) -> bytes | Default: ...
+    async def get(self, key: BytesLike, default: object = None) -> object:
+        """The value of the key, or the default."""
+        stored = as_stored(key) if type(key) is not bytes or key >= b"\xff" else key
+        try:
+            entry = self._read_nowait(stored)
+        except ColdRead:
+            return await self._in_reader(partial(self._view.get, key, default))
+        if type(entry) is bytes:
+            return entry
+        if entry is None:
+            return default
+        if entry[2]:  # of another type: a string may lie in pieces
+            return await self._in_reader(partial(self._view.get, key, default))
+        value = value_at(entry, self._view._now_ms())
+        return default if value is None else value
+
+    async def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
+        """The values of the keys, in the order of the keys; None for each absent key."""
+        listed = [*keys]
+        found: list[bytes | None] = []
+        for at in range(0, len(listed), TURN_KEYS):
+            if at:
+                await asyncio.sleep(0)
+            found += await self._get_some(listed[at : at + TURN_KEYS])
+        return found
+
+    async def _get_some(self, keys: list[BytesLike]) -> list[bytes | None]:
+        try:
+            entries = [self._read_nowait(as_stored(key)) for key in keys]
+        except ColdRead:
+            return await self._in_reader(partial(self._view.get_many, keys))
+        if any(map(_has_tag, entries)):
+            return await self._in_reader(partial(self._view.get_many, keys))
+        now_ms = self._view._now_ms()
+        return [value_at(entry, now_ms) for entry in entries]
+
+    async def contains(self, key: BytesLike) -> bool:
+        """Whether the key is there: `key in db`."""
+        try:
+            entry = self._read_nowait(as_stored(key), values=False)
+        except ColdRead:
+            return await self._in_reader(partial(self._view.__contains__, key))
+        return self._view._has_value(entry, self._view._now_ms())
+
+    async def ttl(self, key: BytesLike) -> float | None:
+        """The seconds until the key expires; None if it does not expire, or is absent."""
+        try:
+            entry = self._read_nowait(as_stored(key), values=False)
+        except ColdRead:
+            return await self._in_reader(partial(self._view.ttl, key))
+        now_ms = self._view._now_ms()
+        expires = isinstance(entry, tuple) and is_alive(entry, now_ms) and entry[1]
+        return (entry[1] - now_ms) / 1000 if expires else None  # type: ignore[index]  # it is a tuple
+
+    def scan(
+        self,
+        *,
+        prefix: BytesLike | None = None,
+        start: BytesLike | None = None,
+        stop: BytesLike | None = None,
+        include_start: bool = True,
+        include_stop: bool = False,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[tuple[bytes, bytes]]:
+        """`async for key, value in db.scan(…)`: pairs in key order, as `scan` of an engine gives them. It shows the
+        data as it was at the call."""
+        bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
+        frozen = self._frozen()
+
+        def shown(pages: Iterator[Page]) -> Iterator[Iterable[tuple[bytes, bytes]]]:
+            return starmap(zip, visible_pages(pages, frozen._now_ms(), frozen._value_at))
+
+        return self._items(frozen, *bounds, reverse, _checked(limit), True, shown)
+
+    def scan_keys(
+        self,
+        *,
+        prefix: BytesLike | None = None,
+        start: BytesLike | None = None,
+        stop: BytesLike | None = None,
+        include_start: bool = True,
+        include_stop: bool = False,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[bytes]:
+        """The keys of a scan with these arguments, without values."""
+        bounds = scan_bounds(prefix, start, stop, include_start, include_stop)
+        frozen = self._frozen()
+
+        def shown(pages: Iterator[Page]) -> Iterator[Iterable[bytes]]:
+            return visible_keys(pages, frozen._now_ms(), frozen._has_value)
+
+        return self._items(frozen, *bounds, reverse, _checked(limit), False, shown)
+
+    async def first(self) -> bytes | None:
+        """The smallest key, or None if there is none."""
+        return await anext(self.scan_keys(limit=1), None)
+
+    async def last(self) -> bytes | None:
+        """The largest key, or None if there is none."""
+        return await anext(self.scan_keys(reverse=True, limit=1), None)
+
+    async def next_key(self, key: BytesLike) -> bytes | None:
+        """The smallest key above this one; this key need not exist."""
+        return await anext(self.scan_keys(start=key, include_start=False, limit=1), None)
+
+    async def prev_key(self, key: BytesLike) -> bytes | None:
+        """The largest key below this one; this key need not exist."""
+        return await anext(self.scan_keys(stop=key, reverse=True, limit=1), None)
+
+    async def count(self) -> int:
+        """The number of keys, exactly: `len(db)`, counted in a thread."""
+        return await self._in_reader(self._view.__len__)
+
+    async def _items(
+        self,
+        frozen: Snapshot,
+        start: bytes,
+        stop: bytes,
+        reverse: bool,
+        left: int,
+        values: bool,
+        shown: Callable[[Iterator[Page]], Iterator[Iterable[Item]]],
+    ) -> AsyncIterator[Item]:
+        """The items of a frozen state's pages. What is in memory is merged here, a page in each turn; where that ends,
+        a reader thread reads the next few pages."""
+        pages: Iterator[Page] | None = None
+        while start < stop and left > 0:
+            if pages is None:
+                pages = frozen._pages(start, stop, reverse, None, values=values, wait=False)
+            try:
+                stored = [*islice(pages, 1)]
+            except ColdRead:
+                stored = await self._in_reader(partial(_some_pages, frozen, start, stop, reverse, values))
+                pages = None
+            if not stored:
+                return
+            last = stored[-1][0][-1]
+            start, stop = (start, last) if reverse else (last + b"\0", stop)
+            found = shown(iter(stored))
+            if any(map(_has_tag, chain.from_iterable(entries for _, entries in stored))):
+                found = iter(await self._in_reader(partial(list, found)))
+            for items in found:
+                for item in islice(items, left):
+                    left -= 1
+                    yield item
+            await asyncio.sleep(0)
+
+    async def _in_reader(self, read: Callable[[], Result]) -> Result:
+        return await _handed_over(self._readers, read)
+
+
+class AsyncSnapshot(AsyncView):
+    """A snapshot of `AsyncEngine.snapshot()`: all read calls, on the data as it was then."""
+
+    def __init__(self, snapshot: Snapshot, readers: Executor) -> None:
+        self._view: Snapshot = snapshot
+        self._readers = readers
+
+    def _read_nowait(self, stored: bytes, *, values: bool = True) -> Live | None:
+        return self._view._read(stored, values=values, wait=False)
+
+    def _frozen(self) -> Snapshot:
+        return self._view._frozen()
+
+    def close(self) -> None:
+        self._view.close()
+
+    async def __aenter__(self) -> AsyncSnapshot:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncBatch:
+    """A batch of `AsyncEngine.write_batch()`. Its writes only fill memory, so they are not awaited: `batch.put(…)`. Its
+    commit is, and its reads."""
+
+    def __init__(self, engine: AsyncEngine, batch: WriteBatch, sync: bool | None) -> None:
+        self._engine = engine
+        self._batch = batch
+        self._sync = sync
+        self.put = batch.put
+        self.put_many = batch.put_many
+        self.delete = batch.delete
+        self.delete_many = batch.delete_many
+        self.delete_range = batch.delete_range
+        self.delete_prefix = batch.delete_prefix
+        self.discard = batch.discard
+
+    @property
+    def writes(self) -> int:
+        """The number of writes of a commit."""
+        return self._batch.writes
+
+    @overload
+    async def get(self, key: BytesLike) -> bytes | None: ...
+    @overload
+    async def get(self, key: BytesLike, default: Default) -> bytes | Default: ...
+    async def get(self, key: BytesLike, default: object = None) -> object:
+        """The value of the key, or the default: the batch's own, or the database's."""
+        self._batch._check_open()
+        entry = self._batch._memtable.get(as_stored(key))
+        if entry is None:
+            return await self._engine.get(key, default)
+        value = value_at(entry, self._batch._now_ms())
+        return default if value is None else value
+
+    async def commit(self) -> None:
+        """Commit now. The batch cannot be used any more."""
+        await self._engine._write(self._batch.commit, self._sync)
+
+    async def __aenter__(self) -> AsyncBatch:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.discard()
+        elif not self._batch._ended:
+            await self.commit()
+
+
+class AsyncEngine(AsyncView):
+    """One open database, for the tasks of one event loop: that in which it was opened. Close it, or use it by `async
+    with`. It raises what an engine raises."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._view: Engine = engine
+        self._store = store_of(engine)
+        self._read_nowait = self._store.read_nowait  # type: ignore[method-assign, assignment]  # a call less for each get
+        self._loop = asyncio.get_running_loop()
+        self._readers: Executor = ThreadPoolExecutor(READERS, thread_name_prefix="flin-reader")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="flin-writer")
+        self._syncs = _Syncs(self._store, self._loop)
+        # This face waits for the disk itself, without blocking the loop.
+        self._sync_always, engine._sync_always = engine._sync_always, False
+
+    def _frozen(self) -> Snapshot:
+        return self._view._frozen()
+
+    # One key.
+
+    async def put(self, key: BytesLike, value: BytesLike, *, ttl: Ttl | None = None, sync: bool | None = None) -> None:
+        """Set the key. `ttl`: seconds until it expires. `sync`: wait for the disk (None: as the sync mode says)."""
+        if self._store.stall() or sync is not None:
+            await self._write(partial(self._view.put, key, value, ttl=ttl), sync)
+            return
+        self._view.put(key, value, ttl=ttl)
+        if self._sync_always:
+            await self._syncs.wait(self._store.position)
+
+    async def delete(self, key: BytesLike, *, sync: bool | None = None) -> None:
+        """Delete the key, if it is there."""
+        await self._write(partial(self._view.delete, key), sync)
+
+    async def incr(self, key: BytesLike, delta: int = 1, *, ttl: Ttl | None = None) -> int:
+        """Add to the number that the key holds as decimal text (0 if absent), and return the sum."""
+        return await self._update(key, partial(self._view.incr, key, delta, ttl=ttl))
+
+    async def put_if_absent(self, key: BytesLike, value: BytesLike, *, ttl: Ttl | None = None) -> bool:
+        """Set the key if it is absent. True if it was set."""
+        return await self._update(key, partial(self._view.put_if_absent, key, value, ttl=ttl))
+
+    async def compare_and_set(
+        self, key: BytesLike, expected: BytesLike | None, new: BytesLike | None, *, ttl: Ttl | None = None
+    ) -> bool:
+        """If the key holds `expected` (None: if it is absent), set it to `new` (None: delete it). True if it did."""
+        return await self._update(key, partial(self._view.compare_and_set, key, expected, new, ttl=ttl))
+
+    async def expire(self, key: BytesLike, ttl: Ttl) -> bool:
+        """Let the key expire in ttl seconds. False if it is absent."""
+        return await self._update(key, partial(self._view.expire, key, ttl))
+
+    async def persist(self, key: BytesLike) -> bool:
+        """Remove the expiry of the key. False if it is absent or has none."""
+        return await self._update(key, partial(self._view.persist, key))
+
+    async def setdefault(self, key: BytesLike, default: BytesLike = b"") -> bytes:
+        """Return the value of the key. If it is absent, set it to the default first."""
+        return await self._update(key, partial(self._view.setdefault, key, default))
+
+    async def pop(self, key: BytesLike, default: Default | None = None) -> bytes | Default | None:
+        """Delete the key and return its value; if it is absent, the default."""
+        return await self._update(key, partial(self._view.pop, key, default))
+
+    async def popitem(self) -> tuple[bytes, bytes]:
+        """Delete the smallest key and return it with its value. KeyError if there is none."""
+        return await self.run(Engine.popitem)
+
+    # Many keys.
+
+    async def put_many(self, pairs: Pairs, *, ttl: Ttl | None = None, sync: bool | None = None) -> None:
+        """Set all the keys in one atomic commit."""
+        await self._write(partial(self._view.put_many, pairs, ttl=ttl), sync)
+
+    async def delete_many(self, keys: Iterable[BytesLike], *, sync: bool | None = None) -> None:
+        """Delete those of the keys that are there, in one atomic commit."""
+        await self._write(partial(self._view.delete_many, keys), sync)
+
+    async def delete_range(self, start: BytesLike, stop: BytesLike, *, sync: bool | None = None) -> None:
+        """Delete the keys from start (inclusive) to stop (exclusive)."""
+        await self._write(partial(self._view.delete_range, start, stop), sync)
+
+    async def delete_prefix(self, prefix: BytesLike, *, sync: bool | None = None) -> None:
+        """Delete the keys that begin with the prefix."""
+        await self._write(partial(self._view.delete_prefix, prefix), sync)
+
+    async def clear(self) -> None:
+        """Delete every key."""
+        await self._write(self._view.clear)
+
+    def write_batch(self, *, sync: bool | None = None) -> AsyncBatch:
+        """`async with db.write_batch() as batch`: its writes become one atomic commit. An exception discards them, the
+        cancellation of the task among them."""
+        check_sync(sync)
+        return AsyncBatch(self, self._view.write_batch(), sync)
+
+    def snapshot(self) -> AsyncSnapshot:
+        """`async with db.snapshot() as view`: all read calls, on the data as it is now."""
+        return AsyncSnapshot(self._view.snapshot(), self._readers)
+
+    # Maintenance.
+
+    async def run(self, function: Callable[[Engine], Result]) -> Result:
+        """Call a function with the engine itself, in a thread, and wait until what it wrote is as safe as the mode
+        says. For what has no call here: `await db.run(lambda db: db.typed(key=str, value=int).incr("visits"))`."""
+        result = await asyncio.to_thread(function, self._view)
+        if self._sync_always:
+            await self._syncs.wait(self._store.position)
+        return result
+
+    async def flush(self) -> None:
+        """Write everything that is in memory to tables, now."""
+        await asyncio.to_thread(self._view.flush)
+
+    async def compact(self) -> None:
+        """Flush, delete what has expired, and merge everything into one run per shard without tombstones."""
+        await asyncio.to_thread(self._view.compact)
+
+    async def sync(self) -> None:
+        """Make everything written so far durable."""
+        self._view._check_open()
+        await self._syncs.wait(self._store.position)
+
+    async def verify(self) -> list[FlinError]:
+        """Read and check everything on disk. Returns all problems; none if all is well."""
+        return await asyncio.to_thread(self._view.verify)
+
+    async def stats(self) -> dict[str, Any]:
+        """Figures of this open engine: docs/stats.md."""
+        return await asyncio.to_thread(self._view.stats)
+
+    async def close(self, *, flush: bool = True) -> None:
+        """Make everything durable, and close. A second call does nothing. If it is cancelled, a thread goes on."""
+        try:
+            await asyncio.to_thread(self._view.close, flush=flush)
+        finally:
+            for executor in (self._readers, self._writer, self._syncs.executor):
+                executor.shutdown(wait=False)
+
+    @property
+    def path(self) -> str:
+        return self._view.path
+
+    @property
+    def closed(self) -> bool:
+        return self._view.closed
+
+    async def __aenter__(self) -> AsyncEngine:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<flin.engine.aio.AsyncEngine {self.path!r}{' closed' if self.closed else ''}>"
+
+    # The ways of a write.
+
+    async def _write(self, write: Callable[[], Result], sync: bool | None = None) -> Result:
+        """Write, in the writer thread if writers must wait; then wait for the disk, if this write asks for it."""
+        check_sync(sync)
+        result = await self._in_writer(write) if self._store.stall() else write()
+        if self._sync_always if sync is None else sync:
+            await self._syncs.wait(self._store.position)
+        return result
+
+    async def _update(self, key: BytesLike, update: Callable[[], Result]) -> Result:
+        """Write what depends on what is there; if that must be read from the disk, in the writer thread."""
+        try:
+            self._store.read_nowait(as_stored(key))
+        except ColdRead:
+            result = await self._in_writer(update)
+            if self._sync_always:
+                await self._syncs.wait(self._store.position)
+            return result
+        return await self._write(update)
+
+    async def _in_writer(self, write: Callable[[], Result]) -> Result:
+        return await _handed_over(self._writer, write)
+
+
+class _Syncs:
+    """The tasks that wait for the disk. One sync runs at a time; who comes meanwhile waits for the next one."""
+
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+        self.executor: Final = ThreadPoolExecutor(1, thread_name_prefix="flin-sync")
+        self._store = store
+        self._loop = loop
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._is_running = False
+
+    async def wait(self, position: int) -> None:
+        """Return once everything before the position is durable. Raises what the sync raises."""
+        if self._store.synced_position >= position:
+            return
+        future = self._loop.create_future()
+        self._waiting.append((position, future))
+        if not self._is_running:
+            self._begin()
+        await future
+
+    def _begin(self) -> None:
+        try:
+            running = self.executor.submit(self._store.sync)
+        except RuntimeError:  # it was shut down after a close that could not sync
+            waiting, self._waiting = self._waiting, []
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(ClosedError(CLOSED_TEXT))
+        else:
+            self._is_running = True
+            running.add_done_callback(self._tell)
+
+    def _tell(self, done: Future[None]) -> None:
+        """Called by the thread. If the loop is closed, nobody waits any more."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end, done)
+
+    def _end(self, done: Future[None]) -> None:
+        self._is_running = False
+        error, synced = done.exception(), self._store.synced_position
+        waiting, self._waiting = self._waiting, []
+        for position, future in waiting:
+            if future.done():  # its task was cancelled
+                continue
+            if error is not None:
+                future.set_exception(copy(error))
+            elif position <= synced:
+                future.set_result(None)
+            else:
+                self._waiting.append((position, future))
+        if self._waiting:
+            self._begin()
+
+
+def _handed_over(executor: Executor, call: Callable[[], Result]) -> asyncio.Future[Result]:
+    """The result of a call that a thread makes."""
+    try:
+        return asyncio.get_running_loop().run_in_executor(executor, call)
+    except RuntimeError:  # it was shut down
+        raise ClosedError(CLOSED_TEXT) from None
+
+
+def _some_pages(frozen: Snapshot, start: bytes, stop: bytes, reverse: bool, values: bool) -> list[Page]:
+    return [*islice(frozen._pages(start, stop, reverse, None, values=values), COLD_PAGES)]
+
+
+def _has_tag(entry: Entry | None) -> bool:
+    """Whether it may be a string that lies in pieces, which must be read."""
+    return type(entry) is tuple and bool(entry[2])
+
+
+def _checked(limit: int | None) -> int:
+    return sys.maxsize if limit is None else checked_limit(limit)
+
+
+def _opening(open_sync: Callable[P, Engine]) -> Callable[P, Coroutine[Any, Any, AsyncEngine]]:
+    @wraps(open_sync)
+    async def open_async(*arguments: P.args, **options: P.kwargs) -> AsyncEngine:
+        opened = asyncio.ensure_future(asyncio.to_thread(open_sync, *arguments, **options))
+        try:
+            return AsyncEngine(await asyncio.shield(opened))
+        except asyncio.CancelledError:
+            opened.add_done_callback(_close_again)
+            raise
+
+    return open_async
+
+
+def _close_again(opened: asyncio.Future[Engine]) -> None:
+    """Nobody waits for this engine any more: release its directory."""
+    if not opened.cancelled() and opened.exception() is None:
+        asyncio.get_running_loop().run_in_executor(None, opened.result().close)
+
+
+open = _opening(sync_engine.open)
+"""`db = await flin.engine.aio.open(path, **options)`, with the options of `flin.engine.open`. The recovery runs in a
+thread."""

@@ -24,7 +24,9 @@ ENGINE: Final = [
     "repair/",
     "typed_keys",
     "pairs mapping_views scan_iterator seekable_iterator codec",
-    "engine view batch snapshot statistics verify writable_view updates closing expiring prefixed typed put_options",
+    "engine view batch snapshot statistics verify writable_view updates closing expiring"
+    " prefixed typed put_options memoize",
+    "aio_view aio_memoize",
     "aio",
 ]
 """Of flin.engine."""

@@ -26,6 +26,7 @@ from flin.engine.closing import Closing
 from flin.engine.disk.fs import FileSystem, OsFileSystem, absolute
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry
 from flin.engine.key import USER_END
+from flin.engine.memoize import Memoizing
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.prefixed import PrefixedEngine
@@ -45,7 +46,7 @@ from flin.errors import CLOSED_TEXT, ClosedError, FlinError, ReadOnlyError, Stal
 Default = TypeVar("Default")
 
 
-class Engine(Updates, TypedEngines):
+class Engine(Updates, TypedEngines, Memoizing):
     """One open database. Close it, or use it as a context manager.
 
     Signal handlers, `__del__` and weakref callbacks may use it in the middle of another call of the same thread. Reads

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from flin.engine.buffers import BytesLike, as_bytes
 from flin.engine.entry import Entry, Live, Page
 from flin.engine.key import USER_END, prefix_stop, stored_key, user_key
+from flin.engine.memoize import Memoizing
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.put_options import PutOptions, SyncOption
 from flin.engine.typed import TypedBatches, TypedEngines, TypedSnapshots
@@ -193,7 +194,7 @@ class PrefixedBatch(PrefixedWrites, _Closable, TypedBatches):
         self._below.discard()
 
 
-class PrefixedEngine(PrefixedWrites, Updates, TypedEngines):
+class PrefixedEngine(PrefixedWrites, Updates, TypedEngines, Memoizing):
     """An engine's calls below a prefix. It has no end of its own: it is closed with the engine."""
 
     def write_batch(self, *, sync: bool | None = None) -> PrefixedBatch:

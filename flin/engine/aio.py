@@ -231,9 +231,9 @@ class AsyncEngine(AsyncView):
         """Write everything that is in memory to tables, now."""
         await asyncio.to_thread(self._view.flush)
 
-    async def compact(self) -> None:
-        """Flush, delete what has expired, and merge everything into one run per shard without tombstones."""
-        await asyncio.to_thread(self._view.compact)
+    async def compact(self, start: BytesLike | None = None, stop: BytesLike | None = None) -> None:
+        """Flush, delete what has expired, and merge everything, or a range, into one run per shard."""
+        await asyncio.to_thread(self._view.compact, start, stop)
 
     async def sync(self) -> None:
         """Make everything written so far durable."""

@@ -25,11 +25,13 @@ from flin.engine.buffers import BytesLike, as_bytes, as_stored
 from flin.engine.closing import Closing
 from flin.engine.disk.fs import FileSystem, OsFileSystem, absolute
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry
+from flin.engine.expiry_callback import ExpiryCallback
 from flin.engine.key import USER_END
 from flin.engine.memoize import Memoizing
 from flin.engine.options import Compression, Options, RunnerKind, SyncMode, system_random_bytes, wall_clock_ms
 from flin.engine.pairs import Pairs, points_of
 from flin.engine.prefixed import PrefixedEngine
+from flin.engine.range_size import stored_bytes
 from flin.engine.read.read_path import ABSENT, MAX_ABSENT, read_older
 from flin.engine.reentry import is_reentered, refuse_reentry
 from flin.engine.snapshot import Snapshot
@@ -62,6 +64,8 @@ class Engine(Updates, TypedEngines, Memoizing):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._sync_always = store.options.sync == "always"
+        if store.options.on_expired is not None:
+            store.listeners.on_expired = ExpiryCallback(store.options.on_expired)
         try:
             runner = runner_of(store.options)
             self._runner = runner
@@ -218,14 +222,23 @@ class Engine(Updates, TypedEngines, Memoizing):
         with self._unless_closed():
             self._flush()
 
-    def compact(self) -> None:
-        """Flush, delete what has expired, and merge everything into one run per shard without tombstones."""
+    def compact(self, start: BytesLike | None = None, stop: BytesLike | None = None) -> None:
+        """Flush, delete what has expired, and merge everything into one run per shard without tombstones; with a start
+        (inclusive) or stop (exclusive) only the tables that overlap this range."""
         refuse_reentry("compact()")
+        is_whole = start is None and stop is None
+        bounds = (b"", None) if is_whole else scan_bounds(None, start, stop, True, False)
         with self._unless_closed():
             while self._compactor.sweep():
                 pass
             self._flush()
-            self._compactor.compact_fully()
+            self._compactor.compact_fully(*bounds)
+
+    def approximate_size(self, start: BytesLike | None = None, stop: BytesLike | None = None) -> int:
+        """About how many bytes the keys from start (inclusive) to stop (exclusive) take on disk, read from indexes: in
+        tables and value files, without the write-ahead log, with what merges have not removed yet."""
+        self._check_open()
+        return stored_bytes(self._store.state, *scan_bounds(None, start, stop, True, False))
 
     def _flush(self) -> None:
         self._store.seal()
@@ -370,6 +383,7 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
     stall_writers: bool = True,
     value_threshold: int = 4096,
     value_cache: bool = True,
+    on_expired: Callable[[bytes], object] | None = None,
     fs: FileSystem | None = None,
     clock_ms: Callable[[], int] = wall_clock_ms,
     random_bytes: Callable[[int], bytes] = system_random_bytes,
@@ -394,6 +408,7 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
         stall_writers=stall_writers,
         value_threshold=value_threshold,
         value_cache=value_cache,
+        on_expired=on_expired,
         fs=OsFileSystem() if fs is None else fs,
         clock_ms=clock_ms,
         random_bytes=random_bytes,

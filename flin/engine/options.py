@@ -75,6 +75,9 @@ class Options:
     scans cost more than with values in tables; from there on nothing does (docs/performance.md)."""
     value_cache: bool = True
     """Cache values that are often read from tables. The server turns it off, since it caches cached replies instead."""
+    on_expired: Callable[[bytes], object] | None = None
+    """Called with each key that has expired, once it is deleted: about a third of a second after its time, by the
+    thread that deletes it (docs/as-a-cache.md)."""
     fs: FileSystem = field(default_factory=OsFileSystem)
     clock_ms: Callable[[], int] = wall_clock_ms
     random_bytes: Callable[[int], bytes] = system_random_bytes
@@ -113,6 +116,8 @@ class Options:
         for name in ("clock_ms", "random_bytes"):
             if not callable(getattr(self, name)):
                 raise TypeError(f"{name} must be a function, not {getattr(self, name)!r}")
+        if self.on_expired is not None and not callable(self.on_expired):
+            raise TypeError(f"on_expired must be a function or None, not {self.on_expired!r}")
         now_ms = self.clock_ms()
         if type(now_ms) is not int:
             raise TypeError(f"clock_ms must return whole milliseconds (time.time_ns() // 1_000_000), not {now_ms!r}")

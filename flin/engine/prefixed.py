@@ -197,6 +197,20 @@ class PrefixedBatch(PrefixedWrites, _Closable, TypedBatches):
 class PrefixedEngine(PrefixedWrites, Updates, TypedEngines, Memoizing):
     """An engine's calls below a prefix. It has no end of its own: it is closed with the engine."""
 
+    def compact(self, start: BytesLike | None = None, stop: BytesLike | None = None) -> None:
+        """Flush, and merge the tables that overlap this part, or a range of it, as `Engine.compact` does."""
+        self._below.compact(*self._range(start, stop))
+
+    def approximate_size(self, start: BytesLike | None = None, stop: BytesLike | None = None) -> int:
+        """About how many bytes this part, or a range of it, takes on disk: see `Engine.approximate_size`."""
+        size: int = self._below.approximate_size(*self._range(start, stop))
+        return size
+
+    def _range(self, start: BytesLike | None, stop: BytesLike | None) -> tuple[bytes, bytes | None]:
+        """The range of the database below."""
+        low = self._prefix if start is None else self._whole(start)
+        return low, prefix_stop(self._prefix) if stop is None else self._whole(stop)
+
     def write_batch(self, *, sync: bool | None = None) -> PrefixedBatch:
         """`with part.write_batch() as batch`: its writes become one atomic commit."""
         return PrefixedBatch(self._below.write_batch(sync=sync), self._prefix)

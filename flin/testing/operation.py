@@ -378,6 +378,23 @@ class Maintenance(Rule):
 
 
 @dataclass(frozen=True)
+class CompactRange(Rule):
+    """compact of a range: everything before it is durable when it returns."""
+
+    start: bytes
+    stop: bytes
+    weight: ClassVar[int] = 1
+
+    def do(self, run: WorkloadRun) -> None:
+        run.engine.compact(self.start, self.stop)
+        run.model.promise()
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> CompactRange:
+        return cls(*draw.bounds())
+
+
+@dataclass(frozen=True)
 class Reopen(Rule):
     """Close and open again. Without a flush the WAL ends with an end frame, and the next open replays it."""
 
@@ -559,7 +576,7 @@ RULES.extend(
     (
         *(Put, Delete, Incr, CompareAndSet, Expire, Pop),
         *(PutMany, DeleteMany, DeleteRange, DeletePrefix, Clear, Batch, Fill, Layer, Take, DeleteEach),
-        *(Maintenance, Reopen, Advance, Sweep, CountSome, Read, TakeSnapshot, ReleaseSnapshot),
+        *(Maintenance, CompactRange, Reopen, Advance, Sweep, CountSome, Read, TakeSnapshot, ReleaseSnapshot),
         *(Refused, Crash, Replace),
     )
 )

@@ -330,8 +330,22 @@ def test_other_tasks_have_their_turn_between_pages(run: Run) -> None:
     assert run(main()) > 5
 
 
-ELSEWHERE = {"prefixed", "typed", "iterator", "type", "hash", "list", "set", "sorted_set", "stream", "keys", "items",
-             "values", "update"}  # fmt: skip
+ELSEWHERE = {
+    "approximate_size",
+    "prefixed",
+    "typed",
+    "iterator",
+    "type",
+    "hash",
+    "list",
+    "set",
+    "sorted_set",
+    "stream",
+    "keys",
+    "items",
+    "values",
+    "update",
+}
 """Calls that have no awaited form: `run` makes them in a thread."""
 
 

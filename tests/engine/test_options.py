@@ -88,6 +88,7 @@ def test_what_is_refused(options: dict[str, Any], message: str) -> None:
         ({"value_cache": 0}, "value_cache must be True or False, not 0"),
         ({"stall_writers": None}, "stall_writers must be True or False"),
         ({"clock_ms": 5}, "clock_ms must be a function, not 5"),
+        ({"on_expired": 5}, "on_expired must be a function or None, not 5"),
         ({"clock_ms": time.time}, r"clock_ms must return whole milliseconds \(time.time_ns\(\) // 1_000_000\), not 1"),
         ({"random_bytes": b"0123"}, "random_bytes must be a function"),
     ],

@@ -174,7 +174,7 @@ def test_what_is_refused(open_engine: OpenEngine) -> None:
             late()
 
 
-OF_THE_DIRECTORY = {"flush", "compact", "sync", "verify", "stats", "close", "path", "closed"}
+OF_THE_DIRECTORY = {"flush", "sync", "verify", "stats", "close", "path", "closed"}
 """An engine's calls that are for all that it has."""
 
 

@@ -147,8 +147,27 @@ def test_what_is_not_of_the_type(open_engine: OpenEngine) -> None:
         ages["a":"b":2]
 
 
-OF_BYTES = {"flush", "compact", "sync", "verify", "stats", "close", "path", "closed", "prefixed", "typed", "iterator",
-            "type", "hash", "list", "set", "sorted_set", "stream"}  # fmt: skip
+OF_BYTES = {
+    "flush",
+    "compact",
+    "approximate_size",
+    "memoize",
+    "sync",
+    "verify",
+    "stats",
+    "close",
+    "path",
+    "closed",
+    "prefixed",
+    "typed",
+    "iterator",
+    "type",
+    "hash",
+    "list",
+    "set",
+    "sorted_set",
+    "stream",
+}
 """Calls that are for the whole directory, or for bytes."""
 
 

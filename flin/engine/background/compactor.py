@@ -225,13 +225,13 @@ class Compactor:
             self.counter.count_idly()  # last, because a merge settles for nothing
         return False
 
-    def compact_fully(self) -> None:
-        """Merge all runs of every shard into one, without tombstones. A merge that only uses the quiet ends: it has the
-        lowest priority, and the caller would wait for it."""
+    def compact_fully(self, start: bytes = b"", stop: bytes | None = None) -> None:
+        """Merge all runs of every shard into one, without tombstones, or what they hold from `start` to `stop`. A merge
+        that only uses the quiet ends: it has the lowest priority, and the caller would wait for it."""
         self._count_full_compactions(1)
         try:
             for shard in range(self._store.manifest.shards):
-                self._compact_shard_fully(shard)
+                self._compact_shard_fully(shard, start, stop)
         finally:
             self._count_full_compactions(-1)
 
@@ -240,9 +240,9 @@ class Compactor:
         with self._busy_lock:
             self._full_compactions += change
 
-    def _compact_shard_fully(self, shard: int) -> None:
+    def _compact_shard_fully(self, shard: int, start: bytes = b"", stop: bytes | None = None) -> None:
         def pick(state: ReadState) -> Compaction | None:
-            return pick_full_compaction(self._counted(state), shard, self._options, self._taken(state))
+            return pick_full_compaction(self._counted(state), shard, self._options, self._taken(state), start, stop)
 
         while self._compact(pick) or self._wait_for_compaction(shard):
             pass

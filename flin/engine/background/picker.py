@@ -41,6 +41,7 @@ from flin.engine.background.value_garbage import (
     worn_tables,
 )
 from flin.engine.catalog.version import Run, Version
+from flin.engine.key import KEYS_END
 from flin.engine.table.meta import TableMeta
 
 Hides: TypeAlias = Callable[[TableMeta, TableMeta], int]
@@ -126,13 +127,18 @@ def _pick_discovery(version: Version, options: CompactionOptions, busy: Collecti
 
 
 def pick_full_compaction(
-    version: Version, shard: int, options: CompactionOptions, busy: Collection[Compaction] = ()
+    version: Version,
+    shard: int,
+    options: CompactionOptions,
+    busy: Collection[Compaction] = (),
+    start: bytes = b"",
+    stop: bytes | None = None,
 ) -> Compaction | None:
-    """The next step towards one run of the shard, without tombstones; None if that is done already, or a busy
-    compaction is in the way."""
+    """The next step towards one run of the shard from `start` to `stop` (None: to the end), without tombstones; None if
+    that is done already, or a busy compaction is in the way."""
     if not version.shards[shard] or any(compaction.shard == shard for compaction in busy):
         return None
-    return _choice(version, shard, options, RunProfiles(), [], hides_by_metadata).pick_full()
+    return _choice(version, shard, options, RunProfiles(), [], hides_by_metadata).pick_full(start, stop)
 
 
 def _choice(
@@ -174,17 +180,21 @@ class _Choice:
     def pick(self) -> Compaction | None:
         return self._free() or self._bottom() or self._similar() or self._cap() or self._dense()
 
-    def pick_full(self) -> Compaction | None:
+    def pick_full(self, start: bytes, stop: bytes | None) -> Compaction | None:
         count = len(self._runs)
         for index in self._ranges:
-            chosen = gather(self._runs, 0, count, *self._bounds(index, index), END << 32, (), self._ends) or []
+            low, high = self._bounds(index, index)
+            low, high = max(low, start), min(high or stop or KEYS_END, stop or KEYS_END)
+            if low >= high:
+                continue
+            chosen = gather(self._runs, 0, count, low, high, END << 32, (), self._ends) or []
             if len(chosen) > 1 or any(table.tombstones or table.range_deletes for _, run in chosen for table in run):
                 if sum(run_bytes(run) for _, run in chosen) > self._most(index, index, 0, count):
                     young = self._youngest()
                     if young > 1:
                         return plan(self._shard, 0, young, list(enumerate(self._runs[:young])), "asked for")
                 return plan(self._shard, 0, count, chosen, "asked for", drop_all=True)
-        if count == 1:
+        if count == 1 or start or stop is not None:
             return None
         return plan(self._shard, 0, count, list(enumerate(self._runs)), "asked for", drop_all=True)
 

@@ -2,7 +2,7 @@
 
 Keys and values may be str, which are stored as UTF-8; bytes come back. What differs from the standard modules: `file`
 is a directory, a write is safe if the process is killed, keys are in order, and the errors have a cause that says more.
-`shelve.Shelf(flin.dbm.open(file, "c"))` is a shelf.
+A Shelf of the standard library takes it, too.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def reads(view: Mapping[bytes, bytes], snapshot: Snapshot, batch: WriteBatch) ->
 part: Mapping[bytes, bytes] = db[b"a":b"m"]
 del db[b"a":b"m"]
 pair: tuple[bytes, bytes] = db.iterator(prefix=b"k").prev()
-db.iterator(begin=b"k")  # error: No overload variant of "iterator" of "View" matches argument type
+db.iterator(begin=b"k")  # error: Unexpected keyword argument "begin" for overloaded function "iterator"
 users = db.prefixed(b"user:")
 users.put(b"1", b"Ada", ttl=5, sync=True)
 users.put(b"1", b"Ada", tll=5)  # error: Unexpected keyword argument "tll" for "put" of "PrefixedWrites"
@@ -64,7 +64,7 @@ ages[b"Ada"] = 36  # error: Invalid index type
 age_of: int | None = ages.get("Ada")
 points: dict[tuple[str, int], float] = dict(db.snapshot().typed(key=tuple[str, int], value=float).items())
 with ages.write_batch() as many:
-    many.put_many({"Ada": 36, "Grace": "85"})  # error: Dict entry 1 has incompatible type "str": "str"
+    many.put_many({"Ada": 36, "Grace": "85"})  # error: Argument 1 to "put_many" of "TypedWrites" has incompatible type
 anything: list[int] = db.typed(key=bytes, value="json")[b"k"]
 db.typed(key=str, value="pickle")  # error: No overload variant of "typed" of "TypedEngines" matches argument types
 

@@ -88,6 +88,19 @@ class ReadOnlyError(FlinError):
         self.reason = reason
 
 
+class EncryptionError(FlinError):
+    """A database cannot be opened because of its encryption: a key is missing, or there is one too many, or the package
+    that encrypts. The text says what to do."""
+
+
+class WrongKeyError(EncryptionError):
+    """The key is not the one that the database was encrypted with. Nothing was changed."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} was sealed with another key than the one that was given")
+        self.path = path
+
+
 class WorkerError(FlinError):
     """A worker of `flin serve --workers` cannot be started, or did not end well; the text says which, and why."""
 

@@ -214,7 +214,7 @@ def test_a_database_in_use_is_3(command: str, database: Path, capsys: Capture) -
 
 
 def test_an_interrupt_is_130(database: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(directory: str, group: None) -> None:
+    def interrupt(directory: str, group: None, key: None) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flin.cli.check.check", interrupt)
@@ -228,7 +228,7 @@ def test_a_signal_ends_it_as_an_interrupt_does(
     """What was begun is cleaned up, and a handler that was set before is set again."""
     ended = []
 
-    def take_long(directory: str, group: None) -> None:
+    def take_long(directory: str, group: None, key: None) -> None:
         try:
             os.kill(os.getpid(), number)
             time.sleep(60)
@@ -246,7 +246,7 @@ def test_an_ignored_signal_stays_ignored(database: Path, capsys: Capture, monkey
     """Like under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def check(directory: str, group: None) -> tuple[list[str], str]:
+    def check(directory: str, group: None, key: None) -> tuple[list[str], str]:
         os.kill(os.getpid(), signal.SIGHUP)
         return [], "well"
 

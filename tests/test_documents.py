@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,20 +84,33 @@ def test_the_collections_of_the_document() -> None:
 
 
 def test_the_file_names_of_the_document() -> None:
-    """Every file in a database's directory is one of the six kinds in the document."""
+    """Every file in a database's directory is one of the eight kinds in the document."""
     text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `([A-Z<][^`]*)` \|", text.partition("## Files\n")[2].partition("\n## ")[0], re.MULTILINE)
-    assert len(told) == 6
+    assert len(told) == 8
     patterns = [re.sub(r"<\w+>", r"[0-9]+", re.escape(name).replace(r"\<", "<").replace(r"\>", ">")) for name in told]
     disk = SimulatedDisk()
-    db = flin.engine.open("/db", fs=disk, runner="inline")
+    db = flin.engine.open("/db", fs=disk, runner="inline", encryption_key=bytes(32))
     db.put(b"k", b"v")
     db.flush()
     db.put(b"k", b"v")
-    for name in [*disk.names("/db"), "MANIFEST.7.tmp"]:
-        assert maybe_parse(name) or name in ("LOCK", "MANIFEST")
+    for name in [*disk.names("/db"), "MANIFEST.7.tmp", "KEYS.new"]:
+        assert maybe_parse(name) or name in ("LOCK", "MANIFEST", "KEYS", "KEYS.new")
         assert any(re.fullmatch(pattern, name) for pattern in patterns), name
     db.close()
+
+
+def test_the_python_of_the_encryption_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "encryption.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert len(blocks) == 2
+    with flin.engine.open("data", encryption_key=names["new_key"]) as db:
+        assert db[b"name"] == b"value"
 
 
 # README.md

@@ -47,6 +47,7 @@ ALSO = {
     ("flin.engine.background.compactor", "time.sleep"): "a pause of threads that have no memory to wait in another way",
     ("flin.engine.background.maintenance", "time.sleep"): "the same",
     ("flin.engine.background.slices", "time.sleep"): "the rest of a job between two slices",
+    ("flin.engine.disk.cipher", "secrets.token_bytes"): "salts of files that a helper process seals",
     ("flin.engine.options", "secrets.token_bytes"): "the default of the random_bytes argument",
 }
 

@@ -25,7 +25,8 @@ TEST_COMMAND = "python3 -m venv .venv-test && .venv-test/bin/pip install '.[dev]
 # Distributions with the same import name, by the packages that need them.
 ENGINE_NEEDS = {"sortedcontainers", "mmh3", "zstandard"}
 ALLOWED_IMPORTS = {
-    "flin/engine": ENGINE_NEEDS | {"zlib_ng"},  # zlib-ng only if it is installed: see `flin.engine.checksum`
+    # zlib-ng only if it is installed: see `flin.engine.checksum`; cryptography only with a key: disk/cipher.py
+    "flin/engine": ENGINE_NEEDS | {"zlib_ng", "cryptography"},
     "flin/objects": ENGINE_NEEDS,
     "flin/testing": ENGINE_NEEDS | {"redis"},  # redis-py only if it is installed: see `flin.testing.kill`
     "flin/net": ENGINE_NEEDS | {"uvloop", "hiredis", "lupa"},  # lupa only when the first script comes
@@ -47,6 +48,7 @@ def test_dependencies() -> None:
     extras = PROJECT["optional-dependencies"]
     assert names(extras["server"]) == {"uvloop", "hiredis"}
     assert names(extras["fast"]) == {"zlib-ng"}
+    assert names(extras["encryption"]) == {"cryptography"}
     assert {"pytest", "pytest-xdist", "hypothesis", "mypy", "ruff", "redis"} <= names(extras["dev"])
     assert {"rocksdict", "plyvel"} <= names(extras["bench"])
 

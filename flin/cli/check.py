@@ -11,7 +11,7 @@ from typing import Final
 from flin.cli import exit_code
 from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import OverlayFileSystem, open_unchanged
-from flin.cli.parsing import Commands, add_command
+from flin.cli.parsing import Commands, add_command, add_key_option, maybe_key
 from flin.cli.ticker import Ticker
 from flin.cluster.groups import Group
 from flin.cluster.places import Place
@@ -21,6 +21,7 @@ from flin.engine.catalog.manifest import Manifest
 from flin.engine.catalog.version import ValueFile
 from flin.engine.disk.file_name import MANIFEST, maybe_parse
 from flin.engine.disk.fs import FileSystem, ReadableFile
+from flin.engine.disk.sealed_files import unlocked
 from flin.engine.engine import store_of
 from flin.engine.entry import Page
 from flin.engine.sstable import Table
@@ -29,7 +30,8 @@ from flin.engine.table.meta import TableMeta
 from flin.engine.verify import CollectionsCheck, verify_store
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
-from flin.errors import CorruptionError, FlinError, LockedError, StorageError
+from flin.engine.wal.sealed import maybe_opener
+from flin.errors import CorruptionError, EncryptionError, FlinError, LockedError, StorageError
 from flin.objects.owners import Owners
 
 SUMMARY = "read and verify a whole database, changing nothing"
@@ -51,34 +53,36 @@ NO_FILE: Final = "not a regular file"
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "check", run, SUMMARY, DETAILS, EXAMPLES)
     parser.add_argument("directory", metavar="DIR", help="the database's directory")
+    add_key_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return each_group(places_of(arguments.directory), _check_place)
+    key = maybe_key(arguments.encryption_key_file)
+    return each_group(places_of(arguments.directory), lambda place: _check_place(place, key))
 
 
-def _check_place(place: Place) -> int:
+def _check_place(place: Place, key: bytes | None) -> int:
     with Ticker("checking"):
-        problems, summary = check(place.directory, place.group)
+        problems, summary = check(place.directory, place.group, key)
     for problem in problems:
         print(problem)
     print(summary if not problems else f"{len(problems)} problem{'s'[: len(problems) != 1]} in {place.directory}")
     return exit_code.PROBLEMS if problems else exit_code.OK
 
 
-def check(directory: str, group: Group | None = None) -> tuple[list[str], str]:
-    """The problems, or a summary if there are none. LockedError if an engine has the directory open. group: whose
-    database it is; its keys must be its own."""
+def check(directory: str, group: Group | None = None, key: bytes | None = None) -> tuple[list[str], str]:
+    """The problems, or a summary if there are none. LockedError if an engine has the directory open; EncryptionError.
+    group: whose database it is; its keys must be its own."""
     try:
-        with open_unchanged(directory) as database:
+        with open_unchanged(directory, key=key) as database:
             owners = Owners()
             problems = [str(problem) for problem in verify_store(store_of(database), _collections(owners, group))]
             summary = f"{directory}: {len(database):,} keys, all well{_dead(owners.dead)}"
-    except LockedError:
+    except (LockedError, EncryptionError):
         raise
     except FlinError as error:
         # Each file by itself, and the engine's error about the whole.
-        found = [str(problem) for problem in survey(OverlayFileSystem(), directory)]
+        found = [str(problem) for problem in survey(unlocked(OverlayFileSystem(), directory, key), directory)]
         return list(dict.fromkeys([str(error), *found])), ""
     return problems, summary
 
@@ -162,7 +166,8 @@ def _survey_segment(
                 )
             header = wal_frames.decode_header(data, path)
             end = len(data) if length is None else min(length, len(data))
-            for _ in wal_replay.read_frames(data, header, path, end=end):
+            opener = maybe_opener(fs, header, path)
+            for _ in wal_replay.read_frames(data, header, path, end=end, opener=opener):
                 pass
     except FlinError as error:
         yield error

@@ -8,7 +8,7 @@ from pathlib import Path
 from flin import engine
 from flin.cli import exit_code
 from flin.cli.each_group import each_group, places_of
-from flin.cli.parsing import Commands, UsageError, add_command, size
+from flin.cli.parsing import Commands, UsageError, add_command, add_key_option, maybe_key, size
 from flin.cli.ticker import Ticker
 
 SUMMARY = "make a database as small as possible"
@@ -30,17 +30,20 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--memory-limit", type=size, default="256mb", metavar="SIZE", help="bytes, or a size such as 256mb (default)"
     )
+    add_key_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return each_group(places_of(arguments.directory), lambda place: compact(place.directory, arguments.memory_limit))
+    key = maybe_key(arguments.encryption_key_file)
+    limit = arguments.memory_limit
+    return each_group(places_of(arguments.directory), lambda place: compact(place.directory, limit, key))
 
 
-def compact(directory: str, memory_limit: int) -> int:
+def compact(directory: str, memory_limit: int, key: bytes | None = None) -> int:
     """The exit code."""
     before = disk_use(directory)
     try:
-        database = engine.open(directory, create=False, memory_limit=memory_limit)
+        database = engine.open(directory, create=False, memory_limit=memory_limit, encryption_key=key)
     except ValueError as error:
         raise UsageError(error) from error
     with Ticker("compacting", lambda: _text(disk_use(directory))), database:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flin.cli import exit_code
-from flin.cli.parsing import Commands, UsageError, add_command, positive
+from flin.cli.parsing import Commands, UsageError, add_command, add_key_option, maybe_key, positive
 from flin.engine.catalog import manifest
 from flin.engine.disk.file_name import COLLECTED, GROUPS, MANIFEST, group_name
-from flin.engine.disk.fs import OsFileSystem, ReadableFile
+from flin.engine.disk.fs import FileSystem, OsFileSystem, ReadableFile
+from flin.engine.disk.sealed_files import MAGIC as SEALED_MAGIC
+from flin.engine.disk.sealed_files import unlocked
 from flin.engine.entry import TOMBSTONE, Entry, Pointer
 from flin.engine.key import USER_END, namespace_of, user_key
 from flin.engine.sstable import Table
@@ -21,6 +23,7 @@ from flin.engine.table import footer as table_footer
 from flin.engine.table.value_files import row_of
 from flin.engine.wal import frames as wal_frames
 from flin.engine.wal import replay as wal_replay
+from flin.engine.wal.sealed import maybe_opener
 from flin.errors import CorruptionError
 
 if TYPE_CHECKING:
@@ -47,18 +50,21 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("file", metavar="FILE", help="the file to show")
     parser.add_argument("--limit", type=positive, metavar="N", help="show at most N entries or frames")
     parser.add_argument("--full", action="store_true", help="show whole keys and values")
+    add_key_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
+    key = maybe_key(arguments.encryption_key_file)
     if path.is_dir():
         below = path / group_name(0) if (path / GROUPS).exists() else path
         raise UsageError(f"{path} is a directory: name one of its files, such as {below / MANIFEST}")
     if not path.is_file():
         raise UsageError(f"there is no file {arguments.file!r}")
-    file = OsFileSystem().open(str(path))
+    fs = unlocked(OsFileSystem(), str(path.parent), key) if key else OsFileSystem()
+    file = fs.open(str(path))
     try:
-        for line in _Dump(file, arguments.full).lines(arguments.limit):
+        for line in _Dump(file, arguments.full, fs).lines(arguments.limit):
             print(line)
     except CorruptionError as error:
         print(f"damaged at offset {error.offset}: {error.reason}")
@@ -71,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
 class _Dump:
     """The lines of one file."""
 
-    def __init__(self, file: ReadableFile, full: bool) -> None:
+    def __init__(self, file: ReadableFile, full: bool, fs: FileSystem | None = None) -> None:
+        """`fs`: the file's, which opens what is sealed."""
+        self._fs = fs
         self._file = file
         self._full = full
 
@@ -85,6 +93,8 @@ class _Dump:
             return self._manifest()
         if tail == table_footer.MAGIC:
             return self._sstable(limit)
+        if head == SEALED_MAGIC:
+            raise UsageError(f"{self._file.path} is encrypted: give the key with --encryption-key-file")
         raise UsageError(f"{self._file.path} ({size} bytes) is no WAL segment, value file, SSTable or manifest of Flin")
 
     def _wal(self, limit: int | None) -> Iterator[str]:
@@ -96,8 +106,10 @@ class _Dump:
         yield f"  base {header.base}, first sequence {header.first_sequence}, synced to {header.synced}"
         if header.predecessor:
             yield f"  follows segment {header.predecessor}, valid to offset {header.predecessor_end}"
-        for frame in islice(wal_replay.read_frames(data, header, self._file.path, end=len(data)), limit):
-            yield f"{frame.offset:>10}  {_FRAME_KINDS.get(frame.kind, str(frame.kind))}" + (
+        opener = None if self._fs is None else maybe_opener(self._fs, header, self._file.path)
+        frames = wal_replay.read_frames(data, header, self._file.path, end=len(data), opener=opener)
+        for frame in islice(frames, limit):
+            yield f"{frame.offset:>10}  {_FRAME_KINDS.get(frame.kind & wal_frames.PLAIN_KIND, str(frame.kind))}" + (
                 f", sequence {frame.first_sequence}, {frame.count} operation{'s'[: frame.count != 1]}"
                 if frame.count
                 else ""

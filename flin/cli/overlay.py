@@ -156,10 +156,17 @@ class OverlayFileSystem:
 
 
 @contextmanager
-def open_unchanged(directory: str, memory_limit: int = 256 << 20) -> Iterator[Engine]:
-    """An engine over the directory, which changes no file. Raises what `flin.engine.open` raises."""
+def open_unchanged(directory: str, memory_limit: int = 256 << 20, key: bytes | None = None) -> Iterator[Engine]:
+    """An engine over the directory, which changes no file. Raises what `flin.engine.open` raises. `key`: that of an
+    encrypted database."""
     engine = open_engine(
-        directory, create=False, runner="inline", sync="never", memory_limit=memory_limit, fs=OverlayFileSystem()
+        directory,
+        create=False,
+        runner="inline",
+        sync="never",
+        memory_limit=memory_limit,
+        encryption_key=key,
+        fs=OverlayFileSystem(),
     )
     try:
         yield engine

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
 from flin.cli import exit_code
-from flin.engine.disk.file_name import GROUPS, MANIFEST, UNFINISHED, maybe_parse
+from flin.engine.disk.file_name import GROUPS, KEYS, MANIFEST, UNFINISHED, maybe_parse
 from flin.engine.options import parse_bytes
+from flin.errors import EncryptionError
+from flin.key_file import read_key
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """The type that `add_subparsers` returns; argparse gives it no public name."""
@@ -42,6 +45,26 @@ def add_command(
     )
     parser.set_defaults(run=run, parser=parser)
     return parser
+
+
+def add_key_option(parser: Parser) -> None:
+    """Let the command open encrypted databases: `maybe_key` gives the key."""
+    parser.add_argument(
+        "--encryption-key-file", metavar="FILE", help="the key of an encrypted database: 64 hex digits, or 32 bytes"
+    )
+
+
+def maybe_key(path: str | None) -> bytes | None:
+    """The key in the file, if one is named. Warns of one that others can read; UsageError if there is no key in it."""
+    if path is None:
+        return None
+    try:
+        key, warning = read_key(path)
+    except EncryptionError as error:
+        raise UsageError(error) from error
+    if warning:
+        print(f"flin: warning: {warning}", file=sys.stderr)
+    return key
 
 
 def size(text: str) -> int:
@@ -94,7 +117,7 @@ def new_directory(text: str, source: str, advice: str) -> str:
 
 
 def _is_database(names: list[str]) -> bool:
-    return MANIFEST in names or GROUPS in names or any(maybe_parse(name) for name in names)
+    return bool({MANIFEST, GROUPS, KEYS} & {*names}) or any(maybe_parse(name) for name in names)
 
 
 def _owner(path: Path) -> str:

@@ -14,14 +14,16 @@ from flin.cli import exit_code
 from flin.cli.check import check
 from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import OverlayFileSystem
-from flin.cli.parsing import Commands, UsageError, add_command, new_directory, positive
+from flin.cli.parsing import Commands, UsageError, add_command, add_key_option, maybe_key, new_directory, positive
 from flin.cli.ticker import Ticker
 from flin.cluster.groups import salvaged_groups, write_groups
 from flin.cluster.places import Place
 from flin.engine import Options
 from flin.engine.disk.file_name import GROUPS, LOCK
+from flin.engine.disk.sealed_files import unlocked
 from flin.engine.repair.repair import Repair, RepairOptions
 from flin.engine.repair.report import RepairReport
+from flin.engine.tree.opening import sealed_if_asked
 from flin.errors import CorruptionError
 
 SUMMARY = "save what is left of a damaged database into a new one"
@@ -53,10 +55,12 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--shards", type=positive, metavar="N", help="the number of shards, if the manifest is lost")
     parser.add_argument("--force", action="store_true", help="treat files of a newer format as damaged")
+    add_key_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     directory = os.path.abspath(arguments.directory)
+    key = maybe_key(arguments.encryption_key_file)
     places, is_whole = _places(arguments.directory)
     target = None if arguments.dry_run else _target(arguments.into or f"{directory}.repaired", directory)
     found: list[dict[str, Any]] = []
@@ -65,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         into = target
         if place.group is not None and target is not None:
             into = os.path.join(target, os.path.basename(place.directory))
-        report, problems = repair(arguments, place, into)
+        report, problems = repair(arguments, place, into, key)
         number = {} if place.group is None else {"group": place.group.number}
         found.append({**number, **report.as_dict(), "problems": problems})
         if not arguments.json:
@@ -100,14 +104,17 @@ def _target(text: str, source: str) -> str:
     return new_directory(text, source, "name another one with --into")
 
 
-def repair(arguments: argparse.Namespace, place: Place, target: str | None) -> tuple[RepairReport, list[str]]:
+def repair(
+    arguments: argparse.Namespace, place: Place, target: str | None, key: bytes | None
+) -> tuple[RepairReport, list[str]]:
     """The report, and the problems of the result. Without a target nothing is written."""
+    source = unlocked(OverlayFileSystem(), place.directory, key)
     options = RepairOptions(not arguments.without_manifest, arguments.force, arguments.shards)
     try:
-        writing = Options(shards=arguments.shards)
+        writing = sealed_if_asked(Options(shards=arguments.shards, encryption_key=key))
     except ValueError as error:
         raise UsageError(error) from error
-    work = Repair(OverlayFileSystem(), place.directory, options, None if target is None else writing, target)
+    work = Repair(source, place.directory, options, None if target is None else writing, target)
     try:
         with Ticker("repairing", lambda: f"{work.report.keys:,} keys"):
             report = work.run()
@@ -120,7 +127,7 @@ def repair(arguments: argparse.Namespace, place: Place, target: str | None) -> t
     if target is None:
         return report, []
     with Ticker("verifying"):
-        return report, check(target, place.group)[0]
+        return report, check(target, place.group, key)[0]
 
 
 def lines_of(report: RepairReport) -> Iterator[str]:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import AbstractContextManager
 from typing import Final
 
 from flin.cli import exit_code
 from flin.cli.each_group import held, name_of, places_of
 from flin.cli.overlay import open_unchanged
-from flin.cli.parsing import Commands, UsageError, add_command, new_directory, positive, size
+from flin.cli.parsing import (
+    Commands,
+    UsageError,
+    add_command,
+    add_key_option,
+    maybe_key,
+    new_directory,
+    positive,
+    size,
+)
 from flin.cli.ticker import Ticker
 from flin.cluster.places import places_in
+from flin.engine import Engine, Options
 from flin.engine.disk.file_name import UNFINISHED
 from flin.engine.disk.fs import OsFileSystem
 
@@ -25,11 +36,14 @@ At the end everything is read again and compared.
 
 With more than one worker there is database 0 only: keys in others are an error. Until all is done `flin serve` and the
 other commands refuse NEW. If the copy is interrupted, remove NEW and begin again. It needs free space for a second
-copy of the data."""
+copy of the data.
+
+This is also how a database is encrypted, decrypted, or sealed anew with another key from end to end."""
 EXAMPLES = """\
   flin resize data data.4 --workers 4 && flin serve --dir data.4 --workers 4
   flin resize data.4 data.1 --workers 1
-  flin resize data.4 data.8 --workers 8 --memory-limit 2gb"""
+  flin resize data.4 data.8 --workers 8 --memory-limit 2gb
+  flin resize data data.encrypted --workers 1 --new-key-file key"""
 
 MOST_WORKERS: Final = 256
 """Each has a database open at once, with helper processes of its own."""
@@ -47,6 +61,13 @@ def add_parser(commands: Commands) -> None:
         metavar="SIZE",
         help="bytes, or a size such as 256mb (default), for all groups together",
     )
+    add_key_option(parser)
+    parser.add_argument(
+        "--new-key-file",
+        metavar="FILE",
+        help="the key that NEW is encrypted with (default: as DIR, with the same one)",
+    )
+    parser.add_argument("--decrypt", action="store_true", help="do not encrypt NEW")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,8 +78,17 @@ def run(arguments: argparse.Namespace) -> int:
     from flin.cluster.resizing import Resizing  # what the server is made of, which the other commands do without
     from flin.cluster.staging import Staging
 
+    key = maybe_key(arguments.encryption_key_file)
+    if arguments.new_key_file and arguments.decrypt:
+        raise UsageError("--new-key-file and --decrypt: NEW is encrypted, or it is not")
+    new_key = None if arguments.decrypt else maybe_key(arguments.new_key_file) or key
+
+    def opened(directory: str, memory_limit: int) -> AbstractContextManager[Engine]:
+        is_source = any(place.directory == directory for place in sources)
+        return open_unchanged(directory, memory_limit, key if is_source else new_key)
+
     staging = Staging(target, arguments.workers, OsFileSystem())
-    resizing = Resizing(sources, staging, open_unchanged, arguments.memory_limit)
+    resizing = Resizing(sources, staging, opened, arguments.memory_limit, Options(encryption_key=new_key))
     try:
         with held(sources), Ticker("resizing", lambda: resizing.progress):
             counts = resizing.run()

@@ -15,7 +15,10 @@ from flin.cluster.choice import Choice, choose
 from flin.cluster.groups import read_groups
 from flin.engine import Options
 from flin.engine.catalog.manifest import read as read_manifest
+from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import OsFileSystem
+from flin.engine.disk.sealed_files import unlocked
+from flin.key_file import read_key
 from flin.net.settings.config import (
     DEBUG_COMMAND,
     SYNC_MODES,
@@ -77,6 +80,7 @@ def add_parser(commands: Commands) -> None:
         metavar="SIZE",
         help=f"values of at least this size are not copied into tables (default {defaults.value_threshold}; 0: all)",
     )
+    add("--encryption-key-file", metavar="FILE", help="the key of an encrypted database: 64 hex digits, or 32 bytes")
     add("--requirepass", metavar="PASSWORD", help="clients must send it with AUTH")
     add("--aclfile", metavar="FILE", help="users and what they may do, as ACL SAVE writes them")
     add(
@@ -204,7 +208,7 @@ def run(arguments: argparse.Namespace) -> int:
 def choice_of(options: ServerOptions) -> Choice:
     """How many processes. UsageError if the directory is for another number, or if an option has no sense then."""
     groups = len(read_groups(options.dir))
-    has_database = bool(_shards_at(options.dir))
+    has_database = MANIFEST in _names_at(options.dir)
     choice = choose(options.workers, groups, has_database, usable_cores(), options.dir)
     if choice.refusal:
         raise UsageError(choice.refusal)
@@ -224,17 +228,26 @@ def check_engine_options(options: ServerOptions) -> None:
         Options(memory_limit=options.memory_limit, shards=options.shards)
     except ValueError as error:
         raise UsageError(error) from error
+    if options.encryption_key_file and options.shards is None:
+        return  # the key file may be a pipe, which can be read only once
     groups = read_groups(options.dir)
     for directory in [str(group.directory) for group in groups] or [options.dir]:
-        shards = _shards_at(directory)
+        shards = _shards_at(directory, options.encryption_key_file)
         if shards and options.shards not in (None, shards):
             raise UsageError(f"{directory} has {shards} shards, which is fixed; leave --shards out")
 
 
-def _shards_at(directory: str) -> int:
-    """The shards of the database; 0 if there is none."""
-    manifest = read_manifest(OsFileSystem(), directory) if Path(directory).is_dir() else None
+def _shards_at(directory: str, key_file: str) -> int:
+    """The shards of the database; 0 if there is none. EncryptionError, WrongKeyError."""
+    if MANIFEST not in _names_at(directory):
+        return 0
+    key = read_key(key_file)[0] if key_file else None
+    manifest = read_manifest(unlocked(OsFileSystem(), directory, key), directory)
     return 0 if manifest is None else manifest.shards
+
+
+def _names_at(directory: str) -> list[str]:
+    return os.listdir(directory) if Path(directory).is_dir() else []
 
 
 def missing_of_extra() -> list[str]:

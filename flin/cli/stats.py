@@ -11,7 +11,7 @@ from flin.cli import exit_code
 from flin.cli.compact import disk_use
 from flin.cli.each_group import each_group, places_of
 from flin.cli.overlay import open_unchanged
-from flin.cli.parsing import Commands, add_command
+from flin.cli.parsing import Commands, add_command, add_key_option, maybe_key
 from flin.cli.ticker import Ticker
 from flin.cluster.places import Place
 from flin.engine import Engine
@@ -30,13 +30,15 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "stats", run, SUMMARY, DETAILS, EXAMPLES)
     parser.add_argument("directory", metavar="DIR", help="the database's directory")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_key_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     found: list[dict[str, Any]] = []
+    key = maybe_key(arguments.encryption_key_file)
 
     def read(place: Place) -> int:
-        with Ticker("reading"), open_unchanged(place.directory) as database:
+        with Ticker("reading"), open_unchanged(place.directory, key=key) as database:
             figures = figures_of(database)
         if not arguments.json:
             for line in lines_of(figures):

@@ -16,6 +16,7 @@ from flin.errors import (
     CodecError,
     ConflictError,
     CorruptionError,
+    EncryptionError,
     FlinError,
     FormatVersionError,
     HelperDiedError,
@@ -26,6 +27,7 @@ from flin.errors import (
     ReentrantCallError,
     StallTimeout,
     StorageError,
+    WrongKeyError,
 )
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "CodecError",
     "ConflictError",
     "CorruptionError",
+    "EncryptionError",
     "Engine",
     "FlinError",
     "FormatVersionError",
@@ -47,5 +50,6 @@ __all__ = [
     "StallTimeout",
     "StorageError",
     "WriteBatch",
+    "WrongKeyError",
     "open",
 ]

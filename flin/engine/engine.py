@@ -23,7 +23,9 @@ from flin.engine.background.runner import runner_of
 from flin.engine.batch import WriteBatch
 from flin.engine.buffers import BytesLike, as_bytes, as_stored
 from flin.engine.closing import Closing
+from flin.engine.disk.data_keys import EncryptionKey
 from flin.engine.disk.fs import FileSystem, OsFileSystem, absolute
+from flin.engine.disk.sealed_files import raw_of
 from flin.engine.entry import TOMBSTONE, Entry, Live, Page, Range, make_entry
 from flin.engine.expiry_callback import ExpiryCallback
 from flin.engine.key import USER_END
@@ -37,6 +39,7 @@ from flin.engine.reentry import is_reentered, refuse_reentry
 from flin.engine.snapshot import Snapshot
 from flin.engine.statistics import engine_statistics
 from flin.engine.table.bloom import MASKS, hash_key
+from flin.engine.tree.rotation import rotate
 from flin.engine.tree.store import Store
 from flin.engine.typed import TypedEngines
 from flin.engine.updates import Updates
@@ -286,12 +289,21 @@ class Engine(Updates, TypedEngines, Memoizing):
         closing: Closing | None = self.__dict__.get("_closing")  # an interrupt may have ended `__init__`
         if closing is None or self._store.has_ended or is_finalizing():
             return  # at the interpreter's end threads stand still; the kernel releases the directory
-        if not isinstance(self._store.options.fs, OsFileSystem):
+        if not isinstance(raw_of(self._store.options.fs), OsFileSystem):
             return  # a test's disk: nothing of the system is held, and the test must be able to count all calls
         try:
             warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
         finally:
             closing.drop()
+
+    def rotate(self, new_key: EncryptionKey) -> None:
+        """Change the key of an encrypted database. Durable on return: from then on only the new key opens it. New files
+        get a new data key at once, older ones when they are merged. EncryptionError if it is not encrypted;
+        StorageError: the old key is still right, or the new one is.
+
+        Example: `db.rotate(secrets.token_bytes(32))`
+        """
+        rotate(self._store, new_key)
 
     @property
     def path(self) -> str:
@@ -384,6 +396,7 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
     value_threshold: int = 4096,
     value_cache: bool = True,
     on_expired: Callable[[bytes], object] | None = None,
+    encryption_key: EncryptionKey | None = None,
     fs: FileSystem | None = None,
     clock_ms: Callable[[], int] = wall_clock_ms,
     random_bytes: Callable[[int], bytes] = system_random_bytes,
@@ -391,7 +404,8 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
     """Open the database in a directory. Creates both if needed. `flin.engine.Options` explains the options.
 
     LockedError: another process or engine has it open. CorruptionError, FormatVersionError, StorageError: the files
-    cannot be used. TypeError, ValueError: an option is wrong.
+    cannot be used. WrongKeyError, EncryptionError: the key is another one, or missing. TypeError, ValueError: an option
+    is wrong.
 
     Example: `with flin.engine.open("data", sync="always") as db: db.put(b"key", b"value")`
     """
@@ -409,6 +423,7 @@ def open(  # `flin.engine.open`, as `dbm.open` and `shelve.open`
         value_threshold=value_threshold,
         value_cache=value_cache,
         on_expired=on_expired,
+        encryption_key=encryption_key,
         fs=OsFileSystem() if fs is None else fs,
         clock_ms=clock_ms,
         random_bytes=random_bytes,

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
+from flin.engine.disk.data_keys import EncryptionKey, key_of
 from flin.engine.disk.fs import FileSystem, OsFileSystem
+from flin.engine.disk.sealed_files import raw_of
 from flin.engine.slot import MAX_SHARDS
 from flin.errors import LimitError
 
@@ -78,6 +80,9 @@ class Options:
     on_expired: Callable[[bytes], object] | None = None
     """Called with each key that has expired, once it is deleted: about a third of a second after its time, by the
     thread that deletes it (docs/as-a-cache.md)."""
+    encryption_key: EncryptionKey | None = None
+    """32 bytes, or a function that gives them when the database is opened: everything on the disk is encrypted then
+    (docs/encryption.md). Fixed when the database is created; `Engine.rotate` changes the key."""
     fs: FileSystem = field(default_factory=OsFileSystem)
     clock_ms: Callable[[], int] = wall_clock_ms
     random_bytes: Callable[[int], bytes] = system_random_bytes
@@ -87,7 +92,7 @@ class Options:
         _check_choice("runner", self.runner, get_args(RunnerKind))
         _check_choice("compression", self.compression, get_args(Compression))
         self._check_types()
-        if self.runner == "helper" and not isinstance(self.fs, OsFileSystem):
+        if self.runner == "helper" and not isinstance(raw_of(self.fs), OsFileSystem):
             raise ValueError("runner 'helper' is another process, which needs the real file system: use 'thread'")
         shards = self.shards
         if shards is not None and (not 1 <= shards <= MAX_SHARDS or shards & (shards - 1)):
@@ -113,6 +118,8 @@ class Options:
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if type(self.memory_limit) not in (int, str):
             raise TypeError(f'memory_limit must be bytes or text like "256mb", not {self.memory_limit!r}')
+        if self.encryption_key is not None and not callable(self.encryption_key):
+            key_of(self.encryption_key)
         for name in ("clock_ms", "random_bytes"):
             if not callable(getattr(self, name)):
                 raise TypeError(f"{name} must be a function, not {getattr(self, name)!r}")

@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import flin.net.commands.every  # noqa: F401 - declares every command
 from flin.engine.engine import store_of
 from flin.engine.expiring import Expiring, ExpiringSteps
+from flin.key_file import read_key
 from flin.net.commands.info import resident_bytes
 from flin.net.data.cursors import keep_cursors, recall_cursors
 from flin.net.diagnostics import Diagnostics, start_line
@@ -242,10 +244,19 @@ def _open_engine(options: ServerOptions) -> Any:
         memory_limit=options.memory_limit,
         shards=options.shards,
         value_threshold=options.value_threshold,
+        encryption_key=partial(_key_in, options.encryption_key_file) if options.encryption_key_file else None,
         value_cache=False,
         # The server holds writers back by their connections; a commit must not wait on the loop.
         stall_writers=False,
     )
+
+
+def _key_in(path: str) -> bytes:
+    """The key in a file; the log warns if others can read it."""
+    key, warning = read_key(path)
+    if warning:
+        logger.warning("%s", warning)
+    return key
 
 
 def _tune_interpreter() -> None:

@@ -22,14 +22,26 @@ from typing import Final
 from zlib import crc32
 
 from flin.engine.catalog import manifest
+from flin.engine.disk import file_name
 from flin.engine.disk.file_name import LOCK, MANIFEST, maybe_parse
+from flin.engine.disk.sealed_files import unlocked
 from flin.engine.engine import Engine
 from flin.testing.clock import ManualClock
 from flin.testing.crash_model import POWER_CUTS, CrashModel, after_crash, every_crash, killed
 from flin.testing.disk import SimulatedDisk
 from flin.testing.model import Expectation, State
 from flin.testing.operation import COUNTER, KEYS
-from flin.testing.run import PATH, CrashPoint, EngineSetup, Operation, WorkloadRun, described, matched, what_is_there
+from flin.testing.run import (
+    KEY,
+    PATH,
+    CrashPoint,
+    EngineSetup,
+    Operation,
+    WorkloadRun,
+    described,
+    matched,
+    what_is_there,
+)
 
 PROBES: Final = (*KEYS, COUNTER, b"aa", b"zz", b"\xff\x01")
 """Keys that workloads use, and some that they do not: each is looked up after a crash."""
@@ -174,14 +186,14 @@ def check_writable(engine: Engine, expected: dict[bytes, bytes]) -> dict[bytes, 
 
 
 def assert_no_orphans(disk: SimulatedDisk) -> None:
-    """Check that every file is named by the manifest, or is a live WAL segment, the manifest or the lock."""
-    found = manifest.read(disk, PATH)
+    """Check that every file is named by the manifest, or is a live WAL segment, the manifest, the keys or the lock."""
+    found = manifest.read(unlocked(disk, PATH, KEY) if file_name.KEYS in disk.names(PATH) else disk, PATH)
     assert found is not None, "there is no manifest"
     tables = found.version.files()
     for name in disk.names(PATH):
         parsed = maybe_parse(name)
         live = parsed is not None and parsed.role == "wal" and parsed.number >= found.wal_floor
-        assert name in (LOCK, MANIFEST) or name in tables or live, f"nobody names the file {name}"
+        assert name in (LOCK, MANIFEST, file_name.KEYS) or name in tables or live, f"nobody names the file {name}"
     missing = tables - set(disk.names(PATH))
     assert not missing, f"the manifest names {missing}"
 

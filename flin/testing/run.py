@@ -30,6 +30,9 @@ from flin.testing.model import Expectation, Model, Put, State, Step, view
 
 PATH: Final = "/data/db"
 
+KEY: Final = bytes(range(32))
+"""That of encrypted databases."""
+
 TINY_MERGES: Final = CompactionOptions(
     target_table_bytes=2048, merge_width=2, maximum_runs=4, plan_bytes=3000, range_bytes=3000
 )
@@ -73,6 +76,7 @@ class EngineSetup:
     """Whether blocks, tables, merges and the ranges between fences hold a few keys."""
     idle: bool = False
     """Whether after each flush the merges follow that are made while nothing is written."""
+    encrypted: bool = False
 
     def open(self, disk: SimulatedDisk, clock: ManualClock, seed: object) -> Engine:
         # Every opening has its own seed: two engines that draw equal salts would prove nothing.
@@ -87,6 +91,7 @@ class EngineSetup:
             memory_limit=self.memory_limit,
             value_threshold=self.value_threshold,
             block_size_bytes=512 if self.tiny else 8192,
+            encryption_key=KEY if self.encrypted else None,
         )
         if self.tiny:
             engine._compactor.set_sizes(TINY_MERGES, slice_bytes=1)

@@ -10,20 +10,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Final
 
 from flin.engine.background.job import CompactionJob
 from flin.engine.background.job_files import OutputFile, Outputs
 from flin.engine.catalog.version import ValueFile
+from flin.engine.disk.cipher import SEAL_BYTES
 from flin.engine.disk.file_name import maybe_value_number
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.open_files import TableFile
+from flin.engine.disk.sealed_files import SealedFileSystem
 from flin.engine.entry import Entry, Live, maybe_pointer
 from flin.engine.table.footer import ValueBytes, read_values
 from flin.engine.table.meta import TableMeta
-from flin.engine.table.value_files import OpenValueFile, row_of
+from flin.engine.table.sealed_values import plain_value, value_file_of
+from flin.engine.table.value_files import row_of
 from flin.engine.wal.frames import FRAME_BYTES, HEADER_BYTES, SegmentHeader, decode_header, encode_commit, encode_header
 from flin.engine.wal.large_values import LargeValues
+from flin.engine.wal.sealed import FrameSealer
 
 FRAME_VALUES_BYTES: Final = 256 << 10
 """Values of a frame: few enough for the memory of a job, and many compared with a frame's 45 bytes."""
@@ -53,8 +58,9 @@ class Collector:
         self.value_files: list[ValueFile] = []
         self.collected_bytes = 0
         self._sources = {
-            each.number: OpenValueFile(fs, join(job.directory, each.file), length=each.length) for each in job.worn
+            each.number: value_file_of(fs, join(job.directory, each.file), length=each.length) for each in job.worn
         }
+        self._fs = fs
         self._outputs = outputs
         self._checkpoint = checkpoint
         self._sequence = largest_sequence
@@ -63,6 +69,7 @@ class Collector:
         self._file: OutputFile | None = None
         self._number = 0  # of the open file, as pointers name it
         self._salt = b""
+        self._sealer: FrameSealer | None = None  # of the open file, in an encrypted database
         self._live = 0  # bytes of values in it
         self._frame_sequence = 0
 
@@ -116,14 +123,19 @@ class Collector:
                 entries[index] = point
             return
         file = self._file or self._begin_file()
-        frame = encode_commit(self._salt, file.size_bytes, self._frame_sequence, 0, points)
-        offset = file.size_bytes + len(frame) - size
+        place = file.size_bytes, self._frame_sequence, 0
+        if self._sealer is None:
+            frame = encode_commit(self._salt, *place, points)
+            ends = accumulate(map(len, values), initial=file.size_bytes + len(frame) - size)
+            placed, seal_bytes = list(zip(ends, values, strict=False)), 0
+        else:
+            frame, sealed = self._sealer.commit_placed(*place, points)
+            placed, seal_bytes = [(each.offset, each.sealed) for each in sealed], SEAL_BYTES
         large = LargeValues(self._number, 0)
-        for index, value in zip(indices, values, strict=True):
-            pointer = large.pointer(offset, value)
+        for index, (offset, value) in zip(indices, placed, strict=True):
+            pointer = large.pointer(offset, value, seal_bytes)
             entry = entries[index]
             entries[index] = (pointer, *entry[1:]) if type(entry) is tuple else pointer
-            offset += len(value)
         file.append(frame)
         self._frame_sequence += len(points)
         self._live += size
@@ -140,7 +152,7 @@ class Collector:
         source = self._sources[row[0]]
         if self._database_id is None:
             self._database_id = decode_header(source.pread(HEADER_BYTES, 0), source.path).database_id
-        value = source.value(row)
+        value = plain_value(source, row)
         return (value, *entry[1:]) if type(entry) is tuple else value
 
     def _begin_file(self) -> OutputFile:
@@ -150,6 +162,9 @@ class Collector:
         assert number is not None
         # No two files have the same salt, so repair never takes one's frames for another's.
         salt = blake2b(self._database_id + file.name.encode(), digest_size=8).digest()
+        if isinstance(self._fs, SealedFileSystem):  # by chance: a job that is done again must not have the same key
+            salt = self._fs.segment_salt()
+            self._sealer = FrameSealer(self._fs.segment_key(salt, number, file.name), salt, 0, 1)
         file.append(encode_header(SegmentHeader(self._database_id, number, salt, 0, self._sequence, 0, 0, 0)))
         self._file, self._number, self._salt = file, number, salt
         self._frame_sequence = self._sequence

@@ -77,7 +77,7 @@ def _without_covered(memtable: Memtable, keys: list[bytes]) -> list[bytes]:
 
 def _section_writer(outputs: Outputs, job: FlushJob, bounds: tuple[int, int]) -> TableWriter:
     file = outputs.current or outputs.begin()
-    return TableWriter(file.append, job.options, *bounds, base_offset=file.size_bytes, file=file.name)
+    return TableWriter(file.append, job.options, *bounds, base_offset=file.size_bytes, file=file.name, seals=file.seals)
 
 
 def _write_section(

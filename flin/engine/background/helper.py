@@ -39,7 +39,7 @@ from flin.engine.background.job_gate import JobGate
 from flin.engine.background.job_handle import JobHandle
 from flin.engine.background.job_wire import Message
 from flin.engine.disk.descriptor import STANDARD_ERROR, above_standard
-from flin.engine.disk.fs import OsFileSystem
+from flin.engine.disk.fs import FileSystem, OsFileSystem
 
 NICE_URGENT_FLUSH: Final = 0
 NICE_FLUSH: Final = 10
@@ -85,9 +85,10 @@ class Helper:
     def _begin(self, message: Message) -> None:
         job_id = message["id"]
         handle = JobHandle(job_wire.decode_job(message), self._gate.wake)
+        fs = job_wire.with_keys(self._fs, message)
         with self._lock:
             self._running[job_id] = handle
-        Thread(target=self._work, args=(job_id, handle), daemon=True).start()
+        Thread(target=self._work, args=(job_id, handle, fs), daemon=True).start()
 
     def _cancel(self, job_id: int, unless_half: bool) -> None:
         with self._lock:
@@ -95,17 +96,17 @@ class Helper:
         if handle is not None:  # else it has just ended
             handle.cancel(unless_half=unless_half)
 
-    def _work(self, job_id: int, handle: JobHandle) -> None:
+    def _work(self, job_id: int, handle: JobHandle, fs: FileSystem) -> None:
         try:
-            self._answer(job_id, handle)
+            self._answer(job_id, handle, fs)
         except BaseException:  # no memory even to report it: the parent sees the end, and runs the job again
             os._exit(1)
 
-    def _answer(self, job_id: int, handle: JobHandle) -> None:
+    def _answer(self, job_id: int, handle: JobHandle, fs: FileSystem) -> None:
         lower_priority(handle.job)
         answer: Message
         try:
-            result = self._gate.run(self._fs, handle)
+            result = self._gate.run(fs, handle)
             answer = {"type": "result", "id": job_id, "result": job_wire.encode_result(result)}
         except Exception as error:  # the outermost frame of a worker: the parent gets it
             answer = {"type": "error", "id": job_id, "error": job_wire.encode_error(error, traceback.format_exc())}

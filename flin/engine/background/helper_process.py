@@ -24,6 +24,7 @@ from flin.engine.background.job_wire import Message, WireError
 from flin.engine.disk.descriptor import STANDARD_ERROR
 from flin.engine.disk.directory_lock import HeldDirectory
 from flin.engine.disk.fs import FileSystem, OsFileSystem, after_fork_in_child, pipe
+from flin.engine.disk.sealed_files import raw_of
 from flin.engine.reentry import holds_lock, start_thread
 from flin.errors import FlinError, HelperDiedError, JobFailedError
 
@@ -60,7 +61,8 @@ class HelperProcess:
         self._problem = ""  # the cause of its end, if that was on this side
         # A process group of its own: signals that a terminal sends to this process's group do not reach it. Only the
         # pipes and stderr are passed on.
-        held = dict(fs.held) if isinstance(fs, OsFileSystem) else {}
+        disk = raw_of(fs)
+        held = dict(disk.held) if isinstance(disk, OsFileSystem) else {}
         self._directories = job_wire.encode_held(held)  # with the descriptors that the helper inherits
         self._process, self._input, self._output = _started(command, held)
         _helpers.add(self)
@@ -94,7 +96,7 @@ class HelperProcess:
             job, lambda unless_half: self._send({"type": "cancel", "id": job_id, "unless_half": unless_half})
         )
         handle.worker = self._reader
-        message = {"type": "job", "id": job_id, **job_wire.encode_job(job)}
+        message = {"type": "job", "id": job_id, **job_wire.encode_job(job), **job_wire.encode_keys(self._fs)}
         with self._lock:
             dead = not self.alive
             if not dead:

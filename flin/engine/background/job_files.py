@@ -15,6 +15,7 @@ from flin.engine.catalog.version import Run
 from flin.engine.disk.file_name import table_name, value_name
 from flin.engine.disk.fs import AppendFile, FileSystem, append_all, join
 from flin.engine.disk.open_files import OPEN_FILES, TableFile
+from flin.engine.disk.sealed_files import SealedAppendFile
 from flin.engine.entry import Page
 from flin.engine.sstable import Table
 from flin.engine.table.block_cache import BlockCache
@@ -90,6 +91,7 @@ class OutputFile:
 
     def __init__(self, file: AppendFile, name: str) -> None:
         self.name = name
+        self.seals = isinstance(file, SealedAppendFile)
         self.size_bytes = 0
         self._file = file
 

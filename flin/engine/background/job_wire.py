@@ -4,13 +4,15 @@ A message is a u32 length (big-endian) and that many bytes of JSON, an object wi
 
     to the helper                               from the helper
     {"type": "held", "directories"}             {"type": "hello", "protocol", "pid"}
-    {"type": "job", "id", "kind", "job"}        {"type": "result", "id", "result"}
+    {"type": "job", "id", "kind", "job",
+     and "keys" of an encrypted database}       {"type": "result", "id", "result"}
     {"type": "cancel", "id"}                    {"type": "error", "id", "error"}
 
 JSON because it is in the standard library, in C, and cannot execute anything when it is read; never pickle. Bytes are
 written as latin-1 text: one character per byte, and back without loss. Dataclasses are lists of their fields in order.
 Both ends are Flin, but not always the same version (an upgrade under a running process), so the protocol number is
-compared before anything else, and lists must have the right length.
+compared before anything else, and lists must have the right length. Keys go with each job, and only here: every user
+of the machine can see a command line, and the environment of a process stays readable for its owner.
 
 Any fault of a message is a WireError.
 """
@@ -33,13 +35,16 @@ from flin.engine.background.job import (
     JobStatistics,
 )
 from flin.engine.catalog.version import Run, ShardRuns, ValueFile
+from flin.engine.disk.data_keys import DataKeys
 from flin.engine.disk.directory_lock import HeldDirectory
+from flin.engine.disk.fs import FileSystem
+from flin.engine.disk.sealed_files import SealedFileSystem
 from flin.engine.sstable import TableOptions
 from flin.engine.table.meta import TableMeta
 from flin.engine.wal.frames import SegmentSlice
 from flin.errors import CorruptionError, FormatVersionError, JobFailedError, StorageError
 
-PROTOCOL: Final = 5
+PROTOCOL: Final = 6
 
 MAX_MESSAGE_BYTES: Final = 1 << 30
 """A job names every table that it may read: some 300 bytes each, so this is millions. Anything longer is no message."""
@@ -91,6 +96,23 @@ def decode_held(message: Message) -> dict[str, HeldDirectory]:
         return {path: HeldDirectory(*each) for path, each in message["directories"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise WireError(f"not directories: {error!r}") from error
+
+
+def encode_keys(fs: FileSystem) -> Message:
+    """The field `keys` of a job's message: the data keys that its files are sealed with; no field if they are plain."""
+    if not isinstance(fs, SealedFileSystem):
+        return {}
+    return {"keys": [[number, _text(key)] for number, key in fs.keys.by_number.items()]}
+
+
+def with_keys(fs: FileSystem, message: Message) -> FileSystem:
+    """The file system for the job of a message."""
+    if "keys" not in message:
+        return fs
+    try:
+        return SealedFileSystem(fs, DataKeys({number: _bytes(key) for number, key in message["keys"]}))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise WireError(f"not keys: {error!r}") from error
 
 
 def encode_job(job: Job) -> Message:

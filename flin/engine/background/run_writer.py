@@ -79,7 +79,7 @@ class RunWriter:
         file = self._outputs.begin()
         part_ends = self._output_boundaries[-1] if self._output_boundaries else KEYS_END
         sequences = self._sequences(self._part_begins, part_ends)
-        self._writer = TableWriter(file.append, self._options, *sequences, file=file.name)
+        self._writer = TableWriter(file.append, self._options, *sequences, file=file.name, seals=file.seals)
         return self._writer
 
     def _end_table(self, ranges_stop: bytes, next_ranges: bytes) -> None:

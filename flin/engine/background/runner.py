@@ -15,6 +15,7 @@ from flin.engine.background.job_handle import JobHandle, RunnerStatistics
 from flin.engine.background.pair_runner import SMALL_JOB_BYTES, PairRunner
 from flin.engine.background.thread_runner import ThreadRunner
 from flin.engine.disk.fs import OsFileSystem
+from flin.engine.disk.sealed_files import raw_of
 from flin.engine.options import Options
 
 
@@ -47,7 +48,7 @@ def runner_of(options: Options) -> Runner:
     """The runner that the options ask for. It starts nothing."""
     if options.runner == "inline":
         return InlineRunner(options.fs)
-    if options.runner == "thread" or not isinstance(options.fs, OsFileSystem):
+    if options.runner == "thread" or not isinstance(raw_of(options.fs), OsFileSystem):
         return ThreadRunner(options.fs)  # another process would not see a disk that exists in this one only
     # If the options name the helper, it runs every job.
     return PairRunner(options.fs, small_bytes=SMALL_JOB_BYTES if options.runner == "auto" else 0)

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flin.engine.catalog.version import ValueFile
+from flin.engine.disk.cipher import SEAL_BYTES
 from flin.engine.disk.file_name import maybe_value_number
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.entry import Entry, maybe_pointer, read_pointer, read_pointers
-from flin.engine.wal.frames import SegmentSlice
+from flin.engine.wal.frames import SegmentSlice, decode_header
 from flin.engine.wal.large_values import LargeValues
 from flin.engine.wal.replay import map_segment
+from flin.engine.wal.sealed import FrameOpener, maybe_opener
 
 LEAST_SHARE: Final = 0.75
 """The share of live large values in a segment's bytes from which on it becomes a value file."""
@@ -54,8 +56,10 @@ class ValueSegments:
             size = live.get(number, 0)
             if size and (size < LEAST_SHARE * segment.end or _is_mostly_empty(fs, directory, segment, size)):
                 data = map_segment(fs, directory, segment)
+                path = join(directory, segment.file)
+                opener = maybe_opener(fs, decode_header(data, path), path)
                 own = [(key, entry) for key, entry in entries.items() if _number_in(entry) == number]
-                entries.update((key, _with_value(entry, data)) for key, entry in own)
+                entries.update((key, _with_value(entry, data, opener)) for key, entry in own)
                 checkpoint()
 
     def note(self, values: dict[int, int]) -> None:
@@ -100,9 +104,13 @@ def _number_in(entry: Entry) -> int | None:
     return number
 
 
-def _with_value(entry: Entry, data: Any) -> Entry:
+def _with_value(entry: Entry, data: Any, opener: FrameOpener | None) -> Entry:
     pointer = maybe_pointer(entry)
     assert pointer is not None
     _, offset, length, _ = read_pointer(pointer)
-    value: bytes = data[offset : offset + length]
+    value: bytes
+    if opener is None:
+        value = data[offset : offset + length]
+    else:
+        value = opener.value(offset, data[offset : offset + length + SEAL_BYTES])
     return (value, entry[1], entry[2]) if type(entry) is tuple else value

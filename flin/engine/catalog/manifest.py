@@ -35,6 +35,8 @@ from flin.engine.catalog.version import Run, ValueFile, Version
 from flin.engine.checksum import crc32
 from flin.engine.disk.file_name import MANIFEST, maybe_parse, maybe_value_number, temporary_name
 from flin.engine.disk.fs import FileSystem, append_all, join
+from flin.engine.disk.sealed_files import MAGIC as SEALED_MAGIC
+from flin.engine.disk.sealed_files import raw_of
 from flin.engine.slot import MAX_SHARDS
 from flin.engine.table.meta import Points, TableMeta
 from flin.errors import CorruptionError, FormatVersionError
@@ -185,13 +187,14 @@ def read(fs: FileSystem, directory: str) -> Manifest | None:
 
 
 def is_manifest(fs: FileSystem, directory: str) -> bool:
-    """Whether the directory's manifest begins like one, whatever follows. CorruptionError for a link or a pipe."""
+    """Whether the directory's manifest begins like one, sealed or not, whatever follows. CorruptionError for a link or
+    a pipe."""
     path = join(directory, MANIFEST)
     if not fs.is_file(path):
         raise CorruptionError(path, 0, "not a regular file")
-    file = fs.open(path)
+    file = raw_of(fs).open(path)
     try:
-        return file.pread(len(MAGIC), 0) == MAGIC
+        return file.pread(len(MAGIC), 0) in (MAGIC, SEALED_MAGIC)
     finally:
         file.close()
 

@@ -33,6 +33,7 @@ from flin.engine.wal.frames import (
 )
 from flin.engine.wal.lost_header import claimed_sync_without_header, lost_headers
 from flin.engine.wal.replay import replay
+from flin.engine.wal.sealed import maybe_opener
 from flin.errors import CorruptionError
 
 EPOCH_SHIFT: Final = 20
@@ -94,7 +95,7 @@ def recover(fs: FileSystem, directory: str, manifest: Manifest, generation_bytes
         reason = _broken_link(segment, result)
         if not reason:
             follower = good[index + 1] if index + 1 < len(good) else None
-            reached = _replay_segment(segment, follower, result, generation_bytes)
+            reached = _replay_segment(fs, segment, follower, result, generation_bytes)
             reason, damaged, at = reached.stop_reason, segment.path, reached.end
             result.clean = reached.closed
         if reason:
@@ -135,7 +136,9 @@ class _Reached:
     closed: bool
 
 
-def _replay_segment(segment: _Segment, follower: _Segment | None, result: Recovery, generation_bytes: int) -> _Reached:
+def _replay_segment(
+    fs: FileSystem, segment: _Segment, follower: _Segment | None, result: Recovery, generation_bytes: int
+) -> _Reached:
     """Apply one segment to the last generation, or to a new one if that is full."""
     header = segment.header
     assert header is not None
@@ -148,7 +151,8 @@ def _replay_segment(segment: _Segment, follower: _Segment | None, result: Recove
     generation = result.generations[-1]
     memtable = generation.memtable
     before = len(memtable.entries)
-    done = replay(segment.data, header, segment.path, memtable, end=min(limit, len(segment.data)))
+    opener = maybe_opener(fs, header, segment.path)
+    done = replay(segment.data, header, segment.path, memtable, end=min(limit, len(segment.data)), opener=opener)
     if not done.stop_reason and done.end < limit and limit_is_named:
         done.stop_reason = f"the segment ends at {done.end}, its successor says {limit}"
     end = done.end

@@ -1,6 +1,8 @@
 """The names of the files in a database's directory. A name is data: whatever does not parse is not Flin's.
 
     LOCK                              held while an engine has the directory open
+    KEYS                              of an encrypted database: the keys of its files (data_keys.py)
+    KEYS.new                          a file of keys being written
     MANIFEST                          what makes up the database (manifest.py)
     MANIFEST.<epoch>.tmp              a manifest being written
     <number>.<epoch>.wal              a WAL segment (wal/frames.py)
@@ -22,6 +24,8 @@ from dataclasses import dataclass
 from typing import Final
 
 LOCK: Final = "LOCK"
+KEYS: Final = "KEYS"
+NEW_KEYS: Final = "KEYS.new"
 MANIFEST: Final = "MANIFEST"
 GROUPS: Final = "groups.json"
 UNFINISHED: Final = "resize-unfinished"

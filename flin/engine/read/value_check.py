@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from flin.engine.catalog.version import ValueFile
+from flin.engine.disk.cipher import SEAL_BYTES
 from flin.engine.disk.fs import ReadableFile
 from flin.engine.entry import Pointer, maybe_pointer, read_pointer
 from flin.engine.sstable import Table
+from flin.engine.table.sealed_values import SealedValueFile
 from flin.engine.wal.large_values import value_checksum
 from flin.errors import CorruptionError, FlinError, StorageError
 
@@ -62,6 +64,8 @@ class ValueCheck:
             end = self._ends.get(number)
             if end is None:
                 end = self._ends[number] = file.size()
+            if isinstance(file, SealedValueFile):
+                length += SEAL_BYTES
             value = file.pread(length, offset) if offset + length <= end else b""
         except OSError as error:
             self._unreadable.add(number)
@@ -71,4 +75,9 @@ class ValueCheck:
             return CorruptionError(file.path, max(offset, end), f"the file ends within the value of {key[:40]!r}")
         if value_checksum(number, offset, value) != checksum:
             return CorruptionError(file.path, offset, f"the checksum of the value of {key[:40]!r} does not match")
+        if isinstance(file, SealedValueFile):
+            try:
+                file.opened(offset, value)
+            except CorruptionError as error:
+                return error
         return None

@@ -22,9 +22,11 @@ from flin.engine.background.run_writer import RunWriter
 from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import Manifest, ManifestWriter
 from flin.engine.catalog.version import ShardRuns, Version
+from flin.engine.disk.data_keys import key_of
 from flin.engine.disk.file_name import COLLECTED, MANIFEST, maybe_parse, maybe_value_number
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.lock import lock_directory
+from flin.engine.disk.sealed_files import unlock
 from flin.engine.entry import TOMBSTONE, Entry, Page, is_alive
 from flin.engine.key import KEYS_END, is_counted, namespace_of
 from flin.engine.memtable import Memtable, add_counts
@@ -213,6 +215,8 @@ class Repair:
         if options is not None and directory is not None:
             options.fs.make_directory(directory)
             stack.callback(lock_directory(options.fs, directory, options.clock_ms()).release)
+            key = None if options.encryption_key is None else key_of(options.encryption_key)
+            unlock(options.fs, directory, key, options.random_bytes)
         try:
             with ExitStack() as written:
                 for shard, aged in enumerate(shards):

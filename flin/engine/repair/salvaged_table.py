@@ -259,16 +259,17 @@ def _told(meta: TableMeta) -> tuple[object, ...]:
 
 
 def read_through(file: ReadableFile, offset: int, size: int) -> bytes:
-    """Up to `size` bytes, with zeros for pieces that the disk cannot read: no checksum vouches for these."""
+    """Up to `size` bytes, with zeros for pieces that the disk cannot read, or whose seal is broken: no checksum vouches
+    for these."""
     try:
         return file.pread(size, offset)
-    except OSError:
+    except (OSError, CorruptionError):
         pieces = []
         for start in range(offset, offset + size, READ_PIECE_BYTES):
             wanted = min(READ_PIECE_BYTES, offset + size - start)
             try:
                 piece = file.pread(wanted, start)
-            except OSError:
+            except (OSError, CorruptionError):
                 piece = bytes(wanted)
             pieces.append(piece)
             if len(piece) < wanted:

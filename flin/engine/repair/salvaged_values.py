@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from flin.engine.boundaries import Boundaries, boundaries_of, covers, cut_boundaries, joined, ranges_of
+from flin.engine.disk.cipher import SEAL_BYTES
 from flin.engine.disk.file_name import COLLECTED, maybe_value_number
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.open_files import TableFile
@@ -23,10 +24,12 @@ from flin.engine.repair.report import FileReport, Loss, RepairReport, key_text
 from flin.engine.repair.salvaged_table import read_through
 from flin.engine.repair.salvaged_tables import Aged
 from flin.engine.slot import shard_of_stored
+from flin.engine.table.sealed_values import SealedValueFile, value_file_of
 from flin.engine.wal.frames import HEADER_BYTES, SegmentHeader, decode_header, find_frames
 from flin.engine.wal.large_values import value_checksum
 from flin.engine.wal.lost_header import maybe_lost_header
 from flin.engine.wal.replay import replay
+from flin.engine.wal.sealed import maybe_opener
 from flin.errors import CorruptionError, FormatVersionError
 
 
@@ -60,7 +63,7 @@ class SalvagedValues:
         for name in fs.names(directory):
             number = maybe_value_number(name)
             if number in self._files and fs.is_file(join(directory, name)):
-                self._files[number].append(TableFile(fs, join(directory, name), maps=False))
+                self._files[number].append(value_file_of(fs, join(directory, name), length=0))
                 self.names.add(name)
         expected = {maybe_value_number(name): name for name in lengths}
         for number, files in self._files.items():
@@ -96,11 +99,17 @@ class SalvagedValues:
             return None
         number, offset, length, checksum = read_pointer(pointer)
         for file in self._files.get(number, ()):
-            if offset + length > file.size():
+            stored = length + (SEAL_BYTES if isinstance(file, SealedValueFile) else 0)
+            if offset + stored > file.size():
                 continue
-            value = read_through(file, offset, length)
+            value = read_through(file, offset, stored)
             file.close()
-            if len(value) == length and value_checksum(number, offset, value) == checksum:
+            if len(value) == stored and value_checksum(number, offset, value) == checksum:
+                if isinstance(file, SealedValueFile):
+                    try:
+                        value = file.opened(offset, value)
+                    except CorruptionError:  # its header is damaged, or somebody changed the value
+                        continue
                 report = self._reports[number]
                 report.kept_entries += 1
                 report.kept_bytes += length
@@ -155,7 +164,8 @@ class SalvagedValues:
                 continue
             for frame in find_frames(data, header, HEADER_BYTES, len(data)):
                 try:
-                    done = replay(data, header, file.path, memtable, start=frame.offset, end=frame.end)
+                    opener = maybe_opener(self._fs, header, file.path)
+                    done = replay(data, header, file.path, memtable, start=frame.offset, end=frame.end, opener=opener)
                 except (CorruptionError, FormatVersionError):
                     continue
                 if not done.stop_reason and frame.count:

@@ -27,6 +27,7 @@ from flin.engine.wal.frames import (
 )
 from flin.engine.wal.lost_header import maybe_lost_header
 from flin.engine.wal.replay import replay
+from flin.engine.wal.sealed import maybe_opener
 from flin.errors import CorruptionError, FormatVersionError
 
 ENDLESS: Final = 1 << 64
@@ -184,7 +185,10 @@ class SalvagedWal:
     def _apply(self, file: _File, frame: FoundFrame, memtable: Memtable) -> bool:
         assert file.header is not None
         try:
-            reason = replay(file.data, file.header, file.path, memtable, start=frame.offset, end=frame.end).stop_reason
+            opener = maybe_opener(self._fs, file.header, file.path)
+            reason = replay(
+                file.data, file.header, file.path, memtable, start=frame.offset, end=frame.end, opener=opener
+            ).stop_reason
         except FormatVersionError as error:
             if not self._force:
                 raise

@@ -79,10 +79,19 @@ class KeyPartWriter:
 
 
 class KeyPart:
-    """Reads the part in the mapping of its table's file."""
+    """Reads the part in the mapping of its table's file; by `read`, bounds of the section, if there is none."""
 
-    def __init__(self, data: bytes, base: int, offset: int, index: index_block.Index, path: str) -> None:
+    def __init__(
+        self,
+        read: Callable[[int, int], bytes],
+        data: bytes,
+        base: int,
+        offset: int,
+        index: index_block.Index,
+        path: str,
+    ) -> None:
         """`base`: where the section begins in the file; `offset`: where the part begins in the section."""
+        self._part: Final = read
         self._data: Final = data
         self._base: Final = base
         self._path: Final = path
@@ -115,8 +124,12 @@ class KeyPart:
 
     def _read(self, number: int) -> KeyPage:
         start, stop = self._starts[number], self._starts[number + 1]
-        data, path = self._data, self._path
-        stored_block.verify(memoryview(data)[start:stop], start - self._base, path, self._base)
+        data, path, base = self._data, self._path, self._base
+        if not data:
+            stored = self._part(start - base, stop - base)
+            stored_block.verify(stored, start - base, path, base)
+            return block.decode_kinds(stored_block.unpack(stored, path, start), 0)
+        stored_block.verify(memoryview(data)[start:stop], start - base, path, base)
         block.check(data, start, stop - CHECKSUM_SIZE, path, start)
         return block.decode_kinds(data, start)
 
@@ -128,4 +141,4 @@ def load(read: Callable[[int, int], bytes], data: bytes, base: int, bounds: tupl
     found = index_block.decode(read(index, stop), index - keys, path, base + index)
     if not found.separators or found.separators[0]:
         raise CorruptionError(path, base + index, "the index of a key part does not begin with the first key")
-    return KeyPart(data, base, keys, found, path)
+    return KeyPart(read, data, base, keys, found, path)

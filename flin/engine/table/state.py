@@ -4,7 +4,8 @@ It is complete before a second thread can see it; then only the marks and the co
 byte per block: 0 until its checksum was compared, then RAW or PACKED.
 
 The file is mapped whole: `data` is used like `bytes` (an index gives a number, a slice bytes). The filter is read
-there, and the separators, too, if memory is short.
+there, and the separators, too, if memory is short. A sealed file (disk/sealed_files.py) has no mapping: each block is
+read and opened, as packed ones are unpacked; its seal vouches for more than a checksum.
 """
 
 from __future__ import annotations
@@ -168,6 +169,9 @@ class TableState:
         """Compare the checksum of a block in the mapping. Returns its mark."""
         start, stop = self.starts[number], self.starts[number + 1]
         data, path = self.data, self.path
+        if not data:
+            self.marks[number] = PACKED
+            return PACKED
         stored_block.verify(memoryview(data)[start:stop], start - self.base, path, self.base)
         mark = PACKED
         if data[start] < COMPRESSED:
@@ -177,9 +181,10 @@ class TableState:
         return mark
 
     def unpack(self, number: int) -> bytes:
-        """The payload of a verified block of the mapping."""
-        start = self.starts[number]
-        return stored_block.unpack(self.data[start : self.starts[number + 1]], self.path, start)
+        """The payload of a verified block of the mapping, or of one that is read."""
+        start, stop = self.starts[number], self.starts[number + 1]
+        stored = self.data[start:stop] if self.data else table_footer.read_part(self.file, start, stop - start)
+        return stored_block.unpack(stored, self.path, start)
 
     def find(self, key: bytes) -> Entry | None:
         """The key's entry, once the filter has let it through."""
@@ -234,7 +239,7 @@ class TableState:
             return stored_block.unpack(stored, self.path, start)
         stored_block.verify(stored, start - self.base, self.path, self.base)
         payload = stored_block.unpack(stored, self.path, start)
-        self.marks[number] = RAW if stored[0] < COMPRESSED else PACKED
+        self.marks[number] = RAW if self.data and stored[0] < COMPRESSED else PACKED
         return payload
 
     def page_nowait(self, number: int) -> Page:

@@ -58,12 +58,15 @@ class TableWriter:
         *,
         base_offset: int = 0,
         file: str = "",
+        seals: bool = False,
     ) -> None:
+        """`seals`: the file seals, and opens, what is appended at once: so each block is appended by itself."""
         self._append = append
         self._options = options
         self._sequences = (smallest_sequence, largest_sequence)
         self._base_offset = base_offset
         self._file = file
+        self._seals = seals
         self._compress = stored_block.compressor(options.codec, options.zstd_level)
         self._waiting: tuple[list[bytes], list[Entry]] = ([], [])
         self._pieces: list[bytes] = []
@@ -124,20 +127,20 @@ class TableWriter:
         key_part = self._write_key_part()
         expiry_start = self._size
         self._expiries.sort()
-        self._write(expiry_block.encode(self._expiries))
+        self._write_part(expiry_block.encode(self._expiries))
         filter_start = self._size
         words = bloom.build(self._hashes, len(self._hashes), self._options.filter_bits_per_key)
-        self._write(bloom.encode(words))
+        self._write_part(bloom.encode(words))
         index_start = self._size
-        self._write(index_block.encode(self._separators, self._starts))
+        self._write_part(index_block.encode(self._separators, self._starts))
         ranges_start = self._size
-        self._write(range_block.encode(self._ranges))
+        self._write_part(range_block.encode(self._ranges))
         properties_start = self._size
         meta = self._meta(0)
         values = tuple(sorted(self.values.items()))
         properties = table_footer.encode_properties(meta, self._options.codec, key_part, values)
         size = self._size + len(properties) + table_footer.FOOTER_SIZE
-        self._write(properties)
+        self._write_part(properties)
         footer = table_footer.Footer(expiry_start, filter_start, index_start, ranges_start, properties_start, size)
         self._write(table_footer.encode_footer(footer))
         self._flush()
@@ -149,8 +152,8 @@ class TableWriter:
             return None
         start = self._size
         pieces, index_start = self._key_part.finish(start)
-        for piece in pieces:
-            self._write(piece)
+        for at in range(0, len(pieces), 2):  # a block and its checksum; at last the index
+            self._write_part(*pieces[at : at + 2])
         return start, index_start
 
     def _meta(self, length: int) -> TableMeta:
@@ -249,8 +252,7 @@ class TableWriter:
         # a lookup, and would save 2 % of the values' bytes.
         are_pointers = annotations is not None and 2 * annotations[0].count(KIND_POINTER) > len(keys)
         stored, checksum = stored_block.store(payload, self._size, None if are_pointers else self._compress)
-        self._write(stored)
-        self._write(checksum)
+        self._write_part(stored, checksum)
         self._starts.append(self._size)
 
     def _note(self, keys: list[bytes], annotations: Annotations) -> None:
@@ -274,6 +276,12 @@ class TableWriter:
             return
         for namespace, count in count_by_namespace(without_pieces(keys)).items():
             self._points[namespace] = self._points.get(namespace, 0) + count
+
+    def _write_part(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self._write(piece)
+        if self._seals:
+            self._flush()
 
     def _write(self, piece: bytes) -> None:
         self._size += len(piece)

@@ -6,8 +6,8 @@ removed and nothing is written any more, until the next open finds out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from flin.engine.catalog.generation import SealedGeneration, retired
@@ -40,6 +40,17 @@ class Edits(OrderedReads):
         with self._versions.lock:
             self._versions.next_job += 1
             return self._versions.next_job - 1
+
+    @contextmanager
+    def editing(self) -> Iterator[None]:
+        """Hold the edit lock. ReadOnlyError, ClosedError."""
+        with self._versions.lock:
+            self._check_writable()
+            yield
+
+    def end_segment(self) -> None:
+        """End the WAL's current segment: the next commit begins another one."""
+        self._exclusively(self._wal.end_segment)
 
     @holds_lock
     def install_flush(

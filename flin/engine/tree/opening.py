@@ -16,10 +16,13 @@ from flin.engine.catalog import manifest as manifest_format
 from flin.engine.catalog.manifest import BODY_OFFSET, Manifest, ManifestWriter
 from flin.engine.catalog.recovery import Recovery, recover
 from flin.engine.catalog.version import Version
+from flin.engine.disk.data_keys import key_of
 from flin.engine.disk.file_name import (
     GROUPS,
+    KEYS,
     LOCK,
     MANIFEST,
+    NEW_KEYS,
     UNFINISHED,
     is_group_name,
     maybe_parse,
@@ -28,9 +31,11 @@ from flin.engine.disk.file_name import (
 )
 from flin.engine.disk.fs import FileSystem, append_all, join
 from flin.engine.disk.lock import HeldLock, is_lock_text, lock_directory
+from flin.engine.disk.sealed_files import SealedFileSystem, raw_of, unlock
 from flin.engine.options import Options
 from flin.engine.tree.foreign import maybe_foreign
 from flin.engine.tree.table_cache import missing_bytes
+from flin.engine.tree.used_keys import forget_unused
 from flin.errors import CorruptionError, StorageError
 
 COPY_BYTES: Final = 1 << 20
@@ -82,6 +87,8 @@ def _refuse_foreign(fs: FileSystem, directory: str, create: bool) -> None:
         return
     if UNFINISHED in names:
         raise StorageError("open", directory, "`flin resize` has not finished it: remove it and resize again")
+    if KEYS in names:
+        return  # an encrypted database whose creation was interrupted
     if any(parsed.role != "temporary" for name in names if (parsed := maybe_parse(name)) is not None):
         return  # a database with a damaged manifest, or without one: reported once it is locked
     groups = [name for name in names if is_group_name(name)]
@@ -107,8 +114,17 @@ def _read(fs: FileSystem, path: str, size: int) -> bytes:
         file.close()
 
 
+def sealed_if_asked(options: Options) -> Options:
+    """The options with a file system of their own that seals, if there is a key: it holds the keys of one directory."""
+    if options.encryption_key is None:
+        return options
+    return replace(options, fs=SealedFileSystem(raw_of(options.fs), random_bytes=options.random_bytes))
+
+
 def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
     fs = options.fs
+    key = None if options.encryption_key is None else key_of(options.encryption_key)
+    unlock(fs, directory, key, options.random_bytes, create=options.create)
     manifest = manifest_format.read(fs, directory) or _new_manifest(directory, options)
     if options.shards is not None and options.shards != manifest.shards:
         raise ValueError(
@@ -128,7 +144,11 @@ def _open_locked(directory: str, options: Options, lock: HeldLock) -> Opened:
         fs.sync_directory(directory)
     _make_durable(fs, directory, manifest, recovery)
     _remove_unnamed(fs, directory, _named(manifest, recovery))
+    if key is not None and NEW_KEYS in fs.names(directory):
+        fs.remove(join(directory, NEW_KEYS))
     fs.sync_directory(directory)
+    if key is not None and isinstance(fs, SealedFileSystem):
+        forget_unused(fs, directory, key, options.random_bytes)
     return Opened(directory, lock, manifest, writer, recovery)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import repeat
 from threading import RLock
+from typing import Any
 
 from flin.engine.catalog.generation import (
     DueHeap,
@@ -26,6 +27,7 @@ from flin.engine.catalog.recovery import RecoveredGeneration, Recovery
 from flin.engine.disk.file_name import MANIFEST
 from flin.engine.disk.fs import join
 from flin.engine.disk.lock import HeldLock
+from flin.engine.disk.sealed_files import SealedFileSystem
 from flin.engine.entry import TOMBSTONE, Entry, Live
 from flin.engine.options import Options
 from flin.engine.read.count import SLICE
@@ -44,6 +46,7 @@ from flin.engine.tree.commits import SEAL_CHECK_BYTES
 from flin.engine.tree.edits import Edits
 from flin.engine.tree.table_cache import TableCache
 from flin.engine.tree.version_set import VersionSet
+from flin.engine.wal.sealed_writer import SealedWalWriter
 from flin.engine.wal.writer import WalWriter
 from flin.errors import CorruptionError, FlinError, ReadOnlyError
 
@@ -52,6 +55,7 @@ class Store(Edits):
     """The database of one directory, open for reading and writing. Threads may share it."""
 
     def __init__(self, directory: str, options: Options) -> None:
+        options = opening.sealed_if_asked(options)
         super().__init__(options)
         self.awaits_filters = False  # set by whoever sees that filters are read from the disk again and again
         self.holds_sweep = False  # set by whoever wants expired keys to stay for a while
@@ -76,19 +80,18 @@ class Store(Edits):
         opened.lock.tell_if_lost(self._lose_directory)
 
     def _begin_wal(self) -> WalWriter:
-        recovery = self.recovery
-        return WalWriter(
-            self.options.fs,
-            self.directory,
-            self._versions.manifest.database_id,
-            self._versions.manifest.epoch,
-            self.options.random_bytes,
-            next_number=recovery.next_number,
-            position=recovery.position,
-            sequence=recovery.next_sequence,
-            predecessor=recovery.last_segment,
-            predecessor_end=recovery.last_end,
-        )
+        recovery, options, manifest = self.recovery, self.options, self._versions.manifest
+        place: dict[str, Any] = {
+            "next_number": recovery.next_number,
+            "position": recovery.position,
+            "sequence": recovery.next_sequence,
+            "predecessor": recovery.last_segment,
+            "predecessor_end": recovery.last_end,
+        }
+        of = self.directory, manifest.database_id, manifest.epoch
+        if isinstance(options.fs, SealedFileSystem):
+            return SealedWalWriter(options.fs, *of, options.value_threshold, **place)
+        return WalWriter(options.fs, *of, options.random_bytes, **place)
 
     def _recovered_state(self, recovered: list[RecoveredGeneration]) -> ReadState:
         """The state of the replayed generations: the newest becomes the open one again, the others wait for their

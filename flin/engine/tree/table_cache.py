@@ -15,10 +15,12 @@ from flin.engine.catalog.version import ValueFile, Version
 from flin.engine.disk.file_name import maybe_parse
 from flin.engine.disk.fs import FileSystem, join
 from flin.engine.disk.open_files import OPEN_FILES, OpenFiles, TableFile
+from flin.engine.disk.sealed_files import SealedFileSystem
 from flin.engine.read.read_state import OpenRuns, TableRun
 from flin.engine.sstable import Table
 from flin.engine.table.block_cache import BlockCache
 from flin.engine.table.meta import TableMeta
+from flin.engine.table.sealed_values import SealedValueFiles, value_file_of
 from flin.engine.table.value_files import OpenValueFile, ValueFiles
 from flin.engine.tree.index_memory import IndexMemory
 from flin.errors import CorruptionError, StorageError
@@ -34,6 +36,7 @@ class TableCache:
         self._directory = directory
         self.block_cache = cache
         self._tables: dict[tuple[str, int], Table] = {}
+        self._made_files = SealedValueFiles if isinstance(fs, SealedFileSystem) else ValueFiles
         self.value_files = ValueFiles()
         """Those of the newest version, by the numbers that pointers have. Replaced with each version, never changed."""
         self._files: weakref.WeakValueDictionary[str, TableFile] = weakref.WeakValueDictionary()
@@ -56,7 +59,7 @@ class TableCache:
                 tuple(TableRun([self._open(table, before) for table in run]) for run in shard)
                 for shard in version.shards
             )
-            value_files = ValueFiles({each.number: self._value_file(each) for each in version.value_files})
+            value_files = self._made_files({each.number: self._value_file(each) for each in version.value_files})
         except BaseException:
             self._tables = before
             raise
@@ -142,7 +145,7 @@ class TableCache:
         name = value_file.file
         file = self._files.get(name)
         if not isinstance(file, OpenValueFile):
-            file = OpenValueFile(self._fs, self._path_of(name), self._open_files, length=value_file.length)
+            file = value_file_of(self._fs, self._path_of(name), self._open_files, length=value_file.length)
             self._note(name, file)
         return file
 

@@ -38,6 +38,8 @@ Payloads by kind:
                     stop. Range deletes come first: they are older than the points of their commit.
     4  end:         the position of this frame again (u64); a clean close wrote it, count is 0
 
+In an encrypted database puts and operations are sealed, with SEALED added to their kinds: wal/sealed.py.
+
 After the last frame a segment may go on with zeros: those of a window that was mapped and not filled.
 
 A position is a byte of the whole WAL, counted over all segments; it never goes back. Kind 0 and length 0 do not occur,
@@ -56,6 +58,7 @@ from sys import byteorder
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from flin.engine.checksum import crc32
+from flin.engine.disk.cipher import NONCE_BYTES, SEAL_BYTES
 from flin.engine.disk.fs import Mapped
 from flin.engine.entry import (
     KIND_DELETE,
@@ -75,14 +78,19 @@ FRAME_PUT: Final = 1
 FRAME_PUTS: Final = 2
 FRAME_OPERATIONS: Final = 3
 FRAME_END: Final = 4
+SEALED: Final = 0x80
+WITH_VALUES: Final = 0x40
+PLAIN_KIND: Final = 0x3F  # the bits without these two
+SEALED_KINDS: Final = frozenset((0x81, 0x82, 0x83, 0xC2, 0xC3))
+_GROUPED: Final = frozenset((FRAME_PUT, SEALED | FRAME_PUT))
 
 _HEADER: Final = struct.Struct("<8sI16sQ8sQQQQQ")
 _CRC: Final = struct.Struct("<I")
 HEADER_BYTES: Final = _HEADER.size + _CRC.size
 _FRAME: Final = struct.Struct("<II8sQQQIB")
-_FRAME_REST: Final = struct.Struct("<I8sQQQIB")
+FRAME_REST: Final = struct.Struct("<I8sQQQIB")
 _DELETE_REST: Final = struct.Struct("<I8sQQQIBBBQII")  # with the columns of one tombstone, its value's length 0
-DELETE_BYTES: Final = _DELETE_REST.size - _FRAME_REST.size  # those columns
+DELETE_BYTES: Final = _DELETE_REST.size - FRAME_REST.size  # those columns
 _PUT_REST: Final = struct.Struct("<I8sQQQIBI")  # with the key's length, the first field of a put's payload
 FRAME_BYTES: Final = _FRAME.size
 END_BYTES: Final = FRAME_BYTES + 8  # of the frame that a clean close writes: its payload is its position
@@ -116,6 +124,16 @@ def _structs_of_puts(count: int, key_size: int, value_size: int) -> tuple[struct
     covered = FRAME_BYTES + key_size + value_size
     fields = struct.Struct("<" + f"I12sQQQ9s{key_size}s{value_size}s" * count)
     return fields, struct.Struct("<" + f"4x{covered}s" * count)
+
+
+@lru_cache(maxsize=32)
+def _structs_of_sealed(count: int, size: int) -> tuple[struct.Struct, struct.Struct, struct.Struct]:
+    """The structs of `count` sealed puts of `size` bytes each: their fields, what their checksums cover, and their
+    headers without these, with the nonces."""
+    text = size - FRAME_BYTES - NONCE_BYTES
+    fields = struct.Struct("<" + f"I12sQQQ5s{NONCE_BYTES}s{text}s" * count)
+    covered = struct.Struct("<" + f"4x{size - 4}s" * count)
+    return fields, covered, struct.Struct("<" + f"4x{size - 4 - text}s{text}x" * count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +193,7 @@ def encode_put(salt: bytes, position: int, sequence: int, synced: int, key: byte
     One checksum over the joined body costs 120 ns, three over its pieces 330; the second copy costs 40."""
     size = 4 + len(key) + len(value)
     if size > MAX_KEY_BYTES:  # a smaller frame cannot hold too long a key: one test in the ordinary case
-        _check_sizes((key,), size)
+        check_sizes((key,), size)
     rest = _PUT_REST.pack(size, salt, position, sequence, synced, 1, FRAME_PUT, len(key))
     body = b"".join((rest, key, value))
     return _CRC.pack(crc32(body)) + body
@@ -185,7 +203,7 @@ def encode_delete(salt: bytes, position: int, sequence: int, synced: int, key: b
     """A frame of kind operations with one tombstone, in a third of the time. Written out: wal.frames.encode_commit"""
     size = DELETE_BYTES + len(key)
     if size > MAX_KEY_BYTES:
-        _check_sizes((key,), size)
+        check_sizes((key,), size)
     fields = (size, salt, position, sequence, synced, 1, FRAME_OPERATIONS, KIND_DELETE, 0, 0, len(key), 0)
     rest = _DELETE_REST.pack(*fields)
     body = rest + key
@@ -203,16 +221,21 @@ def encode_commit(
 ) -> bytes:
     """A frame with a whole commit, never an empty one. LimitError if it passes 4 GiB. `plain`: are_plain(points), if
     the caller knows it already. (Written out in `encode_delete`.)"""
-    if not ranges and (are_plain(points) if plain is None else plain):
-        kind, payload = FRAME_PUTS, _encode_puts(points)
-    else:
-        kind, payload = FRAME_OPERATIONS, _encode_operations(points, ranges)
+    kind, payload = plain_payload(points, ranges, plain)
     size = sum(map(len, payload))
     if size > MAX_KEY_BYTES:
-        _check_sizes(points, size)
+        check_sizes(points, size)
     body = b"".join(payload)
-    rest = _FRAME_REST.pack(size, salt, position, sequence, synced, len(points) + len(ranges), kind)
+    rest = FRAME_REST.pack(size, salt, position, sequence, synced, len(points) + len(ranges), kind)
     return b"".join((_CRC.pack(crc32(body, crc32(rest))), rest, body))
+
+
+def plain_payload(
+    points: Mapping[bytes, Entry], ranges: Sequence[Range], plain: bool | None
+) -> tuple[int, list[bytes | bytearray]]:
+    """The kind and the payload of a commit, in pieces."""
+    is_plain = not ranges and (are_plain(points) if plain is None else plain)
+    return (FRAME_PUTS, _encode_puts(points)) if is_plain else (FRAME_OPERATIONS, _encode_operations(points, ranges))
 
 
 def are_plain(points: Mapping[bytes, Entry]) -> bool:
@@ -222,8 +245,11 @@ def are_plain(points: Mapping[bytes, Entry]) -> bool:
 
 def encode_end(salt: bytes, position: int, sequence: int, synced: int) -> bytes:
     """The frame that a clean close writes."""
-    rest = _FRAME_REST.pack(_POSITION.size, salt, position, sequence, synced, 0, FRAME_END) + _POSITION.pack(position)
+    rest = FRAME_REST.pack(_POSITION.size, salt, position, sequence, synced, 0, FRAME_END) + _POSITION.pack(position)
     return _CRC.pack(crc32(rest)) + rest
+
+
+pack_crc: Final = _CRC.pack
 
 
 class Columns(NamedTuple):
@@ -237,6 +263,16 @@ class Columns(NamedTuple):
     kinds: tuple[bytes, ...]  # count, kind and the key's length
     keys: tuple[bytes, ...]
     values: tuple[bytes, ...]
+
+
+class SealedColumns(NamedTuple):
+    """The fields of sealed puts of one size that follow each other."""
+
+    offset: int  # of the first frame
+    headers: tuple[bytes, ...]  # without the checksums, with the nonces
+    nonces: tuple[bytes, ...]
+    sealed: tuple[bytes, ...]
+    synced: tuple[int, ...]
 
 
 GoodFrame: TypeAlias = tuple[int, int, int, int]
@@ -270,7 +306,7 @@ class ValidFrames:
         self.closed = False  # an end frame came last
         self.stop_reason = ""  # why it ended; "" at the stop, or if only zeros are left
 
-    def __iter__(self) -> Iterator[GoodFrame | Columns]:
+    def __iter__(self) -> Iterator[GoodFrame | Columns | SealedColumns]:
         data, header, stop = self._data, self._header, self._stop
         view = memoryview(data)
         base, salt = header.base, header.salt
@@ -286,9 +322,10 @@ class ValidFrames:
             crc, length, frame_salt, position, first, synced, count, kind = _FRAME.unpack_from(data, offset)
             frame_end = offset + FRAME_BYTES + length
             # 2. After a put of the same size: many at once.
-            if length == last_length and kind == FRAME_PUT:
+            if length == last_length and kind in _GROUPED:
                 tried = min(batch, min(stop - offset, MAX_GROUP_BYTES) // (frame_end - offset))
-                columns = self._equal_puts(offset, frame_end, tried, sequence)
+                equal = self._equal_puts if kind == FRAME_PUT else self._equal_sealed
+                columns = equal(offset, frame_end, tried, sequence)
                 batch = min(8 * batch, MAX_GROUP_FRAMES) if columns is not None and tried == batch else MIN_GROUP_FRAMES
                 if columns is not None:
                     highest = max(highest, *columns.synced)
@@ -350,6 +387,29 @@ class ValidFrames:
         ):
             return None
         return columns
+
+    def _equal_sealed(self, offset: int, frame_end: int, number: int, sequence: int) -> SealedColumns | None:
+        """What `_equal_puts` gives, of sealed puts of the first one's size."""
+        data, header = self._data, self._header
+        size = frame_end - offset
+        if number < 2 or size < FRAME_BYTES + SEAL_BYTES:
+            return None
+        frames = data[offset : offset + number * size]
+        fields, covered, rest = _structs_of_sealed(number, size)
+        flat = fields.unpack(frames)
+        checksums, heads, positions, sequences, synced, kinds, nonces, sealed = (flat[place::8] for place in range(8))
+        first = header.base + offset
+        if (
+            len(set(heads)) > 1
+            or len(set(kinds)) > 1
+            or heads[0][4:] != header.salt
+            or kinds[0][:4] != _ONE
+            or positions != tuple(range(first, first + number * size, size))
+            or sequences != tuple(range(sequence, sequence + number))
+            or checksums != tuple(map(crc32, covered.unpack(frames)))
+        ):
+            return None
+        return SealedColumns(offset, rest.unpack(frames), nonces, sealed, synced)
 
 
 class FrameHeader(NamedTuple):
@@ -437,7 +497,7 @@ def is_blank(data: Mapped, start: int, end: int) -> bool:
     return not any(data[start : min(start + 8, end)]) and data[start:end] == bytes(end - start)
 
 
-def _check_sizes(keys: Iterable[bytes], size: int) -> None:
+def check_sizes(keys: Iterable[bytes], size: int) -> None:
     """LimitError if a key is too long, or the payload longer than its frame can say."""
     longest = max(map(len, keys), default=0)
     if longest > MAX_KEY_BYTES:

@@ -41,10 +41,11 @@ class LargeValues:
         self.threshold: Final = threshold
         self._number: Final = number
 
-    def pointer(self, offset: int, value: bytes) -> Pointer:
-        """The pointer to a value that begins at the offset."""
+    def pointer(self, offset: int, value: bytes, seal_bytes: int = 0) -> Pointer:
+        """The pointer to a value that begins at the offset. `seal_bytes`: by so much it is longer than what is sealed
+        in it, whose length a pointer tells."""
         checksum = value_checksum(self._number, offset, value)
-        return Pointer(pack_pointer(self._number, offset, len(value), checksum))
+        return Pointer(pack_pointer(self._number, offset, len(value) - seal_bytes, checksum))
 
     def pointers(self, offsets: Sequence[int], values: Sequence[bytes]) -> list[Pointer]:
         """The pointers of many values, in loops of C: 0.5 microseconds each and the checksum, instead of 1.1."""

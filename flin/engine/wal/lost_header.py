@@ -18,7 +18,7 @@ from typing import Final
 from flin.engine.disk.fs import Mapped
 from flin.engine.wal.frames import SALT, SegmentHeader, find_frames, maybe_header_of_frame
 
-_SHAPE: Final = re.compile(rb"(?s)(?=.{23}\0.{7}\0.{7}\0.{4}[\x01-\x04])")
+_SHAPE: Final = re.compile(rb"(?s)(?=.{23}\0.{7}\0.{7}\0.{4}[\x01-\x04\x81-\x83\xc1-\xc3])")
 """A pattern of a frame's header (wal/frames.py). It consumes no bytes: the next one may begin at the very next byte."""
 
 

@@ -17,8 +17,11 @@ from flin.engine.wal.frames import (
     FRAME_PUT,
     HEADER_BYTES,
     MAX_PAYLOAD_BYTES,
+    SEALED,
+    SEALED_KINDS,
     Columns,
     GoodFrame,
+    SealedColumns,
     SegmentHeader,
     SegmentSlice,
     ValidFrames,
@@ -28,7 +31,8 @@ from flin.engine.wal.frames import (
     read_frame_header,
 )
 from flin.engine.wal.large_values import LargeValues
-from flin.errors import CorruptionError
+from flin.engine.wal.sealed import FrameOpener, maybe_opener
+from flin.errors import CorruptionError, EncryptionError
 
 SINGLE_FRAMES: Final = 64
 """Frames between two checkpoints, if they are not replayed in columns: half a millisecond, if each is a put of 1 KiB or
@@ -58,16 +62,23 @@ def replay(
     end: int,
     large: LargeValues | None = None,
     checkpoint: Callable[[], None] | None = None,
+    opener: FrameOpener | None = None,
 ) -> Replay:
     """Apply the good frames of data[start:end] to the memtable, up to the first that is not good (wal.ValidFrames).
     `large`: put pointers in the places of large values. `checkpoint` is called at least once per half a millisecond.
+    `opener`: that of an encrypted database (sealed.maybe_opener), all frames of which are sealed.
 
-    CorruptionError for a good frame whose payload does not fit its count, FormatVersionError for a kind that only a
-    newer Flin knows."""
+    CorruptionError for a good frame whose payload does not fit its count or whose seal is broken, FormatVersionError
+    for a kind that only a newer Flin knows, EncryptionError for a sealed frame where there is no opener."""
     valid = ValidFrames(data, header, start, end)
     entries = memtable.entries
     threshold = MAX_PAYLOAD_BYTES if large is None else large.threshold
     for found in valid if checkpoint is None else _with_checkpoints(valid, checkpoint):
+        if opener is not None:
+            _apply_sealed(data, path, memtable, found, large, opener)
+            continue
+        if isinstance(found, SealedColumns):
+            raise _no_key(path)
         if isinstance(found, Columns):
             values: Sequence[bytes] = found.values
             if large is not None and len(values[0]) >= threshold:
@@ -93,6 +104,8 @@ def replay(
             if int.from_bytes(data[body - 8 : body], "little") != frame_end - body:
                 raise CorruptionError(path, offset, "a commit's lengths do not add up")
             entries[data[body:frame_end]] = TOMBSTONE
+        elif kind in SEALED_KINDS:
+            raise _no_key(path)
         elif kind != FRAME_END:
             payload = data[offset + FRAME_BYTES : frame_end]
             memtable.apply(*decode_payload(kind, payload, count, path, offset, large))
@@ -101,10 +114,37 @@ def replay(
     )
 
 
-def _with_checkpoints(valid: ValidFrames, checkpoint: Callable[[], None]) -> Iterator[GoodFrame | Columns]:
+def _apply_sealed(
+    data: Mapped,
+    path: str,
+    memtable: Memtable,
+    found: GoodFrame | Columns | SealedColumns,
+    large: LargeValues | None,
+    opener: FrameOpener,
+) -> None:
+    if isinstance(found, SealedColumns):
+        memtable.entries.update(zip(*opener.columns(found), strict=True))
+        return
+    if isinstance(found, Columns):
+        raise CorruptionError(path, 0, "puts are not sealed, as all of an encrypted database are")
+    offset, frame_end, kind, count = found
+    if kind == SEALED | FRAME_PUT:
+        _, [(key, value)] = opener.points(data, offset, frame_end, kind, count, large)
+        memtable.entries[key] = value
+    elif kind != FRAME_END:
+        memtable.apply(*opener.points(data, offset, frame_end, kind, count, large))
+
+
+def _no_key(path: str) -> EncryptionError:
+    return EncryptionError(f"{path} is of an encrypted database: give its key (encryption_key, --encryption-key-file)")
+
+
+def _with_checkpoints(
+    valid: ValidFrames, checkpoint: Callable[[], None]
+) -> Iterator[GoodFrame | Columns | SealedColumns]:
     for number, found in enumerate(valid):
         yield found
-        if isinstance(found, Columns) or number % SINGLE_FRAMES == 0:
+        if isinstance(found, Columns | SealedColumns) or number % SINGLE_FRAMES == 0:
             checkpoint()
 
 
@@ -120,7 +160,18 @@ def load_segment(
     path = join(directory, piece.file)
     data = map_segment(fs, directory, piece)
     header = decode_header(data, path)
-    done = replay(data, header, path, memtable, start=piece.start, end=piece.end, large=large, checkpoint=checkpoint)
+    opener = maybe_opener(fs, header, path)
+    done = replay(
+        data,
+        header,
+        path,
+        memtable,
+        start=piece.start,
+        end=piece.end,
+        large=large,
+        checkpoint=checkpoint,
+        opener=opener,
+    )
     if done.stop_reason or done.end != piece.end:
         raise CorruptionError(path, done.end, done.stop_reason or "the segment holds zeros where frames should be")
     return done
@@ -153,7 +204,9 @@ class Frame:
     points: list[tuple[bytes, Entry]]
 
 
-def read_frames(data: Mapped, header: SegmentHeader, path: str, *, end: int) -> Iterator[Frame]:
+def read_frames(
+    data: Mapped, header: SegmentHeader, path: str, *, end: int, opener: FrameOpener | None = None
+) -> Iterator[Frame]:
     """Every frame up to `end`, decoded one by one (for people to read: replay is the fast way).
 
     CorruptionError at the first that is not good.
@@ -165,7 +218,7 @@ def read_frames(data: Mapped, header: SegmentHeader, path: str, *, end: int) -> 
             raise CorruptionError(path, offset, "a frame's header is cut off")
         fields = read_frame_header(data, offset)
         frame_end = offset + FRAME_BYTES + fields.length
-        single = replay(data, header, path, memtable, start=offset, end=min(frame_end, end))
+        single = replay(data, header, path, memtable, start=offset, end=min(frame_end, end), opener=opener)
         if single.stop_reason:
             raise CorruptionError(path, offset, single.stop_reason)
         points = list(memtable.entries.items())

@@ -58,6 +58,7 @@ class ServerOptions:
     memory_limit: int = 1 << 30  # bytes, for memtables, caches and helper together
     shards: int | None = None  # None: what the directory has, or the engine's default
     value_threshold: int = 4096  # bytes from which on a value stays in a value file; 0: none. The engine's default
+    encryption_key_file: str = ""  # a file with the key of an encrypted database; empty: it is none
     requirepass: str = ""
     aclfile: str = ""  # a file of users; empty: none
     databases: int = 16
@@ -483,6 +484,7 @@ PARAMETERS: Final[dict[bytes, Parameter[Config]]] = {
     ),
     b"databases": option("databases", refusal=IMMUTABLE),
     b"dir": option("dir", refusal=PROTECTED),
+    b"encryption-key-file": option("encryption_key_file", refusal=IMMUTABLE),
     b"enable-debug-command": option("enable_debug_command", refusal=IMMUTABLE),
     # The second name is that of older versions.
     **dict.fromkeys(

@@ -132,8 +132,8 @@ def end_frame_is_built_on(patch: Patch) -> None:
 def bytes_after_the_end_are_replayed(patch: Patch) -> None:
     """bytes of a failed write after the end that the next segment names are ignored"""
 
-    def replay(data: Any, *rest: Any, end: int) -> Any:
-        return original(data, *rest, end=len(data))
+    def replay(data: Any, *rest: Any, end: int, **named: Any) -> Any:
+        return original(data, *rest, end=len(data), **named)
 
     original = wal_replay.replay
     patch.setattr(recovery, "replay", replay)

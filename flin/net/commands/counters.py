@@ -6,6 +6,8 @@ Integers have 64 bits. INCRBYFLOAT computes as Redis does, with x86's 80-bit num
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress, count
+from operator import ne
 from typing import TYPE_CHECKING, Final, cast
 
 from flin.engine.entry import Entry, make_entry
@@ -16,7 +18,16 @@ from flin.net.command.registry import command
 from flin.net.commands.columns import replies_of_numbers
 from flin.net.data.text import string_at
 from flin.net.wire import long_double
-from flin.net.wire.numbers import INT64_MAX, INT64_MIN, SMALL_DIGITS, maybe_small, parse_int64, texts_of
+from flin.net.wire.numbers import (
+    INT64_MAX,
+    INT64_MIN,
+    SMALL_DIGITS,
+    maybe_next,
+    maybe_small,
+    parse_int64,
+    replies_of_shared,
+    texts_of,
+)
 from flin.net.wire.replies import NOT_A_FLOAT, Value
 
 if TYPE_CHECKING:
@@ -26,28 +37,48 @@ if TYPE_CHECKING:
 GROUP: Final = "string"
 
 ZERO: Final = ord("0")
-_one_more: Final = (1).__add__
+
+FEW: Final = 8
+"""Where at most one of so many keys is named again in a pipeline, the others are looked up in loops of C: the place of
+each that is named again costs 0.4 µs."""
 
 
 def _incr_many(context: Context, keys: tuple[bytes, ...]) -> list[bytes]:
     """Many INCRs, up to the first that waits for the disk, fails, or has an expiry or a sign."""
     keyspace = context.keyspace
     unique = tuple(dict.fromkeys(keys))
-    numbers = _small_numbers(_entries(keyspace, unique))
+    entries = _entries(keyspace, unique)
+    if len(keys) - len(unique) <= len(keys) // FEW:
+        texts = maybe_next(entries)
+        if texts is not None and (len(unique) == len(keys) or _insert_repeated(keys, texts)):
+            keyspace.put_values(keys, texts, are_short=True)
+            return replies_of_shared(texts)
+    numbers = _small_numbers(entries)
     if numbers is None:
         return _incr_each(keyspace, keys)
-    if len(unique) == len(keys):
-        totals = list(map(_one_more, numbers))
-        sums = totals
-    else:
-        running = dict(zip(unique, numbers, strict=True))
-        totals = []
-        for key in keys:
-            running[key] = total = running[key] + 1
-            totals.append(total)
-        sums = list(running.values())
-    keyspace.put_values(unique, texts_of(sums))
+    running = dict(zip(unique, numbers, strict=True))
+    totals = []
+    for key in keys:
+        running[key] = total = running[key] + 1
+        totals.append(total)
+    keyspace.put_values(unique, texts_of(list(running.values())), are_short=True)
     return replies_of_numbers(totals)
+
+
+def _insert_repeated(keys: tuple[bytes, ...], texts: list[bytes]) -> bool:
+    """Given the texts after the first INCR of each key, insert those of keys that are named again, each in its place.
+    False: one of them is too large for `maybe_next`."""
+    seen: dict[bytes, int] = {}
+    firsts = list(map(seen.setdefault, keys, count()))
+    newest: dict[bytes, bytes] = {}
+    for place in compress(count(), map(ne, firsts, count())):
+        key = keys[place]
+        found = maybe_next([newest.get(key, texts[firsts[place]])])
+        if found is None:
+            return False
+        newest[key] = found[0]
+        texts[place:place] = found
+    return True
 
 
 def _incr_each(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[bytes]:
@@ -75,7 +106,7 @@ def _incr_each(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[bytes]:
 def _entries(keyspace: Keyspace, keys: tuple[bytes, ...]) -> list[Entry | None]:
     """The entries at the keys, absent ones as zeros; where one is None, read them one by one."""
     entries = keyspace.in_memory(keys)
-    if None not in entries:
+    if all(entries) or None not in entries:  # the former takes a third of the time
         return entries
     try:
         found = [keyspace.entry(key) if entry is None else entry for key, entry in zip(keys, entries, strict=True)]

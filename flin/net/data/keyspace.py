@@ -201,7 +201,7 @@ class Keyspace:
         in_newest = map(newest.get, keys)
         found: list[Entry | None]
         found = [*map(cast("Any", self._points_get), keys, in_newest)] if self._points else [*in_newest]
-        if None in found:
+        if not all(found) and None in found:  # the former takes a third of the time, and is nearly always enough
             places = [place for place, entry in enumerate(found) if entry is None]
             older = self._store.older_entries([keys[place] for place in places])
             for place, entry in zip(places, older, strict=True):
@@ -359,9 +359,11 @@ class Keyspace:
         if key in hot.young or key in hot.old:
             hot.discard(key)
 
-    def put_values(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Do what `put_value` does for each pair in turn: a pipeline of SETs, an MSET."""
-        if self._prefix or max(keys) >= b"\xff" or max(map(len, values)) > SHORT_BYTES or self.observers:
+    def put_values(self, keys: Sequence[bytes], values: Sequence[bytes], *, are_short: bool = False) -> None:
+        """Do what `put_value` does for each pair in turn: a pipeline of SETs, an MSET. are_short: the caller knows it
+        of the values."""
+        is_short = are_short or max(map(len, values)) <= SHORT_BYTES
+        if self._prefix or max(keys) >= b"\xff" or not is_short or self.observers:
             self._write_all(keys, values, sum(size for size in map(len, values) if size > SHORT_BYTES))
             return
         if self.live:
@@ -541,9 +543,10 @@ class Keyspace:
 
     def _discard_hot(self, keys: Sequence[bytes]) -> None:
         hot = self.hot
-        if not (hot.young.keys().isdisjoint(keys) and hot.old.keys().isdisjoint(keys)):
-            for key in keys:
-                hot.discard(key)
+        for replies in (hot.young, hot.old):
+            if replies and not replies.keys().isdisjoint(keys):  # which would go over all keys even if it is empty
+                for key in keys:
+                    replies.pop(key, None)
 
     def _count_with_pending(self) -> int:
         """Count inside a transaction: the keys that the pending batch changes are looked up one by one."""

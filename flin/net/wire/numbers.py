@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from itertools import pairwise
+from typing import Any, Final
 
 from flin.errors import CommandError
 from flin.net.wire.replies import NOT_AN_INTEGER
@@ -41,6 +42,28 @@ def maybe_small(texts: Sequence[bytes]) -> list[int] | None:
 def texts_of(numbers: Sequence[int]) -> list[bytes]:
     """The text of each."""
     return (b"%d " * len(numbers) % tuple(numbers)).split()
+
+
+SHARED: Final = 10_000
+"""Numbers below this one share their texts, as in Redis: a counter among them costs two lookups instead of a number
+parsed and formatted twice (200 ns less), and keeps no bytes of its own. Both tables together take 1.6 MB."""
+
+_TEXTS: Final = [b"%d" % number for number in range(SHARED + 1)]
+_next: Final = dict(pairwise(_TEXTS)).__getitem__
+_reply: Final = {text: b":%b\r\n" % text for text in _TEXTS}.__getitem__
+
+
+def maybe_next(texts: Sequence[Any]) -> list[bytes] | None:
+    """The text of each number and one; None: one of them is nothing of that kind, or not below SHARED."""
+    try:
+        return list(map(_next, texts))
+    except KeyError:
+        return None
+
+
+def replies_of_shared(texts: Sequence[bytes]) -> list[bytes]:
+    """A reply of each number that `maybe_next` has given."""
+    return list(map(_reply, texts))
 
 
 def maybe_int64(raw: bytes) -> int | None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from flin.net.commands.counters import FEW, _incr_many
+from flin.net.wire.numbers import SHARED
 from tests.net.commands.handling import Handling
 
 OK = b"+OK\r\n"
@@ -90,3 +94,22 @@ def test_floats(server: Handling) -> None:
             ("GET k", b"-inf"),
         ]
     )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_many_at_once(seed: int) -> None:
+    """Up to the largest numbers that share their texts, and beyond; with keys that are named again, few or many."""
+    source = random.Random(seed)
+    keys = [b"k%d" % number for number in range(source.choice((4, 4 * FEW, 20 * FEW)))]
+    starts = [0, 9, 99, SHARED - 3, SHARED - 2, SHARED - 1] + [SHARED, 10**12] * source.randrange(2)
+    held = {key: b"%d" % source.choice(starts) for key in keys if source.random() < 0.9}
+    asked = tuple(source.choices(keys, k=source.randrange(1, 5 * FEW)))
+    if source.random() < 0.5:
+        asked = tuple(dict.fromkeys(asked))
+    together, alone = Handling(), Handling()
+    for server in (together, alone):
+        for key, text in held.items():
+            server.call(b"SET", key, text)
+    assert _incr_many(together.context, asked) == [alone.wire(b"INCR", key) for key in asked]
+    for key in keys:
+        assert together.call(b"GET", key) == alone.call(b"GET", key)

@@ -157,6 +157,7 @@ class Client:
     def __init__(self, engine: Any) -> None:
         import flin.net.commands.every  # noqa: F401 - declares them
         from flin.net.client.link import NO_LINK
+        from flin.net.client.session import KnownPeer
         from flin.net.run.context import Context
         from flin.net.run.services import make_services
         from flin.net.serve.dispatch import run
@@ -164,7 +165,8 @@ class Client:
 
         services = make_services(store_of(engine), Config(ServerOptions()), lambda callback: None)
         self.pending = services.pending
-        self.context = Context(services, services.clients.open_session(NO_LINK, "127.0.0.1:1", "127.0.0.1:2", 0))
+        peer = KnownPeer("127.0.0.1:1", "127.0.0.1:2")
+        self.context = Context(services, services.clients.open_session(NO_LINK, peer, 0))
         self.out: list[bytes] = []
         self.append = self.out.append
         self._run = run

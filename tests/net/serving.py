@@ -13,6 +13,7 @@ from typing import Any
 import flin.net.commands.every  # noqa: F401 - declares them
 from flin.engine.expiring import ExpiringSteps
 from flin.net.client.link import NO_LINK
+from flin.net.client.session import KnownPeer
 from flin.net.run.context import Context
 from flin.net.run.services import Services, make_services, no_expiries, nothing_to_do
 from flin.net.serve.dispatch import resume, run_gated
@@ -124,7 +125,7 @@ class HandlerClient:
         self.services = services
         self.context = Context(
             services,
-            services.clients.open_session(NO_LINK, "127.0.0.1:1", "127.0.0.1:2", self.tick.steady_ms),
+            services.clients.open_session(NO_LINK, KnownPeer("127.0.0.1:1", "127.0.0.1:2"), self.tick.steady_ms),
         )
         self.out: list[bytes] = []
         self.append = self.out.append

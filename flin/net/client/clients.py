@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from flin.net.access.users import Users
 from flin.net.client.link import Link
-from flin.net.client.session import Session
+from flin.net.client.session import Peer, Session
 from flin.net.client.unread import Unread
 from flin.net.settings.output_limits import CLOSE_BYTES, NORMAL, PUBSUB, UNTRUSTED_OUTPUT_BYTES
 from flin.net.wire.resp_python import RequestLimits
@@ -19,7 +19,7 @@ from flin.net.wire.resp_python import RequestLimits
 if TYPE_CHECKING:
     from flin.net.batch.pending import Pending
     from flin.net.batch.refusal import Refusal
-    from flin.net.batch.store import StoreLike
+    from flin.net.batch.store import Stall, StoreLike
     from flin.net.client.counters import Counters
     from flin.net.messages.pubsub import PubSub
     from flin.net.settings.config import Config
@@ -92,27 +92,17 @@ class Clients:
         self._next_session_id = 1
         self._unbounded_bytes = 0  # arrived since the buffers were last looked at
         self.closed_by = ServerClosure.NONE
+        self._seen_stall: Stall | None = None  # and why nothing is written, as they were when the gates were computed
+        self._seen_reason: str | None = None
         self.gates_open = self._gates_are_open()
         pending.listen(self)
 
     # Who is there.
 
-    def open_session(
-        self, link: Link, address: str, local_address: str, steady_ms: int, descriptor: int = -1
-    ) -> Session:
-        """A new client's session: it is the default user, logged in where that needs no password. descriptor: its
-        socket's."""
+    def open_session(self, link: Link, peer: Peer, steady_ms: int) -> Session:
+        """A new client's session: it is the default user, logged in where that needs no password."""
         number, users = self._next_session_id, self._users
-        session = Session(
-            number,
-            link,
-            address,
-            local_address,
-            steady_ms,
-            descriptor,
-            user=users.default,
-            authenticated=not users.needs_password,
-        )
+        session = Session(number, link, peer, steady_ms, user=users.default, authenticated=not users.needs_password)
         self._next_session_id += 1
         session.refresh(server_gates_open=self.gates_open)
         self.sessions[session.id] = session
@@ -136,7 +126,7 @@ class Clients:
     def refusal_of(self, session: Session) -> str | None:
         """Why a new connection is turned away, or None."""
         config = self._config
-        if config.protected_mode and self._users.default.has_nopass and not is_loopback(session.address):
+        if config.protected_mode and self._users.default.has_nopass and not session.peer.is_local:
             return PROTECTED
         if len(self.admitted) >= config.maxclients:
             return "ERR max number of clients reached"
@@ -167,7 +157,11 @@ class Clients:
         if self._gates_are_open() != self.gates_open:
             self.refresh()
 
-    batch_committed = maybe_refresh
+    def batch_committed(self) -> None:
+        """What a commit may change of the gates: few calls, since every commit makes them."""
+        store = self._store
+        if store.stall() is not self._seen_stall or store.read_only_reason is not self._seen_reason:
+            self.maybe_refresh()
 
     def batch_refused(self, refusal: Refusal) -> None:
         self.maybe_refresh()
@@ -179,8 +173,9 @@ class Clients:
 
     def takes_writes(self) -> bool:
         """Whether the engine takes writes now, without a delay."""
-        stall = self._store.stall()
-        return not (stall.stopped or stall.delay_seconds or self._store.read_only_reason is not None)
+        stall = self._seen_stall = self._store.stall()
+        reason = self._seen_reason = self._store.read_only_reason
+        return not (stall.stopped or stall.delay_seconds or reason is not None)
 
     # The clients' buffers.
 

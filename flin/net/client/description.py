@@ -25,7 +25,7 @@ def describe(session: Session, steady_ms: int, request: list[bytes] | None = Non
         "id": session.id,
         "addr": session.address,
         "laddr": session.local_address,
-        "fd": session.descriptor,
+        "fd": session.peer.descriptor,
         "name": session.name.decode(),
         "age": (steady_ms - session.created_ms) // 1000,
         "idle": (steady_ms - session.last_ms) // 1000,

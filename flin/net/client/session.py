@@ -7,6 +7,7 @@ causes changes, so that an ordinary request tests one boolean.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, IntFlag, auto
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
@@ -64,6 +65,36 @@ class Growing(Protocol):
     def size_bytes(self) -> int: ...
 
 
+class Peer(Protocol):
+    """Who is at the other end of a session's connection."""
+
+    @property
+    def address(self) -> str:
+        """`host:port`, or the path of a Unix socket."""
+
+    @property
+    def local_address(self) -> str:
+        """The same of this end."""
+
+    @property
+    def descriptor(self) -> int:
+        """Of the socket, for CLIENT LIST; -1: there is none."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPeer:
+    """One whose addresses are known."""
+
+    address: str
+    local_address: str
+    descriptor: int = -1
+    is_local: bool = True
+
+
 _NOTHING_BEGUN: Final[dict[Closure, Callable[[], None]]] = {}
 
 
@@ -75,13 +106,11 @@ class Session:
     """One client's state. `link` is its connection."""
 
     __slots__ = (
-        "address",
         "awaited_bytes",
         "close_after_reply",
         "closed_by",
         "created_ms",
         "database",
-        "descriptor",
         "encode",
         "endings",
         "growing",
@@ -98,8 +127,8 @@ class Session:
         "library_name",
         "library_version",
         "link",
-        "local_address",
         "name",
+        "peer",
         "protocol",
         "queue",
         "queue_bytes",
@@ -118,19 +147,15 @@ class Session:
         self,
         session_id: int,
         link: Link,
-        address: str,
-        local_address: str,
+        peer: Peer,
         steady_ms: int,
-        descriptor: int = -1,
         *,
         user: User,
         authenticated: bool,
     ) -> None:
         self.id = session_id
         self.link = link
-        self.address = address
-        self.local_address = local_address
-        self.descriptor = descriptor  # its socket's, for CLIENT LIST
+        self.peer = peer
         self.created_ms = steady_ms
         self.last_ms = steady_ms
         self.has_authenticated = authenticated  # by a password, or because it connected while none was needed
@@ -164,6 +189,14 @@ class Session:
         self.silence = Silence.NONE  # unless it is NONE, its gates are closed by REPLY
         self.skips_gates = False
         self.close_after_reply = False
+
+    @property
+    def address(self) -> str:
+        return self.peer.address
+
+    @property
+    def local_address(self) -> str:
+        return self.peer.local_address
 
     def set_protocol(self, protocol: int) -> None:
         """RESP2 or RESP3 from the next reply on."""

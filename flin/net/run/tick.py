@@ -88,6 +88,12 @@ CROWD: Final = 4
 being run together, and one that waits for each reply would pay for the look."""
 
 
+LONE_TICKS: Final = 16
+"""A connection that was the only one to reply in so many ticks, with no other such one between them, is a lone one: what
+it sends is answered as it arrives. To wait for the end of the round, where others might have joined it, takes 1 of the
+15 µs of a request."""
+
+
 class Tick:
     """The present round.
 
@@ -98,15 +104,18 @@ class Tick:
         "_call_soon",
         "_executor",
         "_holding",
-        "_is_scheduled",
         "_is_syncing",
+        "_last_alone",
         "_pending",
         "_sinks",
         "_store",
+        "_times_alone",
         "_wake",
         "has_aside",
         "is_crowded",
         "is_sampled",
+        "is_scheduled",
+        "lone",
         "round",
         "speaker",
         "steady_clock",
@@ -130,13 +139,16 @@ class Tick:
         self.round: RoundLike  # set before any connection puts something aside
         self.is_crowded = False  # many replied in the last round: chunks may be put aside in this one
         self.has_aside = False
+        self.is_scheduled = False  # `end` will be called
+        self.lone: ReplySink | None = None  # the only one that speaks, for some time: it may call `end` itself
+        self._last_alone: ReplySink | None = None  # the only one to reply in the last tick
+        self._times_alone = 0  # in so many ticks in a row
         self.steady_clock = steady_clock
         self.steady_ms = steady_clock()  # read ten times a second; durations are counted with it
         self.ticks = 0  # that have ended
         self._store = store
         self._pending = pending
         self._call_soon = call_soon
-        self._is_scheduled = False
         self._sinks: list[ReplySink] = []
         self._executor = executor
         self._wake = wake
@@ -147,8 +159,8 @@ class Tick:
     def enter(self, sink: ReplySink) -> None:
         """A connection begins to reply in this tick. Once per connection and tick."""
         self._sinks.append(sink)
-        if not self._is_scheduled:
-            self._is_scheduled = True
+        if not self.is_scheduled:
+            self.is_scheduled = True
             self._call_soon(self.end)
 
     def put_aside(self) -> None:
@@ -158,8 +170,8 @@ class Tick:
 
     def schedule_end(self) -> None:
         """Something was written, and perhaps nobody replies in this tick."""
-        if not self._is_scheduled:
-            self._is_scheduled = True
+        if not self.is_scheduled:
+            self.is_scheduled = True
             self._call_soon(self.end)
 
     def refresh_steady_clock(self) -> None:
@@ -171,7 +183,7 @@ class Tick:
         if self.has_aside:
             self.round.run()
             self.speaker = None
-        self._is_scheduled = False
+        self.is_scheduled = False
         if not self._pending.in_transaction:  # a long script runs in its thread: what has replied shows nothing of it
             self._pending.commit()
         sinks = self._sinks
@@ -183,6 +195,9 @@ class Tick:
             self.has_aside = False
             spoke += self.round.release()
         self.is_crowded = spoke >= CROWD
+        alone = sinks[0] if spoke == 1 and sinks else None
+        if alone is not self.lone:
+            self._note_alone(alone)
         if self._pending.reply_barrier is not None and self._store.synced_position < self._store.position:
             position, synced = self._store.position, self._store.synced_position
             self._holding.extend([sink for sink in sinks if sink.hold(position, synced)])
@@ -198,6 +213,17 @@ class Tick:
                 self.enter(sink)
             for sink in sinks[:OUTLETS]:
                 sink.release()
+
+    def _note_alone(self, sink: ReplySink | None) -> None:
+        """Only this one has replied in a tick, and it is not the lone one yet; None: several have, or none."""
+        self._times_alone = self._times_alone + 1 if sink is self._last_alone else 1
+        self._last_alone = sink
+        self.lone = sink if self._times_alone >= LONE_TICKS else None
+
+    def forget(self, sink: ReplySink) -> None:
+        """It has ended."""
+        if sink is self._last_alone:
+            self._note_alone(None)
 
     def end_all(self) -> None:
         """End rounds until nobody has anything to send."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 from flin.engine.table.cold_read import ColdRead
 from flin.errors import CommandError, LimitError, ScriptAborted, ScriptError
 from flin.net.client.link import NO_LINK
-from flin.net.client.session import Session
+from flin.net.client.session import KnownPeer, Session
 from flin.net.command.command import Command, Flag
 from flin.net.command.registry import find, find_for
 from flin.net.data.savepoint import Step
@@ -100,7 +100,9 @@ class ScriptContext(Context):
     in_script: ClassVar[bool] = True
 
     def __init__(self, services: Services) -> None:
-        super().__init__(services, Session(0, NO_LINK, "", "", 0, user=services.users.default, authenticated=True))
+        super().__init__(
+            services, Session(0, NO_LINK, KnownPeer("", ""), 0, user=services.users.default, authenticated=True)
+        )
         self.known: dict[bytes, _Known] = {}
         self.plain: dict[bytes, _Known] = {}  # those of them that only read
         marker = find(b"set")
@@ -121,7 +123,7 @@ class ScriptContext(Context):
         """For commands that are looked at: whose they are."""
         session, outer = self.session, caller.session
         session.user, session.name = outer.user, outer.name
-        session.address, session.local_address = outer.address, outer.local_address
+        session.peer = outer.peer
 
     def speak(self, version: int) -> None:
         """`redis.setresp`."""

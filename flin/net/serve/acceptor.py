@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from flin.net.serve.connection import ClusterConnection, Connection
 from flin.net.wire.resp import encode_error
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class Acceptor(asyncio.Protocol):
-    """Made by a listener for each client: it makes the connection once there is a transport."""
+    """The protocol of each client of a listener until it has a transport: then it makes the connection."""
+
+    __slots__ = ("_cold", "_loop", "_services")
 
     def __init__(self, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop) -> None:
         self._services = services
@@ -22,9 +24,9 @@ class Acceptor(asyncio.Protocol):
         self._loop = loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the methods of asyncio.Transport without being its subclass.
-        transport = cast(asyncio.Transport, transport)
-        transport.set_protocol(accept(self._services, self._cold, self._loop, transport))
+        # uvloop's transports have the methods of asyncio.Transport without being its subclass. (`cast` is a call.)
+        plain: asyncio.Transport = transport  # type: ignore[assignment]
+        plain.set_protocol(accept(self._services, self._cold, self._loop, plain))
 
 
 def accept(

@@ -24,7 +24,7 @@ from flin.net.serve.backlog import Backlog
 from flin.net.serve.dispatch import position_for, resume, run, run_columns, run_own, run_own_columns
 from flin.net.serve.flow import BLOCKED, CLOSED, ENDING, HELD, READING, Event
 from flin.net.serve.judge import judge_refused, judge_unsynced, may_have_shown
-from flin.net.serve.peer import address_of, descriptor_of, has_hung_up
+from flin.net.serve.peer import TransportPeer, has_hung_up
 from flin.net.serve.round import MAX_CHUNK_BYTES, Round
 from flin.net.serve.script_waits import WaitForOwnScript, WaitForScript
 from flin.net.serve.wait import STOP, TURN_IS_OVER, Wait, WaitForDisk, WaitForPause, WaitForSlices, WaitForWriters
@@ -52,24 +52,21 @@ _LEFT_BEHIND: Final = (WaitForReady, WaitForPause, WaitForScript)
 class Connection(WayOut, asyncio.Protocol):
     """One client's connection. Its session ends with it."""
 
-    __slots__ = ("_backlog", "_cold", "_lanes", "_loop", "_parser", "_wait", "context", "unread")
+    __slots__ = ("_backlog", "_cold", "_lanes", "_loop", "_parser", "_unread", "_wait", "context")
     _run_requests = staticmethod(run)
     _run_columns = staticmethod(run_columns)
 
     def __init__(
         self, services: Services, cold: ColdReads, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport
     ) -> None:
-        self.unread = Unread()
-        addresses = address_of(transport, "peername"), address_of(transport, "sockname")
-        session: Session = services.clients.open_session(
-            self, *addresses, services.tick.steady_ms, descriptor_of(transport)
-        )
+        session: Session = services.clients.open_session(self, TransportPeer(transport), services.tick.steady_ms)
         super().__init__(services, session, transport)
         transport.set_write_buffer_limits(high=PAUSE_BYTES)
         self._cold = cold
         self._lanes = services.part(Round).lanes
         self._loop = loop
         self._backlog = Backlog()
+        self._unread: Unread | None = None  # once somebody looks
         self._wait: Wait | None = None  # what it waits for, or TURN_IS_OVER
         self.context = Context(services, session)
         self._parser = RequestParser(is_trusted=session.is_authenticated, limits=services.clients.request_limits)
@@ -98,6 +95,13 @@ class Connection(WayOut, asyncio.Protocol):
                 if not tick.has_aside:
                     tick.put_aside()
                 return
+        elif tick.lone is self and not tick.is_scheduled:
+            tick.is_scheduled = True  # by the call below
+            try:
+                self.receive(data)
+            finally:
+                tick.end()
+            return
         self.receive(data)
 
     def receive(self, data: bytes) -> None:
@@ -155,6 +159,7 @@ class Connection(WayOut, asyncio.Protocol):
         if wait is not None:
             wait.close()
         self._services.clients.close_session(self.session)
+        self._tick.forget(self)
 
     def pause_writing(self) -> None:
         self._flow.is_unread = True
@@ -315,7 +320,7 @@ class Connection(WayOut, asyncio.Protocol):
     @property
     def has_hung_up(self) -> bool:
         transport = self._transport
-        return transport is None or transport.is_closing() or has_hung_up(self.session.descriptor)
+        return transport is None or transport.is_closing() or has_hung_up(self.session.peer.descriptor)
 
     def hang_up(self) -> None:
         self._end()
@@ -444,6 +449,12 @@ class Connection(WayOut, asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def unread(self) -> Unread:
+        if self._unread is None:
+            self._unread = Unread()
+        return self._unread
+
     def input_bytes(self) -> int:
         """Bytes of requests that are read and not answered yet."""
         wait = self._wait
@@ -488,8 +499,8 @@ class Connection(WayOut, asyncio.Protocol):
     def _end(self) -> None:
         """Run nothing more, and close as soon as this tick's output and what is held have left."""
         self._stop()
-        if not self._output.is_in_tick and not self._output.held:
-            self.close()
+        if not self._output.is_in_tick and not self._output.held and self._transport is not None:
+            self._transport.close()
 
     # What follows from the state of the flow.
 

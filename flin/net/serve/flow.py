@@ -24,6 +24,8 @@ from typing import Final
 
 
 class State(Enum):
+    __hash__ = object.__hash__  # Enum's own is a function of Python
+
     READING = auto()
     WAITING = auto()
     BLOCKED = auto()
@@ -34,6 +36,8 @@ class State(Enum):
 
 
 class Event(Enum):
+    __hash__ = object.__hash__
+
     WAIT = auto()
     """A request must wait."""
     BLOCK = auto()

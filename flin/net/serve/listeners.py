@@ -53,6 +53,7 @@ class Listeners:
         self._loop = loop
         self._servers: list[asyncio.Server] = []
         self._unix_socket: UnixSocket | None = None
+        self._acceptor = Acceptor(services, cold, loop)
         self.handshakes = Handshakes(loop)
         self.tls_clients: set[TlsTransport] = set()
         self._context: ssl.SSLContext
@@ -106,7 +107,7 @@ class Listeners:
         )
 
     def _plain_client(self) -> Acceptor:
-        return Acceptor(self._services, self._cold, self._loop)
+        return self._acceptor
 
     def _tls_client(self) -> asyncio.Protocol:
         services = self._services

@@ -23,6 +23,10 @@ Held: TypeAlias = tuple[int, bytes, Transcript]
 fail) what they answer. A bare tuple, since every reply in `always` makes one: a named one takes 300 ns."""
 
 
+NOTHING_HELD: Final[deque[Held]] = deque(maxlen=0)
+"""In the place of a queue, which takes 0.6 KB and is needed in `always` alone."""
+
+
 class Output:
     """`pieces` and `turns` are the same two lists forever: others append to them directly."""
 
@@ -47,7 +51,7 @@ class Output:
         self.shown = NOTHING  # the position up to which the WAL must be synced before this tick's replies may leave
         self.is_in_tick = False  # the tick knows that this connection replies
         self.has_messages = False  # perhaps some of the pieces are: looked at where they are held
-        self.held: deque[Held] = deque()
+        self.held = NOTHING_HELD
         self.held_bytes = 0
 
     def take(self) -> bytes:
@@ -73,6 +77,8 @@ class Output:
                 self.has_messages = False
                 transcript.note_messages(self.pieces)
             self.pieces.clear()
+            if self.held is NOTHING_HELD:
+                self.held = deque()
             self.held.append((min(position, self.shown), data, transcript))
             self.held_bytes += len(data)
         else:
@@ -107,6 +113,6 @@ class Output:
     def clear(self) -> None:
         """Discard all: the connection is gone."""
         self.pieces.clear()
-        self.held.clear()
+        self.held = NOTHING_HELD
         self.held_bytes = 0
         self.transcript.clear()

@@ -83,8 +83,9 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
     def connection_lost(self, error: Exception | None) -> None:
         self._handshakes.end(self)
         self._on_lost(self)
-        if self._connection is not None:
-            self._connection.connection_lost(error)
+        connection, self._connection = self._connection, None  # neither keeps the other
+        if connection is not None:
+            connection.connection_lost(error)
 
     def pause_writing(self) -> None:
         if self._connection is not None:

@@ -151,9 +151,15 @@ class WayOut(ABC):
 
     def _write(self, data: bytes) -> None:
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None:
             return
-        size = len(data)
+        size, flow = len(data), self._flow
+        if size < LARGE_CHUNK_BYTES and flow.state is READING and not flow.is_unread and self.session.is_authenticated:
+            self._counters.output_bytes += size
+            transport.write(data)
+            return
+        if transport.is_closing():
+            return
         if size >= LARGE_CHUNK_BYTES and size > self.own_bytes:  # a value stored when the memory limit was larger
             self._counters.clients_closed_for_output += 1
             logger.warning("closing %s: a reply of %d bytes exceeds its share", self.session.address, size)

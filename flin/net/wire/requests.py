@@ -179,13 +179,10 @@ class RequestParser:
 class Guarded:
     """hiredis behind its guards. `carried` is the beginning of a request that was cut; hiredis holds the same bytes."""
 
-    __slots__ = ("_feed", "_gets", "_has_data", "_limits", "carried")
+    __slots__ = ("_limits", "_reader", "carried")
 
     def __init__(self, limits: RequestLimits) -> None:
-        reader = hiredis.Reader()
-        self._feed: Callable[[bytes], None] = reader.feed
-        self._gets: Callable[[], Any] = reader.gets
-        self._has_data: Callable[[], bool] = reader.has_data
+        self._reader: Any = None  # made at the first need: many a client never sends more than `maybe_single` knows
         self._limits = limits
         self.carried = b""
 
@@ -202,9 +199,12 @@ class Guarded:
             return None
         requests: Requests = []
         append = requests.append
-        gets = self._gets
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = hiredis.Reader()
+        gets = reader.gets
         try:
-            self._feed(data)
+            reader.feed(data)
             while (request := gets()) is not False:
                 append(request)
             joined = b"".join(_flatten(requests))
@@ -212,7 +212,7 @@ class Guarded:
             return None
         # A lone type byte at the end is consumed by hiredis at once; whole requests end with a line end.
         extra = whole.count(_ASTERISK) - len(requests)
-        if (extra and extra != joined.count(_ASTERISK)) or whole[-1] != _NEWLINE or self._has_data():
+        if (extra and extra != joined.count(_ASTERISK)) or whole[-1] != _NEWLINE or reader.has_data():
             return self._carry_cut_request(whole, requests, joined)
         # An empty bulk in a request's place: joining found nothing wrong with it.
         if _holds_other_type(whole, joined) or not all(requests):

@@ -10,7 +10,7 @@ from flin.engine.entry import Live
 from flin.engine.key import stored_key
 from flin.errors import CommandError
 from flin.net.client.link import NO_LINK
-from flin.net.client.session import Session
+from flin.net.client.session import KnownPeer, Session
 from flin.net.command.command import Command
 from flin.net.command.registry import find
 from flin.net.commands import every
@@ -36,9 +36,8 @@ class Handling:
         self.store: FakeStore = FakeStore(clock=lambda: self.now_ms) if store is None else store
         self.services = make_services(self.store, Config(ServerOptions()), _ignore)
         self.pending = self.services.pending
-        self.session = Session(
-            1, NO_LINK, "127.0.0.1:1", "127.0.0.1:2", START_MS, user=self.services.users.default, authenticated=True
-        )
+        peer = KnownPeer("127.0.0.1:1", "127.0.0.1:2")
+        self.session = Session(1, NO_LINK, peer, START_MS, user=self.services.users.default, authenticated=True)
         self.context = Context(self.services, self.session)
 
     def pass_time(self, ms: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flin.net.client.link import NoLink
-from flin.net.client.session import Closure, Session
+from flin.net.client.session import Closure, KnownPeer, Session
 from flin.net.run.context import Context
 from tests.net.serving import HandlerClient
 
@@ -335,7 +335,7 @@ def test_a_pattern_that_takes_too_many_steps(client: HandlerClient) -> None:
 def test_a_session_of_one_user(client: HandlerClient) -> None:
     """A session is made with its user, and closes its gates where that is restricted."""
     user = client.services.users.drafted(b"u", [b"+get"])
-    session = Session(9, NoLink(), "a", "b", 0, user=user, authenticated=True)
+    session = Session(9, NoLink(), KnownPeer("a", "b"), 0, user=user, authenticated=True)
     session.refresh(server_gates_open=True)
     assert not session.skips_gates
     assert Context(client.services, session).keyspace is client.context.keyspace

@@ -11,6 +11,7 @@ import redis
 
 import flin.engine
 from flin.net.client.pause import PauseKind
+from flin.net.client.session import KnownPeer
 from flin.net.commands.latency import _age
 from flin.testing.process import wait_until
 from tests.net.fake_store import FakeStore
@@ -105,7 +106,7 @@ def test_debug_set_active_expire_and_a_pause() -> None:
 def test_debug_local_is_for_local_clients() -> None:
     client = HandlerClient(enable_debug_command="local")
     assert text(client, "DEBUG SLEEP 0") == "+OK\r\n"
-    client.context.session.address = "10.0.0.1:5"
+    client.context.session.peer = KnownPeer("10.0.0.1:5", "127.0.0.1:2")
     assert text(client, "DEBUG SLEEP 0").startswith("-ERR DEBUG command not allowed.")
 
 

@@ -10,6 +10,7 @@ from flin.engine.entry import TOMBSTONE
 from flin.engine.key import namespace_prefix
 from flin.errors import CommandError
 from flin.net.client.link import NO_LINK
+from flin.net.client.session import KnownPeer
 from flin.net.data.keyspace import Keyspace
 from flin.net.run.services import make_services
 from flin.net.settings.config import Config, ServerOptions
@@ -117,7 +118,7 @@ def test_watches_are_touched_by_every_write(world: World) -> None:
     def is_touched_by(write: str) -> bool:
         keyspace = world.first
         keyspace.put(b"a", b"0")
-        session = world.services.clients.open_session(NO_LINK, "a:1", "b:2", 0)
+        session = world.services.clients.open_session(NO_LINK, KnownPeer("a:1", "b:2"), 0)
         session.watch(keyspace, b"a", is_there=True)
         session.watch(keyspace, b"a", is_there=True)
         writes: dict[str, Callable[[], None]] = {

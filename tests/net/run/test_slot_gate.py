@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flin.net.client.session import KnownPeer
 from flin.net.cluster.topology import Node, Topology
 from flin.net.run.slot_gate import SlotGate
 from flin.testing.process import PATIENCE_SECONDS
@@ -40,13 +41,13 @@ def test_clients_are_told_an_address_that_they_can_reach(
 ) -> None:
     node = replace(OTHER, host=host)
     session = HandlerClient().context.session
-    session.local_address = local_address
+    session.peer = KnownPeer("10.0.0.9:1", local_address)
     assert SlotGate(Topology((OWN, node), 0), (bind,)).endpoint_of(node, session) == expected
 
 
 def test_a_node_without_tls_has_one_port() -> None:
     session = HandlerClient().context.session
-    session.local_address = "10.0.0.5:7443"
+    session.peer = KnownPeer("10.0.0.9:1", "10.0.0.5:7443")
     assert SlotGate(TOPOLOGY, ("::",)).endpoint_of(replace(OTHER, tls_port=0), session) == ("10.0.0.5", 7001)
 
 

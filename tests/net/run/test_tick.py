@@ -13,7 +13,7 @@ from flin.errors import LimitError, StorageError
 from flin.net.batch.pending import Pending
 from flin.net.batch.refusal import MISCONF, Refusal
 from flin.net.batch.reply_barrier import EVERYTHING, NOTHING
-from flin.net.run.tick import Tick
+from flin.net.run.tick import LONE_TICKS, Tick
 from tests.net.fake_store import FakeStore
 
 
@@ -92,6 +92,31 @@ def test_a_round_is_one_frame_and_replies_follow_it(store: FakeStore) -> None:
     assert store.commits == [1]
     assert pending.points == {}
     assert first.events == second.events == ["released"]
+
+
+def test_one_that_is_alone_for_some_time_is_a_lone_one(store: FakeStore) -> None:
+    tick = Tick(store, Pending(store), lambda callback: None)
+    first, second = FakeSink(), FakeSink()
+
+    def reply(*sinks: FakeSink) -> None:
+        for sink in sinks:
+            tick.enter(sink)
+        tick.end()
+
+    for _ in range(LONE_TICKS):
+        assert tick.lone is None
+        reply(first)
+    assert tick.lone is first
+    for others in ((second,), (first, second)):
+        reply(*others)
+        assert tick.lone is None
+        while tick.lone is None:
+            reply(second)
+        assert tick.lone is second
+    tick.forget(first)
+    assert tick.lone is second
+    tick.forget(second)
+    assert tick.lone is None
 
 
 def test_a_round_without_writes_commits_nothing(store: FakeStore) -> None:

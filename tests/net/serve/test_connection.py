@@ -15,6 +15,7 @@ from flin.errors import StorageError
 from flin.net.batch.refusal import MISCONF
 from flin.net.serve.connection import TURN_COMMANDS, Connection
 from flin.net.serve.dispatch import run
+from flin.net.serve.peer import TransportPeer
 from flin.testing.process import PATIENCE_SECONDS
 from tests.net.fake_store import FakeStall, FakeStore
 from tests.net.serving import ServerThread
@@ -310,7 +311,7 @@ def test_maxclients() -> None:
 
 
 def test_protected_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flin.net.client.clients.is_loopback", lambda address: False)
+    monkeypatch.setattr(TransportPeer, "is_local", False)
     with ServerThread() as server:
         with server.connect() as sock:
             assert read_to_end(sock).startswith(b"-DENIED Flin is running in protected mode")

@@ -14,6 +14,7 @@ from flin.net.batch.pending import BATCH_ENTRIES, SHORT_BYTES
 from flin.net.command.command import MAX_UNTIMED_ARGUMENTS
 from flin.net.command.registry import with_subcommands
 from flin.net.commands.counters import _small_numbers
+from flin.net.run import tick as tick_module
 from flin.net.run.services import make_services
 from flin.net.serve.acceptor import accept
 from flin.net.serve.connection import TURN_COMMANDS
@@ -166,6 +167,15 @@ def test_pipelines_of_all_kinds(seed: int, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(requests_module, "maybe_single", lambda data: None)
     plain = Scene(seed).play(chunks)
     assert fast == plain
+
+
+@pytest.mark.parametrize("seed", range(100, 150))
+def test_pipelines_of_a_lone_connection(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered as it arrives, as it would be at the end of the round."""
+    chunks = random_chunks(random.Random(seed))
+    waiting = Scene(seed).play(chunks)
+    monkeypatch.setattr(tick_module, "LONE_TICKS", 1)
+    assert Scene(seed).play(chunks) == waiting
 
 
 @pytest.mark.parametrize("seed", range(60))

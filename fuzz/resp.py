@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
+from unittest.mock import patch
 
+from flin.net.wire import requests
 from flin.net.wire.columns import columns_of_chunks
 from flin.net.wire.requests import RequestParser
 from flin.net.wire.resp import encode_requests
@@ -60,7 +62,13 @@ def one_input(data: bytes) -> None:
 
 
 def check(wire: bytes, cuts: list[int]) -> None:
-    """Raise Failure if the parsers differ on these bytes, cut here."""
+    """Raise Failure if the parsers differ on these bytes, cut here; also if all requests are taken for long ones."""
+    _check(wire, cuts)
+    with patch.object(requests, "LONG_REQUEST_BYTES", 0):
+        _check(wire, cuts)
+
+
+def _check(wire: bytes, cuts: list[int]) -> None:
     oracle = PythonParser()
     expected = oracle.feed(wire)
     parser = RequestParser()

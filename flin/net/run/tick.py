@@ -89,9 +89,9 @@ being run together, and one that waits for each reply would pay for the look."""
 
 
 LONE_TICKS: Final = 16
-"""A connection that was the only one to reply in so many ticks, with no other such one between them, is a lone one: what
-it sends is answered as it arrives. To wait for the end of the round, where others might have joined it, takes 1 of the
-15 µs of a request."""
+"""A connection that was the only one to reply in so many ticks, with no other such one between them, is a lone one:
+what it sends is answered as it arrives. To wait for the end of the round, where others might have joined it, takes 1 of
+the 15 µs of a request."""
 
 
 class Tick:

@@ -27,9 +27,12 @@ MIN_BULKS: Final = 4
 def encode_requests(requests: list[list[bytes]]) -> bytes:
     """The requests as clients send them."""
     parts: list[bytes] = []
+    most = len(BULK_HEADERS)
     for request in requests:
         parts.append(b"*%d\r\n" % len(request))
-        parts += [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in request]
+        for argument in request:
+            size = len(argument)
+            parts += (BULK_HEADERS[size] if size < most else b"$%d\r\n" % size, argument, b"\r\n")
     return b"".join(parts)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flin.errors import ProtocolError
+from flin.net.wire import requests as requests_module
 from flin.net.wire.columns import maybe_columns
-from flin.net.wire.requests import Guarded, RequestParser, maybe_single
+from flin.net.wire.requests import LONG_REQUEST_BYTES, Guarded, RequestParser, maybe_single
 from flin.net.wire.resp import encode_requests
 from flin.net.wire.resp_python import TRUSTED, PythonParser
 
@@ -47,20 +49,24 @@ def assert_same(wire: bytes, cuts: list[int]) -> list[list[bytes]]:
     """Check that the guarded parser gives the same as the pure-Python one for the whole. Returns the requests."""
     oracle = PythonParser()
     expected = oracle.feed(wire)
-    parser = RequestParser()
-    found: list[list[bytes]] = []
     edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
-    for start, stop in pairwise(edges):
-        found += parser.feed(wire[start:stop])
-    assert found == expected
-    assert str(parser.error) == str(oracle.error)
-    if oracle.error is None:
-        assert (parser.buffered_bytes == 0) == oracle.is_empty or parser.buffered_bytes == oracle.buffered_bytes
-    return found
+    for long_request_bytes in (LONG_REQUEST_BYTES, 0):
+        parser = RequestParser()
+        with patch.object(requests_module, "LONG_REQUEST_BYTES", long_request_bytes):
+            found = [request for start, stop in pairwise(edges) for request in parser.feed(wire[start:stop])]
+        assert found == expected
+        assert str(parser.error) == str(oracle.error)
+        if oracle.error is None:
+            assert (parser.buffered_bytes == 0) == oracle.is_empty or parser.buffered_bytes == oracle.buffered_bytes
+    return expected
 
 
 @pytest.mark.parametrize("request_", [[b"GET", b"key:000000000001"], [b"XADD", b"stream", b"*", b"field", b"**"]])
-def test_a_long_pipeline_stays_with_the_fast_parser(request_: list[bytes]) -> None:
+@pytest.mark.parametrize("long_request_bytes", [LONG_REQUEST_BYTES, 0])
+def test_a_long_pipeline_stays_with_the_fast_parser(
+    request_: list[bytes], long_request_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests_module, "LONG_REQUEST_BYTES", long_request_bytes)
     wire = encode_requests([request_] * 1000)
     parser = RequestParser()
     found = []
@@ -117,15 +123,17 @@ def test_a_recogniser_gives_whole_requests_or_no_opinion(pieces: list[bytes]) ->
     if alike is not None:
         assert is_whole
         assert [[alike[0], *row] for row in zip(*alike[1], strict=True)] == expected
-    guarded = Guarded(TRUSTED)
-    requests = guarded.recognise(wire)
-    if requests is not None:
-        assert requests == expected
-        assert oracle.error is None
-        assert encode_requests(requests) + guarded.carried == wire
-        assert (guarded.carried == b"") == is_whole
-    else:
-        assert guarded.carried == b""
+    for long_request_bytes in (LONG_REQUEST_BYTES, 0):
+        guarded = Guarded(TRUSTED)
+        with patch.object(requests_module, "LONG_REQUEST_BYTES", long_request_bytes):
+            requests = guarded.recognise(wire)
+        if requests is not None:
+            assert requests == expected
+            assert oracle.error is None
+            assert encode_requests(requests) + guarded.carried == wire
+            assert (guarded.carried == b"") == is_whole
+        else:
+            assert guarded.carried == b""
 
 
 def test_what_is_carried_is_no_beginning() -> None:

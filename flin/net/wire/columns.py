@@ -139,7 +139,7 @@ def _cut(first: bytes, data: bytes, fewest: int, most: int) -> tuple[bytes, list
     columns = None if layout is None else layout.columns(data, fewest, most)
     if columns is None:
         layout = _layout_of(first)
-        columns = None if layout is None or len(first) % layout.size else layout.columns(data, fewest, most)
+        columns = None if layout is None else layout.columns(data, fewest, most)
         if layout is None or columns is None:
             return None
         if len(_layouts) >= KEPT_LAYOUTS:
@@ -150,7 +150,8 @@ def _cut(first: bytes, data: bytes, fewest: int, most: int) -> tuple[bytes, list
 
 
 def _layout_of(data: bytes) -> Layout | None:
-    """The layout of the first request."""
+    """The layout of the first request, if so long ones can be all of the data: else it would be made in vain, for each
+    mixed pipeline that begins and ends alike."""
     count = _COUNTS.get(data[:4].partition(b"\r")[0])
     if count is None:
         return None
@@ -158,5 +159,7 @@ def _layout_of(data: bytes) -> Layout | None:
     headers = parts[1::2]
     lengths = [_LENGTHS.get(header, -1) for header in headers]
     if len(lengths) != count or min(lengths) < 0 or lengths[0] != len(parts[2]):
+        return None
+    if len(data) % (len(data) - len(parts[-1]) + lengths[-1] + 2):
         return None
     return Layout(parts[2], [parts[0], *headers], lengths)

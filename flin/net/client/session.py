@@ -74,11 +74,11 @@ class Peer(Protocol):
 
     @property
     def local_address(self) -> str:
-        """The same of this end."""
+        """This end's, in the same form."""
 
     @property
     def descriptor(self) -> int:
-        """Of the socket, for CLIENT LIST; -1: there is none."""
+        """Its socket's, for CLIENT LIST; -1: there is none."""
 
     @property
     def is_local(self) -> bool:

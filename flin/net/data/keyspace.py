@@ -360,10 +360,9 @@ class Keyspace:
             hot.discard(key)
 
     def put_values(self, keys: Sequence[bytes], values: Sequence[bytes], *, are_short: bool = False) -> None:
-        """Do what `put_value` does for each pair in turn: a pipeline of SETs, an MSET. are_short: the caller knows it
-        of the values."""
-        is_short = are_short or max(map(len, values)) <= SHORT_BYTES
-        if self._prefix or max(keys) >= b"\xff" or not is_short or self.observers:
+        """Do what `put_value` does for each pair in turn: a pipeline of SETs, an MSET. are_short: values, as known."""
+        are_short = are_short or max(map(len, values)) <= SHORT_BYTES
+        if self._prefix or max(keys) >= b"\xff" or not are_short or self.observers:
             self._write_all(keys, values, sum(size for size in map(len, values) if size > SHORT_BYTES))
             return
         if self.live:
@@ -542,8 +541,7 @@ class Keyspace:
             observer.keys_written(keys)
 
     def _discard_hot(self, keys: Sequence[bytes]) -> None:
-        hot = self.hot
-        for replies in (hot.young, hot.old):
+        for replies in (self.hot.young, self.hot.old):
             if replies and not replies.keys().isdisjoint(keys):  # which would go over all keys even if it is empty
                 for key in keys:
                     replies.pop(key, None)
